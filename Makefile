@@ -1,0 +1,50 @@
+# One command each; every one does its own set-up. `make help` lists them.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test test-all check generate bench clean
+
+help:
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+# The set-up: repeated only when the metadata changed. `demo` needs less than `test` and `check`.
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found on PATH. Install one, or: make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: setup.cfg setup.py pyproject.toml | $(VENV)/bin/python
+	@echo "Setting up $(VENV) for the demo (once) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: setup.cfg setup.py pyproject.toml | $(VENV)/bin/python
+	@echo "Setting up $(VENV) for tests and checks (once) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo ## a real model, three incidents, alerts by mail and Slack; leaves build/demo/
+	$(BIN)/logging-lib demo --out build/demo
+
+test: $(VENV)/.dev ## the tests that every change must pass
+	$(BIN)/python -m pytest -m 'not slow' --junitxml build/test/results.xml
+
+test-all: $(VENV)/.dev ## all tests, the long ones too
+	$(BIN)/python -m pytest --junitxml build/test/results.xml
+
+check: $(VENV)/.dev ## style, types, import order, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m logging_lib.schema.generate --check
+
+generate: $(VENV)/.dev ## rewrite the files made from fields.yml
+	$(BIN)/python -m logging_lib.schema.generate
+
+bench: $(VENV)/.dev ## the benchmarks, figures beside their goals; leaves build/bench/results.json
+	$(BIN)/python -m benchmarks
+
+clean: ## remove what was built
+	rm -rf build dist *.egg-info

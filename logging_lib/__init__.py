@@ -1,0 +1,32 @@
+"""Watch machine-learning models on the Elastic stack.
+
+In a service::
+
+    import logging_lib
+
+    log = logging_lib.configure(model="loans", version="3", profile="profile.json", spool="/var/spool/ml")
+    log.prediction(inputs, prediction=11.49)
+"""
+
+from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
+from importlib.metadata import version as _version
+
+from logging_lib.capture.logger import PredictionLogger, configure
+from logging_lib.capture.processor import EventRenderer, PredictionProcessor
+from logging_lib.capture.spool import SpoolLoggerFactory
+from logging_lib.profile.io import ProfileError
+
+try:
+    __version__ = _version("logging-lib")
+except _PackageNotFoundError:  # a checkout that was never installed
+    __version__ = "0+unknown"
+
+__all__ = [
+    "EventRenderer",
+    "PredictionLogger",
+    "PredictionProcessor",
+    "ProfileError",
+    "SpoolLoggerFactory",
+    "__version__",
+    "configure",
+]

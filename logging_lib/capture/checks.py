@@ -1,0 +1,329 @@
+"""The checks of one prediction's inputs against the training profile. Pure: no I/O, no clock.
+
+``Checker`` is compiled once from the profile into tables a kind of feature, so that the ordinary value costs one
+look-up; everything else goes through ``_unusual``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from logging_lib.capture.values import jsonable, number
+from logging_lib.profile.model import OOV_EDGES, Feature, Profile
+from logging_lib.profile.values import category_text, epoch, is_null, iso, plain, words
+from logging_lib.schema import tokens
+
+MAX_NAMED = 20
+"""At most so many unseen values, and so many unknown words, are named in one event."""
+MAX_CHECKED_TEXT = 20_000
+"""Characters of a text whose words are looked at."""
+MAX_CATEGORY = 256
+"""Without a profile, a longer text is ``text``, a shorter one ``category``."""
+
+_ABSENT: Any = object()
+_OOV_INNER = OOV_EDGES[1:-1]
+
+
+class Checked:
+    """What became of one mapping of inputs: typed by path, and what failed.
+
+    ``failed`` is check → names of features; it stays empty where all is well.
+    """
+
+    __slots__ = (
+        "bins",
+        "boolean",
+        "category",
+        "date",
+        "failed",
+        "numeric",
+        "oov_tokens",
+        "oov_words",
+        "other",
+        "text",
+        "tokens",
+        "unseen_values",
+    )
+
+    def __init__(self) -> None:
+        self.numeric: dict[str, Any] = {}
+        self.category: dict[str, Any] = {}
+        self.text: dict[str, Any] = {}
+        self.boolean: dict[str, Any] = {}
+        self.date: dict[str, Any] = {}
+        self.other: dict[str, Any] = {}
+        self.bins: list[str] = []
+        self.failed: dict[str, list[str]] = {}
+        self.unseen_values: list[str] = []
+        self.oov_words: list[str] = []
+        self.tokens = 0
+        self.oov_tokens = 0
+
+    def fail(self, check: str, name: str) -> None:
+        self.failed.setdefault(check, []).append(name)
+
+    def input_document(self) -> dict[str, Any]:
+        """``ml.input.*``; kinds that the inputs do not have are left out."""
+        document: dict[str, Any] = {}
+        for kind in ("numeric", "category", "text", "boolean", "date", "other", "bins"):
+            part = getattr(self, kind)
+            if part:
+                document[kind] = part
+        return document
+
+    def check_document(self) -> dict[str, Any]:
+        """``ml.check.*``: only what failed."""
+        document: dict[str, Any] = dict(self.failed)
+        if self.unseen_values:
+            document["unseen_values"] = self.unseen_values
+        return document
+
+
+class Checker:
+    """Checks inputs against one profile; call it with a mapping of inputs."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._na = frozenset(profile.na_values)
+        self._features = {name: _Table(feature) for name, feature in profile.features.items()}
+        tables = self._features.values()
+        self._numeric = [
+            (t.name, t.inner, t.bins, *t.range)
+            for t in tables
+            if t.kind == "numeric" and not t.hidden and t.range
+        ]
+        self._category = [(t.name, t.known) for t in tables if t.kind == "category" and not t.hidden]
+        self._text = [
+            (t.name, t.vocabulary, t.bins, t.oov_threshold)
+            for t in tables
+            if t.kind == "text" and not t.hidden
+        ]
+        fast = {entry[0] for entry in (*self._numeric, *self._category, *self._text)}
+        self._others = [t for t in tables if t.name not in fast]
+
+    def __call__(self, inputs: Mapping[Any, Any]) -> Checked:
+        """Type and check every input.
+
+        Args:
+            inputs: feature → value of any type; keys that are no text are named by their text.
+        """
+        out = Checked()
+        get, add = inputs.get, out.bins.append
+        numeric, category, text = out.numeric, out.category, out.text
+        for name, inner, bins, low, high in self._numeric:
+            value = get(name, _ABSENT)
+            kind = type(value)
+            if (kind is float or kind is int) and low <= value <= high:
+                numeric[name] = value
+                add(bins[bisect_right(inner, value)])
+            else:
+                self._unusual(self._features[name], value, out)
+        for name, known in self._category:
+            value = get(name, _ABSENT)
+            if type(value) is str and value in known:
+                category[name] = value
+                add(known[value])
+            else:
+                self._unusual(self._features[name], value, out)
+        for name, vocabulary, bins, _threshold in self._text:
+            value = get(name, _ABSENT)
+            if type(value) is str and value not in self._na and len(value) <= MAX_CHECKED_TEXT:
+                found = words(value)
+                if found and vocabulary.issuperset(found):
+                    text[name] = value
+                    out.tokens += len(found)
+                    add(bins[0])
+                    continue
+            self._unusual(self._features[name], value, out)
+        for table in self._others:
+            self._unusual(table, get(table.name, _ABSENT), out)
+        absent = out.failed.get("absent")
+        if len(inputs) + (len(absent) if absent else 0) != len(self._features):
+            self._unexpected(inputs, out)
+        return out
+
+    def _unexpected(self, inputs: Mapping[Any, Any], out: Checked) -> None:
+        for key, value in inputs.items():
+            if not (isinstance(key, str) and key in self._features):
+                name = key if type(key) is str else str(jsonable(key))
+                out.fail("unexpected", name)
+                type_by_value(name, value, out)
+
+    def _unusual(self, table: _Table, value: Any, out: Checked) -> None:
+        name = table.name
+        if value is _ABSENT:
+            out.fail("absent", name)
+            out.bins.append(table.special[tokens.ABSENT])
+            return
+        value = plain(value)
+        if is_null(value) or (
+            isinstance(value, str) and value not in table.known and (value in self._na or not value.strip())
+        ):
+            out.fail("missing", name)
+            out.bins.append(table.special[tokens.MISSING])
+            if not table.hidden:
+                _keep_missing(table, value, out)
+        elif table.hidden:
+            out.bins.append(table.special[tokens.HIDDEN])
+        elif not _CHECK_KIND[table.kind](table, value, out):
+            out.fail("wrong_type", name)
+            out.bins.append(table.special[tokens.TYPE])
+            out.other[name] = jsonable(value)
+
+
+class _Table:
+    """One feature of the profile, prepared."""
+
+    __slots__ = (
+        "bins",
+        "hidden",
+        "inner",
+        "kind",
+        "known",
+        "name",
+        "oov_threshold",
+        "range",
+        "special",
+        "token",
+        "vocabulary",
+    )
+
+    def __init__(self, feature: Feature) -> None:
+        self.name = feature.name
+        self.kind = feature.kind
+        self.hidden = feature.hidden
+        self.range = feature.range
+        self.inner = feature.edges[1:-1]
+        self.token = tokens.part(feature.name)
+        self.special = {name: f"{self.token}={name}" for name in tokens.SPECIAL_BINS}
+        self.bins = tuple(f"{self.token}={label}" for label in feature.bin_labels())
+        self.known: dict[str, str] = {}
+        if feature.kind in ("category", "boolean"):
+            for position, value in enumerate(feature.values):
+                own = position < feature.binned
+                self.known[value] = (
+                    f"{self.token}={tokens.part(value)}" if own else self.special[tokens.OTHER]
+                )
+        self.vocabulary = frozenset(feature.vocabulary)
+        self.oov_threshold = feature.oov_threshold
+
+
+def _keep_missing(table: _Table, value: Any, out: Checked) -> None:
+    if isinstance(value, str) and table.kind not in ("category", "text"):
+        out.other[table.name] = jsonable(value)
+    else:
+        getattr(out, table.kind)[table.name] = value if isinstance(value, str) else None
+
+
+def _check_numeric(table: _Table, value: Any, out: Checked) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        out.other[table.name] = number(value)
+        out.fail("not_finite", table.name)
+        out.bins.append(table.special[tokens.NONFINITE])
+        return True
+    out.numeric[table.name] = value
+    _place(table, value, out)
+    return True
+
+
+def _check_date(table: _Table, value: Any, out: Checked) -> bool:
+    seconds = epoch(value)
+    if seconds is None:
+        return False
+    out.date[table.name] = iso(seconds)
+    _place(table, seconds, out)
+    return True
+
+
+def _place(table: _Table, value: float, out: Checked) -> None:
+    if table.range is None:  # nothing but missing values in training
+        out.fail("out_of_range", table.name)
+        out.bins.append(table.special[tokens.ABOVE])
+    elif value < table.range[0] or value > table.range[1]:
+        out.fail("out_of_range", table.name)
+        out.bins.append(table.special[tokens.BELOW if value < table.range[0] else tokens.ABOVE])
+    else:
+        out.bins.append(table.bins[bisect_right(table.inner, value)])
+
+
+def _check_category(table: _Table, value: Any, out: Checked) -> bool:
+    text = category_text(value)
+    if text is None:
+        return False
+    out.category[table.name] = text
+    _look_up(table, text, out)
+    return True
+
+
+def _check_boolean(table: _Table, value: Any, out: Checked) -> bool:
+    if not isinstance(value, bool):
+        return False
+    out.boolean[table.name] = value
+    _look_up(table, "true" if value else "false", out)
+    return True
+
+
+def _look_up(table: _Table, text: str, out: Checked) -> None:
+    known = table.known.get(text)
+    if known is not None:
+        out.bins.append(known)
+        return
+    out.fail("unseen", table.name)
+    out.bins.append(table.special[tokens.UNSEEN])
+    if len(out.unseen_values) < MAX_NAMED:
+        out.unseen_values.append(f"{table.token}={tokens.part(text)}")
+
+
+def _check_text(table: _Table, value: Any, out: Checked) -> bool:
+    if not isinstance(value, str):
+        return False
+    out.text[table.name] = value
+    found = words(value[:MAX_CHECKED_TEXT])
+    unknown = [word for word in found if word not in table.vocabulary]
+    share = len(unknown) / len(found) if found else 0.0
+    out.tokens += len(found)
+    out.oov_tokens += len(unknown)
+    out.bins.append(table.bins[bisect_right(_OOV_INNER, share)])
+    if share > table.oov_threshold:
+        out.fail("oov", table.name)
+    for word in dict.fromkeys(unknown):
+        if len(out.oov_words) >= MAX_NAMED:
+            break
+        out.oov_words.append(f"{table.token}={tokens.part(word)}")
+    return True
+
+
+_CHECK_KIND = {
+    "numeric": _check_numeric,
+    "category": _check_category,
+    "text": _check_text,
+    "boolean": _check_boolean,
+    "date": _check_date,
+}
+
+
+def type_by_value(name: str, value: Any, out: Checked) -> None:
+    """Put an input that no profile knows under the path of its own type."""
+    value = plain(value)
+    if isinstance(value, bool):
+        out.boolean[name] = value
+    elif isinstance(value, int | float) and value == value and abs(value) != float("inf"):
+        out.numeric[name] = value
+    elif isinstance(value, str):
+        (out.category if len(value) <= MAX_CATEGORY else out.text)[name] = value
+    elif isinstance(value, date) and (seconds := epoch(value)) is not None:
+        out.date[name] = iso(seconds)
+    else:
+        out.other[name] = jsonable(value)
+
+
+def type_all(inputs: Mapping[Any, Any]) -> Checked:
+    """Inputs of a model without a profile: typed by their values, unchecked."""
+    out = Checked()
+    for key, value in inputs.items():
+        type_by_value(key if type(key) is str else str(jsonable(key)), value, out)
+    return out

@@ -1,0 +1,168 @@
+"""Builds the canonical event of a prediction out of what the caller and other processors gave."""
+
+from __future__ import annotations
+
+import base64
+import os
+import random
+import socket
+import time
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from logging_lib.capture.values import MAX_TEXT, jsonable, valid_text
+from logging_lib.profile.values import epoch, iso
+from logging_lib.schema import ECS_VERSION, SCHEMA_VERSION
+
+MAX_MESSAGE = 8192
+ECS = {"version": ECS_VERSION}
+
+_random = random.Random()
+os.register_at_fork(after_in_child=_random.seed)
+
+
+def new_id(now_ns: int) -> str:
+    """A UUID of version 7 (RFC 9562): the moment in milliseconds, then 74 random bits."""
+    bits = _random.getrandbits(74)
+    number = (
+        (now_ns // 1_000_000) << 80
+        | 0x7 << 76
+        | (bits >> 62) << 64
+        | 0x2 << 62
+        | bits & 0x3FFF_FFFF_FFFF_FFFF
+    )
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+_second: tuple[int, str] = (0, "")
+
+
+def timestamp(now_ns: int) -> str:
+    """Nanoseconds since 1970 as ISO 8601 in UTC with microseconds."""
+    global _second  # one assignment of a tuple: threads see either the old pair or the new one
+    seconds, rest = divmod(now_ns, 1_000_000_000)
+    cached, prefix = _second
+    if cached != seconds:
+        prefix = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+        _second = (seconds, prefix)
+    return f"{prefix}{rest // 1000:06d}Z"
+
+
+def moment(value: Any) -> str | None:
+    """A given time (a date, ISO text, or seconds since 1970) as the event has it, or None."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return timestamp(int(value * 1e9))
+        except (ValueError, OverflowError, OSError):
+            return None
+    seconds = epoch(value)
+    return iso(seconds) if seconds is not None else None
+
+
+class Context:
+    """What is the same in all events of one process: host and process id, renewed in a forked child."""
+
+    host: Mapping[str, Any]
+    process: Mapping[str, Any]
+
+    def __init__(self) -> None:
+        self.renew()
+        os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self.host = {"name": valid_text(socket.gethostname())}
+        self.process = {"pid": os.getpid()}
+
+
+PROCESS = Context()
+
+
+def error_document(error: BaseException) -> dict[str, Any]:
+    """``error.*`` of an exception."""
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - an exception whose text raises
+        message = "<no text>"
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    return {
+        "type": type(error).__qualname__,
+        "message": valid_text(message[:MAX_MESSAGE]),
+        "stack_trace": valid_text(trace[-MAX_MESSAGE:]),
+    }
+
+
+def output_document(prediction: Any, score: Any, scores: Any, kind: str | None) -> dict[str, Any]:
+    """``ml.prediction.*`` of a model's output.
+
+    Args:
+        prediction: a number (regression), a text, bool or class (classification), a mapping or a sequence of
+            several outputs.
+        score: the score or probability of that output.
+        scores: scores by class.
+        kind: the profile's kind of output; ``category`` makes a number a label.
+    """
+    document: dict[str, Any] = {}
+    _place_output(jsonable(prediction), kind, document)
+    if score is not None and isinstance(found := jsonable(score), int | float):
+        document["score"] = found
+    if scores is not None:
+        _place_output(jsonable(scores), None, document)
+    return document
+
+
+def _place_output(value: Any, kind: str | None, document: dict[str, Any]) -> None:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, dict):
+        document["scores"] = {name: each for name, each in value.items() if _is_score(each)}
+    elif isinstance(value, list):
+        document["scores"] = {str(i): each for i, each in enumerate(value) if _is_score(each)}
+    elif isinstance(value, bool):
+        document["label"] = "true" if value else "false"
+    elif isinstance(value, int | float):
+        if kind in ("category", "boolean"):
+            document["label"] = str(int(value)) if value == int(value) else repr(value)
+        else:
+            document["value"] = value
+    elif isinstance(value, str) and value not in ("Infinity", "-Infinity"):
+        document["label"] = value
+
+
+def _is_score(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def label_text(value: Any) -> str:
+    """The value of one of ``labels.*``: text as it is, anything else as JSON."""
+    if isinstance(value, str):
+        return valid_text(value)
+    made = jsonable(value)
+    return made if isinstance(made, str) else orjson.dumps(made).decode()
+
+
+def dead_letter(
+    *, error_type: str, message: str, original: bytes, stage: str, now_ns: int | None = None
+) -> dict[str, Any]:
+    """An event of the dead-letter stream: the reason, and the original bytes cut to 32 KiB."""
+    now_ns = time.time_ns() if now_ns is None else now_ns
+    kept = original[: 4 * MAX_TEXT]
+    try:
+        text, encoding = kept.decode("utf-8"), "utf-8"
+    except UnicodeDecodeError:
+        text, encoding = base64.b64encode(kept).decode("ascii"), "base64"
+    return {
+        "@timestamp": timestamp(now_ns),
+        "message": "dead letter",
+        "ecs": ECS,
+        "event": {"id": new_id(now_ns), "kind": "event", "dataset": "ml.deadletter", "original": text},
+        "error": {"type": error_type, "message": valid_text(message[:MAX_MESSAGE])},
+        "ml": {
+            "schema_version": SCHEMA_VERSION,
+            "deadletter": {"stage": stage, "encoding": encoding, "size": len(original)},
+        },
+    }

@@ -1,0 +1,185 @@
+"""``logging_lib.configure``: a logger for one model, in ten lines of a service."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import structlog
+
+from logging_lib.capture.processor import EventRenderer, PredictionProcessor, Role
+from logging_lib.capture.spool import Spool, shared
+from logging_lib.profile.model import Profile
+
+_log = logging.getLogger("logging_lib")
+_NOT_GIVEN: Any = object()
+
+
+class PredictionLogger(structlog.BoundLoggerBase):
+    """Logs the predictions of one model. ``bind``, ``unbind`` and ``new`` work as everywhere in structlog."""
+
+    _logger: Spool
+
+    def prediction(
+        self,
+        inputs: Mapping[Any, Any],
+        prediction: Any = _NOT_GIVEN,
+        *,
+        score: Any = None,
+        scores: Any = None,
+        request_id: Any = None,
+        event_id: str | None = None,
+        timestamp: Any = None,
+        duration: Any = None,
+        error: BaseException | None = None,
+        **labels: Any,
+    ) -> Pending | None:
+        """Log one prediction; it never raises and never waits for a network.
+
+        With ``prediction`` (or ``error``) it is logged at once. Without, use it as a context manager, which
+        measures the time and logs an exception as a failure::
+
+            with log.prediction(inputs) as p:
+                p.prediction = model.predict(inputs)
+
+        Args:
+            inputs: feature → value, everything that the model was given.
+            prediction: the output: a number, a class, or several outputs as a mapping or a sequence.
+            score: the score or probability of that output.
+            scores: scores by class.
+            request_id: joins this prediction with a shadow model's and with its late label.
+            event_id: idempotency key; default: a time-ordered UUID.
+            timestamp: when it was made, if not now: a datetime, ISO text or seconds since 1970.
+            duration: how long it took, in seconds.
+            error: the exception, if it failed.
+            labels: anything else worth keeping, under ``labels.*``.
+
+        Returns:
+            The context manager, where nothing was logged yet.
+        """
+        given = labels
+        given["inputs"] = inputs
+        if score is not None:
+            given["score"] = score
+        if scores is not None:
+            given["scores"] = scores
+        if request_id is not None:
+            given["request_id"] = request_id
+        if event_id is not None:
+            given["event_id"] = event_id
+        if timestamp is not None:
+            given["timestamp"] = timestamp
+        if duration is not None:
+            given["duration"] = duration
+        if error is not None:
+            given["error"] = error
+        if prediction is not _NOT_GIVEN:
+            given["prediction"] = prediction
+        elif error is None and scores is None:
+            return Pending(self, given)
+        self._emit(given)
+        return None
+
+    def _emit(self, given: dict[str, Any]) -> None:
+        message = given.pop("event", "prediction")
+        try:
+            self._proxy_to_logger("info", message, **given)
+        except Exception as failure:  # noqa: BLE001 - a processor of the user's own may raise
+            spool = self._logger
+            spool.dropped[type(failure).__name__] += 1
+            if spool.dropped[type(failure).__name__] == 1:
+                _log.warning("an event could not be logged and was dropped: %r", failure)
+
+    def stats(self) -> dict[str, Any]:
+        """What this process has written to the spool, and what it had to drop, by reason."""
+        return {"written": self._logger.written, "dropped": dict(self._logger.dropped)}
+
+
+class Pending:
+    """A prediction under way: set ``prediction`` (and ``score``, ``scores``) before the block ends.
+
+    Without a ``with`` it is logged as it is when it goes out of use: inputs without an output.
+    """
+
+    def __init__(self, logger: PredictionLogger, given: dict[str, Any]) -> None:
+        self._logger = logger
+        self._given = given
+        self._started: int | None = None
+        self._done = False
+        self.prediction: Any = _NOT_GIVEN
+        self.score: Any = None
+        self.scores: Any = None
+
+    def __enter__(self) -> Pending:
+        self._started = time.perf_counter_ns()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        given = self._given
+        if self._started is not None and "duration" not in given:
+            given["duration"] = (time.perf_counter_ns() - self._started) / 1e9
+        if error is not None:
+            given["error"] = error
+        self._log()
+
+    def _log(self) -> None:
+        if self._done:
+            return
+        self._done = True
+        for key in ("score", "scores"):
+            if getattr(self, key) is not None:
+                self._given[key] = getattr(self, key)
+        if self.prediction is not _NOT_GIVEN:
+            self._given["prediction"] = self.prediction
+        self._logger._emit(self._given)
+
+    def __del__(self) -> None:
+        if not self._done and self._started is None:
+            self._log()
+
+
+def configure(
+    *,
+    model: str,
+    version: str,
+    profile: Profile | str | Path | None = None,
+    spool: str | Path,
+    role: Role = "live",
+    service: str | Mapping[str, str] | None = None,
+    processors: Iterable[Any] = (),
+    clock: Callable[[], int] = time.time_ns,
+) -> PredictionLogger:
+    """A logger for one model. structlog's process-wide configuration is not touched.
+
+    Args:
+        model: the model's name.
+        version: the model's version.
+        profile: the training profile or its file; without one nothing is checked, which is itself a finding.
+        spool: the directory that events are written to.
+        role: ``live``, or ``shadow`` where the answer is not used.
+        service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
+        processors: structlog processors to run before ours; their keys become ``labels.*``.
+        clock: nanoseconds since 1970.
+
+    Raises:
+        ProfileError: the profile's file is damaged. Once configured, nothing raises.
+    """
+    chain = [
+        structlog.contextvars.merge_contextvars,
+        *processors,
+        PredictionProcessor(
+            model=model, version=version, profile=profile, role=role, service=service, clock=clock
+        ),
+        EventRenderer(),
+    ]
+    proxy = structlog.wrap_logger(
+        shared(spool), processors=chain, wrapper_class=PredictionLogger, context_class=dict
+    )
+    bound: PredictionLogger = proxy.bind()
+    return bound

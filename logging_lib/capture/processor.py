@@ -1,0 +1,235 @@
+"""The structlog processor that turns ``log.info("…", inputs=…, prediction=…)`` into a canonical event."""
+
+from __future__ import annotations
+
+import math
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, MutableMapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from logging_lib.capture import event as ev
+from logging_lib.capture.checks import Checker, type_all
+from logging_lib.capture.values import jsonable, valid_text
+from logging_lib.profile.io import load
+from logging_lib.profile.model import Feature, Profile
+from logging_lib.profile.values import category_text, plain
+from logging_lib.schema import SCHEMA_VERSION, tokens
+
+Role = Literal["live", "shadow"]
+_ONCE = {"weight": 1.0}
+
+
+class PredictionProcessor:
+    """Place it behind the processors that add context and before the renderer.
+
+    It transforms only events that carry ``inputs``; all others pass untouched. Of those it takes ``prediction``,
+    ``score``, ``scores``, ``request_id``, ``event_id``, ``timestamp``, ``duration`` (seconds), ``error`` (an
+    exception), ``level``, ``logger``, ``trace_id`` and ``span_id``; structlog's ``event`` becomes ``message``;
+    every other key is kept as one of ``labels.*``. It never raises: an event that cannot be built becomes a
+    dead letter.
+
+    Args:
+        model: the model's name.
+        version: the model's version.
+        profile: the training profile or its file; without one, nothing is checked.
+        role: ``live``, or ``shadow`` where the answer is not used.
+        service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
+        clock: nanoseconds since 1970.
+
+    Raises:
+        ProfileError: the profile's file is damaged (here, at start; never later).
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        version: str,
+        profile: Profile | str | Path | None = None,
+        role: Role = "live",
+        service: str | Mapping[str, str] | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        if role not in ("live", "shadow"):
+            raise ValueError(f"role: expected 'live' or 'shadow', found {role!r}")
+        if isinstance(profile, str | Path):
+            profile = load(profile)
+        self._clock = clock
+        self._model = {"name": model, "version": version, "role": role}
+        self._profile: dict[str, str] = {"status": "none"}
+        self._check: Callable[[Mapping[Any, Any]], Any] = type_all
+        self._output = _Output(None)
+        if profile is not None:
+            same = (profile.model, profile.version) == (model, version)
+            self._profile = {"id": profile.id, "status": "matched" if same else "mismatch"}
+            self._check = Checker(profile)
+            self._output = _Output(profile.prediction)
+        self._service = {"name": service} if isinstance(service, str) else dict(service or {})
+
+    def __call__(
+        self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """structlog's protocol; the dict that is given is not altered."""
+        if "inputs" not in event_dict:
+            return event_dict
+        given = dict(event_dict)
+        try:
+            return self._event(given)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the service must not feel it
+            return self._refused(given, error)
+
+    def _event(self, given: dict[str, Any]) -> dict[str, Any]:
+        take = given.pop
+        now_ns = self._clock()
+        checked = self._check(take("inputs"))
+        when = take("timestamp", None)
+        about: dict[str, Any] = {
+            "id": take("event_id", None) or ev.new_id(now_ns),
+            "kind": "event",
+            "dataset": "ml.prediction",
+            "outcome": "success",
+        }
+        ml: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "model": self._model,
+            "profile": self._profile,
+            "sample": _ONCE,
+            "input": checked.input_document(),
+        }
+        event: dict[str, Any] = {
+            "@timestamp": (ev.moment(when) if when is not None else None) or ev.timestamp(now_ns),
+            "message": take("event", None) or "prediction",
+            "ecs": ev.ECS,
+            "event": about,
+            "host": ev.PROCESS.host,
+            "process": ev.PROCESS.process,
+            "ml": ml,
+        }
+        if self._service:
+            event["service"] = self._service
+        if checked.failed:
+            ml["check"] = checked.check_document()
+        if checked.tokens:
+            ml["text"] = {"tokens": checked.tokens, "oov_tokens": checked.oov_tokens}
+            if checked.oov_words:
+                ml["text"]["oov_words"] = checked.oov_words
+        if "prediction" in given or "scores" in given:
+            ml["prediction"] = self._output(
+                take("prediction", None), take("score", None), take("scores", None)
+            )
+        if given:
+            self._rest(given, event, about, ml)
+        return event
+
+    def _rest(
+        self, given: dict[str, Any], event: dict[str, Any], about: dict[str, Any], ml: dict[str, Any]
+    ) -> None:
+        take = given.pop
+        if (request := take("request_id", None)) is not None:
+            ml["request"] = {"id": ev.label_text(request)}
+        if type(about["id"]) is not str:
+            about["id"] = ev.label_text(about["id"])
+        if (duration := take("duration", None)) is not None:
+            seconds = duration.total_seconds() if isinstance(duration, timedelta) else plain(duration)
+            if isinstance(seconds, int | float) and math.isfinite(seconds):
+                about["duration"] = round(seconds * 1e9)
+        if isinstance(error := take("error", None), BaseException):
+            about["outcome"] = "failure"
+            event["error"] = ev.error_document(error)
+        elif error is not None:
+            about["outcome"] = "failure"
+            event["error"] = {"type": "error", "message": ev.label_text(error)}
+        if not isinstance(event["message"], str):
+            event["message"] = ev.label_text(event["message"])
+        log = {key: given.pop(key) for key in ("level", "logger") if key in given}
+        if log:
+            event["log"] = {key: ev.label_text(value) for key, value in log.items()}
+        for key in ("trace", "span"):
+            if (found := take(f"{key}_id", None)) is not None:
+                event[key] = {"id": ev.label_text(found)}
+        if given:
+            event["labels"] = {valid_text(str(key)): ev.label_text(value) for key, value in given.items()}
+
+    def _refused(self, given: dict[str, Any], error: Exception) -> dict[str, Any]:
+        original = orjson.dumps(jsonable(given))
+        event = ev.dead_letter(
+            error_type=type(error).__name__,
+            message=f"the event could not be built: {jsonable(error)}",
+            original=original,
+            stage="spool",
+            now_ns=self._clock(),
+        )
+        event["ml"]["model"] = {key: self._model[key] for key in ("name", "version")}
+        return event
+
+
+class _Output:
+    """``ml.prediction`` of an output, with its bin in the profile."""
+
+    def __init__(self, feature: Feature | None) -> None:
+        self._feature = feature
+        self._kind = feature.kind if feature is not None else None
+        self._numeric = feature is not None and feature.kind == "numeric" and feature.range is not None
+        if feature is not None and self._numeric:
+            self._inner, self._labels = feature.edges[1:-1], feature.bin_labels()
+            self._low, self._high = feature.edges[0], feature.edges[-1]
+        self._bins = (
+            {} if feature is None else {v: tokens.part(v) for v in list(feature.values)[: feature.binned]}
+        )
+
+    def __call__(self, prediction: Any, score: Any, scores: Any) -> dict[str, Any]:
+        plain_number = type(prediction) is float and score is None and scores is None and self._numeric
+        if plain_number and self._low <= prediction <= self._high:
+            return {"value": prediction, "bin": self._labels[bisect_right(self._inner, prediction)]}
+        prediction = plain(prediction)
+        if hasattr(prediction, "tolist"):
+            prediction = prediction.tolist()
+        if isinstance(prediction, list | tuple) and len(prediction) == 1:
+            prediction = plain(prediction[0])
+        document = ev.output_document(prediction, score, scores, self._kind)
+        found = self._bin(prediction)
+        if found is not None:
+            document["bin"] = found
+        return document
+
+    def _bin(self, value: Any) -> str | None:
+        if value is None:
+            return None if self._feature is None else tokens.MISSING
+        if isinstance(value, float) and not math.isfinite(value):
+            return tokens.NONFINITE
+        if self._feature is None or isinstance(value, list | tuple | Mapping):
+            return None
+        if self._numeric:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                return tokens.TYPE
+            if not self._low <= value <= self._high:
+                return tokens.BELOW if value < self._low else tokens.ABOVE
+            return self._labels[bisect_right(self._inner, value)]
+        text = category_text(value)
+        if text is None:
+            return tokens.TYPE
+        if text in self._feature.values:
+            return self._bins.get(text, tokens.OTHER)
+        return tokens.UNSEEN
+
+
+class EventRenderer:
+    """The last processor: one event as a line of JSON, UTF-8, with its newline.
+
+    What JSON cannot carry (lone surrogates, integers beyond 64 bits, a type nobody foresaw) is replaced as
+    ``capture.values.jsonable`` says; it never raises.
+    """
+
+    def __call__(self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]) -> bytes:
+        try:
+            return orjson.dumps(event_dict, option=_RENDER)
+        except (TypeError, ValueError, RecursionError):
+            return orjson.dumps(jsonable(event_dict), option=_RENDER)
+
+
+_RENDER = orjson.OPT_APPEND_NEWLINE

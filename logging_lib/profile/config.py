@@ -1,0 +1,156 @@
+"""``profile.yml``: what a data scientist knows better than inference does."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from logging_lib.profile.io import ProfileError
+from logging_lib.profile.model import KINDS, Kind
+from logging_lib.profile.values import NA_VALUES
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureConfig:
+    """Overrides for one feature; None leaves a part to inference.
+
+    Attributes:
+        kind: numeric, category, text, boolean or date.
+        values: category: the allowed values; any other is unseen, whatever training had.
+        range: numeric (or date, as ISO text): the allowed (low, high).
+        nullable: False expects no missing value at all, whatever training had.
+        bins: numeric: the edges between bins; category: how many values have a bin of their own.
+        hidden: keep neither values nor words; only presence is checked.
+    """
+
+    kind: Kind | None = None
+    values: tuple[str, ...] | None = None
+    range: tuple[Any, Any] | None = None
+    nullable: bool = True
+    bins: int | tuple[float, ...] | None = None
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How to fit a profile.
+
+    Attributes:
+        features: overrides by feature.
+        exclude: columns that the service does not receive.
+        time: the column that says when a row happened: held-out rows are then the last ones.
+        na_values: spellings of a missing value.
+        min_word_count: a word is known when training has it at least so often.
+        max_vocabulary: at most so many words a text, the most frequent.
+        max_values: at most so many values a category, the most frequent; the rest counts as unseen.
+        held_out: share of the rows that the expected rates are measured on.
+    """
+
+    features: Mapping[str, FeatureConfig] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+    time: str | None = None
+    na_values: tuple[str, ...] = NA_VALUES
+    min_word_count: int = 2
+    max_vocabulary: int = 50_000
+    max_values: int = 10_000
+    held_out: float = 0.2
+
+
+def read(path: str | Path) -> Config:
+    """Read ``profile.yml``.
+
+    Raises:
+        ProfileError: naming the file, the key and the remedy.
+    """
+    import yaml
+
+    path = Path(path)
+    try:
+        document = yaml.safe_load(path.read_text("utf-8")) or {}
+    except OSError as error:
+        raise ProfileError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ProfileError(f"{path}: not YAML: {error}") from error
+    return parse(document, source=str(path))
+
+
+def parse(document: Any, *, source: str = "profile.yml") -> Config:
+    """Build a ``Config`` from parsed YAML."""
+    given = _mapping(document, source, "the file")
+    _known(given, Config.__slots__, source, "")
+    made = dict(given)
+    made["features"] = {
+        str(name): _feature(value or {}, source, f"features.{name}")
+        for name, value in _mapping(given.get("features") or {}, source, "features").items()
+    }
+    for key in ("exclude", "na_values"):
+        if key in made:
+            if not isinstance(made[key], list):
+                raise ProfileError(f"{source}: {key}: expected a list, found {made[key]!r}")
+            made[key] = tuple(str(item) for item in made[key])
+    for key, low, high in (
+        ("min_word_count", 1, 10**9),
+        ("max_vocabulary", 1, 10**6),
+        ("max_values", 1, 10**6),
+        ("held_out", 0.01, 0.9),
+    ):
+        value = made.get(key, low)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise ProfileError(f"{source}: {key}: expected a number from {low} to {high}, found {value!r}")
+    return Config(**made)
+
+
+def _feature(document: Any, source: str, path: str) -> FeatureConfig:
+    given = dict(_mapping(document, source, path))
+    _known(given, FeatureConfig.__slots__, source, f"{path}.")
+    kind = given.get("kind")
+    if kind is not None and kind not in KINDS:
+        raise ProfileError(f"{source}: {path}.kind: {kind!r} is none of {', '.join(KINDS)}")
+    if given.get("values") is not None:
+        if not isinstance(given["values"], list):
+            raise ProfileError(f"{source}: {path}.values: expected a list, found {given['values']!r}")
+        from logging_lib.profile.values import category_text
+
+        given["values"] = tuple(category_text(value) or "" for value in given["values"])
+        given.setdefault("kind", "category")
+    if given.get("range") is not None:
+        bounds = given["range"]
+        if not isinstance(bounds, list) or len(bounds) != 2 or not bounds[0] <= bounds[1]:
+            raise ProfileError(f"{source}: {path}.range: expected [low, high], found {bounds!r}")
+        given["range"] = tuple(bounds)
+    if isinstance(given.get("bins"), list):
+        edges = given["bins"]
+        rising = all(isinstance(e, int | float) for e in edges) and edges == sorted(set(edges))
+        if not rising or not edges:
+            raise ProfileError(f"{source}: {path}.bins: expected rising numbers, found {edges!r}")
+        given["bins"] = tuple(float(e) for e in edges)
+    return FeatureConfig(**given)
+
+
+def _mapping(value: Any, source: str, path: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ProfileError(f"{source}: {path}: expected keys and values, found {value!r}")
+    return value
+
+
+def _known(given: Mapping[str, Any], allowed: Collection[str], source: str, prefix: str) -> None:
+    for key in given:
+        if key not in allowed:
+            close = difflib.get_close_matches(str(key), list(allowed), 1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(allowed))}"
+            raise ProfileError(f"{source}: {prefix}{key}: unknown key{hint}")
+
+
+def check_columns(config: Config, columns: Collection[str]) -> None:
+    """Refuse a configuration that names a column the data do not have."""
+    named = [*config.features, *config.exclude, *([config.time] if config.time else [])]
+    for name in named:
+        if name not in columns:
+            close = difflib.get_close_matches(name, list(columns), 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ProfileError(
+                f"the configuration names the column {name!r}, which the data do not have{hint}"
+            )

@@ -1,0 +1,93 @@
+"""What a value is to a profile: missing or not, its canonical text or number, its words.
+
+The logger, the fitting and the pipelines' Python twin all ask here, so that a value means the same to each.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+NA_VALUES = ("", "-", "#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null")
+"""Spellings of a missing value, unless a profile has its own."""
+
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3]|[^\W_]+(?:['\u2019][^\W_]+)*")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?\Z")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, lower case: runs of letters and digits; each CJK character is a word."""
+    return _WORD.findall(text.lower())
+
+
+def category_text(value: Any) -> str | None:
+    """The canonical text of a category, or None where the value can't be one.
+
+    Text stays as it is; True is ``true``; a whole float is written as the integer (a column of integers with
+    gaps is a column of floats in pandas).
+    """
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(int(value))
+    if isinstance(value, float):
+        return number_text(value) if math.isfinite(value) else None
+    return None
+
+
+def number_text(value: float) -> str:
+    """A number as people write it: ``50000``, not ``50000.0``; otherwise the shortest text that is exact."""
+    if value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    return repr(float(value))
+
+
+def epoch(value: Any) -> float | None:
+    """A date as seconds since 1970 UTC, or None where it is none; without a zone it is taken as UTC."""
+    if isinstance(value, str):
+        if _DATE.match(value) is None:
+            return None
+        try:
+            value = datetime.fromisoformat(value.replace(",", "."))
+        except ValueError:
+            return None
+    if isinstance(value, datetime):
+        if value != value:  # NaT
+            return None
+        moment = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+        return moment.timestamp()
+    if isinstance(value, date):
+        return datetime.combine(value, time(), UTC).timestamp()
+    return None
+
+
+def iso(seconds: float) -> str:
+    """Seconds since 1970 as ISO 8601 in UTC, to the microsecond, no longer than it needs to be."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    text = moment.isoformat(timespec="microseconds" if moment.microsecond else "seconds")
+    return text.replace("+00:00", "Z")
+
+
+def plain(value: Any) -> Any:
+    """A scalar of numpy, pandas or decimal as Python's own; anything else as it is."""
+    if isinstance(value, Decimal):
+        return float(value) if value.is_finite() or value.is_infinite() else math.nan
+    kind = type(value)
+    if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        return value.astype("datetime64[us]").item() if kind.__name__ == "datetime64" else value.item()
+    return value
+
+
+def is_null(value: Any) -> bool:
+    """None, NaN, NaT or pandas' NA (without importing pandas)."""
+    if value is None:
+        return True
+    kind = type(value)
+    if kind.__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float) and value != value

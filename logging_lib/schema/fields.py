@@ -1,0 +1,111 @@
+"""Reads ``fields.yml``: which fields an event may have, of which type, in which dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+TYPES = frozenset(
+    {"keyword", "match_only_text", "text", "wildcard", "date", "boolean", "object"}
+    | {"long", "integer", "short", "double", "float"}
+)
+NUMERIC_TYPES = frozenset({"long", "integer", "short", "double", "float"})
+
+
+class SchemaError(ValueError):
+    """``fields.yml`` says something that the loader does not understand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the event.
+
+    ``name`` is a dotted path; where it ends in ``.*`` any key may stand for the star.
+    """
+
+    name: str
+    type: str
+    description: str
+    datasets: tuple[str, ...]
+    required: tuple[str, ...] = ()
+    array: bool = False
+    indexed: bool = True
+    values: tuple[str, ...] = ()
+    unit: str = ""
+    source: str = "ml"
+    example: Any = None
+
+    @property
+    def dynamic(self) -> bool:
+        return self.name.endswith(".*")
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    schema_version: int
+    ecs_version: str
+    datasets: dict[str, str]
+    fields: tuple[Field, ...]
+    _by_name: dict[str, Field]
+
+    def field(self, path: str) -> Field | None:
+        """The field that a dotted path means, or None; ``ml.input.numeric.age`` finds the starred one."""
+        found = self._by_name.get(path)
+        if found is not None:
+            return found
+        for candidate in self.fields:
+            if candidate.dynamic and path.startswith(candidate.name[:-1]):
+                return candidate
+        return None
+
+
+def parse(document: Any, *, source: str = "fields.yml") -> Schema:
+    """Turn the parsed YAML into a ``Schema``.
+
+    Raises:
+        SchemaError: naming the file, the field and what is wrong with it.
+    """
+    datasets = document["datasets"]
+
+    def scope(value: Any, name: str, key: str) -> tuple[str, ...]:
+        chosen = tuple(datasets) if value == "all" else tuple(value)
+        unknown = set(chosen) - set(datasets)
+        if unknown:
+            raise SchemaError(f"{source}: {name}: {key}: unknown dataset {sorted(unknown)}")
+        return chosen
+
+    by_name: dict[str, Field] = {}
+    for entry in document["fields"]:
+        name = entry.get("name", "?")
+        unknown = set(entry) - set(Field.__slots__)
+        if unknown:
+            raise SchemaError(f"{source}: {name}: unknown key {sorted(unknown)}")
+        if entry.get("type") not in TYPES:
+            raise SchemaError(f"{source}: {name}: type: {entry.get('type')!r} is none of {sorted(TYPES)}")
+        if name in by_name:
+            raise SchemaError(f"{source}: {name}: defined twice")
+        by_name[name] = Field(
+            **{
+                **entry,
+                "datasets": scope(entry["datasets"], name, "datasets"),
+                "required": scope(entry.get("required", ()), name, "required"),
+                "values": tuple(entry.get("values", ())),
+            }
+        )
+    return Schema(
+        schema_version=document["schema_version"],
+        ecs_version=document["ecs_version"],
+        datasets=dict(datasets),
+        fields=tuple(by_name.values()),
+        _by_name=by_name,
+    )
+
+
+@cache
+def load() -> Schema:
+    """The schema that this version of the library writes and reads."""
+    import yaml
+
+    return parse(yaml.safe_load(files("logging_lib.schema").joinpath("fields.yml").read_text("utf-8")))

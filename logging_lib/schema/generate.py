@@ -1,0 +1,145 @@
+"""Writes what is made from ``fields.yml``: ``docs/fields.md`` and ``event.schema.json``.
+
+``python -m logging_lib.schema.generate [--check] [ROOT]``
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from logging_lib.schema.fields import NUMERIC_TYPES, Field, Schema, load
+
+
+def json_schema(schema: Schema) -> dict[str, Any]:
+    """A JSON Schema (2020-12) of all datasets: one branch a dataset, chosen by ``event.dataset``."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "logging_lib event",
+        "description": f"Generated from fields.yml, schema version {schema.schema_version}. Do not edit.",
+        "oneOf": [{"$ref": f"#/$defs/{name}"} for name in schema.datasets],
+        "$defs": {name: _dataset(schema, name) for name in schema.datasets},
+    }
+
+
+def _dataset(schema: Schema, dataset: str) -> dict[str, Any]:
+    root: dict[str, Any] = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+    for field in schema.fields:
+        if dataset not in field.datasets:
+            continue
+        *parents, leaf = field.name.split(".")
+        node = root
+        for parent in parents:
+            if dataset in field.required and parent not in node["required"]:
+                node["required"].append(parent)
+            node = node["properties"].setdefault(
+                parent, {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+            )
+        if leaf == "*":
+            node["additionalProperties"] = _value(field)
+            continue
+        value = _value(field)
+        if field.name == "event.dataset":
+            value = {"const": dataset}
+        elif field.name == "ml.schema_version":
+            value = {"const": schema.schema_version}
+        node["properties"][leaf] = value
+        if dataset in field.required:
+            node["required"].append(leaf)
+    return root
+
+
+def _value(field: Field) -> dict[str, Any]:
+    if field.values:
+        single: dict[str, Any] = {"enum": list(field.values)}
+    elif field.type in NUMERIC_TYPES:
+        whole = field.type in {"long", "integer", "short"}
+        single = {"type": "integer" if whole else ["number", "null"]}
+    elif field.type == "boolean":
+        single = {"type": ["boolean", "null"]}
+    elif field.type == "object":
+        single = {"type": "object"}
+    elif field.type == "date":
+        single = (
+            {"type": ["string", "null"], "format": "date-time"}
+            if field.dynamic
+            else {
+                "type": "string",
+                "format": "date-time",
+            }
+        )
+    else:
+        single = {"type": ["string", "null"]} if field.dynamic else {"type": "string"}
+    return {"type": "array", "items": single} if field.array else single
+
+
+def reference(schema: Schema) -> str:
+    """The field reference, as Markdown."""
+    lines = [
+        "# Field reference",
+        "",
+        "<!-- Generated from logging_lib/schema/fields.yml by `make generate`. Do not edit. -->",
+        "",
+        f"Schema version {schema.schema_version}, ECS {schema.ecs_version}. **Required** fields are in bold; "
+        "a trailing `*` stands for any key.",
+        "",
+    ]
+    for dataset, description in schema.datasets.items():
+        lines += [
+            f"## `{dataset}`",
+            "",
+            description,
+            "",
+            "| field | type | meaning | example |",
+            "|---|---|---|---|",
+        ]
+        for field in schema.fields:
+            if dataset in field.datasets:
+                lines.append(_row(field, dataset))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _row(field: Field, dataset: str) -> str:
+    name = f"**`{field.name}`**" if dataset in field.required else f"`{field.name}`"
+    kind = field.type + ("[]" if field.array else "") + (f", {field.unit}" if field.unit else "")
+    kind += "" if field.indexed else ", not indexed"
+    notes = field.description
+    if field.values and field.name != "event.dataset":
+        notes += " One of " + ", ".join(f"`{value}`" for value in field.values) + "."
+    example = dataset if field.name == "event.dataset" else field.example
+    shown = example if isinstance(example, str) else json.dumps(example)
+    return f"| {name} | {kind} | {notes} | `{shown}` |".replace(
+        "|prediction - truth|", "abs(prediction - truth)"
+    )
+
+
+def outputs(schema: Schema) -> dict[str, str]:
+    """Path below the project's root → content."""
+    return {
+        "docs/fields.md": reference(schema),
+        "logging_lib/schema/event.schema.json": json.dumps(json_schema(schema), indent=1) + "\n",
+    }
+
+
+def main(arguments: list[str]) -> int:
+    check = "--check" in arguments
+    root = Path(next((a for a in arguments if not a.startswith("-")), "."))
+    stale = []
+    for name, content in outputs(load()).items():
+        path = root / name
+        if path.exists() and path.read_text("utf-8") == content:
+            continue
+        stale.append(name)
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, "utf-8")
+    for name in stale:
+        print(f"{name}: {'differs from fields.yml; run `make generate`' if check else 'written'}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

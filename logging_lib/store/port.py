@@ -1,0 +1,81 @@
+"""The store's port: index documents, answer an Elasticsearch search body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+
+class StoreError(Exception):
+    """A store could not do what it was asked; the message says what and the remedy."""
+
+
+class SearchError(StoreError):
+    """A search body is wrong, or the store refused it. ``path`` is the JSON path of what is at fault."""
+
+    def __init__(self, message: str, path: str = "$") -> None:
+        super().__init__(f"{path}: {message}" if path != "$" else message)
+        self.path = path
+
+
+class QueryNotSupported(SearchError):
+    """The body uses a part of the search language that this store does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexResult:
+    """What became of the documents: ``created`` + ``duplicates`` + ``len(failed)`` were given.
+
+    ``failed`` holds (document id, reason).
+    """
+
+    created: int = 0
+    duplicates: int = 0
+    failed: tuple[tuple[str, str], ...] = ()
+
+
+class Store(Protocol):
+    """Elasticsearch in production, DuckDB over files on a laptop, in tests and in backtests."""
+
+    def index(
+        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+    ) -> IndexResult:
+        """Add documents to a data stream or an index.
+
+        Args:
+            target: a data stream (``logs-ml.prediction-default``), where the id is ``event.id``, a second
+                document with the same id is a duplicate, and ``event.ingested`` is set to ``now`` unless
+                the document has it; or an index (``ml-profiles``), where the id is the document's ``_id``
+                key (taken out of the source) and a second document replaces the first.
+            documents: nested JSON objects.
+            now: the arrival time; default: the present.
+        """
+        ...
+
+    def search(
+        self,
+        indices: str | list[str],
+        body: Mapping[str, Any],
+        *,
+        now: datetime | None = None,
+        rest_total_hits_as_int: bool = False,
+    ) -> dict[str, Any]:
+        """Answer a search body in Elasticsearch's own response shape.
+
+        Args:
+            indices: names or patterns with ``*``, comma-separated or a list; none that matches is no error.
+            body: the search, already rendered (no Mustache left in it).
+            now: what ``now`` means in date maths; default: the present.
+
+        Raises:
+            QueryNotSupported: naming the part of the body that this store cannot answer.
+        """
+        ...
+
+    def refresh(self) -> None:
+        """Make what was indexed visible to searches."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,191 @@
+"""One run of a watch: search, judge, condition. Pure but for the search, which is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from logging_lib.store.port import Store, StoreError
+from logging_lib.watch.conditions import ConditionError, is_met
+from logging_lib.watch.context import new_context, with_payload
+from logging_lib.watch.errors import RunError
+from logging_lib.watch.model import Condition, Input, Script, SearchInput, SearchRequest, Transform, Watch
+from logging_lib.watch.templating import TemplateError, render_json
+
+Payload = Mapping[str, Any]
+ScriptFunction = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
+Scripts = Mapping[str, ScriptFunction]
+SearchFunction = Callable[[SearchRequest, Mapping[str, Any]], dict[str, Any]]
+"""Answers a request whose body is rendered: ``search(request, body) -> response``."""
+
+
+def default_scripts() -> Scripts:
+    """The shipped scripts; imported here so that the engine can be used without them."""
+    from logging_lib.watch.scripts import SCRIPTS
+
+    return SCRIPTS
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """``context`` holds the payload that the condition was judged on."""
+
+    context: dict[str, Any]
+    met: bool
+
+    @property
+    def payload(self) -> Payload:
+        payload: Payload = self.context["ctx"]["payload"]
+        return payload
+
+
+def store_search(store: Store, now: datetime) -> SearchFunction:
+    """The search of a live run: one question to the store."""
+
+    def search(request: SearchRequest, body: Mapping[str, Any]) -> dict[str, Any]:
+        return store.search(
+            list(request.indices), body, now=now, rest_total_hits_as_int=request.rest_total_hits_as_int
+        )
+
+    return search
+
+
+def evaluate(
+    watch: Watch, *, search: SearchFunction, scripts: Scripts, now: datetime, scheduled: datetime
+) -> Evaluation:
+    """Run a watch's input and judge its condition.
+
+    Args:
+        search: what answers its searches (``store_search``, or answers computed for many ticks at once).
+        scripts: the stored scripts by id.
+        now: ``ctx.execution_time``; ``scheduled``: the schedule's slot, to which windows should refer.
+
+    Raises:
+        RunError: when a search, a script, a template or the condition fails, or a search's answer is cut.
+    """
+    context = new_context(watch, now=now, scheduled=scheduled)
+    payload = run_input(watch.definition.input, context, search=search, scripts=scripts, where="input")
+    context = with_payload(context, payload)
+    return Evaluation(context, judge(watch.definition.condition, context, where="condition"))
+
+
+def judge(condition: Condition, context: Mapping[str, Any], *, where: str) -> bool:
+    """``is_met``, failing as a run fails."""
+    try:
+        return is_met(condition, context)
+    except (ConditionError, ValueError) as error:
+        raise RunError(f"{where}: {error}") from error
+
+
+def run_input(
+    given: Input, context: Mapping[str, Any], *, search: SearchFunction, scripts: Scripts, where: str
+) -> Payload:
+    """The payload that an input gives. In a chain each input sees what the ones before it gave."""
+    if given.simple is not None:
+        return given.simple
+    if given.search is not None:
+        return _search(given.search, context, search, f"{where}.search")
+    if given.transform is not None:
+        return run_transform(given.transform, context, scripts=scripts, where=f"{where}.transform")
+    payload: dict[str, Any] = {}
+    for name, step in given.chain.items() if given.chain else ():
+        payload[name] = run_input(
+            step, with_payload(context, dict(payload)), search=search, scripts=scripts, where=f"{where}.{name}"
+        )
+    return payload
+
+
+def run_transform(
+    transform: Transform, context: Mapping[str, Any], *, scripts: Scripts, where: str
+) -> Payload:
+    """The payload that a transform makes of the context's."""
+    if transform.script is not None:
+        return _run_script(transform.script, context, scripts, where)
+    payload: Payload = context["ctx"]["payload"]
+    for step in transform.chain or ():
+        payload = run_transform(step, with_payload(context, payload), scripts=scripts, where=where)
+    return payload
+
+
+def _run_script(script: Script, context: Mapping[str, Any], scripts: Scripts, where: str) -> Payload:
+    function = scripts.get(script.id)
+    if function is None:
+        raise RunError(f"{where}: there is no script {script.id!r}")
+    try:
+        result = function(context["ctx"], script.params)
+    except Exception as error:  # a script may fail in any way; the run names it and others go on
+        raise RunError(f"{where}: script {script.id!r}: {type(error).__name__}: {error}") from error
+    # As Watcher: what is no object becomes one.
+    return result if isinstance(result, Mapping) else {"_value": result}
+
+
+def _search(given: SearchInput, context: Mapping[str, Any], search: SearchFunction, where: str) -> Payload:
+    try:
+        body = render_json(given.request.template, context)
+        response = search(given.request, body)
+    except (TemplateError, StoreError) as error:
+        raise RunError(f"{where}: {error}") from error
+    for fault in faults(given.request, body, response):
+        raise RunError(f"{where}: {fault}")
+    return extract(response, given.extract) if given.extract else response
+
+
+def faults(request: SearchRequest, body: Mapping[str, Any], response: Mapping[str, Any]) -> Iterator[str]:
+    """Ways in which an answer is not whole; judged on, it would be a quiet error."""
+    if response.get("timed_out"):
+        yield "the search timed out, its answer is partial"
+    failed = response.get("_shards", {}).get("failed", 0)
+    if failed:
+        yield f"{failed} shards failed, the answer is partial"
+    yield from _cut_terms(body.get("aggs", body.get("aggregations", {})), response.get("aggregations", {}), "")
+    hits = response.get("hits", {})
+    total = hits.get("total", 0)
+    total = total["value"] if isinstance(total, Mapping) else total
+    size = int(body.get("size", 10))
+    if size and "ml-profiles" in request.indices and total > len(hits.get("hits", ())):
+        yield f"{total} profiles match and only {len(hits['hits'])} were returned: raise the body's 'size'"
+
+
+def _cut_terms(aggs: Mapping[str, Any], answers: Mapping[str, Any], path: str) -> Iterator[str]:
+    for name, agg in aggs.items():
+        answer = answers.get(name)
+        if not isinstance(answer, Mapping):
+            continue
+        cut = answer.get("sum_other_doc_count", 0)
+        if cut and not (agg.get("meta") or {}).get("top"):
+            yield (
+                f"aggregation {path}{name} left out {cut} documents: raise its 'size', or say that only the "
+                'largest are wanted with "meta": {"top": true}'
+            )
+        below = agg.get("aggs", agg.get("aggregations"))
+        if not below:
+            continue
+        buckets = answer.get("buckets")
+        if buckets is None:
+            yield from _cut_terms(below, answer, f"{path}{name}>")
+            continue
+        for bucket in buckets.values() if isinstance(buckets, Mapping) else buckets:
+            yield from _cut_terms(below, bucket, f"{path}{name}>")
+
+
+def extract(value: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:
+    """Only what the dotted paths reach, lists gone through (Watcher's ``extract``); ``*`` is any key."""
+    kept = _extracted(value, [path.split(".") for path in paths])
+    return kept if isinstance(kept, dict) else {}
+
+
+def _extracted(value: Any, paths: list[list[str]]) -> Any:
+    if any(not path for path in paths):
+        return value
+    if isinstance(value, list):
+        return [kept for item in value if (kept := _extracted(item, paths)) is not None]
+    if not isinstance(value, Mapping):
+        return None
+    result = {}
+    for key, item in value.items():
+        below = [path[1:] for path in paths if path[0] in (key, "*")]
+        if below and (kept := _extracted(item, below)) is not None:
+            result[key] = kept
+    return result or None

@@ -1,0 +1,271 @@
+"""Watcher's Mustache dialect: pystache with Watcher's paths, its functions, and escaping by medium.
+
+What differs from plain Mustache, as in Watcher: a dotted path also goes through lists
+(``ctx.metadata.windows.0``, ``findings.size``), and ``{{#toJson}}path{{/toJson}}``,
+``{{#join}}path{{/join}}``, ``{{#join delimiter=' or '}}path{{/join delimiter=' or '}}`` and
+``{{#url}}...{{/url}}`` exist. What differs from Watcher: *every* inserted value is escaped for its medium, also
+by ``{{{triple}}}`` braces, since values in findings come from hostile logs. A value is never read as a
+template.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Mapping
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+from pystache.parser import ParsingError, parse
+from pystache.renderengine import RenderEngine
+
+_MISSING = object()
+_TAG = re.compile(r"\{\{!.*?\}\}|\{\{\{[^{}]+\}\}\}|\{\{[^{}]+\}\}", re.DOTALL)
+_PARTIAL = re.compile(r"\{\{\s*>")
+_JOIN = re.compile(r"join\s+delimiter=(['\"])(?P<delimiter>.*)\1", re.DOTALL)
+
+# Kept out of every text: C0 and C1 controls but tab and newline, lone surrogates, and the marks that
+# reverse or hide text.
+_CONTROLS = dict.fromkeys(
+    [c for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\t\n\r"]
+    + [*range(0xD800, 0xE000), *range(0x202A, 0x202F), *range(0x2066, 0x206A)],
+    "\ufffd",
+)
+_TEXT = {**_CONTROLS, ord("\r"): ""}
+_ONE_LINE = {**dict.fromkeys(_CONTROLS, ""), **dict.fromkeys(map(ord, "\r\n\t\x85\u2028\u2029"), " ")}
+
+
+class TemplateError(ValueError):
+    """A template that is not Mustache, or that renders to something that its place does not allow."""
+
+
+class Sample(dict[str, Any]):
+    """Stands for a value that only a run knows: it has every key, and prints as ``TEXT``."""
+
+    TEXT = "\ue000"
+
+    def __contains__(self, key: object) -> bool:
+        return key != "ctx"
+
+    def __missing__(self, key: str) -> Sample:
+        return self
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def _slack(text: str) -> str:
+    """``&``, ``<`` and ``>`` are all of Slack's markup that can call people or hide a link."""
+    return text.translate(_TEXT).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+class Medium(Enum):
+    """Where a rendered text goes; the value is how an inserted string is escaped there."""
+
+    JSON = (lambda text: json.dumps(text)[1:-1],)
+    TEXT = (lambda text: text.translate(_TEXT),)
+    HTML = (lambda text: html.escape(text.translate(_TEXT)),)
+    SLACK = (_slack,)
+    HEADER = (lambda text: text.translate(_ONE_LINE),)
+
+    @property
+    def escape(self) -> Callable[[str], str]:
+        return self.value[0]
+
+
+class _Stack:
+    """The context stack that pystache's parse tree drives; the innermost section is last."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._items: list[Any] = [root]
+
+    def push(self, item: Any) -> None:
+        self._items.append(item)
+
+    def pop(self) -> Any:
+        return self._items.pop()
+
+    def find(self, name: str) -> Any:
+        """The value of a dotted name: its first part is looked up from the innermost section outward."""
+        if name == ".":
+            return self._items[-1]
+        first, *rest = name.split(".")
+        value = _MISSING
+        for item in reversed(self._items):
+            value = _child(item, first)
+            if value is not _MISSING:
+                break
+        for part in rest:
+            value = _child(value, part)
+        return value
+
+
+def _child(value: Any, part: str) -> Any:
+    if isinstance(value, Mapping):
+        return value[part] if part in value else _MISSING
+    if isinstance(value, list | tuple):
+        if part == "size":
+            return len(value)
+        if part.isdecimal() and int(part) < len(value):
+            return value[int(part)]
+    return _MISSING
+
+
+def to_text(value: Any) -> str:
+    """How Watcher (Java) prints a value: null as nothing, ``true``, ``[a, b]``, ``{key=value}``."""
+    if isinstance(value, str):
+        return value
+    if value is None or value is _MISSING:
+        return ""
+    return _nested(value)
+
+
+def _nested(value: Any) -> str:
+    if isinstance(value, Sample):
+        return Sample.TEXT
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}={_nested(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_nested, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
+    """Resolves names for pystache's parse tree, and escapes. ``missing`` collects variables without a value."""
+
+    def __init__(self, medium: Medium, missing: set[str] | None = None) -> None:
+        super().__init__(
+            literal=medium.escape, escape=medium.escape, resolve_context=_section_items, resolve_partial=_no_partial
+        )
+        self._medium = medium
+        self._missing = missing
+
+    def fetch_string(self, stack: _Stack, name: str) -> str:
+        value = stack.find(name)
+        if value is _MISSING and self._missing is not None:
+            self._missing.add(name)
+        return to_text(value)
+
+    def fetch_section_data(self, stack: _Stack, name: str) -> list[Any]:
+        function = self._function(stack, name)
+        if function is not None:
+            return [function]
+        return _section_items(stack, name)
+
+    def _function(self, stack: _Stack, name: str) -> Callable[[str], _Inserted] | None:
+        """Watcher's functions. What they return is inserted as it is (see ``_render_value``)."""
+
+        def value(content: str) -> Any:
+            found = stack.find(content.strip())
+            if found is _MISSING and self._missing is not None:
+                self._missing.add(content.strip())
+            return None if found is _MISSING else found
+
+        escape: Callable[[str], str] = str if self._medium is Medium.JSON else self._medium.escape
+        if name == "toJson":
+            return lambda content: _Inserted(escape(json.dumps(value(content), ensure_ascii=False, default=str)))
+        if name == "url":
+            return lambda content: _Inserted(quote(_rendered(content, stack, self._missing), safe=""))
+        delimiter = "," if name == "join" else None
+        if match := _JOIN.fullmatch(name):
+            delimiter = match["delimiter"]
+        if delimiter is None:
+            return None
+
+        def join(content: str) -> _Inserted:
+            found = value(content)
+            items = found if isinstance(found, list | tuple) else [found]
+            return _Inserted(self._medium.escape(delimiter.join(map(to_text, items))))
+
+        return join
+
+    def _render_value(self, value: Any, stack: _Stack, delimiters: Any = None) -> str:
+        # pystache renders what a section's function returns as one more template; a value from a log must
+        # never be one, so only text that our own functions marked as finished comes here.
+        if not isinstance(value, _Inserted):
+            raise TemplateError("a value cannot be a function")
+        return str(value)
+
+
+class _Inserted(str):
+    """Finished text."""
+
+    __slots__ = ()
+
+
+def _section_items(stack: _Stack, name: str) -> list[Any]:
+    """What a section repeats over; as in Watcher, 0 and ``{}`` are something, ``""`` and null are not."""
+    value = stack.find(name)
+    if isinstance(value, list | tuple):
+        return list(value)
+    return [] if value is _MISSING or value is None or value is False or value == "" else [value]
+
+
+def _no_partial(name: str) -> str:
+    raise TemplateError(f"partial {{{{>{name}}}}}: Watcher has no partials")
+
+
+def _rendered(content: str, stack: _Stack, missing: set[str] | None) -> str:
+    """The inside of ``{{#url}}``: rendered plainly, then percent-encoded as a whole."""
+    text: str = compile_template(content).render(_Engine(Medium.TEXT, missing), stack)
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+@lru_cache(maxsize=16384)
+def compile_template(template: str) -> Any:
+    """The parse tree of a template; kept, since watches render the same templates again and again.
+
+    Raises:
+        TemplateError: saying what is not Mustache in it.
+    """
+    if "{{" in _TAG.sub("", template):
+        raise TemplateError("a tag that is opened with '{{' is empty or not closed with '}}'")
+    if _PARTIAL.search(template):
+        raise TemplateError("partials ({{>name}}) do not exist in Watcher: write the text out")
+    try:
+        return parse(template, raise_on_mismatch=True)
+    except (ParsingError, IndexError) as error:
+        raise TemplateError(str(error) or "a section is closed that was never opened") from error
+
+
+_ENGINES = {medium: _Engine(medium) for medium in Medium}
+
+
+def render(
+    template: str, context: Mapping[str, Any], medium: Medium, missing: set[str] | None = None
+) -> str:
+    """Render a template, each inserted value escaped for ``medium``.
+
+    Args:
+        context: the root, ``{"ctx": {...}}``.
+        missing: when given, the variables that had no value are added to it (Mustache prints nothing for
+            them).
+
+    Raises:
+        TemplateError: when the template is not Mustache.
+    """
+    engine = _ENGINES[medium] if missing is None else _Engine(medium, missing)
+    text: str = compile_template(template).render(engine, _Stack(context))
+    return text
+
+
+def render_json(template: str, context: Mapping[str, Any], missing: set[str] | None = None) -> dict[str, Any]:
+    """Render a search body: one JSON text with Mustache in its keys and values.
+
+    Raises:
+        TemplateError: when the result is no JSON object; the message shows where.
+    """
+    text = render(template, context, Medium.JSON, missing)
+    try:
+        body = json.loads(text)
+    except json.JSONDecodeError as error:
+        near = text[max(0, error.pos - 40) : error.pos + 40]
+        raise TemplateError(f"the rendered body is not JSON ({error.msg}) near {near!r}") from error
+    if not isinstance(body, dict):
+        raise TemplateError("the rendered body is not a JSON object")
+    return body
