@@ -6,6 +6,7 @@ look-up; everything else goes through ``_unusual``.
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import date
@@ -23,6 +24,7 @@ MAX_CHECKED_TEXT = 20_000
 MAX_CATEGORY = 256
 """Without a profile, a longer text is ``text``, a shorter one ``category``."""
 
+MAX_NUMBER = sys.float_info.max
 _ABSENT: Any = object()
 _OOV_INNER = OOV_EDGES[1:-1]
 
@@ -225,7 +227,7 @@ def _check_numeric(table: _Table, value: Any, out: Checked) -> bool:
         out.fail("not_finite", table.name)
         out.bins.append(table.special[tokens.NONFINITE])
         return True
-    out.numeric[table.name] = value
+    (out.numeric if abs(value) <= MAX_NUMBER else out.other)[table.name] = jsonable(value)
     _place(table, value, out)
     return True
 
@@ -311,8 +313,8 @@ def type_by_value(name: str, value: Any, out: Checked) -> None:
     value = plain(value)
     if isinstance(value, bool):
         out.boolean[name] = value
-    elif isinstance(value, int | float) and value == value and abs(value) != float("inf"):
-        out.numeric[name] = value
+    elif isinstance(value, int | float) and abs(value) <= MAX_NUMBER:
+        out.numeric[name] = jsonable(value)
     elif isinstance(value, str):
         (out.category if len(value) <= MAX_CATEGORY else out.text)[name] = value
     elif isinstance(value, date) and (seconds := epoch(value)) is not None:

@@ -108,7 +108,7 @@ def output_document(prediction: Any, score: Any, scores: Any, kind: str | None) 
     """
     document: dict[str, Any] = {}
     _place_output(jsonable(prediction), kind, document)
-    if score is not None and isinstance(found := jsonable(score), int | float):
+    if score is not None and _is_score(found := jsonable(score)):
         document["score"] = found
     if scores is not None:
         _place_output(jsonable(scores), None, document)
@@ -134,7 +134,7 @@ def _place_output(value: Any, kind: str | None, document: dict[str, Any]) -> Non
 
 
 def _is_score(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def label_text(value: Any) -> str:

@@ -21,6 +21,8 @@ from logging_lib.profile.values import category_text, plain
 from logging_lib.schema import SCHEMA_VERSION, tokens
 
 Role = Literal["live", "shadow"]
+MAX_DURATION = 1e9
+"""Seconds; what is negative or longer is no duration of a prediction and is left out."""
 _ONCE = {"weight": 1.0}
 
 
@@ -77,11 +79,10 @@ class PredictionProcessor:
         """structlog's protocol; the dict that is given is not altered."""
         if "inputs" not in event_dict:
             return event_dict
-        given = dict(event_dict)
         try:
-            return self._event(given)
+            return self._event(dict(event_dict))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the service must not feel it
-            return self._refused(given, error)
+            return self._refused(dict(event_dict), error)
 
     def _event(self, given: dict[str, Any]) -> dict[str, Any]:
         take = given.pop
@@ -136,7 +137,7 @@ class PredictionProcessor:
             about["id"] = ev.label_text(about["id"])
         if (duration := take("duration", None)) is not None:
             seconds = duration.total_seconds() if isinstance(duration, timedelta) else plain(duration)
-            if isinstance(seconds, int | float) and math.isfinite(seconds):
+            if isinstance(seconds, int | float) and 0 <= seconds < MAX_DURATION:
                 about["duration"] = round(seconds * 1e9)
         if isinstance(error := take("error", None), BaseException):
             about["outcome"] = "failure"

@@ -228,7 +228,7 @@ def _infer(column: _Column) -> Kind:
     if distinct <= MAX_CATEGORIES_INFERRED:
         return "category"
     mean_words = sum(len(words(text)) for text in texts[:1000]) / min(distinct, 1000)
-    return "text" if distinct > total / 5 or mean_words >= 3 else "category"
+    return "text" if distinct > total / 10 or mean_words >= 2 else "category"
 
 
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d")

@@ -67,8 +67,14 @@ def epoch(value: Any) -> float | None:
 
 
 def iso(seconds: float) -> str:
-    """Seconds since 1970 as ISO 8601 in UTC, to the microsecond, no longer than it needs to be."""
-    moment = datetime.fromtimestamp(seconds, UTC)
+    """Seconds since 1970 as ISO 8601 in UTC, to the microsecond, no longer than it needs to be.
+
+    What lies beyond the years 1 to 9999 is the nearest moment within them.
+    """
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        moment = (datetime.max if seconds > 0 else datetime.min).replace(tzinfo=UTC)
     text = moment.isoformat(timespec="microseconds" if moment.microsecond else "seconds")
     return text.replace("+00:00", "Z")
 

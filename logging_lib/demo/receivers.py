@@ -1,0 +1,78 @@
+"""The demo's people: a real SMTP server and a real HTTP receiver on 127.0.0.1 that keep what they are sent."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from email import message_from_bytes
+from email.policy import default
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import orjson
+from aiosmtpd.controller import Controller
+
+
+class Receivers:
+    """Within ``with``: mails go to ``<folder>/mail/*.eml``, Slack messages to ``<folder>/slack.jsonl``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.subjects: list[str] = []
+        self._mail, self._slack = folder / "mail", folder / "slack.jsonl"
+        self._mail.mkdir(parents=True, exist_ok=True)
+        self._slack.touch()
+        self._smtp = Controller(self, hostname="127.0.0.1", port=_free_port())
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self._slack))
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        message = message_from_bytes(envelope.content, policy=default)
+        self.subjects.append(str(message["subject"]))
+        (self._mail / f"{len(self.subjects):03d}.eml").write_bytes(envelope.content)
+        return "250 OK"
+
+    @property
+    def smtp_url(self) -> str:
+        return f"smtp://127.0.0.1:{self._smtp.port}"
+
+    @property
+    def slack_url(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_port}/services/demo"
+
+    def __enter__(self) -> Receivers:
+        self._smtp.start()
+        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._smtp.stop()
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+
+
+def _free_port() -> int:
+    """aiosmtpd connects to its own port to start, so it must know the number."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _handler(target: Path) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            with target.open("ab") as file:
+                file.write(orjson.dumps(orjson.loads(body), option=orjson.OPT_APPEND_NEWLINE))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    return Handler

@@ -1,0 +1,67 @@
+"""Training data from a file into a DataFrame: CSV, Parquet or JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from logging_lib.profile.io import ProfileError
+
+Masks = dict[str, np.ndarray[Any, Any]]
+
+
+def read(path: Path, *, na_values: Sequence[str]) -> tuple[pd.DataFrame, Masks]:
+    """The table in a file, and for JSON lines which keys were absent in which rows.
+
+    Args:
+        path: ``.csv`` (or ``.csv.gz``), ``.parquet``, ``.jsonl`` or ``.ndjson``.
+        na_values: spellings of a missing value, so that ``-`` among numbers does not make them texts.
+
+    Returns:
+        The DataFrame, shape (rows, columns), and column → mask of absent keys, shape (rows,).
+
+    Raises:
+        ProfileError: naming the file, what is wrong and, for JSON lines, the line.
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    try:
+        if ".csv" in suffixes:
+            return pd.read_csv(path, na_values=list(na_values), keep_default_na=False, low_memory=False), {}
+        if suffixes[-1:] in ([".parquet"], [".pq"]):
+            return pd.read_parquet(path), {}
+        if suffixes[-1:] in ([".jsonl"], [".ndjson"], [".json"]):
+            return _json_lines(path)
+    except FileNotFoundError:
+        raise ProfileError(f"{path}: no such file") from None
+    except pd.errors.EmptyDataError:
+        raise ProfileError(f"{path}: the file is empty: a profile needs the rows of training") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, ProfileError):
+            raise
+        raise ProfileError(f"{path}: cannot be read as {suffixes[-1]}: {error}") from error
+    raise ProfileError(f"{path}: unknown format; give a .csv, .parquet or .jsonl file")
+
+
+def _json_lines(path: Path) -> tuple[pd.DataFrame, Masks]:
+    rows: list[dict[str, Any]] = []
+    columns: dict[str, None] = {}
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                raise ProfileError(f"{path}: line {number}: not JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise ProfileError(f"{path}: line {number}: expected an object, found {type(row).__name__}")
+            rows.append(row)
+            columns.update(dict.fromkeys(row))
+    frame = pd.DataFrame({name: pd.Series([row.get(name) for row in rows]) for name in columns})
+    absent = {name: np.array([name not in row for row in rows], dtype=bool) for name in columns}
+    return frame, {name: mask for name, mask in absent.items() if mask.any()}

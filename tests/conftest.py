@@ -1,0 +1,96 @@
+"""Fixtures that several suites share: a small training frame, its profile, the event's JSON Schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+
+from logging_lib import profile as profiles
+from logging_lib.profile.config import Config
+
+ROWS = 2000
+
+
+@pytest.fixture(scope="session")
+def training() -> pd.DataFrame:
+    """Two thousand rows with every kind of feature, some missing values, a time and an output."""
+    random = np.random.default_rng(7)
+    jobs = np.array(["nurse", "registered nurse", "truck driver", "teacher", "sales manager", "cook"])
+    rare = np.array([f"title{i} manager" for i in range(400)])
+    title = np.where(random.random(ROWS) < 0.7, random.choice(jobs, ROWS), random.choice(rare, ROWS))
+    frame = pd.DataFrame(
+        {
+            "income": np.round(random.lognormal(11, 0.5, ROWS), 2),
+            "count": random.integers(0, 5, ROWS),
+            "home": random.choice(["RENT", "OWN", "MORTGAGE"], ROWS, p=[0.4, 0.2, 0.4]),
+            "title": title,
+            "joint": random.random(ROWS) < 0.3,
+            "opened": pd.date_range("2010-01-01", periods=ROWS, freq="D", tz="UTC"),
+            "issued_at": pd.date_range("2018-01-01", periods=ROWS, freq="15min", tz="UTC"),
+            "rate": random.normal(12, 3, ROWS),
+        }
+    )
+    frame.loc[random.random(ROWS) < 0.02, "income"] = np.nan
+    frame.loc[random.random(ROWS) < 0.05, "title"] = None
+    return frame
+
+
+@pytest.fixture(scope="session")
+def profile(training: pd.DataFrame) -> profiles.Profile:
+    return profiles.fit(
+        training, model="loans", version="1", prediction="rate", config=Config(time="issued_at")
+    )
+
+
+@pytest.fixture
+def inputs() -> dict[str, Any]:
+    """Inputs in which nothing is wrong."""
+    return {
+        "income": 64000.5,
+        "count": 2,
+        "home": "RENT",
+        "title": "registered nurse",
+        "joint": True,
+        "opened": "2011-05-01",
+    }
+
+
+@pytest.fixture(scope="session")
+def valid() -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Checks an event against the JSON Schema and gives it back."""
+    schema = json.loads(files("logging_lib.schema").joinpath("event.schema.json").read_text("utf-8"))
+    validators = {
+        name: jsonschema.Draft202012Validator(
+            {**branch, "$defs": schema["$defs"]}, format_checker=jsonschema.FormatChecker()
+        )
+        for name, branch in schema["$defs"].items()
+    }
+
+    def check(event: dict[str, Any]) -> dict[str, Any]:
+        validators[event["event"]["dataset"]].validate(event)
+        return event
+
+    return check
+
+
+@pytest.fixture
+def spooled() -> Callable[[Path], list[dict[str, Any]]]:
+    """Reads every event of a spool directory."""
+
+    def read(directory: Path) -> list[dict[str, Any]]:
+        files = sorted(directory.glob("*.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
+
+    return read
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite-golden", action="store_true", help="write the golden files anew")

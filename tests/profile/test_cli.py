@@ -1,0 +1,83 @@
+"""``logging-lib profile`` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from logging_lib import profile as profiles
+from logging_lib.cli.app import app
+
+run = CliRunner().invoke
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_every_format_gives_the_same_expectations(tmp_path: Path, training: pd.DataFrame, suffix: str) -> None:
+    data, out = tmp_path / f"train.{suffix}", tmp_path / "profile.json"
+    if suffix == "csv":
+        training.to_csv(data, index=False)
+    elif suffix == "parquet":
+        training.to_parquet(data)
+    else:
+        training.to_json(data, orient="records", lines=True, date_format="iso")
+    result = run(
+        app,
+        ["profile", "fit", str(data), "--model", "loans", "--version", "1", "--prediction", "rate"]
+        + ["--time", "issued_at", "-o", str(out)],
+    )
+    assert result.exit_code == 0, result.output
+    made = profiles.load(out)
+    assert {name: f.kind for name, f in made.features.items()} == {
+        "income": "numeric", "count": "numeric", "home": "category", "title": "text", "joint": "boolean",
+        "opened": "date",
+    }  # fmt: skip
+    last = training.tail(400)
+    assert made.features["income"].expected["missing"].count == int(last["income"].isna().sum())
+    assert made.features["title"].special["!missing"] == int(last["title"].isna().sum())
+
+
+def test_json_lines_tell_absent_from_missing(tmp_path: Path) -> None:
+    rows = [{"a": 1, "b": "x"}, {"a": None}, {"a": 2, "b": None}, {"b": "y"}] * 50
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    result = run(app, ["profile", "fit", str(tmp_path / "t.jsonl"), "--model", "m", "--version", "1",
+                       "-o", str(tmp_path / "p.json")])  # fmt: skip
+    assert result.exit_code == 0, result.output
+    made = profiles.load(tmp_path / "p.json")
+    assert made.features["a"].special == {"!missing": 50, "!absent": 50}
+    assert made.features["b"].special == {"!missing": 50, "!absent": 50}
+    assert made.features["b"].expected["absent"].count > 0
+
+
+def test_show_prints_each_feature(tmp_path: Path, profile: profiles.Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    profiles.save(profile, tmp_path / "p.json")
+    table = run(app, ["profile", "show", str(tmp_path / "p.json")])
+    assert table.exit_code == 0
+    for name in (*profile.features, "MORTGAGE", "missing", profile.id):
+        assert name in table.output
+    as_json = run(app, ["profile", "show", "--json", str(tmp_path / "p.json")])
+    assert json.loads(as_json.output)["id"] == profile.id
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("t.xyz", "a\n1\n", "unknown format; give a .csv, .parquet or .jsonl file"),
+        ("t.csv", "", "the file is empty"),
+        ("t.csv", "a,b\n", "have no rows"),
+        ("t.parquet", "nonsense", "cannot be read as .parquet"),
+        ("t.jsonl", '{"a": 1}\n{"a": \n', "line 2: not JSON"),
+        ("t.jsonl", "[1]\n", "line 1: expected an object, found list"),
+    ],
+)
+def test_a_bad_file_is_named_without_a_traceback(tmp_path: Path, name: str, content: str, says: str) -> None:
+    (tmp_path / name).write_text(content)
+    result = run(app, ["profile", "fit", str(tmp_path / name), "--model", "m", "--version", "1"])
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert name in result.stderr
+    assert "Traceback" not in result.stderr
