@@ -70,10 +70,20 @@ class Checked:
     def input_document(self) -> dict[str, Any]:
         """``ml.input.*``; kinds that the inputs do not have are left out."""
         document: dict[str, Any] = {}
-        for kind in ("numeric", "category", "text", "boolean", "date", "other", "bins"):
-            part = getattr(self, kind)
-            if part:
-                document[kind] = part
+        if self.numeric:
+            document["numeric"] = self.numeric
+        if self.category:
+            document["category"] = self.category
+        if self.text:
+            document["text"] = self.text
+        if self.boolean:
+            document["boolean"] = self.boolean
+        if self.date:
+            document["date"] = self.date
+        if self.other:
+            document["other"] = self.other
+        if self.bins:
+            document["bins"] = self.bins
         return document
 
     def check_document(self) -> dict[str, Any]:
@@ -81,6 +91,13 @@ class Checked:
         document: dict[str, Any] = dict(self.failed)
         if self.unseen_values:
             document["unseen_values"] = self.unseen_values
+        return document
+
+    def text_document(self) -> dict[str, Any]:
+        """``ml.text.*``."""
+        document: dict[str, Any] = {"tokens": self.tokens, "oov_tokens": self.oov_tokens}
+        if self.oov_words:
+            document["oov_words"] = self.oov_words
         return document
 
 
@@ -131,9 +148,10 @@ class Checker:
                 self._unusual(self._features[name], value, out)
         for name, vocabulary, bins, _threshold in self._text:
             value = get(name, _ABSENT)
-            if type(value) is str and value not in self._na and len(value) <= MAX_CHECKED_TEXT:
-                found = words(value)
-                if found and vocabulary.issuperset(found):
+            if type(value) is str and len(value) <= MAX_CHECKED_TEXT:
+                # Whatever stands between spaces and is a known word is one for `words` too.
+                found = value.lower().split()
+                if found and vocabulary.issuperset(found) and value not in self._na:
                     text[name] = value
                     out.tokens += len(found)
                     add(bins[0])

@@ -28,15 +28,14 @@ os.register_at_fork(after_in_child=_random.seed)
 def new_id(now_ns: int) -> str:
     """A UUID of version 7 (RFC 9562): the moment in milliseconds, then 74 random bits."""
     bits = _random.getrandbits(74)
-    number = (
-        (now_ns // 1_000_000) << 80
-        | 0x7 << 76
-        | (bits >> 62) << 64
-        | 0x2 << 62
-        | bits & 0x3FFF_FFFF_FFFF_FFFF
+    milliseconds = now_ns // 1_000_000
+    return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031 - half the time of an f-string here
+        milliseconds >> 16,
+        milliseconds & 0xFFFF,
+        bits >> 62,
+        0x8000 | bits >> 48 & 0x3FFF,
+        bits & 0xFFFF_FFFF_FFFF,
     )
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 _second: tuple[int, str] = (0, "")

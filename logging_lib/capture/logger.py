@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, overload
 
 import structlog
 
@@ -23,6 +23,12 @@ class PredictionLogger(structlog.BoundLoggerBase):
     """Logs the predictions of one model. ``bind``, ``unbind`` and ``new`` work as everywhere in structlog."""
 
     _logger: Spool
+
+    @overload
+    def prediction(self, inputs: Mapping[Any, Any], prediction: Any, **more: Any) -> None: ...
+
+    @overload
+    def prediction(self, inputs: Mapping[Any, Any], **more: Any) -> Pending: ...
 
     def prediction(
         self,

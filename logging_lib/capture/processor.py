@@ -23,7 +23,10 @@ from logging_lib.schema import SCHEMA_VERSION, tokens
 Role = Literal["live", "shadow"]
 MAX_DURATION = 1e9
 """Seconds; what is negative or longer is no duration of a prediction and is left out."""
-_ONCE = {"weight": 1.0}
+_PLACED = frozenset(
+    ("event", "inputs", "prediction", "score", "scores", "request_id", "event_id", "timestamp")
+)
+_PLACED_RARELY = frozenset(("duration", "error", "level", "logger", "trace_id", "span_id"))
 
 
 class PredictionProcessor:
@@ -62,15 +65,20 @@ class PredictionProcessor:
         if isinstance(profile, str | Path):
             profile = load(profile)
         self._clock = clock
-        self._model = {"name": model, "version": version, "role": role}
-        self._profile: dict[str, str] = {"status": "none"}
+        status: dict[str, str] = {"status": "none"}
         self._check: Callable[[Mapping[Any, Any]], Any] = type_all
         self._output = _Output(None)
         if profile is not None:
             same = (profile.model, profile.version) == (model, version)
-            self._profile = {"id": profile.id, "status": "matched" if same else "mismatch"}
+            status = {"id": profile.id, "status": "matched" if same else "mismatch"}
             self._check = Checker(profile)
             self._output = _Output(profile.prediction)
+        self._ml: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "model": {"name": model, "version": version, "role": role},
+            "profile": status,
+            "sample": {"weight": 1.0},
+        }
         self._service = {"name": service} if isinstance(service, str) else dict(service or {})
 
     def __call__(
@@ -80,31 +88,26 @@ class PredictionProcessor:
         if "inputs" not in event_dict:
             return event_dict
         try:
-            return self._event(dict(event_dict))
+            return self._event(event_dict)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the service must not feel it
             return self._refused(dict(event_dict), error)
 
-    def _event(self, given: dict[str, Any]) -> dict[str, Any]:
-        take = given.pop
+    def _event(self, given: MutableMapping[str, Any]) -> dict[str, Any]:
+        get = given.get
         now_ns = self._clock()
-        checked = self._check(take("inputs"))
-        when = take("timestamp", None)
-        about: dict[str, Any] = {
-            "id": take("event_id", None) or ev.new_id(now_ns),
+        checked = self._check(given["inputs"])
+        when, event_id, message = get("timestamp"), get("event_id"), get("event")
+        about = {
+            "id": event_id if type(event_id) is str and event_id else _id(event_id, now_ns),
             "kind": "event",
             "dataset": "ml.prediction",
             "outcome": "success",
         }
-        ml: dict[str, Any] = {
-            "schema_version": SCHEMA_VERSION,
-            "model": self._model,
-            "profile": self._profile,
-            "sample": _ONCE,
-            "input": checked.input_document(),
-        }
+        ml = self._ml.copy()
+        ml["input"] = checked.input_document()
         event: dict[str, Any] = {
-            "@timestamp": (ev.moment(when) if when is not None else None) or ev.timestamp(now_ns),
-            "message": take("event", None) or "prediction",
+            "@timestamp": (when is not None and ev.moment(when)) or ev.timestamp(now_ns),
+            "message": message if type(message) is str and message else _message(message),
             "ecs": ev.ECS,
             "event": about,
             "host": ev.PROCESS.host,
@@ -116,45 +119,47 @@ class PredictionProcessor:
         if checked.failed:
             ml["check"] = checked.check_document()
         if checked.tokens:
-            ml["text"] = {"tokens": checked.tokens, "oov_tokens": checked.oov_tokens}
-            if checked.oov_words:
-                ml["text"]["oov_words"] = checked.oov_words
+            ml["text"] = checked.text_document()
         if "prediction" in given or "scores" in given:
-            ml["prediction"] = self._output(
-                take("prediction", None), take("score", None), take("scores", None)
-            )
-        if given:
-            self._rest(given, event, about, ml)
+            ml["prediction"] = self._output(get("prediction"), get("score"), get("scores"))
+        request = get("request_id")
+        if request is not None:
+            ml["request"] = {"id": request if type(request) is str else ev.label_text(request)}
+        for key in given:
+            if key not in _PLACED:
+                self._rest(given, event, about)
+                break
         return event
 
-    def _rest(
-        self, given: dict[str, Any], event: dict[str, Any], about: dict[str, Any], ml: dict[str, Any]
-    ) -> None:
-        take = given.pop
-        if (request := take("request_id", None)) is not None:
-            ml["request"] = {"id": ev.label_text(request)}
-        if type(about["id"]) is not str:
-            about["id"] = ev.label_text(about["id"])
-        if (duration := take("duration", None)) is not None:
+    def _rest(self, given: MutableMapping[str, Any], event: dict[str, Any], about: dict[str, Any]) -> None:
+        """What few events have: duration, error, level, trace, and the labels."""
+        get = given.get
+        duration = get("duration")
+        if duration is not None:
             seconds = duration.total_seconds() if isinstance(duration, timedelta) else plain(duration)
             if isinstance(seconds, int | float) and 0 <= seconds < MAX_DURATION:
                 about["duration"] = round(seconds * 1e9)
-        if isinstance(error := take("error", None), BaseException):
+        error = get("error")
+        if error is not None:
             about["outcome"] = "failure"
-            event["error"] = ev.error_document(error)
-        elif error is not None:
-            about["outcome"] = "failure"
-            event["error"] = {"type": "error", "message": ev.label_text(error)}
-        if not isinstance(event["message"], str):
-            event["message"] = ev.label_text(event["message"])
-        log = {key: given.pop(key) for key in ("level", "logger") if key in given}
+            known = isinstance(error, BaseException)
+            event["error"] = (
+                ev.error_document(error) if known else {"type": "error", "message": ev.label_text(error)}
+            )
+        log = {key: ev.label_text(given[key]) for key in ("level", "logger") if get(key) is not None}
         if log:
-            event["log"] = {key: ev.label_text(value) for key, value in log.items()}
+            event["log"] = log
         for key in ("trace", "span"):
-            if (found := take(f"{key}_id", None)) is not None:
+            found = get(f"{key}_id")
+            if found is not None:
                 event[key] = {"id": ev.label_text(found)}
-        if given:
-            event["labels"] = {valid_text(str(key)): ev.label_text(value) for key, value in given.items()}
+        labels = {
+            valid_text(str(key)): ev.label_text(value)
+            for key, value in given.items()
+            if key not in _PLACED and key not in _PLACED_RARELY
+        }
+        if labels:
+            event["labels"] = labels
 
     def _refused(self, given: dict[str, Any], error: Exception) -> dict[str, Any]:
         original = orjson.dumps(jsonable(given))
@@ -165,8 +170,16 @@ class PredictionProcessor:
             stage="spool",
             now_ns=self._clock(),
         )
-        event["ml"]["model"] = {key: self._model[key] for key in ("name", "version")}
+        event["ml"]["model"] = {key: self._ml["model"][key] for key in ("name", "version")}
         return event
+
+
+def _id(given: Any, now_ns: int) -> str:
+    return ev.new_id(now_ns) if given is None or given == "" else ev.label_text(given)
+
+
+def _message(given: Any) -> str:
+    return "prediction" if given is None or given == "" else ev.label_text(given)
 
 
 class _Output:

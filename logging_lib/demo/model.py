@@ -1,31 +1,41 @@
-"""The demo's model: interest rate from a loan's application, by ridge regression."""
+"""The demo's model: the interest rate of a loan from its application, by ridge regression."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pandas as pd
-from sklearn.compose import ColumnTransformer
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.impute import SimpleImputer
+from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler
 
 from logging_lib.demo.loans import CATEGORY, NUMERIC, TEXT
 
 
-def _no_gaps(texts: pd.Series) -> pd.Series:
-    return texts.fillna("").astype(str)
+def encode(requests: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """Each request as the numbers that the regression sees: logarithms, indicators, words."""
+    return [_encode(inputs) for inputs in requests]
 
 
-def train(rows: pd.DataFrame, target: pd.Series) -> Any:
-    """Fit the pipeline; its ``predict`` takes a DataFrame of inputs, shape (rows, features)."""
-    columns = ColumnTransformer(
-        [
-            ("numeric", make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), list(NUMERIC)),
-            ("category", OneHotEncoder(handle_unknown="ignore"), list(CATEGORY)),
-            ("text", make_pipeline(FunctionTransformer(_no_gaps), TfidfVectorizer(min_df=2)), TEXT),
-        ]
-    )
-    return make_pipeline(columns, Ridge(alpha=3.0)).fit(rows, target)
+def _encode(inputs: Mapping[str, Any]) -> dict[str, float]:
+    made: dict[str, float] = {}
+    for name in NUMERIC:
+        value = inputs[name]
+        if value is None or math.isnan(value):
+            made[f"{name} is missing"] = 1.0
+        else:
+            made[name] = math.log1p(value)
+    for name in CATEGORY:
+        made[f"{name}={inputs[name]}"] = 1.0
+    if isinstance(inputs[TEXT], str):
+        made.update({f"{TEXT} has {word}": 1.0 for word in inputs[TEXT].lower().split()})
+    return made
+
+
+def train(requests: list[dict[str, Any]], target: Any) -> Pipeline:
+    """Fit the pipeline; its ``predict`` takes a list of requests and gives one rate each."""
+    pipeline = make_pipeline(FunctionTransformer(encode), DictVectorizer(), MaxAbsScaler(), Ridge(alpha=2.0))
+    pipeline.fit(requests, target)
+    return pipeline

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from logging_lib.watch.model import Condition, Operator
@@ -19,7 +19,7 @@ class ConditionError(ValueError):
 
 
 def resolve_path(path: str, root: Any) -> Any:
-    """The value at a dotted path through objects and lists (``hits.hits.0._id``); None where there is none."""
+    """The value at a dotted path through objects and lists (``hits.hits.0._id``), or None."""
     value = root
     for part in path.split("."):
         if isinstance(value, Mapping):
@@ -101,7 +101,7 @@ def _order(left: Any, right: Any) -> int | None:
             left, right = float(left), float(right)
         elif not (isinstance(left, str) and isinstance(right, str)):
             return 0 if left == right else None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if left == right:
         return 0
@@ -114,5 +114,5 @@ def _instant(value: Any) -> datetime:
     if isinstance(value, datetime):
         return value
     if isinstance(value, int | float):
-        return resolve_date_math(str(int(value)), datetime.min)
+        return datetime.fromtimestamp(value / 1000, UTC)
     return parse_instant(value)

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 
-_PLAIN_KEY = re.compile(r"[A-Za-z_][\w-]*")
+from logging_lib.store.body import child
 
 
 def json_path(*parts: str | int) -> str:
     """``json_path("actions", 0, "a.b")`` is ``$.actions[0]['a.b']``."""
-    path = "$"
-    for part in parts:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif _PLAIN_KEY.fullmatch(part):
-            path += f".{part}"
-        else:
-            path += f"[{part!r}]"
-    return path
+    return reduce(child, parts, "$")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from logging_lib.watch.context import new_context, with_payload
 from logging_lib.watch.errors import RunError
 from logging_lib.watch.model import Condition, Input, Script, SearchInput, SearchRequest, Transform, Watch
 from logging_lib.watch.templating import TemplateError, render_json
+from logging_lib.watch.times import format_duration
 
 Payload = Mapping[str, Any]
 ScriptFunction = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
@@ -92,7 +93,11 @@ def run_input(
     payload: dict[str, Any] = {}
     for name, step in given.chain.items() if given.chain else ():
         payload[name] = run_input(
-            step, with_payload(context, dict(payload)), search=search, scripts=scripts, where=f"{where}.{name}"
+            step,
+            with_payload(context, dict(payload)),
+            search=search,
+            scripts=scripts,
+            where=f"{where}.{name}",
         )
     return payload
 
@@ -124,6 +129,8 @@ def _run_script(script: Script, context: Mapping[str, Any], scripts: Scripts, wh
 def _search(given: SearchInput, context: Mapping[str, Any], search: SearchFunction, where: str) -> Payload:
     try:
         body = render_json(given.request.template, context)
+        if given.timeout is not None:
+            body.setdefault("timeout", format_duration(given.timeout))
         response = search(given.request, body)
     except (TemplateError, StoreError) as error:
         raise RunError(f"{where}: {error}") from error
@@ -139,13 +146,18 @@ def faults(request: SearchRequest, body: Mapping[str, Any], response: Mapping[st
     failed = response.get("_shards", {}).get("failed", 0)
     if failed:
         yield f"{failed} shards failed, the answer is partial"
-    yield from _cut_terms(body.get("aggs", body.get("aggregations", {})), response.get("aggregations", {}), "")
+    yield from _cut_terms(_below(body), response.get("aggregations", {}), "")
     hits = response.get("hits", {})
     total = hits.get("total", 0)
     total = total["value"] if isinstance(total, Mapping) else total
     size = int(body.get("size", 10))
     if size and "ml-profiles" in request.indices and total > len(hits.get("hits", ())):
         yield f"{total} profiles match and only {len(hits['hits'])} were returned: raise the body's 'size'"
+
+
+def _below(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    aggs: Mapping[str, Any] = node.get("aggs") or node.get("aggregations") or {}
+    return aggs
 
 
 def _cut_terms(aggs: Mapping[str, Any], answers: Mapping[str, Any], path: str) -> Iterator[str]:
@@ -159,7 +171,7 @@ def _cut_terms(aggs: Mapping[str, Any], answers: Mapping[str, Any], path: str) -
                 f"aggregation {path}{name} left out {cut} documents: raise its 'size', or say that only the "
                 'largest are wanted with "meta": {"top": true}'
             )
-        below = agg.get("aggs", agg.get("aggregations"))
+        below = _below(agg)
         if not below:
             continue
         buckets = answer.get("buckets")

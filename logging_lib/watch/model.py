@@ -245,7 +245,7 @@ class SlackAttachment(Model):
     title: str | None = None
     title_link: str | None = None
     text: str | None = None
-    fields: tuple[SlackField, ...] = ()  # type: ignore[assignment]  # BaseModel.fields was v1's
+    fields: tuple[SlackField, ...] = ()
     image_url: str | None = None
     thumb_url: str | None = None
     mrkdwn_in: tuple[str, ...] = ()

@@ -3,8 +3,8 @@
 What differs from plain Mustache, as in Watcher: a dotted path also goes through lists
 (``ctx.metadata.windows.0``, ``findings.size``), and ``{{#toJson}}path{{/toJson}}``,
 ``{{#join}}path{{/join}}``, ``{{#join delimiter=' or '}}path{{/join delimiter=' or '}}`` and
-``{{#url}}...{{/url}}`` exist. What differs from Watcher: *every* inserted value is escaped for its medium, also
-by ``{{{triple}}}`` braces, since values in findings come from hostile logs. A value is never read as a
+``{{#url}}...{{/url}}`` exist. What differs from Watcher: *every* inserted value is escaped for its medium, by
+``{{{triple}}}`` braces too, since values in findings come from hostile logs. A value is never read as a
 template.
 """
 
@@ -24,6 +24,7 @@ from pystache.renderengine import RenderEngine
 
 _MISSING = object()
 _TAG = re.compile(r"\{\{!.*?\}\}|\{\{\{[^{}]+\}\}\}|\{\{[^{}]+\}\}", re.DOTALL)
+_UNEVEN = re.compile(r"\{\{\{[^{}]+\}\}(?!\})")
 _PARTIAL = re.compile(r"\{\{\s*>")
 _JOIN = re.compile(r"join\s+delimiter=(['\"])(?P<delimiter>.*)\1", re.DOTALL)
 
@@ -105,7 +106,7 @@ class _Stack:
 
 def _child(value: Any, part: str) -> Any:
     if isinstance(value, Mapping):
-        return value[part] if part in value else _MISSING
+        return value[part] if part in value else _MISSING  # noqa: SIM401 - a Sample has keys that get() misses
     if isinstance(value, list | tuple):
         if part == "size":
             return len(value)
@@ -136,11 +137,14 @@ def _nested(value: Any) -> str:
 
 
 class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
-    """Resolves names for pystache's parse tree, and escapes. ``missing`` collects variables without a value."""
+    """Resolves names for pystache's parse tree, and escapes; ``missing`` collects variables without value."""
 
     def __init__(self, medium: Medium, missing: set[str] | None = None) -> None:
         super().__init__(
-            literal=medium.escape, escape=medium.escape, resolve_context=_section_items, resolve_partial=_no_partial
+            literal=medium.escape,
+            escape=medium.escape,
+            resolve_context=_section_items,
+            resolve_partial=_no_partial,
         )
         self._medium = medium
         self._missing = missing
@@ -168,7 +172,9 @@ class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
 
         escape: Callable[[str], str] = str if self._medium is Medium.JSON else self._medium.escape
         if name == "toJson":
-            return lambda content: _Inserted(escape(json.dumps(value(content), ensure_ascii=False, default=str)))
+            return lambda content: _Inserted(
+                escape(json.dumps(value(content), ensure_ascii=False, default=str))
+            )
         if name == "url":
             return lambda content: _Inserted(quote(_rendered(content, stack, self._missing), safe=""))
         delimiter = "," if name == "join" else None
@@ -223,22 +229,27 @@ def compile_template(template: str) -> Any:
     Raises:
         TemplateError: saying what is not Mustache in it.
     """
-    if "{{" in _TAG.sub("", template):
+    if "{{" in _TAG.sub("", template) or _UNEVEN.search(template):
         raise TemplateError("a tag that is opened with '{{' is empty or not closed with '}}'")
     if _PARTIAL.search(template):
         raise TemplateError("partials ({{>name}}) do not exist in Watcher: write the text out")
     try:
         return parse(template, raise_on_mismatch=True)
     except (ParsingError, IndexError) as error:
-        raise TemplateError(str(error) or "a section is closed that was never opened") from error
+        raise TemplateError(_explained(error, template)) from error
+
+
+def _explained(error: Exception, template: str) -> str:
+    info = getattr(error, "info", None)
+    if info is not None and info.tag_type in ("#", "^"):  # pystache names the wrong section here
+        return f"the section {'{{' + template[: info.position].rpartition('{{')[2]} is never closed"
+    return str(error) or "a section is closed that was never opened"
 
 
 _ENGINES = {medium: _Engine(medium) for medium in Medium}
 
 
-def render(
-    template: str, context: Mapping[str, Any], medium: Medium, missing: set[str] | None = None
-) -> str:
+def render(template: str, context: Mapping[str, Any], medium: Medium, missing: set[str] | None = None) -> str:
     """Render a template, each inserted value escaped for ``medium``.
 
     Args:
@@ -252,6 +263,11 @@ def render(
     engine = _ENGINES[medium] if missing is None else _Engine(medium, missing)
     text: str = compile_template(template).render(engine, _Stack(context))
     return text
+
+
+def has_value(name: str, context: Mapping[str, Any]) -> bool:
+    """Whether a dotted name means anything in this context."""
+    return _Stack(context).find(name) is not _MISSING
 
 
 def render_json(template: str, context: Mapping[str, Any], missing: set[str] | None = None) -> dict[str, Any]:

@@ -1,0 +1,159 @@
+"""A target's folder: reading its JSON-lines and Parquet files as they grow, appending whole lines."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from logging_lib.store import datemath
+
+_CHUNK = 32 << 20
+OWN_FILE = "documents.jsonl"
+
+
+@dataclass(slots=True)
+class Seen:
+    """How far a file has been read; another inode or a shorter file means that it was replaced."""
+
+    inode: int
+    offset: int = 0
+    torn: int = 0
+
+
+@dataclass(slots=True)
+class Folder:
+    """The files of one target.
+
+    ``replaced`` turns true when a file that had been read was rewritten or removed: what was read from it
+    is stale, and the target has to be read anew.
+    """
+
+    path: Path
+    seen: dict[str, Seen] = field(default_factory=dict)
+    replaced: bool = False
+    _descriptor: int | None = None
+
+    def unread(self) -> Iterator[tuple[str, list[bytes]]]:
+        """What the files hold beyond what was read before, as (file name, lines) in chunks."""
+        present = [
+            one for one in self.path.glob("*") if one.suffix in (".jsonl", ".parquet") and one.is_file()
+        ]
+        present.sort(key=lambda one: (one.name == OWN_FILE, one.name))  # what the store wrote is the latest
+        if set(self.seen) - {one.name for one in present}:
+            self.replaced = True
+        for file in present:
+            status = file.stat()
+            seen = self.seen.setdefault(file.name, Seen(status.st_ino))
+            if seen.inode != status.st_ino or status.st_size < seen.offset:
+                self.replaced = True
+                seen = self.seen[file.name] = Seen(status.st_ino)
+            if status.st_size > seen.offset:
+                reader = _jsonl if file.suffix == ".jsonl" else _parquet
+                for lines in reader(file, seen):
+                    yield file.name, lines
+
+    @property
+    def torn(self) -> int:
+        """Files whose last line is not whole (yet)."""
+        return sum(seen.torn for seen in self.seen.values())
+
+    def append(self, lines: list[bytes]) -> Iterator[tuple[str, list[bytes]]]:
+        """Write whole lines with one system call; yields what other processes wrote just before."""
+        if self._descriptor is None:
+            self.path.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+            self._descriptor = os.open(self.path / OWN_FILE, flags, 0o644)
+            self.seen.setdefault(OWN_FILE, Seen(os.fstat(self._descriptor).st_ino))
+        descriptor, seen = self._descriptor, self.seen[OWN_FILE]
+        end = os.lseek(descriptor, 0, os.SEEK_END)
+        data = b"\n".join(lines) + b"\n"
+        if end and os.pread(descriptor, 1, end - 1) != b"\n":
+            data = b"\n" + data  # a torn line, or one written by hand without its end
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        after = os.lseek(descriptor, 0, os.SEEK_CUR)
+        before = after - len(data)
+        if before > seen.offset:
+            gap = os.pread(descriptor, before - seen.offset, seen.offset)
+            found = [line for line in gap.split(b"\n") if line.strip()]
+            if found:
+                yield OWN_FILE, found
+        seen.offset, seen.torn = after, 0
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def rewrite(self, lines: list[bytes]) -> None:
+        """Put these lines in place of all that this folder's own file holds, atomically."""
+        self.close()
+        scratch = self.path / (OWN_FILE + ".tmp")
+        data = b"".join(line + b"\n" for line in lines)
+        with scratch.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(self.path / OWN_FILE)
+        self.seen[OWN_FILE] = Seen((self.path / OWN_FILE).stat().st_ino, len(data))
+
+
+def _jsonl(file: Path, seen: Seen) -> Iterator[list[bytes]]:
+    rest = b""
+    with file.open("rb") as opened:
+        opened.seek(seen.offset)
+        while chunk := opened.read(_CHUNK):
+            lines = (rest + chunk).split(b"\n")
+            rest = lines.pop()
+            whole = [line for line in lines if line.strip()]
+            seen.offset += sum(map(len, lines)) + len(lines)
+            if whole:
+                yield whole
+    seen.torn = 0
+    if rest.strip():
+        try:
+            orjson.loads(rest)
+        except orjson.JSONDecodeError:
+            seen.torn = 1  # perhaps being written: looked at again next time
+        else:
+            seen.offset += len(rest)
+            yield [rest]
+
+
+def _parquet(file: Path, seen: Seen) -> Iterator[list[bytes]]:
+    import pyarrow.parquet
+
+    seen.offset = file.stat().st_size
+    with pyarrow.parquet.ParquetFile(file) as opened:
+        for batch in opened.iter_batches(batch_size=8192):
+            yield [orjson.dumps(_plain(row)) for row in batch.to_pylist()]
+
+
+def _plain(value: Any) -> Any:
+    """A Parquet value as JSON has it; nulls vanish, since a column of structs invents them."""
+    if isinstance(value, dict):
+        plain = ((str(key), _plain(one)) for key, one in value.items())
+        return {key: one for key, one in plain if one is not None and one != {}}
+    if isinstance(value, (list, tuple)):
+        if value and all(isinstance(one, tuple) and len(one) == 2 for one in value):
+            return _plain(dict(value))  # an Arrow map
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, datetime):
+        return datemath.render(datemath.to_millis(value)) if value == value else None
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    return str(value)

@@ -1,0 +1,313 @@
+"""What Elasticsearch's mapping does to a document: which values a field gets, and what it refuses.
+
+``conform`` is the twin of a strict index template made from ``fields.yml``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final
+
+from logging_lib.schema.fields import NUMERIC_TYPES, Field, Schema, load
+from logging_lib.store import datemath
+
+TEXT_TYPES: Final = frozenset({"text", "match_only_text"})
+WHOLE_TYPES: Final = frozenset({"long", "integer", "short"})
+SQL_TYPES: Final = {
+    "keyword": "VARCHAR", "wildcard": "VARCHAR", "text": "VARCHAR", "match_only_text": "VARCHAR",
+    "date": "BIGINT", "boolean": "BOOLEAN", "long": "BIGINT", "integer": "INTEGER", "short": "SMALLINT",
+    "double": "DOUBLE", "float": "FLOAT",
+}  # fmt: skip
+_BITS: Final = {"long": 63, "integer": 31, "short": 15}
+_FLOAT_MAX: Final = 3.4028235677973366e38  # what still rounds to the largest 32-bit float
+
+Path = tuple[str, ...]
+
+
+class MisfitError(ValueError):
+    """A value that the field's type does not take; the message is the reason."""
+
+
+@dataclass(slots=True)
+class Tree:
+    """The schema as a tree, so that a document is checked in one walk."""
+
+    children: dict[str, Tree] = field(default_factory=dict)
+    leaf: Field | None = None
+    starred: Field | None = None
+
+
+@cache
+def tree() -> Tree:
+    root = Tree()
+    for entry in load().fields:
+        node = root
+        for part in entry.name.removesuffix(".*").split("."):
+            node = node.children.setdefault(part, Tree())
+        if entry.dynamic:
+            node.starred = entry
+        else:
+            node.leaf = entry
+    return root
+
+
+def pointer(path: Path) -> str:
+    """A JSON pointer (RFC 6901)."""
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def location(schema: Schema, name: str) -> tuple[Field, Path] | None:
+    """The schema's field that a dotted name means, and where its value lies in a document."""
+    found = schema.field(name)
+    if found is None or not found.indexed or found.type == "object":
+        return None
+    if not found.dynamic:
+        return found, tuple(name.split("."))
+    prefix = found.name[:-2]
+    return found, (*prefix.split("."), name[len(prefix) + 1 :])
+
+
+def convert(value: Any, kind: str) -> Any:
+    """A value as a field of this type holds it, after Elasticsearch's coercion; dates become ISO text.
+
+    Raises:
+        MisfitError: Elasticsearch would refuse the document.
+    """
+    if isinstance(value, (dict, list)):
+        raise MisfitError("an object where a single value belongs")
+    if kind == "boolean":
+        return _boolean(value)
+    if kind == "date":
+        return _date(value)
+    if kind in NUMERIC_TYPES:
+        return _number(value, kind)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else _plain(value)
+
+
+def _plain(number: float) -> str:
+    return str(number)
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "false", ""):
+        return bool(value == "true")
+    raise MisfitError(f"{value!r:.80} is no boolean")
+
+
+def _date(value: Any) -> str:
+    if isinstance(value, bool):
+        raise MisfitError(f"{value!r} is no date")
+    text = value if isinstance(value, str) else _plain(value)
+    try:
+        return datemath.render(datemath.parse(text))
+    except (ValueError, OverflowError) as error:
+        raise MisfitError(f"{text!r:.80} is no date") from error
+
+
+def _number(value: Any, kind: str) -> float:
+    if isinstance(value, bool):
+        raise MisfitError(f"{value!r} is no number")
+    if isinstance(value, str):
+        if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value, re.ASCII):
+            raise MisfitError(f"{value!r:.80} is no number")
+        whole = re.fullmatch(r"[+-]?\d{1,20}", value, re.ASCII)
+        value = int(value) if whole else float(value)
+    if kind in WHOLE_TYPES:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise MisfitError(f"{value!r} is no whole number")
+        value = int(value)
+        if not -(1 << _BITS[kind]) <= value < 1 << _BITS[kind]:
+            raise MisfitError(f"{value!r:.80} does not fit into a {kind}")
+        return int(value)
+    try:
+        value = float(value)
+    except OverflowError:
+        raise MisfitError(f"a number too large for a {kind}") from None
+    if not math.isfinite(value) or (kind == "float" and abs(value) >= _FLOAT_MAX):
+        raise MisfitError(f"{value!r} is not finite as a {kind}")
+    return float(value)
+
+
+def _canonical(value: Any, kind: str) -> bool:
+    """Whether the value needs no conversion; has to be quick, it runs for each value of each event."""
+    typed = type(value)
+    if kind == "double":
+        return typed is float or typed is int
+    if kind in WHOLE_TYPES:
+        return typed is int and -(1 << _BITS[kind]) <= value < 1 << _BITS[kind]
+    if kind == "float":
+        return (typed is float or typed is int) and -1e38 < value < 1e38
+    if kind == "boolean":
+        return typed is bool
+    if kind == "date":
+        return typed is str and _CANONICAL_DATE(value) is not None
+    return typed is str
+
+
+_CANONICAL_DATE = re.compile(
+    r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?Z",
+    re.ASCII,
+).fullmatch
+
+
+@dataclass(slots=True)
+class Conformed:
+    """What ``conform`` found.
+
+    ``document`` is None where the original already has the canonical form; ``problems`` are the values
+    that no field takes (they are left out of ``document``); ``many`` are the fields with several values
+    that ``fields.yml`` does not call arrays.
+    """
+
+    document: dict[str, Any] | None = None
+    problems: list[str] = field(default_factory=list)
+    many: set[str] = field(default_factory=set)
+
+
+def conform(document: Mapping[str, Any]) -> Conformed:
+    """Check a document against the schema, and bring it into the form that the columns are read from."""
+    found = Conformed()
+    if not _walk_is_canonical(document, tree()):
+        found.document = {}
+        for path, entry, values in _values(document, tree(), ()):
+            kept = []
+            for value in values:
+                try:
+                    kept.append(convert(value, entry.type))
+                except MisfitError as reason:
+                    found.problems.append(f"{'.'.join(path)}: {reason}")
+            _place(found, path, entry, kept)
+    return found
+
+
+def _place(found: Conformed, path: Path, entry: Field, values: list[Any]) -> None:
+    assert found.document is not None
+    if entry.dynamic:
+        depth = entry.name.count(".")
+        path = (*path[:depth], ".".join(path[depth:]))
+    node = found.document
+    for part in path[:-1]:
+        node = node.setdefault(part, {})
+    before = node.get(path[-1])
+    if before is not None:
+        values = [*(before if isinstance(before, list) else [before]), *values]
+    if entry.array:
+        node[path[-1]] = values
+    elif len(values) > 1:
+        node[path[-1]] = values
+        found.many.add(".".join(path))
+    elif values:
+        node[path[-1]] = values[0]
+
+
+def _walk_is_canonical(node: Mapping[str, Any], at: Tree) -> bool:
+    children = at.children
+    for key, value in node.items():
+        below = children.get(key)
+        if below is None:
+            if "." in key:
+                return False
+            continue
+        leaf = below.leaf
+        if leaf is not None:
+            if value is None or not leaf.indexed:
+                continue
+            if leaf.array:
+                if type(value) is not list or not all(type(one) is str for one in value):
+                    return False
+            elif not _canonical(value, leaf.type):
+                return False
+        elif value is None:
+            continue
+        elif type(value) is not dict:
+            return False
+        elif below.starred is not None:
+            kind = below.starred.type
+            if below.starred.indexed and not all(
+                one is None or _canonical(one, kind) for one in value.values()
+            ):
+                return False
+        elif not _walk_is_canonical(value, below):
+            return False
+    return True
+
+
+def _values(node: Any, at: Tree, path: Path) -> Iterator[tuple[Path, Field, list[Any]]]:
+    """The values of each known field, objects in arrays and dotted keys flattened as Elasticsearch does."""
+    for key, value in node.items():
+        below: Tree | None = at
+        parts = tuple(key.split(".")) if at.starred is None and key not in at.children else (key,)
+        for part in parts:
+            if below is not None and below.starred is None:
+                below = below.children.get(part)
+        here = (*path, *parts)
+        if below is None or value is None:
+            continue
+        objects = [one for one in _flat(value) if isinstance(one, dict)]
+        scalars = [one for one in _flat(value) if not isinstance(one, dict)]
+        entry = below.leaf or (below.starred if len(here) > _depth(below) else None)
+        if entry is not None and (not entry.indexed or entry.type == "object"):
+            continue
+        if entry is not None and (scalars or (objects and not entry.dynamic)):
+            yield here, entry, scalars + ([] if entry.dynamic else objects)
+        elif scalars:
+            yield here, _OBJECT, scalars
+        for one in objects:
+            if entry is None or entry.dynamic:
+                yield from _values(one, below, here)
+
+
+def _depth(node: Tree) -> int:
+    return node.starred.name.count(".") if node.starred else 0
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _flat(one)
+    elif value is not None:
+        yield value
+
+
+_OBJECT: Final = Field("?", "unknown", "", ())
+
+
+def flatten(document: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Each leaf of a free document as (dotted name, value), as Elasticsearch's dynamic mapping sees it."""
+    for key, value in document.items():
+        name = f"{path}.{key}" if path else key
+        for one in _flat(value):
+            if isinstance(one, Mapping):
+                yield from flatten(one, name)
+            else:
+                yield name, one
+
+
+def infer(values: list[Any]) -> str:
+    """The type that a field without a definition gets from all its values."""
+    kinds = {type(value) for value in values}
+    if kinds == {bool}:
+        return "boolean"
+    if kinds <= {int} and all(-(1 << 63) <= value < 1 << 63 for value in values):
+        return "long"
+    if kinds <= {int, float}:
+        return "double"
+    if kinds == {str} and all(_LOOKS_LIKE_DATE(value) for value in values):
+        try:
+            for value in values:
+                datemath.parse(value)
+        except (ValueError, OverflowError):
+            return "keyword"
+        return "date"
+    return "keyword"
+
+
+_LOOKS_LIKE_DATE: Callable[[str], object] = re.compile(r"\d{4}-\d\d-\d\d(T.*)?", re.ASCII).fullmatch

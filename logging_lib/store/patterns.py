@@ -1,0 +1,79 @@
+"""Wildcards and regular expressions of Elasticsearch, as RE2 (DuckDB's) understands them."""
+
+from __future__ import annotations
+
+import re
+import string
+from typing import Final
+
+_FOLD: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_UNKNOWN_OPERATORS: Final = frozenset('~&<>#@"^')
+
+
+def fold(text: str) -> str:
+    """ASCII letters to lower case, no others: what ``case_insensitive`` means in Lucene."""
+    return text.translate(_FOLD)
+
+
+def folded_sql(value: str) -> str:
+    return f"translate({value}, '{string.ascii_uppercase}', '{string.ascii_lowercase}')"
+
+
+def quote(text: str) -> str:
+    """The text as a regular expression that matches only itself."""
+    return "".join(one if one.isalnum() or ord(one) > 127 else rf"\x{{{ord(one):x}}}" for one in text)
+
+
+def wildcard_regex(pattern: str) -> str:
+    r"""``*`` any text, ``?`` any character, ``\`` escapes the next one; for a full match with dot-all."""
+    parts = []
+    escaped = False
+    for letter in pattern:
+        if escaped:
+            parts.append(quote(letter))
+            escaped = False
+        elif letter == "\\":
+            escaped = True
+        else:
+            parts.append({"*": ".*", "?": "."}.get(letter) or quote(letter))
+    if escaped:
+        parts.append(quote("\\"))
+    return re.sub(r"(?:\.\*)+", ".*", "".join(parts))
+
+
+def source_regex(pattern: str) -> str:
+    """A dotted path with ``*`` (as in ``_source``), for Python's ``re``."""
+    return ".*".join(re.escape(part) for part in pattern.split("*"))
+
+
+def lucene_regex(pattern: str) -> str:
+    """A Lucene regular expression for a full match with dot-all.
+
+    Raises:
+        ValueError: it uses Lucene's own operators (``~ & < > # @ "``), or is not well formed.
+    """
+    parts = []
+    place = 0
+    in_class = False
+    while place < len(pattern):
+        letter = pattern[place]
+        if letter == "\\":
+            place += 1
+            if place == len(pattern):
+                raise ValueError("the expression ends with a backslash")
+            following = pattern[place]
+            parts.append("\\" + following if following in "dDwWsS" else quote(following))
+        elif in_class:
+            in_class = letter != "]"
+            parts.append(rf"\{letter}" if letter == "[" else letter)
+        elif letter == "^" or letter == "$":
+            parts.append(quote(letter))
+        elif letter in _UNKNOWN_OPERATORS:
+            raise ValueError(f"Lucene's operator {letter!r} is not answered by the embedded store")
+        elif letter == "(" and pattern[place + 1 : place + 2] == "?":
+            raise ValueError("groups with flags are no part of Lucene's expressions")
+        else:
+            in_class = letter == "["
+            parts.append(letter)
+        place += 1
+    return "".join(parts)

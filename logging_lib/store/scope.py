@@ -1,0 +1,149 @@
+"""What the names of fields mean in one search: columns, their types, and the relation that holds them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from logging_lib.schema.fields import NUMERIC_TYPES, load
+from logging_lib.store import mapping
+from logging_lib.store.events import Located
+from logging_lib.store.port import SearchError
+
+
+class Table(Protocol):
+    """What a search needs of a target."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def type_of(self, name: str) -> tuple[str, bool] | None: ...
+    def names_below(self, prefix: str) -> set[str]: ...
+    def ensure(self, names: Sequence[str]) -> dict[str, Located]: ...
+    def relation(self, *, with_id: bool) -> str: ...
+    def sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A field in this search: ``sql`` names its column; ``many`` says that the column holds lists."""
+
+    name: str
+    sql: str
+    type: str
+    many: bool
+
+    @property
+    def numeric(self) -> bool:
+        return self.type in NUMERIC_TYPES
+
+    @property
+    def sql_type(self) -> str:
+        return mapping.SQL_TYPES[self.type]
+
+
+@dataclass(slots=True)
+class Binder:
+    """The values of a search, as named parameters: no value ever becomes part of a statement's text."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def bind(self, value: Any, sql_type: str) -> str:
+        name = f"p{len(self.values)}"
+        self.values[name] = value
+        return f"${name}::{sql_type}"
+
+    def used_in(self, sql: str) -> dict[str, Any]:
+        return {name: self.values[name] for name in set(_PARAMETER.findall(sql))}
+
+
+_PARAMETER = re.compile(r"\$(p\d+)")
+ID = "_id"
+INDEX = "_index"
+
+
+@dataclass(slots=True)
+class Scope:
+    """The fields of one search over some tables."""
+
+    tables: Mapping[str, Table]
+    now: int  # milliseconds
+    binder: Binder = field(default_factory=Binder)
+    columns: dict[str, Column | None] = field(default_factory=dict)
+
+    def column(self, name: str, path: str) -> Column | None:
+        """The column of a field, or None where no table maps it.
+
+        Raises:
+            SearchError: the tables map it to types that do not go together, or it is not indexed.
+        """
+        if name not in self.columns:
+            sql = f"c{len(self.columns)}"
+            if name in (ID, INDEX):
+                self.columns[name] = Column(name, sql, "keyword", False)
+            else:
+                self.columns[name] = self._resolve(name, sql, path)
+        return self.columns[name]
+
+    def _resolve(self, name: str, sql: str, path: str) -> Column | None:
+        schema_field = load().field(name)
+        if schema_field is not None and not schema_field.indexed and schema_field.type != "object":
+            raise SearchError(f"cannot search on field [{name}]: it is not indexed", path)
+        found = [one for table in self.tables.values() if (one := table.type_of(name)) is not None]
+        if not found:
+            return None
+        types = {kind for kind, _ in found}
+        if len(types) > 1 and not types <= NUMERIC_TYPES:
+            raise SearchError(f"field [{name}] is mapped differently in these indices: {sorted(types)}", path)
+        kind = types.pop() if len(types) == 1 else "double"
+        return Column(name, sql, kind, any(many for _, many in found))
+
+    def below(self, prefix: str) -> list[str]:
+        """The fields that an object has: ``ml.check`` stands for all of ``ml.check.*``."""
+        return sorted({name for table in self.tables.values() for name in table.names_below(prefix)})
+
+    def mapped(self) -> list[str]:
+        """The names of the fields for which the tables need columns."""
+        return [name for name, column in self.columns.items() if column and name not in (ID, INDEX)]
+
+    def holds(self) -> bool:
+        """Whether what was resolved is still true: reading events can show that a field holds lists."""
+        return all(
+            column == self._resolve(column.name, column.sql, "$")
+            for name, column in self.columns.items()
+            if column and name not in (ID, INDEX)
+        )
+
+    def relation(self) -> str:
+        """All tables as one relation: ``_t`` and ``_r`` say which row of which table, then the columns."""
+        parts = []
+        for number, (target, table) in enumerate(self.tables.items()):
+            located = table.ensure(self.mapped())
+            chosen = [f"{number} AS _t", "seq AS _r"]
+            for name, column in self.columns.items():
+                if column is None:
+                    continue
+                if name == INDEX:
+                    value = self.binder.bind(target, "VARCHAR")
+                elif name == ID:
+                    value = "id"
+                else:
+                    value = _adapted(located.get(name), column)
+                chosen.append(f"{value} AS {column.sql}")
+            source = table.relation(with_id=ID in self.columns)
+            parts.append(f"SELECT {', '.join(chosen)} FROM {source}")  # noqa: S608
+        if not parts:
+            return "(SELECT 0 AS _t, 0::BIGINT AS _r WHERE false)"
+        return "(" + " UNION ALL ".join(parts) + ")"
+
+
+def _adapted(located: Located | None, column: Column) -> str:
+    sql_type = column.sql_type + ("[]" if column.many else "")
+    if located is None:
+        return f"NULL::{sql_type}"
+    value = located.column
+    if column.many and not located.many:
+        value = f"CASE WHEN {value} IS NOT NULL THEN [{value}] END"
+    return value if located.type == column.type else f"({value})::{sql_type}"

@@ -1,0 +1,192 @@
+"""What can be known to be wrong with a watch before it runs: scripts, templates, paths, searches."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any
+
+from logging_lib.schema.fields import Schema
+from logging_lib.watch.conditions import DATE_MATH, REFERENCE
+from logging_lib.watch.context import KEYS, TRIGGER_KEYS
+from logging_lib.watch.model import Action, Condition, Definition, Input, SearchRequest, Transform
+from logging_lib.watch.searches import SearchCheck
+from logging_lib.watch.templating import Medium, Sample, TemplateError, has_value, render, render_json
+from logging_lib.watch.times import resolve_date_math
+
+Path = tuple[str | int, ...]
+Found = Iterator[tuple[Path, str]]
+_NOW = datetime(2018, 2, 1, tzinfo=UTC)
+_INSTANT = "2018-02-01T00:00:00.000Z"
+
+
+def check(definition: Definition, *, scripts: Container[str], schema: Schema) -> list[tuple[Path, str]]:
+    """All that is wrong: (path within the file, message with the remedy).
+
+    Args:
+        scripts: the ids of the scripts that exist.
+    """
+    return list(_Check(definition, scripts, schema).all())
+
+
+class _Check:
+    def __init__(self, definition: Definition, scripts: Container[str], schema: Schema) -> None:
+        self._definition = definition
+        self._scripts = scripts
+        self._schema = schema
+
+    def all(self) -> Found:
+        given = self._definition
+        yield from self._input(given.input, Sample(), ("input",))
+        payload = _payload(given.input)
+        yield from self._condition(given.condition, payload, ("condition",))
+        if given.transform:
+            yield from self._transform(given.transform, ("transform",))
+            payload = Sample()
+        for name, action in given.actions.items():
+            here: Path = ("actions", name)
+            if action.condition:
+                yield from self._condition(action.condition, payload, (*here, "condition"))
+            if action.transform:
+                yield from self._transform(action.transform, (*here, "transform"))
+            yield from self._action(action, Sample() if action.transform else payload, here)
+
+    # --- inputs, transforms, conditions
+
+    def _input(self, given: Input, payload: Mapping[str, Any], path: Path) -> Found:
+        if given.search:
+            yield from self._search(given.search.request, payload, (*path, "search", "request"))
+        elif given.transform:
+            yield from self._transform(given.transform, (*path, "transform"))
+        elif given.chain:
+            earlier: dict[str, Any] = {}
+            for index, (name, step) in enumerate(given.chain.items()):
+                yield from self._input(step, earlier, (*path, "chain", "inputs", index, name))
+                earlier = {**earlier, name: _payload(step)}
+
+    def _search(self, request: SearchRequest, payload: Mapping[str, Any], path: Path) -> Found:
+        for index, name in enumerate(request.indices):
+            if "{{" in name:
+                yield (*path, "indices", index), "index names are not templates: write the name, or a pattern"
+        missing: set[str] = set()
+        try:
+            body = render_json(request.template, self._context(payload), missing)
+        except TemplateError as error:
+            yield (*path, "body"), str(error)
+            return
+        for name in sorted(missing):
+            yield (*path, "body"), self._unknown(name, payload)
+        for below, message in SearchCheck(request.indices, self._schema).problems(body):
+            yield (*path, "body", *below), message
+
+    def _transform(self, transform: Transform, path: Path) -> Found:
+        if transform.script and transform.script.id not in self._scripts:
+            known = sorted(self._scripts) if isinstance(self._scripts, Mapping | set | frozenset) else []
+            close = get_close_matches(transform.script.id, known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known) or 'none'}"
+            yield (*path, "script", "id"), f"no script {transform.script.id!r}{hint}"
+        for index, step in enumerate(transform.chain or ()):
+            yield from self._transform(step, (*path, "chain", index))
+
+    def _condition(self, condition: Condition, payload: Mapping[str, Any], path: Path) -> Found:
+        if condition.compare:
+            ((name, comparison),) = condition.compare.items()
+            ((operator, value),) = comparison.items()
+            here: Path = (*path, "compare", name)
+            yield from self._path(name, payload, here)
+            yield from self._operand(value, payload, (*here, operator))
+        elif condition.array_compare:
+            ((name, array),) = condition.array_compare.items()
+            here = (*path, "array_compare", name)
+            yield from self._path(name, payload, here)
+            operator, operand = array.operation
+            yield from self._operand(operand.value, payload, (*here, operator, "value"))
+
+    def _operand(self, value: Any, payload: Mapping[str, Any], path: Path) -> Found:
+        if not isinstance(value, str):
+            return
+        if value.startswith("<{"):
+            match = DATE_MATH.fullmatch(value)
+            try:
+                resolve_date_math(match[1] if match else value, _NOW)
+            except ValueError as error:
+                yield path, f"date expression: {error}; write such as <{{now-15m}}>"
+        elif match := REFERENCE.fullmatch(value):
+            yield from self._path(match[1].strip(), payload, path)
+
+    def _path(self, name: str, payload: Mapping[str, Any], path: Path) -> Found:
+        if not has_value(name, self._context(payload)):
+            yield path, self._unknown(name, payload)
+
+    # --- actions
+
+    def _action(self, action: Action, payload: Mapping[str, Any], path: Path) -> Found:
+        for below, template, medium in _templates(action):
+            missing: set[str] = set()
+            try:
+                render(template, self._context(payload), medium, missing)
+            except TemplateError as error:
+                yield (*path, *below), f"template: {error}"
+            for name in sorted(missing):
+                yield (*path, *below), self._unknown(name, payload)
+
+    def _context(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        ctx: dict[str, Any] = dict.fromkeys(KEYS, "sample")
+        ctx["execution_time"] = _INSTANT
+        ctx["trigger"] = dict.fromkeys(TRIGGER_KEYS, _INSTANT)
+        return {"ctx": {**ctx, "metadata": self._definition.metadata, "payload": payload, "vars": Sample()}}
+
+    def _unknown(self, name: str, payload: Mapping[str, Any]) -> str:
+        first, _, rest = name.partition(".")
+        if first != "ctx":
+            return f"{name!r} has no value here: paths begin with 'ctx.', such as ctx.payload or ctx.metadata"
+        key, _, below = rest.partition(".")
+        if key == "metadata":
+            return f"the watch's metadata has no {below!r}: add it there, or correct the path {name!r}"
+        if key == "payload":
+            return f"{name!r}: the payload has only {', '.join(sorted(payload)) or 'nothing yet'}"
+        if key == "trigger":
+            return f"{name!r}: ctx.trigger has {', '.join(sorted(TRIGGER_KEYS))}"
+        return f"{name!r}: ctx has {', '.join(sorted(KEYS))}"
+
+
+def _payload(given: Input) -> Mapping[str, Any]:
+    """What is known of an input's payload: a chain's names, all of a simple one, nothing of an answer."""
+    if given.chain:
+        return {name: _payload(step) for name, step in given.chain.items()}
+    if given.simple is not None:
+        return given.simple
+    return {} if given.none is not None else Sample()
+
+
+def _templates(action: Action) -> Iterator[tuple[Path, str, Medium]]:
+    if action.email:
+        mail = action.email
+        for key in ("to", "cc", "bcc", "reply_to"):
+            for index, template in enumerate(getattr(mail, key)):
+                yield ("email", key, index), template, Medium.HEADER
+        yield ("email", "subject"), mail.subject, Medium.HEADER
+        if mail.sender is not None:
+            yield ("email", "from"), mail.sender, Medium.HEADER
+        if mail.body.text is not None:
+            yield ("email", "body", "text"), mail.body.text, Medium.TEXT
+        if mail.body.html is not None:
+            yield ("email", "body", "html"), mail.body.html, Medium.HTML
+    elif action.slack:
+        message = action.slack.message
+        for path, template in _strings(message.model_dump(by_alias=True, exclude_none=True), ()):
+            yield ("slack", "message", *path), template, Medium.SLACK
+    elif action.logging:
+        yield ("logging", "text"), action.logging.text, Medium.HEADER
+
+
+def _strings(node: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(node, str):
+        yield path, node
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield from _strings(value, (*path, key))
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            yield from _strings(value, (*path, index))

@@ -1,0 +1,97 @@
+"""The embedded store's answers beside those of a real Elasticsearch, over the same random events.
+
+Set ``LOGGING_LIB_TEST_ES_URL`` to a server without security whose indices ``logging-lib-compare*`` may be
+replaced.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from logging_lib.schema.fields import load
+from logging_lib.store import SearchError
+from logging_lib.store.embedded import EmbeddedStore
+from tests.store import bodies, events
+from tests.store.elastic import Elasticsearch
+
+URL = os.environ.get("LOGGING_LIB_TEST_ES_URL", "")
+INDEX = "logging-lib-compare"
+pytestmark = pytest.mark.skipif(not URL, reason="LOGGING_LIB_TEST_ES_URL names no Elasticsearch to compare with")
+
+
+@pytest.fixture(scope="module")
+def elasticsearch() -> Iterator[Elasticsearch]:
+    client = Elasticsearch(URL)
+    client.delete(INDEX)
+    client.create(INDEX, load())
+    client.index(INDEX, events.randomly(300, seed=1))
+    yield client
+    client.delete(INDEX)
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[EmbeddedStore]:
+    store = EmbeddedStore(None)
+    result = store.index(events.STREAM, events.randomly(300, seed=1), now=events.NOW)
+    assert result.failed == ()
+    yield store
+    store.close()
+
+
+@pytest.mark.parametrize("body", bodies.all_bodies(), ids=repr)
+def test_bodies(body: dict[str, Any], elasticsearch: Elasticsearch, embedded: EmbeddedStore) -> None:
+    compare(body, elasticsearch, embedded)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_random_bodies(seed: int, elasticsearch: Elasticsearch, embedded: EmbeddedStore) -> None:
+    compare(bodies.random_body(seed), elasticsearch, embedded)
+
+
+def compare(body: dict[str, Any], elasticsearch: Elasticsearch, embedded: EmbeddedStore) -> None:
+    try:
+        expected = elasticsearch.search(INDEX, body)
+    except SearchError as error:
+        with pytest.raises(SearchError):
+            embedded.search(events.STREAM, body, now=events.NOW)
+        pytest.skip(f"both refuse it: {error!s:.200}")
+    found = embedded.search(events.STREAM, body, now=events.NOW)
+    assert differences(expected, found) == []
+
+
+_ASIDE = {"took", "_shards", "_index", "_score", "max_score"}
+
+
+def differences(expected: Any, found: Any, path: str = "$", tolerance: float = 1e-13) -> list[str]:
+    """Where two answers differ. Percentiles are approximate in Elasticsearch."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        keys = [key for key in expected if key not in _ASIDE]
+        if keys != [key for key in found if key not in _ASIDE] and set(keys) != set(found) - _ASIDE:
+            return [f"{path}: keys {keys} / {list(found)}"]
+        if "buckets" in expected and isinstance(expected["buckets"], dict):
+            if list(expected["buckets"]) != list(found["buckets"]):
+                return [f"{path}: order {list(expected['buckets'])} / {list(found['buckets'])}"]
+        loose = "values" in expected
+        return [
+            one
+            for key in keys
+            for one in differences(expected[key], found[key], f"{path}.{key}", 0.05 if loose else tolerance)
+        ]
+    if isinstance(expected, list) and isinstance(found, list):
+        if len(expected) != len(found):
+            return [f"{path}: {len(expected)} / {len(found)} items: {expected!r:.300} / {found!r:.300}"]
+        pairs = enumerate(zip(expected, found, strict=True))
+        return [one for i, (a, b) in pairs for one in differences(a, b, f"{path}[{i}]", tolerance)]
+    numbers = isinstance(expected, (int, float)) and isinstance(found, (int, float))
+    if numbers and not isinstance(expected, bool) and type(expected) is type(found):
+        same = math.isclose(expected, found, rel_tol=tolerance, abs_tol=1e-9)
+    elif isinstance(expected, str) and path.endswith("_as_string") and tolerance > 1e-6:
+        same = isinstance(found, str) and expected[:10] == found[:10]
+    else:
+        same = type(expected) is type(found) and expected == found
+    return [] if same else [f"{path}: {expected!r} / {found!r}"]

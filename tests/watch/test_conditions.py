@@ -1,0 +1,160 @@
+"""Watcher's conditions and times."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from logging_lib.watch.conditions import ConditionError, holds, is_met, resolve_path
+from logging_lib.watch.model import OPERATORS, Condition
+from logging_lib.watch.schedule import due_slot, latest_slot
+from logging_lib.watch.times import (
+    format_duration,
+    format_instant,
+    parse_duration,
+    parse_instant,
+    resolve_date_math,
+)
+
+CONTEXT: dict[str, Any] = {
+    "ctx": {
+        "execution_time": "2018-02-01T12:00:00.000Z",
+        "payload": {
+            "n": 5,
+            "last": "2018-02-01T11:58:00.000Z",
+            "hits": {"hits": [{"_id": "a"}, {"_id": "b"}]},
+            "buckets": [{"doc_count": 3}, {"doc_count": 30}],
+            "none": [],
+        },
+    }
+}
+
+
+def met(**condition: Any) -> bool:
+    return is_met(Condition.model_validate(condition), CONTEXT)
+
+
+def test_always_and_never() -> None:
+    """Without data they say what they are called."""
+    assert met(always={})
+    assert not met(never={})
+
+
+@pytest.mark.parametrize(
+    ("path", "operator", "value", "expected"),
+    [
+        ("n", "eq", 5, True),
+        ("n", "eq", "5", True),
+        ("n", "eq", 5.0, True),
+        ("n", "not_eq", 6, True),
+        ("n", "gt", 4, True),
+        ("n", "gt", 5, False),
+        ("n", "gte", 5, True),
+        ("n", "lt", "10", True),
+        ("n", "lte", 4, False),
+        ("n", "gt", "four", False),
+        ("hits.hits.1._id", "eq", "b", True),
+        ("hits.hits.1._id", "gt", "a", True),
+        ("hits.hits.2._id", "eq", None, True),
+        ("nothing", "gt", 0, False),
+        ("nothing", "lt", 0, False),
+        ("nothing", "not_eq", 0, True),
+        ("hits.hits.0", "eq", {"_id": "a"}, True),
+        ("last", "gte", "<{now-5m}>", True),
+        ("last", "gte", "<{now-1m}>", False),
+        ("n", "eq", "{{ctx.payload.n}}", True),
+        ("n", "gt", "{{ctx.payload.buckets.0.doc_count}}", True),
+    ],
+)
+def test_compare(path: str, operator: str, value: Any, expected: bool) -> None:
+    """Numbers leniently, strings as strings, dates against date maths, missing values never ordered."""
+    assert met(compare={f"ctx.payload.{path}": {operator: value}}) is expected
+
+
+@pytest.mark.parametrize(
+    ("operand", "expected"),
+    [
+        ({"path": "doc_count", "gte": {"value": 25}}, True),
+        ({"path": "doc_count", "gte": {"value": 25, "quantifier": "all"}}, False),
+        ({"path": "doc_count", "gte": {"value": 3, "quantifier": "all"}}, True),
+        ({"path": "absent", "gte": {"value": 3}}, False),
+    ],
+)
+def test_array_compare(operand: dict[str, Any], expected: bool) -> None:
+    """Some is the default quantifier."""
+    assert met(array_compare={"ctx.payload.buckets": operand}) is expected
+
+
+def test_array_compare_of_nothing_is_false() -> None:
+    """Whichever the quantifier; what is no array is an error."""
+    for quantifier in ("some", "all"):
+        operand = {"path": "x", "gt": {"value": 0, "quantifier": quantifier}}
+        assert not met(array_compare={"ctx.payload.none": operand})
+        assert not met(array_compare={"ctx.payload.absent": operand})
+    with pytest.raises(ConditionError, match=r"ctx\.payload\.n is no array"):
+        met(array_compare={"ctx.payload.n": {"gt": {"value": 0}}})
+
+
+anything = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers())
+)
+
+
+@given(anything, anything)
+def test_comparing_never_fails_and_is_consistent(left: Any, right: Any) -> None:
+    """Exactly one of eq and not_eq; gte is gt or eq where things can be ordered."""
+    found = {operator: holds(operator, left, right) for operator in OPERATORS}
+    assert found["eq"] != found["not_eq"]
+    assert not (found["gt"] and found["lt"])
+    if found["gt"]:
+        assert found["gte"]
+        assert not found["lte"]
+
+
+def test_paths_through_what_is_no_object_are_nothing() -> None:
+    """A scalar has no parts."""
+    assert resolve_path("a.b.0", {"a": 3}) is None
+
+
+def test_durations() -> None:
+    """Read and written in Watcher's units."""
+    for text, seconds in (("500ms", 0.5), ("90s", 90), ("15m", 900), ("6h", 21600), ("7d", 604800)):
+        assert parse_duration(text) == timedelta(seconds=seconds)
+        assert format_duration(parse_duration(text)) == text
+    assert parse_duration("1w") == timedelta(days=7)
+    assert format_duration(timedelta()) == "0ms"
+    for wrong in ("", "5", "m", "-5m", "1.5h", "5 m", "5minutes"):
+        with pytest.raises(ValueError, match="is no duration"):
+            parse_duration(wrong)
+
+
+def test_instants() -> None:
+    """Always UTC, with milliseconds and Z."""
+    assert format_instant(parse_instant("2018-02-01T13:00:00+01:00")) == "2018-02-01T12:00:00.000Z"
+    assert parse_instant("2018-02-01") == datetime(2018, 2, 1, tzinfo=UTC)
+
+
+def test_date_maths() -> None:
+    """As Elasticsearch reads it."""
+    now = datetime(2018, 3, 31, 12, 34, 56, tzinfo=UTC)
+    assert resolve_date_math("now-1h/h", now) == datetime(2018, 3, 31, 11, tzinfo=UTC)
+    assert resolve_date_math("2018-03-31||-1M", now) == datetime(2018, 2, 28, tzinfo=UTC)
+    for wrong in ("yesterday", "now-5x", "2018-02-30", "now||-1d", "2018-01-01-1d"):
+        with pytest.raises(ValueError):
+            resolve_date_math(wrong, now)
+
+
+@given(st.integers(1, 10**6), st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)))
+def test_slots_are_aligned_and_run_once(seconds: int, moment: datetime) -> None:
+    """A slot is not later than now, less than an interval old, and due only once."""
+    interval, now = timedelta(seconds=seconds), moment.replace(tzinfo=UTC)
+    slot = latest_slot(interval, now)
+    assert timedelta() <= now - slot < interval
+    assert (slot - datetime(1970, 1, 1, tzinfo=UTC)) % interval == timedelta()
+    assert due_slot(interval, None, now) == slot
+    assert due_slot(interval, slot, now) is None
+    assert due_slot(interval, slot, slot + interval) == slot + interval

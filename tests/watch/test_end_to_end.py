@@ -1,0 +1,237 @@
+"""The command line over the embedded store, with the shipped watches, real servers and real files."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from logging_lib import profile as profiles
+from logging_lib.cli.watch import app
+from logging_lib.schema import fields
+from logging_lib.store.embedded import EmbeddedStore
+from tests.watch.conftest import MailServer, Webhook, document
+
+START = datetime(2018, 2, 1, 9, 0, tzinfo=UTC)
+ONSET = START + timedelta(hours=1)
+EVENTS = 600
+
+
+def events() -> Iterator[dict[str, Any]]:
+    """Two events a minute; from the onset a third of them lacks ``income``."""
+    chance = random.Random(3)
+    schema = fields.load()
+    for number in range(EVENTS):
+        moment = START + timedelta(seconds=30 * number)
+        missing = chance.random() < (0.02 if moment < ONSET else 0.33)
+        stamp = moment.isoformat().replace("+00:00", "Z")
+        yield {
+            "@timestamp": stamp,
+            "ecs": {"version": schema.ecs_version},
+            "event": {
+                "id": f"e{number}",
+                "kind": "event",
+                "dataset": "ml.prediction",
+                "outcome": "success",
+                "ingested": stamp,
+            },
+            "ml": {
+                "schema_version": schema.schema_version,
+                "model": {"name": "loans", "version": "1", "role": "live"},
+                "profile": {"status": "matched"},
+                "sample": {"weight": 1.0},
+                "check": {"missing": ["income"]} if missing else {},
+            },
+        }
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    lines = [json.dumps(event) for event in events()]
+    (folder / "a.jsonl").write_text("\n".join([*lines, "not json", '{"torn']))
+    return folder
+
+
+@pytest.fixture
+def fitted(profile: profiles.Profile, tmp_path: Path) -> Path:
+    path = tmp_path / "profile.json"
+    profiles.save(profile, path)
+    return path
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    path = tmp_path / "store"
+    store = EmbeddedStore(path)
+    store.index("logs-ml.prediction-default", events())
+    store.close()
+    return path
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    for name in ("SMTP_URL", "SMTP_USER", "SMTP_PASSWORD", "MAIL_FROM", "SLACK_WEBHOOK", "STORE"):
+        monkeypatch.delenv(f"LOGGING_LIB_{name}", raising=False)
+
+    def invoke(*arguments: object, code: int = 0) -> Result:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == code, result.output
+        assert "Traceback" not in result.output
+        return result
+
+    return invoke
+
+
+def test_list_and_show(call: Callable[..., Result]) -> None:
+    """Who is told what, how often; as a table and as JSON."""
+    table = call("list").stdout
+    assert "na-spike" in table
+    assert "ml-alerts@example.org, #ml-alerts" in table
+    rows = json.loads(call("list", "--json").stdout)
+    (row,) = [row for row in rows if row["id"] == "na-spike"]
+    assert row["every"] == "5m"
+    assert row["windows"] == ["15m", "1h", "6h", "24h"]
+    assert "at most once in 1d an incident" in call("show", "na-spike").stdout
+    assert json.loads(call("show", "na-spike", "--json").stdout)["metadata"]["title"] == "NA spike"
+
+
+def test_a_backtest_finds_the_incident_and_is_silent_before(
+    call: Callable[..., Result], spool: Path, fitted: Path
+) -> None:
+    """The timeline has the onset's alert and no other; what was not read is said."""
+    result = call("backtest", spool, "--profile", fitted, "--every", "15m", "--json")
+    found = json.loads(result.stdout)
+    assert found["events"] == EVENTS
+    assert found["refused"] == {"not_json": 1, "torn": 1}
+    assert found["failures"] == []
+    (alert,) = found["alerts"]
+    assert alert["watch"] == "na-spike"
+    assert alert["features"] == ["income"]
+    assert ONSET < datetime.fromisoformat(alert["time"]) <= ONSET + timedelta(minutes=45)
+    only = ("backtest", spool, "--profile", fitted, "--watch", "na-spike", "--every", "30m")
+    table = call(*only)
+    assert "1 alerts in 11 ticks over 600 events" in table.stdout
+    assert "not used: 1 not_json, 1 torn" in table.stderr
+    quiet = call(*only, "--end", ONSET.isoformat())
+    assert "0 alerts" in quiet.stdout
+
+
+def test_run_once_alerts_throttles_and_remembers(
+    call: Callable[..., Result],
+    stored: Path,
+    fitted: Path,
+    mail_server: MailServer,
+    webhook: Webhook,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A dry run prints and remembers nothing; the first run alerts; the second is throttled."""
+    monkeypatch.setenv("LOGGING_LIB_SMTP_URL", mail_server.url)
+    monkeypatch.setenv("LOGGING_LIB_SLACK_WEBHOOK", webhook.url)
+    common = ("run", "--once", "--store", stored, "--now", "2018-02-01T11:00:00Z")
+    log = tmp_path / "alerts.jsonl"
+    dry = call(*common, "--profile", fitted, "--dry-run", "--alerts", log)
+    assert "To: ml-alerts@example.org" in dry.stdout
+    assert not mail_server.mails
+    assert not log.exists()
+    first = call(*common, "--alerts", log)
+    assert "condition met" in first.stdout
+    (mail,) = mail_server.mails
+    assert "income" in mail["Subject"]
+    assert "loans" in mail_server.bodies()[0]
+    assert len(webhook.posts) == 1
+    assert "income" in webhook.posts[0]["text"]
+    assert json.loads(log.read_text())["features"] == ["income"]
+    again = json.loads(call(*common, "--json").stdout)
+    run = next(run for run in again["runs"] if run["watch"] == "na-spike")
+    assert run["alerts"][0]["actions"]["email"]["status"] == "throttled"
+    assert len(mail_server.mails) == 1
+    assert json.loads(call(*common, "--dry-run", "--json").stdout)["messages"] == []
+
+
+def test_a_failed_delivery_ends_with_1(
+    call: Callable[..., Result], stored: Path, fitted: Path, mail_server: MailServer
+) -> None:
+    """The reason is on standard error; the next run delivers."""
+    arguments = ("run", "--once", "--store", stored, "--now", "2018-02-01T11:00:00Z", "--watch", "na-spike")
+    arguments = (*arguments, "--smtp-url", mail_server.url, "--mail-from", "w@example.org")
+    mail_server.stop()
+    failed = call(*arguments, "--profile", fitted, code=1)
+    assert "no delivery to the mail server" in failed.stderr
+    assert "no outlet for slack is configured" in failed.stderr
+    mail_server.start()
+    retried = call(*arguments)
+    assert "delivered now (attempt 2)" in retried.stderr
+    assert mail_server.mails[0]["From"] == "w@example.org"
+
+
+def test_a_failing_watch_ends_with_1(call: Callable[..., Result], stored: Path, tmp_path: Path) -> None:
+    """Its name and reason are shown, the others ran."""
+    folder = tmp_path / "watches"
+    folder.mkdir()
+    broken = document()
+    broken["input"] = {
+        "search": {"request": {"indices": "x", "body": {"query": {"span_first": {}}}}},
+    }
+    broken["condition"] = {"always": {}}
+    for action in broken["actions"].values():
+        action.clear()
+        action["logging"] = {"text": "x"}
+    (folder / "broken.json").write_text(json.dumps(broken))
+    broken["input"] = {"simple": {}}
+    (folder / "good.json").write_text(json.dumps(broken))
+    result = call("run", "--once", "--store", stored, "--watches", folder, "--json", code=1)
+    runs = {run["watch"]: run for run in json.loads(result.stdout)["runs"]}
+    assert runs["broken"]["status"] == "failed"
+    assert "span_first" in runs["broken"]["error"]
+    assert runs["good"]["alerts"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--store", "STORE"], "say --once"),
+        (["run", "--once", "--store", "nowhere", "--dry-run"], "nowhere: no such folder"),
+        (["run", "--once", "--store", "STORE"], "nobody could be told"),
+        (
+            ["run", "--once", "--store", "STORE", "--now", "today", "--dry-run"],
+            "--now: 'today' is no ISO time",
+        ),
+        (["run", "--once", "--store", "STORE", "--dry-run", "--watch", "x"], "no watch 'x'; there are"),
+        (
+            ["run", "--once", "--store", "STORE", "--smtp-url", "ftp://x"],
+            "LOGGING_LIB_SMTP_URL: write one of",
+        ),
+        (["run", "--once", "--store", "STORE", "--dry-run", "--state", "SPOOL/a.jsonl"], "is no state"),
+        (["run", "--once", "--store", "STORE", "--dry-run", "--profile", "SPOOL/a.jsonl"], "a.jsonl"),
+        (["show", "nope"], "no watch 'nope'; there are"),
+        (["list", "--watches", "SPOOL"], "there is no *.json"),
+        (["list", "--watches", "SPOOL/a.jsonl"], "is not JSON"),
+        (["backtest", "nowhere"], "nowhere: no such file"),
+        (["backtest", "SPOOL", "--every", "5"], "--every: '5' is no duration"),
+        (["backtest", "SPOOL", "--every", "1ms"], "--every: is at least 1s"),
+        (["backtest", "SPOOL", "--start", "x"], "--start: 'x' is no ISO time"),
+        (["backtest", "EMPTY"], "no event was read"),
+    ],
+)
+def test_wrong_input_ends_with_2(
+    call: Callable[..., Result], stored: Path, spool: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    """On standard error, with the remedy, without a traceback."""
+    (tmp_path / "empty.jsonl").write_text("nothing\n")
+    places = {"STORE": stored, "SPOOL": spool, "EMPTY": tmp_path / "empty.jsonl"}
+    filled = []
+    for argument in arguments:
+        name, slash, rest = argument.partition("/")
+        filled.append(f"{places[name]}{slash}{rest}" if name in places else argument)
+    result = call(*filled, code=2)
+    assert message in result.stderr.replace("\n", " ")
+    assert result.stdout == ""

@@ -1,0 +1,276 @@
+"""Which watches are taken and which are refused, and how the refusal reads."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logging_lib import content
+from logging_lib.watch.errors import WatchError
+from logging_lib.watch.loading import load_watches, parse_watch
+from tests.watch.conftest import SCRIPTS, document, watch
+
+SEARCH = "input.chain.inputs.0.window.search"
+BODY = f"{SEARCH}.request.body"
+DELETE = object()
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The good watch with one place altered; ``~`` in a path stands for a dot in a key."""
+    altered = deepcopy(document())
+    *parents, last = [int(p) if p.isdecimal() else p.replace("~", ".") for p in path.split(".")]
+    place: Any = altered
+    for part in parents:
+        place = place[part]
+    if value is DELETE:
+        del place[last]
+    else:
+        place[last] = value
+    return altered
+
+
+def problems(altered: Any) -> dict[str, str]:
+    with pytest.raises(WatchError) as caught:
+        parse_watch(altered, id="bad", file="bad.json", scripts=SCRIPTS)
+    assert all(problem.file == "bad.json" for problem in caught.value.problems)
+    assert str(caught.value).startswith("bad.json: $")
+    return {problem.path: problem.message for problem in caught.value.problems}
+
+
+def test_a_good_watch_becomes_typed_objects() -> None:
+    """Times are durations, defaults are Watcher's."""
+    found = watch()
+    assert found.interval == timedelta(minutes=5)
+    assert found.throttle_period("email") == timedelta(hours=1)
+    assert found.title == "Test"
+    assert [name for name, _ in found.definition.input.chain.items()] == ["window", "judged"]  # type: ignore[union-attr]
+    bare = parse_watch({"trigger": {"schedule": {"interval": 60}}}, id="bare", scripts=())
+    assert bare.interval == timedelta(minutes=1)
+    assert bare.definition.condition.kind == "always"
+    assert bare.definition.throttle_period == timedelta(seconds=5)
+
+
+def test_shipped_watches_are_good() -> None:
+    """Each file in watchers/ passes all checks against the shipped scripts."""
+    found = load_watches(content.path("watchers"))
+    assert {"na-spike", "oov-rise", "unseen-categories"} <= {one.id for one in found}
+
+
+REFUSED = [
+    ("inptu", {}, "$.inptu", "unknown field 'inptu'; did you mean 'input'?"),
+    ("trigger.schedule", {"cron": "0 * * * * ?"}, "$.trigger.schedule.cron", "not executed by this runner"),
+    ("trigger", DELETE, "$.trigger", "is required and missing"),
+    ("trigger.schedule.interval", "5 minutes", "$.trigger.schedule.interval", "is no duration"),
+    ("trigger.schedule.interval", "0s", "$.trigger.schedule.interval", "at least one second"),
+    ("trigger.schedule.interval", True, "$.trigger.schedule.interval", "is no interval"),
+    ("throttle_period", 5, "$.throttle_period", "is no duration"),
+    ("throttle_period", "1w", "$.throttle_period", "a whole number and a unit"),
+    ("input", {"http": {}}, "$.input.http", "Watcher's 'http' is not executed by this runner"),
+    ("input", {}, "$.input", "give exactly one of none, simple, search, chain, transform; there is none"),
+    ("input", {"simple": {}, "none": {}}, "$.input", "there is none, simple"),
+    (
+        "input.chain.inputs.0",
+        {"a": {"none": {}}, "b": {"none": {}}},
+        "$.input.chain",
+        "each input of a chain",
+    ),
+    ("input.chain.inputs.0", {"judged": {"none": {}}}, "$.input.chain", "have the same name"),
+    (f"{SEARCH}.request.template", {}, f"{SEARCH}.request.template", "write the search into 'body'"),
+    (f"{SEARCH}.request.body", DELETE, f"{SEARCH}.request.body", "is required and missing"),
+    (f"{SEARCH}.request.indices", ["{{ctx.watch_id}}"], f"{SEARCH}.request.indices.0", "are not templates"),
+    (f"{SEARCH}.request.indices", ["logs-ml.nothing-*"], BODY, "matches no dataset; there are logs-ml.pred"),
+    (
+        "input.chain.inputs.1.judged.transform.script",
+        {"id": "pass-throuhg"},
+        "$.input.chain.inputs[1].judged.transform.script.id",
+        "no script 'pass-throuhg'; did you mean 'pass-through'?",
+    ),
+    (
+        "input.chain.inputs.1.judged.transform.script",
+        {"source": "return [:]"},
+        "$.input.chain.inputs[1].judged.transform.script",
+        "inline scripts are not executed",
+    ),
+    (f"{BODY}.query", {"termz": {"ml.model.name": "x"}}, f"{BODY}.query.termz", "did you mean 'term"),
+    (
+        f"{BODY}.query",
+        {"term": {"ml.modl.name": "x"}},
+        f"{BODY}.query.term.ml~modl~name",
+        "no field 'ml.modl.n",
+    ),
+    (f"{BODY}.query", {"exists": {"field": "nope"}}, f"{BODY}.query.exists.field", "no field 'nope'"),
+    (
+        f"{BODY}.query",
+        {"term": {"ml.label.value": 1}},
+        f"{BODY}.query.term.ml~label~value",
+        "logs-ml.label-*",
+    ),
+    (f"{BODY}.query", {"term": {"ml.input.other": 1}}, f"{BODY}.query.term.ml~input~other", "is not indexed"),
+    (f"{BODY}.query", {"bool": {"musst": []}}, f"{BODY}.query.bool.musst", "did you mean 'must'"),
+    (f"{BODY}.query", {}, f"{BODY}.query", "exactly one key"),
+    (
+        f"{BODY}.query.range.event~ingested.gt",
+        "now-5minutes",
+        f"{BODY}.query.range.event~ingested.gt",
+        "date expression: 'now-5minutes'",
+    ),
+    (
+        f"{BODY}.query.range.event~ingested.gt",
+        "{{ctx.trigger.scheduled_time}}||-{{ctx.metadata.windows}}",
+        f"{BODY}.query.range.event~ingested.gt",
+        "write such as now-15m/m",
+    ),
+    (
+        f"{BODY}.query.range.event~ingested",
+        {"after": "now"},
+        f"{BODY}.query.range.event~ingested.after",
+        "no 'a",
+    ),
+    (f"{BODY}.aggs.models.terms.field", "ml.model.nam", f"{BODY}.aggs.models.terms.field", "ml.model.name"),
+    (f"{BODY}.aggs.models.terms.field", "message", f"{BODY}.aggs.models.terms.field", "is text"),
+    (f"{BODY}.aggs.models.sum", {"field": "x"}, f"{BODY}.aggs.models", "exactly one type"),
+    (f"{BODY}.sort", [{"@timestmp": "asc"}], f"{BODY}.sort.0", "did you mean '@timestamp'"),
+    (f"{BODY}._source", ["ml.modl"], f"{BODY}._source.0", "no field 'ml.modl'"),
+    (f"{BODY}.min_score", "{{ctx.metadata.none}}", BODY, "metadata has no 'none': add it"),
+    (f"{BODY}.min_score", "{{#ctx.metadata}}", BODY, "is never closed"),
+    ("condition", {"script": {}}, "$.condition.script", "compare its result"),
+    ("condition", {"sometimes": {}}, "$.condition.sometimes", "unknown field"),
+    ("condition.compare", {"ctx.payload.judged.count": {"above": 1}}, None, "unknown operator 'above'"),
+    ("condition.compare", {"ctx.payload.judged.count": {"gt": 1, "lt": 3}}, "$.condition", "one operator"),
+    ("condition.compare", {"a": {"gt": 1}, "b": {"gt": 1}}, "$.condition", "exactly one path"),
+    (
+        "condition.compare",
+        {"ctx.payload.jugded.count": {"gt": 1}},
+        None,
+        "the payload has only judged, window",
+    ),
+    ("condition.compare", {"ctx.metadata.limit": {"gt": 1}}, None, "metadata has no 'limit'"),
+    ("condition.compare", {"ctx.execution_time": {"gt": "<{now-5}>"}}, None, "date expression"),
+    ("condition.compare", {"ctx.payload.judged.count": {"gt": "{{ctx.metadata.limit}}"}}, None, "no 'limit'"),
+    (
+        "condition",
+        {"array_compare": {"ctx.payload.judged.findings": {"path": "n", "quantifier": "some"}}},
+        None,
+        "unknown field 'quantifier'",
+    ),
+    ("condition", {"array_compare": {"ctx.payload.judged.findings": {"path": "n"}}}, None, "one operator"),
+    ("actions.email.email.body", {}, "$.actions.email.email.body", "'text', 'html' or both"),
+    ("actions.email.email.to", [], "$.actions.email.email", "needs a recipient"),
+    ("actions.email.email.attachments", {}, "$.actions.email.email.attachments", "data into the body"),
+    ("actions.email.email.subject", "{{ctx.metadata.nope}}", "$.actions.email.email.subject", "no 'nope'"),
+    (
+        "actions.email.email.subject",
+        "{{ctx.trigger.time}}",
+        "$.actions.email.email.subject",
+        "scheduled_time",
+    ),
+    ("actions.email.email.subject", "{{payload.x}}", "$.actions.email.email.subject", "begin with 'ctx.'"),
+    ("actions.email.email.subject", "{{ctx.foo}}", "$.actions.email.email.subject", "ctx has execution_time"),
+    ("actions.email.email.body.html", "{{#a}}", "$.actions.email.email.body.html", "{{#a}} is never closed"),
+    ("actions.email.foreach", "ctx.payload", "$.actions.email.foreach", "with a section"),
+    ("actions.email.slack", {"message": {"text": "x"}}, "$.actions.email", "exactly one of email, slack"),
+    ("actions.slack.slack.message.text", DELETE, "$.actions.slack.slack.message", "'text', 'attachments'"),
+    ("actions.slack.slack.message.text", "{{> x}}", "$.actions.slack.slack.message.text", "partials"),
+    ("actions.slack.webhook", {}, "$.actions.slack.webhook", "use email or slack"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "where", "message"), REFUSED, ids=[f"{r[0]}-{r[3]}" for r in REFUSED]
+)
+def test_what_cannot_run_is_refused(path: str, value: Any, where: str | None, message: str) -> None:
+    """Each refusal names the JSON path and the remedy."""
+    found = problems(changed(path, value))
+    matching = {at: text for at, text in found.items() if message in text}
+    assert matching, found
+    if where is not None:
+        assert dotted(where) in [dotted(at) for at in matching], found
+
+
+def dotted(path: str) -> str:
+    return (
+        path.replace("$.", "")
+        .replace("['", ".")
+        .replace("']", "")
+        .replace("[", ".")
+        .replace("]", "")
+        .replace("~", ".")
+    )
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    """Three faults, three lines."""
+    altered = changed("condition.compare", {"ctx.payload.nope": {"gt": 1}})
+    altered["actions"]["email"]["email"]["subject"] = "{{ctx.metadata.nope}}"
+    altered["input"]["chain"]["inputs"][1]["judged"]["transform"]["script"]["id"] = "nope"
+    assert len(problems(altered)) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ('{"metadata": {}, "metadata": {}}', "the key 'metadata' is given twice"),
+        ('{"metadata": {"a": NaN}}', "NaN is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("[]", "valid dictionary"),
+    ],
+)
+def test_what_is_no_json_object_is_refused(text: str, message: str) -> None:
+    """A damaged file is named, never a traceback."""
+    (found,) = problems(text).values()
+    assert message in found
+
+
+def test_optional_metadata_is_asked_for_with_a_section() -> None:
+    """A section over what is not there prints nothing and is no fault."""
+    text = "{{#ctx.metadata.kibana}}{{ctx.metadata.kibana}}{{/ctx.metadata.kibana}}"
+    assert parse_watch(changed("actions.email.email.subject", text), id="good", scripts=SCRIPTS)
+
+
+def test_fields_outside_our_streams_are_the_users_own() -> None:
+    """Only logs-ml.* has our schema."""
+    altered = changed(f"{SEARCH}.request.indices", ["my-index"])
+    altered["input"]["chain"]["inputs"][0]["window"]["search"]["request"]["body"]["sort"] = ["whatever"]
+    assert parse_watch(altered, id="good", scripts=SCRIPTS)
+
+
+def test_values_of_an_earlier_answer_may_stand_in_a_later_search() -> None:
+    """What only a run knows is taken as given, also as a date."""
+    altered = document()
+    later = deepcopy(altered["input"]["chain"]["inputs"][0]["window"])
+    bounds = later["search"]["request"]["body"]["query"]["range"]["event.ingested"]
+    bounds["gt"] = "{{ctx.payload.window.aggregations.first.value_as_string}}||-{{ctx.metadata.windows.0}}"
+    altered["input"]["chain"]["inputs"].insert(1, {"later": later})
+    assert parse_watch(altered, id="good", scripts=SCRIPTS)
+    bounds["gt"] = "{{ctx.payload.later.first}}"
+    assert (
+        "the payload has only window"
+        in problems(altered)["$.input.chain.inputs[1].later.search.request.body"]
+    )
+
+
+def test_a_folder_is_read_whole(tmp_path: Path) -> None:
+    """The id is the file's stem; problems of all files come together."""
+    (tmp_path / "b.json").write_text(json.dumps(document()))
+    (tmp_path / "a.json").write_text(json.dumps(document()))
+    (tmp_path / "README.md").write_text("not a watch")
+    assert [one.id for one in load_watches(tmp_path, scripts=SCRIPTS)] == ["a", "b"]
+    (tmp_path / "a.json").write_text("{")
+    (tmp_path / "c d.json").write_text(json.dumps(document()))
+    with pytest.raises(WatchError) as caught:
+        load_watches(tmp_path, scripts=SCRIPTS)
+    assert [Path(problem.file).name for problem in caught.value.problems] == ["a.json", "c d.json"]
+
+
+def test_an_empty_or_absent_folder_is_an_error(tmp_path: Path) -> None:
+    """Watching nothing is never what was meant."""
+    with pytest.raises(WatchError, match=r"no \*\.json"):
+        load_watches(tmp_path)
+    with pytest.raises(WatchError, match="cannot be read"):
+        load_watches(tmp_path / "absent")

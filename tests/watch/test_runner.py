@@ -1,0 +1,465 @@
+"""The runner: schedules, throttling by incident, failures that stay where they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logging_lib.watch.actions import DeliveryError, Outlet, SlackOutlet, SmtpOutlet
+from logging_lib.watch.backtest import backtest, ticks
+from logging_lib.watch.loading import parse_watch
+from logging_lib.watch.messages import Email, Message
+from logging_lib.watch.model import Watch
+from logging_lib.watch.results import Report
+from logging_lib.watch.runner import Runner
+from logging_lib.watch.state import FileState, MemoryState
+from tests.watch.conftest import (
+    NOW,
+    SCRIPTS,
+    FakeStore,
+    MailServer,
+    Webhook,
+    document,
+    email_action,
+    finding,
+    judged,
+    minutes,
+    slack_action,
+    watch,
+)
+
+Found = Callable[[datetime], Iterable[dict[str, Any]]]
+
+
+class Recorder:
+    """Takes all messages; ``broken`` makes it refuse."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.broken: Exception | None = None
+        self.tried = 0
+
+    def deliver(self, message: Message) -> None:
+        self.tried += 1
+        if self.broken:
+            raise self.broken
+        self.messages.append(message)
+
+    def texts(self) -> list[str]:
+        return [(message.text or "").strip() for message in self.messages]
+
+
+def runner(
+    store: FakeStore, *watches: Watch, outlets: dict[str, Outlet] | None = None, **more: Any
+) -> Runner:
+    outlets = {"email": Recorder(), "slack": Recorder()} if outlets is None else outlets
+    return Runner(store, watches or [watch()], outlets=outlets, scripts=SCRIPTS, judged=judged, **more)
+
+
+def statuses(report: Report) -> list[dict[str, str]]:
+    return [
+        {name: result.status for name, result in alert.actions.items()}
+        for run in report.runs
+        for alert in run.alerts
+    ]
+
+
+def test_an_alert_reaches_real_servers(mail_server: MailServer, webhook: Webhook, tmp_path: Path) -> None:
+    """Mail and Slack, and one line in the alerts' file."""
+    outlets: dict[str, Outlet] = {"email": SmtpOutlet(mail_server.url), "slack": SlackOutlet(webhook.url)}
+    store = FakeStore(lambda now: [finding("a"), finding("b")])
+    path = tmp_path / "deep" / "alerts.jsonl"
+    report = runner(store, outlets=outlets, alerts=path).run_once(NOW)
+    assert report.ok
+    assert mail_server.bodies() == ["loans 1 a\nloans 1 b\n"]
+    assert webhook.posts[0]["text"] == "loans 1 a\nloans 1 b\n"
+    (line,) = path.read_text().splitlines()
+    assert json.loads(line) == {
+        "time": "2018-02-01T12:00:00.000Z",
+        "watch": "test",
+        "model": "loans",
+        "version": "1",
+        "features": ["a", "b"],
+        "subject": "loans: 2 a",
+        "findings": [finding("a"), finding("b")],
+        "actions": {"email": {"status": "executed"}, "slack": {"status": "executed"}},
+    }
+    assert report.runs[0].skipped == ({"reason": "no profile"},)
+    assert json.loads(json.dumps(report.document()))["runs"][0]["alerts"][0]["subject"] == "loans: 2 a"
+
+
+def test_silence_when_nothing_was_found() -> None:
+    """The condition is not met, nothing is sent, nothing is remembered."""
+    state = MemoryState()
+    report = runner(FakeStore(), state=state).run_once(NOW)
+    assert report.ok
+    assert not report.runs[0].met
+    assert report.alerts == ()
+    assert state.watch_ids() == []
+
+
+def test_a_message_is_about_one_model_version() -> None:
+    """Findings of two models are two messages; ten features of one model are one."""
+    mail = Recorder()
+    found = [finding("a"), finding("a", model="other"), finding("b"), finding("a", version="2")]
+    runner(FakeStore(lambda now: found), outlets={"email": mail, "slack": Recorder()}).run_once(NOW)
+    assert mail.texts() == ["loans 1 a\nloans 1 b", "other 1 a", "loans 2 a"]
+
+
+def test_throttling_lets_new_incidents_pass() -> None:
+    """Of a group only what is not throttled is told, and its counts are of that."""
+    mail = Recorder()
+    found = [finding("a")]
+    engine = runner(FakeStore(lambda now: found), watch(email=email_action()), outlets={"email": mail})
+    engine.run_once(NOW)
+    found.append(finding("b"))
+    found.append(finding("a", model="other"))
+    second = engine.run_once(NOW + minutes(5))
+    assert mail.texts() == ["loans 1 a", "loans 1 b", "other 1 a"]
+    assert [m.summary for m in mail.messages] == ["loans: 1 a", "loans: 1 b", "other: 1 a"]
+    assert [alert.features for alert in second.alerts] == [("b",), ("a",)]
+    third = engine.run_once(NOW + minutes(10))
+    assert statuses(third) == [{"email": "throttled"}] * 2
+    assert third.alerts == ()
+    assert third.ok
+    engine.run_once(NOW + minutes(60))
+    assert mail.texts()[3:] == ["loans 1 a"]
+
+
+def test_each_action_has_its_own_throttle() -> None:
+    """The action's period, else the watch's, else 5 seconds."""
+    altered = document(email=email_action(), slack=slack_action(), second=email_action())
+    del altered["actions"]["slack"]["throttle_period"]
+    altered["actions"]["second"]["throttle_period"] = "0s"
+    mail, chat = Recorder(), Recorder()
+    loaded = parse_watch(altered, id="w", scripts=SCRIPTS)
+    engine = runner(FakeStore(lambda now: [finding()]), loaded, outlets={"email": mail, "slack": chat})
+    engine.run_once(NOW)
+    assert statuses(engine.run_once(NOW + minutes(0.05))) == [
+        {"email": "throttled", "slack": "throttled", "second": "executed"}
+    ]
+    assert statuses(engine.run_once(NOW + minutes(0.1)))[0]["slack"] == "executed"
+
+
+def test_a_closed_incident_that_returns_is_still_throttled() -> None:
+    """Flapping is not a new alert; after the period it is told again."""
+    mail = Recorder()
+    present = {0, 10, 65}
+    store = FakeStore(lambda now: [finding()] if (now - NOW) / minutes(1) in present else [])
+    state = MemoryState()
+    engine = runner(store, watch(email=email_action()), outlets={"email": mail}, state=state)
+    for minute in (0, 5):
+        engine.run_once(NOW + minutes(minute))
+    (incident,) = state.load("test").incidents
+    assert incident.closed_at == NOW + minutes(5)
+    for minute in (10, 65):
+        engine.run_once(NOW + minutes(minute))
+    assert len(mail.messages) == 2
+
+
+def test_throttling_survives_a_restart(tmp_path: Path) -> None:
+    """A new runner on the same state stays silent."""
+    mail = Recorder()
+    for step in range(3):
+        engine = runner(
+            FakeStore(lambda now: [finding()]),
+            watch(email=email_action()),
+            outlets={"email": mail},
+            state=FileState(tmp_path / "state.json"),
+        )
+        engine.run_once(NOW + minutes(step))
+    assert len(mail.messages) == 1
+
+
+def test_a_watch_without_findings_is_one_incident() -> None:
+    """Keyed by the watch alone; its payload is whatever its input gave."""
+    altered = document(email=email_action(email={"to": "a@x.org", "body": "{{ctx.payload.hits}} hits"}))
+    altered["input"] = {"simple": {"hits": 3}}
+    altered["condition"] = {"compare": {"ctx.payload.hits": {"gt": 2}}}
+    mail = Recorder()
+    loaded = parse_watch(altered, id="w", scripts=SCRIPTS)
+    engine = runner(FakeStore(), loaded, outlets={"email": mail})
+    (alert,) = engine.run_once(NOW).alerts
+    assert mail.texts() == ["3 hits"]
+    assert (alert.model, alert.version, alert.features, alert.findings) == ("", "", (), ())
+    assert statuses(engine.run_once(NOW + minutes(1))) == [{"email": "throttled"}]
+
+
+def test_one_failing_watch_does_not_stop_the_others() -> None:
+    """It is named with its reason; its incidents stay as they were."""
+    store = FakeStore(lambda now: [finding()])
+    broken = document(email=email_action())
+    body = broken["input"]["chain"]["inputs"][0]["window"]["search"]["request"]["body"]
+    body["aggs"]["broken"] = body["aggs"].pop("models")
+    mail, state = Recorder(), MemoryState()
+    engine = runner(
+        store,
+        parse_watch(broken, id="broken", scripts=SCRIPTS),
+        watch("good", email=email_action()),
+        outlets={"email": mail},
+        state=state,
+    )
+    engine.run_once(NOW)
+    store.broken_at = "broken"
+    report = engine.run_once(NOW + minutes(60))
+    assert not report.ok
+    assert [(run.watch, run.error) for run in report.runs] == [
+        ("broken", "input.window.search: $.query: the shard is gone"),
+        ("good", None),
+    ]
+    assert len(mail.messages) == 3
+    assert state.load("broken").incidents[0].closed_at is None
+    assert report.document()["runs"][0]["status"] == "failed"
+
+
+def test_a_store_that_breaks_in_an_unknown_way_is_one_failed_run() -> None:
+    """Nothing that a store raises ends the runner."""
+
+    def explode(now: datetime) -> Any:
+        raise MemoryError("no more")
+
+    report = runner(FakeStore(explode)).run_once(NOW)
+    assert report.runs[0].error == "MemoryError: no more"
+
+
+def test_a_failed_delivery_is_kept_and_tried_again(mail_server: MailServer, webhook: Webhook) -> None:
+    """The other action is performed; the mail arrives later, once, as it was written."""
+    outlets: dict[str, Outlet] = {"email": SmtpOutlet(mail_server.url), "slack": SlackOutlet(webhook.url)}
+    state = MemoryState()
+    found = [finding("a")]
+    engine = runner(FakeStore(lambda now: found), outlets=outlets, state=state)
+    mail_server.stop()
+    first = engine.run_once(NOW)
+    assert not first.ok
+    assert statuses(first) == [{"email": "failed", "slack": "executed"}]
+    assert "ConnectionRefusedError" in first.alerts[0].actions["email"].reason
+    assert len(webhook.posts) == 1
+    second = engine.run_once(NOW + minutes(5))
+    assert [(retry.delivered, retry.attempts) for retry in second.retries] == [(False, 2)]
+    assert statuses(second) == [{"email": "throttled", "slack": "throttled"}]
+    assert not second.ok
+    mail_server.start()
+    third = engine.run_once(NOW + minutes(10))
+    assert third.ok
+    assert [(retry.delivered, retry.attempts) for retry in third.retries] == [(True, 3)]
+    assert [mail["Date"] for mail in mail_server.mails] == ["Thu, 01 Feb 2018 12:00:00 +0000"]
+    assert state.load("test").undelivered == ()
+    assert engine.run_once(NOW + minutes(15)).retries == ()
+
+
+def test_slacks_429_is_a_failed_delivery_not_a_lost_one(webhook: Webhook) -> None:
+    """It is delivered at the next run."""
+    webhook.answers = [(429, {"Retry-After": "1"}, b"")]
+    outlets: dict[str, Outlet] = {"slack": SlackOutlet(webhook.url)}
+    engine = runner(FakeStore(lambda now: [finding()]), watch(slack=slack_action()), outlets=outlets)
+    assert not engine.run_once(NOW).ok
+    assert engine.tick(NOW + minutes(1)).retries[0].delivered
+    assert len(webhook.posts) == 1
+
+
+def test_a_server_that_is_down_is_tried_once_a_run() -> None:
+    """The others wait in the state, untried, and are not lost."""
+    mail, state = Recorder(), MemoryState()
+    mail.broken = DeliveryError("down", down=True)
+    found = [finding(model=name) for name in "abc"]
+    engine = runner(
+        FakeStore(lambda now: found), watch(email=email_action()), outlets={"email": mail}, state=state
+    )
+    engine.run_once(NOW)
+    assert mail.tried == 1
+    assert len(state.load("test").undelivered) == 3
+    engine.run_once(NOW + minutes(5))
+    assert mail.tried == 2
+    assert [kept.attempts for kept in state.load("test").undelivered] == [2, 1, 1]
+    mail.broken = None
+    assert len(engine.run_once(NOW + minutes(10)).retries) == 3
+    assert len(mail.messages) == 3
+
+
+def test_what_remains_of_a_message_is_kept() -> None:
+    """Only those who did not get it are tried again."""
+    mail, state = Recorder(), MemoryState()
+    left = Email(
+        id="i", date=NOW, sender=None, to=("a@x.org",), subject="s", text="t", recipients=("a@x.org",)
+    )
+    mail.broken = DeliveryError("refused", remaining=left)
+    engine = runner(
+        FakeStore(lambda now: [finding()]), watch(email=email_action()), outlets={"email": mail}, state=state
+    )
+    engine.run_once(NOW)
+    assert state.load("test").undelivered[0].message == left
+    mail.broken = ValueError("secret inside")
+    report = engine.run_once(NOW + minutes(1))
+    assert report.retries[0].reason == "ValueError while sending"
+    assert state.load("test").undelivered[0].message == left
+
+
+def test_an_outlet_that_is_not_there_is_no_lost_alert() -> None:
+    """With one channel set the run is good; with none that the alert could use it is not."""
+    mail = Recorder()
+    store = FakeStore(lambda now: [finding()])
+    report = runner(store, outlets={"email": mail}).run_once(NOW)
+    assert statuses(report) == [{"email": "executed", "slack": "not_configured"}]
+    assert report.ok
+    engine = runner(store, watch(slack=slack_action()), outlets={"email": mail})
+    unheard = engine.run_once(NOW)
+    assert not unheard.ok
+    assert unheard.alerts == ()
+    assert statuses(engine.run_once(NOW + minutes(1))) == [{"slack": "not_configured"}]
+
+
+def test_conditions_and_transforms_of_actions_and_watches() -> None:
+    """Order: throttle, condition, transform, action, as in Watcher; each group is transformed by itself."""
+    scripts = {
+        **SCRIPTS,
+        "names": lambda ctx, params: {"names": [f["feature"] for f in ctx["payload"]["judged"]["findings"]]},
+        "loud": lambda ctx, params: {"names": [name.upper() for name in ctx["payload"]["names"]]},
+        "broken": lambda ctx, params: 1 / 0,
+    }
+    mail = {"email": {"to": "a@x.org", "body": "{{#join}}ctx.payload.names{{/join}}"}}
+    altered = document(
+        plain=mail,
+        loud={**mail, "transform": {"script": {"id": "loud"}}},
+        broken={**mail, "transform": {"script": {"id": "broken"}}},
+        never={**mail, "condition": {"never": {}}},
+        some={**mail, "condition": {"compare": {"ctx.payload.names.0": {"eq": "a"}}}},
+    )
+    altered["transform"] = {"script": {"id": "names"}}
+    recorder = Recorder()
+    found = [finding("a"), finding("b"), finding("c", model="other")]
+    engine = Runner(
+        FakeStore(lambda now: found),
+        [parse_watch(altered, id="w", scripts=scripts)],
+        outlets={"email": recorder},
+        scripts=scripts,
+        judged=judged,
+    )
+    report = engine.run_once(NOW)
+    assert recorder.texts() == ["a,b", "A,B", "a,b", "c", "C"]
+    assert statuses(report)[1] == {
+        "plain": "executed",
+        "loud": "executed",
+        "broken": "failed",
+        "never": "condition_failed",
+        "some": "condition_failed",
+    }
+    assert "division by zero" in report.alerts[0].actions["broken"].reason
+    assert not report.ok
+
+
+def test_findings_that_the_watchs_transform_makes() -> None:
+    """``ctx.payload.findings`` after a transform are incidents like any."""
+    scripts = {"make": lambda ctx, params: judged([finding("a"), finding("b", model="other")])}
+    action = {
+        "email": {"to": "a@x.org", "body": "{{#ctx.payload.findings}}{{feature}}{{/ctx.payload.findings}}"}
+    }
+    altered = document(email=action)
+    altered.update(input={"simple": {}}, condition={"always": {}}, transform={"script": {"id": "make"}})
+    recorder = Recorder()
+    engine = Runner(
+        FakeStore(),
+        [parse_watch(altered, id="w", scripts=scripts)],
+        outlets={"email": recorder},
+        scripts=scripts,
+        judged=judged,
+    )
+    assert [alert.model for alert in engine.run_once(NOW).alerts] == ["loans", "other"]
+    assert recorder.texts() == ["a", "b"]
+
+
+def test_a_message_that_cannot_be_made_fails_alone() -> None:
+    """And is tried anew at the next run, since nobody was told."""
+    altered = document(email=email_action(), slack=slack_action())
+    altered["metadata"]["to"] = "nobody"
+    chat = Recorder()
+    engine = runner(
+        FakeStore(lambda now: [finding()]),
+        parse_watch(altered, id="w", scripts=SCRIPTS),
+        outlets={"email": Recorder(), "slack": chat},
+    )
+    assert statuses(engine.run_once(NOW)) == [{"email": "failed", "slack": "executed"}]
+    assert statuses(engine.run_once(NOW + minutes(1))) == [{"email": "failed", "slack": "throttled"}]
+
+
+def test_ticks_run_what_is_due() -> None:
+    """Slots are aligned to the interval; the windows refer to the slot, not to the tick."""
+    hourly = document()
+    hourly["trigger"]["schedule"]["interval"] = "1h"
+    store = FakeStore()
+    engine = runner(store, watch("five"), parse_watch(hourly, id="hour", scripts=SCRIPTS))
+    due = []
+    for minute in (2, 4, 5, 9, 11, 60):
+        report = engine.tick(NOW + minutes(minute))
+        due.append([run.watch for run in report.runs])
+    assert due == [["five", "hour"], [], ["five"], [], ["five"], ["five", "hour"]]
+    slots = [search[1]["query"]["range"]["event.ingested"]["gt"][11:16] for search in store.searches]
+    assert slots == ["12:00", "12:00", "12:05", "12:10", "13:00", "13:00"]
+
+
+def test_run_once_can_be_told_which_watches() -> None:
+    """An unknown id is an error."""
+    engine = runner(FakeStore(), watch("a"), watch("b"))
+    assert [run.watch for run in engine.run_once(NOW, ["b"]).runs] == ["b"]
+    with pytest.raises(KeyError):
+        engine.run_once(NOW, ["c"])
+
+
+def test_a_backtest_is_the_runner_on_a_simulated_clock() -> None:
+    """Alerts at their ticks, throttled as in life, nothing seen before it arrived."""
+    store = FakeStore(lambda now: [finding()] if now >= NOW + minutes(12) else [])
+    result = backtest(
+        store,
+        [watch()],
+        start=NOW - minutes(3),
+        end=NOW + minutes(91),
+        every=minutes(5),
+        scripts=SCRIPTS,
+        judged=judged,
+    )
+    assert result.ok
+    assert [alert.time for alert in result.alerts] == [NOW + minutes(15), NOW + minutes(75)]
+    assert result.ticks == 20
+    for _, body, now in store.searches:
+        assert body["query"]["bool"]["filter"][1] == {
+            "range": {"event.ingested": {"lte": f"{now:%Y-%m-%dT%H:%M:%S}.000Z"}}
+        }
+    assert result.document()["alerts"][0]["watch"] == "test"
+
+
+def test_a_backtest_counts_its_failures() -> None:
+    """By watch and reason, not one line a tick."""
+    store = FakeStore()
+    store.broken_at = "models"
+    result = backtest(
+        store, [watch()], start=NOW, end=NOW + minutes(10), every=minutes(5), scripts=SCRIPTS, judged=judged
+    )
+    assert not result.ok
+    assert list(result.failures.values()) == [3]
+    altered = document(email=email_action(email={"to": "nobody", "body": "x"}))
+    loaded = parse_watch(altered, id="w", scripts=SCRIPTS)
+    result = backtest(
+        FakeStore(lambda now: [finding()]),
+        [loaded],
+        start=NOW,
+        end=NOW,
+        every=minutes(5),
+        scripts=SCRIPTS,
+        judged=judged,
+    )
+    ((name, reason),) = result.failures
+    assert name == "w"
+    assert reason.startswith("actions.email: 'nobody' is no mail address")
+
+
+def test_ticks_cover_the_end() -> None:
+    """The last event is seen by the last tick."""
+    assert list(ticks(NOW, NOW, minutes(5))) == [NOW]
+    assert list(ticks(NOW + minutes(1), NOW + minutes(6), minutes(5))) == [
+        NOW + minutes(5),
+        NOW + minutes(10),
+    ]
