@@ -25,7 +25,10 @@ def main(wanted: list[str]) -> int:
             results.append(result)
             peer = f"; {result.peer}: {result.peer_value:,.4g} {result.unit}" if result.peer else ""
             ratio = f"; ratio {result.ratio:.3f}" if result.ratio is not None else ""
-            print(f"  {result.name}: {result.value:,.4g} {result.unit}{peer}{ratio}   [{result.goal}]", flush=True)
+            print(
+                f"  {result.name}: {result.value:,.4g} {result.unit}{peer}{ratio}   [{result.goal}]",
+                flush=True,
+            )
         print(f"  ({time.perf_counter() - started:.0f} s)", flush=True)
     out = Path("build/bench/results.json")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -115,7 +115,11 @@ def test_the_same_bytes_get_the_same_id_and_a_given_one_is_kept() -> None:
         ({"ml": {"schema_version": 99}}, "schema_version", "is 99"),
         ({"ml": {"schema_version": 1}}, "no_id", "event.id is missing"),
         ({"ml": {"schema_version": 1}, "event": {"id": "1", "dataset": "x"}}, "dataset", "'x'"),
-        ({"ml": {"schema_version": 1}, "event": {"id": "1", "dataset": "ml.prediction"}}, "no_model", "ml.model"),
+        (
+            {"ml": {"schema_version": 1}, "event": {"id": "1", "dataset": "ml.prediction"}},
+            "no_model",
+            "ml.model",
+        ),
         ({"ml": {"schema_version": 1}, "event": {"id": "1", "dataset": "ml.start"}}, "timestamp", "is None"),
     ],
 )
@@ -127,14 +131,18 @@ def test_a_refusal_has_a_reason_and_the_original(raw: Any, reason: str, says: st
     assert event["error"]["type"] == reason
     assert says in event["error"]["message"]
     original = event["event"]["original"]
-    back = base64.b64decode(original) if event["ml"]["deadletter"]["encoding"] == "base64" else original.encode()
+    back = (
+        base64.b64decode(original) if event["ml"]["deadletter"]["encoding"] == "base64" else original.encode()
+    )
     whole = raw if isinstance(raw, bytes) else orjson.dumps(raw)
     assert whole.startswith(back)
     assert event["ml"]["deadletter"]["size"] == len(whole)
     assert len(back) == min(len(whole), 32_768)
 
 
-def test_our_own_events_are_never_altered(tmp_path: Path, profile: profiles.Profile, inputs: dict[str, Any]) -> None:
+def test_our_own_events_are_never_altered(
+    tmp_path: Path, profile: profiles.Profile, inputs: dict[str, Any]
+) -> None:
     log = logging_lib.configure(model="loans", version="1", profile=profile, spool=tmp_path)
     log.prediction(inputs | {"income": "N/A", "extra": "17", "time": "x"}, prediction=3.5)
     (file,) = files([tmp_path])
@@ -155,7 +163,9 @@ def test_anything_is_an_event_or_a_dead_letter_that_keeps_the_contract(valid: Va
 def test_a_damaged_file_is_read_on_with_file_and_offset(tmp_path: Path, valid: Valid) -> None:
     good = orjson.dumps(foreign())
     path = tmp_path / "spool.jsonl"
-    path.write_bytes(good + b"\nnot json\r\n\n" + b"x" * (MAX_LINE * 2 + 7) + b"\n" + good + b"\n" + good[:20])
+    path.write_bytes(
+        good + b"\nnot json\r\n\n" + b"x" * (MAX_LINE * 2 + 7) + b"\n" + good + b"\n" + good[:20]
+    )
     results = [normalize_line(line, now=NOW) for line in lines(path)]
     assert [type(r) for r in results] == [Event, DeadLetter, DeadLetter, Event, DeadLetter]
     reasons = [(r.reason, r.document["log"]["offset"]) for r in results if isinstance(r, DeadLetter)]

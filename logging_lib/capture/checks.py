@@ -25,6 +25,7 @@ MAX_CATEGORY = 256
 """Without a profile, a longer text is ``text``, a shorter one ``category``."""
 
 MAX_NUMBER = sys.float_info.max
+_SAFE = 2.0**63  # below it a number is finite and JSON can carry it
 _ABSENT: Any = object()
 _OOV_INNER = OOV_EDGES[1:-1]
 
@@ -32,31 +33,14 @@ _OOV_INNER = OOV_EDGES[1:-1]
 class Checked:
     """What became of one mapping of inputs: typed by path, and what failed.
 
-    ``failed`` is check → names of features; it stays empty where all is well.
+    ``input`` is ``ml.input.*`` but for the bins: kind → feature → value, without the kinds that have none;
+    ``failed`` is check → names of features, empty where all is well.
     """
 
-    __slots__ = (
-        "bins",
-        "boolean",
-        "category",
-        "date",
-        "failed",
-        "numeric",
-        "oov_tokens",
-        "oov_words",
-        "other",
-        "text",
-        "tokens",
-        "unseen_values",
-    )
+    __slots__ = ("bins", "failed", "input", "oov_tokens", "oov_words", "tokens", "unseen_values")
 
     def __init__(self) -> None:
-        self.numeric: dict[str, Any] = {}
-        self.category: dict[str, Any] = {}
-        self.text: dict[str, Any] = {}
-        self.boolean: dict[str, Any] = {}
-        self.date: dict[str, Any] = {}
-        self.other: dict[str, Any] = {}
+        self.input: dict[str, Any] = {}
         self.bins: list[str] = []
         self.failed: dict[str, list[str]] = {}
         self.unseen_values: list[str] = []
@@ -64,27 +48,18 @@ class Checked:
         self.tokens = 0
         self.oov_tokens = 0
 
+    def keep(self, kind: str, name: str, value: Any) -> None:
+        """Keep an input under the path of a kind."""
+        self.input.setdefault(kind, {})[name] = value
+
     def fail(self, check: str, name: str) -> None:
         self.failed.setdefault(check, []).append(name)
 
     def input_document(self) -> dict[str, Any]:
-        """``ml.input.*``; kinds that the inputs do not have are left out."""
-        document: dict[str, Any] = {}
-        if self.numeric:
-            document["numeric"] = self.numeric
-        if self.category:
-            document["category"] = self.category
-        if self.text:
-            document["text"] = self.text
-        if self.boolean:
-            document["boolean"] = self.boolean
-        if self.date:
-            document["date"] = self.date
-        if self.other:
-            document["other"] = self.other
+        """``ml.input.*``."""
         if self.bins:
-            document["bins"] = self.bins
-        return document
+            self.input["bins"] = self.bins
+        return self.input
 
     def check_document(self) -> dict[str, Any]:
         """``ml.check.*``: only what failed."""
@@ -113,12 +88,8 @@ class Checker:
             for t in tables
             if t.kind == "numeric" and not t.hidden and t.range
         ]
-        self._category = [(t.name, t.known) for t in tables if t.kind == "category" and not t.hidden]
-        self._text = [
-            (t.name, t.vocabulary, t.bins, t.oov_threshold)
-            for t in tables
-            if t.kind == "text" and not t.hidden
-        ]
+        self._category = [(t.name, t.known.get) for t in tables if t.kind == "category" and not t.hidden]
+        self._text = [(t.name, t.vocabulary, t.bins[0]) for t in tables if t.kind == "text" and not t.hidden]
         fast = {entry[0] for entry in (*self._numeric, *self._category, *self._text)}
         self._others = [t for t in tables if t.name not in fast]
 
@@ -130,7 +101,16 @@ class Checker:
         """
         out = Checked()
         get, add = inputs.get, out.bins.append
-        numeric, category, text = out.numeric, out.category, out.text
+        typed = out.input
+        numeric: dict[str, Any] = {}
+        category: dict[str, Any] = {}
+        text: dict[str, Any] = {}
+        if self._numeric:
+            typed["numeric"] = numeric
+        if self._category:
+            typed["category"] = category
+        if self._text:
+            typed["text"] = text
         for name, inner, bins, low, high in self._numeric:
             value = get(name, _ABSENT)
             kind = type(value)
@@ -141,27 +121,34 @@ class Checker:
                 self._unusual(self._features[name], value, out)
         for name, known in self._category:
             value = get(name, _ABSENT)
-            if type(value) is str and value in known:
+            if type(value) is str and (token := known(value)) is not None:
                 category[name] = value
-                add(known[value])
+                add(token)
             else:
                 self._unusual(self._features[name], value, out)
-        for name, vocabulary, bins, _threshold in self._text:
+        for name, vocabulary, first in self._text:
             value = get(name, _ABSENT)
             if type(value) is str and len(value) <= MAX_CHECKED_TEXT:
                 # Whatever stands between spaces and is a known word is one for `words` too.
                 found = value.lower().split()
-                if found and vocabulary.issuperset(found) and value not in self._na:
-                    text[name] = value
-                    out.tokens += len(found)
-                    add(bins[0])
-                    continue
+                for word in found:
+                    if word not in vocabulary:
+                        break
+                else:
+                    if found and value not in self._na:
+                        text[name] = value
+                        out.tokens += len(found)
+                        add(first)
+                        continue
             self._unusual(self._features[name], value, out)
         for table in self._others:
             self._unusual(table, get(table.name, _ABSENT), out)
         absent = out.failed.get("absent")
         if len(inputs) + (len(absent) if absent else 0) != len(self._features):
             self._unexpected(inputs, out)
+        if out.failed:
+            for name in [name for name, values in typed.items() if not values]:
+                del typed[name]
         return out
 
     def _unexpected(self, inputs: Mapping[Any, Any], out: Checked) -> None:
@@ -190,7 +177,7 @@ class Checker:
         elif not _CHECK_KIND[table.kind](table, value, out):
             out.fail("wrong_type", name)
             out.bins.append(table.special[tokens.TYPE])
-            out.other[name] = jsonable(value)
+            out.keep("other", name, jsonable(value))
 
 
 class _Table:
@@ -232,20 +219,20 @@ class _Table:
 
 def _keep_missing(table: _Table, value: Any, out: Checked) -> None:
     if isinstance(value, str) and table.kind not in ("category", "text"):
-        out.other[table.name] = jsonable(value)
+        out.keep("other", table.name, jsonable(value))
     else:
-        getattr(out, table.kind)[table.name] = value if isinstance(value, str) else None
+        out.keep(table.kind, table.name, value if isinstance(value, str) else None)
 
 
 def _check_numeric(table: _Table, value: Any, out: Checked) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        out.other[table.name] = number(value)
+        out.keep("other", table.name, number(value))
         out.fail("not_finite", table.name)
         out.bins.append(table.special[tokens.NONFINITE])
         return True
-    (out.numeric if abs(value) <= MAX_NUMBER else out.other)[table.name] = jsonable(value)
+    out.keep("numeric" if abs(value) <= MAX_NUMBER else "other", table.name, jsonable(value))
     _place(table, value, out)
     return True
 
@@ -254,7 +241,7 @@ def _check_date(table: _Table, value: Any, out: Checked) -> bool:
     seconds = epoch(value)
     if seconds is None:
         return False
-    out.date[table.name] = iso(seconds)
+    out.keep("date", table.name, iso(seconds))
     _place(table, seconds, out)
     return True
 
@@ -274,7 +261,7 @@ def _check_category(table: _Table, value: Any, out: Checked) -> bool:
     text = category_text(value)
     if text is None:
         return False
-    out.category[table.name] = text
+    out.keep("category", table.name, text)
     _look_up(table, text, out)
     return True
 
@@ -282,7 +269,7 @@ def _check_category(table: _Table, value: Any, out: Checked) -> bool:
 def _check_boolean(table: _Table, value: Any, out: Checked) -> bool:
     if not isinstance(value, bool):
         return False
-    out.boolean[table.name] = value
+    out.keep("boolean", table.name, value)
     _look_up(table, "true" if value else "false", out)
     return True
 
@@ -301,7 +288,7 @@ def _look_up(table: _Table, text: str, out: Checked) -> None:
 def _check_text(table: _Table, value: Any, out: Checked) -> bool:
     if not isinstance(value, str):
         return False
-    out.text[table.name] = value
+    out.keep("text", table.name, value)
     found = words(value[:MAX_CHECKED_TEXT])
     unknown = [word for word in found if word not in table.vocabulary]
     share = len(unknown) / len(found) if found else 0.0
@@ -328,17 +315,24 @@ _CHECK_KIND = {
 
 def type_by_value(name: str, value: Any, out: Checked) -> None:
     """Put an input that no profile knows under the path of its own type."""
+    kind = type(value)
+    if kind is str:
+        out.keep("category" if len(value) <= MAX_CATEGORY else "text", name, value)
+        return
+    if (kind is float or kind is int) and -_SAFE < value < _SAFE:
+        out.keep("numeric", name, value)
+        return
     value = plain(value)
     if isinstance(value, bool):
-        out.boolean[name] = value
+        out.keep("boolean", name, value)
     elif isinstance(value, int | float) and abs(value) <= MAX_NUMBER:
-        out.numeric[name] = jsonable(value)
+        out.keep("numeric", name, jsonable(value))
     elif isinstance(value, str):
-        (out.category if len(value) <= MAX_CATEGORY else out.text)[name] = value
+        out.keep("category" if len(value) <= MAX_CATEGORY else "text", name, value)
     elif isinstance(value, date) and (seconds := epoch(value)) is not None:
-        out.date[name] = iso(seconds)
+        out.keep("date", name, iso(seconds))
     else:
-        out.other[name] = jsonable(value)
+        out.keep("other", name, jsonable(value))
 
 
 def type_all(inputs: Mapping[Any, Any]) -> Checked:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import os
-import random
 import socket
 import time
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import orjson
@@ -21,21 +21,31 @@ from logging_lib.schema import ECS_VERSION, SCHEMA_VERSION
 MAX_MESSAGE = 8192
 ECS = {"version": ECS_VERSION}
 
-_random = random.Random()
-os.register_at_fork(after_in_child=_random.seed)
+
+class _Ids:
+    """What tells this process's ids from any other's: random bits and a counter that begins anywhere.
+
+    From the system's own randomness, since services seed the shared generator, each worker alike. Renewed in a
+    forked child.
+    """
+
+    def __init__(self) -> None:
+        self.renew()
+        os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        bits = int.from_bytes(os.urandom(8))
+        self.process = f"-7{bits >> 52:03x}-{0x8000 | bits >> 38 & 0x3FFF:04x}-"
+        self.next = count(1 << 48 | bits & 0x3F_FFFF_FFFF).__next__
+
+
+_ids = _Ids()
 
 
 def new_id(now_ns: int) -> str:
-    """A UUID of version 7 (RFC 9562): the moment in milliseconds, then 74 random bits."""
-    bits = _random.getrandbits(74)
-    milliseconds = now_ns // 1_000_000
-    return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031 - half the time of an f-string here
-        milliseconds >> 16,
-        milliseconds & 0xFFFF,
-        bits >> 62,
-        0x8000 | bits >> 48 & 0x3FFF,
-        bits & 0xFFFF_FFFF_FFFF,
-    )
+    """A UUID of version 7 (RFC 9562): milliseconds, 26 random bits a process, a counter of 48 bits."""
+    moment = hex(now_ns // 1_000_000 | 1 << 48)  # 0x1 and twelve digits, as the counter
+    return f"{moment[3:11]}-{moment[11:]}{_ids.process}{hex(_ids.next())[3:]}"
 
 
 _second: tuple[int, str] = (0, "")
@@ -49,7 +59,7 @@ def timestamp(now_ns: int) -> str:
     if cached != seconds:
         prefix = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
         _second = (seconds, prefix)
-    return f"{prefix}{rest // 1000:06d}Z"
+    return f"{prefix}{str(1_000_000 + rest // 1000)[1:]}Z"
 
 
 def moment(value: Any) -> str | None:

@@ -12,8 +12,18 @@ from typing import Any, Literal
 
 import orjson
 
-from logging_lib.capture import event as ev
 from logging_lib.capture.checks import Checker, type_all
+from logging_lib.capture.event import (
+    ECS,
+    PROCESS,
+    dead_letter,
+    error_document,
+    label_text,
+    moment,
+    new_id,
+    output_document,
+    timestamp,
+)
 from logging_lib.capture.values import jsonable, valid_text
 from logging_lib.profile.io import load
 from logging_lib.profile.model import Feature, Profile
@@ -106,12 +116,12 @@ class PredictionProcessor:
         ml = self._ml.copy()
         ml["input"] = checked.input_document()
         event: dict[str, Any] = {
-            "@timestamp": (when is not None and ev.moment(when)) or ev.timestamp(now_ns),
+            "@timestamp": (when is not None and moment(when)) or timestamp(now_ns),
             "message": message if type(message) is str and message else _message(message),
-            "ecs": ev.ECS,
+            "ecs": ECS,
             "event": about,
-            "host": ev.PROCESS.host,
-            "process": ev.PROCESS.process,
+            "host": PROCESS.host,
+            "process": PROCESS.process,
             "ml": ml,
         }
         if self._service:
@@ -124,7 +134,7 @@ class PredictionProcessor:
             ml["prediction"] = self._output(get("prediction"), get("score"), get("scores"))
         request = get("request_id")
         if request is not None:
-            ml["request"] = {"id": request if type(request) is str else ev.label_text(request)}
+            ml["request"] = {"id": request if type(request) is str else label_text(request)}
         for key in given:
             if key not in _PLACED:
                 self._rest(given, event, about)
@@ -144,17 +154,17 @@ class PredictionProcessor:
             about["outcome"] = "failure"
             known = isinstance(error, BaseException)
             event["error"] = (
-                ev.error_document(error) if known else {"type": "error", "message": ev.label_text(error)}
+                error_document(error) if known else {"type": "error", "message": label_text(error)}
             )
-        log = {key: ev.label_text(given[key]) for key in ("level", "logger") if get(key) is not None}
+        log = {key: label_text(given[key]) for key in ("level", "logger") if get(key) is not None}
         if log:
             event["log"] = log
         for key in ("trace", "span"):
             found = get(f"{key}_id")
             if found is not None:
-                event[key] = {"id": ev.label_text(found)}
+                event[key] = {"id": label_text(found)}
         labels = {
-            valid_text(str(key)): ev.label_text(value)
+            valid_text(str(key)): label_text(value)
             for key, value in given.items()
             if key not in _PLACED and key not in _PLACED_RARELY
         }
@@ -163,7 +173,7 @@ class PredictionProcessor:
 
     def _refused(self, given: dict[str, Any], error: Exception) -> dict[str, Any]:
         original = orjson.dumps(jsonable(given))
-        event = ev.dead_letter(
+        event = dead_letter(
             error_type=type(error).__name__,
             message=f"the event could not be built: {jsonable(error)}",
             original=original,
@@ -175,11 +185,11 @@ class PredictionProcessor:
 
 
 def _id(given: Any, now_ns: int) -> str:
-    return ev.new_id(now_ns) if given is None or given == "" else ev.label_text(given)
+    return new_id(now_ns) if given is None or given == "" else label_text(given)
 
 
 def _message(given: Any) -> str:
-    return "prediction" if given is None or given == "" else ev.label_text(given)
+    return "prediction" if given is None or given == "" else label_text(given)
 
 
 class _Output:
@@ -197,15 +207,17 @@ class _Output:
         )
 
     def __call__(self, prediction: Any, score: Any, scores: Any) -> dict[str, Any]:
-        plain_number = type(prediction) is float and score is None and scores is None and self._numeric
-        if plain_number and self._low <= prediction <= self._high:
-            return {"value": prediction, "bin": self._labels[bisect_right(self._inner, prediction)]}
+        if type(prediction) is float and score is None and scores is None:  # the ordinary regression
+            if self._feature is None and math.isfinite(prediction):
+                return {"value": prediction}
+            if self._numeric and self._low <= prediction <= self._high:
+                return {"value": prediction, "bin": self._labels[bisect_right(self._inner, prediction)]}
         prediction = plain(prediction)
         if hasattr(prediction, "tolist"):
             prediction = prediction.tolist()
         if isinstance(prediction, list | tuple) and len(prediction) == 1:
             prediction = plain(prediction[0])
-        document = ev.output_document(prediction, score, scores, self._kind)
+        document = output_document(prediction, score, scores, self._kind)
         found = self._bin(prediction)
         if found is not None:
             document["bin"] = found

@@ -159,18 +159,11 @@ def ordered(groups: Iterable[Group], orders: list[Order]) -> list[Group]:
     for order in reversed(orders):
         if order.by == "_key":
             result.sort(key=lambda group: group.key, reverse=not order.ascending)
-        elif order.by == "_count":
-            result.sort(key=lambda group: group.count if order.ascending else -group.count)
+        elif order.value is None:
+            result.sort(key=lambda group: group.count, reverse=not order.ascending)
         else:
-            result.sort(key=lambda group, order=order: _sortable(group, order))  # type: ignore[misc]
+            result.sort(key=order.value, reverse=not order.ascending)
     return result
-
-
-def _sortable(group: Group, order: Order) -> tuple[bool, float]:
-    assert order.value is not None
-    value = order.value(group)
-    missing = math.isnan(value)
-    return missing, 0.0 if missing else value if order.ascending else -value
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ _ISO = re.compile(
     r"(?P<X>Z|[+-]\d\d(?::?\d\d)?)?)?)?)?)?",
     re.ASCII,
 )
-_MILLIS = re.compile(r"(-?\d{1,18})(?:\.\d+)?", re.ASCII)
+_MILLIS = re.compile(r"(-?\d{1,18})(?:\.(\d*))?", re.ASCII)
 _MATH = re.compile(r"([/+-])(\d{0,9})([yMwdhHms])", re.ASCII)
 _OFFSET = re.compile(r"([+-])(\d\d)(?::?(\d\d))?", re.ASCII)
 _INTERVAL = re.compile(r"([+-]?)(\d{1,15})(ms|s|m|h|d)", re.ASCII)
@@ -72,8 +72,8 @@ def evaluate(
 
     Args:
         now: what ``now`` means, in milliseconds.
-        round_up: a rounded or incomplete date stands for its last millisecond (``gt``, ``lte``) and
-            not its first (``gte``, ``lt``).
+        round_up: a rounded date, or one without a time, stands for its last millisecond (``gt``, ``lte``)
+            and not its first (``gte``, ``lt``). A missing month or day is the first one either way.
         zone: for dates without an offset, and for rounding.
         pattern: the formats to try, divided by ``||``.
 
@@ -103,7 +103,8 @@ def _parse_one(text: str, pattern: str, zone: tzinfo, round_up: bool) -> int | N
         number = _MILLIS.fullmatch(text)
         if not number:
             return None
-        return int(number[1]) * (1000 if pattern == "epoch_second" else 1)
+        below = number[1].startswith("-") and (number[2] or "").strip("0") != ""
+        return (int(number[1]) - below) * (1000 if pattern == "epoch_second" else 1)
     if pattern in ("strict_date_optional_time", "date_optional_time", "strict_date_optional_time_nanos"):
         found = _ISO.fullmatch(text)
     else:
@@ -111,8 +112,7 @@ def _parse_one(text: str, pattern: str, zone: tzinfo, round_up: bool) -> int | N
     if not found:
         return None
     part = {"y": "1970", **{key: value for key, value in found.groupdict().items() if value is not None}}
-    year, month = int(part["y"]), int(part.get("M", 12 if round_up else 1))
-    day = int(part["d"]) if "d" in part else _last_day(year, month) if round_up else 1
+    year, month, day = int(part["y"]), int(part.get("M", 1)), int(part.get("d", 1))
     nanos = part.get("S", "999999999" if round_up else "0").ljust(9, "0")
     offset = part.get("X")
     try:
@@ -129,13 +129,6 @@ def _parse_one(text: str, pattern: str, zone: tzinfo, round_up: bool) -> int | N
     except ValueError:
         return None
     return to_millis(moment)
-
-
-def _last_day(year: int, month: int) -> int:
-    try:
-        return (_add_months(datetime(year, month, 1, tzinfo=UTC), 1) - timedelta(days=1)).day
-    except (ValueError, OverflowError):
-        return 31
 
 
 def _maths(text: str, maths: str, moment: datetime, *, round_up: bool) -> int:

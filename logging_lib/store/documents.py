@@ -52,8 +52,8 @@ class DocumentTable:
             source = {key: value for key, value in document.items() if key != "_id"}
             problems = _problems(source)
             try:
-                text = orjson.dumps(source)
-                line = orjson.dumps({"_id": identity, **source})
+                text = mapping.dumps(source)
+                line = mapping.dumps({"_id": identity, **source})
             except (TypeError, ValueError) as error:
                 problems.append(f"not JSON: {error}")
             if problems:
@@ -63,8 +63,8 @@ class DocumentTable:
             ready.append((identity, text))
             created += 1
         if lines and self._folder:
-            for _, others in self._folder.append(lines):
-                self._load(others)
+            for _, block in self._folder.append(lines):
+                self._load(block)
         for identity, text in ready:
             self._put(identity, text)
         return IndexResult(created, 0, tuple(failed))
@@ -81,8 +81,10 @@ class DocumentTable:
         self._values.pop(identity, None)
         self._columns = None
 
-    def _load(self, lines: Iterable[bytes]) -> None:
-        for line in lines:
+    def _load(self, block: bytes) -> None:
+        for line in block.split(b"\n"):
+            if not line.strip():
+                continue
             try:
                 document = orjson.loads(line)
             except orjson.JSONDecodeError:
@@ -96,15 +98,15 @@ class DocumentTable:
     def refresh(self) -> None:
         if self._folder is None:
             return
-        for _, lines in self._folder.unread():
-            self._load(lines)
+        for _, block in self._folder.unread():
+            self._load(block)
         if self._folder.replaced:
             self._folder.replaced = False
             self._folder.seen.clear()
             self._sources, self._numbers, self._ids, self._values = {}, {}, {}, {}
             self._columns, self.invalid_lines, self._stale_bytes = None, 0, 0
-            for _, lines in self._folder.unread():
-                self._load(lines)
+            for _, block in self._folder.unread():
+                self._load(block)
 
     @property
     def torn_lines(self) -> int:
@@ -194,7 +196,8 @@ def _typed(values: Iterable[Any], kind: str) -> list[Any]:
             one = mapping.convert(value, kind)
         except mapping.MisfitError:
             continue
-        typed.append(datemath.parse(one) if kind == "date" else one)
+        if one is not None:
+            typed.append(datemath.parse(one) if kind == "date" else one)
     return list(dict.fromkeys(typed)) if mapping.SQL_TYPES[kind] == "VARCHAR" else typed
 
 

@@ -72,8 +72,8 @@ class EventTable:
                 batch.append((identity, source, line))
                 created += 1
         if batch and self._folder:
-            for name, lines in self._folder.append([source for _, source, _ in batch]):
-                self._load(name, lines)
+            for name, block in self._folder.append([source for _, source, _ in batch]):
+                self._load(name, block)
         self._pending += batch
         if len(self._pending) >= _MANY_ROWS:
             self._flush()
@@ -95,8 +95,8 @@ class EventTable:
         if found.problems:
             return identity, b"", None, "; ".join(found.problems)
         try:
-            text = orjson.dumps(source)
-            line = None if found.document is None else orjson.dumps(found.document)
+            text = mapping.dumps(source)
+            line = None if found.document is None else mapping.dumps(found.document)
         except (TypeError, ValueError) as error:
             return identity, b"", None, f"not JSON: {error}"
         self._note_many(found.many)
@@ -171,15 +171,15 @@ class EventTable:
             return
         self._flush()
         loaded = False
-        for name, lines in self._folder.unread():
-            self._load(name, lines)
+        for name, block in self._folder.unread():
+            self._load(name, block)
             loaded = True
         if self._folder.replaced:
             self._folder.replaced = False
             self._folder.seen.clear()
             self._clear()
-            for name, lines in self._folder.unread():
-                self._load(name, lines)
+            for name, block in self._folder.unread():
+                self._load(name, block)
             loaded = True
         if loaded:
             self._drop_duplicates()
@@ -188,29 +188,40 @@ class EventTable:
     def torn_lines(self) -> int:
         return self.invalid_lines + (self._folder.torn if self._folder else 0)
 
-    def _load(self, name: str, lines: list[bytes]) -> None:
-        import pyarrow as pa
-
+    def _load(self, name: str, block: bytes) -> None:
         self._flush()
+        lines = _lines(block)
+        if lines is None:
+            kept = [line for line in block.split(b"\n") if _is_text(line)]
+            self.invalid_lines += block.count(b"\n") - len(kept) + 1
+            lines = _lines(b"".join(line + b"\n" for line in kept))
+            assert lines is not None
+        if not len(lines):
+            return
+        self._connection.register("arriving", _numbered(lines, self._next))
         try:
-            texts = pa.array(lines, pa.binary()).cast(pa.string())
-        except pa.ArrowInvalid:
-            decoded = [_decoded(line) for line in lines]
-            self.invalid_lines += decoded.count(None)
-            texts = pa.array([text for text in decoded if text is not None], pa.string())
-        batch = pa.table({"source": texts, "n": pa.array(range(self._next, self._next + len(texts)))})
-        self._connection.register("arriving", batch)
+            self._insert_lines(name, "true")
+        except duckdb.Error:  # some line is no JSON; telling which ones costs a second look at all
+            valid = "json_valid(source) AND json_type(source) = 'OBJECT'"
+            created = self._insert_lines(name, valid)
+            blank = self._connection.execute(
+                "SELECT count(*) FROM arriving WHERE trim(source, ' \t\r\n') = ''"
+            ).fetchall()[0][0]
+            self.invalid_lines += len(lines) - created - blank
+        finally:
+            self._connection.unregister("arriving")
+        self._next += len(lines)
+        self._ids = None
+
+    def _insert_lines(self, name: str, valid: str) -> int:
         found = self._connection.execute(
-            f"INSERT INTO {self._raw} SELECT n,"  # noqa: S608
-            " coalesce(json_extract_string(source, '/event/id'), json_extract_string(source, '/event.id'),"
-            " $name || '#' || n), source, NULL, false"
-            " FROM arriving WHERE json_valid(source) AND json_type(source) = 'OBJECT'",
+            f"INSERT INTO {self._raw} SELECT seq, coalesce(x[1], x[2], $name || '#' || seq), source, NULL, false"  # noqa: S608
+            f" FROM (SELECT seq, source, CASE WHEN {valid} THEN"
+            " json_extract_string(source, ['/event/id', '/event.id']) END AS x FROM arriving)"
+            " WHERE x IS NOT NULL AND (starts_with(source, '{') OR json_type(source) = 'OBJECT')",
             {"name": name},
         ).fetchall()
-        self._connection.unregister("arriving")
-        self._next += len(texts)
-        self.invalid_lines += len(texts) - int(found[0][0])
-        self._ids = None
+        return int(found[0][0])
 
     def _drop_duplicates(self) -> None:
         counts = self._connection.execute(
@@ -240,13 +251,14 @@ class EventTable:
         """Make columns for these fields, up to date with all that was indexed."""
         self._flush()
         wanted = {name: found for name in names if (found := mapping.location(load(), name))}
-        fresh = wanted.keys() - self._columns.keys()
+        fresh = sorted(wanted.keys() - self._columns.keys())
         if fresh or not self._columns:
             extra = _CORE if self._next >= _MANY_ROWS else ("@timestamp",)
-            names = [*self._columns, *sorted(fresh - self._columns.keys())]
-            names += [name for name in extra if name not in names]
-            self._columns = {name: f"f{place}" for place, name in enumerate(names)}
-            self._synced = 0
+            fresh += [name for name in extra if name not in self._columns and name not in fresh]
+            known = dict(self._columns)
+            self._columns |= {name: f"f{len(known) + place}" for place, name in enumerate(fresh)}
+            if not known or not self._widen(fresh):
+                self._synced = 0
         while self._synced < self._next:
             self._sync()
         return {
@@ -258,14 +270,13 @@ class EventTable:
         """Fill the columns with the events that they lack. Odd values, which only files can bring, are
         brought into form in Python first; that may show that a field holds lists, and then all is redone."""
         before = self._synced
-        statement, parameters = self._extraction()
         if before == 0:
             columns = ", ".join(f"{column} {self._sql_type(name)}" for name, column in self._columns.items())
             self._connection.execute(
                 f"CREATE OR REPLACE TABLE {self._columns_table} (seq BIGINT, odd BOOLEAN, {columns})"
             )
-        insert = f"INSERT INTO {self._columns_table} {statement}"
-        self._connection.execute(insert, {**parameters, "from": before}).fetchall()
+        insert = f"INSERT INTO {self._columns_table} {self._extraction(self._columns)}"
+        self._connection.execute(insert, {"from": before}).fetchall()
         self._synced = self._next
         odd = self._connection.execute(
             f"SELECT seq FROM {self._columns_table} WHERE odd AND seq >= $1",  # noqa: S608
@@ -279,6 +290,24 @@ class EventTable:
             [before],
         ).fetchall()
         self._synced = min(self._synced, before)
+
+    def _widen(self, fresh: list[str]) -> bool:
+        """Add columns beside those that are there; False where all have to be made anew."""
+        if not self._synced:
+            return False
+        self._connection.execute(
+            f"CREATE OR REPLACE TABLE widened AS SELECT old.*, new.* EXCLUDE (seq, odd), new.odd AS fresh_odd"  # noqa: S608
+            f" FROM {self._columns_table} old JOIN ({self._extraction(fresh)}) new USING (seq)",
+            {"from": 0},
+        ).fetchall()
+        odd = self._connection.execute("SELECT count(*) FROM widened WHERE fresh_odd").fetchall()
+        if odd[0][0]:
+            self._connection.execute("DROP TABLE widened")
+            return False
+        self._connection.execute("ALTER TABLE widened DROP COLUMN fresh_odd")
+        self._connection.execute(f"DROP TABLE {self._columns_table}")
+        self._connection.execute(f"ALTER TABLE widened RENAME TO {self._columns_table}")
+        return True
 
     def _mend(self, numbers: list[int]) -> None:
         rows = self._connection.execute(
@@ -310,22 +339,23 @@ class EventTable:
         assert located is not None
         return mapping.SQL_TYPES[located[0].type] + ("[]" if located[0].array or name in self._many else "")
 
-    def _extraction(self) -> tuple[str, dict[str, Any]]:
+    def _extraction(self, names: Iterable[str]) -> str:
+        """A statement that makes these columns of the events from ``$from`` on."""
         values, odd, pointers = list[str](), list[str](), list[str]()
-        for place, name in enumerate(self._columns, 1):
+        for place, name in enumerate(names, 1):
             located = mapping.location(load(), name)
             assert located is not None
             entry, path = located
-            pointers.append(mapping.pointer(path))
+            pointers.append(_literal(mapping.pointer(path)))
             value, check = _column(f"x[{place}]", entry, f"pointers[{place}]", name in self._many)
-            values.append(value)
+            values.append(f"{value} AS {self._columns[name]}")
             odd.append(check)
-        literal = "[" + ", ".join(_literal(pointer) for pointer in pointers) + "]"
+        listed = "[" + ", ".join(pointers) + "]"
         return (
-            f"SELECT seq, NOT checked AND coalesce({' OR '.join(odd)}, false), {', '.join(values)}"  # noqa: S608
-            f" FROM (SELECT seq, checked, line, {literal} AS pointers, json_extract_string(line, {literal}) AS x"
+            f"SELECT seq, NOT checked AND coalesce({' OR '.join(odd)}, false) AS odd, {', '.join(values)}"  # noqa: S608
+            f" FROM (SELECT seq, checked, line, {listed} AS pointers, json_extract_string(line, {listed}) AS x"
             f" FROM (SELECT seq, checked, coalesce(line, source) AS line FROM {self._raw} WHERE seq >= $from))"
-        ), {}
+        )
 
     def relation(self, *, with_id: bool) -> str:
         """The table that ``Located.column`` belongs to; ``seq`` numbers its rows in order of arrival."""
@@ -408,8 +438,30 @@ def _literal(text: str) -> str:
     return " || chr(0) || ".join("'" + part.replace("'", "''") + "'" for part in text.split("\0"))
 
 
-def _decoded(line: bytes) -> str | None:
+def _is_text(line: bytes) -> bool:
     try:
-        return line.decode()
+        line.decode()
     except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _lines(block: bytes) -> Any:
+    """Whole lines as an Arrow array over the same memory; None where they are not UTF-8."""
+    import numpy as np
+    import pyarrow as pa
+
+    if not _is_text(block):
         return None
+    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
+    offsets = np.concatenate([[0], ends]).astype(np.int64)
+    return pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(block))
+
+
+def _numbered(lines: Any, start: int) -> Any:
+    """A table in small batches, so that DuckDB's threads share the work."""
+    import numpy as np
+    import pyarrow as pa
+
+    table = pa.table({"seq": np.arange(start, start + len(lines)), "source": lines})
+    return pa.Table.from_batches(table.to_batches(max_chunksize=8192))

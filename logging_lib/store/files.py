@@ -40,8 +40,8 @@ class Folder:
     replaced: bool = False
     _descriptor: int | None = None
 
-    def unread(self) -> Iterator[tuple[str, list[bytes]]]:
-        """What the files hold beyond what was read before, as (file name, lines) in chunks."""
+    def unread(self) -> Iterator[tuple[str, bytes]]:
+        """What the files hold beyond what was read before, as (file name, whole lines) in chunks."""
         present = [
             one for one in self.path.glob("*") if one.suffix in (".jsonl", ".parquet") and one.is_file()
         ]
@@ -56,15 +56,15 @@ class Folder:
                 seen = self.seen[file.name] = Seen(status.st_ino)
             if status.st_size > seen.offset:
                 reader = _jsonl if file.suffix == ".jsonl" else _parquet
-                for lines in reader(file, seen):
-                    yield file.name, lines
+                for block in reader(file, seen):
+                    yield file.name, block
 
     @property
     def torn(self) -> int:
         """Files whose last line is not whole (yet)."""
         return sum(seen.torn for seen in self.seen.values())
 
-    def append(self, lines: list[bytes]) -> Iterator[tuple[str, list[bytes]]]:
+    def append(self, lines: list[bytes]) -> Iterator[tuple[str, bytes]]:
         """Write whole lines with one system call; yields what other processes wrote just before."""
         if self._descriptor is None:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -83,9 +83,8 @@ class Folder:
         before = after - len(data)
         if before > seen.offset:
             gap = os.pread(descriptor, before - seen.offset, seen.offset)
-            found = [line for line in gap.split(b"\n") if line.strip()]
-            if found:
-                yield OWN_FILE, found
+            if gap.strip():
+                yield OWN_FILE, gap if gap.endswith(b"\n") else gap + b"\n"
         seen.offset, seen.torn = after, 0
 
     def close(self) -> None:
@@ -106,17 +105,18 @@ class Folder:
         self.seen[OWN_FILE] = Seen((self.path / OWN_FILE).stat().st_ino, len(data))
 
 
-def _jsonl(file: Path, seen: Seen) -> Iterator[list[bytes]]:
+def _jsonl(file: Path, seen: Seen) -> Iterator[bytes]:
     rest = b""
     with file.open("rb") as opened:
         opened.seek(seen.offset)
         while chunk := opened.read(_CHUNK):
-            lines = (rest + chunk).split(b"\n")
-            rest = lines.pop()
-            whole = [line for line in lines if line.strip()]
-            seen.offset += sum(map(len, lines)) + len(lines)
-            if whole:
-                yield whole
+            end = chunk.rfind(b"\n") + 1
+            if not end:
+                rest += chunk
+                continue
+            block, rest = rest + chunk[:end], chunk[end:]
+            seen.offset += len(block)
+            yield block
     seen.torn = 0
     if rest.strip():
         try:
@@ -125,16 +125,16 @@ def _jsonl(file: Path, seen: Seen) -> Iterator[list[bytes]]:
             seen.torn = 1  # perhaps being written: looked at again next time
         else:
             seen.offset += len(rest)
-            yield [rest]
+            yield rest + b"\n"
 
 
-def _parquet(file: Path, seen: Seen) -> Iterator[list[bytes]]:
+def _parquet(file: Path, seen: Seen) -> Iterator[bytes]:
     import pyarrow.parquet
 
     seen.offset = file.stat().st_size
     with pyarrow.parquet.ParquetFile(file) as opened:
         for batch in opened.iter_batches(batch_size=8192):
-            yield [orjson.dumps(_plain(row)) for row in batch.to_pylist()]
+            yield b"".join(orjson.dumps(_plain(row)) + b"\n" for row in batch.to_pylist())
 
 
 def _plain(value: Any) -> Any:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
-from logging_lib.store import datemath, patterns
+from logging_lib.store import datemath, mapping, patterns
 from logging_lib.store.body import (
     a_list,
     a_string,
@@ -169,7 +170,11 @@ def _sort_key(name: str, options: Mapping[str, Any], scope: Scope, path: str) ->
     if column is None:
         if options.get("unmapped_type") is None and scope.tables:
             raise SearchError(f"no mapping found for [{name}] in order to sort on; use unmapped_type", path)
-        return Sort("NULL::BIGINT", ascending, False, lambda value: None), None
+        kind = str(options.get("unmapped_type", "keyword"))
+        if kind not in mapping.SQL_TYPES:
+            raise SearchError(f"unknown type {kind!r:.80}", child(path, "unmapped_type"))
+        absent = _absent(kind, last=not ascending)
+        return Sort("NULL::BIGINT", ascending, False, lambda value: absent), None
     check_aggregatable(column, path)
     mode = options.get("mode", "min" if ascending else "max")
     if mode not in ("min", "max"):
@@ -181,18 +186,40 @@ def _sort_key(name: str, options: Mapping[str, Any], scope: Scope, path: str) ->
     pattern = None
     if options.get("format") is not None:
         pattern = date_format(options["format"], column, child(path, "format"))
-    return Sort(sql, ascending, missing == "_first", _shown(column, pattern)), column
+    first = missing == "_first"
+    absent = None if pattern else _absent(column.type, last=ascending == first)
+    return Sort(sql, ascending, first, _shown(column, pattern, absent)), column
 
 
-def _shown(column: Column, pattern: str | None) -> Callable[[Any], Any]:
+def _shown(column: Column, pattern: str | None, absent: Any) -> Callable[[Any], Any]:
     def show(value: Any) -> Any:
         if value is None:
-            return None
+            return absent
         if column.type == "boolean":
             return int(value)
+        if column.type == "float":
+            return float(f"{value:.{_digits(value)}g}")
         return datemath.render(value, pattern) if pattern else value
 
     return show
+
+
+def _digits(value: float) -> int:
+    """The fewest digits that tell a 32-bit float from its neighbours: 0.1, not 0.10000000149011612."""
+    return next((n for n in range(1, 9) if _single(float(f"{value:.{n}g}")) == value), 9)
+
+
+def _single(value: float) -> float:
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
+def _absent(kind: str, *, last: bool) -> Any:
+    """What Elasticsearch shows as the sort value of a document without one: the end of the type's range."""
+    if kind in ("double", "float"):
+        return "-Infinity" if last else "Infinity"
+    if mapping.SQL_TYPES[kind] == "VARCHAR":
+        return None
+    return -(1 << 63) if last else (1 << 63) - 1
 
 
 def _after(values: Any, sort: list[tuple[Sort, Column | None]], start: int, scope: Scope, path: str) -> str:
@@ -205,12 +232,13 @@ def _after(values: Any, sort: list[tuple[Sort, Column | None]], start: int, scop
     ways: list[str] = []
     for place, ((key, column), value) in enumerate(zip(sort, values, strict=True)):
         here = child(path, place)
-        if value is None:
+        if value is None or (isinstance(value, (int, str)) and value == key.show(None)):
             later = f"{key.sql} IS NOT NULL" if key.nulls_first else "false"
             equal = f"{key.sql} IS NULL"
         else:
             if column is not None:
-                bound = missing_value(column, bool(value) if column.type == "boolean" else value, scope, here)
+                typed = bool(value) if column.type == "boolean" else value
+                bound = missing_value(column, typed, scope, here)
             else:
                 bound = scope.binder.bind(an_int(value, here), "BIGINT")
             later = f"{key.sql} {'>' if key.ascending else '<'} {bound}"

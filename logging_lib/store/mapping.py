@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
+
+import orjson
 
 from logging_lib.schema.fields import NUMERIC_TYPES, Field, Schema, load
 from logging_lib.store import datemath
@@ -55,6 +58,20 @@ def tree() -> Tree:
     return root
 
 
+def dumps(document: Any) -> bytes:
+    """JSON; whole numbers beyond 64 bits, which orjson refuses, go through the standard library.
+
+    Raises:
+        TypeError, ValueError: it cannot be JSON.
+    """
+    try:
+        return orjson.dumps(document)
+    except TypeError as error:
+        if "64-bit" not in str(error):
+            raise
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 def pointer(path: Path) -> str:
     """A JSON pointer (RFC 6901)."""
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
@@ -73,6 +90,7 @@ def location(schema: Schema, name: str) -> tuple[Field, Path] | None:
 
 def convert(value: Any, kind: str) -> Any:
     """A value as a field of this type holds it, after Elasticsearch's coercion; dates become ISO text.
+    None where the value counts as none: an empty text for a number.
 
     Raises:
         MisfitError: Elasticsearch would refuse the document.
@@ -112,14 +130,17 @@ def _date(value: Any) -> str:
         raise MisfitError(f"{text!r:.80} is no date") from error
 
 
-def _number(value: Any, kind: str) -> float:
+def _number(value: Any, kind: str) -> float | None:
     if isinstance(value, bool):
         raise MisfitError(f"{value!r} is no number")
     if isinstance(value, str):
+        value = value if kind == "long" else value.strip()
+        if not value:
+            return None
         if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value, re.ASCII):
             raise MisfitError(f"{value!r:.80} is no number")
         whole = re.fullmatch(r"[+-]?\d{1,20}", value, re.ASCII)
-        value = int(value) if whole else float(value)
+        value = int(value) if whole and kind in WHOLE_TYPES else float(value)
     if kind in WHOLE_TYPES:
         if isinstance(value, float) and not math.isfinite(value):
             raise MisfitError(f"{value!r} is no whole number")
@@ -181,7 +202,9 @@ def conform(document: Mapping[str, Any]) -> Conformed:
             kept = []
             for value in values:
                 try:
-                    kept.append(convert(value, entry.type))
+                    one = convert(value, entry.type)
+                    if one is not None:
+                        kept.append(one)
                 except MisfitError as reason:
                     found.problems.append(f"{'.'.join(path)}: {reason}")
             _place(found, path, entry, kept)

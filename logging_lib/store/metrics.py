@@ -120,31 +120,32 @@ class Metric:
         return found | _spread(count, values[3], values[4], self.sigma) if len(values) > 4 else found
 
     def order_value(self, values: Values | None, name: str) -> float:
-        """What a ``terms`` aggregation is ordered by; NaN, sorted last, where there is nothing."""
-        found = self.numbers(values)
-        value = found.get(name or "value")
-        if value is None:
-            empty = {"min": math.inf, "max": -math.inf}
-            return empty.get(name or self.kind, math.nan)
+        """What a ``terms`` aggregation is ordered by; nothing counts as infinite (below all for ``max``)."""
+        value = self.numbers(values).get(name or "value")
+        if value is None or value == "NaN":
+            return -math.inf if (name or self.kind) == "max" else math.inf
         return float(value)
 
     def _with_text(self, found: dict[str, Any]) -> dict[str, Any]:
-        if self.column is None or self.column.type not in ("date", "boolean"):
+        if found.get("count") == 0:
             return found
-        texts = {
+        texts: dict[str, Any] = {
             f"{name}_as_string": self._text(value)
             for name, value in found.items()
             if value is not None and name != "count"
         }
+        if self.kind == "stats" and self.column is not None and self.column.type == "boolean":
+            texts = {name: text == "true" for name, text in texts.items()}  # so does Elasticsearch
         return found | texts
 
     def _text(self, value: float) -> str:
         if self.column is not None and self.column.type == "boolean":
             return "true" if value else "false"
-        return datemath.render(math.floor(value) if math.isfinite(value) else 0, self.pattern)
+        return datemath.render(math.floor(value), self.pattern)
 
     def _percentiles(self, found: dict[str, Any]) -> dict[str, Any]:
-        dated = self.column is not None and self.column.type == "date" and self.kind == "percentiles"
+        typed = self.column is not None and self.column.type in ("date", "boolean")
+        dated = typed and self.kind == "percentiles"
         if not self.keyed:
             listed = []
             for name, value in found.items():
@@ -161,8 +162,7 @@ class Metric:
         return {"values": answer}
 
     def _extended(self, found: dict[str, Any]) -> dict[str, Any]:
-        plain = {name: found[name] for name in ("count", "min", "max", "avg", "sum")}
-        answer = self._with_text(plain)
+        answer: dict[str, Any] = {name: found[name] for name in ("count", "min", "max", "avg", "sum")}
         for name in _SPREAD:
             answer[name] = found.get(name)
         answer["std_deviation_bounds"] = {name: found.get(f"bounds.{name}") for name in _BOUNDS}
@@ -258,6 +258,8 @@ def parse(kind: str, part: Any, scope: Scope, path: str) -> Metric:
                 f"field [{column.name}] of type [{column.type}] is not supported for aggregation [{kind}]",
                 here,
             )
+        if kind == "extended_stats" and not column.numeric:
+            raise QueryNotSupported("extended_stats is answered for numbers only", here)
     pattern = datemath.DEFAULT_FORMAT
     if options.get("format") is not None:
         pattern = date_format(options["format"], column, child(path, "format"))

@@ -30,11 +30,11 @@ def bin_of(checked: Checked, feature: str) -> str:
 def test_good_inputs_fail_no_check(check: Checker, inputs: dict[str, Any]) -> None:
     checked = check(inputs)
     assert checked.failed == {}
-    assert checked.numeric == {"income": 64000.5, "count": 2}
-    assert checked.category == {"home": "RENT"}
-    assert checked.text == {"title": "registered nurse"}
-    assert checked.boolean == {"joint": True}
-    assert checked.date == {"opened": "2011-05-01T00:00:00Z"}
+    assert checked.input["numeric"] == {"income": 64000.5, "count": 2}
+    assert checked.input["category"] == {"home": "RENT"}
+    assert checked.input["text"] == {"title": "registered nurse"}
+    assert checked.input["boolean"] == {"joint": True}
+    assert checked.input["date"] == {"opened": "2011-05-01T00:00:00Z"}
     assert len(checked.bins) == 6
     assert bin_of(checked, "home") == "RENT"
     assert bin_of(checked, "title") == "oov:[0,0.25)"
@@ -51,8 +51,8 @@ def test_missing_in_any_spelling(check: Checker, inputs: dict[str, Any], feature
 
 
 def test_an_na_spelling_is_kept_as_it_came(check: Checker, inputs: dict[str, Any]) -> None:
-    assert check(inputs | {"income": "N/A"}).other == {"income": "N/A"}
-    assert check(inputs | {"home": "N/A"}).category == {"home": "N/A"}
+    assert check(inputs | {"income": "N/A"}).input["other"] == {"income": "N/A"}
+    assert check(inputs | {"home": "N/A"}).input["category"] == {"home": "N/A"}
 
 
 def test_absent_is_not_missing(check: Checker, inputs: dict[str, Any]) -> None:
@@ -79,7 +79,7 @@ def test_out_of_range_on_both_sides(check: Checker, inputs: dict[str, Any]) -> N
 def test_infinity_is_not_finite(check: Checker, inputs: dict[str, Any]) -> None:
     checked = check(inputs | {"income": -math.inf})
     assert checked.failed == {"not_finite": ["income"]}
-    assert checked.other == {"income": "-Infinity"}
+    assert checked.input["other"] == {"income": "-Infinity"}
     assert bin_of(checked, "income") == "!nonfinite"
 
 
@@ -88,20 +88,22 @@ def test_infinity_is_not_finite(check: Checker, inputs: dict[str, Any]) -> None:
     [("income", "12"), ("income", True), ("income", [1]), ("home", ["RENT"]), ("title", 3), ("joint", 1), ("joint", "yes"),
      ("opened", "soon"), ("opened", 5)],
 )  # fmt: skip
-def test_a_wrong_type_is_kept_and_named(check: Checker, inputs: dict[str, Any], feature: str, value: Any) -> None:
+def test_a_wrong_type_is_kept_and_named(
+    check: Checker, inputs: dict[str, Any], feature: str, value: Any
+) -> None:
     checked = check(inputs | {feature: value})
     assert checked.failed == {"wrong_type": [feature]}
-    assert checked.other == {feature: value}
+    assert checked.input["other"] == {feature: value}
     assert bin_of(checked, feature) == "!type"
 
 
 def test_unexpected_inputs_are_typed_by_their_value(check: Checker, inputs: dict[str, Any]) -> None:
     checked = check(inputs | {"new": 3.5, "flag": False, 7: "x", "list": [1, {"a": None}]})
     assert checked.failed == {"unexpected": ["new", "flag", "7", "list"]}
-    assert checked.numeric["new"] == 3.5
-    assert checked.boolean["flag"] is False
-    assert checked.category["7"] == "x"
-    assert checked.other["list"] == [1, {"a": None}]
+    assert checked.input["numeric"]["new"] == 3.5
+    assert checked.input["boolean"]["flag"] is False
+    assert checked.input["category"]["7"] == "x"
+    assert checked.input["other"]["list"] == [1, {"a": None}]
 
 
 def test_texts_with_too_many_unknown_words(check: Checker, inputs: dict[str, Any]) -> None:
@@ -118,12 +120,17 @@ def test_texts_with_too_many_unknown_words(check: Checker, inputs: dict[str, Any
 def test_numpy_and_pandas_scalars_count_as_their_values(check: Checker, inputs: dict[str, Any]) -> None:
     checked = check(
         inputs
-        | {"income": np.float32(50000), "count": np.int64(3), "home": np.str_("OWN"), "joint": np.bool_(False)}
+        | {
+            "income": np.float32(50000),
+            "count": np.int64(3),
+            "home": np.str_("OWN"),
+            "joint": np.bool_(False),
+        }
         | {"opened": pd.Timestamp("2011-05-01", tz="UTC")}
     )
     assert checked.failed == {}
-    assert type(checked.numeric["income"]) is float
-    assert checked.date == {"opened": "2011-05-01T00:00:00Z"}
+    assert type(checked.input["numeric"]["income"]) is float
+    assert checked.input["date"] == {"opened": "2011-05-01T00:00:00Z"}
 
 
 def test_a_whole_float_is_the_integer_category() -> None:
@@ -137,10 +144,10 @@ def test_a_whole_float_is_the_integer_category() -> None:
 @given(any_inputs)
 def test_any_inputs_are_checked_and_none_is_lost(any_inputs: dict[Any, Any]) -> None:
     for checked in (CHECK_ANY(any_inputs), type_all(any_inputs)):
-        kinds = ("numeric", "category", "text", "boolean", "date", "other")
-        kept = {name for kind in kinds for name in getattr(checked, kind)}
+        assert all(checked.input.values()), "a kind without inputs is left out"
+        kept = {name for kept in checked.input.values() for name in kept}
         assert all(key in kept for key in any_inputs if type(key) is str)
-        assert sum(len(getattr(checked, kind)) for kind in kinds) <= len(any_inputs)
+        assert sum(map(len, checked.input.values())) <= len(any_inputs)
         assert len({token.partition("=")[0] for token in checked.bins}) == len(checked.bins)
 
 

@@ -119,7 +119,9 @@ def test_a_call_that_returned_is_in_the_file(log: Any, inputs: dict[str, Any], t
     assert log.stats() == {"written": 5, "dropped": {}}
 
 
-def test_two_models_in_one_process_do_not_mix(tmp_path: Path, inputs: dict[str, Any], spooled: Events) -> None:
+def test_two_models_in_one_process_do_not_mix(
+    tmp_path: Path, inputs: dict[str, Any], spooled: Events
+) -> None:
     before = structlog.get_config().copy()
     one = logging_lib.configure(model="one", version="1", spool=tmp_path)
     two = logging_lib.configure(model="two", version="9", spool=tmp_path, role="shadow", service="s")
@@ -134,7 +136,9 @@ def test_two_models_in_one_process_do_not_mix(tmp_path: Path, inputs: dict[str, 
     assert structlog.get_config() == before
 
 
-def test_a_profile_of_another_version_shows(tmp_path: Path, profile: profiles.Profile, spooled: Events) -> None:
+def test_a_profile_of_another_version_shows(
+    tmp_path: Path, profile: profiles.Profile, spooled: Events
+) -> None:
     logging_lib.configure(model="loans", version="2", profile=profile, spool=tmp_path).prediction({}, 1.0)
     (event,) = spooled(tmp_path)
     assert event["ml"]["profile"] == {"id": profile.id, "status": "mismatch"}
@@ -184,7 +188,9 @@ def test_a_spool_that_cannot_be_written_costs_the_service_nothing(
     assert "cannot write to the spool" in caplog.text
 
 
-def test_a_processor_that_raises_is_counted_not_felt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_processor_that_raises_is_counted_not_felt(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(*_: Any) -> Any:
         raise RuntimeError("mine")
 
@@ -195,7 +201,9 @@ def test_a_processor_that_raises_is_counted_not_felt(tmp_path: Path, caplog: pyt
     assert len(caplog.records) == 1
 
 
-def test_inputs_that_are_no_mapping_become_a_dead_letter(tmp_path: Path, spooled: Events, valid: Valid) -> None:
+def test_inputs_that_are_no_mapping_become_a_dead_letter(
+    tmp_path: Path, spooled: Events, valid: Valid
+) -> None:
     log = logging_lib.configure(model="m", version="1", spool=tmp_path)
     log.prediction([1, 2], 1.0)  # type: ignore[arg-type]
     (event,) = map(valid, spooled(tmp_path))
@@ -231,7 +239,9 @@ def test_threads_share_a_spool_without_tearing_lines(tmp_path: Path, spooled: Ev
         thread.start()
     for thread in threads:
         thread.join()
-    seen = {(e["ml"]["input"]["numeric"]["thread"], e["ml"]["input"]["numeric"]["i"]) for e in spooled(tmp_path)}
+    seen = {
+        (e["ml"]["input"]["numeric"]["thread"], e["ml"]["input"]["numeric"]["i"]) for e in spooled(tmp_path)
+    }
     assert len(seen) == 4000
 
 
@@ -288,7 +298,13 @@ def test_whatever_is_logged_never_raises_and_keeps_the_contract(
     for used in (None, profile):
         process = logging_lib.PredictionProcessor(model="loans", version="1", profile=used)
         event_dict = {"event": other, "inputs": any_inputs, "prediction": prediction, "score": other}
-        event_dict |= {"scores": other, "request_id": other, "timestamp": other, "duration": other, "error": other}
+        event_dict |= {
+            "scores": other,
+            "request_id": other,
+            "timestamp": other,
+            "duration": other,
+            "error": other,
+        }
         event_dict |= {"event_id": other, "level": other, "trace_id": other, "label": other}
         line = render(None, "info", process(None, "info", event_dict))
         assert line.count(b"\n") == 1

@@ -16,7 +16,9 @@ run = CliRunner().invoke
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
-def test_every_format_gives_the_same_expectations(tmp_path: Path, training: pd.DataFrame, suffix: str) -> None:
+def test_every_format_gives_the_same_expectations(
+    tmp_path: Path, training: pd.DataFrame, suffix: str
+) -> None:
     data, out = tmp_path / f"train.{suffix}", tmp_path / "profile.json"
     if suffix == "csv":
         training.to_csv(data, index=False)
@@ -52,7 +54,9 @@ def test_json_lines_tell_absent_from_missing(tmp_path: Path) -> None:
     assert made.features["b"].expected["absent"].count > 0
 
 
-def test_show_prints_each_feature(tmp_path: Path, profile: profiles.Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_prints_each_feature(
+    tmp_path: Path, profile: profiles.Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     profiles.save(profile, tmp_path / "p.json")
     table = run(app, ["profile", "show", str(tmp_path / "p.json")])

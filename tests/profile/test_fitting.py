@@ -40,7 +40,9 @@ def test_the_time_the_target_and_the_prediction_are_no_features(profile: profile
     assert not {"issued_at", "rate"} & set(profile.features)
 
 
-def test_a_number_has_range_quantile_bins_and_moments(training: pd.DataFrame, profile: profiles.Profile) -> None:
+def test_a_number_has_range_quantile_bins_and_moments(
+    training: pd.DataFrame, profile: profiles.Profile
+) -> None:
     feature, column = profile.features["income"], training["income"]
     assert feature.range == (column.min(), column.max())
     assert len(feature.counts) == 10
@@ -72,7 +74,9 @@ def test_the_bins_of_the_profile_are_those_that_the_logger_writes(
             assert counted[name] == {k: v for k, v in feature.expected_bins().items() if v}, name
 
 
-def test_expected_rates_come_from_the_last_rows_by_time(training: pd.DataFrame, profile: profiles.Profile) -> None:
+def test_expected_rates_come_from_the_last_rows_by_time(
+    training: pd.DataFrame, profile: profiles.Profile
+) -> None:
     last = training.sort_values("issued_at").tail(400)
     missing = profile.features["income"].expected["missing"]
     assert (missing.count, missing.rows) == (int(last["income"].isna().sum()), 400)
@@ -90,7 +94,9 @@ def test_a_date_that_always_grows_is_expected_to_be_out_of_range(profile: profil
     assert profile.features["opened"].expected["out_of_range"].rate == 1.0
 
 
-def test_trained_at_is_the_last_moment_unless_given(training: pd.DataFrame, profile: profiles.Profile) -> None:
+def test_trained_at_is_the_last_moment_unless_given(
+    training: pd.DataFrame, profile: profiles.Profile
+) -> None:
     assert profile.trained_at == "2018-01-21T19:45:00Z"
     given_at = datetime(2018, 2, 1, tzinfo=UTC)
     other = profiles.fit(training, model="m", version="1", trained_at=given_at, training_seconds=4.5)
@@ -273,7 +279,9 @@ def test_dispersion_finds_the_correlation_that_was_put_in() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.dates(), st.binary()),
+        st.one_of(
+            st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.dates(), st.binary()
+        ),
         min_size=1,
         max_size=60,
     )

@@ -20,7 +20,9 @@ class Elasticsearch:
     def call(self, method: str, path: str, body: Any = None) -> Any:
         data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
         request = urllib.request.Request(f"{self._url}/{path}", data, method=method)
-        request.add_header("Content-Type", "application/x-ndjson" if isinstance(body, bytes) else "application/json")
+        request.add_header(
+            "Content-Type", "application/x-ndjson" if isinstance(body, bytes) else "application/json"
+        )
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return json.load(answer)
@@ -29,7 +31,11 @@ class Elasticsearch:
                 raise SearchError(error.read().decode()) from None
 
     def create(self, index: str, schema: Schema) -> None:
-        self.call("PUT", index, {"settings": {"number_of_shards": 1, "refresh_interval": "-1"}, "mappings": mappings(schema)})
+        self.call(
+            "PUT",
+            index,
+            {"settings": {"number_of_shards": 1, "refresh_interval": "-1"}, "mappings": mappings(schema)},
+        )
 
     def delete(self, index: str) -> None:
         self.call("DELETE", f"{index}?ignore_unavailable=true")

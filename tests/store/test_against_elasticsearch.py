@@ -21,7 +21,9 @@ from tests.store.elastic import Elasticsearch
 
 URL = os.environ.get("LOGGING_LIB_TEST_ES_URL", "")
 INDEX = "logging-lib-compare"
-pytestmark = pytest.mark.skipif(not URL, reason="LOGGING_LIB_TEST_ES_URL names no Elasticsearch to compare with")
+pytestmark = pytest.mark.skipif(
+    not URL, reason="LOGGING_LIB_TEST_ES_URL names no Elasticsearch to compare with"
+)
 
 
 @pytest.fixture(scope="module")
