@@ -7,9 +7,8 @@ names in ``ALIASES``.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -17,12 +16,13 @@ from typing import Any
 
 import orjson
 
-from logging_lib.capture.checks import Checked, type_by_value
-from logging_lib.capture.event import ECS, dead_letter, label_text, moment, output_document, timestamp
+from logging_lib.capture.checks import Checked, Checker, type_by_value
+from logging_lib.capture.event import ECS, dead_letter, duration_ns, label_text, moment, timestamp
+from logging_lib.capture.output import Output
 from logging_lib.capture.reading import MAX_LINE as MAX_BYTES
 from logging_lib.capture.reading import Line
 from logging_lib.capture.values import jsonable, key_text
-from logging_lib.profile.values import NA_VALUES, epoch
+from logging_lib.profile.values import NA_VALUES, spelled
 from logging_lib.schema import DATASETS, SCHEMA_VERSION
 
 MAX_INPUTS = 10_000
@@ -45,8 +45,14 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 """Our name → the keys that foreign events may have it under; the first that is there counts."""
 
-_NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d{1,3})?\Z")
-_BOOLEANS = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
+_OURS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
+_SAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z\Z", re.ASCII)
+_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)\Z", re.ASCII)
+_NA = frozenset(NA_VALUES)
+_PLAIN_OUTPUT = Output(None)
+
+Checks = Callable[[str, str], Checker | None]
+"""Finds the checker of a model's version, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,8 @@ def normalize(
     raw: bytes | str | Mapping[str, Any],
     *,
     now: datetime | None = None,
-    na_values: frozenset[str] = frozenset(NA_VALUES),
+    na_values: frozenset[str] = _NA,
+    checks: Checks | None = None,
 ) -> Event | DeadLetter:
     """Turn one event into its canonical form.
 
@@ -85,7 +92,9 @@ def normalize(
         raw: one line of JSON, or the parsed object.
         now: when it arrived: the time of a foreign event that carries none, and the limit for times in the
             future. Without it, neither is applied and an event without a time is refused.
-        na_values: spellings of a missing value in foreign events.
+        na_values: spellings of a missing value in foreign events without a profile.
+        checks: finds the profile's checks (``Checker(profile, foreign=True)``) for a foreign event; without
+            them it stays unchecked.
     """
     try:
         if isinstance(raw, str):
@@ -94,7 +103,7 @@ def normalize(
         ml = document.get("ml")
         if isinstance(ml, dict) and "schema_version" in ml:
             return Event(_canonical(document, ml, now))
-        return Event(_foreign(document, raw, now, na_values))
+        return Event(_foreign(document, raw, now, na_values, checks))
     except _RefusedError as refused:
         return refuse(raw, refused.reason, str(refused), now=now)
 
@@ -149,10 +158,13 @@ def _canonical(document: dict[str, Any], ml: dict[str, Any], now: datetime | Non
         if not isinstance(model, dict) or not _filled(model.get("name")) or not _filled(model.get("version")):
             raise _RefusedError("no_model", "ml.model.name or ml.model.version is missing")
     when = document.get("@timestamp")
-    seconds = epoch(when) if isinstance(when, str) else None
-    if seconds is None:
-        raise _RefusedError("timestamp", f"@timestamp is {when!r}, which is no ISO 8601 date")
-    _not_ahead(seconds, now)
+    try:
+        made_at = datetime.fromisoformat(when) if isinstance(when, str) and _ISO.match(when) else None
+    except ValueError:
+        made_at = None
+    if made_at is None:
+        raise _RefusedError("timestamp", f"@timestamp is {when!r}, which is no ISO 8601 date with a zone")
+    _not_ahead(made_at, now)
     return document
 
 
@@ -160,27 +172,23 @@ def _filled(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _not_ahead(seconds: float, now: datetime | None) -> None:
-    if now is not None and seconds > (now + MAX_AHEAD).timestamp():
-        raise _RefusedError(
-            "future", f"the time {timestamp(int(seconds * 1e9))} is more than a day ahead of arrival"
-        )
+def _not_ahead(when: datetime, now: datetime | None) -> None:
+    if now is not None and when > now + MAX_AHEAD:
+        raise _RefusedError("future", f"the time {when.isoformat()} is more than a day ahead of arrival")
 
 
 # ── foreign ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _foreign(
-    document: dict[str, Any], raw: bytes | Mapping[str, Any], now: datetime | None, na_values: frozenset[str]
+    document: dict[str, Any],
+    raw: bytes | Mapping[str, Any],
+    now: datetime | None,
+    na_values: frozenset[str],
+    checks: Checks | None,
 ) -> dict[str, Any]:
-    rest = dict(document)
-
-    def take(name: str) -> Any:
-        for alias in ALIASES[name]:
-            if alias in rest:
-                return rest.pop(alias)
-        return None
-
+    given, rest = _known_keys(document)
+    take = given.get
     model, version = _model(take("model"), take("version"))
     inputs = take("inputs")
     if not isinstance(inputs, dict):
@@ -189,34 +197,35 @@ def _foreign(
         )
     if len(inputs) > MAX_INPUTS:
         raise _RefusedError("too_many_fields", f"{len(inputs)} inputs; at most {MAX_INPUTS} are taken")
-    when = _timestamp(take("timestamp"), now)
-    given_id = take("id")
-    content = raw if isinstance(raw, bytes) else _bytes_of(document)
+    when, given_id = _timestamp(take("timestamp"), now), take("id")
+    checker = checks(model, version) if checks is not None else None
+    checked = _type_all(inputs, na_values) if checker is None else checker(inputs)
     ml: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "model": {"name": model, "version": version, "role": "live"},
-        "profile": {"status": "none"},
+        "profile": {"status": "none"} if checker is None else {"id": checker.id, "status": "matched"},
         "sample": {"weight": 1.0},
+        "input": checked.input_document(),
     }
+    if checked.failed:
+        ml["check"] = checked.check_document()
+    if checked.tokens:
+        ml["text"] = checked.text_document()
     about: dict[str, Any] = {
-        "id": label_text(given_id) if given_id not in (None, "") else _content_id(content),
+        "id": label_text(given_id) if given_id not in (None, "") else _content_id(raw),
         "kind": "event",
         "dataset": "ml.prediction",
         "outcome": "success",
     }
     made: dict[str, Any] = {"@timestamp": when, "message": "prediction", "ecs": ECS, "event": about, "ml": ml}
-    typed = Checked()
-    for name, value in inputs.items():
-        type_by_value(key_text(name), clean(value, na_values), typed)
-    ml["input"] = typed.input_document()
-    output, score, scores = take("prediction"), take("score"), take("scores")
+    output, scores = take("prediction"), take("scores")
     if output is not None or scores is not None:
-        ml["prediction"] = output_document(_number_in(output), _number_in(score), scores, None)
+        place = _PLAIN_OUTPUT if checker is None else checker.output
+        ml["prediction"] = place(spelled(output), spelled(take("score")), scores)
     if (request := take("request")) is not None:
         ml["request"] = {"id": label_text(request)}
-    duration = take("duration")
-    if isinstance(duration, int | float) and not isinstance(duration, bool) and math.isfinite(duration):
-        about["duration"] = round(duration * 1e9)
+    if (duration := duration_ns(take("duration"))) is not None:
+        about["duration"] = duration
     if (service := take("service")) is not None:
         name = service.get("name") if isinstance(service, dict) else service
         made["service"] = {"name": label_text(name)}
@@ -225,13 +234,42 @@ def _foreign(
     return made
 
 
+def _known_keys(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What stands under one of ``ALIASES``, by our name, and the rest."""
+    given: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for key, value in document.items():
+        name = _OURS.get(key)
+        if name is None:
+            rest[key] = value
+        elif name not in given:
+            given[name] = value
+        else:  # two aliases of one name: the one that stands first in the list counts
+            key, *others = (alias for alias in ALIASES[name] if alias in document)
+            given[name] = document[key]
+            rest.update((other, document[other]) for other in others)
+    return given, rest
+
+
+def _type_all(inputs: Mapping[Any, Any], na_values: frozenset[str]) -> Checked:
+    typed = Checked()
+    for key, value in inputs.items():
+        if type(value) is str:
+            value = None if value in na_values or not value.strip() else spelled(value)
+        type_by_value(key if type(key) is str else key_text(key), value, typed)
+    return typed
+
+
 def _model(model: Any, version: Any) -> tuple[str, str]:
     if isinstance(model, dict):
         version = model.get("version", version)
         model = model.get("name")
     if model in (None, ""):
         raise _RefusedError("no_model", f"no model: one of {', '.join(ALIASES['model'])} must name it")
-    return label_text(model), "unknown" if version in (None, "") else label_text(version)
+    return (
+        model if type(model) is str else label_text(model),
+        "unknown" if version in (None, "") else version if type(version) is str else label_text(version),
+    )
 
 
 def _timestamp(value: Any, now: datetime | None) -> str:
@@ -241,14 +279,19 @@ def _timestamp(value: Any, now: datetime | None) -> str:
                 "no_timestamp", f"no time: one of {', '.join(ALIASES['timestamp'])} must hold it"
             )
         return timestamp(int(now.timestamp() * 1e9))
-    value = _number_in(value)
+    if type(value) is str and _SAME.match(value) is not None:  # nothing to convert
+        try:
+            _not_ahead(datetime.fromisoformat(value), now)
+        except ValueError:
+            pass
+        else:
+            return value
+    value = spelled(value)
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     when = _from_number(value) if numeric else moment(value)
     if when is None:
         raise _RefusedError("timestamp", f"the time {value!r} is neither ISO 8601 nor a number since 1970")
-    seconds = epoch(when)
-    assert seconds is not None
-    _not_ahead(seconds, now)
+    _not_ahead(datetime.fromisoformat(when), now)
     return when
 
 
@@ -258,28 +301,13 @@ def _from_number(value: float) -> str | None:
         if abs(value) < limit:
             try:
                 exact = isinstance(value, int) or to_nanoseconds == 1
-                nanoseconds = int(value) * to_nanoseconds if exact else round(value * to_nanoseconds / 1e3) * 1000
+                nanoseconds = (
+                    int(value) * to_nanoseconds if exact else round(value * to_nanoseconds / 1e3) * 1000
+                )
                 return timestamp(nanoseconds)
             except (ValueError, OverflowError, OSError):
                 return None
     return None
-
-
-def clean(value: Any, na_values: frozenset[str]) -> Any:
-    """A foreign input as what it means: an NA spelling is missing, a number or a boolean in a text is one."""
-    if not isinstance(value, str):
-        return value
-    if value in na_values or not value.strip():
-        return None
-    return _BOOLEANS.get(value, _number_in(value))
-
-
-def _number_in(value: Any) -> Any:
-    """The number that a text spells, or the value as it is; ``007`` is no number, its zeros mean something."""
-    if not isinstance(value, str) or _NUMBER.match(value) is None:
-        return value
-    number: float = float(value) if any(c in value for c in ".eE") else int(value)
-    return number if math.isfinite(number) else value
 
 
 def _bytes_of(document: Mapping[str, Any]) -> bytes:
@@ -289,12 +317,15 @@ def _bytes_of(document: Mapping[str, Any]) -> bytes:
         return orjson.dumps(jsonable(document))
 
 
-def _content_id(raw: bytes) -> str:
-    """An id that the same bytes always get."""
-    return sha256(raw.strip()).hexdigest()[:32]
+def _content_id(raw: bytes | Mapping[str, Any]) -> str:
+    """An id that the same content always gets."""
+    content = raw if isinstance(raw, bytes) else _bytes_of(raw)
+    return sha256(content.strip()).hexdigest()[:32]
 
 
-def normalize_line(line: Line, *, now: datetime | None = None) -> Event | DeadLetter:
+def normalize_line(
+    line: Line, *, now: datetime | None = None, checks: Checks | None = None
+) -> Event | DeadLetter:
     """``normalize`` for a line of a file: a dead letter says in which file and where it stood.
 
     A torn last line is used if it is whole JSON all the same.
@@ -304,7 +335,7 @@ def normalize_line(line: Line, *, now: datetime | None = None) -> Event | DeadLe
             line.data, "too_large", f"the line has more than {MAX_BYTES} bytes", now=now
         )
     else:
-        made = normalize(line.data, now=now)
+        made = normalize(line.data, now=now, checks=checks)
     if isinstance(made, DeadLetter):
         reason = "torn" if line.fault == "torn" and made.reason == "not_json" else made.reason
         made.document["error"]["type"] = reason

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from logging_lib.capture.output import Output
 from logging_lib.capture.values import jsonable, number
 from logging_lib.profile.model import OOV_EDGES, Feature, Profile
-from logging_lib.profile.values import category_text, epoch, is_null, iso, plain, words
+from logging_lib.profile.values import category_text, epoch, is_null, iso, plain, spelled, words
 from logging_lib.schema import tokens
 
 MAX_NAMED = 20
@@ -77,9 +78,18 @@ class Checked:
 
 
 class Checker:
-    """Checks inputs against one profile; call it with a mapping of inputs."""
+    """Checks inputs against one profile; call it with a mapping of inputs.
 
-    def __init__(self, profile: Profile) -> None:
+    Args:
+        profile: the training profile.
+        foreign: whether the inputs were written by somebody else's serializer: then a text that spells a number
+            or a boolean counts as one where the profile has one.
+    """
+
+    def __init__(self, profile: Profile, *, foreign: bool = False) -> None:
+        self.id = profile.id
+        self.output = Output(profile.prediction)
+        self._foreign = foreign
         self._na = frozenset(profile.na_values)
         self._features = {name: _Table(feature) for name, feature in profile.features.items()}
         tables = self._features.values()
@@ -165,6 +175,8 @@ class Checker:
             out.bins.append(table.special[tokens.ABSENT])
             return
         value = plain(value)
+        if self._foreign and table.kind in ("numeric", "boolean"):
+            value = spelled(value)
         if is_null(value) or (
             isinstance(value, str) and value not in table.known and (value in self._na or not value.strip())
         ):

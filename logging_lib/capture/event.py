@@ -105,45 +105,14 @@ def error_document(error: BaseException) -> dict[str, Any]:
     }
 
 
-def output_document(prediction: Any, score: Any, scores: Any, kind: str | None) -> dict[str, Any]:
-    """``ml.prediction.*`` of a model's output.
-
-    Args:
-        prediction: a number (regression), a text, bool or class (classification), a mapping or a sequence of
-            several outputs.
-        score: the score or probability of that output.
-        scores: scores by class.
-        kind: the profile's kind of output; ``category`` makes a number a label.
-    """
-    document: dict[str, Any] = {}
-    _place_output(jsonable(prediction), kind, document)
-    if score is not None and _is_score(found := jsonable(score)):
-        document["score"] = found
-    if scores is not None:
-        _place_output(jsonable(scores), None, document)
-    return document
+MAX_DURATION = 1e9
+"""Seconds; what is negative or longer is no duration of a prediction."""
 
 
-def _place_output(value: Any, kind: str | None, document: dict[str, Any]) -> None:
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, dict):
-        document["scores"] = {name: each for name, each in value.items() if _is_score(each)}
-    elif isinstance(value, list):
-        document["scores"] = {str(i): each for i, each in enumerate(value) if _is_score(each)}
-    elif isinstance(value, bool):
-        document["label"] = "true" if value else "false"
-    elif isinstance(value, int | float):
-        if kind in ("category", "boolean"):
-            document["label"] = str(int(value)) if value == int(value) else repr(value)
-        else:
-            document["value"] = value
-    elif isinstance(value, str) and value not in ("Infinity", "-Infinity"):
-        document["label"] = value
-
-
-def _is_score(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def duration_ns(seconds: Any) -> int | None:
+    """``event.duration``, or None where it can't be one."""
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    return round(seconds * 1e9) if number and 0 <= seconds < MAX_DURATION else None
 
 
 def label_text(value: Any) -> str:

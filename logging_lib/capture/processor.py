@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import timedelta
 from pathlib import Path
@@ -17,22 +15,21 @@ from logging_lib.capture.event import (
     ECS,
     PROCESS,
     dead_letter,
+    duration_ns,
     error_document,
     label_text,
     moment,
     new_id,
-    output_document,
     timestamp,
 )
+from logging_lib.capture.output import Output
 from logging_lib.capture.values import jsonable, valid_text
 from logging_lib.profile.io import load
-from logging_lib.profile.model import Feature, Profile
-from logging_lib.profile.values import category_text, plain
-from logging_lib.schema import SCHEMA_VERSION, tokens
+from logging_lib.profile.model import Profile
+from logging_lib.profile.values import plain
+from logging_lib.schema import SCHEMA_VERSION
 
 Role = Literal["live", "shadow"]
-MAX_DURATION = 1e9
-"""Seconds; what is negative or longer is no duration of a prediction and is left out."""
 _PLACED = frozenset(
     ("event", "inputs", "prediction", "score", "scores", "request_id", "event_id", "timestamp")
 )
@@ -77,12 +74,12 @@ class PredictionProcessor:
         self._clock = clock
         status: dict[str, str] = {"status": "none"}
         self._check: Callable[[Mapping[Any, Any]], Any] = type_all
-        self._output = _Output(None)
+        self._output = Output(None)
         if profile is not None:
             same = (profile.model, profile.version) == (model, version)
             status = {"id": profile.id, "status": "matched" if same else "mismatch"}
             self._check = Checker(profile)
-            self._output = _Output(profile.prediction)
+            self._output = Output(profile.prediction)
         self._ml: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "model": {"name": model, "version": version, "role": role},
@@ -147,8 +144,9 @@ class PredictionProcessor:
         duration = get("duration")
         if duration is not None:
             seconds = duration.total_seconds() if isinstance(duration, timedelta) else plain(duration)
-            if isinstance(seconds, int | float) and 0 <= seconds < MAX_DURATION:
-                about["duration"] = round(seconds * 1e9)
+            nanoseconds = duration_ns(seconds)
+            if nanoseconds is not None:
+                about["duration"] = nanoseconds
         error = get("error")
         if error is not None:
             about["outcome"] = "failure"
@@ -190,58 +188,6 @@ def _id(given: Any, now_ns: int) -> str:
 
 def _message(given: Any) -> str:
     return "prediction" if given is None or given == "" else label_text(given)
-
-
-class _Output:
-    """``ml.prediction`` of an output, with its bin in the profile."""
-
-    def __init__(self, feature: Feature | None) -> None:
-        self._feature = feature
-        self._kind = feature.kind if feature is not None else None
-        self._numeric = feature is not None and feature.kind == "numeric" and feature.range is not None
-        if feature is not None and self._numeric:
-            self._inner, self._labels = feature.edges[1:-1], feature.bin_labels()
-            self._low, self._high = feature.edges[0], feature.edges[-1]
-        self._bins = (
-            {} if feature is None else {v: tokens.part(v) for v in list(feature.values)[: feature.binned]}
-        )
-
-    def __call__(self, prediction: Any, score: Any, scores: Any) -> dict[str, Any]:
-        if type(prediction) is float and score is None and scores is None:  # the ordinary regression
-            if self._feature is None and math.isfinite(prediction):
-                return {"value": prediction}
-            if self._numeric and self._low <= prediction <= self._high:
-                return {"value": prediction, "bin": self._labels[bisect_right(self._inner, prediction)]}
-        prediction = plain(prediction)
-        if hasattr(prediction, "tolist"):
-            prediction = prediction.tolist()
-        if isinstance(prediction, list | tuple) and len(prediction) == 1:
-            prediction = plain(prediction[0])
-        document = output_document(prediction, score, scores, self._kind)
-        found = self._bin(prediction)
-        if found is not None:
-            document["bin"] = found
-        return document
-
-    def _bin(self, value: Any) -> str | None:
-        if value is None:
-            return None if self._feature is None else tokens.MISSING
-        if isinstance(value, float) and not math.isfinite(value):
-            return tokens.NONFINITE
-        if self._feature is None or isinstance(value, list | tuple | Mapping):
-            return None
-        if self._numeric:
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                return tokens.TYPE
-            if not self._low <= value <= self._high:
-                return tokens.BELOW if value < self._low else tokens.ABOVE
-            return self._labels[bisect_right(self._inner, value)]
-        text = category_text(value)
-        if text is None:
-            return tokens.TYPE
-        if text in self._feature.values:
-            return self._bins.get(text, tokens.OTHER)
-        return tokens.UNSEEN
 
 
 class EventRenderer:

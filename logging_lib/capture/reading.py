@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 MAX_LINE = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line without its newline.
 
     ``fault`` is ``torn`` for a last line without a newline, ``too_large`` for one over ``MAX_LINE`` bytes, of

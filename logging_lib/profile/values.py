@@ -14,6 +14,8 @@ from typing import Any
 NA_VALUES = ("", "-", "#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null")
 """Spellings of a missing value, unless a profile has its own."""
 
+_NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d{0,40})(?:\.\d+)?(?:[eE][+-]?\d{1,3})?\Z", re.ASCII)
+_BOOLEANS = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3]|[^\W_]+(?:['\u2019][^\W_]+)*")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?\Z")
 
@@ -77,6 +79,16 @@ def iso(seconds: float) -> str:
         moment = (datetime.max if seconds > 0 else datetime.min).replace(tzinfo=UTC)
     text = moment.isoformat(timespec="microseconds" if moment.microsecond else "seconds")
     return text.replace("+00:00", "Z")
+
+
+def spelled(value: Any) -> Any:
+    """The number or boolean that a text spells, or the value as it is; ``007`` is no number: its zeros mean something."""
+    if not isinstance(value, str):
+        return value
+    if _NUMBER.match(value) is None:
+        return _BOOLEANS.get(value, value)
+    number: float = float(value) if any(c in value for c in ".eE") else int(value)
+    return number if math.isfinite(number) else value
 
 
 def plain(value: Any) -> Any:

@@ -23,6 +23,11 @@ _CORE: Final = (
 )  # fmt: skip
 _MANY_ROWS: Final = 20_000  # from here on a new column is costly enough to make the usual ones with it
 _ARROW_FROM: Final = 2_000
+_NOT_MADE: Final = -1
+
+
+# Keys such as "ml.model.name", which a table of flat columns has, mean the same as nested objects.
+_DOTTED: Final = r'[{,]\s*"(ecs|event|service|host|process|trace|span|error|log|labels|ml)\.[^"]*"\s*:'
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,9 @@ class EventTable:
         self._many: set[str] = set()
         self._ids: set[str] | None = None
         self._pending: list[tuple[str, bytes, bytes | None]] = []
+        self._unchecked = False  # whether events from files wait for their columns
         self._next = 0  # the next event's sequence number
-        self._synced = 0  # events below this number are in the columns
+        self._synced = _NOT_MADE  # events below this number are in the columns
         self.invalid_lines = 0
         self.malformed_values = 0
         self.duplicates_in_files = 0
@@ -107,7 +113,7 @@ class EventTable:
         if new:
             self._many |= new
             if new & self._columns.keys():
-                self._synced = 0
+                self._synced = _NOT_MADE
                 self._columns = {}
 
     def _known_ids(self) -> set[str]:
@@ -162,7 +168,7 @@ class EventTable:
             " (seq BIGINT, id VARCHAR, source VARCHAR, line VARCHAR, checked BOOLEAN)"
         )
         self._columns, self._many, self._ids = {}, set(), None
-        self._next = self._synced = 0
+        self._next, self._synced = 0, _NOT_MADE
         self.invalid_lines = self.malformed_values = self.duplicates_in_files = 0
 
     def refresh(self) -> None:
@@ -212,6 +218,7 @@ class EventTable:
             self._connection.unregister("arriving")
         self._next += len(lines)
         self._ids = None
+        self._unchecked = True
 
     def _insert_lines(self, name: str, valid: str) -> int:
         found = self._connection.execute(
@@ -258,7 +265,7 @@ class EventTable:
             known = dict(self._columns)
             self._columns |= {name: f"f{len(known) + place}" for place, name in enumerate(fresh)}
             if not known or not self._widen(fresh):
-                self._synced = 0
+                self._synced = _NOT_MADE
         while self._synced < self._next:
             self._sync()
         return {
@@ -269,8 +276,8 @@ class EventTable:
     def _sync(self) -> None:
         """Fill the columns with the events that they lack. Odd values, which only files can bring, are
         brought into form in Python first; that may show that a field holds lists, and then all is redone."""
-        before = self._synced
-        if before == 0:
+        before = max(0, self._synced)
+        if self._synced == _NOT_MADE:
             columns = ", ".join(f"{column} {self._sql_type(name)}" for name, column in self._columns.items())
             self._connection.execute(
                 f"CREATE OR REPLACE TABLE {self._columns_table} (seq BIGINT, odd BOOLEAN, {columns})"
@@ -278,6 +285,9 @@ class EventTable:
         insert = f"INSERT INTO {self._columns_table} {self._extraction(self._columns)}"
         self._connection.execute(insert, {"from": before}).fetchall()
         self._synced = self._next
+        if not self._unchecked:
+            return
+        self._unchecked = False
         odd = self._connection.execute(
             f"SELECT seq FROM {self._columns_table} WHERE odd AND seq >= $1",  # noqa: S608
             [before],
@@ -285,15 +295,16 @@ class EventTable:
         if not odd:
             return
         self._mend([row[0] for row in odd])
+        self._unchecked = True
         self._connection.execute(
             f"DELETE FROM {self._columns_table} WHERE seq >= $1",  # noqa: S608
             [before],
         ).fetchall()
-        self._synced = min(self._synced, before)
+        self._synced = min(self._synced, before) if self._synced != _NOT_MADE else _NOT_MADE
 
     def _widen(self, fresh: list[str]) -> bool:
         """Add columns beside those that are there; False where all have to be made anew."""
-        if not self._synced:
+        if self._synced == _NOT_MADE:
             return False
         self._connection.execute(
             f"CREATE OR REPLACE TABLE widened AS SELECT old.*, new.* EXCLUDE (seq, odd), new.odd AS fresh_odd"  # noqa: S608
@@ -332,7 +343,7 @@ class EventTable:
         ).fetchall()
         if many - self._many:
             self._many |= many
-            self._synced = 0
+            self._synced = _NOT_MADE
 
     def _sql_type(self, name: str) -> str:
         located = mapping.location(load(), name)
@@ -350,9 +361,10 @@ class EventTable:
             value, check = _column(f"x[{place}]", entry, f"pointers[{place}]", name in self._many)
             values.append(f"{value} AS {self._columns[name]}")
             odd.append(check)
+        odd.append(f"regexp_matches(line, {_literal(_DOTTED)})")
         listed = "[" + ", ".join(pointers) + "]"
         return (
-            f"SELECT seq, NOT checked AND coalesce({' OR '.join(odd)}, false) AS odd, {', '.join(values)}"  # noqa: S608
+            f"SELECT seq, CASE WHEN checked THEN false ELSE coalesce({' OR '.join(odd)}, false) END AS odd, {', '.join(values)}"  # noqa: S608
             f" FROM (SELECT seq, checked, line, {listed} AS pointers, json_extract_string(line, {listed}) AS x"
             f" FROM (SELECT seq, checked, coalesce(line, source) AS line FROM {self._raw} WHERE seq >= $from))"
         )

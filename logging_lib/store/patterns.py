@@ -7,7 +7,7 @@ import string
 from typing import Final
 
 _FOLD: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
-_UNKNOWN_OPERATORS: Final = frozenset('~&<>#@"^')
+_UNKNOWN_OPERATORS: Final = frozenset('~&<>#@"')
 
 
 def fold(text: str) -> str:

@@ -20,7 +20,7 @@ class SearchError(StoreError):
         self.path = path
 
 
-class QueryNotSupported(SearchError):
+class QueryNotSupported(SearchError):  # noqa: N818
     """The body uses a part of the search language that this store does not answer."""
 
 

@@ -247,17 +247,40 @@ AGGREGATIONS: list[dict[str, Any]] = [
         },
         "aggs": WEIGHT,
     },
-    {"date_range": {"field": "@timestamp", "format": "yyyy-MM-dd", "keyed": True, "ranges": [{"to": "2018-02-02"}]}},
+    {
+        "date_range": {
+            "field": "@timestamp",
+            "format": "yyyy-MM-dd",
+            "keyed": True,
+            "ranges": [{"to": "2018-02-02"}],
+        }
+    },
     {"missing": {"field": "service.name"}, "aggs": WEIGHT},
     {"missing": {"field": "no.such"}},
     {"missing": {"field": "ml.check.missing"}},
-    *({kind: {"field": field}} for kind in ("sum", "min", "max", "avg", "stats", "value_count") for field in (
-        "ml.sample.weight", "event.duration", "ml.input.numeric.income", "@timestamp", "ml.input.boolean.joint",
-        "no.such",
-    )),
-    *({kind: {"field": field}} for kind in ("value_count", "cardinality") for field in (
-        MODELS, "ml.check.missing", "ml.input.category.home", "service.name", "ml.input.date.opened",
-    )),
+    *(
+        {kind: {"field": field}}
+        for kind in ("sum", "min", "max", "avg", "stats", "value_count")
+        for field in (
+            "ml.sample.weight",
+            "event.duration",
+            "ml.input.numeric.income",
+            "@timestamp",
+            "ml.input.boolean.joint",
+            "no.such",
+        )
+    ),
+    *(
+        {kind: {"field": field}}
+        for kind in ("value_count", "cardinality")
+        for field in (
+            MODELS,
+            "ml.check.missing",
+            "ml.input.category.home",
+            "service.name",
+            "ml.input.date.opened",
+        )
+    ),
     {"sum": {"field": "ml.prediction.value", "missing": 5}},
     {"avg": {"field": "ml.input.numeric.income", "missing": 5}},
     {"max": {"field": "@timestamp", "format": "yyyy-MM-dd HH:mm:ss"}},
@@ -279,7 +302,9 @@ AGGREGATIONS: list[dict[str, Any]] = [
         "meta": {"who": "me"},
     },
     {
-        "filters": {"filters": {"a": {"term": {MODELS: "loans"}}, "b": {"exists": {"field": "service.name"}}}},
+        "filters": {
+            "filters": {"a": {"term": {MODELS: "loans"}}, "b": {"exists": {"field": "service.name"}}}
+        },
         "aggs": {
             "c": {"cardinality": {"field": "event.id"}},
             "p": {"percentiles": {"field": "event.duration", "percents": [50]}},
@@ -335,7 +360,7 @@ AGGREGATIONS: list[dict[str, Any]] = [
             "n": {"min": {"field": "@timestamp"}},
         },
     },
-]  # fmt: skip
+]
 
 SORTS: list[Any] = [
     [{"@timestamp": "desc"}, "event.id"],
@@ -354,10 +379,21 @@ SORTS: list[Any] = [
     [{"process.pid": {"order": "desc"}}, "event.id"],
 ]
 SOURCES: list[Any] = [
-    True, False, "ml.model", ["ml.model.*", "event.id"], ["ml.model", "no.such"], "*.id", ["ml.input.*.home"],
-    {"includes": ["ml.*"], "excludes": ["ml.input", "*.version"]}, {"excludes": ["ml", "event.ingest*"]}, [],
-    ["ml.check.missing"], {"includes": ["ml.input.numeric.emp.title"]}, "labels.a.b", {"excludes": ["labels.*"]},
-]  # fmt: skip
+    True,
+    False,
+    "ml.model",
+    ["ml.model.*", "event.id"],
+    ["ml.model", "no.such"],
+    "*.id",
+    ["ml.input.*.home"],
+    {"includes": ["ml.*"], "excludes": ["ml.input", "*.version"]},
+    {"excludes": ["ml", "event.ingest*"]},
+    [],
+    ["ml.check.missing"],
+    {"includes": ["ml.input.numeric.emp.title"]},
+    "labels.a.b",
+    {"excludes": ["labels.*"]},
+]
 
 
 def all_bodies() -> list[dict[str, Any]]:
@@ -401,9 +437,14 @@ def _random_query(chance: random.Random, depth: int) -> dict[str, Any]:
 
 
 # ``missing`` of an unmapped field below a ``range`` counts documents of other ranges in Elasticsearch 9.4.3.
-_BUCKETS = [one for one in AGGREGATIONS if next(iter(one)) in (
-    "terms", "filter", "filters", "date_histogram", "histogram", "range", "date_range", "missing"
-) and "aggs" not in one and one != {"missing": {"field": "no.such"}}]  # fmt: skip
+_BUCKETS = [
+    one
+    for one in AGGREGATIONS
+    if next(iter(one))
+    in ("terms", "filter", "filters", "date_histogram", "histogram", "range", "date_range", "missing")
+    and "aggs" not in one
+    and one != {"missing": {"field": "no.such"}}
+]
 _METRICS = [
     one
     for one in AGGREGATIONS

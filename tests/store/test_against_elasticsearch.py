@@ -75,9 +75,9 @@ def differences(expected: Any, found: Any, path: str = "$", tolerance: float = 1
         keys = [key for key in expected if key not in _ASIDE]
         if keys != [key for key in found if key not in _ASIDE] and set(keys) != set(found) - _ASIDE:
             return [f"{path}: keys {keys} / {list(found)}"]
-        if "buckets" in expected and isinstance(expected["buckets"], dict):
-            if list(expected["buckets"]) != list(found["buckets"]):
-                return [f"{path}: order {list(expected['buckets'])} / {list(found['buckets'])}"]
+        named = expected.get("buckets")
+        if isinstance(named, dict) and list(named) != list(found["buckets"]):
+            return [f"{path}: order {list(named)} / {list(found['buckets'])}"]
         loose = "values" in expected
         return [
             one
