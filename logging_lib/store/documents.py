@@ -11,8 +11,8 @@ import orjson
 
 from logging_lib.schema.fields import load
 from logging_lib.store import datemath, mapping
-from logging_lib.store.events import Located
 from logging_lib.store.files import Folder
+from logging_lib.store.mapping import Located
 from logging_lib.store.port import IndexResult
 
 _COMPACT_FROM: Final = 1 << 20  # bytes of replaced documents before the file is rewritten

@@ -137,7 +137,7 @@ class Evaluation:
             }
             if total_at is not None:
                 values["all_count"] = row[total_at]
-            for keys in product(*(split[raw] for split, raw in zip(splits, row, strict=False))):
+            for keys in product(*map(_bucket_keys, splits, row)):
                 groups = found.setdefault(keys[:-1], {})
                 key = keys[-1] if keys else None
                 group = groups.get(key)
@@ -158,7 +158,7 @@ class Evaluation:
         splits = [_Split(one) for one in chain]
         found = self.found[id(node)].groups
         for row in self.execute(f"SELECT {outer} FROM (SELECT {inner} FROM {relation}){grouped}"):  # noqa: S608
-            for at in product(*(split[raw] for split, raw in zip(splits, row, strict=False))):
+            for at in product(*map(_bucket_keys, splits, row)):
                 group = found.get(at[:-1], {}).get(at[-1] if at else None)
                 if group is None:
                     continue
@@ -174,7 +174,7 @@ class Evaluation:
         documents = self.fetch(hits, [row[len(keys) :] for row in rows])
         answers: dict[Keys, list[Any]] = {}
         for row, document in zip(rows, documents, strict=True):
-            for at in product(*(split[raw] for split, raw in zip(splits, row, strict=False))):
+            for at in product(*map(_bucket_keys, splits, row)):
                 answers.setdefault(at, []).append(document)
         return answers
 
@@ -207,6 +207,10 @@ class Evaluation:
 
         groups = self.found[id(node)].groups.get(parent, {})
         return node.bucketing.answer(list(groups.values()), render)
+
+
+def _bucket_keys(split: _Split, raw: Any) -> tuple[Any, ...]:
+    return split[raw]
 
 
 def _key_names(chain: list[Node]) -> list[str]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import duckdb
 import orjson
 
-from logging_lib.schema.fields import Field, load
-from logging_lib.store import mapping
+from logging_lib.schema.fields import load
+from logging_lib.store import extraction, mapping
 from logging_lib.store.files import Folder
+from logging_lib.store.mapping import Located
 from logging_lib.store.port import IndexResult
 
 _CORE: Final = (
@@ -24,19 +24,6 @@ _CORE: Final = (
 _MANY_ROWS: Final = 20_000  # from here on a new column is costly enough to make the usual ones with it
 _ARROW_FROM: Final = 2_000
 _NOT_MADE: Final = -1
-
-
-# Keys such as "ml.model.name", which a table of flat columns has, mean the same as nested objects.
-_DOTTED: Final = r'[{,]\s*"(ecs|event|service|host|process|trace|span|error|log|labels|ml)\.[^"]*"\s*:'
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """Where a field's values are found: a column of a table, its type, and whether it holds lists."""
-
-    column: str
-    type: str
-    many: bool
 
 
 class EventTable:
@@ -51,7 +38,7 @@ class EventTable:
         self._many: set[str] = set()
         self._ids: set[str] | None = None
         self._pending: list[tuple[str, bytes, bytes | None]] = []
-        self._unchecked = False  # whether events from files wait for their columns
+        self._from_files = 0  # events below this number may come from files, whose values are unchecked
         self._next = 0  # the next event's sequence number
         self._synced = _NOT_MADE  # events below this number are in the columns
         self.invalid_lines = 0
@@ -168,7 +155,7 @@ class EventTable:
             " (seq BIGINT, id VARCHAR, source VARCHAR, line VARCHAR, checked BOOLEAN)"
         )
         self._columns, self._many, self._ids = {}, set(), None
-        self._next, self._synced = 0, _NOT_MADE
+        self._next, self._synced, self._from_files = 0, _NOT_MADE, 0
         self.invalid_lines = self.malformed_values = self.duplicates_in_files = 0
 
     def refresh(self) -> None:
@@ -196,15 +183,15 @@ class EventTable:
 
     def _load(self, name: str, block: bytes) -> None:
         self._flush()
-        lines = _lines(block)
+        lines = extraction.lines(block)
         if lines is None:
-            kept = [line for line in block.split(b"\n") if _is_text(line)]
+            kept = [line for line in block.split(b"\n") if extraction.is_text(line)]
             self.invalid_lines += block.count(b"\n") - len(kept) + 1
-            lines = _lines(b"".join(line + b"\n" for line in kept))
+            lines = extraction.lines(b"".join(line + b"\n" for line in kept))
             assert lines is not None
         if not len(lines):
             return
-        self._connection.register("arriving", _numbered(lines, self._next))
+        self._connection.register("arriving", extraction.numbered(lines, self._next))
         try:
             self._insert_lines(name, "true")
         except duckdb.Error:  # some line is no JSON; telling which ones costs a second look at all
@@ -218,7 +205,7 @@ class EventTable:
             self._connection.unregister("arriving")
         self._next += len(lines)
         self._ids = None
-        self._unchecked = True
+        self._from_files = self._next
 
     def _insert_lines(self, name: str, valid: str) -> int:
         found = self._connection.execute(
@@ -282,12 +269,12 @@ class EventTable:
             self._connection.execute(
                 f"CREATE OR REPLACE TABLE {self._columns_table} (seq BIGINT, odd BOOLEAN, {columns})"
             )
-        insert = f"INSERT INTO {self._columns_table} {self._extraction(self._columns)}"
+        events = self._extraction(self._columns, unchecked=before < self._from_files)
+        insert = f"INSERT INTO {self._columns_table} {events}"
         self._connection.execute(insert, {"from": before}).fetchall()
         self._synced = self._next
-        if not self._unchecked:
+        if self._from_files <= before:
             return
-        self._unchecked = False
         odd = self._connection.execute(
             f"SELECT seq FROM {self._columns_table} WHERE odd AND seq >= $1",  # noqa: S608
             [before],
@@ -295,7 +282,6 @@ class EventTable:
         if not odd:
             return
         self._mend([row[0] for row in odd])
-        self._unchecked = True
         self._connection.execute(
             f"DELETE FROM {self._columns_table} WHERE seq >= $1",  # noqa: S608
             [before],
@@ -306,9 +292,10 @@ class EventTable:
         """Add columns beside those that are there; False where all have to be made anew."""
         if self._synced == _NOT_MADE:
             return False
+        events = self._extraction(fresh, unchecked=self._from_files > 0)
         self._connection.execute(
-            f"CREATE OR REPLACE TABLE widened AS SELECT old.*, new.* EXCLUDE (seq, odd), new.odd AS fresh_odd"  # noqa: S608
-            f" FROM {self._columns_table} old JOIN ({self._extraction(fresh)}) new USING (seq)",
+            "CREATE OR REPLACE TABLE widened AS SELECT old.*, new.* EXCLUDE (seq, odd), new.odd AS fresh_odd"  # noqa: S608
+            f" FROM {self._columns_table} old JOIN ({events}) new USING (seq)",
             {"from": 0},
         ).fetchall()
         odd = self._connection.execute("SELECT count(*) FROM widened WHERE fresh_odd").fetchall()
@@ -350,24 +337,9 @@ class EventTable:
         assert located is not None
         return mapping.SQL_TYPES[located[0].type] + ("[]" if located[0].array or name in self._many else "")
 
-    def _extraction(self, names: Iterable[str]) -> str:
-        """A statement that makes these columns of the events from ``$from`` on."""
-        values, odd, pointers = list[str](), list[str](), list[str]()
-        for place, name in enumerate(names, 1):
-            located = mapping.location(load(), name)
-            assert located is not None
-            entry, path = located
-            pointers.append(_literal(mapping.pointer(path)))
-            value, check = _column(f"x[{place}]", entry, f"pointers[{place}]", name in self._many)
-            values.append(f"{value} AS {self._columns[name]}")
-            odd.append(check)
-        odd.append(f"regexp_matches(line, {_literal(_DOTTED)})")
-        listed = "[" + ", ".join(pointers) + "]"
-        return (
-            f"SELECT seq, CASE WHEN checked THEN false ELSE coalesce({' OR '.join(odd)}, false) END AS odd, {', '.join(values)}"  # noqa: S608
-            f" FROM (SELECT seq, checked, line, {listed} AS pointers, json_extract_string(line, {listed}) AS x"
-            f" FROM (SELECT seq, checked, coalesce(line, source) AS line FROM {self._raw} WHERE seq >= $from))"
-        )
+    def _extraction(self, names: Iterable[str], *, unchecked: bool) -> str:
+        columns = {name: self._columns[name] for name in names}
+        return extraction.statement(self._raw, columns, self._many, unchecked=unchecked)
 
     def relation(self, *, with_id: bool) -> str:
         """The table that ``Located.column`` belongs to; ``seq`` numbers its rows in order of arrival."""
@@ -406,74 +378,3 @@ class EventTable:
     def close(self) -> None:
         if self._folder:
             self._folder.close()
-
-
-def _column(text: str, entry: Field, pointer: str, many: bool) -> tuple[str, str]:
-    """SQL for a column's value, and for whether it needs ``conform`` first."""
-    shape = f"json_type(line, {pointer})"
-    if entry.array or many:
-        cast = _cast("e", entry.type)
-        single = f"[{text}]" if cast == "e" else f"[{_cast(text, entry.type)}]"
-        inner = f"from_json({text}, '[\"VARCHAR\"]')"
-        # Keywords are a set, as in Elasticsearch's doc values; numbers and dates keep their doubles.
-        listed = f"list_distinct({inner})" if cast == "e" else f"list_transform({inner}, lambda e: {cast})"
-        if entry.array:
-            return listed, f"({text} IS NOT NULL AND NOT starts_with({text}, '['))"
-        value = f"CASE WHEN {text} IS NULL THEN NULL WHEN {shape} = 'ARRAY' THEN {listed} ELSE {single} END"
-        return value, f"({text} IS NOT NULL AND {shape} IN ('ARRAY', 'OBJECT'))"
-    value = _cast(text, entry.type)
-    if value == text:
-        brackets = f"(starts_with({text}, '[') OR starts_with({text}, '{{'))"
-        return value, f"CASE WHEN {brackets} THEN {shape} IN ('ARRAY', 'OBJECT') ELSE false END"
-    if entry.type in mapping.WHOLE_TYPES:
-        return value, f"({text} IS NOT NULL AND NOT regexp_full_match({text}, '-?[0-9]{{1,18}}'))"
-    if entry.type == "date":
-        return value, f"({text} IS NOT NULL AND ({value} IS NULL OR {text} NOT LIKE '____-__-__T%'))"
-    if entry.type == "boolean":
-        return value, f"({text} IS NOT NULL AND {value} IS NULL)"
-    return value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT isfinite({value})))"
-
-
-def _cast(text: str, kind: str) -> str:
-    if kind == "date":
-        # Floored, also before 1970; epoch_ms() rounds.
-        micros = f"epoch_us(TRY_CAST({text} AS TIMESTAMP))"
-        return f"(({micros} - (({micros} % 1000) + 1000) % 1000) // 1000)"
-    if kind == "boolean":
-        return f"CASE {text} WHEN 'true' THEN true WHEN 'false' THEN false END"
-    sql_type = mapping.SQL_TYPES[kind]
-    return text if sql_type == "VARCHAR" else f"TRY_CAST({text} AS {sql_type})"
-
-
-def _literal(text: str) -> str:
-    """A string literal for DuckDB, which knows no escapes but the doubled quote; NUL would end the text."""
-    return " || chr(0) || ".join("'" + part.replace("'", "''") + "'" for part in text.split("\0"))
-
-
-def _is_text(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _lines(block: bytes) -> Any:
-    """Whole lines as an Arrow array over the same memory; None where they are not UTF-8."""
-    import numpy as np
-    import pyarrow as pa
-
-    if not _is_text(block):
-        return None
-    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
-    offsets = np.concatenate([[0], ends]).astype(np.int64)
-    return pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(block))
-
-
-def _numbered(lines: Any, start: int) -> Any:
-    """A table in small batches, so that DuckDB's threads share the work."""
-    import numpy as np
-    import pyarrow as pa
-
-    table = pa.table({"seq": np.arange(start, start + len(lines)), "source": lines})
-    return pa.Table.from_batches(table.to_batches(max_chunksize=8192))

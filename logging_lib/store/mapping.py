@@ -31,6 +31,15 @@ _FLOAT_MAX: Final = 3.4028235677973366e38  # what still rounds to the largest 32
 Path = tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where a field's values are found: a column of a table, its type, and whether it holds lists."""
+
+    column: str
+    type: str
+    many: bool
+
+
 class MisfitError(ValueError):
     """A value that the field's type does not take; the message is the reason."""
 

@@ -84,6 +84,12 @@ class Metric:
 
     def answer(self, values: Values | None) -> dict[str, Any]:
         """The aggregation's answer; None where the bucket has no documents."""
+        if values is not None and self.kind in ("sum", "min", "max"):  # most of all answers, so made quick
+            value = values[0]
+            if value is not None and self.column is not None and self.column.type == "date":
+                return {"value": value, "value_as_string": self._text(value)}
+            if value is not None and self.column is not None and self.column.type != "boolean":
+                return {"value": value}
         found = self.numbers(values)
         if self.kind in ("percentiles", "percentile_ranks"):
             return self._percentiles(found)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from logging_lib.schema.fields import NUMERIC_TYPES, load
 from logging_lib.store import mapping
-from logging_lib.store.events import Located
+from logging_lib.store.mapping import Located
 from logging_lib.store.port import SearchError
 
 

@@ -28,8 +28,7 @@ def test_every_format_gives_the_same_expectations(
         training.to_json(data, orient="records", lines=True, date_format="iso")
     result = run(
         app,
-        ["profile", "fit", str(data), "--model", "loans", "--version", "1", "--prediction", "rate"]
-        + ["--time", "issued_at", "-o", str(out)],
+        ["profile", "fit", str(data), "--model", "loans", "--version", "1", "--prediction", "rate", "--time", "issued_at", "-o", str(out)],
     )
     assert result.exit_code == 0, result.output
     made = profiles.load(out)

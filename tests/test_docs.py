@@ -1,0 +1,99 @@
+"""Documentation that cannot go stale: its code runs, its links lead somewhere, its commands exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import logging_lib
+from logging_lib import profile
+from logging_lib.cli.app import app
+from logging_lib.profile.config import parse
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[Any]:
+    found = []
+    for page in PAGES:
+        for number, (kind, text) in enumerate(BLOCK.findall(page.read_text("utf-8"))):
+            if kind == language:
+                found.append(pytest.param(text, id=f"{page.relative_to(ROOT)}#{number}"))
+    return found
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as the reader has it: training data, a profile, a spool with an event."""
+    monkeypatch.chdir(tmp_path)
+    rows = 200
+    frame = pd.DataFrame(
+        {
+            "annual_income": [30000.0 + i * 500 for i in range(rows)],
+            "homeownership": ["RENT", "OWN"] * (rows // 2),
+            "interest_rate": [8.0 + i / 20 for i in range(rows)],
+            "issued_at": pd.date_range("2018-01-01", periods=rows, freq="h").astype(str),
+        }
+    )
+    frame.to_csv("train.csv", index=False)
+    frame.to_parquet("train.parquet")
+    fitted = profile.fit(frame, model="loans", version="3", target="interest_rate")
+    profile.save(fitted, "profile.json")
+    log = logging_lib.configure(model="loans", version="3", profile=fitted, spool="spool")
+    log.prediction({"annual_income": 50000.0, "homeownership": "RENT"}, prediction=9.5)
+    Path("build/store").mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_code_runs(code: str, desk: Path) -> None:
+    class Model:
+        def predict(self, inputs: Any) -> float:
+            return 9.5
+
+    names: dict[str, Any] = {"model": Model()}
+    exec(compile(code, "documentation", "exec"), names)
+    if "price" in names:
+        assert names["price"]({"annual_income": 50000.0, "homeownership": "RENT"}) == 9.5
+
+
+@pytest.mark.parametrize("text", blocks("sh"))
+def test_commands_run(text: str, desk: Path) -> None:
+    for line in text.splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["logging-lib"]:
+            result = CliRunner().invoke(app, words[1:])
+            assert result.exit_code == 0, f"{line}\n{result.output}"
+        elif words[:1] == ["make"]:
+            targets = (ROOT / "Makefile").read_text("utf-8")
+            assert all(re.search(rf"^{target}:", targets, re.MULTILINE) for target in words[1:]), line
+        else:
+            assert words[:2] in ([], ["pip", "install"]), f"unknown command in the documentation: {line}"
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_configurations_are_accepted(text: str) -> None:
+    parse(yaml.safe_load(text))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_every_watch_has_a_runbook_and_a_row() -> None:
+    listed = (ROOT / "docs" / "watches.md").read_text("utf-8")
+    for watch in (ROOT / "watchers").glob("*.json"):
+        assert (ROOT / "docs" / "runbooks" / f"{watch.stem}.md").exists()
+        assert f"[{watch.stem}]" in listed

@@ -1,0 +1,117 @@
+"""What is installed: a light service part, and a wheel that works outside the checkout."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import venv
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+import logging_lib
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("pandas", "numpy", "duckdb", "elasticsearch", "requests", "typer", "rich", "pydantic", "yaml")
+
+
+def test_the_import_of_a_service_is_light() -> None:
+    code = (
+        "import sys, logging_lib, logging_lib.normalize, logging_lib.profile;"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_service_part_needs_three_libraries() -> None:
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    needs = setup["options"]["install_requires"].split()
+    assert [need.split(">=")[0] for need in needs] == ["structlog", "orjson", "python-logstash-async"]
+
+
+def test_the_exported_names() -> None:
+    assert sorted(name for name in vars(logging_lib) if name in logging_lib.__all__) == sorted(
+        logging_lib.__all__
+    )
+    assert logging_lib.__all__ == [
+        "EventRenderer",
+        "PredictionLogger",
+        "PredictionProcessor",
+        "ProfileError",
+        "SpoolLoggerFactory",
+        "__version__",
+        "configure",
+    ]
+
+
+def test_without_the_ops_extra_the_command_names_the_remedy(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['typer'] = None\nfrom logging_lib.cli import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install 'logging-lib[ops]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the built wheel; the libraries are those of this one."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(folder / "dist"),
+        str(ROOT),
+    ]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = (folder / "dist").glob("*.whl")
+    venv.create(folder / "venv", with_pip=False, symlinks=True)
+    site = next((folder / "venv" / "lib").glob("python*/site-packages"))
+    here = next(p for p in map(Path, sys.path) if p.name == "site-packages")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)],
+        check=True,
+    )
+    (site / "borrowed.pth").write_text(str(here) + "\n")
+    return folder / "venv" / "bin" / "python"
+
+
+def run(python: Path, folder: Path, *arguments: str) -> str:
+    code = "import sys; from logging_lib.cli import main; sys.argv[0] = 'logging-lib'; main()"
+    done = subprocess.run(
+        [str(python), "-c", code, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_wheel_lists_its_own_watches_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+    where = subprocess.run(
+        [str(installed), "-c", "import logging_lib; print(logging_lib.__file__)"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert str(ROOT) not in where
+    watches = json.loads(run(installed, tmp_path, "watch", "list", "--json"))
+    assert {watch["id"] for watch in watches} >= {"unseen-categories", "na-spike", "oov-rise"}
+
+
+def test_the_wheel_runs_the_demo_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+    run(installed, tmp_path, "demo", "--out", "made")
+    summary = json.loads((tmp_path / "made" / "summary.json").read_text())
+    assert summary["alerts_before_first_incident"] == 0
+    assert summary["events_before_first_incident"] > 1000
+    assert summary["other_alerts"] == []
+    assert [entry["watch"] for entry in summary["incidents"]] == ["unseen-categories", "na-spike", "oov-rise"]
+    assert all(entry["events"] <= 300 for entry in summary["incidents"])
+    assert len(list((tmp_path / "made" / "mail").glob("*.eml"))) == 3
+    assert len((tmp_path / "made" / "slack.jsonl").read_text().splitlines()) == 3
+    assert len((tmp_path / "made" / "alerts.jsonl").read_text().splitlines()) == 3
+    assert summary["ok"]

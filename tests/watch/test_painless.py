@@ -1,0 +1,94 @@
+"""The Painless scripts against their Python twins, on random payloads, run by a real Elasticsearch.
+
+Set LOGGING_LIB_TEST_ES_URL to an Elasticsearch without security (8.15 or newer).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from logging_lib import content
+from logging_lib.watch.scripts import SCRIPTS
+from tests.watch.test_scripts import WINDOWS, ctx, window
+
+URL = os.environ.get("LOGGING_LIB_TEST_ES_URL", "")
+pytestmark = pytest.mark.skipif(not URL, reason="no Elasticsearch: set LOGGING_LIB_TEST_ES_URL")
+
+# The API answers with text only: a small wrapper around the script writes its result as JSON.
+WRITE = r"""
+String json(def v) {
+  if (v == null) { return 'null'; }
+  if (v instanceof String) {
+    return '"' + v.replace('\\', '\\\\').replace('"', '\\"') + '"';
+  }
+  if (v instanceof Map) {
+    StringBuilder b = new StringBuilder('{');
+    for (def e : v.entrySet()) {
+      if (b.length() > 1) { b.append(','); }
+      b.append(json(e.getKey())).append(':').append(json(e.getValue()));
+    }
+    return b.append('}').toString();
+  }
+  if (v instanceof List) {
+    StringBuilder b = new StringBuilder('[');
+    for (def e : v) { if (b.length() > 1) { b.append(','); } b.append(json(e)); }
+    return b.append(']').toString();
+  }
+  return v.toString();
+}
+"""
+
+
+def execute(script: str, context: dict[str, Any]) -> Any:
+    source = (content.path("watchers") / "scripts" / f"{script}.painless").read_text("utf-8")
+    head, _, tail = source.rpartition("return [")
+    wrapped = f"{WRITE}{head.replace('def metadata', 'def ctx = params.ctx; def metadata')}return json([{tail.rstrip().rstrip(';')});"
+    body = {"script": {"source": wrapped, "params": {"ctx": context}}}
+    request = urllib.request.Request(
+        f"{URL}/_scripts/painless/_execute", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        return json.loads(json.load(answer)["result"])
+
+
+names = st.sampled_from(["home", 'a"b', "c\\d", "e=f", "!g", "h%i", "ü"])
+counts = st.integers(0, 400)
+
+
+@st.composite
+def contexts(draw: st.DrawFn) -> dict[str, Any]:
+    windows, total = [], 0
+    for _ in WINDOWS:
+        total += draw(st.integers(0, 3000))
+        hits = draw(st.dictionaries(names, st.floats(0, 1), max_size=4))
+        values = draw(st.dictionaries(st.sampled_from(["home=x", "e%3Df=y%25", "%21g=z", "ü=%21"]), counts))
+        windows.append(window(total, {k: round(v * total, 2) for k, v in hits.items()}, values))
+    expected = {
+        name: {"count": count, "rows": count + more, "dispersion": dispersion}
+        for name, (count, more, dispersion) in draw(
+            st.dictionaries(names, st.tuples(counts, counts, st.sampled_from([0.0, 0.001, 0.2])))
+        ).items()
+    }
+    return ctx(windows, expected=expected or None)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(contexts())
+def test_painless_and_python_judge_alike(context: dict[str, Any]) -> None:
+    assert execute("ml-check-rate", context) == SCRIPTS["ml-check-rate"](context, {})
+
+
+def test_painless_refuses_a_cut_answer_too() -> None:
+    context = ctx([window(100, {"home": 30})] * 4)
+    context["payload"]["window"]["aggregations"]["models"]["sum_other_doc_count"] = 7
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        execute("ml-check-rate", context)
+    assert "models left out 7 documents" in caught.value.read().decode()

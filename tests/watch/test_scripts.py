@@ -1,0 +1,154 @@
+"""The judging script: what it convicts, what it lets go, and what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from logging_lib.watch.scripts import SCRIPTS, ScriptError, judged
+
+WINDOWS = ["15m", "1h", "6h", "24h"]
+METADATA = {
+    "check": "unseen",
+    "windows": WINDOWS,
+    "false_alarms_per_model_month": 0.05,
+    "ticks_per_month": 8640,
+    "min_effect": 0.005,
+    "min_hits": 3,
+}
+
+
+def terms(buckets: list[dict[str, Any]], cut: int = 0) -> dict[str, Any]:
+    return {"sum_other_doc_count": cut, "buckets": buckets}
+
+
+def window(total: float, hits: dict[str, float], values: dict[str, int] | None = None) -> dict[str, Any]:
+    at = {"value": 0, "value_as_string": "2018-02-01T10:00:00.000Z"}
+    return {
+        "weight": {"value": total},
+        "features": terms(
+            [{"key": k, "weight": {"value": float(n)}, "first": at, "last": at} for k, n in hits.items()]
+        ),
+        "failing": {
+            "values": {
+                "buckets": [{"key": k, "weight": {"value": float(n)}} for k, n in (values or {}).items()]
+            }
+        },
+    }
+
+
+def ctx(
+    windows: list[dict[str, Any]], *, expected: dict[str, Any] | None = None, **metadata: Any
+) -> dict[str, Any]:
+    version = {"key": "1", "windows": {"buckets": dict(zip(WINDOWS, windows, strict=True))}}
+    source = {
+        "ml": {"model": {"name": "m", "version": "1"}},
+        "expected": {
+            "features": 10,
+            "checks": {"unseen": expected or {"home": {"count": 0, "rows": 680, "dispersion": 0.0}}},
+        },
+    }
+    return {
+        "metadata": METADATA | metadata,
+        "payload": {
+            "window": {"aggregations": {"models": terms([{"key": "m", "versions": terms([version])}])}},
+            "profiles": {"hits": {"hits": [{"_source": source}]}},
+        },
+    }
+
+
+def run(context: dict[str, Any]) -> dict[str, Any]:
+    return SCRIPTS["ml-check-rate"](context, {})
+
+
+def same(total: float, hits: float, **values: int) -> list[dict[str, Any]]:
+    return [window(total, {"home": hits}, values)] * 4
+
+
+def test_a_clear_rise_is_found_with_counts_rates_values_and_a_query() -> None:
+    (finding,) = run(ctx(same(100, 30, **{"home=Rent%3D": 20, "other=x": 9, "home=OWN!": 10})))["findings"]
+    assert finding["feature"] == "home"
+    assert finding["window"] == "15m"
+    assert (finding["observed"], finding["total"], finding["observed_percent"]) == (30, 100, "30.00")
+    assert (finding["expected_count"], finding["expected_rows"], finding["expected_percent"]) == (
+        0,
+        680,
+        "0.00",
+    )
+    assert finding["values_text"] == "Rent= (20), OWN! (10)"
+    assert finding["chance"].startswith("1 in 10^")
+    assert finding["query"].startswith(
+        'ml.model.name: "m" and ml.model.version: "1" and ml.check.unseen: "home"'
+    )
+
+
+@pytest.mark.parametrize(("total", "hits"), [(0, 0), (100, 0), (100, 2), (150, 2), (20, 3), (5000, 10)])
+def test_few_hits_are_let_go(total: float, hits: float) -> None:
+    assert run(ctx(same(total, hits)))["count"] == 0
+
+
+def test_a_rate_that_training_had_is_let_go_and_twice_of_it_is_found() -> None:
+    usual = {"home": {"count": 68, "rows": 680, "dispersion": 0.001}}
+    assert run(ctx(same(1000, 110), expected=usual))["count"] == 0
+    assert run(ctx(same(1000, 220), expected=usual))["count"] == 1
+
+
+def test_dispersion_between_blocks_makes_a_rise_ordinary() -> None:
+    steady = {"home": {"count": 68, "rows": 680, "dispersion": 0.0}}
+    restless = {"home": {"count": 68, "rows": 680, "dispersion": 0.05}}
+    assert run(ctx(same(400, 100), expected=steady))["count"] == 1
+    assert run(ctx(same(400, 100), expected=restless))["count"] == 0
+
+
+def test_a_slow_leak_is_found_by_the_longer_window() -> None:
+    leak = [
+        window(20, {"home": 1}),
+        window(80, {"home": 2}),
+        window(480, {"home": 12}),
+        window(2000, {"home": 40}),
+    ]
+    well_known = {"home": {"count": 0, "rows": 20_000, "dispersion": 0.0}}
+    (finding,) = run(ctx(leak, expected=well_known))["findings"]
+    assert finding["window"] == "6h"
+
+
+def test_a_fault_that_is_over_is_not_reported_by_the_longer_window() -> None:
+    over = [window(20, {}), window(80, {}), window(480, {"home": 40}), window(2000, {"home": 40})]
+    assert run(ctx(over))["count"] == 0
+    night = [window(0, {}), window(0, {}), window(480, {"home": 40}), window(2000, {"home": 40})]
+    assert run(ctx(night))["findings"][0]["window"] == "6h"
+
+
+def test_sampled_events_count_by_their_weight() -> None:
+    assert run(ctx(same(100000, 30)))["count"] == 0
+
+
+def test_a_feature_that_the_profile_does_not_have_is_not_judged() -> None:
+    assert run(ctx([window(100, {"new": 90})] * 4))["count"] == 0
+
+
+def test_a_version_without_a_profile_is_said() -> None:
+    context = ctx(same(100, 90))
+    context["payload"]["profiles"]["hits"]["hits"] = []
+    assert run(context)["skipped"] == [{"model": "m", "version": "1", "reason": "no profile"}]
+
+
+def test_a_cut_answer_is_an_error_and_never_a_quiet_one() -> None:
+    context = ctx(same(100, 30))
+    context["payload"]["window"]["aggregations"]["models"]["sum_other_doc_count"] = 7
+    with pytest.raises(ScriptError, match="models left out 7 documents; raise its size"):
+        run(context)
+
+
+def test_judged_counts() -> None:
+    assert judged([])["count"] == 0
+    assert judged([{}])["more"] is None
+    assert judged([{}, {}, {}])["more"] == 2
+
+
+def test_quotes_in_names_cannot_leave_the_query() -> None:
+    context = ctx(
+        [window(100, {'a" or *': 50})] * 4, expected={'a" or *': {"count": 0, "rows": 680, "dispersion": 0}}
+    )
+    assert r'ml.check.unseen: "a\" or *"' in run(context)["findings"][0]["query"]
