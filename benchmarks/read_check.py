@@ -36,9 +36,11 @@ def run() -> Iterator[Result]:
 
 def _write(folder: Path) -> list[Path]:
     data = frame(EVENTS // 20, seed=1)
-    rows = [orjson.dumps({"model": "m", "version": "1", "inputs": row, "prediction": 11.5,
-                          "timestamp": f"2018-02-01T10:{i // 60 % 60:02d}:{i % 60:02d}Z"}, option=orjson.OPT_APPEND_NEWLINE)
-            for i, row in enumerate(data.to_dict("records"))]  # fmt: skip
+    rows = []
+    for i, row in enumerate(data.to_dict("records")):
+        when = f"2018-02-01T10:{i // 60 % 60:02d}:{i % 60:02d}Z"
+        event = {"model": "m", "version": "1", "inputs": row, "prediction": 11.5, "timestamp": when}
+        rows.append(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
     files = []
     for part in range(PARTS):
         file = folder / f"{part}.jsonl"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import venv
@@ -14,7 +15,7 @@ import pytest
 import logging_lib
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("pandas", "numpy", "duckdb", "elasticsearch", "requests", "typer", "rich", "pydantic", "yaml")
+HEAVY = ("pandas", "numpy", "duckdb", "elasticsearch", "requests", "typer", "pydantic", "yaml")
 
 
 def test_the_import_of_a_service_is_light() -> None:

@@ -50,9 +50,17 @@ def load() -> dict[str, pd.DataFrame]:
     return months
 
 
+def requests(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Each loan's application as a service receives it."""
+    return [
+        {str(name): value for name, value in row.items()} for row in rows[list(FEATURES)].to_dict("records")
+    ]
+
+
 def business_days(first: date, count: int) -> list[date]:
     """The first ``count`` days from ``first`` on that are no Saturday or Sunday."""
-    days, day = [], first
+    days: list[date] = []
+    day = first
     while len(days) < count:
         if day.weekday() < 5:
             days.append(day)

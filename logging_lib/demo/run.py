@@ -81,7 +81,7 @@ def run(out: Path, *, seed: int = 1) -> int:
 
 def _train(january: pd.DataFrame, out: Path) -> tuple[Any, profile.Profile]:
     started = time.perf_counter()
-    requests = january[list(loans.FEATURES)].to_dict("records")
+    requests = loans.requests(january)
     pipeline = model.train(requests, january[loans.TARGET])
     seconds = round(time.perf_counter() - started, 3)
     fitted = profile.fit(
@@ -152,7 +152,7 @@ def _predict_and_log(
     arrived: pd.DataFrame, pipeline: Any, log: logging_lib.PredictionLogger, random: Random, served: Served
 ) -> None:
     """What a service does with each request: receive the inputs, predict, log."""
-    requests = arrived[list(loans.FEATURES)].to_dict("records")
+    requests = loans.requests(arrived)
     for inputs, arrival in zip(requests, arrived[loans.TIME], strict=True):
         moment = arrival.to_pydatetime()
         for incident in loans.INCIDENTS:

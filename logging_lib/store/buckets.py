@@ -305,11 +305,11 @@ class DateHistogram(OneKey):
             millis = int((self.zone.utcoffset(None) or datemath.NO_TIME) / datemath.MILLISECOND)
             local = f"({shifted} + {millis})"
         else:
-            utc = f"make_timestamp_ms({shifted}) AT TIME ZONE 'UTC'"
+            utc = f"make_timestamp({shifted} * 1000) AT TIME ZONE 'UTC'"
             local = f"epoch_ms(({utc}) AT TIME ZONE {self.zone_sql})"
         if self._calendar:
             name = {"d": "day", "w": "week", "M": "month", "q": "quarter", "y": "year"}[self.unit]
-            return f"epoch_ms(date_trunc('{name}', make_timestamp_ms({local}))::TIMESTAMP)"
+            return f"epoch_ms(date_trunc('{name}', make_timestamp({local} * 1000))::TIMESTAMP)"
         size = self.interval
         return f"({shifted} - (({local} % {size}) + {size}) % {size})"
 

@@ -65,12 +65,19 @@ class EventTable:
                 batch.append((identity, source, line))
                 created += 1
         if batch and self._folder:
-            for name, block in self._folder.append([source for _, source, _ in batch]):
-                self._load(name, block)
+            self._append(batch, self._folder)
         self._pending += batch
         if len(self._pending) >= _MANY_ROWS:
             self._flush()
         return IndexResult(created, duplicates, tuple(failed))
+
+    def _append(self, batch: list[tuple[str, bytes, bytes | None]], folder: Folder) -> None:
+        try:
+            for name, block in folder.append([source for _, source, _ in batch]):
+                self._load(name, block)  # what another process wrote in between
+        except OSError:
+            self._ids = None  # so that what could not be written counts as new when it is tried again
+            raise
 
     def _prepare(self, document: Mapping[str, Any], arrival: str) -> tuple[str, bytes, bytes | None, str]:
         source = {key: value for key, value in document.items() if key != "_id"}
@@ -193,10 +200,13 @@ class EventTable:
             return
         self._connection.register("arriving", extraction.numbered(lines, self._next))
         try:
-            self._insert_lines(name, "true")
+            created = self._insert_lines(name, "starts_with(source, '{') OR json_type(source) = 'OBJECT'")
+            self.invalid_lines += len(lines) - created
         except duckdb.Error:  # some line is no JSON; telling which ones costs a second look at all
-            valid = "json_valid(source) AND json_type(source) = 'OBJECT'"
-            created = self._insert_lines(name, valid)
+            # CASE and not AND: DuckDB evaluates the sides of an AND in the order that it likes.
+            created = self._insert_lines(
+                name, "CASE WHEN json_valid(source) THEN json_type(source) = 'OBJECT' ELSE false END"
+            )
             blank = self._connection.execute(
                 "SELECT count(*) FROM arriving WHERE trim(source, ' \t\r\n') = ''"
             ).fetchall()[0][0]
@@ -212,7 +222,7 @@ class EventTable:
             f"INSERT INTO {self._raw} SELECT seq, coalesce(x[1], x[2], $name || '#' || seq), source, NULL, false"  # noqa: S608
             f" FROM (SELECT seq, source, CASE WHEN {valid} THEN"
             " json_extract_string(source, ['/event/id', '/event.id']) END AS x FROM arriving)"
-            " WHERE x IS NOT NULL AND (starts_with(source, '{') OR json_type(source) = 'OBJECT')",
+            " WHERE x IS NOT NULL",
             {"name": name},
         ).fetchall()
         return int(found[0][0])

@@ -85,8 +85,8 @@ def test_infinity_is_not_finite(check: Checker, inputs: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("feature", "value"),
-    [("income", "12"), ("income", True), ("income", [1]), ("home", ["RENT"]), ("title", 3), ("joint", 1), ("joint", "yes"),
-     ("opened", "soon"), ("opened", 5)],
+    [("income", "12"), ("income", True), ("income", [1]), ("home", ["RENT"]), ("title", 3), ("joint", 1),
+     ("joint", "yes"), ("opened", "soon"), ("opened", 5)],
 )  # fmt: skip
 def test_a_wrong_type_is_kept_and_named(
     check: Checker, inputs: dict[str, Any], feature: str, value: Any

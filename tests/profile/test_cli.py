@@ -26,10 +26,8 @@ def test_every_format_gives_the_same_expectations(
         training.to_parquet(data)
     else:
         training.to_json(data, orient="records", lines=True, date_format="iso")
-    result = run(
-        app,
-        ["profile", "fit", str(data), "--model", "loans", "--version", "1", "--prediction", "rate", "--time", "issued_at", "-o", str(out)],
-    )
+    command = f"profile fit {data} --model loans --version 1 --prediction rate --time issued_at -o {out}"
+    result = run(app, command.split())
     assert result.exit_code == 0, result.output
     made = profiles.load(out)
     assert {name: f.kind for name, f in made.features.items()} == {

@@ -166,6 +166,28 @@ def test_a_line_is_read_once_it_is_whole(cut: int, tmp_path: Path) -> None:
         assert (total(store), store.torn_lines) == (2, 0)
 
 
+def test_lines_that_are_no_objects_are_counted(tmp_path: Path) -> None:
+    (tmp_path / STREAM).mkdir()
+    (tmp_path / STREAM / "a.jsonl").write_text("5\n" + json.dumps(event(1)) + "\n[1]\n")
+    with EmbeddedStore(tmp_path) as store:
+        assert (total(store), store.torn_lines) == (1, 2)
+
+
+def test_what_could_not_be_written_can_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with EmbeddedStore(tmp_path) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr("logging_lib.store.files.os.write", full)
+            with pytest.raises(OSError, match="No space"):
+                store.index(STREAM, [event(1)], now=NOW)
+        assert store.index(STREAM, [event(1)], now=NOW) == IndexResult(created=1)
+        assert total(store) == 1
+
+
 def test_damaged_lines_are_skipped_and_counted(tmp_path: Path) -> None:
     folder = tmp_path / STREAM
     folder.mkdir()

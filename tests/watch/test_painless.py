@@ -50,7 +50,8 @@ String json(def v) {
 def execute(script: str, context: dict[str, Any]) -> Any:
     source = (content.path("watchers") / "scripts" / f"{script}.painless").read_text("utf-8")
     head, _, tail = source.rpartition("return [")
-    wrapped = f"{WRITE}{head.replace('def metadata', 'def ctx = params.ctx; def metadata')}return json([{tail.rstrip().rstrip(';')});"
+    head = head.replace("def metadata", "def ctx = params.ctx; def metadata")
+    wrapped = f"{WRITE}{head}return json([{tail.rstrip().rstrip(';')});"
     body = {"script": {"source": wrapped, "params": {"ctx": context}}}
     request = urllib.request.Request(
         f"{URL}/_scripts/painless/_execute", json.dumps(body).encode(), {"Content-Type": "application/json"}
