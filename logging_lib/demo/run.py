@@ -31,7 +31,7 @@ from logging_lib.watch.results import Alert
 from logging_lib.watch.runner import Runner
 
 TICK = timedelta(minutes=5)
-AFTER_HOURS = timedelta(minutes=30)
+AFTER_HOURS = timedelta(minutes=15)
 
 
 @dataclass
@@ -168,8 +168,12 @@ def _ship(spool: Path, position: int, store: EmbeddedStore, now: datetime) -> in
     if not spool.is_dir():
         return position
     (file,) = files([spool])
-    documents = [normalize_line(line, now=now).document for line in lines(file, position)]
-    store.index("logs-ml.prediction-default", documents, now=now)
+    streams: dict[str, list[dict[str, Any]]] = {}
+    for line in lines(file, position):
+        document = normalize_line(line, now=now).document
+        streams.setdefault(f"logs-{document['event']['dataset']}-default", []).append(document)
+    for stream, documents in streams.items():
+        store.index(stream, documents, now=now)
     return file.stat().st_size
 
 

@@ -7,7 +7,7 @@ import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -271,12 +271,22 @@ def _source(part: Any, path: str) -> SourceFilter | None:
     return lambda source: filtered(source, wanted, unwanted)
 
 
-def _source_pattern(value: Any, path: str) -> re.Pattern[str]:
-    """Matches a path and all that lies below it."""
-    return re.compile(patterns.source_regex(a_string(value, path)) + r"(\..*)?", re.DOTALL)
+class _Paths(NamedTuple):
+    """Matches a path and all that lies below it; ``start`` is what stands before the first wildcard."""
+
+    regex: re.Pattern[str]
+    start: str
+
+    def may_lie_below(self, path: str) -> bool:
+        return f"{self.start}.".startswith(f"{path}.") or path.startswith(self.start)
 
 
-def filtered(source: Any, wanted: list[re.Pattern[str]], unwanted: list[re.Pattern[str]]) -> Any:
+def _source_pattern(value: Any, path: str) -> _Paths:
+    text = a_string(value, path)
+    return _Paths(re.compile(patterns.source_regex(text) + r"(\..*)?", re.DOTALL), text.partition("*")[0])
+
+
+def filtered(source: Any, wanted: list[_Paths], unwanted: list[_Paths]) -> Any:
     """The source with only what matches ``wanted`` (all, if empty) and without ``unwanted``."""
     found = _kept(source, "", wanted, unwanted)
     return {} if found is _NOTHING else found
@@ -285,11 +295,16 @@ def filtered(source: Any, wanted: list[re.Pattern[str]], unwanted: list[re.Patte
 _NOTHING: Final = object()
 
 
-def _kept(node: Any, path: str, wanted: list[re.Pattern[str]], unwanted: list[re.Pattern[str]]) -> Any:
-    if path and any(one.fullmatch(path) for one in unwanted):
+def _kept(node: Any, path: str, wanted: list[_Paths], unwanted: list[_Paths]) -> Any:
+    if path and any(one.regex.fullmatch(path) for one in unwanted):
         return _NOTHING
-    if path and wanted and any(one.fullmatch(path) for one in wanted):
-        wanted = []
+    if path and wanted:
+        if any(one.regex.fullmatch(path) for one in wanted):
+            wanted = []
+        elif not any(one.may_lie_below(path) for one in wanted):
+            return _NOTHING
+    if not wanted and not unwanted:
+        return node
     if isinstance(node, dict):
         below = {}
         for key, value in node.items():

@@ -106,10 +106,10 @@ def check_rate(ctx: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, A
 
 
 def _is_over(name: str, recent: Mapping[str, Any], expected: float) -> bool:
-    """Whether the next shorter window has events and fails no more often than expected."""
+    """Whether the next shorter window has no events, or fails no more often than expected."""
     total = _whole(recent["weight"]["value"])
     if total == 0:
-        return False
+        return True
     for feature in _buckets(recent["features"], "features"):
         if feature["key"] == name:
             return bool(_whole(feature["weight"]["value"]) / total <= expected)

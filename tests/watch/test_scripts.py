@@ -116,8 +116,16 @@ def test_a_slow_leak_is_found_by_the_longer_window() -> None:
 def test_a_fault_that_is_over_is_not_reported_by_the_longer_window() -> None:
     over = [window(20, {}), window(80, {}), window(480, {"home": 40}), window(2000, {"home": 40})]
     assert run(ctx(over))["count"] == 0
-    night = [window(0, {}), window(0, {}), window(480, {"home": 40}), window(2000, {"home": 40})]
-    assert run(ctx(night))["findings"][0]["window"] == "6h"
+    night = [window(0, {}), window(0, {}), window(480, {"home": 40}), window(2000, {"home": 90})]
+    assert run(ctx(night))["findings"][0]["window"] == "24h"
+    late_at_night = [window(0, {}), window(0, {}), window(0, {}), window(2000, {"home": 90})]
+    assert run(ctx(late_at_night))["count"] == 0
+
+
+def test_with_little_traffic_the_tick_after_an_event_convicts() -> None:
+    sparse = [window(1, {"home": 1}), window(1, {"home": 1}), window(3, {"home": 3}), window(9, {"home": 9})]
+    (finding,) = run(ctx(sparse))["findings"]
+    assert (finding["window"], finding["observed"]) == ("6h", 3)
 
 
 def test_sampled_events_count_by_their_weight() -> None:
