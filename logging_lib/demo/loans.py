@@ -31,7 +31,7 @@ FEATURES = (*NUMERIC, *CATEGORY, TEXT)
 TIME = "issued_at"
 
 OPENS, CLOSES = 9, 17
-TRAINING_DAYS, SERVING_DAYS = 22, 3
+TRAINING_DAYS, SERVING_DAYS = 22, 2
 
 
 def load() -> dict[str, pd.DataFrame]:
@@ -131,8 +131,8 @@ INCIDENTS = (
         "one channel sends 'Mortgage' for MORTGAGE, 5 % of the traffic",
         "unseen-categories",
         "homeownership",
-        datetime(2018, 2, 5, 10, 30, tzinfo=UTC),
-        datetime(2018, 2, 5, 17, 0, tzinfo=UTC),
+        datetime(2018, 2, 2, 10, 30, tzinfo=UTC),
+        datetime(2018, 2, 2, 17, 0, tzinfo=UTC),
         _new_spelling,
     ),
     Incident(
@@ -140,8 +140,8 @@ INCIDENTS = (
         "a join upstream loses annual_income in 30 % of the traffic",
         "na-spike",
         "annual_income",
-        datetime(2018, 3, 1, 13, 0, tzinfo=UTC),
-        datetime(2018, 3, 1, 17, 0, tzinfo=UTC),
+        datetime(2018, 3, 1, 11, 0, tzinfo=UTC),
+        datetime(2018, 3, 1, 15, 0, tzinfo=UTC),
         _income_lost,
     ),
     Incident(
@@ -149,8 +149,8 @@ INCIDENTS = (
         "the form goes live in Spanish: emp_title in words that training never had",
         "oov-rise",
         "emp_title",
-        datetime(2018, 3, 5, 11, 0, tzinfo=UTC),
-        datetime(2018, 3, 5, 17, 0, tzinfo=UTC),
+        datetime(2018, 3, 2, 13, 0, tzinfo=UTC),
+        datetime(2018, 3, 2, 17, 0, tzinfo=UTC),
         _another_language,
     ),
 )

@@ -133,8 +133,13 @@ class EmbeddedStore:
             return [wanted.show(row, targets[row[0]], *sources[row[0], row[1]]) for row in rows]
 
         small = sum(table.rows for table in scope.tables.values()) <= _FEW
-        total, answers = Evaluation(execute, fetch, small).run(tree, relation)
-        documents = fetch(chosen, execute(chosen.statement(relation))) if chosen.size else []
+        rows = execute(chosen.statement(relation)) if chosen.size else []
+        answers: dict[str, Any] = {}
+        if not tree.order and chosen.holds_all(len(rows)):
+            total = len(rows)
+        else:
+            total, answers = Evaluation(execute, fetch, small).run(tree, relation)
+        documents = fetch(chosen, rows) if chosen.size else []
         found: dict[str, Any] = {}
         counted = _total(body, total, as_int=as_int)
         if counted is not None:

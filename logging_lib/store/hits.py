@@ -58,6 +58,10 @@ class Hits:
     source: SourceFilter | None
     after: str | None = None  # search_after, as a condition
 
+    def holds_all(self, found: int) -> bool:
+        """Whether so many hits are all that the query has, and need not be counted."""
+        return found < self.size and self.start == 0 and self.after is None
+
     def statement(self, relation: str) -> str:
         where = f" WHERE {self.after}" if self.after else ""
         return (
