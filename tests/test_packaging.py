@@ -61,16 +61,10 @@ def test_without_the_ops_extra_the_command_names_the_remedy(tmp_path: Path) -> N
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment with the built wheel; the libraries are those of this one."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = [
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        str(folder / "dist"),
-        str(ROOT),
-    ]
+    source = folder / "source"  # not the checkout: a build leaves files that the next one would pick up
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__"))
+    command = f"-m build --wheel --no-isolation --outdir {folder / 'dist'} {source}"
+    build = [sys.executable, *command.split()]
     done = subprocess.run(build, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = (folder / "dist").glob("*.whl")
