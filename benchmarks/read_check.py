@@ -1,60 +1,79 @@
-"""1M foreign events from disk through normalize and the checks, on two cores."""
+"""Events from disk on two cores: foreign ones through normalize and their profile's checks, and our own."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import orjson
 
 from benchmarks._common import Result, frame
-from logging_lib import profile
+from logging_lib import PredictionProcessor, profile
 from logging_lib.capture.checks import Checker
 from logging_lib.capture.reading import lines
 from logging_lib.normalize import Event, normalize_line
 
-EVENTS, PARTS = 1_000_000, 4
+EVENTS, PARTS, DISTINCT = 1_000_000, 4, 50_000
+WORKERS = 2
 
 
 def run() -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        profile.save(profile.fit(frame(20_000), model="m", version="1"), folder / "profile.json")
-        files = _write(folder)
-        size = sum(file.stat().st_size for file in files) / EVENTS
-        with ProcessPoolExecutor(2) as pool:
-            list(pool.map(time.sleep, [0.1, 0.1]))  # both workers are up
-            start = time.perf_counter()
-            done = sum(pool.map(_read, files, [folder / "profile.json"] * PARTS))
-            seconds = time.perf_counter() - start
+        fitted = profile.fit(frame(20_000), model="m", version="1")
+        profile.save(fitted, folder / "profile.json")
+        yield _measure("read_check", folder, _foreign(), _read_foreign, ">= 200,000/s")
+        yield _measure("read_own", folder, _own(fitted), _read_own, "reported: events of our logger")
+
+
+def _measure(
+    name: str, folder: Path, made: Iterable[bytes], read: Callable[[Path, Path], int], goal: str
+) -> Result:
+    files = _write(folder, list(made))
+    size = sum(file.stat().st_size for file in files) / EVENTS
+    with ProcessPoolExecutor(WORKERS) as pool:
+        list(pool.map(time.sleep, [0.1] * WORKERS))  # all workers are up
+        start = time.perf_counter()
+        done = sum(pool.map(read, files, [folder / "profile.json"] * PARTS))
+        seconds = time.perf_counter() - start
     assert done == EVENTS, done
-    yield Result("read_check", EVENTS / seconds, "events/s", f">= 200,000/s; {size:.0f} bytes an event")
+    return Result(name, EVENTS / seconds, "events/s", f"{goal}; {size:.0f} bytes an event")
 
 
-def _write(folder: Path) -> list[Path]:
-    data = frame(EVENTS // 20, seed=1)
-    rows = []
-    for i, row in enumerate(data.to_dict("records")):
+def _foreign() -> Iterator[bytes]:
+    for i, row in enumerate(frame(DISTINCT, seed=1).to_dict("records")):
         when = f"2018-02-01T10:{i // 60 % 60:02d}:{i % 60:02d}Z"
         event = {"model": "m", "version": "1", "inputs": row, "prediction": 11.5, "timestamp": when}
-        rows.append(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
-    files = []
-    for part in range(PARTS):
-        file = folder / f"{part}.jsonl"
+        yield orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _own(fitted: profile.Profile) -> Iterator[bytes]:
+    process = PredictionProcessor(model="m", version="1", profile=fitted, service="s")
+    for row in frame(DISTINCT, seed=1).to_dict("records"):
+        event = process(None, "info", {"inputs": row, "prediction": 11.5, "request_id": "r-1"})
+        yield orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _write(folder: Path, made: list[bytes]) -> list[Path]:
+    files = [folder / f"{part}.jsonl" for part in range(PARTS)]
+    for file in files:
         with file.open("wb") as out:
-            for _ in range(20 // PARTS):
-                out.writelines(rows)
-        files.append(file)
+            for _ in range(EVENTS // PARTS // DISTINCT):
+                out.writelines(made)
     return files
 
 
-def _read(file: Path, profile_file: Path) -> int:
+def _read_foreign(file: Path, profile_file: Path) -> int:
     checker = Checker(profile.load(profile_file), foreign=True)
     done = 0
     for line in lines(file):
         event = normalize_line(line, checks=lambda model, version: checker)
         done += isinstance(event, Event) and "bins" in event.document["ml"]["input"]
     return done
+
+
+def _read_own(file: Path, _: Path) -> int:
+    return sum(isinstance(normalize_line(line), Event) for line in lines(file))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from logging_lib import profile as profiles
 from logging_lib.profile.config import Config
+from tests import elasticsearch_server
 
 ROWS = 2000
 
@@ -48,6 +50,20 @@ def profile(training: pd.DataFrame) -> profiles.Profile:
     return profiles.fit(
         training, model="loans", version="1", prediction="rate", config=Config(time="issued_at")
     )
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Elasticsearch: the one that LOGGING_LIB_TEST_ES_URL names, or one started for the session."""
+    given = os.environ.get("LOGGING_LIB_TEST_ES_URL")
+    if given:
+        yield given.rstrip("/")
+        return
+    try:
+        with elasticsearch_server.running(tmp_path_factory.mktemp("elasticsearch")) as url:
+            yield url
+    except elasticsearch_server.Unavailable as reason:
+        pytest.skip(f"NO REAL ELASTICSEARCH WAS TESTED: {reason}, or set LOGGING_LIB_TEST_ES_URL")
 
 
 @pytest.fixture

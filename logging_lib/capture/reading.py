@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 MAX_LINE = 1_000_000
+_BLOCK = 1 << 18
 
 
 class Line(NamedTuple):
@@ -39,15 +40,39 @@ def files(paths: Iterable[str | Path]) -> list[Path]:
 
 def lines(path: Path, start: int = 0) -> Iterator[Line]:
     """Every line of a file that is not blank, from the byte ``start``, where a line must begin."""
-    with path.open("rb") as file:
-        offset = file.seek(start)
-        while data := file.readline(MAX_LINE + 1):
-            begin, whole = offset, data.endswith(b"\n")
-            offset += len(data)
-            if not whole and len(data) > MAX_LINE:
-                while (more := file.readline(MAX_LINE)) and not more.endswith(b"\n"):
-                    offset += len(more)
-                offset += len(more)
-                yield Line(data, path, begin, "too_large")
-            elif data.strip():
-                yield Line(data.rstrip(b"\r\n"), path, begin, "" if whole else "torn")
+    with path.open("rb", buffering=0) as file:
+        offset, rest = file.seek(start), b""
+        while block := file.read(_BLOCK):
+            *whole, rest = (rest + block).split(b"\n")
+            for data in whole:
+                if (line := _line(data, path, offset)) is not None:
+                    yield line
+                offset += len(data) + 1
+            if len(rest) > MAX_LINE:
+                yield Line(rest[: MAX_LINE + 1], path, offset, "too_large")
+                rest, skipped = _skip(file, rest)
+                offset += skipped
+        for data in rest.split(b"\n"):  # after a skipped line, rest may hold more than one
+            last = offset + len(data) == file.tell()
+            if (line := _line(data, path, offset, "torn" if last else "")) is not None:
+                yield line
+            offset += len(data) + 1
+
+
+def _line(data: bytes, path: Path, offset: int, fault: str = "") -> Line | None:
+    if len(data) > MAX_LINE:
+        return Line(data[: MAX_LINE + 1], path, offset, "too_large")
+    if data.endswith(b"\r"):
+        data = data[:-1]
+    return Line(data, path, offset, fault) if data and not data.isspace() else None
+
+
+def _skip(file: IO[bytes], beginning: bytes) -> tuple[bytes, int]:
+    """What was read behind the end of a line that is too large, and how many bytes that line has."""
+    size = len(beginning)
+    while block := file.read(_BLOCK):
+        head, newline, rest = block.partition(b"\n")
+        size += len(head) + len(newline)
+        if newline:
+            return rest, size
+    return b"", size

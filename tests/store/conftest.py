@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,17 @@ from logging_lib.store.embedded import EmbeddedStore
 from tests.store import events
 from tests.store.elastic import Elasticsearch
 
-URL = os.environ.get("LOGGING_LIB_TEST_ES_URL", "")
-KINDS = ["memory", "files", *(["elasticsearch"] if URL else [])]
+KINDS = ["memory", "files", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)]
 
 
 class Subject:
     """A store with some events in it, asked at a fixed moment."""
 
-    def __init__(self, kind: str, path: Path) -> None:
+    def __init__(self, kind: str, path: Path, url: str = "") -> None:
         self._kind = kind
         self._path = path
         self._opened: list[EmbeddedStore] = []
-        self._client = Elasticsearch(URL) if kind == "elasticsearch" else None
+        self._client = Elasticsearch(url) if kind == "elasticsearch" else None
 
     def search(self, documents: list[dict[str, Any]], body: Mapping[str, Any]) -> dict[str, Any]:
         if self._client is not None:
@@ -51,7 +49,8 @@ class Subject:
 
 @pytest.fixture(params=KINDS)
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
-    made = Subject(request.param, tmp_path)
+    url = request.getfixturevalue("elasticsearch_url") if request.param == "elasticsearch" else ""
+    made = Subject(request.param, tmp_path, url)
     yield made
     made.close()
 

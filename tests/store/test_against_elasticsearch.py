@@ -1,13 +1,11 @@
 """The embedded store's answers beside those of a real Elasticsearch, over the same random events.
 
-Set ``LOGGING_LIB_TEST_ES_URL`` to a server without security whose indices ``logging-lib-compare*`` may be
-replaced.
+With ``LOGGING_LIB_TEST_ES_URL`` set, the indices ``logging-lib-compare*`` of that server are replaced.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,16 +17,13 @@ from logging_lib.store.embedded import EmbeddedStore
 from tests.store import bodies, events
 from tests.store.elastic import Elasticsearch
 
-URL = os.environ.get("LOGGING_LIB_TEST_ES_URL", "")
 INDEX = "logging-lib-compare"
-pytestmark = pytest.mark.skipif(
-    not URL, reason="LOGGING_LIB_TEST_ES_URL names no Elasticsearch to compare with"
-)
+pytestmark = pytest.mark.elasticsearch
 
 
 @pytest.fixture(scope="module")
-def elasticsearch() -> Iterator[Elasticsearch]:
-    client = Elasticsearch(URL)
+def elasticsearch(elasticsearch_url: str) -> Iterator[Elasticsearch]:
+    client = Elasticsearch(elasticsearch_url)
     client.delete(INDEX)
     client.create(INDEX, load())
     client.index(INDEX, events.randomly(300, seed=1))

@@ -1,12 +1,8 @@
-"""The Painless scripts against their Python twins, on random payloads, run by a real Elasticsearch.
-
-Set LOGGING_LIB_TEST_ES_URL to an Elasticsearch without security (8.15 or newer).
-"""
+"""The Painless scripts against their Python twins, on random payloads, run by a real Elasticsearch."""
 
 from __future__ import annotations
 
 import json
-import os
 import urllib.error
 import urllib.request
 from typing import Any
@@ -19,8 +15,7 @@ from logging_lib import content
 from logging_lib.watch.scripts import SCRIPTS
 from tests.watch.test_scripts import WINDOWS, ctx, window
 
-URL = os.environ.get("LOGGING_LIB_TEST_ES_URL", "")
-pytestmark = pytest.mark.skipif(not URL, reason="no Elasticsearch: set LOGGING_LIB_TEST_ES_URL")
+pytestmark = pytest.mark.elasticsearch
 
 # The API answers with text only: a small wrapper around the script writes its result as JSON.
 WRITE = r"""
@@ -47,14 +42,14 @@ String json(def v) {
 """
 
 
-def execute(script: str, context: dict[str, Any]) -> Any:
+def execute(url: str, script: str, context: dict[str, Any]) -> Any:
     source = (content.path("watchers") / "scripts" / f"{script}.painless").read_text("utf-8")
     head, _, tail = source.rpartition("return [")
     head = head.replace("def metadata", "def ctx = params.ctx; def metadata")
     wrapped = f"{WRITE}{head}return json([{tail.rstrip().rstrip(';')});"
     body = {"script": {"source": wrapped, "params": {"ctx": context}}}
     request = urllib.request.Request(
-        f"{URL}/_scripts/painless/_execute", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        f"{url}/_scripts/painless/_execute", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request) as answer:
         return json.loads(json.load(answer)["result"])
@@ -83,13 +78,14 @@ def contexts(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(contexts())
-def test_painless_and_python_judge_alike(context: dict[str, Any]) -> None:
-    assert execute("ml-check-rate", context) == SCRIPTS["ml-check-rate"](context, {})
+def test_painless_and_python_judge_alike(elasticsearch_url: str, context: dict[str, Any]) -> None:
+    assert execute(elasticsearch_url, "ml-check-rate", context) == SCRIPTS["ml-check-rate"](context, {})
 
 
-def test_painless_refuses_a_cut_answer_too() -> None:
+def test_painless_refuses_a_cut_answer_too(elasticsearch_url: str) -> None:
     context = ctx([window(100, {"home": 30})] * 4)
     context["payload"]["window"]["aggregations"]["models"]["sum_other_doc_count"] = 7
     with pytest.raises(urllib.error.HTTPError) as caught:
-        execute("ml-check-rate", context)
-    assert "models left out 7 documents" in caught.value.read().decode()
+        execute(elasticsearch_url, "ml-check-rate", context)
+    with caught.value as answer:
+        assert "models left out 7 documents" in answer.read().decode()
