@@ -105,7 +105,7 @@ class PredictionProcessor:
         checked = self._check(given["inputs"])
         when, event_id, message = get("timestamp"), get("event_id"), get("event")
         about = {
-            "id": event_id if type(event_id) is str and event_id else _id(event_id, now_ns),
+            "id": new_id(now_ns) if event_id is None else _id(event_id, now_ns),
             "kind": "event",
             "dataset": "ml.prediction",
             "outcome": "success",
@@ -114,7 +114,7 @@ class PredictionProcessor:
         ml["input"] = checked.input_document()
         event: dict[str, Any] = {
             "@timestamp": (when is not None and moment(when)) or timestamp(now_ns),
-            "message": message if type(message) is str and message else _message(message),
+            "message": "prediction" if message is None else _message(message),
             "ecs": ECS,
             "event": about,
             "host": PROCESS.host,
@@ -183,11 +183,11 @@ class PredictionProcessor:
 
 
 def _id(given: Any, now_ns: int) -> str:
-    return new_id(now_ns) if given is None or given == "" else label_text(given)
+    return new_id(now_ns) if given == "" else label_text(given)
 
 
 def _message(given: Any) -> str:
-    return "prediction" if given is None or given == "" else label_text(given)
+    return "prediction" if given == "" else label_text(given)
 
 
 class EventRenderer:
