@@ -11,6 +11,7 @@ from typing import Any, overload
 
 import structlog
 
+from logging_lib.capture.privacy import Treatment
 from logging_lib.capture.processor import EventRenderer, PredictionProcessor, Role
 from logging_lib.capture.spool import Spool, shared
 from logging_lib.profile.model import Profile
@@ -42,6 +43,8 @@ class PredictionLogger(structlog.BoundLoggerBase):
         timestamp: Any = None,
         duration: Any = None,
         error: BaseException | None = None,
+        subject: Any = None,
+        keep: bool = False,
         **labels: Any,
     ) -> Pending | None:
         """Log one prediction; it never raises and never waits for a network.
@@ -62,6 +65,8 @@ class PredictionLogger(structlog.BoundLoggerBase):
             timestamp: when it was made, if not now: a datetime, ISO text or seconds since 1970.
             duration: how long it took, in seconds.
             error: the exception, if it failed.
+            subject: whom it is about; only a hash is logged, for erasure.
+            keep: never sample this one out, for example because its label will be asked for.
             labels: anything else worth keeping, under ``labels.*``.
 
         Returns:
@@ -83,6 +88,10 @@ class PredictionLogger(structlog.BoundLoggerBase):
             given["duration"] = duration
         if error is not None:
             given["error"] = error
+        if subject is not None:
+            given["subject"] = subject
+        if keep:
+            given["keep"] = True
         if prediction is not _NOT_GIVEN:
             given["prediction"] = prediction
         elif error is None and scores is None:
@@ -106,8 +115,13 @@ class PredictionLogger(structlog.BoundLoggerBase):
                 _log.warning("an event could not be logged and was dropped: %r", failure)
 
     def stats(self) -> dict[str, Any]:
-        """What this process has written to the spool, and what it had to drop, by reason."""
-        return {"written": self._logger.written, "dropped": dict(self._logger.dropped)}
+        """What this process has written to the spool and had to drop, by reason, and what sampling left out."""
+        processors = [p for p in self._processors if isinstance(p, PredictionProcessor)]
+        return {
+            "written": self._logger.written,
+            "dropped": dict(self._logger.dropped),
+            "sampled_out": sum(p.sampled_out for p in processors),
+        }
 
 
 class Pending:
@@ -163,6 +177,8 @@ def configure(
     spool: str | Path,
     role: Role = "live",
     service: str | Mapping[str, str] | None = None,
+    private: Mapping[str, Treatment] | None = None,
+    sample: float = 1.0,
     processors: Iterable[Any] = (),
     clock: Callable[[], int] = time.time_ns,
 ) -> PredictionLogger:
@@ -175,17 +191,27 @@ def configure(
         spool: the directory that events are written to.
         role: ``live``, or ``shadow`` where the answer is not used.
         service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
+        private: feature → ``drop``, ``redact`` or ``hmac``: hidden after it was checked.
+        sample: the share of ordinary events to keep; what failed a check, or failed, is always kept.
         processors: structlog processors to run before ours; their keys become ``labels.*``.
         clock: nanoseconds since 1970.
 
     Raises:
-        ProfileError: the profile's file is damaged. Once configured, nothing raises.
+        ProfileError: the profile's file is damaged.
+        ValueError: another argument is wrong. Once configured, nothing raises.
     """
     chain = [
         structlog.contextvars.merge_contextvars,
         *processors,
         PredictionProcessor(
-            model=model, version=version, profile=profile, role=role, service=service, clock=clock
+            model=model,
+            version=version,
+            profile=profile,
+            role=role,
+            service=service,
+            private=private,
+            sample=sample,
+            clock=clock,
         ),
         EventRenderer(),
     ]

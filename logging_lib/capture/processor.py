@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import orjson
+from structlog import DropEvent
 
 from logging_lib.capture.checks import Checker, type_all
 from logging_lib.capture.event import (
@@ -23,6 +24,8 @@ from logging_lib.capture.event import (
     timestamp,
 )
 from logging_lib.capture.output import Output
+from logging_lib.capture.privacy import NOTHING, Privacy, Treatment
+from logging_lib.capture.sampling import Sampling
 from logging_lib.capture.values import jsonable, valid_text
 from logging_lib.profile.io import load
 from logging_lib.profile.model import Profile
@@ -33,7 +36,7 @@ Role = Literal["live", "shadow"]
 _PLACED = frozenset(
     ("event", "inputs", "prediction", "score", "scores", "request_id", "event_id", "timestamp")
 )
-_PLACED_RARELY = frozenset(("duration", "error", "level", "logger", "trace_id", "span_id"))
+_PLACED_RARELY = frozenset(("duration", "error", "keep", "level", "logger", "span_id", "subject", "trace_id"))
 
 
 class PredictionProcessor:
@@ -42,8 +45,8 @@ class PredictionProcessor:
     It transforms only events that carry ``inputs``; all others pass untouched. Of those it takes ``prediction``,
     ``score``, ``scores``, ``request_id``, ``event_id``, ``timestamp``, ``duration`` (seconds), ``error`` (an
     exception), ``level``, ``logger``, ``trace_id`` and ``span_id``; structlog's ``event`` becomes ``message``;
-    every other key is kept as one of ``labels.*``. It never raises: an event that cannot be built becomes a
-    dead letter.
+    every other key is kept as one of ``labels.*``. It never raises, but for structlog's own ``DropEvent`` where an
+    event is sampled out: an event that cannot be built becomes a dead letter.
 
     Args:
         model: the model's name.
@@ -51,10 +54,14 @@ class PredictionProcessor:
         profile: the training profile or its file; without one, nothing is checked.
         role: ``live``, or ``shadow`` where the answer is not used.
         service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
+        private: feature → ``drop``, ``redact`` or ``hmac``; see ``capture.privacy``.
+        sample: the share of ordinary events to keep. Events with a failed check, failures and those that are
+            logged with ``keep=True`` are always kept.
         clock: nanoseconds since 1970.
 
     Raises:
         ProfileError: the profile's file is damaged (here, at start; never later).
+        ValueError: another argument is wrong.
     """
 
     def __init__(
@@ -65,6 +72,8 @@ class PredictionProcessor:
         profile: Profile | str | Path | None = None,
         role: Role = "live",
         service: str | Mapping[str, str] | None = None,
+        private: Mapping[str, Treatment] | None = None,
+        sample: float = 1.0,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         if role not in ("live", "shadow"):
@@ -72,6 +81,9 @@ class PredictionProcessor:
         if isinstance(profile, str | Path):
             profile = load(profile)
         self._clock = clock
+        self._privacy = Privacy(private) if private else NOTHING
+        self._sampling = Sampling(sample)
+        self.sampled_out = 0
         status: dict[str, str] = {"status": "none"}
         self._check: Callable[[Mapping[Any, Any]], Any] = type_all
         self._output = Output(None)
@@ -96,13 +108,18 @@ class PredictionProcessor:
             return event_dict
         try:
             return self._event(event_dict)
+        except DropEvent:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the service must not feel it
             return self._refused(dict(event_dict), error)
 
     def _event(self, given: MutableMapping[str, Any]) -> dict[str, Any]:
         get = given.get
         now_ns = self._clock()
-        checked = self._check(given["inputs"])
+        inputs = given["inputs"]
+        checked = self._check(inputs)
+        if self._privacy is not NOTHING:
+            self._privacy.hide(checked, inputs)
         when, event_id, message = get("timestamp"), get("event_id"), get("event")
         about = {
             "id": new_id(now_ns) if event_id is None else _id(event_id, now_ns),
@@ -136,7 +153,16 @@ class PredictionProcessor:
             if key not in _PLACED:
                 self._rest(given, event, about)
                 break
+        if not self._sampling.everything and not (checked.failed or "error" in event or get("keep")):
+            self._sample(event, ml)
         return event
+
+    def _sample(self, event: dict[str, Any], ml: dict[str, Any]) -> None:
+        request = ml["request"]["id"] if "request" in ml else event["event"]["id"]
+        if not self._sampling.keeps(request):
+            self.sampled_out += 1
+            raise DropEvent
+        ml["sample"] = self._sampling.weight
 
     def _rest(self, given: MutableMapping[str, Any], event: dict[str, Any], about: dict[str, Any]) -> None:
         """What few events have: duration, error, level, trace, and the labels."""
@@ -151,9 +177,11 @@ class PredictionProcessor:
         if error is not None:
             about["outcome"] = "failure"
             known = isinstance(error, BaseException)
-            event["error"] = (
-                error_document(error) if known else {"type": "error", "message": label_text(error)}
-            )
+            document = error_document(error) if known else {"type": "error", "message": label_text(error)}
+            event["error"] = self._privacy.hide_error(document)
+        subject = get("subject")
+        if subject is not None:
+            event["ml"]["subject"] = {"hash": self._privacy.subject(subject)}
         log = {key: label_text(given[key]) for key in ("level", "logger") if get(key) is not None}
         if log:
             event["log"] = log
@@ -170,10 +198,13 @@ class PredictionProcessor:
             event["labels"] = labels
 
     def _refused(self, given: dict[str, Any], error: Exception) -> dict[str, Any]:
+        reason = jsonable(error)
+        if self._privacy is not NOTHING:  # an error's text, a label or a traceback may quote a private value
+            reason, given = type(error).__name__, {"inputs": self._privacy.without(given["inputs"])}
         original = orjson.dumps(jsonable(given))
         event = dead_letter(
             error_type=type(error).__name__,
-            message=f"the event could not be built: {jsonable(error)}",
+            message=f"the event could not be built: {reason}",
             original=original,
             stage="spool",
             now_ns=self._clock(),
@@ -183,11 +214,11 @@ class PredictionProcessor:
 
 
 def _id(given: Any, now_ns: int) -> str:
-    return new_id(now_ns) if given == "" else label_text(given)
+    return new_id(now_ns) if isinstance(given, str) and not given else label_text(given)
 
 
 def _message(given: Any) -> str:
-    return "prediction" if given == "" else label_text(given)
+    return label_text(given) or "prediction"
 
 
 class EventRenderer:
