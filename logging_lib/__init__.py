@@ -14,6 +14,7 @@ from importlib.metadata import version as _version
 from logging_lib.capture.logger import PredictionLogger, configure
 from logging_lib.capture.processor import EventRenderer, PredictionProcessor
 from logging_lib.capture.spool import SpoolLoggerFactory
+from logging_lib.capture.stdlib import PredictionFormatter, PredictionHandler
 from logging_lib.profile.io import ProfileError
 
 try:
@@ -23,6 +24,8 @@ except _PackageNotFoundError:  # a checkout that was never installed
 
 __all__ = [
     "EventRenderer",
+    "PredictionFormatter",
+    "PredictionHandler",
     "PredictionLogger",
     "PredictionProcessor",
     "ProfileError",

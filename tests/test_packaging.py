@@ -40,6 +40,8 @@ def test_the_exported_names() -> None:
     )
     assert logging_lib.__all__ == [
         "EventRenderer",
+        "PredictionFormatter",
+        "PredictionHandler",
         "PredictionLogger",
         "PredictionProcessor",
         "ProfileError",

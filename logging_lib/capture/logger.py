@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, overload
+from typing import Any, TypeVar, cast, overload
 
 import structlog
 
@@ -18,6 +20,7 @@ from logging_lib.profile.model import Profile
 
 _log = logging.getLogger("logging_lib")
 _NOT_GIVEN: Any = object()
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class PredictionLogger(structlog.BoundLoggerBase):
@@ -99,6 +102,45 @@ class PredictionLogger(structlog.BoundLoggerBase):
         self._emit(given)
         return None
 
+    def label(self, request_id: Any, actual: Any, **more: Any) -> None:
+        """Log the truth about an earlier prediction; it never raises.
+
+        Where the process still remembers the prediction (``configure(remember=...)``), or where it is given as
+        ``prediction=``, the label event carries it with its error; otherwise ``ml.label.joined`` is false.
+
+        Args:
+            request_id: of the prediction.
+            actual: a number, or a class.
+            more: ``prediction``, ``event_id``, ``timestamp``, as for ``prediction()``.
+        """
+        self._emit({**more, "request_id": request_id, "actual": actual})
+
+    def observe(self, function: Function) -> Function:
+        """Decorate a function, plain or async, whose first argument is the inputs and whose result is the output.
+
+        The time is measured, and an exception is logged as a failure and raised on::
+
+            @log.observe
+            def predict(inputs): ...
+        """
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def observed_async(inputs: Mapping[Any, Any], *rest: Any, **named: Any) -> Any:
+                with self.prediction(inputs) as p:
+                    p.prediction = await function(inputs, *rest, **named)
+                return p.prediction
+
+            return cast(Function, observed_async)
+
+        @functools.wraps(function)
+        def observed(inputs: Mapping[Any, Any], *rest: Any, **named: Any) -> Any:
+            with self.prediction(inputs) as p:
+                p.prediction = function(inputs, *rest, **named)
+            return p.prediction
+
+        return cast(Function, observed)
+
     def _emit(self, given: dict[str, Any]) -> None:
         # What structlog's _process_event does, less the copies and the checks of what the last processor gave.
         try:
@@ -179,6 +221,7 @@ def configure(
     service: str | Mapping[str, str] | None = None,
     private: Mapping[str, Treatment] | None = None,
     sample: float = 1.0,
+    remember: int = 0,
     processors: Iterable[Any] = (),
     clock: Callable[[], int] = time.time_ns,
 ) -> PredictionLogger:
@@ -193,6 +236,7 @@ def configure(
         service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
         private: feature → ``drop``, ``redact`` or ``hmac``: hidden after it was checked.
         sample: the share of ordinary events to keep; what failed a check, or failed, is always kept.
+        remember: so many predictions are kept in memory by request id, for labels that come soon.
         processors: structlog processors to run before ours; their keys become ``labels.*``.
         clock: nanoseconds since 1970.
 
@@ -211,6 +255,7 @@ def configure(
             service=service,
             private=private,
             sample=sample,
+            remember=remember,
             clock=clock,
         ),
         EventRenderer(),

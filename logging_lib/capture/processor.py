@@ -23,6 +23,7 @@ from logging_lib.capture.event import (
     new_id,
     timestamp,
 )
+from logging_lib.capture.labels import Memory, Remembered, label_document
 from logging_lib.capture.output import Output
 from logging_lib.capture.privacy import NOTHING, Privacy, Treatment
 from logging_lib.capture.sampling import Sampling
@@ -57,6 +58,7 @@ class PredictionProcessor:
         private: feature → ``drop``, ``redact`` or ``hmac``; see ``capture.privacy``.
         sample: the share of ordinary events to keep. Events with a failed check, failures and those that are
             logged with ``keep=True`` are always kept.
+        remember: so many predictions are kept in memory by request id, for labels that come soon.
         clock: nanoseconds since 1970.
 
     Raises:
@@ -74,6 +76,7 @@ class PredictionProcessor:
         service: str | Mapping[str, str] | None = None,
         private: Mapping[str, Treatment] | None = None,
         sample: float = 1.0,
+        remember: int = 0,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         if role not in ("live", "shadow"):
@@ -84,6 +87,7 @@ class PredictionProcessor:
         self._privacy = Privacy(private) if private else NOTHING
         self._sampling = Sampling(sample)
         self.sampled_out = 0
+        self._memory = Memory(remember) if remember else None
         status: dict[str, str] = {"status": "none"}
         self._check: Callable[[Mapping[Any, Any]], Any] = type_all
         self._output = Output(None)
@@ -105,13 +109,52 @@ class PredictionProcessor:
     ) -> MutableMapping[str, Any]:
         """structlog's protocol; the dict that is given is not altered."""
         if "inputs" not in event_dict:
-            return event_dict
+            return self.label(event_dict) if "actual" in event_dict else event_dict
         try:
-            return self._event(event_dict)
+            event = self._event(event_dict)
+            if self._memory is not None:
+                self._memory.keep(event)
+            return event
         except DropEvent:
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the service must not feel it
             return self._refused(dict(event_dict), error)
+
+    def label(self, given: MutableMapping[str, Any]) -> dict[str, Any]:
+        """The label event of ``actual`` and ``request_id``."""
+        now_ns = self._clock()
+        request = label_text(given.get("request_id"))
+        when = given.get("timestamp")
+        at = (when is not None and moment(when)) or timestamp(now_ns)
+        known = self._memory.find(request) if self._memory is not None else None
+        if "prediction" in given:
+            output = self._output(given["prediction"], None, None)
+            known = (
+                Remembered(known.event_id, known.timestamp, output) if known else Remembered("", at, output)
+            )
+        event_id = given.get("event_id")
+        ml = {key: self._ml[key] for key in ("schema_version", "model", "profile")}
+        ml["profile"] = {key: value for key, value in ml["profile"].items() if key == "id"}
+        ml |= {"request": {"id": request}, **label_document(given["actual"], known, self._output, at)}
+        if known is not None and not known.event_id:  # told by the caller: which event it was is not known
+            ml["prediction"] = {k: v for k, v in ml["prediction"].items() if k not in ("id", "timestamp")}
+            ml["label"].pop("delay", None)
+        event: dict[str, Any] = {
+            "@timestamp": at,
+            "message": "label",
+            "ecs": ECS,
+            "event": {
+                "id": new_id(now_ns) if event_id is None else _id(event_id, now_ns),
+                "kind": "event",
+                "dataset": "ml.label",
+            },
+            "host": PROCESS.host,
+            "process": PROCESS.process,
+            "ml": {key: value for key, value in ml.items() if value != {}},
+        }
+        if self._service:
+            event["service"] = self._service
+        return event
 
     def _event(self, given: MutableMapping[str, Any]) -> dict[str, Any]:
         get = given.get

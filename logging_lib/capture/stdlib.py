@@ -1,0 +1,56 @@
+"""For services that log with the standard library: a handler and a formatter."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from logging_lib.capture.logger import PredictionLogger
+from logging_lib.capture.processor import EventRenderer, PredictionProcessor
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def _given(record: logging.LogRecord) -> dict[str, Any]:
+    """What a caller gave as ``extra``, with the record's text, level, logger and exception."""
+    given = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    given |= {"event": record.getMessage(), "level": record.levelname.lower(), "logger": record.name}
+    if record.exc_info and record.exc_info[1] is not None:
+        given.setdefault("error", record.exc_info[1])
+    return given
+
+
+class PredictionHandler(logging.Handler):
+    """Sends records that carry ``extra={"inputs": ...}`` to a prediction logger, and ignores all others::
+
+    logging.getLogger().addHandler(logging_lib.PredictionHandler(log))
+    logging.info("scored", extra={"inputs": inputs, "prediction": 11.49})
+    """
+
+    def __init__(self, log: PredictionLogger) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if hasattr(record, "inputs"):
+            self._log._emit(_given(record))
+
+
+class PredictionFormatter(logging.Formatter):
+    """Writes records that carry ``extra={"inputs": ...}`` as canonical events, all others as usual.
+
+    Args:
+        processor: knows the model; do not sample with it, a formatter cannot leave a record out.
+        fmt: the format of all other records.
+    """
+
+    def __init__(self, processor: PredictionProcessor, fmt: str | None = None) -> None:
+        super().__init__(fmt)
+        self._processor = processor
+        self._render = EventRenderer()
+
+    def format(self, record: logging.LogRecord) -> str:
+        if not hasattr(record, "inputs"):
+            return super().format(record)
+        event = self._processor(None, record.levelname, _given(record))
+        return self._render(None, record.levelname, event).decode().rstrip("\n")

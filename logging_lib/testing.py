@@ -1,0 +1,41 @@
+"""For the tests of a service: what it logged, as a list of events, without a file.
+
+Installed with the library as a pytest plugin: ask for the fixture ``captured_predictions``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from logging_lib.capture.spool import Spool
+
+
+@contextlib.contextmanager
+def capture_predictions() -> Iterator[list[dict[str, Any]]]:
+    """Within the block every spool of this process writes into the list, and into no file."""
+    events: list[dict[str, Any]] = []
+
+    def write(spool: Spool, line: bytes) -> bool:
+        events.append(orjson.loads(line))
+        return True
+
+    original = Spool.write
+    Spool.write = write  # type: ignore[method-assign, assignment]
+    try:
+        yield events
+    finally:
+        Spool.write = original  # type: ignore[method-assign]
+
+
+with contextlib.suppress(ModuleNotFoundError):
+    import pytest
+
+    @pytest.fixture
+    def captured_predictions() -> Iterator[list[dict[str, Any]]]:
+        """The events that the test makes the service log."""
+        with capture_predictions() as events:
+            yield events
