@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import venv
@@ -43,6 +42,7 @@ def test_the_exported_names() -> None:
         "PredictionLogger",
         "PredictionProcessor",
         "ProfileError",
+        "Spool",
         "SpoolLoggerFactory",
         "__version__",
         "configure",

@@ -82,7 +82,7 @@ def iso(seconds: float) -> str:
 
 
 def spelled(value: Any) -> Any:
-    """The number or boolean that a text spells, or the value as it is; ``007`` is no number: its zeros mean something."""
+    """The number or boolean that a text spells, or the value as it is; ``007`` is no number: its zeros mean it."""
     if not isinstance(value, str):
         return value
     if _NUMBER.match(value) is None:
