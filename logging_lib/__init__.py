@@ -13,7 +13,7 @@ from importlib.metadata import version as _version
 
 from logging_lib.capture.logger import PredictionLogger, configure
 from logging_lib.capture.processor import EventRenderer, PredictionProcessor
-from logging_lib.capture.spool import SpoolLoggerFactory
+from logging_lib.capture.spool import Spool, SpoolLoggerFactory
 from logging_lib.capture.stdlib import PredictionFormatter, PredictionHandler
 from logging_lib.profile.io import ProfileError
 
@@ -29,6 +29,7 @@ __all__ = [
     "PredictionLogger",
     "PredictionProcessor",
     "ProfileError",
+    "Spool",
     "SpoolLoggerFactory",
     "__version__",
     "configure",

@@ -45,6 +45,7 @@ def test_the_exported_names() -> None:
         "PredictionLogger",
         "PredictionProcessor",
         "ProfileError",
+        "Spool",
         "SpoolLoggerFactory",
         "__version__",
         "configure",

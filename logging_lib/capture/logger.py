@@ -216,7 +216,7 @@ def configure(
     model: str,
     version: str,
     profile: Profile | str | Path | None = None,
-    spool: str | Path,
+    spool: str | Path | Spool,
     role: Role = "live",
     service: str | Mapping[str, str] | None = None,
     private: Mapping[str, Treatment] | None = None,
@@ -231,7 +231,7 @@ def configure(
         model: the model's name.
         version: the model's version.
         profile: the training profile or its file; without one nothing is checked, which is itself a finding.
-        spool: the directory that events are written to.
+        spool: the directory that events are written to, or a ``Spool`` with its options.
         role: ``live``, or ``shadow`` where the answer is not used.
         service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
         private: feature → ``drop``, ``redact`` or ``hmac``: hidden after it was checked.

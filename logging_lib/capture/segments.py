@@ -1,0 +1,89 @@
+"""A spool's segments: their names, whether a living process still writes one, and where the folder lies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from pathlib import Path
+
+DEAD_LETTERS = "dead-letters.jsonl"
+"""Stands in the spool's folder beside the segments: what a receiver refused for good."""
+
+VOLATILE = frozenset(("tmpfs", "ramfs", "overlay", "overlayfs", "aufs"))
+"""File systems that do not survive the host or the container."""
+
+_NAME = re.compile(r"(?P<host>.+)-(?P<pid>\d+)-(?P<start>[0-9a-f]+)-(?P<seq>\d+)\.jsonl\Z")
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+def segment_name(host: str, pid: int, start_ns: int, seq: int) -> str:
+    """``<host>-<pid>-<start hex>-<seq>.jsonl``: unique, and in order of time for one process."""
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '_', host) or 'host'}-{pid}-{start_ns:x}-{seq}.jsonl"
+
+
+def segments(directory: Path) -> list[Path]:
+    """The segments of a folder, oldest first; empty where there is no such folder."""
+    try:
+        matches = [match for path in directory.iterdir() if (match := _NAME.match(path.name))]
+    except FileNotFoundError:
+        return []
+    matches.sort(key=lambda match: (int(match["start"], 16), int(match["seq"]), match[0]))
+    return [directory / match[0] for match in matches]
+
+
+def has_writer(path: Path) -> bool:
+    """Whether a living process holds the segment: it may still grow, and its last line may be under way.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def folder_bytes(directory: Path) -> int:
+    """The size of everything in a folder, in bytes."""
+    total = 0
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            try:
+                total += entry.stat(follow_symlinks=False).st_size
+            except FileNotFoundError:  # shipped and deleted meanwhile
+                continue
+    return total
+
+
+def filesystem(path: Path, mountinfo: str) -> str:
+    """The type of the file system that holds an absolute path, by the text of ``/proc/self/mountinfo``.
+
+    Empty where the text does not say; see proc_pid_mountinfo(5) for its format.
+    """
+    best, found = -1, ""
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, kind = before.split(" "), after.split(" ")[0]
+        if len(fields) < 5 or not kind:
+            continue
+        mount = Path(_ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), fields[4]))
+        depth = len(mount.parts)
+        if depth >= best and path.is_relative_to(
+            mount
+        ):  # of several on one point, the last covers the others
+            best, found = depth, kind
+    return found
+
+
+def volatile(directory: Path) -> str:
+    """The name of the folder's file system where it does not survive the host or container, else empty."""
+    try:
+        kind = filesystem(directory.resolve(), Path("/proc/self/mountinfo").read_text("utf-8", "replace"))
+    except OSError:
+        return ""
+    return kind if kind in VOLATILE else ""
