@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import inspect
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast, overload
@@ -144,7 +145,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
     def _emit(self, given: dict[str, Any]) -> None:
         # What structlog's _process_event does, less the copies and the checks of what the last processor gave.
         try:
-            event: Any = {**self._context, **given}
+            event: Any = {**self._context, **given} if self._context else given
             for process in self._processors:
                 event = process(self._logger, "info", event)
             self._logger.write(event)
@@ -211,6 +212,13 @@ class Pending:
             self._log()
 
 
+def _merge_contextvars(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """structlog's processor, where there is any context variable at all."""
+    if not len(contextvars.copy_context()):
+        return event
+    return structlog.contextvars.merge_contextvars(logger, method, event)
+
+
 def configure(
     *,
     model: str,
@@ -245,7 +253,7 @@ def configure(
         ValueError: another argument is wrong. Once configured, nothing raises.
     """
     chain = [
-        structlog.contextvars.merge_contextvars,
+        _merge_contextvars,
         *processors,
         PredictionProcessor(
             model=model,

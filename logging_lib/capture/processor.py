@@ -88,14 +88,16 @@ class PredictionProcessor:
         self._sampling = Sampling(sample)
         self.sampled_out = 0
         self._memory = Memory(remember) if remember else None
+        self._special = bool(private or remember or not self._sampling.everything)
         status: dict[str, str] = {"status": "none"}
         self._check: Callable[[Mapping[Any, Any]], Any] = type_all
         self._output = Output(None)
         if profile is not None:
             same = (profile.model, profile.version) == (model, version)
             status = {"id": profile.id, "status": "matched" if same else "mismatch"}
-            self._check = Checker(profile)
-            self._output = Output(profile.prediction)
+            checker = Checker(profile)
+            self._check = checker.__call__  # a bound method costs less than an instance
+            self._output = checker.output
         self._ml: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "model": {"name": model, "version": version, "role": role},
@@ -111,10 +113,7 @@ class PredictionProcessor:
         if "inputs" not in event_dict:
             return self.label(event_dict) if "actual" in event_dict else event_dict
         try:
-            event = self._event(event_dict)
-            if self._memory is not None:
-                self._memory.keep(event)
-            return event
+            return self._event(event_dict)
         except DropEvent:
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the service must not feel it
@@ -161,7 +160,7 @@ class PredictionProcessor:
         now_ns = self._clock()
         inputs = given["inputs"]
         checked = self._check(inputs)
-        if self._privacy is not NOTHING:
+        if self._special:
             self._privacy.hide(checked, inputs)
         when, event_id, message = get("timestamp"), get("event_id"), get("event")
         about = {
@@ -196,8 +195,11 @@ class PredictionProcessor:
             if key not in _PLACED:
                 self._rest(given, event, about)
                 break
-        if not self._sampling.everything and not (checked.failed or "error" in event or get("keep")):
-            self._sample(event, ml)
+        if self._special:
+            if not (self._sampling.everything or checked.failed or "error" in event or get("keep")):
+                self._sample(event, ml)
+            if self._memory is not None:
+                self._memory.keep(event)
         return event
 
     def _sample(self, event: dict[str, Any], ml: dict[str, Any]) -> None:
