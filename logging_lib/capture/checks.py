@@ -1,7 +1,7 @@
 """The checks of one prediction's inputs against the training profile. Pure: no I/O, no clock.
 
 ``Checker`` is compiled once from the profile into tables a kind of feature, so that the ordinary value costs one
-look-up; everything else goes through ``_unusual``.
+look-up; everything else goes through ``unusual``.
 """
 
 from __future__ import annotations
@@ -90,18 +90,18 @@ class Checker:
         self.id = profile.id
         self.output = Output(profile.prediction)
         self._foreign = foreign
-        self._na = frozenset(profile.na_values)
-        self._features = {name: _Table(feature) for name, feature in profile.features.items()}
-        tables = self._features.values()
-        self._numeric = [
+        self.na_values = frozenset(profile.na_values)
+        self.features = {name: _Table(feature) for name, feature in profile.features.items()}
+        tables = self.features.values()
+        self.numeric = [
             (t.name, t.inner, t.bins, *t.range)
             for t in tables
             if t.kind == "numeric" and not t.hidden and t.range
         ]
-        self._category = [(t.name, t.known.get) for t in tables if t.kind == "category" and not t.hidden]
-        self._text = [(t.name, t.vocabulary, t.bins[0]) for t in tables if t.kind == "text" and not t.hidden]
-        fast = {entry[0] for entry in (*self._numeric, *self._category, *self._text)}
-        self._others = [t for t in tables if t.name not in fast]
+        self.category = [(t.name, t.known.get) for t in tables if t.kind == "category" and not t.hidden]
+        self.text = [(t.name, t.vocabulary, t.bins[0]) for t in tables if t.kind == "text" and not t.hidden]
+        fast = {entry[0] for entry in (*self.numeric, *self.category, *self.text)}
+        self.others = [t for t in tables if t.name not in fast]
 
     def __call__(self, inputs: Mapping[Any, Any]) -> Checked:
         """Type and check every input.
@@ -115,28 +115,28 @@ class Checker:
         numeric: dict[str, Any] = {}
         category: dict[str, Any] = {}
         text: dict[str, Any] = {}
-        if self._numeric:
+        if self.numeric:
             typed["numeric"] = numeric
-        if self._category:
+        if self.category:
             typed["category"] = category
-        if self._text:
+        if self.text:
             typed["text"] = text
-        for name, inner, bins, low, high in self._numeric:
+        for name, inner, bins, low, high in self.numeric:
             value = get(name, _ABSENT)
             kind = type(value)
             if (kind is float or kind is int) and low <= value <= high:
                 numeric[name] = value
                 add(bins[bisect_right(inner, value)])
             else:
-                self._unusual(self._features[name], value, out)
-        for name, known in self._category:
+                self.unusual(self.features[name], value, out)
+        for name, known in self.category:
             value = get(name, _ABSENT)
             if type(value) is str and (token := known(value)) is not None:
                 category[name] = value
                 add(token)
             else:
-                self._unusual(self._features[name], value, out)
-        for name, vocabulary, first in self._text:
+                self.unusual(self.features[name], value, out)
+        for name, vocabulary, first in self.text:
             value = get(name, _ABSENT)
             if type(value) is str and len(value) <= MAX_CHECKED_TEXT:
                 # Whatever stands between spaces and is a known word is one for `words` too.
@@ -145,16 +145,16 @@ class Checker:
                     if word not in vocabulary:
                         break
                 else:
-                    if found and value not in self._na:
+                    if found and value not in self.na_values:
                         text[name] = value
                         out.tokens += len(found)
                         add(first)
                         continue
-            self._unusual(self._features[name], value, out)
-        for table in self._others:
-            self._unusual(table, get(table.name, _ABSENT), out)
+            self.unusual(self.features[name], value, out)
+        for table in self.others:
+            self.unusual(table, get(table.name, _ABSENT), out)
         absent = out.failed.get("absent")
-        if len(inputs) + (len(absent) if absent else 0) != len(self._features):
+        if len(inputs) + (len(absent) if absent else 0) != len(self.features):
             self._unexpected(inputs, out)
         if out.failed:
             for name in [name for name, values in typed.items() if not values]:
@@ -163,12 +163,12 @@ class Checker:
 
     def _unexpected(self, inputs: Mapping[Any, Any], out: Checked) -> None:
         for key, value in inputs.items():
-            if not (isinstance(key, str) and key in self._features):
+            if not (isinstance(key, str) and key in self.features):
                 name = key if type(key) is str else str(jsonable(key))
                 out.fail("unexpected", name)
                 type_by_value(name, value, out)
 
-    def _unusual(self, table: _Table, value: Any, out: Checked) -> None:
+    def unusual(self, table: _Table, value: Any, out: Checked) -> None:
         name = table.name
         if value is _ABSENT:
             out.fail("absent", name)
@@ -178,7 +178,9 @@ class Checker:
         if self._foreign and table.kind in ("numeric", "boolean"):
             value = spelled(value)
         if is_null(value) or (
-            isinstance(value, str) and value not in table.known and (value in self._na or not value.strip())
+            isinstance(value, str)
+            and value not in table.known
+            and (value in self.na_values or not value.strip())
         ):
             out.fail("missing", name)
             out.bins.append(table.special[tokens.MISSING])

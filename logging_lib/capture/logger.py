@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import structlog
 
@@ -18,6 +18,9 @@ from logging_lib.capture.privacy import Treatment
 from logging_lib.capture.processor import EventRenderer, PredictionProcessor, Role
 from logging_lib.capture.spool import Spool, shared
 from logging_lib.profile.model import Profile
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _log = logging.getLogger("logging_lib")
 _NOT_GIVEN: Any = object()
@@ -103,6 +106,34 @@ class PredictionLogger(structlog.BoundLoggerBase):
         self._emit(given)
         return None
 
+    def predictions(
+        self,
+        inputs: pd.DataFrame,
+        predictions: Iterable[Any],
+        *,
+        request_ids: Iterable[Any] | None = None,
+        **labels: Any,
+    ) -> None:
+        """Log a batch: one event a row. It never raises; the user's own processors are not run.
+
+        Args:
+            inputs: one row a prediction, one column a feature; shape (rows, columns).
+            predictions: the outputs, shape (rows,), or (rows, outputs) for several.
+            request_ids: shape (rows,).
+            labels: for all rows; ``timestamp``, ``duration`` and the like as for ``prediction()``.
+        """
+        try:
+            columns: dict[str, Iterable[Any]] = {"prediction": _as_list(predictions)}
+            if request_ids is not None:
+                columns["request_id"] = _as_list(request_ids)
+            shared = _merge_contextvars(None, "info", {**self._context, **labels})
+            *_, processor, render = cast(list[Any], self._processors)
+            write = self._logger.write
+            for event in processor.rows(inputs, shared, **columns):
+                write(render(None, "info", event))
+        except Exception as failure:  # noqa: BLE001 - columns of different lengths, no DataFrame at all
+            self._dropped(failure)
+
     def label(self, request_id: Any, actual: Any, **more: Any) -> None:
         """Log the truth about an earlier prediction; it never raises.
 
@@ -152,10 +183,13 @@ class PredictionLogger(structlog.BoundLoggerBase):
         except structlog.DropEvent:
             pass
         except Exception as failure:  # noqa: BLE001 - a processor of the user's own may raise
-            spool = self._logger
-            spool.dropped[type(failure).__name__] += 1
-            if spool.dropped[type(failure).__name__] == 1:
-                _log.warning("an event could not be logged and was dropped: %r", failure)
+            self._dropped(failure)
+
+    def _dropped(self, failure: Exception) -> None:
+        spool = self._logger
+        spool.dropped[type(failure).__name__] += 1
+        if spool.dropped[type(failure).__name__] == 1:
+            _log.warning("an event could not be logged and was dropped: %r", failure)
 
     def stats(self) -> dict[str, Any]:
         """What this process has written to the spool and had to drop, by reason, and what sampling left out."""
@@ -210,6 +244,12 @@ class Pending:
     def __del__(self) -> None:
         if not self._done and self._started is None:
             self._log()
+
+
+def _as_list(values: Iterable[Any]) -> list[Any]:
+    """Python's own values of a list, a Series or an array."""
+    made: list[Any] = values.tolist() if hasattr(values, "tolist") else list(values)
+    return made
 
 
 def _merge_contextvars(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

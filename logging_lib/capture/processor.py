@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,8 @@ from typing import Any, Literal
 import orjson
 from structlog import DropEvent
 
-from logging_lib.capture.checks import Checker, type_all
+from logging_lib.capture.batch import check_rows
+from logging_lib.capture.checks import Checked, Checker, type_all
 from logging_lib.capture.event import (
     ECS,
     PROCESS,
@@ -90,12 +91,13 @@ class PredictionProcessor:
         self._memory = Memory(remember) if remember else None
         self._special = bool(private or remember or not self._sampling.everything)
         status: dict[str, str] = {"status": "none"}
-        self._check: Callable[[Mapping[Any, Any]], Any] = type_all
+        self._checker: Checker | None = None
+        self._check: Callable[[Mapping[Any, Any]], Checked] = type_all
         self._output = Output(None)
         if profile is not None:
             same = (profile.model, profile.version) == (model, version)
             status = {"id": profile.id, "status": "matched" if same else "mismatch"}
-            checker = Checker(profile)
+            self._checker = checker = Checker(profile)
             self._check = checker.__call__  # a bound method costs less than an instance
             self._output = checker.output
         self._ml: dict[str, Any] = {
@@ -155,11 +157,33 @@ class PredictionProcessor:
             event["service"] = self._service
         return event
 
-    def _event(self, given: MutableMapping[str, Any]) -> dict[str, Any]:
+    def rows(
+        self, frame: Any, shared: Mapping[str, Any], **columns: Iterable[Any]
+    ) -> Iterator[dict[str, Any]]:
+        """The events of a DataFrame of inputs, one a row.
+
+        Args:
+            frame: one row a prediction, one column a feature; shape (rows, columns).
+            shared: what all rows have: labels, a timestamp.
+            columns: what each row has, by key: ``prediction``, ``request_id``, ...; each of length (rows,).
+        """
+        names = tuple(columns)
+        each = zip(*columns.values(), strict=True) if columns else iter([()] * len(frame))
+        for (inputs, checked), row in zip(check_rows(self._checker, frame), each, strict=True):
+            given = {"inputs": inputs, **shared, **dict(zip(names, row, strict=True))}
+            try:
+                yield self._event(given, checked)
+            except DropEvent:
+                continue
+            except Exception as error:  # noqa: BLE001 - one row must not cost the others
+                yield self._refused(given, error)
+
+    def _event(self, given: MutableMapping[str, Any], checked: Checked | None = None) -> dict[str, Any]:
         get = given.get
         now_ns = self._clock()
         inputs = given["inputs"]
-        checked = self._check(inputs)
+        if checked is None:
+            checked = self._check(inputs)
         if self._special:
             self._privacy.hide(checked, inputs)
         when, event_id, message = get("timestamp"), get("event_id"), get("event")
