@@ -11,7 +11,8 @@ from typing import Any
 
 from logging_lib import profile
 from logging_lib.capture import reading
-from logging_lib.normalize import Event, normalize_line
+from logging_lib.capture.checks import Checker
+from logging_lib.normalize import Checks, DeadLetter, Event, normalize_line
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
 from logging_lib.watch.times import format_instant, parse_instant
@@ -54,17 +55,34 @@ class Loaded:
     last: datetime | None = None
 
 
-def load(store: Store, paths: Iterable[Path]) -> Loaded:
-    """Put the events of JSON-lines files into a store, each arriving at its ``event.ingested``.
+def load(
+    store: Store,
+    paths: Iterable[Path],
+    *,
+    now: datetime | None = None,
+    profiles: Iterable[profile.Profile] = (),
+    keep_refused: bool = False,
+) -> Loaded:
+    """Put the events of JSON-lines files into a store.
 
-    An event without that arrives when it happened, at its ``@timestamp``.
+    Args:
+        paths: files, or folders of ``*.jsonl``.
+        now: when they arrive; default: each at its ``event.ingested``, or where it has none when it happened.
+        profiles: foreign events of their models are checked against them.
+        keep_refused: put what is refused into the dead-letter stream, too.
 
     Raises:
         FileNotFoundError: naming the path that holds no events.
     """
     loaded = Loaded()
+    checkers = {(p.model, p.version): Checker(p, foreign=True) for p in profiles}
     waiting: dict[str, list[Mapping[str, Any]]] = {}
-    for target, document in _events(paths, loaded):
+    for made in _normalized(paths, now, lambda model, version: checkers.get((model, version))):
+        if isinstance(made, DeadLetter):
+            loaded.refused[made.reason] += 1
+            if not keep_refused:
+                continue
+        target, document = _arrived(made.document, now, loaded)
         batch = waiting.setdefault(target, [])
         batch.append(document)
         if len(batch) >= _BATCH:
@@ -76,25 +94,25 @@ def load(store: Store, paths: Iterable[Path]) -> Loaded:
     return loaded
 
 
-def _events(paths: Iterable[Path], loaded: Loaded) -> Iterator[tuple[str, dict[str, Any]]]:
+def _normalized(paths: Iterable[Path], now: datetime | None, checks: Checks) -> Iterator[Event | DeadLetter]:
     for file in reading.files(paths):
         for line in reading.lines(file):
-            made = normalize_line(line)
-            if not isinstance(made, Event):
-                loaded.refused[made.reason] += 1
-                continue
-            event = made.document["event"]
-            arrived = parse_instant(event.get("ingested") or made.document["@timestamp"])
-            event["ingested"] = format_instant(arrived)
-            loaded.first = arrived if loaded.first is None else min(loaded.first, arrived)
-            loaded.last = arrived if loaded.last is None else max(loaded.last, arrived)
-            yield f"logs-{event['dataset']}-default", made.document
+            yield normalize_line(line, now=now, checks=checks)
+
+
+def _arrived(document: dict[str, Any], now: datetime | None, loaded: Loaded) -> tuple[str, dict[str, Any]]:
+    event = document["event"]
+    arrived = now or parse_instant(event.get("ingested") or document["@timestamp"])
+    event["ingested"] = format_instant(arrived)
+    loaded.first = arrived if loaded.first is None else min(loaded.first, arrived)
+    loaded.last = arrived if loaded.last is None else max(loaded.last, arrived)
+    return f"logs-{event['dataset']}-default", document
 
 
 def _index(store: Store, target: str, batch: list[Mapping[str, Any]], loaded: Loaded) -> None:
     if batch:
         result = store.index(target, batch)
-        loaded.events += result.created
+        loaded.events += result.created if "deadletter" not in target else 0
         loaded.refused.update(reason for _, reason in result.failed)
         if result.duplicates:
             loaded.refused["duplicate"] += result.duplicates

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import logging_lib
-from logging_lib.cli import profile, watch
+from logging_lib.cli import index, profile, watch
 
 app = typer.Typer(
     name="logging-lib",
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(profile.app, name="profile")
 app.add_typer(watch.app, name="watch")
+app.command()(index.index)
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,53 @@
+"""``logging-lib index``: events from files into the embedded store."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from logging_lib import profile
+from logging_lib.cli import _store
+from logging_lib.profile.io import ProfileError
+from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.port import StoreError
+
+
+def index(
+    events: Annotated[list[Path], typer.Argument(help="Spools, or other files of JSON lines.")],
+    store: Annotated[
+        Path, typer.Option(help="Folder of the embedded store; made if need be.", envvar="LOGGING_LIB_STORE")
+    ],
+    profiles: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--profile", help="profile.json to publish, and to check foreign events with; repeatable."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Normalize events and put them into the embedded store; an event that is there already is passed over.
+
+    Example: logging-lib index spool --store build/store --profile profile.json
+    """
+    try:
+        loaded_profiles = [profile.load(path) for path in profiles or []]
+        with EmbeddedStore(store) as target:
+            _store.publish(target, profiles or [])
+            loaded = _store.load(
+                target, events, now=datetime.now(UTC), profiles=loaded_profiles, keep_refused=True
+            )
+    except (ProfileError, StoreError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    refused = {reason: count for reason, count in loaded.refused.items() if reason != "duplicate"}
+    known = loaded.refused["duplicate"]
+    if as_json:
+        typer.echo(json.dumps({"indexed": loaded.events, "known": known, "refused": refused}))
+    else:
+        typer.echo(f"{store}: {loaded.events} events indexed, {known} were there already")
+        for reason, count in refused.items():
+            typer.echo(f"refused: {count} ({reason}); see logs-ml.deadletter-default")
