@@ -99,7 +99,9 @@ def normalize(
     try:
         if isinstance(raw, str):
             raw = raw.encode("utf-8", "surrogatepass")
-        document = _parse(raw) if isinstance(raw, bytes) else dict(raw)
+        elif not isinstance(raw, bytes):
+            raw = _bytes_of(raw)
+        document = _parse(raw)
         ml = document.get("ml")
         if isinstance(ml, dict) and "schema_version" in ml:
             return Event(_canonical(document, ml, now))

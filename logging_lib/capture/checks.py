@@ -13,7 +13,7 @@ from datetime import date
 from typing import Any
 
 from logging_lib.capture.output import Output
-from logging_lib.capture.values import jsonable, number
+from logging_lib.capture.values import jsonable, key_text, number
 from logging_lib.profile.model import OOV_EDGES, Feature, Profile
 from logging_lib.profile.values import category_text, epoch, is_null, iso, plain, spelled, words
 from logging_lib.schema import tokens
@@ -154,6 +154,10 @@ class Checker:
         for table in self.others:
             self.unusual(table, get(table.name, _ABSENT), out)
         absent = out.failed.get("absent")
+        if absent and not all(type(key) is str for key in inputs):  # integer column names, say
+            named = {key_text(key): value for key, value in inputs.items()}
+            if not named.keys().isdisjoint(absent):
+                return self(named)
         if len(inputs) + (len(absent) if absent else 0) != len(self.features):
             self._unexpected(inputs, out)
         if out.failed:

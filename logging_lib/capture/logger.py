@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
 import inspect
@@ -210,6 +211,9 @@ class Pending:
     def __init__(self, logger: PredictionLogger, given: dict[str, Any]) -> None:
         self._logger = logger
         self._given = given
+        if isinstance(given["inputs"], Mapping):  # as they are now: a model may alter them in place
+            with contextlib.suppress(Exception):
+                given["inputs"] = dict(given["inputs"])
         self._started: int | None = None
         self._done = False
         self.prediction: Any = _NOT_GIVEN

@@ -67,12 +67,6 @@ class Privacy:
         checked.unseen_values = [t for t in checked.unseen_values if not t.startswith(self._prefixes)]
         checked.oov_words = [t for t in checked.oov_words if not t.startswith(self._prefixes)]
 
-    def without(self, inputs: Any) -> Any:
-        """The inputs as a dead letter may show them."""
-        if not isinstance(inputs, Mapping):
-            return REDACTED if self._features else inputs
-        return {key: REDACTED if key in self._features else value for key, value in inputs.items()}
-
     def hide_error(self, error: dict[str, Any]) -> dict[str, Any]:
         """An exception's text and traceback may quote any value: only its type is kept."""
         return {"type": error["type"], "message": _HIDDEN_ERROR} if self._features else error

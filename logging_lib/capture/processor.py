@@ -27,8 +27,9 @@ from logging_lib.capture.event import (
 from logging_lib.capture.labels import Memory, Remembered, label_document
 from logging_lib.capture.output import Output
 from logging_lib.capture.privacy import NOTHING, Privacy, Treatment
+from logging_lib.capture.reading import MAX_LINE
 from logging_lib.capture.sampling import Sampling
-from logging_lib.capture.values import jsonable, valid_text
+from logging_lib.capture.values import MAX_TEXT, jsonable, valid_text
 from logging_lib.profile.io import load
 from logging_lib.profile.model import Profile
 from logging_lib.profile.values import plain
@@ -82,10 +83,14 @@ class PredictionProcessor:
     ) -> None:
         if role not in ("live", "shadow"):
             raise ValueError(f"role: expected 'live' or 'shadow', found {role!r}")
+        for argument, given in (("model", model), ("version", version)):
+            if not isinstance(given, str) or not given:
+                raise ValueError(f"{argument}: expected a text that is not empty, found {given!r}")
         if isinstance(profile, str | Path):
             profile = load(profile)
         self._clock = clock
         self._privacy = Privacy(private) if private else NOTHING
+        self._secretive = bool(private)
         self._sampling = Sampling(sample)
         self.sampled_out = 0
         self._memory = Memory(remember) if remember else None
@@ -96,6 +101,7 @@ class PredictionProcessor:
         self._output = Output(None)
         if profile is not None:
             same = (profile.model, profile.version) == (model, version)
+            self._secretive |= any(feature.hidden for feature in profile.features.values())
             status = {"id": profile.id, "status": "matched" if same else "mismatch"}
             self._checker = checker = Checker(profile)
             self._check = checker.__call__  # a bound method costs less than an instance
@@ -268,8 +274,8 @@ class PredictionProcessor:
 
     def _refused(self, given: dict[str, Any], error: Exception) -> dict[str, Any]:
         reason = jsonable(error)
-        if self._privacy is not NOTHING:  # an error's text, a label or a traceback may quote a private value
-            reason, given = type(error).__name__, {"inputs": self._privacy.without(given["inputs"])}
+        if self._secretive:  # an error's text, a label or a traceback may quote a private value
+            reason, given = type(error).__name__, {"inputs": f"<hidden: {type(given['inputs']).__name__}>"}
         original = orjson.dumps(jsonable(given))
         event = dead_letter(
             error_type=type(error).__name__,
@@ -294,14 +300,18 @@ class EventRenderer:
     """The last processor: one event as a line of JSON, UTF-8, with its newline.
 
     What JSON cannot carry (lone surrogates, integers beyond 64 bits, a type nobody foresaw) is replaced as
-    ``capture.values.jsonable`` says; it never raises.
+    ``capture.values.jsonable`` says, and in a line that no reader would take (``MAX_LINE``) each text is cut to
+    ``MAX_TEXT`` characters, with a mark; it never raises.
     """
 
     def __call__(self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]) -> bytes:
         try:
-            return orjson.dumps(event_dict, option=_RENDER)
+            line = orjson.dumps(event_dict, option=_RENDER)
         except (TypeError, ValueError, RecursionError):
-            return orjson.dumps(jsonable(event_dict), option=_RENDER)
+            line = orjson.dumps(jsonable(event_dict), option=_RENDER)
+        if len(line) > MAX_LINE:
+            line = orjson.dumps(jsonable(event_dict, max_text=MAX_TEXT), option=_RENDER)
+        return line
 
 
 _RENDER = orjson.OPT_APPEND_NEWLINE

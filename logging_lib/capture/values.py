@@ -25,18 +25,27 @@ def valid_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def jsonable(value: Any, *, depth: int = MAX_DEPTH) -> Any:
+def jsonable(value: Any, *, depth: int = MAX_DEPTH, max_text: int | None = None) -> Any:
     """The value in JSON's types.
 
     NaN is null, infinity the text ``Infinity``; dates are ISO 8601 in UTC; bytes are base64; sets are sorted
     lists; dataclasses and mappings are objects; an integer beyond 64 bits is a float; anything else is its
     ``repr``. Nesting beyond ``depth`` (so also a cycle), and what is beyond ``MAX_ITEMS`` items, is replaced by
-    a text that says so.
+    a text that says so. Texts longer than ``max_text`` characters are cut, with a mark.
     """
     try:
-        return _jsonable(value, depth)
+        made = _jsonable(value, depth)
+        return made if max_text is None else _cut_texts(made, max_text)
     except Exception as error:  # noqa: BLE001 - a hostile __repr__, a mapping that changes while it is read
         return f"<{type(value).__name__}: not readable: {type(error).__name__}>"
+
+
+def _cut_texts(value: Any, length: int) -> Any:
+    if isinstance(value, str) and len(value) > length:
+        return f"{value[:length]}<cut: {len(value) - length} more characters>"
+    if isinstance(value, dict):
+        return {_cut_texts(key, length): _cut_texts(item, length) for key, item in value.items()}
+    return [_cut_texts(item, length) for item in value] if isinstance(value, list) else value
 
 
 def _jsonable(value: Any, depth: int) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -236,7 +237,7 @@ def _report(summary: dict[str, Any], out: Path, console: Console) -> None:
         f"{summary['events_before_first_incident']} events."
     )
     table = Table()
-    for column in ("incident", "onset", "first alert", "events", "minutes", "the mail's subject"):
+    for column in ("incident", "onset", "first alert", "events", "minutes"):
         table.add_column(column, overflow="fold")
     for entry in summary["incidents"]:
         first = entry["first_alert"]
@@ -246,9 +247,10 @@ def _report(summary: dict[str, Any], out: Path, console: Console) -> None:
             f"{datetime.fromisoformat(first):%a %d %b %H:%M}" if first else "[red]not found[/red]",
             str(entry["events"]),
             str(entry["minutes"]),
-            entry["subject"] or "",
         )
     console.print(table)
+    for entry in summary["incidents"]:
+        console.print(f"   mail: {escape(entry['subject'] or 'none')}")
     if summary["other_alerts"]:
         console.print("[red]Alerts that no incident explains:[/red] " + "; ".join(summary["other_alerts"]))
     console.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -169,7 +170,9 @@ def _finish(
 
 
 def _is_number_dtype(series: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series)
+    types = pd.api.types
+    other = types.is_bool_dtype(series) or types.is_complex_dtype(series)
+    return types.is_numeric_dtype(series) and not other
 
 
 def _take_apart(series: pd.Series, own: FeatureConfig, config: Config, absent: Array) -> _Column:
@@ -188,8 +191,11 @@ def _take_apart(series: pd.Series, own: FeatureConfig, config: Config, absent: A
 
 def _factorize(series: pd.Series) -> tuple[Array, list[Any]]:
     if series.dtype != object:
-        codes, index = pd.factorize(series)
-        return codes, [plain(value) for value in index.tolist()]
+        try:
+            codes, index = pd.factorize(series)
+            return codes, [plain(value) for value in index.tolist()]
+        except (TypeError, NotImplementedError, ValueError):  # lists and structs of pyarrow
+            series = series.astype(object)
     values = series.to_numpy()
     try:
         kinds = {type(value) for value in values}
@@ -206,12 +212,20 @@ def _factorize(series: pd.Series) -> tuple[Array, list[Any]]:
         if is_null(value):
             codes[row] = -1
             continue
-        key = (type(value), value if value.__hash__ else repr(value))
+        key = (type(value), _hashable(value))
         if key not in seen:
             seen[key] = len(uniques)
             uniques.append(plain(value))
         codes[row] = seen[key]
     return codes, uniques
+
+
+def _hashable(value: Any) -> Any:
+    try:
+        hash(value)
+    except TypeError:  # a list, or a tuple that holds one
+        return repr(value)
+    return value
 
 
 def _infer(column: _Column) -> Kind:
@@ -310,7 +324,8 @@ def _quantiles(ordered: Array, at: Any) -> Array:
     position = np.asarray(at) * (len(ordered) - 1)
     lower = np.floor(position).astype(int)
     upper = np.minimum(lower + 1, len(ordered) - 1)
-    return np.asarray(ordered[lower] + (ordered[upper] - ordered[lower]) * (position - lower))
+    share = position - lower
+    return np.asarray(ordered[lower] * (1 - share) + ordered[upper] * share)
 
 
 def _rounded(edges: Array) -> list[float]:
@@ -325,10 +340,12 @@ def _rounded(edges: Array) -> list[float]:
 
 def _moments(ordered: Array) -> Moments:
     quantiles = _quantiles(ordered, QUANTILES)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = ordered.mean(), ordered.std(ddof=1) if len(ordered) > 1 else 0.0
     return Moments(
         count=len(ordered),
-        mean=_short(ordered.mean()),
-        std=_short(ordered.std(ddof=1)) if len(ordered) > 1 else 0.0,
+        mean=_short(mean),
+        std=_short(std),
         min=float(ordered[0]),
         max=float(ordered[-1]),
         quantiles={f"{q:g}": _short(v) for q, v in zip(QUANTILES, quantiles, strict=True)},
@@ -337,8 +354,7 @@ def _moments(ordered: Array) -> Moments:
 
 def _short(value: Any) -> float:
     """Twelve digits: sums differ in the last ones with the processor's vector width."""
-    with np.errstate(over="ignore"):
-        number = float(f"{float(value):.12g}")
+    number = float(f"{float(value):.12g}")
     return number if np.isfinite(number) else float(np.finfo(float).max)
 
 
@@ -353,7 +369,12 @@ def _fit_numbers(kind: Kind, convert: Callable[[Any], float | None]) -> Any:
 
 
 def _to_number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf if value > 0 else -math.inf
 
 
 # ── categories and booleans ──────────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import KINDS, Kind
-from logging_lib.profile.values import NA_VALUES
+from logging_lib.profile.values import NA_VALUES, epoch, number_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def parse(document: Any, *, source: str = "profile.yml") -> Config:
         if key in made:
             if not isinstance(made[key], list):
                 raise ProfileError(f"{source}: {key}: expected a list, found {made[key]!r}")
-            made[key] = tuple(str(item) for item in made[key])
+            made[key] = _texts(made[key], source, key)
     for key, low, high in (
         ("min_word_count", 1, 10**9),
         ("max_vocabulary", 1, 10**6),
@@ -100,6 +101,11 @@ def parse(document: Any, *, source: str = "profile.yml") -> Config:
         value = made.get(key, low)
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise ProfileError(f"{source}: {key}: expected a number from {low} to {high}, found {value!r}")
+    if not isinstance(made.get("time"), str | None):
+        raise ProfileError(f"{source}: time: expected a column's name, found {made['time']!r}")
+    for key in ("min_word_count", "max_vocabulary", "max_values"):
+        if not isinstance(made.get(key, 1), int):
+            raise ProfileError(f"{source}: {key}: expected a whole number, found {made[key]!r}")
     return Config(**made)
 
 
@@ -112,22 +118,47 @@ def _feature(document: Any, source: str, path: str) -> FeatureConfig:
     if given.get("values") is not None:
         if not isinstance(given["values"], list):
             raise ProfileError(f"{source}: {path}.values: expected a list, found {given['values']!r}")
-        from logging_lib.profile.values import category_text
-
-        given["values"] = tuple(category_text(value) or "" for value in given["values"])
+        given["values"] = _texts(given["values"], source, f"{path}.values")
         given.setdefault("kind", "category")
     if given.get("range") is not None:
         bounds = given["range"]
-        if not isinstance(bounds, list) or len(bounds) != 2 or not bounds[0] <= bounds[1]:
+        if not isinstance(bounds, list) or len(bounds) != 2 or not _rises(bounds):
             raise ProfileError(f"{source}: {path}.range: expected [low, high], found {bounds!r}")
         given["range"] = tuple(bounds)
-    if isinstance(given.get("bins"), list):
-        edges = given["bins"]
-        rising = all(isinstance(e, int | float) for e in edges) and edges == sorted(set(edges))
-        if not rising or not edges:
-            raise ProfileError(f"{source}: {path}.bins: expected rising numbers, found {edges!r}")
-        given["bins"] = tuple(float(e) for e in edges)
+    bins = given.get("bins")
+    if isinstance(bins, list):
+        rising = all(_is_number(e) for e in bins) and bins == sorted(set(bins))
+        if not rising or not bins:
+            raise ProfileError(f"{source}: {path}.bins: expected rising numbers, found {bins!r}")
+        given["bins"] = tuple(float(e) for e in bins)
+    elif bins is not None and (isinstance(bins, bool) or not isinstance(bins, int) or bins < 1):
+        raise ProfileError(f"{source}: {path}.bins: expected a number of bins or their edges, found {bins!r}")
+    for key in ("hidden", "nullable"):
+        if not isinstance(given.get(key, True), bool):
+            raise ProfileError(f"{source}: {path}.{key}: expected true or false, found {given[key]!r}")
     return FeatureConfig(**given)
+
+
+def _texts(items: list[Any], source: str, path: str) -> tuple[str, ...]:
+    """Texts and numbers as texts. YAML reads ``NO`` as false and ``2018-01-01`` as a date: those must be quoted."""
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, str | int | float):
+            raise ProfileError(
+                f"{source}: {path}: YAML read {item!r} there, which is no text; put it in quotes"
+            )
+    return tuple(item if isinstance(item, str) else number_text(item) for item in items)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _rises(bounds: list[Any]) -> bool:
+    """Two finite numbers, or two dates, the second not before the first."""
+    if all(map(_is_number, bounds)):
+        return bool(bounds[0] <= bounds[1])
+    low, high = (epoch(bound) for bound in bounds)
+    return low is not None and high is not None and low <= high
 
 
 def _mapping(value: Any, source: str, path: str) -> Mapping[str, Any]:

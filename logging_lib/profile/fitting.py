@@ -70,6 +70,9 @@ def fit(
         ProfileError: the data have no row or no feature, or lack a named column.
     """
     config = config or Config()
+    for argument, given in (("model", model), ("version", version)):
+        if not isinstance(given, str) or not given:
+            raise ProfileError(f"{argument}: expected a text that is not empty, found {given!r}")
     names = [str(name) for name in data.columns]
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -131,14 +134,28 @@ def _split(data: pd.DataFrame, config: Config) -> tuple[cols.Split, str | None]:
         method = f"the last {wanted} rows by `{config.time}`"
         last = iso(float(seconds.max()))
     else:
-        # A multiplicative hash of the row's number spreads the choice evenly and needs no random generator.
-        scattered = (np.arange(rows, dtype=np.uint64) * np.uint64(2654435761)) & np.uint64(0xFFFFFFFF)
-        order = np.sort(np.argsort(scattered, kind="stable")[:wanted])
+        order = np.sort(np.argsort(_scattered(data), kind="stable")[:wanted])
         method = f"{wanted} rows spread over the data (no time column was given)"
     blocks = max(1, min(BLOCKS, wanted // MIN_BLOCK))
     block = np.full(rows, -1, dtype=np.int64)
     block[order] = np.arange(wanted) * blocks // max(wanted, 1)
     return cols.Split(block=block, held_out=HeldOut(rows=wanted, method=method, blocks=blocks)), last
+
+
+def _scattered(data: pd.DataFrame) -> np.ndarray[Any, Any]:
+    """A number a row that spreads the choice evenly, without a random generator; shape (rows,).
+
+    A hash of the row's content, so that copies of a row (oversampling) are held out together; where rows repeat
+    because there is little to tell them apart, a multiplicative hash of the row's number.
+    """
+    try:
+        hashes = pd.util.hash_pandas_object(data, index=False).to_numpy(np.uint64)
+    except (TypeError, ValueError, UnicodeError):  # cells that cannot be hashed
+        hashes = pd.util.hash_pandas_object(data.map(ascii), index=False).to_numpy(np.uint64)
+    most = np.unique(hashes, return_counts=True)[1].max()
+    if most <= max(1, len(data) // 100):
+        return np.asarray(hashes)
+    return np.asarray((np.arange(len(data), dtype=np.uint64) * np.uint64(2654435761)) & np.uint64(0xFFFFFFFF))
 
 
 def _seconds(column: pd.Series) -> np.ndarray[Any, Any]:

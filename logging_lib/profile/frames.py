@@ -15,12 +15,14 @@ from logging_lib.profile.io import ProfileError
 Masks = dict[str, np.ndarray[Any, Any]]
 
 
-def read(path: Path, *, na_values: Sequence[str]) -> tuple[pd.DataFrame, Masks]:
+def read(path: Path, *, na_values: Sequence[str], texts: Sequence[str] = ()) -> tuple[pd.DataFrame, Masks]:
     """The table in a file, and for JSON lines which keys were absent in which rows.
 
     Args:
         path: ``.csv`` (or ``.csv.gz``), ``.parquet``, ``.jsonl`` or ``.ndjson``.
         na_values: spellings of a missing value, so that ``-`` among numbers does not make them texts.
+
+        texts: columns of a CSV that are read as they are written: ``02139`` is no number.
 
     Returns:
         The DataFrame, shape (rows, columns), and column → mask of absent keys, shape (rows,).
@@ -31,7 +33,8 @@ def read(path: Path, *, na_values: Sequence[str]) -> tuple[pd.DataFrame, Masks]:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     try:
         if ".csv" in suffixes:
-            return pd.read_csv(path, na_values=list(na_values), keep_default_na=False, low_memory=False), {}
+            options = {"na_values": list(na_values), "keep_default_na": False, "low_memory": False}
+            return pd.read_csv(path, dtype=dict.fromkeys(texts, str), **options), {}  # type: ignore[call-overload]
         if suffixes[-1:] in ([".parquet"], [".pq"]):
             return pd.read_parquet(path), {}
         if suffixes[-1:] in ([".jsonl"], [".ndjson"], [".json"]):

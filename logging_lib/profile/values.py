@@ -9,6 +9,7 @@ import math
 import re
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 NA_VALUES = ("", "-", "#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null")
@@ -32,7 +33,7 @@ def category_text(value: Any) -> str | None:
     gaps is a column of floats in pandas).
     """
     if isinstance(value, str):
-        return str(value)
+        return str.__str__(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -96,6 +97,8 @@ def spelled(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """A scalar of numpy, pandas or decimal as Python's own; anything else as it is."""
+    if isinstance(value, Enum):
+        value = value.value
     if isinstance(value, Decimal):
         return float(value) if value.is_finite() or value.is_infinite() else math.nan
     kind = type(value)

@@ -14,6 +14,7 @@ from logging_lib.watch.statistics import beta_binomial_tail, predictive
 Script = Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
 
 MAX_VALUES_SHOWN = 5
+MAX_NAME = 128  # tokens.MAX_PART: a longer name is hashed in tokens, which Painless cannot do
 
 
 class ScriptError(Exception):
@@ -63,7 +64,7 @@ def check_rate(ctx: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, A
                 total = _whole(bucket["weight"]["value"])
                 if total == 0:
                     continue
-                for feature in _buckets(bucket["features"], "features"):
+                for feature in bucket["features"]["buckets"]:  # the most frequent, if cut
                     name = feature["key"]
                     if name in found or name not in checks:
                         continue
@@ -98,7 +99,7 @@ def check_rate(ctx: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, A
                             "first": feature["first"]["value_as_string"],
                             "last": feature["last"]["value_as_string"],
                             "values": values,
-                            "values_text": ", ".join(f"{v['value']} ({v['count']})" for v in values),
+                            "values_text": _values_text(name, values),
                             "query": _query(model["key"], version["key"], metadata["check"], name, feature),
                         }
                     )
@@ -110,7 +111,7 @@ def _is_over(name: str, recent: Mapping[str, Any], expected: float) -> bool:
     total = _whole(recent["weight"]["value"])
     if total == 0:
         return True
-    for feature in _buckets(recent["features"], "features"):
+    for feature in recent["features"]["buckets"]:
         if feature["key"] == name:
             return bool(_whole(feature["weight"]["value"]) / total <= expected)
     return True
@@ -152,9 +153,7 @@ def _chance(tail: float) -> str:
 def _values(feature: str, window: Mapping[str, Any]) -> list[dict[str, Any]]:
     if "failing" not in window:
         return []
-    prefix = feature.replace("%", "%25").replace("=", "%3D") + "="
-    if prefix.startswith("!"):
-        prefix = "%21" + prefix[1:]
+    prefix = _prefix(feature)
     shown: list[dict[str, Any]] = []
     for bucket in window["failing"]["values"]["buckets"]:
         if bucket["key"].startswith(prefix) and len(shown) < MAX_VALUES_SHOWN:
@@ -162,6 +161,18 @@ def _values(feature: str, window: Mapping[str, Any]) -> list[dict[str, Any]]:
             value = value.replace("%21", "!").replace("%3D", "=").replace("%25", "%")
             shown.append({"value": value, "count": _whole(bucket["weight"]["value"])})
     return shown
+
+
+def _prefix(feature: str) -> str:
+    """``tokens.part`` of a name that is not too long, with its ``=``: Painless has the same."""
+    prefix = feature.replace("%", "%25").replace("=", "%3D") + "="
+    return "%21" + prefix[1:] if prefix.startswith("!") else prefix
+
+
+def _values_text(feature: str, values: list[dict[str, Any]]) -> str:
+    if len(_prefix(feature)) > MAX_NAME + 1:
+        return "(the feature's name is too long to list its values)"
+    return ", ".join(f"{value['value']} ({value['count']})" for value in values)
 
 
 def _query(model: str, version: str, check: str, name: str, feature: Mapping[str, Any]) -> str:

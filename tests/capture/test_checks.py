@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -174,3 +175,23 @@ CHECK_ANY = Checker(
         version="1",
     )
 )
+
+
+def test_enums_count_as_their_values(check: Checker, inputs: dict[str, Any]) -> None:
+    class Home(str, Enum):  # noqa: UP042 - what services have
+        RENT = "RENT"
+
+    class Plain(Enum):
+        OWN = "OWN"
+
+    for value in (Home.RENT, Plain.OWN):
+        checked = check(inputs | {"home": value})
+        assert checked.failed == {}
+        assert checked.input["category"] == {"home": value.value}
+
+
+def test_integer_column_names_are_the_features_of_their_texts() -> None:
+    made = profiles.fit(pd.DataFrame(np.arange(100.0).reshape(50, 2)), model="m", version="1")
+    checked = Checker(made)({0: 4.0, 1: 5.0})
+    assert checked.failed == {}
+    assert checked.input == {"numeric": {"0": 4.0, "1": 5.0}}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pandas as pd
 import pytest
 import structlog
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +21,7 @@ from logging_lib import profile as profiles
 from logging_lib.capture.event import new_id, timestamp
 from logging_lib.capture.reading import lines
 from logging_lib.capture.spool import Spool
+from logging_lib.profile.config import Config, FeatureConfig
 from tests.strategies import inputs as any_inputs
 from tests.strategies import values as any_values
 
@@ -313,3 +315,42 @@ def test_whatever_is_logged_never_raises_and_keeps_the_contract(
         assert line.count(b"\n") == 1
         event = valid(orjson.loads(line))
         assert event["event"]["dataset"] == "ml.prediction", event
+
+
+def test_inputs_are_logged_as_they_were_before_the_block(
+    log: Any, inputs: dict[str, Any], tmp_path: Path, spooled: Events
+) -> None:
+    with log.prediction(inputs) as p:
+        inputs.pop("income")
+        inputs["home"] = 0
+        p.prediction = 1.0
+    (event,) = spooled(tmp_path)
+    assert "check" not in event["ml"]
+    assert event["ml"]["input"]["category"] == {"home": "RENT"}
+
+
+def test_a_line_that_no_reader_would_take_is_cut_with_a_mark(
+    log: Any, inputs: dict[str, Any], tmp_path: Path, spooled: Events, valid: Valid
+) -> None:
+    log.prediction(inputs | {"title": "x" * 2_000_000, "more": ["y" * 900_000] * 2}, prediction=1.0)
+    (event,) = map(valid, spooled(tmp_path))
+    assert event["ml"]["input"]["text"]["title"].endswith("<cut: 1991808 more characters>")
+    assert event["ml"]["input"]["numeric"]["income"] == 64000.5
+
+
+def test_a_name_that_is_no_text_is_refused_at_start(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="version: expected a text that is not empty, found 3"):
+        logging_lib.configure(model="m", version=3, spool=tmp_path)  # type: ignore[arg-type]
+
+
+def test_a_dead_letter_does_not_tell_what_the_profile_hides(tmp_path: Path, spooled: Events) -> None:
+    frame = pd.DataFrame({"ssn": ["a", "b"] * 20})
+    config = Config(features={"ssn": FeatureConfig(hidden=True)})
+    fitted = profiles.fit(frame, model="m", version="1", config=config)
+    logging_lib.configure(model="m", version="1", profile=fitted, spool=tmp_path).prediction(
+        ["078-05-1120"],
+        1.0,  # type: ignore[arg-type]
+    )
+    (event,) = spooled(tmp_path)
+    assert event["event"]["dataset"] == "ml.deadletter"
+    assert "078-05-1120" not in json.dumps(event)

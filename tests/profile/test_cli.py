@@ -82,3 +82,15 @@ def test_a_bad_file_is_named_without_a_traceback(tmp_path: Path, name: str, cont
     assert says in result.stderr
     assert name in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_configured_category_is_read_as_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("zip,flag\n" + "02139,TRUE\n10001,FALSE\n" * 50)
+    (tmp_path / "c.yml").write_text("features: {zip: {kind: category}, flag: {kind: category}}")
+    command = (
+        f"profile fit {tmp_path}/t.csv --model m --version 1 --config {tmp_path}/c.yml -o {tmp_path}/p.json"
+    )
+    assert run(app, command.split()).exit_code == 0
+    made = profiles.load(tmp_path / "p.json")
+    assert set(made.features["zip"].values) == {"02139", "10001"}
+    assert set(made.features["flag"].values) == {"TRUE", "FALSE"}

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -300,3 +301,39 @@ def test_any_column_fits_and_its_profile_round_trips(values: list[object]) -> No
 def test_an_id_is_the_hash_of_the_content(profile: profiles.Profile) -> None:
     assert len(profile.id) == 16
     assert profiles.io.seal(replace(profile, rows=1)).id != profile.id
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0, 1.9e154],
+        [1.7e308, 1e308, -1.7e308],
+        [10**400, 1, 2],
+        [("a", [1]), ("b", [2])],
+        [[1], [2]],
+        pd.Series([1, 2, None], dtype="Int64"),
+        pd.Series([True, None, False], dtype="boolean"),
+        pd.Series(["a", None], dtype="string"),
+        pd.Series(["a", "b"], dtype="category"),
+        pd.Series([[1], [2]], dtype=pd.ArrowDtype(pa.list_(pa.int64()))),
+        pd.to_timedelta([1, 2], unit="h"),
+        [1 + 2j, 3],
+    ],
+)
+def test_odd_columns_have_an_outcome(values: object) -> None:
+    frame = pd.DataFrame({"x": values})
+    made = profiles.fit(frame, model="m", version="1")
+    assert profiles.loads(profiles.dumps(made)) == made
+
+
+def test_copies_of_a_row_are_held_out_together() -> None:
+    texts = [f"word{i} other{i}" for i in range(500)]
+    once = fit_one(texts, kind="text").expected["oov"].rate
+    thrice = fit_one(texts * 3, kind="text").expected["oov"].rate
+    assert thrice == pytest.approx(once, abs=0.05)
+
+
+@pytest.mark.parametrize(("model", "version"), [("m", 3), ("", "1"), (None, "1"), ("m", "")])
+def test_a_name_that_is_no_text_is_refused_at_once(model: object, version: object) -> None:
+    with pytest.raises(profiles.ProfileError, match="expected a text that is not empty"):
+        profiles.fit(pd.DataFrame({"x": [1]}), model=model, version=version)  # type: ignore[arg-type]

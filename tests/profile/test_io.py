@@ -72,6 +72,18 @@ def test_a_cut_file_is_told_so(tmp_path: Path, profile: profiles.Profile) -> Non
         ("features: {a: {range: [5, 1]}}", r"features\.a\.range: expected \[low, high\]"),
         ("features: {a: {bins: [2, 1]}}", r"features\.a\.bins: expected rising numbers"),
         ("features: {a: {values: x}}", r"features\.a\.values: expected a list"),
+        (
+            "features: {a: {values: [NO, SE]}}",
+            r"features\.a\.values: YAML read False there, .* put it in quotes",
+        ),
+        ("na_values: [NO]", r"na_values: YAML read False there"),
+        ("features: {a: {range: [1, b]}}", r"features\.a\.range: expected \[low, high\]"),
+        ("features: {a: {range: [0, .inf]}}", r"features\.a\.range: expected \[low, high\]"),
+        ("features: {a: {bins: -5}}", r"features\.a\.bins: expected a number of bins or their edges"),
+        ("features: {a: {bins: x}}", r"features\.a\.bins: expected a number of bins"),
+        ('features: {a: {hidden: "false"}}', r"features\.a\.hidden: expected true or false, found 'false'"),
+        ("time: 3", r"time: expected a column's name"),
+        ("max_values: 2.5", r"max_values: expected a whole number"),
         ("held_out: 2", r"held_out: expected a number from 0\.01 to 0\.9"),
         ("exclude: x", r"exclude: expected a list"),
         ("[1]", r"the file: expected keys and values"),
@@ -86,7 +98,7 @@ def test_a_wrong_configuration_is_refused_by_key(tmp_path: Path, text: str, says
 
 def test_a_configuration_is_read(tmp_path: Path) -> None:
     (tmp_path / "profile.yml").write_text(
-        "time: issued_at\nfeatures:\n  home: {values: [RENT, 1, true]}\n  income: {range: [0, 1000000]}\n"
+        "time: issued_at\nfeatures:\n  home: {values: [RENT, 1, 'true']}\n  income: {range: [0, 1000000]}\n"
     )
     read = config.read(tmp_path / "profile.yml")
     assert read.time == "issued_at"

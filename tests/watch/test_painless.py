@@ -55,7 +55,7 @@ def execute(url: str, script: str, context: dict[str, Any]) -> Any:
         return json.loads(json.load(answer)["result"])
 
 
-names = st.sampled_from(["home", 'a"b', "c\\d", "e=f", "!g", "h%i", "ü"])
+names = st.sampled_from(["home", 'a"b', "c\\d", "e=f", "!g", "h%i", "ü", "n" * 128, "n" * 129, "=" * 43])
 counts = st.integers(0, 400)
 
 
