@@ -11,6 +11,7 @@ from typing import Any, overload
 
 import structlog
 
+from logging_lib.capture import spool as spools
 from logging_lib.capture.processor import EventRenderer, PredictionProcessor, Role
 from logging_lib.capture.spool import Spool, shared
 from logging_lib.profile.model import Profile
@@ -161,6 +162,7 @@ def configure(
     version: str,
     profile: Profile | str | Path | None = None,
     spool: str | Path | Spool,
+    ship_to: str | None = None,
     role: Role = "live",
     service: str | Mapping[str, str] | None = None,
     processors: Iterable[Any] = (),
@@ -173,6 +175,8 @@ def configure(
         version: the model's version.
         profile: the training profile or its file; without one nothing is checked, which is itself a finding.
         spool: the directory that events are written to, or a ``Spool`` with its options.
+        ship_to: a receiver's URL (``beats://host:5044``) to ship to from a thread of this process; default:
+            shipping is left to ``logging-lib ship`` or another shipper.
         role: ``live``, or ``shadow`` where the answer is not used.
         service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
         processors: structlog processors to run before ours; their keys become ``labels.*``.
@@ -180,7 +184,9 @@ def configure(
 
     Raises:
         ProfileError: the profile's file is damaged. Once configured, nothing raises.
+        ValueError: ``role`` or ``ship_to`` is none that is known.
     """
+    to = shared(spool)
     chain = [
         structlog.contextvars.merge_contextvars,
         *processors,
@@ -189,8 +195,8 @@ def configure(
         ),
         EventRenderer(),
     ]
-    proxy = structlog.wrap_logger(
-        shared(spool), processors=chain, wrapper_class=PredictionLogger, context_class=dict
-    )
+    if ship_to is not None:
+        spools.attach_shipper(to, ship_to)
+    proxy = structlog.wrap_logger(to, processors=chain, wrapper_class=PredictionLogger, context_class=dict)
     bound: PredictionLogger = proxy.bind()
     return bound

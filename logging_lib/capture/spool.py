@@ -34,6 +34,21 @@ class _BudgetReachedError(OSError):
     """The folder holds as much as it may."""
 
 
+def append(fd: int, line: bytes) -> None:
+    """Append one whole line to a file that is open for reading and appending.
+
+    Where a part of a line is at its end, the new one begins on a line of its own: the torn one reads as a dead
+    letter.
+
+    Raises:
+        OSError: it could not be written whole.
+    """
+    end = os.fstat(fd).st_size
+    whole = b"\n" + line if end and os.pread(fd, 1, end - 1) != b"\n" else line
+    if os.write(fd, whole) != len(whole):
+        raise OSError(errno.ENOSPC, "short write")
+
+
 class Spool:
     """Appends lines to ``<directory>/<host>-<pid>-<start>-<seq>.jsonl``: folder 0700, files 0600.
 
@@ -124,7 +139,7 @@ class Spool:
             try:
                 now = self._clock()
                 room = self._look(now, len(line))
-                self._append(line)
+                append(self._fd, line)
                 self.written += 1
                 self._seen = self.written
                 self._after(now)
@@ -159,21 +174,13 @@ class Spool:
             raise _BudgetReachedError
         return min(room, self._rotate_bytes - os.fstat(self._fd).st_size, max(self._budget // 64, size))
 
-    def _append(self, line: bytes) -> None:
-        # Where a part of a line is in the file, the next one starts on a line of its own; the torn one reads as
-        # a dead letter, and its event is written again whole.
-        end = os.fstat(self._fd).st_size
-        whole = b"\n" + line if end and os.pread(self._fd, 1, end - 1) != b"\n" else line
-        if os.write(self._fd, whole) != len(whole):
-            raise OSError(errno.ENOSPC, "short write")
-
     def _after(self, now: float) -> None:
         """What is due once a line was kept: the report of what was not, and the disk."""
         missed = self.dropped - self._reported
         if missed and (now - self._reported_at >= _LOOK_SECONDS or not self._reported):
             interval = max(1, round(now - self._reported_at))
             self._reported, self._reported_at = self.dropped.copy(), now
-            self._append(dropped_line(time.time_ns(), interval=interval, dropped=missed))
+            append(self._fd, dropped_line(time.time_ns(), interval=interval, dropped=missed))
         if self._fsync == "always" or (
             self._fsync == "interval" and now - self._synced >= self._fsync_seconds
         ):
@@ -310,6 +317,14 @@ def shared(spool: str | Path | Spool) -> Spool:
         return _by_directory.setdefault(spool.directory, spool)
     key = Path(spool).absolute()
     return _by_directory.get(key) or _by_directory.setdefault(key, Spool(key))
+
+
+def _no_shipper(spool: Spool, url: str) -> None:
+    raise RuntimeError("import logging_lib to ship in the background")
+
+
+attach_shipper: Callable[[Spool, str], None] = _no_shipper
+"""Ships a spool in the background; ``logging_lib`` puts ``ship.background.attach`` here: capture knows no ship."""
 
 
 class SpoolLoggerFactory:

@@ -9,6 +9,7 @@ import typer
 
 import logging_lib
 from logging_lib.cli import profile, watch
+from logging_lib.cli.ship import ship
 
 app = typer.Typer(
     name="logging-lib",
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.add_typer(profile.app, name="profile")
 app.add_typer(watch.app, name="watch")
+app.command()(ship)
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,61 @@
+"""Shipping from within the service: one daemon thread a process, begun with the process's first segment."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from logging_lib.capture.spool import Spool
+from logging_lib.ship.target import Target, target
+
+if TYPE_CHECKING:
+    from logging_lib.ship.shipper import Shipper
+
+_GRACE = 1.9  # leaves the interpreter a tenth of a second of the two that are promised
+
+
+def attach(spool: Spool, url: str) -> None:
+    """Ship a spool in the background, in this process and in those that are forked from it.
+
+    The thread begins when a process opens its first segment. Of several processes on one spool one ships for
+    all; when it ends, another goes on. At exit it goes on for at most 2 s, and not at all while the receiver is
+    down; what is left is shipped by the next start.
+
+    Raises:
+        ValueError: the URL is none.
+    """
+    where = target(url)
+    spool.on_open = lambda opened: _Background(opened, where).start()
+
+
+class _Background:
+    def __init__(self, spool: Spool, where: Target) -> None:
+        self._spool, self._where = spool, where
+        self._pid = os.getpid()
+        self._shipper: Shipper | None = None
+        self._thread = threading.Thread(target=self._run, name="logging_lib-ship", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        atexit.register(self._finish)
+
+    def _run(self) -> None:
+        # Imported here: it takes a tenth of a second, which the first call of the logger must not wait for.
+        from logging_lib.ship.receivers import connect_to
+        from logging_lib.ship.shipper import Shipper
+
+        self._shipper = Shipper(
+            self._spool.directory, connect_to(self._where), name=str(self._where), health=self._spool
+        )
+        self._shipper.run()
+
+    def _finish(self) -> None:
+        if os.getpid() != self._pid:  # registered in a parent; the thread stayed there
+            return
+        shipper = self._shipper
+        if shipper is None or shipper.failures:
+            return
+        shipper.stop(_GRACE)
+        self._thread.join(_GRACE)
