@@ -38,6 +38,8 @@ class Sink:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._closed:
+            return
         self._closed = True
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
