@@ -191,7 +191,7 @@ class Spool:
         """Begin the next segment. It gets its name only once it is locked: no reader sees it without a writer."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = segment_name(socket.gethostname(), os.getpid(), self._start, self._seq)
-        hidden, path = self.directory / f".{name}", self.directory / name
+        hidden, path = self.directory / f".{name}.new", self.directory / name
         new = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             self._hold(new)

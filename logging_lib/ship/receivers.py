@@ -9,7 +9,6 @@ Straight to Elasticsearch (bulk) belongs here as a further class and a further l
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 import struct
@@ -17,7 +16,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import pylogbeat
 import requests
@@ -232,14 +231,13 @@ class Http:
 class Stdout:
     """Lines on the standard output, for containers whose logs are collected."""
 
-    def __init__(self, fd: int | None = None) -> None:
-        self._fd = sys.stdout.fileno() if fd is None else fd
+    def __init__(self, stream: BinaryIO | None = None) -> None:
+        self._stream = stream or sys.stdout.buffer
 
     def send(self, lines: Sequence[bytes]) -> None:
-        rest = memoryview(b"\n".join(lines) + b"\n")
         try:
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
+            self._stream.write(b"\n".join(lines) + b"\n")
+            self._stream.flush()
         except OSError as error:
             raise RetryError(f"stdout: {_text(error)}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 from logging_lib.capture.segments import DEAD_LETTERS, segments
 from logging_lib.capture.spool import Spool
 from logging_lib.ship.backlog import STATE, Backlog, load_state
-from logging_lib.ship.receivers import HungUpError, RetryError
+from logging_lib.ship.receivers import HungUpError, RetryError, Stdout
 from logging_lib.ship.shipper import Shipper
 from logging_lib.ship.target import target
 from tests.ship.conftest import dead_letters, drain, fill
@@ -182,14 +183,13 @@ def test_tcp(spool: Spool, ship: Make) -> None:
         assert sink.ids() == ids
 
 
-def test_stdout(spool: Spool, ship: Make, capfd: pytest.CaptureFixture[str]) -> None:
+def test_stdout(spool: Spool) -> None:
     ids = fill(spool, 2)
-    from logging_lib.ship.receivers import Stdout
-
-    shipper = Shipper(spool.directory, Stdout(1))
+    stream = io.BytesIO()
+    shipper = Shipper(spool.directory, Stdout(stream))
     drain(shipper)
     shipper.end()
-    assert [json.loads(line)["event"]["id"] for line in capfd.readouterr().out.splitlines()] == ids
+    assert [json.loads(line)["event"]["id"] for line in stream.getvalue().splitlines()] == ids
 
 
 def test_a_torn_line_is_waited_for_while_its_writer_lives(
