@@ -212,7 +212,7 @@ class Backlog:
                 with path.open("rb") as file:
                     file.seek(self.state.offsets.get(path.name, 0))
                     first = True
-                    while chunk := file.read(_CHUNK):
+                    while chunk := file.read(MAX_LINE):
                         if first:
                             oldest = _earlier(oldest, _time(chunk))
                         first = False

@@ -20,7 +20,7 @@ from logging_lib.ship.receivers import HungUpError, Receiver, RefusedError, Retr
 
 _log = logging.getLogger("logging_lib.ship")
 
-BATCH_EVENTS, BATCH_BYTES = 2000, 4 << 20
+BATCH_EVENTS, BATCH_BYTES, _PROBE_EVENTS = 2000, 4 << 20, 50
 GRACE = 2.0
 """Seconds that a shipper goes on at most when it is told to stop, while its receiver answers."""
 _POLL, _POLL_LOCK = 0.2, 1.0
@@ -155,7 +155,7 @@ class Shipper:
             RetryError: the receiver did not answer for all of them; what it answered for is settled.
             OSError: the spool or its checkpoint cannot be read or written.
         """
-        items = self.backlog.read(self._limit, BATCH_BYTES)
+        items = self._next()
         if not items:
             return 0
         try:
@@ -172,6 +172,13 @@ class Shipper:
         span = now - self._shipped[0][0]
         self.backlog.state.rate = sum(n for _, n in self._shipped) / max(span, 1.0)
         return len(items)
+
+    def _next(self) -> list[Item]:
+        if (
+            self.failures
+        ):  # a few events try the way: a receiver that stays down costs neither memory nor traffic
+            return self.backlog.read(min(self._limit, _PROBE_EVENTS), 1)
+        return self.backlog.read(self._limit, BATCH_BYTES)
 
     def _deliver(self, items: Sequence[Item]) -> None:
         lines = [item.data for item in items if not item.fault]

@@ -293,6 +293,17 @@ def test_waits_grow_with_full_jitter_and_the_error_is_kept(
     assert len(caplog.records) == 1
 
 
+def test_after_a_failure_a_few_events_try_the_way(spool: Spool, beats: BeatsSink, ship: Make) -> None:
+    ids = fill(spool, 120)
+    answers = iter(["silent", *["ack"] * 10])
+    beats.behaviour = lambda lines: next(answers)
+    waits = iter([False, True])
+    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}", timeout=0.1, wait=lambda _: next(waits))
+    shipper.run()
+    assert beats.batches == [50, 70]
+    assert beats.ids() == ids
+
+
 def test_a_health_event_each_minute(spool: Spool, beats: BeatsSink, ship: Make, valid: Valid) -> None:
     now = [0.0]
 
