@@ -16,8 +16,11 @@ PEER = "python-logstash-async, in memory"
 
 
 def run() -> Iterator[Result]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]  # nobody listens once it is closed
+    with socket.create_server(("127.0.0.1", 0)) as server, tempfile.TemporaryDirectory() as folder:
+        port = server.getsockname()[1]
+        _, their_wait = service("peer", PEER_CALLS, Path("/unused"), port)  # connected, and never answered
+        _, our_wait = service("ours", CALLS, Path(folder), port)
+    # Now nobody listens.
     theirs, their_exit = service("peer", PEER_CALLS, Path("/unused"), port)
     with tempfile.TemporaryDirectory() as folder:
         ours, our_exit = service("ours", CALLS, Path(folder), port)
@@ -25,6 +28,7 @@ def run() -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as folder:
         many, _ = service("ours", MANY, Path(folder), port)
     yield Result("exit_receiver_down", our_exit, "s", "<= 2", PEER, their_exit, our_exit / their_exit)
+    yield Result("exit_receiver_silent", our_wait, "s", "<= 2", PEER, their_wait, our_wait / their_wait)
     yield Result("lost_receiver_down", lost, "events", "0")
     yield Result("memory_receiver_down", many["growth"], f"MiB after {MANY:,} events", "<= 5")
     yield Result(

@@ -13,7 +13,7 @@ from logging_lib.ship.target import Target, target
 if TYPE_CHECKING:
     from logging_lib.ship.shipper import Shipper
 
-_GRACE = 1.9  # leaves the interpreter a tenth of a second of the two that are promised
+_GRACE = 1.8  # leaves the interpreter a fifth of a second of the two that are promised
 
 
 def attach(spool: Spool, url: str) -> None:
