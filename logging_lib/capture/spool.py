@@ -312,9 +312,13 @@ _by_directory: dict[Path, Spool] = {}
 
 
 def shared(spool: str | Path | Spool) -> Spool:
-    """The process's one spool in a directory: several models write to the same segments."""
+    """The process's one spool in a directory: several models write to the same segments.
+
+    A ``Spool`` is taken as it is, and is from then on the one of its directory.
+    """
     if isinstance(spool, Spool):
-        return _by_directory.setdefault(spool.directory, spool)
+        _by_directory[spool.directory] = spool
+        return spool
     key = Path(spool).absolute()
     return _by_directory.get(key) or _by_directory.setdefault(key, Spool(key))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 from logging_lib.capture.spool import Spool
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 _GRACE = 1.8  # leaves the interpreter a fifth of a second of the two that are promised
 
+_attached: weakref.WeakKeyDictionary[Spool, Target] = weakref.WeakKeyDictionary()
+
 
 def attach(spool: Spool, url: str) -> None:
     """Ship a spool in the background, in this process and in those that are forked from it.
@@ -24,10 +27,19 @@ def attach(spool: Spool, url: str) -> None:
     down; what is left is shipped by the next start.
 
     Raises:
-        ValueError: the URL is none.
+        ValueError: the URL is none, or the spool is already shipped to another.
     """
     where = target(url)
+    before = _attached.setdefault(spool, where)
+    if before != where:
+        raise ValueError(
+            f"ship_to: the spool {spool.directory} is already shipped to {before}, not to {where}"
+        )
+    if spool.on_open is not None:
+        return
     spool.on_open = lambda opened: _Background(opened, where).start()
+    if spool.path is not None:  # it was logged to before
+        spool.on_open(spool)
 
 
 class _Background:

@@ -181,6 +181,26 @@ def test_a_short_program_ships_in_the_background_before_it_ends(tmp_path: Path, 
     assert beats.ids() == [str(n) for n in range(100)]
 
 
+def test_several_models_share_one_background_shipper(tmp_path: Path, beats: BeatsSink) -> None:
+    code = """
+    import sys, threading, logging_lib
+    first = logging_lib.configure(model="a", version="1", spool=sys.argv[1])
+    first.prediction({}, 1.0)
+    logs = [logging_lib.configure(model=m, version="1", spool=sys.argv[1], ship_to=sys.argv[2]) for m in "bc"]
+    for log in logs: log.prediction({}, 1.0)
+    assert [t.name for t in threading.enumerate()].count("logging_lib-ship") == 1
+    try:
+        logging_lib.configure(model="d", version="1", spool=sys.argv[1], ship_to="tcp://elsewhere")
+    except ValueError as error:
+        assert "already shipped to beats://" in str(error)
+    else:
+        raise AssertionError
+    import time; time.sleep(1)
+    """
+    assert python(code, tmp_path, f"beats://127.0.0.1:{beats.port}").wait(20) == 0
+    assert [event["ml"]["model"]["name"] for event in beats.events] == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("behaviour", ["down", "silent"])
 def test_a_receiver_that_does_not_answer_delays_no_exit(behaviour: str, tmp_path: Path) -> None:
     with BeatsSink() as sink:
