@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import weakref
@@ -162,7 +163,8 @@ class Backlog:
         Those with a fault, and all where ``refused`` holds the receiver's answer, become dead letters first.
 
         Raises:
-            OSError: the dead letters or the checkpoint cannot be written; then nothing is settled.
+            OSError: the dead letters or the checkpoint cannot be written. A checkpoint for which the disk is full is
+            passed over: a crash before the next one means that these are sent again.
         """
         bad = [item for item in items if item.fault or refused]
         if bad:
@@ -172,7 +174,11 @@ class Backlog:
             state.offsets[item.segment] = item.end
         state.dead_lettered += len(bad)
         state.shipped += len(items) - len(bad)
-        self.save(now_ns / 1e9)
+        try:
+            self.save(now_ns / 1e9)
+        except OSError as error:  # on a full disk only going on makes room: settled segments are deleted
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
 
     def save(self, now: float) -> None:
         """Replace the state's file in one step."""
@@ -180,7 +186,9 @@ class Backlog:
         new = self.directory / f"{STATE}.new"
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, orjson.dumps(asdict(self.state)))
+            made = orjson.dumps(asdict(self.state))
+            if os.write(fd, made) != len(made):
+                raise OSError(errno.ENOSPC, "short write")
         finally:
             os.close(fd)
         new.rename(self.directory / STATE)

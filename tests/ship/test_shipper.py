@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -263,6 +264,21 @@ def test_a_forked_child_does_not_keep_its_parents_lock(spool: Spool) -> None:
         os.close(fd)
     os.waitpid(child, 0)
     assert free
+
+
+def test_a_full_disk_is_emptied_by_shipping(
+    spool: Spool, beats: BeatsSink, ship: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(spool, 3)
+    spool.close()
+
+    def full(self: Backlog, now: float) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Backlog, "save", full)
+    assert drain(ship(spool, f"beats://127.0.0.1:{beats.port}")) == 3
+    assert segments(spool.directory) == []
+    assert len(beats.lines) == 3
 
 
 def test_a_damaged_checkpoint_means_once_more_not_never(spool: Spool, beats: BeatsSink, ship: Make) -> None:
