@@ -163,7 +163,7 @@ class Backlog:
         Those with a fault, and all where ``refused`` holds the receiver's answer, become dead letters first.
 
         Raises:
-            OSError: the dead letters or the checkpoint cannot be written. A checkpoint for which the disk is full is
+            OSError: the dead letters or the checkpoint cannot be written. A checkpoint that finds the disk full is
             passed over: a crash before the next one means that these are sent again.
         """
         bad = [item for item in items if item.fault or refused]
