@@ -115,6 +115,7 @@ class Spool:
         self.written, self.dropped, self.path = 0, Counter(), None
         self._start, self._seq = time.time_ns(), 0
         self._left = -1  # bytes that may be written without looking; negative: look first
+        self._torn = False  # a part of a line is at the segment's end
         self._due = 0.0  # when to look at the latest
         self._opened = self._synced = self._swept = self._full_until = 0.0
         self._reported: Counter[str] = Counter()
@@ -125,10 +126,12 @@ class Spool:
         """Append one line, which ends in a newline. True where it was kept."""
         size = len(line)
         try:
-            if size <= self._left and self._clock() < self._due and os.write(self._fd, line) == size:
-                self._left -= size
-                self.written += 1
-                return True
+            if size <= self._left and self._clock() < self._due:
+                if os.write(self._fd, line) == size:
+                    self._left -= size
+                    self.written += 1
+                    return True
+                self._torn = True
         except OSError:
             pass  # said below, where it fails again
         return self._write_and_look(line)
@@ -139,7 +142,7 @@ class Spool:
             try:
                 now = self._clock()
                 room = self._look(now, len(line))
-                append(self._fd, line)
+                self._append(line)
                 self.written += 1
                 self._seen = self.written
                 self._after(now)
@@ -174,13 +177,21 @@ class Spool:
             raise _BudgetReachedError
         return min(room, self._rotate_bytes - os.fstat(self._fd).st_size, max(self._budget // 64, size))
 
+    def _append(self, line: bytes) -> None:
+        # Not by the file's last byte, as ``append`` does: another thread may be in the middle of its line.
+        whole = b"\n" + line if self._torn else line
+        if (kept := os.write(self._fd, whole)) != len(whole):
+            self._torn = self._torn or kept > 0
+            raise OSError(errno.ENOSPC, "short write")
+        self._torn = False
+
     def _after(self, now: float) -> None:
         """What is due once a line was kept: the report of what was not, and the disk."""
         missed = self.dropped - self._reported
         if missed and (now - self._reported_at >= _LOOK_SECONDS or not self._reported):
             interval = max(1, round(now - self._reported_at))
             self._reported, self._reported_at = self.dropped.copy(), now
-            append(self._fd, dropped_line(time.time_ns(), interval=interval, dropped=missed))
+            self._append(dropped_line(time.time_ns(), interval=interval, dropped=missed))
         if self._fsync == "always" or (
             self._fsync == "interval" and now - self._synced >= self._fsync_seconds
         ):
@@ -206,7 +217,7 @@ class Spool:
             self._fd = new
         else:
             self._replace(new)
-        self.path, self._opened, self._synced = path, now, now
+        self.path, self._opened, self._synced, self._torn = path, now, now, False
         if self._seq == 1:
             self._first()
 
