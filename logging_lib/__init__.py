@@ -11,6 +11,7 @@ In a service::
 from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 
+from logging_lib.capture import spool as _spool
 from logging_lib.capture.logger import PredictionLogger, configure
 from logging_lib.capture.processor import EventRenderer, PredictionProcessor
 from logging_lib.capture.spool import Spool, SpoolLoggerFactory
@@ -21,6 +22,15 @@ try:
     __version__ = _version("logging-lib")
 except _PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0+unknown"
+
+
+def _ship(spool: Spool, url: str) -> None:
+    from logging_lib.ship.background import attach
+
+    attach(spool, url)
+
+
+_spool.attach_shipper = _ship
 
 __all__ = [
     "EventRenderer",

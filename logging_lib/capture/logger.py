@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import structlog
 
+from logging_lib.capture import spool as spools
 from logging_lib.capture.privacy import Treatment
 from logging_lib.capture.processor import EventRenderer, PredictionProcessor, Role
 from logging_lib.capture.spool import Spool, shared
@@ -269,6 +270,7 @@ def configure(
     version: str,
     profile: Profile | str | Path | None = None,
     spool: str | Path | Spool,
+    ship_to: str | None = None,
     role: Role = "live",
     service: str | Mapping[str, str] | None = None,
     private: Mapping[str, Treatment] | None = None,
@@ -284,6 +286,8 @@ def configure(
         version: the model's version.
         profile: the training profile or its file; without one nothing is checked, which is itself a finding.
         spool: the directory that events are written to, or a ``Spool`` with its options.
+        ship_to: a receiver's URL (``beats://host:5044``) to ship to from a thread of this process; default:
+            shipping is left to ``logging-lib ship`` or another shipper.
         role: ``live``, or ``shadow`` where the answer is not used.
         service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
         private: feature → ``drop``, ``redact`` or ``hmac``: hidden after it was checked.
@@ -296,6 +300,7 @@ def configure(
         ProfileError: the profile's file is damaged.
         ValueError: another argument is wrong. Once configured, nothing raises.
     """
+    to = shared(spool)
     chain = [
         _merge_contextvars,
         *processors,
@@ -312,8 +317,8 @@ def configure(
         ),
         EventRenderer(),
     ]
-    proxy = structlog.wrap_logger(
-        shared(spool), processors=chain, wrapper_class=PredictionLogger, context_class=dict
-    )
+    if ship_to is not None:
+        spools.attach_shipper(to, ship_to)
+    proxy = structlog.wrap_logger(to, processors=chain, wrapper_class=PredictionLogger, context_class=dict)
     bound: PredictionLogger = proxy.bind()
     return bound

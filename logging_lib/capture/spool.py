@@ -34,6 +34,21 @@ class _BudgetReachedError(OSError):
     """The folder holds as much as it may."""
 
 
+def append(fd: int, line: bytes) -> None:
+    """Append one whole line to a file that is open for reading and appending.
+
+    Where a part of a line is at its end, the new one begins on a line of its own: the torn one reads as a dead
+    letter.
+
+    Raises:
+        OSError: it could not be written whole.
+    """
+    end = os.fstat(fd).st_size
+    whole = b"\n" + line if end and os.pread(fd, 1, end - 1) != b"\n" else line
+    if os.write(fd, whole) != len(whole):
+        raise OSError(errno.ENOSPC, "short write")
+
+
 class Spool:
     """Appends lines to ``<directory>/<host>-<pid>-<start>-<seq>.jsonl``: folder 0700, files 0600.
 
@@ -100,6 +115,7 @@ class Spool:
         self.written, self.dropped, self.path = 0, Counter(), None
         self._start, self._seq = time.time_ns(), 0
         self._left = -1  # bytes that may be written without looking; negative: look first
+        self._torn = False  # a part of a line is at the segment's end
         self._due = 0.0  # when to look at the latest
         self._opened = self._synced = self._swept = self._full_until = 0.0
         self._reported: Counter[str] = Counter()
@@ -110,10 +126,12 @@ class Spool:
         """Append one line, which ends in a newline. True where it was kept."""
         size = len(line)
         try:
-            if size <= self._left and self._clock() < self._due and os.write(self._fd, line) == size:
-                self._left -= size
-                self.written += 1
-                return True
+            if size <= self._left and self._clock() < self._due:
+                if os.write(self._fd, line) == size:
+                    self._left -= size
+                    self.written += 1
+                    return True
+                self._torn = True
         except OSError:
             pass  # said below, where it fails again
         return self._write_and_look(line)
@@ -160,12 +178,12 @@ class Spool:
         return min(room, self._rotate_bytes - os.fstat(self._fd).st_size, max(self._budget // 64, size))
 
     def _append(self, line: bytes) -> None:
-        # Where a part of a line is in the file, the next one starts on a line of its own; the torn one reads as
-        # a dead letter, and its event is written again whole.
-        end = os.fstat(self._fd).st_size
-        whole = b"\n" + line if end and os.pread(self._fd, 1, end - 1) != b"\n" else line
-        if os.write(self._fd, whole) != len(whole):
+        # Not by the file's last byte, as ``append`` does: another thread may be in the middle of its line.
+        whole = b"\n" + line if self._torn else line
+        if (kept := os.write(self._fd, whole)) != len(whole):
+            self._torn = self._torn or kept > 0
             raise OSError(errno.ENOSPC, "short write")
+        self._torn = False
 
     def _after(self, now: float) -> None:
         """What is due once a line was kept: the report of what was not, and the disk."""
@@ -184,7 +202,7 @@ class Spool:
         """Begin the next segment. It gets its name only once it is locked: no reader sees it without a writer."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = segment_name(socket.gethostname(), os.getpid(), self._start, self._seq)
-        hidden, path = self.directory / f".{name}", self.directory / name
+        hidden, path = self.directory / f".{name}.new", self.directory / name
         new = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             self._hold(new)
@@ -199,7 +217,7 @@ class Spool:
             self._fd = new
         else:
             self._replace(new)
-        self.path, self._opened, self._synced = path, now, now
+        self.path, self._opened, self._synced, self._torn = path, now, now, False
         if self._seq == 1:
             self._first()
 
@@ -305,11 +323,23 @@ _by_directory: dict[Path, Spool] = {}
 
 
 def shared(spool: str | Path | Spool) -> Spool:
-    """The process's one spool in a directory: several models write to the same segments."""
+    """The process's one spool in a directory: several models write to the same segments.
+
+    A ``Spool`` is taken as it is, and is from then on the one of its directory.
+    """
     if isinstance(spool, Spool):
-        return _by_directory.setdefault(spool.directory, spool)
+        _by_directory[spool.directory] = spool
+        return spool
     key = Path(spool).absolute()
     return _by_directory.get(key) or _by_directory.setdefault(key, Spool(key))
+
+
+def _no_shipper(spool: Spool, url: str) -> None:
+    raise RuntimeError("import logging_lib to ship in the background")
+
+
+attach_shipper: Callable[[Spool, str], None] = _no_shipper
+"""Ships a spool in the background; ``logging_lib`` puts ``ship.background.attach`` here: capture knows no ship."""
 
 
 class SpoolLoggerFactory:

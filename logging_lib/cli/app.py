@@ -9,6 +9,7 @@ import typer
 
 import logging_lib
 from logging_lib.cli import index, profile, watch
+from logging_lib.cli.ship import ship
 
 app = typer.Typer(
     name="logging-lib",
@@ -19,6 +20,7 @@ app = typer.Typer(
 app.add_typer(profile.app, name="profile")
 app.add_typer(watch.app, name="watch")
 app.command()(index.index)
+app.command()(ship)
 
 
 def _version(wanted: bool) -> None:

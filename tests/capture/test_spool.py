@@ -71,6 +71,22 @@ def test_a_line_larger_than_a_segment_is_kept(tmp_path: Path) -> None:
     assert len(segments(tmp_path)) == 3
 
 
+def test_no_reader_sees_a_segment_before_it_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+    real = spools.fcntl.flock
+
+    def flock(fd: int, how: int) -> None:
+        seen.extend([*segments(tmp_path), *tmp_path.glob("*.jsonl")])
+        real(fd, how)
+
+    monkeypatch.setattr(spools.fcntl, "flock", flock)
+    assert Spool(tmp_path).write(LINE % 1)
+    assert seen == []
+    assert len(segments(tmp_path)) == 1
+
+
 def test_an_old_segment_is_closed_at_the_next_write(tmp_path: Path, clock: Clock) -> None:
     spool = Spool(tmp_path, rotate_seconds=60, clock=clock)
     spool.write(LINE % 0)
@@ -342,7 +358,7 @@ def test_the_file_system_of_a_path(path: str, kind: str) -> None:
 
 def test_segments_are_in_order_of_time_and_nothing_else_is_one(tmp_path: Path) -> None:
     names = [segment_name("a/b", 7, 255, seq) for seq in (0, 2, 10)] + [segment_name("z", 1, 1, 0)]
-    for name in (*names, "dead-letters.jsonl", "events.jsonl", ".web-1-ff-0.jsonl.tmp"):
+    for name in (*names, "dead-letters.jsonl", "events.jsonl", ".web-1-ff-0.jsonl.new"):
         (tmp_path / name).touch()
     assert [path.name for path in segments(tmp_path)] == [names[3], *names[:3]]
     assert segments(tmp_path / "absent") == []

@@ -1,0 +1,140 @@
+"""``logging-lib ship``: from a spool to a receiver, as a daemon beside the service."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from logging_lib.capture.segments import DEAD_LETTERS
+from logging_lib.capture.spool import Spool
+from logging_lib.ship.backlog import Backlog
+from logging_lib.ship.receivers import RetryError, connect_to
+from logging_lib.ship.shipper import GRACE, Shipper
+from logging_lib.ship.target import target
+
+
+def _fail(message: str, code: int = 2) -> typer.Exit:
+    typer.echo(message, err=True)
+    return typer.Exit(code)
+
+
+def ship(
+    spool: Annotated[Path, typer.Argument(help="The folder that the services log to.")],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="beats://HOST:PORT, beats+tls://, tcp://, tcp+tls://, http://, https:// or stdout:",
+        ),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Ship what is there, then end; 1 if not all.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Say what is waiting, and end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --status: the same as JSON.")] = False,
+    ca: Annotated[Path | None, typer.Option(help="Certificates to trust, PEM.")] = None,
+    cert: Annotated[Path | None, typer.Option(help="The client's certificate, PEM.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 30.0,
+    grace: Annotated[float, typer.Option(min=0, help="Seconds to go on for after SIGTERM.")] = GRACE,
+) -> None:
+    """Ship a spool: at least once, deleting what was acknowledged.
+
+    Example: logging-lib ship /var/spool/ml --to beats+tls://logstash:5044 --ca ca.pem
+    """
+    if status:
+        _status(spool, as_json)
+        return
+    if to is None:
+        raise _fail("--to is missing: where to ship to, as beats://HOST:PORT")
+    try:
+        files = {
+            name: str(path) if path else None for name, path in (("ca", ca), ("cert", cert), ("key", key))
+        }
+        where = target(to, **files)
+        receiver = connect_to(where, timeout=timeout)
+    except ValueError as error:
+        raise _fail(f"--to: {error}") from None
+    except OSError as error:
+        raise _fail(f"--ca, --cert or --key: {error}") from None
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    if once:
+        _once(Shipper(spool, receiver, name=str(where)), spool)
+    else:
+        _daemon(Shipper(spool, receiver, name=str(where), health=Spool(spool)), grace)
+
+
+def _once(shipper: Shipper, spool: Path) -> None:
+    if not spool.is_dir():
+        raise _fail(f"{spool}: no such folder")
+    try:
+        if not shipper.backlog.lock():
+            raise _fail(f"{spool}: another shipper is at work", 1)
+        state = shipper.backlog.state
+        shipped, dead = state.shipped, state.dead_lettered
+        while shipper.step():
+            pass
+    except (RetryError, OSError) as error:
+        raise _fail(str(error), 1) from None
+    finally:
+        shipper.end()
+    dead = state.dead_lettered - dead
+    refused = f", {dead} refused: see {spool / DEAD_LETTERS}" if dead else ""
+    typer.echo(f"{state.shipped - shipped} events shipped{refused}", err=True)
+
+
+def _daemon(shipper: Shipper, grace: float) -> None:
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    worker = threading.Thread(target=shipper.run, name="ship", daemon=True)
+    worker.start()
+    while worker.is_alive() and not told.wait(1.0):
+        pass
+    shipper.stop(grace)
+    worker.join(grace)
+
+
+def _status(spool: Path, as_json: bool) -> None:
+    if not spool.is_dir():
+        raise _fail(f"{spool}: no such folder")
+    backlog = Backlog(spool)
+    try:
+        running = not backlog.lock()
+        backlog.unlock()
+    except OSError as error:
+        raise _fail(f"{spool}: {error}") from None
+    events, size, oldest = backlog.waiting()
+    state = backlog.state
+    found: dict[str, Any] = {
+        "running": running,
+        "receiver": state.receiver or None,
+        "backlog": {
+            "events": events,
+            "bytes": size,
+            "age": max(0.0, round(time.time() - oldest, 3)) if oldest is not None else None,
+        },
+        "shipped": state.shipped,
+        "dead_lettered": state.dead_lettered,
+        "retries": state.retries,
+        "rate": round(state.rate, 1) if running else 0.0,
+        "last_error": {"message": state.last_error, "time": state.last_error_at}
+        if state.last_error
+        else None,
+    }
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    age = found["backlog"]["age"]
+    waiting = f"{events} events, {size / 1e6:.1f} MB" + (f", the oldest {age:.0f} s old" if age else "")
+    typer.echo(f"shipper   {'running' if running else 'not running'}, to {state.receiver or 'nowhere yet'}")
+    typer.echo(f"waiting   {waiting}")
+    typer.echo(f"shipped   {state.shipped} events, {found['rate']:.0f} a second in the last minute")
+    typer.echo(f"refused   {state.dead_lettered} events; {state.retries} attempts were repeated")
+    if state.last_error:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.last_error_at))
+        typer.echo(f"last error {when}: {state.last_error}")

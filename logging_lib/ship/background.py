@@ -1,0 +1,73 @@
+"""Shipping from within the service: one daemon thread a process, begun with the process's first segment."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from logging_lib.capture.spool import Spool
+from logging_lib.ship.target import Target, target
+
+if TYPE_CHECKING:
+    from logging_lib.ship.shipper import Shipper
+
+_GRACE = 1.8  # leaves the interpreter a fifth of a second of the two that are promised
+
+_attached: weakref.WeakKeyDictionary[Spool, Target] = weakref.WeakKeyDictionary()
+
+
+def attach(spool: Spool, url: str) -> None:
+    """Ship a spool in the background, in this process and in those that are forked from it.
+
+    The thread begins when a process opens its first segment. Of several processes on one spool one ships for
+    all; when it ends, another goes on. At exit it goes on for at most 2 s, and not at all while the receiver is
+    down; what is left is shipped by the next start.
+
+    Raises:
+        ValueError: the URL is none, or the spool is already shipped to another.
+    """
+    where = target(url)
+    before = _attached.setdefault(spool, where)
+    if before != where:
+        raise ValueError(
+            f"ship_to: the spool {spool.directory} is already shipped to {before}, not to {where}"
+        )
+    if spool.on_open is not None:
+        return
+    spool.on_open = lambda opened: _Background(opened, where).start()
+    if spool.path is not None:  # it was logged to before
+        spool.on_open(spool)
+
+
+class _Background:
+    def __init__(self, spool: Spool, where: Target) -> None:
+        self._spool, self._where = spool, where
+        self._pid = os.getpid()
+        self._shipper: Shipper | None = None
+        self._thread = threading.Thread(target=self._run, name="logging_lib-ship", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        atexit.register(self._finish)
+
+    def _run(self) -> None:
+        # Imported here: it takes a tenth of a second, which the first call of the logger must not wait for.
+        from logging_lib.ship.receivers import connect_to
+        from logging_lib.ship.shipper import Shipper
+
+        self._shipper = Shipper(
+            self._spool.directory, connect_to(self._where), name=str(self._where), health=self._spool
+        )
+        self._shipper.run()
+
+    def _finish(self) -> None:
+        if os.getpid() != self._pid:  # registered in a parent; the thread stayed there
+            return
+        shipper = self._shipper
+        if shipper is None or shipper.failures:
+            return
+        shipper.stop(_GRACE)
+        self._thread.join(_GRACE)

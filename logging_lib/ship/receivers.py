@@ -1,0 +1,271 @@
+"""What events are delivered to. ``send`` returns when the receiver has answered for every line.
+
+Beats and TCP stand on python-logstash-async's clients, with what they lack: the host name is checked in TLS,
+partial writes and reads are completed, a connection serves many batches. Its HTTP transport encodes a batch anew
+for each event (quadratic), so that one is ours.
+
+Straight to Elasticsearch (bulk) belongs here as a further class and a further line in ``connect_to``.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import sys
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, Protocol
+
+import pylogbeat
+import requests
+from logstash_async.transport import TcpTransport
+
+from logging_lib.ship.target import Target
+
+_ANSWER = 2000
+_REFUSED = frozenset((400, 413, 422))
+
+
+class RetryError(Exception):
+    """Not delivered, for a reason that may pass: no connection, no answer in time, 429, 5xx."""
+
+
+class HungUpError(RetryError):
+    """The receiver took a batch and closed the connection without an answer."""
+
+
+class RefusedError(Exception):
+    """The receiver answered that it will not take these events; the text is its answer."""
+
+
+class Receiver(Protocol):
+    """A port that events leave by."""
+
+    def send(self, lines: Sequence[bytes]) -> None:
+        """Deliver lines of JSON without newlines.
+
+        Raises:
+            RetryError: not delivered; later it may be.
+            RefusedError: refused for good, as a whole or because of one of them.
+        """
+
+    def close(self) -> None:
+        """Give up the connection, if there is one."""
+
+
+def tls_context(target: Target) -> ssl.SSLContext:
+    """Verifies the certificate and the host name.
+
+    Raises:
+        OSError: one of the files cannot be read or is no certificate (``ssl.SSLError``).
+    """
+    context = ssl.create_default_context(cafile=target.ca)
+    if target.cert:
+        context.load_cert_chain(target.cert, target.key)
+    return context
+
+
+def _connect(target: Target, timeout: float) -> socket.socket:
+    plain = socket.create_connection((target.host, target.port), timeout)
+    try:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return tls_context(target).wrap_socket(plain, server_hostname=target.host) if target.tls else plain
+    except BaseException:
+        plain.close()
+        raise
+
+
+class _BeatsClient(pylogbeat.PyLogBeatClient):  # type: ignore[misc]
+    """Lumberjack v2 by pylogbeat: frames, windows and sequence numbers are its own."""
+
+    def __init__(self, target: Target, timeout: float, level: int) -> None:
+        super().__init__(target.host, target.port, timeout=timeout, use_logging=True)
+        self._target, self._level = target, level
+        self._socket: socket.socket | None
+
+    def _create_and_connect_socket(self) -> None:
+        self._socket = _connect(self._target, self._timeout)
+
+    def _compress_payload(self, payload: bytes) -> bytes:
+        packed = zlib.compress(payload, self._level)
+        frame = struct.pack(
+            ">BBI", pylogbeat.PROTOCOL_VERSION, pylogbeat.FRAME_TYPE_COMPRESSED_FRAME, len(packed)
+        )
+        return frame + packed
+
+    def _send_payload(self, payload: bytes) -> None:
+        assert self._socket is not None
+        self._socket.sendall(payload)
+
+    def _read_ack(self) -> None:
+        # While it works on a batch Logstash acknowledges 0 every few seconds: the timeout begins anew.
+        frame, sock = b"", self._socket
+        assert sock is not None
+        while len(frame) < 6:
+            more = sock.recv(6 - len(frame))
+            if not more:
+                raise HungUpError("the receiver closed the connection without acknowledging")
+            frame += more
+        if frame[:2] != b"2A":
+            raise RetryError(f"expected an acknowledgement, the receiver sent {frame!r}")
+        self._last_ack = struct.unpack(">I", frame[2:])[0]
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+class Beats:
+    """Logstash's beats input, acknowledged. ``level`` is zlib's, 0 to 9."""
+
+    def __init__(self, target: Target, *, timeout: float = 30.0, level: int = 1) -> None:
+        self._make: Callable[[], _BeatsClient] = lambda: _BeatsClient(target, timeout, level)
+        self._client: _BeatsClient | None = None
+        self._target = target
+
+    def send(self, lines: Sequence[bytes]) -> None:
+        client = self._client
+        try:
+            if client is None:
+                client = self._make()
+                client.connect()
+                self._client = client
+            client.send(lines)
+        except RetryError:
+            self.close()
+            raise
+        except (ConnectionResetError, BrokenPipeError) as error:
+            self.close()
+            raise HungUpError(f"{self._target}: {_text(error)}") from error
+        except OSError as error:
+            self.close()
+            raise RetryError(f"{self._target}: {_text(error)}") from error
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+
+class Tcp(TcpTransport):  # type: ignore[misc]
+    """Lines over TCP. It has no acknowledgement: delivered means that the receiver's kernel has the bytes."""
+
+    _sock: Any
+
+    def __init__(self, target: Target, *, timeout: float = 30.0) -> None:
+        super().__init__(
+            target.host, target.port, target.tls, True, None, target.key, target.cert, target.ca, timeout
+        )
+        self._target = target
+
+    def send(self, lines: Sequence[bytes], use_logging: bool = False) -> None:
+        try:
+            if self._sock is None or self._gone():
+                self.close()
+                self._sock = _connect(self._target, self._timeout)
+            self._sock.sendall(b"\n".join(lines) + b"\n")
+            until = time.monotonic() + self._timeout
+            while not self._is_sock_write_buff_empty():
+                if time.monotonic() > until:
+                    raise TimeoutError("the receiver reads nothing")
+                time.sleep(0.001)
+            if self._gone():
+                raise ConnectionResetError("the receiver closed the connection")
+        except OSError as error:
+            self.close()
+            raise RetryError(f"{self._target}: {_text(error)}") from error
+
+    def _gone(self) -> bool:
+        self._sock.settimeout(0)
+        try:
+            # A TLS socket cannot peek; nothing that a receiver of lines says is of interest anyway.
+            return not self._sock.recv(1, *(() if self._target.tls else (socket.MSG_PEEK,)))
+        except (ssl.SSLWantReadError, BlockingIOError):
+            return False
+        finally:
+            self._sock.settimeout(self._timeout)
+
+    def close(self) -> None:
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            sock.close()
+
+
+class Http:
+    """Logstash's http input: a batch is one POST of a JSON array."""
+
+    def __init__(self, target: Target, *, timeout: float = 30.0) -> None:
+        self._session = session = requests.Session()
+        session.trust_env = False  # no proxy and no ~/.netrc that the URL does not name
+        session.verify = target.ca or True
+        session.cert = (target.cert, target.key) if target.cert and target.key else target.cert
+        session.headers["Content-Type"] = "application/json"
+        if target.user is not None:
+            session.auth = (target.user, target.password or "")
+        self._target, self._timeout = target, timeout
+
+    def send(self, lines: Sequence[bytes]) -> None:
+        try:
+            answer = self._session.post(
+                str(self._target),
+                data=b"[" + b",".join(lines) + b"]",
+                timeout=self._timeout,
+                allow_redirects=False,
+            )
+        except (OSError, requests.RequestException) as error:
+            raise RetryError(f"{self._target}: {_text(error)}") from error
+        if 200 <= answer.status_code < 300:
+            return
+        said = f"{answer.status_code} {answer.reason}: {answer.text[:_ANSWER]}".rstrip(": \r\n")
+        if answer.status_code in _REFUSED:
+            raise RefusedError(said)
+        raise RetryError(f"{self._target}: {said}")
+
+    def close(self) -> None:
+        self._session.close()
+
+
+class Stdout:
+    """Lines on the standard output, for containers whose logs are collected."""
+
+    def __init__(self, stream: BinaryIO | None = None) -> None:
+        self._stream = stream or sys.stdout.buffer
+
+    def send(self, lines: Sequence[bytes]) -> None:
+        try:
+            self._stream.write(b"\n".join(lines) + b"\n")
+            self._stream.flush()
+        except OSError as error:
+            raise RetryError(f"stdout: {_text(error)}") from error
+
+    def close(self) -> None:
+        """The standard output is not ours to close."""
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def connect_to(target: Target, *, timeout: float = 30.0) -> Receiver:
+    """The receiver of a target; nothing is connected before the first batch.
+
+    Args:
+        target: where to.
+        timeout: how long a connection or an answer may take, in seconds.
+
+    Raises:
+        OSError: a file for TLS cannot be read.
+    """
+    if target.tls:
+        tls_context(target)
+    made: dict[str, Callable[[], Any]] = {
+        "beats": lambda: Beats(target, timeout=timeout),
+        "tcp": lambda: Tcp(target, timeout=timeout),
+        "http": lambda: Http(target, timeout=timeout),
+        "stdout": Stdout,
+    }
+    receiver: Receiver = made[target.kind]()
+    return receiver

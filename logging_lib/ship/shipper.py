@@ -1,0 +1,253 @@
+"""The shipper: takes the backlog's batches to a receiver until it has acknowledged each event."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import orjson
+
+from logging_lib.capture.health import health_event
+from logging_lib.capture.spool import Spool
+from logging_lib.ship.backlog import Backlog, Item
+from logging_lib.ship.receivers import HungUpError, Receiver, RefusedError, RetryError
+
+_log = logging.getLogger("logging_lib.ship")
+
+BATCH_EVENTS, BATCH_BYTES, _PROBE_EVENTS = 2000, 4 << 20, 50
+GRACE = 2.0
+"""Seconds that a shipper goes on at most when it is told to stop, while its receiver answers."""
+_POLL, _POLL_LOCK = 0.2, 1.0
+_FIRST_WAIT, _LONGEST_HANG_UP, _LONGEST_WAIT = 0.5, 2.0, 30.0
+_HEALTH_SECONDS, _PROGRESS_SECONDS, _RATE_SECONDS = 60.0, 10.0, 60.0
+_HANG_UPS = 3
+
+
+class Shipper:
+    """Ships one spool to one receiver, at least once and in order of each segment.
+
+    Only one shipper works on a spool at a time; others wait for it to end. Nothing is settled, and so nothing
+    deleted, before the receiver has acknowledged it. An event that the receiver refuses is found by halving its
+    batch and goes to ``dead-letters.jsonl`` in the spool with the receiver's answer.
+
+    Args:
+        directory: the spool.
+        receiver: where to; see ``receivers.connect_to``.
+        name: the receiver's address, for ``--status``.
+        health: where to write an ``ml.health`` event each minute; default: nowhere.
+        clock: seconds since 1970.
+        monotonic: seconds.
+        uniform: a random number from 0 to 1, for the waits between attempts.
+        wait: waits so many seconds or until told to stop; True where it was told.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        receiver: Receiver,
+        *,
+        name: str = "",
+        health: Spool | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        uniform: Callable[[], float] = random.random,
+        wait: Callable[[float], bool] | None = None,
+    ) -> None:
+        self.backlog = Backlog(directory)
+        self._receiver, self._name, self._health = receiver, name, health
+        self._clock, self._monotonic, self._uniform = clock, monotonic, uniform
+        self._stop = threading.Event()
+        self._wait = wait or self._stop.wait
+        self._deadline = float("inf")
+        self.failures = 0
+        """Attempts that failed since the last one that did not."""
+        self._limit = BATCH_EVENTS
+        self._hang_ups = 0
+        self._shipped: deque[tuple[float, int]] = deque()
+        self._reported_at = self._said_at = monotonic()
+        self._reported = (0, 0, 0)
+
+    # ── running ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self) -> None:
+        """Ship until ``stop``; then what is left, while the receiver answers and the grace lasts."""
+        try:
+            while self._turn():
+                pass
+        finally:
+            self.end()
+
+    def stop(self, grace: float = GRACE) -> None:
+        """Tell ``run``, in another thread, to come to an end within so many seconds."""
+        self._deadline = self._monotonic() + grace
+        self._stop.set()
+
+    def end(self) -> None:
+        """Close the connection and let the next shipper work."""
+        self._receiver.close()
+        self.backlog.unlock()
+
+    def _locked(self) -> bool:
+        if self.backlog.locked:
+            return True
+        try:
+            if not self.backlog.lock():
+                return False
+        except OSError as error:
+            self.failures += 1
+            if self.failures == 1:
+                _log.warning("the spool %s cannot be shipped: %s", self.backlog.directory, error)
+            return False
+        self.backlog.state.receiver = self._name
+        state = self.backlog.state
+        self._reported = (state.shipped, state.dead_lettered, state.retries)
+        return True
+
+    def _turn(self) -> bool:
+        """One batch, or one wait. False at the end."""
+        if self._monotonic() >= self._deadline:
+            return False
+        if not self._locked():
+            return not self._wait(_POLL_LOCK)
+        try:
+            settled = self.step()
+        except (RetryError, OSError) as error:
+            self._failed(error)
+            if isinstance(error, OSError):  # the folder may have been deleted, and the lock with it
+                self.backlog.unlock()
+            longest = _LONGEST_HANG_UP if isinstance(error, HungUpError) else _LONGEST_WAIT
+            most = min(longest, _FIRST_WAIT * 2 ** min(self.failures - 1, 10))
+            return not self._stop.is_set() and not self._wait(self._uniform() * most)
+        self.failures = 0
+        self._report()
+        if settled:
+            return True
+        if self._stop.is_set():
+            return False
+        if self._wait(_POLL):
+            self._stop.set()  # and once more: what came during the wait
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        self.failures += 1
+        if self.failures == 1:
+            _log.warning("%s; what is in the spool stays there and is tried again", error)
+        state = self.backlog.state
+        state.retries += 1
+        state.last_error, state.last_error_at = str(error), self._clock()
+        try:
+            self.backlog.save(self._clock())
+        except OSError:
+            return  # the spool is gone or full: the next turn finds out
+
+    # ── one batch ────────────────────────────────────────────────────────────────────────────────────────
+
+    def step(self) -> int:
+        """Ship one batch; the number of events that were settled, 0 where nothing is waiting.
+
+        Raises:
+            RetryError: the receiver did not answer for all of them; what it answered for is settled.
+            OSError: the spool or its checkpoint cannot be read or written.
+        """
+        items = self._next()
+        if not items:
+            return 0
+        try:
+            self._deliver(items)
+        except HungUpError as error:
+            self._hung_up(items, error)
+        else:
+            self._hang_ups = 0
+            self._limit = min(BATCH_EVENTS, 2 * self._limit)
+        now = self._monotonic()
+        self._shipped.append((now, len(items)))
+        while self._shipped[0][0] < now - _RATE_SECONDS:
+            self._shipped.popleft()
+        span = now - self._shipped[0][0]
+        self.backlog.state.rate = sum(n for _, n in self._shipped) / max(span, 1.0)
+        return len(items)
+
+    def _next(self) -> list[Item]:
+        if (
+            self.failures
+        ):  # a few events try the way: a receiver that stays down costs neither memory nor traffic
+            return self.backlog.read(min(self._limit, _PROBE_EVENTS), 1)
+        return self.backlog.read(self._limit, BATCH_BYTES)
+
+    def _deliver(self, items: Sequence[Item]) -> None:
+        lines = [item.data for item in items if not item.fault]
+        try:
+            if lines:
+                self._receiver.send(lines)
+        except RefusedError as refused:
+            if len(items) == 1:
+                self._settle(items, str(refused))
+            else:
+                half = len(items) // 2
+                self._deliver(items[:half])
+                self._deliver(items[half:])
+        else:
+            self._settle(items)
+
+    def _settle(self, items: Sequence[Item], refused: str = "") -> None:
+        self.backlog.settle(items, refused=refused, now_ns=int(self._clock() * 1e9))
+
+    def _hung_up(self, items: list[Item], error: HungUpError) -> None:
+        # A receiver that restarts hangs up once; one that cannot bear an event does so again and again. So make
+        # the batches smaller, and believe it of a single event only if the receiver takes another one meanwhile.
+        self._hang_ups += 1
+        if len(items) > 1:
+            self._limit = max(1, len(items) // 2)
+            raise error
+        behind = self.backlog.read(2, BATCH_BYTES)[1:]
+        if self._hang_ups < _HANG_UPS or not behind or behind[0].fault:
+            raise error
+        self._receiver.send([behind[0].data])  # once more later: at least once
+        try:
+            self._receiver.send([items[0].data])
+        except HungUpError:
+            self._settle(items, str(error))
+        else:
+            self._settle(items)
+        self._hang_ups = 0
+
+    # ── what it says about itself ────────────────────────────────────────────────────────────────────────
+
+    def _report(self) -> None:
+        now = self._monotonic()
+        if len(self._shipped) > 1 and now - self._said_at >= _PROGRESS_SECONDS:
+            self._said_at = now
+            events, size, _ = self.backlog.waiting()
+            if events > BATCH_EVENTS:
+                rate = self.backlog.state.rate
+                _log.info("%d events, %.1f MB to go, %.0f events/s", events, size / 1e6, rate)
+        if self._health is not None and now - self._reported_at >= _HEALTH_SECONDS:
+            interval = round(now - self._reported_at)
+            self._reported_at = now
+            self._health.write(self._health_line(interval))
+
+    def _health_line(self, interval: int) -> bytes:
+        state, now = self.backlog.state, self._clock()
+        since, self._reported = self._reported, (state.shipped, state.dead_lettered, state.retries)
+        shipped, dead, retries = (after - before for after, before in zip(self._reported, since, strict=True))
+        events, size, oldest = self.backlog.waiting()
+        disk = os.statvfs(self.backlog.directory)
+        event = health_event(
+            int(now * 1e9),
+            interval=interval,
+            shipped=shipped,
+            dead_lettered=dead,
+            retries=retries,
+            backlog={"events": events, "bytes": size, "age": max(0.0, now - oldest) if oldest else 0.0},
+            disk={
+                "free": disk.f_bavail * disk.f_frsize,
+                "used_pct": round(1 - disk.f_bavail / max(disk.f_blocks, 1), 4),
+            },
+        )
+        return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)

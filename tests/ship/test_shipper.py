@@ -1,0 +1,382 @@
+"""Shipping to real receivers: acknowledgement before deletion, retries, refusals, several shippers."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logging_lib.capture.segments import DEAD_LETTERS, segments
+from logging_lib.capture.spool import Spool
+from logging_lib.ship.backlog import STATE, Backlog, load_state
+from logging_lib.ship.receivers import HungUpError, RetryError, Stdout
+from logging_lib.ship.shipper import Shipper
+from logging_lib.ship.target import target
+from tests.ship.conftest import dead_letters, drain, fill
+from tests.ship.receivers import BeatsSink, HttpSink, TcpSink
+
+Make = Callable[..., Shipper]
+Valid = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def test_events_arrive_once_and_closed_segments_go(spool: Spool, beats: BeatsSink, ship: Make) -> None:
+    ids = fill(spool, 30)
+    spool.close()
+    ids += fill(spool, 5, first=30)
+    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
+    assert drain(shipper) == 35
+    assert beats.ids() == ids
+    assert segments(spool.directory) == [spool.path]  # the open one stays
+    ids += fill(spool, 1, first=35)
+    assert drain(shipper) == 1
+    assert beats.ids() == ids
+    assert load_state(spool.directory).shipped == 36
+
+
+def test_large_backlogs_go_in_batches_over_one_connection(
+    spool: Spool, beats: BeatsSink, ship: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logging_lib.ship.shipper.BATCH_EVENTS", 100)
+    ids = fill(spool, 250)
+    assert drain(ship(spool, f"beats://127.0.0.1:{beats.port}")) == 250
+    assert beats.ids() == ids
+    assert beats.batches == [100, 100, 50]
+
+
+def test_what_was_not_acknowledged_is_sent_again_by_the_next_shipper(
+    spool: Spool, beats: BeatsSink, ship: Make
+) -> None:
+    ids = fill(spool, 3)
+    beats.behaviour = lambda lines: "kept_but_not_acknowledged"
+    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
+    with pytest.raises(HungUpError):
+        drain(shipper)
+    shipper.end()
+    beats.behaviour = lambda lines: "ack"
+    assert drain(ship(spool, f"beats://127.0.0.1:{beats.port}")) == 3
+    assert beats.ids() == ids + ids  # at least once
+
+
+def test_a_receiver_that_is_down_loses_nothing(spool: Spool, ship: Make) -> None:
+    with BeatsSink() as sink:
+        port = sink.port
+    ids = fill(spool, 3)
+    shipper = ship(spool, f"beats://127.0.0.1:{port}")
+    with pytest.raises(RetryError, match="Connection refused"):
+        drain(shipper)
+    with BeatsSink(port) as sink:
+        assert drain(shipper) == 3
+        assert sink.ids() == ids
+
+
+def test_a_receiver_that_restarts_in_the_middle_of_a_batch(
+    spool: Spool, beats: BeatsSink, ship: Make
+) -> None:
+    ids = fill(spool, 8)
+    answers = iter(["hang_up", *["ack"] * 10])
+    beats.behaviour = lambda lines: next(answers)
+    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
+    with pytest.raises(HungUpError):
+        drain(shipper)
+    assert drain(shipper) == 8
+    assert beats.ids() == ids
+    assert dead_letters(spool.directory) == []
+
+
+@pytest.mark.parametrize("behaviour", ["silent", "half_close"])
+def test_a_receiver_that_never_answers(behaviour: str, spool: Spool, beats: BeatsSink, ship: Make) -> None:
+    ids = fill(spool, 3)
+    beats.behaviour = lambda lines: behaviour
+    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}", timeout=0.2)
+    with pytest.raises(RetryError):
+        drain(shipper)
+    beats.behaviour = lambda lines: "late"
+    assert drain(shipper) == 3
+    assert beats.ids() == ids
+
+
+def test_an_event_that_kills_its_connection_is_found(spool: Spool, beats: BeatsSink, ship: Make) -> None:
+    fill(spool, 7)
+    beats.behaviour = lambda lines: "hang_up" if any(b'"e-4"' in line for line in lines) else "ack"
+    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
+    assert shipper.backlog.lock()
+    left, attempts = True, 0
+    while left:
+        attempts += 1
+        assert attempts < 30
+        try:
+            left = shipper.step() > 0
+        except HungUpError:
+            continue
+    assert set(beats.ids()) == {f"e-{n}" for n in (0, 1, 2, 3, 5, 6)}
+    (letter,) = dead_letters(spool.directory)
+    assert json.loads(letter["event"]["original"])["event"]["id"] == "e-4"
+
+
+def test_a_receiver_that_bears_nothing_gets_no_event_blamed(
+    spool: Spool, beats: BeatsSink, ship: Make
+) -> None:
+    fill(spool, 3)
+    beats.behaviour = lambda lines: "hang_up"
+    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
+    assert shipper.backlog.lock()
+    for _ in range(12):
+        with pytest.raises(HungUpError):
+            shipper.step()
+    assert dead_letters(spool.directory) == []
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_refused_batch_is_split_until_the_culprit_is_found(
+    status: int, spool: Spool, ship: Make, valid: Valid
+) -> None:
+    fill(spool, 9)
+    with HttpSink() as sink:
+        sink.answer = lambda events: (
+            (status, "mapper_parsing_exception")
+            if any(e["event"]["id"] == "e-5" for e in events)
+            else (200, "")
+        )
+        assert drain(ship(spool, f"http://127.0.0.1:{sink.port}/ml")) == 9
+    assert [event["event"]["id"] for event in sink.events] == [f"e-{n}" for n in range(9) if n != 5]
+    (letter,) = map(valid, dead_letters(spool.directory))
+    assert letter["error"]["message"].startswith(f"the receiver answered: {status} ")
+    assert "mapper_parsing_exception" in letter["error"]["message"]
+    assert letter["ml"]["deadletter"]["stage"] == "ship"
+    assert json.loads(letter["event"]["original"])["event"]["id"] == "e-5"
+    assert (spool.directory / DEAD_LETTERS).stat().st_mode & 0o777 == 0o600
+    assert load_state(spool.directory).dead_lettered == 1
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
+def test_an_answer_that_may_pass_is_tried_again(status: int, spool: Spool, ship: Make) -> None:
+    fill(spool, 4)
+    with HttpSink() as sink:
+        sink.answer = lambda events: (status, "busy")
+        shipper = ship(spool, f"http://user:secret@127.0.0.1:{sink.port}/ml")
+        with pytest.raises(RetryError, match=rf"{status} .*busy") as caught:
+            drain(shipper)
+        assert "secret" not in str(caught.value)
+        sink.answer = lambda events: (200, "ok")
+        assert drain(shipper) == 4
+    assert len(sink.events) == 4
+    assert sink.requests[0]["path"] == "/ml"
+    assert sink.requests[0]["Authorization"].startswith("Basic ")
+    assert dead_letters(spool.directory) == []
+
+
+def test_tcp(spool: Spool, ship: Make) -> None:
+    with TcpSink() as sink:
+        shipper = ship(spool, f"tcp://127.0.0.1:{sink.port}")
+        ids = fill(spool, 3)
+        assert drain(shipper) == 3
+        sink.wait_for(3)
+        sink.hang_up()
+        ids += fill(spool, 2, first=3)
+        assert drain(shipper) == 2
+        sink.wait_for(5)
+        assert sink.ids() == ids
+
+
+def test_stdout(spool: Spool) -> None:
+    ids = fill(spool, 2)
+    stream = io.BytesIO()
+    shipper = Shipper(spool.directory, Stdout(stream))
+    drain(shipper)
+    shipper.end()
+    assert [json.loads(line)["event"]["id"] for line in stream.getvalue().splitlines()] == ids
+
+
+def test_a_torn_line_is_waited_for_while_its_writer_lives(
+    spool: Spool, beats: BeatsSink, ship: Make, valid: Valid
+) -> None:
+    ids = fill(spool, 2)
+    assert spool.path is not None
+    with spool.path.open("ab") as file:
+        file.write(b'{"half": ')
+    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
+    assert drain(shipper) == 2
+    assert drain(shipper) == 0
+    spool.close()
+    assert drain(shipper) == 1
+    assert segments(spool.directory) == []
+    (letter,) = map(valid, dead_letters(spool.directory))
+    assert letter["error"]["type"] == "torn"
+    assert letter["event"]["original"] == '{"half": '
+    assert letter["ml"]["deadletter"]["stage"] == "spool"
+    assert beats.ids() == ids
+
+
+def test_lines_that_cannot_be_sent_become_dead_letters(
+    spool: Spool, beats: BeatsSink, ship: Make, valid: Valid
+) -> None:
+    fill(spool, 1)
+    for line in (b'{"cut": \n', b"[1]\n", b"\xff\xfe\n", b"\n", b'{"x":"' + b"a" * 1_000_000 + b'"}\n'):
+        spool.write(line)
+    spool.write(b'{"y":"' + b"b" * 6_000_000 + b'"}\n')
+    fill(spool, 1, first=1)
+    spool.write(b"\n")
+    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
+    assert drain(shipper) == 7
+    assert beats.ids() == ["e-0", "e-1"]
+    letters = list(map(valid, dead_letters(spool.directory)))
+    assert [letter["error"]["type"] for letter in letters] == ["not_json"] * 3 + ["too_large"] * 2
+    assert letters[-1]["ml"]["deadletter"]["size"] == 6_000_009
+    spool.close()
+    drain(shipper)
+    assert segments(spool.directory) == []
+
+
+def test_one_of_several_shippers_wins_and_another_goes_on(spool: Spool, beats: BeatsSink, ship: Make) -> None:
+    url = f"beats://127.0.0.1:{beats.port}"
+    first, second = ship(spool, url), ship(spool, url)
+    fill(spool, 2)
+    assert drain(first) == 2
+    assert not second.backlog.lock()
+    first.end()
+    fill(spool, 1, first=2)
+    assert drain(second) == 1
+    assert beats.ids() == ["e-0", "e-1", "e-2"]
+
+
+def test_a_forked_child_does_not_keep_its_parents_lock(spool: Spool) -> None:
+    fill(spool, 1)
+    backlog = Backlog(spool.directory)
+    assert backlog.lock()
+    ready, child_is_ready = os.pipe()
+    ended, end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(end)
+        os.write(child_is_ready, b".")
+        os.read(ended, 1)
+        os._exit(0)
+    os.read(ready, 1)
+    backlog.unlock()
+    free = Backlog(spool.directory).lock()
+    for fd in (ready, child_is_ready, ended, end):
+        os.close(fd)
+    os.waitpid(child, 0)
+    assert free
+
+
+def test_a_full_disk_is_emptied_by_shipping(
+    spool: Spool, beats: BeatsSink, ship: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(spool, 3)
+    spool.close()
+
+    def full(self: Backlog, now: float) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Backlog, "save", full)
+    assert drain(ship(spool, f"beats://127.0.0.1:{beats.port}")) == 3
+    assert segments(spool.directory) == []
+    assert len(beats.lines) == 3
+
+
+def test_a_damaged_checkpoint_means_once_more_not_never(spool: Spool, beats: BeatsSink, ship: Make) -> None:
+    fill(spool, 2)
+    (spool.directory / STATE).write_bytes(b'{"offsets": {"x"')
+    assert drain(ship(spool, f"beats://127.0.0.1:{beats.port}")) == 2
+
+
+def test_waits_grow_with_full_jitter_and_the_error_is_kept(
+    spool: Spool, ship: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    with BeatsSink() as sink:
+        port = sink.port
+    fill(spool, 1)
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return len(waits) == 9
+
+    shipper = ship(spool, f"beats://127.0.0.1:{port}", wait=wait, uniform=lambda: 0.5, clock=lambda: 1e9)
+    shipper.run()
+    assert waits == [0.25, 0.5, 1, 2, 4, 8, 15, 15, 15]
+    state = load_state(spool.directory)
+    assert state.retries == 9
+    assert "Connection refused" in state.last_error
+    assert state.last_error_at == 1e9
+    assert len(caplog.records) == 1
+
+
+def test_after_a_failure_a_few_events_try_the_way(spool: Spool, beats: BeatsSink, ship: Make) -> None:
+    ids = fill(spool, 120)
+    answers = iter(["silent", *["ack"] * 10])
+    beats.behaviour = lambda lines: next(answers)
+    waits = iter([False, True])
+    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}", timeout=0.1, wait=lambda _: next(waits))
+    shipper.run()
+    assert beats.batches == [50, 70]
+    assert beats.ids() == ids
+
+
+def test_a_health_event_each_minute(spool: Spool, beats: BeatsSink, ship: Make, valid: Valid) -> None:
+    now = [0.0]
+
+    def wait(seconds: float) -> bool:
+        now[0] += 30
+        return now[0] > 100
+
+    fill(spool, 3)
+    shipper = ship(
+        spool, f"beats://127.0.0.1:{beats.port}", health=spool, monotonic=lambda: now[0], wait=wait
+    )
+    shipper.run()
+    events = [valid(event) for event in beats.events if event["event"]["dataset"] == "ml.health"]
+    assert events[0]["ml"]["health"]["shipped"] == 3
+    assert events[0]["ml"]["health"]["interval"] == 60
+    assert events[0]["ml"]["health"]["backlog"] == {"events": 0, "bytes": 0, "age": 0.0}
+
+
+def test_a_deleted_folder_is_survived(spool: Spool, beats: BeatsSink, ship: Make) -> None:
+    import shutil
+
+    fill(spool, 1)
+    turns = [0]
+
+    def wait(seconds: float) -> bool:
+        turns[0] += 1
+        if turns[0] == 1:
+            shutil.rmtree(spool.directory)
+        if turns[0] == 2:
+            spool.close()
+            fill(spool, 1, first=1)
+        return turns[0] > 6
+
+    ship(spool, f"beats://127.0.0.1:{beats.port}", wait=wait).run()
+    assert beats.ids() == ["e-0", "e-1"]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("ftp://h", "expected beats://"), ("beats://", "names no host"), ("es+http://h:9200", "not supported yet"),
+     ("beats://h?ca=x", "need TLS"),
+     ("https://h?key=x", "needs its cert"), ("beats+tls://h?x=1", "unknown option x"),
+     ("beats://h:port", "Port could not be cast")],
+)  # fmt: skip
+def test_a_url_that_is_none(url: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        target(url)
+
+
+def test_a_url_and_its_files() -> None:
+    found = target("beats+tls://logstash?ca=a.pem&cert=b.pem", cert="c.pem")
+    assert (found.kind, found.host, found.port, found.tls) == ("beats", "logstash", 5044, True)
+    assert (found.ca, found.cert, found.key) == ("a.pem", "c.pem", None)
+    assert str(target("https://u:p@[::1]:99/x?ca=a")) == "https://[::1]:99/x"
+
+
+def test_the_state_file_is_private(tmp_path: Path) -> None:
+    backlog = Backlog(tmp_path)
+    backlog.save(1.0)
+    assert (tmp_path / STATE).stat().st_mode & 0o777 == 0o600
