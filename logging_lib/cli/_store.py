@@ -5,29 +5,36 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from logging_lib import profile
 from logging_lib.capture import reading
 from logging_lib.capture.checks import Checker
-from logging_lib.normalize import Checks, DeadLetter, Event, normalize_line
+from logging_lib.capture.reading import Line
+from logging_lib.normalize import MAX_AHEAD, Checks, DeadLetter, normalize_line, refuse
 from logging_lib.store.embedded import EmbeddedStore
-from logging_lib.store.port import Store, StoreError
+from logging_lib.store.port import IndexResult, Store, StoreError
 from logging_lib.watch.times import format_instant, parse_instant
 
 _BATCH = 10_000
+_PROFILES = "ml-profiles"
 
 
 def open_store(directory: Path | None, *, read_only: bool = False) -> Store:
     """The embedded store over a folder, or in memory.
 
     Raises:
-        StoreError: when the folder does not exist: an empty store would answer that all is well.
+        StoreError: when the folder does not exist or has no events: it would answer that all is well.
     """
     if directory is not None and not directory.is_dir():
         raise StoreError(f"{directory}: no such folder; give the folder that the events were stored in")
+    if directory is not None and not any(found.is_dir() for found in directory.glob("logs-*")):
+        raise StoreError(
+            f"{directory}: holds no events; index some with: logging-lib index SPOOL --store {directory}"
+        )
     return EmbeddedStore(directory, read_only=read_only)
 
 
@@ -40,19 +47,73 @@ def publish(store: Store, files: Iterable[Path]) -> None:
     """
     documents = [profile.document(profile.load(file)) for file in files]
     if documents:
-        result = store.index("ml-profiles", documents)
+        result = store.index(_PROFILES, documents)
         if result.failed:
             raise StoreError(f"ml-profiles: {result.failed[0][0]}: {result.failed[0][1]}")
 
 
+def with_profiles(store: Store, files: Iterable[Path]) -> Store:
+    """A store as it would be with these profiles published; nothing is written into it.
+
+    Raises:
+        ProfileError: when a file is no profile.
+        StoreError: when the store refuses one.
+    """
+    overlay = _Overlay(store)
+    publish(overlay, files)
+    return overlay
+
+
+class _Overlay:
+    """A store whose ``ml-profiles`` are a copy in memory."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._profiles = EmbeddedStore(None)
+        hits = store.search(_PROFILES, {"size": 10_000})["hits"]["hits"]
+        self._profiles.index(_PROFILES, [{**hit["_source"], "_id": hit["_id"]} for hit in hits])
+
+    def search(
+        self,
+        indices: str | list[str],
+        body: Mapping[str, Any],
+        *,
+        now: datetime | None = None,
+        rest_total_hits_as_int: bool = False,
+    ) -> dict[str, Any]:
+        names = indices.split(",") if isinstance(indices, str) else indices
+        of_profiles = all(fnmatchcase(_PROFILES, name.strip()) for name in names)
+        store: Store = self._profiles if of_profiles else self._store
+        return store.search(indices, body, now=now, rest_total_hits_as_int=rest_total_hits_as_int)
+
+    def index(
+        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+    ) -> IndexResult:
+        store: Store = self._profiles if target == _PROFILES else self._store
+        return store.index(target, documents, now=now)
+
+    def refresh(self) -> None:
+        self._store.refresh()
+
+    def close(self) -> None:
+        self._profiles.close()
+        self._store.close()
+
+
 @dataclass
 class Loaded:
-    """What ``load`` found: events by stream, the span of their arrival, and what was refused, by reason."""
+    """What ``load`` found: events, the span and the hours of their arrival, and what was refused, by reason."""
 
     events: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     first: datetime | None = None
     last: datetime | None = None
+    hours: set[datetime] = field(default_factory=set)
+
+    def arrived(self, moment: datetime) -> None:
+        self.first = moment if self.first is None else min(self.first, moment)
+        self.last = moment if self.last is None else max(self.last, moment)
+        self.hours.add(moment.replace(minute=0, second=0, microsecond=0))
 
 
 def load(
@@ -77,12 +138,20 @@ def load(
     loaded = Loaded()
     checkers = {(p.model, p.version): Checker(p, foreign=True) for p in profiles}
     waiting: dict[str, list[Mapping[str, Any]]] = {}
-    for made in _normalized(paths, now, lambda model, version: checkers.get((model, version))):
-        if isinstance(made, DeadLetter):
-            loaded.refused[made.reason] += 1
+    present = datetime.now(UTC)
+    for document, arrived in _normalized(
+        paths, now, present, lambda model, version: checkers.get((model, version))
+    ):
+        if isinstance(document, DeadLetter):
+            loaded.refused[document.reason] += 1
             if not keep_refused:
                 continue
-        target, document = _arrived(made.document, now, loaded)
+            document = document.document
+        else:
+            loaded.arrived(arrived)
+        event = document["event"]
+        event["ingested"] = format_instant(arrived)
+        target = f"logs-{event['dataset']}-default"
         batch = waiting.setdefault(target, [])
         batch.append(document)
         if len(batch) >= _BATCH:
@@ -94,19 +163,44 @@ def load(
     return loaded
 
 
-def _normalized(paths: Iterable[Path], now: datetime | None, checks: Checks) -> Iterator[Event | DeadLetter]:
+def _normalized(
+    paths: Iterable[Path], now: datetime | None, present: datetime, checks: Checks
+) -> Iterator[tuple[dict[str, Any] | DeadLetter, datetime]]:
+    """Each line's event or dead letter, and when it arrived."""
     for file in reading.files(paths):
         for line in reading.lines(file):
-            yield normalize_line(line, now=now, checks=checks)
+            made = normalize_line(line, now=now, checks=checks)
+            if isinstance(made, DeadLetter):
+                yield made, now or present
+            elif now is not None:
+                yield made.document, now
+            else:
+                arrived = _arrival(made.document, line, present)
+                yield (arrived, present) if isinstance(arrived, DeadLetter) else (made.document, arrived)
 
 
-def _arrived(document: dict[str, Any], now: datetime | None, loaded: Loaded) -> tuple[str, dict[str, Any]]:
-    event = document["event"]
-    arrived = now or parse_instant(event.get("ingested") or document["@timestamp"])
-    event["ingested"] = format_instant(arrived)
-    loaded.first = arrived if loaded.first is None else min(loaded.first, arrived)
-    loaded.last = arrived if loaded.last is None else max(loaded.last, arrived)
-    return f"logs-{event['dataset']}-default", document
+def _arrival(document: Mapping[str, Any], line: Line, present: datetime) -> datetime | DeadLetter:
+    """When an event of the past arrived, or why that cannot be."""
+    try:
+        made_at = parse_instant(document["@timestamp"])
+    except ValueError:
+        return _refused(line, "timestamp", f"@timestamp is {document['@timestamp']!r:.80}")
+    given = document["event"].get("ingested")
+    try:
+        if given is not None and not isinstance(given, str):
+            raise ValueError(given)
+        arrived = made_at if given is None else parse_instant(given)
+    except ValueError:
+        return _refused(line, "ingested", f"event.ingested is {given!r:.80}, which is no ISO 8601 time")
+    if max(made_at, arrived) > present + MAX_AHEAD:
+        return _refused(line, "future", f"{max(made_at, arrived).isoformat()} is more than a day ahead")
+    return arrived
+
+
+def _refused(line: Line, reason: str, message: str) -> DeadLetter:
+    letter = refuse(line.data, reason, message)
+    letter.document["log"] = {"file": {"path": str(line.path)}, "offset": line.offset}
+    return letter
 
 
 def _index(store: Store, target: str, batch: list[Mapping[str, Any]], loaded: Loaded) -> None:

@@ -57,7 +57,8 @@ def fit(
         chosen = configuration.read(config) if config else configuration.Config()
         if time is not None:
             chosen = replace(chosen, time=time)
-        frame, absent = read(data, na_values=chosen.na_values)
+        texts = [name for name, own in chosen.features.items() if own.kind in ("category", "text")]
+        frame, absent = read(data, na_values=chosen.na_values, texts=texts)
         made = fit_profile(
             frame,
             model=model,

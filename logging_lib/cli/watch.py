@@ -16,18 +16,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from logging_lib import content
+from logging_lib import content, profile
 from logging_lib.cli import _store
 from logging_lib.profile import ProfileError
-from logging_lib.store.port import StoreError
+from logging_lib.store.port import Store, StoreError
 from logging_lib.watch.actions import Outlet, PrintOutlet, SettingsError, outlets_from
 from logging_lib.watch.backtest import Backtest, backtest
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.messages import recipients
+from logging_lib.watch.metadata import uses_check_rate
 from logging_lib.watch.model import ACTION_KINDS, Watch
-from logging_lib.watch.results import Report
-from logging_lib.watch.runner import Runner
+from logging_lib.watch.results import ActionResult, Report
+from logging_lib.watch.runner import Runner, append
 from logging_lib.watch.state import FileState, MemoryState, StateError, StateStore
 from logging_lib.watch.templating import Medium
 from logging_lib.watch.times import format_duration, format_instant, parse_duration, parse_instant
@@ -133,7 +134,8 @@ def run(
     """Evaluate the watches over a store and perform their actions.
 
     Secrets come from the environment only: LOGGING_LIB_SMTP_USER, LOGGING_LIB_SMTP_PASSWORD,
-    LOGGING_LIB_SLACK_WEBHOOK. Exit code 1: a watch or a delivery failed; 2: wrong input.
+    LOGGING_LIB_SLACK_WEBHOOK. Exit code 1: a watch or a delivery failed, or nothing could be judged;
+    2: wrong input.
     """
     with _explained(), contextlib.ExitStack() as stack:
         if not once:
@@ -142,9 +144,13 @@ def run(
         if only:
             chosen = _pick(chosen, only)
         moment = datetime.now(UTC) if now is None else _instant(now, "--now")
-        opened = _store.open_store(store, read_only=not profiles)
+        opened = _store.open_store(store, read_only=dry_run or not profiles)
         stack.callback(opened.close)
-        _store.publish(opened, profiles or ())
+        if dry_run and profiles:
+            opened = _store.with_profiles(opened, profiles)
+            stack.callback(opened.close)
+        else:
+            _store.publish(opened, profiles or ())
         path = state or store / "watch-state.json"
         messages: list[str] = []
         outlets: dict[str, Outlet]
@@ -158,8 +164,18 @@ def run(
             outlets = dict.fromkeys(ACTION_KINDS, PrintOutlet(messages.append))
         else:
             outlets = _outlets(chosen, smtp_url, mail_from)
+            if alerts:
+                _writable(alerts)
             remembered = stack.enter_context(FileState.locked(path))
-        runner = Runner(opened, chosen, outlets=outlets, state=remembered, alerts=None if dry_run else alerts)
+        _note_unmatched(opened, chosen)
+        runner = Runner(
+            opened,
+            chosen,
+            outlets=outlets,
+            state=remembered,
+            alerts=None if dry_run else alerts,
+            dry_run=dry_run,
+        )
         report = runner.run_once(moment)
     if as_json:
         _print_json({**report.document(), **({"messages": messages} if dry_run else {})})
@@ -182,7 +198,10 @@ def backtest_(
     end: Annotated[str | None, typer.Option(help="End here (ISO). Default: the last arrival.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay history on the events' own clock and print what would have fired."""
+    """Replay history on the events' own clock and print what would have fired.
+
+    Exit code 1: a watch failed, or nothing could be judged; 2: wrong input.
+    """
     with _explained():
         chosen = _load(watches)
         if only:
@@ -191,16 +210,17 @@ def backtest_(
         opened = _store.open_store(None)
         with contextlib.closing(opened):
             _store.publish(opened, profiles or ())
-            loaded = _store.load(opened, events)
+            loaded = _store.load(opened, events, profiles=[profile.load(file) for file in profiles or ()])
             if loaded.first is None or loaded.last is None:
                 raise _UsageError(f"no event was read from {', '.join(map(str, events))}{_refused(loaded)}")
-            result = backtest(
-                opened,
-                chosen,
-                start=_instant(start, "--start") if start else loaded.first,
-                end=_instant(end, "--end") if end else loaded.last,
-                every=step,
-            )
+            begin = _instant(start, "--start") if start else loaded.first
+            until = _instant(end, "--end") if end else loaded.last
+            if begin > until:
+                raise _UsageError(
+                    f"nothing to replay: the start {format_instant(begin)} is after the end "
+                    f"{format_instant(until)}; see --start and --end"
+                )
+            result = backtest(opened, chosen, start=begin, end=until, every=step, arrivals=loaded.hours)
     if as_json:
         document = {"events": loaded.events, "refused": dict(loaded.refused), **result.document()}
         _print_json(document)
@@ -229,6 +249,25 @@ def _instant(text: str, option: str) -> datetime:
         return parse_instant(text)
     except ValueError:
         raise _UsageError(f"{option}: {text!r} is no ISO time such as 2018-02-01T09:00:00Z") from None
+
+
+def _writable(alerts: Path) -> None:
+    """Found out before anything is sent."""
+    try:
+        append(alerts, "")
+    except OSError as error:
+        raise _UsageError(f"--alerts: {alerts} cannot be written: {error.strerror or error}") from None
+
+
+def _note_unmatched(store: Store, watches: list[Watch]) -> None:
+    for watch in watches:
+        if not uses_check_rate(watch.definition):
+            continue
+        pattern = watch.metadata["model"]
+        body = {"size": 1, "_source": False, "query": {"wildcard": {"ml.model.name": {"value": pattern}}}}
+        if not store.search("ml-profiles", body)["hits"]["hits"]:
+            note = f"{watch.id}: no published profile matches the model {pattern!r}; give --profile"
+            print(Medium.HEADER.escape(note), file=sys.stderr)
 
 
 def _step(text: str) -> timedelta:
@@ -262,6 +301,10 @@ def _summary(watch: Watch) -> dict[str, Any]:
     }
 
 
+def _status(result: ActionResult) -> str:
+    return result.status.replace("_", " ")
+
+
 def _safe(text: str) -> str:
     """Names come from logs: neither terminal codes nor rich's markup may act."""
     return escape(Medium.HEADER.escape(text))
@@ -285,7 +328,7 @@ def _print_report(report: Report) -> None:
             table.add_row(escape(watch_run.watch), "[red]failed[/red]", escape(watch_run.error))
             continue
         told = [
-            f"{alert.subject} ({', '.join(f'{name} {result.status}' for name, result in alert.actions.items())})"
+            f"{alert.subject} ({', '.join(f'{name} {_status(result)}' for name, result in alert.actions.items())})"
             for alert in watch_run.alerts
         ]
         table.add_row(
@@ -305,10 +348,17 @@ def _notes(report: Report) -> Iterator[str]:
                 if result.status in ("failed", "not_configured"):
                     yield f"{alert.watch}: {name}: {result.reason}"
         for skipped in watch_run.skipped:
-            yield f"{watch_run.watch}: not judged: {json.dumps(skipped)}"
+            yield f"{watch_run.watch}: {_not_judged(**skipped)}"
+        if watch_run.unwritten:
+            yield f"{watch_run.watch}: {watch_run.unwritten}"
     for retry in report.retries:
         outcome = "delivered now" if retry.delivered else f"still not delivered: {retry.reason}"
         yield f"{retry.watch}: {retry.action}: {retry.subject!r}: {outcome} (attempt {retry.attempts})"
+
+
+def _not_judged(model: str = "", version: str = "", reason: str = "", **_: Any) -> str:
+    remedy = "; give --profile" if reason == "no profile" else ""
+    return f"not judged: {model} {version}: {reason}{remedy}"
 
 
 def _print_timeline(result: Backtest, loaded: _store.Loaded) -> None:
@@ -323,6 +373,8 @@ def _print_timeline(result: Backtest, loaded: _store.Loaded) -> None:
     print(f"{len(result.alerts)} alerts in {result.ticks} ticks over {loaded.events} events, {span}")
     if loaded.refused:
         print(f"not used{_refused(loaded)}", file=sys.stderr)
+    for about in result.skipped:
+        print(Medium.HEADER.escape(_not_judged(*about)), file=sys.stderr)
     for (watch, error), runs in result.failures.items():
         print(Medium.HEADER.escape(f"{watch}: {runs} runs failed: {error}"), file=sys.stderr)
 

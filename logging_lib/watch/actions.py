@@ -76,7 +76,15 @@ class SmtpOutlet:
     timeout: float = TIMEOUT
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+            unusable = parts.port == 0
+        except ValueError as error:
+            raise SettingsError(f"LOGGING_LIB_SMTP_URL: {error}; write such as smtp://host:25") from None
+        if unusable:
+            raise SettingsError(
+                "LOGGING_LIB_SMTP_URL: port 0 cannot be reached; leave it out or name another"
+            )
         if parts.scheme not in _PORTS or not parts.hostname:
             raise SettingsError(f"LOGGING_LIB_SMTP_URL: write one of {', '.join(_PORTS)} and ://host:port")
         if parts.username or parts.password:

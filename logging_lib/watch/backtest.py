@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,22 +18,31 @@ from logging_lib.watch.model import ACTION_KINDS, Watch
 from logging_lib.watch.results import Alert
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.schedule import latest_slot
-from logging_lib.watch.times import format_instant
+from logging_lib.watch.times import format_instant, parse_duration
+
+_REACH = timedelta(hours=25)
+_LOOK_BACK = re.compile(r"-(\d+[smhdw])(?=[\"/|+-])")
 
 
 @dataclass(frozen=True)
 class Backtest:
-    """``alerts`` in the order of time; ``failures`` counts the runs that failed, by watch and reason."""
+    """``alerts`` in the order of time; ``failures`` counts the runs that failed, by watch and reason.
+
+    ``skipped`` counts the runs that did not judge, by model, version and reason; ``judged``: some run did.
+    """
 
     start: datetime
     end: datetime
     ticks: int
     alerts: tuple[Alert, ...]
     failures: Mapping[tuple[str, str], int]
+    skipped: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    judged: bool = True
 
     @property
     def ok(self) -> bool:
-        return not self.failures
+        """No run failed, and something was judged unless there was nothing to judge."""
+        return not self.failures and (self.judged or not self.skipped)
 
     def document(self) -> dict[str, Any]:
         """The timeline as JSON."""
@@ -44,6 +54,10 @@ class Backtest:
             "failures": [
                 {"watch": watch, "error": error, "runs": runs}
                 for (watch, error), runs in self.failures.items()
+            ],
+            "not_judged": [
+                {"model": model, "version": version, "reason": reason, "runs": runs}
+                for (model, version, reason), runs in self.skipped.items()
             ],
         }
 
@@ -60,6 +74,43 @@ def ticks(start: datetime, end: datetime, every: timedelta) -> Iterator[datetime
         now += every
 
 
+def busy_ticks(
+    start: datetime, end: datetime, every: timedelta, arrivals: Iterable[datetime], reach: timedelta
+) -> Iterator[datetime]:
+    """``ticks``, without those that are further than ``reach`` after the last arrival before them.
+
+    Args:
+        arrivals: begins of the hours in which events arrived.
+    """
+    last: datetime | None = None
+    for hour in sorted(arrivals):
+        if hour > end:
+            return
+        until = hour + min(timedelta(hours=1) + reach, end - hour)
+        begin = max(start, hour, last or hour)
+        if begin > until:
+            continue
+        for now in ticks(begin, until, every):
+            if last is None or now > last:
+                yield now
+                last = now
+
+
+def _reach(watches: Iterable[Watch]) -> timedelta:
+    """How far the watches look back, as far as their files say it."""
+    found = [_REACH]
+    for watch in watches:
+        text = watch.definition.model_dump_json()
+        windows = watch.metadata.get("windows")
+        texts = [*_LOOK_BACK.findall(text), *(windows if isinstance(windows, list) else [windows])]
+        for each in texts:
+            try:
+                found.append(parse_duration(str(each)) + timedelta(hours=1))
+            except (ValueError, OverflowError):
+                continue
+    return max(found)
+
+
 def backtest(
     store: Store,
     watches: Iterable[Watch],
@@ -69,6 +120,7 @@ def backtest(
     every: timedelta,
     scripts: Scripts | None = None,
     judged: Judged | None = None,
+    arrivals: Iterable[datetime] | None = None,
 ) -> Backtest:
     """Run the watches at each tick, each when it is due by its own schedule, with throttling as in life.
 
@@ -78,24 +130,38 @@ def backtest(
         store: holds all events, their arrival in ``event.ingested``, and the profiles.
         start: of the replay; the first tick is the first multiple of ``every`` from here.
         end: the last tick is the first one at or after it.
+        arrivals: begins of the hours in which events arrived; ticks too long after one are passed over.
     """
+    watches = list(watches)
     outlets: dict[str, Outlet] = dict.fromkeys(ACTION_KINDS, _Nowhere())
     runner = Runner(_AsOf(store), watches, outlets=outlets, scripts=scripts, judged=judged)
     alerts: list[Alert] = []
     failures: Counter[tuple[str, str]] = Counter()
-    count = 0
-    for now in ticks(start, end, every):
+    skipped: Counter[tuple[str, str, str]] = Counter()
+    count, any_judged = 0, False
+    moments = (
+        ticks(start, end, every)
+        if arrivals is None
+        else busy_ticks(start, end, every, arrivals, _reach(watches))
+    )
+    for now in moments:
         report = runner.tick(now)
         count += 1
         alerts.extend(report.alerts)
         failures.update((run.watch, run.error) for run in report.runs if run.error)
+        skipped.update(
+            (str(each.get("model", "")), str(each.get("version", "")), str(each.get("reason", "")))
+            for run in report.runs
+            for each in run.skipped
+        )
+        any_judged = any_judged or any(run.judged for run in report.runs)
         failures.update(
             (alert.watch, f"actions.{name}: {result.reason}")
             for alert in report.alerts
             for name, result in alert.actions.items()
             if result.status == "failed"
         )
-    return Backtest(start, end, count, tuple(alerts), dict(failures))
+    return Backtest(start, end, count, tuple(alerts), dict(failures), dict(skipped), any_judged)
 
 
 class _Nowhere:

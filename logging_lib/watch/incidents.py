@@ -67,6 +67,23 @@ def find(payload: Mapping[str, Any]) -> list[Finding] | None:
     return None
 
 
+def skipped(payload: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """The model versions that the script did not judge, each with the reason."""
+    judged = payload.get("judged")
+    return tuple(judged.get("skipped") or ()) if isinstance(judged, Mapping) else ()
+
+
+def is_judged(payload: Mapping[str, Any]) -> bool:
+    """Whether anything was judged: a finding, or more model versions than were skipped."""
+    window = payload.get("window")
+    models = window.get("aggregations", {}).get("models", {}) if isinstance(window, Mapping) else {}
+    buckets = models.get("buckets") if isinstance(models, Mapping) else None
+    left_out = sum("model" in each for each in skipped(payload))
+    if find(payload) or not isinstance(buckets, list):
+        return bool(find(payload)) or not left_out
+    return sum(len(model.get("versions", {}).get("buckets", ())) for model in buckets) > left_out
+
+
 def with_findings(payload: Mapping[str, Any], findings: Iterable[Finding], judged: Judged) -> dict[str, Any]:
     """The payload as it would be had the script found only these; the note of what was skipped stays."""
     at_top = isinstance(payload.get("findings"), list)

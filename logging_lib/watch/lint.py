@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from logging_lib.schema.fields import Schema
+from logging_lib.watch import metadata
 from logging_lib.watch.conditions import DATE_MATH, REFERENCE
 from logging_lib.watch.context import KEYS, TRIGGER_KEYS
 from logging_lib.watch.model import Action, Condition, Definition, Input, SearchRequest, Transform
@@ -38,6 +39,7 @@ class _Check:
 
     def all(self) -> Found:
         given = self._definition
+        yield from metadata.problems(given)
         yield from self._input(given.input, Sample(), ("input",))
         payload = _payload(given.input)
         yield from self._condition(given.condition, payload, ("condition",))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from logging_lib.watch.incidents import key_of
 from logging_lib.watch.times import format_instant
 
-Status = Literal["executed", "throttled", "condition_failed", "failed", "not_configured"]
+Status = Literal["executed", "throttled", "condition_failed", "failed", "not_configured", "would_send"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class ActionResult:
     """What became of one action, in the words of Watcher's watch record.
 
     ``not_configured``: the runner has no outlet of this kind; nothing was lost, the incident counts as not
-    yet told. ``features`` are those that the message is about, "" for the model or watch as a whole.
+    yet told. ``would_send``: of a dry run. ``features`` are those that the message is about, "" for the model or
+    watch as a whole.
     """
 
     status: Status
@@ -42,7 +43,7 @@ class Alert:
     @property
     def performed(self) -> bool:
         """Whether anybody was told, or should have been."""
-        return any(result.status in ("executed", "failed") for result in self.actions.values())
+        return any(result.status in ("executed", "failed", "would_send") for result in self.actions.values())
 
     @property
     def unheard(self) -> bool:
@@ -83,7 +84,11 @@ class Alert:
 
 @dataclass(frozen=True)
 class WatchRun:
-    """One run of one watch. ``error`` is set when it could not be judged; then nothing is known of it."""
+    """One run of one watch. ``error`` is set when it could not be judged; then nothing is known of it.
+
+    ``skipped`` are the model versions that could not be judged, ``judged`` whether anything else was;
+    ``unwritten`` says why the alerts are not in the file of alerts.
+    """
 
     watch: str
     time: datetime
@@ -91,6 +96,8 @@ class WatchRun:
     error: str | None = None
     alerts: tuple[Alert, ...] = ()
     skipped: tuple[dict[str, Any], ...] = ()
+    judged: bool = True
+    unwritten: str = ""
 
     def document(self) -> dict[str, Any]:
         return {
@@ -101,6 +108,7 @@ class WatchRun:
             "condition_met": self.met,
             "alerts": [alert.document() for alert in self.alerts],
             "skipped": list(self.skipped),
+            **({"unwritten": self.unwritten} if self.unwritten else {}),
         }
 
 
@@ -130,12 +138,19 @@ class Report:
         return tuple(alert for run in self.runs for alert in run.alerts if alert.performed)
 
     @property
+    def blind(self) -> bool:
+        """Whether nothing was judged, since every model version was skipped."""
+        return any(run.skipped for run in self.runs) and not any(run.judged for run in self.runs)
+
+    @property
     def ok(self) -> bool:
-        """No failed run, no failed delivery, and nothing left unsaid for want of an outlet."""
+        """No failed run or delivery, nothing unsaid for want of an outlet, and not blind."""
         every = [alert for run in self.runs for alert in run.alerts]
         failed = any(result.status == "failed" for alert in every for result in alert.actions.values())
         return not (
             failed
+            or self.blind
+            or any(run.unwritten for run in self.runs)
             or any(run.error for run in self.runs)
             or any(alert.unheard for alert in every)
             or any(not retry.delivered for retry in self.retries)

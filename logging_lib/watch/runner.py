@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from logging_lib.watch.evaluate import (
 )
 from logging_lib.watch.messages import Message, MessageError, compose
 from logging_lib.watch.model import Action, Watch
-from logging_lib.watch.results import ActionResult, Alert, Report, Retry, WatchRun
+from logging_lib.watch.results import ActionResult, Alert, Report, Retry, Status, WatchRun
 from logging_lib.watch.schedule import due_slot
 from logging_lib.watch.state import MemoryState, StateStore, Undelivered, WatchState
 
@@ -43,6 +43,7 @@ class Runner:
         state: what is remembered between runs; default: in memory.
         alerts: a file to which each performed alert is appended as one line of JSON.
         judged: makes the payload of a judging script from fewer findings; default: ``scripts.judged``.
+        dry_run: the outlets only show: what they took is reported as ``would_send``.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Runner:
         state: StateStore | None = None,
         alerts: str | Path | None = None,
         judged: inc.Judged | None = None,
+        dry_run: bool = False,
     ) -> None:
         self._store = store
         self._watches = {watch.id: watch for watch in watches}
@@ -63,6 +65,7 @@ class Runner:
         self._state: StateStore = MemoryState() if state is None else state
         self._alerts = None if alerts is None else Path(alerts)
         self._judged = _default_judged() if judged is None else judged
+        self._sent: Status = "would_send" if dry_run else "executed"
         self._slots: dict[str, datetime] = {}
 
     def run_once(self, now: datetime, watch_ids: Iterable[str] | None = None) -> Report:
@@ -97,21 +100,22 @@ class Runner:
             )
             groups = _groups(watch, evaluation, self._scripts, self._judged) if evaluation.met else []
         except RunError as error:
-            return WatchRun(watch.id, now, error=str(error))
+            return WatchRun(watch.id, now, error=str(error), judged=False)
         except Exception as error:  # noqa: BLE001 - whatever broke this watch must not stop the others
-            return WatchRun(watch.id, now, error=f"{type(error).__name__}: {error}")
+            return WatchRun(watch.id, now, error=f"{type(error).__name__}: {error}", judged=False)
         record = _Record(self._state, watch.id)
         seen = [key for group in groups for key in group.about.keys]
         record.update(record.state.with_incidents(inc.observe(record.state.by_key(), seen, now)))
         alerts = []
+        unwritten = ""
         for group in groups:
             alert = self._perform(watch, group, now, record, delivery)
             alerts.append(alert)
             if alert.performed:
-                self._append(alert)
-        judged = evaluation.payload.get("judged")
-        skipped = judged.get("skipped", ()) if isinstance(judged, Mapping) else ()
-        return WatchRun(watch.id, now, evaluation.met, None, tuple(alerts), tuple(skipped))
+                unwritten = self._append(alert) or unwritten
+        skipped = inc.skipped(evaluation.payload)
+        judged = inc.is_judged(evaluation.payload)
+        return WatchRun(watch.id, now, evaluation.met, None, tuple(alerts), skipped, judged, unwritten)
 
     def _perform(
         self, watch: Watch, group: _Group, now: datetime, record: _Record, delivery: _Delivery
@@ -175,7 +179,7 @@ class Runner:
         state = record.state.with_incidents(inc.notify(record.state.by_key(), told, name, now))
         record.update(state.model_copy(update={"undelivered": (*state.undelivered, *failures)}))
         reasons = "; ".join(dict.fromkeys(failure.reason for failure in failures))
-        return ActionResult("failed" if failures else "executed", reasons, subject, features)
+        return ActionResult("failed" if failures else self._sent, reasons, subject, features)
 
     def _retry(self, watch_id: str, delivery: _Delivery) -> Iterator[Retry]:
         record = _Record(self._state, watch_id)
@@ -194,16 +198,26 @@ class Runner:
             reason = str(failure) if failure else ""
             yield Retry(watch_id, kept.action, kept.message.summary, failure is None, attempts, reason)
 
-    def _append(self, alert: Alert) -> None:
+    def _append(self, alert: Alert) -> str:
+        """Write it into the file of alerts; why that failed, which must not stop what has begun."""
         if self._alerts is None:
-            return
+            return ""
         line = json.dumps(alert.document(), ensure_ascii=False, default=str) + "\n"
-        self._alerts.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._alerts, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(descriptor, line.encode("utf-8", "replace"))
-        finally:
-            os.close(descriptor)
+            append(self._alerts, line)
+        except OSError as error:
+            return f"{self._alerts}: the alert was not written: {error.strerror or error}"
+        return ""
+
+
+def append(file: Path, text: str) -> None:
+    """Append to a file of alerts, making it and its folder; with no text, only try. Raises OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, text.encode("utf-8", "replace"))
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True)

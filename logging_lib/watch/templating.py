@@ -35,8 +35,10 @@ _CONTROLS = dict.fromkeys(
     + [*range(0xD800, 0xE000), *range(0x202A, 0x202F), *range(0x2066, 0x206A)],
     "\ufffd",
 )
-_TEXT = {**_CONTROLS, ord("\r"): ""}
-_ONE_LINE = {**dict.fromkeys(_CONTROLS, ""), **dict.fromkeys(map(ord, "\r\n\t\x85\u2028\u2029"), " ")}
+# An inserted value must not look like a further line of its text; only a template makes those.
+_BREAKS = dict.fromkeys(map(ord, "\r\n\t\x85\u2028\u2029"), " ")
+_TEXT = {**_CONTROLS, **_BREAKS}
+_ONE_LINE = {**dict.fromkeys(_CONTROLS, ""), **_BREAKS}
 
 
 class TemplateError(ValueError):
@@ -59,8 +61,9 @@ class Sample(dict[str, Any]):
 
 
 def _slack(text: str) -> str:
-    """``&``, ``<`` and ``>`` are all of Slack's markup that can call people or hide a link."""
-    return text.translate(_TEXT).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """``&``, ``<`` and ``>`` can call people or hide a link, and a backtick ends what is shown as code."""
+    text = text.translate(_TEXT).replace("`", "'")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 class Medium(Enum):
@@ -186,7 +189,9 @@ class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
         def join(content: str) -> _Inserted:
             found = value(content)
             items = found if isinstance(found, list | tuple) else [found]
-            return _Inserted(self._medium.escape(delimiter.join(map(to_text, items))))
+            # The delimiter is the template's own text; in JSON even that is a string's content.
+            between = self._medium.escape(delimiter) if self._medium is Medium.JSON else delimiter
+            return _Inserted(between.join(self._medium.escape(to_text(item)) for item in items))
 
         return join
 

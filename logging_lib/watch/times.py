@@ -21,7 +21,10 @@ def parse_duration(text: str, *, weeks: bool = True) -> timedelta:
     if match is None or (match[2] == "w" and not weeks):
         units = "ms, s, m, h, d" + (" or w" if weeks else "")
         raise ValueError(f"{text!r} is no duration: write a whole number and a unit ({units}), such as 15m")
-    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+    try:
+        return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+    except OverflowError:
+        raise ValueError(f"{text!r:.60} is too long a duration: write a shorter one, such as 15m") from None
 
 
 def format_duration(duration: timedelta) -> str:
@@ -41,7 +44,10 @@ def parse_instant(text: str) -> datetime:
         ValueError: when it is none.
     """
     instant = datetime.fromisoformat(text)
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    try:
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} is no time between the years 1 and 9999 in UTC") from None
 
 
 def format_instant(instant: datetime) -> str:

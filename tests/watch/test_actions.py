@@ -248,7 +248,7 @@ def test_a_slack_post_a_channel(webhook: Webhook) -> None:
     assert post["username"] == "watch"
     assert post["icon_emoji"] == ":eyes:"
     assert post["unfurl_links"] is False
-    assert post["text"].startswith("*x* <https://example.org|book> Rented\nBcc")
+    assert post["text"].startswith("*x* <https://example.org|book> Rented  Bcc")
     assert "&lt;!channel&gt;" in post["text"]
     (attachment,) = post["attachments"]
     assert "<" not in attachment["title"] + attachment["fields"][0]["value"]

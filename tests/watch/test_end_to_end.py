@@ -142,7 +142,7 @@ def test_run_once_alerts_throttles_and_remembers(
     assert "To: ml-alerts@example.org" in dry.stdout
     assert not mail_server.mails
     assert not log.exists()
-    first = call(*common, "--alerts", log)
+    first = call(*common, "--profile", fitted, "--alerts", log)
     assert "condition met" in first.stdout
     (mail,) = mail_server.mails
     assert "income" in mail["Subject"]
