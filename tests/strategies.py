@@ -20,6 +20,9 @@ class Color(Enum):
 
 
 class Hostile:
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text("Hostile()")  # for Hypothesis, which has to show it
+
     def __repr__(self) -> str:
         raise RuntimeError("no repr for you")
 
@@ -33,11 +36,16 @@ def cycle() -> dict[str, Any]:
     return made
 
 
+class Deep(list[Any]):
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text("deep()")
+
+
 def deep(levels: int) -> Any:
     made: Any = 1
     for _ in range(levels):
         made = [made]
-    return made
+    return Deep([made])
 
 
 any_text = st.text(st.characters(exclude_categories=[]), max_size=30)  # lone surrogates included

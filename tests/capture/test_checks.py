@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from logging_lib import profile as profiles
 from logging_lib.capture.checks import Checked, Checker, type_all
+from logging_lib.capture.values import jsonable
+from tests.strategies import Hostile
 from tests.strategies import inputs as any_inputs
 
 
@@ -195,3 +197,7 @@ def test_integer_column_names_are_the_features_of_their_texts() -> None:
     checked = Checker(made)({0: 4.0, 1: 5.0})
     assert checked.failed == {}
     assert checked.input == {"numeric": {"0": 4.0, "1": 5.0}}
+
+
+def test_a_value_without_a_text_does_not_cost_what_stands_beside_it() -> None:
+    assert jsonable({"a": [Hostile(), 1]}) == {"a": ["<Hostile: not readable: RuntimeError>", 1]}
