@@ -93,7 +93,10 @@ def _container(value: Any, depth: int) -> Any:
         if len(value) > MAX_ITEMS:
             items.append(f"<cut: {len(value) - MAX_ITEMS} more items>")
         return items
-    text = valid_text(repr(value))
+    try:
+        text = valid_text(repr(value))
+    except Exception as error:  # noqa: BLE001 - one hostile value must not cost what stands beside it
+        return f"<{type(value).__name__}: not readable: {type(error).__name__}>"
     return (
         text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}<cut: {len(text) - MAX_TEXT} more characters>"
     )
