@@ -56,12 +56,14 @@ class Shipper:
         health: Spool | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        uniform: Callable[[], float] = random.random,
+        uniform: Callable[[], float] | None = None,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
         self.backlog = Backlog(directory)
         self._receiver, self._name, self._health = receiver, name, health
-        self._clock, self._monotonic, self._uniform = clock, monotonic, uniform
+        self._clock, self._monotonic = clock, monotonic
+        # A generator of its own: services seed the shared one, and would all wait alike.
+        self._uniform = uniform if uniform is not None else random.Random().random
         self._stop = threading.Event()
         self._wait = wait or self._stop.wait
         self._deadline = float("inf")
