@@ -25,7 +25,8 @@ from tests.ship.receivers import BeatsSink
 
 # Logs until it is ended, and prints each id once the call has returned.
 SERVICE = """
-import sys, os, logging_lib
+import signal, sys, os, logging_lib
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 log = logging_lib.configure(model="m", version="1", spool=logging_lib.Spool(sys.argv[1], rotate_bytes=20_000))
 for n in range(10**9 if len(sys.argv) < 4 else int(sys.argv[3])):
     log.prediction({"n": n}, 1.0, event_id=f"{sys.argv[2]}-{n}")
