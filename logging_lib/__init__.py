@@ -12,10 +12,11 @@ from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 
 from logging_lib.capture import spool as _spool
-from logging_lib.capture.logger import PredictionLogger, configure
+from logging_lib.capture.logger import PredictionLogger, SpoolLoggerFactory, configure
 from logging_lib.capture.processor import EventRenderer, PredictionProcessor
-from logging_lib.capture.spool import Spool, SpoolLoggerFactory
+from logging_lib.capture.spool import Spool
 from logging_lib.capture.stdlib import PredictionFormatter, PredictionHandler
+from logging_lib.capture.tracing import add_trace_ids
 from logging_lib.profile.io import ProfileError
 
 try:
@@ -42,5 +43,6 @@ __all__ = [
     "Spool",
     "SpoolLoggerFactory",
     "__version__",
+    "add_trace_ids",
     "configure",
 ]

@@ -141,15 +141,11 @@ class Checker:
             if type(value) is str and len(value) <= MAX_CHECKED_TEXT:
                 # Whatever stands between spaces and is a known word is one for `words` too.
                 found = value.lower().split()
-                for word in found:
-                    if word not in vocabulary:
-                        break
-                else:
-                    if found and value not in self.na_values:
-                        text[name] = value
-                        out.tokens += len(found)
-                        add(first)
-                        continue
+                if found and vocabulary.issuperset(found) and value not in self.na_values:
+                    text[name] = value
+                    out.tokens += len(found)
+                    add(first)
+                    continue
             self.unusual(self.features[name], value, out)
         for table in self.others:
             self.unusual(table, get(table.name, _ABSENT), out)

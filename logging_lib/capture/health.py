@@ -1,4 +1,4 @@
-"""``ml.health`` events: what a logger or a shipper did in an interval, and what it could not do."""
+"""``ml.health`` and ``ml.start`` events: what a logger or a shipper did, and what it began with. Pure."""
 
 from __future__ import annotations
 
@@ -11,22 +11,62 @@ from logging_lib.capture.event import ECS, PROCESS, new_id, timestamp
 from logging_lib.schema import SCHEMA_VERSION
 
 
-def health_event(now_ns: int, *, interval: int, **counters: Any) -> dict[str, Any]:
+class Counts:
+    """What one processor did in the process's life: events built; of these left out by sampling, or unwritten;
+    and failed, those that could not even be built."""
+
+    __slots__ = ("built", "failed", "sampled_out", "unwritten")
+
+    def __init__(self) -> None:
+        self.zero()
+
+    def zero(self) -> None:
+        self.built = self.sampled_out = self.unwritten = self.failed = 0
+
+    def values(self) -> dict[str, int]:
+        """The same as fields below ``ml.health``."""
+        return {
+            "logged": self.built - self.sampled_out - self.unwritten,
+            "sampled_out": self.sampled_out,
+            "dropped": self.unwritten + self.failed,
+        }
+
+
+def health_event(
+    now_ns: int, *, interval: int, about: Mapping[str, Any] | None = None, **counters: Any
+) -> dict[str, Any]:
     """One ``ml.health`` event.
 
     Args:
         now_ns: nanoseconds since 1970.
         interval: what the counters are for, in seconds.
+        about: ``ml.model`` and ``ml.profile``, where it is about one model.
         counters: fields below ``ml.health``, as ``fields.yml`` names them.
     """
+    health = {"interval": interval, **counters}
+    return _event(now_ns, "health", "metric", {**(about or {}), "health": health})
+
+
+def start_event(now_ns: int, about: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
+    """One ``ml.start`` event.
+
+    Args:
+        now_ns: nanoseconds since 1970.
+        about: ``ml.model`` and ``ml.profile``.
+        start: fields below ``ml.start``.
+    """
+    return _event(now_ns, "start", "event", {**about, "start": start})
+
+
+def _event(now_ns: int, name: str, kind: str, ml: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "@timestamp": timestamp(now_ns),
-        "message": "health",
+        "message": name,
         "ecs": ECS,
-        "event": {"id": new_id(now_ns), "kind": "metric", "dataset": "ml.health"},
+        "event": {"id": new_id(now_ns), "kind": kind, "dataset": f"ml.{name}"},
         "host": PROCESS.host,
         "process": PROCESS.process,
-        "ml": {"schema_version": SCHEMA_VERSION, "health": {"interval": interval, **counters}},
+        "ml": {"schema_version": SCHEMA_VERSION, **ml},
     }
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import functools
 import inspect
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
@@ -16,9 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 import structlog
 
 from logging_lib.capture import spool as spools
+from logging_lib.capture.health import Counts
 from logging_lib.capture.privacy import Treatment
 from logging_lib.capture.processor import EventRenderer, PredictionProcessor, Role
+from logging_lib.capture.report import reporter
 from logging_lib.capture.spool import Spool, shared
+from logging_lib.capture.tracing import add_context
 from logging_lib.profile.model import Profile
 
 if TYPE_CHECKING:
@@ -33,6 +35,12 @@ class PredictionLogger(structlog.BoundLoggerBase):
     """Logs the predictions of one model. ``bind``, ``unbind`` and ``new`` work as everywhere in structlog."""
 
     _logger: Spool
+
+    def __init__(self, logger: Spool, processors: Iterable[Any], context: dict[str, Any]) -> None:
+        super().__init__(logger, processors, context)
+        self._counts = next(
+            (p.counts for p in self._processors if isinstance(p, PredictionProcessor)), Counts()
+        )
 
     @overload
     def prediction(self, inputs: Mapping[Any, Any], prediction: Any, **more: Any) -> None: ...
@@ -128,11 +136,12 @@ class PredictionLogger(structlog.BoundLoggerBase):
             columns: dict[str, Iterable[Any]] = {"prediction": _as_list(predictions)}
             if request_ids is not None:
                 columns["request_id"] = _as_list(request_ids)
-            shared = _merge_contextvars(None, "info", {**self._context, **labels})
+            shared = add_context(None, "info", {**self._context, **labels})
             *_, processor, render = cast(list[Any], self._processors)
             write = self._logger.write
             for event in processor.rows(inputs, shared, **columns):
-                write(render(None, "info", event))
+                if not write(render(None, "info", event)):
+                    self._counts.unwritten += 1
         except Exception as failure:  # noqa: BLE001 - columns of different lengths, no DataFrame at all
             self._dropped(failure)
 
@@ -181,7 +190,8 @@ class PredictionLogger(structlog.BoundLoggerBase):
             event: Any = {**self._context, **given} if self._context else given
             for process in self._processors:
                 event = process(self._logger, "info", event)
-            self._logger.write(event)
+            if not self._logger.write(event):
+                self._counts.unwritten += 1
         except structlog.DropEvent:
             pass
         except Exception as failure:  # noqa: BLE001 - a processor of the user's own may raise
@@ -189,18 +199,25 @@ class PredictionLogger(structlog.BoundLoggerBase):
 
     def _dropped(self, failure: Exception) -> None:
         spool = self._logger
+        self._counts.failed += 1
         spool.dropped[type(failure).__name__] += 1
         if spool.dropped[type(failure).__name__] == 1:
             _log.warning("an event could not be logged and was dropped: %r", failure)
 
     def stats(self) -> dict[str, Any]:
-        """What this process has written to the spool and had to drop, by reason, and what sampling left out."""
-        processors = [p for p in self._processors if isinstance(p, PredictionProcessor)]
+        """The model's events that this process wrote or left out by sampling; what the spool dropped, by reason."""
         return {
-            "written": self._logger.written,
+            "written": self._counts.values()["logged"],
             "dropped": dict(self._logger.dropped),
-            "sampled_out": sum(p.sampled_out for p in processors),
+            "sampled_out": self._counts.sampled_out,
         }
+
+    def start(self) -> None:
+        """Say now that the service has started, and not with its first prediction; it never raises.
+
+        For a service that may wait long for its first request: call it where a worker begins, after any fork.
+        """
+        self._logger.open()
 
 
 class Pending:
@@ -257,13 +274,6 @@ def _as_list(values: Iterable[Any]) -> list[Any]:
     return made
 
 
-def _merge_contextvars(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """structlog's processor, where there is any context variable at all."""
-    if not len(contextvars.copy_context()):
-        return event
-    return structlog.contextvars.merge_contextvars(logger, method, event)
-
-
 def configure(
     *,
     model: str,
@@ -277,6 +287,7 @@ def configure(
     sample: float = 1.0,
     remember: int = 0,
     processors: Iterable[Any] = (),
+    report_every: float | None = 60.0,
     clock: Callable[[], int] = time.time_ns,
 ) -> PredictionLogger:
     """A logger for one model. structlog's process-wide configuration is not touched.
@@ -294,6 +305,8 @@ def configure(
         sample: the share of ordinary events to keep; what failed a check, or failed, is always kept.
         remember: so many predictions are kept in memory by request id, for labels that come soon.
         processors: structlog processors to run before ours; their keys become ``labels.*``.
+        report_every: seconds between the ``ml.health`` events of the process; None: no such event, and no
+            ``ml.start`` event.
         clock: nanoseconds since 1970.
 
     Raises:
@@ -301,24 +314,41 @@ def configure(
         ValueError: another argument is wrong. Once configured, nothing raises.
     """
     to = shared(spool)
-    chain = [
-        _merge_contextvars,
-        *processors,
-        PredictionProcessor(
-            model=model,
-            version=version,
-            profile=profile,
-            role=role,
-            service=service,
-            private=private,
-            sample=sample,
-            remember=remember,
-            clock=clock,
-        ),
-        EventRenderer(),
-    ]
+    if report_every is not None and not report_every > 0:
+        raise ValueError(f"report_every: expected seconds above 0 or None, found {report_every!r}")
+    processor = PredictionProcessor(
+        model=model,
+        version=version,
+        profile=profile,
+        role=role,
+        service=service,
+        private=private,
+        sample=sample,
+        remember=remember,
+        clock=clock,
+    )
+    chain = [add_context, *processors, processor, EventRenderer()]
     if ship_to is not None:
         spools.attach_shipper(to, ship_to)
+    if report_every is not None:
+        reporter(to, report_every, clock).add(processor.source())
     proxy = structlog.wrap_logger(to, processors=chain, wrapper_class=PredictionLogger, context_class=dict)
     bound: PredictionLogger = proxy.bind()
     return bound
+
+
+class SpoolLoggerFactory:
+    """A structlog logger factory for a chain of your own, whose loggers append to a spool.
+
+    Args:
+        spool: the directory, or a ``Spool`` with its options.
+        processors: the chain's ``PredictionProcessor``s, whose starts and health are then reported to the spool.
+    """
+
+    def __init__(self, spool: str | Path | Spool, *processors: PredictionProcessor) -> None:
+        self._spool = shared(spool)
+        for processor in processors:
+            reporter(self._spool).add(processor.source())
+
+    def __call__(self, *args: Any) -> Spool:
+        return self._spool

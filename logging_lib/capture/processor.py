@@ -24,13 +24,16 @@ from logging_lib.capture.event import (
     new_id,
     timestamp,
 )
+from logging_lib.capture.health import Counts
 from logging_lib.capture.labels import Memory, Remembered, label_document
 from logging_lib.capture.output import Output
 from logging_lib.capture.privacy import NOTHING, Privacy, Treatment
 from logging_lib.capture.reading import MAX_LINE
+from logging_lib.capture.report import Source
 from logging_lib.capture.sampling import Sampling
 from logging_lib.capture.values import MAX_TEXT, jsonable, valid_text
 from logging_lib.profile.io import load
+from logging_lib.profile.libraries import USUAL, installed
 from logging_lib.profile.model import Profile
 from logging_lib.profile.values import plain
 from logging_lib.schema import SCHEMA_VERSION
@@ -92,7 +95,7 @@ class PredictionProcessor:
         self._privacy = Privacy(private) if private else NOTHING
         self._secretive = bool(private)
         self._sampling = Sampling(sample)
-        self.sampled_out = 0
+        self.counts = Counts()
         self._memory = Memory(remember) if remember else None
         self._special = bool(private or remember or not self._sampling.everything)
         status: dict[str, str] = {"status": "none"}
@@ -113,6 +116,18 @@ class PredictionProcessor:
             "sample": {"weight": 1.0},
         }
         self._service = {"name": service} if isinstance(service, str) else dict(service or {})
+        self._trained_with = dict(profile.libraries) if profile is not None else {}
+
+    def source(self) -> Source:
+        """What reports on this processor need: its model, its counts, and the versions it runs with."""
+        now = installed(self._trained_with or USUAL)
+        start: dict[str, Any] = {
+            "libraries": [f"{name}={version}" for name, version in now.items() if name != "python"],
+            "python": now["python"],
+        }
+        if differ := [f"{name}={then}" for name, then in self._trained_with.items() if now.get(name) != then]:
+            start["training_libraries_differ"] = differ
+        return Source(self._ml["model"], self._ml["profile"], self._service, start, self.counts)
 
     def __call__(
         self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]
@@ -129,6 +144,7 @@ class PredictionProcessor:
 
     def label(self, given: MutableMapping[str, Any]) -> dict[str, Any]:
         """The label event of ``actual`` and ``request_id``."""
+        self.counts.built += 1
         now_ns = self._clock()
         request = label_text(given.get("request_id"))
         when = given.get("timestamp")
@@ -161,6 +177,7 @@ class PredictionProcessor:
         }
         if self._service:
             event["service"] = self._service
+        self._context({key: value for key, value in given.items() if key != "actual"}, event)
         return event
 
     def rows(
@@ -185,6 +202,7 @@ class PredictionProcessor:
                 yield self._refused(given, error)
 
     def _event(self, given: MutableMapping[str, Any], checked: Checked | None = None) -> dict[str, Any]:
+        self.counts.built += 1
         get = given.get
         now_ns = self._clock()
         inputs = given["inputs"]
@@ -235,12 +253,12 @@ class PredictionProcessor:
     def _sample(self, event: dict[str, Any], ml: dict[str, Any]) -> None:
         request = ml["request"]["id"] if "request" in ml else event["event"]["id"]
         if not self._sampling.keeps(request):
-            self.sampled_out += 1
+            self.counts.sampled_out += 1
             raise DropEvent
         ml["sample"] = self._sampling.weight
 
     def _rest(self, given: MutableMapping[str, Any], event: dict[str, Any], about: dict[str, Any]) -> None:
-        """What few events have: duration, error, level, trace, and the labels."""
+        """What few events have: duration, error, and the context."""
         get = given.get
         duration = get("duration")
         if duration is not None:
@@ -254,6 +272,11 @@ class PredictionProcessor:
             known = isinstance(error, BaseException)
             document = error_document(error) if known else {"type": "error", "message": label_text(error)}
             event["error"] = self._privacy.hide_error(document)
+        self._context(given, event)
+
+    def _context(self, given: MutableMapping[str, Any], event: dict[str, Any]) -> None:
+        """Whom it is about, the service's log, the trace, and the labels."""
+        get = given.get
         subject = get("subject")
         if subject is not None:
             event["ml"]["subject"] = {"hash": self._privacy.subject(subject)}

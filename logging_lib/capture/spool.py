@@ -17,7 +17,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from logging_lib.capture.health import dropped_line
 from logging_lib.capture.segments import folder_bytes, has_writer, segment_name, segments, volatile
@@ -97,7 +97,7 @@ class Spool:
         self.written = 0
         self.dropped: Counter[str] = Counter()
         self.path: Path | None = None
-        self.on_open: Callable[[Spool], None] | None = None
+        self.on_open: list[Callable[[Spool], None]] = []
         """Called when this process opens its first segment: so after a fork in the child, too."""
         self._rotate_bytes, self._rotate_seconds = rotate_bytes, rotate_seconds
         self._budget = budget_bytes
@@ -121,6 +121,7 @@ class Spool:
         self._reported: Counter[str] = Counter()
         self._reported_at = self._clock()
         self._seen = 0  # ``written`` at the last look
+        self._closed_bytes = 0
 
     def write(self, line: bytes) -> bool:
         """Append one line, which ends in a newline. True where it was kept."""
@@ -225,6 +226,7 @@ class Spool:
         # The descriptor's number stays ours for good and changes its file in one step: another thread may be
         # about to write to it. What it writes meanwhile goes to the old segment, whose lock lasts until then.
         old = os.dup(self._fd)
+        self._closed_bytes += os.fstat(old).st_size
         os.dup2(new, self._fd, inheritable=False)
         os.close(new)
         try:
@@ -242,11 +244,13 @@ class Spool:
                 self.directory,
                 kind,
             )
-        if self.on_open is not None:
+        for begin in self.on_open:
             try:
-                self.on_open(self)
+                begin(self)
             except Exception as error:  # noqa: BLE001 - no thread can be started, say: the spool is no worse for it
-                _log.warning("the spool %s is not shipped in the background: %r", self.directory, error)
+                _log.warning(
+                    "the spool %s is not shipped or reported on in the background: %r", self.directory, error
+                )
 
     def _hold(self, fd: int) -> None:
         try:
@@ -281,6 +285,20 @@ class Spool:
             )
         if events:
             self.dropped[reason] += events
+
+    @property
+    def bytes_written(self) -> int:
+        """The size of all that this process wrote here."""
+        return self._closed_bytes + (os.fstat(self._fd).st_size if self._fd >= 0 else 0)
+
+    def open(self) -> None:
+        """Begin a segment now, where there is none yet; it never raises."""
+        with self._lock:
+            if self.path is None:
+                try:
+                    self._open(self._clock())
+                except Exception as error:  # noqa: BLE001 - as in ``write``; nothing was lost by it
+                    _log.warning("cannot open the spool %s: %s", self.directory, error)
 
     def close(self) -> None:
         """Close the segment; a later write opens the next one."""
@@ -340,13 +358,3 @@ def _no_shipper(spool: Spool, url: str) -> None:
 
 attach_shipper: Callable[[Spool, str], None] = _no_shipper
 """Ships a spool in the background; ``logging_lib`` puts ``ship.background.attach`` here: capture knows no ship."""
-
-
-class SpoolLoggerFactory:
-    """A structlog logger factory whose loggers append to a spool, given as its directory or as a ``Spool``."""
-
-    def __init__(self, spool: str | Path | Spool) -> None:
-        self._spool = shared(spool)
-
-    def __call__(self, *args: Any) -> Spool:
-        return self._spool

@@ -7,11 +7,9 @@ published tables have seen more rows than the scoring ones, so served rates are,
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -20,22 +18,12 @@ import pandas as pd
 from logging_lib.profile import columns as cols
 from logging_lib.profile.config import Config, check_columns
 from logging_lib.profile.io import ProfileError, seal
+from logging_lib.profile.libraries import installed
 from logging_lib.profile.model import Feature, HeldOut, Profile
 from logging_lib.profile.values import epoch, iso
 
 BLOCKS = 10
 MIN_BLOCK = 20
-_LIBRARIES = (
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "scipy",
-    "xgboost",
-    "lightgbm",
-    "catboost",
-    "torch",
-    "tensorflow",
-)
 
 
 def fit(
@@ -114,7 +102,7 @@ def fit(
             target=outputs.get("target"),
             trained_at=_moment(trained_at) or last_moment,
             training_seconds=training_seconds,
-            libraries=dict(libraries) if libraries is not None else _installed(),
+            libraries=dict(libraries) if libraries is not None else installed(),
             na_values=config.na_values,
         )
     )
@@ -185,13 +173,3 @@ def _moment(value: str | datetime | None) -> str | None:
             f"trained_at: {value!r} is no date; give ISO 8601, for example 2018-01-31T18:00:00Z"
         )
     return iso(seconds)
-
-
-def _installed() -> dict[str, str]:
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return dict(sorted(found.items()))

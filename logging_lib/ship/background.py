@@ -35,11 +35,15 @@ def attach(spool: Spool, url: str) -> None:
         raise ValueError(
             f"ship_to: the spool {spool.directory} is already shipped to {before}, not to {where}"
         )
-    if spool.on_open is not None:
+    if before is not where:
         return
-    spool.on_open = lambda opened: _Background(opened, where).start()
+    spool.on_open.append(_begin)
     if spool.path is not None:  # it was logged to before
-        spool.on_open(spool)
+        _begin(spool)
+
+
+def _begin(spool: Spool) -> None:
+    _Background(spool, _attached[spool]).start()
 
 
 class _Background:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import threading
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import orjson
 
 from logging_lib.capture.health import health_event
+from logging_lib.capture.report import disk
 from logging_lib.capture.spool import Spool
 from logging_lib.ship.backlog import Backlog, Item
 from logging_lib.ship.receivers import HungUpError, Receiver, RefusedError, RetryError
@@ -239,7 +239,6 @@ class Shipper:
         since, self._reported = self._reported, (state.shipped, state.dead_lettered, state.retries)
         shipped, dead, retries = (after - before for after, before in zip(self._reported, since, strict=True))
         events, size, oldest = self.backlog.waiting()
-        disk = os.statvfs(self.backlog.directory)
         event = health_event(
             int(now * 1e9),
             interval=interval,
@@ -247,9 +246,6 @@ class Shipper:
             dead_lettered=dead,
             retries=retries,
             backlog={"events": events, "bytes": size, "age": max(0.0, now - oldest) if oldest else 0.0},
-            disk={
-                "free": disk.f_bavail * disk.f_frsize,
-                "used_pct": round(1 - disk.f_bavail / max(disk.f_blocks, 1), 4),
-            },
+            disk=disk(self.backlog.directory),
         )
         return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)

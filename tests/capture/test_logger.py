@@ -113,11 +113,13 @@ def test_inputs_without_a_prediction_are_logged_all_the_same(
     assert "prediction" not in event["ml"]
 
 
-def test_a_call_that_returned_is_in_the_file(log: Any, inputs: dict[str, Any], tmp_path: Path) -> None:
+def test_a_call_that_returned_is_in_the_file(
+    log: Any, inputs: dict[str, Any], tmp_path: Path, spooled: Events
+) -> None:
     for i in range(5):
         log.prediction(inputs, prediction=1.0)
-        (file,) = tmp_path.glob("*.jsonl")
-        assert len(file.read_bytes().splitlines()) == i + 1
+        assert len(spooled(tmp_path)) == i + 1
+    (file,) = tmp_path.glob("*.jsonl")
     assert file.stat().st_mode & 0o777 == 0o600
     assert log.stats() == {"written": 5, "dropped": {}, "sampled_out": 0}
 

@@ -27,7 +27,7 @@ def desk(tmp_path: Path, profile: profiles.Profile, monkeypatch: pytest.MonkeyPa
 def test_a_spool_is_indexed_once_and_its_fault_is_told(
     desk: Path, profile: profiles.Profile, inputs: dict[str, Any]
 ) -> None:
-    log = logging_lib.configure(model="loans", version="1", profile=profile, spool="spool")
+    log = logging_lib.configure(model="loans", version="1", profile=profile, spool="spool", report_every=None)
     for i in range(200):
         log.prediction(inputs | ({"home": "Rented"} if i % 4 == 0 else {}), prediction=12.0)
     command = ["index", "spool", "--store", "store", "--profile", "profile.json", "--json"]

@@ -57,7 +57,7 @@ def ship() -> Iterator[Callable[..., Shipper]]:
 
 def fill(spool: Spool, events: int, first: int = 0) -> list[str]:
     """Log so many predictions; their ids."""
-    log = logging_lib.configure(model="m", version="1", spool=spool)
+    log = logging_lib.configure(model="m", version="1", report_every=None, spool=spool)
     ids = [f"e-{n}" for n in range(first, first + events)]
     for name in ids:
         log.prediction({"n": 1}, 1.0, event_id=name)
