@@ -6,7 +6,7 @@ Installed with the library as a pytest plugin: ask for the fixture ``captured_pr
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -23,12 +23,15 @@ def capture_predictions() -> Iterator[list[dict[str, Any]]]:
         events.append(orjson.loads(line))
         return True
 
-    original = Spool.write
-    Spool.write = write  # type: ignore[method-assign, assignment]
+    def write_all(spool: Spool, lines: Sequence[bytes]) -> int:
+        return sum(write(spool, line) for line in lines)
+
+    originals = Spool.write, Spool.write_all
+    Spool.write, Spool.write_all = write, write_all  # type: ignore[method-assign, assignment]
     try:
         yield events
     finally:
-        Spool.write = original  # type: ignore[method-assign]
+        Spool.write, Spool.write_all = originals  # type: ignore[method-assign]
 
 
 with contextlib.suppress(ModuleNotFoundError):

@@ -48,6 +48,7 @@ def test_the_exported_names() -> None:
         "Spool",
         "SpoolLoggerFactory",
         "__version__",
+        "add_trace_ids",
         "configure",
     ]
 

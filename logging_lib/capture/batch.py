@@ -1,105 +1,321 @@
-"""The checks of a whole DataFrame, column by column: for batch scoring. Needs pandas, which is imported late.
+"""A DataFrame's rows as the JSON of events, column by column: for batch scoring. Needs pandas and numpy.
 
-A row in which every value is ordinary is put together from columns; any other row goes through ``Checker`` as a
-single call would, so that both always say the same.
+The event of a row is the same text as that of any other row but for its values and bins. So each column is written
+as one list of pieces of that text, and a row is a join of its pieces. A value that is not ordinary is looked at by
+itself, with the checks of a single call. What would change the text's layout (a value of a wrong type is kept under
+``ml.input.other``) is left to the caller, who makes that row's event as a single call would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import contextlib
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from logging_lib.capture.checks import MAX_CHECKED_TEXT, Checked, Checker, type_all
+import orjson
+
+from logging_lib.capture.checks import MAX_CHECKED_TEXT, Checked, Checker, Table
+from logging_lib.capture.output import Output
+from logging_lib.profile.model import KINDS
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-_ORDINARY = ("numeric", "category", "text")
-
-
-def check_rows(check: Checker | None, frame: pd.DataFrame) -> Iterator[tuple[dict[str, Any], Checked]]:
-    """The inputs of each row and what became of them, in order.
-
-    Args:
-        check: the profile's checks; None: typed by value, unchecked.
-        frame: one row a prediction, one column a feature; shape (rows, columns).
-    """
-    names = [name if type(name) is str else str(name) for name in frame.columns]
-    columns = {name: _values(frame.iloc[:, i]) for i, name in enumerate(names)}
-    rows = zip(*columns.values(), strict=True) if columns else iter([()] * len(frame))
-    if check is None:
-        for row in rows:
-            inputs = dict(zip(names, row, strict=True))
-            yield inputs, type_all(inputs)
-        return
-    if set(names) != set(check.features):  # a feature is absent or unexpected in every row
-        for row in rows:
-            inputs = dict(zip(names, row, strict=True))
-            yield inputs, check(inputs)
-        return
-    tokens, words = _tokens(check, frame.set_axis(names, axis=1), columns)
-    kinds = [(kind, found) for kind in _ORDINARY if (found := [entry[0] for entry in getattr(check, kind)])]
-    typed = [zip(*(columns[name] for name in found), strict=True) for _, found in kinds]
-    parts = zip(*typed, strict=True) if typed else iter([()] * len(frame))
-    bins = zip(*tokens, strict=True) if tokens else iter([()] * len(frame))
-    for row, kept, labels, count in zip(rows, parts, bins, words, strict=True):
-        inputs = dict(zip(names, row, strict=True))
-        if None in labels:
-            yield inputs, check(inputs)
-            continue
-        checked = Checked()
-        checked.bins = list(labels)
-        checked.tokens = count
-        for (kind, found), values in zip(kinds, kept, strict=True):
-            checked.input[kind] = dict(zip(found, values, strict=True))
-        for table in check.others:
-            check.unusual(table, inputs[table.name], checked)
-        yield inputs, checked
-
-
-def _values(column: pd.Series) -> list[Any]:
-    """Python's own scalars; a missing value stays as pandas has it."""
-    values: list[Any] = column.tolist()
-    return values
-
-
-def _tokens(
-    check: Checker, frame: pd.DataFrame, columns: dict[str, list[Any]]
-) -> tuple[list[list[str | None]], list[int]]:
-    """By feature, the token of each row's bin, or None where the value is not ordinary; and the words a row."""
     import numpy as np
     import pandas as pd
 
-    tokens: list[list[str | None]] = []
-    words = np.zeros(len(frame), dtype=np.int64)
-    for name, inner, bins, low, high in check.numeric:
-        values = columns[name]
-        plain = set(map(type, values)) <= {int, float}
-        numbers = np.array(
-            values if plain else [v if type(v) in (int, float) else np.nan for v in values], float
-        )
-        ordinary = (numbers >= low) & (numbers <= high)
-        found = np.array(bins, dtype=object)[
-            np.searchsorted(inner, np.where(ordinary, numbers, low), "right")
+    Mask = np.ndarray[Any, np.dtype[np.bool_]]
+    Numbers = np.ndarray[Any, np.dtype[np.float64]]
+
+Pieces = list[bytes]
+Written = tuple[Pieces, Pieces, "Mask"]
+"""By row: the value, the bin, and whether the value is ordinary: of the others the pieces mean nothing."""
+Writer = Callable[["_Column", "Rows"], Written]
+_EXACT = 2**53  # integers up to here are themselves as floats
+
+
+class Rows:
+    """What became of so many rows: a result of ``Columns.write``.
+
+    Attributes:
+        pieces: lists of length (rows,), to be joined by row: ``ml.input``, and ``ml.check`` and ``ml.text``.
+        unusual: row → what was found in its values that are not ordinary.
+        left: the rows for which the pieces mean nothing.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.pieces: list[Pieces] = []
+        self.unusual: dict[int, Checked] = {}
+        self.left: set[int] = set()
+        self._words: list[list[int]] = []
+        self._rows = rows
+
+    def add_words(self, counts: list[int]) -> None:
+        self._words.append(counts)
+
+    def checks(self) -> list[bytes]:
+        """The end of ``ml.input``, and what follows it: ``ml.check`` and ``ml.text``."""
+        words = list(map(sum, zip(*self._words, strict=True))) if self._words else [0] * self._rows
+        ordinary = [
+            b']},"text":' + orjson.dumps({"tokens": n, "oov_tokens": 0}) for n in range(max(words) + 1)
         ]
-        found[~ordinary] = None
-        tokens.append(found.tolist())
-    for name, known in check.category:
-        codes, uniques = pd.factorize(frame[name])
-        labels = [known(value) if type(value) is str else None for value in uniques]
-        tokens.append(np.array([*labels, None], dtype=object)[codes].tolist())
-    for name, vocabulary, first in check.text:
-        codes, uniques = pd.factorize(frame[name])
-        counts = [_known_words(value, vocabulary, check.na_values) for value in uniques]
-        words += np.array([*counts, 0])[codes]
-        labels = [first if count else None for count in counts]
-        tokens.append(np.array([*labels, None], dtype=object)[codes].tolist())
-    return tokens, words.tolist()
+        ordinary[0] = b"]}"
+        pieces = list(map(ordinary.__getitem__, words))
+        for i, out in self.unusual.items():
+            out.tokens += words[i]
+            piece = b"]}"
+            if out.failed:
+                piece += b',"check":' + orjson.dumps(out.check_document())
+            if out.tokens:
+                piece += b',"text":' + orjson.dumps(out.text_document())
+            pieces[i] = piece
+        return pieces
 
 
-def _known_words(value: Any, vocabulary: frozenset[str], na_values: frozenset[str]) -> int:
-    """How many words a text has, or 0 where it is no ordinary text of known words."""
-    if type(value) is not str or len(value) > MAX_CHECKED_TEXT or value in na_values:
-        return 0
-    found = value.lower().split()
-    return len(found) if vocabulary.issuperset(found) else 0
+class Columns:
+    """Writes the columns of a frame that has the profile's features, for one profile.
+
+    The JSON of ``ml.input`` is laid out once; what is constant goes in front of the piece that follows it.
+    """
+
+    def __init__(self, check: Checker) -> None:
+        self._check = check
+        self.names = frozenset(check.features)
+        writers: dict[str, Writer] = {entry[0]: _numeric for entry in check.numeric}
+        writers |= {entry[0]: _category for entry in check.category} | {
+            entry[0]: _text for entry in check.text
+        }
+        tables = sorted(check.features.values(), key=lambda table: (table.hidden, KINDS.index(table.kind)))
+        before, group = b"{", ""
+        self._columns: list[tuple[Table, Writer, bytes]] = []
+        for table in tables:
+            opened = b""
+            if not table.hidden:
+                same = table.kind == group
+                before += b"," if same else (b"}," if group else b"") + orjson.dumps(table.kind) + b":{"
+                opened, before, group = before + orjson.dumps(table.name) + b":", b"", table.kind
+            self._columns.append((table, writers.get(table.name, _other), opened))
+        self._bins = (b"}," if group else b"{") + b'"bins":['
+
+    def write(self, columns: dict[str, pd.Series], rows: int) -> Rows:
+        """``ml.input`` and what follows it, for rows of a frame.
+
+        Args:
+            columns: feature → column, each of length (rows,).
+            rows: how many; at least one.
+        """
+        made, before = Rows(rows), self._bins
+        inputs: list[Pieces] = []
+        bins: list[Pieces] = []
+        for table, write, opened in self._columns:
+            column = _Column(self._check, table, columns[table.name], opened, before)
+            written, labels, ordinary = write(column, made)
+            _unusual(column, written, labels, ordinary, made)
+            if not table.hidden:
+                inputs.append(written)
+            bins.append(labels)
+            before = b","
+        try:
+            made.pieces = [*inputs, *bins, made.checks()]
+        except (TypeError, ValueError):  # a lone surrogate in an unknown word, say
+            made.left = set(range(rows))
+        return made
+
+
+class _Column(NamedTuple):
+    """One column on its way, with what stands before each of its values, and before each of its bins."""
+
+    check: Checker
+    table: Table
+    series: pd.Series
+    opened: bytes
+    before: bytes
+
+    def token(self, text: str) -> bytes:
+        return self.before + orjson.dumps(text)
+
+
+def _unusual(column: _Column, written: list[bytes], labels: list[bytes], ordinary: Mask, made: Rows) -> None:
+    """Look at each value of a column that is not ordinary by itself."""
+    if ordinary.all():
+        return
+    table = column.table
+    where = (~ordinary).nonzero()[0]
+    for i, value in zip(where.tolist(), column.series.iloc[where].tolist(), strict=True):
+        out = made.unusual.setdefault(i, Checked())
+        column.check.unusual(table, value, out)
+        labels[i] = column.token(out.bins[-1])
+        if table.hidden:
+            continue
+        try:
+            written[i] = column.opened + orjson.dumps(out.input[table.kind][table.name])
+        except (KeyError, TypeError):  # kept as another kind; or a lone surrogate
+            made.left.add(i)
+
+
+def _numeric(column: _Column, made: Rows) -> Written:
+    import numpy as np
+
+    table = column.table
+    values, numbers, ordinary = numbers_of(column.series)
+    low, high = table.range or (0.0, 0.0)
+    ordinary &= (numbers >= low) & (numbers <= high)
+    if not ordinary.all():
+        numbers = np.where(ordinary, numbers, low)
+        if isinstance(values, list):
+            values = [value if good else low for value, good in zip(values, ordinary.tolist(), strict=True)]
+        else:
+            values = numbers
+    tokens = np.array([column.token(label) for label in table.bins], dtype=object)
+    labels = tokens[np.searchsorted(table.inner, numbers, "right")].tolist()
+    return number_pieces(column.opened, values), labels, ordinary
+
+
+def numbers_of(series: pd.Series) -> tuple[Numbers | list[Any], Numbers, Mask]:
+    """A column as it is written, as floats, and which of its values are numbers that a float holds exactly."""
+    import numpy as np
+
+    if series.dtype == np.float64:
+        numbers = np.ascontiguousarray(series.to_numpy())
+        return numbers, numbers, np.isfinite(numbers)
+    values = series.tolist()
+    known = [type(v) is float or (type(v) is int and -_EXACT < v < _EXACT) for v in values]
+    numbers = np.array([v if ok else 0.0 for v, ok in zip(values, known, strict=True)], float)
+    return values, numbers, np.array(known, bool) & np.isfinite(numbers)
+
+
+def number_pieces(before: bytes, values: Numbers | list[Any]) -> list[bytes]:
+    """Each number's JSON with a constant text before it; the values are ints and finite floats."""
+    if not len(values):
+        return []
+    written = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+    return (before + written.replace(b",", b"\n" + before)).split(b"\n")
+
+
+def text_pieces(before: bytes, values: Sequence[str]) -> list[bytes]:
+    """Each text's JSON with a constant text before it.
+
+    Raises:
+        UnicodeEncodeError: one of them holds a lone surrogate.
+    """
+    if not values:
+        return []
+    try:
+        written = orjson.dumps(values)[1:-1]
+    except TypeError:
+        written = b"\\"
+    if b"\\" not in written:  # then no text holds a quote, and this stands only between two of them
+        written = written.replace(b'","', b'"\n"')
+    else:  # a newline within a text is escaped: those that are left stand between the texts
+        written = json.dumps(values, ensure_ascii=False, separators=("\n", ":"))[1:-1].encode()
+    return (before + written.replace(b"\n", b"\n" + before)).split(b"\n")
+
+
+def _category(column: _Column, made: Rows) -> Written:
+    import numpy as np
+    import pandas as pd
+
+    known = column.table.known
+    try:
+        codes, found = pd.factorize(column.series)
+    except TypeError:  # a list, say
+        codes, found = np.full(len(column.series), -1), pd.Index([])
+    labels = [known.get(value) if type(value) is str else None for value in found.tolist()]
+    ordinary = np.array([label is not None for label in labels] + [False])[codes]
+    pairs = list(zip(found.tolist(), labels, strict=True))
+    values = [column.opened + orjson.dumps(value) if label is not None else b"" for value, label in pairs]
+    tokens = [column.token(label) if label is not None else b"" for label in labels]
+    return _taken(values, codes), _taken(tokens, codes), ordinary
+
+
+def _taken(pieces: list[bytes], codes: Any) -> list[bytes]:
+    import numpy as np
+
+    taken: list[bytes] = np.array([*pieces, b""], dtype=object)[codes].tolist()
+    return taken
+
+
+def _text(column: _Column, made: Rows) -> Written:
+    import numpy as np
+
+    values, na_values = column.series.tolist(), column.check.na_values
+    if set(map(type, values)) != {str} or max(map(len, values)) > MAX_CHECKED_TEXT:
+        values = [v if type(v) is str and len(v) <= MAX_CHECKED_TEXT else "" for v in values]
+    if not na_values.isdisjoint(values):
+        values = [value if value not in na_values else "" for value in values]
+    known = column.table.vocabulary.issuperset
+    counts = [len(found) if known(found := value.lower().split()) else 0 for value in values]
+    try:
+        written = text_pieces(column.opened, values)
+    except UnicodeEncodeError:
+        written, counts = [b""] * len(values), [0] * len(values)
+    made.add_words(counts)
+    return written, [column.token(column.table.bins[0])] * len(values), np.array(counts) > 0
+
+
+def _other(column: _Column, made: Rows) -> Written:
+    """Booleans, dates and hidden features: each distinct value is checked once, as a single call checks it."""
+    import numpy as np
+
+    values = column.series.tolist()
+    pieces: dict[Any, tuple[bytes, bytes]] = {}
+    if len(set(map(type, values))) == 1:  # 1 and True are one key of a dict, and not one value
+        with contextlib.suppress(TypeError):
+            pieces = {value: _checked(column, value) for value in set(values)}
+    found = [pieces.get(value, _NOTHING) for value in values] if pieces else [_NOTHING] * len(values)
+    ordinary = np.array([piece is not _NOTHING for piece in found], bool)
+    return [written for written, _ in found], [label for _, label in found], ordinary
+
+
+_NOTHING = (b"", b"")
+
+
+def _checked(column: _Column, value: Any) -> tuple[bytes, bytes]:
+    table, out = column.table, Checked()
+    column.check.unusual(table, value, out)
+    if out.failed or set(out.input) - {table.kind}:
+        return _NOTHING
+    kept = b"" if table.hidden else column.opened + orjson.dumps(out.input[table.kind][table.name])
+    return kept, column.token(out.bins[0])
+
+
+def by_name(frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """Column name, as a text, → column."""
+    return {
+        name if type(name) is str else str(name): frame.iloc[:, i] for i, name in enumerate(frame.columns)
+    }
+
+
+def output_pieces(output: Output, values: list[Any], before: bytes) -> list[bytes]:
+    """``ml.prediction`` of each row, with a constant text before it."""
+    if set(map(type, values)) == {float}:
+        return _float_outputs(output, values, before)
+    made: dict[str, bytes] = {}
+    pieces: list[bytes] = []
+    for value in values:
+        text = type(value) is str
+        piece = made.get(value) if text else None
+        if piece is None:
+            piece = before + orjson.dumps(output(value, None, None))
+            if text:
+                made[value] = piece
+        pieces.append(piece)
+    return pieces
+
+
+def _float_outputs(output: Output, values: list[Any], before: bytes) -> list[bytes]:
+    import numpy as np
+
+    numbers = np.array(values, float)
+    ordinary = np.isfinite(numbers)
+    after: list[bytes] = [b"}"] * len(values)
+    if output.numeric:
+        ordinary &= (numbers >= output.low) & (numbers <= output.high)
+        labels = np.array([b',"bin":' + orjson.dumps(label) + b"}" for label in output.labels], dtype=object)
+        after = labels[np.searchsorted(output.inner, numbers, "right").clip(max=len(labels) - 1)].tolist()
+    elif output.known:
+        ordinary[:] = False  # numbers that are classes
+    written = number_pieces(before + b'{"value":', np.where(ordinary, numbers, 0.0))
+    pieces = list(map(bytes.__add__, written, after))
+    for i in np.flatnonzero(~ordinary).tolist():
+        pieces[i] = before + orjson.dumps(output(values[i], None, None))
+    return pieces

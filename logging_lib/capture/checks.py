@@ -91,7 +91,7 @@ class Checker:
         self.output = Output(profile.prediction)
         self._foreign = foreign
         self.na_values = frozenset(profile.na_values)
-        self.features = {name: _Table(feature) for name, feature in profile.features.items()}
+        self.features = {name: Table(feature) for name, feature in profile.features.items()}
         tables = self.features.values()
         self.numeric = [
             (t.name, t.inner, t.bins, *t.range)
@@ -168,7 +168,7 @@ class Checker:
                 out.fail("unexpected", name)
                 type_by_value(name, value, out)
 
-    def unusual(self, table: _Table, value: Any, out: Checked) -> None:
+    def unusual(self, table: Table, value: Any, out: Checked) -> None:
         name = table.name
         if value is _ABSENT:
             out.fail("absent", name)
@@ -194,7 +194,7 @@ class Checker:
             out.keep("other", name, jsonable(value))
 
 
-class _Table:
+class Table:
     """One feature of the profile, prepared."""
 
     __slots__ = (
@@ -231,14 +231,14 @@ class _Table:
         self.oov_threshold = feature.oov_threshold
 
 
-def _keep_missing(table: _Table, value: Any, out: Checked) -> None:
+def _keep_missing(table: Table, value: Any, out: Checked) -> None:
     if isinstance(value, str) and table.kind not in ("category", "text"):
         out.keep("other", table.name, jsonable(value))
     else:
         out.keep(table.kind, table.name, value if isinstance(value, str) else None)
 
 
-def _check_numeric(table: _Table, value: Any, out: Checked) -> bool:
+def _check_numeric(table: Table, value: Any, out: Checked) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
@@ -251,7 +251,7 @@ def _check_numeric(table: _Table, value: Any, out: Checked) -> bool:
     return True
 
 
-def _check_date(table: _Table, value: Any, out: Checked) -> bool:
+def _check_date(table: Table, value: Any, out: Checked) -> bool:
     seconds = epoch(value)
     if seconds is None:
         return False
@@ -260,7 +260,7 @@ def _check_date(table: _Table, value: Any, out: Checked) -> bool:
     return True
 
 
-def _place(table: _Table, value: float, out: Checked) -> None:
+def _place(table: Table, value: float, out: Checked) -> None:
     if table.range is None:  # nothing but missing values in training
         out.fail("out_of_range", table.name)
         out.bins.append(table.special[tokens.ABOVE])
@@ -271,7 +271,7 @@ def _place(table: _Table, value: float, out: Checked) -> None:
         out.bins.append(table.bins[bisect_right(table.inner, value)])
 
 
-def _check_category(table: _Table, value: Any, out: Checked) -> bool:
+def _check_category(table: Table, value: Any, out: Checked) -> bool:
     text = category_text(value)
     if text is None:
         return False
@@ -280,7 +280,7 @@ def _check_category(table: _Table, value: Any, out: Checked) -> bool:
     return True
 
 
-def _check_boolean(table: _Table, value: Any, out: Checked) -> bool:
+def _check_boolean(table: Table, value: Any, out: Checked) -> bool:
     if not isinstance(value, bool):
         return False
     out.keep("boolean", table.name, value)
@@ -288,7 +288,7 @@ def _check_boolean(table: _Table, value: Any, out: Checked) -> bool:
     return True
 
 
-def _look_up(table: _Table, text: str, out: Checked) -> None:
+def _look_up(table: Table, text: str, out: Checked) -> None:
     known = table.known.get(text)
     if known is not None:
         out.bins.append(known)
@@ -299,7 +299,7 @@ def _look_up(table: _Table, text: str, out: Checked) -> None:
         out.unseen_values.append(f"{table.token}={tokens.part(text)}")
 
 
-def _check_text(table: _Table, value: Any, out: Checked) -> bool:
+def _check_text(table: Table, value: Any, out: Checked) -> bool:
     if not isinstance(value, str):
         return False
     out.keep("text", table.name, value)

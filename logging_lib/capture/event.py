@@ -48,6 +48,13 @@ def new_id(now_ns: int) -> str:
     return f"{moment[3:11]}-{moment[11:]}{_ids.process}{hex(_ids.next())[3:]}"
 
 
+def new_ids(now_ns: int, count: int) -> list[str]:
+    """So many ids of one moment, as ``new_id`` makes them."""
+    moment = hex(now_ns // 1_000_000 | 1 << 48)
+    before, following = f"{moment[3:11]}-{moment[11:]}{_ids.process}", _ids.next
+    return [before + hex(following())[3:] for _ in range(count)]
+
+
 _second: tuple[int, str] = (0, "")
 
 

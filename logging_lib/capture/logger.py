@@ -137,11 +137,9 @@ class PredictionLogger(structlog.BoundLoggerBase):
             if request_ids is not None:
                 columns["request_id"] = _as_list(request_ids)
             shared = add_context(None, "info", {**self._context, **labels})
-            *_, processor, render = cast(list[Any], self._processors)
-            write = self._logger.write
-            for event in processor.rows(inputs, shared, **columns):
-                if not write(render(None, "info", event)):
-                    self._counts.unwritten += 1
+            processor = cast(list[Any], self._processors)[-2]
+            for lines in processor.lines(inputs, shared, **columns):
+                self._counts.unwritten += len(lines) - self._logger.write_all(lines)
         except Exception as failure:  # noqa: BLE001 - columns of different lengths, no DataFrame at all
             self._dropped(failure)
 

@@ -14,15 +14,20 @@ from logging_lib.schema import tokens
 
 
 class Output:
-    """``ml.prediction`` of an output, with its bin in the profile."""
+    """``ml.prediction`` of an output, with its bin in the profile.
+
+    Args:
+        feature: the profile's prediction; None: outputs have no bins.
+    """
 
     def __init__(self, feature: Feature | None) -> None:
         self._feature = feature
+        self.known = feature is not None
         self._kind = feature.kind if feature is not None else None
-        self._numeric = feature is not None and feature.kind == "numeric" and feature.range is not None
-        if feature is not None and self._numeric:
-            self._inner, self._labels = feature.edges[1:-1], feature.bin_labels()
-            self._low, self._high = feature.edges[0], feature.edges[-1]
+        self.numeric = feature is not None and feature.kind == "numeric" and feature.range is not None
+        if feature is not None and self.numeric:
+            self.inner, self.labels = feature.edges[1:-1], feature.bin_labels()
+            self.low, self.high = feature.edges[0], feature.edges[-1]
         self._bins = (
             {} if feature is None else {v: tokens.part(v) for v in list(feature.values)[: feature.binned]}
         )
@@ -31,8 +36,8 @@ class Output:
         if type(prediction) is float and score is None and scores is None:  # the ordinary regression
             if self._feature is None and math.isfinite(prediction):
                 return {"value": prediction}
-            if self._numeric and self._low <= prediction <= self._high:
-                return {"value": prediction, "bin": self._labels[bisect_right(self._inner, prediction)]}
+            if self.numeric and self.low <= prediction <= self.high:
+                return {"value": prediction, "bin": self.labels[bisect_right(self.inner, prediction)]}
         prediction = plain(prediction)
         if hasattr(prediction, "tolist"):
             prediction = prediction.tolist()
@@ -51,12 +56,12 @@ class Output:
             return tokens.NONFINITE
         if self._feature is None or isinstance(value, list | tuple | Mapping):
             return None
-        if self._numeric:
+        if self.numeric:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 return tokens.TYPE
-            if not self._low <= value <= self._high:
-                return tokens.BELOW if value < self._low else tokens.ABOVE
-            return self._labels[bisect_right(self._inner, value)]
+            if not self.low <= value <= self.high:
+                return tokens.BELOW if value < self.low else tokens.ABOVE
+            return self.labels[bisect_right(self.inner, value)]
         text = category_text(value)
         if text is None:
             return tokens.TYPE

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import timedelta
+from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 from structlog import DropEvent
 
-from logging_lib.capture.batch import check_rows
+from logging_lib.capture import batch
 from logging_lib.capture.checks import Checked, Checker, type_all
 from logging_lib.capture.event import (
     ECS,
@@ -22,6 +24,7 @@ from logging_lib.capture.event import (
     label_text,
     moment,
     new_id,
+    new_ids,
     timestamp,
 )
 from logging_lib.capture.health import Counts
@@ -38,7 +41,13 @@ from logging_lib.profile.model import Profile
 from logging_lib.profile.values import plain
 from logging_lib.schema import SCHEMA_VERSION
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Role = Literal["live", "shadow"]
+CHUNK = 4096
+"""Rows of a batch that are in memory as text at one time."""
+_OUTPUTS = ("score", "scores")
 _PLACED = frozenset(
     ("event", "inputs", "prediction", "score", "scores", "request_id", "event_id", "timestamp")
 )
@@ -102,6 +111,7 @@ class PredictionProcessor:
         self._checker: Checker | None = None
         self._check: Callable[[Mapping[Any, Any]], Checked] = type_all
         self._output = Output(None)
+        self._columns: batch.Columns | None = None
         if profile is not None:
             same = (profile.model, profile.version) == (model, version)
             self._secretive |= any(feature.hidden for feature in profile.features.values())
@@ -109,6 +119,8 @@ class PredictionProcessor:
             self._checker = checker = Checker(profile)
             self._check = checker.__call__  # a bound method costs less than an instance
             self._output = checker.output
+            if not (private or remember):
+                self._columns = batch.Columns(checker)
         self._ml: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "model": {"name": model, "version": version, "role": role},
@@ -135,6 +147,7 @@ class PredictionProcessor:
         """structlog's protocol; the dict that is given is not altered."""
         if "inputs" not in event_dict:
             return self.label(event_dict) if "actual" in event_dict else event_dict
+        self.counts.built += 1
         try:
             return self._event(event_dict)
         except DropEvent:
@@ -180,29 +193,114 @@ class PredictionProcessor:
         self._context({key: value for key, value in given.items() if key != "actual"}, event)
         return event
 
-    def rows(
-        self, frame: Any, shared: Mapping[str, Any], **columns: Iterable[Any]
-    ) -> Iterator[dict[str, Any]]:
-        """The events of a DataFrame of inputs, one a row.
+    def lines(
+        self, frame: pd.DataFrame, shared: Mapping[str, Any], **columns: Iterable[Any]
+    ) -> Iterator[list[bytes]]:
+        """The events of a DataFrame of inputs, one a row and rendered, in lists of up to ``CHUNK`` rows.
 
         Args:
             frame: one row a prediction, one column a feature; shape (rows, columns).
             shared: what all rows have: labels, a timestamp.
             columns: what each row has, by key: ``prediction``, ``request_id``, ...; each of length (rows,).
+
+        Raises:
+            ValueError: a column is shorter or longer than the frame.
         """
-        names = tuple(columns)
-        each = zip(*columns.values(), strict=True) if columns else iter([()] * len(frame))
-        for (inputs, checked), row in zip(check_rows(self._checker, frame), each, strict=True):
-            given = {"inputs": inputs, **shared, **dict(zip(names, row, strict=True))}
-            try:
-                yield self._event(given, checked)
-            except DropEvent:
-                continue
-            except Exception as error:  # noqa: BLE001 - one row must not cost the others
-                yield self._refused(given, error)
+        each = {name: list(values) for name, values in columns.items()}
+        for name, values in each.items():
+            if len(values) != len(frame):
+                raise ValueError(f"{name}: expected {len(frame)} values, one a row, found {len(values)}")
+        for start in range(0, len(frame), CHUNK):
+            part = {name: values[start : start + CHUNK] for name, values in each.items()}
+            chunk = frame.iloc[start : start + CHUNK]
+            self.counts.built += len(chunk)
+            yield self._chunk(chunk, part, shared)
+
+    def _chunk(
+        self, frame: pd.DataFrame, each: dict[str, list[Any]], shared: Mapping[str, Any]
+    ) -> list[bytes]:
+        lines: list[bytes | None] = [None] * len(frame)
+        columns, inputs = self._columns, batch.by_name(frame)
+        if (
+            columns is not None
+            and inputs.keys() == columns.names
+            and shared.keys().isdisjoint(_OUTPUTS)
+            and None not in each.get("request_id", ())
+        ):
+            lines = self._ordinary(columns, inputs, each, shared, len(frame))
+        left = [i for i, line in enumerate(lines) if line is None]
+        values = {name: column.iloc[left].tolist() for name, column in inputs.items()} if left else {}
+        for at, i in enumerate(left):
+            given = {name: found[at] for name, found in values.items()}
+            lines[i] = self._line(
+                {"inputs": given, **shared, **{name: found[i] for name, found in each.items()}}
+            )
+        return [line for line in lines if line]
+
+    def _line(self, given: dict[str, Any]) -> bytes:
+        """One event rendered; empty where it is sampled out."""
+        try:
+            event = self._event(given)
+        except DropEvent:
+            return b""
+        except Exception as error:  # noqa: BLE001 - one row must not cost the others
+            event = self._refused(given, error)
+        return render(event)
+
+    def _ordinary(
+        self,
+        columns: batch.Columns,
+        inputs: dict[str, pd.Series],
+        each: dict[str, list[Any]],
+        shared: Mapping[str, Any],
+        rows: int,
+    ) -> list[bytes | None]:
+        """The lines of all rows but those that ``Columns`` leaves, which are None; empty where sampled out."""
+        made = columns.write(inputs, rows)
+        ids = new_ids(self._clock(), rows)
+        requests = [label_text(value) for value in each["request_id"]] if "request_id" in each else ids
+        first, *between, last = self._template(shared, each)
+        steps = iter(between)
+        parts: list[Iterable[bytes]] = [batch.text_pieces(first, ids), repeat(next(steps)), *made.pieces]
+        if "prediction" in each:
+            parts.append(batch.output_pieces(self._output, each["prediction"], next(steps)))
+        if "request_id" in each:
+            parts.append(batch.text_pieces(next(steps), requests))
+        parts.append(repeat(last))
+        lines: list[bytes | None] = list(map(b"".join, zip(*parts, strict=False)))
+        if max(map(len, filter(None, lines))) > MAX_LINE:
+            made.left.update(i for i, line in enumerate(lines) if line and len(line) > MAX_LINE)
+        if self._samples(shared):  # what failed a check is kept, and weighs otherwise
+            made.left.update(i for i, out in made.unusual.items() if out.failed)
+            for i, request in enumerate(requests):
+                if i not in made.left and not self._sampling.keeps(request):
+                    self.counts.sampled_out += 1
+                    lines[i] = b""
+        for i in made.left:
+            lines[i] = None
+        return lines
+
+    def _samples(self, given: Mapping[str, Any]) -> bool:
+        return not (self._sampling.everything or given.get("keep") or given.get("error") is not None)
+
+    def _template(self, shared: Mapping[str, Any], each: Mapping[str, Any]) -> list[bytes]:
+        """What stands before, between and after the parts of a line that differ from row to row."""
+        mark = os.urandom(16).hex()
+        given = {**shared, "inputs": {}, "event_id": mark, "keep": True, **dict.fromkeys(each, mark)}
+        event = self._event(given, Checked())
+        ml = event["ml"]
+        ml["input"] = mark
+        if self._samples(shared):
+            ml["sample"] = self._sampling.weight
+        for name in ("prediction", "request"):
+            ml.pop(name, None)
+        if "prediction" in each:
+            ml["prediction"] = mark
+        if "request_id" in each:
+            ml["request"] = {"id": mark}
+        return render(event).split(b'"%b"' % mark.encode())
 
     def _event(self, given: MutableMapping[str, Any], checked: Checked | None = None) -> dict[str, Any]:
-        self.counts.built += 1
         get = given.get
         now_ns = self._clock()
         inputs = given["inputs"]
@@ -244,7 +342,7 @@ class PredictionProcessor:
                 self._rest(given, event, about)
                 break
         if self._special:
-            if not (self._sampling.everything or checked.failed or "error" in event or get("keep")):
+            if not checked.failed and self._samples(given):
                 self._sample(event, ml)
             if self._memory is not None:
                 self._memory.keep(event)
@@ -319,6 +417,17 @@ def _message(given: Any) -> str:
     return label_text(given) or "prediction"
 
 
+def render(event: MutableMapping[str, Any]) -> bytes:
+    """One event as a line; see ``EventRenderer``."""
+    try:
+        line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
+    except (TypeError, ValueError, RecursionError):
+        line = orjson.dumps(jsonable(event), option=orjson.OPT_APPEND_NEWLINE)
+    if len(line) > MAX_LINE:
+        line = orjson.dumps(jsonable(event, max_text=MAX_TEXT), option=orjson.OPT_APPEND_NEWLINE)
+    return line
+
+
 class EventRenderer:
     """The last processor: one event as a line of JSON, UTF-8, with its newline.
 
@@ -328,13 +437,4 @@ class EventRenderer:
     """
 
     def __call__(self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]) -> bytes:
-        try:
-            line = orjson.dumps(event_dict, option=_RENDER)
-        except (TypeError, ValueError, RecursionError):
-            line = orjson.dumps(jsonable(event_dict), option=_RENDER)
-        if len(line) > MAX_LINE:
-            line = orjson.dumps(jsonable(event_dict, max_text=MAX_TEXT), option=_RENDER)
-        return line
-
-
-_RENDER = orjson.OPT_APPEND_NEWLINE
+        return render(event_dict)
