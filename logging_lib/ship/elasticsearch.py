@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import elasticsearch
 import orjson
@@ -25,7 +25,8 @@ MAX_ID = 512
 """Bytes; Elasticsearch refuses a whole request for one longer ``_id``."""
 
 _MAX_TEXT = 2000
-_ANSWER = ["errors", "items.*.status", "items.*.error"]
+_PARAMETERS = {"require_data_stream": "true", "filter_path": "items.*.status,items.*.error"}
+_HEADERS = {"accept": "application/json", "content-type": "application/x-ndjson"}
 _PRINTABLE_ASCII = re.compile(r"[!-~]+\Z")
 # Answers of 4xx about one event that say nothing about the event, but about the store.
 _STORE = frozenset(("cluster_block_exception", "index_closed_exception", "validation_exception"))
@@ -33,6 +34,8 @@ _REMEDIES = {
     "security_exception": "the user or API key needs the privileges create_doc and auto_configure on logs-ml.*",
     "index_not_found_exception": "no index template makes this data stream: deploy the templates "
     "(logging-lib stack deploy) before shipping",
+    "resource_not_found_exception": "a plain index stands where the data stream should be: delete it, or ship "
+    "to another namespace",
     "media_type_header_exception": "the client must not be of a newer major version than the server: "
     "pip install 'elasticsearch<9' for a server of version 8",
 }
@@ -114,8 +117,9 @@ class Elasticsearch:
         try:
             if self._client is None:
                 self._client = self._connect()
-            answer = self._client.bulk(
-                operations=cast(Any, operations), require_data_stream=True, filter_path=_ANSWER
+            # Not by its bulk(), which knows require_data_stream only in later versions.
+            answer = self._client.perform_request(
+                "POST", "/_bulk", params=_PARAMETERS, headers=_HEADERS, body=operations, endpoint_id="bulk"
             )
         except elasticsearch.UnsupportedProductError:
             raise RetryError(f"{self._target}: what answers there is not Elasticsearch") from None

@@ -204,8 +204,6 @@ class HttpSink:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_PUT = do_POST  # noqa: N815
-
             def log_message(self, *_: Any) -> None:
                 pass
 

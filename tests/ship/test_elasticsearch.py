@@ -235,6 +235,17 @@ def test_without_a_template_nothing_is_made_and_the_remedy_is_named(
     streams.client.close()
 
 
+def test_a_plain_index_in_the_way_is_left_alone(elasticsearch_url: str, spool: Spool, ship: Make) -> None:
+    streams = Streams(elasticsearch_url)
+    streams.client.indices.create(index=f"logs-ml.prediction-{streams.namespace}")
+    fill(spool, 1)
+    with pytest.raises(RetryError, match=r"404 resource_not_found_exception: .*a plain index stands where"):
+        once(ship(spool, streams.url))
+    assert streams.documents() == []
+    streams.client.indices.delete(index=f"logs-ml.prediction-{streams.namespace}")
+    streams.client.close()
+
+
 def test_lines_that_are_no_events_of_ours_do_not_block_the_rest(
     spool: Spool, ship: Make, streams: Streams
 ) -> None:
@@ -288,10 +299,9 @@ def test_elasticsearch_takes_each_namespace_that_we_take(
 
 
 @pytest.fixture(scope="module")
-def secured_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("secured")
+def secured_url() -> Iterator[str]:
     try:
-        with elasticsearch_server.running(folder, password=PASSWORD) as url:
+        with elasticsearch_server.running(password=PASSWORD) as url:
             yield url
     except elasticsearch_server.Unavailable as reason:
         pytest.skip(f"NO SECURED ELASTICSEARCH WAS TESTED: {reason}")
