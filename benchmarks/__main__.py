@@ -13,7 +13,15 @@ from pathlib import Path
 
 import orjson
 
-NAMES = ("log_call", "batch", "profile_fit", "read_check", "ship_throughput", "receiver_down")
+NAMES = (
+    "log_call",
+    "batch",
+    "profile_fit",
+    "read_check",
+    "ship_throughput",
+    "ship_es_throughput",
+    "receiver_down",
+)
 
 
 def main(wanted: list[str]) -> int:

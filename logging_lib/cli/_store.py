@@ -15,6 +15,7 @@ from logging_lib.capture import reading
 from logging_lib.capture.checks import Checker
 from logging_lib.capture.reading import Line
 from logging_lib.normalize import MAX_AHEAD, Checks, DeadLetter, normalize_line, refuse
+from logging_lib.schema.streams import stream
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.store.port import IndexResult, Store, StoreError
 from logging_lib.watch.times import format_instant, parse_instant
@@ -151,7 +152,7 @@ def load(
             loaded.arrived(arrived)
         event = document["event"]
         event["ingested"] = format_instant(arrived)
-        target = f"logs-{event['dataset']}-default"
+        target = stream(event["dataset"])
         batch = waiting.setdefault(target, [])
         batch.append(document)
         if len(batch) >= _BATCH:

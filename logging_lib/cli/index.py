@@ -12,6 +12,7 @@ import typer
 from logging_lib import profile
 from logging_lib.cli import _store
 from logging_lib.profile.io import ProfileError
+from logging_lib.schema.streams import stream
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.store.port import StoreError
 
@@ -50,4 +51,4 @@ def index(
     else:
         typer.echo(f"{store}: {loaded.events} events indexed, {known} were there already")
         for reason, count in refused.items():
-            typer.echo(f"refused: {count} ({reason}); see logs-ml.deadletter-default")
+            typer.echo(f"refused: {count} ({reason}); see {stream('ml.deadletter')}")

@@ -16,6 +16,7 @@ from logging_lib.capture.segments import DEAD_LETTERS
 from logging_lib.capture.spool import Spool
 from logging_lib.ship.backlog import Backlog
 from logging_lib.ship.receivers import RetryError, connect_to
+from logging_lib.ship.replay import replay
 from logging_lib.ship.shipper import GRACE, Shipper
 from logging_lib.ship.target import target
 
@@ -30,12 +31,20 @@ def ship(
     to: Annotated[
         str | None,
         typer.Option(
-            help="beats://HOST:PORT, beats+tls://, tcp://, tcp+tls://, http://, https:// or stdout:",
+            help="beats://HOST:PORT, beats+tls://, es+http://, es+https://, tcp://, tcp+tls://, http://, "
+            "https:// or stdout:",
         ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Ship what is there, then end; 1 if not all.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Say what is waiting, and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --status: the same as JSON.")] = False,
+    replay_dead_letters: Annotated[
+        bool,
+        typer.Option(
+            "--replay-dead-letters",
+            help="Put what the receiver refused back into the spool, to be sent again; end, unless --to is given.",
+        ),
+    ] = False,
     ca: Annotated[Path | None, typer.Option(help="Certificates to trust, PEM.")] = None,
     cert: Annotated[Path | None, typer.Option(help="The client's certificate, PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
@@ -49,8 +58,11 @@ def ship(
     if status:
         _status(spool, as_json)
         return
-    if to is None:
+    if to is None and not replay_dead_letters:
         raise _fail("--to is missing: where to ship to, as beats://HOST:PORT")
+    if to is None:
+        _replay(spool)
+        return
     try:
         files = {
             name: str(path) if path else None for name, path in (("ca", ca), ("cert", cert), ("key", key))
@@ -61,11 +73,33 @@ def ship(
         raise _fail(f"--to: {error}") from None
     except OSError as error:
         raise _fail(f"--ca, --cert or --key: {error}") from None
+    if replay_dead_letters:
+        _replay(spool)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # it says each request
     if once:
         _once(Shipper(spool, receiver, name=str(where)), spool)
     else:
         _daemon(Shipper(spool, receiver, name=str(where), health=Spool(spool)), grace)
+
+
+def _replay(spool: Path) -> None:
+    if not spool.is_dir():
+        raise _fail(f"{spool}: no such folder")
+    backlog = Backlog(spool)
+    try:
+        if not backlog.lock():
+            raise _fail(f"{spool}: another shipper is at work; stop it, and try again", 1)
+        made = replay(backlog)
+    except OSError as error:
+        raise _fail(f"{spool}: {error}", 1) from None
+    finally:
+        backlog.unlock()
+    typer.echo(f"{made.events} events are back in the spool", err=True)
+    for path in made.files:
+        typer.echo(f"their dead letters are now in {path}", err=True)
+    if made.kept:
+        typer.echo(f"{made.kept} dead letters stay there alone: cut, torn, or never an event", err=True)
 
 
 def _once(shipper: Shipper, spool: Path) -> None:
@@ -120,6 +154,7 @@ def _status(spool: Path, as_json: bool) -> None:
         },
         "shipped": state.shipped,
         "dead_lettered": state.dead_lettered,
+        "duplicates": state.duplicates,
         "retries": state.retries,
         "rate": round(state.rate, 1) if running else 0.0,
         "last_error": {"message": state.last_error, "time": state.last_error_at}
@@ -135,6 +170,7 @@ def _status(spool: Path, as_json: bool) -> None:
     typer.echo(f"waiting   {waiting}")
     typer.echo(f"shipped   {state.shipped} events, {found['rate']:.0f} a second in the last minute")
     typer.echo(f"refused   {state.dead_lettered} events; {state.retries} attempts were repeated")
+    typer.echo(f"known     {state.duplicates} events, which the receiver had already")
     if state.last_error:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.last_error_at))
         typer.echo(f"last error {when}: {state.last_error}")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import weakref
 from typing import TYPE_CHECKING
 
 from logging_lib.capture.spool import Spool
-from logging_lib.ship.target import Target, target
+from logging_lib.ship.target import Target, need_client, target
 
 if TYPE_CHECKING:
     from logging_lib.ship.shipper import Shipper
 
+_log = logging.getLogger("logging_lib.ship")
 _GRACE = 1.8  # leaves the interpreter a fifth of a second of the two that are promised
 
 _attached: weakref.WeakKeyDictionary[Spool, Target] = weakref.WeakKeyDictionary()
@@ -27,9 +29,10 @@ def attach(spool: Spool, url: str) -> None:
     down; what is left is shipped by the next start.
 
     Raises:
-        ValueError: the URL is none, or the spool is already shipped to another.
+        ValueError: the URL is none, or the spool is already shipped to another, or a library is missing.
     """
     where = target(url)
+    need_client(where)
     before = _attached.setdefault(spool, where)
     if before != where:
         raise ValueError(
@@ -62,9 +65,12 @@ class _Background:
         from logging_lib.ship.receivers import connect_to
         from logging_lib.ship.shipper import Shipper
 
-        self._shipper = Shipper(
-            self._spool.directory, connect_to(self._where), name=str(self._where), health=self._spool
-        )
+        try:
+            receiver = connect_to(self._where)
+        except (OSError, ValueError) as error:  # a file for TLS, the environment's API key
+            _log.warning("the spool %s is not shipped in the background: %s", self._spool.directory, error)
+            return
+        self._shipper = Shipper(self._spool.directory, receiver, name=str(self._where), health=self._spool)
         self._shipper.run()
 
     def _finish(self) -> None:

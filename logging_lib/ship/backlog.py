@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +32,11 @@ class Item(NamedTuple):
     end: int
     fault: str = ""
 
+    @property
+    def dead(self) -> bool:
+        """Whether it is a dead letter: it is delivered, too, but refused again it is only passed over."""
+        return self.segment == DEAD_LETTERS
+
 
 @dataclass
 class State:
@@ -40,6 +45,7 @@ class State:
     offsets: dict[str, int] = field(default_factory=dict)
     shipped: int = 0
     dead_lettered: int = 0
+    duplicates: int = 0
     retries: int = 0
     rate: float = 0.0
     receiver: str = ""
@@ -116,14 +122,16 @@ class Backlog:
     def read(self, events: int, size: int) -> list[Item]:
         """The next lines that nobody acknowledged, at most so many and about so many bytes.
 
-        Segments that are closed and settled are deleted on the way.
+        Dead letters come first. Segments that are closed and settled are deleted on the way.
         """
         found: list[Item] = []
-        for path in segments(self.directory):
+        for path in (self.directory / DEAD_LETTERS, *segments(self.directory)):
             try:
-                closed = not has_writer(path)  # asked first: what is read after that is all there will be
+                # Asked first: what is read after that is all there will be. Dead letters are never closed.
+                closed = path.name != DEAD_LETTERS and not has_writer(path)
                 items = self._items(path, closed, events - len(found), size)
             except FileNotFoundError:
+                self.state.offsets.pop(path.name, None)  # the next dead letters begin a new file
                 continue
             if items:
                 found += items
@@ -157,22 +165,27 @@ class Backlog:
             self.state.offsets[path.name] = start + last
         return items
 
-    def settle(self, items: Sequence[Item], *, refused: str = "", now_ns: int) -> None:
+    def settle(
+        self, items: Sequence[Item], *, refused: Mapping[int, str], duplicates: int = 0, now_ns: int
+    ) -> None:
         """Record that the receiver has answered for these items, which follow the last settled ones.
 
-        Those with a fault, and all where ``refused`` holds the receiver's answer, become dead letters first.
+        Those with a fault, and those that ``refused`` gives a reason for by their index, become dead letters
+        first; those that are dead letters already do not again.
 
         Raises:
             OSError: the dead letters or the checkpoint cannot be written. A checkpoint that finds the disk full is
             passed over: a crash before the next one means that these are sent again.
         """
-        bad = [item for item in items if item.fault or refused]
-        if bad:
-            self._bury(bad, refused, now_ns)
+        bad = {n: refused.get(n, "") for n, item in enumerate(items) if item.fault or n in refused}
+        letters = [(items[n], reason) for n, reason in bad.items() if not items[n].dead]
+        if letters:
+            self._bury(letters, now_ns)
         state = self.state
         for item in items:
             state.offsets[item.segment] = item.end
-        state.dead_lettered += len(bad)
+        state.dead_lettered += len(letters)
+        state.duplicates += duplicates
         state.shipped += len(items) - len(bad)
         try:
             self.save(now_ns / 1e9)
@@ -193,14 +206,14 @@ class Backlog:
             os.close(fd)
         new.rename(self.directory / STATE)
 
-    def _bury(self, items: Sequence[Item], refused: str, now_ns: int) -> None:
+    def _bury(self, letters: Sequence[tuple[Item, str]], now_ns: int) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         fd = os.open(self.directory / DEAD_LETTERS, flags, 0o600)
         try:
-            for item in items:
+            for item, reason in letters:
                 event = dead_letter(
                     error_type=item.fault or "refused",
-                    message=_FAULTS.get(item.fault) or f"the receiver answered: {refused}",
+                    message=_FAULTS.get(item.fault) or reason,
                     original=item.data,
                     stage="spool" if item.fault else "ship",
                     now_ns=now_ns,
@@ -215,7 +228,7 @@ class Backlog:
         """What is not acknowledged: events, bytes, and the time of the oldest (seconds since 1970)."""
         events = size = 0
         oldest: float | None = None
-        for path in segments(self.directory):
+        for path in (self.directory / DEAD_LETTERS, *segments(self.directory)):
             try:
                 with path.open("rb") as file:
                     file.seek(self.state.offsets.get(path.name, 0))

@@ -3,26 +3,27 @@
 Beats and TCP stand on python-logstash-async's clients, with what they lack: the host name is checked in TLS,
 partial writes and reads are completed, a connection serves many batches. Its HTTP transport encodes a batch anew
 for each event (quadratic), so that one is ours.
-
-Straight to Elasticsearch (bulk) belongs here as a further class and a further line in ``connect_to``.
+Elasticsearch stands in a module of its own, which needs its client.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import struct
 import sys
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
 import pylogbeat
 import requests
 from logstash_async.transport import TcpTransport
 
-from logging_lib.ship.target import Target
+from logging_lib.ship.target import API_KEY, Target, need_client
 
 _ANSWER = 2000
 _REFUSED = frozenset((400, 413, 422))
@@ -37,17 +38,32 @@ class HungUpError(RetryError):
 
 
 class RefusedError(Exception):
-    """The receiver answered that it will not take these events; the text is its answer."""
+    """The receiver answered that it will not take these events, and not which; the text is its answer."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the receiver said about single lines of a batch; it has all others.
+
+    ``refused``: by the line's index, why it will never be taken. ``duplicates``: how many it had already.
+    """
+
+    refused: Mapping[int, str] = field(default_factory=dict)
+    duplicates: int = 0
+
+
+TAKEN = Answer()
+"""It has them all."""
 
 
 class Receiver(Protocol):
     """A port that events leave by."""
 
-    def send(self, lines: Sequence[bytes]) -> None:
+    def send(self, lines: Sequence[bytes]) -> Answer:
         """Deliver lines of JSON without newlines.
 
         Raises:
-            RetryError: not delivered; later it may be.
+            RetryError: not all are delivered; later they may be.
             RefusedError: refused for good, as a whole or because of one of them.
         """
 
@@ -126,7 +142,7 @@ class Beats:
         self._client: _BeatsClient | None = None
         self._target = target
 
-    def send(self, lines: Sequence[bytes]) -> None:
+    def send(self, lines: Sequence[bytes]) -> Answer:
         client = self._client
         try:
             if client is None:
@@ -134,6 +150,7 @@ class Beats:
                 client.connect()
                 self._client = client
             client.send(lines)
+            return TAKEN
         except RetryError:
             self.close()
             raise
@@ -161,7 +178,7 @@ class Tcp(TcpTransport):  # type: ignore[misc]
         )
         self._target = target
 
-    def send(self, lines: Sequence[bytes], use_logging: bool = False) -> None:
+    def send(self, lines: Sequence[bytes], use_logging: bool = False) -> Answer:
         try:
             if self._sock is None or self._gone():
                 self.close()
@@ -174,6 +191,7 @@ class Tcp(TcpTransport):  # type: ignore[misc]
                 time.sleep(0.001)
             if self._gone():
                 raise ConnectionResetError("the receiver closed the connection")
+            return TAKEN
         except OSError as error:
             self.close()
             raise RetryError(f"{self._target}: {_text(error)}") from error
@@ -207,7 +225,7 @@ class Http:
             session.auth = (target.user, target.password or "")
         self._target, self._timeout = target, timeout
 
-    def send(self, lines: Sequence[bytes]) -> None:
+    def send(self, lines: Sequence[bytes]) -> Answer:
         try:
             answer = self._session.post(
                 str(self._target),
@@ -218,7 +236,7 @@ class Http:
         except (OSError, requests.RequestException) as error:
             raise RetryError(f"{self._target}: {_text(error)}") from error
         if 200 <= answer.status_code < 300:
-            return
+            return TAKEN
         said = f"{answer.status_code} {answer.reason}: {answer.text[:_ANSWER]}".rstrip(": \r\n")
         if answer.status_code in _REFUSED:
             raise RefusedError(said)
@@ -234,10 +252,11 @@ class Stdout:
     def __init__(self, stream: BinaryIO | None = None) -> None:
         self._stream = stream or sys.stdout.buffer
 
-    def send(self, lines: Sequence[bytes]) -> None:
+    def send(self, lines: Sequence[bytes]) -> Answer:
         try:
             self._stream.write(b"\n".join(lines) + b"\n")
             self._stream.flush()
+            return TAKEN
         except OSError as error:
             raise RetryError(f"stdout: {_text(error)}") from error
 
@@ -258,14 +277,23 @@ def connect_to(target: Target, *, timeout: float = 30.0) -> Receiver:
 
     Raises:
         OSError: a file for TLS cannot be read.
+        ValueError: Elasticsearch's client is not installed, or the API key in the environment is none.
     """
     if target.tls:
         tls_context(target)
+    need_client(target)
     made: dict[str, Callable[[], Any]] = {
         "beats": lambda: Beats(target, timeout=timeout),
         "tcp": lambda: Tcp(target, timeout=timeout),
         "http": lambda: Http(target, timeout=timeout),
+        "es": lambda: _elasticsearch(target, timeout),
         "stdout": Stdout,
     }
     receiver: Receiver = made[target.kind]()
     return receiver
+
+
+def _elasticsearch(target: Target, timeout: float) -> Receiver:
+    from logging_lib.ship.elasticsearch import Elasticsearch
+
+    return Elasticsearch(target, api_key=os.environ.get(API_KEY), timeout=timeout)

@@ -7,16 +7,17 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import orjson
 
 from logging_lib.capture.health import health_event
 from logging_lib.capture.report import disk
+from logging_lib.capture.segments import DEAD_LETTERS
 from logging_lib.capture.spool import Spool
 from logging_lib.ship.backlog import Backlog, Item
-from logging_lib.ship.receivers import HungUpError, Receiver, RefusedError, RetryError
+from logging_lib.ship.receivers import Answer, HungUpError, Receiver, RefusedError, RetryError
 
 _log = logging.getLogger("logging_lib.ship")
 
@@ -33,8 +34,9 @@ class Shipper:
     """Ships one spool to one receiver, at least once and in order of each segment.
 
     Only one shipper works on a spool at a time; others wait for it to end. Nothing is settled, and so nothing
-    deleted, before the receiver has acknowledged it. An event that the receiver refuses is found by halving its
-    batch and goes to ``dead-letters.jsonl`` in the spool with the receiver's answer.
+    deleted, before the receiver has acknowledged it. An event that the receiver refuses (found by halving its
+    batch, where the receiver does not say which it is) goes to ``dead-letters.jsonl`` in the spool with the
+    receiver's answer. Dead letters are delivered, too; one that is refused stays where it is.
 
     Args:
         directory: the spool.
@@ -73,7 +75,7 @@ class Shipper:
         self._hang_ups = 0
         self._shipped: deque[tuple[float, int]] = deque()
         self._reported_at = self._said_at = monotonic()
-        self._reported = (0, 0, 0)
+        self._reported = (0, 0, 0, 0)
 
     # ── running ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -107,8 +109,7 @@ class Shipper:
                 _log.warning("the spool %s cannot be shipped: %s", self.backlog.directory, error)
             return False
         self.backlog.state.receiver = self._name
-        state = self.backlog.state
-        self._reported = (state.shipped, state.dead_lettered, state.retries)
+        self._reported = self._counts()
         return True
 
     def _turn(self) -> bool:
@@ -183,22 +184,26 @@ class Shipper:
         return self.backlog.read(self._limit, BATCH_BYTES)
 
     def _deliver(self, items: Sequence[Item]) -> None:
-        lines = [item.data for item in items if not item.fault]
+        sent = [n for n, item in enumerate(items) if not item.fault]
         try:
-            if lines:
-                self._receiver.send(lines)
+            answer = self._receiver.send([items[n].data for n in sent]) if sent else Answer()
         except RefusedError as refused:
             if len(items) == 1:
-                self._settle(items, str(refused))
+                self._settle(items, {0: f"the receiver answered: {refused}"})
             else:
                 half = len(items) // 2
                 self._deliver(items[:half])
                 self._deliver(items[half:])
         else:
-            self._settle(items)
+            refused_items = {sent[n]: reason for n, reason in answer.refused.items()}
+            self._settle(items, refused_items, answer.duplicates)
 
-    def _settle(self, items: Sequence[Item], refused: str = "") -> None:
-        self.backlog.settle(items, refused=refused, now_ns=int(self._clock() * 1e9))
+    def _settle(self, items: Sequence[Item], refused: Mapping[int, str], duplicates: int = 0) -> None:
+        now_ns = int(self._clock() * 1e9)
+        self.backlog.settle(items, refused=refused, duplicates=duplicates, now_ns=now_ns)
+        if again := [reason for n, reason in refused.items() if items[n].dead]:
+            where = self.backlog.directory / DEAD_LETTERS
+            _log.warning("%d dead letters are refused, too, and stay in %s: %s", len(again), where, again[0])
 
     def _hung_up(self, items: list[Item], error: HungUpError) -> None:
         # A receiver that restarts hangs up once; one that cannot bear an event does so again and again. So make
@@ -212,11 +217,9 @@ class Shipper:
             raise error
         self._receiver.send([behind[0].data])  # once more later: at least once
         try:
-            self._receiver.send([items[0].data])
+            self._deliver(items)
         except HungUpError:
-            self._settle(items, str(error))
-        else:
-            self._settle(items)
+            self._settle(items, {0: f"the receiver answered: {error}"})
         self._hang_ups = 0
 
     # ── what it says about itself ────────────────────────────────────────────────────────────────────────
@@ -234,16 +237,23 @@ class Shipper:
             self._reported_at = now
             self._health.write(self._health_line(interval))
 
+    def _counts(self) -> tuple[int, int, int, int]:
+        state = self.backlog.state
+        return state.shipped, state.dead_lettered, state.duplicates, state.retries
+
     def _health_line(self, interval: int) -> bytes:
-        state, now = self.backlog.state, self._clock()
-        since, self._reported = self._reported, (state.shipped, state.dead_lettered, state.retries)
-        shipped, dead, retries = (after - before for after, before in zip(self._reported, since, strict=True))
+        now = self._clock()
+        since, self._reported = self._reported, self._counts()
+        shipped, dead, duplicates, retries = (
+            after - before for after, before in zip(self._reported, since, strict=True)
+        )
         events, size, oldest = self.backlog.waiting()
         event = health_event(
             int(now * 1e9),
             interval=interval,
             shipped=shipped,
             dead_lettered=dead,
+            duplicates=duplicates,
             retries=retries,
             backlog={"events": events, "bytes": size, "age": max(0.0, now - oldest) if oldest else 0.0},
             disk=disk(self.backlog.directory),

@@ -1,17 +1,24 @@
-"""Where to ship to, as one URL. Pure, and light enough for ``configure``."""
+"""Where to ship to, as one URL. Light enough for ``configure``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-_PORTS = {"beats": 5044, "tcp": 5000, "http": 8080, "https": 8080}
+from logging_lib.schema.streams import NAMESPACE, checked_namespace
+
+_PORTS = {"beats": 5044, "tcp": 5000, "http": 8080, "https": 8080, "es": 9200}
+_LAYERS = {"beats": ("", "tls"), "tcp": ("", "tls"), "http": ("",), "https": ("",), "es": ("http", "https")}
 _FILES = ("ca", "cert", "key")
+_KNOWN = "beats://, beats+tls://, es+http://, es+https://, tcp://, tcp+tls://, http://, https:// or stdout:"
+API_KEY = "LOGGING_LIB_ES_API_KEY"
+"""The environment variable that holds the API key for Elasticsearch."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A receiver's address. ``kind`` is ``beats``, ``tcp``, ``http`` or ``stdout``."""
+    """A receiver's address. ``kind`` is ``beats``, ``tcp``, ``http``, ``es`` or ``stdout``."""
 
     kind: str
     host: str = ""
@@ -19,65 +26,76 @@ class Target:
     tls: bool = False
     path: str = "/"
     user: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
+    namespace: str = NAMESPACE
 
     def __str__(self) -> str:
         """The URL without what is secret."""
         if self.kind == "stdout":
             return "stdout:"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        if self.kind == "http":
-            return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.path}"
+        if self.kind in ("http", "es"):
+            prefix = "es+" if self.kind == "es" else ""
+            return f"{prefix}{'https' if self.tls else 'http'}://{host}:{self.port}{self.path}"
         return f"{self.kind}{'+tls' if self.tls else ''}://{host}:{self.port}"
 
 
 def target(url: str, *, ca: str | None = None, cert: str | None = None, key: str | None = None) -> Target:
     """Read a URL.
 
-    ``beats://host:5044``, ``beats+tls://``, ``tcp://``, ``tcp+tls://``, ``http://``, ``https://`` or ``stdout:``.
-    The files for TLS may stand in its query: ``beats+tls://host?ca=ca.pem&cert=me.pem&key=me.key``; arguments
-    go before them.
+    ``beats://host:5044``, ``beats+tls://``, ``tcp://``, ``tcp+tls://``, ``http://``, ``https://``,
+    ``es+http://host:9200``, ``es+https://`` or ``stdout:``. The files for TLS may stand in its query:
+    ``beats+tls://host?ca=ca.pem&cert=me.pem&key=me.key``; arguments go before them. For Elasticsearch it may
+    name the data streams' namespace: ``es+https://host?namespace=prod``.
 
     Args:
-        url: the receiver; for HTTP it may carry a user and a password.
+        url: the receiver; for HTTP and Elasticsearch it may carry a user and a password.
         ca: file of the certificates that are trusted, PEM. Default: the system's.
         cert: the client's certificate, PEM.
         key: its key, PEM, where it is not in the same file.
 
     Raises:
-        ValueError: it is no such URL; the message says what is expected.
+        ValueError: it is no such URL; the message says what is expected, and nothing that is secret.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError(f"a URL that cannot be read: expected {_KNOWN}") from None
     scheme, _, layer = parts.scheme.partition("+")
     if scheme == "stdout":
         return Target("stdout")
-    if scheme == "es":
-        raise ValueError(
-            "es+http: straight to Elasticsearch is not supported yet; ship to Logstash (beats://)"
-        )
-    tls = scheme == "https" or layer == "tls"
-    if scheme not in _PORTS or layer not in ("", "tls") or (layer and scheme in ("http", "https")):
-        raise ValueError(
-            f"{url!r}: expected beats://, beats+tls://, tcp://, tcp+tls://, http://, https:// or stdout:"
-        )
+    shown = repr(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+    tls = "https" in (scheme, layer) or layer == "tls"
+    if layer not in _LAYERS.get(scheme, ()):
+        raise ValueError(f"{shown}: expected {_KNOWN}")
     try:
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError(f"{url!r}: {error}") from None
+        raise ValueError(f"{shown}: {error}") from None
     if not host:
-        raise ValueError(f"{url!r}: names no host")
-    query = dict(parse_qsl(parts.query))
+        raise ValueError(f"{shown}: names no host")
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    namespace = query.pop("namespace", NAMESPACE) if scheme == "es" else NAMESPACE
+    try:
+        checked_namespace(namespace)
+    except ValueError as error:
+        raise ValueError(f"{shown}: {error}") from None
     files = {"ca": ca, "cert": cert, "key": key}
     files = {name: given or query.get(name) for name, given in files.items()}
     if any(files.values()) and not tls:
-        raise ValueError(f"{url!r}: ca, cert and key need TLS (beats+tls://, tcp+tls:// or https://)")
+        raise ValueError(
+            f"{shown}: ca, cert and key need TLS (beats+tls://, tcp+tls://, https:// or es+https://)"
+        )
     if files["key"] and not files["cert"]:
-        raise ValueError(f"{url!r}: a key needs its cert")
+        raise ValueError(f"{shown}: a key needs its cert")
+    if "api_key" in query:
+        raise ValueError(f"{shown}: an API key does not belong into a URL; set {API_KEY} in the environment")
     if unknown := set(query) - set(_FILES):
-        raise ValueError(f"{url!r}: unknown option {min(unknown)}; known are ca, cert and key")
+        also = ", and namespace" if scheme == "es" else ""
+        raise ValueError(f"{shown}: unknown option {min(unknown)}; known are ca, cert and key{also}")
     return Target(
         "http" if scheme == "https" else scheme,
         host,
@@ -87,4 +105,17 @@ def target(url: str, *, ca: str | None = None, cert: str | None = None, key: str
         unquote(parts.username) if parts.username else None,
         unquote(parts.password) if parts.password else None,
         **files,
+        namespace=namespace,
     )
+
+
+def need_client(where: Target) -> None:
+    """See that the library is there which a target needs beyond those of a service.
+
+    Raises:
+        ValueError: it is not; the message says what to install.
+    """
+    if where.kind == "es" and find_spec("elasticsearch") is None:
+        raise ValueError(
+            f"{where}: Elasticsearch's client is not installed; pip install 'logging-lib[elasticsearch]'"
+        )

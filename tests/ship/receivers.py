@@ -13,6 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
+def is_letter(event: dict[str, Any]) -> bool:
+    return bool(event["event"].get("dataset") == "ml.deadletter")
+
+
 class Sink:
     """Listens on a port of 127.0.0.1 and keeps the lines of every connection; a context manager.
 
@@ -60,7 +64,11 @@ class Sink:
         return [json.loads(line) for line in self.lines]
 
     def ids(self) -> list[str]:
-        return [event["event"]["id"] for event in self.events]
+        """Of what arrived, dead letters left out."""
+        return [event["event"]["id"] for event in self.events if not is_letter(event)]
+
+    def letters(self) -> list[dict[str, Any]]:
+        return [event for event in self.events if is_letter(event)]
 
     def wait_for(self, lines: int, timeout: float = 20.0) -> None:
         with self.arrived:
@@ -171,6 +179,8 @@ class TcpSink(Sink):
 class HttpSink:
     """Answers each POST with what ``answer`` says of its events: a status and a text."""
 
+    read: Callable[[bytes], list[dict[str, Any]]] = staticmethod(json.loads)
+
     def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         sink = self
 
@@ -179,16 +189,20 @@ class HttpSink:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                events = json.loads(body)
-                sink.requests.append({**self.headers, "path": self.path})
+                events = sink.read(body)
+                named = {name.lower(): value for name, value in self.headers.items()}
+                sink.requests.append({**named, "path": self.path})
                 status, text = sink.answer(events)
                 if 200 <= status < 300:
                     sink.events += events
                 sink.batches.append(len(events))
                 self.send_response(status)
-                self.send_header("Content-Length", str(len(text)))
+                for name, value in sink.headers.items():
+                    self.send_header(name, value)
+                data = text.encode()
+                self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(text.encode())
+                self.wfile.write(data)
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -196,6 +210,7 @@ class HttpSink:
         self.events: list[dict[str, Any]] = []
         self.batches: list[int] = []
         self.requests: list[dict[str, str]] = []
+        self.headers: dict[str, str] = {}
         self.answer: Callable[[list[dict[str, Any]]], tuple[int, str]] = lambda events: (200, "ok")
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
@@ -212,3 +227,30 @@ class HttpSink:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
+
+
+class BulkSink(HttpSink):
+    """Speaks as Elasticsearch's bulk API; ``verdict`` says of each event its status and its error."""
+
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(port, tls)
+        self.actions: list[dict[str, Any]] = []
+        self.verdict: Callable[[dict[str, Any]], tuple[int, dict[str, Any] | None]] = lambda event: (
+            201,
+            None,
+        )
+        self.headers = {"X-Elastic-Product": "Elasticsearch", "Content-Type": "application/json"}
+        self.answer = self.judge
+
+    def read(self, body: bytes) -> list[dict[str, Any]]:
+        documents = [json.loads(line) for line in body.splitlines()]
+        self.actions += documents[::2]
+        return documents[1::2]
+
+    def judge(self, events: list[dict[str, Any]]) -> tuple[int, str]:
+        items = []
+        for status, error in map(self.verdict, events):
+            items.append({"create": {"status": status, **({"error": error} if error else {})}})
+        return 200, json.dumps(
+            {"errors": any(item["create"]["status"] > 299 for item in items), "items": items}
+        )

@@ -13,11 +13,11 @@ import pytest
 from logging_lib.capture.spool import Spool
 from logging_lib.ship.receivers import RetryError
 from tests.ship.conftest import drain, fill
-from tests.ship.receivers import BeatsSink, HttpSink, TcpSink
+from tests.ship.receivers import BeatsSink, BulkSink, HttpSink, TcpSink
 
 trustme = pytest.importorskip("trustme", reason="the test extra's trustme is not installed")
 
-SCHEMES = {"beats+tls": BeatsSink, "tcp+tls": TcpSink, "https": HttpSink}
+SCHEMES = {"beats+tls": BeatsSink, "tcp+tls": TcpSink, "https": HttpSink, "es+https": BulkSink}
 PAST = datetime(2020, 1, 1, tzinfo=UTC)
 
 

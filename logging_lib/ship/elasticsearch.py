@@ -1,0 +1,243 @@
+"""Straight to Elasticsearch, for teams without Logstash: bulk requests of ``create`` by ``event.id``.
+
+Each event goes to the data stream of its dataset; Elasticsearch answers for each one alone. The official client
+carries the requests and neither repeats nor spreads them: the shipper's backoff is the only one.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import elasticsearch
+import orjson
+from elastic_transport import BaseNode, NodePool
+
+from logging_lib.capture.event import timestamp
+from logging_lib.schema import DATASETS
+from logging_lib.schema.streams import stream
+from logging_lib.ship.receivers import Answer, RefusedError, RetryError, tls_context
+from logging_lib.ship.target import API_KEY, Target
+
+MAX_ID = 512
+"""Bytes; Elasticsearch refuses a whole request for one longer ``_id``."""
+
+_MAX_TEXT = 2000
+_PARAMETERS = {"require_data_stream": "true", "filter_path": "items.*.status,items.*.error"}
+_HEADERS = {"accept": "application/json", "content-type": "application/x-ndjson"}
+_PRINTABLE_ASCII = re.compile(r"[!-~]+\Z")
+# Answers of 4xx about one event that say nothing about the event, but about the store.
+_STORE = frozenset(("cluster_block_exception", "index_closed_exception", "validation_exception"))
+_REMEDIES = {
+    "security_exception": "the user or API key needs the privileges create_doc and auto_configure on logs-ml.*",
+    "index_not_found_exception": "no index template makes this data stream: deploy the templates "
+    "(logging-lib stack deploy) before shipping",
+    "resource_not_found_exception": "a plain index stands where the data stream should be: delete it, or ship "
+    "to another namespace",
+    "media_type_header_exception": "the client must not be of a newer major version than the server: "
+    "pip install 'elasticsearch<9' for a server of version 8",
+}
+
+
+class _UnfitError(Exception):
+    """An event that cannot be sent."""
+
+
+class _OneNode(NodePool):
+    """There is no other node to turn to, and the shipper says itself what fails."""
+
+    def mark_dead(self, node: BaseNode, _now: float | None = None) -> None:
+        pass
+
+
+class Elasticsearch:
+    """Elasticsearch's bulk API. ``event.ingested`` is set to the time of sending.
+
+    Args:
+        target: where to; its user goes before the API key.
+        api_key: as Elasticsearch gives it out, encoded or ``id:key``.
+        timeout: how long an answer may take, in seconds.
+        clock: nanoseconds since 1970.
+
+    Raises:
+        ValueError: the API key is none.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        api_key: str | None = None,
+        timeout: float = 30.0,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._target, self._timeout, self._clock = target, timeout, clock
+        self._credentials = _credentials(target, api_key)
+        self._client: elasticsearch.Elasticsearch | None = None
+
+    def send(self, lines: Sequence[bytes]) -> Answer:
+        """See ``Receiver``. Of single events it knows who is refused, with Elasticsearch's reason."""
+        ingested = timestamp(self._clock())
+        operations: list[bytes] = []
+        sent: list[int] = []
+        refused: dict[int, str] = {}
+        for number, line in enumerate(lines):
+            try:
+                operations += _operation(line, ingested, self._target.namespace)
+            except _UnfitError as unfit:
+                refused[number] = f"not sent to Elasticsearch: {unfit}"
+            else:
+                sent.append(number)
+        duplicates = 0
+        again = ""
+        if sent:
+            for number, (status, error) in zip(sent, self._bulk(operations, len(sent)), strict=True):
+                if status == 409:
+                    duplicates += 1
+                elif not 200 <= status < 300:
+                    said = f"{status} {_reason(error)}"
+                    if _is_final(status, error):
+                        refused[number] = f"the receiver answered: {said}"
+                    else:
+                        again = again or f"{said}{_remedy(error)}"
+        if again:
+            raise RetryError(f"{self._target}: {again}")
+        return Answer(refused, duplicates)
+
+    def close(self) -> None:
+        """Give up the connection; a later batch makes a new one."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _bulk(self, operations: list[bytes], events: int) -> list[tuple[int, Any]]:
+        """Status and error of each event."""
+        try:
+            if self._client is None:
+                self._client = self._connect()
+            # Not by its bulk(), which knows require_data_stream only in later versions.
+            answer = self._client.perform_request(
+                "POST", "/_bulk", params=_PARAMETERS, headers=_HEADERS, body=operations, endpoint_id="bulk"
+            )
+        except elasticsearch.UnsupportedProductError:
+            raise RetryError(f"{self._target}: what answers there is not Elasticsearch") from None
+        except elasticsearch.ApiError as error:
+            raise self._failed(error.meta.status, error.body) from None
+        except (elasticsearch.TransportError, ValueError) as error:  # urllib3 refuses a host name, say
+            said = error.message if isinstance(error, elasticsearch.TransportError) else str(error)
+            raise RetryError(f"{self._target}: {_line(said or type(error).__name__)}") from error
+        try:
+            found = list(_items(answer.body))
+        except (LookupError, TypeError, ValueError):
+            found = []
+        if len(found) != events:
+            raise RetryError(f"{self._target}: an answer that is none of Elasticsearch's bulk API")
+        return found
+
+    def _connect(self) -> elasticsearch.Elasticsearch:
+        target = self._target
+        node = {
+            "scheme": "https" if target.tls else "http",
+            "host": target.host,
+            "port": target.port,
+            "path_prefix": target.path.rstrip("/"),
+        }
+        options: dict[str, Any] = {"ssl_context": tls_context(target)} if target.tls else {}
+        return elasticsearch.Elasticsearch(
+            [node],
+            **options,
+            **self._credentials,
+            request_timeout=self._timeout,
+            node_pool_class=_OneNode,
+            max_retries=0,
+            retry_on_timeout=False,
+            retry_on_status=(),
+        )
+
+    def _failed(self, status: int, body: Any) -> Exception:
+        """The error for an answer that is about the request as a whole."""
+        error = body.get("error", body) if isinstance(body, Mapping) else body
+        said = f"{status} {_reason(error)}"
+        # Any other 400 is about how we ask: headers, parameters, the server's version. It accuses no event.
+        invalid = isinstance(error, Mapping) and error.get("type") == "action_request_validation_exception"
+        if status == 413 or (status == 400 and invalid):
+            return RefusedError(said)
+        remedy = _remedy(error)
+        if status == 401:
+            remedy = f"; check the URL's user and password, or {API_KEY} in the environment"
+        elif 300 <= status < 400:
+            remedy = "; redirects are not followed: give Elasticsearch's own address"
+        return RetryError(f"{self._target}: {said}{remedy}")
+
+
+def _credentials(target: Target, api_key: str | None) -> dict[str, Any]:
+    if target.user is not None:
+        return {"basic_auth": (target.user, target.password or "")}
+    if api_key is None or not api_key.strip():
+        return {}
+    key = api_key.strip()
+    if not _PRINTABLE_ASCII.match(key):
+        raise ValueError(f"{API_KEY} in the environment: expected an API key, encoded or as id:key")
+    name, colon, secret = key.partition(":")
+    return {"api_key": (name, secret) if colon else key}
+
+
+def _operation(line: bytes, ingested: str, namespace: str) -> tuple[bytes, bytes]:
+    """The two lines of a bulk request that create one event.
+
+    Raises:
+        _UnfitError: it is no event of ours, or nothing that can be encoded again.
+    """
+    try:
+        document = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise _UnfitError(f"not JSON: {error}") from None
+    event = document.get("event") if isinstance(document, dict) else None
+    if not isinstance(event, dict):
+        raise _UnfitError("not an event of logging_lib: it has no event.id and event.dataset")
+    name, dataset = event.get("id"), event.get("dataset")
+    if not isinstance(name, str) or not 0 < len(name.encode()) <= MAX_ID:
+        raise _UnfitError(f"event.id: expected a text of 1 to {MAX_ID} bytes")
+    if dataset not in DATASETS:
+        raise _UnfitError(f"event.dataset: expected one of {', '.join(DATASETS)}")
+    event["ingested"] = ingested
+    action = {"create": {"_index": stream(dataset, namespace), "_id": name}}
+    try:
+        return orjson.dumps(action), orjson.dumps(document)
+    except TypeError as error:
+        raise _UnfitError(f"it cannot be encoded: {error}") from None
+
+
+def _items(answer: Any) -> Iterator[tuple[int, Any]]:
+    for item in answer["items"]:
+        (result,) = item.values()
+        yield int(result["status"]), result.get("error")
+
+
+def _is_final(status: int, error: Any) -> bool:
+    """Whether an answer for one event is about that event, so that it will never be taken."""
+    kind = error.get("type") if isinstance(error, Mapping) else None
+    return 400 <= status < 500 and status not in (401, 403, 404, 408, 429) and kind not in _STORE
+
+
+def _remedy(error: Any) -> str:
+    kind = error.get("type") if isinstance(error, Mapping) else None
+    return f"; {_REMEDIES[kind]}" if kind in _REMEDIES else ""
+
+
+def _reason(error: Any) -> str:
+    """An error's type, reason and causes in one line."""
+    parts: list[str] = []
+    while isinstance(error, Mapping) and len(parts) < 5:
+        parts.append(": ".join(str(error[key]) for key in ("type", "reason") if error.get(key)))
+        error = error.get("caused_by")
+    if not parts:
+        parts = [error.decode("utf-8", "replace") if isinstance(error, bytes) else str(error)]
+    return _line("; caused by ".join(parts))
+
+
+def _line(text: str) -> str:
+    printable = "".join(letter if letter.isprintable() else " " for letter in text[:_MAX_TEXT])
+    return " ".join(printable.split())

@@ -1,0 +1,101 @@
+"""Dead letters once more: what a receiver refused goes back into the spool, after the cause was mended.
+
+``dead-letters.jsonl`` is first set aside under a name that says when, and up to which byte it was delivered; then
+its originals become a segment, whose name and content follow from that; then the file gets its last name. A replay
+that is ended between goes on with the next one, and makes the same segment again.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from logging_lib.capture.segments import DEAD_LETTERS, segment_name
+from logging_lib.ship.backlog import Backlog
+
+_UNDER_WAY = f"{DEAD_LETTERS}.replaying-"
+_DONE = f"{DEAD_LETTERS}.replayed-"
+
+
+@dataclass
+class Replayed:
+    """How many events went back into the spool, how many dead letters did not, and where these are now."""
+
+    events: int
+    kept: int
+    files: list[Path]
+
+
+def replay(backlog: Backlog, *, now_ns: int | None = None) -> Replayed:
+    """Put the originals of stage ``ship`` back into the spool that ``backlog`` holds the lock of.
+
+    Those that were cut, and lines that could not be sent at all, stay behind in the file that is set aside; where
+    such a dead letter was not delivered yet, it is put into the segment itself.
+
+    Raises:
+        OSError: the spool cannot be written; nothing is lost, and a second call goes on.
+    """
+    folder, state = backlog.directory, backlog.state
+    made = Replayed(0, 0, [])
+    for path in sorted(folder.glob(f"{_UNDER_WAY}*")):
+        _finish(path, made)
+    letters = folder / DEAD_LETTERS
+    if letters.exists():
+        now_ns = time.time_ns() if now_ns is None else now_ns
+        delivered = state.offsets.pop(DEAD_LETTERS, 0)
+        backlog.save(now_ns / 1e9)  # first: an offset of this file must not be taken for one of the next
+        _finish(letters.rename(folder / f"{_UNDER_WAY}{now_ns:x}-{delivered}"), made)
+    return made
+
+
+def _finish(path: Path, made: Replayed) -> None:
+    start, delivered = path.name.removeprefix(_UNDER_WAY).split("-")
+    start_ns = int(start, 16)
+    segment = path.with_name(segment_name("replay", 0, start_ns, 0))
+    hidden = path.with_name(f".{segment.name}.new")
+    events = 0
+    with os.fdopen(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as new:
+        for line, end in _lines(path):
+            original = _original(line)
+            if original is not None:
+                events += 1
+                new.write(original + b"\n")
+            else:
+                made.kept += 1
+                if end > int(delivered):
+                    new.write(line + b"\n")
+    hidden.rename(segment)
+    made.events += events
+    moment = datetime.fromtimestamp(start_ns // 10**9, UTC)
+    made.files.append(path.rename(path.with_name(f"{_DONE}{moment:%Y%m%dT%H%M%SZ}-{start}")))
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, int]]:
+    """Each line that is not blank, and where it ends in the file."""
+    end = 0
+    with path.open("rb") as file:
+        for line in file:
+            end += len(line)
+            if line.strip():
+                yield line.rstrip(b"\n"), end
+
+
+def _original(line: bytes) -> bytes | None:
+    """The line that a receiver refused; None where this was not the reason, or not all of it was kept."""
+    try:
+        letter: Any = orjson.loads(line)
+        about, text = letter["ml"]["deadletter"], letter["event"]["original"]
+        if about["stage"] != "ship":
+            return None
+        data = base64.b64decode(text, validate=True) if about["encoding"] == "base64" else text.encode()
+        return data if about["size"] == len(data) + 1 and b"\n" not in data else None  # with its newline
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
