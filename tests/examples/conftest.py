@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -26,6 +27,14 @@ def environment(**more: str) -> dict[str, str]:
     """This process's, with this checkout's code and the given variables."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **more}
+
+
+def documented(example: str) -> str:
+    """The command by which ``examples/README.md`` runs an example."""
+    text = (EXAMPLES / "README.md").read_text("utf-8")
+    found = re.search(rf"^\| \[{example}\].*\| `([^`]+)` \|$", text, re.MULTILINE)
+    assert found, example
+    return found[1]
 
 
 def run(*command: object, given: str = "", **variables: str) -> subprocess.CompletedProcess[str]:

@@ -9,10 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from tests.examples.conftest import run
+from tests.examples.conftest import documented, run
 
 Events = Callable[[Path], list[dict[str, Any]]]
 Valid = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def batch(source: Path, target: Path) -> list[str]:
+    """What follows ``python`` in the documented command, with other files."""
+    files = {"build/applications.csv": str(source), "build/scored.csv": str(target)}
+    return [files.get(word, word) for word in documented("batch_job").split()[1:]]
 
 
 def test_the_batch_job_logs_one_event_a_row(
@@ -20,7 +26,7 @@ def test_the_batch_job_logs_one_event_a_row(
 ) -> None:
     source, target, spool = model_dir / "applications.csv", tmp_path / "scored.csv", tmp_path / "spool"
     done = run(
-        "-m", "batch_job.score", source, target,
+        *batch(source, target),
         "--model-dir", model_dir, "--spool", spool, "--run", "nightly"
     )  # fmt: skip
     loans, scored = pd.read_csv(source), pd.read_csv(target)
@@ -40,7 +46,7 @@ def test_a_sampled_batch_keeps_every_fault_and_the_total(
 ) -> None:
     source, spool = model_dir / "applications.csv", tmp_path / "spool"
     run(
-        "-m", "batch_job.score", source, tmp_path / "scored.csv",
+        *batch(source, tmp_path / "scored.csv"),
         "--model-dir", model_dir, "--spool", spool, "--sample", "0.1"
     )  # fmt: skip
     events = [valid(event) for event in spooled(spool)]
@@ -60,9 +66,9 @@ def test_the_worker_logs_through_the_standard_library(
         {"id": "r-2", "inputs": {**loan, "annual_income": -1}},
         {"id": "r-3", "inputs": {**loan, "emp_title": "jefe de ventas"}},
     ]
+    command, _, _ = documented("stdlib_service").partition("<")
     done = run(
-        "-m",
-        "stdlib_service.worker",
+        *command.split()[1:],
         given="".join(json.dumps(task) + "\n" for task in tasks),
         MODEL_DIR=str(model_dir),
         SPOOL=str(tmp_path / "spool"),

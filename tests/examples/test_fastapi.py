@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.examples.conftest import call, free_port, serving
+from tests.examples.conftest import call, documented, free_port, serving
 
 REQUESTS = 300
 LOAN = {"term": 36, "homeownership": "RENT", "purpose": "car", "emp_title": "senior nurse"}
@@ -20,7 +20,7 @@ def test_every_request_is_logged_with_its_own_id(
     valid: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> None:
     port = free_port()
-    command = f"uvicorn fastapi_service.app:app --port {port}"
+    command = documented("fastapi_service").replace("8000", str(port))
     spool = tmp_path / "spool"
 
     def price(number: int) -> tuple[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -43,11 +44,10 @@ def test_the_page_leads_to_shipped_events(
     port = free_port()
     variables = environment(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     page = (ROOT / "docs" / "fastapi.md").read_text("utf-8").replace(":8000", f":{port}")
-    server: Any = None
     shown: dict[str, Any] = {}
     output = ""
 
-    with BeatsSink() as sink:
+    with BeatsSink() as sink, contextlib.ExitStack() as running:
         for kind, text in BLOCK.findall(page.replace(":5044", f":{sink.port}")):
             if kind == "python":
                 (tmp_path / text.split()[1]).write_text(text)
@@ -61,8 +61,7 @@ def test_the_page_leads_to_shipped_events(
                 words = shlex.split(line, comments=True)
                 if words[0] == "uvicorn":
                     command = shlex.join(words).replace("8000", str(port))
-                    server = serving(command, port, tmp_path, cwd=tmp_path)
-                    server.__enter__()
+                    running.enter_context(serving(command, port, tmp_path, cwd=tmp_path))
                 elif words[:2] == ["logging-lib", "ship"] and "--to" in words:
                     shipper = subprocess.Popen(words, cwd=tmp_path, env=variables, stderr=subprocess.DEVNULL)
                     sink.wait_for(2)
@@ -79,8 +78,6 @@ def test_the_page_leads_to_shipped_events(
                     )
                     assert done.returncode == 0, line + done.stdout + done.stderr
                     output = done.stdout
-        assert server is not None
         assert shown
-        server.__exit__(None, None, None)
         assert "waiting   0 events" in output  # what --status said last
         assert [event["ml"]["request"]["id"] for event in sink.events] == ["r-1", "r-2"]

@@ -18,7 +18,7 @@ from logging_lib.ship.backlog import Backlog
 from logging_lib.ship.receivers import connect_to
 from logging_lib.ship.shipper import Shipper
 from logging_lib.ship.target import target
-from tests.examples.conftest import call, free_port, serving
+from tests.examples.conftest import call, documented, free_port, serving
 from tests.ship.conftest import dead_letters
 from tests.ship.receivers import BeatsSink
 
@@ -67,7 +67,7 @@ def under_load(folder: Path, model_dir: Path, **variables: str) -> dict[str, flo
     def answers(share: float) -> None:
         wait_until(lambda: len(answered) >= share * REQUESTS)
 
-    command = "gunicorn --config flask_service/gunicorn.conf.py"
+    command = documented("flask_service")
     threads = [threading.Thread(target=client) for _ in range(THREADS)]
     given = {"MODEL_DIR": str(model_dir), "SPOOL": str(folder / "spool"), "MAX_REQUESTS": "200", **variables}
     with serving(command, port, folder, BIND=f"127.0.0.1:{port}", **given) as gunicorn:
