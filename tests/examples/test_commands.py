@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from typer.testing import CliRunner
 
+from logging_lib.cli.app import app
 from tests.examples.conftest import documented, run
 
 Events = Callable[[Path], list[dict[str, Any]]]
@@ -39,6 +41,8 @@ def test_the_batch_job_logs_one_event_a_row(
     missing = [event["ml"].get("check", {}).get("missing") == ["annual_income"] for event in events]
     assert missing == loans["annual_income"].isna().tolist()
     assert any(missing)
+    status = CliRunner().invoke(app, ["ship", str(spool), "--status"])
+    assert "waiting   500 events" in status.output
 
 
 def test_a_sampled_batch_keeps_every_fault_and_the_total(

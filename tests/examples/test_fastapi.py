@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.examples.conftest import call, documented, free_port, serving
+from tests.examples.conftest import EXAMPLES, call, documented, environment, free_port, serving
 
 REQUESTS = 300
 LOAN = {"term": 36, "homeownership": "RENT", "purpose": "car", "emp_title": "senior nurse"}
@@ -71,3 +76,19 @@ def test_every_request_is_logged_with_its_own_id(
     assert label["ml"]["label"]["joined"]
     assert label["ml"]["prediction"]["value"] == answers["r-7"]
     assert health[2]["log"] == {"written": len(events), "dropped": {}, "sampled_out": 0}
+
+
+def test_with_a_damaged_profile_it_does_not_start(tmp_path: Path, model_dir: Path) -> None:
+    shutil.copy(model_dir / "model.json", tmp_path)
+    damaged = json.loads((model_dir / "profile.json").read_text())
+    damaged["features"] = "lost"
+    (tmp_path / "profile.json").write_text(json.dumps(damaged))
+    done = subprocess.run(
+        [sys.executable, "-m", *shlex.split(documented("fastapi_service").replace("8000", str(free_port())))],
+        cwd=EXAMPLES, env=environment(MODEL_DIR=str(tmp_path), SPOOL=str(tmp_path / "spool")),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "ProfileError" in done.stderr
+    assert "features" in done.stderr
+    assert "Application startup failed" in done.stderr
