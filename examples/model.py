@@ -18,7 +18,7 @@ def terms(inputs: Mapping[str, Any]) -> dict[str, float]:
         ValueError: an income that has no logarithm.
         TypeError: a text in the place of a number.
     """
-    found = {"(mean)": 1.0}
+    found = {"(intercept)": 1.0}
     income, months = inputs.get("annual_income"), inputs.get("term")
     if income is not None and income == income:  # neither null nor NaN
         found["log(annual_income)"] = math.log(income)
@@ -31,7 +31,7 @@ class Model:
     """A linear model of the interest rate.
 
     Args:
-        weights: by term, see ``terms``; a value that training did not have weighs nothing.
+        weights: by term, see ``terms``; a value that training did not have counts as an average one.
         means: of the numbers in training, for where one is missing.
     """
 
