@@ -21,6 +21,7 @@ NAMES = (
     "ship_throughput",
     "ship_es_throughput",
     "receiver_down",
+    "event_size",
 )
 
 

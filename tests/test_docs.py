@@ -18,13 +18,18 @@ from logging_lib.cli.app import app
 from logging_lib.profile.config import parse
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
+FOLDERS = ("docs", "benchmarks", "examples")
+PAGES = sorted([ROOT / "README.md", *(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/**/*.md"))])
+WALKED = {ROOT / "docs" / "fastapi.md", ROOT / "examples" / "README.md"}
+"""Pages whose code and commands belong together: ``tests/examples`` runs them as a whole."""
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def blocks(language: str) -> list[Any]:
     found = []
     for page in PAGES:
+        if page in WALKED:
+            continue
         for number, (kind, text) in enumerate(BLOCK.findall(page.read_text("utf-8"))):
             if kind == language:
                 found.append(pytest.param(text, id=f"{page.relative_to(ROOT)}#{number}"))

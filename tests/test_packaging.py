@@ -92,6 +92,15 @@ def run(python: Path, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def test_nothing_but_the_library_is_importable(installed: Path, tmp_path: Path) -> None:
+    code = "from importlib.metadata import files; print(*{path.parts[0] for path in files('logging-lib')})"
+    done = subprocess.run(
+        [str(installed), "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    names = {name for name in done.stdout.split() if not name.endswith(".dist-info")}
+    assert names - {"bin", ".."} == {"logging_lib"}  # and the command
+
+
 def test_the_wheel_lists_its_own_watches_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
     where = subprocess.run(
         [str(installed), "-c", "import logging_lib; print(logging_lib.__file__)"],

@@ -1,0 +1,47 @@
+"""A Flask service under gunicorn's prefork workers.
+
+gunicorn --config flask_service/gunicorn.conf.py
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, abort, request
+from model import Model
+
+import logging_lib
+
+
+def create_app() -> Flask:
+    """Runs once, before the fork. Each worker opens a segment of its own with its first prediction."""
+    folder = Path(os.environ.get("MODEL_DIR", "build"))
+    model = Model.load(folder / "model.json")
+    log = logging_lib.configure(
+        model="loans",
+        version="3",
+        profile=folder / "profile.json",
+        spool=os.environ.get("SPOOL", "build/spool"),
+        ship_to=os.environ.get("SHIP_TO"),
+        service="pricing-web",
+    )
+    app = Flask(__name__)
+
+    @app.post("/price")
+    def price() -> dict[str, Any]:
+        inputs = request.get_json()
+        if not isinstance(inputs, dict):
+            abort(400, "expected an object: the inputs of one loan")
+        request_id = request.headers.get("X-Request-Id") or str(uuid.uuid4())
+        with log.prediction(inputs, request_id=request_id) as p:
+            p.prediction = model.predict(inputs)
+        return {"interest_rate": p.prediction, "request_id": request_id}
+
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        return {"status": "ok", "log": log.stats()}
+
+    return app
