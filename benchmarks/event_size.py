@@ -53,6 +53,7 @@ def spooled(features: int, texts: int, *, sample: float = 1.0, faulty: float = 0
             spool=folder,
             service="pricing-api",
             sample=sample,
+            report_every=None,
         )
         for n, inputs in enumerate(rows):
             if n < faulty * ROWS:
@@ -66,7 +67,12 @@ def label() -> float:
     """Bytes of a label event that carries its prediction."""
     with tempfile.TemporaryDirectory() as folder:
         log = logging_lib.configure(
-            model="loans", version="2026-11-01", spool=folder, service="pricing-api", remember=1
+            model="loans",
+            version="2026-11-01",
+            spool=folder,
+            service="pricing-api",
+            remember=1,
+            report_every=None,
         )
         log.prediction({}, 11.4907, request_id="1f0c8a52-7d6e-4f0b-9f67-000000000000")
         log.label("1f0c8a52-7d6e-4f0b-9f67-000000000000", 12.25)

@@ -143,7 +143,9 @@ def test_a_refusal_has_a_reason_and_the_original(raw: Any, reason: str, says: st
 def test_our_own_events_are_never_altered(
     tmp_path: Path, profile: profiles.Profile, inputs: dict[str, Any]
 ) -> None:
-    log = logging_lib.configure(model="loans", version="1", profile=profile, spool=tmp_path)
+    log = logging_lib.configure(
+        model="loans", version="1", profile=profile, spool=tmp_path, report_every=None
+    )
     log.prediction(inputs | {"income": "N/A", "extra": "17", "time": "x"}, prediction=3.5)
     (file,) = files([tmp_path])
     (line,) = lines(file)

@@ -42,7 +42,7 @@ def test_the_batch_job_logs_one_event_a_row(
     assert missing == loans["annual_income"].isna().tolist()
     assert any(missing)
     status = CliRunner().invoke(app, ["ship", str(spool), "--status"])
-    assert "waiting   500 events" in status.output
+    assert "waiting   503 events" in status.output  # with the start and the last health of process and model
 
 
 def test_a_sampled_batch_keeps_every_fault_and_the_total(

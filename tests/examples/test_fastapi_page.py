@@ -80,4 +80,5 @@ def test_the_page_leads_to_shipped_events(
                     output = done.stdout
         assert shown
         assert "waiting   0 events" in output  # what --status said last
-        assert [event["ml"]["request"]["id"] for event in sink.events] == ["r-1", "r-2"]
+        predictions = [event for event in sink.events if event["event"]["dataset"] == "ml.prediction"]
+        assert [event["ml"]["request"]["id"] for event in predictions] == ["r-1", "r-2"]

@@ -98,7 +98,10 @@ def test_every_answer_has_one_event_in_its_workers_own_segment(
         events = [valid(json.loads(line)) for line in data.splitlines()]
         (pid,) = {event["process"]["pid"] for event in events}
         writers.append(pid)
+        assert events[0]["event"]["dataset"] == "ml.start"
         for event in events:
+            if event["event"]["dataset"] != "ml.prediction":
+                continue
             name, value = event["ml"]["request"]["id"], event["ml"]["prediction"]["value"]
             requests[name] += 1
             ids.add(event["event"]["id"])

@@ -167,7 +167,7 @@ def test_a_rejected_document_is_refused_alone_with_elasticsearch_s_reason(
 ) -> None:
     streams.make("ml.prediction", properties={"labels": {"properties": {"size": {"type": "long"}}}})
     ids = fill(spool, 20)
-    log = logging_lib.configure(model="m", version="1", spool=spool)
+    log = logging_lib.configure(model="m", version="1", spool=spool, report_every=None)
     log.prediction({"n": 1}, 1.0, event_id="bad-20", size="large")
     log.prediction({"n": 1}, 1.0, event_id="good-21", size="3")
     ids += ["good-21", *fill(spool, 20, first=22)]

@@ -74,7 +74,7 @@ def test_what_was_refused_goes_out_again(spool: Spool, ship: Make) -> None:
 
 
 def test_bytes_that_json_cannot_hold_and_long_lines(spool: Spool, ship: Make) -> None:
-    log = logging_lib.configure(model="m", version="1", spool=spool)
+    log = logging_lib.configure(model="m", version="1", spool=spool, report_every=None)
     log.prediction({"n": 1}, 1.0, event_id="cut", note="x" * 40_000)
     log.prediction({"n": 1}, 1.0, event_id="long", note="ä" * 15_000)
     spool.write(b'{"torn": \n')
