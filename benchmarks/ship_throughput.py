@@ -11,13 +11,14 @@ from typing import Any
 
 import logging_lib
 from benchmarks._common import Result, frame
+from benchmarks._services import run as service
 from benchmarks._sink import Sink
 from logging_lib import profile
 from logging_lib.ship.receivers import connect_to
 from logging_lib.ship.shipper import Shipper
 from logging_lib.ship.target import target
 
-EVENTS, ROUNDS = 100_000, 3
+EVENTS, ROUNDS, CALLS = 100_000, 3, 20_000
 
 
 @cache
@@ -32,7 +33,9 @@ def fill(folder: str, events: int) -> float:
     """Log so many predictions; the bytes of one."""
     fitted, requests = _model()
     spool = logging_lib.Spool(folder)
-    log = logging_lib.configure(model="m", version="1", profile=fitted, spool=spool, service="s")
+    log = logging_lib.configure(
+        model="m", version="1", profile=fitted, spool=spool, service="s", report_every=None
+    )
     for i in range(events):
         log.prediction(requests[i % len(requests)], prediction=11.5, request_id="r-1")
     spool.close()
@@ -57,3 +60,17 @@ def run() -> Iterator[Result]:
             best, cpu = EVENTS / taken, used / EVENTS * 1e6
     yield Result("ship_throughput", best, "events/s", f">= 30,000; {size:.0f} bytes an event, acknowledged")
     yield Result("ship_cpu", cpu, "µs CPU an event", "reported")
+    ours, theirs = _whole_cpu("ours"), _whole_cpu("peer")
+    name = "python-logstash-async, Beats, in memory"
+    yield Result("log_and_ship_cpu", ours, "µs CPU an event", "below the peer", name, theirs, ours / theirs)
+
+
+def _whole_cpu(which: str) -> float:
+    """CPU time of an event from the call to its acknowledgement, in µs; the start of the process taken off."""
+    used = []
+    for calls in (1, CALLS + 1):
+        with tempfile.TemporaryDirectory() as folder, Sink() as sink:
+            found, _ = service(which, calls, Path(folder), sink.port)
+        used.append(found["cpu"])
+    assert sink.taken >= CALLS, f"{which}: {sink.taken} events arrived"
+    return (used[1] - used[0]) / CALLS * 1e6

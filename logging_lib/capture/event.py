@@ -42,31 +42,47 @@ class _Ids:
 _ids = _Ids()
 
 
-def new_id(now_ns: int) -> str:
-    """A UUID of version 7 (RFC 9562): milliseconds, 26 random bits a process, a counter of 48 bits."""
-    moment = hex(now_ns // 1_000_000 | 1 << 48)  # 0x1 and twelve digits, as the counter
-    return f"{moment[3:11]}-{moment[11:]}{_ids.process}{hex(_ids.next())[3:]}"
-
-
-def new_ids(now_ns: int, count: int) -> list[str]:
-    """So many ids of one moment, as ``new_id`` makes them."""
-    moment = hex(now_ns // 1_000_000 | 1 << 48)
-    before, following = f"{moment[3:11]}-{moment[11:]}{_ids.process}", _ids.next
-    return [before + hex(following())[3:] for _ in range(count)]
-
-
 _second: tuple[int, str] = (0, "")
+_millisecond: tuple[int, str, str] = (-1, "", "")
+# One assignment of a tuple: threads see either the old one or the new one.
 
 
-def timestamp(now_ns: int) -> str:
-    """Nanoseconds since 1970 as ISO 8601 in UTC with microseconds."""
-    global _second  # one assignment of a tuple: threads see either the old pair or the new one
-    seconds, rest = divmod(now_ns, 1_000_000_000)
+def _begin(milliseconds: int) -> tuple[int, str, str]:
+    """What the texts of a millisecond (since 1970) begin with: it, its time, and its ids."""
+    global _second, _millisecond
+    seconds, rest = divmod(milliseconds, 1000)
     cached, prefix = _second
     if cached != seconds:
         prefix = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
         _second = (seconds, prefix)
-    return f"{prefix}{str(1_000_000 + rest // 1000)[1:]}Z"
+    digits = hex(milliseconds | 1 << 48)  # 0x1 and twelve digits, as the counter
+    made = (milliseconds, f"{prefix}{str(1000 + rest)[1:]}", f"{digits[3:11]}-{digits[11:]}")
+    _millisecond = made
+    return made
+
+
+def new_id(now_ns: int) -> str:
+    """A UUID of version 7 (RFC 9562): milliseconds, 26 random bits a process, a counter of 48 bits."""
+    milliseconds = now_ns // 1_000_000
+    begun = _millisecond
+    if begun[0] != milliseconds:
+        begun = _begin(milliseconds)
+    return f"{begun[2]}{_ids.process}{hex(_ids.next())[3:]}"
+
+
+def new_ids(now_ns: int, count: int) -> list[str]:
+    """So many ids of one moment, as ``new_id`` makes them."""
+    before, following = f"{_begin(now_ns // 1_000_000)[2]}{_ids.process}", _ids.next
+    return [before + hex(following())[3:] for _ in range(count)]
+
+
+def timestamp(now_ns: int) -> str:
+    """Nanoseconds since 1970 as ISO 8601 in UTC with microseconds."""
+    milliseconds, rest = divmod(now_ns, 1_000_000)
+    begun = _millisecond
+    if begun[0] != milliseconds:
+        begun = _begin(milliseconds)
+    return f"{begun[1]}{str(1000 + rest // 1000)[1:]}Z"
 
 
 def moment(value: Any) -> str | None:

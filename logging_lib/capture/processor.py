@@ -417,17 +417,6 @@ def _message(given: Any) -> str:
     return label_text(given) or "prediction"
 
 
-def render(event: MutableMapping[str, Any]) -> bytes:
-    """One event as a line; see ``EventRenderer``."""
-    try:
-        line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
-    except (TypeError, ValueError, RecursionError):
-        line = orjson.dumps(jsonable(event), option=orjson.OPT_APPEND_NEWLINE)
-    if len(line) > MAX_LINE:
-        line = orjson.dumps(jsonable(event, max_text=MAX_TEXT), option=orjson.OPT_APPEND_NEWLINE)
-    return line
-
-
 class EventRenderer:
     """The last processor: one event as a line of JSON, UTF-8, with its newline.
 
@@ -437,4 +426,19 @@ class EventRenderer:
     """
 
     def __call__(self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]) -> bytes:
-        return render(event_dict)
+        try:
+            line = orjson.dumps(event_dict, option=_RENDER)
+        except (TypeError, ValueError, RecursionError):
+            line = orjson.dumps(jsonable(event_dict), option=_RENDER)
+        if len(line) > MAX_LINE:
+            line = orjson.dumps(jsonable(event_dict, max_text=MAX_TEXT), option=_RENDER)
+        return line
+
+
+_RENDER = orjson.OPT_APPEND_NEWLINE
+_render = EventRenderer()
+
+
+def render(event: MutableMapping[str, Any]) -> bytes:
+    """One event as a line, as ``EventRenderer`` makes it."""
+    return _render(None, "", event)

@@ -72,7 +72,8 @@ class Reporter:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self.opened = False
-        self._started = self._reported_at = self._monotonic()
+        self._started = self._reported_at = self._tried_at = self._monotonic()
+        self._warned = False
         self._cpu = time.process_time()
         self._own = self._written = self._bytes = 0
 
@@ -94,29 +95,44 @@ class Reporter:
 
     def due(self) -> float:
         """Seconds until the next report; none or negative: now."""
-        return self._reported_at + self.seconds - self._monotonic()
+        return self._tried_at + self.seconds - self._monotonic()
 
     def report(self) -> None:
-        """Write one health event of the process and one a model, about the time since the last ones."""
+        """Write one health event of the process and one a model, about the time since the last ones.
+
+        Where the segment is gone, nothing is written, so that no folder that was deleted comes back by itself; what
+        was counted is part of the next report.
+        """
         with self._lock:
-            now, cpu = self._monotonic(), time.process_time()
-            passed = now - self._reported_at
-            written, size = self._spool.written - self._own, self._spool.bytes_written
-            service = self._sources[0].service if self._sources else {}
-            whole = health_event(
-                self._clock(),
-                interval=max(1, round(passed)),
-                logged=written - self._written,
-                bytes=size - self._bytes,
-                cpu={"pct": round((cpu - self._cpu) / max(passed, 1e-3), 4)},
-                memory={"rss": resident_bytes()},
-                disk=disk(self._spool.directory),
-                uptime=round(now - self._started),
-            )
-            if self._write(whole, service):
-                self._reported_at, self._cpu, self._written, self._bytes = now, cpu, written, size
-            for source in self._sources:
-                self._report_model(source, max(1, round(passed)))
+            self._tried_at = self._monotonic()
+            if self._spool.path is None or not self._spool.path.exists():
+                return
+            try:
+                self._report()
+            except Exception as error:  # noqa: BLE001 - no report is worth the service's thread
+                if not self._warned:
+                    _log.warning("no health event could be made for %s: %r", self._spool.directory, error)
+                self._warned = True
+
+    def _report(self) -> None:
+        now, cpu = self._monotonic(), time.process_time()
+        passed = now - self._reported_at
+        written, size = self._spool.written - self._own, self._spool.bytes_written
+        service = self._sources[0].service if self._sources else {}
+        whole = health_event(
+            self._clock(),
+            interval=max(1, round(passed)),
+            logged=written - self._written,
+            bytes=size - self._bytes,
+            cpu={"pct": round((cpu - self._cpu) / max(passed, 1e-3), 4)},
+            memory={"rss": resident_bytes()},
+            disk=disk(self._spool.directory),
+            uptime=round(now - self._started),
+        )
+        if self._write(whole, service):
+            self._reported_at, self._cpu, self._written, self._bytes = now, cpu, written, size
+        for source in self._sources:
+            self._report_model(source, max(1, round(passed)))
 
     def _report_model(self, source: Source, interval: int) -> None:
         counts = source.counts.values()
@@ -133,11 +149,6 @@ class Reporter:
         kept = self._spool.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
         self._own += kept
         return kept
-
-    def finish(self) -> None:
-        """The last report, unless the segment is gone or was never opened."""
-        if self.opened and self._spool.path is not None and self._spool.path.exists():
-            self.report()
 
     def forget(self) -> None:
         """In a forked child: what was counted is the parent's."""
@@ -182,15 +193,12 @@ class _Heart:
             opened = [reporter for reporter in list(self._reporters.values()) if reporter.opened]
             for reporter in opened:
                 if reporter.due() <= 0:
-                    try:
-                        reporter.report()
-                    except Exception as error:  # noqa: BLE001 - no report is worth the service's thread
-                        _log.warning("no health event could be made: %r", error)
+                    reporter.report()
             self._woken.wait(max(0.1, min((reporter.due() for reporter in opened), default=60.0)))
 
     def _finish(self) -> None:
         for reporter in list(self._reporters.values()):
-            reporter.finish()
+            reporter.report()
 
     def _forget(self) -> None:
         self._thread, self._woken = None, threading.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -146,6 +147,41 @@ def test_what_could_not_be_reported_is_part_of_the_next_report(
     *_, whole, model = [json.loads(line) for line in segments(tmp_path)[0].read_bytes().splitlines()]
     assert whole["ml"]["health"]["interval"] == 120
     assert model["ml"]["health"]["logged"] == 7
+
+
+def test_a_folder_that_was_deleted_does_not_come_back_by_a_report(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool, clock = Spool(tmp_path / "spool"), Clock()
+    reporter = Reporter(spool, 60, clock=lambda: NOW, monotonic=clock)
+    reporter.add(source(counts=Counts()))
+    spool.on_open.append(lambda _: reporter.open())
+    spool.write(b"{}\n")
+    shutil.rmtree(tmp_path / "spool")
+    clock.now += 60
+    reporter.report()
+    assert not (tmp_path / "spool").exists()
+    assert reporter.due() == 60
+    assert caplog.text == ""
+
+
+def test_a_report_that_fails_is_said_once_and_tried_again_in_a_minute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, clock = Spool(tmp_path), Clock()
+    reporter = Reporter(spool, 60, clock=lambda: NOW, monotonic=clock)
+    spool.write(b"{}\n")
+
+    def broken(_: Path) -> None:
+        raise OSError("no such device")
+
+    monkeypatch.setattr(report, "disk", broken)
+    for _ in range(2):
+        clock.now += 60
+        assert reporter.due() <= 0
+        reporter.report()
+        assert reporter.due() == 60
+    assert caplog.text.count("no health event could be made") == 1
 
 
 PROGRAM = """
