@@ -7,12 +7,11 @@ import dataclasses
 import math
 from collections.abc import Mapping, Set
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from logging_lib.profile.values import epoch, is_null, iso, plain
+from logging_lib.profile.values import epoch, in_microseconds, is_null, iso, plain
 
 MAX_DEPTH = 16
 MAX_ITEMS = 1000
@@ -68,7 +67,7 @@ def _jsonable(value: Any, depth: int) -> Any:
         return _moment(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(bytes(value)).decode("ascii")
-    if isinstance(value, UUID | time | timedelta | Decimal):
+    if isinstance(value, UUID | time | timedelta):
         return str(value)
     if depth <= 0:
         return f"<{type(value).__name__}: nested deeper than {MAX_DEPTH}>"
@@ -85,7 +84,8 @@ def _container(value: Any, depth: int) -> Any:
             made["<cut>"] = f"{len(pairs) - MAX_ITEMS} more keys"
         return made
     if hasattr(value, "tolist") and type(value).__module__.startswith(("numpy", "pandas")):
-        value = value.tolist()
+        numpy = type(value).__module__.startswith("numpy") and hasattr(value, "dtype")
+        value = (in_microseconds(value) if numpy else value).tolist()
     if isinstance(value, Set):
         value = sorted(value, key=repr)
     if isinstance(value, list | tuple):

@@ -103,8 +103,16 @@ def plain(value: Any) -> Any:
         return float(value) if value.is_finite() or value.is_infinite() else math.nan
     kind = type(value)
     if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
-        return value.astype("datetime64[us]").item() if kind.__name__ == "datetime64" else value.item()
+        if kind.__name__ == "longdouble":  # its ``item()`` is itself
+            return float(value)
+        return in_microseconds(value).item()
     return value
+
+
+def in_microseconds(value: Any) -> Any:
+    """A numpy scalar or array; times in a unit that Python's own types can hold (nanoseconds become integers)."""
+    kind = value.dtype.kind
+    return value.astype("datetime64[us]" if kind == "M" else "timedelta64[us]") if kind in "Mm" else value
 
 
 def is_null(value: Any) -> bool:
