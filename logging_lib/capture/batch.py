@@ -27,34 +27,32 @@ if TYPE_CHECKING:
     Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 Pieces = list[bytes]
-Written = tuple[Pieces, Pieces, "Mask"]
-"""By row: the value, the bin, and whether the value is ordinary: of the others the pieces mean nothing."""
-Writer = Callable[["_Column", "Rows"], Written]
+Slice = Callable[[int, int], Pieces]
+Look = Callable[["Column"], "Looked"]
 _EXACT = 2**53  # integers up to here are themselves as floats
 
 
 class Rows:
-    """What became of so many rows: a result of ``Columns.write``.
+    """What became of so many rows: a result of ``Prepared.write``.
 
     Attributes:
         pieces: lists of length (rows,), to be joined by row: ``ml.input``, and ``ml.check`` and ``ml.text``.
         unusual: row → what was found in its values that are not ordinary.
         left: the rows for which the pieces mean nothing.
+        words: by text feature, the known words of each row's ordinary text.
+        rows: how many.
     """
 
     def __init__(self, rows: int) -> None:
         self.pieces: list[Pieces] = []
         self.unusual: dict[int, Checked] = {}
         self.left: set[int] = set()
-        self._words: list[list[int]] = []
-        self._rows = rows
-
-    def add_words(self, counts: list[int]) -> None:
-        self._words.append(counts)
+        self.words: list[list[int]] = []
+        self.rows = rows
 
     def checks(self) -> list[bytes]:
         """The end of ``ml.input``, and what follows it: ``ml.check`` and ``ml.text``."""
-        words = list(map(sum, zip(*self._words, strict=True))) if self._words else [0] * self._rows
+        words = list(map(sum, zip(*self.words, strict=True))) if self.words else [0] * self.rows
         ordinary = [
             b']},"text":' + orjson.dumps({"tokens": n, "oov_tokens": 0}) for n in range(max(words) + 1)
         ]
@@ -80,13 +78,13 @@ class Columns:
     def __init__(self, check: Checker) -> None:
         self._check = check
         self.names = frozenset(check.features)
-        writers: dict[str, Writer] = {entry[0]: _numeric for entry in check.numeric}
+        writers: dict[str, Look] = {entry[0]: _numeric for entry in check.numeric}
         writers |= {entry[0]: _category for entry in check.category} | {
             entry[0]: _text for entry in check.text
         }
         tables = sorted(check.features.values(), key=lambda table: (table.hidden, KINDS.index(table.kind)))
         before, group = b"{", ""
-        self._columns: list[tuple[Table, Writer, bytes]] = []
+        self._columns: list[tuple[Table, Look, bytes]] = []
         for table in tables:
             opened = b""
             if not table.hidden:
@@ -96,32 +94,49 @@ class Columns:
             self._columns.append((table, writers.get(table.name, _other), opened))
         self._bins = (b"}," if group else b"{") + b'"bins":['
 
-    def write(self, columns: dict[str, pd.Series], rows: int) -> Rows:
-        """``ml.input`` and what follows it, for rows of a frame.
+    def prepare(self, frame: pd.DataFrame) -> Prepared | None:
+        """Look at a whole frame's columns; None where they are not the profile's features."""
+        columns = {
+            name if type(name) is str else str(name): frame.iloc[:, i] for i, name in enumerate(frame.columns)
+        }
+        if columns.keys() != self.names:
+            return None
+        found = []
+        before = self._bins
+        for table, look, opened in self._columns:
+            column = Column(self._check, table, columns[table.name], opened, before)
+            found.append((column, look(column)))
+            before = b","
+        return Prepared(found)
 
-        Args:
-            columns: feature → column, each of length (rows,).
-            rows: how many; at least one.
-        """
-        made, before = Rows(rows), self._bins
+
+class Prepared:
+    """The columns of a frame, ready to be written slice by slice: short ones stay in the processor's cache."""
+
+    def __init__(self, columns: list[tuple[Column, Looked]]) -> None:
+        self._columns = columns
+
+    def write(self, start: int, stop: int) -> Rows:
+        """``ml.input`` and what follows it, for the rows from ``start`` to before ``stop``, at least one."""
+        made = Rows(stop - start)
         inputs: list[Pieces] = []
         bins: list[Pieces] = []
-        for table, write, opened in self._columns:
-            column = _Column(self._check, table, columns[table.name], opened, before)
-            written, labels, ordinary = write(column, made)
-            _unusual(column, written, labels, ordinary, made)
-            if not table.hidden:
+        for column, looked in self._columns:
+            written, labels = looked.written(start, stop), looked.labels(start, stop)
+            _unusual(column, written, labels, looked.unusual[start:stop].nonzero()[0], start, made)
+            if not column.table.hidden:
                 inputs.append(written)
             bins.append(labels)
-            before = b","
+            if looked.words is not None:
+                made.words.append(looked.words[start:stop])
         try:
             made.pieces = [*inputs, *bins, made.checks()]
         except (TypeError, ValueError):  # a lone surrogate in an unknown word, say
-            made.left = set(range(rows))
+            made.left = set(range(stop - start))
         return made
 
 
-class _Column(NamedTuple):
+class Column(NamedTuple):
     """One column on its way, with what stands before each of its values, and before each of its bins."""
 
     check: Checker
@@ -134,13 +149,30 @@ class _Column(NamedTuple):
         return self.before + orjson.dumps(text)
 
 
-def _unusual(column: _Column, written: list[bytes], labels: list[bytes], ordinary: Mask, made: Rows) -> None:
+class Looked(NamedTuple):
+    """A column that was looked at.
+
+    Attributes:
+        written: its values' pieces from one row to before another; of unusual values they mean nothing.
+        labels: its bins', likewise.
+        unusual: by row, whether the value has to be looked at by itself; shape (rows,).
+        words: a text's known words by row.
+    """
+
+    written: Slice
+    labels: Slice
+    unusual: Mask
+    words: list[int] | None = None
+
+
+def _unusual(
+    column: Column, written: list[bytes], labels: list[bytes], where: Any, start: int, made: Rows
+) -> None:
     """Look at each value of a column that is not ordinary by itself."""
-    if ordinary.all():
+    if not len(where):
         return
     table = column.table
-    where = (~ordinary).nonzero()[0]
-    for i, value in zip(where.tolist(), column.series.iloc[where].tolist(), strict=True):
+    for i, value in zip(where.tolist(), column.series.iloc[where + start].tolist(), strict=True):
         out = made.unusual.setdefault(i, Checked())
         column.check.unusual(table, value, out)
         labels[i] = column.token(out.bins[-1])
@@ -152,7 +184,7 @@ def _unusual(column: _Column, written: list[bytes], labels: list[bytes], ordinar
             made.left.add(i)
 
 
-def _numeric(column: _Column, made: Rows) -> Written:
+def _numeric(column: Column) -> Looked:
     import numpy as np
 
     table = column.table
@@ -166,8 +198,12 @@ def _numeric(column: _Column, made: Rows) -> Written:
         else:
             values = numbers
     tokens = np.array([column.token(label) for label in table.bins], dtype=object)
-    labels = tokens[np.searchsorted(table.inner, numbers, "right")].tolist()
-    return number_pieces(column.opened, values), labels, ordinary
+    bins = np.searchsorted(table.inner, numbers, "right")
+    return Looked(
+        lambda start, stop: number_pieces(column.opened, values[start:stop]),
+        lambda start, stop: tokens[bins[start:stop]].tolist(),
+        ~ordinary,
+    )
 
 
 def numbers_of(series: pd.Series) -> tuple[Numbers | list[Any], Numbers, Mask]:
@@ -210,7 +246,7 @@ def text_pieces(before: bytes, values: Sequence[str]) -> list[bytes]:
     return (before + written.replace(b"\n", b"\n" + before)).split(b"\n")
 
 
-def _category(column: _Column, made: Rows) -> Written:
+def _category(column: Column) -> Looked:
     import numpy as np
     import pandas as pd
 
@@ -220,21 +256,18 @@ def _category(column: _Column, made: Rows) -> Written:
     except TypeError:  # a list, say
         codes, found = np.full(len(column.series), -1), pd.Index([])
     labels = [known.get(value) if type(value) is str else None for value in found.tolist()]
-    ordinary = np.array([label is not None for label in labels] + [False])[codes]
     pairs = list(zip(found.tolist(), labels, strict=True))
     values = [column.opened + orjson.dumps(value) if label is not None else b"" for value, label in pairs]
     tokens = [column.token(label) if label is not None else b"" for label in labels]
-    return _taken(values, codes), _taken(tokens, codes), ordinary
+    written, binned = (np.array([*pieces, b""], dtype=object) for pieces in (values, tokens))
+    return Looked(
+        lambda start, stop: written[codes[start:stop]].tolist(),
+        lambda start, stop: binned[codes[start:stop]].tolist(),
+        np.array([label is None for label in labels] + [True])[codes],
+    )
 
 
-def _taken(pieces: list[bytes], codes: Any) -> list[bytes]:
-    import numpy as np
-
-    taken: list[bytes] = np.array([*pieces, b""], dtype=object)[codes].tolist()
-    return taken
-
-
-def _text(column: _Column, made: Rows) -> Written:
+def _text(column: Column) -> Looked:
     import numpy as np
 
     values, na_values = column.series.tolist(), column.check.na_values
@@ -244,15 +277,23 @@ def _text(column: _Column, made: Rows) -> Written:
         values = [value if value not in na_values else "" for value in values]
     known = column.table.vocabulary.issuperset
     counts = [len(found) if known(found := value.lower().split()) else 0 for value in values]
+    ordinary = np.array(counts, dtype=bool)
+    if not ordinary.all():
+        values = [value if count else "" for value, count in zip(values, counts, strict=True)]
     try:
-        written = text_pieces(column.opened, values)
-    except UnicodeEncodeError:
-        written, counts = [b""] * len(values), [0] * len(values)
-    made.add_words(counts)
-    return written, [column.token(column.table.bins[0])] * len(values), np.array(counts) > 0
+        "".join(values).encode()
+    except UnicodeEncodeError:  # a vocabulary with a lone surrogate
+        values, counts, ordinary = [""] * len(values), [0] * len(values), np.zeros(len(values), dtype=bool)
+    token = column.token(column.table.bins[0])
+    return Looked(
+        lambda start, stop: text_pieces(column.opened, values[start:stop]),
+        lambda start, stop: [token] * (stop - start),
+        ~ordinary,
+        counts,
+    )
 
 
-def _other(column: _Column, made: Rows) -> Written:
+def _other(column: Column) -> Looked:
     """Booleans, dates and hidden features: each distinct value is checked once, as a single call checks it."""
     import numpy as np
 
@@ -262,27 +303,23 @@ def _other(column: _Column, made: Rows) -> Written:
         with contextlib.suppress(TypeError):
             pieces = {value: _checked(column, value) for value in set(values)}
     found = [pieces.get(value, _NOTHING) for value in values] if pieces else [_NOTHING] * len(values)
-    ordinary = np.array([piece is not _NOTHING for piece in found], bool)
-    return [written for written, _ in found], [label for _, label in found], ordinary
+    return Looked(
+        lambda start, stop: [written for written, _ in found[start:stop]],
+        lambda start, stop: [label for _, label in found[start:stop]],
+        np.array([piece is _NOTHING for piece in found], bool),
+    )
 
 
 _NOTHING = (b"", b"")
 
 
-def _checked(column: _Column, value: Any) -> tuple[bytes, bytes]:
+def _checked(column: Column, value: Any) -> tuple[bytes, bytes]:
     table, out = column.table, Checked()
     column.check.unusual(table, value, out)
     if out.failed or set(out.input) - {table.kind}:
         return _NOTHING
     kept = b"" if table.hidden else column.opened + orjson.dumps(out.input[table.kind][table.name])
     return kept, column.token(out.bins[0])
-
-
-def by_name(frame: pd.DataFrame) -> dict[str, pd.Series]:
-    """Column name, as a text, → column."""
-    return {
-        name if type(name) is str else str(name): frame.iloc[:, i] for i, name in enumerate(frame.columns)
-    }
 
 
 def output_pieces(output: Output, values: list[Any], before: bytes) -> list[bytes]:

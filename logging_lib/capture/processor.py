@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Role = Literal["live", "shadow"]
-CHUNK = 4096
-"""Rows of a batch that are in memory as text at one time."""
+CHUNK, SLICE = 1 << 16, 1 << 10
+"""Rows of a batch that are looked at, and that are in memory as text, at one time."""
 _OUTPUTS = ("score", "scores")
 _PLACED = frozenset(
     ("event", "inputs", "prediction", "score", "scores", "request_id", "event_id", "timestamp")
@@ -196,7 +196,7 @@ class PredictionProcessor:
     def lines(
         self, frame: pd.DataFrame, shared: Mapping[str, Any], **columns: Iterable[Any]
     ) -> Iterator[list[bytes]]:
-        """The events of a DataFrame of inputs, one a row and rendered, in lists of up to ``CHUNK`` rows.
+        """The events of a DataFrame of inputs, one a row and rendered, in lists of up to ``SLICE`` rows.
 
         Args:
             frame: one row a prediction, one column a feature; shape (rows, columns).
@@ -210,31 +210,35 @@ class PredictionProcessor:
         for name, values in each.items():
             if len(values) != len(frame):
                 raise ValueError(f"{name}: expected {len(frame)} values, one a row, found {len(values)}")
-        for start in range(0, len(frame), CHUNK):
-            part = {name: values[start : start + CHUNK] for name, values in each.items()}
-            chunk = frame.iloc[start : start + CHUNK]
-            self.counts.built += len(chunk)
-            yield self._chunk(chunk, part, shared)
+        quick = self._columns is not None and shared.keys().isdisjoint(_OUTPUTS)
+        for begin in range(0, len(frame), CHUNK):
+            chunk = frame.iloc[begin : begin + CHUNK]
+            prepared = self._columns.prepare(chunk) if quick and self._columns is not None else None
+            for start in range(0, len(chunk), SLICE):
+                stop = min(start + SLICE, len(chunk))
+                rows = {name: values[begin + start : begin + stop] for name, values in each.items()}
+                self.counts.built += stop - start
+                lines: list[bytes | None] = [None] * (stop - start)
+                if prepared is not None and None not in rows.get("request_id", ()):
+                    lines = self._quickly(prepared.write(start, stop), rows, shared)
+                yield self._filled(lines, chunk.iloc[start:stop], rows, shared)
 
-    def _chunk(
-        self, frame: pd.DataFrame, each: dict[str, list[Any]], shared: Mapping[str, Any]
+    def _filled(
+        self,
+        lines: list[bytes | None],
+        frame: pd.DataFrame,
+        each: dict[str, list[Any]],
+        shared: Mapping[str, Any],
     ) -> list[bytes]:
-        lines: list[bytes | None] = [None] * len(frame)
-        columns, inputs = self._columns, batch.by_name(frame)
-        if (
-            columns is not None
-            and inputs.keys() == columns.names
-            and shared.keys().isdisjoint(_OUTPUTS)
-            and None not in each.get("request_id", ())
-        ):
-            lines = self._ordinary(columns, inputs, each, shared, len(frame))
+        """The lines, with those that are still missing made as a single call makes them."""
         left = [i for i, line in enumerate(lines) if line is None]
-        values = {name: column.iloc[left].tolist() for name, column in inputs.items()} if left else {}
-        for at, i in enumerate(left):
-            given = {name: found[at] for name, found in values.items()}
-            lines[i] = self._line(
-                {"inputs": given, **shared, **{name: found[i] for name, found in each.items()}}
-            )
+        if left:
+            part = frame.iloc[left]
+            columns = {str(name): part.iloc[:, i].tolist() for i, name in enumerate(part.columns)}
+            for at, i in enumerate(left):
+                inputs = {name: values[at] for name, values in columns.items()}
+                own = {name: values[i] for name, values in each.items()}
+                lines[i] = self._line({"inputs": inputs, **shared, **own})
         return [line for line in lines if line]
 
     def _line(self, given: dict[str, Any]) -> bytes:
@@ -247,17 +251,11 @@ class PredictionProcessor:
             event = self._refused(given, error)
         return render(event)
 
-    def _ordinary(
-        self,
-        columns: batch.Columns,
-        inputs: dict[str, pd.Series],
-        each: dict[str, list[Any]],
-        shared: Mapping[str, Any],
-        rows: int,
+    def _quickly(
+        self, made: batch.Rows, each: dict[str, list[Any]], shared: Mapping[str, Any]
     ) -> list[bytes | None]:
-        """The lines of all rows but those that ``Columns`` leaves, which are None; empty where sampled out."""
-        made = columns.write(inputs, rows)
-        ids = new_ids(self._clock(), rows)
+        """The lines of all rows but those that ``Prepared`` leaves, which are None; empty where sampled out."""
+        ids = new_ids(self._clock(), made.rows)
         requests = [label_text(value) for value in each["request_id"]] if "request_id" in each else ids
         first, *between, last = self._template(shared, each)
         steps = iter(between)
