@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -50,3 +52,28 @@ def demo(
         typer.echo(f"{missing.name} is not installed; pip install 'logging-lib[demo]'", err=True)
         raise typer.Exit(2) from None
     raise typer.Exit(run(out, seed=seed))
+
+
+@app.command("demo-service")
+def demo_service(
+    folder: Annotated[Path, typer.Argument(help="Gets profile.json and the spool.")],
+    ship_to: Annotated[str | None, typer.Option(help="A receiver's URL, as `ship --to` takes it.")] = None,
+    rate: Annotated[float, typer.Option(min=0.01, max=1000, help="Predictions a second.")] = 2.0,
+    seed: Annotated[int, typer.Option(help="The order of the loans, and which the incidents hit.")] = 1,
+    most: Annotated[int | None, typer.Option(min=1, help="End after so many predictions.")] = None,
+) -> None:
+    """Predict real loans without end, for a stack to look at; an incident begins every hour."""
+    try:
+        from logging_lib.demo.serve import serve
+    except ModuleNotFoundError as missing:
+        typer.echo(f"{missing.name} is not installed; pip install 'logging-lib[demo]'", err=True)
+        raise typer.Exit(2) from None
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        served = serve(folder, ship_to=ship_to, rate=rate, seed=seed, most=most, say=typer.echo, stop=stop)
+    except (ValueError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"{served} predictions logged")

@@ -55,7 +55,8 @@ def run(out: Path, *, seed: int = 1) -> int:
         f"[bold]1. Train[/bold] a ridge regression of the interest rate on {len(months['Jan'])} real loans of "
         "January 2018, and fit their profile"
     )
-    pipeline, fitted = _train(months["Jan"], out)
+    pipeline, fitted = train(months["Jan"])
+    profile.save(fitted, out / "profile.json")
     console.print(
         f"   {out / 'profile.json'}: {len(fitted.features)} features, id {fitted.id}, expected rates from "
         f"{fitted.held_out.method}"
@@ -80,7 +81,8 @@ def run(out: Path, *, seed: int = 1) -> int:
     return 0 if summary["ok"] else 1
 
 
-def _train(january: pd.DataFrame, out: Path) -> tuple[Any, profile.Profile]:
+def train(january: pd.DataFrame) -> tuple[Any, profile.Profile]:
+    """The model of a month's loans, and its profile."""
     started = time.perf_counter()
     requests = loans.requests(january)
     pipeline = model.train(requests, january[loans.TARGET])
@@ -94,7 +96,6 @@ def _train(january: pd.DataFrame, out: Path) -> tuple[Any, profile.Profile]:
         config=Config(time=loans.TIME),
         training_seconds=seconds,
     )
-    profile.save(fitted, out / "profile.json")
     return pipeline, fitted
 
 
