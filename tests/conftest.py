@@ -16,7 +16,9 @@ import pytest
 
 from logging_lib import profile as profiles
 from logging_lib.profile.config import Config
+from logging_lib.store.connection import Connection
 from tests import elasticsearch_server
+from tests.store import elastic
 
 ROWS = 2000
 
@@ -53,17 +55,24 @@ def profile(training: pd.DataFrame) -> profiles.Profile:
 
 
 @pytest.fixture(scope="session")
-def elasticsearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def elasticsearch_url() -> Iterator[str]:
     """A real Elasticsearch: the one that LOGGING_LIB_TEST_ES_URL names, or one started for the session."""
     given = os.environ.get("LOGGING_LIB_TEST_ES_URL")
     if given:
         yield given.rstrip("/")
         return
     try:
-        with elasticsearch_server.running(tmp_path_factory.mktemp("elasticsearch")) as url:
+        with elasticsearch_server.running() as url:
             yield url
     except elasticsearch_server.Unavailable as reason:
         pytest.skip(f"NO REAL ELASTICSEARCH WAS TESTED: {reason}, or set LOGGING_LIB_TEST_ES_URL")
+
+
+@pytest.fixture(scope="session")
+def elasticsearch(elasticsearch_url: str) -> Iterator[Connection]:
+    """A connection to a real Elasticsearch that has our templates."""
+    with elastic.deployed(elasticsearch_url) as connection:
+        yield connection
 
 
 @pytest.fixture

@@ -2,25 +2,82 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from logging_lib import profile
 from logging_lib.capture import reading
 from logging_lib.capture.checks import Checker
 from logging_lib.capture.reading import Line
 from logging_lib.normalize import MAX_AHEAD, Checks, DeadLetter, normalize_line, refuse
+from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.store.port import IndexResult, Store, StoreError
 from logging_lib.watch.times import format_instant, parse_instant
 
+if TYPE_CHECKING:
+    from logging_lib.store.connection import Connection
+
 _BATCH = 10_000
 _PROFILES = "ml-profiles"
+
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", help="Folder of the embedded store.", envvar="LOGGING_LIB_STORE", show_envvar=True
+    ),
+]
+ElasticsearchOption = Annotated[
+    str | None,
+    typer.Option(
+        "--elasticsearch",
+        metavar="URL",
+        help="Elasticsearch instead of --store. Credentials come from LOGGING_LIB_ELASTICSEARCH_API_KEY, "
+        "or _USER and _PASSWORD; the authority's file from _CA. [LOGGING_LIB_ELASTICSEARCH_URL]",
+    ),
+]
+
+
+def connect(url: str | None = None) -> Connection:
+    """A connection to the Elasticsearch that the URL or the environment names.
+
+    Raises:
+        StoreError: none is named, or a setting is wrong.
+    """
+    from logging_lib.store.connection import Connection, settings_from
+
+    return Connection(settings_from(url=url))
+
+
+def choose(directory: Path | None, url: str | None, *, read_only: bool = False) -> Store:
+    """The store that the options name.
+
+    Raises:
+        StoreError: none is named or both are, a setting is wrong, or the folder holds no events.
+    """
+    if directory is not None and url is not None:
+        raise StoreError("give either --store or --elasticsearch, not both")
+    if directory is not None:
+        return open_store(directory, read_only=read_only)
+    return open_elasticsearch(url)
+
+
+def open_elasticsearch(url: str | None) -> Store:
+    """The store over the Elasticsearch that the URL or the environment names. Raises StoreError."""
+    from logging_lib.store.connection import PREFIX
+    from logging_lib.store.elasticsearch import ElasticsearchStore
+
+    if url is None and not os.environ.get(f"{PREFIX}URL"):
+        raise StoreError("say where the events are: --store FOLDER, or --elasticsearch URL")
+    return ElasticsearchStore(connect(url))
 
 
 def open_store(directory: Path | None, *, read_only: bool = False) -> Store:
@@ -123,6 +180,7 @@ def load(
     now: datetime | None = None,
     profiles: Iterable[profile.Profile] = (),
     keep_refused: bool = False,
+    namespace: str = DEFAULT_NAMESPACE,
 ) -> Loaded:
     """Put the events of JSON-lines files into a store.
 
@@ -131,6 +189,7 @@ def load(
         now: when they arrive; default: each at its ``event.ingested``, or where it has none when it happened.
         profiles: foreign events of their models are checked against them.
         keep_refused: put what is refused into the dead-letter stream, too.
+        namespace: of the data streams.
 
     Raises:
         FileNotFoundError: naming the path that holds no events.
@@ -151,7 +210,7 @@ def load(
             loaded.arrived(arrived)
         event = document["event"]
         event["ingested"] = format_instant(arrived)
-        target = f"logs-{event['dataset']}-default"
+        target = data_stream(event["dataset"], namespace)
         batch = waiting.setdefault(target, [])
         batch.append(document)
         if len(batch) >= _BATCH:
@@ -161,6 +220,24 @@ def load(
         _index(store, target, batch, loaded)
     store.refresh()
     return loaded
+
+
+def arrivals(store: Store) -> Loaded:
+    """What ``load`` would say of the predictions that a store holds already."""
+    hourly = {"date_histogram": {"field": "event.ingested", "fixed_interval": "1h", "min_doc_count": 1}}
+    ends = {end: {end: {"field": "event.ingested"}} for end in ("min", "max")}
+    body = {"size": 0, "track_total_hits": True, "aggs": {"hours": hourly, **ends}}
+    answer = store.search("logs-ml.prediction-*", body)
+    loaded = Loaded(events=answer["hits"]["total"]["value"])
+    found = answer.get("aggregations", {})
+    if loaded.events and found["min"]["value"] is not None:
+        loaded.first, loaded.last = (_moment(found[end]["value"]) for end in ("min", "max"))
+        loaded.hours = {_moment(bucket["key"]) for bucket in found["hours"]["buckets"]}
+    return loaded
+
+
+def _moment(milliseconds: float) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _normalized(
