@@ -69,6 +69,7 @@ def plain(kind: Kind, body: Body) -> dict[str, Any]:
     if kind is WATCH:
         metadata = {k: v for k, v in made.get("metadata", {}).items() if k not in _NOTES}
         made["metadata"] = metadata
+        made = _without(made, _WATCHER_ADDS)
     else:
         made.pop(kind.mark, None)
     if kind is ROLE:
@@ -81,6 +82,10 @@ def plain(kind: Kind, body: Body) -> dict[str, Any]:
     return {key: value for key, value in made.items() if key != "composed_of" or value}
 
 
+# Watcher gives a watch back with its defaults written out, and periods in another unit.
+_WATCHER_ADDS = frozenset(
+    {"search_type", "rest_total_hits_as_int", "profile", "status", "_version"}
+) | frozenset(f"throttle_period{suffix}" for suffix in ("", "_in_millis", "_in_seconds"))
 _NOTES = ("managed_by", "version", "fingerprint")
 
 
@@ -110,6 +115,14 @@ def _without_empty(value: Any) -> Any:
         return [_without_empty(one) for one in value]
     if isinstance(value, Mapping):
         return {key: _without_empty(one) for key, one in value.items() if one not in (None, False, [], {})}
+    return value
+
+
+def _without(value: Any, keys: frozenset[str]) -> Any:
+    if isinstance(value, list):
+        return [_without(one, keys) for one in value]
+    if isinstance(value, Mapping):
+        return {key: _without(one, keys) for key, one in value.items() if key not in keys}
     return value
 
 

@@ -73,8 +73,9 @@ class ElasticsearchStore:
                 refused.append((outcome.identity, outcome.reason))
         return IndexResult(created, duplicates, tuple(refused))
 
-    def update(self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[Outcome]:
-        """Merge partial documents into stored ones: pairs of (hit, part); one outcome each, in their order.
+    def replace(self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[Outcome]:
+        """Put other documents in the place of stored ones: pairs of (hit, document); one outcome each, in
+        their order.
 
         The hits come from a search with ``seq_no_primary_term``: a document that was changed since is left
         as it is, with a conflict.
@@ -84,14 +85,15 @@ class ElasticsearchStore:
         """
 
         def operations() -> Iterator[Operation]:
-            for hit, part in changes:
+            for hit, document in changes:
                 where = {
                     "_index": hit["_index"],
                     "_id": hit["_id"],
                     "if_seq_no": hit["_seq_no"],
                     "if_primary_term": hit["_primary_term"],
                 }
-                yield Operation(hit["_id"], {"update": where}, mapping.dumps({"doc": part}))
+                self._written.add(hit["_index"])
+                yield Operation(hit["_id"], {"index": where}, mapping.dumps(document))
 
         yield from self._send(None, operations())
 

@@ -109,19 +109,20 @@ def test_too_many_buckets_is_an_error_and_no_quiet_cut(
         store.search(stream, body)
 
 
-def test_an_update_does_not_overwrite_what_changed_since(store: ElasticsearchStore) -> None:
+def test_a_replacement_does_not_overwrite_what_changed_since(store: ElasticsearchStore) -> None:
     stream = elastic.new_stream()
     store.index(stream, [event(1), event(2)])
     store.refresh()
     body = {"sort": ["@timestamp"], "seq_no_primary_term": True}
     hits = store.search(stream, body)["hits"]["hits"]
-    first = list(store.update([(hits[0], {"labels": {"a": "1"}})]))
+    first = list(store.replace([(hits[0], {**hits[0]["_source"], "labels": {"a": "1"}})]))
     assert [(one.identity, one.conflict, one.reason) for one in first] == [("e1", False, "")]
-    outcomes = list(store.update([(hit, {"labels": {"a": "2"}}) for hit in hits]))
+    outcomes = list(store.replace([(hit, {**hit["_source"], "labels": {"b": "2"}}) for hit in hits]))
     assert [one.conflict for one in outcomes] == [True, False]
     store.refresh()
-    labels = [hit["_source"]["labels"]["a"] for hit in store.search(stream, body)["hits"]["hits"]]
-    assert labels == ["1", "2"]
+    found = store.search(stream, body)["hits"]["hits"]
+    assert [hit["_source"]["labels"] for hit in found] == [{"a": "1"}, {"b": "2"}]
+    assert [hit["_id"] for hit in found] == ["e1", "e2"]
 
 
 @pytest.mark.slow
