@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote
 
 from logging_lib.jobs.annotate import unchecked
 from logging_lib.schema import DATASETS
@@ -161,11 +162,7 @@ def _streams(connection: Connection) -> Findings:
     for dataset in DATASETS:
         for stream in deploy.streams(connection, dataset):
             number += 1
-            answer = connection.call(
-                "GET",
-                f"/{stream}/_settings/index.mode,index.final_pipeline",
-                params={"flat_settings": "true"},
-            )
+            answer = connection.call("GET", f"/{quote(stream)}/_settings", params={"flat_settings": "true"})
             _, newest = max(answer.items())
             settings = newest.get("settings", {})
             mode = settings.get("index.mode", "standard")
