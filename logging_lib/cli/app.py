@@ -9,6 +9,7 @@ import typer
 
 import logging_lib
 from logging_lib.cli import index, profile, stack, watch
+from logging_lib.cli.annotate import annotate
 from logging_lib.cli.ship import ship
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app.add_typer(watch.app, name="watch")
 app.add_typer(stack.app, name="stack")
 app.command()(stack.doctor)
 app.command()(index.index)
+app.command()(annotate)
 app.command()(ship)
 
 

@@ -68,11 +68,6 @@ def annotate(
     return result
 
 
-def waiting(store: Store, profiles: Iterable[Profile]) -> int:
-    """How many events ``annotate`` would take."""
-    return sum(_count(store, _of(profile)) for profile in profiles)
-
-
 def unchecked(store: Store) -> dict[tuple[str, str], int]:
     """(model, version) → events without checks, of all that is stored; the models with the most."""
     versions = {"terms": {"field": "ml.model.version", "size": 100}}
@@ -120,9 +115,3 @@ def _of(profile: Profile) -> dict[str, Any]:
         {"term": {"ml.model.version": profile.version}},
     ]
     return {"bool": {"filter": [*model, _UNCHECKED]}}
-
-
-def _count(store: Store, query: Mapping[str, Any]) -> int:
-    body = {"size": 0, "track_total_hits": True, "query": query}
-    found: int = store.search(STREAMS, body)["hits"]["total"]["value"]
-    return found

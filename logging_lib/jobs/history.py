@@ -19,13 +19,14 @@ TIME, PREDICTION = "@timestamp", "ml.prediction"
 PAGE = 2000
 MAX_ROWS = 200_000
 KINDS = ("numeric", "category", "text", "boolean", "date")
+_INPUTS = [f"ml.input.{kind}" for kind in ("other", *KINDS)]
 
 
 @dataclass(frozen=True)
 class History:
     """``frame`` has a row an event, oldest first, a column a feature, ``TIME`` and, where there were any,
-    ``PREDICTION``; ``absent`` masks the rows whose key was not there, shape (rows,); ``kinds`` are those of the
-    paths that the features were stored by; ``cut``: there were more events than rows were wanted."""
+    ``PREDICTION``; ``absent`` masks the rows whose key was not there, shape (rows,); ``kinds`` are those that a
+    profile gave to the features, where the events had one; ``cut``: there were more events than wanted."""
 
     frame: pd.DataFrame
     absent: Mapping[str, np.ndarray[Any, Any]]
@@ -54,7 +55,8 @@ def read(
             cut = True
             break
         given = source["ml"].get("input") or {}
-        for kind in KINDS:
+        typed = (source["ml"].get("profile") or {}).get("status") == "matched"
+        for kind in KINDS if typed else ():
             for name, value in (given.get(kind) or {}).items():
                 if value is not None:
                     seen[name][kind] += 1
@@ -106,7 +108,12 @@ def _events(
             }
         },
         "sort": [{"@timestamp": "desc"}, {"event.id": "desc"}],
-        "_source": ["@timestamp", *(f"ml.input.{kind}" for kind in ("other", *KINDS)), "ml.prediction"],
+        "_source": [
+            "@timestamp",
+            *(f"ml.input.{kind}" for kind in ("other", *KINDS)),
+            "ml.prediction",
+            "ml.profile.status",
+        ],
         "track_total_hits": False,
     }
     while True:

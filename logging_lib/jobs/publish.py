@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -66,13 +66,14 @@ def publish(
     return sorted(source["ml"]["model"]["version"] for source in others.values())
 
 
-def published(store: Store) -> Iterator[Profile]:
-    """All published profiles, whole.
+def published(store: Store, versions: Iterable[tuple[str, str]]) -> Iterator[Profile]:
+    """The whole profiles of these (model, version), of those that are published.
 
     Raises:
         StoreError: one of them is damaged; publish it again.
     """
-    body = {"size": MAX_PROFILES, "_source": ["content"]}
+    ids = [f"{model}:{version}" for model, version in versions]
+    body = {"size": MAX_PROFILES, "query": {"ids": {"values": ids}}, "_source": ["content"]}
     for hit in store.search(PROFILE_FILES, body)["hits"]["hits"]:
         try:
             yield loads(hit["_source"]["content"].encode(), source=f"{PROFILE_FILES}/{hit['_id']}")

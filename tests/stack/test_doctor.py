@@ -81,15 +81,18 @@ def test_a_clock_that_differs_and_events_that_stopped(deployed: Call, root: Conn
 
 def test_a_stream_that_was_there_before_us_is_found(deployed: Call, root: Connection) -> None:
     """On 9.x it would be of the mode logsdb, without our mapping and pipeline."""
-    other = {"index_patterns": ["logs-ml.health-old*"], "data_stream": {}, "priority": 900}
+    stream = elastic.new_stream("ml.health")
+    other = {"index_patterns": [stream], "data_stream": {}, "priority": 900}
     root.call("PUT", "/_index_template/test-before-us", other)
-    root.call("POST", "/logs-ml.health-old/_doc", {"@timestamp": "2018-02-01"})
-    told = [one for one in found(root)["streams"] if "logs-ml.health-old" in one.message]
+    root.call("POST", f"/{stream}/_doc", {"@timestamp": "2018-02-01"})
+    try:
+        told = [one for one in found(root)["streams"] if stream in one.message]
+    finally:
+        root.call("PUT", "/_index_template/test-before-us", {**other, "index_patterns": ["test-unused"]})
+        root.call("POST", f"/{stream}/_rollover")
     assert told[0].level is Level.ERROR
-    assert "POST logs-ml.health-old/_rollover" in told[0].remedy
-    root.call("PUT", "/_index_template/test-before-us", {**other, "index_patterns": ["test-unused"]})
-    root.call("POST", "/logs-ml.health-old/_rollover")
-    assert not [one for one in found(root)["streams"] if "logs-ml.health-old" in one.message]
+    assert f"POST {stream}/_rollover" in told[0].remedy
+    assert not [one for one in found(root)["streams"] if stream in one.message]
 
 
 def test_nothing_there_is_one_finding() -> None:
