@@ -13,7 +13,7 @@ from pathlib import Path
 
 import orjson
 
-NAMES = ("log_call", "batch", "profile_fit", "read_check", "ship_throughput", "receiver_down")
+NAMES = ("log_call", "batch", "profile_fit", "read_check", "ship_throughput", "receiver_down", "es_ingest")
 
 
 def main(wanted: list[str]) -> int:

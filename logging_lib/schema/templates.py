@@ -80,7 +80,7 @@ def ingest_pipelines() -> dict[str, Body]:
                         "field": "event.ingested",
                         "copy_from": "_ingest.timestamp",
                         "override": False,
-                        "if": "ctx['event.ingested'] == null && (ctx.event == null || ctx.event instanceof Map)",
+                        "ignore_failure": True,  # `event` is no object: the mapping refuses it, with the reason
                     }
                 },
                 {
@@ -88,7 +88,9 @@ def ingest_pipelines() -> dict[str, Body]:
                         "tag": "_id",
                         "field": "_id",
                         "copy_from": "event.id",
-                        "if": "ctx._id == null && ctx.event instanceof Map && ctx.event.id instanceof String",
+                        "override": False,
+                        "ignore_empty_value": True,
+                        "ignore_failure": True,
                     }
                 },
             ],
@@ -130,7 +132,10 @@ def _leaf(field: Field) -> Body:
     if field.type not in _MALFORMED:
         return {"type": field.type}
     # A data stream cannot do without its time: an event whose time is no time is refused.
-    return {"type": field.type, "ignore_malformed": field.name != "@timestamp"}
+    made: Body = {"type": field.type, "ignore_malformed": field.name != "@timestamp"}
+    if field.type != "date" or field.dynamic:
+        made["index"] = False  # searched by its doc values: measures are summed, seldom searched
+    return made
 
 
 def _settings(schema: Schema) -> Body:

@@ -127,9 +127,14 @@ class ElasticsearchStore:
         return answer
 
     def refresh(self) -> None:
-        """Make what this store indexed visible to searches."""
+        """Make what this store indexed visible to searches; who may not do that waits for the cluster to."""
         for target in sorted(self._written):
-            self._connection.call("POST", f"/{_name(target)}/_refresh", params={"ignore_unavailable": "true"})
+            path = f"/{_name(target)}/_refresh"
+            try:
+                self._connection.call("POST", path, params={"ignore_unavailable": "true"})
+            except ElasticsearchError as error:
+                if error.status != 403:
+                    raise
 
     def close(self) -> None:
         self._connection.close()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from typer.testing import CliRunner
 
+from logging_lib import profile as profiles
 from logging_lib.cli.app import app
 from logging_lib.store import IndexResult
 from logging_lib.store.connection import PREFIX, Connection, ElasticsearchError, Settings
@@ -150,6 +153,58 @@ def test_the_deployer_deploys_without_being_a_superuser(
     refused = CliRunner().invoke(app, ["stack", "deploy", "--roles"])
     assert refused.exit_code == 2
     assert "403" in refused.stderr
+
+
+def test_each_command_works_with_its_own_key(
+    deployed: Call,
+    as_role: As,
+    secured: Settings,
+    profile: profiles.Profile,
+    inputs: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The writer indexes, the annotator adds checks, the watch runner judges; the reader backtests."""
+    profiles.save(profile, "profile.json")
+    deployed("profile", "publish", "profile.json")
+    events = [
+        {
+            "model": "loans",
+            "version": "1",
+            "id": uuid4().hex,
+            "inputs": inputs | ({"home": "?"} if n % 2 else {}),
+        }
+        for n in range(40)
+    ]
+    Path("events.jsonl").write_text("\n".join(map(json.dumps, events)))
+    commands = {
+        "writer": ["index", "events.jsonl"],
+        "annotator": ["annotate", "--json"],
+        "watch-runner": ["watch", "run", "--once", "--dry-run", "--watch", "unseen-categories"],
+        "reader": ["watch", "backtest", "--watch", "unseen-categories", "--json"],
+    }
+    for role in commands:
+        as_role(role).close()
+    for name in ("USER", "PASSWORD"):
+        monkeypatch.delenv(PREFIX + name)
+    said = {}
+    for role, command in commands.items():
+        key = (tmp_path / "keys" / f"logging-lib-{role}.key").read_text().strip()
+        monkeypatch.setenv(f"{PREFIX}API_KEY", key)
+        if role == "annotator":
+            time_to_refresh(secured)
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, f"{role}: {result.output}"
+        said[role] = result.stdout
+    assert "40 events indexed" in said["writer"]
+    assert json.loads(said["annotator"])["done"] >= 40
+    assert "home" in said["watch-runner"]
+
+
+def time_to_refresh(secured: Settings) -> None:
+    """What the cluster does every few seconds."""
+    with Connection(secured) as root:
+        root.call("POST", "/logs-ml.*/_refresh")
 
 
 def test_a_key_that_is_there_is_kept_and_an_unknown_role_named(deployed: Call, tmp_path: Path) -> None:
