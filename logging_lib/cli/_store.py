@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -54,20 +55,30 @@ def connect(url: str | None = None) -> Connection:
     """
     from logging_lib.store.connection import Connection, settings_from
 
+    # Its remarks on each try would stand between ours; what went wrong is in the error that is raised.
+    logging.getLogger("elastic_transport").addHandler(logging.NullHandler())
     return Connection(settings_from(url=url))
 
 
 def choose(directory: Path | None, url: str | None, *, read_only: bool = False) -> Store:
-    """The store that the options name.
+    """The store that the options name, to read from.
 
     Raises:
-        StoreError: none is named or both are, a setting is wrong, or the folder holds no events.
+        StoreError: none is named or both are, a setting is wrong, or it holds no events: it would answer that
+            all is well.
     """
     if directory is not None and url is not None:
         raise StoreError("give either --store or --elasticsearch, not both")
     if directory is not None:
         return open_store(directory, read_only=read_only)
-    return open_elasticsearch(url)
+    store = open_elasticsearch(url)
+    if store.search("logs-ml.prediction-*", {"size": 0, "track_total_hits": False})["_shards"]["total"] == 0:
+        store.close()
+        raise StoreError(
+            "this Elasticsearch has no data stream logs-ml.prediction-* that we may read; index events with: "
+            "logging-lib index SPOOL --elasticsearch URL"
+        )
+    return store
 
 
 def open_elasticsearch(url: str | None) -> Store:

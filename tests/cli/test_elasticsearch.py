@@ -17,6 +17,7 @@ from logging_lib import profile as profiles
 from logging_lib.cli.app import app
 from logging_lib.profile.config import Config
 from logging_lib.store.connection import Connection
+from tests.stack.platinum import serving
 from tests.watch.conftest import MailServer, Webhook, mail_server, webhook
 
 __all__ = ["mail_server", "webhook"]
@@ -98,6 +99,17 @@ def test_a_dry_run_with_a_profile_publishes_nothing(
     assert own.model in dry.stdout
     query = {"query": {"term": {"ml.model.name": own.model}}}
     assert elasticsearch.call("POST", "/ml-profiles/_search", query)["hits"]["total"]["value"] == 0
+
+
+def test_a_cluster_without_events_is_not_all_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is nothing to judge, that is said; the server answers as one without our streams."""
+    monkeypatch.chdir(tmp_path)
+    with serving() as cluster:
+        cluster.empty = True
+        command = ["watch", "run", "--once", "--dry-run", "--elasticsearch", cluster.url]
+        result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert "no data stream logs-ml.prediction-*" in result.stderr
 
 
 @pytest.mark.parametrize(

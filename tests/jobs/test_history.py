@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,8 +20,6 @@ from logging_lib.store.embedded import EmbeddedStore
 from tests.jobs.conftest import NOW, Call, foreign
 from tests.store import elastic
 from tests.store.events import STREAM
-
-logging.getLogger("elastic_transport").setLevel(logging.ERROR)
 
 
 @pytest.fixture(params=["memory", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)])

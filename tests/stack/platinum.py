@@ -24,6 +24,7 @@ class Cluster:
         self.retention: str | None = "90d"
         self.objects: dict[tuple[str, str], Any] = {}
         self.rolled_over: list[str] = []
+        self.empty = False
         self.url = ""
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
@@ -52,6 +53,9 @@ class Cluster:
             case "PUT", ["_data_stream", _, "_lifecycle"]:
                 self.retention = body["data_retention"]
                 return 200, {"acknowledged": True}
+            case "POST", [_, "_search"] if self.empty:
+                shards = {"total": 0, "successful": 0, "skipped": 0, "failed": 0}
+                return 200, {"_shards": shards, "hits": {"total": {"value": 0}, "hits": []}}
             case "POST", ["ml-profiles", "_search"]:
                 hits = [{"_id": name, "_source": {"ml": {"model": {"name": name}}}} for name in self.models]
                 return 200, {"hits": {"total": {"value": len(hits)}, "hits": hits}}
