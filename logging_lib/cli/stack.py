@@ -17,7 +17,7 @@ from rich.table import Table
 import logging_lib
 from logging_lib import content
 from logging_lib.cli import _store
-from logging_lib.jobs.publish import deployed_models, publish
+from logging_lib.jobs.publish import publish, published_models
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.io import load as load_profile
 from logging_lib.stack import deploy as deployment
@@ -95,8 +95,11 @@ def deploy(
                     publish(store, profile, now=datetime.now(UTC))
                 changes.append(Change(f"profile {profile.model} {profile.version}", UPDATED, str(path)))
             if server.watcher:
-                models = {*deployed_models(store), *(profile.model for _, profile in made)}
-                own = watches.rendered(content.path("watchers"), sorted(models))
+                known = published_models(store) | {profile.model: True for _, profile in made}
+                folder = content.path("watchers")
+                retired = watches.rendered(folder, [name for name, serves in known.items() if not serves])
+                changes += deployment.destroy(connection, retired, force=force, dry_run=dry_run)
+                own = watches.rendered(folder, [name for name, serves in known.items() if serves])
                 changes += _put(connection, own, force=force, dry_run=dry_run)
             changes += keys.make(
                 connection, api_keys or (), folder=_roles_folder(), into=keys_in, expiration=expiration,
@@ -118,7 +121,8 @@ def status(
         server = examine(connection)
         wanted = _base(server, retention, roles=roles)
         if server.watcher:
-            models = deployed_models(ElasticsearchStore(connection))
+            known = published_models(ElasticsearchStore(connection))
+            models = [name for name, serves in known.items() if serves]
             wanted += watches.rendered(content.path("watchers"), models)
         found = deployment.status(connection, wanted)
     if as_json:
@@ -145,7 +149,7 @@ def destroy(
         server = examine(connection)
         wanted = _base(server, None, roles=server.security)
         if server.watcher:
-            models = deployed_models(ElasticsearchStore(connection))
+            models = list(published_models(ElasticsearchStore(connection)))
             wanted += watches.rendered(content.path("watchers"), models)
         changes = deployment.destroy(connection, wanted, force=force, dry_run=not yes)
         if server.security:

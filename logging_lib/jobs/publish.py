@@ -81,11 +81,14 @@ def published(store: Store, versions: Iterable[tuple[str, str]]) -> Iterator[Pro
             raise StoreError(f"{error}; publish it again: logging-lib profile publish") from error
 
 
-def deployed_models(store: Store) -> list[str]:
-    """The names of the models that have a deployed version, sorted."""
-    body = {"size": MAX_PROFILES, "query": {"term": {"deployed": True}}, "_source": ["ml.model.name"]}
-    hits = store.search(PROFILES, body)["hits"]["hits"]
-    return sorted({hit["_source"]["ml"]["model"]["name"] for hit in hits})
+def published_models(store: Store) -> dict[str, bool]:
+    """Model → whether a version of it is flagged as deployed; sorted."""
+    body = {"size": MAX_PROFILES, "_source": ["ml.model.name", "deployed"]}
+    found: dict[str, bool] = {}
+    for hit in store.search(PROFILES, body)["hits"]["hits"]:
+        name = hit["_source"]["ml"]["model"]["name"]
+        found[name] = found.get(name, False) or bool(hit["_source"].get("deployed"))
+    return dict(sorted(found.items()))
 
 
 def _published(store: Store, model: str) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from logging_lib import profile as profiles
-from logging_lib.jobs.publish import deployed_models, publish, published
+from logging_lib.jobs.publish import publish, published, published_models
 from logging_lib.profile.io import seal
 from logging_lib.store import Store, StoreError
 from logging_lib.store.embedded import EmbeddedStore
@@ -43,7 +43,7 @@ def test_one_version_of_a_model_is_flagged_as_deployed(store: Store, own: profil
     assert publish(store, second, now=NOW + timedelta(days=1)) == ["1"]
     flags = {name: source["deployed"] for name, source in found(store, own.model).items()}
     assert flags == {"1": False, "2": True}
-    assert own.model in deployed_models(store)
+    assert published_models(store)[own.model] is True
     # Rolled back: the flag goes back, what people had set with the version is still there.
     assert publish(store, first, now=NOW + timedelta(days=2)) == ["2"]
     after = found(store, own.model)
@@ -53,7 +53,9 @@ def test_one_version_of_a_model_is_flagged_as_deployed(store: Store, own: profil
     assert after["1"]["@timestamp"].startswith("2018-03-03T12:00:00")
     assert publish(store, second, now=NOW, alone=False) == ["1"]
     assert {source["deployed"] for source in found(store, own.model).values()} == {True}
+    publish(store, first, now=NOW, deployed=False)
     publish(store, second, now=NOW, deployed=False)
+    assert published_models(store)[own.model] is False
     assert found(store, own.model)["2"]["deployed"] is False
 
 

@@ -20,7 +20,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.license = "trial"
-        self.models: list[str] = ["loans"]
+        self.models = {"loans": True}
         self.retention: str | None = "90d"
         self.objects: dict[tuple[str, str], Any] = {}
         self.rolled_over: list[str] = []
@@ -57,7 +57,10 @@ class Cluster:
                 shards = {"total": 0, "successful": 0, "skipped": 0, "failed": 0}
                 return 200, {"_shards": shards, "hits": {"total": {"value": 0}, "hits": []}}
             case "POST", ["ml-profiles", "_search"]:
-                hits = [{"_id": name, "_source": {"ml": {"model": {"name": name}}}} for name in self.models]
+                hits = [
+                    {"_id": name, "_source": {"ml": {"model": {"name": name}}, "deployed": deployed}}
+                    for name, deployed in self.models.items()
+                ]
                 return 200, {"hits": {"total": {"value": len(hits)}, "hits": hits}}
             case _, ["_watcher", "watch", name]:
                 return self._watch(method, name, body)

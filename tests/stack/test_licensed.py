@@ -41,7 +41,7 @@ def run(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ca
 
 
 def test_watches_are_put_once_a_model_and_stay_as_they_are(run: Call, cluster: Cluster) -> None:
-    cluster.models = ["loans", "Chürn 2"]
+    cluster.models = {"loans": True, "Chürn 2": True}
     run("stack", "deploy")
     found = cluster.watches()
     assert len(found) == 2 * len(SHIPPED)
@@ -49,6 +49,20 @@ def test_watches_are_put_once_a_model_and_stay_as_they_are(run: Call, cluster: C
     assert {body["metadata"]["model"] for body in found.values()} == {"loans", "Chürn 2"}
     again = json.loads(run("stack", "deploy", "--json").stdout)
     assert {one["did"] for one in again["changes"]} == {"unchanged"}
+    run("stack", "status")
+
+
+def test_watches_of_a_model_that_does_not_serve_any_more_go(run: Call, cluster: Cluster) -> None:
+    """Except those that somebody tuned."""
+    cluster.models = {"loans": True, "churn": True}
+    run("stack", "deploy")
+    cluster.models["churn"] = False
+    tuned = "logging-lib-na-spike--churn"
+    cluster.objects["watch", tuned]["metadata"]["min_hits"] = 50
+    said = run("stack", "deploy").stdout
+    assert f"watch {tuned}: left as it is (somebody edited it" in said
+    assert {name for name in cluster.watches() if name.endswith("--churn")} == {tuned}
+    assert len(cluster.watches()) == len(SHIPPED) + 1
     run("stack", "status")
 
 
