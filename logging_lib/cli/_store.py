@@ -208,6 +208,7 @@ def load(
     loaded = Loaded()
     checkers = {(p.model, p.version): Checker(p, foreign=True) for p in profiles}
     waiting: dict[str, list[Mapping[str, Any]]] = {}
+    dead_letters = data_stream("ml.deadletter", namespace) if keep_refused else None
     present = datetime.now(UTC)
     for document, arrived in _normalized(
         paths, now, present, lambda model, version: checkers.get((model, version))
@@ -225,10 +226,10 @@ def load(
         batch = waiting.setdefault(target, [])
         batch.append(document)
         if len(batch) >= _BATCH:
-            _index(store, target, batch, loaded)
+            _index(store, target, batch, loaded, dead_letters)
             batch.clear()
     for target, batch in waiting.items():
-        _index(store, target, batch, loaded)
+        _index(store, target, batch, loaded, dead_letters)
     store.refresh()
     return loaded
 
@@ -291,10 +292,26 @@ def _refused(line: Line, reason: str, message: str) -> DeadLetter:
     return letter
 
 
-def _index(store: Store, target: str, batch: list[Mapping[str, Any]], loaded: Loaded) -> None:
-    if batch:
-        result = store.index(target, batch)
-        loaded.events += result.created if "deadletter" not in target else 0
+def _index(
+    store: Store, target: str, batch: list[Mapping[str, Any]], loaded: Loaded, dead_letters: str | None
+) -> None:
+    """Index a batch; what the store refuses goes where dead letters do, if anywhere."""
+    if not batch:
+        return
+    result = store.index(target, batch)
+    loaded.events += result.created if "deadletter" not in target else 0
+    if result.duplicates:
+        loaded.refused["duplicate"] += result.duplicates
+    if dead_letters is None or target == dead_letters:
         loaded.refused.update(reason for _, reason in result.failed)
-        if result.duplicates:
-            loaded.refused["duplicate"] += result.duplicates
+        return
+    by_id = {document["event"]["id"]: document for document in batch}
+    letters = [
+        refuse(by_id[identity], "mapping", reason, stage="index").document
+        for identity, reason in result.failed
+    ]
+    for letter in letters:
+        letter["@timestamp"] = letter["event"]["ingested"] = format_instant(datetime.now(UTC))
+    if letters:
+        loaded.refused["mapping"] += len(letters)
+        store.index(dead_letters, letters)

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from logging_lib.store.connection import ElasticsearchError
+from logging_lib.store.connection import ElasticsearchError, printable
 
 MAX_DOCUMENTS: Final = 1000
 MAX_BYTES: Final = 5 * 1024 * 1024
@@ -116,7 +116,7 @@ def _outcome(identity: str, item: dict[str, Any]) -> Outcome:
     (answer,) = item.values()
     error = answer.get("error") or {}
     caused = (error.get("caused_by") or {}).get("reason")
-    reason = ": ".join(dict.fromkeys(filter(None, (error.get("reason"), caused))))
+    reason = printable(": ".join(dict.fromkeys(filter(None, (error.get("reason"), caused)))))
     return Outcome(
         identity, answer["status"], f"{reason or error.get('type', 'refused'):.1000}" if error else ""
     )

@@ -223,7 +223,14 @@ def _reason(error: Mapping[str, Any]) -> str:
     while isinstance(causes[-1].get("caused_by"), dict):
         causes.append(causes[-1]["caused_by"])
     reasons = dict.fromkeys(str(cause["reason"]) for cause in causes if cause.get("reason"))
-    return ": ".join(reasons) or str(error.get("type", "no reason was given"))
+    return printable(": ".join(reasons) or str(error.get("type", "no reason was given")))
+
+
+def printable(text: str) -> str:
+    """Without what acts on a terminal: an answer may quote a logged value."""
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
 
 
 def _shown(url: str) -> str:

@@ -88,6 +88,29 @@ def test_a_fault_is_told_by_mail_and_slack_and_only_once(
     assert own.model in {one["model"] for one in backtest["alerts"]}
 
 
+def test_what_elasticsearch_refuses_is_kept_as_a_dead_letter(
+    call: Callable[..., Result], own: profiles.Profile, inputs: dict[str, Any], elasticsearch: Connection
+) -> None:
+    """With the reason and the original, as what was refused before it got there."""
+    log_some(own, inputs)
+    (file,) = Path("spool").glob("*.jsonl")
+    lines = file.read_text().splitlines()
+    wrong = json.loads(lines[-1])
+    wrong["service"] = {"name": {"first": "an object"}}
+    wrong["event"]["id"] = "wrong"
+    Path("more.jsonl").write_text(json.dumps(wrong) + "\nnot json\n")
+    namespace = own.model.replace("-", "_")
+    said = json.loads(call("index", "more.jsonl", "--namespace", namespace, "--json").stdout)
+    assert said == {"indexed": 0, "known": 0, "refused": {"not_json": 1, "mapping": 1}}
+    stream = f"logs-ml.deadletter-{namespace}"
+    body = {"query": {"term": {"error.type": "mapping"}}}
+    (hit,) = elasticsearch.call("POST", f"/{stream}/_search", body)["hits"]["hits"]
+    letter = hit["_source"]
+    assert "service.name" in letter["error"]["message"]
+    assert letter["ml"]["deadletter"]["stage"] == "index"
+    assert json.loads(letter["event"]["original"])["event"]["id"] == "wrong"
+
+
 def test_a_dry_run_with_a_profile_publishes_nothing(
     call: Callable[..., Result], own: profiles.Profile, inputs: dict[str, Any], elasticsearch: Connection
 ) -> None:

@@ -73,6 +73,13 @@ def test_outcomes_come_in_the_order_of_the_operations() -> None:
     assert len(cluster.asked) == 1
 
 
+def test_a_reason_that_quotes_a_value_cannot_act_on_a_terminal() -> None:
+    cluster = Cluster(
+        lambda ids: {"items": [{"create": {"status": 400, "error": {"reason": "no \x1b[2J\n"}}}]}
+    )
+    assert cluster.send(*operations("a")) == [Outcome("a", 400, "no \ufffd[2J\ufffd")]
+
+
 def test_only_what_the_cluster_was_too_busy_for_is_sent_again() -> None:
     cluster = Cluster(statuses(b=429, d=503), statuses(d=429))
     assert [one.status for one in cluster.send(*operations(*"abcd"))] == [201] * 4

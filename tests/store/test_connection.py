@@ -61,7 +61,8 @@ class Old(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.seen.append((self.path, dict(self.headers), content))  # type: ignore[attr-defined]
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.seen.append((self.path, headers, content))  # type: ignore[attr-defined]
         accepted = f"{self.headers.get('Accept')} {self.headers.get('Content-Type')}"
         if "compatible-with=9" in accepted:
             return self._answer(400, {"error": {"type": "media_type_header_exception", "reason": accepted}})
@@ -105,9 +106,9 @@ def test_a_server_of_an_older_major_version_is_spoken_to(server: Any) -> None:
         assert connection.call("POST", "/x/_search", {"size": 0}) == {"ok": True}
         assert connection.call("POST", "/_bulk", b"{}\n{}\n") == {"ok": True}
     (_, first, body), (_, second, lines) = server.seen
-    assert (first["Content-Type"], second["Content-Type"]) == ("application/json", "application/x-ndjson")
+    assert (first["content-type"], second["content-type"]) == ("application/json", "application/x-ndjson")
     assert (json.loads(body), lines) == ({"size": 0}, b"{}\n{}\n")
-    assert first["Authorization"] == "ApiKey a2V5"
+    assert first["authorization"] == "ApiKey a2V5"
 
 
 def test_errors_hold_the_cause_and_the_remedy(server: Any) -> None:
