@@ -7,8 +7,10 @@ for the wire format of its own major version, which an older server refuses, so 
 from __future__ import annotations
 
 import os
+import random
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +23,7 @@ from logging_lib.store.port import StoreError
 
 PREFIX = "LOGGING_LIB_ELASTICSEARCH_"
 TIMEOUT = 60.0
-_RETRIES = 3
+_RETRIES, _FIRST_WAIT = 4, 0.25
 _RETRIED = (429, 502, 503, 504)
 
 
@@ -114,15 +116,23 @@ def _plain(header: str) -> str:
 class Connection:
     """Calls to one cluster. Safe to share between threads."""
 
-    def __init__(self, settings: Settings, *, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        timeout: float = TIMEOUT,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         """
         Args:
             timeout: seconds to wait for one answer.
+            sleep: waits between tries.
 
         Raises:
             StoreError: when the authority's file cannot be read.
         """
         self.url = settings.url
+        self._sleep = sleep
         options: dict[str, Any] = {}
         if settings.api_key:
             options["api_key"] = settings.api_key
@@ -140,9 +150,7 @@ class Connection:
             f"{parts.scheme}://{host}:{port}{parts.path}",
             transport_class=_PlainTransport,
             request_timeout=timeout,
-            max_retries=_RETRIES,
-            retry_on_timeout=True,
-            retry_on_status=_RETRIED,
+            max_retries=0,  # its retries don't wait in all versions; see call
             **options,
         )
 
@@ -167,16 +175,26 @@ class Connection:
         """
         kind = "application/x-ndjson" if isinstance(body, bytes) else "application/json"
         headers = {"accept": "application/json", **({"content-type": kind} if body is not None else {})}
-        client = self._client.options(max_retries=retries)
+        for wait in (*(_FIRST_WAIT * 2**attempt for attempt in range(retries)), None):
+            try:
+                return self._ask(method, path, params, headers, body)
+            except ElasticsearchError as error:
+                if wait is None or not error.passing:
+                    raise
+            self._sleep(wait * random.uniform(0.5, 1.0))
+        raise AssertionError("unreachable")
+
+    def _ask(
+        self, method: str, path: str, params: Mapping[str, Any] | None, headers: dict[str, str], body: Any
+    ) -> Any:
         try:
-            answer = client.perform_request(
+            return self._client.perform_request(
                 method, path, params=dict(params or {}), headers=headers, body=body
-            )
+            ).body
         except elasticsearch.ApiError as error:
             raise self._refused(error, f"{method} {path}") from error
         except TransportError as error:
             raise self._unanswered(error) from error
-        return answer.body
 
     def close(self) -> None:
         self._client.close()

@@ -139,11 +139,14 @@ def test_errors_hold_the_cause_and_the_remedy(server: Any) -> None:
 
 def test_a_server_that_is_busy_is_asked_again(server: Any) -> None:
     server.answers = {"/busy": (429, {"error": {"type": "busy", "reason": "busy"}})}
-    with Connection(Settings(url(server))) as connection:
+    waits: list[float] = []
+    with Connection(Settings(url(server)), sleep=waits.append) as connection:
         with pytest.raises(ElasticsearchError) as caught:
             connection.call("GET", "/busy", retries=2)
         assert caught.value.passing
     assert len(server.seen) == 3
+    assert len(waits) == 2
+    assert waits[0] <= 0.25 < waits[1] * 2 <= 1
 
 
 def test_nothing_there() -> None:
