@@ -22,6 +22,7 @@ NAMES = (
     "ship_es_throughput",
     "receiver_down",
     "event_size",
+    "es_ingest",
 )
 
 

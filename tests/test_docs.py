@@ -16,12 +16,14 @@ import logging_lib
 from logging_lib import profile
 from logging_lib.cli.app import app
 from logging_lib.profile.config import parse
+from logging_lib.store.connection import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "benchmarks", "examples")
 PAGES = sorted([ROOT / "README.md", *(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/**/*.md"))])
 WALKED = {ROOT / "docs" / "fastapi.md", ROOT / "examples" / "README.md"}
 """Pages whose code and commands belong together: ``tests/examples`` runs them as a whole."""
+SERVER = f"export {PREFIX}URL="
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -32,7 +34,8 @@ def blocks(language: str) -> list[Any]:
             continue
         for number, (kind, text) in enumerate(BLOCK.findall(page.read_text("utf-8"))):
             if kind == language:
-                found.append(pytest.param(text, id=f"{page.relative_to(ROOT)}#{number}"))
+                marks = [pytest.mark.elasticsearch] if SERVER in text else []
+                found.append(pytest.param(text, id=f"{page.relative_to(ROOT)}#{number}", marks=marks))
     return found
 
 
@@ -72,10 +75,21 @@ def test_python_code_runs(code: str, desk: Path) -> None:
 
 
 @pytest.mark.parametrize("text", blocks("sh"))
-def test_commands_run(text: str, desk: Path) -> None:
+def test_commands_run(
+    text: str, desk: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a block names an Elasticsearch, a real one stands for it, with our stack in it."""
+    if SERVER in text:
+        server: Settings = request.getfixturevalue("secured")
+        for name, value in (("URL", server.url), ("USER", server.user), ("PASSWORD", server.password)):
+            monkeypatch.setenv(PREFIX + name, str(value))
+        ready = CliRunner().invoke(app, ["stack", "deploy", "--force"])
+        assert ready.exit_code == 0, ready.output
     for line in text.splitlines():
         words = shlex.split(line, comments=True)
-        if words[:1] == ["logging-lib"]:
+        if words[:1] == ["export"]:
+            assert words[1].startswith(PREFIX), line
+        elif words[:1] == ["logging-lib"]:
             result = CliRunner().invoke(app, words[1:])
             assert result.exit_code == 0, f"{line}\n{result.output}"
         elif words[:1] == ["make"]:

@@ -111,6 +111,17 @@ def test_the_wheel_lists_its_own_watches_outside_the_checkout(installed: Path, t
     assert {watch["id"] for watch in watches} >= {"unseen-categories", "na-spike", "oov-rise"}
 
 
+def test_the_wheel_carries_what_it_deploys(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "from logging_lib import content; from logging_lib.stack import parts;"
+        "folder = content.path('pipelines') / 'elasticsearch';"
+        "print(len(parts.templates(folder)), len(parts.roles(folder / 'roles')))"
+    )
+    command = [str(installed), "-c", code]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["20", "6"]
+
+
 def test_the_wheel_runs_the_demo_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
     run(installed, tmp_path, "demo", "--out", "made")
     summary = json.loads((tmp_path / "made" / "summary.json").read_text())

@@ -2,26 +2,93 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from logging_lib import profile
 from logging_lib.capture import reading
 from logging_lib.capture.checks import Checker
 from logging_lib.capture.reading import Line
 from logging_lib.normalize import MAX_AHEAD, Checks, DeadLetter, normalize_line, refuse
-from logging_lib.schema.streams import stream
+from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.store.port import IndexResult, Store, StoreError
 from logging_lib.watch.times import format_instant, parse_instant
 
+if TYPE_CHECKING:
+    from logging_lib.store.connection import Connection
+
 _BATCH = 10_000
 _PROFILES = "ml-profiles"
+
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", help="Folder of the embedded store.", envvar="LOGGING_LIB_STORE", show_envvar=True
+    ),
+]
+ElasticsearchOption = Annotated[
+    str | None,
+    typer.Option(
+        "--elasticsearch",
+        metavar="URL",
+        help="Elasticsearch instead of --store. Credentials come from LOGGING_LIB_ELASTICSEARCH_API_KEY, "
+        "or _USER and _PASSWORD; the authority's file from _CA. [LOGGING_LIB_ELASTICSEARCH_URL]",
+    ),
+]
+
+
+def connect(url: str | None = None) -> Connection:
+    """A connection to the Elasticsearch that the URL or the environment names.
+
+    Raises:
+        StoreError: none is named, or a setting is wrong.
+    """
+    from logging_lib.store.connection import Connection, settings_from
+
+    # Its remarks on each try would stand between ours; what went wrong is in the error that is raised.
+    logging.getLogger("elastic_transport").addHandler(logging.NullHandler())
+    return Connection(settings_from(url=url))
+
+
+def choose(directory: Path | None, url: str | None, *, read_only: bool = False) -> Store:
+    """The store that the options name, to read from.
+
+    Raises:
+        StoreError: none is named or both are, a setting is wrong, or it holds no events: it would answer that
+            all is well.
+    """
+    if directory is not None and url is not None:
+        raise StoreError("give either --store or --elasticsearch, not both")
+    if directory is not None:
+        return open_store(directory, read_only=read_only)
+    store = open_elasticsearch(url)
+    if store.search("logs-ml.prediction-*", {"size": 0, "track_total_hits": False})["_shards"]["total"] == 0:
+        store.close()
+        raise StoreError(
+            "this Elasticsearch has no data stream logs-ml.prediction-* that we may read; index events with: "
+            "logging-lib index SPOOL --elasticsearch URL"
+        )
+    return store
+
+
+def open_elasticsearch(url: str | None) -> Store:
+    """The store over the Elasticsearch that the URL or the environment names. Raises StoreError."""
+    from logging_lib.store.connection import PREFIX
+    from logging_lib.store.elasticsearch import ElasticsearchStore
+
+    if url is None and not os.environ.get(f"{PREFIX}URL"):
+        raise StoreError("say where the events are: --store FOLDER, or --elasticsearch URL")
+    return ElasticsearchStore(connect(url))
 
 
 def open_store(directory: Path | None, *, read_only: bool = False) -> Store:
@@ -124,6 +191,7 @@ def load(
     now: datetime | None = None,
     profiles: Iterable[profile.Profile] = (),
     keep_refused: bool = False,
+    namespace: str = DEFAULT_NAMESPACE,
 ) -> Loaded:
     """Put the events of JSON-lines files into a store.
 
@@ -132,6 +200,7 @@ def load(
         now: when they arrive; default: each at its ``event.ingested``, or where it has none when it happened.
         profiles: foreign events of their models are checked against them.
         keep_refused: put what is refused into the dead-letter stream, too.
+        namespace: of the data streams.
 
     Raises:
         FileNotFoundError: naming the path that holds no events.
@@ -139,6 +208,7 @@ def load(
     loaded = Loaded()
     checkers = {(p.model, p.version): Checker(p, foreign=True) for p in profiles}
     waiting: dict[str, list[Mapping[str, Any]]] = {}
+    dead_letters = data_stream("ml.deadletter", namespace) if keep_refused else None
     present = datetime.now(UTC)
     for document, arrived in _normalized(
         paths, now, present, lambda model, version: checkers.get((model, version))
@@ -152,16 +222,34 @@ def load(
             loaded.arrived(arrived)
         event = document["event"]
         event["ingested"] = format_instant(arrived)
-        target = stream(event["dataset"])
+        target = data_stream(event["dataset"], namespace)
         batch = waiting.setdefault(target, [])
         batch.append(document)
         if len(batch) >= _BATCH:
-            _index(store, target, batch, loaded)
+            _index(store, target, batch, loaded, dead_letters)
             batch.clear()
     for target, batch in waiting.items():
-        _index(store, target, batch, loaded)
+        _index(store, target, batch, loaded, dead_letters)
     store.refresh()
     return loaded
+
+
+def arrivals(store: Store) -> Loaded:
+    """What ``load`` would say of the predictions that a store holds already."""
+    hourly = {"date_histogram": {"field": "event.ingested", "fixed_interval": "1h", "min_doc_count": 1}}
+    ends = {end: {end: {"field": "event.ingested"}} for end in ("min", "max")}
+    body = {"size": 0, "track_total_hits": True, "aggs": {"hours": hourly, **ends}}
+    answer = store.search("logs-ml.prediction-*", body)
+    loaded = Loaded(events=answer["hits"]["total"]["value"])
+    found = answer.get("aggregations", {})
+    if loaded.events and found["min"]["value"] is not None:
+        loaded.first, loaded.last = (_moment(found[end]["value"]) for end in ("min", "max"))
+        loaded.hours = {_moment(bucket["key"]) for bucket in found["hours"]["buckets"]}
+    return loaded
+
+
+def _moment(milliseconds: float) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _normalized(
@@ -204,10 +292,26 @@ def _refused(line: Line, reason: str, message: str) -> DeadLetter:
     return letter
 
 
-def _index(store: Store, target: str, batch: list[Mapping[str, Any]], loaded: Loaded) -> None:
-    if batch:
-        result = store.index(target, batch)
-        loaded.events += result.created if "deadletter" not in target else 0
+def _index(
+    store: Store, target: str, batch: list[Mapping[str, Any]], loaded: Loaded, dead_letters: str | None
+) -> None:
+    """Index a batch; what the store refuses goes where dead letters do, if anywhere."""
+    if not batch:
+        return
+    result = store.index(target, batch)
+    loaded.events += result.created if "deadletter" not in target else 0
+    if result.duplicates:
+        loaded.refused["duplicate"] += result.duplicates
+    if dead_letters is None or target == dead_letters:
         loaded.refused.update(reason for _, reason in result.failed)
-        if result.duplicates:
-            loaded.refused["duplicate"] += result.duplicates
+        return
+    by_id = {document["event"]["id"]: document for document in batch}
+    letters = [
+        refuse(by_id[identity], "mapping", reason, stage="index").document
+        for identity, reason in result.failed
+    ]
+    for letter in letters:
+        letter["@timestamp"] = letter["event"]["ingested"] = format_instant(datetime.now(UTC))
+    if letters:
+        loaded.refused["mapping"] += len(letters)
+        store.index(dead_letters, letters)

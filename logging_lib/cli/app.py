@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 import logging_lib
-from logging_lib.cli import index, profile, watch
+from logging_lib.cli import index, profile, stack, watch
+from logging_lib.cli.annotate import annotate
 from logging_lib.cli.ship import ship
 
 app = typer.Typer(
@@ -21,7 +22,10 @@ app = typer.Typer(
 )
 app.add_typer(profile.app, name="profile")
 app.add_typer(watch.app, name="watch")
+app.add_typer(stack.app, name="stack")
+app.command()(stack.doctor)
 app.command()(index.index)
+app.command()(annotate)
 app.command()(ship)
 
 

@@ -1,7 +1,8 @@
-"""``logging-lib index``: events from files into the embedded store."""
+"""``logging-lib index``: events from files into a store."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from logging_lib import profile
 from logging_lib.cli import _store
 from logging_lib.profile.io import ProfileError
-from logging_lib.schema.streams import stream
+from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.store.port import StoreError
 
@@ -20,8 +21,11 @@ from logging_lib.store.port import StoreError
 def index(
     events: Annotated[list[Path], typer.Argument(help="Spools, or other files of JSON lines.")],
     store: Annotated[
-        Path, typer.Option(help="Folder of the embedded store; made if need be.", envvar="LOGGING_LIB_STORE")
-    ],
+        Path | None,
+        typer.Option(help="Folder of the embedded store; made if need be.", envvar="LOGGING_LIB_STORE"),
+    ] = None,
+    elasticsearch: _store.ElasticsearchOption = None,
+    namespace: Annotated[str, typer.Option(help="Namespace of the data streams.")] = DEFAULT_NAMESPACE,
     profiles: Annotated[
         list[Path] | None,
         typer.Option(
@@ -30,18 +34,26 @@ def index(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Normalize events and put them into the embedded store; an event that is there already is passed over.
+    """Normalize events and put them into a store; an event that is there already is passed over.
 
     Example: logging-lib index spool --store build/store --profile profile.json
     """
     try:
         loaded_profiles = [profile.load(path) for path in profiles or []]
-        with EmbeddedStore(store) as target:
+        if store is not None and elasticsearch is not None:
+            raise StoreError("give either --store or --elasticsearch, not both")
+        target = EmbeddedStore(store) if store is not None else _store.open_elasticsearch(elasticsearch)
+        with contextlib.closing(target):
             _store.publish(target, profiles or [])
             loaded = _store.load(
-                target, events, now=datetime.now(UTC), profiles=loaded_profiles, keep_refused=True
+                target,
+                events,
+                now=datetime.now(UTC),
+                profiles=loaded_profiles,
+                keep_refused=True,
+                namespace=namespace,
             )
-    except (ProfileError, StoreError, OSError) as error:
+    except (ProfileError, StoreError, OSError, ValueError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     refused = {reason: count for reason, count in loaded.refused.items() if reason != "duplicate"}
@@ -49,6 +61,6 @@ def index(
     if as_json:
         typer.echo(json.dumps({"indexed": loaded.events, "known": known, "refused": refused}))
     else:
-        typer.echo(f"{store}: {loaded.events} events indexed, {known} were there already")
+        typer.echo(f"{store or 'Elasticsearch'}: {loaded.events} events indexed, {known} were there already")
         for reason, count in refused.items():
-            typer.echo(f"refused: {count} ({reason}); see {stream('ml.deadletter')}")
+            typer.echo(f"refused: {count} ({reason}); see {data_stream('ml.deadletter', namespace)}")

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from logging_lib.cli import _store
+from logging_lib.jobs import history
+from logging_lib.jobs.history import PREDICTION
 from logging_lib.profile import io
+from logging_lib.profile.config import Config
 from logging_lib.profile.io import ProfileError
-from logging_lib.profile.model import Feature, Profile
+from logging_lib.profile.model import Feature, Kind, Profile
 from logging_lib.profile.values import iso, number_text
+from logging_lib.store.port import StoreError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 app = typer.Typer(help="What training looked like.", no_args_is_help=True)
 
@@ -26,9 +38,20 @@ def _fail(message: str) -> typer.Exit:
 
 @app.command()
 def fit(
-    data: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines; one row an example.")],
     model: Annotated[str, typer.Option(help="The model's name, as the logger gives it.")],
     version: Annotated[str, typer.Option(help="The model's version.")],
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="CSV, Parquet or JSON lines; one row an example.", show_default=False),
+    ] = None,
+    from_elasticsearch: Annotated[
+        bool,
+        typer.Option(
+            "--from-elasticsearch", help="Fit from the predictions that were logged, where there is no file."
+        ),
+    ] = False,
+    elasticsearch: _store.ElasticsearchOption = None,
+    days: Annotated[float, typer.Option(help="With --from-elasticsearch: how far back.", min=0.001)] = 30,
     target: Annotated[str | None, typer.Option(help="The column with the truth.")] = None,
     prediction: Annotated[str | None, typer.Option(help="The column with the model's outputs.")] = None,
     config: Annotated[Path | None, typer.Option(help="profile.yml with overrides.")] = None,
@@ -43,9 +66,10 @@ def fit(
         "profile.json"
     ),
 ) -> None:
-    """Fit a profile from the rows that the model was trained on.
+    """Fit a profile from the rows that the model was trained on, or from what it served.
 
-    Example: logging-lib profile fit train.csv --model loans --version 3 --target interest_rate
+    Examples: logging-lib profile fit train.csv --model loans --version 3 --target interest_rate;
+    logging-lib profile fit --from-elasticsearch --days 30 --model loans --version 3
     """
     from dataclasses import replace
 
@@ -53,12 +77,19 @@ def fit(
     from logging_lib.profile.fitting import fit as fit_profile
     from logging_lib.profile.frames import read
 
+    if (data is None) != from_elasticsearch:
+        raise _fail("give either a file or --from-elasticsearch")
+    source = str(data or "Elasticsearch")
     try:
         chosen = configuration.read(config) if config else configuration.Config()
         if time is not None:
             chosen = replace(chosen, time=time)
-        texts = [name for name, own in chosen.features.items() if own.kind in ("category", "text")]
-        frame, absent = read(data, na_values=chosen.na_values, texts=texts)
+        if data is None:
+            frame, absent, chosen = _served(elasticsearch, model, version, days, chosen)
+            prediction = prediction or (PREDICTION if PREDICTION in frame else None)
+        else:
+            texts = [name for name, own in chosen.features.items() if own.kind in ("category", "text")]
+            frame, absent = read(data, na_values=chosen.na_values, texts=texts)
         made = fit_profile(
             frame,
             model=model,
@@ -72,7 +103,9 @@ def fit(
         )
         io.save(made, output)
     except ProfileError as error:
-        raise _fail(f"{data}: {error}" if not str(error).startswith(str(data)) else str(error)) from None
+        raise _fail(f"{source}: {error}" if not str(error).startswith(source) else str(error)) from None
+    except StoreError as error:
+        raise _fail(str(error)) from None
     except OSError as error:
         raise _fail(f"{output}: cannot be written: {error.strerror}") from None
     typer.echo(
@@ -84,6 +117,61 @@ def fit(
             typer.echo(f"note: {feature.name} {note}")
     if made.trained_at is None:
         typer.echo("note: when it was trained is not recorded; give --trained-at or --time")
+
+
+def _served(
+    url: str | None, model: str, version: str, days: float, chosen: Config
+) -> tuple[pd.DataFrame, Mapping[str, np.ndarray[Any, Any]], Config]:
+    """The logged predictions as training data: typed as they were stored, held out by time."""
+    from dataclasses import replace
+
+    from logging_lib.profile.config import FeatureConfig
+
+    with contextlib.closing(_store.open_elasticsearch(url)) as store:
+        found = history.read(store, model=model, version=version, now=datetime.now(UTC), days=days)
+    if found.cut:
+        typer.echo(f"note: more than {len(found.frame)} predictions; these are the latest", err=True)
+    features = {}
+    for name, kind in found.kinds.items():
+        own = chosen.features.get(name, FeatureConfig())
+        features[name] = own if own.kind is not None else replace(own, kind=cast("Kind", kind))
+    features = {**chosen.features, **features}
+    return found.frame, found.absent, replace(chosen, features=features, time=chosen.time or history.TIME)
+
+
+@app.command()
+def publish(
+    files: Annotated[list[Path], typer.Argument(help="profile.json, one or several.")],
+    elasticsearch: _store.ElasticsearchOption = None,
+    deployed: Annotated[
+        bool, typer.Option("--deployed/--not-deployed", help="Flag the version as the one that serves.")
+    ] = True,
+    keep_others: Annotated[
+        bool, typer.Option("--keep-others", help="Let other versions of the model keep their flag.")
+    ] = False,
+) -> None:
+    """Publish profiles into Elasticsearch, where watches and annotate find them.
+
+    Owners and thresholds that were published with the same version stay.
+
+    Example: logging-lib profile publish profile.json --elasticsearch https://localhost:9200
+    """
+    from logging_lib.jobs.publish import publish as publish_profile
+
+    try:
+        profiles = [io.load(file) for file in files]
+        with contextlib.closing(_store.open_elasticsearch(elasticsearch)) as store:
+            for profile in profiles:
+                before = publish_profile(
+                    store, profile, now=datetime.now(UTC), deployed=deployed, alone=not keep_others
+                )
+                flag = "deployed" if deployed else "not deployed"
+                typer.echo(f"{profile.model} {profile.version}: published as {flag}, id {profile.id}")
+                if deployed and not keep_others:
+                    for version in before:
+                        typer.echo(f"{profile.model} {version}: not flagged as deployed any more")
+    except (ProfileError, StoreError) as error:
+        raise _fail(str(error)) from None
 
 
 @app.command()

@@ -108,9 +108,8 @@ def show(
 
 @app.command()
 def run(
-    store: Annotated[
-        Path, typer.Option(help="Folder of the embedded store.", envvar="LOGGING_LIB_STORE", show_envvar=True)
-    ],
+    store: _store.StoreOption = None,
+    elasticsearch: _store.ElasticsearchOption = None,
     once: Annotated[bool, typer.Option("--once", help="Evaluate all watches now, then end.")] = False,
     watches: WatchesOption = None,
     only: Annotated[list[str] | None, typer.Option("--watch", help="Only this watch id; repeatable.")] = None,
@@ -121,7 +120,10 @@ def run(
     now: Annotated[str | None, typer.Option(help="Evaluate as of this ISO time. Default: now.")] = None,
     state: Annotated[
         Path | None,
-        typer.Option(help="What is remembered between runs. Default: watch-state.json in the store."),
+        typer.Option(
+            help="What is remembered between runs. Default: watch-state.json in the store or, with "
+            "--elasticsearch, in this folder."
+        ),
     ] = None,
     alerts: Annotated[Path | None, typer.Option(help="Append each alert to this JSON-lines file.")] = None,
     smtp_url: Annotated[
@@ -144,14 +146,14 @@ def run(
         if only:
             chosen = _pick(chosen, only)
         moment = datetime.now(UTC) if now is None else _instant(now, "--now")
-        opened = _store.open_store(store, read_only=dry_run or not profiles)
+        opened = _store.choose(store, elasticsearch, read_only=dry_run or not profiles)
         stack.callback(opened.close)
         if dry_run and profiles:
             opened = _store.with_profiles(opened, profiles)
             stack.callback(opened.close)
         else:
             _store.publish(opened, profiles or ())
-        path = state or store / "watch-state.json"
+        path = state or (store or Path()) / "watch-state.json"
         messages: list[str] = []
         outlets: dict[str, Outlet]
         remembered: StateStore
@@ -189,7 +191,12 @@ def run(
 
 @app.command("backtest")
 def backtest_(
-    events: Annotated[list[Path], typer.Argument(help="Files or folders of JSON lines (spools).")],
+    events: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files or folders of JSON lines (spools); or none, with a store."),
+    ] = None,
+    store: Annotated[Path | None, typer.Option(help="Replay the events of this embedded store.")] = None,
+    elasticsearch: _store.ElasticsearchOption = None,
     watches: WatchesOption = None,
     profiles: ProfilesOption = None,
     every: Annotated[str, typer.Option(help="The time between ticks.")] = "5m",
@@ -207,12 +214,12 @@ def backtest_(
         if only:
             chosen = _pick(chosen, only)
         step = _step(every)
-        opened = _store.open_store(None)
-        with contextlib.closing(opened):
-            _store.publish(opened, profiles or ())
-            loaded = _store.load(opened, events, profiles=[profile.load(file) for file in profiles or ()])
+        with contextlib.ExitStack() as stack:
+            opened, loaded = _history(events or [], store, elasticsearch, profiles or [])
+            stack.callback(opened.close)
             if loaded.first is None or loaded.last is None:
-                raise _UsageError(f"no event was read from {', '.join(map(str, events))}{_refused(loaded)}")
+                where = ", ".join(map(str, events)) if events else "the store"
+                raise _UsageError(f"no event was read from {where}{_refused(loaded)}")
             begin = _instant(start, "--start") if start else loaded.first
             until = _instant(end, "--end") if end else loaded.last
             if begin > until:
@@ -230,6 +237,21 @@ def backtest_(
 
 
 # --- helpers
+
+
+def _history(
+    events: list[Path], directory: Path | None, url: str | None, profiles: list[Path]
+) -> tuple[Store, _store.Loaded]:
+    """What a backtest replays: files, loaded into a store in memory, or a store as it is."""
+    if events and (directory is not None or url is not None):
+        raise _UsageError("give either files or a store, not both")
+    if not events:
+        stored = _store.choose(directory, url, read_only=True)
+        opened = _store.with_profiles(stored, profiles) if profiles else stored
+        return opened, _store.arrivals(opened)
+    opened = _store.open_store(None)
+    _store.publish(opened, profiles)
+    return opened, _store.load(opened, events, profiles=[profile.load(file) for file in profiles])
 
 
 def _load(path: Path | None) -> list[Watch]:

@@ -1,4 +1,4 @@
-"""Writes what is made from ``fields.yml``: ``docs/fields.md`` and ``event.schema.json``.
+"""Writes what is made from ``fields.yml``: ``docs/fields.md``, ``event.schema.json``, ``pipelines/elasticsearch/``.
 
 ``python -m logging_lib.schema.generate [--check] [ROOT]``
 """
@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from logging_lib.schema import templates
 from logging_lib.schema.fields import NUMERIC_TYPES, Field, Schema, load
+
+_ELASTICSEARCH = "pipelines/elasticsearch"
 
 
 def json_schema(schema: Schema) -> dict[str, Any]:
@@ -118,17 +121,32 @@ def _row(field: Field, dataset: str) -> str:
 
 def outputs(schema: Schema) -> dict[str, str]:
     """Path below the project's root → content."""
-    return {
+    made = {
         "docs/fields.md": reference(schema),
         "logging_lib/schema/event.schema.json": json.dumps(json_schema(schema), indent=1) + "\n",
     }
+    for folder, bodies in (
+        ("component_templates", templates.component_templates(schema)),
+        ("index_templates", templates.index_templates(schema)),
+        ("ingest_pipelines", templates.ingest_pipelines()),
+    ):
+        for name, body in bodies.items():
+            made[f"{_ELASTICSEARCH}/{folder}/{name}.json"] = json.dumps(body, indent=2) + "\n"
+    return made
 
 
 def main(arguments: list[str]) -> int:
     check = "--check" in arguments
     root = Path(next((a for a in arguments if not a.startswith("-")), "."))
     stale = []
-    for name, content in outputs(load()).items():
+    made = outputs(load())
+    for folder in sorted({str(Path(name).parent) for name in made if name.startswith(_ELASTICSEARCH)}):
+        for path in sorted((root / folder).glob("*.json")):
+            if f"{folder}/{path.name}" not in made:
+                stale.append(f"{folder}/{path.name}")
+                if not check:
+                    path.unlink()
+    for name, content in made.items():
         path = root / name
         if path.exists() and path.read_text("utf-8") == content:
             continue
@@ -137,7 +155,7 @@ def main(arguments: list[str]) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content, "utf-8")
     for name in stale:
-        print(f"{name}: {'differs from fields.yml; run `make generate`' if check else 'written'}")
+        print(f"{name}: {'differs from fields.yml; run `make generate`' if check else 'brought up to date'}")
     return 1 if check and stale else 0
 
 

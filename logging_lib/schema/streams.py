@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from logging_lib.schema._version import DATASETS
 
-NAMESPACE = "default"
+DEFAULT_NAMESPACE = "default"
 MAX_NAMESPACE = 100
 """Bytes of UTF-8."""
 
 _FORBIDDEN = frozenset('-\\/*?"<>|,#:')
 
 
-def stream(dataset: str, namespace: str = NAMESPACE) -> str:
-    """The data stream of a dataset (``ml.prediction``), as ``logs-ml.prediction-default``.
+def data_stream(dataset: str, namespace: str = DEFAULT_NAMESPACE) -> str:
+    """The data stream of a dataset: ``data_stream("ml.prediction", "prod")`` is ``logs-ml.prediction-prod``.
 
     Raises:
         ValueError: there is no such dataset, or the namespace is none; the message says what is allowed.

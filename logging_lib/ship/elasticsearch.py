@@ -17,7 +17,7 @@ from elastic_transport import BaseNode, NodePool
 
 from logging_lib.capture.event import timestamp
 from logging_lib.schema import DATASETS
-from logging_lib.schema.streams import stream
+from logging_lib.schema.streams import data_stream
 from logging_lib.ship.receivers import Answer, RefusedError, RetryError, tls_context
 from logging_lib.ship.target import API_KEY, Target
 
@@ -203,7 +203,7 @@ def _operation(line: bytes, ingested: str, namespace: str) -> tuple[bytes, bytes
     if dataset not in DATASETS:
         raise _UnfitError(f"event.dataset: expected one of {', '.join(DATASETS)}")
     event["ingested"] = ingested
-    action = {"create": {"_index": stream(dataset, namespace), "_id": name}}
+    action = {"create": {"_index": data_stream(dataset, namespace), "_id": name}}
     try:
         return orjson.dumps(action), orjson.dumps(document)
     except TypeError as error:

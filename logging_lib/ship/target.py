@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from logging_lib.schema.streams import NAMESPACE, checked_namespace
+from logging_lib.schema.streams import DEFAULT_NAMESPACE, checked_namespace
 
 _PORTS = {"beats": 5044, "tcp": 5000, "http": 8080, "https": 8080, "es": 9200}
 _LAYERS = {"beats": ("", "tls"), "tcp": ("", "tls"), "http": ("",), "https": ("",), "es": ("http", "https")}
 _FILES = ("ca", "cert", "key")
 _KNOWN = "beats://, beats+tls://, es+http://, es+https://, tcp://, tcp+tls://, http://, https:// or stdout:"
-API_KEY = "LOGGING_LIB_ES_API_KEY"
+API_KEY = "LOGGING_LIB_ELASTICSEARCH_API_KEY"
 """The environment variable that holds the API key for Elasticsearch."""
 
 
@@ -30,7 +30,7 @@ class Target:
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
-    namespace: str = NAMESPACE
+    namespace: str = DEFAULT_NAMESPACE
 
     def __str__(self) -> str:
         """The URL without what is secret."""
@@ -78,7 +78,7 @@ def target(url: str, *, ca: str | None = None, cert: str | None = None, key: str
     if not host:
         raise ValueError(f"{shown}: names no host")
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    namespace = query.pop("namespace", NAMESPACE) if scheme == "es" else NAMESPACE
+    namespace = query.pop("namespace", DEFAULT_NAMESPACE) if scheme == "es" else DEFAULT_NAMESPACE
     try:
         checked_namespace(namespace)
     except ValueError as error:

@@ -12,7 +12,9 @@ Where it differs from Elasticsearch, knowingly:
 * Scores are not computed: hits come in order of arrival unless ``sort`` is given, with ``_score`` 1.0.
 * ``cardinality`` and ``percentiles`` are exact, and there are no shards: ``terms`` has no error bound.
 * Queries on analysed text are refused, except ``exists``.
-* A ``logs-`` document is mapped strictly: fields that are not in ``fields.yml`` stay in ``_source`` only.
+* A ``logs-`` document is mapped strictly: fields that are not in ``fields.yml`` stay in ``_source`` only, and a
+  value that its field's type does not take makes ``index`` refuse the document, where Elasticsearch stores it
+  and lists the field in ``_ignored``. Keywords of any length are searchable.
 """
 
 from __future__ import annotations

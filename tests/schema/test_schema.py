@@ -14,7 +14,7 @@ from hypothesis import example, given
 
 from logging_lib import schema
 from logging_lib.schema import fields, generate, tokens
-from logging_lib.schema.streams import stream
+from logging_lib.schema.streams import data_stream
 from tests.strategies import names
 
 ROOT = Path(__file__).parents[2]
@@ -83,11 +83,11 @@ def test_the_schema_refuses_what_the_contract_does_not_have(
 
 
 def test_a_data_stream_is_named_by_dataset_and_namespace() -> None:
-    assert stream("ml.prediction") == "logs-ml.prediction-default"
-    assert stream("ml.deadletter", "team_ä.1") == "logs-ml.deadletter-team_ä.1"
-    assert stream("ml.label", "n" * 100) == "logs-ml.label-" + "n" * 100
+    assert data_stream("ml.prediction") == "logs-ml.prediction-default"
+    assert data_stream("ml.deadletter", "team_ä.1") == "logs-ml.deadletter-team_ä.1"
+    assert data_stream("ml.label", "n" * 100) == "logs-ml.label-" + "n" * 100
     with pytest.raises(ValueError, match=r"expected one of ml\.prediction, .*found 'logs'"):
-        stream("logs")
+        data_stream("logs")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_data_stream_is_named_by_dataset_and_namespace() -> None:
 )
 def test_a_namespace_that_elasticsearch_would_refuse(namespace: str, says: str) -> None:
     with pytest.raises(ValueError, match=f"^namespace: .*{says}"):
-        stream("ml.health", namespace)
+        data_stream("ml.health", namespace)
 
 
 @given(names, names, names, names)

@@ -310,7 +310,7 @@ def secured_url() -> Iterator[str]:
 @pytest.fixture
 def secured(secured_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Streams]:
     monkeypatch.delenv(API_KEY, raising=False)
-    made = Streams(secured_url, basic_auth=("admin", PASSWORD))
+    made = Streams(secured_url, basic_auth=("elastic", PASSWORD))
     made.make()
     yield made
     made.client.close()
@@ -367,11 +367,11 @@ def test_user_and_password(
     spool: Spool, ship: Make, secured: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = fill(spool, 3)
-    with pytest.raises(RetryError, match=r"401 security_exception.*LOGGING_LIB_ES_API_KEY") as caught:
-        once(ship(spool, secured.url.replace("://", "://admin:wrong@")))
+    with pytest.raises(RetryError, match=r"401 security_exception.*LOGGING_LIB_ELASTICSEARCH_API_KEY") as caught:
+        once(ship(spool, secured.url.replace("://", "://elastic:wrong@")))
     assert "wrong" not in str(caught.value)
     monkeypatch.setenv(API_KEY, "the-url-goes-before-it")
-    with_user = secured.url.replace("://", f"://admin:{PASSWORD.replace(' ', '%20')}@")
+    with_user = secured.url.replace("://", f"://elastic:{PASSWORD.replace(' ', '%20')}@")
     assert once(ship(spool, with_user)) == 3
     assert secured.ids() == ids
 

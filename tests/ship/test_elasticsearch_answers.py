@@ -151,7 +151,7 @@ def test_a_batch_that_is_refused_as_a_whole_is_split(
         (400, '{"error": {"type": "media_type_header_exception", "reason": "x"}}', "pip install 'elasticsearch<9'"),
         (400, '{"error": {"type": "illegal_argument_exception", "reason": "unrecognized"}}', "400 illegal_arg"),
         (400, "The plain HTTP request was sent to HTTPS port", "400 The plain HTTP request"),
-        (401, '{"error": {"type": "security_exception", "reason": "x"}}', "LOGGING_LIB_ES_API_KEY"),
+        (401, '{"error": {"type": "security_exception", "reason": "x"}}', "LOGGING_LIB_ELASTICSEARCH_API_KEY"),
         (404, "<h1>not here</h1>", "404 <h1>not here</h1>$"),
         (200, '{"errors": false', "Unable to deserialize"),
         (200, '{"errors": false, "items": []}', "none of Elasticsearch's bulk API"),
@@ -262,7 +262,7 @@ def test_user_and_key_go_into_the_header_and_nowhere_else(
 @pytest.mark.parametrize("key", ["two words", "a\nb: c", "schlüssel"])
 def test_a_key_that_is_none(key: str, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(API_KEY, key)
-    with pytest.raises(ValueError, match="LOGGING_LIB_ES_API_KEY in the environment") as caught:
+    with pytest.raises(ValueError, match="LOGGING_LIB_ELASTICSEARCH_API_KEY in the environment") as caught:
         connect_to(target("es+http://127.0.0.1:1"))
     assert key not in str(caught.value)
 
@@ -276,7 +276,7 @@ def test_a_background_shipper_that_cannot_begin_says_why(
     log = logging_lib.configure(model="m", version="1", spool=spool, ship_to="es+http://127.0.0.1:1")
     log.prediction({"n": 1}, 1.0)
     started[0]._run()
-    assert "is not shipped in the background: LOGGING_LIB_ES_API_KEY" in caplog.text
+    assert "is not shipped in the background: LOGGING_LIB_ELASTICSEARCH_API_KEY" in caplog.text
 
 
 def test_without_the_client_the_extra_is_named(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -365,7 +365,7 @@ def test_a_deleted_folder_is_survived(spool: Spool, beats: BeatsSink, ship: Make
     [("ftp://h", "expected beats://"), ("beats://", "names no host"), ("es://h:9200", "expected beats://"),
      ("http+tls://h", "expected beats://"), ("es+http://[h", "cannot be read"),
      ("es+https://h?namespace=Prod", "must be in lower case"), ("es+https://h?namespace=", "not empty"),
-     ("es+https://h?api_key=x", "LOGGING_LIB_ES_API_KEY"), ("beats://h?namespace=x", "known are ca, cert and key$"),
+     ("es+https://h?api_key=x", "LOGGING_LIB_ELASTICSEARCH_API_KEY"), ("beats://h?namespace=x", "known are ca, cert and key$"),
      ("beats://h?ca=x", "need TLS"),
      ("https://h?key=x", "needs its cert"), ("beats+tls://h?x=1", "unknown option x"),
      ("beats://h:port", "Port could not be cast")],

@@ -1,82 +1,39 @@
-"""As much of a client for Elasticsearch as the comparison needs, and an index mapped like ``fields.yml``."""
+"""A real Elasticsearch with the stack of this checkout in it: what the store's and the stack's suites work on."""
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
 
-from logging_lib.schema.fields import Schema
-from logging_lib.store import SearchError
-
-
-class Elasticsearch:
-    def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self._url}/{path}", data, method=method)
-        request.add_header(
-            "Content-Type", "application/x-ndjson" if isinstance(body, bytes) else "application/json"
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise SearchError(error.read().decode()) from None
-
-    def create(self, index: str, schema: Schema) -> None:
-        self.call(
-            "PUT",
-            index,
-            {"settings": {"number_of_shards": 1, "refresh_interval": "-1"}, "mappings": mappings(schema)},
-        )
-
-    def delete(self, index: str) -> None:
-        self.call("DELETE", f"{index}?ignore_unavailable=true")
-
-    def index(self, index: str, documents: Iterable[Mapping[str, Any]]) -> None:
-        """The id is ``event.id``; documents that Elasticsearch refuses raise."""
-        lines = []
-        for document in documents:
-            lines += [{"create": {"_id": document["event"]["id"]}}, document]
-        data = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        answer = self.call("POST", f"{index}/_bulk?refresh=true", data)
-        failed = [item["create"]["error"] for item in answer["items"] if "error" in item["create"]]
-        if failed:
-            raise SearchError(json.dumps(failed[:3]))
-
-    def search(self, index: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = self.call("POST", f"{urllib.parse.quote(index)}/_search", body)
-        return answer
+from logging_lib import content
+from logging_lib.schema.streams import data_stream
+from logging_lib.stack import deploy, parts
+from logging_lib.stack.server import examine
+from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.elasticsearch import ElasticsearchStore
 
 
-# Types of modules that small distributions leave out; these stand for them.
-PLAIN = {"match_only_text": "text", "wildcard": "keyword"}
+def wanted(connection: Connection) -> list[parts.Part]:
+    """All templates and scripts, as this server can have them."""
+    found = parts.templates(content.path("pipelines") / "elasticsearch")
+    if not examine(connection).match_only_text:
+        found = parts.without_match_only_text(found)
+    return [*found, *parts.scripts(content.path("watchers") / "scripts")]
 
 
-def mappings(schema: Schema) -> dict[str, Any]:
-    """An explicit mapping; starred fields become dynamic templates below an object without sub-objects."""
-    root: dict[str, Any] = {"dynamic": False, "properties": {}, "dynamic_templates": []}
-    for field in schema.fields:
-        *parents, leaf = field.name.split(".")
-        node = root
-        for parent in parents:
-            node = node["properties"].setdefault(parent, {"properties": {}})
-        if leaf == "*":
-            node |= {"type": "object", "dynamic": True, "subobjects": False}
-            node.pop("properties", None)
-            template = {"path_match": field.name, "mapping": {"type": PLAIN.get(field.type, field.type)}}
-            root["dynamic_templates"].append({field.name.replace(".", "_"): template})
-        elif field.type == "object":
-            node["properties"][leaf] = {"type": "object", "enabled": False}
-        else:
-            node["properties"][leaf] = {"type": PLAIN.get(field.type, field.type)}
-            if not field.indexed:
-                node["properties"][leaf] |= {"index": False, "doc_values": False}
-    return root
+@contextmanager
+def deployed(url: str) -> Iterator[Connection]:
+    """A connection to a cluster that has our templates."""
+    with Connection(Settings(url)) as connection:
+        deploy.deploy(connection, wanted(connection), version="test", force=True)
+        yield connection
+
+
+def new_stream(dataset: str = "ml.prediction") -> str:
+    """A stream that no other test uses; the test server cannot delete streams."""
+    return data_stream(dataset, f"test{uuid4().hex[:12]}")
+
+
+def store(connection: Connection) -> ElasticsearchStore:
+    return ElasticsearchStore(connection, patience=10)

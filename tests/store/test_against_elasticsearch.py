@@ -1,64 +1,69 @@
-"""The embedded store's answers beside those of a real Elasticsearch, over the same random events.
-
-With ``LOGGING_LIB_TEST_ES_URL`` set, the indices ``logging-lib-compare*`` of that server are replaced.
-"""
+"""The embedded store's answers beside those of a real Elasticsearch, over the same random events."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from logging_lib.schema.fields import load
-from logging_lib.store import SearchError
+from logging_lib.store import SearchError, Store
+from logging_lib.store.connection import Connection
 from logging_lib.store.embedded import EmbeddedStore
-from tests.store import bodies, events
-from tests.store.elastic import Elasticsearch
+from tests.store import bodies, elastic, events
 
-INDEX = "logging-lib-compare"
 pytestmark = pytest.mark.elasticsearch
 
 
-@pytest.fixture(scope="module")
-def elasticsearch(elasticsearch_url: str) -> Iterator[Elasticsearch]:
-    client = Elasticsearch(elasticsearch_url)
-    client.delete(INDEX)
-    client.create(INDEX, load())
-    client.index(INDEX, events.randomly(300, seed=1))
-    yield client
-    client.delete(INDEX)
+@dataclass
+class Filled:
+    """A store and the stream that holds the events."""
+
+    store: Store
+    stream: str
+
+    def search(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self.store.search(self.stream, body, now=events.NOW)
+
+
+def filled(store: Store, stream: str) -> Filled:
+    result = store.index(stream, events.randomly(300, seed=1), now=events.NOW)
+    assert (result.created, result.failed) == (300, ())
+    store.refresh()
+    return Filled(store, stream)
 
 
 @pytest.fixture(scope="module")
-def embedded() -> Iterator[EmbeddedStore]:
-    store = EmbeddedStore(None)
-    result = store.index(events.STREAM, events.randomly(300, seed=1), now=events.NOW)
-    assert result.failed == ()
-    yield store
-    store.close()
+def real(elasticsearch: Connection) -> Filled:
+    return filled(elastic.store(elasticsearch), elastic.new_stream())
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[Filled]:
+    with EmbeddedStore(None) as store:
+        yield filled(store, events.STREAM)
 
 
 @pytest.mark.parametrize("body", bodies.all_bodies(), ids=repr)
-def test_bodies(body: dict[str, Any], elasticsearch: Elasticsearch, embedded: EmbeddedStore) -> None:
-    compare(body, elasticsearch, embedded)
+def test_bodies(body: dict[str, Any], real: Filled, embedded: Filled) -> None:
+    compare(body, real, embedded)
 
 
 @pytest.mark.parametrize("seed", range(150))
-def test_random_bodies(seed: int, elasticsearch: Elasticsearch, embedded: EmbeddedStore) -> None:
-    compare(bodies.random_body(seed), elasticsearch, embedded)
+def test_random_bodies(seed: int, real: Filled, embedded: Filled) -> None:
+    compare(bodies.random_body(seed), real, embedded)
 
 
-def compare(body: dict[str, Any], elasticsearch: Elasticsearch, embedded: EmbeddedStore) -> None:
+def compare(body: dict[str, Any], real: Filled, embedded: Filled) -> None:
     try:
-        expected = elasticsearch.search(INDEX, body)
+        expected = real.search(body)
     except SearchError as error:
         with pytest.raises(SearchError):
-            embedded.search(events.STREAM, body, now=events.NOW)
+            embedded.search(body)
         pytest.skip(f"both refuse it: {error!s:.200}")
-    found = embedded.search(events.STREAM, body, now=events.NOW)
-    assert differences(expected, found) == []
+    assert differences(expected, embedded.search(body)) == []
 
 
 _ASIDE = {"took", "_shards", "_index", "_score", "max_score"}

@@ -1,0 +1,255 @@
+"""``logging-lib stack`` and ``logging-lib doctor``: what we need in an Elasticsearch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import logging_lib
+from logging_lib import content
+from logging_lib.cli import _store
+from logging_lib.jobs.publish import publish, published_models
+from logging_lib.profile.io import ProfileError
+from logging_lib.profile.io import load as load_profile
+from logging_lib.stack import deploy as deployment
+from logging_lib.stack import doctor as diagnosis
+from logging_lib.stack import keys, parts, watches
+from logging_lib.stack.deploy import UPDATED, Change
+from logging_lib.stack.server import Server, examine
+from logging_lib.store.connection import Connection
+from logging_lib.store.elasticsearch import ElasticsearchStore
+from logging_lib.store.port import StoreError
+from logging_lib.watch.templating import Medium
+
+app = typer.Typer(help="Put what we need into an Elasticsearch, or take it away.", no_args_is_help=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+RetentionOption = Annotated[
+    list[str] | None,
+    typer.Option("--retention", metavar="DATASET=PERIOD", help="Such as ml.prediction=30d; repeatable."),
+]
+RolesOption = Annotated[
+    bool, typer.Option("--roles", help="The roles, too; needs the privilege manage_security.")
+]
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (StoreError, ProfileError, FileNotFoundError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+
+
+@app.command()
+def deploy(
+    elasticsearch: _store.ElasticsearchOption = None,
+    retention: RetentionOption = None,
+    roles: RolesOption = False,
+    profiles: Annotated[
+        list[Path] | None, typer.Option("--profile", help="profile.json to publish as deployed; repeatable.")
+    ] = None,
+    api_keys: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--api-key", metavar="ROLE", help="Make an API key with a role's privileges; repeatable."
+        ),
+    ] = None,
+    keys_in: Annotated[Path, typer.Option("--keys", help="Folder for the API keys.")] = Path("keys"),
+    expiration: Annotated[str | None, typer.Option(help="When the API keys expire, such as 365d.")] = None,
+    show_diff: Annotated[bool, typer.Option("--diff", help="Show what changes, line by line.")] = False,
+    dry_run: DryRunOption = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what somebody edited.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Put templates, retention, pipelines, scripts and, where Watcher is licensed, watches; say what changed.
+
+    Run it again after each upgrade. What somebody edited is refused, and then nothing is changed. Exit code 1:
+    something was refused; 2: wrong input.
+
+    Example: logging-lib stack deploy --elasticsearch https://localhost:9200 --api-key writer
+    """
+    with _explained(), _store.connect(elasticsearch) as connection:
+        server = examine(connection)
+        made = [(path, load_profile(path)) for path in profiles or ()]
+        wanted = _base(server, retention, roles=roles)
+        changes = _put(connection, wanted, force=force, dry_run=dry_run)
+        if not _refused(changes):
+            changes += deployment.roll_over(connection, changes, dry_run=dry_run)
+            if server.lifecycle:
+                changes += deployment.set_retention(connection, wanted, dry_run=dry_run)
+            store = ElasticsearchStore(connection)
+            for path, profile in made:
+                if not dry_run:
+                    publish(store, profile, now=datetime.now(UTC))
+                changes.append(Change(f"profile {profile.model} {profile.version}", UPDATED, str(path)))
+            if server.watcher:
+                known = published_models(store) | {profile.model: True for _, profile in made}
+                folder = content.path("watchers")
+                retired = watches.rendered(folder, [name for name, serves in known.items() if not serves])
+                changes += deployment.destroy(connection, retired, force=force, dry_run=dry_run)
+                own = watches.rendered(folder, [name for name, serves in known.items() if serves])
+                changes += _put(connection, own, force=force, dry_run=dry_run)
+            changes += keys.make(
+                connection, api_keys or (), folder=_roles_folder(), into=keys_in, expiration=expiration,
+                dry_run=dry_run,
+            )  # fmt: skip
+    _print_changes(changes, server, show_diff=show_diff, dry_run=dry_run, as_json=as_json)
+    raise typer.Exit(1 if _refused(changes) else 0)
+
+
+@app.command()
+def status(
+    elasticsearch: _store.ElasticsearchOption = None,
+    retention: RetentionOption = None,
+    roles: RolesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how each part stands: missing, current, outdated, edited or foreign. Exit code 1: not all is current."""
+    with _explained(), _store.connect(elasticsearch) as connection:
+        server = examine(connection)
+        wanted = _base(server, retention, roles=roles)
+        if server.watcher:
+            known = published_models(ElasticsearchStore(connection))
+            models = [name for name, serves in known.items() if serves]
+            wanted += watches.rendered(content.path("watchers"), models)
+        found = deployment.status(connection, wanted)
+    if as_json:
+        rows = [{"kind": part.kind.title, "name": part.name, "state": state} for part, state in found]
+        typer.echo(json.dumps({"version": server.version_text, "license": server.license, "parts": rows}))
+    else:
+        table = Table("part", "state", box=None, pad_edge=False)
+        for part, state in found:
+            table.add_row(escape(str(part)), state)
+        _console().print(table)
+        _print_lacks(server)
+    raise typer.Exit(0 if all(state == "current" for _, state in found) else 1)
+
+
+@app.command()
+def destroy(
+    elasticsearch: _store.ElasticsearchOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; otherwise only say what would be done.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Remove what somebody edited, too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take away what deploy put there. Events and profiles stay, and the templates that they need."""
+    with _explained(), _store.connect(elasticsearch) as connection:
+        server = examine(connection)
+        wanted = _base(server, None, roles=server.security)
+        if server.watcher:
+            models = list(published_models(ElasticsearchStore(connection)))
+            wanted += watches.rendered(content.path("watchers"), models)
+        changes = deployment.destroy(connection, wanted, force=force, dry_run=not yes)
+        if server.security:
+            changes += keys.invalidate(connection, dry_run=not yes)
+    _print_changes(changes, server, show_diff=False, dry_run=not yes, as_json=as_json)
+    if not yes and not as_json:
+        typer.echo("nothing was removed; say --yes")
+
+
+def doctor(elasticsearch: _store.ElasticsearchOption = None, as_json: JsonOption = False) -> None:
+    """Examine an Elasticsearch: reachable, versions, license, templates, clock, last event, dead letters.
+
+    Each finding names its remedy. Exit code 1: there is an error; 2: wrong input.
+    """
+    with _explained(), _store.connect(elasticsearch) as connection:
+        found = diagnosis.diagnose(connection, lambda server: _base(server, None, roles=False))
+    if as_json:
+        rows = [
+            {"level": one.level, "check": one.check, "message": one.message, "remedy": one.remedy}
+            for one in found
+        ]
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        table = Table("level", "check", "finding", box=None, pad_edge=False)
+        for one in found:
+            remedy = f"\n→ {one.remedy}" if one.remedy else ""
+            table.add_row(one.level, one.check, _safe(one.message) + _safe(remedy, lines=True))
+        _console().print(table)
+    raise typer.Exit(1 if any(one.level is diagnosis.Level.ERROR for one in found) else 0)
+
+
+# --- helpers
+
+
+def _base(server: Server, retention: list[str] | None, *, roles: bool) -> list[parts.Part]:
+    """What every cluster of this kind gets."""
+    given = {}
+    for entry in retention or ():
+        dataset, separator, period = entry.partition("=")
+        if not separator or not period:
+            raise StoreError(f"--retention: {entry!r} is not such as ml.prediction=30d")
+        given[dataset] = period
+    folder = content.path("pipelines") / "elasticsearch"
+    found = parts.templates(folder, retention=given)
+    if not server.match_only_text:
+        found = parts.without_match_only_text(found)
+    found += parts.scripts(content.path("watchers") / "scripts")
+    return found + (parts.roles(_roles_folder()) if roles else [])
+
+
+def _roles_folder() -> Path:
+    return content.path("pipelines") / "elasticsearch" / "roles"
+
+
+def _put(connection: Connection, wanted: Iterable[parts.Part], *, force: bool, dry_run: bool) -> list[Change]:
+    return deployment.deploy(
+        connection, wanted, version=logging_lib.__version__, force=force, dry_run=dry_run
+    )
+
+
+def _refused(changes: Iterable[Change]) -> bool:
+    return any(change.did == deployment.REFUSED for change in changes)
+
+
+def _print_changes(
+    changes: list[Change], server: Server, *, show_diff: bool, dry_run: bool, as_json: bool
+) -> None:
+    if as_json:
+        rows = [{"about": one.about, "did": one.did, "note": one.note, "diff": one.diff} for one in changes]
+        typer.echo(json.dumps({"dry_run": dry_run, "changes": rows, "left_out": server.lacks}, indent=1))
+        return
+    would = "would be " if dry_run else ""
+    for one in changes:
+        if one.did == deployment.UNCHANGED and not one.note:
+            continue
+        did = one.did if one.did in (deployment.UNCHANGED, deployment.LEFT) else would + one.did
+        print(Medium.HEADER.escape(f"{one.about}: {did}" + (f" ({one.note})" if one.note else "")))
+        if show_diff and one.diff:
+            typer.echo(one.diff)
+    same = sum(one.did == deployment.UNCHANGED for one in changes)
+    done = sum(one.changes for one in changes)
+    typer.echo(f"{done} {'would change' if dry_run else 'changed'}, {same} unchanged")
+    if _refused(changes):
+        typer.echo("something was refused, so nothing was changed", err=True)
+    _print_lacks(server)
+
+
+def _print_lacks(server: Server) -> None:
+    typer.echo(f"Elasticsearch {server.version_text}, license {server.license}")
+    for lacking in server.lacks:
+        typer.echo(f"left out: {lacking}")
+
+
+def _safe(text: str, *, lines: bool = False) -> str:
+    """Names come from logs: neither terminal codes nor rich's markup may act."""
+    if lines:
+        return "\n".join(_safe(line) for line in text.split("\n"))
+    return escape(Medium.HEADER.escape(text))
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=200)

@@ -1,0 +1,1 @@
+"""Long work over a store: publish profiles, read history, add checks to foreign events."""

@@ -1,0 +1,97 @@
+"""Publishes profiles: what watches compare with into ``ml-profiles``, the whole into ``ml-profile-files``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from logging_lib.profile.document import document
+from logging_lib.profile.io import ProfileError, dumps, loads
+from logging_lib.profile.model import Profile
+from logging_lib.schema.templates import PROFILE_FILES, PROFILES
+from logging_lib.store.port import Store, StoreError
+
+MAX_PROFILES = 10_000
+
+
+def publish(
+    store: Store,
+    profile: Profile,
+    *,
+    now: datetime,
+    deployed: bool = True,
+    alone: bool = True,
+    owners: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Publish one profile; the versions of its model that were flagged as deployed until now.
+
+    Args:
+        deployed: flag this version as deployed.
+        alone: then take the flag from the model's other versions.
+        owners: who is told; default: as they were published before.
+        overrides: thresholds of this model; default: as they were published before.
+
+    Raises:
+        StoreError: the store refuses a document.
+    """
+    known = {hit["_id"]: hit["_source"] for hit in _published(store, profile.model)}
+    identity = f"{profile.model}:{profile.version}"
+    before = known.get(identity, {})
+    made = document(
+        profile,
+        deployed=deployed,
+        owners=before.get("owners") if owners is None else owners,
+        overrides=before.get("overrides") if overrides is None else overrides,
+        published_at=now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    )
+    whole = {
+        "_id": identity,
+        "ml": made["ml"],
+        "content": dumps(profile).decode(),
+    }
+    others = {
+        other: source for other, source in known.items() if other != identity and source.get("deployed")
+    }
+    changed = [made]
+    if deployed and alone:
+        changed += [{**source, "deployed": False, "_id": other} for other, source in others.items()]
+    # The whole profile first: who finds the short form may look for it.
+    for target, documents in ((PROFILE_FILES, [whole]), (PROFILES, changed)):
+        result = store.index(target, documents)
+        if result.failed:
+            raise StoreError(f"{target}: {result.failed[0][0]}: {result.failed[0][1]}")
+    store.refresh()
+    return sorted(source["ml"]["model"]["version"] for source in others.values())
+
+
+def published(store: Store, versions: Iterable[tuple[str, str]]) -> Iterator[Profile]:
+    """The whole profiles of these (model, version), of those that are published.
+
+    Raises:
+        StoreError: one of them is damaged; publish it again.
+    """
+    ids = [f"{model}:{version}" for model, version in versions]
+    body = {"size": MAX_PROFILES, "query": {"ids": {"values": ids}}, "_source": ["content"]}
+    for hit in store.search(PROFILE_FILES, body)["hits"]["hits"]:
+        try:
+            yield loads(hit["_source"]["content"].encode(), source=f"{PROFILE_FILES}/{hit['_id']}")
+        except ProfileError as error:
+            raise StoreError(f"{error}; publish it again: logging-lib profile publish") from error
+
+
+def published_models(store: Store) -> dict[str, bool]:
+    """Model → whether a version of it is flagged as deployed; sorted."""
+    body = {"size": MAX_PROFILES, "_source": ["ml.model.name", "deployed"]}
+    found: dict[str, bool] = {}
+    for hit in store.search(PROFILES, body)["hits"]["hits"]:
+        name = hit["_source"]["ml"]["model"]["name"]
+        found[name] = found.get(name, False) or bool(hit["_source"].get("deployed"))
+    return dict(sorted(found.items()))
+
+
+def _published(store: Store, model: str) -> list[dict[str, Any]]:
+    body = {"size": MAX_PROFILES, "query": {"term": {"ml.model.name": model}}}
+    hits: list[dict[str, Any]] = store.search(PROFILES, body)["hits"]["hits"]
+    return hits

@@ -1,0 +1,213 @@
+"""What Elasticsearch is told about our data: component and index templates, made from ``fields.yml``. Pure.
+
+Each data stream's template is composed of small parts, in the manner of Elastic's own ``logs@settings``:
+``logs-ml@settings``, ``logs-ml.<dataset>@mappings``, ``logs-ml.<dataset>@lifecycle`` and, last, so that they
+win, the team's own ``logs-ml@custom`` and ``logs-ml.<dataset>@custom``, which may be missing and which nothing
+of ours ever writes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from logging_lib.schema.fields import Field, Schema
+from logging_lib.schema.streams import data_stream
+
+PRIORITY = 500
+"""Above the built-in template of ``logs-*-*``, which has 100, and those of Elastic's integrations, 200."""
+
+FIELD_LIMIT = 2000
+"""Fields a stream may have; what goes beyond is stored, listed in ``_ignored`` and not searchable."""
+
+MAX_KEYWORD = 1024
+"""Longer keywords are stored and listed in ``_ignored``, but not indexed. ECS has the same limit."""
+
+RETENTION = {
+    "ml.prediction": "90d",
+    "ml.label": "365d",
+    "ml.deadletter": "30d",
+    "ml.health": "30d",
+    "ml.start": "365d",
+}
+"""How long each stream's events are kept, unless the deployment says otherwise."""
+
+FINAL_PIPELINE = "logs-ml@final"
+SETTINGS, CUSTOM = "logs-ml@settings", "logs-ml@custom"
+PROFILES, PROFILE_FILES, WATCH_STATE = "ml-profiles", "ml-profile-files", "ml-watch-state"
+
+_MALFORMED = frozenset({"long", "integer", "short", "double", "float", "date", "boolean"})
+_KEYWORD = {"type": "keyword", "ignore_above": MAX_KEYWORD}
+_STORED_TEXT = {"type": "keyword", "index": False, "doc_values": False}
+_STORED_OBJECT = {"type": "object", "enabled": False}
+
+Body = dict[str, Any]
+
+
+def component_templates(schema: Schema) -> dict[str, Body]:
+    """Name → body of ``PUT _component_template/<name>``."""
+    made = {SETTINGS: _settings(schema)}
+    for dataset in schema.datasets:
+        made[f"logs-{dataset}@mappings"] = {
+            "template": {"mappings": mappings(schema, dataset)},
+            "_meta": {"description": schema.datasets[dataset], "schema_version": schema.schema_version},
+        }
+        made[f"logs-{dataset}@lifecycle"] = {
+            "template": {"lifecycle": {"data_retention": RETENTION[dataset]}},
+            "_meta": {"description": f"How long events of {dataset} are kept."},
+        }
+    return made
+
+
+def index_templates(schema: Schema) -> dict[str, Body]:
+    """Name → body of ``PUT _index_template/<name>``: the data streams, then the indices."""
+    streams = {f"logs-{dataset}": _stream(schema, dataset) for dataset in schema.datasets}
+    return streams | {
+        PROFILES: _index(PROFILES, "One document a model version: what watches compare with.", _PROFILES),
+        PROFILE_FILES: _index(PROFILE_FILES, "The whole profile of a model version.", _PROFILE_FILES),
+        WATCH_STATE: _index(WATCH_STATE, "What the watch runner remembers.", _WATCH_STATE),
+    }
+
+
+def ingest_pipelines() -> dict[str, Body]:
+    """Name → body of ``PUT _ingest/pipeline/<name>``."""
+    return {
+        FINAL_PIPELINE: {
+            "description": "Gives an event its time of arrival and its id where the sender did not.",
+            "processors": [
+                {
+                    "set": {
+                        "tag": "event.ingested",
+                        "field": "event.ingested",
+                        "copy_from": "_ingest.timestamp",
+                        "override": False,
+                        "ignore_failure": True,  # `event` is no object: the mapping refuses it, with the reason
+                    }
+                },
+                {
+                    "set": {
+                        "tag": "_id",
+                        "field": "_id",
+                        "copy_from": "event.id",
+                        "override": False,
+                        "ignore_empty_value": True,
+                        "ignore_failure": True,
+                    }
+                },
+            ],
+        }
+    }
+
+
+def mappings(schema: Schema, dataset: str) -> Body:
+    """The mapping of one dataset: known fields only, free keys below the starred ones, flat and by path."""
+    root: Body = {"dynamic": False, "dynamic_templates": [], "properties": {}}
+    for field in schema.fields:
+        if dataset not in field.datasets:
+            continue
+        *parents, leaf = field.name.split(".")
+        node = root
+        for parent in parents:
+            node = node["properties"].setdefault(parent, {})
+            if leaf != "*" or parent != parents[-1]:
+                node.setdefault("properties", {})
+        if leaf == "*":
+            # Without sub-objects `a` and `a.b` are two fields and no conflict.
+            node |= {"type": "object", "dynamic": True, "subobjects": False}
+            template = {"path_match": field.name, "mapping": _leaf(field)}
+            root["dynamic_templates"].append({field.name.removesuffix(".*"): template})
+        else:
+            node["properties"][leaf] = _leaf(field)
+    return root
+
+
+def _leaf(field: Field) -> Body:
+    if field.type == "object":
+        return dict(_STORED_OBJECT)
+    if not field.indexed:
+        return dict(_STORED_TEXT)
+    if field.type == "keyword":
+        return dict(_KEYWORD)
+    if field.type == "text":
+        return {"type": "text", "norms": False}  # nothing ranks by relevance
+    if field.type not in _MALFORMED:
+        return {"type": field.type}
+    # A data stream cannot do without its time: an event whose time is no time is refused.
+    made: Body = {"type": field.type, "ignore_malformed": field.name != "@timestamp"}
+    if field.type != "date" or field.dynamic:
+        made["index"] = False  # searched by its doc values: measures are summed, seldom searched
+    return made
+
+
+def _settings(schema: Schema) -> Body:
+    index = {
+        "mode": "standard",
+        "codec": "best_compression",
+        "number_of_shards": 1,
+        "auto_expand_replicas": "0-1",
+        "refresh_interval": "5s",
+        "final_pipeline": FINAL_PIPELINE,
+        "mapping": {
+            "total_fields": {"limit": FIELD_LIMIT, "ignore_dynamic_beyond_limit": True},
+            "ignore_malformed": True,
+        },
+        "query": {"default_field": ["message", "error.message"]},
+    }
+    return {
+        "template": {"settings": {"index": index}},
+        "_meta": {"description": "Settings of all streams of logging_lib."},
+    }
+
+
+def _stream(schema: Schema, dataset: str) -> Body:
+    custom = [CUSTOM, f"logs-{dataset}@custom"]
+    return {
+        "index_patterns": [data_stream(dataset, "x").removesuffix("x") + "*"],
+        "data_stream": {},
+        "priority": PRIORITY,
+        "composed_of": [SETTINGS, f"logs-{dataset}@mappings", f"logs-{dataset}@lifecycle", *custom],
+        "ignore_missing_component_templates": custom,
+        "_meta": {"description": schema.datasets[dataset], "schema_version": schema.schema_version},
+    }
+
+
+def _index(name: str, description: str, mapping: Body) -> Body:
+    settings = {"mode": "standard", "number_of_shards": 1, "auto_expand_replicas": "0-1"}
+    return {
+        "index_patterns": [name],
+        "priority": PRIORITY,
+        "template": {"settings": {"index": settings}, "mappings": mapping},
+        "_meta": {"description": description},
+    }
+
+
+_MODEL: Body = {
+    "properties": {
+        "model": {"properties": {"name": dict(_KEYWORD), "version": dict(_KEYWORD)}},
+        "profile": {"properties": {"id": dict(_KEYWORD)}},
+    }
+}
+_PROFILES: Body = {
+    "dynamic": False,
+    "properties": {
+        "@timestamp": {"type": "date"},
+        "ml": _MODEL,
+        "deployed": {"type": "boolean"},
+        "trained_at": {"type": "date"},
+        "libraries": dict(_KEYWORD),
+        "owners": dict(_STORED_OBJECT),
+        "overrides": dict(_STORED_OBJECT),
+        "expected": dict(_STORED_OBJECT),
+    },
+}
+_PROFILE_FILES: Body = {
+    "dynamic": False,
+    "properties": {"ml": _MODEL, "content": dict(_STORED_TEXT)},
+}
+_WATCH_STATE: Body = {
+    "dynamic": False,
+    "properties": {
+        "@timestamp": {"type": "date"},
+        "watch": dict(_KEYWORD),
+        "state": dict(_STORED_OBJECT),
+    },
+}

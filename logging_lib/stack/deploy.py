@@ -1,0 +1,221 @@
+"""Brings the cluster's objects to where they should be, says what changed, and takes them away again."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from logging_lib.schema import DATASETS
+from logging_lib.stack.fingerprint import State, is_ours, marked, plain, state
+from logging_lib.stack.parts import COMPONENT, PIPELINE, SCRIPT, TEMPLATE, Kind, Part
+from logging_lib.store.connection import Connection, ElasticsearchError
+from logging_lib.store.port import StoreError
+
+CREATED, UPDATED, OVERWRITTEN, REMOVED = "created", "updated", "overwritten", "removed"
+UNCHANGED, REFUSED, LEFT = "unchanged", "refused", "left as it is"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What was done, or would be done, with one object; ``diff`` is a unified diff of its body."""
+
+    about: str
+    did: str
+    note: str = ""
+    diff: str = ""
+
+    @property
+    def changes(self) -> bool:
+        return self.did in (CREATED, UPDATED, OVERWRITTEN, REMOVED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    part: Part
+    stored: Mapping[str, Any] | None
+    state: State
+
+
+def status(connection: Connection, parts: Iterable[Part]) -> list[tuple[Part, State]]:
+    """How each part stands."""
+    return [(found.part, found.state) for found in (_look(connection, part) for part in parts)]
+
+
+def deploy(
+    connection: Connection, parts: Iterable[Part], *, version: str, force: bool = False, dry_run: bool = False
+) -> list[Change]:
+    """Put what is missing and bring up to date what is ours.
+
+    What a person edited, and what is somebody else's under the same name, is refused unless ``force``; then
+    nothing at all is changed.
+
+    Args:
+        version: of logging_lib, noted in each object.
+        dry_run: only say what would be done.
+
+    Raises:
+        StoreError: the server refuses an object.
+    """
+    found = [_look(connection, part) for part in parts]
+    changes = [_change(one, force=force) for one in found]
+    if dry_run or any(change.did == REFUSED for change in changes):
+        return changes
+    for one, change in zip(found, changes, strict=True):
+        if change.changes:
+            connection.call("PUT", one.part.path, marked(one.part, version))
+    return changes
+
+
+def roll_over(connection: Connection, changes: Iterable[Change], *, dry_run: bool = False) -> list[Change]:
+    """Let streams whose template changed begin a new backing index with their next event: mappings and
+    settings are read only then."""
+    changed = {change.about for change in changes if change.did in (UPDATED, OVERWRITTEN)}
+    if not changed:
+        return []
+    all_streams = f"{COMPONENT.title} logs-ml@settings" in changed
+    made = []
+    for dataset in DATASETS:
+        names = (
+            f"{COMPONENT.title} logs-{dataset}@mappings",
+            f"{TEMPLATE.title} logs-{dataset}",
+        )
+        if not all_streams and changed.isdisjoint(names):
+            continue
+        for stream in streams(connection, dataset):
+            if not dry_run:
+                connection.call("POST", f"/{quote(stream)}/_rollover", params={"lazy": "true"})
+            made.append(Change(f"data stream {stream}", UPDATED, "a new backing index with its next event"))
+    return made
+
+
+def set_retention(connection: Connection, parts: Iterable[Part], *, dry_run: bool = False) -> list[Change]:
+    """Bring the lifecycle of streams that exist already to what the templates say."""
+    made = []
+    for part in parts:
+        if part.kind is not COMPONENT or not part.name.endswith("@lifecycle"):
+            continue
+        dataset = part.name.removeprefix("logs-").removesuffix("@lifecycle")
+        wanted = part.body["template"]["lifecycle"]
+        for stream in streams(connection, dataset):
+            path = f"/_data_stream/{quote(stream)}/_lifecycle"
+            (known,) = connection.call("GET", path)["data_streams"]
+            period = (known.get("lifecycle") or {}).get("data_retention")
+            if period == wanted["data_retention"]:
+                continue
+            if not dry_run:
+                connection.call("PUT", path, {"data_retention": wanted["data_retention"]})
+            note = f"events are kept for {wanted['data_retention']}, before {period or 'for ever'}"
+            made.append(Change(f"data stream {stream}", UPDATED, note))
+    return made
+
+
+def destroy(
+    connection: Connection, parts: Iterable[Part], *, force: bool = False, dry_run: bool = False
+) -> list[Change]:
+    """Take away what is ours, in the reverse order; data and whatever is not ours stay.
+
+    A template that a stream still uses stays, and what it needs.
+    """
+    used = {f"logs-{dataset}" for dataset in DATASETS if streams(connection, dataset)}
+    used |= {
+        name for name in ("ml-profiles", "ml-profile-files", "ml-watch-state") if _exists(connection, name)
+    }
+    changes = []
+    for part in reversed(list(parts)):
+        found = _look(connection, part)
+        if found.stored is None:
+            continue
+        if not is_ours(part.kind, found.stored):
+            changes.append(Change(str(part), LEFT, "it is not ours"))
+        elif found.state is State.EDITED and not force:
+            changes.append(Change(str(part), LEFT, "somebody edited it; --force removes it all the same"))
+        elif _needed(part, used):
+            changes.append(Change(str(part), LEFT, "data is there that needs it; delete that first"))
+        else:
+            if not dry_run:
+                connection.call("DELETE", part.path)
+            changes.append(Change(str(part), REMOVED))
+    return changes
+
+
+def streams(connection: Connection, dataset: str) -> list[str]:
+    """The names of the data streams of a dataset, over all namespaces."""
+    try:
+        answer = connection.call(
+            "GET", f"/_resolve/index/logs-{dataset}-*", params={"expand_wildcards": "all"}
+        )
+    except ElasticsearchError as error:
+        if error.status == 404:
+            return []
+        raise
+    return sorted(stream["name"] for stream in answer["data_streams"])
+
+
+def _exists(connection: Connection, index: str) -> bool:
+    answer = connection.call("GET", f"/_resolve/index/{index}*")
+    return any(found["name"] == index for found in answer["indices"])
+
+
+def _needed(part: Part, used: set[str]) -> bool:
+    if part.kind is TEMPLATE:
+        return part.name in used
+    if part.kind is COMPONENT:
+        return any(
+            part.name.split("@")[0] == name or (part.name == "logs-ml@settings" and name.startswith("logs-"))
+            for name in used
+        )
+    return part.kind is PIPELINE and any(name.startswith("logs-") for name in used)
+
+
+def _look(connection: Connection, part: Part) -> _Found:
+    stored = _stored(connection, part.kind, part)
+    return _Found(part, stored, state(part, stored))
+
+
+def _stored(connection: Connection, kind: Kind, part: Part) -> Mapping[str, Any] | None:
+    try:
+        answer = connection.call("GET", part.path)
+    except ElasticsearchError as error:
+        if error.status == 404:
+            return None
+        raise
+    for key in kind.answer:
+        answer = answer[int(key)] if isinstance(answer, list) else answer[key.format(name=part.name)]
+    if not isinstance(answer, dict):
+        raise StoreError(f"{part}: the server answered with {str(answer)[:80]!r}, which is no object")
+    return answer
+
+
+def _change(found: _Found, *, force: bool) -> Change:
+    about, diff = str(found.part), _diff(found)
+    match found.state:
+        case State.MISSING:
+            return Change(about, CREATED, diff=diff)
+        case State.CURRENT:
+            return Change(about, UNCHANGED)
+        case State.OUTDATED:
+            return Change(about, UPDATED, diff=diff)
+    whose = "somebody edited it" if found.state is State.EDITED else "it is somebody else's"
+    if force:
+        return Change(about, OVERWRITTEN, whose, diff)
+    remedy = "see the difference with --diff; --force overwrites it"
+    if found.part.kind in (COMPONENT, TEMPLATE):
+        remedy += ", your own settings belong into logs-ml@custom"
+    return Change(about, REFUSED, f"{whose}; {remedy}", diff)
+
+
+def _diff(found: _Found) -> str:
+    def lines(body: Mapping[str, Any] | None) -> list[str]:
+        if body is None:
+            return []
+        made = plain(found.part.kind, body)
+        if found.part.kind is SCRIPT:
+            return list(made["source"].splitlines())
+        return json.dumps(made, indent=2, sort_keys=True).splitlines()
+
+    before, after = lines(found.stored), lines(found.part.body)
+    return "\n".join(difflib.unified_diff(before, after, "in the cluster", "as it should be", lineterm=""))

@@ -1,0 +1,108 @@
+"""What kind of server we talk to: version, license, and which parts of the stack it has."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from logging_lib.store.connection import Connection, ElasticsearchError
+from logging_lib.store.port import StoreError
+
+OLDEST, NEWEST_MAJOR = (8, 15), 9
+_WITH_WATCHER = frozenset({"trial", "gold", "platinum", "enterprise"})
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """``license`` is ``basic``, ``trial``, ``platinum``, ...; ``unknown`` where we may not ask.
+
+    ``lacks`` names what this server does not have, each with what follows from it.
+    """
+
+    version: tuple[int, int, int]
+    license: str
+    security: bool
+    watcher: bool
+    lifecycle: bool
+    match_only_text: bool
+    lacks: tuple[str, ...]
+
+    @property
+    def version_text(self) -> str:
+        return ".".join(map(str, self.version))
+
+
+def examine(connection: Connection) -> Server:
+    """Ask a server what it is.
+
+    Raises:
+        StoreError: it is too old or does not answer.
+    """
+    version = _version(connection.call("GET", "/")["version"]["number"])
+    if not version[:2] >= OLDEST or version[0] > NEWEST_MAJOR:
+        raise StoreError(
+            f"{connection.url}: is Elasticsearch {'.'.join(map(str, version))}; "
+            f"{'.'.join(map(str, OLDEST))} to {NEWEST_MAJOR}.x are supported"
+        )
+    found = _license(connection)
+    watcher_api = _knows(connection, "/_watcher/watch/logging-lib-no-such-watch")
+    lifecycle = _knows(connection, "/_data_stream/logs-ml.no-such-stream/_lifecycle")
+    modules = _modules(connection)
+    lacks = []
+    if not watcher_api:
+        lacks.append("Watcher: the server does not have it; `logging-lib watch run` does its work")
+    elif found not in _WITH_WATCHER:
+        lacks.append(f"Watcher: the {found} license leaves it out; `logging-lib watch run` does its work")
+    if not lifecycle:
+        lacks.append("data stream lifecycle: the server does not have it; delete old events yourself")
+    match_only_text = modules is None or "mapper-extras" in modules
+    if not match_only_text:
+        lacks.append("match_only_text: the server does not have this field type; text is used instead")
+    return Server(
+        version=version,
+        license=found,
+        security=_knows(connection, "/_security/_authenticate"),
+        watcher=watcher_api and found in _WITH_WATCHER,
+        lifecycle=lifecycle,
+        match_only_text=match_only_text,
+        lacks=tuple(lacks),
+    )
+
+
+def _version(text: str) -> tuple[int, int, int]:
+    numbers = [int(number) for number in re.findall(r"\d+", text)[:3]]
+    return (*numbers, 0, 0, 0)[:3]  # type: ignore[return-value]
+
+
+def _license(connection: Connection) -> str:
+    try:
+        answer: dict[str, Any] = connection.call("GET", "/_license")["license"]
+    except ElasticsearchError as error:
+        if error.passing:
+            raise
+        return "unknown"
+    return str(answer["type"]) if answer.get("status") == "active" else f"expired {answer['type']}"
+
+
+def _knows(connection: Connection, path: str) -> bool:
+    """Whether the server has an API: a 404 for the object or a 403 for us says that it does."""
+    try:
+        connection.call("GET", path)
+    except ElasticsearchError as error:
+        if error.passing:
+            raise
+        return not error.unknown_api and error.status != 500
+    return True
+
+
+def _modules(connection: Connection) -> set[str] | None:
+    """The names of all nodes' modules; None where we may not ask."""
+    try:
+        answer = connection.call("GET", "/_nodes/plugins", params={"filter_path": "nodes.*.modules.name"})
+    except ElasticsearchError as error:
+        if error.passing:
+            raise
+        return None
+    sets = [{module["name"] for module in node["modules"]} for node in answer.get("nodes", {}).values()]
+    return set.intersection(*sets) if sets else None

@@ -1,0 +1,211 @@
+"""The store in production: Elasticsearch, with the templates of ``pipelines/elasticsearch``.
+
+Where it differs from the embedded store, knowingly:
+
+* A value that its field's type does not take is left out of the index and its field listed in ``_ignored``;
+  the embedded store refuses such a document.
+* Keywords over 1,024 characters are stored, not searchable.
+* ``cardinality`` and ``percentiles`` are approximate.
+* The same ``event.id`` is recognized within one backing index: a redelivery across a rollover is stored twice.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+from logging_lib.store import mapping
+from logging_lib.store.bulk import Operation, Outcome, send
+from logging_lib.store.connection import Connection, ElasticsearchError
+from logging_lib.store.port import IndexResult, QueryNotSupported, SearchError
+
+PATIENCE: Final = 120.0
+SEARCH_TIMEOUT: Final = "45s"
+_BOUNDS: Final = frozenset({"gt", "gte", "lt", "lte", "from", "to"})
+_NOW = re.compile(r"now(?=$|[+\-/|])")
+
+
+class ElasticsearchStore:
+    """The port over a cluster. Safe to share between threads.
+
+    Args:
+        patience: seconds for which ``index`` goes on trying while nothing answers.
+        sleep: waits between tries.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        patience: float = PATIENCE,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._connection = connection
+        self._patience = patience
+        self._sleep = sleep
+        self._written: set[str] = set()
+
+    def index(
+        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+    ) -> IndexResult:
+        """Add documents; see the port. Without ``now`` the cluster's clock gives ``event.ingested``.
+
+        A document whose first try got no answer, though it was stored, counts as a duplicate.
+
+        Raises:
+            ElasticsearchError: nothing answered for ``patience`` seconds, or the whole request was refused.
+        """
+        refused: list[tuple[str, str]] = []
+        stream = target.startswith("logs-")
+        prepared = _events(documents, now, refused) if stream else _documents(documents, refused)
+        self._written.add(target)
+        created = duplicates = 0
+        for outcome in self._send(_name(target), prepared):
+            if not outcome.reason:
+                created += 1
+            elif outcome.conflict:
+                duplicates += 1
+            else:
+                refused.append((outcome.identity, outcome.reason))
+        return IndexResult(created, duplicates, tuple(refused))
+
+    def replace(self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[Outcome]:
+        """Put other documents in the place of stored ones: pairs of (hit, document); one outcome each, in
+        their order.
+
+        The hits come from a search with ``seq_no_primary_term``: a document that was changed since is left
+        as it is, with a conflict.
+
+        Raises:
+            ElasticsearchError: as ``index``.
+        """
+
+        def operations() -> Iterator[Operation]:
+            for hit, document in changes:
+                where = {
+                    "_index": hit["_index"],
+                    "_id": hit["_id"],
+                    "if_seq_no": hit["_seq_no"],
+                    "if_primary_term": hit["_primary_term"],
+                }
+                self._written.add(hit["_index"])
+                yield Operation(hit["_id"], {"index": where}, mapping.dumps(document))
+
+        yield from self._send(None, operations())
+
+    def search(
+        self,
+        indices: str | list[str],
+        body: Mapping[str, Any],
+        *,
+        now: datetime | None = None,
+        rest_total_hits_as_int: bool = False,
+    ) -> dict[str, Any]:
+        """Answer a search; see the port.
+
+        Raises:
+            SearchError: Elasticsearch refuses the body.
+            ElasticsearchError: it does not answer, or refuses us.
+        """
+        names = indices.split(",") if isinstance(indices, str) else indices
+        path = ",".join(_name(name.strip()) for name in names if name.strip()) or "_all"
+        params = {"ignore_unavailable": "true", "allow_no_indices": "true"}
+        if rest_total_hits_as_int:
+            params["rest_total_hits_as_int"] = "true"
+        asked = dict(body) if now is None else _at(body, _iso(now), ())
+        asked.setdefault("timeout", SEARCH_TIMEOUT)
+        try:
+            answer: dict[str, Any] = self._connection.call("POST", f"/{path}/_search", asked, params=params)
+        except ElasticsearchError as error:
+            if error.status == 400 or "too_many" in error.kind + error.reason:
+                raise SearchError(error.reason) from error
+            raise
+        return answer
+
+    def refresh(self) -> None:
+        """Make what this store indexed visible to searches; who may not do that waits for the cluster to."""
+        for target in sorted(self._written):
+            path = f"/{_name(target)}/_refresh"
+            try:
+                self._connection.call("POST", path, params={"ignore_unavailable": "true"})
+            except ElasticsearchError as error:
+                if error.status != 403:
+                    raise
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> ElasticsearchStore:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _send(self, target: str | None, operations: Iterable[Operation]) -> Iterator[Outcome]:
+        return send(self._connection, target, operations, patience=self._patience, sleep=self._sleep)
+
+
+def _events(
+    documents: Iterable[Mapping[str, Any]], now: datetime | None, refused: list[tuple[str, str]]
+) -> Iterator[Operation]:
+    arrival = None if now is None else _iso(now)
+    for document in documents:
+        source = {key: value for key, value in document.items() if key != "_id"}
+        event = source.get("event")
+        identity = event.get("id") if isinstance(event, Mapping) else source.get("event.id")
+        if identity is None or identity == "" or isinstance(identity, dict | list):
+            refused.append(("", "event.id: a data stream's document needs one"))
+            continue
+        identity = mapping.convert(identity, "keyword")
+        if arrival is not None and source.get("event.ingested") is None:
+            if event is None:
+                source["event.ingested"] = arrival
+            elif isinstance(event, Mapping) and event.get("ingested") is None:
+                source["event"] = {**event, "ingested": arrival}
+        yield from _operation("create", identity, source, refused)
+
+
+def _documents(documents: Iterable[Mapping[str, Any]], refused: list[tuple[str, str]]) -> Iterator[Operation]:
+    for document in documents:
+        source = {key: value for key, value in document.items() if key != "_id"}
+        yield from _operation("index", document.get("_id"), source, refused)
+
+
+def _operation(
+    kind: str, identity: Any, source: Mapping[str, Any], refused: list[tuple[str, str]]
+) -> Iterator[Operation]:
+    name = "" if identity is None else str(identity)
+    try:
+        yield Operation(name, {kind: {"_id": name} if name else {}}, mapping.dumps(source))
+    except (TypeError, ValueError) as error:
+        refused.append((name, f"not JSON: {error}"))
+
+
+def _at(value: Any, moment: str, path: tuple[str, ...]) -> Any:
+    """The body as it would be asked at that moment: ``now`` at the beginning of a range's bound is replaced."""
+    if isinstance(value, Mapping):
+        dated = {key: _at(one, moment, (*path, key)) for key, one in value.items()}
+        for key in _BOUNDS & dated.keys():
+            bound = dated[key]
+            if isinstance(bound, str) and _NOW.match(bound):
+                if "format" in dated:
+                    raise QueryNotSupported(
+                        "'now' beside a 'format' cannot be asked for another moment", ".".join(("$", *path))
+                    )
+                dated[key] = f"{moment}||{bound[3:].removeprefix('||')}"
+        return dated
+    if isinstance(value, list):
+        return [_at(one, moment, (*path, str(index))) for index, one in enumerate(value)]
+    return value
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _name(target: str) -> str:
+    return quote(target, safe="*-._+")

@@ -1,0 +1,116 @@
+"""What the doctor finds on a real Elasticsearch, and the remedy it names."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from logging_lib.stack.doctor import Finding, Level, diagnose
+from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.elasticsearch import ElasticsearchStore
+from tests.stack.conftest import Call
+from tests.store import elastic
+from tests.store.events import event
+
+pytestmark = pytest.mark.elasticsearch
+
+
+def found(connection: Connection, **options: Any) -> dict[str, list[Finding]]:
+    made: dict[str, list[Finding]] = {}
+    for one in diagnose(connection, lambda server: elastic.wanted(connection), **options):
+        made.setdefault(one.check, []).append(one)
+    return made
+
+
+def recent(number: int, **fields: Any) -> dict[str, Any]:
+    document = event(number, **fields)
+    document["event"].pop("ingested")
+    document["event"]["id"] = uuid4().hex
+    return document
+
+
+def test_a_deployed_cluster_with_fresh_events_has_no_error(deployed: Call, root: Connection) -> None:
+    store = ElasticsearchStore(root)
+    store.index(elastic.new_stream(), [recent(1, ml__profile={"status": "matched"})])
+    store.refresh()
+    levels = {check: one.level for check, (one, *_) in found(root).items()}
+    expected = ("reachable", "license", "security", "clock", "templates", "streams", "last event")
+    assert {check: levels[check] for check in expected} == dict.fromkeys(expected, Level.OK)
+    assert json.loads(deployed("doctor", "--json").stdout)[0]["check"] == "reachable"
+
+
+def test_each_fault_is_found_with_its_remedy(deployed: Call, root: Connection) -> None:
+    store = ElasticsearchStore(root)
+    unchecked = f"foreign-{uuid4().hex[:6]}"
+    store.index(
+        elastic.new_stream(),
+        [
+            recent(1, ml__model={"name": unchecked, "version": "2"}, ml__profile={"status": "none"}),
+            recent(2, ml__input={"numeric": {"some_feature": "N/A"}}),
+        ],
+    )
+    store.index(elastic.new_stream("ml.deadletter"), [recent(3, error={"type": "not_json"})])
+    store.refresh()
+    root.call("DELETE", "/_index_template/ml-watch-state")
+    by_check = found(root)
+    (missing,) = by_check["templates"]
+    assert (missing.level, missing.remedy) == (Level.ERROR, "logging-lib stack deploy")
+    assert missing.message == "index template ml-watch-state: missing"
+    assert "not_json: " in by_check["dead letters"][0].message
+    assert "ml.input.numeric.some_feature: " in by_check["ignored fields"][0].message
+    assert "logging-lib annotate" in by_check["unchecked events"][0].remedy
+    assert "ml-watch-state" in deployed("doctor", code=1).stdout
+    deployed("stack", "deploy")
+
+
+def test_a_clock_that_differs_and_events_that_stopped(deployed: Call, root: Connection) -> None:
+    store = ElasticsearchStore(root)
+    store.index(elastic.new_stream(), [recent(1)])
+    store.refresh()
+    by_check = found(root, clock=lambda: datetime.now(UTC) + timedelta(hours=3))
+    assert "differ by 10" in by_check["clock"][0].message
+    assert "NTP" in by_check["clock"][0].remedy
+    assert by_check["last event"][0].message == "the last prediction arrived 3 h ago"
+    assert by_check["last event"][0].level is Level.WARNING
+
+
+def test_a_stream_that_was_there_before_us_is_found(deployed: Call, root: Connection) -> None:
+    """On 9.x it would be of the mode logsdb, without our mapping and pipeline."""
+    stream = elastic.new_stream("ml.health")
+    other = {"index_patterns": [stream], "data_stream": {}, "priority": 900}
+    root.call("PUT", "/_index_template/test-before-us", other)
+    root.call("POST", f"/{stream}/_doc", {"@timestamp": "2018-02-01"})
+    try:
+        told = [one for one in found(root)["streams"] if stream in one.message]
+    finally:
+        root.call("PUT", "/_index_template/test-before-us", {**other, "index_patterns": ["test-unused"]})
+        root.call("POST", f"/{stream}/_rollover")
+    assert told[0].level is Level.ERROR
+    assert f"POST {stream}/_rollover" in told[0].remedy
+    assert not [one for one in found(root)["streams"] if stream in one.message]
+
+
+def test_nothing_there_is_one_finding() -> None:
+    with Connection(Settings("http://127.0.0.1:9"), timeout=2) as connection:
+        (finding,) = diagnose(connection, lambda server: [])
+    assert finding.level is Level.ERROR
+    assert "no answer" in finding.message
+    assert "docs/elasticsearch.md" in finding.remedy
+
+
+def test_what_may_not_be_asked_is_said(deployed: Call, secured: Settings, tmp_path: Path) -> None:
+    deployed("stack", "deploy", "--api-key", "writer", "--keys", str(tmp_path))
+    key = (tmp_path / "logging-lib-writer.key").read_text().strip()
+    with Connection(Settings(secured.url, api_key=key)) as writer:
+        by_check = found_as(writer)
+    assert by_check["last event"].level is Level.NOTE
+    assert "could not be checked" in by_check["last event"].message
+
+
+def found_as(connection: Connection) -> dict[str, Finding]:
+    return {one.check: one for one in diagnose(connection, lambda server: [])}

@@ -1,0 +1,127 @@
+"""Watcher and data stream lifecycle, against a server that answers as documented: the test server lacks them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from logging_lib import content
+from logging_lib.cli.app import app
+from logging_lib.store.connection import PREFIX
+from tests.stack.conftest import Call
+from tests.stack.platinum import STREAM, Cluster, serving
+
+SHIPPED = sorted(file.stem for file in content.path("watchers").glob("*.json"))
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture
+def run(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    monkeypatch.chdir(tmp_path)
+    for name in ("USER", "PASSWORD", "API_KEY"):
+        monkeypatch.delenv(PREFIX + name, raising=False)
+    monkeypatch.setenv(f"{PREFIX}URL", cluster.url)
+
+    def invoke(*arguments: str, code: int = 0) -> Any:
+        result = CliRunner().invoke(app, list(arguments))
+        assert result.exit_code == code, result.output
+        return result
+
+    return invoke
+
+
+def test_watches_are_put_once_a_model_and_stay_as_they_are(run: Call, cluster: Cluster) -> None:
+    cluster.models = {"loans": True, "Chürn 2": True}
+    run("stack", "deploy")
+    found = cluster.watches()
+    assert len(found) == 2 * len(SHIPPED)
+    assert {f"logging-lib-{name}--loans" for name in SHIPPED} < found.keys()
+    assert {body["metadata"]["model"] for body in found.values()} == {"loans", "Chürn 2"}
+    again = json.loads(run("stack", "deploy", "--json").stdout)
+    assert {one["did"] for one in again["changes"]} == {"unchanged"}
+    run("stack", "status")
+
+
+def test_watches_of_a_model_that_does_not_serve_any_more_go(run: Call, cluster: Cluster) -> None:
+    """Except those that somebody tuned."""
+    cluster.models = {"loans": True, "churn": True}
+    run("stack", "deploy")
+    cluster.models["churn"] = False
+    tuned = "logging-lib-na-spike--churn"
+    cluster.objects["watch", tuned]["metadata"]["min_hits"] = 50
+    said = run("stack", "deploy").stdout
+    assert f"watch {tuned}: left as it is (somebody edited it" in said
+    assert {name for name in cluster.watches() if name.endswith("--churn")} == {tuned}
+    assert len(cluster.watches()) == len(SHIPPED) + 1
+    run("stack", "status")
+
+
+def test_a_tuned_watch_is_not_overwritten(run: Call, cluster: Cluster) -> None:
+    run("stack", "deploy")
+    name = "logging-lib-na-spike--loans"
+    cluster.objects["watch", name]["metadata"]["min_hits"] = 50
+    refused = run("stack", "deploy", "--diff", code=1)
+    assert f"watch {name}: refused (somebody edited it" in refused.stdout
+    assert '-    "min_hits": 50,' in refused.stdout
+    assert cluster.watches()[name]["metadata"]["min_hits"] == 50
+    run("stack", "deploy", "--force")
+    assert cluster.watches()[name]["metadata"]["min_hits"] == 5
+
+
+def test_on_basic_watcher_is_left_out_and_that_is_said(run: Call, cluster: Cluster) -> None:
+    cluster.license = "basic"
+    said = run("stack", "deploy").stdout
+    assert "left out: Watcher: the basic license leaves it out; `logging-lib watch run` does its work" in said
+    assert cluster.watches() == {}
+    assert "match_only_text" in json.dumps(cluster.objects["_component_template", "logs-ml.label@mappings"])
+
+
+@pytest.mark.parametrize("license_type", ["trial", "gold", "platinum", "enterprise"])
+def test_licenses_with_watcher(run: Call, cluster: Cluster, license_type: str) -> None:
+    cluster.license = license_type
+    assert "left out" not in run("stack", "deploy").stdout
+    assert len(cluster.watches()) == len(SHIPPED)
+
+
+def test_a_new_retention_reaches_streams_that_exist(run: Call, cluster: Cluster) -> None:
+    run("stack", "deploy")
+    said = run("stack", "deploy", "--retention", "ml.prediction=7d", "--dry-run").stdout
+    assert f"data stream {STREAM}: would be updated (events are kept for 7d, before 90d)" in said
+    assert cluster.retention == "90d"
+    run("stack", "deploy", "--retention", "ml.prediction=7d")
+    assert cluster.retention == "7d"
+    assert cluster.rolled_over == []
+    cluster.retention = None
+    assert "before for ever" in run("stack", "deploy").stdout
+
+
+def test_destroy_takes_the_watches_away(run: Call, cluster: Cluster) -> None:
+    run("stack", "deploy")
+    run("stack", "destroy", "--yes")
+    assert cluster.watches() == {}
+    assert {name for _, name in cluster.objects} == {
+        "logs-ml@final", "logs-ml@settings", "logs-ml.prediction", "logs-ml.prediction@mappings",
+        "logs-ml.prediction@lifecycle",
+    }  # fmt: skip
+
+
+def test_too_old_and_too_new_servers_are_refused(
+    run: Call, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = cluster.answer
+    for number in ("8.14.3", "7.17.0", "10.0.0"):
+        root = (200, {"version": {"number": number}})
+        monkeypatch.setattr(cluster, "answer", lambda m, p, b, r=root: r if p == "/" else original(m, p, b))
+        refused = run("stack", "deploy", code=2)
+        assert f"is Elasticsearch {number}; 8.15 to 9.x are supported" in refused.stderr
+    assert cluster.objects == {}

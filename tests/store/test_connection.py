@@ -1,0 +1,177 @@
+"""Settings from the environment, old servers, errors that name their remedy."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import trustme
+
+from logging_lib.store import StoreError
+from logging_lib.store.connection import Connection, ElasticsearchError, Settings, settings_from
+
+URL = "https://es.example.org:9200"
+
+
+def environment(**values: str) -> dict[str, str]:
+    return {f"LOGGING_LIB_ELASTICSEARCH_{name}": value for name, value in values.items()}
+
+
+def test_settings_come_from_the_environment() -> None:
+    found = settings_from(environment(URL=URL + "/", API_KEY="k", CA="ca.pem"))
+    assert found == Settings(URL, api_key="k", ca="ca.pem")
+    assert settings_from(environment(USER="u", PASSWORD="p"), url=URL) == Settings(
+        URL, user="u", password="p"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "set LOGGING_LIB_ELASTICSEARCH_URL"),
+        ({"URL": "localhost:9200"}, "'localhost:9200' is no URL such as"),
+        ({"URL": "https://"}, "is no URL"),
+        ({"URL": "https://h:port"}, "is no URL"),
+        ({"URL": "https://me:secret@h:9200"}, "leave user and password out"),
+        ({"URL": "ftp://me:secret@h"}, "is no URL"),
+        ({"URL": URL, "USER": "u"}, "go together"),
+        ({"URL": URL, "USER": "u", "PASSWORD": "p", "API_KEY": "k"}, "not both"),
+    ],
+)
+def test_wrong_settings_name_the_variable_and_no_secret(values: dict[str, str], message: str) -> None:
+    with pytest.raises(StoreError, match=message) as caught:
+        settings_from(environment(**values))
+    assert "LOGGING_LIB_ELASTICSEARCH_" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_authority_that_cannot_be_read() -> None:
+    with pytest.raises(StoreError, match=r"CA: nowhere\.pem"):
+        Connection(Settings(URL, ca="nowhere.pem"))
+
+
+class Old(BaseHTTPRequestHandler):
+    """Answers as a server of version 8 does: it refuses the wire format of 9, and knows its own errors."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.seen.append((self.path, headers, content))  # type: ignore[attr-defined]
+        accepted = f"{self.headers.get('Accept')} {self.headers.get('Content-Type')}"
+        if "compatible-with=9" in accepted:
+            return self._answer(400, {"error": {"type": "media_type_header_exception", "reason": accepted}})
+        code, body = self.server.answers.get(self.path, (200, {"ok": True}))  # type: ignore[attr-defined]
+        return self._answer(code, body)
+
+    do_GET = do_PUT = do_POST  # noqa: N815
+
+    def _answer(self, code: int, body: Any) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("X-Elastic-Product", "Elasticsearch")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: Any) -> None: ...
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadingHTTPServer]:
+    made = ThreadingHTTPServer(("127.0.0.1", 0), Old)
+    made.seen, made.answers = [], {}  # type: ignore[attr-defined]
+    made.daemon_threads = True
+    thread = threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+def url(server: ThreadingHTTPServer) -> str:
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+def test_a_server_of_an_older_major_version_is_spoken_to(server: Any) -> None:
+    """The client's own format carries its major version; a test server that refuses it stands for 8.15."""
+    with Connection(Settings(url(server), api_key="a2V5")) as connection:
+        assert connection.call("POST", "/x/_search", {"size": 0}) == {"ok": True}
+        assert connection.call("POST", "/_bulk", b"{}\n{}\n") == {"ok": True}
+    (_, first, body), (_, second, lines) = server.seen
+    assert (first["content-type"], second["content-type"]) == ("application/json", "application/x-ndjson")
+    assert (json.loads(body), lines) == ({"size": 0}, b"{}\n{}\n")
+    assert first["authorization"] == "ApiKey a2V5"
+
+
+def test_errors_hold_the_cause_and_the_remedy(server: Any) -> None:
+    nested = {
+        "type": "search_phase_execution_exception",
+        "reason": "all shards failed",
+        "root_cause": [{"type": "parse", "reason": "no [x]", "caused_by": {"reason": "because"}}],
+    }
+    server.answers = {
+        "/a": (400, {"error": nested}),
+        "/b": (401, {"error": {"type": "security_exception", "reason": "unable to authenticate"}}),
+        "/c": (403, {"error": {"type": "security_exception", "reason": "action is unauthorized"}}),
+        "/d": (405, {"error": "no handler found for uri [/d]"}),
+    }
+    with Connection(Settings(url(server), user="u", password="p")) as connection:
+
+        def refused(path: str) -> ElasticsearchError:
+            with pytest.raises(ElasticsearchError) as caught:
+                connection.call("GET", path)
+            return caught.value
+
+        assert refused("/a").reason == "all shards failed: no [x]: because"
+        assert (refused("/a").kind, refused("/a").passing) == ("search_phase_execution_exception", False)
+        assert "set LOGGING_LIB_ELASTICSEARCH_API_KEY" in str(refused("/b"))
+        assert "lacks that privilege, see docs/elasticsearch.md" in str(refused("/c"))
+        assert refused("/d").unknown_api
+
+
+def test_a_server_that_is_busy_is_asked_again(server: Any) -> None:
+    server.answers = {"/busy": (429, {"error": {"type": "busy", "reason": "busy"}})}
+    waits: list[float] = []
+    with Connection(Settings(url(server)), sleep=waits.append) as connection:
+        with pytest.raises(ElasticsearchError) as caught:
+            connection.call("GET", "/busy", retries=2)
+        assert caught.value.passing
+    assert len(server.seen) == 3
+    assert len(waits) == 2
+    assert waits[0] <= 0.25 < waits[1] * 2 <= 1
+
+
+def test_nothing_there() -> None:
+    with (
+        Connection(Settings("http://127.0.0.1:9"), timeout=5) as connection,
+        pytest.raises(ElasticsearchError, match=r"no answer: .*is it running") as caught,
+    ):
+        connection.call("GET", "/", retries=0)
+    assert caught.value.passing
+
+
+def test_a_certificate_of_an_unknown_authority_names_the_remedy(server: Any, tmp_path: Any) -> None:
+    import ssl
+
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    secure = url(server).replace("http:", "https:")
+    with (
+        Connection(Settings(secure), timeout=5) as connection,
+        pytest.raises(ElasticsearchError, match="set LOGGING_LIB_ELASTICSEARCH_CA"),
+    ):
+        connection.call("GET", "/", retries=0)
+    trusted = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(trusted)
+    with Connection(Settings(secure, ca=str(trusted)), timeout=5) as connection:
+        assert connection.call("GET", "/") == {"ok": True}
