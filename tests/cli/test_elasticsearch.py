@@ -49,7 +49,9 @@ def call(
 
 
 def log_some(own: profiles.Profile, inputs: dict[str, Any]) -> None:
-    log = logging_lib.configure(model=own.model, version=own.version, profile=own, spool="spool")
+    log = logging_lib.configure(
+        model=own.model, version=own.version, profile=own, spool="spool", report_every=None
+    )
     for number in range(200):
         wrong = {"home": "Rented"} if number % 4 == 0 else {}
         log.prediction(inputs | wrong, prediction=12.0)

@@ -367,7 +367,9 @@ def test_user_and_password(
     spool: Spool, ship: Make, secured: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = fill(spool, 3)
-    with pytest.raises(RetryError, match=r"401 security_exception.*LOGGING_LIB_ELASTICSEARCH_API_KEY") as caught:
+    with pytest.raises(
+        RetryError, match=r"401 security_exception.*LOGGING_LIB_ELASTICSEARCH_API_KEY"
+    ) as caught:
         once(ship(spool, secured.url.replace("://", "://elastic:wrong@")))
     assert "wrong" not in str(caught.value)
     monkeypatch.setenv(API_KEY, "the-url-goes-before-it")
