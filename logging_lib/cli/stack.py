@@ -17,13 +17,13 @@ from rich.table import Table
 import logging_lib
 from logging_lib import content
 from logging_lib.cli import _store
-from logging_lib.jobs.publish import publish, published_models
+from logging_lib.jobs.publish import is_published, publish, published_models
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.io import load as load_profile
 from logging_lib.stack import deploy as deployment
 from logging_lib.stack import doctor as diagnosis
 from logging_lib.stack import keys, parts, watches
-from logging_lib.stack.deploy import UPDATED, Change
+from logging_lib.stack.deploy import UNCHANGED, UPDATED, Change
 from logging_lib.stack.server import Server, examine
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
@@ -91,9 +91,11 @@ def deploy(
                 changes += deployment.set_retention(connection, wanted, dry_run=dry_run)
             store = ElasticsearchStore(connection)
             for path, profile in made:
-                if not dry_run:
+                same = is_published(store, profile)
+                if not dry_run and not same:
                     publish(store, profile, now=datetime.now(UTC))
-                changes.append(Change(f"profile {profile.model} {profile.version}", UPDATED, str(path)))
+                what = f"profile {profile.model} {profile.version}"
+                changes.append(Change(what, UNCHANGED if same else UPDATED, str(path)))
             if server.watcher:
                 known = published_models(store) | {profile.model: True for _, profile in made}
                 folder = content.path("watchers")

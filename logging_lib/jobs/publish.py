@@ -15,6 +15,16 @@ from logging_lib.store.port import Store, StoreError
 MAX_PROFILES = 10_000
 
 
+def is_published(store: Store, profile: Profile) -> bool:
+    """Whether ``publish`` with its defaults would change nothing: the same profile is there, and alone deployed."""
+    known = {hit["_id"]: hit["_source"] for hit in _published(store, profile.model)}
+    before = known.pop(f"{profile.model}:{profile.version}", None)
+    if before is None or not before.get("deployed") or any(other.get("deployed") for other in known.values()):
+        return False
+    same: bool = before["ml"].get("profile", {}).get("id") == profile.id
+    return same
+
+
 def publish(
     store: Store,
     profile: Profile,

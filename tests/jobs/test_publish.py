@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from logging_lib import profile as profiles
-from logging_lib.jobs.publish import publish, published, published_models
+from logging_lib.jobs.publish import is_published, publish, published, published_models
 from logging_lib.profile.io import seal
 from logging_lib.store import Store, StoreError
 from logging_lib.store.embedded import EmbeddedStore
@@ -40,7 +40,11 @@ def found(store: Store, model: str) -> dict[str, dict[str, Any]]:
 def test_one_version_of_a_model_is_flagged_as_deployed(store: Store, own: profiles.Profile) -> None:
     first, second = version(own, "1"), version(own, "2")
     assert publish(store, first, now=NOW, owners={"email": "a@example.org"}, overrides={"na-spike": 1}) == []
+    assert is_published(store, first)
+    assert not is_published(store, second)
     assert publish(store, second, now=NOW + timedelta(days=1)) == ["1"]
+    assert is_published(store, second)
+    assert not is_published(store, first)
     flags = {name: source["deployed"] for name, source in found(store, own.model).items()}
     assert flags == {"1": False, "2": True}
     assert published_models(store)[own.model] is True
