@@ -43,7 +43,7 @@ def running(folder: Path) -> Iterator[str]:
     Raises:
         Unavailable: there is no JDK 21+ or no Maven.
     """
-    java, home = _java(), _home()
+    java, home = find_java(), _home()
     port, transport = _free_ports()
     config = _configure(home, folder, port, transport)
     user = {"user": _NOBODY, "group": _NOBODY, "extra_groups": ()} if os.getuid() == 0 else {}
@@ -75,7 +75,12 @@ def running(folder: Path) -> Iterator[str]:
             process.wait()
 
 
-def _java() -> Path:
+def find_java() -> Path:
+    """The home of a JDK 21 or newer.
+
+    Raises:
+        Unavailable: there is none.
+    """
     candidates = [Path(os.environ["JAVA_HOME"])] if "JAVA_HOME" in os.environ else []
     candidates += sorted(Path("/usr/lib/jvm").glob("*"), reverse=True)
     if found := shutil.which("java"):
