@@ -7,7 +7,7 @@ from typing import Any
 
 from logging_lib.normalize.foreign import MAX_INPUTS
 from logging_lib.normalize.refusal import RefusedError, shown
-from logging_lib.normalize.times import MAX_AHEAD, instant, written
+from logging_lib.normalize.times import MAX_AHEAD, instant, is_written, written
 from logging_lib.schema import DATASETS, SCHEMA_VERSION
 
 _DATASETS = frozenset(DATASETS)
@@ -16,7 +16,7 @@ _MANY = 5 * MAX_INPUTS
 
 
 def checked(document: dict[str, Any], ml: dict[str, Any], size: int, now: datetime | None) -> dict[str, Any]:
-    """The event itself, with ``event.ingested`` where ``now`` is given.
+    """The event itself, its time in the event's form, and with ``event.ingested`` where ``now`` is given.
 
     Raises:
         RefusedError: ``schema_version``, ``no_id``, ``dataset``, ``no_model``, ``timestamp``, ``future`` or
@@ -46,6 +46,8 @@ def checked(document: dict[str, Any], ml: dict[str, Any], size: int, now: dateti
     made_at = instant(when, zone=True) if type(when) is str else None
     if made_at is None:
         raise RefusedError("timestamp", f"@timestamp is {shown(when)}, which is no ISO 8601 date with a zone")
+    if not is_written(when):
+        document["@timestamp"] = written(made_at)
     if now is not None:
         if made_at > now + MAX_AHEAD:
             raise RefusedError("future", f"the time {written(made_at)} is more than a day ahead of arrival")

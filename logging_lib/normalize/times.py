@@ -90,6 +90,11 @@ def _within(moment: datetime, limit: datetime | None) -> str:
     return text
 
 
+def is_written(text: str) -> bool:
+    """Whether the text of a time is in the event's form, with or without its six digits."""
+    return _PLAIN.match(text) is not None
+
+
 def written(moment: datetime) -> str:
     """A time in UTC in the event's form."""
     return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"

@@ -8,49 +8,55 @@ module MlNormalize
 
     module_function
 
-    # The same java.util.Map, with event.ingested.
+    # The same java.util.Map, with event.ingested, and its time in the event's form.
     def check(document, ml, raw, now)
-      version = ml.get("schema_version")
-      # The events of each version so far are read. A later one may mean something else: its events wait, whole, in
-      # the dead-letter stream until the pipelines are as new as their logger.
-      unless version.is_a?(Integer) && version.between?(1, SCHEMA_VERSION)
-        raise Refused.new(
-          "schema_version",
-          "ml.schema_version is #{show(version)}; this version of logging_lib reads 1 to #{SCHEMA_VERSION}"
-        )
-      end
       event = document.get("event")
-      unless event.is_a?(Parsing::JMap) && filled?(event.get("id"))
-        raise Refused.new("no_id", "event.id is missing")
-      end
-      dataset = event.get("dataset")
-      unless DATASETS.include?(dataset)
-        raise Refused.new("dataset", "event.dataset is #{show(dataset)}, none of #{DATASETS.join(", ")}")
-      end
-      check_model(ml, raw) if dataset == "ml.prediction"
-      check_time(document.get("@timestamp"), now)
+      event = nil unless event.is_a?(Parsing::JMap)
+      model = ml.get("model")
+      model = nil unless model.is_a?(Parsing::JMap)
+      at = document.get("@timestamp")
+      moment = check_fields(
+        ml.get("schema_version"), event&.get("id"), event&.get("dataset"), model&.get("name"), model&.get("version"),
+        at, now
+      ) { check_inputs(ml.get("input")) if raw.bytesize > MANY }
+      document.put("@timestamp", Times.written(moment)) unless Times::PLAIN.match?(at)
       event.put("ingested", Times.written(now))
       document
     end
 
-    def check_model(ml, raw)
-      model = ml.get("model")
-      unless model.is_a?(Parsing::JMap) && filled?(model.get("name")) && filled?(model.get("version"))
-        raise Refused.new("no_model", "ml.model.name or ml.model.version is missing")
+    # The time of an event with these fields in microseconds; a block checks what only a prediction has.
+    def check_fields(schema_version, id, dataset, model, model_version, at, now)
+      # The events of each version so far are read. A later one may mean something else: its events wait, whole, in
+      # the dead-letter stream until the pipelines are as new as their logger.
+      unless schema_version.is_a?(Integer) && schema_version.between?(1, SCHEMA_VERSION)
+        raise Refused.new(
+          "schema_version",
+          "ml.schema_version is #{show(schema_version)}; this version of logging_lib reads 1 to #{SCHEMA_VERSION}"
+        )
       end
-      inputs = ml.get("input")
-      return unless raw.bytesize > MANY && inputs.is_a?(Parsing::JMap)
-      count = inputs.values.sum { |values| values.is_a?(Parsing::JMap) ? values.size : 0 }
-      return if count <= Foreign::MAX_INPUTS
-      raise Refused.new("too_many_fields", "#{count} fields; at most #{Foreign::MAX_INPUTS} are taken")
-    end
-
-    def check_time(at, now)
+      raise Refused.new("no_id", "event.id is missing") unless filled?(id)
+      unless DATASETS.include?(dataset)
+        raise Refused.new("dataset", "event.dataset is #{show(dataset)}, none of #{DATASETS.join(", ")}")
+      end
+      if dataset == "ml.prediction"
+        unless filled?(model) && filled?(model_version)
+          raise Refused.new("no_model", "ml.model.name or ml.model.version is missing")
+        end
+        yield if block_given?
+      end
       moment = at.is_a?(String) ? Times.instant(at, true) : nil
       if moment.nil?
         raise Refused.new("timestamp", "@timestamp is #{show(at)}, which is no ISO 8601 date with a zone")
       end
       Times.raise_if_ahead(moment, now + Times::MAX_AHEAD)
+      moment
+    end
+
+    def check_inputs(inputs)
+      return unless inputs.is_a?(Parsing::JMap)
+      count = inputs.values.sum { |values| values.is_a?(Parsing::JMap) ? values.size : 0 }
+      return if count <= Foreign::MAX_INPUTS
+      raise Refused.new("too_many_fields", "#{count} fields; at most #{Foreign::MAX_INPUTS} are taken")
     end
 
     def filled?(value)

@@ -62,7 +62,8 @@ module MlNormalize
       when nil then "null"
       when Hash then "{#{value.map { |key, item| "#{json(key)}:#{json(item)}" }.join(",")}}"
       when Array then "[#{value.map { |item| json(item) }.join(",")}]"
-      else value.to_s
+      when Integer, true, false then value.to_s
+      else json(value.to_s)
       end
     end
 
