@@ -13,7 +13,17 @@ from pathlib import Path
 
 import orjson
 
-NAMES = ("log_call", "batch", "profile_fit", "read_check", "ship_throughput", "receiver_down")
+NAMES = (
+    "log_call",
+    "batch",
+    "profile_fit",
+    "read_check",
+    "normalize_python",
+    "normalize_ruby",
+    "logstash_ratio",
+    "ship_throughput",
+    "receiver_down",
+)
 
 
 def main(wanted: list[str]) -> int:
