@@ -22,7 +22,7 @@ from logging_lib.normalize.canonical import checked
 from logging_lib.normalize.foreign import ALIASES, MAX_INPUTS, MAX_TEXT, Checks, canonical_of, content_id
 from logging_lib.normalize.parsing import MAX_DEPTH, parse
 from logging_lib.normalize.refusal import RefusedError
-from logging_lib.normalize.times import MAX_AHEAD, written
+from logging_lib.normalize.times import MAX_AHEAD, arrival_at
 from logging_lib.profile.values import NA_VALUES
 
 __all__ = [
@@ -82,16 +82,15 @@ def normalize(
     """
     if not isinstance(raw, bytes):
         raw = _bytes_of(raw)
-    if now is not None:
-        now = now.astimezone(UTC)
+    arrival = None if now is None else arrival_at(now)
     try:
         document, mended = parse(raw)
         ml = document.get("ml")
         if type(ml) is dict and "schema_version" in ml:
             if mended:
                 raise RefusedError("not_json", "not JSON (RFC 8259, in UTF-8)", "parse")
-            return Event(checked(document, ml, len(raw), now))
-        return Event(canonical_of(document, raw, now, na_values, checks))
+            return Event(checked(document, ml, len(raw), arrival))
+        return Event(canonical_of(document, raw, arrival, na_values, checks))
     except RefusedError as refused:
         return refuse(raw, refused.reason, str(refused), now=now, stage=refused.stage)
 
@@ -107,7 +106,7 @@ def refuse(
     """The dead letter of an event that cannot be used."""
     original = raw if isinstance(raw, bytes) else _bytes_of(raw)
     document = dead_letter(error_type=reason, message=message, original=original, stage=stage, now_ns=0)
-    document["@timestamp"] = written(_EPOCH if now is None else now.astimezone(UTC))
+    document["@timestamp"] = arrival_at(_EPOCH if now is None else now).text
     document["event"]["id"] = content_id(original)
     if now is not None:
         document["event"]["ingested"] = document["@timestamp"]

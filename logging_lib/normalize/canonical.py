@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from logging_lib.normalize.foreign import MAX_INPUTS
 from logging_lib.normalize.refusal import RefusedError, shown
-from logging_lib.normalize.times import MAX_AHEAD, instant, is_written, written
+from logging_lib.normalize.times import Arrival, TooFarAheadError, own_time
 from logging_lib.schema import DATASETS, SCHEMA_VERSION
 
 _DATASETS = frozenset(DATASETS)
@@ -15,8 +14,10 @@ _MANY = 5 * MAX_INPUTS
 """A shorter event, in bytes, cannot hold too many inputs."""
 
 
-def checked(document: dict[str, Any], ml: dict[str, Any], size: int, now: datetime | None) -> dict[str, Any]:
-    """The event itself, its time in the event's form, and with ``event.ingested`` where ``now`` is given.
+def checked(
+    document: dict[str, Any], ml: dict[str, Any], size: int, arrival: Arrival | None
+) -> dict[str, Any]:
+    """The event itself, its time in the event's form, and with ``event.ingested`` where the arrival is known.
 
     Raises:
         RefusedError: ``schema_version``, ``no_id``, ``dataset``, ``no_model``, ``timestamp``, ``future`` or
@@ -43,15 +44,15 @@ def checked(document: dict[str, Any], ml: dict[str, Any], size: int, now: dateti
         if size > _MANY:
             _check_inputs(ml.get("input"))
     when = document.get("@timestamp")
-    made_at = instant(when, zone=True) if type(when) is str else None
-    if made_at is None:
+    try:
+        own = own_time(when, arrival)
+    except TooFarAheadError as time:
+        raise RefusedError("future", f"the time {time} is more than a day ahead of arrival") from None
+    if own is None:
         raise RefusedError("timestamp", f"@timestamp is {shown(when)}, which is no ISO 8601 date with a zone")
-    if not is_written(when):
-        document["@timestamp"] = written(made_at)
-    if now is not None:
-        if made_at > now + MAX_AHEAD:
-            raise RefusedError("future", f"the time {written(made_at)} is more than a day ahead of arrival")
-        event["ingested"] = written(now)
+    document["@timestamp"] = own
+    if arrival is not None:
+        event["ingested"] = arrival.text
     return document
 
 

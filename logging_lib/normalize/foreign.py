@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -15,7 +15,7 @@ from logging_lib.normalize.names import with_plain_names
 from logging_lib.normalize.parsing import SPACE
 from logging_lib.normalize.payloads import unwrap
 from logging_lib.normalize.refusal import RefusedError, json_text, shown
-from logging_lib.normalize.times import MAX_AHEAD, TooFarAheadError, canonical_time, written
+from logging_lib.normalize.times import Arrival, TooFarAheadError, canonical_time
 from logging_lib.profile.values import spelled
 from logging_lib.schema import SCHEMA_VERSION
 
@@ -47,7 +47,9 @@ _OURS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 _PLAIN_OUTPUT = Output(None)
 _WITHOUT_CONTEXT = frozenset(("model", "version", "inputs", "prediction", "timestamp", "score", "scores"))
 _INFINITE = ("Infinity", "-Infinity")
-_MAY_SPELL = frozenset("+-0123456789tTfF")
+_PLAIN_STARTS = frozenset(string.ascii_letters + "_") - frozenset("tTfF")
+"""What begins with one of these is not blank and spells neither a number nor a boolean."""
+_SAFE = 2**63
 
 Checks = Callable[[str, str], Checker | None]
 """Finds the checker of a model's version, if there is one."""
@@ -56,7 +58,7 @@ Checks = Callable[[str, str], Checker | None]
 def canonical_of(
     document: dict[str, Any],
     raw: bytes,
-    now: datetime | None,
+    arrival: Arrival | None,
     na_values: frozenset[str],
     checks: Checks | None,
 ) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def canonical_of(
         raise RefusedError(
             "too_many_fields", f"{max(len(inputs), len(rest))} fields; at most {MAX_INPUTS} are taken"
         )
-    when = _timestamp(take("timestamp"), now)
+    when = _timestamp(take("timestamp"), arrival)
     inputs = with_plain_names(inputs)
     long = len(raw) > MAX_TEXT
     checker = checks(model, version) if checks is not None else None
@@ -102,8 +104,8 @@ def canonical_of(
         "dataset": "ml.prediction",
         "outcome": "success",
     }
-    if now is not None:
-        about["ingested"] = written(now)
+    if arrival is not None:
+        about["ingested"] = arrival.text
     made: dict[str, Any] = {"@timestamp": when, "message": "prediction", "ecs": ECS, "event": about, "ml": ml}
     if checker is not None:
         _add_checks(checked, ml)
@@ -161,22 +163,31 @@ def _typed(inputs: Mapping[str, Any], na_values: frozenset[str], long: bool) -> 
     boolean: dict[str, Any] = {}
     other: dict[str, Any] = {}
     for name, value in inputs.items():
-        if type(value) is str:
-            if value in na_values or not value.strip():
+        kind = type(value)
+        if kind is str:
+            if not value or value in na_values:
                 other[name] = None
                 continue
-            if value[0] in _MAY_SPELL:
-                value = spelled(value)
-        kind = type(value)
+            if value[0] in _PLAIN_STARTS:  # neither blank nor the spelling of anything
+                if len(value) <= MAX_CATEGORY:
+                    category[name] = value
+                else:
+                    text[name] = cut(value) if long else value
+                continue
+            if value.isspace():
+                other[name] = None
+                continue
+            value = spelled(value)
+            kind = type(value)
         if kind is float:
             numeric[name] = value
+        elif kind is int:
+            numeric[name] = value if -_SAFE < value < _SAFE else jsonable(value)
         elif kind is str:
             if len(value) <= MAX_CATEGORY:
                 category[name] = value
             else:
                 text[name] = cut(value) if long else value
-        elif kind is int:
-            numeric[name] = jsonable(value)
         elif kind is bool:
             boolean[name] = value
         else:
@@ -194,7 +205,11 @@ def _add_checks(checked: Checked, ml: dict[str, Any]) -> None:
 
 def _add_output(given: Mapping[str, Any], rest: dict[str, Any], place: Output, ml: dict[str, Any]) -> None:
     """``ml.prediction.*``; what has no place in it becomes a label."""
-    output, scores, score = given.get("prediction"), given.get("scores"), spelled(given.get("score"))
+    output, scores, score = given.get("prediction"), given.get("scores"), given.get("score")
+    if type(output) is float and scores is None and score is None:  # the ordinary regression
+        ml["prediction"] = place(output, None, None)
+        return
+    score = spelled(score)
     if score is not None and not _is_number(score):
         rest["score"], score = score, None
     if scores is not None and not isinstance(scores, dict | list):
@@ -276,15 +291,15 @@ def _model(given: Mapping[str, Any], rest: dict[str, Any]) -> tuple[str, str]:
     )
 
 
-def _timestamp(value: Any, now: datetime | None) -> str:
+def _timestamp(value: Any, arrival: Arrival | None) -> str:
     if value is None:
-        if now is None:
+        if arrival is None:
             raise RefusedError(
                 "no_timestamp", f"no time: one of {', '.join(ALIASES['timestamp'])} must hold it"
             )
-        return written(now)
+        return arrival.text
     try:
-        when = canonical_time(value, None if now is None else now + MAX_AHEAD)
+        when = canonical_time(value, arrival)
     except TooFarAheadError as time:
         raise RefusedError("future", f"the time {time} is more than a day ahead of arrival") from None
     if when is None:

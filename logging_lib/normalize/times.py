@@ -45,33 +45,65 @@ def instant(text: str, *, zone: bool = False) -> datetime | None:
         return None
 
 
-def canonical_time(value: Any, limit: datetime | None) -> str | None:
-    """The time of a foreign event: ISO 8601, or a number since 1970 in s, ms, µs or ns, also as text.
+class Arrival:
+    """When an event arrived: its text, and the latest time that an event may have."""
 
-    Args:
-        value: what the event has.
-        limit: the latest time that is taken.
+    __slots__ = ("latest", "latest_text", "text")
+
+    def __init__(self, now: datetime) -> None:
+        now = now.astimezone(UTC)
+        self.text = written(now)
+        self.latest = now + MAX_AHEAD
+        self.latest_text = written(self.latest)
+
+
+arrival_at = lru_cache(64)(Arrival)
+"""Many events arrive in the same batch, at the same time."""
+
+
+def canonical_time(value: Any, arrival: Arrival | None) -> str | None:
+    """The time of a foreign event: ISO 8601, or a number since 1970 in s, ms, µs or ns, also as text.
 
     Returns:
         The event's form, or None where it is no time.
 
     Raises:
-        TooFarAheadError: the time is beyond the limit.
+        TooFarAheadError: it is more than a day after the arrival.
     """
     if type(value) is str:
-        if _PLAIN.match(value) is not None and _is_date(value[:10]):
-            if limit is not None and value[:19] >= f"{limit:%Y-%m-%dT%H:%M:%S}":
-                return _within(datetime.fromisoformat(value), limit)
-            return value if len(value) == 27 else f"{value[:19]}.000000Z"
+        if _is_plain(value):
+            text = value if len(value) == 27 else f"{value[:19]}.000000Z"
+            if arrival is not None and text > arrival.latest_text:
+                raise TooFarAheadError(text)
+            return text
         value = spelled(value)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     moment = instant(value) if isinstance(value, str) else _from_number(value)
-    return None if moment is None else _within(moment, limit)
+    return None if moment is None else _within(moment, arrival)
+
+
+def own_time(value: Any, arrival: Arrival | None) -> str | None:
+    """The time of an event of ours, ISO 8601 with a zone, in the event's form; None and errors as above.
+
+    One in the event's form already stays as it is, with or without its six digits.
+    """
+    if type(value) is not str:
+        return None
+    if _is_plain(value):
+        if arrival is not None and value[:-1] > arrival.latest_text[:-1]:
+            raise TooFarAheadError(value if len(value) == 27 else f"{value[:19]}.000000Z")
+        return value
+    moment = instant(value, zone=True)
+    return None if moment is None else _within(moment, arrival)
 
 
 class TooFarAheadError(ValueError):
     """The time lies beyond the limit; the text is the time."""
+
+
+def _is_plain(text: str) -> bool:
+    return _PLAIN.match(text) is not None and _is_date(text[:10])
 
 
 @lru_cache(1024)
@@ -83,16 +115,11 @@ def _is_date(text: str) -> bool:
     return True
 
 
-def _within(moment: datetime, limit: datetime | None) -> str:
+def _within(moment: datetime, arrival: Arrival | None) -> str:
     text = written(moment)
-    if limit is not None and moment > limit:
+    if arrival is not None and moment > arrival.latest:
         raise TooFarAheadError(text)
     return text
-
-
-def is_written(text: str) -> bool:
-    """Whether the text of a time is in the event's form, with or without its six digits."""
-    return _PLAIN.match(text) is not None
 
 
 def written(moment: datetime) -> str:
