@@ -36,13 +36,14 @@ module MlNormalize
   # now        - when it arrived, in microseconds since 1970 UTC.
   # na_values  - a Set of the spellings of a missing value in foreign events.
   def normalize(raw, now, na_values = NA_VALUES)
+    arrival = Times::Arrival.at(now)
     document, mended = Parsing.parse(raw)
     ml = document.get("ml")
     if ml.is_a?(Parsing::JMap) && ml.contains_key("schema_version")
       raise Refused.new("not_json", Parsing::NOT_JSON, "parse") if mended
-      Result.new(Canonical.check(document, ml, raw, now), nil)
+      Result.new(Canonical.check(document, ml, raw, arrival), nil)
     else
-      Result.new(Foreign.canonical(Parsing.to_ruby(document), raw, now, na_values), nil)
+      Result.new(Foreign.canonical(Parsing.to_ruby(document), raw, arrival, na_values), nil)
     end
   rescue Refused => refused
     refuse(raw, refused.reason, refused.message, now, refused.stage)
@@ -56,7 +57,7 @@ module MlNormalize
       original = [original].pack("m0").force_encoding(Encoding::UTF_8)
       encoding = "base64"
     end
-    at = Times.written(now)
+    at = Times::Arrival.at(now).text
     Result.new(
       {
         "@timestamp" => at,

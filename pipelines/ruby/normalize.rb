@@ -66,7 +66,7 @@ def ours(event, now)
   result = safely(nil, now, event) do
     MlNormalize::Canonical.check_fields(
       event.get("[ml][schema_version]"), event.get("[event][id]"), event.get("[event][dataset]"),
-      event.get("[ml][model][name]"), event.get("[ml][model][version]"), time_of(event), now
+      event.get("[ml][model][name]"), event.get("[ml][model][version]"), time_of(event), MlNormalize::Times::Arrival.at(now)
     )
     nil
   end
@@ -74,7 +74,7 @@ def ours(event, now)
     add_origin(event, result)
     return made(result.document)
   end
-  event.set("[event][ingested]", MlNormalize::Times.written(now))
+  event.set("[event][ingested]", MlNormalize::Times::Arrival.at(now).text)
   event.remove("@version")
   event
 end

@@ -9,23 +9,22 @@ module MlNormalize
     module_function
 
     # The same java.util.Map, with event.ingested, and its time in the event's form.
-    def check(document, ml, raw, now)
+    def check(document, ml, raw, arrival)
       event = document.get("event")
       event = nil unless event.is_a?(Parsing::JMap)
       model = ml.get("model")
       model = nil unless model.is_a?(Parsing::JMap)
-      at = document.get("@timestamp")
-      moment = check_fields(
+      time = check_fields(
         ml.get("schema_version"), event&.get("id"), event&.get("dataset"), model&.get("name"), model&.get("version"),
-        at, now
+        document.get("@timestamp"), arrival
       ) { check_inputs(ml.get("input")) if raw.bytesize > MANY }
-      document.put("@timestamp", Times.written(moment)) unless Times::PLAIN.match?(at)
-      event.put("ingested", Times.written(now))
+      document.put("@timestamp", time)
+      event.put("ingested", arrival.text)
       document
     end
 
-    # The time of an event with these fields in microseconds; a block checks what only a prediction has.
-    def check_fields(schema_version, id, dataset, model, model_version, at, now)
+    # The time of an event with these fields, in the event's form; a block checks what only a prediction has.
+    def check_fields(schema_version, id, dataset, model, model_version, at, arrival)
       # The events of each version so far are read. A later one may mean something else: its events wait, whole, in
       # the dead-letter stream until the pipelines are as new as their logger.
       unless schema_version.is_a?(Integer) && schema_version.between?(1, SCHEMA_VERSION)
@@ -44,12 +43,9 @@ module MlNormalize
         end
         yield if block_given?
       end
-      moment = at.is_a?(String) ? Times.instant(at, true) : nil
-      if moment.nil?
-        raise Refused.new("timestamp", "@timestamp is #{show(at)}, which is no ISO 8601 date with a zone")
-      end
-      Times.raise_if_ahead(moment, now + Times::MAX_AHEAD)
-      moment
+      time = Times.own(at, arrival)
+      return time unless time.nil?
+      raise Refused.new("timestamp", "@timestamp is #{show(at)}, which is no ISO 8601 date with a zone")
     end
 
     def check_inputs(inputs)

@@ -32,7 +32,7 @@ module MlNormalize
 
     module_function
 
-    def canonical(document, raw, now, na_values)
+    def canonical(document, raw, arrival, na_values)
       given, rest = known_keys(document)
       given, rest = known_keys(Payloads.unwrap(document)) unless given["inputs"].is_a?(Hash)
       model, version = model(given, rest)
@@ -44,7 +44,7 @@ module MlNormalize
         most = [inputs.size, rest.size].max
         raise Refused.new("too_many_fields", "#{most} fields; at most #{MAX_INPUTS} are taken")
       end
-      at = timestamp(given["timestamp"], now)
+      at = timestamp(given["timestamp"], arrival)
       ml = {
         "schema_version" => SCHEMA_VERSION,
         "model" => { "name" => model, "version" => version, "role" => "live" },
@@ -54,7 +54,7 @@ module MlNormalize
       }
       about = {
         "id" => nil, "kind" => "event", "dataset" => "ml.prediction", "outcome" => "success",
-        "ingested" => Times.written(now)
+        "ingested" => arrival.text
       }
       made = {
         "@timestamp" => at, "message" => "prediction", "ecs" => { "version" => ECS_VERSION },
@@ -223,9 +223,9 @@ module MlNormalize
       [Text.label(model), version.nil? || version == "" ? "unknown" : Text.label(version)]
     end
 
-    def timestamp(value, now)
-      return Times.written(now) if value.nil?
-      at = Times.canonical(value, now + Times::MAX_AHEAD)
+    def timestamp(value, arrival)
+      return arrival.text if value.nil?
+      at = Times.canonical(value, arrival)
       return at unless at.nil?
       raise Refused.new("timestamp", "the time #{Text.shown(value)} is neither ISO 8601 nor a number since 1970")
     end

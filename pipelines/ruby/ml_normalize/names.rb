@@ -9,28 +9,33 @@ module MlNormalize
     UNSAFE = /[%.\t-\r\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/
     CACHE = 10_000
 
-    @plain = Java::JavaUtilConcurrent::ConcurrentHashMap.new
+    # Replaced as a whole, never changed: the workers share it.
+    @plain = {}.freeze
 
     module_function
 
     # The Hash with such names; the same Hash where all are, which is nearly always.
     def plain(values)
-      unsafe = nil
-      values.each_key { |name| (unsafe ||= Set.new) << name unless plain?(name) }
-      unsafe.nil? ? values : renamed(values, unsafe)
+      known = Names.known
+      unknown = nil
+      values.each_key { |name| (unknown ||= []) << name unless known.key?(name) }
+      return values if unknown.nil?
+      found, unsafe = unknown.partition { |name| plain?(name) }
+      Names.learn(found) unless found.empty?
+      unsafe.empty? ? values : renamed(values, unsafe.to_set)
     end
 
     def plain?(name)
-      known = Names.cache
-      return true if known.contains_key(name)
-      return false unless name.length <= MAX_NAME && parts?(name)
-      known.clear if known.size > CACHE
-      known.put(name, true)
-      true
+      name.length <= MAX_NAME && parts?(name)
     end
 
-    def self.cache
+    def self.known
       @plain
+    end
+
+    def self.learn(names)
+      before = @plain.size > CACHE ? {} : @plain
+      @plain = before.merge(names.to_h { |name| [name, true] }).freeze
     end
 
     # Names that are kept have the right of way; of two that become the same, the second gets `~2`.

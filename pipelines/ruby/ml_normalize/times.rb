@@ -34,13 +34,32 @@ module MlNormalize
       microseconds.between?(FIRST, LAST) ? microseconds : nil
     end
 
+    # When an event arrived, and the latest time that it may have. Many events have the same arrival.
+    class Arrival
+      attr_reader :text, :latest, :latest_text
+
+      def self.at(now)
+        last = @last
+        last = @last = new(now) unless last && last.now == now
+        last
+      end
+
+      attr_reader :now
+
+      def initialize(now)
+        @now = now
+        @text = Times.written(now).freeze
+        @latest = now + MAX_AHEAD
+        @latest_text = Times.written(@latest).freeze
+      end
+    end
+
     # The time of a foreign event in the event's form: ISO 8601, or a number since 1970, also as text; or nil.
-    def canonical(value, limit)
-      if value.is_a?(String) && PLAIN.match?(value)
-        moment = instant(value)
-        return nil if moment.nil?
-        raise_if_ahead(moment, limit)
-        return value.length == 27 ? value : "#{value[0, 19]}.000000Z"
+    def canonical(value, arrival)
+      if value.is_a?(String) && plain?(value)
+        text = value.length == 27 ? value : "#{value[0, 19]}.000000Z"
+        ahead(text) if text > arrival.latest_text
+        return text
       end
       value = Text.spelled(value)
       moment =
@@ -48,14 +67,47 @@ module MlNormalize
         when String then instant(value)
         when Integer, Float then from_number(value)
         end
-      return nil if moment.nil?
-      raise_if_ahead(moment, limit)
-      written(moment)
+      moment.nil? ? nil : within(moment, arrival)
     end
 
-    def raise_if_ahead(moment, limit)
-      return unless moment > limit
-      raise Refused.new("future", "the time #{written(moment)} is more than a day ahead of arrival")
+    # The time of an event of ours, ISO 8601 with a zone, in the event's form, with or without digits; or nil.
+    def own(value, arrival)
+      return nil unless value.is_a?(String)
+      if plain?(value)
+        text = value.length == 27 ? value : "#{value[0, 19]}.000000Z"
+        ahead(text) if text > arrival.latest_text
+        return value
+      end
+      moment = instant(value, true)
+      moment.nil? ? nil : within(moment, arrival)
+    end
+
+    def plain?(text)
+      PLAIN.match?(text) && Dates.real?(text[0, 10])
+    end
+
+    def within(moment, arrival)
+      text = written(moment)
+      ahead(text) if moment > arrival.latest
+      text
+    end
+
+    def ahead(text)
+      raise Refused.new("future", "the time #{text} is more than a day ahead of arrival")
+    end
+
+    # Whether there is such a date; the answers are kept.
+    module Dates
+      CACHE = 1000
+      @real = {}.freeze
+
+      def self.real?(text)
+        known = @real[text]
+        return known unless known.nil?
+        found = !Times.days(text[0, 4].to_i, text[5, 2].to_i, text[8, 2].to_i).nil?
+        @real = (@real.size > CACHE ? {} : @real).merge(text => found).freeze
+        found
+      end
     end
 
     # In the event's form.
