@@ -2,7 +2,7 @@
 
 A case is ``NNN-name.raw``, the bytes of one line, or ``NNN-name.parts.json``, from which a large one is made: a
 list of ``{"text", "times", "join"}``, in whose text ``{i}`` is its number. Beside it stands
-``NNN-name.expected.json``: the document, or where that is large the SHA-256 and length of its canonical JSON.
+``NNN-name.expected.json``: the document, or where that is large the SHA-256 and length of its canonical JSON, and its error.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def expectation(document: Any) -> Any:
     made = canonical(document)
     if len(made) <= _LARGE:
         return orjson.loads(made)
-    return {"bytes": len(made), "sha256": hashlib.sha256(made).hexdigest()}
+    short = {"bytes": len(made), "sha256": hashlib.sha256(made).hexdigest()}
+    return short | {"error": document["error"]} if "error" in document else short
 
 
 def main() -> None:

@@ -14,6 +14,13 @@ from typing import Any
 
 import orjson
 import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from logging_lib.normalize import normalize
 from logging_lib.ship.receivers import connect_to
@@ -150,7 +157,7 @@ def test_a_cloud_event_in_binary_mode(logstash: Logstash) -> None:
 def test_what_elasticsearch_refuses_reaches_the_dead_letter_stream(
     tmp_path: Path, elasticsearch_url: str
 ) -> None:
-    """The pipelines as they are shipped, both of them."""
+    """The pipelines as they are shipped, both of them, with TLS on every input."""
     call(elasticsearch_url, "PUT", "/_index_template/test-logstash", {
         "index_patterns": ["logs-ml.*-lstest"], "data_stream": {}, "priority": 900,
         "template": {"mappings": {"dynamic": False, "properties": {
@@ -164,17 +171,23 @@ def test_what_elasticsearch_refuses_reaches_the_dead_letter_stream(
         "ml": good["ml"] | {"prediction": {"value": "high"}},
     }
     pipelines = logstash_server.shipped()
-    port = free_port()
-    environment = {
-        "ML_BEATS_PORT": str(free_port()), "ML_TCP_PORT": str(free_port()), "ML_HTTP_PORT": str(port),
+    beats, tcp, http = free_port(), free_port(), free_port()
+    authority, tls = certificates(tmp_path)
+    environment = tls | {
+        "ML_BEATS_PORT": str(beats), "ML_TCP_PORT": str(tcp), "ML_HTTP_PORT": str(http),
         "ML_ELASTICSEARCH_URL": elasticsearch_url, "ML_OUTPUT": "elasticsearch-open", "ML_NAMESPACE": "lstest",
     }  # fmt: skip
     try:
         with logstash_server.running(tmp_path, pipelines, environment):
-            receiver = connect_to(target(f"http://127.0.0.1:{port}"))
             lines = [json.dumps(each).encode() for each in (good, bad, good)]
-            receiver.send([*lines, b"17"])
-            receiver.close()
+            for url, sent in (
+                (f"beats+tls://localhost:{beats}", lines[:2]),
+                (f"https://localhost:{http}", lines[2:]),
+                (f"tcp+tls://localhost:{tcp}", [b"17"]),
+            ):
+                receiver = connect_to(target(url, ca=authority))
+                receiver.send(sent)
+                receiver.close()
             stored = wait_for_documents(
                 elasticsearch_url, {"logs-ml.prediction-lstest": 1, "logs-ml.deadletter-lstest": 2}
             )
@@ -190,6 +203,23 @@ def test_what_elasticsearch_refuses_reaches_the_dead_letter_stream(
     of_mapping = letters["document_parsing_exception"]
     assert of_mapping["ml"]["deadletter"]["stage"] == "index"
     assert json.loads(of_mapping["event"]["original"])["event"]["id"] == "bad"
+
+
+def certificates(folder: Path) -> tuple[str, dict[str, str]]:
+    """The authority's file, and the settings of inputs with a certificate of it for localhost."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    key = load_pem_private_key(issued.private_key_pem.bytes(), None)
+    files = {name: folder / f"{name}.pem" for name in ("ca", "certificate", "key")}
+    authority.cert_pem.write_to_path(files["ca"])
+    files["certificate"].write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    files["key"].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return str(files["ca"]), {
+        "ML_TLS": "true",
+        "ML_TLS_CA": str(files["ca"]),
+        "ML_TLS_CERTIFICATE": str(files["certificate"]),
+        "ML_TLS_KEY": str(files["key"]),
+    }
 
 
 def wait_for_documents(url: str, counts: dict[str, int]) -> dict[str, list[dict[str, Any]]]:
