@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import orjson
-
+from benchmarks import _events
 from benchmarks._common import Result, frame
-from logging_lib import PredictionProcessor, profile
+from benchmarks._events import DISTINCT
+from logging_lib import profile
 from logging_lib.capture.checks import Checker
 from logging_lib.capture.reading import lines
 from logging_lib.normalize import Event, normalize_line
 
-EVENTS, PARTS, DISTINCT = 1_000_000, 4, 50_000
+EVENTS, PARTS = 1_000_000, 4
 WORKERS = 2
 
 
@@ -25,8 +25,8 @@ def run() -> Iterator[Result]:
         folder = Path(name)
         fitted = profile.fit(frame(20_000), model="m", version="1")
         profile.save(fitted, folder / "profile.json")
-        yield _measure("read_check", folder, _foreign(), _read_foreign, ">= 200,000/s")
-        yield _measure("read_own", folder, _own(fitted), _read_own, "reported: events of our logger")
+        yield _measure("read_check", folder, _events.foreign(), _read_foreign, ">= 200,000/s")
+        yield _measure("read_own", folder, _events.own(fitted), _read_own, "reported: events of our logger")
 
 
 def _measure(
@@ -41,20 +41,6 @@ def _measure(
         seconds = time.perf_counter() - start
     assert done == EVENTS, done
     return Result(name, EVENTS / seconds, "events/s", f"{goal}; {size:.0f} bytes an event")
-
-
-def _foreign() -> Iterator[bytes]:
-    for i, row in enumerate(frame(DISTINCT, seed=1).to_dict("records")):
-        when = f"2018-02-01T10:{i // 60 % 60:02d}:{i % 60:02d}Z"
-        event = {"model": "m", "version": "1", "inputs": row, "prediction": 11.5, "timestamp": when}
-        yield orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _own(fitted: profile.Profile) -> Iterator[bytes]:
-    process = PredictionProcessor(model="m", version="1", profile=fitted, service="s")
-    for row in frame(DISTINCT, seed=1).to_dict("records"):
-        event = process(None, "info", {"inputs": row, "prediction": 11.5, "request_id": "r-1"})
-        yield orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _write(folder: Path, made: list[bytes]) -> list[Path]:

@@ -64,7 +64,7 @@ class Server:
     """
 
     def __init__(self, *, password: str | None = None) -> None:
-        self._java, self._home = _java(), _home()
+        self._java, self._home = find_java(), _home()
         self._folder = Path(tempfile.mkdtemp(prefix="logging-lib-elasticsearch-"))
         self._password = password
         port, transport = _free_ports()
@@ -130,7 +130,12 @@ def _started(java: Path, home: Path, folder: Path, config: Path, log: IO[bytes])
     )  # fmt: skip
 
 
-def _java() -> Path:
+def find_java() -> Path:
+    """The home of a JDK 21 or newer.
+
+    Raises:
+        Unavailable: there is none.
+    """
     candidates = [Path(os.environ["JAVA_HOME"])] if "JAVA_HOME" in os.environ else []
     candidates += sorted(Path("/usr/lib/jvm").glob("*"), reverse=True)
     if found := shutil.which("java"):

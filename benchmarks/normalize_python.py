@@ -1,0 +1,51 @@
+"""Lines from disk through ``normalize``, without checks, on two cores: half foreign, half of our own logger."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+
+from benchmarks import _events
+from benchmarks._common import Result, frame
+from logging_lib import profile
+from logging_lib.capture.reading import lines
+from logging_lib.normalize import Event, normalize
+
+PARTS, REPEATS, WORKERS, DISTINCT = 4, 5, 2, 25_000
+
+
+def run() -> Iterator[Result]:
+    fitted = profile.fit(frame(20_000), model="m", version="1")
+    foreign, own = list(_events.foreign(DISTINCT)), list(_events.own(fitted, DISTINCT))
+    mixed = list(chain.from_iterable(zip(foreign, own, strict=True)))
+    yield _measure("normalize_python", mixed, ">= 150,000/s")
+    yield _measure("normalize_python_foreign", foreign * 2, "reported: foreign events alone")
+
+
+def _measure(name: str, made: list[bytes], goal: str) -> Result:
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{part}.jsonl" for part in range(PARTS)]
+        for file in files:
+            file.write_bytes(b"".join(made) * REPEATS)
+        with ProcessPoolExecutor(WORKERS) as pool:
+            list(pool.map(time.sleep, [0.1] * WORKERS))  # all workers are up
+            best = min(_round(pool, files, len(made) * REPEATS * PARTS) for _ in range(2))
+    return Result(name, len(made) * REPEATS * PARTS / best, "events/s", f"{goal}; two processes")
+
+
+def _round(pool: ProcessPoolExecutor, files: list[Path], events: int) -> float:
+    start = time.perf_counter()
+    done = sum(pool.map(_read, files))
+    seconds = time.perf_counter() - start
+    assert done == events, done
+    return seconds
+
+
+def _read(file: Path) -> int:
+    now = datetime.now(UTC)
+    return sum(isinstance(normalize(line.data, now=now), Event) for line in lines(file))

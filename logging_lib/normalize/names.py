@@ -1,0 +1,66 @@
+"""Names of features and labels that every store takes: never blank, no empty part between dots, not endless."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+MAX_NAME = 256
+"""Characters; a longer name is cut and ends in its hash."""
+_KEPT = 200
+_PLAIN_CACHE = 10_000
+_UNSAFE = re.compile(r"[%.\s]")
+
+_plain: set[str] = set()
+
+
+def with_plain_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The mapping with names that a store takes; as it is where all are, which is nearly always."""
+    if values.keys() <= _plain:
+        return values
+    if len(_plain) > _PLAIN_CACHE:
+        _plain.clear()
+    unknown = [name for name in values if name not in _plain]
+    unsafe = {name for name in unknown if not _is_plain(name)}
+    _plain.update(name for name in unknown if name not in unsafe)
+    return values if not unsafe else _renamed(values, unsafe)
+
+
+def _renamed(values: Mapping[str, Any], unsafe: set[str]) -> dict[str, Any]:
+    """Names that are kept have the right of way; of two that become the same, the second gets ``~2``."""
+    taken = {name for name in values if name not in unsafe}
+    made: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in unsafe:
+            stem = plain = _made_plain(name)
+            number = 1
+            while plain in taken:
+                number += 1
+                plain = f"{stem}~{number}"
+            taken.add(plain)
+            made[plain] = value
+        else:
+            made[name] = value
+    return made
+
+
+def _is_plain(name: str) -> bool:
+    return len(name) <= MAX_NAME and _has_parts(name)
+
+
+def _has_parts(name: str) -> bool:
+    return all(part.strip() for part in name.split("."))
+
+
+def _made_plain(name: str) -> str:
+    if not _has_parts(name):
+        name = _UNSAFE.sub(_percent, name) or "%"
+    if len(name) > MAX_NAME:
+        name = f"{name[:_KEPT]}~{sha256(name.encode()).hexdigest()[:16]}"
+    return name
+
+
+def _percent(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode())

@@ -1,0 +1,144 @@
+"""Times of any spelling → the event's form: UTC with six digits, ``2018-02-01T09:00:00.000000Z``."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from logging_lib.profile.values import spelled
+
+MAX_AHEAD = timedelta(days=1)
+"""An event further in the future is refused."""
+
+_CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d"
+_ISO = re.compile(
+    rf"\d{{4}}-\d\d-\d\d(?:[T ]{_CLOCK}(?::[0-5]\d(?P<fraction>[.,]\d{{1,9}})?)?"
+    rf"(?P<zone>Z|[+-](?:[01]\d|2[0-3]):?[0-5]\d)?)?\Z",
+    re.ASCII,
+)
+_PLAIN = re.compile(rf"\d{{4}}-\d\d-\d\dT{_CLOCK}:[0-5]\d(?:\.\d{{6}})?Z\Z", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SCALES = ((1e11, 10**9), (1e14, 10**6), (1e17, 10**3), (1e20, 1))
+
+
+def instant(text: str, *, zone: bool = False) -> datetime | None:
+    """The time that an ISO 8601 text names, or None.
+
+    Args:
+        text: a date, or a date and time; digits beyond microseconds are cut; without a zone it is UTC.
+        zone: refuse what has no time of day with a zone.
+    """
+    if _PLAIN.match(text) is None:
+        found = _ISO.match(text)
+        if found is None or (zone and (found["zone"] is None or text[10] != "T")):
+            return None
+        fraction = found["fraction"]
+        if fraction is not None:  # six digits, whatever Python's version reads
+            start, end = found.span("fraction")
+            text = f"{text[:start]}.{fraction[1:7]:0<6}{text[end:]}"
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+class Arrival:
+    """When an event arrived: its text, and the latest time that an event may have."""
+
+    __slots__ = ("latest", "latest_text", "text")
+
+    def __init__(self, now: datetime) -> None:
+        now = now.astimezone(UTC)
+        self.text = written(now)
+        self.latest = now + MAX_AHEAD
+        self.latest_text = written(self.latest)
+
+
+arrival_at = lru_cache(64)(Arrival)
+"""Many events arrive in the same batch, at the same time."""
+
+
+def canonical_time(value: Any, arrival: Arrival | None) -> str | None:
+    """The time of a foreign event: ISO 8601, or a number since 1970 in s, ms, µs or ns, also as text.
+
+    Returns:
+        The event's form, or None where it is no time.
+
+    Raises:
+        TooFarAheadError: it is more than a day after the arrival.
+    """
+    if type(value) is str:
+        if _is_plain(value):
+            text = value if len(value) == 27 else f"{value[:19]}.000000Z"
+            if arrival is not None and text > arrival.latest_text:
+                raise TooFarAheadError(text)
+            return text
+        value = spelled(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    moment = instant(value) if isinstance(value, str) else _from_number(value)
+    return None if moment is None else _within(moment, arrival)
+
+
+def own_time(value: Any, arrival: Arrival | None) -> str | None:
+    """The time of an event of ours, ISO 8601 with a zone, in the event's form; None and errors as above.
+
+    One in the event's form already stays as it is, with or without its six digits.
+    """
+    if type(value) is not str:
+        return None
+    if _is_plain(value):
+        if arrival is not None and value[:-1] > arrival.latest_text[:-1]:
+            raise TooFarAheadError(value if len(value) == 27 else f"{value[:19]}.000000Z")
+        return value
+    moment = instant(value, zone=True)
+    return None if moment is None else _within(moment, arrival)
+
+
+class TooFarAheadError(ValueError):
+    """The time lies beyond the limit; the text is the time."""
+
+
+def _is_plain(text: str) -> bool:
+    return _PLAIN.match(text) is not None and _is_date(text[:10])
+
+
+@lru_cache(1024)
+def _is_date(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _within(moment: datetime, arrival: Arrival | None) -> str:
+    text = written(moment)
+    if arrival is not None and moment > arrival.latest:
+        raise TooFarAheadError(text)
+    return text
+
+
+def written(moment: datetime) -> str:
+    """A time in UTC in the event's form."""
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+
+
+def _from_number(value: float) -> datetime | None:
+    """Told apart by its size: seconds up to the year 5138."""
+    for limit, nanoseconds in _SCALES:
+        if abs(value) < limit:
+            if isinstance(value, int):
+                microseconds = value * nanoseconds // 1000
+            elif nanoseconds == 1:
+                microseconds = int(value) // 1000
+            else:
+                microseconds = round(value * nanoseconds / 1e3)
+            try:
+                return _EPOCH + timedelta(microseconds=microseconds)
+            except OverflowError:
+                return None
+    return None

@@ -1,0 +1,233 @@
+# encoding: utf-8
+# frozen_string_literal: true
+
+module MlNormalize
+  # An event of a service that does not use logging_lib to canonical form.
+  module Foreign
+    MAX_INPUTS = 10_000
+    MAX_CATEGORY = 256
+    MAX_ID = 512
+    MAX_DURATION = 1e9
+
+    # Our name to the keys that foreign events may have it under; the first that is there counts.
+    ALIASES = {
+      "model" => %w[model model_name ml_model modelName],
+      "version" => %w[model_version version modelVersion],
+      "inputs" => %w[inputs features input instance],
+      "prediction" => %w[prediction output predicted result],
+      "timestamp" => %w[@timestamp timestamp time ts date timestamp_ms request_time],
+      "id" => %w[event_id id uuid databricks_request_id],
+      "request" => %w[request_id requestId correlation_id client_request_id],
+      "duration" => %w[duration latency],
+      "duration_ms" => %w[duration_ms latency_ms execution_time_ms execution_duration_ms],
+      "service" => %w[service app application],
+      "score" => %w[score probability confidence],
+      "scores" => %w[scores probabilities],
+      "sampling" => %w[sampling_fraction sample_rate]
+    }.freeze
+    OURS = ALIASES.flat_map { |name, keys| keys.map { |key| [key, name] } }.to_h.freeze
+    MODEL_KEYS = %w[name version].freeze
+    INFINITE = %w[Infinity -Infinity].freeze
+    DURATIONS = [["duration", 1], ["duration_ms", 1000]].freeze
+
+    module_function
+
+    def canonical(document, raw, arrival, na_values)
+      given, rest = known_keys(document)
+      given, rest = known_keys(Payloads.unwrap(document)) unless given["inputs"].is_a?(Hash)
+      model, version = model(given, rest)
+      inputs = given["inputs"]
+      unless inputs.is_a?(Hash)
+        raise Refused.new("no_inputs", "no inputs: one of #{ALIASES["inputs"].join(", ")} must hold an object")
+      end
+      if inputs.size > MAX_INPUTS || rest.size > MAX_INPUTS
+        most = [inputs.size, rest.size].max
+        raise Refused.new("too_many_fields", "#{most} fields; at most #{MAX_INPUTS} are taken")
+      end
+      at = timestamp(given["timestamp"], arrival)
+      ml = {
+        "schema_version" => SCHEMA_VERSION,
+        "model" => { "name" => model, "version" => version, "role" => "live" },
+        "profile" => { "status" => "none" },
+        "sample" => { "weight" => 1.0 },
+        "input" => typed(Names.plain(inputs), na_values)
+      }
+      about = {
+        "id" => nil, "kind" => "event", "dataset" => "ml.prediction", "outcome" => "success",
+        "ingested" => arrival.text
+      }
+      made = {
+        "@timestamp" => at, "message" => "prediction", "ecs" => { "version" => ECS_VERSION },
+        "event" => about, "ml" => ml
+      }
+      add_output(given, rest, ml)
+      add_context(given, rest, made)
+      about["id"] ||= Text.content_id(raw)
+      made["labels"] = Names.plain(rest).transform_values { |value| Text.label(value) } unless rest.empty?
+      made
+    end
+
+    # What stands under one of ALIASES, by our name, and the rest.
+    def known_keys(document)
+      given = {}
+      rest = {}
+      document.each do |key, value|
+        name = OURS[key]
+        if name.nil? then rest[key] = value
+        elsif !given.key?(name) then given[name] = value
+        else
+          first, *others = ALIASES[name].select { |key_of| document.key?(key_of) }
+          given[name] = document[first]
+          others.each { |other| rest[other] = document[other] }
+        end
+      end
+      [given, rest]
+    end
+
+    # ml.input.*: by the values' own types; an NA spelling is null, under `other`.
+    def typed(inputs, na_values)
+      numeric = {}
+      category = {}
+      text = {}
+      boolean = {}
+      other = {}
+      inputs.each do |name, value|
+        if value.is_a?(String)
+          if na_values.include?(value) || Text::BLANK.match?(value)
+            other[name] = nil
+            next
+          end
+          value = Text.spelled(value)
+        end
+        case value
+        when Float then numeric[name] = value
+        when String then value.length <= MAX_CATEGORY ? category[name] = value : text[name] = Text.cut(value)
+        when Integer then numeric[name] = Text.integer(value)
+        when true, false then boolean[name] = value
+        else other[name] = Text.jsonable(value)
+        end
+      end
+      made = {}
+      made["numeric"] = numeric unless numeric.empty?
+      made["category"] = category unless category.empty?
+      made["text"] = text unless text.empty?
+      made["boolean"] = boolean unless boolean.empty?
+      made["other"] = other unless other.empty?
+      made
+    end
+
+    # ml.prediction.*; what has no place in it becomes a label.
+    def add_output(given, rest, ml)
+      output = given["prediction"]
+      scores = given["scores"]
+      score = Text.spelled(given["score"])
+      if !score.nil? && !Text.number?(score)
+        rest["score"] = score
+        score = nil
+      end
+      if !scores.nil? && !scores.is_a?(Hash) && !scores.is_a?(Array)
+        rest["scores"] = scores
+        scores = nil
+      end
+      rest["prediction"] = output unless fits?(output)
+      rest["scores"] = scores unless fits?(scores)
+      output = output.first if output.is_a?(Array) && output.length == 1
+      output = Text.spelled(output)
+      output = Text.cut(output) if output.is_a?(String)
+      return if output.nil? && scores.nil? && score.nil?
+      made = {}
+      place(Text.jsonable(output), made)
+      made["score"] = Text.integer(score) if score.is_a?(Integer)
+      made["score"] = score if score.is_a?(Float)
+      place(Text.jsonable(scores), made) unless scores.nil?
+      made["scores"] = Names.plain(made["scores"]) if made.key?("scores")
+      ml["prediction"] = made
+    end
+
+    # False for what ml.prediction cannot hold whole.
+    def fits?(value)
+      case value
+      when Hash then value.size <= Text::MAX_ITEMS && value.each_value.all? { |each| Text.number?(each) }
+      when Array then value.size <= Text::MAX_ITEMS && value.all? { |each| Text.number?(each) }
+      when String then !INFINITE.include?(value)
+      else true
+      end
+    end
+
+    def place(value, made)
+      value = value.first if value.is_a?(Array) && value.length == 1
+      case value
+      when Hash then made["scores"] = value.select { |_, each| Text.number?(each) }
+      when Array
+        made["scores"] = value.each_with_index.filter_map { |each, i| [i.to_s, each] if Text.number?(each) }.to_h
+      when true, false then made["label"] = value.to_s
+      when Integer, Float then made["value"] = value
+      when String then made["label"] = value unless INFINITE.include?(value)
+      end
+    end
+
+    # Id, request, duration, service, weight; what cannot be one becomes a label.
+    def add_context(given, rest, made)
+      about = made["event"]
+      own = given["id"]
+      unless own.nil? || own == ""
+        about["id"] = id = Text.label(own)
+        if id.bytesize > MAX_ID
+          rest["event_id"] = own
+          about["id"] = Text.content_id(id)
+        end
+      end
+      made["ml"]["request"] = { "id" => Text.label(given["request"]) } unless given["request"].nil?
+      DURATIONS.each do |name, in_seconds|
+        given_duration = given[name]
+        next if given_duration.nil?
+        duration = nanoseconds(Text.spelled(given_duration), in_seconds)
+        duration.nil? ? rest[name] = given_duration : about["duration"] = duration
+      end
+      add_service(given["service"], rest, made) unless given["service"].nil?
+      add_weight(given["sampling"], rest, made) unless given["sampling"].nil?
+    end
+
+    def nanoseconds(duration, in_seconds)
+      return nil unless Text.number?(duration)
+      seconds = duration.fdiv(in_seconds)
+      seconds >= 0 && seconds < MAX_DURATION ? (seconds * 1e9).round(half: :even) : nil
+    end
+
+    def add_service(service, rest, made)
+      name = service.is_a?(Hash) ? service["name"] : service
+      made["service"] = { "name" => Text.cut(name) } if name.is_a?(String) && !name.empty?
+      rest["service"] = service unless service.is_a?(String) || service == { "name" => name }
+    end
+
+    def add_weight(sampling, rest, made)
+      fraction = Text.spelled(sampling)
+      if Text.number?(fraction) && fraction.positive? && fraction <= 1 && 1 / fraction.to_f <= 1e9
+        made["ml"]["sample"]["weight"] = 1 / fraction.to_f
+      else
+        rest["sampling"] = sampling
+      end
+    end
+
+    def model(given, rest)
+      model = given["model"]
+      version = given["version"]
+      if model.is_a?(Hash)
+        rest["model"] = model unless model.each_key.all? { |key| MODEL_KEYS.include?(key) }
+        version = model.fetch("version", version)
+        model = model["name"]
+      end
+      if model.nil? || model == ""
+        raise Refused.new("no_model", "no model: one of #{ALIASES["model"].join(", ")} must name it")
+      end
+      [Text.label(model), version.nil? || version == "" ? "unknown" : Text.label(version)]
+    end
+
+    def timestamp(value, arrival)
+      return arrival.text if value.nil?
+      at = Times.canonical(value, arrival)
+      return at unless at.nil?
+      raise Refused.new("timestamp", "the time #{Text.shown(value)} is neither ISO 8601 nor a number since 1970")
+    end
+  end
+end

@@ -1,0 +1,224 @@
+# encoding: utf-8
+# frozen_string_literal: true
+
+# The script of the ruby filter in 30-normalize.conf: an event of an input becomes the events that its bytes hold,
+# each in canonical form or as a dead letter. What it does to bytes is in ml_normalize.rb, which needs no Logstash.
+#
+# script_params:
+#   na_values - spellings of a missing value in foreign events, divided by "|"; empty: those of ml_normalize.rb.
+#   now       - the arrival of every event in microseconds since 1970, for tests; absent: the clock.
+require File.expand_path("ml_normalize", File.dirname(__FILE__))
+
+STRUCTURED = (MlNormalize::Foreign::ALIASES["model"] + MlNormalize::Foreign::ALIASES["inputs"]).freeze
+OWN_TIMES = (MlNormalize::Foreign::ALIASES["timestamp"] - ["@timestamp"]).freeze
+BEGINS_AN_OBJECT = /\A[\uFEFF \t\r\n]*\{/
+LATIN = Encoding::ISO_8859_1
+CLOUD_EVENT = "ce_"
+
+def register(params)
+  given = params["na_values"].to_s
+  @na_values = given.empty? ? MlNormalize::NA_VALUES : given.split("|", -1).to_set.freeze
+  @now = params["now"]&.to_i
+end
+
+def filter(event)
+  now = @now || (java.lang.System.current_time_millis * 1000)
+  case event.get("[@metadata][ml_input]")
+  when "lines" then [from_bytes(bytes_of(event), now)]
+  when "body" then bodies(event).map { |raw| from_bytes(raw, now) }
+  else [structured(event, now)]
+  end
+end
+
+# The inputs of lines and bodies decode as ISO-8859-1, which keeps every byte: here they are again.
+def bytes_of(event)
+  event.get("message").to_s.encode(LATIN).force_encoding(Encoding::UTF_8)
+end
+
+# The events of an HTTP request. A CloudEvent in binary mode has its attributes in the headers.
+def bodies(event)
+  body = bytes_of(event)
+  headers = event.get("[@metadata][input][http][request][headers]")
+  return MlNormalize::Batches.split(body) unless headers.is_a?(Hash) && headers.key?("ce_specversion")
+  attributes = headers.select { |name, _| name.start_with?(CLOUD_EVENT) }
+  text = attributes.map { |name, value| "#{MlNormalize::Text.json(name[3..])}:#{MlNormalize::Text.json(value)}," }
+  ["{#{text.join}\"data\":".b + body.b + "}".b]
+end
+
+def from_bytes(raw, now)
+  result = safely(raw, now) { MlNormalize.normalize(raw, now, @na_values) }
+  made(result.document)
+end
+
+# Beats hand over fields: a line of a file in `message`, or what a shipper parsed already.
+def structured(event, now)
+  return ours(event, now) if event.include?("[ml][schema_version]")
+  message = event.get("message")
+  parsed = !(message.is_a?(String) && BEGINS_AN_OBJECT.match?(message)) && STRUCTURED.any? { |key| event.include?(key) }
+  raw = parsed ? json_of(event) : message.to_s
+  result = safely(raw, now) { MlNormalize.normalize(raw, now, @na_values) }
+  add_origin(event, result) if result.reason
+  made(result.document)
+end
+
+# The event stays as it is: not a byte of its inputs is written anew.
+def ours(event, now)
+  result = safely(nil, now, event) do
+    MlNormalize::Canonical.check_fields(
+      event.get("[ml][schema_version]"), event.get("[event][id]"), event.get("[event][dataset]"),
+      event.get("[ml][model][name]"), event.get("[ml][model][version]"), time_of(event), MlNormalize::Times::Arrival.at(now)
+    )
+    nil
+  end
+  if result
+    add_origin(event, result)
+    return made(result.document)
+  end
+  event.set("[event][ingested]", MlNormalize::Times::Arrival.at(now).text)
+  event.remove("@version")
+  event
+end
+
+# Logstash has put the time of arrival where it could not read the event's own.
+def time_of(event)
+  tags = event.get("tags")
+  unread = tags.respond_to?(:include?) && tags.include?("_timestampparsefailure")
+  unread ? event.get("_@timestamp") : event.get("@timestamp").to_s
+end
+
+# A refusal, and whatever else goes wrong, is a dead letter.
+def safely(raw, now, event = nil)
+  yield
+rescue MlNormalize::Refused => refused
+  MlNormalize.refuse(raw || json_of(event), refused.reason, refused.message, now, refused.stage)
+rescue StandardError => error
+  logger.error("could not normalize an event", "exception" => error.class.name, "message" => error.message,
+                                               "backtrace" => error.backtrace&.first(5))
+  MlNormalize.refuse(raw || json_of(event), "failed", "#{error.class}: #{error.message}", now)
+end
+
+# The fields of an event as JSON; the time that Logstash gave it counts only where the service gave none.
+def json_of(event)
+  fields = event.to_hash
+  fields.delete("@version")
+  if OWN_TIMES.any? { |key| fields.key?(key) }
+    fields.delete("@timestamp")
+  else
+    fields["@timestamp"] = fields["@timestamp"].to_s
+  end
+  MlNormalize::Text.json(fields)
+end
+
+def add_origin(event, result)
+  path = event.get("[log][file][path]")
+  return unless path.is_a?(String)
+  offset = event.get("[log][offset]")
+  result.document["log"] = offset.is_a?(Integer) ? { "file" => { "path" => path }, "offset" => offset } : { "file" => { "path" => path } }
+end
+
+def made(document)
+  event = LogStash::Event.new(document)
+  event.remove("@version")
+  event
+end
+
+test "an event of ours, as a line" do
+  parameters { { "now" => "1517486400000000" } }
+  in_event do
+    { "@metadata" => { "ml_input" => "lines" },
+      "message" => '{"@timestamp":"2018-02-01T10:00:00.123456Z","event":{"id":"e-1","dataset":"ml.prediction"},' \
+                   '"ml":{"schema_version":1,"model":{"name":"m","version":"1"},"input":{"category":{"a":"N/A"}}}}' }
+  end
+  expect("one event, its inputs as they were, with its arrival") do |events|
+    events.length == 1 && events[0].get("[ml][input][category][a]") == "N/A" && events[0].get("@version").nil? &&
+      events[0].get("[event][ingested]") == "2018-02-01T12:00:00.000000Z" &&
+      events[0].get("@timestamp").to_s.start_with?("2018-02-01T10:00:00.123456")
+  end
+end
+
+test "an event of ours, as fields" do
+  parameters { { "now" => "1517486400000000" } }
+  in_event do
+    { "@timestamp" => "2018-02-01T10:00:00.123456Z", "message" => "prediction",
+      "event" => { "id" => "e-1", "dataset" => "ml.health" }, "ml" => { "schema_version" => 1 } }
+  end
+  expect("the same event with its arrival") do |events|
+    events.length == 1 && events[0].get("message") == "prediction" &&
+      events[0].get("[event][ingested]") == "2018-02-01T12:00:00.000000Z"
+  end
+end
+
+test "a foreign event with the NA spellings that were set" do
+  parameters { { "now" => "1517486400000000", "na_values" => "?|missing" } }
+  in_event do
+    { "@metadata" => { "ml_input" => "lines" }, "message" => '{"model":"m","inputs":{"a":"?","b":"NA","c":" ","d":"1.5"}}' }
+  end
+  expect("these are missing, the usual ones are not") do |events|
+    events[0].get("[ml][input][other]") == { "a" => nil, "c" => nil } &&
+      events[0].get("[ml][input][category][b]") == "NA" && events[0].get("[ml][input][numeric][d]") == 1.5
+  end
+end
+
+test "a foreign event as fields, with a time of its own" do
+  parameters { { "now" => "1517486400000000" } }
+  in_event { { "model" => "m", "inputs" => { "a" => "x" }, "ts" => 1_517_479_200, "message" => "scored" } }
+  expect("it is canonical at its own time") do |events|
+    events[0].get("[ml][input][category][a]") == "x" && events[0].get("[labels][message]") == "scored" &&
+      events[0].get("@timestamp").to_s.start_with?("2018-02-01T10:00:00")
+  end
+end
+
+test "bytes that are no text" do
+  parameters { { "now" => "1517486400000000" } }
+  in_event { { "@metadata" => { "ml_input" => "lines" }, "message" => "\u00ff\u00fe" } }
+  expect("a dead letter with these bytes") do |events|
+    events[0].get("[event][dataset]") == "ml.deadletter" && events[0].get("[error][type]") == "not_json" &&
+      events[0].get("[ml][deadletter][encoding]") == "base64" && events[0].get("[event][original]") == "//4="
+  end
+end
+
+test "a body of several events" do
+  parameters { { "now" => "1517486400000000" } }
+  in_event do
+    { "@metadata" => { "ml_input" => "body" },
+      "message" => '[{"model":"m","inputs":{"a":"],["}}, 1 ,{"model":"m","inputs":{"a":2}}]' }
+  end
+  expect("each by itself") do |events|
+    events.map { |event| event.get("[event][dataset]") } == %w[ml.prediction ml.deadletter ml.prediction] &&
+      events[1].get("[error][type]") == "not_an_object"
+  end
+end
+
+test "a body of lines" do
+  parameters { { "now" => "1517486400000000" } }
+  in_event do
+    { "@metadata" => { "ml_input" => "body" }, "message" => "{\"model\":\"m\",\"inputs\":{}}\n\n{broken\n" }
+  end
+  expect("one a line") { |events| events.map { |event| event.get("[event][dataset]") } == %w[ml.prediction ml.deadletter] }
+end
+
+test "a CloudEvent in binary mode" do
+  parameters { { "now" => "1517486400000000" } }
+  in_event do
+    { "@metadata" => {
+        "ml_input" => "body",
+        "input" => { "http" => { "request" => { "headers" => {
+          "ce_specversion" => "1.0", "ce_id" => "r-1", "ce_inferenceservicename" => "m", "content_type" => "application/json"
+        } } } }
+      },
+      "message" => '{"instances": [[1, 2.5]]}' }
+  end
+  expect("the headers are its envelope") do |events|
+    events.length == 1 && events[0].get("[ml][model][name]") == "m" && events[0].get("[ml][request][id]") == "r-1" &&
+      events[0].get("[ml][input][numeric][1]") == 2.5
+  end
+end
+
+test "a line of Filebeat that is refused" do
+  parameters { { "now" => "1517486400000000" } }
+  in_event { { "message" => "{torn", "log" => { "offset" => 17, "file" => { "path" => "/spool/a.jsonl" } } } }
+  expect("a dead letter that says where it stood") do |events|
+    events[0].get("[log][file][path]") == "/spool/a.jsonl" && events[0].get("[log][offset]") == 17 &&
+      events[0].get("[event][original]") == "{torn"
+  end
+end

@@ -1,0 +1,50 @@
+"""The Ruby twin under a real JRuby: lines in, documents out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests import jruby
+from tests.elasticsearch_server import Unavailable
+from tests.pipelines.cases import NOW
+
+HERE = Path(__file__).parent
+Ruby = Callable[[Sequence[bytes]], list[Any]]
+
+
+@pytest.fixture(scope="session")
+def jruby_command() -> list[str]:
+    try:
+        return jruby.command()
+    except Unavailable as reason:
+        pytest.skip(f"THE RUBY TWIN WAS NOT TESTED: {reason}")
+
+
+@pytest.fixture(scope="session")
+def ruby(jruby_command: list[str]) -> Ruby:
+    """What ``ml_normalize.rb`` makes of lines that arrive at ``NOW``."""
+    return lambda lines: run(jruby_command, lines, NOW)
+
+
+def run(command: list[str], lines: Sequence[bytes], now: datetime) -> list[Any]:
+    microseconds = int(now.timestamp()) * 1_000_000 + now.microsecond
+    fed = [{"raw": base64.b64encode(line).decode(), "now": microseconds} for line in lines]
+    done = subprocess.run(
+        [*command, str(HERE / "normalize_lines.rb")],
+        input="".join(json.dumps(each) + "\n" for each in fed).encode(),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    made = [orjson.loads(line) for line in done.stdout.splitlines()]
+    assert len(made) == len(lines), done.stderr.decode()
+    return made

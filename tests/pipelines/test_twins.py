@@ -1,0 +1,86 @@
+"""``normalize.py`` and ``ml_normalize.rb`` do the same, to the byte of canonical JSON."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from logging_lib.normalize import DeadLetter, normalize
+from tests.pipelines import strategies
+from tests.pipelines.cases import FOLDER, NOW, Case, canonical, cases, expectation
+from tests.pipelines.conftest import Ruby
+
+CASES = cases()
+HOSTILE = 2000
+
+by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+@by_case
+def test_python_makes_of_a_case_what_it_expects(case: Case) -> None:
+    made = normalize(case.raw, now=NOW).document
+    assert expectation(made) == orjson.loads(case.expected_file.read_bytes())
+
+
+def test_ruby_makes_of_each_case_what_it_expects(ruby: Ruby) -> None:
+    for case, made in zip(CASES, ruby([case.raw for case in CASES]), strict=True):
+        assert expectation(made) == orjson.loads(case.expected_file.read_bytes()), case.name
+
+
+@by_case
+def test_what_a_case_expects_keeps_the_contract(
+    case: Case, valid: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    made = normalize(case.raw, now=NOW)
+    if isinstance(made, DeadLetter) or "-ours-" not in case.name:  # ours are not altered, so may be anything
+        valid(orjson.loads(canonical(made.document)))
+
+
+def test_every_case_has_what_it_expects_and_a_name_of_its_own() -> None:
+    assert len(CASES) >= 60
+    assert len({re.sub(r"^\d+-", "", case.name) for case in CASES}) == len(CASES)
+    expected = {file.name for file in FOLDER.glob("*.expected.json")}
+    assert expected == {case.expected_file.name for case in CASES}
+
+
+def test_a_case_that_says_refused_is_refused_and_no_other() -> None:
+    for case in CASES:
+        made = normalize(case.raw, now=NOW)
+        assert isinstance(made, DeadLetter) == ("refused" in case.name), case.name
+
+
+def test_ruby_and_python_make_the_same_of_2000_hostile_lines(ruby: Ruby) -> None:
+    lines = hostile_lines()
+    assert len(lines) >= HOSTILE
+    made = [normalize(line, now=NOW) for line in lines]
+    reasons = Counter(each.reason if isinstance(each, DeadLetter) else "event" for each in made)
+    assert reasons["event"] > HOSTILE / 8, reasons
+    assert reasons["not_json"] > HOSTILE / 20, reasons
+    for line, of_python, of_ruby in zip(lines, made, ruby(lines), strict=True):
+        assert canonical(of_ruby) == canonical(of_python.document), line
+
+
+def hostile_lines() -> list[bytes]:
+    """Always the same ones, for one version of Hypothesis."""
+    made: list[bytes] = []
+
+    @settings(
+        max_examples=HOSTILE,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategies.lines())
+    def collect(line: bytes) -> None:
+        made.append(line)
+
+    collect()
+    return made
