@@ -25,7 +25,7 @@ from logging_lib.watch.backtest import Backtest, backtest
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.messages import recipients
-from logging_lib.watch.metadata import uses_check_rate
+from logging_lib.watch.metadata import needs_profiles
 from logging_lib.watch.model import ACTION_KINDS, Watch
 from logging_lib.watch.results import ActionResult, Report
 from logging_lib.watch.runner import Runner, append
@@ -261,7 +261,7 @@ def _writable(alerts: Path) -> None:
 
 def _note_unmatched(store: Store, watches: list[Watch]) -> None:
     for watch in watches:
-        if not uses_check_rate(watch.definition):
+        if not needs_profiles(watch.definition):
             continue
         pattern = watch.metadata["model"]
         body = {"size": 1, "_source": False, "query": {"wildcard": {"ml.model.name": {"value": pattern}}}}
