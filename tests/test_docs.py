@@ -113,6 +113,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_watch_has_a_runbook_and_a_row() -> None:
     listed = (ROOT / "docs" / "watches.md").read_text("utf-8")
+    rows = (ROOT / "watchers" / "README.md").read_text("utf-8")
     for watch in (ROOT / "watchers").glob("*.json"):
         assert (ROOT / "docs" / "runbooks" / f"{watch.stem}.md").exists()
         assert f"[{watch.stem}]" in listed
+        assert f"| `{watch.stem}` |" in rows

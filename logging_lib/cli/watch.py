@@ -20,12 +20,14 @@ from logging_lib import content, profile
 from logging_lib.cli import _store
 from logging_lib.profile import ProfileError
 from logging_lib.store.port import Store, StoreError
+from logging_lib.watch import cases, testing
 from logging_lib.watch.actions import Outlet, PrintOutlet, SettingsError, outlets_from
 from logging_lib.watch.backtest import Backtest, backtest
+from logging_lib.watch.cases import CaseError
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.messages import recipients
-from logging_lib.watch.metadata import uses_check_rate
+from logging_lib.watch.metadata import needs_profiles
 from logging_lib.watch.model import ACTION_KINDS, Watch
 from logging_lib.watch.results import ActionResult, Report
 from logging_lib.watch.runner import Runner, append
@@ -55,7 +57,15 @@ def _explained() -> Iterator[None]:
     """Wrong input ends with its reason on standard error and exit code 2, never with a traceback."""
     try:
         yield
-    except (WatchError, ProfileError, SettingsError, StateError, StoreError, FileNotFoundError) as error:
+    except (
+        CaseError,
+        WatchError,
+        ProfileError,
+        SettingsError,
+        StateError,
+        StoreError,
+        FileNotFoundError,
+    ) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     except _UsageError as error:
@@ -236,6 +246,27 @@ def backtest_(
     raise typer.Exit(0 if result.ok else 1)
 
 
+@app.command("test")
+def unit_test(
+    paths: Annotated[list[Path], typer.Argument(help="Files of cases, or folders of *.yml.")],
+    watches: WatchesOption = None,
+) -> None:
+    """Run unit tests of watches: what each finds at given times of described events.
+
+    Exit code 1: a watch found something else than the cases say; 2: wrong input.
+    """
+    failed = passed = 0
+    with _explained():
+        known = {watch.id: watch for watch in _load(watches)}
+        for loaded in [cases.load(file) for file in cases.files(paths)]:
+            for _, failures in testing.run_file(loaded, known, lambda: _store.open_store(None)):
+                failed, passed = failed + bool(failures), passed + (not failures)
+                for failure in failures:
+                    typer.echo(_lines_safe(str(failure)))
+    typer.echo(f"{passed} cases passed, {failed} failed")
+    raise typer.Exit(1 if failed else 0)
+
+
 # --- helpers
 
 
@@ -283,7 +314,7 @@ def _writable(alerts: Path) -> None:
 
 def _note_unmatched(store: Store, watches: list[Watch]) -> None:
     for watch in watches:
-        if not uses_check_rate(watch.definition):
+        if not needs_profiles(watch.definition):
             continue
         pattern = watch.metadata["model"]
         body = {"size": 1, "_source": False, "query": {"wildcard": {"ml.model.name": {"value": pattern}}}}
@@ -330,6 +361,10 @@ def _status(result: ActionResult) -> str:
 def _safe(text: str) -> str:
     """Names come from logs: neither terminal codes nor rich's markup may act."""
     return escape(Medium.HEADER.escape(text))
+
+
+def _lines_safe(text: str) -> str:
+    return "\n".join(Medium.HEADER.escape(line) for line in text.splitlines())
 
 
 def _console() -> Console:

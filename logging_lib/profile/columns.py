@@ -32,7 +32,7 @@ QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 OOV_QUANTILE = 0.95
 MAX_CATEGORIES_INFERRED = 100
 
-__all__ = ["FeatureConfig", "Split", "dispersion", "fit_column"]
+__all__ = ["FeatureConfig", "Split", "dispersion", "fit_column", "moments"]
 
 Array = np.ndarray[Any, Any]
 
@@ -289,7 +289,7 @@ def _numeric(
         "!nonfinite": int(infinite.sum()),
     }
     if len(ordered):
-        feature["moments"] = _moments(ordered)
+        feature["moments"] = moments(ordered)
     if bounds is None:  # the range without the held-out rows
         known = numbers[split.scoring & finite]
         low, high = (float(known.min()), float(known.max())) if len(known) else (np.inf, -np.inf)
@@ -338,7 +338,8 @@ def _rounded(edges: Array) -> list[float]:
     return [float(edge) for edge in distinct]
 
 
-def _moments(ordered: Array) -> Moments:
+def moments(ordered: Array) -> Moments:
+    """Of finite numbers that are sorted, at least one; shape (rows,)."""
     quantiles = _quantiles(ordered, QUANTILES)
     with np.errstate(over="ignore", invalid="ignore"):
         mean, std = ordered.mean(), ordered.std(ddof=1) if len(ordered) > 1 else 0.0
@@ -474,7 +475,7 @@ def _fit_text(column: _Column, name: str, split: Split, _own: FeatureConfig, con
         "oov_counts": tuple(int(c) for c in counts),
     }
     if len(lengths):
-        feature["moments"] = _moments(np.sort(lengths))
+        feature["moments"] = moments(np.sort(lengths))
     return _Fitted(feature, {"oov": scored & (shares > threshold)}, wrong, notes)
 
 

@@ -19,8 +19,8 @@ from logging_lib.profile import columns as cols
 from logging_lib.profile.config import Config, check_columns
 from logging_lib.profile.io import ProfileError, seal
 from logging_lib.profile.libraries import installed
-from logging_lib.profile.model import Feature, HeldOut, Profile
-from logging_lib.profile.values import epoch, iso
+from logging_lib.profile.model import Feature, HeldOut, Profile, Quality
+from logging_lib.profile.values import category_text, epoch, iso, plain
 
 BLOCKS = 10
 MIN_BLOCK = 20
@@ -100,6 +100,7 @@ def fit(
             features=fitted,
             prediction=outputs.get("prediction"),
             target=outputs.get("target"),
+            quality=_quality(data, target, prediction, outputs, split),
             trained_at=_moment(trained_at) or last_moment,
             training_seconds=training_seconds,
             libraries=dict(libraries) if libraries is not None else installed(),
@@ -162,6 +163,34 @@ def _output(column: pd.Series, role: str, split: cols.Split, config: Config) -> 
         labels = {role: cols.FeatureConfig(kind="category")}
         made = cols.fit_column(column, role, split, replace(config, features=labels))
     return replace(made, expected={}, notes=())
+
+
+def _quality(
+    data: pd.DataFrame,
+    target: str | None,
+    prediction: str | None,
+    outputs: Mapping[str, Feature],
+    split: cols.Split,
+) -> Quality | None:
+    """The errors on held-out rows that have both a truth and a prediction; None without such rows."""
+    if target is None or prediction is None:
+        return None
+    held = data.loc[split.block >= 0, [target, prediction]].dropna()
+    kinds = {outputs[role].kind for role in ("target", "prediction")}
+    if kinds == {"numeric"}:
+        errors = np.abs(held[prediction].to_numpy(float) - held[target].to_numpy(float))
+        errors = np.sort(errors[np.isfinite(errors)])
+        return Quality(errors=cols.moments(errors)) if len(errors) else None
+    if not kinds <= {"category", "boolean"}:
+        return None
+    confusion: dict[str, dict[str, int]] = {}
+    for pair in zip(held[target], held[prediction], strict=True):
+        truth, guess = (category_text(plain(value)) for value in pair)
+        if truth is not None and guess is not None:
+            row = confusion.setdefault(truth, {})
+            row[guess] = row.get(guess, 0) + 1
+    ordered = {truth: dict(sorted(row.items())) for truth, row in sorted(confusion.items())}
+    return Quality(confusion=ordered) if ordered else None
 
 
 def _moment(value: str | datetime | None) -> str | None:

@@ -22,6 +22,7 @@ from logging_lib.profile.model import (
     HeldOut,
     Moments,
     Profile,
+    Quality,
 )
 
 
@@ -266,6 +267,7 @@ _PROFILE: dict[str, _Read] = {
     "features": _features,
     "prediction": _feature,
     "target": _feature,
+    "quality": _object(Quality, {"errors": _object(Moments, _MOMENTS), "confusion": _map(_map(_count))}),
     "trained_at": _text,
     "training_seconds": _number,
     "libraries": _map(_text),

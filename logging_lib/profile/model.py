@@ -124,6 +124,19 @@ def _intervals(edges: tuple[float, ...], text: Any) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Quality:
+    """How well the model did on held-out rows whose truth and prediction were given.
+
+    Attributes:
+        errors: numbers: moments of the absolute error.
+        confusion: classes: rows by true class and predicted class.
+    """
+
+    errors: Moments | None = None
+    confusion: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class HeldOut:
     """Which rows the expected rates come from: how many, chosen how, in how many blocks."""
 
@@ -143,6 +156,7 @@ class Profile:
     features: Mapping[str, Feature]
     prediction: Feature | None = None
     target: Feature | None = None
+    quality: Quality | None = None
     trained_at: str | None = None
     training_seconds: float | None = None
     libraries: Mapping[str, str] = field(default_factory=dict)

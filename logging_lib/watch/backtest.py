@@ -134,7 +134,7 @@ def backtest(
     """
     watches = list(watches)
     outlets: dict[str, Outlet] = dict.fromkeys(ACTION_KINDS, _Nowhere())
-    runner = Runner(_AsOf(store), watches, outlets=outlets, scripts=scripts, judged=judged)
+    runner = Runner(AsOf(store), watches, outlets=outlets, scripts=scripts, judged=judged)
     alerts: list[Alert] = []
     failures: Counter[tuple[str, str]] = Counter()
     skipped: Counter[tuple[str, str, str]] = Counter()
@@ -169,7 +169,7 @@ class _Nowhere:
         pass
 
 
-class _AsOf:
+class AsOf:
     """A store as it was at a search's ``now``: later arrivals are not there yet."""
 
     def __init__(self, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""The settings that ``ml-check-rate`` judges by: what a wrong one would do is seen when the watch is loaded."""
+"""The settings that the shipped scripts judge by: what a wrong one would do is seen when the watch is loaded."""
 
 from __future__ import annotations
 
@@ -13,33 +13,48 @@ from logging_lib.watch.model import Definition, Input, Transform
 from logging_lib.watch.templating import Medium, to_text
 from logging_lib.watch.times import parse_duration
 
-SCRIPT = "ml-check-rate"
+CHECK_RATE = "ml-check-rate"
 WINDOWS = 4
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 
 
-def uses_check_rate(definition: Definition) -> bool:
-    """Whether a watch judges by ``ml-check-rate``."""
-    given = [*_of_input(definition.input), definition.transform]
-    given += [action.transform for action in definition.actions.values()]
-    return any(_calls(transform) for transform in given)
+def needs_profiles(definition: Definition) -> bool:
+    """Whether a watch judges by what profiles expect, so that without one it can find nothing."""
+    scripts = _scripts(definition)
+    by_history = "usual_rate" in definition.metadata
+    return "ml-distribution" in scripts or (CHECK_RATE in scripts and not by_history)
 
 
 def problems(definition: Definition) -> Found:
     """What is wrong with the metadata: (path within the file, message with the remedy)."""
-    if not uses_check_rate(definition):
-        return
     metadata = definition.metadata
-    for name, (is_right, remedy) in _SETTINGS.items():
-        if name not in metadata:
-            yield ("metadata",), f"{name!r} is missing, and {SCRIPT} needs it: {remedy}"
-        elif not is_right(metadata[name]):
-            yield ("metadata", name), f"{metadata[name]!r:.80}: {remedy}"
-    yield from _windows(metadata)
-    kinds = {action.kind for action in definition.actions.values()}
+    judging = [script for script in sorted(_scripts(definition)) if script in _SETTINGS]
+    for script in judging:
+        settings = dict(_SETTINGS[script])
+        if script == CHECK_RATE and ("checks" in metadata or "usual_rate" in metadata):
+            settings |= _CHECKS
+            del settings["check"]
+        if "usual_rate" in metadata:
+            settings |= _HISTORY
+        for name, (is_right, remedy) in settings.items():
+            if name not in metadata and name in _OPTIONAL:
+                continue
+            if name not in metadata:
+                yield ("metadata",), f"{name!r} is missing, and {script} needs it: {remedy}"
+            elif not is_right(metadata[name]):
+                yield ("metadata", name), f"{metadata[name]!r:.80}: {remedy}"
+        if script in _LADDERS:
+            yield from _windows(metadata, WINDOWS if script == CHECK_RATE else None)
+    kinds = {action.kind for action in definition.actions.values()} if judging else set()
     for kind, (name, is_right, remedy) in _RECIPIENTS.items():
         if kind in kinds and name in metadata and not is_right(metadata[name]):
             yield ("metadata", name), f"{metadata[name]!r:.80}: {remedy}"
+
+
+def _scripts(definition: Definition) -> set[str]:
+    given = [*_of_input(definition.input), definition.transform]
+    given += [action.transform for action in definition.actions.values()]
+    return {script for transform in given for script in _called(transform)}
 
 
 def _of_input(given: Input) -> Iterator[Transform]:
@@ -49,16 +64,22 @@ def _of_input(given: Input) -> Iterator[Transform]:
         yield from _of_input(step)
 
 
-def _calls(transform: Transform | None) -> bool:
+def _called(transform: Transform | None) -> Iterator[str]:
     if transform is None:
-        return False
-    return bool(transform.script and transform.script.id == SCRIPT) or any(map(_calls, transform.chain or ()))
+        return
+    if transform.script:
+        yield transform.script.id
+    for step in transform.chain or ():
+        yield from _called(step)
 
 
-def _windows(metadata: Mapping[str, Any]) -> Found:
+def _windows(metadata: Mapping[str, Any], wanted: int | None) -> Found:
     windows = metadata.get("windows")
-    if not isinstance(windows, list) or len(windows) != WINDOWS:
-        yield ("metadata", "windows"), f"give exactly {WINDOWS} durations, such as 15m, 1h, 6h and 24h"
+    if not isinstance(windows, list) or not windows or (wanted is not None and len(windows) != wanted):
+        remedy = (
+            f"exactly {wanted} durations, such as 15m, 1h, 6h and 24h" if wanted else "a list of durations"
+        )
+        yield ("metadata", "windows"), f"give {remedy}"
         return
     shorter = timedelta(0)
     for index, window in enumerate(windows):
@@ -90,20 +111,110 @@ def _mail(value: Any) -> bool:
     return any(name and domain for name, _, domain in (spec.rpartition("@") for spec in found))
 
 
-_SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "model": (_text, "name the model, or write '*' for all"),
-    "check": (lambda value: value in CHECKS, f"write one of {', '.join(CHECKS)}"),
-    "false_alarms_per_model_month": (
-        lambda value: _number(value) and value > 0,
-        "write a number above 0, such as 0.05",
-    ),
-    "ticks_per_month": (lambda value: _number(value) and value > 0, "write a number above 0, such as 8640"),
-    "min_effect": (lambda value: _number(value) and value >= 0, "write a share from 0 on, such as 0.02"),
-    "min_hits": (
-        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1,
-        "write a whole number from 1 on, such as 5",
-    ),
+def _positive(value: Any) -> bool:
+    return _number(value) and value > 0
+
+
+def _share(value: Any) -> bool:
+    return _number(value) and value >= 0
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_text, value))
+
+
+def _groups(value: Any) -> bool:
+    if not isinstance(value, list) or not value:
+        return False
+    return all(
+        isinstance(group, Mapping)
+        and _text(group.get("by"))
+        and _texts(group.get("fields"))
+        and _texts(group.get("labels"))
+        and len(group["fields"]) == len(group["labels"]) <= 2
+        and isinstance(group.get("limits"), list)
+        and all(isinstance(limit, Mapping) and _is_limit(limit) for limit in group["limits"])
+        for group in value
+    )
+
+
+def _is_limit(limit: Mapping[str, Any]) -> bool:
+    texts = ("name", "metric", "minus", "of")
+    numbers = ("above", "below", "at_least", "times_usual", "below_usual", "usual_at_least")
+    return (
+        {"name", "metric", "unit"} <= limit.keys() <= {*texts, *numbers, "unit"}
+        and not limit.keys().isdisjoint(numbers)
+        and all(_text(limit[name]) for name in texts if name in limit)
+        and all(_number(limit[name]) for name in numbers if name in limit)
+        and limit["unit"] in ("", "share", "bytes", "ms", "s")
+    )
+
+
+_Settings = Mapping[str, tuple[Callable[[Any], bool], str]]
+_MODEL: _Settings = {"model": (_text, "name the model, or write '*' for all")}
+_BUDGET: _Settings = {
+    "false_alarms_per_model_month": (_positive, "write a number above 0, such as 0.05"),
+    "ticks_per_month": (_positive, "write a number above 0, such as 8640"),
 }
+_DISPERSION: _Settings = {"dispersion": (_share, "write a share from 0 on, such as 0.002")}
+_EVENTS: _Settings = {"min_events": (_count, "write a whole number from 1 on, such as 200")}
+_CHECKS: _Settings = {"checks": (_texts, "list what is counted, such as absent")}
+_HISTORY: _Settings = {
+    "usual_rate": (_positive, "write the rate to start from, such as 0.005"),
+    **_DISPERSION,
+}
+_SETTINGS: Mapping[str, _Settings] = {
+    CHECK_RATE: {
+        **_MODEL,
+        "check": (lambda value: value in CHECKS, f"write one of {', '.join(CHECKS)}"),
+        **_BUDGET,
+        "min_effect": (_share, "write a share from 0 on, such as 0.02"),
+        "min_hits": (_count, "write a whole number from 1 on, such as 5"),
+    },
+    "ml-distribution": {
+        **_MODEL,
+        "measures": (
+            lambda value: _texts(value) and set(value) <= {"psi", "rare", "spread", "mean"},
+            "list some of psi, rare, spread and mean",
+        ),
+        **_BUDGET,
+        **_EVENTS,
+        **_DISPERSION,
+    },
+    "ml-latency": {
+        **_MODEL,
+        **_BUDGET,
+        **_EVENTS,
+        **_DISPERSION,
+        "min_ratio": (_positive, "write how many times slower, such as 1.3"),
+        "min_rise_ms": (_share, "write milliseconds, such as 10"),
+        "max_ms": (_positive, "write milliseconds, such as 1000"),
+    },
+    "ml-limits": {
+        "window": (_text, "write a duration, such as 1h"),
+        "groups": (_groups, "list groups, each with by, fields, labels and limits; see docs/watches.md"),
+        "references": (_texts, "list the names of the earlier windows' searches"),
+    },
+    "ml-quality": {
+        **_MODEL,
+        **_BUDGET,
+        **_EVENTS,
+        **_DISPERSION,
+        "min_ratio": (_positive, "write how many times larger, such as 1.25"),
+        "min_drop": (_share, "write a share from 0 on, such as 0.05"),
+    },
+    "ml-versions": {
+        **_MODEL,
+        "rule": (lambda value: value in ("live", "age", "changes"), "write live, age or changes"),
+        "window": (_text, "write a duration, such as 1h"),
+    },
+}
+_OPTIONAL = frozenset({"references"})
+_LADDERS = frozenset({CHECK_RATE, "ml-distribution", "ml-latency", "ml-quality"})
 _RECIPIENTS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
     "email": ("email_to", _mail, "write at least one mail address, such as team@example.org"),
     "slack": ("slack_to", _text, "write a channel, such as #ml-alerts"),

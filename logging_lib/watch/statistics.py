@@ -57,3 +57,18 @@ def beta_binomial_tail(hits: int, trials: int, a: float, b: float) -> float:
         + lgamma(a + b)
     )
     return min(1.0, exp(log_first + log(total)))
+
+
+def log_gamma(x: float) -> float:
+    """ln Γ(x) for x > 0, computed as the Painless scripts do, which have no library function for it.
+
+    Source: Abramowitz and Stegun 6.1.41 (Stirling's series) from 10 upwards, the recurrence below.
+    """
+    shift, y = 0.0, x
+    while y < 10.0:
+        shift += log(y)
+        y += 1.0
+    r = 1.0 / (y * y)
+    inner = 1.0 / 1680.0 - r * (1.0 / 1188.0 - r * (691.0 / 360360.0 - r / 156.0))
+    series = (1.0 / 12.0 - r * (1.0 / 360.0 - r * (1.0 / 1260.0 - r * inner))) / y
+    return (y - 0.5) * log(y) - y + 0.91893853320467274178 + series - shift

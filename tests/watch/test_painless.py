@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from logging_lib import content
 from logging_lib.watch.scripts import SCRIPTS
+from tests.watch import payloads
 from tests.watch.test_scripts import WINDOWS, ctx, window
 
 pytestmark = pytest.mark.elasticsearch
@@ -45,7 +46,7 @@ String json(def v) {
 def execute(url: str, script: str, context: dict[str, Any]) -> Any:
     source = (content.path("watchers") / "scripts" / f"{script}.painless").read_text("utf-8")
     head, _, tail = source.rpartition("return [")
-    head = head.replace("def metadata", "def ctx = params.ctx; def metadata")
+    head = head.replace("def metadata =", "def ctx = params.ctx; def metadata =")
     wrapped = f"{WRITE}{head}return json([{tail.rstrip().rstrip(';')});"
     body = {"script": {"source": wrapped, "params": {"ctx": context}}}
     request = urllib.request.Request(
@@ -74,6 +75,23 @@ def contexts(draw: st.DrawFn) -> dict[str, Any]:
         ).items()
     }
     return ctx(windows, expected=expected or None)
+
+
+@pytest.mark.parametrize("script", payloads.PAYLOADS)
+def test_both_versions_of_a_script_judge_alike(elasticsearch_url: str, script: str) -> None:
+    """Random payloads; some must convict, so that not only silence is compared."""
+    convicted = 0
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(payloads.PAYLOADS[script])
+    def alike(context: dict[str, Any]) -> None:
+        nonlocal convicted
+        expected = SCRIPTS[script](context, {})
+        convicted += expected["count"] > 0
+        assert execute(elasticsearch_url, script, context) == expected
+
+    alike()
+    assert convicted > 10
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

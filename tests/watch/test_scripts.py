@@ -26,9 +26,13 @@ def terms(buckets: list[dict[str, Any]], cut: int = 0) -> dict[str, Any]:
 def window(total: float, hits: dict[str, float], values: dict[str, int] | None = None) -> dict[str, Any]:
     at = {"value": 0, "value_as_string": "2018-02-01T10:00:00.000Z"}
     return {
+        "doc_count": total,
         "weight": {"value": total},
         "features": terms(
-            [{"key": k, "weight": {"value": float(n)}, "first": at, "last": at} for k, n in hits.items()]
+            [
+                {"key": k, "doc_count": n, "weight": {"value": float(n)}, "first": at, "last": at}
+                for k, n in hits.items()
+            ]
         ),
         "failing": {
             "values": {
@@ -50,6 +54,7 @@ def ctx(
         },
     }
     return {
+        "watch_id": "watch",
         "metadata": METADATA | metadata,
         "payload": {
             "window": {"aggregations": {"models": terms([{"key": "m", "versions": terms([version])}])}},

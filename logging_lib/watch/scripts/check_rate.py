@@ -1,0 +1,226 @@
+"""``ml-check-rate``: what happens more often than held-out rows, or earlier traffic, let expect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from logging_lib.watch.scripts.common import (
+    Document,
+    Given,
+    buckets,
+    chance,
+    judged,
+    kept_share,
+    line,
+    owners,
+    percent,
+    prefix_of,
+    profiles_of,
+    quoted,
+    setting,
+    value_of,
+    whole,
+)
+from logging_lib.watch.statistics import beta_binomial_tail, predictive
+
+MAX_VALUES_SHOWN = 5
+MAX_NAME = 128  # tokens.MAX_PART: a longer name is hashed in tokens, which Painless cannot do
+USUAL_ROWS = 200.0
+
+
+def check_rate(ctx: Given, params: Given) -> Document:
+    """Features that failed ``metadata.check``, or one of ``metadata.checks``, more often than expected.
+
+    Judges each window of the ladder, the shortest first, by the tail of the beta-binomial predictive
+    distribution, and reports a feature with the first window that convicts it. A finding needs
+    ``metadata.min_hits`` failed events and a rate ``metadata.min_effect`` above the expected one; and a longer
+    window convicts only while the next shorter one still fails more than expected, so that a mended fault is
+    not reported until the longest window has forgotten it (Google, The Site Reliability Workbook, ch. 5,
+    "Multiwindow, Multi-Burn-Rate Alerts").
+
+    With ``metadata.checks`` the window's aggregations bear the checks' names, else the only one is ``features``.
+    What is expected comes from the profile; with ``metadata.usual_rate`` from ``ctx.payload.baseline``, an earlier
+    window, to which that rate counts as 200 more events, so that a version without a past is judged, too.
+    """
+    metadata = ctx["metadata"]
+    windows = metadata["windows"]
+    by_profile = "usual_rate" not in metadata
+    profiles = profiles_of(ctx["payload"]["profiles"]) if "profiles" in ctx["payload"] else {}
+    checks = metadata.get("checks") or [metadata["check"]]
+    findings: list[Document] = []
+    skipped: list[Document] = []
+    for model in buckets(ctx["payload"]["window"]["aggregations"]["models"], "models"):
+        for version in buckets(model["versions"], "versions"):
+            profile = profiles.get(model["key"] + ":" + version["key"])
+            if profile is None and by_profile:
+                skipped.append({"model": model["key"], "version": version["key"], "reason": "no profile"})
+                continue
+            features = profile["expected"]["features"] if profile is not None and by_profile else 1
+            tests = features * len(windows) * metadata["ticks_per_month"]
+            alpha = setting(ctx, profile, "false_alarms_per_model_month") / tests
+            min_hits, min_effect = setting(ctx, profile, "min_hits"), setting(ctx, profile, "min_effect")
+            for check in checks:
+                at = check if "checks" in metadata else "features"
+                found: set[str] = set()
+                shorter: Given | None = None
+                for window in windows:
+                    bucket = version["windows"]["buckets"][window]
+                    recent, shorter = shorter, bucket
+                    total = whole(bucket["weight"]["value"])
+                    if total == 0:
+                        continue
+                    for feature in bucket[at]["buckets"]:  # the most frequent, if cut
+                        name = feature["key"]
+                        if name in found:
+                            continue
+                        expectation = (
+                            _from_profile(profile, check, name)
+                            if by_profile and profile is not None
+                            else _from_baseline(ctx, model["key"], version["key"], at, name)
+                        )
+                        if expectation is None:
+                            continue
+                        hits = min(whole(feature["weight"]["value"]), total)
+                        a, b = predictive(
+                            expectation["count"], expectation["rows"], expectation["dispersion"]
+                        )
+                        if hits < min_hits or hits / total - a / (a + b) < min_effect:
+                            continue
+                        if hits / total < _least(metadata, check):
+                            continue
+                        if recent is not None and _is_over(name, recent, at, a / (a + b)):
+                            continue
+                        kept = kept_share(feature)
+                        tail = beta_binomial_tail(whole(hits * kept), whole(total * kept), a, b)
+                        if tail >= alpha:
+                            continue
+                        found.add(name)
+                        values = _values(name, bucket)
+                        rate = percent(hits / total)
+                        usual = _usual(expectation)
+                        findings.append(
+                            {
+                                "model": model["key"],
+                                "version": version["key"],
+                                "feature": name,
+                                "check": check,
+                                "about": "model " + model["key"] + ", version " + version["key"],
+                                "what": _what(metadata, check, name, rate, usual),
+                                "lines": [
+                                    line("observed", f"{hits} of {total} events in the last {window}"),
+                                    line("expected", _expected(expectation, by_profile)),
+                                    line("by chance, had nothing changed", chance(tail)),
+                                    line("first and last such event", _first_last(feature)),
+                                ],
+                                "window": window,
+                                "observed": hits,
+                                "total": total,
+                                "observed_percent": rate,
+                                "expected_count": expectation["count"],
+                                "expected_rows": expectation["rows"],
+                                "expected_percent": usual,
+                                "chance": chance(tail),
+                                "first": feature["first"]["value_as_string"],
+                                "last": feature["last"]["value_as_string"],
+                                "values": values,
+                                "values_text": _values_text(name, values),
+                                "query": _query(metadata, model["key"], version["key"], check, feature),
+                                **owners(profile),
+                            }
+                        )
+    return judged(findings, skipped)
+
+
+def _from_profile(profile: Given, check: str, name: str) -> Any:
+    checks = profile["expected"]["checks"].get(check)
+    if checks is not None and name in checks:
+        return checks[name]
+    if check == "unexpected":
+        return {"count": 0, "rows": profile["expected"]["rows"], "dispersion": 0.0}
+    return None
+
+
+def _from_baseline(ctx: Given, model: str, version: str, at: str, name: str) -> Document:
+    usual = ctx["metadata"]["usual_rate"]
+    count, rows = usual * USUAL_ROWS, USUAL_ROWS
+    baseline = ctx["payload"].get("baseline")
+    if baseline is not None:
+        for one in buckets(baseline["aggregations"]["models"], "models"):
+            for other in buckets(one["versions"], "versions") if one["key"] == model else ():
+                if other["key"] != version:
+                    continue
+                rows += other["weight"]["value"]
+                for feature in other[at]["buckets"]:
+                    if feature["key"] == name:
+                        count += feature["weight"]["value"]
+    return {"count": count, "rows": rows, "dispersion": ctx["metadata"]["dispersion"]}
+
+
+def _least(metadata: Given, check: str) -> float:
+    """The rate below which a check is not this watch's concern."""
+    rates = metadata.get("min_rates")
+    return float(rates[check]) if rates and check in rates else 0.0
+
+
+def _is_over(name: str, recent: Given, at: str, expected: float) -> bool:
+    """Whether the next shorter window has no events, or fails no more often than expected."""
+    total = whole(recent["weight"]["value"])
+    if total == 0:
+        return True
+    for feature in recent[at]["buckets"]:
+        if feature["key"] == name:
+            return bool(whole(feature["weight"]["value"]) / total <= expected)
+    return True
+
+
+def _usual(expectation: Given) -> str:
+    return percent(expectation["count"] / expectation["rows"]) if expectation["rows"] > 0 else "0.00"
+
+
+def _expected(expectation: Given, by_profile: bool) -> str:
+    if by_profile:
+        return f"{whole(expectation['count'])} of {whole(expectation['rows'])} held-out training rows"
+    earlier = whole(expectation["rows"] - USUAL_ROWS)
+    return f"{_usual(expectation)} %, from the usual rate and {earlier} earlier events"
+
+
+def _what(metadata: Given, check: str, name: str, rate: str, usual: str) -> str:
+    """The finding in one line, with ``metadata.words`` of the check or of the very value."""
+    words = metadata.get("words") or {}
+    if name in words:
+        return f"{rate} % {words[name]}, expected {usual} %"
+    return f"{name}: {rate} % {words.get(check, check)}, expected {usual} %"
+
+
+def _first_last(feature: Given) -> str:
+    return str(feature["first"]["value_as_string"] + ", " + feature["last"]["value_as_string"])
+
+
+def _values(feature: str, window: Given) -> list[Document]:
+    if "failing" not in window:
+        return []
+    prefix = prefix_of(feature)
+    shown: list[Document] = []
+    for bucket in window["failing"]["values"]["buckets"]:
+        if bucket["key"].startswith(prefix) and len(shown) < MAX_VALUES_SHOWN:
+            value = value_of(bucket["key"][len(prefix) :])
+            shown.append({"value": value, "count": whole(bucket["weight"]["value"])})
+    return shown
+
+
+def _values_text(feature: str, values: list[Document]) -> str:
+    if len(prefix_of(feature)) > MAX_NAME + 1:
+        return "(the feature's name is too long to list its values)"
+    return ", ".join(f"{value['value']} ({value['count']})" for value in values)
+
+
+def _query(metadata: Given, model: str, version: str, check: str, feature: Given) -> str:
+    """The events in Kibana's query language."""
+    fields = metadata.get("fields") or {}
+    field = fields[check] if check in fields else "ml.check." + check
+    return (
+        f"ml.model.name: {quoted(model)} and ml.model.version: {quoted(version)}"
+        f" and {field}: {quoted(feature['key'])}"
+        f' and @timestamp >= "{feature["first"]["value_as_string"]}"'
+        f' and @timestamp <= "{feature["last"]["value_as_string"]}"'
+    )

@@ -1,0 +1,310 @@
+"""Random payloads of each judging script, for the parity of its two versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+Document = dict[str, Any]
+TIME = "2018-02-01T10:00:00.000Z"
+NAMES = ["home", 'a"b', "c\\d", "e=f", "!g", "h%i", "ü"]
+names = st.sampled_from(NAMES)
+counts = st.integers(0, 400)
+LADDER = ["1h", "24h"]
+
+
+def terms(buckets: list[Document]) -> Document:
+    return {"sum_other_doc_count": 0, "buckets": buckets}
+
+
+def context(watch: str, metadata: Document, payload: Document) -> Document:
+    return {
+        "watch_id": watch,
+        "metadata": metadata,
+        "trigger": {"scheduled_time": TIME},
+        "payload": payload,
+    }
+
+
+def models(version: Document) -> Document:
+    return {"aggregations": {"models": terms([{"key": 'm"', "versions": terms([{"key": "1", **version}])}])}}
+
+
+def profiles(expected: Document, **more: Any) -> Document:
+    source = {"ml": {"model": {"name": 'm"', "version": "1"}}, "expected": expected, **more}
+    return {"hits": {"hits": [{"_source": source}]}}
+
+
+@st.composite
+def owned(draw: st.DrawFn, overrides: Document) -> Document:
+    return draw(
+        st.sampled_from(
+            [{}, {"owners": {"email": "a@b.c"}, "overrides": {}}, {"overrides": {"watch": overrides}}]
+        )
+    )
+
+
+def bucketed(draw: st.DrawFn, cells: dict[str, int]) -> Document:
+    total = sum(cells.values())
+    weight = draw(st.sampled_from([1.0, 2.0, 2.5]))
+    return {
+        "doc_count": total,
+        "weight": {"value": total * weight},
+        "tokens": terms([{"key": k, "weight": {"value": n * weight}} for k, n in cells.items() if n]),
+    }
+
+
+BINS = ["[0,1)", "[1,2)", "[2,3)", "[3,4)", "[4,5]"]
+
+
+@st.composite
+def distributions(draw: st.DrawFn) -> Document:
+    measures = draw(st.sampled_from([["psi", "rare"], ["psi", "mean"], ["spread"]]))
+    feature = draw(names)
+    numeric = draw(st.booleans())
+    labels = BINS if numeric else ["A", "B%21", "C", "!other", "D", "!missing", "!unseen"]
+    expected = {label: draw(st.integers(0, 500)) for label in labels}
+    outputs = {label: draw(st.integers(0, 300)) for label in BINS}
+    name = feature.replace("%", "%25").replace("=", "%3D")
+    name = "%21" + name[1:] if name.startswith("!") else name
+    windows = {}
+    for window in LADDER:
+        cells = {f"{name}={label}": draw(counts) for label in [*labels, "!below", "!above"]}
+        bucket = bucketed(draw, cells | {"other=x": 3})
+        values = {label: draw(counts) for label in [*BINS, "!above"]}
+        bucket["inputs"] = bucket["tokens"]
+        bucket["prediction"] = bucketed(draw, values)["tokens"]
+        avg = draw(st.floats(-5, 5))
+        stats = {"count": draw(counts), "avg": round(avg, 3)}
+        bucket["values"] = terms(
+            [{"key": 1.0, "value": stats}, {"key": 10.0, "value": {"count": 0, "avg": None}}]
+        )
+        windows[window] = bucket
+    moments = {"count": 900, "mean": 1.5, "std": draw(st.sampled_from([0.0, 1.25, 3]))}
+    metadata = {
+        "windows": LADDER,
+        "measures": measures,
+        "min_events": draw(st.sampled_from([1, 200, 2000])),
+        "false_alarms_per_model_month": draw(st.sampled_from([0.05, 1e6])),
+        "ticks_per_month": 720,
+        "min_psi": 0.1,
+        "rare_share": 0.2,
+        "min_rise": 0.02,
+        "min_effect": 0.2,
+        "min_sd": 0.1,
+        "dispersion": draw(st.sampled_from([0, 0.002])),
+    }
+    document = {
+        "features": 3,
+        "bins": {feature: expected},
+        "order": {feature: BINS} if numeric else {},
+        "prediction": {"bins": outputs, "order": BINS, "moments": draw(st.sampled_from([{}, moments]))},
+    }
+    found = profiles(document, **draw(owned({"min_psi": 0.3, "min_events": 10})))
+    return context(
+        "watch", metadata, {"window": models({"windows": {"buckets": windows}}), "profiles": found}
+    )
+
+
+@st.composite
+def limited(draw: st.DrawFn) -> Document:
+    numbers = st.one_of(st.none(), st.integers(0, 10**10), st.floats(0, 500).map(lambda v: round(v, 3)))
+    bounds: dict[str, st.SearchStrategy[Any]] = {
+        "above": st.sampled_from([0, 0.5, 100]),
+        "below": st.sampled_from([0, 300]),
+        "times_usual": st.sampled_from([0.5, 2]),
+        "below_usual": st.sampled_from([0.1, 5]),
+        "usual_at_least": st.sampled_from([1, 50]),
+        "at_least": st.sampled_from([1, 10.5]),
+        "minus": st.just("other.value"),
+        "of": st.just("other.value"),
+        "unit": st.sampled_from(["", "share", "bytes", "ms", "s"]),
+    }
+    limits = []
+    for _ in range(draw(st.integers(1, 2))):
+        keys = draw(st.sets(st.sampled_from(sorted(bounds.keys() - {"unit"})), max_size=3))
+        limit = {key: draw(bounds[key]) for key in sorted(keys | {"unit"})}
+        metric = "now" if "minus" in keys and draw(st.booleans()) else "value.value"
+        limits.append({"name": "memory", "metric": metric, **limit})
+    nested = draw(st.booleans())
+
+    def answer() -> Document:
+        def bucket(key: str) -> Document:
+            last = draw(st.sampled_from([{"value": None}, {"value": 1.5e12, "value_as_string": TIME}]))
+            return {
+                "key": key,
+                "value": {"value": draw(numbers)},
+                "other": {"value": draw(numbers)},
+                "last": last,
+            }
+
+        outer = [bucket(name) for name in draw(st.lists(names, max_size=2, unique=True))]
+        for one in outer:
+            one["members"] = terms([bucket(n) for n in draw(st.lists(names, max_size=2, unique=True))])
+        return {"aggregations": {"services": terms(outer)}}
+
+    fields = draw(st.sampled_from([["ml.model.name"], ["service.name"]]))
+    group = {
+        "by": "services",
+        "fields": [*fields, "host.name"] if nested else fields,
+        "labels": ["service", "host"] if nested else ["service"],
+        "limits": limits,
+    }
+    metadata: Document = {"window": "1h", "groups": [group]}
+    payload = {"window": answer()}
+    if draw(st.booleans()):
+        metadata["references"] = ["week1", "week2"]
+        payload |= {"week1": answer(), "week2": answer()}
+    return context("watch", metadata, payload)
+
+
+PERCENTS = ("50.0", "75.0", "90.0", "95.0", "99.0")
+
+
+@st.composite
+def latencies(draw: st.DrawFn) -> Document:
+    def timed() -> Document:
+        base, step = draw(st.integers(1, 50)), draw(st.integers(0, 9))
+        values = {p: (base + i * step) * 1.25e6 for i, p in enumerate(PERCENTS)}
+        return {"timed": {"value": draw(st.integers(0, 5000))}, "duration": {"values": values}}
+
+    metadata = {
+        "windows": LADDER,
+        "min_events": draw(st.sampled_from([1, 500])),
+        "max_ms": draw(st.sampled_from([20, 1000])),
+        "min_ratio": 1.2,
+        "min_rise_ms": draw(st.sampled_from([0, 5])),
+        "dispersion": 0.01,
+        "false_alarms_per_model_month": 0.05,
+        "ticks_per_month": 720,
+    }
+    past = [{"key": 'm"', **timed()}] if draw(st.booleans()) else []
+    window = models({"windows": {"buckets": {name: timed() for name in LADDER}}})
+    payload = {
+        "window": window,
+        "baseline": {"aggregations": {"models": terms(past)}},
+        "profiles": profiles({}, **draw(owned({"max_ms": 5}))),
+    }
+    return context("watch", metadata, payload)
+
+
+@st.composite
+def versioned(draw: st.DrawFn) -> Document:
+    rule = draw(st.sampled_from(["live", "age", "changes"]))
+    metadata = {"rule": rule, "window": "1h", "min_hits": 5, "max_days": draw(st.sampled_from([1, 180]))}
+    if rule == "changes":
+        entries = st.lists(
+            st.sampled_from(["numpy=1.0", "numpy=2.0", "scipy=1", "x=y=z"]), max_size=3, unique=True
+        )
+
+        def starts() -> Document:
+            source = {
+                "@timestamp": TIME,
+                "ml": {
+                    "model": draw(st.sampled_from([{"name": "m"}, {"name": "m", "version": "2"}])),
+                    "start": {"libraries": draw(entries)},
+                },
+            }
+            if draw(st.booleans()):
+                source["service"] = {"name": "api", "version": draw(st.sampled_from(["1.0", "2.0"]))}
+            if draw(st.booleans()):
+                source["ml"]["start"]["training_libraries_differ"] = draw(entries)
+            services = [{"key": "api", "newest": {"hits": {"hits": [{"_source": source}]}}}]
+            return {"aggregations": {"models": terms([{"key": "m", "services": terms(services)}])}}
+
+        empty = {"aggregations": {"models": terms([])}}
+        before = starts() if draw(st.booleans()) else empty
+        return context("watch", metadata, {"window": starts(), "baseline": before})
+    weights = st.sampled_from([0.0, 3.0, 7.5, 200.0])
+    found = [
+        {
+            "key": key,
+            "weight": {"value": 300.0},
+            "now": {"weight": {"value": draw(weights)}},
+            "before": {"weight": {"value": draw(weights)}},
+            "mismatch": {"weight": {"value": draw(weights)}},
+        }
+        for key in draw(st.lists(st.sampled_from(["1", "2", 'v"3']), max_size=3, unique=True))
+    ]
+    sources = [
+        {
+            "_source": {
+                "ml": {"model": {"name": "m", "version": version}},
+                "deployed": draw(st.booleans()),
+                **draw(
+                    st.sampled_from(
+                        [{}, {"trained_at": "2018-01-31T18:00:00Z"}, {"trained_at": "2017-05-01T00:00:00.5Z"}]
+                    )
+                ),
+                **draw(owned({"max_days": 2, "min_hits": 100})),
+            }
+        }
+        for version in draw(st.lists(st.sampled_from(["1", "2"]), max_size=2, unique=True))
+    ]
+    payload = {
+        "window": {"aggregations": {"models": terms([{"key": "m", "versions": terms(found)}])}},
+        "profiles": {"hits": {"hits": sources}},
+    }
+    return context("watch", metadata, payload)
+
+
+@st.composite
+def labelled(draw: st.DrawFn) -> Document:
+    classes = ["A", "B", 'c"']
+
+    def row(largest: int) -> dict[str, int]:
+        return {guess: draw(st.integers(0, largest)) for guess in draw(st.sets(st.sampled_from(classes)))}
+
+    def bucket() -> Document:
+        def guesses(found: dict[str, int]) -> Document:
+            return terms(
+                [{"key": k, "doc_count": n, "weight": {"value": n * 2.0}} for k, n in found.items() if n]
+            )
+
+        truth = [
+            {"key": name, "predicted": guesses(row(200))} for name in draw(st.sets(st.sampled_from(classes)))
+        ]
+        n = draw(counts)
+        error = draw(st.integers(1, 99)) / 8
+        return {
+            "doc_count": n,
+            "errors": {"count": n, "avg": error if n else None},
+            "squared": {"value": error * error},
+            "bias": {"value": -error},
+            "truth": terms(truth),
+            "arrived": {"weight": {"value": draw(counts) * 1.0}},
+        }
+
+    served = {name: {"weight": {"value": draw(counts) * 1.0}} for name in LADDER}
+    errors = {"count": 800, "mean": 2.5, "std": draw(st.sampled_from([0.0, 1.5]))}
+    known = {
+        "confusion": {name: row(500) for name in draw(st.sets(st.sampled_from(classes)))},
+        **draw(st.sampled_from([{}, {"errors": errors}])),
+    }
+    metadata = {
+        "windows": LADDER,
+        "min_events": draw(st.sampled_from([1, 300])),
+        "false_alarms_per_model_month": 0.05,
+        "ticks_per_month": 120,
+        "min_ratio": 1.25,
+        "min_drop": 0.05,
+        "dispersion": 0.002,
+    }
+    payload = {
+        "window": models({"windows": {"buckets": {name: bucket() for name in LADDER}}}),
+        "served": models({"windows": {"buckets": served}}),
+        "profiles": profiles(
+            draw(st.sampled_from([{}, {"quality": known}])), **draw(owned({"min_drop": 0.5}))
+        ),
+    }
+    return context("watch", metadata, payload)
+
+
+PAYLOADS = {
+    "ml-distribution": distributions(),
+    "ml-latency": latencies(),
+    "ml-limits": limited(),
+    "ml-quality": labelled(),
+    "ml-versions": versioned(),
+}
