@@ -17,7 +17,7 @@ from logging_lib.capture.processor import PredictionProcessor
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.model import Profile
 from logging_lib.schema import SCHEMA_VERSION
-from logging_lib.schema.streams import stream
+from logging_lib.schema.streams import data_stream
 from logging_lib.watch import cases
 from logging_lib.watch.times import format_instant
 
@@ -105,19 +105,19 @@ class Maker:
         """(data stream, document) of all streams, in the order of the file."""
         for predictions in streams.predictions:
             for document in self._predictions(predictions):
-                yield stream("ml.prediction"), document
+                yield data_stream("ml.prediction"), document
         for labels in streams.labels:
             for document in self._labels(labels):
-                yield stream("ml.label"), document
+                yield data_stream("ml.label"), document
         for health in streams.health:
             for document in self._health(health):
-                yield stream("ml.health"), document
+                yield data_stream("ml.health"), document
         for starts in streams.starts:
             for document in self._starts(starts):
-                yield stream("ml.start"), document
+                yield data_stream("ml.start"), document
         for letters in streams.deadletters:
             for document in _dead_letters(letters):
-                yield stream("ml.deadletter"), document
+                yield data_stream("ml.deadletter"), document
 
     def _predictions(self, given: cases.Predictions) -> Iterator[Document]:
         chance = random.Random(given.seed)
