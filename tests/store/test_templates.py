@@ -16,7 +16,7 @@ from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.watch.evaluate import evaluate, store_search
 from logging_lib.watch.loading import load_watches
-from logging_lib.watch.metadata import uses_check_rate
+from logging_lib.watch.metadata import needs_profiles
 from logging_lib.watch.scripts import SCRIPTS
 from tests.store import elastic
 from tests.store.events import event, iso
@@ -238,7 +238,7 @@ def test_no_shipped_search_is_refused_or_cut_at_forty_models(
                 now=NOW,
                 scheduled=NOW,
             )
-            if watch.metadata.get("check") in CHECKED and uses_check_rate(watch.definition):
+            if watch.metadata.get("check") in CHECKED and needs_profiles(watch.definition):
                 assert evaluation.payload["judged"]["count"] == WATCHED * 2 * WIDE, watch.id
     finally:
         query = {"query": {"prefix": {"ml.model.name": "model-"}}}
