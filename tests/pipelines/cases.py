@@ -2,7 +2,8 @@
 
 A case is ``NNN-name.raw``, the bytes of one line, or ``NNN-name.parts.json``, from which a large one is made: a
 list of ``{"text", "times", "join"}``, in whose text ``{i}`` is its number. Beside it stands
-``NNN-name.expected.json``: the document, or where that is large the SHA-256 and length of its canonical JSON, and its error.
+``NNN-name.expected.json``: the document, or where that is large the SHA-256 and length of its canonical JSON, and
+its error.
 """
 
 from __future__ import annotations
