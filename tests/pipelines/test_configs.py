@@ -97,7 +97,7 @@ def test_each_variable_is_documented_with_its_default() -> None:
         if name == "ML_ELASTICSEARCH_URL":  # https, but for the laptop
             defaults = defaults - {"http://localhost:9200"}
         (default,) = defaults
-        row = re.search(rf"^\| `{name}` \| (.*?) \|", README, re.MULTILINE)
+        row = re.search(rf"^\| (?:`ML_\w+`, )?`{name}`(?:, `ML_\w+`)? \| (.*?) \|", README, re.MULTILINE)
         assert row is not None, f"pipelines/README.md does not document {name}"
         assert default in ("", row[1].strip("`")), f"{name}: {default} is documented as {row[1]}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,18 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from logging_lib.normalize import DeadLetter, normalize
+from logging_lib.normalize import (
+    ALIASES,
+    MAX_AHEAD,
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_INPUTS,
+    MAX_TEXT,
+    DeadLetter,
+    normalize,
+)
+from logging_lib.profile.values import NA_VALUES
+from logging_lib.schema import DATASETS, ECS_VERSION, SCHEMA_VERSION
 from tests.pipelines import strategies
 from tests.pipelines.cases import FOLDER, NOW, Case, canonical, cases, expectation
 from tests.pipelines.conftest import Ruby
@@ -84,3 +96,33 @@ def hostile_lines() -> list[bytes]:
 
     collect()
     return made
+
+
+_CONSTANTS = """
+require "./pipelines/ruby/ml_normalize"
+module MlNormalize
+  puts Text.json(
+    "schema" => SCHEMA_VERSION, "ecs" => ECS_VERSION, "datasets" => DATASETS, "na" => NA_VALUES.to_a,
+    "aliases" => Foreign::ALIASES, "inputs" => Foreign::MAX_INPUTS, "text" => Text::MAX_TEXT,
+    "bytes" => Parsing::MAX_BYTES, "depth" => Parsing::MAX_DEPTH, "ahead" => Times::MAX_AHEAD
+  )
+end
+"""
+
+
+def test_the_twins_have_the_same_constants(jruby_command: list[str]) -> None:
+    done = subprocess.run(
+        [*jruby_command, "-e", _CONSTANTS], capture_output=True, check=True, cwd=FOLDER.parents[1]
+    )
+    assert orjson.loads(done.stdout) == {
+        "schema": SCHEMA_VERSION,
+        "ecs": ECS_VERSION,
+        "datasets": list(DATASETS),
+        "na": list(NA_VALUES),
+        "aliases": {name: list(keys) for name, keys in ALIASES.items()},
+        "inputs": MAX_INPUTS,
+        "text": MAX_TEXT,
+        "bytes": MAX_BYTES,
+        "depth": MAX_DEPTH,
+        "ahead": MAX_AHEAD.total_seconds() * 1e6,
+    }

@@ -22,7 +22,6 @@ module MlNormalize
     ESCAPES = {
       '"' => '\\"', "\\" => "\\\\", "\n" => "\\n", "\r" => "\\r", "\t" => "\\t", "\f" => "\\f", "\b" => "\\b"
     }.tap { |made| (0..31).each { |code| made[code.chr] ||= format("\\u%04x", code) } }.freeze
-    EDGES = " \t\r\n"
 
     module_function
 
