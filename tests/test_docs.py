@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from logging_lib import profile
 from logging_lib.cli.app import app
 from logging_lib.profile.config import parse
 from logging_lib.store.connection import PREFIX, Settings
+from logging_lib.watch.cases import CaseFile
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "benchmarks", "examples")
@@ -41,7 +43,7 @@ def blocks(language: str) -> list[Any]:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as the reader has it: training data, a profile, a spool with an event."""
+    """A folder as the reader has it: training data, a profile, a spool with an event, cases of a watch."""
     monkeypatch.chdir(tmp_path)
     rows = 200
     frame = pd.DataFrame(
@@ -59,6 +61,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     log = logging_lib.configure(model="loans", version="3", profile=fitted, spool="spool")
     log.prediction({"annual_income": 50000.0, "homeownership": "RENT"}, prediction=9.5)
     Path("build/store").mkdir(parents=True)
+    cases = ROOT / "watchers" / "cases"
+    shutil.copytree(cases / "profiles", "watchers/cases/profiles")
+    shutil.copy(cases / "dead-letters.yml", "watchers/cases")
     return tmp_path
 
 
@@ -101,7 +106,11 @@ def test_commands_run(
 
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_configurations_are_accepted(text: str) -> None:
-    parse(yaml.safe_load(text))
+    document = yaml.safe_load(text)
+    if "cases" in document:
+        CaseFile.model_validate(document)
+    else:
+        parse(document)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

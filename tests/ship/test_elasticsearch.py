@@ -34,6 +34,9 @@ PASSWORD = "a password for one test"
 COMMAND = "from logging_lib.cli import main; main()"
 
 
+JSON = {"content-type": "application/json", "accept": "application/json"}
+
+
 class Streams:
     """A namespace of its own on a real server; the template is a minimal one."""
 
@@ -218,6 +221,29 @@ def test_what_was_refused_is_sent_again_once_the_mapping_is_mended(
     assert streams.ids() == ids
 
 
+@pytest.fixture
+def no_templates(elasticsearch_url: str) -> Iterator[None]:
+    """For the test, the server has none of the templates that others deployed."""
+    client = Elasticsearch(elasticsearch_url, request_timeout=60)
+    found = client.indices.get_index_template()["index_templates"]
+    ours = {t["name"]: t["index_template"] for t in found if t["name"].startswith("logs-ml.")}
+    ours = {
+        name: {
+            key: value for key, value in body.items() if not key.startswith(("created_date", "modified_date"))
+        }
+        for name, body in ours.items()
+        if any("*" in pattern for pattern in body["index_patterns"])
+    }
+    for name, body in ours.items():
+        streamed = {**body, "index_patterns": [f"put-aside-{name}"]}
+        client.perform_request("PUT", f"/_index_template/{name}", headers=JSON, body=streamed)
+    yield
+    for name, body in ours.items():
+        client.perform_request("PUT", f"/_index_template/{name}", headers=JSON, body=body)
+    client.close()
+
+
+@pytest.mark.usefixtures("no_templates")
 def test_without_a_template_nothing_is_made_and_the_remedy_is_named(
     elasticsearch_url: str, spool: Spool, ship: Make
 ) -> None:
@@ -235,6 +261,7 @@ def test_without_a_template_nothing_is_made_and_the_remedy_is_named(
     streams.client.close()
 
 
+@pytest.mark.usefixtures("no_templates")
 def test_a_plain_index_in_the_way_is_left_alone(elasticsearch_url: str, spool: Spool, ship: Make) -> None:
     streams = Streams(elasticsearch_url)
     streams.client.indices.create(index=f"logs-ml.prediction-{streams.namespace}")

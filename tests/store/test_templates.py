@@ -249,7 +249,8 @@ def only(stream: str, search: Any) -> Any:
     """The events of this test, among those that others left in streams of the same pattern."""
 
     def found(request: Any, body: Mapping[str, Any]) -> dict[str, Any]:
-        names = [stream if name.startswith("logs-") else name for name in request.indices]
+        namespace = stream.rpartition("-")[2]
+        names = [name.replace("-*", f"-{namespace}") for name in request.indices]
         answer: dict[str, Any] = search(request.model_copy(update={"indices": tuple(names)}), body)
         return answer
 

@@ -192,7 +192,13 @@ def latencies(draw: st.DrawFn) -> Document:
 @st.composite
 def versioned(draw: st.DrawFn) -> Document:
     rule = draw(st.sampled_from(["live", "age", "changes"]))
-    metadata = {"rule": rule, "window": "1h", "min_hits": 5, "max_days": draw(st.sampled_from([1, 180]))}
+    metadata = {
+        "rule": rule,
+        "window": "1h",
+        "live": "15m",
+        "min_hits": 5,
+        "max_days": draw(st.sampled_from([1, 180])),
+    }
     if rule == "changes":
         entries = st.lists(
             st.sampled_from(["numpy=1.0", "numpy=2.0", "scipy=1", "x=y=z"]), max_size=3, unique=True
@@ -279,13 +285,13 @@ def labelled(draw: st.DrawFn) -> Document:
     served = {name: {"weight": {"value": draw(counts) * 1.0}} for name in LADDER}
     errors = {"count": 800, "mean": 2.5, "std": draw(st.sampled_from([0.0, 1.5]))}
     known = {
-        "confusion": {name: row(500) for name in draw(st.sets(st.sampled_from(classes)))},
+        "confusion": {name: {**row(20), name: 500} for name in draw(st.sets(st.sampled_from(classes)))},
         **draw(st.sampled_from([{}, {"errors": errors}])),
     }
     metadata = {
         "windows": LADDER,
         "min_events": draw(st.sampled_from([1, 300])),
-        "false_alarms_per_model_month": 0.05,
+        "false_alarms_per_model_month": draw(st.sampled_from([0.05, 1e6])),
         "ticks_per_month": 120,
         "min_ratio": 1.25,
         "min_drop": 0.05,
@@ -295,7 +301,7 @@ def labelled(draw: st.DrawFn) -> Document:
         "window": models({"windows": {"buckets": {name: bucket() for name in LADDER}}}),
         "served": models({"windows": {"buckets": served}}),
         "profiles": profiles(
-            draw(st.sampled_from([{}, {"quality": known}])), **draw(owned({"min_drop": 0.5}))
+            draw(st.sampled_from([{}, *[{"quality": known}] * 5])), **draw(owned({"min_drop": 0.5}))
         ),
     }
     return context("watch", metadata, payload)

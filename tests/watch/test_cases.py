@@ -71,7 +71,7 @@ def test_a_case_that_holds_ends_with_0(tmp_path: Path) -> None:
 
 def test_a_finding_that_was_not_expected_is_shown_with_its_line(tmp_path: Path) -> None:
     output = call(write(tmp_path, cases=case()), code=1)
-    assert "case.yml:9: firing, at 1h" in output
+    assert "case.yml:11: firing, at 1h" in output
     assert "+ loans 1 income: " in output
     assert "0 cases passed, 1 failed" in output
 

@@ -63,8 +63,10 @@ def quality(ctx: Given, params: Given) -> Document:
                 )
                 total = served.get(key + ":" + window, 0.0)
                 arrived = whole(bucket["arrived"]["weight"]["value"])
-                share = f"{arrived} of the {whole(total)} predictions of that time" + (
-                    f", {percent(arrived / total)} %" if total > 0 else ""
+                share = (
+                    f"{arrived} of the {whole(total)} predictions of that time, {percent(arrived / total)} %"
+                    if total > 0
+                    else "unknown, the predictions of that time are not there"
                 )
                 for name, tail, what, lines in _verdicts(ctx, profile, expected, bucket):
                     if name in found or tail >= alpha:

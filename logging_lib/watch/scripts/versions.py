@@ -52,9 +52,7 @@ def versions(ctx: Given, params: Given) -> Document:
                 continue
             if whole(version["before"]["weight"]["value"]) > 0:
                 lasting.append(version["key"])
-            seen = (
-                f"{whole(version['now']['weight']['value'])} events in the last {ctx['metadata']['window']}"
-            )
+            seen = f"{whole(version['now']['weight']['value'])} events in the last {ctx['metadata']['live']}"
             lines = [
                 line("observed", seen),
                 line("deployed", ", ".join(deployed) if deployed else "none is marked"),

@@ -1,0 +1,173 @@
+"""What the judging scripts share, and what the cases of the watches do not show."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections import Counter
+from math import lgamma
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import gammaincc
+
+from logging_lib import content
+from logging_lib.watch.errors import WatchError
+from logging_lib.watch.loading import parse_watch
+from logging_lib.watch.scripts import SCRIPTS
+from logging_lib.watch.scripts.common import gamma_tail, number, span
+from logging_lib.watch.statistics import log_gamma
+from tests.watch.payloads import context, models, profiles, terms
+
+FOLDER = content.path("watchers")
+FUNCTION = re.compile(
+    r"^(?:double|long|List|Map|String|boolean|def|void) (\w+)\(.*?(?:^\}$|\}$)", re.M | re.S
+)
+
+
+@given(st.floats(0.5, 200), st.floats(0, 600))
+def test_the_upper_gamma_function_is_that_of_scipy(a: float, x: float) -> None:
+    expected = float(gammaincc(a, x))
+    assert gamma_tail(a, x) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+@given(st.floats(0.01, 1e6))
+def test_log_gamma_is_that_of_the_library(x: float) -> None:
+    assert log_gamma(x) == pytest.approx(lgamma(x), rel=1e-11, abs=1e-11)
+
+
+def test_functions_of_one_name_are_the_same_in_all_scripts() -> None:
+    """Painless has no imports: what several scripts need stands in each."""
+    known: dict[str, tuple[str, str]] = {}
+    shared = 0
+    for script in sorted((FOLDER / "scripts").glob("*.painless")):
+        for match in FUNCTION.finditer(script.read_text("utf-8")):
+            file, text = known.setdefault(match[1], (script.name, match[0]))
+            assert match[0] == text, f"{match[1]} differs in {script.name} and {file}"
+            shared += file != script.name
+    assert shared > 30
+
+
+def test_every_script_has_its_twin() -> None:
+    assert {script.stem for script in (FOLDER / "scripts").glob("*.painless")} == set(SCRIPTS)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0.0000"),
+        (0.01234, "0.0123"),
+        (-1.5, "-1.50"),
+        (1234.5, "1235"),
+        (2e15, "10^15"),
+        (99.999, "100.00"),
+    ],
+)
+def test_numbers_for_people(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_spans_for_people() -> None:
+    assert [span(s) for s in (59, 600, 7200, 200_000)] == ["59 s", "10 min", "2 h", "2 days"]
+
+
+METADATA = {
+    "windows": ["6h"],
+    "measures": ["psi", "rare"],
+    "min_events": 50,
+    "false_alarms_per_model_month": 0.05,
+    "ticks_per_month": 720,
+    "min_psi": 0.2,
+    "rare_share": 0.05,
+    "min_rise": 0.05,
+    "dispersion": 0.002,
+}
+SHARES = {"A": 0.5, "B": 0.3, "C": 0.15, "D": 0.04, "E": 0.01}
+
+
+def drift(observed: dict[str, float], documents: int, **more: Any) -> dict[str, Any]:
+    weight = sum(observed.values())
+    tokens = [{"key": f"home={name}", "weight": {"value": n}} for name, n in observed.items()]
+    bucket = {"doc_count": documents, "weight": {"value": weight}, "inputs": terms(tokens)}
+    expected = {
+        "features": 5,
+        "bins": {"home": {name: round(4000 * share) for name, share in SHARES.items()}},
+        "order": {},
+    }
+    payload = {
+        "window": models({"windows": {"buckets": {"6h": bucket}}}),
+        "profiles": profiles(expected, **more),
+    }
+    return SCRIPTS["ml-distribution"](context("input-drift", METADATA, payload), {})
+
+
+def test_drift_is_quiet_where_nothing_changed() -> None:
+    """Five hundred windows of 50 to 1000 events of the training's own shares: not one alarm."""
+    chance = random.Random(5)
+    for _ in range(500):
+        n = chance.randint(50, 1000)
+        drawn = Counter(chance.choices(list(SHARES), list(SHARES.values()), k=n))
+        assert drift({name: float(count) for name, count in drawn.items()}, n)["count"] == 0
+
+
+def test_a_rare_category_that_became_common_is_named() -> None:
+    (finding,) = drift({"A": 50.0, "B": 25.0, "C": 10.0, "E": 15.0}, 100)["findings"]
+    assert finding["what"] == "home: E, rare in training, is 15.00 % of the values, expected 1.00 %"
+    assert 'ml.input.bins: "home=E"' in finding["query"]
+
+
+def test_sampled_events_count_as_many_as_were_seen() -> None:
+    """A hundred times the weight is no more evidence."""
+    observed = {"A": 3000.0, "B": 1500.0, "C": 500.0, "E": 800.0}
+    assert drift(observed, 5800)["count"] == 1
+    assert drift(observed, 58)["count"] == 0
+
+
+def test_a_window_with_too_few_events_says_so() -> None:
+    found = drift({"E": 40.0}, 40)
+    assert found["count"] == 0
+    assert found["notes"] == [
+        {"model": 'm"', "version": "1", "reason": "40 events in 6h, at least 50 are needed"}
+    ]
+
+
+def test_a_profile_overrides_thresholds_and_names_owners() -> None:
+    observed = {"A": 120.0, "B": 220.0, "C": 40.0, "E": 8.0}
+    (finding,) = drift(observed, 388, owners={"email": "owner@example.org"})["findings"]
+    assert finding["owner_email"] == "owner@example.org"
+    assert drift(observed, 388, overrides={"input-drift": {"min_psi": 2}})["count"] == 0
+    assert drift(observed, 388, overrides={"another": {"min_psi": 2}})["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("watch", "change", "message"),
+    [
+        ("input-drift", {"measures": ["psy"]}, "$.metadata.measures: ['psy']: list some of psi"),
+        ("input-drift", {"windows": ["6h", "1h"]}, "$.metadata.windows[1]: '1h' is not longer"),
+        ("input-drift", {"windows": []}, "$.metadata.windows: give a list of durations"),
+        ("latency-regression", {"max_ms": 0}, "$.metadata.max_ms: 0: write milliseconds"),
+        ("prediction-failures", {"usual_rate": 0}, "$.metadata.usual_rate: 0"),
+        ("model-version", {"rule": "lively"}, "write live, age or changes"),
+        ("resources", {"groups": [{"by": "services"}]}, "$.metadata.groups"),
+        ("vanished-feature", {"checks": []}, "$.metadata.checks: []"),
+        ("quality-regression", {"email_to": "nobody"}, "$.metadata.email_to"),
+    ],
+)
+def test_a_wrong_setting_is_found_when_the_watch_is_loaded(
+    watch: str, change: dict[str, Any], message: str
+) -> None:
+    document = json.loads((FOLDER / f"{watch}.json").read_text("utf-8"))
+    document["metadata"] |= change
+    with pytest.raises(WatchError) as caught:
+        parse_watch(document, id=watch)
+    assert message in str(caught.value)
+
+
+def test_a_setting_that_is_missing_is_named() -> None:
+    document = json.loads((FOLDER / "input-drift.json").read_text("utf-8"))
+    del document["metadata"]["min_events"]
+    with pytest.raises(WatchError, match="'min_events' is missing, and ml-distribution needs it"):
+        parse_watch(document, id="input-drift")
