@@ -267,7 +267,7 @@ def test_a_forked_child_has_its_own_file_ids_and_pid(tmp_path: Path, spooled: Ev
 
 
 def test_what_was_logged_survives_kill_9(tmp_path: Path) -> None:
-    log = logging_lib.configure(model="m", version="1", spool=tmp_path)
+    log = logging_lib.configure(model="m", version="1", spool=tmp_path, report_every=None)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
