@@ -34,9 +34,6 @@ PASSWORD = "a password for one test"
 COMMAND = "from logging_lib.cli import main; main()"
 
 
-JSON = {"content-type": "application/json", "accept": "application/json"}
-
-
 class Streams:
     """A namespace of its own on a real server; the template is a minimal one."""
 
@@ -222,32 +219,18 @@ def test_what_was_refused_is_sent_again_once_the_mapping_is_mended(
 
 
 @pytest.fixture
-def no_templates(elasticsearch_url: str) -> Iterator[None]:
-    """For the test, the server has none of the templates that others deployed."""
-    client = Elasticsearch(elasticsearch_url, request_timeout=60)
-    found = client.indices.get_index_template()["index_templates"]
-    ours = {t["name"]: t["index_template"] for t in found if t["name"].startswith("logs-ml.")}
-    ours = {
-        name: {
-            key: value for key, value in body.items() if not key.startswith(("created_date", "modified_date"))
-        }
-        for name, body in ours.items()
-        if any("*" in pattern for pattern in body["index_patterns"])
-    }
-    for name, body in ours.items():
-        streamed = {**body, "index_patterns": [f"put-aside-{name}"]}
-        client.perform_request("PUT", f"/_index_template/{name}", headers=JSON, body=streamed)
-    yield
-    for name, body in ours.items():
-        client.perform_request("PUT", f"/_index_template/{name}", headers=JSON, body=body)
-    client.close()
+def bare(secured_url: str) -> Iterator[Streams]:
+    """A namespace without a template, on the server to which nobody deploys any."""
+    made = Streams(secured_url, basic_auth=("elastic", PASSWORD))
+    made.url = made.url.replace("://", f"://elastic:{PASSWORD.replace(' ', '%20')}@")
+    yield made
+    made.client.close()
 
 
-@pytest.mark.usefixtures("no_templates")
 def test_without_a_template_nothing_is_made_and_the_remedy_is_named(
-    elasticsearch_url: str, spool: Spool, ship: Make
+    bare: Streams, spool: Spool, ship: Make
 ) -> None:
-    streams = Streams(elasticsearch_url)
+    streams = bare
     ids = fill(spool, 3)
     shipper = ship(spool, streams.url)
     with pytest.raises(RetryError, match=r"404 index_not_found_exception: .*logging-lib stack deploy"):
@@ -258,19 +241,16 @@ def test_without_a_template_nothing_is_made_and_the_remedy_is_named(
     assert drain(shipper) == 3
     assert streams.ids() == ids
     assert dead_letters(spool.directory) == []
-    streams.client.close()
 
 
-@pytest.mark.usefixtures("no_templates")
-def test_a_plain_index_in_the_way_is_left_alone(elasticsearch_url: str, spool: Spool, ship: Make) -> None:
-    streams = Streams(elasticsearch_url)
+def test_a_plain_index_in_the_way_is_left_alone(bare: Streams, spool: Spool, ship: Make) -> None:
+    streams = bare
     streams.client.indices.create(index=f"logs-ml.prediction-{streams.namespace}")
     fill(spool, 1)
     with pytest.raises(RetryError, match=r"404 resource_not_found_exception: .*a plain index stands where"):
         once(ship(spool, streams.url))
     assert streams.documents() == []
     streams.client.indices.delete(index=f"logs-ml.prediction-{streams.namespace}")
-    streams.client.close()
 
 
 def test_lines_that_are_no_events_of_ours_do_not_block_the_rest(
