@@ -64,6 +64,19 @@ def test_names_that_match_nothing_are_no_error(subject: Subject) -> None:
     assert as_int["hits"]["total"] == 0
 
 
+@pytest.mark.parametrize("names", ["logs-ml.label-nowhere", ["no-such-index", "logs-ml.no-such-*"]])
+def test_names_that_match_nothing_have_empty_aggregations(subject: Subject, names: str | list[str]) -> None:
+    """The same over both stores: a script that judges reads them before the first event, too."""
+    by_model: dict[str, Any] = {
+        "terms": {"field": "ml.model.name", "size": 5},
+        "aggs": {"weight": {"sum": {"field": "ml.sample.weight"}}},
+    }
+    aggregations = {"models": by_model, "last": {"max": {"field": "@timestamp"}}}
+    found = subject.store.search(names, {"size": 0, "aggs": aggregations}, now=NOW)["aggregations"]
+    assert found["models"]["buckets"] == []
+    assert found["last"]["value"] is None
+
+
 @pytest.fixture
 def store(elasticsearch: Connection) -> ElasticsearchStore:
     return elastic.store(elasticsearch)

@@ -217,6 +217,7 @@ def profiles() -> Iterator[dict[str, Any]]:
             yield {
                 "_id": f"{name}:{version}",
                 "ml": {"model": {"name": name, "version": version}},
+                "deployed": True,
                 "expected": {"features": WIDE, "checks": checks},
             }
 
