@@ -15,6 +15,7 @@ from typing import Any
 
 from logging_lib.store.port import Store
 from logging_lib.watch import incidents as inc
+from logging_lib.watch.acting import prepare
 from logging_lib.watch.actions import DeliveryError, Outlet, Outlets
 from logging_lib.watch.context import with_payload
 from logging_lib.watch.errors import RunError
@@ -23,11 +24,10 @@ from logging_lib.watch.evaluate import (
     Scripts,
     default_scripts,
     evaluate,
-    judge,
     run_transform,
     store_search,
 )
-from logging_lib.watch.messages import Message, MessageError, compose
+from logging_lib.watch.messages import Message, MessageError
 from logging_lib.watch.model import Action, Watch
 from logging_lib.watch.results import ActionResult, Alert, Report, Retry, Status, WatchRun
 from logging_lib.watch.schedule import due_slot
@@ -148,15 +148,9 @@ class Runner:
         delivery: _Delivery,
     ) -> ActionResult:
         context = group.context([f for f in group.about.findings if inc.key_of(f) in told])
-        where = f"actions.{name}"
-        if action.condition and not judge(action.condition, context, where=f"{where}.condition"):
+        messages = prepare(name, action, context, now, scripts=self._scripts)
+        if messages is None:
             return ActionResult("condition_failed")
-        if action.transform:
-            payload = run_transform(
-                action.transform, context, scripts=self._scripts, where=f"{where}.transform"
-            )
-            context = with_payload(context, payload)
-        messages = compose(name, action, context, now)
         subject = messages[0].summary
         features = tuple(dict.fromkeys(k.feature for k in group.about.keys if k in told))
         if not delivery.has(messages[0]):
