@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from logging_lib import content
-from logging_lib.cli import app
+from logging_lib.cli.app import app
 from logging_lib.watch.lint import Finding, lint_files, lint_watch
 from logging_lib.watch.loading import parse_watch
 
@@ -151,7 +151,9 @@ def test_hits_of_size_zero_are_no_list_to_go_over() -> None:
     """An empty list fails a foreach, and array_compare is false over it."""
     document = deepcopy(GOOD)
     document["input"]["search"]["request"]["body"]["size"] = 0
-    document["actions"] = {"log": {"foreach": "ctx.payload.hits.hits", "logging": {"text": "{{ctx.payload._id}}"}}}
+    document["actions"] = {
+        "log": {"foreach": "ctx.payload.hits.hits", "logging": {"text": "{{ctx.payload._id}}"}}
+    }
     document["condition"] = {
         "array_compare": {"ctx.payload.hits.hits": {"path": "_id", "eq": {"value": "a"}}}
     }
