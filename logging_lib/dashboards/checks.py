@@ -74,8 +74,8 @@ class Fault:
         return f"{self.about}: {self.message}"
 
 
-def check_ndjson(text: str) -> list[Fault]:
-    """All faults of a file."""
+def check_ndjson(text: str, *, elsewhere: Iterable[str] = ()) -> list[Fault]:
+    """All faults of a file. ``elsewhere``: ids of dashboards that others bring."""
     objects: list[Any] = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
@@ -85,13 +85,13 @@ def check_ndjson(text: str) -> list[Fault]:
     if not objects or "exportedCount" not in objects[-1]:
         return [Fault("the last line", "is no summary with exportedCount")]
     summary = objects.pop()
-    faults = list(check(objects))
+    faults = list(check(objects, elsewhere=elsewhere))
     if summary["exportedCount"] != len(objects):
         faults.append(Fault("the last line", f"says {summary['exportedCount']}, there are {len(objects)}"))
     return faults
 
 
-def check(objects: Iterable[Json]) -> Iterator[Fault]:
+def check(objects: Iterable[Json], *, elsewhere: Iterable[str] = ()) -> Iterator[Fault]:
     """All faults of saved objects that are imported together."""
     listed = list(objects)
     known = Counter((one["type"], one["id"]) for one in listed)
@@ -100,7 +100,7 @@ def check(objects: Iterable[Json]) -> Iterator[Fault]:
             yield Fault(f"{kind} {identity}", "the id is given twice")
     for one in listed:
         about = f"{one['type']} {one['id']}"
-        for message in _object(one, set(known)):
+        for message in _object(one, known.keys() | {("dashboard", name) for name in elsewhere}):
             yield Fault(about, message)
 
 

@@ -22,6 +22,7 @@ Json = dict[str, Any]
 
 PREFIX: Final = "logging-lib"
 TAG: Final = PREFIX
+TAG_DESCRIPTION: Final = "Machine-learning models, watched by logging_lib"
 FAILED: Final = "ml.feature.failed"
 """A runtime field of the predictions' data view: the features that failed any check."""
 WIDTH: Final = 48
@@ -328,7 +329,7 @@ def _format(unit: str) -> Json:
 def _tag() -> Json:
     attributes = {
         "color": "#6092C0",
-        "description": "Machine-learning models, watched by logging_lib",
+        "description": TAG_DESCRIPTION,
         "name": "ML monitoring",
     }
     return _object("tag", TAG, attributes, [])

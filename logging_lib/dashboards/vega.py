@@ -47,7 +47,7 @@ def spec(panel: Panel) -> str:
 def _source(panel: Panel) -> Json:
     """The panel's search; the answer is one object, whose aggregations are missing where there is no index."""
     indices, body = queries.request(panel, _ANY)
-    start = _BEFORE if panel.chart == "bins" else _MIN
+    start = _BEFORE if panel.chart == "bins" and panel.training is None else _MIN
     return _data(indices, {**_placeholders(body), "query": _context(panel, start)})
 
 
@@ -172,14 +172,13 @@ def _rates(panel: Panel) -> Json:
 
 
 _BINS: list[Json] = [
+    {"calculate": "datum.aggregations ? datum.aggregations.when.buckets : {}", "as": "found"},
     {
-        "calculate": "datum.aggregations ?"
-        " [{when: 'now', buckets: datum.aggregations.when.buckets.now.bins.buckets},"
-        " {when: 'week before', buckets: datum.aggregations.when.buckets.before.bins.buckets}] : []",
+        "calculate": "[{when: 'now', buckets: datum.found.now ? datum.found.now.bins.buckets : []},"
+        " {when: 'week before', buckets: datum.found.before ? datum.found.before.bins.buckets : []}]",
         "as": "spans",
     },
     {"flatten": ["spans"], "as": ["span"]},
-    {"filter": "isValid(datum.span)"},
     {"calculate": "datum.span.when", "as": "when"},
     {"calculate": "datum.span.buckets", "as": "buckets"},
     {"flatten": ["buckets"], "as": ["bucket"]},
@@ -192,6 +191,7 @@ _BINS: list[Json] = [
         "groupby": ["when", "feature"],
     },
     {"calculate": "datum.total > 0 ? datum.weight / datum.total : 0", "as": "share"},
+    {"calculate": "toNumber(replace(split(datum.bin, ',')[0], /[[(]/, '')) || 0", "as": "low"},
 ]
 
 
@@ -210,6 +210,11 @@ def _bins(panel: Panel) -> Json:
                     {"name": "chosen", "select": {"type": "point", "fields": ["feature"], "toggle": False}}
                 ],
                 "transform": [
+                    {
+                        "joinaggregate": [{"op": "distinct", "field": "when", "as": "times"}],
+                        "groupby": ["feature"],
+                    },
+                    {"filter": "datum.times == 2"},
                     {"pivot": "when", "value": "share", "groupby": ["feature", "bin"], "op": "max"},
                     {"calculate": "abs((datum.now || 0) - (datum['week before'] || 0)) / 2", "as": "moved"},
                     {
@@ -236,7 +241,12 @@ def _bins(panel: Panel) -> Json:
                 "transform": [{"filter": {"param": "chosen", "empty": False}}],
                 "mark": {"type": "bar", "tooltip": True},
                 "encoding": {
-                    "y": {"field": "bin", "type": "nominal", "title": None},
+                    "y": {
+                        "field": "bin",
+                        "type": "nominal",
+                        "title": None,
+                        "sort": {"field": "low", "op": "min"},
+                    },
                     "yOffset": {"field": "when", "type": "nominal", "sort": ["now", "week before"]},
                     "x": {"field": "share", **_SHARE},
                     "color": {
