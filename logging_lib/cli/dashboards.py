@@ -16,7 +16,6 @@ from logging_lib import content
 from logging_lib.dashboards import deployment, objects
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.checks import check_ndjson
-from logging_lib.dashboards.deployment import State
 from logging_lib.dashboards.kibana import Kibana, dashboard_url, newer, settings_from
 from logging_lib.dashboards.loading import SpecError, load_dashboards
 from logging_lib.dashboards.spec import Dashboard
@@ -124,13 +123,15 @@ def import_(
             made = connection.import_objects(wanted, overwrite=overwrite, new_copies=new_copies)
         else:
             found = deployment.look(connection, wanted, version=version)
-            if found.state is State.CURRENT:
+            if found.current:
                 typer.echo(f"{len(wanted)} objects, unchanged")
                 return
-            if found.state in (State.EDITED, State.FOREIGN) and not overwrite:
+            if found.protected and not overwrite:
+                for kind, identity in found.protected:
+                    typer.echo(f"refused: {kind} {identity}: {found.note((kind, identity))}", err=True)
                 typer.echo(
-                    f"refused: {found.note}; logging-lib dashboards diff shows how they differ, --overwrite "
-                    "replaces them, --new-copies leaves them",
+                    "nothing was changed; logging-lib dashboards diff shows how they differ, --overwrite replaces "
+                    "them, --new-copies leaves them",
                     err=True,
                 )
                 raise typer.Exit(1)
@@ -176,20 +177,21 @@ def diff(
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
 ) -> None:
-    """Show how what is in Kibana differs from what should be, line by line. Exit code 1: it does.
+    """Show how what is in Kibana differs from what should be, line by line.
 
-    A Kibana of another version than 8.15 brings some objects into its own form: that shows, too.
+    Kibana brings some objects into a newer form: that shows, too, and counts as current.
+    Exit code 1: something is not current.
     """
     with _explained(), _connect(kibana, space) as connection:
         wanted = _read(file) if file is not None else _wanted(specs, profiles)
         found = deployment.look(connection, wanted, version=connection.version())
     differ = deployment.differences(found, wanted)
-    for (kind, identity), text in differ.items():
-        typer.echo(f"{kind} {identity}")
+    for key, text in differ.items():
+        typer.echo(f"{' '.join(key)}: {found.states[key]}")
         for line in text.splitlines():
             typer.echo(Medium.HEADER.escape(line))
-    typer.echo(f"{len(differ)} of {len(wanted)} objects differ; all in all: {found.state}")
-    raise typer.Exit(1 if differ and found.state is not State.CURRENT else 0)
+    typer.echo(f"{len(differ)} of {len(wanted)} objects differ")
+    raise typer.Exit(0 if found.current else 1)
 
 
 @app.command("list")

@@ -180,5 +180,6 @@ def _message(entry: Any) -> str:
     if kind == "missing":
         return f"{name!r} is required and missing"
     message = str(entry["msg"]).removeprefix("Value error, ")
-    where = ".".join(str(part) for part in entry["loc"] if isinstance(part, str) and part != "panels")
+    named = [part for part in entry["loc"] if isinstance(part, str)]
+    where = ".".join(named[1:] if named[:1] == ["panels"] and len(entry["loc"]) > 1 else named)
     return f"{where}: {message}" if where else message

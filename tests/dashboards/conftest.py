@@ -69,6 +69,31 @@ STREAMS = cases.Streams.model_validate(
 )
 
 
+CLASSIFIER = cases.CaseFile.model_validate(
+    {
+        "watch": "any",
+        "model": "churn",
+        "version": "7",
+        "profile": {
+            "features": {"age": {"normal": [40, 10]}, "plan": {"choice": {"basic": 0.7, "full": 0.3}}},
+            "prediction": {"choice": {"stay": 0.8, "leave": 0.2}},
+        },
+        "cases": [{"name": "any", "expect": [{"at": "1h", "alerts": []}]}],
+    }
+)
+CLASSES = cases.Streams.model_validate(
+    {
+        "predictions": [{"every": "30s", "for": "2h", "service": "churn-api", "milliseconds": 5.0}],
+        "labels": [
+            {
+                **{"every": "2m", "for": "2h"},
+                "confusion": {"stay": {"stay": 0.9, "leave": 0.1}, "leave": {"leave": 0.6, "stay": 0.4}},
+            }
+        ],
+    }
+)
+
+
 @pytest.fixture(scope="session")
 def selection() -> Selection:
     """The two hours of the events."""
@@ -84,7 +109,13 @@ def maker() -> streams.Maker:
 @pytest.fixture(scope="session")
 def documents(maker: streams.Maker) -> Documents:
     """(data stream, document), the profile's document among them."""
-    return [("ml-profiles", maker.profile_document({})), *maker.documents(STREAMS)]
+    classes = streams.Maker(CLASSIFIER, Path())
+    return [
+        ("ml-profiles", maker.profile_document({})),
+        ("ml-profiles", classes.profile_document({})),
+        *maker.documents(STREAMS),
+        *classes.documents(CLASSES),
+    ]
 
 
 def fill(store: Any, documents: Documents, rename: Any = lambda target: target) -> None:
