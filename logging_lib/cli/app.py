@@ -13,6 +13,7 @@ import logging_lib
 from logging_lib.cli import index, labels, profile, stack, watch
 from logging_lib.cli.annotate import annotate
 from logging_lib.cli.compare import compare
+from logging_lib.cli.export import export
 from logging_lib.cli.ship import ship
 from logging_lib.cli.skew import skew
 
@@ -31,6 +32,7 @@ app.command()(index.index)
 app.command()(annotate)
 app.command()(compare)
 app.command()(skew)
+app.command()(export)
 app.command()(ship)
 
 
