@@ -12,6 +12,8 @@ import typer
 import logging_lib
 from logging_lib.cli import index, profile, stack, watch
 from logging_lib.cli.annotate import annotate
+from logging_lib.cli.audit import audit
+from logging_lib.cli.erase import erase
 from logging_lib.cli.ship import ship
 
 app = typer.Typer(
@@ -26,6 +28,8 @@ app.add_typer(stack.app, name="stack")
 app.command()(stack.doctor)
 app.command()(index.index)
 app.command()(annotate)
+app.command()(audit)
+app.command()(erase)
 app.command()(ship)
 
 
