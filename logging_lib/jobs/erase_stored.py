@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -142,7 +143,8 @@ class Stored:
                 )
         finally:
             if scroll := answer.get("_scroll_id"):
-                self._connection.call("DELETE", "/_search/scroll", {"scroll_id": scroll})
+                with contextlib.suppress(ElasticsearchError):  # it ends by itself
+                    self._connection.call("DELETE", "/_search/scroll", {"scroll_id": scroll}, retries=0)
 
     def _refresh(self, indices: str) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ class Case:
 def case(
     deployed: Call, root: Connection, training: pd.DataFrame, secured: Settings,
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-) -> Case:  # fmt: skip
+) -> Iterator[Case]:  # fmt: skip
     """The case, with the environment of somebody who has the eraser's key and nothing else."""
     deployed("stack", "deploy", "--api-key", "eraser", "--keys", str(tmp_path / "keys"))
     made = Case(root, training)
@@ -103,7 +104,12 @@ def case(
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     key = (tmp_path / "keys" / "logging-lib-eraser.key").read_text().strip()
     monkeypatch.setenv(f"{PREFIX}API_KEY", key)
-    return made
+    yield made
+    for indices in (f"logs-ml.*-{made.namespace}", "ml-profiles", "ml-profile-files"):
+        mine = {
+            "bool": {"should": [{"term": {"ml.model.name": made.model}}, {"exists": {"field": "event.id"}}]}
+        }
+        root.call("POST", f"/{indices}/_delete_by_query?refresh=true", {"query": mine})
 
 
 def call(*arguments: str, code: int = 0) -> Any:
