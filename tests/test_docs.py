@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,13 @@ def test_commands_run(
         elif words[:1] == ["logging-lib"]:
             result = CliRunner().invoke(app, words[1:])
             assert result.exit_code == 0, f"{line}\n{result.output}"
+        elif words[:1] == ["promtool"]:
+            if shutil.which("promtool") is None:
+                pytest.skip("NO PROMTOOL COMMAND WAS RUN: it is not on PATH")
+            done = subprocess.run(
+                [*words[:-1], ROOT / words[-1]], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
         elif words[:1] == ["make"]:
             targets = (ROOT / "Makefile").read_text("utf-8")
             assert all(re.search(rf"^{target}:", targets, re.MULTILINE) for target in words[1:]), line
