@@ -97,7 +97,7 @@ def run(
             )
             outlets = dict.fromkeys(ACTION_KINDS, PrintOutlet(messages.append))
         else:
-            outlets = _outlets(chosen, smtp_url, mail_from)
+            outlets = _outlets(chosen, smtp_url, mail_from, opened)
             if alerts:
                 _writable(alerts)
             remembered = stack.enter_context(FileState.locked(path))
@@ -140,8 +140,10 @@ def _note_unmatched(store: Store, watches: list[Watch]) -> None:
             print(Medium.HEADER.escape(note), file=sys.stderr)
 
 
-def _outlets(watches: list[Watch], smtp_url: str | None, mail_from: str | None) -> dict[str, Outlet]:
-    outlets = outlets_from(os.environ, smtp_url=smtp_url, mail_from=mail_from)
+def _outlets(
+    watches: list[Watch], smtp_url: str | None, mail_from: str | None, store: Store
+) -> dict[str, Outlet]:
+    outlets = outlets_from(os.environ, smtp_url=smtp_url, mail_from=mail_from, store=store)
     needed = {action.kind for watch in watches for action in watch.actions.values()}
     if needed and needed.isdisjoint(outlets):
         raise UsageError(
