@@ -24,6 +24,19 @@ class QueryNotSupported(SearchError):  # noqa: N818
     """The body uses a part of the search language that this store does not answer."""
 
 
+class Conflict(StoreError):  # noqa: N818 - what happened, and no fault
+    """Somebody else changed the document since it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One document and which of its changes this is."""
+
+    source: Mapping[str, Any]
+    seq_no: int
+    primary_term: int
+
+
 @dataclass(frozen=True, slots=True)
 class IndexResult:
     """What became of the documents: ``created`` + ``duplicates`` + ``len(failed)`` were given.

@@ -41,12 +41,21 @@ class DeliveryError(Exception):
 
     ``down``: the server itself was not usable, so that trying further messages in this run is pointless.
     ``remaining``: what still has to be delivered, where a part was.
+    ``retry_after``: seconds for which the server asked to be left alone.
     """
 
-    def __init__(self, reason: str, *, down: bool = False, remaining: Message | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        down: bool = False,
+        remaining: Message | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(reason)
         self.down = down
         self.remaining = remaining
+        self.retry_after = retry_after
 
 
 class Outlet(Protocol):
@@ -201,10 +210,12 @@ class SlackOutlet:
         if response.status_code != 200:
             down = response.status_code == 429 or response.status_code >= 500
             wait = response.headers.get("Retry-After", "")
-            after = f", retry after {wait[:10]} s" if wait[:10].isdecimal() else ""
+            seconds = float(wait[:10]) if wait[:10].isdecimal() else None
+            after = f", retry after {wait[:10]} s" if seconds is not None else ""
             detail = "".join(c for c in response.text[:100] if c.isprintable()).strip()
             said = f": {detail}" if detail and self.webhook not in detail else ""
-            raise DeliveryError(f"Slack answered {response.status_code}{after}{said}", down=down)
+            reason = f"Slack answered {response.status_code}{after}{said}"
+            raise DeliveryError(reason, down=down, retry_after=seconds)
 
 
 def slack_body(message: Slack) -> dict[str, object]:

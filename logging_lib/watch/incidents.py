@@ -14,7 +14,6 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from logging_lib.watch.messages import Told
 from logging_lib.watch.mutes import Mute, is_muted
 
 Finding = dict[str, Any]
@@ -28,6 +27,23 @@ class Key(NamedTuple):
     model: str = ""
     version: str = ""
     feature: str = ""
+
+
+class Told(BaseModel):
+    """Who got a message, and its subject: there goes the message that it is over.
+
+    ``to``, ``cc`` and ``bcc`` are a mail's, ``channels`` are Slack's (None: the webhook's own).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["email", "slack"]
+    subject: str
+    sender: str | None = None
+    to: tuple[str, ...] = ()
+    cc: tuple[str, ...] = ()
+    bcc: tuple[str, ...] = ()
+    channels: tuple[str | None, ...] = ()
 
 
 class Incident(BaseModel):
@@ -73,8 +89,10 @@ class Group:
 
 
 def key_of(finding: Mapping[str, Any]) -> Key:
-    """The incident that a finding belongs to, within its watch."""
-    return Key(*("" if finding.get(part) is None else str(finding[part]) for part in Key._fields))
+    """The incident that a finding belongs to, within its watch. Lone surrogates, which no store takes, are
+    replaced."""
+    parts = ("" if finding.get(part) is None else str(finding[part]) for part in Key._fields)
+    return Key(*(part.encode("utf-8", "replace").decode() for part in parts))
 
 
 def find(payload: Mapping[str, Any]) -> list[Finding] | None:
