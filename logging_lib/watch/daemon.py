@@ -156,11 +156,11 @@ class Daemon:
         self._said = text
 
     def _begin(self, now: datetime) -> None:
-        due = self._runner.due(now)
         with self._lock:
-            due = [(watch, slots) for watch, slots in due if watch.id not in self._working]
-            all_of_them = len(self._working)
-        places = max(0, min(self._pace.workers - self._fresh, self._pace.most - all_of_them))
+            # Before it is asked what is due: what ends just then has its slot behind it.
+            working = set(self._working)
+        due = [(watch, slots) for watch, slots in self._runner.due(now) if watch.id not in working]
+        places = max(0, min(self._pace.workers - self._fresh, self._pace.most - len(working)))
         self._waiting = max(0, len(due) - places)
         if not due or not places:
             return

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from threading import Lock
 
 from logging_lib.watch.actions import DeliveryError, Outlet, Outlets
 from logging_lib.watch.messages import Message
@@ -53,23 +54,31 @@ class Postman:
         self._outlets = outlets
         self._policy = policy
         self._guard = guard
-        self._waiting: dict[str, int] | None = None
+        self._lock = Lock()
+        self._waiting: set[str] = set()
+        self._counts: dict[str, int] = {}
+        self._knows = False
 
     def has(self, kind: str) -> bool:
         return kind in self._outlets
 
     def expect(self, watch_id: str, entries: int) -> None:
         """So many messages of a watch wait now."""
-        if self._waiting is not None:
-            self._waiting[watch_id] = entries
+        with self._lock:
+            self._counts[watch_id] = entries
+            if entries:
+                self._waiting.add(watch_id)
 
     def forget(self) -> None:
         """What waits is looked up anew: another runner had the state."""
-        self._waiting = None
+        with self._lock:
+            self._counts.clear()
+            self._knows = False
 
     @property
     def undelivered(self) -> int:
-        return sum((self._waiting or {}).values())
+        with self._lock:
+            return sum(self._counts.values())
 
     def deliver(self, now: datetime, *, at_once: bool = False) -> list[Delivered]:
         """Try all that is due.
@@ -80,13 +89,26 @@ class Postman:
         Raises:
             StateError, StoreError: the state cannot be read or written.
         """
-        if self._waiting is None:
-            self._waiting = dict.fromkeys(self._state.watch_ids(), 1)
+        known = [] if self._knows else self._state.watch_ids()
+        with self._lock:
+            self._knows = True
+            # Whoever adds messages from here on is in the set again, and seen the next time.
+            watches = sorted(self._waiting.union(known))
+            self._waiting.clear()
+        try:
+            return self._deliver(watches, now, at_once=at_once)
+        except BaseException:
+            with self._lock:
+                self._waiting.update(watches)
+            raise
+
+    def _deliver(self, watches: list[str], now: datetime, *, at_once: bool) -> list[Delivered]:
         done: list[Delivered] = []
         due: dict[str, tuple[str, Undelivered]] = {}
-        for watch_id in sorted(watch_id for watch_id, count in self._waiting.items() if count):
+        for watch_id in watches:
             entries = self._state.load(watch_id).undelivered
-            self._waiting[watch_id] = len(entries)
+            if entries:
+                self.expect(watch_id, len(entries))
             for entry in entries:
                 if now - entry.since > self._policy.give_up_after:
                     self._remove(watch_id, entry)

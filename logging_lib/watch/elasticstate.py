@@ -105,7 +105,7 @@ class ElasticState(DocumentState):
         body = {
             "size": min(wanted.most, 10_000),
             "query": {"bool": {"filter": filters}},
-            "sort": [{"@timestamp": "desc"}],
+            "sort": [{"@timestamp": "desc"}, {"_seq_no": "desc"}],
             "_source": ["entry"],
         }
         self._store.refresh(self._index)

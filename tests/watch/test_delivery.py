@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 
 from logging_lib.watch.actions import Outlet, SlackOutlet, SmtpOutlet
+from logging_lib.watch.delivery import Postman
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.incidents import Key, Patience, acknowledge
 from logging_lib.watch.loading import parse_watch
+from logging_lib.watch.messages import Log, Message
 from logging_lib.watch.model import Watch
 from logging_lib.watch.mutes import Mute
 from logging_lib.watch.outbox import Policy
 from logging_lib.watch.runner import Options, Runner
-from logging_lib.watch.state import MemoryState, Wanted
+from logging_lib.watch.state import MemoryState, Undelivered, Wanted, WatchState
 from tests.watch.conftest import (
     NOW,
     SCRIPTS,
@@ -302,6 +304,40 @@ def test_missed_slots_are_skipped_or_caught_up(mail_server: MailServer, webhook:
         windows = [body["query"]["range"]["event.ingested"]["gt"][11:16] for _, body, _ in store.searches]
         assert windows == expected
         assert again.tick(NOW + minutes(34)).runs == ()
+
+
+def test_a_message_that_comes_while_others_are_delivered_is_not_forgotten() -> None:
+    """It is written down between the look into the state and its end."""
+    sent: list[str] = []
+
+    class Recorder:
+        def deliver(self, message: Message) -> None:
+            sent.append(message.summary)
+
+    class Busy(MemoryState):
+        late = False
+
+        def load(self, watch_id: str) -> WatchState:
+            kept = super().load(watch_id)
+            if self.late:
+                self.late = False
+                add(self)
+            return kept
+
+    def add(state: MemoryState) -> None:
+        entry = Undelivered(id="1", action="a", message=Log(level="info", text="late"), since=NOW)
+        state.update("w", lambda kept: kept.model_copy(update={"undelivered": (entry,)}))
+        postman.expect("w", 1)
+
+    state = Busy()
+    postman = Postman(state, {"logging": Recorder()}, Policy())
+    postman.deliver(NOW)
+    postman.expect("w", 1)
+    state.late = True
+    assert postman.deliver(NOW) == []
+    assert postman.undelivered == 1
+    assert [each.ok for each in postman.deliver(NOW)] == [True]
+    assert (sent, postman.undelivered) == (["late"], 0)
 
 
 def test_a_recovery_is_kept_when_its_server_is_down(mail_server: MailServer, webhook: Webhook) -> None:
