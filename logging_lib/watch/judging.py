@@ -218,9 +218,11 @@ class _Telling:
             return _Pending(ActionResult("condition_failed"))
         subject = messages[0].summary
         features = tuple(dict.fromkeys(k.feature for k in group.about.keys if k in told))
-        if not self.postman.has(messages[0].kind):
+        if not self.postman.has(action.kind):
             reason = f"no outlet for {action.kind} is configured"
             return _Pending(ActionResult("not_configured", reason, subject, features))
+        # A `foreach` may add lines for the log.
+        messages = [message for message in messages if self.postman.has(message.kind)]
         model, version = group.about.model, group.about.version
         ids = self._write(name, messages, model, version, f"{model}\x00{version}")
         people = told_by(messages) if is_wanted(self.watch.metadata) else None

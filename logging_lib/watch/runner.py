@@ -85,6 +85,7 @@ class Runner:
         self._sent: Status = "would_send" if dry_run else "executed"
         self._options = options = options or Options()
         self._last: dict[str, datetime | None] = {}
+        self._next: dict[str, datetime] = {}
         self.postman = Postman(self.state, outlets, options.policy, guard)
         self._patience = {watch.id: _patience(watch, options.patience) for watch in self.watches.values()}
         self._judge = judging.Judge(
@@ -109,11 +110,16 @@ class Runner:
         """The watches that are due, each with its slots, the oldest first."""
         found = []
         for watch in self.watches.values():
+            if now < self._next.get(watch.id, now):
+                continue
             if watch.id not in self._last:
                 self._last[watch.id] = self.state.load(watch.id).last
             last = self._last[watch.id]
             latest = due_slot(watch.schedule, last, now)
             if latest is None:
+                following = watch.schedule.next(now)
+                if following is not None:
+                    self._next[watch.id] = following
                 continue
             missed = [latest]
             if self._options.catch_up and last is not None:
@@ -124,6 +130,7 @@ class Runner:
     def forget(self) -> None:
         """What other runners may have changed is read anew."""
         self._last.clear()
+        self._next.clear()
         self.postman.forget()
 
     def judge(self, watch: Watch, slot: datetime, now: datetime) -> Judgment:

@@ -116,10 +116,13 @@ def run(
             chosen = pick(chosen, only)
         lasts = _lease(lease)
         beats = bool(heartbeat) and not once
+        indexes = any(action.kind == "index" for watch in chosen for action in watch.actions.values())
         if store is None and not once:
             opened = _store.open_elasticsearch(elasticsearch)  # the first event may be still to come
         else:
-            opened = _store.choose(store, elasticsearch, read_only=dry_run or not (profiles or beats))
+            opened = _store.choose(
+                store, elasticsearch, read_only=dry_run or not (profiles or beats or indexes)
+            )
         stack.callback(opened.close)
         if dry_run and profiles:
             opened = _store.with_profiles(opened, profiles)
@@ -138,7 +141,7 @@ def run(
             moment = datetime.now(UTC) if now is None else instant(now, "--now")
             report, messages = _dry(opened, chosen, kept, options, moment)
         else:
-            outlets = _outlets(chosen, smtp_url, mail_from)
+            outlets = _outlets(chosen, opened, smtp_url, mail_from)
             if alerts:
                 _writable(alerts)
             _note_unmatched(opened, chosen)
@@ -274,8 +277,10 @@ def _note_unmatched(store: Store, watches: list[Watch]) -> None:
             print(Medium.HEADER.escape(note), file=sys.stderr)
 
 
-def _outlets(watches: list[Watch], smtp_url: str | None, mail_from: str | None) -> dict[str, Outlet]:
-    outlets = outlets_from(os.environ, smtp_url=smtp_url, mail_from=mail_from)
+def _outlets(
+    watches: list[Watch], store: Store, smtp_url: str | None, mail_from: str | None
+) -> dict[str, Outlet]:
+    outlets = outlets_from(os.environ, smtp_url=smtp_url, mail_from=mail_from, store=store)
     needed = {action.kind for watch in watches for action in watch.actions.values()}
     if needed and needed.isdisjoint(outlets):
         raise UsageError(
