@@ -14,6 +14,9 @@ from urllib.parse import quote, unquote
 
 from logging_lib.watch.state import ANY, DocumentState, Record, StateError, Wanted, chosen, is_old
 
+FOLDER = ".watch-state"
+"""The name of a state's folder in a store; the store reads no folder whose name begins with a dot."""
+
 HISTORY_BYTES = 32 << 20
 
 
@@ -117,6 +120,19 @@ class FileState(DocumentState):
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+@contextlib.contextmanager
+def held(file: Path) -> Iterator[bool]:
+    """For who changes a file of a state by other ways: no runner writes while the block runs. Gives whether it
+    is a file of a state."""
+    locks = [folder / ".lock" for folder in file.parents[:2] if (folder / "watches").is_dir()]
+    if not locks or not locks[0].exists():
+        yield False
+        return
+    with locks[0].open("w") as lock:
+        _lock(lock)
+        yield True
 
 
 def _lock(file: IO[str]) -> None:

@@ -10,10 +10,9 @@ import typer
 
 from logging_lib.cli import _store
 from logging_lib.cli.watch._common import UsageError
-from logging_lib.watch.filestate import FileState
+from logging_lib.watch.filestate import FOLDER, FileState
 from logging_lib.watch.state import StateStore
 
-FOLDER = ".watch-state"
 TIMEOUT = 10.0
 
 StateOption = Annotated[
