@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from typer.testing import CliRunner
 import logging_lib
 from logging_lib import profile
 from logging_lib.cli.app import app
+from logging_lib.dashboards.kibana import PREFIX as KIBANA_PREFIX
 from logging_lib.profile.config import parse
 from logging_lib.store.connection import PREFIX, Settings
 from logging_lib.watch.cases import CaseFile
+from tests.dashboards import fake_kibana
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "benchmarks", "examples")
@@ -26,6 +29,7 @@ PAGES = sorted([ROOT / "README.md", *(page for folder in FOLDERS for page in ROO
 WALKED = {ROOT / "docs" / "fastapi.md", ROOT / "examples" / "README.md"}
 """Pages whose code and commands belong together: ``tests/examples`` runs them as a whole."""
 SERVER = f"export {PREFIX}URL="
+KIBANA = f"export {KIBANA_PREFIX}URL="
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -39,6 +43,12 @@ def blocks(language: str) -> list[Any]:
                 marks = [pytest.mark.elasticsearch] if SERVER in text else []
                 found.append(pytest.param(text, id=f"{page.relative_to(ROOT)}#{number}", marks=marks))
     return found
+
+
+@pytest.fixture
+def kibana() -> Iterator[fake_kibana.Server]:
+    with fake_kibana.running(fake_kibana.Server()) as server:
+        yield server
 
 
 @pytest.fixture

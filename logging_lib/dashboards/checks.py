@@ -77,7 +77,7 @@ class Fault:
 def check_ndjson(text: str, *, elsewhere: Iterable[str] = ()) -> list[Fault]:
     """All faults of a file. ``elsewhere``: ids of dashboards that others bring."""
     objects: list[Any] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):  # not at other ends of lines
         try:
             objects.append(json.loads(line))
         except ValueError as error:

@@ -72,7 +72,7 @@ def ndjson(objects: Iterable[Json]) -> str:
         "missingRefCount": 0,
         "missingReferences": [],
     }
-    return "".join(_json(one) + "\n" for one in (*listed, summary))
+    return "".join(_line(one) + "\n" for one in (*listed, summary))
 
 
 def dashboard_id(name: str) -> str:
@@ -348,6 +348,16 @@ def _object(kind: str, identity: str, attributes: Json, references: list[Json]) 
         "coreMigrationVersion": CORE_VERSION,
         "typeMigrationVersion": TYPE_VERSIONS[kind],
     }
+
+
+def _line(value: Any) -> str:
+    """As UTF-8 can hold it: a feature's name may have half of a character."""
+    text = _json(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"))
+    return text
 
 
 def _json(value: Any) -> str:
