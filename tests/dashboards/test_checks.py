@@ -217,7 +217,7 @@ def test_each_check_rejects_what_it_is_for(name: str, sound: list[Json]) -> None
         (lambda text: text + "{", "line 16: is not JSON"),
         (lambda text: "".join(text.splitlines(True)[:-1]), "is no summary with exportedCount"),
         (lambda text: "".join(text.splitlines(True)[1:]), "says 14, there are 13"),
-        (lambda _: "", "is no summary"),
+        (lambda _: "", "line 1: is not JSON"),
     ],
 )
 def test_a_file_that_is_cut_is_rejected(change: Callable[[str], str], says: str, sound: list[Json]) -> None:
