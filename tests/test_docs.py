@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,12 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     fitted = profile.fit(frame, model="loans", version="3", target="interest_rate")
     profile.save(fitted, "profile.json")
     log = logging_lib.configure(model="loans", version="3", profile=fitted, spool="spool")
-    log.prediction({"annual_income": 50000.0, "homeownership": "RENT"}, prediction=9.5)
-    Path("build/store").mkdir(parents=True)
+    event = {"event_id": "0195d3b2-7c1e-7a44-9b1a-3f0c2d5e6f70", "subject": "customer-7"}
+    log.prediction({"annual_income": 50000.0, "homeownership": "RENT"}, prediction=9.5, **event)
+    stored = CliRunner().invoke(app, ["index", "spool", "--store", "build/store"])
+    assert stored.exit_code == 0, stored.output
+    Path("alerts.jsonl").touch()
+    Path("watch-state.json").write_text('{"version": 1, "watches": {}}')
     cases = ROOT / "watchers" / "cases"
     shutil.copytree(cases / "profiles", "watchers/cases/profiles")
     shutil.copy(cases / "dead-letters.yml", "watchers/cases")
@@ -93,20 +98,30 @@ def test_python_code_runs(code: str, desk: Path) -> None:
 def test_commands_run(
     text: str, desk: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a block names an Elasticsearch, a real one stands for it, with our stack in it."""
+    """Where a block names an Elasticsearch, a real one stands for it, with our stack in it; where one names a
+    Kibana, a server that answers as Kibana does."""
     if SERVER in text:
         server: Settings = request.getfixturevalue("secured")
         for name, value in (("URL", server.url), ("USER", server.user), ("PASSWORD", server.password)):
             monkeypatch.setenv(PREFIX + name, str(value))
         ready = CliRunner().invoke(app, ["stack", "deploy", "--force"])
         assert ready.exit_code == 0, ready.output
+    if KIBANA in text:
+        monkeypatch.setenv(f"{KIBANA_PREFIX}URL", request.getfixturevalue("kibana").url)
     for line in text.splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] == ["export"]:
-            assert words[1].startswith(PREFIX), line
+            assert words[1].startswith((PREFIX, KIBANA_PREFIX)), line
         elif words[:1] == ["logging-lib"]:
             result = CliRunner().invoke(app, words[1:])
             assert result.exit_code == 0, f"{line}\n{result.output}"
+        elif words[:1] == ["promtool"]:
+            if shutil.which("promtool") is None:
+                pytest.skip("NO PROMTOOL COMMAND WAS RUN: it is not on PATH")
+            done = subprocess.run(
+                [*words[:-1], ROOT / words[-1]], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
         elif words[:1] == ["make"]:
             targets = (ROOT / "Makefile").read_text("utf-8")
             assert all(re.search(rf"^{target}:", targets, re.MULTILINE) for target in words[1:]), line

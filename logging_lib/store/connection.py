@@ -29,13 +29,23 @@ _RETRIED = (429, 502, 503, 504)
 
 class ElasticsearchError(StoreError):
     """An answer that says no. ``status`` is HTTP's, or 0 where there was no answer; ``kind`` is
-    Elasticsearch's own name for the error (``index_not_found_exception``), ``reason`` its text."""
+    Elasticsearch's own name for the error (``index_not_found_exception``), ``reason`` its text, ``details`` the
+    whole of what it said."""
 
-    def __init__(self, message: str, *, status: int = 0, kind: str = "", reason: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        kind: str = "",
+        reason: str = "",
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.kind = kind
         self.reason = reason
+        self.details = details or {}
 
     @property
     def passing(self) -> bool:
@@ -228,7 +238,8 @@ class Connection:
         elif status == 403:
             remedy = "; the user or API key lacks that privilege, see docs/elasticsearch.md"
         message = f"{self.url}: {asked.partition('?')[0]}: {status} {reason:.1000}{remedy}"
-        return ElasticsearchError(message, status=status, kind=kind, reason=reason)
+        details = body if isinstance(body, dict) else None
+        return ElasticsearchError(message, status=status, kind=kind, reason=reason, details=details)
 
     def _unanswered(self, error: TransportError) -> ElasticsearchError:
         cause = str(error)
@@ -243,14 +254,19 @@ class Connection:
         return ElasticsearchError(f"{self.url}: no answer: {cause:.300}; {remedy}")
 
 
-def _reason(error: Mapping[str, Any]) -> str:
-    """The reason nearest to the cause: what stands on top often says only that all shards failed."""
+def causes_of(error: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """An error and what caused it, the nearest to the cause last."""
     causes = [error, *(error.get("root_cause") or ())[:1]]
     failed = (error.get("failed_shards") or ())[:1]
     causes += [shard.get("reason") or {} for shard in failed]
     while isinstance(causes[-1].get("caused_by"), dict):
         causes.append(causes[-1]["caused_by"])
-    reasons = dict.fromkeys(str(cause["reason"]) for cause in causes if cause.get("reason"))
+    return causes
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    """The reason nearest to the cause: what stands on top often says only that all shards failed."""
+    reasons = dict.fromkeys(str(cause["reason"]) for cause in causes_of(error) if cause.get("reason"))
     return printable(": ".join(reasons) or str(error.get("type", "no reason was given")))
 
 

@@ -172,8 +172,11 @@ class _Nowhere:
 class AsOf:
     """A store as it was at a search's ``now``: later arrivals are not there yet."""
 
+    live = False  # so that no watch asks the present over HTTP
+
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.execute_painless = getattr(store, "execute_painless", None)
 
     def search(
         self,
@@ -191,9 +194,14 @@ class AsOf:
         return self._store.search(indices, body, now=now, rest_total_hits_as_int=rest_total_hits_as_int)
 
     def index(
-        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
     ) -> IndexResult:
-        return self._store.index(target, documents, now=now)
+        return self._store.index(target, documents, now=now, create=create)
 
     def refresh(self) -> None:
         self._store.refresh()

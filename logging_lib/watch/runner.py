@@ -15,19 +15,19 @@ from typing import Any
 
 from logging_lib.store.port import Store
 from logging_lib.watch import incidents as inc
+from logging_lib.watch.acting import prepare
 from logging_lib.watch.actions import DeliveryError, Outlet, Outlets
 from logging_lib.watch.context import with_payload
 from logging_lib.watch.errors import RunError
 from logging_lib.watch.evaluate import (
     Evaluation,
+    Means,
     Scripts,
-    default_scripts,
     evaluate,
-    judge,
+    means_of,
     run_transform,
-    store_search,
 )
-from logging_lib.watch.messages import Message, MessageError, compose
+from logging_lib.watch.messages import Message, MessageError
 from logging_lib.watch.model import Action, Watch
 from logging_lib.watch.results import ActionResult, Alert, Report, Retry, Status, WatchRun
 from logging_lib.watch.schedule import due_slot
@@ -61,7 +61,7 @@ class Runner:
         self._store = store
         self._watches = {watch.id: watch for watch in watches}
         self._outlets = outlets
-        self._scripts = default_scripts() if scripts is None else scripts
+        self._scripts = scripts
         self._state: StateStore = MemoryState() if state is None else state
         self._alerts = None if alerts is None else Path(alerts)
         self._judged = _default_judged() if judged is None else judged
@@ -81,7 +81,7 @@ class Runner:
         """Run the watches that became due since the last tick; their slots are aligned to their interval."""
         due = []
         for watch in self._watches.values():
-            slot = due_slot(watch.interval, self._slots.get(watch.id), now)
+            slot = due_slot(watch.schedule, self._slots.get(watch.id), now)
             if slot is not None:
                 self._slots[watch.id] = slot
                 due.append((watch, slot))
@@ -94,11 +94,10 @@ class Runner:
         return Report(now, tuple(runs), tuple(retries))
 
     def _run_watch(self, watch: Watch, now: datetime, slot: datetime, delivery: _Delivery) -> WatchRun:
+        means = means_of(self._store, now=now, scripts=self._scripts)
         try:
-            evaluation = evaluate(
-                watch, search=store_search(self._store, now), scripts=self._scripts, now=now, scheduled=slot
-            )
-            groups = _groups(watch, evaluation, self._scripts, self._judged) if evaluation.met else []
+            evaluation = evaluate(watch, means=means, now=now, scheduled=slot)
+            groups = _groups(watch, evaluation, means, self._judged) if evaluation.met else []
         except RunError as error:
             return WatchRun(watch.id, now, error=str(error), judged=False)
         except Exception as error:  # noqa: BLE001 - whatever broke this watch must not stop the others
@@ -109,7 +108,7 @@ class Runner:
         alerts = []
         unwritten = ""
         for group in groups:
-            alert = self._perform(watch, group, now, record, delivery)
+            alert = self._perform(watch, group, now, record, delivery, means)
             alerts.append(alert)
             if alert.performed:
                 unwritten = self._append(alert) or unwritten
@@ -118,7 +117,13 @@ class Runner:
         return WatchRun(watch.id, now, evaluation.met, None, tuple(alerts), skipped, judged, unwritten)
 
     def _perform(
-        self, watch: Watch, group: _Group, now: datetime, record: _Record, delivery: _Delivery
+        self,
+        watch: Watch,
+        group: _Group,
+        now: datetime,
+        record: _Record,
+        delivery: _Delivery,
+        means: Means,
     ) -> Alert:
         results: dict[str, ActionResult] = {}
         for name, action in watch.actions.items():
@@ -129,7 +134,7 @@ class Runner:
                 results[name] = ActionResult("throttled", f"told less than {period} ago")
                 continue
             try:
-                results[name] = self._act(name, action, group, set(told), now, record, delivery)
+                results[name] = self._act(name, action, group, set(told), now, record, delivery, means)
             except (RunError, MessageError) as error:
                 results[name] = ActionResult("failed", str(error))
             except Exception as error:  # noqa: BLE001 - one action's fault must not stop the others
@@ -146,17 +151,12 @@ class Runner:
         now: datetime,
         record: _Record,
         delivery: _Delivery,
+        means: Means,
     ) -> ActionResult:
         context = group.context([f for f in group.about.findings if inc.key_of(f) in told])
-        where = f"actions.{name}"
-        if action.condition and not judge(action.condition, context, where=f"{where}.condition"):
+        messages = prepare(name, action, context, now, means=means)
+        if messages is None:
             return ActionResult("condition_failed")
-        if action.transform:
-            payload = run_transform(
-                action.transform, context, scripts=self._scripts, where=f"{where}.transform"
-            )
-            context = with_payload(context, payload)
-        messages = compose(name, action, context, now)
         subject = messages[0].summary
         features = tuple(dict.fromkeys(k.feature for k in group.about.keys if k in told))
         if not delivery.has(messages[0]):
@@ -228,14 +228,14 @@ class _Group:
     context: Callable[[list[inc.Finding]], dict[str, Any]]
 
 
-def _groups(watch: Watch, evaluation: Evaluation, scripts: Scripts, judged: inc.Judged) -> list[_Group]:
+def _groups(watch: Watch, evaluation: Evaluation, means: Means, judged: inc.Judged) -> list[_Group]:
     transform = watch.definition.transform
     base = evaluation.context
 
     def transformed(context: dict[str, Any]) -> dict[str, Any]:
         if transform is None:
             return context
-        return with_payload(context, run_transform(transform, context, scripts=scripts, where="transform"))
+        return with_payload(context, run_transform(transform, context, means=means, where="transform"))
 
     def of_some(findings: list[inc.Finding]) -> dict[str, Any]:
         return transformed(with_payload(base, inc.with_findings(evaluation.payload, findings, judged)))
