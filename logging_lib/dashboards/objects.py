@@ -34,6 +34,8 @@ TYPE_VERSIONS: Final = {
     "search": "8.0.0",
     "dashboard": "10.2.0",
 }
+PANEL_VERSIONS: Final = {"lens": "8.9.0", "visualization": "8.5.0"}
+"""Of panels by value: up to 8.15 Kibana runs every old migration over a panel without one."""
 
 _CONTROL_TITLES: Final[dict[Control, str]] = {
     "model": "Model",
@@ -228,6 +230,8 @@ def _panel(one: Dashboard, panel: Panel) -> tuple[Json, list[Json]]:
     else:
         made["type"] = "visualization"
         embedded |= {"savedVis": _visualization(panel), "hidePanelTitles": panel.chart == "text"}
+    if made["type"] in PANEL_VERSIONS:
+        made["version"] = embedded["version"] = PANEL_VERSIONS[made["type"]]
     return {**made, "embeddableConfig": embedded}, references
 
 

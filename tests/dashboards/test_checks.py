@@ -132,6 +132,7 @@ FAULTS: dict[str, tuple[Callable[[list[Json]], Any], str]] = {
     "an index twice": (
         in_panels(lambda made: made[2].update(panelIndex=made[1]["panelIndex"])), "panelIndex is given twice",
     ),
+    "a panel without a version": (in_panels(lambda made: made[1].pop("version")), "version is not 8.9.0"),
     "a link to nowhere": (
         in_panels(lambda made: made[0]["embeddableConfig"]["savedVis"]["params"].update(markdown="[x](#/view/y)")),
         "leads to the dashboard y, which is not there",
