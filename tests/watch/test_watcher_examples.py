@@ -28,6 +28,7 @@ from logging_lib.watch.actions import (
     SlackOutlet,
     SmtpOutlet,
     WebhookOutlet,
+    outlets_from,
 )
 from logging_lib.watch.backtest import AsOf
 from logging_lib.watch.calls import Caller
@@ -38,6 +39,7 @@ from logging_lib.watch.lint import lint_watch
 from logging_lib.watch.loading import load_watch, parse_watch
 from logging_lib.watch.messages import AnyMessage, MessageError
 from logging_lib.watch.model import Action, Watch
+from logging_lib.watch.runner import Runner
 from logging_lib.watch.times import format_instant
 from tests.watch.conftest import NOW, MailServer, Receiver, Webhook, minutes
 
@@ -390,3 +392,23 @@ def test_both_stores_say_the_same(
 ) -> None:
     """What needs no Painless."""
     assert perform(load(name, receiver), elastic) == perform(load(name, receiver), store)
+
+
+def test_the_runner_performs_them(store: Store, receiver: Receiver) -> None:
+    """Requests and documents go out as mails do, each throttled by itself; the second run is quiet."""
+    names = ("array_compare_foreach", "index_document", "webhook_form")
+    watches = [load(name, receiver) for name in names]
+    runner = Runner(store, watches, outlets=outlets_from({}, store=store))
+    report = runner.run_once(NOW)
+    assert {run.watch: run.error for run in report.runs} == dict.fromkeys(names)
+    assert {name: result.status for alert in report.alerts for name, result in alert.actions.items()} == {
+        "each_host": "executed",
+        "save": "executed",
+        "once": "executed",
+        "post": "executed",
+    }
+    assert sorted(request.method for request in receiver.requests) == ["POST", "PUT", "PUT"]
+    assert store.search("level-counts", {"size": 1})["hits"]["total"]["value"] == 1
+    again = runner.run_once(NOW + minutes(1 / 60))
+    assert all(r.status == "throttled" for run in again.runs for a in run.alerts for r in a.actions.values())
+    assert len(receiver.requests) == 3
