@@ -12,10 +12,10 @@ import typer
 import logging_lib
 from logging_lib.cli import dashboards, index, labels, profile, stack, watch
 from logging_lib.cli.annotate import annotate
-from logging_lib.cli.compare import compare
-from logging_lib.cli.export import export
 from logging_lib.cli.audit import audit
+from logging_lib.cli.compare import compare
 from logging_lib.cli.erase import erase
+from logging_lib.cli.export import export
 from logging_lib.cli.ship import ship
 from logging_lib.cli.skew import skew
 
