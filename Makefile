@@ -51,7 +51,7 @@ generate: $(VENV)/.dev ## rewrite what is made from fields.yml, kibana_dashboard
 	$(BIN)/python -m logging_lib.cli.reference
 
 docs: $(VENV)/.dev ## the documentation as a site that needs no network; leaves build/site/index.html
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev ## the benchmarks, figures beside their goals; leaves build/bench/results.json
 	$(BIN)/python -m benchmarks

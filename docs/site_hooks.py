@@ -1,7 +1,7 @@
 """Makes a site of pages that are written to be read in the repository, too.
 
-Pages link to files beside ``docs/`` (examples, pipelines, benchmarks): each becomes a page of its own. Folders in the
-navigation are filled in, and pages that it does not name are added, so that a new page is never lost.
+Pages link to files beside ``docs/`` (examples, pipelines, benchmarks): each becomes a page of its own. Folders in
+the navigation are filled in, and pages that it does not name are added, so that a new page is never lost.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _LANGUAGES = {
 }
 _ADDED = ("examples/README.md", "benchmarks/README.md", "pipelines/README.md", "CHANGELOG.md")
 _MORE = "More"
+_FOLDERS = {"adr": "Decisions", "runbooks": "Runbooks"}
 
 
 def on_config(config: Any) -> Any:
@@ -59,6 +60,8 @@ def on_files(files: Files, config: Any) -> Files:
                 files.append(File.generated(config, name, content=path.read_text("utf-8")))
             else:
                 files.append(File.generated(config, f"{name}.md", content=_code(path, name)))
+        elif path.is_dir():
+            files.append(File.generated(config, _uri(name), content=_contents(path)))
         if path.suffix == ".md":
             waiting += [target for _, target in _targets(path.read_text("utf-8"), name) if target is not None]
     return files
@@ -119,6 +122,12 @@ def _listing(name: str) -> str:
     return "\n".join([f"# {name}", "", *(f"- [{one}]({one})" for one in shown), ""])
 
 
+def _contents(folder: Path) -> str:
+    """The pages of a folder of ours, by their titles."""
+    pages = [f"- [{_title(page)}]({page.name})" for page in sorted(folder.glob("*.md"))]
+    return "\n".join([f"# {_FOLDERS.get(folder.name, folder.name.capitalize())}", "", *pages, ""])
+
+
 def _code(path: Path, name: str) -> str:
     text = path.read_text("utf-8")
     return f"# {name}\n\n````{_LANGUAGES.get(path.suffix, 'text')}\n{text}\n````\n"
@@ -148,7 +157,8 @@ def _filled(entry: Any, docs: Path) -> Any:
     if isinstance(entry, list):
         return [_filled(one, docs) for one in entry]
     if isinstance(entry, str) and entry.endswith("/"):
-        return [{_title(page): os.path.relpath(page, docs)} for page in sorted((docs / entry).glob("*.md"))]
+        pages = [{_title(page): os.path.relpath(page, docs)} for page in sorted((docs / entry).glob("*.md"))]
+        return [f"{entry}index.md", *pages]
     return entry
 
 
