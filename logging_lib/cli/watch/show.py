@@ -25,7 +25,10 @@ from logging_lib.watch.times import format_duration
 
 
 def list_(watches: WatchesOption = None, as_json: JsonOption = False) -> None:
-    """List the watches: what each looks for, how often, and whom it tells."""
+    """List the watches: what each looks for, how often, and whom it tells.
+
+    Example: logging-lib watch list
+    """
     with explained():
         found = load(watches)
     rows = [_summary(watch) for watch in found]
@@ -44,7 +47,10 @@ def show(
     watches: WatchesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one watch: its concern, settings and actions; with --json the whole file."""
+    """Show one watch: its concern, settings and actions; with --json the whole file.
+
+    Example: logging-lib watch show na-spike
+    """
     with explained():
         watch = pick(load(watches), [watch_id])[0]
     if as_json:
