@@ -24,7 +24,7 @@ from logging_lib.watch.cases import CaseFile
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "benchmarks", "examples")
 PAGES = sorted([ROOT / "README.md", *(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/**/*.md"))])
-WALKED = {ROOT / "docs" / "fastapi.md", ROOT / "examples" / "README.md"}
+WALKED = {ROOT / "docs" / "first-alert.md", ROOT / "docs" / "fastapi.md", ROOT / "examples" / "README.md"}
 """Pages whose code and commands belong together: ``tests/examples`` runs them as a whole."""
 SERVER = f"export {PREFIX}URL="
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
