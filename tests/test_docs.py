@@ -65,7 +65,6 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     stored = CliRunner().invoke(app, ["index", "spool", "--store", "build/store"])
     assert stored.exit_code == 0, stored.output
     Path("alerts.jsonl").touch()
-    Path("watch-state.json").write_text('{"version": 1, "watches": {}}')
     cases = ROOT / "watchers" / "cases"
     shutil.copytree(cases / "profiles", "watchers/cases/profiles")
     shutil.copy(cases / "dead-letters.yml", "watchers/cases")

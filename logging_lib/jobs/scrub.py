@@ -207,11 +207,11 @@ def reseal(masked: bytes) -> tuple[str, str] | None:
 
 @contextlib.contextmanager
 def _held(file: Path) -> Iterator[None]:
-    """Keep a runner from writing its state back meanwhile, where the file has a lock beside it."""
-    lock = file.with_name(file.name + ".lock")
-    if not lock.exists():
-        yield
-        return
-    with lock.open("w") as opened:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    """Keep a runner from writing its state back meanwhile, where there is a lock of the file or of its folder."""
+    locks = [file.with_name(file.name + ".lock"), file.parent / ".lock", file.parent.parent / ".lock"]
+    with contextlib.ExitStack() as held:
+        for lock in filter(Path.exists, locks):
+            opened = held.enter_context(lock.open("w"))
+            # A folder's lock is held for one change only, a file's for a whole run.
+            fcntl.flock(opened, fcntl.LOCK_EX | (0 if lock.name == ".lock" else fcntl.LOCK_NB))
         yield

@@ -1,5 +1,5 @@
-"""``docs/first-alert.md``, followed from its first line to its last: a model, a real Elasticsearch with security on,
-a real mail server and a receiver of Slack's messages."""
+"""``docs/first-alert.md``, followed from first line to last: a model, a real Elasticsearch with security on, a real
+mail server and a receiver of Slack's messages."""
 
 from __future__ import annotations
 

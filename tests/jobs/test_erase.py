@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -255,9 +256,8 @@ def test_wrong_input_is_said_with_its_remedy(run: Run) -> None:
 
 
 def test_a_state_that_a_runner_holds_is_left_and_said(run: Run) -> None:
-    from logging_lib.watch.state import FileState
-
-    with FileState.locked("watch-state.json"):
+    with Path("watch-state.json.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         Path("watch-state.json").write_text(json.dumps({"x": PERSON}))
         said = run("erase", "watch-state.json", "--subject", PERSON, "--yes", code=1).output
     assert "stop it" in said
