@@ -45,6 +45,7 @@ KibanaOption = Annotated[
     ),
 ]
 SpaceOption = Annotated[str, typer.Option("--space", help="The id of the space.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 FileOption = Annotated[
     Path | None, typer.Argument(help="NDJSON from elsewhere; default: what is made from the specs.")
 ]
@@ -66,6 +67,7 @@ def build(
     profiles: ProfilesOption = None,
     specs: SpecsOption = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("build/dashboards"),
+    as_json: JsonOption = False,
 ) -> None:
     """Write the NDJSON that Kibana imports: all dashboards, and one for each profile given.
 
@@ -80,13 +82,19 @@ def build(
             one = for_profile(load_profile(path))
             made[f"logging-lib-{one.id}.ndjson"] = [one]
         out.mkdir(parents=True, exist_ok=True)
+        written: list[dict[str, Any]] = []
         for name, dashboards in made.items():
             text = objects.ndjson(objects.saved_objects(dashboards))
             if faults := check_ndjson(text, elsewhere=_ids(shipped)):
                 raise StoreError("\n".join(map(str, faults)))
             (out / name).write_text(text, "utf-8")
             panels = sum(len(one.panels) for one in dashboards)
-            typer.echo(f"{out / name}: {len(dashboards)} dashboards, {panels} panels")
+            written.append({"file": str(out / name), "dashboards": len(dashboards), "panels": panels})
+    if as_json:
+        typer.echo(json.dumps(written, indent=1))
+        return
+    for made_file in written:
+        typer.echo(f"{made_file['file']}: {made_file['dashboards']} dashboards, {made_file['panels']} panels")
 
 
 @app.command("import")
@@ -102,6 +110,7 @@ def import_(
     new_copies: Annotated[
         bool, typer.Option("--new-copies", help="Under new ids, so that nothing is touched.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Put the dashboards, with data views and saved searches, into a Kibana.
 
@@ -124,7 +133,7 @@ def import_(
         else:
             found = deployment.look(connection, wanted, version=version)
             if found.current:
-                typer.echo(f"{len(wanted)} objects, unchanged")
+                _print_import(len(wanted), 0, [], [], as_json=as_json)
                 return
             if found.protected and not overwrite:
                 for kind, identity in found.protected:
@@ -136,13 +145,9 @@ def import_(
                 )
                 raise typer.Exit(1)
             made = deployment.put(connection, wanted, version=version)
-    typer.echo(f"{made.taken} of {len(wanted)} objects imported")
-    for reason in made.refused:
-        typer.echo(f"not imported: {reason}", err=True)
-    if not new_copies:
-        for one in wanted:
-            if one["type"] == "dashboard":
-                typer.echo(Medium.HEADER.escape(dashboard_url(settings_from(url=kibana), space, one["id"])))
+    shown = [] if new_copies else [one["id"] for one in wanted if one["type"] == "dashboard"]
+    urls = [dashboard_url(settings_from(url=kibana), space, identity) for identity in shown]
+    _print_import(len(wanted), made.taken, list(made.refused), urls, as_json=as_json)
     raise typer.Exit(1 if made.refused else 0)
 
 
@@ -154,6 +159,7 @@ def export(
     ] = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
+    as_json: JsonOption = False,
 ) -> None:
     """Write Kibana's dashboards, with all that they refer to, into a file. Exit code 2: Kibana says no.
 
@@ -166,7 +172,9 @@ def export(
                 "there is nothing of ours in this space; logging-lib dashboards import puts it there"
             )
         out.write_text(objects.ndjson(found), "utf-8")
-    typer.echo(f"{out}: {len(found)} objects")
+    typer.echo(
+        json.dumps({"file": str(out), "objects": len(found)}) if as_json else f"{out}: {len(found)} objects"
+    )
 
 
 @app.command()
@@ -176,16 +184,26 @@ def diff(
     specs: SpecsOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
+    as_json: JsonOption = False,
 ) -> None:
     """Show how what is in Kibana differs from what should be, line by line.
 
     Kibana brings some objects into a newer form: that shows, too, and counts as current.
     Exit code 1: something is not current.
+
+    Example: logging-lib dashboards diff --kibana https://localhost:5601
     """
     with _explained(), _connect(kibana, space) as connection:
         wanted = _read(file) if file is not None else _wanted(specs, profiles)
         found = deployment.look(connection, wanted, version=connection.version())
     differ = deployment.differences(found, wanted)
+    if as_json:
+        rows = [
+            {"type": key[0], "id": key[1], "state": found.states[key], "diff": text}
+            for key, text in differ.items()
+        ]
+        typer.echo(json.dumps({"objects": len(wanted), "differ": rows}, indent=1))
+        raise typer.Exit(0 if found.current else 1)
     for key, text in differ.items():
         typer.echo(f"{' '.join(key)}: {found.states[key]}")
         for line in text.splitlines():
@@ -198,9 +216,12 @@ def diff(
 def list_(
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """List what is ours in a Kibana. Exit code 2: Kibana says no."""
+    """List what is ours in a Kibana. Exit code 2: Kibana says no.
+
+    Example: logging-lib dashboards list --kibana https://localhost:5601
+    """
     with _explained(), _connect(kibana, space) as connection:
         found = connection.ours()
         settings = settings_from(url=kibana)
@@ -227,6 +248,20 @@ def list_(
 
 
 # --- helpers
+
+
+def _print_import(wanted: int, taken: int, refused: list[str], urls: list[str], *, as_json: bool) -> None:
+    if as_json:
+        document = {"objects": wanted, "imported": taken, "refused": refused, "dashboards": urls}
+        typer.echo(json.dumps(document, indent=1))
+        return
+    typer.echo(
+        f"{taken} of {wanted} objects imported" if taken or refused else f"{wanted} objects, unchanged"
+    )
+    for reason in refused:
+        typer.echo(f"not imported: {reason}", err=True)
+    for url in urls:
+        typer.echo(Medium.HEADER.escape(url))
 
 
 @contextlib.contextmanager
