@@ -148,7 +148,7 @@ def saved_search(one: Dashboard, panel: Panel) -> Json:
         "kibanaSavedObjectMeta": {"searchSourceJSON": _json(source)},
         "sort": [["@timestamp", "desc"]],
         "timeRestore": False,
-        "title": f"{one.title}: {panel.title}",
+        "title": f"{one.title.partition(':')[0]}: {panel.title}",
     }
     references = [
         {

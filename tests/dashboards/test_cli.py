@@ -47,12 +47,26 @@ def test_build_writes_what_kibana_imports(server: fake_kibana.Server, profile: P
     assert "profile.json" in call("build", "--profile", "nothing/profile.json", code=2).stderr
 
 
+def test_own_specs_make_own_dashboards(server: fake_kibana.Server) -> None:
+    Path("specs").mkdir()
+    Path("specs/mine.yml").write_text(
+        "title: Mine\npanels:\n- {title: All, chart: metric, metric: count}\n- {title: Newest, chart: events, "
+        "columns: ['@timestamp', ml.model.name]}\n"
+    )
+    assert "1 dashboards, 2 panels" in call("build", "--specs", "specs").stdout
+    assert "4 of 4 objects imported" in call("import", "--specs", "specs").stdout
+    assert ("dashboard", "logging-lib-mine") in server.spaces["default"]
+    Path("specs/mine.yml").write_text("title: Mine\npanels:\n- {title: All, chart: metric, metric: cuont}\n")
+    assert "specs/mine.yml:3: metric: 'cuont' is none of" in call("import", "--specs", "specs", code=2).stderr
+
+
 def test_an_import_over_itself_changes_nothing(server: fake_kibana.Server, profile: Profile) -> None:
     said = call("import").stdout
     assert "14 of 14 objects imported" in said
     assert f"{server.url}/app/dashboards#/view/logging-lib-fleet" in said
     assert "14 objects, unchanged" in call("import").stdout
-    assert "0 of 14 objects differ" not in call("diff").stdout  # Kibana rewrote the saved searches
+    assert call("diff").stdout == "0 of 14 objects differ\n"
+    assert "3 of 14 objects differ" in call("diff", "--all").stdout  # Kibana rewrote the saved searches
     profiles.save(profile, "profile.json")
     assert "15 of 15 objects imported" in call("import", "--profile", "profile.json").stdout
     assert "14 objects, unchanged" in call("import").stdout
