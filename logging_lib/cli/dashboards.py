@@ -16,6 +16,7 @@ from logging_lib import content
 from logging_lib.dashboards import deployment, objects
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.checks import check_ndjson
+from logging_lib.dashboards.deployment import State
 from logging_lib.dashboards.kibana import Kibana, dashboard_url, newer, settings_from
 from logging_lib.dashboards.loading import SpecError, load_dashboards
 from logging_lib.dashboards.spec import Dashboard
@@ -184,12 +185,12 @@ def diff(
     specs: SpecsOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
+    every: Annotated[
+        bool, typer.Option("--all", help="Also what only Kibana itself brought into another form.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how what is in Kibana differs from what should be, line by line.
-
-    Kibana brings some objects into a newer form: that shows, too, and counts as current.
-    Exit code 1: something is not current.
+    """Show how what is in Kibana differs from what should be, line by line. Exit code 1: it does.
 
     Example: logging-lib dashboards diff --kibana https://localhost:5601
     """
@@ -197,6 +198,8 @@ def diff(
         wanted = _read(file) if file is not None else _wanted(specs, profiles)
         found = deployment.look(connection, wanted, version=connection.version())
     differ = deployment.differences(found, wanted)
+    if not every:
+        differ = {key: text for key, text in differ.items() if found.states[key] is not State.CURRENT}
     if as_json:
         rows = [
             {"type": key[0], "id": key[1], "state": found.states[key], "diff": text}

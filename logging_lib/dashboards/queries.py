@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from logging_lib.dashboards import formula as formulas
+from logging_lib.dashboards import sources
 from logging_lib.dashboards.formula import Operation
 from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import (
@@ -25,7 +26,6 @@ from logging_lib.dashboards.spec import (
 )  # fmt: skip
 from logging_lib.schema import tokens
 from logging_lib.schema.fields import NUMERIC_TYPES, load
-from logging_lib.schema.streams import data_stream
 
 Body = dict[str, Any]
 
@@ -47,9 +47,7 @@ def request(panel: Panel, selection: Selection) -> tuple[str, Body]:
     Raises:
         ValueError: the panel asks nothing (``text``).
     """
-    indices = data_stream(f"ml.{panel.dataset}", selection.namespace or "default")
-    if selection.namespace is None:
-        indices = f"logs-ml.{panel.dataset}-*"
+    indices = sources.indices(panel.dataset, selection.namespace)
     if panel.chart == "text":
         raise ValueError("a panel of text asks nothing")
     if panel.chart == "events":
@@ -135,10 +133,9 @@ def _chosen(panel: Panel, selection: Selection) -> list[Body]:
     """Conditions of the filter and the controls, but not of time. The feature narrows what is shown, not what
     is counted: a share's denominator stays."""
     made = [_clause(name, wanted) for name, wanted in panel.filter.items()]
-    for control, name in CONTROL_FIELDS.items():
-        value = getattr(selection, control)
-        field = load().field(name)
-        if value is not None and field is not None and f"ml.{panel.dataset}" in field.datasets:
+    for control in CONTROL_FIELDS:
+        value, name = getattr(selection, control), sources.control_field(control, panel.dataset)
+        if value is not None and name is not None:
             made.append({"term": {name: value}})
     return made
 
