@@ -12,6 +12,7 @@ import typer
 import logging_lib
 from logging_lib.cli import index, profile, stack, watch
 from logging_lib.cli.annotate import annotate
+from logging_lib.cli.report import report
 from logging_lib.cli.ship import ship
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app.command()(stack.doctor)
 app.command()(index.index)
 app.command()(annotate)
 app.command()(ship)
+app.command()(report)
 
 
 def _version(wanted: bool) -> None:
