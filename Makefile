@@ -39,9 +39,11 @@ check: $(VENV)/.dev ## style, types, import order, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m logging_lib.schema.generate --check
+	$(BIN)/python -m logging_lib.dashboards.generate --check
 
-generate: $(VENV)/.dev ## rewrite the files made from fields.yml
+generate: $(VENV)/.dev ## rewrite the files made from fields.yml and kibana_dashboards/*.yml
 	$(BIN)/python -m logging_lib.schema.generate
+	$(BIN)/python -m logging_lib.dashboards.generate
 
 bench: $(VENV)/.dev ## the benchmarks, figures beside their goals; leaves build/bench/results.json
 	$(BIN)/python -m benchmarks

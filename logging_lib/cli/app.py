@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import logging_lib
-from logging_lib.cli import index, profile, stack, watch
+from logging_lib.cli import dashboards, index, profile, stack, watch
 from logging_lib.cli.annotate import annotate
 from logging_lib.cli.report import report
 from logging_lib.cli.ship import ship
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(profile.app, name="profile")
 app.add_typer(watch.app, name="watch")
 app.add_typer(stack.app, name="stack")
+app.add_typer(dashboards.app, name="dashboards")
 app.command()(stack.doctor)
 app.command()(index.index)
 app.command()(annotate)

@@ -6,7 +6,7 @@ operations below are allowed. ``count`` is always a sum of ``ml.sample.weight``.
 =========================  =================================================================
 ``count()``                predictions, or labels: the sum of their weights; other events one by one
 ``per_minute()``           the same for each minute of a time bucket
-``documents()``            documents, whatever their weight: the n of a standard error
+``documents()``            documents, whatever their weight (that have ``field``, if given): a standard error's n
 ``average(field)``         also ``sum``, ``min``, ``max``, ``median``, ``std``, ``unique``
 ``percentile(field, 95)``  a percentile
 =========================  =================================================================
@@ -135,6 +135,8 @@ def _operation(name: str, arguments: list[ast.expr]) -> Operation:
     if name in OF_FIELD:
         if not rest:
             raise FormulaError(f"{name} needs a field")
+        field = ast.unparse(rest.pop(0))
+    if name == "documents" and rest and isinstance(rest[0], ast.Attribute):
         field = ast.unparse(rest.pop(0))
     if name == "percentile":
         if not rest:

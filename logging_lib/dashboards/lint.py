@@ -18,7 +18,6 @@ _NOT_OURS = ("_id", "_ignored", "_index")
 
 def check(dashboard: Dashboard, schema: Schema) -> Iterator[Finding]:
     """(where in the file, what is wrong and the remedy)."""
-    yield from _filter(dashboard.filter, "prediction", schema, ("filter",))
     titles: dict[str, int] = {}
     for place, panel in enumerate(dashboard.panels):
         at: Location = ("panels", place)
@@ -57,6 +56,8 @@ def _panel(panel: Panel, schema: Schema) -> Iterator[Finding]:
 def _shape(panel: Panel) -> Iterator[Finding]:
     """Which keys go with which chart."""
     chart, numbers = panel.chart, len(panel.numbers)
+    if panel.drilldown is not None and not panel.splits:
+        yield ("drilldown",), "a drilldown needs a 'split': a click on one of its values is what leads on"
     if chart == "text":
         if not panel.text:
             yield ("chart",), "a panel of text needs 'text'"
@@ -83,6 +84,8 @@ def _shape(panel: Panel) -> Iterator[Finding]:
         yield ("chart",), f"a {chart} needs a 'metric', a 'formula' or 'metrics'"
     if chart in ("pie", "heatmap") and (len(panel.splits) != 1 or numbers > 1):
         yield ("chart",), f"a {chart} needs one split and one metric"
+    if chart == "metric" and numbers > 1:
+        yield ("metrics",), "a metric shows one number; make a panel of each"
     if chart == "table" and not panel.splits:
         yield ("chart",), "a table needs a 'split'"
     if chart in (*SERIES_CHARTS, "metric") and len(panel.splits) > 1:
@@ -97,6 +100,8 @@ def _operation(
     one: Operation, metric: Metric, panel: Panel, schema: Schema, at: Location
 ) -> Iterator[Finding]:
     where = "formula" if metric.formula is not None else "field"
+    if one.name == "per_minute" and one is not metric.parsed:
+        yield (*at, where), "per_minute() stands alone: Lens cannot calculate with it"
     if one.name == "per_minute" and (panel.x != TIME or panel.chart not in SERIES_CHARTS):
         yield (*at, where), "per_minute() needs a chart over time"
     if one.where and one.where not in panel.where:

@@ -19,6 +19,7 @@ from logging_lib.schema import fields
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
 _DEEPEST = 12
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +132,25 @@ class _Lines:
         if len(path) > _DEEPEST:
             raise ValueError("nested too deeply")
         if isinstance(node, yaml.MappingNode):
-            made: dict[str, Any] = {}
-            for key_node, value_node in node.value:
-                name, line = str(key_node.value), key_node.start_mark.line + 1
-                if name in made:
-                    self.problems.append(Problem(self._file, line, f"{name!r} is given twice"))
-                self._lines[(*path, name)] = line
-                made[name] = self.read(value_node, (*path, name))
-            return made
+            return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.read(one, (*path, place)) for place, one in enumerate(node.value)]
         return yaml.SafeLoader("").construct_object(node)
+
+    def _mapping(self, node: yaml.MappingNode, path: tuple[str | int, ...]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            name, line = str(key_node.value), key_node.start_mark.line + 1
+            if key_node.tag == _MERGE:
+                found = self.read(value_node, path)
+                merged |= found if isinstance(found, dict) else {}
+                continue
+            if name in made:
+                self.problems.append(Problem(self._file, line, f"{name!r} is given twice"))
+            self._lines[(*path, name)] = line
+            made[name] = self.read(value_node, (*path, name))
+        return {**merged, **made}
 
     def of(self, location: Sequence[str | int]) -> int:
         """The line of a location; parts that are not in the file (a union's branches) are passed over."""

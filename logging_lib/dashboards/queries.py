@@ -234,22 +234,16 @@ def _bins(panel: Panel, selection: Selection) -> Body:
     if feature is not None:
         terms["include"] = token_pattern(feature)
     weight = {"weight": {"sum": {"field": _WEIGHT}}}
-    start = selection.start - BEFORE
+    spans = {"now": _between(selection.start, selection.end)}
+    start = selection.start
+    if panel.training is None:
+        start -= BEFORE
+        spans["before"] = _between(start, selection.start)
     return {
         "size": 0,
         "track_total_hits": False,
         "query": {"bool": {"filter": [*_chosen(panel, selection), _between(start, selection.end)]}},
-        "aggs": {
-            "when": {
-                "filters": {
-                    "filters": {
-                        "now": _between(selection.start, selection.end),
-                        "before": _between(start, selection.start),
-                    }
-                },
-                "aggs": {"bins": {"terms": terms, "aggs": weight}},
-            }
-        },
+        "aggs": {"when": {"filters": {"filters": spans}, "aggs": {"bins": {"terms": terms, "aggs": weight}}}},
     }
 
 

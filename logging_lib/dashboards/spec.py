@@ -243,5 +243,4 @@ class Dashboard(_Strict):
     description: str = ""
     period: str = Field(default="24h", pattern=r"^[1-9]\d{0,3}[mhdw]$")
     controls: tuple[Control, ...] = ()
-    filter: Filter = Field(default_factory=dict)
     panels: tuple[Panel, ...] = Field(min_length=1)

@@ -248,6 +248,8 @@ def _rates(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> li
 def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
     weights: dict[str, dict[str, dict[str, float]]] = {"now": {}, "before": {}}
     for when, by_feature in weights.items():
+        if when not in aggs["when"]["buckets"]:
+            continue
         found = aggs["when"]["buckets"][when]["bins"]
         if found.get("sum_other_doc_count"):
             raise CutError("there are too many bins for one search: choose a model or a feature")

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from logging_lib.dashboards.vega import ALERT, MUTED, SERVED, SHADOW, TEXT, TRAINED, Spec
+from logging_lib.dashboards.drawing import ALERT, MUTED, SERVED, SHADOW, TEXT, TRAINED, Spec
 from logging_lib.report.model import Alert, Moment, Output, QualityMoment, Share
 from logging_lib.report.texts import bin_label
 from logging_lib.schema.tokens import OTHER

@@ -17,7 +17,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 import logging_lib
-from logging_lib.dashboards.vega import STYLE, svg
+from logging_lib.dashboards.drawing import STYLE, svg
 from logging_lib.report import charts, texts
 from logging_lib.report.charts import Clock, Drawing
 from logging_lib.report.model import Alert, Feature, Output, Quality, Rate, Report
