@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from logging_lib.dashboards.words import BIN_WORDS, interval
 from logging_lib.watch.templating import Medium
 
 MAX_SHOWN = 80
@@ -17,17 +18,6 @@ CHECK_WORDS = {
     "wrong_type": "of another type",
     "oov": "mostly unknown words",
     "unexpected": "not in the profile",
-}
-BIN_WORDS = {
-    "!missing": "missing",
-    "!absent": "key not there",
-    "!unseen": "unknown to training",
-    "!other": "rarer values",
-    "!below": "below the range",
-    "!above": "above the range",
-    "!nonfinite": "infinite",
-    "!type": "of another type",
-    "!hidden": "hidden",
 }
 
 
@@ -72,15 +62,6 @@ def number(value: float | None) -> str:
     return f"{value:.4g}"
 
 
-def compact(value: float) -> str:
-    """For axes: ``50k``, ``1.2M``, ``0.25``."""
-    size = abs(value)
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if size >= limit:
-            return f"{value / {'G': 1e9, 'M': 1e6, 'k': 1e3}[unit]:.4g}{unit}"
-    return f"{value:.4g}"
-
-
 def milliseconds(value: float | None) -> str:
     """``1.2 ms``, ``3.4 s``."""
     if value is None:
@@ -108,19 +89,4 @@ def bin_label(name: str, kind: str, *, special: bool) -> str:
     """A bin for an axis or a table: ``32k to 40.3k``, ``missing``, a category as it is."""
     if special:
         return BIN_WORDS.get(name, name)
-    text = name.removeprefix("oov:")
-    if kind in ("numeric", "text", "date") and text[:1] == "[" and "," in text:
-        low, _, high = text[1:-1].rpartition(",")
-        if kind == "date":
-            low, high = low[:10], high[:10]
-        elif kind == "text":
-            return f"{float(low) * 100:.0f} to {float(high) * 100:.0f} % unknown"
-        else:
-            try:
-                low, high = compact(float(low)), compact(float(high))
-            except ValueError:
-                return short(text)
-        if low == high:
-            return low
-        return f"{low} to {high}"
-    return short(text, 40)
+    return short(interval(name) if kind in ("numeric", "text", "date") else name, 40)
