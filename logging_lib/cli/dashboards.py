@@ -255,7 +255,9 @@ def preview(
         from logging_lib.dashboards.page import page
         from logging_lib.dashboards.serve import server
 
-        dashboards = load_dashboards(specs or content.path("kibana_dashboards"))
+        dashboards = sorted(
+            load_dashboards(specs or content.path("kibana_dashboards")), key=lambda one: one.title
+        )
         opened = _store.choose(store, elasticsearch, read_only=True)
         stack.callback(opened.close)
         if profiles:

@@ -109,7 +109,8 @@ def svg(spec: Mapping[str, Any], *, ident: str, title: str, description: str) ->
         f' viewBox="0 0 {size[1]} {size[2]}" style="max-width:{size[1]}px">'
         f'<title id="{ident}-t">{escape(title)}</title><desc id="{ident}-d">{escape(description)}</desc>'
     )
-    return head + drawn[drawn.index(">") + 1 :]
+    inner = drawn[drawn.index(">") + 1 : drawn.rindex("</svg>")]
+    return f'{head}<g aria-hidden="true">{inner}</g></svg>'  # its marks have roles without names
 
 
 @cache

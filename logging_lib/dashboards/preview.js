@@ -187,6 +187,7 @@
         try {
           const result = await vegaEmbed(place, spec, { actions: false, renderer: "svg", ast: true, tooltip, mode: "vega-lite" });
           views.push({ box: place, result });
+          for (const svg of place.querySelectorAll("svg")) svg.setAttribute("aria-hidden", "true");
           result.view.addEventListener("click", (_, item) => {
             const feature = item?.datum?.feature;
             if (live && panel.chart === "bins" && feature) go(current().id, { ...chosen(), feature });

@@ -122,7 +122,9 @@ def _nothing(panel: Panel) -> str:
     if panel.chart == "rates" or any(name.startswith("ml.check.") for name in panel.splits):
         return "Nothing failed this check in this time, or nothing was checked."
     needs = [*panel.splits, *([panel.field] if panel.field else [])]
-    if panel.filter or panel.where or (needs and panel.dataset == "prediction"):
+    if panel.filter:
+        return "Nothing of this kind in this time."
+    if panel.where or (needs and panel.dataset == "prediction"):
         has = f" with {' and '.join(needs)}" if needs else " of this kind"
         return f"No event{has} in this time."
     return _NO_EVENTS[panel.dataset]
@@ -180,12 +182,12 @@ def _axis(metric: Metric | None) -> tuple[str, float]:
     if form == "percent":
         return ".1~%", 1.0
     if form == "ns":
-        return "~s", 1e-9
+        return ",.4~r", 1e-6
     return ("~s", 1.0) if form in ("bytes", "s") else (",.4~r", 1.0)
 
 
 def _title(metric: Metric | None) -> str | None:
-    return {"ns": "seconds", "bytes": "bytes", "s": "seconds"}.get(metric.format) if metric else None
+    return {"ns": "milliseconds", "bytes": "bytes", "s": "seconds"}.get(metric.format) if metric else None
 
 
 def _colors(names: Iterable[str]) -> Spec:
