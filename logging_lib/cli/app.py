@@ -14,6 +14,7 @@ from logging_lib.cli import index, labels, profile, stack, watch
 from logging_lib.cli.annotate import annotate
 from logging_lib.cli.compare import compare
 from logging_lib.cli.export import export
+from logging_lib.cli.scorecard import scorecard
 from logging_lib.cli.ship import ship
 from logging_lib.cli.skew import skew
 
@@ -33,6 +34,7 @@ app.command()(annotate)
 app.command()(compare)
 app.command()(skew)
 app.command()(export)
+app.command()(scorecard)
 app.command()(ship)
 
 
