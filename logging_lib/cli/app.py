@@ -17,6 +17,7 @@ from logging_lib.cli.compare import compare
 from logging_lib.cli.erase import erase
 from logging_lib.cli.export import export
 from logging_lib.cli.report import report
+from logging_lib.cli.scorecard import scorecard
 from logging_lib.cli.ship import ship
 from logging_lib.cli.skew import skew
 
@@ -39,6 +40,7 @@ app.command()(skew)
 app.command()(export)
 app.command()(audit)
 app.command()(erase)
+app.command()(scorecard)
 app.command()(ship)
 app.command()(report)
 
