@@ -88,9 +88,14 @@ class _Timely:
         )
 
     def index(
-        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
     ) -> IndexResult:
-        return self._store.index(target, documents, now=now)
+        return self._store.index(target, documents, now=now, create=create)
 
     def refresh(self) -> None:
         self._store.refresh()
