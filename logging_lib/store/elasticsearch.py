@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from logging_lib.store import mapping
 from logging_lib.store.bulk import Operation, Outcome, send
-from logging_lib.store.connection import Connection, ElasticsearchError, causes_of, printable
+from logging_lib.store.connection import Connection, ElasticsearchError, printable
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.store.port import (
     Conflict,
@@ -231,14 +231,12 @@ class ElasticsearchStore:
 
 
 def _script_fault(error: ElasticsearchError) -> ScriptFault:
-    causes = causes_of(error.details)
-    place: Mapping[str, Any] = next((each for each in causes if each.get("position")), {})
+    causes = [error.details]
+    while isinstance(causes[-1].get("caused_by"), Mapping):
+        causes.append(causes[-1]["caused_by"])
     reasons = [str(each["reason"]) for each in causes if each.get("reason")]
-    return ScriptFault(
-        printable(reasons[-1] if reasons else error.reason),
-        offset=place.get("position", {}).get("offset"),
-        stack=tuple(printable(str(line)) for line in place.get("script_stack", ())),
-    )
+    offset = next((each["position"]["offset"] for each in causes if each.get("position")), None)
+    return ScriptFault(printable(reasons[-1] if reasons else error.reason), offset=offset)
 
 
 def _events(

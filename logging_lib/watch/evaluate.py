@@ -16,7 +16,7 @@ from logging_lib.watch.context import new_context, with_payload
 from logging_lib.watch.errors import RunError
 from logging_lib.watch.model import Condition, HttpInput, Input, Script, SearchRequest, Transform, Watch
 from logging_lib.watch.painless import Execute, PainlessError
-from logging_lib.watch.templating import TemplateError, render_json
+from logging_lib.watch.templating import Sample, TemplateError, render_json
 from logging_lib.watch.times import format_duration
 
 Payload = Mapping[str, Any]
@@ -258,6 +258,8 @@ def _extracted(value: Any, paths: list[list[str]]) -> Any:
         return [kept for item in value if (kept := _extracted(item, paths)) is not None]
     if not isinstance(value, Mapping):
         return None
+    if isinstance(value, Sample):
+        return value
     result = {}
     for key, item in value.items():
         below = [path[1:] for path in paths if path[0] in (key, "*")]
