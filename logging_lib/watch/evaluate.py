@@ -18,8 +18,8 @@ from logging_lib.watch.times import format_duration
 Payload = Mapping[str, Any]
 ScriptFunction = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
 Scripts = Mapping[str, ScriptFunction]
-SearchFunction = Callable[[SearchRequest, Mapping[str, Any]], dict[str, Any]]
-"""Answers a request whose body is rendered: ``search(request, body) -> response``."""
+SearchFunction = Callable[[SearchInput, Mapping[str, Any]], Mapping[str, Any]]
+"""Answers a search input in a run's context: ``search(given, context) -> response``, a whole one."""
 
 
 def default_scripts() -> Scripts:
@@ -63,10 +63,17 @@ def means_of(store: Store, *, now: datetime, scripts: Scripts | None = None) -> 
 def store_search(store: Store, now: datetime) -> SearchFunction:
     """The search of a live run: one question to the store."""
 
-    def search(request: SearchRequest, body: Mapping[str, Any]) -> dict[str, Any]:
-        return store.search(
+    def search(given: SearchInput, context: Mapping[str, Any]) -> dict[str, Any]:
+        request = given.request
+        body = render_json(request.template, context)
+        if given.timeout is not None:
+            body.setdefault("timeout", format_duration(given.timeout))
+        response = store.search(
             list(request.indices), body, now=now, rest_total_hits_as_int=request.rest_total_hits_as_int
         )
+        for fault in faults(request, body, response):
+            raise StoreError(fault)
+        return response
 
     return search
 
@@ -134,14 +141,9 @@ def _run_script(script: Script, context: Mapping[str, Any], scripts: Scripts, wh
 
 def _search(given: SearchInput, context: Mapping[str, Any], search: SearchFunction, where: str) -> Payload:
     try:
-        body = render_json(given.request.template, context)
-        if given.timeout is not None:
-            body.setdefault("timeout", format_duration(given.timeout))
-        response = search(given.request, body)
+        response = search(given, context)
     except (TemplateError, StoreError) as error:
         raise RunError(f"{where}: {error}") from error
-    for fault in faults(given.request, body, response):
-        raise RunError(f"{where}: {fault}")
     return extract(response, given.extract) if given.extract else response
 
 

@@ -44,6 +44,7 @@ class Runner:
         alerts: a file to which each performed alert is appended as one line of JSON.
         judged: makes the payload of a judging script from fewer findings; default: ``scripts.judged``.
         dry_run: the outlets only show: what they took is reported as ``would_send``.
+        means: what a watch's run at a time may use; default: ``means_of`` the store.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Runner:
         alerts: str | Path | None = None,
         judged: inc.Judged | None = None,
         dry_run: bool = False,
+        means: Callable[[Watch, datetime], Means] | None = None,
     ) -> None:
         self._store = store
         self._watches = {watch.id: watch for watch in watches}
@@ -67,6 +69,7 @@ class Runner:
         self._judged = _default_judged() if judged is None else judged
         self._sent: Status = "would_send" if dry_run else "executed"
         self._slots: dict[str, datetime] = {}
+        self._means = means or (lambda watch, now: means_of(store, now=now, scripts=scripts))
 
     def run_once(self, now: datetime, watch_ids: Iterable[str] | None = None) -> Report:
         """Run all watches, or these, whatever their schedule; first try again what was not delivered.
@@ -94,7 +97,7 @@ class Runner:
         return Report(now, tuple(runs), tuple(retries))
 
     def _run_watch(self, watch: Watch, now: datetime, slot: datetime, delivery: _Delivery) -> WatchRun:
-        means = means_of(self._store, now=now, scripts=self._scripts)
+        means = self._means(watch, now)
         try:
             evaluation = evaluate(watch, means=means, now=now, scheduled=slot)
             groups = _groups(watch, evaluation, means, self._judged) if evaluation.met else []
