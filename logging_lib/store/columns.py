@@ -6,7 +6,8 @@ writes are decoded straight into typed objects, all others go through ``conform`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+import gc
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import chain
@@ -67,8 +68,14 @@ def read(
         ListsError: see there.
     """
     reader = _Reader(frozenset(names), frozenset(present))
-    for block in blocks:
-        reader.add(block)
+    collecting = gc.isenabled()
+    gc.disable()  # millions of small objects come and go here, none of them in a cycle
+    try:
+        for block in blocks:
+            reader.add(block)
+    finally:
+        if collecting:
+            gc.enable()
     return reader.finish()
 
 
@@ -366,20 +373,39 @@ class _Dates(_Numbers):
 
 
 def _millis(values: list[Any]) -> NDArray[np.int64] | None:
-    """The dates' milliseconds; None where some are not in the logger's form."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    texts = pa.array(values, pa.string())
-    usual = pc.match_like(texts, "____-__-__T__:__:__%Z")
-    if not pc.all(usual, min_count=0).as_py():
+    """The dates' milliseconds, where all have the logger's form, ``2018-02-01T09:00:00.123456Z`` with three or six
+    digits of the second; None where some have not."""
+    length = len(values[0]) if isinstance(values[0], str) else 0
+    if length not in (24, 27):
         return None
     try:
-        moments = texts.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
-    except pa.ArrowInvalid:
+        text = "".join(values).encode("ascii")
+    except (TypeError, UnicodeEncodeError):
         return None
-    micros = moments.fill_null(0).to_numpy(zero_copy_only=False)
-    return np.where(texts.is_valid().to_numpy(zero_copy_only=False), micros // 1000, _NO_DATE)
+    if len(text) != length * len(values):
+        return None
+    letters = np.frombuffer(text, np.uint8).reshape(-1, length).T
+    digits = letters[[*_DIGITS, *range(23, length - 1)]] - np.uint8(ord("0"))
+    if (digits > 9).any() or (letters[[*_MARKS, length - 1]] != _MARK).any():
+        return None
+    year, month, day, hour, minute, second, milli = _NUMBERS @ digits[: len(_DIGITS)].astype(np.int32)
+    months = ((year - 1970) * 12 + month - 1).astype("M8[M]")
+    first = months.astype("M8[D]").astype(np.int64)
+    in_month = (months + 1).astype("M8[D]").astype(np.int64) - first
+    right = (month >= 1) & (month <= 12) & (day >= 1) & (day <= in_month)
+    if not (right & (hour < 24) & (minute < 60) & (second < 60)).all():
+        return None
+    minutes = ((first + day - 1) * 24 + hour) * 60 + minute
+    millis: NDArray[np.int64] = (minutes * 60 + second) * 1000 + milli
+    return millis
+
+
+_DIGITS = (0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18, 20, 21, 22)
+_MARKS = (4, 7, 10, 13, 16, 19)
+_MARK = np.frombuffer(b"--T::.Z", np.uint8).reshape(-1, 1)
+_NUMBERS = np.zeros((7, len(_DIGITS)), np.int32)
+for _number, _places in enumerate([(0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14), (14, 17)]):
+    _NUMBERS[_number, slice(*_places)] = 10 ** np.arange(_places[1] - _places[0])[::-1]
 
 
 def _one_date(value: str | None) -> int:
@@ -406,15 +432,3 @@ def _builder(entry: Field) -> _Builder:
     if entry.type in mapping.SQL_TYPES and mapping.SQL_TYPES[entry.type] == "VARCHAR":
         return _Keywords(entry)
     return _Numbers(entry)
-
-
-def lines_of(texts: Iterable[str | bytes]) -> Iterator[list[bytes]]:
-    """Lines in lists of a size that is quick to read."""
-    batch: list[bytes] = []
-    for text in texts:
-        batch.append(text.encode() if isinstance(text, str) else text)
-        if len(batch) >= 20_000:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -45,6 +45,7 @@ _BODY: Final = (
     "timeout",
 )  # fmt: skip
 _TARGET = re.compile(r"[^\s\\/*?\"<>|,#:A-Z\-_+.\x00-\x1f][^\s\\/*?\"<>|,#:A-Z\x00-\x1f]{0,200}")
+_AT_ONCE: Final = 1 << 20  # bytes of lines: what is made of them stays in the processor's cache
 _FEW: Final = 50_000
 _COUNTED: Final = 10_000  # Elasticsearch counts hits up to here unless told otherwise
 
@@ -171,7 +172,7 @@ class EmbeddedStore:
             if isinstance(table, EventTable):
                 yield from table.lines()
             elif self._path is not None and target.startswith("logs-"):
-                yield from (block for _, block in Folder(self._path / target).unread())
+                yield from (block for _, block in Folder(self._path / target).unread(_AT_ONCE))
 
     def refresh(self) -> None:
         """Read what other processes wrote, and files that were added by hand."""

@@ -22,6 +22,7 @@ from logging_lib.store.metrics import Metric
 from logging_lib.store.query import ALWAYS, condition
 from logging_lib.store.scope import Scope
 from logging_lib.watch.replay.frame import Frame, Group, Window, window
+from logging_lib.watch.replay.moving import Extreme, Sliding, differences, values
 from logging_lib.watch.replay.windows import ARRIVED, Bound, NotPlannedError, Path, Split, Ticks
 
 _BODY: Final = frozenset({"query", "size", "aggs", "aggregations", "track_total_hits", "timeout"})
@@ -351,24 +352,33 @@ class Cell:
         if metric.kind in ("sum", "value_count") and not self._single:
             return self._running(metric, numbers, valid)
 
+        if valid is None and not self._single:
+            if metric.kind == "percentiles":
+                sliding = Sliding(numbers)
+                shares = [percent / 100 for percent in metric.percents]
+                return lambda tick: metric.answer((sliding.quantiles(*self._span(tick), shares),))
+            if metric.kind in ("min", "max"):
+                extreme = Extreme(numbers, np.minimum if metric.kind == "min" else np.maximum)
+                return lambda tick: metric.answer((extreme.over(*self._span(tick)),))
+
         def answer(tick: int) -> Any:
             chosen = self._chosen(tick)
             found = numbers[chosen]
             if valid is not None:
                 found = found[valid[chosen]]
-            return metric.answer(_values(metric, found))
+            return metric.answer(values(metric, found))
 
         return answer
 
     def _running(self, metric: Metric, numbers: NDArray[Any], valid: NDArray[np.bool_] | None) -> Made:
         """A sum or a count at every tick, as the difference of two running totals."""
         if metric.kind == "value_count":
-            counted = self.counts() if valid is None else _differences(valid, self._start, self._end)
+            counted = self.counts() if valid is None else differences(valid, self._start, self._end)
             return lambda tick: {"value": counted.item(tick)}
         if valid is None and len(numbers) and (numbers == 1.0).all():
             sums = self.counts().astype(float)
         else:
-            sums = _differences(
+            sums = differences(
                 numbers if valid is None else np.where(valid, numbers, 0.0), self._start, self._end
             )
         if metric.column is not None and metric.column.numeric:
@@ -382,50 +392,6 @@ _COMPARED: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "lt": np.less,
     "lte": np.less_equal,
 }
-
-
-def _differences(numbers: NDArray[Any], start: NDArray[Any], end: NDArray[Any]) -> NDArray[Any]:
-    # Wider than a double, so that what the rest of the column adds does not show in a window's sum.
-    kind = np.int64 if numbers.dtype == bool else np.longdouble
-    totals = np.concatenate([np.zeros(1, kind), np.cumsum(numbers, dtype=kind)])
-    found: NDArray[Any] = totals[end] - totals[start]
-    return found if kind is np.int64 else found.astype(np.float64)
-
-
-def _values(metric: Metric, numbers: NDArray[Any]) -> Any:
-    """What ``Metric.answer`` takes, of these numbers."""
-    count = len(numbers)
-    if metric.kind == "cardinality":
-        return (len(np.unique(numbers)),)
-    if metric.kind == "value_count":
-        return (count,)
-    if metric.kind == "percentiles":
-        return (_quantiles(numbers, metric.percents),) if count else (None,)
-    if metric.kind == "percentile_ranks":
-        return (numbers.tolist(),)
-    total = float(np.sum(numbers, dtype=np.longdouble)) if count else None
-    if metric.kind == "sum":
-        return (total,)
-    if metric.kind == "avg":
-        return (count, total)
-    least, most = (float(numbers.min()), float(numbers.max())) if count else (None, None)
-    if metric.kind in ("min", "max"):
-        return (least if metric.kind == "min" else most,)
-    if metric.kind == "stats":
-        return (count, least, most, total)
-    squares = float(np.sum(numbers.astype(np.longdouble) ** 2)) if count else None
-    return (count, least, most, total, squares)
-
-
-def _quantiles(numbers: NDArray[Any], percents: tuple[float, ...]) -> list[float]:
-    """With linear interpolation between the two nearest, as DuckDB's ``quantile_cont``."""
-    places = [(len(numbers) - 1) * (percent / 100) for percent in percents]
-    ends = sorted({int(end) for place in places for end in (np.floor(place), np.ceil(place))})
-    ranked = np.partition(numbers, ends)
-    return [
-        float(ranked[int(place)] + (ranked[int(np.ceil(place))] - ranked[int(place)]) * (place - int(place)))
-        for place in places
-    ]
 
 
 def _ordered(bucketing: Terms, counts: NDArray[np.int64]) -> NDArray[np.int64]:
