@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,12 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     fitted = profile.fit(frame, model="loans", version="3", target="interest_rate")
     profile.save(fitted, "profile.json")
     log = logging_lib.configure(model="loans", version="3", profile=fitted, spool="spool")
-    log.prediction({"annual_income": 50000.0, "homeownership": "RENT"}, prediction=9.5)
-    Path("build/store").mkdir(parents=True)
+    event = {"event_id": "0195d3b2-7c1e-7a44-9b1a-3f0c2d5e6f70", "subject": "customer-7"}
+    log.prediction({"annual_income": 50000.0, "homeownership": "RENT"}, prediction=9.5, **event)
+    stored = CliRunner().invoke(app, ["index", "spool", "--store", "build/store"])
+    assert stored.exit_code == 0, stored.output
+    Path("alerts.jsonl").touch()
+    Path("watch-state.json").write_text('{"version": 1, "watches": {}}')
     cases = ROOT / "watchers" / "cases"
     shutil.copytree(cases / "profiles", "watchers/cases/profiles")
     shutil.copy(cases / "dead-letters.yml", "watchers/cases")
@@ -97,6 +102,13 @@ def test_commands_run(
         elif words[:1] == ["logging-lib"]:
             result = CliRunner().invoke(app, words[1:])
             assert result.exit_code == 0, f"{line}\n{result.output}"
+        elif words[:1] == ["promtool"]:
+            if shutil.which("promtool") is None:
+                pytest.skip("NO PROMTOOL COMMAND WAS RUN: it is not on PATH")
+            done = subprocess.run(
+                [*words[:-1], ROOT / words[-1]], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
         elif words[:1] == ["make"]:
             targets = (ROOT / "Makefile").read_text("utf-8")
             assert all(re.search(rf"^{target}:", targets, re.MULTILINE) for target in words[1:]), line

@@ -50,6 +50,7 @@ def test_the_exported_names() -> None:
         "__version__",
         "add_trace_ids",
         "configure",
+        "metrics_registry",
     ]
 
 

@@ -137,6 +137,7 @@ class _Overlay:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.execute_painless = getattr(store, "execute_painless", None)
         self._profiles = EmbeddedStore(None)
         hits = store.search(_PROFILES, {"size": 10_000})["hits"]["hits"]
         self._profiles.index(_PROFILES, [{**hit["_source"], "_id": hit["_id"]} for hit in hits])
@@ -155,10 +156,15 @@ class _Overlay:
         return store.search(indices, body, now=now, rest_total_hits_as_int=rest_total_hits_as_int)
 
     def index(
-        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
     ) -> IndexResult:
         store: Store = self._profiles if target == _PROFILES else self._store
-        return store.index(target, documents, now=now)
+        return store.index(target, documents, now=now, create=create)
 
     def streams(self, indices: str | list[str]) -> list[str]:
         return self._store.streams(indices)

@@ -34,6 +34,7 @@ RETENTION = {
 FINAL_PIPELINE = "logs-ml@final"
 SETTINGS, CUSTOM = "logs-ml@settings", "logs-ml@custom"
 PROFILES, PROFILE_FILES, WATCH_STATE = "ml-profiles", "ml-profile-files", "ml-watch-state"
+ANALYSIS = "ml-analysis"
 
 _MALFORMED = frozenset({"long", "integer", "short", "double", "float", "date", "boolean"})
 _KEYWORD = {"type": "keyword", "ignore_above": MAX_KEYWORD}
@@ -65,6 +66,7 @@ def index_templates(schema: Schema) -> dict[str, Body]:
         PROFILES: _index(PROFILES, "One document a model version: what watches compare with.", _PROFILES),
         PROFILE_FILES: _index(PROFILE_FILES, "The whole profile of a model version.", _PROFILE_FILES),
         WATCH_STATE: _index(WATCH_STATE, "What the watch runner remembers.", _WATCH_STATE),
+        ANALYSIS: _index(ANALYSIS, "The last result of an analysis, such as a model's skew.", _ANALYSIS),
     }
 
 
@@ -209,5 +211,14 @@ _WATCH_STATE: Body = {
         "@timestamp": {"type": "date"},
         "watch": dict(_KEYWORD),
         "state": dict(_STORED_OBJECT),
+    },
+}
+_ANALYSIS: Body = {
+    "dynamic": False,
+    "properties": {
+        "@timestamp": {"type": "date"},
+        "kind": dict(_KEYWORD),
+        "ml": _MODEL,
+        "summary": dict(_STORED_OBJECT),
     },
 }

@@ -20,9 +20,9 @@ from urllib.parse import quote
 
 from logging_lib.store import mapping
 from logging_lib.store.bulk import Operation, Outcome, send
-from logging_lib.store.connection import Connection, ElasticsearchError
+from logging_lib.store.connection import Connection, ElasticsearchError, causes_of, printable
 from logging_lib.store.embedded import EmbeddedStore
-from logging_lib.store.port import IndexResult, QueryNotSupported, SearchError
+from logging_lib.store.port import IndexResult, QueryNotSupported, ScriptFault, SearchError
 
 PATIENCE: Final = 120.0
 _PAGE: Final = 5_000
@@ -53,7 +53,12 @@ class ElasticsearchStore:
         self._written: set[str] = set()
 
     def index(
-        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
     ) -> IndexResult:
         """Add documents; see the port. Without ``now`` the cluster's clock gives ``event.ingested``.
 
@@ -64,7 +69,7 @@ class ElasticsearchStore:
         """
         refused: list[tuple[str, str]] = []
         stream = target.startswith("logs-")
-        prepared = _events(documents, now, refused) if stream else _documents(documents, refused)
+        prepared = _events(documents, now, refused) if stream else _documents(documents, create, refused)
         self._written.add(target)
         created = duplicates = 0
         for outcome in self._send(_name(target), prepared):
@@ -170,6 +175,17 @@ class ElasticsearchStore:
         finally:
             self._connection.call("DELETE", "/_pit", {"id": body["pit"]["id"]})
 
+    def execute_painless(self, source: str, params: Mapping[str, Any]) -> str:
+        """See the port. Without an index it needs the privilege ``cluster:admin/scripts/painless/execute``."""
+        body = {"script": {"source": source, "params": params}}
+        try:
+            answer = self._connection.call("POST", "/_scripts/painless/_execute", body)
+        except ElasticsearchError as error:
+            if error.kind not in ("script_exception", "illegal_argument_exception"):
+                raise
+            raise _script_fault(error) from error
+        return str(answer["result"])
+
     def refresh(self) -> None:
         """Make what this store indexed visible to searches; who may not do that waits for the cluster to."""
         for target in sorted(self._written):
@@ -193,6 +209,17 @@ class ElasticsearchStore:
         return send(self._connection, target, operations, patience=self._patience, sleep=self._sleep)
 
 
+def _script_fault(error: ElasticsearchError) -> ScriptFault:
+    causes = causes_of(error.details)
+    place: Mapping[str, Any] = next((each for each in causes if each.get("position")), {})
+    reasons = [str(each["reason"]) for each in causes if each.get("reason")]
+    return ScriptFault(
+        printable(reasons[-1] if reasons else error.reason),
+        offset=place.get("position", {}).get("offset"),
+        stack=tuple(printable(str(line)) for line in place.get("script_stack", ())),
+    )
+
+
 def _events(
     documents: Iterable[Mapping[str, Any]], now: datetime | None, refused: list[tuple[str, str]]
 ) -> Iterator[Operation]:
@@ -213,10 +240,12 @@ def _events(
         yield from _operation("create", identity, source, refused)
 
 
-def _documents(documents: Iterable[Mapping[str, Any]], refused: list[tuple[str, str]]) -> Iterator[Operation]:
+def _documents(
+    documents: Iterable[Mapping[str, Any]], create: bool, refused: list[tuple[str, str]]
+) -> Iterator[Operation]:
     for document in documents:
         source = {key: value for key, value in document.items() if key != "_id"}
-        yield from _operation("index", document.get("_id"), source, refused)
+        yield from _operation("create" if create else "index", document.get("_id"), source, refused)
 
 
 def _operation(

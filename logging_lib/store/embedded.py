@@ -71,7 +71,12 @@ class EmbeddedStore:
             self._path.mkdir(parents=True, exist_ok=True)
 
     def index(
-        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
     ) -> IndexResult:
         if self._read_only:
             raise StoreError(f"cannot index into {target!r}: the store was opened read-only")
@@ -83,7 +88,7 @@ class EmbeddedStore:
             table = self._table(target)
             if isinstance(table, EventTable):
                 return table.index(documents, now or datetime.now(UTC))
-            return table.index(documents)
+            return table.index(documents, create=create)
 
     def search(
         self,

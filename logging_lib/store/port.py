@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class StoreError(Exception):
@@ -24,6 +24,16 @@ class QueryNotSupported(SearchError):  # noqa: N818
     """The body uses a part of the search language that this store does not answer."""
 
 
+class ScriptFault(StoreError):  # noqa: N818
+    """A script was not compiled, or failed. ``offset`` is where in its source, None when that is not known;
+    ``stack`` are the store's own lines about the place."""
+
+    def __init__(self, reason: str, *, offset: int | None = None, stack: tuple[str, ...] = ()) -> None:
+        super().__init__(reason)
+        self.offset = offset
+        self.stack = stack
+
+
 @dataclass(frozen=True, slots=True)
 class IndexResult:
     """What became of the documents: ``created`` + ``duplicates`` + ``len(failed)`` were given.
@@ -40,7 +50,12 @@ class Store(Protocol):
     """Elasticsearch in production, DuckDB over files on a laptop, in tests and in backtests."""
 
     def index(
-        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
     ) -> IndexResult:
         """Add documents to a data stream or an index.
 
@@ -51,6 +66,7 @@ class Store(Protocol):
                 key (taken out of the source) and a second document replaces the first.
             documents: nested JSON objects.
             now: the arrival time; default: the present.
+            create: in an index, too, a second document with the same id is a duplicate.
         """
         ...
 
@@ -91,3 +107,17 @@ class Store(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class PainlessStore(Protocol):
+    """What a store can that executes Painless; the embedded one cannot."""
+
+    def execute_painless(self, source: str, params: Mapping[str, Any]) -> str:
+        """Run a source and give its result as text; ``params`` are its variable ``params``.
+
+        Raises:
+            ScriptFault: it was not compiled, or failed.
+            StoreError: the store does not answer, or refuses us.
+        """
+        ...

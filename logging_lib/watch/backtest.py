@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from logging_lib.store.port import Store
-from logging_lib.watch.evaluate import Means, Scripts, default_scripts
+from logging_lib.watch.evaluate import Scripts, default_scripts, means_of
 from logging_lib.watch.incidents import Judged
 from logging_lib.watch.messages import Message
 from logging_lib.watch.model import ACTION_KINDS, Watch
+from logging_lib.watch.replay.asof import AsOf
 from logging_lib.watch.replay.history import History, Moment
 from logging_lib.watch.results import Alert, Report
 from logging_lib.watch.runner import Runner
@@ -203,7 +204,7 @@ def _replay(
     judged: Judged | None,
     found: _Found,
 ) -> None:
-    answers = history.searches(watch, moments)
+    answers, past = history.searches(watch, moments), AsOf(store)
     found.slow |= {f"{watch.id} {name}": reason for name, reason in answers.slow.items()}
     runner = Runner(
         store,
@@ -211,7 +212,7 @@ def _replay(
         outlets=dict.fromkeys(ACTION_KINDS, _Nowhere()),
         scripts=scripts,
         judged=judged,
-        means=lambda _, now: Means(answers.search(now), scripts),
+        means=lambda _, now: replace(means_of(past, now=now, scripts=scripts), search=answers.search(now)),
     )
     for moment in moments:
         found.add(runner.tick(moment.now))

@@ -9,9 +9,19 @@ from typing import Any
 
 from logging_lib.schema.fields import Schema
 from logging_lib.watch import metadata
+from logging_lib.watch.calls import render_call
 from logging_lib.watch.conditions import DATE_MATH, REFERENCE
 from logging_lib.watch.context import KEYS, TRIGGER_KEYS
-from logging_lib.watch.model import Action, Condition, Definition, Input, SearchRequest, Transform
+from logging_lib.watch.model import (
+    Action,
+    Condition,
+    Definition,
+    HttpRequest,
+    Input,
+    Script,
+    SearchRequest,
+    Transform,
+)
 from logging_lib.watch.searches import SearchCheck
 from logging_lib.watch.templating import Medium, Sample, TemplateError, has_value, render, render_json
 from logging_lib.watch.times import resolve_date_math
@@ -44,23 +54,29 @@ class _Check:
         payload = _payload(given.input)
         yield from self._condition(given.condition, payload, ("condition",))
         if given.transform:
-            yield from self._transform(given.transform, ("transform",))
+            yield from self._transform(given.transform, payload, ("transform",))
             payload = Sample()
         for name, action in given.actions.items():
             here: Path = ("actions", name)
             if action.condition:
                 yield from self._condition(action.condition, payload, (*here, "condition"))
             if action.transform:
-                yield from self._transform(action.transform, (*here, "transform"))
-            yield from self._action(action, Sample() if action.transform else payload, here)
+                yield from self._transform(action.transform, payload, (*here, "transform"))
+            if action.foreach:
+                yield from self._path(
+                    action.foreach, Sample() if action.transform else payload, (*here, "foreach")
+                )
+            yield from self._action(action, Sample() if action.transform or action.foreach else payload, here)
 
     # --- inputs, transforms, conditions
 
     def _input(self, given: Input, payload: Mapping[str, Any], path: Path) -> Found:
         if given.search:
             yield from self._search(given.search.request, payload, (*path, "search", "request"))
+        elif given.http:
+            yield from self._http(given.http.request, payload, (*path, "http", "request"))
         elif given.transform:
-            yield from self._transform(given.transform, (*path, "transform"))
+            yield from self._transform(given.transform, payload, (*path, "transform"))
         elif given.chain:
             earlier: dict[str, Any] = {}
             for index, (name, step) in enumerate(given.chain.items()):
@@ -72,27 +88,51 @@ class _Check:
             if "{{" in name:
                 yield (*path, "indices", index), "index names are not templates: write the name, or a pattern"
         missing: set[str] = set()
+        key = "body" if request.template is None else "template"
+        context = {**self._context(payload), **request.params}
         try:
-            body = render_json(request.template, self._context(payload), missing)
+            body = render_json(request.text, context, missing)
         except TemplateError as error:
-            yield (*path, "body"), str(error)
+            yield (*path, key), str(error)
             return
         for name in sorted(missing):
-            yield (*path, "body"), self._unknown(name, payload)
+            yield (*path, key), self._unknown(name, payload)
         for below, message in SearchCheck(request.indices, self._schema).problems(body):
-            yield (*path, "body", *below), message
+            yield (*path, key, *(below if request.template is None else ())), message
 
-    def _transform(self, transform: Transform, path: Path) -> Found:
-        if transform.script and transform.script.id not in self._scripts:
-            known = sorted(self._scripts) if isinstance(self._scripts, Mapping | set | frozenset) else []
-            close = get_close_matches(transform.script.id, known, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known) or 'none'}"
-            yield (*path, "script", "id"), f"no script {transform.script.id!r}{hint}"
+    def _http(self, request: HttpRequest, payload: Mapping[str, Any], path: Path) -> Found:
+        missing: set[str] = set()
+        try:
+            render_call(request, self._context(payload), missing)
+        except TemplateError as error:
+            yield path, f"template: {error}"
+        for name in sorted(missing):
+            yield path, self._unknown(name, payload)
+
+    def _transform(self, transform: Transform, payload: Mapping[str, Any], path: Path) -> Found:
+        if transform.script:
+            yield from self._script(transform.script, (*path, "script"))
+        if transform.search:
+            yield from self._search(transform.search.request, payload, (*path, "search", "request"))
         for index, step in enumerate(transform.chain or ()):
-            yield from self._transform(step, (*path, "chain", index))
+            yield from self._transform(step, payload if index == 0 else Sample(), (*path, "chain", index))
+
+    def _script(self, script: Script, path: Path) -> Found:
+        if script.source is not None:
+            if not script.source.strip():
+                yield (*path, "source"), "the script is empty"
+            return
+        if script.id not in self._scripts:
+            known = sorted(self._scripts) if isinstance(self._scripts, Mapping | set | frozenset) else []
+            close = get_close_matches(script.id or "", known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known) or 'none'}"
+            own = f"; a script of your own belongs into scripts/{script.id}.painless beside the watch"
+            yield (*path, "id"), f"no script {script.id!r}{hint}{own}"
 
     def _condition(self, condition: Condition, payload: Mapping[str, Any], path: Path) -> Found:
-        if condition.compare:
+        if condition.script:
+            yield from self._script(condition.script, (*path, "script"))
+        elif condition.compare:
             ((name, comparison),) = condition.compare.items()
             ((operator, value),) = comparison.items()
             here: Path = (*path, "compare", name)
@@ -124,6 +164,17 @@ class _Check:
     # --- actions
 
     def _action(self, action: Action, payload: Mapping[str, Any], path: Path) -> Found:
+        if action.webhook:
+            yield from self._http(action.webhook, payload, (*path, "webhook"))
+        if action.email:
+            for name, given in action.email.attachments.items():
+                if given.http:
+                    here = (*path, "email", "attachments", name, "http", "request")
+                    yield from self._http(given.http.request, payload, here)
+        if action.slack and (dynamic := action.slack.message.dynamic_attachments):
+            yield from self._path(
+                dynamic.list_path, payload, (*path, "slack", "message", "dynamic_attachments", "list_path")
+            )
         for below, template, medium in _templates(action):
             missing: set[str] = set()
             try:
@@ -176,7 +227,7 @@ def _templates(action: Action) -> Iterator[tuple[Path, str, Medium]]:
         if mail.body.html is not None:
             yield ("email", "body", "html"), mail.body.html, Medium.HTML
     elif action.slack:
-        message = action.slack.message
+        message = action.slack.message.model_copy(update={"dynamic_attachments": None})
         for path, template in _strings(message.model_dump(by_alias=True, exclude_none=True), ()):
             yield ("slack", "message", *path), template, Medium.SLACK
     elif action.logging:

@@ -74,6 +74,8 @@ class Medium(Enum):
     HTML = (lambda text: html.escape(text.translate(_TEXT)),)
     SLACK = (_slack,)
     HEADER = (lambda text: text.translate(_ONE_LINE),)
+    URL = (lambda text: quote(text.encode("utf-8", "replace"), safe=""),)
+    """One part of a URL's path or a form's field: a value cannot begin another."""
 
     @property
     def escape(self) -> Callable[[str], str]:

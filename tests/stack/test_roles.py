@@ -121,7 +121,7 @@ def test_the_eraser_deletes_events_and_writes_none(as_role: As, stream: str) -> 
     path = f"/{stream}/_delete_by_query?refresh=true"
     assert eraser.call("POST", path, {"query": {"term": {"event.id": "e1"}}})["deleted"] == 1
     forbidden(eraser, "POST", f"/{stream}/_doc", event(3))
-    forbidden(eraser, "POST", "/ml-profiles/_search", {})
+    forbidden(eraser, "DELETE", "/ml-profiles/_doc/x")
 
 
 def test_the_deployer_deploys_without_being_a_superuser(
