@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from logging_lib.schema.fields import load
 from logging_lib.store import columns
@@ -90,27 +91,37 @@ class History:
     def _frame(self, names: tuple[str, ...]) -> Frame:
         """Raises NotPlannedError."""
         if names not in self._frames:
-            for name in names:
-                if name not in self._columns:
-                    # All that any search needs: the lines are read one time.
-                    self._columns[name] = self._loaded(name)
-            self._frames[names] = Frame(
-                {name: _with(self._columns[name], self._together[names]) for name in names}
-            )
+            read = {name: self._loaded(name) for name in names}
+            fields = self._together[names]
+            self._frames[names] = Frame({name: _with(one, fields) for name, one in read.items()})
         return self._frames[names]
 
     def _loaded(self, name: str) -> Columns:
-        try:
+        """All that any search needs of a stream: its lines are read one time."""
+        if name not in self._columns:
             fields = self._needed[name]
             counted = self._counted[name] - fields
-            return columns.read(self._read.lines(name, fields | counted), fields, present=counted)
-        except ListsError as error:
-            raise NotPlannedError(str(error)) from error
+            try:
+                lines = self._read.lines(name, fields | counted)
+                self._columns[name] = columns.read(lines, fields, present=counted)
+            except ListsError as error:
+                raise NotPlannedError(str(error)) from error
+        return self._columns[name]
 
-    def arrivals(self, indices: str) -> Any:
-        """When the events of an expression arrived: milliseconds, ascending."""
-        names = self._need([indices], set(), set())
-        return self._frame(names).times if names else np.zeros(0, np.int64)
+    def _arrived(self, name: str) -> NDArray[np.int64]:
+        column = self._loaded(name).columns[ARRIVAL]
+        assert column.data is not None
+        return column.data if column.valid is None else column.data[column.valid]
+
+    def arrivals(self) -> NDArray[np.int64]:
+        """When the predictions, and all that the watches read, arrived: milliseconds, ascending.
+
+        Raises:
+            NotPlannedError: the events cannot be read in one pass.
+        """
+        self._need(["logs-ml.prediction-*"], set(), set())
+        times = [self._arrived(name) for name in self._needed]
+        return np.sort(np.concatenate(times)) if times else np.zeros(0, np.int64)
 
     def searches(self, watch: Watch, moments: Sequence[Moment]) -> Answers:
         """The answers for the runs of a watch."""
