@@ -28,6 +28,7 @@ NAMES = (
     "es_ingest",
     "backtest",
     "watch_es",
+    "runner",
 )
 
 

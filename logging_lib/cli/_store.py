@@ -49,17 +49,20 @@ ElasticsearchOption = Annotated[
 ]
 
 
-def connect(url: str | None = None) -> Connection:
+def connect(url: str | None = None, *, timeout: float | None = None) -> Connection:
     """A connection to the Elasticsearch that the URL or the environment names.
+
+    Args:
+        timeout: seconds to wait for one answer.
 
     Raises:
         StoreError: none is named, or a setting is wrong.
     """
-    from logging_lib.store.connection import Connection, settings_from
+    from logging_lib.store.connection import TIMEOUT, Connection, settings_from
 
     # Its remarks on each try would stand between ours; what went wrong is in the error that is raised.
     logging.getLogger("elastic_transport").addHandler(logging.NullHandler())
-    return Connection(settings_from(url=url))
+    return Connection(settings_from(url=url), timeout=TIMEOUT if timeout is None else timeout)
 
 
 def choose(directory: Path | None, url: str | None, *, read_only: bool = False) -> Store:

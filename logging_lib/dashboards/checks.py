@@ -13,8 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from logging_lib.dashboards.objects import CORE_VERSION, FAILED, PREFIX, TYPE_VERSIONS, WIDTH
-from logging_lib.schema.fields import load
+from logging_lib.dashboards import sources
+from logging_lib.dashboards.objects import (
+    CORE_VERSION,
+    FAILED,
+    PANEL_VERSIONS,
+    PREFIX,
+    TYPE_VERSIONS,
+    WIDTH,
+)
 
 Json = Mapping[str, Any]
 
@@ -77,7 +84,7 @@ class Fault:
 def check_ndjson(text: str, *, elsewhere: Iterable[str] = ()) -> list[Fault]:
     """All faults of a file. ``elsewhere``: ids of dashboards that others bring."""
     objects: list[Any] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):  # not at other ends of lines
         try:
             objects.append(json.loads(line))
         except ValueError as error:
@@ -147,6 +154,9 @@ def _dashboard(
         events = embedded["enhancements"].get("dynamicActions", {}).get("events", [])
         for event in events:
             used.add(f"{identity}:drilldown:{event['action']['factoryId']}:{event['eventId']}:dashboardId")
+        expected = PANEL_VERSIONS.get(panel["type"])
+        if (panel.get("version"), embedded.get("version")) != (expected, expected):
+            yield f"{about}: version is not {expected}: a Kibana of 8.15 migrates the panel anew"
         if panel["type"] == "lens":
             made = embedded["attributes"]
             used.update(f"{identity}:{reference['name']}" for reference in made["references"])
@@ -159,7 +169,7 @@ def _dashboard(
         if control["explicitInput"]["id"] != identity:
             yield f"the control {identity} has another id inside"
         if control["explicitInput"]["fieldName"] != FAILED:
-            yield from _fields([control["explicitInput"]["fieldName"]], "ml.prediction")
+            yield from _fields([control["explicitInput"]["fieldName"]], "prediction")
 
 
 def _grid(panels: list[Any]) -> Iterator[str]:
@@ -199,7 +209,7 @@ def lens(attributes: Json) -> Iterator[str]:
     yield from (f"the layer {name} has no columns" for name in shown.keys() - layers.keys())
     for name in layers.keys() & shown.keys():
         dataset = names.get(f"indexpattern-datasource-layer-{name}", "").removeprefix(f"{PREFIX}-data-")
-        yield from _layer(layers[name], shown[name], f"ml.{dataset}")
+        yield from _layer(layers[name], shown[name], dataset)
 
 
 def _shown(kind: str, shown: Json) -> dict[str, list[tuple[str, str]]] | None:
@@ -290,10 +300,10 @@ def _visualization(made: Json, known: set[tuple[str, str]]) -> Iterator[str]:
 
 def _fields(names: Iterable[str], dataset: str, *, shown: bool = False) -> Iterator[str]:
     for name in names:
-        field = load().field(name)
-        if name == FAILED and dataset == "ml.prediction":
+        if name == FAILED and dataset == "prediction":
             continue
-        if field is None or dataset not in field.datasets:
+        field = sources.field(name, dataset)
+        if field is None:
             yield f"{dataset} has no field {name}"
         elif not field.indexed and not shown:
             yield f"{name} is not indexed"
@@ -301,7 +311,7 @@ def _fields(names: Iterable[str], dataset: str, *, shown: bool = False) -> Itera
 
 def _dataset(references: Iterable[Json]) -> str:
     views = [reference["id"] for reference in references if reference["type"] == "index-pattern"]
-    return f"ml.{views[0].removeprefix(f'{PREFIX}-data-')}" if views else ""
+    return str(views[0]).removeprefix(f"{PREFIX}-data-") if views else ""
 
 
 def _at(node: Any, path: str) -> Any:

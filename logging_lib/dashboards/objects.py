@@ -13,10 +13,9 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
-from logging_lib.dashboards import kql, lens, vega
+from logging_lib.dashboards import kql, lens, sources, vega
 from logging_lib.dashboards.queries import check_fields
 from logging_lib.dashboards.spec import CONTROL_FIELDS, Control, Dashboard, Dataset, Panel
-from logging_lib.schema.fields import load
 
 Json = dict[str, Any]
 
@@ -34,6 +33,8 @@ TYPE_VERSIONS: Final = {
     "search": "8.0.0",
     "dashboard": "10.2.0",
 }
+PANEL_VERSIONS: Final = {"lens": "8.9.0", "visualization": "8.5.0"}
+"""Of panels by value: up to 8.15 Kibana runs every old migration over a panel without one."""
 
 _CONTROL_TITLES: Final[dict[Control, str]] = {
     "model": "Model",
@@ -48,6 +49,7 @@ _DATASETS: Final[dict[Dataset, str]] = {
     "deadletter": "Dead letters",
     "health": "Health of loggers and shippers",
     "start": "Starts of services",
+    "alert": "Alerts told",
 }
 
 
@@ -72,7 +74,7 @@ def ndjson(objects: Iterable[Json]) -> str:
         "missingRefCount": 0,
         "missingReferences": [],
     }
-    return "".join(_json(one) + "\n" for one in (*listed, summary))
+    return "".join(_line(one) + "\n" for one in (*listed, summary))
 
 
 def dashboard_id(name: str) -> str:
@@ -99,11 +101,15 @@ def data_view(dataset: Dataset) -> Json:
     """The data view of one dataset; usable before there is any index."""
     runtime: Json = {}
     formats: Json = {}
-    for field in load().fields:
-        if f"ml.{dataset}" in field.datasets and field.unit in ("ns", "byte"):
-            formats[field.name] = _format(field.unit)
+    for name in sources.names(dataset):
+        field = sources.field(name, dataset)
+        if field is not None and field.unit in ("ns", "byte"):
+            formats[name] = _format(field.unit)
     if dataset == "prediction":
         runtime[FAILED] = {"type": "keyword", "script": {"source": failed_script()}}
+    if dataset == "alert":  # so that the control for models finds it
+        source = "if (doc.containsKey('model') && !doc['model'].empty) { emit(doc['model'].value); }"
+        runtime[CONTROL_FIELDS["model"]] = {"type": "keyword", "script": {"source": source}}
     attributes = {
         "allowHidden": False,
         "allowNoIndex": True,
@@ -114,7 +120,7 @@ def data_view(dataset: Dataset) -> Json:
         "runtimeFieldMap": _json(runtime),
         "sourceFilters": "[]",
         "timeFieldName": "@timestamp",
-        "title": f"logs-ml.{dataset}-*",
+        "title": sources.indices(dataset),
         "typeMeta": "{}",
     }
     return _object("index-pattern", data_view_id(dataset), attributes, [])
@@ -146,7 +152,7 @@ def saved_search(one: Dashboard, panel: Panel) -> Json:
         "kibanaSavedObjectMeta": {"searchSourceJSON": _json(source)},
         "sort": [["@timestamp", "desc"]],
         "timeRestore": False,
-        "title": f"{one.title}: {panel.title}",
+        "title": f"{one.title.partition(':')[0]}: {panel.title}",
     }
     references = [
         {
@@ -228,6 +234,8 @@ def _panel(one: Dashboard, panel: Panel) -> tuple[Json, list[Json]]:
     else:
         made["type"] = "visualization"
         embedded |= {"savedVis": _visualization(panel), "hidePanelTitles": panel.chart == "text"}
+    if made["type"] in PANEL_VERSIONS:
+        made["version"] = embedded["version"] = PANEL_VERSIONS[made["type"]]
     return {**made, "embeddableConfig": embedded}, references
 
 
@@ -348,6 +356,16 @@ def _object(kind: str, identity: str, attributes: Json, references: list[Json]) 
         "coreMigrationVersion": CORE_VERSION,
         "typeMigrationVersion": TYPE_VERSIONS[kind],
     }
+
+
+def _line(value: Any) -> str:
+    """As UTF-8 can hold it: a feature's name may have half of a character."""
+    text = _json(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"))
+    return text
 
 
 def _json(value: Any) -> str:

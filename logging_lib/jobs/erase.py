@@ -167,10 +167,7 @@ def erase(
             "spans": [list(span) for span in found.spans],
         }
         record.save()
-        try:
-            scrub.scrub(file, found, traces)
-        except BlockingIOError:
-            found = Found(found.place, note="is held by a runner; stop it, and run erase again")
+        scrub.scrub(file, found, traces)
         note(found)
     for found in cluster.erase(traces) if cluster is not None else ():
         note(found)

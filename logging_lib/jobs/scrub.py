@@ -6,8 +6,6 @@ files are written anew and put in the old one's place.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import re
 import tempfile
@@ -22,6 +20,7 @@ import orjson
 from logging_lib.capture import reading
 from logging_lib.jobs.traces import MASK, Finder, Span, Traces, line_spans, parsed
 from logging_lib.store import files as stored
+from logging_lib.watch.filestate import FOLDER, held
 
 _PACKED = frozenset((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".png", ".jpg", ".pdf"))
 _LINES = frozenset((".jsonl", ".ndjson", ".log"))
@@ -44,7 +43,7 @@ class Found:
 
 
 def files(paths: Iterable[Path]) -> list[Path]:
-    """The files at and below these paths; names that begin with a dot are states and locks of ours.
+    """The files at and below these paths; names that begin with a dot are a shipper's states and locks of ours.
 
     Raises:
         FileNotFoundError: naming the path that is not there.
@@ -55,7 +54,7 @@ def files(paths: Iterable[Path]) -> list[Path]:
             raise FileNotFoundError(f"{path}: no such file or folder")
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for one in inside:
-            hidden = any(part.startswith(".") for part in one.relative_to(path).parts)
+            hidden = any(part.startswith(".") and part != FOLDER for part in one.relative_to(path).parts)
             if one.is_file() and not one.is_symlink() and not hidden and one.suffix != ".lock":
                 found[one.absolute()] = None
     return list(found)
@@ -101,10 +100,11 @@ def examine(file: Path, traces: Traces) -> Found:
 def scrub(file: Path, found: Found, traces: Traces) -> None:
     """Do what ``examine`` found, durably.
 
-    Raises:
-        BlockingIOError: a runner holds the file.
+    What a watch runner may have written since is looked for anew.
     """
-    with _held(file):
+    with held(file) as is_state:
+        if is_state:
+            found.spans[:] = examine(file, traces).spans
         if file.suffix == ".parquet" and found.erase:
             _without_rows(file, traces)
         elif found.spans:
@@ -203,15 +203,3 @@ def reseal(masked: bytes) -> tuple[str, str] | None:
         return None
     content = {key: value for key, value in document.items() if key != "id"}
     return str(document["id"]), sha256(orjson.dumps(content)).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _held(file: Path) -> Iterator[None]:
-    """Keep a runner from writing its state back meanwhile, where the file has a lock beside it."""
-    lock = file.with_name(file.name + ".lock")
-    if not lock.exists():
-        yield
-        return
-    with lock.open("w") as opened:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield

@@ -209,8 +209,12 @@ _WATCH_STATE: Body = {
     "dynamic": False,
     "properties": {
         "@timestamp": {"type": "date"},
+        "kind": dict(_KEYWORD),
+        "record": dict(_KEYWORD),
         "watch": dict(_KEYWORD),
+        "model": dict(_KEYWORD),
         "state": dict(_STORED_OBJECT),
+        "entry": dict(_STORED_OBJECT),
     },
 }
 _ANALYSIS: Body = {

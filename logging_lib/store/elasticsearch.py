@@ -22,7 +22,15 @@ from logging_lib.store import mapping
 from logging_lib.store.bulk import Operation, Outcome, send
 from logging_lib.store.connection import Connection, ElasticsearchError, causes_of, printable
 from logging_lib.store.embedded import EmbeddedStore
-from logging_lib.store.port import IndexResult, QueryNotSupported, ScriptFault, SearchError
+from logging_lib.store.port import (
+    Conflict,
+    IndexResult,
+    QueryNotSupported,
+    ScriptFault,
+    SearchError,
+    Stored,
+    StoreError,
+)
 
 PATIENCE: Final = 120.0
 _PAGE: Final = 5_000
@@ -186,10 +194,64 @@ class ElasticsearchStore:
             raise _script_fault(error) from error
         return str(answer["result"])
 
-    def refresh(self) -> None:
-        """Make what this store indexed visible to searches; who may not do that waits for the cluster to."""
-        for target in sorted(self._written):
-            path = f"/{_name(target)}/_refresh"
+    def get(self, target: str, identity: str) -> Stored | None:
+        """One document of an index, as it is now, and which of its changes that is; None when there is none.
+
+        Raises:
+            ElasticsearchError: as ``index``.
+        """
+        try:
+            found = self._connection.call("GET", _path(target, "_doc", identity))
+        except ElasticsearchError as error:
+            if error.status == 404:
+                return None
+            raise
+        return Stored(found["_source"], found["_seq_no"], found["_primary_term"])
+
+    def put(self, target: str, identity: str, source: Mapping[str, Any], *, after: Stored | None) -> None:
+        """Write a document, provided that it still is what ``get`` gave.
+
+        Raises:
+            Conflict: it was changed, or made, since.
+            ElasticsearchError: as ``index``.
+        """
+        path, params = _path(target, "_create", identity), {}
+        if after is not None:
+            path = _path(target, "_doc", identity)
+            params = {"if_seq_no": str(after.seq_no), "if_primary_term": str(after.primary_term)}
+        try:
+            self._connection.call("PUT", path, source, params=params)
+        except ElasticsearchError as error:
+            if error.status == 409:
+                raise Conflict(f"{target}/{identity}: was changed by another") from error
+            raise
+
+    def add(self, target: str, sources: Iterable[Mapping[str, Any]]) -> None:
+        """Add new documents to an index, each with an id of the server's.
+
+        Raises:
+            StoreError: one was refused.
+            ElasticsearchError: as ``index``.
+        """
+        operations = (Operation("", {"create": {}}, mapping.dumps(source)) for source in sources)
+        for outcome in self._send(_name(target), operations):
+            if outcome.reason:
+                raise StoreError(f"{target}: a document was refused: {outcome.reason}")
+
+    def delete(self, target: str, query: Mapping[str, Any]) -> None:
+        """Delete an index's documents that match; those that change meanwhile stay.
+
+        Raises:
+            ElasticsearchError: as ``index``.
+        """
+        params = {"conflicts": "proceed", "ignore_unavailable": "true"}
+        self._connection.call("POST", f"/{_name(target)}/_delete_by_query", {"query": query}, params=params)
+
+    def refresh(self, target: str | None = None) -> None:
+        """Make what this store indexed, or what is in that target, visible to searches; who may not do that
+        waits for the cluster to."""
+        for name in sorted(self._written) if target is None else [target]:
+            path = f"/{_name(name)}/_refresh"
             try:
                 self._connection.call("POST", path, params={"ignore_unavailable": "true"})
             except ElasticsearchError as error:
@@ -289,6 +351,10 @@ def _at(value: Any, moment: str, path: tuple[str, ...]) -> Any:
 
 def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _path(target: str, kind: str, identity: str) -> str:
+    return f"/{_name(target)}/{kind}/{quote(identity, safe='')}"
 
 
 def _name(target: str) -> str:

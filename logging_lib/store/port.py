@@ -24,6 +24,19 @@ class QueryNotSupported(SearchError):  # noqa: N818
     """The body uses a part of the search language that this store does not answer."""
 
 
+class Conflict(StoreError):  # noqa: N818 - what happened, and no fault
+    """Somebody else changed the document since it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One document and which of its changes this is."""
+
+    source: Mapping[str, Any]
+    seq_no: int
+    primary_term: int
+
+
 class ScriptFault(StoreError):  # noqa: N818
     """A script was not compiled, or failed. ``offset`` is where in its source, None when that is not known;
     ``stack`` are the store's own lines about the place."""

@@ -26,6 +26,9 @@ from logging_lib.jobs.erase import Record, erase, find
 from logging_lib.jobs.traces import Finder, Traces
 from logging_lib.ship.backlog import Backlog
 from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.watch.filestate import FileState
+from logging_lib.watch.incidents import Incident, Key
+from logging_lib.watch.state import WatchState
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 PERSON = "customer-7"
@@ -254,15 +257,23 @@ def test_wrong_input_is_said_with_its_remedy(run: Run) -> None:
     assert "no record" in run("erase", ".", "--subject", PERSON, "--record", "x.json", code=2).output
 
 
-def test_a_state_that_a_runner_holds_is_left_and_said(run: Run) -> None:
-    from logging_lib.watch.state import FileState
+def test_the_state_of_a_watch_runner_is_masked_while_it_may_run(run: Run) -> None:
+    """Below the store, too; and what it wrote in between is not damaged."""
+    state = FileState(Path("store") / ".watch-state")
 
-    with FileState.locked("watch-state.json"):
-        Path("watch-state.json").write_text(json.dumps({"x": PERSON}))
-        said = run("erase", "watch-state.json", "--subject", PERSON, "--yes", code=1).output
-    assert "stop it" in said
-    run("erase", "watch-state.json", "--subject", PERSON, "--yes")
-    assert json.loads(Path("watch-state.json").read_text()) == {"x": "#" * 10}
+    def add(kept: WatchState) -> WatchState:
+        incident = Incident(key=Key("loans", "1", PERSON), opened_at=datetime(2026, 1, 1, tzinfo=UTC))
+        return kept.with_incidents({incident.key: incident})
+
+    state.update("w", add)
+    state.record([{"time": "2026-01-01T00:00:00Z", "kind": "alert", "watch": "w", "subject": f"of {PERSON}"}])
+    traces = Traces(frozenset(), frozenset([PERSON]))
+    found = scrub.examine(Path("store/.watch-state/watches/w.json"), traces)
+    state.update("w", lambda kept: kept.model_copy(update={"last": datetime(2026, 1, 1, tzinfo=UTC)}))
+    scrub.scrub(Path("store/.watch-state/watches/w.json"), found, traces)
+    assert [each.key.feature for each in state.load("w").incidents] == ["#" * 10]
+    run("erase", "store", "--subject", PERSON, "--yes")
+    assert state.history()[0]["subject"] == "of ##########"
 
 
 def test_numbers_are_not_taken_for_a_numeric_subject() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 from collections.abc import Iterator
 from datetime import datetime
@@ -89,6 +90,14 @@ def safe(text: str) -> str:
 
 def lines_safe(text: str) -> str:
     return "\n".join(Medium.HEADER.escape(line) for line in text.splitlines())
+
+
+def user() -> str:
+    """Who runs the command, as far as the system says it."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
 
 
 def console() -> Console:

@@ -65,6 +65,8 @@ def backtest_(
 
     With --set the watches that it changes run a second time, and both are shown.
     Exit code 1: a watch failed, or nothing could be judged; 2: wrong input.
+
+    Example: logging-lib watch backtest spool --profile profile.json --every 5m
     """
     with explained():
         chosen = load(watches)
