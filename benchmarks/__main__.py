@@ -26,6 +26,8 @@ NAMES = (
     "receiver_down",
     "event_size",
     "es_ingest",
+    "backtest",
+    "watch_es",
     "runner",
 )
 

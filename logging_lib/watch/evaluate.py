@@ -22,8 +22,8 @@ from logging_lib.watch.times import format_duration
 Payload = Mapping[str, Any]
 ScriptFunction = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
 Scripts = Mapping[str, ScriptFunction]
-SearchFunction = Callable[[SearchRequest, Mapping[str, Any]], dict[str, Any]]
-"""Answers a request whose body is rendered: ``search(request, body) -> response``."""
+SearchFunction = Callable[[SearchRequest, timedelta | None, Mapping[str, Any]], Mapping[str, Any]]
+"""Answers a request, rendered in a run's context, in whole: ``search(request, timeout, context) -> response``."""
 Http = Callable[[Call], Answer]
 """Sends one request; raises CallError."""
 
@@ -80,12 +80,25 @@ def means_of(store: Store, *, now: datetime, scripts: Scripts | None = None) -> 
 def store_search(store: Store, now: datetime) -> SearchFunction:
     """The search of a live run: one question to the store."""
 
-    def search(request: SearchRequest, body: Mapping[str, Any]) -> dict[str, Any]:
-        return store.search(
+    def search(
+        request: SearchRequest, timeout: timedelta | None, context: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        body = render_json(request.text, {**context, **request.params})
+        if timeout is not None:
+            body.setdefault("timeout", format_duration(timeout))
+        response = store.search(
             list(request.indices), body, now=now, rest_total_hits_as_int=request.rest_total_hits_as_int
         )
+        return whole(request, body, response)
 
     return search
+
+
+def whole(request: SearchRequest, body: Mapping[str, Any], response: dict[str, Any]) -> dict[str, Any]:
+    """The response, if nothing of it is missing. Raises StoreError."""
+    for fault in faults(request, body, response):
+        raise StoreError(fault)
+    return response
 
 
 def evaluate(watch: Watch, *, means: Means, now: datetime, scheduled: datetime) -> Evaluation:
@@ -179,15 +192,9 @@ def _search(
     request: SearchRequest, timeout: timedelta | None, context: Mapping[str, Any], means: Means, where: str
 ) -> Payload:
     try:
-        body = render_json(request.text, {**context, **request.params})
-        if timeout is not None:
-            body.setdefault("timeout", format_duration(timeout))
-        response = means.search(request, body)
+        return means.search(request, timeout, context)
     except (TemplateError, StoreError) as error:
         raise RunError(f"{where}: {error}") from error
-    for fault in faults(request, body, response):
-        raise RunError(f"{where}: {fault}")
-    return response
 
 
 def _http(given: HttpInput, context: Mapping[str, Any], means: Means, where: str) -> Payload:

@@ -25,6 +25,7 @@ from logging_lib.watch.model import Watch
 from logging_lib.watch.state import StateError
 from logging_lib.watch.templating import Medium
 from logging_lib.watch.times import parse_instant
+from logging_lib.watch.whatif import SettingError
 
 WatchesOption = Annotated[
     Path | None,
@@ -50,6 +51,7 @@ def explained() -> Iterator[None]:
         CaseError,
         WatchError,
         ProfileError,
+        SettingError,
         SettingsError,
         StateError,
         StoreError,
