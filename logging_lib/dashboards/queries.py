@@ -155,7 +155,7 @@ def instant(moment: datetime) -> str:
 def _metric(one: Operation, panel: Panel) -> Body:
     if one.name in ("count", "per_minute"):
         if panel.weighted:
-            return {"sum": {"field": _WEIGHT}}
+            return _weight(panel)
         return {"value_count": {"field": "@timestamp"}}
     if one.name == "documents":
         return {"value_count": {"field": one.field or "@timestamp"}}
@@ -167,6 +167,11 @@ def _metric(one: Operation, panel: Panel) -> Body:
         return {"percentiles": {"field": one.field, "percents": [one.percentile]}}
     kind = {"average": "avg", "unique": "cardinality"}.get(one.name, one.name)
     return {kind: {"field": one.field}}
+
+
+def _weight(panel: Panel) -> Body:
+    """Only a prediction must say what it stands for; a label that does not stands for one."""
+    return {"sum": {"field": _WEIGHT, **({} if panel.dataset == "prediction" else {"missing": 1})}}
 
 
 def _series(panel: Panel, selection: Selection) -> Body:
@@ -200,7 +205,7 @@ def _histogram(selection: Selection) -> Body:
 def _terms(panel: Panel, selection: Selection, name: str, below: Body) -> Body:
     order = "weight" if panel.weighted else "_count"
     terms: Body = {"field": name, "size": panel.size, "order": [{order: "desc"}, {"_key": "asc"}]}
-    aggs = {**({"weight": {"sum": {"field": _WEIGHT}}} if panel.weighted else {}), **below}
+    aggs = {**({"weight": _weight(panel)} if panel.weighted else {}), **below}
     if selection.feature is not None:
         if name in TOKEN_FIELDS:
             terms["include"] = token_pattern(selection.feature)
