@@ -265,3 +265,4 @@ def _report(summary: dict[str, Any], out: Path, console: Console) -> None:
         f"Left in {out}/: profile.json, spool/, alerts.jsonl, mail/*.eml, slack.jsonl, summary.json. "
         f"{summary['seconds']} s."
     )
+    console.print("What you saw is explained in docs/concepts.md; with your own model: docs/quickstart.md.")
