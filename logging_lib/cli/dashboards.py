@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from logging_lib import content
+from logging_lib.cli import _store
 from logging_lib.dashboards import deployment, objects
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.checks import check_ndjson
+from logging_lib.dashboards.deployment import State
 from logging_lib.dashboards.kibana import Kibana, dashboard_url, newer, settings_from
 from logging_lib.dashboards.loading import SpecError, load_dashboards
 from logging_lib.dashboards.spec import Dashboard
@@ -55,7 +58,10 @@ FileOption = Annotated[
 def _explained() -> Iterator[None]:
     try:
         yield
-    except (StoreError, ProfileError, SpecError, OSError) as error:
+    except ModuleNotFoundError as missing:
+        typer.echo(f"{missing.name} is not installed; pip install 'logging-lib[report]'", err=True)
+        raise typer.Exit(2) from None
+    except (StoreError, ProfileError, SpecError, OSError, ValueError) as error:
         typer.echo(
             Medium.HEADER.escape(str(error)) if isinstance(error, StoreError) else str(error), err=True
         )
@@ -184,12 +190,12 @@ def diff(
     specs: SpecsOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
+    every: Annotated[
+        bool, typer.Option("--all", help="Also what only Kibana itself brought into another form.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how what is in Kibana differs from what should be, line by line.
-
-    Kibana brings some objects into a newer form: that shows, too, and counts as current.
-    Exit code 1: something is not current.
+    """Show how what is in Kibana differs from what should be, line by line. Exit code 1: it does.
 
     Example: logging-lib dashboards diff --kibana https://localhost:5601
     """
@@ -197,6 +203,8 @@ def diff(
         wanted = _read(file) if file is not None else _wanted(specs, profiles)
         found = deployment.look(connection, wanted, version=connection.version())
     differ = deployment.differences(found, wanted)
+    if not every:
+        differ = {key: text for key, text in differ.items() if found.states[key] is not State.CURRENT}
     if as_json:
         rows = [
             {"type": key[0], "id": key[1], "state": found.states[key], "diff": text}
@@ -245,6 +253,57 @@ def list_(
     console = Console()
     (console if console.is_terminal else Console(width=200)).print(table)
     typer.echo(f"{len(rows)} objects in the space {space}")
+
+
+@app.command()
+def preview(
+    store: _store.StoreOption = None,
+    elasticsearch: _store.ElasticsearchOption = None,
+    profiles: ProfilesOption = None,
+    specs: SpecsOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Write the page into this folder instead of serving it."),
+    ] = None,
+    models: Annotated[
+        list[str] | None, typer.Option("--model", help="With --out: only these models; repeatable.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")] = 8601,
+) -> None:
+    """The same dashboards in a browser, without Kibana: served on this machine, or written as one page.
+
+    Exit code 2: wrong input.
+
+    Example: logging-lib dashboards preview --store build/store --out build/preview
+    """
+    with _explained(), contextlib.ExitStack() as stack:
+        from logging_lib.dashboards import preview as previewing
+        from logging_lib.dashboards.page import page
+        from logging_lib.dashboards.serve import server
+
+        dashboards = sorted(
+            load_dashboards(specs or content.path("kibana_dashboards")), key=lambda one: one.title
+        )
+        opened = _store.choose(store, elasticsearch, read_only=True)
+        stack.callback(opened.close)
+        if profiles:
+            dashboards += [for_profile(load_profile(path)) for path in profiles]
+            opened = _store.with_profiles(opened, profiles)
+            stack.callback(opened.close)
+        if out is not None:
+            now = datetime.now(UTC)
+            known = previewing.choices(opened, now=now)
+            combined = list(previewing.combinations(known, models or ()))
+            views = previewing.static_views(opened, dashboards, known, combined, now=now)
+            periods = list(dict.fromkeys(one["period"] for one in combined))
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "index.html").write_text(page(dashboards, known, views=views, periods=periods), "utf-8")
+            typer.echo(f"{out / 'index.html'}: {len(dashboards)} dashboards, {len(combined)} choices")
+            return
+        serving = stack.enter_context(server(opened, dashboards, port=port, clock=lambda: datetime.now(UTC)))
+        typer.echo(f"http://127.0.0.1:{serving.server_port}/ (Ctrl-C ends it)")
+        with contextlib.suppress(KeyboardInterrupt):
+            serving.serve_forever()
 
 
 # --- helpers
