@@ -59,7 +59,14 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     fitted = profile.fit(frame, model="loans", version="3", target="interest_rate")
     profile.save(fitted, "profile.json")
     log = logging_lib.configure(model="loans", version="3", profile=fitted, spool="spool")
-    log.prediction({"annual_income": 50000.0, "homeownership": "RENT"}, prediction=9.5)
+    for i in range(3):
+        inputs = {"annual_income": 50000.0 + i, "homeownership": "RENT"}
+        log.prediction(inputs, prediction=9.5, request_id=f"r{i}")
+    served = pd.DataFrame({"request_id": ["r0", "r1", "r2"]})
+    served.assign(annual_income=[50000.0, 50001.0, 50002.0], homeownership="RENT").to_csv(
+        "features.csv", index=False
+    )
+    served.assign(actual=[9.0, 10.0, 9.5]).to_csv("labels.csv", index=False)
     Path("build/store").mkdir(parents=True)
     cases = ROOT / "watchers" / "cases"
     shutil.copytree(cases / "profiles", "watchers/cases/profiles")
