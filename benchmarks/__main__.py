@@ -17,6 +17,7 @@ NAMES = (
     "log_call",
     "batch",
     "profile_fit",
+    "compare",
     "read_check",
     "normalize_python",
     "normalize_ruby",

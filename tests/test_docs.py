@@ -71,10 +71,17 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     profile.save(fitted, "profile.json")
     log = logging_lib.configure(model="loans", version="3", profile=fitted, spool="spool")
     event = {"event_id": "0195d3b2-7c1e-7a44-9b1a-3f0c2d5e6f70", "subject": "customer-7"}
-    log.prediction({"annual_income": 50000.0, "homeownership": "RENT"}, prediction=9.5, **event)
+    for i in range(3):
+        inputs = {"annual_income": 50000.0 + i, "homeownership": "RENT"}
+        log.prediction(inputs, prediction=9.5, request_id=f"r{i}", **(event if i == 0 else {}))
     stored = CliRunner().invoke(app, ["index", "spool", "--store", "build/store"])
     assert stored.exit_code == 0, stored.output
     Path("alerts.jsonl").touch()
+    served = pd.DataFrame({"request_id": ["r0", "r1", "r2"]})
+    served.assign(annual_income=[50000.0, 50001.0, 50002.0], homeownership="RENT").to_csv(
+        "features.csv", index=False
+    )
+    served.assign(actual=[9.0, 10.0, 9.5]).to_csv("labels.csv", index=False)
     cases = ROOT / "watchers" / "cases"
     shutil.copytree(cases / "profiles", "watchers/cases/profiles")
     shutil.copy(cases / "dead-letters.yml", "watchers/cases")
