@@ -87,6 +87,13 @@ def contexts(draw: st.DrawFn) -> dict[str, Any]:
         made["payload"]["week1"] = draw(st.sampled_from([payloads.EMPTY, earlier]))
         made["metadata"] = {**made["metadata"], "references": ["week1"]}
     if draw(st.booleans()):
+        (before,) = ctx(ladder())["payload"]["window"]["aggregations"]["models"]["buckets"]
+        (past,) = before["versions"]["buckets"]
+        past |= past["windows"]["buckets"][draw(st.sampled_from(WINDOWS))]
+        past["key"] = draw(st.sampled_from(["1", "2"]))
+        made["payload"]["baseline"] = {"aggregations": {"models": payloads.terms([before])}}
+        made["metadata"] = {**made["metadata"], "baseline": "8d"}
+    if draw(st.booleans()):
         made["metadata"] = {**made["metadata"], "max_rates": {"unseen": 0.5}}
     return made
 

@@ -42,8 +42,9 @@ def check_rate(ctx: Given, params: Given) -> Document:
 
     With ``metadata.checks`` the window's aggregations bear the checks' names, else the only one is ``features``.
     What is expected comes from the profile; with ``metadata.usual_rate`` from ``ctx.payload.baseline``, an earlier
-    window, to which that rate counts as 200 more events, so that a version without a past is judged, too. Where
-    ``metadata.references`` have at least 200 events, all windows but the longest are judged by those instead of the
+    window, to which that rate counts as 200 more events, so that a version without a past is judged, too.
+    With a profile, all windows but the longest are judged by a baseline, or by what the longest one had before, where
+    that was less: see ``_lower``. Where ``metadata.references`` have at least 200 events, all windows but the longest are judged by those instead of the
     profile: the same hours of earlier weeks. A model with fewer than ``min_hits`` events is not judged, and
     ``notes`` say so.
     """
@@ -93,6 +94,8 @@ def check_rate(ctx: Given, params: Given) -> Document:
                         )
                         if expectation is None:
                             continue
+                        if by_profile and window != windows[-1]:
+                            expectation = _lower(ctx, model["key"], version, at, name, expectation)
                         if before and window != windows[-1]:
                             expectation = _from_earlier(before, window, at, name, expectation)
                         a, b = predictive(
@@ -169,22 +172,54 @@ def _expected(count: float, rows: float, dispersion: float, source: str) -> Docu
     return {"count": count, "rows": rows, "dispersion": dispersion, "text": text}
 
 
+def _lower(ctx: Given, model: str, version: Given, at: str, name: str, trained: Document) -> Document:
+    """What ``baseline``, or else the longest window before the next shorter one, had, where it is less than training's.
+
+    The lower one: a sharper expectation where training's was an estimate from few rows, and no fault that lasts ever
+    becomes usual.
+    """
+    windows = ctx["metadata"]["windows"]
+    last, next_one = windows[-1], windows[-2]
+    if "baseline" in ctx["payload"]:
+        count, rows = _past(ctx, model, version["key"], at, name)
+        source = f"events of the {ctx['metadata']['baseline']} until {last} ago"
+    else:
+        longest, shorter = version["windows"]["buckets"][last], version["windows"]["buckets"][next_one]
+        rows = longest["weight"]["value"] - shorter["weight"]["value"]
+        count = _count(longest, at, name) - _count(shorter, at, name)
+        source = f"events of the {last} until {next_one} ago"
+    if rows < USUAL_ROWS or (count + 0.5) / (rows + 1.0) >= (trained["count"] + 0.5) / (trained["rows"] + 1.0):
+        return trained
+    return _expected(count, rows, trained["dispersion"], source)
+
+
+def _count(bucket: Given, at: str, name: str) -> float:
+    for feature in bucket[at]["buckets"]:
+        if feature["key"] == name:
+            return float(feature["weight"]["value"])
+    return 0.0
+
+
 def _from_baseline(ctx: Given, model: str, version: str, at: str, name: str) -> Document:
     usual = ctx["metadata"]["usual_rate"]
-    count, rows = usual * USUAL_ROWS, USUAL_ROWS
+    past = _past(ctx, model, version, at, name)
+    count, rows = usual * USUAL_ROWS + past[0], USUAL_ROWS + past[1]
+    known = {"count": count, "rows": rows, "dispersion": ctx["metadata"]["dispersion"]}
+    known["text"] = f"{_usual(known)} %, from the usual rate and {whole(rows - USUAL_ROWS)} earlier events"
+    return known
+
+
+def _past(ctx: Given, model: str, version: str, at: str, name: str) -> tuple[float, float]:
+    """How often it happened in ``ctx.payload.baseline``, of how many events."""
+    count = rows = 0.0
     baseline = ctx["payload"].get("baseline")
     if baseline is not None:
         for one in buckets(baseline["aggregations"]["models"], "models"):
             for other in buckets(one["versions"], "versions") if one["key"] == model else ():
-                if other["key"] != version:
-                    continue
-                rows += other["weight"]["value"]
-                for feature in other[at]["buckets"]:
-                    if feature["key"] == name:
-                        count += feature["weight"]["value"]
-    known = {"count": count, "rows": rows, "dispersion": ctx["metadata"]["dispersion"]}
-    known["text"] = f"{_usual(known)} %, from the usual rate and {whole(rows - USUAL_ROWS)} earlier events"
-    return known
+                if other["key"] == version:
+                    rows += other["weight"]["value"]
+                    count += _count(other, at, name)
+    return count, rows
 
 
 def _from_earlier(before: list[Any], window: str, at: str, name: str, otherwise: Document) -> Document:
@@ -193,9 +228,7 @@ def _from_earlier(before: list[Any], window: str, at: str, name: str, otherwise:
     for version in before:
         bucket = version["windows"]["buckets"][window]
         rows += bucket["weight"]["value"]
-        for feature in bucket[at]["buckets"]:
-            if feature["key"] == name:
-                count += feature["weight"]["value"]
+        count += _count(bucket, at, name)
     if rows < USUAL_ROWS:
         return otherwise
     return _expected(count, rows, otherwise["dispersion"], "events in the same hours of earlier weeks")
