@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -159,6 +159,12 @@ class _Overlay:
     ) -> IndexResult:
         store: Store = self._profiles if target == _PROFILES else self._store
         return store.index(target, documents, now=now)
+
+    def streams(self, indices: str | list[str]) -> list[str]:
+        return self._store.streams(indices)
+
+    def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        return self._store.lines(target, fields)
 
     def refresh(self) -> None:
         self._store.refresh()

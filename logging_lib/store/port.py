@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -71,6 +71,18 @@ class Store(Protocol):
 
         Raises:
             QueryNotSupported: naming the part of the body that this store cannot answer.
+        """
+        ...
+
+    def streams(self, indices: str | list[str]) -> list[str]:
+        """The names of the data streams and indices that an expression means, as ``search`` takes it."""
+        ...
+
+    def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        """All documents of a data stream as lines of JSON, many at a time: for reading a whole history once.
+
+        Args:
+            fields: what is needed of them; a store may leave out the rest, but never ``event.id``.
         """
         ...
 

@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from logging_lib.watch.context import with_payload
-from logging_lib.watch.evaluate import Scripts, judge, run_transform
+from logging_lib.watch.evaluate import Means, judge, run_transform
 from logging_lib.watch.messages import Message, compose
 from logging_lib.watch.model import Action
 
 
 def prepare(
-    name: str, action: Action, context: Mapping[str, Any], now: datetime, *, scripts: Scripts
+    name: str, action: Action, context: Mapping[str, Any], now: datetime, *, means: Means
 ) -> list[Message] | None:
     """The messages that an action sends, or None where its own condition is not met.
 
@@ -26,9 +26,9 @@ def prepare(
         MessageError: when a template fails or an address is none.
     """
     where = f"actions.{name}"
-    if action.condition and not judge(action.condition, context, where=f"{where}.condition"):
+    if action.condition and not judge(action.condition, context, means=means, where=f"{where}.condition"):
         return None
     if action.transform:
-        payload = run_transform(action.transform, context, scripts=scripts, where=f"{where}.transform")
+        payload = run_transform(action.transform, context, means=means, where=f"{where}.transform")
         context = with_payload(context, payload)
     return list(compose(name, action, context, now))

@@ -18,8 +18,8 @@ from logging_lib.watch.times import format_duration
 Payload = Mapping[str, Any]
 ScriptFunction = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
 Scripts = Mapping[str, ScriptFunction]
-SearchFunction = Callable[[SearchRequest, Mapping[str, Any]], dict[str, Any]]
-"""Answers a request whose body is rendered: ``search(request, body) -> response``."""
+SearchFunction = Callable[[SearchInput, Mapping[str, Any]], Mapping[str, Any]]
+"""Answers a search input in a run's context: ``search(given, context) -> response``, a whole one."""
 
 
 def default_scripts() -> Scripts:
@@ -42,37 +42,58 @@ class Evaluation:
         return payload
 
 
+@dataclass(frozen=True)
+class Means:
+    """What a watch's run may use of the world outside its context.
+
+    Args:
+        search: answers its searches (``store_search``, or answers computed for many ticks at once).
+        scripts: the stored scripts by id.
+    """
+
+    search: SearchFunction
+    scripts: Scripts
+
+
+def means_of(store: Store, *, now: datetime, scripts: Scripts | None = None) -> Means:
+    """What a live run uses: the store and the shipped scripts, unless others are given."""
+    return Means(search=store_search(store, now), scripts=default_scripts() if scripts is None else scripts)
+
+
 def store_search(store: Store, now: datetime) -> SearchFunction:
     """The search of a live run: one question to the store."""
 
-    def search(request: SearchRequest, body: Mapping[str, Any]) -> dict[str, Any]:
-        return store.search(
+    def search(given: SearchInput, context: Mapping[str, Any]) -> dict[str, Any]:
+        request = given.request
+        body = render_json(request.template, context)
+        if given.timeout is not None:
+            body.setdefault("timeout", format_duration(given.timeout))
+        response = store.search(
             list(request.indices), body, now=now, rest_total_hits_as_int=request.rest_total_hits_as_int
         )
+        for fault in faults(request, body, response):
+            raise StoreError(fault)
+        return response
 
     return search
 
 
-def evaluate(
-    watch: Watch, *, search: SearchFunction, scripts: Scripts, now: datetime, scheduled: datetime
-) -> Evaluation:
+def evaluate(watch: Watch, *, means: Means, now: datetime, scheduled: datetime) -> Evaluation:
     """Run a watch's input and judge its condition.
 
     Args:
-        search: what answers its searches (``store_search``, or answers computed for many ticks at once).
-        scripts: the stored scripts by id.
         now: ``ctx.execution_time``; ``scheduled``: the schedule's slot, to which windows should refer.
 
     Raises:
         RunError: when a search, a script, a template or the condition fails, or a search's answer is cut.
     """
     context = new_context(watch, now=now, scheduled=scheduled)
-    payload = run_input(watch.definition.input, context, search=search, scripts=scripts, where="input")
+    payload = run_input(watch.definition.input, context, means=means, where="input")
     context = with_payload(context, payload)
-    return Evaluation(context, judge(watch.definition.condition, context, where="condition"))
+    return Evaluation(context, judge(watch.definition.condition, context, means=means, where="condition"))
 
 
-def judge(condition: Condition, context: Mapping[str, Any], *, where: str) -> bool:
+def judge(condition: Condition, context: Mapping[str, Any], *, means: Means, where: str) -> bool:
     """``is_met``, failing as a run fails."""
     try:
         return is_met(condition, context)
@@ -80,37 +101,29 @@ def judge(condition: Condition, context: Mapping[str, Any], *, where: str) -> bo
         raise RunError(f"{where}: {error}") from error
 
 
-def run_input(
-    given: Input, context: Mapping[str, Any], *, search: SearchFunction, scripts: Scripts, where: str
-) -> Payload:
+def run_input(given: Input, context: Mapping[str, Any], *, means: Means, where: str) -> Payload:
     """The payload that an input gives. In a chain each input sees what the ones before it gave."""
     if given.simple is not None:
         return given.simple
     if given.search is not None:
-        return _search(given.search, context, search, f"{where}.search")
+        return _search(given.search, context, means.search, f"{where}.search")
     if given.transform is not None:
-        return run_transform(given.transform, context, scripts=scripts, where=f"{where}.transform")
+        return run_transform(given.transform, context, means=means, where=f"{where}.transform")
     payload: dict[str, Any] = {}
     for name, step in given.chain.items() if given.chain else ():
         payload[name] = run_input(
-            step,
-            with_payload(context, dict(payload)),
-            search=search,
-            scripts=scripts,
-            where=f"{where}.{name}",
+            step, with_payload(context, dict(payload)), means=means, where=f"{where}.{name}"
         )
     return payload
 
 
-def run_transform(
-    transform: Transform, context: Mapping[str, Any], *, scripts: Scripts, where: str
-) -> Payload:
+def run_transform(transform: Transform, context: Mapping[str, Any], *, means: Means, where: str) -> Payload:
     """The payload that a transform makes of the context's."""
     if transform.script is not None:
-        return _run_script(transform.script, context, scripts, where)
+        return _run_script(transform.script, context, means.scripts, where)
     payload: Payload = context["ctx"]["payload"]
     for step in transform.chain or ():
-        payload = run_transform(step, with_payload(context, payload), scripts=scripts, where=where)
+        payload = run_transform(step, with_payload(context, payload), means=means, where=where)
     return payload
 
 
@@ -128,14 +141,9 @@ def _run_script(script: Script, context: Mapping[str, Any], scripts: Scripts, wh
 
 def _search(given: SearchInput, context: Mapping[str, Any], search: SearchFunction, where: str) -> Payload:
     try:
-        body = render_json(given.request.template, context)
-        if given.timeout is not None:
-            body.setdefault("timeout", format_duration(given.timeout))
-        response = search(given.request, body)
+        response = search(given, context)
     except (TemplateError, StoreError) as error:
         raise RunError(f"{where}: {error}") from error
-    for fault in faults(given.request, body, response):
-        raise RunError(f"{where}: {fault}")
     return extract(response, given.extract) if given.extract else response
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from logging_lib.watch.schedule import latest_slot
 from logging_lib.watch.times import parse_duration
 
 DEFAULT_THROTTLE = timedelta(seconds=5)
@@ -75,6 +76,14 @@ class Schedule(Model):
     """``interval`` in seconds or as text; Watcher's other schedules are not executed yet."""
 
     interval: Annotated[timedelta, BeforeValidator(_interval)]
+
+    def latest(self, now: datetime) -> datetime | None:
+        """See ``schedule.Schedule``."""
+        return latest_slot(self.interval, now)
+
+    def next(self, after: datetime) -> datetime | None:
+        """See ``schedule.Schedule``."""
+        return latest_slot(self.interval, after) + self.interval
 
 
 class Trigger(Model):
@@ -325,6 +334,11 @@ class Watch:
     @property
     def title(self) -> str:
         return str(self.metadata.get("title", self.id))
+
+    @property
+    def schedule(self) -> Schedule:
+        """Its slots: ``schedule.latest(now)``, ``next(after)``; see also ``schedule.slots`` and ``due_slot``."""
+        return self.definition.trigger.schedule
 
     @property
     def interval(self) -> timedelta:

@@ -21,11 +21,11 @@ from logging_lib.watch.context import with_payload
 from logging_lib.watch.errors import RunError
 from logging_lib.watch.evaluate import (
     Evaluation,
+    Means,
     Scripts,
-    default_scripts,
     evaluate,
+    means_of,
     run_transform,
-    store_search,
 )
 from logging_lib.watch.messages import Message, MessageError
 from logging_lib.watch.model import Action, Watch
@@ -44,6 +44,7 @@ class Runner:
         alerts: a file to which each performed alert is appended as one line of JSON.
         judged: makes the payload of a judging script from fewer findings; default: ``scripts.judged``.
         dry_run: the outlets only show: what they took is reported as ``would_send``.
+        means: what a watch's run at a time may use; default: ``means_of`` the store.
     """
 
     def __init__(
@@ -57,16 +58,18 @@ class Runner:
         alerts: str | Path | None = None,
         judged: inc.Judged | None = None,
         dry_run: bool = False,
+        means: Callable[[Watch, datetime], Means] | None = None,
     ) -> None:
         self._store = store
         self._watches = {watch.id: watch for watch in watches}
         self._outlets = outlets
-        self._scripts = default_scripts() if scripts is None else scripts
+        self._scripts = scripts
         self._state: StateStore = MemoryState() if state is None else state
         self._alerts = None if alerts is None else Path(alerts)
         self._judged = _default_judged() if judged is None else judged
         self._sent: Status = "would_send" if dry_run else "executed"
         self._slots: dict[str, datetime] = {}
+        self._means = means or (lambda watch, now: means_of(store, now=now, scripts=scripts))
 
     def run_once(self, now: datetime, watch_ids: Iterable[str] | None = None) -> Report:
         """Run all watches, or these, whatever their schedule; first try again what was not delivered.
@@ -81,7 +84,7 @@ class Runner:
         """Run the watches that became due since the last tick; their slots are aligned to their interval."""
         due = []
         for watch in self._watches.values():
-            slot = due_slot(watch.interval, self._slots.get(watch.id), now)
+            slot = due_slot(watch.schedule, self._slots.get(watch.id), now)
             if slot is not None:
                 self._slots[watch.id] = slot
                 due.append((watch, slot))
@@ -94,11 +97,10 @@ class Runner:
         return Report(now, tuple(runs), tuple(retries))
 
     def _run_watch(self, watch: Watch, now: datetime, slot: datetime, delivery: _Delivery) -> WatchRun:
+        means = self._means(watch, now)
         try:
-            evaluation = evaluate(
-                watch, search=store_search(self._store, now), scripts=self._scripts, now=now, scheduled=slot
-            )
-            groups = _groups(watch, evaluation, self._scripts, self._judged) if evaluation.met else []
+            evaluation = evaluate(watch, means=means, now=now, scheduled=slot)
+            groups = _groups(watch, evaluation, means, self._judged) if evaluation.met else []
         except RunError as error:
             return WatchRun(watch.id, now, error=str(error), judged=False)
         except Exception as error:  # noqa: BLE001 - whatever broke this watch must not stop the others
@@ -109,7 +111,7 @@ class Runner:
         alerts = []
         unwritten = ""
         for group in groups:
-            alert = self._perform(watch, group, now, record, delivery)
+            alert = self._perform(watch, group, now, record, delivery, means)
             alerts.append(alert)
             if alert.performed:
                 unwritten = self._append(alert) or unwritten
@@ -118,7 +120,13 @@ class Runner:
         return WatchRun(watch.id, now, evaluation.met, None, tuple(alerts), skipped, judged, unwritten)
 
     def _perform(
-        self, watch: Watch, group: _Group, now: datetime, record: _Record, delivery: _Delivery
+        self,
+        watch: Watch,
+        group: _Group,
+        now: datetime,
+        record: _Record,
+        delivery: _Delivery,
+        means: Means,
     ) -> Alert:
         results: dict[str, ActionResult] = {}
         for name, action in watch.actions.items():
@@ -129,7 +137,7 @@ class Runner:
                 results[name] = ActionResult("throttled", f"told less than {period} ago")
                 continue
             try:
-                results[name] = self._act(name, action, group, set(told), now, record, delivery)
+                results[name] = self._act(name, action, group, set(told), now, record, delivery, means)
             except (RunError, MessageError) as error:
                 results[name] = ActionResult("failed", str(error))
             except Exception as error:  # noqa: BLE001 - one action's fault must not stop the others
@@ -146,9 +154,10 @@ class Runner:
         now: datetime,
         record: _Record,
         delivery: _Delivery,
+        means: Means,
     ) -> ActionResult:
         context = group.context([f for f in group.about.findings if inc.key_of(f) in told])
-        messages = prepare(name, action, context, now, scripts=self._scripts)
+        messages = prepare(name, action, context, now, means=means)
         if messages is None:
             return ActionResult("condition_failed")
         subject = messages[0].summary
@@ -222,14 +231,14 @@ class _Group:
     context: Callable[[list[inc.Finding]], dict[str, Any]]
 
 
-def _groups(watch: Watch, evaluation: Evaluation, scripts: Scripts, judged: inc.Judged) -> list[_Group]:
+def _groups(watch: Watch, evaluation: Evaluation, means: Means, judged: inc.Judged) -> list[_Group]:
     transform = watch.definition.transform
     base = evaluation.context
 
     def transformed(context: dict[str, Any]) -> dict[str, Any]:
         if transform is None:
             return context
-        return with_payload(context, run_transform(transform, context, scripts=scripts, where="transform"))
+        return with_payload(context, run_transform(transform, context, means=means, where="transform"))
 
     def of_some(findings: list[inc.Finding]) -> dict[str, Any]:
         return transformed(with_payload(base, inc.with_findings(evaluation.payload, findings, judged)))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
-from logging_lib.store.port import IndexResult, SearchError
+from logging_lib.store.port import IndexResult, SearchError, StoreError
 from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import Watch
 
@@ -121,6 +121,12 @@ class FakeStore:
         return {"hits": {"total": 0, "hits": []}, "findings": list(self.found(now)), **self.extra}
 
     def index(self, target: str, documents: Any, *, now: datetime | None = None) -> IndexResult:
+        raise NotImplementedError
+
+    def streams(self, indices: str | list[str]) -> list[str]:
+        raise StoreError("it answers searches, and has no events")
+
+    def lines(self, target: str, fields: Any) -> Iterator[bytes | list[bytes]]:
         raise NotImplementedError
 
     def refresh(self) -> None: ...
