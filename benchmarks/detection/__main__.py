@@ -7,6 +7,7 @@ Cells lie in ``build/detection/cells.jsonl``; a run that was stopped goes on whe
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import os
 import pickle
@@ -29,7 +30,7 @@ from logging_lib import content
 OUT = Path("build/detection")
 HERE = Path(__file__).parent
 WINDOW = 500
-PEERS = {"evidently": "evidently==0.7.23", "nannyml": "nannyml==0.13.1"}
+PEERS = {"evidently": "evidently==0.7.23 pandas==2.3.3", "nannyml": "nannyml==0.13.1 pandas==2.3.3"}
 PEER_SEEDS, PEER_CLEAN = 5, 40
 
 
@@ -44,13 +45,22 @@ def fingerprint() -> str:
         *sorted((package / "watch" / "scripts").glob("*.py")),
         package / "watch" / "statistics.py",
     ]:
-        digest.update(file.read_bytes())
+        text = file.read_text("utf-8")
+        digest.update((_code(text) if file.suffix == ".py" else text).encode())
     return digest.hexdigest()[:16]
+
+
+def _code(source: str) -> str:
+    """A module without its comments and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value = ast.Constant("")
+    return ast.dump(tree)
 
 
 def of_stream(name: str, seeds: int, clean_seeds: int, weeks: int, known: set[str], mark: str) -> None:
     """Every cell of a stream that is not known yet; appended one by one."""
-    os.nice(10)
     prepared = replay.prepare(STREAMS[name]())
     with (OUT / f"cells-{name}.jsonl").open("ab") as file:
         for seed in range(seeds):
@@ -58,14 +68,19 @@ def of_stream(name: str, seeds: int, clean_seeds: int, weeks: int, known: set[st
                 key = f"{mark}/{name}/{fault.name}/{seed}"
                 if key not in known:
                     record, _, _ = replay.faulty(prepared, fault, seed)
-                    file.write(orjson.dumps({"key": key, **record}, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
+                    file.write(
+                        orjson.dumps({"key": key, **record}, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n"
+                    )
             file.flush()
         for seed in range(clean_seeds):
             key = f"{mark}/{name}/clean/{seed}/{weeks}"
             if key not in known:
-                file.write(orjson.dumps(
-                    {"key": key, **replay.clean(prepared, seed, weeks)}, option=orjson.OPT_SERIALIZE_NUMPY
-                ) + b"\n")
+                file.write(
+                    orjson.dumps(
+                        {"key": key, **replay.clean(prepared, seed, weeks)}, option=orjson.OPT_SERIALIZE_NUMPY
+                    )
+                    + b"\n"
+                )
                 file.flush()
 
 
@@ -83,7 +98,9 @@ def windows(name: str) -> dict[str, Any]:
     """A stream's windows of 500 events as tables, for the peers: training, clean ones, and the first after an onset."""
     stream = STREAMS[name]()
     prepared = replay.prepare(stream)
-    reference = stream.reference.astype(object).assign(prediction=stream.predict(stream.reference.astype(object)))
+    reference = stream.reference.astype(object).assign(
+        prediction=stream.predict(stream.reference.astype(object))
+    )
     chance = np.random.default_rng(5)
     reference["latency_ms"] = np.exp(chance.normal(np.log(20.0), replay.SIGMA, len(reference)))
     reference["model_version"] = stream.version
@@ -99,7 +116,9 @@ def windows(name: str) -> dict[str, Any]:
             model_version=np.where(found.other[chosen], "next", stream.version),
         )
 
-    clean = replay.events(prepared, [(3 * WEEK, 5 * WEEK)], np.random.default_rng(replay.seed_of(name, "peers")))
+    clean = replay.events(
+        prepared, [(3 * WEEK, 5 * WEEK)], np.random.default_rng(replay.seed_of(name, "peers"))
+    )
     step = (len(clean.at) - WINDOW) // PEER_CLEAN
     made["clean"] = [table(clean, k * step) for k in range(PEER_CLEAN)]
     for fault in FAULTS:
@@ -141,7 +160,7 @@ def peer(name: str) -> list[dict[str, Any]]:
         python = OUT / name / "bin" / "python"
         if not (OUT / name / "installed").is_file():
             subprocess.run(["uv", "venv", "-q", "--python", "3.11", str(OUT / name)], check=True)
-            subprocess.run(["uv", "pip", "install", "-q", "-p", str(python), PEERS[name]], check=True)
+            subprocess.run(["uv", "pip", "install", "-q", "-p", str(python), *PEERS[name].split()], check=True)
             (OUT / name / "installed").touch()
         given = OUT / "windows"
         given.mkdir(exist_ok=True)
@@ -149,7 +168,8 @@ def peer(name: str) -> list[dict[str, Any]]:
             if not (given / f"{stream}.pickle").is_file():
                 (given / f"{stream}.pickle").write_bytes(pickle.dumps(portable(windows(stream))))
         subprocess.run(
-            ["nice", str(python), str(HERE / "peers" / f"{name}_verdicts.py"), str(given), str(out)], check=True
+            ["nice", str(python), str(HERE / "peers" / f"{name}_verdicts.py"), str(given), str(out)],
+            check=True,
         )
     found: list[dict[str, Any]] = orjson.loads(out.read_bytes())
     return found

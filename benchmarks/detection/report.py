@@ -25,7 +25,11 @@ def summarize(
         "streams": streams,
         "seeds": len({cell["seed"] for cell in faulty}),
         "faults": [
-            {"fault": fault.name, "large": fault.large, "all": _of([c for c in faulty if c["fault"] == fault.name])}
+            {
+                "fault": fault.name,
+                "large": fault.large,
+                "all": _of([c for c in faulty if c["fault"] == fault.name]),
+            }
             | {s: _of([c for c in faulty if c["fault"] == fault.name and c["stream"] == s]) for s in streams}
             for fault in FAULTS
         ],
@@ -123,11 +127,15 @@ def page(results: dict[str, Any]) -> str:
             told.append(f"{of['found']}/{of['windows']}{failed}" if of else "-")
         lines.append(f"| {name} | " + " | ".join(told) + " |")
     lines += ["", "## False alarms", ""]
-    lines += [f"- {text}" for text in clean["of"]] or ["None of the watches said anything in the clean weeks."]
+    lines += [f"- {text}" for text in clean["of"]] or [
+        "None of the watches said anything in the clean weeks."
+    ]
     lines += ["", *METHOD]
     for name, peer in peers.items():
         if peer["errors"]:
-            lines.append(f"- {name} could not judge some windows: " + "; ".join(f"`{each}`" for each in peer["errors"]))
+            lines.append(
+                f"- {name} could not judge some windows: " + "; ".join(f"`{each}`" for each in peer["errors"])
+            )
     return "\n".join(lines) + "\n"
 
 

@@ -29,7 +29,9 @@ def main(folder: Path, out: Path) -> None:
     for file in sorted(folder.glob("*.pickle")):
         given = pickle.loads(file.read_bytes())
         kinds = given["kinds"]
-        reference = typed(given["reference"], kinds).sample(min(5000, len(given["reference"]["prediction"])), random_state=1)
+        reference = typed(given["reference"], kinds).sample(
+            min(5000, len(given["reference"]["prediction"])), random_state=1
+        )
         numeric = [c for c in reference.columns if reference[c].dtype != object]
         categories = [c for c in reference.columns if c not in numeric]
         definition = DataDefinition(numerical_columns=numeric, categorical_columns=categories)

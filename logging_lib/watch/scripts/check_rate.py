@@ -42,11 +42,10 @@ def check_rate(ctx: Given, params: Given) -> Document:
 
     With ``metadata.checks`` the window's aggregations bear the checks' names, else the only one is ``features``.
     What is expected comes from the profile; with ``metadata.usual_rate`` from ``ctx.payload.baseline``, an earlier
-    window, to which that rate counts as 200 more events, so that a version without a past is judged, too.
-    With a profile, all windows but the longest are judged by a baseline, or by what the longest one had before, where
-    that was less: see ``_lower``. Where ``metadata.references`` have at least 200 events, all windows but the longest are judged by those instead of the
-    profile: the same hours of earlier weeks. A model with fewer than ``min_hits`` events is not judged, and
-    ``notes`` say so.
+    window, to which that rate counts as 200 more events, so that a version without a past is judged, too. With a
+    profile, all windows but the longest are judged by a baseline, or by what the longest one had before, where that
+    was less: see ``_lower``. Where ``metadata.references`` have 200 events, those windows are judged by the
+    same hours of earlier weeks. A model with fewer than ``min_hits`` events is not judged, and ``notes`` say so.
     """
     metadata = ctx["metadata"]
     windows = metadata["windows"]
@@ -173,10 +172,10 @@ def _expected(count: float, rows: float, dispersion: float, source: str) -> Docu
 
 
 def _lower(ctx: Given, model: str, version: Given, at: str, name: str, trained: Document) -> Document:
-    """What ``baseline``, or else the longest window before the next shorter one, had, where it is less than training's.
+    """What a baseline, or else the longest window before the next shorter one, had; training's where that is less.
 
-    The lower one: a sharper expectation where training's was an estimate from few rows, and no fault that lasts ever
-    becomes usual.
+    The lower one: a sharper expectation where training's was an estimate from few rows, and no fault that lasts
+    ever becomes usual.
     """
     windows = ctx["metadata"]["windows"]
     last, next_one = windows[-1], windows[-2]
@@ -186,9 +185,11 @@ def _lower(ctx: Given, model: str, version: Given, at: str, name: str, trained: 
     else:
         longest, shorter = version["windows"]["buckets"][last], version["windows"]["buckets"][next_one]
         rows = longest["weight"]["value"] - shorter["weight"]["value"]
-        count = _count(longest, at, name) - _count(shorter, at, name)
+        count = max(0.0, _count(longest, at, name) - _count(shorter, at, name))
         source = f"events of the {last} until {next_one} ago"
-    if rows < USUAL_ROWS or (count + 0.5) / (rows + 1.0) >= (trained["count"] + 0.5) / (trained["rows"] + 1.0):
+    if rows < USUAL_ROWS or (count + 0.5) / (rows + 1.0) >= (trained["count"] + 0.5) / (
+        trained["rows"] + 1.0
+    ):
         return trained
     return _expected(count, rows, trained["dispersion"], source)
 

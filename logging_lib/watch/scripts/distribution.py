@@ -430,9 +430,9 @@ def _shift(judging: _Settings, bins: _Bins, recent: _Bins | None) -> _Verdict | 
     """Whether values lie higher or lower: the Wilcoxon rank test on the bins, mean ridit less 1/2.
 
     One degree of freedom, where the PSI has one less than there are bins: so it needs fewer events for the same
-    shift. Convicts from ``min_shift`` standard deviations of the ridits on; with a normal distribution that is about
-    as many standard deviations of the values. Source: Bross, Biometrics 14 (1958); Wilcoxon with ties: Lehmann,
-    Nonparametrics (1975), section 1.4.
+    shift. Convicts from ``min_shift`` standard deviations of the ridits on; with a normal distribution that is
+    about as many standard deviations of the values. Source: Bross, Biometrics 14 (1958); Wilcoxon with ties:
+    Lehmann, Nonparametrics (1975), section 1.4.
     """
     score = _mood(bins)
     if score is None:
