@@ -8,9 +8,9 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 from logging_lib.schema import fields
+from logging_lib.watch.check import check
 from logging_lib.watch.errors import Problem, WatchError, json_path
 from logging_lib.watch.evaluate import default_scripts
-from logging_lib.watch.lint import check
 from logging_lib.watch.model import Watch
 
 
