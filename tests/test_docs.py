@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from typer.testing import CliRunner
 import logging_lib
 from logging_lib import profile
 from logging_lib.cli.app import app
+from logging_lib.dashboards.kibana import PREFIX as KIBANA_PREFIX
 from logging_lib.profile.config import parse
 from logging_lib.store.connection import PREFIX, Settings
 from logging_lib.watch.cases import CaseFile
+from tests.dashboards import fake_kibana
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "benchmarks", "examples")
@@ -27,6 +30,7 @@ PAGES = sorted([ROOT / "README.md", *(page for folder in FOLDERS for page in ROO
 WALKED = {ROOT / "docs" / "fastapi.md", ROOT / "examples" / "README.md"}
 """Pages whose code and commands belong together: ``tests/examples`` runs them as a whole."""
 SERVER = f"export {PREFIX}URL="
+KIBANA = f"export {KIBANA_PREFIX}URL="
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -40,6 +44,12 @@ def blocks(language: str) -> list[Any]:
                 marks = [pytest.mark.elasticsearch] if SERVER in text else []
                 found.append(pytest.param(text, id=f"{page.relative_to(ROOT)}#{number}", marks=marks))
     return found
+
+
+@pytest.fixture
+def kibana() -> Iterator[fake_kibana.Server]:
+    with fake_kibana.running(fake_kibana.Server()) as server:
+        yield server
 
 
 @pytest.fixture
@@ -88,17 +98,20 @@ def test_python_code_runs(code: str, desk: Path) -> None:
 def test_commands_run(
     text: str, desk: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a block names an Elasticsearch, a real one stands for it, with our stack in it."""
+    """Where a block names an Elasticsearch, a real one stands for it, with our stack in it; where one names a
+    Kibana, a server that answers as Kibana does."""
     if SERVER in text:
         server: Settings = request.getfixturevalue("secured")
         for name, value in (("URL", server.url), ("USER", server.user), ("PASSWORD", server.password)):
             monkeypatch.setenv(PREFIX + name, str(value))
         ready = CliRunner().invoke(app, ["stack", "deploy", "--force"])
         assert ready.exit_code == 0, ready.output
+    if KIBANA in text:
+        monkeypatch.setenv(f"{KIBANA_PREFIX}URL", request.getfixturevalue("kibana").url)
     for line in text.splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] == ["export"]:
-            assert words[1].startswith(PREFIX), line
+            assert words[1].startswith((PREFIX, KIBANA_PREFIX)), line
         elif words[:1] == ["logging-lib"]:
             result = CliRunner().invoke(app, words[1:])
             assert result.exit_code == 0, f"{line}\n{result.output}"

@@ -76,7 +76,7 @@ def for_profile(profile: Profile) -> Dashboard:
         panels.append(_checks(feature, shown, only))
     return Dashboard(
         id=model_id(profile.model, profile.version),
-        title=f"ML model · {profile.model} {profile.version}: each feature against training",
+        title=f"ML model · {_plain(profile.model)} {_plain(profile.version)}: each feature against training",
         description=f"Made from profile {profile.id} by logging-lib dashboards build.",
         period="24h",
         controls=("role", "service", "feature"),
@@ -165,7 +165,12 @@ def _checks(feature: Feature, shown: str, only: Filter) -> Panel:
 
 def _shown(name: str, taken: dict[str, int]) -> str:
     """A name for titles, from which ids are made: cut, and still unique."""
-    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
-    text = text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
+    text = _plain(name)
     number = taken[text] = taken.get(text, 0) + 1
     return text if number == 1 else f"{text} ({number})"
+
+
+def _plain(name: str) -> str:
+    """A name as a title shows it: without what steers a terminal or the direction of writing, and cut."""
+    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+    return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"

@@ -13,7 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from logging_lib.dashboards.objects import CORE_VERSION, FAILED, PREFIX, TYPE_VERSIONS, WIDTH
+from logging_lib.dashboards.objects import (
+    CORE_VERSION,
+    FAILED,
+    PANEL_VERSIONS,
+    PREFIX,
+    TYPE_VERSIONS,
+    WIDTH,
+)
 from logging_lib.schema.fields import load
 
 Json = Mapping[str, Any]
@@ -77,7 +84,7 @@ class Fault:
 def check_ndjson(text: str, *, elsewhere: Iterable[str] = ()) -> list[Fault]:
     """All faults of a file. ``elsewhere``: ids of dashboards that others bring."""
     objects: list[Any] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):  # not at other ends of lines
         try:
             objects.append(json.loads(line))
         except ValueError as error:
@@ -147,6 +154,9 @@ def _dashboard(
         events = embedded["enhancements"].get("dynamicActions", {}).get("events", [])
         for event in events:
             used.add(f"{identity}:drilldown:{event['action']['factoryId']}:{event['eventId']}:dashboardId")
+        expected = PANEL_VERSIONS.get(panel["type"])
+        if (panel.get("version"), embedded.get("version")) != (expected, expected):
+            yield f"{about}: version is not {expected}: a Kibana of 8.15 migrates the panel anew"
         if panel["type"] == "lens":
             made = embedded["attributes"]
             used.update(f"{identity}:{reference['name']}" for reference in made["references"])

@@ -348,8 +348,6 @@ def _aggregation(one: Operation, panel: Panel, text: str, *, empty_as_null: bool
         operation, source = "count", one.field or "___records___"
     else:
         operation, source = kql.LENS[one.name], one.field
-        if one.name not in ("sum", "unique"):
-            params = {}
     if one.name == "percentile":
         params = {"percentile": one.percentile}
     column: Json = {

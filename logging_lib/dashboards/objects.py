@@ -34,6 +34,8 @@ TYPE_VERSIONS: Final = {
     "search": "8.0.0",
     "dashboard": "10.2.0",
 }
+PANEL_VERSIONS: Final = {"lens": "8.9.0", "visualization": "8.5.0"}
+"""Of panels by value: up to 8.15 Kibana runs every old migration over a panel without one."""
 
 _CONTROL_TITLES: Final[dict[Control, str]] = {
     "model": "Model",
@@ -72,7 +74,7 @@ def ndjson(objects: Iterable[Json]) -> str:
         "missingRefCount": 0,
         "missingReferences": [],
     }
-    return "".join(_json(one) + "\n" for one in (*listed, summary))
+    return "".join(_line(one) + "\n" for one in (*listed, summary))
 
 
 def dashboard_id(name: str) -> str:
@@ -228,6 +230,8 @@ def _panel(one: Dashboard, panel: Panel) -> tuple[Json, list[Json]]:
     else:
         made["type"] = "visualization"
         embedded |= {"savedVis": _visualization(panel), "hidePanelTitles": panel.chart == "text"}
+    if made["type"] in PANEL_VERSIONS:
+        made["version"] = embedded["version"] = PANEL_VERSIONS[made["type"]]
     return {**made, "embeddableConfig": embedded}, references
 
 
@@ -348,6 +352,16 @@ def _object(kind: str, identity: str, attributes: Json, references: list[Json]) 
         "coreMigrationVersion": CORE_VERSION,
         "typeMigrationVersion": TYPE_VERSIONS[kind],
     }
+
+
+def _line(value: Any) -> str:
+    """As UTF-8 can hold it: a feature's name may have half of a character."""
+    text = _json(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"))
+    return text
 
 
 def _json(value: Any) -> str:

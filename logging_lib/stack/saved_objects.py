@@ -72,7 +72,12 @@ class SavedObjects:
         kept = [key for key in found.objects if found.note(key) and not force]
         staying = [found.objects[key] for key in kept]
         staying += [one for one in self._kibana.ours() if (one["type"], one["id"]) not in found.states]
-        needed = {(ref["type"], ref["id"]) for one in staying for ref in one["references"]}
+        needed = {
+            (ref["type"], ref["id"])
+            for one in staying
+            for ref in one["references"]
+            if ref["type"] != "dashboard"
+        }
         gone = [key for key in found.objects if key not in kept and key not in needed]
         changes = [Change(self._named(key), REMOVED) for key in reversed(gone)]
         for key in found.objects:

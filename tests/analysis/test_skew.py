@@ -21,7 +21,9 @@ ROWS = 400
 @pytest.fixture(scope="module")
 def truth() -> pd.DataFrame:
     random = np.random.default_rng(3)
-    names = np.array(["José Núñez", "Zoë Müller", "François", "Ada Lovelace", "Grace Hopper", "Søren"], dtype=object)
+    names = np.array(
+        ["José Núñez", "Zoë Müller", "François", "Ada Lovelace", "Grace Hopper", "Søren"], dtype=object
+    )
     cities = np.array(["New York", "Los Angeles", "San Francisco", "Boston"], dtype=object)
     return pd.DataFrame(
         {
@@ -88,7 +90,9 @@ def test_the_planted_causes_are_named(truth: pd.DataFrame, share: float) -> None
             values = _mixed(truth[feature], change(truth[feature]), share)
             logged[feature] = pd.Series(values, dtype=object if cause in ("NA spelling", "type") else None)
         if cause in ("NA spelling", "sentinel"):
-            hit = np.array([a is not b and a != b for a, b in zip(logged[feature], truth[feature], strict=True)])
+            hit = np.array(
+                [a is not b and a != b for a, b in zip(logged[feature], truth[feature], strict=True)]
+            )
             recomputed[feature] = recomputed[feature].astype(object).where(~hit, None)
         found = skew(logged, recomputed, key="@event.id")
         worst = next(one for one in found.features if one.name == feature)
@@ -140,9 +144,13 @@ def test_events_without_a_partner_are_a_join_miss(truth: pd.DataFrame) -> None:
 
 
 def test_errors_name_the_columns(truth: pd.DataFrame) -> None:
-    with pytest.raises(ValueError, match="the recomputed features have no column 'id' to join by; there are @event.id"):
+    with pytest.raises(
+        ValueError, match="the recomputed features have no column 'id' to join by; there are @event.id"
+    ):
         skew(truth, truth, key="@event.id", recomputed_key="id")
-    with pytest.raises(ValueError, match="no logged event has a recomputed row: @event.id and @event.id are 'e0'"):
+    with pytest.raises(
+        ValueError, match="no logged event has a recomputed row: @event.id and @event.id are 'e0'"
+    ):
         skew(truth, truth.assign(**{"@event.id": "x"}), key="@event.id")
     with pytest.raises(ValueError, match="no feature is in both"):
         skew(truth[["@event.id", "age"]], truth[["@event.id", "rate"]], key="@event.id")

@@ -113,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
         message = BytesParser(policy=policy.HTTP).parsebytes(header + body)
         (part,) = list(message.iter_parts())
         assert part.get_filename().endswith(".ndjson")
-        lines = part.get_payload(decode=True).decode().splitlines()
+        lines = part.get_payload(decode=True).decode().strip().split("\n")
         objects = [one for one in map(json.loads, lines) if "exportedCount" not in one]
         for one in objects:
             known = KNOWN.get(one["type"])
