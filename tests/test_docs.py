@@ -27,7 +27,7 @@ from tests.dashboards import fake_kibana
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "benchmarks", "examples")
 PAGES = sorted([ROOT / "README.md", *(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/**/*.md"))])
-WALKED = {ROOT / "docs" / "fastapi.md", ROOT / "examples" / "README.md"}
+WALKED = {ROOT / "docs" / "first-alert.md", ROOT / "docs" / "fastapi.md", ROOT / "examples" / "README.md"}
 """Pages whose code and commands belong together: ``tests/examples`` runs them as a whole."""
 SERVER = f"export {PREFIX}URL="
 KIBANA = f"export {KIBANA_PREFIX}URL="
@@ -75,7 +75,6 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     stored = CliRunner().invoke(app, ["index", "spool", "--store", "build/store"])
     assert stored.exit_code == 0, stored.output
     Path("alerts.jsonl").touch()
-    Path("watch-state.json").write_text('{"version": 1, "watches": {}}')
     cases = ROOT / "watchers" / "cases"
     shutil.copytree(cases / "profiles", "watchers/cases/profiles")
     shutil.copy(cases / "dead-letters.yml", "watchers/cases")

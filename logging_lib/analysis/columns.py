@@ -16,6 +16,8 @@ Array = np.ndarray[Any, Any]
 
 KINDS: Final = ("numeric", "category", "text", "boolean", "date")
 MAX_CATEGORIES: Final = 1000
+LARGEST: Final = 1e60
+"""Squares of squares of larger numbers leave the range of a double."""
 WORDS_FROM: Final = 50_000
 """So many texts of a sample are enough to know its words."""
 
@@ -47,7 +49,7 @@ def kind_of(series: Sequence[pd.Series]) -> str:
         return "numeric"
     for one in present:
         sample = one.iloc[:: max(1, len(one) // 20_000)]
-        distinct = sample.nunique()
+        distinct = sample.map(repr).nunique()  # lists have no hash
         if distinct > 50 and distinct > 0.2 * len(sample):
             return "text"
     return "category"
@@ -69,9 +71,9 @@ def numbers(series: pd.Series, kind: str) -> Column:
     if odd := rows - missing - len(found):
         notes.append(f"{odd} values are no {'dates' if kind == 'date' else 'numbers'} and were left out")
     found = np.sort(found)
-    inside = slice(*np.searchsorted(found, [-np.finfo(float).max, np.inf]))
+    inside = slice(*np.searchsorted(found, [-LARGEST, LARGEST]))
     if (kept := found[inside]).size < found.size:
-        notes.append(f"{found.size - kept.size} infinite values were left out")
+        notes.append(f"{found.size - kept.size} values that are infinite or beyond {LARGEST:g} were left out")
     return Column(rows, missing, kept, None, tuple(notes))
 
 

@@ -97,7 +97,7 @@ def compare(
         notes.append(f"{called[0]} is a profile: numbers are compared by its bins, means by its moments")
         shared = [name for name in profile.features if name in frame and not profile.features[name].hidden]
         for name in shared:
-            made = profiled.against(profile.features[name], frame[name], category_test, seed)
+            made = profiled.against(profile.features[name], frame[name], called[1], category_test, seed)
             variables += [_warned(one, options) for one in made]
         known: list[set[Any]] = [set(profile.features), set(frame.columns)]
     else:
@@ -182,7 +182,7 @@ def _variables(name: str, kind: str, series: list[pd.Series], options: _Options)
     for part, sample in zip(parts, options.names, strict=True):
         notes += [f"{sample}: {note}" for note in part.notes]
     variables = [_warned(replace(made, notes=(*made.notes, *notes)), options)]
-    if any(part.missing for part in parts):
+    if any(part.missing for part in parts) and all(part.rows for part in parts):
         counts = np.array([[part.rows - part.missing, part.missing] for part in parts])
         variables.append(
             _warned(profiled.missing(name, counts, options.category_test, options.seed), options)

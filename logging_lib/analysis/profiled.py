@@ -16,12 +16,12 @@ from logging_lib.schema import tokens
 Array = np.ndarray[Any, Any]
 
 
-def against(feature: Feature, served: pd.Series, test: str, seed: int) -> list[Variable]:
+def against(feature: Feature, served: pd.Series, called: str, test: str, seed: int) -> list[Variable]:
     """The feature's variable and, where a value is missing in training or was when served, that of the missing.
 
     Args:
         feature: of the profile, not hidden.
-        served: its values, shape (rows,).
+        served: its values, shape (rows,); ``called`` so.
         test: ``chi2`` or ``g``.
         seed: of a permutation test.
     """
@@ -41,7 +41,7 @@ def against(feature: Feature, served: pd.Series, test: str, seed: int) -> list[V
         edges = feature.edges
         moments = numbers.of(values) if len(values) else None
     rows = (int(table[0].sum()), int(table[1].sum()))
-    notes = [f"served: {note}" for note in part.notes]
+    notes = [f"{called}: {note}" for note in part.notes]
     if min(rows) == 0:
         made = Variable(feature.name, feature.kind, rows, notes=(*notes, "a sample has no value"))
     else:
@@ -53,7 +53,7 @@ def against(feature: Feature, served: pd.Series, test: str, seed: int) -> list[V
             if mean is not None:
                 tests.append(mean[0])
                 effects.append(mean[1])
-        notes += new_values(labels, table, "what was served")
+        notes += new_values(labels, table, called)
         distances = {"psi": tables.psi(tested), "jensen_shannon": tables.jensen_shannon(table)}
         shares = table / table.sum(axis=1, keepdims=True)
         shown = slice(0, 21)

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from logging_lib.analysis.results import finite
-from logging_lib.analysis.tables import wilson
+from logging_lib.analysis.tables import Z, wilson
 from logging_lib.analysis.words import chance, number
 
 Array = np.ndarray[Any, Any]
@@ -245,7 +245,7 @@ def _better(pairs: pd.DataFrame, numeric: bool, alpha: float) -> dict[str, Any]:
         live, shadow, measure = float(wrong[0].mean()), float(wrong[1].mean()), "share of wrong answers"
         mean = shadow - live
         p1, p2 = (worse + 1) / (n + 2), (bettered + 1) / (n + 2)
-        half = 1.959963984540054 * math.sqrt((p1 + p2 - (p1 - p2) ** 2) / (n + 2))
+        half = Z * math.sqrt((p1 + p2 - (p1 - p2) ** 2) / (n + 2))
         low, high = p1 - p2 - half, p1 - p2 + half
     winner = None if p >= alpha else "shadow" if mean < 0 else "live"
     return {

@@ -19,6 +19,9 @@ PERMUTED_TO = 2000
 """Up to so many rows a sparse table is tested by permutation instead of pooled cells."""
 
 RESAMPLES = 2000
+Z = 1.959963984540054
+"""The normal distribution's 97.5 % quantile: of 95 % intervals."""
+
 SMOOTHING = 0.5
 """Added to every cell before a distance takes logarithms (Jeffreys' prior)."""
 
@@ -124,7 +127,7 @@ def noncentrality(chi2: float, freedom: float) -> tuple[float, float]:
     inversion takes long and gains nothing.
     """
     if chi2 + freedom > 1000:
-        z2 = 1.959963984540054**2
+        z2 = Z * Z
         middle, root = (
             chi2 - freedom + 2 * z2,
             math.sqrt(max(0.0, (chi2 - freedom + 2 * z2) ** 2 - (chi2 - freedom) ** 2 + 2 * freedom * z2)),
@@ -139,13 +142,13 @@ def noncentrality(chi2: float, freedom: float) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def risk_difference(table: Array) -> Effect:
+def risk_difference(table: Array, *, z: float = Z) -> Effect:
     """Of a 2 x 2 table: the share of the second column, second sample less first, with Newcombe's interval
     (Statistics in Medicine 17, 1998, method 10)."""
     (_, hits_a), (_, hits_b) = table.tolist()
     n, m = (int(total) for total in table.sum(axis=1))
     a, b = hits_a / n, hits_b / m
-    (low_a, high_a), (low_b, high_b) = wilson(hits_a, n), wilson(hits_b, m)
+    (low_a, high_a), (low_b, high_b) = wilson(hits_a, n, z=z), wilson(hits_b, m, z=z)
     low = (b - a) - math.hypot(b - low_b, high_a - a)
     high = (b - a) + math.hypot(high_b - b, a - low_a)
     return Effect("risk_difference", b - a, low, high)
@@ -157,17 +160,17 @@ def cohens_h(table: Array) -> Effect:
     (_, hits_a), (_, hits_b) = table.tolist()
     n, m = (int(total) for total in table.sum(axis=1))
     h = 2 * (math.asin(math.sqrt(hits_b / m)) - math.asin(math.sqrt(hits_a / n)))
-    error = 1.959963984540054 * math.sqrt(1 / n + 1 / m)
+    error = Z * math.sqrt(1 / n + 1 / m)
     return Effect("cohens_h", h, h - error, h + error)
 
 
-def wilson(hits: float, trials: float) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, JASA 22, 1927)."""
+def wilson(hits: float, trials: float, *, z: float = Z) -> tuple[float, float]:
+    """The interval of a share, of 95 % by default (Wilson, JASA 22, 1927)."""
     if trials <= 0:
         return 0.0, 1.0
-    z2 = 1.959963984540054**2
+    z2 = z * z
     middle = (hits + z2 / 2) / (trials + z2)
-    half = math.sqrt(z2) / (trials + z2) * math.sqrt(max(hits * (trials - hits) / trials + z2 / 4, 0.0))
+    half = z / (trials + z2) * math.sqrt(max(hits * (trials - hits) / trials + z2 / 4, 0.0))
     return max(0.0, middle - half), min(1.0, middle + half)
 
 

@@ -16,6 +16,8 @@ from logging_lib.cli.audit import audit
 from logging_lib.cli.compare import compare
 from logging_lib.cli.erase import erase
 from logging_lib.cli.export import export
+from logging_lib.cli.report import report
+from logging_lib.cli.scorecard import scorecard
 from logging_lib.cli.ship import ship
 from logging_lib.cli.skew import skew
 
@@ -38,7 +40,9 @@ app.command()(skew)
 app.command()(export)
 app.command()(audit)
 app.command()(erase)
+app.command()(scorecard)
 app.command()(ship)
+app.command()(report)
 
 
 def _version(wanted: bool) -> None:

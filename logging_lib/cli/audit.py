@@ -28,7 +28,7 @@ def audit(
     elasticsearch: _store.ElasticsearchOption = None,
     alerts: Annotated[
         list[Path] | None,
-        typer.Option(help="The alerts that `watch run --alerts` wrote, JSON lines; repeatable."),
+        typer.Option(help="Alerts, as `watch run --alerts` wrote them, or its history.jsonl; repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from logging_lib import content
+from logging_lib.cli import _store
 from logging_lib.dashboards import deployment, objects
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.checks import check_ndjson
+from logging_lib.dashboards.deployment import State
 from logging_lib.dashboards.kibana import Kibana, dashboard_url, newer, settings_from
 from logging_lib.dashboards.loading import SpecError, load_dashboards
 from logging_lib.dashboards.spec import Dashboard
@@ -45,6 +48,7 @@ KibanaOption = Annotated[
     ),
 ]
 SpaceOption = Annotated[str, typer.Option("--space", help="The id of the space.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 FileOption = Annotated[
     Path | None, typer.Argument(help="NDJSON from elsewhere; default: what is made from the specs.")
 ]
@@ -54,7 +58,10 @@ FileOption = Annotated[
 def _explained() -> Iterator[None]:
     try:
         yield
-    except (StoreError, ProfileError, SpecError, OSError) as error:
+    except ModuleNotFoundError as missing:
+        typer.echo(f"{missing.name} is not installed; pip install 'logging-lib[report]'", err=True)
+        raise typer.Exit(2) from None
+    except (StoreError, ProfileError, SpecError, OSError, ValueError) as error:
         typer.echo(
             Medium.HEADER.escape(str(error)) if isinstance(error, StoreError) else str(error), err=True
         )
@@ -66,6 +73,7 @@ def build(
     profiles: ProfilesOption = None,
     specs: SpecsOption = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("build/dashboards"),
+    as_json: JsonOption = False,
 ) -> None:
     """Write the NDJSON that Kibana imports: all dashboards, and one for each profile given.
 
@@ -80,13 +88,19 @@ def build(
             one = for_profile(load_profile(path))
             made[f"logging-lib-{one.id}.ndjson"] = [one]
         out.mkdir(parents=True, exist_ok=True)
+        written: list[dict[str, Any]] = []
         for name, dashboards in made.items():
             text = objects.ndjson(objects.saved_objects(dashboards))
             if faults := check_ndjson(text, elsewhere=_ids(shipped)):
                 raise StoreError("\n".join(map(str, faults)))
             (out / name).write_text(text, "utf-8")
             panels = sum(len(one.panels) for one in dashboards)
-            typer.echo(f"{out / name}: {len(dashboards)} dashboards, {panels} panels")
+            written.append({"file": str(out / name), "dashboards": len(dashboards), "panels": panels})
+    if as_json:
+        typer.echo(json.dumps(written, indent=1))
+        return
+    for made_file in written:
+        typer.echo(f"{made_file['file']}: {made_file['dashboards']} dashboards, {made_file['panels']} panels")
 
 
 @app.command("import")
@@ -102,6 +116,7 @@ def import_(
     new_copies: Annotated[
         bool, typer.Option("--new-copies", help="Under new ids, so that nothing is touched.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Put the dashboards, with data views and saved searches, into a Kibana.
 
@@ -124,7 +139,7 @@ def import_(
         else:
             found = deployment.look(connection, wanted, version=version)
             if found.current:
-                typer.echo(f"{len(wanted)} objects, unchanged")
+                _print_import(len(wanted), 0, [], [], as_json=as_json)
                 return
             if found.protected and not overwrite:
                 for kind, identity in found.protected:
@@ -136,13 +151,9 @@ def import_(
                 )
                 raise typer.Exit(1)
             made = deployment.put(connection, wanted, version=version)
-    typer.echo(f"{made.taken} of {len(wanted)} objects imported")
-    for reason in made.refused:
-        typer.echo(f"not imported: {reason}", err=True)
-    if not new_copies:
-        for one in wanted:
-            if one["type"] == "dashboard":
-                typer.echo(Medium.HEADER.escape(dashboard_url(settings_from(url=kibana), space, one["id"])))
+    shown = [] if new_copies else [one["id"] for one in wanted if one["type"] == "dashboard"]
+    urls = [dashboard_url(settings_from(url=kibana), space, identity) for identity in shown]
+    _print_import(len(wanted), made.taken, list(made.refused), urls, as_json=as_json)
     raise typer.Exit(1 if made.refused else 0)
 
 
@@ -154,6 +165,7 @@ def export(
     ] = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
+    as_json: JsonOption = False,
 ) -> None:
     """Write Kibana's dashboards, with all that they refer to, into a file. Exit code 2: Kibana says no.
 
@@ -166,7 +178,9 @@ def export(
                 "there is nothing of ours in this space; logging-lib dashboards import puts it there"
             )
         out.write_text(objects.ndjson(found), "utf-8")
-    typer.echo(f"{out}: {len(found)} objects")
+    typer.echo(
+        json.dumps({"file": str(out), "objects": len(found)}) if as_json else f"{out}: {len(found)} objects"
+    )
 
 
 @app.command()
@@ -176,16 +190,28 @@ def diff(
     specs: SpecsOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
+    every: Annotated[
+        bool, typer.Option("--all", help="Also what only Kibana itself brought into another form.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show how what is in Kibana differs from what should be, line by line.
+    """Show how what is in Kibana differs from what should be, line by line. Exit code 1: it does.
 
-    Kibana brings some objects into a newer form: that shows, too, and counts as current.
-    Exit code 1: something is not current.
+    Example: logging-lib dashboards diff --kibana https://localhost:5601
     """
     with _explained(), _connect(kibana, space) as connection:
         wanted = _read(file) if file is not None else _wanted(specs, profiles)
         found = deployment.look(connection, wanted, version=connection.version())
     differ = deployment.differences(found, wanted)
+    if not every:
+        differ = {key: text for key, text in differ.items() if found.states[key] is not State.CURRENT}
+    if as_json:
+        rows = [
+            {"type": key[0], "id": key[1], "state": found.states[key], "diff": text}
+            for key, text in differ.items()
+        ]
+        typer.echo(json.dumps({"objects": len(wanted), "differ": rows}, indent=1))
+        raise typer.Exit(0 if found.current else 1)
     for key, text in differ.items():
         typer.echo(f"{' '.join(key)}: {found.states[key]}")
         for line in text.splitlines():
@@ -198,9 +224,12 @@ def diff(
 def list_(
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """List what is ours in a Kibana. Exit code 2: Kibana says no."""
+    """List what is ours in a Kibana. Exit code 2: Kibana says no.
+
+    Example: logging-lib dashboards list --kibana https://localhost:5601
+    """
     with _explained(), _connect(kibana, space) as connection:
         found = connection.ours()
         settings = settings_from(url=kibana)
@@ -226,7 +255,72 @@ def list_(
     typer.echo(f"{len(rows)} objects in the space {space}")
 
 
+@app.command()
+def preview(
+    store: _store.StoreOption = None,
+    elasticsearch: _store.ElasticsearchOption = None,
+    profiles: ProfilesOption = None,
+    specs: SpecsOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Write the page into this folder instead of serving it."),
+    ] = None,
+    models: Annotated[
+        list[str] | None, typer.Option("--model", help="With --out: only these models; repeatable.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")] = 8601,
+) -> None:
+    """The same dashboards in a browser, without Kibana: served on this machine, or written as one page.
+
+    Exit code 2: wrong input.
+
+    Example: logging-lib dashboards preview --store build/store --out build/preview
+    """
+    with _explained(), contextlib.ExitStack() as stack:
+        from logging_lib.dashboards import preview as previewing
+        from logging_lib.dashboards.page import page
+        from logging_lib.dashboards.serve import server
+
+        dashboards = sorted(
+            load_dashboards(specs or content.path("kibana_dashboards")), key=lambda one: one.title
+        )
+        opened = _store.choose(store, elasticsearch, read_only=True)
+        stack.callback(opened.close)
+        if profiles:
+            dashboards += [for_profile(load_profile(path)) for path in profiles]
+            opened = _store.with_profiles(opened, profiles)
+            stack.callback(opened.close)
+        if out is not None:
+            now = datetime.now(UTC)
+            known = previewing.choices(opened, now=now)
+            combined = list(previewing.combinations(known, models or ()))
+            views = previewing.static_views(opened, dashboards, known, combined, now=now)
+            periods = list(dict.fromkeys(one["period"] for one in combined))
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "index.html").write_text(page(dashboards, known, views=views, periods=periods), "utf-8")
+            typer.echo(f"{out / 'index.html'}: {len(dashboards)} dashboards, {len(combined)} choices")
+            return
+        serving = stack.enter_context(server(opened, dashboards, port=port, clock=lambda: datetime.now(UTC)))
+        typer.echo(f"http://127.0.0.1:{serving.server_port}/ (Ctrl-C ends it)")
+        with contextlib.suppress(KeyboardInterrupt):
+            serving.serve_forever()
+
+
 # --- helpers
+
+
+def _print_import(wanted: int, taken: int, refused: list[str], urls: list[str], *, as_json: bool) -> None:
+    if as_json:
+        document = {"objects": wanted, "imported": taken, "refused": refused, "dashboards": urls}
+        typer.echo(json.dumps(document, indent=1))
+        return
+    typer.echo(
+        f"{taken} of {wanted} objects imported" if taken or refused else f"{wanted} objects, unchanged"
+    )
+    for reason in refused:
+        typer.echo(f"not imported: {reason}", err=True)
+    for url in urls:
+        typer.echo(Medium.HEADER.escape(url))
 
 
 @contextlib.contextmanager

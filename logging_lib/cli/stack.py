@@ -130,7 +130,10 @@ def status(
     roles: RolesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say how each part stands: missing, current, outdated, edited or foreign. Exit code 1: not all is current."""
+    """Say how each part stands: missing, current, outdated, edited or foreign. Exit code 1: not all is current.
+
+    Example: logging-lib stack status --elasticsearch https://localhost:9200
+    """
     with _explained(), _store.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
         server = examine(connection)
         wanted = _base(server, retention, roles=roles)
@@ -162,7 +165,10 @@ def destroy(
     force: Annotated[bool, typer.Option("--force", help="Remove what somebody edited, too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take away what deploy put there. Events and profiles stay, and the templates that they need."""
+    """Take away what deploy put there. Events and profiles stay, and the templates that they need.
+
+    Example: logging-lib stack destroy --elasticsearch https://localhost:9200 --yes
+    """
     with _explained(), _store.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
         server = examine(connection)
         wanted = _base(server, None, roles=server.security)
@@ -190,6 +196,8 @@ def doctor(
     With a Kibana: reachable, version, and whether the dashboards are current.
 
     Each finding names its remedy. Exit code 1: there is an error; 2: wrong input.
+
+    Example: logging-lib doctor --elasticsearch https://localhost:9200
     """
     with _explained(), _store.connect(elasticsearch) as connection:
         found = diagnosis.diagnose(connection, lambda server: _base(server, None, roles=False))

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from logging_lib.dashboards import sources
 from logging_lib.dashboards.objects import (
     CORE_VERSION,
     FAILED,
@@ -21,7 +22,6 @@ from logging_lib.dashboards.objects import (
     TYPE_VERSIONS,
     WIDTH,
 )
-from logging_lib.schema.fields import load
 
 Json = Mapping[str, Any]
 
@@ -169,7 +169,7 @@ def _dashboard(
         if control["explicitInput"]["id"] != identity:
             yield f"the control {identity} has another id inside"
         if control["explicitInput"]["fieldName"] != FAILED:
-            yield from _fields([control["explicitInput"]["fieldName"]], "ml.prediction")
+            yield from _fields([control["explicitInput"]["fieldName"]], "prediction")
 
 
 def _grid(panels: list[Any]) -> Iterator[str]:
@@ -209,7 +209,7 @@ def lens(attributes: Json) -> Iterator[str]:
     yield from (f"the layer {name} has no columns" for name in shown.keys() - layers.keys())
     for name in layers.keys() & shown.keys():
         dataset = names.get(f"indexpattern-datasource-layer-{name}", "").removeprefix(f"{PREFIX}-data-")
-        yield from _layer(layers[name], shown[name], f"ml.{dataset}")
+        yield from _layer(layers[name], shown[name], dataset)
 
 
 def _shown(kind: str, shown: Json) -> dict[str, list[tuple[str, str]]] | None:
@@ -300,10 +300,10 @@ def _visualization(made: Json, known: set[tuple[str, str]]) -> Iterator[str]:
 
 def _fields(names: Iterable[str], dataset: str, *, shown: bool = False) -> Iterator[str]:
     for name in names:
-        field = load().field(name)
-        if name == FAILED and dataset == "ml.prediction":
+        if name == FAILED and dataset == "prediction":
             continue
-        if field is None or dataset not in field.datasets:
+        field = sources.field(name, dataset)
+        if field is None:
             yield f"{dataset} has no field {name}"
         elif not field.indexed and not shown:
             yield f"{name} is not indexed"
@@ -311,7 +311,7 @@ def _fields(names: Iterable[str], dataset: str, *, shown: bool = False) -> Itera
 
 def _dataset(references: Iterable[Json]) -> str:
     views = [reference["id"] for reference in references if reference["type"] == "index-pattern"]
-    return f"ml.{views[0].removeprefix(f'{PREFIX}-data-')}" if views else ""
+    return str(views[0]).removeprefix(f"{PREFIX}-data-") if views else ""
 
 
 def _at(node: Any, path: str) -> Any:

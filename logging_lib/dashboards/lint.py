@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 
+from logging_lib.dashboards import sources
 from logging_lib.dashboards.formula import NUMERIC_ONLY, Operation, operations
 from logging_lib.dashboards.spec import SERIES_CHARTS, TIME, Dashboard, Filter, Metric, Panel
 from logging_lib.schema.fields import NUMERIC_TYPES, Schema
@@ -129,13 +130,14 @@ def _field(
 ) -> Iterator[Finding]:
     if name in _NOT_OURS:
         return
-    field = schema.field(name)
+    field = sources.field(name, dataset)
     if field is None or name.endswith("*"):
-        known = [one.name for one in schema.fields if f"ml.{dataset}" in one.datasets]
-        close = get_close_matches(name, known, 1)
+        other = schema.field(name)
+        if other is not None and not name.endswith("*"):
+            yield at, f"{name} is no field of the dataset {dataset}; it is one of {', '.join(other.datasets)}"
+            return
+        close = get_close_matches(name, sources.names(dataset), 1)
         yield at, f"there is no field {name!r:.120}" + (f"; did you mean {close[0]!r}?" if close else "")
-    elif f"ml.{dataset}" not in field.datasets:
-        yield at, f"{name} is no field of ml.{dataset}; it is one of {', '.join(field.datasets)}"
     elif not shown and not field.indexed:
         yield at, f"{name} is not indexed: it can only be shown as a column of events"
     elif grouped and field.type in _TEXTS:

@@ -13,10 +13,9 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
-from logging_lib.dashboards import kql, lens, vega
+from logging_lib.dashboards import kql, lens, sources, vega
 from logging_lib.dashboards.queries import check_fields
 from logging_lib.dashboards.spec import CONTROL_FIELDS, Control, Dashboard, Dataset, Panel
-from logging_lib.schema.fields import load
 
 Json = dict[str, Any]
 
@@ -50,6 +49,7 @@ _DATASETS: Final[dict[Dataset, str]] = {
     "deadletter": "Dead letters",
     "health": "Health of loggers and shippers",
     "start": "Starts of services",
+    "alert": "Alerts told",
 }
 
 
@@ -101,11 +101,15 @@ def data_view(dataset: Dataset) -> Json:
     """The data view of one dataset; usable before there is any index."""
     runtime: Json = {}
     formats: Json = {}
-    for field in load().fields:
-        if f"ml.{dataset}" in field.datasets and field.unit in ("ns", "byte"):
-            formats[field.name] = _format(field.unit)
+    for name in sources.names(dataset):
+        field = sources.field(name, dataset)
+        if field is not None and field.unit in ("ns", "byte"):
+            formats[name] = _format(field.unit)
     if dataset == "prediction":
         runtime[FAILED] = {"type": "keyword", "script": {"source": failed_script()}}
+    if dataset == "alert":  # so that the control for models finds it
+        source = "if (doc.containsKey('model') && !doc['model'].empty) { emit(doc['model'].value); }"
+        runtime[CONTROL_FIELDS["model"]] = {"type": "keyword", "script": {"source": source}}
     attributes = {
         "allowHidden": False,
         "allowNoIndex": True,
@@ -116,7 +120,7 @@ def data_view(dataset: Dataset) -> Json:
         "runtimeFieldMap": _json(runtime),
         "sourceFilters": "[]",
         "timeFieldName": "@timestamp",
-        "title": f"logs-ml.{dataset}-*",
+        "title": sources.indices(dataset),
         "typeMeta": "{}",
     }
     return _object("index-pattern", data_view_id(dataset), attributes, [])
@@ -148,7 +152,7 @@ def saved_search(one: Dashboard, panel: Panel) -> Json:
         "kibanaSavedObjectMeta": {"searchSourceJSON": _json(source)},
         "sort": [["@timestamp", "desc"]],
         "timeRestore": False,
-        "title": f"{one.title}: {panel.title}",
+        "title": f"{one.title.partition(':')[0]}: {panel.title}",
     }
     references = [
         {

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from logging_lib.dashboards import formula as formulas
+from logging_lib.dashboards import sources
 from logging_lib.dashboards.formula import Operation
 from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import (
@@ -25,7 +26,6 @@ from logging_lib.dashboards.spec import (
 )  # fmt: skip
 from logging_lib.schema import tokens
 from logging_lib.schema.fields import NUMERIC_TYPES, load
-from logging_lib.schema.streams import data_stream
 
 Body = dict[str, Any]
 
@@ -47,9 +47,7 @@ def request(panel: Panel, selection: Selection) -> tuple[str, Body]:
     Raises:
         ValueError: the panel asks nothing (``text``).
     """
-    indices = data_stream(f"ml.{panel.dataset}", selection.namespace or "default")
-    if selection.namespace is None:
-        indices = f"logs-ml.{panel.dataset}-*"
+    indices = sources.indices(panel.dataset, selection.namespace)
     if panel.chart == "text":
         raise ValueError("a panel of text asks nothing")
     if panel.chart == "events":
@@ -135,10 +133,9 @@ def _chosen(panel: Panel, selection: Selection) -> list[Body]:
     """Conditions of the filter and the controls, but not of time. The feature narrows what is shown, not what
     is counted: a share's denominator stays."""
     made = [_clause(name, wanted) for name, wanted in panel.filter.items()]
-    for control, name in CONTROL_FIELDS.items():
-        value = getattr(selection, control)
-        field = load().field(name)
-        if value is not None and field is not None and f"ml.{panel.dataset}" in field.datasets:
+    for control in CONTROL_FIELDS:
+        value, name = getattr(selection, control), sources.control_field(control, panel.dataset)
+        if value is not None and name is not None:
             made.append({"term": {name: value}})
     return made
 
@@ -158,7 +155,7 @@ def instant(moment: datetime) -> str:
 def _metric(one: Operation, panel: Panel) -> Body:
     if one.name in ("count", "per_minute"):
         if panel.weighted:
-            return {"sum": {"field": _WEIGHT}}
+            return _weight(panel)
         return {"value_count": {"field": "@timestamp"}}
     if one.name == "documents":
         return {"value_count": {"field": one.field or "@timestamp"}}
@@ -170,6 +167,11 @@ def _metric(one: Operation, panel: Panel) -> Body:
         return {"percentiles": {"field": one.field, "percents": [one.percentile]}}
     kind = {"average": "avg", "unique": "cardinality"}.get(one.name, one.name)
     return {kind: {"field": one.field}}
+
+
+def _weight(panel: Panel) -> Body:
+    """Only a prediction must say what it stands for; a label that does not stands for one."""
+    return {"sum": {"field": _WEIGHT, **({} if panel.dataset == "prediction" else {"missing": 1})}}
 
 
 def _series(panel: Panel, selection: Selection) -> Body:
@@ -203,7 +205,7 @@ def _histogram(selection: Selection) -> Body:
 def _terms(panel: Panel, selection: Selection, name: str, below: Body) -> Body:
     order = "weight" if panel.weighted else "_count"
     terms: Body = {"field": name, "size": panel.size, "order": [{order: "desc"}, {"_key": "asc"}]}
-    aggs = {**({"weight": {"sum": {"field": _WEIGHT}}} if panel.weighted else {}), **below}
+    aggs = {**({"weight": _weight(panel)} if panel.weighted else {}), **below}
     if selection.feature is not None:
         if name in TOKEN_FIELDS:
             terms["include"] = token_pattern(selection.feature)

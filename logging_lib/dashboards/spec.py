@@ -19,7 +19,7 @@ from logging_lib.dashboards import formula as formulas
 from logging_lib.dashboards.formula import Formula
 
 Chart = Literal["line", "area", "bar", "metric", "table", "heatmap", "pie", "rates", "bins", "events", "text"]
-Dataset = Literal["prediction", "label", "deadletter", "health", "start"]
+Dataset = Literal["prediction", "label", "deadletter", "health", "start", "alert"]
 Control = Literal["model", "version", "role", "service", "feature"]
 Format = Literal["number", "percent", "bytes", "ns", "s"]
 Check = Literal["missing", "absent", "unseen", "out_of_range", "not_finite", "wrong_type", "oov"]

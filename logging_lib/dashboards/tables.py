@@ -55,6 +55,8 @@ LABELS = {
     "ml.start.python": "Python",
     "service.version": "Code",
     "ml.health.dropped_reason": "Reason",
+    "watch": "Watch",
+    "model": "Model",
 }
 _NAMES = {
     "count": "Events",

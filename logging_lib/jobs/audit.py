@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from logging_lib.jobs.history import inputs_of
 from logging_lib.schema import tokens
-from logging_lib.schema.templates import PROFILES
+from logging_lib.schema.templates import PROFILES, WATCH_STATE
 from logging_lib.store.port import Store
 from logging_lib.watch.times import parse_duration, parse_instant
 
@@ -84,7 +84,8 @@ def audit(store: Store, event_id: str, alerts: Iterable[Mapping[str, Any]] = ())
     """What is known of the event with this id, or None where there is none.
 
     Args:
-        alerts: those that were told, as the watch runner writes them down.
+        alerts: those that were told, as the watch runner writes them down; those of its history in the store are
+            added.
     """
     hit = _first(store, EVENTS, {"term": {"event.id": event_id}})
     if hit is None:
@@ -121,7 +122,11 @@ def audit(store: Store, event_id: str, alerts: Iterable[Mapping[str, Any]] = ())
         if (one["ml"].get("prediction") or {}).get("id", event_id) == event_id
         and (one["ml"].get("model") or model) == {**model, **(one["ml"].get("model") or {})}
     ]
-    made.alerts = [part for alert in alerts if (part := belongs(event, alert)) is not None]
+    told: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for alert in (*alerts, *_history(store, str(model.get("name", "")))):
+        if alert.get("kind", "alert") == "alert":
+            told.setdefault(tuple(alert.get(key) for key in ("time", "watch", "model", "version")), alert)
+    made.alerts = [part for alert in told.values() if (part := belongs(event, alert)) is not None]
     return made
 
 
@@ -129,7 +134,7 @@ def belongs(event: Mapping[str, Any], alert: Mapping[str, Any]) -> Alert | None:
     """What part an event had in an alert, or None. Pure.
 
     Windows are over ``event.ingested`` and end with the alert's time; a finding without a window is taken to have
-    looked back 24 hours.
+    looked back 24 hours. Where an alert has no findings, its features stand for them.
     """
     ml = event["ml"]
     model = ml["model"]
@@ -140,7 +145,8 @@ def belongs(event: Mapping[str, Any], alert: Mapping[str, Any]) -> Alert | None:
     except (KeyError, TypeError, ValueError):
         return None
     best: Alert | None = None
-    findings: Iterable[Mapping[str, Any]] = alert.get("findings") or ({},)
+    features = [{"feature": name} for name in alert.get("features") or ("",)]
+    findings: Iterable[Mapping[str, Any]] = alert.get("findings") or features
     for finding in findings:
         about = {key: finding.get(key) or alert.get(key) for key in ("model", "version")}
         if about["model"] not in (None, "", model["name"]) or about["version"] not in (
@@ -152,11 +158,20 @@ def belongs(event: Mapping[str, Any], alert: Mapping[str, Any]) -> Alert | None:
         if not told - _window(finding) < arrived <= told:
             continue
         feature, check = finding.get("feature") or "", finding.get("check")
-        if feature and feature in failed.get(str(check), ()):
+        faults = [failed.get(str(check), set())] if check else list(failed.values())
+        if feature and any(feature in names for names in faults):
             return Alert("failed", feature, alert)
         if check is None:
             best = best or Alert("counted", feature, alert)
     return best
+
+
+def _history(store: Store, model: str) -> list[Mapping[str, Any]]:
+    """The alerts about a model that the watch runner's history has; it knows their features, not their findings."""
+    of_model = [{"term": {"record": "alert"}}, {"term": {"model": model}}]
+    body = {"size": _MOST, "query": {"bool": {"filter": of_model}}, "_source": ["entry"]}
+    hits = store.search(WATCH_STATE, body)["hits"]["hits"]
+    return [hit["_source"]["entry"] for hit in hits if "entry" in hit["_source"]]
 
 
 def _window(finding: Mapping[str, Any]) -> timedelta:

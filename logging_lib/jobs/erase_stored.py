@@ -16,7 +16,7 @@ from logging_lib.store.elasticsearch import ElasticsearchStore
 
 EVENTS: Final = "logs-ml.prediction-*,logs-ml.label-*"
 DEAD_LETTERS: Final = "logs-ml.deadletter-*"
-DOCUMENTS: Final = "ml-profile-files,ml-profiles,ml-watch-*,logs-ml.*-*"
+DOCUMENTS: Final = "ml-profile-files,ml-profiles,ml-watch-*,ml-analysis,logs-ml.*-*"
 """Whole profiles first: the short forms bear their ids."""
 _PAGE, _TERMS, _TRIES = 1000, 5000, 5
 

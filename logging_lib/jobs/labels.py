@@ -327,7 +327,7 @@ def unjoined(truth: Truth) -> dict[str, Any]:
 def _event(truth: Truth, model: Mapping[str, Any], made: Mapping[str, Any], about: str) -> dict[str, Any]:
     schema = load()
     actual = output_of(made["label"])
-    content = orjson.dumps([model.get("name"), about, type(actual).__name__, actual])
+    content = orjson.dumps([model.get("name"), about, actual if isinstance(actual, str) else float(actual)])
     return {
         "@timestamp": truth.at,
         "message": "label",

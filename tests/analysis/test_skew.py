@@ -145,11 +145,11 @@ def test_events_without_a_partner_are_a_join_miss(truth: pd.DataFrame) -> None:
 
 def test_errors_name_the_columns(truth: pd.DataFrame) -> None:
     with pytest.raises(
-        ValueError, match="the recomputed features have no column 'id' to join by; there are @event.id"
+        ValueError, match=r"the recomputed features have no column 'id' to join by; there are @event.id"
     ):
         skew(truth, truth, key="@event.id", recomputed_key="id")
     with pytest.raises(
-        ValueError, match="no logged event has a recomputed row: @event.id and @event.id are 'e0'"
+        ValueError, match=r"no logged event has a recomputed row: @event.id and @event.id are 'e0'"
     ):
         skew(truth, truth.assign(**{"@event.id": "x"}), key="@event.id")
     with pytest.raises(ValueError, match="no feature is in both"):

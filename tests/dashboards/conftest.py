@@ -94,6 +94,17 @@ CLASSES = cases.Streams.model_validate(
 )
 
 
+ALERTS = [
+    {
+        "_id": f"alert-{number}",
+        **{"@timestamp": f"2018-01-01T01:0{number}:00Z", "kind": "history", "record": "alert"},
+        **{"watch": "na-spike", "model": "loans", "entry": {"subject": "income"}},
+    }
+    for number in range(3)
+]
+"""As the runner writes them: ``watch/elasticstate.py``."""
+
+
 @pytest.fixture(scope="session")
 def selection() -> Selection:
     """The two hours of the events."""
@@ -113,6 +124,7 @@ def documents(maker: streams.Maker) -> Documents:
     return [
         ("ml-profiles", maker.profile_document({})),
         ("ml-profiles", classes.profile_document({})),
+        *(("ml-watch-state", one) for one in ALERTS),
         *maker.documents(STREAMS),
         *classes.documents(CLASSES),
     ]

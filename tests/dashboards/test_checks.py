@@ -169,7 +169,7 @@ FAULTS: dict[str, tuple[Callable[[list[Json]], Any], str]] = {
     ),
     "a field of another dataset": (
         in_layer("lnsXY", lambda layer: layer["columns"]["split0"].update(sourceField="ml.label.value")),
-        "ml.prediction has no field ml.label.value",
+        "prediction has no field ml.label.value",
     ),
     "an unknown operation": (
         in_layer("lnsXY", lambda layer: layer["columns"]["split0"].update(operationType="top")),
@@ -192,7 +192,7 @@ FAULTS: dict[str, tuple[Callable[[list[Json]], Any], str]] = {
                 "ml.model.name", "model"
             )
         ),
-        "ml.prediction has no field model",
+        "prediction has no field model",
     ),
     "a layer without a data view": (
         in_panels(lambda made: lens_of(made, "lnsXY").update(references=[])), "the layer data has no data view",
@@ -215,9 +215,9 @@ def test_each_check_rejects_what_it_is_for(name: str, sound: list[Json]) -> None
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda text: text + "{", "line 16: is not JSON"),
+        (lambda text: text + "{", "line 17: is not JSON"),
         (lambda text: "".join(text.splitlines(True)[:-1]), "is no summary with exportedCount"),
-        (lambda text: "".join(text.splitlines(True)[1:]), "says 14, there are 13"),
+        (lambda text: "".join(text.splitlines(True)[1:]), "says 15, there are 14"),
         (lambda _: "", "line 1: is not JSON"),
     ],
 )

@@ -47,15 +47,29 @@ def test_build_writes_what_kibana_imports(server: fake_kibana.Server, profile: P
     assert "profile.json" in call("build", "--profile", "nothing/profile.json", code=2).stderr
 
 
+def test_own_specs_make_own_dashboards(server: fake_kibana.Server) -> None:
+    Path("specs").mkdir()
+    Path("specs/mine.yml").write_text(
+        "title: Mine\npanels:\n- {title: All, chart: metric, metric: count}\n- {title: Newest, chart: events, "
+        "columns: ['@timestamp', ml.model.name]}\n"
+    )
+    assert "1 dashboards, 2 panels" in call("build", "--specs", "specs").stdout
+    assert "4 of 4 objects imported" in call("import", "--specs", "specs").stdout
+    assert ("dashboard", "logging-lib-mine") in server.spaces["default"]
+    Path("specs/mine.yml").write_text("title: Mine\npanels:\n- {title: All, chart: metric, metric: cuont}\n")
+    assert "specs/mine.yml:3: metric: 'cuont' is none of" in call("import", "--specs", "specs", code=2).stderr
+
+
 def test_an_import_over_itself_changes_nothing(server: fake_kibana.Server, profile: Profile) -> None:
     said = call("import").stdout
-    assert "14 of 14 objects imported" in said
+    assert "15 of 15 objects imported" in said
     assert f"{server.url}/app/dashboards#/view/logging-lib-fleet" in said
-    assert "14 objects, unchanged" in call("import").stdout
-    assert "0 of 14 objects differ" not in call("diff").stdout  # Kibana rewrote the saved searches
+    assert "15 objects, unchanged" in call("import").stdout
+    assert call("diff").stdout == "0 of 15 objects differ\n"
+    assert "3 of 15 objects differ" in call("diff", "--all").stdout  # Kibana rewrote the saved searches
     profiles.save(profile, "profile.json")
-    assert "15 of 15 objects imported" in call("import", "--profile", "profile.json").stdout
-    assert "14 objects, unchanged" in call("import").stdout
+    assert "16 of 16 objects imported" in call("import", "--profile", "profile.json").stdout
+    assert "15 objects, unchanged" in call("import").stdout
 
 
 def test_an_edited_dashboard_is_refused_and_shown(server: fake_kibana.Server) -> None:
@@ -79,16 +93,16 @@ def test_an_edited_dashboard_is_refused_and_shown(server: fake_kibana.Server) ->
 def test_what_was_exported_can_be_imported_elsewhere(server: fake_kibana.Server) -> None:
     assert "nothing of ours in this space" in call("export", "all.ndjson", code=2).stderr
     call("import")
-    assert "all.ndjson: 14 objects" in call("export", "all.ndjson").stdout
+    assert "all.ndjson: 15 objects" in call("export", "all.ndjson").stdout
     call("export", "one.ndjson", "--id", "logging-lib-inputs")
     assert "not.there" in call("export", "x.ndjson", "--id", "not.there", code=2).stderr
-    assert "14 of 14 objects imported" in call("import", "all.ndjson", "--space", "team-a").stdout
+    assert "15 of 15 objects imported" in call("import", "all.ndjson", "--space", "team-a").stdout
     said = call("import", "all.ndjson", "--space", "team-a", code=1).stderr
     assert (
         "not imported: dashboard logging-lib-fleet (ML 1 · Fleet: every model at a glance): is there already"
         in said
     )
-    assert "14 of 14" in call("import", "all.ndjson", "--space", "team-a", "--overwrite").stdout
+    assert "15 of 15" in call("import", "all.ndjson", "--space", "team-a", "--overwrite").stdout
 
 
 def test_a_file_that_kibana_would_not_take_is_refused(server: fake_kibana.Server) -> None:
@@ -117,7 +131,7 @@ def test_what_is_there_is_listed(server: fake_kibana.Server) -> None:
     }
     said = call("list", "--space", "default").stdout
     assert "logging-lib-investigate" in said
-    assert "14 objects in the space default" in said
+    assert "15 objects in the space default" in said
 
 
 def test_without_a_kibana_the_message_names_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:

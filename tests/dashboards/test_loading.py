@@ -27,7 +27,7 @@ GOOD = "title: t\npanels:\n- {title: a, chart: line, metric: count}\n"
         ("{title: a, chart: line, metric: count,\n   split: event.original, dataset: deadletter}",
          "4: event.original is not indexed"),
         ("{title: a, chart: line, metric: count,\n   dataset: health, split: ml.check.missing}",
-         "4: ml.check.missing is no field of ml.health; it is one of ml.prediction"),
+         "4: ml.check.missing is no field of the dataset health; it is one of ml.prediction"),
         ("{title: a, chart: line,\n   formula: count(}", "4: formula: 'count(' is no formula"),
         ("{title: a, chart: line,\n   formula: count(failed)/count()}", "4: 'where' has no filter 'failed'"),
         ("{title: a, chart: line, metric: count,\n   where: {x: {event.outcome: failure}}}",

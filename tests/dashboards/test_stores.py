@@ -83,11 +83,13 @@ def test_both_stores_give_the_same_rows(
 ) -> None:
     store = elastic.store(elasticsearch)
     namespace = f"test{uuid4().hex[:12]}"
-    events = [one for one in documents if one[0] != "ml-profiles"]
+    events = [one for one in documents if one[0].startswith("logs-")]
     fill(store, events, rename=lambda target: target.replace("default", namespace))
     here = replace(selection, namespace="default")
     there = replace(selection, namespace=namespace)
     for name, panel in panels:
+        if panel.dataset == "alert":  # its index has no namespaces
+            continue
         asked = panel.model_copy(update={"expected": None})
         ours, theirs = answer(filled, asked, here), answer(store, asked, there)
         if panel.chart == "events":  # those of one moment have no order of their own

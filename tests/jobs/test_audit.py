@@ -14,6 +14,7 @@ import logging_lib
 from logging_lib import profile as profiles
 from logging_lib.cli.app import app
 from logging_lib.jobs.audit import belongs
+from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.watch.times import format_instant, parse_instant
 
 ARRIVED = "2018-02-01T09:00:00Z"
@@ -67,6 +68,18 @@ def test_an_event_that_is_not_there(stored: list[dict[str, Any]]) -> None:
     gone = CliRunner().invoke(app, ["audit", "no-such-id", "--store", "store"])
     assert gone.exit_code == 1
     assert "erased" in gone.output
+
+
+def test_the_runner_s_history_in_the_store_is_looked_at(stored: list[dict[str, Any]]) -> None:
+    told = format_instant(parse_instant(stored[0]["@timestamp"]) + timedelta(minutes=1))
+    about = {"watch": "na-spike", "model": "loans", "version": "1"}
+    entry = {"time": told, "kind": "alert", **about, "features": ["income"], "subject": "s"}
+    record = {"@timestamp": told, "kind": "history", "record": "alert", "model": "loans", "entry": entry}
+    with EmbeddedStore("store") as store:
+        store.index("ml-watch-state", [record])
+    asked = ["audit", stored[0]["event"]["id"], "--store", "store", "--json"]
+    (alert,) = json.loads(CliRunner().invoke(app, asked).stdout)["alerts"]
+    assert (alert["watch"], alert["part"], alert["feature"]) == ("na-spike", "failed", "income")
 
 
 def _event(**check: list[str]) -> dict[str, Any]:

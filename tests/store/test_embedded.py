@@ -547,3 +547,9 @@ def test_a_search_ends_at_its_timeout() -> None:
         with pytest.raises(SearchError, match=r"longer than its timeout, 0\.001 s"):
             store.search("things", {"size": 0, "timeout": "1ms", "aggs": slow})
         assert store.search("things", {"size": 0, "timeout": "30s"})["hits"]["total"]["value"] == 10_000
+
+
+def test_ids_in_an_index_that_is_not_there_are_not_found() -> None:
+    with EmbeddedStore(None) as store:
+        answer = store.search("ml-profiles", {"query": {"ids": {"values": ["loans:1"]}}, "size": 1})
+    assert answer["hits"]["hits"] == []

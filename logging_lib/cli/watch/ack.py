@@ -9,7 +9,7 @@ import typer
 
 from logging_lib.cli import _store
 from logging_lib.cli.watch import _state
-from logging_lib.cli.watch._common import explained, instant, lines_safe, user
+from logging_lib.cli.watch._common import JsonOption, explained, instant, lines_safe, print_json, user
 from logging_lib.watch import incidents as inc
 from logging_lib.watch import records
 from logging_lib.watch.incidents import Key
@@ -32,11 +32,14 @@ def ack(
     elasticsearch: _store.ElasticsearchOption = None,
     state: _state.StateOption = None,
     now: NowOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Acknowledge open incidents: nothing more is told of them until they are over.
 
     Another model's, version's or feature's incident is told as ever, and so is this one when it returns. Works
     while a runner runs. Exit code 1: no such incident is open; 2: wrong input.
+
+    Example: logging-lib watch ack na-spike --model loans --feature annual_income
     """
     with explained():
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
@@ -61,7 +64,9 @@ def ack(
             )
             for key in chosen
         )
-    for key in chosen:
+    if as_json:
+        print_json([{"watch": watch_id, **key._asdict(), "by": who} for key in chosen])
+    for key in () if as_json else chosen:
         typer.echo(lines_safe("acknowledged: " + " ".join([watch_id, *(part for part in key if part)])))
     if not chosen:
         typer.echo(lines_safe(f"{watch_id}: no such incident is open"), err=True)

@@ -44,7 +44,10 @@ def history(
     now: NowOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what the runner did: runs, alerts, deliveries, and what people acknowledged and muted."""
+    """Show what the runner did: runs, alerts, deliveries, and what people acknowledged and muted.
+
+    Example: logging-lib watch history --store build/store
+    """
     with explained():
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
         unknown = [name for name in kind or () if name not in KINDS]

@@ -96,10 +96,13 @@ def unmute(
     elasticsearch: _store.ElasticsearchOption = None,
     state: _state.StateOption = None,
     now: NowOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """End mutes: one by its id, or those that were made with exactly these options.
 
     Exit code 1: nothing is muted so; 2: wrong input.
+
+    Example: logging-lib watch unmute --model loans
     """
     with explained():
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
@@ -124,7 +127,9 @@ def unmute(
         opened.record(
             records.by_hand("unmute", moment, each.watch, each.model, id=each.id, by=user()) for each in ended
         )
-    for each in ended:
+    if as_json:
+        print_json([each.model_dump(mode="json") for each in ended])
+    for each in () if as_json else ended:
         typer.echo(lines_safe(f"{each.id}: {each.where or 'everything'} is told again"))
     if not ended:
         typer.echo("nothing is muted so", err=True)

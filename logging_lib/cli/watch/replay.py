@@ -51,6 +51,8 @@ def backtest_(
     """Replay history on the events' own clock and print what would have fired.
 
     Exit code 1: a watch failed, or nothing could be judged; 2: wrong input.
+
+    Example: logging-lib watch backtest spool --profile profile.json --every 5m
     """
     with explained():
         chosen = load(watches)

@@ -107,6 +107,8 @@ def run(
     Several may run over one state: one works, the others stand by. Secrets come from the environment only:
     LOGGING_LIB_SMTP_USER, LOGGING_LIB_SMTP_PASSWORD, LOGGING_LIB_SLACK_WEBHOOK. Exit code with --once, 1: a watch
     or a delivery failed, or nothing could be judged; always, 2: wrong input.
+
+    Example: logging-lib watch run --elasticsearch https://localhost:9200
     """
     with explained(), contextlib.ExitStack() as stack:
         if not once and (dry_run or now or as_json):

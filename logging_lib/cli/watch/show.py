@@ -40,6 +40,8 @@ def list_(
 
     Where a state is named, also what the runner knows of each: open incidents, which of them are acknowledged or
     muted, messages that wait.
+
+    Example: logging-lib watch list
     """
     with explained():
         found = load(watches)
@@ -100,7 +102,10 @@ def show(
     watches: WatchesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one watch: its concern, settings and actions; with --json the whole file."""
+    """Show one watch: its concern, settings and actions; with --json the whole file.
+
+    Example: logging-lib watch show na-spike
+    """
     with explained():
         watch = pick(load(watches), [watch_id])[0]
     if as_json:
