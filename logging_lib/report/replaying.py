@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+
+import orjson
 
 from logging_lib.report import searches
 from logging_lib.report.alerts import Told, of_model
@@ -97,11 +99,30 @@ class _Timely:
     ) -> IndexResult:
         return self._store.index(target, documents, now=now, create=create)
 
+    def streams(self, indices: str | list[str]) -> list[str]:
+        return self._store.streams(indices)
+
+    def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        for block in self._store.lines(target, {*fields, _HAPPENED}):
+            yield [
+                _line_on_time(line) for line in (block.splitlines() if isinstance(block, bytes) else block)
+            ]
+
     def refresh(self) -> None:
         self._store.refresh()
 
     def close(self) -> None:
         self._store.close()
+
+
+def _line_on_time(line: bytes) -> bytes:
+    try:
+        event = orjson.loads(line)
+        event.pop(_ARRIVED, None)
+        event["event"] = {**event.get("event", {}), "ingested": event.get(_HAPPENED)}
+    except (orjson.JSONDecodeError, AttributeError, TypeError):  # no event: whoever reads it passes it over
+        return line
+    return orjson.dumps(event)
 
 
 def _on_time(part: Any) -> Any:
