@@ -27,6 +27,9 @@ NAMES = (
     "receiver_down",
     "event_size",
     "es_ingest",
+    "backtest",
+    "watch_es",
+    "runner",
 )
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import RLock
@@ -45,6 +45,7 @@ _BODY: Final = (
     "timeout",
 )  # fmt: skip
 _TARGET = re.compile(r"[^\s\\/*?\"<>|,#:A-Z\-_+.\x00-\x1f][^\s\\/*?\"<>|,#:A-Z\x00-\x1f]{0,200}")
+_AT_ONCE: Final = 1 << 20  # bytes of lines: what is made of them stays in the processor's cache
 _FEW: Final = 50_000
 _COUNTED: Final = 10_000  # Elasticsearch counts hits up to here unless told otherwise
 
@@ -70,7 +71,12 @@ class EmbeddedStore:
             self._path.mkdir(parents=True, exist_ok=True)
 
     def index(
-        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
     ) -> IndexResult:
         if self._read_only:
             raise StoreError(f"cannot index into {target!r}: the store was opened read-only")
@@ -82,7 +88,7 @@ class EmbeddedStore:
             table = self._table(target)
             if isinstance(table, EventTable):
                 return table.index(documents, now or datetime.now(UTC))
-            return table.index(documents)
+            return table.index(documents, create=create)
 
     def search(
         self,
@@ -143,7 +149,7 @@ class EmbeddedStore:
             total, answers = Evaluation(execute, fetch, small).run(tree, relation)
         documents = fetch(chosen, rows) if chosen.size else []
         found: dict[str, Any] = {}
-        counted = _total(body, total, as_int=as_int)
+        counted = hits_total(body, total, as_int=as_int)
         if counted is not None:
             found["total"] = counted
         found["max_score"] = 1.0 if documents and not chosen.sort else None
@@ -158,6 +164,20 @@ class EmbeddedStore:
         if tree.order:
             answer["aggregations"] = answers
         return answer
+
+    def streams(self, indices: str | list[str]) -> list[str]:
+        """The names of the targets that an expression means."""
+        with self._lock:
+            return self._matching(indices)
+
+    def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        """A data stream's documents; see the port. Read from the files where no search has loaded them yet."""
+        with self._lock:
+            table = self._tables.get(target)
+            if isinstance(table, EventTable):
+                yield from table.lines()
+            elif self._path is not None and target.startswith("logs-"):
+                yield from (block for _, block in Folder(self._path / target).unread(_AT_ONCE))
 
     def refresh(self) -> None:
         """Read what other processes wrote, and files that were added by hand."""
@@ -225,7 +245,7 @@ class EmbeddedStore:
         return self._tables[target]
 
 
-def _total(body: Mapping[str, Any], total: int, *, as_int: bool) -> Any:
+def hits_total(body: Mapping[str, Any], total: int, *, as_int: bool) -> Any:
     """``hits.total``, or None where it is not to be told."""
     path = child("$", "track_total_hits")
     asked = body.get("track_total_hits")

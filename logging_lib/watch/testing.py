@@ -10,12 +10,12 @@ from typing import Any
 
 from logging_lib.store.port import Store
 from logging_lib.watch import incidents, streams
-from logging_lib.watch.backtest import AsOf
 from logging_lib.watch.cases import START, Alert, Case, CaseError, Expected, Loaded
 from logging_lib.watch.errors import RunError
-from logging_lib.watch.evaluate import Scripts, default_scripts, evaluate, store_search
+from logging_lib.watch.evaluate import Scripts, evaluate, means_of
 from logging_lib.watch.messages import Email, MessageError, Slack, compose
 from logging_lib.watch.model import Watch
+from logging_lib.watch.replay.asof import AsOf
 from logging_lib.watch.scripts import judged
 from logging_lib.watch.times import format_duration
 
@@ -65,7 +65,7 @@ def run_file(
         store = new_store()
         try:
             _fill(store, maker, loaded, case, line)
-            yield case, list(_run(store, watch, loaded, case, line, scripts or default_scripts()))
+            yield case, list(_run(store, watch, loaded, case, line, scripts))
         finally:
             store.close()
 
@@ -100,7 +100,7 @@ def _fill(store: Store, maker: streams.Maker, loaded: Loaded, case: Case, line: 
 
 
 def _run(
-    store: Store, watch: Watch, loaded: Loaded, case: Case, line: int, scripts: Scripts
+    store: Store, watch: Watch, loaded: Loaded, case: Case, line: int, scripts: Scripts | None
 ) -> Iterator[Failure]:
     for expected in case.expect:
         try:
@@ -111,9 +111,11 @@ def _run(
             yield Failure(loaded.file, line, case.name, format_duration(expected.at), tuple(diff))
 
 
-def _compare(store: Store, watch: Watch, loaded: Loaded, expected: Expected, scripts: Scripts) -> list[str]:
+def _compare(
+    store: Store, watch: Watch, loaded: Loaded, expected: Expected, scripts: Scripts | None
+) -> list[str]:
     now: datetime = START + expected.at
-    done = evaluate(watch, search=store_search(store, now), scripts=scripts, now=now, scheduled=now)
+    done = evaluate(watch, means=means_of(store, now=now, scripts=scripts), now=now, scheduled=now)
     found = incidents.find(done.payload) or [] if done.met else []
     waiting = {incidents.key_of(finding): finding for finding in found}
     diff: list[str] = []

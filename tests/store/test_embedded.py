@@ -537,3 +537,9 @@ def test_hostile_texts(text: str, store: EmbeddedStore) -> None:
         (text, 2, 1)
     ]
     assert total(store) == 2
+
+
+def test_ids_in_an_index_that_is_not_there_are_not_found() -> None:
+    with EmbeddedStore(None) as store:
+        answer = store.search("ml-profiles", {"query": {"ids": {"values": ["loans:1"]}}, "size": 1})
+    assert answer["hits"]["hits"] == []

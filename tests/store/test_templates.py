@@ -14,7 +14,7 @@ from logging_lib import content
 from logging_lib.schema.templates import FIELD_LIMIT
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.watch.evaluate import evaluate, store_search
+from logging_lib.watch.evaluate import Means, evaluate, store_search
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.metadata import needs_profiles
 from logging_lib.watch.scripts import SCRIPTS
@@ -234,8 +234,7 @@ def test_no_shipped_search_is_refused_or_cut_at_forty_models(
         for watch in load_watches(content.path("watchers")):
             evaluation = evaluate(
                 watch,
-                search=only(stream, store_search(store, NOW)),
-                scripts=SCRIPTS,
+                means=Means(only(stream, store_search(store, NOW)), SCRIPTS),
                 now=NOW,
                 scheduled=NOW,
             )
@@ -249,10 +248,11 @@ def test_no_shipped_search_is_refused_or_cut_at_forty_models(
 def only(stream: str, search: Any) -> Any:
     """The events of this test, among those that others left in streams of the same pattern."""
 
-    def found(request: Any, body: Mapping[str, Any]) -> dict[str, Any]:
+    def found(request: Any, timeout: Any, context: Mapping[str, Any]) -> dict[str, Any]:
         namespace = stream.rpartition("-")[2]
         names = [name.replace("-*", f"-{namespace}") for name in request.indices]
-        answer: dict[str, Any] = search(request.model_copy(update={"indices": tuple(names)}), body)
+        asked = request.model_copy(update={"indices": tuple(names)})
+        answer: dict[str, Any] = search(asked, timeout, context)
         return answer
 
     return found

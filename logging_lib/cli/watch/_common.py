@@ -1,0 +1,115 @@
+"""What the commands of ``logging-lib watch`` share: options, errors, and how text of a log is shown."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from logging_lib import content
+from logging_lib.profile import ProfileError
+from logging_lib.store.port import StoreError
+from logging_lib.watch.actions import SettingsError
+from logging_lib.watch.cases import CaseError
+from logging_lib.watch.errors import WatchError
+from logging_lib.watch.loading import load_watches
+from logging_lib.watch.model import Watch
+from logging_lib.watch.state import StateError
+from logging_lib.watch.templating import Medium
+from logging_lib.watch.times import parse_instant
+from logging_lib.watch.whatif import SettingError
+
+WatchesOption = Annotated[
+    Path | None,
+    typer.Option("--watches", help="Folder of watch files, or one file. Default: the shipped ones."),
+]
+ProfilesOption = Annotated[
+    list[Path] | None,
+    typer.Option("--profile", help="profile.json to compare with; may be given several times."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class UsageError(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Wrong input ends with its reason on standard error and exit code 2, never with a traceback."""
+    try:
+        yield
+    except (
+        CaseError,
+        WatchError,
+        ProfileError,
+        SettingError,
+        SettingsError,
+        StateError,
+        StoreError,
+        FileNotFoundError,
+    ) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    except UsageError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+
+
+def load(path: Path | None) -> list[Watch]:
+    return load_watches(content.path("watchers") if path is None else path)
+
+
+def pick(watches: list[Watch], ids: list[str]) -> list[Watch]:
+    known = {watch.id: watch for watch in watches}
+    unknown = [watch_id for watch_id in ids if watch_id not in known]
+    if unknown:
+        raise UsageError(f"no watch {unknown[0]!r}; there are {', '.join(known)}")
+    return [known[watch_id] for watch_id in ids]
+
+
+def instant(text: str, option: str) -> datetime:
+    try:
+        return parse_instant(text)
+    except ValueError:
+        raise UsageError(f"{option}: {text!r} is no ISO time such as 2018-02-01T09:00:00Z") from None
+
+
+def safe(text: str) -> str:
+    """Names come from logs: neither terminal codes nor rich's markup may act."""
+    return escape(Medium.HEADER.escape(text))
+
+
+def lines_safe(text: str) -> str:
+    return "\n".join(Medium.HEADER.escape(line) for line in text.splitlines())
+
+
+def user() -> str:
+    """Who runs the command, as far as the system says it."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+
+
+def console() -> Console:
+    made = Console()
+    # A pipe is not 80 columns wide; what is cut there cannot be searched.
+    return made if made.is_terminal else Console(width=200)
+
+
+def print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=2, default=str))
+
+
+def not_judged(model: str = "", version: str = "", reason: str = "", **_: Any) -> str:
+    remedy = "; give --profile" if reason == "no profile" else ""
+    return f"not judged: {model} {version}: {reason}{remedy}"

@@ -1,0 +1,137 @@
+"""``logging-lib watch list`` and ``show``."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from logging_lib.cli import _store
+from logging_lib.cli.watch import _state
+from logging_lib.cli.watch._common import (
+    JsonOption,
+    WatchesOption,
+    console,
+    explained,
+    load,
+    pick,
+    print_json,
+)
+from logging_lib.watch.messages import recipients
+from logging_lib.watch.model import Watch
+from logging_lib.watch.mutes import Mute, is_muted
+from logging_lib.watch.state import WatchState
+from logging_lib.watch.times import format_duration, format_instant
+
+
+def list_(
+    watches: WatchesOption = None,
+    as_json: JsonOption = False,
+    store: _store.StoreOption = None,
+    elasticsearch: _store.ElasticsearchOption = None,
+    state: _state.StateOption = None,
+) -> None:
+    """List the watches: what each looks for, how often, and whom it tells.
+
+    Where a state is named, also what the runner knows of each: open incidents, which of them are acknowledged or
+    muted, messages that wait.
+
+    Example: logging-lib watch list
+    """
+    with explained():
+        found = load(watches)
+        rows = [_summary(watch) for watch in found]
+        known = _state.is_named(store, elasticsearch, state)
+        if known:
+            opened = _state.open_state(store, elasticsearch, state)
+            now, mutes = datetime.now(UTC), opened.mutes()
+            for row in rows:
+                row |= _known(row["id"], opened.load(row["id"]), mutes, now)
+    if as_json:
+        print_json(rows)
+        return
+    more = ("last run", "open", "acked", "muted", "waiting") if known else ()
+    table = Table("id", "title", "every", "windows", "tells", *more, box=None, pad_edge=False)
+    for row in rows:
+        cells = [row["id"], row["title"], row["every"], ", ".join(row["windows"]), ", ".join(row["tells"])]
+        if known:
+            cells += [
+                (row["last_run"] or "")[:16].replace("T", " "),
+                str(row["open"]),
+                str(row["acknowledged"]),
+            ]
+            cells += ["all" if row["all_muted"] else str(row["muted"]), str(row["undelivered"])]
+        table.add_row(*map(escape, cells))
+    console().print(table)
+
+
+def _known(watch_id: str, kept: WatchState, mutes: tuple[Mute, ...], now: datetime) -> dict[str, Any]:
+    """What the runner remembers of a watch."""
+    still_open = [each for each in kept.incidents if each.closed_at is None]
+
+    def muted(model: str, version: str, feature: str) -> bool:
+        return is_muted(mutes, now, watch=watch_id, model=model, version=version, feature=feature)
+
+    whole = (each for each in mutes if not (each.model or each.version or each.feature))
+    return {
+        "last_run": format_instant(kept.last) if kept.last else None,
+        "open": len(still_open),
+        "acknowledged": sum(each.acked_at is not None for each in still_open),
+        "muted": sum(muted(*each.key) for each in still_open),
+        "all_muted": is_muted(whole, now, watch=watch_id, model="", version="", feature=""),
+        "undelivered": len(kept.undelivered),
+        "incidents": [
+            {
+                **each.key._asdict(),
+                "opened_at": format_instant(each.opened_at),
+                "acknowledged_by": each.acked_by or None,
+                "muted": muted(*each.key),
+            }
+            for each in still_open
+        ],
+    }
+
+
+def show(
+    watch_id: Annotated[str, typer.Argument(metavar="ID", help="The file's name without .json.")],
+    watches: WatchesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one watch: its concern, settings and actions; with --json the whole file.
+
+    Example: logging-lib watch show na-spike
+    """
+    with explained():
+        watch = pick(load(watches), [watch_id])[0]
+    if as_json:
+        print_json(json.loads(Path(watch.file).read_text("utf-8")))
+        return
+    out = console()
+    out.print(f"[bold]{escape(watch.title)}[/bold] ({escape(watch.id)}), {escape(watch.file)}")
+    if "concern" in watch.metadata:
+        out.print(escape(str(watch.metadata["concern"])))
+    table = Table("setting", "value", box=None, pad_edge=False)
+    table.add_row("every", escape(watch.schedule_text))
+    for name, value in watch.metadata.items():
+        if name not in ("title", "concern"):
+            table.add_row(escape(name), escape(value if isinstance(value, str) else json.dumps(value)))
+    for name, action in watch.actions.items():
+        period = format_duration(watch.throttle_period(name))
+        table.add_row(f"action {escape(name)}", f"{action.kind}, at most once in {period} an incident")
+    out.print(table)
+
+
+def _summary(watch: Watch) -> dict[str, Any]:
+    windows = watch.metadata.get("windows", [])
+    return {
+        "id": watch.id,
+        "title": watch.title,
+        "every": watch.schedule_text,
+        "windows": [str(window) for window in windows] if isinstance(windows, list) else [str(windows)],
+        "tells": recipients(watch),
+    }
