@@ -86,9 +86,7 @@ class _Reader:
             for name in (_ID, *names, *present)
             if (found := mapping.location(load(), name)) is not None
         }
-        decode, getters = _decoder(located)
-        self._decoder = decode
-        self._getters = getters
+        self._decoder, self._getters = _decoder(located)
         self._builders: dict[str, _Builder] = {
             name: _Presence() if name not in names else _builder(located[name][0])
             for name in (*names, *present)
@@ -101,17 +99,26 @@ class _Reader:
         events = self._events(block)
         if not events:
             return
-        for name, get in self._getters.items():
-            values = list(map(get, events))
-            if name == _ID:
-                hashes = np.fromiter(map(hash, values), np.int64, len(values))
-                if None in values:  # without an id it is nobody's double
-                    lacking = np.array([value is None for value in values])
-                    hashes[lacking] = -(1 << 62) - np.arange(self._rows, self._rows + len(values))[lacking]
-                self._hashes.append(hashes)
-            if name in self._builders:
-                self._builders[name].add(values)
+        self._take(events, self._getters)
         self._rows += len(events)
+
+    def _take(self, objects: list[Any], getters: list[_Getter]) -> None:
+        for getter in getters:
+            values = list(map(getter.get, objects))
+            if getter.below:
+                self._take(values, getter.below)
+                continue
+            if getter.field == _ID:
+                self._identify(values)
+            if getter.field in self._builders:
+                self._builders[getter.field].add(values)
+
+    def _identify(self, values: list[Any]) -> None:
+        hashes = np.fromiter(map(hash, values), np.int64, len(values))
+        if None in values:  # without an id it is nobody's double
+            lacking = np.array([value is None for value in values])
+            hashes[lacking] = -(1 << 62) - np.arange(self._rows, self._rows + len(values))[lacking]
+        self._hashes.append(hashes)
 
     def _events(self, block: list[bytes] | bytes) -> list[Any]:
         try:
@@ -136,7 +143,8 @@ class _Reader:
         found = mapping.conform(document)
         if found.many:
             raise ListsError(f"{', '.join(sorted(found.many))}: an event has several values in it")
-        return self._decoder.decode(mapping.dumps(document if found.document is None else found.document))
+        made = _without_nulls(document) if found.document is None else found.document
+        return self._decoder.decode(mapping.dumps(made))
 
     def finish(self) -> Columns:
         hashes = np.concatenate(self._hashes) if self._hashes else np.zeros(0, np.int64)
@@ -202,47 +210,54 @@ def joined(columns: list[Column]) -> Column:
 # -- decoding ----------------------------------------------------------------------------------------------
 
 
-def _decoder(
-    located: dict[str, tuple[Field, mapping.Path]],
-) -> tuple[Any, dict[str, Callable[[Any], Any]]]:
-    """A decoder of one line into nested structs, and what gets each field out of them."""
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    return value
+
+
+@dataclass(slots=True)
+class _Getter:
+    """Gets a field out of decoded objects, or an object that has further ones below it."""
+
+    get: Callable[[Any], Any]
+    field: str
+    below: list[_Getter]
+
+
+def _decoder(located: dict[str, tuple[Field, mapping.Path]]) -> tuple[Any, list[_Getter]]:
+    """A decoder of one line into nested structs, and what gets the fields out of them."""
     tree: dict[str, Any] = {}
-    for entry, path in located.values():
-        reduce(lambda node, part: node.setdefault(part, {}), path[:-1], tree)[path[-1]] = entry
+    for name, (entry, path) in located.items():
+        reduce(lambda node, part: node.setdefault(part, {}), path[:-1], tree)[path[-1]] = name, entry
     # Keys such as "ml.model.name" mean the same as nested objects: no value is allowed here, so that the line
     # goes the longer way.
-    dotted = {".".join(path[:end]): _NEVER for _, path in located.values() for end in range(2, len(path) + 1)}
-    attributes: dict[mapping.Path, str] = {}
-    decoder = msgspec.json.Decoder(_struct(tree, (), "", attributes, dotted))
-    return decoder, {name: attrgetter(attributes[path]) for name, (_, path) in located.items()}
+    dotted = {".".join(path[:end]) for _, path in located.values() for end in range(2, len(path) + 1)}
+    kind, getters = _struct(tree, dotted)
+    return msgspec.json.Decoder(kind), getters
 
 
 _NEVER = Literal["\0"]
 
 
-def _struct(
-    tree: dict[str, Any],
-    path: mapping.Path,
-    prefix: str,
-    attributes: dict[mapping.Path, str],
-    extra: dict[str, Any],
-) -> Any:
+def _struct(tree: dict[str, Any], never: Collection[str]) -> tuple[Any, list[_Getter]]:
     fields: list[tuple[str, Any, Any]] = []
     names: dict[str, str] = {}
+    getters = []
     for place, (key, below) in enumerate(tree.items()):
         name = f"f{place}"
         names[name] = key
-        here = (*path, key)
-        attributes[here] = prefix + name
         if isinstance(below, dict):
-            kind = _struct(below, here, f"{prefix}{name}.", attributes, {})
+            kind, inner = _struct(below, ())
             fields.append((name, kind, kind()))
+            getters.append(_Getter(attrgetter(name), "", inner))
         else:
-            fields.append((name, _type(below), None))
-    for place, (key, kind) in enumerate(extra.items()):
+            fields.append((name, _type(below[1]), None))
+            getters.append(_Getter(attrgetter(name), below[0], []))
+    for place, key in enumerate(never):
         names[f"x{place}"] = key
-        fields.append((f"x{place}", kind, msgspec.UNSET))
-    return msgspec.defstruct("Event", fields, rename=names, frozen=True, gc=False)
+        fields.append((f"x{place}", _NEVER, msgspec.UNSET))
+    return msgspec.defstruct("Event", fields, rename=names, frozen=True, gc=False), getters
 
 
 def _type(entry: Field) -> Any:
@@ -298,6 +313,9 @@ class _KeywordLists:
         self._lengths: list[NDArray[np.int64]] = []
 
     def add(self, values: list[Any]) -> None:
+        if not any(values):
+            self._lengths.append(np.zeros(len(values), np.int64))
+            return
         if None in values:
             values = [value or () for value in values]
         lengths = np.fromiter(map(len, values), np.int64, len(values))

@@ -46,7 +46,7 @@ def test_lines_in_the_loggers_form_and_all_others() -> None:
             b"torn {\n",
             b"[1]\n",
             line(id="a", **{"@timestamp": "2018-02-01T11:00:00.000Z"}),
-            line(id="d", ml={"check": {"missing": ["y", "x", "y"]}}),
+            line(id="d", ml={"check": {"missing": ["y", "x", "y"]}, "sample": None}),
         ]
     )
     found = read([block], ["@timestamp", "ml.sample.weight", "ml.check.missing"], present=["event.id"])

@@ -176,14 +176,23 @@ def _aggs(aggs: Any, path: Path, made: Split) -> Any:
                 kept[name][key] = _aggs(value, here, made)
             elif key == "filter":
                 kept[name][key] = _query(value, here, made)
-            elif key == "filters" and isinstance(value.get("filters"), Mapping):
-                named = {one: _query(query, (*here, 0, one), made) for one, query in value["filters"].items()}
-                if _moves(value) and (value.get("other_bucket") or value.get("other_bucket_key")):
-                    raise NotPlannedError(f"{'.'.join(map(str, here))}: a window with an other_bucket")
-                kept[name][key] = {**value, "filters": named}
+            elif key == "filters" and isinstance(value, Mapping):
+                kept[name][key] = _filters(value, here, made)
             else:
                 kept[name][key] = _steady(value, ".".join(map(str, here)))
     return kept
+
+
+def _filters(given: Mapping[str, Any], path: Path, made: Split) -> dict[str, Any]:
+    filters = given.get("filters")
+    if _moves(given) and (given.get("other_bucket") or given.get("other_bucket_key")):
+        raise NotPlannedError(f"{'.'.join(map(str, path))}: a window with an other_bucket")
+    kept: Any = filters
+    if isinstance(filters, Mapping):
+        kept = {name: _query(query, (*path, 0, name), made) for name, query in filters.items()}
+    elif isinstance(filters, list):
+        kept = [_query(query, (*path, 0, place), made) for place, query in enumerate(filters)]
+    return {**given, "filters": kept}
 
 
 def _steady(value: Any, where: str) -> Any:
