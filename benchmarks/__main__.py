@@ -26,6 +26,7 @@ NAMES = (
     "receiver_down",
     "event_size",
     "es_ingest",
+    "preview",
     "runner",
 )
 
