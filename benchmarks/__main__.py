@@ -17,6 +17,7 @@ NAMES = (
     "log_call",
     "batch",
     "profile_fit",
+    "compare",
     "read_check",
     "normalize_python",
     "normalize_ruby",
@@ -27,6 +28,8 @@ NAMES = (
     "event_size",
     "es_ingest",
     "preview",
+    "backtest",
+    "watch_es",
     "runner",
 )
 

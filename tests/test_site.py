@@ -21,7 +21,7 @@ from tests.test_docs import BLOCK, PAGES
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = dict(reference.commands())
-WITHOUT_JSON = {"demo", "demo-service"}
+WITHOUT_JSON = {"dashboards preview", "demo", "demo-service"}
 """They show something to people."""
 OURS = re.compile(r"(?:^|&& )logging-lib (.*)")
 
@@ -101,7 +101,7 @@ def test_every_command_has_help_an_example_and_json(name: str) -> None:
     if name not in WITHOUT_JSON:
         assert "Example" in text, f"{name}: give its help an example"
         options = {flag for parameter in COMMANDS[name].params for flag in parameter.opts}
-        assert "--json" in options, f"{name}: give it --json"
+        assert options & {"--json", "--format"}, f"{name}: give it --json"
 
 
 def test_the_version_is_printed() -> None:

@@ -77,6 +77,8 @@ def report(
     """One self-contained page about a model and a period: verdict, alerts, inputs, predictions, latency, quality.
 
     Exit code 2: wrong input, or nothing to report of.
+
+    Example: logging-lib report --store build/store --profile profile.json -o report.html
     """
     with _explained(), contextlib.ExitStack() as stack:
         from logging_lib.report import alerts as alerting

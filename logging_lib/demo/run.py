@@ -328,3 +328,4 @@ def _tell(summary: dict[str, Any], sentence: str, out: Path, console: Console) -
         "summary.json. "
         f"{summary['seconds']} s."
     )
+    console.print("What you saw is explained in docs/concepts.md; with your own model: docs/quickstart.md.")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+
+import orjson
 
 from logging_lib.report import searches
 from logging_lib.report.alerts import Told, of_model
@@ -16,7 +18,7 @@ from logging_lib.watch.backtest import backtest
 from logging_lib.watch.model import Watch
 from logging_lib.watch.times import format_duration
 
-MAX_TICKS = 300
+MAX_TICKS = 9000
 _STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 360, 720, 1440))
 _PROBLEMS = 10
 _REACH = 25  # hours after an event in which a window still holds it
@@ -88,15 +90,39 @@ class _Timely:
         )
 
     def index(
-        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
     ) -> IndexResult:
-        return self._store.index(target, documents, now=now)
+        return self._store.index(target, documents, now=now, create=create)
+
+    def streams(self, indices: str | list[str]) -> list[str]:
+        return self._store.streams(indices)
+
+    def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        for block in self._store.lines(target, {*fields, _HAPPENED}):
+            yield [
+                _line_on_time(line) for line in (block.splitlines() if isinstance(block, bytes) else block)
+            ]
 
     def refresh(self) -> None:
         self._store.refresh()
 
     def close(self) -> None:
         self._store.close()
+
+
+def _line_on_time(line: bytes) -> bytes:
+    try:
+        event = orjson.loads(line)
+        event.pop(_ARRIVED, None)
+        event["event"] = {**event.get("event", {}), "ingested": event.get(_HAPPENED)}
+    except (orjson.JSONDecodeError, AttributeError, TypeError):  # no event: whoever reads it passes it over
+        return line
+    return orjson.dumps(event)
 
 
 def _on_time(part: Any) -> Any:

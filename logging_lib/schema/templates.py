@@ -8,6 +8,7 @@ of ours ever writes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from logging_lib.schema.fields import Field, Schema
@@ -201,6 +202,21 @@ _PROFILES: Body = {
         "expected": dict(_STORED_OBJECT),
     },
 }
+
+
+def profile_fields() -> frozenset[str]:
+    """The fields of ``ml-profiles`` that can be searched."""
+
+    def names(properties: Body, prefix: str) -> Iterator[str]:
+        for name, field in properties.items():
+            if "properties" in field:
+                yield from names(field["properties"], f"{prefix}{name}.")
+            elif field.get("enabled", True) and field.get("index", True):
+                yield prefix + name
+
+    return frozenset(names(_PROFILES["properties"], ""))
+
+
 _PROFILE_FILES: Body = {
     "dynamic": False,
     "properties": {"ml": _MODEL, "content": dict(_STORED_TEXT)},

@@ -233,10 +233,10 @@ class Terms(OneKey):
         return {
             "doc_count_error_upper_bound": 0,
             "sum_other_doc_count": int(total) - sum(group.count for group in kept),
-            "buckets": [{**self._label(group.key), **render(group)} for group in kept],
+            "buckets": [{**self.label(group.key), **render(group)} for group in kept],
         }
 
-    def _label(self, key: Key) -> dict[str, Any]:
+    def label(self, key: Key) -> dict[str, Any]:
         if self.type == "boolean":
             return {"key": int(key), "key_as_string": "true" if key else "false"}
         if self.type == "date":

@@ -199,7 +199,8 @@ class Connection:
             try:
                 return self._ask(method, path, params, headers, body)
             except ElasticsearchError as error:
-                if wait is None or not error.passing:
+                # What took the whole timeout is not repeated: it would hold up its caller for minutes.
+                if wait is None or not error.passing or isinstance(error.__cause__, ConnectionTimeout):
                     raise
             self._sleep(wait * random.uniform(0.5, 1.0))
         raise AssertionError("unreachable")
@@ -254,19 +255,14 @@ class Connection:
         return ElasticsearchError(f"{self.url}: no answer: {cause:.300}; {remedy}")
 
 
-def causes_of(error: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """An error and what caused it, the nearest to the cause last."""
+def _reason(error: Mapping[str, Any]) -> str:
+    """The reason nearest to the cause: what stands on top often says only that all shards failed."""
     causes = [error, *(error.get("root_cause") or ())[:1]]
     failed = (error.get("failed_shards") or ())[:1]
     causes += [shard.get("reason") or {} for shard in failed]
     while isinstance(causes[-1].get("caused_by"), dict):
         causes.append(causes[-1]["caused_by"])
-    return causes
-
-
-def _reason(error: Mapping[str, Any]) -> str:
-    """The reason nearest to the cause: what stands on top often says only that all shards failed."""
-    reasons = dict.fromkeys(str(cause["reason"]) for cause in causes_of(error) if cause.get("reason"))
+    reasons = dict.fromkeys(str(cause["reason"]) for cause in causes if cause.get("reason"))
     return printable(": ".join(reasons) or str(error.get("type", "no reason was given")))
 
 

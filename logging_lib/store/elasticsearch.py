@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
 from logging_lib.store import mapping
 from logging_lib.store.bulk import Operation, Outcome, send
-from logging_lib.store.connection import Connection, ElasticsearchError, causes_of, printable
+from logging_lib.store.connection import Connection, ElasticsearchError, printable
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.store.port import (
     Conflict,
@@ -33,6 +33,8 @@ from logging_lib.store.port import (
 )
 
 PATIENCE: Final = 120.0
+_PAGE: Final = 5_000
+_KEPT: Final = "5m"  # a page's point in time, until the next one is asked for
 SEARCH_TIMEOUT: Final = "45s"
 _BOUNDS: Final = frozenset({"gt", "gte", "lt", "lte", "from", "to"})
 _NOW = re.compile(r"now(?=$|[+\-/|])")
@@ -142,6 +144,45 @@ class ElasticsearchStore:
             answer["aggregations"] = _of_nothing(names, body, now)
         return answer
 
+    def streams(self, indices: str | list[str]) -> list[str]:
+        """See the port; the data streams, aliases and indices that this client may see."""
+        names = indices.split(",") if isinstance(indices, str) else indices
+        path = ",".join(_name(name.strip()) for name in names if name.strip()) or "*"
+        try:
+            found = self._connection.call("GET", f"/_resolve/index/{path}")
+        except ElasticsearchError as error:
+            if error.status == 404:
+                return []
+            raise
+        streams = {one["name"] for one in found.get("data_streams", ())}
+        indices_ = {one["name"] for one in found.get("indices", ()) if "data_stream" not in one}
+        return sorted(streams | indices_)
+
+    def lines(self, target: str, fields: Collection[str]) -> Iterator[list[bytes]]:
+        """See the port: pages in the order of arrival, each after the one before, within one point in time."""
+        opened = self._connection.call("POST", f"/{_name(target)}/_pit", params={"keep_alive": _KEPT})
+        body: dict[str, Any] = {
+            "size": _PAGE,
+            "track_total_hits": False,
+            "sort": [{"_shard_doc": "asc"}],
+            "_source": sorted({"event.id", *fields}),
+            "pit": {"id": opened["id"], "keep_alive": _KEPT},
+        }
+        try:
+            while True:
+                answer = self._connection.call("POST", "/_search", body)
+                hits = answer["hits"]["hits"]
+                if answer.get("timed_out") or answer["_shards"]["failed"]:
+                    raise ElasticsearchError(f"{target}: a page of its events was not read in full")
+                if hits:
+                    yield [mapping.dumps(hit["_source"]) for hit in hits]
+                if len(hits) < _PAGE:
+                    return
+                body["search_after"] = hits[-1]["sort"]
+                body["pit"]["id"] = answer.get("pit_id", body["pit"]["id"])
+        finally:
+            self._connection.call("DELETE", "/_pit", {"id": body["pit"]["id"]})
+
     def execute_painless(self, source: str, params: Mapping[str, Any]) -> str:
         """See the port. Without an index it needs the privilege ``cluster:admin/scripts/painless/execute``."""
         body = {"script": {"source": source, "params": params}}
@@ -231,14 +272,12 @@ class ElasticsearchStore:
 
 
 def _script_fault(error: ElasticsearchError) -> ScriptFault:
-    causes = causes_of(error.details)
-    place: Mapping[str, Any] = next((each for each in causes if each.get("position")), {})
+    causes = [error.details]
+    while isinstance(causes[-1].get("caused_by"), Mapping):
+        causes.append(causes[-1]["caused_by"])
     reasons = [str(each["reason"]) for each in causes if each.get("reason")]
-    return ScriptFault(
-        printable(reasons[-1] if reasons else error.reason),
-        offset=place.get("position", {}).get("offset"),
-        stack=tuple(printable(str(line)) for line in place.get("script_stack", ())),
-    )
+    offset = next((each["position"]["offset"] for each in causes if each.get("position")), None)
+    return ScriptFault(printable(reasons[-1] if reasons else error.reason), offset=offset)
 
 
 def _events(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -374,6 +374,16 @@ class EventTable:
             ).fetchall()
             names |= {f"{entry.name[:-1]}{row[0]}" for row in keys}
         return names
+
+    def lines(self) -> Iterator[list[bytes]]:
+        """The JSON text of all events, in order of arrival."""
+        self._flush()
+        for start in range(0, self._next, _MANY_ROWS):
+            rows = self._connection.execute(
+                f"SELECT source FROM {self._raw} WHERE seq >= $1 AND seq < $2 ORDER BY seq",  # noqa: S608
+                [start, start + _MANY_ROWS],
+            ).fetchall()
+            yield [row[0].encode() for row in rows]
 
     def sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
         """The id and the JSON text of events."""

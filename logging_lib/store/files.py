@@ -40,8 +40,9 @@ class Folder:
     replaced: bool = False
     _descriptor: int | None = None
 
-    def unread(self) -> Iterator[tuple[str, bytes]]:
-        """What the files hold beyond what was read before, as (file name, whole lines) in chunks."""
+    def unread(self, at_once: int = _CHUNK) -> Iterator[tuple[str, bytes]]:
+        """What the files hold beyond what was read before, as (file name, whole lines) in chunks of so many
+        bytes."""
         present = [
             one for one in self.path.glob("*") if one.suffix in (".jsonl", ".parquet") and one.is_file()
         ]
@@ -55,8 +56,8 @@ class Folder:
                 self.replaced = True
                 seen = self.seen[file.name] = Seen(status.st_ino)
             if status.st_size > seen.offset:
-                reader = _jsonl if file.suffix == ".jsonl" else _parquet
-                for block in reader(file, seen):
+                jsonl = file.suffix == ".jsonl"
+                for block in _jsonl(file, seen, at_once) if jsonl else _parquet(file, seen):
                     yield file.name, block
 
     @property
@@ -105,11 +106,11 @@ class Folder:
         self.seen[OWN_FILE] = Seen((self.path / OWN_FILE).stat().st_ino, len(data))
 
 
-def _jsonl(file: Path, seen: Seen) -> Iterator[bytes]:
+def _jsonl(file: Path, seen: Seen, at_once: int) -> Iterator[bytes]:
     rest = b""
-    with file.open("rb") as opened:
+    with file.open("rb", buffering=0) as opened:
         opened.seek(seen.offset)
-        while chunk := opened.read(_CHUNK):
+        while chunk := opened.read(at_once):
             end = chunk.rfind(b"\n") + 1
             if not end:
                 rest += chunk

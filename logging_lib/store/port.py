@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 
 class StoreError(Exception):
@@ -38,13 +38,11 @@ class Stored:
 
 
 class ScriptFault(StoreError):  # noqa: N818
-    """A script was not compiled, or failed. ``offset`` is where in its source, None when that is not known;
-    ``stack`` are the store's own lines about the place."""
+    """A script was not compiled, or failed. ``offset`` is where in its source, None when that is not known."""
 
-    def __init__(self, reason: str, *, offset: int | None = None, stack: tuple[str, ...] = ()) -> None:
+    def __init__(self, reason: str, *, offset: int | None = None) -> None:
         super().__init__(reason)
         self.offset = offset
-        self.stack = stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +101,18 @@ class Store(Protocol):
         """
         ...
 
+    def streams(self, indices: str | list[str]) -> list[str]:
+        """The names of the data streams and indices that an expression means, as ``search`` takes it."""
+        ...
+
+    def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        """All documents of a data stream as lines of JSON, many at a time: for reading a whole history once.
+
+        Args:
+            fields: what is needed of them; a store may leave out the rest, but never ``event.id``.
+        """
+        ...
+
     def refresh(self) -> None:
         """Make what was indexed visible to searches."""
         ...
@@ -110,9 +120,8 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
-@runtime_checkable
 class PainlessStore(Protocol):
-    """What a store can that executes Painless; the embedded one cannot."""
+    """What a store can, too, that executes Painless; the embedded one cannot, and lacks the method."""
 
     def execute_painless(self, source: str, params: Mapping[str, Any]) -> str:
         """Run a source and give its result as text; ``params`` are its variable ``params``.

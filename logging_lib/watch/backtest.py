@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from logging_lib.store.port import IndexResult, Store
-from logging_lib.watch.actions import Outlet
-from logging_lib.watch.evaluate import Scripts
+from logging_lib.store.port import Store
+from logging_lib.watch.evaluate import Scripts, default_scripts, means_of
 from logging_lib.watch.incidents import Judged
 from logging_lib.watch.messages import Message
 from logging_lib.watch.model import ACTION_KINDS, Watch
-from logging_lib.watch.results import Alert
+from logging_lib.watch.replay.asof import AsOf
+from logging_lib.watch.replay.history import History, Moment
+from logging_lib.watch.results import Alert, Report
 from logging_lib.watch.runner import Runner
-from logging_lib.watch.schedule import latest_slot
+from logging_lib.watch.schedule import due_slot, latest_slot
 from logging_lib.watch.times import format_instant, parse_duration
 
 _REACH = timedelta(hours=25)
@@ -26,11 +27,14 @@ _LOOK_BACK = re.compile(r"-(\d+[smhdw])(?=[\"/|+-])")
 
 @dataclass(frozen=True)
 class Backtest:
-    """``alerts`` in the order of time; ``failures`` counts the runs that failed, by watch and reason.
+    """``watches``: the ids of those that ran. ``alerts``: in the order of time. ``failures``: the runs that failed,
+    by watch and reason.
 
-    ``skipped`` counts the runs that did not judge, by model, version and reason; ``judged``: some run did.
+    ``skipped``: the runs that did not judge, by model, version and reason; ``judged``: some run did.
+    ``slow``: the searches, by watch and name, that were not computed for all ticks at once, and why.
     """
 
+    watches: tuple[str, ...]
     start: datetime
     end: datetime
     ticks: int
@@ -38,11 +42,26 @@ class Backtest:
     failures: Mapping[tuple[str, str], int]
     skipped: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     judged: bool = True
+    slow: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         """No run failed, and something was judged unless there was nothing to judge."""
         return not self.failures and (self.judged or not self.skipped)
+
+    def days(self) -> list[date]:
+        """The days of the replay, in UTC."""
+        first, last = self.start.astimezone(UTC).date(), self.end.astimezone(UTC).date()
+        return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+    def alerts_a_day(self, watch: str) -> list[int]:
+        """A watch's alerts on each of the days."""
+        counts = Counter(alert.time.astimezone(UTC).date() for alert in self.alerts if alert.watch == watch)
+        return [counts[day] for day in self.days()]
+
+    def mean_a_day(self, watch: str) -> float:
+        """A watch's alerts by the length of the replay; that of a replay within a day counts as one."""
+        return sum(self.alerts_a_day(watch)) / max((self.end - self.start) / timedelta(days=1), 1.0)
 
     def document(self) -> dict[str, Any]:
         """The timeline as JSON."""
@@ -50,6 +69,17 @@ class Backtest:
             "start": format_instant(self.start),
             "end": format_instant(self.end),
             "ticks": self.ticks,
+            "alerts_a_day": {
+                watch: {
+                    "mean": round(self.mean_a_day(watch), 4),
+                    "days": {
+                        f"{day}": count
+                        for day, count in zip(self.days(), self.alerts_a_day(watch), strict=True)
+                        if count
+                    },
+                }
+                for watch in self.watches
+            },
             "alerts": [alert.document() for alert in self.alerts],
             "failures": [
                 {"watch": watch, "error": error, "runs": runs}
@@ -59,6 +89,7 @@ class Backtest:
                 {"model": model, "version": version, "reason": reason, "runs": runs}
                 for (model, version, reason), runs in self.skipped.items()
             ],
+            "not_in_one_pass": dict(self.slow),
         }
 
 
@@ -121,6 +152,7 @@ def backtest(
     scripts: Scripts | None = None,
     judged: Judged | None = None,
     arrivals: Iterable[datetime] | None = None,
+    history: History | None = None,
 ) -> Backtest:
     """Run the watches at each tick, each when it is due by its own schedule, with throttling as in life.
 
@@ -131,80 +163,91 @@ def backtest(
         start: of the replay; the first tick is the first multiple of ``every`` from here.
         end: the last tick is the first one at or after it.
         arrivals: begins of the hours in which events arrived; ticks too long after one are passed over.
+        history: made of the same store, for these watches and perhaps others; it reads the events only once.
     """
     watches = list(watches)
-    outlets: dict[str, Outlet] = dict.fromkeys(ACTION_KINDS, _Nowhere())
-    runner = Runner(AsOf(store), watches, outlets=outlets, scripts=scripts, judged=judged)
-    alerts: list[Alert] = []
-    failures: Counter[tuple[str, str]] = Counter()
-    skipped: Counter[tuple[str, str, str]] = Counter()
-    count, any_judged = 0, False
-    moments = (
+    scripts = default_scripts() if scripts is None else scripts
+    moments = list(
         ticks(start, end, every)
         if arrivals is None
         else busy_ticks(start, end, every, arrivals, _reach(watches))
     )
+    history = History(store, watches) if history is None else history
+    found = _Found()
+    for watch in watches:
+        _replay(watch, _due(watch, moments), history, store, scripts, judged, found)
+    alerts = tuple(sorted(found.alerts, key=lambda alert: alert.time))
+    return Backtest(
+        tuple(watch.id for watch in watches),
+        start,
+        end,
+        len(moments),
+        alerts,
+        dict(found.failures),
+        dict(found.skipped),
+        found.judged,
+        found.slow,
+    )
+
+
+@dataclass
+class _Found:
+    alerts: list[Alert] = field(default_factory=list)
+    failures: Counter[tuple[str, str]] = field(default_factory=Counter)
+    skipped: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    judged: bool = False
+    slow: dict[str, str] = field(default_factory=dict)
+
+    def add(self, report: Report) -> None:
+        self.alerts.extend(report.alerts)
+        for run in report.runs:
+            if run.error:
+                self.failures[run.watch, run.error] += 1
+            for each in run.skipped:
+                about = (str(each.get(key, "")) for key in ("model", "version", "reason"))
+                self.skipped[tuple(about)] += 1  # type: ignore[index]
+            self.judged = self.judged or run.judged
+        for alert in report.alerts:
+            for name, result in alert.actions.items():
+                if result.status == "failed":
+                    self.failures[alert.watch, f"actions.{name}: {result.reason}"] += 1
+
+
+def _due(watch: Watch, moments: Iterable[datetime]) -> list[Moment]:
+    """When a runner that is asked at these moments runs a watch."""
+    last: datetime | None = None
+    due = []
     for now in moments:
-        report = runner.tick(now)
-        count += 1
-        alerts.extend(report.alerts)
-        failures.update((run.watch, run.error) for run in report.runs if run.error)
-        skipped.update(
-            (str(each.get("model", "")), str(each.get("version", "")), str(each.get("reason", "")))
-            for run in report.runs
-            for each in run.skipped
-        )
-        any_judged = any_judged or any(run.judged for run in report.runs)
-        failures.update(
-            (alert.watch, f"actions.{name}: {result.reason}")
-            for alert in report.alerts
-            for name, result in alert.actions.items()
-            if result.status == "failed"
-        )
-    return Backtest(start, end, count, tuple(alerts), dict(failures), dict(skipped), any_judged)
+        slot = due_slot(watch.schedule, last, now)
+        if slot is not None:
+            due.append(Moment(now, slot))
+            last = slot
+    return due
+
+
+def _replay(
+    watch: Watch,
+    moments: list[Moment],
+    history: History,
+    store: Store,
+    scripts: Scripts,
+    judged: Judged | None,
+    found: _Found,
+) -> None:
+    answers, past = history.searches(watch, moments), AsOf(store)
+    found.slow |= {f"{watch.id} {name}": reason for name, reason in answers.slow.items()}
+    runner = Runner(
+        store,
+        [watch],
+        outlets=dict.fromkeys(ACTION_KINDS, _Nowhere()),
+        scripts=scripts,
+        judged=judged,
+        means=lambda _, now: replace(means_of(past, now=now, scripts=scripts), search=answers.search(now)),
+    )
+    for moment in moments:
+        found.add(runner.tick(moment.now))
 
 
 class _Nowhere:
     def deliver(self, message: Message) -> None:
         pass
-
-
-class AsOf:
-    """A store as it was at a search's ``now``: later arrivals are not there yet."""
-
-    live = False  # so that no watch asks the present over HTTP
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.execute_painless = getattr(store, "execute_painless", None)
-
-    def search(
-        self,
-        indices: str | list[str],
-        body: Mapping[str, Any],
-        *,
-        now: datetime | None = None,
-        rest_total_hits_as_int: bool = False,
-    ) -> dict[str, Any]:
-        names = indices.split(",") if isinstance(indices, str) else indices
-        if now is not None and all(name.startswith("logs-") for name in names):
-            arrived = {"range": {"event.ingested": {"lte": format_instant(now)}}}
-            query = body.get("query", {"match_all": {}})
-            body = {**body, "query": {"bool": {"filter": [query, arrived]}}}
-        return self._store.search(indices, body, now=now, rest_total_hits_as_int=rest_total_hits_as_int)
-
-    def index(
-        self,
-        target: str,
-        documents: Iterable[Mapping[str, Any]],
-        *,
-        now: datetime | None = None,
-        create: bool = False,
-    ) -> IndexResult:
-        return self._store.index(target, documents, now=now, create=create)
-
-    def refresh(self) -> None:
-        self._store.refresh()
-
-    def close(self) -> None:
-        self._store.close()

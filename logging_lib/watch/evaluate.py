@@ -16,14 +16,14 @@ from logging_lib.watch.context import new_context, with_payload
 from logging_lib.watch.errors import RunError
 from logging_lib.watch.model import Condition, HttpInput, Input, Script, SearchRequest, Transform, Watch
 from logging_lib.watch.painless import Execute, PainlessError
-from logging_lib.watch.templating import TemplateError, render_json
+from logging_lib.watch.templating import Sample, TemplateError, render_json
 from logging_lib.watch.times import format_duration
 
 Payload = Mapping[str, Any]
 ScriptFunction = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
 Scripts = Mapping[str, ScriptFunction]
-SearchFunction = Callable[[SearchRequest, Mapping[str, Any]], dict[str, Any]]
-"""Answers a request whose body is rendered: ``search(request, body) -> response``."""
+SearchFunction = Callable[[SearchRequest, timedelta | None, Mapping[str, Any]], Mapping[str, Any]]
+"""Answers a request, rendered in a run's context, in whole: ``search(request, timeout, context) -> response``."""
 Http = Callable[[Call], Answer]
 """Sends one request; raises CallError."""
 
@@ -80,12 +80,25 @@ def means_of(store: Store, *, now: datetime, scripts: Scripts | None = None) -> 
 def store_search(store: Store, now: datetime) -> SearchFunction:
     """The search of a live run: one question to the store."""
 
-    def search(request: SearchRequest, body: Mapping[str, Any]) -> dict[str, Any]:
-        return store.search(
+    def search(
+        request: SearchRequest, timeout: timedelta | None, context: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        body = render_json(request.text, {**context, **request.params})
+        if timeout is not None:
+            body.setdefault("timeout", format_duration(timeout))
+        response = store.search(
             list(request.indices), body, now=now, rest_total_hits_as_int=request.rest_total_hits_as_int
         )
+        return whole(request, body, response)
 
     return search
+
+
+def whole(request: SearchRequest, body: Mapping[str, Any], response: dict[str, Any]) -> dict[str, Any]:
+    """The response, if nothing of it is missing. Raises StoreError."""
+    for fault in faults(request, body, response):
+        raise StoreError(fault)
+    return response
 
 
 def evaluate(watch: Watch, *, means: Means, now: datetime, scheduled: datetime) -> Evaluation:
@@ -179,15 +192,9 @@ def _search(
     request: SearchRequest, timeout: timedelta | None, context: Mapping[str, Any], means: Means, where: str
 ) -> Payload:
     try:
-        body = render_json(request.text, {**context, **request.params})
-        if timeout is not None:
-            body.setdefault("timeout", format_duration(timeout))
-        response = means.search(request, body)
+        return means.search(request, timeout, context)
     except (TemplateError, StoreError) as error:
         raise RunError(f"{where}: {error}") from error
-    for fault in faults(request, body, response):
-        raise RunError(f"{where}: {fault}")
-    return response
 
 
 def _http(given: HttpInput, context: Mapping[str, Any], means: Means, where: str) -> Payload:
@@ -258,6 +265,8 @@ def _extracted(value: Any, paths: list[list[str]]) -> Any:
         return [kept for item in value if (kept := _extracted(item, paths)) is not None]
     if not isinstance(value, Mapping):
         return None
+    if isinstance(value, Sample):
+        return value
     result = {}
     for key, item in value.items():
         below = [path[1:] for path in paths if path[0] in (key, "*")]

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from logging_lib.store.port import Store
 from logging_lib.watch import incidents as inc
 from logging_lib.watch import outbox
 from logging_lib.watch.acting import prepare
 from logging_lib.watch.context import with_payload
 from logging_lib.watch.delivery import Delivered, Postman
 from logging_lib.watch.errors import RunError
-from logging_lib.watch.evaluate import Evaluation, Means, Scripts, evaluate, means_of, run_transform
+from logging_lib.watch.evaluate import Evaluation, Means, evaluate, run_transform
 from logging_lib.watch.incidents import Key, Patience, Told, Verdict
 from logging_lib.watch.leases import LeaseLost
 from logging_lib.watch.messages import Message, MessageError
@@ -73,22 +72,24 @@ class Judgment:
 
 
 class Judge:
-    """Runs watches over a store into a state. Safe to call from several threads, for different watches."""
+    """Runs watches into a state. Safe to call from several threads, for different watches.
+
+    Args:
+        means: what a watch's run at a time may use.
+    """
 
     def __init__(
         self,
-        store: Store,
+        means: Callable[[Watch, datetime], Means],
         state: StateStore,
         postman: Postman,
         *,
-        scripts: Scripts | None,
         judged: inc.Judged | None,
         fallback: Mapping[str, str],
     ) -> None:
-        self._store = store
+        self._means = means
         self._state = state
         self._postman = postman
-        self._scripts = scripts
         self._judged = _default_judged() if judged is None else judged
         self._fallback = fallback
 
@@ -114,7 +115,7 @@ class Judge:
             pass
 
     def _run(self, watch: Watch, slot: datetime, now: datetime, patience: Patience) -> Judgment:
-        means = means_of(self._store, now=now, scripts=self._scripts)
+        means = self._means(watch, now)
         evaluation = evaluate(watch, means=means, now=now, scheduled=slot)
         groups = _groups(watch, evaluation, means, self._judged) if evaluation.met else []
         seen = [key for group in groups for key in group.about.keys]

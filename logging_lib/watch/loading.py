@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from logging_lib.schema import fields
 from logging_lib.watch import model
+from logging_lib.watch.check import check
 from logging_lib.watch.errors import Problem, WatchError, json_path
 from logging_lib.watch.evaluate import default_scripts
-from logging_lib.watch.lint import check
 from logging_lib.watch.model import Definition, Watch
 
 _ID = re.compile(r"[\w.-]+")

@@ -82,11 +82,15 @@ class Wrapped:
     pieces: tuple[tuple[int, int, int], ...]
 
     def place(self, offset: int) -> int | None:
-        """Where in the user's source an offset of the wrapped one is; None when it is ours."""
+        """Where in the user's source an offset of the wrapped one is; None when it is ours.
+
+        What is missed at the end of the user's text is seen only after it.
+        """
         for begin, length, own in self.pieces:
             if begin <= offset <= begin + length:
                 return own + offset - begin
-        return None
+        begin, length, own = self.pieces[-1]
+        return own + length if begin <= offset < len(self.source) else None
 
 
 def wrap(source: str) -> Wrapped:
@@ -97,7 +101,8 @@ def wrap(source: str) -> Wrapped:
     if last is None:
         parts += [(source[head:], head), ("\n", None)]
     else:
-        parts += [(source[head:last], head), ("return ", None), (source[last:], last), ("\n;", None)]
+        parts += [(source[head:last], head), ("return ", None), (source[last:], last)]
+        parts.append(("\n" if _tokens(source, last)[-1][1] == ";" else "\n;", None))
     parts.append((_CALL, None))
     text = ""
     pieces: list[tuple[int, int, int]] = []
@@ -140,14 +145,14 @@ def run(
 
 def _shown(error: ScriptFault, wrapped: Wrapped, source: str) -> str:
     place = None if error.offset is None else wrapped.place(error.offset)
-    where = ""
-    if place is not None:
-        before = source[:place]
-        where = f"line {before.count(chr(10)) + 1}, column {place - before.rfind(chr(10))}: "
-    stack = "".join(
-        f"\n    {line}" for line in error.stack if "^" in line or not line.startswith(("java", "org."))
-    )
-    return f"{where}{error}{stack if place is not None else ''}"
+    if place is None:
+        return str(error)
+    lines = source[:place].split("\n")
+    number, column = len(lines), len(lines[-1]) + 1
+    line = source.split("\n")[number - 1]
+    begin = max(0, column - 41)
+    mark = " " * (column - 1 - begin) + "^"
+    return f"line {number}, column {column}: {error}\n    {line[begin : begin + 80]}\n    {mark}"
 
 
 def _tokens(source: str, begin: int = 0) -> list[tuple[str, str, int, int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -20,7 +20,7 @@ from logging_lib.watch import judging, records
 from logging_lib.watch.actions import Outlets
 from logging_lib.watch.delivery import Delivered, Guard, Postman
 from logging_lib.watch.errors import Problem, WatchError
-from logging_lib.watch.evaluate import Scripts
+from logging_lib.watch.evaluate import Means, Scripts, means_of
 from logging_lib.watch.incidents import Patience
 from logging_lib.watch.judging import Judgment
 from logging_lib.watch.model import Watch
@@ -60,6 +60,7 @@ class Runner:
         judged: makes the payload of a judging script from fewer findings; default: ``scripts.judged``.
         dry_run: the outlets only show: what they took is reported as ``would_send``.
         guard: called before each message goes out; it raises where another runner took over.
+        means: what a watch's run at a time may use; default: ``means_of`` the store.
 
     Raises:
         WatchError: when a watch's metadata says of the recovery what cannot be.
@@ -78,6 +79,7 @@ class Runner:
         dry_run: bool = False,
         options: Options | None = None,
         guard: Guard = lambda: None,
+        means: Callable[[Watch, datetime], Means] | None = None,
     ) -> None:
         self.watches = {watch.id: watch for watch in watches}
         self.state: StateStore = MemoryState(history=False) if state is None else state
@@ -88,9 +90,9 @@ class Runner:
         self._next: dict[str, datetime] = {}
         self.postman = Postman(self.state, outlets, options.policy, guard)
         self._patience = {watch.id: _patience(watch, options.patience) for watch in self.watches.values()}
-        self._judge = judging.Judge(
-            store, self.state, self.postman, scripts=scripts, judged=judged, fallback=options.fallback
-        )
+        if means is None:
+            means = lambda watch, now: means_of(store, now=now, scripts=scripts)  # noqa: E731
+        self._judge = judging.Judge(means, self.state, self.postman, judged=judged, fallback=options.fallback)
 
     def run_once(self, now: datetime, watch_ids: Iterable[str] | None = None) -> Report:
         """Run all watches, or these, whatever their schedule; what was not delivered is tried again at once.

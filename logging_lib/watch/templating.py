@@ -277,6 +277,12 @@ def has_value(name: str, context: Mapping[str, Any]) -> bool:
     return _Stack(context).find(name) is not _MISSING
 
 
+def value_of(name: str, context: Mapping[str, Any]) -> Any:
+    """What a dotted name means in this context; None when nothing."""
+    found = _Stack(context).find(name)
+    return None if found is _MISSING else found
+
+
 def render_json(template: str, context: Mapping[str, Any], missing: set[str] | None = None) -> dict[str, Any]:
     """Render a search body: one JSON text with Mustache in its keys and values.
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from logging_lib.store.port import Store
 from logging_lib.watch import incidents, streams
-from logging_lib.watch.backtest import AsOf
 from logging_lib.watch.cases import START, Alert, Case, CaseError, Expected, Loaded
 from logging_lib.watch.errors import RunError
 from logging_lib.watch.evaluate import Scripts, evaluate, means_of
 from logging_lib.watch.messages import Email, MessageError, Slack, compose
 from logging_lib.watch.model import Watch
+from logging_lib.watch.replay.asof import AsOf
 from logging_lib.watch.scripts import judged
 from logging_lib.watch.times import format_duration
 

@@ -15,6 +15,7 @@ from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import Dashboard
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.watch import cases, streams
+from logging_lib.watch.elasticstate import ElasticState
 
 Documents = list[tuple[str, dict[str, Any]]]
 
@@ -94,15 +95,23 @@ CLASSES = cases.Streams.model_validate(
 )
 
 
-ALERTS = [
-    {
-        "_id": f"alert-{number}",
-        **{"@timestamp": f"2018-01-01T01:0{number}:00Z", "kind": "history", "record": "alert"},
-        **{"watch": "na-spike", "model": "loans", "entry": {"subject": "income"}},
-    }
-    for number in range(3)
-]
-"""As the runner writes them: ``watch/elasticstate.py``."""
+class _Kept:
+    """Keeps what the watch runner would add to its index."""
+
+    def __init__(self) -> None:
+        self.documents: list[dict[str, Any]] = []
+
+    def add(self, target: str, sources: Any) -> None:
+        self.documents += [{**one, "_id": f"{target}-{place}"} for place, one in enumerate(sources)]
+
+
+def alerts() -> list[dict[str, Any]]:
+    """Three alerts and a delivery, as the runner writes them."""
+    kept = _Kept()
+    record = {"kind": "alert", "watch": "na-spike", "model": "loans", "version": "1"}
+    told = [{**record, "time": f"2018-01-01T01:0{number}:00Z"} for number in range(3)]
+    ElasticState(kept).record([*told, {**told[0], "kind": "delivery"}])
+    return kept.documents
 
 
 @pytest.fixture(scope="session")
@@ -124,7 +133,7 @@ def documents(maker: streams.Maker) -> Documents:
     return [
         ("ml-profiles", maker.profile_document({})),
         ("ml-profiles", classes.profile_document({})),
-        *(("ml-watch-state", one) for one in ALERTS),
+        *(("ml-watch-state", one) for one in alerts()),
         *maker.documents(STREAMS),
         *classes.documents(CLASSES),
     ]

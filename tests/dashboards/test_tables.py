@@ -159,6 +159,15 @@ def test_controls_narrow_what_is_counted(
     assert rows(filled, replace(selection, role="shadow"), **letters) == rows(filled, selection, **letters)
 
 
+def test_alerts_are_those_that_the_runner_told(filled: EmbeddedStore, selection: Selection) -> None:
+    """A chosen model narrows them, too."""
+    told = {"chart": "table", "dataset": "alert", "filter": {"record": "alert"}, "split": ["watch", "model"]}
+    told |= {"metrics": [{"label": "Alerts", "metric": "count"}]}
+    assert rows(filled, selection, **told) == [{"Watch": "na-spike", "Model": "loans", "Alerts": 3}]
+    assert rows(filled, replace(selection, model="loans", version="1"), **told) != []
+    assert rows(filled, replace(selection, model="churn"), **told) == []
+
+
 def test_an_empty_store_shows_nothing_and_breaks_nothing(selection: Selection) -> None:
     with EmbeddedStore(None) as store:
         assert {row["value"] for row in rows(store, selection, chart="line", metric="count")} == {0}

@@ -103,6 +103,7 @@ def test_the_watch_runner_keeps_its_state_and_writes_nothing_else(as_role: As, s
     state = ElasticsearchStore(runner)
     assert state.index("ml-watch-state", [{"_id": "na-spike", "watch": "na-spike", "state": {}}]).created == 1
     state.refresh()
+    assert state.execute_painless("return params.x + 1", {"x": 1}) == "2"
     kept = ElasticState(state)
     assert kept.update("w", lambda known: known).term == 0
     assert Elector(kept).campaign(datetime.now(UTC))

@@ -248,10 +248,11 @@ def test_no_shipped_search_is_refused_or_cut_at_forty_models(
 def only(stream: str, search: Any) -> Any:
     """The events of this test, among those that others left in streams of the same pattern."""
 
-    def found(request: Any, body: Mapping[str, Any]) -> dict[str, Any]:
+    def found(request: Any, timeout: Any, context: Mapping[str, Any]) -> dict[str, Any]:
         namespace = stream.rpartition("-")[2]
         names = [name.replace("-*", f"-{namespace}") for name in request.indices]
-        answer: dict[str, Any] = search(request.model_copy(update={"indices": tuple(names)}), body)
+        asked = request.model_copy(update={"indices": tuple(names)})
+        answer: dict[str, Any] = search(asked, timeout, context)
         return answer
 
     return found

@@ -116,7 +116,7 @@ def show(
     if "concern" in watch.metadata:
         out.print(escape(str(watch.metadata["concern"])))
     table = Table("setting", "value", box=None, pad_edge=False)
-    table.add_row("every", format_duration(watch.interval))
+    table.add_row("every", escape(watch.schedule_text))
     for name, value in watch.metadata.items():
         if name not in ("title", "concern"):
             table.add_row(escape(name), escape(value if isinstance(value, str) else json.dumps(value)))
@@ -131,7 +131,7 @@ def _summary(watch: Watch) -> dict[str, Any]:
     return {
         "id": watch.id,
         "title": watch.title,
-        "every": format_duration(watch.interval),
+        "every": watch.schedule_text,
         "windows": [str(window) for window in windows] if isinstance(windows, list) else [str(windows)],
         "tells": recipients(watch),
     }

@@ -36,7 +36,9 @@ class WebhookOutlet:
         redirect = (
             "; redirects are not followed: write the final address" if 300 <= answer.status < 400 else ""
         )
-        secrets = (call.password or "", *self.caller.authorizations.values())
+        given = [value for name, value in call.headers.items() if name.lower() == "authorization"]
+        said = [word for text in (*self.caller.authorizations.values(), *given) for word in text.split()]
+        secrets = (call.password or "", *(word for word in said if word.lower() not in ("basic", "bearer")))
         raise DeliveryError(
             f"{call.place} answered {answer.status}{after}{redirect}{shown(answer.text, *secrets)}",
             retry_after=wait,
