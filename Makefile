@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all check generate docs bench bench-detection clean
+.PHONY: help demo pictures test test-all check generate docs bench bench-detection clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -29,6 +29,10 @@ demo: $(VENV)/.demo ## a real model, three incidents, alerts by mail and Slack; 
 
 # Two processes, a file's tests in one of them: each has servers of its own.
 WORKERS ?= 2
+
+pictures: demo ## the README's pictures, of the demo's report and dashboards
+	$(BIN)/logging-lib dashboards preview --store build/demo/store --out build/preview
+	$(BIN)/python tools/pictures.py
 
 test: $(VENV)/.dev ## the tests that every change must pass
 	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
