@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all check generate bench bench-detection clean
+.PHONY: help demo test test-all check generate docs bench bench-detection clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -27,8 +27,11 @@ $(VENV)/.dev: setup.cfg setup.py pyproject.toml | $(VENV)/bin/python
 demo: $(VENV)/.demo ## a real model, three incidents, alerts by mail and Slack; leaves build/demo/
 	$(BIN)/logging-lib demo --out build/demo
 
+# Two processes, a file's tests in one of them: each has servers of its own.
+WORKERS ?= 2
+
 test: $(VENV)/.dev ## the tests that every change must pass
-	$(BIN)/python -m pytest -m 'not slow' --junitxml build/test/results.xml
+	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
 
 test-all: $(VENV)/.dev ## all tests, the long ones too
 	$(BIN)/python -m pytest --junitxml build/test/results.xml
@@ -39,9 +42,16 @@ check: $(VENV)/.dev ## style, types, import order, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m logging_lib.schema.generate --check
+	$(BIN)/python -m logging_lib.dashboards.generate --check
+	$(BIN)/python -m logging_lib.cli.reference --check
 
-generate: $(VENV)/.dev ## rewrite the files made from fields.yml
+generate: $(VENV)/.dev ## rewrite what is made from fields.yml, kibana_dashboards/*.yml and the code
 	$(BIN)/python -m logging_lib.schema.generate
+	$(BIN)/python -m logging_lib.dashboards.generate
+	$(BIN)/python -m logging_lib.cli.reference
+
+docs: $(VENV)/.dev ## the documentation as a site that needs no network; leaves build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev ## the benchmarks, figures beside their goals; leaves build/bench/results.json
 	$(BIN)/python -m benchmarks

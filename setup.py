@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-CONTENT = ("watchers", "pipelines", "kibana_dashboards")
+CONTENT = ("watchers", "pipelines", "kibana_dashboards", "docs/runbooks")
 
 
 class BuildWithContent(build_py):

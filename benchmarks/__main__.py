@@ -17,6 +17,7 @@ NAMES = (
     "log_call",
     "batch",
     "profile_fit",
+    "compare",
     "read_check",
     "normalize_python",
     "normalize_ruby",
@@ -26,6 +27,9 @@ NAMES = (
     "receiver_down",
     "event_size",
     "es_ingest",
+    "backtest",
+    "watch_es",
+    "runner",
 )
 
 

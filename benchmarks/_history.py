@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import orjson
 
 from benchmarks._common import frame
@@ -23,9 +24,10 @@ MODEL, SERVICE = "m", "s"
 
 def fitted() -> Profile:
     data = frame(20_000)
-    return profile.fit(
-        data.assign(output=data["number_0"] / 20), model=MODEL, version="1", prediction="output"
-    )
+    output = data["number_0"] / 20
+    truth = output + np.random.default_rng(9).normal(0, 1, len(output))
+    data = data.assign(output=output, truth=truth)
+    return profile.fit(data, model=MODEL, version="1", prediction="output", target="truth")
 
 
 def write(folder: Path, events: int) -> Profile:

@@ -10,6 +10,7 @@ In a service::
 
 from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from logging_lib.capture import spool as _spool
 from logging_lib.capture.logger import PredictionLogger, SpoolLoggerFactory, configure
@@ -25,6 +26,12 @@ except _PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0+unknown"
 
 
+if _TYPE_CHECKING:
+    from pathlib import Path
+
+    from prometheus_client.registry import CollectorRegistry
+
+
 def _ship(spool: Spool, url: str) -> None:
     from logging_lib.ship.background import attach
 
@@ -32,6 +39,23 @@ def _ship(spool: Spool, url: str) -> None:
 
 
 _spool.attach_shipper = _ship
+
+
+def metrics_registry(*spools: "str | Path") -> "CollectorRegistry":
+    """What a Prometheus endpoint shows: the metrics of ``configure(metrics=True)``, those of the service itself,
+    and the health of these spools and their shippers.
+
+    Under gunicorn's workers (``PROMETHEUS_MULTIPROC_DIR`` is set) of all of them, else of this process::
+
+        app.mount("/metrics", prometheus_client.make_asgi_app(registry=logging_lib.metrics_registry("spool")))
+
+    Raises:
+        ModuleNotFoundError: prometheus_client is not installed: ``pip install 'logging-lib[prometheus]'``.
+    """
+    from logging_lib.ship.metrics import registry
+
+    return registry(*spools)
+
 
 __all__ = [
     "EventRenderer",
@@ -45,4 +69,5 @@ __all__ = [
     "__version__",
     "add_trace_ids",
     "configure",
+    "metrics_registry",
 ]

@@ -8,7 +8,7 @@ from typing import Literal
 _PACKAGE = Path(__file__).parent
 
 
-def path(name: Literal["watchers", "pipelines", "kibana_dashboards"]) -> Path:
+def path(name: Literal["watchers", "pipelines", "kibana_dashboards", "docs/runbooks"]) -> Path:
     """The folder ``name``, wherever this copy of the library has it.
 
     Raises:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,20 @@ from typer.testing import CliRunner
 import logging_lib
 from logging_lib import profile
 from logging_lib.cli.app import app
+from logging_lib.dashboards.kibana import PREFIX as KIBANA_PREFIX
 from logging_lib.profile.config import parse
 from logging_lib.store.connection import PREFIX, Settings
 from logging_lib.watch.cases import CaseFile
+from tests.dashboards import fake_kibana
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "benchmarks", "examples")
 PAGES = sorted([ROOT / "README.md", *(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/**/*.md"))])
-WALKED = {ROOT / "docs" / "fastapi.md", ROOT / "examples" / "README.md"}
+WALKED = {ROOT / "docs" / "first-alert.md", ROOT / "docs" / "fastapi.md", ROOT / "examples" / "README.md"}
 """Pages whose code and commands belong together: ``tests/examples`` runs them as a whole, and
 ``tests/watch/test_runbooks.py`` the runbooks."""
 SERVER = f"export {PREFIX}URL="
+KIBANA = f"export {KIBANA_PREFIX}URL="
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -40,6 +45,12 @@ def blocks(language: str) -> list[Any]:
                 marks = [pytest.mark.elasticsearch] if SERVER in text else []
                 found.append(pytest.param(text, id=f"{page.relative_to(ROOT)}#{number}", marks=marks))
     return found
+
+
+@pytest.fixture
+def kibana() -> Iterator[fake_kibana.Server]:
+    with fake_kibana.running(fake_kibana.Server()) as server:
+        yield server
 
 
 @pytest.fixture
@@ -60,8 +71,18 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     fitted = profile.fit(frame, model="loans", version="3", target="interest_rate")
     profile.save(fitted, "profile.json")
     log = logging_lib.configure(model="loans", version="3", profile=fitted, spool="spool")
-    log.prediction({"annual_income": 50000.0, "homeownership": "RENT"}, prediction=9.5)
-    Path("build/store").mkdir(parents=True)
+    event = {"event_id": "0195d3b2-7c1e-7a44-9b1a-3f0c2d5e6f70", "subject": "customer-7"}
+    for i in range(3):
+        inputs = {"annual_income": 50000.0 + i, "homeownership": "RENT"}
+        log.prediction(inputs, prediction=9.5, request_id=f"r{i}", **(event if i == 0 else {}))
+    stored = CliRunner().invoke(app, ["index", "spool", "--store", "build/store"])
+    assert stored.exit_code == 0, stored.output
+    Path("alerts.jsonl").touch()
+    served = pd.DataFrame({"request_id": ["r0", "r1", "r2"]})
+    served.assign(annual_income=[50000.0, 50001.0, 50002.0], homeownership="RENT").to_csv(
+        "features.csv", index=False
+    )
+    served.assign(actual=[9.0, 10.0, 9.5]).to_csv("labels.csv", index=False)
     cases = ROOT / "watchers" / "cases"
     shutil.copytree(cases / "profiles", "watchers/cases/profiles")
     shutil.copy(cases / "dead-letters.yml", "watchers/cases")
@@ -84,20 +105,30 @@ def test_python_code_runs(code: str, desk: Path) -> None:
 def test_commands_run(
     text: str, desk: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a block names an Elasticsearch, a real one stands for it, with our stack in it."""
+    """Where a block names an Elasticsearch, a real one stands for it, with our stack in it; where one names a
+    Kibana, a server that answers as Kibana does."""
     if SERVER in text:
         server: Settings = request.getfixturevalue("secured")
         for name, value in (("URL", server.url), ("USER", server.user), ("PASSWORD", server.password)):
             monkeypatch.setenv(PREFIX + name, str(value))
         ready = CliRunner().invoke(app, ["stack", "deploy", "--force"])
         assert ready.exit_code == 0, ready.output
+    if KIBANA in text:
+        monkeypatch.setenv(f"{KIBANA_PREFIX}URL", request.getfixturevalue("kibana").url)
     for line in text.splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] == ["export"]:
-            assert words[1].startswith(PREFIX), line
+            assert words[1].startswith((PREFIX, KIBANA_PREFIX)), line
         elif words[:1] == ["logging-lib"]:
             result = CliRunner().invoke(app, words[1:])
             assert result.exit_code == 0, f"{line}\n{result.output}"
+        elif words[:1] == ["promtool"]:
+            if shutil.which("promtool") is None:
+                pytest.skip("NO PROMTOOL COMMAND WAS RUN: it is not on PATH")
+            done = subprocess.run(
+                [*words[:-1], ROOT / words[-1]], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
         elif words[:1] == ["make"]:
             targets = (ROOT / "Makefile").read_text("utf-8")
             assert all(re.search(rf"^{target}:", targets, re.MULTILINE) for target in words[1:]), line

@@ -50,6 +50,7 @@ def test_the_exported_names() -> None:
         "__version__",
         "add_trace_ids",
         "configure",
+        "metrics_registry",
     ]
 
 
@@ -119,7 +120,8 @@ def test_the_wheel_carries_what_it_deploys(installed: Path, tmp_path: Path) -> N
     )
     command = [str(installed), "-c", code]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert said.split() == ["20", "6"]
+    assert said.split() == ["21", "7"]
+    assert "5 dashboards" in run(installed, tmp_path, "dashboards", "build", "-o", "made")
 
 
 def test_the_wheel_runs_the_demo_outside_the_checkout(installed: Path, tmp_path: Path) -> None:

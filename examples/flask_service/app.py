@@ -10,8 +10,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, abort, request
+from flask import Flask, Response, abort, request
 from model import Model
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import logging_lib
 
@@ -20,13 +21,15 @@ def create_app() -> Flask:
     """Runs once, before the fork. Each worker opens a segment of its own with its first prediction."""
     folder = Path(os.environ.get("MODEL_DIR", "build"))
     model = Model.load(folder / "model.json")
+    spool = os.environ.get("SPOOL", "build/spool")
     log = logging_lib.configure(
         model="loans",
         version="3",
         profile=folder / "profile.json",
-        spool=os.environ.get("SPOOL", "build/spool"),
+        spool=spool,
         ship_to=os.environ.get("SHIP_TO"),
         service="pricing-web",
+        metrics=True,
     )
     app = Flask(__name__)
 
@@ -39,6 +42,13 @@ def create_app() -> Flask:
         with log.prediction(inputs, request_id=request_id) as p:
             p.prediction = model.predict(inputs)
         return {"interest_rate": p.prediction, "request_id": request_id}
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        """For Prometheus: the sum over all workers, whichever of them answers."""
+        return Response(
+            generate_latest(logging_lib.metrics_registry(spool)), content_type=CONTENT_TYPE_LATEST
+        )
 
     @app.get("/health")
     def health() -> dict[str, Any]:

@@ -284,6 +284,7 @@ def configure(
     private: Mapping[str, Treatment] | None = None,
     sample: float = 1.0,
     remember: int = 0,
+    metrics: bool = False,
     processors: Iterable[Any] = (),
     report_every: float | None = 60.0,
     clock: Callable[[], int] = time.time_ns,
@@ -302,6 +303,7 @@ def configure(
         private: feature → ``drop``, ``redact`` or ``hmac``: hidden after it was checked.
         sample: the share of ordinary events to keep; what failed a check, or failed, is always kept.
         remember: so many predictions are kept in memory by request id, for labels that come soon.
+        metrics: count for Prometheus, too, which needs the extra ``[prometheus]``; see ``metrics_registry``.
         processors: structlog processors to run before ours; their keys become ``labels.*``.
         report_every: seconds between the ``ml.health`` events of the process; None: no such event, and no
             ``ml.start`` event.
@@ -309,6 +311,7 @@ def configure(
 
     Raises:
         ProfileError: the profile's file is damaged.
+        ModuleNotFoundError: ``metrics``, and prometheus_client is not installed.
         ValueError: another argument is wrong. Once configured, nothing raises.
     """
     to = shared(spool)
@@ -323,8 +326,11 @@ def configure(
         private=private,
         sample=sample,
         remember=remember,
+        metrics=metrics,
         clock=clock,
     )
+    if processor.metrics is not None:
+        processor.metrics.follow(to)
     chain = [add_context, *processors, processor, EventRenderer()]
     if ship_to is not None:
         spools.attach_shipper(to, ship_to)

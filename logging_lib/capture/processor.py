@@ -29,6 +29,7 @@ from logging_lib.capture.event import (
 )
 from logging_lib.capture.health import Counts
 from logging_lib.capture.labels import Memory, Remembered, label_document
+from logging_lib.capture.metrics import Metrics
 from logging_lib.capture.output import Output
 from logging_lib.capture.privacy import NOTHING, Privacy, Treatment
 from logging_lib.capture.reading import MAX_LINE
@@ -73,6 +74,7 @@ class PredictionProcessor:
         sample: the share of ordinary events to keep. Events with a failed check, failures and those that are
             logged with ``keep=True`` are always kept.
         remember: so many predictions are kept in memory by request id, for labels that come soon.
+        metrics: count for Prometheus, too; see ``capture.metrics``.
         clock: nanoseconds since 1970.
 
     Raises:
@@ -91,6 +93,7 @@ class PredictionProcessor:
         private: Mapping[str, Treatment] | None = None,
         sample: float = 1.0,
         remember: int = 0,
+        metrics: bool = False,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         if role not in ("live", "shadow"):
@@ -119,7 +122,7 @@ class PredictionProcessor:
             self._checker = checker = Checker(profile)
             self._check = checker.__call__  # a bound method costs less than an instance
             self._output = checker.output
-            if not (private or remember):
+            if not (private or remember or metrics):
                 self._columns = batch.Columns(checker)
         self._ml: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
@@ -128,6 +131,7 @@ class PredictionProcessor:
             "sample": {"weight": 1.0},
         }
         self._service = {"name": service} if isinstance(service, str) else dict(service or {})
+        self.metrics = Metrics(model=model, version=version, role=role, profile=profile) if metrics else None
         self._trained_with = dict(profile.libraries) if profile is not None else {}
 
     def source(self) -> Source:
@@ -339,6 +343,8 @@ class PredictionProcessor:
             if key not in _PLACED:
                 self._rest(given, event, about)
                 break
+        if self.metrics is not None:
+            self.metrics.observe(event)
         if self._special:
             if not checked.failed and self._samples(given):
                 self._sample(event, ml)

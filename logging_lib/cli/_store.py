@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -20,7 +20,9 @@ from logging_lib.capture.checks import Checker
 from logging_lib.capture.reading import Line
 from logging_lib.normalize import MAX_AHEAD, Checks, DeadLetter, normalize_line, refuse
 from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
+from logging_lib.store import mapping
 from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.files import OWN_FILE
 from logging_lib.store.port import IndexResult, Store, StoreError
 from logging_lib.watch.times import format_instant, parse_instant
 
@@ -47,17 +49,20 @@ ElasticsearchOption = Annotated[
 ]
 
 
-def connect(url: str | None = None) -> Connection:
+def connect(url: str | None = None, *, timeout: float | None = None) -> Connection:
     """A connection to the Elasticsearch that the URL or the environment names.
+
+    Args:
+        timeout: seconds to wait for one answer.
 
     Raises:
         StoreError: none is named, or a setting is wrong.
     """
-    from logging_lib.store.connection import Connection, settings_from
+    from logging_lib.store.connection import TIMEOUT, Connection, settings_from
 
     # Its remarks on each try would stand between ours; what went wrong is in the error that is raised.
     logging.getLogger("elastic_transport").addHandler(logging.NullHandler())
-    return Connection(settings_from(url=url))
+    return Connection(settings_from(url=url), timeout=TIMEOUT if timeout is None else timeout)
 
 
 def choose(directory: Path | None, url: str | None, *, read_only: bool = False) -> Store:
@@ -137,6 +142,7 @@ class _Overlay:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.execute_painless = getattr(store, "execute_painless", None)
         self._profiles = EmbeddedStore(None)
         hits = store.search(_PROFILES, {"size": 10_000})["hits"]["hits"]
         self._profiles.index(_PROFILES, [{**hit["_source"], "_id": hit["_id"]} for hit in hits])
@@ -155,10 +161,15 @@ class _Overlay:
         return store.search(indices, body, now=now, rest_total_hits_as_int=rest_total_hits_as_int)
 
     def index(
-        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
     ) -> IndexResult:
         store: Store = self._profiles if target == _PROFILES else self._store
-        return store.index(target, documents, now=now)
+        return store.index(target, documents, now=now, create=create)
 
     def streams(self, indices: str | list[str]) -> list[str]:
         return self._store.streams(indices)
@@ -172,6 +183,62 @@ class _Overlay:
     def close(self) -> None:
         self._profiles.close()
         self._store.close()
+
+
+class Lines:
+    """Writes events into the folder of an embedded store, as lines; nothing is kept but what tells doubles apart.
+    To be read by an ``EmbeddedStore`` that is opened afterwards.
+
+    Use as a context manager.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, IO[bytes]] = {}
+        self._seen: set[int] = set()
+
+    def index(
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
+    ) -> IndexResult:
+        if target not in self._files:
+            (self._folder / target).mkdir(exist_ok=True)
+            self._files[target] = (self._folder / target / OWN_FILE).open("ab")
+        lines = []
+        given = 0
+        for document in documents:
+            given += 1
+            mark = hash((target, document["event"]["id"]))
+            if mark not in self._seen:
+                self._seen.add(mark)
+                lines.append(mapping.dumps(document) + b"\n")
+        self._files[target].writelines(lines)
+        return IndexResult(len(lines), given - len(lines))
+
+    def refresh(self) -> None:
+        for file in self._files.values():
+            file.flush()
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+
+class Index(Protocol):
+    """What ``load`` puts events into: a store, or ``Lines``."""
+
+    def index(
+        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+    ) -> IndexResult: ...
+
+    def refresh(self) -> None: ...
 
 
 @dataclass
@@ -191,7 +258,7 @@ class Loaded:
 
 
 def load(
-    store: Store,
+    store: Index,
     paths: Iterable[Path],
     *,
     now: datetime | None = None,
@@ -299,7 +366,7 @@ def _refused(line: Line, reason: str, message: str) -> DeadLetter:
 
 
 def _index(
-    store: Store, target: str, batch: list[Mapping[str, Any]], loaded: Loaded, dead_letters: str | None
+    store: Index, target: str, batch: list[Mapping[str, Any]], loaded: Loaded, dead_letters: str | None
 ) -> None:
     """Index a batch; what the store refuses goes where dead letters do, if anywhere."""
     if not batch:

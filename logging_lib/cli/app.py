@@ -10,9 +10,16 @@ from typing import Annotated
 import typer
 
 import logging_lib
-from logging_lib.cli import index, profile, stack, watch
+from logging_lib.cli import dashboards, index, labels, profile, stack, watch
 from logging_lib.cli.annotate import annotate
+from logging_lib.cli.audit import audit
+from logging_lib.cli.compare import compare
+from logging_lib.cli.erase import erase
+from logging_lib.cli.export import export
+from logging_lib.cli.report import report
+from logging_lib.cli.scorecard import scorecard
 from logging_lib.cli.ship import ship
+from logging_lib.cli.skew import skew
 
 app = typer.Typer(
     name="logging-lib",
@@ -23,10 +30,19 @@ app = typer.Typer(
 app.add_typer(profile.app, name="profile")
 app.add_typer(watch.app, name="watch")
 app.add_typer(stack.app, name="stack")
+app.add_typer(dashboards.app, name="dashboards")
+app.add_typer(labels.app, name="labels")
 app.command()(stack.doctor)
 app.command()(index.index)
 app.command()(annotate)
+app.command()(compare)
+app.command()(skew)
+app.command()(export)
+app.command()(audit)
+app.command()(erase)
+app.command()(scorecard)
 app.command()(ship)
+app.command()(report)
 
 
 def _version(wanted: bool) -> None:

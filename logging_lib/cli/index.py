@@ -12,8 +12,10 @@ import typer
 
 from logging_lib import profile
 from logging_lib.cli import _store
+from logging_lib.jobs.publish import file_document
 from logging_lib.profile.io import ProfileError
 from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
+from logging_lib.schema.templates import PROFILE_FILES
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.store.port import StoreError
 
@@ -45,6 +47,8 @@ def index(
         target = EmbeddedStore(store) if store is not None else _store.open_elasticsearch(elasticsearch)
         with contextlib.closing(target):
             _store.publish(target, profiles or [])
+            if loaded_profiles:
+                target.index(PROFILE_FILES, [file_document(one) for one in loaded_profiles])
             loaded = _store.load(
                 target,
                 events,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 app = typer.Typer(help="What training looked like.", no_args_is_help=True)
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _fail(message: str) -> typer.Exit:
@@ -65,6 +66,7 @@ def fit(
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the profile.")] = Path(
         "profile.json"
     ),
+    as_json: JsonOption = False,
 ) -> None:
     """Fit a profile from the rows that the model was trained on, or from what it served.
 
@@ -108,6 +110,12 @@ def fit(
         raise _fail(str(error)) from None
     except OSError as error:
         raise _fail(f"{output}: cannot be written: {error.strerror}") from None
+    if as_json:
+        notes = {feature.name: list(feature.notes) for feature in made.features.values() if feature.notes}
+        about = {"model": made.model, "version": made.version, "id": made.id, "trained_at": made.trained_at}
+        counted = {"rows": made.rows, "features": len(made.features), "held_out": made.held_out.method}
+        typer.echo(json.dumps({"profile": str(output), **about, **counted, "notes": notes}, indent=1))
+        return
     typer.echo(
         f"{output}: {made.model} {made.version}, {made.rows} rows, {len(made.features)} features, id {made.id}"
     )
@@ -149,6 +157,7 @@ def publish(
     keep_others: Annotated[
         bool, typer.Option("--keep-others", help="Let other versions of the model keep their flag.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Publish profiles into Elasticsearch, where watches and annotate find them.
 
@@ -160,16 +169,24 @@ def publish(
 
     try:
         profiles = [io.load(file) for file in files]
+        done: list[dict[str, Any]] = []
         with contextlib.closing(_store.open_elasticsearch(elasticsearch)) as store:
             for profile in profiles:
                 before = publish_profile(
                     store, profile, now=datetime.now(UTC), deployed=deployed, alone=not keep_others
                 )
+                if as_json:
+                    about = {"model": profile.model, "version": profile.version, "id": profile.id}
+                    retired = before if deployed and not keep_others else []
+                    done.append({**about, "deployed": deployed, "retired": retired})
+                    continue
                 flag = "deployed" if deployed else "not deployed"
                 typer.echo(f"{profile.model} {profile.version}: published as {flag}, id {profile.id}")
                 if deployed and not keep_others:
                     for version in before:
                         typer.echo(f"{profile.model} {version}: not flagged as deployed any more")
+        if as_json:
+            typer.echo(json.dumps(done, indent=1))
     except (ProfileError, StoreError) as error:
         raise _fail(str(error)) from None
 
@@ -177,9 +194,12 @@ def publish(
 @app.command()
 def show(
     file: Annotated[Path, typer.Argument(help="A profile.json.")],
-    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Print a profile as a table."""
+    """Print a profile as a table, or with --json as it is.
+
+    Example: logging-lib profile show profile.json
+    """
     try:
         profile = io.load(file)
     except ProfileError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +18,16 @@ from rich.table import Table
 import logging_lib
 from logging_lib import content
 from logging_lib.cli import _store
+from logging_lib.cli.dashboards import KibanaOption, SpaceOption
+from logging_lib.dashboards.kibana import PREFIX as KIBANA
+from logging_lib.dashboards.kibana import settings_from as kibana_settings
+from logging_lib.dashboards.loading import SpecError
 from logging_lib.jobs.publish import is_published, publish, published_models
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.io import load as load_profile
 from logging_lib.stack import deploy as deployment
 from logging_lib.stack import doctor as diagnosis
-from logging_lib.stack import keys, parts, watches
+from logging_lib.stack import keys, parts, saved_objects, watches
 from logging_lib.stack.deploy import UNCHANGED, UPDATED, Change
 from logging_lib.stack.server import Server, examine
 from logging_lib.store.connection import Connection
@@ -47,7 +52,7 @@ RolesOption = Annotated[
 def _explained() -> Iterator[None]:
     try:
         yield
-    except (StoreError, ProfileError, FileNotFoundError) as error:
+    except (StoreError, ProfileError, SpecError, FileNotFoundError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
 
@@ -55,6 +60,8 @@ def _explained() -> Iterator[None]:
 @app.command()
 def deploy(
     elasticsearch: _store.ElasticsearchOption = None,
+    kibana: KibanaOption = None,
+    space: SpaceOption = "default",
     retention: RetentionOption = None,
     roles: RolesOption = False,
     profiles: Annotated[
@@ -75,12 +82,13 @@ def deploy(
 ) -> None:
     """Put templates, retention, pipelines, scripts and, where Watcher is licensed, watches; say what changed.
 
+    With a Kibana, its dashboards, too. What Elasticsearch refuses keeps Kibana as it is.
     Run it again after each upgrade. What somebody edited is refused, and then nothing is changed. Exit code 1:
     something was refused; 2: wrong input.
 
     Example: logging-lib stack deploy --elasticsearch https://localhost:9200 --api-key writer
     """
-    with _explained(), _store.connect(elasticsearch) as connection:
+    with _explained(), _store.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
         server = examine(connection)
         made = [(path, load_profile(path)) for path in profiles or ()]
         wanted = _base(server, retention, roles=roles)
@@ -107,6 +115,8 @@ def deploy(
                 connection, api_keys or (), folder=_roles_folder(), into=keys_in, expiration=expiration,
                 dry_run=dry_run,
             )  # fmt: skip
+            if saved is not None:
+                changes += saved.deploy(force=force, dry_run=dry_run)
     _print_changes(changes, server, show_diff=show_diff, dry_run=dry_run, as_json=as_json)
     raise typer.Exit(1 if _refused(changes) else 0)
 
@@ -114,12 +124,17 @@ def deploy(
 @app.command()
 def status(
     elasticsearch: _store.ElasticsearchOption = None,
+    kibana: KibanaOption = None,
+    space: SpaceOption = "default",
     retention: RetentionOption = None,
     roles: RolesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say how each part stands: missing, current, outdated, edited or foreign. Exit code 1: not all is current."""
-    with _explained(), _store.connect(elasticsearch) as connection:
+    """Say how each part stands: missing, current, outdated, edited or foreign. Exit code 1: not all is current.
+
+    Example: logging-lib stack status --elasticsearch https://localhost:9200
+    """
+    with _explained(), _store.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
         server = examine(connection)
         wanted = _base(server, retention, roles=roles)
         if server.watcher:
@@ -127,33 +142,42 @@ def status(
             models = [name for name, serves in known.items() if serves]
             wanted += watches.rendered(content.path("watchers"), models)
         found = deployment.status(connection, wanted)
+        there = saved.status() if saved is not None else []
     if as_json:
-        rows = [{"kind": part.kind.title, "name": part.name, "state": state} for part, state in found]
+        rows = [{"kind": part.kind.title, "name": part.name, "state": str(state)} for part, state in found]
+        rows += [{"kind": "saved object", "name": name, "state": str(state)} for name, state in there]
         typer.echo(json.dumps({"version": server.version_text, "license": server.license, "parts": rows}))
     else:
         table = Table("part", "state", box=None, pad_edge=False)
-        for part, state in found:
-            table.add_row(escape(str(part)), state)
+        for about, state in [*((str(part), str(state)) for part, state in found), *there]:
+            table.add_row(escape(about), state)
         _console().print(table)
         _print_lacks(server)
-    raise typer.Exit(0 if all(state == "current" for _, state in found) else 1)
+    raise typer.Exit(0 if all(state == "current" for _, state in [*found, *there]) else 1)
 
 
 @app.command()
 def destroy(
     elasticsearch: _store.ElasticsearchOption = None,
+    kibana: KibanaOption = None,
+    space: SpaceOption = "default",
     yes: Annotated[bool, typer.Option("--yes", help="Do it; otherwise only say what would be done.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Remove what somebody edited, too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take away what deploy put there. Events and profiles stay, and the templates that they need."""
-    with _explained(), _store.connect(elasticsearch) as connection:
+    """Take away what deploy put there. Events and profiles stay, and the templates that they need.
+
+    Example: logging-lib stack destroy --elasticsearch https://localhost:9200 --yes
+    """
+    with _explained(), _store.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
         server = examine(connection)
         wanted = _base(server, None, roles=server.security)
         if server.watcher:
             models = list(published_models(ElasticsearchStore(connection)))
             wanted += watches.rendered(content.path("watchers"), models)
         changes = deployment.destroy(connection, wanted, force=force, dry_run=not yes)
+        if saved is not None:  # before our keys, of which one may be in use
+            changes += saved.destroy(force=force, dry_run=not yes)
         if server.security:
             changes += keys.invalidate(connection, dry_run=not yes)
     _print_changes(changes, server, show_diff=False, dry_run=not yes, as_json=as_json)
@@ -161,13 +185,24 @@ def destroy(
         typer.echo("nothing was removed; say --yes")
 
 
-def doctor(elasticsearch: _store.ElasticsearchOption = None, as_json: JsonOption = False) -> None:
+def doctor(
+    elasticsearch: _store.ElasticsearchOption = None,
+    kibana: KibanaOption = None,
+    space: SpaceOption = "default",
+    as_json: JsonOption = False,
+) -> None:
     """Examine an Elasticsearch: reachable, versions, license, templates, clock, last event, dead letters.
 
+    With a Kibana: reachable, version, and whether the dashboards are current.
+
     Each finding names its remedy. Exit code 1: there is an error; 2: wrong input.
+
+    Example: logging-lib doctor --elasticsearch https://localhost:9200
     """
     with _explained(), _store.connect(elasticsearch) as connection:
         found = diagnosis.diagnose(connection, lambda server: _base(server, None, roles=False))
+    if kibana is not None or os.environ.get(f"{KIBANA}URL"):
+        found += saved_objects.findings(kibana_settings(url=kibana), space, content.path("kibana_dashboards"))
     if as_json:
         rows = [
             {"level": one.level, "check": one.check, "message": one.message, "remedy": one.remedy}
@@ -184,6 +219,17 @@ def doctor(elasticsearch: _store.ElasticsearchOption = None, as_json: JsonOption
 
 
 # --- helpers
+
+
+@contextlib.contextmanager
+def _kibana(url: str | None, space: str) -> Iterator[saved_objects.SavedObjects | None]:
+    """The saved objects of the Kibana that is named; None where none is."""
+    if url is None and not os.environ.get(f"{KIBANA}URL"):
+        yield None
+        return
+    folder = content.path("kibana_dashboards")
+    with saved_objects.connected(kibana_settings(url=url), space, folder) as found:
+        yield found
 
 
 def _base(server: Server, retention: list[str] | None, *, roles: bool) -> list[parts.Part]:

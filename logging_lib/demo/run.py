@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,9 @@ from logging_lib.demo import loans, model
 from logging_lib.demo.receivers import Receivers
 from logging_lib.normalize import normalize_line
 from logging_lib.profile.config import Config
+from logging_lib.report import alerts as alerting
+from logging_lib.report import collect, html, runbooks
+from logging_lib.report.model import Judging
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.watch.actions import SlackOutlet, SmtpOutlet
 from logging_lib.watch.loading import load_watches
@@ -34,6 +38,11 @@ from logging_lib.watch.runner import Runner
 
 TICK = timedelta(minutes=5)
 AFTER_HOURS = timedelta(minutes=15)
+KNOWN_AFTER = timedelta(hours=2)
+
+
+Truths = deque[tuple[datetime, str, float]]
+"""Waiting to be known: when, of which request, what."""
 
 
 @dataclass
@@ -74,12 +83,14 @@ def run(out: Path, *, seed: int = 1) -> int:
         "minutes, those for the three incidents: all of them would take minutes."
     )
     with Receivers(out) as receivers:
-        served, alerts = _serve(served_rows, pipeline, out, receivers, seed, console)
+        with EmbeddedStore(out / "store") as store:
+            served, alerts = _serve(store, served_rows, pipeline, out, receivers, seed, console)
+            sentence = _write_report(store, alerts, out)
         subjects = list(receivers.subjects)
 
     summary = _summarize(served, alerts, subjects, time.perf_counter() - started)
     (out / "summary.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
-    _report(summary, out, console)
+    _tell(summary, sentence, out, console)
     return 0 if summary["ok"] else 1
 
 
@@ -111,9 +122,14 @@ def _rate(rows: pd.DataFrame) -> float:
 
 
 def _serve(
-    rows: pd.DataFrame, pipeline: Any, out: Path, receivers: Receivers, seed: int, console: Console
+    store: EmbeddedStore,
+    rows: pd.DataFrame,
+    pipeline: Any,
+    out: Path,
+    receivers: Receivers,
+    seed: int,
+    console: Console,
 ) -> tuple[Served, list[Alert]]:
-    store = EmbeddedStore(None)
     fitted = profile.load(out / "profile.json")
     store.index("ml-profiles", [profile.document(fitted)])
     runner = Runner(
@@ -127,9 +143,15 @@ def _serve(
     )
     (out / "alerts.jsonl").touch()
     log = logging_lib.configure(
-        model=loans.MODEL, version=loans.VERSION, profile=fitted, spool=out / "spool", service="loan-pricing"
+        model=loans.MODEL,
+        version=loans.VERSION,
+        profile=fitted,
+        spool=out / "spool",
+        service="loan-pricing",
+        remember=10_000,
     )
     served, alerts = Served([], {}), []
+    truths: Truths = deque()
     random, position = Random(seed), 0
     progress = Progress(
         TextColumn("   {task.fields[day]}"), BarColumn(), TextColumn("{task.completed} events"),
@@ -138,11 +160,11 @@ def _serve(
     with progress:
         task = progress.add_task("serving", total=len(rows), day="")
         for now, arrived in _ticks(rows):
-            _predict_and_log(arrived, pipeline, log, random, served)
+            _predict_and_log(arrived, pipeline, log, random, served, truths)
+            _log_truths(truths, log, now)
             position = _ship(out / "spool", position, store, now)
             alerts += _judge(runner, now, console)
             progress.update(task, advance=len(arrived), day=f"{now:%a %d %b %H:%M}")
-    store.close()
     return served, alerts
 
 
@@ -158,18 +180,32 @@ def _ticks(rows: pd.DataFrame) -> Iterator[tuple[datetime, pd.DataFrame]]:
 
 
 def _predict_and_log(
-    arrived: pd.DataFrame, pipeline: Any, log: logging_lib.PredictionLogger, random: Random, served: Served
+    arrived: pd.DataFrame,
+    pipeline: Any,
+    log: logging_lib.PredictionLogger,
+    random: Random,
+    served: Served,
+    truths: Truths,
 ) -> None:
     """What a service does with each request: receive the inputs, predict, log."""
     requests = loans.requests(arrived)
-    for inputs, arrival in zip(requests, arrived[loans.TIME], strict=True):
+    for inputs, arrival, truth in zip(requests, arrived[loans.TIME], arrived[loans.TARGET], strict=True):
         moment = arrival.to_pydatetime()
         for incident in loans.INCIDENTS:
             if incident.hits(moment) and incident.apply(inputs, random):
                 served.hit[incident.name] = served.hit.get(incident.name, 0) + 1
-        with log.prediction(inputs, timestamp=moment) as p:
+        request_id = f"loan-{len(served.moments)}"
+        with log.prediction(inputs, timestamp=moment, request_id=request_id) as p:
             p.prediction = pipeline.predict([inputs])[0]
         served.moments.append(moment)
+        truths.append((moment + KNOWN_AFTER, request_id, truth))
+
+
+def _log_truths(truths: Truths, log: logging_lib.PredictionLogger, now: datetime) -> None:
+    """The rate at which a loan was granted is known two hours after it was asked for."""
+    while truths and truths[0][0] <= now:
+        known, request_id, truth = truths.popleft()
+        log.label(request_id, truth, timestamp=known)
 
 
 def _ship(spool: Path, position: int, store: EmbeddedStore, now: datetime) -> int:
@@ -238,7 +274,29 @@ def _summarize(served: Served, alerts: list[Alert], subjects: list[str], seconds
     }
 
 
-def _report(summary: dict[str, Any], out: Path, console: Console) -> None:
+def _write_report(store: EmbeddedStore, alerts: list[Alert], out: Path) -> str:
+    """Leave the page that a data scientist would forward; its first sentence."""
+    watches = load_watches(content.path("watchers"))
+    subject = collect.subject_of(store, model=loans.MODEL, version=None, role=None, start=None, end=None)
+    made = collect.collect(
+        store,
+        subject,
+        now=datetime.now(UTC),
+        told=alerting.Told(
+            [alert.document() for alert in alerts],
+            Judging(
+                f"Found by the {len(_watches())} watches of the demo as the events arrived.", len(_watches())
+            ),
+            f"{len(_watches())} watches",
+        ),
+        watches=watches,
+        runbooks=runbooks.texts(watches),
+    )
+    (out / "report.html").write_text(html.render(made), "utf-8")
+    return made.verdict.sentence
+
+
+def _tell(summary: dict[str, Any], sentence: str, out: Path, console: Console) -> None:
     console.print(
         f"[bold]3. Told[/bold] in {summary['alerts']} alerts, by a real SMTP server and a Slack receiver on "
         f"127.0.0.1. Before the first incident: {summary['alerts_before_first_incident']} alerts in "
@@ -261,7 +319,11 @@ def _report(summary: dict[str, Any], out: Path, console: Console) -> None:
         console.print(f"   mail: {escape(entry['subject'] or 'none')}")
     if summary["other_alerts"]:
         console.print("[red]Alerts that no incident explains:[/red] " + "; ".join(summary["other_alerts"]))
+    console.print(f"[bold]4. Report[/bold] {out / 'report.html'}: {escape(sentence)}")
+    console.print(f"   The same events as dashboards: logging-lib dashboards preview --store {out / 'store'}")
     console.print(
-        f"Left in {out}/: profile.json, spool/, alerts.jsonl, mail/*.eml, slack.jsonl, summary.json. "
+        f"Left in {out}/: report.html, profile.json, spool/, store/, alerts.jsonl, mail/*.eml, slack.jsonl, "
+        "summary.json. "
         f"{summary['seconds']} s."
     )
+    console.print("What you saw is explained in docs/concepts.md; with your own model: docs/quickstart.md.")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from logging_lib.store.port import Store, StoreError
+from logging_lib.store.scan import scan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,34 +96,20 @@ def _events(
     store: Store, model: str, version: str, since: datetime, now: datetime
 ) -> Iterator[dict[str, Any]]:
     """The newest first, a page a search."""
-    body: dict[str, Any] = {
-        "size": PAGE,
-        "query": {
-            "bool": {
-                "filter": [
-                    {"term": {"ml.model.name": model}},
-                    {"term": {"ml.model.version": version}},
-                    {"term": {"ml.model.role": "live"}},
-                    {"range": {"@timestamp": {"gt": _iso(since), "lte": _iso(now)}}},
-                ]
-            }
-        },
-        "sort": [{"@timestamp": "desc"}, {"event.id": "desc"}],
-        "_source": [
-            "@timestamp",
-            *(f"ml.input.{kind}" for kind in ("other", *KINDS)),
-            "ml.prediction",
-            "ml.profile.status",
-        ],
-        "track_total_hits": False,
+    query = {
+        "bool": {
+            "filter": [
+                {"term": {"ml.model.name": model}},
+                {"term": {"ml.model.version": version}},
+                {"term": {"ml.model.role": "live"}},
+                {"range": {"@timestamp": {"gt": _iso(since), "lte": _iso(now)}}},
+            ]
+        }
     }
-    while True:
-        hits = store.search(STREAMS, body)["hits"]["hits"]
-        for hit in hits:
+    source = ["@timestamp", *_INPUTS, "ml.prediction", "ml.profile.status"]
+    for page in scan(store, STREAMS, query, source=source, newest_first=True, page=PAGE):
+        for hit in page:
             yield hit["_source"]
-        if len(hits) < PAGE:
-            return
-        body["search_after"] = hits[-1]["sort"]
 
 
 def _iso(moment: datetime) -> str:

@@ -56,11 +56,7 @@ def publish(
         overrides=before.get("overrides") if overrides is None else overrides,
         published_at=now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     )
-    whole = {
-        "_id": identity,
-        "ml": made["ml"],
-        "content": dumps(profile).decode(),
-    }
+    whole = file_document(profile)
     others = {
         other: source for other, source in known.items() if other != identity and source.get("deployed")
     }
@@ -74,6 +70,12 @@ def publish(
             raise StoreError(f"{target}: {result.failed[0][0]}: {result.failed[0][1]}")
     store.refresh()
     return sorted(source["ml"]["model"]["version"] for source in others.values())
+
+
+def file_document(profile: Profile) -> dict[str, Any]:
+    """The whole profile as a document of ``ml-profile-files``."""
+    identity = f"{profile.model}:{profile.version}"
+    return {"_id": identity, "ml": document(profile)["ml"], "content": dumps(profile).decode()}
 
 
 def published(store: Store, versions: Iterable[tuple[str, str]]) -> Iterator[Profile]:

@@ -20,7 +20,8 @@ def document(
     """One document a model version; ``_id`` is ``model:version``.
 
     ``expected`` is stored, not indexed: ``checks`` maps check → feature → {count, rows, dispersion}, ``bins``
-    feature → bin → training rows, ``order`` a number's bins from the lowest to the highest. The check
+    feature → bin → training rows, ``order`` a number's bins from the lowest to the highest, ``rates`` the counts of
+    ``checks`` as a list, for a reader that cannot go over an object's keys (Vega in Kibana). The check
     ``prediction`` has the special bins of ``ml.prediction.bin`` in the place of features.
     """
     made: dict[str, Any] = {
@@ -37,6 +38,11 @@ def document(
                 **{check: _expected(profile, check) for check in CHECKS},
                 "prediction": _expected_of_output(profile.prediction),
             },
+            "rates": [
+                {"check": check, "feature": name, "count": found.count, "rows": found.rows}
+                for name, feature in profile.features.items()
+                for check, found in sorted(feature.expected.items())
+            ],
             "bins": {name: feature.expected_bins() for name, feature in profile.features.items()},
             "order": {name: _order(feature) for name, feature in profile.features.items() if _order(feature)},
             "moments": {

@@ -8,6 +8,7 @@ of ours ever writes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from logging_lib.schema.fields import Field, Schema
@@ -34,6 +35,7 @@ RETENTION = {
 FINAL_PIPELINE = "logs-ml@final"
 SETTINGS, CUSTOM = "logs-ml@settings", "logs-ml@custom"
 PROFILES, PROFILE_FILES, WATCH_STATE = "ml-profiles", "ml-profile-files", "ml-watch-state"
+ANALYSIS = "ml-analysis"
 
 _MALFORMED = frozenset({"long", "integer", "short", "double", "float", "date", "boolean"})
 _KEYWORD = {"type": "keyword", "ignore_above": MAX_KEYWORD}
@@ -65,6 +67,7 @@ def index_templates(schema: Schema) -> dict[str, Body]:
         PROFILES: _index(PROFILES, "One document a model version: what watches compare with.", _PROFILES),
         PROFILE_FILES: _index(PROFILE_FILES, "The whole profile of a model version.", _PROFILE_FILES),
         WATCH_STATE: _index(WATCH_STATE, "What the watch runner remembers.", _WATCH_STATE),
+        ANALYSIS: _index(ANALYSIS, "The last result of an analysis, such as a model's skew.", _ANALYSIS),
     }
 
 
@@ -199,6 +202,21 @@ _PROFILES: Body = {
         "expected": dict(_STORED_OBJECT),
     },
 }
+
+
+def profile_fields() -> frozenset[str]:
+    """The fields of ``ml-profiles`` that can be searched."""
+
+    def names(properties: Body, prefix: str) -> Iterator[str]:
+        for name, field in properties.items():
+            if "properties" in field:
+                yield from names(field["properties"], f"{prefix}{name}.")
+            elif field.get("enabled", True) and field.get("index", True):
+                yield prefix + name
+
+    return frozenset(names(_PROFILES["properties"], ""))
+
+
 _PROFILE_FILES: Body = {
     "dynamic": False,
     "properties": {"ml": _MODEL, "content": dict(_STORED_TEXT)},
@@ -207,7 +225,20 @@ _WATCH_STATE: Body = {
     "dynamic": False,
     "properties": {
         "@timestamp": {"type": "date"},
+        "kind": dict(_KEYWORD),
+        "record": dict(_KEYWORD),
         "watch": dict(_KEYWORD),
+        "model": dict(_KEYWORD),
         "state": dict(_STORED_OBJECT),
+        "entry": dict(_STORED_OBJECT),
+    },
+}
+_ANALYSIS: Body = {
+    "dynamic": False,
+    "properties": {
+        "@timestamp": {"type": "date"},
+        "kind": dict(_KEYWORD),
+        "ml": _MODEL,
+        "summary": dict(_STORED_OBJECT),
     },
 }

@@ -122,7 +122,9 @@ def destroy(
     """
     used = {f"logs-{dataset}" for dataset in DATASETS if streams(connection, dataset)}
     used |= {
-        name for name in ("ml-profiles", "ml-profile-files", "ml-watch-state") if _exists(connection, name)
+        name
+        for name in ("ml-profiles", "ml-profile-files", "ml-watch-state", "ml-analysis")
+        if _exists(connection, name)
     }
     changes = []
     for part in reversed(list(parts)):

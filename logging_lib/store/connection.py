@@ -29,13 +29,23 @@ _RETRIED = (429, 502, 503, 504)
 
 class ElasticsearchError(StoreError):
     """An answer that says no. ``status`` is HTTP's, or 0 where there was no answer; ``kind`` is
-    Elasticsearch's own name for the error (``index_not_found_exception``), ``reason`` its text."""
+    Elasticsearch's own name for the error (``index_not_found_exception``), ``reason`` its text, ``details`` the
+    whole of what it said."""
 
-    def __init__(self, message: str, *, status: int = 0, kind: str = "", reason: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        kind: str = "",
+        reason: str = "",
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.kind = kind
         self.reason = reason
+        self.details = details or {}
 
     @property
     def passing(self) -> bool:
@@ -63,36 +73,46 @@ class Settings:
     ca: str | None = None
 
 
-def settings_from(environment: Mapping[str, str] = os.environ, *, url: str | None = None) -> Settings:
+def settings_from(
+    environment: Mapping[str, str] = os.environ,
+    *,
+    url: str | None = None,
+    prefix: str = PREFIX,
+    example: str = "https://localhost:9200",
+) -> Settings:
     """Settings of ``LOGGING_LIB_ELASTICSEARCH_URL``, ``_API_KEY``, ``_USER``, ``_PASSWORD`` and ``_CA``.
+
+    Args:
+        prefix: of other variables of the same kind.
+        example: a URL, for messages.
 
     Raises:
         StoreError: naming the variable that is wrong, and what to set.
     """
 
     def get(name: str) -> str | None:
-        return environment.get(PREFIX + name) or None
+        return environment.get(prefix + name) or None
 
     url = url or get("URL")
     if url is None:
-        raise StoreError(f"no Elasticsearch is named: set {PREFIX}URL, such as https://localhost:9200")
+        raise StoreError(f"no server is named: set {prefix}URL, such as {example}")
     try:
         parts = urlsplit(url)
         known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         known = False
     if not known:
-        raise StoreError(f"{PREFIX}URL: {_shown(url)!r} is no URL such as https://localhost:9200")
+        raise StoreError(f"{prefix}URL: {_shown(url)!r} is no URL such as {example}")
     if parts.username or parts.password:
         raise StoreError(
-            f"{PREFIX}URL: leave user and password out of it; set {PREFIX}API_KEY, or {PREFIX}USER and "
-            f"{PREFIX}PASSWORD"
+            f"{prefix}URL: leave user and password out of it; set {prefix}API_KEY, or {prefix}USER and "
+            f"{prefix}PASSWORD"
         )
     given = Settings(url.rstrip("/"), get("API_KEY"), get("USER"), get("PASSWORD"), get("CA"))
     if (given.user is None) != (given.password is None):
-        raise StoreError(f"{PREFIX}USER and {PREFIX}PASSWORD go together; one of them is not set")
+        raise StoreError(f"{prefix}USER and {prefix}PASSWORD go together; one of them is not set")
     if given.api_key and given.user:
-        raise StoreError(f"set either {PREFIX}API_KEY or {PREFIX}USER, not both")
+        raise StoreError(f"set either {prefix}API_KEY or {prefix}USER, not both")
     return given
 
 
@@ -179,7 +199,8 @@ class Connection:
             try:
                 return self._ask(method, path, params, headers, body)
             except ElasticsearchError as error:
-                if wait is None or not error.passing:
+                # What took the whole timeout is not repeated: it would hold up its caller for minutes.
+                if wait is None or not error.passing or isinstance(error.__cause__, ConnectionTimeout):
                     raise
             self._sleep(wait * random.uniform(0.5, 1.0))
         raise AssertionError("unreachable")
@@ -218,7 +239,8 @@ class Connection:
         elif status == 403:
             remedy = "; the user or API key lacks that privilege, see docs/elasticsearch.md"
         message = f"{self.url}: {asked.partition('?')[0]}: {status} {reason:.1000}{remedy}"
-        return ElasticsearchError(message, status=status, kind=kind, reason=reason)
+        details = body if isinstance(body, dict) else None
+        return ElasticsearchError(message, status=status, kind=kind, reason=reason, details=details)
 
     def _unanswered(self, error: TransportError) -> ElasticsearchError:
         cause = str(error)

@@ -39,8 +39,9 @@ class DocumentTable:
         self.invalid_lines = 0
         self.refresh()
 
-    def index(self, documents: Iterable[Mapping[str, Any]]) -> IndexResult:
-        created, failed, lines = 0, list[tuple[str, str]](), list[bytes]()
+    def index(self, documents: Iterable[Mapping[str, Any]], *, create: bool = False) -> IndexResult:
+        created, duplicates = 0, 0
+        failed, lines, taken = list[tuple[str, str]](), list[bytes](), set[str]()
         ready: list[tuple[str, bytes]] = []
         for document in documents:
             identity = document.get("_id")
@@ -48,6 +49,9 @@ class DocumentTable:
                 identity = uuid.uuid4().hex
             if not isinstance(identity, str) or not identity:
                 failed.append((str(identity), "_id: expected text"))
+                continue
+            if create and (identity in self._sources or identity in taken):
+                duplicates += 1
                 continue
             source = {key: value for key, value in document.items() if key != "_id"}
             problems = _problems(source)
@@ -60,6 +64,7 @@ class DocumentTable:
                 failed.append((identity, "; ".join(problems)))
                 continue
             lines.append(line)
+            taken.add(identity)
             ready.append((identity, text))
             created += 1
         if lines and self._folder:
@@ -67,7 +72,7 @@ class DocumentTable:
                 self._load(block)
         for identity, text in ready:
             self._put(identity, text)
-        return IndexResult(created, 0, tuple(failed))
+        return IndexResult(created, duplicates, tuple(failed))
 
     def _put(self, identity: str, source: bytes) -> None:
         previous = self._sources.pop(identity, None)

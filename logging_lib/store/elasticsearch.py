@@ -20,9 +20,17 @@ from urllib.parse import quote
 
 from logging_lib.store import mapping
 from logging_lib.store.bulk import Operation, Outcome, send
-from logging_lib.store.connection import Connection, ElasticsearchError
+from logging_lib.store.connection import Connection, ElasticsearchError, printable
 from logging_lib.store.embedded import EmbeddedStore
-from logging_lib.store.port import IndexResult, QueryNotSupported, SearchError
+from logging_lib.store.port import (
+    Conflict,
+    IndexResult,
+    QueryNotSupported,
+    ScriptFault,
+    SearchError,
+    Stored,
+    StoreError,
+)
 
 PATIENCE: Final = 120.0
 _PAGE: Final = 5_000
@@ -53,7 +61,12 @@ class ElasticsearchStore:
         self._written: set[str] = set()
 
     def index(
-        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
     ) -> IndexResult:
         """Add documents; see the port. Without ``now`` the cluster's clock gives ``event.ingested``.
 
@@ -64,7 +77,7 @@ class ElasticsearchStore:
         """
         refused: list[tuple[str, str]] = []
         stream = target.startswith("logs-")
-        prepared = _events(documents, now, refused) if stream else _documents(documents, refused)
+        prepared = _events(documents, now, refused) if stream else _documents(documents, create, refused)
         self._written.add(target)
         created = duplicates = 0
         for outcome in self._send(_name(target), prepared):
@@ -170,10 +183,75 @@ class ElasticsearchStore:
         finally:
             self._connection.call("DELETE", "/_pit", {"id": body["pit"]["id"]})
 
-    def refresh(self) -> None:
-        """Make what this store indexed visible to searches; who may not do that waits for the cluster to."""
-        for target in sorted(self._written):
-            path = f"/{_name(target)}/_refresh"
+    def execute_painless(self, source: str, params: Mapping[str, Any]) -> str:
+        """See the port. Without an index it needs the privilege ``cluster:admin/scripts/painless/execute``."""
+        body = {"script": {"source": source, "params": params}}
+        try:
+            answer = self._connection.call("POST", "/_scripts/painless/_execute", body)
+        except ElasticsearchError as error:
+            if error.kind not in ("script_exception", "illegal_argument_exception"):
+                raise
+            raise _script_fault(error) from error
+        return str(answer["result"])
+
+    def get(self, target: str, identity: str) -> Stored | None:
+        """One document of an index, as it is now, and which of its changes that is; None when there is none.
+
+        Raises:
+            ElasticsearchError: as ``index``.
+        """
+        try:
+            found = self._connection.call("GET", _path(target, "_doc", identity))
+        except ElasticsearchError as error:
+            if error.status == 404:
+                return None
+            raise
+        return Stored(found["_source"], found["_seq_no"], found["_primary_term"])
+
+    def put(self, target: str, identity: str, source: Mapping[str, Any], *, after: Stored | None) -> None:
+        """Write a document, provided that it still is what ``get`` gave.
+
+        Raises:
+            Conflict: it was changed, or made, since.
+            ElasticsearchError: as ``index``.
+        """
+        path, params = _path(target, "_create", identity), {}
+        if after is not None:
+            path = _path(target, "_doc", identity)
+            params = {"if_seq_no": str(after.seq_no), "if_primary_term": str(after.primary_term)}
+        try:
+            self._connection.call("PUT", path, source, params=params)
+        except ElasticsearchError as error:
+            if error.status == 409:
+                raise Conflict(f"{target}/{identity}: was changed by another") from error
+            raise
+
+    def add(self, target: str, sources: Iterable[Mapping[str, Any]]) -> None:
+        """Add new documents to an index, each with an id of the server's.
+
+        Raises:
+            StoreError: one was refused.
+            ElasticsearchError: as ``index``.
+        """
+        operations = (Operation("", {"create": {}}, mapping.dumps(source)) for source in sources)
+        for outcome in self._send(_name(target), operations):
+            if outcome.reason:
+                raise StoreError(f"{target}: a document was refused: {outcome.reason}")
+
+    def delete(self, target: str, query: Mapping[str, Any]) -> None:
+        """Delete an index's documents that match; those that change meanwhile stay.
+
+        Raises:
+            ElasticsearchError: as ``index``.
+        """
+        params = {"conflicts": "proceed", "ignore_unavailable": "true"}
+        self._connection.call("POST", f"/{_name(target)}/_delete_by_query", {"query": query}, params=params)
+
+    def refresh(self, target: str | None = None) -> None:
+        """Make what this store indexed, or what is in that target, visible to searches; who may not do that
+        waits for the cluster to."""
+        for name in sorted(self._written) if target is None else [target]:
+            path = f"/{_name(name)}/_refresh"
             try:
                 self._connection.call("POST", path, params={"ignore_unavailable": "true"})
             except ElasticsearchError as error:
@@ -191,6 +269,15 @@ class ElasticsearchStore:
 
     def _send(self, target: str | None, operations: Iterable[Operation]) -> Iterator[Outcome]:
         return send(self._connection, target, operations, patience=self._patience, sleep=self._sleep)
+
+
+def _script_fault(error: ElasticsearchError) -> ScriptFault:
+    causes = [error.details]
+    while isinstance(causes[-1].get("caused_by"), Mapping):
+        causes.append(causes[-1]["caused_by"])
+    reasons = [str(each["reason"]) for each in causes if each.get("reason")]
+    offset = next((each["position"]["offset"] for each in causes if each.get("position")), None)
+    return ScriptFault(printable(reasons[-1] if reasons else error.reason), offset=offset)
 
 
 def _events(
@@ -213,10 +300,12 @@ def _events(
         yield from _operation("create", identity, source, refused)
 
 
-def _documents(documents: Iterable[Mapping[str, Any]], refused: list[tuple[str, str]]) -> Iterator[Operation]:
+def _documents(
+    documents: Iterable[Mapping[str, Any]], create: bool, refused: list[tuple[str, str]]
+) -> Iterator[Operation]:
     for document in documents:
         source = {key: value for key, value in document.items() if key != "_id"}
-        yield from _operation("index", document.get("_id"), source, refused)
+        yield from _operation("create" if create else "index", document.get("_id"), source, refused)
 
 
 def _operation(
@@ -260,6 +349,10 @@ def _at(value: Any, moment: str, path: tuple[str, ...]) -> Any:
 
 def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _path(target: str, kind: str, identity: str) -> str:
+    return f"/{_name(target)}/{kind}/{quote(identity, safe='')}"
 
 
 def _name(target: str) -> str:

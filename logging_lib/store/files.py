@@ -130,9 +130,14 @@ def _jsonl(file: Path, seen: Seen, at_once: int) -> Iterator[bytes]:
 
 
 def _parquet(file: Path, seen: Seen) -> Iterator[bytes]:
+    seen.offset = file.stat().st_size
+    yield from parquet_lines(file)
+
+
+def parquet_lines(file: Path) -> Iterator[bytes]:
+    """The rows of a Parquet file as lines of JSON, some thousand at a time."""
     import pyarrow.parquet
 
-    seen.offset = file.stat().st_size
     with pyarrow.parquet.ParquetFile(file) as opened:
         for batch in opened.iter_batches(batch_size=8192):
             yield b"".join(orjson.dumps(_plain(row)) + b"\n" for row in batch.to_pylist())

@@ -24,6 +24,27 @@ class QueryNotSupported(SearchError):  # noqa: N818
     """The body uses a part of the search language that this store does not answer."""
 
 
+class Conflict(StoreError):  # noqa: N818 - what happened, and no fault
+    """Somebody else changed the document since it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One document and which of its changes this is."""
+
+    source: Mapping[str, Any]
+    seq_no: int
+    primary_term: int
+
+
+class ScriptFault(StoreError):  # noqa: N818
+    """A script was not compiled, or failed. ``offset`` is where in its source, None when that is not known."""
+
+    def __init__(self, reason: str, *, offset: int | None = None) -> None:
+        super().__init__(reason)
+        self.offset = offset
+
+
 @dataclass(frozen=True, slots=True)
 class IndexResult:
     """What became of the documents: ``created`` + ``duplicates`` + ``len(failed)`` were given.
@@ -40,7 +61,12 @@ class Store(Protocol):
     """Elasticsearch in production, DuckDB over files on a laptop, in tests and in backtests."""
 
     def index(
-        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
     ) -> IndexResult:
         """Add documents to a data stream or an index.
 
@@ -51,6 +77,7 @@ class Store(Protocol):
                 key (taken out of the source) and a second document replaces the first.
             documents: nested JSON objects.
             now: the arrival time; default: the present.
+            create: in an index, too, a second document with the same id is a duplicate.
         """
         ...
 
@@ -91,3 +118,16 @@ class Store(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class PainlessStore(Protocol):
+    """What a store can, too, that executes Painless; the embedded one cannot, and lacks the method."""
+
+    def execute_painless(self, source: str, params: Mapping[str, Any]) -> str:
+        """Run a source and give its result as text; ``params`` are its variable ``params``.
+
+        Raises:
+            ScriptFault: it was not compiled, or failed.
+            StoreError: the store does not answer, or refuses us.
+        """
+        ...

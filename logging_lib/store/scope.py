@@ -135,7 +135,8 @@ class Scope:
             source = table.relation(with_id=ID in self.columns)
             parts.append(f"SELECT {', '.join(chosen)} FROM {source}")  # noqa: S608
         if not parts:
-            return "(SELECT 0 AS _t, 0::BIGINT AS _r WHERE false)"
+            named = "".join(f", NULL::VARCHAR AS {column.sql}" for column in self.columns.values() if column)
+            return f"(SELECT 0 AS _t, 0::BIGINT AS _r{named} WHERE false)"
         return "(" + " UNION ALL ".join(parts) + ")"
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from logging_lib.store.port import Store
-from logging_lib.watch.evaluate import Means, Scripts, default_scripts
+from logging_lib.watch.evaluate import Scripts, default_scripts, means_of
 from logging_lib.watch.incidents import Judged
 from logging_lib.watch.messages import Message
 from logging_lib.watch.model import ACTION_KINDS, Watch
+from logging_lib.watch.replay.asof import AsOf
 from logging_lib.watch.replay.history import History, Moment
 from logging_lib.watch.results import Alert, Report
 from logging_lib.watch.runner import Runner
@@ -26,12 +27,14 @@ _LOOK_BACK = re.compile(r"-(\d+[smhdw])(?=[\"/|+-])")
 
 @dataclass(frozen=True)
 class Backtest:
-    """``alerts`` in the order of time; ``failures`` counts the runs that failed, by watch and reason.
+    """``watches``: the ids of those that ran. ``alerts``: in the order of time. ``failures``: the runs that failed,
+    by watch and reason.
 
-    ``skipped`` counts the runs that did not judge, by model, version and reason; ``judged``: some run did.
+    ``skipped``: the runs that did not judge, by model, version and reason; ``judged``: some run did.
     ``slow``: the searches, by watch and name, that were not computed for all ticks at once, and why.
     """
 
+    watches: tuple[str, ...]
     start: datetime
     end: datetime
     ticks: int
@@ -46,12 +49,37 @@ class Backtest:
         """No run failed, and something was judged unless there was nothing to judge."""
         return not self.failures and (self.judged or not self.skipped)
 
+    def days(self) -> list[date]:
+        """The days of the replay, in UTC."""
+        first, last = self.start.astimezone(UTC).date(), self.end.astimezone(UTC).date()
+        return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+    def alerts_a_day(self, watch: str) -> list[int]:
+        """A watch's alerts on each of the days."""
+        counts = Counter(alert.time.astimezone(UTC).date() for alert in self.alerts if alert.watch == watch)
+        return [counts[day] for day in self.days()]
+
+    def mean_a_day(self, watch: str) -> float:
+        """A watch's alerts by the length of the replay; that of a replay within a day counts as one."""
+        return sum(self.alerts_a_day(watch)) / max((self.end - self.start) / timedelta(days=1), 1.0)
+
     def document(self) -> dict[str, Any]:
         """The timeline as JSON."""
         return {
             "start": format_instant(self.start),
             "end": format_instant(self.end),
             "ticks": self.ticks,
+            "alerts_a_day": {
+                watch: {
+                    "mean": round(self.mean_a_day(watch), 4),
+                    "days": {
+                        f"{day}": count
+                        for day, count in zip(self.days(), self.alerts_a_day(watch), strict=True)
+                        if count
+                    },
+                }
+                for watch in self.watches
+            },
             "alerts": [alert.document() for alert in self.alerts],
             "failures": [
                 {"watch": watch, "error": error, "runs": runs}
@@ -124,6 +152,7 @@ def backtest(
     scripts: Scripts | None = None,
     judged: Judged | None = None,
     arrivals: Iterable[datetime] | None = None,
+    history: History | None = None,
 ) -> Backtest:
     """Run the watches at each tick, each when it is due by its own schedule, with throttling as in life.
 
@@ -134,6 +163,7 @@ def backtest(
         start: of the replay; the first tick is the first multiple of ``every`` from here.
         end: the last tick is the first one at or after it.
         arrivals: begins of the hours in which events arrived; ticks too long after one are passed over.
+        history: made of the same store, for these watches and perhaps others; it reads the events only once.
     """
     watches = list(watches)
     scripts = default_scripts() if scripts is None else scripts
@@ -142,12 +172,13 @@ def backtest(
         if arrivals is None
         else busy_ticks(start, end, every, arrivals, _reach(watches))
     )
-    history = History(store, watches)
+    history = History(store, watches) if history is None else history
     found = _Found()
     for watch in watches:
         _replay(watch, _due(watch, moments), history, store, scripts, judged, found)
     alerts = tuple(sorted(found.alerts, key=lambda alert: alert.time))
     return Backtest(
+        tuple(watch.id for watch in watches),
         start,
         end,
         len(moments),
@@ -203,7 +234,7 @@ def _replay(
     judged: Judged | None,
     found: _Found,
 ) -> None:
-    answers = history.searches(watch, moments)
+    answers, past = history.searches(watch, moments), AsOf(store)
     found.slow |= {f"{watch.id} {name}": reason for name, reason in answers.slow.items()}
     runner = Runner(
         store,
@@ -211,7 +242,7 @@ def _replay(
         outlets=dict.fromkeys(ACTION_KINDS, _Nowhere()),
         scripts=scripts,
         judged=judged,
-        means=lambda _, now: Means(answers.search(now), scripts),
+        means=lambda _, now: replace(means_of(past, now=now, scripts=scripts), search=answers.search(now)),
     )
     for moment in moments:
         found.add(runner.tick(moment.now))

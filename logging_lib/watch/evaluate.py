@@ -1,25 +1,31 @@
-"""One run of a watch: search, judge, condition. Pure but for the search, which is an argument."""
+"""One run of a watch: input, condition, transforms. Pure but for its means, which are an argument."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from logging_lib.store.port import Store, StoreError
+from logging_lib.watch import answers, painless
+from logging_lib.watch.calls import Answer, Call, Caller, CallError, render_call
 from logging_lib.watch.conditions import ConditionError, is_met
 from logging_lib.watch.context import new_context, with_payload
 from logging_lib.watch.errors import RunError
-from logging_lib.watch.model import Condition, Input, Script, SearchInput, SearchRequest, Transform, Watch
-from logging_lib.watch.templating import TemplateError, render_json
+from logging_lib.watch.model import Condition, HttpInput, Input, Script, SearchRequest, Transform, Watch
+from logging_lib.watch.painless import Execute, PainlessError
+from logging_lib.watch.templating import Sample, TemplateError, render_json
 from logging_lib.watch.times import format_duration
 
 Payload = Mapping[str, Any]
 ScriptFunction = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
 Scripts = Mapping[str, ScriptFunction]
-SearchFunction = Callable[[SearchInput, Mapping[str, Any]], Mapping[str, Any]]
-"""Answers a search input in a run's context: ``search(given, context) -> response``, a whole one."""
+SearchFunction = Callable[[SearchRequest, timedelta | None, Mapping[str, Any]], Mapping[str, Any]]
+"""Answers a request, rendered in a run's context, in whole: ``search(request, timeout, context) -> response``."""
+Http = Callable[[Call], Answer]
+"""Sends one request; raises CallError."""
 
 
 def default_scripts() -> Scripts:
@@ -48,34 +54,51 @@ class Means:
 
     Args:
         search: answers its searches (``store_search``, or answers computed for many ticks at once).
-        scripts: the stored scripts by id.
+        scripts: the shipped scripts by id.
+        painless: executes users' own scripts; None where the store cannot.
+        http: sends its requests over HTTP; None where nothing may be asked that cannot be asked again, as in a
+            backtest.
     """
 
     search: SearchFunction
     scripts: Scripts
+    painless: Execute | None = None
+    http: Http | None = None
 
 
 def means_of(store: Store, *, now: datetime, scripts: Scripts | None = None) -> Means:
-    """What a live run uses: the store and the shipped scripts, unless others are given."""
-    return Means(search=store_search(store, now), scripts=default_scripts() if scripts is None else scripts)
+    """What a run over a store uses: its searches, its Painless if it has one, and the shipped scripts unless
+    others are given. A store whose ``live`` is false is the past: from there no request over HTTP is made."""
+    return Means(
+        search=store_search(store, now),
+        scripts=default_scripts() if scripts is None else scripts,
+        painless=getattr(store, "execute_painless", None),
+        http=Caller.from_environ(os.environ) if getattr(store, "live", True) else None,
+    )
 
 
 def store_search(store: Store, now: datetime) -> SearchFunction:
     """The search of a live run: one question to the store."""
 
-    def search(given: SearchInput, context: Mapping[str, Any]) -> dict[str, Any]:
-        request = given.request
-        body = render_json(request.template, context)
-        if given.timeout is not None:
-            body.setdefault("timeout", format_duration(given.timeout))
+    def search(
+        request: SearchRequest, timeout: timedelta | None, context: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        body = render_json(request.text, {**context, **request.params})
+        if timeout is not None:
+            body.setdefault("timeout", format_duration(timeout))
         response = store.search(
             list(request.indices), body, now=now, rest_total_hits_as_int=request.rest_total_hits_as_int
         )
-        for fault in faults(request, body, response):
-            raise StoreError(fault)
-        return response
+        return whole(request, body, response)
 
     return search
+
+
+def whole(request: SearchRequest, body: Mapping[str, Any], response: dict[str, Any]) -> dict[str, Any]:
+    """The response, if nothing of it is missing. Raises StoreError."""
+    for fault in faults(request, body, response):
+        raise StoreError(fault)
+    return response
 
 
 def evaluate(watch: Watch, *, means: Means, now: datetime, scheduled: datetime) -> Evaluation:
@@ -94,7 +117,14 @@ def evaluate(watch: Watch, *, means: Means, now: datetime, scheduled: datetime) 
 
 
 def judge(condition: Condition, context: Mapping[str, Any], *, means: Means, where: str) -> bool:
-    """``is_met``, failing as a run fails."""
+    """Whether a condition holds, failing as a run fails."""
+    if condition.script is not None:
+        result = _run_script(condition.script, context, means, where)
+        if not isinstance(result, bool):
+            raise RunError(
+                f"{where}: script {condition.script.name}: a condition gives true or false, not {result!r:.80}"
+            )
+        return result
     try:
         return is_met(condition, context)
     except (ConditionError, ValueError) as error:
@@ -106,7 +136,11 @@ def run_input(given: Input, context: Mapping[str, Any], *, means: Means, where: 
     if given.simple is not None:
         return given.simple
     if given.search is not None:
-        return _search(given.search, context, means.search, f"{where}.search")
+        asked = given.search
+        response = _search(asked.request, asked.timeout, context, means, f"{where}.search")
+        return extract(response, asked.extract) if asked.extract else response
+    if given.http is not None:
+        return _http(given.http, context, means, f"{where}.http")
     if given.transform is not None:
         return run_transform(given.transform, context, means=means, where=f"{where}.transform")
     payload: dict[str, Any] = {}
@@ -120,31 +154,59 @@ def run_input(given: Input, context: Mapping[str, Any], *, means: Means, where: 
 def run_transform(transform: Transform, context: Mapping[str, Any], *, means: Means, where: str) -> Payload:
     """The payload that a transform makes of the context's."""
     if transform.script is not None:
-        return _run_script(transform.script, context, means.scripts, where)
+        result = _run_script(transform.script, context, means, where)
+        # As Watcher: what is no object becomes one.
+        return result if isinstance(result, Mapping) else {"_value": result}
+    if transform.search is not None:
+        return _search(transform.search.request, transform.search.timeout, context, means, f"{where}.search")
     payload: Payload = context["ctx"]["payload"]
     for step in transform.chain or ():
         payload = run_transform(step, with_payload(context, payload), means=means, where=where)
     return payload
 
 
-def _run_script(script: Script, context: Mapping[str, Any], scripts: Scripts, where: str) -> Payload:
-    function = scripts.get(script.id)
+def _run_script(script: Script, context: Mapping[str, Any], means: Means, where: str) -> Any:
+    ctx = context["ctx"]
+    if script.source is not None:
+        if means.painless is None:
+            raise RunError(
+                f"{where}: script {script.name}: Painless is executed by Elasticsearch, and this run has an "
+                "embedded store: run the watch with --elasticsearch URL"
+            )
+        try:
+            result, variables = painless.run(script.source, script.params, ctx, means.painless)
+        except PainlessError as error:
+            raise RunError(f"{where}: script {script.name}: {error}") from error
+        ctx["vars"].update(variables)
+        return result
+    function = means.scripts.get(script.id or "")
     if function is None:
         raise RunError(f"{where}: there is no script {script.id!r}")
     try:
-        result = function(context["ctx"], script.params)
+        return function(ctx, script.params)
     except Exception as error:  # a script may fail in any way; the run names it and others go on
         raise RunError(f"{where}: script {script.id!r}: {type(error).__name__}: {error}") from error
-    # As Watcher: what is no object becomes one.
-    return result if isinstance(result, Mapping) else {"_value": result}
 
 
-def _search(given: SearchInput, context: Mapping[str, Any], search: SearchFunction, where: str) -> Payload:
+def _search(
+    request: SearchRequest, timeout: timedelta | None, context: Mapping[str, Any], means: Means, where: str
+) -> Payload:
     try:
-        response = search(given, context)
+        return means.search(request, timeout, context)
     except (TemplateError, StoreError) as error:
         raise RunError(f"{where}: {error}") from error
-    return extract(response, given.extract) if given.extract else response
+
+
+def _http(given: HttpInput, context: Mapping[str, Any], means: Means, where: str) -> Payload:
+    if means.http is None:
+        raise RunError(f"{where}: a request over HTTP cannot be made for a time that is past")
+    try:
+        answer = means.http(render_call(given.request, context))
+        payload = answers.read(answer, given.response_content_type)
+    except (TemplateError, CallError, answers.AnswerError) as error:
+        raise RunError(f"{where}: {error}") from error
+    found = extract(payload, given.extract) if given.extract else dict(payload)
+    return {**found, "_status_code": answer.status, "_headers": answers.headers(answer)}
 
 
 def faults(request: SearchRequest, body: Mapping[str, Any], response: Mapping[str, Any]) -> Iterator[str]:
@@ -203,6 +265,8 @@ def _extracted(value: Any, paths: list[list[str]]) -> Any:
         return [kept for item in value if (kept := _extracted(item, paths)) is not None]
     if not isinstance(value, Mapping):
         return None
+    if isinstance(value, Sample):
+        return value
     result = {}
     for key, item in value.items():
         below = [path[1:] for path in paths if path[0] in (key, "*")]

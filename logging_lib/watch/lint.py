@@ -1,194 +1,418 @@
-"""What can be known to be wrong with a watch before it runs: scripts, templates, paths, searches."""
+"""``watch lint``: what would go wrong with a watch that Watcher takes without a word.
+
+A finding is an error where the watch cannot do what it says, a warning where it most likely does not do what was
+meant.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
-from datetime import UTC, datetime
-from difflib import get_close_matches
-from typing import Any
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Literal
 
-from logging_lib.schema.fields import Schema
-from logging_lib.watch import metadata
-from logging_lib.watch.conditions import DATE_MATH, REFERENCE
-from logging_lib.watch.context import KEYS, TRIGGER_KEYS
-from logging_lib.watch.model import Action, Condition, Definition, Input, SearchRequest, Transform
-from logging_lib.watch.searches import SearchCheck
-from logging_lib.watch.templating import Medium, Sample, TemplateError, has_value, render, render_json
-from logging_lib.watch.times import resolve_date_math
+from logging_lib.schema import fields
+from logging_lib.schema.templates import PROFILES, profile_fields
+from logging_lib.watch.check import check, element_of, sample_context
+from logging_lib.watch.conditions import ConditionError, is_met, resolve_path
+from logging_lib.watch.errors import WatchError, json_path
+from logging_lib.watch.evaluate import default_scripts
+from logging_lib.watch.loading import load_watch
+from logging_lib.watch.model import (
+    Action,
+    Condition,
+    Definition,
+    HttpRequest,
+    Input,
+    SearchRequest,
+    Transform,
+    Watch,
+)
+from logging_lib.watch.shapes import Known
+from logging_lib.watch.templating import Sample, TemplateError, render_json, value_of
+from logging_lib.watch.times import format_duration
 
-Path = tuple[str | int, ...]
-Found = Iterator[tuple[Path, str]]
-_NOW = datetime(2018, 2, 1, tzinfo=UTC)
-_INSTANT = "2018-02-01T00:00:00.000Z"
+Severity = Literal["error", "warning"]
+JsonPath = tuple[str | int, ...]
+Found = Iterator["tuple[Severity, JsonPath, str, str]"]
+"""(severity, path within the file, what is wrong, what to do)"""
+
+LONG_THROTTLE = timedelta(days=7)
+_COUNTS = frozenset({"count", "doc_count", "total", "size"})
+_SECRET_NAME = re.compile(
+    r"(?i)(^|[_.-])(authorization|password|passwd|secret|token|api[_-]?key|apikey|cookie)($|[_.-])|x-api-key"
+)
+_SECRET_TEXT = re.compile(
+    r"hooks\.slack\.com/services/\w|\bxox[abposr]-\w|\bBearer\s+\w{8,}|://[^/\s:@]+:[^/\s@]+@"
+)
+_NOW = re.compile(r"now|\|\|")
 
 
-def check(definition: Definition, *, scripts: Container[str], schema: Schema) -> list[tuple[Path, str]]:
-    """All that is wrong: (path within the file, message with the remedy).
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``rule`` names the kind of finding; ``path`` is a JSON path."""
+
+    rule: str
+    severity: Severity
+    file: str
+    path: str
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{self.file}: {self.path}: {self.severity}: {self.message}{remedy} [{self.rule}]"
+
+    def document(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def lint_files(paths: list[Path], *, now: datetime) -> list[Finding]:
+    """The findings of files, and of all ``*.json`` of folders. A file that is refused is a finding itself.
+
+    Raises:
+        FileNotFoundError: a path is not there, or a folder holds no watch.
+    """
+    files: list[Path] = []
+    for path in paths:
+        found = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not found or not all(file.is_file() for file in found):
+            raise FileNotFoundError(f"{path}: there is no watch: give a file, or a folder of *.json")
+        files += found
+    return [finding for file in files for finding in lint_file(file, now=now)]
+
+
+def lint_file(file: Path, *, now: datetime) -> list[Finding]:
+    """The findings of one file."""
+    try:
+        watch = load_watch(file)
+    except WatchError as error:
+        return [
+            Finding("refused", "error", problem.file, problem.path, problem.message)
+            for problem in error.problems
+        ]
+    return lint_watch(watch, now=now)
+
+
+def lint_watch(watch: Watch, *, now: datetime) -> list[Finding]:
+    """The findings of a watch that can be loaded.
 
     Args:
-        scripts: the ids of the scripts that exist.
+        now: to see that its schedule still has slots.
     """
-    return list(_Check(definition, scripts, schema).all())
+    given = watch.definition
+    rules: dict[str, Callable[[], Found]] = {
+        "unknown-variable": lambda: _unknown_variables(given),
+        "unknown-field": lambda: _unknown_fields(given),
+        "never-runs": lambda: _never_runs(watch, now),
+        "long-throttle": lambda: _long_throttles(watch),
+        "no-size": lambda: _sizes(given),
+        "event-time": lambda: _event_times(given),
+        "literal-secret": lambda: _secrets(given),
+        "unencrypted": lambda: _unencrypted(given),
+    }
+    return [
+        Finding(name, severity, watch.file or watch.id, json_path(*path), message, remedy)
+        for name, rule in rules.items()
+        for severity, path, message, remedy in rule()
+    ]
 
 
-class _Check:
-    def __init__(self, definition: Definition, scripts: Container[str], schema: Schema) -> None:
-        self._definition = definition
-        self._scripts = scripts
-        self._schema = schema
+def _unknown_variables(given: Definition) -> Found:
+    """Loading knows a payload's names; this knows its whole shape."""
+    schema = fields.load()
+    for path, message in check(given, scripts=default_scripts(), schema=schema, payloads=Known(schema)):
+        yield "error", path, message, "correct the path, or make the payload hold it"
 
-    def all(self) -> Found:
-        given = self._definition
-        yield from metadata.problems(given)
-        yield from self._input(given.input, Sample(), ("input",))
-        payload = _payload(given.input)
-        yield from self._condition(given.condition, payload, ("condition",))
-        if given.transform:
-            yield from self._transform(given.transform, ("transform",))
-            payload = Sample()
-        for name, action in given.actions.items():
-            here: Path = ("actions", name)
-            if action.condition:
-                yield from self._condition(action.condition, payload, (*here, "condition"))
-            if action.transform:
-                yield from self._transform(action.transform, (*here, "transform"))
-            yield from self._action(action, Sample() if action.transform else payload, here)
 
-    # --- inputs, transforms, conditions
+# --- searches
 
-    def _input(self, given: Input, payload: Mapping[str, Any], path: Path) -> Found:
-        if given.search:
-            yield from self._search(given.search.request, payload, (*path, "search", "request"))
-        elif given.transform:
-            yield from self._transform(given.transform, (*path, "transform"))
-        elif given.chain:
-            earlier: dict[str, Any] = {}
-            for index, (name, step) in enumerate(given.chain.items()):
-                yield from self._input(step, earlier, (*path, "chain", "inputs", index, name))
-                earlier = {**earlier, name: _payload(step)}
 
-    def _search(self, request: SearchRequest, payload: Mapping[str, Any], path: Path) -> Found:
-        for index, name in enumerate(request.indices):
-            if "{{" in name:
-                yield (*path, "indices", index), "index names are not templates: write the name, or a pattern"
-        missing: set[str] = set()
+def _searches(given: Definition) -> Iterator[tuple[JsonPath, SearchRequest]]:
+    yield from _of_input(given.input, ("input",))
+    if given.transform:
+        yield from _of_transform(given.transform, ("transform",))
+    for name, action in given.actions.items():
+        if action.transform:
+            yield from _of_transform(action.transform, ("actions", name, "transform"))
+
+
+def _of_input(given: Input, path: JsonPath) -> Iterator[tuple[JsonPath, SearchRequest]]:
+    if given.search:
+        yield (*path, "search", "request"), given.search.request
+    if given.transform:
+        yield from _of_transform(given.transform, (*path, "transform"))
+    for index, (name, step) in enumerate(given.chain.items() if given.chain else ()):
+        yield from _of_input(step, (*path, "chain", "inputs", index, name))
+
+
+def _of_transform(given: Transform, path: JsonPath) -> Iterator[tuple[JsonPath, SearchRequest]]:
+    if given.search:
+        yield (*path, "search", "request"), given.search.request
+    for index, step in enumerate(given.chain or ()):
+        yield from _of_transform(step, (*path, "chain", index))
+
+
+def _bodies(given: Definition) -> Iterator[tuple[JsonPath, SearchRequest, Mapping[str, Any]]]:
+    for path, request in _searches(given):
+        context = sample_context(given, Sample())
         try:
-            body = render_json(request.template, self._context(payload), missing)
-        except TemplateError as error:
-            yield (*path, "body"), str(error)
-            return
-        for name in sorted(missing):
-            yield (*path, "body"), self._unknown(name, payload)
-        for below, message in SearchCheck(request.indices, self._schema).problems(body):
-            yield (*path, "body", *below), message
-
-    def _transform(self, transform: Transform, path: Path) -> Found:
-        if transform.script and transform.script.id not in self._scripts:
-            known = sorted(self._scripts) if isinstance(self._scripts, Mapping | set | frozenset) else []
-            close = get_close_matches(transform.script.id, known, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known) or 'none'}"
-            yield (*path, "script", "id"), f"no script {transform.script.id!r}{hint}"
-        for index, step in enumerate(transform.chain or ()):
-            yield from self._transform(step, (*path, "chain", index))
-
-    def _condition(self, condition: Condition, payload: Mapping[str, Any], path: Path) -> Found:
-        if condition.compare:
-            ((name, comparison),) = condition.compare.items()
-            ((operator, value),) = comparison.items()
-            here: Path = (*path, "compare", name)
-            yield from self._path(name, payload, here)
-            yield from self._operand(value, payload, (*here, operator))
-        elif condition.array_compare:
-            ((name, array),) = condition.array_compare.items()
-            here = (*path, "array_compare", name)
-            yield from self._path(name, payload, here)
-            operator, operand = array.operation
-            yield from self._operand(operand.value, payload, (*here, operator, "value"))
-
-    def _operand(self, value: Any, payload: Mapping[str, Any], path: Path) -> Found:
-        if not isinstance(value, str):
-            return
-        if value.startswith("<{"):
-            match = DATE_MATH.fullmatch(value)
-            try:
-                resolve_date_math(match[1] if match else value, _NOW)
-            except ValueError as error:
-                yield path, f"date expression: {error}; write such as <{{now-15m}}>"
-        elif match := REFERENCE.fullmatch(value):
-            yield from self._path(match[1].strip(), payload, path)
-
-    def _path(self, name: str, payload: Mapping[str, Any], path: Path) -> Found:
-        if not has_value(name, self._context(payload)):
-            yield path, self._unknown(name, payload)
-
-    # --- actions
-
-    def _action(self, action: Action, payload: Mapping[str, Any], path: Path) -> Found:
-        for below, template, medium in _templates(action):
-            missing: set[str] = set()
-            try:
-                render(template, self._context(payload), medium, missing)
-            except TemplateError as error:
-                yield (*path, *below), f"template: {error}"
-            for name in sorted(missing):
-                yield (*path, *below), self._unknown(name, payload)
-
-    def _context(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        ctx: dict[str, Any] = dict.fromkeys(KEYS, "sample")
-        ctx["execution_time"] = _INSTANT
-        ctx["trigger"] = dict.fromkeys(TRIGGER_KEYS, _INSTANT)
-        return {"ctx": {**ctx, "metadata": self._definition.metadata, "payload": payload, "vars": Sample()}}
-
-    def _unknown(self, name: str, payload: Mapping[str, Any]) -> str:
-        first, _, rest = name.partition(".")
-        if first != "ctx":
-            return f"{name!r} has no value here: paths begin with 'ctx.', such as ctx.payload or ctx.metadata"
-        key, _, below = rest.partition(".")
-        if key == "metadata":
-            return f"the watch's metadata has no {below!r}: add it there, or correct the path {name!r}"
-        if key == "payload":
-            return f"{name!r}: the payload has only {', '.join(sorted(payload)) or 'nothing yet'}"
-        if key == "trigger":
-            return f"{name!r}: ctx.trigger has {', '.join(sorted(TRIGGER_KEYS))}"
-        return f"{name!r}: ctx has {', '.join(sorted(KEYS))}"
+            body = render_json(request.text, {**context, **request.params})
+        except TemplateError:
+            continue
+        yield (*path, "body" if request.template is None else "template"), request, body
 
 
-def _payload(given: Input) -> Mapping[str, Any]:
-    """What is known of an input's payload: a chain's names, all of a simple one, nothing of an answer."""
-    if given.chain:
-        return {name: _payload(step) for name, step in given.chain.items()}
-    if given.simple is not None:
-        return given.simple
-    return {} if given.none is not None else Sample()
+def _of_ours(request: SearchRequest) -> bool:
+    return all(name.strip().startswith("logs-ml.") for entry in request.indices for name in entry.split(","))
 
 
-def _templates(action: Action) -> Iterator[tuple[Path, str, Medium]]:
-    if action.email:
-        mail = action.email
-        for key in ("to", "cc", "bcc", "reply_to"):
-            for index, template in enumerate(getattr(mail, key)):
-                yield ("email", key, index), template, Medium.HEADER
-        yield ("email", "subject"), mail.subject, Medium.HEADER
-        if mail.sender is not None:
-            yield ("email", "from"), mail.sender, Medium.HEADER
-        if mail.body.text is not None:
-            yield ("email", "body", "text"), mail.body.text, Medium.TEXT
-        if mail.body.html is not None:
-            yield ("email", "body", "html"), mail.body.html, Medium.HTML
-    elif action.slack:
-        message = action.slack.message
-        for path, template in _strings(message.model_dump(by_alias=True, exclude_none=True), ()):
-            yield ("slack", "message", *path), template, Medium.SLACK
-    elif action.logging:
-        yield ("logging", "text"), action.logging.text, Medium.HEADER
+def _sizes(given: Definition) -> Found:
+    for path, _, body in _bodies(given):
+        if "size" not in body:
+            has_aggs = "aggs" in body or "aggregations" in body
+            what = (
+                "ten hits come along with the aggregations" if has_aggs else "at most ten hits are returned"
+            )
+            remedy = "write 'size': 0" if has_aggs else "write the 'size' that is meant"
+            yield "warning", path, f"the search has no size: {what}", remedy
+        yield from _unsized(body, path)
 
 
-def _strings(node: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    if isinstance(node, str):
-        yield path, node
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            yield from _strings(value, (*path, key))
-    elif isinstance(node, list | tuple):
-        for index, value in enumerate(node):
-            yield from _strings(value, (*path, index))
+def _unsized(node: Mapping[str, Any], path: JsonPath) -> Found:
+    for key in ("aggs", "aggregations"):
+        aggs = node.get(key)
+        for name, agg in aggs.items() if isinstance(aggs, Mapping) else ():
+            terms = agg.get("terms") if isinstance(agg, Mapping) else None
+            if isinstance(terms, Mapping) and "size" not in terms:
+                message = (
+                    f"the terms of {name!r} have no size: ten buckets, and a run with more of them fails"
+                )
+                yield "warning", (*path, key, name, "terms"), message, "write the 'size' that is enough"
+            if isinstance(agg, Mapping):
+                yield from _unsized(agg, (*path, key, name))
+
+
+def _event_times(given: Definition) -> Found:
+    """A search over the events' time beside one over their arrival is taken as meant."""
+    found = []
+    for path, request, body in _bodies(given):
+        for below, key, value in _walk(body, ()):
+            if key != "range" or not isinstance(value, Mapping) or not _of_ours(request):
+                continue
+            if "event.ingested" in value:
+                return
+            bounds = value.get("@timestamp")
+            if isinstance(bounds, Mapping) and any(_NOW.search(str(bound)) for bound in bounds.values()):
+                found.append((*path, *below, "@timestamp"))
+    message = "the window is over the events' own time: what arrives after an outage is never judged"
+    yield from (("warning", path, message, "use event.ingested") for path in found)
+
+
+def _unknown_fields(given: Definition) -> Found:
+    """Those of ``logs-ml.*`` are looked at when the watch is loaded."""
+    known = profile_fields()
+    for path, request, body in _bodies(given):
+        if {name.strip() for entry in request.indices for name in entry.split(",")} != {PROFILES}:
+            continue
+        for key in ("query", "aggs", "aggregations", "sort"):
+            for below, name in _named(body.get(key), (key,)):
+                if name not in known and not name.startswith("_") and Sample.TEXT not in name:
+                    yield (
+                        "error",
+                        (*path, *below),
+                        f"{PROFILES} has no indexed field {name!r}",
+                        f"there are {', '.join(sorted(known))}",
+                    )
+
+
+_FIELD_QUERIES = frozenset(
+    {"term", "terms", "range", "prefix", "wildcard", "regexp", "match", "match_phrase"}
+)
+
+
+def _named(node: Any, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
+    """The fields that a query, aggregations or a sort name."""
+    for below, key, value in _walk(node, path):
+        if key == "field" and isinstance(value, str):
+            yield below, value
+        elif key in _FIELD_QUERIES and isinstance(value, Mapping) and "field" not in value:
+            for name in value:
+                if name not in ("boost", "_name"):
+                    yield (*below, name), name
+
+
+def _walk(node: Any, path: JsonPath) -> Iterator[tuple[JsonPath, str | int, Any]]:
+    entries = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in entries:
+        yield (*path, key), key, value
+        yield from _walk(value, (*path, key))
+
+
+# --- what never runs
+
+
+def _never_runs(watch: Watch, now: datetime) -> Found:
+    given = watch.definition
+    if watch.schedule.next(now) is None:
+        yield "error", ("trigger", "schedule"), "the schedule has no time left", "write one that comes again"
+    if not given.actions:
+        yield "warning", ("actions",), "the watch has no action: nobody hears of what it finds", "add one"
+    known = Known(fields.load())
+    payload = known.of_input(given.input, sample_context(given, Sample()))
+    yield from _impossible(given.condition, given, payload, ("condition",))
+    if given.transform:
+        payload = known.of_transform(given.transform, sample_context(given, payload))
+    for name, action in given.actions.items():
+        yield from _action_never_runs(action, given, payload, known, ("actions", name))
+
+
+def _action_never_runs(
+    action: Action, given: Definition, payload: Mapping[str, Any], known: Known, path: JsonPath
+) -> Found:
+    if action.condition:
+        yield from _impossible(action.condition, given, payload, (*path, "condition"))
+    if action.transform:
+        payload = known.of_transform(action.transform, sample_context(given, payload))
+    context = sample_context(given, payload)
+    if action.foreach:
+        if action.max_iterations == 0:
+            yield "error", (*path, "max_iterations"), "foreach runs no iteration", "write a number above 0"
+        yield from _no_list(action.foreach, context, (*path, "foreach"))
+        context = sample_context(given, element_of(action.foreach, context))
+    if action.slack and (dynamic := action.slack.message.dynamic_attachments):
+        here = (*path, "slack", "message", "dynamic_attachments", "list_path")
+        yield from _no_list(dynamic.list_path, context, here)
+
+
+def _no_list(name: str, context: Mapping[str, Any], path: JsonPath) -> Found:
+    found = value_of(name, context)
+    if isinstance(found, list | tuple):
+        if not found:
+            yield "error", path, f"{name} is always empty", "a search for hits has a 'size' above 0"
+    elif found is not None and not isinstance(found, Sample):
+        yield "error", path, f"{name} is no list", "name a list, such as ctx.payload.hits.hits"
+
+
+def _impossible(condition: Condition, given: Definition, payload: Mapping[str, Any], path: JsonPath) -> Found:
+    if condition.never is not None:
+        yield "error", path, "the condition is 'never'", "remove it, or the action"
+    elif condition.compare:
+        ((name, comparison),) = condition.compare.items()
+        ((operator, operand),) = comparison.items()
+        number = operand if isinstance(operand, int | float) and not isinstance(operand, bool) else None
+        below_zero = number is not None and (
+            (operator == "lt" and number <= 0) or (operator in ("lte", "eq") and number < 0)
+        )
+        here = (*path, "compare", name)
+        if name.rpartition(".")[2] in _COUNTS and below_zero:
+            yield "error", here, f"{name} counts, and is never {operator} {operand}", "correct the comparison"
+        elif _constant(name, given) and not _holds(condition, given):
+            yield (
+                "error",
+                here,
+                "both sides are written in the watch, and never compare so",
+                "correct one of them",
+            )
+    elif condition.array_compare:
+        name = next(iter(condition.array_compare))
+        yield from _no_list(name, sample_context(given, payload), (*path, "array_compare", name))
+
+
+def _constant(name: str, given: Definition) -> bool:
+    """Whether the value is written in the watch itself."""
+    if name.startswith("ctx.metadata."):
+        return True
+    return name.startswith("ctx.payload.") and given.input.simple is not None
+
+
+def _holds(condition: Condition, given: Definition) -> bool:
+    """Taken as met where it also depends on what only a run knows."""
+    assert condition.compare is not None
+    ((name, comparison),) = condition.compare.items()
+    ((_, operand),) = comparison.items()
+    if isinstance(operand, str) and operand.startswith(("<{", "{{")) and "ctx.metadata" not in operand:
+        return True
+    context = sample_context(given, given.input.simple or {})
+    try:
+        return is_met(condition, context) or resolve_path(name, context) is None
+    except (ConditionError, ValueError):
+        return True
+
+
+def _long_throttles(watch: Watch) -> Found:
+    for name in watch.actions:
+        period = watch.throttle_period(name)
+        if period > LONG_THROTTLE:
+            own = watch.actions[name].throttle_period is not None
+            yield (
+                "warning",
+                ("actions", name, "throttle_period") if own else ("throttle_period",),
+                f"an open incident is told of once in {format_duration(period)}",
+                f"write {format_duration(LONG_THROTTLE)} or less; ack or mute what is known",
+            )
+
+
+# --- secrets and the network
+
+
+def _requests(given: Definition) -> Iterator[tuple[JsonPath, HttpRequest]]:
+    yield from _http_inputs(given.input, ("input",))
+    for name, action in given.actions.items():
+        path: JsonPath = ("actions", name)
+        if action.webhook:
+            yield (*path, "webhook"), action.webhook
+        for file, attachment in (action.email.attachments if action.email else {}).items():
+            if attachment.http:
+                yield (*path, "email", "attachments", file, "http", "request"), attachment.http.request
+
+
+def _http_inputs(given: Input, path: JsonPath) -> Iterator[tuple[JsonPath, HttpRequest]]:
+    if given.http:
+        yield (*path, "http", "request"), given.http.request
+    for index, (name, step) in enumerate(given.chain.items() if given.chain else ()):
+        yield from _http_inputs(step, (*path, "chain", "inputs", index, name))
+
+
+def _secrets(given: Definition) -> Found:
+    remedy = (
+        "set LOGGING_LIB_AUTHORIZATION_<HOST> in the runner's environment, or a .netrc, and leave it out here"
+    )
+    seen: set[JsonPath] = set()
+    for path, request in _requests(given):
+        if request.auth:
+            seen.add((*path, "auth", "basic", "password"))
+            yield (
+                "warning",
+                (*path, "auth", "basic", "password"),
+                "a password stands in the watch, and in what is kept while a delivery waits",
+                remedy,
+            )
+        for place in ("headers", "params"):
+            for name, value in getattr(request, place).items():
+                if _SECRET_NAME.search(name) and value.strip() and "{{" not in value:
+                    seen.add((*path, place, name))
+                    yield "warning", (*path, place, name), f"what {name!r} holds looks like a secret", remedy
+    document = given.model_dump(by_alias=True, exclude_unset=True, mode="json")
+    for below, key, value in _walk(document, ()):
+        if below in seen or not isinstance(value, str) or not value.strip():
+            continue
+        named = below[0] == "metadata" and isinstance(key, str) and _SECRET_NAME.search(key)
+        if named or _SECRET_TEXT.search(value):
+            yield "warning", below, "this looks like a secret", "keep it in the runner's environment"
+
+
+def _unencrypted(given: Definition) -> Found:
+    for path, request in _requests(given):
+        if request.scheme == "http" and not _is_here(request.host):
+            yield "warning", path, f"what goes to {request.host} is not encrypted", "use https"
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -4,48 +4,37 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from logging_lib.schema import fields
 from logging_lib.watch import model
+from logging_lib.watch.check import check
 from logging_lib.watch.errors import Problem, WatchError, json_path
 from logging_lib.watch.evaluate import default_scripts
-from logging_lib.watch.lint import check
 from logging_lib.watch.model import Definition, Watch
 
 _ID = re.compile(r"[\w.-]+")
 
 # Part of Watcher, not executed here; said by name, since the watch is right and the runner is what lacks it.
 _UNSUPPORTED = {
-    "cron": "use 'interval'",
-    "hourly": "use 'interval': '1h'",
-    "daily": "use 'interval': '1d'",
-    "weekly": "use 'interval': '1w'",
-    "monthly": "use 'interval'",
-    "yearly": "use 'interval'",
-    "http": "use a search input",
-    "webhook": "use email or slack",
-    "index": "use email, slack or logging",
-    "jira": "use email or slack",
-    "pagerduty": "use email or slack",
-    "foreach": "repeat inside the text with a section, {{#ctx.payload...}}",
-    "max_iterations": "it belongs to foreach",
-    "script": "judge in a transform's stored script and compare its result",
-    "search": "search in the input",
-    "template": "write the search into 'body'",
-    "search_type": "leave it out",
-    "indices_options": "leave it out",
-    "throttle_period_in_millis": "use 'throttle_period'",
+    "jira": "use a webhook",
+    "pagerduty": "use a webhook",
+    "hipchat": "use slack or a webhook",
     "account": "the account is the runner's setting, see LOGGING_LIB_SMTP_URL and LOGGING_LIB_SLACK_WEBHOOK",
     "profile": "leave it out",
-    "attachments": "put the data into the body",
-    "attach_data": "put the data into the body",
-    "dynamic_attachments": "use 'attachments'",
+    "reporting": "Kibana's reports are not made here; attach 'data', or fetch a file with 'http'",
+    "proxy": "set HTTPS_PROXY in the runner's environment",
+    "types": "documents have no types any more; leave it out",
+    "preference": "leave it out",
+    "timeout": "leave it out",
+    "actions": "Slack's buttons are not sent; use links in the text",
+    "dynamic_name_timeout": "leave it out",
+    "doc_type": "documents have no types any more; leave it out",
 }
 
 
@@ -82,7 +71,18 @@ def load_watch(file: str | Path, *, scripts: Container[str] | None = None) -> Wa
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise WatchError([Problem(str(file), "$", f"cannot be read: {error}")]) from error
-    return parse_watch(text, id=file.stem, file=str(file), scripts=scripts)
+    return parse_watch(text, id=file.stem, file=str(file), scripts=scripts, sources=own_scripts(file.parent))
+
+
+def own_scripts(folder: Path) -> dict[str, str]:
+    """The Painless beside watches, ``scripts/<id>.painless``, by id. Raises WatchError."""
+    found = {}
+    for file in sorted((folder / "scripts").glob("*.painless")):
+        try:
+            found[file.stem] = file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise WatchError([Problem(str(file), "$", f"cannot be read: {error}")]) from error
+    return found
 
 
 def parse_watch(
@@ -91,8 +91,17 @@ def parse_watch(
     id: str,  # noqa: A002 - Watcher's word
     file: str = "watch",
     scripts: Container[str] | None = None,
+    sources: Mapping[str, str] | None = None,
 ) -> Watch:
-    """Check a watch given as JSON text or as an object. Raises WatchError with all problems found."""
+    """Check a watch given as JSON text or as an object.
+
+    Args:
+        scripts: the ids of the shipped scripts, or of those that stand in for them.
+        sources: the user's own Painless scripts by id; a shipped one of the same id comes first.
+
+    Raises:
+        WatchError: with all problems found.
+    """
     if not _ID.fullmatch(id):
         raise WatchError(
             [Problem(file, "$", f"{id!r} is no watch id: use letters, digits, '.', '_' and '-'")]
@@ -103,7 +112,9 @@ def parse_watch(
         except (ValueError, RecursionError) as error:
             raise WatchError([Problem(file, "$", f"is not JSON: {error}")]) from error
     try:
-        definition = Definition.model_validate(document)
+        shipped = default_scripts() if scripts is None else scripts
+        own = {name: source for name, source in (sources or {}).items() if name not in shipped}
+        definition = Definition.model_validate(document, context={"sources": own})
     except ValidationError as error:
         raise WatchError(
             Problem(file, json_path(*(part for part in entry["loc"] if part != "[key]")), _message(entry))
@@ -111,7 +122,7 @@ def parse_watch(
         ) from error
     found = check(
         definition,
-        scripts=default_scripts() if scripts is None else scripts,
+        scripts=shipped,
         schema=fields.load(),
     )
     if found:
@@ -132,8 +143,13 @@ def _no_constant(name: str) -> Any:
 
 
 def _names() -> list[str]:
-    models = [m for m in vars(model).values() if isinstance(m, type) and issubclass(m, BaseModel)]
-    return sorted({info.alias or name for m in models for name, info in m.model_fields.items()})
+    found: set[str] = set()
+    waiting: list[type[model.Model]] = [model.Model]
+    while waiting:
+        one = waiting.pop()
+        waiting += one.__subclasses__()
+        found.update(info.alias or name for name, info in one.model_fields.items())
+    return sorted(found)
 
 
 def _message(error: Any) -> str:

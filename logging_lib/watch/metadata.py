@@ -73,7 +73,7 @@ def _of_input(given: Input) -> Iterator[Transform]:
 def _called(transform: Transform | None) -> Iterator[str]:
     if transform is None:
         return
-    if transform.script:
+    if transform.script and transform.script.id and transform.script.source is None:
         yield transform.script.id
     for step in transform.chain or ():
         yield from _called(step)

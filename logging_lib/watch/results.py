@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
 from logging_lib.watch.incidents import key_of
 from logging_lib.watch.times import format_instant
 
-Status = Literal["executed", "throttled", "condition_failed", "failed", "not_configured", "would_send"]
+Status = Literal[
+    "executed",
+    "throttled",
+    "acknowledged",
+    "muted",
+    "condition_failed",
+    "failed",
+    "not_configured",
+    "would_send",
+]
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,9 @@ class ActionResult:
     subject: str = ""
     features: tuple[str, ...] = ()
 
+    def with_status(self, status: Status, reason: str = "") -> ActionResult:
+        return replace(self, status=status, reason=reason)
+
 
 @dataclass(frozen=True)
 class Alert:
@@ -39,6 +51,9 @@ class Alert:
     version: str
     findings: tuple[dict[str, Any], ...]
     actions: Mapping[str, ActionResult]
+
+    def with_actions(self, actions: Mapping[str, ActionResult]) -> Alert:
+        return replace(self, actions=actions)
 
     @property
     def performed(self) -> bool:
@@ -83,11 +98,27 @@ class Alert:
 
 
 @dataclass(frozen=True)
+class Resolved:
+    """A message that incidents are over, by one action; ``delivered``: it has arrived."""
+
+    watch: str
+    action: str
+    model: str
+    version: str
+    features: tuple[str, ...]
+    subject: str
+    delivered: bool = False
+
+    def with_result(self, delivered: bool) -> Resolved:
+        return replace(self, delivered=delivered)
+
+
+@dataclass(frozen=True)
 class WatchRun:
     """One run of one watch. ``error`` is set when it could not be judged; then nothing is known of it.
 
     ``skipped`` are the model versions that could not be judged, ``judged`` whether anything else was;
-    ``unwritten`` says why the alerts are not in the file of alerts.
+    ``unwritten`` says why the alerts are not in the file of alerts. ``seconds`` are those of the evaluation.
     """
 
     watch: str
@@ -98,6 +129,14 @@ class WatchRun:
     skipped: tuple[dict[str, Any], ...] = ()
     judged: bool = True
     unwritten: str = ""
+    resolved: tuple[Resolved, ...] = ()
+    seconds: float = 0.0
+
+    def finished(self, alerts: Iterable[Alert], resolved: Iterable[Resolved], seconds: float) -> WatchRun:
+        return replace(self, alerts=tuple(alerts), resolved=tuple(resolved), seconds=seconds)
+
+    def with_unwritten(self, reason: str) -> WatchRun:
+        return replace(self, unwritten=reason)
 
     def document(self) -> dict[str, Any]:
         return {
@@ -107,6 +146,7 @@ class WatchRun:
             **({"error": self.error} if self.error else {}),
             "condition_met": self.met,
             "alerts": [alert.document() for alert in self.alerts],
+            "resolved": [vars(each) for each in self.resolved],
             "skipped": list(self.skipped),
             **({"unwritten": self.unwritten} if self.unwritten else {}),
         }

@@ -1,37 +1,52 @@
-"""Runs watches: evaluates those that are due, throttles by incident, delivers, remembers.
+"""Runs watches: evaluates those that are due, decides by incident whom to tell, writes that down, delivers.
 
-One watch's failure never stops another's run, one action's failure never another action.
+One watch's failure never stops another's run, one action's failure never another action. ``daemon`` calls the
+same parts from several threads.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from logging_lib.store.port import Store
 from logging_lib.watch import incidents as inc
-from logging_lib.watch.acting import prepare
-from logging_lib.watch.actions import DeliveryError, Outlet, Outlets
-from logging_lib.watch.context import with_payload
-from logging_lib.watch.errors import RunError
-from logging_lib.watch.evaluate import (
-    Evaluation,
-    Means,
-    Scripts,
-    evaluate,
-    means_of,
-    run_transform,
-)
-from logging_lib.watch.messages import Message, MessageError
-from logging_lib.watch.model import Action, Watch
-from logging_lib.watch.results import ActionResult, Alert, Report, Retry, Status, WatchRun
-from logging_lib.watch.schedule import due_slot
-from logging_lib.watch.state import MemoryState, StateStore, Undelivered, WatchState
+from logging_lib.watch import judging, records
+from logging_lib.watch.actions import Outlets
+from logging_lib.watch.delivery import Delivered, Guard, Postman
+from logging_lib.watch.errors import Problem, WatchError
+from logging_lib.watch.evaluate import Means, Scripts, means_of
+from logging_lib.watch.incidents import Patience
+from logging_lib.watch.judging import Judgment
+from logging_lib.watch.model import Watch
+from logging_lib.watch.outbox import Policy
+from logging_lib.watch.recovery import patience_of
+from logging_lib.watch.results import Report, Retry, Status, WatchRun
+from logging_lib.watch.schedule import due_slot, slots
+from logging_lib.watch.state import MemoryState, StateStore
+
+CATCH_UP_MOST = 500
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a runner behaves where a watch says nothing.
+
+    Attributes:
+        patience: how long a finding must be absent before its incident is over (``metadata.recovery_after``).
+        fallback: where messages go that their own channel does not take, by kind (``metadata.fallback``).
+        catch_up: run all slots that were missed, the latest 500 at most; else only the latest one.
+    """
+
+    policy: Policy = field(default_factory=Policy)
+    patience: Patience = field(default_factory=Patience)
+    fallback: Mapping[str, str] = field(default_factory=dict)
+    catch_up: bool = False
 
 
 class Runner:
@@ -44,7 +59,11 @@ class Runner:
         alerts: a file to which each performed alert is appended as one line of JSON.
         judged: makes the payload of a judging script from fewer findings; default: ``scripts.judged``.
         dry_run: the outlets only show: what they took is reported as ``would_send``.
+        guard: called before each message goes out; it raises where another runner took over.
         means: what a watch's run at a time may use; default: ``means_of`` the store.
+
+    Raises:
+        WatchError: when a watch's metadata says of the recovery what cannot be.
     """
 
     def __init__(
@@ -58,159 +77,104 @@ class Runner:
         alerts: str | Path | None = None,
         judged: inc.Judged | None = None,
         dry_run: bool = False,
+        options: Options | None = None,
+        guard: Guard = lambda: None,
         means: Callable[[Watch, datetime], Means] | None = None,
     ) -> None:
-        self._store = store
-        self._watches = {watch.id: watch for watch in watches}
-        self._outlets = outlets
-        self._scripts = scripts
-        self._state: StateStore = MemoryState() if state is None else state
+        self.watches = {watch.id: watch for watch in watches}
+        self.state: StateStore = MemoryState(history=False) if state is None else state
         self._alerts = None if alerts is None else Path(alerts)
-        self._judged = _default_judged() if judged is None else judged
         self._sent: Status = "would_send" if dry_run else "executed"
-        self._slots: dict[str, datetime] = {}
-        self._means = means or (lambda watch, now: means_of(store, now=now, scripts=scripts))
+        self._options = options = options or Options()
+        self._last: dict[str, datetime | None] = {}
+        self._next: dict[str, datetime] = {}
+        self.postman = Postman(self.state, outlets, options.policy, guard)
+        self._patience = {watch.id: _patience(watch, options.patience) for watch in self.watches.values()}
+        if means is None:
+            means = lambda watch, now: means_of(store, now=now, scripts=scripts)  # noqa: E731
+        self._judge = judging.Judge(means, self.state, self.postman, judged=judged, fallback=options.fallback)
 
     def run_once(self, now: datetime, watch_ids: Iterable[str] | None = None) -> Report:
-        """Run all watches, or these, whatever their schedule; first try again what was not delivered.
+        """Run all watches, or these, whatever their schedule; what was not delivered is tried again at once.
 
         Raises:
             KeyError: for an id that no watch has.
         """
-        ids = list(self._watches) if watch_ids is None else list(watch_ids)
-        return self._run([(self._watches[watch_id], now) for watch_id in ids], now)
+        ids = list(self.watches) if watch_ids is None else list(watch_ids)
+        return self._run([(self.watches[watch_id], now) for watch_id in ids], now, at_once=True)
 
     def tick(self, now: datetime) -> Report:
-        """Run the watches that became due since the last tick; their slots are aligned to their interval."""
-        due = []
-        for watch in self._watches.values():
-            slot = due_slot(watch.schedule, self._slots.get(watch.id), now)
-            if slot is not None:
-                self._slots[watch.id] = slot
-                due.append((watch, slot))
+        """Run the watches that became due since the last tick, and try again what waits for its next try."""
+        due = [(watch, slot) for watch, missed in self.due(now) for slot in missed]
         return self._run(due, now)
 
-    def _run(self, due: list[tuple[Watch, datetime]], now: datetime) -> Report:
-        delivery = _Delivery(self._outlets)
-        retries = [retry for watch_id in self._state.watch_ids() for retry in self._retry(watch_id, delivery)]
-        runs = [self._run_watch(watch, now, slot, delivery) for watch, slot in due]
+    def due(self, now: datetime) -> list[tuple[Watch, list[datetime]]]:
+        """The watches that are due, each with its slots, the oldest first."""
+        found = []
+        for watch in self.watches.values():
+            if now < self._next.get(watch.id, now):
+                continue
+            if watch.id not in self._last:
+                self._last[watch.id] = self.state.load(watch.id).last
+            last = self._last[watch.id]
+            latest = due_slot(watch.schedule, last, now)
+            if latest is None:
+                following = watch.schedule.next(now)
+                if following is not None:
+                    self._next[watch.id] = following
+                continue
+            missed = [latest]
+            if self._options.catch_up and last is not None:
+                missed = list(slots(watch.schedule, last, now))[-CATCH_UP_MOST:] or missed
+            found.append((watch, missed))
+        return found
+
+    def forget(self) -> None:
+        """What other runners may have changed is read anew."""
+        self._last.clear()
+        self._next.clear()
+        self.postman.forget()
+
+    def judge(self, watch: Watch, slot: datetime, now: datetime) -> Judgment:
+        """Evaluate a watch and write down what is to be told. Safe to call from several threads, for different
+        watches."""
+        try:
+            return self._judge(watch, slot, now, self._patience[watch.id])
+        finally:
+            self._last[watch.id] = slot
+
+    def finish(self, now: datetime, judgments: Iterable[Judgment], delivered: Iterable[Delivered]) -> Report:
+        """What was done, with what became of its messages; written into the history and the file of alerts."""
+        judgments, delivered = list(judgments), list(delivered)
+        outcomes = {each.entry.id: each for each in delivered}
+        runs = [judgment.finished(outcomes, self._sent) for judgment in judgments]
+        runs = [self._written(run) for run in runs]
+        new = set(chain.from_iterable(judgment.entries for judgment in judgments))
+        retries = [
+            Retry(
+                each.watch, each.entry.action, each.entry.message.summary, each.ok, each.attempts, each.reason
+            )
+            for each in delivered
+            if each.entry.id not in new
+        ]
+        self.state.record(records.of(runs, delivered, now))
         return Report(now, tuple(runs), tuple(retries))
 
-    def _run_watch(self, watch: Watch, now: datetime, slot: datetime, delivery: _Delivery) -> WatchRun:
-        means = self._means(watch, now)
+    def _run(self, due: list[tuple[Watch, datetime]], now: datetime, *, at_once: bool = False) -> Report:
+        judgments = [self.judge(watch, slot, now) for watch, slot in due]
+        return self.finish(now, judgments, self.postman.deliver(now, at_once=at_once))
+
+    def _written(self, run: WatchRun) -> WatchRun:
+        """The run, after its alerts were appended to the file of alerts; with the reason where that failed."""
+        alerts = [alert for alert in run.alerts if alert.performed]
+        if self._alerts is None or not alerts:
+            return run
+        lines = [json.dumps(alert.document(), ensure_ascii=False, default=str) + "\n" for alert in alerts]
         try:
-            evaluation = evaluate(watch, means=means, now=now, scheduled=slot)
-            groups = _groups(watch, evaluation, means, self._judged) if evaluation.met else []
-        except RunError as error:
-            return WatchRun(watch.id, now, error=str(error), judged=False)
-        except Exception as error:  # noqa: BLE001 - whatever broke this watch must not stop the others
-            return WatchRun(watch.id, now, error=f"{type(error).__name__}: {error}", judged=False)
-        record = _Record(self._state, watch.id)
-        seen = [key for group in groups for key in group.about.keys]
-        record.update(record.state.with_incidents(inc.observe(record.state.by_key(), seen, now)))
-        alerts = []
-        unwritten = ""
-        for group in groups:
-            alert = self._perform(watch, group, now, record, delivery, means)
-            alerts.append(alert)
-            if alert.performed:
-                unwritten = self._append(alert) or unwritten
-        skipped = inc.skipped(evaluation.payload)
-        judged = inc.is_judged(evaluation.payload)
-        return WatchRun(watch.id, now, evaluation.met, None, tuple(alerts), skipped, judged, unwritten)
-
-    def _perform(
-        self,
-        watch: Watch,
-        group: _Group,
-        now: datetime,
-        record: _Record,
-        delivery: _Delivery,
-        means: Means,
-    ) -> Alert:
-        results: dict[str, ActionResult] = {}
-        for name, action in watch.actions.items():
-            period = watch.throttle_period(name)
-            known = record.state.by_key()
-            told = [k for k in group.about.keys if not inc.is_throttled(known, k, name, period, now)]
-            if not told:
-                results[name] = ActionResult("throttled", f"told less than {period} ago")
-                continue
-            try:
-                results[name] = self._act(name, action, group, set(told), now, record, delivery, means)
-            except (RunError, MessageError) as error:
-                results[name] = ActionResult("failed", str(error))
-            except Exception as error:  # noqa: BLE001 - one action's fault must not stop the others
-                results[name] = ActionResult("failed", f"{type(error).__name__}: {error}")
-        about = group.about
-        return Alert(now, watch.id, watch.title, about.model, about.version, about.findings, results)
-
-    def _act(
-        self,
-        name: str,
-        action: Action,
-        group: _Group,
-        told: set[inc.Key],
-        now: datetime,
-        record: _Record,
-        delivery: _Delivery,
-        means: Means,
-    ) -> ActionResult:
-        context = group.context([f for f in group.about.findings if inc.key_of(f) in told])
-        messages = prepare(name, action, context, now, means=means)
-        if messages is None:
-            return ActionResult("condition_failed")
-        subject = messages[0].summary
-        features = tuple(dict.fromkeys(k.feature for k in group.about.keys if k in told))
-        if not delivery.has(messages[0]):
-            reason = f"no outlet for {action.kind} is configured"
-            return ActionResult("not_configured", reason, subject, features)
-        failures = []
-        for message in messages:
-            failure = delivery.send(message)
-            if failure is not None:
-                failures.append(
-                    Undelivered(
-                        action=name,
-                        message=failure.remaining or message,
-                        since=now,
-                        attempts=1,
-                        reason=str(failure),
-                    )
-                )
-        # Also when delivery failed: the message is kept and tried again, a second one would say it twice.
-        state = record.state.with_incidents(inc.notify(record.state.by_key(), told, name, now))
-        record.update(state.model_copy(update={"undelivered": (*state.undelivered, *failures)}))
-        reasons = "; ".join(dict.fromkeys(failure.reason for failure in failures))
-        return ActionResult("failed" if failures else self._sent, reasons, subject, features)
-
-    def _retry(self, watch_id: str, delivery: _Delivery) -> Iterator[Retry]:
-        record = _Record(self._state, watch_id)
-        for kept in record.state.undelivered:
-            failure = delivery.send(kept.message)
-            attempts = kept.attempts + (0 if failure and failure.untried else 1)
-            others = [entry for entry in record.state.undelivered if entry is not kept]
-            if failure is not None:
-                message = failure.remaining or kept.message
-                update = {"message": message, "attempts": attempts, "reason": str(failure)}
-                others = [
-                    entry.model_copy(update=update) if entry is kept else entry
-                    for entry in record.state.undelivered
-                ]
-            record.update(record.state.model_copy(update={"undelivered": tuple(others)}))
-            reason = str(failure) if failure else ""
-            yield Retry(watch_id, kept.action, kept.message.summary, failure is None, attempts, reason)
-
-    def _append(self, alert: Alert) -> str:
-        """Write it into the file of alerts; why that failed, which must not stop what has begun."""
-        if self._alerts is None:
-            return ""
-        line = json.dumps(alert.document(), ensure_ascii=False, default=str) + "\n"
-        try:
-            append(self._alerts, line)
+            append(self._alerts, "".join(lines))
         except OSError as error:
-            return f"{self._alerts}: the alert was not written: {error.strerror or error}"
-        return ""
+            return run.with_unwritten(f"{self._alerts}: the alert was not written: {error.strerror or error}")
+        return run
 
 
 def append(file: Path, text: str) -> None:
@@ -223,90 +187,8 @@ def append(file: Path, text: str) -> None:
         os.close(descriptor)
 
 
-@dataclass(frozen=True)
-class _Group:
-    """A group of findings and the context that an action would see of some of them."""
-
-    about: inc.Group
-    context: Callable[[list[inc.Finding]], dict[str, Any]]
-
-
-def _groups(watch: Watch, evaluation: Evaluation, means: Means, judged: inc.Judged) -> list[_Group]:
-    transform = watch.definition.transform
-    base = evaluation.context
-
-    def transformed(context: dict[str, Any]) -> dict[str, Any]:
-        if transform is None:
-            return context
-        return with_payload(context, run_transform(transform, context, means=means, where="transform"))
-
-    def of_some(findings: list[inc.Finding]) -> dict[str, Any]:
-        return transformed(with_payload(base, inc.with_findings(evaluation.payload, findings, judged)))
-
-    if inc.find(evaluation.payload):
-        return [_Group(group, of_some) for group in inc.split(inc.find(evaluation.payload))]
-    # The findings may be what the watch's transform makes.
-    whole = transformed(base)
-    payload = whole["ctx"]["payload"]
-
-    def of_made(findings: list[inc.Finding]) -> dict[str, Any]:
-        return with_payload(whole, inc.with_findings(payload, findings, judged)) if findings else whole
-
-    return [_Group(group, of_made) for group in inc.split(inc.find(payload))]
-
-
-class _Record:
-    """A watch's state during a run; saved at each change, so that a crash repeats as little as possible."""
-
-    def __init__(self, store: StateStore, watch_id: str) -> None:
-        self._store = store
-        self._watch_id = watch_id
-        self.state: WatchState = store.load(watch_id)
-
-    def update(self, state: WatchState) -> None:
-        if state != self.state:
-            self.state = state
-            self._store.save(self._watch_id, state)
-
-
-@dataclass(frozen=True)
-class _Failure:
-    reason: str
-    remaining: Message | None = None
-    untried: bool = False
-
-    def __str__(self) -> str:
-        return self.reason
-
-
-class _Delivery:
-    """The outlets during one call of the runner: one that is down is not waited for again."""
-
-    def __init__(self, outlets: Outlets) -> None:
-        self._outlets = outlets
-        self._down: dict[str, str] = {}
-
-    def has(self, message: Message) -> bool:
-        return message.kind in self._outlets
-
-    def send(self, message: Message) -> _Failure | None:
-        outlet: Outlet | None = self._outlets.get(message.kind)
-        if outlet is None:
-            return _Failure(f"no outlet for {message.kind} is configured", untried=True)
-        if message.kind in self._down:
-            return _Failure(self._down[message.kind], untried=True)
-        try:
-            outlet.deliver(message)
-        except DeliveryError as error:
-            if error.down:
-                self._down[message.kind] = str(error)
-            return _Failure(str(error), error.remaining)
-        except Exception as error:  # noqa: BLE001 - a message that breaks its outlet must not stop the others
-            return _Failure(f"{type(error).__name__} while sending")
-        return None
-
-
-def _default_judged() -> inc.Judged:
-    from logging_lib.watch.scripts import judged
-
-    return judged
+def _patience(watch: Watch, default: Patience) -> Patience:
+    try:
+        return patience_of(watch.metadata, default)
+    except ValueError as error:
+        raise WatchError([Problem(watch.file, "$.metadata.recovery_after", str(error))]) from None

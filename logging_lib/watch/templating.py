@@ -74,6 +74,8 @@ class Medium(Enum):
     HTML = (lambda text: html.escape(text.translate(_TEXT)),)
     SLACK = (_slack,)
     HEADER = (lambda text: text.translate(_ONE_LINE),)
+    URL = (lambda text: quote(text.encode("utf-8", "replace"), safe=""),)
+    """One part of a URL's path or a form's field: a value cannot begin another."""
 
     @property
     def escape(self) -> Callable[[str], str]:
@@ -273,6 +275,12 @@ def render(template: str, context: Mapping[str, Any], medium: Medium, missing: s
 def has_value(name: str, context: Mapping[str, Any]) -> bool:
     """Whether a dotted name means anything in this context."""
     return _Stack(context).find(name) is not _MISSING
+
+
+def value_of(name: str, context: Mapping[str, Any]) -> Any:
+    """What a dotted name means in this context; None when nothing."""
+    found = _Stack(context).find(name)
+    return None if found is _MISSING else found
 
 
 def render_json(template: str, context: Mapping[str, Any], missing: set[str] | None = None) -> dict[str, Any]:

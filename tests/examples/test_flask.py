@@ -6,12 +6,17 @@ import itertools
 import json
 import os
 import signal
+import statistics
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from logging_lib.capture.segments import segments
 from logging_lib.ship.backlog import Backlog
@@ -134,3 +139,49 @@ def test_every_event_arrives_through_the_workers_own_shipping(
     assert set(answered) <= set(requests)
     assert dead_letters(tmp_path / "spool") == []
     assert Backlog(tmp_path / "spool").waiting() == (0, 0, None)
+
+
+def scraped(port: int) -> dict[str, float]:
+    """Sample name and the labels that differ → value, of ``/metrics``."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        text = answer.read().decode()
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            assert "pid" not in sample.labels, sample  # a series a worker is no sum
+            rest = [
+                value
+                for name, value in sample.labels.items()
+                if name not in ("model", "version", "role", "spool")
+            ]
+            found[" ".join([sample.name, *rest])] = sample.value
+    return found
+
+
+def test_metrics_are_the_sum_over_the_workers(tmp_path: Path, model_dir: Path) -> None:
+    port = free_port()
+    command = documented("flask_service")
+    given = {
+        "MODEL_DIR": str(model_dir),
+        "SPOOL": str(tmp_path / "spool"),
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
+    }
+    with serving(command, port, tmp_path, BIND=f"127.0.0.1:{port}", **given):
+        loans = [{**LOAN, "annual_income": 40_000.0 + 500 * number} for number in range(60)]
+        loans[7]["homeownership"] = "CASTLE"
+        outputs = [call(port, "POST", "/price", loan)[2]["interest_rate"] for loan in loans]
+        found = scraped(port)
+        writers = {segment.name.split("-")[-3] for segment in segments(tmp_path / "spool")}
+    assert len(writers) >= 2
+    assert found["ml_predictions_total success"] == 60
+    assert found["ml_prediction_duration_seconds_count"] == 60
+    assert found["ml_prediction_value_bucket +Inf"] == 60
+    assert found["ml_check_failures_total unseen homeownership"] == 1
+    assert found["ml_prediction_window_count"] == 60
+    assert found["ml_prediction_window_mean"] == pytest.approx(statistics.mean(outputs))
+    assert found["ml_prediction_window_stddev"] == pytest.approx(statistics.stdev(outputs))
+    assert found["ml_prediction_window_min"] == pytest.approx(min(outputs))
+    assert found["ml_prediction_window_max"] == pytest.approx(max(outputs))
+    width = (max(outputs) - min(outputs)) / 2
+    assert found["ml_prediction_window_median"] == pytest.approx(statistics.median(outputs), abs=width)
+    assert found["ml_spool_backlog_bytes"] > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,9 @@ from logging_lib.cli.app import app
 from logging_lib.store import IndexResult
 from logging_lib.store.connection import PREFIX, Connection, ElasticsearchError, Settings
 from logging_lib.store.elasticsearch import ElasticsearchStore
+from logging_lib.watch.elasticstate import ElasticState
+from logging_lib.watch.heartbeat import Heartbeat
+from logging_lib.watch.leases import Elector
 from tests.stack.conftest import Call
 from tests.store import elastic
 from tests.store.events import event
@@ -99,6 +103,16 @@ def test_the_watch_runner_keeps_its_state_and_writes_nothing_else(as_role: As, s
     state = ElasticsearchStore(runner)
     assert state.index("ml-watch-state", [{"_id": "na-spike", "watch": "na-spike", "state": {}}]).created == 1
     state.refresh()
+    assert state.execute_painless("return params.x + 1", {"x": 1}) == "2"
+    kept = ElasticState(state)
+    assert kept.update("w", lambda known: known).term == 0
+    assert Elector(kept).campaign(datetime.now(UTC))
+    kept.record([{"time": "2018-02-01T00:00:00Z", "kind": "run", "watch": "w"}])
+    assert [each["watch"] for each in kept.history()] == ["w"]
+    kept.forget({"*": datetime.now(UTC)})
+    beat = Heartbeat(state, datetime.now(UTC), namespace="roles")
+    alive = beat.event(datetime.now(UTC), leading=True, running=0, undelivered=0)
+    assert state.index("logs-ml.health-roles", [alive]).created == 1
     forbidden(runner, "POST", f"/{stream}/_doc", event(3))
     forbidden(runner, "PUT", "/ml-profiles/_doc/x", {})
 
@@ -121,7 +135,7 @@ def test_the_eraser_deletes_events_and_writes_none(as_role: As, stream: str) -> 
     path = f"/{stream}/_delete_by_query?refresh=true"
     assert eraser.call("POST", path, {"query": {"term": {"event.id": "e1"}}})["deleted"] == 1
     forbidden(eraser, "POST", f"/{stream}/_doc", event(3))
-    forbidden(eraser, "POST", "/ml-profiles/_search", {})
+    forbidden(eraser, "DELETE", "/ml-profiles/_doc/x")
 
 
 def test_the_deployer_deploys_without_being_a_superuser(

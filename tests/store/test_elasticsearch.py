@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from logging_lib.store import IndexResult, QueryNotSupported, SearchError
+from logging_lib.store.columns import read
 from logging_lib.store.connection import Connection, Settings
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from tests import elasticsearch_server
@@ -44,6 +45,20 @@ def test_arrival_is_now_unless_the_document_has_it(subject: Subject) -> None:
     hits = subject.store.search(subject.stream, {"query": window, "sort": ["@timestamp"]}, now=NOW)["hits"]
     assert [hit["_id"] for hit in hits["hits"]] == ["e2", "e3"]
     assert "ingested" not in absent["event"]
+
+
+def test_a_stream_is_read_whole(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same over both stores: every document once, page by page, with at least what was asked for."""
+    monkeypatch.setattr("logging_lib.store.elasticsearch._PAGE", 7)
+    subject.store.index(subject.stream, [event(number) for number in range(30)], now=NOW)
+    subject.store.refresh()
+    namespace = subject.stream.rpartition("-")[2]
+    assert subject.store.streams(f"logs-*-{namespace}") == [subject.stream]
+    assert subject.store.streams(["no-such-index", "logs-ml.no-such-*"]) == []
+    found = read(
+        subject.store.lines(subject.stream, ["ml.model.name"]), ["ml.model.name"], present=["event.id"]
+    )
+    assert (found.rows, found.columns["ml.model.name"].values) == (30, ["loans"])
 
 
 def test_an_index_replaces_by_id(subject: Subject) -> None:

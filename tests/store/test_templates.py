@@ -248,11 +248,11 @@ def test_no_shipped_search_is_refused_or_cut_at_forty_models(
 def only(stream: str, search: Any) -> Any:
     """The events of this test, among those that others left in streams of the same pattern."""
 
-    def found(given: Any, context: Mapping[str, Any]) -> dict[str, Any]:
+    def found(request: Any, timeout: Any, context: Mapping[str, Any]) -> dict[str, Any]:
         namespace = stream.rpartition("-")[2]
-        names = tuple(name.replace("-*", f"-{namespace}") for name in given.request.indices)
-        request = given.request.model_copy(update={"indices": names})
-        answer: dict[str, Any] = search(given.model_copy(update={"request": request}), context)
+        names = [name.replace("-*", f"-{namespace}") for name in request.indices]
+        asked = request.model_copy(update={"indices": tuple(names)})
+        answer: dict[str, Any] = search(asked, timeout, context)
         return answer
 
     return found

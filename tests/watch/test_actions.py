@@ -329,10 +329,10 @@ def test_outlets_come_from_the_environment() -> None:
         "LOGGING_LIB_SLACK_WEBHOOK": "https://hooks.slack.com/services/x",
     }
     found = outlets_from(environ)
-    assert set(found) == {"email", "slack", "logging"}
+    assert set(found) == {"email", "slack", "webhook", "logging"}
     mail = outlets_from(environ, smtp_url="smtp+starttls://other:2525", mail_from="me@x.org")["email"]
     assert mail == SmtpOutlet("smtp+starttls://other:2525", sender="me@x.org", user="u", password="p")
-    assert set(outlets_from({})) == {"logging"}
+    assert set(outlets_from({})) == {"webhook", "logging"}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logging_lib.watch.conditions import ConditionError, holds, is_met, resolve_path
-from logging_lib.watch.model import OPERATORS, Condition, Schedule
+from logging_lib.watch.model import OPERATORS, Condition, ScheduleModel
 from logging_lib.watch.schedule import due_slot, latest_slot, slots
 from logging_lib.watch.times import (
     format_duration,
@@ -155,7 +155,7 @@ def test_slots_are_aligned_and_run_once(seconds: int, moment: datetime) -> None:
     slot = latest_slot(interval, now)
     assert timedelta() <= now - slot < interval
     assert (slot - datetime(1970, 1, 1, tzinfo=UTC)) % interval == timedelta()
-    schedule = Schedule.model_validate({"interval": seconds})
+    schedule = ScheduleModel.model_validate({"interval": seconds}).slots
     assert due_slot(schedule, None, now) == slot
     assert due_slot(schedule, slot, now) is None
     assert due_slot(schedule, slot, slot + interval) == slot + interval

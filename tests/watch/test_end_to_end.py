@@ -198,7 +198,7 @@ def test_a_failing_watch_ends_with_1(call: Callable[..., Result], stored: Path, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "--store", "STORE"], "say --once"),
+        (["run", "--store", "STORE", "--dry-run"], "--dry-run, --now and --json are for --once"),
         (["run", "--once", "--store", "nowhere", "--dry-run"], "nowhere: no such folder"),
         (["run", "--once", "--store", "STORE"], "nobody could be told"),
         (

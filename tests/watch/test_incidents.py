@@ -1,17 +1,16 @@
-"""Incidents: opened, closed, throttled each by itself; states: kept, damaged, locked."""
+"""Incidents: opened, closed, throttled, acknowledged and muted each by itself."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from logging_lib.watch import incidents as inc
-from logging_lib.watch.incidents import Incident, Key
-from logging_lib.watch.messages import Email, Log, Slack
-from logging_lib.watch.state import FileState, MemoryState, StateError, Undelivered, WatchState
+from logging_lib.watch.incidents import Incident, Key, Patience, Told
+from logging_lib.watch.mutes import Mute
+from logging_lib.watch.state import WatchState
 from tests.watch.conftest import NOW, finding, judged, minutes
 
 A, B = Key("m", "1", "a"), Key("m", "1", "b")
@@ -29,6 +28,28 @@ def test_an_incident_opens_closes_and_opens_again() -> None:
     assert again[A] == Incident(key=A, opened_at=NOW + minutes(15), notified={"email": NOW})
 
 
+def test_an_incident_is_open_until_it_was_absent_long_enough() -> None:
+    """So many runs or a time; found again meanwhile, it is the same incident, and an acknowledgment holds."""
+    opened, _ = inc.acknowledge(inc.observe({}, [A], NOW), lambda key: True, NOW, "ada")
+    for patience in (Patience(runs=3), Patience(quiet=minutes(10))):
+        known = opened
+        for step in (5, 10):
+            known = inc.observe(known, [], NOW + minutes(step), patience)
+            assert (known[A].closed_at, known[A].absent_since) == (None, NOW + minutes(5))
+        assert inc.observe(known, [A], NOW + minutes(15), patience) == opened
+        closed = inc.observe(known, [], NOW + minutes(15), patience)[A]
+        assert closed.closed_at == NOW + minutes(15)
+        assert closed.acked_at is None
+
+
+def test_what_a_run_could_not_judge_is_not_over() -> None:
+    """A model version without a profile tells nothing of its incidents."""
+    known = inc.observe({}, [A, B], NOW)
+    after = inc.observe(known, [], NOW + minutes(5), is_unknown=lambda key: key == A)
+    assert after[A] == known[A]
+    assert after[B].closed_at == NOW + minutes(5)
+
+
 def test_closed_incidents_are_forgotten_after_a_month() -> None:
     """The state does not grow for ever."""
     closed = inc.observe(inc.observe({}, [A], NOW), [], NOW)
@@ -36,14 +57,25 @@ def test_closed_incidents_are_forgotten_after_a_month() -> None:
     assert inc.observe(closed, [], NOW + minutes(60 * 24 * 30)) == {}
 
 
+def verdict(known: inc.Incidents, key: Key, action: str = "email", **more: Any) -> str:
+    given = {"watch": "w", "period": minutes(60), "now": NOW, **more}
+    return inc.verdict(known, key, action=action, **given)
+
+
 def test_throttling_is_by_incident_and_action() -> None:
     """Told of A by mail says nothing of B, nor of A in Slack."""
     told = inc.notify(inc.observe({}, [A, B], NOW), [A], "email", NOW)
-    hour = minutes(60)
-    assert inc.is_throttled(told, A, "email", hour, NOW + minutes(59))
-    assert not inc.is_throttled(told, A, "email", hour, NOW + minutes(60))
-    assert not inc.is_throttled(told, B, "email", hour, NOW)
-    assert not inc.is_throttled(told, A, "slack", hour, NOW)
+    assert verdict(told, A, now=NOW + minutes(59)) == "throttled"
+    assert verdict(told, A, now=NOW + minutes(60)) == "tell"
+    assert verdict(told, B) == verdict(told, A, "slack") == "tell"
+
+
+def test_only_what_is_open_can_be_acknowledged() -> None:
+    """Else the next one would pass unheard."""
+    closed = inc.observe(inc.observe({}, [A], NOW), [B], NOW)
+    acked, chosen = inc.acknowledge(closed, lambda key: True, NOW)
+    assert chosen == [B]
+    assert (verdict(acked, A), verdict(acked, B)) == ("tell", "acknowledged")
 
 
 def test_findings_are_grouped_by_model_version() -> None:
@@ -70,43 +102,17 @@ def test_a_payload_with_fewer_findings_is_as_if_judged_so() -> None:
     assert inc.find({"hits": {}}) is None
 
 
-def state() -> WatchState:
-    return WatchState(
-        incidents=(Incident(key=A, opened_at=NOW, notified={"email": NOW}),),
-        undelivered=(
-            Undelivered(
-                action="email",
-                message=Email(id="x", date=NOW, sender=None, to=("a@b.c",), subject="s", text="é"),
-                since=NOW,
-                attempts=2,
-                reason="down",
-            ),
-            Undelivered(
-                action="slack",
-                message=Slack(channel="#ml", text="t", attachments=({"title": "x"},)),
-                since=NOW,
-                attempts=1,
-                reason="429",
-            ),
-            Undelivered(action="log", message=Log(level="info", text="t"), since=NOW, attempts=1, reason="?"),
-        ),
-    )
-
-
-def test_a_state_survives_in_its_file(tmp_path: Path) -> None:
-    """All of it, for each watch; nothing else is left in the folder."""
-    path = tmp_path / "deep" / "state.json"
-    FileState(path).save("one", state())
-    again = FileState(path)
-    again.save("two", WatchState())
-    found = FileState(path)
-    assert found.watch_ids() == ["one", "two"]
-    assert found.load("one") == state()
-    assert found.load("three") == WatchState()
-    assert [file.name for file in path.parent.iterdir()] == ["state.json"]
-
-
-keys = st.builds(Key, st.text(), st.text(), st.text())
+names = st.sampled_from(["a", "b", "*", "a[1]"])
+keys = st.builds(Key, names, st.sampled_from(["1", "2"]), names)
+mutes = st.builds(
+    Mute,
+    id=st.just("m"),
+    since=st.just(NOW),
+    until=st.integers(0, 40).map(lambda step: NOW + minutes(5 * step)),
+    watch=st.none(),
+    model=st.none() | names,
+    feature=st.none() | names,
+)
 
 
 @given(st.lists(keys, unique=True))
@@ -115,22 +121,52 @@ def test_any_names_make_different_incidents(found: list[Key]) -> None:
     made = WatchState().with_incidents(inc.observe({}, found, NOW))
     again = WatchState.model_validate_json(made.model_dump_json())
     assert set(again.by_key()) == set(found)
-    assert MemoryState({"w": made}).load("w") == again
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"version": 1, "wachtes": {}}', '{"version": 2}'])
-def test_a_damaged_state_is_an_error(tmp_path: Path, content: str) -> None:
-    """Beginning afresh in silence would repeat every alert."""
-    path = tmp_path / "state.json"
-    path.write_text(content)
-    with pytest.raises(StateError, match=r"state\.json"):
-        FileState(path)
+def test_a_name_with_a_lone_surrogate_can_be_kept() -> None:
+    """Logs may hold what no store takes."""
+    key = inc.key_of(finding("a\ud800"))
+    assert WatchState().with_incidents(inc.observe({}, [key], NOW)).model_dump_json()
 
 
-def test_two_runs_cannot_hold_one_state(tmp_path: Path) -> None:
-    """The second one ends with the reason; afterwards it may."""
-    path = tmp_path / "state.json"
-    with FileState.locked(path), pytest.raises(StateError, match="another run"), FileState.locked(path):
-        pass
-    with FileState.locked(path) as held:
-        held.save("w", WatchState())
+steps = st.lists(
+    st.tuples(st.sets(keys, max_size=4), st.sampled_from(["", "ack", "mute"]), keys, mutes), max_size=30
+)
+
+
+@given(steps, st.sampled_from([1, 2, 3]))
+def test_who_is_told_over_any_course_of_events(course: list[Any], runs: int) -> None:
+    """A new incident is always told; never a muted, acknowledged or throttled one; a recovery comes once, and
+    only to who was told; after it the incident is told anew."""
+    known: dict[Key, Incident] = {}
+    silenced: tuple[Mute, ...] = ()
+    heard: dict[Key, str] = {}
+    period, patience = minutes(60 * 24), Patience(runs=runs)
+    people = Told(kind="email", subject="s", to=("a@x.org",))
+    for step, (seen, act, target, mute) in enumerate(course):
+        now = NOW + minutes(5 * step)
+        known = inc.observe(known, seen, now, patience)
+        for key in seen:
+            said = inc.verdict(known, key, watch="w", action="email", period=period, now=now, mutes=silenced)
+            muted = any(now < each.until and each.covers(watch="w", **key._asdict()) for each in silenced)
+            if muted:
+                assert said == "muted"
+            elif known[key].acked_at:
+                assert said == "acknowledged"
+            elif heard.get(key) != "open":
+                assert said == "tell"
+            else:
+                assert said == "throttled"
+            if said == "tell":
+                known = inc.notify(known, [key], "email", now, people)
+                heard[key] = "open"
+        for incident in inc.over(known, now, watch="w", mutes=silenced):
+            assert heard[incident.key] == "open"
+            assert incident.key not in seen
+            known = inc.recovered(known, [incident.key], "email")
+            heard[incident.key] = "over"
+        assert all(incident.acked_at is None for incident in known.values() if incident.closed_at)
+        if act == "ack":
+            known, _ = inc.acknowledge(known, lambda key, target=target: key == target, now)
+        elif act == "mute":
+            silenced = (*silenced, mute)

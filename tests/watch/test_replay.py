@@ -147,9 +147,9 @@ def differences(store: EmbeddedStore, watches: list[Watch], draw: random.Random)
         answers = history.searches(watch, when)
         for moment in when:
             context = new_context(watch, now=moment.now, scheduled=moment.slot)
-            for name, asked in searches(watch.definition.input):
-                got = plain(answers.search(moment.now)(asked, context))
-                wanted = store_search(AsOf(store), moment.now)(asked, context)
+            for name, asked in searches(watch):
+                got = plain(answers.search(moment.now)(asked, None, context))
+                wanted = store_search(AsOf(store), moment.now)(asked, None, context)
                 if not same(got, wanted):
                     yield f"{watch.id} {name} at {moment}:\n{got}\n{wanted}"
 

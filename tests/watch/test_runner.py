@@ -12,12 +12,13 @@ import pytest
 
 from logging_lib.watch.actions import DeliveryError, Outlet, SlackOutlet, SmtpOutlet
 from logging_lib.watch.backtest import backtest, ticks
+from logging_lib.watch.filestate import FileState
 from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.messages import Email, Message
 from logging_lib.watch.model import Watch
 from logging_lib.watch.results import Report
 from logging_lib.watch.runner import Runner
-from logging_lib.watch.state import FileState, MemoryState
+from logging_lib.watch.state import MemoryState, WatchState
 from tests.watch.conftest import (
     NOW,
     SCRIPTS,
@@ -94,13 +95,13 @@ def test_an_alert_reaches_real_servers(mail_server: MailServer, webhook: Webhook
 
 
 def test_silence_when_nothing_was_found() -> None:
-    """The condition is not met, nothing is sent, nothing is remembered."""
+    """The condition is not met, nothing is sent, nothing but the run is remembered."""
     state = MemoryState()
     report = runner(FakeStore(), state=state).run_once(NOW)
     assert report.ok
     assert not report.runs[0].met
     assert report.alerts == ()
-    assert state.watch_ids() == []
+    assert state.load("test") == WatchState(last=NOW)
 
 
 def test_a_message_is_about_one_model_version() -> None:
@@ -146,7 +147,7 @@ def test_each_action_has_its_own_throttle() -> None:
     assert statuses(engine.run_once(NOW + minutes(0.1)))[0]["slack"] == "executed"
 
 
-def test_a_closed_incident_that_returns_is_still_throttled() -> None:
+def test_an_incident_that_returns_is_still_throttled() -> None:
     """Flapping is not a new alert; after the period it is told again."""
     mail = Recorder()
     present = {0, 10, 65}
@@ -156,7 +157,7 @@ def test_a_closed_incident_that_returns_is_still_throttled() -> None:
     for minute in (0, 5):
         engine.run_once(NOW + minutes(minute))
     (incident,) = state.load("test").incidents
-    assert incident.closed_at == NOW + minutes(5)
+    assert (incident.absent_since, incident.closed_at) == (NOW + minutes(5), None)
     for minute in (10, 65):
         engine.run_once(NOW + minutes(minute))
     assert len(mail.messages) == 2
@@ -263,7 +264,7 @@ def test_slacks_429_is_a_failed_delivery_not_a_lost_one(webhook: Webhook) -> Non
 
 
 def test_a_server_that_is_down_is_tried_once_a_run() -> None:
-    """The others wait in the state, untried, and are not lost."""
+    """The others wait in the state with the same reason, and are not lost."""
     mail, state = Recorder(), MemoryState()
     mail.broken = DeliveryError("down", down=True)
     found = [finding(model=name) for name in "abc"]
@@ -275,7 +276,7 @@ def test_a_server_that_is_down_is_tried_once_a_run() -> None:
     assert len(state.load("test").undelivered) == 3
     engine.run_once(NOW + minutes(5))
     assert mail.tried == 2
-    assert [kept.attempts for kept in state.load("test").undelivered] == [2, 1, 1]
+    assert [kept.attempts for kept in state.load("test").undelivered] == [2, 2, 2]
     mail.broken = None
     assert len(engine.run_once(NOW + minutes(10)).retries) == 3
     assert len(mail.messages) == 3
@@ -288,15 +289,18 @@ def test_what_remains_of_a_message_is_kept() -> None:
         id="i", date=NOW, sender=None, to=("a@x.org",), subject="s", text="t", recipients=("a@x.org",)
     )
     mail.broken = DeliveryError("refused", remaining=left)
+    action = email_action(email={"to": "a@x.org, b@x.org", "body": "x"})
     engine = runner(
-        FakeStore(lambda now: [finding()]), watch(email=email_action()), outlets={"email": mail}, state=state
+        FakeStore(lambda now: [finding()]), watch(email=action), outlets={"email": mail}, state=state
     )
     engine.run_once(NOW)
-    assert state.load("test").undelivered[0].message == left
+    kept = state.load("test").undelivered[0].message
+    assert isinstance(kept, Email)
+    assert (kept.to, kept.recipients) == (("a@x.org", "b@x.org"), ("a@x.org",))
     mail.broken = ValueError("secret inside")
     report = engine.run_once(NOW + minutes(1))
     assert report.retries[0].reason == "ValueError while sending"
-    assert state.load("test").undelivered[0].message == left
+    assert state.load("test").undelivered[0].message == kept
 
 
 def test_an_outlet_that_is_not_there_is_no_lost_alert() -> None:

@@ -1,14 +1,19 @@
-"""``logging-lib watch``: list, show, run, test and backtest the watches; one module a command."""
+"""``logging-lib watch``: list, show, run, ack, mute, unmute, history, test, backtest, lint; a module each."""
 
 from __future__ import annotations
 
 import typer
 
-from logging_lib.cli.watch import replay, run, show, unit
+from logging_lib.cli.watch import ack, history, lint, mute, replay, run, show, unit
 
 app = typer.Typer(help="Evaluate watches and alert, without a licence.", no_args_is_help=True)
 app.command("list")(show.list_)
 app.command()(show.show)
 app.command()(run.run)
+app.command()(ack.ack)
+app.command()(mute.mute)
+app.command()(mute.unmute)
+app.command()(history.history)
 app.command("backtest")(replay.backtest_)
 app.command("test")(unit.unit_test)
+app.command("lint")(lint.lint_)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from logging_lib.watch.model import Watch
 from logging_lib.watch.state import StateError
 from logging_lib.watch.templating import Medium
 from logging_lib.watch.times import parse_instant
+from logging_lib.watch.whatif import SettingError
 
 WatchesOption = Annotated[
     Path | None,
@@ -51,6 +53,7 @@ def explained() -> Iterator[None]:
         CaseError,
         WatchError,
         ProfileError,
+        SettingError,
         SettingsError,
         StateError,
         StoreError,
@@ -90,6 +93,14 @@ def safe(text: str) -> str:
 
 def lines_safe(text: str) -> str:
     return "\n".join(Medium.HEADER.escape(line) for line in text.splitlines())
+
+
+def user() -> str:
+    """Who runs the command, as far as the system says it."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
 
 
 def console() -> Console:

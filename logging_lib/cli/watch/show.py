@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from logging_lib.cli import _store
+from logging_lib.cli.watch import _state
 from logging_lib.cli.watch._common import (
     JsonOption,
     WatchesOption,
@@ -21,22 +24,77 @@ from logging_lib.cli.watch._common import (
 )
 from logging_lib.watch.messages import recipients
 from logging_lib.watch.model import Watch
-from logging_lib.watch.times import format_duration
+from logging_lib.watch.mutes import Mute, is_muted
+from logging_lib.watch.state import WatchState
+from logging_lib.watch.times import format_duration, format_instant
 
 
-def list_(watches: WatchesOption = None, as_json: JsonOption = False) -> None:
-    """List the watches: what each looks for, how often, and whom it tells."""
+def list_(
+    watches: WatchesOption = None,
+    as_json: JsonOption = False,
+    store: _store.StoreOption = None,
+    elasticsearch: _store.ElasticsearchOption = None,
+    state: _state.StateOption = None,
+) -> None:
+    """List the watches: what each looks for, how often, and whom it tells.
+
+    Where a state is named, also what the runner knows of each: open incidents, which of them are acknowledged or
+    muted, messages that wait.
+
+    Example: logging-lib watch list
+    """
     with explained():
         found = load(watches)
-    rows = [_summary(watch) for watch in found]
+        rows = [_summary(watch) for watch in found]
+        known = _state.is_named(store, elasticsearch, state)
+        if known:
+            opened = _state.open_state(store, elasticsearch, state)
+            now, mutes = datetime.now(UTC), opened.mutes()
+            for row in rows:
+                row |= _known(row["id"], opened.load(row["id"]), mutes, now)
     if as_json:
         print_json(rows)
         return
-    table = Table("id", "title", "every", "windows", "tells", box=None, pad_edge=False)
+    more = ("last run", "open", "acked", "muted", "waiting") if known else ()
+    table = Table("id", "title", "every", "windows", "tells", *more, box=None, pad_edge=False)
     for row in rows:
-        cells = (row["id"], row["title"], row["every"], ", ".join(row["windows"]), ", ".join(row["tells"]))
+        cells = [row["id"], row["title"], row["every"], ", ".join(row["windows"]), ", ".join(row["tells"])]
+        if known:
+            cells += [
+                (row["last_run"] or "")[:16].replace("T", " "),
+                str(row["open"]),
+                str(row["acknowledged"]),
+            ]
+            cells += ["all" if row["all_muted"] else str(row["muted"]), str(row["undelivered"])]
         table.add_row(*map(escape, cells))
     console().print(table)
+
+
+def _known(watch_id: str, kept: WatchState, mutes: tuple[Mute, ...], now: datetime) -> dict[str, Any]:
+    """What the runner remembers of a watch."""
+    still_open = [each for each in kept.incidents if each.closed_at is None]
+
+    def muted(model: str, version: str, feature: str) -> bool:
+        return is_muted(mutes, now, watch=watch_id, model=model, version=version, feature=feature)
+
+    whole = (each for each in mutes if not (each.model or each.version or each.feature))
+    return {
+        "last_run": format_instant(kept.last) if kept.last else None,
+        "open": len(still_open),
+        "acknowledged": sum(each.acked_at is not None for each in still_open),
+        "muted": sum(muted(*each.key) for each in still_open),
+        "all_muted": is_muted(whole, now, watch=watch_id, model="", version="", feature=""),
+        "undelivered": len(kept.undelivered),
+        "incidents": [
+            {
+                **each.key._asdict(),
+                "opened_at": format_instant(each.opened_at),
+                "acknowledged_by": each.acked_by or None,
+                "muted": muted(*each.key),
+            }
+            for each in still_open
+        ],
+    }
 
 
 def show(
@@ -44,7 +102,10 @@ def show(
     watches: WatchesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one watch: its concern, settings and actions; with --json the whole file."""
+    """Show one watch: its concern, settings and actions; with --json the whole file.
+
+    Example: logging-lib watch show na-spike
+    """
     with explained():
         watch = pick(load(watches), [watch_id])[0]
     if as_json:
@@ -55,7 +116,7 @@ def show(
     if "concern" in watch.metadata:
         out.print(escape(str(watch.metadata["concern"])))
     table = Table("setting", "value", box=None, pad_edge=False)
-    table.add_row("every", format_duration(watch.interval))
+    table.add_row("every", escape(watch.schedule_text))
     for name, value in watch.metadata.items():
         if name not in ("title", "concern"):
             table.add_row(escape(name), escape(value if isinstance(value, str) else json.dumps(value)))
@@ -70,7 +131,7 @@ def _summary(watch: Watch) -> dict[str, Any]:
     return {
         "id": watch.id,
         "title": watch.title,
-        "every": format_duration(watch.interval),
+        "every": watch.schedule_text,
         "windows": [str(window) for window in windows] if isinstance(windows, list) else [str(windows)],
         "tells": recipients(watch),
     }

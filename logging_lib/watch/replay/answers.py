@@ -168,6 +168,18 @@ class Search:
         bounds = frozenset({ARRIVED, *split.windows.get(("query",), ())})
         self._root = Cell(self, frame.group(where, self.holding[where]), self.plan.tree, (), bounds)
 
+    def may_be_cut(self) -> bool:
+        """Whether some ``terms`` could leave out a value, and is not said to want the largest only."""
+        return any(self._may_be_cut(one) for one in self.plan.tree.children)
+
+    def _may_be_cut(self, node: Node) -> bool:
+        bucketing = node.bucketing
+        if isinstance(bucketing, Terms) and not (node.meta or {}).get("top"):
+            assert bucketing.column is not None
+            if self.frame.distinct(bucketing.column.name) + 1 > bucketing.size:
+                return True
+        return any(self._may_be_cut(one) for one in node.children)
+
     def window(self, bounds: frozenset[Bound]) -> Window:
         found = self._windows.get(bounds)
         if found is None:

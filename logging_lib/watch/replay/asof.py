@@ -13,8 +13,11 @@ from logging_lib.watch.times import format_instant
 class AsOf:
     """A store as it was at a search's ``now``: later arrivals are not there yet."""
 
+    live = False  # so that no watch asks the present over HTTP
+
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.execute_painless = getattr(store, "execute_painless", None)
 
     def search(
         self,
@@ -32,9 +35,14 @@ class AsOf:
         return self._store.search(indices, body, now=now, rest_total_hits_as_int=rest_total_hits_as_int)
 
     def index(
-        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
     ) -> IndexResult:
-        return self._store.index(target, documents, now=now)
+        return self._store.index(target, documents, now=now, create=create)
 
     def streams(self, indices: str | list[str]) -> list[str]:
         return self._store.streams(indices)

@@ -45,6 +45,7 @@ class Frame:
             self.times = self.columns[ARRIVAL].data  # type: ignore[assignment]
             stream = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
             self.columns["_index"] = Column("keyword", self._targets, stream if as_is else stream[order])
+        self._distinct: dict[str, int] = {}
         self._groups: dict[str, Group] = {}
         self._holding: dict[str, NDArray[np.bool_]] = {}
 
@@ -60,6 +61,16 @@ class Frame:
         if column.data is None:
             raise NotPlannedError(f"{name} is no date of the events")
         return np.sort(column.data if column.valid is None else column.data[column.valid])
+
+    def distinct(self, name: str) -> int:
+        """How many values a field has, at most."""
+        column = self.columns[name]
+        if column.codes is not None:
+            return len(column.values)
+        if name not in self._distinct:
+            assert column.data is not None
+            self._distinct[name] = len(np.unique(column.data))
+        return self._distinct[name]
 
     def scope(self) -> Scope:
         """For the translation of queries over this frame."""

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from logging_lib.schema.fields import load
 from logging_lib.store import columns
 from logging_lib.store.columns import Columns, ListsError
-from logging_lib.store.datemath import from_millis, to_millis
+from logging_lib.store.datemath import to_millis
 from logging_lib.store.port import SearchError, Store, StoreError
-from logging_lib.watch.evaluate import SearchFunction, store_search
-from logging_lib.watch.model import Input, SearchInput, Watch
-from logging_lib.watch.replay.answers import Plan, Search
+from logging_lib.watch.evaluate import SearchFunction, store_search, whole
+from logging_lib.watch.model import Input, SearchRequest, Transform, Watch
+from logging_lib.watch.replay.answers import Plan, Search, plain
 from logging_lib.watch.replay.asof import AsOf
 from logging_lib.watch.replay.frame import Frame, empty_scope
 from logging_lib.watch.replay.windows import ARRIVAL, ARRIVED, NotPlannedError, Split, Ticks, split
 
 EVENTS = "logs-"
+Answer = Callable[[int, Mapping[str, Any]], Mapping[str, Any]]
+"""A search's response at a tick, in a run's context."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,13 @@ class History:
         self._names: dict[int, tuple[str, ...]] = {}
         self._watches = list(watches)  # held, since their parts are known by identity
         for watch in self._watches:
-            for _, given in searches(watch.definition.input):
+            for _, given in searches(watch):
                 self._plan(watch, given)
 
-    def _plan(self, watch: Watch, given: SearchInput) -> None:
+    def _plan(self, watch: Watch, given: SearchRequest) -> None:
         key = id(given)
         try:
-            found = self._splits[key] = split(watch, given.request)
+            found = self._splits[key] = split(watch, given)
             fields, counted = {bound.field for bound in found.bounds()}, set[str]()
             if not of_events(given):
                 if found.windows:
@@ -71,7 +75,7 @@ class History:
                 self._reasons[key] = str(error)
             if any((one := load().field(name)) is None or one.dynamic for name in fields | counted):
                 raise NotPlannedError("a field that is not in the schema")
-            self._names[key] = self._need(list(given.request.indices), fields, counted)
+            self._names[key] = self._need(list(given.indices), fields, counted)
         except (NotPlannedError, StoreError) as error:
             self._reasons[key] = str(error)
             self._splits.pop(key, None)
@@ -87,27 +91,37 @@ class History:
     def _frame(self, names: tuple[str, ...]) -> Frame:
         """Raises NotPlannedError."""
         if names not in self._frames:
-            for name in names:
-                if name not in self._columns:
-                    # All that any search needs: the lines are read one time.
-                    self._columns[name] = self._loaded(name)
-            self._frames[names] = Frame(
-                {name: _with(self._columns[name], self._together[names]) for name in names}
-            )
+            read = {name: self._loaded(name) for name in names}
+            fields = self._together[names]
+            self._frames[names] = Frame({name: _with(one, fields) for name, one in read.items()})
         return self._frames[names]
 
     def _loaded(self, name: str) -> Columns:
-        try:
+        """All that any search needs of a stream: its lines are read one time."""
+        if name not in self._columns:
             fields = self._needed[name]
             counted = self._counted[name] - fields
-            return columns.read(self._read.lines(name, fields | counted), fields, present=counted)
-        except ListsError as error:
-            raise NotPlannedError(str(error)) from error
+            try:
+                lines = self._read.lines(name, fields | counted)
+                self._columns[name] = columns.read(lines, fields, present=counted)
+            except ListsError as error:
+                raise NotPlannedError(str(error)) from error
+        return self._columns[name]
 
-    def arrivals(self, indices: str) -> Any:
-        """When the events of an expression arrived: milliseconds, ascending."""
-        names = self._need([indices], set(), set())
-        return self._frame(names).times if names else np.zeros(0, np.int64)
+    def _arrived(self, name: str) -> NDArray[np.int64]:
+        column = self._loaded(name).columns[ARRIVAL]
+        assert column.data is not None
+        return column.data if column.valid is None else column.data[column.valid]
+
+    def arrivals(self) -> NDArray[np.int64]:
+        """When the predictions, and all that the watches read, arrived: milliseconds, ascending.
+
+        Raises:
+            NotPlannedError: the events cannot be read in one pass.
+        """
+        self._need(["logs-ml.prediction-*"], set(), set())
+        times = [self._arrived(name) for name in self._needed]
+        return np.sort(np.concatenate(times)) if times else np.zeros(0, np.int64)
 
     def searches(self, watch: Watch, moments: Sequence[Moment]) -> Answers:
         """The answers for the runs of a watch."""
@@ -115,22 +129,22 @@ class History:
             np.array([to_millis(one.now) for one in moments], np.int64),
             np.array([to_millis(one.slot) for one in moments], np.int64),
         )
-        made: dict[int, Callable[[int, Mapping[str, Any]], Mapping[str, Any]]] = {}
+        made: dict[int, Answer] = {}
         slow: dict[str, str] = {}
-        for name, given in searches(watch.definition.input):
+        for name, given in searches(watch):
             key = id(given)
             try:
                 made[key] = self._answers(given, ticks, moments)
             except NotPlannedError as error:
                 self._reasons.setdefault(key, str(error))
                 made[key] = _each(self._store, given, moments)
+            if reads_all(watch):
+                made[key] = _plainly(made[key])
             if key in self._reasons:
                 slow[name] = self._reasons[key]
         return Answers(made, {int(now): place for place, now in enumerate(ticks.executed)}, slow)
 
-    def _answers(
-        self, given: SearchInput, ticks: Ticks, moments: Sequence[Moment]
-    ) -> Callable[[int, Mapping[str, Any]], Mapping[str, Any]]:
+    def _answers(self, given: SearchRequest, ticks: Ticks, moments: Sequence[Moment]) -> Answer:
         key = id(given)
         found = self._splits.get(key)
         if found is None:
@@ -147,10 +161,12 @@ class History:
                 found,
                 ticks,
                 streams=len(self._names[key]),
-                as_int=given.request.rest_total_hits_as_int,
+                as_int=given.rest_total_hits_as_int,
             )
         except SearchError as error:
             raise NotPlannedError(str(error)) from error
+        if planned.may_be_cut():
+            return lambda tick, context: whole(given, found.body, planned.answer(tick))
         return lambda tick, context: planned.answer(tick)
 
 
@@ -158,43 +174,78 @@ class History:
 class Answers:
     """Answers to one watch's searches. ``slow``: those that were not computed for all ticks at once, and why."""
 
-    _made: Mapping[int, Callable[[int, Mapping[str, Any]], Mapping[str, Any]]]
+    _made: Mapping[int, Answer]
     _places: Mapping[int, int]
     slow: Mapping[str, str]
 
     def search(self, now: datetime) -> SearchFunction:
         tick = self._places[to_millis(now)]
-        return lambda given, context: self._made[id(given)](tick, context)
+        return lambda request, timeout, context: self._made[id(request)](tick, context)
 
 
-def searches(given: Input, name: str = "input") -> Iterator[tuple[str, SearchInput]]:
-    """The searches of an input, each with its name in the chain."""
+def searches(watch: Watch) -> Iterator[tuple[str, SearchRequest]]:
+    """The searches of a watch, each with the name that its input has in the chain."""
+    definition = watch.definition
+    yield from _of_input(definition.input, "input")
+    yield from _of_transform(definition.transform, "transform")
+    for name, action in definition.actions.items():
+        yield from _of_transform(action.transform, f"actions.{name}")
+
+
+def _of_input(given: Input, name: str) -> Iterator[tuple[str, SearchRequest]]:
     if given.search is not None:
-        yield name, given.search
+        yield name, given.search.request
+    yield from _of_transform(given.transform, name)
     for below, step in given.chain.items() if given.chain else ():
-        yield from searches(step, below)
+        yield from _of_input(step, below)
 
 
-def of_events(given: SearchInput) -> bool:
+def _of_transform(given: Transform | None, name: str) -> Iterator[tuple[str, SearchRequest]]:
+    if given is not None and given.search is not None:
+        yield name, given.search.request
+    for step in (given.chain or ()) if given is not None else ():
+        yield from _of_transform(step, name)
+
+
+def reads_all(watch: Watch) -> bool:
+    """Whether anything but the shipped scripts may look at an answer: then it has to be plain JSON."""
+    definition = watch.definition
+    text = definition.model_dump_json(exclude={"metadata", "trigger"}, exclude_none=True)
+    if '"source":' in text or '"index":{' in text or '"data":' in text or definition.transform is not None:
+        return True
+    asked = {name for name, _ in searches(watch)}
+    return any(not match[1] or match[1] in asked for match in _PAYLOAD.finditer(text))
+
+
+_PAYLOAD = re.compile(r"ctx\.payload(?:\.(\w+))?")
+
+
+def of_events(given: SearchRequest) -> bool:
     """Whether a search reads events alone."""
-    names = [name.strip() for entry in given.request.indices for name in entry.split(",")]
+    names = [name.strip() for entry in given.indices for name in entry.split(",")]
     return all(name.startswith(EVENTS) for name in names)
+
+
+def _plainly(ask: Answer) -> Answer:
+    def answer(tick: int, context: Mapping[str, Any]) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = plain(ask(tick, context))
+        return found
+
+    return answer
 
 
 def _with(read: Columns, fields: set[str]) -> Columns:
     return Columns(read.rows, {name: read.columns[name] for name in sorted(fields)})
 
 
-def _each(
-    store: Store, given: SearchInput, moments: Sequence[Moment]
-) -> Callable[[int, Mapping[str, Any]], Mapping[str, Any]]:
+def _each(store: Store, given: SearchRequest, moments: Sequence[Moment]) -> Answer:
     """Asks the store anew at every tick."""
-    return lambda tick, context: store_search(store, moments[tick].now)(given, context)
+    return lambda tick, context: store_search(store, moments[tick].now)(given, None, context)
 
 
 def _once(
-    ask: Callable[[int, Mapping[str, Any]], Mapping[str, Any]],
-) -> Callable[[int, Mapping[str, Any]], Mapping[str, Any]]:
+    ask: Answer,
+) -> Answer:
     """Asks the store at the first tick: nothing in the search depends on the time."""
     kept: list[Mapping[str, Any]] = []
 
@@ -206,9 +257,7 @@ def _once(
     return answer
 
 
-def _where_it_changes(
-    ask: Callable[[int, Mapping[str, Any]], Mapping[str, Any]], frame: Frame, found: Split, ticks: Ticks
-) -> Callable[[int, Mapping[str, Any]], Mapping[str, Any]]:
+def _where_it_changes(ask: Answer, frame: Frame, found: Split, ticks: Ticks) -> Answer:
     """Asks the store at the ticks at which some window has other events than at any tick before."""
     places = [
         np.searchsorted(frame.sorted(bound.field), bound.millis(ticks), _SIDES[bound.sign])
@@ -226,7 +275,3 @@ def _where_it_changes(
 
 
 _SIDES: dict[str, Literal["left", "right"]] = {"gt": "right", "lte": "right", "gte": "left", "lt": "left"}
-
-
-def instant(millis: int) -> datetime:
-    return from_millis(millis, UTC)

@@ -99,13 +99,13 @@ def split(watch: Watch, request: SearchRequest) -> Split:
     Raises:
         NotPlannedError: the tick, or an earlier answer, is used in another way.
     """
-    if "payload" in request.template or "ctx.vars" in request.template:
+    if "payload" in request.text or "ctx.vars" in request.text:
         raise NotPlannedError("its body depends on what the watch read before")
     context = new_context(watch, now=_ANY, scheduled=_ANY)
     trigger = {"triggered_time": _EXECUTED, "scheduled_time": _SCHEDULED}
     context["ctx"] |= {"execution_time": _EXECUTED, "trigger": trigger, "id": _RUN}
     try:
-        body = render_json(request.template, context)
+        body = render_json(request.text, {**context, **request.params})
     except TemplateError as error:
         raise NotPlannedError(str(error)) from error
     made = Split({})

@@ -1,0 +1,99 @@
+"""One run of a watch on a real Elasticsearch, with a window of an hour inside many events and inside few.
+
+``na-spike``, with windows up to an hour, over 2M events (as many as the machine takes in time) and over 200k, both
+spread over 30 days on one server; 200 runs each, in turns, at random times; the 95th percentile. With
+``LOGGING_LIB_TEST_ES_URL`` set that server is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import numpy as np
+
+from benchmarks import _history
+from benchmarks._common import Result
+from logging_lib import content, profile
+from logging_lib.stack import deploy, parts
+from logging_lib.stack.server import examine
+from logging_lib.store.bulk import Operation, send
+from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.elasticsearch import ElasticsearchStore
+from logging_lib.watch.evaluate import evaluate, means_of
+from logging_lib.watch.loading import load_watch
+from logging_lib.watch.model import Watch
+from logging_lib.watch.whatif import overridden
+from tests import elasticsearch_server
+
+MANY, FEW, RUNS = 2_000_000, 200_000, 200
+WINDOWS = '["5m", "15m", "30m", "1h"]'
+
+
+def run() -> Iterator[Result]:
+    many = int(os.environ.get("LOGGING_LIB_BENCH_EVENTS", MANY))
+    few = max(1, many * FEW // MANY)
+    with contextlib.ExitStack() as stack:
+        url = os.environ.get("LOGGING_LIB_TEST_ES_URL")
+        if url is None:
+            try:
+                url = stack.enter_context(elasticsearch_server.running())
+            except elasticsearch_server.Unavailable as reason:
+                print(f"  not run: {reason}")
+                return
+        connection = stack.enter_context(Connection(Settings(url)))
+        wanted = parts.templates(content.path("pipelines") / "elasticsearch")
+        if not examine(connection).match_only_text:
+            wanted = parts.without_match_only_text(wanted)
+        deploy.deploy(connection, wanted, version="bench", force=True)
+        store = ElasticsearchStore(connection)
+        made = _history.fitted()
+        store.index("ml-profiles", [profile.document(made)])
+        streams = {}
+        for name, count in (("many", many), ("few", few)):
+            streams[name] = f"logs-ml.prediction-bench{name}"
+            _fill(connection, streams[name], made, count)
+        store.refresh()
+        (hourly,) = overridden(
+            [load_watch(content.path("watchers") / "na-spike.json")], [f"na-spike.windows={WINDOWS}"]
+        )
+        watches = {name: _over(hourly, stream) for name, stream in streams.items()}
+        draw = random.Random(1)
+        taken: dict[str, list[float]] = {"many": [], "few": []}
+        for number in range(RUNS + 20):
+            now = _history.START + timedelta(minutes=5 * draw.randrange(24, 30 * 24 * 12))
+            for name, watch in watches.items():
+                start = time.perf_counter()
+                evaluate(watch, means=means_of(store, now=now), now=now, scheduled=now)
+                if number >= 20:  # the first ones warm the server up
+                    taken[name].append(time.perf_counter() - start)
+    at = {name: float(np.quantile(found, 0.95)) * 1000 for name, found in taken.items()}
+    ratio = at["many"] / at["few"]
+    yield Result("watch_es", at["many"], "ms, p95", "ratio <= 1.3", f"{few:,} events", at["few"], ratio)
+
+
+def _over(watch: Watch, stream: str) -> Watch:
+    """The watch over one stream alone."""
+    inputs = watch.definition.input.model_dump_json(exclude_unset=True, by_alias=True)
+    narrowed = inputs.replace("logs-ml.prediction-*", stream)
+    definition = watch.definition.model_copy(
+        update={"input": type(watch.definition.input).model_validate_json(narrowed)}
+    )
+    return Watch(watch.id, definition, watch.file)
+
+
+def _fill(connection: Connection, stream: str, made: profile.Profile, count: int) -> None:
+    operations = (
+        Operation(f"p{number:012d}", {"create": {"_id": f"p{number:012d}"}}, line.rstrip())
+        for number, line in enumerate(_history.predictions(made, count))
+    )
+    refused = next(
+        (one.reason for one in send(connection, stream, operations, patience=300) if one.reason), None
+    )
+    assert refused is None, refused
+    connection.call("POST", f"/{stream}/_refresh")
+    connection.call("POST", f"/{stream}/_forcemerge", params={"max_num_segments": 5})

@@ -1,0 +1,171 @@
+"""What a statistical comparison returns: value objects, and the words for the size of an effect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+WORDS: Final = ("negligible", "small", "medium", "large")
+
+THRESHOLDS: Final[Mapping[str, tuple[float, float, float]]] = {
+    # Cohen, Statistical Power Analysis, 2nd ed. (1988): d, and w, which is V for two samples.
+    "hedges_g": (0.2, 0.5, 0.8),
+    "cramers_v": (0.1, 0.3, 0.5),
+    # The D that a shift of a normal distribution by Cohen's d has: 2 Φ(d / 2) - 1.
+    "ks_d": (0.08, 0.197, 0.311),
+    # Romano et al., Appropriate statistics for ordinal level data (2006).
+    "cliffs_delta": (0.147, 0.33, 0.474),
+    # Cohen's f 0.1, 0.25, 0.4 as shares of variance explained, f² / (1 + f²).
+    "omega_squared": (0.0099, 0.0588, 0.1379),
+    "epsilon_squared": (0.0099, 0.0588, 0.1379),
+    # Cohen's h between two shares; a difference of shares means another thing at 1 % than at 50 %.
+    "cohens_h": (0.2, 0.5, 0.8),
+    # h at shares about 1/2, as a difference: sin(h / 2).
+    "risk_difference": (0.0998, 0.2474, 0.3894),
+}
+"""From where on an effect is small, medium, large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One test. ``p``: the chance of such a statistic or a larger one, were the samples of one population; ``q``:
+    the same after the correction for the number of tests, where the test is the chosen one."""
+
+    __test__ = False  # pytest collects what is called Test
+
+    name: str
+    statistic: float
+    p: float
+    q: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """How large a difference is, with its confidence interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+    @property
+    def size(self) -> str:
+        """``negligible``, ``small``, ``medium`` or ``large``, by ``THRESHOLDS``."""
+        return WORDS[sum(abs(self.value) >= limit for limit in THRESHOLDS[self.name])]
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """What a plot shows: the share of each sample's values by bin; ``shares`` has shape (samples, bins)."""
+
+    labels: tuple[str, ...]
+    shares: tuple[tuple[float, ...], ...]
+    edges: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One variable of all samples.
+
+    Attributes:
+        name: the feature.
+        kind: ``numeric``, ``discrete`` (numbers of few distinct values), ``category``, ``date``, ``words`` (how
+            many words a text has) or ``missing`` (whether there is a value at all).
+        rows: values of each sample that the tests are of.
+        tests: the chosen one first.
+        effects: that of the chosen test first.
+        distances: ``psi``, ``jensen_shannon``, ``wasserstein`` (in the variable's unit).
+        summaries: of each sample: mean, std, median and the like.
+        why: why this test was chosen.
+        notes: what the reader has to know before believing it.
+    """
+
+    name: str
+    kind: str
+    rows: tuple[int, ...]
+    tests: tuple[Test, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    distances: Mapping[str, float] = field(default_factory=dict)
+    summaries: tuple[Mapping[str, Any], ...] = ()
+    why: str = ""
+    notes: tuple[str, ...] = ()
+    bins: Bins | None = None
+    verdict: str = "not compared"
+
+    @property
+    def differs(self) -> bool:
+        return self.verdict.startswith("differs")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All variables, those that differ most first. ``rows``: of each sample, after sampling."""
+
+    names: tuple[str, ...]
+    rows: tuple[int, ...]
+    variables: tuple[Variable, ...]
+    alpha: float
+    hypotheses: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def differing(self) -> tuple[Variable, ...]:
+        return tuple(variable for variable in self.variables if variable.differs)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it; a figure that does not exist is null."""
+        return {
+            "samples": [
+                {"name": name, "rows": rows} for name, rows in zip(self.names, self.rows, strict=True)
+            ],
+            "alpha": self.alpha,
+            "hypotheses": self.hypotheses,
+            "correction": "benjamini-hochberg",
+            "differing": [variable.name for variable in self.differing],
+            "notes": list(self.notes),
+            "variables": [_document(variable) for variable in self.variables],
+        }
+
+
+def _document(variable: Variable) -> dict[str, Any]:
+    return {
+        "name": variable.name,
+        "kind": variable.kind,
+        "verdict": variable.verdict,
+        "rows": list(variable.rows),
+        "tests": [
+            {
+                "name": test.name,
+                "statistic": finite(test.statistic),
+                "p": finite(test.p),
+                "q": finite(test.q),
+                **({"note": test.note} if test.note else {}),
+            }
+            for test in variable.tests
+        ],
+        "effects": [
+            {
+                "name": effect.name,
+                "value": finite(effect.value),
+                "low": finite(effect.low),
+                "high": finite(effect.high),
+                "size": effect.size,
+            }
+            for effect in variable.effects
+        ],
+        "distances": {name: finite(value) for name, value in variable.distances.items()},
+        "summaries": [
+            {key: finite(value) if isinstance(value, float) else value for key, value in summary.items()}
+            for summary in variable.summaries
+        ],
+        "why": variable.why,
+        "notes": list(variable.notes),
+    }
+
+
+def finite(value: float | None) -> float | None:
+    """JSON has neither NaN nor infinity."""
+    return None if value is None or not math.isfinite(value) else float(value)

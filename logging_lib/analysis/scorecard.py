@@ -1,0 +1,276 @@
+"""The seven monitoring tests of the ML Test Score, judged by what is deployed and was recently seen. Pure.
+
+Source: Breck et al., The ML Test Score: A Rubric for ML Production Readiness and Technical Debt Reduction (2017),
+section V. A test counts 1 where it runs by itself, again and again, and 0.5 where it was done by hand or in part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+COVERED, PARTLY, MISSING = 1.0, 0.5, 0.0
+WORDS: Final = {COVERED: "covered", PARTLY: "partly", MISSING: "missing"}
+MEANING: Final = (
+    (5.0, "exceptional: automated, and looked after"),
+    (3.0, "strong: reasonably tested, further automation pays"),
+    (2.0, "adequate: a productionized start, more to invest"),
+    (1.0, "basic: first passes, serious gaps"),
+    (0.0, "closer to research than to production"),
+)
+SKEW_DAYS: Final = 31
+MOST_CHECKED: Final = 0.9
+"""So large a share of the predictions has to be compared with a profile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was found of a model.
+
+    Attributes:
+        watches: id → when it ran last; None where it is deployed and never ran.
+        predictions: in the recent time, weighted; ``checked`` of them against a profile, ``timed`` with a duration.
+        starts, health: events of the model's services in that time.
+        labels: joined labels whose truth became known in that time.
+        skew: the last recorded result of ``logging-lib skew``, or None.
+        profile: of the deployed version: ``trained_at``, ``training_seconds``, ``quality``, ``libraries``; or None.
+    """
+
+    model: str
+    watches: Mapping[str, datetime | None] = field(default_factory=dict)
+    predictions: float = 0
+    checked: float = 0
+    timed: float = 0
+    starts: int = 0
+    health: int = 0
+    labels: int = 0
+    skew: Mapping[str, Any] | None = None
+    profile: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """One of the seven. ``score`` is 0, 0.5 or 1; ``todo`` says what is missing, or what a test found."""
+
+    number: int
+    title: str
+    score: float
+    evidence: tuple[str, ...]
+    todo: tuple[str, ...]
+
+    @property
+    def status(self) -> str:
+        return WORDS[self.score]
+
+
+@dataclass(frozen=True, slots=True)
+class Scorecard:
+    """All seven, in Breck et al.'s order."""
+
+    model: str
+    monitors: tuple[Monitor, ...]
+
+    @property
+    def score(self) -> float:
+        return sum(monitor.score for monitor in self.monitors)
+
+    @property
+    def meaning(self) -> str:
+        return next(text for least, text in MEANING if self.score > least or least == 0)
+
+    @property
+    def complete(self) -> bool:
+        return all(monitor.score == COVERED for monitor in self.monitors)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "model": self.model,
+            "score": self.score,
+            "of": len(self.monitors),
+            "meaning": self.meaning,
+            "monitors": [
+                {
+                    "number": one.number,
+                    "title": one.title,
+                    "score": one.score,
+                    "status": one.status,
+                    "evidence": list(one.evidence),
+                    "todo": list(one.todo),
+                }
+                for one in self.monitors
+            ],
+        }
+
+
+class _Need(NamedTuple):
+    """Something that a monitor needs: whether it is there, what was found, what to do if not."""
+
+    there: bool
+    found: str
+    todo: str
+
+
+def score(evidence: Evidence, *, now: datetime, recent: timedelta = timedelta(days=7)) -> Scorecard:
+    """Judge the evidence.
+
+    Args:
+        recent: a watch that ran, or an event that came, longer ago does not count.
+    """
+    monitors = (
+        _monitor(
+            1, "Dependency changes result in a notification", list(_dependencies(evidence, now, recent))
+        ),
+        _monitor(
+            2, "Data invariants hold in training and serving inputs", list(_invariants(evidence, now, recent))
+        ),
+        _skew(evidence, now, recent),
+        _monitor(4, "Models are not too stale", list(_stale(evidence, now, recent))),
+        _monitor(5, "The model is numerically stable", list(_numeric(evidence, now, recent))),
+        _monitor(
+            6,
+            "Training speed, serving latency, throughput and memory have not regressed",
+            list(_speed(evidence, now, recent)),
+        ),
+        _quality(evidence, now, recent),
+    )
+    return Scorecard(evidence.model, monitors)
+
+
+def _monitor(number: int, title: str, needs: list[_Need]) -> Monitor:
+    there = [need for need in needs if need.there]
+    value = COVERED if len(there) == len(needs) else PARTLY if len(there) * 2 >= len(needs) else MISSING
+    return Monitor(
+        number,
+        title,
+        value,
+        tuple(need.found for need in needs if need.found),
+        tuple(need.todo for need in needs if not need.there),
+    )
+
+
+def _watch(evidence: Evidence, name: str, now: datetime, recent: timedelta) -> _Need:
+    if name not in evidence.watches:
+        return _Need(
+            False,
+            "",
+            f"run the watch {name}: logging-lib watch run, or with Watcher: logging-lib stack deploy",
+        )
+    last = evidence.watches[name]
+    if last is None:
+        return _Need(False, f"{name} is deployed and never ran", f"start the runner, so that {name} runs")
+    ran = f"{name} ran last at {last:%Y-%m-%d %H:%M} UTC"
+    if now - last > recent:
+        return _Need(False, ran, f"{name} has not run for {(now - last).days} days: is the runner alive?")
+    return _Need(True, ran, "")
+
+
+def _checked(evidence: Evidence) -> _Need:
+    if not evidence.predictions:
+        return _Need(False, "no prediction arrived", "send predictions: log.prediction(inputs, output)")
+    share = evidence.checked / evidence.predictions
+    found = f"{share:.0%} of {evidence.predictions:,.0f} predictions were compared with a profile"
+    todo = "fit a profile and give it to the logger, or publish it and run: logging-lib annotate --follow"
+    return _Need(share >= MOST_CHECKED, found, todo)
+
+
+def _dependencies(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+    yield _watch(evidence, "dependency-change", now, recent)
+    yield _Need(
+        evidence.starts > 0,
+        f"{evidence.starts} starts told their library versions" if evidence.starts else "",
+        "let services say their versions: logging_lib.configure(...) writes ml.start",
+    )
+
+
+def _invariants(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+    yield _checked(evidence)
+    for name in ("na-spike", "unseen-categories", "out-of-range", "vanished-feature"):
+        yield _watch(evidence, name, now, recent)
+
+
+def _skew(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
+    title = "Training and serving features compute the same values"
+    command = "logging-lib skew features.parquet --record, in CI or each night"
+    if evidence.skew is not None:
+        at: datetime = evidence.skew["at"]
+        names = ", ".join(map(str, evidence.skew.get("skewed", ()))) or "events without a recomputed row"
+        result = "no feature was skewed" if evidence.skew.get("ok") else f"skewed: {names}"
+        found = f"compared at {at:%Y-%m-%d}: {result}"
+        if now - at <= timedelta(days=SKEW_DAYS):
+            todo = () if evidence.skew.get("ok") else ("mend the features that are skewed",)
+            return Monitor(3, title, COVERED, (found,), todo)
+        return Monitor(
+            3, title, PARTLY, (found,), (f"that is {(now - at).days} days ago; run again: {command}",)
+        )
+    drift = _watch(evidence, "input-drift", now, recent)
+    checked = _checked(evidence)
+    if drift.there and checked.there:
+        found = f"{drift.found}: it sees distributions that differ from training, not single values"
+        return Monitor(3, title, PARTLY, (found,), (f"compare the values themselves: {command}",))
+    return Monitor(3, title, MISSING, (), (f"run: {command}",))
+
+
+def _stale(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+    trained = (evidence.profile or {}).get("trained_at")
+    yield _watch(evidence, "stale-model", now, recent)
+    yield _Need(
+        trained is not None,
+        f"trained at {trained}" if trained else "",
+        "say when the model was trained: logging-lib profile fit --trained-at ..., and publish the profile",
+    )
+
+
+def _numeric(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+    yield _watch(evidence, "numeric-instability", now, recent)
+    yield _checked(evidence)
+
+
+def _speed(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+    yield _watch(evidence, "latency-regression", now, recent)
+    yield _watch(evidence, "resources", now, recent)
+    share = evidence.timed / evidence.predictions if evidence.predictions else 0.0
+    yield _Need(
+        share >= MOST_CHECKED,
+        f"{share:.0%} of the predictions tell how long they took" if evidence.predictions else "",
+        "measure each prediction: with log.prediction(inputs) as p: ..., or duration=",
+    )
+    yield _Need(
+        evidence.health > 0,
+        f"{evidence.health:,} health events" if evidence.health else "",
+        "let the logger report on itself: it does, unless health=False; is the health stream shipped?",
+    )
+    seconds = (evidence.profile or {}).get("training_seconds")
+    yield _Need(
+        seconds is not None,
+        f"training took {seconds:,.0f} s" if seconds is not None else "",
+        "say how long training took: logging-lib profile fit --training-seconds ..., and publish the profile",
+    )
+
+
+def _quality(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
+    title = "Prediction quality has not regressed on served data"
+    needs = [
+        _watch(evidence, "quality-regression", now, recent),
+        _Need(
+            evidence.labels > 0,
+            f"{evidence.labels:,} predictions have their truth" if evidence.labels else "",
+            "send the truth when it is known: log.label(request_id, actual), or logging-lib labels ingest",
+        ),
+        _Need(
+            bool((evidence.profile or {}).get("quality")),
+            "the profile knows the model's quality in training"
+            if (evidence.profile or {}).get("quality")
+            else "",
+            "fit the profile with --target and --prediction, so that there is a quality to compare with",
+        ),
+    ]
+    if all(need.there for need in needs):
+        return _monitor(7, title, needs)
+    made = _monitor(7, title, needs)
+    proxy = _watch(evidence, "prediction-drift", now, recent)
+    value = PARTLY if evidence.labels > 0 or proxy.there else MISSING
+    found = (*made.evidence, *([f"{proxy.found}: a proxy where the truth comes late"] if proxy.there else []))
+    return Monitor(7, title, value, found, made.todo)

@@ -1,0 +1,254 @@
+"""A shadow model against the live one, request by request: agreement, difference, latency, who errs less."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from logging_lib.analysis.results import finite
+from logging_lib.analysis.tables import Z, wilson
+from logging_lib.analysis.words import chance, number
+
+Array = np.ndarray[Any, Any]
+TOLERANCE = 0.01
+"""Two numbers agree within this share of the live model's standard deviation."""
+MOST_DISAGREEMENTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """One shadow version beside the live model.
+
+    Attributes:
+        live, shadow: versions.
+        requests: answered by both; ``only_live`` and ``only_shadow`` by one alone.
+        kind: ``numeric`` or ``category``.
+        agreement: share of requests with the same answer, with its Wilson interval.
+        kappa: classes: Cohen's kappa, agreement beyond chance.
+        difference: numbers, shadow less live: mean, std, quantiles, correlation and the limits of agreement.
+        disagreements: classes: (live's, shadow's, requests), the most frequent first.
+        latency: of each model p50, p95 and p99 in ms, and the median of the paired differences with its p.
+        better: once labels are there: both models' error, the difference with its interval, p, and ``winner``.
+    """
+
+    live: str
+    shadow: str
+    requests: int
+    only_live: int
+    only_shadow: int
+    kind: str
+    agreement: tuple[float, float, float]
+    kappa: float | None = None
+    difference: Mapping[str, float] = field(default_factory=dict)
+    disagreements: tuple[tuple[str, str, int], ...] = ()
+    latency: Mapping[str, float] = field(default_factory=dict)
+    better: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+
+        def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+            return {
+                key: finite(value) if isinstance(value, float) else value for key, value in values.items()
+            }
+
+        share, low, high = map(finite, self.agreement)
+        return {
+            "live": self.live,
+            "shadow": self.shadow,
+            "requests": self.requests,
+            "only_live": self.only_live,
+            "only_shadow": self.only_shadow,
+            "kind": self.kind,
+            "agreement": {"share": share, "low": low, "high": high, "kappa": finite(self.kappa)},
+            "difference": plain(self.difference),
+            "disagreements": [
+                {"live": live, "shadow": shadow, "requests": count}
+                for live, shadow, count in self.disagreements
+            ],
+            "latency_ms": plain(self.latency),
+            "better": plain(self.better),
+            "notes": list(self.notes),
+        }
+
+    def lines(self) -> list[str]:
+        """For a person, a sentence each."""
+        share, low, high = self.agreement
+        said = [
+            f"shadow {self.shadow} beside live {self.live}: {self.requests:,} requests answered by both, "
+            f"{self.only_live:,} by live alone, {self.only_shadow:,} by shadow alone",
+            f"agreement {share:.2%} [{low:.2%}, {high:.2%}]"
+            + (f", kappa {number(self.kappa)}" if self.kappa is not None else ""),
+        ]
+        if self.difference:
+            d = self.difference
+            said.append(
+                f"difference (shadow - live): mean {number(d['mean'])}, median {number(d['median'])}, 95 % within "
+                f"[{number(d['p025'])}, {number(d['p975'])}], correlation {number(d['correlation'])}"
+            )
+        said += [f"  {live} → {shadow}: {count:,}" for live, shadow, count in self.disagreements[:5]]
+        if self.latency:
+            t = self.latency
+            said.append(
+                f"latency in ms: live p50 {number(t['live_p50'])} p95 {number(t['live_p95'])}, shadow p50 "
+                f"{number(t['shadow_p50'])} p95 {number(t['shadow_p95'])}; median difference "
+                f"{number(t['median_difference'])}, p {chance(t['p'])}"
+            )
+        if self.better:
+            b = self.better
+            said.append(
+                f"{b['labels']:,} labels: {b['measure']} live {number(b['live'])}, shadow {number(b['shadow'])}; "
+                f"difference {number(b['difference'])} [{number(b['low'])}, {number(b['high'])}], "
+                f"p {chance(b['p'])}: "
+                + (f"{b['winner']} is better" if b["winner"] else "no difference shown")
+            )
+        return [*said, *self.notes]
+
+
+def judge(
+    pairs: pd.DataFrame,
+    *,
+    live: str,
+    shadow: str,
+    only_live: int = 0,
+    only_shadow: int = 0,
+    alpha: float = 0.05,
+) -> Shadow:
+    """Judge the answers to the same requests.
+
+    Args:
+        pairs: a row a request; columns ``live`` and ``shadow`` (numbers or classes), and, where known,
+            ``live_ms``, ``shadow_ms`` and ``truth``.
+        live, shadow: versions.
+        only_live, only_shadow: requests that one model alone answered.
+        alpha: from where on a difference is no winner.
+
+    Raises:
+        ValueError: no pair.
+    """
+    if pairs.empty:
+        raise ValueError(
+            "no request was answered by both the live and the shadow model: do both log request_id?"
+        )
+    numeric = all(pd.api.types.is_numeric_dtype(pairs[name]) for name in ("live", "shadow"))
+    a, b = pairs["live"].to_numpy(), pairs["shadow"].to_numpy()
+    notes = []
+    difference: dict[str, float] = {}
+    kappa: float | None = None
+    disagreements: tuple[tuple[str, str, int], ...] = ()
+    if numeric:
+        spread = float(np.std(a, ddof=1)) if len(a) > 1 else 0.0
+        same = np.abs(b - a) <= TOLERANCE * spread + 1e-12
+        difference = _difference(a, b)
+        notes.append(f"numbers agree within {TOLERANCE:.0%} of the live answers' standard deviation")
+    else:
+        a, b = a.astype(str), b.astype(str)
+        same = a == b
+        kappa = _kappa(a, b)
+        disagreements = _disagreements(a[~same], b[~same])
+    hits = int(same.sum())
+    return Shadow(
+        live,
+        shadow,
+        len(pairs),
+        only_live,
+        only_shadow,
+        "numeric" if numeric else "category",
+        (hits / len(pairs), *wilson(hits, len(pairs))),
+        kappa,
+        difference,
+        disagreements,
+        _latency(pairs),
+        _better(pairs, numeric, alpha),
+        tuple(notes),
+    )
+
+
+def _difference(a: Array, b: Array) -> dict[str, float]:
+    """Bland and Altman, Lancet 327 (1986): the mean and the limits within which 95 % of the differences lie."""
+    d = b - a
+    low, median, high = np.quantile(d, [0.025, 0.5, 0.975])
+    varied = len(d) > 1 and a.std() > 0 and b.std() > 0
+    return {
+        "mean": float(d.mean()),
+        "std": float(d.std(ddof=1)) if len(d) > 1 else 0.0,
+        "median": float(median),
+        "p025": float(low),
+        "p975": float(high),
+        "max_absolute": float(np.abs(d).max()),
+        "correlation": float(np.corrcoef(a, b)[0, 1]) if varied else math.nan,
+    }
+
+
+def _kappa(a: Array, b: Array) -> float:
+    """Cohen, Educational and Psychological Measurement 20 (1960)."""
+    classes = np.unique(np.concatenate([a, b]))
+    shares = [np.bincount(np.searchsorted(classes, one), minlength=len(classes)) / len(one) for one in (a, b)]
+    by_chance = float(shares[0] @ shares[1])
+    return 1.0 if by_chance == 1 else float(((a == b).mean() - by_chance) / (1 - by_chance))
+
+
+def _disagreements(a: Array, b: Array) -> tuple[tuple[str, str, int], ...]:
+    counted = Counter(zip(a.tolist(), b.tolist(), strict=True)).most_common(MOST_DISAGREEMENTS)
+    return tuple((x, y, count) for (x, y), count in counted)
+
+
+def _latency(pairs: pd.DataFrame) -> dict[str, float]:
+    if not {"live_ms", "shadow_ms"} <= set(pairs.columns):
+        return {}
+    timed = pairs[["live_ms", "shadow_ms"]].dropna()
+    if timed.empty:
+        return {}
+    found: dict[str, float] = {}
+    for name in ("live", "shadow"):
+        for quantile in (50, 95, 99):
+            found[f"{name}_p{quantile}"] = float(timed[f"{name}_ms"].quantile(quantile / 100))
+    d = (timed["shadow_ms"] - timed["live_ms"]).to_numpy(dtype=float)
+    found["median_difference"] = float(np.median(d))
+    found["p"] = float(stats.wilcoxon(d).pvalue) if (d != 0).any() else 1.0
+    return found
+
+
+def _better(pairs: pd.DataFrame, numeric: bool, alpha: float) -> dict[str, Any]:
+    """Numbers: mean absolute errors, by the paired t-test. Classes: shares of wrong answers, by McNemar's exact
+    test (Psychometrika 12, 1947), with Bonett and Price's interval (Journal of
+    Educational and Behavioral Statistics 37, 2012). The difference is the shadow's error less the live one's:
+    below 0 the shadow is better."""
+    if "truth" not in pairs:
+        return {}
+    known = pairs.dropna(subset=["truth"])
+    if len(known) < 2:
+        return {}
+    n = len(known)
+    if numeric:
+        truth = known["truth"].to_numpy(dtype=float)
+        errors = [np.abs(known[name].to_numpy(dtype=float) - truth) for name in ("live", "shadow")]
+        d = errors[1] - errors[0]
+        mean, error = float(d.mean()), float(d.std(ddof=1) / math.sqrt(n))
+        half = float(stats.t.isf(0.025, n - 1)) * error
+        p = float(stats.ttest_1samp(d, 0).pvalue) if error > 0 else 1.0
+        live, shadow = (float(one.mean()) for one in errors)
+        low, high, measure = mean - half, mean + half, "mean absolute error"
+    else:
+        truth_text = known["truth"].astype(str).to_numpy()
+        wrong = [known[name].astype(str).to_numpy() != truth_text for name in ("live", "shadow")]
+        worse, bettered = int((wrong[1] & ~wrong[0]).sum()), int((wrong[0] & ~wrong[1]).sum())
+        p = float(stats.binomtest(worse, worse + bettered).pvalue) if worse + bettered else 1.0
+        live, shadow, measure = float(wrong[0].mean()), float(wrong[1].mean()), "share of wrong answers"
+        mean = shadow - live
+        p1, p2 = (worse + 1) / (n + 2), (bettered + 1) / (n + 2)
+        half = Z * math.sqrt((p1 + p2 - (p1 - p2) ** 2) / (n + 2))
+        low, high = p1 - p2 - half, p1 - p2 + half
+    winner = None if p >= alpha else "shadow" if mean < 0 else "live"
+    return {
+        "labels": n, "measure": measure, "live": live, "shadow": shadow, "difference": mean, "low": low,
+        "high": high, "p": p, "winner": winner,
+    }  # fmt: skip

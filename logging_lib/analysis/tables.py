@@ -1,0 +1,203 @@
+"""Counts by category and sample: tests for sparse and for large tables, effect sizes, distances."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import special, stats
+
+from logging_lib.analysis.results import Effect, Test
+
+Array = np.ndarray[Any, Any]
+
+MIN_EXPECTED = 5.0
+"""Cells with fewer expected rows are sparse: Cochran's rule of 1954."""
+
+PERMUTED_TO = 2000
+"""Up to so many rows a sparse table is tested by permutation instead of pooled cells."""
+
+RESAMPLES = 2000
+Z = 1.959963984540054
+"""The normal distribution's 97.5 % quantile: of 95 % intervals."""
+
+SMOOTHING = 0.5
+"""Added to every cell before a distance takes logarithms (Jeffreys' prior)."""
+
+
+def association(table: Array, *, test: str = "chi2", seed: int = 0) -> tuple[Test, Effect, Array]:
+    """Whether the samples have the same shares.
+
+    Args:
+        table: counts, shape (samples, categories); each sample has some, each category may be empty.
+        test: ``chi2`` (Pearson) or ``g`` (likelihood ratio).
+        seed: of the permutations.
+
+    Returns:
+        The test, Cramér's V, and the table that was tested: sparse categories are pooled in its last column.
+        A 2 x 2 table with sparse cells has Fisher's exact test, a larger one with up to ``PERMUTED_TO`` rows a
+        permutation test with fixed margins.
+    """
+    table = table[:, table.sum(axis=0) > 0]
+    if table.shape[1] < 2:
+        return Test(test, 0.0, 1.0, note="one value only"), Effect("cramers_v", 0.0, 0.0, 0.0), table
+    sparse = _expected(table).min() < MIN_EXPECTED
+    if sparse and table.shape == (2, 2):
+        made = stats.fisher_exact(table)
+        return Test("fisher", float(made.statistic), float(made.pvalue)), cramers_v(table), table
+    if sparse and table.sum() <= PERMUTED_TO:
+        statistic = float(_statistic(table, test))
+        random = stats.random_table(table.sum(axis=1), table.sum(axis=0), seed=seed)
+        others = np.array([_statistic(one, test) for one in random.rvs(RESAMPLES)])
+        # Phipson and Smyth 2010: the table itself is one of the permutations, so p is never 0.
+        p = (float((others >= statistic - 1e-9).sum()) + 1) / (RESAMPLES + 1)
+        return Test(test, statistic, p, note="by permutation"), cramers_v(table), table
+    note = ""
+    if sparse:
+        pooled = pool(table)
+        note = f"{table.shape[1] - pooled.shape[1] + 1} sparse categories pooled"
+        table = pooled
+        if table.shape[1] < 2:
+            return Test(test, 0.0, 1.0, note=note), Effect("cramers_v", 0.0, 0.0, 0.0), table
+    statistic = float(_statistic(table, test))
+    freedom = (table.shape[0] - 1) * (table.shape[1] - 1)
+    return (
+        Test(test, statistic, float(special.chdtrc(freedom, statistic)), note=note),
+        cramers_v(table),
+        table,
+    )
+
+
+def pool(table: Array) -> Array:
+    """The table with its rarest categories put together until no cell is sparse; shape (samples, fewer)."""
+    order = np.argsort(table.sum(axis=0), kind="stable")[::-1]
+    table = table[:, order]
+    smallest = _expected(table).min(axis=0)
+    kept = int((smallest >= MIN_EXPECTED).sum())
+    while True:
+        rest = table[:, kept:].sum(axis=1, keepdims=True)
+        if not rest.any():
+            return table[:, :kept]
+        made = np.concatenate([table[:, :kept], rest], axis=1)
+        if kept == 0 or _expected(made)[:, -1].min() >= MIN_EXPECTED:
+            return made
+        kept -= 1
+
+
+def _expected(table: Array) -> Array:
+    total = table.sum()
+    made: Array = np.outer(table.sum(axis=1), table.sum(axis=0)) / total
+    return made
+
+
+def _statistic(table: Array, test: str) -> float:
+    expected = _expected(table)
+    if test == "g":
+        return float(2 * special.xlogy(table, table / expected).sum())
+    return float(((table - expected) ** 2 / expected).sum())
+
+
+def cramers_v(table: Array) -> Effect:
+    """Cramér's V of samples of equal size with these shares, corrected for its bias.
+
+    The plain V of the same difference shrinks as one sample grows beside the other: an effect size must not depend
+    on how many rows were drawn. For samples of equal size it is the plain one. Corrected as by Bergsma (Journal of
+    the Korean Statistical Society 42, 2013); the interval is that of the noncentral chi-squared distribution
+    (Smithson 2003, chapter 4).
+    """
+    r, k = table.shape
+    sizes = table.sum(axis=1)
+    if min(r, k) < 2 or sizes.min() < 1:
+        return Effect("cramers_v", 0.0, 0.0, 0.0)
+    n = float(r * stats.hmean(sizes))
+    shares = table / sizes[:, None]
+    chi2 = _statistic(shares * (n / r), "chi2")
+    freedom, room = (r - 1) * (k - 1), min(r, k) - 1
+    r_, k_ = r - (r - 1) ** 2 / max(n - 1, 1), k - (k - 1) ** 2 / max(n - 1, 1)
+    v = math.sqrt(max(0.0, chi2 / n - freedom / max(n - 1, 1)) / max(min(r_, k_) - 1, 1e-12))
+    low, high = (math.sqrt(one / (n * room)) for one in noncentrality(chi2, freedom))
+    return Effect("cramers_v", min(v, 1.0), min(low, v, 1.0), min(max(high, v), 1.0))
+
+
+def noncentrality(chi2: float, freedom: float) -> tuple[float, float]:
+    """The noncentralities under which ``chi2`` is the 97.5 % and the 2.5 % quantile.
+
+    From 1,000 on by the normal approximation, mean freedom + λ and variance 2 (freedom + 2 λ), where the exact
+    inversion takes long and gains nothing.
+    """
+    if chi2 + freedom > 1000:
+        z2 = Z * Z
+        middle, root = (
+            chi2 - freedom + 2 * z2,
+            math.sqrt(max(0.0, (chi2 - freedom + 2 * z2) ** 2 - (chi2 - freedom) ** 2 + 2 * freedom * z2)),
+        )
+        return max(0.0, middle - root), max(0.0, middle + root)
+    found = []
+    for quantile in (0.975, 0.025):
+        if special.chdtr(freedom, chi2) <= quantile:
+            found.append(0.0)
+        else:
+            found.append(max(0.0, float(special.chndtrinc(chi2, freedom, quantile))))
+    return found[0], found[1]
+
+
+def risk_difference(table: Array, *, z: float = Z) -> Effect:
+    """Of a 2 x 2 table: the share of the second column, second sample less first, with Newcombe's interval
+    (Statistics in Medicine 17, 1998, method 10)."""
+    (_, hits_a), (_, hits_b) = table.tolist()
+    n, m = (int(total) for total in table.sum(axis=1))
+    a, b = hits_a / n, hits_b / m
+    (low_a, high_a), (low_b, high_b) = wilson(hits_a, n, z=z), wilson(hits_b, m, z=z)
+    low = (b - a) - math.hypot(b - low_b, high_a - a)
+    high = (b - a) + math.hypot(high_b - b, a - low_a)
+    return Effect("risk_difference", b - a, low, high)
+
+
+def cohens_h(table: Array) -> Effect:
+    """Of a 2 x 2 table: Cohen's h between the shares of the second column, second sample less first (Cohen 1988,
+    chapter 6): the arcsine makes its variance 1/n + 1/m whatever the shares."""
+    (_, hits_a), (_, hits_b) = table.tolist()
+    n, m = (int(total) for total in table.sum(axis=1))
+    h = 2 * (math.asin(math.sqrt(hits_b / m)) - math.asin(math.sqrt(hits_a / n)))
+    error = Z * math.sqrt(1 / n + 1 / m)
+    return Effect("cohens_h", h, h - error, h + error)
+
+
+def wilson(hits: float, trials: float, *, z: float = Z) -> tuple[float, float]:
+    """The interval of a share, of 95 % by default (Wilson, JASA 22, 1927)."""
+    if trials <= 0:
+        return 0.0, 1.0
+    z2 = z * z
+    middle = (hits + z2 / 2) / (trials + z2)
+    half = z / (trials + z2) * math.sqrt(max(hits * (trials - hits) / trials + z2 / 4, 0.0))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def psi(table: Array) -> float:
+    """The population stability index of two samples' bins, shape (2, bins): Σ (b - a) ln(b / a) over the shares,
+    with ``SMOOTHING`` rows added to each bin."""
+    a, b = _shares(table)
+    return float(((b - a) * np.log(b / a)).sum())
+
+
+def psi_by_chance(table: Array) -> float:
+    """What the index is on average where nothing differs: (bins - 1) (1/n + 1/m) (Yurdakul 2018)."""
+    n, m = table.sum(axis=1)
+    return float((table.shape[1] - 1) * (1 / n + 1 / m))
+
+
+def jensen_shannon(table: Array) -> float:
+    """The Jensen-Shannon distance of two samples' shares, shape (2, bins): 0 to 1, logarithms to base 2, as
+    ``scipy.spatial.distance.jensenshannon``."""
+    a, b = (row / row.sum() for row in table.astype(float))
+    middle = (a + b) / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        divergence = (special.rel_entr(a, middle).sum() + special.rel_entr(b, middle).sum()) / 2
+    return float(math.sqrt(max(divergence, 0.0) / math.log(2)))
+
+
+def _shares(table: Array) -> tuple[Array, Array]:
+    smooth = table.astype(float) + SMOOTHING
+    a, b = smooth / smooth.sum(axis=1, keepdims=True)
+    return a, b

@@ -1,0 +1,130 @@
+"""``logging-lib audit``: everything that is known of one event."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from logging_lib.capture import reading
+from logging_lib.cli import _store
+from logging_lib.jobs.audit import Audit
+from logging_lib.jobs.audit import audit as audit_event
+from logging_lib.store.port import StoreError
+from logging_lib.watch.templating import Medium
+
+
+def audit(
+    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="`event.id` of a prediction.")],
+    store: _store.StoreOption = None,
+    elasticsearch: _store.ElasticsearchOption = None,
+    alerts: Annotated[
+        list[Path] | None,
+        typer.Option(help="Alerts, as `watch run --alerts` wrote them, or its history.jsonl; repeatable."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say all that is known of an event: inputs, checks, profile, model version, labels, the alerts it was part of.
+
+    Exit code 1: there is no such event; 2: wrong input.
+
+    Example: logging-lib audit 0195d3b2-7c1e-7a44-9b1a-3f0c2d5e6f70 --store build/demo/store
+    """
+    try:
+        told = list(_told(alerts or ()))
+        with contextlib.closing(_store.choose(store, elasticsearch, read_only=True)) as opened:
+            found = audit_event(opened, event_id, told)
+    except (StoreError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    if found is None:
+        typer.echo(
+            f"no event has the id {Medium.HEADER.escape(event_id)!r}: erased, past its retention, or never stored",
+            err=True,
+        )
+        raise typer.Exit(1)
+    if as_json:
+        typer.echo(json.dumps(found.document(), indent=1))
+    else:
+        _print(found)
+
+
+def _told(files: list[Path] | tuple[Path, ...]) -> Iterator[dict[str, Any]]:
+    """The alerts in these files; a line that is none is passed over, since the runner may be writing it."""
+    for file in reading.files(files):
+        for line in reading.lines(file):
+            with contextlib.suppress(orjson.JSONDecodeError):
+                alert = orjson.loads(line.data)
+                if isinstance(alert, dict):
+                    yield alert
+
+
+def _print(found: Audit) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    event, ml = found.event, found.event["ml"]
+    table = Table(show_header=False, box=None, pad_edge=False)
+
+    def row(name: str, value: Any) -> None:
+        if value not in (None, "", {}, []):
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            table.add_row(name, escape(Medium.HEADER.escape(shown)))
+
+    row("event", f"{event['event']['id']} in {found.index}")
+    row("made, arrived", f"{event['@timestamp']}, {event['event'].get('ingested', 'not known')}")
+    row("service", " ".join(str(v) for v in (event.get("service") or {}).values()))
+    row(
+        "host, process", f"{(event.get('host') or {}).get('name')}, {(event.get('process') or {}).get('pid')}"
+    )
+    model = ml.get("model") or {}
+    row("model", f"{model.get('name')} {model.get('version')} ({model.get('role', 'live')})")
+    row(
+        "request, trace",
+        ", ".join(filter(None, [(ml.get("request") or {}).get("id"), (event.get("trace") or {}).get("id")])),
+    )
+    row("outcome", event["event"].get("outcome"))
+    row("error", (event.get("error") or {}).get("message"))
+    row("prediction", ml.get("prediction"))
+    row("profile", _profile(found))
+    row("libraries", ", ".join((found.start or {}).get("ml", {}).get("start", {}).get("libraries") or ()))
+    row("inputs", {k: v for k, v in (ml.get("input") or {}).items() if k != "bins"})
+    for check, features in found.checks.items():
+        for one in features:
+            row(
+                f"failed: {check}",
+                f"{one['feature']} was {json.dumps(one['value'])} ({one['bin'] or 'no bin'})",
+            )
+    for truth in found.labels:
+        row("label", {k: v for k, v in truth["ml"]["label"].items() if v is not None})
+    for other in found.siblings:
+        them = other["ml"]["model"]
+        row(
+            "same request",
+            f"{them['name']} {them['version']} ({them.get('role', 'live')}): {other['event']['id']}",
+        )
+    for alert in found.alerts:
+        about = f"{alert.alert['time']} {alert.alert.get('watch')}: {alert.alert.get('subject')}"
+        row(f"alert ({alert.part})", about)
+    console.print(table)
+    if not found.checks:
+        checked = (ml.get("profile") or {}).get("status") in ("matched", "mismatch")
+        console.print("no check failed" if checked else "its inputs were not checked")
+
+
+def _profile(found: Audit) -> str:
+    used = found.event["ml"].get("profile") or {}
+    text = f"{used.get('id', 'none')} ({used.get('status', 'not said')})"
+    if found.profile is None:
+        return f"{text}; none is published for this version"
+    trained = found.profile.get("trained_at") or "not recorded"
+    same = {True: "the published one", False: "not the one that is published now", None: "not compared"}
+    return f"{text}; {same[found.same_profile]}; trained at {trained}"

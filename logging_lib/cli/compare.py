@@ -1,0 +1,248 @@
+"""``logging-lib compare``: samples against each other, variable by variable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from logging_lib import profile
+from logging_lib.cli import _print, _store
+from logging_lib.jobs import publish, samples
+from logging_lib.jobs.samples import Selection
+from logging_lib.profile.io import ProfileError
+from logging_lib.store.port import Store, StoreError
+
+if TYPE_CHECKING:
+    from logging_lib.analysis import Comparison
+    from logging_lib.analysis.comparing import Sample
+
+_DATA = (".csv", ".gz", ".parquet", ".pq", ".jsonl", ".ndjson")
+
+
+def compare(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SAMPLE]...",
+            help="Two samples or more. Each is a data file, a profile.json, or what was served: "
+            "'since=2018-02-01,until=2018-03-01', 'version=2', 'role=shadow', 'last=7d', 'homeownership=RENT'. "
+            "One sample is compared with the training profile; none: all that was served is.",
+            show_default=False,
+        ),
+    ] = None,
+    store: _store.StoreOption = None,
+    elasticsearch: _store.ElasticsearchOption = None,
+    model: Annotated[str | None, typer.Option(help="The model. Default: the only one there is.")] = None,
+    version: Annotated[str | None, typer.Option(help="Of what was served, only this version.")] = None,
+    role: Annotated[
+        str,
+        typer.Option(help="Of what was served: live; without samples, shadow compares live with shadow."),
+    ] = "live",
+    by: Annotated[
+        str | None,
+        typer.Option(help="One sample for each value: version, role, a category feature or labels.KEY."),
+    ] = None,
+    alpha: Annotated[float, typer.Option(min=1e-9, max=0.5, help="The share of false findings.")] = 0.05,
+    min_effect: Annotated[str, typer.Option(help="negligible, small, medium or large.")] = "small",
+    test: Annotated[str, typer.Option(help="For numbers: ks, welch or mann_whitney.")] = "ks",
+    category_test: Annotated[str, typer.Option(help="For categories: chi2 or g.")] = "chi2",
+    max_rows: Annotated[
+        int, typer.Option(min=10, help="Of a larger sample, so many rows are drawn at random.")
+    ] = samples.MAX_ROWS,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare samples variable by variable: what differs, by how much, and whether chance explains it.
+
+    The test fits the variable; an effect size with its interval stands beside each p-value, which are corrected
+    for their number. Exit code 0: nothing differs; 1: something does; 2: wrong input.
+
+    Examples: logging-lib compare train.parquet last-week.parquet;
+    logging-lib compare --store build/store --model loans;
+    logging-lib compare since=2018-02-01,until=2018-03-01 since=2018-03-01 --store build/store
+    """
+    from logging_lib import analysis
+
+    now = datetime.now(UTC)
+    shadows = None
+    try:
+        reader = _Reader(store, elasticsearch, model, version, role, max_rows, seed, now)
+        try:
+            found = reader.samples(what or [], by)
+            if role == "shadow" and not what and by is None:
+                from logging_lib.jobs.shadows import shadow
+
+                shadows = shadow(reader.opened(), reader.base(), max_rows=max_rows)
+        finally:
+            reader.close()
+        made = analysis.compare(
+            *found.values(),
+            names=list(found),
+            alpha=alpha,
+            min_effect=min_effect,
+            kinds=reader.kinds,
+            numeric_test=test,
+            category_test=category_test,
+            max_rows=max_rows,
+            seed=seed,
+        )
+        if html is not None:
+            from logging_lib.analysis.page import page
+
+            title = " against ".join(found)
+            html.write_text(page(made, title=title, when=f"{now:%Y-%m-%d %H:%M} UTC"), encoding="utf-8")
+    except (ProfileError, StoreError, ValueError, OSError) as error:
+        raise _print.fail(error) from None
+    if as_json:
+        document = {**made.document(), "read": reader.notes}
+        if shadows is not None:
+            document["shadow"] = [one.document() for one in shadows]
+        _print.print_json(document)
+    else:
+        for one in shadows or ():
+            for line in one.lines():
+                typer.echo(_print.plain(line))
+        show(made)
+        for line in (*reader.notes, *made.notes):
+            _print.note(line)
+        if html is not None:
+            typer.echo(f"{html}: the page with plots")
+    raise typer.Exit(1 if made.differing else 0)
+
+
+def show(made: Comparison) -> None:
+    """The table of a comparison."""
+    from logging_lib.analysis import words
+
+    table = Table(
+        "variable", "verdict", "effect, 95 % interval", "q", " → ".join(map(_print.safe, made.names)), box=None,
+        pad_edge=False,
+    )  # fmt: skip
+    for variable in made.variables:
+        effect = words.effect(variable.effects[0]) if variable.effects else ""
+        q = words.chance(variable.tests[0].q) if variable.tests else ""
+        color = "red" if variable.differs else "default"
+        cells = map(_print.safe, (effect, q, words.change(variable)))
+        table.add_row(
+            _print.safe(words.title(variable)), f"[{color}]{_print.safe(variable.verdict)}[/{color}]", *cells
+        )
+    _print.console().print(table)
+    for variable in made.variables:
+        for line in variable.notes:
+            typer.echo(_print.plain(f"  {words.title(variable)}: {line}"))
+    typer.echo(_print.plain(words.conclusion(made)))
+
+
+class _Reader:
+    """Turns what the command line names into samples; opens the store only where one is needed."""
+
+    def __init__(
+        self,
+        store: Path | None,
+        elasticsearch: str | None,
+        model: str | None,
+        version: str | None,
+        role: str,
+        max_rows: int,
+        seed: int,
+        now: datetime,
+    ) -> None:
+        self._where, self._url = store, elasticsearch
+        self._model, self._version, self._role = model, version, role
+        self._max_rows, self._seed, self._now = max_rows, seed, now
+        self._opened: Store | None = None
+        self.kinds: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    def opened(self) -> Store:
+        if self._opened is None:
+            self._opened = _store.choose(self._where, self._url, read_only=True)
+        return self._opened
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+    def base(self) -> Selection:
+        return Selection(model=self._the_model(), version=self._version, role=self._role)
+
+    def samples(self, what: list[str], by: str | None) -> Mapping[str, Sample]:
+        if by is not None:
+            if len(what) > 1:
+                raise ValueError("--by cuts one sample into several: give one sample or none")
+            whole = self._selection(what[0]) if what else self.base()
+            values = samples.values_of(self.opened(), whole, by)
+            return {
+                f"{by}={value}": self._served(Selection.parse(f"{by}={value}", now=self._now, base=whole))
+                for value in values
+            }
+        if not what and self._role == "shadow":
+            what = ["role=live", "role=shadow"]
+        made: dict[str, Sample] = {}
+        if len(what) < 2:
+            made["training"] = self._trained()
+        for one in what or [""]:
+            name = one or "served"
+            made[name if name not in made else f"{name} ({len(made) + 1})"] = self._sample(one)
+        return made
+
+    def _sample(self, text: str) -> Any:
+        path = Path(text)
+        if text and (path.suffix.lower() in _DATA or path.is_file()):
+            return self._file(path)
+        if text and "=" not in text:
+            raise ValueError(f"{text}: no such file, and no selection such as since=2018-02-01 or version=2")
+        return self._served(self._selection(text) if text else self.base())
+
+    def _file(self, path: Path) -> Any:
+        from logging_lib.profile.frames import read
+        from logging_lib.profile.values import NA_VALUES
+
+        if path.suffix.lower() == ".json":
+            loaded = profile.load(path)
+            self.kinds |= {name: feature.kind for name, feature in loaded.features.items()}
+            return loaded
+        return read(path, na_values=NA_VALUES)[0]
+
+    def _served(self, selection: Selection) -> Any:
+        found = samples.read(self.opened(), selection, max_rows=self._max_rows, seed=self._seed)
+        self.kinds |= found.kinds
+        self.notes += [f"{selection}: {note}" for note in found.notes]
+        return found.frame
+
+    def _selection(self, text: str) -> Selection:
+        return Selection.parse(text, now=self._now, base=self.base())
+
+    def _trained(self) -> Any:
+        """The profile that was published for the model: of the version, or of the only one that was served."""
+        versions = (
+            [self._version]
+            if self._version is not None
+            else samples.values_of(self.opened(), self.base(), "version")
+        )
+        if len(versions) > 1:
+            raise ValueError(
+                f"{self._the_model()} was served in the versions {', '.join(versions)}: choose one with --version"
+            )
+        key = (self._the_model(), versions[0])
+        for found in publish.published(self.opened(), [key]):
+            self.kinds |= {name: feature.kind for name, feature in found.features.items()}
+            return found
+        raise ValueError(
+            f"the whole profile of {key[0]} {key[1]} is not published; name it, "
+            "as in: logging-lib compare profile.json last=7d"
+        )
+
+    def _the_model(self) -> str:
+        if self._model is None:
+            known = samples.models(self.opened())
+            if len(known) != 1:
+                raise ValueError(f"choose a model with --model: there are {', '.join(known) or 'none'}")
+            self._model = known[0]
+        return self._model

@@ -1,0 +1,140 @@
+"""``logging-lib erase``: a person's events, and what mentions them, out of every place."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from logging_lib.capture.privacy import KEY_VARIABLE, Privacy
+from logging_lib.cli import _store
+from logging_lib.jobs import scrub
+from logging_lib.jobs.erase import Record, RecordError, find
+from logging_lib.jobs.erase import erase as erase_everywhere
+from logging_lib.jobs.erase_stored import Stored
+from logging_lib.jobs.scrub import Found
+from logging_lib.jobs.traces import Traces
+from logging_lib.store.connection import PREFIX
+from logging_lib.store.port import StoreError
+from logging_lib.watch.templating import Medium
+
+
+def erase(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Spools, alerts, watch state, reports, profiles, exports: files or folders."),
+    ] = None,
+    subject: Annotated[
+        str | None,
+        typer.Option(help="The person, as the service gave `subject=`; `-` reads it from standard input."),
+    ] = None,
+    hashes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hash", help="A value of ml.subject.hash, such as one under an older key; repeatable."
+        ),
+    ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--field",
+            help="Events in which this field is the subject are theirs, too, such as labels.customer; repeatable.",
+        ),
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--value", help="A text that is theirs alone, such as an address: masked; repeatable."),
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the embedded store.", envvar="LOGGING_LIB_STORE", show_envvar=True),
+    ] = None,
+    elasticsearch: _store.ElasticsearchOption = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="The record of what was done. Default: erasures/HASH.json."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; otherwise only say what would be done.")] = False,
+    expunge: Annotated[
+        bool,
+        typer.Option("--expunge", help="Rewrite Elasticsearch's segments, so that the disk forgets, too."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Erase a person: delete their events, mask what mentions them. A dry run, unless --yes is given.
+
+    Events are theirs by ml.subject.hash; their labels and shadow predictions follow by event and request id. Run
+    it again with the same record after a crash, for late labels, after a backup was restored. Exit code 1:
+    something is left; 2: wrong input.
+
+    Example: logging-lib erase spool alerts.jsonl --subject customer-7 --store build/store
+    """
+    try:
+        if subject == "-":
+            subject = sys.stdin.read().strip()
+        if not subject and not hashes:
+            raise StoreError("say who: --subject ID, as the service gave it, or --hash")
+        places = [*(paths or ()), *([store] if store else ())]
+        named = elasticsearch or os.environ.get(f"{PREFIX}URL")
+        if not places and not named:
+            raise StoreError("say where: spools and other files, --store FOLDER, --elasticsearch URL")
+        traces = Traces(
+            frozenset((*(hashes or ()), *(_hashes(subject) if subject else ()))),
+            frozenset((*([subject] if subject else ()), *(values or ()))),
+            tuple(fields or ()),
+        )
+        kept = Record.opened(record or Path("erasures") / f"{min(traces.hashes)}.json", traces.hashes)
+        own = (kept.path.absolute(), kept.path.parent.absolute() if record is None else None)
+        files = [file for file in scrub.files(places) if file not in own and file.parent not in own]
+        with contextlib.ExitStack() as stack:
+            cluster = Stored(stack.enter_context(_store.connect(elasticsearch))) if named else None
+            found = find(traces, files, cluster, kept)
+            if yes:
+                found = erase_everywhere(
+                    traces, files, cluster, kept, now=lambda: datetime.now(UTC), learned=True
+                )
+                if cluster is not None and expunge:
+                    cluster.expunge()
+    except (StoreError, RecordError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    _report(found, traces, kept, done=yes, as_json=as_json)
+    raise typer.Exit(1 if yes and any(one.note for one in found) else 0)
+
+
+def _hashes(subject: str) -> set[str]:
+    """As the logger makes them: under the key, if there is one, and without."""
+    return {Privacy({}, key).subject(subject) for key in (os.environb.get(KEY_VARIABLE.encode(), b""), b"")}
+
+
+def _report(found: list[Found], traces: Traces, record: Record, *, done: bool, as_json: bool) -> None:
+    if as_json:
+        rows = [
+            {"place": one.place, "erase": one.erase, "redact": one.redact, "left": one.note or None}
+            for one in found
+        ]
+        events, path = len(traces.events), str(record.path) if done else None
+        typer.echo(
+            json.dumps({"dry_run": not done, "events": events, "record": path, "places": rows}, indent=1)
+        )
+        return
+    would = "" if done else "would be "
+    for one in found:
+        parts = [
+            *([f"{one.erase} events {would}erased"] if one.erase else ()),
+            *([f"{one.redact} texts {would}masked"] if one.redact else ()),
+            *([one.note] if one.note else ()),
+        ]
+        print(Medium.HEADER.escape(f"{one.place}: {', '.join(parts)}"))
+    if not found:
+        typer.echo("nothing of this subject was found")
+    if done:
+        typer.echo(f"record: {record.path}")
+    elif found:
+        typer.echo("nothing was changed; say --yes")

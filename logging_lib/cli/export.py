@@ -1,0 +1,85 @@
+"""``logging-lib export``: what was served, as training data."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from logging_lib.cli import _print, _store
+from logging_lib.jobs import export as exporting
+from logging_lib.jobs.samples import Selection
+from logging_lib.store.port import StoreError
+
+
+def export(
+    to: Annotated[Path, typer.Option(help="The file: .parquet or .csv.")],
+    which: Annotated[
+        str, typer.Argument(help="Which predictions: 'last=30d', 'version=2,role=live'. Default: all.")
+    ] = "",
+    store: _store.StoreOption = None,
+    elasticsearch: _store.ElasticsearchOption = None,
+    model: Annotated[str | None, typer.Option(help="The model.")] = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Do not write these: {', '.join(exporting.MARKS)}; repeatable. Default: mark them."
+        ),
+    ] = None,
+    flag: Annotated[
+        list[str] | None,
+        typer.Option(help="A check that flags an event; repeatable. Default: all but missing."),
+    ] = None,
+    influenced: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY[=VALUE]",
+            help="The labels.* key of events that a model had a part in bringing about.",
+        ),
+    ] = exporting.INFLUENCED,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write served inputs with labels, checks and provenance, and say what share is flagged, shadow or influenced.
+
+    Exit code 1: nothing was left to write; 2: wrong input.
+
+    Example: logging-lib export --to train.parquet last=90d --leave-out shadow --store build/store
+    """
+    now = datetime.now(UTC)
+    try:
+        opened = _store.choose(store, elasticsearch, read_only=True)
+        try:
+            base = Selection(model=model)
+            selection = Selection.parse(which, now=now, base=base) if which else base
+            done = exporting.export(
+                opened,
+                selection,
+                to,
+                now=now,
+                kinds=exporting.profile_kinds(opened, selection),
+                leave_out=leave_out or (),
+                flags=flag or exporting.FLAGS,
+                influenced=influenced,
+            )
+        finally:
+            opened.close()
+    except (StoreError, ValueError, OSError) as error:
+        raise _print.fail(error) from None
+    document = done.document()
+    if as_json:
+        _print.print_json({"file": str(to), **document})
+    else:
+        typer.echo(f"{to}: {done.rows:,} of {done.events:,} predictions")
+        for mark, found in document["marks"].items():
+            gone = f", {found['left_out']:,} left out" if found["left_out"] else ""
+            typer.echo(f"  {mark}: {found['events']:,} ({found['share']:.1%}){gone}")
+        if not done.marked["influenced"]:
+            _print.note(
+                f"no event has labels.{influenced}: if decisions that this model took part in bring about what it "
+                "will learn from, log them with it"
+            )
+        for name, count in done.untyped.most_common(10):
+            _print.note(f"{name}: {count:,} values of another type are in ml.input.other alone")
+    raise typer.Exit(0 if done.rows else 1)

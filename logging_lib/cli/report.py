@@ -1,0 +1,201 @@
+"""``logging-lib report``: one page about a model and a period."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from logging_lib import content
+from logging_lib.cli import _store
+from logging_lib.profile import ProfileError
+from logging_lib.store.port import StoreError
+from logging_lib.watch.errors import WatchError
+from logging_lib.watch.loading import load_watches
+from logging_lib.watch.templating import Medium
+from logging_lib.watch.times import parse_duration, parse_instant
+
+
+class Format(StrEnum):
+    html = "html"
+    json = "json"
+    md = "md"
+
+
+class _UsageError(Exception):
+    pass
+
+
+def report(
+    store: _store.StoreOption = None,
+    elasticsearch: _store.ElasticsearchOption = None,
+    profiles: Annotated[
+        list[Path] | None,
+        typer.Option("--profile", help="profile.json to compare with; may be given several times."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file to write; without it standard output.")
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="html, json or md.")] = Format.html,
+    model: Annotated[
+        str | None, typer.Option(help="Default: the profile's, or the store's only one.")
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="Default: the profile's, or that which predicted most.")
+    ] = None,
+    role: Annotated[
+        str | None, typer.Option(help="live or shadow. Default: live where there is any.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Begin here (ISO). Default: the first prediction.")
+    ] = None,
+    end: Annotated[str | None, typer.Option(help="End here (ISO). Default: the last prediction.")] = None,
+    alerts: Annotated[
+        list[Path] | None,
+        typer.Option(help="Alerts that `watch run --alerts` wrote; without it the watches are replayed."),
+    ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(help="The time between ticks of the replay. Default: 5m, longer over a long period."),
+    ] = None,
+    replay: Annotated[
+        bool, typer.Option(help="Replay the watches over the period to find its alerts.")
+    ] = True,
+    watches: Annotated[
+        Path | None,
+        typer.Option("--watches", help="Folder of watch files, or one file. Default: the shipped ones."),
+    ] = None,
+) -> None:
+    """One self-contained page about a model and a period: verdict, alerts, inputs, predictions, latency, quality.
+
+    Exit code 2: wrong input, or nothing to report of.
+
+    Example: logging-lib report --store build/store --profile profile.json -o report.html
+    """
+    with _explained(), contextlib.ExitStack() as stack:
+        from logging_lib.report import alerts as alerting
+        from logging_lib.report import collect, document, html, markdown, replaying, runbooks
+
+        beginning = None if start is None else _instant(start, "--start")
+        ending = None if end is None else _instant(end, "--end")
+        if beginning is not None and ending is not None and beginning > ending:
+            raise _UsageError("--start is after --end: there is no time between them")
+        chosen = load_watches(content.path("watchers") if watches is None else watches)
+        opened = _store.choose(store, elasticsearch, read_only=True)
+        stack.callback(opened.close)
+        if profiles:
+            opened = _store.with_profiles(opened, profiles)
+            stack.callback(opened.close)
+            model, version = _of_profile(profiles, model, version)
+        subject = collect.subject_of(
+            opened, model=model, version=version, role=role, start=beginning, end=ending
+        )
+        if alerts:
+            # An alert comes after its events: without an end, the last one may have come after the last event.
+            told = alerting.of_model(
+                (each for file in alerts for each in _read(file)), subject.model, beginning, ending
+            )
+            found = alerting.Told(told, alerting.from_files(alerts), "the alerts that the runner wrote")
+        elif replay:
+            found = replaying.replay(opened, chosen, subject, None if every is None else _step(every))
+        else:
+            found = alerting.Told()
+        made = collect.collect(
+            opened,
+            subject,
+            now=datetime.now(UTC),
+            told=found,
+            watches=chosen,
+            runbooks=runbooks.texts(chosen, watches),
+        )
+        if form is Format.html:
+            text = html.render(made)
+        elif form is Format.md:
+            text = markdown.render(made)
+        else:
+            text = json.dumps(document.document(made), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+        if out is None:
+            sys.stdout.write(text)
+            return
+        _write(out, text)
+    print(Medium.HEADER.escape(made.verdict.sentence))
+    print(Medium.HEADER.escape(made.verdict.seen))
+    print(f"written to {out}")
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Wrong input ends with its reason on standard error and exit code 2, never with a traceback."""
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        typer.echo(f"{missing.name} is not installed; pip install 'logging-lib[report]'", err=True)
+        raise typer.Exit(2) from None
+    except (WatchError, ProfileError, StoreError, FileNotFoundError, _UsageError) as error:
+        typer.echo(Medium.HEADER.escape(str(error)), err=True)
+        raise typer.Exit(2) from None
+
+
+def _instant(text: str, option: str) -> datetime:
+    try:
+        return parse_instant(text)
+    except ValueError:
+        raise _UsageError(f"{option}: {text!r} is no ISO time such as 2018-02-01T09:00:00Z") from None
+
+
+def _step(text: str) -> timedelta:
+    try:
+        step = parse_duration(text)
+    except ValueError as error:
+        raise _UsageError(f"--every: {error}") from None
+    if step < timedelta(seconds=1):
+        raise _UsageError("--every: is at least 1s")
+    return step
+
+
+def _of_profile(files: list[Path], model: str | None, version: str | None) -> tuple[str | None, str | None]:
+    """What the report is about where the profiles leave no choice."""
+    from logging_lib import profile
+
+    known = {(one.model, one.version) for one in map(profile.load, files)}
+    fitting = {pair for pair in known if model in (None, pair[0]) and version in (None, pair[1])}
+    if len(fitting) == 1:
+        return next(iter(fitting))
+    return model, version
+
+
+def _read(file: Path) -> Iterator[Mapping[str, Any]]:
+    """The alerts of a file that the runner wrote."""
+    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            alert = json.loads(line)
+            parse_instant(str(alert["time"]))
+            str(alert["watch"])
+        except (ValueError, KeyError, TypeError):
+            raise _UsageError(
+                f"{file}:{number}: is no alert; give the file that `watch run --alerts` wrote"
+            ) from None
+        yield alert
+
+
+def _write(out: Path, text: str) -> None:
+    """The whole file or nothing."""
+    beside = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, "utf-8")
+        beside.replace(out)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise _UsageError(f"--out: {out} cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,111 @@
+"""``logging-lib scorecard``: which of Breck et al.'s seven monitoring tests a model has."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from logging_lib.cli import _print, _store
+from logging_lib.jobs import evidence, samples
+from logging_lib.store.port import Store, StoreError
+from logging_lib.watch.times import parse_duration, parse_instant
+
+if TYPE_CHECKING:
+    from logging_lib.analysis.scorecard import Scorecard
+
+
+def scorecard(
+    store: _store.StoreOption = None,
+    elasticsearch: _store.ElasticsearchOption = None,
+    model: Annotated[str | None, typer.Option(help="The model. Default: the only one there is.")] = None,
+    recent: Annotated[str, typer.Option(help="What is longer ago does not count.")] = "7d",
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the watch runner keeps its state. Default: in the store, or ml-watch-state."
+        ),
+    ] = None,
+    now: Annotated[str | None, typer.Option(help="Judge as of this ISO time. Default: now.")] = None,
+    least: Annotated[float, typer.Option(min=0, max=7, help="Exit code 1 below this score.")] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say which of the ML Test Score's seven monitoring tests are covered, by what is deployed and recently seen,
+    and what to do for the rest.
+
+    Exit code 0: told; 1: the score is below --least; 2: wrong input.
+
+    Example: logging-lib scorecard --model loans --store build/store
+    """
+    from logging_lib.analysis.scorecard import score
+
+    try:
+        moment = datetime.now(UTC) if now is None else parse_instant(now)
+        span = parse_duration(recent)
+        opened = _store.choose(store, elasticsearch, read_only=True)
+        try:
+            name = model or _only(samples.models(opened))
+            watches = _watches(opened, store, elasticsearch, state, name)
+            found = evidence.gather(opened, name, now=moment, recent=span, watches=watches)
+        finally:
+            opened.close()
+    except (StoreError, ValueError, OSError) as error:
+        raise _print.fail(error) from None
+    made = score(found, now=moment, recent=span)
+    if as_json:
+        _print.print_json(made.document())
+    else:
+        _show(made)
+    raise typer.Exit(1 if made.score < least else 0)
+
+
+def _only(known: list[str]) -> str:
+    if len(known) != 1:
+        raise ValueError(f"choose a model with --model: there are {', '.join(known) or 'none'}")
+    return known[0]
+
+
+def _watches(
+    opened: Store, store: Path | None, url: str | None, state: Path | None, model: str
+) -> evidence.Watches:
+    """What our runner ran, and real Watcher where there is one."""
+    if state is not None:
+        if not state.is_dir():
+            raise ValueError(f"{state}: no such folder; give what `watch run --state` was given")
+        return evidence.of_folder(state)
+    if store is not None:
+        return evidence.of_folder(store / ".watch-state")
+    return {**_of_watcher(url, model), **evidence.of_index(opened)}
+
+
+def _of_watcher(url: str | None, model: str) -> evidence.Watches:
+    """Nothing where the licence has no Watcher, or we may not ask."""
+    from logging_lib.store.connection import ElasticsearchError
+
+    connection = _store.connect(url)
+    try:
+        answer = connection.call("POST", "/_watcher/_query/watches", {"size": 1000})
+    except ElasticsearchError as error:
+        if error.passing:
+            raise
+        return {}
+    finally:
+        connection.close()
+    return evidence.of_watcher(answer, model)
+
+
+def _show(made: Scorecard) -> None:
+    colors = {"covered": "green", "partly": "yellow", "missing": "red"}
+    console = _print.console()
+    for one in made.monitors:
+        color = colors[one.status]
+        console.print(f"[bold]{one.number}. {one.title}[/bold]: [{color}]{one.status}[/{color}]")
+        for line in one.evidence:
+            console.print(f"   {_print.safe(line)}", highlight=False)
+        for line in one.todo:
+            console.print(f"   → {_print.safe(line)}", highlight=False)
+    console.print(
+        f"{_print.safe(made.model)}: {made.score:g} of {len(made.monitors)}, {made.meaning}", highlight=False
+    )

@@ -1,0 +1,98 @@
+"""``logging-lib watch history``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from logging_lib.cli import _store
+from logging_lib.cli.watch import _state
+from logging_lib.cli.watch._common import (
+    JsonOption,
+    UsageError,
+    console,
+    explained,
+    instant,
+    print_json,
+    safe,
+)
+from logging_lib.cli.watch.ack import ModelOption, NowOption
+from logging_lib.cli.watch.mute import WatchOption
+from logging_lib.watch.state import HISTORY_MOST, KINDS, Record, Wanted
+from logging_lib.watch.times import parse_duration
+
+_SHOWN = ("time", "kind", "watch", "model", "version", "status")
+
+
+def history(
+    watch: WatchOption = None,
+    model: ModelOption = None,
+    since: Annotated[str | None, typer.Option(help="Since this ISO time, or for so long: 2h, 7d.")] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Only of {', '.join(KINDS)}; repeatable. Default: all but quiet, runs without a find."
+        ),
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the latest.")] = HISTORY_MOST,
+    store: _store.StoreOption = None,
+    elasticsearch: _store.ElasticsearchOption = None,
+    state: _state.StateOption = None,
+    now: NowOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the runner did: runs, alerts, deliveries, and what people acknowledged and muted.
+
+    Example: logging-lib watch history --store build/store
+    """
+    with explained():
+        moment = datetime.now(UTC) if now is None else instant(now, "--now")
+        unknown = [name for name in kind or () if name not in KINDS]
+        if unknown:
+            raise UsageError(f"--kind: {unknown[0]!r}: write one of {', '.join(KINDS)}")
+        opened = _state.open_state(store, elasticsearch, state)
+        kinds = tuple(kind or (name for name in KINDS if name != "quiet"))
+        found = opened.history(Wanted(watch, model, _since(since, moment), kinds, most))
+    if as_json:
+        print_json(found)
+        return
+    table = Table("time", "what", "watch", "model", "version", "outcome", "about", box=None, pad_edge=False)
+    for each in found:
+        table.add_row(*(safe(str(each.get(name, ""))) for name in _SHOWN), safe(_about(each)))
+    if found:
+        console().print(table)
+    else:
+        typer.echo("nothing is recorded of that")
+
+
+def _since(text: str | None, now: datetime) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return now - parse_duration(text)
+    except ValueError:
+        return instant(text, "--since")
+    except OverflowError:
+        raise UsageError(f"--since: {text!r} is too long ago") from None
+
+
+def _about(record: Record) -> str:
+    """What a kind of record has beside the columns."""
+    if record["kind"] == "alert":
+        told = ", ".join(f"{name} {status}" for name, status in record.get("actions", {}).items())
+        return f"{record.get('subject', '')} ({told})"
+    parts = [
+        str(record[name]) for name in ("action", "subject", "feature", "until", "reason") if record.get(name)
+    ]
+    if record.get("attempts", 1) > 1:
+        parts.append(f"attempt {record['attempts']}")
+    if record.get("via"):
+        parts.append(f"by {record['via']} instead")
+    if record.get("digest_of"):
+        parts.append(f"in a digest of {record['digest_of']}")
+    if record.get("by"):
+        parts.append(f"by {record['by']}")
+    return "; ".join(parts)

@@ -1,0 +1,162 @@
+"""``logging-lib watch mute`` and ``unmute``."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from logging_lib.cli import _store
+from logging_lib.cli.watch import _state
+from logging_lib.cli.watch._common import (
+    JsonOption,
+    UsageError,
+    console,
+    explained,
+    instant,
+    lines_safe,
+    print_json,
+    safe,
+    user,
+)
+from logging_lib.cli.watch.ack import FeatureOption, ModelOption, NowOption, VersionOption
+from logging_lib.watch import records
+from logging_lib.watch.mutes import Mute, still
+from logging_lib.watch.times import format_instant, parse_duration
+
+WatchOption = Annotated[str | None, typer.Option("--watch", help="Only of this watch; * is a wildcard.")]
+
+
+def mute(
+    watch: WatchOption = None,
+    model: ModelOption = None,
+    version: VersionOption = None,
+    feature: FeatureOption = None,
+    lasts: Annotated[str | None, typer.Option("--for", help="How long: 30m, 4h, 2d.")] = None,
+    until: Annotated[str | None, typer.Option(help="Or until this ISO time.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of all watches.")] = False,
+    comment: Annotated[str, typer.Option(help="Why; shown beside it.")] = "",
+    by: Annotated[str | None, typer.Option(help="Who mutes. Default: you.")] = None,
+    store: _store.StoreOption = None,
+    elasticsearch: _store.ElasticsearchOption = None,
+    state: _state.StateOption = None,
+    now: NowOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell nothing of a watch, model, version or feature for a while; without options show what is muted.
+
+    What is still wrong afterwards is told then. Example: logging-lib watch mute --model loans --for 2h
+    """
+    with explained():
+        moment = datetime.now(UTC) if now is None else instant(now, "--now")
+        opened = _state.open_state(store, elasticsearch, state)
+        parts = (watch, model, version, feature)
+        if not any(parts) and not everything:
+            if lasts or until:
+                raise UsageError("say what to mute: --watch, --model, --version, --feature or --all")
+            _show(still(opened.mutes(), moment), as_json)
+            return
+        end = _end(lasts, until, moment)
+        identity = hashlib.sha256(repr((*parts, moment)).encode("utf-8", "replace")).hexdigest()[:8]
+        made = Mute(
+            id=identity,
+            since=moment,
+            until=end,
+            watch=watch,
+            model=model,
+            version=version,
+            feature=feature,
+            by=by or user(),
+            comment=comment,
+        )
+        opened.update_mutes(
+            lambda kept: (*(each for each in still(kept, moment) if each.id != identity), made)
+        )
+        what = {"version": version, "feature": feature, "until": format_instant(end), "comment": comment}
+        opened.record([records.by_hand("mute", moment, watch, model, id=identity, by=made.by, **what)])
+    if as_json:
+        print_json(made.model_dump(mode="json"))
+    else:
+        typer.echo(
+            lines_safe(f"{identity}: {made.where or 'everything'} is muted until {format_instant(end)}")
+        )
+
+
+def unmute(
+    mute_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="As `mute` shows it.")] = None,
+    watch: WatchOption = None,
+    model: ModelOption = None,
+    version: VersionOption = None,
+    feature: FeatureOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="End all mutes.")] = False,
+    store: _store.StoreOption = None,
+    elasticsearch: _store.ElasticsearchOption = None,
+    state: _state.StateOption = None,
+    now: NowOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End mutes: one by its id, or those that were made with exactly these options.
+
+    Exit code 1: nothing is muted so; 2: wrong input.
+
+    Example: logging-lib watch unmute --model loans
+    """
+    with explained():
+        moment = datetime.now(UTC) if now is None else instant(now, "--now")
+        parts = (watch, model, version, feature)
+        if not (mute_id or any(parts) or everything):
+            raise UsageError("say which: an ID, --watch, --model, --version, --feature or --all")
+        opened = _state.open_state(store, elasticsearch, state)
+        ended: list[Mute] = []
+
+        def is_meant(each: Mute) -> bool:
+            return (
+                everything
+                or each.id == mute_id
+                or (any(parts) and parts == (each.watch, each.model, each.version, each.feature))
+            )
+
+        def change(kept: tuple[Mute, ...]) -> tuple[Mute, ...]:
+            ended[:] = [each for each in still(kept, moment) if is_meant(each)]
+            return tuple(each for each in kept if each not in ended)
+
+        opened.update_mutes(change)
+        opened.record(
+            records.by_hand("unmute", moment, each.watch, each.model, id=each.id, by=user()) for each in ended
+        )
+    if as_json:
+        print_json([each.model_dump(mode="json") for each in ended])
+    for each in () if as_json else ended:
+        typer.echo(lines_safe(f"{each.id}: {each.where or 'everything'} is told again"))
+    if not ended:
+        typer.echo("nothing is muted so", err=True)
+        raise typer.Exit(1)
+
+
+def _end(lasts: str | None, until: str | None, now: datetime) -> datetime:
+    if (lasts is None) == (until is None):
+        raise UsageError("say how long: --for 2h, or --until 2026-01-31T08:00:00Z")
+    try:
+        end = now + parse_duration(lasts) if lasts is not None else instant(until or "", "--until")
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"--for: {error}") from None
+    if end <= now:
+        raise UsageError("that is over already: give a time to come")
+    return end
+
+
+def _show(mutes: tuple[Mute, ...], as_json: bool) -> None:
+    if as_json:
+        print_json([each.model_dump(mode="json") for each in mutes])
+        return
+    table = Table("id", "muted", "until", "by", "comment", box=None, pad_edge=False)
+    for each in mutes:
+        cells = (each.id, each.where or "everything", format_instant(each.until), each.by, each.comment)
+        table.add_row(*map(safe, cells))
+    if mutes:
+        console().print(table)
+    else:
+        typer.echo("nothing is muted")

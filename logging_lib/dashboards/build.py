@@ -1,0 +1,176 @@
+"""Dashboards for one model, made from its profile: each feature against its training frequencies. Pure."""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+
+from logging_lib.dashboards.spec import Dashboard, Filter, Metric, Panel, Reference
+from logging_lib.profile.model import CHECKS, Feature, Profile
+
+MAX_NAME = 40
+
+_CHECKS = {
+    "missing": "missing",
+    "absent": "absent",
+    "unseen": "an unseen category",
+    "out_of_range": "out of range",
+    "not_finite": "not finite",
+    "wrong_type": "of a wrong type",
+    "oov": "of unknown words",
+}
+
+
+def for_profile(profile: Profile) -> Dashboard:
+    """The dashboard of one model version: its predictions, then two panels for each of its features."""
+    only: Filter = {"ml.model.name": profile.model, "ml.model.version": profile.version}
+    panels = [
+        Panel(
+            title="Where to go",
+            chart="text",
+            width=48,
+            height=4,
+            text="[Fleet](#/view/logging-lib-fleet) · [Model inputs](#/view/logging-lib-inputs) · "
+            "[Investigate one prediction](#/view/logging-lib-investigate)\n\n"
+            f"Trained on {profile.rows} rows; ticks and dashed lines are training's (profile {profile.id}).",
+        ),
+        Panel(title="Predictions", chart="metric", metric="count", filter=only, width=12, height=6),
+        Panel(
+            title="Failed predictions · good is 0 %",
+            chart="metric",
+            formula="count(failed) / count()",
+            where={"failed": {"event.outcome": "failure"}},
+            format="percent",
+            filter=only,
+            width=12,
+            height=6,
+        ),
+        Panel(
+            title="Applied another profile · good is 0 %",
+            chart="metric",
+            formula="count(other) / count()",
+            where={"other": {"ml.profile.status": ["none", "mismatch"]}},
+            format="percent",
+            filter=only,
+            width=12,
+            height=6,
+        ),
+        Panel(
+            title="p95 latency",
+            chart="metric",
+            metric="percentile",
+            percentile=95,
+            field="event.duration",
+            format="ns",
+            filter=only,
+            width=12,
+            height=6,
+        ),
+    ]
+    if profile.prediction is not None:
+        panels += _outputs(profile.prediction, only)
+    names: dict[str, int] = {}
+    for feature in profile.features.values():
+        shown = _shown(feature.name, names)
+        panels.append(_bins(feature, shown, only))
+        panels.append(_checks(feature, shown, only))
+    return Dashboard(
+        id=model_id(profile.model, profile.version),
+        title=f"ML model · {_plain(profile.model)} {_plain(profile.version)}: each feature against training",
+        description=f"Made from profile {profile.id} by logging-lib dashboards build.",
+        period="24h",
+        controls=("role", "service", "feature"),
+        panels=tuple(panels),
+    )
+
+
+def model_id(model: str, version: str) -> str:
+    """The id of a model version's dashboard; what an id cannot hold is told apart by a hash."""
+    slug = re.sub(r"[^a-z0-9]+", "-", f"{model}-{version}".lower()).strip("-")[:MAX_NAME]
+    digest = sha256(f"{model}\0{version}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"model-{slug}-{digest}" if slug else f"model-{digest}"
+
+
+def _outputs(output: Feature, only: Filter) -> list[Panel]:
+    if output.kind == "numeric" and output.moments is not None:
+        mean, std = output.moments.mean, output.moments.std
+        return [
+            Panel(
+                title="Mean prediction with its standard-error band · good is at training's mean",
+                chart="line",
+                metric="average",
+                field="ml.prediction.value",
+                band=True,
+                references=(Reference(value=mean, label=f"training's mean {mean:.4g}"),),
+                filter=only,
+            ),
+            Panel(
+                title="Standard deviation of predictions · good is at training's",
+                chart="line",
+                metric="std",
+                field="ml.prediction.value",
+                references=(Reference(value=std, label=f"training's {std:.4g}"),),
+                filter=only,
+            ),
+        ]
+    return [
+        Panel(
+            title="Predicted classes · good keeps its shares",
+            chart="area",
+            stack="share",
+            split="ml.prediction.label",
+            metric="count",
+            size=20,
+            filter=only,
+            width=48,
+        )
+    ]
+
+
+def _bins(feature: Feature, shown: str, only: Filter) -> Panel:
+    bins = feature.expected_bins()
+    total = sum(bins.values())
+    return Panel(
+        title=f"{shown}: bins · good lies at the ticks",
+        description=f"{feature.kind}. Bars: the share of served predictions; ticks: of training rows.",
+        chart="bins",
+        feature=feature.name,
+        training={name: count / total for name, count in bins.items()} if total else {},
+        filter=only,
+    )
+
+
+def _checks(feature: Feature, shown: str, only: Filter) -> Panel:
+    """The shares that failed a check, with the expected rates that are above zero as lines."""
+    known = [check for check in CHECKS if check in feature.expected]
+    checks = known or ["missing", "absent"]
+    return Panel(
+        title=f"{shown}: checks · good is on the dashed lines",
+        description="The share of predictions in which the feature was "
+        + ", ".join(_CHECKS[c] for c in checks),
+        chart="line",
+        metrics=tuple(
+            Metric(label=check.replace("_", " "), formula=f"count({check}) / count()", format="percent")
+            for check in checks
+        ),
+        where={check: {f"ml.check.{check}": feature.name} for check in checks},
+        references=tuple(
+            Reference(value=feature.expected[check].rate, label=f"{check.replace('_', ' ')}, expected")
+            for check in known
+            if feature.expected[check].rate > 0
+        ),
+        filter=only,
+    )
+
+
+def _shown(name: str, taken: dict[str, int]) -> str:
+    """A name for titles, from which ids are made: cut, and still unique."""
+    text = _plain(name)
+    number = taken[text] = taken.get(text, 0) + 1
+    return text if number == 1 else f"{text} ({number})"
+
+
+def _plain(name: str) -> str:
+    """A name as a title shows it: without what steers a terminal or the direction of writing, and cut."""
+    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+    return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"

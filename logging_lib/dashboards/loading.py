@@ -1,0 +1,185 @@
+"""Reads dashboard files; refuses what cannot be, with file and line, and with all reasons at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from logging_lib.dashboards import spec
+from logging_lib.dashboards.lint import check
+from logging_lib.dashboards.spec import Dashboard
+from logging_lib.schema import fields
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
+_DEEPEST = 12
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a dashboard file; ``message`` names the remedy."""
+
+    file: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.message}"
+
+
+class SpecError(ValueError):
+    """Dashboard files that are refused. ``problems`` holds all that was found, not only the first."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def load_dashboards(directory: str | Path) -> list[Dashboard]:
+    """Read all ``*.yml`` of a folder, in the order of their names.
+
+    Raises:
+        SpecError: with all problems of all files.
+    """
+    directory = Path(directory)
+    files = sorted(directory.glob("*.yml")) if directory.is_dir() else [directory]
+    if not files:
+        raise SpecError([Problem(str(directory), 1, "there is no *.yml in this folder")])
+    dashboards: list[Dashboard] = []
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            dashboards.append(load_dashboard(file))
+        except SpecError as error:
+            problems.extend(error.problems)
+    known = {one.id for one in dashboards}
+    if directory.is_dir() and not problems:
+        problems += [
+            Problem(
+                str(directory / f"{one.id}.yml"), 1, f"drilldown: there is no dashboard {panel.drilldown!r}"
+            )
+            for one in dashboards
+            for panel in one.panels
+            if panel.drilldown is not None and panel.drilldown not in known
+        ]
+    if problems:
+        raise SpecError(problems)
+    return dashboards
+
+
+def load_dashboard(file: str | Path) -> Dashboard:
+    """Read one file; the dashboard's id is the file's stem. Raises SpecError."""
+    file = Path(file)
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError([Problem(str(file), 1, f"cannot be read: {error}")]) from error
+    return parse_dashboard(text, id=file.stem, file=str(file))
+
+
+def parse_dashboard(text: str, *, id: str, file: str = "dashboard") -> Dashboard:  # noqa: A002
+    """Check a dashboard given as YAML. Raises SpecError with all problems found."""
+    if not _ID.fullmatch(id):
+        raise SpecError([Problem(file, 1, f"{id!r} is no id: use lower-case letters, digits and '-'")])
+    lines = _Lines(file)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        given = lines.read(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        at = mark.line + 1 if mark is not None else 1
+        raise SpecError([Problem(file, at, f"is no YAML: {error.problem}")]) from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise SpecError([Problem(file, 1, f"is no YAML: {error}")]) from error
+    if lines.problems:
+        raise SpecError(lines.problems)
+    if not isinstance(given, dict):
+        raise SpecError([Problem(file, 1, "expected a mapping with 'title' and 'panels'")])
+    if "id" in given:
+        raise SpecError([Problem(file, lines.of(("id",)), "leave 'id' out: it is the file's name")])
+    try:
+        made = Dashboard.model_validate({**given, "id": id})
+    except ValidationError as error:
+        problems = {
+            Problem(file, lines.of(entry["loc"]), _message(entry)): None for entry in _first(error.errors())
+        }
+        raise SpecError(problems) from error
+    found = [Problem(file, lines.of(at), message) for at, message in check(made, fields.load())]
+    if found:
+        raise SpecError(found)
+    return made
+
+
+class _Lines:
+    """Reads YAML's nodes into Python's values and remembers on which line each stands."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._lines: dict[tuple[str | int, ...], int] = {}
+        self.problems: list[Problem] = []
+
+    def read(self, node: yaml.Node | None, path: tuple[str | int, ...] = ()) -> Any:
+        if node is None:
+            return None
+        self._lines.setdefault(path, node.start_mark.line + 1)
+        if len(path) > _DEEPEST:
+            raise ValueError("nested too deeply")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.read(one, (*path, place)) for place, one in enumerate(node.value)]
+        return yaml.SafeLoader("").construct_object(node)
+
+    def _mapping(self, node: yaml.MappingNode, path: tuple[str | int, ...]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            name, line = str(key_node.value), key_node.start_mark.line + 1
+            if key_node.tag == _MERGE:
+                found = self.read(value_node, path)
+                merged |= found if isinstance(found, dict) else {}
+                continue
+            if name in made:
+                self.problems.append(Problem(self._file, line, f"{name!r} is given twice"))
+            self._lines[(*path, name)] = line
+            made[name] = self.read(value_node, (*path, name))
+        return {**merged, **made}
+
+    def of(self, location: Sequence[str | int]) -> int:
+        """The line of a location; parts that are not in the file (a union's branches) are passed over."""
+        path: tuple[str | int, ...] = ()
+        for part in location:
+            if (*path, part) in self._lines:
+                path = (*path, part)
+        return self._lines.get(path, 1)
+
+
+def _first(errors: Sequence[Any]) -> list[Any]:
+    """Without what only follows: panels that are refused leave the list of panels empty."""
+    deeper = any(entry["loc"][:1] == ("panels",) and len(entry["loc"]) > 1 for entry in errors)
+    return [entry for entry in errors if not (deeper and entry["loc"] == ("panels",))]
+
+
+def _names() -> list[str]:
+    models = [m for m in vars(spec).values() if isinstance(m, type) and issubclass(m, BaseModel)]
+    return sorted({info.alias or name for m in models for name, info in m.model_fields.items()})
+
+
+def _message(entry: Any) -> str:
+    kind, name = entry["type"], str(entry["loc"][-1]) if entry["loc"] else "$"
+    if kind == "extra_forbidden":
+        close = get_close_matches(name, _names(), 1)
+        return f"unknown key {name!r}" + (f"; did you mean {close[0]!r}?" if close else "; remove it")
+    if kind == "missing":
+        return f"{name!r} is required and missing"
+    message = str(entry["msg"]).removeprefix("Value error, ")
+    named = [part for part in entry["loc"] if isinstance(part, str)]
+    where = ".".join(named[1:] if named[:1] == ["panels"] and len(entry["loc"]) > 1 else named)
+    return f"{where}: {message}" if where else message

@@ -1,0 +1,191 @@
+"""The panels without Kibana: what there is to choose, and each panel's view, from a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from logging_lib.dashboards import queries, tables, views
+from logging_lib.dashboards.selection import Selection, last
+from logging_lib.dashboards.spec import Dashboard, Panel
+from logging_lib.dashboards.tables import CutError
+from logging_lib.dashboards.views import View
+from logging_lib.store.port import Store, StoreError
+
+PERIODS = ("1h", "6h", "24h", "7d", "30d", "90d", "365d")
+WHOLE = "all"
+MAX_STATIC = 40
+"""A static page holds at most so many combinations of model, version, role and period."""
+_STREAMS = "logs-ml.prediction-*"
+
+
+class PreviewError(ValueError):
+    """A choice that cannot be shown; the message says what can."""
+
+
+def choices(store: Store, *, now: datetime) -> dict[str, Any]:
+    """What there is to choose from: ``models`` → versions → roles, ``services``, ``features`` by model, ``first``
+    and ``last`` (ISO 8601, of the predictions; None without any), and the ``periods`` that are shorter than that.
+    """
+    roles = {"terms": {"field": "ml.model.role", "size": 10}}
+    versions = {"terms": {"field": "ml.model.version", "size": 200}, "aggs": {"roles": roles}}
+    body = {
+        "size": 0,
+        "track_total_hits": False,
+        "aggs": {
+            "models": {"terms": {"field": "ml.model.name", "size": 500}, "aggs": {"versions": versions}},
+            "services": {"terms": {"field": "service.name", "size": 200}},
+            "first": {"min": {"field": "@timestamp"}},
+            "last": {"max": {"field": "@timestamp"}},
+        },
+    }
+    found = store.search(_STREAMS, body).get("aggregations")
+    models: dict[str, dict[str, list[str]]] = {}
+    services: list[str] = []
+    first = latest = None
+    if found is not None and found["first"]["value"] is not None:
+        models = {
+            model["key"]: {
+                version["key"]: [role["key"] for role in version["roles"]["buckets"]]
+                for version in model["versions"]["buckets"]
+            }
+            for model in found["models"]["buckets"]
+        }
+        services = [bucket["key"] for bucket in found["services"]["buckets"]]
+        first, latest = (_moment(found[end]["value"]) for end in ("first", "last"))
+    features: dict[str, list[str]] = {}
+    profiles = store.search(queries.PROFILES, {"size": 1000, "_source": ["ml.model", "expected.bins"]})
+    for hit in profiles["hits"]["hits"]:
+        source = hit["_source"]
+        names = features.setdefault(source["ml"]["model"]["name"], [])
+        names += [name for name in source.get("expected", {}).get("bins", {}) if name not in names]
+    span = latest - first if first is not None and latest is not None else timedelta(0)
+    return {
+        "models": models,
+        "services": services,
+        "features": features,
+        "first": None if first is None else queries.instant(first),
+        "last": None if latest is None else queries.instant(latest),
+        "periods": [p for p in PERIODS if last(p, now).start > now - span],
+    }
+
+
+def selection(chosen: Mapping[str, str], known: Mapping[str, Any], *, now: datetime) -> Selection:
+    """What a person chose, by the names of the controls; ``period`` counts back from the last event.
+
+    Raises:
+        PreviewError: a period or a time that is none.
+    """
+    names = ("model", "version", "role", "service", "feature")
+    wanted = {name: chosen[name] for name in names if chosen.get(name)}
+    end = _instant(known["last"]) + timedelta(milliseconds=1) if known["last"] else now
+    start = _instant(known["first"]) if known["first"] else now - timedelta(days=1)
+    period = chosen.get("period") or WHOLE
+    try:
+        if chosen.get("from") or chosen.get("to"):
+            start = _instant(chosen["from"]) if chosen.get("from") else start
+            end = _instant(chosen["to"]) if chosen.get("to") else end
+        elif period != WHOLE:
+            start = last(period, end).start
+        return Selection(start, end, **wanted)
+    except (ValueError, OverflowError) as error:
+        raise PreviewError(f"no such time: {error}") from None
+
+
+def panel_view(store: Store, panel: Panel, chosen: Selection) -> View:
+    """A panel's view; what the store cannot answer is said in it."""
+    if panel.chart == "text":
+        return views.view(panel, [])
+    try:
+        response = store.search(*queries.request(panel, chosen))
+        wanted = queries.expected_request(panel, chosen)
+        expected = None if wanted is None else store.search(*wanted)
+        rows = tables.rows(panel, chosen, response, expected)
+    except (StoreError, CutError) as error:
+        return {"kind": "error", "note": str(error)}
+    return views.view(panel, rows, feature=chosen.feature)
+
+
+def outline(dashboards: Iterable[Dashboard]) -> list[dict[str, Any]]:
+    """What the page needs to know of the dashboards: no data."""
+    return [
+        {
+            "id": one.id,
+            "title": one.title,
+            "description": one.description,
+            "controls": list(one.controls),
+            "panels": [
+                {"title": p.title, "description": p.description, "width": p.width, "chart": p.chart}
+                for p in one.panels
+            ],
+        }
+        for one in dashboards
+    ]
+
+
+def combinations(known: Mapping[str, Any], models: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+    """What can be chosen on a static page: each model, all its versions and roles together and each by itself,
+    over the whole time and the last day of it.
+
+    Raises:
+        PreviewError: one of ``models`` is not there, or there are too many for one page.
+    """
+    for name in models:
+        if name not in known["models"]:
+            raise PreviewError(
+                f"no predictions of {name!r}; there are {', '.join(known['models']) or 'none'}"
+            )
+    wanted = list(models) or list(known["models"])
+    found = [{"model": "", "version": "", "role": ""}]
+    for model in wanted:
+        versions = known["models"][model]
+        every = sorted({role for roles in versions.values() for role in roles})
+        of_model = [("", "")]
+        of_model += [("", role) for role in every if len(every) > 1]
+        for version, roles in versions.items() if len(versions) > 1 else ():
+            of_model += [(version, ""), *((version, role) for role in roles if len(roles) > 1)]
+        found += [{"model": model, "version": version, "role": role} for version, role in of_model]
+    periods = [WHOLE, *([p] if (p := _short_period(known)) else [])]
+    if len(found) * len(periods) > MAX_STATIC:
+        raise PreviewError(
+            f"{len(found) * len(periods)} combinations of model, version, role and time are too many for one page; "
+            "choose models with --model, or serve the page: logging-lib dashboards preview without --out"
+        )
+    for one in found:
+        for period in periods:
+            yield {**one, "period": period}
+
+
+def static_views(
+    store: Store,
+    dashboards: Sequence[Dashboard],
+    known: Mapping[str, Any],
+    combined: Iterable[Mapping[str, str]],
+    *,
+    now: datetime,
+) -> dict[str, list[list[View]]]:
+    """Key of a combination (``key``) → dashboard → panel → view."""
+    found = {}
+    for one in combined:
+        chosen = selection(one, known, now=now)
+        found[key(one)] = [[panel_view(store, panel, chosen) for panel in d.panels] for d in dashboards]
+    return found
+
+
+def key(chosen: Mapping[str, str]) -> str:
+    """The same as the page's script makes of the controls."""
+    return "\n".join(chosen.get(name, "") for name in ("model", "version", "role", "period"))
+
+
+def _short_period(known: Mapping[str, Any]) -> str | None:
+    return "24h" if "24h" in known["periods"] else None
+
+
+def _moment(millis: float) -> datetime:
+    return datetime.fromtimestamp(millis / 1000, UTC)
+
+
+def _instant(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

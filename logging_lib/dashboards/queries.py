@@ -1,0 +1,277 @@
+"""The Elasticsearch search that a panel stands for. Pure; both stores answer it.
+
+The search of a panel can be cut nowhere in silence: what a panel shows the largest of, it says (``size``), and
+all else is asked for in full, which ``tables.rows`` checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from logging_lib.dashboards import formula as formulas
+from logging_lib.dashboards import sources
+from logging_lib.dashboards.formula import Operation
+from logging_lib.dashboards.selection import Selection
+from logging_lib.dashboards.spec import (
+    CONTROL_FIELDS,
+    SERIES_CHARTS,
+    TIME,
+    Exists,
+    Filter,
+    Not,
+    Panel,
+    Range,
+)  # fmt: skip
+from logging_lib.schema import tokens
+from logging_lib.schema.fields import NUMERIC_TYPES, load
+
+Body = dict[str, Any]
+
+PROFILES: Final = "ml-profiles"
+BEFORE: Final = timedelta(days=7)
+"""``bins`` compares with so much time before the chosen span."""
+MAX_BINS: Final = 20_000
+MAX_PROFILES: Final = 10_000
+TOKEN_FIELDS: Final = ("ml.input.bins", "ml.check.unseen_values", "ml.text.oov_words")
+"""Fields with tokens ``feature=value``."""
+
+_WEIGHT: Final = "ml.sample.weight"
+_LUCENE: Final = frozenset('.?+*|{}[]()"\\#@&<>~^$-')
+
+
+def request(panel: Panel, selection: Selection) -> tuple[str, Body]:
+    """The indices and the search body of a panel.
+
+    Raises:
+        ValueError: the panel asks nothing (``text``).
+    """
+    indices = sources.indices(panel.dataset, selection.namespace)
+    if panel.chart == "text":
+        raise ValueError("a panel of text asks nothing")
+    if panel.chart == "events":
+        return indices, _events(panel, selection)
+    if panel.chart == "bins":
+        return indices, _bins(panel, selection)
+    body: Body = {"size": 0, "track_total_hits": False, "query": _query(panel, selection)}
+    if panel.chart == "rates":
+        body["aggs"] = _rates(panel, selection)
+    else:
+        body["aggs"] = _series(panel, selection)
+    return indices, body
+
+
+def expected_request(panel: Panel, selection: Selection) -> tuple[str, Body] | None:
+    """The search for what training had; None where the panel does not compare with it.
+
+    Those profiles are asked for that are flagged as deployed, or the one whose version is chosen.
+    """
+    if panel.expected is None or panel.training is not None:
+        return None
+    conditions: list[Body] = []
+    if selection.model is not None:
+        conditions.append({"term": {"ml.model.name": selection.model}})
+    if selection.version is not None:
+        conditions.append({"term": {"ml.model.version": selection.version}})
+    else:
+        conditions.append({"term": {"deployed": True}})
+    source = "expected.bins" if panel.expected == "bins" else f"expected.checks.{panel.expected}"
+    return PROFILES, {
+        "size": MAX_PROFILES,
+        "track_total_hits": False,
+        "query": {"bool": {"filter": conditions}},
+        "_source": ["ml.model", source],
+    }
+
+
+def metric_aggs(operations: Iterable[Operation], panel: Panel) -> Body:
+    """The metric aggregations of operations; ``tables`` finds their values by ``agg_name``."""
+    made: Body = {}
+    for one in operations:
+        inner = _metric(one, panel)
+        if one.where:
+            inner = {"filter": condition(panel.where[one.where]), "aggs": {"of": inner}}
+        made[agg_name(one)] = inner
+    return made
+
+
+def agg_name(one: Operation) -> str:
+    """The name of an operation's aggregation: the same operation in two formulas is asked once."""
+    name = "count" if one.name == "per_minute" else one.name
+    parts = [name, one.field.replace(".", "_"), f"{one.percentile:g}" if one.percentile else "", one.where]
+    return "-".join(part for part in parts if part)
+
+
+def operations(panel: Panel) -> list[Operation]:
+    """All operations of a panel's formulas, and those of its band."""
+    found = list(dict.fromkeys(one for m in panel.numbers for one in formulas.operations(m.parsed)))
+    if panel.band and panel.field:
+        found += [Operation("std", panel.field), Operation("documents", panel.field)]
+    return found
+
+
+def condition(given: Filter) -> Body:
+    """A filter as a query."""
+    return {"bool": {"filter": [_clause(name, wanted) for name, wanted in given.items()]}}
+
+
+def _clause(name: str, wanted: Any) -> Body:
+    if isinstance(wanted, Exists):
+        exists = {"exists": {"field": name}}
+        return exists if wanted.exists else {"bool": {"must_not": [exists]}}
+    if isinstance(wanted, Not):
+        return {"bool": {"must_not": [_clause(name, wanted.not_)]}}
+    if isinstance(wanted, Range):
+        return {"range": {name: wanted.model_dump(exclude_none=True)}}
+    if isinstance(wanted, list):
+        return {"terms": {name: wanted}}
+    return {"term": {name: wanted}}
+
+
+def _chosen(panel: Panel, selection: Selection) -> list[Body]:
+    """Conditions of the filter and the controls, but not of time. The feature narrows what is shown, not what
+    is counted: a share's denominator stays."""
+    made = [_clause(name, wanted) for name, wanted in panel.filter.items()]
+    for control in CONTROL_FIELDS:
+        value, name = getattr(selection, control), sources.control_field(control, panel.dataset)
+        if value is not None and name is not None:
+            made.append({"term": {name: value}})
+    return made
+
+
+def _query(panel: Panel, selection: Selection) -> Body:
+    return {"bool": {"filter": [*_chosen(panel, selection), _between(selection.start, selection.end)]}}
+
+
+def _between(start: datetime, end: datetime) -> Body:
+    return {"range": {"@timestamp": {"gte": instant(start), "lt": instant(end)}}}
+
+
+def instant(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
+
+
+def _metric(one: Operation, panel: Panel) -> Body:
+    if one.name in ("count", "per_minute"):
+        if panel.weighted:
+            return _weight(panel)
+        return {"value_count": {"field": "@timestamp"}}
+    if one.name == "documents":
+        return {"value_count": {"field": one.field or "@timestamp"}}
+    if one.name == "std":
+        return {"extended_stats": {"field": one.field}}
+    if one.name == "median":
+        return {"percentiles": {"field": one.field, "percents": [50]}}
+    if one.name == "percentile":
+        return {"percentiles": {"field": one.field, "percents": [one.percentile]}}
+    kind = {"average": "avg", "unique": "cardinality"}.get(one.name, one.name)
+    return {kind: {"field": one.field}}
+
+
+def _weight(panel: Panel) -> Body:
+    """Only a prediction must say what it stands for; a label that does not stands for one."""
+    return {"sum": {"field": _WEIGHT, **({} if panel.dataset == "prediction" else {"missing": 1})}}
+
+
+def _series(panel: Panel, selection: Selection) -> Body:
+    """Metrics below the time or the field of ``x``, below the splits; the total orders the buckets."""
+    aggs = metric_aggs(operations(panel), panel)
+    if panel.chart in SERIES_CHARTS or panel.chart == "heatmap":
+        aggs = {"x": _x(panel, selection, aggs)}
+    for place, name in reversed(list(enumerate(panel.splits))):
+        aggs = {f"split{place}": _terms(panel, selection, name, aggs)}
+    return aggs
+
+
+def _x(panel: Panel, selection: Selection, below: Body) -> Body:
+    if panel.x == TIME:
+        return {"date_histogram": _histogram(selection), "aggs": below}
+    return _terms(panel, selection, panel.x, below)
+
+
+def _histogram(selection: Selection) -> Body:
+    return {
+        "field": "@timestamp",
+        "fixed_interval": selection.step,
+        "min_doc_count": 0,
+        "extended_bounds": {
+            "min": instant(selection.start),
+            "max": instant(selection.end - timedelta(milliseconds=1)),
+        },
+    }
+
+
+def _terms(panel: Panel, selection: Selection, name: str, below: Body) -> Body:
+    order = "weight" if panel.weighted else "_count"
+    terms: Body = {"field": name, "size": panel.size, "order": [{order: "desc"}, {"_key": "asc"}]}
+    aggs = {**({"weight": _weight(panel)} if panel.weighted else {}), **below}
+    if selection.feature is not None:
+        if name in TOKEN_FIELDS:
+            terms["include"] = token_pattern(selection.feature)
+        elif name.startswith("ml.check."):
+            terms["include"] = [selection.feature]
+    return {"terms": terms, **({"aggs": aggs} if aggs else {})}
+
+
+def token_pattern(feature: str) -> str:
+    """The regular expression (Lucene's) of a feature's tokens."""
+    part = tokens.part(feature)
+    return "".join(f"\\{letter}" if letter in _LUCENE else letter for letter in part) + "=.*"
+
+
+def _rates(panel: Panel, selection: Selection) -> Body:
+    """Weight of the failing events by feature and time, and of all events by time."""
+    weight = {"weight": {"sum": {"field": _WEIGHT}}}
+    over_time = {"x": {"date_histogram": _histogram(selection), "aggs": weight}}
+    return {
+        "features": _terms(panel, selection, panel.field or "", over_time),
+        "all": {"filter": {"match_all": {}}, "aggs": {**over_time, **weight}},
+    }
+
+
+def _bins(panel: Panel, selection: Selection) -> Body:
+    feature = panel.feature if panel.feature is not None else selection.feature
+    terms: Body = {"field": "ml.input.bins", "size": MAX_BINS, "order": [{"_key": "asc"}]}
+    if feature is not None:
+        terms["include"] = token_pattern(feature)
+    weight = {"weight": {"sum": {"field": _WEIGHT}}}
+    spans = {"now": _between(selection.start, selection.end)}
+    start = selection.start
+    if panel.training is None:
+        start -= BEFORE
+        spans["before"] = _between(start, selection.start)
+    return {
+        "size": 0,
+        "track_total_hits": False,
+        "query": {"bool": {"filter": [*_chosen(panel, selection), _between(start, selection.end)]}},
+        "aggs": {"when": {"filters": {"filters": spans}, "aggs": {"bins": {"terms": terms, "aggs": weight}}}},
+    }
+
+
+def _events(panel: Panel, selection: Selection) -> Body:
+    """Single events, the newest first; a chosen feature leaves those in which it failed a check."""
+    query = _query(panel, selection)
+    if selection.feature is not None and panel.dataset == "prediction":
+        failed = [{"term": {name: selection.feature}} for name in check_fields()]
+        query["bool"]["filter"].append({"bool": {"should": failed, "minimum_should_match": 1}})
+    return {
+        "size": panel.size,
+        "track_total_hits": False,
+        "query": query,
+        "sort": [{"@timestamp": "desc"}],
+    }
+
+
+def check_fields() -> list[str]:
+    """The fields whose values are names of features that failed a check."""
+    return [
+        field.name
+        for field in load().fields
+        if field.name.startswith("ml.check.") and field.name not in TOKEN_FIELDS
+    ]
+
+
+def numeric(name: str) -> bool:
+    field = load().field(name)
+    return field is not None and field.type in NUMERIC_TYPES

@@ -1,0 +1,114 @@
+"""Serves the preview on this machine alone. It only reads."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import orjson
+
+from logging_lib.dashboards.page import page
+from logging_lib.dashboards.preview import PreviewError, choices, panel_view, selection
+from logging_lib.dashboards.spec import Dashboard
+from logging_lib.store.port import Store
+
+HOST = "127.0.0.1"
+
+
+def server(
+    store: Store, dashboards: Sequence[Dashboard], *, port: int, clock: Callable[[], datetime]
+) -> ThreadingHTTPServer:
+    """A server that is bound, not yet serving; port 0 takes any that is free.
+
+    Requests that name another host are refused: a page of the web could otherwise have its own name point here
+    (DNS rebinding). There are four addresses, so nothing of the file system can be reached.
+
+    Raises:
+        OSError: the port is taken.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        server_version = "logging-lib"
+        sys_version = ""
+
+        def do_GET(self) -> None:
+            self._answer()
+
+        def do_HEAD(self) -> None:
+            self._answer()
+
+        def _answer(self) -> None:
+            names = (f"{HOST}:{made.server_port}", f"localhost:{made.server_port}")
+            if self.headers.get("Host") not in names:
+                self._send(
+                    HTTPStatus.MISDIRECTED_REQUEST, "text/plain", b"this server answers on localhost alone"
+                )
+                return
+            url = urlsplit(self.path)
+            asked = dict(parse_qsl(url.query))
+            try:
+                kind, body = _routes[url.path](asked)
+            except KeyError:
+                self._send(HTTPStatus.NOT_FOUND, "text/plain", b"there is no such page")
+            except PreviewError as error:
+                self._send(HTTPStatus.OK, "application/json", _json({"kind": "error", "note": str(error)}))
+            except Exception as error:  # noqa: BLE001 - one panel's trouble is not the server's
+                print(f"{url.path}: {error!r}", file=sys.stderr)
+                body = _json(
+                    {"kind": "error", "note": "this panel could not be made; the server's log says why"}
+                )
+                self._send(HTTPStatus.OK, "application/json", body)
+            else:
+                self._send(HTTPStatus.OK, kind, body)
+
+        def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", f"{kind}; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Cache-Control", "no-store")
+            self.send_header("X-Content-Type-Options", "nosniff")
+            self.send_header("X-Frame-Options", "DENY")
+            self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+            self.end_headers()
+            if self.command != "HEAD":
+                # Who has chosen something else in the meantime does not wait for the answer.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    by_id = {one.id: one for one in dashboards}
+
+    def main(_: dict[str, str]) -> tuple[str, bytes]:
+        store.refresh()
+        return "text/html", page(dashboards, choices(store, now=clock())).encode()
+
+    def known(_: dict[str, str]) -> tuple[str, bytes]:
+        store.refresh()
+        return "application/json", _json(choices(store, now=clock()))
+
+    def panel(asked: dict[str, str]) -> tuple[str, bytes]:
+        try:
+            wanted = by_id[asked["dashboard"]].panels[int(asked["panel"])]
+        except (KeyError, ValueError, IndexError):
+            raise PreviewError("there is no such panel") from None
+        now = clock()
+        chosen = selection(asked, choices(store, now=now), now=now)
+        return "application/json", _json(panel_view(store, wanted, chosen))
+
+    _routes: dict[str, Callable[[dict[str, str]], tuple[str, bytes]]] = {
+        "/": main, "/api/choices": known, "/api/panel": panel,
+    }  # fmt: skip
+    made = ThreadingHTTPServer((HOST, port), Handler)
+    return made
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value)

@@ -1,0 +1,246 @@
+"""The panel language: what a file of ``kibana_dashboards/`` says; its ``README.md`` documents it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
+
+from logging_lib.dashboards import formula as formulas
+from logging_lib.dashboards.formula import Formula
+
+Chart = Literal["line", "area", "bar", "metric", "table", "heatmap", "pie", "rates", "bins", "events", "text"]
+Dataset = Literal["prediction", "label", "deadletter", "health", "start", "alert"]
+Control = Literal["model", "version", "role", "service", "feature"]
+Format = Literal["number", "percent", "bytes", "ns", "s"]
+Check = Literal["missing", "absent", "unseen", "out_of_range", "not_finite", "wrong_type", "oov"]
+
+SERIES_CHARTS = ("line", "area", "bar")
+TIME = "time"
+WEIGHTED = ("prediction", "label")
+"""Datasets whose documents can stand for more than one event."""
+
+CONTROL_FIELDS: dict[Control, str] = {
+    "model": "ml.model.name",
+    "version": "ml.model.version",
+    "role": "ml.model.role",
+    "service": "service.name",
+}
+
+Text = Annotated[str, Field(min_length=1)]
+Value = str | int | float | bool
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Range(_Strict):
+    gte: float | None = None
+    gt: float | None = None
+    lt: float | None = None
+    lte: float | None = None
+
+
+class Exists(_Strict):
+    exists: bool
+
+
+class Not(_Strict):
+    not_: Value | list[Value] = Field(alias="not")
+
+
+_CONDITION = "expected a value, a list of values, or one of {exists: true}, {not: ...}, {gte: 0, lt: 1}"
+
+
+def _condition(given: Any) -> Any:
+    if isinstance(given, (Exists, Not, Range)):
+        return given
+    if isinstance(given, dict):
+        model = Exists if "exists" in given else Not if "not" in given else Range
+        try:
+            return model.model_validate(given)
+        except ValidationError as error:
+            raise ValueError(_CONDITION) from error
+    values = given if isinstance(given, list) else [given]
+    if not values or not all(isinstance(one, (str, int, float, bool)) for one in values):
+        raise ValueError(_CONDITION)
+    return given
+
+
+Condition = Annotated[Value | list[Value] | Exists | Not | Range, PlainValidator(_condition)]
+Filter = dict[str, Condition]
+"""Field → what it must be; all of them must hold. A list: any of its values."""
+
+
+def _formula(text: str) -> str:
+    formulas.parse(text)
+    return text
+
+
+FormulaText = Annotated[str, AfterValidator(_formula)]
+
+
+class Metric(_Strict):
+    """One number of a panel: a formula, or an operation and its field. See ``formula``."""
+
+    label: str = ""
+    metric: str | None = None
+    field: str | None = None
+    percentile: float | None = None
+    formula: FormulaText | None = None
+    format: Format = "number"
+    decimals: int | None = Field(default=None, ge=0, le=9)
+
+    @model_validator(mode="after")
+    def _readable(self) -> Metric:
+        if (self.formula is None) == (self.metric is None):
+            raise ValueError("give either 'metric' or 'formula'")
+        if self.formula is not None and (self.field is not None or self.percentile is not None):
+            raise ValueError("'field' and 'percentile' go with 'metric'; a formula names its fields itself")
+        self.parsed  # noqa: B018 - raises FormulaError, which is a ValueError
+        return self
+
+    @cached_property
+    def parsed(self) -> Formula:
+        if self.formula is not None:
+            return formulas.parse(self.formula)
+        name = self.metric or ""
+        if name not in (*formulas.OF_EVENTS, *formulas.OF_FIELD):
+            known = ", ".join((*formulas.OF_EVENTS, *formulas.OF_FIELD))
+            raise formulas.FormulaError(f"metric: {name!r:.80} is none of {known}")
+        if name in formulas.OF_FIELD and not self.field:
+            raise formulas.FormulaError(f"metric: {name} needs a 'field'")
+        if name in formulas.OF_EVENTS and self.field:
+            raise formulas.FormulaError(f"metric: {name} takes no 'field'")
+        if (name == "percentile") != (self.percentile is not None):
+            raise formulas.FormulaError("'percentile' goes with metric: percentile, and it with a number")
+        if self.percentile is not None and not 0 < self.percentile < 100:
+            raise formulas.FormulaError(f"percentile: {self.percentile:g} is not between 0 and 100")
+        return formulas.Operation(name, self.field or "", self.percentile or 0.0)
+
+
+class Reference(_Strict):
+    """A constant line, such as a rate that training had."""
+
+    value: float
+    label: Text
+
+
+class Panel(_Strict):
+    """One panel.
+
+    Attributes:
+        title: what is shown, and what good looks like.
+        description: more on that; shown where the pointer rests on the title.
+        chart: how it is drawn. ``rates``: the share of events whose check failed, by feature over time.
+            ``bins``: a feature's bins now and in the week before. ``events``: single events. ``text``: Markdown.
+        dataset: which events.
+        x: ``time``, or a field: of a line, area, bar or heat map.
+        split: one series, row or slice for each value of this field; a table takes several.
+        size: how many values of ``split``, the largest first.
+        metric, field, percentile, formula, format: the number, in short where there is one; else ``metrics``.
+        where: the filters that formulas name.
+        filter: which events count at all.
+        band: a band of the mean's standard error, for ``metric: average`` alone.
+        stack: ``no``, ``yes``, or ``share`` (stacked to 100 %).
+        expected: what training had, from the published profile: of a check (``rates``), or of all bins.
+        references: constant lines.
+        feature: the feature of ``bins``; default: the one that is chosen.
+        training: bin → share of training rows, for ``bins``; takes the place of the published profile.
+        columns: the fields of ``events``.
+        text: of a ``text`` panel.
+        drilldown: the dashboard that a click leads to.
+        width, height: of 48 columns, and in rows of 20 pixels.
+    """
+
+    title: Text
+    description: str = ""
+    chart: Chart
+    dataset: Dataset = "prediction"
+    x: str = TIME
+    split: str | list[str] = Field(default_factory=list)
+    size: int = Field(default=10, ge=1, le=1000)
+    metric: str | None = None
+    field: str | None = None
+    percentile: float | None = None
+    formula: FormulaText | None = None
+    format: Format = "number"
+    decimals: int | None = Field(default=None, ge=0, le=9)
+    metrics: tuple[Metric, ...] = ()
+    where: dict[str, Filter] = Field(default_factory=dict)
+    filter: Filter = Field(default_factory=dict)
+    band: bool = False
+    stack: Literal["no", "yes", "share"] = "no"
+    expected: Check | Literal["bins"] | None = None
+    references: tuple[Reference, ...] = ()
+    feature: str | None = None
+    training: dict[str, float] | None = None
+    columns: tuple[str, ...] = ()
+    text: str = ""
+    drilldown: str | None = None
+    width: int = Field(default=24, ge=4, le=48)
+    height: int = Field(default=12, ge=2, le=60)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _booleans(cls, given: Any) -> Any:
+        """YAML reads a bare ``no`` or ``yes`` as a boolean."""
+        if isinstance(given, dict) and isinstance(given.get("stack"), bool):
+            return {**given, "stack": "yes" if given["stack"] else "no"}
+        return given
+
+    @model_validator(mode="after")
+    def _short_form(self) -> Panel:
+        short = self.metric is not None or self.formula is not None
+        if short and self.metrics:
+            raise ValueError("give either one 'metric' or 'formula', or the list 'metrics'")
+        if self.band and (self.metric != "average" or not self.field):
+            raise ValueError("'band' goes with 'metric: average' and its 'field'")
+        self.numbers  # noqa: B018 - raises where one is wrong
+        return self
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return (self.split,) if isinstance(self.split, str) else tuple(self.split)
+
+    @cached_property
+    def numbers(self) -> tuple[Metric, ...]:
+        """The panel's metrics, its short form included."""
+        if self.metrics or (self.metric is None and self.formula is None):
+            return self.metrics
+        field = None if self.formula is not None else self.field
+        return (
+            Metric(
+                metric=self.metric,
+                field=field,
+                percentile=self.percentile,
+                formula=self.formula,
+                format=self.format,
+                decimals=self.decimals,
+            ),
+        )
+
+    @property
+    def weighted(self) -> bool:
+        return self.dataset in WEIGHTED
+
+
+class Dashboard(_Strict):
+    """One file. ``id`` is the file's stem; ``period`` how far back it looks when it is opened (``24h``)."""
+
+    id: Text
+    title: Text
+    description: str = ""
+    period: str = Field(default="24h", pattern=r"^[1-9]\d{0,3}[mhdw]$")
+    controls: tuple[Control, ...] = ()
+    panels: tuple[Panel, ...] = Field(min_length=1)

@@ -1,0 +1,316 @@
+"""A panel's rows, made from the answer to its search: exactly what its chart draws. Pure.
+
+====================  ============================================================================
+chart                 columns
+====================  ============================================================================
+line, area, bar       ``x`` (ISO 8601 or a value), ``series``, ``metric``, ``value``; with a band ``low``, ``high``
+metric                ``metric``, ``value``; with a split also ``series``
+pie                   ``series``, ``value``
+heatmap               ``x``, ``y``, ``value``
+table                 one column a split, one a metric, named by their labels
+rates                 ``x``, ``series`` (the feature), ``value`` (a share), ``expected``
+bins                  ``feature``, ``bin``, ``now``, ``before``, ``training`` (shares), ``distance``
+events                ``_id`` and one column a field
+====================  ============================================================================
+
+A ``value`` is None where there is none: an average of nothing, a share of nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from logging_lib.dashboards import formula as formulas
+from logging_lib.dashboards.formula import Operation
+from logging_lib.dashboards.queries import agg_name
+from logging_lib.dashboards.selection import Selection
+from logging_lib.dashboards.spec import SERIES_CHARTS, TIME, Metric, Panel
+from logging_lib.schema import tokens
+
+Row = dict[str, Any]
+Bucket = Mapping[str, Any]
+
+Z = 1.96
+"""A band of the mean's standard error is the mean ± 1.96 s/√n: about 95 % of such bands hold the true mean."""
+
+LABELS = {
+    "ml.model.name": "Model",
+    "ml.model.version": "Version",
+    "ml.model.role": "Role",
+    "service.name": "Service",
+    "host.name": "Host",
+    "ml.prediction.label": "Prediction",
+    "ml.prediction.bin": "Prediction",
+    "error.type": "Reason",
+    "ml.deadletter.stage": "Stage",
+    "ml.check.unseen_values": "Feature = value",
+    "ml.text.oov_words": "Feature = word",
+    "ml.input.bins": "Feature = bin",
+    "ml.start.libraries": "Library = version",
+    "ml.start.python": "Python",
+    "service.version": "Code",
+    "ml.health.dropped_reason": "Reason",
+    "watch": "Watch",
+    "model": "Model",
+}
+_NAMES = {
+    "count": "Events",
+    "documents": "Documents",
+    "per_minute": "Per minute",
+    "std": "Standard deviation",
+}
+
+
+class CutError(ValueError):
+    """An answer leaves out what the panel needs; the message names the remedy."""
+
+
+def label(name: str) -> str:
+    """What a field is called on a page."""
+    if name in LABELS:
+        return LABELS[name]
+    if name.startswith("ml.check."):
+        return "Feature"
+    last = name.rpartition(".")[2].replace("_", " ").lstrip("@")
+    return last[:1].upper() + last[1:]
+
+
+def metric_label(metric: Metric) -> str:
+    """What a number is called on a page."""
+    if metric.label:
+        return metric.label
+    found = metric.parsed
+    if isinstance(found, Operation):
+        if found.name == "percentile":
+            return f"p{found.percentile:g}"
+        return _NAMES.get(found.name, found.name.capitalize())
+    return metric.formula or ""
+
+
+def rows(
+    panel: Panel,
+    selection: Selection,
+    response: Mapping[str, Any],
+    expected: Mapping[str, Any] | None = None,
+) -> list[Row]:
+    """The rows that a panel's chart draws.
+
+    Args:
+        response: the answer to ``queries.request``.
+        expected: the answer to ``queries.expected_request``.
+
+    Raises:
+        CutError: the answer is not whole.
+    """
+    if panel.chart == "events":
+        return [_event(panel, hit) for hit in response["hits"]["hits"]]
+    aggs = response.get("aggregations")
+    if aggs is None:  # no such index yet
+        return []
+    if panel.chart == "rates":
+        return _rates(panel, aggs, expected)
+    if panel.chart == "bins":
+        return _bins(panel, aggs, expected)
+    if panel.chart in SERIES_CHARTS or panel.chart == "heatmap":
+        return [row for keys, bucket in _split(panel, aggs) for row in _line(panel, selection, keys, bucket)]
+    if panel.chart == "table":
+        return [_table_row(panel, selection, keys, bucket) for keys, bucket in _split(panel, aggs)]
+    made = []
+    for keys, bucket in _split(panel, aggs):
+        for metric in panel.numbers:
+            row: Row = {"metric": metric_label(metric), "value": number(metric, bucket, selection)}
+            if panel.chart == "pie":
+                row = {"series": _joined(keys), "value": row["value"]}
+            elif keys:
+                row["series"] = _joined(keys)
+            made.append(row)
+    return made
+
+
+def number(metric: Metric, bucket: Bucket, selection: Selection) -> float | None:
+    """A metric's value in a bucket."""
+    return formulas.value(metric.parsed, lambda one: _operation(one, bucket, selection))
+
+
+def expected_rates(expected: Mapping[str, Any], check: str) -> dict[str, float]:
+    """Feature → the share of held-out training rows that failed the check, over all profiles found."""
+    counts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for hit in expected["hits"]["hits"]:
+        found = hit["_source"].get("expected", {}).get("checks", {}).get(check, {})
+        for feature, one in found.items():
+            counts[feature][0] += one["count"]
+            counts[feature][1] += one["rows"]
+    return {feature: count / total for feature, (count, total) in counts.items() if total}
+
+
+def expected_bins(expected: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Feature → bin → the share of training rows, over all profiles found; bins are spelled as in tokens."""
+    counts: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for hit in expected["hits"]["hits"]:
+        for feature, bins in hit["_source"].get("expected", {}).get("bins", {}).items():
+            for name, count in bins.items():
+                counts[feature][name] += count
+    return {feature: _shares(bins) for feature, bins in counts.items()}
+
+
+def natural(text: str) -> tuple[Any, ...]:
+    """Sorts bins: special ones first, then by the numbers in them."""
+    first = re.search(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", text) if text[:1] in "[(" else None
+    return (not text.startswith("!"), first is None, float(first[0]) if first else 0.0, text)
+
+
+def _operation(one: Operation, bucket: Bucket, selection: Selection) -> float | None:
+    found = bucket[agg_name(one)]
+    if one.where:
+        found = found["of"]
+    if one.name in ("median", "percentile"):
+        values: Any = found["values"]
+        value = next(iter(values.values() if isinstance(values, dict) else (v["value"] for v in values)))
+    elif one.name == "std":
+        value = found.get("std_deviation_sampling")
+    else:
+        value = found["value"]
+    if value is None or isinstance(value, str) or not math.isfinite(value):
+        return None
+    return value / (selection.step_seconds / 60) if one.name == "per_minute" else float(value)
+
+
+def _split(panel: Panel, aggs: Bucket) -> Iterator[tuple[tuple[Any, ...], Bucket]]:
+    def below(place: int, keys: tuple[Any, ...], bucket: Bucket) -> Iterator[tuple[tuple[Any, ...], Bucket]]:
+        if place == len(panel.splits):
+            yield keys, bucket
+            return
+        for one in bucket[f"split{place}"]["buckets"]:
+            yield from below(place + 1, (*keys, key(one)), one)
+
+    yield from below(0, (), aggs)
+
+
+def key(bucket: Bucket) -> Any:
+    return bucket.get("key_as_string", bucket["key"])
+
+
+def _line(panel: Panel, selection: Selection, keys: tuple[Any, ...], bucket: Bucket) -> Iterator[Row]:
+    found = bucket["x"]["buckets"]
+    if panel.x != TIME:
+        found = sorted(found, key=lambda one: natural(str(key(one))))
+    for one in found:
+        x = _moment(one["key"]) if panel.x == TIME else str(key(one))
+        for metric in panel.numbers:
+            value = number(metric, one, selection)
+            if panel.chart == "heatmap":
+                yield {"x": x, "y": _joined(keys), "value": value}
+                continue
+            name = metric_label(metric)
+            series = _joined((*keys, name) if keys and len(panel.numbers) > 1 else keys or (name,))
+            row = {"x": x, "series": series, "metric": name, "value": value}
+            if panel.band:
+                row |= _band(panel, one, value, selection)
+            yield row
+
+
+def _band(panel: Panel, bucket: Bucket, mean: float | None, selection: Selection) -> Row:
+    field = panel.field or ""
+    std = _operation(Operation("std", field), bucket, selection)
+    n = _operation(Operation("documents", field), bucket, selection)
+    if mean is None or std is None or not n:
+        return {"low": None, "high": None}
+    return {"low": mean - Z * std / math.sqrt(n), "high": mean + Z * std / math.sqrt(n)}
+
+
+def _table_row(panel: Panel, selection: Selection, keys: tuple[Any, ...], bucket: Bucket) -> Row:
+    row: Row = {label(name): value for name, value in zip(panel.splits, keys, strict=True)}
+    return row | {metric_label(one): number(one, bucket, selection) for one in panel.numbers}
+
+
+def _rates(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
+    totals = {one["key"]: one["weight"]["value"] for one in aggs["all"]["x"]["buckets"]}
+    usual = {} if expected is None else expected_rates(expected, (panel.field or "").rpartition(".")[2])
+    made = []
+    for bucket in aggs["features"]["buckets"]:
+        feature = str(bucket["key"])
+        failed = {one["key"]: one["weight"]["value"] for one in bucket["x"]["buckets"]}
+        for moment, total in totals.items():
+            made.append(
+                {
+                    "x": _moment(moment),
+                    "series": feature,
+                    "value": failed.get(moment, 0.0) / total if total else None,
+                    "expected": usual.get(feature),
+                }
+            )
+    return made
+
+
+def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
+    weights: dict[str, dict[str, dict[str, float]]] = {"now": {}, "before": {}}
+    for when, by_feature in weights.items():
+        if when not in aggs["when"]["buckets"]:
+            continue
+        found = aggs["when"]["buckets"][when]["bins"]
+        if found.get("sum_other_doc_count"):
+            raise CutError("there are too many bins for one search: choose a model or a feature")
+        for bucket in found["buckets"]:
+            feature, _, name = str(bucket["key"]).partition("=")
+            by_feature.setdefault(feature, {})[name] = bucket["weight"]["value"]
+    training: Mapping[str, Mapping[str, float]] = {}
+    if panel.training is not None and panel.feature is not None:
+        training = {tokens.part(panel.feature): panel.training}
+    elif expected is not None:
+        training = {tokens.part(name): bins for name, bins in expected_bins(expected).items()}
+    made = []
+    for feature in sorted({*weights["now"], *weights["before"]}):
+        now, before = (_shares(weights[when].get(feature, {})) for when in ("now", "before"))
+        usual = training.get(feature)
+        base = usual if usual is not None else before
+        names = sorted({*now, *before, *(usual or {})}, key=natural)
+        distance = sum(abs(now.get(name, 0.0) - base.get(name, 0.0)) for name in names) / 2
+        shown = tokens.split(feature + "=")[0]
+        made += [
+            {
+                "feature": shown,
+                "bin": tokens.split("=" + name)[1],
+                "now": now.get(name, 0.0) if now else None,
+                "before": before.get(name, 0.0) if before else None,
+                "training": None if usual is None else usual.get(name, 0.0),
+                "distance": distance if now and base else None,
+            }
+            for name in names
+        ]
+    return made
+
+
+def _shares(counts: Mapping[str, float]) -> dict[str, float]:
+    total = sum(counts.values())
+    return {name: count / total for name, count in counts.items()} if total else {}
+
+
+def _event(panel: Panel, hit: Mapping[str, Any]) -> Row:
+    return {"_id": hit["_id"], **{name: _find(hit["_source"], name.split(".")) for name in panel.columns}}
+
+
+def _find(source: Any, path: Sequence[str]) -> Any:
+    """A dotted field of a source; below the starred fields a key can itself have dots."""
+    if not path or not isinstance(source, Mapping):
+        return source if not path else None
+    for length in range(1, len(path) + 1):
+        name = ".".join(path[:length])
+        if name in source:
+            found = _find(source[name], path[length:])
+            if found is not None:
+                return found
+    return None
+
+
+def _moment(millis: float) -> str:
+    text = datetime.fromtimestamp(millis / 1000, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _joined(keys: Sequence[Any]) -> str:
+    return " · ".join(map(str, keys))

@@ -1,0 +1,197 @@
+"""What one person left in events and texts: which events are theirs, and where a text names them. Pure.
+
+Texts are overwritten in place, byte for byte as long as before: so a file can be cleaned while others read and
+append to it, and a shipper's offsets stay true.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+
+from logging_lib.schema import DATASETS, tokens
+
+MASK = "#"
+_WORD = re.compile(rb"[0-9A-Za-z_\-]{4,}")
+_BOUND = rb"[0-9A-Za-z_\-]"
+
+
+class Span(NamedTuple):
+    """Bytes of a file to be overwritten: ``text`` where it is as long as ``length``, else it is repeated."""
+
+    offset: int
+    length: int
+    text: str
+
+    def bytes(self) -> bytes:
+        encoded = self.text.encode()
+        return encoded if len(encoded) == self.length else encoded * self.length
+
+
+@dataclass
+class Traces:
+    """What identifies the person.
+
+    Attributes:
+        hashes: ``ml.subject.hash``, under the present key and without one.
+        texts: the subject's id and other texts that only this person has, such as an address.
+        fields: fields whose being equal to one of the texts makes an event this person's.
+        events: ids of the person's events.
+        requests: their request ids; other people's events may share one.
+    """
+
+    hashes: frozenset[str]
+    texts: frozenset[str] = frozenset()
+    fields: tuple[str, ...] = ()
+    events: set[str] = field(default_factory=set)
+    requests: set[str] = field(default_factory=set)
+    profiles: dict[str, str] = field(default_factory=dict)
+    """Ids of profiles in which texts are masked, and those that they then have."""
+
+    def owns(self, event: Mapping[str, Any]) -> bool:
+        """Whether an event of ours is about this person, and so to be deleted."""
+        ml = _object(event.get("ml"))
+        about = _object(ml.get("subject")).get("hash")
+        if about is not None:
+            return about in self.hashes
+        return (
+            _object(event.get("event")).get("id") in self.events
+            or _object(ml.get("prediction")).get("id") in self.events
+            or _object(ml.get("request")).get("id") in self.requests
+            or any(value in self.texts for name in self.fields for value in _at(event, name))
+        )
+
+    def learn(self, event: Mapping[str, Any]) -> bool:
+        """Remember the ids of an event that is this person's; whether it is."""
+        if not self.owns(event):
+            return False
+        if event["event"].get("dataset") == "ml.prediction":
+            if identity := _object(event.get("event")).get("id"):
+                self.events.add(identity)
+            if request := _object(_object(event.get("ml")).get("request")).get("id"):
+                self.requests.add(request)
+        return True
+
+    def finder(self, *, ids: bool) -> Finder:
+        """What finds the person in texts; with ``ids``, by the ids of events and requests, too."""
+        return Finder(self.hashes | self.texts | (self.events | self.requests if ids else set()))
+
+
+class Finder:
+    """Finds terms in bytes, as whole words and in the spellings that our files have.
+
+    A term of digits alone or under four characters is found only as a whole JSON text or a token's value (``"7"``,
+    ``id=7``): as a number it may be any count, and a masked number is no JSON.
+    """
+
+    def __init__(self, terms: Iterable[str]) -> None:
+        self._words: set[bytes] = set()
+        others: set[bytes] = set()
+        for term in filter(None, terms):
+            for spelling in _spellings(term):
+                if spelling.isdigit() or len(spelling) < 4:
+                    others.add(rb'(?<=["=])%b(?=["\\])' % re.escape(spelling))
+                elif _WORD.fullmatch(spelling):
+                    self._words.add(spelling)
+                else:
+                    others.add(rb"(?<!%b)%b(?!%b)" % (_BOUND, re.escape(spelling), _BOUND))
+        longest_first = sorted(others, key=lambda other: len(bytes(other)), reverse=True)
+        self._others = re.compile(b"|".join(longest_first)) if others else None
+
+    def spans(self, data: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
+        """(offset, length) of each term in the data, whose first byte stands at ``start``."""
+        if self._words:
+            for match in _WORD.finditer(data):
+                if match[0] in self._words:
+                    yield start + match.start(), len(match[0])
+        if self._others is not None:
+            for match in self._others.finditer(data):
+                yield start + match.start(), len(match[0])
+
+    def mentions(self, data: bytes) -> bool:
+        return next(self.spans(data), None) is not None
+
+    def mask(self, data: bytes) -> bytes:
+        """The data with each term's bytes replaced by ``MASK``."""
+        masked = bytearray(data)
+        for offset, length in self.spans(data):
+            masked[offset : offset + length] = MASK.encode() * length
+        return bytes(masked)
+
+    def in_document(self, document: Any) -> bool:
+        """Whether a JSON document mentions a term; base64 of a dead letter is looked into."""
+        if self.mentions(orjson.dumps(document)):
+            return True
+        original = original_bytes(document) if isinstance(document, Mapping) else None
+        return original is not None and self.mentions(original)
+
+
+def original_bytes(event: Mapping[str, Any]) -> bytes | None:
+    """The bytes that a dead letter holds, or None where it holds none as base64."""
+    if _object(_object(event.get("ml")).get("deadletter")).get("encoding") != "base64":
+        return None
+    try:
+        return base64.b64decode(str(_object(event.get("event")).get("original", "")))
+    except (binascii.Error, ValueError):
+        return None
+
+
+def line_spans(line: bytes, start: int, traces: Traces, people: Finder, all_terms: Finder) -> list[Span]:
+    """What is to be overwritten in one line of JSON lines.
+
+    The person's own events and dead letters are blanked, and readers pass over blank lines; what mentions them is
+    masked. In other people's events a shared request id stays.
+    """
+    event = parsed(line)
+    if event is None:
+        return [Span(*found, MASK) for found in all_terms.spans(line, start)]
+    theirs = traces.owns(event)
+    if not theirs and event["event"]["dataset"] == "ml.deadletter":
+        theirs = all_terms.in_document(event)
+    if theirs:
+        return [Span(start, len(line), " ")]
+    return [Span(*found, MASK) for found in people.spans(line, start)]
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """An event of ours, or None where the line is none."""
+    try:
+        event = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    if isinstance(event, dict) and _object(event.get("event")).get("dataset") in DATASETS:
+        return event
+    return None
+
+
+def _spellings(term: str) -> set[bytes]:
+    """A term as JSON, JSON within JSON, HTML, a mail's header line and a token have it."""
+    text = term.encode("utf-8", "surrogatepass")
+    found = {text, html.escape(term).encode("utf-8", "surrogatepass"), tokens.part(term).encode()}
+    for ascii_only in (True, False):
+        once = json.dumps(term, ensure_ascii=ascii_only)[1:-1]
+        twice = json.dumps(once, ensure_ascii=ascii_only)[1:-1]
+        found |= {once.encode("utf-8", "surrogatepass"), twice.encode("utf-8", "surrogatepass")}
+    return found
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _at(document: Mapping[str, Any], name: str) -> Iterator[Any]:
+    """The values at a dotted name; keys may hold dots themselves."""
+    if name in document:
+        value = document[name]
+        yield from value if isinstance(value, list) else (value,)
+    for key, value in document.items():
+        if isinstance(value, Mapping) and name.startswith(f"{key}."):
+            yield from _at(value, name[len(key) + 1 :])

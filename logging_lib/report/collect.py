@@ -1,0 +1,386 @@
+"""Asks a store for all that a report says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from logging_lib.report import alerts as alerting
+from logging_lib.report import judging, reading, searches
+from logging_lib.report.model import (
+    Alert,
+    Feature,
+    Moment,
+    Output,
+    Quality,
+    Report,
+    Share,
+    Subject,
+    Training,
+    Variant,
+)
+from logging_lib.report.texts import counted, listed, percent, short
+from logging_lib.report.verdict import verdict
+from logging_lib.schema import tokens
+from logging_lib.store.port import Store, StoreError
+from logging_lib.watch.model import Watch
+
+INTERVALS = tuple(
+    timedelta(minutes=minutes)
+    for minutes in (1, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2 * 1440, 7 * 1440, 28 * 1440)
+)
+MAX_MOMENTS = 72
+HISTOGRAM_BINS = 20
+EARLY = timedelta(seconds=1)
+
+
+class NothingToReport(StoreError):  # noqa: N818 - it is no mistake of the program
+    """The store has nothing that the report could be about; the message says what there is."""
+
+
+def subject_of(
+    store: Store,
+    *,
+    model: str | None,
+    version: str | None,
+    role: str | None,
+    start: datetime | None,
+    end: datetime | None,
+) -> Subject:
+    """Settle what the report is about; what is not given is found in the store.
+
+    The role is ``live`` where the version has live predictions. The version is that which predicted most. The
+    period is from the first to the last prediction.
+
+    Raises:
+        NothingToReport: there is nothing, or several models; the message names them.
+    """
+    found = _present(store, start, end)
+    everything = found if start is None and end is None else _present(store, None, None)
+    if model is None:
+        names = sorted({each[0] for each in found or everything})
+        if not names:
+            raise NothingToReport(
+                "the store holds no predictions; index some with: logging-lib index SPOOL --store …"
+            )
+        if len(names) > 1:
+            shown = listed([short(name) for name in names], 20)
+            raise NothingToReport(f"the store holds predictions of {shown}; choose one with --model")
+        (model,) = names
+    of_model = {key: value for key, value in (found or everything).items() if key[0] == model} or {
+        key: value for key, value in everything.items() if key[0] == model
+    }
+    if version is None:
+        if not of_model:
+            there = listed([short(name) for name in sorted({each[0] for each in everything})], 20)
+            raise NothingToReport(
+                f"the store holds no prediction of {short(model)!r}; there are predictions of {there or 'no model'}"
+            )
+        version = max(of_model, key=lambda key: (key[2] == "live", of_model[key][2]))[1]
+    if role is None:
+        roles = {key[2] for key in of_model if key[1] == version}
+        role = "live" if "live" in roles or not roles else sorted(roles)[0]
+    ends = of_model.get((model, version, role)) or next(iter(of_model.values()), None)
+    if start is None or end is None:
+        if ends is None:
+            ends = next(iter(everything.values()), None)
+        if ends is None:
+            raise NothingToReport(
+                f"the store holds no predictions, so there is no period to report of {short(model)!r}; "
+                "give one with --start and --end"
+            )
+        # Milliseconds are rounded down in the answer: the last event is to be within.
+        start, end = start or ends[0], end or ends[1] + EARLY
+    return Subject(model, version, role, start, end)
+
+
+def _present(
+    store: Store, start: datetime | None, end: datetime | None
+) -> dict[tuple[str, str, str], tuple[datetime, datetime, float]]:
+    """(model, version, role) → first, last and weight of its predictions."""
+    answer = store.search(searches.PREDICTIONS, searches.models(start, end))
+    return {
+        (model["key"], version["key"], role["key"]): (
+            reading.instant(role["first"]["value"]),
+            reading.instant(role["last"]["value"]),
+            reading.weight(role),
+        )
+        for model in reading.buckets(answer.get("aggregations", {}).get("models", {"buckets": []}), "models")
+        for version in reading.buckets(model["versions"], "versions")
+        for role in reading.buckets(version["roles"], "roles")
+    }
+
+
+def profile_document(store: Store, model: str, version: str) -> Mapping[str, Any] | None:
+    """What is published of the model version's training, or None."""
+    body = {"size": 1, "query": {"ids": {"values": [f"{model}:{version}"]}}}
+    hits = store.search("ml-profiles", body)["hits"]["hits"]
+    return hits[0]["_source"] if hits else None
+
+
+def collect(
+    store: Store,
+    subject: Subject,
+    *,
+    now: datetime,
+    told: alerting.Told,
+    watches: Iterable[Watch] = (),
+    runbooks: Mapping[str, str] | None = None,
+) -> Report:
+    """Search for all that the report says.
+
+    Args:
+        store: the events, and in ``ml-profiles`` what training looked like.
+        told: the alerts.
+        watches: what is known of the watches that told: their titles, concerns and runbooks.
+        runbooks: a runbook's name as the watch has it → its Markdown.
+    """
+    profile = profile_document(store, subject.model, subject.version)
+    variants = sorted(
+        reading.variants(store.search(searches.PREDICTIONS, searches.variants(subject))),
+        key=lambda v: ((v.version, v.role) != (subject.version, subject.role), -v.predictions),
+    )
+    main = next((v for v in variants if (v.version, v.role) == (subject.version, subject.role)), None)
+    known = {watch.id: watch for watch in watches}
+    alerts = alerting.grouped(told.documents, known)
+    interval = _interval(store, subject) if variants else INTERVALS[0]
+    training = _training(profile)
+    features, unknown = _features(store, subject, profile, main)
+    followed = judging.followed(features, alerting.told(alerts))
+    moments = _moments(store, subject, interval, followed) if main else ()
+    features = [_followed(feature, alerts, moments) for feature in features]
+    rates = {(one.check, feature.name): one for feature in features for one in feature.rates}
+    alerts = tuple(alerting.with_state(alert, rates, moments, interval) for alert in alerts)
+    output = _output(store, subject, profile) if main else None
+    output_moved = _output_moved(profile, output)
+    shadow = subject if main is None else _other(subject, variants)
+    elsewhere = None
+    if main is None:
+        span = [value for key, value in _present(store, None, None).items() if key[0] == subject.model]
+        elsewhere = (min(v[0] for v in span), max(v[1] for v in span)) if span else None
+    names = {alert.runbook for alert in alerts}
+    return Report(
+        made_at=now,
+        subject=subject,
+        verdict=verdict(
+            subject, main, training, alerts, features, output, output_moved, told.judged, elsewhere
+        ),
+        training=training,
+        judging=told.judging,
+        interval=interval,
+        alerts=alerts,
+        variants=tuple(variants),
+        moments=moments,
+        features=tuple(features),
+        output=output,
+        quality=_quality(store, subject, profile, interval),
+        shadow_moments=_moments(store, shadow, interval, ()) if shadow and shadow != subject else (),
+        notes=tuple(_notes(store, subject, main, profile, unknown)),
+        runbooks={name: text for name, text in (runbooks or {}).items() if name in names},
+    )
+
+
+def _interval(store: Store, subject: Subject) -> timedelta:
+    """The shortest interval that leaves at most ``MAX_MOMENTS`` in which there were predictions."""
+    hourly = subject.end - subject.start < timedelta(days=1000)
+    unit = timedelta(hours=1) if hourly else timedelta(days=1)
+    answer = store.search(searches.PREDICTIONS, searches.hours(subject, "1h" if hourly else "1d"))
+    starts = [bucket["key"] / 1000 for bucket in answer["aggregations"]["hours"]["buckets"]]
+    span = max((subject.end - subject.start).total_seconds(), 1.0)
+    for interval in INTERVALS:
+        seconds = interval.total_seconds()
+        if interval < unit:
+            inside = min(len(starts) * unit.total_seconds(), span)
+            number = inside / seconds
+        else:
+            number = len({start // seconds for start in starts})
+        if number <= MAX_MOMENTS:
+            return interval
+    return INTERVALS[-1]
+
+
+def _training(profile: Mapping[str, Any] | None) -> Training | None:
+    if profile is None:
+        return None
+    expected = profile["expected"]
+    return Training(
+        profile_id=str(profile["ml"].get("profile", {}).get("id", "")),
+        rows=int(expected["rows"]),
+        features=int(expected["features"]),
+        trained_at=profile.get("trained_at"),
+    )
+
+
+def _features(
+    store: Store, subject: Subject, profile: Mapping[str, Any] | None, main: Variant | None
+) -> tuple[list[Feature], dict[str, float]]:
+    """The features of the profile, judged, and the weights of the inputs that the profile does not have."""
+    if main is None and profile is None:
+        return [], {}
+    found = store.search(searches.PREDICTIONS, searches.checks(subject)).get("aggregations", {})
+    failed = {check: reading.weights(found[check], check) for check in searches.RATED if check in found}
+    unknown = failed.pop("unexpected", {})
+    if profile is None:
+        return [], unknown
+    expected = profile["expected"]
+    answer = store.search(searches.PREDICTIONS, searches.bins(subject)).get("aggregations", {})
+    served = reading.by_feature(answer["inputs"], "inputs", expected["bins"]) if answer else {}
+    shares = {name: reading.shares(bins, served.get(name, {})) for name, bins in expected["bins"].items()}
+    named: dict[str, dict[str, float]] = {}
+    for name in ("unseen_values", "oov_words"):
+        if name in found:
+            for feature, values in reading.by_feature(found[name], name, expected["bins"]).items():
+                plain = {tokens.split(f"={value}")[1]: count for value, count in values.items()}
+                named.setdefault(feature, {}).update(plain)
+    checked = main.checked if main else 0.0
+    return judging.features(expected, served, failed, named, checked, shares), unknown
+
+
+def _moments(
+    store: Store, subject: Subject, interval: timedelta, followed: Sequence[tuple[str, str]]
+) -> tuple[Moment, ...]:
+    answer = store.search(searches.PREDICTIONS, searches.over_time(subject, interval, followed))
+    return tuple(reading.moments(answer, followed))
+
+
+def _followed(feature: Feature, alerts: Sequence[Alert], moments: Sequence[Moment]) -> Feature:
+    numbers = tuple(alert.number for alert in alerts if feature.name in alert.features)
+    return replace(
+        feature,
+        rates=tuple(judging.course(one, feature.name, moments) for one in feature.rates),
+        alerts=numbers,
+        status="alerted" if numbers else feature.status,
+    )
+
+
+def _output(store: Store, subject: Subject, profile: Mapping[str, Any] | None) -> Output | None:
+    """The prediction's distribution; without a profile's bins in a histogram, or by label."""
+    expected = profile["expected"].get("prediction") if profile else None
+    found = store.search(searches.PREDICTIONS, searches.outputs(subject)).get("aggregations")
+    if found is None:
+        return None
+    if expected is not None:
+        served = reading.weights(found["prediction"], "prediction")
+        moments = expected.get("moments") or {}
+        psi = judging.population_stability(expected["bins"], served)
+        return Output(
+            kind=str(expected["kind"]),
+            shares=reading.shares(expected["bins"], served),
+            psi=psi[0] if psi else None,
+            psi_by_chance=psi[1] if psi else None,
+            trained_mean=moments.get("mean"),
+            trained_std=moments.get("std"),
+        )
+    by_label = reading.weights(found["labels"], "labels")
+    if by_label:
+        shares = tuple(Share(name, 0.0, seen, special=False) for name, seen in by_label.items())
+        return Output("category", shares, None, None, None, None)
+    low, high = found["range"]["min"], found["range"]["max"]
+    if low is None:
+        return None
+    width = (high - low) / HISTOGRAM_BINS
+    if not width or low + width == low:
+        only = Share(f"[{low!r},{high!r}]", 0.0, float(found["range"]["count"]), special=False)
+        return Output("numeric", (only,), None, None, None, None)
+    answer = store.search(searches.PREDICTIONS, searches.histogram(subject, width, low % width))
+    bins = reading.buckets(answer["aggregations"]["prediction"], "prediction")
+    shares = tuple(
+        Share(f"[{b['key']!r},{b['key'] + width!r})", 0.0, reading.weight(b), special=False) for b in bins
+    )
+    return Output("numeric", shares, None, None, None, None)
+
+
+def _output_moved(profile: Mapping[str, Any] | None, output: Output | None) -> bool:
+    if profile is None or output is None or not profile["expected"].get("prediction"):
+        return False
+    bins = profile["expected"]["prediction"]["bins"]
+    served = _served(output, bins)
+    return judging.moved(judging.population_stability(bins, served), 1)
+
+
+def _served(output: Output, bins: Mapping[str, Any]) -> dict[str, float]:
+    plain = {name if name.startswith("!") else tokens.split(f"={name}")[1]: name for name in bins}
+    return {plain[share.name]: share.served for share in output.shares if share.name in plain}
+
+
+def _other(subject: Subject, variants: Sequence[Variant]) -> Subject | None:
+    """The variant to show beside the main one: the shadow that predicted most, or another version."""
+    others = [v for v in variants if (v.version, v.role) != (subject.version, subject.role)]
+    if not others:
+        return None
+    best = max(others, key=lambda v: (v.role != subject.role, v.predictions))
+    return replace(subject, version=best.version, role=best.role)
+
+
+def _quality(
+    store: Store, subject: Subject, profile: Mapping[str, Any] | None, interval: timedelta
+) -> tuple[Quality, ...]:
+    answer = store.search(searches.LABELS, searches.labels(subject, interval))
+    trained: dict[str, float] = {}
+    known = (profile or {}).get("expected", {}).get("quality") or {}
+    if known.get("errors"):
+        trained[reading.ABSOLUTE_ERROR] = known["errors"]["mean"]
+    confusion = known.get("confusion") or {}
+    rows = sum(count for row in confusion.values() for count in row.values())
+    if rows:
+        trained[reading.ACCURACY] = sum(row.get(truth, 0) for truth, row in confusion.items()) / rows
+    return tuple(
+        each if each.version == subject.version else replace(each, trained=None)
+        for each in reading.quality(answer, trained)
+    )
+
+
+def _notes(
+    store: Store,
+    subject: Subject,
+    main: Variant | None,
+    profile: Mapping[str, Any] | None,
+    unknown: Mapping[str, float],
+) -> Iterable[str]:
+    """What a reader must know to trust the numbers."""
+    if profile is None:
+        yield (
+            f"No profile of version {short(subject.version)} is here, so nothing could be compared with training. "
+            "Give profile.json with --profile, or publish it. To make one: logging-lib profile fit."
+        )
+    if main is not None:
+        if main.predictions > main.documents * 1.0005:
+            yield (
+                f"The events were sampled: {main.documents:,} stand for {counted(main.predictions, 'prediction')}. "
+                "Percentiles are of the stored events."
+            )
+        if main.mismatched:
+            yield (
+                f"{counted(main.mismatched, 'prediction')} ({percent(main.mismatched / main.predictions)}) "
+                "were checked against the profile of another model or version."
+            )
+        unchecked = main.predictions - main.checked
+        if profile is not None and unchecked > main.predictions * 0.0005:
+            yield (
+                f"{counted(unchecked, 'prediction')} ({percent(unchecked / main.predictions)}) carry no checks "
+                "and no bins; they are counted in traffic, latency and predictions alone."
+            )
+        if unknown and main.checked:
+            most = sorted(unknown.items(), key=lambda item: -item[1])
+            shown = [f"{short(name)} ({percent(hits / main.checked)})" for name, hits in most]
+            yield f"Inputs that the profile does not have: {listed(shown, 10)}."
+    for stream, body in searches.losses(subject).items():
+        answer = store.search(stream, body)
+        found = answer.get("aggregations", {})
+        if stream == searches.DEAD_LETTERS and answer["hits"]["total"]["value"]:
+            reasons = ", ".join(
+                f"{bucket['doc_count']:,} {short(str(bucket['key']))}"
+                for bucket in found["reasons"]["buckets"]
+            )
+            yield (
+                f"{counted(answer['hits']['total']['value'], 'event')} of any model became dead letters in this "
+                f"period, so this report has not seen them: {reasons}."
+            )
+        if stream == searches.HEALTH and found and found["dropped"]["value"]:
+            dropped = counted(found["dropped"]["value"], "event")
+            yield f"{dropped} of this model were dropped before they could be shipped."
+        if stream == searches.STARTS and found and found["differ"]["buckets"]:
+            versions = [short(str(bucket["key"])) for bucket in found["differ"]["buckets"]]
+            yield f"The service ran with other library versions than training, which had {listed(versions, 10)}."

@@ -1,0 +1,57 @@
+"""The report as JSON: every number of the page, for a program. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from logging_lib.report.model import Moment, Report
+from logging_lib.watch.times import format_duration, format_instant
+
+FORMAT_VERSION = 1
+
+
+def document(report: Report) -> dict[str, Any]:
+    """The fields of ``model.Report``; times in ISO 8601, durations as ``30m``, runbooks by their names alone."""
+    made = _plain(
+        {
+            **{
+                name: value
+                for name, value in asdict(report).items()
+                if name not in ("moments", "shadow_moments")
+            },
+            "moments": [_moment(moment) for moment in report.moments],
+            "shadow_moments": [_moment(moment) for moment in report.shadow_moments],
+            "runbooks": list(report.runbooks),
+        }
+    )
+    return {"format_version": FORMAT_VERSION, **made}
+
+
+def _moment(moment: Moment) -> dict[str, Any]:
+    return {
+        "time": moment.time,
+        "predictions": moment.predictions,
+        "failures": moment.failures,
+        "checked": moment.checked,
+        "latency": dict(moment.latency),
+        "mean": moment.mean,
+        "error": moment.error,
+        "checks": [
+            {"check": check, "feature": feature, "hits": hits}
+            for (check, feature), hits in moment.checks.items()
+        ],
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, datetime):
+        return format_instant(value)
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    return value

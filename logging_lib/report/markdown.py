@@ -1,0 +1,125 @@
+"""The report as Markdown, for a merge request, a wiki or a terminal. Pure."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+
+from logging_lib.report import texts
+from logging_lib.report.model import Alert, Feature, Rate, Report
+
+_ACTIVE = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
+STATUS_WORDS = {
+    "alerted": "alert",
+    "moved": "moved",
+    "as_trained": "as in training",
+    "unjudged": "not judged",
+}
+
+
+def render(report: Report) -> str:
+    """GitHub's Markdown; names and values of the logs can neither format nor link."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def _lines(report: Report) -> Iterable[str]:
+    subject = report.subject
+    yield f"# {_text(subject.model)} {_text(subject.version)} ({_text(subject.role)})"
+    yield ""
+    yield f"**{_text(report.verdict.sentence, 1000)}**"
+    yield ""
+    yield _text(report.verdict.seen, 1000)
+    yield ""
+    yield "## Alerts"
+    yield ""
+    for alert in report.alerts:
+        yield from _alert(alert)
+    if not report.alerts:
+        yield "No alert in this period."
+    yield ""
+    yield _text(report.judging.source, 1000)
+    yield from (f"\n{_text(problem, 1000)}" for problem in report.judging.problems)
+    yield ""
+    yield "## Inputs: training against served"
+    yield ""
+    if report.features:
+        rows = [_feature(feature) for feature in report.features]
+        yield from _table(["input", "kind", "state", "PSI", "checks above what is expected"], rows)
+    else:
+        yield "Nothing could be compared with training."
+    yield ""
+    yield "## Versions, live and shadow"
+    yield ""
+    yield from _table(
+        ["version", "role", "predictions", "failed", "p50", "p95", "p99", "mean"],
+        [
+            [
+                _text(v.version), _text(v.role), f"{v.predictions:,.0f}", f"{v.failures:,.0f}",
+                *(texts.milliseconds(v.latency.get(p)) for p in ("50", "95", "99")), texts.number(v.mean),
+            ]
+            for v in report.variants
+        ],
+    )  # fmt: skip
+    if report.quality:
+        yield ""
+        yield "## Quality"
+        yield ""
+        yield from _table(
+            ["version", "role", "labels", "measure", "value", "held-out rows"],
+            [
+                [
+                    _text(q.version), _text(q.role), f"{q.labels:,.0f}", q.measure,
+                    f"{texts.number(q.value)} ± {texts.number(2 * q.error)}", texts.number(q.trained),
+                ]
+                for q in report.quality
+            ],
+        )  # fmt: skip
+    if report.notes:
+        yield ""
+        yield "## Good to know"
+        yield ""
+        yield from (f"- {_text(note, 1000)}" for note in report.notes)
+    yield ""
+    yield f"Made {texts.day_and_hour(report.made_at)} UTC."
+
+
+def _alert(alert: Alert) -> Iterable[str]:
+    names = texts.listed([_text(name) for name in alert.features], 6)
+    yield (
+        f"{alert.number}. **{_text(alert.title)}{f' in {names}' if names else ''}**, "
+        + ", ".join(texts.day_and_hour(time) for time in alert.times[:5])
+        + (f" ({_text(alert.state)})" if alert.state else "")
+    )
+    for finding in alert.findings[:8]:
+        evidence = "; ".join(f"{_text(key)}: {_text(value, 200)}" for key, value in finding.evidence)
+        yield f"   - {_text(finding.what, 300)}" + (f" ({evidence})" if evidence else "")
+    if alert.runbook:
+        yield f"   - what to do: {_text(alert.runbook, 300)}"
+
+
+def _feature(feature: Feature) -> list[str]:
+    psi = "—" if feature.psi is None else f"{feature.psi:.3f}"
+    rates = [_rate(rate) for rate in feature.rates if rate.elevated or rate.last is not None]
+    return [_text(feature.name), feature.kind, STATUS_WORDS[feature.status], psi, "; ".join(rates)]
+
+
+def _rate(rate: Rate) -> str:
+    peak = f", at most {texts.percent(rate.peak)}" if rate.peak is not None else ""
+    return (
+        f"{texts.CHECK_WORDS[rate.check]} {texts.percent(rate.rate)}, "
+        f"expected {texts.percent(rate.expected)}{peak}"
+    )
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _text(text: str, most: int = texts.MAX_SHOWN) -> str:
+    """Text that stays text: what Markdown reads is escaped, a bare address is no link."""
+    escaped = html.escape(_ACTIVE.sub(r"\\\1", texts.short(text, most)), quote=False)
+    return escaped.replace("://", ":\u200b//").replace("www.", "www\u200b.")

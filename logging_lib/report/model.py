@@ -1,0 +1,271 @@
+"""What a report says, as values: the search answers are read into these, and the pages written from them.
+
+Every count is a sum of sampling weights, unless it says "documents".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+Level = Literal["alert", "notice", "well", "unknown"]
+"""``alert``: a watch told of something; ``notice``: worth a look; ``unknown``: nothing could be judged."""
+
+Status = Literal["alerted", "moved", "as_trained", "unjudged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What the report is about. ``start`` and ``end`` are of ``@timestamp``, both included."""
+
+    model: str
+    version: str
+    role: str
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What the report compares with, from the profile."""
+
+    profile_id: str
+    rows: int
+    features: int
+    trained_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One version in one role, over the whole period.
+
+    Attributes:
+        documents: stored events; ``predictions`` is the sum of their weights.
+        checked: predictions that were checked against a profile.
+        mismatched: of those, against the profile of another model or version.
+        latency: percentile (``"50"``, ``"95"``, ``"99"``) → milliseconds; empty where none was measured.
+        mean, std: of the predicted number; None where there is none.
+    """
+
+    version: str
+    role: str
+    documents: int
+    predictions: float
+    failures: float
+    checked: float
+    mismatched: float
+    first: datetime
+    last: datetime
+    latency: Mapping[str, float]
+    mean: float | None
+    std: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One interval of time in which there were predictions.
+
+    Attributes:
+        mean, error: of the predicted number, and the mean's standard error.
+        checks: (check, feature) → predictions that failed it, for the features that are followed.
+    """
+
+    time: datetime
+    predictions: float
+    failures: float
+    checked: float
+    latency: Mapping[str, float]
+    mean: float | None
+    error: float | None
+    checks: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One bin: ``trained`` rows of training, ``served`` predictions; ``name`` is its token, unescaped."""
+
+    name: str
+    trained: float
+    served: float
+    special: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How often a check failed, against held-out rows.
+
+    Attributes:
+        expected: the rate among held-out rows; None without an expectation.
+        chance: of at least so many hits, had nothing changed; 1 where that was not asked.
+        elevated: more often than chance and the least effect allow.
+        peak: the highest rate in an interval that had ten predictions; None where the feature is not followed.
+        last: the last interval in which it was elevated; None where none was.
+        values: the values or words that did it, and how often, the most frequent first.
+    """
+
+    check: str
+    hits: float
+    total: float
+    expected: float | None
+    chance: float
+    elevated: bool
+    peak: float | None = None
+    last: datetime | None = None
+    values: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def rate(self) -> float:
+        return self.hits / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One input, training against served. ``psi`` is None where there is too little to say."""
+
+    name: str
+    kind: str
+    status: Status
+    shares: tuple[Share, ...]
+    rates: tuple[Rate, ...]
+    psi: float | None
+    psi_by_chance: float | None
+    alerts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The prediction, training against served; ``shadow`` are the shares of the shadow's, where there is one."""
+
+    kind: str
+    shares: tuple[Share, ...]
+    psi: float | None
+    psi_by_chance: float | None
+    trained_mean: float | None
+    trained_std: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class QualityMoment:
+    """Late labels by the time of their predictions: mean absolute error or accuracy, with its standard error."""
+
+    time: datetime
+    labels: float
+    value: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What the labels say of one version in one role.
+
+    Attributes:
+        measure: ``mean absolute error`` or ``accuracy``.
+        labels: that could be joined to a prediction; ``unjoined`` could not.
+        value, error: of the measure, and its standard error; ``trained`` that of held-out rows.
+        rmse, bias: of numbers; bias is the mean of prediction minus truth.
+        delay: median seconds from prediction to truth.
+        confusion: true class → predicted class → labels.
+    """
+
+    version: str
+    role: str
+    measure: str
+    labels: float
+    value: float
+    error: float
+    trained: float | None
+    rmse: float | None
+    bias: float | None
+    delay: float | None
+    moments: tuple[QualityMoment, ...]
+    confusion: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One finding of an alert: a line, its evidence as (name, value), and the query that finds the events."""
+
+    feature: str
+    what: str
+    evidence: tuple[tuple[str, str], ...]
+    query: str
+    check: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Alerts of one watch about the same features, told once or several times.
+
+    Attributes:
+        number: in the order of time, from 1.
+        times: when it was told.
+        state: what the events say about the end of it; empty where they cannot.
+        runbook: as the watch names it: a path of the documentation or a URL.
+    """
+
+    number: int
+    watch: str
+    title: str
+    concern: str
+    runbook: str
+    version: str
+    subject: str
+    features: tuple[str, ...]
+    times: tuple[datetime, ...]
+    findings: tuple[Finding, ...]
+    state: str = ""
+    going_on: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """Where the alerts come from: ``source`` in words; runs that failed or were not judged, in words."""
+
+    source: str
+    watches: int
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``sentence`` says what is wrong or that all is well; ``seen`` how much was looked at."""
+
+    level: Level
+    sentence: str
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All of it. ``notes`` are what a reader must know to trust the numbers."""
+
+    made_at: datetime
+    subject: Subject
+    verdict: Verdict
+    training: Training | None
+    judging: Judging
+    interval: timedelta
+    alerts: tuple[Alert, ...]
+    variants: tuple[Variant, ...]
+    moments: tuple[Moment, ...]
+    features: tuple[Feature, ...]
+    output: Output | None
+    quality: tuple[Quality, ...]
+    shadow_moments: tuple[Moment, ...]
+    notes: tuple[str, ...]
+    runbooks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def main(self) -> Variant | None:
+        """The version and role that the report is about, where it predicted anything."""
+        wanted = (self.subject.version, self.subject.role)
+        return next((v for v in self.variants if (v.version, v.role) == wanted), None)
+
+    def feature(self, name: str) -> Feature | None:
+        return next((feature for feature in self.features if feature.name == name), None)
+
+
+Answer = Mapping[str, Any]
+"""A search's answer."""

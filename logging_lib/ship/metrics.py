@@ -1,0 +1,122 @@
+"""What Prometheus is told of spools and their shippers, and the registry that an endpoint shows."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from logging_lib.capture import metrics
+from logging_lib.capture.segments import DEAD_LETTERS, segments
+from logging_lib.ship.backlog import STATE, State, load_state
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+    from prometheus_client.registry import Collector, CollectorRegistry
+
+
+def registry(*spools: str | Path) -> CollectorRegistry:
+    """What an endpoint shows: our metrics, those of the service itself, and the health of these spools.
+
+    In multiprocess mode (``PROMETHEUS_MULTIPROC_DIR``) of all processes, else of this one.
+
+    Raises:
+        ModuleNotFoundError: prometheus_client is not installed.
+    """
+    from prometheus_client import REGISTRY
+    from prometheus_client.registry import CollectorRegistry
+
+    made = CollectorRegistry()
+    made.register(metrics.collector())
+    if not os.environ.get(metrics.MULTIPROCESS):
+        made.register(_Forwarded(REGISTRY))
+    if spools:
+        made.register(SpoolCollector(*spools))
+    return made
+
+
+class _Forwarded:
+    def __init__(self, source: Collector) -> None:
+        self._source = source
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._source.collect()
+
+
+class SpoolCollector:
+    """Backlog and shipper of spools, from their folders: so of all processes that write and ship there.
+
+    Args:
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, *spools: str | Path, clock: Callable[[], float] = time.time) -> None:
+        self._spools = [Path(spool) for spool in spools]
+        self._clock = clock
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+
+        labels = ("spool",)
+        gauges = {
+            name: GaugeMetricFamily(name, text, labels=labels)
+            for name, text in (
+                ("ml_spool_backlog_bytes", "What is not acknowledged yet."),
+                (
+                    "ml_spool_oldest_seconds",
+                    "Since the oldest segment with something not acknowledged was written to.",
+                ),
+                ("ml_spool_disk_free_bytes", "Free on the file system that holds the spool."),
+                ("ml_shipper_last_seen_seconds", "Since the shipper last wrote down what was acknowledged."),
+            )
+        }
+        counters = {
+            name: CounterMetricFamily(name, text, labels=labels)
+            for name, text in (
+                ("ml_shipper_shipped", "Events that the receiver acknowledged."),
+                ("ml_shipper_dead_lettered", "Events that the receiver refused for good."),
+                ("ml_shipper_duplicates", "Events that the receiver had already."),
+                ("ml_shipper_retries", "Deliveries that were repeated."),
+            )
+        }
+        now = self._clock()
+        for spool in self._spools:
+            state = load_state(spool)
+            name = [str(spool)]
+            size, oldest = _backlog(spool, state)
+            gauges["ml_spool_backlog_bytes"].add_metric(name, size)
+            gauges["ml_spool_oldest_seconds"].add_metric(name, max(0.0, now - oldest) if oldest else 0.0)
+            if spool.is_dir():
+                disk = os.statvfs(spool)
+                gauges["ml_spool_disk_free_bytes"].add_metric(name, disk.f_bavail * disk.f_frsize)
+            if (spool / STATE).exists():
+                gauges["ml_shipper_last_seen_seconds"].add_metric(name, max(0.0, now - state.updated))
+            counters["ml_shipper_shipped"].add_metric(name, state.shipped)
+            counters["ml_shipper_dead_lettered"].add_metric(name, state.dead_lettered)
+            counters["ml_shipper_duplicates"].add_metric(name, state.duplicates)
+            counters["ml_shipper_retries"].add_metric(name, state.retries)
+        yield from gauges.values()
+        yield from counters.values()
+
+
+def _backlog(spool: Path, state: State) -> tuple[int, float | None]:
+    """Bytes that nobody acknowledged, and when the oldest segment of them was last written to; no file is read."""
+    size, oldest = 0, None
+    for path in (spool / DEAD_LETTERS, *segments(spool)):
+        try:
+            left = path.stat().st_size - state.offsets.get(path.name, 0)
+        except FileNotFoundError:  # shipped and deleted meanwhile
+            continue
+        if left > 0:
+            size += left
+            if oldest is None and path.name != DEAD_LETTERS:
+                oldest = path.stat().st_mtime
+    return size, oldest

@@ -1,0 +1,143 @@
+"""Kibana's part of the stack: the dashboards, with their data views and saved searches, in one space."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from logging_lib.dashboards import deployment
+from logging_lib.dashboards.deployment import Found, Key, State
+from logging_lib.dashboards.kibana import Kibana
+from logging_lib.dashboards.loading import load_dashboards
+from logging_lib.dashboards.objects import saved_objects
+from logging_lib.stack.deploy import (
+    CREATED,
+    LEFT,
+    OVERWRITTEN,
+    REFUSED,
+    REMOVED,
+    UNCHANGED,
+    UPDATED,
+    Change,
+)  # fmt: skip
+from logging_lib.stack.doctor import Finding, Level
+from logging_lib.stack.server import OLDEST
+from logging_lib.store.connection import Settings
+from logging_lib.store.port import StoreError
+
+_DID = {State.MISSING: CREATED, State.CURRENT: UNCHANGED, State.OUTDATED: UPDATED}
+
+
+class SavedObjects:
+    """What Kibana should have, and what it has."""
+
+    def __init__(self, kibana: Kibana, folder: Path) -> None:
+        """
+        Args:
+            folder: ``kibana_dashboards``.
+
+        Raises:
+            KibanaError: it does not answer.
+        """
+        self._kibana = kibana
+        self._wanted: list[dict[str, Any]] = saved_objects(load_dashboards(folder))
+        self.version = kibana.version()
+
+    def status(self) -> list[tuple[str, State]]:
+        """How each object stands."""
+        return [(self._named(key), state) for key, state in self._look().states.items()]
+
+    def deploy(self, *, force: bool = False, dry_run: bool = False) -> list[Change]:
+        """Put what is missing and bring up to date what is ours; nothing at all where one object is refused.
+
+        Raises:
+            KibanaError: Kibana refuses the import.
+        """
+        found = self._look()
+        differ = deployment.differences(found, self._wanted)
+        changes = [self._change(key, found, differ, force=force) for key in found.states]
+        if dry_run or found.current or any(change.did == REFUSED for change in changes):
+            return changes
+        made = deployment.put(self._kibana, self._wanted, version=self.version)
+        if made.refused:
+            raise StoreError(f"{self._kibana.url}: not all was imported: {'; '.join(made.refused)}")
+        return changes
+
+    def destroy(self, *, force: bool = False, dry_run: bool = False) -> list[Change]:
+        """Take away what is ours; the data views and the tag stay where something that stays needs them."""
+        found = self._look()
+        kept = [key for key in found.objects if found.note(key) and not force]
+        staying = [found.objects[key] for key in kept]
+        staying += [one for one in self._kibana.ours() if (one["type"], one["id"]) not in found.states]
+        needed = {
+            (ref["type"], ref["id"])
+            for one in staying
+            for ref in one["references"]
+            if ref["type"] != "dashboard"
+        }
+        gone = [key for key in found.objects if key not in kept and key not in needed]
+        changes = [Change(self._named(key), REMOVED) for key in reversed(gone)]
+        for key in found.objects:
+            if key in kept:
+                note = f"{found.note(key)}; --force removes it all the same"
+                changes.append(Change(self._named(key), LEFT, note))
+            elif key in needed:
+                changes.append(Change(self._named(key), LEFT, "something that stays needs it"))
+        if not dry_run:
+            deployment.remove(self._kibana, gone)
+        return changes
+
+    def _look(self) -> Found:
+        return deployment.look(self._kibana, self._wanted, version=self.version)
+
+    def _change(self, key: Key, found: Found, differ: dict[Key, str], *, force: bool) -> Change:
+        about, state, diff = self._named(key), found.states[key], differ.get(key, "")
+        if state is State.CURRENT:
+            return Change(about, UNCHANGED)
+        if state in _DID:
+            return Change(about, _DID[state], diff=diff)
+        if force:
+            return Change(about, OVERWRITTEN, found.note(key), diff)
+        remedy = "see the difference with --diff; --force overwrites it"
+        return Change(about, REFUSED, f"{found.note(key)}; {remedy}", diff)
+
+    def _named(self, key: Key) -> str:
+        return f"Kibana {key[0]} {key[1]}"
+
+
+@contextmanager
+def connected(settings: Settings, space: str, folder: Path) -> Iterator[SavedObjects]:
+    """The saved objects of one space. Raises StoreError."""
+    with Kibana(settings, space=space) as kibana:
+        yield SavedObjects(kibana, folder)
+
+
+def findings(settings: Settings, space: str, folder: Path) -> list[Finding]:
+    """For the doctor: whether Kibana answers, in which version, and how the dashboards stand."""
+    try:
+        with connected(settings, space, folder) as saved:
+            found = [Finding(Level.OK, "Kibana", f"{settings.url}: Kibana {saved.version}")]
+            if _numbers(saved.version) < OLDEST:
+                oldest = ".".join(map(str, OLDEST))
+                text = f"Kibana {saved.version} is older than {oldest}: dashboards may look odd"
+                found.append(Finding(Level.WARNING, "Kibana", text, f"upgrade Kibana to {oldest} or later"))
+            wrong = [(name, state) for name, state in saved.status() if state is not State.CURRENT]
+    except StoreError as error:
+        return [Finding(Level.ERROR, "Kibana", str(error), "see the message, and docs/dashboards.md")]
+    for name, state in wrong:
+        edited = state in (State.EDITED, State.FOREIGN)
+        level = Level.NOTE if edited else Level.WARNING
+        remedy = "logging-lib stack deploy --kibana URL"
+        if edited:
+            remedy += " --diff --dry-run shows the difference, --force overwrites it"
+        found.append(Finding(level, "dashboards", f"{name}: {state}", remedy))
+    if not wrong:
+        found.append(Finding(Level.OK, "dashboards", "all saved objects are current"))
+    return found
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])

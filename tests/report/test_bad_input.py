@@ -1,0 +1,205 @@
+"""Stores with little, much or nothing in them: the report says something true and useful."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from logging_lib import PredictionProcessor, profile
+from logging_lib.cli.app import app
+from logging_lib.report import html, markdown
+from logging_lib.report.collect import NothingToReport
+from logging_lib.report.document import document
+from logging_lib.store.embedded import EmbeddedStore
+from tests.report.conftest import START, fill, fitted, predictions, report_of
+
+
+def run(*words: Any) -> Any:
+    return CliRunner().invoke(app, ["report", *map(str, words)])
+
+
+def rendered(report: Any) -> str:
+    """The page; the other two forms must not fail either."""
+    assert document(report)["format_version"] == 1
+    assert markdown.render(report).startswith("# ")
+    return html.render(report)
+
+
+def test_an_empty_store(tmp_path: Path) -> None:
+    with (
+        EmbeddedStore(None) as store,
+        pytest.raises(NothingToReport, match="no predictions; index some with"),
+    ):
+        report_of(store)
+    (tmp_path / "store").mkdir()
+    result = run("--store", tmp_path / "store")
+    assert result.exit_code == 2
+    assert "holds no events; index some with" in result.output
+
+
+def test_one_event(fit: profile.Profile) -> None:
+    with EmbeddedStore(None) as store:
+        fill(store, list(predictions(fit, 1)))
+        store.index("ml-profiles", [profile.document(fit)])
+        made = report_of(store)
+        page = rendered(made)
+    assert "1 prediction seen" in made.verdict.seen or "2 predictions seen" in made.verdict.seen
+    assert made.verdict.level == "well"  # one event convicts nobody
+    assert "All is well" in page
+
+
+def test_a_model_without_a_profile() -> None:
+    with EmbeddedStore(None) as store:
+        fill(store, list(predictions(None, 300)))
+        made = report_of(store)
+        page = rendered(made)
+    assert made.verdict.level == "unknown"
+    assert "has no profile here" in made.verdict.sentence
+    assert any("logging-lib profile fit" in note for note in made.notes)
+    assert made.output is not None
+    served = sum(1 for one in predictions(None, 300) if "prediction" in one["ml"])
+    assert sum(share.served for share in made.output.shares) > served  # weights
+    assert "Mean of the prediction over time" in page
+
+
+def test_a_profile_without_events(fit: profile.Profile) -> None:
+    other = fitted(model="other", version="9")
+    with EmbeddedStore(None) as store:
+        fill(store, list(predictions(fit, 50)))
+        store.index("ml-profiles", [profile.document(other)])
+        made = report_of(store, model="other", version="9")
+        page = rendered(made)
+    assert made.verdict.level == "unknown"
+    assert made.verdict.sentence.endswith("The store has no prediction of it at all.")
+    assert all(feature.status == "unjudged" for feature in made.features)
+    assert "Nothing can be said" in page
+
+
+def test_a_period_with_no_data(store: EmbeddedStore) -> None:
+    start = datetime(2019, 1, 1, tzinfo=UTC)
+    made = report_of(store, model="loans", start=start, end=start + timedelta(days=1))
+    assert made.verdict.level == "unknown"
+    assert (
+        "The store has predictions of it from 1 Feb 2018, 09:00 to 1 Feb 2018, 18:59."
+        in made.verdict.sentence
+    )
+    assert "0 predictions seen" in rendered(made)
+
+
+def test_several_models_have_to_be_told_apart(fit: profile.Profile) -> None:
+    with EmbeddedStore(None) as store:
+        fill(store, [*predictions(fit, 3), *predictions(None, 3, model="b<i>")])
+        with pytest.raises(NothingToReport, match="b<i> and loans; choose one with --model"):
+            report_of(store)
+        with pytest.raises(NothingToReport, match="no prediction of 'none'"):
+            report_of(store, model="none")
+
+
+def test_three_hundred_features() -> None:
+    random = Random(1)
+    names = [f"feature_{i}" for i in range(300)]
+    frame = pd.DataFrame({name: [random.gauss(0, 1) for _ in range(200)] for name in names})
+    wide = profile.fit(frame, model="wide", version="1")
+    process = PredictionProcessor(model="wide", version="1", profile=wide)
+    events = [
+        dict(
+            process(
+                None,
+                "info",
+                {
+                    "inputs": {name: random.gauss(3 if name == "feature_7" else 0, 1) for name in names},
+                    "timestamp": START + timedelta(seconds=i),
+                    "prediction": 1.0,
+                    "event": "prediction",
+                },
+            )
+        )
+        for i in range(300)
+    ]
+    with EmbeddedStore(None) as store:
+        fill(store, events)
+        store.index("ml-profiles", [profile.document(wide)])
+        made = report_of(store)
+        page = rendered(made)
+    assert len(made.features) == 300
+    assert [f.name for f in made.features if f.status == "moved"] == ["feature_7"]
+    assert "The 60 most striking of 300 inputs are drawn; the table above has all of them." in page
+    assert all(f"<bdi>{name}</bdi>" in page for name in names)
+    assert page.index('id="input-0"') < page.index("<bdi>feature_7</bdi>", page.index('id="input-0"'))
+    assert len(page) < 3_000_000
+
+
+@pytest.mark.parametrize(
+    "values",
+    [5_000, pytest.param(1_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
+    ids=["everyday", "a million"],
+)
+def test_a_million_categories(values: int) -> None:
+    fit = fitted()
+    (event,) = predictions(fit, 1)
+    category = next(name for name, one in fit.features.items() if one.kind == "category")
+    check = {"unseen": [category]}
+
+    def documents(of: range) -> list[dict[str, Any]]:
+        from logging_lib.schema import tokens
+
+        part = tokens.part(category)
+        bins = [t for t in event["ml"]["input"]["bins"] if not t.startswith(part + "=")]
+        return [
+            {
+                **event,
+                "event": {**event["event"], "id": f"e-{i}"},
+                "ml": {
+                    **event["ml"],
+                    "input": {**event["ml"]["input"], "bins": [*bins, f"{part}=!unseen"]},
+                    "check": {**check, "unseen_values": [f"{part}=value-{i}"]},
+                },
+            }
+            for i in of
+        ]
+
+    with EmbeddedStore(None) as store:
+        for begin in range(0, values, 5_000):
+            fill(store, documents(range(begin, begin + 5_000)))
+        store.index("ml-profiles", [profile.document(fit)])
+        made = report_of(store)
+        page = rendered(made)
+    feature = made.feature(category)
+    assert feature is not None
+    (unseen,) = [rate for rate in feature.rates if rate.check == "unseen"]
+    assert unseen.rate == 1.0
+    assert len(unseen.values) == 5
+    assert feature.status == "moved"
+    assert len(page) < 1_000_000
+
+
+def test_times_the_wrong_way_round_and_files_that_are_none(folder: Path, tmp_path: Path) -> None:
+    stored = ("--store", folder / "store")
+    assert "--start is after --end" in run(*stored, "--start", "2018-03-01", "--end", "2018-02-01").output
+    assert "no ISO time" in run(*stored, "--start", "yesterday").output
+    (tmp_path / "alerts").write_text("{}\n")
+    assert "is no alert" in run(*stored, "--alerts", tmp_path / "alerts").output
+    (tmp_path / "file").write_text("")
+    refused = run(*stored, "--model", "loans", "--no-replay", "-o", tmp_path / "file" / "report.html")
+    assert refused.exit_code == 2
+    assert "cannot be written" in refused.output
+
+
+@pytest.mark.parametrize("form", ["html", "md", "json"])
+def test_the_command_writes_each_form(folder: Path, tmp_path: Path, form: str) -> None:
+    out = tmp_path / f"report.{form}"
+    result = run(
+        "--store", folder / "store", "--profile", folder / "profile.json", "--alerts", folder / "alerts.jsonl",
+        "--format", form, "-o", out,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "nseen categories" in result.output
+    text = out.read_text("utf-8")
+    assert "income" in text
+    assert "<script>document" not in text or form == "json"

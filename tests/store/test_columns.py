@@ -1,0 +1,83 @@
+"""Columns that are read from lines of JSON hold what the store's own columns hold."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from logging_lib.store.columns import Column, ListsError, read
+from logging_lib.store.embedded import EmbeddedStore
+from tests.store.events import NOW, STREAM, event
+
+FIELDS = [
+    "@timestamp", "event.ingested", "event.outcome", "event.duration", "ml.model.name", "ml.sample.weight",
+    "ml.prediction.value", "ml.input.bins", "ml.check.missing", "ml.label.joined",
+]  # fmt: skip
+
+
+def values(column: Column) -> list[Any]:
+    """As JSON has them; None where there is none."""
+    if column.codes is None:
+        assert column.data is not None
+        valid = [True] * len(column.data) if column.valid is None else column.valid.tolist()
+        return [one if there else None for one, there in zip(column.data.tolist(), valid, strict=True)]
+    texts = [column.values[code] if code >= 0 else None for code in column.codes.tolist()]
+    if column.offsets is None:
+        return texts
+    ends = column.offsets.tolist()
+    return [texts[start:end] for start, end in pairwise(ends)]
+
+
+def line(**fields: Any) -> bytes:
+    return orjson.dumps({"event": {"id": fields.pop("id", "a")}, **fields}) + b"\n"
+
+
+def test_lines_in_the_loggers_form_and_all_others() -> None:
+    """Dotted keys, texts for numbers, dates of any form: brought into form as the mapping does."""
+    block = b"".join(
+        [
+            line(id="a", **{"@timestamp": "2018-02-01T09:00:00.123456Z", "ml": {"sample": {"weight": 0.1}}}),
+            line(id="b", **{"@timestamp": "2018-02-01T10:00:00+01:00", "ml.sample.weight": "2"}),
+            line(id="c", **{"@timestamp": "2018-02-30T09:00:00.000Z", "ml": {"check": {"missing": "x"}}}),
+            b"torn {\n",
+            b"[1]\n",
+            line(id="a", **{"@timestamp": "2018-02-01T11:00:00.000Z"}),
+            line(id="d", ml={"check": {"missing": ["y", "x", "y"]}}),
+        ]
+    )
+    found = read([block], ["@timestamp", "ml.sample.weight", "ml.check.missing"], present=["event.id"])
+    assert found.rows == 4
+    moment = 1517475600123
+    assert values(found.columns["@timestamp"]) == [moment, moment - 123, None, None]
+    assert values(found.columns["ml.sample.weight"]) == [0.10000000149011612, 2.0, None, None]
+    assert values(found.columns["ml.check.missing"]) == [[], [], ["x"], ["y", "x"]]
+    assert values(found.columns["event.id"]) == [True] * 4
+
+
+def test_several_values_in_a_field_of_one_are_said() -> None:
+    """No column can be made of it."""
+    with pytest.raises(ListsError, match=r"ml\.model\.name"):
+        read([line(ml={"model": {"name": ["a", "b"]}})], ["ml.model.name"])
+
+
+def test_a_store_gives_the_same_lines_from_its_files_as_from_memory(tmp_path: Path) -> None:
+    """Whether a search has loaded them or not."""
+    documents = [event(number, ml__check={"missing": ["a", "b"][: number % 3]}) for number in range(300)]
+    with EmbeddedStore(tmp_path) as store:
+        store.index(STREAM, documents, now=NOW)
+    with EmbeddedStore(tmp_path, read_only=True) as store:
+        assert store.streams("logs-*") == [STREAM]
+        first = _read(store)
+        store.search(STREAM, {"size": 0})
+        assert _read(store) == first
+    assert first["ml.check.missing"] == [[], ["a"], ["a", "b"]] * 100
+    assert first["ml.sample.weight"] == [1.0] * 300
+
+
+def _read(store: EmbeddedStore) -> dict[str, list[Any]]:
+    found = read(store.lines(STREAM, FIELDS), FIELDS)
+    return {name: values(column) for name, column in found.columns.items()}

@@ -1,0 +1,148 @@
+"""The documentation as a whole: the site builds and needs no network, the reference is the code's, no command is
+without a page, an example and JSON."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import logging_lib
+from logging_lib.cli import reference
+from logging_lib.cli.app import app
+from tests.test_docs import BLOCK, PAGES
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = dict(reference.commands())
+WITHOUT_JSON = {"dashboards preview", "demo", "demo-service"}
+"""They show something to people."""
+OURS = re.compile(r"(?:^|&& )logging-lib (.*)")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 60
+    for page in pages:
+        text = page.read_text("utf-8")
+        for tag in re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", text):
+            if 'rel="canonical"' not in tag:
+                assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag), f"{page}: {tag}"
+    for sheet in site.rglob("*.css"):
+        assert not re.search(r"""(?:url\(|@import )["']?(?:https?:)?//""", sheet.read_text("utf-8")), sheet
+
+
+def test_every_page_is_in_the_navigation(site: Path) -> None:
+    home = (site / "index.html").read_text("utf-8")
+    for page in [
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("docs/reference/*.md"),
+        *ROOT.glob("docs/runbooks/*.md"),
+    ]:
+        where = page.relative_to(ROOT / "docs").with_suffix(".html")
+        assert (site / where).exists()
+        tab = (
+            home
+            if where.parent == Path()
+            else (
+                site / where.parent / "index.html" if where.parts[0] == "runbooks" else site / where
+            ).read_text("utf-8")
+        )
+        assert where.name in tab or str(where) in tab, where
+
+
+def test_the_reference_is_up_to_date() -> None:
+    for name, text in reference.outputs(ROOT).items():
+        assert (ROOT / name).read_text("utf-8") == text, f"{name}: run `make generate`"
+
+
+def test_the_reference_names_every_command_and_option() -> None:
+    page = reference.command_page()
+    for name, command in COMMANDS.items():
+        section = page.partition(f"{{ #{name.replace(' ', '-')} }}")[2].partition("\n## ")[0]
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and parameter.name != "help" and not parameter.hidden:
+                assert parameter.opts[0] in section, f"{name} {parameter.opts[0]}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_page_that_uses_it(name: str) -> None:
+    pages = [page for page in PAGES if page.parent.name != "reference"]
+    pages += [ROOT / folder / "README.md" for folder in ("kibana_dashboards", "pipelines", "watchers")]
+    alone = rf"|`{name}\b" if " " in name else ""
+    used = re.compile(rf"(?:logging-lib|make) {name}\b{alone}")
+    assert any(used.search(page.read_text("utf-8")) for page in pages), f"no page says what {name} is for"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_an_example_and_json(name: str) -> None:
+    shown = CliRunner().invoke(app, [*name.split(), "--help"])
+    assert shown.exit_code == 0
+    text = COMMANDS[name].help or ""
+    assert text.strip(), name
+    if name not in WITHOUT_JSON:
+        assert "Example" in text, f"{name}: give its help an example"
+        options = {flag for parameter in COMMANDS[name].params for flag in parameter.opts}
+        assert options & {"--json", "--format"}, f"{name}: give it --json"
+
+
+def test_the_version_is_printed() -> None:
+    assert CliRunner().invoke(app, ["--version"]).output == f"logging-lib {logging_lib.__version__}\n"
+
+
+def test_a_wrong_option_or_command_ends_with_2() -> None:
+    for words in (["profile", "fit", "--no-such-option"], ["no-such-command"], ["profile", "no-such"]):
+        assert CliRunner().invoke(app, words).exit_code == 2
+
+
+def accepted(words: list[str]) -> None:
+    """Raises where the command line would not take these words; runs nothing."""
+    name = max(
+        (name for name in COMMANDS if words[: len(name.split())] == name.split()), key=len, default=None
+    )
+    assert name is not None, f"no command: {words}"
+    COMMANDS[name].make_context(name, words[len(name.split()) :])
+
+
+def command_lines() -> list[Any]:
+    """``logging-lib ...`` in the blocks that are shown and not run, and in the examples of the help texts."""
+    found = []
+    for page in PAGES:
+        for kind, text in BLOCK.findall(page.read_text("utf-8")):
+            if kind in ("text", "console"):
+                lines = text.replace("\\\n", " ").splitlines()
+                found += [(page.name, match) for line in lines for match in OURS.findall(line.strip())]
+    for name, command in COMMANDS.items():
+        for match in re.findall(r"Examples?:(.*?)(?:\n\n|\Z)", command.help or "", re.DOTALL):
+            joined = " ".join(match.split())
+            found += [
+                (name, part.removeprefix("logging-lib ")) for part in re.split(r";\s+(?=logging-lib)", joined)
+            ]
+    return [
+        pytest.param(line.partition(" && ")[0].strip(" ;"), id=f"{where}: {line[:50]}")
+        for where, line in found
+    ]
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_what_is_shown_is_accepted(line: str) -> None:
+    if "..." not in line and "[OPTIONS]" not in line:
+        accepted(shlex.split(line, comments=True))

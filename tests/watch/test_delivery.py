@@ -1,0 +1,355 @@
+"""Deliveries to real servers that fail: down for an hour, 429, refusing; fallback, digest, recovery."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from logging_lib.watch.actions import Outlet, SlackOutlet, SmtpOutlet
+from logging_lib.watch.delivery import Postman
+from logging_lib.watch.errors import WatchError
+from logging_lib.watch.incidents import Key, Patience, acknowledge
+from logging_lib.watch.loading import parse_watch
+from logging_lib.watch.messages import Log, Message
+from logging_lib.watch.model import Watch
+from logging_lib.watch.mutes import Mute
+from logging_lib.watch.outbox import Policy
+from logging_lib.watch.runner import Options, Runner
+from logging_lib.watch.state import MemoryState, Undelivered, Wanted, WatchState
+from tests.watch.conftest import (
+    NOW,
+    SCRIPTS,
+    FakeStore,
+    MailServer,
+    Webhook,
+    document,
+    email_action,
+    finding,
+    judged,
+    minutes,
+    slack_action,
+    watch,
+)
+
+
+def runner(
+    store: FakeStore,
+    mail: MailServer,
+    hook: Webhook,
+    *watches: Watch,
+    state: MemoryState | None = None,
+    **more: Any,
+) -> Runner:
+    outlets: dict[str, Outlet] = {"email": SmtpOutlet(mail.url), "slack": SlackOutlet(hook.url)}
+    given = watches or (watch(email=email_action()),)
+    state = MemoryState() if state is None else state
+    return Runner(store, given, outlets=outlets, scripts=SCRIPTS, judged=judged, state=state, **more)
+
+
+def present(*spans: tuple[float, float]) -> Callable[[datetime], list[dict[str, Any]]]:
+    """A finding at these minutes."""
+    return lambda now: [finding()] if any(a <= (now - NOW) / minutes(1) < b for a, b in spans) else []
+
+
+def subjects(server: MailServer) -> list[str]:
+    return [str(mail["Subject"]) for mail in server.mails]
+
+
+def test_mail_that_was_down_for_an_hour(mail_server: MailServer, webhook: Webhook) -> None:
+    """Ticks go on, tries grow rarer, and when the server is back each alert arrives once, dated as it was."""
+    state = MemoryState()
+    store = FakeStore(lambda now: [finding("a"), finding("b", model="other")])
+    daily = watch(email=email_action(throttle_period="1d"))
+    engine = runner(store, mail_server, webhook, daily, state=state)
+    mail_server.stop()
+    tries = [engine.tick(NOW + timedelta(seconds=10 * step)).retries for step in range(360)]
+    tried = [step for step, retries in enumerate(tries) if retries]
+    assert 8 <= len(tried) <= 24
+    assert len(state.load("test").undelivered) == 2
+    mail_server.start()
+    later = [retry for step in range(91) for retry in engine.tick(NOW + minutes(60 + step / 6)).retries]
+    assert [retry.delivered for retry in later] == [True, True]
+    assert [mail["Date"] for mail in mail_server.mails] == ["Thu, 01 Feb 2018 12:00:00 +0000"] * 2
+    assert state.load("test").undelivered == ()
+    outcomes = [each["status"] for each in state.history(Wanted(kinds=("delivery",)))]
+    assert outcomes.count("delivered") == 2
+    assert outcomes.count("failed") == len(outcomes) - 2
+
+
+def test_slacks_retry_after_is_obeyed(mail_server: MailServer, webhook: Webhook) -> None:
+    """Not a second earlier, and no other post meanwhile in the same tick."""
+    webhook.answers = [(429, {"Retry-After": "120"}, b"")]
+    found = [finding(), finding(model="other")]
+    engine = runner(FakeStore(lambda now: found), mail_server, webhook, watch(slack=slack_action()))
+    first = engine.tick(NOW)
+    assert {alert.actions["slack"].status for alert in first.alerts} == {"failed"}
+    assert engine.run_once(NOW + timedelta(seconds=119)).retries == ()
+    assert webhook.posts == []
+    again = engine.tick(NOW + timedelta(seconds=120)).retries
+    assert [(retry.delivered, retry.attempts) for retry in again] == [(True, 2)] * 2
+    assert len(webhook.posts) == 2
+
+
+def test_one_refused_recipient_does_not_send_to_the_others_again(
+    mail_server: MailServer, webhook: Webhook
+) -> None:
+    """Only he is tried again."""
+    mail_server.refuse = {"b@x.org"}
+    action = email_action(email={"to": ["a@x.org", "b@x.org"], "body": "x"})
+    engine = runner(FakeStore(present((0, 1))), mail_server, webhook, watch(email=action))
+    engine.tick(NOW)
+    mail_server.refuse = set()
+    engine.tick(NOW + minutes(1))
+    assert mail_server.envelopes == [["a@x.org"], ["b@x.org"]]
+
+
+def test_a_message_goes_to_its_fallback_after_some_tries(mail_server: MailServer, webhook: Webhook) -> None:
+    """Once; and is not sent by mail any more."""
+    options = Options(policy=Policy(fallback_after=3), fallback={"slack": "#ops"})
+    state = MemoryState()
+    engine = runner(FakeStore(present((0, 1))), mail_server, webhook, state=state, options=options)
+    mail_server.stop()
+    for step in range(20):
+        engine.tick(NOW + timedelta(seconds=10 * step))
+        assert bool(webhook.posts) == (len(state.history(Wanted(kinds=("delivery",)))) >= 3)
+    mail_server.start()
+    engine.tick(NOW + minutes(4))
+    (post,) = webhook.posts
+    assert post["channel"] == "#ops"
+    assert post["text"].startswith("loans: 1 income\nloans 1 income")
+    assert mail_server.mails == []
+    assert [each.get("via") for each in state.history(Wanted(kinds=("delivery",)))] == [None, None, "slack"]
+
+
+def test_what_no_server_ever_takes_is_given_up_and_said(mail_server: MailServer, webhook: Webhook) -> None:
+    """After days, in the report and in the history."""
+    state = MemoryState()
+    mail_server.refuse = {"ml@example.org"}
+    engine = runner(FakeStore(present((0, 1))), mail_server, webhook, state=state)
+    engine.tick(NOW)
+    report = engine.tick(NOW + timedelta(days=3, seconds=1))
+    assert not report.ok
+    assert report.retries[0].reason.startswith(
+        "given up after 3 days: the mail server refused ml@example.org"
+    )
+    assert state.load("test").undelivered == ()
+    assert state.history(Wanted(kinds=("delivery",)))[-1]["status"] == "given up"
+
+
+def test_many_alerts_for_one_recipient_are_one_mail(mail_server: MailServer, webhook: Webhook) -> None:
+    """Over all watches of a tick; each counts as told."""
+    found = [finding(model=f"m{number}") for number in range(4)]
+    watches = [watch("one", email=email_action()), watch("two", email=email_action())]
+    state = MemoryState()
+    engine = runner(FakeStore(lambda now: found), mail_server, webhook, *watches, state=state)
+    report = engine.tick(NOW)
+    assert report.ok
+    assert len(report.alerts) == 8
+    assert {alert.actions["email"].status for alert in report.alerts} == {"executed"}
+    assert subjects(mail_server) == ["8 alerts: m0 (2), m1 (2), m2 (2) …"]
+    assert mail_server.bodies()[0].count("\nm3: 1 income\n") == 2
+    assert {each["digest_of"] for each in state.history(Wanted(kinds=("delivery",)))} == {8}
+    assert engine.tick(NOW + minutes(5)).alerts == ()
+
+
+def test_a_recovery_is_told_to_who_was_told(mail_server: MailServer, webhook: Webhook) -> None:
+    """By mail and in Slack, once, when the finding has been absent for three runs; then a new one is told."""
+    both = watch(email=email_action(), slack=slack_action())
+    store = FakeStore(present((0, 12), (30, 31)))
+    engine = runner(store, mail_server, webhook, both)
+    said = [len(mail_server.mails) for step in range(7) if engine.tick(NOW + minutes(5 * step))]
+    assert said == [1, 1, 1, 1, 1, 2, 3]
+    assert [(mail["To"]) for mail in mail_server.mails] == ["ml@example.org"] * 3
+    assert len(webhook.posts) == 3
+    assert subjects(mail_server)[1] == "[Resolved] Test: loans 1: income"
+    assert mail_server.bodies()[1] == (
+        "income: since 2018-02-01T12:00:00.000Z until 2018-02-01T12:15:00.000Z, for 15 min\n\n"
+        "What was told:\n  loans: 1 income\n\nWatch test, checked at 2018-02-01T12:25:00.000Z\n"
+    )
+    assert webhook.posts[1]["text"].startswith("*[Resolved] Test: loans 1: income*\n• income: since 2018")
+    assert webhook.posts[1]["channel"] == "#ml"
+
+
+def test_flapping_is_neither_recovery_nor_alert(mail_server: MailServer, webhook: Webhook) -> None:
+    """An incident that is absent for two runs of three is one incident."""
+    engine = runner(FakeStore(present((0, 1), (15, 16), (30, 31), (45, 46))), mail_server, webhook)
+    for step in range(11):
+        engine.tick(NOW + minutes(5 * step))
+    assert len(mail_server.mails) == 1
+
+
+def test_an_acknowledged_incident_is_not_told_and_another_models_is(
+    mail_server: MailServer, webhook: Webhook
+) -> None:
+    """Model B's fault alerts while model A's is acknowledged; the acknowledgment ends with the incident."""
+    found = [finding(model="A")]
+    state = MemoryState()
+    action = email_action(throttle_period="1s")
+    engine = runner(FakeStore(lambda now: found), mail_server, webhook, watch(email=action), state=state)
+    engine.tick(NOW)
+    state.update(
+        "test", lambda kept: kept.with_incidents(acknowledge(kept.by_key(), lambda key: True, NOW, "ada")[0])
+    )
+    found.append(finding(model="B"))
+    report = engine.tick(NOW + minutes(5))
+    assert [(a.model, a.actions["email"].status) for run in report.runs for a in run.alerts] == [
+        ("A", "acknowledged"),
+        ("B", "executed"),
+    ]
+    del found[0]
+    for step in (2, 3, 4):
+        engine.tick(NOW + minutes(5 * step))
+    found.append(finding(model="A"))
+    engine.tick(NOW + minutes(25))
+    told = [subject for subject in subjects(mail_server) if "A" in subject]
+    assert told == ["A: 1 income", "[Resolved] Test: A 1: income", "A: 1 income"]
+
+
+def test_a_mute_holds_until_its_time(mail_server: MailServer, webhook: Webhook) -> None:
+    """By watch, model and feature; what is still wrong afterwards is told then."""
+    found = [finding("a"), finding("b"), finding("a", model="other")]
+    state = MemoryState(
+        mutes=[Mute(id="m", since=NOW, until=NOW + minutes(10), watch="t*", model="loans", feature="a")]
+    )
+    engine = runner(FakeStore(lambda now: found), mail_server, webhook, state=state)
+    engine.tick(NOW)
+    assert mail_server.bodies() == ["loans 1 b\n", "other 1 a\n"]
+    report = engine.tick(NOW + minutes(5))
+    statuses = {(alert.model, alert.actions["email"].status) for run in report.runs for alert in run.alerts}
+    assert statuses == {("loans", "throttled"), ("other", "throttled")}
+    engine.tick(NOW + minutes(10))
+    assert mail_server.bodies()[2:] == ["loans 1 a\n"]
+
+
+def test_a_recovery_waits_for_the_end_of_a_mute(mail_server: MailServer, webhook: Webhook) -> None:
+    """Who was told hears it in the end."""
+    state = MemoryState()
+    engine = runner(FakeStore(present((0, 1))), mail_server, webhook, state=state)
+    engine.tick(NOW)
+    state.update_mutes(lambda kept: (Mute(id="m", since=NOW, until=NOW + minutes(30)),))
+    for step in range(1, 6):
+        engine.tick(NOW + minutes(5 * step))
+    assert len(mail_server.mails) == 1
+    engine.tick(NOW + minutes(30))
+    assert subjects(mail_server)[1:] == ["[Resolved] Test: loans 1: income"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "runs"),
+    [({"recovery_after": 1}, 1), ({"recovery_after": "20m"}, 5), ({"recovery": False}, None)],
+)
+def test_a_watch_says_when_it_is_over(
+    mail_server: MailServer, webhook: Webhook, metadata: dict[str, Any], runs: int | None
+) -> None:
+    """In runs or time, or that it never says so."""
+    altered = document(email=email_action())
+    altered["metadata"] |= metadata
+    loaded = parse_watch(altered, id="test", scripts=SCRIPTS)
+    engine = runner(FakeStore(present((0, 1))), mail_server, webhook, loaded)
+    told = []
+    for step in range(9):
+        engine.tick(NOW + minutes(5 * step))
+        told.append(len(mail_server.mails))
+    assert told == [1] * 9 if runs is None else told == [1] * runs + [2] * (9 - runs)
+
+
+@pytest.mark.parametrize("given", [0, True, "soon", [3]])
+def test_a_recovery_that_cannot_be_is_refused(
+    mail_server: MailServer, webhook: Webhook, given: object
+) -> None:
+    """When the runner is made, by JSON path."""
+    altered = document(email=email_action())
+    altered["metadata"]["recovery_after"] = given
+    loaded = parse_watch(altered, id="test", scripts=SCRIPTS)
+    with pytest.raises(WatchError, match=re.escape("$.metadata.recovery_after")):
+        runner(FakeStore(), mail_server, webhook, loaded)
+
+
+def test_the_runners_patience_is_a_default(mail_server: MailServer, webhook: Webhook) -> None:
+    engine = runner(
+        FakeStore(present((0, 1))), mail_server, webhook, options=Options(patience=Patience(runs=1))
+    )
+    engine.tick(NOW)
+    engine.tick(NOW + minutes(5))
+    assert len(mail_server.mails) == 2
+
+
+def test_hostile_names_in_a_recovery_are_harmless(mail_server: MailServer, webhook: Webhook) -> None:
+    """No header of its own, no call to people in Slack."""
+    both = watch(email=email_action(), slack=slack_action())
+    name = "a\r\nBcc: evil@x.org\u202e <!channel>"
+    store = FakeStore(lambda now: [finding(name)] if now == NOW else [])
+    engine = runner(store, mail_server, webhook, both)
+    for step in range(4):
+        engine.tick(NOW + minutes(5 * step))
+    mail = mail_server.mails[1]
+    assert mail["Bcc"] is None
+    assert mail_server.envelopes[1] == ["ml@example.org"]
+    assert "<!channel>" not in webhook.posts[1]["text"]
+    assert "\u202e" not in webhook.posts[1]["text"] + mail_server.bodies()[1]
+
+
+def test_missed_slots_are_skipped_or_caught_up(mail_server: MailServer, webhook: Webhook) -> None:
+    """By option; a new runner goes on where the one before it ended."""
+    for catch_up, expected in ((False, ["12:30"]), (True, [f"12:{minute:02}" for minute in range(5, 31, 5)])):
+        state, store = MemoryState(), FakeStore()
+        runner(store, mail_server, webhook, state=state).tick(NOW)
+        store.searches.clear()
+        again = runner(store, mail_server, webhook, state=state, options=Options(catch_up=catch_up))
+        again.tick(NOW + minutes(32))
+        windows = [body["query"]["range"]["event.ingested"]["gt"][11:16] for _, body, _ in store.searches]
+        assert windows == expected
+        assert again.tick(NOW + minutes(34)).runs == ()
+
+
+def test_a_message_that_comes_while_others_are_delivered_is_not_forgotten() -> None:
+    """It is written down between the look into the state and its end."""
+    sent: list[str] = []
+
+    class Recorder:
+        def deliver(self, message: Message) -> None:
+            sent.append(message.summary)
+
+    class Busy(MemoryState):
+        late = False
+
+        def load(self, watch_id: str) -> WatchState:
+            kept = super().load(watch_id)
+            if self.late:
+                self.late = False
+                add(self)
+            return kept
+
+    def add(state: MemoryState) -> None:
+        entry = Undelivered(id="1", action="a", message=Log(level="info", text="late"), since=NOW)
+        state.update("w", lambda kept: kept.model_copy(update={"undelivered": (entry,)}))
+        postman.expect("w", 1)
+
+    state = Busy()
+    postman = Postman(state, {"logging": Recorder()}, Policy())
+    postman.deliver(NOW)
+    postman.expect("w", 1)
+    state.late = True
+    assert postman.deliver(NOW) == []
+    assert postman.undelivered == 1
+    assert [each.ok for each in postman.deliver(NOW)] == [True]
+    assert (sent, postman.undelivered) == (["late"], 0)
+
+
+def test_a_recovery_is_kept_when_its_server_is_down(mail_server: MailServer, webhook: Webhook) -> None:
+    """As an alert is."""
+    state = MemoryState()
+    engine = runner(FakeStore(present((0, 1))), mail_server, webhook, state=state)
+    engine.tick(NOW)
+    mail_server.stop()
+    for step in (1, 2, 3):
+        report = engine.tick(NOW + minutes(5 * step))
+    assert [(over.features, over.delivered) for over in report.runs[0].resolved] == [(("income",), False)]
+    assert state.load("test").by_key()[Key("loans", "1", "income")].told == {}
+    mail_server.start()
+    engine.tick(NOW + minutes(20))
+    assert subjects(mail_server)[1:] == ["[Resolved] Test: loans 1: income"]

@@ -1,0 +1,248 @@
+"""The stores of the runner's state: one contract over memory, files and a real Elasticsearch; the election."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from logging_lib.store.connection import Connection
+from logging_lib.store.elasticsearch import ElasticsearchStore
+from logging_lib.watch.elasticstate import ElasticState
+from logging_lib.watch.filestate import FileState
+from logging_lib.watch.incidents import Incident, Key
+from logging_lib.watch.leases import Elector, FencedState, LeaseLost
+from logging_lib.watch.messages import Email, Log, Slack
+from logging_lib.watch.mutes import Mute
+from logging_lib.watch.state import (
+    Fallback,
+    MemoryState,
+    StateError,
+    StateStore,
+    Undelivered,
+    Wanted,
+    WatchState,
+)
+from tests.watch.conftest import NOW, minutes
+
+Opener = Callable[[], StateStore]
+A = Key("m", "1", "a")
+HOSTILE = "é \u202e<b>{{x}}*?\\/"
+
+
+def state() -> WatchState:
+    mail = Email(id="x", date=NOW, sender=None, to=("a@b.c",), subject="s", text="é")
+    slack = Slack(channel="#ml", text="t", attachments=({"title": "x"},))
+    return WatchState(
+        incidents=(Incident(key=A, opened_at=NOW, notified={"email": NOW}),),
+        undelivered=(
+            Undelivered(id="1", action="email", message=mail, since=NOW, attempts=2, reason="down"),
+            Undelivered(
+                id="2",
+                action="slack",
+                message=slack,
+                since=NOW,
+                fallback=Fallback(kind="email", to="a@x.org"),
+            ),
+            Undelivered(id="3", action="log", message=Log(level="info", text="t"), since=NOW),
+        ),
+        last=NOW,
+    )
+
+
+@pytest.fixture(params=["memory", "files", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+    """Opens the same state, as another process would."""
+    if request.param == "memory":
+        kept = MemoryState()
+        yield lambda: kept
+    elif request.param == "files":
+        yield lambda: FileState(tmp_path / "deep" / "state")
+    else:
+        connection: Connection = request.getfixturevalue("elasticsearch")
+        index = f"ml-watch-state-{uuid4().hex[:8]}"
+        template = connection.call("GET", "/_index_template/ml-watch-state")["index_templates"][0]
+        connection.call("PUT", f"/{index}", template["index_template"]["template"])
+        yield lambda: ElasticState(ElasticsearchStore(connection, patience=10), index)
+        connection.call("DELETE", f"/{index}")
+
+
+def test_a_state_is_kept_by_watch(opened: Opener) -> None:
+    """All of it; a watch that nothing is known of has an empty one."""
+    assert opened().watch_ids() == []
+    assert opened().update("one", lambda kept: state()) == state()
+    opened().update(HOSTILE, lambda kept: kept.model_copy(update={"last": NOW}))
+    assert opened().watch_ids() == sorted(["one", HOSTILE])
+    assert opened().load("one") == state()
+    assert opened().load(HOSTILE) == WatchState(last=NOW)
+    assert opened().load("three") == WatchState()
+
+
+def test_changes_at_the_same_time_are_all_kept(opened: Opener) -> None:
+    """Each is applied to what the others left."""
+
+    def add(number: int) -> None:
+        def change(kept: WatchState) -> WatchState:
+            key = Key("m", str(number))
+            return kept.with_incidents({**kept.by_key(), key: Incident(key=key, opened_at=NOW)})
+
+        opened().update("w", change)
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened().load("w").incidents) == 8
+
+
+def test_a_change_that_fails_leaves_all_as_it_was(opened: Opener) -> None:
+    """Its exception comes out."""
+    opened().update("w", lambda kept: state())
+
+    def broken(kept: WatchState) -> WatchState:
+        raise LeaseLost
+
+    with pytest.raises(LeaseLost):
+        opened().update("w", broken)
+    assert opened().load("w") == state()
+
+
+def test_mutes_are_kept(opened: Opener) -> None:
+    """One list for all watches."""
+    mute = Mute(id="a", since=NOW, until=NOW + minutes(5), model=HOSTILE, comment="é")
+    assert opened().mutes() == ()
+    assert opened().update_mutes(lambda kept: (*kept, mute)) == (mute,)
+    assert opened().mutes() == (mute,)
+
+
+def record(minute: float, kind: str = "run", **more: Any) -> dict[str, Any]:
+    return {"time": (NOW + minutes(minute)).isoformat(), "kind": kind, **more}
+
+
+def test_the_history_is_found_by_watch_model_kind_and_time(opened: Opener) -> None:
+    """The latest, the oldest first; and what is old enough is forgotten."""
+    lines = [
+        record(0, watch="a"),
+        record(1, "alert", watch="a", model="m?", version="1", findings={"deep": [1]}),
+        record(2, "alert", watch="b", model="mx"),
+        record(3, "mute"),
+    ]
+    opened().record(lines[:2])
+    opened().record(lines[2:])
+    find = opened().history
+    assert find() == lines
+    assert find(Wanted(watch="a")) == lines[:2]
+    assert find(Wanted(model="m*")) == lines[1:3]
+    assert find(Wanted(model="m?")) == lines[1:2]
+    assert find(Wanted(kinds=("alert", "mute"), most=2)) == lines[2:]
+    assert find(Wanted(since=NOW + minutes(2))) == lines[2:]
+    opened().forget({"alert": NOW + minutes(2), "*": NOW + minutes(0.5)})
+    assert opened().history() == lines[2:]
+
+
+def test_one_of_several_leads(opened: Opener) -> None:
+    """The others when its lease has run out, or at once when it resigns."""
+    first, second = (Elector(opened(), timedelta(seconds=30), name) for name in ("one", "two"))
+    assert first.campaign(NOW)
+    assert not second.campaign(NOW + timedelta(seconds=29))
+    assert second.leader is not None
+    assert second.leader.holder == "one"
+    assert first.campaign(NOW + timedelta(seconds=20))
+    assert not second.campaign(NOW + timedelta(seconds=49))
+    assert second.campaign(NOW + timedelta(seconds=50))
+    assert (first.term, second.term) == (1, 2)
+    assert not first.campaign(NOW + timedelta(seconds=51))
+    second.resign(NOW + timedelta(seconds=52))
+    assert first.campaign(NOW + timedelta(seconds=52))
+    assert first.term == 3
+
+
+def test_a_lease_is_renewed_in_time_and_holds_no_longer_than_it_says(opened: Opener) -> None:
+    """A third before its end nothing more is sent."""
+    elector = Elector(opened(), timedelta(seconds=30))
+    assert elector.is_due(NOW)
+    elector.campaign(NOW)
+    assert not elector.is_due(NOW + timedelta(seconds=9))
+    assert elector.is_due(NOW + timedelta(seconds=10))
+    elector.check(NOW + timedelta(seconds=19))
+    with pytest.raises(LeaseLost):
+        elector.check(NOW + timedelta(seconds=20))
+    assert elector.leads(NOW + timedelta(seconds=29))
+    assert not elector.leads(NOW + timedelta(seconds=30))
+
+
+def test_a_runner_that_slept_cannot_write_over_its_successor(opened: Opener) -> None:
+    """It believes to lead still; the state knows better."""
+    slept, successor = (Elector(opened(), timedelta(seconds=30), name) for name in ("one", "two"))
+    slept.campaign(NOW)
+    old = FencedState(opened(), slept)
+    assert old.update("w", lambda kept: kept).term == 1
+    successor.campaign(NOW + timedelta(seconds=31))
+    FencedState(opened(), successor).update("w", lambda kept: kept.model_copy(update={"last": NOW}))
+    with pytest.raises(LeaseLost):
+        old.update("w", lambda kept: WatchState())
+    assert opened().load("w") == WatchState(last=NOW, term=2)
+
+
+def test_two_that_campaign_at_once_do_not_both_lead(opened: Opener) -> None:
+    """Whoever comes first."""
+    electors = [Elector(opened(), timedelta(seconds=30), str(number)) for number in range(6)]
+    threads = [threading.Thread(target=elector.campaign, args=(NOW,)) for elector in electors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(elector.leads(NOW) for elector in electors) == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"wachtes": {}}', '{"term": "x"}'])
+def test_a_damaged_state_is_an_error(tmp_path: Path, content: str) -> None:
+    """Beginning afresh in silence would repeat every alert."""
+    kept = FileState(tmp_path)
+    kept.update("w", lambda _: state())
+    (tmp_path / "watches" / "w.json").write_text(content)
+    with pytest.raises(StateError, match=r"w\.json: is no state"):
+        kept.load("w")
+    with pytest.raises(StateError, match=r"w\.json: is no state"):
+        kept.update("w", lambda _: state())
+    assert (tmp_path / "watches" / "w.json").read_text() == content
+
+
+def test_a_state_is_a_folder(tmp_path: Path) -> None:
+    """A file is refused, and so is a folder that cannot be made."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match="that is a folder"):
+        FileState(tmp_path / "file")
+    with pytest.raises(StateError, match="cannot be written"):
+        FileState(tmp_path / "file" / "deep").update("w", lambda _: state())
+
+
+def test_nothing_but_the_state_is_left_in_its_folder(tmp_path: Path) -> None:
+    """No scratch files, and none before the first change."""
+    folder = tmp_path / "state"
+    kept = FileState(folder)
+    assert kept.load("w") == WatchState()
+    assert not folder.exists()
+    kept.update("w", lambda _: state())
+    assert sorted(file.name for file in folder.rglob("*")) == [".lock", "w.json", "watches"]
+
+
+def test_the_history_in_a_file_is_bounded_and_survives_a_torn_line(tmp_path: Path) -> None:
+    """The oldest lines go."""
+    kept = FileState(tmp_path, history_bytes=2000)
+    file = tmp_path / "history.jsonl"
+    for number in range(100):
+        kept.record([record(number)])
+        assert file.stat().st_size <= 2000
+    with file.open("a") as torn:
+        torn.write('{"time": "20')
+    kept.record([record(100)])
+    found = kept.history()
+    assert found[-2:] == [record(99), record(100)]
+    assert 10 < len(found) < 40
