@@ -1,7 +1,7 @@
-"""``python -m benchmarks.detection``: runs all cells, keeps what is done, writes ``benchmarks/detection/README.md``.
+"""``python -m benchmarks.detection``: runs all cells, keeps what is done, writes the page beside this file.
 
-Cells lie in ``build/detection/cells.jsonl``; a run that was stopped goes on where it was. ``--seeds`` and
-``--clean-weeks`` make it shorter, ``--peers no`` leaves Evidently and NannyML out, ``--report`` only writes the page.
+Cells lie in ``build/detection``; a run that was stopped goes on where it was. ``--seeds`` and ``--clean-weeks`` make
+it shorter, ``--peers no`` leaves Evidently and NannyML out, ``--report`` only writes the page.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def cells(mark: str) -> list[dict[str, Any]]:
 
 
 def windows(name: str) -> dict[str, Any]:
-    """A stream's windows of 500 events as tables, for the peers: training, clean ones, and the first after an onset."""
+    """A stream's windows of 500 events as tables, for the peers: training, clean ones, the first after an onset."""
     stream = STREAMS[name]()
     prepared = replay.prepare(stream)
     reference = stream.reference.astype(object).assign(
@@ -160,7 +160,9 @@ def peer(name: str) -> list[dict[str, Any]]:
         python = OUT / name / "bin" / "python"
         if not (OUT / name / "installed").is_file():
             subprocess.run(["uv", "venv", "-q", "--python", "3.11", str(OUT / name)], check=True)
-            subprocess.run(["uv", "pip", "install", "-q", "-p", str(python), *PEERS[name].split()], check=True)
+            subprocess.run(
+                ["uv", "pip", "install", "-q", "-p", str(python), *PEERS[name].split()], check=True
+            )
             (OUT / name / "installed").touch()
         given = OUT / "windows"
         given.mkdir(exist_ok=True)

@@ -1,8 +1,8 @@
 """From a stream's events to what the watches find: their searches' answers, counted five minutes at a time.
 
-Every window of the shipped watches is a multiple of five minutes, so sums over cells of five minutes are exact answers.
-The judging is done by the shipped scripts with the shipped watches' metadata; ``tests/watch/test_detection_bench.py``
-sees that the embedded store's answers to the shipped searches lead to the same findings.
+Every window of the shipped watches is a multiple of five minutes, so sums over cells of five minutes are exact.
+The judging is done by the shipped scripts with the shipped watches' metadata;
+``tests/watch/test_detection_bench.py`` sees that the embedded store's answers to the shipped searches lead to the same findings.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class Judge:
             payload["window"] = self._answer(counts, watch, windows, now)
             if "baseline" in metadata:
                 payload["baseline"] = self._before(watch, counts, now)
-            payload |= {name: EMPTY for name in metadata.get("references", [])}
+            payload |= dict.fromkeys(metadata.get("references", []), EMPTY)
         elif script == "ml-distribution":
             payload["window"] = self._answer(counts, watch, windows, now)
             for number, name in enumerate(metadata["references"], 1):

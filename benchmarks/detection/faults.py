@@ -13,7 +13,7 @@ from benchmarks.detection.streams import ABSENT, Stream
 
 @dataclass(frozen=True)
 class Fault:
-    """``share``: of the events that are hit; ``watches``: those whose concern it is, ``feature`` what they must name.
+    """``share``: of the events that are hit; ``watches``: whose concern it is, ``feature``: what they must name.
 
     ``large``: one of those that the goals are about. ``ramp``: seconds until the share is reached.
     """

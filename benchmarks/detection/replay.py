@@ -42,7 +42,7 @@ def prepare(stream: Stream) -> Prepared:
             altered[fault.name] = (chosen, tokens.add(stream.documents(rows))[0])
     tokens.freeze()
     number = tokens.numbers.get(("oov", stream.text))
-    which, token = tokens.of(np.arange(len(stream.rows)))
+    _, token = tokens.of(np.arange(len(stream.rows)))
     usual = float((token == number).sum() / len(stream.rows)) if number is not None else 0.0
     return Prepared(stream, tokens, altered, usual, Judge(stream))
 

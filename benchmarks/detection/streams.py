@@ -31,7 +31,7 @@ TRAINING = 20_000
 
 @dataclass(frozen=True)
 class Stream:
-    """``rate``: events an hour by seconds since a Monday; ``day``: the share that comes from the pool's first half."""
+    """``rate``: events an hour by seconds since a Monday; ``day``: the share drawn from the pool's first half."""
 
     name: str
     model: str
@@ -135,10 +135,40 @@ def loans_stream() -> Stream:
     )
 
 
-WORDS = (
-    "blue red green small large warm cotton wool shirt shoe coat scarf hat glove sock belt bag lamp desk chair table "
-    "cup plate fork knife pan bowl clock frame rug towel pillow"
-).split()
+WORDS = [
+    "blue",
+    "red",
+    "green",
+    "small",
+    "large",
+    "warm",
+    "cotton",
+    "wool",
+    "shirt",
+    "shoe",
+    "coat",
+    "scarf",
+    "hat",
+    "glove",
+    "sock",
+    "belt",
+    "bag",
+    "lamp",
+    "desk",
+    "chair",
+    "table",
+    "cup",
+    "plate",
+    "fork",
+    "knife",
+    "pan",
+    "bowl",
+    "clock",
+    "frame",
+    "rug",
+    "towel",
+    "pillow",
+]
 
 
 def _texts(chance: np.random.Generator, n: int, unknown: float) -> list[str]:

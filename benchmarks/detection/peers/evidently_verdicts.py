@@ -1,4 +1,4 @@
-"""Evidently's verdicts with its defaults: the data drift preset, alarm where any column drifted and where the share did.
+"""Evidently's verdicts with its defaults: the data drift preset, an alarm where any column drifted.
 
 Run in an environment of its own: ``python evidently_verdicts.py FOLDER OUT``.
 """
@@ -46,7 +46,7 @@ def main(folder: Path, out: Path) -> None:
                 count = next(m for m in result["metrics"] if "DriftedColumnsCount" in m["metric_name"])
                 record["found"] = count["value"]["count"] > 0
                 record["dataset"] = count["value"]["share"] >= 0.5
-            except Exception as error:  # a verdict is what is wanted, also of a table it cannot take
+            except Exception as error:  # noqa: BLE001 - a verdict is what is wanted, also of a table it cannot take
                 record["failed"] = f"{type(error).__name__}: {error}"[:120]
             records.append(record)
     out.write_text(json.dumps(records))

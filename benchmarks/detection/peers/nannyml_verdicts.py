@@ -1,4 +1,4 @@
-"""NannyML's verdicts with its defaults: univariate drift of each column, missing and unseen values, by chunks of 500.
+"""NannyML's verdicts with its defaults, in chunks of 500: univariate drift, missing and unseen values.
 
 Run in an environment of its own: ``python nannyml_verdicts.py FOLDER OUT``.
 """
@@ -55,7 +55,7 @@ def main(folder: Path, out: Path) -> None:
             for calculator in calculators:
                 try:
                     found = any(alarms(calculator, frame)) or found
-                except Exception as error:  # a verdict is what is wanted, also of a table it cannot take
+                except Exception as error:  # noqa: BLE001 - a verdict is what is wanted, also of a table it cannot take
                     failed = f"{type(error).__name__}: {error}"[:120]
             records.append({"stream": file.stem, "fault": fault, "found": found, "failed": failed})
     out.write_text(json.dumps(records))
