@@ -28,7 +28,8 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "benchmarks", "examples")
 PAGES = sorted([ROOT / "README.md", *(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/**/*.md"))])
 WALKED = {ROOT / "docs" / "first-alert.md", ROOT / "docs" / "fastapi.md", ROOT / "examples" / "README.md"}
-"""Pages whose code and commands belong together: ``tests/examples`` runs them as a whole."""
+"""Pages whose code and commands belong together: ``tests/examples`` runs them as a whole, and
+``tests/watch/test_runbooks.py`` the runbooks."""
 SERVER = f"export {PREFIX}URL="
 KIBANA = f"export {KIBANA_PREFIX}URL="
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -37,7 +38,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 def blocks(language: str) -> list[Any]:
     found = []
     for page in PAGES:
-        if page in WALKED:
+        if page in WALKED or page.parent.name == "runbooks":
             continue
         for number, (kind, text) in enumerate(BLOCK.findall(page.read_text("utf-8"))):
             if kind == language:
