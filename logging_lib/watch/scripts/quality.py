@@ -45,7 +45,8 @@ def quality(ctx: Given, params: Given) -> Document:
         for version in buckets(model["versions"], "versions"):
             key = model["key"] + ":" + version["key"]
             profile = profiles.get(key)
-            expected = profile["expected"].get("quality") if profile is not None else None
+            # A profile without quality has, of all that is expected, nothing that the search asks for.
+            expected = (profile.get("expected") or {}).get("quality") if profile is not None else None
             if profile is None or expected is None:
                 reason = "no profile" if profile is None else "the profile does not know the model's quality"
                 skipped.append({"model": model["key"], "version": version["key"], "reason": reason})
