@@ -44,7 +44,7 @@ EMPTY: Document = {"aggregations": {"models": terms([])}}
 
 
 def profiles(expected: Document, **more: Any) -> Document:
-    """Without anything expected there is no ``expected``: a search that asks for a part of it gets no empty object."""
+    """Without anything expected there is no ``expected``: who asks for a part of it gets no empty object."""
     source = {
         "ml": {"model": {"name": 'm"', "version": "1"}},
         **({"expected": expected} if expected else {}),
