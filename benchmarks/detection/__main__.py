@@ -1,7 +1,7 @@
 """``python -m benchmarks.detection``: runs all cells, keeps what is done, writes the page beside this file.
 
-Cells lie in ``build/detection``; a run that was stopped goes on where it was. ``--seeds`` and ``--clean-weeks`` make
-it shorter, ``--peers no`` leaves Evidently and NannyML out, ``--report`` only writes the page.
+Cells lie in ``build/detection``; a run that was stopped goes on where it was. ``--seeds`` and ``--clean-weeks``
+make it shorter, ``--peers no`` leaves Evidently and NannyML out, ``--report`` only writes the page.
 """
 
 from __future__ import annotations

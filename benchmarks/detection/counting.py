@@ -2,7 +2,8 @@
 
 Every window of the shipped watches is a multiple of five minutes, so sums over cells of five minutes are exact.
 The judging is done by the shipped scripts with the shipped watches' metadata;
-``tests/watch/test_detection_bench.py`` sees that the embedded store's answers to the shipped searches lead to the same findings.
+``tests/watch/test_detection_bench.py`` sees that the embedded store's answers to the shipped searches lead to the
+same findings.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def page(results: dict[str, Any]) -> str:
         f"{results['seeds']} seeds on each of the streams {', '.join(streams)}; found / cells, median events until "
         "the first alert, the latest. Larger faults are **bold**.",
         "",
-        "| fault | " + " | ".join(streams) + " | minutes | " + " | ".join(peers) + " |",
+        "| fault | " + " | ".join([*streams, "minutes", *peers]) + " |",
         "|---|" + "---|" * (len(streams) + 1 + len(peers)),
     ]
     for entry in results["faults"]:

@@ -34,7 +34,7 @@ def test_counted_answers_lead_to_the_same_findings(prepared: replay.Prepared, fa
     (described,) = [each for each in FAULTS if each.name == fault]
     chance = np.random.default_rng(1)
     found = replay.events(
-        prepared, [(START - WEEK, START - WEEK + 9000.0), (START - 9000.0, START + 9000.0)], chance
+        prepared, [(START - WEEK - 14400.0, START - WEEK + 9000.0), (START - 9000.0, START + 9000.0)], chance
     )
     found.failed[:] = False
     replay.strike(prepared, described, found, START, chance)
@@ -46,7 +46,7 @@ def test_counted_answers_lead_to_the_same_findings(prepared: replay.Prepared, fa
     store = EmbeddedStore(None)
     store.index("ml-profiles", [profiles.document(stream.profile)])
     store.index("logs-ml.prediction-default", [_event(documents, found, i) for i in range(len(found.at))])
-    counts, judge = Counts(prepared.tokens, found, START - WEEK, START + 9000.0), Judge(stream)
+    counts, judge = Counts(prepared.tokens, found, START - WEEK - 14400.0, START + 9000.0), Judge(stream)
     watches = {watch.id: watch for watch in load_watches(content.path("watchers"))}
     told = set()
     for now in (START - 6 * CELL, START + 6 * CELL, START + 24 * CELL):
