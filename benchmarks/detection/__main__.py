@@ -30,7 +30,11 @@ from logging_lib import content
 OUT = Path("build/detection")
 HERE = Path(__file__).parent
 WINDOW = 500
-PEERS = {"evidently": "evidently==0.7.23 pandas==2.3.3", "nannyml": "nannyml==0.13.1 pandas==2.3.3"}
+PEERS = {
+    "evidently": "evidently==0.7.23 pandas==2.3.3",
+    "nannyml": "nannyml==0.13.1 pandas==2.3.3 statsmodels",
+}
+QUIET = {"NML_DISABLE_USAGE_LOGGING": "1", "DO_NOT_TRACK": "1"}
 PEER_SEEDS, PEER_CLEAN = 5, 40
 
 
@@ -170,8 +174,9 @@ def peer(name: str) -> list[dict[str, Any]]:
             if not (given / f"{stream}.pickle").is_file():
                 (given / f"{stream}.pickle").write_bytes(pickle.dumps(portable(windows(stream))))
         subprocess.run(
-            ["nice", str(python), str(HERE / "peers" / f"{name}_verdicts.py"), str(given), str(out)],
+            [str(python), str(HERE / "peers" / f"{name}_verdicts.py"), str(given), str(out)],
             check=True,
+            env={**os.environ, **QUIET},
         )
     found: list[dict[str, Any]] = orjson.loads(out.read_bytes())
     return found

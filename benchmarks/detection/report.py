@@ -105,8 +105,8 @@ def page(results: dict[str, Any]) -> str:
         found = sum(entry["found"] for entry in peer["faults"].values())
         windows = sum(entry["windows"] for entry in peer["faults"].values())
         lines.append(
-            f"| ahead of {peer['version'].replace('==', ' ')} | it finds {found} of {windows} faults in the first "
-            f"{LATE} events, and flags {peer['flagged']} of {peer['clean']} clean windows of {LATE} |"
+            f"| ahead of {peer['version'].split()[0].replace('==', ' ')} | it finds {found} of {windows} faults in "
+            f"the first {LATE} events, and flags {peer['flagged']} of {peer['clean']} clean windows of {LATE} |"
         )
     lines += [
         "",
