@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all check generate docs bench clean
+.PHONY: help demo pictures test test-all check generate docs bench bench-detection clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -29,6 +29,10 @@ demo: $(VENV)/.demo ## a real model, three incidents, alerts by mail and Slack; 
 
 # Two processes, a file's tests in one of them: each has servers of its own.
 WORKERS ?= 2
+
+pictures: demo ## the README's pictures, of the demo's report and dashboards
+	$(BIN)/logging-lib dashboards preview --store build/demo/store --out build/preview
+	$(BIN)/python tools/pictures.py
 
 test: $(VENV)/.dev ## the tests that every change must pass
 	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
@@ -55,6 +59,9 @@ docs: $(VENV)/.dev ## the documentation as a site that needs no network; leaves 
 
 bench: $(VENV)/.dev ## the benchmarks, figures beside their goals; leaves build/bench/results.json
 	$(BIN)/python -m benchmarks
+
+bench-detection: $(VENV)/.dev ## how soon watches find faults, beside Evidently and NannyML; writes benchmarks/detection/README.md
+	$(BIN)/python -m benchmarks.detection
 
 clean: ## remove what was built
 	rm -rf build dist *.egg-info

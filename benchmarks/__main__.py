@@ -27,6 +27,7 @@ NAMES = (
     "receiver_down",
     "event_size",
     "es_ingest",
+    "preview",
     "backtest",
     "watch_es",
     "runner",

@@ -40,6 +40,8 @@ from logging_lib.profile.values import number_text
 
 Array = np.ndarray[Any, Any]
 
+PREDICTION: Final = "ml.prediction"
+"""The column that is compared with the profile's prediction."""
 FEW_VALUES: Final = 12
 """Numbers with no more distinct values are compared value by value."""
 FEW_ROWS: Final = 30
@@ -95,11 +97,14 @@ def compare(
         assert isinstance(frame, pd.DataFrame)
         rows: tuple[int, ...] = (profile.rows, len(frame))
         notes.append(f"{called[0]} is a profile: numbers are compared by its bins, means by its moments")
-        shared = [name for name in profile.features if name in frame and not profile.features[name].hidden]
+        features = dict(profile.features)
+        if profile.prediction is not None:
+            features[PREDICTION] = replace(profile.prediction, name=PREDICTION)
+        shared = [name for name in features if name in frame and not features[name].hidden]
         for name in shared:
-            made = profiled.against(profile.features[name], frame[name], called[1], category_test, seed)
+            made = profiled.against(features[name], frame[name], called[1], category_test, seed)
             variables += [_warned(one, options) for one in made]
-        known: list[set[Any]] = [set(profile.features), set(frame.columns)]
+        known: list[set[Any]] = [set(features), set(frame.columns)]
     else:
         frames = [one for one in given if isinstance(one, pd.DataFrame)]
         rows = tuple(map(len, frames))

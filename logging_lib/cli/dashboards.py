@@ -290,6 +290,7 @@ def preview(
             dashboards += [for_profile(load_profile(path)) for path in profiles]
             opened = _store.with_profiles(opened, profiles)
             stack.callback(opened.close)
+        previewing.prepare(opened, dashboards)
         if out is not None:
             now = datetime.now(UTC)
             known = previewing.choices(opened, now=now)

@@ -74,6 +74,7 @@ CONFIG: Spec = {
     "header": {"labelColor": TEXT, "titleColor": MUTED},
 }
 
+_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _GLOBALS = "window.vegaEmbed = vegaEmbed; window.vega = vega; window.vegaLite = vegaLite;"
 
 
@@ -99,7 +100,7 @@ def svg(spec: Mapping[str, Any], *, ident: str, title: str, description: str) ->
     """
     import vl_convert
 
-    drawn = vl_convert.vegalite_to_svg(themed(spec), vl_version=VEGA_LITE)
+    drawn = vl_convert.vegalite_to_svg(_in_xml(themed(spec)), vl_version=VEGA_LITE)
     # Its ids would meet those of the page's other drawings.
     drawn = re.sub(r'(id="|url\(#)((?:clip|gradient)[\w-]*)', rf"\g<1>{ident}-\g<2>", drawn)
     size = re.search(r'width="([\d.]+)" height="([\d.]+)"', drawn)
@@ -111,6 +112,17 @@ def svg(spec: Mapping[str, Any], *, ident: str, title: str, description: str) ->
     )
     inner = drawn[drawn.index(">") + 1 : drawn.rindex("</svg>")]
     return f'{head}<g aria-hidden="true">{inner}</g></svg>'  # its marks have roles without names
+
+
+def _in_xml(part: Any) -> Any:
+    """Without the characters that XML lacks: at one of those the renderer ends the whole process."""
+    if isinstance(part, str):
+        return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", part)
+    if isinstance(part, Mapping):
+        return {_in_xml(name): _in_xml(value) for name, value in part.items()}
+    if isinstance(part, list | tuple):
+        return [_in_xml(each) for each in part]
+    return part
 
 
 @cache

@@ -11,6 +11,7 @@ from logging_lib.dashboards.selection import Selection, last
 from logging_lib.dashboards.spec import Dashboard, Panel
 from logging_lib.dashboards.tables import CutError
 from logging_lib.dashboards.views import View
+from logging_lib.schema.fields import load
 from logging_lib.store.port import Store, StoreError
 
 PERIODS = ("1h", "6h", "24h", "7d", "30d", "90d", "365d")
@@ -91,6 +92,36 @@ def selection(chosen: Mapping[str, str], known: Mapping[str, Any], *, now: datet
         return Selection(start, end, **wanted)
     except (ValueError, OverflowError) as error:
         raise PreviewError(f"no such time: {error}") from None
+
+
+def prepare(store: Store, dashboards: Iterable[Dashboard]) -> None:
+    """Name all fields of the panels at once, and ask nothing of them.
+
+    The embedded store reads a field out of its documents when it is named first: one pass for all of them takes
+    a fraction of one a panel.
+    """
+    nowhere = Selection(datetime(2000, 1, 1, tzinfo=UTC), datetime(2000, 1, 2, tzinfo=UTC))
+    named: dict[str, dict[str, None]] = {}
+    for panel in (panel for one in dashboards for panel in one.panels if panel.chart != "text"):
+        indices, body = queries.request(panel, nowhere)
+        named.setdefault(indices, {}).update(dict.fromkeys(_fields(body)))
+    for indices, fields in named.items():
+        aggs = {str(i): {"value_count": {"field": name}} for i, name in enumerate(fields)}
+        if aggs:
+            store.search(indices, {"size": 0, "query": {"match_none": {}}, "aggs": aggs})
+
+
+def _fields(part: Any) -> Iterator[str]:
+    if isinstance(part, str):
+        if load().field(part) is not None:
+            yield part
+    elif isinstance(part, Mapping):
+        for name, value in part.items():
+            yield from _fields(name)
+            yield from _fields(value)
+    elif isinstance(part, list):
+        for each in part:
+            yield from _fields(each)
 
 
 def panel_view(store: Store, panel: Panel, chosen: Selection) -> View:

@@ -101,7 +101,7 @@ def train(january: pd.DataFrame) -> tuple[Any, profile.Profile]:
     pipeline = model.train(requests, january[loans.TARGET])
     seconds = round(time.perf_counter() - started, 3)
     fitted = profile.fit(
-        january.assign(predicted=pipeline.predict(requests)),
+        january.assign(predicted=model.out_of_fold(requests, january[loans.TARGET])),
         model=loans.MODEL,
         version=loans.VERSION,
         target=loans.TARGET,
@@ -215,7 +215,9 @@ def _ship(spool: Path, position: int, store: EmbeddedStore, now: datetime) -> in
     (file,) = files([spool])
     streams: dict[str, list[dict[str, Any]]] = {}
     for line in lines(file, position):
-        document = normalize_line(line, now=now).document
+        # The logger's own start is of today, not of the simulated day.
+        document = normalize_line(line, now=datetime.now(UTC)).document
+        document["event"].pop("ingested", None)  # it arrives now, on the simulated day
         streams.setdefault(f"logs-{document['event']['dataset']}-default", []).append(document)
     for stream, documents in streams.items():
         store.index(stream, documents, now=now)

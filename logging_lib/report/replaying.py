@@ -18,7 +18,7 @@ from logging_lib.watch.backtest import backtest
 from logging_lib.watch.model import Watch
 from logging_lib.watch.times import format_duration
 
-MAX_TICKS = 300
+MAX_TICKS = 9000
 _STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 360, 720, 1440))
 _PROBLEMS = 10
 _REACH = 25  # hours after an event in which a window still holds it

@@ -93,7 +93,7 @@ def _seen(subject: Subject, main: Variant | None, training: Training | None) -> 
         return f"0 predictions seen, {span}."
     compared = ""
     if training is not None and main.checked:
-        part = "" if main.checked >= main.predictions * 0.9995 else f"; {main.checked:,.0f} of them"
-        compared = f"{part} compared with {training.rows:,} training rows"
+        part = "" if main.checked >= main.predictions * 0.9995 else f" {main.checked:,.0f} of them"
+        compared = f",{part} compared with {training.rows:,} training rows"
     failed = f", {main.failures:,.0f} of them failed" if main.failures else ""
     return f"{counted(main.predictions, 'prediction')} seen{failed}{compared}, {span}."

@@ -199,7 +199,8 @@ class Connection:
             try:
                 return self._ask(method, path, params, headers, body)
             except ElasticsearchError as error:
-                if wait is None or not error.passing:
+                # What took the whole timeout is not repeated: it would hold up its caller for minutes.
+                if wait is None or not error.passing or isinstance(error.__cause__, ConnectionTimeout):
                     raise
             self._sleep(wait * random.uniform(0.5, 1.0))
         raise AssertionError("unreachable")

@@ -22,9 +22,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import RLock
+from threading import RLock, Timer
 from typing import Any, Final
 
 import duckdb
@@ -47,6 +48,9 @@ _BODY: Final = (
 _TARGET = re.compile(r"[^\s\\/*?\"<>|,#:A-Z\-_+.\x00-\x1f][^\s\\/*?\"<>|,#:A-Z\x00-\x1f]{0,200}")
 _AT_ONCE: Final = 1 << 20  # bytes of lines: what is made of them stays in the processor's cache
 _FEW: Final = 50_000
+_DURATION: Final = re.compile(r"(\d+)(ms|s|m|h|d)")
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+SEARCH_TIMEOUT: Final = 45.0  # seconds, where the body says nothing
 _COUNTED: Final = 10_000  # Elasticsearch counts hits up to here unless told otherwise
 
 
@@ -65,6 +69,7 @@ class EmbeddedStore:
         self._lock = RLock()
         self._tables: dict[str, EventTable | DocumentTable] = {}
         self._opened = 0
+        self._deadline = 0.0
         # Rows are numbered, so DuckDB need not keep their order, and its threads can insert side by side.
         self._connection = duckdb.connect(":memory:", config={"preserve_insertion_order": "false"})
         if self._path is not None and not read_only:
@@ -114,9 +119,24 @@ class EmbeddedStore:
                     break
             if where != ALWAYS:
                 relation = f"(SELECT * FROM {relation} WHERE {where})"  # noqa: S608
-            answer = self._answer(body, scope, relation, chosen, tree, as_int=rest_total_hits_as_int)
+            with self._limited(_timeout(body)):
+                answer = self._answer(body, scope, relation, chosen, tree, as_int=rest_total_hits_as_int)
         answer["took"] = round((time.perf_counter() - started) * 1000)
         return answer
+
+    @contextmanager
+    def _limited(self, seconds: float) -> Iterator[None]:
+        """Ends what the block asks after so long. Raises SearchError."""
+        self._deadline = time.perf_counter() + seconds
+        timer = Timer(seconds, self._connection.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except duckdb.InterruptException:
+            raise SearchError(f"the search took longer than its timeout, {seconds:g} s") from None
+        finally:
+            timer.cancel()
 
     def _answer(
         self,
@@ -129,6 +149,8 @@ class EmbeddedStore:
         as_int: bool,
     ) -> dict[str, Any]:
         def execute(sql: str) -> list[tuple[Any, ...]]:
+            if time.perf_counter() > self._deadline:  # it ran out between two statements
+                raise duckdb.InterruptException
             return self._connection.execute(sql, scope.binder.used_in(sql)).fetchall()
 
         targets = list(scope.tables)
@@ -243,6 +265,13 @@ class EmbeddedStore:
                     self._connection, self._opened, folder, writable=not self._read_only
                 )
         return self._tables[target]
+
+
+def _timeout(body: Mapping[str, Any]) -> float:
+    """The body's own ``timeout`` in seconds, else as on Elasticsearch."""
+    given = body.get("timeout")
+    match = _DURATION.fullmatch(given) if isinstance(given, str) else None
+    return float(match[1]) * _UNITS[match[2]] if match else SEARCH_TIMEOUT
 
 
 def hits_total(body: Mapping[str, Any], total: int, *, as_int: bool) -> Any:

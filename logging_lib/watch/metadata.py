@@ -7,6 +7,7 @@ from datetime import timedelta
 from email.utils import getaddresses
 from math import isfinite
 from typing import Any
+from urllib.parse import urlsplit
 
 from logging_lib.profile.model import CHECKS
 from logging_lib.watch.model import Definition, Input, Transform
@@ -45,6 +46,11 @@ def problems(definition: Definition) -> Found:
                 yield ("metadata", name), f"{metadata[name]!r:.80}: {remedy}"
         if script in _LADDERS:
             yield from _windows(metadata, WINDOWS if script == CHECK_RATE else None)
+        if not is_address(metadata.get("kibana_url", "")):
+            yield (
+                ("metadata", "kibana_url"),
+                "write Kibana's address, such as https://kibana.example.org, or ''",
+            )
     kinds = {action.kind for action in definition.actions.values()} if judging else set()
     for kind, (name, is_right, remedy) in _RECIPIENTS.items():
         if kind in kinds and name in metadata and not is_right(metadata[name]):
@@ -109,6 +115,14 @@ def _text(value: Any) -> bool:
 def _mail(value: Any) -> bool:
     found = [spec for _, spec in getaddresses([Medium.HEADER.escape(to_text(value))])]
     return any(name and domain for name, _, domain in (spec.rpartition("@") for spec in found))
+
+
+def is_address(value: Any) -> bool:
+    """Whether this is an http address without a query or a fragment, or empty."""
+    if value == "":
+        return True
+    found = urlsplit(value) if isinstance(value, str) and not set(value) & set(" \"'<>|#?") else None
+    return found is not None and found.scheme in ("http", "https") and bool(found.netloc)
 
 
 def _positive(value: Any) -> bool:
@@ -178,8 +192,8 @@ _SETTINGS: Mapping[str, _Settings] = {
     "ml-distribution": {
         **_MODEL,
         "measures": (
-            lambda value: _texts(value) and set(value) <= {"psi", "rare", "spread", "mean"},
-            "list some of psi, rare, spread and mean",
+            lambda value: _texts(value) and set(value) <= {"psi", "rare", "shift", "spread", "mean"},
+            "list some of psi, rare, shift, spread and mean",
         ),
         **_BUDGET,
         **_EVENTS,

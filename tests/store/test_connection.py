@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,7 @@ import trustme
 
 from logging_lib.store import StoreError
 from logging_lib.store.connection import Connection, ElasticsearchError, Settings, settings_from
+from logging_lib.store.elasticsearch import ElasticsearchStore
 
 URL = "https://es.example.org:9200"
 
@@ -175,3 +177,18 @@ def test_a_certificate_of_an_unknown_authority_names_the_remedy(server: Any, tmp
     authority.cert_pem.write_to_path(trusted)
     with Connection(Settings(secure, ca=str(trusted)), timeout=5) as connection:
         assert connection.call("GET", "/") == {"ok": True}
+
+
+def test_a_server_that_never_answers_is_waited_for_once() -> None:
+    """A watch's search ends, though the connection stays open."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Connection(Settings(f"http://127.0.0.1:{silent.getsockname()[1]}"), timeout=0.2) as connection,
+    ):
+        silent.settimeout(0.05)
+        with pytest.raises(ElasticsearchError, match="no answer"):
+            ElasticsearchStore(connection).search("logs-ml.prediction-*", {})
+        first, _ = silent.accept()
+        first.close()
+        with pytest.raises(TimeoutError):
+            silent.accept()

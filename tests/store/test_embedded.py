@@ -539,6 +539,16 @@ def test_hostile_texts(text: str, store: EmbeddedStore) -> None:
     assert total(store) == 2
 
 
+def test_a_search_ends_at_its_timeout() -> None:
+    """By the body's own time; the store answers the next one."""
+    with EmbeddedStore(None) as store:
+        store.index("things", [{"_id": str(number), "n": number} for number in range(20_000)])
+        slow = {f"a{number}": {"cardinality": {"field": "n"}} for number in range(200)}
+        with pytest.raises(SearchError, match=r"longer than its timeout, 0\.001 s"):
+            store.search("things", {"size": 0, "timeout": "1ms", "aggs": slow})
+        assert store.search("things", {"size": 0, "timeout": "30s"})["hits"]["total"]["value"] == 10_000
+
+
 def test_ids_in_an_index_that_is_not_there_are_not_found() -> None:
     with EmbeddedStore(None) as store:
         answer = store.search("ml-profiles", {"query": {"ids": {"values": ["loans:1"]}}, "size": 1})

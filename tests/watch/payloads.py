@@ -14,6 +14,15 @@ counts = st.integers(0, 400)
 LADDER = ["1h", "24h"]
 
 
+BETWEEN = {"first": {"value_as_string": TIME}, "last": {"value_as_string": "2018-02-01T10:05:00.000Z"}}
+
+
+def services(draw: st.DrawFn) -> Document:
+    """The services of a bucket, with names that could leave what they are put into; or none at all."""
+    found = draw(st.lists(names, max_size=5, unique=True))
+    return {"services": terms([{"key": name} for name in found])} if draw(st.booleans()) else {}
+
+
 def terms(buckets: list[Document]) -> Document:
     return {"sum_other_doc_count": 0, "buckets": buckets}
 
@@ -31,8 +40,16 @@ def models(version: Document) -> Document:
     return {"aggregations": {"models": terms([{"key": 'm"', "versions": terms([{"key": "1", **version}])}])}}
 
 
+EMPTY: Document = {"aggregations": {"models": terms([])}}
+
+
 def profiles(expected: Document, **more: Any) -> Document:
-    source = {"ml": {"model": {"name": 'm"', "version": "1"}}, "expected": expected, **more}
+    """Without anything expected there is no ``expected``: who asks for a part of it gets no empty object."""
+    source = {
+        "ml": {"model": {"name": 'm"', "version": "1"}},
+        **({"expected": expected} if expected else {}),
+        **more,
+    }
     return {"hits": {"hits": [{"_source": source}]}}
 
 
@@ -58,9 +75,14 @@ def bucketed(draw: st.DrawFn, cells: dict[str, int]) -> Document:
 BINS = ["[0,1)", "[1,2)", "[2,3)", "[3,4)", "[4,5]"]
 
 
+SPECIAL = ["!missing", "!unseen", "!absent", "!above"]
+
+
 @st.composite
 def distributions(draw: st.DrawFn) -> Document:
-    measures = draw(st.sampled_from([["psi", "rare"], ["psi", "mean"], ["spread"]]))
+    measures = draw(
+        st.sampled_from([["psi", "rare"], ["psi", "mean"], ["spread"], ["shift", "psi"], ["shift"]])
+    )
     feature = draw(names)
     numeric = draw(st.booleans())
     labels = BINS if numeric else ["A", "B%21", "C", "!other", "D", "!missing", "!unseen"]
@@ -68,19 +90,37 @@ def distributions(draw: st.DrawFn) -> Document:
     outputs = {label: draw(st.integers(0, 300)) for label in BINS}
     name = feature.replace("%", "%25").replace("=", "%3D")
     name = "%21" + name[1:] if name.startswith("!") else name
-    windows = {}
-    for window in LADDER:
-        cells = {f"{name}={label}": draw(counts) for label in [*labels, "!below", "!above"]}
-        bucket = bucketed(draw, cells | {"other=x": 3})
-        values = {label: draw(counts) for label in [*BINS, "!above"]}
-        bucket["inputs"] = bucket["tokens"]
-        bucket["prediction"] = bucketed(draw, values)["tokens"]
-        avg = draw(st.floats(-5, 5))
-        stats = {"count": draw(counts), "avg": round(avg, 3)}
-        bucket["values"] = terms(
-            [{"key": 1.0, "value": stats}, {"key": 10.0, "value": {"count": 0, "avg": None}}]
-        )
-        windows[window] = bucket
+
+    def answer() -> Document:
+        windows = {}
+        for window in LADDER:
+            few = draw(st.sampled_from([counts, st.integers(0, 5)]))
+            cells = {f"{name}={label}": draw(counts) for label in labels}
+            cells |= {f"{name}={label}": draw(few) for label in ("!below", "!above")}
+            bucket = bucketed(draw, cells | {"other=x": 3}) | BETWEEN
+            values = {label: draw(counts) for label in [*BINS, "!above"]}
+            bucket["inputs"] = bucket["tokens"]
+            bucket["prediction"] = bucketed(draw, values)["tokens"]
+            if draw(st.booleans()):
+                share = draw(st.sampled_from([0.0, 0.1, 0.9]))
+                at = bucket["doc_count"], bucket["weight"]["value"]
+                bucket["special"] = terms(
+                    [
+                        {
+                            "key": f"{name}={draw(st.sampled_from(SPECIAL))}",
+                            "doc_count": int(at[0] * share),
+                            "weight": {"value": round(at[1] * share, 2)},
+                        }
+                    ]
+                )
+            avg = draw(st.floats(-5, 5))
+            stats = {"count": draw(counts), "avg": round(avg, 3)}
+            bucket["values"] = terms(
+                [{"key": 1.0, "value": stats}, {"key": 10.0, "value": {"count": 0, "avg": None}}]
+            )
+            windows[window] = bucket
+        return models({"windows": {"buckets": windows}, **services(draw)})
+
     moments = {"count": 900, "mean": 1.5, "std": draw(st.sampled_from([0.0, 1.25, 3]))}
     metadata = {
         "windows": LADDER,
@@ -92,6 +132,7 @@ def distributions(draw: st.DrawFn) -> Document:
         "rare_share": 0.2,
         "min_rise": 0.02,
         "min_effect": 0.2,
+        "min_shift": 0.1,
         "min_sd": 0.1,
         "dispersion": draw(st.sampled_from([0, 0.002])),
     }
@@ -101,10 +142,14 @@ def distributions(draw: st.DrawFn) -> Document:
         "order": {feature: BINS} if numeric else {},
         "prediction": {"bins": outputs, "order": BINS, "moments": draw(st.sampled_from([{}, moments]))},
     }
-    found = profiles(document, **draw(owned({"min_psi": 0.3, "min_events": 10})))
-    return context(
-        "watch", metadata, {"window": models({"windows": {"buckets": windows}}), "profiles": found}
-    )
+    payload = {
+        "window": answer(),
+        "profiles": profiles(document, **draw(owned({"min_psi": 0.3, "min_events": 10}))),
+    }
+    if draw(st.booleans()):
+        metadata["references"] = ["week1", "week2"]
+        payload |= {"week1": answer(), "week2": draw(st.sampled_from([EMPTY, answer()]))}
+    return context("watch", metadata, payload)
 
 
 @st.composite
@@ -137,6 +182,7 @@ def limited(draw: st.DrawFn) -> Document:
                 "value": {"value": draw(numbers)},
                 "other": {"value": draw(numbers)},
                 "last": last,
+                **services(draw),
             }
 
         outer = [bucket(name) for name in draw(st.lists(names, max_size=2, unique=True))]
@@ -156,6 +202,20 @@ def limited(draw: st.DrawFn) -> Document:
     if draw(st.booleans()):
         metadata["references"] = ["week1", "week2"]
         payload |= {"week1": answer(), "week2": answer()}
+    if draw(st.booleans()):
+        sources = [
+            {
+                "_source": {
+                    "ml": {"model": {"name": name, "version": version}},
+                    "deployed": draw(st.booleans()),
+                    "owners": {"email": "a@b.c"},
+                    "overrides": {"watch": draw(st.sampled_from([{}, {"memory": {"above": 7}}]))},
+                }
+            }
+            for name in draw(st.lists(names, max_size=2, unique=True))
+            for version in ("1", "2")
+        ]
+        payload["profiles"] = {"hits": {"hits": sources}}
     return context("watch", metadata, payload)
 
 
@@ -167,7 +227,7 @@ def latencies(draw: st.DrawFn) -> Document:
     def timed() -> Document:
         base, step = draw(st.integers(1, 50)), draw(st.integers(0, 9))
         values = {p: (base + i * step) * 1.25e6 for i, p in enumerate(PERCENTS)}
-        return {"timed": {"value": draw(st.integers(0, 5000))}, "duration": {"values": values}}
+        return {"timed": {"value": draw(st.integers(0, 5000))}, "duration": {"values": values}, **BETWEEN}
 
     metadata = {
         "windows": LADDER,
@@ -180,7 +240,7 @@ def latencies(draw: st.DrawFn) -> Document:
         "ticks_per_month": 720,
     }
     past = [{"key": 'm"', **timed()}] if draw(st.booleans()) else []
-    window = models({"windows": {"buckets": {name: timed() for name in LADDER}}})
+    window = models({"windows": {"buckets": {name: timed() for name in LADDER}}, **services(draw)})
     payload = {
         "window": window,
         "baseline": {"aggregations": {"models": terms(past)}},
@@ -230,6 +290,7 @@ def versioned(draw: st.DrawFn) -> Document:
             "now": {"weight": {"value": draw(weights)}},
             "before": {"weight": {"value": draw(weights)}},
             "mismatch": {"weight": {"value": draw(weights)}},
+            **services(draw),
         }
         for key in draw(st.lists(st.sampled_from(["1", "2", 'v"3']), max_size=3, unique=True))
     ]
@@ -280,6 +341,7 @@ def labelled(draw: st.DrawFn) -> Document:
             "bias": {"value": -error},
             "truth": terms(truth),
             "arrived": {"weight": {"value": draw(counts) * 1.0}},
+            **BETWEEN,
         }
 
     served = {name: {"weight": {"value": draw(counts) * 1.0}} for name in LADDER}
@@ -298,7 +360,7 @@ def labelled(draw: st.DrawFn) -> Document:
         "dispersion": 0.002,
     }
     payload = {
-        "window": models({"windows": {"buckets": {name: bucket() for name in LADDER}}}),
+        "window": models({"windows": {"buckets": {name: bucket() for name in LADDER}}, **services(draw)}),
         "served": models({"windows": {"buckets": served}}),
         "profiles": profiles(
             draw(st.sampled_from([{}, *[{"quality": known}] * 5])), **draw(owned({"min_drop": 0.5}))

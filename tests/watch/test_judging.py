@@ -20,7 +20,7 @@ from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.scripts import SCRIPTS
 from logging_lib.watch.scripts.common import gamma_tail, number, span
 from logging_lib.watch.statistics import log_gamma
-from tests.watch.payloads import context, models, profiles, terms
+from tests.watch.payloads import BETWEEN, context, models, profiles, terms
 
 FOLDER = content.path("watchers")
 FUNCTION = re.compile(
@@ -91,7 +91,7 @@ SHARES = {"A": 0.5, "B": 0.3, "C": 0.15, "D": 0.04, "E": 0.01}
 def drift(observed: dict[str, float], documents: int, **more: Any) -> dict[str, Any]:
     weight = sum(observed.values())
     tokens = [{"key": f"home={name}", "weight": {"value": n}} for name, n in observed.items()]
-    bucket = {"doc_count": documents, "weight": {"value": weight}, "inputs": terms(tokens)}
+    bucket = {"doc_count": documents, "weight": {"value": weight}, "inputs": terms(tokens), **BETWEEN}
     expected = {
         "features": 5,
         "bins": {"home": {name: round(4000 * share) for name, share in SHARES.items()}},

@@ -62,19 +62,40 @@ counts = st.integers(0, 400)
 
 @st.composite
 def contexts(draw: st.DrawFn) -> dict[str, Any]:
-    windows, total = [], 0
-    for _ in WINDOWS:
-        total += draw(st.integers(0, 3000))
-        hits = draw(st.dictionaries(names, st.floats(0, 1), max_size=4))
-        values = draw(st.dictionaries(st.sampled_from(["home=x", "e%3Df=y%25", "%21g=z", "ü=%21"]), counts))
-        windows.append(window(total, {k: round(v * total, 2) for k, v in hits.items()}, values))
+    def ladder() -> list[dict[str, Any]]:
+        windows, total = [], 0
+        for _ in WINDOWS:
+            total += draw(st.integers(0, 3000))
+            hits = draw(st.dictionaries(names, st.floats(0, 1), max_size=4))
+            values = draw(
+                st.dictionaries(st.sampled_from(["home=x", "e%3Df=y%25", "%21g=z", "ü=%21"]), counts)
+            )
+            windows.append(window(total, {k: round(v * total, 2) for k, v in hits.items()}, values))
+        return windows
+
     expected = {
         name: {"count": count, "rows": count + more, "dispersion": dispersion}
         for name, (count, more, dispersion) in draw(
             st.dictionaries(names, st.tuples(counts, counts, st.sampled_from([0.0, 0.001, 0.2])))
         ).items()
     }
-    return ctx(windows, expected=expected or None)
+    made = ctx(ladder(), expected=expected or None)
+    (version,) = made["payload"]["window"]["aggregations"]["models"]["buckets"][0]["versions"]["buckets"]
+    version |= payloads.services(draw)
+    if draw(st.booleans()):
+        earlier = ctx(ladder())["payload"]["window"]
+        made["payload"]["week1"] = draw(st.sampled_from([payloads.EMPTY, earlier]))
+        made["metadata"] = {**made["metadata"], "references": ["week1"]}
+    if draw(st.booleans()):
+        (before,) = ctx(ladder())["payload"]["window"]["aggregations"]["models"]["buckets"]
+        (past,) = before["versions"]["buckets"]
+        past |= past["windows"]["buckets"][draw(st.sampled_from(WINDOWS))]
+        past["key"] = draw(st.sampled_from(["1", "2"]))
+        made["payload"]["baseline"] = {"aggregations": {"models": payloads.terms([before])}}
+        made["metadata"] = {**made["metadata"], "baseline": "8d"}
+    if draw(st.booleans()):
+        made["metadata"] = {**made["metadata"], "max_rates": {"unseen": 0.5}}
+    return made
 
 
 @pytest.mark.parametrize("script", payloads.PAYLOADS)

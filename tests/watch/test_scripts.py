@@ -76,13 +76,10 @@ def test_a_clear_rise_is_found_with_counts_rates_values_and_a_query() -> None:
     assert finding["feature"] == "home"
     assert finding["window"] == "15m"
     assert (finding["observed"], finding["total"], finding["observed_percent"]) == (30, 100, "30.00")
-    assert (finding["expected_count"], finding["expected_rows"], finding["expected_percent"]) == (
-        0,
-        680,
-        "0.00",
-    )
+    assert finding["expected_percent"] == "0.00"
+    assert {"name": "expected", "value": "0 of 680 held-out training rows"} in finding["lines"]
     assert finding["values_text"] == "Rent= (20), OWN! (10)"
-    assert finding["chance"].startswith("1 in 10^")
+    assert (finding["since"], finding["until"]) == ("2018-02-01T10:00:00.000Z",) * 2
     assert finding["query"].startswith(
         'ml.model.name: "m" and ml.model.version: "1" and ml.check.unseen: "home"'
     )
@@ -119,7 +116,7 @@ def test_a_slow_leak_is_found_by_the_longer_window() -> None:
 
 
 def test_a_fault_that_is_over_is_not_reported_by_the_longer_window() -> None:
-    over = [window(20, {}), window(80, {}), window(480, {"home": 40}), window(2000, {"home": 40})]
+    over = [window(20, {}), window(80, {}), window(480, {"home": 25}), window(2000, {"home": 25})]
     assert run(ctx(over))["count"] == 0
     night = [window(0, {}), window(0, {}), window(480, {"home": 40}), window(2000, {"home": 90})]
     assert run(ctx(night))["findings"][0]["window"] == "24h"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from logging_lib.store.port import StoreError
 from logging_lib.watch.actions import SettingsError
 from logging_lib.watch.cases import CaseError
 from logging_lib.watch.errors import WatchError
+from logging_lib.watch.kibana import with_address
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
 from logging_lib.watch.state import StateError
@@ -65,7 +67,8 @@ def explained() -> Iterator[None]:
 
 
 def load(path: Path | None) -> list[Watch]:
-    return load_watches(content.path("watchers") if path is None else path)
+    watches = load_watches(content.path("watchers") if path is None else path)
+    return with_address(watches, os.environ)
 
 
 def pick(watches: list[Watch], ids: list[str]) -> list[Watch]:

@@ -24,6 +24,8 @@ def lint_(
     """Find what is wrong with watches before they run: what is refused, and what Watcher would take without a word.
 
     Exit code 1: there are errors; 2: a path holds no watch. Warnings alone end with 0.
+
+    Example: logging-lib watch lint watchers
     """
     with explained():
         findings = lint.lint_files(paths or [content.path("watchers")], now=datetime.now(UTC))

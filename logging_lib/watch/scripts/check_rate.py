@@ -9,14 +9,16 @@ from logging_lib.watch.scripts.common import (
     Given,
     buckets,
     chance,
+    earlier,
+    found,
     judged,
     kept_share,
     line,
-    owners,
     percent,
     prefix_of,
     profiles_of,
     quoted,
+    serving,
     setting,
     value_of,
     whole,
@@ -40,7 +42,10 @@ def check_rate(ctx: Given, params: Given) -> Document:
 
     With ``metadata.checks`` the window's aggregations bear the checks' names, else the only one is ``features``.
     What is expected comes from the profile; with ``metadata.usual_rate`` from ``ctx.payload.baseline``, an earlier
-    window, to which that rate counts as 200 more events, so that a version without a past is judged, too.
+    window, to which that rate counts as 200 more events, so that a version without a past is judged, too. With a
+    profile, all windows but the longest are judged by a baseline, or by what the longest one had before, where that
+    was less: see ``_lower``. Where ``metadata.references`` have 200 events, those windows are judged by the
+    same hours of earlier weeks. A model with fewer than ``min_hits`` events is not judged, and ``notes`` say so.
     """
     metadata = ctx["metadata"]
     windows = metadata["windows"]
@@ -49,29 +54,37 @@ def check_rate(ctx: Given, params: Given) -> Document:
     checks = metadata.get("checks") or [metadata["check"]]
     findings: list[Document] = []
     skipped: list[Document] = []
+    notes: list[Document] = []
     for model in buckets(ctx["payload"]["window"]["aggregations"]["models"], "models"):
         for version in buckets(model["versions"], "versions"):
             profile = profiles.get(model["key"] + ":" + version["key"])
             if profile is None and by_profile:
                 skipped.append({"model": model["key"], "version": version["key"], "reason": "no profile"})
                 continue
-            features = profile["expected"]["features"] if profile is not None and by_profile else 1
+            features = _features(profile, checks) if profile is not None and by_profile else 1
             tests = features * len(windows) * metadata["ticks_per_month"]
             alpha = setting(ctx, profile, "false_alarms_per_model_month") / tests
             min_hits, min_effect = setting(ctx, profile, "min_hits"), setting(ctx, profile, "min_effect")
+            most = whole(version["windows"]["buckets"][windows[-1]]["weight"]["value"])
+            if most < min_hits:
+                reason = f"{most} events in {windows[-1]}, at least {min_hits} are needed"
+                notes.append({"model": model["key"], "version": version["key"], "reason": reason})
+                continue
+            before = earlier(ctx, model["key"], version["key"])
             for check in checks:
                 at = check if "checks" in metadata else "features"
-                found: set[str] = set()
+                told: set[str] = set()
                 shorter: Given | None = None
                 for window in windows:
                     bucket = version["windows"]["buckets"][window]
                     recent, shorter = shorter, bucket
                     total = whole(bucket["weight"]["value"])
-                    if total == 0:
+                    if total < min_hits:
                         continue
                     for feature in bucket[at]["buckets"]:  # the most frequent, if cut
                         name = feature["key"]
-                        if name in found:
+                        hits = min(whole(feature["weight"]["value"]), total)
+                        if hits < min_hits or hits / total < min_effect or name in told:
                             continue
                         expectation = (
                             _from_profile(profile, check, name)
@@ -80,13 +93,19 @@ def check_rate(ctx: Given, params: Given) -> Document:
                         )
                         if expectation is None:
                             continue
-                        hits = min(whole(feature["weight"]["value"]), total)
+                        if by_profile and window != windows[-1]:
+                            expectation = _lower(ctx, model["key"], version, at, name, expectation)
+                        if before and window != windows[-1]:
+                            expectation = _from_earlier(before, window, at, name, expectation)
                         a, b = predictive(
                             expectation["count"], expectation["rows"], expectation["dispersion"]
                         )
-                        if hits < min_hits or hits / total - a / (a + b) < min_effect:
+                        if hits / total - a / (a + b) < min_effect:
                             continue
-                        if hits / total < _least(metadata, check):
+                        if hits / total < _bound(metadata, "min_rates", check, 0.0):
+                            continue
+                        if hits / total >= _bound(metadata, "max_rates", check, 2.0):
+                            told.add(name)  # another watch's concern, in the longer windows, too
                             continue
                         if recent is not None and _is_over(name, recent, at, a / (a + b)):
                             continue
@@ -94,72 +113,132 @@ def check_rate(ctx: Given, params: Given) -> Document:
                         tail = beta_binomial_tail(whole(hits * kept), whole(total * kept), a, b)
                         if tail >= alpha:
                             continue
-                        found.add(name)
+                        told.add(name)
                         values = _values(name, bucket)
                         rate = percent(hits / total)
                         usual = _usual(expectation)
-                        findings.append(
-                            {
-                                "model": model["key"],
-                                "version": version["key"],
-                                "feature": name,
-                                "check": check,
-                                "about": "model " + model["key"] + ", version " + version["key"],
-                                "what": _what(metadata, check, name, rate, usual),
-                                "lines": [
-                                    line("observed", f"{hits} of {total} events in the last {window}"),
-                                    line("expected", _expected(expectation, by_profile)),
-                                    line("by chance, had nothing changed", chance(tail)),
-                                    line("first and last such event", _first_last(feature)),
-                                ],
-                                "window": window,
-                                "observed": hits,
-                                "total": total,
-                                "observed_percent": rate,
-                                "expected_count": expectation["count"],
-                                "expected_rows": expectation["rows"],
-                                "expected_percent": usual,
-                                "chance": chance(tail),
-                                "first": feature["first"]["value_as_string"],
-                                "last": feature["last"]["value_as_string"],
-                                "values": values,
-                                "values_text": _values_text(name, values),
-                                "query": _query(metadata, model["key"], version["key"], check, feature),
-                                **owners(profile),
-                            }
+                        first, last = feature["first"]["value_as_string"], feature["last"]["value_as_string"]
+                        lines = [
+                            *serving(version),
+                            line("observed", f"{hits} of {total} events in the last {window}"),
+                            line("expected", expectation["text"]),
+                            line("by chance, had nothing changed", chance(tail)),
+                            line("since", f"{first}, the last at {last}"),
+                        ]
+                        finding = found(
+                            profile,
+                            model["key"],
+                            version["key"],
+                            name,
+                            _what(metadata, check, name, rate, usual),
+                            lines,
+                            _query(metadata, model["key"], version["key"], check, feature),
+                            first,
+                            last,
                         )
-    return judged(findings, skipped)
+                        finding["check"] = check
+                        finding["window"] = window
+                        finding["observed"] = hits
+                        finding["total"] = total
+                        finding["observed_percent"] = rate
+                        finding["expected_percent"] = usual
+                        finding["values"] = values
+                        finding["values_text"] = _values_text(name, values)
+                        findings.append(finding)
+    return {**judged(findings, skipped), "notes": notes}
+
+
+def _features(profile: Given, checks: list[str]) -> int:
+    """How many features can fail these checks."""
+    number = 0
+    for check in checks:
+        number += len(profile["expected"]["checks"].get(check) or ())
+    return number if number > 1 else 1
 
 
 def _from_profile(profile: Given, check: str, name: str) -> Any:
     checks = profile["expected"]["checks"].get(check)
     if checks is not None and name in checks:
-        return checks[name]
+        known = checks[name]
+        return _expected(known["count"], known["rows"], known["dispersion"], "held-out training rows")
     if check == "unexpected":
-        return {"count": 0, "rows": profile["expected"]["rows"], "dispersion": 0.0}
+        return _expected(0, profile["expected"]["rows"], 0.0, "held-out training rows")
     return None
+
+
+def _expected(count: float, rows: float, dispersion: float, source: str) -> Document:
+    text = f"{whole(count)} of {whole(rows)} {source}"
+    return {"count": count, "rows": rows, "dispersion": dispersion, "text": text}
+
+
+def _lower(ctx: Given, model: str, version: Given, at: str, name: str, trained: Document) -> Document:
+    """What a baseline, or else the longest window before the next shorter one, had; training's where that is less.
+
+    The lower one: a sharper expectation where training's was an estimate from few rows, and no fault that lasts
+    ever becomes usual.
+    """
+    windows = ctx["metadata"]["windows"]
+    last, next_one = windows[-1], windows[-2]
+    if "baseline" in ctx["payload"]:
+        count, rows = _past(ctx, model, version["key"], at, name)
+        source = f"events of the {ctx['metadata']['baseline']} until {last} ago"
+    else:
+        longest, shorter = version["windows"]["buckets"][last], version["windows"]["buckets"][next_one]
+        rows = longest["weight"]["value"] - shorter["weight"]["value"]
+        count = max(0.0, _count(longest, at, name) - _count(shorter, at, name))
+        source = f"events of the {last} until {next_one} ago"
+    if rows < USUAL_ROWS or (count + 0.5) / (rows + 1.0) >= (trained["count"] + 0.5) / (
+        trained["rows"] + 1.0
+    ):
+        return trained
+    return _expected(count, rows, trained["dispersion"], source)
+
+
+def _count(bucket: Given, at: str, name: str) -> float:
+    for feature in bucket[at]["buckets"]:
+        if feature["key"] == name:
+            return float(feature["weight"]["value"])
+    return 0.0
 
 
 def _from_baseline(ctx: Given, model: str, version: str, at: str, name: str) -> Document:
     usual = ctx["metadata"]["usual_rate"]
-    count, rows = usual * USUAL_ROWS, USUAL_ROWS
+    past = _past(ctx, model, version, at, name)
+    count, rows = usual * USUAL_ROWS + past[0], USUAL_ROWS + past[1]
+    known = {"count": count, "rows": rows, "dispersion": ctx["metadata"]["dispersion"]}
+    known["text"] = f"{_usual(known)} %, from the usual rate and {whole(rows - USUAL_ROWS)} earlier events"
+    return known
+
+
+def _past(ctx: Given, model: str, version: str, at: str, name: str) -> tuple[float, float]:
+    """How often it happened in ``ctx.payload.baseline``, of how many events."""
+    count = rows = 0.0
     baseline = ctx["payload"].get("baseline")
     if baseline is not None:
         for one in buckets(baseline["aggregations"]["models"], "models"):
             for other in buckets(one["versions"], "versions") if one["key"] == model else ():
-                if other["key"] != version:
-                    continue
-                rows += other["weight"]["value"]
-                for feature in other[at]["buckets"]:
-                    if feature["key"] == name:
-                        count += feature["weight"]["value"]
-    return {"count": count, "rows": rows, "dispersion": ctx["metadata"]["dispersion"]}
+                if other["key"] == version:
+                    rows += other["weight"]["value"]
+                    count += _count(other, at, name)
+    return count, rows
 
 
-def _least(metadata: Given, check: str) -> float:
-    """The rate below which a check is not this watch's concern."""
-    rates = metadata.get("min_rates")
-    return float(rates[check]) if rates and check in rates else 0.0
+def _from_earlier(before: list[Any], window: str, at: str, name: str, otherwise: Document) -> Document:
+    """What the same hours of earlier weeks had, if they had enough."""
+    count = rows = 0.0
+    for version in before:
+        bucket = version["windows"]["buckets"][window]
+        rows += bucket["weight"]["value"]
+        count += _count(bucket, at, name)
+    if rows < USUAL_ROWS:
+        return otherwise
+    return _expected(count, rows, otherwise["dispersion"], "events in the same hours of earlier weeks")
+
+
+def _bound(metadata: Given, name: str, check: str, otherwise: float) -> float:
+    """The rate from which on, or up to which, a check is this watch's concern."""
+    rates = metadata.get(name)
+    return float(rates[check]) if rates and check in rates else otherwise
 
 
 def _is_over(name: str, recent: Given, at: str, expected: float) -> bool:
@@ -177,23 +256,12 @@ def _usual(expectation: Given) -> str:
     return percent(expectation["count"] / expectation["rows"]) if expectation["rows"] > 0 else "0.00"
 
 
-def _expected(expectation: Given, by_profile: bool) -> str:
-    if by_profile:
-        return f"{whole(expectation['count'])} of {whole(expectation['rows'])} held-out training rows"
-    earlier = whole(expectation["rows"] - USUAL_ROWS)
-    return f"{_usual(expectation)} %, from the usual rate and {earlier} earlier events"
-
-
 def _what(metadata: Given, check: str, name: str, rate: str, usual: str) -> str:
     """The finding in one line, with ``metadata.words`` of the check or of the very value."""
     words = metadata.get("words") or {}
     if name in words:
         return f"{rate} % {words[name]}, expected {usual} %"
     return f"{name}: {rate} % {words.get(check, check)}, expected {usual} %"
-
-
-def _first_last(feature: Given) -> str:
-    return str(feature["first"]["value_as_string"] + ", " + feature["last"]["value_as_string"])
 
 
 def _values(feature: str, window: Given) -> list[Document]:

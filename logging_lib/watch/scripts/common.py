@@ -64,6 +64,57 @@ def owners(profile: Given | None) -> Document:
     }
 
 
+def found(
+    profile: Given | None,
+    model: str,
+    version: str,
+    feature: str,
+    what: str,
+    lines: list[Document],
+    query: str,
+    since: str,
+    until: str,
+) -> Document:
+    """A finding: what every message is made of.
+
+    ``query`` is in Kibana's query language; ``discover`` is the same as a string of Discover's address (RISON,
+    which escapes by an exclamation mark), still to be percent-encoded; ``since`` and ``until`` are its range of
+    ``@timestamp``.
+    """
+    return {
+        "model": model,
+        "version": version,
+        "feature": feature,
+        "about": "model " + model + (", version " + version if version else ""),
+        "what": what,
+        "lines": lines,
+        "query": query,
+        "discover": query.replace("!", "!!").replace("'", "!'"),
+        "since": since,
+        "until": until,
+        **owners(profile),
+    }
+
+
+def serving(bucket: Given) -> list[Document]:
+    """The line that names the services whose events these are, the most busy ones; none where none is known."""
+    names = [each["key"] for each in bucket["services"]["buckets"]] if "services" in bucket else []
+    if not names:
+        return []
+    text = ", ".join(names[:SEVERAL])
+    return [line("service", text if len(names) <= SEVERAL else f"{text} and {len(names) - SEVERAL} more")]
+
+
+def earlier(ctx: Given, model: str, version: str) -> list[Any]:
+    """The buckets of a model version in ``metadata.references``: the same hours of earlier weeks."""
+    same = []
+    for name in ctx["metadata"].get("references") or []:
+        for one in buckets(ctx["payload"][name]["aggregations"]["models"], "models"):
+            if one["key"] == model:
+                same += [each for each in buckets(one["versions"], "versions") if each["key"] == version]
+    return same
+
+
 def buckets(aggregation: Given, name: str) -> list[Any]:
     """The buckets of a terms aggregation. Raises ScriptError when some were cut off."""
     cut = aggregation.get("sum_other_doc_count", 0)
@@ -91,8 +142,8 @@ def whole(value: float) -> int:
 
 
 def percent(rate: float) -> str:
-    hundredths = floor(rate * 10000.0 + 0.5)
-    return f"{hundredths // 100}.{hundredths % 100:02d}"
+    hundredths = floor((-rate if rate < 0 else rate) * 10000.0 + 0.5)
+    return f"{'-' if rate < 0 else ''}{hundredths // 100}.{hundredths % 100:02d}"
 
 
 def number(value: float) -> str:

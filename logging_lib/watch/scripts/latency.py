@@ -9,13 +9,14 @@ from logging_lib.watch.scripts.common import (
     Given,
     buckets,
     chance,
+    found,
     judged,
     line,
     number,
-    owners,
     percent,
     profiles_of,
     quoted,
+    serving,
     setting,
     whole,
 )
@@ -47,17 +48,22 @@ def latency(ctx: Given, params: Given) -> Document:
                 len(windows) * metadata["ticks_per_month"]
             )
             min_events, max_ms = setting(ctx, profile, "min_events"), setting(ctx, profile, "max_ms")
+            most = int(version["windows"]["buckets"][windows[-1]]["timed"]["value"])
+            if most < min_events:
+                reason = f"{most} timed events in {windows[-1]}, at least {min_events} are needed"
+                notes.append({"model": model["key"], "version": version["key"], "reason": reason})
+                continue
             before = past.get(model["key"])
             known = before is not None and before["timed"]["value"] >= min_events
             if not known:
                 reason = f"too few earlier events to compare with, at least {min_events} are needed"
                 notes.append({"model": model["key"], "version": version["key"], "reason": reason})
             shorter: float | None = None
-            found = False
+            told = False
             for window in windows:
                 bucket = version["windows"]["buckets"][window]
                 n = int(bucket["timed"]["value"])
-                if n < min_events or found:
+                if n < min_events or told:
                     continue
                 p95 = bucket["duration"]["values"]["95.0"]
                 recent, shorter = shorter, p95
@@ -78,13 +84,14 @@ def latency(ctx: Given, params: Given) -> Document:
                 beyond = p95 >= limit and (recent is None or recent >= limit)
                 if not slower and not beyond:
                     continue
-                found = True
+                told = True
                 lines = [
+                    *serving(version),
                     line(
                         "observed",
                         f"p95 {_ms(p95)}, median {_ms(bucket['duration']['values']['50.0'])}, "
                         f"of {n} predictions in the last {window}",
-                    )
+                    ),
                 ]
                 if known and before is not None:
                     earlier = whole(before["timed"]["value"])
@@ -95,22 +102,21 @@ def latency(ctx: Given, params: Given) -> Document:
                     lines.append(line("by chance, had nothing changed", chance(tail)))
                 lines.append(line("limit", _ms(limit)))
                 against = f"usually {_ms(usual)}" if slower else f"limit {_ms(limit)}"
-                findings.append(
-                    {
-                        "model": model["key"],
-                        "version": version["key"],
-                        "feature": "latency",
-                        "about": "model " + model["key"] + ", version " + version["key"],
-                        "what": f"p95 of the latency {_ms(p95)}, {against}",
-                        "lines": lines,
-                        "window": window,
-                        "observed": n,
-                        "query": f"ml.model.name: {quoted(model['key'])} and ml.model.version: "
-                        f"{quoted(version['key'])} and event.duration >= {whole(usual if slower else limit)}"
-                        f' and event.ingested >= "{ctx["trigger"]["scheduled_time"]}||-{window}"',
-                        **owners(profile),
-                    }
+                since = bucket["first"]["value_as_string"]
+                lines.append(line("since", f"{since} at the latest"))
+                query = (
+                    f"ml.model.name: {quoted(model['key'])} and ml.model.version: {quoted(version['key'])}"
+                    f" and event.duration >= {whole(usual if slower else limit)}"
+                    f' and event.ingested >= "{ctx["trigger"]["scheduled_time"]}||-{window}"'
                 )
+                what = f"p95 of the latency {_ms(p95)}, {against}"
+                until = bucket["last"]["value_as_string"]
+                finding = found(
+                    profile, model["key"], version["key"], "latency", what, lines, query, since, until
+                )
+                finding["window"] = window
+                finding["observed"] = n
+                findings.append(finding)
     return {**judged(findings), "notes": notes}
 
 

@@ -8,12 +8,15 @@ from logging_lib.watch.scripts.common import (
     Document,
     Given,
     buckets,
+    found,
     judged,
     line,
     millis,
     number,
     percent,
+    profiles_of,
     quoted,
+    serving,
     span,
     whole,
 )
@@ -30,9 +33,13 @@ def limits(ctx: Given, params: Given) -> Document:
     ``usual_at_least`` for that number itself. Usual is the least of the same number in ``metadata.references``,
     the names of earlier windows in the payload; a reference that has no such bucket says nothing, and without any
     there is no finding.
+
+    Of models, the profile of the deployed version (``ctx.payload.profiles``) has the owners, and overrides by the
+    limit's name: ``{"no-traffic": {"silence": {"above": 3600000}}}``.
     """
     metadata = ctx["metadata"]
     now = millis(ctx["trigger"]["scheduled_time"])
+    profiles = _by_model(ctx["payload"])
     findings: list[Document] = []
     for group in metadata["groups"]:
         by, fields = group["by"], group["fields"]
@@ -41,7 +48,10 @@ def limits(ctx: Given, params: Given) -> Document:
             for member in members:
                 at = bucket if member is None else member
                 keys = [bucket["key"]] if member is None else [bucket["key"], member["key"]]
-                for limit in group["limits"]:
+                of_model = fields[0] == "ml.model.name"
+                profile = profiles.get(bucket["key"]) if of_model else None
+                for shipped in group["limits"]:
+                    limit = _own(ctx, profile, shipped)
                     value = _value(at, limit, now)
                     if value is None:
                         continue
@@ -52,7 +62,8 @@ def limits(ctx: Given, params: Given) -> Document:
                     labels = group["labels"]
                     about = ", ".join(f"{name} {k}" for name, k in zip(labels, keys, strict=True))
                     lines = [
-                        line("observed", _shown(value, limit["unit"]) + " in the last " + metadata["window"])
+                        *serving(at),
+                        line("observed", _shown(value, limit["unit"]) + " in the last " + metadata["window"]),
                     ]
                     lines.append(line("limit", _limit(limit)))
                     if usual is not None:
@@ -63,31 +74,52 @@ def limits(ctx: Given, params: Given) -> Document:
                         )
                     if at["last"].get("value") is not None:
                         lines.append(line("last heard of", at["last"]["value_as_string"]))
-                    findings.append(
-                        {
-                            "model": bucket["key"] if fields[0] == "ml.model.name" else "",
-                            "version": "",
-                            "feature": limit["name"]
-                            if fields[0] == "ml.model.name"
-                            else " ".join([*keys, limit["name"]]),
-                            "about": about,
-                            "what": f"{limit['name']} {_shown(value, limit['unit'])}, {_limit(limit)}",
-                            "lines": lines,
-                            "observed": _shown(value, limit["unit"]),
-                            "query": f"{where} and event.ingested >= "
-                            f'"{ctx["trigger"]["scheduled_time"]}||-{metadata["window"]}"',
-                        }
+                    until = ctx["trigger"]["scheduled_time"]
+                    since = f"{until}||-{metadata['window']}"
+                    finding = found(
+                        profile,
+                        bucket["key"] if of_model else "",
+                        "",
+                        limit["name"] if of_model else " ".join([*keys, limit["name"]]),
+                        f"{limit['name']} {_shown(value, limit['unit'])}, {_limit(limit)}",
+                        lines,
+                        f'{where} and event.ingested >= "{since}"',
+                        since,
+                        until,
                     )
+                    finding["about"] = about
+                    finding["observed"] = _shown(value, limit["unit"])
+                    findings.append(finding)
     return judged(findings)
 
 
+def _by_model(payload: Given) -> Document:
+    """The profile of each model's deployed version; of the last one, where none is marked."""
+    deployed: Document = {}
+    if "profiles" not in payload:
+        return deployed
+    known = profiles_of(payload["profiles"])
+    for key in sorted(known):
+        name = known[key]["ml"]["model"]["name"]
+        if name not in deployed or known[key]["deployed"]:
+            deployed[name] = known[key]
+    return deployed
+
+
+def _own(ctx: Given, profile: Given | None, limit: Given) -> Given:
+    """The limit with what the profile overrides of it."""
+    overrides = profile.get("overrides") if profile is not None else None
+    mine = overrides.get(ctx["watch_id"]) if overrides else None
+    return {**limit, **mine[limit["name"]]} if mine and limit["name"] in mine else limit
+
+
 def _at(bucket: Given, path: str) -> float | None:
-    found: Any = bucket
+    value: Any = bucket
     for part in path.split("."):
-        found = found.get(part) if found is not None else None
-    if found is None:
+        value = value.get(part) if value is not None else None
+    if value is None:
         return None
-    return float(found)
+    return float(value)
 
 
 def _value(bucket: Given, limit: Given, now: int) -> float | None:
@@ -117,9 +149,9 @@ def _usual(ctx: Given, by: str, keys: list[str], limit: Given) -> float | None:
             for member in bucket["members"]["buckets"] if len(keys) > 1 else [bucket]:
                 if len(keys) > 1 and member["key"] != keys[1]:
                     continue
-                found = _at(member, limit["metric"])
-                if found is not None and (least is None or found < least):
-                    least = found
+                value = _at(member, limit["metric"])
+                if value is not None and (least is None or value < least):
+                    least = value
     return least
 
 

@@ -9,15 +9,16 @@ from logging_lib.watch.scripts.common import (
     Given,
     buckets,
     chance,
+    found,
     gamma_tail,
     judged,
     kept_share,
     line,
     number,
-    owners,
     percent,
     profiles_of,
     quoted,
+    serving,
     setting,
     whole,
 )
@@ -44,13 +45,14 @@ def quality(ctx: Given, params: Given) -> Document:
         for version in buckets(model["versions"], "versions"):
             key = model["key"] + ":" + version["key"]
             profile = profiles.get(key)
-            expected = profile["expected"].get("quality") if profile is not None else None
+            # A profile without quality has, of all that is expected, nothing that the search asks for.
+            expected = (profile.get("expected") or {}).get("quality") if profile is not None else None
             if profile is None or expected is None:
                 reason = "no profile" if profile is None else "the profile does not know the model's quality"
                 skipped.append({"model": model["key"], "version": version["key"], "reason": reason})
                 continue
             min_events = setting(ctx, profile, "min_events")
-            found: set[str] = set()
+            told: set[str] = set()
             for window in windows:
                 bucket = version["windows"]["buckets"][window]
                 if bucket["doc_count"] < min_events:
@@ -69,47 +71,47 @@ def quality(ctx: Given, params: Given) -> Document:
                     else "unknown, the predictions of that time are not there"
                 )
                 for name, tail, what, lines in _verdicts(ctx, profile, expected, bucket):
-                    if name in found or tail >= alpha:
+                    if name in told or tail >= alpha:
                         continue
-                    found.add(name)
-                    findings.append(
-                        {
-                            "model": model["key"],
-                            "version": version["key"],
-                            "feature": name,
-                            "about": "model " + model["key"] + ", version " + version["key"],
-                            "what": what,
-                            "lines": [
-                                line("observed", f"{bucket['doc_count']} labels in the last {window}"),
-                                *lines,
-                                line("by chance, had nothing changed", chance(tail)),
-                                line("labels that have arrived", share),
-                            ],
-                            "window": window,
-                            "observed": bucket["doc_count"],
-                            "query": f'event.dataset: "ml.label" and ml.model.name: {quoted(model["key"])} and '
-                            f"ml.model.version: {quoted(version['key'])}"
-                            f' and event.ingested >= "{ctx["trigger"]["scheduled_time"]}||-{window}"',
-                            **owners(profile),
-                        }
+                    told.add(name)
+                    since = bucket["first"]["value_as_string"]
+                    told_of = [
+                        *serving(version),
+                        line("observed", f"{bucket['doc_count']} labels in the last {window}"),
+                        *lines,
+                        line("by chance, had nothing changed", chance(tail)),
+                        line("labels that have arrived", share),
+                        line("since", f"{since} at the latest"),
+                    ]
+                    query = (
+                        f'event.dataset: "ml.label" and ml.model.name: {quoted(model["key"])}'
+                        f" and ml.model.version: {quoted(version['key'])}"
+                        f' and event.ingested >= "{ctx["trigger"]["scheduled_time"]}||-{window}"'
                     )
+                    until = bucket["last"]["value_as_string"]
+                    finding = found(
+                        profile, model["key"], version["key"], name, what, told_of, query, since, until
+                    )
+                    finding["window"] = window
+                    finding["observed"] = bucket["doc_count"]
+                    findings.append(finding)
     return {**judged(findings, skipped), "notes": notes}
 
 
 def _served(payload: Given) -> dict[str, float]:
-    found = {}
+    known = {}
     for model in buckets(payload["aggregations"]["models"], "models"):
         for version in buckets(model["versions"], "versions"):
             for window, bucket in version["windows"]["buckets"].items():
-                found[model["key"] + ":" + version["key"] + ":" + window] = bucket["weight"]["value"]
-    return found
+                known[model["key"] + ":" + version["key"] + ":" + window] = bucket["weight"]["value"]
+    return known
 
 
 _Verdict = tuple[str, float, str, list[Document]]
 
 
 def _verdicts(ctx: Given, profile: Given, expected: Given, bucket: Given) -> list[_Verdict]:
-    found: list[_Verdict] = []
+    made: list[_Verdict] = []
     errors = bucket["errors"]
     usual = expected.get("errors")
     if usual is not None and errors["count"] > 0 and usual["std"] > 0:
@@ -124,7 +126,7 @@ def _verdicts(ctx: Given, profile: Given, expected: Given, bucket: Given) -> lis
                 line("mean error (prediction less truth)", number(bucket["bias"]["value"])),
                 line("expected from", f"{usual['count']} held-out training rows"),
             ]
-            found.append(("error", gamma_tail(0.5, 0.5 * z * z), what, lines))
+            made.append(("error", gamma_tail(0.5, 0.5 * z * z), what, lines))
     confusion = expected["confusion"]
     observed: dict[str, dict[str, float]] = {}
     for truth in buckets(bucket["truth"], "truth"):
@@ -143,8 +145,8 @@ def _verdicts(ctx: Given, profile: Given, expected: Given, bucket: Given) -> lis
             _rate(ctx, profile, title, _wrong(observed, kind, name), _wrong(confusion, kind, name))
             for title, kind, name in asked
         )
-        found.extend(rate for rate in rates if rate is not None)
-    return found
+        made.extend(rate for rate in rates if rate is not None)
+    return made
 
 
 def _wrong(confusion: Given, kind: str, name: str) -> tuple[float, float]:

@@ -8,13 +8,14 @@ from logging_lib.watch.scripts.common import (
     Document,
     Given,
     buckets,
+    found,
     judged,
     line,
     millis,
-    owners,
     percent,
     profiles_of,
     quoted,
+    serving,
     setting,
     span,
     whole,
@@ -54,6 +55,7 @@ def versions(ctx: Given, params: Given) -> Document:
                 lasting.append(version["key"])
             seen = f"{whole(version['now']['weight']['value'])} events in the last {ctx['metadata']['live']}"
             lines = [
+                *serving(version),
                 line("observed", seen),
                 line("deployed", ", ".join(deployed) if deployed else "none is marked"),
             ]
@@ -87,18 +89,11 @@ def _finding(
     lines: list[Document],
     profile: Given | None,
 ) -> Document:
+    now = ctx["trigger"]["scheduled_time"]
+    since = f"{now}||-{ctx['metadata']['window']}"
     of_version = f" and ml.model.version: {quoted(version)}" if version else ""
-    return {
-        "model": model,
-        "version": version,
-        "feature": feature,
-        "about": "model " + model + (", version " + version if version else ""),
-        "what": what,
-        "lines": lines,
-        "query": f"ml.model.name: {quoted(model)}{of_version} and event.ingested >= "
-        f'"{ctx["trigger"]["scheduled_time"]}||-{ctx["metadata"]["window"]}"',
-        **owners(profile),
-    }
+    query = f'ml.model.name: {quoted(model)}{of_version} and event.ingested >= "{since}"'
+    return found(profile, model, version, feature, what, lines, query, since, now)
 
 
 def _age(ctx: Given, model: str, version: Given, profile: Given | None) -> list[Document]:
@@ -109,7 +104,7 @@ def _age(ctx: Given, model: str, version: Given, profile: Given | None) -> list[
     days = setting(ctx, profile, "max_days")
     if seconds < days * 86400.0:
         return []
-    lines = [line("trained at", trained), line("limit", f"{days} days")]
+    lines = [*serving(version), line("trained at", trained), line("limit", f"{days} days")]
     what = f"trained {span(seconds)} ago, limit {days} days"
     return [_finding(ctx, model, version["key"], "age", what, lines, profile)]
 
@@ -142,7 +137,9 @@ def _changes(ctx: Given) -> list[Document]:
                 )
             for feature, what in changed:
                 finding = _finding(ctx, model["key"], version or "", feature, what, where, None)
-                finding["query"] = f'event.dataset: "ml.start" and ml.model.name: {quoted(model["key"])}'
+                query = f'event.dataset: "ml.start" and ml.model.name: {quoted(model["key"])}'
+                finding["query"] = query
+                finding["discover"] = query.replace("!", "!!").replace("'", "!'")
                 findings.append(finding)
     return findings
 
@@ -157,9 +154,9 @@ def _code(source: Given) -> str:
 
 
 def _differences(old: dict[str, str], new: dict[str, str]) -> list[list[str]]:
-    found = []
+    changed = []
     for name in sorted({*old, *new}):
         before, after = old.get(name, "not there"), new.get(name, "gone")
         if old.get(name) != new.get(name):
-            found.append([name, f"{name} is {after}, was {before}"])
-    return found
+            changed.append([name, f"{name} is {after}, was {before}"])
+    return changed

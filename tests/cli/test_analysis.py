@@ -1,0 +1,119 @@
+"""The analysis commands as they are typed: exit codes, JSON, files, what is said of wrong input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+import logging_lib
+from logging_lib import profile as profiles
+from logging_lib.cli.app import app
+from tests.jobs.served import START
+
+Call = Callable[..., Result]
+STORE = ("--store", "store")
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, training: pd.DataFrame, profile: profiles.Profile
+) -> Call:
+    """In a folder with a store, its profile and training data."""
+    monkeypatch.chdir(tmp_path)
+    profiles.save(profile, "profile.json")
+    log = logging_lib.configure(model="loans", version="1", profile=profile, spool="spool")
+    shadow = logging_lib.configure(model="loans", version="2", role="shadow", spool="spool")
+    inputs = training.drop(columns=["rate", "issued_at"]).iloc[:300]
+    for i, row in enumerate(inputs.to_dict("records")):
+        at = START + pd.Timedelta(hours=i)
+        for one, error in ((log, 1.0), (shadow, 0.5)):
+            one.prediction(row, prediction=10.0 + error, request_id=f"r{i}", timestamp=at, duration=0.01)
+    training.to_parquet("train.parquet")
+    inputs.assign(request_id=[f"r{i}" for i in range(300)], income=inputs["income"] * 100).to_parquet(
+        "again.parquet"
+    )
+    truths = pd.DataFrame(
+        {"request_id": [f"r{i}" for i in range(200)], "actual": [10.0 + i % 2 for i in range(200)]}
+    )
+    truths.assign(timestamp=str(START + pd.Timedelta(days=30))).to_csv("labels.csv", index=False)
+
+    def invoke(*arguments: str, code: int = 0, given: bytes | None = None) -> Result:
+        result = CliRunner().invoke(app, list(arguments), input=given)
+        assert result.exit_code == code, result.output
+        return result
+
+    invoke("index", "spool", *STORE, "--profile", "profile.json")
+    return invoke
+
+
+def test_compare(call: Call) -> None:
+    """0 where nothing differs, 1 where something does, 2 for wrong input; table, JSON and page."""
+    found = json.loads(call("compare", "train.parquet", "train.parquet", "--json").stdout)
+    assert found["differing"] == []
+    differs = call("compare", "since=2018-02-01", *STORE, "--html", "page.html", code=1).stdout
+    assert "ml.prediction" in differs
+    assert "<svg" in Path("page.html").read_text("utf-8")
+    assert json.loads(call("compare", *STORE, "--by", "home", "--json", code=1).stdout)["differing"]
+    shadow = json.loads(call("compare", "--role", "shadow", *STORE, "--json", code=1).stdout)["shadow"][0]
+    assert (shadow["requests"], shadow["difference"]["mean"]) == (300, -0.5)
+    assert "no such file" in call("compare", "nothing.csv", "x", code=2).stderr
+    assert "no prediction with" in call("compare", "version=9", "version=1", *STORE, code=2).stderr
+
+
+def test_skew(call: Call) -> None:
+    found = json.loads(call("skew", "again.parquet", *STORE, "--json", "--record", code=1).stdout)
+    worst = found["features"][0]
+    assert (worst["name"], worst["cause"]["name"], found["ok"]) == ("income", "unit", False)
+    assert "percent or cents" in call("skew", "again.parquet", *STORE, code=1).stdout
+    assert call("skew", "again.parquet", *STORE, "--max-rate", "1").exit_code == 0
+    assert "no such file" in call("skew", "nothing.csv", *STORE, code=2).stderr
+    card = json.loads(call("scorecard", *STORE, "--json").stdout)
+    assert card["monitors"][2]["evidence"][0].endswith("skewed: income")
+
+
+def test_a_function_recomputes_features(call: Call) -> None:
+    Path("recompute.py").write_text(
+        "def features(events):\n    return events.assign(count=events['count'] + 1)\n"
+    )
+    found = json.loads(call("skew", "recompute:features", *STORE, "--json", code=1).stdout)
+    assert [one["name"] for one in found["features"] if not one["allowed"]] == ["count"]
+    assert found["features"][0]["cause"]["name"] == "constant offset"
+    assert "cannot be imported" in call("skew", "recompute:nothing", *STORE, code=2).stderr
+
+
+def test_labels(call: Call) -> None:
+    done = json.loads(call("labels", "ingest", "labels.csv", *STORE, "--json").stdout)
+    assert (done["joined"], done["refused"]) == (400, [])
+    line = b'{"request_id": "r250", "actual": 11.0}\n'
+    assert json.loads(call("labels", "ingest", "-", *STORE, "--json", given=line).stdout)["joined"] == 2
+    assert json.loads(call("labels", "join", *STORE, "--json").stdout)["joined"] == 0
+    found = json.loads(call("labels", "quality", *STORE, "--by", "home", "--json").stdout)
+    assert [one["version"] for one in found] == ["1", "2"]
+    assert found[0]["segments"][0]["metrics"]["mae"] == pytest.approx(100 / 201)
+    assert "calibration" in call("labels", "quality", *STORE).stdout
+    delay = json.loads(call("labels", "delay", *STORE, "--json").stdout)
+    assert (delay[0]["labelled"], delay[0]["predictions"]) == (201, 300)
+    assert "refused" in call("labels", "ingest", "-", *STORE, given=b'{"actual": 1}\n', code=1).stderr
+    assert "no such file" in call("labels", "ingest", "none.csv", *STORE, code=2).stderr
+
+
+def test_export_and_scorecard(call: Call) -> None:
+    call("labels", "ingest", "labels.csv", *STORE)
+    done = json.loads(call("export", "--to", "out.parquet", *STORE, "--leave-out", "shadow", "--json").stdout)
+    assert (done["rows"], done["marks"]["shadow"]["share"]) == (300, 0.5)
+    assert len(pd.read_parquet("out.parquet")) == 300
+    assert "give a file named" in call("export", "--to", "out.txt", *STORE, code=2).stderr
+    state = Path("store/.watch-state/watches")
+    state.mkdir(parents=True)
+    for name in ("stale-model", "quality-regression"):
+        (state / f"{name}.json").write_text(json.dumps({"last": "2018-03-01T00:00:00Z", "incidents": []}))
+    as_of = ("--now", "2018-03-04T00:00:00Z", "--recent", "60d")
+    made = json.loads(call("scorecard", *STORE, *as_of, "--json").stdout)
+    assert [one["status"] for one in made["monitors"]][3] == "partly" or made["monitors"][3]["score"] == 1
+    assert made["monitors"][6]["evidence"][0] == "quality-regression ran last at 2018-03-01 00:00 UTC"
+    assert call("scorecard", *STORE, *as_of, "--least", "7", code=1).stdout.count("→") > 5

@@ -1,0 +1,32 @@
+"""One look for the report and the preview."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from logging_lib.dashboards.drawing import svg
+
+
+@given(st.text(max_size=20))
+@settings(max_examples=25, deadline=None)
+@example("\x1b[31m\x00 \ud800 \ufffe </text><script>")
+def test_any_text_of_a_log_can_be_drawn(text: str) -> None:
+    """The renderer would end the whole process at a character that XML does not have."""
+    drawn = svg(
+        {
+            "data": {"values": [{"x": text, "y": 1}]},
+            "mark": "bar",
+            "encoding": {
+                "x": {"field": "x", "type": "nominal", "title": None},
+                "y": {"field": "y", "type": "quantitative"},
+            },
+        },
+        ident="d",
+        title="t",
+        description="d",
+    )
+    root = ElementTree.fromstring(drawn)
+    assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
