@@ -17,6 +17,7 @@ class Remembered(NamedTuple):
     event_id: str
     timestamp: str
     prediction: Mapping[str, Any]
+    weight: float = 1.0
 
 
 class Memory:
@@ -31,7 +32,7 @@ class Memory:
         ml = event["ml"]
         if "request" in ml and "prediction" in ml:
             self._kept[ml["request"]["id"]] = Remembered(
-                event["event"]["id"], event["@timestamp"], ml["prediction"]
+                event["event"]["id"], event["@timestamp"], ml["prediction"], ml["sample"]["weight"]
             )
             while len(self._kept) > self._size:
                 self._kept.popitem(last=False)
@@ -41,7 +42,7 @@ class Memory:
 
 
 def label_document(actual: Any, known: Remembered | None, output: Output, now: str) -> dict[str, Any]:
-    """``ml.label`` and ``ml.prediction`` of a label event.
+    """``ml.label``, ``ml.sample`` and ``ml.prediction`` of a label event.
 
     Args:
         actual: the truth: a number, or a class.
@@ -52,7 +53,7 @@ def label_document(actual: Any, known: Remembered | None, output: Output, now: s
     truth = output(actual, None, None)
     label: dict[str, Any] = {key: truth[key] for key in ("value", "label") if truth.get(key) is not None}
     label["joined"] = known is not None
-    made: dict[str, Any] = {"label": label}
+    made: dict[str, Any] = {"label": label, "sample": {"weight": 1.0 if known is None else known.weight}}
     if known is None:
         return made
     made["prediction"] = {**known.prediction, "id": known.event_id, "timestamp": known.timestamp}

@@ -169,9 +169,7 @@ class PredictionProcessor:
         known = self._memory.find(request) if self._memory is not None else None
         if "prediction" in given:
             output = self._output(given["prediction"], None, None)
-            known = (
-                Remembered(known.event_id, known.timestamp, output) if known else Remembered("", at, output)
-            )
+            known = known._replace(prediction=output) if known else Remembered("", at, output)
         event_id = given.get("event_id")
         ml = {key: self._ml[key] for key in ("schema_version", "model", "profile")}
         ml["profile"] = {key: value for key, value in ml["profile"].items() if key == "id"}
