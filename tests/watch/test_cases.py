@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from logging_lib import content
 from logging_lib.cli.watch import app
+from logging_lib.store.connection import Connection
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.watch import cases
 from logging_lib.watch.loading import load_watches
@@ -141,3 +142,25 @@ def test_a_file_that_is_no_yaml_and_an_empty_folder_are_refused(tmp_path: Path) 
     assert "cannot be read" in call(tmp_path / "broken.yml", code=2)
     (tmp_path / "empty").mkdir()
     assert "there is no *.yml in this folder" in call(tmp_path / "empty", code=2)
+
+
+# One of each script: the rest differ by their searches alone, which tests/store compares.
+ON_A_SERVER = (
+    "oov-rise",
+    "prediction-drift-classes",
+    "latency-regression",
+    "dead-letters",
+    "quality-regression",
+    "model-version",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.elasticsearch
+def test_the_shipped_cases_pass_on_a_real_elasticsearch(elasticsearch: Connection) -> None:
+    """With results equal to those of the embedded store, for each case expects the same of both; nothing stays."""
+    files = [FOLDER / f"{name}.yml" for name in ON_A_SERVER]
+    output = call(*files, "--elasticsearch", elasticsearch.url, code=0)
+    assert ", 0 failed" in output
+    assert elasticsearch.call("GET", "/*aside*/_settings", params={"expand_wildcards": "all"}) == {}

@@ -15,9 +15,12 @@ from logging_lib.watch import cases, testing
 def unit_test(
     paths: Annotated[list[Path], typer.Argument(help="Files of cases, or folders of *.yml.")],
     watches: WatchesOption = None,
+    elasticsearch: _store.ElasticsearchOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run unit tests of watches: what each finds at given times of described events.
+
+    On Elasticsearch each case has data streams of its own, which are deleted after it.
 
     Exit code 1: a watch found something else than the cases say; 2: wrong input.
 
@@ -27,8 +30,10 @@ def unit_test(
     said: list[str] = []
     with explained():
         known = {watch.id: watch for watch in load(watches)}
-        for loaded in [cases.load(file) for file in cases.files(paths)]:
-            for _, failures in testing.run_file(loaded, known, lambda: _store.open_store(None)):
+        files = [cases.load(file) for file in cases.files(paths)]
+        new_store = _new_store(elasticsearch)
+        for loaded in files:
+            for _, failures in testing.run_file(loaded, known, new_store):
                 failed, passed = failed + bool(failures), passed + (not failures)
                 said += map(str, failures)
     if as_json:
@@ -38,3 +43,12 @@ def unit_test(
             typer.echo(lines_safe(failure))
         typer.echo(f"{passed} cases passed, {failed} failed")
     raise typer.Exit(1 if failed else 0)
+
+
+def _new_store(url: str | None) -> testing.NewStore:
+    if url is None:
+        return lambda: _store.open_store(None)
+    from logging_lib.store.aside import Aside
+
+    connection = _store.connect(url)
+    return lambda: Aside(connection)
