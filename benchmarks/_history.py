@@ -88,13 +88,13 @@ def labels(events: int) -> Iterator[bytes]:
 
 def health(events: int) -> Iterator[bytes]:
     minutes = SPAN // timedelta(minutes=1)
-    for minute in range(minutes):
+    for minute in range(1, minutes):
         at = START + timedelta(minutes=minute)
         logged = round(events / minutes)
         yield _line(at, "health", 2 * minute, health={"interval": 60, "logged": logged, "dropped": 0})
         yield _line(at, "health", 2 * minute + 1, model=False, health={
-            "interval": 60, "cpu": {"pct": 0.3}, "memory": {"rss": 3e8}, "logged": logged,
-            "disk": {"used_pct": 0.4, "free": 5e10}, "backlog": {"age": 1.0},
+            "interval": 60, "cpu": {"pct": 0.3}, "memory": {"rss": 300_000_000}, "logged": logged,
+            "disk": {"used_pct": 0.4, "free": 50_000_000_000}, "backlog": {"age": 1.0},
         })  # fmt: skip
 
 

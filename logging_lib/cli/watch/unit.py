@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,16 +12,25 @@ from logging_lib.cli import _store
 from logging_lib.cli.watch._common import JsonOption, WatchesOption, explained, lines_safe, load, print_json
 from logging_lib.watch import cases, testing
 
+if TYPE_CHECKING:
+    from logging_lib.watch.testing import NewStore
+
 
 def unit_test(
     paths: Annotated[list[Path], typer.Argument(help="Files of cases, or folders of *.yml.")],
     watches: WatchesOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: Annotated[
+        str | None,
+        typer.Option(
+            "--elasticsearch",
+            metavar="URL",
+            help="Run them on this Elasticsearch, in indices watch-test-* that are deleted at once. "
+            "Default: on the embedded store.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run unit tests of watches: what each finds at given times of described events.
-
-    On Elasticsearch each case has data streams of its own, which are deleted after it.
 
     Exit code 1: a watch found something else than the cases say; 2: wrong input.
 
@@ -28,11 +38,10 @@ def unit_test(
     """
     failed = passed = 0
     said: list[str] = []
-    with explained():
+    with explained(), contextlib.ExitStack() as stack:
+        new_store = _new_store(elasticsearch, stack)
         known = {watch.id: watch for watch in load(watches)}
-        files = [cases.load(file) for file in cases.files(paths)]
-        new_store = _new_store(elasticsearch)
-        for loaded in files:
+        for loaded in [cases.load(file) for file in cases.files(paths)]:
             for _, failures in testing.run_file(loaded, known, new_store):
                 failed, passed = failed + bool(failures), passed + (not failures)
                 said += map(str, failures)
@@ -45,10 +54,10 @@ def unit_test(
     raise typer.Exit(1 if failed else 0)
 
 
-def _new_store(url: str | None) -> testing.NewStore:
+def _new_store(url: str | None, stack: contextlib.ExitStack) -> NewStore:
     if url is None:
         return lambda: _store.open_store(None)
-    from logging_lib.store.aside import Aside
+    from logging_lib.store.sandbox import Sandbox
 
-    connection = _store.connect(url)
-    return lambda: Aside(connection)
+    connection = stack.enter_context(_store.connect(url))
+    return lambda: Sandbox(connection)
