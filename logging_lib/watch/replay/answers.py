@@ -351,6 +351,18 @@ class Cell:
         counts = np.stack([cell.counts() for cell in cells])
         orders = np.ascontiguousarray(_ordered(bucketing, counts).T.astype(np.int32))
         counts = np.ascontiguousarray(counts.T.astype(np.int32))
+        leaf = _only_sum(node)
+        if leaf is not None and counts.size <= _LARGEST // 4:
+            name, metric = leaf
+            sums = np.ascontiguousarray(np.stack([cell.sums(metric) for cell in cells]).T)
+
+            def leaves(tick: int) -> Any:
+                weights = sums[tick].tolist()
+                return _leaves_answer(
+                    bucketing, orders[tick].tolist(), counts[tick].tolist(), labels, name, weights
+                )
+
+            return leaves
 
         def answer(tick: int) -> Any:
             return _terms_answer(bucketing, orders[tick].tolist(), counts[tick].tolist(), cells, labels, tick)
@@ -359,11 +371,15 @@ class Cell:
 
     def _metric(self, metric: Metric) -> Made:
         assert metric.column is not None
-        name, filler = metric.column.name, self._search.plan.bound_value(metric.filler)
-        numbers, valid = self._group.numbers(name, None if filler is None else float(filler))
-        if metric.kind in ("sum", "value_count") and not self._single:
-            return self._running(metric, numbers, valid)
-
+        if metric.kind == "sum" and not self._single:
+            sums = self.sums(metric)
+            if metric.column.numeric:
+                return lambda tick: {"value": sums.item(tick)}
+            return lambda tick: metric.answer((sums.item(tick),))
+        numbers, valid = self._numbers(metric)
+        if metric.kind == "value_count" and not self._single:
+            counted = self.counts() if valid is None else differences(valid, self._start, self._end)
+            return lambda tick: {"value": counted.item(tick)}
         if valid is None and not self._single:
             if metric.kind == "percentiles":
                 sliding = Sliding(numbers)
@@ -382,20 +398,20 @@ class Cell:
 
         return answer
 
-    def _running(self, metric: Metric, numbers: NDArray[Any], valid: NDArray[np.bool_] | None) -> Made:
-        """A sum or a count at every tick, as the difference of two running totals."""
-        if metric.kind == "value_count":
-            counted = self.counts() if valid is None else differences(valid, self._start, self._end)
-            return lambda tick: {"value": counted.item(tick)}
-        if valid is None and len(numbers) and (numbers == 1.0).all():
-            sums = self.counts().astype(float)
-        else:
-            sums = differences(
-                numbers if valid is None else np.where(valid, numbers, 0.0), self._start, self._end
-            )
-        if metric.column is not None and metric.column.numeric:
-            return lambda tick: {"value": sums.item(tick)}
-        return lambda tick: metric.answer((sums.item(tick),))
+    def _numbers(self, metric: Metric) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        assert metric.column is not None
+        filler = self._search.plan.bound_value(metric.filler)
+        return self._group.numbers(metric.column.name, None if filler is None else float(filler))
+
+    def sums(self, metric: Metric) -> NDArray[np.float64]:
+        """A sum at every tick."""
+        assert metric.column is not None
+        if self._group.frame.is_one(metric.column.name):  # the weight of events that are not sampled
+            return self.counts().astype(float)
+        numbers, valid = self._numbers(metric)
+        return differences(
+            numbers if valid is None else np.where(valid, numbers, 0.0), self._start, self._end
+        )
 
 
 _COMPARED: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
@@ -427,6 +443,31 @@ def _terms_answer(
         "doc_count_error_upper_bound": 0,
         "sum_other_doc_count": sum(counts[place] for place in found[bucketing.size :]),
         "buckets": [Bucket(cells[place], tick, labels[place]) for place in kept],
+    }
+
+
+def _only_sum(node: Node) -> tuple[str, Metric] | None:
+    """The sum that is all that is below a bucket, with its name."""
+    if node.children or len(node.metrics) != 1:
+        return None
+    ((name, (metric, meta)),) = node.metrics.items()
+    numeric = metric.column is not None and metric.column.numeric
+    return (name, metric) if metric.kind == "sum" and numeric and meta is None else None
+
+
+def _leaves_answer(
+    bucketing: Terms, order: list[int], counts: list[int], labels: list[Any], name: str, sums: list[float]
+) -> dict[str, Any]:
+    """As ``_terms_answer``, with nothing left to be made: there may be hundreds of such buckets at each tick."""
+    least = max(1, bucketing.min_doc_count)
+    found = [place for place in order if counts[place] >= least]
+    return {
+        "doc_count_error_upper_bound": 0,
+        "sum_other_doc_count": sum(counts[place] for place in found[bucketing.size :]),
+        "buckets": [
+            {**labels[place], "doc_count": counts[place], name: {"value": sums[place]}}
+            for place in found[: bucketing.size]
+        ],
     }
 
 

@@ -46,6 +46,7 @@ class Frame:
             stream = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
             self.columns["_index"] = Column("keyword", self._targets, stream if as_is else stream[order])
         self._distinct: dict[str, int] = {}
+        self._is_one: dict[str, bool] = {}
         self._groups: dict[str, Group] = {}
         self._holding: dict[str, NDArray[np.bool_]] = {}
 
@@ -71,6 +72,15 @@ class Frame:
             assert column.data is not None
             self._distinct[name] = len(np.unique(column.data))
         return self._distinct[name]
+
+    def is_one(self, name: str) -> bool:
+        """Whether every row has the number 1 in a field."""
+        if name not in self._is_one:
+            column = self.columns[name]
+            self._is_one[name] = (
+                column.data is not None and column.valid is None and bool((column.data == 1).all())
+            )
+        return self._is_one[name]
 
     def scope(self) -> Scope:
         """For the translation of queries over this frame."""

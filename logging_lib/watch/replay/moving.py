@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from logging_lib.store.metrics import Metric
 
 _BLOCK: Final = 512
+_FEW: Final = 4_000  # numbers that are sorted sooner than looked up
 
 
 def differences(numbers: NDArray[Any], start: NDArray[Any], end: NDArray[Any]) -> NDArray[Any]:
@@ -53,42 +55,78 @@ def values(metric: Metric, numbers: NDArray[Any]) -> Any:
 def quantiles(ranked: NDArray[Any], shares: list[float]) -> list[float] | None:
     """Of numbers in ascending order, with linear interpolation between the two nearest, as DuckDB's
     ``quantile_cont``; None of none."""
-    if not len(ranked):
+    return _interpolated(len(ranked), shares, lambda places: ranked[places].tolist())
+
+
+def _interpolated(
+    count: int, shares: list[float], at: Callable[[NDArray[np.int64]], list[float]]
+) -> list[float] | None:
+    if not count:
         return None
+    places = (count - 1) * np.array(shares)
+    low = places.astype(np.int64)
+    needed = np.unique(np.concatenate([low, np.minimum(low + 1, count - 1)]))
+    values = dict(zip(needed.tolist(), at(needed), strict=True))
     found = []
-    for share in shares:
-        place = (len(ranked) - 1) * share
-        low = int(place)
-        below = float(ranked[low])
-        found.append(below + (float(ranked[min(low + 1, len(ranked) - 1)]) - below) * (place - low))
+    for place, below in zip(places.tolist(), low.tolist(), strict=True):
+        first = values[below]
+        found.append(first + (values[min(below + 1, count - 1)] - first) * (place - below))
     return found
 
 
 class Sliding:
-    """The numbers of a window in ascending order; from one window to the next only what leaves and what comes
-    is looked for."""
+    """Quantiles of a window. From one window to the next only what leaves and what comes is looked at.
+
+    All numbers of the column are ranked once; which ranks are in the window is kept as marks, with a count for each
+    block of ranks.
+    """
 
     def __init__(self, numbers: NDArray[Any]) -> None:
         self._numbers = numbers
         self._start = self._end = 0
-        self._ranked = np.zeros(0)
+        self._ranked: NDArray[Any] | None = None
 
     def quantiles(self, start: int, end: int, shares: list[float]) -> list[float] | None:
         """Of ``numbers[start:end]``."""
+        if end - start < _FEW:
+            return quantiles(np.sort(self._numbers[start:end]), shares)
         self._move(start, end)
-        return quantiles(self._ranked, shares)
+        return _interpolated(end - start, shares, self._at)
 
     def _move(self, start: int, end: int) -> None:
-        apart = start < self._start or end < self._end or start >= self._end
-        if apart or (start - self._start) + (end - self._end) > (end - start) // 4:
-            self._ranked = np.sort(self._numbers[start:end])
+        if self._ranked is None:
+            order = np.argsort(self._numbers, kind="stable")
+            self._ranked = self._numbers[order]
+            self._ranks = np.empty(len(order), np.int32)
+            self._ranks[order] = np.arange(len(order), dtype=np.int32)
+            self._marks = np.zeros(len(order), bool)
+            self._counts = np.zeros(len(order) // _BLOCK + 1, np.int64)
+        if start < self._start or end < self._end or start >= self._end:
+            self._mark(slice(self._start, self._end), False)
+            self._mark(slice(start, end), True)
         else:
-            gone, come = np.sort(self._numbers[self._start : start]), np.sort(self._numbers[self._end : end])
-            # Of equal numbers, each that leaves takes the next place.
-            places = np.searchsorted(self._ranked, gone) + np.arange(len(gone)) - np.searchsorted(gone, gone)
-            ranked = np.delete(self._ranked, places)
-            self._ranked = np.insert(ranked, np.searchsorted(ranked, come), come)
+            self._mark(slice(self._start, start), False)
+            self._mark(slice(self._end, end), True)
         self._start, self._end = start, end
+
+    def _mark(self, rows: slice, there: bool) -> None:
+        ranks = self._ranks[rows]
+        if len(ranks):
+            self._marks[ranks] = there
+            changes = np.bincount(ranks // _BLOCK, minlength=len(self._counts))
+            self._counts += changes if there else -changes
+
+    def _at(self, places: NDArray[np.int64]) -> list[float]:
+        """The numbers at these places of the window's ascending order."""
+        assert self._ranked is not None
+        totals = np.cumsum(self._counts)
+        blocks = np.searchsorted(totals, places, side="right")
+        found = []
+        for block, place in zip(blocks.tolist(), (places - totals[blocks]).tolist(), strict=True):
+            first = block * _BLOCK
+            there = np.flatnonzero(self._marks[first : first + _BLOCK])
+            found.append(self._ranked.item(first + int(there[place])))  # `place` counts from the block's end
+        return found
 
 
 class Extreme:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import log, sqrt
 from typing import NamedTuple
 
@@ -237,6 +238,7 @@ def _usual(
     return usual if events > 0 and events >= judging.min_events else None
 
 
+@lru_cache(maxsize=65536)  # asked of each bin of each window, over and over
 def _is_ordinary(name: str) -> bool:
     return not name.startswith("oov:") and (not name.startswith("!") or name == "!other")
 
