@@ -76,7 +76,7 @@ def _of_peer(records: list[dict[str, Any]]) -> dict[str, Any]:
         "flagged": sum(record["found"] for record in clean),
         "flagged_by_share": sum(record.get("dataset", False) for record in clean),
         "faults": faults,
-        "errors": sorted({record["failed"] for record in records if record["failed"]})[:5],
+        "errors": sorted({record["failed"].split("\n")[0] for record in records if record["failed"]})[:5],
     }
 
 
@@ -101,13 +101,29 @@ def page(results: dict[str, Any]) -> str:
         f"{clean['model_months']} model-months) |",
         f"| none in 40,000 clean events | {clean['alarms']} in {clean['events']:,} clean events |",
     ]
+    of_all = [entry for entry in results["faults"] if "leak" not in entry["fault"]]
+    soon = sum(entry["all"]["within_500"] for entry in of_all)
+    cells = sum(entry["all"]["cells"] for entry in of_all)
+    lines += [
+        "",
+        f"Ahead of the peers? In the first {LATE} events after the onset, and in clean windows of {LATE}:",
+        "",
+        "| | larger faults found | all faults found | clean windows flagged |",
+        "|---|---|---|---|",
+        f"| the watches | {_share(large['within_500'], large['cells'])} | {_share(soon, cells)} | "
+        f"{_share(clean['alarms'], clean['events'] // LATE)} |",
+    ]
     for peer in peers.values():
-        found = sum(entry["found"] for entry in peer["faults"].values())
-        windows = sum(entry["windows"] for entry in peer["faults"].values())
-        lines.append(
-            f"| ahead of {peer['version'].split()[0].replace('==', ' ')} | it finds {found} of {windows} faults in "
-            f"the first {LATE} events, and flags {peer['flagged']} of {peer['clean']} clean windows of {LATE} |"
-        )
+        version = peer["version"].split()[0].replace("==", " ")
+        names = {entry["fault"] for entry in results["faults"] if entry["large"]}
+        told = [
+            _share(
+                sum(entry["found"] for name, entry in peer["faults"].items() if name in wanted),
+                sum(entry["windows"] for name, entry in peer["faults"].items() if name in wanted),
+            )
+            for wanted in (names, peer["faults"].keys())
+        ]
+        lines.append(f"| {version} | {told[0]} | {told[1]} | {_share(peer['flagged'], peer['clean'])} |")
     lines += [
         "",
         "## By fault",
@@ -138,6 +154,10 @@ def page(results: dict[str, Any]) -> str:
                 f"- {name} could not judge some windows: " + "; ".join(f"`{each}`" for each in peer["errors"])
             )
     return "\n".join(lines) + "\n"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} of {whole}, {100 * part / whole:.0f} %" if whole else "-"
 
 
 def _cell(of: dict[str, Any]) -> str:

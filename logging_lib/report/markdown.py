@@ -87,7 +87,7 @@ def _lines(report: Report) -> Iterable[str]:
 def _alert(alert: Alert) -> Iterable[str]:
     names = texts.listed([_text(name) for name in alert.features], 6)
     yield (
-        f"{alert.number}. **{_text(alert.title)}{f' in {names}' if names else ''}**, "
+        f"{alert.number}. **{_text(alert.title)}{f': {names}' if names else ''}**, "
         + ", ".join(texts.day_and_hour(time) for time in alert.times[:5])
         + (f" ({_text(alert.state)})" if alert.state else "")
     )

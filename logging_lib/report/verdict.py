@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from logging_lib.report.model import Alert, Feature, Output, Subject, Training, Variant, Verdict
@@ -30,6 +30,7 @@ def verdict(
         elsewhere: from when to when the store has predictions of this model, where the period has none.
     """
     seen = _seen(subject, main, training)
+    known = {feature.name for feature in features}
     if main is None:
         where = (
             f"The store has predictions of it from {day_and_hour(elsewhere[0])} to {day_and_hour(elsewhere[1])}."
@@ -37,10 +38,12 @@ def verdict(
             else "The store has no prediction of it at all."
         )
         if alerts:
-            return Verdict("alert", f"{_told(alerts)} There was no prediction in this period. {where}", seen)
+            return Verdict(
+                "alert", f"{_told(alerts, known)} There was no prediction in this period. {where}", seen
+            )
         return Verdict("unknown", f"Nothing can be said: no prediction in this period. {where}", seen)
     if alerts:
-        return Verdict("alert", _told(alerts), seen)
+        return Verdict("alert", _told(alerts, known), seen)
     moved = [feature for feature in features if feature.status == "moved"]
     if moved or output_moved:
         names = [short(feature.name) for feature in moved]
@@ -67,13 +70,13 @@ def verdict(
     )
 
 
-def _told(alerts: Sequence[Alert]) -> str:
-    causes = dict.fromkeys(_cause(alert) for alert in alerts)
+def _told(alerts: Sequence[Alert], known: Collection[str]) -> str:
+    causes = dict.fromkeys(_cause(alert, known) for alert in alerts)
     going_on = sum(alert.going_on for alert in alerts)
     if going_on == len(alerts):
         state = ", still going on" if len(alerts) == 1 else ", all still going on"
     elif going_on:
-        ongoing = dict.fromkeys(_cause(alert) for alert in alerts if alert.going_on)
+        ongoing = dict.fromkeys(_cause(alert, known) for alert in alerts if alert.going_on)
         state = f". Still going on: {listed(list(ongoing), NAMED)}"
     else:
         state = ""
@@ -81,10 +84,17 @@ def _told(alerts: Sequence[Alert]) -> str:
     return f"{text[:1].upper()}{text[1:]}{state}."
 
 
-def _cause(alert: Alert) -> str:
+def _cause(alert: Alert, known: Collection[str]) -> str:
+    """A watch of a service or of the pipeline names no feature, but which of its limits was passed."""
     names = [short(name) for name in alert.features if name != "(prediction)"]
     title = alert.title[:1].lower() + alert.title[1:] if alert.title[1:2].islower() else alert.title
-    return f"{title} in {listed(names, NAMED)}" if names else title
+    if not names:
+        return title
+    return (
+        f"{title} in {listed(names, NAMED)}"
+        if all(name in known for name in alert.features)
+        else f"{title} ({listed(names, NAMED)})"
+    )
 
 
 def _seen(subject: Subject, main: Variant | None, training: Training | None) -> str:

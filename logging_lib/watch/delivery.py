@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from logging_lib.watch.outbox import (
     is_due,
     plan,
 )
-from logging_lib.watch.state import StateStore, Undelivered, WatchState
+from logging_lib.watch.state import StateError, StateStore, Undelivered, WatchState
+
+_log = logging.getLogger(__name__)
 
 Guard = Callable[[], object]
 """Called before each message goes out; raises where this runner must not send any more."""
@@ -58,6 +61,7 @@ class Postman:
         self._waiting: set[str] = set()
         self._counts: dict[str, int] = {}
         self._knows = False
+        self._unread: set[str] = set()
 
     def has(self, kind: str) -> bool:
         return kind in self._outlets
@@ -87,7 +91,7 @@ class Postman:
             at_once: also what our own backoff would have wait.
 
         Raises:
-            StateError, StoreError: the state cannot be read or written.
+            StateError, StoreError: the state cannot be written, or its server does not answer.
         """
         known = [] if self._knows else self._state.watch_ids()
         with self._lock:
@@ -106,7 +110,7 @@ class Postman:
         done: list[Delivered] = []
         due: dict[str, tuple[str, Undelivered]] = {}
         for watch_id in watches:
-            entries = self._state.load(watch_id).undelivered
+            entries = self._entries(watch_id)
             if entries:
                 self.expect(watch_id, len(entries))
             for entry in entries:
@@ -119,6 +123,20 @@ class Postman:
         round_ = _Round(self, due, now)
         round_.send([entry for _, entry in due.values()])
         return done + round_.done
+
+    def _entries(self, watch_id: str) -> tuple[Undelivered, ...]:
+        """What waits of a watch; nothing where its own state cannot be read, which must not stop the others."""
+        try:
+            found = self._state.load(watch_id).undelivered
+        except StateError as error:
+            with self._lock:
+                self._waiting.add(watch_id)
+            if watch_id not in self._unread:
+                _log.warning("what waits of %s is not delivered: %s", watch_id, error)
+            self._unread.add(watch_id)
+            return ()
+        self._unread.discard(watch_id)
+        return found
 
     def _remove(self, watch_id: str, entry: Undelivered) -> None:
         def change(kept: WatchState) -> WatchState:

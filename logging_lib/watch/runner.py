@@ -28,7 +28,7 @@ from logging_lib.watch.outbox import Policy
 from logging_lib.watch.recovery import patience_of
 from logging_lib.watch.results import Report, Retry, Status, WatchRun
 from logging_lib.watch.schedule import due_slot, slots
-from logging_lib.watch.state import MemoryState, StateStore
+from logging_lib.watch.state import MemoryState, StateError, StateStore
 
 CATCH_UP_MOST = 500
 
@@ -115,7 +115,7 @@ class Runner:
             if now < self._next.get(watch.id, now):
                 continue
             if watch.id not in self._last:
-                self._last[watch.id] = self.state.load(watch.id).last
+                self._last[watch.id] = self._slot_of(watch)
             last = self._last[watch.id]
             latest = due_slot(watch.schedule, last, now)
             if latest is None:
@@ -128,6 +128,13 @@ class Runner:
                 missed = list(slots(watch.schedule, last, now))[-CATCH_UP_MOST:] or missed
             found.append((watch, missed))
         return found
+
+    def _slot_of(self, watch: Watch) -> datetime | None:
+        """The slot that was run last. A state that cannot be read fails that watch's own run, and no other's."""
+        try:
+            return self.state.load(watch.id).last
+        except StateError:
+            return None
 
     def forget(self) -> None:
         """What other runners may have changed is read anew."""

@@ -15,6 +15,7 @@ from logging_lib.dashboards import checks, generate, objects
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.spec import Dashboard
 from logging_lib.watch import streams
+from logging_lib.watch.loading import load_watches
 
 Json = dict[str, Any]
 
@@ -243,3 +244,10 @@ def test_a_stale_file_is_found_and_brought_up_to_date(tmp_path: Path, root: Path
     (folder / "fleet.yml").write_text("title: x\n")
     assert generate.main(["--check", str(tmp_path)]) == 1
     assert "fleet.yml:1: 'panels' is required and missing" in capsys.readouterr().out
+
+
+def test_a_watch_links_to_a_data_view_that_is_shipped() -> None:
+    lines = (content.path("kibana_dashboards") / "logging-lib.ndjson").read_text("utf-8").splitlines()
+    views = {found["id"] for line in lines if (found := json.loads(line)).get("type") == "index-pattern"}
+    linked = {watch.metadata["data_view"] for watch in load_watches(content.path("watchers"))}
+    assert linked <= views

@@ -43,7 +43,7 @@ def test_the_page_leads_to_a_received_alert(tmp_path: Path, secured: Settings) -
             elif kind == "sh":
                 script += [line for line in text.splitlines() if not line.startswith("pip ")]
             else:
-                shown = text.replace("*loans*", f"*{model}*")
+                shown = text.replace("model loans,", f"model {model},")
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         done = subprocess.run(
             ["bash", "-c", "\n".join(script).replace("doctor", "doctor || true")], cwd=tmp_path,
@@ -62,7 +62,7 @@ def test_the_page_leads_to_a_received_alert(tmp_path: Path, secured: Settings) -
     for line in shown.splitlines():
         assert line.rstrip() in text, f"{line!r} is not in {text}"
     (subject,) = [str(mail["subject"]) for mail in mails if model in str(mail["subject"])]
-    assert "homeownership 25.00 % unseen" in subject
+    assert "homeownership: 25.00 % unseen" in subject
     with Connection(secured) as connection:
         for indices in ("logs-ml.*-*", "ml-profiles", "ml-profile-files"):
             query = {"query": {"term": {"ml.model.name": model}}}

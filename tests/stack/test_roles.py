@@ -231,7 +231,7 @@ def test_a_key_that_is_there_is_kept_and_an_unknown_role_named(deployed: Call, t
     assert file.read_text() == first
     assert first.strip() not in again.output
     wrong = deployed(*options, "--api-key", "king", code=2)
-    assert "there is no role 'king'; there are annotator, deployer" in wrong.stderr
+    assert "there is no role 'king'; there are analyst, annotator, deployer" in wrong.stderr
 
 
 def test_destroy_makes_the_keys_worthless(as_role: As, deployed: Call) -> None:

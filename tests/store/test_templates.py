@@ -179,7 +179,10 @@ NOW = datetime(2018, 2, 1, 12, 0, tzinfo=UTC)
 
 
 def busy() -> Iterator[dict[str, Any]]:
-    """40 models, two versions each, 100 features that fail every check by turns and fill 20 bins."""
+    """40 models, two versions each, 100 features that fail every check in all events but two and fill 20 bins.
+
+    In all of them it would be a vanished feature, which is another watch's concern.
+    """
     number = 0
     for model in range(WATCHED):
         for version in "12":
@@ -197,7 +200,7 @@ def busy() -> Iterator[dict[str, Any]]:
                         "profile": {"status": "matched"},
                         "sample": {"weight": 1.0},
                         "check": {
-                            **dict.fromkeys(CHECKED, failing),
+                            **dict.fromkeys(CHECKED, failing if turn > 1 else []),
                             "unseen_values": [f"{name}=new{turn % 5}" for name in failing],
                         },
                         "text": {"oov_words": [f"{name}=word{turn % 5}" for name in failing]},

@@ -11,7 +11,10 @@ from typer.testing import CliRunner
 
 from logging_lib import content
 from logging_lib.cli.watch import app
+from logging_lib.store.connection import Connection
 from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.port import StoreError
+from logging_lib.store.sandbox import Sandbox
 from logging_lib.watch import cases
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
@@ -31,6 +34,55 @@ def test_a_watch_finds_what_its_cases_say(watch: Watch) -> None:
     assert all(any(name.startswith(kind) for name in names) for kind in KINDS), names
     failures = [f for _, found in run_file(loaded, WATCHES, lambda: EmbeddedStore(None)) for f in found]
     assert not failures, "\n".join(map(str, failures))
+
+
+@pytest.mark.slow
+@pytest.mark.elasticsearch
+@pytest.mark.parametrize("watch", WATCHES.values(), ids=lambda watch: watch.id)
+def test_a_watch_finds_the_same_on_elasticsearch(watch: Watch, elasticsearch: Connection) -> None:
+    loaded = cases.load(FOLDER / f"{watch.id}.yml")
+    failures = [f for _, found in run_file(loaded, WATCHES, lambda: Sandbox(elasticsearch)) for f in found]
+    assert not failures, "\n".join(map(str, failures))
+
+
+@pytest.mark.elasticsearch
+def test_cases_run_on_elasticsearch_and_leave_nothing_behind(
+    tmp_path: Path, elasticsearch: Connection, elasticsearch_url: str
+) -> None:
+    """What the command finds there is what it finds on the embedded store, a failure's text included."""
+
+    def indices() -> set[str]:
+        return {each["name"] for each in elasticsearch.call("GET", "/_resolve/index/*")["indices"]}
+
+    before = indices()
+    right = write(tmp_path)
+    assert "1 cases passed, 0 failed" in call(right, "--elasticsearch", elasticsearch_url, code=0)
+    wrong = write(tmp_path, cases=case())
+    assert call(wrong, "--elasticsearch", elasticsearch_url, code=1) == call(wrong, code=1)
+    assert indices() <= before
+
+
+@pytest.mark.elasticsearch
+def test_a_sandbox_sees_nothing_of_the_cluster_and_says_what_is_not_deployed(
+    elasticsearch: Connection,
+) -> None:
+    event = {"event": {"id": "a", "ingested": "2018-01-01T00:00:00Z"}, "@timestamp": "2018-01-01T00:00:00Z"}
+    sandbox, other = Sandbox(elasticsearch), Sandbox(elasticsearch)
+    try:
+        assert sandbox.index("logs-ml.prediction-default", [event, event]).duplicates == 1
+        sandbox.refresh()
+        found = [
+            each.search("logs-ml.*-*", {"size": 9})["hits"]["total"]["value"] for each in (sandbox, other)
+        ]
+        assert found == [1, 0]
+        assert sandbox.streams("logs-*") == ["logs-ml.prediction-default"]
+        with pytest.raises(
+            StoreError, match="no index template orders; make it with: logging-lib stack deploy"
+        ):
+            sandbox.index("orders", [event])
+    finally:
+        sandbox.close()
+    assert not sandbox.streams("*")
 
 
 def write(folder: Path, **changes: Any) -> Path:

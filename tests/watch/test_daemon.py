@@ -301,6 +301,31 @@ def test_a_state_that_is_away_ends_nothing(caplog: pytest.LogCaptureFixture) -> 
     assert outbox.subjects == ["loans: 1 income"]
 
 
+def test_one_watchs_damaged_state_silences_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It fails each time, with its place; a damaged file must not end all alerts."""
+    (tmp_path / "watches").mkdir()
+    (tmp_path / "watches" / "damaged.json").write_text("{")
+    outlet, reports = Outbox(), []
+    watches = [watch(name, email=email_action()) for name in ("damaged", "sound")]
+    store = FakeStore(lambda now: [finding()])
+    runner = Runner(
+        store,
+        watches,
+        outlets={"email": outlet},
+        scripts=SCRIPTS,
+        state=FileState(tmp_path),
+        judged=judged,
+    )
+    for number in range(2):
+        reports.append(runner.tick(NOW + minutes(5 * number)))
+    assert len(outlet.subjects) == 1
+    for report in reports:
+        errors = {run.watch: run.error for run in report.runs}
+        assert "damaged.json: is no state" in str(errors["damaged"])
+        assert errors["sound"] is None
+    assert caplog.text.count("what waits of damaged is not delivered") == 1
+
+
 def test_an_end_lets_what_runs_finish_and_gives_the_lease_away() -> None:
     """The next one need not wait."""
     clock, outbox, store, state = Time(), Outbox(), Blocking("slow"), MemoryState()

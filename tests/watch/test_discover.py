@@ -79,7 +79,7 @@ def test_kibana_reads_the_query_that_the_finding_has(name: str) -> None:
     (in_slack,) = re.findall(r"<([^<>|\s]+)\|open in Discover>", slack.text)
     wanted = {
         "time": ["2018-02-01T10:00:00.000Z", "2018-02-01T11:00:00.000Z||-1h"],
-        "about": ["logs-ml.prediction-*", query],
+        "about": ["logging-lib-data-prediction", query],
     }
     assert read(plain) == wanted
     assert read(html.unescape(in_html)) == wanted

@@ -1,0 +1,108 @@
+"""A place in a real cluster that is nobody else's: for unit tests of watches, whose events are no real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+from logging_lib.store.connection import Connection, ElasticsearchError
+from logging_lib.store.elasticsearch import ElasticsearchStore
+from logging_lib.store.port import IndexResult, StoreError
+
+PREFIX = "watch-test-"
+"""Of the indices: no watch, dashboard or template of ours looks at such names."""
+
+
+class Sandbox:
+    """The port over indices of its own, made by the deployed templates; ``close`` deletes them.
+
+    ``logs-ml.prediction-default`` is here ``watch-test-<id>-logs-ml.prediction-default``, a plain index with the
+    mappings, settings and pipelines of its template; searches find nothing but what was written here.
+
+    Args:
+        connection: stays open.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._store = ElasticsearchStore(connection)
+        self._prefix = f"{PREFIX}{uuid4().hex[:12]}-"
+        self._made: set[str] = set()
+        self.execute_painless = self._store.execute_painless
+
+    def index(
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
+    ) -> IndexResult:
+        """See the port; without an ``event.ingested`` of its own a document gets the cluster's time, whatever
+        ``now`` is.
+
+        Raises:
+            StoreError: the templates are not deployed there.
+            ElasticsearchError: as the store's.
+        """
+        if target not in self._made:
+            self._make(target)
+        stream = target.startswith("logs-")
+        if stream:
+            documents = (_with_id(document) for document in documents)
+        return self._store.index(self._prefix + target, documents, now=now, create=create or stream)
+
+    def search(
+        self,
+        indices: str | list[str],
+        body: Mapping[str, Any],
+        *,
+        now: datetime | None = None,
+        rest_total_hits_as_int: bool = False,
+    ) -> dict[str, Any]:
+        return self._store.search(
+            self._own(indices), body, now=now, rest_total_hits_as_int=rest_total_hits_as_int
+        )
+
+    def streams(self, indices: str | list[str]) -> list[str]:
+        return [name.removeprefix(self._prefix) for name in self._store.streams(self._own(indices))]
+
+    def lines(self, target: str, fields: Collection[str]) -> Iterator[list[bytes]]:
+        return self._store.lines(self._prefix + target, fields)
+
+    def refresh(self) -> None:
+        self._store.refresh()
+
+    def close(self) -> None:
+        while self._made:
+            self._connection.call("DELETE", f"/{quote(self._prefix + self._made.pop(), safe='')}")
+
+    def _own(self, indices: str | list[str]) -> list[str]:
+        names = indices.split(",") if isinstance(indices, str) else indices
+        return [self._prefix + name.strip() for name in names if name.strip()] or [self._prefix + "*"]
+
+    def _make(self, target: str) -> None:
+        template = target.rpartition("-")[0] if target.startswith("logs-") else target
+        try:
+            answer = self._connection.call("POST", f"/_index_template/_simulate/{quote(template, safe='')}")
+        except ElasticsearchError as error:
+            if error.status not in (400, 404):
+                raise
+            raise StoreError(
+                f"this Elasticsearch has no index template {template}; make it with: logging-lib stack deploy"
+            ) from error
+        made = answer["template"]
+        mappings = {key: each for key, each in made["mappings"].items() if key != "_data_stream_timestamp"}
+        body = {"settings": made.get("settings", {}), "mappings": mappings}
+        self._connection.call("PUT", f"/{quote(self._prefix + target, safe='')}", body)
+        self._made.add(target)
+
+
+def _with_id(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As in a data stream the event's id is the document's; the same event is stored once."""
+    event = document.get("event")
+    identity = event.get("id") if isinstance(event, Mapping) else document.get("event.id")
+    return {**document, "_id": identity}
