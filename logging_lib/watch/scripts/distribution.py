@@ -209,11 +209,10 @@ def _features(profile: Given, bucket: Given) -> dict[str, _Bins]:
             if len(prefix) <= MAX_PREFIX:
                 made[name] = by_prefix[prefix] = _Bins(name, bins, expected["order"].get(name, []), {})
         for token in buckets(bucket["inputs"], "inputs"):
-            key = token["key"]
-            at = key.find("=") + 1
-            one = by_prefix.get(key[:at])
+            prefix, label = _parts(token["key"])
+            one = by_prefix.get(prefix)
             if one is not None:
-                _count(one, key[at:], token["weight"]["value"] * kept)
+                _count(one, label, token["weight"]["value"] * kept)
     outputs = expected.get("prediction")
     if "prediction" in bucket and outputs is not None:
         made[PREDICTION] = _Bins(PREDICTION, outputs["bins"], outputs["order"], {})
@@ -238,14 +237,21 @@ def _usual(
     return usual if events > 0 and events >= judging.min_events else None
 
 
-@lru_cache(maxsize=65536)  # asked of each bin of each window, over and over
+@lru_cache(maxsize=65536)  # as ``_is_ordinary``: asked of each bin of each window, over and over
+def _parts(token: str) -> tuple[str, str]:
+    """A token's feature with the ``=``, and its bin."""
+    at = token.find("=") + 1
+    return token[:at], token[at:]
+
+
+@lru_cache(maxsize=65536)
 def _is_ordinary(name: str) -> bool:
     return not name.startswith("oov:") and (not name.startswith("!") or name == "!other")
 
 
 def _count(bins: _Bins, name: str, weight: float) -> None:
     # Beyond the ends of the range is a place, too, for the spread; ``_cells`` leaves it out.
-    if (_is_ordinary(name) and name in bins.expected) or (bins.order and name in ("!below", "!above")):
+    if (name in bins.expected and _is_ordinary(name)) or (bins.order and name in ("!below", "!above")):
         bins.observed[name] = weight
 
 
