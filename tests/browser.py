@@ -36,7 +36,7 @@ def chromium() -> str:
 
 @contextmanager
 def launched() -> Iterator[Any]:
-    """A browser, one for the whole session."""
+    """A browser, until the block ends."""
     from playwright.sync_api import sync_playwright
 
     path = chromium()

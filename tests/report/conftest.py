@@ -183,7 +183,8 @@ def made(store: EmbeddedStore) -> Report:
     return report_of(store, alert())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """No longer than a file's tests: its event loop runs in this thread, and other files' tests want their own."""
     with browsers.launched() as browser:
         yield browser

@@ -152,13 +152,20 @@ def _features(profile: Given, checks: list[str]) -> int:
     """How many features can fail these checks."""
     number = 0
     for check in checks:
-        number += len(profile["expected"]["checks"].get(check) or ())
+        number += len(_known(profile, check))
     return number if number > 1 else 1
 
 
+def _known(profile: Given, check: str) -> Given:
+    """What is expected of each feature that can fail the check. A search leaves out what is empty."""
+    checks = profile["expected"].get("checks") or {}
+    known: Given = checks.get(check) or {}
+    return known
+
+
 def _from_profile(profile: Given, check: str, name: str) -> Any:
-    checks = profile["expected"]["checks"].get(check)
-    if checks is not None and name in checks:
+    checks = _known(profile, check)
+    if name in checks:
         known = checks[name]
         return _expected(known["count"], known["rows"], known["dispersion"], "held-out training rows")
     if check == "unexpected":
