@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -24,6 +24,7 @@ from logging_lib.store import mapping
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.store.files import OWN_FILE
 from logging_lib.store.port import IndexResult, Store, StoreError
+from logging_lib.store.wrapping import Wrapper
 from logging_lib.watch.times import format_instant, parse_instant
 
 if TYPE_CHECKING:
@@ -137,12 +138,11 @@ def with_profiles(store: Store, files: Iterable[Path]) -> Store:
     return overlay
 
 
-class _Overlay:
+class _Overlay(Wrapper):
     """A store whose ``ml-profiles`` are a copy in memory."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self.execute_painless = getattr(store, "execute_painless", None)
+        super().__init__(store)
         self._profiles = EmbeddedStore(None)
         hits = store.search(_PROFILES, {"size": 10_000})["hits"]["hits"]
         self._profiles.index(_PROFILES, [{**hit["_source"], "_id": hit["_id"]} for hit in hits])
@@ -171,18 +171,9 @@ class _Overlay:
         store: Store = self._profiles if target == _PROFILES else self._store
         return store.index(target, documents, now=now, create=create)
 
-    def streams(self, indices: str | list[str]) -> list[str]:
-        return self._store.streams(indices)
-
-    def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        return self._store.lines(target, fields)
-
-    def refresh(self) -> None:
-        self._store.refresh()
-
     def close(self) -> None:
         self._profiles.close()
-        self._store.close()
+        super().close()
 
 
 class Lines:

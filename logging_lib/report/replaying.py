@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,8 @@ from logging_lib.report.alerts import Told, of_model
 from logging_lib.report.model import Judging, Subject
 from logging_lib.report.reading import instant
 from logging_lib.report.texts import short
-from logging_lib.store.port import IndexResult, Store
+from logging_lib.store.port import Store
+from logging_lib.store.wrapping import Wrapper
 from logging_lib.watch.backtest import backtest
 from logging_lib.watch.model import Watch
 from logging_lib.watch.times import format_duration
@@ -71,11 +72,8 @@ def replay(store: Store, watches: Sequence[Watch], subject: Subject, every: time
     )
 
 
-class _Timely:
+class _Timely(Wrapper):
     """A store as if each event had arrived when it happened."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
 
     def search(
         self,
@@ -85,34 +83,13 @@ class _Timely:
         now: datetime | None = None,
         rest_total_hits_as_int: bool = False,
     ) -> dict[str, Any]:
-        return self._store.search(
-            indices, _on_time(body), now=now, rest_total_hits_as_int=rest_total_hits_as_int
-        )
-
-    def index(
-        self,
-        target: str,
-        documents: Iterable[Mapping[str, Any]],
-        *,
-        now: datetime | None = None,
-        create: bool = False,
-    ) -> IndexResult:
-        return self._store.index(target, documents, now=now, create=create)
-
-    def streams(self, indices: str | list[str]) -> list[str]:
-        return self._store.streams(indices)
+        return super().search(indices, _on_time(body), now=now, rest_total_hits_as_int=rest_total_hits_as_int)
 
     def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        for block in self._store.lines(target, {*fields, _HAPPENED}):
+        for block in super().lines(target, {*fields, _HAPPENED}):
             yield [
                 _line_on_time(line) for line in (block.splitlines() if isinstance(block, bytes) else block)
             ]
-
-    def refresh(self) -> None:
-        self._store.refresh()
-
-    def close(self) -> None:
-        self._store.close()
 
 
 def _line_on_time(line: bytes) -> bytes:
