@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from logging_lib.jobs import shadows
+from logging_lib.jobs.samples import Selection
 from logging_lib.report import alerts as alerting
 from logging_lib.report import judging, reading, searches
 from logging_lib.report.model import (
@@ -32,6 +34,7 @@ INTERVALS = tuple(
     for minutes in (1, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2 * 1440, 7 * 1440, 28 * 1440)
 )
 MAX_MOMENTS = 72
+MAX_SHADOWED = 50_000
 HISTOGRAM_BINS = 20
 EARLY = timedelta(seconds=1)
 
@@ -179,7 +182,17 @@ def collect(
         shadow_moments=_moments(store, shadow, interval, ()) if shadow and shadow != subject else (),
         notes=tuple(_notes(store, subject, main, profile, unknown)),
         runbooks={name: text for name, text in (runbooks or {}).items() if name in names},
+        shadows=_shadows(store, subject) if any(v.role == "shadow" for v in variants) else (),
     )
+
+
+def _shadows(store: Store, subject: Subject) -> tuple[tuple[str, ...], ...]:
+    """Of the latest requests; empty where no request was answered by both."""
+    asked = Selection(model=subject.model, since=subject.start, until=subject.end)
+    try:
+        return tuple(tuple(one.lines()) for one in shadows.shadow(store, asked, max_rows=MAX_SHADOWED))
+    except StoreError:
+        return ()
 
 
 def _interval(store: Store, subject: Subject) -> timedelta:

@@ -67,6 +67,7 @@ def render(report: Report) -> str:
         inputs_note=_inputs_note(report),
         notes=report.notes,
         versions=_versions(report),
+        shadows=report.shadows,
         runbooks=[
             {"id": _runbook_id(name), "html": Markup(_runbook(text))}  # noqa: S704 - its HTML is escaped
             for name, text in report.runbooks.items()

@@ -50,6 +50,9 @@ def _lines(report: Report) -> Iterable[str]:
         yield "Nothing could be compared with training."
     yield ""
     yield "## Versions, live and shadow"
+    for lines in report.shadows:
+        yield ""
+        yield from (f"- {_text(line, 500)}" for line in lines)
     yield ""
     yield from _table(
         ["version", "role", "predictions", "failed", "p50", "p95", "p99", "mean"],

@@ -239,7 +239,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All of it. ``notes`` are what a reader must know to trust the numbers."""
+    """All of it. ``notes`` are what a reader must know to trust the numbers.
+
+    ``shadows`` say, line by line, how each shadow version answered the requests that a live one answered, too.
+    """
 
     made_at: datetime
     subject: Subject
@@ -256,6 +259,7 @@ class Report:
     shadow_moments: tuple[Moment, ...]
     notes: tuple[str, ...]
     runbooks: Mapping[str, str] = field(default_factory=dict)
+    shadows: tuple[tuple[str, ...], ...] = ()
 
     @property
     def main(self) -> Variant | None:

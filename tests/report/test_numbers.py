@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from logging_lib import profile
+from logging_lib.report import html, markdown
 from logging_lib.report.model import Report
 from logging_lib.store.embedded import EmbeddedStore
 from tests.report.conftest import SCRIPT, Document, labels, report_of
@@ -113,6 +114,26 @@ def test_live_and_shadow_stand_side_by_side(made: Report, shadow: list[Document]
     assert other.documents == len(shadow)
     assert sum(m.predictions for m in made.shadow_moments) == other.predictions
     assert other.mean == pytest.approx(np.average(values, weights=_weights(shadow)), abs=1e-9)
+
+
+def test_the_answers_to_the_same_requests_are_compared(
+    made: Report, live: list[Document], shadow: list[Document]
+) -> None:
+    by_request = [
+        {
+            one["ml"]["request"]["id"]: one["ml"]["prediction"]["value"]
+            for one in each
+            if "prediction" in one["ml"]
+        }
+        for each in (live, shadow)
+    ]
+    both = by_request[0].keys() & by_request[1].keys()
+    difference = np.mean([by_request[1][request] - by_request[0][request] for request in both])
+    (lines,) = made.shadows
+    assert lines[0].startswith(f"shadow 2 beside live 1: {len(both):,} requests answered by both")
+    assert any(f"mean {difference:.4g}"[:8] in line for line in lines)
+    for text in (html.render(made), markdown.render(made)):
+        assert "shadow 2 beside live 1" in text
 
 
 def _weights(documents: list[Document]) -> list[float]:
