@@ -158,6 +158,16 @@ def scraped(port: int) -> dict[str, float]:
     return found
 
 
+def charged(port: int, loan: dict[str, Any]) -> float:
+    rate: float = call(port, "POST", "/price", loan)[2]["interest_rate"]
+    return rate
+
+
+def writers(spool: Path) -> list[int]:
+    """The processes that have written events."""
+    return sorted({int(segment.name.split("-")[-3]) for segment in segments(spool)})
+
+
 def test_metrics_are_the_sum_over_the_workers(tmp_path: Path, model_dir: Path) -> None:
     port = free_port()
     command = documented("flask_service")
@@ -169,10 +179,13 @@ def test_metrics_are_the_sum_over_the_workers(tmp_path: Path, model_dir: Path) -
     with serving(command, port, tmp_path, BIND=f"127.0.0.1:{port}", **given):
         loans = [{**LOAN, "annual_income": 40_000.0 + 500 * number} for number in range(60)]
         loans[7]["homeownership"] = "CASTLE"
-        outputs = [call(port, "POST", "/price", loan)[2]["interest_rate"] for loan in loans]
+        outputs = [charged(port, loan) for loan in loans[:30]]
+        busy = writers(tmp_path / "spool")[0]
+        os.kill(busy, signal.SIGSTOP)  # so that another worker has to answer the rest
+        outputs += [charged(port, loan) for loan in loans[30:]]
+        os.kill(busy, signal.SIGCONT)
         found = scraped(port)
-        writers = {segment.name.split("-")[-3] for segment in segments(tmp_path / "spool")}
-    assert len(writers) >= 2
+        assert len(writers(tmp_path / "spool")) >= 2
     assert found["ml_predictions_total success"] == 60
     assert found["ml_prediction_duration_seconds_count"] == 60
     assert found["ml_prediction_value_bucket +Inf"] == 60
