@@ -7,6 +7,7 @@ writes are decoded straight into typed objects, all others go through ``conform`
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from functools import reduce
@@ -27,7 +28,8 @@ _NO_DATE = np.iinfo(np.int64).min
 
 
 class ListsError(Exception):
-    """A field that ``fields.yml`` gives one value holds lists in some event: no column can be made of it."""
+    """No column can be made of a field: ``fields.yml`` gives it one value and some event has a list of them, or its
+    name has a quote, a backslash or a control character in it."""
 
 
 @dataclass(slots=True)
@@ -48,14 +50,24 @@ class Column:
 
 @dataclass(slots=True)
 class Columns:
-    """``rows`` events in the order in which they were read, without those whose id came before."""
+    """``rows`` events in the order in which they were read, without those whose id came before.
+
+    ``lines`` says which of the lines each is, ``hashes`` are of their ids, and ``events`` counts the doubles, too.
+    """
 
     rows: int
     columns: dict[str, Column]
+    lines: NDArray[np.int64]
+    hashes: NDArray[np.int64]
+    events: int
 
 
 def read(
-    blocks: Iterable[list[bytes] | bytes], names: Iterable[str], *, present: Iterable[str] = ()
+    blocks: Iterable[list[bytes] | bytes],
+    names: Iterable[str],
+    *,
+    present: Iterable[str] = (),
+    before: int = 0,
 ) -> Columns:
     """Read events.
 
@@ -63,11 +75,12 @@ def read(
         blocks: whole lines, as one text or as a list; what is no JSON object is passed over.
         names: of fields that ``fields.yml`` maps.
         present: further fields, of which only whether there is a value is wanted: boolean columns.
+        before: so many events were read before these, by another call.
 
     Raises:
         ListsError: see there.
     """
-    reader = _Reader(frozenset(names), frozenset(present))
+    reader = _Reader(frozenset(names), frozenset(present), before)
     collecting = gc.isenabled()
     gc.disable()  # millions of small objects come and go here, none of them in a cycle
     try:
@@ -80,7 +93,7 @@ def read(
 
 
 class _Reader:
-    def __init__(self, names: Collection[str], present: Collection[str]) -> None:
+    def __init__(self, names: Collection[str], present: Collection[str], before: int) -> None:
         located = {
             name: found
             for name in (_ID, *names, *present)
@@ -93,10 +106,15 @@ class _Reader:
             if name in located
         }
         self._hashes: list[NDArray[np.int64]] = []
+        self._lines: list[NDArray[np.int64]] = []
         self._rows = 0
+        self._seen = 0  # lines
+        self._before = before
 
     def add(self, block: list[bytes] | bytes) -> None:
-        events = self._events(block)
+        number = len(block) if isinstance(block, list) else block.count(b"\n")
+        events = self._events(block, number)
+        self._seen += number
         if not events:
             return
         self._take(events, self._getters)
@@ -117,17 +135,28 @@ class _Reader:
         hashes = np.fromiter(map(hash, values), np.int64, len(values))
         if None in values:  # without an id it is nobody's double
             lacking = np.array([value is None for value in values])
-            hashes[lacking] = -(1 << 62) - np.arange(self._rows, self._rows + len(values))[lacking]
+            first = self._before + self._rows
+            hashes[lacking] = -(1 << 62) - np.arange(first, first + len(values))[lacking]
         self._hashes.append(hashes)
 
-    def _events(self, block: list[bytes] | bytes) -> list[Any]:
+    def _events(self, block: list[bytes] | bytes, number: int) -> list[Any]:
+        """The events of a block of so many lines; notes which lines they are."""
         try:
             if isinstance(block, bytes):
-                return list(self._decoder.decode_lines(block))
-            return [self._decoder.decode(line) for line in block]
+                events = list(self._decoder.decode_lines(block))
+            else:
+                events = [self._decoder.decode(line) for line in block]
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            lines = block.split(b"\n") if isinstance(block, bytes) else block
-            return [event for line in lines if (event := self._event(line)) is not None]
+            events = []
+        if len(events) == number:
+            self._lines.append(np.arange(self._seen, self._seen + number))
+            return events
+        lines = block.split(b"\n") if isinstance(block, bytes) else block
+        found = [
+            (at, event) for at, line in enumerate(lines, self._seen) if (event := self._event(line)) is not None
+        ]
+        self._lines.append(np.array([at for at, _ in found], np.int64))
+        return [event for _, event in found]
 
     def _event(self, line: bytes) -> Any:
         try:
@@ -147,16 +176,14 @@ class _Reader:
         return self._decoder.decode(mapping.dumps(made))
 
     def finish(self) -> Columns:
-        hashes = np.concatenate(self._hashes) if self._hashes else np.zeros(0, np.int64)
+        hashes, lines = _concatenated(self._hashes, np.int64), _concatenated(self._lines, np.int64)
         _, first = np.unique(hashes, return_index=True)
-        keep = None
-        if len(first) < len(hashes):
-            keep = np.zeros(len(hashes), bool)
-            keep[first] = True
         columns = {name: builder.finish() for name, builder in self._builders.items()}
-        if keep is not None:
-            columns = {name: taken(column, np.flatnonzero(keep)) for name, column in columns.items()}
-        return Columns(len(first), columns)
+        if len(first) < len(hashes):
+            first.sort()
+            columns = {name: taken(column, first) for name, column in columns.items()}
+            hashes, lines = hashes[first], lines[first]
+        return Columns(len(first), columns, lines, hashes, self._rows)
 
 
 def taken(column: Column, rows: NDArray[Any]) -> Column:
@@ -237,6 +264,7 @@ def _decoder(located: dict[str, tuple[Field, mapping.Path]]) -> tuple[Any, list[
     return msgspec.json.Decoder(kind), getters
 
 
+_NAME = re.compile(r'[^\\"\x00-\x1f]*')  # what msgspec takes
 _NEVER = Literal["\0"]
 
 
@@ -245,6 +273,8 @@ def _struct(tree: dict[str, Any], never: Collection[str]) -> tuple[Any, list[_Ge
     names: dict[str, str] = {}
     getters = []
     for place, (key, below) in enumerate(tree.items()):
+        if not _NAME.fullmatch(key):
+            raise ListsError(f"{key!r}: is not read this way")
         name = f"f{place}"
         names[name] = key
         if isinstance(below, dict):
