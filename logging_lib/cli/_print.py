@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from logging_lib.watch.templating import Medium
 
@@ -27,6 +30,18 @@ def console() -> Console:
     """A pipe is not 80 columns wide; what is cut there cannot be searched."""
     made = Console()
     return made if made.is_terminal else Console(width=200)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal's standard error for as long as the block runs; it is told bytes done and in all."""
+    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        bar = shown.add_task(what, visible=False, total=None)
+        yield lambda done, total: shown.update(bar, completed=done, total=total, visible=total > _WORTH_A_BAR)
+
+
+_WORTH_A_BAR = 50_000_000  # bytes: they take half a second
 
 
 def print_json(document: Any) -> None:

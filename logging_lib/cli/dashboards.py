@@ -15,6 +15,7 @@ from rich.table import Table
 
 from logging_lib import content
 from logging_lib.cli import _store
+from logging_lib.cli._print import progress
 from logging_lib.dashboards import deployment, objects
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.checks import check_ndjson
@@ -284,13 +285,16 @@ def preview(
         dashboards = sorted(
             load_dashboards(specs or content.path("kibana_dashboards")), key=lambda one: one.title
         )
-        opened = _store.choose(store, elasticsearch, read_only=True)
+        reading = stack.enter_context(contextlib.ExitStack())
+        told = reading.enter_context(progress("Reading the store"))
+        opened = _store.choose(store, elasticsearch, read_only=True, progress=told)
         stack.callback(opened.close)
         if profiles:
             dashboards += [for_profile(load_profile(path)) for path in profiles]
             opened = _store.with_profiles(opened, profiles)
             stack.callback(opened.close)
         previewing.prepare(opened, dashboards)
+        reading.close()
         if out is not None:
             now = datetime.now(UTC)
             known = previewing.choices(opened, now=now)

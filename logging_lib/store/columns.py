@@ -57,9 +57,9 @@ class Columns:
 
     rows: int
     columns: dict[str, Column]
-    lines: NDArray[np.int64]
-    hashes: NDArray[np.int64]
-    events: int
+    lines: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    hashes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    events: int = 0
 
 
 def read(
@@ -153,7 +153,9 @@ class _Reader:
             return events
         lines = block.split(b"\n") if isinstance(block, bytes) else block
         found = [
-            (at, event) for at, line in enumerate(lines, self._seen) if (event := self._event(line)) is not None
+            (at, event)
+            for at, line in enumerate(lines, self._seen)
+            if (event := self._event(line)) is not None
         ]
         self._lines.append(np.array([at for at, _ in found], np.int64))
         return [event for _, event in found]

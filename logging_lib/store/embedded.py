@@ -40,7 +40,7 @@ from logging_lib.store.files import Folder
 from logging_lib.store.hits import Hits
 from logging_lib.store.port import IndexResult, SearchError, StoreError
 from logging_lib.store.query import ALWAYS, condition
-from logging_lib.store.reading import FileTable
+from logging_lib.store.reading import FileTable, Progress
 from logging_lib.store.scope import Scope
 
 _BODY: Final = (
@@ -63,11 +63,15 @@ class EmbeddedStore:
         path: the folder of the targets; None keeps everything in memory.
         read_only: refuse ``index``; nothing is created or written. Several processes may read while one
             writes: ``refresh`` shows what it added.
+        progress: of reading large files; where they are only read.
     """
 
-    def __init__(self, path: Path | str | None, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path | str | None, *, read_only: bool = False, progress: Progress | None = None
+    ) -> None:
         self._path = Path(path) if path is not None else None
         self._read_only = read_only
+        self._progress = progress
         self._lock = RLock()
         self._tables: dict[str, EventTable | FileTable | DocumentTable] = {}
         self._opened = 0
@@ -262,7 +266,7 @@ class EmbeddedStore:
             folder = Folder(self._path / target) if self._path is not None else None
             self._opened += 1
             if target.startswith("logs-") and folder is not None and self._read_only:
-                self._tables[target] = FileTable(self._connection, self._opened, folder)
+                self._tables[target] = FileTable(self._connection, self._opened, folder, self._progress)
             elif target.startswith("logs-"):
                 self._tables[target] = EventTable(self._connection, self._opened, folder)
             else:

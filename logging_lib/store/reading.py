@@ -7,7 +7,7 @@ The files stay where they are: of an event that is shown whole, its line is read
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,6 +29,10 @@ _BATCH: Final = 8192  # rows at once, so that DuckDB's threads share the work
 _ID: Final = "event.id"
 
 
+Progress = Callable[[int, int], None]
+"""Is told how many bytes of a stream's files were read, of how many, while they are."""
+
+
 class _ChangedError(Exception):
     """A file is no longer what it was when it was first read."""
 
@@ -41,12 +45,22 @@ class _Extent:
     begin: int
     end: int
 
+    def __len__(self) -> int:
+        return self.end - self.begin
+
 
 class FileTable:
     """A data stream, read-only. Not thread-safe: the store's lock guards it."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, number: int, folder: Folder) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        number: int,
+        folder: Folder,
+        progress: Progress | None = None,
+    ) -> None:
         self._connection = connection
+        self._progress = progress
         self._number = number
         self._folder = folder
         self._table = f"columns_{number}"
@@ -164,11 +178,13 @@ class FileTable:
 
     def _begin(self, names: list[str]) -> None:
         """An empty table with these columns, and with the usual ones where there is much to read."""
-        size = sum(file.stat().st_size for file in self._folder.path.glob("*.jsonl"))
-        wanted = dict.fromkeys([*filter(_mapped, names), *(USUAL if size > _LARGE else ())])
+        wanted = dict.fromkeys([*filter(_mapped, names), *(USUAL if self._size() > _LARGE else ())])
         self._columns = {name: f"f{place}" for place, name in enumerate(wanted)}
         shape = "".join(f", {column} {_sql_type(name)}" for name, column in self._columns.items())
         self._connection.execute(f"CREATE OR REPLACE TABLE {self._table} (seq BIGINT{shape})")
+
+    def _size(self) -> int:
+        return sum(file.stat().st_size for file in self._folder.path.glob("*.jsonl"))
 
     def _append(self) -> None:
         """Read what the files hold beyond what was read before."""
@@ -176,7 +192,7 @@ class FileTable:
         files: list[NDArray[np.int32]] = []
 
         def blocks() -> Iterator[bytes]:
-            seen = self._folder.seen
+            seen, total, done = self._folder.seen, self._size(), sum(map(len, self._extents))
             reached = {name: one.offset for name, one in seen.items()}
             for name, block in self._folder.unread(_AT_ONCE):
                 if not name.endswith(".jsonl"):
@@ -188,6 +204,9 @@ class FileTable:
                 starts.append(begin + np.concatenate([[0], ends[:-1] + 1]))
                 files.append(np.full(len(ends), len(self._extents) - 1, np.int32))
                 yield block
+                done += len(block)
+                if self._progress is not None:
+                    self._progress(done, total)
 
         found = read(blocks(), self._columns, before=self._read)
         self._read += found.events
@@ -232,7 +251,7 @@ class FileTable:
     def _again(self) -> Iterator[bytes]:
         """All that was read so far, once more."""
         for extent in self._extents:
-            rest, left = b"", extent.end - extent.begin
+            rest, left = b"", len(extent)
             try:
                 with (self._folder.path / extent.file).open("rb", buffering=0) as file:
                     file.seek(extent.begin)
