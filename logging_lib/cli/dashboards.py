@@ -299,7 +299,9 @@ def preview(
             now = datetime.now(UTC)
             known = previewing.choices(opened, now=now)
             combined = list(previewing.combinations(known, models or ()))
-            views = previewing.static_views(opened, dashboards, known, combined, now=now)
+            views = previewing.static_views(
+                previewing.Remembering(opened), dashboards, known, combined, now=now
+            )
             periods = list(dict.fromkeys(one["period"] for one in combined))
             out.mkdir(parents=True, exist_ok=True)
             (out / "index.html").write_text(page(dashboards, known, views=views, periods=periods), "utf-8")

@@ -248,6 +248,7 @@ def _rates(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> li
 
 
 def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
+    only = None if panel.feature is None else tokens.part(panel.feature)
     weights: dict[str, dict[str, dict[str, float]]] = {"now": {}, "before": {}}
     for when, by_feature in weights.items():
         if when not in aggs["when"]["buckets"]:
@@ -257,6 +258,8 @@ def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> lis
             raise CutError("there are too many bins for one search: choose a model or a feature")
         for bucket in found["buckets"]:
             feature, _, name = str(bucket["key"]).partition("=")
+            if only not in (None, feature):
+                continue
             by_feature.setdefault(feature, {})[name] = bucket["weight"]["value"]
     training: Mapping[str, Mapping[str, float]] = {}
     if panel.training is not None and panel.feature is not None:

@@ -206,13 +206,15 @@ class FileTable:
                 yield block
                 done += len(block)
                 if self._progress is not None:
-                    self._progress(done, total)
+                    self._progress(min(done, total), total)
 
         found = read(blocks(), self._columns, before=self._read)
         self._read += found.events
         self._lines += sum(map(len, starts))
+        if not found.rows:
+            return
         new = np.flatnonzero(~np.isin(found.hashes, self._hashes)) if len(self._hashes) else None
-        if not found.rows or (new is not None and not len(new)):
+        if new is not None and not len(new):
             return
         lines, hashes = found.lines, found.hashes
         if new is not None:

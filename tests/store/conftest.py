@@ -1,4 +1,4 @@
-"""The stores that the contract is for: the embedded one in memory, over files, opened to be read, and Elasticsearch."""
+"""The stores that the contract is for: embedded in memory, over files, and read only; and Elasticsearch."""
 
 from __future__ import annotations
 
