@@ -32,7 +32,7 @@ def for_profile(profile: Profile) -> Dashboard:
             height=4,
             text="[Fleet](#/view/logging-lib-fleet) · [Model inputs](#/view/logging-lib-inputs) · "
             "[Investigate one prediction](#/view/logging-lib-investigate)\n\n"
-            f"Trained on {profile.rows} rows; ticks and dashed lines are training's (profile {profile.id}).",
+            f"Trained on {profile.rows:,} rows; ticks and dashed lines are training's (profile {profile.id}).",
         ),
         Panel(title="Predictions", chart="metric", metric="count", filter=only, width=12, height=6),
         Panel(

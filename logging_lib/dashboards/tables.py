@@ -10,7 +10,7 @@ heatmap               ``x``, ``y``, ``value``
 table                 one column a split, one a metric, named by their labels
 rates                 ``x``, ``series`` (the feature), ``value`` (a share), ``expected``
 bins                  ``feature``, ``bin``, ``now``, ``before``, ``training`` (shares), ``distance``
-events                ``_id`` and one column a field
+events                ``_id``, ``_source`` and one column a field
 ====================  ============================================================================
 
 A ``value`` is None where there is none: an average of nothing, a share of nothing.
@@ -294,7 +294,11 @@ def _shares(counts: Mapping[str, float]) -> dict[str, float]:
 
 
 def _event(panel: Panel, hit: Mapping[str, Any]) -> Row:
-    return {"_id": hit["_id"], **{name: _find(hit["_source"], name.split(".")) for name in panel.columns}}
+    return {
+        "_id": hit["_id"],
+        "_source": hit["_source"],
+        **{name: _find(hit["_source"], name.split(".")) for name in panel.columns},
+    }
 
 
 def _find(source: Any, path: Sequence[str]) -> Any:
