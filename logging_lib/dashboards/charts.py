@@ -138,7 +138,7 @@ def _series(panel: Panel, rows: Sequence[Row]) -> Spec:
         }
         encoding["x"].pop("scale")
     layers: list[Spec] = []
-    if panel.band:
+    if any(row.get("low") is not None for row in data):
         layers.append(
             {
                 "mark": {"type": "area", "opacity": 0.2},

@@ -138,22 +138,27 @@ class Remembering(Wrapper):
         super().__init__(store)
         self._answers: dict[bytes, dict[str, Any]] = {}
         self._lock = Lock()
+        self._round = 0
 
     def search(self, indices: str | list[str], body: Mapping[str, Any], **options: Any) -> dict[str, Any]:
         asked = orjson.dumps([indices, body, options], default=str)
-        answer = self._answers.get(asked)
+        with self._lock:
+            answer, round_ = self._answers.pop(asked, None), self._round
         if answer is None:
             answer = super().search(indices, body, **options)
-            with self._lock:
-                self._answers[asked] = answer
-                if len(self._answers) > REMEMBERED:
-                    del self._answers[next(iter(self._answers))]
+        with self._lock:
+            if round_ != self._round:  # it was refreshed in the meantime
+                return answer
+            self._answers[asked] = answer  # the last one asked for is the last one forgotten
+            if len(self._answers) > REMEMBERED:
+                del self._answers[next(iter(self._answers))]
         return answer
 
     def refresh(self) -> None:
         super().refresh()
         with self._lock:
             self._answers.clear()
+            self._round += 1
 
 
 def panel_view(store: Store, panel: Panel, chosen: Selection) -> View:

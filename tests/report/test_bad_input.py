@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import orjson
-import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -21,7 +19,7 @@ from logging_lib.report import html, markdown
 from logging_lib.report.collect import NothingToReport
 from logging_lib.report.document import document
 from logging_lib.store.embedded import EmbeddedStore
-from tests.report.conftest import START, fill, fitted, predictions, report_of
+from tests.report.conftest import START, fill, fitted, predictions, report_of, wide
 
 
 def run(*words: Any) -> Any:
@@ -106,35 +104,16 @@ def test_several_models_have_to_be_told_apart(fit: profile.Profile) -> None:
 
 
 def test_three_hundred_features() -> None:
-    random = Random(1)
-    names = [f"feature_{i}" for i in range(300)]
-    frame = pd.DataFrame({name: [random.gauss(0, 1) for _ in range(200)] for name in names})
-    wide = profile.fit(frame, model="wide", version="1")
-    process = PredictionProcessor(model="wide", version="1", profile=wide)
-    events = [
-        dict(
-            process(
-                None,
-                "info",
-                {
-                    "inputs": {name: random.gauss(3 if name == "feature_7" else 0, 1) for name in names},
-                    "timestamp": START + timedelta(seconds=i),
-                    "prediction": 1.0,
-                    "event": "prediction",
-                },
-            )
-        )
-        for i in range(300)
-    ]
+    made_by, events = wide()
     with EmbeddedStore(None) as store:
         fill(store, events)
-        store.index("ml-profiles", [profile.document(wide)])
+        store.index("ml-profiles", [profile.document(made_by)])
         made = report_of(store)
         page = rendered(made)
     assert len(made.features) == 300
     assert [f.name for f in made.features if f.status == "moved"] == ["feature_7"]
     assert "The 60 most striking of 300 inputs are drawn; the table above has all of them." in page
-    assert all(f"<bdi>{name}</bdi>" in page for name in names)
+    assert all(f"<bdi>{name}</bdi>" in page for name in made_by.features)
     assert page.index('id="input-0"') < page.index("<bdi>feature_7</bdi>", page.index('id="input-0"'))
     assert len(page) < 3_000_000
 
