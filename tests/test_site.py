@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 import logging_lib
 from logging_lib.cli import reference
 from logging_lib.cli.app import app
-from tests.test_docs import BLOCK, PAGES
+from tests.pages import PAGES, blocks
+from tests.reader import accepted
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = dict(reference.commands())
@@ -113,23 +114,13 @@ def test_a_wrong_option_or_command_ends_with_2() -> None:
         assert CliRunner().invoke(app, words).exit_code == 2
 
 
-def accepted(words: list[str]) -> None:
-    """Raises where the command line would not take these words; runs nothing."""
-    name = max(
-        (name for name in COMMANDS if words[: len(name.split())] == name.split()), key=len, default=None
-    )
-    assert name is not None, f"no command: {words}"
-    COMMANDS[name].make_context(name, words[len(name.split()) :])
-
-
 def command_lines() -> list[Any]:
-    """``logging-lib ...`` in the blocks that are shown and not run, and in the examples of the help texts."""
+    """``logging-lib ...`` in the pages that a test of their own follows, and in the examples of the help texts."""
     found = []
     for page in PAGES:
-        for kind, text in BLOCK.findall(page.read_text("utf-8")):
-            if kind in ("text", "console"):
-                lines = text.replace("\\\n", " ").splitlines()
-                found += [(page.name, match) for line in lines for match in OURS.findall(line.strip())]
+        for block in blocks(page):
+            lines = block.text.replace("\\\n", " ").splitlines()
+            found += [(str(block), match) for line in lines for match in OURS.findall(line.strip())]
     for name, command in COMMANDS.items():
         for match in re.findall(r"Examples?:(.*?)(?:\n\n|\Z)", command.help or "", re.DOTALL):
             joined = " ".join(match.split())
@@ -144,5 +135,5 @@ def command_lines() -> list[Any]:
 
 @pytest.mark.parametrize("line", command_lines())
 def test_what_is_shown_is_accepted(line: str) -> None:
-    if "..." not in line and "[OPTIONS]" not in line:
+    if "[OPTIONS]" not in line:
         accepted(shlex.split(line, comments=True))

@@ -235,8 +235,9 @@ class _Reader:
             self.kinds |= {name: feature.kind for name, feature in found.features.items()}
             return found
         raise ValueError(
-            f"the whole profile of {key[0]} {key[1]} is not published; name it, "
-            "as in: logging-lib compare profile.json last=7d"
+            f"the whole profile of {key[0]} {key[1]} is not published; publish it: logging-lib profile publish, or "
+            "logging-lib index SPOOL --store FOLDER --profile profile.json; or name its file and what to compare with "
+            f"it: logging-lib compare profile.json version={key[1]}"
         )
 
     def _the_model(self) -> str:

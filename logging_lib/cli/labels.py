@@ -128,6 +128,10 @@ def quality(
             key: judge.by_segment(frame[(frame["model"] == key[0]) & (frame["version"] == key[1])])
             for key in _versions(frame)
         }
+        changed = {
+            key: int(frame[(frame["model"] == key[0]) & (frame["version"] == key[1])]["changed"].sum())
+            for key in found
+        }
     except (StoreError, ValueError, OSError) as error:
         raise _print.fail(error) from None
     if as_json:
@@ -137,6 +141,7 @@ def quality(
                     "model": key[0],
                     "version": key[1],
                     "training": expected.get(key),
+                    "changed": changed[key],
                     "segments": [one.document() for one in segments],
                 }
                 for key, segments in found.items()
@@ -146,6 +151,8 @@ def quality(
     for which_version, segments in found.items():
         typer.echo(_print.plain(" ".join(which_version)))
         _show(segments, expected.get(which_version))
+        if changed[which_version]:
+            _print.note(f"{changed[which_version]:,} predictions had another truth before; the latest counts")
 
 
 @app.command()

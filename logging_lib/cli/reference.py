@@ -118,7 +118,7 @@ def _help(text: str | None) -> Iterator[str]:
         if number:
             yield ""
         if match:
-            yield "```text"
+            yield "```sh"
             yield from (part.strip(" ;") for part in re.split(r";\s+(?=logging-lib)", joined[match.end() :]))
             yield "```"
         else:
