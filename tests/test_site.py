@@ -3,6 +3,7 @@ without a page, an example and JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -103,6 +104,49 @@ def test_every_command_has_help_an_example_and_json(name: str) -> None:
         assert "Example" in text, f"{name}: give its help an example"
         options = {flag for parameter in COMMANDS[name].params for flag in parameter.opts}
         assert options & {"--json", "--format"}, f"{name}: give it --json"
+
+
+WRONG = {
+    "--store": "no-such-folder",
+    "--elasticsearch": "ftp://nowhere",
+    "--kibana": "ftp://nowhere",
+    "--model": "no-such-model",
+    "--version": "0",
+    "--to": "nowhere.txt",
+    "--subject": "nobody",
+    "--watches": "no-such-folder",
+    "--specs": "no-such-folder",
+}
+"""Wrong input of every kind, so that each command finds one that it refuses."""
+
+
+def refused(name: str) -> list[str]:
+    """A command's words with wrong input."""
+    words = name.split()
+    for parameter in COMMANDS[name].params:
+        if parameter.param_type_name == "argument" and parameter.required:
+            words.append("no-such-file.csv")
+        for flag in parameter.opts:
+            if flag in WRONG and not (flag == "--elasticsearch" and "--store" in words):
+                words += [flag, WRONG[flag]]
+    if name == "report":
+        return [*words, "--format", "json"]
+    return [*words, "--json", *(["--status"] if name == "ship" else [])]
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in WITHOUT_JSON])
+def test_an_error_is_json_where_json_was_asked_for(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = name in ("watch lint", "watch test")
+    words = [*name.split(), "no-such-file", "--json"] if files else refused(name)
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2, f"{words}: {done.output} {done.exception!r}"
+    error = json.loads(done.stdout)["error"]
+    assert error["exit_code"] == 2
+    assert error["message"]
+    assert error["message"].splitlines()[0] in done.stderr
 
 
 def test_the_version_is_printed() -> None:

@@ -56,7 +56,7 @@ def compare(
     ] = samples.MAX_ROWS,
     seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Compare samples variable by variable: what differs, by how much, and whether chance explains it.
 
@@ -235,9 +235,9 @@ class _Reader:
             self.kinds |= {name: feature.kind for name, feature in found.features.items()}
             return found
         raise ValueError(
-            f"the whole profile of {key[0]} {key[1]} is not published; publish it: logging-lib profile publish, or "
-            "logging-lib index SPOOL --store FOLDER --profile profile.json; or name its file and what to compare with "
-            f"it: logging-lib compare profile.json version={key[1]}"
+            f"the whole profile of {key[0]} {key[1]} is not published; name its file and what to compare with it, "
+            f"as in: logging-lib compare profile.json version={key[1]}; or publish it: logging-lib profile publish "
+            "profile.json, or with --store: logging-lib index SPOOL --profile profile.json"
         )
 
     def _the_model(self) -> str:

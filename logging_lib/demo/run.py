@@ -176,7 +176,7 @@ def _serve(
 
 
 def _keep(state: MemoryState, folder: Path) -> None:
-    """Leave the runner's state where the command line looks for it; written at each tick it would double the time."""
+    """Leave the runner's state where the command line looks for it; at each tick that would take too long."""
     kept = FileState(folder)
     for watch_id in state.watch_ids():
         found = state.load(watch_id)
