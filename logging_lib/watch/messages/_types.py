@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from logging_lib.watch.calls import Call
 
-
 _BOLD = re.compile(r"(?<!\w)\*(\S[^*\n]*)\*(?!\w)")
 
 
