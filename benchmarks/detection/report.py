@@ -106,8 +106,8 @@ def page(results: dict[str, Any]) -> str:
     cells = sum(entry["all"]["cells"] for entry in of_all)
     lines += [
         "",
-        f"Ahead of the peers? In the first {LATE} events after the onset, and in clean windows of {LATE}. A verdict "
-        "that is always *alarm* finds everything; so J is the share found less the share of clean windows flagged: "
+        f"Ahead of the peers? In the first {LATE} events after the onset, and in clean windows of {LATE}. A "
+        "verdict that is always *alarm* finds everything; so J is the share found less the share of clean windows flagged: "
         "1 where all faults are found without a false alarm, 0 where it is chance (Youden, *Index for rating "
         "diagnostic tests*, Cancer 3, 1950).",
         "",
