@@ -13,6 +13,7 @@ PAGES = sorted([ROOT / "README.md", *(page for folder in FOLDERS for page in ROO
 
 FOLLOWED_ELSEWHERE = {
     "docs/first-alert.md": "tests/examples/test_first_alert_page.py",
+    "docs/concepts.md": "tests/test_packaging.py",
     "docs/fastapi.md": "tests/examples/test_fastapi_page.py",
     "examples/README.md": "tests/examples/test_commands.py",
     "docs/runbooks/*.md": "tests/watch/test_runbooks.py",

@@ -59,12 +59,12 @@ def kibana() -> Iterator[fake_kibana.Server]:
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as the reader has it: a checkout's content, training data, a profile, a spool with events."""
     monkeypatch.chdir(tmp_path)
-    rows = 200
+    rows = 2000
     frame = pd.DataFrame(
         {
-            "annual_income": [30000.0 + i * 500 for i in range(rows)],
+            "annual_income": [30000.0 + i % 200 * 500 for i in range(rows)],
             "homeownership": ["RENT", "OWN"] * (rows // 2),
-            "interest_rate": [8.0 + i / 20 for i in range(rows)],
+            "interest_rate": [8.0 + i % 200 / 20 for i in range(rows)],
             "issued_at": pd.date_range("2018-01-01", periods=rows, freq="h").astype(str),
         }
     )
@@ -213,6 +213,8 @@ def test_a_page_is_followed(
     days = [f"{datetime.now(UTC) - timedelta(days=ago):%Y-%m-%d}" for ago in (3, 1)]
     addresses |= {"/etc/logstash": f"{desk}/etc/logstash", "cd /srv/loans": f"cd {desk}"}
     addresses |= dict(zip(("2018-02-01", "2018-03-01"), days, strict=True))
+    if page.name == "quickstart.md":  # a reader who begins has no spool yet
+        addresses |= {'"spool"': '"begun"', " spool ": " begun "}
     with Receivers(desk / "received") as people:
         addresses |= {SLACK: people.slack_url, MAIL: people.smtp_url}
         reader = Reader(
@@ -222,7 +224,7 @@ def test_a_page_is_followed(
         for block in found:
             if not (drawing(block) or shown(block) or usage(block)):
                 reader.follow(block)
-        if SLACK in text and "watch run" in text.partition(SLACK)[2]:
+        if page.name == "quickstart.md":
             assert "homeownership" in (desk / "received" / "slack.jsonl").read_text()
     if connection is not None:
         connection.close()

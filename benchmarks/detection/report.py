@@ -107,9 +107,9 @@ def page(results: dict[str, Any]) -> str:
     lines += [
         "",
         f"Ahead of the peers? In the first {LATE} events after the onset, and in clean windows of {LATE}. A "
-        "verdict that is always *alarm* finds everything; so J is the share found less the share of clean windows flagged: "
-        "1 where all faults are found without a false alarm, 0 where it is chance (Youden, *Index for rating "
-        "diagnostic tests*, Cancer 3, 1950).",
+        "verdict that is always *alarm* finds everything; so J is the share found less the share of clean "
+        "windows flagged: 1 where all faults are found without a false alarm, 0 where it is chance (Youden, "
+        "*Index for rating diagnostic tests*, Cancer 3, 1950).",
         "",
         "| | larger faults found | all faults found | clean windows flagged | J, larger faults | J, all faults |",
         "|---|---|---|---|---|---|",
