@@ -349,7 +349,9 @@ def _rounded(a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
                 hits = int((near & close).sum())
                 if hits > 2 and len(np.unique(x[near & close])) > 2 and (best is None or hits > best[2]):
                     best = ("rounding", f"{side} is {how} to {number_text(step)}", hits)
-    single = np.float32(a).astype(float) == np.float32(b).astype(float)
+    with np.errstate(over="ignore"):  # what single precision cannot hold is infinite there
+        short_a, short_b = np.float32(a).astype(float), np.float32(b).astype(float)
+    single = (short_a == short_b) & np.isfinite(short_a)
     if best is None or single.sum() > best[2]:
         best = ("rounding", "one has single precision only", int(single.sum()))
     yield best

@@ -28,7 +28,7 @@ def compare(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SAMPLE]...",
+            metavar="SAMPLE",
             help="Two samples or more. Each is a data file, a profile.json, or what was served: "
             "'since=2018-02-01,until=2018-03-01', 'version=2', 'role=shadow', 'last=7d', 'homeownership=RENT'. "
             "One sample is compared with the training profile; none: all that was served is.",
