@@ -96,7 +96,7 @@ def test_a_script_that_ends_at_once_tells_no_share_of_cpu_time(tmp_path: Path) -
     """It is all of a core while it starts: the watch on resources would call that a shortage."""
     spool, clock = Spool(tmp_path), Clock()
     reporter = Reporter(spool, 60, clock=lambda: NOW, monotonic=clock)
-    reporter.add(source())
+    reporter.add(source(counts=Counts()))
     spool.on_open.append(lambda _: reporter.open())
     spool.write(b'{"event": {"dataset": "ml.prediction"}}\n')
     clock.now += 0.4
