@@ -23,6 +23,7 @@ import yaml
 from typer.testing import CliRunner
 
 from logging_lib.cli.app import app
+from logging_lib.cli.reference import commands
 from logging_lib.dashboards.loading import parse_dashboard
 from logging_lib.normalize import DeadLetter, normalize
 from logging_lib.profile.config import parse
@@ -30,6 +31,8 @@ from logging_lib.store.connection import Connection
 from logging_lib.watch.calls import PREFIX as LOGIN
 from logging_lib.watch.loading import load_watch
 from tests.pages import ROOT, Block
+
+COMMANDS = dict(commands())
 
 NOT_RUN = {
     "make check": "what a change must pass; the continuous integration runs it",
@@ -259,9 +262,8 @@ def _look_up(words: list[str], line: str, reason: str) -> None:
 
 def accepted(words: list[str]) -> None:
     """Raises where the command line would not take these words; runs nothing."""
-    from logging_lib.cli.reference import commands
-
-    known = dict(commands())
-    name = max((name for name in known if words[: len(name.split())] == name.split()), key=len, default=None)
+    name = max(
+        (name for name in COMMANDS if words[: len(name.split())] == name.split()), key=len, default=None
+    )
     assert name is not None, f"no command: {words}"
-    known[name].make_context(name, words[len(name.split()) :])
+    COMMANDS[name].make_context(name, words[len(name.split()) :])
