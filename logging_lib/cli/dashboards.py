@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from logging_lib import content
-from logging_lib.cli import _store
+from logging_lib.cli import _print, _store
 from logging_lib.cli._print import progress
 from logging_lib.dashboards import deployment, objects
 from logging_lib.dashboards.build import for_profile
@@ -49,7 +49,6 @@ KibanaOption = Annotated[
     ),
 ]
 SpaceOption = Annotated[str, typer.Option("--space", help="The id of the space.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 FileOption = Annotated[
     Path | None, typer.Argument(help="NDJSON from elsewhere; default: what is made from the specs.")
 ]
@@ -60,13 +59,9 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as missing:
-        typer.echo(f"{missing.name} is not installed; pip install 'logging-lib[report]'", err=True)
-        raise typer.Exit(2) from None
+        raise _print.not_installed(missing, "report") from None
     except (StoreError, ProfileError, SpecError, OSError, ValueError) as error:
-        typer.echo(
-            Medium.HEADER.escape(str(error)) if isinstance(error, StoreError) else str(error), err=True
-        )
-        raise typer.Exit(2) from None
+        raise _print.fail(error) from None
 
 
 @app.command()
@@ -74,7 +69,7 @@ def build(
     profiles: ProfilesOption = None,
     specs: SpecsOption = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("build/dashboards"),
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Write the NDJSON that Kibana imports: all dashboards, and one for each profile given.
 
@@ -117,7 +112,7 @@ def import_(
     new_copies: Annotated[
         bool, typer.Option("--new-copies", help="Under new ids, so that nothing is touched.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Put the dashboards, with data views and saved searches, into a Kibana.
 
@@ -166,7 +161,7 @@ def export(
     ] = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Write Kibana's dashboards, with all that they refer to, into a file. Exit code 2: Kibana says no.
 
@@ -194,7 +189,7 @@ def diff(
     every: Annotated[
         bool, typer.Option("--all", help="Also what only Kibana itself brought into another form.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Show how what is in Kibana differs from what should be, line by line. Exit code 1: it does.
 
@@ -225,7 +220,7 @@ def diff(
 def list_(
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """List what is ours in a Kibana. Exit code 2: Kibana says no.
 
