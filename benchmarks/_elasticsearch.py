@@ -6,11 +6,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from logging_lib import content
-from logging_lib.stack import deploy, parts
-from logging_lib.stack.server import examine
-from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.connection import Connection
 from tests import elasticsearch_server
+from tests.store import elastic
 
 
 @contextlib.contextmanager
@@ -22,12 +20,7 @@ def deployed() -> Iterator[Connection | None]:
             try:
                 url = stack.enter_context(elasticsearch_server.running())
             except elasticsearch_server.Unavailable as reason:
-                print(f"  not run: {reason}")
+                print(f"  not run on Elasticsearch: {reason}")
                 yield None
                 return
-        connection = stack.enter_context(Connection(Settings(url)))
-        wanted = parts.templates(content.path("pipelines") / "elasticsearch")
-        if not examine(connection).match_only_text:
-            wanted = parts.without_match_only_text(wanted)
-        deploy.deploy(connection, wanted, version="bench", force=True)
-        yield connection
+        yield stack.enter_context(elastic.deployed(url))

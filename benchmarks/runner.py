@@ -7,9 +7,7 @@ mails go to a real SMTP server in this process. ``LOGGING_LIB_TEST_ES_URL`` name
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import tempfile
 import threading
 import time
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from benchmarks import _elasticsearch
 from benchmarks._common import Result
 from logging_lib import content
 from logging_lib.schema import fields
@@ -37,28 +36,20 @@ from logging_lib.watch.model import Watch
 from logging_lib.watch.results import Report
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.state import StateStore
-from tests import elasticsearch_server
-from tests.store import elastic
 from tests.watch.conftest import MailServer
 
 WATCHES, TELLING, EVENTS = 500, 50, 20_000
 
 
 def run() -> Iterator[Result]:
-    url = os.environ.get("LOGGING_LIB_TEST_ES_URL")
-    with contextlib.ExitStack() as stack:
-        try:
-            url = url or stack.enter_context(elasticsearch_server.running())
-        except elasticsearch_server.Unavailable as reason:
-            print(f"  not run on Elasticsearch: {reason}")
-        else:
-            connection = stack.enter_context(elastic.deployed(url))
+    with _elasticsearch.deployed() as connection:
+        if connection is not None:
             space = f"bench{uuid4().hex[:8]}"
             store = ElasticsearchStore(connection, patience=60)
             index = f"ml-watch-state-{space}"
             template = connection.call("GET", "/_index_template/ml-watch-state")["index_templates"][0]
             connection.call("PUT", f"/{index}", template["index_template"]["template"])
-            state = ElasticState(ElasticsearchStore(Connection(Settings(url)), patience=10), index)
+            state = ElasticState(ElasticsearchStore(Connection(Settings(connection.url)), patience=10), index)
             yield from _measure("runner", store, state, space)
             connection.call("DELETE", f"/{index}")
     with tempfile.TemporaryDirectory() as folder, EmbeddedStore(Path(folder) / "store") as embedded:

@@ -19,7 +19,7 @@ from logging_lib.watch.templating import Medium
 
 def safe(text: object) -> str:
     """Names come from logs: neither terminal codes nor rich's markup may act."""
-    return escape(Medium.HEADER.escape(str(text)))
+    return escape(plain(text))
 
 
 def plain(text: object) -> str:
@@ -58,14 +58,17 @@ def remember_json(wanted: bool) -> bool:
     return wanted
 
 
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print JSON.", callback=remember_json, is_eager=True)
-]
+def json_option(about: str) -> Any:
+    """``--json``, with what its help says."""
+    return typer.Option("--json", help=about, callback=remember_json, is_eager=True)
+
+
+JsonOption = Annotated[bool, json_option("Print JSON.")]
 
 
 def note(text: object) -> None:
     """A line on standard error, beside the result."""
-    print(Medium.HEADER.escape(str(text)), file=sys.stderr)
+    print(plain(text), file=sys.stderr)
 
 
 def fail(message: object, code: int = 2) -> typer.Exit:

@@ -123,14 +123,10 @@ def quality(
             expected = {
                 key: known for key in _versions(frame) if (known := _expected(opened, *key)) is not None
             }
-        found = {
-            key: judge.by_segment(frame[(frame["model"] == key[0]) & (frame["version"] == key[1])])
-            for key in _versions(frame)
-        }
-        changed = {
-            key: int(frame[(frame["model"] == key[0]) & (frame["version"] == key[1])]["changed"].sum())
-            for key in found
-        }
+        found, changed = {}, {}
+        for key in _versions(frame):
+            own = frame[(frame["model"] == key[0]) & (frame["version"] == key[1])]
+            found[key], changed[key] = judge.by_segment(own), int(own["changed"].sum())
     except (StoreError, ValueError, OSError) as error:
         raise _print.fail(error) from None
     if as_json:

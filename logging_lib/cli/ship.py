@@ -34,12 +34,7 @@ def ship(
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Ship what is there, then end; 1 if not all.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Say what is waiting, and end.")] = False,
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json", help="With --status: the same as JSON.", callback=_print.remember_json, is_eager=True
-        ),
-    ] = False,
+    as_json: Annotated[bool, _print.json_option("With --status: the same as JSON.")] = False,
     replay_dead_letters: Annotated[
         bool,
         typer.Option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,7 +37,7 @@ from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
 from logging_lib.watch.results import Alert
 from logging_lib.watch.runner import Runner
-from logging_lib.watch.state import MemoryState, Wanted
+from logging_lib.watch.state import MemoryState, Wanted, WatchState
 
 TICK = timedelta(minutes=5)
 AFTER_HOURS = timedelta(minutes=15)
@@ -179,9 +179,12 @@ def _keep(state: MemoryState, folder: Path) -> None:
     """Leave the runner's state where the command line looks for it; at each tick that would take too long."""
     kept = FileState(folder)
     for watch_id in state.watch_ids():
-        found = state.load(watch_id)
-        kept.update(watch_id, lambda _, found=found: found)  # type: ignore[misc]
+        kept.update(watch_id, _replaced_by(state.load(watch_id)))
     kept.record(state.history(Wanted(most=1_000_000)))
+
+
+def _replaced_by(found: WatchState) -> Callable[[WatchState], WatchState]:
+    return lambda _: found
 
 
 def _ticks(rows: pd.DataFrame) -> Iterator[tuple[datetime, pd.DataFrame]]:

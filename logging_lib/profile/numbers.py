@@ -58,9 +58,9 @@ def _bounds(own: FeatureConfig, kind: Kind, name: str) -> tuple[float, float] | 
     if own.range is None:
         return None
     low, high = (epoch(str(b)) if kind == "date" else b for b in own.range)
-    if not all(isinstance(b, int | float) for b in (low, high)):
+    if not isinstance(low, int | float) or not isinstance(high, int | float):
         raise ProfileError(f"features.{name}.range: {list(own.range)!r} are no {kind} values")
-    return float(low), float(high)  # type: ignore[arg-type]
+    return float(low), float(high)
 
 
 def _edges(ordered: Array, low: float, high: float, own: FeatureConfig, kind: Kind) -> tuple[float, ...]:
