@@ -15,7 +15,8 @@ from logging_lib.watch.incidents import Judged
 from logging_lib.watch.messages import Message
 from logging_lib.watch.model import ACTION_KINDS, Watch
 from logging_lib.watch.replay.asof import AsOf
-from logging_lib.watch.replay.history import History, Moment
+from logging_lib.watch.replay.history import Answers, History, Moment
+from logging_lib.watch.replay.processes import spread
 from logging_lib.watch.results import Alert, Report
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.schedule import due_slot, latest_slot
@@ -153,6 +154,7 @@ def backtest(
     judged: Judged | None = None,
     arrivals: Iterable[datetime] | None = None,
     history: History | None = None,
+    processes: int = 1,
 ) -> Backtest:
     """Run the watches at each tick, each when it is due by its own schedule, with throttling as in life.
 
@@ -164,6 +166,7 @@ def backtest(
         end: the last tick is the first one at or after it.
         arrivals: begins of the hours in which events arrived; ticks too long after one are passed over.
         history: made of the same store, for these watches and perhaps others; it reads the events only once.
+        processes: how many share the watches, where the system can copy a process; the result is the same.
     """
     watches = list(watches)
     scripts = default_scripts() if scripts is None else scripts
@@ -173,9 +176,18 @@ def backtest(
         else busy_ticks(start, end, every, arrivals, _reach(watches))
     )
     history = History(store, watches) if history is None else history
+    planned = [_Planned.of(watch, moments, history) for watch in watches]
+
+    def replay(number: int) -> _Found:
+        return _replay(planned[number], store, scripts, judged)
+
+    here = [number for number, one in enumerate(planned) if not one.answers.complete]
+    others = [number for number, one in enumerate(planned) if one.answers.complete]
+    others.sort(key=lambda number: -planned[number].cost)
+    made = spread(replay, others, here=here, processes=processes)
     found = _Found()
-    for watch in watches:
-        _replay(watch, _due(watch, moments), history, store, scripts, judged, found)
+    for number in range(len(planned)):
+        found.extend(made[number])
     alerts = tuple(sorted(found.alerts, key=lambda alert: alert.time))
     return Backtest(
         tuple(watch.id for watch in watches),
@@ -197,6 +209,14 @@ class _Found:
     skipped: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     judged: bool = False
     slow: dict[str, str] = field(default_factory=dict)
+
+    def extend(self, other: _Found) -> None:
+        """With what was found by a later watch."""
+        self.alerts += other.alerts
+        self.failures.update(other.failures)
+        self.skipped.update(other.skipped)
+        self.judged = self.judged or other.judged
+        self.slow |= other.slow
 
     def add(self, report: Report) -> None:
         self.alerts.extend(report.alerts)
@@ -225,16 +245,27 @@ def _due(watch: Watch, moments: Iterable[datetime]) -> list[Moment]:
     return due
 
 
-def _replay(
-    watch: Watch,
-    moments: list[Moment],
-    history: History,
-    store: Store,
-    scripts: Scripts,
-    judged: Judged | None,
-    found: _Found,
-) -> None:
-    answers, past = history.searches(watch, moments), AsOf(store)
+@dataclass(frozen=True)
+class _Planned:
+    """A watch, when it runs, and the answers to its searches then."""
+
+    watch: Watch
+    moments: list[Moment]
+    answers: Answers
+
+    @classmethod
+    def of(cls, watch: Watch, moments: Iterable[datetime], history: History) -> _Planned:
+        due = _due(watch, moments)
+        return cls(watch, due, history.searches(watch, due))
+
+    @property
+    def cost(self) -> int:
+        """Grows with the time that its runs take."""
+        return len(self.moments) * self.answers.size
+
+
+def _replay(planned: _Planned, store: Store, scripts: Scripts, judged: Judged | None) -> _Found:
+    watch, answers, past, found = planned.watch, planned.answers, AsOf(store), _Found()
     found.slow |= {f"{watch.id} {name}": reason for name, reason in answers.slow.items()}
     runner = Runner(
         store,
@@ -244,8 +275,9 @@ def _replay(
         judged=judged,
         means=lambda _, now: replace(means_of(past, now=now, scripts=scripts), search=answers.search(now)),
     )
-    for moment in moments:
+    for moment in planned.moments:
         found.add(runner.tick(moment.now))
+    return found
 
 
 class _Nowhere:

@@ -35,6 +35,7 @@ from logging_lib.watch.backtest import Backtest, backtest
 from logging_lib.watch.model import Watch
 from logging_lib.watch.replay.history import History
 from logging_lib.watch.replay.page import Changes, page
+from logging_lib.watch.replay.processes import available
 from logging_lib.watch.replay.windows import NotPlannedError
 from logging_lib.watch.templating import Medium
 from logging_lib.watch.times import format_instant, parse_duration
@@ -98,6 +99,7 @@ def backtest_(
                     every=step,
                     arrivals=loaded.hours,
                     history=history,
+                    processes=available(),
                 )
 
             result = run(chosen)

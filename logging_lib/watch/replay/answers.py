@@ -142,6 +142,12 @@ class Plan:
         return None if sql is None else self.scope.binder.values[_PARAMETER.findall(sql)[0]]
 
 
+def _bucketings(node: Node) -> Iterator[Any]:
+    for one in node.children:
+        yield one.bucketing
+        yield from _bucketings(one)
+
+
 def _conditions(node: Node) -> Iterator[str]:
     for one in node.children:
         if isinstance(one.bucketing, Single):
@@ -179,6 +185,25 @@ class Search:
             if self.frame.distinct(bucketing.column.name) + 1 > bucketing.size:
                 return True
         return any(self._may_be_cut(one) for one in node.children)
+
+    def tests_values(self) -> bool:
+        """Whether a database is asked which values of a ``terms`` are wanted: by ``include`` or ``exclude``."""
+        return any(isinstance(one, Terms) and one.conditions("k") for one in _bucketings(self.plan.tree))
+
+    def size(self) -> int:
+        """About how many buckets and metrics an answer has, at most."""
+        return self._size(self.plan.tree)
+
+    def _size(self, node: Node) -> int:
+        found = 1 + len(node.metrics)
+        for one in node.children:
+            bucketing, many = one.bucketing, 1
+            if isinstance(bucketing, Filters):
+                many = len(bucketing.conditions)
+            elif isinstance(bucketing, Terms) and bucketing.column is not None:
+                many = min(self.frame.distinct(bucketing.column.name), bucketing.size)
+            found += many * self._size(one)
+        return found
 
     def window(self, bounds: frozenset[Bound]) -> Window:
         found = self._windows.get(bounds)

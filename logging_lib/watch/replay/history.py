@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,14 @@ from logging_lib.store import columns
 from logging_lib.store.columns import Columns, ListsError
 from logging_lib.store.datemath import to_millis
 from logging_lib.store.port import SearchError, Store, StoreError
+from logging_lib.watch.context import new_context
 from logging_lib.watch.evaluate import SearchFunction, store_search, whole
 from logging_lib.watch.model import Input, SearchRequest, Transform, Watch
 from logging_lib.watch.replay.answers import Plan, Search, plain
 from logging_lib.watch.replay.asof import AsOf
 from logging_lib.watch.replay.frame import Frame, empty_scope
 from logging_lib.watch.replay.windows import ARRIVAL, ARRIVED, NotPlannedError, Split, Ticks, split
+from logging_lib.watch.templating import TemplateError
 
 EVENTS = "logs-"
 Answer = Callable[[int, Mapping[str, Any]], Mapping[str, Any]]
@@ -131,30 +134,34 @@ class History:
         )
         made: dict[int, Answer] = {}
         slow: dict[str, str] = {}
+        complete, size = not _has_source(watch), 1
         for name, given in searches(watch):
             key = id(given)
             try:
-                made[key] = self._answers(given, ticks, moments)
+                answered = self._answered(watch, given, ticks, moments)
             except NotPlannedError as error:
                 self._reasons.setdefault(key, str(error))
-                made[key] = _each(self._store, given, moments)
-            if reads_all(watch):
-                made[key] = _plainly(made[key])
+                answered = _Answered(_each(self._store, given, moments))
+            made[key] = _plainly(answered.answer) if reads_all(watch) else answered.answer
+            complete, size = complete and answered.complete, size + answered.size
             if key in self._reasons:
                 slow[name] = self._reasons[key]
-        return Answers(made, {int(now): place for place, now in enumerate(ticks.executed)}, slow)
+        places = {int(now): place for place, now in enumerate(ticks.executed)}
+        return Answers(made, places, slow, complete, size)
 
-    def _answers(self, given: SearchRequest, ticks: Ticks, moments: Sequence[Moment]) -> Answer:
+    def _answered(
+        self, watch: Watch, given: SearchRequest, ticks: Ticks, moments: Sequence[Moment]
+    ) -> _Answered:
         key = id(given)
         found = self._splits.get(key)
         if found is None:
             raise NotPlannedError(self._reasons[key])
         ask = _each(self._store, given, moments)
         if not of_events(given) or not self._names[key]:
-            return _once(ask)
+            return _once(ask, watch, moments)
         frame = self._frame(self._names[key])
         if key in self._reasons:
-            return _where_it_changes(ask, frame, found, ticks)
+            return _Answered(_where_it_changes(ask, frame, found, ticks))
         try:
             planned = Search(
                 frame,
@@ -165,18 +172,34 @@ class History:
             )
         except SearchError as error:
             raise NotPlannedError(str(error)) from error
+        answer: Answer = lambda tick, context: planned.answer(tick)  # noqa: E731
         if planned.may_be_cut():
-            return lambda tick, context: whole(given, found.body, planned.answer(tick))
-        return lambda tick, context: planned.answer(tick)
+            answer = lambda tick, context: whole(given, found.body, planned.answer(tick))  # noqa: E731
+        return _Answered(answer, not planned.tests_values(), planned.size())
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """See ``Answers``."""
+
+    answer: Answer
+    complete: bool = False
+    size: int = 0
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers to one watch's searches. ``slow``: those that were not computed for all ticks at once, and why."""
+    """Answers to one watch's searches.
+
+    ``slow``: those that were not computed for all ticks at once, and why. ``complete``: a run of the watch asks no
+    store and no database any more. ``size``: about how many buckets and metrics a tick's answers have.
+    """
 
     _made: Mapping[int, Answer]
     _places: Mapping[int, int]
     slow: Mapping[str, str]
+    complete: bool
+    size: int
 
     def search(self, now: datetime) -> SearchFunction:
         tick = self._places[to_millis(now)]
@@ -205,6 +228,11 @@ def _of_transform(given: Transform | None, name: str) -> Iterator[tuple[str, Sea
         yield name, given.search.request
     for step in (given.chain or ()) if given is not None else ():
         yield from _of_transform(step, name)
+
+
+def _has_source(watch: Watch) -> bool:
+    """Whether a script is the user's own: such are executed by the store."""
+    return '"source":' in watch.definition.model_dump_json(exclude={"metadata", "trigger"}, exclude_none=True)
 
 
 def reads_all(watch: Watch) -> bool:
@@ -243,10 +271,8 @@ def _each(store: Store, given: SearchRequest, moments: Sequence[Moment]) -> Answ
     return lambda tick, context: store_search(store, moments[tick].now)(given, None, context)
 
 
-def _once(
-    ask: Answer,
-) -> Answer:
-    """Asks the store at the first tick: nothing in the search depends on the time."""
+def _once(ask: Answer, watch: Watch, moments: Sequence[Moment]) -> _Answered:
+    """Asks the store at the first tick: nothing in the search depends on the time. Again only where that failed."""
     kept: list[Mapping[str, Any]] = []
 
     def answer(tick: int, context: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -254,7 +280,10 @@ def _once(
             kept.append(ask(tick, context))
         return kept[0]
 
-    return answer
+    with contextlib.suppress(TemplateError, StoreError):
+        for first in moments[:1]:
+            answer(0, new_context(watch, now=first.now, scheduled=first.slot))
+    return _Answered(answer, complete=bool(kept) or not moments)
 
 
 def _where_it_changes(ask: Answer, frame: Frame, found: Split, ticks: Ticks) -> Answer:
