@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from multiprocessing.connection import Connection
 from typing import Any, Final, TypeVar
 
@@ -48,7 +49,7 @@ def spread(
     found: dict[int, T] = {}
     try:
         with _copied(lambda: {unit: work(unit) for unit in _taken(units, tickets)}, copies) as answers:
-            found |= {unit: work(unit) for unit in (*here, *_taken(units, tickets))}
+            found |= {unit: work(unit) for unit in chain(here, _taken(units, tickets))}
             for answer in answers:
                 found |= _received(answer)
     finally:

@@ -32,6 +32,7 @@ from logging_lib.watch.statistics import beta_binomial_tail, predictive
 PREDICTION = "(prediction)"
 SHOWN = 3
 MAX_PREFIX = 129
+ENDS = ("!below", "!above")
 ELSEWHERE, ELSEWHERE_HITS = (
     0.05,
     10.0,
@@ -48,12 +49,29 @@ class _Verdict(NamedTuple):
 
 
 class _Bins(NamedTuple):
-    """One feature: expected rows a bin, which of the bins are in an order, and what each window has."""
+    """One feature: expected rows a bin, which of the bins are in an order, and what a window has.
+
+    ``ordinary``: those of the expected bins that are, sorted; ``rows``: how many rows are expected in these.
+    """
 
     name: str
     expected: Given
+    ordinary: list[str]
+    rows: float
     order: list[str]
     observed: dict[str, float]
+
+
+class _Layout(NamedTuple):
+    """Each judged feature of a profile, with nothing observed, and where a token of ``ml.input.bins`` counts.
+
+    ``places``: by token the feature's place in ``inputs``, -1 for none, and the bin; filled as the tokens come.
+    """
+
+    inputs: list[_Bins]
+    by_prefix: dict[str, int]
+    places: dict[str, tuple[int, str]]
+    prediction: _Bins | None
 
 
 class _Settings(NamedTuple):
@@ -110,15 +128,16 @@ def distribution(ctx: Given, params: Given) -> Document:
                 reason = f"{longest} events in {windows[-1]}, at least {whole(judging.min_events)} are needed"
                 notes.append({"model": model["key"], "version": version["key"], "reason": reason})
                 continue
+            layout = _layout(profile, inputs="inputs" in version["windows"]["buckets"][windows[-1]])
             weeks = earlier(ctx, model["key"], version["key"])
             told: set[str] = set()
             shorter: dict[str, _Bins] | None = None
             for window in windows:
                 bucket = version["windows"]["buckets"][window]
-                recent, shorter = shorter, _features(profile, bucket)
+                recent, shorter = shorter, _features(layout, bucket)
                 if bucket["doc_count"] < judging.min_events:
                     continue
-                usual = _usual(profile, weeks, window, judging) if window != windows[-1] else None
+                usual = _usual(layout, weeks, window, judging) if window != windows[-1] else None
                 for name, bins in shorter.items():
                     if name in told:
                         continue
@@ -129,7 +148,7 @@ def distribution(ctx: Given, params: Given) -> Document:
                     if recent is not None and before is None:
                         continue
                     known = usual.get(name) if usual is not None else None
-                    asked = bins if known is None else _Bins(name, known, bins.order, bins.observed)
+                    asked = bins if known is None else _bins(name, known, bins.order, bins.observed)
                     past = weeks if known is not None else []
                     verdicts = _verdicts(
                         measures, judging, profile, bucket, past, window, bins, asked, before
@@ -196,33 +215,64 @@ def _settings(ctx: Given, profile: Given) -> _Settings:
     )
 
 
-def _features(profile: Given, bucket: Given) -> dict[str, _Bins]:
-    """Each judged feature of one window, with the number of events in its bins that the sampling left."""
-    made: dict[str, _Bins] = {}
+def _bins(name: str, expected: Given, order: list[str], observed: dict[str, float]) -> _Bins:
+    rows = float(sum([count for label, count in expected.items() if _is_ordinary(label)]))
+    ordinary = [label for label in sorted(expected) if _is_ordinary(label)]
+    return _Bins(name, expected, ordinary, rows, order, observed)
+
+
+def _layout(profile: Given, *, inputs: bool) -> _Layout:
     expected = profile["expected"]
+    features: list[_Bins] = []
+    by_prefix: dict[str, int] = {}
+    for name in sorted(expected["bins"]) if inputs else ():
+        prefix = prefix_of(name)
+        if len(prefix) <= MAX_PREFIX:
+            by_prefix[prefix] = len(features)
+            features.append(_bins(name, expected["bins"][name], expected["order"].get(name, []), {}))
+    outputs = expected.get("prediction")
+    prediction = _bins(PREDICTION, outputs["bins"], outputs["order"], {}) if outputs is not None else None
+    return _Layout(features, by_prefix, {}, prediction)
+
+
+def _features(layout: _Layout, bucket: Given) -> dict[str, _Bins]:
+    """Each judged feature of one window, with the number of events in its bins that the sampling left."""
+    return {
+        one.name: _Bins(one.name, one.expected, one.ordinary, one.rows, one.order, observed)
+        for one, observed in _observed(layout, bucket)
+    }
+
+
+def _observed(layout: _Layout, bucket: Given) -> list[tuple[_Bins, dict[str, float]]]:
+    found: list[tuple[_Bins, dict[str, float]]] = []
     kept = kept_share(bucket)
     if "inputs" in bucket:
-        by_prefix: dict[str, _Bins] = {}
-        for name in sorted(expected["bins"]):
-            bins = expected["bins"][name]
-            prefix = prefix_of(name)
-            if len(prefix) <= MAX_PREFIX:
-                made[name] = by_prefix[prefix] = _Bins(name, bins, expected["order"].get(name, []), {})
+        found = [(one, {}) for one in layout.inputs]
+        places = layout.places
         for token in buckets(bucket["inputs"], "inputs"):
-            prefix, label = _parts(token["key"])
-            one = by_prefix.get(prefix)
-            if one is not None:
-                _count(one, label, token["weight"]["value"] * kept)
-    outputs = expected.get("prediction")
-    if "prediction" in bucket and outputs is not None:
-        made[PREDICTION] = _Bins(PREDICTION, outputs["bins"], outputs["order"], {})
+            key = token["key"]
+            place = places.get(key)
+            if place is None:
+                place = places[key] = _place(layout, key)
+            if place[0] >= 0:
+                found[place[0]][1][place[1]] = token["weight"]["value"] * kept
+    if "prediction" in bucket and layout.prediction is not None:
+        observed: dict[str, float] = {}
         for token in buckets(bucket["prediction"], "prediction"):
-            _count(made[PREDICTION], token["key"], token["weight"]["value"] * kept)
-    return made
+            if _counts(layout.prediction, token["key"]):
+                observed[token["key"]] = token["weight"]["value"] * kept
+        found.append((layout.prediction, observed))
+    return found
+
+
+def _place(layout: _Layout, token: str) -> tuple[int, str]:
+    at = token.find("=") + 1
+    place, label = layout.by_prefix.get(token[:at], -1), token[at:]
+    return (place, label) if place >= 0 and _counts(layout.inputs[place], label) else (-1, label)
 
 
 def _usual(
-    profile: Given, weeks: list[Given], window: str, judging: _Settings
+    layout: _Layout, weeks: list[Given], window: str, judging: _Settings
 ) -> dict[str, dict[str, float]] | None:
     """By feature, the events a bin in the same hours of earlier weeks; None where there were too few."""
     usual: dict[str, dict[str, float]] = {}
@@ -230,29 +280,21 @@ def _usual(
     for version in weeks:
         bucket = version["windows"]["buckets"][window]
         events += bucket["doc_count"]
-        for name, bins in _features(profile, bucket).items():
-            sums = usual.setdefault(name, {})
-            for label in sorted(bins.observed):
-                sums[label] = sums.get(label, 0.0) + bins.observed[label]
+        for one, observed in _observed(layout, bucket):
+            sums = usual.setdefault(one.name, {})
+            for label in sorted(observed):
+                sums[label] = sums.get(label, 0.0) + observed[label]
     return usual if events > 0 and events >= judging.min_events else None
 
 
-@lru_cache(maxsize=65536)  # as ``_is_ordinary``: asked of each bin of each window, over and over
-def _parts(token: str) -> tuple[str, str]:
-    """A token's feature with the ``=``, and its bin."""
-    at = token.find("=") + 1
-    return token[:at], token[at:]
-
-
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=65536)  # asked of each bin of each feature, over and over
 def _is_ordinary(name: str) -> bool:
     return not name.startswith("oov:") and (not name.startswith("!") or name == "!other")
 
 
-def _count(bins: _Bins, name: str, weight: float) -> None:
-    # Beyond the ends of the range is a place, too, for the spread; ``_cells`` leaves it out.
-    if (name in bins.expected and _is_ordinary(name)) or (bins.order and name in ("!below", "!above")):
-        bins.observed[name] = weight
+def _counts(bins: _Bins, name: str) -> bool:
+    # Beyond the ends of the range is a place, too, for the spread; ``_psi`` leaves it out.
+    return (name in bins.expected and _is_ordinary(name)) or (bool(bins.order) and name in ENDS)
 
 
 def _verdicts(
@@ -327,40 +369,46 @@ def _told_elsewhere(profile: Given, bucket: Given, bins: _Bins) -> str:
             )
     if most < ELSEWHERE:
         return ""
-    n = sum(weight for name, weight in bins.observed.items() if _is_ordinary(name))
-    m = sum(count for name, count in bins.expected.items() if _is_ordinary(name))
+    n, m = _total(bins), bins.rows
     if n == 0 or m == 0:
         return ""
     distance = 0.0
-    for name in sorted(bins.expected):
-        if _is_ordinary(name):
-            q = bins.expected[name] / m
-            off = bins.observed.get(name, 0.0) / n - q
-            distance += 0.5 * ((off if off > 0 else -off) - sqrt(0.6366197723675814 * q * (1.0 - q) / n))
+    for name in bins.ordinary:
+        q = bins.expected[name] / m
+        off = bins.observed.get(name, 0.0) / n - q
+        distance += 0.5 * ((off if off > 0 else -off) - sqrt(0.6366197723675814 * q * (1.0 - q) / n))
     if distance > most:
         return ""
     return f"the prediction changed no more than its cause explains, which has a watch of its own: {cause}"
 
 
+def _total(bins: _Bins) -> float:
+    """The ordinary bins' weight; beside them only the ends are ever observed."""
+    return sum([weight for name, weight in bins.observed.items() if name not in ENDS])
+
+
 def _share(bins: _Bins, name: str) -> float:
     """Of the ordinary bins' weight; 0 without any."""
-    total = sum(weight for key, weight in bins.observed.items() if _is_ordinary(key))
+    total = _total(bins)
     return bins.observed.get(name, 0.0) / total if total > 0 else 0.0
 
 
 def _rare(judging: _Settings, bins: _Bins, recent: _Bins | None) -> _Verdict | None:
     """The bin, rare in training, whose rise is the least likely: the exact beta-binomial tail times the bins."""
-    rows = sum(count for name, count in bins.expected.items() if _is_ordinary(name))
-    total = whole(sum(weight for name, weight in bins.observed.items() if _is_ordinary(name)))
+    rows, total = bins.rows, whole(_total(bins))
     if rows == 0 or total == 0:
         return None
     best: _Verdict | None = None
-    for name in sorted(bins.observed):
-        count, hits = bins.expected.get(name, 0), whole(bins.observed[name])
-        if not _is_ordinary(name) or hits < 5 or hits > total:
+    for name in bins.ordinary:
+        count = bins.expected[name]
+        usual = count / rows
+        if usual > judging.rare_share or name not in bins.observed:
             continue
-        usual, share = count / rows, hits / total
-        if usual > judging.rare_share or share - usual < judging.min_rise:
+        hits = whole(bins.observed[name])
+        if hits < 5 or hits > total:
+            continue
+        share = hits / total
+        if share - usual < judging.min_rise:
             continue
         if recent is not None and _share(recent, name) <= usual:
             continue
@@ -388,22 +436,20 @@ def _psi(judging: _Settings, bins: _Bins, recent: _Bins | None) -> _Verdict | No
     ``dispersion``, how much windows differ by themselves, is added to 1/n + 1/m. What counts as the effect is the
     PSI above its mean under no change, (bins - 1)(1/n + 1/m + dispersion).
     """
-    rows = float(sum(count for name, count in bins.expected.items() if _is_ordinary(name)))
-    total = sum(weight for name, weight in bins.observed.items() if _is_ordinary(name))
+    rows, total = bins.rows, _total(bins)
     if rows == 0 or total == 0:
         return None
     cells: list[tuple[str, float, float]] = []
     few_expected = few_observed = 0.0
-    for name in sorted(bins.expected):
-        if not _is_ordinary(name):
-            continue
-        if total * bins.expected[name] / rows < 5:
-            few_expected += bins.expected[name]
-            few_observed += bins.observed.get(name, 0.0)
+    for name in bins.ordinary:
+        expected, observed = float(bins.expected[name]), bins.observed.get(name, 0.0)
+        if total * expected / rows < 5:
+            few_expected += expected
+            few_observed += observed
         else:
-            cells.append((name, float(bins.expected[name]), bins.observed.get(name, 0.0)))
-    for name in sorted(bins.observed):
-        if _is_ordinary(name) and name not in bins.expected:
+            cells.append((name, expected, observed))
+    for name in sorted(bins.observed.keys() - bins.expected.keys()):
+        if name not in ENDS:
             few_observed += bins.observed[name]
     if few_expected > 0 or few_observed > 0:
         cells.append(("", few_expected, few_observed))
@@ -411,17 +457,19 @@ def _psi(judging: _Settings, bins: _Bins, recent: _Bins | None) -> _Verdict | No
     if k < 2:
         return None
     psi = 0.0
-    parts: list[tuple[float, str, float, float]] = []
-    for name, expected, observed in cells:
+    for _, expected, observed in cells:
         q = (expected + 0.5) / (rows + 0.5 * k)
         p = (observed + 0.5 * k * q) / (total + 0.5 * k)
-        part = (p - q) * log(p / q)
-        psi += part
-        parts.append((-part, name, observed / total, expected / rows))
+        psi += (p - q) * log(p / q)
     scale = 1.0 / total + 1.0 / rows + judging.dispersion
     usual = (k - 1) * scale
     if psi - usual < judging.min_psi:
         return None
+    parts: list[tuple[float, str, float, float]] = []
+    for name, expected, observed in cells:
+        q = (expected + 0.5) / (rows + 0.5 * k)
+        p = (observed + 0.5 * k * q) / (total + 0.5 * k)
+        parts.append((-(p - q) * log(p / q), name, observed / total, expected / rows))
     parts.sort(key=lambda part: (part[0], part[1]))
     _, most, share, before = parts[0]
     if recent is not None and most != "" and (_share(recent, most) - before) * (share - before) <= 0:
@@ -449,7 +497,7 @@ def _shift(judging: _Settings, bins: _Bins, recent: _Bins | None) -> _Verdict | 
     if (effect if effect > 0 else -effect) < judging.min_shift:
         return None
     if recent is not None:
-        before = _mood(_Bins(recent.name, bins.expected, recent.order, recent.observed))
+        before = _mood(bins._replace(order=recent.order, observed=recent.observed))
         if before is None or before[1] * effect <= 0:
             return None
     n = sum(bins.observed.values())
@@ -495,7 +543,7 @@ def _spread(judging: _Settings, bins: _Bins, recent: _Bins | None) -> _Verdict |
     if (effect if effect > 0 else -effect) <= (shift if shift > 0 else -shift):
         return None
     if recent is not None:
-        before = _mood(_Bins(recent.name, bins.expected, recent.order, recent.observed))
+        before = _mood(bins._replace(order=recent.order, observed=recent.observed))
         if before is None or before[0] * effect <= 0:
             return None
     n = sum(bins.observed.values())
