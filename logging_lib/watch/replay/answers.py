@@ -380,12 +380,11 @@ class Cell:
         if leaf is not None and counts.size <= _LARGEST // 4:
             name, metric = leaf
             sums = np.ascontiguousarray(np.stack([cell.sums(metric) for cell in cells]).T)
+            plainly = [label["key"] for label in labels] if all(map(_is_plain, labels)) else None
 
             def leaves(tick: int) -> Any:
-                weights = sums[tick].tolist()
-                return _leaves_answer(
-                    bucketing, orders[tick].tolist(), counts[tick].tolist(), labels, name, weights
-                )
+                places, found = orders[tick].tolist(), counts[tick].tolist()
+                return _leaves_answer(bucketing, places, found, labels, plainly, name, sums[tick].tolist())
 
             return leaves
 
@@ -402,9 +401,11 @@ class Cell:
                 return lambda tick: {"value": sums.item(tick)}
             return lambda tick: metric.answer((sums.item(tick),))
         numbers, valid = self._numbers(metric)
-        if metric.kind == "value_count" and not self._single:
+        if metric.kind in ("value_count", "avg", "stats") and not self._single:
             counted = self.counts() if valid is None else differences(valid, self._start, self._end)
-            return lambda tick: {"value": counted.item(tick)}
+            if metric.kind == "value_count":
+                return lambda tick: {"value": counted.item(tick)}
+            return self._moments(metric, numbers, valid, counted)
         if valid is None and not self._single:
             if metric.kind == "percentiles":
                 sliding = Sliding(numbers)
@@ -420,6 +421,28 @@ class Cell:
             if valid is not None:
                 found = found[valid[chosen]]
             return metric.answer(values(metric, found))
+
+        return answer
+
+    def _moments(
+        self,
+        metric: Metric,
+        numbers: NDArray[Any],
+        valid: NDArray[np.bool_] | None,
+        counted: NDArray[np.int64],
+    ) -> Made:
+        """``avg`` and ``stats``."""
+        sums = self.sums(metric)
+        if metric.kind == "avg":
+            return lambda tick: metric.answer((counted.item(tick), sums.item(tick)))
+        least = Extreme(numbers if valid is None else np.where(valid, numbers, np.inf), np.minimum)
+        most = Extreme(numbers if valid is None else np.where(valid, numbers, -np.inf), np.maximum)
+
+        def answer(tick: int) -> Any:
+            count, span = counted.item(tick), self._span(tick)
+            if not count:
+                return metric.answer((0, None, None, None))
+            return metric.answer((count, least.over(*span), most.over(*span), sums.item(tick)))
 
         return answer
 
@@ -480,19 +503,41 @@ def _only_sum(node: Node) -> tuple[str, Metric] | None:
     return (name, metric) if metric.kind == "sum" and numeric and meta is None else None
 
 
+def _is_plain(label: Mapping[str, Any]) -> bool:
+    return label.keys() == {"key"}
+
+
 def _leaves_answer(
-    bucketing: Terms, order: list[int], counts: list[int], labels: list[Any], name: str, sums: list[float]
+    bucketing: Terms,
+    order: list[int],
+    counts: list[int],
+    labels: list[Any],
+    keys: list[Any] | None,
+    name: str,
+    sums: list[float],
 ) -> dict[str, Any]:
-    """As ``_terms_answer``, with nothing left to be made: there may be hundreds of such buckets at each tick."""
+    """As ``_terms_answer``, with nothing left to be made: there may be hundreds of such buckets at each tick.
+
+    Args:
+        keys: of the labels, where there is nothing else in them.
+    """
     least = max(1, bucketing.min_doc_count)
     found = [place for place in order if counts[place] >= least]
+    cut = found[bucketing.size :]
+    if cut:
+        del found[bucketing.size :]
+    if keys is None:
+        buckets = [
+            {**labels[place], "doc_count": counts[place], name: {"value": sums[place]}} for place in found
+        ]
+    else:
+        buckets = [
+            {"key": keys[place], "doc_count": counts[place], name: {"value": sums[place]}} for place in found
+        ]
     return {
         "doc_count_error_upper_bound": 0,
-        "sum_other_doc_count": sum(counts[place] for place in found[bucketing.size :]),
-        "buckets": [
-            {**labels[place], "doc_count": counts[place], name: {"value": sums[place]}}
-            for place in found[: bucketing.size]
-        ],
+        "sum_other_doc_count": sum([counts[place] for place in cut]),
+        "buckets": buckets,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from logging_lib.store.metrics import Metric
 
 _BLOCK: Final = 512
-_FEW: Final = 4_000  # numbers that are sorted sooner than looked up
+_FEW: Final = 8_000  # numbers that are sorted sooner than looked up
 
 
 def differences(numbers: NDArray[Any], start: NDArray[Any], end: NDArray[Any]) -> NDArray[Any]:
@@ -55,20 +55,20 @@ def values(metric: Metric, numbers: NDArray[Any]) -> Any:
 def quantiles(ranked: NDArray[Any], shares: list[float]) -> list[float] | None:
     """Of numbers in ascending order, with linear interpolation between the two nearest, as DuckDB's
     ``quantile_cont``; None of none."""
-    return _interpolated(len(ranked), shares, lambda places: ranked[places].tolist())
+    return _interpolated(len(ranked), shares, lambda places: map(ranked.item, places))
 
 
 def _interpolated(
-    count: int, shares: list[float], at: Callable[[NDArray[np.int64]], list[float]]
+    count: int, shares: list[float], at: Callable[[list[int]], Iterable[float]]
 ) -> list[float] | None:
     if not count:
         return None
-    places = (count - 1) * np.array(shares)
-    low = places.astype(np.int64)
-    needed = np.unique(np.concatenate([low, np.minimum(low + 1, count - 1)]))
-    values = dict(zip(needed.tolist(), at(needed), strict=True))
+    places = [(count - 1) * share for share in shares]
+    low = list(map(int, places))
+    needed = sorted({*low, *(min(below + 1, count - 1) for below in low)})
+    values = dict(zip(needed, at(needed), strict=True))
     found = []
-    for place, below in zip(places.tolist(), low.tolist(), strict=True):
+    for place, below in zip(places, low, strict=True):
         first = values[below]
         found.append(first + (values[min(below + 1, count - 1)] - first) * (place - below))
     return found
@@ -116,16 +116,18 @@ class Sliding:
             changes = np.bincount(ranks // _BLOCK, minlength=len(self._counts))
             self._counts += changes if there else -changes
 
-    def _at(self, places: NDArray[np.int64]) -> list[float]:
-        """The numbers at these places of the window's ascending order."""
+    def _at(self, places: list[int]) -> list[float]:
+        """The numbers at these places, ascending, of the window's ascending order."""
         assert self._ranked is not None
         totals = np.cumsum(self._counts)
         blocks = np.searchsorted(totals, places, side="right")
         found = []
-        for block, place in zip(blocks.tolist(), (places - totals[blocks]).tolist(), strict=True):
-            first = block * _BLOCK
-            there = np.flatnonzero(self._marks[first : first + _BLOCK])
-            found.append(self._ranked.item(first + int(there[place])))  # `place` counts from the block's end
+        last, first, there = -1, 0, np.zeros(0, np.int64)
+        for block, place in zip(blocks.tolist(), (np.array(places) - totals[blocks]).tolist(), strict=True):
+            if block != last:
+                last, first = block, block * _BLOCK
+                there = self._marks[first : first + _BLOCK].nonzero()[0]
+            found.append(self._ranked.item(first + there.item(place)))  # `place` counts from the block's end
         return found
 
 
