@@ -7,10 +7,10 @@ writes are decoded straight into typed objects, all others go through ``conform`
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
-from itertools import chain
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
@@ -20,30 +20,22 @@ import orjson
 from numpy.typing import NDArray
 
 from logging_lib.schema.fields import Field, load
-from logging_lib.store import datemath, mapping
+from logging_lib.store import mapping
+from logging_lib.store.builders import (
+    Builder,
+    Codes,
+    Column,
+    Presence,
+    builder,
+    woven,
+)
+from logging_lib.store.processes import spread
 
 _ID = "event.id"
-_NO_DATE = np.iinfo(np.int64).min
 
 
 class ListsError(Exception):
     """A field that ``fields.yml`` gives one value holds lists in some event: no column can be made of it."""
-
-
-@dataclass(slots=True)
-class Column:
-    """One field of ``n`` events.
-
-    ``type`` is the field's. Keywords: ``codes`` index ``values``, -1 stands for none; a field of lists has
-    ``offsets`` (n + 1) into ``codes``. All others: ``data`` with ``valid``, which is None where all are.
-    """
-
-    type: str
-    values: list[str] = field(default_factory=list)
-    codes: NDArray[np.int32] | None = None
-    offsets: NDArray[np.int64] | None = None
-    data: NDArray[Any] | None = None
-    valid: NDArray[np.bool_] | None = None
 
 
 @dataclass(slots=True)
@@ -68,37 +60,108 @@ def read(
         ListsError: see there.
     """
     reader = _Reader(frozenset(names), frozenset(present))
-    collecting = gc.isenabled()
-    gc.disable()  # millions of small objects come and go here, none of them in a cycle
-    try:
+    with _without_collecting():
         for block in blocks:
             reader.add(block)
+    return reader.part.finish()
+
+
+def read_shared(
+    blocks: Callable[[], Iterable[list[bytes] | bytes]],
+    names: Iterable[str],
+    *,
+    present: Iterable[str] = (),
+    processes: int,
+) -> Columns:
+    """``read``, with the blocks dealt out to copies of this process.
+
+    Args:
+        blocks: begins anew with each call; must not need this process's threads and connections.
+
+    Raises:
+        ListsError: see there.
+    """
+    names, present = frozenset(names), frozenset(present)
+
+    def dealt(place: int) -> _Part:
+        reader = _Reader(names, present, place)
+        with _without_collecting():
+            for number, block in enumerate(blocks()):
+                reader.part.sizes.append(len(block))
+                if number % processes == place:
+                    reader.add(block)
+        return reader.part
+
+    try:
+        made = spread(dealt, range(processes), processes=processes)
+    except ListsError:  # which one is raised must not depend on who was the first
+        return read(blocks(), names, present=present)
+    first, *others = (made[place] for place in range(processes))
+    if any(one.sizes != first.sizes for one in others):  # somebody wrote meanwhile
+        return read(blocks(), names, present=present)
+    first.weave(others)
+    return first.finish()
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Millions of small objects come and go, none of them in a cycle."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting:
             gc.enable()
-    return reader.finish()
+
+
+@dataclass(slots=True)
+class _Part:
+    """What was made of some of the blocks. ``sizes``: of all blocks that came by."""
+
+    builders: dict[str, Builder]
+    hashes: list[NDArray[np.int64]] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+
+    def weave(self, others: list[_Part]) -> None:
+        """Put the blocks of others between its own: one of each in turn."""
+        self.hashes = woven([self.hashes, *(one.hashes for one in others)])
+        for name, own in self.builders.items():
+            own.weave([one.builders[name] for one in others])  # type: ignore[misc]
+
+    def finish(self) -> Columns:
+        hashes = np.concatenate(self.hashes) if self.hashes else np.zeros(0, np.int64)
+        _, first = np.unique(hashes, return_index=True)
+        keep = None
+        if len(first) < len(hashes):
+            keep = np.zeros(len(hashes), bool)
+            keep[first] = True
+        columns = {name: builder.finish() for name, builder in self.builders.items()}
+        if keep is not None:
+            columns = {name: taken(column, np.flatnonzero(keep)) for name, column in columns.items()}
+        return Columns(len(first), columns)
 
 
 class _Reader:
-    def __init__(self, names: Collection[str], present: Collection[str]) -> None:
+    """``place``: its place among those that share the blocks."""
+
+    def __init__(self, names: Collection[str], present: Collection[str], place: int = 0) -> None:
         located = {
             name: found
             for name in (_ID, *names, *present)
             if (found := mapping.location(load(), name)) is not None
         }
         self._decoder, self._getters = _decoder(located)
-        self._builders: dict[str, _Builder] = {
-            name: _Presence() if name not in names else _builder(located[name][0])
+        builders: dict[str, Builder] = {
+            name: Presence() if name not in names else builder(located[name][0])
             for name in (*names, *present)
             if name in located
         }
-        self._hashes: list[NDArray[np.int64]] = []
-        self._rows = 0
+        self.part = _Part(builders)
+        self._rows = place << 40  # numbers that nobody else gives
 
     def add(self, block: list[bytes] | bytes) -> None:
         events = self._events(block)
-        if not events:
-            return
         self._take(events, self._getters)
         self._rows += len(events)
 
@@ -110,15 +173,15 @@ class _Reader:
                 continue
             if getter.field == _ID:
                 self._identify(values)
-            if getter.field in self._builders:
-                self._builders[getter.field].add(values)
+            if getter.field in self.part.builders:
+                self.part.builders[getter.field].add(values)
 
     def _identify(self, values: list[Any]) -> None:
         hashes = np.fromiter(map(hash, values), np.int64, len(values))
         if None in values:  # without an id it is nobody's double
             lacking = np.array([value is None for value in values])
             hashes[lacking] = -(1 << 62) - np.arange(self._rows, self._rows + len(values))[lacking]
-        self._hashes.append(hashes)
+        self.part.hashes.append(hashes)
 
     def _events(self, block: list[bytes] | bytes) -> list[Any]:
         try:
@@ -146,18 +209,6 @@ class _Reader:
         made = _without_nulls(document) if found.document is None else found.document
         return self._decoder.decode(mapping.dumps(made))
 
-    def finish(self) -> Columns:
-        hashes = np.concatenate(self._hashes) if self._hashes else np.zeros(0, np.int64)
-        _, first = np.unique(hashes, return_index=True)
-        keep = None
-        if len(first) < len(hashes):
-            keep = np.zeros(len(hashes), bool)
-            keep[first] = True
-        columns = {name: builder.finish() for name, builder in self._builders.items()}
-        if keep is not None:
-            columns = {name: taken(column, np.flatnonzero(keep)) for name, column in columns.items()}
-        return Columns(len(first), columns)
-
 
 def taken(column: Column, rows: NDArray[Any]) -> Column:
     """The column of these rows, in their order."""
@@ -179,7 +230,7 @@ def joined(columns: list[Column]) -> Column:
         return columns[0]
     kind = columns[0].type
     if columns[0].codes is not None:
-        places = _Codes()
+        places = Codes()
         codes = []
         for column in columns:
             assert column.codes is not None
@@ -271,182 +322,3 @@ def _type(entry: Field) -> Any:
     if entry.type == "double":
         return float | None
     return bool | None if entry.type == "boolean" else str | None
-
-
-# -- columns -----------------------------------------------------------------------------------------------
-
-
-class _Codes(dict[str | None, int]):
-    """A number for each text, in the order of their coming; None has -1."""
-
-    def __missing__(self, text: str | None) -> int:
-        code = self[text] = len(self)
-        return code
-
-
-class _Keywords:
-    def __init__(self, entry: Field) -> None:
-        self._codes = _Codes()
-        self._type = entry.type
-        self._parts: list[NDArray[np.int32]] = []
-
-    def add(self, values: list[Any]) -> None:
-        self._parts.append(np.fromiter(map(self._codes.__getitem__, values), np.int32, len(values)))
-
-    def finish(self) -> Column:
-        codes = _concatenated(self._parts, np.int32)
-        self._parts.clear()
-        values = list(self._codes)
-        if None in self._codes:
-            at = self._codes[None]
-            codes[codes == at] = -1
-            codes[codes > at] -= 1
-            values.pop(at)
-        return Column(self._type, values, codes)  # type: ignore[arg-type]
-
-
-class _KeywordLists:
-    def __init__(self, entry: Field) -> None:
-        self._codes = _Codes()
-        self._type = entry.type
-        self._parts: list[NDArray[np.int32]] = []
-        self._lengths: list[NDArray[np.int64]] = []
-
-    def add(self, values: list[Any]) -> None:
-        if not any(values):
-            self._lengths.append(np.zeros(len(values), np.int64))
-            return
-        if None in values:
-            values = [value or () for value in values]
-        lengths = np.fromiter(map(len, values), np.int64, len(values))
-        codes = np.fromiter(
-            map(self._codes.__getitem__, chain.from_iterable(values)), np.int32, int(lengths.sum())
-        )
-        codes, lengths = _as_sets(codes, lengths)
-        self._parts.append(codes)
-        self._lengths.append(lengths)
-
-    def finish(self) -> Column:
-        codes = _concatenated(self._parts, np.int32)
-        self._parts.clear()
-        lengths = _concatenated(self._lengths, np.int64)
-        return Column(self._type, list(self._codes), codes, np.concatenate([[0], np.cumsum(lengths)]))  # type: ignore[arg-type]
-
-
-def _as_sets(codes: NDArray[np.int32], lengths: NDArray[np.int64]) -> tuple[Any, Any]:
-    """Keywords are a set, as in Elasticsearch's doc values: without the doubles of each list."""
-    if not len(codes):
-        return codes, lengths
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    pairs = rows * (int(codes.max()) + 1) + codes
-    ordered = np.sort(pairs)
-    if not (ordered[1:] == ordered[:-1]).any():
-        return codes, lengths
-    _, first = np.unique(pairs, return_index=True)
-    first.sort()
-    return codes[first], np.bincount(rows[first], minlength=len(lengths)).astype(np.int64)
-
-
-class _Numbers:
-    def __init__(self, entry: Field) -> None:
-        self._type = entry.type
-        self._dtype = {"double": "f8", "float": "f4", "boolean": "?"}.get(entry.type, "i8")
-        self._parts: list[NDArray[Any]] = []
-        self._valid: list[NDArray[np.bool_]] = []
-
-    def add(self, values: list[Any]) -> None:
-        valid = np.ones(len(values), bool)
-        if None in values:
-            valid = np.array([value is not None for value in values])
-            values = [0 if value is None else value for value in values]
-        self._parts.append(np.array(values, self._dtype))
-        self._valid.append(valid)
-
-    def finish(self) -> Column:
-        data, valid = _concatenated(self._parts, self._dtype), _concatenated(self._valid, bool)
-        return Column(self._type, data=data, valid=None if valid.all() else valid)
-
-
-class _Presence(_Numbers):
-    """True where there is a value, and none where there is not."""
-
-    def __init__(self) -> None:
-        super().__init__(Field("", "boolean", "", ()))
-
-    def add(self, values: list[Any]) -> None:
-        if isinstance(next((one for one in values if one is not None), None), list):
-            values = [one or None for one in values]
-        super().add([None if one is None else True for one in values])
-
-
-class _Dates(_Numbers):
-    """Milliseconds since 1970, floored."""
-
-    def add(self, values: list[Any]) -> None:
-        millis = _millis(values)
-        if millis is None:
-            millis = np.array([_one_date(value) for value in values], np.int64)
-        self._parts.append(np.where(millis == _NO_DATE, 0, millis))
-        self._valid.append(millis != _NO_DATE)
-
-
-def _millis(values: list[Any]) -> NDArray[np.int64] | None:
-    """The dates' milliseconds, where all have the logger's form, ``2018-02-01T09:00:00.123456Z`` with three or six
-    digits of the second; None where some have not."""
-    length = len(values[0]) if isinstance(values[0], str) else 0
-    if length not in (24, 27):
-        return None
-    try:
-        text = "".join(values).encode("ascii")
-    except (TypeError, UnicodeEncodeError):
-        return None
-    if len(text) != length * len(values):
-        return None
-    letters = np.frombuffer(text, np.uint8).reshape(-1, length).T
-    digits = letters[[*_DIGITS, *range(23, length - 1)]] - np.uint8(ord("0"))
-    if (digits > 9).any() or (letters[[*_MARKS, length - 1]] != _MARK).any():
-        return None
-    year, month, day, hour, minute, second, milli = _NUMBERS @ digits[: len(_DIGITS)].astype(np.int32)
-    months = ((year - 1970) * 12 + month - 1).astype("M8[M]")
-    first = months.astype("M8[D]").astype(np.int64)
-    in_month = (months + 1).astype("M8[D]").astype(np.int64) - first
-    right = (month >= 1) & (month <= 12) & (day >= 1) & (day <= in_month)
-    if not (right & (hour < 24) & (minute < 60) & (second < 60)).all():
-        return None
-    minutes = ((first + day - 1) * 24 + hour) * 60 + minute
-    millis: NDArray[np.int64] = (minutes * 60 + second) * 1000 + milli
-    return millis
-
-
-_DIGITS = (0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18, 20, 21, 22)
-_MARKS = (4, 7, 10, 13, 16, 19)
-_MARK = np.frombuffer(b"--T::.Z", np.uint8).reshape(-1, 1)
-_NUMBERS = np.zeros((7, len(_DIGITS)), np.int32)
-for _number, _places in enumerate([(0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14), (14, 17)]):
-    _NUMBERS[_number, slice(*_places)] = 10 ** np.arange(_places[1] - _places[0])[::-1]
-
-
-def _one_date(value: str | None) -> int:
-    if value is None:
-        return int(_NO_DATE)
-    try:
-        return datemath.parse(mapping.convert(value, "date"))
-    except (mapping.MisfitError, ValueError, OverflowError):
-        return int(_NO_DATE)
-
-
-def _concatenated(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype)
-
-
-_Builder = _Keywords | _KeywordLists | _Numbers
-
-
-def _builder(entry: Field) -> _Builder:
-    if entry.array:
-        return _KeywordLists(entry)
-    if entry.type == "date":
-        return _Dates(entry)
-    if entry.type in mapping.SQL_TYPES and mapping.SQL_TYPES[entry.type] == "VARCHAR":
-        return _Keywords(entry)
-    return _Numbers(entry)

@@ -201,6 +201,14 @@ class EmbeddedStore:
             elif self._path is not None and target.startswith("logs-"):
                 yield from (block for _, block in Folder(self._path / target).unread(_AT_ONCE))
 
+    def file_bytes(self, target: str) -> int:
+        """How much ``lines`` reads of a data stream's files; 0 where it asks the database, that copies of the
+        process do not have."""
+        with self._lock:
+            if self._path is None or target in self._tables or not target.startswith("logs-"):
+                return 0
+            return sum(one.stat().st_size for one in (self._path / target).glob("*") if one.is_file())
+
     def refresh(self) -> None:
         """Read what other processes wrote, and files that were added by hand."""
         with self._lock:

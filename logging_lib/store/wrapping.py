@@ -15,6 +15,7 @@ class Wrapper:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.execute_painless = getattr(store, "execute_painless", None)
+        self.file_bytes = getattr(store, "file_bytes", None)
 
     def search(
         self,

@@ -10,13 +10,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from logging_lib.store.port import Store
+from logging_lib.store.processes import spread
 from logging_lib.watch.evaluate import Scripts, default_scripts, means_of
 from logging_lib.watch.incidents import Judged
 from logging_lib.watch.messages import Message
 from logging_lib.watch.model import ACTION_KINDS, Watch
 from logging_lib.watch.replay.asof import AsOf
 from logging_lib.watch.replay.history import Answers, History, Moment
-from logging_lib.watch.replay.processes import spread
 from logging_lib.watch.results import Alert, Report
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.schedule import due_slot, latest_slot

@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from logging_lib.store.columns import Column, ListsError, read
+from logging_lib.store.builders import Column
+from logging_lib.store.columns import ListsError, read
 from logging_lib.store.embedded import EmbeddedStore
 from tests.store.events import NOW, STREAM, event
 

@@ -31,11 +31,11 @@ from logging_lib.cli.watch._common import (
 from logging_lib.store.datemath import from_millis
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
+from logging_lib.store.processes import available
 from logging_lib.watch.backtest import Backtest, backtest
 from logging_lib.watch.model import Watch
 from logging_lib.watch.replay.history import History
 from logging_lib.watch.replay.page import Changes, page
-from logging_lib.watch.replay.processes import available
 from logging_lib.watch.replay.windows import NotPlannedError
 from logging_lib.watch.templating import Medium
 from logging_lib.watch.times import format_instant, parse_duration
@@ -77,7 +77,7 @@ def backtest_(
         changed = overridden(chosen, settings or [])
         with contextlib.ExitStack() as stack:
             opened, loaded = _history(events or [], store, elasticsearch, profiles or [], stack)
-            history = History(opened, [*chosen, *changed])
+            history = History(opened, [*chosen, *changed], processes=available())
             loaded = _arrivals(opened, history) if loaded is None else loaded
             if loaded.first is None or loaded.last is None:
                 where = ", ".join(map(str, events)) if events else "the store"

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from logging_lib.schema.fields import load
 from logging_lib.store import mapping
-from logging_lib.store.columns import Column, Columns, joined, taken
+from logging_lib.store.builders import Column
+from logging_lib.store.columns import Columns, joined, taken
 from logging_lib.store.mapping import Located
 from logging_lib.store.scope import Scope
 from logging_lib.watch.replay.windows import ARRIVAL, Bound, NotPlannedError, Ticks

@@ -27,6 +27,7 @@ from logging_lib.watch.replay.windows import ARRIVAL, ARRIVED, NotPlannedError, 
 from logging_lib.watch.templating import TemplateError
 
 EVENTS = "logs-"
+_MANY_BYTES = 64 << 20
 Answer = Callable[[int, Mapping[str, Any]], Mapping[str, Any]]
 """A search's response at a tick, in a run's context."""
 
@@ -44,9 +45,11 @@ class History:
 
     Args:
         store: holds the events, with their arrival in ``event.ingested``, and the profiles.
+        processes: how many share the reading of large files, where the system can copy a process.
     """
 
-    def __init__(self, store: Store, watches: Iterable[Watch]) -> None:
+    def __init__(self, store: Store, watches: Iterable[Watch], *, processes: int = 1) -> None:
+        self._processes = processes
         self._store = AsOf(store)
         self._read = store
         self._needed: dict[str, set[str]] = {}
@@ -105,11 +108,19 @@ class History:
             fields = self._needed[name]
             counted = self._counted[name] - fields
             try:
-                lines = self._read.lines(name, fields | counted)
-                self._columns[name] = columns.read(lines, fields, present=counted)
+                self._columns[name] = self._columns_of(name, fields, counted)
             except ListsError as error:
                 raise NotPlannedError(str(error)) from error
         return self._columns[name]
+
+    def _columns_of(self, name: str, fields: set[str], counted: set[str]) -> Columns:
+        def lines() -> Iterable[bytes | list[bytes]]:
+            return self._read.lines(name, fields | counted)
+
+        file_bytes = getattr(self._read, "file_bytes", None)
+        if self._processes > 1 and file_bytes is not None and file_bytes(name) >= _MANY_BYTES:
+            return columns.read_shared(lines, fields, present=counted, processes=self._processes)
+        return columns.read(lines(), fields, present=counted)
 
     def _arrived(self, name: str) -> NDArray[np.int64]:
         column = self._loaded(name).columns[ARRIVAL]
