@@ -15,12 +15,14 @@ from logging_lib.watch.incidents import Judged
 from logging_lib.watch.messages import Message
 from logging_lib.watch.model import ACTION_KINDS, Watch
 from logging_lib.watch.replay.asof import AsOf
-from logging_lib.watch.replay.history import History, Moment
+from logging_lib.watch.replay.history import Answers, History, Moment
+from logging_lib.watch.replay.sharing import processes, shared
 from logging_lib.watch.results import Alert, Report
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.schedule import due_slot, latest_slot
 from logging_lib.watch.times import format_instant, parse_duration
 
+MANY_RUNS = 5_000  # from here on it pays to share them among processes
 _REACH = timedelta(hours=25)
 _LOOK_BACK = re.compile(r"-(\d+[smhdw])(?=[\"/|+-])")
 
@@ -173,10 +175,23 @@ def backtest(
         else busy_ticks(start, end, every, arrivals, _reach(watches))
     )
     history = History(store, watches) if history is None else history
+    replays = [
+        _Replay(watch, due, history.searches(watch, due))
+        for watch in watches
+        for due in [_due(watch, moments)]
+    ]
+    runs = sum(len(one.moments) for one in replays)
+    parts = shared(
+        lambda one: one.run(store, scripts, judged),
+        sorted(replays, key=_Replay.cost, reverse=True),
+        here=lambda one: one.answers.asks,
+        processes=processes() if runs >= MANY_RUNS else 1,
+    )
+    order = {watch.id: place for place, watch in enumerate(watches)}
     found = _Found()
-    for watch in watches:
-        _replay(watch, _due(watch, moments), history, store, scripts, judged, found)
-    alerts = tuple(sorted(found.alerts, key=lambda alert: alert.time))
+    for part in parts:
+        found.join(part)
+    alerts = tuple(sorted(found.alerts, key=lambda alert: (alert.time, order[alert.watch])))
     return Backtest(
         tuple(watch.id for watch in watches),
         start,
@@ -197,6 +212,13 @@ class _Found:
     skipped: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     judged: bool = False
     slow: dict[str, str] = field(default_factory=dict)
+
+    def join(self, other: _Found) -> None:
+        self.alerts.extend(other.alerts)
+        self.failures.update(other.failures)
+        self.skipped.update(other.skipped)
+        self.judged = self.judged or other.judged
+        self.slow |= other.slow
 
     def add(self, report: Report) -> None:
         self.alerts.extend(report.alerts)
@@ -225,27 +247,34 @@ def _due(watch: Watch, moments: Iterable[datetime]) -> list[Moment]:
     return due
 
 
-def _replay(
-    watch: Watch,
-    moments: list[Moment],
-    history: History,
-    store: Store,
-    scripts: Scripts,
-    judged: Judged | None,
-    found: _Found,
-) -> None:
-    answers, past = history.searches(watch, moments), AsOf(store)
-    found.slow |= {f"{watch.id} {name}": reason for name, reason in answers.slow.items()}
-    runner = Runner(
-        store,
-        [watch],
-        outlets=dict.fromkeys(ACTION_KINDS, _Nowhere()),
-        scripts=scripts,
-        judged=judged,
-        means=lambda _, now: replace(means_of(past, now=now, scripts=scripts), search=answers.search(now)),
-    )
-    for moment in moments:
-        found.add(runner.tick(moment.now))
+@dataclass(frozen=True)
+class _Replay:
+    """One watch, when it runs, and what its searches answer then."""
+
+    watch: Watch
+    moments: list[Moment]
+    answers: Answers
+
+    def cost(self) -> int:
+        """About how long it takes, in units of its own: what takes longest is begun first."""
+        return len(self.moments) * len(self.watch.definition.model_dump_json())
+
+    def run(self, store: Store, scripts: Scripts, judged: Judged | None) -> _Found:
+        found, past = _Found(), AsOf(store)
+        found.slow = {f"{self.watch.id} {name}": reason for name, reason in self.answers.slow.items()}
+        runner = Runner(
+            store,
+            [self.watch],
+            outlets=dict.fromkeys(ACTION_KINDS, _Nowhere()),
+            scripts=scripts,
+            judged=judged,
+            means=lambda _, now: replace(
+                means_of(past, now=now, scripts=scripts), search=self.answers.search(now)
+            ),
+        )
+        for moment in self.moments:
+            found.add(runner.tick(moment.now))
+        return found
 
 
 class _Nowhere:

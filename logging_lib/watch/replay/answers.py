@@ -164,6 +164,7 @@ class Search:
         self.holding = frame.holding(
             {self.plan.key(one): one for one in self.plan.conditions()}, self.plan.scope
         )
+        self.included = dict(self._included(self.plan.tree))
         where = self.plan.key(self.plan.where)
         bounds = frozenset({ARRIVED, *split.windows.get(("query",), ())})
         self._root = Cell(self, frame.group(where, self.holding[where]), self.plan.tree, (), bounds)
@@ -179,6 +180,17 @@ class Search:
             if self.frame.distinct(bucketing.column.name) + 1 > bucketing.size:
                 return True
         return any(self._may_be_cut(one) for one in node.children)
+
+    def _included(self, node: Node) -> Iterator[tuple[int, set[Any]]]:
+        """By the identity of a ``terms``, the values that its ``include`` and ``exclude`` leave, if it has any."""
+        for one in node.children:
+            bucketing = one.bucketing
+            if isinstance(bucketing, Terms) and (tests := bucketing.conditions("k")):
+                assert bucketing.column is not None
+                missing = self.plan.bound_value(bucketing.missing)
+                keys = [*self.frame.values(bucketing.column.name), *([] if missing is None else [missing])]
+                yield id(bucketing), self.frame.passing(keys, " AND ".join(tests), self.plan.scope)
+            yield from self._included(one)
 
     def window(self, bounds: frozenset[Bound]) -> Window:
         found = self._windows.get(bounds)
@@ -316,15 +328,14 @@ class Cell:
         assert bucketing.column is not None
         plan, name = self._search.plan, bucketing.column.name
         missing = plan.bound_value(bucketing.missing)
-        tests = bucketing.conditions("k")
         if not self._single:
             groups = self._group.split(name, missing)
             if len(groups) * len(self._start) <= _LARGEST:
-                return self._all_terms(node, bucketing, path, self._selected(groups, tests))
+                return self._all_terms(node, bucketing, path, self._selected(groups, bucketing))
 
         def answer(tick: int) -> Any:
             chosen = Group(self._group.frame, self._group.rows[self._chosen(tick)])
-            groups = self._selected(chosen.split(name, missing), tests)
+            groups = self._selected(chosen.split(name, missing), bucketing)
             keys = sorted(groups)
             counts = [len(groups[key].rows) for key in keys]
             order = _ordered(bucketing, np.array(counts, np.int64).reshape(-1, 1))[:, 0].tolist()
@@ -335,12 +346,10 @@ class Cell:
 
         return answer
 
-    def _selected(self, groups: dict[Any, Group], tests: list[str]) -> dict[Any, Group]:
+    def _selected(self, groups: dict[Any, Group], bucketing: Terms) -> dict[Any, Group]:
         """Those whose keys ``include`` and ``exclude`` leave."""
-        if not tests or not groups:
-            return groups
-        kept = self._search.frame.passing(list(groups), " AND ".join(tests), self._search.plan.scope)
-        return {key: group for key, group in groups.items() if key in kept}
+        kept = self._search.included.get(id(bucketing))
+        return groups if kept is None else {key: group for key, group in groups.items() if key in kept}
 
     def _all_terms(self, node: Node, bucketing: Terms, path: Path, groups: dict[Any, Group]) -> Made:
         keys = sorted(groups)

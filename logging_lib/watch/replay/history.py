@@ -16,12 +16,14 @@ from logging_lib.store import columns
 from logging_lib.store.columns import Columns, ListsError
 from logging_lib.store.datemath import to_millis
 from logging_lib.store.port import SearchError, Store, StoreError
+from logging_lib.watch.context import new_context
 from logging_lib.watch.evaluate import SearchFunction, store_search, whole
 from logging_lib.watch.model import Input, SearchRequest, Transform, Watch
 from logging_lib.watch.replay.answers import Plan, Search, plain
 from logging_lib.watch.replay.asof import AsOf
 from logging_lib.watch.replay.frame import Frame, empty_scope
 from logging_lib.watch.replay.windows import ARRIVAL, ARRIVED, NotPlannedError, Split, Ticks, split
+from logging_lib.watch.templating import TemplateError
 
 EVENTS = "logs-"
 Answer = Callable[[int, Mapping[str, Any]], Mapping[str, Any]]
@@ -131,10 +133,11 @@ class History:
         )
         made: dict[int, Answer] = {}
         slow: dict[str, str] = {}
+        asks = False
         for name, given in searches(watch):
             key = id(given)
             try:
-                made[key] = self._answers(given, ticks, moments)
+                made[key] = self._answers(watch, given, ticks, moments)
             except NotPlannedError as error:
                 self._reasons.setdefault(key, str(error))
                 made[key] = _each(self._store, given, moments)
@@ -142,16 +145,18 @@ class History:
                 made[key] = _plainly(made[key])
             if key in self._reasons:
                 slow[name] = self._reasons[key]
-        return Answers(made, {int(now): place for place, now in enumerate(ticks.executed)}, slow)
+                asks = True
+        places = {int(now): place for place, now in enumerate(ticks.executed)}
+        return Answers(made, places, slow, asks)
 
-    def _answers(self, given: SearchRequest, ticks: Ticks, moments: Sequence[Moment]) -> Answer:
+    def _answers(self, watch: Watch, given: SearchRequest, ticks: Ticks, moments: Sequence[Moment]) -> Answer:
         key = id(given)
         found = self._splits.get(key)
         if found is None:
             raise NotPlannedError(self._reasons[key])
         ask = _each(self._store, given, moments)
         if not of_events(given) or not self._names[key]:
-            return _once(ask)
+            return _once(ask, watch, moments)
         frame = self._frame(self._names[key])
         if key in self._reasons:
             return _where_it_changes(ask, frame, found, ticks)
@@ -172,11 +177,13 @@ class History:
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers to one watch's searches. ``slow``: those that were not computed for all ticks at once, and why."""
+    """Answers to one watch's searches. ``slow``: those that were not computed for all ticks at once, and why;
+    ``asks``: there are such, so that the store is asked while the watch runs."""
 
     _made: Mapping[int, Answer]
     _places: Mapping[int, int]
     slow: Mapping[str, str]
+    asks: bool
 
     def search(self, now: datetime) -> SearchFunction:
         tick = self._places[to_millis(now)]
@@ -243,16 +250,20 @@ def _each(store: Store, given: SearchRequest, moments: Sequence[Moment]) -> Answ
     return lambda tick, context: store_search(store, moments[tick].now)(given, None, context)
 
 
-def _once(
-    ask: Answer,
-) -> Answer:
-    """Asks the store at the first tick: nothing in the search depends on the time."""
-    kept: list[Mapping[str, Any]] = []
+def _once(ask: Answer, watch: Watch, moments: Sequence[Moment]) -> Answer:
+    """Asks the store for the first tick: nothing in the search depends on the time."""
+    found: Mapping[str, Any] = {}
+    failed: Exception | None = None
+    if moments:
+        try:
+            found = ask(0, new_context(watch, now=moments[0].now, scheduled=moments[0].slot))
+        except (StoreError, TemplateError) as error:
+            failed = error
 
     def answer(tick: int, context: Mapping[str, Any]) -> Mapping[str, Any]:
-        if not kept:
-            kept.append(ask(tick, context))
-        return kept[0]
+        if failed is not None:
+            raise failed
+        return found
 
     return answer
 
