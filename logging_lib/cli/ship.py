@@ -15,7 +15,8 @@ import typer
 from logging_lib.capture.segments import DEAD_LETTERS
 from logging_lib.capture.spool import Spool
 from logging_lib.ship.backlog import Backlog
-from logging_lib.ship.receivers import RetryError, connect_to
+from logging_lib.ship.port import RetryError
+from logging_lib.ship.receivers import connect_to
 from logging_lib.ship.replay import replay
 from logging_lib.ship.shipper import GRACE, Shipper
 from logging_lib.ship.target import target

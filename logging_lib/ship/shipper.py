@@ -17,7 +17,7 @@ from logging_lib.capture.report import disk
 from logging_lib.capture.segments import DEAD_LETTERS
 from logging_lib.capture.spool import Spool
 from logging_lib.ship.backlog import Backlog, Item
-from logging_lib.ship.receivers import Answer, HungUpError, Receiver, RefusedError, RetryError
+from logging_lib.ship.port import Answer, HungUpError, Receiver, RefusedError, RetryError
 
 _log = logging.getLogger("logging_lib.ship")
 

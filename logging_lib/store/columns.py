@@ -29,7 +29,7 @@ from logging_lib.store.builders import (
     builder,
     woven,
 )
-from logging_lib.store.processes import spread
+from logging_lib.store.sharing import shared
 
 _ID = "event.id"
 
@@ -93,10 +93,9 @@ def read_shared(
         return reader.part
 
     try:
-        made = spread(dealt, range(processes), processes=processes)
+        first, *others = shared(dealt, range(processes), here=lambda place: False, processes=processes)
     except ListsError:  # which one is raised must not depend on who was the first
         return read(blocks(), names, present=present)
-    first, *others = (made[place] for place in range(processes))
     if any(one.sizes != first.sizes for one in others):  # somebody wrote meanwhile
         return read(blocks(), names, present=present)
     first.weave(others)

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from logging_lib.store.port import Store
-from logging_lib.store.processes import spread
+from logging_lib.store.sharing import processes, shared
 from logging_lib.watch.evaluate import Scripts, default_scripts, means_of
 from logging_lib.watch.incidents import Judged
 from logging_lib.watch.messages import Message
@@ -22,6 +22,7 @@ from logging_lib.watch.runner import Runner
 from logging_lib.watch.schedule import due_slot, latest_slot
 from logging_lib.watch.times import format_instant, parse_duration
 
+MANY_RUNS = 5_000  # from here on it pays to share them among processes
 _REACH = timedelta(hours=25)
 _LOOK_BACK = re.compile(r"-(\d+[smhdw])(?=[\"/|+-])")
 
@@ -154,7 +155,6 @@ def backtest(
     judged: Judged | None = None,
     arrivals: Iterable[datetime] | None = None,
     history: History | None = None,
-    processes: int = 1,
 ) -> Backtest:
     """Run the watches at each tick, each when it is due by its own schedule, with throttling as in life.
 
@@ -166,7 +166,6 @@ def backtest(
         end: the last tick is the first one at or after it.
         arrivals: begins of the hours in which events arrived; ticks too long after one are passed over.
         history: made of the same store, for these watches and perhaps others; it reads the events only once.
-        processes: how many share the watches, where the system can copy a process; the result is the same.
     """
     watches = list(watches)
     scripts = default_scripts() if scripts is None else scripts
@@ -176,18 +175,22 @@ def backtest(
         else busy_ticks(start, end, every, arrivals, _reach(watches))
     )
     history = History(store, watches) if history is None else history
-    planned = [_Planned.of(watch, moments, history) for watch in watches]
-
-    def replay(number: int) -> _Found:
-        return _replay(planned[number], store, scripts, judged)
-
-    here = [number for number, one in enumerate(planned) if not one.answers.complete]
-    others = [number for number, one in enumerate(planned) if one.answers.complete]
-    others.sort(key=lambda number: -planned[number].cost)
-    made = spread(replay, others, here=here, processes=processes)
-    found = _Found()
-    for number in range(len(planned)):
-        found.extend(made[number])
+    replays = [
+        _Replay(watch, due, history.searches(watch, due))
+        for watch in watches
+        for due in [_due(watch, moments)]
+    ]
+    runs = sum(len(one.moments) for one in replays)
+    parts = shared(
+        lambda unit: [one.run(store, scripts, judged) for one in unit],
+        _units(replays),
+        here=lambda unit: any(one.answers.asks for one in unit),
+        processes=processes() if runs >= MANY_RUNS else 1,
+    )
+    made = {one.watch: one for part in parts for one in part}
+    found = _Found("")
+    for watch in watches:
+        found.join(made[watch.id])
     alerts = tuple(sorted(found.alerts, key=lambda alert: alert.time))
     return Backtest(
         tuple(watch.id for watch in watches),
@@ -204,15 +207,15 @@ def backtest(
 
 @dataclass
 class _Found:
+    watch: str
     alerts: list[Alert] = field(default_factory=list)
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     skipped: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     judged: bool = False
     slow: dict[str, str] = field(default_factory=dict)
 
-    def extend(self, other: _Found) -> None:
-        """With what was found by a later watch."""
-        self.alerts += other.alerts
+    def join(self, other: _Found) -> None:
+        self.alerts.extend(other.alerts)
         self.failures.update(other.failures)
         self.skipped.update(other.skipped)
         self.judged = self.judged or other.judged
@@ -246,38 +249,42 @@ def _due(watch: Watch, moments: Iterable[datetime]) -> list[Moment]:
 
 
 @dataclass(frozen=True)
-class _Planned:
-    """A watch, when it runs, and the answers to its searches then."""
+class _Replay:
+    """One watch, when it runs, and what its searches answer then."""
 
     watch: Watch
     moments: list[Moment]
     answers: Answers
 
-    @classmethod
-    def of(cls, watch: Watch, moments: Iterable[datetime], history: History) -> _Planned:
-        due = _due(watch, moments)
-        return cls(watch, due, history.searches(watch, due))
-
-    @property
     def cost(self) -> int:
-        """Grows with the time that its runs take."""
+        """About how long it takes, in units of its own: what takes longest is begun first."""
         return len(self.moments) * self.answers.size
 
+    def run(self, store: Store, scripts: Scripts, judged: Judged | None) -> _Found:
+        found, past = _Found(self.watch.id), AsOf(store)
+        found.slow = {f"{self.watch.id} {name}": reason for name, reason in self.answers.slow.items()}
+        runner = Runner(
+            store,
+            [self.watch],
+            outlets=dict.fromkeys(ACTION_KINDS, _Nowhere()),
+            scripts=scripts,
+            judged=judged,
+            means=lambda _, now: replace(
+                means_of(past, now=now, scripts=scripts), search=self.answers.search(now)
+            ),
+        )
+        for moment in self.moments:
+            found.add(runner.tick(moment.now))
+        return found
 
-def _replay(planned: _Planned, store: Store, scripts: Scripts, judged: Judged | None) -> _Found:
-    watch, answers, past, found = planned.watch, planned.answers, AsOf(store), _Found()
-    found.slow |= {f"{watch.id} {name}": reason for name, reason in answers.slow.items()}
-    runner = Runner(
-        store,
-        [watch],
-        outlets=dict.fromkeys(ACTION_KINDS, _Nowhere()),
-        scripts=scripts,
-        judged=judged,
-        means=lambda _, now: replace(means_of(past, now=now, scripts=scripts), search=answers.search(now)),
-    )
-    for moment in planned.moments:
-        found.add(runner.tick(moment.now))
-    return found
+
+def _units(replays: Iterable[_Replay]) -> list[list[_Replay]]:
+    """What one process does at once: watches that need the same large parts of the events are together. What takes
+    longest comes first."""
+    units: dict[Any, list[_Replay]] = {}
+    for one in replays:
+        units.setdefault(one.answers.listed or one.watch.id, []).append(one)
+    return sorted(units.values(), key=lambda unit: -sum(one.cost() for one in unit))
 
 
 class _Nowhere:

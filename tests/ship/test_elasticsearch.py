@@ -21,7 +21,7 @@ from logging_lib.capture.segments import DEAD_LETTERS, segments
 from logging_lib.capture.spool import Spool
 from logging_lib.cli.app import app
 from logging_lib.ship.backlog import STATE, load_state
-from logging_lib.ship.receivers import RetryError
+from logging_lib.ship.port import RetryError
 from logging_lib.ship.shipper import Shipper
 from logging_lib.ship.target import API_KEY
 from tests import elasticsearch_server

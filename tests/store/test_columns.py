@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import orjson
 import pytest
 
 from logging_lib.store.builders import Column
-from logging_lib.store.columns import ListsError, read
+from logging_lib.store.columns import ListsError, read, read_shared
 from logging_lib.store.embedded import EmbeddedStore
 from tests.store.events import NOW, STREAM, event
 
@@ -82,3 +84,53 @@ def test_a_store_gives_the_same_lines_from_its_files_as_from_memory(tmp_path: Pa
 def _read(store: EmbeddedStore) -> dict[str, list[Any]]:
     found = read(store.lines(STREAM, FIELDS), FIELDS)
     return {name: values(column) for name, column in found.columns.items()}
+
+
+def blocks() -> Iterator[bytes]:
+    """Seven, in one of which is no event, with lists, doubles and events without an id."""
+    for block in range(7):
+        yield (
+            b"torn {\n"
+            if block == 3
+            else b"".join(
+                line(
+                    id=None if number == 4 else f"{block}{number}" if number else "a",
+                    ml={
+                        "input": {"bins": [f"x={block}", f"x={number}"][: number % 3]},
+                        "model": {"name": f"m{block % 3}"},
+                    },
+                    **{"@timestamp": f"2018-02-0{block + 1}T09:00:00.123Z"},
+                )
+                for number in range(5)
+            )
+        )
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 9])
+def test_shared_blocks_give_what_one_reader_reads(processes: int) -> None:
+    """In the same order, the first of the doubles kept; nobody's event is the double of another's."""
+    names, present = ["@timestamp", "ml.input.bins", "ml.model.name"], ["event.id"]
+    one = read(blocks(), names, present=present)
+    several = read_shared(blocks, names, present=present, processes=processes)
+    assert several.rows == one.rows == 6 * 4 + 1
+    for name, column in one.columns.items():
+        assert values(several.columns[name]) == values(column)
+
+
+def test_blocks_that_grow_while_they_are_shared_are_read_by_one() -> None:
+    """No event between two readers is lost."""
+    parent = os.getpid()
+
+    def growing() -> Iterator[bytes]:
+        yield from blocks()
+        if os.getpid() != parent:
+            yield line(id="z")
+
+    assert read_shared(growing, ["@timestamp"], processes=2).rows == 6 * 4 + 1
+
+
+def test_lists_are_said_whoever_reads_them() -> None:
+    """As by one reader."""
+    lists = [line(), line(ml={"model": {"name": ["a", "b"]}})]
+    with pytest.raises(ListsError, match=r"ml\.model\.name"):
+        read_shared(lambda: iter(lists), ["ml.model.name"], processes=2)

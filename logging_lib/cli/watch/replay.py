@@ -31,7 +31,6 @@ from logging_lib.cli.watch._common import (
 from logging_lib.store.datemath import from_millis
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
-from logging_lib.store.processes import available
 from logging_lib.watch.backtest import Backtest, backtest
 from logging_lib.watch.model import Watch
 from logging_lib.watch.replay.history import History
@@ -77,7 +76,7 @@ def backtest_(
         changed = overridden(chosen, settings or [])
         with contextlib.ExitStack() as stack:
             opened, loaded = _history(events or [], store, elasticsearch, profiles or [], stack)
-            history = History(opened, [*chosen, *changed], processes=available())
+            history = History(opened, [*chosen, *changed])
             loaded = _arrivals(opened, history) if loaded is None else loaded
             if loaded.first is None or loaded.last is None:
                 where = ", ".join(map(str, events)) if events else "the store"
@@ -99,7 +98,6 @@ def backtest_(
                     every=step,
                     arrivals=loaded.hours,
                     history=history,
-                    processes=available(),
                 )
 
             result = run(chosen)

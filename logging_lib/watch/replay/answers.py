@@ -23,10 +23,11 @@ from logging_lib.store.query import ALWAYS, condition
 from logging_lib.store.scope import Scope
 from logging_lib.watch.replay.frame import Frame, Group, Window, window
 from logging_lib.watch.replay.moving import Extreme, Sliding, differences, values
-from logging_lib.watch.replay.windows import ARRIVED, Bound, NotPlannedError, Path, Split, Ticks
+from logging_lib.watch.replay.windows import ARRIVAL, ARRIVED, Bound, NotPlannedError, Path, Split, Ticks
 
 _BODY: Final = frozenset({"query", "size", "aggs", "aggregations", "track_total_hits", "timeout"})
 _LARGEST: Final = 8_000_000  # values x ticks; from here on the values of a window are counted tick by tick
+_TICK_BY_TICK: Final = 50
 _PARAMETER: Final = re.compile(r"\$(p\d+)")
 _COLUMN: Final = re.compile(r"\bc(\d+)\b")
 Made = Callable[[int], Any]
@@ -170,6 +171,7 @@ class Search:
         self.holding = frame.holding(
             {self.plan.key(one): one for one in self.plan.conditions()}, self.plan.scope
         )
+        self.included = dict(self._included(self.plan.tree))
         where = self.plan.key(self.plan.where)
         bounds = frozenset({ARRIVED, *split.windows.get(("query",), ())})
         self._root = Cell(self, frame.group(where, self.holding[where]), self.plan.tree, (), bounds)
@@ -186,13 +188,22 @@ class Search:
                 return True
         return any(self._may_be_cut(one) for one in node.children)
 
-    def tests_values(self) -> bool:
-        """Whether a database is asked which values of a ``terms`` are wanted: by ``include`` or ``exclude``."""
-        return any(isinstance(one, Terms) and one.conditions("k") for one in _bucketings(self.plan.tree))
-
     def size(self) -> int:
-        """About how many buckets and metrics an answer has, at most."""
-        return self._size(self.plan.tree)
+        """About how many buckets and metrics an answer has, at most; those of windows on other times than the
+        arrival, which are counted tick by tick, count many times."""
+        apart = any(bound.field != ARRIVAL for bound in self.plan.split.bounds())
+        return self._size(self.plan.tree) * (_TICK_BY_TICK if apart else 1)
+
+    def listed(self) -> frozenset[str]:
+        """The fields by whose values it parts the events, each event several times."""
+        columns = [
+            (one.column.name, self.frame.columns[one.column.name])
+            for one in _bucketings(self.plan.tree)
+            if isinstance(one, Terms) and one.column is not None
+        ]
+        return frozenset(
+            name for name, one in columns if one.codes is not None and len(one.codes) > self.frame.rows
+        )
 
     def _size(self, node: Node) -> int:
         found = 1 + len(node.metrics)
@@ -204,6 +215,17 @@ class Search:
                 many = min(self.frame.distinct(bucketing.column.name), bucketing.size)
             found += many * self._size(one)
         return found
+
+    def _included(self, node: Node) -> Iterator[tuple[int, set[Any]]]:
+        """By the identity of a ``terms``, the values that its ``include`` and ``exclude`` leave, if it has any."""
+        for one in node.children:
+            bucketing = one.bucketing
+            if isinstance(bucketing, Terms) and (tests := bucketing.conditions("k")):
+                assert bucketing.column is not None
+                missing = self.plan.bound_value(bucketing.missing)
+                keys = [*self.frame.values(bucketing.column.name), *([] if missing is None else [missing])]
+                yield id(bucketing), self.frame.passing(keys, " AND ".join(tests), self.plan.scope)
+            yield from self._included(one)
 
     def window(self, bounds: frozenset[Bound]) -> Window:
         found = self._windows.get(bounds)
@@ -341,15 +363,14 @@ class Cell:
         assert bucketing.column is not None
         plan, name = self._search.plan, bucketing.column.name
         missing = plan.bound_value(bucketing.missing)
-        tests = bucketing.conditions("k")
         if not self._single:
             groups = self._group.split(name, missing)
             if len(groups) * len(self._start) <= _LARGEST:
-                return self._all_terms(node, bucketing, path, self._selected(groups, tests))
+                return self._all_terms(node, bucketing, path, self._selected(groups, bucketing))
 
         def answer(tick: int) -> Any:
             chosen = Group(self._group.frame, self._group.rows[self._chosen(tick)])
-            groups = self._selected(chosen.split(name, missing), tests)
+            groups = self._selected(chosen.split(name, missing), bucketing)
             keys = sorted(groups)
             counts = [len(groups[key].rows) for key in keys]
             order = _ordered(bucketing, np.array(counts, np.int64).reshape(-1, 1))[:, 0].tolist()
@@ -360,12 +381,10 @@ class Cell:
 
         return answer
 
-    def _selected(self, groups: dict[Any, Group], tests: list[str]) -> dict[Any, Group]:
+    def _selected(self, groups: dict[Any, Group], bucketing: Terms) -> dict[Any, Group]:
         """Those whose keys ``include`` and ``exclude`` leave."""
-        if not tests or not groups:
-            return groups
-        kept = self._search.frame.passing(list(groups), " AND ".join(tests), self._search.plan.scope)
-        return {key: group for key, group in groups.items() if key in kept}
+        kept = self._search.included.get(id(bucketing))
+        return groups if kept is None else {key: group for key, group in groups.items() if key in kept}
 
     def _all_terms(self, node: Node, bucketing: Terms, path: Path, groups: dict[Any, Group]) -> Made:
         keys = sorted(groups)

@@ -66,13 +66,18 @@ class Frame:
 
     def distinct(self, name: str) -> int:
         """How many values a field has, at most."""
+        if name not in self._distinct:
+            self._distinct[name] = len(self.values(name))
+        return self._distinct[name]
+
+    def values(self, name: str) -> list[Any]:
+        """The values of a field, among them perhaps such as no row has."""
         column = self.columns[name]
         if column.codes is not None:
-            return len(column.values)
-        if name not in self._distinct:
-            assert column.data is not None
-            self._distinct[name] = len(np.unique(column.data))
-        return self._distinct[name]
+            return list(column.values)
+        assert column.data is not None
+        found: list[Any] = np.unique(column.data).tolist()
+        return found
 
     def is_one(self, name: str) -> bool:
         """Whether every row has the number 1 in a field."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from logging_lib.store import columns
 from logging_lib.store.columns import Columns, ListsError
 from logging_lib.store.datemath import to_millis
 from logging_lib.store.port import SearchError, Store, StoreError
+from logging_lib.store.sharing import processes
 from logging_lib.watch.context import new_context
 from logging_lib.watch.evaluate import SearchFunction, store_search, whole
 from logging_lib.watch.model import Input, SearchRequest, Transform, Watch
@@ -27,7 +27,7 @@ from logging_lib.watch.replay.windows import ARRIVAL, ARRIVED, NotPlannedError, 
 from logging_lib.watch.templating import TemplateError
 
 EVENTS = "logs-"
-_MANY_BYTES = 64 << 20
+_MANY_BYTES = 64 << 20  # from here on it pays to share them among processes
 Answer = Callable[[int, Mapping[str, Any]], Mapping[str, Any]]
 """A search's response at a tick, in a run's context."""
 
@@ -45,11 +45,9 @@ class History:
 
     Args:
         store: holds the events, with their arrival in ``event.ingested``, and the profiles.
-        processes: how many share the reading of large files, where the system can copy a process.
     """
 
-    def __init__(self, store: Store, watches: Iterable[Watch], *, processes: int = 1) -> None:
-        self._processes = processes
+    def __init__(self, store: Store, watches: Iterable[Watch]) -> None:
         self._store = AsOf(store)
         self._read = store
         self._needed: dict[str, set[str]] = {}
@@ -118,8 +116,8 @@ class History:
             return self._read.lines(name, fields | counted)
 
         file_bytes = getattr(self._read, "file_bytes", None)
-        if self._processes > 1 and file_bytes is not None and file_bytes(name) >= _MANY_BYTES:
-            return columns.read_shared(lines, fields, present=counted, processes=self._processes)
+        if file_bytes is not None and file_bytes(name) >= _MANY_BYTES:
+            return columns.read_shared(lines, fields, present=counted, processes=processes())
         return columns.read(lines(), fields, present=counted)
 
     def _arrived(self, name: str) -> NDArray[np.int64]:
@@ -145,7 +143,7 @@ class History:
         )
         made: dict[int, Answer] = {}
         slow: dict[str, str] = {}
-        complete, size = not _has_source(watch), 1
+        asks, size, listed = _has_source(watch), 1, frozenset[str]()
         for name, given in searches(watch):
             key = id(given)
             try:
@@ -154,11 +152,12 @@ class History:
                 self._reasons.setdefault(key, str(error))
                 answered = _Answered(_each(self._store, given, moments))
             made[key] = _plainly(answered.answer) if reads_all(watch) else answered.answer
-            complete, size = complete and answered.complete, size + answered.size
+            size, listed = size + answered.size, listed | answered.listed
             if key in self._reasons:
                 slow[name] = self._reasons[key]
+                asks = True
         places = {int(now): place for place, now in enumerate(ticks.executed)}
-        return Answers(made, places, slow, complete, size)
+        return Answers(made, places, slow, asks, size, listed)
 
     def _answered(
         self, watch: Watch, given: SearchRequest, ticks: Ticks, moments: Sequence[Moment]
@@ -186,7 +185,7 @@ class History:
         answer: Answer = lambda tick, context: planned.answer(tick)  # noqa: E731
         if planned.may_be_cut():
             answer = lambda tick, context: whole(given, found.body, planned.answer(tick))  # noqa: E731
-        return _Answered(answer, not planned.tests_values(), planned.size())
+        return _Answered(answer, planned.size(), planned.listed())
 
 
 @dataclass(frozen=True)
@@ -194,23 +193,25 @@ class _Answered:
     """See ``Answers``."""
 
     answer: Answer
-    complete: bool = False
     size: int = 0
+    listed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Answers:
     """Answers to one watch's searches.
 
-    ``slow``: those that were not computed for all ticks at once, and why. ``complete``: a run of the watch asks no
-    store and no database any more. ``size``: about how many buckets and metrics a tick's answers have.
+    ``slow``: those that were not computed for all ticks at once, and why. ``asks``: the store is asked while the
+    watch runs, for such a search or by a script of the user's own. ``size``: about how many buckets and metrics a
+    tick's answers have. ``listed``: the fields of lists by whose values they part the events.
     """
 
     _made: Mapping[int, Answer]
     _places: Mapping[int, int]
     slow: Mapping[str, str]
-    complete: bool
+    asks: bool
     size: int
+    listed: frozenset[str]
 
     def search(self, now: datetime) -> SearchFunction:
         tick = self._places[to_millis(now)]
@@ -283,18 +284,21 @@ def _each(store: Store, given: SearchRequest, moments: Sequence[Moment]) -> Answ
 
 
 def _once(ask: Answer, watch: Watch, moments: Sequence[Moment]) -> _Answered:
-    """Asks the store at the first tick: nothing in the search depends on the time. Again only where that failed."""
-    kept: list[Mapping[str, Any]] = []
+    """Asks the store for the first tick: nothing in the search depends on the time."""
+    found: Mapping[str, Any] = {}
+    failed: Exception | None = None
+    if moments:
+        try:
+            found = ask(0, new_context(watch, now=moments[0].now, scheduled=moments[0].slot))
+        except (StoreError, TemplateError) as error:
+            failed = error
 
     def answer(tick: int, context: Mapping[str, Any]) -> Mapping[str, Any]:
-        if not kept:
-            kept.append(ask(tick, context))
-        return kept[0]
+        if failed is not None:
+            raise failed
+        return found
 
-    with contextlib.suppress(TemplateError, StoreError):
-        for first in moments[:1]:
-            answer(0, new_context(watch, now=first.now, scheduled=first.slot))
-    return _Answered(answer, complete=bool(kept) or not moments)
+    return _Answered(answer)
 
 
 def _where_it_changes(ask: Answer, frame: Frame, found: Split, ticks: Ticks) -> Answer:

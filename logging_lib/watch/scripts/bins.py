@@ -1,0 +1,175 @@
+"""What ``ml-distribution`` counts: by feature the rows that a bin is expected to have, and the events it has.
+
+A watch with hundreds of bins and a dozen windows asks for the same sums over and over: they are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from math import sqrt
+from typing import NamedTuple
+
+from logging_lib.watch.scripts.common import Given, buckets, kept_share, prefix_of
+
+PREDICTION = "(prediction)"
+MAX_PREFIX = 129
+
+
+class Ranks(NamedTuple):
+    """Each bin's rank (its ridit, less 1/2), ``!below`` and ``!above`` at the ends; ``outer``: the bins outside the
+    middle half. What is expected: ``mean`` and standard deviation ``off`` of the squared rank, standard deviation
+    ``side`` of the rank, share ``usual`` of the outer bins."""
+
+    bins: list[tuple[str, float]]
+    outer: list[str]
+    mean: float
+    off: float
+    side: float
+    usual: float
+
+
+class Expected:
+    """Rows a bin, of training or of earlier weeks. ``order``: those of the bins that are in an order."""
+
+    def __init__(self, counts: Mapping[str, float], order: list[str]) -> None:
+        self.counts = counts
+        self.order = order
+
+    @cached_property
+    def rows(self) -> float:
+        """In ordinary bins."""
+        return sum(count for name, count in self.counts.items() if is_ordinary(name))
+
+    @cached_property
+    def ordered(self) -> float:
+        """In the bins that are in an order."""
+        return sum(self.counts.get(name, 0) for name in self.order)
+
+    @cached_property
+    def ordinary(self) -> list[tuple[str, float]]:
+        """The ordinary bins and their rows, by name."""
+        return [(name, self.counts[name]) for name in sorted(self.counts) if is_ordinary(name)]
+
+    @cached_property
+    def ranks(self) -> Ranks | None:
+        """None where no rank can be told from another."""
+        m = float(self.ordered)
+        if m == 0 or len(self.order) < 4:
+            return None
+        below = mean = square = usual = 0.0
+        bins: list[tuple[str, float]] = []
+        outer: list[str] = []
+        for name in ["!below", *self.order, "!above"]:
+            share = self.counts.get(name, 0) / m if name not in ("!below", "!above") else 0.0
+            rank = below + 0.5 * share - 0.5
+            below += share
+            bins.append((name, rank))
+            mean += share * rank * rank
+            square += share * rank * rank * rank * rank
+            if rank < -0.25 or rank > 0.25:
+                outer.append(name)
+                usual += share
+        variance = square - mean * mean
+        if variance <= 1e-12 or mean <= 1e-12:
+            return None
+        return Ranks(bins, outer, mean, sqrt(variance), sqrt(mean), usual)
+
+
+class Observed:
+    """Events a bin in one window, as many as the sampling left."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, float] = {}
+
+    @cached_property
+    def total(self) -> float:
+        return sum(self.counts.values())
+
+    @cached_property
+    def ordinary(self) -> float:
+        """In ordinary bins."""
+        return sum(weight for name, weight in self.counts.items() if is_ordinary(name))
+
+    def share(self, name: str) -> float:
+        """Of the ordinary bins' events; 0 without any."""
+        return self.counts.get(name, 0.0) / self.ordinary if self.ordinary > 0 else 0.0
+
+
+class Features:
+    """What is judged of one model version: each feature whose name is not too long for a token, by name, and the
+    prediction.
+
+    Args:
+        inputs: whether the inputs are judged; of other profiles the search does not ask for them.
+    """
+
+    def __init__(self, profile: Given, *, inputs: bool) -> None:
+        expected = profile["expected"]
+        self.expected: dict[str, Expected] = {}
+        self._named: dict[str, str] = {}
+        for name in sorted(expected["bins"]) if inputs else ():
+            prefix = prefix_of(name)
+            if len(prefix) <= MAX_PREFIX:
+                self.expected[name] = Expected(expected["bins"][name], expected["order"].get(name, []))
+                self._named[prefix] = name
+        self._inputs = list(self.expected)
+        outputs = expected.get("prediction")
+        if outputs is not None:
+            self.expected[PREDICTION] = Expected(outputs["bins"], outputs["order"])
+        self._places: dict[str, tuple[str, str] | None] = {}
+
+    def observed(self, bucket: Given) -> dict[str, Observed]:
+        """Each feature in one window, by its aggregations ``inputs`` and ``prediction``."""
+        made: dict[str, Observed] = {}
+        kept = kept_share(bucket)
+        if "inputs" in bucket:
+            made = {name: Observed() for name in self._inputs}
+            places = self._places
+            for token in buckets(bucket["inputs"], "inputs"):
+                key = token["key"]
+                place = places[key] if key in places else self._place(key)
+                if place is not None:
+                    made[place[0]].counts[place[1]] = token["weight"]["value"] * kept
+        if "prediction" in bucket and PREDICTION in self.expected:
+            one = made[PREDICTION] = Observed()
+            for token in buckets(bucket["prediction"], "prediction"):
+                if self._counts(PREDICTION, token["key"]):
+                    one.counts[token["key"]] = token["weight"]["value"] * kept
+        return made
+
+    def usual(self, weeks: list[Given], window: str, min_events: float) -> dict[str, Expected] | None:
+        """What the same hours of earlier weeks let expect; None where they had too few events."""
+        sums: dict[str, dict[str, float]] = {}
+        events = 0.0
+        for version in weeks:
+            bucket = version["windows"]["buckets"][window]
+            events += bucket["doc_count"]
+            for name, observed in self.observed(bucket).items():
+                known = sums.setdefault(name, {})
+                for label in sorted(observed.counts):
+                    known[label] = known.get(label, 0.0) + observed.counts[label]
+        if events <= 0 or events < min_events:
+            return None
+        return {name: Expected(known, self.expected[name].order) for name, known in sums.items()}
+
+    def _place(self, token: str) -> tuple[str, str] | None:
+        """The feature and the bin of a token, if it counts."""
+        at = token.find("=") + 1
+        name, label = self._named.get(token[:at]), token[at:]
+        place = (name, label) if name is not None and self._counts(name, label) else None
+        self._places[token] = place
+        return place
+
+    def _counts(self, name: str, label: str) -> bool:
+        # Beyond the ends of the range is a place, too, for the spread; the other measures leave it out.
+        expected = self.expected[name]
+        if label in expected.counts and is_ordinary(label):
+            return True
+        return bool(expected.order) and label in ("!below", "!above")
+
+
+@lru_cache(maxsize=65536)
+def is_ordinary(name: str) -> bool:
+    """A missing or an unseen value has a watch of its own."""
+    return not name.startswith("oov:") and (not name.startswith("!") or name == "!other")
