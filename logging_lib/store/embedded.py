@@ -137,6 +137,7 @@ class EmbeddedStore:
             raise SearchError(f"the search took longer than its timeout, {seconds:g} s") from None
         finally:
             timer.cancel()
+            timer.join()  # at once; no thread is left behind, beside which no process can be forked
 
     def _answer(
         self,
