@@ -429,7 +429,7 @@ class Cell:
             if metric.kind == "percentiles":
                 sliding = Sliding(numbers)
                 shares = [percent / 100 for percent in metric.percents]
-                return lambda tick: metric.answer((sliding.quantiles(*self._span(tick), shares),))
+                return _kept(lambda tick: metric.answer((sliding.quantiles(*self._span(tick), shares),)))
             if metric.kind in ("min", "max"):
                 extreme = Extreme(numbers, np.minimum if metric.kind == "min" else np.maximum)
                 return lambda tick: metric.answer((extreme.over(*self._span(tick)),))
@@ -441,7 +441,7 @@ class Cell:
                 found = found[valid[chosen]]
             return metric.answer(values(metric, found))
 
-        return answer
+        return _kept(answer)
 
     def _moments(
         self,
@@ -558,6 +558,18 @@ def _leaves_answer(
         "sum_other_doc_count": sum([counts[place] for place in cut]),
         "buckets": buckets,
     }
+
+
+def _kept(made: Made) -> Made:
+    """The same, which remembers the last tick's answer: a script may look at it several times."""
+    last: list[tuple[int, Any]] = [(-1, None)]
+
+    def answer(tick: int) -> Any:
+        if last[0][0] != tick:
+            last[0] = tick, made(tick)
+        return last[0][1]
+
+    return answer
 
 
 def _with_meta(meta: Any, made: Made) -> Made:

@@ -18,7 +18,7 @@ from logging_lib.store.mapping import Located
 from logging_lib.store.scope import Scope
 from logging_lib.watch.replay.windows import ARRIVAL, Bound, NotPlannedError, Ticks
 
-Rows = NDArray[np.int64]
+Rows = NDArray[np.int32]
 
 
 class Frame:
@@ -137,7 +137,7 @@ class Frame:
         """The rows that meet a condition; the same object for the same ``condition`` text."""
         found = self._groups.get(condition)
         if found is None:
-            found = self._groups[condition] = Group(self, np.flatnonzero(rows))
+            found = self._groups[condition] = Group(self, np.flatnonzero(rows).astype(np.int32))
         return found
 
 
@@ -277,8 +277,8 @@ class Window:
     """The rows of a frame that some bounds leave, at each tick: from ``start`` to ``end``; of those the ones
     that also lie within the bounds on other fields."""
 
-    start: NDArray[np.int64]
-    end: NDArray[np.int64]
+    start: Rows
+    end: Rows
     others: tuple[tuple[str, str, NDArray[np.int64]], ...] = ()
 
 
@@ -301,4 +301,5 @@ def window(frame: Frame, bounds: Iterable[Bound], ticks: Ticks) -> Window:
             start = np.maximum(start, at)
         else:
             end = np.minimum(end, at)
-    return Window(start, np.maximum(start, end), tuple(others))
+    # As wide as a group's rows, which are looked up in each other.
+    return Window(start.astype(np.int32), np.maximum(start, end).astype(np.int32), tuple(others))

@@ -54,12 +54,15 @@ def rare(
     if rows == 0 or total == 0:
         return None
     best: Verdict | None = None
-    for name in sorted(observed.counts):
-        count, hits = expected.counts.get(name, 0), whole(observed.counts[name])
-        if hits < 5 or hits > total or not is_ordinary(name):
+    for name, count in expected.ordinary:
+        usual = count / rows
+        if usual > judging.rare_share or name not in observed.counts:
             continue
-        usual, share = count / rows, hits / total
-        if usual > judging.rare_share or share - usual < judging.min_rise:
+        hits = whole(observed.counts[name])
+        if hits < 5 or hits > total:
+            continue
+        share = hits / total
+        if share - usual < judging.min_rise:
             continue
         if recent is not None and recent.share(name) <= usual:
             continue
@@ -94,9 +97,14 @@ def psi(judging: Settings, expected: Expected, observed: Observed, recent: Obser
     k = len(cells)
     if k < 2:
         return None
-    parts = [_part(count, seen, k, rows, total) for _, count, seen in cells]
+    n, m = total + 0.5 * k, rows + 0.5 * k
+    parts = []
     index = 0.0
-    for part in parts:
+    for _, count, seen in cells:
+        q = (count + 0.5) / m
+        p = (seen + 0.5 * k * q) / n
+        part = (p - q) * log(p / q)
+        parts.append(part)
         index += part
     scale = 1.0 / total + 1.0 / rows + judging.dispersion
     usual = (k - 1) * scale
@@ -136,12 +144,6 @@ def _cells(
     if few_expected > 0 or few_observed > 0:
         cells.append(("", few_expected, few_observed))
     return cells
-
-
-def _part(count: float, seen: float, k: int, rows: float, total: float) -> float:
-    q = (count + 0.5) / (rows + 0.5 * k)
-    p = (seen + 0.5 * k * q) / (total + 0.5 * k)
-    return (p - q) * log(p / q)
 
 
 def shift(
