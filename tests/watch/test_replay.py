@@ -21,8 +21,8 @@ from logging_lib.watch.context import new_context
 from logging_lib.watch.evaluate import SearchFunction, store_search
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Definition, SearchRequest, Watch
-from logging_lib.watch.replay.answers import plain
 from logging_lib.watch.replay.asof import AsOf
+from logging_lib.watch.replay.buckets import plain
 from logging_lib.watch.replay.history import History, Moment, searches
 
 START = datetime(2018, 2, 1, tzinfo=UTC)

@@ -20,9 +20,11 @@ from logging_lib.store.sharing import processes
 from logging_lib.watch.context import new_context
 from logging_lib.watch.evaluate import SearchFunction, store_search, whole
 from logging_lib.watch.model import Input, SearchRequest, Transform, Watch
-from logging_lib.watch.replay.answers import Plan, Search, plain
+from logging_lib.watch.replay.answers import Search
 from logging_lib.watch.replay.asof import AsOf
+from logging_lib.watch.replay.buckets import plain
 from logging_lib.watch.replay.frame import Frame, empty_scope
+from logging_lib.watch.replay.plan import Plan
 from logging_lib.watch.replay.windows import ARRIVAL, ARRIVED, NotPlannedError, Split, Ticks, split
 from logging_lib.watch.templating import TemplateError
 
