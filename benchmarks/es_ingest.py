@@ -7,8 +7,6 @@ rounds in turns, each into a new index. With ``LOGGING_LIB_TEST_ES_URL`` set tha
 
 from __future__ import annotations
 
-import contextlib
-import os
 import statistics
 import tempfile
 import time
@@ -19,13 +17,11 @@ from uuid import uuid4
 import orjson
 
 import logging_lib
+from benchmarks import _elasticsearch
 from benchmarks._common import Result, frame
-from logging_lib import content, profile
-from logging_lib.stack import deploy, parts
-from logging_lib.stack.server import examine
+from logging_lib import profile
 from logging_lib.store.bulk import Operation, send
-from logging_lib.store.connection import Connection, Settings
-from tests import elasticsearch_server
+from logging_lib.store.connection import Connection
 
 EVENTS, ROUNDS = 20_000, 5
 PEER = {
@@ -37,19 +33,9 @@ PEER = {
 def run() -> Iterator[Result]:
     operations = _operations()
     sent = statistics.mean(len(operation.source) for operation in operations)
-    with contextlib.ExitStack() as stack:
-        url = os.environ.get("LOGGING_LIB_TEST_ES_URL")
-        if url is None:
-            try:
-                url = stack.enter_context(elasticsearch_server.running())
-            except elasticsearch_server.Unavailable as reason:
-                print(f"  not run: {reason}")
-                return
-        connection = stack.enter_context(Connection(Settings(url)))
-        wanted = parts.templates(content.path("pipelines") / "elasticsearch")
-        if not examine(connection).match_only_text:
-            wanted = parts.without_match_only_text(wanted)
-        deploy.deploy(connection, wanted, version="bench", force=True)
+    with _elasticsearch.deployed() as connection:
+        if connection is None:
+            return
         simulated = connection.call("POST", "/_index_template/_simulate/logs-ml.prediction")["template"]
         simulated["settings"]["index"].pop("final_pipeline")
         simulated["settings"]["index"]["number_of_replicas"] = 0

@@ -7,7 +7,6 @@ spread over 30 days on one server; 200 runs each, in turns, at random times; the
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import time
@@ -16,19 +15,16 @@ from datetime import timedelta
 
 import numpy as np
 
-from benchmarks import _history
+from benchmarks import _elasticsearch, _history
 from benchmarks._common import Result
 from logging_lib import content, profile
-from logging_lib.stack import deploy, parts
-from logging_lib.stack.server import examine
 from logging_lib.store.bulk import Operation, send
-from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.watch.evaluate import evaluate, means_of
 from logging_lib.watch.loading import load_watch
 from logging_lib.watch.model import Watch
 from logging_lib.watch.whatif import overridden
-from tests import elasticsearch_server
 
 MANY, FEW, RUNS = 2_000_000, 200_000, 200
 WINDOWS = '["5m", "15m", "30m", "1h"]'
@@ -37,19 +33,9 @@ WINDOWS = '["5m", "15m", "30m", "1h"]'
 def run() -> Iterator[Result]:
     many = int(os.environ.get("LOGGING_LIB_BENCH_EVENTS", MANY))
     few = max(1, many * FEW // MANY)
-    with contextlib.ExitStack() as stack:
-        url = os.environ.get("LOGGING_LIB_TEST_ES_URL")
-        if url is None:
-            try:
-                url = stack.enter_context(elasticsearch_server.running())
-            except elasticsearch_server.Unavailable as reason:
-                print(f"  not run: {reason}")
-                return
-        connection = stack.enter_context(Connection(Settings(url)))
-        wanted = parts.templates(content.path("pipelines") / "elasticsearch")
-        if not examine(connection).match_only_text:
-            wanted = parts.without_match_only_text(wanted)
-        deploy.deploy(connection, wanted, version="bench", force=True)
+    with _elasticsearch.deployed() as connection:
+        if connection is None:
+            return
         store = ElasticsearchStore(connection)
         made = _history.fitted()
         store.index("ml-profiles", [profile.document(made)])

@@ -1,50 +1,52 @@
-"""Documentation that cannot go stale: its code runs, its links lead somewhere, its commands exist."""
+"""Documentation that cannot go stale: a reader follows every page, block by block, and its links lead somewhere."""
 
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 import logging_lib
 from logging_lib import profile
 from logging_lib.cli.app import app
-from logging_lib.dashboards.kibana import PREFIX as KIBANA_PREFIX
-from logging_lib.profile.config import parse
-from logging_lib.store.connection import PREFIX, Settings
-from logging_lib.watch.cases import CaseFile
+from logging_lib.demo.receivers import Receivers
+from logging_lib.store.connection import PREFIX, Connection, Settings
 from tests.dashboards import fake_kibana
+from tests.pages import DRAWINGS, PAGES, ROOT, Block, blocks, elsewhere, name
+from tests.reader import ENDLESS, NOT_RUN, Reader
 
-ROOT = Path(__file__).parents[1]
-FOLDERS = ("docs", "benchmarks", "examples")
-PAGES = sorted([ROOT / "README.md", *(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/**/*.md"))])
-WALKED = {ROOT / "docs" / "first-alert.md", ROOT / "docs" / "fastapi.md", ROOT / "examples" / "README.md"}
-"""Pages whose code and commands belong together: ``tests/examples`` runs them as a whole, and
-``tests/watch/test_runbooks.py`` the runbooks."""
-SERVER = f"export {PREFIX}URL="
-KIBANA = f"export {KIBANA_PREFIX}URL="
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+ELASTICSEARCH = ("https://localhost:9200", "https://es.example.org:9200")
+KIBANA = ("https://localhost:5601", "https://kibana:5601")
+SLACK = "https://hooks.slack.com/services/..."
+MAIL = "smtp+starttls://mail.example.org:587"
+FOLLOWED = [page for page in PAGES if elsewhere(page) is None and any(blocks(page))]
 
 
-def blocks(language: str) -> list[Any]:
-    found = []
-    for page in PAGES:
-        if page in WALKED or page.parent.name == "runbooks":
-            continue
-        for number, (kind, text) in enumerate(BLOCK.findall(page.read_text("utf-8"))):
-            if kind == language:
-                marks = [pytest.mark.elasticsearch] if SERVER in text else []
-                found.append(pytest.param(text, id=f"{page.relative_to(ROOT)}#{number}", marks=marks))
-    return found
+def usage(block: Block) -> bool:
+    """The reference shows how a command is called; tests/test_site.py compares that with the code."""
+    return block.page == "docs/reference/commands.md" and block.kind == "text"
+
+
+def drawing(block: Block) -> bool:
+    return block.kind in ("", "text") and block.text.strip().startswith(DRAWINGS.get(block.page, "\0"))
+
+
+def shown(block: Block) -> bool:
+    """What is no command: the demo's output, compared in tests/test_packaging.py; the folders of the project,
+    below; formulas, in tests/test_sizing.py."""
+    return (block.page, block.kind) in (
+        ("README.md", ""),
+        ("docs/design.md", ""),
+        ("docs/sizing.md", "text"),
+    )
 
 
 @pytest.fixture
@@ -55,19 +57,23 @@ def kibana() -> Iterator[fake_kibana.Server]:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as the reader has it: training data, a profile, a spool with an event, cases of a watch."""
+    """A folder as the reader has it: a checkout's content, training data, a profile, a spool with events."""
     monkeypatch.chdir(tmp_path)
-    rows = 200
+    rows = 2000
     frame = pd.DataFrame(
         {
-            "annual_income": [30000.0 + i * 500 for i in range(rows)],
+            "annual_income": [30000.0 + i % 200 * 500 for i in range(rows)],
             "homeownership": ["RENT", "OWN"] * (rows // 2),
-            "interest_rate": [8.0 + i / 20 for i in range(rows)],
+            "interest_rate": [8.0 + i % 200 / 20 for i in range(rows)],
             "issued_at": pd.date_range("2018-01-01", periods=rows, freq="h").astype(str),
         }
     )
     frame.to_csv("train.csv", index=False)
     frame.to_parquet("train.parquet")
+    frame.to_parquet("last-week.parquet")
+    frame.assign(row_number=range(rows), loan_amount=5000 + frame.index, zip="941xx", ssn="n/a").to_csv(
+        "wide.csv", index=False
+    )
     fitted = profile.fit(frame, model="loans", version="3", target="interest_rate")
     profile.save(fitted, "profile.json")
     log = logging_lib.configure(model="loans", version="3", profile=fitted, spool="spool")
@@ -75,77 +81,190 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for i in range(3):
         inputs = {"annual_income": 50000.0 + i, "homeownership": "RENT"}
         log.prediction(inputs, prediction=9.5, request_id=f"r{i}", **({} if i else event))
-    served = pd.DataFrame({"request_id": ["r0", "r1", "r2"]})
-    served.assign(annual_income=[50000.0, 50001.0, 50002.0], homeownership="RENT").to_csv(
-        "features.csv", index=False
+    shadow = logging_lib.configure(
+        model="loans", version="4", role="shadow", profile=fitted, spool="spool", service="shadow"
     )
+    shadow.prediction(inputs, prediction=9.6, request_id="r2")
+    served = pd.DataFrame({"request_id": ["r0", "r1", "r2"]})
+    features = pd.DataFrame(
+        {
+            "request_id": ["r0", "r1", "r2", "earlier", *(f"na-{i}" for i in range(200))],
+            "annual_income": [50000.0, 50001.0, 50002.0, 50000.0, *([50000.0, None] * 100)],
+            "homeownership": "RENT",
+        }
+    )
+    features.to_csv("features.csv", index=False)
+    features.to_parquet("features.parquet")
     served.assign(actual=[9.0, 10.0, 9.5]).to_csv("labels.csv", index=False)
-    stored = CliRunner().invoke(app, ["index", "spool", "--store", "build/store"])
+    stored = CliRunner().invoke(
+        app, ["index", "spool", "--store", "build/store", "--profile", "profile.json"]
+    )
     assert stored.exit_code == 0, stored.output
     Path("alerts.jsonl").touch()
-    cases = ROOT / "watchers" / "cases"
-    shutil.copytree(cases / "profiles", "watchers/cases/profiles")
-    shutil.copy(cases / "dead-letters.yml", "watchers/cases")
+    shutil.copytree(ROOT / "watchers", "watchers", ignore=shutil.ignore_patterns("cases"))
+    for folder in ("docker", "examples/prometheus", "pipelines", "watchers/cases/profiles"):
+        shutil.copytree(ROOT / folder, folder)
+    shutil.copy(ROOT / ".env.example", ".")
+    Path("tests/pipelines").mkdir(parents=True)
+    for file in ("__init__.py", "pipelines/__init__.py", "pipelines/cases.py"):
+        shutil.copy(ROOT / "tests" / file, f"tests/{file}")
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    shutil.copy(ROOT / "watchers" / "cases" / "dead-letters.yml", "watchers/cases")
     return tmp_path
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_python_code_runs(code: str, desk: Path) -> None:
-    class Model:
-        def predict(self, inputs: Any) -> float:
-            return 9.5
-
-    names: dict[str, Any] = {"model": Model()}
-    exec(compile(code, "documentation", "exec"), names)
-    if "price" in names:
-        assert names["price"]({"annual_income": 50000.0, "homeownership": "RENT"}) == 9.5
+def index_earlier(desk: Path) -> None:
+    """A prediction of two days ago, for pages that compare two periods."""
+    log = logging_lib.configure(model="loans", version="3", profile="profile.json", spool="spool-earlier")
+    inputs = {"annual_income": 50000.0, "homeownership": "RENT"}
+    moment = datetime.now(UTC) - timedelta(days=2)
+    log.prediction(inputs, prediction=9.5, request_id="earlier", timestamp=moment)
+    stored = CliRunner().invoke(app, ["index", "spool-earlier", "--store", "build/store"])
+    assert stored.exit_code == 0, stored.output
 
 
-@pytest.mark.parametrize("text", blocks("sh"))
-def test_commands_run(
-    text: str, desk: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+def open_incident(desk: Path) -> None:
+    """What the watch runner's page acknowledges: a feature goes missing, and a run finds it."""
+    log = logging_lib.configure(model="loans", version="3", profile="profile.json", spool="spool-na")
+    for i in range(200):
+        income = None if i % 2 else 50000.0
+        log.prediction(
+            {"annual_income": income, "homeownership": "RENT"}, prediction=9.5, request_id=f"na-{i}"
+        )
+    with Receivers(desk / "before") as people:
+        for command in (
+            "index spool-na --store build/store",
+            f"watch run --store build/store --watch na-spike --once --smtp-url {people.smtp_url}",
+        ):
+            done = CliRunner().invoke(app, command.split())
+            assert done.exit_code == 0, done.output
+
+
+def all_of_it(desk: Path) -> None:
+    """The reference's commands stand in the order of the alphabet, not in that of life."""
+    index_earlier(desk)
+    open_incident(desk)
+    labels = "labels ingest labels.csv --model loans --store build/store"
+    assert CliRunner().invoke(app, labels.split()).exit_code == 0
+    Path("pipeline").mkdir()
+    Path("pipeline", "features.py").write_text(
+        "def compute(events):\n    return events.rename(columns={'@ml.request.id': 'request_id'})\n"
+    )
+
+
+BEFORE = {
+    "docs/scientist.md": index_earlier,
+    "docs/reference/commands.md": all_of_it,
+    "docs/watch-runner.md": open_incident,
+}
+
+
+class Model:
+    def predict(self, inputs: Any) -> float:
+        return 9.5
+
+
+def needs(page: Path) -> list[pytest.MarkDecorator]:
+    named = any(
+        block.kind == "http" or address in block.text for block in blocks(page) for address in ELASTICSEARCH
+    )
+    return [pytest.mark.elasticsearch] if named else []
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=name(page), marks=needs(page)) for page in FOLLOWED])
+def test_a_page_is_followed(
+    page: Path, desk: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a block names an Elasticsearch, a real one stands for it, with our stack in it; where one names a
-    Kibana, a server that answers as Kibana does."""
-    if SERVER in text:
+    """Where a page names an Elasticsearch, a real one stands for it, with our stack in it; for a mail server and
+    Slack, receivers; for a Kibana, a server that answers as Kibana does."""
+    found = list(blocks(page))
+    text = "\n".join(block.text for block in found)
+    asks = any(address in text for address in ELASTICSEARCH) or any(block.kind == "http" for block in found)
+    addresses: dict[str, str] = {}
+    kept: set[str] = set()
+    connection = None
+    if asks:
         server: Settings = request.getfixturevalue("secured")
-        for name, value in (("URL", server.url), ("USER", server.user), ("PASSWORD", server.password)):
-            monkeypatch.setenv(PREFIX + name, str(value))
-        ready = CliRunner().invoke(app, ["stack", "deploy", "--force"])
-        assert ready.exit_code == 0, ready.output
-    if KIBANA in text:
-        monkeypatch.setenv(f"{KIBANA_PREFIX}URL", request.getfixturevalue("kibana").url)
-    for line in text.splitlines():
-        words = shlex.split(line, comments=True)
-        if words[:1] == ["export"]:
-            assert words[1].startswith((PREFIX, KIBANA_PREFIX)), line
-        elif words[:1] == ["logging-lib"]:
-            result = CliRunner().invoke(app, words[1:])
-            assert result.exit_code == 0, f"{line}\n{result.output}"
-        elif words[:1] == ["promtool"]:
-            if shutil.which("promtool") is None:
-                pytest.skip("NO PROMTOOL COMMAND WAS RUN: it is not on PATH")
-            done = subprocess.run(
-                [*words[:-1], ROOT / words[-1]], capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
-        elif words[:1] == ["make"]:
-            targets = (ROOT / "Makefile").read_text("utf-8")
-            assert all(re.search(rf"^{target}:", targets, re.MULTILINE) for target in words[1:]), line
-        else:
-            assert words[:2] in ([], ["pip", "install"]), f"unknown command in the documentation: {line}"
+        for part, value in (("URL", server.url), ("USER", server.user), ("PASSWORD", server.password)):
+            monkeypatch.setenv(PREFIX + part, str(value))
+        kept |= {PREFIX + part for part in ("URL", "USER", "PASSWORD", "API_KEY", "CA")}
+        secret = f"{server.user}:{server.password}@"
+        addresses |= {
+            f"es+{ELASTICSEARCH[0]}": "es+" + server.url.replace("://", f"://{secret}"),
+            " --ca http_ca.crt": "",
+        }
+        addresses |= dict.fromkeys(ELASTICSEARCH, server.url)
+        connection = Connection(server)
+        for command in ("stack deploy --force", "index spool", "profile publish profile.json"):
+            ready = CliRunner().invoke(app, command.split())
+            assert ready.exit_code == 0, ready.output
+    if any(address in text for address in KIBANA):
+        url = request.getfixturevalue("kibana").url
+        addresses |= dict.fromkeys(KIBANA, url)
+        kept.add("LOGGING_LIB_KIBANA_API_KEY")
+        monkeypatch.setenv("LOGGING_LIB_KIBANA_URL", url)
+        if page.name == "commands.md":  # an order of the alphabet, where `export` stands before `import`
+            assert CliRunner().invoke(app, ["dashboards", "import"]).exit_code == 0
+    BEFORE.get(name(page), lambda _: None)(desk)
+    (desk / "etc" / "logstash").mkdir(parents=True)
+    (desk / "srv" / "loans").mkdir(parents=True)
+    (desk / "build" / "demo").mkdir(parents=True)
+    (desk / "build" / "demo" / "store").symlink_to(desk / "build" / "store")
+    days = [f"{datetime.now(UTC) - timedelta(days=ago):%Y-%m-%d}" for ago in (3, 1)]
+    addresses |= {"/etc/logstash": f"{desk}/etc/logstash", "cd /srv/loans": f"cd {desk}"}
+    addresses |= dict(zip(("2018-02-01", "2018-03-01"), days, strict=True))
+    if page.name == "quickstart.md":  # a reader who begins has no spool yet
+        addresses |= {'"spool"': '"begun"', " spool ": " begun "}
+    with Receivers(desk / "received") as people:
+        addresses |= {SLACK: people.slack_url, MAIL: people.smtp_url}
+        reader = Reader(
+            desk, monkeypatch, addresses=addresses, kept=frozenset(kept), connection=connection,
+            names=lambda: {"model": Model()},
+        )  # fmt: skip
+        for block in found:
+            if not (drawing(block) or shown(block) or usage(block)):
+                reader.follow(block)
+        if page.name == "quickstart.md":
+            assert "homeownership" in (desk / "received" / "slack.jsonl").read_text()
+    if connection is not None:
+        connection.close()
+        if "stack destroy" in text:
+            assert CliRunner().invoke(app, ["stack", "deploy", "--force"]).exit_code == 0
 
 
-@pytest.mark.parametrize("text", blocks("yaml"))
-def test_configurations_are_accepted(text: str) -> None:
-    document = yaml.safe_load(text)
-    if "cases" in document:
-        CaseFile.model_validate(document)
-    else:
-        parse(document)
+def test_every_page_is_followed_and_no_code_hides_from_it() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
+    assert {*tracked} <= {*map(name, PAGES), "CHANGELOG.md"}
+    for page in PAGES:
+        test = elsewhere(page)
+        if test is not None:
+            code = (ROOT / test).read_text("utf-8")
+            assert page.name in code or 'glob("*.md")' in code, f"{test} does not follow {name(page)}"
+        prose = re.sub(r"^ *```.*?^ *```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+        hidden = re.search(r"\n\n {4}(?! *[-*0-9|])\S.*", prose)
+        assert hidden is None or page.name == "CHANGELOG.md", f"{name(page)}: fence the block {hidden}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_exception_is_still_one() -> None:
+    text = {name(page): page.read_text("utf-8") for page in PAGES}
+    for page, beginning in DRAWINGS.items():
+        assert beginning in text[page], page
+    everything = "\n".join(text.values())
+    for command in (*NOT_RUN, *ENDLESS):
+        assert command in everything, f"no page says {command!r} any more: take it from the exceptions"
+
+
+def test_the_design_names_the_folders_that_there_are() -> None:
+    (tree,) = [block for block in blocks(ROOT / "docs" / "design.md") if "the facade" in block.text]
+    for line in tree.text.splitlines():
+        inside = line.startswith("  ")
+        for entry in re.split(r" {3,}", line.strip())[0].split():
+            assert (ROOT / ("logging_lib" if inside else "") / entry).exists(), entry
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
         if not target.startswith("http"):

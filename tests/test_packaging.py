@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import logging_lib
+from tests.pages import blocks
+from tests.reader import Reader
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("pandas", "numpy", "duckdb", "elasticsearch", "requests", "typer", "pydantic", "yaml")
@@ -124,8 +127,23 @@ def test_the_wheel_carries_what_it_deploys(installed: Path, tmp_path: Path) -> N
     assert "5 dashboards" in run(installed, tmp_path, "dashboards", "build", "-o", "made")
 
 
-def test_the_wheel_runs_the_demo_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
-    run(installed, tmp_path, "demo", "--out", "made")
+def plain(text: str) -> str:
+    """Without a table's lines and the width of its columns."""
+    return " ".join(re.sub(r"[─-╿]", " ", text).split())
+
+
+def shown_of_the_demo() -> list[str]:
+    (block,) = [block for block in blocks(ROOT / "README.md") if "Told in" in block.text]
+    return [plain(line) for line in block.text.splitlines() if line.strip()]
+
+
+def test_the_wheel_runs_the_demo_outside_the_checkout(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "118")
+    said = run(installed, tmp_path, "demo", "--out", "made")
+    for line in shown_of_the_demo():
+        assert line in plain(said), f"the README shows of the demo: {line}\n{said}"
     summary = json.loads((tmp_path / "made" / "summary.json").read_text())
     assert summary["alerts_before_first_incident"] == 0
     assert summary["events_before_first_incident"] > 1000
@@ -139,3 +157,9 @@ def test_the_wheel_runs_the_demo_outside_the_checkout(installed: Path, tmp_path:
         assert len(told) == 5
     assert len((tmp_path / "made" / "alerts.jsonl").read_text().splitlines()) == 3
     assert summary["ok"]
+    (asked,) = [one for one in blocks(ROOT / "docs" / "concepts.md") if one.kind == "sh"]
+    monkeypatch.chdir(tmp_path)
+    reader = Reader(tmp_path, monkeypatch, addresses={"build/demo": "made"})
+    reader.follow(asked)
+    assert "homeownership" in reader.output
+    assert "na-spike" in reader.output

@@ -3,6 +3,7 @@ without a page, an example and JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -17,7 +18,8 @@ from typer.testing import CliRunner
 import logging_lib
 from logging_lib.cli import reference
 from logging_lib.cli.app import app
-from tests.test_docs import BLOCK, PAGES
+from tests.pages import PAGES, blocks
+from tests.reader import accepted
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = dict(reference.commands())
@@ -104,6 +106,49 @@ def test_every_command_has_help_an_example_and_json(name: str) -> None:
         assert options & {"--json", "--format"}, f"{name}: give it --json"
 
 
+WRONG = {
+    "--store": "no-such-folder",
+    "--elasticsearch": "ftp://nowhere",
+    "--kibana": "ftp://nowhere",
+    "--model": "no-such-model",
+    "--version": "0",
+    "--to": "nowhere.txt",
+    "--subject": "nobody",
+    "--watches": "no-such-folder",
+    "--specs": "no-such-folder",
+}
+"""Wrong input of every kind, so that each command finds one that it refuses."""
+
+
+def refused(name: str) -> list[str]:
+    """A command's words with wrong input."""
+    words = name.split()
+    for parameter in COMMANDS[name].params:
+        if parameter.param_type_name == "argument" and parameter.required:
+            words.append("no-such-file.csv")
+        for flag in parameter.opts:
+            if flag in WRONG and not (flag == "--elasticsearch" and "--store" in words):
+                words += [flag, WRONG[flag]]
+    if name == "report":
+        return [*words, "--format", "json"]
+    return [*words, "--json", *(["--status"] if name == "ship" else [])]
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in WITHOUT_JSON])
+def test_an_error_is_json_where_json_was_asked_for(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = name in ("watch lint", "watch test")
+    words = [*name.split(), "no-such-file", "--json"] if files else refused(name)
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2, f"{words}: {done.output} {done.exception!r}"
+    error = json.loads(done.stdout)["error"]
+    assert error["exit_code"] == 2
+    assert error["message"]
+    assert error["message"].splitlines()[0] in done.stderr
+
+
 def test_the_version_is_printed() -> None:
     assert CliRunner().invoke(app, ["--version"]).output == f"logging-lib {logging_lib.__version__}\n"
 
@@ -113,23 +158,13 @@ def test_a_wrong_option_or_command_ends_with_2() -> None:
         assert CliRunner().invoke(app, words).exit_code == 2
 
 
-def accepted(words: list[str]) -> None:
-    """Raises where the command line would not take these words; runs nothing."""
-    name = max(
-        (name for name in COMMANDS if words[: len(name.split())] == name.split()), key=len, default=None
-    )
-    assert name is not None, f"no command: {words}"
-    COMMANDS[name].make_context(name, words[len(name.split()) :])
-
-
 def command_lines() -> list[Any]:
-    """``logging-lib ...`` in the blocks that are shown and not run, and in the examples of the help texts."""
+    """``logging-lib ...`` in the pages that a test of their own follows, and in the examples of the help texts."""
     found = []
     for page in PAGES:
-        for kind, text in BLOCK.findall(page.read_text("utf-8")):
-            if kind in ("text", "console"):
-                lines = text.replace("\\\n", " ").splitlines()
-                found += [(page.name, match) for line in lines for match in OURS.findall(line.strip())]
+        for block in blocks(page):
+            lines = block.text.replace("\\\n", " ").splitlines()
+            found += [(str(block), match) for line in lines for match in OURS.findall(line.strip())]
     for name, command in COMMANDS.items():
         for match in re.findall(r"Examples?:(.*?)(?:\n\n|\Z)", command.help or "", re.DOTALL):
             joined = " ".join(match.split())
@@ -144,5 +179,5 @@ def command_lines() -> list[Any]:
 
 @pytest.mark.parametrize("line", command_lines())
 def test_what_is_shown_is_accepted(line: str) -> None:
-    if "..." not in line and "[OPTIONS]" not in line:
+    if "[OPTIONS]" not in line:
         accepted(shlex.split(line, comments=True))

@@ -10,6 +10,8 @@ import pandas as pd
 
 from benchmarks.detection.streams import ABSENT, Stream
 
+Alter = Callable[[Stream, pd.DataFrame], pd.DataFrame]
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -23,21 +25,21 @@ class Fault:
     large: bool
     watches: tuple[str, ...]
     feature: Callable[[Stream], str]
-    alter: Callable[[Stream, pd.DataFrame], pd.DataFrame] | None = None
+    alter: Alter | None = None
     slower: float = 1.0
     other_version: bool = False
     times: float = 0.0
     ramp: float = 0.0
 
 
-def _set(name: Callable[[Stream], str], value: object) -> Callable[[Stream, pd.DataFrame], pd.DataFrame]:
+def _set(name: Callable[[Stream], str], value: object) -> Alter:
     def alter(stream: Stream, rows: pd.DataFrame) -> pd.DataFrame:
         return rows.assign(**{name(stream): [value] * len(rows)})
 
     return alter
 
 
-def _map(name: Callable[[Stream], str], change: Callable[[Stream, float], float]):  # type: ignore[no-untyped-def]
+def _map(name: Callable[[Stream], str], change: Callable[[Stream, float], float]) -> Alter:
     def alter(stream: Stream, rows: pd.DataFrame) -> pd.DataFrame:
         known = [
             value

@@ -106,24 +106,31 @@ def page(results: dict[str, Any]) -> str:
     cells = sum(entry["all"]["cells"] for entry in of_all)
     lines += [
         "",
-        f"Ahead of the peers? In the first {LATE} events after the onset, and in clean windows of {LATE}:",
+        f"Ahead of the peers? In the first {LATE} events after the onset, and in clean windows of {LATE}. A "
+        "verdict that is always *alarm* finds everything; so J is the share found less the share of clean "
+        "windows flagged: 1 where all faults are found without a false alarm, 0 where it is chance (Youden, "
+        "*Index for rating diagnostic tests*, Cancer 3, 1950).",
         "",
-        "| | larger faults found | all faults found | clean windows flagged |",
-        "|---|---|---|---|",
-        f"| the watches | {_share(large['within_500'], large['cells'])} | {_share(soon, cells)} | "
-        f"{_share(clean['alarms'], clean['events'] // LATE)} |",
+        "| | larger faults found | all faults found | clean windows flagged | J, larger faults | J, all faults |",
+        "|---|---|---|---|---|---|",
+        _row(
+            "the watches",
+            (large["within_500"], large["cells"]),
+            (soon, cells),
+            (clean["alarms"], clean["events"] // LATE),
+        ),
     ]
     for peer in peers.values():
         version = peer["version"].split()[0].replace("==", " ")
         names = {entry["fault"] for entry in results["faults"] if entry["large"]}
-        told = [
-            _share(
+        larger, every = (
+            (
                 sum(entry["found"] for name, entry in peer["faults"].items() if name in wanted),
                 sum(entry["windows"] for name, entry in peer["faults"].items() if name in wanted),
             )
             for wanted in (names, peer["faults"].keys())
-        ]
-        lines.append(f"| {version} | {told[0]} | {told[1]} | {_share(peer['flagged'], peer['clean'])} |")
+        )
+        lines.append(_row(version, larger, every, (peer["flagged"], peer["clean"])))
     lines += [
         "",
         "## By fault",
@@ -154,6 +161,18 @@ def page(results: dict[str, Any]) -> str:
                 f"- {name} could not judge some windows: " + "; ".join(f"`{each}`" for each in peer["errors"])
             )
     return "\n".join(lines) + "\n"
+
+
+def _row(name: str, larger: tuple[int, int], every: tuple[int, int], flagged: tuple[int, int]) -> str:
+    """A row of the comparison; each pair is (found, of how many)."""
+    shares = [_share(*pair) for pair in (larger, every, flagged)]
+    beyond = [f"{youden(pair, flagged):.2f}" if pair[1] and flagged[1] else "-" for pair in (larger, every)]
+    return f"| {name} | " + " | ".join([*shares, *beyond]) + " |"
+
+
+def youden(found: tuple[int, int], flagged: tuple[int, int]) -> float:
+    """Youden's J = share of faults found - share of clean windows flagged, from -1 to 1."""
+    return found[0] / found[1] - flagged[0] / flagged[1]
 
 
 def _share(part: int, whole: int) -> str:

@@ -71,12 +71,14 @@ def likeliest(feature: Feature) -> Cause:
     if not len(rows):
         return Cause("none", "nothing differs", 1.0)
     pairs = [(feature.logged[i], feature.recomputed[i]) for i in rows]
-    for explain in _EXPLANATIONS:
-        for cause in explain(feature, rows, pairs):
-            if cause.share >= EXPLAINS:
-                return cause
-            if cause.share > max(best.share, 0.5):
-                best = Cause(cause.name, f"{cause.detail} (in part)", cause.share)
+    # What a double cannot hold is infinite or none in a rule, and so explains nothing.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for explain in _EXPLANATIONS:
+            for cause in explain(feature, rows, pairs):
+                if cause.share >= EXPLAINS:
+                    return cause
+                if cause.share > max(best.share, 0.5):
+                    best = Cause(cause.name, f"{cause.detail} (in part)", cause.share)
     return best
 
 
@@ -349,7 +351,8 @@ def _rounded(a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
                 hits = int((near & close).sum())
                 if hits > 2 and len(np.unique(x[near & close])) > 2 and (best is None or hits > best[2]):
                     best = ("rounding", f"{side} is {how} to {number_text(step)}", hits)
-    single = np.float32(a).astype(float) == np.float32(b).astype(float)
+    short_a, short_b = np.float32(a).astype(float), np.float32(b).astype(float)
+    single = (short_a == short_b) & np.isfinite(short_a)
     if best is None or single.sum() > best[2]:
         best = ("rounding", "one has single precision only", int(single.sum()))
     yield best

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from logging_lib.analysis.results import Variable
+from logging_lib.plain import in_xml
 
 COLORS = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2")
-_NO_XML = re.compile("[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 WIDTH, HEIGHT = 420, 150
 
 
@@ -24,8 +23,8 @@ def svg(variable: Variable, names: Sequence[str]) -> str:
 
 def _spec(variable: Variable, names: Sequence[str]) -> dict[str, Any]:
     assert variable.bins is not None
-    labels = [f"{_printable(label):.28}" for label in variable.bins.labels]
-    names = [_printable(name) for name in names]
+    labels = [f"{in_xml(label):.28}" for label in variable.bins.labels]
+    names = [in_xml(name) for name in names]
     rows = [
         {"bin": position, "label": label, "share": share, "sample": sample}
         for sample, shares in enumerate(variable.bins.shares)
@@ -65,11 +64,6 @@ def _spec(variable: Variable, names: Sequence[str]) -> dict[str, Any]:
         },
         "config": {"view": {"stroke": None}, "font": "sans-serif"},
     }
-
-
-def _printable(text: str) -> str:
-    """What an SVG may hold: the renderer ends the whole process at a character that XML does not have."""
-    return _NO_XML.sub("\ufffd", text)
 
 
 def _quoted(texts: Sequence[str]) -> str:

@@ -171,7 +171,10 @@ def wilson(hits: float, trials: float, *, z: float = Z) -> tuple[float, float]:
     z2 = z * z
     middle = (hits + z2 / 2) / (trials + z2)
     half = z / (trials + z2) * math.sqrt(max(hits * (trials - hits) / trials + z2 / 4, 0.0))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # Of no hits the lower end is 0, and of hits alone the upper end is 1: rounding leaves 5e-20 of it.
+    low = 0.0 if hits <= 0 else max(0.0, middle - half)
+    high = 1.0 if hits >= trials else min(1.0, middle + half)
+    return low, high
 
 
 def psi(table: Array) -> float:

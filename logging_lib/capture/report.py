@@ -24,6 +24,8 @@ from logging_lib.capture.spool import Spool
 
 _log = logging.getLogger("logging_lib")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+SHORTEST = 10.0
+"""Seconds over which a share of CPU time is told."""
 
 
 @dataclass
@@ -119,12 +121,14 @@ class Reporter:
         passed = now - self._reported_at
         written, size = self._spool.written - self._own, self._spool.bytes_written
         service = self._sources[0].service if self._sources else {}
+        # A script's share of its first half second is always all of a core.
+        busy = {"cpu": {"pct": round((cpu - self._cpu) / passed, 4)}} if passed >= SHORTEST else {}
         whole = health_event(
             self._clock(),
             interval=max(1, round(passed)),
             logged=written - self._written,
             bytes=size - self._bytes,
-            cpu={"pct": round((cpu - self._cpu) / max(passed, 1e-3), 4)},
+            **busy,
             memory={"rss": resident_bytes()},
             disk=disk(self._spool.directory),
             uptime=round(now - self._started),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from logging_lib.watch.templating import Medium
 
@@ -29,8 +33,34 @@ def console() -> Console:
     return made if made.is_terminal else Console(width=200)
 
 
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal's standard error for as long as the block runs; it is told bytes done and in all."""
+    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        bar = shown.add_task(what, visible=False, total=None)
+        yield lambda done, total: shown.update(bar, completed=done, total=total, visible=total > _WORTH_A_BAR)
+
+
+_WORTH_A_BAR = 50_000_000  # bytes: they take half a second
+
+
 def print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+_wants_json: ContextVar[bool] = ContextVar("wants_json", default=False)
+
+
+def remember_json(wanted: bool) -> bool:
+    """What ``fail`` does depends on it. A callback of the option, called for every command that has it."""
+    _wants_json.set(wanted)
+    return wanted
+
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON.", callback=remember_json, is_eager=True)
+]
 
 
 def note(text: object) -> None:
@@ -38,7 +68,19 @@ def note(text: object) -> None:
     print(Medium.HEADER.escape(str(text)), file=sys.stderr)
 
 
-def fail(message: object) -> typer.Exit:
-    """Wrong input: the message, and exit code 2."""
-    note(message)
-    return typer.Exit(2)
+def fail(message: object, code: int = 2) -> typer.Exit:
+    """The message on standard error; with ``--json`` also ``{"error": {"message", "exit_code"}}`` as the result.
+
+    Args:
+        code: 2, wrong input; 1, what was asked for is not there.
+    """
+    lines = str(message).splitlines() or [type(message).__name__]
+    for line in lines:
+        note(line)
+    if _wants_json.get():
+        print_json({"error": {"message": "\n".join(map(plain, lines)), "exit_code": code}})
+    return typer.Exit(code)
+
+
+def not_installed(missing: ModuleNotFoundError, extra: str) -> typer.Exit:
+    return fail(f"{missing.name} is not installed; pip install 'logging-lib[{extra}]'")

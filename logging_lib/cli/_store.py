@@ -24,6 +24,7 @@ from logging_lib.store import mapping
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.store.files import OWN_FILE
 from logging_lib.store.port import IndexResult, Store, StoreError
+from logging_lib.store.reading import Progress
 from logging_lib.store.wrapping import Wrapper
 from logging_lib.watch.times import format_instant, parse_instant
 
@@ -66,8 +67,13 @@ def connect(url: str | None = None, *, timeout: float | None = None) -> Connecti
     return Connection(settings_from(url=url), timeout=TIMEOUT if timeout is None else timeout)
 
 
-def choose(directory: Path | None, url: str | None, *, read_only: bool = False) -> Store:
+def choose(
+    directory: Path | None, url: str | None, *, read_only: bool = False, progress: Progress | None = None
+) -> Store:
     """The store that the options name, to read from.
+
+    Args:
+        progress: of reading the files of an embedded store.
 
     Raises:
         StoreError: none is named or both are, a setting is wrong, or it holds no events: it would answer that
@@ -76,7 +82,7 @@ def choose(directory: Path | None, url: str | None, *, read_only: bool = False) 
     if directory is not None and url is not None:
         raise StoreError("give either --store or --elasticsearch, not both")
     if directory is not None:
-        return open_store(directory, read_only=read_only)
+        return open_store(directory, read_only=read_only, progress=progress)
     store = open_elasticsearch(url)
     if store.search("logs-ml.prediction-*", {"size": 0, "track_total_hits": False})["_shards"]["total"] == 0:
         store.close()
@@ -97,7 +103,7 @@ def open_elasticsearch(url: str | None) -> Store:
     return ElasticsearchStore(connect(url))
 
 
-def open_store(directory: Path | None, *, read_only: bool = False) -> Store:
+def open_store(directory: Path | None, *, read_only: bool = False, progress: Progress | None = None) -> Store:
     """The embedded store over a folder, or in memory.
 
     Raises:
@@ -109,7 +115,7 @@ def open_store(directory: Path | None, *, read_only: bool = False) -> Store:
         raise StoreError(
             f"{directory}: holds no events; index some with: logging-lib index SPOOL --store {directory}"
         )
-    return EmbeddedStore(directory, read_only=read_only)
+    return EmbeddedStore(directory, read_only=read_only, progress=progress)
 
 
 def publish(store: Store, files: Iterable[Path]) -> None:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from logging_lib.cli import _store
+from logging_lib.cli import _print, _store
 from logging_lib.jobs.annotate import Annotated as Result
 from logging_lib.jobs.annotate import annotate as annotate_stored
 from logging_lib.jobs.annotate import unchecked
@@ -27,7 +27,7 @@ def annotate(
     elasticsearch: _store.ElasticsearchOption = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what arrives, until stopped.")] = False,
     every: Annotated[str, typer.Option(help="With --follow, the time between two looks.")] = "10s",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Add checks and bins to stored events that lack them, from the published profiles.
 
@@ -55,8 +55,7 @@ def annotate(
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     except (StoreError, ValueError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
+        raise _print.fail(error) from None
     raise typer.Exit(1 if result.failed else 0)
 
 

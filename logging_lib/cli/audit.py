@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from logging_lib.capture import reading
-from logging_lib.cli import _store
+from logging_lib.cli import _print, _store
 from logging_lib.jobs.audit import Audit
 from logging_lib.jobs.audit import audit as audit_event
 from logging_lib.store.port import StoreError
@@ -30,7 +30,7 @@ def audit(
         list[Path] | None,
         typer.Option(help="Alerts, as `watch run --alerts` wrote them, or its history.jsonl; repeatable."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Say all that is known of an event: inputs, checks, profile, model version, labels, the alerts it was part of.
 
@@ -43,18 +43,15 @@ def audit(
         with contextlib.closing(_store.choose(store, elasticsearch, read_only=True)) as opened:
             found = audit_event(opened, event_id, told)
     except (StoreError, OSError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
+        raise _print.fail(error) from None
     if found is None:
-        typer.echo(
-            f"no event has the id {Medium.HEADER.escape(event_id)!r}: erased, past its retention, or never stored",
-            err=True,
+        raise _print.fail(
+            f"no event has the id {event_id!r}: erased, past its retention, or never stored", code=1
         )
-        raise typer.Exit(1)
     if as_json:
         typer.echo(json.dumps(found.document(), indent=1))
     else:
-        _print(found)
+        _show(found)
 
 
 def _told(files: list[Path] | tuple[Path, ...]) -> Iterator[dict[str, Any]]:
@@ -67,7 +64,7 @@ def _told(files: list[Path] | tuple[Path, ...]) -> Iterator[dict[str, Any]]:
                     yield alert
 
 
-def _print(found: Audit) -> None:
+def _show(found: Audit) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)

@@ -28,7 +28,7 @@ def compare(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SAMPLE]...",
+            metavar="SAMPLE",
             help="Two samples or more. Each is a data file, a profile.json, or what was served: "
             "'since=2018-02-01,until=2018-03-01', 'version=2', 'role=shadow', 'last=7d', 'homeownership=RENT'. "
             "One sample is compared with the training profile; none: all that was served is.",
@@ -56,7 +56,7 @@ def compare(
     ] = samples.MAX_ROWS,
     seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Compare samples variable by variable: what differs, by how much, and whether chance explains it.
 
@@ -235,8 +235,9 @@ class _Reader:
             self.kinds |= {name: feature.kind for name, feature in found.features.items()}
             return found
         raise ValueError(
-            f"the whole profile of {key[0]} {key[1]} is not published; name it, "
-            "as in: logging-lib compare profile.json last=7d"
+            f"the whole profile of {key[0]} {key[1]} is not published; name its file and what to compare with it, "
+            f"as in: logging-lib compare profile.json version={key[1]}; or publish it: logging-lib profile publish "
+            "profile.json, or with --store: logging-lib index SPOOL --profile profile.json"
         )
 
     def _the_model(self) -> str:

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from logging_lib import content
-from logging_lib.cli import _store
+from logging_lib.cli import _print, _store
+from logging_lib.cli._print import progress
 from logging_lib.dashboards import deployment, objects
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.checks import check_ndjson
@@ -48,7 +49,6 @@ KibanaOption = Annotated[
     ),
 ]
 SpaceOption = Annotated[str, typer.Option("--space", help="The id of the space.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 FileOption = Annotated[
     Path | None, typer.Argument(help="NDJSON from elsewhere; default: what is made from the specs.")
 ]
@@ -59,13 +59,9 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as missing:
-        typer.echo(f"{missing.name} is not installed; pip install 'logging-lib[report]'", err=True)
-        raise typer.Exit(2) from None
+        raise _print.not_installed(missing, "report") from None
     except (StoreError, ProfileError, SpecError, OSError, ValueError) as error:
-        typer.echo(
-            Medium.HEADER.escape(str(error)) if isinstance(error, StoreError) else str(error), err=True
-        )
-        raise typer.Exit(2) from None
+        raise _print.fail(error) from None
 
 
 @app.command()
@@ -73,7 +69,7 @@ def build(
     profiles: ProfilesOption = None,
     specs: SpecsOption = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("build/dashboards"),
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Write the NDJSON that Kibana imports: all dashboards, and one for each profile given.
 
@@ -116,7 +112,7 @@ def import_(
     new_copies: Annotated[
         bool, typer.Option("--new-copies", help="Under new ids, so that nothing is touched.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Put the dashboards, with data views and saved searches, into a Kibana.
 
@@ -165,7 +161,7 @@ def export(
     ] = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Write Kibana's dashboards, with all that they refer to, into a file. Exit code 2: Kibana says no.
 
@@ -193,7 +189,7 @@ def diff(
     every: Annotated[
         bool, typer.Option("--all", help="Also what only Kibana itself brought into another form.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Show how what is in Kibana differs from what should be, line by line. Exit code 1: it does.
 
@@ -224,7 +220,7 @@ def diff(
 def list_(
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """List what is ours in a Kibana. Exit code 2: Kibana says no.
 
@@ -284,18 +280,23 @@ def preview(
         dashboards = sorted(
             load_dashboards(specs or content.path("kibana_dashboards")), key=lambda one: one.title
         )
-        opened = _store.choose(store, elasticsearch, read_only=True)
+        reading = stack.enter_context(contextlib.ExitStack())
+        told = reading.enter_context(progress("Reading the store"))
+        opened = _store.choose(store, elasticsearch, read_only=True, progress=told)
         stack.callback(opened.close)
         if profiles:
             dashboards += [for_profile(load_profile(path)) for path in profiles]
             opened = _store.with_profiles(opened, profiles)
             stack.callback(opened.close)
         previewing.prepare(opened, dashboards)
+        reading.close()
         if out is not None:
             now = datetime.now(UTC)
             known = previewing.choices(opened, now=now)
             combined = list(previewing.combinations(known, models or ()))
-            views = previewing.static_views(opened, dashboards, known, combined, now=now)
+            views = previewing.static_views(
+                previewing.Remembering(opened), dashboards, known, combined, now=now
+            )
             periods = list(dict.fromkeys(one["period"] for one in combined))
             out.mkdir(parents=True, exist_ok=True)
             (out / "index.html").write_text(page(dashboards, known, views=views, periods=periods), "utf-8")

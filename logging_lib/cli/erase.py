@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from logging_lib.capture.privacy import KEY_VARIABLE, Privacy
-from logging_lib.cli import _store
+from logging_lib.cli import _print, _store
 from logging_lib.jobs import scrub
 from logging_lib.jobs.erase import Record, RecordError, find
 from logging_lib.jobs.erase import erase as erase_everywhere
@@ -65,7 +65,7 @@ def erase(
         bool,
         typer.Option("--expunge", help="Rewrite Elasticsearch's segments, so that the disk forgets, too."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Erase a person: delete their events, mask what mentions them. A dry run, unless --yes is given.
 
@@ -102,8 +102,7 @@ def erase(
                 if cluster is not None and expunge:
                     cluster.expunge()
     except (StoreError, RecordError, OSError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
+        raise _print.fail(error) from None
     _report(found, traces, kept, done=yes, as_json=as_json)
     raise typer.Exit(1 if yes and any(one.note for one in found) else 0)
 

@@ -39,7 +39,7 @@ def export(
             help="The labels.* key of events that a model had a part in bringing about.",
         ),
     ] = exporting.INFLUENCED,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Write served inputs with labels, checks and provenance, and say what share is flagged, shadow or influenced.
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from logging_lib import profile
-from logging_lib.cli import _store
+from logging_lib.cli import _print, _store
 from logging_lib.jobs.publish import file_document
 from logging_lib.profile.io import ProfileError
 from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
@@ -34,7 +34,7 @@ def index(
             "--profile", help="profile.json to publish, and to check foreign events with; repeatable."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Normalize events and put them into a store; an event that is there already is passed over.
 
@@ -58,8 +58,7 @@ def index(
                 namespace=namespace,
             )
     except (ProfileError, StoreError, OSError, ValueError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
+        raise _print.fail(error) from None
     refused = {reason: count for reason, count in loaded.refused.items() if reason != "duplicate"}
     known = loaded.refused["duplicate"]
     if as_json:

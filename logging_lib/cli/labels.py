@@ -27,7 +27,6 @@ NamespaceOption = Annotated[str, typer.Option(help="Namespace of the label strea
 WhichArgument = Annotated[
     str, typer.Argument(help="Which labels: 'last=30d', 'version=2,role=shadow', 'since=2018-02-01'.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -41,7 +40,7 @@ def ingest(
     actual: Annotated[str, typer.Option(help="The column with the truth.")] = "actual",
     timestamp: Annotated[str, typer.Option(help="The column that says when it was known.")] = "timestamp",
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Write label events with the prediction, version, role and error copied in.
 
@@ -79,7 +78,7 @@ def join(
     elasticsearch: _store.ElasticsearchOption = None,
     model: ModelOption = None,
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Join the labels in the store with the predictions that have no label event yet.
 
@@ -107,7 +106,7 @@ def quality(
     by: Annotated[
         str | None, typer.Option(help="A segment: version, role, a feature, or labels.KEY.")
     ] = None,
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """The model's quality where the truth is known, beside training's; by segment; calibration.
 
@@ -128,6 +127,10 @@ def quality(
             key: judge.by_segment(frame[(frame["model"] == key[0]) & (frame["version"] == key[1])])
             for key in _versions(frame)
         }
+        changed = {
+            key: int(frame[(frame["model"] == key[0]) & (frame["version"] == key[1])]["changed"].sum())
+            for key in found
+        }
     except (StoreError, ValueError, OSError) as error:
         raise _print.fail(error) from None
     if as_json:
@@ -137,6 +140,7 @@ def quality(
                     "model": key[0],
                     "version": key[1],
                     "training": expected.get(key),
+                    "changed": changed[key],
                     "segments": [one.document() for one in segments],
                 }
                 for key, segments in found.items()
@@ -146,6 +150,8 @@ def quality(
     for which_version, segments in found.items():
         typer.echo(_print.plain(" ".join(which_version)))
         _show(segments, expected.get(which_version))
+        if changed[which_version]:
+            _print.note(f"{changed[which_version]:,} predictions had another truth before; the latest counts")
 
 
 @app.command()
@@ -154,7 +160,7 @@ def delay(
     store: _store.StoreOption = None,
     elasticsearch: _store.ElasticsearchOption = None,
     model: ModelOption = None,
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """How long after its prediction the truth is known, and what share of predictions has one.
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from logging_lib.cli import _store
+from logging_lib.cli import _print, _store
 from logging_lib.jobs import history
 from logging_lib.jobs.history import PREDICTION
 from logging_lib.profile import io
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 app = typer.Typer(help="What training looked like.", no_args_is_help=True)
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def _fail(message: str) -> typer.Exit:
-    typer.echo(message, err=True)
-    return typer.Exit(2)
 
 
 @app.command()
@@ -66,7 +60,7 @@ def fit(
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the profile.")] = Path(
         "profile.json"
     ),
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Fit a profile from the rows that the model was trained on, or from what it served.
 
@@ -80,7 +74,7 @@ def fit(
     from logging_lib.profile.frames import read
 
     if (data is None) != from_elasticsearch:
-        raise _fail("give either a file or --from-elasticsearch")
+        raise _print.fail("give either a file or --from-elasticsearch")
     source = str(data or "Elasticsearch")
     try:
         chosen = configuration.read(config) if config else configuration.Config()
@@ -105,11 +99,11 @@ def fit(
         )
         io.save(made, output)
     except ProfileError as error:
-        raise _fail(f"{source}: {error}" if not str(error).startswith(source) else str(error)) from None
+        raise _print.fail(f"{source}: {error}" if not str(error).startswith(source) else str(error)) from None
     except StoreError as error:
-        raise _fail(str(error)) from None
+        raise _print.fail(str(error)) from None
     except OSError as error:
-        raise _fail(f"{output}: cannot be written: {error.strerror}") from None
+        raise _print.fail(f"{output}: cannot be written: {error.strerror}") from None
     if as_json:
         notes = {feature.name: list(feature.notes) for feature in made.features.values() if feature.notes}
         about = {"model": made.model, "version": made.version, "id": made.id, "trained_at": made.trained_at}
@@ -157,7 +151,7 @@ def publish(
     keep_others: Annotated[
         bool, typer.Option("--keep-others", help="Let other versions of the model keep their flag.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Publish profiles into Elasticsearch, where watches and annotate find them.
 
@@ -188,13 +182,13 @@ def publish(
         if as_json:
             typer.echo(json.dumps(done, indent=1))
     except (ProfileError, StoreError) as error:
-        raise _fail(str(error)) from None
+        raise _print.fail(str(error)) from None
 
 
 @app.command()
 def show(
     file: Annotated[Path, typer.Argument(help="A profile.json.")],
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Print a profile as a table, or with --json as it is.
 
@@ -203,7 +197,7 @@ def show(
     try:
         profile = io.load(file)
     except ProfileError as error:
-        raise _fail(str(error)) from None
+        raise _print.fail(str(error)) from None
     if as_json:
         typer.echo(json.dumps(io.encode(profile), indent=1))
         return

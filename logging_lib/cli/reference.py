@@ -67,7 +67,9 @@ Every command has `--help`; `logging-lib --version` prints the version.
 **Exit codes** are the same everywhere: 0, done and well; 1, done, and there is something to look at (an alert that
 could not be sent, a check that failed, something left); 2, wrong input, or a server that refuses.
 
-**`--json`** prints one JSON document on standard output; remarks go to standard error.
+**`--json`** prints one JSON document on standard output; remarks go to standard error. What ends without a result
+is `{{"error": {{"message": ..., "exit_code": ...}}}}` there, and its message on standard error as ever. Only a
+command line that is not understood, such as an unknown option, is told on standard error alone.
 
 **Shell completion**: `logging-lib --install-completion`, once, for the shell that you are in (bash, zsh, fish,
 PowerShell); `--show-completion` prints it.
@@ -118,7 +120,7 @@ def _help(text: str | None) -> Iterator[str]:
         if number:
             yield ""
         if match:
-            yield "```text"
+            yield "```sh"
             yield from (part.strip(" ;") for part in re.split(r";\s+(?=logging-lib)", joined[match.end() :]))
             yield "```"
         else:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from logging_lib import content
-from logging_lib.cli import _store
+from logging_lib.cli import _print, _store
 from logging_lib.profile import ProfileError
 from logging_lib.store.port import StoreError
 from logging_lib.watch.errors import WatchError
@@ -55,9 +55,13 @@ def report(
         str | None, typer.Option(help="live or shadow. Default: live where there is any.")
     ] = None,
     start: Annotated[
-        str | None, typer.Option(help="Begin here (ISO). Default: the first prediction.")
+        str | None,
+        typer.Option("--since", "--start", help="From this ISO time on. Default: the first prediction."),
     ] = None,
-    end: Annotated[str | None, typer.Option(help="End here (ISO). Default: the last prediction.")] = None,
+    end: Annotated[
+        str | None,
+        typer.Option("--until", "--end", help="Until this ISO time. Default: the last prediction."),
+    ] = None,
     alerts: Annotated[
         list[Path] | None,
         typer.Option(help="Alerts that `watch run --alerts` wrote; without it the watches are replayed."),
@@ -80,14 +84,15 @@ def report(
 
     Example: logging-lib report --store build/store --profile profile.json -o report.html
     """
+    _print.remember_json(form is Format.json)
     with _explained(), contextlib.ExitStack() as stack:
         from logging_lib.report import alerts as alerting
         from logging_lib.report import collect, document, html, markdown, replaying, runbooks
 
-        beginning = None if start is None else _instant(start, "--start")
-        ending = None if end is None else _instant(end, "--end")
+        beginning = None if start is None else _instant(start, "--since")
+        ending = None if end is None else _instant(end, "--until")
         if beginning is not None and ending is not None and beginning > ending:
-            raise _UsageError("--start is after --end: there is no time between them")
+            raise _UsageError("--since is after --until: there is no time between them")
         chosen = load_watches(content.path("watchers") if watches is None else watches)
         opened = _store.choose(store, elasticsearch, read_only=True)
         stack.callback(opened.close)
@@ -137,11 +142,9 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as missing:
-        typer.echo(f"{missing.name} is not installed; pip install 'logging-lib[report]'", err=True)
-        raise typer.Exit(2) from None
+        raise _print.not_installed(missing, "report") from None
     except (WatchError, ProfileError, StoreError, FileNotFoundError, _UsageError) as error:
-        typer.echo(Medium.HEADER.escape(str(error)), err=True)
-        raise typer.Exit(2) from None
+        raise _print.fail(error) from None
 
 
 def _instant(text: str, option: str) -> datetime:

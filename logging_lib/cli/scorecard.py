@@ -31,7 +31,7 @@ def scorecard(
     ] = None,
     now: Annotated[str | None, typer.Option(help="Judge as of this ISO time. Default: now.")] = None,
     least: Annotated[float, typer.Option(min=0, max=7, help="Exit code 1 below this score.")] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Say which of the ML Test Score's seven monitoring tests are covered, by what is deployed and recently seen,
     and what to do for the rest.

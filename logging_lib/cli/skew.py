@@ -71,7 +71,7 @@ def skew(
     keep: Annotated[
         bool, typer.Option("--record", help="Remember the result in the store, for the scorecard.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Join logged inputs with recomputed features, and say which differ, how often, and the likeliest cause.
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 import logging_lib
 from logging_lib import content
-from logging_lib.cli import _store
+from logging_lib.cli import _print, _store
 from logging_lib.cli.dashboards import KibanaOption, SpaceOption
 from logging_lib.dashboards.kibana import PREFIX as KIBANA
 from logging_lib.dashboards.kibana import settings_from as kibana_settings
@@ -37,7 +37,6 @@ from logging_lib.watch.templating import Medium
 
 app = typer.Typer(help="Put what we need into an Elasticsearch, or take it away.", no_args_is_help=True)
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 RetentionOption = Annotated[
     list[str] | None,
@@ -53,8 +52,7 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except (StoreError, ProfileError, SpecError, FileNotFoundError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
+        raise _print.fail(error) from None
 
 
 @app.command()
@@ -78,7 +76,7 @@ def deploy(
     show_diff: Annotated[bool, typer.Option("--diff", help="Show what changes, line by line.")] = False,
     dry_run: DryRunOption = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what somebody edited.")] = False,
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Put templates, retention, pipelines, scripts and, where Watcher is licensed, watches; say what changed.
 
@@ -128,7 +126,7 @@ def status(
     space: SpaceOption = "default",
     retention: RetentionOption = None,
     roles: RolesOption = False,
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Say how each part stands: missing, current, outdated, edited or foreign. Exit code 1: not all is current.
 
@@ -163,7 +161,7 @@ def destroy(
     space: SpaceOption = "default",
     yes: Annotated[bool, typer.Option("--yes", help="Do it; otherwise only say what would be done.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Remove what somebody edited, too.")] = False,
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Take away what deploy put there. Events and profiles stay, and the templates that they need.
 
@@ -189,7 +187,7 @@ def doctor(
     elasticsearch: _store.ElasticsearchOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
-    as_json: JsonOption = False,
+    as_json: _print.JsonOption = False,
 ) -> None:
     """Examine an Elasticsearch: reachable, versions, license, templates, clock, last event, dead letters.
 

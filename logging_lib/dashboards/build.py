@@ -6,6 +6,7 @@ import re
 from hashlib import sha256
 
 from logging_lib.dashboards.spec import Dashboard, Filter, Metric, Panel, Reference
+from logging_lib.plain import printable
 from logging_lib.profile.model import CHECKS, Feature, Profile
 
 MAX_NAME = 40
@@ -32,7 +33,7 @@ def for_profile(profile: Profile) -> Dashboard:
             height=4,
             text="[Fleet](#/view/logging-lib-fleet) · [Model inputs](#/view/logging-lib-inputs) · "
             "[Investigate one prediction](#/view/logging-lib-investigate)\n\n"
-            f"Trained on {profile.rows} rows; ticks and dashed lines are training's (profile {profile.id}).",
+            f"Trained on {profile.rows:,} rows; ticks and dashed lines are training's (profile {profile.id}).",
         ),
         Panel(title="Predictions", chart="metric", metric="count", filter=only, width=12, height=6),
         Panel(
@@ -172,5 +173,5 @@ def _shown(name: str, taken: dict[str, int]) -> str:
 
 def _plain(name: str) -> str:
     """A name as a title shows it: without what steers a terminal or the direction of writing, and cut."""
-    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+    text = printable(name)
     return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"

@@ -12,6 +12,8 @@ from functools import cache
 from html import escape
 from typing import Any
 
+from logging_lib.plain import in_xml
+
 Spec = dict[str, Any]
 
 VEGA_LITE = "6.4"
@@ -74,7 +76,6 @@ CONFIG: Spec = {
     "header": {"labelColor": TEXT, "titleColor": MUTED},
 }
 
-_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _GLOBALS = "window.vegaEmbed = vegaEmbed; window.vega = vega; window.vegaLite = vegaLite;"
 
 
@@ -117,7 +118,7 @@ def svg(spec: Mapping[str, Any], *, ident: str, title: str, description: str) ->
 def _in_xml(part: Any) -> Any:
     """Without the characters that XML lacks: at one of those the renderer ends the whole process."""
     if isinstance(part, str):
-        return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", part)
+        return in_xml(part)
     if isinstance(part, Mapping):
         return {_in_xml(name): _in_xml(value) for name, value in part.items()}
     if isinstance(part, list | tuple):

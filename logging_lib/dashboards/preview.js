@@ -104,19 +104,33 @@
 
   const table = (view, panel) => {
     const scroll = make("div", null, { class: "scroll", role: "region", tabindex: "0", "aria-label": `${panel.title}: numbers` });
-    const element = make("table");
+    const element = make("table", null, view.kind === "table" && view.columns.length > 3 ? { class: "stacked" } : {});
     const head = element.createTHead().insertRow();
+    if (view.wholes) head.append(make("th", "event", { scope: "col" }));
     view.columns.forEach((name, i) => {
       const cell = make("th", name, { scope: "col" });
       if (view.numeric?.[i]) cell.className = "n";
       head.append(cell);
     });
     const body = element.createTBody();
-    for (const row of view.rows) {
+    view.rows.forEach((row, at) => {
       const line = body.insertRow();
+      if (view.wholes) {
+        const button = make("button", "Whole event", { type: "button", "aria-expanded": "false" });
+        line.insertCell().append(button);
+        button.addEventListener("click", () => {
+          const open = button.getAttribute("aria-expanded") === "true";
+          button.setAttribute("aria-expanded", String(!open));
+          if (open) { line.nextSibling.remove(); return; }
+          const cell = body.insertRow(line.sectionRowIndex + 1).insertCell();
+          cell.colSpan = row.length + 1;
+          cell.append(make("pre", view.wholes[at]));
+        });
+      }
       row.forEach((value, i) => {
         const cell = line.insertCell();
-        if (view.numeric?.[i]) cell.className = "n";
+        cell.dataset.name = view.columns[i];
+        cell.className = view.numeric?.[i] ? "n" : value.length <= 40 ? "short" : value.length > 80 ? "long" : "";
         const control = view.links?.[i];
         if (control) {
           const button = make("button", value, { type: "button" });
@@ -127,7 +141,7 @@
           cell.append(text);
         }
       });
-    }
+    });
     scroll.append(element);
     return scroll;
   };
@@ -149,6 +163,7 @@
     for (const old of views.filter((one) => box.contains(one.box))) old.result.finalize();
     views = views.filter((one) => !box.contains(one.box));
     box.replaceChildren();
+    box.hidden = false;
     box.className = `panel ${view.kind}`;
     if (view.kind === "text") {
       const text = make("div");
@@ -158,26 +173,28 @@
         link.addEventListener("click", (event) => { event.preventDefault(); go(target, chosen()); });
       }
       box.append(text);
+      box.hidden = !view.html;
       box.removeAttribute("aria-busy");
       return;
     }
+    const more = view.more ? make("p", `${view.more} rows more are not in this table.`, { class: "note" }) : null;
     const [title, ...good] = panel.title.split(" · ");
     const heading = make("h3", title);
     if (good.length) heading.append(make("span", good.join(" · "), { class: "good" }));
     box.append(heading);
-    if (panel.description) {
-      const more = make("details");
-      more.append(make("summary", "What this is"), make("p", panel.description, { class: "note" }));
-      box.append(more);
-    }
+    const about = panel.description ? make("details") : null;
+    about?.append(make("summary", "What this is"), make("p", panel.description, { class: "note" }));
+    if (about && view.kind !== "numbers") box.append(about);
     if (view.kind === "numbers") {
       for (const [name, text] of view.numbers) {
         const number = make("p", text, { class: "big" });
         if (name) number.append(make("small", name));
         box.append(number);
       }
+      if (about) box.append(about);
     } else if (view.kind === "table") {
       box.append(table(view, panel));
+      if (more) box.append(more);
     } else if (view.kind === "charts") {
       const drawn = make("div", null, { class: "drawn" });
       box.append(drawn);
@@ -198,11 +215,11 @@
       }
       const numbers = make("details");
       numbers.append(make("summary", "Numbers"), table(view, panel));
+      if (more) numbers.append(more);
       box.append(numbers);
     } else {
       box.append(make("p", view.note, { class: view.kind }));
     }
-    if (view.more) box.append(make("p", `${view.more} rows more are not shown.`, { class: "note" }));
     box.removeAttribute("aria-busy");
   };
 

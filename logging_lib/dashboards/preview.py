@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Any
+
+import orjson
 
 from logging_lib.dashboards import queries, tables, views
 from logging_lib.dashboards.selection import Selection, last
@@ -13,11 +16,14 @@ from logging_lib.dashboards.tables import CutError
 from logging_lib.dashboards.views import View
 from logging_lib.schema.fields import load
 from logging_lib.store.port import Store, StoreError
+from logging_lib.store.wrapping import Wrapper
 
 PERIODS = ("1h", "6h", "24h", "7d", "30d", "90d", "365d")
 WHOLE = "all"
 MAX_STATIC = 40
 """A static page holds at most so many combinations of model, version, role and period."""
+REMEMBERED = 100
+"""Answers."""
 _STREAMS = "logs-ml.prediction-*"
 
 
@@ -124,15 +130,48 @@ def _fields(part: Any) -> Iterator[str]:
             yield from _fields(each)
 
 
+class Remembering(Wrapper):
+    """A store that gives the same answer to the same search until it is refreshed: the panels of a page show one
+    moment, and what they ask alike is asked once."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._answers: dict[bytes, dict[str, Any]] = {}
+        self._lock = Lock()
+        self._round = 0
+
+    def search(self, indices: str | list[str], body: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+        asked = orjson.dumps([indices, body, options], default=str)
+        with self._lock:
+            answer, round_ = self._answers.pop(asked, None), self._round
+        if answer is None:
+            answer = super().search(indices, body, **options)
+        with self._lock:
+            if round_ != self._round:  # it was refreshed in the meantime
+                return answer
+            self._answers[asked] = answer  # the last one asked for is the last one forgotten
+            if len(self._answers) > REMEMBERED:
+                del self._answers[next(iter(self._answers))]
+        return answer
+
+    def refresh(self) -> None:
+        super().refresh()
+        with self._lock:
+            self._answers.clear()
+            self._round += 1
+
+
 def panel_view(store: Store, panel: Panel, chosen: Selection) -> View:
     """A panel's view; what the store cannot answer is said in it."""
     if panel.chart == "text":
         return views.view(panel, [])
     try:
-        response = store.search(*queries.request(panel, chosen))
         wanted = queries.expected_request(panel, chosen)
         expected = None if wanted is None else store.search(*wanted)
-        rows = tables.rows(panel, chosen, response, expected)
+        try:
+            rows = tables.rows(panel, chosen, store.search(*queries.shared(panel, chosen)), expected)
+        except CutError:
+            rows = tables.rows(panel, chosen, store.search(*queries.request(panel, chosen)), expected)
     except (StoreError, CutError) as error:
         return {"kind": "error", "note": str(error)}
     return views.view(panel, rows, feature=chosen.feature)

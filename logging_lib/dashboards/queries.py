@@ -7,6 +7,7 @@ all else is asked for in full, which ``tables.rows`` checks.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -60,6 +61,14 @@ def request(panel: Panel, selection: Selection) -> tuple[str, Body]:
     else:
         body["aggs"] = _series(panel, selection)
     return indices, body
+
+
+def shared(panel: Panel, selection: Selection) -> tuple[str, Body]:
+    """The request to make in place of a panel's own, where one answer serves several panels: all bins of a model,
+    not those of one feature alone. ``tables.rows`` takes from the answer what is the panel's."""
+    if panel.chart == "bins" and panel.feature is not None:
+        panel, selection = panel.model_copy(update={"feature": None}), replace(selection, feature=None)
+    return request(panel, selection)
 
 
 def expected_request(panel: Panel, selection: Selection) -> tuple[str, Body] | None:

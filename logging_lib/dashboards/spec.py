@@ -159,6 +159,7 @@ class Panel(_Strict):
         training: bin → share of training rows, for ``bins``; takes the place of the published profile.
         columns: the fields of ``events``.
         text: of a ``text`` panel.
+        elsewhere: that text where the panel is shown without Kibana.
         drilldown: the dashboard that a click leads to.
         width, height: of 48 columns, and in rows of 20 pixels.
     """
@@ -187,6 +188,7 @@ class Panel(_Strict):
     training: dict[str, float] | None = None
     columns: tuple[str, ...] = ()
     text: str = ""
+    elsewhere: str = ""
     drilldown: str | None = None
     width: int = Field(default=24, ge=4, le=48)
     height: int = Field(default=12, ge=2, le=60)

@@ -10,7 +10,7 @@ heatmap               ``x``, ``y``, ``value``
 table                 one column a split, one a metric, named by their labels
 rates                 ``x``, ``series`` (the feature), ``value`` (a share), ``expected``
 bins                  ``feature``, ``bin``, ``now``, ``before``, ``training`` (shares), ``distance``
-events                ``_id`` and one column a field
+events                ``_id``, ``_source`` and one column a field
 ====================  ============================================================================
 
 A ``value`` is None where there is none: an average of nothing, a share of nothing.
@@ -248,6 +248,7 @@ def _rates(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> li
 
 
 def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
+    only = None if panel.feature is None else tokens.part(panel.feature)
     weights: dict[str, dict[str, dict[str, float]]] = {"now": {}, "before": {}}
     for when, by_feature in weights.items():
         if when not in aggs["when"]["buckets"]:
@@ -257,6 +258,8 @@ def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> lis
             raise CutError("there are too many bins for one search: choose a model or a feature")
         for bucket in found["buckets"]:
             feature, _, name = str(bucket["key"]).partition("=")
+            if only not in (None, feature):
+                continue
             by_feature.setdefault(feature, {})[name] = bucket["weight"]["value"]
     training: Mapping[str, Mapping[str, float]] = {}
     if panel.training is not None and panel.feature is not None:
@@ -291,7 +294,11 @@ def _shares(counts: Mapping[str, float]) -> dict[str, float]:
 
 
 def _event(panel: Panel, hit: Mapping[str, Any]) -> Row:
-    return {"_id": hit["_id"], **{name: _find(hit["_source"], name.split(".")) for name in panel.columns}}
+    return {
+        "_id": hit["_id"],
+        "_source": hit["_source"],
+        **{name: _find(hit["_source"], name.split(".")) for name in panel.columns},
+    }
 
 
 def _find(source: Any, path: Sequence[str]) -> Any:

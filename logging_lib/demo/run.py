@@ -24,6 +24,7 @@ from logging_lib import content, profile
 from logging_lib.capture.reading import files, lines
 from logging_lib.demo import loans, model
 from logging_lib.demo.receivers import Receivers
+from logging_lib.jobs.publish import publish
 from logging_lib.normalize import normalize_line
 from logging_lib.profile.config import Config
 from logging_lib.report import alerts as alerting
@@ -31,10 +32,12 @@ from logging_lib.report import collect, html, runbooks
 from logging_lib.report.model import Judging
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.watch.actions import SlackOutlet, SmtpOutlet
+from logging_lib.watch.filestate import FOLDER, FileState
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
 from logging_lib.watch.results import Alert
 from logging_lib.watch.runner import Runner
+from logging_lib.watch.state import MemoryState, Wanted
 
 TICK = timedelta(minutes=5)
 AFTER_HOURS = timedelta(minutes=15)
@@ -132,7 +135,8 @@ def _serve(
     console: Console,
 ) -> tuple[Served, list[Alert]]:
     fitted = profile.load(out / "profile.json")
-    store.index("ml-profiles", [profile.document(fitted)])
+    publish(store, fitted, now=rows[loans.TIME].iloc[0].to_pydatetime())
+    state = MemoryState()
     runner = Runner(
         store,
         _watches(),
@@ -140,6 +144,7 @@ def _serve(
             "email": SmtpOutlet(receivers.smtp_url, sender="logging-lib <ml-watch@example.org>"),
             "slack": SlackOutlet(receivers.slack_url),
         },
+        state=state,
         alerts=out / "alerts.jsonl",
     )
     (out / "alerts.jsonl").touch()
@@ -166,7 +171,17 @@ def _serve(
             position = _ship(out / "spool", position, store, now)
             alerts += _judge(runner, now, console)
             progress.update(task, advance=len(arrived), day=f"{now:%a %d %b %H:%M}")
+    _keep(state, out / "store" / FOLDER)
     return served, alerts
+
+
+def _keep(state: MemoryState, folder: Path) -> None:
+    """Leave the runner's state where the command line looks for it; at each tick that would take too long."""
+    kept = FileState(folder)
+    for watch_id in state.watch_ids():
+        found = state.load(watch_id)
+        kept.update(watch_id, lambda _, found=found: found)  # type: ignore[misc]
+    kept.record(state.history(Wanted(most=1_000_000)))
 
 
 def _ticks(rows: pd.DataFrame) -> Iterator[tuple[datetime, pd.DataFrame]]:
@@ -332,4 +347,5 @@ def _tell(summary: dict[str, Any], sentence: str, out: Path, console: Console) -
         "summary.json. "
         f"{summary['seconds']} s."
     )
+    console.print(f"   Served against training: logging-lib compare --store {out / 'store'}")
     console.print("What you saw is explained in docs/concepts.md; with your own model: docs/quickstart.md.")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def read(store: Store, selection: Selection, *, by: str | None = None, most: int = 1_000_000) -> pd.DataFrame:
-    """The joined labels as a DataFrame, the latest of each prediction.
+    """The joined labels as a DataFrame, the latest of each prediction: by the time at which it was known.
 
     Args:
         selection: by model, version, role, and the time at which the truth was known; ``where`` may name a
@@ -29,7 +29,7 @@ def read(store: Store, selection: Selection, *, by: str | None = None, most: int
 
     Returns:
         Columns ``prediction``, ``truth``, ``score``, ``scores``, ``weight``, ``delay`` (s), ``model``, ``version``,
-        ``role``, ``at``, ``prediction_id``, and ``segment``.
+        ``role``, ``at``, ``prediction_id``, ``changed`` (an earlier truth was another), and ``segment``.
 
     Raises:
         StoreError: there are none.
@@ -44,7 +44,8 @@ def read(store: Store, selection: Selection, *, by: str | None = None, most: int
     ):
         for hit in page:
             row = _row(hit["_source"], by)
-            rows.setdefault(row["prediction_id"] or hit["_source"]["event"]["id"], row)
+            latest = rows.setdefault(row["prediction_id"] or hit["_source"]["event"]["id"], row)
+            latest["changed"] = latest["changed"] or latest["truth"] != row["truth"]
         if len(rows) >= most:
             break
     if not rows:
@@ -72,6 +73,7 @@ def _row(source: Mapping[str, Any], by: str | None) -> dict[str, Any]:
         "role": ml["model"].get("role", "live"),
         "at": source["@timestamp"],
         "prediction_id": prediction.get("id"),
+        "changed": False,
     }
     if by is not None:
         known = {name: row[name] for name in ("model", "version", "role")}

@@ -263,6 +263,7 @@ def _write(
         if request := (source["ml"].get("request") or {}).get("id"):
             by_request.setdefault(("request", request), []).append(source)
     wanted: dict[str, dict[str, Any]] = {}
+    said: dict[tuple[str, str], str] = {}  # (prediction, time) → the label event
     for truth in truths:
         key = ("event", truth.event) if truth.event is not None else ("request", truth.request or "")
         sources = [
@@ -272,7 +273,17 @@ def _write(
         ]
         for source in sources:
             event = joined(truth, source)
-            wanted[event["event"]["id"]] = event
+            identity = event["event"]["id"]
+            before = said.setdefault((source["event"]["id"], truth.at), identity)
+            if keep and before != identity and wanted.pop(before, None) is not None:
+                done.refused.append(
+                    (
+                        truth.request or truth.event or "",
+                        "another row says otherwise of the same time: the last one counts",
+                    )
+                )
+            said[source["event"]["id"], truth.at] = identity
+            wanted[identity] = event
         if not sources:
             done.waiting += 1
             if keep and truth.model is None:

@@ -2,93 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from logging_lib.profile.categories import fit_boolean, fit_category
 from logging_lib.profile.config import Config, FeatureConfig
-from logging_lib.profile.io import ProfileError
-from logging_lib.profile.model import (
-    CHECKS,
-    MAX_BINS,
-    OOV_EDGES,
-    Expectation,
-    Feature,
-    HeldOut,
-    Kind,
-    Moments,
-)
-from logging_lib.profile.values import category_text, epoch, is_null, plain, words
+from logging_lib.profile.held_out import Array, Split
+from logging_lib.profile.model import CHECKS, Expectation, Feature, Kind
+from logging_lib.profile.numbers import fit_numbers, numeric, to_number
+from logging_lib.profile.taking import Fitted, infer, is_number_dtype, take_apart
+from logging_lib.profile.texts import fit_text
+from logging_lib.profile.values import epoch
 
-NUMERIC_BINS = 10
-QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-OOV_QUANTILE = 0.95
-MAX_CATEGORIES_INFERRED = 100
-
-__all__ = ["FeatureConfig", "Split", "dispersion", "fit_column", "moments"]
-
-Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """``block`` says for each row which block of held-out rows it is in, or -1; shape (rows,)."""
-
-    block: Array
-    held_out: HeldOut
-
-    def expectation(self, failed: Array) -> Expectation:
-        """Held-out rows in which a check failed; ``failed`` is a mask of all rows, shape (rows,)."""
-        held = self.block >= 0
-        blocks = self.held_out.blocks
-        sizes = np.bincount(self.block[held], minlength=blocks)
-        counts = np.bincount(self.block[held & failed], minlength=blocks)
-        return Expectation(int(counts.sum()), int(sizes.sum()), dispersion(counts, sizes))
-
-    @property
-    def scoring(self) -> Array:
-        """The rows that the scoring tables are made from: all but the held-out ones, shape (rows,)."""
-        rows: Array = self.block < 0
-        return rows if rows.any() else np.ones_like(rows)
-
-
-def dispersion(counts: Array, sizes: Array) -> float:
-    """The intraclass correlation of failures within blocks, by the ANOVA estimator, clipped to [0, 0.99].
-
-    Less its standard error where blocks do not differ, sqrt(2 / (k - 1)) / m0: of ten blocks, half would else seem
-    to differ by chance alone, and a rise would have to be far greater to be found.
-
-    Source: Ridout, Demétrio and Firth, "Estimating intraclass correlation for binary data", Biometrics 55
-    (1999), eq. 3.
-    """
-    used = sizes > 0
-    x, m = counts[used].astype(float), sizes[used].astype(float)
-    k, n = len(m), m.sum()
-    if k < 2 or n <= k or x.sum() in (0, n):
-        return 0.0
-    p = x.sum() / n
-    within = (x * (m - x) / m).sum() / (n - k)
-    between = (m * (x / m - p) ** 2).sum() / (k - 1)
-    m0 = (n - (m**2).sum() / n) / (k - 1)
-    rho = (between - within) / (between + (m0 - 1) * within) - (2.0 / (k - 1)) ** 0.5 / m0
-    return float(f"{min(max(rho, 0.0), 0.99):.6g}")
-
-
-@dataclass(slots=True)
-class _Column:
-    """A column taken apart: ``codes`` index ``uniques`` (-1: null), masks of shape (rows,)."""
-
-    codes: Array
-    uniques: list[Any]
-    missing: Array
-    absent: Array
+_FIT: dict[Kind, Any] = {
+    "numeric": fit_numbers("numeric", to_number),
+    "date": fit_numbers("date", epoch),
+    "category": fit_category,
+    "boolean": fit_boolean,
+    "text": fit_text,
+}
 
 
 def fit_column(
@@ -106,30 +40,20 @@ def fit_column(
     own = config.features.get(name, FeatureConfig())
     gone = absent if absent is not None else np.zeros(len(series), dtype=bool)
     kind = own.kind
-    if kind in (None, "numeric") and _is_number_dtype(series):
+    if kind in (None, "numeric") and is_number_dtype(series):
         kind = "numeric"
         numbers = series.to_numpy(dtype=float, na_value=np.nan)
         missing = np.isnan(numbers) & ~gone
-        made = _numeric(numbers, np.zeros(len(series), bool), name, "numeric", split, own)
+        made = numeric(numbers, np.zeros(len(series), bool), name, "numeric", split, own)
         return _finish(made, own, split, missing, gone, len(series))
-    column = _take_apart(series, own, config, gone)
-    kind = kind or _infer(column)
+    column = take_apart(series, own, config, gone)
+    kind = kind or infer(column)
     fitted = _FIT[kind](column, name, split, own, config)
     return _finish(fitted, own, split, column.missing, gone, len(series))
 
 
-@dataclass(slots=True)
-class _Fitted:
-    """A feature with the masks of its failed checks on all rows (only held-out ones are counted)."""
-
-    feature: dict[str, Any]
-    failed: dict[str, Array]
-    wrong_type: Array
-    notes: list[str]
-
-
 def _finish(
-    fitted: _Fitted, own: FeatureConfig, split: Split, missing: Array, absent: Array, rows: int
+    fitted: Fitted, own: FeatureConfig, split: Split, missing: Array, absent: Array, rows: int
 ) -> Feature:
     failed = {"missing": missing, "absent": absent, "wrong_type": fitted.wrong_type, **fitted.failed}
     # A text's bins count held-out rows only, so its special bins must too.
@@ -167,348 +91,3 @@ def _finish(
         expected=expected,
         notes=tuple(fitted.notes),
     )
-
-
-# ── taking apart ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _is_number_dtype(series: pd.Series) -> bool:
-    types = pd.api.types
-    other = types.is_bool_dtype(series) or types.is_complex_dtype(series)
-    return types.is_numeric_dtype(series) and not other
-
-
-def _take_apart(series: pd.Series, own: FeatureConfig, config: Config, absent: Array) -> _Column:
-    codes, uniques = _factorize(series)
-    na = frozenset(config.na_values) - frozenset(own.values or ())
-    null = [
-        is_null(value) or (isinstance(value, str) and (value in na or not value.strip())) for value in uniques
-    ]
-    if any(null):
-        renumber = np.cumsum([not each for each in null]) - 1
-        lookup = np.where(null, -1, renumber)
-        codes = np.where(codes < 0, -1, lookup[codes])
-        uniques = [value for value, gone in zip(uniques, null, strict=True) if not gone]
-    return _Column(codes=codes, uniques=uniques, missing=(codes < 0) & ~absent, absent=absent)
-
-
-def _factorize(series: pd.Series) -> tuple[Array, list[Any]]:
-    if series.dtype != object:
-        try:
-            codes, index = pd.factorize(series)
-            return codes, [plain(value) for value in index.tolist()]
-        except (TypeError, NotImplementedError, ValueError):  # lists and structs of pyarrow
-            series = series.astype(object)
-    values = series.to_numpy()
-    try:
-        kinds = {type(value) for value in values}
-        if kinds <= {str, type(None), float}:
-            codes, index = pd.factorize(series)
-            return codes, list(index)
-    except TypeError:
-        pass
-    # Mixed types: True and 1 are equal to a hash table but not to a model, so the type is part of the key.
-    codes = np.empty(len(values), dtype=np.int64)
-    seen: dict[tuple[type, Any], int] = {}
-    uniques: list[Any] = []
-    for row, value in enumerate(values):
-        if is_null(value):
-            codes[row] = -1
-            continue
-        key = (type(value), _hashable(value))
-        if key not in seen:
-            seen[key] = len(uniques)
-            uniques.append(plain(value))
-        codes[row] = seen[key]
-    return codes, uniques
-
-
-def _hashable(value: Any) -> Any:
-    try:
-        hash(value)
-    except TypeError:  # a list, or a tuple that holds one
-        return repr(value)
-    return value
-
-
-def _infer(column: _Column) -> Kind:
-    """The kind that most rows have; see ``docs/profile.md``."""
-    rows: Counter[Kind] = Counter()
-    sizes = np.bincount(column.codes[column.codes >= 0], minlength=len(column.uniques))
-    for value, size in zip(column.uniques, sizes.tolist(), strict=True):
-        rows[_kind_of(value)] += size
-    kind = max(rows, key=lambda k: rows[k]) if rows else "numeric"
-    if kind != "category":
-        return kind
-    texts = [value for value in column.uniques if isinstance(value, str)]
-    distinct, total = len(texts), rows["category"]
-    if distinct <= MAX_CATEGORIES_INFERRED:
-        return "category"
-    mean_words = sum(len(words(text)) for text in texts[:1000]) / min(distinct, 1000)
-    return "text" if distinct > total / 10 or mean_words >= 2 else "category"
-
-
-_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d")
-
-
-def _kind_of(value: Any) -> Kind:
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int | float):
-        return "numeric"
-    if isinstance(value, date) or (
-        isinstance(value, str) and _ISO_DATE.match(value) and epoch(value) is not None
-    ):
-        return "date"
-    return "category"
-
-
-# ── numbers and dates ────────────────────────────────────────────────────────────────────────────────────
-
-
-def _numeric(
-    numbers: Array, wrong_type: Array, name: str, kind: Kind, split: Split, own: FeatureConfig
-) -> _Fitted:
-    finite = np.isfinite(numbers)
-    infinite = np.isinf(numbers)
-    ordered = np.sort(numbers[finite])
-    notes: list[str] = []
-    feature: dict[str, Any] = {"name": name, "kind": kind}
-    failed = {"not_finite": infinite, "out_of_range": np.zeros(len(numbers), bool)}
-    if len(ordered) == 0 and own.range is None:
-        return _Fitted(feature, failed, wrong_type, notes)
-    bounds = _bounds(own, kind, name)
-    low, high = bounds or (float(ordered[0]), float(ordered[-1]))
-    if low == high:
-        notes.append("is constant in training: any other value is out of range")
-    edges = _edges(ordered, low, high, own, kind)
-    feature["edges"] = edges
-    inside = ordered[(ordered >= low) & (ordered <= high)]
-    cuts = np.searchsorted(inside, edges[1:-1], side="left")
-    feature["counts"] = tuple(int(c) for c in np.diff(np.concatenate(([0], cuts, [len(inside)]))))
-    feature["special"] = {
-        "!below": int((ordered < low).sum()),
-        "!above": int((ordered > high).sum()),
-        "!nonfinite": int(infinite.sum()),
-    }
-    if len(ordered):
-        feature["moments"] = moments(ordered)
-    if bounds is None:  # the range without the held-out rows
-        known = numbers[split.scoring & finite]
-        low, high = (float(known.min()), float(known.max())) if len(known) else (np.inf, -np.inf)
-    with np.errstate(invalid="ignore"):
-        failed["out_of_range"] = finite & ((numbers < low) | (numbers > high))
-    return _Fitted(feature, failed, wrong_type, notes)
-
-
-def _bounds(own: FeatureConfig, kind: Kind, name: str) -> tuple[float, float] | None:
-    if own.range is None:
-        return None
-    low, high = (epoch(str(b)) if kind == "date" else b for b in own.range)
-    if not all(isinstance(b, int | float) for b in (low, high)):
-        raise ProfileError(f"features.{name}.range: {list(own.range)!r} are no {kind} values")
-    return float(low), float(high)  # type: ignore[arg-type]
-
-
-def _edges(ordered: Array, low: float, high: float, own: FeatureConfig, kind: Kind) -> tuple[float, ...]:
-    if isinstance(own.bins, tuple):
-        inner = [edge for edge in own.bins if low < edge < high]
-    elif len(ordered):
-        wanted = own.bins if isinstance(own.bins, int) else NUMERIC_BINS
-        raw = _quantiles(ordered, np.linspace(0, 1, wanted + 1)[1:-1])
-        inner = [float(edge) for edge in raw] if kind == "date" else _rounded(raw)
-    else:
-        inner = []
-    return (low, *sorted({edge for edge in inner if low < edge < high}), *([high] if high > low else []))
-
-
-def _quantiles(ordered: Array, at: Any) -> Array:
-    """Quantiles of sorted numbers by linear interpolation (Hyndman and Fan's type 7, as numpy's default)."""
-    position = np.asarray(at) * (len(ordered) - 1)
-    lower = np.floor(position).astype(int)
-    upper = np.minimum(lower + 1, len(ordered) - 1)
-    share = position - lower
-    return np.asarray(ordered[lower] * (1 - share) + ordered[upper] * share)
-
-
-def _rounded(edges: Array) -> list[float]:
-    """Edges with as few significant digits as keep them apart, three at least: people read them."""
-    distinct = np.unique(edges)
-    for digits in range(3, 17):
-        rounded = [float(f"{edge:.{digits}g}") for edge in distinct]
-        if len(set(rounded)) == len(distinct):
-            return rounded
-    return [float(edge) for edge in distinct]
-
-
-def moments(ordered: Array) -> Moments:
-    """Of finite numbers that are sorted, at least one; shape (rows,)."""
-    quantiles = _quantiles(ordered, QUANTILES)
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, std = ordered.mean(), ordered.std(ddof=1) if len(ordered) > 1 else 0.0
-    return Moments(
-        count=len(ordered),
-        mean=_short(mean),
-        std=_short(std),
-        min=float(ordered[0]),
-        max=float(ordered[-1]),
-        quantiles={f"{q:g}": _short(v) for q, v in zip(QUANTILES, quantiles, strict=True)},
-    )
-
-
-def _short(value: Any) -> float:
-    """Twelve digits: sums differ in the last ones with the processor's vector width."""
-    number = float(f"{float(value):.12g}")
-    return number if np.isfinite(number) else float(np.finfo(float).max)
-
-
-def _fit_numbers(kind: Kind, convert: Callable[[Any], float | None]) -> Any:
-    def fit(column: _Column, name: str, split: Split, own: FeatureConfig, _config: Config) -> _Fitted:
-        converted = [convert(value) for value in column.uniques]
-        table = np.array([np.nan if c is None else c for c in converted] + [np.nan], dtype=float)
-        wrong = np.array([c is None for c in converted] + [False])
-        return _numeric(table[column.codes], wrong[column.codes], name, kind, split, own)
-
-    return fit
-
-
-def _to_number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value)
-    except OverflowError:  # an integer of hundreds of digits
-        return math.inf if value > 0 else -math.inf
-
-
-# ── categories and booleans ──────────────────────────────────────────────────────────────────────────────
-
-
-def _fit_category(column: _Column, name: str, split: Split, own: FeatureConfig, config: Config) -> _Fitted:
-    texts = [category_text(value) for value in column.uniques]
-    labels = sorted({text for text in texts if text is not None})
-    number = {label: i for i, label in enumerate(labels)}
-    table = np.array([-1 if text is None else number[text] for text in texts] + [-1])
-    wrong = np.array([text is None for text in texts] + [False])
-    codes = table[column.codes]
-    return _category(codes, labels, wrong[column.codes], name, "category", split, own, config)
-
-
-def _fit_boolean(column: _Column, name: str, split: Split, own: FeatureConfig, config: Config) -> _Fitted:
-    table = np.array([int(v) if isinstance(v, bool) else -1 for v in column.uniques] + [-1])
-    wrong = np.array([not isinstance(v, bool) for v in column.uniques] + [False])
-    codes = table[column.codes]
-    return _category(codes, ["false", "true"], wrong[column.codes], name, "boolean", split, own, config)
-
-
-def _category(
-    codes: Array,
-    labels: list[str],
-    wrong_type: Array,
-    name: str,
-    kind: Kind,
-    split: Split,
-    own: FeatureConfig,
-    config: Config,
-) -> _Fitted:
-    present = codes >= 0
-    sizes = np.bincount(codes[present], minlength=len(labels))
-    scoring = np.bincount(codes[present & split.scoring], minlength=len(labels))
-    notes: list[str] = []
-
-    def kept(counts: Array) -> list[int]:
-        used = [i for i in range(len(labels)) if counts[i]]
-        return sorted(used, key=lambda i: (-counts[i], labels[i]))[: config.max_values]
-
-    if own.values is not None:
-        by_label = dict(zip(labels, sizes.tolist(), strict=True))
-        values = dict(sorted(((v, by_label.get(v, 0)) for v in own.values), key=lambda p: (-p[1], p[0])))
-        known = np.array([label in values for label in labels], dtype=bool)
-    else:
-        values = {labels[i]: int(sizes[i]) for i in kept(sizes)}
-        known = np.zeros(len(labels), dtype=bool)
-        known[kept(scoring)] = True
-        if int((sizes > 0).sum()) > len(values):
-            notes.append(f"has more than {config.max_values} values: the rarer ones count as unseen")
-    if len(values) == 1:
-        notes.append("is constant in training: any other value is unseen")
-    unseen = present & ~np.append(known, True)[codes]
-    limit = own.bins if isinstance(own.bins, int) else MAX_BINS
-    beyond = int(sizes.sum()) - sum(values.values())
-    feature = {
-        "name": name,
-        "kind": kind,
-        "values": values,
-        "binned": min(limit, len(values)),
-        "special": {"!unseen": beyond},
-    }
-    return _Fitted(feature, {"unseen": unseen}, wrong_type, notes)
-
-
-# ── texts ────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _fit_text(column: _Column, name: str, split: Split, _own: FeatureConfig, config: Config) -> _Fitted:
-    docs = [words(value) if isinstance(value, str) else [] for value in column.uniques]
-    wrong = np.array([not isinstance(value, str) for value in column.uniques] + [False])[column.codes]
-    present = (column.codes >= 0) & ~wrong
-    all_sizes = np.bincount(column.codes[present], minlength=len(docs))
-    scoring_sizes = np.bincount(column.codes[present & split.scoring], minlength=len(docs))
-    vocabulary = _vocabulary(docs, all_sizes, config)
-    known = _vocabulary(docs, scoring_sizes, config)
-
-    held = np.flatnonzero(np.bincount(column.codes[present & (split.block >= 0)], minlength=len(docs)))
-    share = np.zeros(len(docs) + 1)
-    for i in held:
-        share[i] = sum(word not in known for word in docs[i]) / len(docs[i]) if docs[i] else 0.0
-    scored = present & (split.block >= 0)
-    shares = share[column.codes]
-    observed = np.sort(shares[scored])
-    threshold = _threshold(observed)
-    lengths = np.array([len(doc) for doc in docs] + [0], dtype=float)[column.codes][present]
-    notes = []
-    if len(observed) and float(observed.mean()) > 0.5:
-        notes.append("most of its words occur once: is it an identifier? Then exclude it")
-    counts = np.histogram(observed, bins=np.array(OOV_EDGES))[0] if len(observed) else np.zeros(4, int)
-    feature: dict[str, Any] = {
-        "name": name,
-        "kind": "text",
-        "vocabulary": tuple(sorted(vocabulary)),
-        "oov_threshold": threshold,
-        "oov_counts": tuple(int(c) for c in counts),
-    }
-    if len(lengths):
-        feature["moments"] = moments(np.sort(lengths))
-    return _Fitted(feature, {"oov": scored & (shares > threshold)}, wrong, notes)
-
-
-def _vocabulary(docs: list[list[str]], sizes: Array, config: Config) -> set[str]:
-    counts: Counter[str] = Counter()
-    for doc, size in zip(docs, sizes.tolist(), strict=True):
-        if size:
-            for word in doc:
-                counts[word] += size
-    often = [(word, n) for word, n in counts.items() if n >= config.min_word_count]
-    if len(often) > config.max_vocabulary:
-        often = sorted(often, key=lambda pair: (-pair[1], pair[0]))[: config.max_vocabulary]
-    return {word for word, _ in often}
-
-
-def _threshold(observed: Array) -> float:
-    """The 0.95 quantile of the shares of unknown words, but always below 1: a wholly unknown text must count."""
-    if len(observed) == 0:
-        return 0.0
-    high = float(observed[min(len(observed) - 1, int(np.ceil(OOV_QUANTILE * len(observed))) - 1)])
-    if high < 1.0:
-        return float(f"{high:.6g}")
-    below = observed[observed < 1.0]
-    return float(f"{below[-1]:.6g}") if len(below) else 0.0
-
-
-_FIT: dict[Kind, Any] = {
-    "numeric": _fit_numbers("numeric", _to_number),
-    "date": _fit_numbers("date", epoch),
-    "category": _fit_category,
-    "boolean": _fit_boolean,
-    "text": _fit_text,
-}

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from logging_lib.profile import columns as cols
-from logging_lib.profile.config import Config, check_columns
+from logging_lib.profile.columns import fit_column
+from logging_lib.profile.config import Config, FeatureConfig, check_columns
+from logging_lib.profile.held_out import Split
 from logging_lib.profile.io import ProfileError, seal
 from logging_lib.profile.libraries import installed
 from logging_lib.profile.model import Feature, HeldOut, Profile, Quality
+from logging_lib.profile.numbers import moments
 from logging_lib.profile.values import category_text, epoch, iso, plain
 
 BLOCKS = 10
@@ -83,9 +85,7 @@ def fit(
 
     split, last_moment = _split(data, config)
     masks = absent or {}
-    fitted = {
-        name: cols.fit_column(data[name], name, split, config, absent=masks.get(name)) for name in features
-    }
+    fitted = {name: fit_column(data[name], name, split, config, absent=masks.get(name)) for name in features}
     outputs = {
         role: _output(data[column], role, split, config)
         for role, column in (("prediction", prediction or target), ("target", target))
@@ -109,7 +109,7 @@ def fit(
     )
 
 
-def _split(data: pd.DataFrame, config: Config) -> tuple[cols.Split, str | None]:
+def _split(data: pd.DataFrame, config: Config) -> tuple[Split, str | None]:
     """Which rows are held out, in which block, and the last moment of the time column."""
     rows = len(data)
     wanted = max(1, round(rows * config.held_out)) if rows > 1 else 0
@@ -128,7 +128,7 @@ def _split(data: pd.DataFrame, config: Config) -> tuple[cols.Split, str | None]:
     blocks = max(1, min(BLOCKS, wanted // MIN_BLOCK))
     block = np.full(rows, -1, dtype=np.int64)
     block[order] = np.arange(wanted) * blocks // max(wanted, 1)
-    return cols.Split(block=block, held_out=HeldOut(rows=wanted, method=method, blocks=blocks)), last
+    return Split(block=block, held_out=HeldOut(rows=wanted, method=method, blocks=blocks)), last
 
 
 def _scattered(data: pd.DataFrame) -> np.ndarray[Any, Any]:
@@ -156,12 +156,12 @@ def _seconds(column: pd.Series) -> np.ndarray[Any, Any]:
     return np.array([np.nan if (s := epoch(value)) is None else s for value in column], dtype=float)
 
 
-def _output(column: pd.Series, role: str, split: cols.Split, config: Config) -> Feature:
+def _output(column: pd.Series, role: str, split: Split, config: Config) -> Feature:
     """The prediction's or the target's distribution, as a feature without expectations."""
-    made = cols.fit_column(column, role, split, replace(config, features={}))
+    made = fit_column(column, role, split, replace(config, features={}))
     if made.kind == "text":  # an output is never a text: many labels are still labels
-        labels = {role: cols.FeatureConfig(kind="category")}
-        made = cols.fit_column(column, role, split, replace(config, features=labels))
+        labels = {role: FeatureConfig(kind="category")}
+        made = fit_column(column, role, split, replace(config, features=labels))
     return replace(made, expected={}, notes=())
 
 
@@ -170,7 +170,7 @@ def _quality(
     target: str | None,
     prediction: str | None,
     outputs: Mapping[str, Feature],
-    split: cols.Split,
+    split: Split,
 ) -> Quality | None:
     """The errors on held-out rows that have both a truth and a prediction; None without such rows."""
     if target is None or prediction is None:
@@ -180,7 +180,7 @@ def _quality(
     if kinds == {"numeric"}:
         errors = np.abs(held[prediction].to_numpy(float) - held[target].to_numpy(float))
         errors = np.sort(errors[np.isfinite(errors)])
-        return Quality(errors=cols.moments(errors)) if len(errors) else None
+        return Quality(errors=moments(errors)) if len(errors) else None
     if not kinds <= {"category", "boolean"}:
         return None
     confusion: dict[str, dict[str, int]] = {}

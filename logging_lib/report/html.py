@@ -18,8 +18,9 @@ from markupsafe import Markup
 
 import logging_lib
 from logging_lib.dashboards.drawing import STYLE, svg
-from logging_lib.report import charts, texts
-from logging_lib.report.charts import Clock, Drawing
+from logging_lib.report import bars, charts, judging, texts
+from logging_lib.report.bars import Drawing
+from logging_lib.report.charts import Clock
 from logging_lib.report.model import Alert, Feature, Output, Quality, Rate, Report
 from logging_lib.watch.times import format_instant
 
@@ -32,7 +33,6 @@ STATUS_WORDS = {
     "as_trained": "as in training",
     "unjudged": "not judged",
 }
-_RANK = {"alerted": 0, "moved": 1, "unjudged": 2, "as_trained": 3}
 _COLUMNS = ("missing", "absent", "unseen", "out_of_range", "oov")
 
 View = dict[str, Any]
@@ -42,7 +42,7 @@ def render(report: Report) -> str:
     """The page."""
     subject = report.subject
     clock = Clock(tuple(moment.time for moment in report.moments), report.interval)
-    ranked = sorted(report.features, key=lambda f: (_RANK[f.status], -_striking(f)))
+    ranked = judging.ranked(report.features)
     page = _environment().get_template("page.html.j2")
     return page.render(
         subject=subject,
@@ -87,6 +87,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
     )
     environment.filters |= {
+        "evidence": texts.evidence, "said": texts.instant,
         "short": texts.short, "number": texts.number, "moment": texts.day_and_hour, "instant": format_instant,
     }  # fmt: skip
     return environment
@@ -171,18 +172,12 @@ def _alert(alert: Alert, report: Report, clock: Clock) -> View:
     }  # fmt: skip
 
 
-def _striking(feature: Feature) -> float:
-    """How much of an input's traffic differs: for the order alone."""
-    excess = max((rate.rate - (rate.expected or 0.0) for rate in feature.rates), default=0.0)
-    return max(excess, (feature.psi or 0.0) - (feature.psi_by_chance or 0.0))
-
-
 def _feature(feature: Feature, place: int | None) -> View:
     rates = {rate.check: rate for rate in feature.rates}
     title = f"{texts.short(feature.name)}: share of predictions in each bin, training and served"
     drawn = None
     if place is not None:
-        drawing = charts.shares(title, feature.kind, feature.shares)
+        drawing = bars.shares(title, feature.kind, feature.shares)
         drawn = _drawn(f"input-{place}", drawing)
         if drawn is not None:
             drawn["title"] = ""
@@ -275,7 +270,9 @@ def _predictions(report: Report, clock: Clock) -> View:
     output_table = None
     if report.output is not None:
         title = "Share of predictions in each bin"
-        output = _drawn("output", charts.shares(title, report.output.kind, report.output.shares))
+        widths = (bars.WIDE, bars.NARROW)
+        drawing = bars.shares(title, report.output.kind, report.output.shares, widths=widths)
+        output = _drawn("output", drawing)
         output_table = _shares_table(report.output)
     other = report.shadow_moments
     name = ""

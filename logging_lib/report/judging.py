@@ -192,3 +192,16 @@ def is_elevated(hits: float, total: float, expected: float | None) -> bool:
         return False
     a, b = predictive(usual * 1000.0, 1000.0, 0.0)
     return beta_binomial_tail(whole(hits), whole(total), a, b) < 0.01
+
+
+def ranked(features: Iterable[Feature]) -> list[Feature]:
+    """The most striking first: with alerts, then moved, then by how much of their traffic differs."""
+
+    def place(feature: Feature) -> tuple[int, float]:
+        excess = max((rate.rate - (rate.expected or 0.0) for rate in feature.rates), default=0.0)
+        return _RANK[feature.status], -max(excess, (feature.psi or 0.0) - (feature.psi_by_chance or 0.0))
+
+    return sorted(features, key=place)
+
+
+_RANK = {"alerted": 0, "moved": 1, "unjudged": 2, "as_trained": 3}

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-from logging_lib.report import texts
+from logging_lib.report import judging, texts
 from logging_lib.report.model import Alert, Feature, Rate, Report
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
@@ -44,7 +44,7 @@ def _lines(report: Report) -> Iterable[str]:
     yield "## Inputs: training against served"
     yield ""
     if report.features:
-        rows = [_feature(feature) for feature in report.features]
+        rows = [_feature(feature) for feature in judging.ranked(report.features)]
         yield from _table(["input", "kind", "state", "PSI", "checks above what is expected"], rows)
     else:
         yield "Nothing could be compared with training."
@@ -69,7 +69,7 @@ def _lines(report: Report) -> Iterable[str]:
         yield "## Quality"
         yield ""
         yield from _table(
-            ["version", "role", "labels", "measure", "value", "held-out rows"],
+            ["version", "role", "labels", "measure", "value ± 2 s.e.", "held-out rows"],
             [
                 [
                     _text(q.version), _text(q.role), f"{q.labels:,.0f}", q.measure,
@@ -95,7 +95,9 @@ def _alert(alert: Alert) -> Iterable[str]:
         + (f" ({_text(alert.state)})" if alert.state else "")
     )
     for finding in alert.findings[:8]:
-        evidence = "; ".join(f"{_text(key)}: {_text(value, 200)}" for key, value in finding.evidence)
+        evidence = "; ".join(
+            f"{_text(key)}: {_text(texts.evidence(value), 200)}" for key, value in finding.evidence
+        )
         yield f"   - {_text(finding.what, 300)}" + (f" ({evidence})" if evidence else "")
     if alert.runbook:
         yield f"   - what to do: {_text(alert.runbook, 300)}"

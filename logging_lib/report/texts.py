@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -83,6 +84,29 @@ def day_and_hour(moment: datetime) -> str:
     """``1 Feb 2018, 09:00``."""
     at = moment.astimezone(UTC)
     return f"{at.day} {at:%b %Y, %H:%M}"
+
+
+def evidence(text: str) -> str:
+    """A watch's own words, its instants and powers of ten as people read them: ``2 Feb 2018, 10:36``, ``10⁻⁷``."""
+    text = _INSTANT.sub(_short_instant, text)
+    return _POWER.sub(lambda found: "10" + found[1].translate(_RAISED), text)
+
+
+def instant(text: str) -> str:
+    """An instant of an event or a profile; what is none stays as it is."""
+    return _INSTANT.sub(_short_instant, text)
+
+
+def _short_instant(found: re.Match[str]) -> str:
+    try:
+        return day_and_hour(datetime.fromisoformat(found[0]))
+    except ValueError:
+        return found[0]
+
+
+_INSTANT = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:\d\d)")
+_POWER = re.compile(r"\b10\^(-?\d+)\b")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def bin_label(name: str, kind: str, *, special: bool) -> str:

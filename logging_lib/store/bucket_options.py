@@ -174,7 +174,11 @@ def _selection(
                 re.compile(re.sub(r"\\x\{[0-9a-f]+\}", "x", expression))
             except (ValueError, re.error) as error:
                 raise QueryNotSupported(f"{value!r:.80}: {error}", here) from error
-            test = f"regexp_full_match(@, {scope.binder.bind(expression, 'VARCHAR')}, 's')"
+            prefix = patterns.prefix(value)
+            if prefix is not None:  # the same, several times as fast
+                test = f"starts_with(@, {scope.binder.bind(prefix, 'VARCHAR')})"
+            else:
+                test = f"regexp_full_match(@, {scope.binder.bind(expression, 'VARCHAR')}, 's')"
         else:
             listed = a_list(value, here)
             values: list[Any]

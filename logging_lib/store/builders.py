@@ -65,7 +65,7 @@ class Keywords:
         self._parts = woven([self._parts, *(self._codes.recoded(one._codes, one._parts) for one in others)])
 
     def finish(self) -> Column:
-        codes = _concatenated(self._parts, np.int32)
+        codes = concatenated(self._parts, np.int32)
         self._parts.clear()
         values = list(self._codes)
         if None in self._codes:
@@ -104,9 +104,9 @@ class KeywordLists:
         self._lengths = woven([self._lengths, *(one._lengths for one in others)])
 
     def finish(self) -> Column:
-        codes = _concatenated(self._parts, np.int32)
+        codes = concatenated(self._parts, np.int32)
         self._parts.clear()
-        lengths = _concatenated(self._lengths, np.int64)
+        lengths = concatenated(self._lengths, np.int64)
         return Column(self._type, list(self._codes), codes, np.concatenate([[0], np.cumsum(lengths)]))  # type: ignore[arg-type]
 
 
@@ -145,7 +145,7 @@ class Numbers:
         self._valid = woven([self._valid, *(one._valid for one in others)])
 
     def finish(self) -> Column:
-        data, valid = _concatenated(self._parts, self._dtype), _concatenated(self._valid, bool)
+        data, valid = concatenated(self._parts, self._dtype), concatenated(self._valid, bool)
         return Column(self._type, data=data, valid=None if valid.all() else valid)
 
 
@@ -217,7 +217,7 @@ def _one_date(value: str | None) -> int:
         return int(_NO_DATE)
 
 
-def _concatenated(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
+def concatenated(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
     return np.concatenate(parts) if parts else np.zeros(0, dtype)
 
 

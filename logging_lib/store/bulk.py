@@ -10,7 +10,8 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from logging_lib.store.connection import ElasticsearchError, printable
+from logging_lib.plain import printable
+from logging_lib.store.connection import ElasticsearchError
 
 MAX_DOCUMENTS: Final = 1000
 MAX_BYTES: Final = 5 * 1024 * 1024

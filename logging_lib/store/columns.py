@@ -7,6 +7,7 @@ writes are decoded straight into typed objects, all others go through ``conform`
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from logging_lib.store.builders import (
     Column,
     Presence,
     builder,
+    concatenated,
     woven,
 )
 from logging_lib.store.sharing import shared
@@ -35,19 +37,30 @@ _ID = "event.id"
 
 
 class ListsError(Exception):
-    """A field that ``fields.yml`` gives one value holds lists in some event: no column can be made of it."""
+    """No column can be made of a field: ``fields.yml`` gives it one value and some event has a list of them, or its
+    name has a quote, a backslash or a control character in it."""
 
 
 @dataclass(slots=True)
 class Columns:
-    """``rows`` events in the order in which they were read, without those whose id came before."""
+    """``rows`` events in the order in which they were read, without those whose id came before.
+
+    ``lines`` says which of the lines each is, ``hashes`` are of their ids, and ``events`` counts the doubles, too.
+    """
 
     rows: int
     columns: dict[str, Column]
+    lines: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    hashes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    events: int = 0
 
 
 def read(
-    blocks: Iterable[list[bytes] | bytes], names: Iterable[str], *, present: Iterable[str] = ()
+    blocks: Iterable[list[bytes] | bytes],
+    names: Iterable[str],
+    *,
+    present: Iterable[str] = (),
+    before: int = 0,
 ) -> Columns:
     """Read events.
 
@@ -55,11 +68,12 @@ def read(
         blocks: whole lines, as one text or as a list; what is no JSON object is passed over.
         names: of fields that ``fields.yml`` maps.
         present: further fields, of which only whether there is a value is wanted: boolean columns.
+        before: so many events were read before these, by another call.
 
     Raises:
         ListsError: see there.
     """
-    reader = _Reader(frozenset(names), frozenset(present))
+    reader = _Reader(frozenset(names), frozenset(present), before)
     with _without_collecting():
         for block in blocks:
             reader.add(block)
@@ -84,12 +98,13 @@ def read_shared(
     names, present = frozenset(names), frozenset(present)
 
     def dealt(place: int) -> _Part:
-        reader = _Reader(names, present, place)
+        reader = _Reader(names, present, before=place << 40)  # numbers that nobody else gives
         with _without_collecting():
             for number, block in enumerate(blocks()):
-                reader.part.sizes.append(len(block))
                 if number % processes == place:
                     reader.add(block)
+                else:
+                    reader.skip(block)
         return reader.part
 
     try:
@@ -116,35 +131,34 @@ def _without_collecting() -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Part:
-    """What was made of some of the blocks. ``sizes``: of all blocks that came by."""
+    """What was made of some of the blocks; ``sizes`` counts the lines of all that came by."""
 
     builders: dict[str, Builder]
     hashes: list[NDArray[np.int64]] = field(default_factory=list)
+    lines: list[NDArray[np.int64]] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
 
     def weave(self, others: list[_Part]) -> None:
         """Put the blocks of others between its own: one of each in turn."""
         self.hashes = woven([self.hashes, *(one.hashes for one in others)])
+        self.lines = woven([self.lines, *(one.lines for one in others)])
         for name, own in self.builders.items():
             own.weave([one.builders[name] for one in others])  # type: ignore[misc]
 
     def finish(self) -> Columns:
-        hashes = np.concatenate(self.hashes) if self.hashes else np.zeros(0, np.int64)
+        hashes, lines = concatenated(self.hashes, np.int64), concatenated(self.lines, np.int64)
+        events = len(hashes)
         _, first = np.unique(hashes, return_index=True)
-        keep = None
-        if len(first) < len(hashes):
-            keep = np.zeros(len(hashes), bool)
-            keep[first] = True
         columns = {name: builder.finish() for name, builder in self.builders.items()}
-        if keep is not None:
-            columns = {name: taken(column, np.flatnonzero(keep)) for name, column in columns.items()}
-        return Columns(len(first), columns)
+        if len(first) < events:
+            first.sort()
+            columns = {name: taken(column, first) for name, column in columns.items()}
+            hashes, lines = hashes[first], lines[first]
+        return Columns(len(first), columns, lines, hashes, events)
 
 
 class _Reader:
-    """``place``: its place among those that share the blocks."""
-
-    def __init__(self, names: Collection[str], present: Collection[str], place: int = 0) -> None:
+    def __init__(self, names: Collection[str], present: Collection[str], before: int) -> None:
         located = {
             name: found
             for name in (_ID, *names, *present)
@@ -157,12 +171,20 @@ class _Reader:
             if name in located
         }
         self.part = _Part(builders)
-        self._rows = place << 40  # numbers that nobody else gives
+        self._rows = before
+        self._lines = 0
 
     def add(self, block: list[bytes] | bytes) -> None:
         events = self._events(block)
         self._take(events, self._getters)
         self._rows += len(events)
+
+    def skip(self, block: list[bytes] | bytes) -> int:
+        """Count the lines of a block; which of all lines is its first."""
+        number = len(block) if isinstance(block, list) else block.count(b"\n")
+        self.part.sizes.append(number)
+        self._lines += number
+        return self._lines - number
 
     def _take(self, objects: list[Any], getters: list[_Getter]) -> None:
         for getter in getters:
@@ -183,13 +205,24 @@ class _Reader:
         self.part.hashes.append(hashes)
 
     def _events(self, block: list[bytes] | bytes) -> list[Any]:
+        """The events of a block; notes which lines they are."""
+        first = self.skip(block)
         try:
             if isinstance(block, bytes):
-                return list(self._decoder.decode_lines(block))
-            return [self._decoder.decode(line) for line in block]
+                events = list(self._decoder.decode_lines(block))
+            else:
+                events = [self._decoder.decode(line) for line in block]
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            lines = block.split(b"\n") if isinstance(block, bytes) else block
-            return [event for line in lines if (event := self._event(line)) is not None]
+            events = []
+        if len(events) == self._lines - first:
+            self.part.lines.append(np.arange(first, self._lines))
+            return events
+        lines = block.split(b"\n") if isinstance(block, bytes) else block
+        found = [
+            (at, event) for at, line in enumerate(lines, first) if (event := self._event(line)) is not None
+        ]
+        self.part.lines.append(np.array([at for at, _ in found], np.int64))
+        return [event for _, event in found]
 
     def _event(self, line: bytes) -> Any:
         try:
@@ -287,6 +320,7 @@ def _decoder(located: dict[str, tuple[Field, mapping.Path]]) -> tuple[Any, list[
     return msgspec.json.Decoder(kind), getters
 
 
+_NAME = re.compile(r'[^\\"\x00-\x1f]*')  # what msgspec takes
 _NEVER = Literal["\0"]
 
 
@@ -295,6 +329,8 @@ def _struct(tree: dict[str, Any], never: Collection[str]) -> tuple[Any, list[_Ge
     names: dict[str, str] = {}
     getters = []
     for place, (key, below) in enumerate(tree.items()):
+        if not _NAME.fullmatch(key):
+            raise ListsError(f"{key!r}: is not read this way")
         name = f"f{place}"
         names[name] = key
         if isinstance(below, dict):

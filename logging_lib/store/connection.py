@@ -19,6 +19,7 @@ import elasticsearch
 from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout, TlsError, Transport, TransportError
 
+from logging_lib.plain import printable
 from logging_lib.store.port import StoreError
 
 PREFIX = "LOGGING_LIB_ELASTICSEARCH_"
@@ -264,13 +265,6 @@ def _reason(error: Mapping[str, Any]) -> str:
         causes.append(causes[-1]["caused_by"])
     reasons = dict.fromkeys(str(cause["reason"]) for cause in causes if cause.get("reason"))
     return printable(": ".join(reasons) or str(error.get("type", "no reason was given")))
-
-
-def printable(text: str) -> str:
-    """Without what acts on a terminal: an answer may quote a logged value."""
-    return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
-    )
 
 
 def _shown(url: str) -> str:

@@ -18,9 +18,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
+from logging_lib.plain import printable
 from logging_lib.store import mapping
 from logging_lib.store.bulk import Operation, Outcome, send
-from logging_lib.store.connection import Connection, ElasticsearchError, printable
+from logging_lib.store.connection import Connection, ElasticsearchError
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.store.port import (
     Conflict,

@@ -5,7 +5,8 @@
     <path>/ml-profiles/documents.jsonl
 
 A target whose name begins with ``logs-`` is a data stream of events (``fields.yml``); any other is an index
-of free documents. The whole of a target is held in memory while the store is open.
+of free documents. The whole of a target is held in memory while the store is open; of one that
+is opened to be read only, the columns that were asked for.
 
 Where it differs from Elasticsearch, knowingly:
 
@@ -39,6 +40,7 @@ from logging_lib.store.files import Folder
 from logging_lib.store.hits import Hits
 from logging_lib.store.port import IndexResult, SearchError, StoreError
 from logging_lib.store.query import ALWAYS, condition
+from logging_lib.store.reading import FileTable, Progress
 from logging_lib.store.scope import Scope
 
 _BODY: Final = (
@@ -61,13 +63,17 @@ class EmbeddedStore:
         path: the folder of the targets; None keeps everything in memory.
         read_only: refuse ``index``; nothing is created or written. Several processes may read while one
             writes: ``refresh`` shows what it added.
+        progress: of reading large files; where they are only read.
     """
 
-    def __init__(self, path: Path | str | None, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path | str | None, *, read_only: bool = False, progress: Progress | None = None
+    ) -> None:
         self._path = Path(path) if path is not None else None
         self._read_only = read_only
+        self._progress = progress
         self._lock = RLock()
-        self._tables: dict[str, EventTable | DocumentTable] = {}
+        self._tables: dict[str, EventTable | FileTable | DocumentTable] = {}
         self._opened = 0
         self._deadline = 0.0
         # Rows are numbered, so DuckDB need not keep their order, and its threads can insert side by side.
@@ -91,9 +97,10 @@ class EmbeddedStore:
             )
         with self._lock:
             table = self._table(target)
-            if isinstance(table, EventTable):
-                return table.index(documents, now or datetime.now(UTC))
-            return table.index(documents, create=create)
+            if isinstance(table, DocumentTable):
+                return table.index(documents, create=create)
+            assert isinstance(table, EventTable)
+            return table.index(documents, now or datetime.now(UTC))
 
     def search(
         self,
@@ -263,11 +270,13 @@ class EmbeddedStore:
                 if folder.name not in self._tables and folder.is_dir() and _TARGET.fullmatch(folder.name):
                     yield folder.name
 
-    def _table(self, target: str) -> EventTable | DocumentTable:
+    def _table(self, target: str) -> EventTable | FileTable | DocumentTable:
         if target not in self._tables:
             folder = Folder(self._path / target) if self._path is not None else None
             self._opened += 1
-            if target.startswith("logs-"):
+            if target.startswith("logs-") and folder is not None and self._read_only:
+                self._tables[target] = FileTable(self._connection, self._opened, folder, self._progress)
+            elif target.startswith("logs-"):
                 self._tables[target] = EventTable(self._connection, self._opened, folder)
             else:
                 self._tables[target] = DocumentTable(

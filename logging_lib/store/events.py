@@ -15,7 +15,7 @@ from logging_lib.store.files import Folder
 from logging_lib.store.mapping import Located
 from logging_lib.store.port import IndexResult
 
-_CORE: Final = (
+USUAL: Final = (
     "@timestamp", "event.ingested", "event.dataset", "event.outcome", "service.name", "ml.model.name",
     "ml.model.version", "ml.model.role", "ml.profile.id", "ml.profile.status", "ml.sample.weight",
     "ml.prediction.value", "ml.prediction.label", "ml.prediction.score", "ml.prediction.bin",
@@ -257,7 +257,7 @@ class EventTable:
         wanted = {name: found for name in names if (found := mapping.location(load(), name))}
         fresh = sorted(wanted.keys() - self._columns.keys())
         if fresh or not self._columns:
-            extra = _CORE if self._next >= _MANY_ROWS else ("@timestamp",)
+            extra = USUAL if self._next >= _MANY_ROWS else ("@timestamp",)
             fresh += [name for name in extra if name not in self._columns and name not in fresh]
             known = dict(self._columns)
             self._columns |= {name: f"f{len(known) + place}" for place, name in enumerate(fresh)}

@@ -46,7 +46,8 @@ def _column(text: str, entry: Field, pointer: str, many: bool) -> tuple[str, str
     if entry.array or many:
         cast = _cast("e", entry.type)
         single = f"[{text}]" if cast == "e" else f"[{_cast(text, entry.type)}]"
-        inner = f"from_json({text}, '[\"VARCHAR\"]')"
+        # A text in a list's place is brought into form later; from_json would fail at it.
+        inner = f"from_json(CASE WHEN starts_with({text}, '[') THEN {text} END, '[\"VARCHAR\"]')"
         # Keywords are a set, as in Elasticsearch's doc values; numbers and dates keep their doubles.
         listed = f"list_distinct({inner})" if cast == "e" else f"list_transform({inner}, lambda e: {cast})"
         if entry.array:

@@ -46,6 +46,15 @@ def source_regex(pattern: str) -> str:
     return ".*".join(re.escape(part) for part in pattern.split("*"))
 
 
+def prefix(pattern: str) -> str | None:
+    r"""The text of a Lucene expression that is a text and ``.*``, such as ``income\=.*``; None for any other."""
+    match = _PREFIX.fullmatch(pattern)
+    return None if match is None else re.sub(r"\\(.)", r"\1", match[1], flags=re.DOTALL)
+
+
+_PREFIX: Final = re.compile(r"((?:[\w=%! ,:;'/-]|\\[^\w])*)\.\*", re.DOTALL)
+
+
 def lucene_regex(pattern: str) -> str:
     """A Lucene regular expression for a full match with dot-all.
 

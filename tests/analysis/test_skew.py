@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from logging_lib.analysis import causes
@@ -163,6 +163,8 @@ VALUES = st.one_of(
 
 
 @given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=12))
+@example([(0, 0), (0, 3.4028235677973366e38)])  # more than single precision holds
+@example([(0, 0), (0, 1.797693134862316e302)])  # more than a double holds, in steps of 1e-6
 def test_any_values_have_a_cause(pairs: list[tuple[Any, Any]]) -> None:
     """Whatever the values are, a cause is named and its share is one."""
     a, b = (np.array([*column, None], dtype=object)[:-1] for column in zip(*pairs, strict=True))

@@ -92,6 +92,20 @@ def test_no_reports_where_none_are_wanted(tmp_path: Path) -> None:
         logging_lib.configure(model="a", version="1", spool=tmp_path, report_every=0)
 
 
+def test_a_script_that_ends_at_once_tells_no_share_of_cpu_time(tmp_path: Path) -> None:
+    """It is all of a core while it starts: the watch on resources would call that a shortage."""
+    spool, clock = Spool(tmp_path), Clock()
+    reporter = Reporter(spool, 60, clock=lambda: NOW, monotonic=clock)
+    reporter.add(source(counts=Counts()))
+    spool.on_open.append(lambda _: reporter.open())
+    spool.write(b'{"event": {"dataset": "ml.prediction"}}\n')
+    clock.now += 0.4
+    reporter.report()
+    whole, _ = events(tmp_path, "health")
+    assert "cpu" not in whole["ml"]["health"]
+    assert whole["ml"]["health"]["memory"]["rss"] > 1 << 20
+
+
 def test_health_counts_exactly_what_happened_since_the_last_report(tmp_path: Path, valid: Valid) -> None:
     spool, clock = Spool(tmp_path), Clock()
     reporter = Reporter(spool, 60, clock=lambda: NOW, monotonic=clock)

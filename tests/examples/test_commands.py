@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 from typer.testing import CliRunner
 
 from logging_lib.cli.app import app
-from tests.examples.conftest import documented, run
+from tests.examples.conftest import EXAMPLES, ROOT, documented, run
+from tests.pages import Block, blocks
+from tests.reader import Reader
 
 Events = Callable[[Path], list[dict[str, Any]]]
 Valid = Callable[[dict[str, Any]], dict[str, Any]]
@@ -92,3 +96,17 @@ def test_the_worker_logs_through_the_standard_library(
     assert spanish["ml"]["check"]["oov"] == ["emp_title"]
     assert "INFO ready" in done.stderr
     assert "loan r-2 cannot be priced" in done.stderr
+
+
+def test_the_readme_s_commands_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a copy, as after a checkout: train, an example of the table, then the look at what it logged."""
+    ignored = shutil.ignore_patterns("build", "__pycache__")
+    shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=ignored)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    reader = Reader(tmp_path, monkeypatch, addresses={})
+    first, second = blocks(EXAMPLES / "README.md")
+    reader.follow(first)
+    reader.follow(Block("examples/README.md", 0, "sh", documented("batch_job")))
+    reader.follow(second)
+    assert "waiting   503 events" in reader.output

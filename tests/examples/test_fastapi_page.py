@@ -16,8 +16,8 @@ from typing import Any
 import pandas as pd
 
 from tests.examples.conftest import ROOT, environment, free_port, serving
+from tests.pages import blocks
 from tests.ship.receivers import BeatsSink
-from tests.test_docs import BLOCK
 
 
 def contained(part: Any, whole: Any) -> bool:
@@ -43,12 +43,12 @@ def test_the_page_leads_to_shipped_events(
     ).to_csv(tmp_path / "train.csv", index=False)
     port = free_port()
     variables = environment(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    page = (ROOT / "docs" / "fastapi.md").read_text("utf-8").replace(":8000", f":{port}")
     shown: dict[str, Any] = {}
     output = ""
 
     with BeatsSink() as sink, contextlib.ExitStack() as running:
-        for kind, text in BLOCK.findall(page.replace(":5044", f":{sink.port}")):
+        for block in blocks(ROOT / "docs" / "fastapi.md"):
+            kind, text = block.kind, block.text.replace(":8000", f":{port}").replace(":5044", f":{sink.port}")
             if kind == "python":
                 (tmp_path / text.split()[1]).write_text(text)
                 continue

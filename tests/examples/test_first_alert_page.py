@@ -16,7 +16,7 @@ import pytest
 from logging_lib.demo.receivers import Receivers
 from logging_lib.store.connection import Connection, Settings
 from tests.examples.conftest import ROOT, environment
-from tests.test_docs import BLOCK
+from tests.pages import blocks
 
 PAGE = ROOT / "docs" / "first-alert.md"
 
@@ -35,7 +35,8 @@ def test_the_page_leads_to_a_received_alert(tmp_path: Path, secured: Settings) -
             'model="loans"': f'model="{model}"',
         }
         script, shown = ["set -e"], ""
-        for kind, text in BLOCK.findall(PAGE.read_text("utf-8")):
+        for block in blocks(PAGE):
+            kind, text = block.kind, block.text
             for here, there in theirs.items():
                 text = text.replace(here, there)
             if kind == "python":

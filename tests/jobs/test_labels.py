@@ -118,6 +118,21 @@ def test_a_truth_that_changed_is_told_last(served: Served) -> None:
     assert (frame["truth"] == 99.0).sum() == 2
 
 
+def test_of_truths_of_the_same_time_the_last_row_counts_and_a_change_is_counted(served: Served) -> None:
+    row = served.rows[0]
+    twice = ingest(served, [row, {**row, "actual": 99.0}])
+    assert [what for what, _ in twice.refused] == [row["request_id"]] * 2  # of the live and the shadow model
+    assert {event["ml"]["label"]["value"] for event in stored(served)} == {99.0}
+    selection = Selection(model=served.model)
+    assert not labelled.read(served.store, selection)["changed"].any()
+    later = {**row, "actual": 98.0, "timestamp": LATER.isoformat()}
+    assert not ingest(served, [later]).refused
+    assert ingest(served, [{**row, "actual": 99.0}]).known == 2  # an old truth again changes nothing
+    frame = labelled.read(served.store, selection)
+    assert frame["truth"].tolist() == [98.0, 98.0]
+    assert frame["changed"].tolist() == [True, True]
+
+
 def test_classes_and_event_ids(served: Served, inputs: dict[str, Any]) -> None:
     """The class ``1`` is not the number 1; a label may name the event."""
     log = logging_lib.PredictionProcessor(model=served.model, version="3")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socket
+import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -28,6 +30,7 @@ from logging_lib.ship.target import target
 from tests import logstash_server
 from tests.elasticsearch_server import Unavailable
 from tests.logstash_server import PIPELINES, free_port, wait_for
+from tests.pages import blocks
 from tests.pipelines.cases import FOLDER, NOW, Case, canonical, cases, expectation
 
 MICROSECONDS = int(NOW.timestamp() * 1e6)
@@ -120,6 +123,20 @@ def test_the_shipper_over_beats_and_http(logstash: Logstash) -> None:
             if each["event"]["dataset"] == "ml.prediction" and each["ml"]["profile"]["status"] == "none":
                 each["event"]["id"] = wanted["event"]["id"]  # over Beats of the fields, not of the line
             assert canonical(each) == canonical(comparable(wanted)), url
+
+
+@pytest.mark.logstash
+def test_the_readme_s_first_event(logstash: Logstash) -> None:
+    (command,) = [block.text for block in blocks(PIPELINES / "README.md") if block.text.startswith("curl")]
+    subprocess.run(
+        shlex.split(command.replace(":8080", f":{logstash.http}")),
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    (event,) = logstash.made(1)
+    assert event["ml"]["model"]["name"] == "loans"
+    assert event["ml"]["prediction"]["value"] == 11.5
 
 
 @pytest.mark.logstash

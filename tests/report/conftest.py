@@ -78,6 +78,21 @@ def predictions(
         yield made
 
 
+def wide() -> tuple[profile.Profile, list[Document]]:
+    """A model of 300 features, one of which moved."""
+    random = Random(1)
+    names = [f"feature_{i}" for i in range(300)]
+    frame = pd.DataFrame({name: [random.gauss(0, 1) for _ in range(200)] for name in names})
+    made = profile.fit(frame, model="wide", version="1")
+    process = PredictionProcessor(model="wide", version="1", profile=made)
+    events = []
+    for i in range(300):
+        inputs = {name: random.gauss(3 if name == "feature_7" else 0, 1) for name in names}
+        given = {"timestamp": START + timedelta(seconds=i), "prediction": 1.0, "event": "prediction"}
+        events.append(dict(process(None, "info", {"inputs": inputs, **given})))
+    return made, events
+
+
 def labels(documents: list[Document]) -> Iterator[Document]:
     random = Random(9)
     for document in documents[:300]:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from random import Random
 from typing import Any
 
-import pandas as pd
+import orjson
 import pytest
 from typer.testing import CliRunner
 
-from logging_lib import PredictionProcessor, profile
+from logging_lib import PredictionProcessor, content, profile
 from logging_lib.cli.app import app
+from logging_lib.dashboards import preview
+from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.report import html, markdown
 from logging_lib.report.collect import NothingToReport
 from logging_lib.report.document import document
 from logging_lib.store.embedded import EmbeddedStore
-from tests.report.conftest import START, fill, fitted, predictions, report_of
+from tests.report.conftest import START, fill, fitted, predictions, report_of, wide
 
 
 def run(*words: Any) -> Any:
@@ -102,74 +104,45 @@ def test_several_models_have_to_be_told_apart(fit: profile.Profile) -> None:
 
 
 def test_three_hundred_features() -> None:
-    random = Random(1)
-    names = [f"feature_{i}" for i in range(300)]
-    frame = pd.DataFrame({name: [random.gauss(0, 1) for _ in range(200)] for name in names})
-    wide = profile.fit(frame, model="wide", version="1")
-    process = PredictionProcessor(model="wide", version="1", profile=wide)
-    events = [
-        dict(
-            process(
-                None,
-                "info",
-                {
-                    "inputs": {name: random.gauss(3 if name == "feature_7" else 0, 1) for name in names},
-                    "timestamp": START + timedelta(seconds=i),
-                    "prediction": 1.0,
-                    "event": "prediction",
-                },
-            )
-        )
-        for i in range(300)
-    ]
+    made_by, events = wide()
     with EmbeddedStore(None) as store:
         fill(store, events)
-        store.index("ml-profiles", [profile.document(wide)])
+        store.index("ml-profiles", [profile.document(made_by)])
         made = report_of(store)
         page = rendered(made)
     assert len(made.features) == 300
     assert [f.name for f in made.features if f.status == "moved"] == ["feature_7"]
     assert "The 60 most striking of 300 inputs are drawn; the table above has all of them." in page
-    assert all(f"<bdi>{name}</bdi>" in page for name in names)
+    assert all(f"<bdi>{name}</bdi>" in page for name in made_by.features)
     assert page.index('id="input-0"') < page.index("<bdi>feature_7</bdi>", page.index('id="input-0"'))
     assert len(page) < 3_000_000
 
 
 @pytest.mark.parametrize(
     "values",
-    [5_000, pytest.param(1_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
+    [5_000, pytest.param(1_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
     ids=["everyday", "a million"],
 )
-def test_a_million_categories(values: int) -> None:
+def test_a_million_categories(values: int, tmp_path: Path) -> None:
+    """Each event has a value that no other has: the report, and every panel of the preview, stay short and true."""
     fit = fitted()
-    (event,) = predictions(fit, 1)
     category = next(name for name, one in fit.features.items() if one.kind == "category")
-    check = {"unseen": [category]}
-
-    def documents(of: range) -> list[dict[str, Any]]:
-        from logging_lib.schema import tokens
-
-        part = tokens.part(category)
-        bins = [t for t in event["ml"]["input"]["bins"] if not t.startswith(part + "=")]
-        return [
-            {
-                **event,
-                "event": {**event["event"], "id": f"e-{i}"},
-                "ml": {
-                    **event["ml"],
-                    "input": {**event["ml"]["input"], "bins": [*bins, f"{part}=!unseen"]},
-                    "check": {**check, "unseen_values": [f"{part}=value-{i}"]},
-                },
-            }
-            for i in of
-        ]
-
-    with EmbeddedStore(None) as store:
-        for begin in range(0, values, 5_000):
-            fill(store, documents(range(begin, begin + 5_000)))
-        store.index("ml-profiles", [profile.document(fit)])
+    process = PredictionProcessor(model="loans", version="1", profile=fit, service="pricing")
+    inputs = {"income": 6e4, category: "$value", "title": "nurse"}
+    given = {"prediction": 12.0, "timestamp": START, "duration": 0.002, "event": "prediction"}
+    event: dict[str, Any] = dict(process(None, "info", {"inputs": inputs, **given}))
+    event["event"]["id"] = "$id"
+    template = orjson.dumps(event).decode()
+    (tmp_path / "logs-ml.prediction-default").mkdir()
+    with (tmp_path / "logs-ml.prediction-default" / "documents.jsonl").open("w") as file:
+        for i in range(values):
+            file.write(template.replace("$value", f"value-{i}").replace("$id", f"e-{i}") + "\n")
+    with EmbeddedStore(tmp_path) as writing:
+        writing.index("ml-profiles", [profile.document(fit)])
+    with EmbeddedStore(tmp_path, read_only=True) as store:
         made = report_of(store)
         page = rendered(made)
+        shown = panels_of(store)
     feature = made.feature(category)
     assert feature is not None
     (unseen,) = [rate for rate in feature.rates if rate.check == "unseen"]
@@ -177,12 +150,32 @@ def test_a_million_categories(values: int) -> None:
     assert len(unseen.values) == 5
     assert feature.status == "moved"
     assert len(page) < 1_000_000
+    assert shown["fleet", "Predictions"]["numbers"] == [["", f"{values:,}"]]
+    top = shown["inputs", "Top unseen values · good is empty"]
+    assert len(top["rows"]) == 50
+    assert all(re.fullmatch(r".*=value-\d+", name) and count == "1" for name, count in top["rows"])
+    bins = shown["inputs", "Bins of a chosen feature, now and in the week before · good is alike"]
+    assert bins["kind"] == "charts"
+    assert len(orjson.dumps(bins)) < 100_000
+
+
+def panels_of(store: Any) -> dict[tuple[str, str], Any]:
+    """Dashboard and title → what the preview shows there, over all there is."""
+    now = START + timedelta(days=1)
+    chosen = preview.selection({}, preview.choices(store, now=now), now=now)
+    views = {
+        (one.id, panel.title): preview.panel_view(store, panel, chosen)
+        for one in load_dashboards(content.path("kibana_dashboards"))
+        for panel in one.panels
+    }
+    assert not {title: view for title, view in views.items() if view["kind"] == "error"}
+    return views
 
 
 def test_times_the_wrong_way_round_and_files_that_are_none(folder: Path, tmp_path: Path) -> None:
     stored = ("--store", folder / "store")
-    assert "--start is after --end" in run(*stored, "--start", "2018-03-01", "--end", "2018-02-01").output
-    assert "no ISO time" in run(*stored, "--start", "yesterday").output
+    assert "--since is after --until" in run(*stored, "--since", "2018-03-01", "--until", "2018-02-01").output
+    assert "no ISO time" in run(*stored, "--since", "yesterday").output
     (tmp_path / "alerts").write_text("{}\n")
     assert "is no alert" in run(*stored, "--alerts", tmp_path / "alerts").output
     (tmp_path / "file").write_text("")

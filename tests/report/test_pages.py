@@ -15,8 +15,9 @@ from urllib.request import Request, urlopen
 import pandas as pd
 import pytest
 
-from logging_lib import content
+from logging_lib import content, profile
 from logging_lib.dashboards import preview
+from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.dashboards.page import page as preview_page
 from logging_lib.dashboards.serve import server
@@ -37,8 +38,8 @@ def report_file(made: Report, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def preview_file(store: EmbeddedStore, tmp_path_factory: pytest.TempPathFactory) -> str:
-    dashboards = load_dashboards(content.path("kibana_dashboards"))
+def preview_file(store: EmbeddedStore, fit: profile.Profile, tmp_path_factory: pytest.TempPathFactory) -> str:
+    dashboards = [*load_dashboards(content.path("kibana_dashboards")), for_profile(fit)]
     known = preview.choices(store, now=NOW)
     combined = list(preview.combinations(known))
     views = preview.static_views(store, dashboards, known, combined, now=NOW)
@@ -176,6 +177,43 @@ def test_the_preview_has_no_grave_fault_of_accessibility(
             shown(visit, f"{preview_file}#{dashboard}")
             assert visit.width_overflow() <= 0
             assert visit.faults() == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_dashboard_is_wider_than_a_phone(
+    chromium: Any, preview_file: str, fit: profile.Profile, scheme: str
+) -> None:
+    """What is wide scrolls by itself; a table of many columns has a row a block, and hides none of them."""
+    with Visit(chromium, width=390, scheme=scheme) as visit:
+        for dashboard in (
+            *("fleet", "inputs", "predictions", "operations", "investigate"), for_profile(fit).id,
+        ):  # fmt: skip
+            shown(visit, f"{preview_file}#{dashboard}")
+            assert visit.page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), dashboard
+            cut = visit.page.eval_on_selector_all(
+                "table.stacked", "all => all.filter(one => one.scrollWidth > one.parentElement.clientWidth)"
+                ".map(one => one.parentElement.getAttribute('aria-label'))",
+            )  # fmt: skip
+            assert cut == []
+        shown(visit, f"{preview_file}#fleet")
+        first = visit.page.locator("section[aria-label^='Models and versions'] tbody tr").first
+        assert first.locator("td").all_inner_texts()[:1] == ["loans"]
+        assert all(cell.is_visible() for cell in first.locator("td").all())
+    assert visit.said == []
+
+
+def test_a_whole_event_opens_below_its_row(chromium: Any, preview_file: str) -> None:
+    with Visit(chromium) as visit:
+        shown(visit, f"{preview_file}#investigate")
+        panel = visit.page.locator("section[aria-label='Events with their full inputs']")
+        button = panel.get_by_role("button", name="Whole event").first
+        button.focus()
+        visit.page.keyboard.press("Enter")
+        event = json.loads(panel.locator("pre").inner_text())
+        assert SCRIPT in event["ml"]["input"]["category"]
+        visit.page.keyboard.press("Enter")
+        assert panel.locator("pre").count() == 0
+    assert visit.said == []
 
 
 def test_the_server_answers_to_its_own_name_alone_and_only_reads(served: str) -> None:

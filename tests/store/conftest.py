@@ -1,4 +1,4 @@
-"""The stores that the contract is for: the embedded one in memory and over files, and Elasticsearch."""
+"""The stores that the contract is for: embedded in memory, over files, and read only; and Elasticsearch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from logging_lib.store import Store
 from logging_lib.store.embedded import EmbeddedStore
 from tests.store import elastic, events
 
-KINDS = ["memory", "files", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)]
+KINDS = ["memory", "files", "read only", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)]
 
 
 class Subject:
-    """An empty store; ``reopened`` is what the next process sees."""
+    """An empty store; ``again`` opens what the next process sees."""
 
-    def __init__(self, make: Callable[[], Store], stream: str, *, reopen: bool = False) -> None:
-        self._make = make
-        self._reopen = reopen
+    def __init__(
+        self, make: Callable[[], Store], stream: str, *, again: Callable[[], Store] | None = None
+    ) -> None:
+        self._again = again
         self.stream = stream
         self.store = make()
 
@@ -29,9 +30,9 @@ class Subject:
         result = self.store.index(self.stream, documents, now=events.NOW)
         assert (result.created, result.failed) == (len(documents), ())
         self.store.refresh()
-        if self._reopen:
+        if self._again is not None:
             self.close()
-            self.store = self._make()
+            self.store = self._again()
         return self.store.search(self.stream, body, now=events.NOW)
 
     def close(self) -> None:
@@ -44,8 +45,12 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
         connection = request.getfixturevalue("elasticsearch")
         yield Subject(lambda: elastic.store(connection), elastic.new_stream())
         return
-    path = tmp_path if request.param == "files" else None
-    made = Subject(lambda: EmbeddedStore(path), events.STREAM, reopen=path is not None)
+    again = {
+        "memory": None,
+        "files": lambda: EmbeddedStore(tmp_path),
+        "read only": lambda: EmbeddedStore(tmp_path, read_only=True),
+    }[request.param]
+    made = Subject(lambda: EmbeddedStore(tmp_path if again else None), events.STREAM, again=again)
     yield made
     made.close()
 

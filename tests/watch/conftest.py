@@ -17,8 +17,10 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from logging_lib.store.port import IndexResult, SearchError, StoreError
+from logging_lib.watch.actions import Outlet
 from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import Watch
+from logging_lib.watch.runner import Runner
 
 NOW = datetime(2018, 2, 1, 12, 0, tzinfo=UTC)
 Document = dict[str, Any]
@@ -133,6 +135,11 @@ class FakeStore:
     def refresh(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+def runner_of(store: FakeStore, *watches: Watch, outlets: dict[str, Outlet], **more: Any) -> Runner:
+    """A runner of these watches, or of one that mails and posts, over what the store says."""
+    return Runner(store, watches or [watch()], outlets=outlets, scripts=SCRIPTS, judged=judged, **more)
 
 
 class MailServer:

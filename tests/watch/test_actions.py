@@ -254,7 +254,8 @@ def test_a_slack_post_a_channel(webhook: Webhook) -> None:
     assert "<" not in attachment["title"] + attachment["fields"][0]["value"]
     assert attachment["title_link"] == "https://x.org/?a=1&b=2"
     assert attachment["fields"][0]["short"] is False
-    assert messages[0].summary.startswith("*x*")
+    assert messages[0].summary.startswith("x <https://example.org|book> Rented")
+    assert "&lt;!channel&gt;" in messages[0].summary
     (plain,) = slack(text="x")
     SlackOutlet(webhook.url).deliver(plain)
     assert webhook.posts[-1] == {"text": "x", "unfurl_links": False, "unfurl_media": False}

@@ -29,8 +29,8 @@ from tests.watch.conftest import (
     document,
     email_action,
     finding,
-    judged,
     minutes,
+    runner_of,
     slack_action,
     watch,
 )
@@ -47,7 +47,7 @@ def runner(
     outlets: dict[str, Outlet] = {"email": SmtpOutlet(mail.url), "slack": SlackOutlet(hook.url)}
     given = watches or (watch(email=email_action()),)
     state = MemoryState() if state is None else state
-    return Runner(store, given, outlets=outlets, scripts=SCRIPTS, judged=judged, state=state, **more)
+    return runner_of(store, *given, outlets=outlets, state=state, **more)
 
 
 def present(*spans: tuple[float, float]) -> Callable[[datetime], list[dict[str, Any]]]:

@@ -120,7 +120,7 @@ def test_a_backtest_finds_the_incident_and_is_silent_before(
     table = call(*only)
     assert "1 alerts in 11 ticks over 600 events" in table.stdout
     assert "not used: 1 not_json, 1 torn" in table.stderr
-    quiet = call(*only, "--end", ONSET.isoformat())
+    quiet = call(*only, "--until", ONSET.isoformat())
     assert "0 alerts" in quiet.stdout
 
 
@@ -218,7 +218,7 @@ def test_a_failing_watch_ends_with_1(call: Callable[..., Result], stored: Path, 
         (["backtest", "nowhere"], "nowhere: no such file"),
         (["backtest", "SPOOL", "--every", "5"], "--every: '5' is no duration"),
         (["backtest", "SPOOL", "--every", "1ms"], "--every: is at least 1s"),
-        (["backtest", "SPOOL", "--start", "x"], "--start: 'x' is no ISO time"),
+        (["backtest", "SPOOL", "--since", "x"], "--since: 'x' is no ISO time"),
         (["backtest", "EMPTY"], "no event was read"),
     ],
 )

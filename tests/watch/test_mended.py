@@ -139,7 +139,7 @@ def test_busy_ticks_are_ticks_near_arrivals() -> None:
 
 def test_a_start_after_the_end_is_refused(call: Call, spool: Path) -> None:
     """Instead of one tick at the start."""
-    result = call("backtest", spool, "--start", "2018-02-02", "--end", "2018-02-01", code=2)
+    result = call("backtest", spool, "--since", "2018-02-02", "--until", "2018-02-01", code=2)
     assert "the start 2018-02-02T00:00:00.000Z is after the end" in result.stderr.replace("\n", " ")
 
 

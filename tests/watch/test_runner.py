@@ -30,6 +30,7 @@ from tests.watch.conftest import (
     finding,
     judged,
     minutes,
+    runner_of,
     slack_action,
     watch,
 )
@@ -59,7 +60,7 @@ def runner(
     store: FakeStore, *watches: Watch, outlets: dict[str, Outlet] | None = None, **more: Any
 ) -> Runner:
     outlets = {"email": Recorder(), "slack": Recorder()} if outlets is None else outlets
-    return Runner(store, watches or [watch()], outlets=outlets, scripts=SCRIPTS, judged=judged, **more)
+    return runner_of(store, *watches, outlets=outlets, **more)
 
 
 def statuses(report: Report) -> list[dict[str, str]]:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from logging_lib import content
+from logging_lib.cli import _print
 from logging_lib.profile import ProfileError
 from logging_lib.store.port import StoreError
 from logging_lib.watch.actions import SettingsError
@@ -37,7 +38,7 @@ ProfilesOption = Annotated[
     list[Path] | None,
     typer.Option("--profile", help="profile.json to compare with; may be given several times."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonOption = _print.JsonOption
 
 
 class UsageError(Exception):
@@ -58,12 +59,9 @@ def explained() -> Iterator[None]:
         StateError,
         StoreError,
         FileNotFoundError,
+        UsageError,
     ) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
-    except UsageError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
+        raise _print.fail(error) from None
 
 
 def load(path: Path | None) -> list[Watch]:

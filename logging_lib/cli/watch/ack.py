@@ -39,7 +39,7 @@ def ack(
     Another model's, version's or feature's incident is told as ever, and so is this one when it returns. Works
     while a runner runs. Exit code 1: no such incident is open; 2: wrong input.
 
-    Example: logging-lib watch ack na-spike --model loans --feature annual_income
+    Example: logging-lib watch ack na-spike --model loans --store build/store
     """
     with explained():
         moment = datetime.now(UTC) if now is None else instant(now, "--now")

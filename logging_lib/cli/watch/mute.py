@@ -48,7 +48,9 @@ def mute(
 ) -> None:
     """Tell nothing of a watch, model, version or feature for a while; without options show what is muted.
 
-    What is still wrong afterwards is told then. Example: logging-lib watch mute --model loans --for 2h
+    What is still wrong afterwards is told then.
+
+    Example: logging-lib watch mute --model loans --for 2h --store build/store
     """
     with explained():
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
@@ -102,7 +104,7 @@ def unmute(
 
     Exit code 1: nothing is muted so; 2: wrong input.
 
-    Example: logging-lib watch unmute --model loans
+    Example: logging-lib watch unmute --model loans --store build/store
     """
     with explained():
         moment = datetime.now(UTC) if now is None else instant(now, "--now")

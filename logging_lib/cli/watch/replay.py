@@ -52,8 +52,14 @@ def backtest_(
     profiles: ProfilesOption = None,
     every: Annotated[str, typer.Option(help="The time between ticks.")] = "5m",
     only: Annotated[list[str] | None, typer.Option("--watch", help="Only this watch id; repeatable.")] = None,
-    start: Annotated[str | None, typer.Option(help="Begin here (ISO). Default: the first arrival.")] = None,
-    end: Annotated[str | None, typer.Option(help="End here (ISO). Default: the last arrival.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--since", "--start", help="From this ISO time on. Default: the first arrival."),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option("--until", "--end", help="Until this ISO time. Default: the last arrival."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="What if: WATCH.KEY=VALUE, such as na-spike.min_effect=0.05; repeatable."),
@@ -81,12 +87,12 @@ def backtest_(
             if loaded.first is None or loaded.last is None:
                 where = ", ".join(map(str, events)) if events else "the store"
                 raise UsageError(f"no event was read from {where}{_refused(loaded)}")
-            begin = instant(start, "--start") if start else loaded.first
-            until = instant(end, "--end") if end else loaded.last
+            begin = instant(start, "--since") if start else loaded.first
+            until = instant(end, "--until") if end else loaded.last
             if begin > until:
                 raise UsageError(
                     f"nothing to replay: the start {format_instant(begin)} is after the end "
-                    f"{format_instant(until)}; see --start and --end"
+                    f"{format_instant(until)}; see --since and --until"
                 )
 
             def run(watches: list[Watch]) -> Backtest:

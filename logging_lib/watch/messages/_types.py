@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from logging_lib.watch.calls import Call
+
+_BOLD = re.compile(r"(?<!\w)\*(\S[^*\n]*)\*(?!\w)")
 
 
 class MessageError(ValueError):
@@ -72,8 +75,9 @@ class Slack(_Data):
 
     @property
     def summary(self) -> str:
+        """The first line as a subject, without Slack's bold; still escaped, since it may be posted again."""
         text = self.text or next((str(a.get("title") or a.get("text") or "") for a in self.attachments), "")
-        return text.partition("\n")[0]
+        return _BOLD.sub(r"\1", text.partition("\n")[0])
 
 
 class Webhook(_Data):

@@ -1,0 +1,168 @@
+"""The preview over stores with little, much or nothing in them: every panel says something true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from logging_lib import content, profile
+from logging_lib.dashboards import preview
+from logging_lib.dashboards.build import for_profile
+from logging_lib.dashboards.loading import load_dashboards
+from logging_lib.dashboards.page import page
+from logging_lib.dashboards.spec import Dashboard
+from logging_lib.store.embedded import EmbeddedStore
+from tests.browser import Visit
+from tests.report.conftest import START, fill, fitted, predictions, wide
+
+NOW = START + timedelta(days=1)
+Views = dict[str, dict[str, Any]]
+
+
+def every(*profiles: profile.Profile) -> list[Dashboard]:
+    return [*load_dashboards(content.path("kibana_dashboards")), *map(for_profile, profiles)]
+
+
+def views_of(store: Any, dashboards: Sequence[Dashboard], **chosen: str) -> Views:
+    """Dashboard → title → view; none is an error, and each says something."""
+    given = preview.selection(chosen, preview.choices(store, now=NOW), now=NOW)
+    found = {
+        one.id: {panel.title: preview.panel_view(store, panel, given) for panel in one.panels}
+        for one in dashboards
+    }
+    for name, panels in found.items():
+        for title, view in panels.items():
+            assert view["kind"] != "error", (name, title, view)
+            if view["kind"] == "empty":
+                assert view["note"].endswith("."), (name, title)
+    return found
+
+
+def looked_at(
+    chromium: Any, store: Any, dashboards: Sequence[Dashboard], file: Path, scheme: str
+) -> list[str]:
+    """The texts of the dashboards as a phone shows them; nothing is said on the console, nothing is too wide."""
+    known = preview.choices(store, now=NOW)
+    combined = list(preview.combinations(known))[:1]
+    views = preview.static_views(preview.Remembering(store), dashboards, known, combined, now=NOW)
+    file.write_text(page(dashboards, known, views=views, periods=["all"]), "utf-8")
+    texts = []
+    with Visit(chromium, width=390, scheme=scheme) as visit:
+        for one in dashboards:
+            visit.page.goto(f"{file.as_uri()}#{one.id}")
+            visit.page.wait_for_function(
+                "id => document.body.dataset.ready === 'yes'"
+                " && document.querySelector('#panels').dataset.of === id",
+                arg=one.id,
+            )
+            assert visit.page.locator("section.error, p.error").count() == 0, one.id
+            assert visit.width_overflow() <= 0, one.id
+            texts.append(visit.page.inner_text("body"))
+        assert visit.said == []
+    return texts
+
+
+def test_an_empty_store(chromium: Any, fit: profile.Profile, tmp_path: Path) -> None:
+    with EmbeddedStore(None) as store:
+        views = views_of(store, every(fit))
+        texts = looked_at(chromium, store, every(fit), tmp_path / "a.html", "light")
+    assert views["fleet"]["Predictions"] == {"kind": "numbers", "numbers": [["", "0"]]}
+    assert views["fleet"]["Failed predictions · good is 0 %"]["numbers"] == [["", "—"]]
+    notes = {view["note"] for panels in views.values() for view in panels.values() if view["kind"] == "empty"}
+    assert "No predictions here in this time." in notes
+    assert "No health events in this time: the loggers of this store send none." in notes
+    assert all(
+        "This store holds no predictions yet; index some with: logging-lib index" in one for one in texts
+    )
+
+
+def test_one_event(chromium: Any, fit: profile.Profile, tmp_path: Path) -> None:
+    with EmbeddedStore(None) as store:
+        fill(store, list(predictions(fit, 1)))
+        store.index("ml-profiles", [profile.document(fit)])
+        views = views_of(store, every(fit))
+        looked_at(chromium, store, every(fit), tmp_path / "a.html", "dark")
+    assert views["fleet"]["Predictions"]["numbers"] == [["", "2"]]  # its weight
+    assert views["fleet"]["Failed predictions · good is 0 %"]["numbers"] == [["", "0 %"]]
+    (event,) = views["investigate"]["Events with their full inputs"]["wholes"]
+    assert '"income"' in event
+    assert (
+        views["predictions"]["Mean prediction with its standard-error band · good is flat, within the band"][
+            "kind"
+        ]
+        == "charts"
+    )  # a point without a band
+
+
+def test_a_model_without_a_profile(chromium: Any, tmp_path: Path) -> None:
+    with EmbeddedStore(None) as store:
+        fill(store, list(predictions(None, 300)))
+        views = views_of(store, every(), model="loans")
+        looked_at(chromium, store, every(), tmp_path / "a.html", "light")
+    assert views["fleet"]["Without checks · good is 0 %"]["numbers"] == [["", "100.0 %"]]
+    nothing = "Nothing failed this check in this time, or nothing was checked."
+    assert views["inputs"]["Missing values · good is on the dashed line"]["note"] == nothing
+    assert (
+        views["predictions"]["Median, minimum and maximum · good is within training's range"]["kind"]
+        == "charts"
+    )
+
+
+def test_a_profile_without_events(chromium: Any, fit: profile.Profile, tmp_path: Path) -> None:
+    """Its own dashboard and, chosen, all others."""
+    other = fitted(model="other", version="9")
+    with EmbeddedStore(None) as store:
+        fill(store, list(predictions(fit, 50)))
+        store.index("ml-profiles", [profile.document(other)])
+        views = views_of(store, every(other))
+        views_of(store, every(other), model="other", version="9")
+        texts = looked_at(chromium, store, every(other), tmp_path / "a.html", "dark")
+    own = views[for_profile(other).id]
+    assert own["Predictions"]["numbers"] == [["", "0"]]
+    assert own["income: bins · good lies at the ticks"]["kind"] == "empty"
+    assert "Trained on 2,000 rows" in texts[-1]
+
+
+def test_a_period_with_no_data(store: EmbeddedStore, fit: profile.Profile) -> None:
+    views = views_of(store, every(fit), **{"from": "2019-01-01T00:00", "to": "2019-01-02T00:00"})
+    drawn = {view["kind"] for panels in views.values() for view in panels.values()}
+    assert drawn == {"text", "numbers", "empty"}
+    assert views["predictions"]["Mean prediction by version · good changes only with a release"]["note"] == (
+        "No prediction in this time has ml.prediction.value."
+    )
+
+
+def test_zero_failures_are_said_and_not_nothing(fit: profile.Profile) -> None:
+    """A share of 0 is a share of something: the panel draws it."""
+    with EmbeddedStore(None) as store:
+        fill(store, [one for one in predictions(fit, 90) if one["event"]["outcome"] == "success"])
+        views = views_of(store, every())
+    assert views["operations"]["Failed predictions · good is 0 %"]["kind"] == "charts"
+    assert views["fleet"]["Failures by model · good is empty"]["note"] == "Nothing of this kind in this time."
+    assert views["predictions"]["Quality on late labels: accuracy · good is flat"]["kind"] == "empty"
+
+
+def test_three_hundred_features(chromium: Any, tmp_path: Path) -> None:
+    """All of them are on the model's dashboard, from one search for all bins; the others show the largest."""
+    made, events = wide()
+    with EmbeddedStore(None) as opened:
+        fill(opened, events)
+        opened.index("ml-profiles", [profile.document(made)])
+        asked: list[str] = []
+
+        class Counting(preview.Wrapper):
+            def search(self, indices: Any, body: Any, **options: Any) -> dict[str, Any]:
+                asked.append(str(body))
+                return super().search(indices, body, **options)
+
+        store = preview.Remembering(Counting(opened))
+        views = views_of(store, every(made))
+        assert sum("'ml.input.bins', 'size': 20000" in one for one in asked) == 2
+        looked_at(chromium, store, every(), tmp_path / "a.html", "light")
+    own = views[for_profile(made).id]
+    assert sum(view["kind"] == "charts" for title, view in own.items() if ": bins" in title) == 300
+    bins = views["inputs"]["Bins of a chosen feature, now and in the week before · good is alike"]
+    assert len(bins["specs"][0]["data"]["values"]) == 20
+    assert bins["specs"][0]["data"]["values"][0]["feature"] == "feature_7"
