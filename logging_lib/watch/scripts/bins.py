@@ -35,6 +35,7 @@ class Expected:
     def __init__(self, counts: Mapping[str, float], order: list[str]) -> None:
         self.counts = counts
         self.order = order
+        self._rare: dict[float, list[tuple[str, float]]] = {}
 
     @cached_property
     def rows(self) -> float:
@@ -50,6 +51,15 @@ class Expected:
     def ordinary(self) -> list[tuple[str, float]]:
         """The ordinary bins and their rows, by name."""
         return [(name, self.counts[name]) for name in sorted(self.counts) if is_ordinary(name)]
+
+    def rare(self, share: float) -> list[tuple[str, float]]:
+        """The ordinary bins that have no more than this share of the rows in such bins."""
+        found = self._rare.get(share)
+        if found is None:
+            rows = self.rows
+            found = [(name, count) for name, count in self.ordinary if count / rows <= share] if rows else []
+            self._rare[share] = found
+        return found
 
     @cached_property
     def ranks(self) -> Ranks | None:
@@ -77,19 +87,19 @@ class Expected:
 
 
 class Observed:
-    """Events a bin in one window, as many as the sampling left."""
+    """Events a bin in one window, as many as the sampling left; ``ordinary``: those in ordinary bins.
 
-    def __init__(self) -> None:
-        self.counts: dict[str, float] = {}
+    Args:
+        counts: of ordinary bins, of ``!below`` and of ``!above``.
+    """
 
-    @cached_property
-    def total(self) -> float:
-        return sum(self.counts.values())
+    __slots__ = ("counts", "ordinary", "total")
 
-    @cached_property
-    def ordinary(self) -> float:
-        """In ordinary bins."""
-        return sum(weight for name, weight in self.counts.items() if is_ordinary(name))
+    def __init__(self, counts: dict[str, float]) -> None:
+        self.counts = counts
+        self.ordinary = self.total = sum(counts.values())
+        if "!below" in counts or "!above" in counts:
+            self.ordinary = sum([weight for name, weight in counts.items() if is_ordinary(name)])
 
     def share(self, name: str) -> float:
         """Of the ordinary bins' events; 0 without any."""
@@ -121,22 +131,23 @@ class Features:
 
     def observed(self, bucket: Given) -> dict[str, Observed]:
         """Each feature in one window, by its aggregations ``inputs`` and ``prediction``."""
-        made: dict[str, Observed] = {}
+        made: dict[str, dict[str, float]] = {}
         kept = kept_share(bucket)
         if "inputs" in bucket:
-            made = {name: Observed() for name in self._inputs}
+            made = {name: {} for name in self._inputs}
             places = self._places
             for token in buckets(bucket["inputs"], "inputs"):
                 key = token["key"]
                 place = places[key] if key in places else self._place(key)
                 if place is not None:
-                    made[place[0]].counts[place[1]] = token["weight"]["value"] * kept
+                    made[place[0]][place[1]] = token["weight"]["value"] * kept
         if "prediction" in bucket and PREDICTION in self.expected:
-            one = made[PREDICTION] = Observed()
-            for token in buckets(bucket["prediction"], "prediction"):
-                if self._counts(PREDICTION, token["key"]):
-                    one.counts[token["key"]] = token["weight"]["value"] * kept
-        return made
+            made[PREDICTION] = {
+                token["key"]: token["weight"]["value"] * kept
+                for token in buckets(bucket["prediction"], "prediction")
+                if self._counts(PREDICTION, token["key"])
+            }
+        return {name: Observed(counts) for name, counts in made.items()}
 
     def usual(self, weeks: list[Given], window: str, min_events: float) -> dict[str, Expected] | None:
         """What the same hours of earlier weeks let expect; None where they had too few events."""

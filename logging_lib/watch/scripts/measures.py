@@ -54,10 +54,10 @@ def rare(
     if rows == 0 or total == 0:
         return None
     best: Verdict | None = None
-    for name, count in expected.ordinary:
-        usual = count / rows
-        if usual > judging.rare_share or name not in observed.counts:
+    for name, count in expected.rare(judging.rare_share):
+        if name not in observed.counts:
             continue
+        usual = count / rows
         hits = whole(observed.counts[name])
         if hits < 5 or hits > total:
             continue
@@ -98,22 +98,22 @@ def psi(judging: Settings, expected: Expected, observed: Observed, recent: Obser
     if k < 2:
         return None
     n, m = total + 0.5 * k, rows + 0.5 * k
-    parts = []
     index = 0.0
+    added = 0.5 * k
     for _, count, seen in cells:
         q = (count + 0.5) / m
-        p = (seen + 0.5 * k * q) / n
-        part = (p - q) * log(p / q)
-        parts.append(part)
-        index += part
+        p = (seen + added * q) / n
+        index += (p - q) * log(p / q)
     scale = 1.0 / total + 1.0 / rows + judging.dispersion
     usual = (k - 1) * scale
     if index - usual < judging.min_psi:
         return None
-    shown = sorted(
-        (-part, name, seen / total, count / rows)
-        for part, (name, count, seen) in zip(parts, cells, strict=True)
-    )
+    shown = []
+    for name, count, seen in cells:
+        q = (count + 0.5) / m
+        p = (seen + added * q) / n
+        shown.append((-((p - q) * log(p / q)), name, seen / total, count / rows))
+    shown.sort()
     _, most, share, before = shown[0]
     if recent is not None and most != "" and (recent.share(most) - before) * (share - before) <= 0:
         return None
@@ -129,16 +129,16 @@ def _cells(
     expected: Expected, observed: Observed, rows: float, total: float
 ) -> list[tuple[str, float, float]]:
     """Name, expected and observed of each bin of five expected events or more, and of all others as one."""
-    cells: list[tuple[str, float, float]] = []
-    few_expected = few_observed = 0.0
     counts = observed.counts
-    for name, count in expected.ordinary:
-        if total * count / rows < 5:
-            few_expected += count
-            few_observed += counts.get(name, 0.0)
-        else:
-            cells.append((name, float(count), counts.get(name, 0.0)))
-    for name in sorted(name for name in counts if name not in expected.counts):
+    ordinary = expected.ordinary
+    cells = [(name, count, counts.get(name, 0.0)) for name, count in ordinary if total * count / rows >= 5]
+    few_expected = few_observed = 0.0
+    if len(cells) < len(ordinary):
+        for name, count in ordinary:
+            if total * count / rows < 5:
+                few_expected += count
+                few_observed += counts.get(name, 0.0)
+    for name in sorted(counts.keys() - expected.counts.keys()):
         if is_ordinary(name):
             few_observed += counts[name]
     if few_expected > 0 or few_observed > 0:
@@ -231,9 +231,9 @@ def _mood(expected: Expected, observed: Observed) -> tuple[float, float, float, 
     counts = observed.counts
     for name, rank in ranks.bins:
         if name in counts:
-            seen = counts[name] / n
-            squares += seen * rank * rank
-            location += seen * rank
+            moment = counts[name] / n * rank
+            squares += moment * rank
+            location += moment
     for name in ranks.outer:
         outer += counts.get(name, 0.0) / n
     return (squares - ranks.mean) / ranks.off, location / ranks.side, outer, ranks.usual
