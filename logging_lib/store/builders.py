@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, TypeVar
@@ -33,11 +32,6 @@ class Column:
     valid: NDArray[np.bool_] | None = None
 
 
-def woven(lists: Sequence[Sequence[T]]) -> list[T]:
-    """One of each in turn: of blocks that were dealt out, all in their order again."""
-    return [lists[place % len(lists)][place // len(lists)] for place in range(sum(map(len, lists)))]
-
-
 class Codes(dict[str | None, int]):
     """A number for each text, in the order of their coming; None has -1."""
 
@@ -60,9 +54,9 @@ class Keywords:
     def add(self, values: list[Any]) -> None:
         self._parts.append(np.fromiter(map(self._codes.__getitem__, values), np.int32, len(values)))
 
-    def weave(self, others: Sequence[Keywords]) -> None:
-        """Put the blocks of others between its own: one of each in turn."""
-        self._parts = woven([self._parts, *(self._codes.recoded(one._codes, one._parts) for one in others)])
+    def extend(self, other: Keywords) -> None:
+        """Put another one's values after its own."""
+        self._parts += self._codes.recoded(other._codes, other._parts)
 
     def finish(self) -> Column:
         codes = concatenated(self._parts, np.int32)
@@ -98,10 +92,10 @@ class KeywordLists:
         self._parts.append(codes)
         self._lengths.append(lengths)
 
-    def weave(self, others: Sequence[KeywordLists]) -> None:
+    def extend(self, other: KeywordLists) -> None:
         """See ``Keywords``."""
-        self._parts = woven([self._parts, *(self._codes.recoded(one._codes, one._parts) for one in others)])
-        self._lengths = woven([self._lengths, *(one._lengths for one in others)])
+        self._parts += self._codes.recoded(other._codes, other._parts)
+        self._lengths += other._lengths
 
     def finish(self) -> Column:
         codes = concatenated(self._parts, np.int32)
@@ -139,10 +133,10 @@ class Numbers:
         self._parts.append(np.array(values, self._dtype))
         self._valid.append(valid)
 
-    def weave(self, others: Sequence[Numbers]) -> None:
+    def extend(self, other: Numbers) -> None:
         """See ``Keywords``."""
-        self._parts = woven([self._parts, *(one._parts for one in others)])
-        self._valid = woven([self._valid, *(one._valid for one in others)])
+        self._parts += other._parts
+        self._valid += other._valid
 
     def finish(self) -> Column:
         data, valid = concatenated(self._parts, self._dtype), concatenated(self._valid, bool)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
@@ -29,8 +29,8 @@ from logging_lib.store.builders import (
     Presence,
     builder,
     concatenated,
-    woven,
 )
+from logging_lib.store.port import Part
 from logging_lib.store.sharing import shared
 
 _ID = "event.id"
@@ -77,44 +77,50 @@ def read(
     with _without_collecting():
         for block in blocks:
             reader.add(block)
-    return reader.part.finish()
+    return reader.made.finish()
 
 
-def read_shared(
-    blocks: Callable[[], Iterable[list[bytes] | bytes]],
-    names: Iterable[str],
-    *,
-    present: Iterable[str] = (),
-    processes: int,
-) -> Columns:
-    """``read``, with the blocks dealt out to copies of this process.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be read of a stream; see ``read``. ``parts``: its blocks, one part after the other, which must not
+    need this process's threads and connections."""
 
-    Args:
-        blocks: begins anew with each call; must not need this process's threads and connections.
+    parts: Sequence[Part]
+    names: Collection[str]
+    present: Collection[str] = ()
 
-    Raises:
-        ListsError: see there.
-    """
-    names, present = frozenset(names), frozenset(present)
 
-    def dealt(place: int) -> _Part:
-        reader = _Reader(names, present, before=place << 40)  # numbers that nobody else gives
-        with _without_collecting():
-            for number, block in enumerate(blocks()):
-                if number % processes == place:
+def read_parts(streams: Mapping[str, Asked], *, processes: int) -> dict[str, Columns | ListsError]:
+    """``read`` of several streams at once, their parts shared among so many processes."""
+    items = [(name, place) for name, asked in streams.items() for place in range(len(asked.parts))]
+
+    def made(item: tuple[str, int]) -> _Made | ListsError:
+        name, place = item
+        asked = streams[name]
+        reader = _Reader(asked.names, asked.present, before=place << 40)  # numbers that nobody else gives
+        try:
+            with _without_collecting():
+                for block in asked.parts[place]():
                     reader.add(block)
-                else:
-                    reader.skip(block)
-        return reader.part
+        except ListsError as error:
+            return error
+        return reader.made
 
-    try:
-        first, *others = shared(dealt, range(processes), here=lambda place: False, processes=processes)
-    except ListsError:  # which one is raised must not depend on who was the first
-        return read(blocks(), names, present=present)
-    if any(one.sizes != first.sizes for one in others):  # somebody wrote meanwhile
-        return read(blocks(), names, present=present)
-    first.weave(others)
-    return first.finish()
+    found: dict[str, list[_Made | ListsError]] = {name: [] for name in streams}
+    done = shared(made, items, here=lambda item: False, processes=processes)
+    for (name, _), one in zip(items, done, strict=True):
+        found[name].append(one)
+    return {name: _joined(parts) for name, parts in found.items()}
+
+
+def _joined(parts: list[_Made | ListsError]) -> Columns | ListsError:
+    whole = _Made({})
+    for part in parts:
+        if isinstance(part, ListsError):
+            return part
+        whole.extend(part)
+    parts.clear()
+    return whole.finish()
 
 
 @contextmanager
@@ -130,20 +136,24 @@ def _without_collecting() -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class _Part:
-    """What was made of some of the blocks; ``sizes`` counts the lines of all that came by."""
+class _Made:
+    """What was made of some blocks, of so many lines."""
 
     builders: dict[str, Builder]
     hashes: list[NDArray[np.int64]] = field(default_factory=list)
     lines: list[NDArray[np.int64]] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
+    count: int = 0
 
-    def weave(self, others: list[_Part]) -> None:
-        """Put the blocks of others between its own: one of each in turn."""
-        self.hashes = woven([self.hashes, *(one.hashes for one in others)])
-        self.lines = woven([self.lines, *(one.lines for one in others)])
-        for name, own in self.builders.items():
-            own.weave([one.builders[name] for one in others])  # type: ignore[misc]
+    def extend(self, other: _Made) -> None:
+        """Put what was made of the blocks that follow after its own."""
+        self.hashes += other.hashes
+        self.lines += [places + self.count for places in other.lines]
+        self.count += other.count
+        for name, one in other.builders.items():
+            if name in self.builders:
+                self.builders[name].extend(one)  # type: ignore[arg-type]
+            else:
+                self.builders[name] = one
 
     def finish(self) -> Columns:
         hashes, lines = concatenated(self.hashes, np.int64), concatenated(self.lines, np.int64)
@@ -170,21 +180,13 @@ class _Reader:
             for name in (*names, *present)
             if name in located
         }
-        self.part = _Part(builders)
+        self.made = _Made(builders)
         self._rows = before
-        self._lines = 0
 
     def add(self, block: list[bytes] | bytes) -> None:
         events = self._events(block)
         self._take(events, self._getters)
         self._rows += len(events)
-
-    def skip(self, block: list[bytes] | bytes) -> int:
-        """Count the lines of a block; which of all lines is its first."""
-        number = len(block) if isinstance(block, list) else block.count(b"\n")
-        self.part.sizes.append(number)
-        self._lines += number
-        return self._lines - number
 
     def _take(self, objects: list[Any], getters: list[_Getter]) -> None:
         for getter in getters:
@@ -194,19 +196,21 @@ class _Reader:
                 continue
             if getter.field == _ID:
                 self._identify(values)
-            if getter.field in self.part.builders:
-                self.part.builders[getter.field].add(values)
+            if getter.field in self.made.builders:
+                self.made.builders[getter.field].add(values)
 
     def _identify(self, values: list[Any]) -> None:
         hashes = np.fromiter(map(hash, values), np.int64, len(values))
         if None in values:  # without an id it is nobody's double
             lacking = np.array([value is None for value in values])
             hashes[lacking] = -(1 << 62) - np.arange(self._rows, self._rows + len(values))[lacking]
-        self.part.hashes.append(hashes)
+        self.made.hashes.append(hashes)
 
     def _events(self, block: list[bytes] | bytes) -> list[Any]:
         """The events of a block; notes which lines they are."""
-        first = self.skip(block)
+        first = self.made.count
+        number = len(block) if isinstance(block, list) else block.count(b"\n")
+        self.made.count += number
         try:
             if isinstance(block, bytes):
                 events = list(self._decoder.decode_lines(block))
@@ -214,14 +218,14 @@ class _Reader:
                 events = [self._decoder.decode(line) for line in block]
         except (msgspec.MsgspecError, UnicodeDecodeError):
             events = []
-        if len(events) == self._lines - first:
-            self.part.lines.append(np.arange(first, self._lines))
+        if len(events) == number:
+            self.made.lines.append(np.arange(first, first + number))
             return events
         lines = block.split(b"\n") if isinstance(block, bytes) else block
         found = [
             (at, event) for at, line in enumerate(lines, first) if (event := self._event(line)) is not None
         ]
-        self.part.lines.append(np.array([at for at, _ in found], np.int64))
+        self.made.lines.append(np.array([at for at, _ in found], np.int64))
         return [event for _, event in found]
 
     def _event(self, line: bytes) -> Any:

@@ -175,10 +175,15 @@ def backtest(
         else busy_ticks(start, end, every, arrivals, _reach(watches))
     )
     history = History(store, watches) if history is None else history
+    due: dict[str, list[Moment]] = {}
+    for watch in watches:
+        trigger = _trigger(watch)
+        if trigger not in due:
+            due[trigger] = _due(watch, moments)
     replays = [
-        _Replay(watch, due, history.searches(watch, due))
+        _Replay(watch, times, history.searches(watch, times))
         for watch in watches
-        for due in [_due(watch, moments)]
+        for times in [due[_trigger(watch)]]
     ]
     runs = sum(len(one.moments) for one in replays)
     parts = shared(
@@ -234,6 +239,10 @@ class _Found:
             for name, result in alert.actions.items():
                 if result.status == "failed":
                     self.failures[alert.watch, f"actions.{name}: {result.reason}"] += 1
+
+
+def _trigger(watch: Watch) -> str:
+    return watch.definition.trigger.model_dump_json()
 
 
 def _due(watch: Watch, moments: Iterable[datetime]) -> list[Moment]:

@@ -134,7 +134,7 @@ class Cell:
         single: made for one tick only, so that nothing is computed for the others.
     """
 
-    __slots__ = ("_below", "_bounds", "_end", "_group", "_node", "_path", "_search", "_single", "_start",
+    __slots__ = ("_below", "_bounds", "_end", "_group", "_last", "_node", "_path", "_search", "_single", "_start",
                  "_window", "names")  # fmt: skip
 
     def __init__(
@@ -156,6 +156,7 @@ class Cell:
         self._single = single or bool(self._window.others)
         self.names = node.order
         self._below: dict[str, Made] = {}
+        self._last: tuple[int, Any] = (-1, None)
         if not single:
             self._start = np.searchsorted(group.rows, self._window.start)
             self._end = np.searchsorted(group.rows, self._window.end)
@@ -171,14 +172,25 @@ class Cell:
 
     def _chosen(self, tick: int) -> Any:
         """The places of the group's rows that are in the window: a slice, or an array."""
+        if self._last[0] != tick:
+            self._last = tick, self._choose(tick)
+        return self._last[1]
+
+    def _choose(self, tick: int) -> Any:
         start, end = self._span(tick)
-        chosen: Any = slice(start, end)
+        if not self._window.others:
+            return slice(start, end)
+        inside = np.ones(end - start, bool)
         for name, sign, millis in self._window.others:
-            places = np.arange(start, end) if isinstance(chosen, slice) else chosen
             numbers, valid = self._group.numbers(name, None)
-            inside = _COMPARED[sign](numbers[places], millis[tick])
-            chosen = places[inside if valid is None else inside & valid[places]]
-        return chosen
+            inside &= _COMPARED[sign](numbers[start:end], millis[tick])
+            if valid is not None:
+                inside &= valid[start:end]
+        number = int(np.count_nonzero(inside))
+        first = start + int(inside.argmax()) if number else start
+        if inside[first - start : first - start + number].all():  # mostly events arrive as they happen
+            return slice(first, first + number)
+        return start + np.flatnonzero(inside)
 
     def count(self, tick: int) -> int:
         if not self._window.others:
@@ -231,12 +243,12 @@ class Cell:
             for place, one in enumerate(bucketing.conditions)
         ]
         if names is None:
-            return lambda tick: {"buckets": [Bucket(cell, tick, {}) for cell in cells]}
+            return kept(lambda tick: {"buckets": [Bucket(cell, tick, {}) for cell in cells]})
         named = list(zip(names, cells, strict=True))
         if bucketing.as_list:
             labels = [({"key": name}, cell) for name, cell in named]
-            return lambda tick: {"buckets": [Bucket(cell, tick, label) for label, cell in labels]}
-        return lambda tick: {"buckets": {name: Bucket(cell, tick, {}) for name, cell in named}}
+            return kept(lambda tick: {"buckets": [Bucket(cell, tick, label) for label, cell in labels]})
+        return kept(lambda tick: {"buckets": {name: Bucket(cell, tick, {}) for name, cell in named}})
 
     def _terms(self, node: Node, bucketing: Terms, path: Path) -> Made:
         assert bucketing.column is not None
@@ -287,7 +299,7 @@ class Cell:
         def answer(tick: int) -> Any:
             return terms_answer(bucketing, orders[tick].tolist(), counts[tick].tolist(), cells, labels, tick)
 
-        return answer
+        return kept(answer)
 
     def _metric(self, metric: Metric) -> Made:
         assert metric.column is not None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from logging_lib.schema.fields import load
 from logging_lib.store import mapping
+from logging_lib.store.arrow import array, numbers, values
 from logging_lib.store.builders import Column
 from logging_lib.store.columns import Columns, joined, taken
 from logging_lib.store.mapping import Located
@@ -99,12 +100,15 @@ class Frame:
             return self._holding
         with duckdb.connect(":memory:") as connection:
             connection.register("events", self._arrow(scope.mapped()))
-            chosen = ", ".join(f"coalesce({sql}, false) AS h{i}" for i, sql in enumerate(wanted.values()))
+            chosen = ", ".join(
+                f"coalesce({sql}, false)::UTINYINT AS h{i}" for i, sql in enumerate(wanted.values())
+            )
             statement = f"SELECT _r, {chosen} FROM {scope.relation()}"  # noqa: S608
-            found = list(connection.execute(statement, scope.binder.used_in(statement)).fetchnumpy().values())
-        for key, answer in zip(wanted, found[1:], strict=True):
+            answer = connection.sql(statement, params=scope.binder.used_in(statement)).to_arrow_table()
+        rows, *met = map(values, answer.columns)
+        for key, one in zip(wanted, met, strict=True):
             self._holding[key] = np.zeros(self.rows, bool)
-            self._holding[key][found[0]] = np.asarray(answer)
+            self._holding[key][rows] = one
         return self._holding
 
     def passing(self, keys: list[Any], condition: str, scope: Scope) -> set[Any]:
@@ -117,21 +121,8 @@ class Frame:
     def _arrow(self, names: Iterable[str]) -> Any:
         import pyarrow as pa
 
-        arrays: dict[str, Any] = {"seq": pa.array(np.arange(self.rows))}
-        for name in names:
-            column = self.columns[name]
-            if column.codes is None:
-                mask = None if column.valid is None else ~column.valid
-                arrays[name] = pa.array(column.data, mask=mask)
-                continue
-            values = pa.array(column.values or [""], pa.string())
-            mask = column.codes < 0
-            codes = pa.array(column.codes, mask=mask if mask.any() else None)
-            coded = pa.DictionaryArray.from_arrays(codes, values)
-            if column.offsets is not None:
-                coded = pa.LargeListArray.from_arrays(pa.array(column.offsets), coded)
-            arrays[name] = coded
-        return pa.table(arrays)
+        seq = numbers(np.arange(self.rows))
+        return pa.table({"seq": seq, **{name: array(self.columns[name]) for name in names}})
 
     def group(self, condition: str, rows: NDArray[np.bool_]) -> Group:
         """The rows that meet a condition; the same object for the same ``condition`` text."""

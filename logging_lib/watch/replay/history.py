@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from logging_lib.schema.fields import load
 from logging_lib.store import columns
-from logging_lib.store.columns import Columns, ListsError
+from logging_lib.store.columns import Asked, Columns, ListsError
 from logging_lib.store.datemath import to_millis
 from logging_lib.store.port import SearchError, Store, StoreError
 from logging_lib.store.sharing import processes
@@ -29,7 +29,7 @@ from logging_lib.watch.replay.windows import ARRIVAL, ARRIVED, NotPlannedError, 
 from logging_lib.watch.templating import TemplateError
 
 EVENTS = "logs-"
-_MANY_BYTES = 64 << 20  # from here on it pays to share them among processes
+_PART_BYTES = 32 << 20  # that one process reads at once
 Answer = Callable[[int, Mapping[str, Any]], Mapping[str, Any]]
 """A search's response at a tick, in a run's context."""
 
@@ -56,7 +56,7 @@ class History:
         self._counted: dict[str, set[str]] = {}
         self._together: dict[tuple[str, ...], set[str]] = {}
         self._frames: dict[tuple[str, ...], Frame] = {}
-        self._columns: dict[str, Columns] = {}
+        self._columns: dict[str, Columns | ListsError] = {}
         self._splits: dict[int, Split] = {}
         self._reasons: dict[int, str] = {}
         self._names: dict[int, tuple[str, ...]] = {}
@@ -103,24 +103,32 @@ class History:
         return self._frames[names]
 
     def _loaded(self, name: str) -> Columns:
-        """All that any search needs of a stream: its lines are read one time."""
+        """All that any search needs of a stream: its lines are read one time, with those of all other streams."""
         if name not in self._columns:
-            fields = self._needed[name]
+            self._read_all()
+        found = self._columns[name]
+        if isinstance(found, ListsError):
+            raise NotPlannedError(str(found)) from found
+        return found
+
+    def _read_all(self) -> None:
+        parts_of = getattr(self._read, "parts", None)
+        shared: dict[str, Asked] = {}
+        for name, fields in self._needed.items():
+            if name in self._columns:
+                continue
             counted = self._counted[name] - fields
+            parts = [] if parts_of is None else parts_of(name, fields | counted, _PART_BYTES)
+            if parts:
+                shared[name] = Asked(parts, fields, counted)
+                continue
             try:
-                self._columns[name] = self._columns_of(name, fields, counted)
+                lines = self._read.lines(name, fields | counted)
+                self._columns[name] = columns.read(lines, fields, present=counted)
             except ListsError as error:
-                raise NotPlannedError(str(error)) from error
-        return self._columns[name]
-
-    def _columns_of(self, name: str, fields: set[str], counted: set[str]) -> Columns:
-        def lines() -> Iterable[bytes | list[bytes]]:
-            return self._read.lines(name, fields | counted)
-
-        file_bytes = getattr(self._read, "file_bytes", None)
-        if file_bytes is not None and file_bytes(name) >= _MANY_BYTES:
-            return columns.read_shared(lines, fields, present=counted, processes=processes())
-        return columns.read(lines(), fields, present=counted)
+                self._columns[name] = error
+        many = any(len(asked.parts) > 1 for asked in shared.values())
+        self._columns |= columns.read_parts(shared, processes=processes() if many else 1)
 
     def _arrived(self, name: str) -> NDArray[np.int64]:
         column = self._loaded(name).columns[ARRIVAL]

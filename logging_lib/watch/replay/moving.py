@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -55,22 +55,18 @@ def values(metric: Metric, numbers: NDArray[Any]) -> Any:
 def quantiles(ranked: NDArray[Any], shares: list[float]) -> list[float] | None:
     """Of numbers in ascending order, with linear interpolation between the two nearest, as DuckDB's
     ``quantile_cont``; None of none."""
-    return _interpolated(len(ranked), shares, lambda places: map(ranked.item, places))
+    return _interpolated(len(ranked), shares, ranked.item) if len(ranked) else None
 
 
-def _interpolated(
-    count: int, shares: list[float], at: Callable[[list[int]], Iterable[float]]
-) -> list[float] | None:
-    if not count:
-        return None
-    places = [(count - 1) * share for share in shares]
-    low = list(map(int, places))
-    needed = sorted({*low, *(min(below + 1, count - 1) for below in low)})
-    values = dict(zip(needed, at(needed), strict=True))
+def _interpolated(count: int, shares: list[float], at: Callable[[int], float]) -> list[float]:
+    """Args: ``at``: the number at a place of the ascending order."""
+    last = count - 1
     found = []
-    for place, below in zip(places, low, strict=True):
-        first = values[below]
-        found.append(first + (values[min(below + 1, count - 1)] - first) * (place - below))
+    for share in shares:
+        place = last * share
+        below = int(place)
+        first = at(below)
+        found.append(first + (at(min(below + 1, last)) - first) * (place - below))
     return found
 
 
@@ -91,7 +87,12 @@ class Sliding:
         if end - start < _FEW:
             return quantiles(np.sort(self._numbers[start:end]), shares)
         self._move(start, end)
-        return _interpolated(end - start, shares, self._at)
+        last = end - start - 1
+        low = [int(last * share) for share in shares]
+        needed = sorted({*low, *(min(below + 1, last) for below in low)})
+        return _interpolated(
+            end - start, shares, dict(zip(needed, self._at(needed), strict=True)).__getitem__
+        )
 
     def _move(self, start: int, end: int) -> None:
         if self._ranked is None:

@@ -30,27 +30,16 @@ class Ranks(NamedTuple):
 
 
 class Expected:
-    """Rows a bin, of training or of earlier weeks. ``order``: those of the bins that are in an order."""
+    """Rows a bin, of training or of earlier weeks: ``rows`` in the bins that are ``ordinary``, ``ordered`` in those
+    that are in an ``order``."""
 
     def __init__(self, counts: Mapping[str, float], order: list[str]) -> None:
         self.counts = counts
         self.order = order
+        self.ordinary = [(name, counts[name]) for name in sorted(counts) if is_ordinary(name)]
+        self.rows = sum([count for name, count in counts.items() if is_ordinary(name)])
+        self.ordered = sum([counts.get(name, 0) for name in order])
         self._rare: dict[float, list[tuple[str, float]]] = {}
-
-    @cached_property
-    def rows(self) -> float:
-        """In ordinary bins."""
-        return sum(count for name, count in self.counts.items() if is_ordinary(name))
-
-    @cached_property
-    def ordered(self) -> float:
-        """In the bins that are in an order."""
-        return sum(self.counts.get(name, 0) for name in self.order)
-
-    @cached_property
-    def ordinary(self) -> list[tuple[str, float]]:
-        """The ordinary bins and their rows, by name."""
-        return [(name, self.counts[name]) for name in sorted(self.counts) if is_ordinary(name)]
 
     def rare(self, share: float) -> list[tuple[str, float]]:
         """The ordinary bins that have no more than this share of the rows in such bins."""
@@ -68,18 +57,22 @@ class Expected:
         if m == 0 or len(self.order) < 4:
             return None
         below = mean = square = usual = 0.0
-        bins: list[tuple[str, float]] = []
-        outer: list[str] = []
-        for name in ["!below", *self.order, "!above"]:
-            share = self.counts.get(name, 0) / m if name not in ("!below", "!above") else 0.0
+        bins = [("!below", -0.5)]
+        outer = ["!below"]
+        counts = self.counts
+        for name in self.order:
+            share = counts.get(name, 0) / m
             rank = below + 0.5 * share - 0.5
             below += share
             bins.append((name, rank))
-            mean += share * rank * rank
-            square += share * rank * rank * rank * rank
+            moment = share * rank * rank
+            mean += moment
+            square += moment * rank * rank
             if rank < -0.25 or rank > 0.25:
                 outer.append(name)
                 usual += share
+        bins.append(("!above", below - 0.5))
+        outer.append("!above")
         variance = square - mean * mean
         if variance <= 1e-12 or mean <= 1e-12:
             return None
@@ -131,6 +124,9 @@ class Features:
 
     def observed(self, bucket: Given) -> dict[str, Observed]:
         """Each feature in one window, by its aggregations ``inputs`` and ``prediction``."""
+        return {name: Observed(counts) for name, counts in self._counted(bucket).items()}
+
+    def _counted(self, bucket: Given) -> dict[str, dict[str, float]]:
         made: dict[str, dict[str, float]] = {}
         kept = kept_share(bucket)
         if "inputs" in bucket:
@@ -140,14 +136,15 @@ class Features:
                 key = token["key"]
                 place = places[key] if key in places else self._place(key)
                 if place is not None:
-                    made[place[0]][place[1]] = token["weight"]["value"] * kept
+                    name, label = place
+                    made[name][label] = token["weight"]["value"] * kept
         if "prediction" in bucket and PREDICTION in self.expected:
             made[PREDICTION] = {
                 token["key"]: token["weight"]["value"] * kept
                 for token in buckets(bucket["prediction"], "prediction")
                 if self._counts(PREDICTION, token["key"])
             }
-        return {name: Observed(counts) for name, counts in made.items()}
+        return made
 
     def usual(self, weeks: list[Given], window: str, min_events: float) -> dict[str, Expected] | None:
         """What the same hours of earlier weeks let expect; None where they had too few events."""
@@ -156,10 +153,11 @@ class Features:
         for version in weeks:
             bucket = version["windows"]["buckets"][window]
             events += bucket["doc_count"]
-            for name, observed in self.observed(bucket).items():
+            for name, counts in self._counted(bucket).items():
                 known = sums.setdefault(name, {})
-                for label in sorted(observed.counts):
-                    known[label] = known.get(label, 0.0) + observed.counts[label]
+                # In an order of their own, as sums of fractions depend on it.
+                for label in counts if counts.keys() <= known.keys() else sorted(counts):
+                    known[label] = known.get(label, 0.0) + counts[label]
         if events <= 0 or events < min_events:
             return None
         return {name: Expected(known, self.expected[name].order) for name, known in sums.items()}
@@ -178,6 +176,21 @@ class Features:
         if label in expected.counts and is_ordinary(label):
             return True
         return bool(expected.order) and label in ("!below", "!above")
+
+
+_KNOWN: dict[tuple[int, bool], tuple[Given, Features]] = {}
+_MOST_KNOWN = 32
+
+
+def features_of(profile: Given, *, inputs: bool) -> Features:
+    """See ``Features``; the same one for the same document, as a replay has it at every tick."""
+    key = id(profile), inputs
+    known = _KNOWN.get(key)
+    if known is None or known[0] is not profile:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        known = _KNOWN[key] = profile, Features(profile, inputs=inputs)
+    return known[1]
 
 
 @lru_cache(maxsize=65536)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import sqrt
 
-from logging_lib.watch.scripts.bins import PREDICTION, Expected, Features, Observed
+from logging_lib.watch.scripts.bins import PREDICTION, Expected, Observed, features_of
 from logging_lib.watch.scripts.common import (
     Document,
     Given,
@@ -74,7 +74,7 @@ def distribution(ctx: Given, params: Given) -> Document:
                 continue
             weeks = earlier(ctx, model["key"], version["key"])
             told: set[str] = set()
-            features = Features(profile, inputs="inputs" in version["windows"]["buckets"][windows[-1]])
+            features = features_of(profile, inputs="inputs" in version["windows"]["buckets"][windows[-1]])
             shorter: dict[str, Observed] | None = None
             for window in windows:
                 bucket = version["windows"]["buckets"][window]
