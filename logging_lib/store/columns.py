@@ -209,7 +209,7 @@ class _Reader:
     def _events(self, block: list[bytes] | bytes) -> list[Any]:
         """The events of a block; notes which lines they are."""
         first = self.made.count
-        number = len(block) if isinstance(block, list) else block.count(b"\n")
+        number = len(block) if isinstance(block, list) else _lines(block)
         self.made.count += number
         try:
             if isinstance(block, bytes):
@@ -244,6 +244,10 @@ class _Reader:
             raise ListsError(f"{', '.join(sorted(found.many))}: an event has several values in it")
         made = _without_nulls(document) if found.document is None else found.document
         return self._decoder.decode(mapping.dumps(made))
+
+
+def _lines(block: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
 
 
 def taken(column: Column, rows: NDArray[Any]) -> Column:

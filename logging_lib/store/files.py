@@ -44,18 +44,20 @@ class Extent:
         Raises:
             FileNotFoundError: the file was removed.
         """
-        rest, left = b"", len(self)
+        begin, wanted = self.begin, at_once
         with self.file.open("rb", buffering=0) as opened:
-            opened.seek(self.begin)
-            while left and (chunk := opened.read(min(at_once, left))):
-                left -= len(chunk)
+            opened.seek(begin)
+            while chunk := opened.read(min(wanted, self.end - begin)):
                 end = chunk.rfind(b"\n") + 1
                 if end:
-                    yield rest + chunk[:end]
-                    rest = b""
-                rest += chunk[end:]
-        if rest:
-            yield rest + b"\n"
+                    yield chunk[:end]
+                    begin, wanted = begin + end, at_once
+                elif begin + len(chunk) >= self.end:
+                    yield chunk + b"\n"
+                    return
+                else:
+                    wanted *= 2
+                opened.seek(begin)
 
 
 def extents(folder: Path, size: int) -> list[Extent]:

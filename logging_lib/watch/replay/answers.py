@@ -63,7 +63,9 @@ class Search:
         bucketing = node.bucketing
         if isinstance(bucketing, Terms) and not (node.meta or {}).get("top"):
             assert bucketing.column is not None
-            if self.frame.distinct(bucketing.column.name) + 1 > bucketing.size:
+            left = self.included.get(id(bucketing))
+            most = self.frame.distinct(bucketing.column.name) + 1 if left is None else len(left)
+            if most > bucketing.size:
                 return True
         return any(self._may_be_cut(one) for one in node.children)
 
@@ -91,7 +93,9 @@ class Search:
             if isinstance(bucketing, Filters):
                 many = len(bucketing.conditions)
             elif isinstance(bucketing, Terms) and bucketing.column is not None:
-                many = min(self.frame.distinct(bucketing.column.name), bucketing.size)
+                left = self.included.get(id(bucketing))
+                many = self.frame.distinct(bucketing.column.name) if left is None else len(left)
+                many = min(many, bucketing.size)
             found += many * self._size(one)
         return found
 
