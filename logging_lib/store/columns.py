@@ -82,8 +82,8 @@ def read(
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be read of a stream; see ``read``. ``parts``: its blocks, one part after the other, which must not
-    need this process's threads and connections."""
+    """What is to be read of a stream; see ``read``. ``parts``: its blocks, one part after the other, one at least;
+    they must not need this process's threads and connections."""
 
     parts: Sequence[Part]
     names: Collection[str]

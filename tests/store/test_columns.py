@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +11,7 @@ import orjson
 import pytest
 
 from logging_lib.store.builders import Column
-from logging_lib.store.columns import ListsError, read, read_shared
+from logging_lib.store.columns import Asked, Columns, ListsError, read, read_parts
 from logging_lib.store.embedded import EmbeddedStore
 from tests.store.events import NOW, STREAM, event
 
@@ -107,30 +106,28 @@ def blocks() -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 9])
-def test_shared_blocks_give_what_one_reader_reads(processes: int) -> None:
+def test_shared_parts_give_what_one_reader_reads(processes: int) -> None:
     """In the same order, the first of the doubles kept; nobody's event is the double of another's."""
-    names, present = ["@timestamp", "ml.input.bins", "ml.model.name"], ["event.id"]
+    names, present = {"@timestamp", "ml.input.bins", "ml.model.name"}, {"event.id"}
     one = read(blocks(), names, present=present)
-    several = read_shared(blocks, names, present=present, processes=processes)
-    assert several.rows == one.rows == 6 * 4 + 1
+    parts = [lambda part=part: iter(part) for part in ([], [*blocks()][:2], [*blocks()][2:])]  # type: ignore[misc]
+    several = read_parts({"all": Asked(parts, names, present)}, processes=processes)["all"]
+    assert isinstance(several, Columns)
+    assert (several.rows, several.events) == (one.rows, one.events)
+    assert one.rows == 6 * 4 + 1
+    assert several.lines.tolist() == one.lines.tolist()
     for name, column in one.columns.items():
         assert values(several.columns[name]) == values(column)
 
 
-def test_blocks_that_grow_while_they_are_shared_are_read_by_one() -> None:
-    """No event between two readers is lost."""
-    parent = os.getpid()
-
-    def growing() -> Iterator[bytes]:
-        yield from blocks()
-        if os.getpid() != parent:
-            yield line(id="z")
-
-    assert read_shared(growing, ["@timestamp"], processes=2).rows == 6 * 4 + 1
-
-
-def test_lists_are_said_whoever_reads_them() -> None:
-    """As by one reader."""
-    lists = [line(), line(ml={"model": {"name": ["a", "b"]}})]
-    with pytest.raises(ListsError, match=r"ml\.model\.name"):
-        read_shared(lambda: iter(lists), ["ml.model.name"], processes=2)
+def test_lists_are_said_of_the_stream_that_has_them() -> None:
+    """As by one reader, whoever comes to them; the others are read."""
+    parts = [lambda: iter([line(id="a"), line(ml={"model": {"name": ["a", "b"]}})])] * 2
+    fine = [lambda: iter([line(id="a"), line(id="b")])]
+    found = read_parts(
+        {"lists": Asked(parts, {"ml.model.name"}), "fine": Asked(fine, {"ml.model.name"})}, processes=2
+    )
+    assert isinstance(found["lists"], ListsError)
+    assert str(found["lists"]) == "ml.model.name: an event has several values in it"
+    assert isinstance(found["fine"], Columns)
+    assert found["fine"].rows == 2
