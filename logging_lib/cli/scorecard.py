@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from logging_lib.cli import _print, _store
-from logging_lib.jobs import evidence, samples
+from logging_lib.jobs import samples
 from logging_lib.store.port import Store, StoreError
 from logging_lib.watch.times import parse_duration, parse_instant
 
 if TYPE_CHECKING:
     from logging_lib.analysis.scorecard import Scorecard
+    from logging_lib.jobs.evidence import Watches
 
 
 def scorecard(
@@ -40,6 +41,7 @@ def scorecard(
     Example: logging-lib scorecard --model loans --store build/store
     """
     from logging_lib.analysis.scorecard import score
+    from logging_lib.jobs import evidence
 
     try:
         moment = datetime.now(UTC) if now is None else parse_instant(now)
@@ -67,10 +69,10 @@ def _only(known: list[str]) -> str:
     return known[0]
 
 
-def _watches(
-    opened: Store, store: Path | None, url: str | None, state: Path | None, model: str
-) -> evidence.Watches:
+def _watches(opened: Store, store: Path | None, url: str | None, state: Path | None, model: str) -> Watches:
     """What our runner ran, and real Watcher where there is one."""
+    from logging_lib.jobs import evidence
+
     if state is not None:
         if not state.is_dir():
             raise ValueError(f"{state}: no such folder; give what `watch run --state` was given")
@@ -80,8 +82,9 @@ def _watches(
     return {**_of_watcher(url, model), **evidence.of_index(opened)}
 
 
-def _of_watcher(url: str | None, model: str) -> evidence.Watches:
+def _of_watcher(url: str | None, model: str) -> Watches:
     """Nothing where the licence has no Watcher, or we may not ask."""
+    from logging_lib.jobs import evidence
     from logging_lib.store.connection import ElasticsearchError
 
     connection = _store.connect(url)

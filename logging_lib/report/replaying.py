@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from logging_lib.report.alerts import Told, of_model
 from logging_lib.report.model import Judging, Subject
 from logging_lib.report.reading import instant
 from logging_lib.report.texts import short
-from logging_lib.store.port import Store
+from logging_lib.store.port import Part, Store
 from logging_lib.store.wrapping import Wrapper
 from logging_lib.watch.backtest import backtest
 from logging_lib.watch.model import Watch
@@ -86,10 +87,19 @@ class _Timely(Wrapper):
         return super().search(indices, _on_time(body), now=now, rest_total_hits_as_int=rest_total_hits_as_int)
 
     def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        for block in super().lines(target, {*fields, _HAPPENED}):
-            yield [
-                _line_on_time(line) for line in (block.splitlines() if isinstance(block, bytes) else block)
-            ]
+        return _blocks_on_time(super().lines(target, {*fields, _HAPPENED}))
+
+    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
+        return [partial(_read_on_time, part) for part in super().parts(target, {*fields, _HAPPENED}, size)]
+
+
+def _read_on_time(part: Part) -> Iterator[bytes | list[bytes]]:
+    return _blocks_on_time(part())
+
+
+def _blocks_on_time(blocks: Iterable[bytes | list[bytes]]) -> Iterator[bytes | list[bytes]]:
+    for block in blocks:
+        yield [_line_on_time(line) for line in (block.splitlines() if isinstance(block, bytes) else block)]
 
 
 def _line_on_time(line: bytes) -> bytes:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
-from itertools import chain
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
@@ -21,31 +21,24 @@ import orjson
 from numpy.typing import NDArray
 
 from logging_lib.schema.fields import Field, load
-from logging_lib.store import datemath, mapping
+from logging_lib.store import mapping
+from logging_lib.store.builders import (
+    Builder,
+    Codes,
+    Column,
+    Presence,
+    builder,
+    concatenated,
+)
+from logging_lib.store.port import Part
+from logging_lib.store.sharing import shared
 
 _ID = "event.id"
-_NO_DATE = np.iinfo(np.int64).min
 
 
 class ListsError(Exception):
     """No column can be made of a field: ``fields.yml`` gives it one value and some event has a list of them, or its
     name has a quote, a backslash or a control character in it."""
-
-
-@dataclass(slots=True)
-class Column:
-    """One field of ``n`` events.
-
-    ``type`` is the field's. Keywords: ``codes`` index ``values``, -1 stands for none; a field of lists has
-    ``offsets`` (n + 1) into ``codes``. All others: ``data`` with ``valid``, which is None where all are.
-    """
-
-    type: str
-    values: list[str] = field(default_factory=list)
-    codes: NDArray[np.int32] | None = None
-    offsets: NDArray[np.int64] | None = None
-    data: NDArray[Any] | None = None
-    valid: NDArray[np.bool_] | None = None
 
 
 @dataclass(slots=True)
@@ -81,15 +74,97 @@ def read(
         ListsError: see there.
     """
     reader = _Reader(frozenset(names), frozenset(present), before)
-    collecting = gc.isenabled()
-    gc.disable()  # millions of small objects come and go here, none of them in a cycle
-    try:
+    with _without_collecting():
         for block in blocks:
             reader.add(block)
+    return reader.made.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be read of a stream; see ``read``. ``parts``: its blocks, one part after the other, one at least;
+    they must not need this process's threads and connections."""
+
+    parts: Sequence[Part]
+    names: Collection[str]
+    present: Collection[str] = ()
+
+
+def read_parts(streams: Mapping[str, Asked], *, processes: int) -> dict[str, Columns | ListsError]:
+    """``read`` of several streams at once, their parts shared among so many processes."""
+    items = [(name, place) for name, asked in streams.items() for place in range(len(asked.parts))]
+
+    def made(item: tuple[str, int]) -> _Made | ListsError:
+        name, place = item
+        asked = streams[name]
+        reader = _Reader(asked.names, asked.present, before=place << 40)  # numbers that nobody else gives
+        try:
+            with _without_collecting():
+                for block in asked.parts[place]():
+                    reader.add(block)
+        except ListsError as error:
+            return error
+        return reader.made
+
+    found: dict[str, list[_Made | ListsError]] = {name: [] for name in streams}
+    done = shared(made, items, here=lambda item: False, processes=processes)
+    for (name, _), one in zip(items, done, strict=True):
+        found[name].append(one)
+    return {name: _joined(parts) for name, parts in found.items()}
+
+
+def _joined(parts: list[_Made | ListsError]) -> Columns | ListsError:
+    whole = _Made({})
+    for part in parts:
+        if isinstance(part, ListsError):
+            return part
+        whole.extend(part)
+    parts.clear()
+    return whole.finish()
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Millions of small objects come and go, none of them in a cycle."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting:
             gc.enable()
-    return reader.finish()
+
+
+@dataclass(slots=True)
+class _Made:
+    """What was made of some blocks, of so many lines."""
+
+    builders: dict[str, Builder]
+    hashes: list[NDArray[np.int64]] = field(default_factory=list)
+    lines: list[NDArray[np.int64]] = field(default_factory=list)
+    count: int = 0
+
+    def extend(self, other: _Made) -> None:
+        """Put what was made of the blocks that follow after its own."""
+        self.hashes += other.hashes
+        self.lines += [places + self.count for places in other.lines]
+        self.count += other.count
+        for name, one in other.builders.items():
+            if name in self.builders:
+                self.builders[name].extend(one)  # type: ignore[arg-type]
+            else:
+                self.builders[name] = one
+
+    def finish(self) -> Columns:
+        hashes, lines = concatenated(self.hashes, np.int64), concatenated(self.lines, np.int64)
+        events = len(hashes)
+        _, first = np.unique(hashes, return_index=True)
+        columns = {name: builder.finish() for name, builder in self.builders.items()}
+        if len(first) < events:
+            first.sort()
+            columns = {name: taken(column, first) for name, column in columns.items()}
+            hashes, lines = hashes[first], lines[first]
+        return Columns(len(first), columns, lines, hashes, events)
 
 
 class _Reader:
@@ -100,23 +175,16 @@ class _Reader:
             if (found := mapping.location(load(), name)) is not None
         }
         self._decoder, self._getters = _decoder(located)
-        self._builders: dict[str, _Builder] = {
-            name: _Presence() if name not in names else _builder(located[name][0])
+        builders: dict[str, Builder] = {
+            name: Presence() if name not in names else builder(located[name][0])
             for name in (*names, *present)
             if name in located
         }
-        self._hashes: list[NDArray[np.int64]] = []
-        self._lines: list[NDArray[np.int64]] = []
-        self._rows = 0
-        self._seen = 0  # lines
-        self._before = before
+        self.made = _Made(builders)
+        self._rows = before
 
     def add(self, block: list[bytes] | bytes) -> None:
-        number = len(block) if isinstance(block, list) else block.count(b"\n")
-        events = self._events(block, number)
-        self._seen += number
-        if not events:
-            return
+        events = self._events(block)
         self._take(events, self._getters)
         self._rows += len(events)
 
@@ -128,19 +196,21 @@ class _Reader:
                 continue
             if getter.field == _ID:
                 self._identify(values)
-            if getter.field in self._builders:
-                self._builders[getter.field].add(values)
+            if getter.field in self.made.builders:
+                self.made.builders[getter.field].add(values)
 
     def _identify(self, values: list[Any]) -> None:
         hashes = np.fromiter(map(hash, values), np.int64, len(values))
         if None in values:  # without an id it is nobody's double
             lacking = np.array([value is None for value in values])
-            first = self._before + self._rows
-            hashes[lacking] = -(1 << 62) - np.arange(first, first + len(values))[lacking]
-        self._hashes.append(hashes)
+            hashes[lacking] = -(1 << 62) - np.arange(self._rows, self._rows + len(values))[lacking]
+        self.made.hashes.append(hashes)
 
-    def _events(self, block: list[bytes] | bytes, number: int) -> list[Any]:
-        """The events of a block of so many lines; notes which lines they are."""
+    def _events(self, block: list[bytes] | bytes) -> list[Any]:
+        """The events of a block; notes which lines they are."""
+        first = self.made.count
+        number = len(block) if isinstance(block, list) else _lines(block)
+        self.made.count += number
         try:
             if isinstance(block, bytes):
                 events = list(self._decoder.decode_lines(block))
@@ -149,15 +219,13 @@ class _Reader:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             events = []
         if len(events) == number:
-            self._lines.append(np.arange(self._seen, self._seen + number))
+            self.made.lines.append(np.arange(first, first + number))
             return events
         lines = block.split(b"\n") if isinstance(block, bytes) else block
         found = [
-            (at, event)
-            for at, line in enumerate(lines, self._seen)
-            if (event := self._event(line)) is not None
+            (at, event) for at, line in enumerate(lines, first) if (event := self._event(line)) is not None
         ]
-        self._lines.append(np.array([at for at, _ in found], np.int64))
+        self.made.lines.append(np.array([at for at, _ in found], np.int64))
         return [event for _, event in found]
 
     def _event(self, line: bytes) -> Any:
@@ -177,15 +245,9 @@ class _Reader:
         made = _without_nulls(document) if found.document is None else found.document
         return self._decoder.decode(mapping.dumps(made))
 
-    def finish(self) -> Columns:
-        hashes, lines = _concatenated(self._hashes, np.int64), _concatenated(self._lines, np.int64)
-        _, first = np.unique(hashes, return_index=True)
-        columns = {name: builder.finish() for name, builder in self._builders.items()}
-        if len(first) < len(hashes):
-            first.sort()
-            columns = {name: taken(column, first) for name, column in columns.items()}
-            hashes, lines = hashes[first], lines[first]
-        return Columns(len(first), columns, lines, hashes, self._rows)
+
+def _lines(block: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
 
 
 def taken(column: Column, rows: NDArray[Any]) -> Column:
@@ -208,7 +270,7 @@ def joined(columns: list[Column]) -> Column:
         return columns[0]
     kind = columns[0].type
     if columns[0].codes is not None:
-        places = _Codes()
+        places = Codes()
         codes = []
         for column in columns:
             assert column.codes is not None
@@ -303,182 +365,3 @@ def _type(entry: Field) -> Any:
     if entry.type == "double":
         return float | None
     return bool | None if entry.type == "boolean" else str | None
-
-
-# -- columns -----------------------------------------------------------------------------------------------
-
-
-class _Codes(dict[str | None, int]):
-    """A number for each text, in the order of their coming; None has -1."""
-
-    def __missing__(self, text: str | None) -> int:
-        code = self[text] = len(self)
-        return code
-
-
-class _Keywords:
-    def __init__(self, entry: Field) -> None:
-        self._codes = _Codes()
-        self._type = entry.type
-        self._parts: list[NDArray[np.int32]] = []
-
-    def add(self, values: list[Any]) -> None:
-        self._parts.append(np.fromiter(map(self._codes.__getitem__, values), np.int32, len(values)))
-
-    def finish(self) -> Column:
-        codes = _concatenated(self._parts, np.int32)
-        self._parts.clear()
-        values = list(self._codes)
-        if None in self._codes:
-            at = self._codes[None]
-            codes[codes == at] = -1
-            codes[codes > at] -= 1
-            values.pop(at)
-        return Column(self._type, values, codes)  # type: ignore[arg-type]
-
-
-class _KeywordLists:
-    def __init__(self, entry: Field) -> None:
-        self._codes = _Codes()
-        self._type = entry.type
-        self._parts: list[NDArray[np.int32]] = []
-        self._lengths: list[NDArray[np.int64]] = []
-
-    def add(self, values: list[Any]) -> None:
-        if not any(values):
-            self._lengths.append(np.zeros(len(values), np.int64))
-            return
-        if None in values:
-            values = [value or () for value in values]
-        lengths = np.fromiter(map(len, values), np.int64, len(values))
-        codes = np.fromiter(
-            map(self._codes.__getitem__, chain.from_iterable(values)), np.int32, int(lengths.sum())
-        )
-        codes, lengths = _as_sets(codes, lengths)
-        self._parts.append(codes)
-        self._lengths.append(lengths)
-
-    def finish(self) -> Column:
-        codes = _concatenated(self._parts, np.int32)
-        self._parts.clear()
-        lengths = _concatenated(self._lengths, np.int64)
-        return Column(self._type, list(self._codes), codes, np.concatenate([[0], np.cumsum(lengths)]))  # type: ignore[arg-type]
-
-
-def _as_sets(codes: NDArray[np.int32], lengths: NDArray[np.int64]) -> tuple[Any, Any]:
-    """Keywords are a set, as in Elasticsearch's doc values: without the doubles of each list."""
-    if not len(codes):
-        return codes, lengths
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    pairs = rows * (int(codes.max()) + 1) + codes
-    ordered = np.sort(pairs)
-    if not (ordered[1:] == ordered[:-1]).any():
-        return codes, lengths
-    _, first = np.unique(pairs, return_index=True)
-    first.sort()
-    return codes[first], np.bincount(rows[first], minlength=len(lengths)).astype(np.int64)
-
-
-class _Numbers:
-    def __init__(self, entry: Field) -> None:
-        self._type = entry.type
-        self._dtype = {"double": "f8", "float": "f4", "boolean": "?"}.get(entry.type, "i8")
-        self._parts: list[NDArray[Any]] = []
-        self._valid: list[NDArray[np.bool_]] = []
-
-    def add(self, values: list[Any]) -> None:
-        valid = np.ones(len(values), bool)
-        if None in values:
-            valid = np.array([value is not None for value in values])
-            values = [0 if value is None else value for value in values]
-        self._parts.append(np.array(values, self._dtype))
-        self._valid.append(valid)
-
-    def finish(self) -> Column:
-        data, valid = _concatenated(self._parts, self._dtype), _concatenated(self._valid, bool)
-        return Column(self._type, data=data, valid=None if valid.all() else valid)
-
-
-class _Presence(_Numbers):
-    """True where there is a value, and none where there is not."""
-
-    def __init__(self) -> None:
-        super().__init__(Field("", "boolean", "", ()))
-
-    def add(self, values: list[Any]) -> None:
-        if isinstance(next((one for one in values if one is not None), None), list):
-            values = [one or None for one in values]
-        super().add([None if one is None else True for one in values])
-
-
-class _Dates(_Numbers):
-    """Milliseconds since 1970, floored."""
-
-    def add(self, values: list[Any]) -> None:
-        millis = _millis(values)
-        if millis is None:
-            millis = np.array([_one_date(value) for value in values], np.int64)
-        self._parts.append(np.where(millis == _NO_DATE, 0, millis))
-        self._valid.append(millis != _NO_DATE)
-
-
-def _millis(values: list[Any]) -> NDArray[np.int64] | None:
-    """The dates' milliseconds, where all have the logger's form, ``2018-02-01T09:00:00.123456Z`` with three or six
-    digits of the second; None where some have not."""
-    length = len(values[0]) if isinstance(values[0], str) else 0
-    if length not in (24, 27):
-        return None
-    try:
-        text = "".join(values).encode("ascii")
-    except (TypeError, UnicodeEncodeError):
-        return None
-    if len(text) != length * len(values):
-        return None
-    letters = np.frombuffer(text, np.uint8).reshape(-1, length).T
-    digits = letters[[*_DIGITS, *range(23, length - 1)]] - np.uint8(ord("0"))
-    if (digits > 9).any() or (letters[[*_MARKS, length - 1]] != _MARK).any():
-        return None
-    year, month, day, hour, minute, second, milli = _NUMBERS @ digits[: len(_DIGITS)].astype(np.int32)
-    months = ((year - 1970) * 12 + month - 1).astype("M8[M]")
-    first = months.astype("M8[D]").astype(np.int64)
-    in_month = (months + 1).astype("M8[D]").astype(np.int64) - first
-    right = (month >= 1) & (month <= 12) & (day >= 1) & (day <= in_month)
-    if not (right & (hour < 24) & (minute < 60) & (second < 60)).all():
-        return None
-    minutes = ((first + day - 1) * 24 + hour) * 60 + minute
-    millis: NDArray[np.int64] = (minutes * 60 + second) * 1000 + milli
-    return millis
-
-
-_DIGITS = (0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18, 20, 21, 22)
-_MARKS = (4, 7, 10, 13, 16, 19)
-_MARK = np.frombuffer(b"--T::.Z", np.uint8).reshape(-1, 1)
-_NUMBERS = np.zeros((7, len(_DIGITS)), np.int32)
-for _number, _places in enumerate([(0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14), (14, 17)]):
-    _NUMBERS[_number, slice(*_places)] = 10 ** np.arange(_places[1] - _places[0])[::-1]
-
-
-def _one_date(value: str | None) -> int:
-    if value is None:
-        return int(_NO_DATE)
-    try:
-        return datemath.parse(mapping.convert(value, "date"))
-    except (mapping.MisfitError, ValueError, OverflowError):
-        return int(_NO_DATE)
-
-
-def _concatenated(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype)
-
-
-_Builder = _Keywords | _KeywordLists | _Numbers
-
-
-def _builder(entry: Field) -> _Builder:
-    if entry.array:
-        return _KeywordLists(entry)
-    if entry.type == "date":
-        return _Dates(entry)
-    if entry.type in mapping.SQL_TYPES and mapping.SQL_TYPES[entry.type] == "VARCHAR":
-        return _Keywords(entry)
-    return _Numbers(entry)

@@ -25,6 +25,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import RLock, Timer
 from typing import Any, Final
@@ -36,9 +37,9 @@ from logging_lib.store.body import a_bool, an_int, an_object, child, known
 from logging_lib.store.documents import DocumentTable
 from logging_lib.store.evaluation import Evaluation
 from logging_lib.store.events import EventTable
-from logging_lib.store.files import Folder
+from logging_lib.store.files import Folder, extents
 from logging_lib.store.hits import Hits
-from logging_lib.store.port import IndexResult, SearchError, StoreError
+from logging_lib.store.port import IndexResult, Part, SearchError, StoreError
 from logging_lib.store.query import ALWAYS, condition
 from logging_lib.store.reading import FileTable, Progress
 from logging_lib.store.scope import Scope
@@ -144,6 +145,7 @@ class EmbeddedStore:
             raise SearchError(f"the search took longer than its timeout, {seconds:g} s") from None
         finally:
             timer.cancel()
+            timer.join()  # at once; no thread is left behind, beside which no process can be forked
 
     def _answer(
         self,
@@ -207,6 +209,14 @@ class EmbeddedStore:
                 yield from table.lines()
             elif self._path is not None and target.startswith("logs-"):
                 yield from (block for _, block in Folder(self._path / target).unread(_AT_ONCE))
+
+    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
+        """What ``lines`` gives, in parts of about so many bytes that forks of this process can read as well; none
+        where it asks the database, which does not survive a fork."""
+        with self._lock:
+            if self._path is None or target in self._tables or not target.startswith("logs-"):
+                return []
+            return [partial(one.blocks, _AT_ONCE) for one in extents(self._path / target, size)]
 
     def refresh(self) -> None:
         """Read what other processes wrote, and files that were added by hand."""

@@ -28,6 +28,63 @@ class Seen:
 
 
 @dataclass(slots=True)
+class Extent:
+    """Whole lines of a file: its bytes from ``begin`` to ``end``."""
+
+    file: Path
+    begin: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.begin
+
+    def blocks(self, at_once: int) -> Iterator[bytes]:
+        """The lines, in chunks of about so many bytes.
+
+        Raises:
+            FileNotFoundError: the file was removed.
+        """
+        begin, wanted = self.begin, at_once
+        with self.file.open("rb", buffering=0) as opened:
+            opened.seek(begin)
+            while chunk := opened.read(min(wanted, self.end - begin)):
+                end = chunk.rfind(b"\n") + 1
+                if end:
+                    yield chunk[:end]
+                    begin, wanted = begin + end, at_once
+                elif begin + len(chunk) >= self.end:
+                    yield chunk + b"\n"
+                    return
+                else:
+                    wanted *= 2
+                opened.seek(begin)
+
+
+def extents(folder: Path, size: int) -> list[Extent]:
+    """All lines of a folder in stretches of about so many bytes, in the order in which ``Folder`` reads them; none
+    where a file is not made of lines."""
+    found = []
+    for file in _files(folder):
+        if file.suffix != ".jsonl":
+            return []
+        begin, end = 0, file.stat().st_size
+        with file.open("rb") as opened:
+            while begin < end:
+                opened.seek(min(begin + size, end))
+                opened.readline()
+                found.append(Extent(file, begin, min(opened.tell(), end)))
+                begin = found[-1].end
+    return found
+
+
+def _files(folder: Path) -> list[Path]:
+    present = [one for one in folder.glob("*") if one.suffix in (".jsonl", ".parquet") and one.is_file()]
+    return sorted(
+        present, key=lambda one: (one.name == OWN_FILE, one.name)
+    )  # what the store wrote is the latest
+
+
+@dataclass(slots=True)
 class Folder:
     """The files of one target.
 
@@ -43,10 +100,7 @@ class Folder:
     def unread(self, at_once: int = _CHUNK) -> Iterator[tuple[str, bytes]]:
         """What the files hold beyond what was read before, as (file name, whole lines) in chunks of so many
         bytes."""
-        present = [
-            one for one in self.path.glob("*") if one.suffix in (".jsonl", ".parquet") and one.is_file()
-        ]
-        present.sort(key=lambda one: (one.name == OWN_FILE, one.name))  # what the store wrote is the latest
+        present = _files(self.path)
         if set(self.seen) - {one.name for one in present}:
             self.replaced = True
         for file in present:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+
+Part = Callable[[], Iterator[bytes | list[bytes]]]
+"""Reads some of a data stream's documents, as ``Store.lines`` gives them."""
 
 
 class StoreError(Exception):

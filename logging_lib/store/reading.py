@@ -8,7 +8,7 @@ The files stay where they are: of an event that is shown whole, its line is read
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import duckdb
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from logging_lib.schema.fields import load
 from logging_lib.store import mapping
-from logging_lib.store.columns import Column, Columns, ListsError, read, taken
+from logging_lib.store.arrow import array, numbers
+from logging_lib.store.columns import Columns, ListsError, read, taken
 from logging_lib.store.events import USUAL, EventTable
-from logging_lib.store.files import Folder
+from logging_lib.store.files import Extent, Folder
 from logging_lib.store.mapping import Located
 
 _AT_ONCE: Final = 1 << 20  # bytes of lines: what is made of them stays in the processor's cache
@@ -35,18 +36,6 @@ Progress = Callable[[int, int], None]
 
 class _ChangedError(Exception):
     """A file is no longer what it was when it was first read."""
-
-
-@dataclass(slots=True)
-class _Extent:
-    """A part of a file that was read in one go."""
-
-    file: str
-    begin: int
-    end: int
-
-    def __len__(self) -> int:
-        return self.end - self.begin
 
 
 class FileTable:
@@ -71,7 +60,7 @@ class FileTable:
         self._folder.seen.clear()
         self._folder.replaced = False
         self._columns: dict[str, str] = {}
-        self._extents: list[_Extent] = []
+        self._extents: list[Extent] = []
         self._files = np.zeros(0, np.int32)  # of each row: which extent it lies in, and where
         self._starts = np.zeros(0, np.int64)
         self._hashes = np.zeros(0, np.int64)
@@ -140,7 +129,7 @@ class FileTable:
         found = {}
         for number in numbers:
             extent = self._extents[self._files[number]]
-            with (self._folder.path / extent.file).open("rb") as file:
+            with extent.file.open("rb") as file:
                 file.seek(int(self._starts[number]))
                 line = file.readline().rstrip(b"\r\n")
             found[number] = _identity(line, number), line
@@ -199,7 +188,7 @@ class FileTable:
                     raise ListsError(f"{name}: is read as a whole")
                 begin = reached.get(name, 0)
                 reached[name] = seen[name].offset
-                self._extend(name, begin, reached[name])
+                self._extend(self._folder.path / name, begin, reached[name])
                 ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
                 starts.append(begin + np.concatenate([[0], ends[:-1] + 1]))
                 files.append(np.full(len(ends), len(self._extents) - 1, np.int32))
@@ -227,12 +216,12 @@ class FileTable:
         with _registered(self._connection, arriving):
             self._connection.execute(f"INSERT INTO {self._table} SELECT * FROM arriving").fetchall()  # noqa: S608
 
-    def _extend(self, file: str, begin: int, end: int) -> None:
+    def _extend(self, file: Path, begin: int, end: int) -> None:
         last = self._extents[-1] if self._extents else None
         if last is not None and (last.file, last.end) == (file, begin):
             last.end = end
         else:
-            self._extents.append(_Extent(file, begin, end))
+            self._extents.append(Extent(file, begin, end))
 
     def _widen(self, fresh: list[str]) -> None:
         """Read further fields of the same events. Raises _ChangedError."""
@@ -253,29 +242,18 @@ class FileTable:
     def _again(self) -> Iterator[bytes]:
         """All that was read so far, once more."""
         for extent in self._extents:
-            rest, left = b"", len(extent)
             try:
-                with (self._folder.path / extent.file).open("rb", buffering=0) as file:
-                    file.seek(extent.begin)
-                    while left and (chunk := file.read(min(_AT_ONCE, left))):
-                        left -= len(chunk)
-                        end = chunk.rfind(b"\n") + 1
-                        if end:
-                            yield rest + chunk[:end]
-                            rest = b""
-                        rest += chunk[end:]
+                yield from extent.blocks(_AT_ONCE)
             except FileNotFoundError:
                 raise _ChangedError from None
-            if rest:
-                yield rest + b"\n"
 
     def _arrow(self, found: Columns, first: int, rows: int, names: Iterable[str] | None = None) -> Any:
         """A table for DuckDB of the columns in the order of the table's, and ``seq``."""
         import pyarrow as pa
 
-        made = {"seq": np.arange(first, first + rows)}
+        made = {"seq": numbers(np.arange(first, first + rows))}
         for name in self._columns if names is None else names:
-            made[self._columns[name]] = _array(found.columns[name])
+            made[self._columns[name]] = array(found.columns[name])
         return pa.Table.from_batches(pa.table(made).to_batches(max_chunksize=_BATCH))
 
 
@@ -290,21 +268,6 @@ class _registered:  # noqa: N801 - used like a function
 
     def __exit__(self, *_: object) -> None:
         self._connection.unregister("arriving")
-
-
-def _array(column: Column) -> Any:
-    """A column as Arrow has it; an empty list counts as none."""
-    import pyarrow as pa
-
-    if column.codes is None:
-        lacking = None if column.valid is None else ~column.valid
-        return pa.array(column.data, mask=lacking)
-    codes = pa.array(column.codes, mask=column.codes < 0)
-    texts = pa.DictionaryArray.from_arrays(codes, pa.array(column.values, pa.large_string()))
-    if column.offsets is None:
-        return texts
-    empty = np.append(np.diff(column.offsets) == 0, False)
-    return pa.LargeListArray.from_arrays(pa.array(column.offsets, mask=empty), texts)
 
 
 def _mapped(name: str) -> bool:

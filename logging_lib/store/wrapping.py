@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from logging_lib.store.port import IndexResult, Store
+from logging_lib.store.port import IndexResult, Part, Store
 
 
 class Wrapper:
@@ -41,6 +41,10 @@ class Wrapper:
 
     def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
         return self._store.lines(target, fields)
+
+    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
+        parts = getattr(self._store, "parts", None)
+        return [] if parts is None else parts(target, fields, size)
 
     def refresh(self) -> None:
         self._store.refresh()

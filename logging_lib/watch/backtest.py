@@ -10,17 +10,19 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from logging_lib.store.port import Store
+from logging_lib.store.sharing import processes, shared
 from logging_lib.watch.evaluate import Scripts, default_scripts, means_of
 from logging_lib.watch.incidents import Judged
 from logging_lib.watch.messages import Message
 from logging_lib.watch.model import ACTION_KINDS, Watch
 from logging_lib.watch.replay.asof import AsOf
-from logging_lib.watch.replay.history import History, Moment
+from logging_lib.watch.replay.history import Answers, History, Moment
 from logging_lib.watch.results import Alert, Report
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.schedule import due_slot, latest_slot
 from logging_lib.watch.times import format_instant, parse_duration
 
+MANY_RUNS = 5_000  # from here on it pays to share them among processes
 _REACH = timedelta(hours=25)
 _LOOK_BACK = re.compile(r"-(\d+[smhdw])(?=[\"/|+-])")
 
@@ -173,9 +175,27 @@ def backtest(
         else busy_ticks(start, end, every, arrivals, _reach(watches))
     )
     history = History(store, watches) if history is None else history
-    found = _Found()
+    due: dict[str, list[Moment]] = {}
     for watch in watches:
-        _replay(watch, _due(watch, moments), history, store, scripts, judged, found)
+        trigger = _trigger(watch)
+        if trigger not in due:
+            due[trigger] = _due(watch, moments)
+    replays = [
+        _Replay(watch, times, history.searches(watch, times))
+        for watch in watches
+        for times in [due[_trigger(watch)]]
+    ]
+    runs = sum(len(one.moments) for one in replays)
+    parts = shared(
+        lambda unit: [one.run(store, scripts, judged) for one in unit],
+        _units(replays),
+        here=lambda unit: any(one.answers.asks for one in unit),
+        processes=processes() if runs >= MANY_RUNS else 1,
+    )
+    made = {one.watch: one for part in parts for one in part}
+    found = _Found("")
+    for watch in watches:
+        found.join(made[watch.id])
     alerts = tuple(sorted(found.alerts, key=lambda alert: alert.time))
     return Backtest(
         tuple(watch.id for watch in watches),
@@ -192,11 +212,19 @@ def backtest(
 
 @dataclass
 class _Found:
+    watch: str
     alerts: list[Alert] = field(default_factory=list)
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     skipped: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     judged: bool = False
     slow: dict[str, str] = field(default_factory=dict)
+
+    def join(self, other: _Found) -> None:
+        self.alerts.extend(other.alerts)
+        self.failures.update(other.failures)
+        self.skipped.update(other.skipped)
+        self.judged = self.judged or other.judged
+        self.slow |= other.slow
 
     def add(self, report: Report) -> None:
         self.alerts.extend(report.alerts)
@@ -213,6 +241,10 @@ class _Found:
                     self.failures[alert.watch, f"actions.{name}: {result.reason}"] += 1
 
 
+def _trigger(watch: Watch) -> str:
+    return watch.definition.trigger.model_dump_json()
+
+
 def _due(watch: Watch, moments: Iterable[datetime]) -> list[Moment]:
     """When a runner that is asked at these moments runs a watch."""
     last: datetime | None = None
@@ -225,27 +257,43 @@ def _due(watch: Watch, moments: Iterable[datetime]) -> list[Moment]:
     return due
 
 
-def _replay(
-    watch: Watch,
-    moments: list[Moment],
-    history: History,
-    store: Store,
-    scripts: Scripts,
-    judged: Judged | None,
-    found: _Found,
-) -> None:
-    answers, past = history.searches(watch, moments), AsOf(store)
-    found.slow |= {f"{watch.id} {name}": reason for name, reason in answers.slow.items()}
-    runner = Runner(
-        store,
-        [watch],
-        outlets=dict.fromkeys(ACTION_KINDS, _Nowhere()),
-        scripts=scripts,
-        judged=judged,
-        means=lambda _, now: replace(means_of(past, now=now, scripts=scripts), search=answers.search(now)),
-    )
-    for moment in moments:
-        found.add(runner.tick(moment.now))
+@dataclass(frozen=True)
+class _Replay:
+    """One watch, when it runs, and what its searches answer then."""
+
+    watch: Watch
+    moments: list[Moment]
+    answers: Answers
+
+    def cost(self) -> int:
+        """About how long it takes, in units of its own: what takes longest is begun first."""
+        return len(self.moments) * self.answers.size
+
+    def run(self, store: Store, scripts: Scripts, judged: Judged | None) -> _Found:
+        found, past = _Found(self.watch.id), AsOf(store)
+        found.slow = {f"{self.watch.id} {name}": reason for name, reason in self.answers.slow.items()}
+        runner = Runner(
+            store,
+            [self.watch],
+            outlets=dict.fromkeys(ACTION_KINDS, _Nowhere()),
+            scripts=scripts,
+            judged=judged,
+            means=lambda _, now: replace(
+                means_of(past, now=now, scripts=scripts), search=self.answers.search(now)
+            ),
+        )
+        for moment in self.moments:
+            found.add(runner.tick(moment.now))
+        return found
+
+
+def _units(replays: Iterable[_Replay]) -> list[list[_Replay]]:
+    """What one process does at once: watches that need the same large parts of the events are together. What takes
+    longest comes first."""
+    units: dict[Any, list[_Replay]] = {}
+    for one in replays:
+        units.setdefault(one.answers.listed or one.watch.id, []).append(one)
+    return sorted(units.values(), key=lambda unit: -sum(one.cost() for one in unit))
 
 
 class _Nowhere:

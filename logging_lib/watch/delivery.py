@@ -120,6 +120,8 @@ class Postman:
                     done.append(Delivered(watch_id, entry, ok=False, reason=reason, given_up=True))
                 elif is_due(entry, now, at_once=at_once):
                     due[entry.id] = (watch_id, entry)
+        if not due:
+            return done
         round_ = _Round(self, due, now)
         round_.send([entry for _, entry in due.values()])
         return done + round_.done

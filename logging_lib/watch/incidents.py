@@ -115,10 +115,12 @@ def is_judged(payload: Mapping[str, Any]) -> bool:
     window = payload.get("window")
     models = window.get("aggregations", {}).get("models", {}) if isinstance(window, Mapping) else {}
     buckets = models.get("buckets") if isinstance(models, Mapping) else None
-    left_out = sum("model" in each for each in skipped(payload))
-    if find(payload) or not isinstance(buckets, list):
-        return bool(find(payload)) or not left_out
-    return sum(len(model.get("versions", {}).get("buckets", ())) for model in buckets) > left_out
+    left_out = sum(["model" in each for each in skipped(payload)])
+    if find(payload):
+        return True
+    if not isinstance(buckets, list):
+        return not left_out
+    return sum([len(model.get("versions", {}).get("buckets", ())) for model in buckets]) > left_out
 
 
 def with_findings(payload: Mapping[str, Any], findings: Iterable[Finding], judged: Judged) -> dict[str, Any]:

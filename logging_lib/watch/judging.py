@@ -152,8 +152,8 @@ class Judge:
 
         def change(kept: WatchState) -> WatchState:
             entries = {entry.id: entry for entry in (*kept.undelivered, *told.entries)}
-            changed = kept.with_incidents(told.apply(observed(kept)))
-            return changed.model_copy(update={"undelivered": tuple(entries.values()), "last": slot})
+            incidents = told.apply(observed(kept))
+            return kept.with_incidents(incidents, undelivered=tuple(entries.values()), last=slot)
 
         stored = self._state.update(watch.id, change)
         self._postman.expect(watch.id, len(stored.undelivered))
@@ -235,7 +235,7 @@ class _Telling:
 
     def resolve(self) -> list[tuple[Resolved, list[str]]]:
         """Make the messages that incidents are over."""
-        if not is_wanted(self.watch.metadata):
+        if not self.known or not is_wanted(self.watch.metadata):
             return []
         over = inc.over(self.known, self.now, watch=self.watch.id, mutes=self.mutes)
         found = []

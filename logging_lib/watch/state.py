@@ -76,9 +76,10 @@ class WatchState(_Kept):
     def by_key(self) -> Incidents:
         return {incident.key: incident for incident in self.incidents}
 
-    def with_incidents(self, incidents: Incidents) -> WatchState:
+    def with_incidents(self, incidents: Incidents, **changes: Any) -> WatchState:
+        """With these in place of its own; ``changes`` are those of further attributes."""
         ordered = tuple(incidents[key] for key in sorted(incidents))
-        return self.model_copy(update={"incidents": ordered})
+        return self.model_copy(update={"incidents": ordered, **changes})
 
 
 class Lease(_Kept):

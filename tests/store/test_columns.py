@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from logging_lib.store.columns import Column, ListsError, read
+from logging_lib.store.builders import Column
+from logging_lib.store.columns import Asked, Columns, ListsError, read, read_parts
 from logging_lib.store.embedded import EmbeddedStore
 from tests.store.events import NOW, STREAM, event
 
@@ -81,3 +83,51 @@ def test_a_store_gives_the_same_lines_from_its_files_as_from_memory(tmp_path: Pa
 def _read(store: EmbeddedStore) -> dict[str, list[Any]]:
     found = read(store.lines(STREAM, FIELDS), FIELDS)
     return {name: values(column) for name, column in found.columns.items()}
+
+
+def blocks() -> Iterator[bytes]:
+    """Seven, in one of which is no event, with lists, doubles and events without an id."""
+    for block in range(7):
+        yield (
+            b"torn {\n"
+            if block == 3
+            else b"".join(
+                line(
+                    id=None if number == 4 else f"{block}{number}" if number else "a",
+                    ml={
+                        "input": {"bins": [f"x={block}", f"x={number}"][: number % 3]},
+                        "model": {"name": f"m{block % 3}"},
+                    },
+                    **{"@timestamp": f"2018-02-0{block + 1}T09:00:00.123Z"},
+                )
+                for number in range(5)
+            )
+        )
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 9])
+def test_shared_parts_give_what_one_reader_reads(processes: int) -> None:
+    """In the same order, the first of the doubles kept; nobody's event is the double of another's."""
+    names, present = {"@timestamp", "ml.input.bins", "ml.model.name"}, {"event.id"}
+    one = read(blocks(), names, present=present)
+    parts = [lambda part=part: iter(part) for part in ([], [*blocks()][:2], [*blocks()][2:])]  # type: ignore[misc]
+    several = read_parts({"all": Asked(parts, names, present)}, processes=processes)["all"]
+    assert isinstance(several, Columns)
+    assert (several.rows, several.events) == (one.rows, one.events)
+    assert one.rows == 6 * 4 + 1
+    assert several.lines.tolist() == one.lines.tolist()
+    for name, column in one.columns.items():
+        assert values(several.columns[name]) == values(column)
+
+
+def test_lists_are_said_of_the_stream_that_has_them() -> None:
+    """As by one reader, whoever comes to them; the others are read."""
+    parts = [lambda: iter([line(id="a"), line(ml={"model": {"name": ["a", "b"]}})])] * 2
+    fine = [lambda: iter([line(id="a"), line(id="b")])]
+    found = read_parts(
+        {"lists": Asked(parts, {"ml.model.name"}), "fine": Asked(fine, {"ml.model.name"})}, processes=2
+    )
+    assert isinstance(found["lists"], ListsError)
+    assert str(found["lists"]) == "ml.model.name: an event has several values in it"
+    assert isinstance(found["fine"], Columns)
+    assert found["fine"].rows == 2

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logging_lib import content
 from logging_lib.store.embedded import EmbeddedStore
 from logging_lib.store.port import StoreError
+from logging_lib.watch import backtest
 from logging_lib.watch.context import new_context
 from logging_lib.watch.evaluate import SearchFunction, store_search
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Definition, SearchRequest, Watch
-from logging_lib.watch.replay.answers import plain
 from logging_lib.watch.replay.asof import AsOf
+from logging_lib.watch.replay.buckets import plain
 from logging_lib.watch.replay.history import History, Moment, searches
 
 START = datetime(2018, 2, 1, tzinfo=UTC)
@@ -254,3 +257,27 @@ def test_the_shipped_searches_are_answered_in_one_pass() -> None:
     assert {name: list(found) for name, found in slow.items() if found} == {
         "dependency-change": ["window", "baseline"]
     }
+
+
+def test_watches_that_processes_share_find_what_one_process_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alerts, failures and what was not judged, in the same order."""
+
+    def replayed(processes: int) -> dict[str, Any]:
+        monkeypatch.setattr(backtest, "processes", lambda: processes)
+        with filled(3, 400) as store:
+            result = backtest.backtest(
+                store,
+                [*WATCHES, *odd()],
+                start=START,
+                end=START + timedelta(days=3),
+                every=timedelta(hours=1),
+            )
+        return result.document()
+
+    monkeypatch.setattr(backtest, "MANY_RUNS", 0)
+    alone = replayed(1)
+    assert alone["alerts"]
+    assert alone["failures"]
+    assert alone["not_judged"]
+    assert replayed(3) == alone
+    assert json.dumps(replayed(3)) == json.dumps(alone)

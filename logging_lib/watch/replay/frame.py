@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from logging_lib.schema.fields import load
 from logging_lib.store import mapping
-from logging_lib.store.columns import Column, Columns, joined, taken
+from logging_lib.store.arrow import array, numbers, values
+from logging_lib.store.builders import Column
+from logging_lib.store.columns import Columns, joined, taken
 from logging_lib.store.mapping import Located
 from logging_lib.store.scope import Scope
 from logging_lib.watch.replay.windows import ARRIVAL, Bound, NotPlannedError, Ticks
 
-Rows = NDArray[np.int64]
+Rows = NDArray[np.int32]
 
 
 class Frame:
@@ -65,13 +67,18 @@ class Frame:
 
     def distinct(self, name: str) -> int:
         """How many values a field has, at most."""
+        if name not in self._distinct:
+            self._distinct[name] = len(self.values(name))
+        return self._distinct[name]
+
+    def values(self, name: str) -> list[Any]:
+        """The values of a field, among them perhaps such as no row has."""
         column = self.columns[name]
         if column.codes is not None:
-            return len(column.values)
-        if name not in self._distinct:
-            assert column.data is not None
-            self._distinct[name] = len(np.unique(column.data))
-        return self._distinct[name]
+            return list(column.values)
+        assert column.data is not None
+        found: list[Any] = np.unique(column.data).tolist()
+        return found
 
     def is_one(self, name: str) -> bool:
         """Whether every row has the number 1 in a field."""
@@ -93,12 +100,15 @@ class Frame:
             return self._holding
         with duckdb.connect(":memory:") as connection:
             connection.register("events", self._arrow(scope.mapped()))
-            chosen = ", ".join(f"coalesce({sql}, false) AS h{i}" for i, sql in enumerate(wanted.values()))
+            chosen = ", ".join(
+                f"coalesce({sql}, false)::UTINYINT AS h{i}" for i, sql in enumerate(wanted.values())
+            )
             statement = f"SELECT _r, {chosen} FROM {scope.relation()}"  # noqa: S608
-            found = list(connection.execute(statement, scope.binder.used_in(statement)).fetchnumpy().values())
-        for key, answer in zip(wanted, found[1:], strict=True):
+            answer = connection.sql(statement, params=scope.binder.used_in(statement)).to_arrow_table()
+        rows, *met = map(values, answer.columns)
+        for key, one in zip(wanted, met, strict=True):
             self._holding[key] = np.zeros(self.rows, bool)
-            self._holding[key][found[0]] = np.asarray(answer)
+            self._holding[key][rows] = one
         return self._holding
 
     def passing(self, keys: list[Any], condition: str, scope: Scope) -> set[Any]:
@@ -111,27 +121,14 @@ class Frame:
     def _arrow(self, names: Iterable[str]) -> Any:
         import pyarrow as pa
 
-        arrays: dict[str, Any] = {"seq": pa.array(np.arange(self.rows))}
-        for name in names:
-            column = self.columns[name]
-            if column.codes is None:
-                mask = None if column.valid is None else ~column.valid
-                arrays[name] = pa.array(column.data, mask=mask)
-                continue
-            values = pa.array(column.values or [""], pa.string())
-            mask = column.codes < 0
-            codes = pa.array(column.codes, mask=mask if mask.any() else None)
-            coded = pa.DictionaryArray.from_arrays(codes, values)
-            if column.offsets is not None:
-                coded = pa.LargeListArray.from_arrays(pa.array(column.offsets), coded)
-            arrays[name] = coded
-        return pa.table(arrays)
+        seq = numbers(np.arange(self.rows))
+        return pa.table({"seq": seq, **{name: array(self.columns[name]) for name in names}})
 
     def group(self, condition: str, rows: NDArray[np.bool_]) -> Group:
         """The rows that meet a condition; the same object for the same ``condition`` text."""
         found = self._groups.get(condition)
         if found is None:
-            found = self._groups[condition] = Group(self, np.flatnonzero(rows))
+            found = self._groups[condition] = Group(self, np.flatnonzero(rows).astype(np.int32))
         return found
 
 
@@ -271,8 +268,8 @@ class Window:
     """The rows of a frame that some bounds leave, at each tick: from ``start`` to ``end``; of those the ones
     that also lie within the bounds on other fields."""
 
-    start: NDArray[np.int64]
-    end: NDArray[np.int64]
+    start: Rows
+    end: Rows
     others: tuple[tuple[str, str, NDArray[np.int64]], ...] = ()
 
 
@@ -295,4 +292,5 @@ def window(frame: Frame, bounds: Iterable[Bound], ticks: Ticks) -> Window:
             start = np.maximum(start, at)
         else:
             end = np.minimum(end, at)
-    return Window(start, np.maximum(start, end), tuple(others))
+    # As wide as a group's rows, which are looked up in each other.
+    return Window(start.astype(np.int32), np.maximum(start, end).astype(np.int32), tuple(others))

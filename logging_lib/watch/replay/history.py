@@ -13,17 +13,23 @@ from numpy.typing import NDArray
 
 from logging_lib.schema.fields import load
 from logging_lib.store import columns
-from logging_lib.store.columns import Columns, ListsError
+from logging_lib.store.columns import Asked, Columns, ListsError
 from logging_lib.store.datemath import to_millis
 from logging_lib.store.port import SearchError, Store, StoreError
+from logging_lib.store.sharing import processes
+from logging_lib.watch.context import new_context
 from logging_lib.watch.evaluate import SearchFunction, store_search, whole
 from logging_lib.watch.model import Input, SearchRequest, Transform, Watch
-from logging_lib.watch.replay.answers import Plan, Search, plain
+from logging_lib.watch.replay.answers import Search
 from logging_lib.watch.replay.asof import AsOf
+from logging_lib.watch.replay.buckets import plain
 from logging_lib.watch.replay.frame import Frame, empty_scope
+from logging_lib.watch.replay.plan import Plan
 from logging_lib.watch.replay.windows import ARRIVAL, ARRIVED, NotPlannedError, Split, Ticks, split
+from logging_lib.watch.templating import TemplateError
 
 EVENTS = "logs-"
+_PART_BYTES = 32 << 20  # that one process reads at once
 Answer = Callable[[int, Mapping[str, Any]], Mapping[str, Any]]
 """A search's response at a tick, in a run's context."""
 
@@ -50,7 +56,7 @@ class History:
         self._counted: dict[str, set[str]] = {}
         self._together: dict[tuple[str, ...], set[str]] = {}
         self._frames: dict[tuple[str, ...], Frame] = {}
-        self._columns: dict[str, Columns] = {}
+        self._columns: dict[str, Columns | ListsError] = {}
         self._splits: dict[int, Split] = {}
         self._reasons: dict[int, str] = {}
         self._names: dict[int, tuple[str, ...]] = {}
@@ -97,16 +103,32 @@ class History:
         return self._frames[names]
 
     def _loaded(self, name: str) -> Columns:
-        """All that any search needs of a stream: its lines are read one time."""
+        """All that any search needs of a stream: its lines are read one time, with those of all other streams."""
         if name not in self._columns:
-            fields = self._needed[name]
+            self._read_all()
+        found = self._columns[name]
+        if isinstance(found, ListsError):
+            raise NotPlannedError(str(found)) from found
+        return found
+
+    def _read_all(self) -> None:
+        parts_of = getattr(self._read, "parts", None)
+        shared: dict[str, Asked] = {}
+        for name, fields in self._needed.items():
+            if name in self._columns:
+                continue
             counted = self._counted[name] - fields
+            parts = [] if parts_of is None else parts_of(name, fields | counted, _PART_BYTES)
+            if parts:
+                shared[name] = Asked(parts, fields, counted)
+                continue
             try:
                 lines = self._read.lines(name, fields | counted)
                 self._columns[name] = columns.read(lines, fields, present=counted)
             except ListsError as error:
-                raise NotPlannedError(str(error)) from error
-        return self._columns[name]
+                self._columns[name] = error
+        many = any(len(asked.parts) > 1 for asked in shared.values())
+        self._columns |= columns.read_parts(shared, processes=processes() if many else 1)
 
     def _arrived(self, name: str) -> NDArray[np.int64]:
         column = self._loaded(name).columns[ARRIVAL]
@@ -131,30 +153,35 @@ class History:
         )
         made: dict[int, Answer] = {}
         slow: dict[str, str] = {}
+        asks, size, listed = _has_source(watch), 1, frozenset[str]()
         for name, given in searches(watch):
             key = id(given)
             try:
-                made[key] = self._answers(given, ticks, moments)
+                answered = self._answered(watch, given, ticks, moments)
             except NotPlannedError as error:
                 self._reasons.setdefault(key, str(error))
-                made[key] = _each(self._store, given, moments)
-            if reads_all(watch):
-                made[key] = _plainly(made[key])
+                answered = _Answered(_each(self._store, given, moments))
+            made[key] = _plainly(answered.answer) if reads_all(watch) else answered.answer
+            size, listed = size + answered.size, listed | answered.listed
             if key in self._reasons:
                 slow[name] = self._reasons[key]
-        return Answers(made, {int(now): place for place, now in enumerate(ticks.executed)}, slow)
+                asks = True
+        places = {int(now): place for place, now in enumerate(ticks.executed)}
+        return Answers(made, places, slow, asks, size, listed)
 
-    def _answers(self, given: SearchRequest, ticks: Ticks, moments: Sequence[Moment]) -> Answer:
+    def _answered(
+        self, watch: Watch, given: SearchRequest, ticks: Ticks, moments: Sequence[Moment]
+    ) -> _Answered:
         key = id(given)
         found = self._splits.get(key)
         if found is None:
             raise NotPlannedError(self._reasons[key])
         ask = _each(self._store, given, moments)
         if not of_events(given) or not self._names[key]:
-            return _once(ask)
+            return _once(ask, watch, moments)
         frame = self._frame(self._names[key])
         if key in self._reasons:
-            return _where_it_changes(ask, frame, found, ticks)
+            return _Answered(_where_it_changes(ask, frame, found, ticks))
         try:
             planned = Search(
                 frame,
@@ -165,18 +192,36 @@ class History:
             )
         except SearchError as error:
             raise NotPlannedError(str(error)) from error
+        answer: Answer = lambda tick, context: planned.answer(tick)  # noqa: E731
         if planned.may_be_cut():
-            return lambda tick, context: whole(given, found.body, planned.answer(tick))
-        return lambda tick, context: planned.answer(tick)
+            answer = lambda tick, context: whole(given, found.body, planned.answer(tick))  # noqa: E731
+        return _Answered(answer, planned.size(), planned.listed())
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """See ``Answers``."""
+
+    answer: Answer
+    size: int = 0
+    listed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers to one watch's searches. ``slow``: those that were not computed for all ticks at once, and why."""
+    """Answers to one watch's searches.
+
+    ``slow``: those that were not computed for all ticks at once, and why. ``asks``: the store is asked while the
+    watch runs, for such a search or by a script of the user's own. ``size``: about how many buckets and metrics a
+    tick's answers have. ``listed``: the fields of lists by whose values they part the events.
+    """
 
     _made: Mapping[int, Answer]
     _places: Mapping[int, int]
     slow: Mapping[str, str]
+    asks: bool
+    size: int
+    listed: frozenset[str]
 
     def search(self, now: datetime) -> SearchFunction:
         tick = self._places[to_millis(now)]
@@ -205,6 +250,11 @@ def _of_transform(given: Transform | None, name: str) -> Iterator[tuple[str, Sea
         yield name, given.search.request
     for step in (given.chain or ()) if given is not None else ():
         yield from _of_transform(step, name)
+
+
+def _has_source(watch: Watch) -> bool:
+    """Whether a script is the user's own: such are executed by the store."""
+    return '"source":' in watch.definition.model_dump_json(exclude={"metadata", "trigger"}, exclude_none=True)
 
 
 def reads_all(watch: Watch) -> bool:
@@ -243,18 +293,22 @@ def _each(store: Store, given: SearchRequest, moments: Sequence[Moment]) -> Answ
     return lambda tick, context: store_search(store, moments[tick].now)(given, None, context)
 
 
-def _once(
-    ask: Answer,
-) -> Answer:
-    """Asks the store at the first tick: nothing in the search depends on the time."""
-    kept: list[Mapping[str, Any]] = []
+def _once(ask: Answer, watch: Watch, moments: Sequence[Moment]) -> _Answered:
+    """Asks the store for the first tick: nothing in the search depends on the time."""
+    found: Mapping[str, Any] = {}
+    failed: Exception | None = None
+    if moments:
+        try:
+            found = ask(0, new_context(watch, now=moments[0].now, scheduled=moments[0].slot))
+        except (StoreError, TemplateError) as error:
+            failed = error
 
     def answer(tick: int, context: Mapping[str, Any]) -> Mapping[str, Any]:
-        if not kept:
-            kept.append(ask(tick, context))
-        return kept[0]
+        if failed is not None:
+            raise failed
+        return found
 
-    return answer
+    return _Answered(answer)
 
 
 def _where_it_changes(ask: Answer, frame: Frame, found: Split, ticks: Ticks) -> Answer:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from logging_lib.store.metrics import Metric
 
 _BLOCK: Final = 512
-_FEW: Final = 4_000  # numbers that are sorted sooner than looked up
+_FEW: Final = 8_000  # numbers that are sorted sooner than looked up
 
 
 def differences(numbers: NDArray[Any], start: NDArray[Any], end: NDArray[Any]) -> NDArray[Any]:
@@ -55,22 +55,18 @@ def values(metric: Metric, numbers: NDArray[Any]) -> Any:
 def quantiles(ranked: NDArray[Any], shares: list[float]) -> list[float] | None:
     """Of numbers in ascending order, with linear interpolation between the two nearest, as DuckDB's
     ``quantile_cont``; None of none."""
-    return _interpolated(len(ranked), shares, lambda places: ranked[places].tolist())
+    return _interpolated(len(ranked), shares, ranked.item) if len(ranked) else None
 
 
-def _interpolated(
-    count: int, shares: list[float], at: Callable[[NDArray[np.int64]], list[float]]
-) -> list[float] | None:
-    if not count:
-        return None
-    places = (count - 1) * np.array(shares)
-    low = places.astype(np.int64)
-    needed = np.unique(np.concatenate([low, np.minimum(low + 1, count - 1)]))
-    values = dict(zip(needed.tolist(), at(needed), strict=True))
+def _interpolated(count: int, shares: list[float], at: Callable[[int], float]) -> list[float]:
+    """Args: ``at``: the number at a place of the ascending order."""
+    last = count - 1
     found = []
-    for place, below in zip(places.tolist(), low.tolist(), strict=True):
-        first = values[below]
-        found.append(first + (values[min(below + 1, count - 1)] - first) * (place - below))
+    for share in shares:
+        place = last * share
+        below = int(place)
+        first = at(below)
+        found.append(first + (at(min(below + 1, last)) - first) * (place - below))
     return found
 
 
@@ -91,7 +87,12 @@ class Sliding:
         if end - start < _FEW:
             return quantiles(np.sort(self._numbers[start:end]), shares)
         self._move(start, end)
-        return _interpolated(end - start, shares, self._at)
+        last = end - start - 1
+        low = [int(last * share) for share in shares]
+        needed = sorted({*low, *(min(below + 1, last) for below in low)})
+        return _interpolated(
+            end - start, shares, dict(zip(needed, self._at(needed), strict=True)).__getitem__
+        )
 
     def _move(self, start: int, end: int) -> None:
         if self._ranked is None:
@@ -116,16 +117,18 @@ class Sliding:
             changes = np.bincount(ranks // _BLOCK, minlength=len(self._counts))
             self._counts += changes if there else -changes
 
-    def _at(self, places: NDArray[np.int64]) -> list[float]:
-        """The numbers at these places of the window's ascending order."""
+    def _at(self, places: list[int]) -> list[float]:
+        """The numbers at these places, ascending, of the window's ascending order."""
         assert self._ranked is not None
         totals = np.cumsum(self._counts)
         blocks = np.searchsorted(totals, places, side="right")
         found = []
-        for block, place in zip(blocks.tolist(), (places - totals[blocks]).tolist(), strict=True):
-            first = block * _BLOCK
-            there = np.flatnonzero(self._marks[first : first + _BLOCK])
-            found.append(self._ranked.item(first + int(there[place])))  # `place` counts from the block's end
+        last, first, there = -1, 0, np.zeros(0, np.int64)
+        for block, place in zip(blocks.tolist(), (np.array(places) - totals[blocks]).tolist(), strict=True):
+            if block != last:
+                last, first = block, block * _BLOCK
+                there = self._marks[first : first + _BLOCK].nonzero()[0]
+            found.append(self._ranked.item(first + there.item(place)))  # `place` counts from the block's end
         return found
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from math import log, sqrt
-from typing import NamedTuple
+from math import sqrt
 
+from logging_lib.watch.scripts.bins import PREDICTION, Expected, Observed, features_of
 from logging_lib.watch.scripts.common import (
     Document,
     Given,
@@ -13,11 +12,8 @@ from logging_lib.watch.scripts.common import (
     chance,
     earlier,
     found,
-    gamma_tail,
     judged,
-    kept_share,
     line,
-    number,
     percent,
     prefix_of,
     profiles_of,
@@ -27,58 +23,24 @@ from logging_lib.watch.scripts.common import (
     value_of,
     whole,
 )
-from logging_lib.watch.statistics import beta_binomial_tail, predictive
+from logging_lib.watch.scripts.measures import Settings, mean, psi, rare, shift, spread
 
-PREDICTION = "(prediction)"
-SHOWN = 3
-MAX_PREFIX = 129
 ELSEWHERE, ELSEWHERE_HITS = (
     0.05,
     10.0,
 )  # from here on another watch tells of a cause: out-of-range, na-spike, ...
-
-
-class _Verdict(NamedTuple):
-    """A measure that convicts: its chance, the line about it, further lines, and the bin that says most."""
-
-    chance: float
-    what: str
-    lines: list[Document]
-    bin: str
-
-
-class _Bins(NamedTuple):
-    """One feature: expected rows a bin, which of the bins are in an order, and what each window has."""
-
-    name: str
-    expected: Given
-    order: list[str]
-    observed: dict[str, float]
-
-
-class _Settings(NamedTuple):
-    """What is set for one model version; ``alpha`` is the chance from which on nothing is told."""
-
-    alpha: float
-    min_events: float
-    dispersion: float
-    min_psi: float
-    rare_share: float
-    min_rise: float
-    min_effect: float
-    min_shift: float
-    min_sd: float
+_BY_BINS = {"psi": psi, "shift": shift, "spread": spread}
 
 
 def distribution(ctx: Given, params: Given) -> Document:
     """What ``metadata.measures`` lists, of each feature and of the prediction, a window after the other.
 
     - ``psi``: the population stability index, with ``min_psi`` as the least one left after what chance alone
-      would make of it (see ``_psi``);
+      would make of it (see ``psi``);
     - ``rare``: a bin that was rare in training (``rare_share``) and became common;
-    - ``shift``: whether the values of a number lie higher or lower (see ``_shift``);
-    - ``spread``: whether the values lie further from the middle of training, or nearer (see ``_spread``);
-    - ``mean``: whether the prediction's mean left its standard error (see ``_mean``).
+    - ``shift``: whether the values of a number lie higher or lower (see ``shift``);
+    - ``spread``: whether the values lie further from the middle of training, or nearer (see ``spread``);
+    - ``mean``: whether the prediction's mean left its standard error (see ``mean``).
 
     Only ordinary bins count: a missing or an unseen value has a watch of its own, and one cause should not be
     told of twice. For the same reason a number is passed over while many of its values left the range to one side,
@@ -112,31 +74,44 @@ def distribution(ctx: Given, params: Given) -> Document:
                 continue
             weeks = earlier(ctx, model["key"], version["key"])
             told: set[str] = set()
-            shorter: dict[str, _Bins] | None = None
+            features = features_of(profile, inputs="inputs" in version["windows"]["buckets"][windows[-1]])
+            shorter: dict[str, Observed] | None = None
             for window in windows:
                 bucket = version["windows"]["buckets"][window]
-                recent, shorter = shorter, _features(profile, bucket)
+                recent, shorter = shorter, features.observed(bucket)
                 if bucket["doc_count"] < judging.min_events:
                     continue
-                usual = _usual(profile, weeks, window, judging) if window != windows[-1] else None
-                for name, bins in shorter.items():
+                usual = features.usual(weeks, window, judging.min_events) if window != windows[-1] else None
+                for name, observed in shorter.items():
                     if name in told:
                         continue
-                    n = sum(bins.observed.values())
+                    n = observed.total
                     if n < judging.min_events:
                         continue
                     before = recent.get(name) if recent is not None else None
                     if recent is not None and before is None:
                         continue
                     known = usual.get(name) if usual is not None else None
-                    asked = bins if known is None else _Bins(name, known, bins.order, bins.observed)
-                    past = weeks if known is not None else []
-                    verdicts = _verdicts(
-                        measures, judging, profile, bucket, past, window, bins, asked, before
-                    )
+                    trained = features.expected[name]
+                    asked = trained if known is None else known
+                    if _is_beyond(asked, observed):
+                        continue
+                    verdicts = []
+                    for measure in measures:
+                        if measure == "rare":
+                            verdict = rare(judging, trained, observed, before)
+                        elif measure != "mean":
+                            verdict = _BY_BINS[measure](judging, asked, observed, before)
+                        elif name == PREDICTION:
+                            past = weeks if known is not None else []
+                            verdict = mean(judging, profile, bucket, past, window)
+                        else:
+                            verdict = None
+                        if verdict is not None and verdict.chance < judging.alpha:
+                            verdicts.append(verdict)
                     if not verdicts:
                         continue
-                    elsewhere = _told_elsewhere(profile, bucket, asked)
+                    elsewhere = _told_elsewhere(profile, bucket, name, asked, observed)
                     if elsewhere != "":
                         notes.append({"model": model["key"], "version": version["key"], "reason": elsewhere})
                         continue
@@ -145,7 +120,7 @@ def distribution(ctx: Given, params: Given) -> Document:
                     source = (
                         "training"
                         if known is None
-                        else f"{whole(sum(known.values()))} events in the same hours of earlier weeks"
+                        else f"{whole(sum(known.counts.values()))} events in the same hours of earlier weeks"
                     )
                     lines = [
                         *serving(version),
@@ -176,14 +151,14 @@ def distribution(ctx: Given, params: Given) -> Document:
     return {**judged(findings, skipped), "notes": notes}
 
 
-def _settings(ctx: Given, profile: Given) -> _Settings:
+def _settings(ctx: Given, profile: Given) -> Settings:
     def value(name: str) -> float:
         given = setting(ctx, profile, name) if name in ctx["metadata"] else None
         return float(given) if given is not None else 0.0
 
     metadata = ctx["metadata"]
     tests = (profile["expected"]["features"] + 1.0) * len(metadata["measures"]) * len(metadata["windows"])
-    return _Settings(
+    return Settings(
         alpha=value("false_alarms_per_model_month") / (tests * metadata["ticks_per_month"]),
         min_events=value("min_events"),
         dispersion=value("dispersion"),
@@ -196,117 +171,28 @@ def _settings(ctx: Given, profile: Given) -> _Settings:
     )
 
 
-def _features(profile: Given, bucket: Given) -> dict[str, _Bins]:
-    """Each judged feature of one window, with the number of events in its bins that the sampling left."""
-    made: dict[str, _Bins] = {}
-    expected = profile["expected"]
-    kept = kept_share(bucket)
-    if "inputs" in bucket:
-        by_prefix: dict[str, _Bins] = {}
-        for name in sorted(expected["bins"]):
-            bins = expected["bins"][name]
-            prefix = prefix_of(name)
-            if len(prefix) <= MAX_PREFIX:
-                made[name] = by_prefix[prefix] = _Bins(name, bins, expected["order"].get(name, []), {})
-        for token in buckets(bucket["inputs"], "inputs"):
-            prefix, label = _parts(token["key"])
-            one = by_prefix.get(prefix)
-            if one is not None:
-                _count(one, label, token["weight"]["value"] * kept)
-    outputs = expected.get("prediction")
-    if "prediction" in bucket and outputs is not None:
-        made[PREDICTION] = _Bins(PREDICTION, outputs["bins"], outputs["order"], {})
-        for token in buckets(bucket["prediction"], "prediction"):
-            _count(made[PREDICTION], token["key"], token["weight"]["value"] * kept)
-    return made
-
-
-def _usual(
-    profile: Given, weeks: list[Given], window: str, judging: _Settings
-) -> dict[str, dict[str, float]] | None:
-    """By feature, the events a bin in the same hours of earlier weeks; None where there were too few."""
-    usual: dict[str, dict[str, float]] = {}
-    events = 0.0
-    for version in weeks:
-        bucket = version["windows"]["buckets"][window]
-        events += bucket["doc_count"]
-        for name, bins in _features(profile, bucket).items():
-            sums = usual.setdefault(name, {})
-            for label in sorted(bins.observed):
-                sums[label] = sums.get(label, 0.0) + bins.observed[label]
-    return usual if events > 0 and events >= judging.min_events else None
-
-
-@lru_cache(maxsize=65536)  # as ``_is_ordinary``: asked of each bin of each window, over and over
-def _parts(token: str) -> tuple[str, str]:
-    """A token's feature with the ``=``, and its bin."""
-    at = token.find("=") + 1
-    return token[:at], token[at:]
-
-
-@lru_cache(maxsize=65536)
-def _is_ordinary(name: str) -> bool:
-    return not name.startswith("oov:") and (not name.startswith("!") or name == "!other")
-
-
-def _count(bins: _Bins, name: str, weight: float) -> None:
-    # Beyond the ends of the range is a place, too, for the spread; ``_cells`` leaves it out.
-    if (name in bins.expected and _is_ordinary(name)) or (bins.order and name in ("!below", "!above")):
-        bins.observed[name] = weight
-
-
-def _verdicts(
-    measures: list[str],
-    judging: _Settings,
-    profile: Given,
-    bucket: Given,
-    weeks: list[Given],
-    window: str,
-    bins: _Bins,
-    asked: _Bins,
-    recent: _Bins | None,
-) -> list[_Verdict]:
-    """``bins`` have training as what is expected, ``asked`` perhaps earlier weeks. Rare is what training says."""
-    if _beyond(asked):
-        return []
-    convicted: list[_Verdict] = []
-    for measure in measures:
-        verdict: _Verdict | None = None
-        if measure == "rare":
-            verdict = _rare(judging, bins, recent)
-        elif measure == "psi":
-            verdict = _psi(judging, asked, recent)
-        elif measure == "shift":
-            verdict = _shift(judging, asked, recent)
-        elif measure == "spread":
-            verdict = _spread(judging, asked, recent)
-        elif measure == "mean" and bins.name == PREDICTION:
-            verdict = _mean(judging, profile, bucket, weeks, window)
-        if verdict is not None and verdict.chance < judging.alpha:
-            convicted.append(verdict)
-    return convicted
-
-
-def _beyond(bins: _Bins) -> bool:
+def _is_beyond(expected: Expected, observed: Observed) -> bool:
     """Whether so many values left the range to one side that this is another watch's finding."""
-    side = bins.observed.get("!above", 0.0) - bins.observed.get("!below", 0.0)
+    side = observed.counts.get("!above", 0.0) - observed.counts.get("!below", 0.0)
     hits = side if side > 0 else -side
     if hits < ELSEWHERE_HITS:
         return False
-    usual = bins.expected.get("!above", 0) - bins.expected.get("!below", 0)
-    rows = sum(bins.expected.values())
+    usual = expected.counts.get("!above", 0) - expected.counts.get("!below", 0)
+    rows = sum(expected.counts.values())
     share = (usual if usual > 0 else -usual) / rows if rows > 0 else 0.0
-    return bool(hits / sum(bins.observed.values()) - share >= ELSEWHERE)
+    return bool(hits / observed.total - share >= ELSEWHERE)
 
 
-def _told_elsewhere(profile: Given, bucket: Given, bins: _Bins) -> str:
+def _told_elsewhere(
+    profile: Given, bucket: Given, feature: str, expected: Expected, observed: Observed
+) -> str:
     """Why a change of the prediction needs no message of its own; empty where it does.
 
     It is explained where the total variation distance of its bins, less what chance makes of it, is no greater than
     the rise of the share of events in which one input is missing, absent, unseen or out of range: changing those
     events alone can have moved no more. By chance each bin's share is off by sqrt(2 q (1 - q) / (pi n)) on average.
     """
-    if bins.name != PREDICTION or "special" not in bucket:
+    if feature != PREDICTION or "special" not in bucket:
         return ""
     total = bucket["weight"]["value"]
     cause = ""
@@ -327,252 +213,14 @@ def _told_elsewhere(profile: Given, bucket: Given, bins: _Bins) -> str:
             )
     if most < ELSEWHERE:
         return ""
-    n = sum(weight for name, weight in bins.observed.items() if _is_ordinary(name))
-    m = sum(count for name, count in bins.expected.items() if _is_ordinary(name))
+    n, m = observed.ordinary, expected.rows
     if n == 0 or m == 0:
         return ""
     distance = 0.0
-    for name in sorted(bins.expected):
-        if _is_ordinary(name):
-            q = bins.expected[name] / m
-            off = bins.observed.get(name, 0.0) / n - q
-            distance += 0.5 * ((off if off > 0 else -off) - sqrt(0.6366197723675814 * q * (1.0 - q) / n))
+    for name, count in expected.ordinary:
+        q = count / m
+        off = observed.counts.get(name, 0.0) / n - q
+        distance += 0.5 * ((off if off > 0 else -off) - sqrt(0.6366197723675814 * q * (1.0 - q) / n))
     if distance > most:
         return ""
     return f"the prediction changed no more than its cause explains, which has a watch of its own: {cause}"
-
-
-def _share(bins: _Bins, name: str) -> float:
-    """Of the ordinary bins' weight; 0 without any."""
-    total = sum(weight for key, weight in bins.observed.items() if _is_ordinary(key))
-    return bins.observed.get(name, 0.0) / total if total > 0 else 0.0
-
-
-def _rare(judging: _Settings, bins: _Bins, recent: _Bins | None) -> _Verdict | None:
-    """The bin, rare in training, whose rise is the least likely: the exact beta-binomial tail times the bins."""
-    rows = sum(count for name, count in bins.expected.items() if _is_ordinary(name))
-    total = whole(sum(weight for name, weight in bins.observed.items() if _is_ordinary(name)))
-    if rows == 0 or total == 0:
-        return None
-    best: _Verdict | None = None
-    for name in sorted(bins.observed):
-        count, hits = bins.expected.get(name, 0), whole(bins.observed[name])
-        if not _is_ordinary(name) or hits < 5 or hits > total:
-            continue
-        usual, share = count / rows, hits / total
-        if usual > judging.rare_share or share - usual < judging.min_rise:
-            continue
-        if recent is not None and _share(recent, name) <= usual:
-            continue
-        a, b = predictive(count, rows, judging.dispersion)
-        tail = min(1.0, beta_binomial_tail(hits, total, a, b) * len(bins.expected))
-        if best is None or tail < best.chance:
-            shown = value_of(name)
-            what = (
-                f"{shown}, rare in training, is {percent(share)} % of the values, expected {percent(usual)} %"
-            )
-            lines = [
-                line("rare value", f"{shown}: {hits} of {total}, in training {whole(count)} of {whole(rows)}")
-            ]
-            best = _Verdict(tail, what, lines, name)
-    return best
-
-
-def _psi(judging: _Settings, bins: _Bins, recent: _Bins | None) -> _Verdict | None:
-    """The population stability index Σ (p - q) ln(p / q) over bins.
-
-    Bins in which fewer than five events are expected are judged as one. Empty cells: to the window's counts so
-    many events are added as half the number of bins, distributed as in training, to training's half a row a bin.
-    With nothing changed PSI / (1/n + 1/m) is about chi-squared with bins - 1 degrees (Yurdakul and Naranjo,
-    "Statistical properties of the population stability index", Journal of Risk Model Validation 14 (2020));
-    ``dispersion``, how much windows differ by themselves, is added to 1/n + 1/m. What counts as the effect is the
-    PSI above its mean under no change, (bins - 1)(1/n + 1/m + dispersion).
-    """
-    rows = float(sum(count for name, count in bins.expected.items() if _is_ordinary(name)))
-    total = sum(weight for name, weight in bins.observed.items() if _is_ordinary(name))
-    if rows == 0 or total == 0:
-        return None
-    cells: list[tuple[str, float, float]] = []
-    few_expected = few_observed = 0.0
-    for name in sorted(bins.expected):
-        if not _is_ordinary(name):
-            continue
-        if total * bins.expected[name] / rows < 5:
-            few_expected += bins.expected[name]
-            few_observed += bins.observed.get(name, 0.0)
-        else:
-            cells.append((name, float(bins.expected[name]), bins.observed.get(name, 0.0)))
-    for name in sorted(bins.observed):
-        if _is_ordinary(name) and name not in bins.expected:
-            few_observed += bins.observed[name]
-    if few_expected > 0 or few_observed > 0:
-        cells.append(("", few_expected, few_observed))
-    k = len(cells)
-    if k < 2:
-        return None
-    psi = 0.0
-    parts: list[tuple[float, str, float, float]] = []
-    for name, expected, observed in cells:
-        q = (expected + 0.5) / (rows + 0.5 * k)
-        p = (observed + 0.5 * k * q) / (total + 0.5 * k)
-        part = (p - q) * log(p / q)
-        psi += part
-        parts.append((-part, name, observed / total, expected / rows))
-    scale = 1.0 / total + 1.0 / rows + judging.dispersion
-    usual = (k - 1) * scale
-    if psi - usual < judging.min_psi:
-        return None
-    parts.sort(key=lambda part: (part[0], part[1]))
-    _, most, share, before = parts[0]
-    if recent is not None and most != "" and (_share(recent, most) - before) * (share - before) <= 0:
-        return None
-    lines = []
-    for _, name, share, before in parts[:SHOWN]:
-        label = "the rare values together" if name == "" else value_of(name)
-        lines.append(line(label, f"{percent(share)} % of the values, expected {percent(before)} %"))
-    what = f"PSI {number(psi)}, by chance about {number(usual)}"
-    return _Verdict(gamma_tail(0.5 * (k - 1), 0.5 * psi / scale), what, lines, most)
-
-
-def _shift(judging: _Settings, bins: _Bins, recent: _Bins | None) -> _Verdict | None:
-    """Whether values lie higher or lower: the Wilcoxon rank test on the bins, mean ridit less 1/2.
-
-    One degree of freedom, where the PSI has one less than there are bins: so it needs fewer events for the same
-    shift. Convicts from ``min_shift`` standard deviations of the ridits on; with a normal distribution that is
-    about as many standard deviations of the values. Source: Bross, Biometrics 14 (1958); Wilcoxon with ties:
-    Lehmann, Nonparametrics (1975), section 1.4.
-    """
-    score = _mood(bins)
-    if score is None:
-        return None
-    effect = score[1]
-    if (effect if effect > 0 else -effect) < judging.min_shift:
-        return None
-    if recent is not None:
-        before = _mood(_Bins(recent.name, bins.expected, recent.order, recent.observed))
-        if before is None or before[1] * effect <= 0:
-            return None
-    n = sum(bins.observed.values())
-    m = sum(bins.expected.get(name, 0) for name in bins.order)
-    z = effect / sqrt(1.0 / n + 1.0 / m + judging.dispersion)
-    upper = _upper(bins)
-    what = (
-        f"values are {'higher' if effect > 0 else 'lower'}: {percent(upper[0])} % in the upper half, "
-        f"expected {percent(upper[1])} %"
-    )
-    lines = [line("shift of the ranks", f"{number(effect)} standard deviations")]
-    return _Verdict(gamma_tail(0.5, 0.5 * z * z), what, lines, "")
-
-
-def _upper(bins: _Bins) -> tuple[float, float]:
-    """The share of values in the bins of the upper half, observed and expected."""
-    m = float(sum(bins.expected.get(name, 0) for name in bins.order))
-    n = sum(bins.observed.values())
-    below = observed = usual = 0.0
-    for name in bins.order:
-        share = bins.expected.get(name, 0) / m
-        if below + 0.5 * share >= 0.5:
-            observed += bins.observed.get(name, 0.0) / n
-            usual += share
-        below += share
-    return observed + bins.observed.get("!above", 0.0) / n, usual
-
-
-def _spread(judging: _Settings, bins: _Bins, recent: _Bins | None) -> _Verdict | None:
-    """Mood's test of dispersion on the bins: mean squared distance from training's median, in ranks.
-
-    The rank of a bin is the middle of its cumulated share in training (its ridit); beyond the range are ranks 0
-    and 1. The variance is that of training's bins, so ties are exact. Convicts from ``min_effect`` standard
-    deviations of the squared distance, and only where the values are not rather moved to one side: that is the
-    drift's concern. Source: Mood, Annals of Mathematical Statistics 25 (1954); Bross, Biometrics 14 (1958).
-    """
-    score = _mood(bins)
-    if score is None:
-        return None
-    effect, shift, outer, usual = score
-    if (effect if effect > 0 else -effect) < judging.min_effect:
-        return None
-    if (effect if effect > 0 else -effect) <= (shift if shift > 0 else -shift):
-        return None
-    if recent is not None:
-        before = _mood(_Bins(recent.name, bins.expected, recent.order, recent.observed))
-        if before is None or before[0] * effect <= 0:
-            return None
-    n = sum(bins.observed.values())
-    m = sum(bins.expected.get(name, 0) for name in bins.order)
-    z = effect / sqrt(1.0 / n + 1.0 / m + judging.dispersion)
-    direction = "wider" if effect > 0 else "narrower"
-    what = (
-        f"values spread {direction} than expected: {percent(outer)} % outside the middle half, "
-        f"expected {percent(usual)} %"
-    )
-    distance = "squared distance from the median"
-    lines = [line(distance, f"{number(effect)} standard deviations from the expected one")]
-    return _Verdict(gamma_tail(0.5, 0.5 * z * z), what, lines, "")
-
-
-def _mood(bins: _Bins) -> tuple[float, float, float, float] | None:
-    """(effect, shift) in standard deviations, and the share outside the middle half, observed and expected."""
-    m = float(sum(bins.expected.get(name, 0) for name in bins.order))
-    n = sum(bins.observed.values())
-    if m == 0 or n == 0 or len(bins.order) < 4:
-        return None
-    below = 0.0
-    mean = square = side = outer = usual = observed = location = 0.0
-    for name in ["!below", *bins.order, "!above"]:
-        inside = name not in ("!below", "!above")
-        share = bins.expected.get(name, 0) / m if inside else 0.0
-        rank = below + 0.5 * share - 0.5
-        below += share
-        seen = bins.observed.get(name, 0.0) / n
-        mean += share * rank * rank
-        square += share * rank * rank * rank * rank
-        side += share * rank * rank
-        observed += seen * rank * rank
-        location += seen * rank
-        if rank < -0.25 or rank > 0.25:
-            outer += seen
-            usual += share
-    variance = square - mean * mean
-    if variance <= 1e-12 or side <= 1e-12:
-        return None
-    return (observed - mean) / sqrt(variance), location / sqrt(side), outer, usual
-
-
-def _mean(
-    judging: _Settings, profile: Given, bucket: Given, weeks: list[Given], window: str
-) -> _Verdict | None:
-    """The prediction's mean against the expected one, with both means' errors and from ``min_sd`` deviations on."""
-    moments = profile["expected"]["prediction"]["moments"]
-    if "mean" not in moments or moments["std"] <= 0:
-        return None
-    n, mean = _average([bucket])
-    if n < judging.min_events or n == 0:
-        return None
-    m, expected = float(moments["count"]), float(moments["mean"])
-    if weeks:
-        m, expected = _average([version["windows"]["buckets"][window] for version in weeks])
-        if m < judging.min_events or m == 0:
-            return None
-    std = moments["std"]
-    effect = (mean - expected) / std
-    if (effect if effect > 0 else -effect) < judging.min_sd:
-        return None
-    error = sqrt(1.0 / n + 1.0 / m + judging.dispersion)
-    z = effect / error
-    what = f"mean {number(mean)}, expected {number(expected)} ± {number(std * error)}"
-    lines = [line("mean", f"{number(effect)} standard deviations from the expected one")]
-    return _Verdict(gamma_tail(0.5, 0.5 * z * z), what, lines, "")
-
-
-def _average(given: list[Given]) -> tuple[float, float]:
-    """How many predictions were seen, and their mean by weight."""
-    seen = n = total = 0.0
-    for bucket in given:
-        for stratum in bucket["values"]["buckets"]:  # one a sampling weight
-            if stratum["value"]["count"] > 0:
-                weight = stratum["key"] * stratum["value"]["count"]
-                seen += weight * kept_share(bucket)
-                n += weight
-                total += weight * stratum["value"]["avg"]
-    return seen, total / n if n > 0 else 0.0

@@ -124,9 +124,8 @@ def _share(bucket: Given, usual: float) -> float:
     """The share of the window that is surely above ``usual``: 1 less the lowest percentile that is."""
     found = 0.0
     for percentile, value in bucket["duration"]["values"].items():
-        share = 1.0 - float(percentile) / 100.0
-        if value > usual and share > found:
-            found = share
+        if value > usual:  # asked first: most are not
+            found = max(found, 1.0 - float(percentile) / 100.0)
     return found
 
 

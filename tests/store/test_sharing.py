@@ -1,0 +1,84 @@
+"""Work that forks of a process share gives what one process gives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from logging_lib.store.sharing import shared
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are used on Linux only")
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    """Whoever made them; what must be done here is."""
+    found = shared(
+        lambda number: (number * number, os.getpid()),
+        range(50),
+        here=lambda number: number % 7 == 0,
+        processes=3,
+    )
+    assert [square for square, _ in found] == [number * number for number in range(50)]
+    assert {process for _, process in found[::7]} == {os.getpid()}
+
+
+def test_the_forks_do_their_share() -> None:
+    """Two that wait for each other are two processes."""
+    mine, theirs = os.pipe(), os.pipe()
+
+    def met(place: int) -> bytes:
+        (reading, _), (_, writing) = (mine, theirs) if place else (theirs, mine)
+        os.write(writing, b"x")
+        return os.read(reading, 1)
+
+    try:
+        assert shared(met, range(2), here=lambda place: False, processes=2) == [b"x", b"x"]
+    finally:
+        for end in (*mine, *theirs):
+            os.close(end)
+
+
+def after_a_fork_began(what: Callable[[], object]) -> Callable[[int], int]:
+    """Work in which a fork takes one item, and this process waits for that before it takes any."""
+    reading, writing = os.pipe()
+    parent = os.getpid()
+
+    def work(place: int) -> int:
+        if os.getpid() == parent:
+            os.read(reading, 1)
+            os.close(reading)
+            os.close(writing)
+        else:
+            os.write(writing, b"x")
+            what()
+        return place
+
+    return work
+
+
+def test_what_a_fork_raises_is_raised() -> None:
+    """As if it were raised here."""
+
+    def fail() -> None:
+        raise LookupError("no such place")
+
+    with pytest.raises(LookupError, match="no such place"):
+        shared(after_a_fork_began(fail), range(2), here=lambda place: place == 1, processes=2)
+
+
+def test_a_fork_that_was_killed_is_said() -> None:
+    """With the signal, and the likely cause."""
+    work = after_a_fork_began(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(RuntimeError, match="ended with -9 before it was done; was memory short"):
+        shared(work, range(2), here=lambda place: place == 1, processes=2)
+
+
+def test_one_process_forks_nothing() -> None:
+    """All is done here, in the order of the items."""
+    done: list[int] = []
+    shared(done.append, range(3), here=lambda place: place == 2, processes=1)
+    assert done == [0, 1, 2]
