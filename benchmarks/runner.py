@@ -23,19 +23,19 @@ from logging_lib import content
 from logging_lib.schema import fields
 from logging_lib.store.connection import Connection, Settings
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.store.port import Store
 from logging_lib.watch.actions import SmtpOutlet
-from logging_lib.watch.daemon import Daemon, Pace
-from logging_lib.watch.elasticstate import ElasticState
-from logging_lib.watch.filestate import FileState
-from logging_lib.watch.heartbeat import Heartbeat
-from logging_lib.watch.leases import LEASE, Elector, FencedState
-from logging_lib.watch.loading import parse_watch
+from logging_lib.watch.checking.loading import parse_watch
 from logging_lib.watch.model import Watch
-from logging_lib.watch.results import Report
-from logging_lib.watch.runner import Runner
-from logging_lib.watch.state import StateStore
+from logging_lib.watch.runner.daemon import Daemon, Pace
+from logging_lib.watch.runner.elasticstate import ElasticState
+from logging_lib.watch.runner.filestate import FileState
+from logging_lib.watch.runner.heartbeat import Heartbeat
+from logging_lib.watch.runner.leases import LEASE, Elector, FencedState
+from logging_lib.watch.runner.results import Report
+from logging_lib.watch.runner.runner import Runner
+from logging_lib.watch.runner.state import StateStore
 from tests.watch.conftest import MailServer
 
 WATCHES, TELLING, EVENTS = 500, 50, 20_000

@@ -21,10 +21,10 @@ from logging_lib.capture.reading import Line
 from logging_lib.normalize import MAX_AHEAD, Checks, DeadLetter, normalize_line, refuse
 from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store import mapping
-from logging_lib.store.embedded import EmbeddedStore
-from logging_lib.store.files import OWN_FILE
+from logging_lib.store.embedded.files import OWN_FILE
+from logging_lib.store.embedded.reading import Progress
+from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.store.port import IndexResult, Store, StoreError
-from logging_lib.store.reading import Progress
 from logging_lib.store.wrapping import Wrapper
 from logging_lib.watch.times import format_instant, parse_instant
 

@@ -16,7 +16,7 @@ from logging_lib.jobs.publish import file_document
 from logging_lib.profile.io import ProfileError
 from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
 from logging_lib.schema.templates import PROFILE_FILES
-from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.store.port import StoreError
 
 

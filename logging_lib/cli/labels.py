@@ -17,7 +17,7 @@ from logging_lib.jobs import labelled, labels
 from logging_lib.jobs.labels import Columns, Done
 from logging_lib.jobs.samples import Selection
 from logging_lib.schema.streams import DEFAULT_NAMESPACE
-from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
 
 app = typer.Typer(help="Late truths: ingest, join, quality, delay.", no_args_is_help=True)

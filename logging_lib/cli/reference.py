@@ -19,7 +19,7 @@ import typer
 import logging_lib
 from logging_lib import content
 from logging_lib.cli.app import app
-from logging_lib.watch.loading import load_watches
+from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.times import format_duration
 
 FOLDER = "docs/reference"

@@ -18,8 +18,8 @@ from logging_lib import content
 from logging_lib.cli import _print, _store
 from logging_lib.profile import ProfileError
 from logging_lib.store.port import StoreError
+from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.errors import WatchError
-from logging_lib.watch.loading import load_watches
 from logging_lib.watch.templating import Medium
 from logging_lib.watch.times import parse_duration, parse_instant
 

@@ -19,7 +19,7 @@ from logging_lib.jobs.history import PREDICTION
 from logging_lib.jobs.samples import Selection
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.values import NA_VALUES, spelled
-from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
 
 if TYPE_CHECKING:

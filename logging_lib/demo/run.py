@@ -30,14 +30,14 @@ from logging_lib.profile.config import Config
 from logging_lib.report import alerts as alerting
 from logging_lib.report import collect, html, runbooks
 from logging_lib.report.model import Judging
-from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.watch.actions import SlackOutlet, SmtpOutlet
-from logging_lib.watch.filestate import FOLDER, FileState
-from logging_lib.watch.loading import load_watches
+from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.model import Watch
-from logging_lib.watch.results import Alert
-from logging_lib.watch.runner import Runner
-from logging_lib.watch.state import MemoryState, Wanted, WatchState
+from logging_lib.watch.runner.filestate import FOLDER, FileState
+from logging_lib.watch.runner.results import Alert
+from logging_lib.watch.runner.runner import Runner
+from logging_lib.watch.runner.state import MemoryState, Wanted, WatchState
 
 TICK = timedelta(minutes=5)
 AFTER_HOURS = timedelta(minutes=15)

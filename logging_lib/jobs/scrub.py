@@ -19,8 +19,8 @@ import orjson
 
 from logging_lib.capture import reading
 from logging_lib.jobs.traces import MASK, Finder, Span, Traces, line_spans, parsed
-from logging_lib.store import files as stored
-from logging_lib.watch.filestate import FOLDER, held
+from logging_lib.store.embedded import files as stored
+from logging_lib.watch.runner.filestate import FOLDER, held
 
 _PACKED = frozenset((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".png", ".jpg", ".pdf"))
 _LINES = frozenset((".jsonl", ".ndjson", ".log"))

@@ -16,8 +16,8 @@ from logging_lib.report.reading import instant
 from logging_lib.report.texts import short
 from logging_lib.store.port import Part, Store
 from logging_lib.store.wrapping import Wrapper
-from logging_lib.watch.backtest import backtest
 from logging_lib.watch.model import Watch
+from logging_lib.watch.replay.backtest import backtest
 from logging_lib.watch.times import format_duration
 
 MAX_TICKS = 9000

@@ -14,8 +14,8 @@ from logging_lib.dashboards.build import MAX_NAME, for_profile, model_id
 from logging_lib.dashboards.selection import Selection
 from logging_lib.profile import Profile
 from logging_lib.schema import tokens
-from logging_lib.store.embedded import EmbeddedStore
-from logging_lib.watch import streams
+from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.watch.unit import streams
 
 HOSTILE = [
     "<script>alert(1)</script>", "it's", 'a"b\\c', "a=b", "!missing", "%25", "a.b", "مرحبا", "\u202egnp.exe", "😀",

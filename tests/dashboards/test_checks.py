@@ -14,8 +14,8 @@ from logging_lib import content
 from logging_lib.dashboards import checks, generate, objects
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.spec import Dashboard
-from logging_lib.watch import streams
-from logging_lib.watch.loading import load_watches
+from logging_lib.watch.checking.loading import load_watches
+from logging_lib.watch.unit import streams
 
 Json = dict[str, Any]
 

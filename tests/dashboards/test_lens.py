@@ -12,8 +12,8 @@ from logging_lib.dashboards import lens, objects, queries, tables
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import Dashboard, Panel
-from logging_lib.store.embedded import EmbeddedStore
-from logging_lib.watch import streams
+from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.watch.unit import streams
 from tests.dashboards import lens_reader
 
 

@@ -14,7 +14,7 @@ import logging_lib
 from logging_lib import profile as profiles
 from logging_lib.cli.app import app
 from logging_lib.jobs.audit import belongs
-from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.watch.times import format_instant, parse_instant
 
 ARRIVED = "2018-02-01T09:00:00Z"

@@ -24,7 +24,7 @@ from logging_lib.jobs.publish import publish
 from logging_lib.jobs.samples import Selection
 from logging_lib.profile.io import seal
 from logging_lib.store import Store, StoreError
-from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.embedded.store import EmbeddedStore
 from tests.jobs import served as serving
 from tests.jobs.conftest import NOW
 from tests.jobs.served import EVENTS, KNOWN, START, Served

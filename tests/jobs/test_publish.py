@@ -13,7 +13,7 @@ from logging_lib import profile as profiles
 from logging_lib.jobs.publish import is_published, publish, published, published_models
 from logging_lib.profile.io import seal
 from logging_lib.store import Store, StoreError
-from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.embedded.store import EmbeddedStore
 from tests.jobs.conftest import NOW, Call
 from tests.store import elastic
 

@@ -18,9 +18,9 @@ from logging_lib.cli.app import app
 from logging_lib.store import IndexResult
 from logging_lib.store.connection import PREFIX, Connection, ElasticsearchError, Settings
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.watch.elasticstate import ElasticState
-from logging_lib.watch.heartbeat import Heartbeat
-from logging_lib.watch.leases import Elector
+from logging_lib.watch.runner.elasticstate import ElasticState
+from logging_lib.watch.runner.heartbeat import Heartbeat
+from logging_lib.watch.runner.leases import Elector
 from tests.stack.conftest import Call
 from tests.store import elastic
 from tests.store.events import event

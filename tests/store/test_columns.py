@@ -12,7 +12,7 @@ import pytest
 
 from logging_lib.store.builders import Column
 from logging_lib.store.columns import Asked, Columns, ListsError, read, read_parts
-from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.embedded.store import EmbeddedStore
 from tests.store.events import NOW, STREAM, event
 
 FIELDS = [

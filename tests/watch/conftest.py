@@ -18,9 +18,9 @@ from aiosmtpd.controller import Controller
 
 from logging_lib.store.port import IndexResult, SearchError, StoreError
 from logging_lib.watch.actions import Outlet
-from logging_lib.watch.loading import parse_watch
+from logging_lib.watch.checking.loading import parse_watch
 from logging_lib.watch.model import Watch
-from logging_lib.watch.runner import Runner
+from logging_lib.watch.runner.runner import Runner
 
 NOW = datetime(2018, 2, 1, 12, 0, tzinfo=UTC)
 Document = dict[str, Any]

@@ -13,10 +13,10 @@ from typer.testing import CliRunner, Result
 from logging_lib.cli.watch import app
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.watch.elasticstate import INDEX, ElasticState
-from logging_lib.watch.filestate import FileState
-from logging_lib.watch.runner import Runner
-from logging_lib.watch.state import StateStore
+from logging_lib.watch.runner.elasticstate import INDEX, ElasticState
+from logging_lib.watch.runner.filestate import FileState
+from logging_lib.watch.runner.runner import Runner
+from logging_lib.watch.runner.state import StateStore
 from tests.watch.conftest import (
     NOW,
     SCRIPTS,

@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 from logging_lib import content
 from logging_lib.cli.watch import app
 from logging_lib.store.connection import Connection
-from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.store.port import StoreError
 from logging_lib.store.sandbox import Sandbox
-from logging_lib.watch import cases
-from logging_lib.watch.loading import load_watches
+from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.model import Watch
-from logging_lib.watch.testing import run_file
+from logging_lib.watch.unit import cases
+from logging_lib.watch.unit.testing import run_file
 
 FOLDER = content.path("watchers") / "cases"
 WATCHES = {watch.id: watch for watch in load_watches(content.path("watchers"))}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logging_lib.watch.conditions import ConditionError, holds, is_met, resolve_path
+from logging_lib.watch.engine.conditions import ConditionError, holds, is_met, resolve_path
 from logging_lib.watch.model import OPERATORS, Condition, ScheduleModel
 from logging_lib.watch.schedule import due_slot, latest_slot, slots
 from logging_lib.watch.times import (

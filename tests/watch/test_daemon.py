@@ -15,18 +15,18 @@ import pytest
 from logging_lib import content
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.watch.actions import Outlet, SmtpOutlet
-from logging_lib.watch.daemon import Daemon, Pace
-from logging_lib.watch.elasticstate import ElasticState
-from logging_lib.watch.filestate import FileState
-from logging_lib.watch.heartbeat import Heartbeat
-from logging_lib.watch.leases import Elector, FencedState
-from logging_lib.watch.loading import load_watches
+from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.model import Watch
-from logging_lib.watch.results import Report
-from logging_lib.watch.runner import Runner
-from logging_lib.watch.state import MemoryState, StateStore, Wanted
+from logging_lib.watch.runner.daemon import Daemon, Pace
+from logging_lib.watch.runner.elasticstate import ElasticState
+from logging_lib.watch.runner.filestate import FileState
+from logging_lib.watch.runner.heartbeat import Heartbeat
+from logging_lib.watch.runner.leases import Elector, FencedState
+from logging_lib.watch.runner.results import Report
+from logging_lib.watch.runner.runner import Runner
+from logging_lib.watch.runner.state import MemoryState, StateStore, Wanted
 from tests.watch.conftest import (
     NOW,
     SCRIPTS,
@@ -129,7 +129,7 @@ class Blocking(FakeStore):
 
 
 def slow_watch() -> Watch:
-    from logging_lib.watch.loading import parse_watch
+    from logging_lib.watch.checking.loading import parse_watch
     from tests.watch.conftest import document
 
     made = document(email=email_action())

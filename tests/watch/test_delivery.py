@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from logging_lib.watch.actions import Outlet, SlackOutlet, SmtpOutlet
-from logging_lib.watch.delivery import Postman
+from logging_lib.watch.checking.loading import parse_watch
 from logging_lib.watch.errors import WatchError
-from logging_lib.watch.incidents import Key, Patience, acknowledge
-from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.messages import Log, Message
 from logging_lib.watch.model import Watch
-from logging_lib.watch.mutes import Mute
-from logging_lib.watch.outbox import Policy
-from logging_lib.watch.runner import Options, Runner
-from logging_lib.watch.state import MemoryState, Undelivered, Wanted, WatchState
+from logging_lib.watch.runner.delivery import Postman
+from logging_lib.watch.runner.incidents import Key, Patience, acknowledge
+from logging_lib.watch.runner.mutes import Mute
+from logging_lib.watch.runner.outbox import Policy
+from logging_lib.watch.runner.runner import Options, Runner
+from logging_lib.watch.runner.state import MemoryState, Undelivered, Wanted, WatchState
 from tests.watch.conftest import (
     NOW,
     SCRIPTS,

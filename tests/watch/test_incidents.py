@@ -7,10 +7,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logging_lib.watch import incidents as inc
-from logging_lib.watch.incidents import Incident, Key, Patience, Told
-from logging_lib.watch.mutes import Mute
-from logging_lib.watch.state import WatchState
+from logging_lib.watch.runner import incidents as inc
+from logging_lib.watch.runner.incidents import Incident, Key, Patience, Told
+from logging_lib.watch.runner.mutes import Mute
+from logging_lib.watch.runner.state import WatchState
 from tests.watch.conftest import NOW, finding, judged, minutes
 
 A, B = Key("m", "1", "a"), Key("m", "1", "b")

@@ -13,13 +13,13 @@ from typer.testing import Result
 
 from logging_lib import content
 from logging_lib import profile as profiles
-from logging_lib.store.embedded import EmbeddedStore
-from logging_lib.watch import runner as runner_module
+from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.watch.actions import SettingsError, SmtpOutlet
-from logging_lib.watch.backtest import busy_ticks
+from logging_lib.watch.checking.loading import load_watch
 from logging_lib.watch.errors import WatchError
-from logging_lib.watch.loading import load_watch
-from logging_lib.watch.runner import Runner
+from logging_lib.watch.replay.backtest import busy_ticks
+from logging_lib.watch.runner import runner as runner_module
+from logging_lib.watch.runner.runner import Runner
 from logging_lib.watch.templating import Medium, render
 from logging_lib.watch.times import parse_duration, parse_instant
 from tests.watch.conftest import NOW, SCRIPTS, FakeStore, MailServer, finding, judged, minutes, watch

@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logging_lib.watch import outbox
 from logging_lib.watch.messages import Email, Log, Message, Slack
-from logging_lib.watch.outbox import Failure, Policy, addresses, plan
-from logging_lib.watch.state import Fallback, Undelivered
+from logging_lib.watch.runner import outbox
+from logging_lib.watch.runner.outbox import Failure, Policy, addresses, plan
+from logging_lib.watch.runner.state import Fallback, Undelivered
 from tests.watch.conftest import NOW, minutes
 
 POLICY = Policy()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.watch.actions import (
     DeliveryError,
     IndexOutlet,
@@ -21,7 +21,7 @@ from logging_lib.watch.actions import (
     outlets_from,
     preview,
 )
-from logging_lib.watch.calls import Caller, CallError, render_call
+from logging_lib.watch.engine.calls import Caller, CallError, render_call
 from logging_lib.watch.messages import Attached, Email, Index, Message, Slack, Stored, Webhook, compose
 from logging_lib.watch.model import Action, HttpRequest
 from tests.watch.conftest import NOW, Receiver

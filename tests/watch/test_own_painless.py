@@ -10,12 +10,12 @@ import pytest
 
 from logging_lib.store.connection import Connection, Settings
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.embedded import EmbeddedStore
-from logging_lib.watch import painless
+from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.watch.checking.loading import load_watch, parse_watch
+from logging_lib.watch.engine import painless
+from logging_lib.watch.engine.evaluate import Evaluation, Means, evaluate, means_of
+from logging_lib.watch.engine.painless import PainlessError, wrap
 from logging_lib.watch.errors import RunError
-from logging_lib.watch.evaluate import Evaluation, Means, evaluate, means_of
-from logging_lib.watch.loading import load_watch, parse_watch
-from logging_lib.watch.painless import PainlessError, wrap
 from tests.watch.conftest import NOW
 
 PAYLOAD = {"n": 7, "rows": [{"k": 'a"b\\c\nd', "v": 1.5}, {"k": "ü", "v": None}], "on": True, "none": None}

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logging_lib import content
-from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.store.port import StoreError
-from logging_lib.watch import backtest
-from logging_lib.watch.context import new_context
-from logging_lib.watch.evaluate import SearchFunction, store_search
-from logging_lib.watch.loading import load_watches
+from logging_lib.watch.checking.loading import load_watches
+from logging_lib.watch.engine.context import new_context
+from logging_lib.watch.engine.evaluate import SearchFunction, store_search
 from logging_lib.watch.model import Definition, SearchRequest, Watch
+from logging_lib.watch.replay import backtest
 from logging_lib.watch.replay.asof import AsOf
 from logging_lib.watch.replay.buckets import plain
 from logging_lib.watch.replay.history import History, Moment, searches

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from logging_lib.watch.actions import DeliveryError, Outlet, SlackOutlet, SmtpOutlet
-from logging_lib.watch.backtest import backtest, ticks
-from logging_lib.watch.filestate import FileState
-from logging_lib.watch.loading import parse_watch
+from logging_lib.watch.checking.loading import parse_watch
 from logging_lib.watch.messages import Email, Message
 from logging_lib.watch.model import Watch
-from logging_lib.watch.results import Report
-from logging_lib.watch.runner import Runner
-from logging_lib.watch.state import MemoryState, WatchState
+from logging_lib.watch.replay.backtest import backtest, ticks
+from logging_lib.watch.runner.filestate import FileState
+from logging_lib.watch.runner.results import Report
+from logging_lib.watch.runner.runner import Runner
+from logging_lib.watch.runner.state import MemoryState, WatchState
 from tests.watch.conftest import (
     NOW,
     SCRIPTS,

@@ -13,13 +13,13 @@ import pytest
 
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.watch.elasticstate import ElasticState
-from logging_lib.watch.filestate import FileState
-from logging_lib.watch.incidents import Incident, Key
-from logging_lib.watch.leases import Elector, FencedState, LeaseLost
 from logging_lib.watch.messages import Email, Log, Slack
-from logging_lib.watch.mutes import Mute
-from logging_lib.watch.state import (
+from logging_lib.watch.runner.elasticstate import ElasticState
+from logging_lib.watch.runner.filestate import FileState
+from logging_lib.watch.runner.incidents import Incident, Key
+from logging_lib.watch.runner.leases import Elector, FencedState, LeaseLost
+from logging_lib.watch.runner.mutes import Mute
+from logging_lib.watch.runner.state import (
     Fallback,
     MemoryState,
     StateError,

@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 import pytest
 
 from logging_lib import content
-from logging_lib.watch.backtest import Backtest
+from logging_lib.watch.checking.loading import load_watches
+from logging_lib.watch.checking.whatif import SettingError, changes, overridden
 from logging_lib.watch.errors import WatchError
-from logging_lib.watch.loading import load_watches
+from logging_lib.watch.replay.backtest import Backtest
 from logging_lib.watch.replay.page import page
-from logging_lib.watch.results import ActionResult, Alert
-from logging_lib.watch.whatif import SettingError, changes, overridden
+from logging_lib.watch.runner.results import ActionResult, Alert
 
 WATCHES = load_watches(content.path("watchers"))
 START = datetime(2018, 2, 1, tzinfo=UTC)

@@ -20,15 +20,15 @@ from logging_lib.cli import _print
 from logging_lib.profile import ProfileError
 from logging_lib.store.port import StoreError
 from logging_lib.watch.actions import SettingsError
-from logging_lib.watch.cases import CaseError
+from logging_lib.watch.checking.loading import load_watches
+from logging_lib.watch.checking.whatif import SettingError
 from logging_lib.watch.errors import WatchError
-from logging_lib.watch.kibana import with_address
-from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
-from logging_lib.watch.state import StateError
+from logging_lib.watch.runner.kibana import with_address
+from logging_lib.watch.runner.state import StateError
 from logging_lib.watch.templating import Medium
 from logging_lib.watch.times import parse_instant
-from logging_lib.watch.whatif import SettingError
+from logging_lib.watch.unit.cases import CaseError
 
 WatchesOption = Annotated[
     Path | None,

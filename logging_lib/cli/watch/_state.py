@@ -10,8 +10,8 @@ import typer
 
 from logging_lib.cli import _store
 from logging_lib.cli.watch._common import UsageError
-from logging_lib.watch.filestate import FOLDER, FileState
-from logging_lib.watch.state import StateStore
+from logging_lib.watch.runner.filestate import FOLDER, FileState
+from logging_lib.watch.runner.state import StateStore
 
 TIMEOUT = 10.0
 
@@ -53,7 +53,7 @@ def open_state(store: Path | None, elasticsearch: str | None, state: Path | None
             "say where the runner's state is: --store FOLDER, --elasticsearch URL or --state FOLDER"
         )
     from logging_lib.store.elasticsearch import ElasticsearchStore
-    from logging_lib.watch.elasticstate import ElasticState
+    from logging_lib.watch.runner.elasticstate import ElasticState
 
     # A short patience: who cannot renew its lease has to know soon.
     connection = _store.connect(elasticsearch, timeout=TIMEOUT)

@@ -10,11 +10,11 @@ import typer
 from logging_lib.cli import _store
 from logging_lib.cli.watch import _state
 from logging_lib.cli.watch._common import JsonOption, explained, instant, lines_safe, print_json, user
-from logging_lib.watch import incidents as inc
-from logging_lib.watch import records
-from logging_lib.watch.incidents import Key
-from logging_lib.watch.mutes import matches
-from logging_lib.watch.state import WatchState
+from logging_lib.watch.runner import incidents as inc
+from logging_lib.watch.runner import records
+from logging_lib.watch.runner.incidents import Key
+from logging_lib.watch.runner.mutes import matches
+from logging_lib.watch.runner.state import WatchState
 
 ModelOption = Annotated[str | None, typer.Option("--model", help="Only of this model; * is a wildcard.")]
 VersionOption = Annotated[str | None, typer.Option("--version", help="Only of this version.")]

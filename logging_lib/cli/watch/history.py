@@ -21,7 +21,7 @@ from logging_lib.cli.watch._common import (
 )
 from logging_lib.cli.watch.ack import ModelOption, NowOption
 from logging_lib.cli.watch.mute import WatchOption
-from logging_lib.watch.state import HISTORY_MOST, KINDS, Record, Wanted
+from logging_lib.watch.runner.state import HISTORY_MOST, KINDS, Record, Wanted
 from logging_lib.watch.times import parse_duration
 
 _SHOWN = ("time", "kind", "watch", "model", "version", "status")

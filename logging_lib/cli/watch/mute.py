@@ -23,8 +23,8 @@ from logging_lib.cli.watch._common import (
     user,
 )
 from logging_lib.cli.watch.ack import FeatureOption, ModelOption, NowOption, VersionOption
-from logging_lib.watch import records
-from logging_lib.watch.mutes import Mute, still
+from logging_lib.watch.runner import records
+from logging_lib.watch.runner.mutes import Mute, still
 from logging_lib.watch.times import format_instant, parse_duration
 
 WatchOption = Annotated[str | None, typer.Option("--watch", help="Only of this watch; * is a wildcard.")]

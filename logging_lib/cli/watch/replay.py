@@ -29,16 +29,16 @@ from logging_lib.cli.watch._common import (
     safe,
 )
 from logging_lib.store.datemath import from_millis
-from logging_lib.store.embedded import EmbeddedStore
+from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
-from logging_lib.watch.backtest import Backtest, backtest
+from logging_lib.watch.checking.whatif import changes, overridden
 from logging_lib.watch.model import Watch
+from logging_lib.watch.replay.backtest import Backtest, backtest
 from logging_lib.watch.replay.history import History
 from logging_lib.watch.replay.page import Changes, page
 from logging_lib.watch.replay.windows import NotPlannedError
 from logging_lib.watch.templating import Medium
 from logging_lib.watch.times import format_instant, parse_duration
-from logging_lib.watch.whatif import changes, overridden
 
 
 def backtest_(

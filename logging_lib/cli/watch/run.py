@@ -36,16 +36,16 @@ from logging_lib.cli.watch._common import (
 from logging_lib.schema.streams import DEFAULT_NAMESPACE
 from logging_lib.store.port import Store, StoreError
 from logging_lib.watch.actions import Outlet, PrintOutlet, outlets_from
-from logging_lib.watch.daemon import Daemon, Pace
-from logging_lib.watch.heartbeat import Heartbeat
-from logging_lib.watch.incidents import Patience
-from logging_lib.watch.leases import LEASE, Elector, FencedState, LeaseLost
-from logging_lib.watch.metadata import needs_profiles
+from logging_lib.watch.checking.metadata import needs_profiles
 from logging_lib.watch.model import ACTION_KINDS, Watch
-from logging_lib.watch.outbox import Policy
-from logging_lib.watch.results import ActionResult, Report
-from logging_lib.watch.runner import Options, Runner, append
-from logging_lib.watch.state import MemoryState, StateError, StateStore
+from logging_lib.watch.runner.daemon import Daemon, Pace
+from logging_lib.watch.runner.heartbeat import Heartbeat
+from logging_lib.watch.runner.incidents import Patience
+from logging_lib.watch.runner.leases import LEASE, Elector, FencedState, LeaseLost
+from logging_lib.watch.runner.outbox import Policy
+from logging_lib.watch.runner.results import ActionResult, Report
+from logging_lib.watch.runner.runner import Options, Runner, append
+from logging_lib.watch.runner.state import MemoryState, StateError, StateStore
 from logging_lib.watch.templating import Medium
 from logging_lib.watch.times import format_duration, format_instant, parse_duration
 

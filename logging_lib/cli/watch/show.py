@@ -24,8 +24,8 @@ from logging_lib.cli.watch._common import (
 )
 from logging_lib.watch.messages import recipients
 from logging_lib.watch.model import Watch
-from logging_lib.watch.mutes import Mute, is_muted
-from logging_lib.watch.state import WatchState
+from logging_lib.watch.runner.mutes import Mute, is_muted
+from logging_lib.watch.runner.state import WatchState
 from logging_lib.watch.times import format_duration, format_instant
 
 

@@ -10,10 +10,10 @@ import typer
 
 from logging_lib.cli import _store
 from logging_lib.cli.watch._common import JsonOption, WatchesOption, explained, lines_safe, load, print_json
-from logging_lib.watch import cases, testing
+from logging_lib.watch.unit import cases, testing
 
 if TYPE_CHECKING:
-    from logging_lib.watch.testing import NewStore
+    from logging_lib.watch.unit.testing import NewStore
 
 
 def unit_test(

@@ -17,8 +17,8 @@ from logging_lib.store.columns import Asked, Columns, ListsError
 from logging_lib.store.datemath import to_millis
 from logging_lib.store.port import SearchError, Store, StoreError
 from logging_lib.store.sharing import processes
-from logging_lib.watch.context import new_context
-from logging_lib.watch.evaluate import SearchFunction, store_search, whole
+from logging_lib.watch.engine.context import new_context
+from logging_lib.watch.engine.evaluate import SearchFunction, store_search, whole
 from logging_lib.watch.model import Input, SearchRequest, Transform, Watch
 from logging_lib.watch.replay.answers import Search
 from logging_lib.watch.replay.asof import AsOf

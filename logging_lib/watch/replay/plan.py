@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from logging_lib.store import aggregations
-from logging_lib.store.aggregations import Node
-from logging_lib.store.buckets import Filters, Single, Terms
-from logging_lib.store.query import ALWAYS, condition
-from logging_lib.store.scope import Scope
+from logging_lib.store.embedded import aggregations
+from logging_lib.store.embedded.aggregations import Node
+from logging_lib.store.embedded.buckets import Filters, Single, Terms
+from logging_lib.store.embedded.query import ALWAYS, condition
+from logging_lib.store.embedded.scope import Scope
 from logging_lib.watch.replay.windows import NotPlannedError, Split
 
 _BODY: Final = frozenset({"query", "size", "aggs", "aggregations", "track_total_hits", "timeout"})

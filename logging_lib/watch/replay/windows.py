@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logging_lib.store import datemath
-from logging_lib.watch.context import new_context
+from logging_lib.watch.engine.context import new_context
 from logging_lib.watch.model import SearchRequest, Watch
 from logging_lib.watch.templating import TemplateError, render_json
 
