@@ -23,6 +23,7 @@ from logging_lib.dashboards.deployment import State
 from logging_lib.dashboards.kibana import Kibana, dashboard_url, newer, settings_from
 from logging_lib.dashboards.loading import SpecError, load_dashboards
 from logging_lib.dashboards.spec import Dashboard
+from logging_lib.jobs.overlay import with_profiles
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.io import load as load_profile
 from logging_lib.store.port import StoreError
@@ -286,7 +287,7 @@ def preview(
         stack.callback(opened.close)
         if profiles:
             dashboards += [for_profile(load_profile(path)) for path in profiles]
-            opened = _store.with_profiles(opened, profiles)
+            opened = with_profiles(opened, profiles)
             stack.callback(opened.close)
         previewing.prepare(opened, dashboards)
         reading.close()

@@ -12,6 +12,8 @@ import typer
 
 from logging_lib import profile
 from logging_lib.cli import _print, _store
+from logging_lib.jobs import loading
+from logging_lib.jobs.overlay import index_profiles
 from logging_lib.jobs.publish import file_document
 from logging_lib.profile.io import ProfileError
 from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
@@ -46,10 +48,10 @@ def index(
             raise StoreError("give either --store or --elasticsearch, not both")
         target = EmbeddedStore(store) if store is not None else _store.open_elasticsearch(elasticsearch)
         with contextlib.closing(target):
-            _store.publish(target, profiles or [])
+            index_profiles(target, profiles or [])
             if loaded_profiles:
                 target.index(PROFILE_FILES, [file_document(one) for one in loaded_profiles])
-            loaded = _store.load(
+            loaded = loading.load(
                 target,
                 events,
                 now=datetime.now(UTC),

@@ -16,6 +16,7 @@ import typer
 
 from logging_lib import content
 from logging_lib.cli import _print, _store
+from logging_lib.jobs.overlay import with_profiles
 from logging_lib.profile import ProfileError
 from logging_lib.store.port import StoreError
 from logging_lib.watch.checking.loading import load_watches
@@ -97,7 +98,7 @@ def report(
         opened = _store.choose(store, elasticsearch, read_only=True)
         stack.callback(opened.close)
         if profiles:
-            opened = _store.with_profiles(opened, profiles)
+            opened = with_profiles(opened, profiles)
             stack.callback(opened.close)
             model, version = _of_profile(profiles, model, version)
         subject = collect.subject_of(

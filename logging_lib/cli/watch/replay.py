@@ -28,6 +28,9 @@ from logging_lib.cli.watch._common import (
     print_json,
     safe,
 )
+from logging_lib.jobs import loading
+from logging_lib.jobs.loading import Lines, Loaded
+from logging_lib.jobs.overlay import index_profiles, with_profiles
 from logging_lib.store.datemath import from_millis
 from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
@@ -129,28 +132,28 @@ def _history(
     url: str | None,
     profiles: list[Path],
     stack: contextlib.ExitStack,
-) -> tuple[Store, _store.Loaded | None]:
+) -> tuple[Store, Loaded | None]:
     """What a backtest replays: files, normalized into a store of its own, or a store as it is."""
     if events and (directory is not None or url is not None):
         raise UsageError("give either files or a store, not both")
     if not events:
         opened = _store.choose(directory, url, read_only=True)
         stack.callback(opened.close)
-        return _store.with_profiles(opened, profiles) if profiles else opened, None
+        return with_profiles(opened, profiles) if profiles else opened, None
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="logging-lib-backtest-")))
     with EmbeddedStore(folder) as writable:
-        _store.publish(writable, profiles)
-    with _store.Lines(folder) as lines:
-        loaded = _store.load(lines, events, profiles=[profile.load(file) for file in profiles])
+        index_profiles(writable, profiles)
+    with Lines(folder) as lines:
+        loaded = loading.load(lines, events, profiles=[profile.load(file) for file in profiles])
     return stack.enter_context(EmbeddedStore(folder, read_only=True)), loaded
 
 
-def _arrivals(store: Store, history: History) -> _store.Loaded:
+def _arrivals(store: Store, history: History) -> Loaded:
     try:
         times = history.arrivals()
     except (NotPlannedError, StoreError):
-        return _store.arrivals(store)
-    loaded = _store.Loaded(events=len(times))
+        return loading.arrivals(store)
+    loaded = Loaded(events=len(times))
     if len(times):
         loaded.first, loaded.last = (from_millis(int(times[end]), UTC) for end in (0, -1))
         hours = set((times // _HOUR * _HOUR).tolist())
@@ -178,7 +181,7 @@ def _step(text: str) -> timedelta:
     return step
 
 
-def _print_timeline(result: Backtest, loaded: _store.Loaded) -> None:
+def _print_timeline(result: Backtest, loaded: Loaded) -> None:
     out = console()
     table = Table("time", "watch", "model", "version", "features", "subject", box=None, pad_edge=False)
     for alert in result.alerts:
@@ -221,6 +224,6 @@ def _print_what_if(result: Backtest, what_if: Backtest, altered: Changes) -> Non
         print(Medium.HEADER.escape(f"{watch}, what if: {runs} runs failed: {error}"), file=sys.stderr)
 
 
-def _refused(loaded: _store.Loaded) -> str:
+def _refused(loaded: Loaded) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in loaded.refused.most_common())
     return f": {reasons}" if reasons else ""

@@ -33,6 +33,7 @@ from logging_lib.cli.watch._common import (
     print_json,
     safe,
 )
+from logging_lib.jobs.overlay import index_profiles, with_profiles
 from logging_lib.schema.streams import DEFAULT_NAMESPACE
 from logging_lib.store.port import Store, StoreError
 from logging_lib.watch.actions import Outlet, PrintOutlet, outlets_from
@@ -127,10 +128,10 @@ def run(
             )
         stack.callback(opened.close)
         if dry_run and profiles:
-            opened = _store.with_profiles(opened, profiles)
+            opened = with_profiles(opened, profiles)
             stack.callback(opened.close)
         else:
-            _store.publish(opened, profiles or ())
+            index_profiles(opened, profiles or ())
         fallback = {k: to for k, to in (("email", fallback_email), ("slack", fallback_slack)) if to}
         options = Options(
             policy=Policy(digest_over=digest_over, fallback_after=fallback_after),
