@@ -38,7 +38,7 @@ test: $(VENV)/.dev ## the tests that every change must pass
 	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
 
 test-all: $(VENV)/.dev ## all tests, the long ones too
-	$(BIN)/python -m pytest --junitxml build/test/results.xml
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
 
 check: $(VENV)/.dev ## style, types, import order, generated files
 	$(BIN)/ruff check .
