@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,23 +16,20 @@ import typer
 
 from logging_lib import content
 from logging_lib.cli import _print, _store
+from logging_lib.cli._given import UsageError, duration, instant
 from logging_lib.jobs.overlay import with_profiles
 from logging_lib.profile import ProfileError
 from logging_lib.store.port import StoreError
 from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.templating import Medium
-from logging_lib.watch.times import parse_duration, parse_instant
+from logging_lib.watch.times import parse_instant
 
 
 class Format(StrEnum):
     html = "html"
     json = "json"
     md = "md"
-
-
-class _UsageError(Exception):
-    pass
 
 
 def report(
@@ -90,10 +87,10 @@ def report(
         from logging_lib.report import alerts as alerting
         from logging_lib.report import collect, document, html, markdown, replaying, runbooks
 
-        beginning = None if start is None else _instant(start, "--since")
-        ending = None if end is None else _instant(end, "--until")
+        beginning = None if start is None else instant(start, "--since")
+        ending = None if end is None else instant(end, "--until")
         if beginning is not None and ending is not None and beginning > ending:
-            raise _UsageError("--since is after --until: there is no time between them")
+            raise UsageError("--since is after --until: there is no time between them")
         chosen = load_watches(content.path("watchers") if watches is None else watches)
         opened = _store.choose(store, elasticsearch, read_only=True)
         stack.callback(opened.close)
@@ -111,7 +108,9 @@ def report(
             )
             found = alerting.Told(told, alerting.from_files(alerts), "the alerts that the runner wrote")
         elif replay:
-            found = replaying.replay(opened, chosen, subject, None if every is None else _step(every))
+            found = replaying.replay(
+                opened, chosen, subject, None if every is None else duration(every, "--every")
+            )
         else:
             found = alerting.Told()
         made = collect.collect(
@@ -144,25 +143,8 @@ def _explained() -> Iterator[None]:
         yield
     except ModuleNotFoundError as missing:
         raise _print.not_installed(missing, "report") from None
-    except (WatchError, ProfileError, StoreError, FileNotFoundError, _UsageError) as error:
+    except (WatchError, ProfileError, StoreError, FileNotFoundError, UsageError) as error:
         raise _print.fail(error) from None
-
-
-def _instant(text: str, option: str) -> datetime:
-    try:
-        return parse_instant(text)
-    except ValueError:
-        raise _UsageError(f"{option}: {text!r} is no ISO time such as 2018-02-01T09:00:00Z") from None
-
-
-def _step(text: str) -> timedelta:
-    try:
-        step = parse_duration(text)
-    except ValueError as error:
-        raise _UsageError(f"--every: {error}") from None
-    if step < timedelta(seconds=1):
-        raise _UsageError("--every: is at least 1s")
-    return step
 
 
 def _of_profile(files: list[Path], model: str | None, version: str | None) -> tuple[str | None, str | None]:
@@ -186,7 +168,7 @@ def _read(file: Path) -> Iterator[Mapping[str, Any]]:
             parse_instant(str(alert["time"]))
             str(alert["watch"])
         except (ValueError, KeyError, TypeError):
-            raise _UsageError(
+            raise UsageError(
                 f"{file}:{number}: is no alert; give the file that `watch run --alerts` wrote"
             ) from None
         yield alert
@@ -202,4 +184,4 @@ def _write(out: Path, text: str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             beside.unlink()
-        raise _UsageError(f"--out: {out} cannot be written: {error.strerror or error}") from None
+        raise UsageError(f"--out: {out} cannot be written: {error.strerror or error}") from None

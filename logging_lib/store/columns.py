@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
@@ -65,7 +65,8 @@ def read(
     """Read events.
 
     Args:
-        blocks: whole lines, as one text or as a list; what is no JSON object is passed over.
+        blocks: whole lines, as one text or as a list; what is no JSON object is passed over. A generator is closed:
+            it may hold something open at a server.
         names: of fields that ``fields.yml`` maps.
         present: further fields, of which only whether there is a value is wanted: boolean columns.
         before: so many events were read before these, by another call.
@@ -74,9 +75,13 @@ def read(
         ListsError: see there.
     """
     reader = _Reader(frozenset(names), frozenset(present), before)
-    with _without_collecting():
-        for block in blocks:
-            reader.add(block)
+    try:
+        with _without_collecting():
+            for block in blocks:
+                reader.add(block)
+    finally:
+        if isinstance(blocks, Generator):
+            blocks.close()
     return reader.made.finish()
 
 

@@ -131,3 +131,20 @@ def test_lists_are_said_of_the_stream_that_has_them() -> None:
     assert str(found["lists"]) == "ml.model.name: an event has several values in it"
     assert isinstance(found["fine"], Columns)
     assert found["fine"].rows == 2
+
+
+def test_a_generator_is_closed_where_reading_ends_early() -> None:
+    """What it holds open at a server must not wait for the collector of garbage."""
+    closed = []
+
+    def blocks() -> Iterator[list[bytes]]:
+        try:
+            yield [line(ml={"model": {"name": ["a", "b"]}})]
+            yield [line()]
+        finally:
+            closed.append(True)
+
+    given = blocks()
+    with pytest.raises(ListsError):
+        read(given, ["ml.model.name"])
+    assert closed == [True]

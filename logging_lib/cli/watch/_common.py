@@ -7,16 +7,14 @@ import getpass
 import json
 import os
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from logging_lib import content
 from logging_lib.cli import _print
+from logging_lib.cli._given import UsageError
 from logging_lib.profile import ProfileError
 from logging_lib.store.port import StoreError
 from logging_lib.watch.actions import SettingsError
@@ -27,7 +25,6 @@ from logging_lib.watch.model import Watch
 from logging_lib.watch.runner.kibana import with_address
 from logging_lib.watch.runner.state import StateError
 from logging_lib.watch.templating import Medium
-from logging_lib.watch.times import parse_instant
 from logging_lib.watch.unit.cases import CaseError
 
 WatchesOption = Annotated[
@@ -39,10 +36,6 @@ ProfilesOption = Annotated[
     typer.Option("--profile", help="profile.json to compare with; may be given several times."),
 ]
 JsonOption = _print.JsonOption
-
-
-class UsageError(Exception):
-    pass
 
 
 @contextlib.contextmanager
@@ -77,18 +70,6 @@ def pick(watches: list[Watch], ids: list[str]) -> list[Watch]:
     return [known[watch_id] for watch_id in ids]
 
 
-def instant(text: str, option: str) -> datetime:
-    try:
-        return parse_instant(text)
-    except ValueError:
-        raise UsageError(f"{option}: {text!r} is no ISO time such as 2018-02-01T09:00:00Z") from None
-
-
-def safe(text: str) -> str:
-    """Names come from logs: neither terminal codes nor rich's markup may act."""
-    return escape(Medium.HEADER.escape(text))
-
-
 def lines_safe(text: str) -> str:
     return "\n".join(Medium.HEADER.escape(line) for line in text.splitlines())
 
@@ -99,12 +80,6 @@ def user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return ""
-
-
-def console() -> Console:
-    made = Console()
-    # A pipe is not 80 columns wide; what is cut there cannot be searched.
-    return made if made.is_terminal else Console(width=200)
 
 
 def print_json(document: Any) -> None:

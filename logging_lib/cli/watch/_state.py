@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from logging_lib.cli import _store
-from logging_lib.cli.watch._common import UsageError
+from logging_lib.cli._given import UsageError
 from logging_lib.watch.runner.filestate import FOLDER, FileState
 from logging_lib.watch.runner.state import StateStore
 

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from logging_lib.cli import _store
+from logging_lib.cli._given import instant
 from logging_lib.cli.watch import _state
-from logging_lib.cli.watch._common import JsonOption, explained, instant, lines_safe, print_json, user
+from logging_lib.cli.watch._common import JsonOption, explained, lines_safe, print_json, user
 from logging_lib.watch.runner import incidents as inc
 from logging_lib.watch.runner import records
 from logging_lib.watch.runner.incidents import Key

@@ -9,16 +9,10 @@ import typer
 from rich.table import Table
 
 from logging_lib.cli import _store
+from logging_lib.cli._given import UsageError, instant
+from logging_lib.cli._print import console, safe
 from logging_lib.cli.watch import _state
-from logging_lib.cli.watch._common import (
-    JsonOption,
-    UsageError,
-    console,
-    explained,
-    instant,
-    print_json,
-    safe,
-)
+from logging_lib.cli.watch._common import JsonOption, explained, print_json
 from logging_lib.cli.watch.ack import ModelOption, NowOption
 from logging_lib.cli.watch.mute import WatchOption
 from logging_lib.watch.runner.state import HISTORY_MOST, KINDS, Record, Wanted

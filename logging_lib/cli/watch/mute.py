@@ -10,18 +10,10 @@ import typer
 from rich.table import Table
 
 from logging_lib.cli import _store
+from logging_lib.cli._given import UsageError, instant
+from logging_lib.cli._print import console, safe
 from logging_lib.cli.watch import _state
-from logging_lib.cli.watch._common import (
-    JsonOption,
-    UsageError,
-    console,
-    explained,
-    instant,
-    lines_safe,
-    print_json,
-    safe,
-    user,
-)
+from logging_lib.cli.watch._common import JsonOption, explained, lines_safe, print_json, user
 from logging_lib.cli.watch.ack import FeatureOption, ModelOption, NowOption, VersionOption
 from logging_lib.watch.runner import records
 from logging_lib.watch.runner.mutes import Mute, still

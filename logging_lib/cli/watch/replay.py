@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
-from datetime import UTC, timedelta
+from datetime import UTC
 from pathlib import Path
 from typing import Annotated
 
@@ -14,19 +14,17 @@ from rich.table import Table
 
 from logging_lib import profile
 from logging_lib.cli import _store
+from logging_lib.cli._given import UsageError, duration, instant
+from logging_lib.cli._print import console, safe
 from logging_lib.cli.watch._common import (
     JsonOption,
     ProfilesOption,
-    UsageError,
     WatchesOption,
-    console,
     explained,
-    instant,
     load,
     not_judged,
     pick,
     print_json,
-    safe,
 )
 from logging_lib.jobs import loading
 from logging_lib.jobs.loading import Lines, Loaded
@@ -41,7 +39,7 @@ from logging_lib.watch.replay.history import History
 from logging_lib.watch.replay.page import Changes, page
 from logging_lib.watch.replay.windows import NotPlannedError
 from logging_lib.watch.templating import Medium
-from logging_lib.watch.times import format_instant, parse_duration
+from logging_lib.watch.times import format_instant
 
 
 def backtest_(
@@ -81,7 +79,7 @@ def backtest_(
         chosen = load(watches)
         if only:
             chosen = pick(chosen, only)
-        step = _step(every)
+        step = duration(every, "--every")
         changed = overridden(chosen, settings or [])
         with contextlib.ExitStack() as stack:
             opened, loaded = _history(events or [], store, elasticsearch, profiles or [], stack)
@@ -169,16 +167,6 @@ def _write(file: Path, text: str) -> None:
         file.write_text(text, "utf-8")
     except OSError as error:
         raise UsageError(f"--html: {file}: cannot be written: {error.strerror or error}") from None
-
-
-def _step(text: str) -> timedelta:
-    try:
-        step = parse_duration(text)
-    except ValueError as error:
-        raise UsageError(f"--every: {error}") from None
-    if step < timedelta(seconds=1):
-        raise UsageError("--every: is at least 1s")
-    return step
 
 
 def _print_timeline(result: Backtest, loaded: Loaded) -> None:

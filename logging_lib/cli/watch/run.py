@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -18,20 +18,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from logging_lib.cli import _store
+from logging_lib.cli._given import UsageError, duration, instant
+from logging_lib.cli._print import console, safe
 from logging_lib.cli.watch import _state
 from logging_lib.cli.watch._common import (
     JsonOption,
     ProfilesOption,
-    UsageError,
     WatchesOption,
-    console,
     explained,
-    instant,
     load,
     not_judged,
     pick,
     print_json,
-    safe,
 )
 from logging_lib.jobs.overlay import index_profiles, with_profiles
 from logging_lib.schema.streams import DEFAULT_NAMESPACE
@@ -48,7 +46,7 @@ from logging_lib.watch.runner.results import ActionResult, Report
 from logging_lib.watch.runner.runner import Options, Runner, append
 from logging_lib.watch.runner.state import MemoryState, StateError, StateStore
 from logging_lib.watch.templating import Medium
-from logging_lib.watch.times import format_duration, format_instant, parse_duration
+from logging_lib.watch.times import format_duration, format_instant
 
 _log = logging.getLogger("logging_lib.watch")
 
@@ -117,7 +115,7 @@ def run(
         chosen = load(watches)
         if only:
             chosen = pick(chosen, only)
-        lasts = _lease(lease)
+        lasts = duration(lease, "--lease")
         beats = bool(heartbeat) and not once
         indexes = any(action.kind == "index" for watch in chosen for action in watch.actions.values())
         if store is None and not once:
@@ -187,16 +185,6 @@ def _dry(
     copied = MemoryState(states, mutes=kept.mutes())
     runner = Runner(opened, watches, outlets=outlets, state=copied, dry_run=True, options=options)
     return runner.run_once(now), messages
-
-
-def _lease(text: str) -> timedelta:
-    try:
-        lasts = parse_duration(text)
-    except ValueError as error:
-        raise UsageError(f"--lease: {error}") from None
-    if lasts < timedelta(seconds=1):
-        raise UsageError("--lease: is at least 1s")
-    return lasts
 
 
 @contextlib.contextmanager

@@ -12,16 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from logging_lib.cli import _store
+from logging_lib.cli._print import console
 from logging_lib.cli.watch import _state
-from logging_lib.cli.watch._common import (
-    JsonOption,
-    WatchesOption,
-    console,
-    explained,
-    load,
-    pick,
-    print_json,
-)
+from logging_lib.cli.watch._common import JsonOption, WatchesOption, explained, load, pick, print_json
 from logging_lib.watch.messages import recipients
 from logging_lib.watch.model import Watch
 from logging_lib.watch.runner.mutes import Mute, is_muted
