@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,32 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "loggin
 PINNED = {
     # Evidently 0.7 imports what pandas 3 has no more.
     "evidently": ("evidently==0.7.23", "pandas==2.3.3", "pyarrow"),
-    "nannyml": ("nannyml==0.13.1", "pyarrow", "statsmodels"),
+    "nannyml": ("nannyml==0.13.1", "pandas==2.3.3", "pyarrow", "statsmodels"),
 }
+QUIET = {"DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1"}
+
+
+def environment(peer: str) -> Path:
+    """A peer's Python, in an environment that is made at the first call."""
+    folder = CACHE / peer
+    python, made = folder / "bin" / "python", folder / "installed.json"
+    if not made.is_file() or json.loads(made.read_bytes()) != list(PINNED[peer]):
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*install, *PINNED[peer]], check=True)
+        made.write_text(json.dumps(PINNED[peer]), "utf-8")
+    return python
 
 
 def run(peer: str, *arguments: str) -> Any:
-    """The JSON that ``_peer_<peer>.py`` prints, in the peer's environment, which is made at the first call."""
-    python = CACHE / peer / "bin" / "python"
-    if not python.exists():
-        subprocess.run(["uv", "venv", "--quiet", "--python", "3.11", str(CACHE / peer)], check=True)
-    wanted = ["uv", "pip", "install", "--quiet", "--python", str(python), *PINNED[peer]]
-    subprocess.run(wanted, check=True)
-    quiet = {**os.environ, "DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1"}
+    """The JSON that ``_peer_<peer>.py`` prints, in the peer's environment."""
+    python = environment(peer)
     script = Path(__file__).with_name(f"_peer_{peer}.py")
     made = subprocess.run(
         [str(python), "-W", "ignore", str(script), *arguments],
         check=True,
         capture_output=True,
         text=True,
-        env=quiet,
+        env={**os.environ, **QUIET},
     )
     return json.loads(made.stdout.strip().splitlines()[-1])

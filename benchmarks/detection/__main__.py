@@ -22,6 +22,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
+from benchmarks._peers import PINNED, QUIET, environment
 from benchmarks.detection import replay, report
 from benchmarks.detection.faults import FAULTS
 from benchmarks.detection.streams import ABSENT, STREAMS, WEEK
@@ -30,11 +31,6 @@ from logging_lib import content
 OUT = Path("build/detection")
 HERE = Path(__file__).parent
 WINDOW = 500
-PEERS = {
-    "evidently": "evidently==0.7.23 pandas==2.3.3",
-    "nannyml": "nannyml==0.13.1 pandas==2.3.3 statsmodels",
-}
-QUIET = {"NML_DISABLE_USAGE_LOGGING": "1", "DO_NOT_TRACK": "1"}
 PEER_SEEDS, PEER_CLEAN = 5, 40
 
 
@@ -161,20 +157,13 @@ def peer(name: str) -> list[dict[str, Any]]:
     """A peer's verdicts, each in an environment of its own; kept in ``build/detection``."""
     out = OUT / f"{name}.json"
     if not out.is_file():
-        python = OUT / name / "bin" / "python"
-        if not (OUT / name / "installed").is_file():
-            subprocess.run(["uv", "venv", "-q", "--python", "3.11", str(OUT / name)], check=True)
-            subprocess.run(
-                ["uv", "pip", "install", "-q", "-p", str(python), *PEERS[name].split()], check=True
-            )
-            (OUT / name / "installed").touch()
         given = OUT / "windows"
         given.mkdir(exist_ok=True)
         for stream in STREAMS:
             if not (given / f"{stream}.pickle").is_file():
                 (given / f"{stream}.pickle").write_bytes(pickle.dumps(portable(windows(stream))))
         subprocess.run(
-            [str(python), str(HERE / "peers" / f"{name}_verdicts.py"), str(given), str(out)],
+            [str(environment(name)), str(HERE / "peers" / f"{name}_verdicts.py"), str(given), str(out)],
             check=True,
             env={**os.environ, **QUIET},
         )
@@ -214,12 +203,12 @@ def main() -> int:
             for each in waiting:
                 each.result()
     peers = {}
-    for name in PEERS if given.peers == "yes" else ():
+    for name in PINNED if given.peers == "yes" else ():
         try:
             peers[name] = peer(name)
         except (subprocess.CalledProcessError, FileNotFoundError) as error:
             print(f"{name} could not be run: {error}", file=sys.stderr)
-    results = report.summarize(cells(mark), peers, PEERS)
+    results = report.summarize(cells(mark), peers, {name: " ".join(pins) for name, pins in PINNED.items()})
     results_file = HERE / "results.json"
     results_file.write_bytes(orjson.dumps(results, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
     (HERE / "README.md").write_text(report.page(results), "utf-8")
