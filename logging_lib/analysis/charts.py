@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from logging_lib import vega
 from logging_lib.analysis.results import Variable
 from logging_lib.plain import in_xml
 
@@ -14,11 +15,9 @@ WIDTH, HEIGHT = 420, 150
 
 def svg(variable: Variable, names: Sequence[str]) -> str:
     """The shares by bin; an empty text where there are none. Names and labels are data, never code."""
-    import vl_convert
-
     if variable.bins is None:
         return ""
-    return str(vl_convert.vegalite_to_svg(_spec(variable, names)))
+    return vega.svg(_spec(variable, names))
 
 
 def _spec(variable: Variable, names: Sequence[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from functools import cache
 from html import escape
 from typing import Any
 
-from logging_lib.plain import in_xml
+from logging_lib import vega
 
 Spec = dict[str, Any]
 
@@ -99,9 +99,7 @@ def svg(spec: Mapping[str, Any], *, ident: str, title: str, description: str) ->
         title: what is drawn; hostile texts are escaped here.
         description: what the drawing shows, for those who cannot see it.
     """
-    import vl_convert
-
-    drawn = vl_convert.vegalite_to_svg(_in_xml(themed(spec)), vl_version=VEGA_LITE)
+    drawn = vega.svg(themed(spec), vl_version=VEGA_LITE)
     # Its ids would meet those of the page's other drawings.
     drawn = re.sub(r'(id="|url\(#)((?:clip|gradient)[\w-]*)', rf"\g<1>{ident}-\g<2>", drawn)
     size = re.search(r'width="([\d.]+)" height="([\d.]+)"', drawn)
@@ -113,17 +111,6 @@ def svg(spec: Mapping[str, Any], *, ident: str, title: str, description: str) ->
     )
     inner = drawn[drawn.index(">") + 1 : drawn.rindex("</svg>")]
     return f'{head}<g aria-hidden="true">{inner}</g></svg>'  # its marks have roles without names
-
-
-def _in_xml(part: Any) -> Any:
-    """Without the characters that XML lacks: at one of those the renderer ends the whole process."""
-    if isinstance(part, str):
-        return in_xml(part)
-    if isinstance(part, Mapping):
-        return {_in_xml(name): _in_xml(value) for name, value in part.items()}
-    if isinstance(part, list | tuple):
-        return [_in_xml(each) for each in part]
-    return part
 
 
 @cache

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -299,6 +299,7 @@ def test_the_page_runs_nothing_and_loads_nothing(name: str) -> None:
 
 
 @settings(max_examples=25, deadline=None)
+@example(value="0" * 20 + "\U00010000" * 3, name="0")  # is cut in the middle of a character
 @given(
     st.text(st.characters(exclude_categories=[])), st.text(st.characters(exclude_categories=[]), min_size=1)
 )
