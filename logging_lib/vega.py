@@ -33,7 +33,17 @@ def _in_xml(part: Any) -> Any:
     return part
 
 
-def _unlimited(part: Any) -> Any:
+def _unlimited(spec: Mapping[str, Any]) -> dict[str, Any]:
+    config = dict(spec.get("config", {}))
+    for part in ("axis", "legend", "header", "title"):
+        config[part] = {**config.get(part, {}), **dict.fromkeys(_LIMITS, 0)}
+    return {**_without_limits(spec), "config": config}
+
+
+def _without_limits(part: Any) -> Any:
     if isinstance(part, Mapping):
-        return {name: 0 if name in _LIMITS else _unlimited(value) for name, value in part.items()}
-    return [_unlimited(each) for each in part] if isinstance(part, list) else part
+        return {
+            name: value if name == "data" else 0 if name in _LIMITS else _without_limits(value)
+            for name, value in part.items()
+        }
+    return [_without_limits(each) for each in part] if isinstance(part, list) else part

@@ -214,7 +214,7 @@ class _Reader:
     def _events(self, block: list[bytes] | bytes) -> list[Any]:
         """The events of a block; notes which lines they are."""
         first = self.made.count
-        number = len(block) if isinstance(block, list) else _lines(block)
+        number, has_blank = (len(block), False) if isinstance(block, list) else _lines(block)
         self.made.count += number
         try:
             if isinstance(block, bytes):
@@ -223,7 +223,7 @@ class _Reader:
                 events = [self._decoder.decode(line) for line in block]
         except (msgspec.MsgspecError, UnicodeDecodeError):
             events = []
-        if len(events) == number:
+        if len(events) == number and not has_blank:  # else two events may stand in one line
             self.made.lines.append(np.arange(first, first + number))
             return events
         lines = block.split(b"\n") if isinstance(block, bytes) else block
@@ -251,8 +251,11 @@ class _Reader:
         return self._decoder.decode(mapping.dumps(made))
 
 
-def _lines(block: bytes) -> int:
-    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
+def _lines(block: bytes) -> tuple[int, bool]:
+    """How many lines there are, and whether one might be blank."""
+    letters = np.frombuffer(block, np.uint8)
+    ends, white = letters == ord("\n"), letters <= ord(" ")
+    return int(np.count_nonzero(ends)), bool(white[:1].any() or (white[1:] & ends[:-1]).any())
 
 
 def taken(column: Column, rows: NDArray[Any]) -> Column:

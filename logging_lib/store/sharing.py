@@ -9,17 +9,21 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_PLACE = 4  # bytes of a place
+_WAITING = 16_000  # places that a pipe takes at once
 MOST = 4  # each process keeps what it makes of the events: more of them need more memory than they save time
 
 
 def processes() -> int:
     """How many may work at once: one where no process can be forked safely, as beside other threads."""
-    if sys.platform != "linux" or threading.active_count() > 1:
+    if sys.platform != "linux" or threading.active_count() > 1 or multiprocessing.current_process().daemon:
         return 1
     return min(MOST, len(os.sched_getaffinity(0)))
 
@@ -35,7 +39,7 @@ def shared(
 
     Args:
         here: whether an item must not be done by a fork: an open database does not survive it.
-        processes: this one counts.
+        processes: this one counts; where the system gives no more, there are fewer.
 
     Raises:
         RuntimeError: a fork was ended before it was done, by the system's lack of memory, say.
@@ -43,59 +47,92 @@ def shared(
     first = [place for place, item in enumerate(items) if here(item)]
     rest = [place for place, item in enumerate(items) if not here(item)]
     count = min(processes - 1, len(rest))
-    if count < 1:
+    if count < 1 or len(rest) > _WAITING:
         return [work(item) for item in items]
-    context = multiprocessing.get_context("fork")
-    taken = context.Value("i", 0)
 
-    def done(places: Iterator[int]) -> list[tuple[int, Result]]:
+    def done(places: Iterable[int]) -> list[tuple[int, Result]]:
         return [(place, work(items[place])) for place in places]
 
-    def next_ones() -> Iterator[int]:
-        while True:
-            with taken.get_lock():
-                number = taken.value
-                taken.value += 1
-            if number >= len(rest):
-                return
-            yield rest[number]
-
-    def fork(pipe: Any) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # this process ends its forks
-        try:
-            pipe.send(done(next_ones()))
-        except Exception as error:  # noqa: BLE001 - it is raised again where it can be told
-            pipe.send(error)
-
-    pipes = [context.Pipe(duplex=False) for _ in range(count)]
-    forks = [context.Process(target=fork, args=(there,), daemon=True) for _, there in pipes]
+    waiting, parent = _waiting(rest), os.getpid()
+    forks: list[_Fork] = []
     gc.collect()
     gc.freeze()  # a collection in a fork would touch, and so copy, all that is shared
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # a database's idle threads are not forked
-            for process in forks:
-                process.start()
-        for _, there in pipes:
-            there.close()
-        found = done(iter(first)) + done(next_ones())
-        for (pipe, _), process in zip(pipes, forks, strict=True):
-            found += _received(pipe, process)
+        for _ in range(count):
+            fork = _fork(lambda: done(_next(waiting, parent)), forks)
+            if fork is None:
+                break
+            forks.append(fork)
+        found = done(first) + done(_next(waiting, parent))
+        for fork in forks:
+            found += _received(fork)
     finally:
         gc.unfreeze()
-        for process in forks:
-            process.kill()
-            process.join()
+        os.close(waiting)
+        for fork in forks:
+            fork.process.kill()
+            fork.process.join()
+            fork.results.close()
     return [result for _, result in sorted(found, key=lambda each: each[0])]
 
 
-def _received(pipe: Any, process: Any) -> list[tuple[int, Any]]:
+def _waiting(places: Sequence[int]) -> int:
+    """A pipe's end to read places from: the system gives each to one reader, and no lock can be left behind."""
+    reading, writing = os.pipe()
+    os.write(writing, b"".join(place.to_bytes(_PLACE, "big") for place in places))
+    os.close(writing)
+    return reading
+
+
+def _next(waiting: int, parent: int) -> Iterator[int]:
+    """The places that nobody took; none for a fork whose first process is gone."""
+    while parent in (os.getpid(), os.getppid()) and (place := os.read(waiting, _PLACE)):
+        yield int.from_bytes(place, "big")
+
+
+@dataclass(frozen=True)
+class _Fork:
+    process: Any
+    results: Any
+
+
+def _fork(work: Callable[[], Any], others: Sequence[_Fork]) -> _Fork | None:
+    """A process that does the work and sends what comes of it; None where the system gives none."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+
+    def run() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends its forks
+        here.close()  # so that the end of the first process is an error to `send`
+        for other in others:
+            other.results.close()
+        try:
+            answer = work()
+        except Exception as error:  # noqa: BLE001 - it is raised again where it can be told
+            answer = error
+        with suppress(OSError):
+            there.send(answer)
+
+    process = context.Process(target=run, daemon=True)
     try:
-        answer = pipe.recv()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # a database's idle threads are not forked
+            process.start()
+    except OSError:
+        here.close()
+        return None
+    finally:
+        there.close()
+    return _Fork(process, here)
+
+
+def _received(fork: _Fork) -> list[tuple[int, Any]]:
+    try:
+        answer = fork.results.recv()
     except EOFError:
-        process.join()
+        fork.process.join()
         raise RuntimeError(
-            f"a process of this one ended with {process.exitcode} before it was done; was memory short?"
+            f"a process of this one ended with {fork.process.exitcode} before it was done; was memory short?"
         ) from None
     if isinstance(answer, Exception):
         raise answer

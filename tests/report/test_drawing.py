@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from logging_lib import vega
 from logging_lib.dashboards.drawing import svg
 
 
@@ -30,3 +31,20 @@ def test_any_text_of_a_log_can_be_drawn(text: str) -> None:
     )
     root = ElementTree.fromstring(drawn)
     assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
+
+
+def test_a_text_that_would_be_cut_within_a_character_is_drawn_uncut() -> None:
+    """Whether the spec names a limit or leaves it to Vega."""
+    for axis in ({}, {"labelLimit": 60}):
+        for length in range(10, 40):
+            label = "0" * length + "\U0001f600" * 20
+            values = [{"x": label, "limit": 3}]
+            spec = {
+                "data": {"values": values},
+                "mark": "bar",
+                "encoding": {
+                    "y": {"field": "x", "type": "nominal", "axis": axis},
+                    "x": {"field": "limit", "type": "quantitative"},
+                },
+            }
+            assert vega.svg(spec).startswith("<svg")

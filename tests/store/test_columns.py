@@ -148,3 +148,10 @@ def test_a_generator_is_closed_where_reading_ends_early() -> None:
     with pytest.raises(ListsError):
         read(given, ["ml.model.name"])
     assert closed == [True]
+
+
+def test_two_documents_in_a_line_are_no_event() -> None:
+    """Also where blank lines make up for the number of lines."""
+    block = line(id="a").strip() + line(id="b") + b"\n" + line(id="c")
+    found = read([block], ["@timestamp"])
+    assert (found.rows, found.lines.tolist()) == (1, [2])

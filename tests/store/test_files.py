@@ -44,3 +44,11 @@ def test_what_is_not_made_of_lines_has_no_stretches(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pa.table({"a": [1]}), tmp_path / "b.parquet")
     assert extents(tmp_path, 100) == []
     assert extents(tmp_path / "missing", 100) == []
+
+
+def test_a_file_that_became_shorter_ends_sooner(tmp_path: Path) -> None:
+    """Whoever reads it finds fewer lines, and an end."""
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(b'{"a": 1}\n{"b": 2}')
+    assert b"".join(Extent(file, 0, 500).blocks(4)) == b'{"a": 1}\n{"b": 2}\n'
+    assert list(Extent(file, 100, 500).blocks(4)) == []

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +85,67 @@ def test_one_process_forks_nothing() -> None:
     done: list[int] = []
     shared(done.append, range(3), here=lambda place: place == 2, processes=1)
     assert done == [0, 1, 2]
+
+
+def test_a_fork_that_was_killed_is_said_beside_others_with_much_to_tell() -> None:
+    """Those wait until what they have is taken, and must not be waited for."""
+    reading, writing = os.pipe()
+    parent = os.getpid()
+
+    def work(place: int) -> bytes:
+        if os.getpid() == parent:
+            os.read(reading, 1)
+        elif place == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        else:
+            os.write(writing, b"x")
+        return b"x" * 500_000
+
+    with pytest.raises(RuntimeError, match="ended with -9"):
+        shared(work, range(3), here=lambda place: place == 2, processes=3)
+    os.close(reading)
+    os.close(writing)
+
+
+LEFT = """
+import os, signal, sys, time
+from logging_lib.store.sharing import shared
+
+parent = os.getpid()
+
+def work(place):
+    if os.getpid() != parent:
+        print(os.getpid(), flush=True)
+        while os.getppid() == parent:
+            time.sleep(0.01)
+        return b"x" * 500_000
+    sys.stdin.readline()
+    os.kill(parent, signal.SIGKILL)
+
+shared(work, range(20), here=lambda place: place == 0, processes=2)
+"""
+
+
+def test_a_fork_ends_when_the_first_process_was_killed() -> None:
+    """It takes no further item, and what it has is for nobody."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LEFT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    fork = int(process.stdout.readline())
+    process.communicate("\n")
+    assert process.returncode == -signal.SIGKILL
+    for _ in range(500):
+        if not Path(f"/proc/{fork}").exists():
+            return
+        time.sleep(0.01)
+    os.kill(fork, signal.SIGKILL)
+    raise AssertionError("the fork lives on")
+
+
+def test_where_no_process_can_be_had_one_does_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        raise BlockingIOError(11, "no more processes")
+
+    monkeypatch.setattr(os, "fork", refused)
+    assert shared(lambda place: place + 1, range(5), here=lambda place: False, processes=3) == [1, 2, 3, 4, 5]

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from logging_lib import content
 from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.store.port import StoreError
-from logging_lib.watch.checking.loading import load_watches
+from logging_lib.store.wrapping import Wrapper
+from logging_lib.watch.checking.loading import load_watches, parse_watch
 from logging_lib.watch.engine.context import new_context
 from logging_lib.watch.engine.evaluate import SearchFunction, store_search
 from logging_lib.watch.model import Definition, SearchRequest, Watch
@@ -281,3 +282,90 @@ def test_watches_that_processes_share_find_what_one_process_finds(monkeypatch: p
     assert alone["not_judged"]
     assert replayed(3) == alone
     assert json.dumps(replayed(3)) == json.dumps(alone)
+
+
+def watch_of(request: Mapping[str, Any], ident: str = "w") -> Watch:
+    """Alerts at every tick at which its search answers."""
+    return parse_watch(
+        {
+            "metadata": {},
+            "trigger": {"schedule": {"interval": "5m"}},
+            "input": {"search": {"request": request}},
+            "condition": {"always": {}},
+            "actions": {"a": {"logging": {"text": "x"}}},
+        },
+        id=ident,
+    )
+
+
+def of_last_hour(aggs: Mapping[str, Any]) -> dict[str, Any]:
+    window = {"gt": "{{ctx.trigger.scheduled_time}}||-1h", "lte": "{{ctx.trigger.scheduled_time}}"}
+    query = {"range": {"event.ingested": window}}
+    return {"indices": ["logs-ml.prediction-*"], "body": {"size": 0, "query": query, "aggs": aggs}}
+
+
+@pytest.mark.parametrize("outlier", [1e15, 1e22, 1e300])
+def test_one_huge_value_does_not_show_in_later_windows(outlier: float) -> None:
+    """Sums that come from running totals would lose all that is small beside it."""
+    kinds = ("avg", "stats", "sum", "extended_stats")
+    watch = watch_of(of_last_hour({kind: {kind: {"field": "ml.prediction.value"}} for kind in kinds}))
+    now = START + timedelta(hours=5)
+    with EmbeddedStore(None) as store:
+        documents = [
+            {
+                "@timestamp": text(at),
+                "event": {"id": str(minute), "ingested": text(at), "dataset": "ml.prediction"},
+                "ml": {"prediction": {"value": outlier if minute == 5 else 11.5}},
+            }
+            for minute in range(300)
+            for at in [START + timedelta(minutes=minute)]
+        ]
+        store.index("logs-ml.prediction-default", documents)
+        ((_, asked),) = searches(watch)
+        context = new_context(watch, now=now, scheduled=now)
+        answers = History(store, [watch]).searches(watch, [Moment(now, now)])
+        found = answers.search(now)(asked, None, context)["aggregations"]
+        assert same(plain(found), store_search(AsOf(store), now)(asked, None, context)["aggregations"])
+        assert found["avg"]["value"] == 11.5
+
+
+class Flaky(Wrapper):
+    """Does not answer so many of the first searches for profiles."""
+
+    def __init__(self, store: EmbeddedStore, times: int) -> None:
+        super().__init__(store)
+        self.left = times
+
+    def search(self, indices: Any, body: Any, **more: Any) -> dict[str, Any]:
+        if "ml-profiles" in indices and self.left:
+            self.left -= 1
+            raise StoreError("timed out")
+        return super().search(indices, body, **more)
+
+
+@pytest.mark.parametrize("times", [0, 1, 3])
+def test_a_search_that_failed_once_is_asked_again(times: int) -> None:
+    """Before the first run, and then at each until it is answered."""
+    watch = watch_of({"indices": ["ml-profiles"], "body": {"size": 10, "query": {"match_all": {}}}})
+    with filled(1, 20) as store:
+        found = backtest.backtest(
+            Flaky(store, times),
+            [watch],
+            start=START,
+            end=START + timedelta(hours=1),
+            every=timedelta(minutes=5),
+        )
+    assert found.failures == ({("w", "input.search: timed out"): times - 1} if times > 1 else {})
+
+
+def test_a_pattern_that_the_database_refuses_fails_its_own_watch_alone() -> None:
+    """As it would in life."""
+    asked = {"field": "ml.model.name", "size": 10}
+    odd = watch_of(of_last_hour({"a": {"terms": asked | {"include": "m{1001}"}}}), "odd")
+    fine = watch_of(of_last_hour({"a": {"terms": asked | {"include": "m"}}}), "fine")
+    with filled(1, 200) as store:
+        found = backtest.backtest(
+            store, [odd, fine], start=START, end=START + timedelta(hours=1), every=timedelta(minutes=5)
+        )
+    assert {watch for watch, _ in found.failures} == {"odd"}
+    assert sum(alert.watch == "fine" for alert in found.alerts) == found.ticks

@@ -47,12 +47,12 @@ class Extent:
         begin, wanted = self.begin, at_once
         with self.file.open("rb", buffering=0) as opened:
             opened.seek(begin)
-            while chunk := opened.read(min(wanted, self.end - begin)):
+            while chunk := opened.read(asked := min(wanted, self.end - begin)):
                 end = chunk.rfind(b"\n") + 1
                 if end:
                     yield chunk[:end]
                     begin, wanted = begin + end, at_once
-                elif begin + len(chunk) >= self.end:
+                elif len(chunk) < asked or begin + len(chunk) >= self.end:  # the file's end, or the stretch's
                     yield chunk + b"\n"
                     return
                 else:

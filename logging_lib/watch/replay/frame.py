@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -98,7 +99,7 @@ class Frame:
         wanted = {key: sql for key, sql in conditions.items() if key not in self._holding}
         if not wanted:
             return self._holding
-        with duckdb.connect(":memory:") as connection:
+        with _database() as connection:
             connection.register("events", self._arrow(scope.mapped()))
             chosen = ", ".join(
                 f"coalesce({sql}, false)::UTINYINT AS h{i}" for i, sql in enumerate(wanted.values())
@@ -113,7 +114,7 @@ class Frame:
 
     def passing(self, keys: list[Any], condition: str, scope: Scope) -> set[Any]:
         """Those of some values, called ``k``, that meet a condition."""
-        with duckdb.connect(":memory:") as connection:
+        with _database() as connection:
             statement = f"SELECT k FROM (SELECT unnest($keys) AS k) WHERE {condition}"  # noqa: S608
             rows = connection.execute(statement, {"keys": keys, **scope.binder.used_in(condition)}).fetchall()
         return {row[0] for row in rows}
@@ -130,6 +131,16 @@ class Frame:
         if found is None:
             found = self._groups[condition] = Group(self, np.flatnonzero(rows).astype(np.int32))
         return found
+
+
+@contextmanager
+def _database() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Raises NotPlannedError for what it refuses, such as a pattern: the store will say so at each tick."""
+    try:
+        with duckdb.connect(":memory:") as connection:
+            yield connection
+    except duckdb.Error as error:
+        raise NotPlannedError(str(error)) from error
 
 
 def empty_scope() -> Scope:

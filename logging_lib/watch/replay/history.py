@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -163,6 +164,7 @@ class History:
                 answered = _Answered(_each(self._store, given, moments))
             made[key] = _plainly(answered.answer) if reads_all(watch) else answered.answer
             size, listed = size + answered.size, listed | answered.listed
+            asks = asks or answered.asks
             if key in self._reasons:
                 slow[name] = self._reasons[key]
                 asks = True
@@ -205,6 +207,7 @@ class _Answered:
     answer: Answer
     size: int = 0
     listed: frozenset[str] = frozenset()
+    asks: bool = False
 
 
 @dataclass(frozen=True)
@@ -294,21 +297,19 @@ def _each(store: Store, given: SearchRequest, moments: Sequence[Moment]) -> Answ
 
 
 def _once(ask: Answer, watch: Watch, moments: Sequence[Moment]) -> _Answered:
-    """Asks the store for the first tick: nothing in the search depends on the time."""
-    found: Mapping[str, Any] = {}
-    failed: Exception | None = None
+    """Asks the store now, as nothing in the search depends on the time; where that fails, at each tick until it
+    answers."""
+    found: list[Mapping[str, Any]] = []
     if moments:
-        try:
-            found = ask(0, new_context(watch, now=moments[0].now, scheduled=moments[0].slot))
-        except (StoreError, TemplateError) as error:
-            failed = error
+        with suppress(StoreError, TemplateError):
+            found.append(ask(0, new_context(watch, now=moments[0].now, scheduled=moments[0].slot)))
 
     def answer(tick: int, context: Mapping[str, Any]) -> Mapping[str, Any]:
-        if failed is not None:
-            raise failed
-        return found
+        if not found:
+            found.append(ask(tick, context))
+        return found[0]
 
-    return _Answered(answer)
+    return _Answered(answer, asks=not found)
 
 
 def _where_it_changes(ask: Answer, frame: Frame, found: Split, ticks: Ticks) -> Answer:

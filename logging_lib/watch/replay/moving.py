@@ -11,16 +11,32 @@ from numpy.typing import NDArray
 from logging_lib.store.embedded.metrics import Metric
 
 _BLOCK: Final = 512
+_SLIGHT: Final = 1e-8
 _FEW: Final = 8_000  # numbers that are sorted sooner than looked up
 
 
 def differences(numbers: NDArray[Any], start: NDArray[Any], end: NDArray[Any]) -> NDArray[Any]:
-    """The sums of ``numbers[start:end]`` for many starts and ends, from running totals."""
+    """The sums of ``numbers[start:end]`` for many starts and ends: from running totals, unless some numbers are so
+    large that the others would not show beside them."""
     # Wider than a double, so that what the rest of the column adds does not show in a window's sum.
     kind = np.int64 if numbers.dtype == bool else np.longdouble
+    if kind is not np.int64 and not _is_even(numbers):
+        return np.array(
+            [np.sum(numbers[a:b], dtype=kind) for a, b in zip(start.tolist(), end.tolist(), strict=True)],
+            np.float64,
+        )
     totals = np.concatenate([np.zeros(1, kind), np.cumsum(numbers, dtype=kind)])
     found: NDArray[Any] = totals[end] - totals[start]
     return found if kind is np.int64 else found.astype(np.float64)
+
+
+def _is_even(numbers: NDArray[Any]) -> bool:
+    """Whether the rounding of the column's running totals is nothing beside a usual number of it."""
+    sizes = np.abs(numbers[numbers != 0])
+    if not len(sizes):
+        return True
+    rounding = float(np.finfo(np.longdouble).eps) * float(sizes.max()) * len(sizes)
+    return rounding < _SLIGHT * float(sizes.min()) or rounding < _SLIGHT * float(np.median(sizes))
 
 
 def values(metric: Metric, numbers: NDArray[Any]) -> Any:

@@ -104,10 +104,10 @@ class Features:
     prediction.
 
     Args:
-        inputs: whether the inputs are judged; of other profiles the search does not ask for them.
+        inputs, prediction: whether they are judged; a search asks for one of them or for both.
     """
 
-    def __init__(self, profile: Given, *, inputs: bool) -> None:
+    def __init__(self, profile: Given, *, inputs: bool, prediction: bool) -> None:
         expected = profile["expected"]
         self.expected: dict[str, Expected] = {}
         self._named: dict[str, str] = {}
@@ -118,7 +118,7 @@ class Features:
                 self._named[prefix] = name
         self._inputs = list(self.expected)
         outputs = expected.get("prediction")
-        if outputs is not None:
+        if prediction and outputs is not None:
             self.expected[PREDICTION] = Expected(outputs["bins"], outputs["order"])
         self._places: dict[str, tuple[str, str] | None] = {}
 
@@ -178,18 +178,18 @@ class Features:
         return bool(expected.order) and label in ("!below", "!above")
 
 
-_KNOWN: dict[tuple[int, bool], tuple[Given, Features]] = {}
+_KNOWN: dict[tuple[int, bool, bool], tuple[Given, Features]] = {}
 _MOST_KNOWN = 32
 
 
-def features_of(profile: Given, *, inputs: bool) -> Features:
+def features_of(profile: Given, *, inputs: bool, prediction: bool) -> Features:
     """See ``Features``; the same one for the same document, as a replay has it at every tick."""
-    key = id(profile), inputs
+    key = id(profile), inputs, prediction
     known = _KNOWN.get(key)
     if known is None or known[0] is not profile:
         if len(_KNOWN) >= _MOST_KNOWN:
             _KNOWN.clear()
-        known = _KNOWN[key] = profile, Features(profile, inputs=inputs)
+        known = _KNOWN[key] = profile, Features(profile, inputs=inputs, prediction=prediction)
     return known[1]
 
 

@@ -74,7 +74,10 @@ def distribution(ctx: Given, params: Given) -> Document:
                 continue
             weeks = earlier(ctx, model["key"], version["key"])
             told: set[str] = set()
-            features = features_of(profile, inputs="inputs" in version["windows"]["buckets"][windows[-1]])
+            asked_for = version["windows"]["buckets"][windows[-1]]
+            features = features_of(
+                profile, inputs="inputs" in asked_for, prediction="prediction" in asked_for
+            )
             shorter: dict[str, Observed] | None = None
             for window in windows:
                 bucket = version["windows"]["buckets"][window]
