@@ -254,8 +254,9 @@ class _Reader:
 def _lines(block: bytes) -> tuple[int, bool]:
     """How many lines there are, and whether one might be blank."""
     letters = np.frombuffer(block, np.uint8)
-    ends, white = letters == ord("\n"), letters <= ord(" ")
-    return int(np.count_nonzero(ends)), bool(white[:1].any() or (white[1:] & ends[:-1]).any())
+    ends = np.flatnonzero(letters == ord("\n"))
+    firsts = np.concatenate([letters[:1], letters[ends[:-1] + 1]])
+    return len(ends), bool((firsts <= ord(" ")).any())
 
 
 def taken(column: Column, rows: NDArray[Any]) -> Column:
