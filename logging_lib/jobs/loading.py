@@ -16,6 +16,7 @@ from logging_lib.capture.reading import Line
 from logging_lib.normalize import MAX_AHEAD, Checks, DeadLetter, normalize_line, refuse
 from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store import mapping
+from logging_lib.store.datemath import from_millis
 from logging_lib.store.embedded.files import OWN_FILE
 from logging_lib.store.port import IndexResult, Store
 from logging_lib.watch.times import format_instant, parse_instant
@@ -154,13 +155,9 @@ def arrivals(store: Store) -> Loaded:
     loaded = Loaded(events=answer["hits"]["total"]["value"])
     found = answer.get("aggregations", {})
     if loaded.events and found["min"]["value"] is not None:
-        loaded.first, loaded.last = (_moment(found[end]["value"]) for end in ("min", "max"))
-        loaded.hours = {_moment(bucket["key"]) for bucket in found["hours"]["buckets"]}
+        loaded.first, loaded.last = (from_millis(found[end]["value"]) for end in ("min", "max"))
+        loaded.hours = {from_millis(bucket["key"]) for bucket in found["hours"]["buckets"]}
     return loaded
-
-
-def _moment(milliseconds: float) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _normalized(

@@ -26,6 +26,7 @@ from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.store.port import (
     Conflict,
     IndexResult,
+    Part,
     QueryNotSupported,
     ScriptFault,
     SearchError,
@@ -183,6 +184,10 @@ class ElasticsearchStore:
                 body["pit"]["id"] = answer.get("pit_id", body["pit"]["id"])
         finally:
             self._connection.call("DELETE", "/_pit", {"id": body["pit"]["id"]})
+
+    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
+        """See the port: none, as a connection does not survive a fork."""
+        return []
 
     def execute_painless(self, source: str, params: Mapping[str, Any]) -> str:
         """See the port. Without an index it needs the privilege ``cluster:admin/scripts/painless/execute``."""

@@ -116,6 +116,11 @@ class Store(Protocol):
         """
         ...
 
+    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
+        """What ``lines`` gives, in parts of about so many bytes that forks of this process can read as well; none
+        where only this process can read it."""
+        ...
+
     def refresh(self) -> None:
         """Make what was indexed visible to searches."""
         ...

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from logging_lib.store.connection import Connection, ElasticsearchError
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.port import IndexResult, StoreError
+from logging_lib.store.port import IndexResult, Part, StoreError
 
 PREFIX = "watch-test-"
 """Of the indices: no watch, dashboard or template of ours looks at such names."""
@@ -72,6 +72,9 @@ class Sandbox:
 
     def lines(self, target: str, fields: Collection[str]) -> Iterator[list[bytes]]:
         return self._store.lines(self._prefix + target, fields)
+
+    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
+        return self._store.parts(self._prefix + target, fields, size)
 
     def refresh(self) -> None:
         self._store.refresh()

@@ -43,8 +43,7 @@ class Wrapper:
         return self._store.lines(target, fields)
 
     def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
-        parts = getattr(self._store, "parts", None)
-        return [] if parts is None else parts(target, fields, size)
+        return self._store.parts(target, fields, size)
 
     def refresh(self) -> None:
         self._store.refresh()

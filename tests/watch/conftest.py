@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
-from logging_lib.store.port import IndexResult, SearchError, StoreError
+from logging_lib.store.port import IndexResult, Part, SearchError, StoreError
 from logging_lib.watch.actions import Outlet
 from logging_lib.watch.checking.loading import parse_watch
 from logging_lib.watch.model import Watch
@@ -130,6 +130,9 @@ class FakeStore:
         raise StoreError("it answers searches, and has no events")
 
     def lines(self, target: str, fields: Any) -> Iterator[bytes | list[bytes]]:
+        raise NotImplementedError
+
+    def parts(self, target: str, fields: Any, size: int) -> list[Part]:
         raise NotImplementedError
 
     def refresh(self) -> None: ...

@@ -27,7 +27,6 @@ from logging_lib.cli.watch._common import (
     print_json,
 )
 from logging_lib.jobs import loading
-from logging_lib.jobs.loading import Lines, Loaded
 from logging_lib.jobs.overlay import index_profiles, with_profiles
 from logging_lib.store.datemath import from_millis
 from logging_lib.store.embedded.store import EmbeddedStore
@@ -130,7 +129,7 @@ def _history(
     url: str | None,
     profiles: list[Path],
     stack: contextlib.ExitStack,
-) -> tuple[Store, Loaded | None]:
+) -> tuple[Store, loading.Loaded | None]:
     """What a backtest replays: files, normalized into a store of its own, or a store as it is."""
     if events and (directory is not None or url is not None):
         raise UsageError("give either files or a store, not both")
@@ -141,17 +140,17 @@ def _history(
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="logging-lib-backtest-")))
     with EmbeddedStore(folder) as writable:
         index_profiles(writable, profiles)
-    with Lines(folder) as lines:
+    with loading.Lines(folder) as lines:
         loaded = loading.load(lines, events, profiles=[profile.load(file) for file in profiles])
     return stack.enter_context(EmbeddedStore(folder, read_only=True)), loaded
 
 
-def _arrivals(store: Store, history: History) -> Loaded:
+def _arrivals(store: Store, history: History) -> loading.Loaded:
     try:
         times = history.arrivals()
     except (NotPlannedError, StoreError):
         return loading.arrivals(store)
-    loaded = Loaded(events=len(times))
+    loaded = loading.Loaded(events=len(times))
     if len(times):
         loaded.first, loaded.last = (from_millis(int(times[end]), UTC) for end in (0, -1))
         hours = set((times // _HOUR * _HOUR).tolist())
@@ -169,7 +168,7 @@ def _write(file: Path, text: str) -> None:
         raise UsageError(f"--html: {file}: cannot be written: {error.strerror or error}") from None
 
 
-def _print_timeline(result: Backtest, loaded: Loaded) -> None:
+def _print_timeline(result: Backtest, loaded: loading.Loaded) -> None:
     out = console()
     table = Table("time", "watch", "model", "version", "features", "subject", box=None, pad_edge=False)
     for alert in result.alerts:
@@ -212,6 +211,6 @@ def _print_what_if(result: Backtest, what_if: Backtest, altered: Changes) -> Non
         print(Medium.HEADER.escape(f"{watch}, what if: {runs} runs failed: {error}"), file=sys.stderr)
 
 
-def _refused(loaded: Loaded) -> str:
+def _refused(loaded: loading.Loaded) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in loaded.refused.most_common())
     return f": {reasons}" if reasons else ""

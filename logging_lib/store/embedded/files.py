@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -44,20 +45,8 @@ class Extent:
         Raises:
             FileNotFoundError: the file was removed.
         """
-        begin, wanted = self.begin, at_once
-        with self.file.open("rb", buffering=0) as opened:
-            opened.seek(begin)
-            while chunk := opened.read(asked := min(wanted, self.end - begin)):
-                end = chunk.rfind(b"\n") + 1
-                if end:
-                    yield chunk[:end]
-                    begin, wanted = begin + end, at_once
-                elif len(chunk) < asked or begin + len(chunk) >= self.end:  # the file's end, or the stretch's
-                    yield chunk + b"\n"
-                    return
-                else:
-                    wanted *= 2
-                opened.seek(begin)
+        for block in _whole_lines(self.file, self.begin, self.end, at_once):
+            yield block if block.endswith(b"\n") else block + b"\n"
 
 
 def extents(folder: Path, size: int) -> list[Extent]:
@@ -160,27 +149,38 @@ class Folder:
         self.seen[OWN_FILE] = Seen((self.path / OWN_FILE).stat().st_ino, len(data))
 
 
-def _jsonl(file: Path, seen: Seen, at_once: int) -> Iterator[bytes]:
-    rest = b""
+def _whole_lines(file: Path, begin: int, end: int, at_once: int) -> Iterator[bytes]:
+    """The lines between two places of a file, in chunks of about so many bytes; the last may lack its end."""
+    wanted = at_once
     with file.open("rb", buffering=0) as opened:
-        opened.seek(seen.offset)
-        while chunk := opened.read(at_once):
-            end = chunk.rfind(b"\n") + 1
-            if not end:
-                rest += chunk
-                continue
-            block, rest = rest + chunk[:end], chunk[end:]
+        opened.seek(begin)
+        while chunk := opened.read(asked := min(wanted, end - begin)):
+            length = chunk.rfind(b"\n") + 1
+            if length:
+                yield chunk[:length]
+                begin, wanted = begin + length, at_once
+            elif len(chunk) < asked or begin + len(chunk) >= end:  # nothing more comes
+                yield chunk
+                return
+            else:
+                wanted *= 2
+            opened.seek(begin)
+
+
+def _jsonl(file: Path, seen: Seen, at_once: int) -> Iterator[bytes]:
+    seen.torn = 0
+    for block in _whole_lines(file, seen.offset, sys.maxsize, at_once):
+        if block.endswith(b"\n"):
             seen.offset += len(block)
             yield block
-    seen.torn = 0
-    if rest.strip():
-        try:
-            orjson.loads(rest)
-        except orjson.JSONDecodeError:
-            seen.torn = 1  # perhaps being written: looked at again next time
-        else:
-            seen.offset += len(rest)
-            yield rest + b"\n"
+        elif block.strip():
+            try:
+                orjson.loads(block)
+            except orjson.JSONDecodeError:
+                seen.torn = 1  # perhaps being written: looked at again next time
+            else:
+                seen.offset += len(block)
+                yield block + b"\n"
 
 
 def _parquet(file: Path, seen: Seen) -> Iterator[bytes]:

@@ -212,8 +212,7 @@ class EmbeddedStore:
                 yield from (block for _, block in Folder(self._path / target).unread(_AT_ONCE))
 
     def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
-        """What ``lines`` gives, in parts of about so many bytes that forks of this process can read as well; none
-        where it asks the database, which does not survive a fork."""
+        """See the port; none where ``lines`` asks the database, which does not survive a fork."""
         with self._lock:
             if self._path is None or target in self._tables or not target.startswith("logs-"):
                 return []

@@ -61,13 +61,19 @@ class Search:
 
     def _may_be_cut(self, node: Node) -> bool:
         bucketing = node.bucketing
-        if isinstance(bucketing, Terms) and not (node.meta or {}).get("top"):
-            assert bucketing.column is not None
-            left = self.included.get(id(bucketing))
-            most = self.frame.distinct(bucketing.column.name) + 1 if left is None else len(left)
-            if most > bucketing.size:
-                return True
+        if (
+            isinstance(bucketing, Terms)
+            and not (node.meta or {}).get("top")
+            and self._keys(bucketing) > bucketing.size
+        ):
+            return True
         return any(self._may_be_cut(one) for one in node.children)
+
+    def _keys(self, bucketing: Terms) -> int:
+        """How many keys a ``terms`` has at the most, that of the documents without a value among them."""
+        assert bucketing.column is not None
+        left = self.included.get(id(bucketing))
+        return self.frame.distinct(bucketing.column.name) + 1 if left is None else len(left)
 
     def size(self) -> int:
         """About how many buckets and metrics an answer has, at most; those of windows on other times than the
@@ -92,10 +98,8 @@ class Search:
             bucketing, many = one.bucketing, 1
             if isinstance(bucketing, Filters):
                 many = len(bucketing.conditions)
-            elif isinstance(bucketing, Terms) and bucketing.column is not None:
-                left = self.included.get(id(bucketing))
-                many = self.frame.distinct(bucketing.column.name) if left is None else len(left)
-                many = min(many, bucketing.size)
+            elif isinstance(bucketing, Terms):
+                many = min(self._keys(bucketing), bucketing.size)
             found += many * self._size(one)
         return found
 

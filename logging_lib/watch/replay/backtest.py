@@ -175,16 +175,13 @@ def backtest(
         else busy_ticks(start, end, every, arrivals, _reach(watches))
     )
     history = History(store, watches) if history is None else history
-    due: dict[str, list[Moment]] = {}
+    due: dict[str, list[Moment]] = {}  # by trigger: many watches have the same
+    replays = []
     for watch in watches:
-        trigger = _trigger(watch)
+        trigger = watch.definition.trigger.model_dump_json()
         if trigger not in due:
             due[trigger] = _due(watch, moments)
-    replays = [
-        _Replay(watch, times, history.searches(watch, times))
-        for watch in watches
-        for times in [due[_trigger(watch)]]
-    ]
+        replays.append(_Replay(watch, due[trigger], history.searches(watch, due[trigger])))
     runs = sum(len(one.moments) for one in replays)
     parts = shared(
         lambda unit: [one.run(store, scripts, judged) for one in unit],
@@ -239,10 +236,6 @@ class _Found:
             for name, result in alert.actions.items():
                 if result.status == "failed":
                     self.failures[alert.watch, f"actions.{name}: {result.reason}"] += 1
-
-
-def _trigger(watch: Watch) -> str:
-    return watch.definition.trigger.model_dump_json()
 
 
 def _due(watch: Watch, moments: Iterable[datetime]) -> list[Moment]:

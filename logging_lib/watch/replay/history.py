@@ -113,13 +113,12 @@ class History:
         return found
 
     def _read_all(self) -> None:
-        parts_of = getattr(self._read, "parts", None)
         shared: dict[str, Asked] = {}
         for name, fields in self._needed.items():
             if name in self._columns:
                 continue
             counted = self._counted[name] - fields
-            parts = [] if parts_of is None else parts_of(name, fields | counted, _PART_BYTES)
+            parts = self._read.parts(name, fields | counted, _PART_BYTES)
             if parts:
                 shared[name] = Asked(parts, fields, counted)
                 continue

@@ -98,22 +98,23 @@ def psi(judging: Settings, expected: Expected, observed: Observed, recent: Obser
     if k < 2:
         return None
     n, m = total + 0.5 * k, rows + 0.5 * k
+    parts = []
     index = 0.0
     added = 0.5 * k
     for _, count, seen in cells:
         q = (count + 0.5) / m
         p = (seen + added * q) / n
-        index += (p - q) * log(p / q)
+        part = (p - q) * log(p / q)
+        parts.append(part)
+        index += part
     scale = 1.0 / total + 1.0 / rows + judging.dispersion
     usual = (k - 1) * scale
     if index - usual < judging.min_psi:
         return None
-    shown = []
-    for name, count, seen in cells:
-        q = (count + 0.5) / m
-        p = (seen + added * q) / n
-        shown.append((-((p - q) * log(p / q)), name, seen / total, count / rows))
-    shown.sort()
+    shown = sorted(
+        (-part, name, seen / total, count / rows)
+        for part, (name, count, seen) in zip(parts, cells, strict=True)
+    )
     _, most, share, before = shown[0]
     if recent is not None and most != "" and (recent.share(most) - before) * (share - before) <= 0:
         return None
