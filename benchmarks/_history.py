@@ -13,7 +13,7 @@ import orjson
 from benchmarks._common import frame
 from logging_lib import PredictionProcessor, profile
 from logging_lib.profile.model import Profile
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 
 START = datetime(2018, 1, 1, tzinfo=UTC)
 SPAN = timedelta(days=30)

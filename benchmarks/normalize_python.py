@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks import _events
 from benchmarks._common import Result, frame
 from logging_lib import profile
-from logging_lib.capture.reading import lines
+from logging_lib.logger.jsonlines import lines
 from logging_lib.normalize import Event, normalize
 
 PARTS, REPEATS, WORKERS, DISTINCT = 4, 5, 2, 25_000

@@ -15,7 +15,7 @@ from logging_lib.dashboards import preview
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.dashboards.page import page
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 
 EVENTS = 1_000_000
 GOAL = "<= 5 s for 1M events"

@@ -12,8 +12,8 @@ from benchmarks import _events
 from benchmarks._common import Result, frame
 from benchmarks._events import DISTINCT
 from logging_lib import profile
-from logging_lib.capture.checks import Checker
-from logging_lib.capture.reading import lines
+from logging_lib.logger.checks import Checker
+from logging_lib.logger.jsonlines import lines
 from logging_lib.normalize import Event, normalize_line
 
 EVENTS, PARTS = 1_000_000, 4

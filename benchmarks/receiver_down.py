@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks._common import Result
 from benchmarks._services import run as service
-from logging_lib.capture.segments import segments
+from logging_lib.logger.segments import segments
 
 CALLS, MANY, PEER_CALLS = 20_000, 1_000_000, 20_000
 PEER = "python-logstash-async, in memory"

@@ -22,8 +22,8 @@ from benchmarks._common import Result
 from logging_lib import content
 from logging_lib.schema import fields
 from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.store.port import Store
 from logging_lib.watch.actions import SmtpOutlet
 from logging_lib.watch.checking.loading import parse_watch

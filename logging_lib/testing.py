@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from logging_lib.capture.spool import Spool
+from logging_lib.logger.spool import Spool
 
 _OF_ITSELF = ("ml.health", "ml.start")
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import logging_lib
-from logging_lib.capture.reading import files
 from logging_lib.demo.run import _ship
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.logger.jsonlines import files
+from logging_lib.store.duckdb.store import EmbeddedStore
 
 DAY = datetime(2018, 2, 1, 9, tzinfo=UTC)
 

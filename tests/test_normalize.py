@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.capture.reading import MAX_LINE, files, lines
+from logging_lib.logger.jsonlines import MAX_LINE, files, lines
 from logging_lib.normalize import DeadLetter, Event, normalize, normalize_line
 from tests.strategies import inputs as any_inputs
 

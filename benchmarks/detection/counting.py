@@ -19,8 +19,8 @@ import numpy as np
 from benchmarks.detection.streams import MONDAY, WEEK, Array, Stream
 from logging_lib import content
 from logging_lib import profile as profiles
+from logging_lib._util.times import format_instant, parse_duration
 from logging_lib.watch.scripts import SCRIPTS
-from logging_lib.watch.times import format_instant, parse_duration
 
 Document = dict[str, Any]
 CELL = 300.0

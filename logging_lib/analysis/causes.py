@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from logging_lib.profile.values import NA_VALUES, category_text, epoch, is_null, number_text, spelled
+from logging_lib.profile.coerce import NA_VALUES, category_text, epoch, is_null, number_text, spelled
 
 Array = np.ndarray[Any, Any]
 EXPLAINS: Final = 0.8

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from logging_lib.profile.values import category_text, plain, words
+from logging_lib.profile.coerce import category_text, plain, words
 
 Array = np.ndarray[Any, Any]
 

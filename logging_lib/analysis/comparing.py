@@ -35,8 +35,8 @@ from scipy import stats
 from logging_lib.analysis import columns, groups, numbers, profiled, tables
 from logging_lib.analysis.columns import Column
 from logging_lib.analysis.results import THRESHOLDS, WORDS, Bins, Comparison, Effect, Test, Variable
+from logging_lib.profile.coerce import number_text
 from logging_lib.profile.model import Profile
-from logging_lib.profile.values import number_text
 
 Array = np.ndarray[Any, Any]
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from logging_lib.analysis import columns, numbers, tables
 from logging_lib.analysis.results import Bins, Variable
+from logging_lib.profile.coerce import words
 from logging_lib.profile.model import OOV_EDGES, Feature
-from logging_lib.profile.values import words
 from logging_lib.schema import tokens
 
 Array = np.ndarray[Any, Any]

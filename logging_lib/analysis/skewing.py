@@ -14,7 +14,7 @@ from logging_lib.analysis import causes
 from logging_lib.analysis.causes import Cause
 from logging_lib.analysis.results import finite
 from logging_lib.analysis.tables import wilson
-from logging_lib.profile.values import category_text, epoch, is_null, iso, plain
+from logging_lib.profile.coerce import category_text, epoch, is_null, iso, plain
 
 Array = np.ndarray[Any, Any]
 EXAMPLES: Final = 5

@@ -11,23 +11,23 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from logging_lib.cli import _print, _store
-from logging_lib.jobs.annotate import Annotated as Result
-from logging_lib.jobs.annotate import annotate as annotate_stored
-from logging_lib.jobs.annotate import unchecked
-from logging_lib.jobs.publish import published
+from logging_lib._util.times import parse_duration
+from logging_lib.cli import options, output
+from logging_lib.store.annotate import Annotated as Result
+from logging_lib.store.annotate import annotate as annotate_stored
+from logging_lib.store.annotate import unchecked
 from logging_lib.store.connection import ElasticsearchError
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
+from logging_lib.store.profiles import published
 from logging_lib.watch.templating import Medium
-from logging_lib.watch.times import parse_duration
 
 
 def annotate(
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what arrives, until stopped.")] = False,
     every: Annotated[str, typer.Option(help="With --follow, the time between two looks.")] = "10s",
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Add checks and bins to stored events that lack them, from the published profiles.
 
@@ -39,7 +39,7 @@ def annotate(
     """
     try:
         pause = parse_duration(every).total_seconds()
-        with ElasticsearchStore(_store.connect(elasticsearch)) as store:
+        with ElasticsearchStore(options.connect(elasticsearch)) as store:
             result = _run(store, quiet=as_json)
             _report(store, result, as_json=as_json)
             while follow:
@@ -55,7 +55,7 @@ def annotate(
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     except (StoreError, ValueError) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
     raise typer.Exit(1 if result.failed else 0)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import logging_lib
-from logging_lib.cli import _print, dashboards, index, labels, profile, stack, watch
+from logging_lib.cli import dashboards, index, labels, output, profile, stack, watch
 from logging_lib.cli.annotate import annotate
 from logging_lib.cli.audit import audit
 from logging_lib.cli.compare import compare
@@ -69,7 +69,7 @@ def demo(
     try:
         from logging_lib.demo import run
     except ModuleNotFoundError as missing:
-        raise _print.not_installed(missing, "demo") from None
+        raise output.not_installed(missing, "demo") from None
     raise typer.Exit(run(out, seed=seed))
 
 
@@ -85,12 +85,12 @@ def demo_service(
     try:
         from logging_lib.demo.serve import serve
     except ModuleNotFoundError as missing:
-        raise _print.not_installed(missing, "demo") from None
+        raise output.not_installed(missing, "demo") from None
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
         served = serve(folder, ship_to=ship_to, rate=rate, seed=seed, most=most, say=typer.echo, stop=stop)
     except (ValueError, OSError) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
     typer.echo(f"{served} predictions logged")

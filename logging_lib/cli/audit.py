@@ -14,23 +14,23 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from logging_lib.capture import reading
-from logging_lib.cli import _print, _store
-from logging_lib.jobs.audit import Audit
-from logging_lib.jobs.audit import audit as audit_event
+from logging_lib.cli import options, output
+from logging_lib.logger import jsonlines
+from logging_lib.privacy.audit import Audit
+from logging_lib.privacy.audit import audit as audit_event
 from logging_lib.store.port import StoreError
 from logging_lib.watch.templating import Medium
 
 
 def audit(
     event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="`event.id` of a prediction.")],
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     alerts: Annotated[
         list[Path] | None,
         typer.Option(help="Alerts, as `watch run --alerts` wrote them, or its history.jsonl; repeatable."),
     ] = None,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Say all that is known of an event: inputs, checks, profile, model version, labels, the alerts it was part of.
 
@@ -40,12 +40,12 @@ def audit(
     """
     try:
         told = list(_told(alerts or ()))
-        with contextlib.closing(_store.choose(store, elasticsearch, read_only=True)) as opened:
+        with contextlib.closing(options.choose(store, elasticsearch, read_only=True)) as opened:
             found = audit_event(opened, event_id, told)
     except (StoreError, OSError) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
     if found is None:
-        raise _print.fail(
+        raise output.fail(
             f"no event has the id {event_id!r}: erased, past its retention, or never stored", code=1
         )
     if as_json:
@@ -56,8 +56,8 @@ def audit(
 
 def _told(files: list[Path] | tuple[Path, ...]) -> Iterator[dict[str, Any]]:
     """The alerts in these files; a line that is none is passed over, since the runner may be writing it."""
-    for file in reading.files(files):
-        for line in reading.lines(file):
+    for file in jsonlines.files(files):
+        for line in jsonlines.lines(file):
             with contextlib.suppress(orjson.JSONDecodeError):
                 alert = orjson.loads(line.data)
                 if isinstance(alert, dict):

@@ -11,10 +11,11 @@ import typer
 from rich.table import Table
 
 from logging_lib import profile
-from logging_lib.cli import _print, _store
-from logging_lib.jobs import publish, samples
-from logging_lib.jobs.samples import Selection
+from logging_lib.analysis import samples
+from logging_lib.analysis.samples import Selection
+from logging_lib.cli import options, output
 from logging_lib.profile.io import ProfileError
+from logging_lib.store import profiles
 from logging_lib.store.port import Store, StoreError
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     model: Annotated[str | None, typer.Option(help="The model. Default: the only one there is.")] = None,
     version: Annotated[str | None, typer.Option(help="Of what was served, only this version.")] = None,
     role: Annotated[
@@ -56,7 +57,7 @@ def compare(
     ] = samples.MAX_ROWS,
     seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots here.")] = None,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Compare samples variable by variable: what differs, by how much, and whether chance explains it.
 
@@ -76,7 +77,7 @@ def compare(
         try:
             found = reader.samples(what or [], by)
             if role == "shadow" and not what and by is None:
-                from logging_lib.jobs.shadows import shadow
+                from logging_lib.analysis.joins import shadow
 
                 shadows = shadow(reader.opened(), reader.base(), max_rows=max_rows)
         finally:
@@ -98,19 +99,19 @@ def compare(
             title = " against ".join(found)
             html.write_text(page(made, title=title, when=f"{now:%Y-%m-%d %H:%M} UTC"), encoding="utf-8")
     except (ProfileError, StoreError, ValueError, OSError) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
     if as_json:
         document = {**made.document(), "read": reader.notes}
         if shadows is not None:
             document["shadow"] = [one.document() for one in shadows]
-        _print.print_json(document)
+        output.print_json(document)
     else:
         for one in shadows or ():
             for line in one.lines():
-                typer.echo(_print.plain(line))
+                typer.echo(output.plain(line))
         show(made)
         for line in (*reader.notes, *made.notes):
-            _print.note(line)
+            output.note(line)
         if html is not None:
             typer.echo(f"{html}: the page with plots")
     raise typer.Exit(1 if made.differing else 0)
@@ -121,22 +122,22 @@ def show(made: Comparison) -> None:
     from logging_lib.analysis import words
 
     table = Table(
-        "variable", "verdict", "effect, 95 % interval", "q", " → ".join(map(_print.safe, made.names)), box=None,
+        "variable", "verdict", "effect, 95 % interval", "q", " → ".join(map(output.safe, made.names)), box=None,
         pad_edge=False,
     )  # fmt: skip
     for variable in made.variables:
         effect = words.effect(variable.effects[0]) if variable.effects else ""
         q = words.chance(variable.tests[0].q) if variable.tests else ""
         color = "red" if variable.differs else "default"
-        cells = map(_print.safe, (effect, q, words.change(variable)))
+        cells = map(output.safe, (effect, q, words.change(variable)))
         table.add_row(
-            _print.safe(words.title(variable)), f"[{color}]{_print.safe(variable.verdict)}[/{color}]", *cells
+            output.safe(words.title(variable)), f"[{color}]{output.safe(variable.verdict)}[/{color}]", *cells
         )
-    _print.console().print(table)
+    output.console().print(table)
     for variable in made.variables:
         for line in variable.notes:
-            typer.echo(_print.plain(f"  {words.title(variable)}: {line}"))
-    typer.echo(_print.plain(words.conclusion(made)))
+            typer.echo(output.plain(f"  {words.title(variable)}: {line}"))
+    typer.echo(output.plain(words.conclusion(made)))
 
 
 class _Reader:
@@ -162,7 +163,7 @@ class _Reader:
 
     def opened(self) -> Store:
         if self._opened is None:
-            self._opened = _store.choose(self._where, self._url, read_only=True)
+            self._opened = options.choose(self._where, self._url, read_only=True)
         return self._opened
 
     def close(self) -> None:
@@ -201,8 +202,8 @@ class _Reader:
         return self._served(self._selection(text) if text else self.base())
 
     def _file(self, path: Path) -> Any:
-        from logging_lib.profile.frames import read
-        from logging_lib.profile.values import NA_VALUES
+        from logging_lib.profile.coerce import NA_VALUES
+        from logging_lib.profile.readers import read
 
         if path.suffix.lower() == ".json":
             loaded = profile.load(path)
@@ -231,7 +232,7 @@ class _Reader:
                 f"{self._the_model()} was served in the versions {', '.join(versions)}: choose one with --version"
             )
         key = (self._the_model(), versions[0])
-        for found in publish.published(self.opened(), [key]):
+        for found in profiles.published(self.opened(), [key]):
             self.kinds |= {name: feature.kind for name, feature in found.features.items()}
             return found
         raise ValueError(

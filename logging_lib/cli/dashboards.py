@@ -14,19 +14,19 @@ from rich.console import Console
 from rich.table import Table
 
 from logging_lib import content
-from logging_lib.cli import _print, _store
-from logging_lib.cli._print import progress
-from logging_lib.dashboards import deployment, objects
+from logging_lib.cli import options, output
+from logging_lib.cli.output import progress
 from logging_lib.dashboards.build import for_profile
-from logging_lib.dashboards.checks import check_ndjson
-from logging_lib.dashboards.deployment import State
-from logging_lib.dashboards.kibana import Kibana, dashboard_url, newer, settings_from
+from logging_lib.dashboards.kibana import objects, reconcile
+from logging_lib.dashboards.kibana.client import Kibana, dashboard_url, newer, settings_from
+from logging_lib.dashboards.kibana.reconcile import State
+from logging_lib.dashboards.kibana.validate import check_ndjson
 from logging_lib.dashboards.loading import SpecError, load_dashboards
 from logging_lib.dashboards.spec import Dashboard
-from logging_lib.jobs.overlay import with_profiles
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.io import load as load_profile
 from logging_lib.store.port import StoreError
+from logging_lib.store.profiles import with_profiles
 from logging_lib.watch.templating import Medium
 
 app = typer.Typer(help="Dashboards for Kibana, from panel specs.", no_args_is_help=True)
@@ -60,9 +60,9 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as missing:
-        raise _print.not_installed(missing, "report") from None
+        raise output.not_installed(missing, "report") from None
     except (StoreError, ProfileError, SpecError, OSError, ValueError) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
 
 
 @app.command()
@@ -70,7 +70,7 @@ def build(
     profiles: ProfilesOption = None,
     specs: SpecsOption = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("build/dashboards"),
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Write the NDJSON that Kibana imports: all dashboards, and one for each profile given.
 
@@ -113,7 +113,7 @@ def import_(
     new_copies: Annotated[
         bool, typer.Option("--new-copies", help="Under new ids, so that nothing is touched.")
     ] = False,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Put the dashboards, with data views and saved searches, into a Kibana.
 
@@ -134,7 +134,7 @@ def import_(
         if file is not None or new_copies:
             made = connection.import_objects(wanted, overwrite=overwrite, new_copies=new_copies)
         else:
-            found = deployment.look(connection, wanted, version=version)
+            found = reconcile.look(connection, wanted, version=version)
             if found.current:
                 _print_import(len(wanted), 0, [], [], as_json=as_json)
                 return
@@ -147,7 +147,7 @@ def import_(
                     err=True,
                 )
                 raise typer.Exit(1)
-            made = deployment.put(connection, wanted, version=version)
+            made = reconcile.put(connection, wanted, version=version)
     shown = [] if new_copies else [one["id"] for one in wanted if one["type"] == "dashboard"]
     urls = [dashboard_url(settings_from(url=kibana), space, identity) for identity in shown]
     _print_import(len(wanted), made.taken, list(made.refused), urls, as_json=as_json)
@@ -162,7 +162,7 @@ def export(
     ] = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Write Kibana's dashboards, with all that they refer to, into a file. Exit code 2: Kibana says no.
 
@@ -190,7 +190,7 @@ def diff(
     every: Annotated[
         bool, typer.Option("--all", help="Also what only Kibana itself brought into another form.")
     ] = False,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Show how what is in Kibana differs from what should be, line by line. Exit code 1: it does.
 
@@ -198,8 +198,8 @@ def diff(
     """
     with _explained(), _connect(kibana, space) as connection:
         wanted = _read(file) if file is not None else _wanted(specs, profiles)
-        found = deployment.look(connection, wanted, version=connection.version())
-    differ = deployment.differences(found, wanted)
+        found = reconcile.look(connection, wanted, version=connection.version())
+    differ = reconcile.differences(found, wanted)
     if not every:
         differ = {key: text for key, text in differ.items() if found.states[key] is not State.CURRENT}
     if as_json:
@@ -221,7 +221,7 @@ def diff(
 def list_(
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """List what is ours in a Kibana. Exit code 2: Kibana says no.
 
@@ -254,8 +254,8 @@ def list_(
 
 @app.command()
 def preview(
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     profiles: ProfilesOption = None,
     specs: SpecsOption = None,
     out: Annotated[
@@ -283,7 +283,7 @@ def preview(
         )
         reading = stack.enter_context(contextlib.ExitStack())
         told = reading.enter_context(progress("Reading the store"))
-        opened = _store.choose(store, elasticsearch, read_only=True, progress=told)
+        opened = options.choose(store, elasticsearch, read_only=True, progress=told)
         stack.callback(opened.close)
         if profiles:
             dashboards += [for_profile(load_profile(path)) for path in profiles]

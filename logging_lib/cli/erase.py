@@ -12,14 +12,14 @@ from typing import Annotated
 
 import typer
 
-from logging_lib.capture.privacy import KEY_VARIABLE, Privacy
-from logging_lib.cli import _print, _store
-from logging_lib.jobs import scrub
-from logging_lib.jobs.erase import Record, RecordError, find
-from logging_lib.jobs.erase import erase as erase_everywhere
-from logging_lib.jobs.erase_stored import Stored
-from logging_lib.jobs.scrub import Found
-from logging_lib.jobs.traces import Traces
+from logging_lib.cli import options, output
+from logging_lib.logger.privacy import KEY_VARIABLE, Privacy
+from logging_lib.privacy import redact_files
+from logging_lib.privacy.erase import Record, RecordError, find
+from logging_lib.privacy.erase import erase as erase_everywhere
+from logging_lib.privacy.erase_elasticsearch import Stored
+from logging_lib.privacy.redact_files import Found
+from logging_lib.privacy.subject_search import Traces
 from logging_lib.store.connection import PREFIX
 from logging_lib.store.port import StoreError
 from logging_lib.watch.templating import Medium
@@ -55,7 +55,7 @@ def erase(
         Path | None,
         typer.Option(help="Folder of the embedded store.", envvar="LOGGING_LIB_STORE", show_envvar=True),
     ] = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     record: Annotated[
         Path | None,
         typer.Option(help="The record of what was done. Default: erasures/HASH.json."),
@@ -65,7 +65,7 @@ def erase(
         bool,
         typer.Option("--expunge", help="Rewrite Elasticsearch's segments, so that the disk forgets, too."),
     ] = False,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Erase a person: delete their events, mask what mentions them. A dry run, unless --yes is given.
 
@@ -91,9 +91,9 @@ def erase(
         )
         kept = Record.opened(record or Path("erasures") / f"{min(traces.hashes)}.json", traces.hashes)
         own = (kept.path.absolute(), kept.path.parent.absolute() if record is None else None)
-        files = [file for file in scrub.files(places) if file not in own and file.parent not in own]
+        files = [file for file in redact_files.files(places) if file not in own and file.parent not in own]
         with contextlib.ExitStack() as stack:
-            cluster = Stored(stack.enter_context(_store.connect(elasticsearch))) if named else None
+            cluster = Stored(stack.enter_context(options.connect(elasticsearch))) if named else None
             found = find(traces, files, cluster, kept)
             if yes:
                 found = erase_everywhere(
@@ -102,7 +102,7 @@ def erase(
                 if cluster is not None and expunge:
                     cluster.expunge()
     except (StoreError, RecordError, OSError) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
     _report(found, traces, kept, done=yes, as_json=as_json)
     raise typer.Exit(1 if yes and any(one.note for one in found) else 0)
 

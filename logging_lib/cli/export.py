@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from logging_lib.cli import _print, _store
-from logging_lib.jobs import export as exporting
-from logging_lib.jobs.samples import Selection
+from logging_lib.analysis import export as exporting
+from logging_lib.analysis.samples import Selection
+from logging_lib.cli import options, output
 from logging_lib.store.port import StoreError
 
 
@@ -19,8 +19,8 @@ def export(
     which: Annotated[
         str, typer.Argument(help="Which predictions: 'last=30d', 'version=2,role=live'. Default: all.")
     ] = "",
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     model: Annotated[str | None, typer.Option(help="The model.")] = None,
     leave_out: Annotated[
         list[str] | None,
@@ -39,7 +39,7 @@ def export(
             help="The labels.* key of events that a model had a part in bringing about.",
         ),
     ] = exporting.INFLUENCED,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Write served inputs with labels, checks and provenance, and say what share is flagged, shadow or influenced.
 
@@ -49,7 +49,7 @@ def export(
     """
     now = datetime.now(UTC)
     try:
-        opened = _store.choose(store, elasticsearch, read_only=True)
+        opened = options.choose(store, elasticsearch, read_only=True)
         try:
             base = Selection(model=model)
             selection = Selection.parse(which, now=now, base=base) if which else base
@@ -66,20 +66,20 @@ def export(
         finally:
             opened.close()
     except (StoreError, ValueError, OSError) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
     document = done.document()
     if as_json:
-        _print.print_json({"file": str(to), **document})
+        output.print_json({"file": str(to), **document})
     else:
         typer.echo(f"{to}: {done.rows:,} of {done.events:,} predictions")
         for mark, found in document["marks"].items():
             gone = f", {found['left_out']:,} left out" if found["left_out"] else ""
             typer.echo(f"  {mark}: {found['events']:,} ({found['share']:.1%}){gone}")
         if not done.marked["influenced"]:
-            _print.note(
+            output.note(
                 f"no event has labels.{influenced}: if decisions that this model took part in bring about what it "
                 "will learn from, log them with it"
             )
         for name, count in done.untyped.most_common(10):
-            _print.note(f"{name}: {count:,} values of another type are in ml.input.other alone")
+            output.note(f"{name}: {count:,} values of another type are in ml.input.other alone")
     raise typer.Exit(0 if done.rows else 1)

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from logging_lib.cli import _print, _store
-from logging_lib.jobs import labelled, labels
-from logging_lib.jobs.labels import Columns, Done
-from logging_lib.jobs.samples import Selection
+from logging_lib.analysis import joins, labels
+from logging_lib.analysis.labels import Columns, Done
+from logging_lib.analysis.samples import Selection
+from logging_lib.cli import options, output
 from logging_lib.schema.streams import DEFAULT_NAMESPACE
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
 
 app = typer.Typer(help="Late truths: ingest, join, quality, delay.", no_args_is_help=True)
@@ -32,15 +32,15 @@ WhichArgument = Annotated[
 @app.command()
 def ingest(
     file: Annotated[str, typer.Argument(help="CSV, Parquet or JSON lines; - reads JSON lines as they come.")],
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     model: ModelOption = None,
     request_id: Annotated[str, typer.Option(help="The column with the request's id.")] = "request_id",
     event_id: Annotated[str, typer.Option(help="The column with the prediction's event.id.")] = "event_id",
     actual: Annotated[str, typer.Option(help="The column with the truth.")] = "actual",
     timestamp: Annotated[str, typer.Option(help="The column that says when it was known.")] = "timestamp",
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Write label events with the prediction, version, role and error copied in.
 
@@ -67,18 +67,18 @@ def ingest(
                     opened, labels.rows_of(path), now=now, model=model, columns=names, namespace=namespace
                 )
     except (StoreError, ValueError, OSError) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
     _report(total, as_json, "rows")
 
 
 @app.command()
 def join(
     which: WhichArgument = "",
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     model: ModelOption = None,
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Join the labels in the store with the predictions that have no label event yet.
 
@@ -93,20 +93,20 @@ def join(
         with _opened(store, elasticsearch) as opened:
             done = labels.join(opened, now=now, selection=selection, namespace=namespace)
     except (StoreError, ValueError, OSError) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
     _report(done, as_json, "labels")
 
 
 @app.command()
 def quality(
     which: WhichArgument = "",
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     model: ModelOption = None,
     by: Annotated[
         str | None, typer.Option(help="A segment: version, role, a feature, or labels.KEY.")
     ] = None,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """The model's quality where the truth is known, beside training's; by segment; calibration.
 
@@ -119,7 +119,7 @@ def quality(
     now = datetime.now(UTC)
     try:
         with _opened(store, elasticsearch, read_only=True) as opened:
-            frame = labelled.read(opened, _selection(which, model, now), by=by)
+            frame = joins.read(opened, _selection(which, model, now), by=by)
             expected = {
                 key: known for key in _versions(frame) if (known := _expected(opened, *key)) is not None
             }
@@ -128,9 +128,9 @@ def quality(
             own = frame[(frame["model"] == key[0]) & (frame["version"] == key[1])]
             found[key], changed[key] = judge.by_segment(own), int(own["changed"].sum())
     except (StoreError, ValueError, OSError) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
     if as_json:
-        _print.print_json(
+        output.print_json(
             [
                 {
                     "model": key[0],
@@ -144,19 +144,19 @@ def quality(
         )
         return
     for which_version, segments in found.items():
-        typer.echo(_print.plain(" ".join(which_version)))
+        typer.echo(output.plain(" ".join(which_version)))
         _show(segments, expected.get(which_version))
         if changed[which_version]:
-            _print.note(f"{changed[which_version]:,} predictions had another truth before; the latest counts")
+            output.note(f"{changed[which_version]:,} predictions had another truth before; the latest counts")
 
 
 @app.command()
 def delay(
     which: WhichArgument = "",
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     model: ModelOption = None,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """How long after its prediction the truth is known, and what share of predictions has one.
 
@@ -170,10 +170,10 @@ def delay(
     try:
         with _opened(store, elasticsearch, read_only=True) as opened:
             selection = _selection(which, model, now)
-            frame = labelled.read(opened, selection)
-            shares = {key: labelled.share(opened, selection, *key) for key in _versions(frame)}
+            frame = joins.read(opened, selection)
+            shares = {key: joins.share(opened, selection, *key) for key in _versions(frame)}
     except (StoreError, ValueError, OSError) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
     found = [
         {
             "model": key[0],
@@ -184,18 +184,18 @@ def delay(
         for key in _versions(frame)
     ]
     if as_json:
-        _print.print_json(found)
+        output.print_json(found)
         return
     table = Table("model", "version", "labelled", "median", "p95", "max", box=None, pad_edge=False)
     for one in found:
         seconds = one["seconds"]
         table.add_row(
-            _print.safe(one["model"]),
-            _print.safe(one["version"]),
+            output.safe(one["model"]),
+            output.safe(one["version"]),
             f"{one['labelled']:,} of {one['predictions']:,}",
             *(_span(seconds.get(name)) for name in ("p50", "p95", "max")),
         )
-    _print.console().print(table)
+    output.console().print(table)
 
 
 def _opened(store: Path | None, url: str | None, *, read_only: bool = False) -> Any:
@@ -208,7 +208,7 @@ def _opened(store: Path | None, url: str | None, *, read_only: bool = False) -> 
     made: Store = (
         EmbeddedStore(store)
         if store is not None and url is None and not read_only
-        else _store.choose(store, url, read_only=read_only)
+        else options.choose(store, url, read_only=read_only)
     )
     return contextlib.closing(made)
 
@@ -248,9 +248,9 @@ def _report(done: Done, as_json: bool, what: str) -> None:
             f"{done.waiting:,} without a prediction yet"
         )
         for name, reason in done.refused[:10]:
-            _print.note(f"refused: {name}: {reason}")
+            output.note(f"refused: {name}: {reason}")
         if len(done.refused) > 10:
-            _print.note(f"and {len(done.refused) - 10} more were refused")
+            output.note(f"and {len(done.refused) - 10} more were refused")
     raise typer.Exit(1 if done.refused else 0)
 
 
@@ -275,16 +275,16 @@ def _show(segments: list[Any], expected: Mapping[str, Any] | None) -> None:
         for name in names:
             low, high = one.intervals.get(name, (None, None))
             interval = f" [{number(low)}, {number(high)}]" if low is not None else ""
-            cells.append(_print.safe(number(one.metrics.get(name)) + interval))
-        table.add_row(_print.safe(one.segment), f"{one.labels:,}", *cells)
-    _print.console().print(table)
+            cells.append(output.safe(number(one.metrics.get(name)) + interval))
+        table.add_row(output.safe(one.segment), f"{one.labels:,}", *cells)
+    output.console().print(table)
     if first.classes:
         of_classes = Table("class", "labels", "precision", "recall", "f1", box=None, pad_edge=False)
         for name, row in first.classes.items():
             of_classes.add_row(
-                _print.safe(name), *(number(row[key]) for key in ("labels", "precision", "recall", "f1"))
+                output.safe(name), *(number(row[key]) for key in ("labels", "precision", "recall", "f1"))
             )
-        _print.console().print(of_classes)
+        output.console().print(of_classes)
     if first.reliability:
         what = "score → share right" if first.kind == "category" else "prediction → truth"
         typer.echo(f"calibration, {what} [95 % interval] (labels):")

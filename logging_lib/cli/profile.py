@@ -14,14 +14,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from logging_lib.cli import _print, _store
-from logging_lib.jobs import history
-from logging_lib.jobs.history import PREDICTION
+from logging_lib.cli import options
+from logging_lib.cli import output as _print
 from logging_lib.profile import io
+from logging_lib.profile.coerce import iso, number_text
 from logging_lib.profile.config import Config
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import Feature, Kind, Profile
-from logging_lib.profile.values import iso, number_text
+from logging_lib.store import history
+from logging_lib.store.history import PREDICTION
 from logging_lib.store.port import StoreError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def fit(
             "--from-elasticsearch", help="Fit from the predictions that were logged, where there is no file."
         ),
     ] = False,
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     days: Annotated[float, typer.Option(help="With --from-elasticsearch: how far back.", min=0.001)] = 30,
     target: Annotated[str | None, typer.Option(help="The column with the truth.")] = None,
     prediction: Annotated[str | None, typer.Option(help="The column with the model's outputs.")] = None,
@@ -71,7 +72,7 @@ def fit(
 
     from logging_lib.profile import config as configuration
     from logging_lib.profile.fitting import fit as fit_profile
-    from logging_lib.profile.frames import read
+    from logging_lib.profile.readers import read
 
     if (data is None) != from_elasticsearch:
         raise _print.fail("give either a file or --from-elasticsearch")
@@ -129,7 +130,7 @@ def _served(
 
     from logging_lib.profile.config import FeatureConfig
 
-    with contextlib.closing(_store.open_elasticsearch(url)) as store:
+    with contextlib.closing(options.open_elasticsearch(url)) as store:
         found = history.read(store, model=model, version=version, now=datetime.now(UTC), days=days)
     if found.cut:
         typer.echo(f"note: more than {len(found.frame)} predictions; these are the latest", err=True)
@@ -144,7 +145,7 @@ def _served(
 @app.command()
 def publish(
     files: Annotated[list[Path], typer.Argument(help="profile.json, one or several.")],
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     deployed: Annotated[
         bool, typer.Option("--deployed/--not-deployed", help="Flag the version as the one that serves.")
     ] = True,
@@ -159,12 +160,12 @@ def publish(
 
     Example: logging-lib profile publish profile.json --elasticsearch https://localhost:9200
     """
-    from logging_lib.jobs.publish import publish as publish_profile
+    from logging_lib.store.profiles import publish as publish_profile
 
     try:
         profiles = [io.load(file) for file in files]
         done: list[dict[str, Any]] = []
-        with contextlib.closing(_store.open_elasticsearch(elasticsearch)) as store:
+        with contextlib.closing(options.open_elasticsearch(elasticsearch)) as store:
             for profile in profiles:
                 before = publish_profile(
                     store, profile, now=datetime.now(UTC), deployed=deployed, alone=not keep_others

@@ -15,15 +15,15 @@ from typing import Annotated, Any
 import typer
 
 from logging_lib import content
-from logging_lib.cli import _print, _store
-from logging_lib.cli._given import UsageError, duration, instant
-from logging_lib.jobs.overlay import with_profiles
+from logging_lib._util.times import parse_instant
+from logging_lib.cli import options, output
+from logging_lib.cli.options import UsageError, duration, instant
 from logging_lib.profile import ProfileError
 from logging_lib.store.port import StoreError
+from logging_lib.store.profiles import with_profiles
 from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.templating import Medium
-from logging_lib.watch.times import parse_instant
 
 
 class Format(StrEnum):
@@ -33,8 +33,8 @@ class Format(StrEnum):
 
 
 def report(
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     profiles: Annotated[
         list[Path] | None,
         typer.Option("--profile", help="profile.json to compare with; may be given several times."),
@@ -82,7 +82,7 @@ def report(
 
     Example: logging-lib report --store build/store --profile profile.json -o report.html
     """
-    _print.remember_json(form is Format.json)
+    output.remember_json(form is Format.json)
     with _explained(), contextlib.ExitStack() as stack:
         from logging_lib.report import alerts as alerting
         from logging_lib.report import collect, document, html, markdown, replaying, runbooks
@@ -92,7 +92,7 @@ def report(
         if beginning is not None and ending is not None and beginning > ending:
             raise UsageError("--since is after --until: there is no time between them")
         chosen = load_watches(content.path("watchers") if watches is None else watches)
-        opened = _store.choose(store, elasticsearch, read_only=True)
+        opened = options.choose(store, elasticsearch, read_only=True)
         stack.callback(opened.close)
         if profiles:
             opened = with_profiles(opened, profiles)
@@ -142,9 +142,9 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as missing:
-        raise _print.not_installed(missing, "report") from None
+        raise output.not_installed(missing, "report") from None
     except (WatchError, ProfileError, StoreError, FileNotFoundError, UsageError) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
 
 
 def _of_profile(files: list[Path], model: str | None, version: str | None) -> tuple[str | None, str | None]:

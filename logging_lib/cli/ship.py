@@ -12,14 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from logging_lib.capture.segments import DEAD_LETTERS
-from logging_lib.capture.spool import Spool
-from logging_lib.cli import _print
-from logging_lib.ship.backlog import Backlog
-from logging_lib.ship.port import RetryError
-from logging_lib.ship.receivers import connect_to
+from logging_lib.cli import output
+from logging_lib.logger.segments import DEAD_LETTERS
+from logging_lib.logger.spool import Spool
+from logging_lib.ship.receivers import RetryError, connect_to
 from logging_lib.ship.replay import replay
 from logging_lib.ship.shipper import GRACE, Shipper
+from logging_lib.ship.spool_reader import Backlog
 from logging_lib.ship.target import target
 
 
@@ -34,7 +33,7 @@ def ship(
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Ship what is there, then end; 1 if not all.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Say what is waiting, and end.")] = False,
-    as_json: Annotated[bool, _print.json_option("With --status: the same as JSON.")] = False,
+    as_json: Annotated[bool, output.json_option("With --status: the same as JSON.")] = False,
     replay_dead_letters: Annotated[
         bool,
         typer.Option(
@@ -56,7 +55,7 @@ def ship(
         _status(spool, as_json)
         return
     if to is None and not replay_dead_letters:
-        raise _print.fail("--to is missing: where to ship to, as beats://HOST:PORT")
+        raise output.fail("--to is missing: where to ship to, as beats://HOST:PORT")
     if to is None:
         _replay(spool)
         return
@@ -67,9 +66,9 @@ def ship(
         where = target(to, **files)
         receiver = connect_to(where, timeout=timeout)
     except ValueError as error:
-        raise _print.fail(f"--to: {error}") from None
+        raise output.fail(f"--to: {error}") from None
     except OSError as error:
-        raise _print.fail(f"--ca, --cert or --key: {error}") from None
+        raise output.fail(f"--ca, --cert or --key: {error}") from None
     if replay_dead_letters:
         _replay(spool)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
@@ -82,14 +81,14 @@ def ship(
 
 def _replay(spool: Path) -> None:
     if not spool.is_dir():
-        raise _print.fail(f"{spool}: no such folder")
+        raise output.fail(f"{spool}: no such folder")
     backlog = Backlog(spool)
     try:
         if not backlog.lock():
-            raise _print.fail(f"{spool}: another shipper is at work; stop it, and try again", 1)
+            raise output.fail(f"{spool}: another shipper is at work; stop it, and try again", 1)
         made = replay(backlog)
     except OSError as error:
-        raise _print.fail(f"{spool}: {error}", 1) from None
+        raise output.fail(f"{spool}: {error}", 1) from None
     finally:
         backlog.unlock()
     typer.echo(f"{made.events} events are back in the spool", err=True)
@@ -101,16 +100,16 @@ def _replay(spool: Path) -> None:
 
 def _once(shipper: Shipper, spool: Path) -> None:
     if not spool.is_dir():
-        raise _print.fail(f"{spool}: no such folder")
+        raise output.fail(f"{spool}: no such folder")
     try:
         if not shipper.backlog.lock():
-            raise _print.fail(f"{spool}: another shipper is at work", 1)
+            raise output.fail(f"{spool}: another shipper is at work", 1)
         state = shipper.backlog.state
         shipped, dead = state.shipped, state.dead_lettered
         while shipper.step():
             pass
     except (RetryError, OSError) as error:
-        raise _print.fail(str(error), 1) from None
+        raise output.fail(str(error), 1) from None
     finally:
         shipper.end()
     dead = state.dead_lettered - dead
@@ -132,13 +131,13 @@ def _daemon(shipper: Shipper, grace: float) -> None:
 
 def _status(spool: Path, as_json: bool) -> None:
     if not spool.is_dir():
-        raise _print.fail(f"{spool}: no such folder")
+        raise output.fail(f"{spool}: no such folder")
     backlog = Backlog(spool)
     try:
         running = not backlog.lock()
         backlog.unlock()
     except OSError as error:
-        raise _print.fail(f"{spool}: {error}") from None
+        raise output.fail(f"{spool}: {error}") from None
     events, size, oldest = backlog.waiting()
     state = backlog.state
     found: dict[str, Any] = {

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from logging_lib.cli import _print, _store
-from logging_lib.jobs import record, samples
-from logging_lib.jobs.history import PREDICTION
-from logging_lib.jobs.samples import Selection
+from logging_lib.analysis import samples, scorecard_data
+from logging_lib.analysis.samples import Selection
+from logging_lib.cli import options, output
+from logging_lib.profile.coerce import NA_VALUES, spelled
 from logging_lib.profile.io import ProfileError
-from logging_lib.profile.values import NA_VALUES, spelled
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.store.history import PREDICTION
 from logging_lib.store.port import Store, StoreError
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def skew(
         ),
     ],
     which: Annotated[str, typer.Argument(help="Which events: 'last=7d', 'version=2'. Default: all.")] = "",
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     model: Annotated[str | None, typer.Option(help="The model. Default: the only one there is.")] = None,
     key: Annotated[
         str | None,
@@ -71,7 +71,7 @@ def skew(
     keep: Annotated[
         bool, typer.Option("--record", help="Remember the result in the store, for the scorecard.")
     ] = False,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Join logged inputs with recomputed features, and say which differ, how often, and the likeliest cause.
 
@@ -89,7 +89,7 @@ def skew(
         opened: Store = (
             EmbeddedStore(_existing(store))
             if keep and store is not None and elasticsearch is None
-            else _store.choose(store, elasticsearch, read_only=not keep)
+            else options.choose(store, elasticsearch, read_only=not keep)
         )
         try:
             name = model or _only(samples.models(opened))
@@ -117,17 +117,19 @@ def skew(
                     "skewed": [one.name for one in found.skewed],
                     "max_rate": max_rate,
                 }
-                record.write(opened, "skew", model=name, version=selection.version, summary=summary, now=now)
+                scorecard_data.write(
+                    opened, "skew", model=name, version=selection.version, summary=summary, now=now
+                )
         finally:
             opened.close()
     except (ProfileError, StoreError, ValueError, OSError) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
     if as_json:
-        _print.print_json({**found.document(), "notes": list(served.notes)})
+        output.print_json({**found.document(), "notes": list(served.notes)})
     else:
         _show(found)
         for line in served.notes:
-            _print.note(line)
+            output.note(line)
     raise typer.Exit(0 if found.ok else 1)
 
 
@@ -163,7 +165,7 @@ def _tolerances(given: list[str]) -> tuple[float, Mapping[str, float]]:
 def _recomputed(source: str, logged: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
-    from logging_lib.profile.frames import read
+    from logging_lib.profile.readers import read
 
     if Path(source).exists() or not _FUNCTION.fullmatch(source):
         frame = read(Path(source), na_values=NA_VALUES, texts=list(_KEYS))[0]
@@ -215,12 +217,12 @@ def _show(found: Skew) -> None:
         cause = f"{one.cause.name}: {one.cause.detail} ({one.cause.share:.0%})" if one.cause else ""
         example = f"{one.examples[0][1]!r:.40}, {one.examples[0][2]!r:.40}" if one.examples else ""
         table.add_row(
-            _print.safe(one.name),
+            output.safe(one.name),
             f"[{color}]{one.rate:.2%} of {one.rows:,}[/{color}]",
-            _print.safe(cause),
-            _print.safe(example),
+            output.safe(cause),
+            output.safe(example),
         )
-    _print.console().print(table)
+    output.console().print(table)
     if found.only_logged:
         typer.echo(f"join miss: {found.only_logged:,} logged events have no recomputed row")
     if found.only_recomputed:
@@ -232,7 +234,7 @@ def _show(found: Skew) -> None:
         ("recomputed only", found.features_only_recomputed),
     ):
         if names:
-            typer.echo(_print.plain(f"{what}: {', '.join(names)}"))
+            typer.echo(output.plain(f"{what}: {', '.join(names)}"))
     skewed = len(found.skewed)
     about = f"{skewed} of {len(found.features)} features are skewed" if skewed else "no feature is skewed"
     typer.echo(f"{about} in {found.joined:,} joined events (more than {found.max_rate:.2%} of them differ)")

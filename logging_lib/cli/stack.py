@@ -17,22 +17,22 @@ from rich.table import Table
 
 import logging_lib
 from logging_lib import content
-from logging_lib.cli import _print, _store
+from logging_lib.cli import options, output
 from logging_lib.cli.dashboards import KibanaOption, SpaceOption
-from logging_lib.dashboards.kibana import PREFIX as KIBANA
-from logging_lib.dashboards.kibana import settings_from as kibana_settings
+from logging_lib.dashboards.kibana.client import PREFIX as KIBANA
+from logging_lib.dashboards.kibana.client import settings_from as kibana_settings
 from logging_lib.dashboards.loading import SpecError
-from logging_lib.jobs.publish import is_published, publish, published_models
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.io import load as load_profile
 from logging_lib.stack import deploy as deployment
 from logging_lib.stack import doctor as diagnosis
-from logging_lib.stack import keys, parts, saved_objects, watches
+from logging_lib.stack import keys, resources, saved_objects
+from logging_lib.stack.capabilities import Server, examine
 from logging_lib.stack.deploy import UNCHANGED, UPDATED, Change
-from logging_lib.stack.server import Server, examine
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
+from logging_lib.store.profiles import is_published, publish, published_models
 from logging_lib.watch.templating import Medium
 
 app = typer.Typer(help="Put what we need into an Elasticsearch, or take it away.", no_args_is_help=True)
@@ -52,12 +52,12 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except (StoreError, ProfileError, SpecError, FileNotFoundError) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
 
 
 @app.command()
 def deploy(
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
     retention: RetentionOption = None,
@@ -76,7 +76,7 @@ def deploy(
     show_diff: Annotated[bool, typer.Option("--diff", help="Show what changes, line by line.")] = False,
     dry_run: DryRunOption = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what somebody edited.")] = False,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Put templates, retention, pipelines, scripts and, where Watcher is licensed, watches; say what changed.
 
@@ -86,7 +86,7 @@ def deploy(
 
     Example: logging-lib stack deploy --elasticsearch https://localhost:9200 --api-key writer
     """
-    with _explained(), _store.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
+    with _explained(), options.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
         server = examine(connection)
         made = [(path, load_profile(path)) for path in profiles or ()]
         wanted = _base(server, retention, roles=roles)
@@ -105,9 +105,9 @@ def deploy(
             if server.watcher:
                 known = published_models(store) | {profile.model: True for _, profile in made}
                 folder = content.path("watchers")
-                retired = watches.rendered(folder, [name for name, serves in known.items() if not serves])
+                retired = resources.rendered(folder, [name for name, serves in known.items() if not serves])
                 changes += deployment.destroy(connection, retired, force=force, dry_run=dry_run)
-                own = watches.rendered(folder, [name for name, serves in known.items() if serves])
+                own = resources.rendered(folder, [name for name, serves in known.items() if serves])
                 changes += _put(connection, own, force=force, dry_run=dry_run)
             changes += keys.make(
                 connection, api_keys or (), folder=_roles_folder(), into=keys_in, expiration=expiration,
@@ -121,24 +121,24 @@ def deploy(
 
 @app.command()
 def status(
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
     retention: RetentionOption = None,
     roles: RolesOption = False,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Say how each part stands: missing, current, outdated, edited or foreign. Exit code 1: not all is current.
 
     Example: logging-lib stack status --elasticsearch https://localhost:9200
     """
-    with _explained(), _store.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
+    with _explained(), options.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
         server = examine(connection)
         wanted = _base(server, retention, roles=roles)
         if server.watcher:
             known = published_models(ElasticsearchStore(connection))
             models = [name for name, serves in known.items() if serves]
-            wanted += watches.rendered(content.path("watchers"), models)
+            wanted += resources.rendered(content.path("watchers"), models)
         found = deployment.status(connection, wanted)
         there = saved.status() if saved is not None else []
     if as_json:
@@ -156,23 +156,23 @@ def status(
 
 @app.command()
 def destroy(
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
     yes: Annotated[bool, typer.Option("--yes", help="Do it; otherwise only say what would be done.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Remove what somebody edited, too.")] = False,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Take away what deploy put there. Events and profiles stay, and the templates that they need.
 
     Example: logging-lib stack destroy --elasticsearch https://localhost:9200 --yes
     """
-    with _explained(), _store.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
+    with _explained(), options.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
         server = examine(connection)
         wanted = _base(server, None, roles=server.security)
         if server.watcher:
             models = list(published_models(ElasticsearchStore(connection)))
-            wanted += watches.rendered(content.path("watchers"), models)
+            wanted += resources.rendered(content.path("watchers"), models)
         changes = deployment.destroy(connection, wanted, force=force, dry_run=not yes)
         if saved is not None:  # before our keys, of which one may be in use
             changes += saved.destroy(force=force, dry_run=not yes)
@@ -184,10 +184,10 @@ def destroy(
 
 
 def doctor(
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Examine an Elasticsearch: reachable, versions, license, templates, clock, last event, dead letters.
 
@@ -197,7 +197,7 @@ def doctor(
 
     Example: logging-lib doctor --elasticsearch https://localhost:9200
     """
-    with _explained(), _store.connect(elasticsearch) as connection:
+    with _explained(), options.connect(elasticsearch) as connection:
         found = diagnosis.diagnose(connection, lambda server: _base(server, None, roles=False))
     if kibana is not None or os.environ.get(f"{KIBANA}URL"):
         found += saved_objects.findings(kibana_settings(url=kibana), space, content.path("kibana_dashboards"))
@@ -230,7 +230,7 @@ def _kibana(url: str | None, space: str) -> Iterator[saved_objects.SavedObjects 
         yield found
 
 
-def _base(server: Server, retention: list[str] | None, *, roles: bool) -> list[parts.Part]:
+def _base(server: Server, retention: list[str] | None, *, roles: bool) -> list[resources.Part]:
     """What every cluster of this kind gets."""
     given = {}
     for entry in retention or ():
@@ -239,18 +239,20 @@ def _base(server: Server, retention: list[str] | None, *, roles: bool) -> list[p
             raise StoreError(f"--retention: {entry!r} is not such as ml.prediction=30d")
         given[dataset] = period
     folder = content.path("pipelines") / "elasticsearch"
-    found = parts.templates(folder, retention=given)
+    found = resources.templates(folder, retention=given)
     if not server.match_only_text:
-        found = parts.without_match_only_text(found)
-    found += parts.scripts(content.path("watchers") / "scripts")
-    return found + (parts.roles(_roles_folder()) if roles else [])
+        found = resources.without_match_only_text(found)
+    found += resources.scripts(content.path("watchers") / "scripts")
+    return found + (resources.roles(_roles_folder()) if roles else [])
 
 
 def _roles_folder() -> Path:
     return content.path("pipelines") / "elasticsearch" / "roles"
 
 
-def _put(connection: Connection, wanted: Iterable[parts.Part], *, force: bool, dry_run: bool) -> list[Change]:
+def _put(
+    connection: Connection, wanted: Iterable[resources.Part], *, force: bool, dry_run: bool
+) -> list[Change]:
     return deployment.deploy(
         connection, wanted, version=logging_lib.__version__, force=force, dry_run=dry_run
     )

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from logging_lib.dashboards.checks import check_ndjson
+from logging_lib.dashboards.kibana.objects import dashboard_id, ndjson, saved_objects
+from logging_lib.dashboards.kibana.validate import check_ndjson
 from logging_lib.dashboards.loading import load_dashboards
-from logging_lib.dashboards.objects import dashboard_id, ndjson, saved_objects
 from logging_lib.dashboards.spec import Dashboard
 
 FOLDER = "kibana_dashboards"

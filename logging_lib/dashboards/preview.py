@@ -15,8 +15,7 @@ from logging_lib.dashboards.spec import Dashboard, Panel
 from logging_lib.dashboards.tables import CutError
 from logging_lib.dashboards.views import View
 from logging_lib.schema.fields import load
-from logging_lib.store.port import Store, StoreError
-from logging_lib.store.wrapping import Wrapper
+from logging_lib.store.port import Store, StoreError, Wrapper
 
 PERIODS = ("1h", "6h", "24h", "7d", "30d", "90d", "365d")
 WHOLE = "all"

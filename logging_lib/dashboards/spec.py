@@ -1,9 +1,9 @@
-"""The panel language: what a file of ``kibana_dashboards/`` says; its ``README.md`` documents it."""
+"""Define what a dashboard's YAML file may contain: panels, the datasets they read, and their fields. Pure."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -15,8 +15,57 @@ from pydantic import (
     model_validator,
 )
 
-from logging_lib.dashboards import formula as formulas
-from logging_lib.dashboards.formula import Formula
+from logging_lib.dashboards.kibana import formula as formulas
+from logging_lib.dashboards.kibana.formula import Formula
+from logging_lib.schema.fields import Field as SchemaField
+from logging_lib.schema.fields import load
+from logging_lib.schema.streams import data_stream
+from logging_lib.schema.templates import WATCH_STATE
+
+ALERT: Final = "alert"
+"""What the watch runner sent to people: documents of its state, not our events."""
+
+_ALERT_FIELDS: Final = {
+    name: SchemaField(name, kind, description, (ALERT,))
+    for name, kind, description in (
+        ("@timestamp", "date", "When the watch ran."),
+        ("kind", "keyword", "`history` for what was done."),
+        ("record", "keyword", "`alert`, `delivery`, `run`, and so on."),
+        ("watch", "keyword", "The watch."),
+        ("model", "keyword", "The model."),
+    )
+}
+
+
+def indices(dataset: Dataset, namespace: str | None = None) -> str:
+    """The index pattern of a dataset, or the data stream of one namespace."""
+    if dataset == ALERT:
+        return WATCH_STATE
+    return f"logs-ml.{dataset}-*" if namespace is None else data_stream(f"ml.{dataset}", namespace)
+
+
+def field(name: str, dataset: str) -> SchemaField | None:
+    """The field of this name in a dataset, or None."""
+    if dataset == ALERT:
+        return _ALERT_FIELDS.get(name)
+    found = load().field(name)
+    return found if found is not None and f"ml.{dataset}" in found.datasets else None
+
+
+def names(dataset: str) -> list[str]:
+    """All fields of a dataset; a trailing ``*`` stands for any key."""
+    if dataset == ALERT:
+        return list(_ALERT_FIELDS)
+    return [one.name for one in load().fields if f"ml.{dataset}" in one.datasets]
+
+
+def control_field(control: Control, dataset: str) -> str | None:
+    """The field that a control narrows in a dataset; None where it has none."""
+    if dataset == ALERT:
+        return "model" if control == "model" else None
+    name = CONTROL_FIELDS.get(control)
+    return name if name is not None and field(name, dataset) is not None else None
+
 
 Chart = Literal["line", "area", "bar", "metric", "table", "heatmap", "pie", "rates", "bins", "events", "text"]
 Dataset = Literal["prediction", "label", "deadletter", "health", "start", "alert"]

@@ -21,16 +21,17 @@ from rich.table import Table
 
 import logging_lib
 from logging_lib import content, profile
-from logging_lib.capture.reading import files, lines
-from logging_lib.demo import loans, model
+from logging_lib.demo import loans
+from logging_lib.demo import loans as model
 from logging_lib.demo.receivers import Receivers
-from logging_lib.jobs.publish import publish
+from logging_lib.logger.jsonlines import files, lines
 from logging_lib.normalize import normalize_line
 from logging_lib.profile.config import Config
 from logging_lib.report import alerts as alerting
 from logging_lib.report import collect, html, runbooks
 from logging_lib.report.model import Judging
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.store.profiles import publish
 from logging_lib.watch.actions import SlackOutlet, SmtpOutlet
 from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.model import Watch

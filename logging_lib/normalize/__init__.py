@@ -14,16 +14,16 @@ from typing import Any
 
 import orjson
 
-from logging_lib.capture.event import dead_letter
-from logging_lib.capture.reading import MAX_LINE as MAX_BYTES
-from logging_lib.capture.reading import Line
-from logging_lib.capture.values import jsonable
+from logging_lib.logger.event import dead_letter
+from logging_lib.logger.jsonlines import MAX_LINE as MAX_BYTES
+from logging_lib.logger.jsonlines import Line
+from logging_lib.logger.values import jsonable
 from logging_lib.normalize.canonical import checked
 from logging_lib.normalize.foreign import ALIASES, MAX_INPUTS, MAX_TEXT, Checks, canonical_of, content_id
 from logging_lib.normalize.parsing import MAX_DEPTH, parse
 from logging_lib.normalize.refusal import RefusedError
 from logging_lib.normalize.times import MAX_AHEAD, arrival_at
-from logging_lib.profile.values import NA_VALUES
+from logging_lib.profile.coerce import NA_VALUES
 
 __all__ = [
     "ALIASES",

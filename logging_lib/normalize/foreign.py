@@ -7,16 +7,15 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any
 
-from logging_lib.capture.checks import MAX_CATEGORY, Checked, Checker
-from logging_lib.capture.event import ECS, duration_ns
-from logging_lib.capture.output import Output
-from logging_lib.capture.values import MAX_ITEMS, jsonable
+from logging_lib.logger.checks import MAX_CATEGORY, Checked, Checker
+from logging_lib.logger.event import ECS, Output, duration_ns
+from logging_lib.logger.values import MAX_ITEMS, jsonable
 from logging_lib.normalize.names import with_plain_names
 from logging_lib.normalize.parsing import SPACE
 from logging_lib.normalize.payloads import unwrap
 from logging_lib.normalize.refusal import RefusedError, json_text, shown
 from logging_lib.normalize.times import Arrival, TooFarAheadError, canonical_time
-from logging_lib.profile.values import spelled
+from logging_lib.profile.coerce import spelled
 from logging_lib.schema import SCHEMA_VERSION
 
 MAX_INPUTS = 10_000

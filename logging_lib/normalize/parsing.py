@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from logging_lib.capture.reading import MAX_LINE as MAX_BYTES
+from logging_lib.logger.jsonlines import MAX_LINE as MAX_BYTES
 from logging_lib.normalize.refusal import RefusedError
 
 MAX_DEPTH = 100

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from logging_lib.profile.values import spelled
+from logging_lib.profile.coerce import spelled
 
 MAX_AHEAD = timedelta(days=1)
 """An event further in the future is refused."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from logging_lib.profile.coerce import NA_VALUES, epoch, number_text
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import KINDS, Kind
-from logging_lib.profile.values import NA_VALUES, epoch, number_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from logging_lib.profile.values import NA_VALUES, iso, number_text
+from logging_lib.profile.coerce import NA_VALUES, iso, number_text
 from logging_lib.schema import tokens
 
 FORMAT_VERSION = 1

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from logging_lib.profile.coerce import epoch
 from logging_lib.profile.config import Config, FeatureConfig
-from logging_lib.profile.held_out import Array, Split
+from logging_lib.profile.encoding import Column, Fitted
+from logging_lib.profile.fitting import Array, Split
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import Kind, Moments
-from logging_lib.profile.taking import Column, Fitted
-from logging_lib.profile.values import epoch
 
 NUMERIC_BINS = 10
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from logging_lib._util.times import parse_instant
 from logging_lib.report.judging import is_elevated
 from logging_lib.report.model import Alert, Finding, Judging, Moment, Rate
 from logging_lib.report.texts import day_and_hour
 from logging_lib.watch.model import Watch
-from logging_lib.watch.times import parse_instant
 
 PREDICTION = "(prediction)"
 

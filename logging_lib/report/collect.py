@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from logging_lib.jobs import shadows
-from logging_lib.jobs.samples import Selection
+from logging_lib.analysis import joins
+from logging_lib.analysis.samples import Selection
 from logging_lib.report import alerts as alerting
 from logging_lib.report import judging, reading, searches
 from logging_lib.report.model import (
@@ -190,7 +190,7 @@ def _shadows(store: Store, subject: Subject) -> tuple[tuple[str, ...], ...]:
     """Of the latest requests; empty where no request was answered by both."""
     asked = Selection(model=subject.model, since=subject.start, until=subject.end)
     try:
-        return tuple(tuple(one.lines()) for one in shadows.shadow(store, asked, max_rows=MAX_SHADOWED))
+        return tuple(tuple(one.lines()) for one in joins.shadow(store, asked, max_rows=MAX_SHADOWED))
     except StoreError:
         return ()
 

@@ -17,12 +17,12 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 import logging_lib
+from logging_lib._util.times import format_instant
 from logging_lib.dashboards.drawing import STYLE, svg
 from logging_lib.report import bars, charts, judging, texts
 from logging_lib.report.bars import Drawing
 from logging_lib.report.charts import Clock
 from logging_lib.report.model import Alert, Feature, Output, Quality, Rate, Report
-from logging_lib.watch.times import format_instant
 
 DRAWN = 60
 """So many inputs have a drawing; of more, the most striking ones."""

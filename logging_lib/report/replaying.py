@@ -9,16 +9,15 @@ from typing import Any
 
 import orjson
 
+from logging_lib._util.times import format_duration
 from logging_lib.report import searches
 from logging_lib.report.alerts import Told, of_model
 from logging_lib.report.model import Judging, Subject
 from logging_lib.report.reading import instant
 from logging_lib.report.texts import short
-from logging_lib.store.port import Part, Store
-from logging_lib.store.wrapping import Wrapper
+from logging_lib.store.port import Part, Store, Wrapper
 from logging_lib.watch.model import Watch
 from logging_lib.watch.replay.backtest import backtest
-from logging_lib.watch.times import format_duration
 
 MAX_TICKS = 9000
 _STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 360, 720, 1440))

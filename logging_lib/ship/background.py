@@ -9,7 +9,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
-from logging_lib.capture.spool import Spool
+from logging_lib.logger.spool import Spool
 from logging_lib.ship.target import Target, need_client, target
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ import elasticsearch
 import orjson
 from elastic_transport import BaseNode, NodePool
 
-from logging_lib.capture.event import timestamp
+from logging_lib.logger.event import timestamp
 from logging_lib.schema import DATASETS
 from logging_lib.schema.streams import data_stream
-from logging_lib.ship.port import Answer, RefusedError, RetryError, tls_context
+from logging_lib.ship.receivers import Answer, RefusedError, RetryError, tls_context
 from logging_lib.ship.target import API_KEY, Target
 
 MAX_ID = 512

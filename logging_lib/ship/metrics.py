@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from logging_lib.capture import metrics
-from logging_lib.capture.segments import DEAD_LETTERS, segments
-from logging_lib.ship.backlog import STATE, State, load_state
+from logging_lib.logger import metrics
+from logging_lib.logger.segments import DEAD_LETTERS, segments
+from logging_lib.ship.spool_reader import STATE, State, load_state
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric

@@ -18,8 +18,8 @@ from typing import Any
 
 import orjson
 
-from logging_lib.capture.segments import DEAD_LETTERS, segment_name
-from logging_lib.ship.backlog import Backlog
+from logging_lib.logger.segments import DEAD_LETTERS, segment_name
+from logging_lib.ship.spool_reader import Backlog
 
 _UNDER_WAY = f"{DEAD_LETTERS}.replaying-"
 _DONE = f"{DEAD_LETTERS}.replayed-"

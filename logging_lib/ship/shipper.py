@@ -12,12 +12,11 @@ from pathlib import Path
 
 import orjson
 
-from logging_lib.capture.health import health_event
-from logging_lib.capture.report import disk
-from logging_lib.capture.segments import DEAD_LETTERS
-from logging_lib.capture.spool import Spool
-from logging_lib.ship.backlog import Backlog, Item
-from logging_lib.ship.port import Answer, HungUpError, Receiver, RefusedError, RetryError
+from logging_lib.logger.health import disk, health_event
+from logging_lib.logger.segments import DEAD_LETTERS
+from logging_lib.logger.spool import Spool
+from logging_lib.ship.receivers import Answer, HungUpError, Receiver, RefusedError, RetryError
+from logging_lib.ship.spool_reader import Backlog, Item
 
 _log = logging.getLogger("logging_lib.ship")
 

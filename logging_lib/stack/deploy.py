@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from logging_lib.schema import DATASETS
-from logging_lib.stack.fingerprint import State, is_ours, marked, plain, state
-from logging_lib.stack.parts import COMPONENT, PIPELINE, SCRIPT, TEMPLATE, Kind, Part
+from logging_lib.stack.ownership import State, is_ours, marked, plain, state
+from logging_lib.stack.resources import COMPONENT, PIPELINE, SCRIPT, TEMPLATE, Kind, Part
 from logging_lib.store.connection import Connection, ElasticsearchError
 from logging_lib.store.port import StoreError
 

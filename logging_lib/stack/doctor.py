@@ -9,13 +9,13 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
-from logging_lib.jobs.annotate import unchecked
 from logging_lib.schema import DATASETS
 from logging_lib.schema.templates import FINAL_PIPELINE
 from logging_lib.stack import deploy
-from logging_lib.stack.fingerprint import State
-from logging_lib.stack.parts import Part
-from logging_lib.stack.server import Server, examine
+from logging_lib.stack.capabilities import Server, examine
+from logging_lib.stack.ownership import State
+from logging_lib.stack.resources import Part
+from logging_lib.store.annotate import unchecked
 from logging_lib.store.connection import Connection, ElasticsearchError
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError

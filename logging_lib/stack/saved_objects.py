@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from logging_lib.dashboards import deployment
-from logging_lib.dashboards.deployment import Found, Key, State
-from logging_lib.dashboards.kibana import Kibana
+from logging_lib.dashboards.kibana import reconcile
+from logging_lib.dashboards.kibana.client import Kibana
+from logging_lib.dashboards.kibana.objects import saved_objects
+from logging_lib.dashboards.kibana.reconcile import Found, Key, State
 from logging_lib.dashboards.loading import load_dashboards
-from logging_lib.dashboards.objects import saved_objects
+from logging_lib.stack.capabilities import OLDEST
 from logging_lib.stack.deploy import (
     CREATED,
     LEFT,
@@ -24,7 +25,6 @@ from logging_lib.stack.deploy import (
     Change,
 )  # fmt: skip
 from logging_lib.stack.doctor import Finding, Level
-from logging_lib.stack.server import OLDEST
 from logging_lib.store.connection import Settings
 from logging_lib.store.port import StoreError
 
@@ -57,11 +57,11 @@ class SavedObjects:
             KibanaError: Kibana refuses the import.
         """
         found = self._look()
-        differ = deployment.differences(found, self._wanted)
+        differ = reconcile.differences(found, self._wanted)
         changes = [self._change(key, found, differ, force=force) for key in found.states]
         if dry_run or found.current or any(change.did == REFUSED for change in changes):
             return changes
-        made = deployment.put(self._kibana, self._wanted, version=self.version)
+        made = reconcile.put(self._kibana, self._wanted, version=self.version)
         if made.refused:
             raise StoreError(f"{self._kibana.url}: not all was imported: {'; '.join(made.refused)}")
         return changes
@@ -87,11 +87,11 @@ class SavedObjects:
             elif key in needed:
                 changes.append(Change(self._named(key), LEFT, "something that stays needs it"))
         if not dry_run:
-            deployment.remove(self._kibana, gone)
+            reconcile.remove(self._kibana, gone)
         return changes
 
     def _look(self) -> Found:
-        return deployment.look(self._kibana, self._wanted, version=self.version)
+        return reconcile.look(self._kibana, self._wanted, version=self.version)
 
     def _change(self, key: Key, found: Found, differ: dict[Key, str], *, force: bool) -> Change:
         about, state, diff = self._named(key), found.states[key], differ.get(key, "")

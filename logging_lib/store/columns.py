@@ -22,16 +22,9 @@ from numpy.typing import NDArray
 
 from logging_lib.schema.fields import Field, load
 from logging_lib.store import mapping
-from logging_lib.store.builders import (
-    Builder,
-    Codes,
-    Column,
-    Presence,
-    builder,
-    concatenated,
-)
+from logging_lib.store.column_builders import Builder, Codes, Column, Presence, builder, concatenated
+from logging_lib.store.forkpool import shared
 from logging_lib.store.port import Part
-from logging_lib.store.sharing import shared
 
 _ID = "event.id"
 

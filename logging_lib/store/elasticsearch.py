@@ -22,7 +22,7 @@ from logging_lib.plain import printable
 from logging_lib.store import mapping
 from logging_lib.store.bulk import Operation, Outcome, send
 from logging_lib.store.connection import Connection, ElasticsearchError
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import (
     Conflict,
     IndexResult,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 
-from logging_lib.store.body import child
+from logging_lib.store.validators import child
 
 
 def json_path(*parts: str | int) -> str:

@@ -13,7 +13,7 @@ from logging_lib import content
 from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import Dashboard
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.runner.elasticstate import ElasticState
 from logging_lib.watch.unit import cases, streams
 

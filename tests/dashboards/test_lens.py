@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from logging_lib.dashboards import lens, objects, queries, tables
+from logging_lib.dashboards import queries, tables
 from logging_lib.dashboards.build import for_profile
+from logging_lib.dashboards.kibana import lens, objects
 from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import Dashboard, Panel
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.unit import streams
 from tests.dashboards import lens_reader
 

@@ -8,12 +8,13 @@ from uuid import uuid4
 
 import pytest
 
-from logging_lib.dashboards import objects, queries, tables
+from logging_lib.dashboards import queries, tables
 from logging_lib.dashboards.build import for_profile
+from logging_lib.dashboards.kibana import objects
 from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import Dashboard, Panel
 from logging_lib.store.connection import Connection
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store
 from logging_lib.watch.unit import streams
 from tests.dashboards.conftest import Documents, fill

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from logging_lib.capture.segments import segments
-from logging_lib.ship.backlog import Backlog
+from logging_lib.logger.segments import segments
 from logging_lib.ship.receivers import connect_to
 from logging_lib.ship.shipper import Shipper
+from logging_lib.ship.spool_reader import Backlog
 from logging_lib.ship.target import target
 from tests.examples.conftest import call, documented, free_port, serving
 from tests.ship.conftest import dead_letters

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from logging_lib import profile as profiles
-from logging_lib.capture.checks import Checker
-from logging_lib.jobs import annotate as job
-from logging_lib.jobs.publish import publish
+from logging_lib.logger.checks import Checker
 from logging_lib.normalize import normalize
+from logging_lib.store import annotate as job
 from logging_lib.store.bulk import Outcome
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
+from logging_lib.store.profiles import publish
 from tests.jobs.conftest import NOW, Call, foreign
 from tests.store import elastic
 

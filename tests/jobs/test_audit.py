@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 import logging_lib
 from logging_lib import profile as profiles
+from logging_lib._util.times import format_instant, parse_instant
 from logging_lib.cli.app import app
-from logging_lib.jobs.audit import belongs
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.watch.times import format_instant, parse_instant
+from logging_lib.privacy.audit import belongs
+from logging_lib.store.duckdb.store import EmbeddedStore
 
 ARRIVED = "2018-02-01T09:00:00Z"
 

@@ -18,14 +18,14 @@ from typer.testing import CliRunner, Result
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.capture.event import dead_letter
-from logging_lib.capture.privacy import KEY_VARIABLE, Privacy
 from logging_lib.cli.app import app
-from logging_lib.jobs import scrub
-from logging_lib.jobs.erase import Record, erase, find
-from logging_lib.jobs.traces import Finder, Traces
-from logging_lib.ship.backlog import Backlog
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.logger.event import dead_letter
+from logging_lib.logger.privacy import KEY_VARIABLE, Privacy
+from logging_lib.privacy import redact_files
+from logging_lib.privacy.erase import Record, erase, find
+from logging_lib.privacy.subject_search import Finder, Traces
+from logging_lib.ship.spool_reader import Backlog
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.runner.filestate import FileState
 from logging_lib.watch.runner.incidents import Incident, Key
 from logging_lib.watch.runner.state import WatchState
@@ -237,8 +237,8 @@ def test_a_run_that_was_stopped_within_a_line_is_finished(
 
     hashes = frozenset({Privacy({}, b"").subject(PERSON)})
     with monkeypatch.context() as patched:
-        patched.setattr(scrub, "overwrite", half)
-        record, files = Record.opened(Path("record.json"), hashes), scrub.files([Path("spool")])
+        patched.setattr(redact_files, "overwrite", half)
+        record, files = Record.opened(Path("record.json"), hashes), redact_files.files([Path("spool")])
         with pytest.raises(Killed):
             erase(Traces(hashes), files, None, record, now=lambda: NOW)
     torn = json.loads(Path("record.json").read_text())
@@ -268,9 +268,9 @@ def test_the_state_of_a_watch_runner_is_masked_while_it_may_run(run: Run) -> Non
     state.update("w", add)
     state.record([{"time": "2026-01-01T00:00:00Z", "kind": "alert", "watch": "w", "subject": f"of {PERSON}"}])
     traces = Traces(frozenset(), frozenset([PERSON]))
-    found = scrub.examine(Path("store/.watch-state/watches/w.json"), traces)
+    found = redact_files.examine(Path("store/.watch-state/watches/w.json"), traces)
     state.update("w", lambda kept: kept.model_copy(update={"last": datetime(2026, 1, 1, tzinfo=UTC)}))
-    scrub.scrub(Path("store/.watch-state/watches/w.json"), found, traces)
+    redact_files.scrub(Path("store/.watch-state/watches/w.json"), found, traces)
     assert [each.key.feature for each in state.load("w").incidents] == ["#" * 10]
     run("erase", "store", "--subject", PERSON, "--yes")
     assert state.history()[0]["subject"] == "of ##########"
@@ -322,5 +322,7 @@ def test_find_learns_shadows_before_their_labels(tmp_path: Path) -> None:
 def test_what_cannot_be_looked_into_is_said(tmp_path: Path) -> None:
     (tmp_path / "old.jsonl.gz").write_bytes(b"\x1f\x8b")
     (tmp_path / "model.pkl").write_bytes(b"\0\1")
-    notes = [scrub.examine(file, Traces(frozenset({"h"}))).note for file in scrub.files([tmp_path])]
+    notes = [
+        redact_files.examine(file, Traces(frozenset({"h"}))).note for file in redact_files.files([tmp_path])
+    ]
     assert notes == ["not looked into: not a text", "not looked into: packed (.gz)"]

@@ -18,13 +18,12 @@ import pytest
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.analysis import quality, scorecard
-from logging_lib.jobs import evidence, export, labelled, labels, record, samples, shadows
-from logging_lib.jobs.publish import publish
-from logging_lib.jobs.samples import Selection
+from logging_lib.analysis import export, joins, labels, quality, samples, scorecard, scorecard_data
+from logging_lib.analysis.samples import Selection
 from logging_lib.profile.io import seal
 from logging_lib.store import Store, StoreError
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.store.profiles import publish
 from tests.jobs import served as serving
 from tests.jobs.conftest import NOW
 from tests.jobs.served import EVENTS, KNOWN, START, Served
@@ -113,7 +112,7 @@ def test_a_truth_that_changed_is_told_last(served: Served) -> None:
     ingest(served, served.rows)
     changed = [{**served.rows[0], "actual": 99.0, "timestamp": (START + 5 * KNOWN).isoformat()}]
     assert ingest(served, changed).joined == 2
-    frame = labelled.read(served.store, Selection(model=served.model))
+    frame = joins.read(served.store, Selection(model=served.model))
     assert len(frame) == 60
     assert (frame["truth"] == 99.0).sum() == 2
 
@@ -124,11 +123,11 @@ def test_of_truths_of_the_same_time_the_last_row_counts_and_a_change_is_counted(
     assert [what for what, _ in twice.refused] == [row["request_id"]] * 2  # of the live and the shadow model
     assert {event["ml"]["label"]["value"] for event in stored(served)} == {99.0}
     selection = Selection(model=served.model)
-    assert not labelled.read(served.store, selection)["changed"].any()
+    assert not joins.read(served.store, selection)["changed"].any()
     later = {**row, "actual": 98.0, "timestamp": LATER.isoformat()}
     assert not ingest(served, [later]).refused
     assert ingest(served, [{**row, "actual": 99.0}]).known == 2  # an old truth again changes nothing
-    frame = labelled.read(served.store, selection)
+    frame = joins.read(served.store, selection)
     assert frame["truth"].tolist() == [98.0, 98.0]
     assert frame["changed"].tolist() == [True, True]
 
@@ -191,32 +190,32 @@ def test_files_and_streams_have_the_same_rows(served: Served, tmp_path: Path) ->
 
 def test_quality_by_segment(served: Served) -> None:
     ingest(served, served.rows)
-    frame = labelled.read(served.store, Selection(model=served.model, version="1"), by="home")
+    frame = joins.read(served.store, Selection(model=served.model, version="1"), by="home")
     found = quality.by_segment(frame)
     assert {one.segment: one.labels for one in found} == {"all": 30, "RENT": 20, "Castle": 10}
     errors = (frame["prediction"] - frame["truth"]).abs()
     assert found[0].metrics["mae"] == pytest.approx(errors.mean())
-    by_version = labelled.read(served.store, Selection(model=served.model), by="version")
+    by_version = joins.read(served.store, Selection(model=served.model), by="version")
     mae = {one.segment: one.metrics["mae"] for one in quality.by_segment(by_version)}
     assert mae["2"] < mae["all"] < mae["1"]
-    share = labelled.share(served.store, Selection(), served.model, "1")
+    share = joins.share(served.store, Selection(), served.model, "1")
     assert share == {"predictions": 60, "labelled": 30, "share": 0.5}
     with pytest.raises(StoreError, match="no joined label with model=nobody; ingest some"):
-        labelled.read(served.store, Selection(model="nobody"))
+        joins.read(served.store, Selection(model="nobody"))
 
 
 def test_live_against_shadow(served: Served) -> None:
     """By the same request: agreement, difference, latency, and the better one once labels are there."""
-    (before,) = shadows.shadow(served.store, Selection(model=served.model))
+    (before,) = joins.shadow(served.store, Selection(model=served.model))
     assert (before.requests, before.only_live, before.live, before.shadow) == (EVENTS, 0, "1", "2")
     assert before.latency["median_difference"] == pytest.approx(5.0)
     assert before.better == {}
     ingest(served, served.rows)
-    (after,) = shadows.shadow(served.store, Selection(model=served.model))
+    (after,) = joins.shadow(served.store, Selection(model=served.model))
     assert (after.better["winner"], after.better["labels"]) == ("shadow", 30)
     json.dumps(after.document(), allow_nan=False)
     with pytest.raises(StoreError, match="no prediction with model=nobody role=shadow"):
-        shadows.shadow(served.store, Selection(model="nobody"))
+        joins.shadow(served.store, Selection(model="nobody"))
 
 
 def test_what_was_served_is_training_data(served: Served, tmp_path: Path) -> None:
@@ -295,10 +294,12 @@ def test_sampled_events_are_thinned_to_equal_weights(own: profiles.Profile, inpu
 
 def test_the_evidence_of_a_scorecard(served: Served) -> None:
     ingest(served, served.rows)
-    record.write(
+    scorecard_data.write(
         served.store, "skew", model=served.model, version=None, summary={"ok": True, "skewed": []}, now=LATER
     )
-    found = evidence.gather(served.store, served.model, now=LATER, recent=timedelta(days=14), watches={})
+    found = scorecard_data.gather(
+        served.store, served.model, now=LATER, recent=timedelta(days=14), watches={}
+    )
     assert (found.predictions, found.checked, found.timed, found.labels) == (60, 60, 60, 60)
     assert found.skew is not None
     assert found.skew["at"] == LATER
@@ -307,6 +308,8 @@ def test_the_evidence_of_a_scorecard(served: Served) -> None:
     made = scorecard.score(found, now=LATER, recent=timedelta(days=14))
     assert made.monitors[2].status == "covered"
     assert (
-        evidence.gather(served.store, "nobody", now=LATER, recent=timedelta(days=14), watches={}).profile
+        scorecard_data.gather(
+            served.store, "nobody", now=LATER, recent=timedelta(days=14), watches={}
+        ).profile
         is None
     )

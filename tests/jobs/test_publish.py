@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from logging_lib import profile as profiles
-from logging_lib.jobs.publish import is_published, publish, published, published_models
 from logging_lib.profile.io import seal
 from logging_lib.store import Store, StoreError
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.store.profiles import is_published, publish, published, published_models
 from tests.jobs.conftest import NOW, Call
 from tests.store import elastic
 

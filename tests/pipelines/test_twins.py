@@ -22,7 +22,7 @@ from logging_lib.normalize import (
     DeadLetter,
     normalize,
 )
-from logging_lib.profile.values import NA_VALUES
+from logging_lib.profile.coerce import NA_VALUES
 from logging_lib.schema import DATASETS, ECS_VERSION, SCHEMA_VERSION
 from tests.pipelines import strategies
 from tests.pipelines.cases import FOLDER, NOW, Case, canonical, cases, expectation

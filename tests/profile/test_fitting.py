@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logging_lib import profile as profiles
-from logging_lib.capture.checks import Checker
+from logging_lib.logger.checks import Checker
 from logging_lib.profile.config import Config, FeatureConfig
-from logging_lib.profile.held_out import dispersion
+from logging_lib.profile.fitting import dispersion
 from logging_lib.profile.model import Feature
 
 

@@ -18,7 +18,7 @@ from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.report import html, markdown
 from logging_lib.report.collect import NothingToReport
 from logging_lib.report.document import document
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.report.conftest import START, fill, fitted, predictions, report_of, wide
 
 

@@ -11,7 +11,7 @@ import pytest
 from logging_lib import profile
 from logging_lib.report import html, markdown
 from logging_lib.report.model import Report
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.report.conftest import SCRIPT, Document, labels, report_of
 
 

@@ -23,7 +23,7 @@ from logging_lib.dashboards.page import page as preview_page
 from logging_lib.dashboards.serve import server
 from logging_lib.report import html
 from logging_lib.report.model import Report
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.browser import Visit
 from tests.report.conftest import HOSTILE, LONG, SCRIPT, START, Document
 

@@ -13,7 +13,7 @@ from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.dashboards.page import page
 from logging_lib.dashboards.spec import Dashboard
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.browser import Visit
 from tests.report.conftest import START, fill, fitted, predictions, wide
 

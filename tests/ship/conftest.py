@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import logging_lib
-from logging_lib.capture.segments import DEAD_LETTERS
-from logging_lib.capture.spool import Spool
+from logging_lib.logger.segments import DEAD_LETTERS
+from logging_lib.logger.spool import Spool
 from logging_lib.ship.receivers import connect_to
 from logging_lib.ship.shipper import Shipper
 from logging_lib.ship.target import target

@@ -16,13 +16,13 @@ from elasticsearch import ApiError, Elasticsearch, NotFoundError
 from typer.testing import CliRunner
 
 import logging_lib
-from logging_lib.capture.health import health_event
-from logging_lib.capture.segments import DEAD_LETTERS, segments
-from logging_lib.capture.spool import Spool
 from logging_lib.cli.app import app
-from logging_lib.ship.backlog import STATE, load_state
-from logging_lib.ship.port import RetryError
+from logging_lib.logger.health import health_event
+from logging_lib.logger.segments import DEAD_LETTERS, segments
+from logging_lib.logger.spool import Spool
+from logging_lib.ship.receivers import RetryError
 from logging_lib.ship.shipper import Shipper
+from logging_lib.ship.spool_reader import STATE, load_state
 from logging_lib.ship.target import API_KEY
 from tests import elasticsearch_server
 from tests.ship.conftest import dead_letters, drain, fill, python

@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 
 import logging_lib
-from logging_lib.capture.segments import DEAD_LETTERS
-from logging_lib.capture.spool import Spool
+from logging_lib.logger.segments import DEAD_LETTERS
+from logging_lib.logger.spool import Spool
 from logging_lib.ship import background
-from logging_lib.ship.backlog import load_state
 from logging_lib.ship.elasticsearch import Elasticsearch
-from logging_lib.ship.port import RetryError
-from logging_lib.ship.receivers import connect_to
+from logging_lib.ship.receivers import RetryError, connect_to
 from logging_lib.ship.shipper import Shipper
+from logging_lib.ship.spool_reader import load_state
 from logging_lib.ship.target import API_KEY, target
 from tests.ship.conftest import dead_letters, drain, fill
 from tests.ship.receivers import BulkSink

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from logging_lib.capture.segments import segments
-from logging_lib.capture.spool import Spool
 from logging_lib.cli.app import app
+from logging_lib.logger.segments import segments
+from logging_lib.logger.spool import Spool
 from tests.ship.conftest import drain, fill, python
 from tests.ship.receivers import BeatsSink
 

@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 import logging_lib
-from logging_lib.capture.segments import DEAD_LETTERS, segments
-from logging_lib.capture.spool import Spool
 from logging_lib.cli.app import app
-from logging_lib.ship.backlog import Backlog, load_state
+from logging_lib.logger.segments import DEAD_LETTERS, segments
+from logging_lib.logger.spool import Spool
 from logging_lib.ship.replay import Replayed, replay
 from logging_lib.ship.shipper import Shipper
+from logging_lib.ship.spool_reader import Backlog, load_state
 from tests.ship.conftest import dead_letters, drain, fill
 from tests.ship.receivers import HttpSink, is_letter
 

@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
-from logging_lib.capture.segments import DEAD_LETTERS, segments
-from logging_lib.capture.spool import Spool
-from logging_lib.ship.backlog import STATE, Backlog, load_state
-from logging_lib.ship.port import HungUpError, RetryError
-from logging_lib.ship.receivers import Stdout
+from logging_lib.logger.segments import DEAD_LETTERS, segments
+from logging_lib.logger.spool import Spool
+from logging_lib.ship.receivers import HungUpError, RetryError, Stdout
 from logging_lib.ship.shipper import Shipper
+from logging_lib.ship.spool_reader import STATE, Backlog, load_state
 from logging_lib.ship.target import target
 from tests.ship.conftest import dead_letters, drain, fill
 from tests.ship.receivers import BeatsSink, HttpSink, TcpSink

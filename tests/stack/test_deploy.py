@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from logging_lib.stack.fingerprint import marked
-from logging_lib.stack.parts import COMPONENT, Part
+from logging_lib.stack.ownership import marked
+from logging_lib.stack.resources import COMPONENT, Part
 from logging_lib.store.connection import PREFIX, Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from tests.stack.conftest import Call

@@ -14,13 +14,13 @@ import pytest
 from typer.testing import CliRunner
 
 from logging_lib import profile as profiles
-from logging_lib.capture.event import dead_letter
-from logging_lib.capture.privacy import KEY_VARIABLE, Privacy
 from logging_lib.cli.app import app
-from logging_lib.jobs.publish import publish
+from logging_lib.logger.event import dead_letter
+from logging_lib.logger.privacy import KEY_VARIABLE, Privacy
 from logging_lib.schema.streams import data_stream
 from logging_lib.store.connection import PREFIX, Connection, Settings
 from logging_lib.store.elasticsearch import ElasticsearchStore
+from logging_lib.store.profiles import publish
 from tests.stack.conftest import Call
 
 pytestmark = pytest.mark.elasticsearch

@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logging_lib import content
-from logging_lib.stack import parts, watches
-from logging_lib.stack.fingerprint import State, is_ours, marked, state
-from logging_lib.stack.parts import COMPONENT, ROLE, SCRIPT, Part
+from logging_lib.stack import resources
+from logging_lib.stack.ownership import State, is_ours, marked, state
+from logging_lib.stack.resources import COMPONENT, ROLE, SCRIPT, Part
 from logging_lib.store.port import StoreError
 
 FOLDER = content.path("pipelines") / "elasticsearch"
 ALL = [
-    *parts.templates(FOLDER),
-    *parts.scripts(content.path("watchers") / "scripts"),
-    *parts.roles(FOLDER / "roles"),
-    *watches.rendered(content.path("watchers"), ["loans"]),
+    *resources.templates(FOLDER),
+    *resources.scripts(content.path("watchers") / "scripts"),
+    *resources.roles(FOLDER / "roles"),
+    *resources.rendered(content.path("watchers"), ["loans"]),
 ]
 
 
@@ -95,19 +95,19 @@ def test_watchers_defaults_are_no_edit_but_a_threshold_is() -> None:
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_watches_of_different_models_have_different_ids(first: str, second: str) -> None:
     folder = content.path("watchers")
-    one, two = ({part.name for part in watches.rendered(folder, [name])} for name in (first, second))
+    one, two = ({part.name for part in resources.rendered(folder, [name])} for name in (first, second))
     assert (one == two) == (first == second)
     assert all(name.isprintable() and " " not in name and len(name) < 200 for name in one)
 
 
 def test_a_watch_of_a_model_matches_that_model_alone() -> None:
-    (part, *_) = watches.rendered(content.path("watchers"), ["a*b?c\\"])
+    (part, *_) = resources.rendered(content.path("watchers"), ["a*b?c\\"])
     assert part.body["metadata"]["model"] == "a\\*b\\?c\\\\"
 
 
 def test_retention_names_a_dataset() -> None:
-    chosen = parts.templates(FOLDER, retention={"ml.label": "7d"})
+    chosen = resources.templates(FOLDER, retention={"ml.label": "7d"})
     (part,) = (one for one in chosen if one.name == "logs-ml.label@lifecycle")
     assert part.body["template"]["lifecycle"]["data_retention"] == "7d"
     with pytest.raises(StoreError, match=r"'ml.x' is no dataset; there are ml.prediction"):
-        parts.templates(FOLDER, retention={"ml.x": "7d"})
+        resources.templates(FOLDER, retention={"ml.x": "7d"})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from logging_lib.dashboards.kibana import PREFIX
+from logging_lib.dashboards.kibana.client import PREFIX
 from tests.dashboards import fake_kibana
 from tests.stack.conftest import Call
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from logging_lib.store import Store
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.store import elastic, events
 
 KINDS = ["memory", "files", "read only", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)]

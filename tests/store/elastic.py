@@ -8,18 +8,18 @@ from uuid import uuid4
 
 from logging_lib import content
 from logging_lib.schema.streams import data_stream
-from logging_lib.stack import deploy, parts
-from logging_lib.stack.server import examine
+from logging_lib.stack import deploy, resources
+from logging_lib.stack.capabilities import examine
 from logging_lib.store.connection import Connection, Settings
 from logging_lib.store.elasticsearch import ElasticsearchStore
 
 
-def wanted(connection: Connection) -> list[parts.Part]:
+def wanted(connection: Connection) -> list[resources.Part]:
     """All templates and scripts, as this server can have them."""
-    found = parts.templates(content.path("pipelines") / "elasticsearch")
+    found = resources.templates(content.path("pipelines") / "elasticsearch")
     if not examine(connection).match_only_text:
-        found = parts.without_match_only_text(found)
-    return [*found, *parts.scripts(content.path("watchers") / "scripts")]
+        found = resources.without_match_only_text(found)
+    return [*found, *resources.scripts(content.path("watchers") / "scripts")]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 
 from logging_lib.store import SearchError, Store
 from logging_lib.store.connection import Connection
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.store import bodies, elastic, events
 
 pytestmark = pytest.mark.elasticsearch

@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from logging_lib.store.builders import Column
+from logging_lib.store.column_builders import Column
 from logging_lib.store.columns import Asked, Columns, ListsError, read, read_parts
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.store.events import NOW, STREAM, event
 
 FIELDS = [

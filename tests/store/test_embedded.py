@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from logging_lib.store import IndexResult, QueryNotSupported, SearchError, StoreError
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.store.events import NOW, STREAM, event
 
 COUNT = {"size": 0, "track_total_hits": True}
@@ -181,7 +181,7 @@ def test_what_could_not_be_written_can_be_tried_again(
 
     with EmbeddedStore(tmp_path) as store:
         with monkeypatch.context() as patch:
-            patch.setattr("logging_lib.store.embedded.files.os.write", full)
+            patch.setattr("logging_lib.store.duckdb.files.os.write", full)
             with pytest.raises(OSError, match="No space"):
                 store.index(STREAM, [event(1)], now=NOW)
         assert store.index(STREAM, [event(1)], now=NOW) == IndexResult(created=1)

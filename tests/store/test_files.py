@@ -10,7 +10,7 @@ import pyarrow.parquet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logging_lib.store.embedded.files import OWN_FILE, Extent, Folder, extents
+from logging_lib.store.duckdb.files import OWN_FILE, Extent, Folder, extents
 
 LINES = st.lists(st.binary(max_size=40).map(lambda line: line.replace(b"\n", b"") + b"\n"), max_size=30)
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from logging_lib.store.embedded import patterns
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb import patterns
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.store.events import NOW, STREAM, event, randomly
 
 BY_NAME = {"names": {"terms": {"field": "ml.model.name"}}, "mean": {"avg": {"field": "event.duration"}}}

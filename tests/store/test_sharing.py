@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from logging_lib.store.sharing import shared
+from logging_lib.store.forkpool import shared
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are used on Linux only")
 
@@ -109,7 +109,7 @@ def test_a_fork_that_was_killed_is_said_beside_others_with_much_to_tell() -> Non
 
 LEFT = """
 import os, signal, sys, time
-from logging_lib.store.sharing import shared
+from logging_lib.store.forkpool import shared
 
 parent = os.getpid()
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from logging_lib import content
 from logging_lib.cli.watch import app
 from logging_lib.store.connection import Connection
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import StoreError
 from logging_lib.store.sandbox import Sandbox
 from logging_lib.watch.checking.loading import load_watches

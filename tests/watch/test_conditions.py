@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logging_lib.watch.engine.conditions import ConditionError, holds, is_met, resolve_path
-from logging_lib.watch.model import OPERATORS, Condition, ScheduleModel
-from logging_lib.watch.schedule import due_slot, latest_slot, slots
-from logging_lib.watch.times import (
+from logging_lib._util.times import (
     format_duration,
     format_instant,
     parse_duration,
     parse_instant,
     resolve_date_math,
 )
+from logging_lib.watch.engine.conditions import ConditionError, holds, is_met, resolve_path
+from logging_lib.watch.model import OPERATORS, Condition, ScheduleModel
+from logging_lib.watch.schedule import due_slot, latest_slot, slots
 
 CONTEXT: dict[str, Any] = {
     "ctx": {

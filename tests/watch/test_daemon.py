@@ -14,8 +14,8 @@ import pytest
 
 from logging_lib import content
 from logging_lib.store.connection import Connection
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.watch.actions import Outlet, SmtpOutlet
 from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.model import Watch

@@ -14,10 +14,10 @@ from benchmarks.detection.faults import FAULTS
 from benchmarks.detection.streams import MONDAY, WEEK, claims_stream
 from logging_lib import content
 from logging_lib import profile as profiles
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib._util.times import format_instant
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.engine.evaluate import evaluate, means_of
-from logging_lib.watch.times import format_instant
 
 START = 4 * WEEK + 9 * 3600.0
 

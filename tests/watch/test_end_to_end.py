@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from logging_lib import profile as profiles
 from logging_lib.cli.watch import app
 from logging_lib.schema import fields
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.watch.conftest import MailServer, Webhook, document
 
 START = datetime(2018, 2, 1, 9, 0, tzinfo=UTC)

@@ -13,7 +13,8 @@ from typer.testing import Result
 
 from logging_lib import content
 from logging_lib import profile as profiles
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib._util.times import parse_duration, parse_instant
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.actions import SettingsError, SmtpOutlet
 from logging_lib.watch.checking.loading import load_watch
 from logging_lib.watch.errors import WatchError
@@ -21,7 +22,6 @@ from logging_lib.watch.replay.backtest import busy_ticks
 from logging_lib.watch.runner import runner as runner_module
 from logging_lib.watch.runner.runner import Runner
 from logging_lib.watch.templating import Medium, render
-from logging_lib.watch.times import parse_duration, parse_instant
 from tests.watch.conftest import NOW, SCRIPTS, FakeStore, MailServer, finding, judged, minutes, watch
 from tests.watch.test_end_to_end import EVENTS, ONSET, START, call, events, fitted, spool, stored
 

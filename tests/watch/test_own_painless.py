@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.watch.checking.loading import load_watch, parse_watch
 from logging_lib.watch.engine import painless
 from logging_lib.watch.engine.evaluate import Evaluation, Means, evaluate, means_of

@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 
 from logging_lib.cli.watch import app
 from logging_lib.store.connection import Connection
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.watch.runner.elasticstate import INDEX
 from tests.watch.conftest import MailServer
 from tests.watch.test_end_to_end import events

@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logging_lib import content
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.store.port import StoreError
-from logging_lib.store.wrapping import Wrapper
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.store.port import StoreError, Wrapper
 from logging_lib.watch.checking.loading import load_watches, parse_watch
 from logging_lib.watch.engine.context import new_context
 from logging_lib.watch.engine.evaluate import SearchFunction, store_search

@@ -16,9 +16,10 @@ import pytest
 import yaml
 
 from logging_lib import content
+from logging_lib._util.times import format_instant
 from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.store.port import Store
 from logging_lib.watch.actions import (
     DeliveryError,
@@ -40,7 +41,6 @@ from logging_lib.watch.model import Action, Watch
 from logging_lib.watch.replay.backtest import AsOf
 from logging_lib.watch.runner.acting import prepare
 from logging_lib.watch.runner.runner import Runner
-from logging_lib.watch.times import format_instant
 from tests.watch.conftest import NOW, MailServer, Receiver, Webhook, minutes
 
 FOLDER = Path(__file__).parent / "watcher_examples"

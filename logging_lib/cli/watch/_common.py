@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from logging_lib import content
-from logging_lib.cli import _print
-from logging_lib.cli._given import UsageError
+from logging_lib.cli import output
+from logging_lib.cli.options import UsageError
 from logging_lib.profile import ProfileError
 from logging_lib.store.port import StoreError
 from logging_lib.watch.actions import SettingsError
@@ -35,7 +35,7 @@ ProfilesOption = Annotated[
     list[Path] | None,
     typer.Option("--profile", help="profile.json to compare with; may be given several times."),
 ]
-JsonOption = _print.JsonOption
+JsonOption = output.JsonOption
 
 
 @contextlib.contextmanager
@@ -54,7 +54,7 @@ def explained() -> Iterator[None]:
         FileNotFoundError,
         UsageError,
     ) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
 
 
 def load(path: Path | None) -> list[Watch]:

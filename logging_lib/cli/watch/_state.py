@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from logging_lib.cli import _store
-from logging_lib.cli._given import UsageError
+from logging_lib.cli import options
+from logging_lib.cli.options import UsageError
 from logging_lib.watch.runner.filestate import FOLDER, FileState
 from logging_lib.watch.runner.state import StateStore
 
@@ -56,5 +56,5 @@ def open_state(store: Path | None, elasticsearch: str | None, state: Path | None
     from logging_lib.watch.runner.elasticstate import ElasticState
 
     # A short patience: who cannot renew its lease has to know soon.
-    connection = _store.connect(elasticsearch, timeout=TIMEOUT)
+    connection = options.connect(elasticsearch, timeout=TIMEOUT)
     return ElasticState(ElasticsearchStore(connection, patience=TIMEOUT))

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from logging_lib.cli import _store
-from logging_lib.cli._given import instant
+from logging_lib.cli import options
+from logging_lib.cli.options import instant
 from logging_lib.cli.watch import _state
 from logging_lib.cli.watch._common import JsonOption, explained, lines_safe, print_json, user
 from logging_lib.watch.runner import incidents as inc
@@ -29,8 +29,8 @@ def ack(
     version: VersionOption = None,
     feature: FeatureOption = None,
     by: Annotated[str | None, typer.Option(help="Who has it in hand. Default: you.")] = None,
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     state: _state.StateOption = None,
     now: NowOption = None,
     as_json: JsonOption = False,

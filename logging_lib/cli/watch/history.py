@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from logging_lib.cli import _store
-from logging_lib.cli._given import UsageError, instant
-from logging_lib.cli._print import console, safe
+from logging_lib._util.times import parse_duration
+from logging_lib.cli import options
+from logging_lib.cli.options import UsageError, instant
+from logging_lib.cli.output import console, safe
 from logging_lib.cli.watch import _state
 from logging_lib.cli.watch._common import JsonOption, explained, print_json
 from logging_lib.cli.watch.ack import ModelOption, NowOption
 from logging_lib.cli.watch.mute import WatchOption
 from logging_lib.watch.runner.state import HISTORY_MOST, KINDS, Record, Wanted
-from logging_lib.watch.times import parse_duration
 
 _SHOWN = ("time", "kind", "watch", "model", "version", "status")
 
@@ -32,8 +32,8 @@ def history(
         ),
     ] = None,
     most: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the latest.")] = HISTORY_MOST,
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     state: _state.StateOption = None,
     now: NowOption = None,
     as_json: JsonOption = False,

@@ -9,15 +9,15 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from logging_lib.cli import _store
-from logging_lib.cli._given import UsageError, instant
-from logging_lib.cli._print import console, safe
+from logging_lib._util.times import format_instant, parse_duration
+from logging_lib.cli import options
+from logging_lib.cli.options import UsageError, instant
+from logging_lib.cli.output import console, safe
 from logging_lib.cli.watch import _state
 from logging_lib.cli.watch._common import JsonOption, explained, lines_safe, print_json, user
 from logging_lib.cli.watch.ack import FeatureOption, ModelOption, NowOption, VersionOption
 from logging_lib.watch.runner import records
 from logging_lib.watch.runner.mutes import Mute, still
-from logging_lib.watch.times import format_instant, parse_duration
 
 WatchOption = Annotated[str | None, typer.Option("--watch", help="Only of this watch; * is a wildcard.")]
 
@@ -32,8 +32,8 @@ def mute(
     everything: Annotated[bool, typer.Option("--all", help="All of all watches.")] = False,
     comment: Annotated[str, typer.Option(help="Why; shown beside it.")] = "",
     by: Annotated[str | None, typer.Option(help="Who mutes. Default: you.")] = None,
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     state: _state.StateOption = None,
     now: NowOption = None,
     as_json: JsonOption = False,
@@ -86,8 +86,8 @@ def unmute(
     version: VersionOption = None,
     feature: FeatureOption = None,
     everything: Annotated[bool, typer.Option("--all", help="End all mutes.")] = False,
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     state: _state.StateOption = None,
     now: NowOption = None,
     as_json: JsonOption = False,

@@ -13,9 +13,10 @@ import typer
 from rich.table import Table
 
 from logging_lib import profile
-from logging_lib.cli import _store
-from logging_lib.cli._given import UsageError, duration, instant
-from logging_lib.cli._print import console, safe
+from logging_lib._util.times import format_instant
+from logging_lib.cli import options
+from logging_lib.cli.options import UsageError, duration, instant
+from logging_lib.cli.output import console, safe
 from logging_lib.cli.watch._common import (
     JsonOption,
     ProfilesOption,
@@ -26,11 +27,11 @@ from logging_lib.cli.watch._common import (
     pick,
     print_json,
 )
-from logging_lib.jobs import loading
-from logging_lib.jobs.overlay import index_profiles, with_profiles
+from logging_lib.store import loading
 from logging_lib.store.datemath import from_millis
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
+from logging_lib.store.profiles import index_profiles, with_profiles
 from logging_lib.watch.checking.whatif import changes, overridden
 from logging_lib.watch.model import Watch
 from logging_lib.watch.replay.backtest import Backtest, backtest
@@ -38,7 +39,6 @@ from logging_lib.watch.replay.history import History
 from logging_lib.watch.replay.page import Changes, page
 from logging_lib.watch.replay.windows import NotPlannedError
 from logging_lib.watch.templating import Medium
-from logging_lib.watch.times import format_instant
 
 
 def backtest_(
@@ -47,7 +47,7 @@ def backtest_(
         typer.Argument(help="Files or folders of JSON lines (spools); or none, with a store."),
     ] = None,
     store: Annotated[Path | None, typer.Option(help="Replay the events of this embedded store.")] = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     watches: WatchesOption = None,
     profiles: ProfilesOption = None,
     every: Annotated[str, typer.Option(help="The time between ticks.")] = "5m",
@@ -134,7 +134,7 @@ def _history(
     if events and (directory is not None or url is not None):
         raise UsageError("give either files or a store, not both")
     if not events:
-        opened = _store.choose(directory, url, read_only=True)
+        opened = options.choose(directory, url, read_only=True)
         stack.callback(opened.close)
         return with_profiles(opened, profiles) if profiles else opened, None
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="logging-lib-backtest-")))

@@ -17,9 +17,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from logging_lib.cli import _store
-from logging_lib.cli._given import UsageError, duration, instant
-from logging_lib.cli._print import console, safe
+from logging_lib._util.times import format_duration, format_instant
+from logging_lib.cli import options as _store
+from logging_lib.cli.options import UsageError, duration, instant
+from logging_lib.cli.output import console, safe
 from logging_lib.cli.watch import _state
 from logging_lib.cli.watch._common import (
     JsonOption,
@@ -31,9 +32,9 @@ from logging_lib.cli.watch._common import (
     pick,
     print_json,
 )
-from logging_lib.jobs.overlay import index_profiles, with_profiles
 from logging_lib.schema.streams import DEFAULT_NAMESPACE
 from logging_lib.store.port import Store, StoreError
+from logging_lib.store.profiles import index_profiles, with_profiles
 from logging_lib.watch.actions import Outlet, PrintOutlet, outlets_from
 from logging_lib.watch.checking.metadata import needs_profiles
 from logging_lib.watch.model import ACTION_KINDS, Watch
@@ -46,7 +47,6 @@ from logging_lib.watch.runner.results import ActionResult, Report
 from logging_lib.watch.runner.runner import Options, Runner, append
 from logging_lib.watch.runner.state import MemoryState, StateError, StateStore
 from logging_lib.watch.templating import Medium
-from logging_lib.watch.times import format_duration, format_instant
 
 _log = logging.getLogger("logging_lib.watch")
 

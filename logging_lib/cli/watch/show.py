@@ -11,22 +11,22 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from logging_lib.cli import _store
-from logging_lib.cli._print import console
+from logging_lib._util.times import format_duration, format_instant
+from logging_lib.cli import options
+from logging_lib.cli.output import console
 from logging_lib.cli.watch import _state
 from logging_lib.cli.watch._common import JsonOption, WatchesOption, explained, load, pick, print_json
 from logging_lib.watch.messages import recipients
 from logging_lib.watch.model import Watch
 from logging_lib.watch.runner.mutes import Mute, is_muted
 from logging_lib.watch.runner.state import WatchState
-from logging_lib.watch.times import format_duration, format_instant
 
 
 def list_(
     watches: WatchesOption = None,
     as_json: JsonOption = False,
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     state: _state.StateOption = None,
 ) -> None:
     """List the watches: what each looks for, how often, and whom it tells.

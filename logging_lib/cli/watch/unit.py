@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from logging_lib.cli import _store
+from logging_lib.cli import options
 from logging_lib.cli.watch._common import JsonOption, WatchesOption, explained, lines_safe, load, print_json
 from logging_lib.watch.unit import cases, testing
 
@@ -56,8 +56,8 @@ def unit_test(
 
 def _new_store(url: str | None, stack: contextlib.ExitStack) -> NewStore:
     if url is None:
-        return lambda: _store.open_store(None)
+        return lambda: options.open_store(None)
     from logging_lib.store.sandbox import Sandbox
 
-    connection = stack.enter_context(_store.connect(url))
+    connection = stack.enter_context(options.connect(url))
     return lambda: Sandbox(connection)

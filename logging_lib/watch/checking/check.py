@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
+from logging_lib._util.times import resolve_date_math
 from logging_lib.schema.fields import Schema
 from logging_lib.watch.checking import metadata
 from logging_lib.watch.checking.searches import SearchCheck
@@ -34,7 +35,6 @@ from logging_lib.watch.templating import (
     render_json,
     value_of,
 )
-from logging_lib.watch.times import resolve_date_math
 
 Path = tuple[str | int, ...]
 Found = Iterator[tuple[Path, str]]

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
+from logging_lib._util.times import format_duration
 from logging_lib.schema import fields
 from logging_lib.schema.templates import PROFILES, profile_fields
 from logging_lib.watch.checking.check import check, element_of, sample_context
@@ -33,7 +34,6 @@ from logging_lib.watch.model import (
     Watch,
 )
 from logging_lib.watch.templating import Sample, TemplateError, render_json, value_of
-from logging_lib.watch.times import format_duration
 
 Severity = Literal["error", "warning"]
 JsonPath = tuple[str | int, ...]

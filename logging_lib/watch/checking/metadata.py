@@ -9,10 +9,10 @@ from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
 
+from logging_lib._util.times import parse_duration
 from logging_lib.profile.model import CHECKS
 from logging_lib.watch.model import Definition, Input, Transform
 from logging_lib.watch.templating import Medium, to_text
-from logging_lib.watch.times import parse_duration
 
 CHECK_RATE = "ml-check-rate"
 WINDOWS = 4

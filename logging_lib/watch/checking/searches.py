@@ -8,9 +8,9 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
+from logging_lib._util.times import resolve_date_math
 from logging_lib.schema.fields import Field, Schema
 from logging_lib.watch.templating import Sample
-from logging_lib.watch.times import resolve_date_math
 
 Path = tuple[str | int, ...]
 Found = Iterator[tuple[Path, str]]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from logging_lib._util.times import parse_instant, resolve_date_math
 from logging_lib.watch.model import Condition, Operator
-from logging_lib.watch.times import parse_instant, resolve_date_math
 
 DATE_MATH = re.compile(r"<\{(.*)\}>")
 REFERENCE = re.compile(r"\{\{(.*)\}\}")

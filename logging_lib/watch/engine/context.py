@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from logging_lib._util.times import format_instant
 from logging_lib.watch.model import Watch
-from logging_lib.watch.times import format_instant
 
 # Watcher's variables beside metadata and payload; what is not here is an unknown variable.
 TRIGGER_KEYS = frozenset({"triggered_time", "scheduled_time"})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from logging_lib._util.times import format_duration
 from logging_lib.store.port import Store, StoreError
 from logging_lib.watch.engine import answers, painless
 from logging_lib.watch.engine.calls import Answer, Call, Caller, CallError, render_call
@@ -17,7 +18,6 @@ from logging_lib.watch.engine.painless import Execute, PainlessError
 from logging_lib.watch.errors import RunError
 from logging_lib.watch.model import Condition, HttpInput, Input, Script, SearchRequest, Transform, Watch
 from logging_lib.watch.templating import Sample, TemplateError, render_json
-from logging_lib.watch.times import format_duration
 
 Payload = Mapping[str, Any]
 ScriptFunction = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from logging_lib.watch.times import parse_duration
+from logging_lib._util.times import parse_duration
 
 
 class Model(BaseModel):

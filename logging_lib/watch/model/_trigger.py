@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from logging_lib._util.times import format_duration, parse_duration
 from logging_lib.watch import cron
 from logging_lib.watch.model._base import Model, fault
 from logging_lib.watch.schedule import Calendar, Interval, Schedule, slots
-from logging_lib.watch.times import format_duration, parse_duration
 
 _WEEKDAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 _MONTHS = (

@@ -13,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from logging_lib.store.embedded.aggregations import Node
-from logging_lib.store.embedded.buckets import Filters, Single, Terms
-from logging_lib.store.embedded.metrics import Metric
-from logging_lib.store.embedded.store import hits_total
+from logging_lib.store.duckdb.buckets import Filters, Single, Terms
+from logging_lib.store.duckdb.execution import Node
+from logging_lib.store.duckdb.metrics import Metric
+from logging_lib.store.duckdb.store import hits_total
 from logging_lib.watch.replay.buckets import (
     Bucket,
     Made,

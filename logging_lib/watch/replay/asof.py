@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from logging_lib.store.wrapping import Wrapper
-from logging_lib.watch.times import format_instant
+from logging_lib._util.times import format_instant
+from logging_lib.store.port import Wrapper
 
 
 class AsOf(Wrapper):

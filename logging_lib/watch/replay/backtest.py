@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from logging_lib._util.times import format_instant, parse_duration
+from logging_lib.store.forkpool import processes, shared
 from logging_lib.store.port import Store
-from logging_lib.store.sharing import processes, shared
 from logging_lib.watch.engine.evaluate import Scripts, default_scripts, means_of
 from logging_lib.watch.messages import Message
 from logging_lib.watch.model import ACTION_KINDS, Watch
@@ -20,7 +21,6 @@ from logging_lib.watch.runner.incidents import Judged
 from logging_lib.watch.runner.results import Alert, Report
 from logging_lib.watch.runner.runner import Runner
 from logging_lib.watch.schedule import due_slot, latest_slot
-from logging_lib.watch.times import format_instant, parse_duration
 
 MANY_RUNS = 5_000  # from here on it pays to share them among processes
 _REACH = timedelta(hours=25)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from logging_lib.store.embedded.aggregations import Node
-from logging_lib.store.embedded.buckets import Terms
-from logging_lib.store.embedded.metrics import Metric
+from logging_lib.store.duckdb.buckets import Terms
+from logging_lib.store.duckdb.execution import Node
+from logging_lib.store.duckdb.metrics import Metric
 
 if TYPE_CHECKING:
     from logging_lib.watch.replay.answers import Cell

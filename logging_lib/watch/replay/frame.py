@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from logging_lib.schema.fields import load
 from logging_lib.store import mapping
-from logging_lib.store.arrow import array, numbers, values
-from logging_lib.store.builders import Column
+from logging_lib.store.column_builders import Column, array, numbers, values
 from logging_lib.store.columns import Columns, joined, taken
-from logging_lib.store.embedded.scope import Scope
+from logging_lib.store.duckdb.scope import Scope
 from logging_lib.store.mapping import Located
 from logging_lib.watch.replay.windows import ARRIVAL, Bound, NotPlannedError, Ticks
 

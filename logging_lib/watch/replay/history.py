@@ -16,8 +16,8 @@ from logging_lib.schema.fields import load
 from logging_lib.store import columns
 from logging_lib.store.columns import Asked, Columns, ListsError
 from logging_lib.store.datemath import to_millis
+from logging_lib.store.forkpool import processes
 from logging_lib.store.port import SearchError, Store, StoreError
-from logging_lib.store.sharing import processes
 from logging_lib.watch.engine.context import new_context
 from logging_lib.watch.engine.evaluate import SearchFunction, store_search, whole
 from logging_lib.watch.model import Input, SearchRequest, Transform, Watch

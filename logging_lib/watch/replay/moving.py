@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from logging_lib.store.embedded.metrics import Metric
+from logging_lib.store.duckdb.metrics import Metric
 
 _BLOCK: Final = 512
 _SLIGHT: Final = 1e-8

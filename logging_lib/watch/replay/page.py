@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from html import escape
 from typing import Any, Final
 
+from logging_lib._util.times import format_instant
 from logging_lib.watch.replay.backtest import Backtest
 from logging_lib.watch.runner.results import Alert
 from logging_lib.watch.templating import Medium
-from logging_lib.watch.times import format_instant
 
 Changes = Mapping[str, Mapping[str, tuple[Any, Any]]]
 _LEFT, _WIDTH, _ROW, _TOP = 190, 1120, 22, 26  # of the timeline, in its own units

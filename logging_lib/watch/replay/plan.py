@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from logging_lib.store.embedded import aggregations
-from logging_lib.store.embedded.aggregations import Node
-from logging_lib.store.embedded.buckets import Filters, Single, Terms
-from logging_lib.store.embedded.query import ALWAYS, condition
-from logging_lib.store.embedded.scope import Scope
+from logging_lib.store.duckdb import execution
+from logging_lib.store.duckdb.buckets import Filters, Single, Terms
+from logging_lib.store.duckdb.execution import Node
+from logging_lib.store.duckdb.query import ALWAYS, condition
+from logging_lib.store.duckdb.scope import Scope
 from logging_lib.watch.replay.windows import NotPlannedError, Split
 
 _BODY: Final = frozenset({"query", "size", "aggs", "aggregations", "track_total_hits", "timeout"})
@@ -34,7 +34,7 @@ class Plan:
         self.split = split
         self.scope = scope
         self.where = ALWAYS if body.get("query") is None else condition(body["query"], scope, "$.query")
-        self.tree = aggregations.parse(aggregations.names(body, "$"), scope, "$.aggs")
+        self.tree = execution.parse(execution.names(body, "$"), scope, "$.aggs")
         self._check(self.tree)
         names = {column.sql: name for name, column in scope.columns.items() if column is not None}
         found = {match[0] for one in self.conditions() for match in _COLUMN.finditer(one)}

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from logging_lib._util.times import format_instant
 from logging_lib.store.port import Conflict, Stored
 from logging_lib.watch.runner.state import ANY, DocumentState, Record, StateError, Wanted
-from logging_lib.watch.times import format_instant
 
 INDEX = "ml-watch-state"
 _TRIES = 50

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from logging_lib._util.times import format_instant
 from logging_lib.watch.runner.delivery import Delivered
 from logging_lib.watch.runner.results import Alert, WatchRun
 from logging_lib.watch.runner.state import Record
-from logging_lib.watch.times import format_instant
 
 KEPT: Mapping[str, timedelta] = {"quiet": timedelta(days=7), "*": timedelta(days=90)}
 """How long a kind of record is kept, unless the runner is told otherwise; ``*`` is for all others."""

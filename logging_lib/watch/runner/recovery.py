@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from logging_lib._util.times import format_instant, parse_duration
 from logging_lib.watch.messages import MAX_SUBJECT, Email, Message, Slack
 from logging_lib.watch.runner.incidents import Incident, Key, Patience, Told
 from logging_lib.watch.templating import Medium
-from logging_lib.watch.times import format_instant, parse_duration
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
+from logging_lib._util.times import format_instant
 from logging_lib.watch.runner.incidents import key_of
-from logging_lib.watch.times import format_instant
 
 Status = Literal[
     "executed",

@@ -16,10 +16,10 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from logging_lib._util.times import parse_instant
 from logging_lib.watch.messages import Message
 from logging_lib.watch.runner.incidents import Incident, Incidents
 from logging_lib.watch.runner.mutes import Mute, matches
-from logging_lib.watch.times import parse_instant
 
 HISTORY_MOST = 1000
 KINDS = ("run", "quiet", "alert", "delivery", "ack", "mute", "unmute")

@@ -16,8 +16,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from logging_lib._util.times import parse_duration
 from logging_lib.profile.model import Kind
-from logging_lib.watch.times import parse_duration
 
 START = datetime(2018, 1, 1, tzinfo=UTC)
 _CHANGE = re.compile(r"(?P<share>[\d.]+)(\s+from\s+(?P<start>[\w ]+?))?(\s+until\s+(?P<end>[\w ]+))?")

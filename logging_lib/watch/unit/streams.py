@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from logging_lib import profile as profiles
-from logging_lib.capture.health import health_event, start_event
-from logging_lib.capture.labels import Remembered, label_document
-from logging_lib.capture.output import Output
-from logging_lib.capture.processor import PredictionProcessor
+from logging_lib._util.times import format_instant
+from logging_lib.logger.event import Output, Remembered, label_document
+from logging_lib.logger.health import health_event, start_event
+from logging_lib.logger.processor import PredictionProcessor
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.model import Profile
 from logging_lib.schema import SCHEMA_VERSION
 from logging_lib.schema.streams import data_stream
-from logging_lib.watch.times import format_instant
 from logging_lib.watch.unit import cases
 
 Document = dict[str, Any]

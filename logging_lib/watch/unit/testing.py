@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from logging_lib._util.times import format_duration
 from logging_lib.store.port import Store
 from logging_lib.watch.engine.evaluate import Scripts, evaluate, means_of
 from logging_lib.watch.errors import RunError
@@ -16,7 +17,6 @@ from logging_lib.watch.model import Watch
 from logging_lib.watch.replay.asof import AsOf
 from logging_lib.watch.runner import incidents
 from logging_lib.watch.scripts import judged
-from logging_lib.watch.times import format_duration
 from logging_lib.watch.unit import streams
 from logging_lib.watch.unit.cases import START, Alert, Case, CaseError, Expected, Loaded
 

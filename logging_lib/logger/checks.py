@@ -1,0 +1,357 @@
+"""The checks of one prediction's inputs against the training profile. Pure: no I/O, no clock.
+
+``Checker`` is compiled once from the profile into tables a kind of feature, so that the ordinary value costs one
+look-up; everything else goes through ``unusual``.
+"""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_right
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from logging_lib.logger.event import Output
+from logging_lib.logger.values import jsonable, key_text, number
+from logging_lib.profile.coerce import category_text, epoch, is_null, iso, plain, spelled, words
+from logging_lib.profile.model import OOV_EDGES, Feature, Profile
+from logging_lib.schema import tokens
+
+MAX_NAMED = 20
+"""At most so many unseen values, and so many unknown words, are named in one event."""
+MAX_CHECKED_TEXT = 20_000
+"""Characters of a text whose words are looked at."""
+MAX_CATEGORY = 256
+"""Without a profile, a longer text is ``text``, a shorter one ``category``."""
+
+MAX_NUMBER = sys.float_info.max
+_SAFE = 2.0**63  # below it a number is finite and JSON can carry it
+_ABSENT: Any = object()
+_OOV_INNER = OOV_EDGES[1:-1]
+
+
+class Checked:
+    """What became of one mapping of inputs: typed by path, and what failed.
+
+    ``input`` is ``ml.input.*`` but for the bins: kind → feature → value, without the kinds that have none;
+    ``failed`` is check → names of features, empty where all is well.
+    """
+
+    __slots__ = ("bins", "failed", "input", "oov_tokens", "oov_words", "tokens", "unseen_values")
+
+    def __init__(self) -> None:
+        self.input: dict[str, Any] = {}
+        self.bins: list[str] = []
+        self.failed: dict[str, list[str]] = {}
+        self.unseen_values: list[str] = []
+        self.oov_words: list[str] = []
+        self.tokens = 0
+        self.oov_tokens = 0
+
+    def keep(self, kind: str, name: str, value: Any) -> None:
+        """Keep an input under the path of a kind."""
+        self.input.setdefault(kind, {})[name] = value
+
+    def fail(self, check: str, name: str) -> None:
+        self.failed.setdefault(check, []).append(name)
+
+    def input_document(self) -> dict[str, Any]:
+        """``ml.input.*``."""
+        if self.bins:
+            self.input["bins"] = self.bins
+        return self.input
+
+    def check_document(self) -> dict[str, Any]:
+        """``ml.check.*``: only what failed."""
+        document: dict[str, Any] = dict(self.failed)
+        if self.unseen_values:
+            document["unseen_values"] = self.unseen_values
+        return document
+
+    def text_document(self) -> dict[str, Any]:
+        """``ml.text.*``."""
+        document: dict[str, Any] = {"tokens": self.tokens, "oov_tokens": self.oov_tokens}
+        if self.oov_words:
+            document["oov_words"] = self.oov_words
+        return document
+
+
+class Checker:
+    """Checks inputs against one profile; call it with a mapping of inputs.
+
+    Args:
+        profile: the training profile.
+        foreign: whether the inputs were written by somebody else's serializer: then a text that spells a number
+            or a boolean counts as one where the profile has one.
+    """
+
+    def __init__(self, profile: Profile, *, foreign: bool = False) -> None:
+        self.id = profile.id
+        self.output = Output(profile.prediction)
+        self._foreign = foreign
+        self.na_values = frozenset(profile.na_values)
+        self.features = {name: Table(feature) for name, feature in profile.features.items()}
+        tables = self.features.values()
+        self.numeric = [
+            (t.name, t.inner, t.bins, *t.range)
+            for t in tables
+            if t.kind == "numeric" and not t.hidden and t.range
+        ]
+        self.category = [(t.name, t.known.get) for t in tables if t.kind == "category" and not t.hidden]
+        self.text = [(t.name, t.vocabulary, t.bins[0]) for t in tables if t.kind == "text" and not t.hidden]
+        fast = {entry[0] for entry in (*self.numeric, *self.category, *self.text)}
+        self.others = [t for t in tables if t.name not in fast]
+
+    def __call__(self, inputs: Mapping[Any, Any]) -> Checked:
+        """Type and check every input.
+
+        Args:
+            inputs: feature → value of any type; keys that are no text are named by their text.
+        """
+        out = Checked()
+        get, add = inputs.get, out.bins.append
+        typed = out.input
+        numeric: dict[str, Any] = {}
+        category: dict[str, Any] = {}
+        text: dict[str, Any] = {}
+        if self.numeric:
+            typed["numeric"] = numeric
+        if self.category:
+            typed["category"] = category
+        if self.text:
+            typed["text"] = text
+        for name, inner, bins, low, high in self.numeric:
+            value = get(name, _ABSENT)
+            kind = type(value)
+            if (kind is float or kind is int) and low <= value <= high:
+                numeric[name] = value
+                add(bins[bisect_right(inner, value)])
+            else:
+                self.unusual(self.features[name], value, out)
+        for name, known in self.category:
+            value = get(name, _ABSENT)
+            if type(value) is str and (token := known(value)) is not None:
+                category[name] = value
+                add(token)
+            else:
+                self.unusual(self.features[name], value, out)
+        for name, vocabulary, first in self.text:
+            value = get(name, _ABSENT)
+            if type(value) is str and len(value) <= MAX_CHECKED_TEXT:
+                # Whatever stands between spaces and is a known word is one for `words` too.
+                found = value.lower().split()
+                if found and vocabulary.issuperset(found) and value not in self.na_values:
+                    text[name] = value
+                    out.tokens += len(found)
+                    add(first)
+                    continue
+            self.unusual(self.features[name], value, out)
+        for table in self.others:
+            self.unusual(table, get(table.name, _ABSENT), out)
+        absent = out.failed.get("absent")
+        if absent and not all(type(key) is str for key in inputs):  # integer column names, say
+            named = {key_text(key): value for key, value in inputs.items()}
+            if not named.keys().isdisjoint(absent):
+                return self(named)
+        if len(inputs) + (len(absent) if absent else 0) != len(self.features):
+            self._unexpected(inputs, out)
+        if out.failed:
+            for name in [name for name, values in typed.items() if not values]:
+                del typed[name]
+        return out
+
+    def _unexpected(self, inputs: Mapping[Any, Any], out: Checked) -> None:
+        for key, value in inputs.items():
+            if not (isinstance(key, str) and key in self.features):
+                name = key if type(key) is str else str(jsonable(key))
+                out.fail("unexpected", name)
+                type_by_value(name, value, out)
+
+    def unusual(self, table: Table, value: Any, out: Checked) -> None:
+        name = table.name
+        if value is _ABSENT:
+            out.fail("absent", name)
+            out.bins.append(table.special[tokens.ABSENT])
+            return
+        value = plain(value)
+        if self._foreign and table.kind in ("numeric", "boolean"):
+            value = spelled(value)
+        if is_null(value) or (
+            isinstance(value, str)
+            and value not in table.known
+            and (value in self.na_values or not value.strip())
+        ):
+            out.fail("missing", name)
+            out.bins.append(table.special[tokens.MISSING])
+            if not table.hidden:
+                _keep_missing(table, value, out)
+        elif table.hidden:
+            out.bins.append(table.special[tokens.HIDDEN])
+        elif not _CHECK_KIND[table.kind](table, value, out):
+            out.fail("wrong_type", name)
+            out.bins.append(table.special[tokens.TYPE])
+            out.keep("other", name, jsonable(value))
+
+
+class Table:
+    """One feature of the profile, prepared."""
+
+    __slots__ = (
+        "bins",
+        "hidden",
+        "inner",
+        "kind",
+        "known",
+        "name",
+        "oov_threshold",
+        "range",
+        "special",
+        "token",
+        "vocabulary",
+    )
+
+    def __init__(self, feature: Feature) -> None:
+        self.name = feature.name
+        self.kind = feature.kind
+        self.hidden = feature.hidden
+        self.range = feature.range
+        self.inner = feature.edges[1:-1]
+        self.token = tokens.part(feature.name)
+        self.special = {name: f"{self.token}={name}" for name in tokens.SPECIAL_BINS}
+        self.bins = tuple(f"{self.token}={label}" for label in feature.bin_labels())
+        self.known: dict[str, str] = {}
+        if feature.kind in ("category", "boolean"):
+            for position, value in enumerate(feature.values):
+                own = position < feature.binned
+                self.known[value] = (
+                    f"{self.token}={tokens.part(value)}" if own else self.special[tokens.OTHER]
+                )
+        self.vocabulary = frozenset(feature.vocabulary)
+        self.oov_threshold = feature.oov_threshold
+
+
+def _keep_missing(table: Table, value: Any, out: Checked) -> None:
+    if isinstance(value, str) and table.kind not in ("category", "text"):
+        out.keep("other", table.name, jsonable(value))
+    else:
+        out.keep(table.kind, table.name, value if isinstance(value, str) else None)
+
+
+def _check_numeric(table: Table, value: Any, out: Checked) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        out.keep("other", table.name, number(value))
+        out.fail("not_finite", table.name)
+        out.bins.append(table.special[tokens.NONFINITE])
+        return True
+    out.keep("numeric" if abs(value) <= MAX_NUMBER else "other", table.name, jsonable(value))
+    _place(table, value, out)
+    return True
+
+
+def _check_date(table: Table, value: Any, out: Checked) -> bool:
+    seconds = epoch(value)
+    if seconds is None:
+        return False
+    out.keep("date", table.name, iso(seconds))
+    _place(table, seconds, out)
+    return True
+
+
+def _place(table: Table, value: float, out: Checked) -> None:
+    if table.range is None:  # nothing but missing values in training
+        out.fail("out_of_range", table.name)
+        out.bins.append(table.special[tokens.ABOVE])
+    elif value < table.range[0] or value > table.range[1]:
+        out.fail("out_of_range", table.name)
+        out.bins.append(table.special[tokens.BELOW if value < table.range[0] else tokens.ABOVE])
+    else:
+        out.bins.append(table.bins[bisect_right(table.inner, value)])
+
+
+def _check_category(table: Table, value: Any, out: Checked) -> bool:
+    text = category_text(value)
+    if text is None:
+        return False
+    out.keep("category", table.name, text)
+    _look_up(table, text, out)
+    return True
+
+
+def _check_boolean(table: Table, value: Any, out: Checked) -> bool:
+    if not isinstance(value, bool):
+        return False
+    out.keep("boolean", table.name, value)
+    _look_up(table, "true" if value else "false", out)
+    return True
+
+
+def _look_up(table: Table, text: str, out: Checked) -> None:
+    known = table.known.get(text)
+    if known is not None:
+        out.bins.append(known)
+        return
+    out.fail("unseen", table.name)
+    out.bins.append(table.special[tokens.UNSEEN])
+    if len(out.unseen_values) < MAX_NAMED:
+        out.unseen_values.append(f"{table.token}={tokens.part(text)}")
+
+
+def _check_text(table: Table, value: Any, out: Checked) -> bool:
+    if not isinstance(value, str):
+        return False
+    out.keep("text", table.name, value)
+    found = words(value[:MAX_CHECKED_TEXT])
+    unknown = [word for word in found if word not in table.vocabulary]
+    share = len(unknown) / len(found) if found else 0.0
+    out.tokens += len(found)
+    out.oov_tokens += len(unknown)
+    out.bins.append(table.bins[bisect_right(_OOV_INNER, share)])
+    if share > table.oov_threshold:
+        out.fail("oov", table.name)
+    for word in dict.fromkeys(unknown):
+        if len(out.oov_words) >= MAX_NAMED:
+            break
+        out.oov_words.append(f"{table.token}={tokens.part(word)}")
+    return True
+
+
+_CHECK_KIND = {
+    "numeric": _check_numeric,
+    "category": _check_category,
+    "text": _check_text,
+    "boolean": _check_boolean,
+    "date": _check_date,
+}
+
+
+def type_by_value(name: str, value: Any, out: Checked) -> None:
+    """Put an input that no profile knows under the path of its own type."""
+    kind = type(value)
+    if kind is str:
+        out.keep("category" if len(value) <= MAX_CATEGORY else "text", name, value)
+        return
+    if (kind is float or kind is int) and -_SAFE < value < _SAFE:
+        out.keep("numeric", name, value)
+        return
+    value = plain(value)
+    if isinstance(value, bool):
+        out.keep("boolean", name, value)
+    elif isinstance(value, int | float) and abs(value) <= MAX_NUMBER:
+        out.keep("numeric", name, jsonable(value))
+    elif isinstance(value, str):
+        out.keep("category" if len(value) <= MAX_CATEGORY else "text", name, value)
+    elif isinstance(value, date) and (seconds := epoch(value)) is not None:
+        out.keep("date", name, iso(seconds))
+    else:
+        out.keep("other", name, jsonable(value))
+
+
+def type_all(inputs: Mapping[Any, Any]) -> Checked:
+    """Inputs of a model without a profile: typed by their values, unchecked."""
+    out = Checked()
+    for key, value in inputs.items():
+        type_by_value(key if type(key) is str else str(jsonable(key)), value, out)
+    return out

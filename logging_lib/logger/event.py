@@ -1,0 +1,329 @@
+"""Build the parts of an event: ids, times, process, the model's output, and labels with their prediction."""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import socket
+import time
+import traceback
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, NamedTuple
+
+import orjson
+
+from logging_lib.logger.values import MAX_TEXT, jsonable, valid_text
+from logging_lib.profile.coerce import category_text, epoch, iso, plain
+from logging_lib.profile.model import Feature
+from logging_lib.schema import ECS_VERSION, SCHEMA_VERSION, tokens
+
+MAX_MESSAGE = 8192
+ECS = {"version": ECS_VERSION}
+
+
+class _Ids:
+    """What tells this process's ids from any other's: random bits and a counter that begins anywhere.
+
+    From the system's own randomness, since services seed the shared generator, each worker alike. Renewed in a
+    forked child.
+    """
+
+    def __init__(self) -> None:
+        self.renew()
+        os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        bits = int.from_bytes(os.urandom(8))
+        self.process = f"-7{bits >> 52:03x}-{0x8000 | bits >> 38 & 0x3FFF:04x}-"
+        self.next = count(1 << 48 | bits & 0x3F_FFFF_FFFF).__next__
+
+
+_ids = _Ids()
+
+
+_second: tuple[int, str] = (0, "")
+_millisecond: tuple[int, str, str] = (-1, "", "")
+# One assignment of a tuple: threads see either the old one or the new one.
+
+
+def _begin(milliseconds: int) -> tuple[int, str, str]:
+    """What the texts of a millisecond (since 1970) begin with: it, its time, and its ids."""
+    global _second, _millisecond
+    seconds, rest = divmod(milliseconds, 1000)
+    cached, prefix = _second
+    if cached != seconds:
+        prefix = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+        _second = (seconds, prefix)
+    digits = hex(milliseconds | 1 << 48)  # 0x1 and twelve digits, as the counter
+    made = (milliseconds, f"{prefix}{str(1000 + rest)[1:]}", f"{digits[3:11]}-{digits[11:]}")
+    _millisecond = made
+    return made
+
+
+def new_id(now_ns: int) -> str:
+    """A UUID of version 7 (RFC 9562): milliseconds, 26 random bits a process, a counter of 48 bits."""
+    milliseconds = now_ns // 1_000_000
+    begun = _millisecond
+    if begun[0] != milliseconds:
+        begun = _begin(milliseconds)
+    return f"{begun[2]}{_ids.process}{hex(_ids.next())[3:]}"
+
+
+def new_ids(now_ns: int, count: int) -> list[str]:
+    """So many ids of one moment, as ``new_id`` makes them."""
+    before, following = f"{_begin(now_ns // 1_000_000)[2]}{_ids.process}", _ids.next
+    return [before + hex(following())[3:] for _ in range(count)]
+
+
+def timestamp(now_ns: int) -> str:
+    """Nanoseconds since 1970 as ISO 8601 in UTC with microseconds."""
+    milliseconds, rest = divmod(now_ns, 1_000_000)
+    begun = _millisecond
+    if begun[0] != milliseconds:
+        begun = _begin(milliseconds)
+    return f"{begun[1]}{str(1000 + rest // 1000)[1:]}Z"
+
+
+def moment(value: Any) -> str | None:
+    """A given time (a date, ISO text, or seconds since 1970) as the event has it, or None."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return timestamp(int(value * 1e9))
+        except (ValueError, OverflowError, OSError):
+            return None
+    seconds = epoch(value)
+    return iso(seconds) if seconds is not None else None
+
+
+class Context:
+    """What is the same in all events of one process: host and process id, renewed in a forked child."""
+
+    host: Mapping[str, Any]
+    process: Mapping[str, Any]
+
+    def __init__(self) -> None:
+        self.renew()
+        os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self.host = {"name": valid_text(socket.gethostname())}
+        self.process = {"pid": os.getpid()}
+
+
+PROCESS = Context()
+
+
+def error_document(error: BaseException) -> dict[str, Any]:
+    """``error.*`` of an exception."""
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - an exception whose text raises
+        message = "<no text>"
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    return {
+        "type": type(error).__qualname__,
+        "message": valid_text(message[:MAX_MESSAGE]),
+        "stack_trace": valid_text(trace[-MAX_MESSAGE:]),
+    }
+
+
+MAX_DURATION = 1e9
+"""Seconds; what is negative or longer is no duration of a prediction."""
+
+
+def duration_ns(seconds: Any) -> int | None:
+    """``event.duration``, or None where it can't be one."""
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    return round(seconds * 1e9) if number and 0 <= seconds < MAX_DURATION else None
+
+
+def label_text(value: Any) -> str:
+    """The value of one of ``labels.*``: text as it is, anything else as JSON."""
+    if isinstance(value, str):
+        return valid_text(value)
+    made = jsonable(value)
+    return made if isinstance(made, str) else orjson.dumps(made).decode()
+
+
+def dead_letter(
+    *, error_type: str, message: str, original: bytes, stage: str, now_ns: int | None = None
+) -> dict[str, Any]:
+    """An event of the dead-letter stream: the reason, and the original bytes cut to 32 KiB."""
+    now_ns = time.time_ns() if now_ns is None else now_ns
+    kept = original[: 4 * MAX_TEXT]
+    try:
+        text, encoding = kept.decode("utf-8"), "utf-8"
+    except UnicodeDecodeError:
+        text, encoding = base64.b64encode(kept).decode("ascii"), "base64"
+    return {
+        "@timestamp": timestamp(now_ns),
+        "message": "dead letter",
+        "ecs": ECS,
+        "event": {"id": new_id(now_ns), "kind": "event", "dataset": "ml.deadletter", "original": text},
+        "error": {"type": error_type, "message": valid_text(message[:MAX_MESSAGE])},
+        "ml": {
+            "schema_version": SCHEMA_VERSION,
+            "deadletter": {"stage": stage, "encoding": encoding, "size": len(original)},
+        },
+    }
+
+
+class Output:
+    """``ml.prediction`` of an output, with its bin in the profile.
+
+    Args:
+        feature: the profile's prediction; None: outputs have no bins.
+    """
+
+    def __init__(self, feature: Feature | None) -> None:
+        self._feature = feature
+        self.known = feature is not None
+        self._kind = feature.kind if feature is not None else None
+        self.numeric = feature is not None and feature.kind == "numeric" and feature.range is not None
+        if feature is not None and self.numeric:
+            self.inner, self.labels = feature.edges[1:-1], feature.bin_labels()
+            self.low, self.high = feature.edges[0], feature.edges[-1]
+        self._bins = (
+            {} if feature is None else {v: tokens.part(v) for v in list(feature.values)[: feature.binned]}
+        )
+
+    def __call__(self, prediction: Any, score: Any, scores: Any) -> dict[str, Any]:
+        if type(prediction) is float and score is None and scores is None:  # the ordinary regression
+            if self._feature is None and math.isfinite(prediction):
+                return {"value": prediction}
+            if self.numeric and self.low <= prediction <= self.high:
+                return {"value": prediction, "bin": self.labels[bisect_right(self.inner, prediction)]}
+        prediction = plain(prediction)
+        if hasattr(prediction, "tolist"):
+            prediction = prediction.tolist()
+        if isinstance(prediction, list | tuple) and len(prediction) == 1:
+            prediction = plain(prediction[0])
+        document = _document(prediction, score, scores, self._kind)
+        found = self._bin(prediction)
+        if found is not None:
+            document["bin"] = found
+        return document
+
+    def _bin(self, value: Any) -> str | None:
+        if value is None:
+            return None if self._feature is None else tokens.MISSING
+        if isinstance(value, float) and not math.isfinite(value):
+            return tokens.NONFINITE
+        if self._feature is None or isinstance(value, list | tuple | Mapping):
+            return None
+        if self.numeric:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                return tokens.TYPE
+            if not self.low <= value <= self.high:
+                return tokens.BELOW if value < self.low else tokens.ABOVE
+            return self.labels[bisect_right(self.inner, value)]
+        text = category_text(value)
+        if text is None:
+            return tokens.TYPE
+        if text in self._feature.values:
+            return self._bins.get(text, tokens.OTHER)
+        return tokens.UNSEEN
+
+
+def _document(prediction: Any, score: Any, scores: Any, kind: str | None) -> dict[str, Any]:
+    """``ml.prediction.*`` of a model's output.
+
+    Args:
+        prediction: a number (regression), a text, bool or class (classification), a mapping or a sequence of
+            several outputs.
+        score: the score or probability of that output.
+        scores: scores by class.
+        kind: the profile's kind of output; ``category`` makes a number a label.
+    """
+    document: dict[str, Any] = {}
+    _place_output(jsonable(prediction), kind, document)
+    if score is not None and _is_score(found := jsonable(score)):
+        document["score"] = found
+    if scores is not None:
+        _place_output(jsonable(scores), None, document)
+    return document
+
+
+def _place_output(value: Any, kind: str | None, document: dict[str, Any]) -> None:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, dict):
+        document["scores"] = {name: each for name, each in value.items() if _is_score(each)}
+    elif isinstance(value, list):
+        document["scores"] = {str(i): each for i, each in enumerate(value) if _is_score(each)}
+    elif isinstance(value, bool):
+        document["label"] = "true" if value else "false"
+    elif isinstance(value, int | float):
+        if kind in ("category", "boolean"):
+            document["label"] = str(int(value)) if value == int(value) else repr(value)
+        else:
+            document["value"] = value
+    elif isinstance(value, str) and value not in ("Infinity", "-Infinity"):
+        document["label"] = value
+
+
+def _is_score(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class Remembered(NamedTuple):
+    """What a label needs of an earlier prediction."""
+
+    event_id: str
+    timestamp: str
+    prediction: Mapping[str, Any]
+    weight: float = 1.0
+
+
+class Memory:
+    """The last ``size`` predictions by request id, the oldest forgotten first."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: OrderedDict[str, Remembered] = OrderedDict()
+
+    def keep(self, event: Mapping[str, Any]) -> None:
+        """Remember a prediction event that has a request id and an output."""
+        ml = event["ml"]
+        if "request" in ml and "prediction" in ml:
+            self._kept[ml["request"]["id"]] = Remembered(
+                event["event"]["id"], event["@timestamp"], ml["prediction"], ml["sample"]["weight"]
+            )
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+
+    def find(self, request_id: str) -> Remembered | None:
+        return self._kept.get(request_id)
+
+
+def label_document(actual: Any, known: Remembered | None, output: Output, now: str) -> dict[str, Any]:
+    """``ml.label``, ``ml.sample`` and ``ml.prediction`` of a label event.
+
+    Args:
+        actual: the truth: a number, or a class.
+        known: the prediction, if it is remembered.
+        output: how this model's outputs are read, so that the class ``1`` is not the number 1.
+        now: when the truth was known, ISO 8601.
+    """
+    truth = output(actual, None, None)
+    label: dict[str, Any] = {key: truth[key] for key in ("value", "label") if truth.get(key) is not None}
+    label["joined"] = known is not None
+    made: dict[str, Any] = {"label": label, "sample": {"weight": 1.0 if known is None else known.weight}}
+    if known is None:
+        return made
+    made["prediction"] = {**known.prediction, "id": known.event_id, "timestamp": known.timestamp}
+    predicted = known.prediction.get("value")
+    if "value" in label and isinstance(predicted, int | float):
+        error = predicted - label["value"]
+        label |= {"error": error, "absolute_error": abs(error), "squared_error": error * error}
+    if "label" in label and "label" in known.prediction:
+        label["correct"] = known.prediction["label"] == label["label"]
+    before, after = epoch(known.timestamp), epoch(datetime.fromisoformat(now))
+    if before is not None and after is not None and after >= before:
+        label["delay"] = round(after - before)
+    return made

@@ -1,0 +1,365 @@
+"""Serve Prometheus metrics of the predictions: counters, a histogram, and statistics of the last minutes.
+
+Each process keeps two windows of the outputs, which take turns each ``WINDOW`` seconds of wall-clock time: together
+they hold between one and two windows, in a form that processes can add up (moments, extremes and bins). Moments are
+about a shift that all processes share, so that adding them up loses no digits.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from logging_lib.profile.model import Profile
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+    from prometheus_client.registry import Collector
+
+    from logging_lib.logger.spool import Spool
+
+
+WINDOW = 60
+SLOTS = 2
+Bin = tuple[float, float]
+
+
+@dataclass
+class Slot:
+    """One window of one process, which ``started`` so many seconds after 1970: sums of (value - shift), and of the
+    values in bins (low, high]."""
+
+    started: float = 0.0
+    shift: float = 0.0
+    count: float = 0.0
+    total: float = 0.0
+    squares: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+    bins: dict[Bin, float] = field(default_factory=dict)
+
+    def add(self, value: float, where: Bin) -> None:
+        off = value - self.shift
+        self.count += 1
+        self.total += off
+        self.squares += off * off
+        self.low, self.high = min(self.low, value), max(self.high, value)
+        self.bins[where] = self.bins.get(where, 0.0) + 1
+
+    def merge(self, other: Slot) -> None:
+        """Add another slot of the same shift."""
+        self.count += other.count
+        self.total += other.total
+        self.squares += other.squares
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        for place, count in other.bins.items():
+            self.bins[place] = self.bins.get(place, 0.0) + count
+
+
+def slot_of(now: float) -> tuple[int, float]:
+    """The slot that a time (seconds since 1970) belongs to, and when that began."""
+    number = int(now // WINDOW)
+    return number % SLOTS, float(number * WINDOW)
+
+
+def bin_of(value: float, edges: tuple[float, ...]) -> Bin:
+    """The edges between which a value lies, infinite beyond the first and the last; a bin holds its upper edge."""
+    place = bisect_left(edges, value)
+    return (edges[place - 1] if place else -math.inf, edges[place] if place < len(edges) else math.inf)
+
+
+def summarize(slots: Iterable[Slot], *, now: float) -> Mapping[str, float]:
+    """``count``, ``mean``, ``median``, ``min``, ``max`` and ``stddev`` (of the sample) of all fresh slots.
+
+    The median is interpolated within its bin, whose ends are the bin's edges or the extremes: it is off by less
+    than the bin is wide. With no event, ``count`` alone; with one, no ``stddev``.
+    """
+    fresh = [slot for slot in slots if now - slot.started < SLOTS * WINDOW]
+    whole = Slot(shift=fresh[0].shift if fresh else 0.0)
+    for slot in fresh:
+        whole.merge(slot)
+    if not whole.count:
+        return {"count": 0.0}
+    mean = whole.total / whole.count
+    found = {
+        "count": whole.count,
+        "mean": whole.shift + mean,
+        "median": _median(whole),
+        "min": whole.low,
+        "max": whole.high,
+    }
+    if whole.count > 1:
+        spread = max(0.0, whole.squares - whole.count * mean * mean)
+        found["stddev"] = math.sqrt(spread / (whole.count - 1))
+    return found
+
+
+def _median(slot: Slot) -> float:
+    half, before = sum(slot.bins.values()) / 2, 0.0
+    for (low, high), count in sorted(slot.bins.items()):
+        if before + count >= half:
+            low, high = max(slot.low, low), min(slot.high, high)
+            return low + (max(high, low) - low) * (half - before) / count
+        before += count
+    return slot.high
+
+
+OTHER: Final = "other"
+MAX_CLASSES: Final = 50
+MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
+DURATIONS: Final = (.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10)  # fmt: skip
+_STEPS: Final = tuple(m * 10.0**e for e in range(-4, 7) for m in (1, 2, 5))
+VALUES: Final = (*(-step for step in reversed(_STEPS)), 0.0, *_STEPS)
+"""Edges for outputs of which no profile says how they are distributed."""
+_MODEL = ("model", "version", "role")
+_STATE = "ml_prediction_window_state"
+_MAX_REASONS = 20
+_log = logging.getLogger("logging_lib")
+
+
+class Metrics:
+    """Observes the events of one model.
+
+    Args:
+        profile: gives the names of the features, the classes, and the bins of the outputs.
+        clock: seconds since 1970.
+
+    Raises:
+        ModuleNotFoundError: prometheus_client is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        version: str,
+        role: str,
+        profile: Profile | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        names = (model, version, role)
+        output = profile.prediction if profile is not None else None
+        numeric = output is not None and output.kind == "numeric" and len(output.edges) > 1
+        edges = tuple(dict.fromkeys(output.edges)) if output is not None and numeric else VALUES
+        shift = output.moments.mean if output is not None and numeric and output.moments else 0.0
+        self._features = frozenset(profile.features) if profile is not None else frozenset()
+        classes = output.values if output is not None and output.kind in ("category", "boolean") else {}
+        self._classes = frozenset(list(classes)[:MAX_CLASSES])
+        self._clock = clock
+        self._names = names
+        self._edges, self._shift = edges, shift
+        self._series: dict[tuple[Any, ...], Any] = {}
+        self._families = _families()
+        self._histogram = _histogram(names, edges)
+        self._warned = False
+        self._spool: Spool | None = None
+        self._renew()
+        os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+        self._slots: dict[int, Slot] = {}
+        self._told: dict[str, int] = {}
+
+    def follow(self, spool: Spool) -> None:
+        """Count what this spool drops, too."""
+        self._spool = spool
+        self._families["dropped"].labels(
+            "disk_budget"
+        )  # there from the start, so that the first one is a rise
+
+    def observe(self, event: Mapping[str, Any]) -> None:
+        """Count one prediction event, before sampling; it never raises."""
+        try:
+            self._observe(event)
+        except Exception as error:  # noqa: BLE001 - a full disk of the multiprocess files, say
+            if not self._warned:
+                _log.warning("metrics are incomplete: %r", error)
+            self._warned = True
+
+    def _observe(self, event: Mapping[str, Any]) -> None:
+        about, ml = event["event"], event["ml"]
+        self._one("outcomes", about["outcome"]).inc()
+        duration = about.get("duration")
+        if duration is not None:
+            self._one("duration").observe(duration / 1e9)
+        for check, features in (ml.get("check") or {}).items():
+            if check != "unseen_values":
+                for name in features:
+                    known = name if name in self._features else OTHER
+                    self._one("checks", check, known).inc()
+        output = ml.get("prediction") or {}
+        value, label = output.get("value"), output.get("label")
+        if label is not None:
+            known = label if label in self._classes else OTHER
+            self._one("classes", known).inc()
+        elif isinstance(value, int | float) and math.isfinite(value):
+            self._histogram.observe(value)
+            self._summarize(float(value))
+        if self._spool is not None and self._spool.dropped:
+            self._count_dropped(self._spool)
+
+    def _summarize(self, value: float) -> None:
+        place, started = slot_of(self._clock())
+        where = bin_of(value, self._edges)
+        with self._lock:
+            slot = self._slots.get(place)
+            if slot is None or slot.started != started:
+                for stale in slot.bins if slot is not None else ():
+                    self._put(place, _bin_name(stale), 0.0)
+                slot = self._slots[place] = Slot(started, self._shift)
+                self._put(place, "shift", self._shift)
+                self._put(place, "started", started)
+            slot.add(value, where)
+            self._put(place, "count", slot.count)
+            self._put(place, "total", slot.total)
+            self._put(place, "squares", slot.squares)
+            self._put(place, _bin_name(where), slot.bins[where])
+            if slot.low == value:
+                self._put(place, "low", value)
+            if slot.high == value:
+                self._put(place, "high", value)
+
+    def _put(self, place: int, name: str, value: float) -> None:
+        self._one("state", str(place), name).set(value)
+
+    def _one(self, family: str, *labels: str) -> Any:
+        """The series with these labels; there are only so many, and to find it here costs less."""
+        found = self._series.get((family, *labels))
+        if found is None:
+            found = self._series[(family, *labels)] = self._families[family].labels(*self._names, *labels)
+        return found
+
+    def _count_dropped(self, spool: Spool) -> None:
+        for reason, count in list(spool.dropped.items()):
+            new = count - self._told.get(reason, 0)
+            if new > 0:
+                self._told[reason] = count
+                known = reason if len(self._told) <= _MAX_REASONS else OTHER
+                self._families["dropped"].labels(known).inc(new)
+
+
+@cache
+def _families() -> dict[str, Any]:
+    """The families that all models of the process share. Registered by our collector, which hides the state."""
+    from prometheus_client import Counter, Gauge, Histogram
+
+    return {
+        "outcomes": Counter("ml_predictions", "Predictions.", (*_MODEL, "outcome"), registry=None),
+        "duration": Histogram(
+            "ml_prediction_duration_seconds", "How long predictions took.", _MODEL,
+            buckets=DURATIONS, registry=None,
+        ),
+        "checks": Counter(
+            "ml_check_failures", "Inputs that failed a check against the profile.", (*_MODEL, "check", "feature"),
+            registry=None,
+        ),
+        "classes": Counter("ml_prediction_classes", "Predictions by class.", (*_MODEL, "class"), registry=None),
+        "dropped": Counter("ml_spool_dropped", "Events that could not be kept.", ("reason",), registry=None),
+        "state": Gauge(
+            _STATE, "The last windows of each process.", (*_MODEL, "slot", "field"),
+            registry=None, multiprocess_mode="all",
+        ),
+    }  # fmt: skip
+
+
+_histograms: dict[tuple[str, ...], Any] = {}
+
+
+def _histogram(names: tuple[str, str, str], edges: tuple[float, ...]) -> Any:
+    """Each model version has its own bins, so a family of its own under the one name."""
+    from prometheus_client import Histogram
+
+    if names not in _histograms:
+        family = Histogram(
+            "ml_prediction_value", "Outputs, in the profile's bins.", _MODEL, buckets=edges, registry=None
+        )
+        _histograms[names] = family.labels(*names)
+        _histograms[(*names, "family")] = family
+    return _histograms[names]
+
+
+def collector() -> Collector:
+    """Our metrics of this process, or in multiprocess mode of all processes; summaries are made when scraped."""
+    return _Collector(time.time)
+
+
+class _Collector:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+
+    def collect(self) -> Iterator[Metric]:
+        yield from derived(self._families(), now=self._clock())
+
+    def _families(self) -> Iterator[Metric]:
+        if os.environ.get(MULTIPROCESS):
+            from prometheus_client.multiprocess import MultiProcessCollector
+            from prometheus_client.registry import CollectorRegistry
+
+            yield from MultiProcessCollector(CollectorRegistry()).collect()  # type: ignore[no-untyped-call]
+            return
+        for family in _families().values():
+            yield from family.collect()
+        merged: Metric | None = None
+        for key, family in list(_histograms.items()):
+            if key[-1] == "family" and len(key) > len(_MODEL):
+                for made in family.collect():
+                    if merged is None:
+                        merged = made
+                    else:
+                        merged.samples.extend(made.samples)
+        if merged is not None:
+            yield merged
+
+
+def derived(families: Iterator[Metric], *, now: float) -> Iterator[Metric]:
+    """The families, with the windows' state replaced by ``ml_prediction_window_*`` summaries."""
+    from prometheus_client.metrics_core import GaugeMetricFamily
+
+    slots: defaultdict[tuple[str, ...], dict[tuple[str, str], Slot]] = defaultdict(dict)
+    for family in families:
+        if family.name != _STATE:
+            yield family
+            continue
+        for sample in family.samples:
+            model = tuple(sample.labels[name] for name in _MODEL)
+            key = (sample.labels.get("pid", ""), sample.labels["slot"])
+            _read(slots[model].setdefault(key, Slot()), sample.labels["field"], sample.value)
+    made = {
+        name: GaugeMetricFamily(
+            f"ml_prediction_window_{name}",
+            f"{text} of the outputs in the last one to two minutes.",
+            labels=_MODEL,
+        )
+        for name, text in _TEXTS.items()
+    }
+    for model, found in sorted(slots.items()):
+        for name, value in summarize(found.values(), now=now).items():
+            made[name].add_metric(model, value)
+    yield from (family for family in made.values() if family.samples)
+
+
+_TEXTS: Final = {"count": "Number", "mean": "Mean", "median": "Median", "min": "Minimum", "max": "Maximum",
+                 "stddev": "Sample standard deviation"}  # fmt: skip
+
+
+def _bin_name(where: Bin) -> str:
+    return f"bin:{where[0]!r}:{where[1]!r}"
+
+
+def _read(slot: Slot, name: str, value: float) -> None:
+    kind, _, where = name.partition(":")
+    if kind == "bin":
+        low, _, high = where.partition(":")
+        slot.bins[float(low), float(high)] = value
+    else:
+        setattr(slot, name, value)

@@ -1,0 +1,107 @@
+"""Decide what leaves the process: private values are dropped, redacted or hashed, and events are sampled."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Mapping
+from hashlib import blake2b, sha256
+from typing import Any, Literal
+
+from logging_lib.logger.checks import Checked
+from logging_lib.logger.values import jsonable
+from logging_lib.schema import tokens
+
+Treatment = Literal["drop", "redact", "hmac"]
+KEY_VARIABLE = "LOGGING_LIB_HMAC_KEY"
+REDACTED = "<redacted>"
+_HIDDEN_ERROR = "<hidden: it may hold the value of a private feature>"
+_TELLING = frozenset((tokens.MISSING, tokens.ABSENT))
+
+
+class Privacy:
+    """What to hide, and how.
+
+    Args:
+        features: feature → ``drop`` (no value), ``redact`` (a fixed text) or ``hmac`` (HMAC-SHA256 of the value).
+        key: the key of the hashes; default: the environment's ``LOGGING_LIB_HMAC_KEY``.
+
+    Raises:
+        ValueError: an unknown treatment, or ``hmac`` without a key.
+    """
+
+    def __init__(self, features: Mapping[str, Treatment], key: bytes | None = None) -> None:
+        for name, treatment in features.items():
+            if treatment not in ("drop", "redact", "hmac"):
+                raise ValueError(f"private: {name}: expected 'drop', 'redact' or 'hmac', found {treatment!r}")
+        self._key = key if key is not None else os.environb.get(KEY_VARIABLE.encode(), b"")
+        if "hmac" in features.values() and not self._key:
+            raise ValueError(f"private: 'hmac' needs a key: set {KEY_VARIABLE}")
+        self._features = {name: (treatment, tokens.part(name)) for name, treatment in features.items()}
+        self._prefixes = tuple(f"{part}=" for _, part in self._features.values())
+
+    def subject(self, subject: Any) -> str:
+        """``ml.subject.hash``: keyed where there is a key, else a plain SHA-256; the first 32 hex digits."""
+        text = str(jsonable(subject)).encode()
+        if self._key:
+            return hmac.new(self._key, text, sha256).hexdigest()[:32]
+        return sha256(text).hexdigest()[:32]
+
+    def hide(self, checked: Checked, inputs: Mapping[Any, Any]) -> None:
+        """Take the private values out of what was checked."""
+        if not self._features:
+            return
+        for name, (treatment, part) in self._features.items():
+            present = [kind for kind in checked.input if name in checked.input[kind]]
+            for kind in present:
+                del checked.input[kind][name]
+                if not checked.input[kind]:
+                    del checked.input[kind]
+            if name in inputs and treatment != "drop":
+                checked.keep("other", name, self._shown(treatment, inputs[name]))
+            checked.bins = [_bin(token, part) for token in checked.bins]
+        checked.unseen_values = [t for t in checked.unseen_values if not t.startswith(self._prefixes)]
+        checked.oov_words = [t for t in checked.oov_words if not t.startswith(self._prefixes)]
+
+    def hide_error(self, error: dict[str, Any]) -> dict[str, Any]:
+        """An exception's text and traceback may quote any value: only its type is kept."""
+        return {"type": error["type"], "message": _HIDDEN_ERROR} if self._features else error
+
+    def _shown(self, treatment: str, value: Any) -> str:
+        if treatment == "redact":
+            return REDACTED
+        text = str(jsonable(value)).encode()
+        return "hmac-sha256:" + hmac.new(self._key, text, sha256).hexdigest()
+
+
+def _bin(token: str, part: str) -> str:
+    feature, _, label = token.partition("=")
+    return f"{part}={tokens.HIDDEN}" if feature == part and label not in _TELLING else token
+
+
+NOTHING = Privacy({})
+
+
+class Sampling:
+    """Keeps a share of the ordinary events; live and shadow models agree, since the request's id decides.
+
+    Args:
+        rate: the share that is kept, above 0 to 1.
+
+    Raises:
+        ValueError: the rate is not within that.
+    """
+
+    def __init__(self, rate: float) -> None:
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
+            raise ValueError(f"sample: expected a share above 0 and up to 1, found {rate!r}")
+        self.everything = rate == 1
+        self._limit = int(rate * 2**64)
+        self.weight: dict[str, Any] = {"weight": 1 / rate}
+
+    def keeps(self, request_id: str) -> bool:
+        """Whether an ordinary event is among those kept; the same for the same id."""
+        return (
+            int.from_bytes(blake2b(request_id.encode("utf-8", "replace"), digest_size=8).digest())
+            < self._limit
+        )

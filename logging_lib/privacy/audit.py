@@ -1,0 +1,215 @@
+"""Everything that is known of one event: its checks, profile, origin, labels, and the alerts it was part of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal
+
+from logging_lib._util.times import parse_duration, parse_instant
+from logging_lib.schema import tokens
+from logging_lib.schema.templates import PROFILES, WATCH_STATE
+from logging_lib.store.history import inputs_of
+from logging_lib.store.port import Store
+
+EVENTS = "logs-ml.prediction-*,logs-ml.label-*,logs-ml.deadletter-*"
+_LONGEST = timedelta(hours=24)
+_MOST = 1000
+
+Part = Literal["failed", "counted"]
+
+
+@dataclass(frozen=True)
+class Alert:
+    """An alert that the event was part of: ``failed`` where it has the very fault that was found, ``counted`` where
+    it lay in the window that was judged."""
+
+    part: Part
+    feature: str
+    alert: Mapping[str, Any]
+
+
+@dataclass
+class Audit:
+    """What is known of an event.
+
+    Attributes:
+        event: as it is stored.
+        index: where.
+        profile: the published document of its model version, or None. ``same_profile``: whether its id is the one
+            that the event was checked with; None where either is not known.
+        start: the latest start of its process before it, with the versions of libraries and code.
+        labels: the truths about it.
+        siblings: other models' and roles' predictions for the same request.
+        alerts: those it was part of.
+    """
+
+    event: Mapping[str, Any]
+    index: str
+    profile: Mapping[str, Any] | None = None
+    same_profile: bool | None = None
+    start: Mapping[str, Any] | None = None
+    labels: list[Mapping[str, Any]] = field(default_factory=list)
+    siblings: list[Mapping[str, Any]] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+
+    @property
+    def checks(self) -> dict[str, list[dict[str, Any]]]:
+        """Failed check → its features, each with the value that was given and the bin that it fell into."""
+        ml = self.event["ml"]
+        inputs = inputs_of(ml.get("input") or {})
+        bins = dict(tokens.split(token) for token in (ml.get("input") or {}).get("bins") or ())
+        return {
+            check: [{"feature": name, "value": inputs.get(name), "bin": bins.get(name)} for name in names]
+            for check, names in (ml.get("check") or {}).items()
+            if check != "unseen_values"
+        }
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "index": self.index,
+            "event": self.event,
+            "checks": self.checks,
+            "profile": self.profile,
+            "same_profile": self.same_profile,
+            "start": self.start,
+            "labels": self.labels,
+            "siblings": self.siblings,
+            "alerts": [{"part": a.part, "feature": a.feature, **a.alert} for a in self.alerts],
+        }
+
+
+def audit(store: Store, event_id: str, alerts: Iterable[Mapping[str, Any]] = ()) -> Audit | None:
+    """What is known of the event with this id, or None where there is none.
+
+    Args:
+        alerts: those that were told, as the watch runner writes them down; those of its history in the store are
+            added.
+    """
+    hit = _first(store, EVENTS, {"term": {"event.id": event_id}})
+    if hit is None:
+        return None
+    event: Mapping[str, Any] = hit["_source"]
+    ml = event["ml"]
+    made = Audit(event, hit["_index"])
+    model = ml.get("model") or {}
+    of_model = [
+        {"term": {"ml.model.name": model.get("name", "")}},
+        {"term": {"ml.model.version": model.get("version", "")}},
+    ]
+    if (profile := _first(store, PROFILES, {"bool": {"filter": of_model}})) is not None:
+        made.profile = profile["_source"]
+        published = (made.profile["ml"].get("profile") or {}).get("id")
+        checked = (ml.get("profile") or {}).get("id")
+        made.same_profile = published == checked if published and checked else None
+    if event["event"]["dataset"] != "ml.prediction":
+        return made
+    made.start = _start(store, event, of_model)
+    request = (ml.get("request") or {}).get("id")
+    about = [{"term": {"ml.prediction.id": event_id}}]
+    if request is not None:
+        about.append({"term": {"ml.request.id": request}})
+        made.siblings = [
+            one
+            for one in _all(store, "logs-ml.prediction-*", {"term": {"ml.request.id": request}})
+            if one["event"]["id"] != event_id
+        ]
+    truths = {"bool": {"should": about, "minimum_should_match": 1}}
+    made.labels = [
+        one
+        for one in _all(store, "logs-ml.label-*", truths)
+        if (one["ml"].get("prediction") or {}).get("id", event_id) == event_id
+        and (one["ml"].get("model") or model) == {**model, **(one["ml"].get("model") or {})}
+    ]
+    told: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for alert in (*alerts, *_history(store, str(model.get("name", "")))):
+        if alert.get("kind", "alert") == "alert":
+            told.setdefault(tuple(alert.get(key) for key in ("time", "watch", "model", "version")), alert)
+    made.alerts = [part for alert in told.values() if (part := belongs(event, alert)) is not None]
+    return made
+
+
+def belongs(event: Mapping[str, Any], alert: Mapping[str, Any]) -> Alert | None:
+    """What part an event had in an alert, or None. Pure.
+
+    Windows are over ``event.ingested`` and end with the alert's time; a finding without a window is taken to have
+    looked back 24 hours. Where an alert has no findings, its features stand for them.
+    """
+    ml = event["ml"]
+    model = ml["model"]
+    failed = {name: set(features) for name, features in (ml.get("check") or {}).items()}
+    try:
+        told = parse_instant(alert["time"])
+        arrived = parse_instant(event["event"].get("ingested") or event["@timestamp"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    best: Alert | None = None
+    features = [{"feature": name} for name in alert.get("features") or ("",)]
+    findings: Iterable[Mapping[str, Any]] = alert.get("findings") or features
+    for finding in findings:
+        about = {key: finding.get(key) or alert.get(key) for key in ("model", "version")}
+        if about["model"] not in (None, "", model["name"]) or about["version"] not in (
+            None,
+            "",
+            model["version"],
+        ):
+            continue
+        if not told - _window(finding) < arrived <= told:
+            continue
+        feature, check = finding.get("feature") or "", finding.get("check")
+        faults = [failed.get(str(check), set())] if check else list(failed.values())
+        if feature and any(feature in names for names in faults):
+            return Alert("failed", feature, alert)
+        if check is None:
+            best = best or Alert("counted", feature, alert)
+    return best
+
+
+def _history(store: Store, model: str) -> list[Mapping[str, Any]]:
+    """The alerts about a model that the watch runner's history has; it knows their features, not their findings."""
+    of_model = [{"term": {"record": "alert"}}, {"term": {"model": model}}]
+    body = {"size": _MOST, "query": {"bool": {"filter": of_model}}, "_source": ["entry"]}
+    hits = store.search(WATCH_STATE, body)["hits"]["hits"]
+    return [hit["_source"]["entry"] for hit in hits if "entry" in hit["_source"]]
+
+
+def _window(finding: Mapping[str, Any]) -> timedelta:
+    try:
+        return parse_duration(str(finding["window"]))
+    except (KeyError, ValueError):
+        return _LONGEST
+
+
+def _start(
+    store: Store, event: Mapping[str, Any], of_model: list[dict[str, Any]]
+) -> Mapping[str, Any] | None:
+    """Of the event's own process where that is known, else of its model version."""
+    # A process says that it starts with its first event, whose time is a little earlier.
+    before = {"range": {"@timestamp": {"lte": f"{event['@timestamp']}||+1m"}}}
+    own = [
+        {"term": {name: value}}
+        for name, value in (
+            ("host.name", (event.get("host") or {}).get("name")),
+            ("process.pid", (event.get("process") or {}).get("pid")),
+        )
+        if value is not None
+    ]
+    for query in ([*of_model, before, *own], [*of_model, before]):
+        if hit := _first(
+            store, "logs-ml.start-*", {"bool": {"filter": query}}, sort=[{"@timestamp": "desc"}]
+        ):
+            found: Mapping[str, Any] = hit["_source"]
+            return found
+    return None
+
+
+def _first(store: Store, indices: str, query: Mapping[str, Any], **more: Any) -> dict[str, Any] | None:
+    hits = store.search(indices, {"size": 1, "query": query, **more})["hits"]["hits"]
+    found: dict[str, Any] | None = hits[0] if hits else None
+    return found
+
+
+def _all(store: Store, indices: str, query: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    body = {"size": _MOST, "query": query, "sort": [{"@timestamp": "asc"}]}
+    return [hit["_source"] for hit in store.search(indices, body)["hits"]["hits"]]

@@ -1,0 +1,187 @@
+"""Erases a person: finds what is theirs, writes down what will be done, does it, and says what was done.
+
+The record is written before anything is erased. It holds no text of the person, but the subject's hash and the
+ids of the erased events: with it the same can be done again after a crash, when a late label arrives, or when a
+backup was restored.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+
+from logging_lib._util.times import format_instant
+from logging_lib.privacy import redact_files
+from logging_lib.privacy.redact_files import Found
+from logging_lib.privacy.subject_search import Span, Traces
+
+_PASSES = 4
+
+
+class RecordError(Exception):
+    """The record cannot be read or is another person's; the message says which file and what to do."""
+
+
+class Cluster(Protocol):
+    """As much of ``erase_stored.Stored`` as is needed here."""
+
+    def learn(self, traces: Traces) -> None: ...
+    def examine(self, traces: Traces) -> list[Found]: ...
+    def erase(self, traces: Traces) -> list[Found]: ...
+
+
+@dataclass
+class Record:
+    """What was done about one person, in one file that is replaced at each step.
+
+    ``runs`` has one entry a run: ``started``, ``finished`` (None: it was stopped), and ``done`` by place.
+    ``working`` is the file that a stopped run was in, with the spans that it was overwriting.
+    """
+
+    path: Path
+    hashes: frozenset[str]
+    events: set[str] = field(default_factory=set)
+    requests: set[str] = field(default_factory=set)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    working: dict[str, Any] | None = None
+
+    @classmethod
+    def opened(cls, path: Path, hashes: frozenset[str]) -> Record:
+        """The record of earlier runs, or a new one.
+
+        Raises:
+            RecordError: the file is no record, or one of somebody else.
+        """
+        if not path.exists():
+            return cls(path, hashes)
+        try:
+            known = orjson.loads(path.read_bytes())
+            made = cls(
+                path,
+                frozenset(known["subject_hashes"]),
+                set(known["events"]),
+                set(known["requests"]),
+                known["runs"],
+                known["working"],
+            )
+        except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise RecordError(
+                f"{path}: is no record of an erasure ({error!r}); give another --record"
+            ) from error
+        if made.hashes.isdisjoint(hashes):
+            raise RecordError(f"{path}: is the record of another subject; give another --record")
+        made.hashes |= hashes
+        return made
+
+    def save(self) -> None:
+        """Replace the file, durably; readable by its owner alone."""
+        document = {
+            "subject_hashes": sorted(self.hashes),
+            "events": sorted(self.events),
+            "requests": sorted(self.requests),
+            "runs": self.runs,
+            "working": self.working,
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        scratch = self.path.with_name(f".{self.path.name}.new")
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(self.path)
+
+
+def find(traces: Traces, files: Sequence[Path], cluster: Cluster | None, record: Record) -> list[Found]:
+    """What all places hold of the person; nothing is changed, and ``traces`` has learned the ids.
+
+    Raises:
+        OSError: a file cannot be read.
+        StoreError: the cluster does not answer, or refuses us.
+    """
+    traces.events |= record.events
+    traces.requests |= record.requests
+    for _ in range(_PASSES):  # what shares a request with the person's events has ids of its own
+        before = len(traces.events) + len(traces.requests)
+        if cluster is not None:
+            cluster.learn(traces)
+        for file in files:
+            redact_files.learn(file, traces)
+        if len(traces.events) + len(traces.requests) == before:
+            break
+    found = [one for file in files if not (one := redact_files.examine(file, traces)).nothing]
+    return found + (cluster.examine(traces) if cluster is not None else [])
+
+
+def erase(
+    traces: Traces,
+    files: Sequence[Path],
+    cluster: Cluster | None,
+    record: Record,
+    *,
+    now: Callable[[], datetime],
+    learned: bool = False,
+) -> list[Found]:
+    """Erase and mask in all places, files first; what was done, with a ``note`` where something is left.
+
+    Args:
+        record: is written before anything is erased, and after each place.
+        now: tells the time, for the record.
+        learned: ``find`` was called before, so that the ids need not be looked for again.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        StoreError: the cluster does not answer, or refuses us.
+    """
+    _resume(record)
+    if not learned:
+        find(traces, files, cluster, record)
+    record.events |= traces.events
+    record.requests |= traces.requests
+    run: dict[str, Any] = {"started": format_instant(now()), "finished": None, "done": []}
+    record.runs.append(run)
+    record.save()
+    done = []
+
+    def note(found: Found) -> None:
+        done.append(found)
+        run["done"].append(
+            {"place": found.place, "erased": found.erase, "redacted": found.redact, "left": found.note}
+        )
+        record.working = None
+        record.save()
+
+    for file in files:
+        found = redact_files.examine(file, traces)
+        if found.nothing:
+            continue
+        record.working = {
+            "file": str(file),
+            "inode": file.stat().st_ino,
+            "spans": [list(span) for span in found.spans],
+        }
+        record.save()
+        redact_files.scrub(file, found, traces)
+        note(found)
+    for found in cluster.erase(traces) if cluster is not None else ():
+        note(found)
+    run["finished"] = format_instant(now())
+    record.save()
+    return done
+
+
+def _resume(record: Record) -> None:
+    """Finish the file in which a run was stopped: half a line may have been overwritten, and says nothing now."""
+    if record.working is None:
+        return
+    file, spans = Path(record.working["file"]), [Span(*span) for span in record.working["spans"]]
+    if file.exists() and file.stat().st_ino == record.working["inode"] and spans:
+        redact_files.overwrite(file, spans)
+    record.working = None
+    record.save()

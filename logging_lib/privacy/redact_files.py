@@ -1,0 +1,205 @@
+"""Removes a person from files: spools, the embedded store, reports, state, profiles, exports.
+
+Lines and texts are overwritten in place, so that a writer's open file and a shipper's offset stay true; Parquet
+files are written anew and put in the old one's place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from logging_lib.logger import jsonlines
+from logging_lib.privacy.subject_search import MASK, Finder, Span, Traces, line_spans, parsed
+from logging_lib.store.duckdb import files as stored
+from logging_lib.watch.runner.filestate import FOLDER, held
+
+_PACKED = frozenset((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".png", ".jpg", ".pdf"))
+_LINES = frozenset((".jsonl", ".ndjson", ".log"))
+_LOOKED_AT = 8192
+
+
+@dataclass
+class Found:
+    """What a place holds of the person: ``erase`` events go, ``redact`` documents or texts are masked."""
+
+    place: str
+    erase: int = 0
+    redact: int = 0
+    note: str = ""
+    spans: list[Span] = field(default_factory=list)
+
+    @property
+    def nothing(self) -> bool:
+        return not (self.erase or self.redact or self.note)
+
+
+def files(paths: Iterable[Path]) -> list[Path]:
+    """The files at and below these paths; names that begin with a dot are a shipper's states and locks of ours.
+
+    Raises:
+        FileNotFoundError: naming the path that is not there.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file or folder")
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for one in inside:
+            hidden = any(part.startswith(".") and part != FOLDER for part in one.relative_to(path).parts)
+            if one.is_file() and not one.is_symlink() and not hidden and one.suffix != ".lock":
+                found[one.absolute()] = None
+    return list(found)
+
+
+def learn(file: Path, traces: Traces) -> None:
+    """Remember the ids of the person's events that a file holds."""
+    for line in _events(file):
+        event = parsed(line)
+        if event is not None:
+            traces.learn(event)
+
+
+def examine(file: Path, traces: Traces) -> Found:
+    """What the file holds of the person; nothing is changed."""
+    found = Found(str(file))
+    people, all_terms = traces.finder(ids=False), traces.finder(ids=True)
+    kind = _kind(file)
+    if kind == "parquet":
+        found.erase = sum(_theirs(row, traces, all_terms) for row in _rows(file))
+    elif kind == "lines":
+        for line in jsonlines.lines(file):
+            if line.fault == "too_large":
+                found.note = "holds a line over 1 MB, which was not looked into"
+                continue
+            spans = line_spans(line.data, line.offset, traces, people, all_terms)
+            if spans and spans[0].text == MASK:
+                spans += _new_ids(line.data, line.offset, all_terms, traces)
+            found.spans += spans
+            blanked = any(span.text == " " for span in spans)
+            found.erase, found.redact = found.erase + blanked, found.redact + (bool(spans) and not blanked)
+    elif kind == "text":
+        data = file.read_bytes()
+        found.spans = [Span(*span, MASK) for span in all_terms.spans(data)]
+        if found.spans:
+            found.redact = 1
+            found.spans += _new_ids(data, 0, all_terms, traces)
+    else:
+        found.note = f"not looked into: {kind}"
+    return found
+
+
+def scrub(file: Path, found: Found, traces: Traces) -> None:
+    """Do what ``examine`` found, durably.
+
+    What a watch runner may have written since is looked for anew.
+    """
+    with held(file) as is_state:
+        if is_state:
+            found.spans[:] = examine(file, traces).spans
+        if file.suffix == ".parquet" and found.erase:
+            _without_rows(file, traces)
+        elif found.spans:
+            overwrite(file, found.spans)
+
+
+def overwrite(file: Path, spans: Iterable[Span]) -> None:
+    """Put each span's text in its place; the file keeps its size."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        for span in spans:
+            os.pwrite(descriptor, span.bytes(), span.offset)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _kind(file: Path) -> str:
+    if file.suffix in _LINES:
+        return "lines"
+    if file.suffix == ".parquet":
+        return "parquet"
+    if file.suffix in _PACKED:
+        return f"packed ({file.suffix})"
+    with file.open("rb") as opened:
+        return "not a text" if b"\0" in opened.read(_LOOKED_AT) else "text"
+
+
+def _events(file: Path) -> Iterator[bytes]:
+    kind = _kind(file)
+    if kind == "lines":
+        yield from (line.data for line in jsonlines.lines(file))
+    elif kind == "parquet":
+        yield from (orjson.dumps(row, default=str) for row in _rows(file))
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    """Each row of a Parquet file as the store reads it: JSON's values, nulls left out."""
+    for block in stored.parquet_lines(file):
+        yield from map(orjson.loads, block.splitlines())
+
+
+def _theirs(row: dict[str, Any], traces: Traces, finder: Finder) -> bool:
+    """A row in a table of events; its columns may be the fields' dotted names."""
+    line = orjson.dumps(row)
+    event = parsed(line)
+    return traces.owns(event) if event is not None else finder.mentions(line)
+
+
+def _without_rows(file: Path, traces: Traces) -> None:
+    import pyarrow.parquet as pq
+
+    finder = traces.finder(ids=True)
+    rows = _rows(file)
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    os.close(descriptor)
+    scratch = Path(name)
+    try:
+        with pq.ParquetFile(file) as opened, pq.ParquetWriter(scratch, opened.schema_arrow) as writer:
+            for batch in opened.iter_batches(batch_size=8192):
+                kept = [not _theirs(next(rows), traces, finder) for _ in range(batch.num_rows)]
+                writer.write_batch(batch.filter(_mask(kept)))
+        scratch.chmod(file.stat().st_mode)
+        with scratch.open("rb") as written:
+            os.fsync(written.fileno())
+        scratch.replace(file)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def _mask(kept: list[bool]) -> Any:
+    import pyarrow as pa
+
+    return pa.array(kept, pa.bool_())
+
+
+def _new_ids(data: bytes, start: int, finder: Finder, traces: Traces) -> Iterator[Span]:
+    """A profile's id is the hash of its content, so a masked one gets its own, wherever the file names it."""
+    if (resealed := reseal(finder.mask(data))) is not None:
+        traces.profiles[resealed[0]] = resealed[1]
+    for old, new in traces.profiles.items():
+        for match in re.finditer(re.escape(old.encode()), data):
+            yield Span(start + match.start(), len(new), new)
+
+
+def reseal(masked: bytes) -> tuple[str, str] | None:
+    """(old, new) id of a profile, or of a document that holds one, whose texts were masked."""
+    try:
+        document = orjson.loads(masked)
+        if isinstance(document, dict) and isinstance(document.get("content"), str):
+            document = orjson.loads(document["content"])
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(document, dict) or not {"format_version", "features", "id"} <= document.keys():
+        return None
+    content = {key: value for key, value in document.items() if key != "id"}
+    return str(document["id"]), sha256(orjson.dumps(content)).hexdigest()[:16]

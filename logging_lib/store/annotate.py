@@ -1,0 +1,117 @@
+"""Adds checks and bins to stored foreign events that lack them, from the published profiles.
+
+An event that has its checks says so in ``ml.profile.status``: what was done is not done again, so a run that
+was stopped goes on where it was. Events whose model has no profile stay as they are, and stay countable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from logging_lib.logger.checks import Checker
+from logging_lib.profile.model import Profile
+from logging_lib.store.bulk import Outcome
+from logging_lib.store.history import inputs_of, output_of
+from logging_lib.store.port import Store
+
+STREAMS = "logs-ml.prediction-*"
+PAGE = 1000
+MAX_MODELS = 1000
+_UNCHECKED = {"bool": {"must_not": {"terms": {"ml.profile.status": ["matched", "mismatch"]}}}}
+
+
+class Replacing(Store, Protocol):
+    """A store whose documents can be replaced one by one."""
+
+    def replace(self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[Outcome]:
+        """See ``ElasticsearchStore.replace``."""
+        ...
+
+
+@dataclass
+class Annotated:
+    """``done`` have their checks now, ``changed`` were changed by others meanwhile (the next run takes them);
+    ``failed`` holds (id, reason)."""
+
+    done: int = 0
+    changed: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+
+def annotate(
+    store: Replacing,
+    profiles: Iterable[Profile],
+    *,
+    advance: Callable[[int], None] = lambda number: None,
+) -> Annotated:
+    """Check the stored events of these profiles' models that have no checks.
+
+    Args:
+        advance: told after each page how many events it had.
+    """
+    result = Annotated()
+    for profile in profiles:
+        checker = Checker(profile, foreign=True)
+        for page in _pages(store, profile):
+            changes = [(hit, checked(hit["_source"], checker)) for hit in page]
+            for outcome in store.replace(changes):
+                if not outcome.reason:
+                    result.done += 1
+                elif outcome.conflict:
+                    result.changed += 1
+                else:
+                    result.failed.append((outcome.identity, outcome.reason))
+            advance(len(page))
+    store.refresh()
+    return result
+
+
+def unchecked(store: Store) -> dict[tuple[str, str], int]:
+    """(model, version) → events without checks, of all that is stored; the models with the most."""
+    versions = {"terms": {"field": "ml.model.version", "size": 100}}
+    models = {"terms": {"field": "ml.model.name", "size": MAX_MODELS}, "aggs": {"versions": versions}}
+    answer = store.search(STREAMS, {"size": 0, "query": _UNCHECKED, "aggs": {"models": models}})
+    return {
+        (model["key"], version["key"]): version["doc_count"]
+        for model in answer.get("aggregations", {}).get("models", {}).get("buckets", ())
+        for version in model["versions"]["buckets"]
+    }
+
+
+def checked(document: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
+    """A stored event with its checks; pure. Its inputs are typed anew, as the profile has them."""
+    ml = document["ml"]
+    found = checker(inputs_of(ml.get("input") or {}))
+    made = {key: value for key, value in ml.items() if key not in ("check", "text")}
+    made["profile"] = {"id": checker.id, "status": "matched"}
+    made["input"] = found.input_document()
+    if found.failed:
+        made["check"] = found.check_document()
+    if found.tokens:
+        made["text"] = found.text_document()
+    if stored := ml.get("prediction"):
+        made["prediction"] = checker.output(output_of(stored), stored.get("score"), stored.get("scores"))
+    return {**document, "ml": made}
+
+
+def _pages(store: Store, profile: Profile) -> Iterator[list[dict[str, Any]]]:
+    body: dict[str, Any] = {
+        "size": PAGE,
+        "query": _of(profile),
+        "sort": [{"@timestamp": "asc"}, {"event.id": "asc"}],
+        "seq_no_primary_term": True,
+        "track_total_hits": False,
+    }
+    while hits := store.search(STREAMS, body)["hits"]["hits"]:
+        yield hits
+        body["search_after"] = hits[-1]["sort"]
+
+
+def _of(profile: Profile) -> dict[str, Any]:
+    model = [
+        {"term": {"ml.model.name": profile.model}},
+        {"term": {"ml.model.version": profile.version}},
+    ]
+    return {"bool": {"filter": [*model, _UNCHECKED]}}

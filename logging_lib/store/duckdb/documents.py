@@ -1,0 +1,219 @@
+"""One index of free documents (``ml-profiles``, ``ml-watch-state``): few, replaced by id, of any structure."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import duckdb
+import orjson
+
+from logging_lib.schema.fields import load
+from logging_lib.store import datemath, mapping
+from logging_lib.store.duckdb.files import Folder
+from logging_lib.store.mapping import Located
+from logging_lib.store.port import IndexResult
+
+_COMPACT_FROM: Final = 1 << 20  # bytes of replaced documents before the file is rewritten
+
+
+class DocumentTable:
+    """Documents by id. Fields of ``fields.yml`` have its types, all others get theirs from their values.
+    Not thread-safe: the store's lock guards it."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, number: int, folder: Folder | None, *, writable: bool
+    ) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._writable = writable
+        self._table = f"documents_{number}"
+        self._sources: dict[str, bytes] = {}
+        self._numbers: dict[str, int] = {}
+        self._ids: dict[int, str] = {}
+        self._values: dict[str, dict[str, list[Any]]] = {}
+        self._next = 0
+        self._stale_bytes = 0
+        self._columns: dict[str, Located] | None = None
+        self.invalid_lines = 0
+        self.refresh()
+
+    def index(self, documents: Iterable[Mapping[str, Any]], *, create: bool = False) -> IndexResult:
+        created, duplicates = 0, 0
+        failed, lines, taken = list[tuple[str, str]](), list[bytes](), set[str]()
+        ready: list[tuple[str, bytes]] = []
+        for document in documents:
+            identity = document.get("_id")
+            if identity is None:
+                identity = uuid.uuid4().hex
+            if not isinstance(identity, str) or not identity:
+                failed.append((str(identity), "_id: expected text"))
+                continue
+            if create and (identity in self._sources or identity in taken):
+                duplicates += 1
+                continue
+            source = {key: value for key, value in document.items() if key != "_id"}
+            problems = _problems(source)
+            try:
+                text = mapping.dumps(source)
+                line = mapping.dumps({"_id": identity, **source})
+            except (TypeError, ValueError) as error:
+                problems.append(f"not JSON: {error}")
+            if problems:
+                failed.append((identity, "; ".join(problems)))
+                continue
+            lines.append(line)
+            taken.add(identity)
+            ready.append((identity, text))
+            created += 1
+        if lines and self._folder:
+            for _, block in self._folder.append(lines):
+                self._load(block)
+        for identity, text in ready:
+            self._put(identity, text)
+        return IndexResult(created, duplicates, tuple(failed))
+
+    def _put(self, identity: str, source: bytes) -> None:
+        previous = self._sources.pop(identity, None)
+        if previous is not None:
+            self._stale_bytes += len(previous)
+            del self._ids[self._numbers[identity]]
+        self._sources[identity] = source
+        self._numbers[identity] = self._next
+        self._ids[self._next] = identity
+        self._next += 1
+        self._values.pop(identity, None)
+        self._columns = None
+
+    def _load(self, block: bytes) -> None:
+        for line in block.split(b"\n"):
+            if not line.strip():
+                continue
+            try:
+                document = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                document = None
+            if not isinstance(document, dict):
+                self.invalid_lines += 1
+                continue
+            identity = document.pop("_id", None)
+            self._put(str(identity) if identity is not None else uuid.uuid4().hex, orjson.dumps(document))
+
+    def refresh(self) -> None:
+        if self._folder is None:
+            return
+        for _, block in self._folder.unread():
+            self._load(block)
+        if self._folder.replaced:
+            self._folder.replaced = False
+            self._folder.seen.clear()
+            self._sources, self._numbers, self._ids, self._values = {}, {}, {}, {}
+            self._columns, self.invalid_lines, self._stale_bytes = None, 0, 0
+            for _, block in self._folder.unread():
+                self._load(block)
+
+    @property
+    def torn_lines(self) -> int:
+        return self.invalid_lines + (self._folder.torn if self._folder else 0)
+
+    @property
+    def rows(self) -> int:
+        return len(self._sources)
+
+    # -- columns -------------------------------------------------------------------------------------------
+
+    def _flattened(self) -> list[dict[str, list[Any]]]:
+        for identity, source in self._sources.items():
+            if identity not in self._values:
+                values: dict[str, list[Any]] = {}
+                for name, value in mapping.flatten(orjson.loads(source)):
+                    values.setdefault(name, []).append(value)
+                self._values[identity] = values
+        return list(self._values.values())
+
+    def type_of(self, name: str) -> tuple[str, bool] | None:
+        known = mapping.location(load(), name)
+        if known is not None:
+            return known[0].type, True
+        values = [value for one in self._flattened() for value in one.get(name, ())]
+        return (mapping.infer(values), True) if values else None
+
+    def names_below(self, prefix: str) -> set[str]:
+        """The fields of an object: for ``exists``."""
+        return {name for one in self._flattened() for name in one if name.startswith(prefix + ".")}
+
+    def ensure(self, names: Iterable[str]) -> dict[str, Located]:
+        wanted = set(names)
+        if self._columns is None or not wanted <= self._columns.keys():
+            wanted |= set(self._columns or ())
+            self._columns = self._materialise(sorted(wanted))
+        return {name: self._columns[name] for name in names if self._columns[name].type}
+
+    def _materialise(self, names: list[str]) -> dict[str, Located]:
+        self._flattened()
+        located: dict[str, Located] = {}
+        for place, name in enumerate(names):
+            found = self.type_of(name)
+            located[name] = Located(f"f{place}", found[0] if found else "", True)
+        shape = {"seq": "BIGINT", "id": "VARCHAR"} | {
+            one.column: [mapping.SQL_TYPES[one.type]] for one in located.values() if one.type
+        }
+        rows = [
+            {"seq": number, "id": identity}
+            | {
+                one.column: _typed(self._values[identity].get(name, ()), one.type)
+                for name, one in located.items()
+                if one.type
+            }
+            for number, identity in self._ids.items()
+        ]
+        self._connection.execute(
+            f"CREATE OR REPLACE TABLE {self._table} AS SELECT unnest(from_json($1, $2), recursive := true)",
+            [orjson.dumps(rows).decode(), orjson.dumps([shape]).decode()],
+        ).fetchall()
+        return located
+
+    def relation(self, *, with_id: bool) -> str:
+        return self._table
+
+    def sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
+        return {number: (self._ids[number], self._sources[self._ids[number]]) for number in numbers}
+
+    def close(self) -> None:
+        if self._folder is None:
+            return
+        if self._writable and self._stale_bytes > _COMPACT_FROM:
+            self.refresh()
+            self._folder.rewrite(
+                [
+                    orjson.dumps({"_id": identity, **orjson.loads(source)})
+                    for identity, source in self._sources.items()
+                ]
+            )
+        self._folder.close()
+
+
+def _typed(values: Iterable[Any], kind: str) -> list[Any]:
+    typed = []
+    for value in values:
+        try:
+            one = mapping.convert(value, kind)
+        except mapping.MisfitError:
+            continue
+        if one is not None:
+            typed.append(datemath.parse(one) if kind == "date" else one)
+    return list(dict.fromkeys(typed)) if mapping.SQL_TYPES[kind] == "VARCHAR" else typed
+
+
+def _problems(source: Mapping[str, Any]) -> list[str]:
+    """Values that do not fit the type that ``fields.yml`` gives their field."""
+    problems = []
+    for name, value in mapping.flatten(source):
+        known = mapping.location(load(), name)
+        if known is not None:
+            try:
+                mapping.convert(value, known[0].type)
+            except mapping.MisfitError as reason:
+                problems.append(f"{name}: {reason}")
+    return problems

@@ -1,0 +1,288 @@
+"""One data stream of a store that is only read: typed columns made of its files when first asked for.
+
+The files stay where they are: of an event that is shown whole, its line is read again. What columns cannot hold
+(Parquet, a field that holds lists against ``fields.yml``, the names of a model's own inputs) is left to
+``EventTable``, which keeps every event's text in memory and takes four times as long to read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from logging_lib.schema.fields import load
+from logging_lib.store import mapping
+from logging_lib.store.column_builders import array, numbers
+from logging_lib.store.columns import Columns, ListsError, read, taken
+from logging_lib.store.duckdb.events import USUAL, EventTable
+from logging_lib.store.duckdb.files import Extent, Folder
+from logging_lib.store.mapping import Located
+
+_AT_ONCE: Final = 1 << 20  # bytes of lines: what is made of them stays in the processor's cache
+_LARGE: Final = 16 << 20  # bytes from which on a field that nobody asked for yet is costly to read later
+_BATCH: Final = 8192  # rows at once, so that DuckDB's threads share the work
+_ID: Final = "event.id"
+
+
+Progress = Callable[[int, int], None]
+"""Is told how many bytes of a stream's files were read, of how many, while they are."""
+
+
+class _ChangedError(Exception):
+    """A file is no longer what it was when it was first read."""
+
+
+class FileTable:
+    """A data stream, read-only. Not thread-safe: the store's lock guards it."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        number: int,
+        folder: Folder,
+        progress: Progress | None = None,
+    ) -> None:
+        self._connection = connection
+        self._progress = progress
+        self._number = number
+        self._folder = folder
+        self._table = f"columns_{number}"
+        self._events: EventTable | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self._folder.seen.clear()
+        self._folder.replaced = False
+        self._columns: dict[str, str] = {}
+        self._extents: list[Extent] = []
+        self._files = np.zeros(0, np.int32)  # of each row: which extent it lies in, and where
+        self._starts = np.zeros(0, np.int64)
+        self._hashes = np.zeros(0, np.int64)
+        self._read = self._lines = 0
+        self._behind = True
+
+    def refresh(self) -> None:
+        """Read what was added to the files, when it is next asked for."""
+        self._behind = True
+        if self._events is not None:
+            self._events.refresh()
+
+    @property
+    def rows(self) -> int:
+        return self._events.rows if self._events is not None else len(self._starts)
+
+    @property
+    def torn_lines(self) -> int:
+        if self._events is not None:
+            return self._events.torn_lines
+        return self._lines - self._read + self._folder.torn
+
+    def type_of(self, name: str) -> tuple[str, bool] | None:
+        """The field's type, and whether it holds lists; None where it is not mapped."""
+        if self._events is not None:
+            return self._events.type_of(name)
+        found = mapping.location(load(), name)
+        return None if found is None else (found[0].type, found[0].array)
+
+    def names_below(self, prefix: str) -> set[str]:
+        """The fields of an object: for ``exists``."""
+        entries = [one for one in load().fields if one.indexed and f"{one.name}.".startswith(prefix + ".")]
+        if self._events is None and not any(one.dynamic for one in entries):
+            return {one.name for one in entries}
+        return self._whole().names_below(prefix)
+
+    def ensure(self, names: Iterable[str]) -> dict[str, Located]:
+        """Make columns for these fields, up to date with the files as they were at the last refresh."""
+        names = list(names)
+        if self._events is None:
+            try:
+                self._catch_up(names)
+            except (ListsError, _ChangedError):
+                self._whole()
+        if self._events is not None:
+            return self._events.ensure(names)
+        wanted = {name: found for name in names if (found := mapping.location(load(), name))}
+        return {
+            name: Located(self._columns[name], entry.type, entry.array) for name, (entry, _) in wanted.items()
+        }
+
+    def relation(self, *, with_id: bool) -> str:
+        """The table that ``Located.column`` belongs to; ``seq`` numbers its rows in order of arrival."""
+        if self._events is None and with_id:
+            self.ensure([_ID])
+        if self._events is not None:
+            return self._events.relation(with_id=with_id)
+        if not with_id:
+            return self._table
+        return f"(SELECT *, coalesce({self._columns[_ID]}, '#' || seq) AS id FROM {self._table})"  # noqa: S608
+
+    def sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
+        """The id and the JSON text of events."""
+        if self._events is not None:
+            return self._events.sources(numbers)
+        found = {}
+        for number in numbers:
+            extent = self._extents[self._files[number]]
+            with extent.file.open("rb") as file:
+                file.seek(int(self._starts[number]))
+                line = file.readline().rstrip(b"\r\n")
+            found[number] = _identity(line, number), line
+        return found
+
+    def close(self) -> None:
+        self._folder.close()
+        if self._events is not None:
+            self._events.close()
+
+    def _whole(self) -> EventTable:
+        """The table that holds everything, in this one's place."""
+        if self._events is None:
+            self._connection.execute(f"DROP TABLE IF EXISTS {self._table}")
+            self._clear()
+            self._events = EventTable(self._connection, self._number, Folder(self._folder.path))
+        return self._events
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def _catch_up(self, names: list[str]) -> None:
+        if self._behind:
+            if not self._extents:
+                self._begin(names)
+            self._append()
+            if self._folder.replaced:
+                known = [*self._columns]
+                self._clear()
+                self._begin([*known, *names])
+                self._append()
+            self._behind = False
+        fresh = [name for name in dict.fromkeys(names) if name not in self._columns and _mapped(name)]
+        if fresh:
+            self._widen(fresh)
+
+    def _begin(self, names: list[str]) -> None:
+        """An empty table with these columns, and with the usual ones where there is much to read."""
+        wanted = dict.fromkeys([*filter(_mapped, names), *(USUAL if self._size() > _LARGE else ())])
+        self._columns = {name: f"f{place}" for place, name in enumerate(wanted)}
+        shape = "".join(f", {column} {_sql_type(name)}" for name, column in self._columns.items())
+        self._connection.execute(f"CREATE OR REPLACE TABLE {self._table} (seq BIGINT{shape})")
+
+    def _size(self) -> int:
+        return sum(file.stat().st_size for file in self._folder.path.glob("*.jsonl"))
+
+    def _append(self) -> None:
+        """Read what the files hold beyond what was read before."""
+        starts: list[NDArray[np.int64]] = []
+        files: list[NDArray[np.int32]] = []
+
+        def blocks() -> Iterator[bytes]:
+            seen, total, done = self._folder.seen, self._size(), sum(map(len, self._extents))
+            reached = {name: one.offset for name, one in seen.items()}
+            for name, block in self._folder.unread(_AT_ONCE):
+                if not name.endswith(".jsonl"):
+                    raise ListsError(f"{name}: is read as a whole")
+                begin = reached.get(name, 0)
+                reached[name] = seen[name].offset
+                self._extend(self._folder.path / name, begin, reached[name])
+                ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
+                starts.append(begin + np.concatenate([[0], ends[:-1] + 1]))
+                files.append(np.full(len(ends), len(self._extents) - 1, np.int32))
+                yield block
+                done += len(block)
+                if self._progress is not None:
+                    self._progress(min(done, total), total)
+
+        found = read(blocks(), self._columns, before=self._read)
+        self._read += found.events
+        self._lines += sum(map(len, starts))
+        if not found.rows:
+            return
+        new = np.flatnonzero(~np.isin(found.hashes, self._hashes)) if len(self._hashes) else None
+        if new is not None and not len(new):
+            return
+        lines, hashes = found.lines, found.hashes
+        if new is not None:
+            lines, hashes = lines[new], hashes[new]
+            found.columns = {name: taken(column, new) for name, column in found.columns.items()}
+        arriving = self._arrow(found, len(self._starts), len(lines))
+        self._starts = np.concatenate([self._starts, np.concatenate(starts)[lines]])
+        self._files = np.concatenate([self._files, np.concatenate(files)[lines]])
+        self._hashes = np.concatenate([self._hashes, hashes])
+        with _registered(self._connection, arriving):
+            self._connection.execute(f"INSERT INTO {self._table} SELECT * FROM arriving").fetchall()  # noqa: S608
+
+    def _extend(self, file: Path, begin: int, end: int) -> None:
+        last = self._extents[-1] if self._extents else None
+        if last is not None and (last.file, last.end) == (file, begin):
+            last.end = end
+        else:
+            self._extents.append(Extent(file, begin, end))
+
+    def _widen(self, fresh: list[str]) -> None:
+        """Read further fields of the same events. Raises _ChangedError."""
+        found = read(self._again(), fresh)
+        if not np.array_equal(found.hashes, self._hashes):
+            raise _ChangedError
+        known = len(self._columns)
+        self._columns |= {name: f"f{known + place}" for place, name in enumerate(fresh)}
+        arriving = self._arrow(found, 0, found.rows, fresh)
+        with _registered(self._connection, arriving):
+            self._connection.execute(
+                "CREATE OR REPLACE TABLE widened AS SELECT old.*, arriving.* EXCLUDE (seq)"  # noqa: S608
+                f" FROM {self._table} old JOIN arriving USING (seq)"
+            ).fetchall()
+        self._connection.execute(f"DROP TABLE {self._table}")
+        self._connection.execute(f"ALTER TABLE widened RENAME TO {self._table}")
+
+    def _again(self) -> Iterator[bytes]:
+        """All that was read so far, once more."""
+        for extent in self._extents:
+            try:
+                yield from extent.blocks(_AT_ONCE)
+            except FileNotFoundError:
+                raise _ChangedError from None
+
+    def _arrow(self, found: Columns, first: int, rows: int, names: Iterable[str] | None = None) -> Any:
+        """A table for DuckDB of the columns in the order of the table's, and ``seq``."""
+        import pyarrow as pa
+
+        made = {"seq": numbers(np.arange(first, first + rows))}
+        for name in self._columns if names is None else names:
+            made[self._columns[name]] = array(found.columns[name])
+        return pa.Table.from_batches(pa.table(made).to_batches(max_chunksize=_BATCH))
+
+
+class _registered:  # noqa: N801 - used like a function
+    """``arriving`` names a table within the block."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, table: Any) -> None:
+        self._connection, self._arriving = connection, table
+
+    def __enter__(self) -> None:
+        self._connection.register("arriving", self._arriving)
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.unregister("arriving")
+
+
+def _mapped(name: str) -> bool:
+    return mapping.location(load(), name) is not None
+
+
+def _sql_type(name: str) -> str:
+    found = mapping.location(load(), name)
+    assert found is not None
+    return mapping.SQL_TYPES[found[0].type] + ("[]" if found[0].array else "")
+
+
+def _identity(line: bytes, number: int) -> str:
+    document = orjson.loads(line)
+    event = document.get("event")
+    identity = event.get("id") if isinstance(event, dict) else None
+    identity = document.get("event.id") if identity is None else identity
+    return f"#{number}" if identity is None else str(mapping.convert(identity, "keyword"))
