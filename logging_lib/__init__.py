@@ -13,10 +13,11 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from logging_lib.logger import spool as _spool
-from logging_lib.logger.integrations import PredictionFormatter, PredictionHandler, add_trace_ids
 from logging_lib.logger.prediction_logger import PredictionLogger, SpoolLoggerFactory, configure
 from logging_lib.logger.processor import EventRenderer, PredictionProcessor
 from logging_lib.logger.spool import Spool
+from logging_lib.logger.stdlib import PredictionFormatter, PredictionHandler
+from logging_lib.logger.tracing import add_trace_ids
 from logging_lib.profile.io import ProfileError
 
 try:

@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner, Result
 
 from logging_lib import profile as profiles
+from logging_lib.cli.app import app
 from logging_lib.profile.config import Config
-from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.connection import PREFIX, Connection, Settings
 from tests import elasticsearch_server
 from tests.store import elastic
 
@@ -52,6 +55,27 @@ def profile(training: pd.DataFrame) -> profiles.Profile:
     return profiles.fit(
         training, model="loans", version="1", prediction="rate", config=Config(time="issued_at")
     )
+
+
+@pytest.fixture(scope="module")
+def own(training: pd.DataFrame) -> profiles.Profile:
+    """The profile of a model that no other test has."""
+    name = f"model-{uuid4().hex[:8]}"
+    return profiles.fit(training, model=name, version="1", prediction="rate", config=Config(time="issued_at"))
+
+
+@pytest.fixture
+def call(elasticsearch: Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
+    """Run a command against the real Elasticsearch, in an empty folder, and check its exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(f"{PREFIX}URL", elasticsearch.url)
+
+    def invoke(*arguments: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(app, list(arguments))
+        assert result.exit_code == code, result.output
+        return result
+
+    return invoke
 
 
 @pytest.fixture(scope="session")

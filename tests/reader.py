@@ -51,7 +51,7 @@ DIFFERS = ("logging-lib compare", "logging-lib dashboards diff", "logging-lib st
 """Commands that may end with 1: they did what they are for, and something differs."""
 
 ENDLESS = {
-    "--follow": "tests/jobs/test_annotate.py follows",
+    "--follow": "tests/store/test_annotate.py follows",
     "watch run --elasticsearch": "tests/watch/test_daemon.py runs it until it is told to end",
     "ship /var/spool/ml": "tests/ship/test_tls.py ships so until it is told to end",
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from logging_lib.dashboards.drawing import ALERT, MUTED, SERIES, SERVED, TEXT, TRAINED, Spec
-from logging_lib.dashboards.kibana.formula import Operation
+from logging_lib.dashboards.formula import Operation
 from logging_lib.dashboards.queries import BEFORE
 from logging_lib.dashboards.spec import TIME, Metric, Panel
 from logging_lib.dashboards.tables import Row, natural

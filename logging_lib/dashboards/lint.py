@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from logging_lib.dashboards import spec as sources
-from logging_lib.dashboards.kibana.formula import NUMERIC_ONLY, Operation, operations
+from logging_lib.dashboards.formula import NUMERIC_ONLY, Operation, operations
 from logging_lib.dashboards.spec import SERIES_CHARTS, TIME, Dashboard, Filter, Metric, Panel
 from logging_lib.schema.fields import NUMERIC_TYPES, Schema
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from logging_lib.dashboards import formula as formulas
 from logging_lib.dashboards import spec as sources
-from logging_lib.dashboards.kibana import formula as formulas
-from logging_lib.dashboards.kibana.formula import Operation
+from logging_lib.dashboards.formula import Operation
 from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import (
     CONTROL_FIELDS,

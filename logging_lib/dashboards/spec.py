@@ -15,8 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from logging_lib.dashboards.kibana import formula as formulas
-from logging_lib.dashboards.kibana.formula import Formula
+from logging_lib.dashboards import formula as formulas
+from logging_lib.dashboards.formula import Formula
 from logging_lib.schema.fields import Field as SchemaField
 from logging_lib.schema.fields import load
 from logging_lib.schema.streams import data_stream

@@ -25,8 +25,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from logging_lib.dashboards.kibana import formula as formulas
-from logging_lib.dashboards.kibana.formula import Operation
+from logging_lib.dashboards import formula as formulas
+from logging_lib.dashboards.formula import Operation
 from logging_lib.dashboards.queries import agg_name
 from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import SERIES_CHARTS, TIME, Metric, Panel

@@ -15,9 +15,9 @@ import orjson
 from markdown_it import MarkdownIt
 
 from logging_lib.dashboards import charts
+from logging_lib.dashboards import formula as formulas
 from logging_lib.dashboards.drawing import themed
-from logging_lib.dashboards.kibana import formula as formulas
-from logging_lib.dashboards.kibana.formula import Operation
+from logging_lib.dashboards.formula import Operation
 from logging_lib.dashboards.queries import BEFORE
 from logging_lib.dashboards.spec import CONTROL_FIELDS, Panel
 from logging_lib.dashboards.tables import Row, label, metric_label

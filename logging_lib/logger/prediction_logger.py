@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 import structlog
 
 from logging_lib.logger import spool as spools
-from logging_lib.logger.health import Counts, reporter
-from logging_lib.logger.integrations import add_context
+from logging_lib.logger.health import Counts
 from logging_lib.logger.privacy import Treatment
 from logging_lib.logger.processor import EventRenderer, PredictionProcessor, Role
+from logging_lib.logger.reporter import reporter
 from logging_lib.logger.spool import Spool, shared
+from logging_lib.logger.tracing import add_context
 from logging_lib.profile.model import Profile
 
 if TYPE_CHECKING:

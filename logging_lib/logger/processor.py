@@ -31,13 +31,14 @@ from logging_lib.logger.event import (
     new_ids,
     timestamp,
 )
-from logging_lib.logger.health import Counts, Source
+from logging_lib.logger.health import Counts
 from logging_lib.logger.jsonlines import MAX_LINE
 from logging_lib.logger.metrics import Metrics
 from logging_lib.logger.privacy import NOTHING, Privacy, Sampling, Treatment
+from logging_lib.logger.reporter import Source
 from logging_lib.logger.values import MAX_TEXT, jsonable, valid_text
 from logging_lib.profile.coerce import plain
-from logging_lib.profile.fitting import USUAL, installed
+from logging_lib.profile.environment import USUAL, installed
 from logging_lib.profile.io import load
 from logging_lib.profile.model import Profile
 from logging_lib.schema import SCHEMA_VERSION

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from logging_lib.profile.document import document
 from logging_lib.profile.io import ProfileError, dumps, load, loads, save
 from logging_lib.profile.model import Expectation, Feature, Moments, Profile
-from logging_lib.store.profiles import document
 
 if TYPE_CHECKING:
     from logging_lib.profile.fitting import fit

@@ -13,9 +13,9 @@ import pandas as pd
 from logging_lib.profile.coerce import category_text, epoch, words
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.encoding import Column, Fitted, infer, is_number_dtype, take_apart
-from logging_lib.profile.fitting import Array, Split
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import CHECKS, MAX_BINS, OOV_EDGES, Expectation, Feature, Kind, Moments
+from logging_lib.profile.split import Array, Split
 
 NUMERIC_BINS = 10
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)

@@ -13,8 +13,8 @@ import pandas as pd
 
 from logging_lib.profile.coerce import epoch, is_null, plain, words
 from logging_lib.profile.config import Config, FeatureConfig
-from logging_lib.profile.fitting import Array
 from logging_lib.profile.model import Kind
+from logging_lib.profile.split import Array
 
 MAX_CATEGORIES_INFERRED = 100
 

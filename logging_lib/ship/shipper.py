@@ -12,7 +12,8 @@ from pathlib import Path
 
 import orjson
 
-from logging_lib.logger.health import disk, health_event
+from logging_lib.logger.health import health_event
+from logging_lib.logger.reporter import disk
 from logging_lib.logger.segments import DEAD_LETTERS
 from logging_lib.logger.spool import Spool
 from logging_lib.ship.receivers import Answer, HungUpError, Receiver, RefusedError, RetryError

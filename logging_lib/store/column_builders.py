@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from logging_lib._util import datemath
 from logging_lib.schema.fields import Field
-from logging_lib.store import datemath, mapping
+from logging_lib.store import mapping
 
 _NO_DATE = np.iinfo(np.int64).min
 T = TypeVar("T")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from logging_lib import profile
+from logging_lib._util.datemath import from_millis
 from logging_lib._util.times import format_instant, parse_instant
 from logging_lib.logger import jsonlines
 from logging_lib.logger.checks import Checker
@@ -17,7 +18,6 @@ from logging_lib.logger.jsonlines import Line
 from logging_lib.normalize import MAX_AHEAD, Checks, DeadLetter, normalize_line, refuse
 from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store import mapping
-from logging_lib.store.datemath import from_millis
 from logging_lib.store.duckdb.files import OWN_FILE
 from logging_lib.store.port import IndexResult, Store
 

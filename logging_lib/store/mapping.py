@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import orjson
 
+from logging_lib._util import datemath
 from logging_lib.schema.fields import NUMERIC_TYPES, Field, Schema, load
-from logging_lib.store import datemath
 
 TEXT_TYPES: Final = frozenset({"text", "match_only_text"})
 WHOLE_TYPES: Final = frozenset({"long", "integer", "short"})

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from logging_lib import profile as profiles
 from logging_lib.logger.checks import Checker
 from logging_lib.profile.config import Config, FeatureConfig
-from logging_lib.profile.fitting import dispersion
 from logging_lib.profile.model import Feature
+from logging_lib.profile.split import dispersion
 
 
 def fit_one(column: object, **config: object) -> Feature:

@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 
 from logging_lib import profile
+from logging_lib._util.datemath import from_millis
 from logging_lib._util.times import format_instant
 from logging_lib.cli import options
 from logging_lib.cli.options import UsageError, duration, instant
@@ -28,7 +29,6 @@ from logging_lib.cli.watch._common import (
     print_json,
 )
 from logging_lib.store import loading
-from logging_lib.store.datemath import from_millis
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
 from logging_lib.store.profiles import index_profiles, with_profiles

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from logging_lib.dashboards.kibana import formula as formulas
-from logging_lib.dashboards.kibana import formula as kql
-from logging_lib.dashboards.kibana.formula import Formula, Math, Number, Operation
+from logging_lib.dashboards import formula as formulas
+from logging_lib.dashboards.formula import Formula, Math, Number, Operation
+from logging_lib.dashboards.kibana import kql
 from logging_lib.dashboards.spec import SERIES_CHARTS, TIME, Metric, Panel
 from logging_lib.dashboards.tables import Z, label, metric_label
 

@@ -15,7 +15,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from logging_lib.dashboards import spec as sources
 from logging_lib.dashboards import vega
-from logging_lib.dashboards.kibana import formula, lens
+from logging_lib.dashboards.kibana import kql, lens
 from logging_lib.dashboards.queries import check_fields
 from logging_lib.dashboards.spec import CONTROL_FIELDS, Control, Dashboard, Dataset, Panel
 
@@ -143,7 +143,7 @@ def saved_search(one: Dashboard, panel: Panel) -> Json:
     source = {
         "filter": [],
         "indexRefName": "kibanaSavedObjectMeta.searchSourceJSON.index",
-        "query": {"language": "kuery", "query": formula.kql(panel.filter)},
+        "query": {"language": "kuery", "query": kql.kql(panel.filter)},
     }
     attributes = {
         "columns": [name for name in panel.columns if name != "@timestamp"],

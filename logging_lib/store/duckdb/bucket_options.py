@@ -8,7 +8,7 @@ from datetime import UTC, tzinfo
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from logging_lib.store import datemath
+from logging_lib._util import datemath
 from logging_lib.store.duckdb import patterns
 from logging_lib.store.duckdb.buckets import (
     Bucketing,  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import Any, Protocol
 
-from logging_lib.store import datemath
+from logging_lib._util import datemath
 from logging_lib.store.duckdb.scope import Column
 from logging_lib.store.port import SearchError
 

@@ -9,8 +9,9 @@ from typing import Any, Final
 import duckdb
 import orjson
 
+from logging_lib._util import datemath
 from logging_lib.schema.fields import load
-from logging_lib.store import datemath, mapping
+from logging_lib.store import mapping
 from logging_lib.store.duckdb.files import Folder
 from logging_lib.store.mapping import Located
 from logging_lib.store.port import IndexResult

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from logging_lib.store import datemath
+from logging_lib._util import datemath
 
 _CHUNK = 32 << 20
 OWN_FILE = "documents.jsonl"

@@ -11,8 +11,9 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from logging_lib._util import datemath
 from logging_lib.schema.fields import Field, load
-from logging_lib.store import datemath, mapping
+from logging_lib.store import mapping
 from logging_lib.store.duckdb import patterns
 from logging_lib.store.duckdb.metrics import check_aggregatable, date_format, missing_value
 from logging_lib.store.duckdb.scope import Column, Scope

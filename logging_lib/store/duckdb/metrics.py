@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from logging_lib.store import datemath
+from logging_lib._util import datemath
 from logging_lib.store.duckdb.query import date_millis, typed
 from logging_lib.store.duckdb.scope import Column, Scope
 from logging_lib.store.mapping import TEXT_TYPES

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC
 from typing import Any, Final
 
-from logging_lib.store import datemath
+from logging_lib._util import datemath
 from logging_lib.store.duckdb import patterns
 from logging_lib.store.duckdb.scope import ID, Column, Scope
 from logging_lib.store.mapping import TEXT_TYPES, WHOLE_TYPES

@@ -32,7 +32,7 @@ from typing import Any, Final
 
 import duckdb
 
-from logging_lib.store import datemath
+from logging_lib._util import datemath
 from logging_lib.store.duckdb import execution, hits, patterns
 from logging_lib.store.duckdb.documents import DocumentTable
 from logging_lib.store.duckdb.events import EventTable

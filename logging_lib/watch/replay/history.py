@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from logging_lib._util.datemath import to_millis
 from logging_lib.schema.fields import load
 from logging_lib.store import columns
 from logging_lib.store.columns import Asked, Columns, ListsError
-from logging_lib.store.datemath import to_millis
 from logging_lib.store.forkpool import processes
 from logging_lib.store.port import SearchError, Store, StoreError
 from logging_lib.watch.engine.context import new_context

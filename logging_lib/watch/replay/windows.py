@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from logging_lib.store import datemath
+from logging_lib._util import datemath
 from logging_lib.watch.engine.context import new_context
 from logging_lib.watch.model import SearchRequest, Watch
 from logging_lib.watch.templating import TemplateError, render_json

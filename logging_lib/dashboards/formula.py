@@ -1,116 +1,26 @@
-"""Filters and formulas as Kibana writes them: KQL, and the formula language of Lens. Pure."""
+"""The arithmetic of a panel's numbers: ``count(failed) / count()``. Pure.
+
+A formula is parsed by Python's own grammar, of which only numbers, ``+ - * /``, parentheses, ``sqrt`` and the
+operations below are allowed. ``count`` is always a sum of ``ml.sample.weight``.
+
+=========================  =================================================================
+``count()``                predictions, or labels: the sum of their weights; other events one by one
+``per_minute()``           the same for each minute of a time bucket
+``documents()``            documents, whatever their weight (that have ``field``, if given): a standard error's n
+``average(field)``         also ``sum``, ``min``, ``max``, ``median``, ``std``, ``unique``
+``percentile(field, 95)``  a percentile
+=========================  =================================================================
+
+A last argument that is a plain name stands for a filter, which the panel's ``where`` defines.
+"""
 
 from __future__ import annotations
 
 import ast
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
-
-from logging_lib.dashboards.spec import Exists, Filter, Not, Panel, Range
-
-_PLAIN = re.compile(r"[\w.@-]+")
-_SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
-LENS = {
-    "average": "average",
-    "sum": "sum",
-    "min": "min",
-    "max": "max",
-    "median": "median",
-    "std": "standard_deviation",
-    "unique": "unique_count",
-    "percentile": "percentile",
-}
-WEIGHT = "ml.sample.weight"
-
-
-def kql(given: Filter) -> str:
-    """A filter in Kibana's query language; empty where it asks nothing."""
-    return " and ".join(_clause(name, wanted) for name, wanted in given.items())
-
-
-def _clause(name: str, wanted: Any) -> str:
-    field = re.sub(r'([\\():<>"*{} ])', r"\\\1", name)
-    if isinstance(wanted, Exists):
-        return f"{field} : *" if wanted.exists else f"not {field} : *"
-    if isinstance(wanted, Not):
-        return f"not {_clause(name, wanted.not_)}"
-    if isinstance(wanted, Range):
-        signs = {"gte": ">=", "gt": ">", "lt": "<", "lte": "<="}
-        bounds = wanted.model_dump(exclude_none=True)
-        return " and ".join(f"{field} {signs[end]} {value:g}" for end, value in bounds.items())
-    if isinstance(wanted, list):
-        return f"{field} : ({' or '.join(map(_value, wanted))})"
-    return f"{field} : {_value(wanted)}"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return f"{value}"
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    escaped = escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-    return f'"{escaped}"'
-
-
-def lens_formula(formula: Formula, panel: Panel) -> str:
-    """A formula in the language of Lens."""
-    return _text(formula, panel, top=True)
-
-
-def _text(formula: Formula, panel: Panel, *, top: bool = False) -> str:
-    if isinstance(formula, Number):
-        return f"{formula.value:g}"
-    if isinstance(formula, Operation):
-        return _call(formula, panel.where, weighted=panel.weighted)
-    parts = [_text(one, panel) for one in formula.arguments]
-    if formula.name == "sqrt":
-        return f"sqrt({parts[0]})"
-    joined = f" {_SIGNS[formula.name]} ".join(parts)
-    return joined if top else f"({joined})"
-
-
-def _call(one: Operation, where: Mapping[str, Filter], *, weighted: bool) -> str:
-    if one.name in ("count", "per_minute") and weighted:
-        name, arguments = "sum", [_field(WEIGHT)]
-    elif one.name in ("count", "documents", "per_minute"):
-        name, arguments = "count", [_field(one.field)] if one.field else []
-    else:
-        name, arguments = LENS[one.name], [_field(one.field)]
-    if one.name == "percentile":
-        arguments.append(f"percentile={one.percentile:g}")
-    if one.where:
-        query = kql(where[one.where]).replace("\\", "\\\\").replace("'", "\\'")
-        arguments.append(f"kql='{query}'")
-    return f"{name}({', '.join(arguments)})"
-
-
-def _field(name: str) -> str:
-    if _PLAIN.fullmatch(name):
-        return name
-    escaped = name.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-def tinymath(formula: Formula, column_of: Mapping[Operation, str], panel: Panel) -> Any:
-    """The tree that a ``math`` column holds: operations are the ids of their columns."""
-    if isinstance(formula, Number):
-        return int(formula.value) if formula.value.is_integer() else formula.value
-    if isinstance(formula, Operation):
-        return column_of[formula]
-    assert isinstance(formula, Math)
-    text = _text(formula, panel, top=True)
-    return {
-        "type": "function",
-        "name": formula.name,
-        "args": [tinymath(one, column_of, panel) for one in formula.arguments],
-        "location": {"min": 0, "max": len(text)},
-        "text": text,
-    }
-
+from typing import Final
 
 OF_FIELD: Final = ("average", "sum", "min", "max", "median", "std", "unique", "percentile")
 OF_EVENTS: Final = ("count", "documents", "per_minute")

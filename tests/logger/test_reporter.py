@@ -17,8 +17,9 @@ import structlog
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.logger import health as report
-from logging_lib.logger.health import Counts, Reporter, Source
+from logging_lib.logger import reporter as report
+from logging_lib.logger.health import Counts
+from logging_lib.logger.reporter import Reporter, Source
 from logging_lib.logger.segments import segments
 from logging_lib.logger.spool import Spool
 from logging_lib.profile.io import seal

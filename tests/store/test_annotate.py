@@ -17,7 +17,7 @@ from logging_lib.store.bulk import Outcome
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.profiles import publish
-from tests.jobs.conftest import NOW, Call, foreign
+from tests.foreign_events import NOW, Call, foreign
 from tests.store import elastic
 
 WRONG = {"home": "Rented", "income": "N/A", "count": "3", "title": "zorgverlener"}

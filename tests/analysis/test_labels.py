@@ -24,9 +24,9 @@ from logging_lib.profile.io import seal
 from logging_lib.store import Store, StoreError
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.profiles import publish
-from tests.jobs import served as serving
-from tests.jobs.conftest import NOW
-from tests.jobs.served import EVENTS, KNOWN, START, Served
+from tests.analysis import served as serving
+from tests.analysis.served import EVENTS, KNOWN, START, Served
+from tests.foreign_events import NOW
 from tests.store import elastic
 
 LATER = START + timedelta(days=10)

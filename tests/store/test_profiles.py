@@ -14,7 +14,7 @@ from logging_lib.profile.io import seal
 from logging_lib.store import Store, StoreError
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.profiles import is_published, publish, published, published_models
-from tests.jobs.conftest import NOW, Call
+from tests.foreign_events import NOW, Call
 from tests.store import elastic
 
 

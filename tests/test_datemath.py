@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from logging_lib.store import datemath
+from logging_lib._util import datemath
 
 NOW = datemath.to_millis(datetime(2018, 3, 31, 15, 41, 27, 123456, tzinfo=UTC))
 

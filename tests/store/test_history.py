@@ -16,7 +16,7 @@ from logging_lib import profile as profiles
 from logging_lib.normalize import Event, normalize
 from logging_lib.store import Store, StoreError, history
 from logging_lib.store.duckdb.store import EmbeddedStore
-from tests.jobs.conftest import NOW, Call, foreign
+from tests.foreign_events import NOW, Call, foreign
 from tests.store import elastic
 from tests.store.events import STREAM
 

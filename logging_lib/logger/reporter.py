@@ -1,0 +1,235 @@
+"""What a process says about itself into its own spool: its start, and each minute and at its end its health.
+
+One daemon thread a process, begun with the first segment: so in each forked worker, and never in a master process
+that logs nothing itself.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from logging_lib.logger.health import Counts, health_event, start_event
+from logging_lib.logger.spool import Spool
+
+_log = logging.getLogger("logging_lib")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+SHORTEST = 10.0
+"""Seconds over which a share of CPU time is told."""
+
+
+@dataclass
+class Source:
+    """One model of a process.
+
+    Attributes:
+        model: ``ml.model``.
+        profile: ``ml.profile``.
+        service: ``service.*``, or empty.
+        start: fields below ``ml.start``.
+        counts: what its processor did so far.
+    """
+
+    model: Mapping[str, Any]
+    profile: Mapping[str, Any]
+    service: Mapping[str, Any]
+    start: Mapping[str, Any]
+    counts: Counts
+    reported: dict[str, int] = field(default_factory=lambda: Counts().values())
+
+
+class Reporter:
+    """Reports on one spool and the models that log to it.
+
+    Args:
+        spool: where the events are written to.
+        seconds: the interval of the health events.
+        clock: nanoseconds since 1970.
+        monotonic: seconds.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        seconds: float = 60.0,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._spool, self.seconds = spool, seconds
+        self._clock, self._monotonic = clock, monotonic
+        self._sources: list[Source] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self.opened = False
+        self._started = self._reported_at = self._tried_at = self._monotonic()
+        self._warned = False
+        self._cpu = time.process_time()
+        self._own = self._written = self._bytes = 0
+
+    def add(self, source: Source) -> None:
+        """Report on one more model, from now on."""
+        self._sources.append(source)
+        if self.opened:
+            self._announce(source)
+
+    def open(self) -> None:
+        """The process has begun to log: say so for each model."""
+        self.opened = True
+        for source in self._sources:
+            self._announce(source)
+
+    def _announce(self, source: Source) -> None:
+        about = {"model": source.model, "profile": source.profile}
+        self._write(start_event(self._clock(), about, source.start), source.service)
+
+    def due(self) -> float:
+        """Seconds until the next report; none or negative: now."""
+        return self._tried_at + self.seconds - self._monotonic()
+
+    def report(self) -> None:
+        """Write one health event of the process and one a model, about the time since the last ones.
+
+        Where the segment is gone, nothing is written, so that no folder that was deleted comes back by itself; what
+        was counted is part of the next report.
+        """
+        with self._lock:
+            self._tried_at = self._monotonic()
+            if self._spool.path is None or not self._spool.path.exists():
+                return
+            try:
+                self._report()
+            except Exception as error:  # noqa: BLE001 - no report is worth the service's thread
+                if not self._warned:
+                    _log.warning("no health event could be made for %s: %r", self._spool.directory, error)
+                self._warned = True
+
+    def _report(self) -> None:
+        now, cpu = self._monotonic(), time.process_time()
+        passed = now - self._reported_at
+        written, size = self._spool.written - self._own, self._spool.bytes_written
+        service = self._sources[0].service if self._sources else {}
+        # A script's share of its first half second is always all of a core.
+        busy = {"cpu": {"pct": round((cpu - self._cpu) / passed, 4)}} if passed >= SHORTEST else {}
+        whole = health_event(
+            self._clock(),
+            interval=max(1, round(passed)),
+            logged=written - self._written,
+            bytes=size - self._bytes,
+            **busy,
+            memory={"rss": resident_bytes()},
+            disk=disk(self._spool.directory),
+            uptime=round(now - self._started),
+        )
+        if self._write(whole, service):
+            self._reported_at, self._cpu, self._written, self._bytes = now, cpu, written, size
+        for source in self._sources:
+            self._report_model(source, max(1, round(passed)))
+
+    def _report_model(self, source: Source, interval: int) -> None:
+        counts = source.counts.values()
+        passed = {name: count - source.reported[name] for name, count in counts.items()}
+        profile = {key: value for key, value in source.profile.items() if key == "id"}
+        about = {"model": source.model, **({"profile": profile} if profile else {})}
+        event = health_event(self._clock(), interval=interval, about=about, **passed)
+        if self._write(event, source.service):
+            source.reported = counts
+
+    def _write(self, event: dict[str, Any], service: Mapping[str, Any]) -> bool:
+        if service:
+            event["service"] = service
+        kept = self._spool.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+        self._own += kept
+        return kept
+
+    def forget(self) -> None:
+        """In a forked child: what was counted is the parent's."""
+        self._begin()
+        for source in self._sources:
+            source.counts.zero()
+            source.reported = source.counts.values()
+
+
+class _Heart:
+    """The thread that makes the reports of a process."""
+
+    def __init__(self) -> None:
+        self._reporters: dict[Spool, Reporter] = {}
+        self._thread: threading.Thread | None = None
+        self._woken = threading.Event()
+        os.register_at_fork(after_in_child=self._forget)
+
+    def reporter(self, spool: Spool, seconds: float, clock: Callable[[], int]) -> Reporter:
+        found = self._reporters.get(spool)
+        if found is None:
+            found = self._reporters[spool] = Reporter(spool, seconds, clock=clock)
+            spool.on_open.append(self._open)
+            if spool.path is not None:  # it was logged to before
+                self._open(spool)
+        found.seconds = min(found.seconds, seconds)
+        return found
+
+    def _open(self, spool: Spool) -> None:
+        self._reporters[spool].open()
+        self._woken.set()
+        if self._thread is None:
+            # Registered anew, so that it runs before what was registered earlier: the shipper's own end.
+            atexit.unregister(self._finish)
+            atexit.register(self._finish)
+            self._thread = threading.Thread(target=self._run, name="logging_lib-health", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            opened = [reporter for reporter in list(self._reporters.values()) if reporter.opened]
+            for reporter in opened:
+                if reporter.due() <= 0:
+                    reporter.report()
+            self._woken.wait(max(0.1, min((reporter.due() for reporter in opened), default=60.0)))
+
+    def _finish(self) -> None:
+        for reporter in list(self._reporters.values()):
+            reporter.report()
+
+    def _forget(self) -> None:
+        self._thread, self._woken = None, threading.Event()
+        for reporter in list(self._reporters.values()):
+            reporter.forget()
+
+
+_heart = _Heart()
+
+
+def reporter(spool: Spool, seconds: float = 60.0, clock: Callable[[], int] = time.time_ns) -> Reporter:
+    """The one reporter of a spool; the shortest interval that was asked for holds."""
+    return _heart.reporter(spool, seconds, clock)
+
+
+def resident_bytes() -> int:
+    """The process's resident memory in bytes; where the system does not tell, the most it ever had."""
+    try:
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - a tenth of Path's time
+            return int(file.read().split()[1]) * _PAGE
+    except (OSError, ValueError, IndexError):
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
+
+
+def disk(directory: os.PathLike[str]) -> dict[str, float]:
+    """``ml.health.disk`` of the file system that holds a folder."""
+    state = os.statvfs(directory)
+    used = round(1 - state.f_bavail / max(state.f_blocks, 1), 4)
+    return {"free": state.f_bavail * state.f_frsize, "used_pct": used}

@@ -1,0 +1,33 @@
+"""Which versions of the usual machine-learning libraries are installed, in training and in the service."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+
+USUAL = (
+    "catboost",
+    "lightgbm",
+    "numpy",
+    "onnxruntime",
+    "pandas",
+    "scikit-learn",
+    "scipy",
+    "tensorflow",
+    "torch",
+    "transformers",
+    "xgboost",
+)
+"""Distributions that a model most often depends on."""
+
+
+def installed(names: Iterable[str] = USUAL) -> dict[str, str]:
+    """Name → version of those that are installed, sorted; ``python`` is always among them."""
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return dict(sorted(found.items()))
