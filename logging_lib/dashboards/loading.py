@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from logging_lib._util.errors import LoggingLibError
 from logging_lib.dashboards import spec
 from logging_lib.dashboards.lint import check
 from logging_lib.dashboards.spec import Dashboard
@@ -34,7 +35,7 @@ class Problem:
         return f"{self.file}:{self.line}: {self.message}"
 
 
-class SpecError(ValueError):
+class SpecError(LoggingLibError, ValueError):
     """Dashboard files that are refused. ``problems`` holds all that was found, not only the first."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 
+from logging_lib._util.errors import LoggingLibError
 from logging_lib.store.validators import child
 
 
@@ -26,7 +27,7 @@ class Problem:
         return f"{self.file}: {self.path}: {self.message}"
 
 
-class WatchError(ValueError):
+class WatchError(LoggingLibError, ValueError):
     """Watch files that are refused. ``problems`` holds all that was found, not only the first."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

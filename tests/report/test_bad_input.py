@@ -175,7 +175,7 @@ def panels_of(store: Any) -> dict[tuple[str, str], Any]:
 def test_times_the_wrong_way_round_and_files_that_are_none(folder: Path, tmp_path: Path) -> None:
     stored = ("--store", folder / "store")
     assert "--since is after --until" in run(*stored, "--since", "2018-03-01", "--until", "2018-02-01").output
-    assert "no ISO time" in run(*stored, "--since", "yesterday").output
+    assert "not an ISO 8601 time" in run(*stored, "--since", "yesterday").output
     (tmp_path / "alerts").write_text("{}\n")
     assert "is no alert" in run(*stored, "--alerts", tmp_path / "alerts").output
     (tmp_path / "file").write_text("")

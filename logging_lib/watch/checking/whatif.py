@@ -7,6 +7,7 @@ import json
 from collections.abc import Container, Iterable
 from typing import Any
 
+from logging_lib._util.errors import LoggingLibError
 from logging_lib.schema import fields
 from logging_lib.watch.checking.check import check
 from logging_lib.watch.engine.evaluate import default_scripts
@@ -14,7 +15,7 @@ from logging_lib.watch.errors import Problem, WatchError, json_path
 from logging_lib.watch.model import Watch
 
 
-class SettingError(Exception):
+class SettingError(LoggingLibError):
     """A setting that cannot be made; the message says what and the remedy."""
 
 
