@@ -164,10 +164,10 @@ _WATCHES = """# Watches
 
 {made}
 
-Each is a file of `watchers/`, in Watcher's own JSON. Its settings stand in `metadata`: change them there, or for
+Each is a file in `watchers/`, in Watcher's own JSON. Its settings are in `metadata`: change them there, or for
 one model in its profile. How they judge: [watches](../watches.md).
 
-| watch | finds | every | |
+| watch | finds | schedule | |
 |---|---|---|---|"""
 
 
@@ -179,13 +179,15 @@ def watch_page() -> str:
             _plain(str(watch.metadata.get("concern", watch.title))),
             f"../runbooks/{watch.id}.md",
         )
-        lines.append(f"| [{watch.id}](#{watch.id}) | {concern} | {_interval(watch)} | [runbook]({runbook}) |")
+        lines.append(
+            f"| [{watch.id}](#{watch.id}) | {concern} | {watch.schedule_text} | [runbook]({runbook}) |"
+        )
     for watch in watches:
         lines += [
             "",
             f"## {watch.title} {{ #{watch.id} }}",
             "",
-            f"`{watch.id}`, every {_interval(watch)}.",
+            f"`{watch.id}`, every {watch.schedule_text}.",
             "",
         ]
         lines += ["| setting | value |", "|---|---|"]
@@ -194,11 +196,6 @@ def watch_page() -> str:
                 text = value if isinstance(value, str) else json.dumps(value)
                 lines.append(f"| `{name}` | `{_plain(text)}` |")
     return "\n".join([*lines, ""])
-
-
-def _interval(watch: Any) -> str:
-    interval = getattr(watch, "interval", None)
-    return format_duration(interval) if interval is not None else "as its schedule says"
 
 
 # -- configuration -----------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ What differs from plain Mustache, as in Watcher: a dotted path also goes through
 ``{{#join}}path{{/join}}``, ``{{#join delimiter=' or '}}path{{/join delimiter=' or '}}`` and
 ``{{#url}}...{{/url}}`` exist. What differs from Watcher: *every* inserted value is escaped for its medium, by
 ``{{{triple}}}`` braces too, since values in findings come from hostile logs. A value is never read as a
-template.
+template. And Watcher (mustache.java) drops the line break before a line that begins with a section tag and has
+more than that: where each section tag has a line of its own, both give the same lines.
 """
 
 from __future__ import annotations
