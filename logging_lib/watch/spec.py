@@ -23,8 +23,8 @@ from pydantic import (
     model_validator,
 )
 
+from logging_lib._util.times import parse_duration
 from logging_lib.watch.errors import Problem, WatchError, json_path
-from logging_lib.watch.times import parse_duration
 
 Number = int | float
 Dataset = Literal["prediction", "label", "deadletter", "health", "start"]
