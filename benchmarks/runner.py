@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from benchmarks import _elasticsearch
 from benchmarks._common import Result
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.schema import fields
 from logging_lib.store.connection import Connection, Settings
 from logging_lib.store.elasticsearch import ElasticsearchStore
@@ -137,7 +137,7 @@ def _profile() -> dict[str, Any]:
 
 
 def _watches(space: str) -> Iterator[Watch]:
-    definition = json.loads((content.path("watchers") / "na-spike.json").read_text("utf-8"))
+    definition = json.loads((resources.path("watchers") / "na-spike.json").read_text("utf-8"))
     text = json.dumps(definition).replace("logs-ml.prediction-*", f"logs-ml.prediction-{space}")
     for number in range(WATCHES):
         made = json.loads(text)

@@ -17,7 +17,8 @@ import numpy as np
 
 from benchmarks import _elasticsearch, _history
 from benchmarks._common import Result
-from logging_lib import content, profile
+from logging_lib import profile
+from logging_lib._util import resources
 from logging_lib.store.bulk import Operation, send
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
@@ -45,7 +46,7 @@ def run() -> Iterator[Result]:
             _fill(connection, streams[name], made, count)
         store.refresh()
         (hourly,) = overridden(
-            [load_watch(content.path("watchers") / "na-spike.json")], [f"na-spike.windows={WINDOWS}"]
+            [load_watch(resources.path("watchers") / "na-spike.json")], [f"na-spike.windows={WINDOWS}"]
         )
         watches = {name: _over(hourly, stream) for name, stream in streams.items()}
         draw = random.Random(1)

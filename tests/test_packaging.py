@@ -117,8 +117,8 @@ def test_the_wheel_lists_its_own_watches_outside_the_checkout(installed: Path, t
 
 def test_the_wheel_carries_what_it_deploys(installed: Path, tmp_path: Path) -> None:
     code = (
-        "from logging_lib import content; from logging_lib.stack import parts;"
-        "folder = content.path('pipelines') / 'elasticsearch';"
+        "from logging_lib._util import resources; from logging_lib.stack import parts;"
+        "folder = resources.path('pipelines') / 'elasticsearch';"
         "print(len(parts.templates(folder)), len(parts.roles(folder / 'roles')))"
     )
     command = [str(installed), "-c", code]

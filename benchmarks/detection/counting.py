@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.detection.streams import MONDAY, WEEK, Array, Stream
-from logging_lib import content
 from logging_lib import profile as profiles
+from logging_lib._util import resources
 from logging_lib.watch.scripts import SCRIPTS
 from logging_lib.watch.times import format_instant, parse_duration
 
@@ -151,7 +151,7 @@ class Counts:
 
 
 def shipped(watch: str) -> Document:
-    found: Document = json.loads((content.path("watchers") / f"{watch}.json").read_text("utf-8"))
+    found: Document = json.loads((resources.path("watchers") / f"{watch}.json").read_text("utf-8"))
     return found
 
 

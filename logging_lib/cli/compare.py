@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from logging_lib import profile
+from logging_lib._util.formatting import format_probability
 from logging_lib.cli import _print, _store
 from logging_lib.jobs import publish, samples
 from logging_lib.jobs.samples import Selection
@@ -19,7 +20,7 @@ from logging_lib.store.port import Store, StoreError
 
 if TYPE_CHECKING:
     from logging_lib.analysis import Comparison
-    from logging_lib.analysis.comparing import Sample
+    from logging_lib.analysis.comparison import Sample
 
 _DATA = (".csv", ".gz", ".parquet", ".pq", ".jsonl", ".ndjson")
 
@@ -93,10 +94,10 @@ def compare(
             seed=seed,
         )
         if html is not None:
-            from logging_lib.analysis.page import page
+            from logging_lib.analysis.page import render_page
 
             title = " against ".join(found)
-            html.write_text(page(made, title=title, when=f"{now:%Y-%m-%d %H:%M} UTC"), encoding="utf-8")
+            html.write_text(render_page(made, title=title, now=now), encoding="utf-8")
     except (ProfileError, StoreError, ValueError, OSError) as error:
         raise _print.fail(error) from None
     if as_json:
@@ -118,25 +119,23 @@ def compare(
 
 def show(made: Comparison) -> None:
     """The table of a comparison."""
-    from logging_lib.analysis import words
-
     table = Table(
         "variable", "verdict", "effect, 95 % interval", "q", " → ".join(map(_print.safe, made.names)), box=None,
         pad_edge=False,
     )  # fmt: skip
     for variable in made.variables:
-        effect = words.effect(variable.effects[0]) if variable.effects else ""
-        q = words.chance(variable.tests[0].q) if variable.tests else ""
+        effect = variable.effects[0].describe() if variable.effects else ""
+        q = format_probability(variable.tests[0].q) if variable.tests else ""
         color = "red" if variable.differs else "default"
-        cells = map(_print.safe, (effect, q, words.change(variable)))
+        cells = map(_print.safe, (effect, q, variable.describe_change()))
         table.add_row(
-            _print.safe(words.title(variable)), f"[{color}]{_print.safe(variable.verdict)}[/{color}]", *cells
+            _print.safe(variable.title), f"[{color}]{_print.safe(variable.verdict)}[/{color}]", *cells
         )
     _print.console().print(table)
     for variable in made.variables:
         for line in variable.notes:
-            typer.echo(_print.plain(f"  {words.title(variable)}: {line}"))
-    typer.echo(_print.plain(words.conclusion(made)))
+            typer.echo(_print.plain(f"  {variable.title}: {line}"))
+    typer.echo(_print.plain(made.conclude()))
 
 
 class _Reader:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.cli import _print, _store
 from logging_lib.cli._print import progress
 from logging_lib.dashboards import deployment, objects
@@ -79,7 +79,7 @@ def build(
     Example: logging-lib dashboards build --profile profile.json -o build/dashboards
     """
     with _explained():
-        shipped = load_dashboards(specs or content.path("kibana_dashboards"))
+        shipped = load_dashboards(specs or resources.path("kibana_dashboards"))
         made = {"logging-lib.ndjson": shipped}
         for path in profiles or ():
             one = for_profile(load_profile(path))
@@ -275,11 +275,11 @@ def preview(
     """
     with _explained(), contextlib.ExitStack() as stack:
         from logging_lib.dashboards import preview as previewing
-        from logging_lib.dashboards.page import page
+        from logging_lib.dashboards.page import render_preview
         from logging_lib.dashboards.serve import server
 
         dashboards = sorted(
-            load_dashboards(specs or content.path("kibana_dashboards")), key=lambda one: one.title
+            load_dashboards(specs or resources.path("kibana_dashboards")), key=lambda one: one.title
         )
         reading = stack.enter_context(contextlib.ExitStack())
         told = reading.enter_context(progress("Reading the store"))
@@ -300,7 +300,9 @@ def preview(
             )
             periods = list(dict.fromkeys(one["period"] for one in combined))
             out.mkdir(parents=True, exist_ok=True)
-            (out / "index.html").write_text(page(dashboards, known, views=views, periods=periods), "utf-8")
+            (out / "index.html").write_text(
+                render_preview(dashboards, known, views=views, periods=periods), "utf-8"
+            )
             typer.echo(f"{out / 'index.html'}: {len(dashboards)} dashboards, {len(combined)} choices")
             return
         serving = stack.enter_context(server(opened, dashboards, port=port, clock=lambda: datetime.now(UTC)))
@@ -333,7 +335,7 @@ def _connect(url: str | None, space: str) -> Iterator[Kibana]:
 
 
 def _wanted(specs: Path | None, profiles: list[Path] | None) -> list[Json]:
-    dashboards = load_dashboards(specs or content.path("kibana_dashboards"))
+    dashboards = load_dashboards(specs or resources.path("kibana_dashboards"))
     return objects.saved_objects([*dashboards, *(for_profile(load_profile(path)) for path in profiles or ())])
 
 

@@ -255,42 +255,44 @@ def _report(done: Done, as_json: bool, what: str) -> None:
 
 
 def _show(segments: list[Any], expected: Mapping[str, Any] | None) -> None:
-    from logging_lib.analysis.words import number
+    from logging_lib._util.formatting import format_number
 
     first = segments[0]
     names = list(first.metrics)
     table = Table("segment", "labels", *names, box=None, pad_edge=False)
     if expected is not None and "mae" in names and expected.get("errors"):
         trained = expected["errors"]
-        cells = [number(trained["mean"]) if name == "mae" else "" for name in names]
+        cells = [format_number(trained["mean"]) if name == "mae" else "" for name in names]
         table.add_row("(training, held out)", f"{trained['count']:,}", *cells)
     if expected is not None and "accuracy" in names and expected.get("confusion"):
         rows = expected["confusion"]
         total = sum(count for row in rows.values() for count in row.values())
         right = sum(row.get(name, 0) for name, row in rows.items())
-        cells = [number(right / total) if name == "accuracy" else "" for name in names]
+        cells = [format_number(right / total) if name == "accuracy" else "" for name in names]
         table.add_row("(training, held out)", f"{total:,}", *cells)
     for one in segments:
         cells = []
         for name in names:
             low, high = one.intervals.get(name, (None, None))
-            interval = f" [{number(low)}, {number(high)}]" if low is not None else ""
-            cells.append(_print.safe(number(one.metrics.get(name)) + interval))
+            interval = f" [{format_number(low)}, {format_number(high)}]" if low is not None else ""
+            cells.append(_print.safe(format_number(one.metrics.get(name)) + interval))
         table.add_row(_print.safe(one.segment), f"{one.labels:,}", *cells)
     _print.console().print(table)
     if first.classes:
         of_classes = Table("class", "labels", "precision", "recall", "f1", box=None, pad_edge=False)
         for name, row in first.classes.items():
             of_classes.add_row(
-                _print.safe(name), *(number(row[key]) for key in ("labels", "precision", "recall", "f1"))
+                _print.safe(name),
+                *(format_number(row[key]) for key in ("labels", "precision", "recall", "f1")),
             )
         _print.console().print(of_classes)
     if first.reliability:
         what = "score → share right" if first.kind == "category" else "prediction → truth"
         typer.echo(f"calibration, {what} [95 % interval] (labels):")
         for place in first.reliability:
-            interval = f"[{number(place.low)}, {number(place.high)}]"
-            typer.echo(f"  {number(place.expected)} → {number(place.observed)} {interval} ({place.rows:,})")
+            interval = f"[{format_number(place.low)}, {format_number(place.high)}]"
+            change = f"{format_number(place.expected)} → {format_number(place.observed)}"
+            typer.echo(f"  {change} {interval} ({place.rows:,})")
 
 
 def _span(seconds: float | None) -> str:

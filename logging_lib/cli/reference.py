@@ -17,7 +17,7 @@ from typing import Any
 import typer
 
 import logging_lib
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.cli.app import app
 from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.times import format_duration
@@ -168,7 +168,7 @@ one model in its profile. How they judge: [watches](../watches.md).
 
 
 def watch_page() -> str:
-    watches = load_watches(content.path("watchers"))
+    watches = load_watches(resources.path("watchers"))
     lines = [_WATCHES.format(made=_MADE)]
     for watch in watches:
         concern, runbook = (

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.cli import _print, _store
 from logging_lib.cli._given import UsageError, duration, instant
 from logging_lib.jobs.overlay import with_profiles
@@ -85,13 +85,14 @@ def report(
     _print.remember_json(form is Format.json)
     with _explained(), contextlib.ExitStack() as stack:
         from logging_lib.report import alerts as alerting
-        from logging_lib.report import collect, document, html, markdown, replaying, runbooks
+        from logging_lib.report import collect, document, markdown, replaying, runbooks
+        from logging_lib.report.page import render_page
 
         beginning = None if start is None else instant(start, "--since")
         ending = None if end is None else instant(end, "--until")
         if beginning is not None and ending is not None and beginning > ending:
             raise UsageError("--since is after --until: there is no time between them")
-        chosen = load_watches(content.path("watchers") if watches is None else watches)
+        chosen = load_watches(resources.path("watchers") if watches is None else watches)
         opened = _store.choose(store, elasticsearch, read_only=True)
         stack.callback(opened.close)
         if profiles:
@@ -122,7 +123,7 @@ def report(
             runbooks=runbooks.texts(chosen, watches),
         )
         if form is Format.html:
-            text = html.render(made)
+            text = render_page(made)
         elif form is Format.md:
             text = markdown.render(made)
         else:

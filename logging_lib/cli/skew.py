@@ -25,7 +25,7 @@ from logging_lib.store.port import Store, StoreError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from logging_lib.analysis.skewing import Skew
+    from logging_lib.analysis.skew import Skew
 
 ABOUT = {"@timestamp": "@timestamp", "event.id": "@event.id", "ml.request.id": "@ml.request.id"}
 _KEYS = {"event.id": "@event.id", "event_id": "@event.id", "ml.request.id": "@ml.request.id",
@@ -81,7 +81,7 @@ def skew(
     Examples: logging-lib skew features.parquet last=7d --store build/store;
     logging-lib skew pipeline.features:compute --key request_id --store build/store
     """
-    from logging_lib.analysis.skewing import skew as find
+    from logging_lib.analysis.skew import find_skew
 
     now = datetime.now(UTC)
     try:
@@ -98,7 +98,7 @@ def skew(
             served = samples.read(opened, selection, max_rows=max_rows, seed=seed, about=ABOUT)
             other = _recomputed(recomputed, served.frame)
             own, theirs = _key(key, served.frame, other)
-            found = find(
+            found = find_skew(
                 served.frame,
                 other,
                 key=own,

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import logging_lib
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.cli import _print, _store
 from logging_lib.cli.dashboards import KibanaOption, SpaceOption
 from logging_lib.dashboards.kibana import PREFIX as KIBANA
@@ -104,7 +104,7 @@ def deploy(
                 changes.append(Change(what, UNCHANGED if same else UPDATED, str(path)))
             if server.watcher:
                 known = published_models(store) | {profile.model: True for _, profile in made}
-                folder = content.path("watchers")
+                folder = resources.path("watchers")
                 retired = watches.rendered(folder, [name for name, serves in known.items() if not serves])
                 changes += deployment.destroy(connection, retired, force=force, dry_run=dry_run)
                 own = watches.rendered(folder, [name for name, serves in known.items() if serves])
@@ -138,7 +138,7 @@ def status(
         if server.watcher:
             known = published_models(ElasticsearchStore(connection))
             models = [name for name, serves in known.items() if serves]
-            wanted += watches.rendered(content.path("watchers"), models)
+            wanted += watches.rendered(resources.path("watchers"), models)
         found = deployment.status(connection, wanted)
         there = saved.status() if saved is not None else []
     if as_json:
@@ -172,7 +172,7 @@ def destroy(
         wanted = _base(server, None, roles=server.security)
         if server.watcher:
             models = list(published_models(ElasticsearchStore(connection)))
-            wanted += watches.rendered(content.path("watchers"), models)
+            wanted += watches.rendered(resources.path("watchers"), models)
         changes = deployment.destroy(connection, wanted, force=force, dry_run=not yes)
         if saved is not None:  # before our keys, of which one may be in use
             changes += saved.destroy(force=force, dry_run=not yes)
@@ -200,7 +200,9 @@ def doctor(
     with _explained(), _store.connect(elasticsearch) as connection:
         found = diagnosis.diagnose(connection, lambda server: _base(server, None, roles=False))
     if kibana is not None or os.environ.get(f"{KIBANA}URL"):
-        found += saved_objects.findings(kibana_settings(url=kibana), space, content.path("kibana_dashboards"))
+        found += saved_objects.findings(
+            kibana_settings(url=kibana), space, resources.path("kibana_dashboards")
+        )
     if as_json:
         rows = [
             {"level": one.level, "check": one.check, "message": one.message, "remedy": one.remedy}
@@ -225,7 +227,7 @@ def _kibana(url: str | None, space: str) -> Iterator[saved_objects.SavedObjects 
     if url is None and not os.environ.get(f"{KIBANA}URL"):
         yield None
         return
-    folder = content.path("kibana_dashboards")
+    folder = resources.path("kibana_dashboards")
     with saved_objects.connected(kibana_settings(url=url), space, folder) as found:
         yield found
 
@@ -238,16 +240,16 @@ def _base(server: Server, retention: list[str] | None, *, roles: bool) -> list[p
         if not separator or not period:
             raise StoreError(f"--retention: {entry!r} is not such as ml.prediction=30d")
         given[dataset] = period
-    folder = content.path("pipelines") / "elasticsearch"
+    folder = resources.path("pipelines") / "elasticsearch"
     found = parts.templates(folder, retention=given)
     if not server.match_only_text:
         found = parts.without_match_only_text(found)
-    found += parts.scripts(content.path("watchers") / "scripts")
+    found += parts.scripts(resources.path("watchers") / "scripts")
     return found + (parts.roles(_roles_folder()) if roles else [])
 
 
 def _roles_folder() -> Path:
-    return content.path("pipelines") / "elasticsearch" / "roles"
+    return resources.path("pipelines") / "elasticsearch" / "roles"
 
 
 def _put(connection: Connection, wanted: Iterable[parts.Part], *, force: bool, dry_run: bool) -> list[Change]:

@@ -20,7 +20,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import logging_lib
-from logging_lib import content, profile
+from logging_lib import profile
+from logging_lib._util import resources
 from logging_lib.capture.reading import files, lines
 from logging_lib.demo import loans, model
 from logging_lib.demo.receivers import Receivers
@@ -28,8 +29,9 @@ from logging_lib.jobs.publish import publish
 from logging_lib.normalize import normalize_line
 from logging_lib.profile.config import Config
 from logging_lib.report import alerts as alerting
-from logging_lib.report import collect, html, runbooks
+from logging_lib.report import collect, runbooks
 from logging_lib.report.model import Judging
+from logging_lib.report.page import render_page
 from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.watch.actions import SlackOutlet, SmtpOutlet
 from logging_lib.watch.checking.loading import load_watches
@@ -83,7 +85,7 @@ def run(out: Path, *, seed: int = 1) -> int:
         "only the month of a loan:\n   each month's rows are spread evenly over its first "
         f"{loans.SERVING_DAYS} business days, 9:00 to 17:00 UTC,\n   "
         f"{per_hour['Feb']:.0f} an hour in February and {per_hour['Mar']:.0f} in March. "
-        f"{len(_watches())} of the {len(load_watches(content.path('watchers')))} watches run every 5 simulated "
+        f"{len(_watches())} of the {len(load_watches(resources.path('watchers')))} watches run every 5 simulated "
         "minutes, those for the three incidents: all of them would take minutes."
     )
     with Receivers(out) as receivers:
@@ -118,7 +120,7 @@ def train(january: pd.DataFrame) -> tuple[Any, profile.Profile]:
 
 def _watches() -> list[Watch]:
     wanted = {incident.watch for incident in loans.INCIDENTS}
-    return [watch for watch in load_watches(content.path("watchers")) if watch.id in wanted]
+    return [watch for watch in load_watches(resources.path("watchers")) if watch.id in wanted]
 
 
 def _rate(rows: pd.DataFrame) -> float:
@@ -300,7 +302,7 @@ def _summarize(served: Served, alerts: list[Alert], subjects: list[str], seconds
 
 def _write_report(store: EmbeddedStore, alerts: list[Alert], out: Path) -> str:
     """Leave the page that a data scientist would forward; its first sentence."""
-    watches = load_watches(content.path("watchers"))
+    watches = load_watches(resources.path("watchers"))
     subject = collect.subject_of(store, model=loans.MODEL, version=None, role=None, start=None, end=None)
     made = collect.collect(
         store,
@@ -316,7 +318,7 @@ def _write_report(store: EmbeddedStore, alerts: list[Alert], out: Path) -> str:
         watches=watches,
         runbooks=runbooks.texts(watches),
     )
-    (out / "report.html").write_text(html.render(made), "utf-8")
+    (out / "report.html").write_text(render_page(made), "utf-8")
     return made.verdict.sentence
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.watch.model import Watch
 
 SHIPPED: Final = "docs/runbooks"
@@ -26,7 +26,7 @@ def texts(watches: Iterable[Watch], folder: Path | None = None) -> dict[str, str
             continue
         places = [folder.parent / path, folder / path] if folder is not None else []
         if str(path.parent) == SHIPPED:
-            places.append(content.path(SHIPPED) / path.name)
+            places.append(resources.path(SHIPPED) / path.name)
         file = next((place for place in places if place.is_file()), None)
         if file is not None:
             found[name] = file.read_text("utf-8")

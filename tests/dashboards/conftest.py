@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import Dashboard
@@ -122,7 +122,7 @@ def selection() -> Selection:
 
 @pytest.fixture(scope="session")
 def maker() -> streams.Maker:
-    folder = content.path("watchers") / "cases"
+    folder = resources.path("watchers") / "cases"
     return streams.Maker(cases.load(folder / "na-spike.yml").content, folder)
 
 
@@ -159,7 +159,7 @@ def filled(documents: Documents) -> Iterator[EmbeddedStore]:
 
 @pytest.fixture(scope="session")
 def shipped() -> list[Dashboard]:
-    return load_dashboards(content.path("kibana_dashboards"))
+    return load_dashboards(resources.path("kibana_dashboards"))
 
 
 @pytest.fixture(scope="session")

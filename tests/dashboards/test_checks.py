@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.dashboards import checks, generate, objects
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.spec import Dashboard
@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 
 def test_what_is_shipped_has_no_fault_and_is_what_the_specs_say(root: Path, shipped: list[Dashboard]) -> None:
-    text = (content.path("kibana_dashboards") / generate.NDJSON).read_text("utf-8")
+    text = (resources.path("kibana_dashboards") / generate.NDJSON).read_text("utf-8")
     assert checks.check_ndjson(text) == []
     assert text == objects.ndjson(objects.saved_objects(shipped))
     assert generate.main(["--check", str(root)]) == 0
@@ -247,7 +247,7 @@ def test_a_stale_file_is_found_and_brought_up_to_date(tmp_path: Path, root: Path
 
 
 def test_a_watch_links_to_a_data_view_that_is_shipped() -> None:
-    lines = (content.path("kibana_dashboards") / "logging-lib.ndjson").read_text("utf-8").splitlines()
+    lines = (resources.path("kibana_dashboards") / "logging-lib.ndjson").read_text("utf-8").splitlines()
     views = {found["id"] for line in lines if (found := json.loads(line)).get("type") == "index-pattern"}
-    linked = {watch.metadata["data_view"] for watch in load_watches(content.path("watchers"))}
+    linked = {watch.metadata["data_view"] for watch in load_watches(resources.path("watchers"))}
     assert linked <= views

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.dashboards import queries, tables
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.loading import load_dashboards
@@ -25,7 +25,7 @@ from tests.dashboards.conftest import Documents
 
 SHIPPED = [
     pytest.param(panel, id=f"{one.id}: {panel.title}")
-    for one in load_dashboards(content.path("kibana_dashboards"))
+    for one in load_dashboards(resources.path("kibana_dashboards"))
     for panel in one.panels
     if panel.chart != "text"
 ]

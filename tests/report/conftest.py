@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from logging_lib import PredictionProcessor, content, profile
+from logging_lib import PredictionProcessor, profile
+from logging_lib._util import resources
 from logging_lib.profile.config import Config
 from logging_lib.report import alerts as alerting
 from logging_lib.report import collect, runbooks
@@ -180,7 +181,7 @@ def fill(store: EmbeddedStore, documents: list[Document]) -> None:
 
 def report_of(store: Any, *documents: Document, judged: str = "3 watches", **options: Any) -> Report:
     """A report of what the store holds, with these alerts."""
-    watches = load_watches(content.path("watchers"))
+    watches = load_watches(resources.path("watchers"))
     given = {"model": None, "version": None, "role": None, "start": None, "end": None, **options}
     subject = collect.subject_of(store, **given)
     return collect.collect(

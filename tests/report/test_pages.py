@@ -15,14 +15,15 @@ from urllib.request import Request, urlopen
 import pandas as pd
 import pytest
 
-from logging_lib import content, profile
+from logging_lib import profile
+from logging_lib._util import resources
 from logging_lib.dashboards import preview
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.loading import load_dashboards
-from logging_lib.dashboards.page import page as preview_page
+from logging_lib.dashboards.page import render_preview
 from logging_lib.dashboards.serve import server
-from logging_lib.report import html
 from logging_lib.report.model import Report
+from logging_lib.report.page import render_page
 from logging_lib.store.embedded.store import EmbeddedStore
 from tests.browser import Visit
 from tests.report.conftest import HOSTILE, LONG, SCRIPT, START, Document
@@ -33,25 +34,25 @@ NOW = START + timedelta(days=1)
 @pytest.fixture(scope="module")
 def report_file(made: Report, tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(html.render(made), "utf-8")
+    file.write_text(render_page(made), "utf-8")
     return file.as_uri()
 
 
 @pytest.fixture(scope="module")
 def preview_file(store: EmbeddedStore, fit: profile.Profile, tmp_path_factory: pytest.TempPathFactory) -> str:
-    dashboards = [*load_dashboards(content.path("kibana_dashboards")), for_profile(fit)]
+    dashboards = [*load_dashboards(resources.path("kibana_dashboards")), for_profile(fit)]
     known = preview.choices(store, now=NOW)
     combined = list(preview.combinations(known))
     views = preview.static_views(store, dashboards, known, combined, now=NOW)
     file = tmp_path_factory.mktemp("preview") / "index.html"
-    text = preview_page(dashboards, known, views=views, periods=["all"])
+    text = render_preview(dashboards, known, views=views, periods=["all"])
     file.write_text(text, "utf-8")
     return file.as_uri()
 
 
 @pytest.fixture(scope="module")
 def served(store: EmbeddedStore) -> Iterator[str]:
-    dashboards = load_dashboards(content.path("kibana_dashboards"))
+    dashboards = load_dashboards(resources.path("kibana_dashboards"))
     with server(store, dashboards, port=0, clock=lambda: NOW) as serving:
         thread = threading.Thread(target=serving.serve_forever, daemon=True)
         thread.start()

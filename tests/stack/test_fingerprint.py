@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.stack import parts, watches
 from logging_lib.stack.fingerprint import State, is_ours, marked, state
 from logging_lib.stack.parts import COMPONENT, ROLE, SCRIPT, Part
 from logging_lib.store.port import StoreError
 
-FOLDER = content.path("pipelines") / "elasticsearch"
+FOLDER = resources.path("pipelines") / "elasticsearch"
 ALL = [
     *parts.templates(FOLDER),
-    *parts.scripts(content.path("watchers") / "scripts"),
+    *parts.scripts(resources.path("watchers") / "scripts"),
     *parts.roles(FOLDER / "roles"),
-    *watches.rendered(content.path("watchers"), ["loans"]),
+    *watches.rendered(resources.path("watchers"), ["loans"]),
 ]
 
 
@@ -94,14 +94,14 @@ def test_watchers_defaults_are_no_edit_but_a_threshold_is() -> None:
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_watches_of_different_models_have_different_ids(first: str, second: str) -> None:
-    folder = content.path("watchers")
+    folder = resources.path("watchers")
     one, two = ({part.name for part in watches.rendered(folder, [name])} for name in (first, second))
     assert (one == two) == (first == second)
     assert all(name.isprintable() and " " not in name and len(name) < 200 for name in one)
 
 
 def test_a_watch_of_a_model_matches_that_model_alone() -> None:
-    (part, *_) = watches.rendered(content.path("watchers"), ["a*b?c\\"])
+    (part, *_) = watches.rendered(resources.path("watchers"), ["a*b?c\\"])
     assert part.body["metadata"]["model"] == "a\\*b\\?c\\\\"
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.cli.app import app
 from logging_lib.store.connection import PREFIX
 from tests.stack.conftest import Call
 from tests.stack.platinum import STREAM, Cluster, serving
 
-SHIPPED = sorted(file.stem for file in content.path("watchers").glob("*.json"))
+SHIPPED = sorted(file.stem for file in resources.path("watchers").glob("*.json"))
 
 
 @pytest.fixture

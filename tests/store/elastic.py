@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.schema.streams import data_stream
 from logging_lib.stack import deploy, parts
 from logging_lib.stack.server import examine
@@ -16,10 +16,10 @@ from logging_lib.store.elasticsearch import ElasticsearchStore
 
 def wanted(connection: Connection) -> list[parts.Part]:
     """All templates and scripts, as this server can have them."""
-    found = parts.templates(content.path("pipelines") / "elasticsearch")
+    found = parts.templates(resources.path("pipelines") / "elasticsearch")
     if not examine(connection).match_only_text:
         found = parts.without_match_only_text(found)
-    return [*found, *parts.scripts(content.path("watchers") / "scripts")]
+    return [*found, *parts.scripts(resources.path("watchers") / "scripts")]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.schema.templates import FIELD_LIMIT
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
@@ -234,7 +234,7 @@ def test_no_shipped_search_is_refused_or_cut_at_forty_models(
     assert store.index("ml-profiles", profiles()).failed == ()
     store.refresh()
     try:
-        for watch in load_watches(content.path("watchers")):
+        for watch in load_watches(resources.path("watchers")):
             evaluation = evaluate(
                 watch,
                 means=Means(only(stream, store_search(store, NOW)), SCRIPTS),

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.cli.watch import app
 from logging_lib.store.connection import Connection
 from logging_lib.store.embedded.store import EmbeddedStore
@@ -20,8 +20,8 @@ from logging_lib.watch.model import Watch
 from logging_lib.watch.unit import cases
 from logging_lib.watch.unit.testing import run_file
 
-FOLDER = content.path("watchers") / "cases"
-WATCHES = {watch.id: watch for watch in load_watches(content.path("watchers"))}
+FOLDER = resources.path("watchers") / "cases"
+WATCHES = {watch.id: watch for watch in load_watches(resources.path("watchers"))}
 KINDS = ("firing", "silent", "just below the threshold", "low traffic", "recovery")
 
 

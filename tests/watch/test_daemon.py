@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.embedded.store import EmbeddedStore
@@ -384,7 +384,7 @@ def test_the_heartbeat_says_what_the_runner_did(
 
 def test_uptime_sees_that_a_runner_died() -> None:
     """The shipped watch, run by whoever is left."""
-    (uptime,) = (one for one in load_watches(content.path("watchers")) if one.id == "uptime")
+    (uptime,) = (one for one in load_watches(resources.path("watchers")) if one.id == "uptime")
     outbox = Outbox()
     with EmbeddedStore(None) as kept:
         beat = Heartbeat(kept, NOW)

@@ -12,8 +12,8 @@ from benchmarks.detection import replay
 from benchmarks.detection.counting import CELL, WATCHES, Counts, Judge
 from benchmarks.detection.faults import FAULTS
 from benchmarks.detection.streams import MONDAY, WEEK, claims_stream
-from logging_lib import content
 from logging_lib import profile as profiles
+from logging_lib._util import resources
 from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.engine.evaluate import evaluate, means_of
@@ -47,7 +47,7 @@ def test_counted_answers_lead_to_the_same_findings(prepared: replay.Prepared, fa
     store.index("ml-profiles", [profiles.document(stream.profile)])
     store.index("logs-ml.prediction-default", [_event(documents, found, i) for i in range(len(found.at))])
     counts, judge = Counts(prepared.tokens, found, START - WEEK - 14400.0, START + 9000.0), Judge(stream)
-    watches = {watch.id: watch for watch in load_watches(content.path("watchers"))}
+    watches = {watch.id: watch for watch in load_watches(resources.path("watchers"))}
     told = set()
     for now in (START - 6 * CELL, START + 6 * CELL, START + 24 * CELL):
         at = MONDAY + timedelta(seconds=now)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.watch.actions import SettingsError
 from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.engine.context import new_context, with_payload
@@ -23,7 +23,7 @@ from logging_lib.watch.scripts.common import found, judged
 
 NOW = datetime(2018, 2, 1, 12, tzinfo=UTC)
 KIBANA = "https://kibana.example.org/s/ml"
-WATCHES = {watch.id: watch for watch in load_watches(content.path("watchers"))}
+WATCHES = {watch.id: watch for watch in load_watches(resources.path("watchers"))}
 (LINKED,) = with_address([WATCHES["na-spike"]], {"LOGGING_LIB_KIBANA_URL": KIBANA + "/"})
 # Controls and line breaks never come into a message as they are; names with them are found by their look only.
 hostile = st.text(st.characters(max_codepoint=0x24F, exclude_categories=["Cc"]), min_size=1)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import gammaincc
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.watch.checking.loading import parse_watch
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.scripts import SCRIPTS
@@ -22,7 +22,7 @@ from logging_lib.watch.scripts.common import gamma_tail, number, span
 from logging_lib.watch.statistics import log_gamma
 from tests.watch.payloads import BETWEEN, context, models, profiles, terms
 
-FOLDER = content.path("watchers")
+FOLDER = resources.path("watchers")
 FUNCTION = re.compile(
     r"^(?:double|long|List|Map|String|boolean|def|void) (\w+)\(.*?(?:^\}$|\}$)", re.M | re.S
 )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.cli.app import app
 from logging_lib.watch.checking.lint import Finding, lint_files, lint_watch
 from logging_lib.watch.checking.loading import parse_watch
@@ -81,7 +81,7 @@ def test_a_good_watch_has_no_findings() -> None:
 
 def test_shipped_watches_are_clean() -> None:
     """All of watchers/."""
-    assert lint_files([content.path("watchers")], now=NOW) == []
+    assert lint_files([resources.path("watchers")], now=NOW) == []
 
 
 TEXT = "actions.log.logging.text"
@@ -177,7 +177,7 @@ def test_what_scripts_write_is_known() -> None:
 
 def test_shipped_scripts_are_known_deeply() -> None:
     """A wrong name within a finding is found, too."""
-    document = json.loads((content.path("watchers") / "na-spike.json").read_text("utf-8"))
+    document = json.loads((resources.path("watchers") / "na-spike.json").read_text("utf-8"))
     text = "{{#ctx.payload.judged.findings}}{{featur}}{{/ctx.payload.judged.findings}}{{ctx.payload.judged.cuont}}"
     document["actions"]["email"]["email"]["subject"] = text
     found = lint_watch(parse_watch(document, id="na-spike"), now=NOW)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.watch.checking.loading import load_watches, parse_watch
 from logging_lib.watch.errors import WatchError
 from tests.watch.conftest import SCRIPTS, document, watch
@@ -57,7 +57,7 @@ def test_a_good_watch_becomes_typed_objects() -> None:
 
 def test_shipped_watches_are_good() -> None:
     """Each file in watchers/ passes all checks against the shipped scripts."""
-    found = load_watches(content.path("watchers"))
+    found = load_watches(resources.path("watchers"))
     assert {"na-spike", "oov-rise", "unseen-categories"} <= {one.id for one in found}
 
 

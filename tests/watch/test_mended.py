@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from logging_lib import content
 from logging_lib import profile as profiles
+from logging_lib._util import resources
 from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.watch.actions import SettingsError, SmtpOutlet
 from logging_lib.watch.checking.loading import load_watch
@@ -152,7 +152,7 @@ def test_what_overflows_is_no_time() -> None:
             parse_duration(text)
 
 
-SHIPPED = content.path("watchers") / "na-spike.json"
+SHIPPED = resources.path("watchers") / "na-spike.json"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.watch.scripts import SCRIPTS
 from tests.watch import payloads
 from tests.watch.test_scripts import WINDOWS, ctx, window
@@ -44,7 +44,7 @@ String json(def v) {
 
 
 def execute(url: str, script: str, context: dict[str, Any]) -> Any:
-    source = (content.path("watchers") / "scripts" / f"{script}.painless").read_text("utf-8")
+    source = (resources.path("watchers") / "scripts" / f"{script}.painless").read_text("utf-8")
     head, _, tail = source.rpartition("return [")
     head = head.replace("def metadata =", "def ctx = params.ctx; def metadata =")
     wrapped = f"{WRITE}{head}return json([{tail.rstrip().rstrip(';')});"

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.store.port import StoreError
 from logging_lib.store.wrapping import Wrapper
@@ -28,7 +28,7 @@ from logging_lib.watch.replay.history import History, Moment, searches
 
 START = datetime(2018, 2, 1, tzinfo=UTC)
 MINUTES = 60 * 24 * 3
-WATCHES = load_watches(content.path("watchers"))
+WATCHES = load_watches(resources.path("watchers"))
 FEATURES = ["income", "age", "a.b", "=", "!x"]
 BINS = [f"{name}={part}" for name in ("income", "age") for part in ("low", "high", "!missing")]
 

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 import logging_lib
-from logging_lib import content
 from logging_lib import profile as profiles
+from logging_lib._util import resources
 from logging_lib.cli.app import app
 from logging_lib.demo import loans
 from logging_lib.demo.run import train
@@ -25,7 +25,7 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What ``make demo`` leaves, of the day with the first incident, beside the watches."""
     folder = tmp_path_factory.mktemp("desk")
-    (folder / "watchers").symlink_to(content.path("watchers"))
+    (folder / "watchers").symlink_to(resources.path("watchers"))
     out = folder / "build" / "demo"
     out.mkdir(parents=True)
     months = loans.load()

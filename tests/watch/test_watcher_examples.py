@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.store.connection import Connection, Settings
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.embedded.store import EmbeddedStore
@@ -306,7 +306,7 @@ def test_date_maths_in_a_comparison(store: Store, receiver: Receiver) -> None:
 
 def test_the_template_for_an_sms_gateway(receiver: Receiver) -> None:
     """JSON whatever a value holds; the gateway's token comes from the environment; its refusals are told."""
-    action = json.loads((content.path("watchers") / "templates" / "sms.json").read_text("utf-8"))
+    action = json.loads((resources.path("watchers") / "templates" / "sms.json").read_text("utf-8"))
     metadata = {"title": "NA spike", "sms_to": ["+491700000000"]}
     finding = {"model": 'loans", "to": "+4900', "version": "1", "feature": "inc\nome"}
     payload = {"judged": {"count": 2, "more": 1, "findings": [finding]}}

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.cli import _print
 from logging_lib.cli._given import UsageError
 from logging_lib.profile import ProfileError
@@ -58,7 +58,7 @@ def explained() -> Iterator[None]:
 
 
 def load(path: Path | None) -> list[Watch]:
-    watches = load_watches(content.path("watchers") if path is None else path)
+    watches = load_watches(resources.path("watchers") if path is None else path)
     return with_address(watches, os.environ)
 
 

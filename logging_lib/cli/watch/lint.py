@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.cli.watch._common import JsonOption, explained, print_json
 from logging_lib.watch.checking import lint
 from logging_lib.watch.templating import Medium
@@ -28,7 +28,7 @@ def lint_(
     Example: logging-lib watch lint watchers
     """
     with explained():
-        findings = lint.lint_files(paths or [content.path("watchers")], now=datetime.now(UTC))
+        findings = lint.lint_files(paths or [resources.path("watchers")], now=datetime.now(UTC))
     errors = sum(finding.severity == "error" for finding in findings)
     if as_json:
         print_json([finding.document() for finding in findings])

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Protocol
 
-from logging_lib import content
+from logging_lib._util import resources
 from logging_lib.schema.fields import Schema
 from logging_lib.watch.engine.context import with_payload
 from logging_lib.watch.engine.evaluate import extract
@@ -247,7 +247,7 @@ def _of_script(script: Script) -> Payload:
 @cache
 def _shipped_keys(script_id: str) -> frozenset[str]:
     try:
-        file = content.path("watchers") / "scripts" / f"{script_id}.painless"
+        file = resources.path("watchers") / "scripts" / f"{script_id}.painless"
         return written_keys(file.read_text("utf-8"))
     except OSError:
         return frozenset()
