@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from logging_lib import profile
+from logging_lib._util.formatting import format_probability
 from logging_lib.analysis import samples
 from logging_lib.analysis.samples import Selection
 from logging_lib.cli import options, output
@@ -19,7 +20,7 @@ from logging_lib.store.port import Store
 
 if TYPE_CHECKING:
     from logging_lib.analysis import Comparison
-    from logging_lib.analysis.comparing import Sample
+    from logging_lib.analysis.comparison import Sample
 
 _DATA = (".csv", ".gz", ".parquet", ".pq", ".jsonl", ".ndjson")
 
@@ -93,10 +94,10 @@ def compare(
             seed=seed,
         )
         if html is not None:
-            from logging_lib.analysis.page import page
+            from logging_lib.analysis.page import render_page
 
             title = " against ".join(compared)
-            html.write_text(page(comparison, title=title, when=f"{now:%Y-%m-%d %H:%M} UTC"), encoding="utf-8")
+            html.write_text(render_page(comparison, title=title, now=now), encoding="utf-8")
     if as_json:
         document = {**comparison.document(), "read": reader.notes}
         if shadows is not None:
@@ -116,25 +117,23 @@ def compare(
 
 def show(comparison: Comparison) -> None:
     """The table of a comparison."""
-    from logging_lib.analysis import words
-
     table = Table(
         "variable", "verdict", "effect, 95 % interval", "q", " → ".join(map(output.safe, comparison.names)),
         box=None, pad_edge=False,
     )  # fmt: skip
     for variable in comparison.variables:
-        effect = words.effect(variable.effects[0]) if variable.effects else ""
-        q = words.chance(variable.tests[0].q) if variable.tests else ""
+        effect = variable.effects[0].describe() if variable.effects else ""
+        q = format_probability(variable.tests[0].q) if variable.tests else ""
         color = "red" if variable.differs else "default"
-        cells = map(output.safe, (effect, q, words.change(variable)))
+        cells = map(output.safe, (effect, q, variable.describe_change()))
         table.add_row(
-            output.safe(words.title(variable)), f"[{color}]{output.safe(variable.verdict)}[/{color}]", *cells
+            output.safe(variable.title), f"[{color}]{output.safe(variable.verdict)}[/{color}]", *cells
         )
     output.console().print(table)
     for variable in comparison.variables:
         for line in variable.notes:
-            typer.echo(output.plain(f"  {words.title(variable)}: {line}"))
-    typer.echo(output.plain(words.conclusion(comparison)))
+            typer.echo(output.plain(f"  {variable.title}: {line}"))
+    typer.echo(output.plain(comparison.conclude()))
 
 
 class _Reader:

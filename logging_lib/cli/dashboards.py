@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.cli import options, output
 from logging_lib.cli.output import progress
 from logging_lib.dashboards.build import for_profile
@@ -269,7 +269,7 @@ def preview(
     """
     with output.handle_errors(OSError, ValueError, extra="report"), contextlib.ExitStack() as stack:
         from logging_lib.dashboards import preview as previewing
-        from logging_lib.dashboards.page import page
+        from logging_lib.dashboards.page import render_preview
         from logging_lib.dashboards.serve import server
 
         dashboards = sorted(
@@ -295,7 +295,7 @@ def preview(
             periods = list(dict.fromkeys(dashboard["period"] for dashboard in selections))
             out.mkdir(parents=True, exist_ok=True)
             (out / "index.html").write_text(
-                page(dashboards, available, views=views, periods=periods), "utf-8"
+                render_preview(dashboards, available, views=views, periods=periods), "utf-8"
             )
             typer.echo(f"{out / 'index.html'}: {len(dashboards)} dashboards, {len(selections)} choices")
             return

@@ -249,42 +249,45 @@ def _report(done: Done, as_json: bool, what: str) -> None:
 
 
 def _show(segments: list[Any], expected: Mapping[str, Any] | None) -> None:
-    from logging_lib.analysis.words import number
+    from logging_lib._util.formatting import format_number
 
     overall = segments[0]
     names = list(overall.metrics)
     table = Table("segment", "labels", *names, box=None, pad_edge=False)
     if expected is not None and "mae" in names and expected.get("errors"):
         trained = expected["errors"]
-        cells = [number(trained["mean"]) if name == "mae" else "" for name in names]
+        cells = [format_number(trained["mean"]) if name == "mae" else "" for name in names]
         table.add_row("(training, held out)", f"{trained['count']:,}", *cells)
     if expected is not None and "accuracy" in names and expected.get("confusion"):
         rows = expected["confusion"]
         total = sum(count for row in rows.values() for count in row.values())
         right = sum(row.get(name, 0) for name, row in rows.items())
-        cells = [number(right / total) if name == "accuracy" else "" for name in names]
+        cells = [format_number(right / total) if name == "accuracy" else "" for name in names]
         table.add_row("(training, held out)", f"{total:,}", *cells)
     for segment in segments:
         cells = []
         for name in names:
             low, high = segment.intervals.get(name, (None, None))
-            interval = f" [{number(low)}, {number(high)}]" if low is not None else ""
-            cells.append(output.safe(number(segment.metrics.get(name)) + interval))
+            interval = f" [{format_number(low)}, {format_number(high)}]" if low is not None else ""
+            cells.append(output.safe(format_number(segment.metrics.get(name)) + interval))
         table.add_row(output.safe(segment.segment), f"{segment.labels:,}", *cells)
     output.console().print(table)
     if overall.classes:
         class_table = Table("class", "labels", "precision", "recall", "f1", box=None, pad_edge=False)
         for name, row in overall.classes.items():
             class_table.add_row(
-                output.safe(name), *(number(row[key]) for key in ("labels", "precision", "recall", "f1"))
+                output.safe(name),
+                *(format_number(row[key]) for key in ("labels", "precision", "recall", "f1")),
             )
         output.console().print(class_table)
     if overall.reliability:
         axes = "score → share right" if overall.kind == "category" else "prediction → truth"
         typer.echo(f"calibration, {axes} [95 % interval] (labels):")
         for point in overall.reliability:
-            interval = f"[{number(point.low)}, {number(point.high)}]"
-            typer.echo(f"  {number(point.expected)} → {number(point.observed)} {interval} ({point.rows:,})")
+            interval = f"[{format_number(point.low)}, {format_number(point.high)}]"
+            typer.echo(
+                f"  {format_number(point.expected)} → {format_number(point.observed)} {interval} ({point.rows:,})"
+            )
 
 
 def _span(seconds: float | None) -> str:

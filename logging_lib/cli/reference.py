@@ -17,8 +17,7 @@ from typing import Any
 import typer
 
 import logging_lib
-from logging_lib import content
-from logging_lib._util.times import format_duration
+from logging_lib._util import content
 from logging_lib.cli.app import app
 from logging_lib.watch.checking.loading import load_watches
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib._util.times import parse_instant
 from logging_lib.cli import options, output
 from logging_lib.cli.options import UsageError, duration, instant
@@ -81,7 +81,8 @@ def report(
     output.remember_json(form is Format.json)
     with output.handle_errors(extra="report"), contextlib.ExitStack() as stack:
         from logging_lib.report import alerts as alerting
-        from logging_lib.report import collect, document, html, markdown, replaying, runbooks
+        from logging_lib.report import collect, document, markdown, replaying, runbooks
+        from logging_lib.report.page import render_page
 
         since = None if start is None else instant(start, "--since")
         until = None if end is None else instant(end, "--until")
@@ -118,7 +119,7 @@ def report(
             runbooks=runbooks.texts(watch_list, watches),
         )
         if form is Format.html:
-            text = html.render(page)
+            text = render_page(page)
         elif form is Format.md:
             text = markdown.render(page)
         else:

@@ -24,7 +24,7 @@ from logging_lib.store.port import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-    from logging_lib.analysis.skewing import Skew
+    from logging_lib.analysis.skew import Skew
 
 ABOUT = {"@timestamp": "@timestamp", "event.id": "@event.id", "ml.request.id": "@ml.request.id"}
 _KEYS = {"event.id": "@event.id", "event_id": "@event.id", "ml.request.id": "@ml.request.id",
@@ -80,8 +80,7 @@ def skew(
     Examples: logging-lib skew features.parquet last=7d --store build/store;
     logging-lib skew pipeline.features:compute --key request_id --store build/store
     """
-
-    from logging_lib.analysis.skewing import skew as find_skew
+    from logging_lib.analysis.skew import find_skew
 
     now = datetime.now(UTC)
     with output.handle_errors(ValueError, OSError):

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import logging_lib
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.cli import options, output
 from logging_lib.cli.dashboards import KibanaOption, SpaceOption
 from logging_lib.dashboards.kibana.client import PREFIX as KIBANA

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 
+from logging_lib._util.text import printable
 from logging_lib.dashboards.spec import Dashboard, Filter, Metric, Panel, Reference
-from logging_lib.plain import printable
 from logging_lib.profile.model import CHECKS, Feature, Profile
 
 MAX_NAME = 40

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.watch.actions import SettingsError
 from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.engine.context import new_context, with_payload

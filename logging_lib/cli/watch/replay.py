@@ -36,7 +36,7 @@ from logging_lib.watch.checking.whatif import changes, overridden
 from logging_lib.watch.model import Watch
 from logging_lib.watch.replay.backtest import Backtest, backtest
 from logging_lib.watch.replay.history import History
-from logging_lib.watch.replay.page import Changes, page
+from logging_lib.watch.replay.page import Changes, render_page
 from logging_lib.watch.replay.windows import NotPlannedError
 from logging_lib.watch.templating import Medium
 
@@ -110,7 +110,7 @@ def backtest_(
             what_if = run(changed) if changed else None
         altered = changes(chosen, changed)
         if html is not None:
-            _write(html, page(result, events=loaded.events, what_if=what_if, changes=altered))
+            _write(html, render_page(result, events=loaded.events, what_if=what_if, changes=altered))
     if as_json:
         document = {"events": loaded.events, "refused": dict(loaded.refused), **result.document()}
         if what_if is not None:

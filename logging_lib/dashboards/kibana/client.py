@@ -19,8 +19,8 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
+from logging_lib._util.text import printable
 from logging_lib.dashboards.kibana.objects import TAG, ndjson
-from logging_lib.plain import printable
 from logging_lib.store.connection import PREFIX as ELASTICSEARCH
 from logging_lib.store.connection import Settings
 from logging_lib.store.connection import settings_from as _settings_from

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from logging_lib.analysis import columns, numbers, tables
+from logging_lib.analysis import columns, contingency, numeric_tests
+from logging_lib.analysis.numeric_tests import SampleMoments
 from logging_lib.analysis.results import Bins, Variable
 from logging_lib.profile.coerce import words
 from logging_lib.profile.model import OOV_EDGES, Feature
@@ -16,7 +17,9 @@ from logging_lib.schema import tokens
 Array = np.ndarray[Any, Any]
 
 
-def against(feature: Feature, served: pd.Series, called: str, test: str, seed: int) -> list[Variable]:
+def compare_with_profile(
+    feature: Feature, served: pd.Series, called: str, test: str, seed: int
+) -> list[Variable]:
     """The feature's variable and, where a value is missing in training or was when served, that of the missing.
 
     Args:
@@ -39,22 +42,22 @@ def against(feature: Feature, served: pd.Series, called: str, test: str, seed: i
         values = part.numbers if part.numbers is not None else np.array([])
         labels, table = _binned(feature, values)
         edges = feature.edges
-        moments = numbers.of(values) if len(values) else None
+        moments = numeric_tests.measure_moments(values) if len(values) else None
     rows = (int(table[0].sum()), int(table[1].sum()))
     notes = [f"{called}: {note}" for note in part.notes]
     if min(rows) == 0:
         made = Variable(feature.name, feature.kind, rows, notes=(*notes, "a sample has no value"))
     else:
-        found, effect, tested = tables.association(table, test=test, seed=seed)
+        found, effect, tested = contingency.association(table, test=test, seed=seed)
         tests, effects = [found], [effect]
         if moments is not None and feature.moments is not None:
-            trained = numbers.Of(feature.moments.count, feature.moments.mean, feature.moments.std)
-            mean = numbers.welch(trained, moments)
+            trained = SampleMoments(feature.moments.count, feature.moments.mean, feature.moments.std)
+            mean = numeric_tests.welch(trained, moments)
             if mean is not None:
                 tests.append(mean[0])
                 effects.append(mean[1])
         notes += new_values(labels, table, called)
-        distances = {"psi": tables.psi(tested), "jensen_shannon": tables.jensen_shannon(table)}
+        distances = {"psi": contingency.psi(tested), "jensen_shannon": contingency.jensen_shannon(table)}
         shares = table / table.sum(axis=1, keepdims=True)
         shown = slice(0, 21)
         made = Variable(
@@ -82,8 +85,10 @@ def against(feature: Feature, served: pd.Series, called: str, test: str, seed: i
 
 def missing(name: str, counts: Array, test: str, seed: int) -> Variable:
     """Whether values are missing equally often; ``counts``: (there, missing) of each sample, shape (samples, 2)."""
-    found, effect, _ = tables.association(counts, test=test, seed=seed)
-    effects = (tables.cohens_h(counts), tables.risk_difference(counts)) if len(counts) == 2 else (effect,)
+    found, effect, _ = contingency.association(counts, test=test, seed=seed)
+    effects = (
+        (contingency.cohens_h(counts), contingency.risk_difference(counts)) if len(counts) == 2 else (effect,)
+    )
     rows = tuple(int(total) for total in counts.sum(axis=1))
     shares = counts / counts.sum(axis=1, keepdims=True)
     return Variable(
@@ -131,7 +136,7 @@ def _oov(feature: Feature, served: pd.Series) -> Array:
     return np.stack([np.array(feature.oov_counts), counts])
 
 
-def _summaries(feature: Feature, served: numbers.Of | None, table: Array) -> tuple[dict[str, Any], ...]:
+def _summaries(feature: Feature, served: SampleMoments | None, table: Array) -> tuple[dict[str, Any], ...]:
     if feature.kind == "category":
         return ({}, {"new_share": new_share(table)})
     if served is None or feature.moments is None:

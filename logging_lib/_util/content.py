@@ -1,15 +1,15 @@
-"""The only place that finds the content folders: packaged with the library, or in the checkout."""
+"""Find the content folders, packaged with the library or in the checkout. The only place that does."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 
 
 def path(name: Literal["watchers", "pipelines", "kibana_dashboards", "docs/runbooks"]) -> Path:
-    """The folder ``name``, wherever this copy of the library has it.
+    """Return the folder ``name``, wherever this copy of the library has it.
 
     Raises:
         FileNotFoundError: neither the installed package nor a checkout holds it.

@@ -32,8 +32,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from logging_lib.analysis import columns, groups, numbers, profiled, tables
+from logging_lib._util.formatting import list_values
+from logging_lib.analysis import columns, contingency, numeric_tests
 from logging_lib.analysis.columns import Column
+from logging_lib.analysis.profile_comparison import compare_with_profile, missing, new_share, new_values
 from logging_lib.analysis.results import THRESHOLDS, WORDS, Bins, Comparison, Effect, Test, Variable
 from logging_lib.profile.coerce import number_text
 from logging_lib.profile.model import Profile
@@ -102,8 +104,8 @@ def compare(
             features[PREDICTION] = replace(profile.prediction, name=PREDICTION)
         shared = [name for name in features if name in frame and not features[name].hidden]
         for name in shared:
-            made = profiled.against(features[name], frame[name], called[1], category_test, seed)
-            variables += [_warned(one, options) for one in made]
+            compared = compare_with_profile(features[name], frame[name], called[1], category_test, seed)
+            variables += [_warned(variable, options) for variable in compared]
         known: list[set[Any]] = [set(features), set(frame.columns)]
     else:
         frames = [one for one in given if isinstance(one, pd.DataFrame)]
@@ -115,10 +117,10 @@ def compare(
             variables += _variables(str(name), kind, series, options)
         known = [set(frame.columns) for frame in frames]
     if not shared:
-        raise ValueError("the samples have no column in common: " + " | ".join(map(_listed, known)))
+        raise ValueError("the samples have no column in common: " + " | ".join(map(list_values, known)))
     for name, own in zip(called, known, strict=True):
         if only := own - set.intersection(*known):
-            notes.append(f"in {name}, not in all samples: {_listed(only)}")
+            notes.append(f"in {name}, not in all samples: {list_values(only)}")
     judged = _judged(variables, alpha, WORDS.index(min_effect))
     hypotheses = sum(bool(variable.tests) for variable in judged)
     return Comparison(called, rows, tuple(sorted(judged, key=_rank)), alpha, hypotheses, tuple(notes))
@@ -176,7 +178,9 @@ def _variables(name: str, kind: str, series: list[pd.Series], options: _Options)
         if len(series) == 2 and all(vocabulary for _, vocabulary in found):
             _, table = columns.table([vocabulary for _, vocabulary in found])
             new = table[1][table[0] == 0].sum() / table[1].sum()
-            made = replace(made, distances={**made.distances, "jensen_shannon": tables.jensen_shannon(table)})
+            made = replace(
+                made, distances={**made.distances, "jensen_shannon": contingency.jensen_shannon(table)}
+            )
             notes.append(
                 f"the test is of the number of words; Jensen-Shannon of the words; {new:.1%} of the words of "
                 f"{options.names[1]} are not in {options.names[0]}"
@@ -189,9 +193,7 @@ def _variables(name: str, kind: str, series: list[pd.Series], options: _Options)
     variables = [_warned(replace(made, notes=(*made.notes, *notes)), options)]
     if any(part.missing for part in parts) and all(part.rows for part in parts):
         counts = np.array([[part.rows - part.missing, part.missing] for part in parts])
-        variables.append(
-            _warned(profiled.missing(name, counts, options.category_test, options.seed), options)
-        )
+        variables.append(_warned(missing(name, counts, options.category_test, options.seed), options))
     return variables
 
 
@@ -204,13 +206,13 @@ def _of_table(name: str, kind: str, labels: list[str], table: Array, options: _O
     rows = tuple(int(total) for total in table.sum(axis=1))
     if min(rows, default=0) == 0:
         return Variable(name, kind, rows, notes=("a sample has no value",))
-    test, effect, tested = tables.association(table, test=options.category_test, seed=options.seed)
+    test, effect, tested = contingency.association(table, test=options.category_test, seed=options.seed)
     notes = []
     if len(table) == 2:
-        notes += profiled.new_values(labels, table, options.names[1])
+        notes += new_values(labels, table, options.names[1])
     distances = {}
     if len(table) == 2 and table.shape[1] > 1:
-        distances = {"psi": tables.psi(tested), "jensen_shannon": tables.jensen_shannon(table)}
+        distances = {"psi": contingency.psi(tested), "jensen_shannon": contingency.jensen_shannon(table)}
         notes += _by_chance(tested)
     summaries: tuple[Mapping[str, Any], ...] = tuple(
         {
@@ -221,7 +223,7 @@ def _of_table(name: str, kind: str, labels: list[str], table: Array, options: _O
         for row, total in zip(table, rows, strict=True)
     )
     if kind == "category" and len(table) == 2:
-        summaries = (summaries[0], {**summaries[1], "new_share": profiled.new_share(table)})
+        summaries = (summaries[0], {**summaries[1], "new_share": new_share(table)})
     return Variable(
         name, kind, rows, (test,), (effect,), distances, summaries,
         _why_counts(test, kind), tuple(notes), plotted(labels, table),
@@ -229,7 +231,7 @@ def _of_table(name: str, kind: str, labels: list[str], table: Array, options: _O
 
 
 def _by_chance(table: Array) -> list[str]:
-    usual = tables.psi_by_chance(table)
+    usual = contingency.psi_by_chance(table)
     return [f"samples of this size have a PSI of {usual:.3f} by chance"] if usual > 0.02 else []
 
 
@@ -262,29 +264,28 @@ def _of_numbers(name: str, kind: str, parts: list[Column], options: _Options) ->
     summaries = tuple(_summary(sample) for sample in samples)
     if len(samples) > 2:
         return _of_groups(name, kind, samples, rows, summaries, options)
-    merged = numbers.merge(*samples)
+    merged = numeric_tests.merge(*samples)
+    welch = numeric_tests.welch(*map(numeric_tests.measure_moments, samples))
+    means = [] if welch is None else [welch]
     if kind == "numeric" and len(merged.values) <= FEW_VALUES:
         labels = [number_text(value) for value in merged.values]
         table = np.stack(merged.counts())
         made = _of_table(name, "discrete", labels, table, options)
-        distances = {**made.distances, "wasserstein": numbers.wasserstein(merged)}
-        further = [numbers.mann_whitney(merged), numbers.welch(*map(numbers.of, samples))]
-        measures = [one for one in further if one is not None]
+        distances = {**made.distances, "wasserstein": numeric_tests.wasserstein(merged)}
+        measures = [numeric_tests.mann_whitney(merged), *means]
     else:
-        edges, table = numbers.cut(merged)
+        edges, table = numeric_tests.cut(merged)
         distances = {
-            "psi": tables.psi(table),
-            "jensen_shannon": tables.jensen_shannon(table),
-            "wasserstein": numbers.wasserstein(merged),
+            "psi": contingency.psi(table),
+            "jensen_shannon": contingency.jensen_shannon(table),
+            "wasserstein": numeric_tests.wasserstein(merged),
         }
         shares = table / table.sum(axis=1, keepdims=True)
         bins = Bins(_ranges(edges), tuple(tuple(row) for row in shares.tolist()), tuple(edges.tolist()))
         notes = tuple(_by_chance(table))
         made = Variable(name, kind, rows, notes=notes, bins=bins)
-        measures = [numbers.ks(merged), numbers.mann_whitney(merged)]
-        mean = numbers.welch(*map(numbers.of, samples))
-        measures += [mean] if mean is not None else []
-        measures.sort(key=lambda one: one[0].name != options.numeric_test)
+        measures = [numeric_tests.ks(merged), numeric_tests.mann_whitney(merged), *means]
+        measures.sort(key=lambda measure: measure[0].name != options.numeric_test)
         made = replace(made, why=_WHY_NUMBERS[measures[0][0].name])
     return replace(
         made,
@@ -316,7 +317,7 @@ def _of_groups(
         )
         made = _of_table(name, "discrete", [number_text(value) for value in distinct], table, options)
         return replace(made, summaries=summaries)
-    found = [one for one in (groups.kruskal(samples), groups.anova(samples)) if one is not None]
+    found = [one for one in (numeric_tests.kruskal(samples), numeric_tests.anova(samples)) if one is not None]
     found.sort(key=lambda one: (one[0].name != "welch_anova") == (options.numeric_test == "welch"))
     edges = np.unique(np.quantile(both, np.linspace(0, 1, 11)))
     bins = None
@@ -336,7 +337,7 @@ def _ranges(edges: Array) -> tuple[str, ...]:
 
 def _summary(values: Array) -> dict[str, float]:
     low, median, high = np.quantile(values, [0.05, 0.5, 0.95])  # sorted already
-    found = numbers.of(values)
+    found = numeric_tests.measure_moments(values)
     return {
         "mean": found.mean, "std": found.std, "min": float(values[0]), "p05": float(low),
         "median": float(median), "p95": float(high), "max": float(values[-1]),
@@ -398,9 +399,3 @@ def _rank(variable: Variable) -> tuple[Any, ...]:
 
 def _large(effect: Effect) -> float:
     return THRESHOLDS[effect.name][2]
-
-
-def _listed(values: Any, most: int = 5) -> str:
-    shown = sorted(map(str, values))
-    more = f" and {len(shown) - most} more" if len(shown) > most else ""
-    return ", ".join(f"{one:.60}" for one in shown[:most]) + more

@@ -1,4 +1,4 @@
-"""Counts by category and sample: tests for sparse and for large tables, effect sizes, distances."""
+"""Test counts by category and sample: sparse and large tables, effect sizes, distances."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 from scipy import special, stats
+from scipy.spatial import distance
 
 from logging_lib.analysis.results import Effect, Test
 
 Array = np.ndarray[Any, Any]
 
 MIN_EXPECTED = 5.0
-"""Cells with fewer expected rows are sparse: Cochran's rule of 1954."""
+"""Cells with fewer expected rows are sparse (Cochran 1954)."""
 
 PERMUTED_TO = 2000
-"""Up to so many rows a sparse table is tested by permutation instead of pooled cells."""
+"""A sparse table of at most this many rows is tested by permutation instead of pooled cells."""
 
 RESAMPLES = 2000
 Z = 1.959963984540054
@@ -27,7 +28,7 @@ SMOOTHING = 0.5
 
 
 def association(table: Array, *, test: str = "chi2", seed: int = 0) -> tuple[Test, Effect, Array]:
-    """Whether the samples have the same shares.
+    """Test whether the samples have the same shares.
 
     Args:
         table: counts, shape (samples, categories); each sample has some, each category may be empty.
@@ -44,12 +45,12 @@ def association(table: Array, *, test: str = "chi2", seed: int = 0) -> tuple[Tes
         return Test(test, 0.0, 1.0, note="one value only"), Effect("cramers_v", 0.0, 0.0, 0.0), table
     sparse = _expected(table).min() < MIN_EXPECTED
     if sparse and table.shape == (2, 2):
-        made = stats.fisher_exact(table)
-        return Test("fisher", float(made.statistic), float(made.pvalue)), cramers_v(table), table
+        exact = stats.fisher_exact(table)
+        return Test("fisher", float(exact.statistic), float(exact.pvalue)), cramers_v(table), table
     if sparse and table.sum() <= PERMUTED_TO:
         statistic = float(_statistic(table, test))
         random = stats.random_table(table.sum(axis=1), table.sum(axis=0), seed=seed)
-        others = np.array([_statistic(one, test) for one in random.rvs(RESAMPLES)])
+        others = np.array([_statistic(sample, test) for sample in random.rvs(RESAMPLES)])
         # Phipson and Smyth 2010: the table itself is one of the permutations, so p is never 0.
         p = (float((others >= statistic - 1e-9).sum()) + 1) / (RESAMPLES + 1)
         return Test(test, statistic, p, note="by permutation"), cramers_v(table), table
@@ -70,25 +71,25 @@ def association(table: Array, *, test: str = "chi2", seed: int = 0) -> tuple[Tes
 
 
 def pool(table: Array) -> Array:
-    """The table with its rarest categories put together until no cell is sparse; shape (samples, fewer)."""
+    """Pool the rarest categories until no cell is sparse; shape (samples, fewer categories)."""
     order = np.argsort(table.sum(axis=0), kind="stable")[::-1]
     table = table[:, order]
     smallest = _expected(table).min(axis=0)
-    kept = int((smallest >= MIN_EXPECTED).sum())
+    own_columns = int((smallest >= MIN_EXPECTED).sum())
     while True:
-        rest = table[:, kept:].sum(axis=1, keepdims=True)
+        rest = table[:, own_columns:].sum(axis=1, keepdims=True)
         if not rest.any():
-            return table[:, :kept]
-        made = np.concatenate([table[:, :kept], rest], axis=1)
-        if kept == 0 or _expected(made)[:, -1].min() >= MIN_EXPECTED:
-            return made
-        kept -= 1
+            return table[:, :own_columns]
+        pooled = np.concatenate([table[:, :own_columns], rest], axis=1)
+        if own_columns == 0 or _expected(pooled)[:, -1].min() >= MIN_EXPECTED:
+            return pooled
+        own_columns -= 1
 
 
 def _expected(table: Array) -> Array:
     total = table.sum()
-    made: Array = np.outer(table.sum(axis=1), table.sum(axis=0)) / total
-    return made
+    expected: Array = np.outer(table.sum(axis=1), table.sum(axis=0)) / total
+    return expected
 
 
 def _statistic(table: Array, test: str) -> float:
@@ -99,7 +100,7 @@ def _statistic(table: Array, test: str) -> float:
 
 
 def cramers_v(table: Array) -> Effect:
-    """Cramér's V of samples of equal size with these shares, corrected for its bias.
+    """Return Cramér's V of samples of equal size with these shares, corrected for its bias.
 
     The plain V of the same difference shrinks as one sample grows beside the other: an effect size must not depend
     on how many rows were drawn. For samples of equal size it is the plain one. Corrected as by Bergsma (Journal of
@@ -116,12 +117,12 @@ def cramers_v(table: Array) -> Effect:
     freedom, room = (r - 1) * (k - 1), min(r, k) - 1
     r_, k_ = r - (r - 1) ** 2 / max(n - 1, 1), k - (k - 1) ** 2 / max(n - 1, 1)
     v = math.sqrt(max(0.0, chi2 / n - freedom / max(n - 1, 1)) / max(min(r_, k_) - 1, 1e-12))
-    low, high = (math.sqrt(one / (n * room)) for one in noncentrality(chi2, freedom))
+    low, high = (math.sqrt(end / (n * room)) for end in noncentrality(chi2, freedom))
     return Effect("cramers_v", min(v, 1.0), min(low, v, 1.0), min(max(high, v), 1.0))
 
 
 def noncentrality(chi2: float, freedom: float) -> tuple[float, float]:
-    """The noncentralities under which ``chi2`` is the 97.5 % and the 2.5 % quantile.
+    """Return the noncentralities under which ``chi2`` is the 97.5 % and the 2.5 % quantile.
 
     From 1,000 on by the normal approximation, mean freedom + λ and variance 2 (freedom + 2 λ), where the exact
     inversion takes long and gains nothing.
@@ -133,18 +134,20 @@ def noncentrality(chi2: float, freedom: float) -> tuple[float, float]:
             math.sqrt(max(0.0, (chi2 - freedom + 2 * z2) ** 2 - (chi2 - freedom) ** 2 + 2 * freedom * z2)),
         )
         return max(0.0, middle - root), max(0.0, middle + root)
-    found = []
-    for quantile in (0.975, 0.025):
-        if special.chdtr(freedom, chi2) <= quantile:
-            found.append(0.0)
-        else:
-            found.append(max(0.0, float(special.chndtrinc(chi2, freedom, quantile))))
-    return found[0], found[1]
+    low, high = (
+        0.0
+        if special.chdtr(freedom, chi2) <= quantile
+        else max(0.0, float(special.chndtrinc(chi2, freedom, quantile)))
+        for quantile in (0.975, 0.025)
+    )
+    return low, high
 
 
 def risk_difference(table: Array, *, z: float = Z) -> Effect:
-    """Of a 2 x 2 table: the share of the second column, second sample less first, with Newcombe's interval
-    (Statistics in Medicine 17, 1998, method 10)."""
+    """Return, of a 2 x 2 table, the second column's share in the second sample less that in the first.
+
+    The interval is Newcombe's (Statistics in Medicine 17, 1998, method 10).
+    """
     (_, hits_a), (_, hits_b) = table.tolist()
     n, m = (int(total) for total in table.sum(axis=1))
     a, b = hits_a / n, hits_b / m
@@ -155,8 +158,8 @@ def risk_difference(table: Array, *, z: float = Z) -> Effect:
 
 
 def cohens_h(table: Array) -> Effect:
-    """Of a 2 x 2 table: Cohen's h between the shares of the second column, second sample less first (Cohen 1988,
-    chapter 6): the arcsine makes its variance 1/n + 1/m whatever the shares."""
+    """Return, of a 2 x 2 table, Cohen's h between the shares of the second column, second sample less first (Cohen
+    1988, chapter 6): the arcsine makes its variance 1/n + 1/m whatever the shares."""
     (_, hits_a), (_, hits_b) = table.tolist()
     n, m = (int(total) for total in table.sum(axis=1))
     h = 2 * (math.asin(math.sqrt(hits_b / m)) - math.asin(math.sqrt(hits_a / n)))
@@ -165,39 +168,40 @@ def cohens_h(table: Array) -> Effect:
 
 
 def wilson(hits: float, trials: float, *, z: float = Z) -> tuple[float, float]:
-    """The interval of a share, of 95 % by default (Wilson, JASA 22, 1927)."""
+    """Return the interval of a share, 95 % by default (Wilson, JASA 22, 1927).
+
+    Weighted labels have an effective number of trials, which is not whole; scipy's interval needs whole ones.
+    """
     if trials <= 0:
         return 0.0, 1.0
     z2 = z * z
     middle = (hits + z2 / 2) / (trials + z2)
     half = z / (trials + z2) * math.sqrt(max(hits * (trials - hits) / trials + z2 / 4, 0.0))
-    # Of no hits the lower end is 0, and of hits alone the upper end is 1: rounding leaves 5e-20 of it.
+    # Without hits the lower end is 0, and without misses the upper end is 1: rounding leaves 5e-20 of it.
     low = 0.0 if hits <= 0 else max(0.0, middle - half)
     high = 1.0 if hits >= trials else min(1.0, middle + half)
     return low, high
 
 
 def psi(table: Array) -> float:
-    """The population stability index of two samples' bins, shape (2, bins): Σ (b - a) ln(b / a) over the shares,
-    with ``SMOOTHING`` rows added to each bin."""
+    """Return the population stability index of two samples' bins, shape (2, bins).
+
+    It is Σ (b - a) ln(b / a) over the shares, with ``SMOOTHING`` rows added to each bin.
+    """
     a, b = _shares(table)
     return float(((b - a) * np.log(b / a)).sum())
 
 
 def psi_by_chance(table: Array) -> float:
-    """What the index is on average where nothing differs: (bins - 1) (1/n + 1/m) (Yurdakul 2018)."""
+    """Return what the index is on average where nothing differs: (bins - 1) (1/n + 1/m) (Yurdakul 2018)."""
     n, m = table.sum(axis=1)
     return float((table.shape[1] - 1) * (1 / n + 1 / m))
 
 
 def jensen_shannon(table: Array) -> float:
-    """The Jensen-Shannon distance of two samples' shares, shape (2, bins): 0 to 1, logarithms to base 2, as
-    ``scipy.spatial.distance.jensenshannon``."""
-    a, b = (row / row.sum() for row in table.astype(float))
-    middle = (a + b) / 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        divergence = (special.rel_entr(a, middle).sum() + special.rel_entr(b, middle).sum()) / 2
-    return float(math.sqrt(max(divergence, 0.0) / math.log(2)))
+    """Return the Jensen-Shannon distance of two samples' shares, shape (2, bins): 0 to 1, logarithms to base 2."""
+    with np.errstate(invalid="ignore"):  # of nearly equal shares the divergence can be below 0 by rounding
+        return float(np.nan_to_num(distance.jensenshannon(table[0], table[1], base=2)))
 
 
 def _shares(table: Array) -> tuple[Array, Array]:

@@ -10,10 +10,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from logging_lib.analysis import causes
-from logging_lib.analysis.causes import Cause
+from logging_lib.analysis import skew_causes
+from logging_lib.analysis.contingency import wilson
 from logging_lib.analysis.results import finite
-from logging_lib.analysis.tables import wilson
+from logging_lib.analysis.skew_causes import Cause
 from logging_lib.profile.coerce import category_text, epoch, is_null, iso, plain
 
 Array = np.ndarray[Any, Any]
@@ -108,7 +108,7 @@ class Skew:
         }
 
 
-def skew(
+def find_skew(
     logged: pd.DataFrame,
     recomputed: pd.DataFrame,
     *,
@@ -247,7 +247,7 @@ def _mismatch(
         looked[at[:LOOKED_AT]] = True
     logged, recomputed = (_objects(one) for one in columns[name])
     others = {other: logged_other for other, (logged_other, _) in columns.items() if other != name}
-    cause = causes.likeliest(causes.Feature(name, logged, recomputed, looked, others))
+    cause = skew_causes.likeliest(skew_causes.Feature(name, logged, recomputed, looked, others))
     examples = tuple((str(keys[i]), logged[i], recomputed[i]) for i in at[:EXAMPLES])
     return Mismatch(name, rows, hits, hits / rows, low, high, hits / rows <= max_rate, cause, examples)
 
