@@ -21,10 +21,10 @@ from logging_lib import content, profile
 from logging_lib.store.bulk import Operation, send
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.watch.checking.loading import load_watch
-from logging_lib.watch.checking.whatif import overridden
-from logging_lib.watch.engine.evaluate import evaluate, means_of
+from logging_lib.watch.evaluate import evaluate, means_of
+from logging_lib.watch.loading import load_watch
 from logging_lib.watch.model import Watch
+from logging_lib.watch.overrides import overridden
 
 MANY, FEW, RUNS = 2_000_000, 200_000, 200
 WINDOWS = '["5m", "15m", "30m", "1h"]'

@@ -21,8 +21,8 @@ from logging_lib.cli.options import UsageError, duration, instant
 from logging_lib.profile import ProfileError
 from logging_lib.store.port import StoreError
 from logging_lib.store.profiles import with_profiles
-from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.errors import WatchError
+from logging_lib.watch.loading import load_watches
 from logging_lib.watch.templating import Medium
 
 

@@ -15,7 +15,7 @@ from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import Dashboard
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.runner.elasticstate import ElasticState
-from logging_lib.watch.unit import cases, streams
+from logging_lib.watch.testing import cases, streams
 
 Documents = list[tuple[str, dict[str, Any]]]
 

@@ -16,7 +16,7 @@ from logging_lib.dashboards.selection import Selection
 from logging_lib.profile import Profile
 from logging_lib.schema import tokens
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.watch.unit import streams
+from logging_lib.watch.testing import streams
 
 HOSTILE = [
     "<script>alert(1)</script>", "it's", 'a"b\\c', "a=b", "!missing", "%25", "a.b", "مرحبا", "\u202egnp.exe", "😀",

@@ -15,8 +15,8 @@ from logging_lib.dashboards import generate
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.kibana import objects, validate
 from logging_lib.dashboards.spec import Dashboard
-from logging_lib.watch.checking.loading import load_watches
-from logging_lib.watch.unit import streams
+from logging_lib.watch.loading import load_watches
+from logging_lib.watch.testing import streams
 
 Json = dict[str, Any]
 

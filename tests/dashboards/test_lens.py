@@ -14,7 +14,7 @@ from logging_lib.dashboards.kibana import lens, objects
 from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import Dashboard, Panel
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.watch.unit import streams
+from logging_lib.watch.testing import streams
 from tests.dashboards import lens_reader
 
 

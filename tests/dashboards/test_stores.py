@@ -16,7 +16,7 @@ from logging_lib.dashboards.spec import Dashboard, Panel
 from logging_lib.store.connection import Connection
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store
-from logging_lib.watch.unit import streams
+from logging_lib.watch.testing import streams
 from tests.dashboards.conftest import Documents, fill
 from tests.store import elastic
 

@@ -16,9 +16,9 @@ from logging_lib._util.times import (
     parse_instant,
     resolve_date_math,
 )
-from logging_lib.watch.engine.conditions import ConditionError, holds, is_met, resolve_path
+from logging_lib.watch.conditions import ConditionError, holds, is_met, resolve_path
 from logging_lib.watch.model import OPERATORS, Condition, ScheduleModel
-from logging_lib.watch.schedule import due_slot, latest_slot, slots
+from logging_lib.watch.model.schedule import due_slot, latest_slot, slots
 
 CONTEXT: dict[str, Any] = {
     "ctx": {

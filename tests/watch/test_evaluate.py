@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from logging_lib.watch.checking.loading import parse_watch
-from logging_lib.watch.engine.evaluate import Evaluation, evaluate, extract, faults, means_of
 from logging_lib.watch.errors import RunError
+from logging_lib.watch.evaluate import Evaluation, evaluate, extract, faults, means_of
+from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import SearchRequest
 from tests.watch.conftest import NOW, SCRIPTS, FakeStore, document, finding, minutes, watch
 

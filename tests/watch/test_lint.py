@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from logging_lib import content
 from logging_lib.cli.app import app
-from logging_lib.watch.checking.lint import Finding, lint_files, lint_watch
-from logging_lib.watch.checking.loading import parse_watch
+from logging_lib.watch.lint import Finding, lint_files, lint_watch
+from logging_lib.watch.loading import parse_watch
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 SEARCH = {

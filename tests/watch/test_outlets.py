@@ -21,7 +21,7 @@ from logging_lib.watch.actions import (
     outlets_from,
     preview,
 )
-from logging_lib.watch.engine.calls import Caller, CallError, render_call
+from logging_lib.watch.http import Caller, CallError, render_call
 from logging_lib.watch.messages import Attached, Email, Index, Message, Slack, Stored, Webhook, compose
 from logging_lib.watch.model import Action, HttpRequest
 from tests.watch.conftest import NOW, Receiver

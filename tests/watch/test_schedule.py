@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from logging_lib.watch import cron
 from logging_lib.watch.model import ScheduleModel
-from logging_lib.watch.schedule import due_slot, slots
+from logging_lib.watch.model.schedule import due_slot, slots
 
 MINUTE = timedelta(minutes=1)
 

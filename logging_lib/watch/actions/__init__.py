@@ -22,7 +22,7 @@ from logging_lib.watch.actions._log import LogOutlet, PrintOutlet, preview
 from logging_lib.watch.actions._outlet import DeliveryError, Outlet, Outlets, SettingsError
 from logging_lib.watch.actions._slack import POST_MESSAGE, SlackBotOutlet, SlackOutlet, slack_body
 from logging_lib.watch.actions._webhook import WebhookOutlet
-from logging_lib.watch.engine.calls import Caller
+from logging_lib.watch.http import Caller
 
 __all__ = [
     "DeliveryError",

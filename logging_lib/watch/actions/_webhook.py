@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from logging_lib.watch.actions._outlet import DeliveryError, shown, wait_of
-from logging_lib.watch.engine.calls import Caller, CallError
+from logging_lib.watch.http import Caller, CallError
 from logging_lib.watch.messages import Message, Webhook
 
 

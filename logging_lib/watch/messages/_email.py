@@ -10,7 +10,7 @@ from email.headerregistry import Address
 from email.utils import getaddresses
 from typing import Any
 
-from logging_lib.watch.engine.calls import Answer, Call, CallError, render_call
+from logging_lib.watch.http import Answer, Call, CallError, render_call
 from logging_lib.watch.messages._identity import identity
 from logging_lib.watch.messages._types import Attached, Email, MessageError
 from logging_lib.watch.model import DataFormat, EmailAction, HttpAttachment

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from logging_lib.watch.engine.conditions import resolve_path
-from logging_lib.watch.engine.context import with_payload
-from logging_lib.watch.engine.evaluate import Means, judge, run_transform
+from logging_lib.watch.conditions import resolve_path
+from logging_lib.watch.evaluate import Means, judge, run_transform, with_payload
 from logging_lib.watch.messages import AnyMessage, Log, MessageError, compose
 from logging_lib.watch.model import Action
 

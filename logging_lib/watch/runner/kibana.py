@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from logging_lib.watch.actions import SettingsError
-from logging_lib.watch.checking.metadata import is_address
 from logging_lib.watch.model import Watch
+from logging_lib.watch.validation.metadata import is_address
 
 VARIABLE = "LOGGING_LIB_KIBANA_URL"
 

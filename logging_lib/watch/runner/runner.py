@@ -16,9 +16,10 @@ from pathlib import Path
 
 from logging_lib.store.port import Store
 from logging_lib.watch.actions import Outlets
-from logging_lib.watch.engine.evaluate import Means, Scripts, means_of
 from logging_lib.watch.errors import Problem, WatchError
+from logging_lib.watch.evaluate import Means, Scripts, means_of
 from logging_lib.watch.model import Watch
+from logging_lib.watch.model.schedule import due_slot, slots
 from logging_lib.watch.runner import incidents as inc
 from logging_lib.watch.runner import judging, records
 from logging_lib.watch.runner.delivery import Delivered, Guard, Postman
@@ -28,7 +29,6 @@ from logging_lib.watch.runner.outbox import Policy
 from logging_lib.watch.runner.recovery import patience_of
 from logging_lib.watch.runner.results import Report, Retry, Status, WatchRun
 from logging_lib.watch.runner.state import MemoryState, StateError, StateStore
-from logging_lib.watch.schedule import due_slot, slots
 
 CATCH_UP_MOST = 500
 
