@@ -28,7 +28,7 @@ from logging_lib.dashboards.loading import parse_dashboard
 from logging_lib.normalize import DeadLetter, normalize
 from logging_lib.profile.config import parse
 from logging_lib.store.connection import Connection
-from logging_lib.watch.http import PREFIX as LOGIN
+from logging_lib.watch.http import AUTHORIZATION_PREFIX as LOGIN
 from logging_lib.watch.loading import load_watch
 from tests.pages import ROOT, Block
 

@@ -43,15 +43,15 @@ def is_met(condition: Condition, context: Mapping[str, Any]) -> bool:
     if condition.compare is not None:
         ((path, comparison),) = condition.compare.items()
         ((operator, operand),) = comparison.items()
-        return holds(operator, resolve_path(path, context), _operand(operand, context))
+        return compare(operator, resolve_path(path, context), _resolve_operand(operand, context))
     if condition.array_compare is not None:
         ((path, array),) = condition.array_compare.items()
         operator, given = array.operation
-        return _array_holds(path, array.path, operator, given.value, given.quantifier, context)
+        return _compare_array(path, array.path, operator, given.value, given.quantifier, context)
     return condition.always is not None
 
 
-def _array_holds(
+def _compare_array(
     path: str, inner: str, operator: Operator, value: Any, quantifier: str, context: Mapping[str, Any]
 ) -> bool:
     items = resolve_path(path, context)
@@ -59,13 +59,13 @@ def _array_holds(
         return False
     if not isinstance(items, list | tuple):
         raise ConditionError(f"array_compare: {path} is no array but {type(items).__name__}")
-    operand = _operand(value, context)
+    operand = _resolve_operand(value, context)
     # Watcher: over an empty array the comparison is false, whichever the quantifier.
-    results = [holds(operator, resolve_path(inner, item) if inner else item, operand) for item in items]
+    results = [compare(operator, resolve_path(inner, item) if inner else item, operand) for item in items]
     return bool(results) and (all(results) if quantifier == "all" else any(results))
 
 
-def _operand(value: Any, context: Mapping[str, Any]) -> Any:
+def _resolve_operand(value: Any, context: Mapping[str, Any]) -> Any:
     if isinstance(value, str):
         if match := DATE_MATH.fullmatch(value):
             return resolve_date_math(match[1], parse_instant(context["ctx"]["execution_time"]))
@@ -74,7 +74,7 @@ def _operand(value: Any, context: Mapping[str, Any]) -> Any:
     return value
 
 
-def holds(operator: Operator, left: Any, right: Any) -> bool:
+def compare(operator: Operator, left: Any, right: Any) -> bool:
     """One comparison, lenient as Watcher's: ``"5"`` against 5 as numbers, dates against ISO strings.
 
     What cannot be compared is neither equal, less nor greater.
@@ -96,7 +96,7 @@ def _order(left: Any, right: Any) -> int | None:
         return 0 if left is right else None
     try:
         if isinstance(left, datetime) or isinstance(right, datetime):
-            left, right = _instant(left), _instant(right)
+            left, right = _to_instant(left), _to_instant(right)
         elif isinstance(left, int | float) or isinstance(right, int | float):
             left, right = float(left), float(right)
         elif not (isinstance(left, str) and isinstance(right, str)):
@@ -110,7 +110,7 @@ def _order(left: Any, right: Any) -> int | None:
     return 1 if left > right else None
 
 
-def _instant(value: Any) -> datetime:
+def _to_instant(value: Any) -> datetime:
     if isinstance(value, datetime):
         return value
     if isinstance(value, int | float):

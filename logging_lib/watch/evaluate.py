@@ -17,10 +17,10 @@ from logging_lib.store.port import Store, StoreError
 from logging_lib.watch import painless
 from logging_lib.watch.conditions import ConditionError, is_met
 from logging_lib.watch.errors import RunError
-from logging_lib.watch.http import Answer, Call, Caller, CallError, render_call
+from logging_lib.watch.http import Call, CallError, HttpClient, HttpResponse, render_call
 from logging_lib.watch.model import Condition, HttpInput, Input, Script, SearchRequest, Transform, Watch
 from logging_lib.watch.painless import Execute, PainlessError
-from logging_lib.watch.templating import Sample, TemplateError, render_json
+from logging_lib.watch.templating import Placeholder, TemplateError, render_json
 
 # Watcher's variables beside metadata and payload; what is not here is an unknown variable.
 TRIGGER_KEYS = frozenset({"triggered_time", "scheduled_time"})
@@ -52,11 +52,11 @@ def with_payload(context: Mapping[str, Any], payload: Mapping[str, Any]) -> dict
     return {"ctx": {**context["ctx"], "payload": payload}}
 
 
-class AnswerError(ValueError):
+class ResponseError(ValueError):
     """An answer that is not what its kind says."""
 
 
-def read(answer: Answer, kind: str | None) -> Mapping[str, Any]:
+def read_response(answer: HttpResponse, kind: str | None) -> Mapping[str, Any]:
     """The payload of an answer, as Watcher makes it: an object as it is, a list as ``data``, a text as ``_value``.
 
     Args:
@@ -72,18 +72,18 @@ def read(answer: Answer, kind: str | None) -> Mapping[str, Any]:
         kind = "json" if "json" in given else "yaml" if "yaml" in given else "text"
     if kind == "text":
         return {"_value": answer.text}
-    found = _parsed(answer, kind)
+    found = _parse_content(answer, kind)
     if isinstance(found, Mapping):
         return found
     return {"data": found} if isinstance(found, list) else {"_value": found}
 
 
-def headers(answer: Answer) -> dict[str, list[str]]:
+def response_headers(answer: HttpResponse) -> dict[str, list[str]]:
     """Dots in a name would make a path of it."""
     return {name.replace(".", "_"): list(values) for name, values in answer.headers.items()}
 
 
-def _parsed(answer: Answer, kind: str) -> Any:
+def _parse_content(answer: HttpResponse, kind: str) -> Any:
     try:
         if kind == "json":
             return json.loads(answer.content)
@@ -92,9 +92,9 @@ def _parsed(answer: Answer, kind: str) -> Any:
         # JSON has what a payload may hold: dates and the like become texts.
         return json.loads(json.dumps(yaml.safe_load(answer.content), default=str))
     except (ValueError, RecursionError) as error:
-        raise AnswerError(f"the answer is not {kind.upper()}: {error}") from None
+        raise ResponseError(f"the answer is not {kind.upper()}: {error}") from None
     except Exception as error:  # noqa: BLE001 - PyYAML has errors of its own and lets others through
-        raise AnswerError(f"the answer is not {kind.upper()}: {str(error)[:200]}") from None
+        raise ResponseError(f"the answer is not {kind.upper()}: {str(error)[:200]}") from None
 
 
 Payload = Mapping[str, Any]
@@ -102,7 +102,7 @@ ScriptFunction = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, A
 Scripts = Mapping[str, ScriptFunction]
 SearchFunction = Callable[[SearchRequest, timedelta | None, Mapping[str, Any]], Mapping[str, Any]]
 """Answers a request, rendered in a run's context, in whole: ``search(request, timeout, context) -> response``."""
-Http = Callable[[Call], Answer]
+Http = Callable[[Call], HttpResponse]
 """Sends one request; raises CallError."""
 
 
@@ -151,7 +151,7 @@ def means_of(store: Store, *, now: datetime, scripts: Scripts | None = None) -> 
         search=store_search(store, now),
         scripts=default_scripts() if scripts is None else scripts,
         painless=getattr(store, "execute_painless", None),
-        http=Caller.from_environ(os.environ) if getattr(store, "live", True) else None,
+        http=HttpClient.from_environ(os.environ) if getattr(store, "live", True) else None,
     )
 
 
@@ -167,14 +167,16 @@ def store_search(store: Store, now: datetime) -> SearchFunction:
         response = store.search(
             list(request.indices), body, now=now, rest_total_hits_as_int=request.rest_total_hits_as_int
         )
-        return whole(request, body, response)
+        return require_complete(request, body, response)
 
     return search
 
 
-def whole(request: SearchRequest, body: Mapping[str, Any], response: dict[str, Any]) -> dict[str, Any]:
+def require_complete(
+    request: SearchRequest, body: Mapping[str, Any], response: dict[str, Any]
+) -> dict[str, Any]:
     """The response, if nothing of it is missing. Raises StoreError."""
-    for fault in faults(request, body, response):
+    for fault in find_omissions(request, body, response):
         raise StoreError(fault)
     return response
 
@@ -191,10 +193,12 @@ def evaluate(watch: Watch, *, means: Means, now: datetime, scheduled: datetime) 
     context = new_context(watch, now=now, scheduled=scheduled)
     payload = run_input(watch.definition.input, context, means=means, where="input")
     context = with_payload(context, payload)
-    return Evaluation(context, judge(watch.definition.condition, context, means=means, where="condition"))
+    return Evaluation(
+        context, evaluate_condition(watch.definition.condition, context, means=means, where="condition")
+    )
 
 
-def judge(condition: Condition, context: Mapping[str, Any], *, means: Means, where: str) -> bool:
+def evaluate_condition(condition: Condition, context: Mapping[str, Any], *, means: Means, where: str) -> bool:
     """Whether a condition holds, failing as a run fails."""
     if condition.script is not None:
         result = _run_script(condition.script, context, means, where)
@@ -280,21 +284,23 @@ def _http(given: HttpInput, context: Mapping[str, Any], means: Means, where: str
         raise RunError(f"{where}: a request over HTTP cannot be made for a time that is past")
     try:
         answer = means.http(render_call(given.request, context))
-        payload = read(answer, given.response_content_type)
-    except (TemplateError, CallError, AnswerError) as error:
+        payload = read_response(answer, given.response_content_type)
+    except (TemplateError, CallError, ResponseError) as error:
         raise RunError(f"{where}: {error}") from error
     found = extract(payload, given.extract) if given.extract else dict(payload)
-    return {**found, "_status_code": answer.status, "_headers": headers(answer)}
+    return {**found, "_status_code": answer.status, "_headers": response_headers(answer)}
 
 
-def faults(request: SearchRequest, body: Mapping[str, Any], response: Mapping[str, Any]) -> Iterator[str]:
+def find_omissions(
+    request: SearchRequest, body: Mapping[str, Any], response: Mapping[str, Any]
+) -> Iterator[str]:
     """Ways in which an answer is not whole; judged on, it would be a quiet error."""
     if response.get("timed_out"):
         yield "the search timed out, its answer is partial"
     failed = response.get("_shards", {}).get("failed", 0)
     if failed:
         yield f"{failed} shards failed, the answer is partial"
-    yield from _cut_terms(_below(body), response.get("aggregations", {}), "")
+    yield from _find_cut_terms(_sub_aggregations(body), response.get("aggregations", {}), "")
     hits = response.get("hits", {})
     total = hits.get("total", 0)
     total = total["value"] if isinstance(total, Mapping) else total
@@ -303,12 +309,12 @@ def faults(request: SearchRequest, body: Mapping[str, Any], response: Mapping[st
         yield f"{total} profiles match and only {len(hits['hits'])} were returned: raise the body's 'size'"
 
 
-def _below(node: Mapping[str, Any]) -> Mapping[str, Any]:
+def _sub_aggregations(node: Mapping[str, Any]) -> Mapping[str, Any]:
     aggs: Mapping[str, Any] = node.get("aggs") or node.get("aggregations") or {}
     return aggs
 
 
-def _cut_terms(aggs: Mapping[str, Any], answers: Mapping[str, Any], path: str) -> Iterator[str]:
+def _find_cut_terms(aggs: Mapping[str, Any], answers: Mapping[str, Any], path: str) -> Iterator[str]:
     for name, agg in aggs.items():
         answer = answers.get(name)
         if not isinstance(answer, Mapping):
@@ -319,35 +325,35 @@ def _cut_terms(aggs: Mapping[str, Any], answers: Mapping[str, Any], path: str) -
                 f"aggregation {path}{name} left out {cut} documents: raise its 'size', or say that only the "
                 'largest are wanted with "meta": {"top": true}'
             )
-        below = _below(agg)
+        below = _sub_aggregations(agg)
         if not below:
             continue
         buckets = answer.get("buckets")
         if buckets is None:
-            yield from _cut_terms(below, answer, f"{path}{name}>")
+            yield from _find_cut_terms(below, answer, f"{path}{name}>")
             continue
         for bucket in buckets.values() if isinstance(buckets, Mapping) else buckets:
-            yield from _cut_terms(below, bucket, f"{path}{name}>")
+            yield from _find_cut_terms(below, bucket, f"{path}{name}>")
 
 
 def extract(value: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:
     """Only what the dotted paths reach, lists gone through (Watcher's ``extract``); ``*`` is any key."""
-    kept = _extracted(value, [path.split(".") for path in paths])
+    kept = _extract_paths(value, [path.split(".") for path in paths])
     return kept if isinstance(kept, dict) else {}
 
 
-def _extracted(value: Any, paths: list[list[str]]) -> Any:
+def _extract_paths(value: Any, paths: list[list[str]]) -> Any:
     if any(not path for path in paths):
         return value
     if isinstance(value, list):
-        return [kept for item in value if (kept := _extracted(item, paths)) is not None]
+        return [kept for item in value if (kept := _extract_paths(item, paths)) is not None]
     if not isinstance(value, Mapping):
         return None
-    if isinstance(value, Sample):
+    if isinstance(value, Placeholder):
         return value
     result = {}
     for key, item in value.items():
         below = [path[1:] for path in paths if path[0] in (key, "*")]
-        if below and (kept := _extracted(item, below)) is not None:
+        if below and (kept := _extract_paths(item, below)) is not None:
             result[key] = kept
     return result or None

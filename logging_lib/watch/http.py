@@ -28,7 +28,7 @@ from logging_lib.watch.templating import Medium, TemplateError, render
 CONNECT_TIMEOUT = READ_TIMEOUT = 10.0  # Watcher's own defaults
 LONGEST = 60.0
 MAX_BYTES = 10 * 1024 * 1024
-PREFIX = "LOGGING_LIB_AUTHORIZATION_"
+AUTHORIZATION_PREFIX = "LOGGING_LIB_AUTHORIZATION_"
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
@@ -58,7 +58,7 @@ class Call(BaseModel):
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpResponse:
     """``headers`` are by lower-case name."""
 
     status: int
@@ -117,7 +117,7 @@ def render_call(request: HttpRequest, context: Mapping[str, Any], missing: set[s
 
 
 @dataclass(frozen=True)
-class Caller:
+class HttpClient:
     """Sends requests. ``authorizations`` are headers by host, written as in the variables' names."""
 
     authorizations: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -125,11 +125,15 @@ class Caller:
     longest: float = LONGEST
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Caller:
-        found = {name.removeprefix(PREFIX): v for name, v in environ.items() if name.startswith(PREFIX) and v}
+    def from_environ(cls, environ: Mapping[str, str]) -> HttpClient:
+        found = {
+            name.removeprefix(AUTHORIZATION_PREFIX): v
+            for name, v in environ.items()
+            if name.startswith(AUTHORIZATION_PREFIX) and v
+        }
         return cls(found)
 
-    def __call__(self, call: Call) -> Answer:
+    def __call__(self, call: Call) -> HttpResponse:
         """Raises CallError."""
         headers = dict(call.headers)
         auth = None if call.username is None else (call.username, call.password or "")
@@ -146,7 +150,7 @@ class Caller:
                     call.url,
                     headers=headers,
                     data=None if call.body is None else call.body.encode("utf-8", "replace"),
-                    auth=auth or (_Given() if "Authorization" in headers else None),
+                    auth=auth or (_KeepAuthorization() if "Authorization" in headers else None),
                     timeout=(call.connect_timeout, call.read_timeout),
                     allow_redirects=False,
                     stream=True,
@@ -162,20 +166,20 @@ class Caller:
                 found: dict[str, list[str]] = {}
                 for name, value in response.headers.items():
                     found.setdefault(name.lower(), []).append(value)
-                return Answer(response.status_code, found, bytes(content))
+                return HttpResponse(response.status_code, found, bytes(content))
         except (requests.RequestException, ValueError) as error:
             # Their texts hold the address, and with it what may be secret.
-            raise CallError(f"{call.place}: no answer: {_cause(error)}") from None
+            raise CallError(f"{call.place}: no answer: {_describe_cause(error)}") from None
 
 
-class _Given(requests.auth.AuthBase):
+class _KeepAuthorization(requests.auth.AuthBase):
     """Keeps requests from putting a .netrc's login in the place of a header that was given."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
 
 
-def _cause(error: Exception) -> str:
+def _describe_cause(error: Exception) -> str:
     if isinstance(error, requests.exceptions.SSLError):
         return "its certificate cannot be verified"
     if isinstance(error, requests.Timeout):

@@ -31,13 +31,13 @@ from logging_lib.watch.model import (
     Transform,
     Watch,
 )
-from logging_lib.watch.templating import Sample, TemplateError, render_json, value_of
-from logging_lib.watch.validation.payloads import Known
-from logging_lib.watch.validation.rules import check, element_of, sample_context
+from logging_lib.watch.templating import Placeholder, TemplateError, find_value, render_json
+from logging_lib.watch.validation.payloads import StaticPayload
+from logging_lib.watch.validation.rules import find_problems, first_element, placeholder_context
 
 Severity = Literal["error", "warning"]
 JsonPath = tuple[str | int, ...]
-Found = Iterator["tuple[Severity, JsonPath, str, str]"]
+LintResults = Iterator["tuple[Severity, JsonPath, str, str]"]
 """(severity, path within the file, what is wrong, what to do)"""
 
 LONG_THROTTLE = timedelta(days=7)
@@ -52,7 +52,7 @@ _NOW = re.compile(r"now|\|\|")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LintFinding:
     """``rule`` names the kind of finding; ``path`` is a JSON path."""
 
     rule: str
@@ -70,7 +70,7 @@ class Finding:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def lint_files(paths: list[Path], *, now: datetime) -> list[Finding]:
+def lint_files(paths: list[Path], *, now: datetime) -> list[LintFinding]:
     """The findings of files, and of all ``*.json`` of folders. A file that is refused is a finding itself.
 
     Raises:
@@ -85,80 +85,82 @@ def lint_files(paths: list[Path], *, now: datetime) -> list[Finding]:
     return [finding for file in files for finding in lint_file(file, now=now)]
 
 
-def lint_file(file: Path, *, now: datetime) -> list[Finding]:
+def lint_file(file: Path, *, now: datetime) -> list[LintFinding]:
     """The findings of one file."""
     try:
         watch = load_watch(file)
     except WatchError as error:
         return [
-            Finding("refused", "error", problem.file, problem.path, problem.message)
+            LintFinding("refused", "error", problem.file, problem.path, problem.message)
             for problem in error.problems
         ]
     return lint_watch(watch, now=now)
 
 
-def lint_watch(watch: Watch, *, now: datetime) -> list[Finding]:
+def lint_watch(watch: Watch, *, now: datetime) -> list[LintFinding]:
     """The findings of a watch that can be loaded.
 
     Args:
         now: to see that its schedule still has slots.
     """
     given = watch.definition
-    rules: dict[str, Callable[[], Found]] = {
-        "unknown-variable": lambda: _unknown_variables(given),
-        "unknown-field": lambda: _unknown_fields(given),
-        "never-runs": lambda: _never_runs(watch, now),
-        "long-throttle": lambda: _long_throttles(watch),
-        "no-size": lambda: _sizes(given),
-        "event-time": lambda: _event_times(given),
-        "literal-secret": lambda: _secrets(given),
-        "unencrypted": lambda: _unencrypted(given),
+    rules: dict[str, Callable[[], LintResults]] = {
+        "unknown-variable": lambda: _check_variables(given),
+        "unknown-field": lambda: _check_profile_fields(given),
+        "never-runs": lambda: _check_runs(watch, now),
+        "long-throttle": lambda: _check_throttles(watch),
+        "no-size": lambda: _check_sizes(given),
+        "event-time": lambda: _check_event_times(given),
+        "literal-secret": lambda: _check_secrets(given),
+        "unencrypted": lambda: _check_encryption(given),
     }
     return [
-        Finding(name, severity, watch.file or watch.id, json_path(*path), message, remedy)
+        LintFinding(name, severity, watch.file or watch.id, json_path(*path), message, remedy)
         for name, rule in rules.items()
         for severity, path, message, remedy in rule()
     ]
 
 
-def _unknown_variables(given: Definition) -> Found:
+def _check_variables(given: Definition) -> LintResults:
     """Loading knows a payload's names; this knows its whole shape."""
     schema = fields.load()
-    for path, message in check(given, scripts=default_scripts(), schema=schema, payloads=Known(schema)):
+    for path, message in find_problems(
+        given, scripts=default_scripts(), schema=schema, payloads=StaticPayload(schema)
+    ):
         yield "error", path, message, "correct the path, or make the payload hold it"
 
 
 # --- searches
 
 
-def _searches(given: Definition) -> Iterator[tuple[JsonPath, SearchRequest]]:
-    yield from _of_input(given.input, ("input",))
+def _list_searches(given: Definition) -> Iterator[tuple[JsonPath, SearchRequest]]:
+    yield from _searches_of_input(given.input, ("input",))
     if given.transform:
-        yield from _of_transform(given.transform, ("transform",))
+        yield from _searches_of_transform(given.transform, ("transform",))
     for name, action in given.actions.items():
         if action.transform:
-            yield from _of_transform(action.transform, ("actions", name, "transform"))
+            yield from _searches_of_transform(action.transform, ("actions", name, "transform"))
 
 
-def _of_input(given: Input, path: JsonPath) -> Iterator[tuple[JsonPath, SearchRequest]]:
+def _searches_of_input(given: Input, path: JsonPath) -> Iterator[tuple[JsonPath, SearchRequest]]:
     if given.search:
         yield (*path, "search", "request"), given.search.request
     if given.transform:
-        yield from _of_transform(given.transform, (*path, "transform"))
+        yield from _searches_of_transform(given.transform, (*path, "transform"))
     for index, (name, step) in enumerate(given.chain.items() if given.chain else ()):
-        yield from _of_input(step, (*path, "chain", "inputs", index, name))
+        yield from _searches_of_input(step, (*path, "chain", "inputs", index, name))
 
 
-def _of_transform(given: Transform, path: JsonPath) -> Iterator[tuple[JsonPath, SearchRequest]]:
+def _searches_of_transform(given: Transform, path: JsonPath) -> Iterator[tuple[JsonPath, SearchRequest]]:
     if given.search:
         yield (*path, "search", "request"), given.search.request
     for index, step in enumerate(given.chain or ()):
-        yield from _of_transform(step, (*path, "chain", index))
+        yield from _searches_of_transform(step, (*path, "chain", index))
 
 
-def _bodies(given: Definition) -> Iterator[tuple[JsonPath, SearchRequest, Mapping[str, Any]]]:
-    for path, request in _searches(given):
-        context = sample_context(given, Sample())
+def _render_bodies(given: Definition) -> Iterator[tuple[JsonPath, SearchRequest, Mapping[str, Any]]]:
+    for path, request in _list_searches(given):
+        context = placeholder_context(given, Placeholder())
         try:
             body = render_json(request.text, {**context, **request.params})
         except TemplateError:
@@ -166,12 +168,12 @@ def _bodies(given: Definition) -> Iterator[tuple[JsonPath, SearchRequest, Mappin
         yield (*path, "body" if request.template is None else "template"), request, body
 
 
-def _of_ours(request: SearchRequest) -> bool:
+def _is_own_data(request: SearchRequest) -> bool:
     return all(name.strip().startswith("logs-ml.") for entry in request.indices for name in entry.split(","))
 
 
-def _sizes(given: Definition) -> Found:
-    for path, _, body in _bodies(given):
+def _check_sizes(given: Definition) -> LintResults:
+    for path, _, body in _render_bodies(given):
         if "size" not in body:
             has_aggs = "aggs" in body or "aggregations" in body
             what = (
@@ -179,10 +181,10 @@ def _sizes(given: Definition) -> Found:
             )
             remedy = "write 'size': 0" if has_aggs else "write the 'size' that is meant"
             yield "warning", path, f"the search has no size: {what}", remedy
-        yield from _unsized(body, path)
+        yield from _check_terms_sizes(body, path)
 
 
-def _unsized(node: Mapping[str, Any], path: JsonPath) -> Found:
+def _check_terms_sizes(node: Mapping[str, Any], path: JsonPath) -> LintResults:
     for key in ("aggs", "aggregations"):
         aggs = node.get(key)
         for name, agg in aggs.items() if isinstance(aggs, Mapping) else ():
@@ -193,15 +195,15 @@ def _unsized(node: Mapping[str, Any], path: JsonPath) -> Found:
                 )
                 yield "warning", (*path, key, name, "terms"), message, "write the 'size' that is enough"
             if isinstance(agg, Mapping):
-                yield from _unsized(agg, (*path, key, name))
+                yield from _check_terms_sizes(agg, (*path, key, name))
 
 
-def _event_times(given: Definition) -> Found:
+def _check_event_times(given: Definition) -> LintResults:
     """A search over the events' time beside one over their arrival is taken as meant."""
     found = []
-    for path, request, body in _bodies(given):
+    for path, request, body in _render_bodies(given):
         for below, key, value in _walk(body, ()):
-            if key != "range" or not isinstance(value, Mapping) or not _of_ours(request):
+            if key != "range" or not isinstance(value, Mapping) or not _is_own_data(request):
                 continue
             if "event.ingested" in value:
                 return
@@ -212,15 +214,15 @@ def _event_times(given: Definition) -> Found:
     yield from (("warning", path, message, "use event.ingested") for path in found)
 
 
-def _unknown_fields(given: Definition) -> Found:
+def _check_profile_fields(given: Definition) -> LintResults:
     """Those of ``logs-ml.*`` are looked at when the watch is loaded."""
     known = profile_fields()
-    for path, request, body in _bodies(given):
+    for path, request, body in _render_bodies(given):
         if {name.strip() for entry in request.indices for name in entry.split(",")} != {PROFILES}:
             continue
         for key in ("query", "aggs", "aggregations", "sort"):
-            for below, name in _named(body.get(key), (key,)):
-                if name not in known and not name.startswith("_") and Sample.TEXT not in name:
+            for below, name in _list_fields(body.get(key), (key,)):
+                if name not in known and not name.startswith("_") and Placeholder.TEXT not in name:
                     yield (
                         "error",
                         (*path, *below),
@@ -234,7 +236,7 @@ _FIELD_QUERIES = frozenset(
 )
 
 
-def _named(node: Any, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
+def _list_fields(node: Any, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
     """The fields that a query, aggregations or a sort name."""
     for below, key, value in _walk(node, path):
         if key == "field" and isinstance(value, str):
@@ -255,49 +257,51 @@ def _walk(node: Any, path: JsonPath) -> Iterator[tuple[JsonPath, str | int, Any]
 # --- what never runs
 
 
-def _never_runs(watch: Watch, now: datetime) -> Found:
+def _check_runs(watch: Watch, now: datetime) -> LintResults:
     given = watch.definition
     if watch.schedule.next(now) is None:
         yield "error", ("trigger", "schedule"), "the schedule has no time left", "write one that comes again"
     if not given.actions:
         yield "warning", ("actions",), "the watch has no action: nobody hears of what it finds", "add one"
-    known = Known(fields.load())
-    payload = known.of_input(given.input, sample_context(given, Sample()))
-    yield from _impossible(given.condition, given, payload, ("condition",))
+    known = StaticPayload(fields.load())
+    payload = known.of_input(given.input, placeholder_context(given, Placeholder()))
+    yield from _check_condition(given.condition, given, payload, ("condition",))
     if given.transform:
-        payload = known.of_transform(given.transform, sample_context(given, payload))
+        payload = known.of_transform(given.transform, placeholder_context(given, payload))
     for name, action in given.actions.items():
-        yield from _action_never_runs(action, given, payload, known, ("actions", name))
+        yield from _check_action_runs(action, given, payload, known, ("actions", name))
 
 
-def _action_never_runs(
-    action: Action, given: Definition, payload: Mapping[str, Any], known: Known, path: JsonPath
-) -> Found:
+def _check_action_runs(
+    action: Action, given: Definition, payload: Mapping[str, Any], known: StaticPayload, path: JsonPath
+) -> LintResults:
     if action.condition:
-        yield from _impossible(action.condition, given, payload, (*path, "condition"))
+        yield from _check_condition(action.condition, given, payload, (*path, "condition"))
     if action.transform:
-        payload = known.of_transform(action.transform, sample_context(given, payload))
-    context = sample_context(given, payload)
+        payload = known.of_transform(action.transform, placeholder_context(given, payload))
+    context = placeholder_context(given, payload)
     if action.foreach:
         if action.max_iterations == 0:
             yield "error", (*path, "max_iterations"), "foreach runs no iteration", "write a number above 0"
-        yield from _no_list(action.foreach, context, (*path, "foreach"))
-        context = sample_context(given, element_of(action.foreach, context))
+        yield from _check_list(action.foreach, context, (*path, "foreach"))
+        context = placeholder_context(given, first_element(action.foreach, context))
     if action.slack and (dynamic := action.slack.message.dynamic_attachments):
         here = (*path, "slack", "message", "dynamic_attachments", "list_path")
-        yield from _no_list(dynamic.list_path, context, here)
+        yield from _check_list(dynamic.list_path, context, here)
 
 
-def _no_list(name: str, context: Mapping[str, Any], path: JsonPath) -> Found:
-    found = value_of(name, context)
+def _check_list(name: str, context: Mapping[str, Any], path: JsonPath) -> LintResults:
+    found = find_value(name, context)
     if isinstance(found, list | tuple):
         if not found:
             yield "error", path, f"{name} is always empty", "a search for hits has a 'size' above 0"
-    elif found is not None and not isinstance(found, Sample):
+    elif found is not None and not isinstance(found, Placeholder):
         yield "error", path, f"{name} is no list", "name a list, such as ctx.payload.hits.hits"
 
 
-def _impossible(condition: Condition, given: Definition, payload: Mapping[str, Any], path: JsonPath) -> Found:
+def _check_condition(
+    condition: Condition, given: Definition, payload: Mapping[str, Any], path: JsonPath
+) -> LintResults:
     if condition.never is not None:
         yield "error", path, "the condition is 'never'", "remove it, or the action"
     elif condition.compare:
@@ -310,7 +314,7 @@ def _impossible(condition: Condition, given: Definition, payload: Mapping[str, A
         here = (*path, "compare", name)
         if name.rpartition(".")[2] in _COUNTS and below_zero:
             yield "error", here, f"{name} counts, and is never {operator} {operand}", "correct the comparison"
-        elif _constant(name, given) and not _holds(condition, given):
+        elif _is_constant(name, given) and not _can_be_met(condition, given):
             yield (
                 "error",
                 here,
@@ -319,31 +323,31 @@ def _impossible(condition: Condition, given: Definition, payload: Mapping[str, A
             )
     elif condition.array_compare:
         name = next(iter(condition.array_compare))
-        yield from _no_list(name, sample_context(given, payload), (*path, "array_compare", name))
+        yield from _check_list(name, placeholder_context(given, payload), (*path, "array_compare", name))
 
 
-def _constant(name: str, given: Definition) -> bool:
+def _is_constant(name: str, given: Definition) -> bool:
     """Whether the value is written in the watch itself."""
     if name.startswith("ctx.metadata."):
         return True
     return name.startswith("ctx.payload.") and given.input.simple is not None
 
 
-def _holds(condition: Condition, given: Definition) -> bool:
+def _can_be_met(condition: Condition, given: Definition) -> bool:
     """Taken as met where it also depends on what only a run knows."""
     assert condition.compare is not None
     ((name, comparison),) = condition.compare.items()
     ((_, operand),) = comparison.items()
     if isinstance(operand, str) and operand.startswith(("<{", "{{")) and "ctx.metadata" not in operand:
         return True
-    context = sample_context(given, given.input.simple or {})
+    context = placeholder_context(given, given.input.simple or {})
     try:
         return is_met(condition, context) or resolve_path(name, context) is None
     except (ConditionError, ValueError):
         return True
 
 
-def _long_throttles(watch: Watch) -> Found:
+def _check_throttles(watch: Watch) -> LintResults:
     for name in watch.actions:
         period = watch.throttle_period(name)
         if period > LONG_THROTTLE:
@@ -359,8 +363,8 @@ def _long_throttles(watch: Watch) -> Found:
 # --- secrets and the network
 
 
-def _requests(given: Definition) -> Iterator[tuple[JsonPath, HttpRequest]]:
-    yield from _http_inputs(given.input, ("input",))
+def _list_requests(given: Definition) -> Iterator[tuple[JsonPath, HttpRequest]]:
+    yield from _requests_of_input(given.input, ("input",))
     for name, action in given.actions.items():
         path: JsonPath = ("actions", name)
         if action.webhook:
@@ -370,19 +374,19 @@ def _requests(given: Definition) -> Iterator[tuple[JsonPath, HttpRequest]]:
                 yield (*path, "email", "attachments", file, "http", "request"), attachment.http.request
 
 
-def _http_inputs(given: Input, path: JsonPath) -> Iterator[tuple[JsonPath, HttpRequest]]:
+def _requests_of_input(given: Input, path: JsonPath) -> Iterator[tuple[JsonPath, HttpRequest]]:
     if given.http:
         yield (*path, "http", "request"), given.http.request
     for index, (name, step) in enumerate(given.chain.items() if given.chain else ()):
-        yield from _http_inputs(step, (*path, "chain", "inputs", index, name))
+        yield from _requests_of_input(step, (*path, "chain", "inputs", index, name))
 
 
-def _secrets(given: Definition) -> Found:
+def _check_secrets(given: Definition) -> LintResults:
     remedy = (
         "set LOGGING_LIB_AUTHORIZATION_<HOST> in the runner's environment, or a .netrc, and leave it out here"
     )
     seen: set[JsonPath] = set()
-    for path, request in _requests(given):
+    for path, request in _list_requests(given):
         if request.auth:
             seen.add((*path, "auth", "basic", "password"))
             yield (
@@ -405,13 +409,13 @@ def _secrets(given: Definition) -> Found:
             yield "warning", below, "this looks like a secret", "keep it in the runner's environment"
 
 
-def _unencrypted(given: Definition) -> Found:
-    for path, request in _requests(given):
-        if request.scheme == "http" and not _is_here(request.host):
+def _check_encryption(given: Definition) -> LintResults:
+    for path, request in _list_requests(given):
+        if request.scheme == "http" and not _is_local(request.host):
             yield "warning", path, f"what goes to {request.host} is not encrypted", "use https"
 
 
-def _is_here(host: str) -> bool:
+def _is_local(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from logging_lib.schema import fields
 from logging_lib.watch import model
-from logging_lib.watch.errors import Problem, WatchError, json_path
+from logging_lib.watch.errors import WatchError, WatchProblem, json_path
 from logging_lib.watch.evaluate import default_scripts
 from logging_lib.watch.model import Definition, Watch
-from logging_lib.watch.validation.rules import check
+from logging_lib.watch.validation.rules import find_problems
 
 _ID = re.compile(r"[\w.-]+")
 
@@ -51,9 +51,9 @@ def load_watches(directory: str | Path, *, scripts: Container[str] | None = None
     directory = Path(directory)
     files = sorted(directory.glob("*.json")) if directory.is_dir() else [directory]
     if not files:
-        raise WatchError([Problem(str(directory), "$", "there is no *.json in this folder")])
+        raise WatchError([WatchProblem(str(directory), "$", "there is no *.json in this folder")])
     watches: list[Watch] = []
-    problems: list[Problem] = []
+    problems: list[WatchProblem] = []
     for file in files:
         try:
             watches.append(load_watch(file, scripts=scripts))
@@ -70,18 +70,20 @@ def load_watch(file: str | Path, *, scripts: Container[str] | None = None) -> Wa
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise WatchError([Problem(str(file), "$", f"cannot be read: {error}")]) from error
-    return parse_watch(text, id=file.stem, file=str(file), scripts=scripts, sources=own_scripts(file.parent))
+        raise WatchError([WatchProblem(str(file), "$", f"cannot be read: {error}")]) from error
+    return parse_watch(
+        text, id=file.stem, file=str(file), scripts=scripts, sources=read_user_scripts(file.parent)
+    )
 
 
-def own_scripts(folder: Path) -> dict[str, str]:
+def read_user_scripts(folder: Path) -> dict[str, str]:
     """The Painless beside watches, ``scripts/<id>.painless``, by id. Raises WatchError."""
     found = {}
     for file in sorted((folder / "scripts").glob("*.painless")):
         try:
             found[file.stem] = file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise WatchError([Problem(str(file), "$", f"cannot be read: {error}")]) from error
+            raise WatchError([WatchProblem(str(file), "$", f"cannot be read: {error}")]) from error
     return found
 
 
@@ -104,33 +106,37 @@ def parse_watch(
     """
     if not _ID.fullmatch(id):
         raise WatchError(
-            [Problem(file, "$", f"{id!r} is no watch id: use letters, digits, '.', '_' and '-'")]
+            [WatchProblem(file, "$", f"{id!r} is no watch id: use letters, digits, '.', '_' and '-'")]
         )
     if isinstance(document, str):
         try:
-            document = json.loads(document, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+            document = json.loads(
+                document, object_pairs_hook=_reject_duplicates, parse_constant=reject_constant
+            )
         except (ValueError, RecursionError) as error:
-            raise WatchError([Problem(file, "$", f"is not JSON: {error}")]) from error
+            raise WatchError([WatchProblem(file, "$", f"is not JSON: {error}")]) from error
     try:
         shipped = default_scripts() if scripts is None else scripts
         own = {name: source for name, source in (sources or {}).items() if name not in shipped}
         definition = Definition.model_validate(document, context={"sources": own})
     except ValidationError as error:
         raise WatchError(
-            Problem(file, json_path(*(part for part in entry["loc"] if part != "[key]")), _message(entry))
+            WatchProblem(
+                file, json_path(*(part for part in entry["loc"] if part != "[key]")), _describe_error(entry)
+            )
             for entry in error.errors()
         ) from error
-    found = check(
+    found = find_problems(
         definition,
         scripts=shipped,
         schema=fields.load(),
     )
     if found:
-        raise WatchError(Problem(file, json_path(*path), message) for path, message in found)
+        raise WatchError(WatchProblem(file, json_path(*path), message) for path, message in found)
     return Watch(id, definition, file)
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [key for key, _ in pairs]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
@@ -138,11 +144,11 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _no_constant(name: str) -> Any:
+def reject_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def _names() -> list[str]:
+def _list_field_names() -> list[str]:
     found: set[str] = set()
     waiting: list[type[model.Model]] = [model.Model]
     while waiting:
@@ -152,12 +158,12 @@ def _names() -> list[str]:
     return sorted(found)
 
 
-def _message(error: Any) -> str:
+def _describe_error(error: Any) -> str:
     kind, name = error["type"], str(error["loc"][-1]) if error["loc"] else "$"
     if kind == "extra_forbidden":
         if name in _UNSUPPORTED:
             return f"Watcher's {name!r} is not executed by this runner: {_UNSUPPORTED[name]}"
-        close = get_close_matches(name, _names(), 1)
+        close = get_close_matches(name, _list_field_names(), 1)
         return f"unknown field {name!r}" + (f"; did you mean {close[0]!r}?" if close else "; remove it")
     if kind == "missing":
         return f"{name!r} is required and missing"

@@ -8,17 +8,17 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 from logging_lib.schema import fields
-from logging_lib.watch.errors import Problem, WatchError, json_path
+from logging_lib.watch.errors import WatchError, WatchProblem, json_path
 from logging_lib.watch.evaluate import default_scripts
 from logging_lib.watch.model import Watch
-from logging_lib.watch.validation.rules import check
+from logging_lib.watch.validation.rules import find_problems
 
 
-class SettingError(Exception):
+class OverrideError(Exception):
     """A setting that cannot be made; the message says what and the remedy."""
 
 
-def overridden(
+def apply_overrides(
     watches: Iterable[Watch], settings: Iterable[str], *, scripts: Container[str] | None = None
 ) -> list[Watch]:
     """The watches that the settings change, as they would be; checked as when they are loaded.
@@ -38,38 +38,38 @@ def overridden(
         name, separator, value = setting.partition("=")
         found = [one for one in known if name.startswith(one + ".")]
         if not separator or "." not in name:
-            raise SettingError(f"{setting!r:.200}: write WATCH.KEY=VALUE, such as na-spike.min_effect=0.05")
+            raise OverrideError(f"{setting!r:.200}: write WATCH.KEY=VALUE, such as na-spike.min_effect=0.05")
         if not found:
-            raise SettingError(f"{setting!r:.200}: no watch has that id; there are {', '.join(known)}")
+            raise OverrideError(f"{setting!r:.200}: no watch has that id; there are {', '.join(known)}")
         watch = max(found, key=len)
         metadata = changed.setdefault(watch, copy.deepcopy(known[watch].metadata))
-        _set(metadata, name[len(watch) + 1 :].split("."), value, setting)
+        _set_value(metadata, name[len(watch) + 1 :].split("."), value, setting)
     shipped = default_scripts() if scripts is None else scripts
-    return [_checked(known[watch], metadata, shipped) for watch, metadata in changed.items()]
+    return [_validate(known[watch], metadata, shipped) for watch, metadata in changed.items()]
 
 
-def _checked(watch: Watch, metadata: dict[str, Any], scripts: Container[str]) -> Watch:
+def _validate(watch: Watch, metadata: dict[str, Any], scripts: Container[str]) -> Watch:
     # Deep: a search is known by its identity, and this one's may render otherwise.
     definition = watch.definition.model_copy(update={"metadata": metadata}, deep=True)
-    found = check(definition, scripts=scripts, schema=fields.load())
+    found = find_problems(definition, scripts=scripts, schema=fields.load())
     file = f"{watch.file or watch.id} with --set"
     if found:
-        raise WatchError(Problem(file, json_path(*path), message) for path, message in found)
+        raise WatchError(WatchProblem(file, json_path(*path), message) for path, message in found)
     return Watch(watch.id, definition, file)
 
 
-def _set(metadata: dict[str, Any], path: list[str], text: str, setting: str) -> None:
+def _set_value(metadata: dict[str, Any], path: list[str], text: str, setting: str) -> None:
     node: Any = metadata
     for part in path[:-1]:
-        node = _child(node, part, setting)
+        node = _get_child(node, part, setting)
     last: Any = path[-1]
-    before = _child(node, last, setting)
+    before = _get_child(node, last, setting)
     if isinstance(node, list):
         last = int(last)
-    node[last] = _typed(text, before, setting)
+    node[last] = _parse_value(text, before, setting)
 
 
-def _child(node: Any, part: str, setting: str) -> Any:
+def _get_child(node: Any, part: str, setting: str) -> Any:
     if isinstance(node, dict) and part in node:
         return node[part]
     if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
@@ -78,27 +78,27 @@ def _child(node: Any, part: str, setting: str) -> Any:
         there = ", ".join(node)
     else:
         there = f"0 to {len(node) - 1}" if isinstance(node, list) else "nothing below it"
-    raise SettingError(f"{setting!r:.200}: there is no {part!r:.80}; there are: {there}")
+    raise OverrideError(f"{setting!r:.200}: there is no {part!r:.80}; there are: {there}")
 
 
-def _typed(text: str, before: Any, setting: str) -> Any:
+def _parse_value(text: str, before: Any, setting: str) -> Any:
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=reject_constant)
     except ValueError:
         value = text
     if isinstance(before, str) and not isinstance(value, str):
         value = text  # a text that looks like a number
-    kind = _kind(before)
-    if kind != _kind(value):
-        raise SettingError(f"{setting!r:.200}: {text!r:.80} is no {kind}, such as {json.dumps(before)}")
+    kind = _describe_type(before)
+    if kind != _describe_type(value):
+        raise OverrideError(f"{setting!r:.200}: {text!r:.80} is no {kind}, such as {json.dumps(before)}")
     return value
 
 
-def _no_constant(name: str) -> Any:
+def reject_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-def _kind(value: Any) -> str:
+def _describe_type(value: Any) -> str:
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, int | float):
@@ -107,7 +107,9 @@ def _kind(value: Any) -> str:
     return kinds.get(type(value), "null")
 
 
-def changes(before: Iterable[Watch], after: Iterable[Watch]) -> dict[str, dict[str, tuple[Any, Any]]]:
+def compare_metadata(
+    before: Iterable[Watch], after: Iterable[Watch]
+) -> dict[str, dict[str, tuple[Any, Any]]]:
     """By watch and metadata key, what it was and what it is."""
     old = {watch.id: watch.metadata for watch in before}
     return {

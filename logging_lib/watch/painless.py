@@ -67,7 +67,7 @@ _STATEMENTS = frozenset(
     {"return", "if", "for", "while", "do", "try", "throw", "break", "continue", "else", "catch"}
 )
 _DECLARATION = re.compile(r"[A-Za-z_][\w.<>\[\], ]*\s+[A-Za-z_]\w*\s*(=(?!=)|,|$)", re.DOTALL)
-_GOES_ON = frozenset({*".;,)]?:+-*/%&|^=<>!", "else", "catch", "while"})
+_CONTINUES_STATEMENT = frozenset({*".;,)]?:+-*/%&|^=<>!", "else", "catch", "while"})
 
 
 class PainlessError(Exception):
@@ -75,7 +75,7 @@ class PainlessError(Exception):
 
 
 @dataclass(frozen=True)
-class Wrapped:
+class WrappedScript:
     """``pieces`` say where the user's text stands in ``source``: (from, its length, from in the user's text)."""
 
     source: str
@@ -93,16 +93,16 @@ class Wrapped:
         return own + length if begin <= offset < len(self.source) else None
 
 
-def wrap(source: str) -> Wrapped:
+def wrap(source: str) -> WrappedScript:
     """The source that is executed for a user's. Raises PainlessError when it is too long for the API."""
-    head = _functions_end(source)
-    last = _last_expression(source, head)
+    head = _find_functions_end(source)
+    last = _find_last_expression(source, head)
     parts: list[tuple[str, int | None]] = [(source[:head], 0), ("\n" + _WRITE, None)]
     if last is None:
         parts += [(source[head:], head), ("\n", None)]
     else:
         parts += [(source[head:last], head), ("return ", None), (source[last:], last)]
-        parts.append(("\n" if _tokens(source, last)[-1][1] == ";" else "\n;", None))
+        parts.append(("\n" if _tokenize(source, last)[-1][1] == ";" else "\n;", None))
     parts.append((_CALL, None))
     text = ""
     pieces: list[tuple[int, int, int]] = []
@@ -117,7 +117,7 @@ def wrap(source: str) -> Wrapped:
             f"the script has {size - ours} bytes, and with {ours} of ours that is more than the {MAX_SOURCE} that "
             "Elasticsearch executes: shorten it, or split it into a chain of transforms"
         )
-    return Wrapped(text, tuple(pieces))
+    return WrappedScript(text, tuple(pieces))
 
 
 def run(
@@ -135,7 +135,7 @@ def run(
     try:
         text = execute(wrapped.source, {"ctx": ctx, "params": params})
     except ScriptFault as error:
-        raise PainlessError(_shown(error, wrapped, source)) from error
+        raise PainlessError(_describe_error(error, wrapped, source)) from error
     except StoreError as error:
         raise PainlessError(str(error)) from error
     # Control characters stand in the texts as they are: Painless escapes none.
@@ -143,7 +143,7 @@ def run(
     return answer["result"], answer["vars"]
 
 
-def _shown(error: ScriptFault, wrapped: Wrapped, source: str) -> str:
+def _describe_error(error: ScriptFault, wrapped: WrappedScript, source: str) -> str:
     place = None if error.offset is None else wrapped.place(error.offset)
     if place is None:
         return str(error)
@@ -155,7 +155,7 @@ def _shown(error: ScriptFault, wrapped: Wrapped, source: str) -> str:
     return f"line {number}, column {column}: {error}\n    {line[begin : begin + 80]}\n    {mark}"
 
 
-def _tokens(source: str, begin: int = 0) -> list[tuple[str, str, int, int]]:
+def _tokenize(source: str, begin: int = 0) -> list[tuple[str, str, int, int]]:
     """(kind, text, position, depth of brackets before it), without comments and spaces."""
     found, depth = [], 0
     for match in _TOKEN.finditer(source, begin):
@@ -171,10 +171,10 @@ def _tokens(source: str, begin: int = 0) -> list[tuple[str, str, int, int]]:
     return found
 
 
-def _functions_end(source: str) -> int:
+def _find_functions_end(source: str) -> int:
     """Where the leading definitions of functions end, which cannot stand within another."""
     end = 0
-    tokens = _tokens(source)
+    tokens = _tokenize(source)
     index = 0
     while index < len(tokens):
         opening = next(
@@ -183,7 +183,7 @@ def _functions_end(source: str) -> int:
         if opening is None or tokens[opening][1] != "{":
             break
         header = source[tokens[index][2] : tokens[opening][2]]
-        if tokens[index][1] in _STATEMENTS or not _FUNCTION.fullmatch(_without_comments(header)):
+        if tokens[index][1] in _STATEMENTS or not _FUNCTION.fullmatch(_strip_comments(header)):
             break
         closing = next(
             (at for at in range(opening + 1, len(tokens)) if tokens[at][1] == "}" and tokens[at][3] == 0),
@@ -196,9 +196,9 @@ def _functions_end(source: str) -> int:
     return end
 
 
-def _last_expression(source: str, begin: int) -> int | None:
+def _find_last_expression(source: str, begin: int) -> int | None:
     """Where the last statement begins, if it is an expression, whose value is the result."""
-    tokens = _tokens(source, begin)
+    tokens = _tokenize(source, begin)
     while tokens and tokens[-1][1] == ";":
         tokens.pop()
     if not tokens:
@@ -208,14 +208,14 @@ def _last_expression(source: str, begin: int) -> int | None:
         if depth or kind != "other":
             continue
         following = tokens[index + 1][1]
-        if text == ";" or (text == "}" and following not in _GOES_ON):
+        if text == ";" or (text == "}" and following not in _CONTINUES_STATEMENT):
             first = index + 1
     position = tokens[first][2]
-    text = _without_comments(source[position : tokens[-1][2] + len(tokens[-1][1])])
+    text = _strip_comments(source[position : tokens[-1][2] + len(tokens[-1][1])])
     if tokens[first][1] in _STATEMENTS or _DECLARATION.match(text) or text.startswith("{"):
         return None
     return position
 
 
-def _without_comments(source: str) -> str:
+def _strip_comments(source: str) -> str:
     return "".join(m[0] for m in _TOKEN.finditer(source) if m.lastgroup != "comment").strip()

@@ -121,15 +121,15 @@ def selection() -> Selection:
 
 
 @pytest.fixture(scope="session")
-def maker() -> streams.Maker:
+def maker() -> streams.DocumentGenerator:
     folder = content.path("watchers") / "cases"
-    return streams.Maker(cases.load(folder / "na-spike.yml").content, folder)
+    return streams.DocumentGenerator(cases.load_case_file(folder / "na-spike.yml").content, folder)
 
 
 @pytest.fixture(scope="session")
-def documents(maker: streams.Maker) -> Documents:
+def documents(maker: streams.DocumentGenerator) -> Documents:
     """(data stream, document), the profile's document among them."""
-    classes = streams.Maker(CLASSIFIER, Path())
+    classes = streams.DocumentGenerator(CLASSIFIER, Path())
     return [
         ("ml-profiles", maker.profile_document({})),
         ("ml-profiles", classes.profile_document({})),

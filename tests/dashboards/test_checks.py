@@ -28,7 +28,7 @@ def test_what_is_shipped_has_no_fault_and_is_what_the_specs_say(root: Path, ship
     assert generate.main(["--check", str(root)]) == 0
 
 
-def test_a_models_dashboard_has_no_fault(maker: streams.Maker, shipped: list[Dashboard]) -> None:
+def test_a_models_dashboard_has_no_fault(maker: streams.DocumentGenerator, shipped: list[Dashboard]) -> None:
     made = for_profile(maker.profile)
     text = objects.ndjson(objects.saved_objects([made]))
     assert validate.check_ndjson(text, elsewhere=[objects.dashboard_id(one.id) for one in shipped]) == []

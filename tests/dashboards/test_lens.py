@@ -40,7 +40,7 @@ def compiled(dashboards: list[Dashboard]) -> dict[tuple[str, str], dict[str, Any
 
 
 def test_every_lens_panel_draws_what_its_rows_say(
-    filled: EmbeddedStore, selection: Selection, shipped: list[Dashboard], maker: streams.Maker
+    filled: EmbeddedStore, selection: Selection, shipped: list[Dashboard], maker: streams.DocumentGenerator
 ) -> None:
     every = [*shipped, for_profile(maker.profile)]
     made = compiled(every)

@@ -50,7 +50,7 @@ def test_each_shipped_panel(
 
 
 def test_each_panel_of_a_models_own_dashboard(
-    filled: EmbeddedStore, computed: Panels, selection: Selection, maker: streams.Maker
+    filled: EmbeddedStore, computed: Panels, selection: Selection, maker: streams.DocumentGenerator
 ) -> None:
     own: Dashboard = for_profile(maker.profile)
     for panel in own.panels:

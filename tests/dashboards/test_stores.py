@@ -26,7 +26,7 @@ LABELS = ("x", "y", "series", "metric", "feature", "bin", "training", "expected"
 
 
 @pytest.fixture(scope="module")
-def panels(shipped: list[Dashboard], maker: streams.Maker) -> list[tuple[str, Panel]]:
+def panels(shipped: list[Dashboard], maker: streams.DocumentGenerator) -> list[tuple[str, Panel]]:
     """The shipped ones, and those of a model's own dashboard."""
     every = [*shipped, for_profile(maker.profile)]
     return [(one.id, panel) for one in every for panel in one.panels if panel.chart != "text"]

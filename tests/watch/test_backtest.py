@@ -19,7 +19,7 @@ from logging_lib.store.port import StoreError, Wrapper
 from logging_lib.watch.backtest import backtest
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.buckets import plain
-from logging_lib.watch.backtest.history import History, Moment, searches
+from logging_lib.watch.backtest.history import EventHistory, ScheduledTick, searches
 from logging_lib.watch.evaluate import SearchFunction, new_context, store_search
 from logging_lib.watch.loading import load_watches, parse_watch
 from logging_lib.watch.model import Definition, SearchRequest, Watch
@@ -136,11 +136,11 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def moments(watch: Watch, draw: random.Random, count: int = 3) -> list[Moment]:
+def moments(watch: Watch, draw: random.Random, count: int = 3) -> list[ScheduledTick]:
     slots = sorted(
         {START + timedelta(minutes=5 * draw.randrange(-3, MINUTES // 5 + 300)) for _ in range(count)}
     )
-    return [Moment(slot + timedelta(seconds=draw.choice([0, 0, 7])), slot) for slot in slots]
+    return [ScheduledTick(slot + timedelta(seconds=draw.choice([0, 0, 7])), slot) for slot in slots]
 
 
 def outcome(search: SearchFunction, asked: SearchRequest, context: Mapping[str, Any]) -> Any:
@@ -151,7 +151,7 @@ def outcome(search: SearchFunction, asked: SearchRequest, context: Mapping[str, 
 
 
 def differences(store: EmbeddedStore, watches: list[Watch], draw: random.Random) -> Iterator[str]:
-    history = History(store, watches)
+    history = EventHistory(store, watches)
     for watch in watches:
         when = moments(watch, draw)
         answers = history.searches(watch, when)
@@ -233,7 +233,7 @@ def test_what_is_not_answered_in_one_pass_is_said() -> None:
     """With the part of the body that is in the way."""
     watches = odd()
     with filled(1, 200) as store:
-        history = History(store, watches)
+        history = EventHistory(store, watches)
         for watch, (_, reason) in zip(watches, ODD.values(), strict=True):
             slow = history.searches(watch, moments(watch, random.Random(1))).slow
             assert (reason is None) == (not slow), slow
@@ -251,7 +251,7 @@ def test_one_pass_answers_as_the_store_does(seed: int, events: int) -> None:
 def test_the_shipped_searches_are_answered_in_one_pass() -> None:
     """But for those that ask for whole documents."""
     with filled(1, 200) as store:
-        history = History(store, WATCHES)
+        history = EventHistory(store, WATCHES)
         slow = {w.id: dict(history.searches(w, moments(w, random.Random(1))).slow) for w in WATCHES}
     assert {name: list(found) for name, found in slow.items() if found} == {
         "dependency-change": ["window", "baseline"]
@@ -321,7 +321,7 @@ def test_one_huge_value_does_not_show_in_later_windows(outlier: float) -> None:
         store.index("logs-ml.prediction-default", documents)
         ((_, asked),) = searches(watch)
         context = new_context(watch, now=now, scheduled=now)
-        answers = History(store, [watch]).searches(watch, [Moment(now, now)])
+        answers = EventHistory(store, [watch]).searches(watch, [ScheduledTick(now, now)])
         found = answers.search(now)(asked, None, context)["aggregations"]
         assert same(plain(found), store_search(AsOf(store), now)(asked, None, context)["aggregations"])
         assert found["avg"]["value"] == 11.5

@@ -12,7 +12,7 @@ from logging_lib.watch.backtest.backtest import Backtest
 from logging_lib.watch.backtest.page import page
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.loading import load_watches
-from logging_lib.watch.overrides import SettingError, changes, overridden
+from logging_lib.watch.overrides import OverrideError, apply_overrides, compare_metadata
 from logging_lib.watch.runner.results import ActionResult, Alert
 
 WATCHES = load_watches(content.path("watchers"))
@@ -25,8 +25,8 @@ def test_a_setting_takes_the_type_that_is_there() -> None:
         "na-spike.min_effect=0.05", 'na-spike.windows=["5m", "1h", "6h", "24h"]', "no-traffic.window=9d",
         "dead-letters.groups.0.limits.0.above=25", "na-spike.model=7",
     ]  # fmt: skip
-    changed = overridden(WATCHES, settings)
-    assert changes(WATCHES, changed) == {
+    changed = apply_overrides(WATCHES, settings)
+    assert compare_metadata(WATCHES, changed) == {
         "na-spike": {
             "model": ("*", "7"),
             "windows": (["15m", "1h", "6h", "24h"], ["5m", "1h", "6h", "24h"]),
@@ -39,7 +39,7 @@ def test_a_setting_takes_the_type_that_is_there() -> None:
     }
     assert changed[-1].metadata["groups"][0]["limits"][0]["above"] == 25
     assert by_id("na-spike").metadata["min_effect"] == 0.02
-    assert overridden(WATCHES, []) == []
+    assert apply_overrides(WATCHES, []) == []
 
 
 def by_id(name: str) -> object:
@@ -63,17 +63,17 @@ def by_id(name: str) -> object:
 )
 def test_a_setting_that_cannot_be_is_refused(setting: str, message: str) -> None:
     """By name, with what there is."""
-    with pytest.raises(SettingError) as refused:
-        overridden(WATCHES, [setting])
+    with pytest.raises(OverrideError) as refused:
+        apply_overrides(WATCHES, [setting])
     assert message in str(refused.value)
 
 
 def test_a_setting_is_checked_as_at_load() -> None:
     """The message names the place in the watch."""
     with pytest.raises(WatchError, match=r"--set: \$\.metadata\.windows\[1\]: '1h' is not longer"):
-        overridden(WATCHES, ["na-spike.windows.0=5h"])
+        apply_overrides(WATCHES, ["na-spike.windows.0=5h"])
     with pytest.raises(WatchError, match=r"\$\.metadata\.min_hits: 0: write a whole number"):
-        overridden(WATCHES, ["na-spike.min_hits=0"])
+        apply_overrides(WATCHES, ["na-spike.min_hits=0"])
 
 
 def alert(hours: float, watch: str, subject: str) -> Alert:

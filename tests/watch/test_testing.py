@@ -28,7 +28,7 @@ KINDS = ("firing", "silent", "just below the threshold", "low traffic", "recover
 @pytest.mark.parametrize("watch", WATCHES.values(), ids=lambda watch: watch.id)
 def test_a_watch_finds_what_its_cases_say(watch: Watch) -> None:
     """Each has at least a firing, a silent, a just-below-threshold, a low-traffic and a recovery case."""
-    loaded = cases.load(FOLDER / f"{watch.id}.yml")
+    loaded = cases.load_case_file(FOLDER / f"{watch.id}.yml")
     assert loaded.content.watch == watch.id
     names = [case.name for case in loaded.content.cases]
     assert all(any(name.startswith(kind) for name in names) for kind in KINDS), names
@@ -40,7 +40,7 @@ def test_a_watch_finds_what_its_cases_say(watch: Watch) -> None:
 @pytest.mark.elasticsearch
 @pytest.mark.parametrize("watch", WATCHES.values(), ids=lambda watch: watch.id)
 def test_a_watch_finds_the_same_on_elasticsearch(watch: Watch, elasticsearch: Connection) -> None:
-    loaded = cases.load(FOLDER / f"{watch.id}.yml")
+    loaded = cases.load_case_file(FOLDER / f"{watch.id}.yml")
     failures = [f for _, found in run_file(loaded, WATCHES, lambda: Sandbox(elasticsearch)) for f in found]
     assert not failures, "\n".join(map(str, failures))
 

@@ -33,7 +33,7 @@ from logging_lib.watch.actions import (
 from logging_lib.watch.backtest.backtest import AsOf
 from logging_lib.watch.errors import RunError
 from logging_lib.watch.evaluate import evaluate, means_of, run_transform, with_payload
-from logging_lib.watch.http import Caller
+from logging_lib.watch.http import HttpClient
 from logging_lib.watch.lint import lint_watch
 from logging_lib.watch.loading import load_watch, parse_watch
 from logging_lib.watch.messages import AnyMessage, MessageError
@@ -316,7 +316,7 @@ def test_the_template_for_an_sms_gateway(receiver: Receiver) -> None:
             prepare("sms", Action.model_validate(action), context, NOW, means=means_of(store, now=NOW)) or ()
         )
     environ = {"LOGGING_LIB_AUTHORIZATION_127_0_0_1": "Bearer topsecret"}
-    outlet = WebhookOutlet(Caller.from_environ(environ))
+    outlet = WebhookOutlet(HttpClient.from_environ(environ))
     outlet.deliver(message)
     (sent,) = receiver.requests
     assert json.loads(sent.body) == {

@@ -21,7 +21,7 @@ from logging_lib.watch.actions import SettingsError
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
-from logging_lib.watch.overrides import SettingError
+from logging_lib.watch.overrides import OverrideError
 from logging_lib.watch.runner.kibana import with_address
 from logging_lib.watch.runner.state import StateError
 from logging_lib.watch.templating import Medium
@@ -47,7 +47,7 @@ def explained() -> Iterator[None]:
         CaseError,
         WatchError,
         ProfileError,
-        SettingError,
+        OverrideError,
         SettingsError,
         StateError,
         StoreError,

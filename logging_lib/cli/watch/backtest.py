@@ -33,11 +33,11 @@ from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
 from logging_lib.store.profiles import index_profiles, with_profiles
 from logging_lib.watch.backtest.backtest import Backtest, backtest
-from logging_lib.watch.backtest.history import History
+from logging_lib.watch.backtest.history import EventHistory
 from logging_lib.watch.backtest.page import Changes, page
 from logging_lib.watch.backtest.windows import NotPlannedError
 from logging_lib.watch.model import Watch
-from logging_lib.watch.overrides import changes, overridden
+from logging_lib.watch.overrides import apply_overrides, compare_metadata
 from logging_lib.watch.templating import Medium
 
 
@@ -79,10 +79,10 @@ def backtest_(
         if only:
             chosen = pick(chosen, only)
         step = duration(every, "--every")
-        changed = overridden(chosen, settings or [])
+        changed = apply_overrides(chosen, settings or [])
         with contextlib.ExitStack() as stack:
             opened, loaded = _history(events or [], store, elasticsearch, profiles or [], stack)
-            history = History(opened, [*chosen, *changed])
+            history = EventHistory(opened, [*chosen, *changed])
             loaded = _arrivals(opened, history) if loaded is None else loaded
             if loaded.first is None or loaded.last is None:
                 where = ", ".join(map(str, events)) if events else "the store"
@@ -108,7 +108,7 @@ def backtest_(
 
             result = run(chosen)
             what_if = run(changed) if changed else None
-        altered = changes(chosen, changed)
+        altered = compare_metadata(chosen, changed)
         if html is not None:
             _write(html, page(result, events=loaded.events, what_if=what_if, changes=altered))
     if as_json:
@@ -145,7 +145,7 @@ def _history(
     return stack.enter_context(EmbeddedStore(folder, read_only=True)), loaded
 
 
-def _arrivals(store: Store, history: History) -> loading.Loaded:
+def _arrivals(store: Store, history: EventHistory) -> loading.Loaded:
     try:
         times = history.arrivals()
     except (NotPlannedError, StoreError):

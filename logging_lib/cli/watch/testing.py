@@ -41,7 +41,7 @@ def unit_test(
     with explained(), contextlib.ExitStack() as stack:
         new_store = _new_store(elasticsearch, stack)
         known = {watch.id: watch for watch in load(watches)}
-        for loaded in [cases.load(file) for file in cases.files(paths)]:
+        for loaded in [cases.load_case_file(file) for file in cases.find_case_files(paths)]:
             for _, failures in run.run_file(loaded, known, new_store):
                 failed, passed = failed + bool(failures), passed + (not failures)
                 said += map(str, failures)

@@ -28,10 +28,10 @@ from logging_lib.watch.backtest.buckets import (
     terms_answer,
     with_meta,
 )
-from logging_lib.watch.backtest.frame import Frame, Group, Window, window
+from logging_lib.watch.backtest.frame import Frame, GroupRows, Window, window
 from logging_lib.watch.backtest.moving import Extreme, Sliding, differences, values
 from logging_lib.watch.backtest.plan import Plan, bucketings
-from logging_lib.watch.backtest.windows import ARRIVAL, ARRIVED, Bound, Path, Split, Ticks
+from logging_lib.watch.backtest.windows import ARRIVAL, ARRIVED, Bound, Path, Ticks, WindowSplit
 
 _LARGEST: Final = 8_000_000  # values x ticks; from here on the values of a window are counted tick by tick
 _TICK_BY_TICK: Final = 50
@@ -40,7 +40,7 @@ _TICK_BY_TICK: Final = 50
 class Search:
     """A search over a frame, at each tick of a watch."""
 
-    def __init__(self, frame: Frame, split: Split, ticks: Ticks, *, streams: int, as_int: bool) -> None:
+    def __init__(self, frame: Frame, split: WindowSplit, ticks: Ticks, *, streams: int, as_int: bool) -> None:
         self.frame = frame
         self.ticks = ticks
         self.plan = Plan(split, frame.scope())
@@ -148,7 +148,7 @@ class Cell:
     def __init__(
         self,
         search: Search,
-        group: Group,
+        group: GroupRows,
         node: Node,
         path: Path,
         bounds: frozenset[Bound],
@@ -268,7 +268,7 @@ class Cell:
                 return self._all_terms(node, bucketing, path, self._selected(groups, bucketing))
 
         def answer(tick: int) -> Any:
-            chosen = Group(self._group.frame, self._group.rows[self._chosen(tick)])
+            chosen = GroupRows(self._group.frame, self._group.rows[self._chosen(tick)])
             groups = self._selected(chosen.split(name, missing), bucketing)
             keys = sorted(groups)
             counts = [len(groups[key].rows) for key in keys]
@@ -278,12 +278,12 @@ class Cell:
 
         return answer
 
-    def _selected(self, groups: dict[Any, Group], bucketing: Terms) -> dict[Any, Group]:
+    def _selected(self, groups: dict[Any, GroupRows], bucketing: Terms) -> dict[Any, GroupRows]:
         """Those whose keys ``include`` and ``exclude`` leave."""
         kept = self._search.included.get(id(bucketing))
         return groups if kept is None else {key: group for key, group in groups.items() if key in kept}
 
-    def _all_terms(self, node: Node, bucketing: Terms, path: Path, groups: dict[Any, Group]) -> Made:
+    def _all_terms(self, node: Node, bucketing: Terms, path: Path, groups: dict[Any, GroupRows]) -> Made:
         keys = sorted(groups)
         cells = [Cell(self._search, groups[key], node, path, self._bounds) for key in keys]
         labels = [bucketing.label(key) for key in keys]

@@ -13,11 +13,11 @@ from logging_lib._util.times import format_instant, parse_duration
 from logging_lib.store.forkpool import processes, shared
 from logging_lib.store.port import Store
 from logging_lib.watch.backtest.asof import AsOf
-from logging_lib.watch.backtest.history import Answers, History, Moment
+from logging_lib.watch.backtest.history import Answers, EventHistory, ScheduledTick
 from logging_lib.watch.evaluate import Scripts, default_scripts, means_of
 from logging_lib.watch.messages import Message
 from logging_lib.watch.model import ACTION_KINDS, Watch
-from logging_lib.watch.model.schedule import due_slot, latest_slot
+from logging_lib.watch.model.schedule import find_due_time, floor_to_interval
 from logging_lib.watch.runner.incidents import Judged
 from logging_lib.watch.runner.results import Alert, Report
 from logging_lib.watch.runner.runner import Runner
@@ -97,7 +97,7 @@ class Backtest:
 
 def ticks(start: datetime, end: datetime, every: timedelta) -> Iterator[datetime]:
     """The instants that ``every`` divides, from the first one at or after ``start``, until ``end`` is covered."""
-    now = latest_slot(every, start)
+    now = floor_to_interval(every, start)
     if now < start:
         now += every
     while True:
@@ -154,7 +154,7 @@ def backtest(
     scripts: Scripts | None = None,
     judged: Judged | None = None,
     arrivals: Iterable[datetime] | None = None,
-    history: History | None = None,
+    history: EventHistory | None = None,
 ) -> Backtest:
     """Run the watches at each tick, each when it is due by its own schedule, with throttling as in life.
 
@@ -174,8 +174,8 @@ def backtest(
         if arrivals is None
         else busy_ticks(start, end, every, arrivals, _reach(watches))
     )
-    history = History(store, watches) if history is None else history
-    due: dict[str, list[Moment]] = {}  # by trigger: many watches have the same
+    history = EventHistory(store, watches) if history is None else history
+    due: dict[str, list[ScheduledTick]] = {}  # by trigger: many watches have the same
     replays = []
     for watch in watches:
         trigger = watch.definition.trigger.model_dump_json()
@@ -190,7 +190,7 @@ def backtest(
         processes=processes() if runs >= MANY_RUNS else 1,
     )
     made = {one.watch: one for part in parts for one in part}
-    found = _Found("")
+    found = _ReplayResult("")
     for watch in watches:
         found.join(made[watch.id])
     alerts = tuple(sorted(found.alerts, key=lambda alert: alert.time))
@@ -208,7 +208,7 @@ def backtest(
 
 
 @dataclass
-class _Found:
+class _ReplayResult:
     watch: str
     alerts: list[Alert] = field(default_factory=list)
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -216,7 +216,7 @@ class _Found:
     judged: bool = False
     slow: dict[str, str] = field(default_factory=dict)
 
-    def join(self, other: _Found) -> None:
+    def join(self, other: _ReplayResult) -> None:
         self.alerts.extend(other.alerts)
         self.failures.update(other.failures)
         self.skipped.update(other.skipped)
@@ -238,14 +238,14 @@ class _Found:
                     self.failures[alert.watch, f"actions.{name}: {result.reason}"] += 1
 
 
-def _due(watch: Watch, moments: Iterable[datetime]) -> list[Moment]:
+def _due(watch: Watch, moments: Iterable[datetime]) -> list[ScheduledTick]:
     """When a runner that is asked at these moments runs a watch."""
     last: datetime | None = None
     due = []
     for now in moments:
-        slot = due_slot(watch.schedule, last, now)
+        slot = find_due_time(watch.schedule, last, now)
         if slot is not None:
-            due.append(Moment(now, slot))
+            due.append(ScheduledTick(now, slot))
             last = slot
     return due
 
@@ -255,15 +255,15 @@ class _Replay:
     """One watch, when it runs, and what its searches answer then."""
 
     watch: Watch
-    moments: list[Moment]
+    moments: list[ScheduledTick]
     answers: Answers
 
     def cost(self) -> int:
         """About how long it takes, in units of its own: what takes longest is begun first."""
         return len(self.moments) * self.answers.size
 
-    def run(self, store: Store, scripts: Scripts, judged: Judged | None) -> _Found:
-        found, past = _Found(self.watch.id), AsOf(store)
+    def run(self, store: Store, scripts: Scripts, judged: Judged | None) -> _ReplayResult:
+        found, past = _ReplayResult(self.watch.id), AsOf(store)
         found.slow = {f"{self.watch.id} {name}": reason for name, reason in self.answers.slow.items()}
         runner = Runner(
             store,

@@ -49,7 +49,7 @@ class Frame:
             self.columns["_index"] = Column("keyword", self._targets, stream if as_is else stream[order])
         self._distinct: dict[str, int] = {}
         self._is_one: dict[str, bool] = {}
-        self._groups: dict[str, Group] = {}
+        self._groups: dict[str, GroupRows] = {}
         self._holding: dict[str, NDArray[np.bool_]] = {}
 
     @property
@@ -124,11 +124,11 @@ class Frame:
         seq = numbers(np.arange(self.rows))
         return pa.table({"seq": seq, **{name: array(self.columns[name]) for name in names}})
 
-    def group(self, condition: str, rows: NDArray[np.bool_]) -> Group:
+    def group(self, condition: str, rows: NDArray[np.bool_]) -> GroupRows:
         """The rows that meet a condition; the same object for the same ``condition`` text."""
         found = self._groups.get(condition)
         if found is None:
-            found = self._groups[condition] = Group(self, np.flatnonzero(rows).astype(np.int32))
+            found = self._groups[condition] = GroupRows(self, np.flatnonzero(rows).astype(np.int32))
         return found
 
 
@@ -178,24 +178,24 @@ class _Table:
 
 
 @dataclass(slots=True, eq=False)
-class Group:
+class GroupRows:
     """Some rows of a frame, in the order of arrival. What is made of them is kept."""
 
     frame: Frame
     rows: Rows
     kept: dict[Any, Any] = field(default_factory=dict)
 
-    def where(self, condition: str, holding: NDArray[np.bool_]) -> Group:
+    def where(self, condition: str, holding: NDArray[np.bool_]) -> GroupRows:
         """Those of the rows that meet a condition."""
         if condition == "true":
             return self
         key = ("where", condition)
         if key not in self.kept:
-            self.kept[key] = Group(self.frame, self.rows[holding[self.rows]])
-        found: Group = self.kept[key]
+            self.kept[key] = GroupRows(self.frame, self.rows[holding[self.rows]])
+        found: GroupRows = self.kept[key]
         return found
 
-    def split(self, name: str, missing: Any) -> dict[Any, Group]:
+    def split(self, name: str, missing: Any) -> dict[Any, GroupRows]:
         """The rows by the values of a field; a row with several values is in several groups.
 
         Args:
@@ -204,10 +204,10 @@ class Group:
         key = ("split", name, missing)
         if key not in self.kept:
             self.kept[key] = self._split(name, missing)
-        found: dict[Any, Group] = self.kept[key]
+        found: dict[Any, GroupRows] = self.kept[key]
         return found
 
-    def _split(self, name: str, missing: Any) -> dict[Any, Group]:
+    def _split(self, name: str, missing: Any) -> dict[Any, GroupRows]:
         rows, codes, values = self._coded(name)
         if missing is not None:
             lacking = codes < 0
@@ -225,7 +225,7 @@ class Group:
         ends = np.cumsum(counts)
         rows = rows[order]
         return {
-            values[place]: Group(self.frame, rows[ends[place] - counts[place] : ends[place]])
+            values[place]: GroupRows(self.frame, rows[ends[place] - counts[place] : ends[place]])
             for place in np.flatnonzero(counts).tolist()
         }
 

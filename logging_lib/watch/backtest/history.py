@@ -23,8 +23,8 @@ from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.buckets import plain
 from logging_lib.watch.backtest.frame import Frame, empty_scope
 from logging_lib.watch.backtest.plan import Plan
-from logging_lib.watch.backtest.windows import ARRIVAL, ARRIVED, NotPlannedError, Split, Ticks, split
-from logging_lib.watch.evaluate import SearchFunction, new_context, store_search, whole
+from logging_lib.watch.backtest.windows import ARRIVAL, ARRIVED, NotPlannedError, Ticks, WindowSplit, split
+from logging_lib.watch.evaluate import SearchFunction, new_context, require_complete, store_search
 from logging_lib.watch.model import Input, SearchRequest, Transform, Watch
 from logging_lib.watch.templating import TemplateError
 
@@ -35,14 +35,14 @@ Answer = Callable[[int, Mapping[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Moment:
+class ScheduledTick:
     """One run of a watch: the clock, and the schedule's slot."""
 
     now: datetime
     slot: datetime
 
 
-class History:
+class EventHistory:
     """Reads what the watches' searches need of a store's events.
 
     Args:
@@ -57,7 +57,7 @@ class History:
         self._together: dict[tuple[str, ...], set[str]] = {}
         self._frames: dict[tuple[str, ...], Frame] = {}
         self._columns: dict[str, Columns | ListsError] = {}
-        self._splits: dict[int, Split] = {}
+        self._splits: dict[int, WindowSplit] = {}
         self._reasons: dict[int, str] = {}
         self._names: dict[int, tuple[str, ...]] = {}
         self._watches = list(watches)  # held, since their parts are known by identity
@@ -144,7 +144,7 @@ class History:
         times = [self._arrived(name) for name in self._needed]
         return np.sort(np.concatenate(times)) if times else np.zeros(0, np.int64)
 
-    def searches(self, watch: Watch, moments: Sequence[Moment]) -> Answers:
+    def searches(self, watch: Watch, moments: Sequence[ScheduledTick]) -> Answers:
         """The answers for the runs of a watch."""
         ticks = Ticks(
             np.array([to_millis(one.now) for one in moments], np.int64),
@@ -170,7 +170,7 @@ class History:
         return Answers(made, places, slow, asks, size, listed)
 
     def _answered(
-        self, watch: Watch, given: SearchRequest, ticks: Ticks, moments: Sequence[Moment]
+        self, watch: Watch, given: SearchRequest, ticks: Ticks, moments: Sequence[ScheduledTick]
     ) -> _Answered:
         key = id(given)
         found = self._splits.get(key)
@@ -194,7 +194,7 @@ class History:
             raise NotPlannedError(str(error)) from error
         answer: Answer = lambda tick, context: planned.answer(tick)  # noqa: E731
         if planned.may_be_cut():
-            answer = lambda tick, context: whole(given, found.body, planned.answer(tick))  # noqa: E731
+            answer = lambda tick, context: require_complete(given, found.body, planned.answer(tick))  # noqa: E731
         return _Answered(answer, planned.size(), planned.listed())
 
 
@@ -289,12 +289,12 @@ def _with(read: Columns, fields: set[str]) -> Columns:
     return Columns(read.rows, {name: read.columns[name] for name in sorted(fields)})
 
 
-def _each(store: Store, given: SearchRequest, moments: Sequence[Moment]) -> Answer:
+def _each(store: Store, given: SearchRequest, moments: Sequence[ScheduledTick]) -> Answer:
     """Asks the store anew at every tick."""
     return lambda tick, context: store_search(store, moments[tick].now)(given, None, context)
 
 
-def _once(ask: Answer, watch: Watch, moments: Sequence[Moment]) -> _Answered:
+def _once(ask: Answer, watch: Watch, moments: Sequence[ScheduledTick]) -> _Answered:
     """Asks the store now, as nothing in the search depends on the time; where that fails, at each tick until it
     answers."""
     found: list[Mapping[str, Any]] = []
@@ -310,7 +310,7 @@ def _once(ask: Answer, watch: Watch, moments: Sequence[Moment]) -> _Answered:
     return _Answered(answer, asks=not found)
 
 
-def _where_it_changes(ask: Answer, frame: Frame, found: Split, ticks: Ticks) -> Answer:
+def _where_it_changes(ask: Answer, frame: Frame, found: WindowSplit, ticks: Ticks) -> Answer:
     """Asks the store at the ticks at which some window has other events than at any tick before."""
     places = [
         np.searchsorted(frame.sorted(bound.field), bound.millis(ticks), _SIDES[bound.sign])

@@ -11,7 +11,7 @@ from logging_lib.store.duckdb.buckets import Filters, Single, Terms
 from logging_lib.store.duckdb.execution import Node
 from logging_lib.store.duckdb.query import ALWAYS, condition
 from logging_lib.store.duckdb.scope import Scope
-from logging_lib.watch.backtest.windows import NotPlannedError, Split
+from logging_lib.watch.backtest.windows import NotPlannedError, WindowSplit
 
 _BODY: Final = frozenset({"query", "size", "aggs", "aggregations", "track_total_hits", "timeout"})
 _PARAMETER: Final = re.compile(r"\$(p\d+)")
@@ -25,7 +25,7 @@ class Plan:
         NotPlannedError: a part of its body is not computed for all ticks at once.
     """
 
-    def __init__(self, split: Split, scope: Scope) -> None:
+    def __init__(self, split: WindowSplit, scope: Scope) -> None:
         body = split.body
         if not body.keys() <= _BODY:
             raise NotPlannedError(f"{', '.join(sorted(body.keys() - _BODY))}: given in the body")

@@ -83,7 +83,7 @@ class Ticks:
 
 
 @dataclass(slots=True)
-class Split:
+class WindowSplit:
     """``body`` is the same at every tick; ``windows`` holds, by a query's place in it, what was taken out."""
 
     body: dict[str, Any]
@@ -93,7 +93,7 @@ class Split:
         return frozenset(bound for bounds in self.windows.values() for bound in bounds)
 
 
-def split(watch: Watch, request: SearchRequest) -> Split:
+def split(watch: Watch, request: SearchRequest) -> WindowSplit:
     """Render a request's body for no tick in particular and take out its windows.
 
     Raises:
@@ -108,7 +108,7 @@ def split(watch: Watch, request: SearchRequest) -> Split:
         body = render_json(request.text, {**context, **request.params})
     except TemplateError as error:
         raise NotPlannedError(str(error)) from error
-    made = Split({})
+    made = WindowSplit({})
     for key, value in body.items():
         if key == "query":
             made.body[key] = _query(value, ("query",), made)
@@ -119,7 +119,7 @@ def split(watch: Watch, request: SearchRequest) -> Split:
     return made
 
 
-def _query(query: Any, root: Path, made: Split) -> Any:
+def _query(query: Any, root: Path, made: WindowSplit) -> Any:
     bounds: list[Bound] = []
     kept = _taken(query, bounds, ".".join(map(str, root)))
     if bounds:
@@ -162,7 +162,7 @@ def _range(name: str, options: Any, where: str) -> list[Bound]:
     ]
 
 
-def _aggs(aggs: Any, path: Path, made: Split) -> Any:
+def _aggs(aggs: Any, path: Path, made: WindowSplit) -> Any:
     if not isinstance(aggs, Mapping):
         raise NotPlannedError("aggs: no object")
     kept: dict[str, Any] = {}
@@ -183,7 +183,7 @@ def _aggs(aggs: Any, path: Path, made: Split) -> Any:
     return kept
 
 
-def _filters(given: Mapping[str, Any], path: Path, made: Split) -> dict[str, Any]:
+def _filters(given: Mapping[str, Any], path: Path, made: WindowSplit) -> dict[str, Any]:
     filters = given.get("filters")
     if _moves(given) and (given.get("other_bucket") or given.get("other_bucket_key")):
         raise NotPlannedError(f"{'.'.join(map(str, path))}: a window with an other_bucket")

@@ -40,11 +40,11 @@ def fault(kind: str, message: str) -> PydanticCustomError:
     return PydanticCustomError(kind, "{reason}", {"reason": message})
 
 
-def _tuple(value: Any) -> Any:
+def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-def _duration(value: Any) -> Any:
+def _parse_duration(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value
     if not isinstance(value, str):
@@ -68,5 +68,5 @@ def in_millis(value: Any) -> Any:
     return {**rest, "throttle_period": f"{given}ms"}
 
 
-Strings = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Strings = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Duration = Annotated[timedelta, BeforeValidator(_parse_duration)]

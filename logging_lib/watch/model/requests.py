@@ -31,7 +31,7 @@ class SearchTemplate(Model):
         return value
 
 
-def _expanded(value: Any) -> Any:
+def _split_commas(value: Any) -> Any:
     return tuple(value.split(",")) if isinstance(value, str) else value
 
 
@@ -40,7 +40,7 @@ class IndicesOptions(Model):
 
     ignore_unavailable: Literal[True] = True
     allow_no_indices: Literal[True] = True
-    expand_wildcards: Annotated[tuple[Literal["open"], ...], BeforeValidator(_expanded)] = ("open",)
+    expand_wildcards: Annotated[tuple[Literal["open"], ...], BeforeValidator(_split_commas)] = ("open",)
     ignore_throttled: bool = True
 
 
@@ -101,7 +101,7 @@ class HttpRequest(Model):
             return value
         value = dict(value)
         if "url" in value:
-            value = {**_parts(value.pop("url")), **value}
+            value = {**_split_url(value.pop("url")), **value}
         if "port" not in value and value.get("scheme") == "https":
             value["port"] = 443
         elif "port" not in value:
@@ -110,7 +110,7 @@ class HttpRequest(Model):
             value["method"] = value["method"].lower()
         for name in ("params", "headers"):
             if isinstance(value.get(name), dict):
-                value[name] = {key: _text(each) for key, each in value[name].items()}
+                value[name] = {key: _to_parameter(each) for key, each in value[name].items()}
         if isinstance(value.get("body"), dict | list):
             value["body"] = json.dumps(value["body"], ensure_ascii=False)
         return value
@@ -135,13 +135,13 @@ class HttpRequest(Model):
         return "x-www-form-urlencoded" in kind.lower()
 
 
-def _text(value: Any) -> Any:
+def _to_parameter(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, int | float) else value
 
 
-def _parts(url: Any) -> dict[str, Any]:
+def _split_url(url: Any) -> dict[str, Any]:
     """The parts of a URL. As in Watcher it is no template: what is one goes into ``path`` and ``params``."""
     if not isinstance(url, str) or "{{" in url:
         raise fault("url", f"{url!r:.200}: 'url' is no template: write scheme, host, port, path and params")

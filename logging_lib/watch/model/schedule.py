@@ -39,20 +39,20 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class Interval:
+class IntervalSchedule:
     """Every so long."""
 
     length: timedelta
 
     def latest(self, now: datetime) -> datetime | None:
-        return latest_slot(self.length, now)
+        return floor_to_interval(self.length, now)
 
     def next(self, after: datetime) -> datetime | None:
-        return latest_slot(self.length, after) + self.length
+        return floor_to_interval(self.length, after) + self.length
 
 
 @dataclass(frozen=True)
-class Calendar:
+class CalendarSchedule:
     """At the times of cron expressions on the clock of a time zone.
 
     Where a clock is set forward, a time that it leaves out is taken as much later. Where it is set back, a time
@@ -114,12 +114,12 @@ class Calendar:
         return found
 
 
-def latest_slot(interval: timedelta, now: datetime) -> datetime:
+def floor_to_interval(interval: timedelta, now: datetime) -> datetime:
     """The last instant at or before ``now`` that the interval divides, counted from 1970 as all slots are."""
     return now.astimezone(UTC) - (now - _EPOCH) % interval
 
 
-def due_slot(schedule: Schedule, last: datetime | None, now: datetime) -> datetime | None:
+def find_due_time(schedule: Schedule, last: datetime | None, now: datetime) -> datetime | None:
     """The slot that is to be run at ``now``, or None; of several missed ones only the latest is run.
 
     Args:
@@ -129,7 +129,7 @@ def due_slot(schedule: Schedule, last: datetime | None, now: datetime) -> dateti
     return slot if slot is not None and (last is None or slot > last) else None
 
 
-def slots(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datetime]:
+def iter_scheduled_times(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datetime]:
     """All slots after one instant up to another, which is included; oldest first."""
     slot = schedule.next(after)
     while slot is not None and slot <= until:
@@ -148,7 +148,7 @@ _OFFSET = re.compile(r"([+-])(\d{2}):?(\d{2})")
 _KINDS = ("interval", "cron", "hourly", "daily", "weekly", "monthly", "yearly")
 
 
-def _interval(value: Any) -> Any:
+def _parse_interval(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise fault("duration", f"{value!r} is no interval: write seconds or text such as '5m'")
     try:
@@ -160,12 +160,12 @@ def _interval(value: Any) -> Any:
     return interval
 
 
-def _list(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
-def _crons(value: Any) -> Any:
-    found = _list(value)
+def _parse_crons(value: Any) -> Any:
+    found = _as_list(value)
     for text in found:
         if not isinstance(text, str):
             raise fault("cron", f"{text!r} is no cron expression: write text such as '0 0 12 * * ?'")
@@ -178,7 +178,7 @@ def _crons(value: Any) -> Any:
     return tuple(found)
 
 
-def _whole(value: Any, low: int, high: int, what: str) -> int:
+def _parse_integer(value: Any, low: int, high: int, what: str) -> int:
     if isinstance(value, str) and value.isdecimal():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -186,20 +186,20 @@ def _whole(value: Any, low: int, high: int, what: str) -> int:
     return value
 
 
-def _minutes(value: Any) -> Any:
-    return tuple(_whole(each, 0, 59, "minute") for each in _list(value)) or (0,)
+def _parse_minutes(value: Any) -> Any:
+    return tuple(_parse_integer(each, 0, 59, "minute") for each in _as_list(value)) or (0,)
 
 
-def _hours(value: Any) -> Any:
-    return tuple(_whole(each, 0, 23, "hour") for each in _list(value)) or (0,)
+def _parse_hours(value: Any) -> Any:
+    return tuple(_parse_integer(each, 0, 23, "hour") for each in _as_list(value)) or (0,)
 
 
-def _named(value: Any, names: tuple[str, ...], what: str) -> Any:
+def _parse_named(value: Any, names: tuple[str, ...], what: str) -> Any:
     """Numbers from 1 on; Watcher takes a name, its first three letters, or the number, as number or text."""
     known = {name: index for index, name in enumerate(names, 1)}
     known |= {name[:3]: index for index, name in enumerate(names, 1)}
     found = []
-    for each in _list(value):
+    for each in _as_list(value):
         text = str(each).lower()
         number = known.get(text, int(text) if text.isdecimal() else 0)
         if isinstance(each, bool) or not 1 <= number <= len(names):
@@ -208,19 +208,19 @@ def _named(value: Any, names: tuple[str, ...], what: str) -> Any:
     return tuple(found)
 
 
-def _days(value: Any) -> Any:
+def _parse_days(value: Any) -> Any:
     found = []
-    for each in _list(value):
+    for each in _as_list(value):
         named = {"first_day": 1, "last_day": _LAST}.get(str(each).lower())
-        found.append(_whole(each, 1, _LAST, "day of a month") if named is None else named)
+        found.append(_parse_integer(each, 1, _LAST, "day of a month") if named is None else named)
     return tuple(found)
 
 
-def _times(value: Any) -> Any:
-    return tuple(_time(each) for each in _list(value))
+def _parse_times(value: Any) -> Any:
+    return tuple(_parse_time(each) for each in _as_list(value))
 
 
-def _time(value: Any) -> Any:
+def _parse_time(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     named = {"noon": "12:00", "midnight": "00:00"}.get(value, value)
@@ -231,23 +231,23 @@ def _time(value: Any) -> Any:
 
 
 class Hourly(Model):
-    minute: Annotated[tuple[int, ...], BeforeValidator(_minutes)] = (0,)
+    minute: Annotated[tuple[int, ...], BeforeValidator(_parse_minutes)] = (0,)
 
     def crons(self) -> Iterator[str]:
-        yield f"0 {_joined(self.minute)} * * * ?"
+        yield f"0 {_join_numbers(self.minute)} * * * ?"
 
 
 class TimeOfDay(Model):
     """All combinations of its hours and minutes."""
 
-    hour: Annotated[tuple[int, ...], BeforeValidator(_hours)] = (0,)
-    minute: Annotated[tuple[int, ...], BeforeValidator(_minutes)] = (0,)
+    hour: Annotated[tuple[int, ...], BeforeValidator(_parse_hours)] = (0,)
+    minute: Annotated[tuple[int, ...], BeforeValidator(_parse_minutes)] = (0,)
 
     def __str__(self) -> str:
-        return f"0 {_joined(self.minute)} {_joined(self.hour)}"
+        return f"0 {_join_numbers(self.minute)} {_join_numbers(self.hour)}"
 
 
-Times = Annotated[tuple[TimeOfDay, ...], BeforeValidator(_times)]
+Times = Annotated[tuple[TimeOfDay, ...], BeforeValidator(_parse_times)]
 _MIDNIGHT = (TimeOfDay(),)
 
 
@@ -261,48 +261,54 @@ class Daily(Model):
 class Weekly(Model):
     """Days are numbered from Sunday, 1; Monday at midnight is the default."""
 
-    on: Annotated[tuple[int, ...], BeforeValidator(lambda v: _named(v, _WEEKDAYS, "day of the week"))] = (2,)
+    on: Annotated[
+        tuple[int, ...], BeforeValidator(lambda v: _parse_named(v, _WEEKDAYS, "day of the week"))
+    ] = (2,)
     at: Times = _MIDNIGHT
 
     @model_validator(mode="before")
     @classmethod
     def _day(cls, value: Any) -> Any:
-        return _alias(value, "day", "on", "time", "at")
+        return _rename_aliases(value, "day", "on", "time", "at")
 
     def crons(self) -> Iterator[str]:
-        return (f"{time} ? * {_joined(self.on)}" for time in self.at)
+        return (f"{time} ? * {_join_numbers(self.on)}" for time in self.at)
 
 
 class Monthly(Model):
-    on: Annotated[tuple[int, ...], BeforeValidator(_days)] = (1,)
+    on: Annotated[tuple[int, ...], BeforeValidator(_parse_days)] = (1,)
     at: Times = _MIDNIGHT
 
     @model_validator(mode="before")
     @classmethod
     def _day(cls, value: Any) -> Any:
-        return _alias(value, "day", "on", "time", "at")
+        return _rename_aliases(value, "day", "on", "time", "at")
 
     def crons(self) -> Iterator[str]:
-        return (f"{time} {day} * ?" for time in self.at for day in _in_month(self.on))
+        return (f"{time} {day} * ?" for time in self.at for day in _days_of_month(self.on))
 
 
 class Yearly(Model):
-    months: Annotated[tuple[int, ...], BeforeValidator(lambda v: _named(v, _MONTHS, "month"))] = Field(
+    months: Annotated[tuple[int, ...], BeforeValidator(lambda v: _parse_named(v, _MONTHS, "month"))] = Field(
         (1,), alias="in"
     )
-    on: Annotated[tuple[int, ...], BeforeValidator(_days)] = (1,)
+    on: Annotated[tuple[int, ...], BeforeValidator(_parse_days)] = (1,)
     at: Times = _MIDNIGHT
 
     @model_validator(mode="before")
     @classmethod
     def _day(cls, value: Any) -> Any:
-        return _alias(value, "day", "on", "time", "at", "month", "in")
+        return _rename_aliases(value, "day", "on", "time", "at", "month", "in")
 
     def crons(self) -> Iterator[str]:
-        return (f"{time} {day} {_joined(self.months)} ?" for time in self.at for day in _in_month(self.on))
+        return (
+            f"{time} {day} {_join_numbers(self.months)} ?"
+            for time in self.at
+            for day in _days_of_month(self.on)
+        )
 
 
-def _alias(value: Any, *pairs: str) -> Any:
+def _rename_aliases(value: Any, *pairs: str) -> Any:
     """Watcher's second names: ``day`` for ``on``, ``time`` for ``at``, ``month`` for ``in``."""
     if not isinstance(value, dict):
         return value
@@ -310,18 +316,18 @@ def _alias(value: Any, *pairs: str) -> Any:
     return {names.get(key, key) if names.get(key) not in value else key: each for key, each in value.items()}
 
 
-def _joined(numbers: tuple[int, ...]) -> str:
+def _join_numbers(numbers: tuple[int, ...]) -> str:
     return ",".join(map(str, sorted(set(numbers))))
 
 
-def _in_month(days: tuple[int, ...]) -> Iterator[str]:
+def _days_of_month(days: tuple[int, ...]) -> Iterator[str]:
     if numbered := tuple(day for day in days if day != _LAST):
-        yield _joined(numbered)
+        yield _join_numbers(numbered)
     if _LAST in days:
         yield "L"
 
 
-def _zone(text: str) -> tzinfo:
+def _parse_zone(text: str) -> tzinfo:
     if text.upper() in ("UTC", "Z"):
         return UTC
     if match := _OFFSET.fullmatch(text):
@@ -336,25 +342,25 @@ def _zone(text: str) -> tzinfo:
         ) from None
 
 
-def _zone_name(value: Any) -> Any:
-    _zone(str(value))
+def _check_zone(value: Any) -> Any:
+    _parse_zone(str(value))
     return value
 
 
-_Lists = BeforeValidator(_list)
+_AsList = BeforeValidator(_as_list)
 
 
 class ScheduleModel(Model):
     """One kind of schedule; of the calendar ones but ``hourly`` and ``daily`` also a list."""
 
-    interval: Annotated[timedelta, BeforeValidator(_interval)] | None = None
-    cron: Annotated[tuple[str, ...], BeforeValidator(_crons)] | None = None
+    interval: Annotated[timedelta, BeforeValidator(_parse_interval)] | None = None
+    cron: Annotated[tuple[str, ...], BeforeValidator(_parse_crons)] | None = None
     hourly: Hourly | None = None
     daily: Daily | None = None
-    weekly: Annotated[tuple[Weekly, ...], _Lists] | None = None
-    monthly: Annotated[tuple[Monthly, ...], _Lists] | None = None
-    yearly: Annotated[tuple[Yearly, ...], _Lists] | None = None
-    timezone: Annotated[str, BeforeValidator(_zone_name)] = "UTC"
+    weekly: Annotated[tuple[Weekly, ...], _AsList] | None = None
+    monthly: Annotated[tuple[Monthly, ...], _AsList] | None = None
+    yearly: Annotated[tuple[Yearly, ...], _AsList] | None = None
+    timezone: Annotated[str, BeforeValidator(_check_zone)] = "UTC"
 
     @model_validator(mode="after")
     def _one_kind(self) -> ScheduleModel:
@@ -376,13 +382,13 @@ class ScheduleModel(Model):
     def slots(self) -> Schedule:
         """The schedule as what gives slots."""
         if self.interval is not None:
-            return Interval(self.interval)
+            return IntervalSchedule(self.interval)
         texts: Iterable[str] = self.cron or ()
         if self.cron is None:
             given = getattr(self, self.kind)
             parts = given if isinstance(given, tuple) else (given,)
             texts = (text for part in parts for text in part.crons())
-        return Calendar(tuple(map(cron.parse, texts)), _zone(self.timezone))
+        return CalendarSchedule(tuple(map(cron.parse, texts)), _parse_zone(self.timezone))
 
     @cached_property
     def every(self) -> timedelta:
@@ -391,7 +397,9 @@ class ScheduleModel(Model):
             return self.interval
         begin = datetime(2024, 1, 1, tzinfo=UTC)
         found = []
-        for first, second in pairwise(slots(self.slots, begin, begin + timedelta(days=366 * 5))):
+        for first, second in pairwise(
+            iter_scheduled_times(self.slots, begin, begin + timedelta(days=366 * 5))
+        ):
             found.append(second - first)
             if len(found) == 200:
                 break
@@ -400,7 +408,7 @@ class ScheduleModel(Model):
     def __str__(self) -> str:
         if self.interval is not None:
             return format_duration(self.interval)
-        assert isinstance(self.slots, Calendar)
+        assert isinstance(self.slots, CalendarSchedule)
         text = "; ".join(each.expression for each in self.slots.crons)
         return text if "timezone" not in self.model_fields_set else f"{text} ({self.timezone})"
 

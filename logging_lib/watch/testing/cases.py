@@ -27,23 +27,23 @@ class CaseError(ValueError):
     """A file of cases that cannot be run; the message names the file, the line, the path and the remedy."""
 
 
-def duration(value: Any) -> timedelta:
+def parse_case_duration(value: Any) -> timedelta:
     """``1h 30m`` or ``0s``. Raises ValueError."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{value!r} is no duration: write such as 90m, or 1h 30m")
     return sum((parse_duration(part) for part in value.split()), timedelta(0))
 
 
-def _duration(value: Any) -> timedelta:
+def _validate_duration(value: Any) -> timedelta:
     if isinstance(value, timedelta):
         return value
     try:
-        return duration(value)
+        return parse_case_duration(value)
     except ValueError as error:
         raise PydanticCustomError("duration", "{reason}", {"reason": str(error)}) from error
 
 
-class Share(BaseModel):
+class TimedShare(BaseModel):
     """A share of the events, from a time on, until another."""
 
     model_config = ConfigDict(frozen=True)
@@ -56,15 +56,15 @@ class Share(BaseModel):
         return self.share if self.start <= moment < self.end else 0.0
 
 
-def _share(value: Any) -> Share:
+def _parse_share(value: Any) -> TimedShare:
     match = _CHANGE.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
     try:
         if match is None or not 0 <= float(match["share"]) <= 1:
             raise ValueError
-        return Share(
+        return TimedShare(
             share=float(match["share"]),
-            start=duration(match["start"]) if match["start"] else timedelta(0),
-            end=duration(match["end"]) if match["end"] else timedelta.max,
+            start=parse_case_duration(match["start"]) if match["start"] else timedelta(0),
+            end=parse_case_duration(match["end"]) if match["end"] else timedelta.max,
         )
     except ValueError:
         raise PydanticCustomError(
@@ -74,15 +74,15 @@ def _share(value: Any) -> Share:
         ) from None
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Rate = Annotated[Share, BeforeValidator(_share)]
+Duration = Annotated[timedelta, BeforeValidator(_validate_duration)]
+Rate = Annotated[TimedShare, BeforeValidator(_parse_share)]
 
 
-class Model(BaseModel):
+class CaseModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Random(Model):
+class Distribution(CaseModel):
     """Exactly one of them: ``normal`` (mean, sd), ``lognormal`` (mu, sigma), ``uniform`` (low, high), or
     ``choice``, shares by value."""
 
@@ -92,44 +92,44 @@ class Random(Model):
     choice: dict[str | bool | float, float] | None = None
 
     @model_validator(mode="after")
-    def _one(self) -> Random:
-        if sum(getattr(self, name) is not None for name in Random.model_fields) != 1:
+    def _one(self) -> Distribution:
+        if sum(getattr(self, name) is not None for name in Distribution.model_fields) != 1:
             raise PydanticCustomError("random", "give exactly one of normal, lognormal, uniform and choice")
         return self
 
 
-Values = Random | float | str | bool | None
+Values = Distribution | float | str | bool | None
 
 
-class Column(Random):
+class GeneratedColumn(Distribution):
     """A feature of the described training data."""
 
     kind: Kind | None = None
     missing: float = Field(0.0, ge=0, le=1)
 
 
-class Described(Model):
+class ProfileDescription(CaseModel):
     """A profile, fitted on rows that are made up: ``rows`` of ``features``, with a ``prediction``."""
 
     rows: int = Field(2000, ge=10, le=200_000)
     seed: int = 1
-    features: dict[str, Column] = Field(min_length=1)
-    prediction: Column | None = None
-    error: Random | None = None
+    features: dict[str, GeneratedColumn] = Field(min_length=1)
+    prediction: GeneratedColumn | None = None
+    error: Distribution | None = None
     trained_at: str | None = None
     deployed: bool = True
     owners: dict[str, Any] = {}
     overrides: dict[str, dict[str, Any]] = {}
 
 
-class Replacement(Model):
+class Replacement(CaseModel):
     """``share`` of a feature's values are another."""
 
     by: Values
     share: Rate
 
 
-class Stream(Model):
+class EventStream(CaseModel):
     """``begin`` and ``length`` in YAML are ``from`` and ``for``."""
 
     every: Duration
@@ -142,7 +142,7 @@ class Stream(Model):
     not_before: Duration = timedelta(0)
 
 
-class Predictions(Stream):
+class PredictionStream(EventStream):
     """Predictions made by the logger's own code: the inputs are drawn like the training data unless said otherwise.
 
     ``missing``, ``absent``, ``failing``: shares of the events. ``not_before``: nothing arrives earlier, as after an
@@ -157,22 +157,22 @@ class Predictions(Stream):
     absent: dict[str, Rate] = {}
     replace: dict[str, Replacement] = {}
     prediction: Values = None
-    failing: Rate = Share(share=0.0)
+    failing: Rate = TimedShare(share=0.0)
     milliseconds: Values = None
     weight: float = Field(1.0, ge=1)
 
 
-class Labels(Stream):
+class LabelStream(EventStream):
     """Truths with their predictions, which differ by ``error``; classes come from ``confusion``, shares of the
     predicted class by the true one. ``known_after`` the prediction was made."""
 
     version: str | None = None
-    error: Random | None = None
+    error: Distribution | None = None
     confusion: dict[str, dict[str, float]] = {}
     known_after: Duration = timedelta(0)
 
 
-class Health(Stream):
+class HealthStream(EventStream):
     """Counters and gauges below ``ml.health``, dotted; of one model where ``of_model`` is set."""
 
     of_model: bool = False
@@ -180,7 +180,7 @@ class Health(Stream):
     fields: dict[str, Values]
 
 
-class Starts(Stream):
+class StartStream(EventStream):
     """Starts of a service, each in a process of its own."""
 
     version: str | None = None
@@ -189,20 +189,20 @@ class Starts(Stream):
     training: dict[str, str] = {}
 
 
-class DeadLetters(Stream):
+class DeadLetterStream(EventStream):
     reason: str = "not_json"
     stage: Literal["spool", "ship", "parse", "normalize", "index"] = "parse"
 
 
-class Streams(Model):
-    predictions: tuple[Predictions, ...] = ()
-    labels: tuple[Labels, ...] = ()
-    health: tuple[Health, ...] = ()
-    starts: tuple[Starts, ...] = ()
-    deadletters: tuple[DeadLetters, ...] = ()
+class Streams(CaseModel):
+    predictions: tuple[PredictionStream, ...] = ()
+    labels: tuple[LabelStream, ...] = ()
+    health: tuple[HealthStream, ...] = ()
+    starts: tuple[StartStream, ...] = ()
+    deadletters: tuple[DeadLetterStream, ...] = ()
 
 
-class Alert(Model):
+class ExpectedAlert(CaseModel):
     """What is found: the feature (as the finding names it), and texts that the message must hold."""
 
     feature: str = ""
@@ -211,11 +211,11 @@ class Alert(Model):
     says: tuple[str, ...] = ()
 
 
-class Expected(Model):
+class Expectation(CaseModel):
     """At a time, exactly these alerts; an empty list is silence. ``notes``: why something was not judged."""
 
     at: Duration
-    alerts: tuple[Alert, ...]
+    alerts: tuple[ExpectedAlert, ...]
     notes: tuple[str, ...] | None = None
 
 
@@ -224,23 +224,23 @@ class Case(Streams):
     without_profile: bool = False
     profile: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
-    expect: tuple[Expected, ...] = Field(min_length=1)
+    expect: tuple[Expectation, ...] = Field(min_length=1)
 
 
-class CaseFile(Model):
+class CaseFile(CaseModel):
     """``profile`` is described, or the path from here of a ``profile.json`` or of a description in YAML;
     ``common`` streams are part of each case."""
 
     watch: str
     model: str = "loans"
     version: str = "1"
-    profile: str | Described
+    profile: str | ProfileDescription
     common: Streams = Streams()
     cases: tuple[Case, ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedCaseFile:
     """A file that has been read. ``lines``: where each case begins, from 1."""
 
     file: Path
@@ -248,7 +248,7 @@ class Loaded:
     lines: tuple[int, ...]
 
 
-def load(file: Path) -> Loaded:
+def load_case_file(file: Path) -> LoadedCaseFile:
     """Read one file of cases. Raises CaseError with all that is wrong with it."""
     try:
         text = file.read_text("utf-8")
@@ -261,20 +261,22 @@ def load(file: Path) -> Loaded:
     try:
         content = CaseFile.model_validate(document)
     except ValidationError as error:
-        raise CaseError("\n".join(_problem(file, node, entry) for entry in error.errors())) from error
-    at = [_line(node, ("cases", index)) for index in range(len(content.cases))]
-    return Loaded(file, content, tuple(at))
+        raise CaseError(
+            "\n".join(_describe_problem(file, node, entry) for entry in error.errors())
+        ) from error
+    at = [_find_line(node, ("cases", index)) for index in range(len(content.cases))]
+    return LoadedCaseFile(file, content, tuple(at))
 
 
-def described(file: Path) -> Described:
+def load_description(file: Path) -> ProfileDescription:
     """Read a description of a profile. Raises CaseError."""
     try:
-        return Described.model_validate(yaml.safe_load(file.read_text("utf-8")))
+        return ProfileDescription.model_validate(yaml.safe_load(file.read_text("utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
         raise CaseError(f"{file}: is no description of a profile: {error}") from error
 
 
-def files(paths: list[Path]) -> list[Path]:
+def find_case_files(paths: list[Path]) -> list[Path]:
     """The files of cases at these paths, folders read. Raises CaseError where there is none."""
     found: list[Path] = []
     for path in paths:
@@ -285,16 +287,16 @@ def files(paths: list[Path]) -> list[Path]:
     return found
 
 
-def _problem(file: Path, node: Any, entry: Mapping[str, Any]) -> str:
+def _describe_problem(file: Path, node: Any, entry: Mapping[str, Any]) -> str:
     path = entry["loc"]
     shown = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     message = entry["msg"]
     if entry["type"] == "extra_forbidden":
         message = "is unknown here; remove it or correct its name"
-    return f"{file}:{_line(node, path)}: ${shown}: {message}"
+    return f"{file}:{_find_line(node, path)}: ${shown}: {message}"
 
 
-def _line(node: Any, path: tuple[Any, ...]) -> int:
+def _find_line(node: Any, path: tuple[Any, ...]) -> int:
     """The line of the deepest part of a path that the file has."""
     for part in path:
         below = None

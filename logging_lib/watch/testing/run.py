@@ -18,14 +18,14 @@ from logging_lib.watch.model import Watch
 from logging_lib.watch.runner import incidents
 from logging_lib.watch.scripts import judged
 from logging_lib.watch.testing import streams
-from logging_lib.watch.testing.cases import START, Alert, Case, CaseError, Expected, Loaded
+from logging_lib.watch.testing.cases import START, Case, CaseError, Expectation, ExpectedAlert, LoadedCaseFile
 
 NewStore = Callable[[], Store]
 _BATCH = 10_000
 
 
 @dataclass(frozen=True)
-class Failure:
+class CaseFailure:
     """A time of a case at which a watch found something else. ``diff``: lines that begin with ``-`` or ``+``."""
 
     file: Path
@@ -41,8 +41,12 @@ class Failure:
 
 
 def run_file(
-    loaded: Loaded, watches: Mapping[str, Watch], new_store: NewStore, *, scripts: Scripts | None = None
-) -> Iterator[tuple[Case, list[Failure]]]:
+    loaded: LoadedCaseFile,
+    watches: Mapping[str, Watch],
+    new_store: NewStore,
+    *,
+    scripts: Scripts | None = None,
+) -> Iterator[tuple[Case, list[CaseFailure]]]:
     """Run each case of a file in a store of its own; what failed, a case.
 
     Args:
@@ -58,20 +62,20 @@ def run_file(
             f"{loaded.file}: $.watch: there is no {content.watch!r}; there are {', '.join(watches)}"
         )
     try:
-        maker = streams.Maker(content, loaded.file.parent)
+        maker = streams.DocumentGenerator(content, loaded.file.parent)
     except (ValueError, TypeError) as error:
         raise CaseError(f"{loaded.file}: $.profile: {error}") from error
     for case, line in zip(content.cases, loaded.lines, strict=True):
-        watch = _changed(watches[content.watch], case, loaded.file, line)
+        watch = _apply_case_metadata(watches[content.watch], case, loaded.file, line)
         store = new_store()
         try:
-            _fill(store, maker, loaded, case, line)
-            yield case, list(_run(store, watch, loaded, case, line, scripts))
+            _load_events(store, maker, loaded, case, line)
+            yield case, list(_check_expectations(store, watch, loaded, case, line, scripts))
         finally:
             store.close()
 
 
-def _changed(watch: Watch, case: Case, file: Path, line: int) -> Watch:
+def _apply_case_metadata(watch: Watch, case: Case, file: Path, line: int) -> Watch:
     """The watch with the case's metadata."""
     if not case.metadata:
         return watch
@@ -82,7 +86,9 @@ def _changed(watch: Watch, case: Case, file: Path, line: int) -> Watch:
     return Watch(watch.id, definition, watch.file)
 
 
-def _fill(store: Store, maker: streams.Maker, loaded: Loaded, case: Case, line: int) -> None:
+def _load_events(
+    store: Store, maker: streams.DocumentGenerator, loaded: LoadedCaseFile, case: Case, line: int
+) -> None:
     waiting: dict[str, list[dict[str, Any]]] = {}
     if not case.without_profile:
         waiting["ml-profiles"] = [maker.profile_document(case.profile)]
@@ -100,20 +106,20 @@ def _fill(store: Store, maker: streams.Maker, loaded: Loaded, case: Case, line: 
     store.refresh()
 
 
-def _run(
-    store: Store, watch: Watch, loaded: Loaded, case: Case, line: int, scripts: Scripts | None
-) -> Iterator[Failure]:
+def _check_expectations(
+    store: Store, watch: Watch, loaded: LoadedCaseFile, case: Case, line: int, scripts: Scripts | None
+) -> Iterator[CaseFailure]:
     for expected in case.expect:
         try:
-            diff = _compare(AsOf(store), watch, loaded, expected, scripts)
+            diff = _compare_findings(AsOf(store), watch, loaded, expected, scripts)
         except (RunError, MessageError) as error:
             diff = [f"+ the watch failed: {error}"]
         if diff:
-            yield Failure(loaded.file, line, case.name, format_duration(expected.at), tuple(diff))
+            yield CaseFailure(loaded.file, line, case.name, format_duration(expected.at), tuple(diff))
 
 
-def _compare(
-    store: Store, watch: Watch, loaded: Loaded, expected: Expected, scripts: Scripts | None
+def _compare_findings(
+    store: Store, watch: Watch, loaded: LoadedCaseFile, expected: Expectation, scripts: Scripts | None
 ) -> list[str]:
     now: datetime = START + expected.at
     done = evaluate(watch, means=means_of(store, now=now, scripts=scripts), now=now, scheduled=now)
@@ -121,17 +127,19 @@ def _compare(
     waiting = {incidents.key_of(finding): finding for finding in found}
     diff: list[str] = []
     for alert in expected.alerts:
-        key = _key(alert, loaded)
+        key = _expected_key(alert, loaded)
         match = next((each for each in waiting if _matches(each, alert, key)), None)
         if match is None:
-            diff.append(f"- {_named(key)}")
+            diff.append(f"- {_format_key(key)}")
             continue
         del waiting[match]
-        text = _texts(watch, done.context, [f for f in found if incidents.key_of(f) == match], now)
-        diff += [f"- {_named(match)}: the message says {part!r}" for part in alert.says if part not in text]
+        text = _render_texts(watch, done.context, [f for f in found if incidents.key_of(f) == match], now)
+        diff += [
+            f"- {_format_key(match)}: the message says {part!r}" for part in alert.says if part not in text
+        ]
         if any(part not in text for part in alert.says):
             diff += [f"+ {line}" for line in text.splitlines()[:20]]
-    diff += [f"+ {_named(key)}: {finding.get('what', '')}" for key, finding in waiting.items()]
+    diff += [f"+ {_format_key(key)}: {finding.get('what', '')}" for key, finding in waiting.items()]
     if expected.notes is not None:
         result = done.payload.get("judged", {})
         notes = [str(note.get("reason")) for note in [*result.get("notes", ()), *result.get("skipped", ())]]
@@ -141,13 +149,13 @@ def _compare(
     return diff
 
 
-def _key(alert: Alert, loaded: Loaded) -> incidents.Key:
+def _expected_key(alert: ExpectedAlert, loaded: LoadedCaseFile) -> incidents.Key:
     model = loaded.content.model if alert.model is None else alert.model
     version = loaded.content.version if alert.version is None else alert.version
     return incidents.Key(model, version, alert.feature)
 
 
-def _matches(found: incidents.Key, alert: Alert, key: incidents.Key) -> bool:
+def _matches(found: incidents.Key, alert: ExpectedAlert, key: incidents.Key) -> bool:
     """Model and version are compared where the case names them, or the finding has them."""
     if found.feature != key.feature:
         return False
@@ -156,11 +164,13 @@ def _matches(found: incidents.Key, alert: Alert, key: incidents.Key) -> bool:
     )
 
 
-def _named(key: incidents.Key) -> str:
+def _format_key(key: incidents.Key) -> str:
     return " ".join(part for part in (key.model, key.version, key.feature) if part) or "the watch"
 
 
-def _texts(watch: Watch, context: Mapping[str, Any], findings: list[dict[str, Any]], now: datetime) -> str:
+def _render_texts(
+    watch: Watch, context: Mapping[str, Any], findings: list[dict[str, Any]], now: datetime
+) -> str:
     """Subject and texts of all messages about these findings: the templates are tested, too."""
     payload = incidents.with_findings(context["ctx"]["payload"], findings, judged)
     about = {"ctx": {**context["ctx"], "payload": payload}}

@@ -23,16 +23,16 @@ from logging_lib.watch.testing import cases
 Document = dict[str, Any]
 
 
-def fitted(described: cases.Described, model: str, version: str) -> Profile:
+def fit_description(described: cases.ProfileDescription, model: str, version: str) -> Profile:
     """The profile of the described data, fitted as any other."""
-    return _fitted(described.model_dump_json(), model, version)
+    return _fit_description(described.model_dump_json(), model, version)
 
 
 @lru_cache(maxsize=32)
-def _fitted(described: str, model: str, version: str) -> Profile:
+def _fit_description(described: str, model: str, version: str) -> Profile:
     import pandas as pd
 
-    given = cases.Described.model_validate_json(described)
+    given = cases.ProfileDescription.model_validate_json(described)
     chance = random.Random(given.seed)
     columns: dict[str, list[Any]] = {}
     for name, column in given.features.items():
@@ -59,7 +59,7 @@ def _fitted(described: str, model: str, version: str) -> Profile:
 
 def draw(given: cases.Values, chance: random.Random) -> Any:
     """One value of a distribution; what is none is the value itself."""
-    if not isinstance(given, cases.Random):
+    if not isinstance(given, cases.Distribution):
         return given
     if given.normal is not None:
         return chance.gauss(*given.normal)
@@ -71,7 +71,7 @@ def draw(given: cases.Values, chance: random.Random) -> Any:
     return chance.choices(list(choice), list(choice.values()))[0]
 
 
-class Maker:
+class DocumentGenerator:
     """Makes the documents of the cases of one file.
 
     Args:
@@ -82,12 +82,12 @@ class Maker:
     def __init__(self, content: cases.CaseFile, folder: Path) -> None:
         self._content = content
         given = content.profile
-        self._described: cases.Described | None = None
+        self._described: cases.ProfileDescription | None = None
         if isinstance(given, str) and given.endswith(".json"):
             self.profile = profiles.load(folder / given)
         else:
-            self._described = cases.described(folder / given) if isinstance(given, str) else given
-            self.profile = fitted(self._described, content.model, content.version)
+            self._described = cases.load_description(folder / given) if isinstance(given, str) else given
+            self.profile = fit_description(self._described, content.model, content.version)
 
     def profile_document(self, changes: Mapping[str, Any]) -> Document:
         """The document of ``ml-profiles``; ``changes`` are keys of it, as the case gives them."""
@@ -115,10 +115,10 @@ class Maker:
             for document in self._starts(starts):
                 yield data_stream("ml.start"), document
         for letters in streams.deadletters:
-            for document in _dead_letters(letters):
+            for document in _generate_dead_letters(letters):
                 yield data_stream("ml.deadletter"), document
 
-    def _predictions(self, given: cases.Predictions) -> Iterator[Document]:
+    def _predictions(self, given: cases.PredictionStream) -> Iterator[Document]:
         chance = random.Random(given.seed)
         version = given.version or self._content.version
         profile: Profile | None = self.profile if given.profile != "none" else None
@@ -131,7 +131,7 @@ class Maker:
         )
         features = self._described.features if self._described else {}
         outputs = self._described.prediction if self._described else None
-        for moment in _moments(given):
+        for moment in _event_times(given):
             event: Document = {"event": "prediction", "timestamp": cases.START + moment}
             event["inputs"] = self._inputs(given, features, moment, chance)
             drawn = draw(outputs if given.prediction is None else given.prediction, chance)
@@ -145,12 +145,12 @@ class Maker:
             made["ml"]["sample"] = {"weight": given.weight}
             if given.profile == "mismatch":
                 made["ml"]["profile"]["status"] = "mismatch"
-            yield _arrived(made, given, moment)
+            yield _with_arrival(made, given, moment)
 
     def _inputs(
         self,
-        given: cases.Predictions,
-        features: Mapping[str, cases.Column],
+        given: cases.PredictionStream,
+        features: Mapping[str, cases.GeneratedColumn],
         moment: timedelta,
         chance: random.Random,
     ) -> Document:
@@ -171,7 +171,7 @@ class Maker:
                 inputs.pop(name, None)
         return inputs
 
-    def _labels(self, given: cases.Labels) -> Iterator[Document]:
+    def _labels(self, given: cases.LabelStream) -> Iterator[Document]:
         chance = random.Random(given.seed)
         output = Output(self.profile.prediction)
         outputs = self._described.prediction if self._described else None
@@ -180,7 +180,7 @@ class Maker:
             "version": given.version or self._content.version,
             "role": "live",
         }
-        for moment in _moments(given):
+        for moment in _event_times(given):
             if given.confusion:
                 truth: Any = chance.choice(list(given.confusion))
                 guesses = given.confusion[truth]
@@ -191,7 +191,7 @@ class Maker:
             made_at = format_instant(cases.START + moment - given.known_after)
             known = Remembered(f"p-{chance.getrandbits(64):x}", made_at, output(guess, None, None))
             now = format_instant(cases.START + moment)
-            event = health_event(_nanoseconds(moment), interval=1)
+            event = health_event(_to_nanoseconds(moment), interval=1)
             event |= {"message": "label"}
             event["event"] |= {"dataset": "ml.label", "kind": "event"}
             event["ml"] = {
@@ -200,11 +200,11 @@ class Maker:
                 "sample": {"weight": 1.0},
                 **label_document(truth, known, output, now),
             }
-            yield _arrived(event, given, moment)
+            yield _with_arrival(event, given, moment)
 
-    def _health(self, given: cases.Health) -> Iterator[Document]:
+    def _health(self, given: cases.HealthStream) -> Iterator[Document]:
         chance = random.Random(given.seed)
-        for moment in _moments(given):
+        for moment in _event_times(given):
             counters: Document = {}
             for name, value in given.fields.items():
                 *parents, last = name.split(".")
@@ -218,11 +218,11 @@ class Maker:
                     "model": {"name": self._content.model, "version": self._content.version, "role": "live"}
                 }
             interval = max(1, round(given.every.total_seconds()))
-            event = health_event(_nanoseconds(moment), interval=interval, about=about, **counters)
+            event = health_event(_to_nanoseconds(moment), interval=interval, about=about, **counters)
             event["process"] = {"pid": given.pid}
-            yield _arrived(event, given, moment)
+            yield _with_arrival(event, given, moment)
 
-    def _starts(self, given: cases.Starts) -> Iterator[Document]:
+    def _starts(self, given: cases.StartStream) -> Iterator[Document]:
         about = {
             "model": {
                 "name": self._content.model,
@@ -234,39 +234,39 @@ class Maker:
         start: Document = {"libraries": [f"{n}={v}" for n, v in given.libraries.items()], "python": "3.11.7"}
         if given.training:
             start["training_libraries_differ"] = [f"{n}={v}" for n, v in given.training.items()]
-        for pid, moment in enumerate(_moments(given), 1):
-            event = start_event(_nanoseconds(moment), about, start)
+        for pid, moment in enumerate(_event_times(given), 1):
+            event = start_event(_to_nanoseconds(moment), about, start)
             event["process"] = {"pid": pid}
-            made = _arrived(event, given, moment)
+            made = _with_arrival(event, given, moment)
             if given.code is not None:
                 made.setdefault("service", {})["version"] = given.code
             yield made
 
 
-def _dead_letters(given: cases.DeadLetters) -> Iterator[Document]:
-    for moment in _moments(given):
-        event = health_event(_nanoseconds(moment), interval=1)
+def _generate_dead_letters(given: cases.DeadLetterStream) -> Iterator[Document]:
+    for moment in _event_times(given):
+        event = health_event(_to_nanoseconds(moment), interval=1)
         event |= {"message": "dead letter", "error": {"type": given.reason, "message": given.reason}}
         event["event"] |= {"dataset": "ml.deadletter", "kind": "event", "original": "{"}
         event["ml"] = {
             "schema_version": SCHEMA_VERSION,
             "deadletter": {"stage": given.stage, "encoding": "utf-8", "size": 1},
         }
-        yield _arrived(event, given, moment)
+        yield _with_arrival(event, given, moment)
 
 
-def _moments(given: cases.Stream) -> Iterator[timedelta]:
+def _event_times(given: cases.EventStream) -> Iterator[timedelta]:
     moment = given.begin
     while moment < given.begin + given.length:
         yield moment
         moment += given.every
 
 
-def _nanoseconds(moment: timedelta) -> int:
+def _to_nanoseconds(moment: timedelta) -> int:
     return round((cases.START + moment).timestamp() * 1e9)
 
 
-def _arrived(event: Document, given: cases.Stream, moment: timedelta) -> Document:
+def _with_arrival(event: Document, given: cases.EventStream, moment: timedelta) -> Document:
     """The event with its service, host and arrival."""
     arrival: datetime = cases.START + max(moment + given.delay, given.not_before)
     event["event"] = {**event["event"], "ingested": format_instant(arrival)}

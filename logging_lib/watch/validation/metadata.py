@@ -16,20 +16,20 @@ from logging_lib.watch.templating import Medium, to_text
 
 CHECK_RATE = "ml-check-rate"
 WINDOWS = 4
-Found = Iterator[tuple[tuple[str | int, ...], str]]
+Problems = Iterator[tuple[tuple[str | int, ...], str]]
 
 
 def needs_profiles(definition: Definition) -> bool:
     """Whether a watch judges by what profiles expect, so that without one it can find nothing."""
-    scripts = _scripts(definition)
+    scripts = _script_ids(definition)
     by_history = "usual_rate" in definition.metadata
     return "ml-distribution" in scripts or (CHECK_RATE in scripts and not by_history)
 
 
-def problems(definition: Definition) -> Found:
+def find_problems(definition: Definition) -> Problems:
     """What is wrong with the metadata: (path within the file, message with the remedy)."""
     metadata = definition.metadata
-    judging = [script for script in sorted(_scripts(definition)) if script in _SETTINGS]
+    judging = [script for script in sorted(_script_ids(definition)) if script in _SETTINGS]
     for script in judging:
         settings = dict(_SETTINGS[script])
         if script == CHECK_RATE and ("checks" in metadata or "usual_rate" in metadata):
@@ -45,8 +45,8 @@ def problems(definition: Definition) -> Found:
             elif not is_right(metadata[name]):
                 yield ("metadata", name), f"{metadata[name]!r:.80}: {remedy}"
         if script in _LADDERS:
-            yield from _windows(metadata, WINDOWS if script == CHECK_RATE else None)
-        if not is_address(metadata.get("kibana_url", "")):
+            yield from _check_windows(metadata, WINDOWS if script == CHECK_RATE else None)
+        if not is_http_address(metadata.get("kibana_url", "")):
             yield (
                 ("metadata", "kibana_url"),
                 "write Kibana's address, such as https://kibana.example.org, or ''",
@@ -57,29 +57,29 @@ def problems(definition: Definition) -> Found:
             yield ("metadata", name), f"{metadata[name]!r:.80}: {remedy}"
 
 
-def _scripts(definition: Definition) -> set[str]:
-    given = [*_of_input(definition.input), definition.transform]
+def _script_ids(definition: Definition) -> set[str]:
+    given = [*_transforms_of_input(definition.input), definition.transform]
     given += [action.transform for action in definition.actions.values()]
-    return {script for transform in given for script in _called(transform)}
+    return {script for transform in given for script in _called_scripts(transform)}
 
 
-def _of_input(given: Input) -> Iterator[Transform]:
+def _transforms_of_input(given: Input) -> Iterator[Transform]:
     if given.transform:
         yield given.transform
     for _, step in given.chain.items() if given.chain else ():
-        yield from _of_input(step)
+        yield from _transforms_of_input(step)
 
 
-def _called(transform: Transform | None) -> Iterator[str]:
+def _called_scripts(transform: Transform | None) -> Iterator[str]:
     if transform is None:
         return
     if transform.script and transform.script.id and transform.script.source is None:
         yield transform.script.id
     for step in transform.chain or ():
-        yield from _called(step)
+        yield from _called_scripts(step)
 
 
-def _windows(metadata: Mapping[str, Any], wanted: int | None) -> Found:
+def _check_windows(metadata: Mapping[str, Any], wanted: int | None) -> Problems:
     windows = metadata.get("windows")
     if not isinstance(windows, list) or not windows or (wanted is not None and len(windows) != wanted):
         remedy = (
@@ -104,20 +104,20 @@ def _windows(metadata: Mapping[str, Any], wanted: int | None) -> Found:
         shorter = length
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
-def _text(value: Any) -> bool:
+def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _mail(value: Any) -> bool:
+def _has_mail_address(value: Any) -> bool:
     found = [spec for _, spec in getaddresses([Medium.HEADER.escape(to_text(value))])]
     return any(name and domain for name, _, domain in (spec.rpartition("@") for spec in found))
 
 
-def is_address(value: Any) -> bool:
+def is_http_address(value: Any) -> bool:
     """Whether this is an http address without a query or a fragment, or empty."""
     if value == "":
         return True
@@ -125,30 +125,30 @@ def is_address(value: Any) -> bool:
     return found is not None and found.scheme in ("http", "https") and bool(found.netloc)
 
 
-def _positive(value: Any) -> bool:
-    return _number(value) and value > 0
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and value > 0
 
 
-def _share(value: Any) -> bool:
-    return _number(value) and value >= 0
+def _is_not_negative(value: Any) -> bool:
+    return _is_number(value) and value >= 0
 
 
-def _count(value: Any) -> bool:
+def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _texts(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(map(_text, value))
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_text, value))
 
 
-def _groups(value: Any) -> bool:
+def _is_list_of_groups(value: Any) -> bool:
     if not isinstance(value, list) or not value:
         return False
     return all(
         isinstance(group, Mapping)
-        and _text(group.get("by"))
-        and _texts(group.get("fields"))
-        and _texts(group.get("labels"))
+        and _is_text(group.get("by"))
+        and _is_list_of_texts(group.get("fields"))
+        and _is_list_of_texts(group.get("labels"))
         and len(group["fields"]) == len(group["labels"]) <= 2
         and isinstance(group.get("limits"), list)
         and all(isinstance(limit, Mapping) and _is_limit(limit) for limit in group["limits"])
@@ -162,23 +162,23 @@ def _is_limit(limit: Mapping[str, Any]) -> bool:
     return (
         {"name", "metric", "unit"} <= limit.keys() <= {*texts, *numbers, "unit"}
         and not limit.keys().isdisjoint(numbers)
-        and all(_text(limit[name]) for name in texts if name in limit)
-        and all(_number(limit[name]) for name in numbers if name in limit)
+        and all(_is_text(limit[name]) for name in texts if name in limit)
+        and all(_is_number(limit[name]) for name in numbers if name in limit)
         and limit["unit"] in ("", "share", "bytes", "ms", "s")
     )
 
 
 _Settings = Mapping[str, tuple[Callable[[Any], bool], str]]
-_MODEL: _Settings = {"model": (_text, "name the model, or write '*' for all")}
+_MODEL: _Settings = {"model": (_is_text, "name the model, or write '*' for all")}
 _BUDGET: _Settings = {
-    "false_alarms_per_model_month": (_positive, "write a number above 0, such as 0.05"),
-    "ticks_per_month": (_positive, "write a number above 0, such as 8640"),
+    "false_alarms_per_model_month": (_is_positive, "write a number above 0, such as 0.05"),
+    "ticks_per_month": (_is_positive, "write a number above 0, such as 8640"),
 }
-_DISPERSION: _Settings = {"dispersion": (_share, "write a share from 0 on, such as 0.002")}
-_EVENTS: _Settings = {"min_events": (_count, "write a whole number from 1 on, such as 200")}
-_CHECKS: _Settings = {"checks": (_texts, "list what is counted, such as absent")}
+_DISPERSION: _Settings = {"dispersion": (_is_not_negative, "write a share from 0 on, such as 0.002")}
+_EVENTS: _Settings = {"min_events": (_is_count, "write a whole number from 1 on, such as 200")}
+_CHECKS: _Settings = {"checks": (_is_list_of_texts, "list what is counted, such as absent")}
 _HISTORY: _Settings = {
-    "usual_rate": (_positive, "write the rate to start from, such as 0.005"),
+    "usual_rate": (_is_positive, "write the rate to start from, such as 0.005"),
     **_DISPERSION,
 }
 _SETTINGS: Mapping[str, _Settings] = {
@@ -186,13 +186,15 @@ _SETTINGS: Mapping[str, _Settings] = {
         **_MODEL,
         "check": (lambda value: value in CHECKS, f"write one of {', '.join(CHECKS)}"),
         **_BUDGET,
-        "min_effect": (_share, "write a share from 0 on, such as 0.02"),
-        "min_hits": (_count, "write a whole number from 1 on, such as 5"),
+        "min_effect": (_is_not_negative, "write a share from 0 on, such as 0.02"),
+        "min_hits": (_is_count, "write a whole number from 1 on, such as 5"),
     },
     "ml-distribution": {
         **_MODEL,
         "measures": (
-            lambda value: _texts(value) and set(value) <= {"psi", "rare", "shift", "spread", "mean"},
+            lambda value: (
+                _is_list_of_texts(value) and set(value) <= {"psi", "rare", "shift", "spread", "mean"}
+            ),
             "list some of psi, rare, shift, spread and mean",
         ),
         **_BUDGET,
@@ -204,32 +206,35 @@ _SETTINGS: Mapping[str, _Settings] = {
         **_BUDGET,
         **_EVENTS,
         **_DISPERSION,
-        "min_ratio": (_positive, "write how many times slower, such as 1.3"),
-        "min_rise_ms": (_share, "write milliseconds, such as 10"),
-        "max_ms": (_positive, "write milliseconds, such as 1000"),
+        "min_ratio": (_is_positive, "write how many times slower, such as 1.3"),
+        "min_rise_ms": (_is_not_negative, "write milliseconds, such as 10"),
+        "max_ms": (_is_positive, "write milliseconds, such as 1000"),
     },
     "ml-limits": {
-        "window": (_text, "write a duration, such as 1h"),
-        "groups": (_groups, "list groups, each with by, fields, labels and limits; see docs/watches.md"),
-        "references": (_texts, "list the names of the earlier windows' searches"),
+        "window": (_is_text, "write a duration, such as 1h"),
+        "groups": (
+            _is_list_of_groups,
+            "list groups, each with by, fields, labels and limits; see docs/watches.md",
+        ),
+        "references": (_is_list_of_texts, "list the names of the earlier windows' searches"),
     },
     "ml-quality": {
         **_MODEL,
         **_BUDGET,
         **_EVENTS,
         **_DISPERSION,
-        "min_ratio": (_positive, "write how many times larger, such as 1.25"),
-        "min_drop": (_share, "write a share from 0 on, such as 0.05"),
+        "min_ratio": (_is_positive, "write how many times larger, such as 1.25"),
+        "min_drop": (_is_not_negative, "write a share from 0 on, such as 0.05"),
     },
     "ml-versions": {
         **_MODEL,
         "rule": (lambda value: value in ("live", "age", "changes"), "write live, age or changes"),
-        "window": (_text, "write a duration, such as 1h"),
+        "window": (_is_text, "write a duration, such as 1h"),
     },
 }
 _OPTIONAL = frozenset({"references"})
 _LADDERS = frozenset({CHECK_RATE, "ml-distribution", "ml-latency", "ml-quality"})
 _RECIPIENTS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
-    "email": ("email_to", _mail, "write at least one mail address, such as team@example.org"),
-    "slack": ("slack_to", _text, "write a channel, such as #ml-alerts"),
+    "email": ("email_to", _has_mail_address, "write at least one mail address, such as team@example.org"),
+    "slack": ("slack_to", _is_text, "write a channel, such as #ml-alerts"),
 }

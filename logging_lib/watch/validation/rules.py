@@ -25,25 +25,29 @@ from logging_lib.watch.model import (
 )
 from logging_lib.watch.templating import (
     Medium,
-    Sample,
+    Placeholder,
     TemplateError,
+    find_value,
     has_value,
     render,
     render_json,
-    value_of,
 )
 from logging_lib.watch.validation import metadata
-from logging_lib.watch.validation.payloads import Keyed, Payloads, Unknown
-from logging_lib.watch.validation.searches import SearchCheck
+from logging_lib.watch.validation.payloads import KeyedPlaceholder, OpaquePayload, PayloadInference
+from logging_lib.watch.validation.searches import SearchValidator
 
 Path = tuple[str | int, ...]
-Found = Iterator[tuple[Path, str]]
+Problems = Iterator[tuple[Path, str]]
 _NOW = datetime(2018, 2, 1, tzinfo=UTC)
 _INSTANT = "2018-02-01T00:00:00.000Z"
 
 
-def check(
-    definition: Definition, *, scripts: Container[str], schema: Schema, payloads: Payloads | None = None
+def find_problems(
+    definition: Definition,
+    *,
+    scripts: Container[str],
+    schema: Schema,
+    payloads: PayloadInference | None = None,
 ) -> list[tuple[Path, str]]:
     """All that is wrong: (path within the file, message with the remedy).
 
@@ -51,31 +55,31 @@ def check(
         scripts: the ids of the scripts that exist.
         payloads: what is known of payloads; default: only what the watch itself says.
     """
-    return list(_Check(definition, scripts, schema, payloads or Unknown()).all())
+    return list(_DefinitionValidator(definition, scripts, schema, payloads or OpaquePayload()).all())
 
 
-def sample_context(definition: Definition, payload: Mapping[str, Any]) -> dict[str, Any]:
+def placeholder_context(definition: Definition, payload: Mapping[str, Any]) -> dict[str, Any]:
     """``ctx`` as a run may see it, with the watch's own metadata."""
     ctx: dict[str, Any] = dict.fromkeys(KEYS, "sample")
     ctx["execution_time"] = _INSTANT
     ctx["trigger"] = dict.fromkeys(TRIGGER_KEYS, _INSTANT)
-    return {"ctx": {**ctx, "metadata": definition.metadata, "payload": payload, "vars": Sample()}}
+    return {"ctx": {**ctx, "metadata": definition.metadata, "payload": payload, "vars": Placeholder()}}
 
 
-class _Check:
+class _DefinitionValidator:
     def __init__(
-        self, definition: Definition, scripts: Container[str], schema: Schema, payloads: Payloads
+        self, definition: Definition, scripts: Container[str], schema: Schema, payloads: PayloadInference
     ) -> None:
         self._definition = definition
         self._scripts = scripts
         self._schema = schema
         self._payloads = payloads
 
-    def all(self) -> Found:
+    def all(self) -> Problems:
         given = self._definition
-        yield from metadata.problems(given)
-        yield from self._input(given.input, Sample(), ("input",))
-        payload = self._payloads.of_input(given.input, self._context(Sample()))
+        yield from metadata.find_problems(given)
+        yield from self._input(given.input, Placeholder(), ("input",))
+        payload = self._payloads.of_input(given.input, self._context(Placeholder()))
         yield from self._condition(given.condition, payload, ("condition",))
         if given.transform:
             yield from self._transform(given.transform, payload, ("transform",))
@@ -83,7 +87,7 @@ class _Check:
         for name, action in given.actions.items():
             yield from self._whole_action(action, payload, ("actions", name))
 
-    def _whole_action(self, action: Action, payload: Mapping[str, Any], path: Path) -> Found:
+    def _whole_action(self, action: Action, payload: Mapping[str, Any], path: Path) -> Problems:
         if action.condition:
             yield from self._condition(action.condition, payload, (*path, "condition"))
         if action.transform:
@@ -91,12 +95,12 @@ class _Check:
             payload = self._payloads.of_transform(action.transform, self._context(payload))
         if action.foreach:
             yield from self._path(action.foreach, payload, (*path, "foreach"))
-            payload = element_of(action.foreach, self._context(payload))
+            payload = first_element(action.foreach, self._context(payload))
         yield from self._action(action, payload, path)
 
     # --- inputs, transforms, conditions
 
-    def _input(self, given: Input, payload: Mapping[str, Any], path: Path) -> Found:
+    def _input(self, given: Input, payload: Mapping[str, Any], path: Path) -> Problems:
         if given.search:
             yield from self._search(given.search.request, payload, (*path, "search", "request"))
         elif given.http:
@@ -109,7 +113,7 @@ class _Check:
                 yield from self._input(step, earlier, (*path, "chain", "inputs", index, name))
                 earlier = {**earlier, name: self._payloads.of_input(step, self._context(earlier))}
 
-    def _search(self, request: SearchRequest, payload: Mapping[str, Any], path: Path) -> Found:
+    def _search(self, request: SearchRequest, payload: Mapping[str, Any], path: Path) -> Problems:
         for index, name in enumerate(request.indices):
             if "{{" in name:
                 yield (*path, "indices", index), "index names are not templates: write the name, or a pattern"
@@ -123,10 +127,10 @@ class _Check:
             return
         for name in sorted(missing):
             yield (*path, key), self._unknown(name, payload)
-        for below, message in SearchCheck(request.indices, self._schema).problems(body):
+        for below, message in SearchValidator(request.indices, self._schema).problems(body):
             yield (*path, key, *(below if request.template is None else ())), message
 
-    def _http(self, request: HttpRequest, payload: Mapping[str, Any], path: Path) -> Found:
+    def _http(self, request: HttpRequest, payload: Mapping[str, Any], path: Path) -> Problems:
         missing: set[str] = set()
         try:
             render_call(request, self._context(payload), missing)
@@ -135,7 +139,7 @@ class _Check:
         for name in sorted(missing):
             yield path, self._unknown(name, payload)
 
-    def _transform(self, transform: Transform, payload: Mapping[str, Any], path: Path) -> Found:
+    def _transform(self, transform: Transform, payload: Mapping[str, Any], path: Path) -> Problems:
         if transform.script:
             yield from self._script(transform.script, (*path, "script"))
         if transform.search:
@@ -144,7 +148,7 @@ class _Check:
             yield from self._transform(step, payload, (*path, "chain", index))
             payload = self._payloads.of_transform(step, self._context(payload))
 
-    def _script(self, script: Script, path: Path) -> Found:
+    def _script(self, script: Script, path: Path) -> Problems:
         if script.source is not None:
             if not script.source.strip():
                 yield (*path, "source"), "the script is empty"
@@ -156,7 +160,7 @@ class _Check:
             own = f"; a script of your own belongs into scripts/{script.id}.painless beside the watch"
             yield (*path, "id"), f"no script {script.id!r}{hint}{own}"
 
-    def _condition(self, condition: Condition, payload: Mapping[str, Any], path: Path) -> Found:
+    def _condition(self, condition: Condition, payload: Mapping[str, Any], path: Path) -> Problems:
         if condition.script:
             yield from self._script(condition.script, (*path, "script"))
         elif condition.compare:
@@ -172,7 +176,7 @@ class _Check:
             operator, operand = array.operation
             yield from self._operand(operand.value, payload, (*here, operator, "value"))
 
-    def _operand(self, value: Any, payload: Mapping[str, Any], path: Path) -> Found:
+    def _operand(self, value: Any, payload: Mapping[str, Any], path: Path) -> Problems:
         if not isinstance(value, str):
             return
         if value.startswith("<{"):
@@ -184,13 +188,13 @@ class _Check:
         elif match := REFERENCE.fullmatch(value):
             yield from self._path(match[1].strip(), payload, path)
 
-    def _path(self, name: str, payload: Mapping[str, Any], path: Path) -> Found:
+    def _path(self, name: str, payload: Mapping[str, Any], path: Path) -> Problems:
         if not has_value(name, self._context(payload)):
             yield path, self._unknown(name, payload)
 
     # --- actions
 
-    def _action(self, action: Action, payload: Mapping[str, Any], path: Path) -> Found:
+    def _action(self, action: Action, payload: Mapping[str, Any], path: Path) -> Problems:
         if action.webhook:
             yield from self._http(action.webhook, payload, (*path, "webhook"))
         if action.email:
@@ -200,7 +204,7 @@ class _Check:
                     yield from self._http(given.http.request, payload, here)
         if action.slack and (dynamic := action.slack.message.dynamic_attachments):
             yield from self._dynamic(dynamic, payload, (*path, "slack", "message", "dynamic_attachments"))
-        for below, template, medium in _templates(action):
+        for below, template, medium in _list_templates(action):
             missing: set[str] = set()
             try:
                 render(template, self._context(payload), medium, missing)
@@ -209,13 +213,13 @@ class _Check:
             for name in sorted(missing):
                 yield (*path, *below), self._unknown(name, payload)
 
-    def _dynamic(self, given: DynamicAttachments, payload: Mapping[str, Any], path: Path) -> Found:
+    def _dynamic(self, given: DynamicAttachments, payload: Mapping[str, Any], path: Path) -> Problems:
         yield from self._path(given.list_path, payload, (*path, "list_path"))
         context = self._context(payload)
-        element = element_of(given.list_path, context)
-        root = _Either(element, context)
+        element = first_element(given.list_path, context)
+        root = _ElementOrContext(element, context)
         template = given.attachment_template.model_dump(by_alias=True, exclude_none=True)
-        for below, text in _strings(template, ()):
+        for below, text in _walk_texts(template, ()):
             missing: set[str] = set()
             here = (*path, "attachment_template", *below)
             try:
@@ -226,7 +230,7 @@ class _Check:
                 yield here, self._unknown(name, payload)
 
     def _context(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        return sample_context(self._definition, payload)
+        return placeholder_context(self._definition, payload)
 
     def _unknown(self, name: str, payload: Mapping[str, Any]) -> str:
         first, _, rest = name.partition(".")
@@ -239,13 +243,13 @@ class _Check:
         if key == "metadata":
             return f"the watch's metadata has no {below!r}: add it there, or correct the path {name!r}"
         if key == "payload":
-            return _missing_part(name, payload)
+            return _describe_missing_part(name, payload)
         if key == "trigger":
             return f"{name!r}: ctx.trigger has {', '.join(sorted(TRIGGER_KEYS))}"
         return f"{name!r}: ctx has {', '.join(sorted(KEYS))}"
 
 
-class _Either(dict[str, Any]):
+class _ElementOrContext(dict[str, Any]):
     """An element's keys, and the context's."""
 
     def __init__(self, element: Mapping[str, Any], context: Mapping[str, Any]) -> None:
@@ -259,37 +263,43 @@ class _Either(dict[str, Any]):
         return self._element[key]
 
 
-def element_of(path: str, context: Mapping[str, Any]) -> Mapping[str, Any]:
+def first_element(path: str, context: Mapping[str, Any]) -> Mapping[str, Any]:
     """The payload of one element of a list, as ``foreach`` makes it."""
-    found = value_of(path, context)
+    found = find_value(path, context)
     first = found[0] if isinstance(found, list | tuple) and found else found
     if isinstance(first, Mapping):
         return first
-    return {"_value": first} if isinstance(found, list | tuple) and found else Sample()
+    return {"_value": first} if isinstance(found, list | tuple) and found else Placeholder()
 
 
-def _missing_part(name: str, payload: Mapping[str, Any]) -> str:
+def _describe_missing_part(name: str, payload: Mapping[str, Any]) -> str:
     """Which part of a path is not there, and what is."""
     place: Any = payload
     before = "the payload"
     for part in name.split(".")[2:]:
-        known = place.names if isinstance(place, Keyed) else place if isinstance(place, Mapping) else ()
+        known = (
+            place.names
+            if isinstance(place, KeyedPlaceholder)
+            else place
+            if isinstance(place, Mapping)
+            else ()
+        )
         if not has_value(part, place) if isinstance(place, Mapping) else True:
             if not isinstance(place, Mapping):
                 inside = " but in its elements" if isinstance(place, list) else ""
                 return f"{name!r}: {before} has no {part!r}{inside}"
             close = get_close_matches(part, list(known), 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            if isinstance(place, Keyed):
+            if isinstance(place, KeyedPlaceholder):
                 return f"{name!r}: the script writes no {part!r}{hint}"
             return f"{name!r}: {before} has only {', '.join(sorted(map(str, known))) or 'nothing yet'}{hint}"
-        place, before = value_of(part, place), repr(part)
+        place, before = find_value(part, place), repr(part)
         if isinstance(place, list) and place:
             place = {**{str(index): each for index, each in enumerate(place)}, "size": len(place)}
     return f"{name!r} has no value"
 
 
-def _templates(action: Action) -> Iterator[tuple[Path, str, Medium]]:
+def _list_templates(action: Action) -> Iterator[tuple[Path, str, Medium]]:
     if action.email:
         mail = action.email
         for key in ("to", "cc", "bcc", "reply_to"):
@@ -304,18 +314,18 @@ def _templates(action: Action) -> Iterator[tuple[Path, str, Medium]]:
             yield ("email", "body", "html"), mail.body.html, Medium.HTML
     elif action.slack:
         message = action.slack.message.model_copy(update={"dynamic_attachments": None})
-        for path, template in _strings(message.model_dump(by_alias=True, exclude_none=True), ()):
+        for path, template in _walk_texts(message.model_dump(by_alias=True, exclude_none=True), ()):
             yield ("slack", "message", *path), template, Medium.SLACK
     elif action.logging:
         yield ("logging", "text"), action.logging.text, Medium.HEADER
 
 
-def _strings(node: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def _walk_texts(node: Any, path: Path) -> Iterator[tuple[Path, str]]:
     if isinstance(node, str):
         yield path, node
     elif isinstance(node, dict):
         for key, value in node.items():
-            yield from _strings(value, (*path, key))
+            yield from _walk_texts(value, (*path, key))
     elif isinstance(node, list | tuple):
         for index, value in enumerate(node):
-            yield from _strings(value, (*path, index))
+            yield from _walk_texts(value, (*path, index))

@@ -10,10 +10,10 @@ from typing import Any
 
 from logging_lib._util.times import resolve_date_math
 from logging_lib.schema.fields import Field, Schema
-from logging_lib.watch.templating import Sample
+from logging_lib.watch.templating import Placeholder
 
 Path = tuple[str | int, ...]
-Found = Iterator[tuple[Path, str]]
+Problems = Iterator[tuple[Path, str]]
 """(path within the body, message)"""
 
 _FIELD_QUERIES = frozenset(
@@ -36,7 +36,7 @@ _SAMPLE_DATE = "2018-02-01T00:00:00.000Z"
 _NOW = datetime(2018, 2, 1, tzinfo=UTC)  # any instant: dates are resolved only to see that they can be
 
 
-class SearchCheck:
+class SearchValidator:
     """Walks one search body.
 
     Args:
@@ -56,7 +56,7 @@ class SearchCheck:
             )
         )
 
-    def problems(self, body: Mapping[str, Any]) -> Found:
+    def problems(self, body: Mapping[str, Any]) -> Problems:
         """All that is wrong with a rendered body."""
         if self._schema is not None and not self._datasets:
             known = ", ".join(f"logs-{name}-*" for name in self._schema.datasets)
@@ -70,7 +70,7 @@ class SearchCheck:
 
     # --- queries
 
-    def _query(self, query: Any, path: Path) -> Found:
+    def _query(self, query: Any, path: Path) -> Problems:
         if not isinstance(query, Mapping) or len(query) != 1:
             yield path, "a query is an object with exactly one key, the query's name"
             return
@@ -101,23 +101,23 @@ class SearchCheck:
                 | _COMPOUND_QUERIES
                 | {"bool", "exists"}
             )
-            yield here, f"{name!r} is no query{_meant(name, known)}"
+            yield here, f"{name!r} is no query{_suggest(name, known)}"
 
-    def _queries(self, given: Any, path: Path) -> Found:
+    def _queries(self, given: Any, path: Path) -> Problems:
         if isinstance(given, list):
             for index, query in enumerate(given):
                 yield from self._query(query, (*path, index))
         else:
             yield from self._query(given, path)
 
-    def _bool(self, given: Any, path: Path) -> Found:
+    def _bool(self, given: Any, path: Path) -> Problems:
         for key, queries in given.items() if isinstance(given, Mapping) else ():
             if key in _BOOL:
                 yield from self._queries(queries, (*path, key))
             elif key not in {"minimum_should_match", "boost", "_name"}:
-                yield (*path, key), f"a bool query has no {key!r}{_meant(key, sorted(_BOOL))}"
+                yield (*path, key), f"a bool query has no {key!r}{_suggest(key, sorted(_BOOL))}"
 
-    def _range(self, field: str, given: Any, path: Path) -> Found:
+    def _range(self, field: str, given: Any, path: Path) -> Problems:
         if not isinstance(given, Mapping):
             yield path, 'a range is an object such as {"gt": ..., "lte": ...}'
             return
@@ -127,14 +127,16 @@ class SearchCheck:
                 yield (*path, key), f"a range has no {key!r}; give gt, gte, lt or lte"
             elif key in _BOUNDS and isinstance(bound, str) and "format" not in given:
                 is_date = (
-                    known.type == "date" if known else bound.startswith(("now", Sample.TEXT)) or "||" in bound
+                    known.type == "date"
+                    if known
+                    else bound.startswith(("now", Placeholder.TEXT)) or "||" in bound
                 )
                 if is_date:
-                    yield from _date(bound, (*path, key))
+                    yield from _check_date(bound, (*path, key))
 
     # --- aggregations, sort, _source
 
-    def _aggs(self, node: Mapping[str, Any], path: Path) -> Found:
+    def _aggs(self, node: Mapping[str, Any], path: Path) -> Problems:
         for key in ("aggs", "aggregations"):
             for name, agg in (node.get(key) or {}).items():
                 here = (*path, key, name)
@@ -146,7 +148,7 @@ class SearchCheck:
                 yield from self._agg(kind, agg[kind], (*here, kind))
                 yield from self._aggs(agg, here)
 
-    def _agg(self, kind: str, given: Any, path: Path) -> Found:
+    def _agg(self, kind: str, given: Any, path: Path) -> Problems:
         if kind == "filter":
             yield from self._query(given, path)
         elif kind in {"filters", "adjacency_matrix"}:
@@ -160,7 +162,7 @@ class SearchCheck:
         else:
             yield from self._named_fields(given, path)
 
-    def _named_fields(self, node: Any, path: Path) -> Found:
+    def _named_fields(self, node: Any, path: Path) -> Problems:
         entries: Any = ()
         if isinstance(node, Mapping):
             entries = node.items()
@@ -172,35 +174,35 @@ class SearchCheck:
             else:
                 yield from self._named_fields(value, (*path, key))
 
-    def _sort(self, given: Any, path: Path) -> Found:
+    def _sort(self, given: Any, path: Path) -> Problems:
         for index, entry in enumerate(given if isinstance(given, list | tuple) else [given]):
             for field in entry if isinstance(entry, Mapping) else [entry]:
                 if field not in _NOT_SORTED_BY_FIELD:
                     yield from self._field(field, (*path, index), "sort")
 
-    def _source(self, given: Any, path: Path) -> Found:
+    def _source(self, given: Any, path: Path) -> Problems:
         if isinstance(given, Mapping):
             for key in ("includes", "excludes", "include", "exclude"):
                 yield from self._source(given.get(key), (*path, key))
             return
         for index, name in enumerate([given] if isinstance(given, str) else given or ()):
-            if self._schema is None or name is True or Sample.TEXT in name:
+            if self._schema is None or name is True or Placeholder.TEXT in name:
                 continue
             if "*" not in name and not any(
                 field.name.startswith(f"{name}.") for field in self._schema.fields
             ):
                 yield from self._field(name, (*path, index), "_source")
 
-    def _field(self, name: Any, path: Path, use: str) -> Found:
+    def _field(self, name: Any, path: Path, use: str) -> Problems:
         if not isinstance(name, str):
             yield path, f"{name!r} is no field's name"
             return
-        if self._schema is None or name.startswith("_") or Sample.TEXT in name:
+        if self._schema is None or name.startswith("_") or Placeholder.TEXT in name:
             return
         field = self._schema.field(name)
         if field is None:
             known = [entry.name for entry in self._schema.fields]
-            yield path, f"no field {name!r} in the schema{_meant(name, known)}; see docs/fields.md"
+            yield path, f"no field {name!r} in the schema{_suggest(name, known)}; see docs/fields.md"
         else:
             yield from ((path, message) for message in self._unfit(field, name, use))
 
@@ -214,17 +216,17 @@ class SearchCheck:
             yield f"field {name!r} is text ({field.type}): use a keyword field in an {use}"
 
 
-def _date(bound: str, path: Path) -> Found:
+def _check_date(bound: str, path: Path) -> Problems:
     expression = bound
-    if expression.startswith(Sample.TEXT):
-        expression = _SAMPLE_DATE + expression[len(Sample.TEXT) :]
-    expression = expression.replace(Sample.TEXT, "1d")
+    if expression.startswith(Placeholder.TEXT):
+        expression = _SAMPLE_DATE + expression[len(Placeholder.TEXT) :]
+    expression = expression.replace(Placeholder.TEXT, "1d")
     try:
         resolve_date_math(expression, _NOW)
     except ValueError as error:
         yield path, f"date expression: {error}; write such as now-15m/m or 2018-02-01T00:00:00Z||-1d"
 
 
-def _meant(name: str, known: list[str]) -> str:
+def _suggest(name: str, known: list[str]) -> str:
     close = get_close_matches(name, known, 1)
     return f"; did you mean {close[0]!r}?" if close else ""
