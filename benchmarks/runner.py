@@ -26,7 +26,7 @@ from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import Store
 from logging_lib.watch.actions import SmtpOutlet
-from logging_lib.watch.checking.loading import parse_watch
+from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import Watch
 from logging_lib.watch.runner.daemon import Daemon, Pace
 from logging_lib.watch.runner.elasticstate import ElasticState

@@ -22,10 +22,10 @@ from logging_lib._util import content
 from logging_lib.store.bulk import Operation, send
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.watch.checking.loading import load_watch
-from logging_lib.watch.checking.whatif import overridden
-from logging_lib.watch.engine.evaluate import evaluate, means_of
+from logging_lib.watch.evaluate import evaluate, means_of
+from logging_lib.watch.loading import load_watch
 from logging_lib.watch.model import Watch
+from logging_lib.watch.overrides import apply_overrides
 
 MANY, FEW, RUNS = 2_000_000, 200_000, 200
 WINDOWS = '["5m", "15m", "30m", "1h"]'
@@ -45,7 +45,7 @@ def run() -> Iterator[Result]:
             streams[name] = f"logs-ml.prediction-bench{name}"
             _fill(connection, streams[name], made, count)
         store.refresh()
-        (hourly,) = overridden(
+        (hourly,) = apply_overrides(
             [load_watch(content.path("watchers") / "na-spike.json")], [f"na-spike.windows={WINDOWS}"]
         )
         watches = {name: _over(hourly, stream) for name, stream in streams.items()}

@@ -28,9 +28,9 @@ from logging_lib.dashboards.loading import parse_dashboard
 from logging_lib.normalize import DeadLetter, normalize
 from logging_lib.profile.config import parse
 from logging_lib.store.connection import Connection
-from logging_lib.watch.checking.loading import load_watch, parse_watch
-from logging_lib.watch.engine.calls import PREFIX as LOGIN
 from logging_lib.watch.generate import compile_watch
+from logging_lib.watch.http import AUTHORIZATION_PREFIX as LOGIN
+from logging_lib.watch.loading import load_watch, parse_watch
 from logging_lib.watch.spec import parse_spec
 from tests.pages import ROOT, Block
 

@@ -19,7 +19,7 @@ from logging_lib._util.times import parse_instant
 from logging_lib.cli import options, output
 from logging_lib.cli.options import UsageError, duration, instant
 from logging_lib.store.profiles import with_profiles
-from logging_lib.watch.checking.loading import load_watches
+from logging_lib.watch.loading import load_watches
 
 
 class Format(StrEnum):

@@ -35,7 +35,7 @@ from logging_lib.report.page import render_page
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.profiles import publish
 from logging_lib.watch.actions import SlackOutlet, SmtpOutlet
-from logging_lib.watch.checking.loading import load_watches
+from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
 from logging_lib.watch.runner.filestate import FOLDER, FileState
 from logging_lib.watch.runner.results import Alert

@@ -16,8 +16,8 @@ from logging_lib.report.alerts import Told, of_model
 from logging_lib.report.model import Judging, Subject
 from logging_lib.report.reading import instant
 from logging_lib.store.port import Part, Store, Wrapper
+from logging_lib.watch.backtest.backtest import backtest
 from logging_lib.watch.model import Watch
-from logging_lib.watch.replay.backtest import backtest
 
 MAX_TICKS = 9000
 _STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 360, 720, 1440))

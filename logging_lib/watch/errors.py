@@ -16,7 +16,7 @@ def json_path(*parts: str | int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class WatchProblem:
     """One thing wrong with a watch file; ``message`` names the remedy."""
 
     file: str
@@ -30,7 +30,7 @@ class Problem:
 class WatchError(LoggingLibError, ValueError):
     """Watch files that are refused. ``problems`` holds all that was found, not only the first."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[WatchProblem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
 

@@ -38,7 +38,7 @@ class TemplateError(ValueError):
     """A template that is not Mustache, or that renders to something that its place does not allow."""
 
 
-class Sample(dict[str, Any]):
+class Placeholder(dict[str, Any]):
     """Stands for a value that only a run knows: it has every key, and prints as ``TEXT``."""
 
     TEXT = "\ue000"
@@ -46,7 +46,7 @@ class Sample(dict[str, Any]):
     def __contains__(self, key: object) -> bool:
         return key != "ctx"
 
-    def __missing__(self, key: str) -> Sample:
+    def __missing__(self, key: str) -> Placeholder:
         return self
 
     def __bool__(self) -> bool:
@@ -75,7 +75,7 @@ class Medium(Enum):
         return self.value[0]
 
 
-class _Stack:
+class _ContextStack:
     """The context stack that pystache's parse tree drives; the innermost section is last."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
@@ -94,15 +94,15 @@ class _Stack:
         first, *rest = name.split(".")
         value = _MISSING
         for item in reversed(self._items):
-            value = _child(item, first)
+            value = _get_child(item, first)
             if value is not _MISSING:
                 break
         for part in rest:
-            value = _child(value, part)
+            value = _get_child(value, part)
         return value
 
 
-def _child(value: Any, part: str) -> Any:
+def _get_child(value: Any, part: str) -> Any:
     if isinstance(value, Mapping):
         return value[part] if part in value else _MISSING  # noqa: SIM401 - a Sample has keys that get() misses
     if isinstance(value, list | tuple):
@@ -119,16 +119,16 @@ def to_text(value: Any) -> str:
         return value
     if value is None or value is _MISSING:
         return ""
-    return _nested(value)
+    return _format_nested(value)
 
 
-def _nested(value: Any) -> str:
-    if isinstance(value, Sample):
-        return Sample.TEXT
+def _format_nested(value: Any) -> str:
+    if isinstance(value, Placeholder):
+        return Placeholder.TEXT
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}={_nested(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}={_format_nested(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_nested, value)) + "]"
+        return "[" + ", ".join(map(_format_nested, value)) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)
@@ -141,25 +141,25 @@ class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
         super().__init__(
             literal=medium.escape,
             escape=medium.escape,
-            resolve_context=_section_items,
-            resolve_partial=_no_partial,
+            resolve_context=_list_section_items,
+            resolve_partial=_reject_partial,
         )
         self._medium = medium
         self._missing = missing
 
-    def fetch_string(self, stack: _Stack, name: str) -> str:
+    def fetch_string(self, stack: _ContextStack, name: str) -> str:
         value = stack.find(name)
         if value is _MISSING and self._missing is not None:
             self._missing.add(name)
         return to_text(value)
 
-    def fetch_section_data(self, stack: _Stack, name: str) -> list[Any]:
+    def fetch_section_data(self, stack: _ContextStack, name: str) -> list[Any]:
         function = self._function(stack, name)
         if function is not None:
             return [function]
-        return _section_items(stack, name)
+        return _list_section_items(stack, name)
 
-    def _function(self, stack: _Stack, name: str) -> Callable[[str], _Inserted] | None:
+    def _function(self, stack: _ContextStack, name: str) -> Callable[[str], _FinishedText] | None:
         """Watcher's functions. What they return is inserted as it is (see ``_render_value``)."""
 
         def value(content: str) -> Any:
@@ -170,41 +170,43 @@ class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
 
         escape: Callable[[str], str] = str if self._medium is Medium.JSON else self._medium.escape
         if name == "toJson":
-            return lambda content: _Inserted(
+            return lambda content: _FinishedText(
                 escape(json.dumps(value(content), ensure_ascii=False, default=str))
             )
         if name == "url":
-            return lambda content: _Inserted(quote(_rendered(content, stack, self._missing), safe=""))
+            return lambda content: _FinishedText(
+                quote(_render_url_section(content, stack, self._missing), safe="")
+            )
         delimiter = "," if name == "join" else None
         if match := _JOIN.fullmatch(name):
             delimiter = match["delimiter"]
         if delimiter is None:
             return None
 
-        def join(content: str) -> _Inserted:
+        def join(content: str) -> _FinishedText:
             found = value(content)
             items = found if isinstance(found, list | tuple) else [found]
             # The delimiter is the template's own text; in JSON even that is a string's content.
             between = self._medium.escape(delimiter) if self._medium is Medium.JSON else delimiter
-            return _Inserted(between.join(self._medium.escape(to_text(item)) for item in items))
+            return _FinishedText(between.join(self._medium.escape(to_text(item)) for item in items))
 
         return join
 
-    def _render_value(self, value: Any, stack: _Stack, delimiters: Any = None) -> str:
+    def _render_value(self, value: Any, stack: _ContextStack, delimiters: Any = None) -> str:
         # pystache renders what a section's function returns as one more template; a value from a log must
         # never be one, so only text that our own functions marked as finished comes here.
-        if not isinstance(value, _Inserted):
+        if not isinstance(value, _FinishedText):
             raise TemplateError("a value cannot be a function")
         return str(value)
 
 
-class _Inserted(str):
+class _FinishedText(str):
     """Finished text."""
 
     __slots__ = ()
 
 
-def _section_items(stack: _Stack, name: str) -> list[Any]:
+def _list_section_items(stack: _ContextStack, name: str) -> list[Any]:
     """What a section repeats over; as in Watcher, 0 and ``{}`` are something, ``""`` and null are not."""
     value = stack.find(name)
     if isinstance(value, list | tuple):
@@ -212,11 +214,11 @@ def _section_items(stack: _Stack, name: str) -> list[Any]:
     return [] if value is _MISSING or value is None or value is False or value == "" else [value]
 
 
-def _no_partial(name: str) -> str:
+def _reject_partial(name: str) -> str:
     raise TemplateError(f"partial {{{{>{name}}}}}: Watcher has no partials")
 
 
-def _rendered(content: str, stack: _Stack, missing: set[str] | None) -> str:
+def _render_url_section(content: str, stack: _ContextStack, missing: set[str] | None) -> str:
     """The inside of ``{{#url}}``: rendered plainly, then percent-encoded as a whole."""
     text: str = compile_template(content).render(_Engine(Medium.TEXT, missing), stack)
     return text.encode("utf-8", "replace").decode("utf-8")
@@ -236,10 +238,10 @@ def compile_template(template: str) -> Any:
     try:
         return parse(template, raise_on_mismatch=True)
     except (ParsingError, IndexError) as error:
-        raise TemplateError(_explained(error, template)) from error
+        raise TemplateError(_describe_error(error, template)) from error
 
 
-def _explained(error: Exception, template: str) -> str:
+def _describe_error(error: Exception, template: str) -> str:
     info = getattr(error, "info", None)
     if info is not None and info.tag_type in ("#", "^"):  # pystache names the wrong section here
         return f"the section {'{{' + template[: info.position].rpartition('{{')[2]} is never closed"
@@ -261,18 +263,18 @@ def render(template: str, context: Mapping[str, Any], medium: Medium, missing: s
         TemplateError: when the template is not Mustache.
     """
     engine = _ENGINES[medium] if missing is None else _Engine(medium, missing)
-    text: str = compile_template(template).render(engine, _Stack(context))
+    text: str = compile_template(template).render(engine, _ContextStack(context))
     return text
 
 
 def has_value(name: str, context: Mapping[str, Any]) -> bool:
     """Whether a dotted name means anything in this context."""
-    return _Stack(context).find(name) is not _MISSING
+    return _ContextStack(context).find(name) is not _MISSING
 
 
-def value_of(name: str, context: Mapping[str, Any]) -> Any:
+def find_value(name: str, context: Mapping[str, Any]) -> Any:
     """What a dotted name means in this context; None when nothing."""
-    found = _Stack(context).find(name)
+    found = _ContextStack(context).find(name)
     return None if found is _MISSING else found
 
 

@@ -16,7 +16,7 @@ from logging_lib.dashboards.selection import Selection
 from logging_lib.profile import Profile
 from logging_lib.schema import tokens
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.watch.unit import streams
+from logging_lib.watch.testing import streams
 
 HOSTILE = [
     "<script>alert(1)</script>", "it's", 'a"b\\c', "a=b", "!missing", "%25", "a.b", "مرحبا", "\u202egnp.exe", "😀",
@@ -71,7 +71,7 @@ def test_three_hundred_features_are_built_at_once(profile: Profile) -> None:
 
 
 def test_training_shares_stand_beside_those_of_now(
-    filled: EmbeddedStore, maker: streams.Maker, selection: Selection
+    filled: EmbeddedStore, maker: streams.DocumentGenerator, selection: Selection
 ) -> None:
     panel = next(panel for panel in for_profile(maker.profile).panels if panel.feature == "home")
     rows = tables.rows(panel, selection, filled.search(*queries.request(panel, selection)))

@@ -15,8 +15,8 @@ from logging_lib.dashboards import generate
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.kibana import objects, validate
 from logging_lib.dashboards.spec import Dashboard
-from logging_lib.watch.checking.loading import load_watches
-from logging_lib.watch.unit import streams
+from logging_lib.watch.loading import load_watches
+from logging_lib.watch.testing import streams
 
 Json = dict[str, Any]
 
@@ -28,7 +28,7 @@ def test_what_is_shipped_has_no_fault_and_is_what_the_specs_say(root: Path, ship
     assert generate.main(["--check", str(root)]) == 0
 
 
-def test_a_models_dashboard_has_no_fault(maker: streams.Maker, shipped: list[Dashboard]) -> None:
+def test_a_models_dashboard_has_no_fault(maker: streams.DocumentGenerator, shipped: list[Dashboard]) -> None:
     made = for_profile(maker.profile)
     text = objects.ndjson(objects.saved_objects([made]))
     assert validate.check_ndjson(text, elsewhere=[objects.dashboard_id(one.id) for one in shipped]) == []

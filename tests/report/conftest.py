@@ -19,7 +19,7 @@ from logging_lib.report import alerts as alerting
 from logging_lib.report import collect, runbooks
 from logging_lib.report.model import Judging, Report
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.watch.checking.loading import load_watches
+from logging_lib.watch.loading import load_watches
 from tests import browser as browsers
 
 START = datetime(2018, 2, 1, 9, 0, tzinfo=UTC)

@@ -14,10 +14,10 @@ from logging_lib._util import content
 from logging_lib.schema.templates import FIELD_LIMIT
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.watch.checking.loading import load_watches
-from logging_lib.watch.checking.metadata import needs_profiles
-from logging_lib.watch.engine.evaluate import Means, evaluate, store_search
+from logging_lib.watch.evaluate import Means, evaluate, store_search
+from logging_lib.watch.loading import load_watches
 from logging_lib.watch.scripts import SCRIPTS
+from logging_lib.watch.validation.metadata import needs_profiles
 from tests.store import elastic
 from tests.store.events import event, iso
 

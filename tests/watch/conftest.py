@@ -18,7 +18,7 @@ from aiosmtpd.controller import Controller
 
 from logging_lib.store.port import IndexResult, Part, SearchError, StoreError
 from logging_lib.watch.actions import Outlet
-from logging_lib.watch.checking.loading import parse_watch
+from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import Watch
 from logging_lib.watch.runner.runner import Runner
 

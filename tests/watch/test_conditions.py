@@ -16,9 +16,9 @@ from logging_lib._util.times import (
     parse_instant,
     resolve_date_math,
 )
-from logging_lib.watch.engine.conditions import ConditionError, holds, is_met, resolve_path
+from logging_lib.watch.conditions import ConditionError, compare, is_met, resolve_path
 from logging_lib.watch.model import OPERATORS, Condition, ScheduleModel
-from logging_lib.watch.schedule import due_slot, latest_slot, slots
+from logging_lib.watch.model.schedule import find_due_time, floor_to_interval, iter_scheduled_times
 
 CONTEXT: dict[str, Any] = {
     "ctx": {
@@ -107,7 +107,7 @@ anything = (
 @given(anything, anything)
 def test_comparing_never_fails_and_is_consistent(left: Any, right: Any) -> None:
     """Exactly one of eq and not_eq; gte is gt or eq where things can be ordered."""
-    found = {operator: holds(operator, left, right) for operator in OPERATORS}
+    found = {operator: compare(operator, left, right) for operator in OPERATORS}
     assert found["eq"] != found["not_eq"]
     assert not (found["gt"] and found["lt"])
     if found["gt"]:
@@ -152,11 +152,14 @@ def test_date_maths() -> None:
 def test_slots_are_aligned_and_run_once(seconds: int, moment: datetime) -> None:
     """A slot is not later than now, less than an interval old, and due only once."""
     interval, now = timedelta(seconds=seconds), moment.replace(tzinfo=UTC)
-    slot = latest_slot(interval, now)
+    slot = floor_to_interval(interval, now)
     assert timedelta() <= now - slot < interval
     assert (slot - datetime(1970, 1, 1, tzinfo=UTC)) % interval == timedelta()
     schedule = ScheduleModel.model_validate({"interval": seconds}).slots
-    assert due_slot(schedule, None, now) == slot
-    assert due_slot(schedule, slot, now) is None
-    assert due_slot(schedule, slot, slot + interval) == slot + interval
-    assert list(slots(schedule, slot, slot + 2 * interval)) == [slot + interval, slot + 2 * interval]
+    assert find_due_time(schedule, None, now) == slot
+    assert find_due_time(schedule, slot, now) is None
+    assert find_due_time(schedule, slot, slot + interval) == slot + interval
+    assert list(iter_scheduled_times(schedule, slot, slot + 2 * interval)) == [
+        slot + interval,
+        slot + 2 * interval,
+    ]

@@ -17,7 +17,7 @@ from logging_lib.store.connection import Connection
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.watch.actions import Outlet, SmtpOutlet
-from logging_lib.watch.checking.loading import load_watches
+from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
 from logging_lib.watch.runner.daemon import Daemon, Pace
 from logging_lib.watch.runner.elasticstate import ElasticState
@@ -129,7 +129,7 @@ class Blocking(FakeStore):
 
 
 def slow_watch() -> Watch:
-    from logging_lib.watch.checking.loading import parse_watch
+    from logging_lib.watch.loading import parse_watch
     from tests.watch.conftest import document
 
     made = document(email=email_action())

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from logging_lib.watch.actions import Outlet, SlackOutlet, SmtpOutlet
-from logging_lib.watch.checking.loading import parse_watch
 from logging_lib.watch.errors import WatchError
+from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.messages import Log, Message
 from logging_lib.watch.model import Watch
 from logging_lib.watch.runner.delivery import Postman

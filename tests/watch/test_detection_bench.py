@@ -16,8 +16,8 @@ from logging_lib import profile as profiles
 from logging_lib._util import content
 from logging_lib._util.times import format_instant
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.watch.checking.loading import load_watches
-from logging_lib.watch.engine.evaluate import evaluate, means_of
+from logging_lib.watch.evaluate import evaluate, means_of
+from logging_lib.watch.loading import load_watches
 
 START = 4 * WEEK + 9 * 3600.0
 

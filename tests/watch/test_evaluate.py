@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from logging_lib.watch.checking.loading import parse_watch
-from logging_lib.watch.engine.evaluate import Evaluation, evaluate, extract, faults, means_of
 from logging_lib.watch.errors import RunError
+from logging_lib.watch.evaluate import Evaluation, evaluate, extract, find_omissions, means_of
+from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import SearchRequest
 from tests.watch.conftest import NOW, SCRIPTS, FakeStore, document, finding, minutes, watch
 
@@ -130,7 +130,7 @@ TERMS = {"terms": {"field": "ml.model.name", "size": 1}}
 def test_an_answer_that_is_cut_is_an_error(indices: str, body: Any, response: Any, expected: str) -> None:
     """Judged on, it would be a quiet error."""
     request = SearchRequest(indices=(indices,), body=body)
-    (fault,) = faults(request, body, response)
+    (fault,) = find_omissions(request, body, response)
     assert expected in fault
 
 
@@ -142,7 +142,7 @@ def test_what_is_meant_as_a_top_list_may_be_cut() -> None:
         "aggregations": {"m": {"sum_other_doc_count": 7, "buckets": []}},
         "hits": {"total": 50, "hits": []},
     }
-    assert not list(faults(request, body, response))
+    assert not list(find_omissions(request, body, response))
 
 
 def test_extract_keeps_only_what_was_asked_for() -> None:

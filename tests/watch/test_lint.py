@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from logging_lib._util import content
 from logging_lib.cli.app import app
-from logging_lib.watch.checking.lint import Finding, lint_files, lint_watch
-from logging_lib.watch.checking.loading import parse_watch
+from logging_lib.watch.lint import LintFinding, lint_files, lint_watch
+from logging_lib.watch.loading import parse_watch
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 SEARCH = {
@@ -53,7 +53,7 @@ GOOD: dict[str, Any] = {
 }
 
 
-def findings(path: str = "", value: Any = None) -> list[Finding]:
+def findings(path: str = "", value: Any = None) -> list[LintFinding]:
     document = deepcopy(GOOD)
     place: Any = document
     *parents, last = path.split(".") if path else [""]
@@ -64,7 +64,7 @@ def findings(path: str = "", value: Any = None) -> list[Finding]:
     return lint_watch(parse_watch(document, id="w", file="w.json"), now=NOW)
 
 
-def judged_by(script: Any) -> list[Finding]:
+def judged_by(script: Any) -> list[LintFinding]:
     document = deepcopy(GOOD)
     document["transform"] = {"script": script}
     document["actions"]["log"]["logging"]["text"] = (

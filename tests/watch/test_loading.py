@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from logging_lib._util import content
-from logging_lib.watch.checking.loading import load_watches, parse_watch
 from logging_lib.watch.errors import WatchError
+from logging_lib.watch.loading import load_watches, parse_watch
 from tests.watch.conftest import SCRIPTS, document, watch
 
 SEARCH = "input.chain.inputs.0.window.search"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from logging_lib._util import content
-from logging_lib.watch.checking.loading import load_watches
-from logging_lib.watch.engine.context import new_context, with_payload
+from logging_lib.watch.evaluate import new_context, with_payload
+from logging_lib.watch.loading import load_watches
 from logging_lib.watch.messages import Email, Slack, compose
 from logging_lib.watch.model import Watch
 from logging_lib.watch.scripts import judged

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logging_lib.watch.replay import moving
-from logging_lib.watch.replay.moving import Extreme, Sliding, differences, quantiles
+from logging_lib.watch.backtest import moving
+from logging_lib.watch.backtest.moving import Extreme, Sliding, differences, quantiles
 
 SHARES = [0.0, 0.25, 0.5, 0.925, 1.0]
 

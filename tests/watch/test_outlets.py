@@ -21,7 +21,7 @@ from logging_lib.watch.actions import (
     outlets_from,
     preview,
 )
-from logging_lib.watch.engine.calls import Caller, CallError, render_call
+from logging_lib.watch.http import CallError, HttpClient, render_call
 from logging_lib.watch.messages import Attached, Email, Index, Message, Slack, Stored, Webhook, compose
 from logging_lib.watch.model import Action, HttpRequest
 from tests.watch.conftest import NOW, Receiver
@@ -194,9 +194,9 @@ def test_an_answer_is_read_up_to_a_size(receiver: Receiver) -> None:
     receiver.answers["/"] = (200, {}, b"x" * 200_000)
     call = render_call(HttpRequest.model_validate({"host": "127.0.0.1", "port": receiver.port}), {"ctx": {}})
     with pytest.raises(CallError, match="longer than 100000 bytes"):
-        Caller(max_bytes=100_000)(call)
+        HttpClient(max_bytes=100_000)(call)
     with pytest.raises(CallError, match="took longer than"):
-        Caller(longest=-1.0)(call)
+        HttpClient(longest=-1.0)(call)
 
 
 def test_certificates_are_verified() -> None:
@@ -220,7 +220,7 @@ def test_certificates_are_verified() -> None:
             HttpRequest.model_validate({"url": f"https://127.0.0.1:{server.server_port}/secret"}), {"ctx": {}}
         )
         with pytest.raises(CallError, match="its certificate cannot be verified") as caught:
-            Caller()(call)
+            HttpClient()(call)
         assert "secret" not in str(caught.value)
     finally:
         server.shutdown()

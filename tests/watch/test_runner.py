@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from logging_lib.watch.actions import DeliveryError, Outlet, SlackOutlet, SmtpOutlet
-from logging_lib.watch.checking.loading import parse_watch
+from logging_lib.watch.backtest.backtest import backtest, ticks
+from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.messages import Email, Message
 from logging_lib.watch.model import Watch
-from logging_lib.watch.replay.backtest import backtest, ticks
 from logging_lib.watch.runner.filestate import FileState
 from logging_lib.watch.runner.results import Report
 from logging_lib.watch.runner.runner import Runner

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from logging_lib.watch import cron
 from logging_lib.watch.model import ScheduleModel
-from logging_lib.watch.schedule import due_slot, slots
+from logging_lib.watch.model.schedule import find_due_time, iter_scheduled_times
 
 MINUTE = timedelta(minutes=1)
 
@@ -24,7 +24,7 @@ def at(text: str) -> datetime:
 
 def first(given: dict[str, Any], after: str, count: int = 3) -> list[str]:
     schedule = ScheduleModel.model_validate(given).slots
-    found = slots(schedule, at(after), at("2199-12-31"))
+    found = iter_scheduled_times(schedule, at(after), at("2199-12-31"))
     return [f"{next(found):%Y-%m-%dT%H:%M:%S}" for _ in range(count)]
 
 
@@ -220,10 +220,10 @@ def test_cron_slots_are_those_that_each_minute_shows(
     end = begin + timedelta(days=2)
     schedule = ScheduleModel.model_validate({"cron": text}).slots
     expected = list(looked_for(begin + MINUTE, end, parts, "UTC"))
-    assert list(slots(schedule, begin, end)) == expected
+    assert list(iter_scheduled_times(schedule, begin, end)) == expected
     latest = schedule.latest(end)
     assert (latest == expected[-1]) if expected else (latest is None or latest <= begin)
-    assert due_slot(schedule, latest, end) is None
+    assert find_due_time(schedule, latest, end) is None
 
 
 @settings(deadline=None, max_examples=12)
@@ -242,7 +242,7 @@ def test_what_is_due_every_hour_follows_the_clock_through_its_changes(
     end = begin + timedelta(hours=6)
     schedule = ScheduleModel.model_validate({"cron": f"0 {minute} * * * ?", "timezone": zone}).slots
     expected = list(looked_for(begin + MINUTE, end, parts, zone))
-    found = list(slots(schedule, begin, end))
+    found = list(iter_scheduled_times(schedule, begin, end))
     if zone == "Australia/Lord_Howe":  # half an hour: what is left out comes later, at times of its own
         assert set(expected) <= set(found)
     else:

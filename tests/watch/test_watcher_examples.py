@@ -30,15 +30,14 @@ from logging_lib.watch.actions import (
     WebhookOutlet,
     outlets_from,
 )
-from logging_lib.watch.checking.lint import lint_watch
-from logging_lib.watch.checking.loading import load_watch, parse_watch
-from logging_lib.watch.engine.calls import Caller
-from logging_lib.watch.engine.context import with_payload
-from logging_lib.watch.engine.evaluate import evaluate, means_of, run_transform
+from logging_lib.watch.backtest.backtest import AsOf
 from logging_lib.watch.errors import RunError
+from logging_lib.watch.evaluate import evaluate, means_of, run_transform, with_payload
+from logging_lib.watch.http import HttpClient
+from logging_lib.watch.lint import lint_watch
+from logging_lib.watch.loading import load_watch, parse_watch
 from logging_lib.watch.messages import AnyMessage, MessageError
 from logging_lib.watch.model import Action, Watch
-from logging_lib.watch.replay.backtest import AsOf
 from logging_lib.watch.runner.acting import prepare
 from logging_lib.watch.runner.runner import Runner
 from tests.watch.conftest import NOW, MailServer, Receiver, Webhook, minutes
@@ -317,7 +316,7 @@ def test_the_template_for_an_sms_gateway(receiver: Receiver) -> None:
             prepare("sms", Action.model_validate(action), context, NOW, means=means_of(store, now=NOW)) or ()
         )
     environ = {"LOGGING_LIB_AUTHORIZATION_127_0_0_1": "Bearer topsecret"}
-    outlet = WebhookOutlet(Caller.from_environ(environ))
+    outlet = WebhookOutlet(HttpClient.from_environ(environ))
     outlet.deliver(message)
     (sent,) = receiver.requests
     assert json.loads(sent.body) == {

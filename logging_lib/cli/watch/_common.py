@@ -18,14 +18,14 @@ from logging_lib.cli.options import UsageError
 from logging_lib.profile import ProfileError
 from logging_lib.store.port import StoreError
 from logging_lib.watch.actions import SettingsError
-from logging_lib.watch.checking.loading import load_watches
-from logging_lib.watch.checking.whatif import SettingError
 from logging_lib.watch.errors import WatchError
+from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
+from logging_lib.watch.overrides import OverrideError
 from logging_lib.watch.runner.kibana import with_address
 from logging_lib.watch.runner.state import StateError
 from logging_lib.watch.templating import Medium
-from logging_lib.watch.unit.cases import CaseError
+from logging_lib.watch.testing.cases import CaseError
 
 WatchesOption = Annotated[
     Path | None,
@@ -47,7 +47,7 @@ def explained() -> Iterator[None]:
         CaseError,
         WatchError,
         ProfileError,
-        SettingError,
+        OverrideError,
         SettingsError,
         StateError,
         StoreError,

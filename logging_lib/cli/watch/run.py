@@ -36,7 +36,6 @@ from logging_lib.schema.streams import DEFAULT_NAMESPACE
 from logging_lib.store.port import Store, StoreError
 from logging_lib.store.profiles import index_profiles, with_profiles
 from logging_lib.watch.actions import Outlet, PrintOutlet, outlets_from
-from logging_lib.watch.checking.metadata import needs_profiles
 from logging_lib.watch.model import ACTION_KINDS, Watch
 from logging_lib.watch.runner.daemon import Daemon, Pace
 from logging_lib.watch.runner.heartbeat import Heartbeat
@@ -47,6 +46,7 @@ from logging_lib.watch.runner.results import ActionResult, Report
 from logging_lib.watch.runner.runner import Options, Runner, append
 from logging_lib.watch.runner.state import MemoryState, StateError, StateStore
 from logging_lib.watch.templating import Medium
+from logging_lib.watch.validation.metadata import needs_profiles
 
 _log = logging.getLogger("logging_lib.watch")
 

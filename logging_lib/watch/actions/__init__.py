@@ -22,7 +22,7 @@ from logging_lib.watch.actions._log import LogOutlet, PrintOutlet, preview
 from logging_lib.watch.actions._outlet import DeliveryError, Outlet, Outlets, SettingsError
 from logging_lib.watch.actions._slack import POST_MESSAGE, SlackBotOutlet, SlackOutlet, slack_body
 from logging_lib.watch.actions._webhook import WebhookOutlet
-from logging_lib.watch.engine.calls import Caller
+from logging_lib.watch.http import HttpClient
 
 __all__ = [
     "DeliveryError",
@@ -59,7 +59,7 @@ def outlets_from(
     """
     outlets: dict[str, Outlet] = {
         "logging": LogOutlet(),
-        "webhook": WebhookOutlet(Caller.from_environ(environ)),
+        "webhook": WebhookOutlet(HttpClient.from_environ(environ)),
     }
     if store is not None:
         outlets["index"] = IndexOutlet(store)

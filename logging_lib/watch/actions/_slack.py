@@ -18,7 +18,7 @@ from logging_lib.watch.actions._outlet import (
     shown,
     wait_of,
 )
-from logging_lib.watch.engine.calls import quiet_urllib3
+from logging_lib.watch.http import quiet_urllib3
 from logging_lib.watch.messages import Message, Slack
 
 POST_MESSAGE = "https://slack.com/api/chat.postMessage"

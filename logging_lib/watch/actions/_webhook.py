@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from logging_lib.watch.actions._outlet import DeliveryError, shown, wait_of
-from logging_lib.watch.engine.calls import Caller, CallError
+from logging_lib.watch.http import CallError, HttpClient
 from logging_lib.watch.messages import Message, Webhook
 
 
@@ -16,7 +16,7 @@ class WebhookOutlet:
     ``Idempotency-Key`` is the same when the same alert is sent again: a receiver that knows it acts once.
     """
 
-    caller: Caller = field(default_factory=Caller)
+    caller: HttpClient = field(default_factory=HttpClient)
 
     def deliver(self, message: Message) -> None:
         if not isinstance(message, Webhook):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from logging_lib.watch.engine.calls import render_call
+from logging_lib.watch.http import render_call
 from logging_lib.watch.messages._email import Fetch, email, one_line
 from logging_lib.watch.messages._identity import identity
 from logging_lib.watch.messages._index import index

@@ -10,7 +10,7 @@ from email.headerregistry import Address
 from email.utils import getaddresses
 from typing import Any
 
-from logging_lib.watch.engine.calls import Answer, Call, CallError, render_call
+from logging_lib.watch.http import Call, CallError, HttpResponse, render_call
 from logging_lib.watch.messages._identity import identity
 from logging_lib.watch.messages._types import Attached, Email, MessageError
 from logging_lib.watch.model import DataFormat, EmailAction, HttpAttachment
@@ -18,7 +18,7 @@ from logging_lib.watch.templating import Medium, TemplateError, render
 
 MAX_SUBJECT = 250
 MAX_ATTACHED = 5 * 1024 * 1024
-Fetch = Callable[[Call], Answer]
+Fetch = Callable[[Call], HttpResponse]
 
 
 def email(

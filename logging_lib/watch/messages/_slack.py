@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from logging_lib.watch.engine.conditions import resolve_path
+from logging_lib.watch.conditions import resolve_path
 from logging_lib.watch.messages._email import one_line
 from logging_lib.watch.messages._types import MessageError, Slack
 from logging_lib.watch.model import DynamicAttachments, SlackAttachment, SlackMessage

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from logging_lib.watch.engine.calls import Call
+from logging_lib.watch.http import Call
 
 _BOLD = re.compile(r"(?<!\w)\*(\S[^*\n]*)\*(?!\w)")
 

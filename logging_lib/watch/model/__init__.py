@@ -17,13 +17,22 @@ from logging_lib.watch.model._actions import (
     SlackAttachment,
     SlackMessage,
 )
-from logging_lib.watch.model._base import Model
-from logging_lib.watch.model._conditions import OPERATORS, Condition, Operator
-from logging_lib.watch.model._inputs import HttpInput, Input, SearchInput
-from logging_lib.watch.model._requests import HttpRequest, SearchRequest
-from logging_lib.watch.model._scripts import MAX_SOURCE, Script, SearchTransform, Transform
-from logging_lib.watch.model._trigger import ScheduleModel
-from logging_lib.watch.model._watch import DEFAULT_THROTTLE, Definition, Watch
+from logging_lib.watch.model.base import Model
+from logging_lib.watch.model.requests import HttpRequest, SearchRequest
+from logging_lib.watch.model.schedule import ScheduleModel
+from logging_lib.watch.model.steps import (
+    MAX_SOURCE,
+    OPERATORS,
+    Condition,
+    HttpInput,
+    Input,
+    Operator,
+    Script,
+    SearchInput,
+    SearchTransform,
+    Transform,
+)
+from logging_lib.watch.model.watch import DEFAULT_THROTTLE, Definition, Watch
 
 __all__ = [
     "ACTION_KINDS",

@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from logging_lib.watch.model._base import Duration, Model, OneOf, Strings, fault, in_millis
-from logging_lib.watch.model._conditions import Condition
-from logging_lib.watch.model._requests import HttpRequest
-from logging_lib.watch.model._scripts import Transform
+from logging_lib.watch.model.base import Duration, Model, OneOf, Strings, fault, in_millis
+from logging_lib.watch.model.requests import HttpRequest
+from logging_lib.watch.model.steps import Condition, Transform
 
 ACTION_KINDS = ("email", "slack", "webhook", "index", "logging")
 MAX_ITERATIONS = 100

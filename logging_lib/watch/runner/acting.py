@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from logging_lib.watch.engine.conditions import resolve_path
-from logging_lib.watch.engine.context import with_payload
-from logging_lib.watch.engine.evaluate import Means, judge, run_transform
+from logging_lib.watch.conditions import resolve_path
+from logging_lib.watch.evaluate import Means, evaluate_condition, run_transform, with_payload
 from logging_lib.watch.messages import AnyMessage, Log, MessageError, compose
 from logging_lib.watch.model import Action
 
@@ -31,7 +30,9 @@ def prepare(
         MessageError: when a template fails, an address is none, or ``foreach`` has nothing to go over.
     """
     where = f"actions.{name}"
-    if action.condition and not judge(action.condition, context, means=means, where=f"{where}.condition"):
+    if action.condition and not evaluate_condition(
+        action.condition, context, means=means, where=f"{where}.condition"
+    ):
         return None
     if action.transform:
         payload = run_transform(action.transform, context, means=means, where=f"{where}.transform")

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from logging_lib.watch.engine.context import with_payload
-from logging_lib.watch.engine.evaluate import Evaluation, Means, evaluate, run_transform
 from logging_lib.watch.errors import RunError
+from logging_lib.watch.evaluate import Evaluation, Means, evaluate, run_transform, with_payload
 from logging_lib.watch.messages import Message, MessageError
 from logging_lib.watch.model import Action, Watch
 from logging_lib.watch.runner import incidents as inc

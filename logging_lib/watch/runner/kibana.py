@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from logging_lib.watch.actions import SettingsError
-from logging_lib.watch.checking.metadata import is_address
 from logging_lib.watch.model import Watch
+from logging_lib.watch.validation.metadata import is_http_address
 
 VARIABLE = "LOGGING_LIB_KIBANA_URL"
 
@@ -18,7 +18,7 @@ def with_address(watches: Iterable[Watch], environ: Mapping[str, str]) -> list[W
         SettingsError: the variable holds no http address.
     """
     url = environ.get(VARIABLE, "").rstrip("/")
-    if not is_address(url):
+    if not is_http_address(url):
         raise SettingsError(f"{VARIABLE}: {url!r}: write such as https://kibana.example.org/s/ml")
     made = []
     for watch in watches:

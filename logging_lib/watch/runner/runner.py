@@ -16,9 +16,10 @@ from pathlib import Path
 
 from logging_lib.store.port import Store
 from logging_lib.watch.actions import Outlets
-from logging_lib.watch.engine.evaluate import Means, Scripts, means_of
-from logging_lib.watch.errors import Problem, WatchError
+from logging_lib.watch.errors import WatchError, WatchProblem
+from logging_lib.watch.evaluate import Means, Scripts, means_of
 from logging_lib.watch.model import Watch
+from logging_lib.watch.model.schedule import find_due_time, iter_scheduled_times
 from logging_lib.watch.runner import incidents as inc
 from logging_lib.watch.runner import judging, records
 from logging_lib.watch.runner.delivery import Delivered, Guard, Postman
@@ -28,7 +29,6 @@ from logging_lib.watch.runner.outbox import Policy
 from logging_lib.watch.runner.recovery import patience_of
 from logging_lib.watch.runner.results import Report, Retry, Status, WatchRun
 from logging_lib.watch.runner.state import MemoryState, StateError, StateStore
-from logging_lib.watch.schedule import due_slot, slots
 
 CATCH_UP_MOST = 500
 
@@ -117,7 +117,7 @@ class Runner:
             if watch.id not in self._last:
                 self._last[watch.id] = self._slot_of(watch)
             last = self._last[watch.id]
-            latest = due_slot(watch.schedule, last, now)
+            latest = find_due_time(watch.schedule, last, now)
             if latest is None:
                 following = watch.schedule.next(now)
                 if following is not None:
@@ -125,7 +125,7 @@ class Runner:
                 continue
             missed = [latest]
             if self._options.catch_up and last is not None:
-                missed = list(slots(watch.schedule, last, now))[-CATCH_UP_MOST:] or missed
+                missed = list(iter_scheduled_times(watch.schedule, last, now))[-CATCH_UP_MOST:] or missed
             found.append((watch, missed))
         return found
 
@@ -198,4 +198,4 @@ def _patience(watch: Watch, default: Patience) -> Patience:
     try:
         return patience_of(watch.metadata, default)
     except ValueError as error:
-        raise WatchError([Problem(watch.file, "$.metadata.recovery_after", str(error))]) from None
+        raise WatchError([WatchProblem(watch.file, "$.metadata.recovery_after", str(error))]) from None

@@ -1,0 +1,172 @@
+"""Reads watch files; refuses what cannot run as it is written, with all reasons at once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Container, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from logging_lib.schema import fields
+from logging_lib.watch import model
+from logging_lib.watch.errors import WatchError, WatchProblem, json_path
+from logging_lib.watch.evaluate import default_scripts
+from logging_lib.watch.model import Definition, Watch
+from logging_lib.watch.validation.rules import find_problems
+
+_ID = re.compile(r"[\w.-]+")
+
+# Part of Watcher, not executed here; said by name, since the watch is right and the runner is what lacks it.
+_UNSUPPORTED = {
+    "jira": "use a webhook",
+    "pagerduty": "use a webhook",
+    "hipchat": "use slack or a webhook",
+    "account": "the account is the runner's setting, see LOGGING_LIB_SMTP_URL and LOGGING_LIB_SLACK_WEBHOOK",
+    "profile": "leave it out",
+    "reporting": "Kibana's reports are not made here; attach 'data', or fetch a file with 'http'",
+    "proxy": "set HTTPS_PROXY in the runner's environment",
+    "types": "documents have no types any more; leave it out",
+    "preference": "leave it out",
+    "timeout": "leave it out",
+    "actions": "Slack's buttons are not sent; use links in the text",
+    "dynamic_name_timeout": "leave it out",
+    "doc_type": "documents have no types any more; leave it out",
+}
+
+
+def load_watches(directory: str | Path, *, scripts: Container[str] | None = None) -> list[Watch]:
+    """Read all ``*.json`` of a folder, sorted by id; a watch's id is its file's stem.
+
+    Args:
+        directory: the folder, or one file.
+        scripts: the ids of the stored scripts; default: the shipped ones.
+
+    Raises:
+        WatchError: with all problems of all files.
+    """
+    directory = Path(directory)
+    files = sorted(directory.glob("*.json")) if directory.is_dir() else [directory]
+    if not files:
+        raise WatchError([WatchProblem(str(directory), "$", "there is no *.json in this folder")])
+    watches: list[Watch] = []
+    problems: list[WatchProblem] = []
+    for file in files:
+        try:
+            watches.append(load_watch(file, scripts=scripts))
+        except WatchError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise WatchError(problems)
+    return watches
+
+
+def load_watch(file: str | Path, *, scripts: Container[str] | None = None) -> Watch:
+    """Read one watch file. Raises WatchError."""
+    file = Path(file)
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WatchError([WatchProblem(str(file), "$", f"cannot be read: {error}")]) from error
+    return parse_watch(
+        text, id=file.stem, file=str(file), scripts=scripts, sources=read_user_scripts(file.parent)
+    )
+
+
+def read_user_scripts(folder: Path) -> dict[str, str]:
+    """The Painless beside watches, ``scripts/<id>.painless``, by id. Raises WatchError."""
+    found = {}
+    for file in sorted((folder / "scripts").glob("*.painless")):
+        try:
+            found[file.stem] = file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise WatchError([WatchProblem(str(file), "$", f"cannot be read: {error}")]) from error
+    return found
+
+
+def parse_watch(
+    document: str | dict[str, Any],
+    *,
+    id: str,  # noqa: A002 - Watcher's word
+    file: str = "watch",
+    scripts: Container[str] | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> Watch:
+    """Check a watch given as JSON text or as an object.
+
+    Args:
+        scripts: the ids of the shipped scripts, or of those that stand in for them.
+        sources: the user's own Painless scripts by id; a shipped one of the same id comes first.
+
+    Raises:
+        WatchError: with all problems found.
+    """
+    if not _ID.fullmatch(id):
+        raise WatchError(
+            [WatchProblem(file, "$", f"{id!r} is no watch id: use letters, digits, '.', '_' and '-'")]
+        )
+    if isinstance(document, str):
+        try:
+            document = json.loads(
+                document, object_pairs_hook=_reject_duplicates, parse_constant=reject_constant
+            )
+        except (ValueError, RecursionError) as error:
+            raise WatchError([WatchProblem(file, "$", f"is not JSON: {error}")]) from error
+    try:
+        shipped = default_scripts() if scripts is None else scripts
+        own = {name: source for name, source in (sources or {}).items() if name not in shipped}
+        definition = Definition.model_validate(document, context={"sources": own})
+    except ValidationError as error:
+        raise WatchError(
+            WatchProblem(
+                file, json_path(*(part for part in entry["loc"] if part != "[key]")), _describe_error(entry)
+            )
+            for entry in error.errors()
+        ) from error
+    found = find_problems(
+        definition,
+        scripts=shipped,
+        schema=fields.load(),
+    )
+    if found:
+        raise WatchError(WatchProblem(file, json_path(*path), message) for path, message in found)
+    return Watch(id, definition, file)
+
+
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(f"the key {twice[0]!r} is given twice in one object")
+    return dict(pairs)
+
+
+def reject_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _list_field_names() -> list[str]:
+    found: set[str] = set()
+    waiting: list[type[model.Model]] = [model.Model]
+    while waiting:
+        one = waiting.pop()
+        waiting += one.__subclasses__()
+        found.update(info.alias or name for name, info in one.model_fields.items())
+    return sorted(found)
+
+
+def _describe_error(error: Any) -> str:
+    kind, name = error["type"], str(error["loc"][-1]) if error["loc"] else "$"
+    if kind == "extra_forbidden":
+        if name in _UNSUPPORTED:
+            return f"Watcher's {name!r} is not executed by this runner: {_UNSUPPORTED[name]}"
+        close = get_close_matches(name, _list_field_names(), 1)
+        return f"unknown field {name!r}" + (f"; did you mean {close[0]!r}?" if close else "; remove it")
+    if kind == "missing":
+        return f"{name!r} is required and missing"
+    if kind == "literal_error" and name == "[key]":
+        return f"unknown operator {error['input']!r}: {error['msg']}"
+    return str(error["msg"])

@@ -1,0 +1,74 @@
+"""The content of a watch file, and the watch that it becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from pydantic import model_validator
+
+from logging_lib.watch.model._actions import Action
+from logging_lib.watch.model.base import Duration, Model, in_millis
+from logging_lib.watch.model.schedule import Schedule, Trigger
+from logging_lib.watch.model.steps import ALWAYS, Condition, Input, Transform
+
+DEFAULT_THROTTLE = timedelta(seconds=5)
+
+
+class Definition(Model):
+    """The content of a watch file."""
+
+    metadata: dict[str, Any] = {}
+    trigger: Trigger
+    input: Input = Input(none={})
+    condition: Condition = ALWAYS
+    transform: Transform | None = None
+    throttle_period: Duration = DEFAULT_THROTTLE
+    actions: dict[str, Action] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _millis(cls, value: Any) -> Any:
+        return in_millis(value)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A watch that has passed all checks. ``id`` is the file's stem, ``file`` where it came from."""
+
+    id: str
+    definition: Definition
+    file: str = field(default="", compare=False)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return self.definition.metadata
+
+    @property
+    def title(self) -> str:
+        return str(self.metadata.get("title", self.id))
+
+    @property
+    def schedule(self) -> Schedule:
+        """Its slots: ``schedule.latest(now)``, ``next(after)``; see also ``schedule.slots`` and ``due_slot``."""
+        return self.definition.trigger.schedule.slots
+
+    @property
+    def schedule_text(self) -> str:
+        """For people: ``5m``, or the cron expressions of a calendar."""
+        return str(self.definition.trigger.schedule)
+
+    @property
+    def interval(self) -> timedelta:
+        """The time between two slots, the shortest where they differ."""
+        return self.definition.trigger.schedule.every
+
+    @property
+    def actions(self) -> dict[str, Action]:
+        return self.definition.actions
+
+    def throttle_period(self, action: str) -> timedelta:
+        """The action's own period, else the watch's, else Watcher's 5 seconds."""
+        own = self.actions[action].throttle_period
+        return self.definition.throttle_period if own is None else own

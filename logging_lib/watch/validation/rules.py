@@ -1,0 +1,331 @@
+"""What can be known to be wrong with a watch before it runs: scripts, templates, paths, searches."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any
+
+from logging_lib._util.times import resolve_date_math
+from logging_lib.schema.fields import Schema
+from logging_lib.watch.conditions import DATE_MATH, REFERENCE
+from logging_lib.watch.evaluate import KEYS, TRIGGER_KEYS
+from logging_lib.watch.http import render_call
+from logging_lib.watch.model import (
+    Action,
+    Condition,
+    Definition,
+    DynamicAttachments,
+    HttpRequest,
+    Input,
+    Script,
+    SearchRequest,
+    Transform,
+)
+from logging_lib.watch.templating import (
+    Medium,
+    Placeholder,
+    TemplateError,
+    find_value,
+    has_value,
+    render,
+    render_json,
+)
+from logging_lib.watch.validation import metadata
+from logging_lib.watch.validation.payloads import KeyedPlaceholder, OpaquePayload, PayloadInference
+from logging_lib.watch.validation.searches import SearchValidator
+
+Path = tuple[str | int, ...]
+Problems = Iterator[tuple[Path, str]]
+_NOW = datetime(2018, 2, 1, tzinfo=UTC)
+_INSTANT = "2018-02-01T00:00:00.000Z"
+
+
+def find_problems(
+    definition: Definition,
+    *,
+    scripts: Container[str],
+    schema: Schema,
+    payloads: PayloadInference | None = None,
+) -> list[tuple[Path, str]]:
+    """All that is wrong: (path within the file, message with the remedy).
+
+    Args:
+        scripts: the ids of the scripts that exist.
+        payloads: what is known of payloads; default: only what the watch itself says.
+    """
+    return list(_DefinitionValidator(definition, scripts, schema, payloads or OpaquePayload()).all())
+
+
+def placeholder_context(definition: Definition, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """``ctx`` as a run may see it, with the watch's own metadata."""
+    ctx: dict[str, Any] = dict.fromkeys(KEYS, "sample")
+    ctx["execution_time"] = _INSTANT
+    ctx["trigger"] = dict.fromkeys(TRIGGER_KEYS, _INSTANT)
+    return {"ctx": {**ctx, "metadata": definition.metadata, "payload": payload, "vars": Placeholder()}}
+
+
+class _DefinitionValidator:
+    def __init__(
+        self, definition: Definition, scripts: Container[str], schema: Schema, payloads: PayloadInference
+    ) -> None:
+        self._definition = definition
+        self._scripts = scripts
+        self._schema = schema
+        self._payloads = payloads
+
+    def all(self) -> Problems:
+        given = self._definition
+        yield from metadata.find_problems(given)
+        yield from self._input(given.input, Placeholder(), ("input",))
+        payload = self._payloads.of_input(given.input, self._context(Placeholder()))
+        yield from self._condition(given.condition, payload, ("condition",))
+        if given.transform:
+            yield from self._transform(given.transform, payload, ("transform",))
+            payload = self._payloads.of_transform(given.transform, self._context(payload))
+        for name, action in given.actions.items():
+            yield from self._whole_action(action, payload, ("actions", name))
+
+    def _whole_action(self, action: Action, payload: Mapping[str, Any], path: Path) -> Problems:
+        if action.condition:
+            yield from self._condition(action.condition, payload, (*path, "condition"))
+        if action.transform:
+            yield from self._transform(action.transform, payload, (*path, "transform"))
+            payload = self._payloads.of_transform(action.transform, self._context(payload))
+        if action.foreach:
+            yield from self._path(action.foreach, payload, (*path, "foreach"))
+            payload = first_element(action.foreach, self._context(payload))
+        yield from self._action(action, payload, path)
+
+    # --- inputs, transforms, conditions
+
+    def _input(self, given: Input, payload: Mapping[str, Any], path: Path) -> Problems:
+        if given.search:
+            yield from self._search(given.search.request, payload, (*path, "search", "request"))
+        elif given.http:
+            yield from self._http(given.http.request, payload, (*path, "http", "request"))
+        elif given.transform:
+            yield from self._transform(given.transform, payload, (*path, "transform"))
+        elif given.chain:
+            earlier: dict[str, Any] = {}
+            for index, (name, step) in enumerate(given.chain.items()):
+                yield from self._input(step, earlier, (*path, "chain", "inputs", index, name))
+                earlier = {**earlier, name: self._payloads.of_input(step, self._context(earlier))}
+
+    def _search(self, request: SearchRequest, payload: Mapping[str, Any], path: Path) -> Problems:
+        for index, name in enumerate(request.indices):
+            if "{{" in name:
+                yield (*path, "indices", index), "index names are not templates: write the name, or a pattern"
+        missing: set[str] = set()
+        key = "body" if request.template is None else "template"
+        context = {**self._context(payload), **request.params}
+        try:
+            body = render_json(request.text, context, missing)
+        except TemplateError as error:
+            yield (*path, key), str(error)
+            return
+        for name in sorted(missing):
+            yield (*path, key), self._unknown(name, payload)
+        for below, message in SearchValidator(request.indices, self._schema).problems(body):
+            yield (*path, key, *(below if request.template is None else ())), message
+
+    def _http(self, request: HttpRequest, payload: Mapping[str, Any], path: Path) -> Problems:
+        missing: set[str] = set()
+        try:
+            render_call(request, self._context(payload), missing)
+        except TemplateError as error:
+            yield path, f"template: {error}"
+        for name in sorted(missing):
+            yield path, self._unknown(name, payload)
+
+    def _transform(self, transform: Transform, payload: Mapping[str, Any], path: Path) -> Problems:
+        if transform.script:
+            yield from self._script(transform.script, (*path, "script"))
+        if transform.search:
+            yield from self._search(transform.search.request, payload, (*path, "search", "request"))
+        for index, step in enumerate(transform.chain or ()):
+            yield from self._transform(step, payload, (*path, "chain", index))
+            payload = self._payloads.of_transform(step, self._context(payload))
+
+    def _script(self, script: Script, path: Path) -> Problems:
+        if script.source is not None:
+            if not script.source.strip():
+                yield (*path, "source"), "the script is empty"
+            return
+        if script.id not in self._scripts:
+            known = sorted(self._scripts) if isinstance(self._scripts, Mapping | set | frozenset) else []
+            close = get_close_matches(script.id or "", known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known) or 'none'}"
+            own = f"; a script of your own belongs into scripts/{script.id}.painless beside the watch"
+            yield (*path, "id"), f"no script {script.id!r}{hint}{own}"
+
+    def _condition(self, condition: Condition, payload: Mapping[str, Any], path: Path) -> Problems:
+        if condition.script:
+            yield from self._script(condition.script, (*path, "script"))
+        elif condition.compare:
+            ((name, comparison),) = condition.compare.items()
+            ((operator, value),) = comparison.items()
+            here: Path = (*path, "compare", name)
+            yield from self._path(name, payload, here)
+            yield from self._operand(value, payload, (*here, operator))
+        elif condition.array_compare:
+            ((name, array),) = condition.array_compare.items()
+            here = (*path, "array_compare", name)
+            yield from self._path(name, payload, here)
+            operator, operand = array.operation
+            yield from self._operand(operand.value, payload, (*here, operator, "value"))
+
+    def _operand(self, value: Any, payload: Mapping[str, Any], path: Path) -> Problems:
+        if not isinstance(value, str):
+            return
+        if value.startswith("<{"):
+            match = DATE_MATH.fullmatch(value)
+            try:
+                resolve_date_math(match[1] if match else value, _NOW)
+            except ValueError as error:
+                yield path, f"date expression: {error}; write such as <{{now-15m}}>"
+        elif match := REFERENCE.fullmatch(value):
+            yield from self._path(match[1].strip(), payload, path)
+
+    def _path(self, name: str, payload: Mapping[str, Any], path: Path) -> Problems:
+        if not has_value(name, self._context(payload)):
+            yield path, self._unknown(name, payload)
+
+    # --- actions
+
+    def _action(self, action: Action, payload: Mapping[str, Any], path: Path) -> Problems:
+        if action.webhook:
+            yield from self._http(action.webhook, payload, (*path, "webhook"))
+        if action.email:
+            for name, given in action.email.attachments.items():
+                if given.http:
+                    here = (*path, "email", "attachments", name, "http", "request")
+                    yield from self._http(given.http.request, payload, here)
+        if action.slack and (dynamic := action.slack.message.dynamic_attachments):
+            yield from self._dynamic(dynamic, payload, (*path, "slack", "message", "dynamic_attachments"))
+        for below, template, medium in _list_templates(action):
+            missing: set[str] = set()
+            try:
+                render(template, self._context(payload), medium, missing)
+            except TemplateError as error:
+                yield (*path, *below), f"template: {error}"
+            for name in sorted(missing):
+                yield (*path, *below), self._unknown(name, payload)
+
+    def _dynamic(self, given: DynamicAttachments, payload: Mapping[str, Any], path: Path) -> Problems:
+        yield from self._path(given.list_path, payload, (*path, "list_path"))
+        context = self._context(payload)
+        element = first_element(given.list_path, context)
+        root = _ElementOrContext(element, context)
+        template = given.attachment_template.model_dump(by_alias=True, exclude_none=True)
+        for below, text in _walk_texts(template, ()):
+            missing: set[str] = set()
+            here = (*path, "attachment_template", *below)
+            try:
+                render(text, root, Medium.SLACK, missing)
+            except TemplateError as error:
+                yield here, f"template: {error}"
+            for name in sorted(missing):
+                yield here, self._unknown(name, payload)
+
+    def _context(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        return placeholder_context(self._definition, payload)
+
+    def _unknown(self, name: str, payload: Mapping[str, Any]) -> str:
+        first, _, rest = name.partition(".")
+        if first != "ctx":
+            return (
+                f"{name!r} has no value here: no section around it has that key, and paths from the top begin with "
+                "'ctx.', such as ctx.payload or ctx.metadata"
+            )
+        key, _, below = rest.partition(".")
+        if key == "metadata":
+            return f"the watch's metadata has no {below!r}: add it there, or correct the path {name!r}"
+        if key == "payload":
+            return _describe_missing_part(name, payload)
+        if key == "trigger":
+            return f"{name!r}: ctx.trigger has {', '.join(sorted(TRIGGER_KEYS))}"
+        return f"{name!r}: ctx has {', '.join(sorted(KEYS))}"
+
+
+class _ElementOrContext(dict[str, Any]):
+    """An element's keys, and the context's."""
+
+    def __init__(self, element: Mapping[str, Any], context: Mapping[str, Any]) -> None:
+        super().__init__(context)
+        self._element = element
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or key in self._element
+
+    def __missing__(self, key: str) -> Any:
+        return self._element[key]
+
+
+def first_element(path: str, context: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The payload of one element of a list, as ``foreach`` makes it."""
+    found = find_value(path, context)
+    first = found[0] if isinstance(found, list | tuple) and found else found
+    if isinstance(first, Mapping):
+        return first
+    return {"_value": first} if isinstance(found, list | tuple) and found else Placeholder()
+
+
+def _describe_missing_part(name: str, payload: Mapping[str, Any]) -> str:
+    """Which part of a path is not there, and what is."""
+    place: Any = payload
+    before = "the payload"
+    for part in name.split(".")[2:]:
+        known = (
+            place.names
+            if isinstance(place, KeyedPlaceholder)
+            else place
+            if isinstance(place, Mapping)
+            else ()
+        )
+        if not has_value(part, place) if isinstance(place, Mapping) else True:
+            if not isinstance(place, Mapping):
+                inside = " but in its elements" if isinstance(place, list) else ""
+                return f"{name!r}: {before} has no {part!r}{inside}"
+            close = get_close_matches(part, list(known), 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            if isinstance(place, KeyedPlaceholder):
+                return f"{name!r}: the script writes no {part!r}{hint}"
+            return f"{name!r}: {before} has only {', '.join(sorted(map(str, known))) or 'nothing yet'}{hint}"
+        place, before = find_value(part, place), repr(part)
+        if isinstance(place, list) and place:
+            place = {**{str(index): each for index, each in enumerate(place)}, "size": len(place)}
+    return f"{name!r} has no value"
+
+
+def _list_templates(action: Action) -> Iterator[tuple[Path, str, Medium]]:
+    if action.email:
+        mail = action.email
+        for key in ("to", "cc", "bcc", "reply_to"):
+            for index, template in enumerate(getattr(mail, key)):
+                yield ("email", key, index), template, Medium.HEADER
+        yield ("email", "subject"), mail.subject, Medium.HEADER
+        if mail.sender is not None:
+            yield ("email", "from"), mail.sender, Medium.HEADER
+        if mail.body.text is not None:
+            yield ("email", "body", "text"), mail.body.text, Medium.TEXT
+        if mail.body.html is not None:
+            yield ("email", "body", "html"), mail.body.html, Medium.HTML
+    elif action.slack:
+        message = action.slack.message.model_copy(update={"dynamic_attachments": None})
+        for path, template in _walk_texts(message.model_dump(by_alias=True, exclude_none=True), ()):
+            yield ("slack", "message", *path), template, Medium.SLACK
+    elif action.logging:
+        yield ("logging", "text"), action.logging.text, Medium.HEADER
+
+
+def _walk_texts(node: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(node, str):
+        yield path, node
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield from _walk_texts(value, (*path, key))
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            yield from _walk_texts(value, (*path, index))
