@@ -23,7 +23,7 @@ from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.watch.checking.loading import load_watch
 from logging_lib.watch.checking.whatif import overridden
-from logging_lib.watch.engine.evaluate import evaluate, means_of
+from logging_lib.watch.engine.evaluate import evaluate, run_dependencies
 from logging_lib.watch.model import Watch
 
 MANY, FEW, RUNS = 2_000_000, 200_000, 200
@@ -54,7 +54,7 @@ def run() -> Iterator[Result]:
             now = _history.START + timedelta(minutes=5 * draw.randrange(24, 30 * 24 * 12))
             for name, watch in watches.items():
                 start = time.perf_counter()
-                evaluate(watch, means=means_of(store, now=now), now=now, scheduled=now)
+                evaluate(watch, dependencies=run_dependencies(store, now=now), now=now, scheduled=now)
                 if number >= 20:  # the first ones warm the server up
                     taken[name].append(time.perf_counter() - start)
     at = {name: float(np.quantile(found, 0.95)) * 1000 for name, found in taken.items()}

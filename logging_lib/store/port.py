@@ -60,8 +60,27 @@ class IndexResult:
     failed: tuple[tuple[str, str], ...] = ()
 
 
+ExecutePainless = Callable[[str, Mapping[str, Any]], str]
+"""Runs a source and gives its result as text; the mapping is its variable ``params``.
+
+Raises:
+    ScriptFault: it was not compiled, or failed.
+    StoreError: the store does not answer, or refuses us.
+"""
+
+
 class Store(Protocol):
     """Elasticsearch in production, DuckDB over files on a laptop, in tests and in backtests."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it shows the present; false for a view of the past."""
+        ...
+
+    @property
+    def execute_painless(self) -> ExecutePainless | None:
+        """Executes Painless; None where the store cannot, as the embedded one."""
+        ...
 
     def index(
         self,
@@ -126,16 +145,3 @@ class Store(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-class PainlessStore(Protocol):
-    """What a store can, too, that executes Painless; the embedded one cannot, and lacks the method."""
-
-    def execute_painless(self, source: str, params: Mapping[str, Any]) -> str:
-        """Run a source and give its result as text; ``params`` are its variable ``params``.
-
-        Raises:
-            ScriptFault: it was not compiled, or failed.
-            StoreError: the store does not answer, or refuses us.
-        """
-        ...

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from logging_lib.store.port import IndexResult, Part, Store
+from logging_lib.store.port import ExecutePainless, IndexResult, Part, Store
 
 
 class Wrapper:
@@ -14,7 +14,14 @@ class Wrapper:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.execute_painless = getattr(store, "execute_painless", None)
+
+    @property
+    def is_live(self) -> bool:
+        return self._store.is_live
+
+    @property
+    def execute_painless(self) -> ExecutePainless | None:
+        return self._store.execute_painless
 
     def search(
         self,

@@ -16,7 +16,7 @@ from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.checking.metadata import needs_profiles
-from logging_lib.watch.engine.evaluate import Means, evaluate, store_search
+from logging_lib.watch.engine.evaluate import RunDependencies, evaluate, store_search
 from logging_lib.watch.scripts import SCRIPTS
 from tests.store import elastic
 from tests.store.events import event, iso
@@ -237,7 +237,7 @@ def test_no_shipped_search_is_refused_or_cut_at_forty_models(
         for watch in load_watches(content.path("watchers")):
             evaluation = evaluate(
                 watch,
-                means=Means(only(stream, store_search(store, NOW)), SCRIPTS),
+                means=RunDependencies(only(stream, store_search(store, NOW)), SCRIPTS),
                 now=NOW,
                 scheduled=NOW,
             )

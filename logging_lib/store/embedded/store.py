@@ -43,7 +43,7 @@ from logging_lib.store.embedded.hits import Hits
 from logging_lib.store.embedded.query import ALWAYS, condition
 from logging_lib.store.embedded.reading import FileTable, Progress
 from logging_lib.store.embedded.scope import Scope
-from logging_lib.store.port import IndexResult, Part, SearchError, StoreError
+from logging_lib.store.port import ExecutePainless, IndexResult, Part, SearchError, StoreError
 
 _BODY: Final = (
     "query", "size", "from", "sort", "search_after", "_source", "track_total_hits", "aggs", "aggregations",
@@ -67,6 +67,9 @@ class EmbeddedStore:
             writes: ``refresh`` shows what it added.
         progress: of reading large files; where they are only read.
     """
+
+    is_live = True
+    execute_painless: ExecutePainless | None = None
 
     def __init__(
         self, path: Path | str | None, *, read_only: bool = False, progress: Progress | None = None

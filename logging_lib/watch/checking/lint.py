@@ -32,6 +32,7 @@ from logging_lib.watch.model import (
     Transform,
     Watch,
 )
+from logging_lib.watch.notify.registry import CHANNELS, channel_of
 from logging_lib.watch.templating import Sample, TemplateError, render_json, value_of
 from logging_lib.watch.times import format_duration
 
@@ -46,7 +47,12 @@ _SECRET_NAME = re.compile(
     r"(?i)(^|[_.-])(authorization|password|passwd|secret|token|api[_-]?key|apikey|cookie)($|[_.-])|x-api-key"
 )
 _SECRET_TEXT = re.compile(
-    r"hooks\.slack\.com/services/\w|\bxox[abposr]-\w|\bBearer\s+\w{8,}|://[^/\s:@]+:[^/\s@]+@"
+    "|".join(
+        [
+            r"\bBearer\s+\w{8,}|://[^/\s:@]+:[^/\s@]+@",
+            *filter(None, (c.secret_pattern for c in CHANNELS.values())),
+        ]
+    )
 )
 _NOW = re.compile(r"now|\|\|")
 
@@ -283,9 +289,8 @@ def _action_never_runs(
             yield "error", (*path, "max_iterations"), "foreach runs no iteration", "write a number above 0"
         yield from _no_list(action.foreach, context, (*path, "foreach"))
         context = sample_context(given, element_of(action.foreach, context))
-    if action.slack and (dynamic := action.slack.message.dynamic_attachments):
-        here = (*path, "slack", "message", "dynamic_attachments", "list_path")
-        yield from _no_list(dynamic.list_path, context, here)
+    for below, list_path, _ in channel_of(action).element_templates(action.settings):
+        yield from _no_list(list_path, context, (*path, action.type, *below))
 
 
 def _no_list(name: str, context: Mapping[str, Any], path: JsonPath) -> Found:
@@ -351,7 +356,7 @@ def _long_throttles(watch: Watch) -> Found:
             yield (
                 "warning",
                 ("actions", name, "throttle_period") if own else ("throttle_period",),
-                f"an open incident is told of once in {format_duration(period)}",
+                f"an open incident is notified of once in {format_duration(period)}",
                 f"write {format_duration(LONG_THROTTLE)} or less; ack or mute what is known",
             )
 
@@ -362,12 +367,8 @@ def _long_throttles(watch: Watch) -> Found:
 def _requests(given: Definition) -> Iterator[tuple[JsonPath, HttpRequest]]:
     yield from _http_inputs(given.input, ("input",))
     for name, action in given.actions.items():
-        path: JsonPath = ("actions", name)
-        if action.webhook:
-            yield (*path, "webhook"), action.webhook
-        for file, attachment in (action.email.attachments if action.email else {}).items():
-            if attachment.http:
-                yield (*path, "email", "attachments", file, "http", "request"), attachment.http.request
+        for below, request in channel_of(action).requests(action.settings):
+            yield ("actions", name, action.type, *below), request
 
 
 def _http_inputs(given: Input, path: JsonPath) -> Iterator[tuple[JsonPath, HttpRequest]]:

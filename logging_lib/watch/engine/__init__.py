@@ -1,1 +1,1 @@
-"""Evaluates one watch: what its searches, scripts and conditions say. Pure but for its means."""
+"""Evaluates one watch: what its searches, scripts and conditions say. Pure but for its dependencies."""

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any, Final
 
 from logging_lib.watch.replay.backtest import Backtest
-from logging_lib.watch.runner.results import Alert
+from logging_lib.watch.results import Alert
 from logging_lib.watch.templating import Medium
 from logging_lib.watch.times import format_instant
 
