@@ -18,7 +18,7 @@ from logging_lib.watch.notify.email import EmailChannel
 from logging_lib.watch.notify.queue import DeliveryPolicy, DeliveryQueue
 from logging_lib.watch.notify.slack import SlackChannel
 from logging_lib.watch.runner import Options, Runner
-from logging_lib.watch.state.base import HistoryQuery, MemoryState, WatchState
+from logging_lib.watch.state.base import Change, HistoryQuery, MemoryState, WatchState
 from tests.watch.conftest import (
     NOW,
     SCRIPTS,
@@ -78,6 +78,59 @@ def test_mail_that_was_down_for_an_hour(mail_server: MailServer, webhook: Webhoo
     outcomes = [each["status"] for each in state.history(HistoryQuery(kinds=("delivery",)))]
     assert outcomes.count("delivered") == 2
     assert outcomes.count("failed") == len(outcomes) - 2
+
+
+@pytest.mark.parametrize("farewell", ["421 bye", "500 what?", ""])
+def test_a_server_that_ends_oddly_gets_each_mail_once(webhook: Webhook, farewell: str) -> None:
+    """It took the mail: whatever it says to QUIT, or if it only hangs up, is no failed delivery."""
+
+    class Odd(MailServer):
+        async def handle_QUIT(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+            if not farewell:
+                server.transport.abort()
+            return farewell or "221 bye"
+
+    mail = Odd()
+    try:
+        store = FakeStore(lambda now: [finding(model=f"m{number}") for number in range(3)])
+        engine = runner(store, mail, webhook, watch(email=email_action(throttle_period="1d")))
+        for step in range(6):
+            assert engine.run_once(NOW + minutes(5 * step)).ok
+        assert sorted(subjects(mail)) == ["m0: 1 income", "m1: 1 income", "m2: 1 income"]
+    finally:
+        mail.stop()
+
+
+def test_a_digest_is_removed_from_the_state_in_one_write(mail_server: MailServer, webhook: Webhook) -> None:
+    """However many it lists: one write for the run, one for the digest."""
+
+    class Counting(MemoryState):
+        writes = 0
+
+        def update(self, watch_id: str, change: Change) -> WatchState:
+            self.writes += 1
+            return super().update(watch_id, change)
+
+    state = Counting()
+    store = FakeStore(lambda now: [finding(model=f"m{number}") for number in range(50)])
+    assert runner(store, mail_server, webhook, state=state).run_once(NOW).ok
+    assert len(mail_server.mails) == 1
+    assert state.writes == 2
+    assert state.load("test").queue == ()
+
+
+def test_failures_of_a_server_that_is_down_are_one_write(mail_server: MailServer, webhook: Webhook) -> None:
+    """Each keeps its own next attempt."""
+    mail_server.stop()
+    state = MemoryState()
+    store = FakeStore(lambda now: [finding(model=f"m{number}") for number in range(5)])
+    engine = runner(store, mail_server, webhook, state=state)
+    engine.run_once(NOW)
+    queue = state.load("test").queue
+    assert {each.attempts for each in queue} == {1}
+    assert len({each.next_attempt_at for each in queue}) == 5
+    mail_server.start()
+    assert [retry.is_delivered for retry in engine.run_once(NOW + minutes(1)).retries] == [True] * 5
 
 
 def test_slacks_retry_after_is_obeyed(mail_server: MailServer, webhook: Webhook) -> None:
