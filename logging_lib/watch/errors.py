@@ -37,3 +37,8 @@ class WatchError(LoggingLibError, ValueError):
 
 class RunError(Exception):
     """One run of a watch failed; the message says where and why. Other watches go on."""
+
+
+class StateError(Exception):
+    """The runner's state cannot be read or written, or another runner has it; the message says which and the
+    remedy."""

@@ -1,6 +1,6 @@
 """Evaluate one watch: its input, transforms and condition, over ``ctx`` as Watcher gives it to them.
 
-Pure but for its means, which are an argument.
+Pure but for its dependencies, which are an argument.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from logging_lib._util.times import format_duration, format_instant
-from logging_lib.store.port import Store, StoreError
+from logging_lib.store.port import ExecutePainless, Store, StoreError
 from logging_lib.watch import painless
 from logging_lib.watch.conditions import ConditionError, is_met
 from logging_lib.watch.errors import RunError
 from logging_lib.watch.http import Call, CallError, HttpClient, HttpResponse, render_call
 from logging_lib.watch.model import Condition, HttpInput, Input, Script, SearchRequest, Transform, Watch
-from logging_lib.watch.painless import Execute, PainlessError
+from logging_lib.watch.painless import PainlessError
 from logging_lib.watch.templating import Placeholder, TemplateError, render_json
 
 # Watcher's variables beside metadata and payload; what is not here is an unknown variable.
@@ -115,7 +115,7 @@ def default_scripts() -> Scripts:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """``context`` holds the payload that the condition was judged on."""
+    """``context`` holds the payload that the condition was evaluated on."""
 
     context: dict[str, Any]
     met: bool
@@ -127,7 +127,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Means:
+class RunDependencies:
     """What a watch's run may use of the world outside its context.
 
     Args:
@@ -140,18 +140,18 @@ class Means:
 
     search: SearchFunction
     scripts: Scripts
-    painless: Execute | None = None
+    painless: ExecutePainless | None = None
     http: Http | None = None
 
 
-def means_of(store: Store, *, now: datetime, scripts: Scripts | None = None) -> Means:
+def run_dependencies(store: Store, *, now: datetime, scripts: Scripts | None = None) -> RunDependencies:
     """What a run over a store uses: its searches, its Painless if it has one, and the shipped scripts unless
-    others are given. A store whose ``live`` is false is the past: from there no request over HTTP is made."""
-    return Means(
+    others are given. From a store of the past no request over HTTP is made."""
+    return RunDependencies(
         search=store_search(store, now),
         scripts=default_scripts() if scripts is None else scripts,
-        painless=getattr(store, "execute_painless", None),
-        http=HttpClient.from_environ(os.environ) if getattr(store, "live", True) else None,
+        painless=store.execute_painless,
+        http=HttpClient.from_environ(os.environ) if store.is_live else None,
     )
 
 
@@ -181,8 +181,10 @@ def require_complete(
     return response
 
 
-def evaluate(watch: Watch, *, means: Means, now: datetime, scheduled: datetime) -> Evaluation:
-    """Run a watch's input and judge its condition.
+def evaluate(
+    watch: Watch, *, dependencies: RunDependencies, now: datetime, scheduled: datetime
+) -> Evaluation:
+    """Run a watch's input and evaluate its condition.
 
     Args:
         now: ``ctx.execution_time``; ``scheduled``: the schedule's slot, to which windows should refer.
@@ -191,17 +193,20 @@ def evaluate(watch: Watch, *, means: Means, now: datetime, scheduled: datetime) 
         RunError: when a search, a script, a template or the condition fails, or a search's answer is cut.
     """
     context = new_context(watch, now=now, scheduled=scheduled)
-    payload = run_input(watch.definition.input, context, means=means, where="input")
+    payload = run_input(watch.definition.input, context, dependencies=dependencies, where="input")
     context = with_payload(context, payload)
-    return Evaluation(
-        context, evaluate_condition(watch.definition.condition, context, means=means, where="condition")
+    met = evaluate_condition(
+        watch.definition.condition, context, dependencies=dependencies, where="condition"
     )
+    return Evaluation(context, met)
 
 
-def evaluate_condition(condition: Condition, context: Mapping[str, Any], *, means: Means, where: str) -> bool:
+def evaluate_condition(
+    condition: Condition, context: Mapping[str, Any], *, dependencies: RunDependencies, where: str
+) -> bool:
     """Whether a condition holds, failing as a run fails."""
     if condition.script is not None:
-        result = _run_script(condition.script, context, means, where)
+        result = _run_script(condition.script, context, dependencies, where)
         if not isinstance(result, bool):
             raise RunError(
                 f"{where}: script {condition.script.name}: a condition gives true or false, not {result!r:.80}"
@@ -213,55 +218,61 @@ def evaluate_condition(condition: Condition, context: Mapping[str, Any], *, mean
         raise RunError(f"{where}: {error}") from error
 
 
-def run_input(given: Input, context: Mapping[str, Any], *, means: Means, where: str) -> Payload:
+def run_input(
+    given: Input, context: Mapping[str, Any], *, dependencies: RunDependencies, where: str
+) -> Payload:
     """The payload that an input gives. In a chain each input sees what the ones before it gave."""
     if given.simple is not None:
         return given.simple
     if given.search is not None:
         asked = given.search
-        response = _search(asked.request, asked.timeout, context, means, f"{where}.search")
+        response = _search(asked.request, asked.timeout, context, dependencies, f"{where}.search")
         return extract(response, asked.extract) if asked.extract else response
     if given.http is not None:
-        return _http(given.http, context, means, f"{where}.http")
+        return _http(given.http, context, dependencies, f"{where}.http")
     if given.transform is not None:
-        return run_transform(given.transform, context, means=means, where=f"{where}.transform")
+        return run_transform(given.transform, context, dependencies=dependencies, where=f"{where}.transform")
     payload: dict[str, Any] = {}
     for name, step in given.chain.items() if given.chain else ():
         payload[name] = run_input(
-            step, with_payload(context, dict(payload)), means=means, where=f"{where}.{name}"
+            step, with_payload(context, dict(payload)), dependencies=dependencies, where=f"{where}.{name}"
         )
     return payload
 
 
-def run_transform(transform: Transform, context: Mapping[str, Any], *, means: Means, where: str) -> Payload:
+def run_transform(
+    transform: Transform, context: Mapping[str, Any], *, dependencies: RunDependencies, where: str
+) -> Payload:
     """The payload that a transform makes of the context's."""
     if transform.script is not None:
-        result = _run_script(transform.script, context, means, where)
+        result = _run_script(transform.script, context, dependencies, where)
         # As Watcher: what is no object becomes one.
         return result if isinstance(result, Mapping) else {"_value": result}
     if transform.search is not None:
-        return _search(transform.search.request, transform.search.timeout, context, means, f"{where}.search")
+        return _search(
+            transform.search.request, transform.search.timeout, context, dependencies, f"{where}.search"
+        )
     payload: Payload = context["ctx"]["payload"]
     for step in transform.chain or ():
-        payload = run_transform(step, with_payload(context, payload), means=means, where=where)
+        payload = run_transform(step, with_payload(context, payload), dependencies=dependencies, where=where)
     return payload
 
 
-def _run_script(script: Script, context: Mapping[str, Any], means: Means, where: str) -> Any:
+def _run_script(script: Script, context: Mapping[str, Any], dependencies: RunDependencies, where: str) -> Any:
     ctx = context["ctx"]
     if script.source is not None:
-        if means.painless is None:
+        if dependencies.painless is None:
             raise RunError(
                 f"{where}: script {script.name}: Painless is executed by Elasticsearch, and this run has an "
                 "embedded store: run the watch with --elasticsearch URL"
             )
         try:
-            result, variables = painless.run(script.source, script.params, ctx, means.painless)
+            result, variables = painless.run(script.source, script.params, ctx, dependencies.painless)
         except PainlessError as error:
             raise RunError(f"{where}: script {script.name}: {error}") from error
         ctx["vars"].update(variables)
         return result
-    function = means.scripts.get(script.id or "")
+    function = dependencies.scripts.get(script.id or "")
     if function is None:
         raise RunError(f"{where}: there is no script {script.id!r}")
     try:
@@ -271,19 +282,23 @@ def _run_script(script: Script, context: Mapping[str, Any], means: Means, where:
 
 
 def _search(
-    request: SearchRequest, timeout: timedelta | None, context: Mapping[str, Any], means: Means, where: str
+    request: SearchRequest,
+    timeout: timedelta | None,
+    context: Mapping[str, Any],
+    dependencies: RunDependencies,
+    where: str,
 ) -> Payload:
     try:
-        return means.search(request, timeout, context)
+        return dependencies.search(request, timeout, context)
     except (TemplateError, StoreError) as error:
         raise RunError(f"{where}: {error}") from error
 
 
-def _http(given: HttpInput, context: Mapping[str, Any], means: Means, where: str) -> Payload:
-    if means.http is None:
+def _http(given: HttpInput, context: Mapping[str, Any], dependencies: RunDependencies, where: str) -> Payload:
+    if dependencies.http is None:
         raise RunError(f"{where}: a request over HTTP cannot be made for a time that is past")
     try:
-        answer = means.http(render_call(given.request, context))
+        answer = dependencies.http(render_call(given.request, context))
         payload = read_response(answer, given.response_content_type)
     except (TemplateError, CallError, ResponseError) as error:
         raise RunError(f"{where}: {error}") from error
@@ -294,7 +309,7 @@ def _http(given: HttpInput, context: Mapping[str, Any], means: Means, where: str
 def find_omissions(
     request: SearchRequest, body: Mapping[str, Any], response: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Ways in which an answer is not whole; judged on, it would be a quiet error."""
+    """List the ways in which an answer is not complete: evaluated, it would be a quiet error."""
     if response.get("timed_out"):
         yield "the search timed out, its answer is partial"
     failed = response.get("_shards", {}).get("failed", 0)

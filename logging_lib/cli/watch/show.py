@@ -16,10 +16,10 @@ from logging_lib.cli import options
 from logging_lib.cli.output import console
 from logging_lib.cli.watch import _state
 from logging_lib.cli.watch._common import JsonOption, WatchesOption, explained, load, pick, print_json
-from logging_lib.watch.messages import recipients
+from logging_lib.watch.incidents import Mute, is_muted
 from logging_lib.watch.model import Watch
-from logging_lib.watch.runner.mutes import Mute, is_muted
-from logging_lib.watch.runner.state import WatchState
+from logging_lib.watch.notify.registry import channel_of, recipients
+from logging_lib.watch.state.base import WatchState
 
 
 def list_(
@@ -29,10 +29,10 @@ def list_(
     elasticsearch: options.ElasticsearchOption = None,
     state: _state.StateOption = None,
 ) -> None:
-    """List the watches: what each looks for, how often, and whom it tells.
+    """List the watches: what each looks for, how often, and whom it notifies.
 
     Where a state is named, also what the runner knows of each: open incidents, which of them are acknowledged or
-    muted, messages that wait.
+    muted, notifications that wait.
 
     Example: logging-lib watch list
     """
@@ -49,9 +49,9 @@ def list_(
         print_json(rows)
         return
     more = ("last run", "open", "acked", "muted", "waiting") if known else ()
-    table = Table("id", "title", "every", "windows", "tells", *more, box=None, pad_edge=False)
+    table = Table("id", "title", "every", "windows", "notifies", *more, box=None, pad_edge=False)
     for row in rows:
-        cells = [row["id"], row["title"], row["every"], ", ".join(row["windows"]), ", ".join(row["tells"])]
+        cells = [row["id"], row["title"], row["every"], ", ".join(row["windows"]), ", ".join(row["notifies"])]
         if known:
             cells += [
                 (row["last_run"] or "")[:16].replace("T", " "),
@@ -63,21 +63,21 @@ def list_(
     console().print(table)
 
 
-def _known(watch_id: str, kept: WatchState, mutes: tuple[Mute, ...], now: datetime) -> dict[str, Any]:
+def _known(watch_id: str, state: WatchState, mutes: tuple[Mute, ...], now: datetime) -> dict[str, Any]:
     """What the runner remembers of a watch."""
-    still_open = [each for each in kept.incidents if each.closed_at is None]
+    still_open = [each for each in state.incidents if each.closed_at is None]
 
     def muted(model: str, version: str, feature: str) -> bool:
         return is_muted(mutes, now, watch=watch_id, model=model, version=version, feature=feature)
 
     whole = (each for each in mutes if not (each.model or each.version or each.feature))
     return {
-        "last_run": format_instant(kept.last) if kept.last else None,
+        "last_run": format_instant(state.last_scheduled) if state.last_scheduled else None,
         "open": len(still_open),
         "acknowledged": sum(each.acked_at is not None for each in still_open),
         "muted": sum(muted(*each.key) for each in still_open),
         "all_muted": is_muted(whole, now, watch=watch_id, model="", version="", feature=""),
-        "undelivered": len(kept.undelivered),
+        "undelivered": len(state.queue),
         "incidents": [
             {
                 **each.key._asdict(),
@@ -115,7 +115,9 @@ def show(
             table.add_row(escape(name), escape(value if isinstance(value, str) else json.dumps(value)))
     for name, action in watch.actions.items():
         period = format_duration(watch.throttle_period(name))
-        table.add_row(f"action {escape(name)}", f"{action.kind}, at most once in {period} an incident")
+        table.add_row(
+            f"action {escape(name)}", f"{channel_of(action).name}, at most once in {period} an incident"
+        )
     out.print(table)
 
 
@@ -126,5 +128,5 @@ def _summary(watch: Watch) -> dict[str, Any]:
         "title": watch.title,
         "every": watch.schedule_text,
         "windows": [str(window) for window in windows] if isinstance(windows, list) else [str(windows)],
-        "tells": recipients(watch),
+        "notifies": recipients(watch),
     }

@@ -10,12 +10,13 @@ from typing import Any
 
 from logging_lib._util.times import format_duration
 from logging_lib.store.port import Store
+from logging_lib.watch import incidents
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.errors import RunError
-from logging_lib.watch.evaluate import Scripts, evaluate, means_of
-from logging_lib.watch.messages import Email, MessageError, Slack, compose
+from logging_lib.watch.evaluate import Scripts, evaluate, run_dependencies
 from logging_lib.watch.model import Watch
-from logging_lib.watch.runner import incidents
+from logging_lib.watch.notify.base import Notification, RenderError
+from logging_lib.watch.notify.registry import channel_of, render_settings
 from logging_lib.watch.scripts import judged
 from logging_lib.watch.testing import streams
 from logging_lib.watch.testing.cases import START, Case, CaseError, Expectation, ExpectedAlert, LoadedCaseFile
@@ -112,7 +113,7 @@ def _check_expectations(
     for expected in case.expect:
         try:
             diff = _compare_findings(AsOf(store), watch, loaded, expected, scripts)
-        except (RunError, MessageError) as error:
+        except (RunError, RenderError) as error:
             diff = [f"+ the watch failed: {error}"]
         if diff:
             yield CaseFailure(loaded.file, line, case.name, format_duration(expected.at), tuple(diff))
@@ -122,7 +123,9 @@ def _compare_findings(
     store: Store, watch: Watch, loaded: LoadedCaseFile, expected: Expectation, scripts: Scripts | None
 ) -> list[str]:
     now: datetime = START + expected.at
-    done = evaluate(watch, means=means_of(store, now=now, scripts=scripts), now=now, scheduled=now)
+    done = evaluate(
+        watch, dependencies=run_dependencies(store, now=now, scripts=scripts), now=now, scheduled=now
+    )
     found = incidents.find(done.payload) or [] if done.met else []
     waiting = {incidents.key_of(finding): finding for finding in found}
     diff: list[str] = []
@@ -171,14 +174,14 @@ def _format_key(key: incidents.Key) -> str:
 def _render_texts(
     watch: Watch, context: Mapping[str, Any], findings: list[dict[str, Any]], now: datetime
 ) -> str:
-    """Subject and texts of all messages about these findings: the templates are tested, too."""
+    """Render subject and texts of all notifications about these findings: the templates are tested, too."""
     payload = incidents.with_findings(context["ctx"]["payload"], findings, judged)
     about = {"ctx": {**context["ctx"], "payload": payload}}
     parts = []
     for name, action in watch.actions.items():
-        for message in compose(name, action, about, now):
-            if isinstance(message, Email):
-                parts += [message.subject, message.text or "", message.html or ""]
-            elif isinstance(message, Slack):
-                parts.append(message.text or "")
+        if channel_of(action).takes_text:
+            draft = Notification(id=name, watch=watch.id, action=name, created_at=now)
+            for notification in render_settings(action, about, draft):
+                html = str(notification.content.get("html") or "")
+                parts += [notification.subject, notification.text, html]
     return "\n".join(parts)
