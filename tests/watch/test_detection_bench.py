@@ -24,7 +24,7 @@ START = 4 * WEEK + 9 * 3600.0
 
 @pytest.fixture(scope="module")
 def prepared() -> replay.Prepared:
-    return replay.render_action(claims_stream())
+    return replay.prepare(claims_stream())
 
 
 @pytest.mark.parametrize("fault", ["NA +30 points", "category swap", "unit change x 1000"])
