@@ -13,11 +13,15 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from logging_lib.logger import spool as _spool
-from logging_lib.logger.prediction_logger import PredictionLogger, SpoolLoggerFactory, configure
-from logging_lib.logger.processor import EventRenderer, PredictionProcessor
+from logging_lib.logger.prediction_logger import (
+    PredictionFormatter,
+    PredictionHandler,
+    PredictionLogger,
+    SpoolLoggerFactory,
+    configure,
+)
+from logging_lib.logger.processor import EventRenderer, PredictionProcessor, add_trace_ids
 from logging_lib.logger.spool import Spool
-from logging_lib.logger.stdlib import PredictionFormatter, PredictionHandler
-from logging_lib.logger.tracing import add_trace_ids
 from logging_lib.profile.io import ProfileError
 
 try:
@@ -52,9 +56,9 @@ def metrics_registry(*spools: "str | Path") -> "CollectorRegistry":
     Raises:
         ModuleNotFoundError: prometheus_client is not installed: ``pip install 'logging-lib[prometheus]'``.
     """
-    from logging_lib.ship.metrics import registry
+    from logging_lib.ship.metrics import build_registry
 
-    return registry(*spools)
+    return build_registry(*spools)
 
 
 __all__ = [

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.logger.jsonlines import MAX_LINE, files, lines
+from logging_lib.logger.jsonlines import MAX_LINE, find_files, read_lines
 from logging_lib.normalize import DeadLetter, Event, normalize, normalize_line
 from tests.strategies import inputs as any_inputs
 
@@ -147,8 +147,8 @@ def test_our_own_events_are_never_altered(
         model="loans", version="1", profile=profile, spool=tmp_path, report_every=None
     )
     log.prediction(inputs | {"income": "N/A", "extra": "17", "time": "x"}, prediction=3.5)
-    (file,) = files([tmp_path])
-    (line,) = lines(file)
+    (file,) = find_files([tmp_path])
+    (line,) = read_lines(file)
     result = normalize_line(line)
     assert isinstance(result, Event)
     assert result.document == json.loads(line.data)
@@ -168,7 +168,7 @@ def test_a_damaged_file_is_read_on_with_file_and_offset(tmp_path: Path, valid: V
     path.write_bytes(
         good + b"\nnot json\r\n\n" + b"x" * (MAX_LINE * 2 + 7) + b"\n" + good + b"\n" + good[:20]
     )
-    results = [normalize_line(line, now=NOW) for line in lines(path)]
+    results = [normalize_line(line, now=NOW) for line in read_lines(path)]
     assert [type(r) for r in results] == [Event, DeadLetter, DeadLetter, Event, DeadLetter]
     reasons = [(r.reason, r.document["log"]["offset"]) for r in results if isinstance(r, DeadLetter)]
     start = len(good) + 1
@@ -177,11 +177,11 @@ def test_a_damaged_file_is_read_on_with_file_and_offset(tmp_path: Path, valid: V
     for result in results:
         if isinstance(result, DeadLetter):
             assert valid(result.document)["log"]["file"]["path"] == str(path)
-    assert len(list(lines(path, third))) == 2
+    assert len(list(read_lines(path, third))) == 2
 
 
 def test_files_names_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such file, or a folder without \*\.jsonl"):
-        files([tmp_path])
+        find_files([tmp_path])
     with pytest.raises(FileNotFoundError, match="missing"):
-        files([tmp_path / "missing"])
+        find_files([tmp_path / "missing"])

@@ -17,7 +17,7 @@ from rich.table import Table
 from logging_lib.cli import options
 from logging_lib.cli import output as _print
 from logging_lib.profile import io
-from logging_lib.profile.coerce import iso, number_text
+from logging_lib.profile.coerce import format_epoch, number_text
 from logging_lib.profile.config import Config
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import Feature, Kind, Profile
@@ -72,7 +72,7 @@ def fit(
 
     from logging_lib.profile import config as configuration
     from logging_lib.profile.fitting import fit as fit_profile
-    from logging_lib.profile.readers import read
+    from logging_lib.profile.readers import read_table
 
     if (data is None) != from_elasticsearch:
         raise _print.fail("give either a file or --from-elasticsearch")
@@ -86,7 +86,7 @@ def fit(
             prediction = prediction or (PREDICTION if PREDICTION in frame else None)
         else:
             texts = [name for name, own in chosen.features.items() if own.kind in ("category", "text")]
-            frame, absent = read(data, na_values=chosen.na_values, texts=texts)
+            frame, absent = read_table(data, na_values=chosen.na_values, texts=texts)
         made = fit_profile(
             frame,
             model=model,
@@ -243,6 +243,6 @@ def _summary(feature: Feature) -> str:
         return f"{len(feature.vocabulary)} known words, {mean} words a text"
     if feature.range is None:
         return "no value"
-    low, high = (iso(b) if feature.kind == "date" else number_text(b) for b in feature.range)
+    low, high = (format_epoch(b) if feature.kind == "date" else number_text(b) for b in feature.range)
     mean = f", mean {feature.moments.mean:.6g}" if feature.moments and feature.kind == "numeric" else ""
     return f"{low} to {high}{mean}"

@@ -15,11 +15,11 @@ import typer
 from logging_lib.cli import output
 from logging_lib.logger.segments import DEAD_LETTERS
 from logging_lib.logger.spool import Spool
-from logging_lib.ship.receivers import RetryError, connect_to
-from logging_lib.ship.replay import replay
+from logging_lib.ship.receivers import RetryError, create_receiver
+from logging_lib.ship.replay import replay_dead_letters
 from logging_lib.ship.shipper import GRACE, Shipper
-from logging_lib.ship.spool_reader import Backlog
-from logging_lib.ship.target import target
+from logging_lib.ship.spool_reader import SpoolReader
+from logging_lib.ship.target import parse_target
 
 
 def ship(
@@ -63,8 +63,8 @@ def ship(
         files = {
             name: str(path) if path else None for name, path in (("ca", ca), ("cert", cert), ("key", key))
         }
-        where = target(to, **files)
-        receiver = connect_to(where, timeout=timeout)
+        where = parse_target(to, **files)
+        receiver = create_receiver(where, timeout=timeout)
     except ValueError as error:
         raise output.fail(f"--to: {error}") from None
     except OSError as error:
@@ -82,11 +82,11 @@ def ship(
 def _replay(spool: Path) -> None:
     if not spool.is_dir():
         raise output.fail(f"{spool}: no such folder")
-    backlog = Backlog(spool)
+    backlog = SpoolReader(spool)
     try:
         if not backlog.lock():
             raise output.fail(f"{spool}: another shipper is at work; stop it, and try again", 1)
-        made = replay(backlog)
+        made = replay_dead_letters(backlog)
     except OSError as error:
         raise output.fail(f"{spool}: {error}", 1) from None
     finally:
@@ -132,7 +132,7 @@ def _daemon(shipper: Shipper, grace: float) -> None:
 def _status(spool: Path, as_json: bool) -> None:
     if not spool.is_dir():
         raise output.fail(f"{spool}: no such folder")
-    backlog = Backlog(spool)
+    backlog = SpoolReader(spool)
     try:
         running = not backlog.lock()
         backlog.unlock()

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from logging_lib.logger.checks import MAX_CHECKED_TEXT, Checked, Checker, Table
-from logging_lib.logger.event import Output
+from logging_lib.logger.checks import MAX_CHECKED_TEXT, Checker, CheckResult, FeatureTable
+from logging_lib.logger.event import OutputEncoder
 from logging_lib.profile.model import KINDS
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     Mask = np.ndarray[Any, np.dtype[np.bool_]]
     Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
-Pieces = list[bytes]
-Slice = Callable[[int, int], Pieces]
-Look = Callable[["Column"], "Looked"]
+Fragments = list[bytes]
+RenderSlice = Callable[[int, int], Fragments]
+RenderColumn = Callable[["BatchColumn"], "RenderedColumn"]
 _EXACT = 2**53  # integers up to here are themselves as floats
 
 
-class Rows:
+class RowFragments:
     """What became of so many rows: a result of ``Prepared.write``.
 
     Attributes:
@@ -44,8 +44,8 @@ class Rows:
     """
 
     def __init__(self, rows: int) -> None:
-        self.pieces: list[Pieces] = []
-        self.unusual: dict[int, Checked] = {}
+        self.pieces: list[Fragments] = []
+        self.unusual: dict[int, CheckResult] = {}
         self.left: set[int] = set()
         self.words: list[list[int]] = []
         self.rows = rows
@@ -69,7 +69,7 @@ class Rows:
         return pieces
 
 
-class Columns:
+class FrameRenderer:
     """Writes the columns of a frame that has the profile's features, for one profile.
 
     The JSON of ``ml.input`` is laid out once; what is constant goes in front of the piece that follows it.
@@ -78,23 +78,23 @@ class Columns:
     def __init__(self, check: Checker) -> None:
         self._check = check
         self.names = frozenset(check.features)
-        writers: dict[str, Look] = {entry[0]: _numeric for entry in check.numeric}
-        writers |= {entry[0]: _category for entry in check.category} | {
-            entry[0]: _text for entry in check.text
+        writers: dict[str, RenderColumn] = {entry[0]: _render_numeric for entry in check.numeric}
+        writers |= {entry[0]: _render_category for entry in check.category} | {
+            entry[0]: _render_text for entry in check.text
         }
         tables = sorted(check.features.values(), key=lambda table: (table.hidden, KINDS.index(table.kind)))
         before, group = b"{", ""
-        self._columns: list[tuple[Table, Look, bytes]] = []
+        self._columns: list[tuple[FeatureTable, RenderColumn, bytes]] = []
         for table in tables:
             opened = b""
             if not table.hidden:
                 same = table.kind == group
                 before += b"," if same else (b"}," if group else b"") + orjson.dumps(table.kind) + b":{"
                 opened, before, group = before + orjson.dumps(table.name) + b":", b"", table.kind
-            self._columns.append((table, writers.get(table.name, _other), opened))
+            self._columns.append((table, writers.get(table.name, _render_other), opened))
         self._bins = (b"}," if group else b"{") + b'"bins":['
 
-    def prepare(self, frame: pd.DataFrame) -> Prepared | None:
+    def prepare(self, frame: pd.DataFrame) -> PreparedFrame | None:
         """Look at a whole frame's columns; None where they are not the profile's features."""
         columns = {
             name if type(name) is str else str(name): frame.iloc[:, i] for i, name in enumerate(frame.columns)
@@ -104,26 +104,26 @@ class Columns:
         found = []
         before = self._bins
         for table, look, opened in self._columns:
-            column = Column(self._check, table, columns[table.name], opened, before)
+            column = BatchColumn(self._check, table, columns[table.name], opened, before)
             found.append((column, look(column)))
             before = b","
-        return Prepared(found)
+        return PreparedFrame(found)
 
 
-class Prepared:
+class PreparedFrame:
     """The columns of a frame, ready to be written slice by slice: short ones stay in the processor's cache."""
 
-    def __init__(self, columns: list[tuple[Column, Looked]]) -> None:
+    def __init__(self, columns: list[tuple[BatchColumn, RenderedColumn]]) -> None:
         self._columns = columns
 
-    def write(self, start: int, stop: int) -> Rows:
+    def write(self, start: int, stop: int) -> RowFragments:
         """``ml.input`` and what follows it, for the rows from ``start`` to before ``stop``, at least one."""
-        made = Rows(stop - start)
-        inputs: list[Pieces] = []
-        bins: list[Pieces] = []
+        made = RowFragments(stop - start)
+        inputs: list[Fragments] = []
+        bins: list[Fragments] = []
         for column, looked in self._columns:
             written, labels = looked.written(start, stop), looked.labels(start, stop)
-            _unusual(column, written, labels, looked.unusual[start:stop].nonzero()[0], start, made)
+            _render_exceptions(column, written, labels, looked.unusual[start:stop].nonzero()[0], start, made)
             if not column.table.hidden:
                 inputs.append(written)
             bins.append(labels)
@@ -136,11 +136,11 @@ class Prepared:
         return made
 
 
-class Column(NamedTuple):
+class BatchColumn(NamedTuple):
     """One column on its way, with what stands before each of its values, and before each of its bins."""
 
     check: Checker
-    table: Table
+    table: FeatureTable
     series: pd.Series
     opened: bytes
     before: bytes
@@ -149,7 +149,7 @@ class Column(NamedTuple):
         return self.before + orjson.dumps(text)
 
 
-class Looked(NamedTuple):
+class RenderedColumn(NamedTuple):
     """A column that was looked at.
 
     Attributes:
@@ -159,21 +159,21 @@ class Looked(NamedTuple):
         words: a text's known words by row.
     """
 
-    written: Slice
-    labels: Slice
+    written: RenderSlice
+    labels: RenderSlice
     unusual: Mask
     words: list[int] | None = None
 
 
-def _unusual(
-    column: Column, written: list[bytes], labels: list[bytes], where: Any, start: int, made: Rows
+def _render_exceptions(
+    column: BatchColumn, written: list[bytes], labels: list[bytes], where: Any, start: int, made: RowFragments
 ) -> None:
     """Look at each value of a column that is not ordinary by itself."""
     if not len(where):
         return
     table = column.table
     for i, value in zip(where.tolist(), column.series.iloc[where + start].tolist(), strict=True):
-        out = made.unusual.setdefault(i, Checked())
+        out = made.unusual.setdefault(i, CheckResult())
         column.check.unusual(table, value, out)
         labels[i] = column.token(out.bins[-1])
         if table.hidden:
@@ -184,11 +184,11 @@ def _unusual(
             made.left.add(i)
 
 
-def _numeric(column: Column) -> Looked:
+def _render_numeric(column: BatchColumn) -> RenderedColumn:
     import numpy as np
 
     table = column.table
-    values, numbers, ordinary = numbers_of(column.series)
+    values, numbers, ordinary = split_numbers(column.series)
     low, high = table.range or (0.0, 0.0)
     ordinary &= (numbers >= low) & (numbers <= high)
     if not ordinary.all():
@@ -199,14 +199,14 @@ def _numeric(column: Column) -> Looked:
             values = numbers
     tokens = np.array([column.token(label) for label in table.bins], dtype=object)
     bins = np.searchsorted(table.inner, numbers, "right")
-    return Looked(
-        lambda start, stop: number_pieces(column.opened, values[start:stop]),
+    return RenderedColumn(
+        lambda start, stop: render_numbers(column.opened, values[start:stop]),
         lambda start, stop: tokens[bins[start:stop]].tolist(),
         ~ordinary,
     )
 
 
-def numbers_of(series: pd.Series) -> tuple[Numbers | list[Any], Numbers, Mask]:
+def split_numbers(series: pd.Series) -> tuple[Numbers | list[Any], Numbers, Mask]:
     """A column as it is written, as floats, and which of its values are numbers that a float holds exactly."""
     import numpy as np
 
@@ -219,7 +219,7 @@ def numbers_of(series: pd.Series) -> tuple[Numbers | list[Any], Numbers, Mask]:
     return values, numbers, np.array(known, bool) & np.isfinite(numbers)
 
 
-def number_pieces(before: bytes, values: Numbers | list[Any]) -> list[bytes]:
+def render_numbers(before: bytes, values: Numbers | list[Any]) -> list[bytes]:
     """Each number's JSON with a constant text before it; the values are ints and finite floats."""
     if not len(values):
         return []
@@ -227,7 +227,7 @@ def number_pieces(before: bytes, values: Numbers | list[Any]) -> list[bytes]:
     return (before + written.replace(b",", b"\n" + before)).split(b"\n")
 
 
-def text_pieces(before: bytes, values: Sequence[str]) -> list[bytes]:
+def render_texts(before: bytes, values: Sequence[str]) -> list[bytes]:
     """Each text's JSON with a constant text before it.
 
     Raises:
@@ -246,7 +246,7 @@ def text_pieces(before: bytes, values: Sequence[str]) -> list[bytes]:
     return (before + written.replace(b"\n", b"\n" + before)).split(b"\n")
 
 
-def _category(column: Column) -> Looked:
+def _render_category(column: BatchColumn) -> RenderedColumn:
     import numpy as np
     import pandas as pd
 
@@ -260,14 +260,14 @@ def _category(column: Column) -> Looked:
     values = [column.opened + orjson.dumps(value) if label is not None else b"" for value, label in pairs]
     tokens = [column.token(label) if label is not None else b"" for label in labels]
     written, binned = (np.array([*pieces, b""], dtype=object) for pieces in (values, tokens))
-    return Looked(
+    return RenderedColumn(
         lambda start, stop: written[codes[start:stop]].tolist(),
         lambda start, stop: binned[codes[start:stop]].tolist(),
         np.array([label is None for label in labels] + [True])[codes],
     )
 
 
-def _text(column: Column) -> Looked:
+def _render_text(column: BatchColumn) -> RenderedColumn:
     import numpy as np
 
     values, na_values = column.series.tolist(), column.check.na_values
@@ -285,15 +285,15 @@ def _text(column: Column) -> Looked:
     except UnicodeEncodeError:  # a vocabulary with a lone surrogate
         values, counts, ordinary = [""] * len(values), [0] * len(values), np.zeros(len(values), dtype=bool)
     token = column.token(column.table.bins[0])
-    return Looked(
-        lambda start, stop: text_pieces(column.opened, values[start:stop]),
+    return RenderedColumn(
+        lambda start, stop: render_texts(column.opened, values[start:stop]),
         lambda start, stop: [token] * (stop - start),
         ~ordinary,
         counts,
     )
 
 
-def _other(column: Column) -> Looked:
+def _render_other(column: BatchColumn) -> RenderedColumn:
     """Booleans, dates and hidden features: each distinct value is checked once, as a single call checks it."""
     import numpy as np
 
@@ -301,31 +301,33 @@ def _other(column: Column) -> Looked:
     pieces: dict[Any, tuple[bytes, bytes]] = {}
     if len(set(map(type, values))) == 1:  # 1 and True are one key of a dict, and not one value
         with contextlib.suppress(TypeError):
-            pieces = {value: _checked(column, value) for value in set(values)}
-    found = [pieces.get(value, _NOTHING) for value in values] if pieces else [_NOTHING] * len(values)
-    return Looked(
+            pieces = {value: _render_value(column, value) for value in set(values)}
+    found = (
+        [pieces.get(value, _NO_FRAGMENTS) for value in values] if pieces else [_NO_FRAGMENTS] * len(values)
+    )
+    return RenderedColumn(
         lambda start, stop: [written for written, _ in found[start:stop]],
         lambda start, stop: [label for _, label in found[start:stop]],
-        np.array([piece is _NOTHING for piece in found], bool),
+        np.array([piece is _NO_FRAGMENTS for piece in found], bool),
     )
 
 
-_NOTHING = (b"", b"")
+_NO_FRAGMENTS = (b"", b"")
 
 
-def _checked(column: Column, value: Any) -> tuple[bytes, bytes]:
-    table, out = column.table, Checked()
+def _render_value(column: BatchColumn, value: Any) -> tuple[bytes, bytes]:
+    table, out = column.table, CheckResult()
     column.check.unusual(table, value, out)
     if out.failed or set(out.input) - {table.kind}:
-        return _NOTHING
+        return _NO_FRAGMENTS
     kept = b"" if table.hidden else column.opened + orjson.dumps(out.input[table.kind][table.name])
     return kept, column.token(out.bins[0])
 
 
-def output_pieces(output: Output, values: list[Any], before: bytes) -> list[bytes]:
+def render_outputs(output: OutputEncoder, values: list[Any], before: bytes) -> list[bytes]:
     """``ml.prediction`` of each row, with a constant text before it."""
     if set(map(type, values)) == {float}:
-        return _float_outputs(output, values, before)
+        return _render_floats(output, values, before)
     made: dict[str, bytes] = {}
     pieces: list[bytes] = []
     for value in values:
@@ -339,7 +341,7 @@ def output_pieces(output: Output, values: list[Any], before: bytes) -> list[byte
     return pieces
 
 
-def _float_outputs(output: Output, values: list[Any], before: bytes) -> list[bytes]:
+def _render_floats(output: OutputEncoder, values: list[Any], before: bytes) -> list[bytes]:
     import numpy as np
 
     numbers = np.array(values, float)
@@ -351,7 +353,7 @@ def _float_outputs(output: Output, values: list[Any], before: bytes) -> list[byt
         after = labels[np.searchsorted(output.inner, numbers, "right").clip(max=len(labels) - 1)].tolist()
     elif output.known:
         ordinary[:] = False  # numbers that are classes
-    written = number_pieces(before + b'{"value":', np.where(ordinary, numbers, 0.0))
+    written = render_numbers(before + b'{"value":', np.where(ordinary, numbers, 0.0))
     pieces = list(map(bytes.__add__, written, after))
     for i in np.flatnonzero(~ordinary).tolist():
         pieces[i] = before + orjson.dumps(output(values[i], None, None))

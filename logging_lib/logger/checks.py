@@ -12,13 +12,21 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from logging_lib.logger.event import Output
-from logging_lib.logger.values import jsonable, key_text, number
-from logging_lib.profile.coerce import category_text, epoch, is_null, iso, plain, spelled, words
+from logging_lib.logger.event import OutputEncoder
+from logging_lib.logger.values import to_json_number, to_jsonable, to_key_text
+from logging_lib.profile.coerce import (
+    category_text,
+    format_epoch,
+    is_null,
+    parse_scalar,
+    split_words,
+    to_epoch,
+    to_python,
+)
 from logging_lib.profile.model import OOV_EDGES, Feature, Profile
 from logging_lib.schema import tokens
 
-MAX_NAMED = 20
+MAX_LISTED_VALUES = 20
 """At most so many unseen values, and so many unknown words, are named in one event."""
 MAX_CHECKED_TEXT = 20_000
 """Characters of a text whose words are looked at."""
@@ -31,7 +39,7 @@ _ABSENT: Any = object()
 _OOV_INNER = OOV_EDGES[1:-1]
 
 
-class Checked:
+class CheckResult:
     """What became of one mapping of inputs: typed by path, and what failed.
 
     ``input`` is ``ml.input.*`` but for the bins: kind → feature → value, without the kinds that have none;
@@ -88,10 +96,10 @@ class Checker:
 
     def __init__(self, profile: Profile, *, foreign: bool = False) -> None:
         self.id = profile.id
-        self.output = Output(profile.prediction)
+        self.output = OutputEncoder(profile.prediction)
         self._foreign = foreign
         self.na_values = frozenset(profile.na_values)
-        self.features = {name: Table(feature) for name, feature in profile.features.items()}
+        self.features = {name: FeatureTable(feature) for name, feature in profile.features.items()}
         tables = self.features.values()
         self.numeric = [
             (t.name, t.inner, t.bins, *t.range)
@@ -103,13 +111,13 @@ class Checker:
         fast = {entry[0] for entry in (*self.numeric, *self.category, *self.text)}
         self.others = [t for t in tables if t.name not in fast]
 
-    def __call__(self, inputs: Mapping[Any, Any]) -> Checked:
+    def __call__(self, inputs: Mapping[Any, Any]) -> CheckResult:
         """Type and check every input.
 
         Args:
             inputs: feature → value of any type; keys that are no text are named by their text.
         """
-        out = Checked()
+        out = CheckResult()
         get, add = inputs.get, out.bins.append
         typed = out.input
         numeric: dict[str, Any] = {}
@@ -151,7 +159,7 @@ class Checker:
             self.unusual(table, get(table.name, _ABSENT), out)
         absent = out.failed.get("absent")
         if absent and not all(type(key) is str for key in inputs):  # integer column names, say
-            named = {key_text(key): value for key, value in inputs.items()}
+            named = {to_key_text(key): value for key, value in inputs.items()}
             if not named.keys().isdisjoint(absent):
                 return self(named)
         if len(inputs) + (len(absent) if absent else 0) != len(self.features):
@@ -161,22 +169,22 @@ class Checker:
                 del typed[name]
         return out
 
-    def _unexpected(self, inputs: Mapping[Any, Any], out: Checked) -> None:
+    def _unexpected(self, inputs: Mapping[Any, Any], out: CheckResult) -> None:
         for key, value in inputs.items():
             if not (isinstance(key, str) and key in self.features):
-                name = key if type(key) is str else str(jsonable(key))
+                name = key if type(key) is str else str(to_jsonable(key))
                 out.fail("unexpected", name)
                 type_by_value(name, value, out)
 
-    def unusual(self, table: Table, value: Any, out: Checked) -> None:
+    def unusual(self, table: FeatureTable, value: Any, out: CheckResult) -> None:
         name = table.name
         if value is _ABSENT:
             out.fail("absent", name)
             out.bins.append(table.special[tokens.ABSENT])
             return
-        value = plain(value)
+        value = to_python(value)
         if self._foreign and table.kind in ("numeric", "boolean"):
-            value = spelled(value)
+            value = parse_scalar(value)
         if is_null(value) or (
             isinstance(value, str)
             and value not in table.known
@@ -185,16 +193,16 @@ class Checker:
             out.fail("missing", name)
             out.bins.append(table.special[tokens.MISSING])
             if not table.hidden:
-                _keep_missing(table, value, out)
+                _add_missing(table, value, out)
         elif table.hidden:
             out.bins.append(table.special[tokens.HIDDEN])
         elif not _CHECK_KIND[table.kind](table, value, out):
             out.fail("wrong_type", name)
             out.bins.append(table.special[tokens.TYPE])
-            out.keep("other", name, jsonable(value))
+            out.keep("other", name, to_jsonable(value))
 
 
-class Table:
+class FeatureTable:
     """One feature of the profile, prepared."""
 
     __slots__ = (
@@ -217,7 +225,7 @@ class Table:
         self.hidden = feature.hidden
         self.range = feature.range
         self.inner = feature.edges[1:-1]
-        self.token = tokens.part(feature.name)
+        self.token = tokens.escape(feature.name)
         self.special = {name: f"{self.token}={name}" for name in tokens.SPECIAL_BINS}
         self.bins = tuple(f"{self.token}={label}" for label in feature.bin_labels())
         self.known: dict[str, str] = {}
@@ -225,42 +233,42 @@ class Table:
             for position, value in enumerate(feature.values):
                 own = position < feature.binned
                 self.known[value] = (
-                    f"{self.token}={tokens.part(value)}" if own else self.special[tokens.OTHER]
+                    f"{self.token}={tokens.escape(value)}" if own else self.special[tokens.OTHER]
                 )
         self.vocabulary = frozenset(feature.vocabulary)
         self.oov_threshold = feature.oov_threshold
 
 
-def _keep_missing(table: Table, value: Any, out: Checked) -> None:
+def _add_missing(table: FeatureTable, value: Any, out: CheckResult) -> None:
     if isinstance(value, str) and table.kind not in ("category", "text"):
-        out.keep("other", table.name, jsonable(value))
+        out.keep("other", table.name, to_jsonable(value))
     else:
         out.keep(table.kind, table.name, value if isinstance(value, str) else None)
 
 
-def _check_numeric(table: Table, value: Any, out: Checked) -> bool:
+def _check_numeric(table: FeatureTable, value: Any, out: CheckResult) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        out.keep("other", table.name, number(value))
+        out.keep("other", table.name, to_json_number(value))
         out.fail("not_finite", table.name)
         out.bins.append(table.special[tokens.NONFINITE])
         return True
-    out.keep("numeric" if abs(value) <= MAX_NUMBER else "other", table.name, jsonable(value))
-    _place(table, value, out)
+    out.keep("numeric" if abs(value) <= MAX_NUMBER else "other", table.name, to_jsonable(value))
+    _add_bin(table, value, out)
     return True
 
 
-def _check_date(table: Table, value: Any, out: Checked) -> bool:
-    seconds = epoch(value)
+def _check_date(table: FeatureTable, value: Any, out: CheckResult) -> bool:
+    seconds = to_epoch(value)
     if seconds is None:
         return False
-    out.keep("date", table.name, iso(seconds))
-    _place(table, seconds, out)
+    out.keep("date", table.name, format_epoch(seconds))
+    _add_bin(table, seconds, out)
     return True
 
 
-def _place(table: Table, value: float, out: Checked) -> None:
+def _add_bin(table: FeatureTable, value: float, out: CheckResult) -> None:
     if table.range is None:  # nothing but missing values in training
         out.fail("out_of_range", table.name)
         out.bins.append(table.special[tokens.ABOVE])
@@ -271,7 +279,7 @@ def _place(table: Table, value: float, out: Checked) -> None:
         out.bins.append(table.bins[bisect_right(table.inner, value)])
 
 
-def _check_category(table: Table, value: Any, out: Checked) -> bool:
+def _check_category(table: FeatureTable, value: Any, out: CheckResult) -> bool:
     text = category_text(value)
     if text is None:
         return False
@@ -280,7 +288,7 @@ def _check_category(table: Table, value: Any, out: Checked) -> bool:
     return True
 
 
-def _check_boolean(table: Table, value: Any, out: Checked) -> bool:
+def _check_boolean(table: FeatureTable, value: Any, out: CheckResult) -> bool:
     if not isinstance(value, bool):
         return False
     out.keep("boolean", table.name, value)
@@ -288,22 +296,22 @@ def _check_boolean(table: Table, value: Any, out: Checked) -> bool:
     return True
 
 
-def _look_up(table: Table, text: str, out: Checked) -> None:
+def _look_up(table: FeatureTable, text: str, out: CheckResult) -> None:
     known = table.known.get(text)
     if known is not None:
         out.bins.append(known)
         return
     out.fail("unseen", table.name)
     out.bins.append(table.special[tokens.UNSEEN])
-    if len(out.unseen_values) < MAX_NAMED:
-        out.unseen_values.append(f"{table.token}={tokens.part(text)}")
+    if len(out.unseen_values) < MAX_LISTED_VALUES:
+        out.unseen_values.append(f"{table.token}={tokens.escape(text)}")
 
 
-def _check_text(table: Table, value: Any, out: Checked) -> bool:
+def _check_text(table: FeatureTable, value: Any, out: CheckResult) -> bool:
     if not isinstance(value, str):
         return False
     out.keep("text", table.name, value)
-    found = words(value[:MAX_CHECKED_TEXT])
+    found = split_words(value[:MAX_CHECKED_TEXT])
     unknown = [word for word in found if word not in table.vocabulary]
     share = len(unknown) / len(found) if found else 0.0
     out.tokens += len(found)
@@ -312,9 +320,9 @@ def _check_text(table: Table, value: Any, out: Checked) -> bool:
     if share > table.oov_threshold:
         out.fail("oov", table.name)
     for word in dict.fromkeys(unknown):
-        if len(out.oov_words) >= MAX_NAMED:
+        if len(out.oov_words) >= MAX_LISTED_VALUES:
             break
-        out.oov_words.append(f"{table.token}={tokens.part(word)}")
+        out.oov_words.append(f"{table.token}={tokens.escape(word)}")
     return True
 
 
@@ -327,7 +335,7 @@ _CHECK_KIND = {
 }
 
 
-def type_by_value(name: str, value: Any, out: Checked) -> None:
+def type_by_value(name: str, value: Any, out: CheckResult) -> None:
     """Put an input that no profile knows under the path of its own type."""
     kind = type(value)
     if kind is str:
@@ -336,22 +344,22 @@ def type_by_value(name: str, value: Any, out: Checked) -> None:
     if (kind is float or kind is int) and -_SAFE < value < _SAFE:
         out.keep("numeric", name, value)
         return
-    value = plain(value)
+    value = to_python(value)
     if isinstance(value, bool):
         out.keep("boolean", name, value)
     elif isinstance(value, int | float) and abs(value) <= MAX_NUMBER:
-        out.keep("numeric", name, jsonable(value))
+        out.keep("numeric", name, to_jsonable(value))
     elif isinstance(value, str):
         out.keep("category" if len(value) <= MAX_CATEGORY else "text", name, value)
-    elif isinstance(value, date) and (seconds := epoch(value)) is not None:
-        out.keep("date", name, iso(seconds))
+    elif isinstance(value, date) and (seconds := to_epoch(value)) is not None:
+        out.keep("date", name, format_epoch(seconds))
     else:
-        out.keep("other", name, jsonable(value))
+        out.keep("other", name, to_jsonable(value))
 
 
-def type_all(inputs: Mapping[Any, Any]) -> Checked:
+def type_all(inputs: Mapping[Any, Any]) -> CheckResult:
     """Inputs of a model without a profile: typed by their values, unchecked."""
-    out = Checked()
+    out = CheckResult()
     for key, value in inputs.items():
-        type_by_value(key if type(key) is str else str(jsonable(key)), value, out)
+        type_by_value(key if type(key) is str else str(to_jsonable(key)), value, out)
     return out

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from logging_lib.logger.values import MAX_TEXT, jsonable, valid_text
-from logging_lib.profile.coerce import category_text, epoch, iso, plain
+from logging_lib.logger.values import MAX_TEXT, escape_surrogates, to_jsonable
+from logging_lib.profile.coerce import category_text, format_epoch, to_epoch, to_python
 from logging_lib.profile.model import Feature
 from logging_lib.schema import ECS_VERSION, SCHEMA_VERSION, tokens
 
@@ -26,7 +26,7 @@ MAX_MESSAGE = 8192
 ECS = {"version": ECS_VERSION}
 
 
-class _Ids:
+class _IdGenerator:
     """What tells this process's ids from any other's: random bits and a counter that begins anywhere.
 
     From the system's own randomness, since services seed the shared generator, each worker alike. Renewed in a
@@ -43,7 +43,7 @@ class _Ids:
         self.next = count(1 << 48 | bits & 0x3F_FFFF_FFFF).__next__
 
 
-_ids = _Ids()
+_ids = _IdGenerator()
 
 
 _second: tuple[int, str] = (0, "")
@@ -51,7 +51,7 @@ _millisecond: tuple[int, str, str] = (-1, "", "")
 # One assignment of a tuple: threads see either the old one or the new one.
 
 
-def _begin(milliseconds: int) -> tuple[int, str, str]:
+def _format_millisecond(milliseconds: int) -> tuple[int, str, str]:
     """What the texts of a millisecond (since 1970) begin with: it, its time, and its ids."""
     global _second, _millisecond
     seconds, rest = divmod(milliseconds, 1000)
@@ -70,37 +70,37 @@ def new_id(now_ns: int) -> str:
     milliseconds = now_ns // 1_000_000
     begun = _millisecond
     if begun[0] != milliseconds:
-        begun = _begin(milliseconds)
+        begun = _format_millisecond(milliseconds)
     return f"{begun[2]}{_ids.process}{hex(_ids.next())[3:]}"
 
 
 def new_ids(now_ns: int, count: int) -> list[str]:
     """So many ids of one moment, as ``new_id`` makes them."""
-    before, following = f"{_begin(now_ns // 1_000_000)[2]}{_ids.process}", _ids.next
+    before, following = f"{_format_millisecond(now_ns // 1_000_000)[2]}{_ids.process}", _ids.next
     return [before + hex(following())[3:] for _ in range(count)]
 
 
-def timestamp(now_ns: int) -> str:
+def format_timestamp(now_ns: int) -> str:
     """Nanoseconds since 1970 as ISO 8601 in UTC with microseconds."""
     milliseconds, rest = divmod(now_ns, 1_000_000)
     begun = _millisecond
     if begun[0] != milliseconds:
-        begun = _begin(milliseconds)
+        begun = _format_millisecond(milliseconds)
     return f"{begun[1]}{str(1000 + rest // 1000)[1:]}Z"
 
 
-def moment(value: Any) -> str | None:
+def to_timestamp(value: Any) -> str | None:
     """A given time (a date, ISO text, or seconds since 1970) as the event has it, or None."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
-            return timestamp(int(value * 1e9))
+            return format_timestamp(int(value * 1e9))
         except (ValueError, OverflowError, OSError):
             return None
-    seconds = epoch(value)
-    return iso(seconds) if seconds is not None else None
+    seconds = to_epoch(value)
+    return format_epoch(seconds) if seconds is not None else None
 
 
-class Context:
+class ProcessFields:
     """What is the same in all events of one process: host and process id, renewed in a forked child."""
 
     host: Mapping[str, Any]
@@ -111,14 +111,14 @@ class Context:
         os.register_at_fork(after_in_child=self.renew)
 
     def renew(self) -> None:
-        self.host = {"name": valid_text(socket.gethostname())}
+        self.host = {"name": escape_surrogates(socket.gethostname())}
         self.process = {"pid": os.getpid()}
 
 
-PROCESS = Context()
+PROCESS = ProcessFields()
 
 
-def error_document(error: BaseException) -> dict[str, Any]:
+def build_error(error: BaseException) -> dict[str, Any]:
     """``error.*`` of an exception."""
     try:
         message = str(error)
@@ -127,8 +127,8 @@ def error_document(error: BaseException) -> dict[str, Any]:
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     return {
         "type": type(error).__qualname__,
-        "message": valid_text(message[:MAX_MESSAGE]),
-        "stack_trace": valid_text(trace[-MAX_MESSAGE:]),
+        "message": escape_surrogates(message[:MAX_MESSAGE]),
+        "stack_trace": escape_surrogates(trace[-MAX_MESSAGE:]),
     }
 
 
@@ -136,21 +136,21 @@ MAX_DURATION = 1e9
 """Seconds; what is negative or longer is no duration of a prediction."""
 
 
-def duration_ns(seconds: Any) -> int | None:
+def to_nanoseconds(seconds: Any) -> int | None:
     """``event.duration``, or None where it can't be one."""
     number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     return round(seconds * 1e9) if number and 0 <= seconds < MAX_DURATION else None
 
 
-def label_text(value: Any) -> str:
+def to_label_text(value: Any) -> str:
     """The value of one of ``labels.*``: text as it is, anything else as JSON."""
     if isinstance(value, str):
-        return valid_text(value)
-    made = jsonable(value)
+        return escape_surrogates(value)
+    made = to_jsonable(value)
     return made if isinstance(made, str) else orjson.dumps(made).decode()
 
 
-def dead_letter(
+def build_dead_letter(
     *, error_type: str, message: str, original: bytes, stage: str, now_ns: int | None = None
 ) -> dict[str, Any]:
     """An event of the dead-letter stream: the reason, and the original bytes cut to 32 KiB."""
@@ -161,11 +161,11 @@ def dead_letter(
     except UnicodeDecodeError:
         text, encoding = base64.b64encode(kept).decode("ascii"), "base64"
     return {
-        "@timestamp": timestamp(now_ns),
+        "@timestamp": format_timestamp(now_ns),
         "message": "dead letter",
         "ecs": ECS,
         "event": {"id": new_id(now_ns), "kind": "event", "dataset": "ml.deadletter", "original": text},
-        "error": {"type": error_type, "message": valid_text(message[:MAX_MESSAGE])},
+        "error": {"type": error_type, "message": escape_surrogates(message[:MAX_MESSAGE])},
         "ml": {
             "schema_version": SCHEMA_VERSION,
             "deadletter": {"stage": stage, "encoding": encoding, "size": len(original)},
@@ -173,7 +173,7 @@ def dead_letter(
     }
 
 
-class Output:
+class OutputEncoder:
     """``ml.prediction`` of an output, with its bin in the profile.
 
     Args:
@@ -189,7 +189,7 @@ class Output:
             self.inner, self.labels = feature.edges[1:-1], feature.bin_labels()
             self.low, self.high = feature.edges[0], feature.edges[-1]
         self._bins = (
-            {} if feature is None else {v: tokens.part(v) for v in list(feature.values)[: feature.binned]}
+            {} if feature is None else {v: tokens.escape(v) for v in list(feature.values)[: feature.binned]}
         )
 
     def __call__(self, prediction: Any, score: Any, scores: Any) -> dict[str, Any]:
@@ -198,12 +198,12 @@ class Output:
                 return {"value": prediction}
             if self.numeric and self.low <= prediction <= self.high:
                 return {"value": prediction, "bin": self.labels[bisect_right(self.inner, prediction)]}
-        prediction = plain(prediction)
+        prediction = to_python(prediction)
         if hasattr(prediction, "tolist"):
             prediction = prediction.tolist()
         if isinstance(prediction, list | tuple) and len(prediction) == 1:
-            prediction = plain(prediction[0])
-        document = _document(prediction, score, scores, self._kind)
+            prediction = to_python(prediction[0])
+        document = _encode_output(prediction, score, scores, self._kind)
         found = self._bin(prediction)
         if found is not None:
             document["bin"] = found
@@ -230,7 +230,7 @@ class Output:
         return tokens.UNSEEN
 
 
-def _document(prediction: Any, score: Any, scores: Any, kind: str | None) -> dict[str, Any]:
+def _encode_output(prediction: Any, score: Any, scores: Any, kind: str | None) -> dict[str, Any]:
     """``ml.prediction.*`` of a model's output.
 
     Args:
@@ -241,11 +241,11 @@ def _document(prediction: Any, score: Any, scores: Any, kind: str | None) -> dic
         kind: the profile's kind of output; ``category`` makes a number a label.
     """
     document: dict[str, Any] = {}
-    _place_output(jsonable(prediction), kind, document)
-    if score is not None and _is_score(found := jsonable(score)):
+    _place_output(to_jsonable(prediction), kind, document)
+    if score is not None and _is_score(found := to_jsonable(score)):
         document["score"] = found
     if scores is not None:
-        _place_output(jsonable(scores), None, document)
+        _place_output(to_jsonable(scores), None, document)
     return document
 
 
@@ -271,7 +271,7 @@ def _is_score(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-class Remembered(NamedTuple):
+class CachedPrediction(NamedTuple):
     """What a label needs of an earlier prediction."""
 
     event_id: str
@@ -280,28 +280,30 @@ class Remembered(NamedTuple):
     weight: float = 1.0
 
 
-class Memory:
+class LabelCache:
     """The last ``size`` predictions by request id, the oldest forgotten first."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._kept: OrderedDict[str, Remembered] = OrderedDict()
+        self._kept: OrderedDict[str, CachedPrediction] = OrderedDict()
 
     def keep(self, event: Mapping[str, Any]) -> None:
         """Remember a prediction event that has a request id and an output."""
         ml = event["ml"]
         if "request" in ml and "prediction" in ml:
-            self._kept[ml["request"]["id"]] = Remembered(
+            self._kept[ml["request"]["id"]] = CachedPrediction(
                 event["event"]["id"], event["@timestamp"], ml["prediction"], ml["sample"]["weight"]
             )
             while len(self._kept) > self._size:
                 self._kept.popitem(last=False)
 
-    def find(self, request_id: str) -> Remembered | None:
+    def find(self, request_id: str) -> CachedPrediction | None:
         return self._kept.get(request_id)
 
 
-def label_document(actual: Any, known: Remembered | None, output: Output, now: str) -> dict[str, Any]:
+def build_label(
+    actual: Any, known: CachedPrediction | None, output: OutputEncoder, now: str
+) -> dict[str, Any]:
     """``ml.label``, ``ml.sample`` and ``ml.prediction`` of a label event.
 
     Args:
@@ -323,7 +325,7 @@ def label_document(actual: Any, known: Remembered | None, output: Output, now: s
         label |= {"error": error, "absolute_error": abs(error), "squared_error": error * error}
     if "label" in label and "label" in known.prediction:
         label["correct"] = known.prediction["label"] == label["label"]
-    before, after = epoch(known.timestamp), epoch(datetime.fromisoformat(now))
+    before, after = to_epoch(known.timestamp), to_epoch(datetime.fromisoformat(now))
     if before is not None and after is not None and after >= before:
         label["delay"] = round(after - before)
     return made

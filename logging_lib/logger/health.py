@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 
-from logging_lib.logger.event import ECS, PROCESS, new_id, timestamp
+from logging_lib.logger.event import ECS, PROCESS, format_timestamp, new_id
 from logging_lib.schema import SCHEMA_VERSION
 
 
-class Counts:
+class EventCounts:
     """What one processor did in the process's life: events built; of these left out by sampling, or unwritten;
     and failed, those that could not even be built."""
 
@@ -32,7 +32,7 @@ class Counts:
         }
 
 
-def health_event(
+def build_health_event(
     now_ns: int, *, interval: int, about: Mapping[str, Any] | None = None, **counters: Any
 ) -> dict[str, Any]:
     """One ``ml.health`` event.
@@ -44,10 +44,10 @@ def health_event(
         counters: fields below ``ml.health``, as ``fields.yml`` names them.
     """
     health = {"interval": interval, **counters}
-    return _event(now_ns, "health", "metric", {**(about or {}), "health": health})
+    return _build_event(now_ns, "health", "metric", {**(about or {}), "health": health})
 
 
-def start_event(now_ns: int, about: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
+def build_start_event(now_ns: int, about: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
     """One ``ml.start`` event.
 
     Args:
@@ -55,12 +55,12 @@ def start_event(now_ns: int, about: Mapping[str, Any], start: Mapping[str, Any])
         about: ``ml.model`` and ``ml.profile``.
         start: fields below ``ml.start``.
     """
-    return _event(now_ns, "start", "event", {**about, "start": start})
+    return _build_event(now_ns, "start", "event", {**about, "start": start})
 
 
-def _event(now_ns: int, name: str, kind: str, ml: Mapping[str, Any]) -> dict[str, Any]:
+def _build_event(now_ns: int, name: str, kind: str, ml: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "@timestamp": timestamp(now_ns),
+        "@timestamp": format_timestamp(now_ns),
         "message": name,
         "ecs": ECS,
         "event": {"id": new_id(now_ns), "kind": kind, "dataset": f"ml.{name}"},
@@ -70,9 +70,9 @@ def _event(now_ns: int, name: str, kind: str, ml: Mapping[str, Any]) -> dict[str
     }
 
 
-def dropped_line(now_ns: int, *, interval: int, dropped: Mapping[str, int]) -> bytes:
+def render_dropped_event(now_ns: int, *, interval: int, dropped: Mapping[str, int]) -> bytes:
     """The line that reports what could not be kept, by reason; it ends in a newline."""
-    event = health_event(
+    event = build_health_event(
         now_ns, interval=interval, dropped=sum(dropped.values()), dropped_reason=sorted(dropped)
     )
     event["message"] = "events were dropped: " + ", ".join(f"{n} {why}" for why, n in sorted(dropped.items()))

@@ -23,7 +23,7 @@ class Line(NamedTuple):
     fault: str = ""
 
 
-def files(paths: Iterable[str | Path]) -> list[Path]:
+def find_files(paths: Iterable[str | Path]) -> list[Path]:
     """Files as they are, folders as their ``*.jsonl``, sorted.
 
     Raises:
@@ -38,28 +38,28 @@ def files(paths: Iterable[str | Path]) -> list[Path]:
     return found
 
 
-def lines(path: Path, start: int = 0) -> Iterator[Line]:
+def read_lines(path: Path, start: int = 0) -> Iterator[Line]:
     """Every line of a file that is not blank, from the byte ``start``, where a line must begin."""
     with path.open("rb", buffering=0) as file:
         offset, rest = file.seek(start), b""
         while block := file.read(_BLOCK):
             *whole, rest = (rest + block).split(b"\n")
             for data in whole:
-                if (line := _line(data, path, offset)) is not None:
+                if (line := _build_line(data, path, offset)) is not None:
                     yield line
                 offset += len(data) + 1
             if len(rest) > MAX_LINE:
                 yield Line(rest[: MAX_LINE + 1], path, offset, "too_large")
-                rest, skipped = _skip(file, rest)
+                rest, skipped = _skip_line(file, rest)
                 offset += skipped
         for data in rest.split(b"\n"):  # after a skipped line, rest may hold more than one
             last = offset + len(data) == file.tell()
-            if (line := _line(data, path, offset, "torn" if last else "")) is not None:
+            if (line := _build_line(data, path, offset, "torn" if last else "")) is not None:
                 yield line
             offset += len(data) + 1
 
 
-def _line(data: bytes, path: Path, offset: int, fault: str = "") -> Line | None:
+def _build_line(data: bytes, path: Path, offset: int, fault: str = "") -> Line | None:
     if len(data) > MAX_LINE:
         return Line(data[: MAX_LINE + 1], path, offset, "too_large")
     if data.endswith(b"\r"):
@@ -67,7 +67,7 @@ def _line(data: bytes, path: Path, offset: int, fault: str = "") -> Line | None:
     return Line(data, path, offset, fault) if data and not data.isspace() else None
 
 
-def _skip(file: IO[bytes], beginning: bytes) -> tuple[bytes, int]:
+def _skip_line(file: IO[bytes], beginning: bytes) -> tuple[bytes, int]:
     """What was read behind the end of a line that is too large, and how many bytes that line has."""
     size = len(beginning)
     while block := file.read(_BLOCK):

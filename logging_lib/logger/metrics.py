@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from logging_lib.logger.spool import Spool
 
 
-WINDOW = 60
-SLOTS = 2
+WINDOW_SECONDS = 60
+WINDOWS = 2
 Bin = tuple[float, float]
 
 
 @dataclass
-class Slot:
+class OutputWindow:
     """One window of one process, which ``started`` so many seconds after 1970: sums of (value - shift), and of the
     values in bins (low, high]."""
 
@@ -55,7 +55,7 @@ class Slot:
         self.low, self.high = min(self.low, value), max(self.high, value)
         self.bins[where] = self.bins.get(where, 0.0) + 1
 
-    def merge(self, other: Slot) -> None:
+    def merge(self, other: OutputWindow) -> None:
         """Add another slot of the same shift."""
         self.count += other.count
         self.total += other.total
@@ -65,26 +65,26 @@ class Slot:
             self.bins[place] = self.bins.get(place, 0.0) + count
 
 
-def slot_of(now: float) -> tuple[int, float]:
+def find_window(now: float) -> tuple[int, float]:
     """The slot that a time (seconds since 1970) belongs to, and when that began."""
-    number = int(now // WINDOW)
-    return number % SLOTS, float(number * WINDOW)
+    number = int(now // WINDOW_SECONDS)
+    return number % WINDOWS, float(number * WINDOW_SECONDS)
 
 
-def bin_of(value: float, edges: tuple[float, ...]) -> Bin:
+def find_bin(value: float, edges: tuple[float, ...]) -> Bin:
     """The edges between which a value lies, infinite beyond the first and the last; a bin holds its upper edge."""
     place = bisect_left(edges, value)
     return (edges[place - 1] if place else -math.inf, edges[place] if place < len(edges) else math.inf)
 
 
-def summarize(slots: Iterable[Slot], *, now: float) -> Mapping[str, float]:
+def summarize(slots: Iterable[OutputWindow], *, now: float) -> Mapping[str, float]:
     """``count``, ``mean``, ``median``, ``min``, ``max`` and ``stddev`` (of the sample) of all fresh slots.
 
     The median is interpolated within its bin, whose ends are the bin's edges or the extremes: it is off by less
     than the bin is wide. With no event, ``count`` alone; with one, no ``stddev``.
     """
-    fresh = [slot for slot in slots if now - slot.started < SLOTS * WINDOW]
-    whole = Slot(shift=fresh[0].shift if fresh else 0.0)
+    fresh = [slot for slot in slots if now - slot.started < WINDOWS * WINDOW_SECONDS]
+    whole = OutputWindow(shift=fresh[0].shift if fresh else 0.0)
     for slot in fresh:
         whole.merge(slot)
     if not whole.count:
@@ -103,7 +103,7 @@ def summarize(slots: Iterable[Slot], *, now: float) -> Mapping[str, float]:
     return found
 
 
-def _median(slot: Slot) -> float:
+def _median(slot: OutputWindow) -> float:
     half, before = sum(slot.bins.values()) / 2, 0.0
     for (low, high), count in sorted(slot.bins.items()):
         if before + count >= half:
@@ -113,7 +113,7 @@ def _median(slot: Slot) -> float:
     return slot.high
 
 
-OTHER: Final = "other"
+OTHER_CLASS: Final = "other"
 MAX_CLASSES: Final = 50
 MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
 DURATIONS: Final = (.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10)  # fmt: skip
@@ -126,7 +126,7 @@ _MAX_REASONS = 20
 _log = logging.getLogger("logging_lib")
 
 
-class Metrics:
+class PredictionMetrics:
     """Observes the events of one model.
 
     Args:
@@ -158,8 +158,8 @@ class Metrics:
         self._names = names
         self._edges, self._shift = edges, shift
         self._series: dict[tuple[Any, ...], Any] = {}
-        self._families = _families()
-        self._histogram = _histogram(names, edges)
+        self._families = _metric_families()
+        self._histogram = _value_histogram(names, edges)
         self._warned = False
         self._spool: Spool | None = None
         self._renew()
@@ -167,7 +167,7 @@ class Metrics:
 
     def _renew(self) -> None:
         self._lock = threading.Lock()
-        self._slots: dict[int, Slot] = {}
+        self._slots: dict[int, OutputWindow] = {}
         self._told: dict[str, int] = {}
 
     def follow(self, spool: Spool) -> None:
@@ -195,12 +195,12 @@ class Metrics:
         for check, features in (ml.get("check") or {}).items():
             if check != "unseen_values":
                 for name in features:
-                    known = name if name in self._features else OTHER
+                    known = name if name in self._features else OTHER_CLASS
                     self._one("checks", check, known).inc()
         output = ml.get("prediction") or {}
         value, label = output.get("value"), output.get("label")
         if label is not None:
-            known = label if label in self._classes else OTHER
+            known = label if label in self._classes else OTHER_CLASS
             self._one("classes", known).inc()
         elif isinstance(value, int | float) and math.isfinite(value):
             self._histogram.observe(value)
@@ -209,14 +209,14 @@ class Metrics:
             self._count_dropped(self._spool)
 
     def _summarize(self, value: float) -> None:
-        place, started = slot_of(self._clock())
-        where = bin_of(value, self._edges)
+        place, started = find_window(self._clock())
+        where = find_bin(value, self._edges)
         with self._lock:
             slot = self._slots.get(place)
             if slot is None or slot.started != started:
                 for stale in slot.bins if slot is not None else ():
                     self._put(place, _bin_name(stale), 0.0)
-                slot = self._slots[place] = Slot(started, self._shift)
+                slot = self._slots[place] = OutputWindow(started, self._shift)
                 self._put(place, "shift", self._shift)
                 self._put(place, "started", started)
             slot.add(value, where)
@@ -244,12 +244,12 @@ class Metrics:
             new = count - self._told.get(reason, 0)
             if new > 0:
                 self._told[reason] = count
-                known = reason if len(self._told) <= _MAX_REASONS else OTHER
+                known = reason if len(self._told) <= _MAX_REASONS else OTHER_CLASS
                 self._families["dropped"].labels(known).inc(new)
 
 
 @cache
-def _families() -> dict[str, Any]:
+def _metric_families() -> dict[str, Any]:
     """The families that all models of the process share. Registered by our collector, which hides the state."""
     from prometheus_client import Counter, Gauge, Histogram
 
@@ -275,7 +275,7 @@ def _families() -> dict[str, Any]:
 _histograms: dict[tuple[str, ...], Any] = {}
 
 
-def _histogram(names: tuple[str, str, str], edges: tuple[float, ...]) -> Any:
+def _value_histogram(names: tuple[str, str, str], edges: tuple[float, ...]) -> Any:
     """Each model version has its own bins, so a family of its own under the one name."""
     from prometheus_client import Histogram
 
@@ -288,17 +288,17 @@ def _histogram(names: tuple[str, str, str], edges: tuple[float, ...]) -> Any:
     return _histograms[names]
 
 
-def collector() -> Collector:
+def build_collector() -> Collector:
     """Our metrics of this process, or in multiprocess mode of all processes; summaries are made when scraped."""
-    return _Collector(time.time)
+    return _PredictionCollector(time.time)
 
 
-class _Collector:
+class _PredictionCollector:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
-        yield from derived(self._families(), now=self._clock())
+        yield from derive_summaries(self._families(), now=self._clock())
 
     def _families(self) -> Iterator[Metric]:
         if os.environ.get(MULTIPROCESS):
@@ -307,7 +307,7 @@ class _Collector:
 
             yield from MultiProcessCollector(CollectorRegistry()).collect()  # type: ignore[no-untyped-call]
             return
-        for family in _families().values():
+        for family in _metric_families().values():
             yield from family.collect()
         merged: Metric | None = None
         for key, family in list(_histograms.items()):
@@ -321,11 +321,11 @@ class _Collector:
             yield merged
 
 
-def derived(families: Iterator[Metric], *, now: float) -> Iterator[Metric]:
+def derive_summaries(families: Iterator[Metric], *, now: float) -> Iterator[Metric]:
     """The families, with the windows' state replaced by ``ml_prediction_window_*`` summaries."""
     from prometheus_client.metrics_core import GaugeMetricFamily
 
-    slots: defaultdict[tuple[str, ...], dict[tuple[str, str], Slot]] = defaultdict(dict)
+    slots: defaultdict[tuple[str, ...], dict[tuple[str, str], OutputWindow]] = defaultdict(dict)
     for family in families:
         if family.name != _STATE:
             yield family
@@ -333,7 +333,7 @@ def derived(families: Iterator[Metric], *, now: float) -> Iterator[Metric]:
         for sample in family.samples:
             model = tuple(sample.labels[name] for name in _MODEL)
             key = (sample.labels.get("pid", ""), sample.labels["slot"])
-            _read(slots[model].setdefault(key, Slot()), sample.labels["field"], sample.value)
+            _set_field(slots[model].setdefault(key, OutputWindow()), sample.labels["field"], sample.value)
     made = {
         name: GaugeMetricFamily(
             f"ml_prediction_window_{name}",
@@ -356,7 +356,7 @@ def _bin_name(where: Bin) -> str:
     return f"bin:{where[0]!r}:{where[1]!r}"
 
 
-def _read(slot: Slot, name: str, value: float) -> None:
+def _set_field(slot: OutputWindow, name: str, value: float) -> None:
     kind, _, where = name.partition(":")
     if kind == "bin":
         low, _, high = where.partition(":")

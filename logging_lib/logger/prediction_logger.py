@@ -1,4 +1,4 @@
-"""``logging_lib.configure``: a logger for one model, in ten lines of a service."""
+"""Configure a logger for one model, and log from it or from the standard library."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 import structlog
 
 from logging_lib.logger import spool as spools
-from logging_lib.logger.health import Counts
+from logging_lib.logger.health import EventCounts
 from logging_lib.logger.privacy import Treatment
-from logging_lib.logger.processor import EventRenderer, PredictionProcessor, Role
-from logging_lib.logger.reporter import reporter
-from logging_lib.logger.spool import Spool, shared
-from logging_lib.logger.tracing import add_context
+from logging_lib.logger.processor import EventRenderer, PredictionProcessor, Role, add_context
+from logging_lib.logger.reporter import get_reporter
+from logging_lib.logger.spool import Spool, get_spool
 from logging_lib.profile.model import Profile
 
 if TYPE_CHECKING:
     import pandas as pd
 
+
 _log = logging.getLogger("logging_lib")
-_NOT_GIVEN: Any = object()
+_UNSET: Any = object()
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -39,19 +39,19 @@ class PredictionLogger(structlog.BoundLoggerBase):
     def __init__(self, logger: Spool, processors: Iterable[Any], context: dict[str, Any]) -> None:
         super().__init__(logger, processors, context)
         self._counts = next(
-            (p.counts for p in self._processors if isinstance(p, PredictionProcessor)), Counts()
+            (p.counts for p in self._processors if isinstance(p, PredictionProcessor)), EventCounts()
         )
 
     @overload
     def prediction(self, inputs: Mapping[Any, Any], prediction: Any, **more: Any) -> None: ...
 
     @overload
-    def prediction(self, inputs: Mapping[Any, Any], **more: Any) -> Pending: ...
+    def prediction(self, inputs: Mapping[Any, Any], **more: Any) -> PredictionContext: ...
 
     def prediction(
         self,
         inputs: Mapping[Any, Any],
-        prediction: Any = _NOT_GIVEN,
+        prediction: Any = _UNSET,
         *,
         score: Any = None,
         scores: Any = None,
@@ -63,7 +63,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
         subject: Any = None,
         keep: bool = False,
         **labels: Any,
-    ) -> Pending | None:
+    ) -> PredictionContext | None:
         """Log one prediction; it never raises and never waits for a network.
 
         With ``prediction`` (or ``error``) it is logged at once. Without, use it as a context manager, which
@@ -109,10 +109,10 @@ class PredictionLogger(structlog.BoundLoggerBase):
             given["subject"] = subject
         if keep:
             given["keep"] = True
-        if prediction is not _NOT_GIVEN:
+        if prediction is not _UNSET:
             given["prediction"] = prediction
         elif error is None and scores is None:
-            return Pending(self, given)
+            return PredictionContext(self, given)
         self._emit(given)
         return None
 
@@ -133,9 +133,9 @@ class PredictionLogger(structlog.BoundLoggerBase):
             labels: for all rows; ``timestamp``, ``duration`` and the like as for ``prediction()``.
         """
         try:
-            columns: dict[str, Iterable[Any]] = {"prediction": _as_list(predictions)}
+            columns: dict[str, Iterable[Any]] = {"prediction": _to_list(predictions)}
             if request_ids is not None:
-                columns["request_id"] = _as_list(request_ids)
+                columns["request_id"] = _to_list(request_ids)
             shared = add_context(None, "info", {**self._context, **labels})
             processor = cast(list[Any], self._processors)[-2]
             for lines in processor.lines(inputs, shared, **columns):
@@ -218,7 +218,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
         self._logger.open()
 
 
-class Pending:
+class PredictionContext:
     """A prediction under way: set ``prediction`` (and ``score``, ``scores``) before the block ends.
 
     Without a ``with`` it is logged as it is when it goes out of use: inputs without an output.
@@ -232,11 +232,11 @@ class Pending:
                 given["inputs"] = dict(given["inputs"])
         self._started: int | None = None
         self._done = False
-        self.prediction: Any = _NOT_GIVEN
+        self.prediction: Any = _UNSET
         self.score: Any = None
         self.scores: Any = None
 
-    def __enter__(self) -> Pending:
+    def __enter__(self) -> PredictionContext:
         self._started = time.perf_counter_ns()
         return self
 
@@ -257,7 +257,7 @@ class Pending:
         for key in ("score", "scores"):
             if getattr(self, key) is not None:
                 self._given[key] = getattr(self, key)
-        if self.prediction is not _NOT_GIVEN:
+        if self.prediction is not _UNSET:
             self._given["prediction"] = self.prediction
         self._logger._emit(self._given)
 
@@ -266,7 +266,7 @@ class Pending:
             self._log()
 
 
-def _as_list(values: Iterable[Any]) -> list[Any]:
+def _to_list(values: Iterable[Any]) -> list[Any]:
     """Python's own values of a list, a Series or an array."""
     made: list[Any] = values.tolist() if hasattr(values, "tolist") else list(values)
     return made
@@ -314,7 +314,7 @@ def configure(
         ModuleNotFoundError: ``metrics``, and prometheus_client is not installed.
         ValueError: another argument is wrong. Once configured, nothing raises.
     """
-    to = shared(spool)
+    to = get_spool(spool)
     if report_every is not None and not report_every > 0:
         raise ValueError(f"report_every: expected seconds above 0 or None, found {report_every!r}")
     processor = PredictionProcessor(
@@ -335,7 +335,7 @@ def configure(
     if ship_to is not None:
         spools.attach_shipper(to, ship_to)
     if report_every is not None:
-        reporter(to, report_every, clock).add(processor.source())
+        get_reporter(to, report_every, clock).add(processor.source())
     proxy = structlog.wrap_logger(to, processors=chain, wrapper_class=PredictionLogger, context_class=dict)
     bound: PredictionLogger = proxy.bind()
     return bound
@@ -350,9 +350,57 @@ class SpoolLoggerFactory:
     """
 
     def __init__(self, spool: str | Path | Spool, *processors: PredictionProcessor) -> None:
-        self._spool = shared(spool)
+        self._spool = get_spool(spool)
         for processor in processors:
-            reporter(self._spool).add(processor.source())
+            get_reporter(self._spool).add(processor.source())
 
     def __call__(self, *args: Any) -> Spool:
         return self._spool
+
+
+_RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def _read_record(record: logging.LogRecord) -> dict[str, Any]:
+    """What a caller gave as ``extra``, with the record's text, level, logger and exception."""
+    given = {key: value for key, value in vars(record).items() if key not in _RECORD_FIELDS}
+    given |= {"event": record.getMessage(), "level": record.levelname.lower(), "logger": record.name}
+    if record.exc_info and record.exc_info[1] is not None:
+        given.setdefault("error", record.exc_info[1])
+    return given
+
+
+class PredictionHandler(logging.Handler):
+    """Sends records that carry ``extra={"inputs": ...}`` to a prediction logger, and ignores all others::
+
+    logging.getLogger().addHandler(logging_lib.PredictionHandler(log))
+    logging.info("scored", extra={"inputs": inputs, "prediction": 11.49})
+    """
+
+    def __init__(self, log: PredictionLogger) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if hasattr(record, "inputs"):
+            self._log._emit(_read_record(record))
+
+
+class PredictionFormatter(logging.Formatter):
+    """Writes records that carry ``extra={"inputs": ...}`` as canonical events, all others as usual.
+
+    Args:
+        processor: knows the model; do not sample with it, a formatter cannot leave a record out.
+        fmt: the format of all other records.
+    """
+
+    def __init__(self, processor: PredictionProcessor, fmt: str | None = None) -> None:
+        super().__init__(fmt)
+        self._processor = processor
+        self._render = EventRenderer()
+
+    def format(self, record: logging.LogRecord) -> str:
+        if not hasattr(record, "inputs"):
+            return super().format(record)
+        event = self._processor(None, record.levelname, _read_record(record))
+        return self._render(None, record.levelname, event).decode().rstrip("\n")

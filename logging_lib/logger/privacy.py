@@ -8,18 +8,18 @@ from collections.abc import Mapping
 from hashlib import blake2b, sha256
 from typing import Any, Literal
 
-from logging_lib.logger.checks import Checked
-from logging_lib.logger.values import jsonable
+from logging_lib.logger.checks import CheckResult
+from logging_lib.logger.values import to_jsonable
 from logging_lib.schema import tokens
 
 Treatment = Literal["drop", "redact", "hmac"]
 KEY_VARIABLE = "LOGGING_LIB_HMAC_KEY"
 REDACTED = "<redacted>"
 _HIDDEN_ERROR = "<hidden: it may hold the value of a private feature>"
-_TELLING = frozenset((tokens.MISSING, tokens.ABSENT))
+_PRESENCE_BINS = frozenset((tokens.MISSING, tokens.ABSENT))
 
 
-class Privacy:
+class PrivacyFilter:
     """What to hide, and how.
 
     Args:
@@ -37,17 +37,17 @@ class Privacy:
         self._key = key if key is not None else os.environb.get(KEY_VARIABLE.encode(), b"")
         if "hmac" in features.values() and not self._key:
             raise ValueError(f"private: 'hmac' needs a key: set {KEY_VARIABLE}")
-        self._features = {name: (treatment, tokens.part(name)) for name, treatment in features.items()}
+        self._features = {name: (treatment, tokens.escape(name)) for name, treatment in features.items()}
         self._prefixes = tuple(f"{part}=" for _, part in self._features.values())
 
     def subject(self, subject: Any) -> str:
         """``ml.subject.hash``: keyed where there is a key, else a plain SHA-256; the first 32 hex digits."""
-        text = str(jsonable(subject)).encode()
+        text = str(to_jsonable(subject)).encode()
         if self._key:
             return hmac.new(self._key, text, sha256).hexdigest()[:32]
         return sha256(text).hexdigest()[:32]
 
-    def hide(self, checked: Checked, inputs: Mapping[Any, Any]) -> None:
+    def hide(self, checked: CheckResult, inputs: Mapping[Any, Any]) -> None:
         """Take the private values out of what was checked."""
         if not self._features:
             return
@@ -59,7 +59,7 @@ class Privacy:
                     del checked.input[kind]
             if name in inputs and treatment != "drop":
                 checked.keep("other", name, self._shown(treatment, inputs[name]))
-            checked.bins = [_bin(token, part) for token in checked.bins]
+            checked.bins = [_hide_bin(token, part) for token in checked.bins]
         checked.unseen_values = [t for t in checked.unseen_values if not t.startswith(self._prefixes)]
         checked.oov_words = [t for t in checked.oov_words if not t.startswith(self._prefixes)]
 
@@ -70,19 +70,19 @@ class Privacy:
     def _shown(self, treatment: str, value: Any) -> str:
         if treatment == "redact":
             return REDACTED
-        text = str(jsonable(value)).encode()
+        text = str(to_jsonable(value)).encode()
         return "hmac-sha256:" + hmac.new(self._key, text, sha256).hexdigest()
 
 
-def _bin(token: str, part: str) -> str:
+def _hide_bin(token: str, part: str) -> str:
     feature, _, label = token.partition("=")
-    return f"{part}={tokens.HIDDEN}" if feature == part and label not in _TELLING else token
+    return f"{part}={tokens.HIDDEN}" if feature == part and label not in _PRESENCE_BINS else token
 
 
-NOTHING = Privacy({})
+HIDE_NOTHING = PrivacyFilter({})
 
 
-class Sampling:
+class Sampler:
     """Keeps a share of the ordinary events; live and shadow models agree, since the request's id decides.
 
     Args:

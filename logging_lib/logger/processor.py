@@ -1,8 +1,10 @@
-"""The structlog processor that turns ``log.info("…", inputs=…, prediction=…)`` into a canonical event."""
+"""Provide the structlog processors: context, the canonical event of a prediction, and its JSON."""
 
 from __future__ import annotations
 
+import contextvars
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import timedelta
@@ -11,34 +13,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
+import structlog
 from structlog import DropEvent
 
 from logging_lib.logger import batch
-from logging_lib.logger.checks import Checked, Checker, type_all
+from logging_lib.logger.checks import Checker, CheckResult, type_all
 from logging_lib.logger.event import (
     ECS,
     PROCESS,
-    Memory,
-    Output,
-    Remembered,
-    dead_letter,
-    duration_ns,
-    error_document,
-    label_document,
-    label_text,
-    moment,
+    CachedPrediction,
+    LabelCache,
+    OutputEncoder,
+    build_dead_letter,
+    build_error,
+    build_label,
+    format_timestamp,
     new_id,
     new_ids,
-    timestamp,
+    to_label_text,
+    to_nanoseconds,
+    to_timestamp,
 )
-from logging_lib.logger.health import Counts
+from logging_lib.logger.health import EventCounts
 from logging_lib.logger.jsonlines import MAX_LINE
-from logging_lib.logger.metrics import Metrics
-from logging_lib.logger.privacy import NOTHING, Privacy, Sampling, Treatment
-from logging_lib.logger.reporter import Source
-from logging_lib.logger.values import MAX_TEXT, jsonable, valid_text
-from logging_lib.profile.coerce import plain
-from logging_lib.profile.environment import USUAL, installed
+from logging_lib.logger.metrics import PredictionMetrics
+from logging_lib.logger.privacy import HIDE_NOTHING, PrivacyFilter, Sampler, Treatment
+from logging_lib.logger.reporter import ReportedModel
+from logging_lib.logger.values import MAX_TEXT, escape_surrogates, to_jsonable
+from logging_lib.profile.coerce import to_python
+from logging_lib.profile.environment import DEFAULT_LIBRARIES, installed_versions
 from logging_lib.profile.io import load
 from logging_lib.profile.model import Profile
 from logging_lib.schema import SCHEMA_VERSION
@@ -46,14 +49,37 @@ from logging_lib.schema import SCHEMA_VERSION
 if TYPE_CHECKING:
     import pandas as pd
 
+
+def add_context(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """``merge_contextvars`` and ``add_trace_ids`` in one, where there is any context at all."""
+    if not len(contextvars.copy_context()):
+        return event
+    return add_trace_ids(logger, method, structlog.contextvars.merge_contextvars(logger, method, event))
+
+
+def add_trace_ids(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor: ``trace_id`` and ``span_id`` of OpenTelemetry's current span.
+
+    Where the service does not use OpenTelemetry (it is not imported here), where there is no span, or where the
+    event has a ``trace_id``, the event stays as it is. The ids are W3C Trace Context's lower-case hexadecimal.
+    """
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None or "trace_id" in event:
+        return event
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        event["trace_id"], event["span_id"] = f"{span.trace_id:032x}", f"{span.span_id:016x}"
+    return event
+
+
 Role = Literal["live", "shadow"]
 CHUNK, SLICE = 1 << 16, 1 << 10
 """Rows of a batch that are looked at, and that are in memory as text, at one time."""
 _OUTPUTS = ("score", "scores")
-_PLACED = frozenset(
+_EVENT_KEYS = frozenset(
     ("event", "inputs", "prediction", "score", "scores", "request_id", "event_id", "timestamp")
 )
-_PLACED_RARELY = frozenset(("duration", "error", "keep", "level", "logger", "span_id", "subject", "trace_id"))
+_CONTEXT_KEYS = frozenset(("duration", "error", "keep", "level", "logger", "span_id", "subject", "trace_id"))
 
 
 class PredictionProcessor:
@@ -105,17 +131,17 @@ class PredictionProcessor:
         if isinstance(profile, str | Path):
             profile = load(profile)
         self._clock = clock
-        self._privacy = Privacy(private) if private else NOTHING
+        self._privacy = PrivacyFilter(private) if private else HIDE_NOTHING
         self._secretive = bool(private)
-        self._sampling = Sampling(sample)
-        self.counts = Counts()
-        self._memory = Memory(remember) if remember else None
+        self._sampling = Sampler(sample)
+        self.counts = EventCounts()
+        self._memory = LabelCache(remember) if remember else None
         self._special = bool(private or remember or not self._sampling.everything)
         status: dict[str, str] = {"status": "none"}
         self._checker: Checker | None = None
-        self._check: Callable[[Mapping[Any, Any]], Checked] = type_all
-        self._output = Output(None)
-        self._columns: batch.Columns | None = None
+        self._check: Callable[[Mapping[Any, Any]], CheckResult] = type_all
+        self._output = OutputEncoder(None)
+        self._columns: batch.FrameRenderer | None = None
         if profile is not None:
             same = (profile.model, profile.version) == (model, version)
             self._secretive |= any(feature.hidden for feature in profile.features.values())
@@ -124,7 +150,7 @@ class PredictionProcessor:
             self._check = checker.__call__  # a bound method costs less than an instance
             self._output = checker.output
             if not (private or remember or metrics):
-                self._columns = batch.Columns(checker)
+                self._columns = batch.FrameRenderer(checker)
         self._ml: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "model": {"name": model, "version": version, "role": role},
@@ -132,19 +158,21 @@ class PredictionProcessor:
             "sample": {"weight": 1.0},
         }
         self._service = {"name": service} if isinstance(service, str) else dict(service or {})
-        self.metrics = Metrics(model=model, version=version, role=role, profile=profile) if metrics else None
+        self.metrics = (
+            PredictionMetrics(model=model, version=version, role=role, profile=profile) if metrics else None
+        )
         self._trained_with = dict(profile.libraries) if profile is not None else {}
 
-    def source(self) -> Source:
+    def source(self) -> ReportedModel:
         """What reports on this processor need: its model, its counts, and the versions it runs with."""
-        now = installed(self._trained_with or USUAL)
+        now = installed_versions(self._trained_with or DEFAULT_LIBRARIES)
         start: dict[str, Any] = {
             "libraries": [f"{name}={version}" for name, version in now.items() if name != "python"],
             "python": now["python"],
         }
         if differ := [f"{name}={then}" for name, then in self._trained_with.items() if now.get(name) != then]:
             start["training_libraries_differ"] = differ
-        return Source(self._ml["model"], self._ml["profile"], self._service, start, self.counts)
+        return ReportedModel(self._ml["model"], self._ml["profile"], self._service, start, self.counts)
 
     def __call__(
         self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]
@@ -164,17 +192,17 @@ class PredictionProcessor:
         """The label event of ``actual`` and ``request_id``."""
         self.counts.built += 1
         now_ns = self._clock()
-        request = label_text(given.get("request_id"))
+        request = to_label_text(given.get("request_id"))
         when = given.get("timestamp")
-        at = (when is not None and moment(when)) or timestamp(now_ns)
+        at = (when is not None and to_timestamp(when)) or format_timestamp(now_ns)
         known = self._memory.find(request) if self._memory is not None else None
         if "prediction" in given:
             output = self._output(given["prediction"], None, None)
-            known = known._replace(prediction=output) if known else Remembered("", at, output)
+            known = known._replace(prediction=output) if known else CachedPrediction("", at, output)
         event_id = given.get("event_id")
         ml = {key: self._ml[key] for key in ("schema_version", "model", "profile")}
         ml["profile"] = {key: value for key, value in ml["profile"].items() if key == "id"}
-        ml |= {"request": {"id": request}, **label_document(given["actual"], known, self._output, at)}
+        ml |= {"request": {"id": request}, **build_label(given["actual"], known, self._output, at)}
         if known is not None and not known.event_id:  # told by the caller: which event it was is not known
             ml["prediction"] = {k: v for k, v in ml["prediction"].items() if k not in ("id", "timestamp")}
             ml["label"].pop("delay", None)
@@ -183,7 +211,7 @@ class PredictionProcessor:
             "message": "label",
             "ecs": ECS,
             "event": {
-                "id": new_id(now_ns) if event_id is None else _id(event_id, now_ns),
+                "id": new_id(now_ns) if event_id is None else _to_event_id(event_id, now_ns),
                 "kind": "event",
                 "dataset": "ml.label",
             },
@@ -252,21 +280,21 @@ class PredictionProcessor:
             return b""
         except Exception as error:  # noqa: BLE001 - one row must not cost the others
             event = self._refused(given, error)
-        return render(event)
+        return render_event(event)
 
     def _quickly(
-        self, made: batch.Rows, each: dict[str, list[Any]], shared: Mapping[str, Any]
+        self, made: batch.RowFragments, each: dict[str, list[Any]], shared: Mapping[str, Any]
     ) -> list[bytes | None]:
         """The lines of all rows but those that ``Prepared`` leaves, which are None; empty where sampled out."""
         ids = new_ids(self._clock(), made.rows)
-        requests = [label_text(value) for value in each["request_id"]] if "request_id" in each else ids
+        requests = [to_label_text(value) for value in each["request_id"]] if "request_id" in each else ids
         first, *between, last = self._template(shared, each)
         steps = iter(between)
-        parts: list[Iterable[bytes]] = [batch.text_pieces(first, ids), repeat(next(steps)), *made.pieces]
+        parts: list[Iterable[bytes]] = [batch.render_texts(first, ids), repeat(next(steps)), *made.pieces]
         if "prediction" in each:
-            parts.append(batch.output_pieces(self._output, each["prediction"], next(steps)))
+            parts.append(batch.render_outputs(self._output, each["prediction"], next(steps)))
         if "request_id" in each:
-            parts.append(batch.text_pieces(next(steps), requests))
+            parts.append(batch.render_texts(next(steps), requests))
         parts.append(repeat(last))
         lines: list[bytes | None] = list(map(b"".join, zip(*parts, strict=False)))
         if max(map(len, filter(None, lines))) > MAX_LINE:
@@ -288,7 +316,7 @@ class PredictionProcessor:
         """What stands before, between and after the parts of a line that differ from row to row."""
         mark = os.urandom(16).hex()
         given = {**shared, "inputs": {}, "event_id": mark, "keep": True, **dict.fromkeys(each, mark)}
-        event = self._event(given, Checked())
+        event = self._event(given, CheckResult())
         ml = event["ml"]
         ml["input"] = mark
         if self._samples(shared):
@@ -299,9 +327,9 @@ class PredictionProcessor:
             ml["prediction"] = mark
         if "request_id" in each:
             ml["request"] = {"id": mark}
-        return render(event).split(b'"%b"' % mark.encode())
+        return render_event(event).split(b'"%b"' % mark.encode())
 
-    def _event(self, given: MutableMapping[str, Any], checked: Checked | None = None) -> dict[str, Any]:
+    def _event(self, given: MutableMapping[str, Any], checked: CheckResult | None = None) -> dict[str, Any]:
         get = given.get
         now_ns = self._clock()
         inputs = given["inputs"]
@@ -311,7 +339,7 @@ class PredictionProcessor:
             self._privacy.hide(checked, inputs)
         when, event_id, message = get("timestamp"), get("event_id"), get("event")
         about = {
-            "id": new_id(now_ns) if event_id is None else _id(event_id, now_ns),
+            "id": new_id(now_ns) if event_id is None else _to_event_id(event_id, now_ns),
             "kind": "event",
             "dataset": "ml.prediction",
             "outcome": "success",
@@ -319,8 +347,8 @@ class PredictionProcessor:
         ml = self._ml.copy()
         ml["input"] = checked.input_document()
         event: dict[str, Any] = {
-            "@timestamp": (when is not None and moment(when)) or timestamp(now_ns),
-            "message": "prediction" if message is None else _message(message),
+            "@timestamp": (when is not None and to_timestamp(when)) or format_timestamp(now_ns),
+            "message": "prediction" if message is None else _to_message(message),
             "ecs": ECS,
             "event": about,
             "host": PROCESS.host,
@@ -337,9 +365,9 @@ class PredictionProcessor:
             ml["prediction"] = self._output(get("prediction"), get("score"), get("scores"))
         request = get("request_id")
         if request is not None:
-            ml["request"] = {"id": request if type(request) is str else label_text(request)}
+            ml["request"] = {"id": request if type(request) is str else to_label_text(request)}
         for key in given:
-            if key not in _PLACED:
+            if key not in _EVENT_KEYS:
                 self._rest(given, event, about)
                 break
         if self.metrics is not None:
@@ -363,15 +391,15 @@ class PredictionProcessor:
         get = given.get
         duration = get("duration")
         if duration is not None:
-            seconds = duration.total_seconds() if isinstance(duration, timedelta) else plain(duration)
-            nanoseconds = duration_ns(seconds)
+            seconds = duration.total_seconds() if isinstance(duration, timedelta) else to_python(duration)
+            nanoseconds = to_nanoseconds(seconds)
             if nanoseconds is not None:
                 about["duration"] = nanoseconds
         error = get("error")
         if error is not None:
             about["outcome"] = "failure"
             known = isinstance(error, BaseException)
-            document = error_document(error) if known else {"type": "error", "message": label_text(error)}
+            document = build_error(error) if known else {"type": "error", "message": to_label_text(error)}
             event["error"] = self._privacy.hide_error(document)
         self._context(given, event)
 
@@ -381,27 +409,27 @@ class PredictionProcessor:
         subject = get("subject")
         if subject is not None:
             event["ml"]["subject"] = {"hash": self._privacy.subject(subject)}
-        log = {key: label_text(given[key]) for key in ("level", "logger") if get(key) is not None}
+        log = {key: to_label_text(given[key]) for key in ("level", "logger") if get(key) is not None}
         if log:
             event["log"] = log
         for key in ("trace", "span"):
             found = get(f"{key}_id")
             if found is not None:
-                event[key] = {"id": label_text(found)}
+                event[key] = {"id": to_label_text(found)}
         labels = {
-            valid_text(str(key)): label_text(value)
+            escape_surrogates(str(key)): to_label_text(value)
             for key, value in given.items()
-            if key not in _PLACED and key not in _PLACED_RARELY
+            if key not in _EVENT_KEYS and key not in _CONTEXT_KEYS
         }
         if labels:
             event["labels"] = labels
 
     def _refused(self, given: dict[str, Any], error: Exception) -> dict[str, Any]:
-        reason = jsonable(error)
+        reason = to_jsonable(error)
         if self._secretive:  # an error's text, a label or a traceback may quote a private value
             reason, given = type(error).__name__, {"inputs": f"<hidden: {type(given['inputs']).__name__}>"}
-        original = orjson.dumps(jsonable(given))
-        event = dead_letter(
+        original = orjson.dumps(to_jsonable(given))
+        event = build_dead_letter(
             error_type=type(error).__name__,
             message=f"the event could not be built: {reason}",
             original=original,
@@ -412,12 +440,12 @@ class PredictionProcessor:
         return event
 
 
-def _id(given: Any, now_ns: int) -> str:
-    return new_id(now_ns) if isinstance(given, str) and not given else label_text(given)
+def _to_event_id(given: Any, now_ns: int) -> str:
+    return new_id(now_ns) if isinstance(given, str) and not given else to_label_text(given)
 
 
-def _message(given: Any) -> str:
-    return label_text(given) or "prediction"
+def _to_message(given: Any) -> str:
+    return to_label_text(given) or "prediction"
 
 
 class EventRenderer:
@@ -430,18 +458,18 @@ class EventRenderer:
 
     def __call__(self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]) -> bytes:
         try:
-            line = orjson.dumps(event_dict, option=_RENDER)
+            line = orjson.dumps(event_dict, option=_RENDER_OPTIONS)
         except (TypeError, ValueError, RecursionError):
-            line = orjson.dumps(jsonable(event_dict), option=_RENDER)
+            line = orjson.dumps(to_jsonable(event_dict), option=_RENDER_OPTIONS)
         if len(line) > MAX_LINE:
-            line = orjson.dumps(jsonable(event_dict, max_text=MAX_TEXT), option=_RENDER)
+            line = orjson.dumps(to_jsonable(event_dict, max_text=MAX_TEXT), option=_RENDER_OPTIONS)
         return line
 
 
-_RENDER = orjson.OPT_APPEND_NEWLINE
-_render = EventRenderer()
+_RENDER_OPTIONS = orjson.OPT_APPEND_NEWLINE
+_renderer = EventRenderer()
 
 
-def render(event: MutableMapping[str, Any]) -> bytes:
+def render_event(event: MutableMapping[str, Any]) -> bytes:
     """One event as a line, as ``EventRenderer`` makes it."""
-    return _render(None, "", event)
+    return _renderer(None, "", event)

@@ -19,17 +19,17 @@ from typing import Any
 
 import orjson
 
-from logging_lib.logger.health import Counts, health_event, start_event
+from logging_lib.logger.health import EventCounts, build_health_event, build_start_event
 from logging_lib.logger.spool import Spool
 
 _log = logging.getLogger("logging_lib")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-SHORTEST = 10.0
+MIN_CPU_SECONDS = 10.0
 """Seconds over which a share of CPU time is told."""
 
 
 @dataclass
-class Source:
+class ReportedModel:
     """One model of a process.
 
     Attributes:
@@ -44,11 +44,11 @@ class Source:
     profile: Mapping[str, Any]
     service: Mapping[str, Any]
     start: Mapping[str, Any]
-    counts: Counts
-    reported: dict[str, int] = field(default_factory=lambda: Counts().values())
+    counts: EventCounts
+    reported: dict[str, int] = field(default_factory=lambda: EventCounts().values())
 
 
-class Reporter:
+class HealthReporter:
     """Reports on one spool and the models that log to it.
 
     Args:
@@ -68,7 +68,7 @@ class Reporter:
     ) -> None:
         self._spool, self.seconds = spool, seconds
         self._clock, self._monotonic = clock, monotonic
-        self._sources: list[Source] = []
+        self._sources: list[ReportedModel] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -79,7 +79,7 @@ class Reporter:
         self._cpu = time.process_time()
         self._own = self._written = self._bytes = 0
 
-    def add(self, source: Source) -> None:
+    def add(self, source: ReportedModel) -> None:
         """Report on one more model, from now on."""
         self._sources.append(source)
         if self.opened:
@@ -91,9 +91,9 @@ class Reporter:
         for source in self._sources:
             self._announce(source)
 
-    def _announce(self, source: Source) -> None:
+    def _announce(self, source: ReportedModel) -> None:
         about = {"model": source.model, "profile": source.profile}
-        self._write(start_event(self._clock(), about, source.start), source.service)
+        self._write(build_start_event(self._clock(), about, source.start), source.service)
 
     def due(self) -> float:
         """Seconds until the next report; none or negative: now."""
@@ -122,15 +122,15 @@ class Reporter:
         written, size = self._spool.written - self._own, self._spool.bytes_written
         service = self._sources[0].service if self._sources else {}
         # A script's share of its first half second is always all of a core.
-        busy = {"cpu": {"pct": round((cpu - self._cpu) / passed, 4)}} if passed >= SHORTEST else {}
-        whole = health_event(
+        busy = {"cpu": {"pct": round((cpu - self._cpu) / passed, 4)}} if passed >= MIN_CPU_SECONDS else {}
+        whole = build_health_event(
             self._clock(),
             interval=max(1, round(passed)),
             logged=written - self._written,
             bytes=size - self._bytes,
             **busy,
             memory={"rss": resident_bytes()},
-            disk=disk(self._spool.directory),
+            disk=disk_usage(self._spool.directory),
             uptime=round(now - self._started),
         )
         if self._write(whole, service):
@@ -138,12 +138,12 @@ class Reporter:
         for source in self._sources:
             self._report_model(source, max(1, round(passed)))
 
-    def _report_model(self, source: Source, interval: int) -> None:
+    def _report_model(self, source: ReportedModel, interval: int) -> None:
         counts = source.counts.values()
         passed = {name: count - source.reported[name] for name, count in counts.items()}
         profile = {key: value for key, value in source.profile.items() if key == "id"}
         about = {"model": source.model, **({"profile": profile} if profile else {})}
-        event = health_event(self._clock(), interval=interval, about=about, **passed)
+        event = build_health_event(self._clock(), interval=interval, about=about, **passed)
         if self._write(event, source.service):
             source.reported = counts
 
@@ -162,19 +162,19 @@ class Reporter:
             source.reported = source.counts.values()
 
 
-class _Heart:
+class _ReporterThread:
     """The thread that makes the reports of a process."""
 
     def __init__(self) -> None:
-        self._reporters: dict[Spool, Reporter] = {}
+        self._reporters: dict[Spool, HealthReporter] = {}
         self._thread: threading.Thread | None = None
         self._woken = threading.Event()
         os.register_at_fork(after_in_child=self._forget)
 
-    def reporter(self, spool: Spool, seconds: float, clock: Callable[[], int]) -> Reporter:
+    def reporter(self, spool: Spool, seconds: float, clock: Callable[[], int]) -> HealthReporter:
         found = self._reporters.get(spool)
         if found is None:
-            found = self._reporters[spool] = Reporter(spool, seconds, clock=clock)
+            found = self._reporters[spool] = HealthReporter(spool, seconds, clock=clock)
             spool.on_open.append(self._open)
             if spool.path is not None:  # it was logged to before
                 self._open(spool)
@@ -210,12 +210,14 @@ class _Heart:
             reporter.forget()
 
 
-_heart = _Heart()
+_reporter_thread = _ReporterThread()
 
 
-def reporter(spool: Spool, seconds: float = 60.0, clock: Callable[[], int] = time.time_ns) -> Reporter:
+def get_reporter(
+    spool: Spool, seconds: float = 60.0, clock: Callable[[], int] = time.time_ns
+) -> HealthReporter:
     """The one reporter of a spool; the shortest interval that was asked for holds."""
-    return _heart.reporter(spool, seconds, clock)
+    return _reporter_thread.reporter(spool, seconds, clock)
 
 
 def resident_bytes() -> int:
@@ -228,7 +230,7 @@ def resident_bytes() -> int:
         return most if sys.platform == "darwin" else most * 1024
 
 
-def disk(directory: os.PathLike[str]) -> dict[str, float]:
+def disk_usage(directory: os.PathLike[str]) -> dict[str, float]:
     """``ml.health.disk`` of the file system that holds a folder."""
     state = os.statvfs(directory)
     used = round(1 - state.f_bavail / max(state.f_blocks, 1), 4)

@@ -10,19 +10,19 @@ from pathlib import Path
 DEAD_LETTERS = "dead-letters.jsonl"
 """Stands in the spool's folder beside the segments: what a receiver refused for good."""
 
-VOLATILE = frozenset(("tmpfs", "ramfs", "overlay", "overlayfs", "aufs"))
+VOLATILE_FILESYSTEMS = frozenset(("tmpfs", "ramfs", "overlay", "overlayfs", "aufs"))
 """File systems that do not survive the host or the container."""
 
 _NAME = re.compile(r"(?P<host>.+)-(?P<pid>\d+)-(?P<start>[0-9a-f]+)-(?P<seq>\d+)\.jsonl\Z")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
-def segment_name(host: str, pid: int, start_ns: int, seq: int) -> str:
+def format_segment_name(host: str, pid: int, start_ns: int, seq: int) -> str:
     """``<host>-<pid>-<start hex>-<seq>.jsonl``: unique, and in order of time for one process."""
     return f"{re.sub(r'[^A-Za-z0-9._-]', '_', host) or 'host'}-{pid}-{start_ns:x}-{seq}.jsonl"
 
 
-def segments(directory: Path) -> list[Path]:
+def list_segments(directory: Path) -> list[Path]:
     """The segments of a folder, oldest first; empty where there is no such folder."""
     try:
         matches = [match for path in directory.iterdir() if (match := _NAME.match(path.name))]
@@ -48,7 +48,7 @@ def has_writer(path: Path) -> bool:
     return False
 
 
-def folder_bytes(directory: Path) -> int:
+def directory_size(directory: Path) -> int:
     """The size of everything in a folder, in bytes."""
     total = 0
     with os.scandir(directory) as entries:
@@ -60,7 +60,7 @@ def folder_bytes(directory: Path) -> int:
     return total
 
 
-def filesystem(path: Path, mountinfo: str) -> str:
+def find_filesystem(path: Path, mountinfo: str) -> str:
     """The type of the file system that holds an absolute path, by the text of ``/proc/self/mountinfo``.
 
     Empty where the text does not say; see proc_pid_mountinfo(5) for its format.
@@ -80,10 +80,12 @@ def filesystem(path: Path, mountinfo: str) -> str:
     return found
 
 
-def volatile(directory: Path) -> str:
+def find_volatile_filesystem(directory: Path) -> str:
     """The name of the folder's file system where it does not survive the host or container, else empty."""
     try:
-        kind = filesystem(directory.resolve(), Path("/proc/self/mountinfo").read_text("utf-8", "replace"))
+        kind = find_filesystem(
+            directory.resolve(), Path("/proc/self/mountinfo").read_text("utf-8", "replace")
+        )
     except OSError:
         return ""
-    return kind if kind in VOLATILE else ""
+    return kind if kind in VOLATILE_FILESYSTEMS else ""

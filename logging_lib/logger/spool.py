@@ -19,23 +19,29 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from logging_lib.logger.health import dropped_line
-from logging_lib.logger.segments import folder_bytes, has_writer, segment_name, segments, volatile
+from logging_lib.logger.health import render_dropped_event
+from logging_lib.logger.segments import (
+    directory_size,
+    find_volatile_filesystem,
+    format_segment_name,
+    has_writer,
+    list_segments,
+)
 
 Fsync = Literal["never", "interval", "always"]
 
 _log = logging.getLogger("logging_lib")
 _open_spools: weakref.WeakSet[Spool] = weakref.WeakSet()
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 _SWEEP_SECONDS = 60.0
-_MANY = 1 << 20
+_WRITE_BYTES = 1 << 20
 
 
 class _BudgetReachedError(OSError):
     """The folder holds as much as it may."""
 
 
-def append(fd: int, line: bytes) -> None:
+def append_line(fd: int, line: bytes) -> None:
     """Append one whole line to a file that is open for reading and appending.
 
     Where a part of a line is at its end, the new one begins on a line of its own: the torn one reads as a dead
@@ -143,7 +149,7 @@ class Spool:
         kept, start = 0, 0
         while start < len(lines):
             end, size = start, 0
-            while end < len(lines) and (size < _MANY or end == start):
+            while end < len(lines) and (size < _WRITE_BYTES or end == start):
                 size += len(lines[end])
                 end += 1
             kept += self._write_many(lines[start:end], size)
@@ -181,7 +187,7 @@ class Spool:
                 self._drop(error)
                 return False
             self._left = -1 if self._fsync == "always" else room - len(line)
-            self._due = now + min(_LOOK_SECONDS, self._fsync_seconds)
+            self._due = now + min(_CHECK_SECONDS, self._fsync_seconds)
             return True
 
     def _look(self, now: float, size: int) -> int:
@@ -202,9 +208,9 @@ class Spool:
         if self._delete_after is not None and now - self._swept >= _SWEEP_SECONDS:
             self._swept = now
             self._sweep(self._delete_after)
-        room = self._budget - folder_bytes(self.directory)
+        room = self._budget - directory_size(self.directory)
         if room < size:
-            self._full_until = now + _LOOK_SECONDS
+            self._full_until = now + _CHECK_SECONDS
             raise _BudgetReachedError
         return min(room, self._rotate_bytes - os.fstat(self._fd).st_size, max(self._budget // 64, size))
 
@@ -219,10 +225,10 @@ class Spool:
     def _after(self, now: float) -> None:
         """What is due once a line was kept: the report of what was not, and the disk."""
         missed = self.dropped - self._reported
-        if missed and (now - self._reported_at >= _LOOK_SECONDS or not self._reported):
+        if missed and (now - self._reported_at >= _CHECK_SECONDS or not self._reported):
             interval = max(1, round(now - self._reported_at))
             self._reported, self._reported_at = self.dropped.copy(), now
-            self._append(dropped_line(time.time_ns(), interval=interval, dropped=missed))
+            self._append(render_dropped_event(time.time_ns(), interval=interval, dropped=missed))
         if self._fsync == "always" or (
             self._fsync == "interval" and now - self._synced >= self._fsync_seconds
         ):
@@ -232,14 +238,14 @@ class Spool:
     def _open(self, now: float) -> None:
         """Begin the next segment. It gets its name only once it is locked: no reader sees it without a writer."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        name = segment_name(socket.gethostname(), os.getpid(), self._start, self._seq)
+        name = format_segment_name(socket.gethostname(), os.getpid(), self._start, self._seq)
         hidden, path = self.directory / f".{name}.new", self.directory / name
         new = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             self._hold(new)
             hidden.rename(path)
             if self._fsync != "never":
-                _sync_folder(self.directory)
+                _sync_directory(self.directory)
         except OSError:
             os.close(new)
             raise
@@ -266,7 +272,7 @@ class Spool:
             os.close(old)
 
     def _first(self) -> None:
-        if not self._warned and (kind := volatile(self.directory)):
+        if not self._warned and (kind := find_volatile_filesystem(self.directory)):
             self._warned = True
             _log.warning(
                 "the spool %s lies on %s, which does not survive the loss of the host or container; "
@@ -294,7 +300,7 @@ class Spool:
 
     def _sweep(self, age: float) -> None:
         oldest = time.time() - age
-        for path in segments(self.directory):
+        for path in list_segments(self.directory):
             if path != self.path and path.stat().st_mtime < oldest and not has_writer(path):
                 path.unlink(missing_ok=True)
 
@@ -352,7 +358,7 @@ class Spool:
         self._begin()
 
 
-def _sync_folder(directory: Path) -> None:
+def _sync_directory(directory: Path) -> None:
     fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -360,17 +366,17 @@ def _sync_folder(directory: Path) -> None:
         os.close(fd)
 
 
-def _forget_all() -> None:
+def _reset_all() -> None:
     for spool in list(_open_spools):
         spool._forget()
 
 
-os.register_at_fork(after_in_child=_forget_all)
+os.register_at_fork(after_in_child=_reset_all)
 
 _by_directory: dict[Path, Spool] = {}
 
 
-def shared(spool: str | Path | Spool) -> Spool:
+def get_spool(spool: str | Path | Spool) -> Spool:
     """The process's one spool in a directory: several models write to the same segments.
 
     A ``Spool`` is taken as it is, and is from then on the one of its directory.

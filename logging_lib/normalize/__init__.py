@@ -14,15 +14,15 @@ from typing import Any
 
 import orjson
 
-from logging_lib.logger.event import dead_letter
+from logging_lib.logger.event import build_dead_letter
 from logging_lib.logger.jsonlines import MAX_LINE as MAX_BYTES
 from logging_lib.logger.jsonlines import Line
-from logging_lib.logger.values import jsonable
-from logging_lib.normalize.canonical import checked
-from logging_lib.normalize.foreign import ALIASES, MAX_INPUTS, MAX_TEXT, Checks, canonical_of, content_id
+from logging_lib.logger.values import to_jsonable
+from logging_lib.normalize.canonical import validate
+from logging_lib.normalize.errors import NormalizeError
+from logging_lib.normalize.foreign import ALIASES, MAX_INPUTS, MAX_TEXT, Checks, hash_content, to_canonical
 from logging_lib.normalize.parsing import MAX_DEPTH, parse
-from logging_lib.normalize.refusal import RefusedError
-from logging_lib.normalize.times import MAX_AHEAD, arrival_at
+from logging_lib.normalize.times import MAX_AHEAD, get_arrival
 from logging_lib.profile.coerce import NA_VALUES
 
 __all__ = [
@@ -81,17 +81,17 @@ def normalize(
             them it stays unchecked.
     """
     if not isinstance(raw, bytes):
-        raw = _bytes_of(raw)
-    arrival = None if now is None else arrival_at(now)
+        raw = _to_bytes(raw)
+    arrival = None if now is None else get_arrival(now)
     try:
         document, mended = parse(raw)
         ml = document.get("ml")
         if type(ml) is dict and "schema_version" in ml:
             if mended:
-                raise RefusedError("not_json", "not JSON (RFC 8259, in UTF-8)", "parse")
-            return Event(checked(document, ml, len(raw), arrival))
-        return Event(canonical_of(document, raw, arrival, na_values, checks))
-    except RefusedError as refused:
+                raise NormalizeError("not_json", "not JSON (RFC 8259, in UTF-8)", "parse")
+            return Event(validate(document, ml, len(raw), arrival))
+        return Event(to_canonical(document, raw, arrival, na_values, checks))
+    except NormalizeError as refused:
         return refuse(raw, refused.reason, str(refused), now=now, stage=refused.stage)
 
 
@@ -104,10 +104,10 @@ def refuse(
     stage: str = "normalize",
 ) -> DeadLetter:
     """The dead letter of an event that cannot be used."""
-    original = raw if isinstance(raw, bytes) else _bytes_of(raw)
-    document = dead_letter(error_type=reason, message=message, original=original, stage=stage, now_ns=0)
-    document["@timestamp"] = arrival_at(_EPOCH if now is None else now).text
-    document["event"]["id"] = content_id(original)
+    original = raw if isinstance(raw, bytes) else _to_bytes(raw)
+    document = build_dead_letter(error_type=reason, message=message, original=original, stage=stage, now_ns=0)
+    document["@timestamp"] = get_arrival(_EPOCH if now is None else now).text
+    document["event"]["id"] = hash_content(original)
     if now is not None:
         document["event"]["ingested"] = document["@timestamp"]
     return DeadLetter(document, reason)
@@ -134,10 +134,10 @@ def normalize_line(
     return made
 
 
-def _bytes_of(raw: str | Mapping[str, Any]) -> bytes:
+def _to_bytes(raw: str | Mapping[str, Any]) -> bytes:
     if isinstance(raw, str):
         return raw.encode("utf-8", "surrogatepass")
     try:
         return orjson.dumps(raw)
     except TypeError:
-        return orjson.dumps(jsonable(raw))
+        return orjson.dumps(to_jsonable(raw))

@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any
 
-from logging_lib.logger.checks import MAX_CATEGORY, Checked, Checker
-from logging_lib.logger.event import ECS, Output, duration_ns
-from logging_lib.logger.values import MAX_ITEMS, jsonable
-from logging_lib.normalize.names import with_plain_names
+from logging_lib.logger.checks import MAX_CATEGORY, Checker, CheckResult
+from logging_lib.logger.event import ECS, OutputEncoder, to_nanoseconds
+from logging_lib.logger.values import MAX_ITEMS, to_jsonable
+from logging_lib.normalize.errors import NormalizeError, quote_value, to_json_text
+from logging_lib.normalize.names import with_safe_names
 from logging_lib.normalize.parsing import SPACE
 from logging_lib.normalize.payloads import unwrap
-from logging_lib.normalize.refusal import RefusedError, json_text, shown
-from logging_lib.normalize.times import Arrival, TooFarAheadError, canonical_time
-from logging_lib.profile.coerce import spelled
+from logging_lib.normalize.times import Arrival, TooFarAheadError, normalize_time
+from logging_lib.profile.coerce import parse_scalar
 from logging_lib.schema import SCHEMA_VERSION
 
 MAX_INPUTS = 10_000
@@ -42,8 +42,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 """Our name → the keys that foreign events may have it under; the first that is there counts."""
 
-_OURS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
-_PLAIN_OUTPUT = Output(None)
+_NAME_OF_ALIAS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
+_PLAIN_OUTPUT = OutputEncoder(None)
 _WITHOUT_CONTEXT = frozenset(("model", "version", "inputs", "prediction", "timestamp", "score", "scores"))
 _INFINITE = ("Infinity", "-Infinity")
 _PLAIN_STARTS = frozenset(string.ascii_letters + "_") - frozenset("tTfF")
@@ -54,7 +54,7 @@ Checks = Callable[[str, str], Checker | None]
 """Finds the checker of a model's version, if there is one."""
 
 
-def canonical_of(
+def to_canonical(
     document: dict[str, Any],
     raw: bytes,
     arrival: Arrival | None,
@@ -67,26 +67,26 @@ def canonical_of(
         RefusedError: ``no_model``, ``no_inputs``, ``no_timestamp``, ``timestamp``, ``future``,
             ``too_many_fields`` or ``batch``.
     """
-    given, rest = _known_keys(document)
+    given, rest = _split_known_keys(document)
     if type(given.get("inputs")) is not dict:
-        given, rest = _known_keys(unwrap(document))
+        given, rest = _split_known_keys(unwrap(document))
     take = given.get
-    model, version = _model(given, rest)
+    model, version = _read_model(given, rest)
     inputs = take("inputs")
     if type(inputs) is not dict:
-        raise RefusedError(
+        raise NormalizeError(
             "no_inputs", f"no inputs: one of {', '.join(ALIASES['inputs'])} must hold an object"
         )
     if len(inputs) > MAX_INPUTS or len(rest) > MAX_INPUTS:
-        raise RefusedError(
+        raise NormalizeError(
             "too_many_fields", f"{max(len(inputs), len(rest))} fields; at most {MAX_INPUTS} are taken"
         )
-    when = _timestamp(take("timestamp"), arrival)
-    inputs = with_plain_names(inputs)
+    when = _read_timestamp(take("timestamp"), arrival)
+    inputs = with_safe_names(inputs)
     long = len(raw) > MAX_TEXT
     checker = checks(model, version) if checks is not None else None
     if checker is None:
-        typed, profile = _typed(inputs, na_values, long), {"status": "none"}
+        typed, profile = _type_inputs(inputs, na_values, long), {"status": "none"}
     else:
         checked = checker(inputs)
         typed, profile = checked.input_document(), {"id": checker.id, "status": "matched"}
@@ -98,7 +98,7 @@ def canonical_of(
         "input": typed,
     }
     about: dict[str, Any] = {
-        "id": content_id(raw),
+        "id": hash_content(raw),
         "kind": "event",
         "dataset": "ml.prediction",
         "outcome": "success",
@@ -113,36 +113,36 @@ def canonical_of(
         _add_context(given, rest, made)
     if rest:
         made["labels"] = {
-            name: label(value, long) if type(value) is not str or long else value
-            for name, value in with_plain_names(rest).items()
+            name: to_label(value, long) if type(value) is not str or long else value
+            for name, value in with_safe_names(rest).items()
         }
     return made
 
 
-def content_id(raw: bytes) -> str:
+def hash_content(raw: bytes) -> str:
     """An id that the same content always gets."""
     return sha256(raw.strip(SPACE)).hexdigest()[:32]
 
 
-def label(value: Any, long: bool = True) -> str:
+def to_label(value: Any, long: bool = True) -> str:
     """The value of one of ``labels.*``: text as it is, anything else as JSON; what is over-long is cut."""
-    text = value if isinstance(value, str) else json_text(jsonable(value, max_text=MAX_TEXT))
-    return cut(text) if long else text
+    text = value if isinstance(value, str) else to_json_text(to_jsonable(value, max_text=MAX_TEXT))
+    return cut_text(text) if long else text
 
 
-def cut(text: str) -> str:
+def cut_text(text: str) -> str:
     """The text, with a mark where it was cut."""
     return (
         text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}<cut: {len(text) - MAX_TEXT} more characters>"
     )
 
 
-def _known_keys(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split_known_keys(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What stands under one of ``ALIASES``, by our name, and the rest."""
     given: dict[str, Any] = {}
     rest: dict[str, Any] = {}
     for key, value in document.items():
-        name = _OURS.get(key)
+        name = _NAME_OF_ALIAS.get(key)
         if name is None:
             rest[key] = value
         elif name not in given:
@@ -154,7 +154,7 @@ def _known_keys(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     return given, rest
 
 
-def _typed(inputs: Mapping[str, Any], na_values: frozenset[str], long: bool) -> dict[str, Any]:
+def _type_inputs(inputs: Mapping[str, Any], na_values: frozenset[str], long: bool) -> dict[str, Any]:
     """``ml.input.*`` without a profile: by the values' own types; an NA spelling is null, under ``other``."""
     numeric: dict[str, Any] = {}
     category: dict[str, Any] = {}
@@ -171,44 +171,46 @@ def _typed(inputs: Mapping[str, Any], na_values: frozenset[str], long: bool) -> 
                 if len(value) <= MAX_CATEGORY:
                     category[name] = value
                 else:
-                    text[name] = cut(value) if long else value
+                    text[name] = cut_text(value) if long else value
                 continue
             if value.isspace():
                 other[name] = None
                 continue
-            value = spelled(value)
+            value = parse_scalar(value)
             kind = type(value)
         if kind is float:
             numeric[name] = value
         elif kind is int:
-            numeric[name] = value if -_SAFE < value < _SAFE else jsonable(value)
+            numeric[name] = value if -_SAFE < value < _SAFE else to_jsonable(value)
         elif kind is str:
             if len(value) <= MAX_CATEGORY:
                 category[name] = value
             else:
-                text[name] = cut(value) if long else value
+                text[name] = cut_text(value) if long else value
         elif kind is bool:
             boolean[name] = value
         else:
-            other[name] = jsonable(value, max_text=MAX_TEXT)
+            other[name] = to_jsonable(value, max_text=MAX_TEXT)
     made = {"numeric": numeric, "category": category, "text": text, "boolean": boolean, "other": other}
     return {path: values for path, values in made.items() if values}
 
 
-def _add_checks(checked: Checked, ml: dict[str, Any]) -> None:
+def _add_checks(checked: CheckResult, ml: dict[str, Any]) -> None:
     if checked.failed:
         ml["check"] = checked.check_document()
     if checked.tokens:
         ml["text"] = checked.text_document()
 
 
-def _add_output(given: Mapping[str, Any], rest: dict[str, Any], place: Output, ml: dict[str, Any]) -> None:
+def _add_output(
+    given: Mapping[str, Any], rest: dict[str, Any], place: OutputEncoder, ml: dict[str, Any]
+) -> None:
     """``ml.prediction.*``; what has no place in it becomes a label."""
     output, scores, score = given.get("prediction"), given.get("scores"), given.get("score")
     if type(output) is float and scores is None and score is None:  # the ordinary regression
         ml["prediction"] = place(output, None, None)
         return
-    score = spelled(score)
+    score = parse_scalar(score)
     if score is not None and not _is_number(score):
         rest["score"], score = score, None
     if scores is not None and not isinstance(scores, dict | list):
@@ -218,13 +220,13 @@ def _add_output(given: Mapping[str, Any], rest: dict[str, Any], place: Output, m
             rest[name] = value  # noqa: PERF403 - seldom any
     if isinstance(output, list) and len(output) == 1:
         output = output[0]
-    output = spelled(output)
+    output = parse_scalar(output)
     if type(output) is str:
-        output = cut(output)
+        output = cut_text(output)
     if output is not None or scores is not None or score is not None:
         made = place(output, score, scores)
         if "scores" in made:
-            made["scores"] = with_plain_names(made["scores"])
+            made["scores"] = with_safe_names(made["scores"])
         ml["prediction"] = made
 
 
@@ -247,16 +249,16 @@ def _add_context(given: Mapping[str, Any], rest: dict[str, Any], made: dict[str,
     """Id, request, duration, service, weight; what cannot be one becomes a label."""
     take, about, ml = given.get, made["event"], made["ml"]
     if (own := take("id")) not in (None, ""):
-        about["id"] = label(own)
+        about["id"] = to_label(own)
         if len(about["id"].encode()) > MAX_ID:
             rest["event_id"] = own
-            about["id"] = content_id(about["id"].encode())
+            about["id"] = hash_content(about["id"].encode())
     if (request := take("request")) is not None:
-        ml["request"] = {"id": label(request)}
+        ml["request"] = {"id": to_label(request)}
     for name, in_seconds in (("duration", 1), ("duration_ms", 1000)):
         if (given_duration := take(name)) is not None:
-            seconds = spelled(given_duration)
-            duration = duration_ns(seconds / in_seconds if _is_number(seconds) else None)
+            seconds = parse_scalar(given_duration)
+            duration = to_nanoseconds(seconds / in_seconds if _is_number(seconds) else None)
             if duration is None:
                 rest[name] = given_duration
             else:
@@ -264,18 +266,18 @@ def _add_context(given: Mapping[str, Any], rest: dict[str, Any], made: dict[str,
     if (service := take("service")) is not None:
         of_service = service.get("name") if isinstance(service, dict) else service
         if isinstance(of_service, str) and of_service:
-            made["service"] = {"name": cut(of_service)}
+            made["service"] = {"name": cut_text(of_service)}
         if not isinstance(service, str) and service != {"name": of_service}:
             rest["service"] = service
     if (sampling := take("sampling")) is not None:
-        fraction = spelled(sampling)
+        fraction = parse_scalar(sampling)
         if _is_number(fraction) and 0 < fraction <= 1 and 1 / fraction <= 1e9:
             ml["sample"]["weight"] = 1.0 / fraction
         else:
             rest["sampling"] = sampling
 
 
-def _model(given: Mapping[str, Any], rest: dict[str, Any]) -> tuple[str, str]:
+def _read_model(given: Mapping[str, Any], rest: dict[str, Any]) -> tuple[str, str]:
     model, version = given.get("model"), given.get("version")
     if type(model) is dict:
         if not model.keys() <= {"name", "version"}:
@@ -283,26 +285,26 @@ def _model(given: Mapping[str, Any], rest: dict[str, Any]) -> tuple[str, str]:
         version = model.get("version", version)
         model = model.get("name")
     if model in (None, ""):
-        raise RefusedError("no_model", f"no model: one of {', '.join(ALIASES['model'])} must name it")
+        raise NormalizeError("no_model", f"no model: one of {', '.join(ALIASES['model'])} must name it")
     return (
-        model if type(model) is str else label(model),
-        "unknown" if version in (None, "") else version if type(version) is str else label(version),
+        model if type(model) is str else to_label(model),
+        "unknown" if version in (None, "") else version if type(version) is str else to_label(version),
     )
 
 
-def _timestamp(value: Any, arrival: Arrival | None) -> str:
+def _read_timestamp(value: Any, arrival: Arrival | None) -> str:
     if value is None:
         if arrival is None:
-            raise RefusedError(
+            raise NormalizeError(
                 "no_timestamp", f"no time: one of {', '.join(ALIASES['timestamp'])} must hold it"
             )
         return arrival.text
     try:
-        when = canonical_time(value, arrival)
+        when = normalize_time(value, arrival)
     except TooFarAheadError as time:
-        raise RefusedError("future", f"the time {time} is more than a day ahead of arrival") from None
+        raise NormalizeError("future", f"the time {time} is more than a day ahead of arrival") from None
     if when is None:
-        raise RefusedError(
-            "timestamp", f"the time {shown(value)} is neither ISO 8601 nor a number since 1970"
+        raise NormalizeError(
+            "timestamp", f"the time {quote_value(value)} is neither ISO 8601 nor a number since 1970"
         )
     return when

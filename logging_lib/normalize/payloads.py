@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+from logging_lib.normalize.errors import NormalizeError
 from logging_lib.normalize.parsing import parse
-from logging_lib.normalize.refusal import RefusedError
 
 _ENVELOPES = ("data", "request", "response", "request_metadata")
 
@@ -29,26 +29,26 @@ def unwrap(document: Mapping[str, Any]) -> dict[str, Any]:
     cloud_event = "specversion" in flat
     for name in _ENVELOPES:
         if name != "data" or cloud_event:
-            _open(flat, name)
+            _open_envelope(flat, name)
     if cloud_event:
         if "inferenceservicename" in flat and "model_name" not in flat:
             flat["model_name"] = flat.pop("inferenceservicename")
         if "id" in flat:
             flat.setdefault("request_id", flat["id"])
-    inputs = _inputs(flat)
+    inputs = _read_inputs(flat)
     if inputs is not None:
         flat["inputs"] = inputs
-        _outputs(flat)
+        _read_outputs(flat)
     return flat
 
 
-def _open(flat: dict[str, Any], name: str) -> None:
+def _open_envelope(flat: dict[str, Any], name: str) -> None:
     """Put what an envelope holds beside it; what the event itself says stays."""
     held = flat.get(name)
     if isinstance(held, str) and held[:1] == "{":
         try:
             held, _ = parse(held.encode())
-        except RefusedError:
+        except NormalizeError:
             return
     if isinstance(held, list) and name == "response":
         held = {"predictions": held}
@@ -59,19 +59,19 @@ def _open(flat: dict[str, Any], name: str) -> None:
         flat[f"{name}.{key}" if key in flat else key] = value
 
 
-def _inputs(flat: dict[str, Any]) -> dict[str, Any] | None:
+def _read_inputs(flat: dict[str, Any]) -> dict[str, Any] | None:
     """The inputs of the one row, by name; None where the event holds no payload that is known."""
-    tensors = _tensors(flat.get("inputs"))
+    tensors = _find_tensors(flat.get("inputs"))
     if tensors is not None:
-        return _spread(tensors)
+        return _read_tensors(tensors)
     for key in ("dataframe_records", "instances"):
         if _is_rows(rows := flat.get(key)):
             del flat[key]
-            row = _only(rows)
-            return row if isinstance(row, dict) else {str(i): v for i, v in enumerate(_flattened(row))}
+            row = _expect_single_row(rows)
+            return row if isinstance(row, dict) else {str(i): v for i, v in enumerate(_flatten(row))}
     split = flat.get("dataframe_split")
     if isinstance(split, dict) and _is_rows(rows := split.get("data")):
-        row, columns = _only(rows), split.get("columns")
+        row, columns = _expect_single_row(rows), split.get("columns")
         if isinstance(row, list) and isinstance(columns, list) and len(row) == len(columns):
             del flat["dataframe_split"]
             return {
@@ -81,18 +81,18 @@ def _inputs(flat: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _outputs(flat: dict[str, Any]) -> None:
-    tensors = _tensors(flat.get("outputs"))
+def _read_outputs(flat: dict[str, Any]) -> None:
+    tensors = _find_tensors(flat.get("outputs"))
     if tensors is not None:
         del flat["outputs"]
-        values = _spread(tensors)
+        values = _read_tensors(tensors)
         flat["prediction"] = next(iter(values.values())) if len(values) == 1 else values
     elif _is_rows(rows := flat.get("predictions")):
-        flat["prediction"] = _only(rows)
+        flat["prediction"] = _expect_single_row(rows)
         del flat["predictions"]
 
 
-def _tensors(value: Any) -> list[dict[str, Any]] | None:
+def _find_tensors(value: Any) -> list[dict[str, Any]] | None:
     if not isinstance(value, list) or not value:
         return None
     whole = all(
@@ -102,14 +102,14 @@ def _tensors(value: Any) -> list[dict[str, Any]] | None:
     return value if whole else None
 
 
-def _spread(tensors: list[dict[str, Any]]) -> dict[str, Any]:
+def _read_tensors(tensors: list[dict[str, Any]]) -> dict[str, Any]:
     """Tensors of one row as values by name; of several elements each is ``name.0``, ``name.1``, ..."""
     made: dict[str, Any] = {}
     for tensor in tensors:
-        name, data, shape = tensor["name"], _flattened(tensor["data"]), tensor.get("shape")
+        name, data, shape = tensor["name"], _flatten(tensor["data"]), tensor.get("shape")
         rows = shape[0] if isinstance(shape, list) and shape and type(shape[0]) is int else len(data)
         if rows > 1:
-            raise _batch(rows)
+            raise _batch_error(rows)
         if len(data) == 1:
             made[name] = data[0]
         else:
@@ -117,22 +117,22 @@ def _spread(tensors: list[dict[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _flattened(value: Any) -> list[Any]:
+def _flatten(value: Any) -> list[Any]:
     """Nested lists as one; parsing has bounded the depth."""
     if not isinstance(value, list):
         return [value]
-    return [each for item in value for each in _flattened(item)]
+    return [each for item in value for each in _flatten(item)]
 
 
 def _is_rows(value: Any) -> TypeGuard[list[Any]]:
     return isinstance(value, list) and bool(value)
 
 
-def _only(rows: list[Any]) -> Any:
+def _expect_single_row(rows: list[Any]) -> Any:
     if len(rows) > 1:
-        raise _batch(len(rows))
+        raise _batch_error(len(rows))
     return rows[0]
 
 
-def _batch(rows: int) -> RefusedError:
-    return RefusedError("batch", f"the payload holds {rows} rows; log one event a prediction")
+def _batch_error(rows: int) -> NormalizeError:
+    return NormalizeError("batch", f"the payload holds {rows} rows; log one event a prediction")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from logging_lib.profile.document import document
+from logging_lib.profile.document import build_document
 from logging_lib.profile.io import ProfileError, dumps, load, loads, save
 from logging_lib.profile.model import Expectation, Feature, Moments, Profile
 
@@ -17,7 +17,7 @@ __all__ = [
     "Moments",
     "Profile",
     "ProfileError",
-    "document",
+    "build_document",
     "dumps",
     "fit",
     "load",

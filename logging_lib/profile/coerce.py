@@ -21,7 +21,7 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3]|[^\W
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?\Z")
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """The words of a text, lower case: runs of letters and digits; each CJK character is a word."""
     return _WORD.findall(text.lower())
 
@@ -50,7 +50,7 @@ def number_text(value: float) -> str:
     return repr(float(value))
 
 
-def epoch(value: Any) -> float | None:
+def to_epoch(value: Any) -> float | None:
     """A date as seconds since 1970 UTC, or None where it is none; without a zone it is taken as UTC."""
     if isinstance(value, str):
         if _DATE.match(value) is None:
@@ -69,7 +69,7 @@ def epoch(value: Any) -> float | None:
     return None
 
 
-def iso(seconds: float) -> str:
+def format_epoch(seconds: float) -> str:
     """Seconds since 1970 as ISO 8601 in UTC, to the microsecond, no longer than it needs to be.
 
     What lies beyond the years 1 to 9999 is the nearest moment within them.
@@ -82,7 +82,7 @@ def iso(seconds: float) -> str:
     return text.replace("+00:00", "Z")
 
 
-def spelled(value: Any) -> Any:
+def parse_scalar(value: Any) -> Any:
     """The number or boolean that a text spells, or the value as it is.
 
     ``007`` is no number: its zeros mean something.
@@ -95,7 +95,7 @@ def spelled(value: Any) -> Any:
     return number if math.isfinite(number) else value
 
 
-def plain(value: Any) -> Any:
+def to_python(value: Any) -> Any:
     """A scalar of numpy, pandas or decimal as Python's own; anything else as it is."""
     if isinstance(value, Enum):
         value = value.value
@@ -105,11 +105,11 @@ def plain(value: Any) -> Any:
     if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
         if kind.__name__ == "longdouble":  # its ``item()`` is itself
             return float(value)
-        return in_microseconds(value).item()
+        return to_microseconds(value).item()
     return value
 
 
-def in_microseconds(value: Any) -> Any:
+def to_microseconds(value: Any) -> Any:
     """A numpy scalar or array; times in a unit that Python's own types can hold (nanoseconds become integers)."""
     kind = value.dtype.kind
     return value.astype("datetime64[us]" if kind == "M" else "timedelta64[us]") if kind in "Mm" else value

@@ -10,20 +10,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from logging_lib.profile.coerce import category_text, epoch, words
+from logging_lib.profile.coerce import category_text, split_words, to_epoch
 from logging_lib.profile.config import Config, FeatureConfig
-from logging_lib.profile.encoding import Column, Fitted, infer, is_number_dtype, take_apart
+from logging_lib.profile.encoding import (
+    Array,
+    ColumnFit,
+    EncodedColumn,
+    HeldOutSplit,
+    encode_column,
+    infer_kind,
+    is_number_dtype,
+)
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import CHECKS, MAX_BINS, OOV_EDGES, Expectation, Feature, Kind, Moments
-from logging_lib.profile.split import Array, Split
 
 NUMERIC_BINS = 10
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
-def numeric(
-    numbers: Array, wrong_type: Array, name: str, kind: Kind, split: Split, own: FeatureConfig
-) -> Fitted:
+def fit_numeric(
+    numbers: Array, wrong_type: Array, name: str, kind: Kind, split: HeldOutSplit, own: FeatureConfig
+) -> ColumnFit:
     finite = np.isfinite(numbers)
     infinite = np.isinf(numbers)
     ordered = np.sort(numbers[finite])
@@ -31,12 +38,12 @@ def numeric(
     feature: dict[str, Any] = {"name": name, "kind": kind}
     failed = {"not_finite": infinite, "out_of_range": np.zeros(len(numbers), bool)}
     if len(ordered) == 0 and own.range is None:
-        return Fitted(feature, failed, wrong_type, notes)
-    bounds = _bounds(own, kind, name)
+        return ColumnFit(feature, failed, wrong_type, notes)
+    bounds = _parse_range(own, kind, name)
     low, high = bounds or (float(ordered[0]), float(ordered[-1]))
     if low == high:
         notes.append("is constant in training: any other value is out of range")
-    edges = _edges(ordered, low, high, own, kind)
+    edges = _choose_edges(ordered, low, high, own, kind)
     feature["edges"] = edges
     inside = ordered[(ordered >= low) & (ordered <= high)]
     cuts = np.searchsorted(inside, edges[1:-1], side="left")
@@ -47,37 +54,39 @@ def numeric(
         "!nonfinite": int(infinite.sum()),
     }
     if len(ordered):
-        feature["moments"] = moments(ordered)
+        feature["moments"] = compute_moments(ordered)
     if bounds is None:  # the range without the held-out rows
         known = numbers[split.scoring & finite]
         low, high = (float(known.min()), float(known.max())) if len(known) else (np.inf, -np.inf)
     with np.errstate(invalid="ignore"):
         failed["out_of_range"] = finite & ((numbers < low) | (numbers > high))
-    return Fitted(feature, failed, wrong_type, notes)
+    return ColumnFit(feature, failed, wrong_type, notes)
 
 
-def _bounds(own: FeatureConfig, kind: Kind, name: str) -> tuple[float, float] | None:
+def _parse_range(own: FeatureConfig, kind: Kind, name: str) -> tuple[float, float] | None:
     if own.range is None:
         return None
-    low, high = (epoch(str(b)) if kind == "date" else b for b in own.range)
+    low, high = (to_epoch(str(b)) if kind == "date" else b for b in own.range)
     if not isinstance(low, int | float) or not isinstance(high, int | float):
         raise ProfileError(f"features.{name}.range: {list(own.range)!r} are no {kind} values")
     return float(low), float(high)
 
 
-def _edges(ordered: Array, low: float, high: float, own: FeatureConfig, kind: Kind) -> tuple[float, ...]:
+def _choose_edges(
+    ordered: Array, low: float, high: float, own: FeatureConfig, kind: Kind
+) -> tuple[float, ...]:
     if isinstance(own.bins, tuple):
         inner = [edge for edge in own.bins if low < edge < high]
     elif len(ordered):
         wanted = own.bins if isinstance(own.bins, int) else NUMERIC_BINS
-        raw = _quantiles(ordered, np.linspace(0, 1, wanted + 1)[1:-1])
-        inner = [float(edge) for edge in raw] if kind == "date" else _rounded(raw)
+        raw = _interpolate_quantiles(ordered, np.linspace(0, 1, wanted + 1)[1:-1])
+        inner = [float(edge) for edge in raw] if kind == "date" else _round_edges(raw)
     else:
         inner = []
     return (low, *sorted({edge for edge in inner if low < edge < high}), *([high] if high > low else []))
 
 
-def _quantiles(ordered: Array, at: Any) -> Array:
+def _interpolate_quantiles(ordered: Array, at: Any) -> Array:
     """Quantiles of sorted numbers by linear interpolation (Hyndman and Fan's type 7, as numpy's default)."""
     position = np.asarray(at) * (len(ordered) - 1)
     lower = np.floor(position).astype(int)
@@ -86,7 +95,7 @@ def _quantiles(ordered: Array, at: Any) -> Array:
     return np.asarray(ordered[lower] * (1 - share) + ordered[upper] * share)
 
 
-def _rounded(edges: Array) -> list[float]:
+def _round_edges(edges: Array) -> list[float]:
     """Edges with as few significant digits as keep them apart, three at least: people read them."""
     distinct = np.unique(edges)
     for digits in range(3, 17):
@@ -96,33 +105,35 @@ def _rounded(edges: Array) -> list[float]:
     return [float(edge) for edge in distinct]
 
 
-def moments(ordered: Array) -> Moments:
+def compute_moments(ordered: Array) -> Moments:
     """Of finite numbers that are sorted, at least one; shape (rows,)."""
-    quantiles = _quantiles(ordered, QUANTILES)
+    quantiles = _interpolate_quantiles(ordered, QUANTILES)
     with np.errstate(over="ignore", invalid="ignore"):
         mean, std = ordered.mean(), ordered.std(ddof=1) if len(ordered) > 1 else 0.0
     return Moments(
         count=len(ordered),
-        mean=_short(mean),
-        std=_short(std),
+        mean=_round_digits(mean),
+        std=_round_digits(std),
         min=float(ordered[0]),
         max=float(ordered[-1]),
-        quantiles={f"{q:g}": _short(v) for q, v in zip(QUANTILES, quantiles, strict=True)},
+        quantiles={f"{q:g}": _round_digits(v) for q, v in zip(QUANTILES, quantiles, strict=True)},
     )
 
 
-def _short(value: Any) -> float:
+def _round_digits(value: Any) -> float:
     """Twelve digits: sums differ in the last ones with the processor's vector width."""
     number = float(f"{float(value):.12g}")
     return number if np.isfinite(number) else float(np.finfo(float).max)
 
 
-def fit_numbers(kind: Kind, convert: Callable[[Any], float | None]) -> Any:
-    def fit(column: Column, name: str, split: Split, own: FeatureConfig, _config: Config) -> Fitted:
+def numeric_fitter(kind: Kind, convert: Callable[[Any], float | None]) -> Any:
+    def fit(
+        column: EncodedColumn, name: str, split: HeldOutSplit, own: FeatureConfig, _config: Config
+    ) -> ColumnFit:
         converted = [convert(value) for value in column.uniques]
         table = np.array([np.nan if c is None else c for c in converted] + [np.nan], dtype=float)
         wrong = np.array([c is None for c in converted] + [False])
-        return numeric(table[column.codes], wrong[column.codes], name, kind, split, own)
+        return fit_numeric(table[column.codes], wrong[column.codes], name, kind, split, own)
 
     return fit
 
@@ -136,33 +147,37 @@ def to_number(value: Any) -> float | None:
         return math.inf if value > 0 else -math.inf
 
 
-def fit_category(column: Column, name: str, split: Split, own: FeatureConfig, config: Config) -> Fitted:
+def fit_category(
+    column: EncodedColumn, name: str, split: HeldOutSplit, own: FeatureConfig, config: Config
+) -> ColumnFit:
     texts = [category_text(value) for value in column.uniques]
     labels = sorted({text for text in texts if text is not None})
     number = {label: i for i, label in enumerate(labels)}
     table = np.array([-1 if text is None else number[text] for text in texts] + [-1])
     wrong = np.array([text is None for text in texts] + [False])
     codes = table[column.codes]
-    return _category(codes, labels, wrong[column.codes], name, "category", split, own, config)
+    return _fit_codes(codes, labels, wrong[column.codes], name, "category", split, own, config)
 
 
-def fit_boolean(column: Column, name: str, split: Split, own: FeatureConfig, config: Config) -> Fitted:
+def fit_boolean(
+    column: EncodedColumn, name: str, split: HeldOutSplit, own: FeatureConfig, config: Config
+) -> ColumnFit:
     table = np.array([int(v) if isinstance(v, bool) else -1 for v in column.uniques] + [-1])
     wrong = np.array([not isinstance(v, bool) for v in column.uniques] + [False])
     codes = table[column.codes]
-    return _category(codes, ["false", "true"], wrong[column.codes], name, "boolean", split, own, config)
+    return _fit_codes(codes, ["false", "true"], wrong[column.codes], name, "boolean", split, own, config)
 
 
-def _category(
+def _fit_codes(
     codes: Array,
     labels: list[str],
     wrong_type: Array,
     name: str,
     kind: Kind,
-    split: Split,
+    split: HeldOutSplit,
     own: FeatureConfig,
     config: Config,
-) -> Fitted:
+) -> ColumnFit:
     present = codes >= 0
     sizes = np.bincount(codes[present], minlength=len(labels))
     scoring = np.bincount(codes[present & split.scoring], minlength=len(labels))
@@ -194,20 +209,22 @@ def _category(
         "binned": min(limit, len(values)),
         "special": {"!unseen": beyond},
     }
-    return Fitted(feature, {"unseen": unseen}, wrong_type, notes)
+    return ColumnFit(feature, {"unseen": unseen}, wrong_type, notes)
 
 
 OOV_QUANTILE = 0.95
 
 
-def fit_text(column: Column, name: str, split: Split, _own: FeatureConfig, config: Config) -> Fitted:
-    docs = [words(value) if isinstance(value, str) else [] for value in column.uniques]
+def fit_text(
+    column: EncodedColumn, name: str, split: HeldOutSplit, _own: FeatureConfig, config: Config
+) -> ColumnFit:
+    docs = [split_words(value) if isinstance(value, str) else [] for value in column.uniques]
     wrong = np.array([not isinstance(value, str) for value in column.uniques] + [False])[column.codes]
     present = (column.codes >= 0) & ~wrong
     all_sizes = np.bincount(column.codes[present], minlength=len(docs))
     scoring_sizes = np.bincount(column.codes[present & split.scoring], minlength=len(docs))
-    vocabulary = _vocabulary(docs, all_sizes, config)
-    known = _vocabulary(docs, scoring_sizes, config)
+    vocabulary = _build_vocabulary(docs, all_sizes, config)
+    known = _build_vocabulary(docs, scoring_sizes, config)
 
     held = np.flatnonzero(np.bincount(column.codes[present & (split.block >= 0)], minlength=len(docs)))
     share = np.zeros(len(docs) + 1)
@@ -216,7 +233,7 @@ def fit_text(column: Column, name: str, split: Split, _own: FeatureConfig, confi
     scored = present & (split.block >= 0)
     shares = share[column.codes]
     observed = np.sort(shares[scored])
-    threshold = _threshold(observed)
+    threshold = _choose_threshold(observed)
     lengths = np.array([len(doc) for doc in docs] + [0], dtype=float)[column.codes][present]
     notes = []
     if len(observed) and float(observed.mean()) > 0.5:
@@ -230,11 +247,11 @@ def fit_text(column: Column, name: str, split: Split, _own: FeatureConfig, confi
         "oov_counts": tuple(int(c) for c in counts),
     }
     if len(lengths):
-        feature["moments"] = moments(np.sort(lengths))
-    return Fitted(feature, {"oov": scored & (shares > threshold)}, wrong, notes)
+        feature["moments"] = compute_moments(np.sort(lengths))
+    return ColumnFit(feature, {"oov": scored & (shares > threshold)}, wrong, notes)
 
 
-def _vocabulary(docs: list[list[str]], sizes: Array, config: Config) -> set[str]:
+def _build_vocabulary(docs: list[list[str]], sizes: Array, config: Config) -> set[str]:
     counts: Counter[str] = Counter()
     for doc, size in zip(docs, sizes.tolist(), strict=True):
         if size:
@@ -246,7 +263,7 @@ def _vocabulary(docs: list[list[str]], sizes: Array, config: Config) -> set[str]
     return {word for word, _ in often}
 
 
-def _threshold(observed: Array) -> float:
+def _choose_threshold(observed: Array) -> float:
     """The 0.95 quantile of the shares of unknown words, but always below 1: a wholly unknown text must count."""
     if len(observed) == 0:
         return 0.0
@@ -257,9 +274,9 @@ def _threshold(observed: Array) -> float:
     return float(f"{below[-1]:.6g}") if len(below) else 0.0
 
 
-_FIT: dict[Kind, Any] = {
-    "numeric": fit_numbers("numeric", to_number),
-    "date": fit_numbers("date", epoch),
+_FITTERS: dict[Kind, Any] = {
+    "numeric": numeric_fitter("numeric", to_number),
+    "date": numeric_fitter("date", to_epoch),
     "category": fit_category,
     "boolean": fit_boolean,
     "text": fit_text,
@@ -267,7 +284,7 @@ _FIT: dict[Kind, Any] = {
 
 
 def fit_column(
-    series: pd.Series, name: str, split: Split, config: Config, *, absent: Array | None = None
+    series: pd.Series, name: str, split: HeldOutSplit, config: Config, *, absent: Array | None = None
 ) -> Feature:
     """Fit one feature.
 
@@ -285,16 +302,16 @@ def fit_column(
         kind = "numeric"
         numbers = series.to_numpy(dtype=float, na_value=np.nan)
         missing = np.isnan(numbers) & ~gone
-        made = numeric(numbers, np.zeros(len(series), bool), name, "numeric", split, own)
-        return _finish(made, own, split, missing, gone, len(series))
-    column = take_apart(series, own, config, gone)
-    kind = kind or infer(column)
-    fitted = _FIT[kind](column, name, split, own, config)
-    return _finish(fitted, own, split, column.missing, gone, len(series))
+        made = fit_numeric(numbers, np.zeros(len(series), bool), name, "numeric", split, own)
+        return _build_feature(made, own, split, missing, gone, len(series))
+    column = encode_column(series, own, config, gone)
+    kind = kind or infer_kind(column)
+    fitted = _FITTERS[kind](column, name, split, own, config)
+    return _build_feature(fitted, own, split, column.missing, gone, len(series))
 
 
-def _finish(
-    fitted: Fitted, own: FeatureConfig, split: Split, missing: Array, absent: Array, rows: int
+def _build_feature(
+    fitted: ColumnFit, own: FeatureConfig, split: HeldOutSplit, missing: Array, absent: Array, rows: int
 ) -> Feature:
     failed = {"missing": missing, "absent": absent, "wrong_type": fitted.wrong_type, **fitted.failed}
     # A text's bins count held-out rows only, so its special bins must too.

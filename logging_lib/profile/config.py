@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from logging_lib.profile.coerce import NA_VALUES, epoch, number_text
+from logging_lib.profile.coerce import NA_VALUES, number_text, to_epoch
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import KINDS, Kind
 
@@ -80,18 +80,18 @@ def read(path: str | Path) -> Config:
 
 def parse(document: Any, *, source: str = "profile.yml") -> Config:
     """Build a ``Config`` from parsed YAML."""
-    given = _mapping(document, source, "the file")
-    _known(given, Config.__slots__, source, "")
+    given = _expect_mapping(document, source, "the file")
+    _reject_unknown_keys(given, Config.__slots__, source, "")
     made = dict(given)
     made["features"] = {
-        str(name): _feature(value or {}, source, f"features.{name}")
-        for name, value in _mapping(given.get("features") or {}, source, "features").items()
+        str(name): _parse_feature(value or {}, source, f"features.{name}")
+        for name, value in _expect_mapping(given.get("features") or {}, source, "features").items()
     }
     for key in ("exclude", "na_values"):
         if key in made:
             if not isinstance(made[key], list):
                 raise ProfileError(f"{source}: {key}: expected a list, found {made[key]!r}")
-            made[key] = _texts(made[key], source, key)
+            made[key] = _parse_texts(made[key], source, key)
     for key, low, high in (
         ("min_word_count", 1, 10**9),
         ("max_vocabulary", 1, 10**6),
@@ -109,20 +109,20 @@ def parse(document: Any, *, source: str = "profile.yml") -> Config:
     return Config(**made)
 
 
-def _feature(document: Any, source: str, path: str) -> FeatureConfig:
-    given = dict(_mapping(document, source, path))
-    _known(given, FeatureConfig.__slots__, source, f"{path}.")
+def _parse_feature(document: Any, source: str, path: str) -> FeatureConfig:
+    given = dict(_expect_mapping(document, source, path))
+    _reject_unknown_keys(given, FeatureConfig.__slots__, source, f"{path}.")
     kind = given.get("kind")
     if kind is not None and kind not in KINDS:
         raise ProfileError(f"{source}: {path}.kind: {kind!r} is none of {', '.join(KINDS)}")
     if given.get("values") is not None:
         if not isinstance(given["values"], list):
             raise ProfileError(f"{source}: {path}.values: expected a list, found {given['values']!r}")
-        given["values"] = _texts(given["values"], source, f"{path}.values")
+        given["values"] = _parse_texts(given["values"], source, f"{path}.values")
         given.setdefault("kind", "category")
     if given.get("range") is not None:
         bounds = given["range"]
-        if not isinstance(bounds, list) or len(bounds) != 2 or not _rises(bounds):
+        if not isinstance(bounds, list) or len(bounds) != 2 or not _is_rising(bounds):
             raise ProfileError(f"{source}: {path}.range: expected [low, high], found {bounds!r}")
         given["range"] = tuple(bounds)
     bins = given.get("bins")
@@ -139,7 +139,7 @@ def _feature(document: Any, source: str, path: str) -> FeatureConfig:
     return FeatureConfig(**given)
 
 
-def _texts(items: list[Any], source: str, path: str) -> tuple[str, ...]:
+def _parse_texts(items: list[Any], source: str, path: str) -> tuple[str, ...]:
     """Texts and numbers as texts. YAML reads ``NO`` as false and ``2018-01-01`` as a date: those must be quoted."""
     for item in items:
         if isinstance(item, bool) or not isinstance(item, str | int | float):
@@ -153,21 +153,23 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _rises(bounds: list[Any]) -> bool:
+def _is_rising(bounds: list[Any]) -> bool:
     """Two finite numbers, or two dates, the second not before the first."""
     if all(map(_is_number, bounds)):
         return bool(bounds[0] <= bounds[1])
-    low, high = (epoch(bound) for bound in bounds)
+    low, high = (to_epoch(bound) for bound in bounds)
     return low is not None and high is not None and low <= high
 
 
-def _mapping(value: Any, source: str, path: str) -> Mapping[str, Any]:
+def _expect_mapping(value: Any, source: str, path: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ProfileError(f"{source}: {path}: expected keys and values, found {value!r}")
     return value
 
 
-def _known(given: Mapping[str, Any], allowed: Collection[str], source: str, prefix: str) -> None:
+def _reject_unknown_keys(
+    given: Mapping[str, Any], allowed: Collection[str], source: str, prefix: str
+) -> None:
     for key in given:
         if key not in allowed:
             close = difflib.get_close_matches(str(key), list(allowed), 1)
@@ -175,7 +177,7 @@ def _known(given: Mapping[str, Any], allowed: Collection[str], source: str, pref
             raise ProfileError(f"{source}: {prefix}{key}: unknown key{hint}")
 
 
-def check_columns(config: Config, columns: Collection[str]) -> None:
+def validate_columns(config: Config, columns: Collection[str]) -> None:
     """Refuse a configuration that names a column the data do not have."""
     named = [*config.features, *config.exclude, *([config.time] if config.time else [])]
     for name in named:

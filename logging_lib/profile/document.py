@@ -9,7 +9,7 @@ from logging_lib.profile.model import CHECKS, Feature, Moments, Profile, Quality
 from logging_lib.schema import tokens
 
 
-def document(
+def build_document(
     profile: Profile,
     *,
     deployed: bool = True,
@@ -35,8 +35,8 @@ def document(
             "rows": profile.rows,
             "features": len(profile.features),
             "checks": {
-                **{check: _expected(profile, check) for check in CHECKS},
-                "prediction": _expected_of_output(profile.prediction),
+                **{check: _expected_rates(profile, check) for check in CHECKS},
+                "prediction": _expected_output_bins(profile.prediction),
             },
             "rates": [
                 {"check": check, "feature": name, "count": found.count, "rows": found.rows}
@@ -44,9 +44,13 @@ def document(
                 for check, found in sorted(feature.expected.items())
             ],
             "bins": {name: feature.expected_bins() for name, feature in profile.features.items()},
-            "order": {name: _order(feature) for name, feature in profile.features.items() if _order(feature)},
+            "order": {
+                name: _bin_order(feature) for name, feature in profile.features.items() if _bin_order(feature)
+            },
             "moments": {
-                name: _moments(feature) for name, feature in profile.features.items() if feature.moments
+                name: _feature_moments(feature)
+                for name, feature in profile.features.items()
+                if feature.moments
             },
         },
     }
@@ -54,11 +58,11 @@ def document(
         made["expected"]["prediction"] = {
             "kind": profile.prediction.kind,
             "bins": profile.prediction.expected_bins(),
-            "order": _order(profile.prediction),
-            "moments": _moments(profile.prediction),
+            "order": _bin_order(profile.prediction),
+            "moments": _feature_moments(profile.prediction),
         }
     if profile.quality is not None:
-        made["expected"]["quality"] = _quality(profile.quality)
+        made["expected"]["quality"] = _expected_quality(profile.quality)
     if profile.trained_at is not None:
         made["trained_at"] = profile.trained_at
     if published_at is not None:
@@ -66,7 +70,7 @@ def document(
     return made
 
 
-def _expected(profile: Profile, check: str) -> dict[str, Any]:
+def _expected_rates(profile: Profile, check: str) -> dict[str, Any]:
     return {
         name: {"count": found.count, "rows": found.rows, "dispersion": found.dispersion}
         for name, feature in profile.features.items()
@@ -74,26 +78,26 @@ def _expected(profile: Profile, check: str) -> dict[str, Any]:
     }
 
 
-def _quality(quality: Quality) -> dict[str, Any]:
+def _expected_quality(quality: Quality) -> dict[str, Any]:
     found: dict[str, Any] = {"confusion": {truth: dict(row) for truth, row in quality.confusion.items()}}
     if quality.errors is not None:
-        found["errors"] = _of(quality.errors)
+        found["errors"] = _moment_values(quality.errors)
     return found
 
 
-def _moments(feature: Feature) -> dict[str, float]:
-    return {} if feature.moments is None else _of(feature.moments)
+def _feature_moments(feature: Feature) -> dict[str, float]:
+    return {} if feature.moments is None else _moment_values(feature.moments)
 
 
-def _of(m: Moments) -> dict[str, float]:
+def _moment_values(m: Moments) -> dict[str, float]:
     return {"count": m.count, "mean": m.mean, "std": m.std, "min": m.min, "max": m.max}
 
 
-def _order(feature: Feature) -> list[str]:
+def _bin_order(feature: Feature) -> list[str]:
     return list(feature.bin_labels()) if feature.kind == "numeric" and not feature.hidden else []
 
 
-def _expected_of_output(output: Feature | None) -> dict[str, Any]:
+def _expected_output_bins(output: Feature | None) -> dict[str, Any]:
     """Special bins of the model's outputs. The range ends at training's extremes, so of m + 1 outputs one is
     expected beyond either end, though training has none there."""
     if output is None:

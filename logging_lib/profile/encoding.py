@@ -1,4 +1,4 @@
-"""A column taken apart into codes and distinct values, and the kind that most of them have."""
+"""Encode a column into codes and distinct values, infer its kind, and say on which rows it is scored."""
 
 from __future__ import annotations
 
@@ -11,16 +11,62 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from logging_lib.profile.coerce import epoch, is_null, plain, words
+from logging_lib.profile.coerce import is_null, split_words, to_epoch, to_python
 from logging_lib.profile.config import Config, FeatureConfig
-from logging_lib.profile.model import Kind
-from logging_lib.profile.split import Array
+from logging_lib.profile.model import Expectation, HeldOut, Kind
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutSplit:
+    """``block`` says for each row which block of held-out rows it is in, or -1; shape (rows,)."""
+
+    block: Array
+    held_out: HeldOut
+
+    def expectation(self, failed: Array) -> Expectation:
+        """Held-out rows in which a check failed; ``failed`` is a mask of all rows, shape (rows,)."""
+        held = self.block >= 0
+        blocks = self.held_out.blocks
+        sizes = np.bincount(self.block[held], minlength=blocks)
+        counts = np.bincount(self.block[held & failed], minlength=blocks)
+        return Expectation(int(counts.sum()), int(sizes.sum()), estimate_dispersion(counts, sizes))
+
+    @property
+    def scoring(self) -> Array:
+        """The rows that the scoring tables are made from: all but the held-out ones, shape (rows,)."""
+        rows: Array = self.block < 0
+        return rows if rows.any() else np.ones_like(rows)
+
+
+def estimate_dispersion(counts: Array, sizes: Array) -> float:
+    """The intraclass correlation of failures within blocks, by the ANOVA estimator, clipped to [0, 0.99].
+
+    Less its standard error where blocks do not differ, sqrt(2 / (k - 1)) / m0: of ten blocks, half would else seem
+    to differ by chance alone, and a rise would have to be far greater to be found.
+
+    Source: Ridout, Demétrio and Firth, "Estimating intraclass correlation for binary data", Biometrics 55
+    (1999), eq. 3.
+    """
+    used = sizes > 0
+    x, m = counts[used].astype(float), sizes[used].astype(float)
+    k, n = len(m), m.sum()
+    if k < 2 or n <= k or x.sum() in (0, n):
+        return 0.0
+    p = x.sum() / n
+    within = (x * (m - x) / m).sum() / (n - k)
+    between = (m * (x / m - p) ** 2).sum() / (k - 1)
+    m0 = (n - (m**2).sum() / n) / (k - 1)
+    rho = (between - within) / (between + (m0 - 1) * within) - (2.0 / (k - 1)) ** 0.5 / m0
+    return float(f"{min(max(rho, 0.0), 0.99):.6g}")
+
 
 MAX_CATEGORIES_INFERRED = 100
 
 
 @dataclass(slots=True)
-class Column:
+class EncodedColumn:
     """A column taken apart: ``codes`` index ``uniques`` (-1: null), masks of shape (rows,)."""
 
     codes: Array
@@ -30,7 +76,7 @@ class Column:
 
 
 @dataclass(slots=True)
-class Fitted:
+class ColumnFit:
     """A feature with the masks of its failed checks on all rows (only held-out ones are counted)."""
 
     feature: dict[str, Any]
@@ -45,7 +91,7 @@ def is_number_dtype(series: pd.Series) -> bool:
     return types.is_numeric_dtype(series) and not other
 
 
-def take_apart(series: pd.Series, own: FeatureConfig, config: Config, absent: Array) -> Column:
+def encode_column(series: pd.Series, own: FeatureConfig, config: Config, absent: Array) -> EncodedColumn:
     codes, uniques = _factorize(series)
     na = frozenset(config.na_values) - frozenset(own.values or ())
     null = [
@@ -56,14 +102,14 @@ def take_apart(series: pd.Series, own: FeatureConfig, config: Config, absent: Ar
         lookup = np.where(null, -1, renumber)
         codes = np.where(codes < 0, -1, lookup[codes])
         uniques = [value for value, gone in zip(uniques, null, strict=True) if not gone]
-    return Column(codes=codes, uniques=uniques, missing=(codes < 0) & ~absent, absent=absent)
+    return EncodedColumn(codes=codes, uniques=uniques, missing=(codes < 0) & ~absent, absent=absent)
 
 
 def _factorize(series: pd.Series) -> tuple[Array, list[Any]]:
     if series.dtype != object:
         try:
             codes, index = pd.factorize(series)
-            return codes, [plain(value) for value in index.tolist()]
+            return codes, [to_python(value) for value in index.tolist()]
         except (TypeError, NotImplementedError, ValueError):  # lists and structs of pyarrow
             series = series.astype(object)
     values = series.to_numpy()
@@ -85,7 +131,7 @@ def _factorize(series: pd.Series) -> tuple[Array, list[Any]]:
         key = (type(value), _hashable(value))
         if key not in seen:
             seen[key] = len(uniques)
-            uniques.append(plain(value))
+            uniques.append(to_python(value))
         codes[row] = seen[key]
     return codes, uniques
 
@@ -98,7 +144,7 @@ def _hashable(value: Any) -> Any:
     return value
 
 
-def infer(column: Column) -> Kind:
+def infer_kind(column: EncodedColumn) -> Kind:
     """The kind that most rows have; see ``docs/profile.md``."""
     rows: Counter[Kind] = Counter()
     sizes = np.bincount(column.codes[column.codes >= 0], minlength=len(column.uniques))
@@ -111,7 +157,7 @@ def infer(column: Column) -> Kind:
     distinct, total = len(texts), rows["category"]
     if distinct <= MAX_CATEGORIES_INFERRED:
         return "category"
-    mean_words = sum(len(words(text)) for text in texts[:1000]) / min(distinct, 1000)
+    mean_words = sum(len(split_words(text)) for text in texts[:1000]) / min(distinct, 1000)
     return "text" if distinct > total / 10 or mean_words >= 2 else "category"
 
 
@@ -124,7 +170,7 @@ def _kind_of(value: Any) -> Kind:
     if isinstance(value, int | float):
         return "numeric"
     if isinstance(value, date) or (
-        isinstance(value, str) and _ISO_DATE.match(value) and epoch(value) is not None
+        isinstance(value, str) and _ISO_DATE.match(value) and to_epoch(value) is not None
     ):
         return "date"
     return "category"

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
-USUAL = (
+DEFAULT_LIBRARIES = (
     "catboost",
     "lightgbm",
     "numpy",
@@ -22,7 +22,7 @@ USUAL = (
 """Distributions that a model most often depends on."""
 
 
-def installed(names: Iterable[str] = USUAL) -> dict[str, str]:
+def installed_versions(names: Iterable[str] = DEFAULT_LIBRARIES) -> dict[str, str]:
     """Name → version of those that are installed, sorted; ``python`` is always among them."""
     found = {"python": platform.python_version()}
     for name in names:

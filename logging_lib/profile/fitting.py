@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from logging_lib.profile.coerce import category_text, epoch, iso, plain
-from logging_lib.profile.columns import fit_column, moments
-from logging_lib.profile.config import Config, FeatureConfig, check_columns
-from logging_lib.profile.environment import installed
-from logging_lib.profile.io import ProfileError, seal
+from logging_lib.profile.coerce import category_text, format_epoch, to_epoch, to_python
+from logging_lib.profile.columns import compute_moments, fit_column
+from logging_lib.profile.config import Config, FeatureConfig, validate_columns
+from logging_lib.profile.encoding import HeldOutSplit
+from logging_lib.profile.environment import installed_versions
+from logging_lib.profile.io import ProfileError, with_content_hash
 from logging_lib.profile.model import Feature, HeldOut, Profile, Quality
-from logging_lib.profile.split import Split
 
-BLOCKS = 10
-MIN_BLOCK = 20
+MAX_BLOCKS = 10
+MIN_BLOCK_ROWS = 20
 
 
 def fit(
@@ -61,7 +61,7 @@ def fit(
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ProfileError(f"the data have the column {twice[0]!r} more than once")
-    check_columns(config, names)
+    validate_columns(config, names)
     for role, name in (("target", target), ("prediction", prediction)):
         if name is not None and name not in names:
             raise ProfileError(
@@ -77,15 +77,15 @@ def fit(
             "no feature is left: every column is excluded, the target, the prediction or the time"
         )
 
-    split, last_moment = _split(data, config)
+    split, last_moment = _hold_out(data, config)
     masks = absent or {}
     fitted = {name: fit_column(data[name], name, split, config, absent=masks.get(name)) for name in features}
     outputs = {
-        role: _output(data[column], role, split, config)
+        role: _fit_output(data[column], role, split, config)
         for role, column in (("prediction", prediction or target), ("target", target))
         if column is not None
     }
-    return seal(
+    return with_content_hash(
         Profile(
             model=model,
             version=version,
@@ -94,38 +94,38 @@ def fit(
             features=fitted,
             prediction=outputs.get("prediction"),
             target=outputs.get("target"),
-            quality=_quality(data, target, prediction, outputs, split),
-            trained_at=_moment(trained_at) or last_moment,
+            quality=_measure_quality(data, target, prediction, outputs, split),
+            trained_at=_parse_trained_at(trained_at) or last_moment,
             training_seconds=training_seconds,
-            libraries=dict(libraries) if libraries is not None else installed(),
+            libraries=dict(libraries) if libraries is not None else installed_versions(),
             na_values=config.na_values,
         )
     )
 
 
-def _split(data: pd.DataFrame, config: Config) -> tuple[Split, str | None]:
+def _hold_out(data: pd.DataFrame, config: Config) -> tuple[HeldOutSplit, str | None]:
     """Which rows are held out, in which block, and the last moment of the time column."""
     rows = len(data)
     wanted = max(1, round(rows * config.held_out)) if rows > 1 else 0
     last: str | None = None
     if config.time is not None:
-        seconds = _seconds(data[config.time])
+        seconds = _to_seconds(data[config.time])
         if np.isnan(seconds).any():
             bad = data[config.time][np.isnan(seconds)].iloc[0]
             raise ProfileError(f"the time column {config.time!r} holds {bad!r}, which is no date (ISO 8601)")
         order = np.argsort(seconds, kind="stable")[rows - wanted :]
         method = f"the last {wanted} rows by `{config.time}`"
-        last = iso(float(seconds.max()))
+        last = format_epoch(float(seconds.max()))
     else:
-        order = np.sort(np.argsort(_scattered(data), kind="stable")[:wanted])
+        order = np.sort(np.argsort(_spread_rows(data), kind="stable")[:wanted])
         method = f"{wanted} rows spread over the data (no time column was given)"
-    blocks = max(1, min(BLOCKS, wanted // MIN_BLOCK))
+    blocks = max(1, min(MAX_BLOCKS, wanted // MIN_BLOCK_ROWS))
     block = np.full(rows, -1, dtype=np.int64)
     block[order] = np.arange(wanted) * blocks // max(wanted, 1)
-    return Split(block=block, held_out=HeldOut(rows=wanted, method=method, blocks=blocks)), last
+    return HeldOutSplit(block=block, held_out=HeldOut(rows=wanted, method=method, blocks=blocks)), last
 
 
-def _scattered(data: pd.DataFrame) -> np.ndarray[Any, Any]:
+def _spread_rows(data: pd.DataFrame) -> np.ndarray[Any, Any]:
     """A number a row that spreads the choice evenly, without a random generator; shape (rows,).
 
     A hash of the row's content, so that copies of a row (oversampling) are held out together; where rows repeat
@@ -141,16 +141,16 @@ def _scattered(data: pd.DataFrame) -> np.ndarray[Any, Any]:
     return np.asarray((np.arange(len(data), dtype=np.uint64) * np.uint64(2654435761)) & np.uint64(0xFFFFFFFF))
 
 
-def _seconds(column: pd.Series) -> np.ndarray[Any, Any]:
+def _to_seconds(column: pd.Series) -> np.ndarray[Any, Any]:
     """Dates as seconds since 1970; NaN where a value is no date; shape (rows,)."""
     if pd.api.types.is_datetime64_any_dtype(column):
         moments = column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz is not None else column
         since = moments.to_numpy("datetime64[us]")
         return np.where(np.isnat(since), np.nan, since.astype(np.int64) / 1e6)
-    return np.array([np.nan if (s := epoch(value)) is None else s for value in column], dtype=float)
+    return np.array([np.nan if (s := to_epoch(value)) is None else s for value in column], dtype=float)
 
 
-def _output(column: pd.Series, role: str, split: Split, config: Config) -> Feature:
+def _fit_output(column: pd.Series, role: str, split: HeldOutSplit, config: Config) -> Feature:
     """The prediction's or the target's distribution, as a feature without expectations."""
     made = fit_column(column, role, split, replace(config, features={}))
     if made.kind == "text":  # an output is never a text: many labels are still labels
@@ -159,12 +159,12 @@ def _output(column: pd.Series, role: str, split: Split, config: Config) -> Featu
     return replace(made, expected={}, notes=())
 
 
-def _quality(
+def _measure_quality(
     data: pd.DataFrame,
     target: str | None,
     prediction: str | None,
     outputs: Mapping[str, Feature],
-    split: Split,
+    split: HeldOutSplit,
 ) -> Quality | None:
     """The errors on held-out rows that have both a truth and a prediction; None without such rows."""
     if target is None or prediction is None:
@@ -174,12 +174,12 @@ def _quality(
     if kinds == {"numeric"}:
         errors = np.abs(held[prediction].to_numpy(float) - held[target].to_numpy(float))
         errors = np.sort(errors[np.isfinite(errors)])
-        return Quality(errors=moments(errors)) if len(errors) else None
+        return Quality(errors=compute_moments(errors)) if len(errors) else None
     if not kinds <= {"category", "boolean"}:
         return None
     confusion: dict[str, dict[str, int]] = {}
     for pair in zip(held[target], held[prediction], strict=True):
-        truth, guess = (category_text(plain(value)) for value in pair)
+        truth, guess = (category_text(to_python(value)) for value in pair)
         if truth is not None and guess is not None:
             row = confusion.setdefault(truth, {})
             row[guess] = row.get(guess, 0) + 1
@@ -187,12 +187,12 @@ def _quality(
     return Quality(confusion=ordered) if ordered else None
 
 
-def _moment(value: str | datetime | None) -> str | None:
+def _parse_trained_at(value: str | datetime | None) -> str | None:
     if value is None:
         return None
-    seconds = epoch(value)
+    seconds = to_epoch(value)
     if seconds is None:
         raise ProfileError(
             f"trained_at: {value!r} is no date; give ISO 8601, for example 2018-01-31T18:00:00Z"
         )
-    return iso(seconds)
+    return format_epoch(seconds)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from logging_lib.profile.coerce import NA_VALUES, iso, number_text
+from logging_lib.profile.coerce import NA_VALUES, format_epoch, number_text
 from logging_lib.schema import tokens
 
 FORMAT_VERSION = 1
@@ -91,8 +91,8 @@ class Feature:
     def bin_labels(self) -> tuple[str, ...]:
         """The texts of the bins between ``edges`` (numeric, date) or of the shares of unknown words (text)."""
         if self.kind == "text":
-            return tuple("oov:" + label for label in _intervals(OOV_EDGES, number_text))
-        return _intervals(self.edges, iso if self.kind == "date" else number_text)
+            return tuple("oov:" + label for label in _format_intervals(OOV_EDGES, number_text))
+        return _format_intervals(self.edges, format_epoch if self.kind == "date" else number_text)
 
     def bin_of(self, number: float) -> int:
         """Which of ``bin_labels`` a number within the range falls into."""
@@ -103,7 +103,7 @@ class Feature:
         bins: dict[str, int] = {}
         if self.kind in ("category", "boolean"):
             for position, (value, count) in enumerate(self.values.items()):
-                name = tokens.part(value) if position < self.binned else tokens.OTHER
+                name = tokens.escape(value) if position < self.binned else tokens.OTHER
                 bins[name] = bins.get(name, 0) + count
         elif not self.hidden:
             counts = self.oov_counts if self.kind == "text" else self.counts
@@ -113,7 +113,7 @@ class Feature:
         return bins
 
 
-def _intervals(edges: tuple[float, ...], text: Any) -> tuple[str, ...]:
+def _format_intervals(edges: tuple[float, ...], text: Any) -> tuple[str, ...]:
     if not edges:
         return ()
     if len(edges) == 1:

@@ -15,7 +15,9 @@ from logging_lib.profile.io import ProfileError
 Masks = dict[str, np.ndarray[Any, Any]]
 
 
-def read(path: Path, *, na_values: Sequence[str], texts: Sequence[str] = ()) -> tuple[pd.DataFrame, Masks]:
+def read_table(
+    path: Path, *, na_values: Sequence[str], texts: Sequence[str] = ()
+) -> tuple[pd.DataFrame, Masks]:
     """The table in a file, and for JSON lines which keys were absent in which rows.
 
     Args:
@@ -38,7 +40,7 @@ def read(path: Path, *, na_values: Sequence[str], texts: Sequence[str] = ()) -> 
         if suffixes[-1:] in ([".parquet"], [".pq"]):
             return pd.read_parquet(path), {}
         if suffixes[-1:] in ([".jsonl"], [".ndjson"], [".json"]):
-            return _json_lines(path)
+            return _read_json_lines(path)
     except FileNotFoundError:
         raise ProfileError(f"{path}: no such file") from None
     except pd.errors.EmptyDataError:
@@ -50,7 +52,7 @@ def read(path: Path, *, na_values: Sequence[str], texts: Sequence[str] = ()) -> 
     raise ProfileError(f"{path}: unknown format; give a .csv, .parquet or .jsonl file")
 
 
-def _json_lines(path: Path) -> tuple[pd.DataFrame, Masks]:
+def _read_json_lines(path: Path) -> tuple[pd.DataFrame, Masks]:
     rows: list[dict[str, Any]] = []
     columns: dict[str, None] = {}
     with path.open("rb") as file:

@@ -16,18 +16,18 @@ from logging_lib.schema.fields import NUMERIC_TYPES, Field, Schema, load
 _ELASTICSEARCH = "pipelines/elasticsearch"
 
 
-def json_schema(schema: Schema) -> dict[str, Any]:
+def build_json_schema(schema: Schema) -> dict[str, Any]:
     """A JSON Schema (2020-12) of all datasets: one branch a dataset, chosen by ``event.dataset``."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "logging_lib event",
         "description": f"Generated from fields.yml, schema version {schema.schema_version}. Do not edit.",
         "oneOf": [{"$ref": f"#/$defs/{name}"} for name in schema.datasets],
-        "$defs": {name: _dataset(schema, name) for name in schema.datasets},
+        "$defs": {name: _build_dataset_schema(schema, name) for name in schema.datasets},
     }
 
 
-def _dataset(schema: Schema, dataset: str) -> dict[str, Any]:
+def _build_dataset_schema(schema: Schema, dataset: str) -> dict[str, Any]:
     root: dict[str, Any] = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
     for field in schema.fields:
         if dataset not in field.datasets:
@@ -41,9 +41,9 @@ def _dataset(schema: Schema, dataset: str) -> dict[str, Any]:
                 parent, {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
             )
         if leaf == "*":
-            node["additionalProperties"] = _value(field)
+            node["additionalProperties"] = _build_value_schema(field)
             continue
-        value = _value(field)
+        value = _build_value_schema(field)
         if field.name == "event.dataset":
             value = {"const": dataset}
         elif field.name == "ml.schema_version":
@@ -54,7 +54,7 @@ def _dataset(schema: Schema, dataset: str) -> dict[str, Any]:
     return root
 
 
-def _value(field: Field) -> dict[str, Any]:
+def _build_value_schema(field: Field) -> dict[str, Any]:
     if field.values:
         single: dict[str, Any] = {"enum": list(field.values)}
     elif field.type in NUMERIC_TYPES:
@@ -78,7 +78,7 @@ def _value(field: Field) -> dict[str, Any]:
     return {"type": "array", "items": single} if field.array else single
 
 
-def reference(schema: Schema) -> str:
+def render_reference(schema: Schema) -> str:
     """The field reference, as Markdown."""
     lines = [
         "# Field reference",
@@ -100,12 +100,12 @@ def reference(schema: Schema) -> str:
         ]
         for field in schema.fields:
             if dataset in field.datasets:
-                lines.append(_row(field, dataset))
+                lines.append(_render_row(field, dataset))
         lines.append("")
     return "\n".join(lines)
 
 
-def _row(field: Field, dataset: str) -> str:
+def _render_row(field: Field, dataset: str) -> str:
     name = f"**`{field.name}`**" if dataset in field.required else f"`{field.name}`"
     kind = field.type + ("[]" if field.array else "") + (f", {field.unit}" if field.unit else "")
     kind += "" if field.indexed else ", not indexed"
@@ -119,11 +119,11 @@ def _row(field: Field, dataset: str) -> str:
     )
 
 
-def outputs(schema: Schema) -> dict[str, str]:
+def build_outputs(schema: Schema) -> dict[str, str]:
     """Path below the project's root → content."""
     made = {
-        "docs/fields.md": reference(schema),
-        "logging_lib/schema/event.schema.json": json.dumps(json_schema(schema), indent=1) + "\n",
+        "docs/fields.md": render_reference(schema),
+        "logging_lib/schema/event.schema.json": json.dumps(build_json_schema(schema), indent=1) + "\n",
     }
     for folder, bodies in (
         ("component_templates", templates.component_templates(schema)),
@@ -139,7 +139,7 @@ def main(arguments: list[str]) -> int:
     check = "--check" in arguments
     root = Path(next((a for a in arguments if not a.startswith("-")), "."))
     stale = []
-    made = outputs(load())
+    made = build_outputs(load())
     for folder in sorted({str(Path(name).parent) for name in made if name.startswith(_ELASTICSEARCH)}):
         for path in sorted((root / folder).glob("*.json")):
             if f"{folder}/{path.name}" not in made:

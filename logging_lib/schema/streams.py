@@ -19,10 +19,10 @@ def data_stream(dataset: str, namespace: str = DEFAULT_NAMESPACE) -> str:
     """
     if dataset not in DATASETS:
         raise ValueError(f"dataset: expected one of {', '.join(DATASETS)}, found {dataset!r:.80}")
-    return f"logs-{dataset}-{checked_namespace(namespace)}"
+    return f"logs-{dataset}-{validate_namespace(namespace)}"
 
 
-def checked_namespace(text: str) -> str:
+def validate_namespace(text: str) -> str:
     """A namespace as Elasticsearch takes it in a data stream's name.
 
     Raises:

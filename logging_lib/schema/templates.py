@@ -47,7 +47,7 @@ Body = dict[str, Any]
 
 def component_templates(schema: Schema) -> dict[str, Body]:
     """Name → body of ``PUT _component_template/<name>``."""
-    made = {SETTINGS: _settings(schema)}
+    made = {SETTINGS: _settings_template(schema)}
     for dataset in schema.datasets:
         made[f"logs-{dataset}@mappings"] = {
             "template": {"mappings": mappings(schema, dataset)},
@@ -62,12 +62,18 @@ def component_templates(schema: Schema) -> dict[str, Body]:
 
 def index_templates(schema: Schema) -> dict[str, Body]:
     """Name → body of ``PUT _index_template/<name>``: the data streams, then the indices."""
-    streams = {f"logs-{dataset}": _stream(schema, dataset) for dataset in schema.datasets}
+    streams = {f"logs-{dataset}": _stream_template(schema, dataset) for dataset in schema.datasets}
     return streams | {
-        PROFILES: _index(PROFILES, "One document a model version: what watches compare with.", _PROFILES),
-        PROFILE_FILES: _index(PROFILE_FILES, "The whole profile of a model version.", _PROFILE_FILES),
-        WATCH_STATE: _index(WATCH_STATE, "What the watch runner remembers.", _WATCH_STATE),
-        ANALYSIS: _index(ANALYSIS, "The last result of an analysis, such as a model's skew.", _ANALYSIS),
+        PROFILES: _index_template(
+            PROFILES, "One document a model version: what watches compare with.", _PROFILES
+        ),
+        PROFILE_FILES: _index_template(
+            PROFILE_FILES, "The whole profile of a model version.", _PROFILE_FILES
+        ),
+        WATCH_STATE: _index_template(WATCH_STATE, "What the watch runner remembers.", _WATCH_STATE),
+        ANALYSIS: _index_template(
+            ANALYSIS, "The last result of an analysis, such as a model's skew.", _ANALYSIS
+        ),
     }
 
 
@@ -116,14 +122,14 @@ def mappings(schema: Schema, dataset: str) -> Body:
         if leaf == "*":
             # Without sub-objects `a` and `a.b` are two fields and no conflict.
             node |= {"type": "object", "dynamic": True, "subobjects": False}
-            template = {"path_match": field.name, "mapping": _leaf(field)}
+            template = {"path_match": field.name, "mapping": _field_mapping(field)}
             root["dynamic_templates"].append({field.name.removesuffix(".*"): template})
         else:
-            node["properties"][leaf] = _leaf(field)
+            node["properties"][leaf] = _field_mapping(field)
     return root
 
 
-def _leaf(field: Field) -> Body:
+def _field_mapping(field: Field) -> Body:
     if field.type == "object":
         return dict(_STORED_OBJECT)
     if not field.indexed:
@@ -141,7 +147,7 @@ def _leaf(field: Field) -> Body:
     return made
 
 
-def _settings(schema: Schema) -> Body:
+def _settings_template(schema: Schema) -> Body:
     index = {
         "mode": "standard",
         "codec": "best_compression",
@@ -161,7 +167,7 @@ def _settings(schema: Schema) -> Body:
     }
 
 
-def _stream(schema: Schema, dataset: str) -> Body:
+def _stream_template(schema: Schema, dataset: str) -> Body:
     custom = [CUSTOM, f"logs-{dataset}@custom"]
     return {
         "index_patterns": [data_stream(dataset, "x").removesuffix("x") + "*"],
@@ -173,7 +179,7 @@ def _stream(schema: Schema, dataset: str) -> Body:
     }
 
 
-def _index(name: str, description: str, mapping: Body) -> Body:
+def _index_template(name: str, description: str, mapping: Body) -> Body:
     settings = {"mode": "standard", "number_of_shards": 1, "auto_expand_replicas": "0-1"}
     return {
         "index_patterns": [name],

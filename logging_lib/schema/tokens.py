@@ -11,7 +11,7 @@ import re
 from hashlib import sha256
 
 MAX_PART = 128
-_KEPT = 64
+_PREFIX_LENGTH = 64
 _SPECIAL = re.compile(r"[%=\ud800-\udfff]")
 _ESCAPE = {"%": "%25", "=": "%3D"}
 _UNESCAPE = re.compile(r"%(25|3D|21|u[0-9a-f]{4})")
@@ -26,27 +26,27 @@ def _escape_match(match: re.Match[str]) -> str:
     return _ESCAPE.get(character) or f"%u{ord(character):04x}"
 
 
-def part(text: str) -> str:
+def escape(text: str) -> str:
     """A feature's name or a bin's value as one half of a token."""
     escaped = _SPECIAL.sub(_escape_match, text)
     if escaped[:1] == "!":
         escaped = "%21" + escaped[1:]
     if len(escaped) > MAX_PART:
         digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        kept = escaped[:_KEPT]
-        cut = kept.rfind("%", _KEPT - 5)  # never end inside an escape
+        kept = escaped[:_PREFIX_LENGTH]
+        cut = kept.rfind("%", _PREFIX_LENGTH - 5)  # never end inside an escape
         return f"{kept if cut < 0 else kept[:cut]}%~{digest}"
     return escaped
 
 
 def token(feature: str, value: str) -> str:
     """``feature=value`` for an ordinary value."""
-    return f"{part(feature)}={part(value)}"
+    return f"{escape(feature)}={escape(value)}"
 
 
 def special(feature: str, bin_name: str) -> str:
     """``feature=!missing`` and its like; also for bins whose text is already a token part."""
-    return f"{part(feature)}={bin_name}"
+    return f"{escape(feature)}={bin_name}"
 
 
 def _unescape_match(match: re.Match[str]) -> str:

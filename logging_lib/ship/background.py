@@ -10,7 +10,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from logging_lib.logger.spool import Spool
-from logging_lib.ship.target import Target, need_client, target
+from logging_lib.ship.target import Target, parse_target, require_client
 
 if TYPE_CHECKING:
     from logging_lib.ship.shipper import Shipper
@@ -31,8 +31,8 @@ def attach(spool: Spool, url: str) -> None:
     Raises:
         ValueError: the URL is none, or the spool is already shipped to another, or a library is missing.
     """
-    where = target(url)
-    need_client(where)
+    where = parse_target(url)
+    require_client(where)
     before = _attached.setdefault(spool, where)
     if before != where:
         raise ValueError(
@@ -40,16 +40,16 @@ def attach(spool: Spool, url: str) -> None:
         )
     if before is not where:
         return
-    spool.on_open.append(_begin)
+    spool.on_open.append(_start_shipper)
     if spool.path is not None:  # it was logged to before
-        _begin(spool)
+        _start_shipper(spool)
 
 
-def _begin(spool: Spool) -> None:
-    _Background(spool, _attached[spool]).start()
+def _start_shipper(spool: Spool) -> None:
+    _BackgroundShipper(spool, _attached[spool]).start()
 
 
-class _Background:
+class _BackgroundShipper:
     def __init__(self, spool: Spool, where: Target) -> None:
         self._spool, self._where = spool, where
         self._pid = os.getpid()
@@ -62,11 +62,11 @@ class _Background:
 
     def _run(self) -> None:
         # Imported here: it takes a tenth of a second, which the first call of the logger must not wait for.
-        from logging_lib.ship.receivers import connect_to
+        from logging_lib.ship.receivers import create_receiver
         from logging_lib.ship.shipper import Shipper
 
         try:
-            receiver = connect_to(self._where)
+            receiver = create_receiver(self._where)
         except (OSError, ValueError) as error:  # a file for TLS, the environment's API key
             _log.warning("the spool %s is not shipped in the background: %s", self._spool.directory, error)
             return

@@ -17,23 +17,23 @@ import pylogbeat
 import requests
 from logstash_async.transport import TcpTransport
 
-from logging_lib.ship.target import API_KEY, Target, need_client
+from logging_lib.ship.target import API_KEY, Target, require_client
 
 
 class RetryError(Exception):
     """Not delivered, for a reason that may pass: no connection, no answer in time, 429, 5xx."""
 
 
-class HungUpError(RetryError):
+class ConnectionClosedError(RetryError):
     """The receiver took a batch and closed the connection without an answer."""
 
 
-class RefusedError(Exception):
+class ReceiverRefusedError(Exception):
     """The receiver answered that it will not take these events, and not which; the text is its answer."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class ReceiverAnswer:
     """What the receiver said about single lines of a batch; it has all others.
 
     ``refused``: by the line's index, why it will never be taken. ``duplicates``: how many it had already.
@@ -43,14 +43,14 @@ class Answer:
     duplicates: int = 0
 
 
-TAKEN = Answer()
+ALL_ACCEPTED = ReceiverAnswer()
 """It has them all."""
 
 
 class Receiver(Protocol):
     """A port that events leave by."""
 
-    def send(self, lines: Sequence[bytes]) -> Answer:
+    def send(self, lines: Sequence[bytes]) -> ReceiverAnswer:
         """Deliver lines of JSON without newlines.
 
         Raises:
@@ -74,8 +74,8 @@ def tls_context(target: Target) -> ssl.SSLContext:
     return context
 
 
-_ANSWER = 2000
-_REFUSED = frozenset((400, 413, 422))
+_MAX_ANSWER = 2000
+_REFUSED_STATUSES = frozenset((400, 413, 422))
 
 
 def _connect(target: Target, timeout: float) -> socket.socket:
@@ -117,7 +117,7 @@ class _BeatsClient(pylogbeat.PyLogBeatClient):  # type: ignore[misc]
         while len(frame) < 6:
             more = sock.recv(6 - len(frame))
             if not more:
-                raise HungUpError("the receiver closed the connection without acknowledging")
+                raise ConnectionClosedError("the receiver closed the connection without acknowledging")
             frame += more
         if frame[:2] != b"2A":
             raise RetryError(f"expected an acknowledgement, the receiver sent {frame!r}")
@@ -129,7 +129,7 @@ class _BeatsClient(pylogbeat.PyLogBeatClient):  # type: ignore[misc]
             self._socket = None
 
 
-class Beats:
+class BeatsReceiver:
     """Logstash's beats input, acknowledged. ``level`` is zlib's, 0 to 9."""
 
     def __init__(self, target: Target, *, timeout: float = 30.0, level: int = 1) -> None:
@@ -137,7 +137,7 @@ class Beats:
         self._client: _BeatsClient | None = None
         self._target = target
 
-    def send(self, lines: Sequence[bytes]) -> Answer:
+    def send(self, lines: Sequence[bytes]) -> ReceiverAnswer:
         client = self._client
         try:
             if client is None:
@@ -145,16 +145,16 @@ class Beats:
                 client.connect()
                 self._client = client
             client.send(lines)
-            return TAKEN
+            return ALL_ACCEPTED
         except RetryError:
             self.close()
             raise
         except (ConnectionResetError, BrokenPipeError) as error:
             self.close()
-            raise HungUpError(f"{self._target}: {_text(error)}") from error
+            raise ConnectionClosedError(f"{self._target}: {_describe_error(error)}") from error
         except OSError as error:
             self.close()
-            raise RetryError(f"{self._target}: {_text(error)}") from error
+            raise RetryError(f"{self._target}: {_describe_error(error)}") from error
 
     def close(self) -> None:
         client, self._client = self._client, None
@@ -162,7 +162,7 @@ class Beats:
             client.close()
 
 
-class Tcp(TcpTransport):  # type: ignore[misc]
+class TcpReceiver(TcpTransport):  # type: ignore[misc]
     """Lines over TCP. It has no acknowledgement: delivered means that the receiver's kernel has the bytes."""
 
     _sock: Any
@@ -173,7 +173,7 @@ class Tcp(TcpTransport):  # type: ignore[misc]
         )
         self._target = target
 
-    def send(self, lines: Sequence[bytes], use_logging: bool = False) -> Answer:
+    def send(self, lines: Sequence[bytes], use_logging: bool = False) -> ReceiverAnswer:
         try:
             if self._sock is None or self._gone():
                 self.close()
@@ -186,10 +186,10 @@ class Tcp(TcpTransport):  # type: ignore[misc]
                 time.sleep(0.001)
             if self._gone():
                 raise ConnectionResetError("the receiver closed the connection")
-            return TAKEN
+            return ALL_ACCEPTED
         except OSError as error:
             self.close()
-            raise RetryError(f"{self._target}: {_text(error)}") from error
+            raise RetryError(f"{self._target}: {_describe_error(error)}") from error
 
     def _gone(self) -> bool:
         self._sock.settimeout(0)
@@ -207,7 +207,7 @@ class Tcp(TcpTransport):  # type: ignore[misc]
             sock.close()
 
 
-class Http:
+class HttpReceiver:
     """Logstash's http input: a batch is one POST of a JSON array."""
 
     def __init__(self, target: Target, *, timeout: float = 30.0) -> None:
@@ -220,7 +220,7 @@ class Http:
             session.auth = (target.user, target.password or "")
         self._target, self._timeout = target, timeout
 
-    def send(self, lines: Sequence[bytes]) -> Answer:
+    def send(self, lines: Sequence[bytes]) -> ReceiverAnswer:
         try:
             answer = self._session.post(
                 str(self._target),
@@ -229,41 +229,41 @@ class Http:
                 allow_redirects=False,
             )
         except (OSError, requests.RequestException) as error:
-            raise RetryError(f"{self._target}: {_text(error)}") from error
+            raise RetryError(f"{self._target}: {_describe_error(error)}") from error
         if 200 <= answer.status_code < 300:
-            return TAKEN
-        said = f"{answer.status_code} {answer.reason}: {answer.text[:_ANSWER]}".rstrip(": \r\n")
-        if answer.status_code in _REFUSED:
-            raise RefusedError(said)
+            return ALL_ACCEPTED
+        said = f"{answer.status_code} {answer.reason}: {answer.text[:_MAX_ANSWER]}".rstrip(": \r\n")
+        if answer.status_code in _REFUSED_STATUSES:
+            raise ReceiverRefusedError(said)
         raise RetryError(f"{self._target}: {said}")
 
     def close(self) -> None:
         self._session.close()
 
 
-class Stdout:
+class StdoutReceiver:
     """Lines on the standard output, for containers whose logs are collected."""
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
         self._stream = stream or sys.stdout.buffer
 
-    def send(self, lines: Sequence[bytes]) -> Answer:
+    def send(self, lines: Sequence[bytes]) -> ReceiverAnswer:
         try:
             self._stream.write(b"\n".join(lines) + b"\n")
             self._stream.flush()
-            return TAKEN
+            return ALL_ACCEPTED
         except OSError as error:
-            raise RetryError(f"stdout: {_text(error)}") from error
+            raise RetryError(f"stdout: {_describe_error(error)}") from error
 
     def close(self) -> None:
         """The standard output is not ours to close."""
 
 
-def _text(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def connect_to(target: Target, *, timeout: float = 30.0) -> Receiver:
+def create_receiver(target: Target, *, timeout: float = 30.0) -> Receiver:
     """The receiver of a target; nothing is connected before the first batch.
 
     Args:
@@ -276,19 +276,19 @@ def connect_to(target: Target, *, timeout: float = 30.0) -> Receiver:
     """
     if target.tls:
         tls_context(target)
-    need_client(target)
+    require_client(target)
     made: dict[str, Callable[[], Any]] = {
-        "beats": lambda: Beats(target, timeout=timeout),
-        "tcp": lambda: Tcp(target, timeout=timeout),
-        "http": lambda: Http(target, timeout=timeout),
-        "es": lambda: _elasticsearch(target, timeout),
-        "stdout": Stdout,
+        "beats": lambda: BeatsReceiver(target, timeout=timeout),
+        "tcp": lambda: TcpReceiver(target, timeout=timeout),
+        "http": lambda: HttpReceiver(target, timeout=timeout),
+        "es": lambda: _create_elasticsearch(target, timeout),
+        "stdout": StdoutReceiver,
     }
     receiver: Receiver = made[target.kind]()
     return receiver
 
 
-def _elasticsearch(target: Target, timeout: float) -> Receiver:
-    from logging_lib.ship.elasticsearch import Elasticsearch
+def _create_elasticsearch(target: Target, timeout: float) -> Receiver:
+    from logging_lib.ship.elasticsearch import ElasticsearchReceiver
 
-    return Elasticsearch(target, api_key=os.environ.get(API_KEY), timeout=timeout)
+    return ElasticsearchReceiver(target, api_key=os.environ.get(API_KEY), timeout=timeout)

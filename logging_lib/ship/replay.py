@@ -18,15 +18,15 @@ from typing import Any
 
 import orjson
 
-from logging_lib.logger.segments import DEAD_LETTERS, segment_name
-from logging_lib.ship.spool_reader import Backlog
+from logging_lib.logger.segments import DEAD_LETTERS, format_segment_name
+from logging_lib.ship.spool_reader import SpoolReader
 
-_UNDER_WAY = f"{DEAD_LETTERS}.replaying-"
+_IN_PROGRESS = f"{DEAD_LETTERS}.replaying-"
 _DONE = f"{DEAD_LETTERS}.replayed-"
 
 
 @dataclass
-class Replayed:
+class ReplayResult:
     """How many events went back into the spool, how many dead letters did not, and where these are now."""
 
     events: int
@@ -34,7 +34,7 @@ class Replayed:
     files: list[Path]
 
 
-def replay(backlog: Backlog, *, now_ns: int | None = None) -> Replayed:
+def replay_dead_letters(backlog: SpoolReader, *, now_ns: int | None = None) -> ReplayResult:
     """Put the originals of stage ``ship`` back into the spool that ``backlog`` holds the lock of.
 
     Those that were cut, and lines that could not be sent at all, stay behind in the file that is set aside; where
@@ -44,27 +44,27 @@ def replay(backlog: Backlog, *, now_ns: int | None = None) -> Replayed:
         OSError: the spool cannot be written; nothing is lost, and a second call goes on.
     """
     folder, state = backlog.directory, backlog.state
-    made = Replayed(0, 0, [])
-    for path in sorted(folder.glob(f"{_UNDER_WAY}*")):
-        _finish(path, made)
+    made = ReplayResult(0, 0, [])
+    for path in sorted(folder.glob(f"{_IN_PROGRESS}*")):
+        _finish_replay(path, made)
     letters = folder / DEAD_LETTERS
     if letters.exists():
         now_ns = time.time_ns() if now_ns is None else now_ns
         delivered = state.offsets.pop(DEAD_LETTERS, 0)
         backlog.save(now_ns / 1e9)  # first: an offset of this file must not be taken for one of the next
-        _finish(letters.rename(folder / f"{_UNDER_WAY}{now_ns:x}-{delivered}"), made)
+        _finish_replay(letters.rename(folder / f"{_IN_PROGRESS}{now_ns:x}-{delivered}"), made)
     return made
 
 
-def _finish(path: Path, made: Replayed) -> None:
-    start, delivered = path.name.removeprefix(_UNDER_WAY).split("-")
+def _finish_replay(path: Path, made: ReplayResult) -> None:
+    start, delivered = path.name.removeprefix(_IN_PROGRESS).split("-")
     start_ns = int(start, 16)
-    segment = path.with_name(segment_name("replay", 0, start_ns, 0))
+    segment = path.with_name(format_segment_name("replay", 0, start_ns, 0))
     hidden = path.with_name(f".{segment.name}.new")
     events = 0
     with os.fdopen(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as new:
-        for line, end in _lines(path):
-            original = _original(line)
+        for line, end in _read_lines(path):
+            original = _read_original(line)
             if original is not None:
                 events += 1
                 new.write(original + b"\n")
@@ -78,7 +78,7 @@ def _finish(path: Path, made: Replayed) -> None:
     made.files.append(path.rename(path.with_name(f"{_DONE}{moment:%Y%m%dT%H%M%SZ}-{start}")))
 
 
-def _lines(path: Path) -> Iterator[tuple[bytes, int]]:
+def _read_lines(path: Path) -> Iterator[tuple[bytes, int]]:
     """Each line that is not blank, and where it ends in the file."""
     end = 0
     with path.open("rb") as file:
@@ -88,7 +88,7 @@ def _lines(path: Path) -> Iterator[tuple[bytes, int]]:
                 yield line.rstrip(b"\n"), end
 
 
-def _original(line: bytes) -> bytes | None:
+def _read_original(line: bytes) -> bytes | None:
     """The line that a receiver refused; None where this was not the reason, or not all of it was kept."""
     try:
         letter: Any = orjson.loads(line)

@@ -12,12 +12,18 @@ from pathlib import Path
 
 import orjson
 
-from logging_lib.logger.health import health_event
-from logging_lib.logger.reporter import disk
+from logging_lib.logger.health import build_health_event
+from logging_lib.logger.reporter import disk_usage
 from logging_lib.logger.segments import DEAD_LETTERS
 from logging_lib.logger.spool import Spool
-from logging_lib.ship.receivers import Answer, HungUpError, Receiver, RefusedError, RetryError
-from logging_lib.ship.spool_reader import Backlog, Item
+from logging_lib.ship.receivers import (
+    ConnectionClosedError,
+    Receiver,
+    ReceiverAnswer,
+    ReceiverRefusedError,
+    RetryError,
+)
+from logging_lib.ship.spool_reader import SpoolItem, SpoolReader
 
 _log = logging.getLogger("logging_lib.ship")
 
@@ -25,9 +31,9 @@ BATCH_EVENTS, BATCH_BYTES, _PROBE_EVENTS = 2000, 4 << 20, 50
 GRACE = 2.0
 """Seconds that a shipper goes on at most when it is told to stop, while its receiver answers."""
 _POLL, _POLL_LOCK = 0.2, 1.0
-_FIRST_WAIT, _LONGEST_HANG_UP, _LONGEST_WAIT = 0.5, 2.0, 30.0
+_FIRST_WAIT, _MAX_WAIT_CLOSED, _MAX_WAIT = 0.5, 2.0, 30.0
 _HEALTH_SECONDS, _PROGRESS_SECONDS, _RATE_SECONDS = 60.0, 10.0, 60.0
-_HANG_UPS = 3
+_MAX_CLOSED = 3
 
 
 class Shipper:
@@ -61,7 +67,7 @@ class Shipper:
         uniform: Callable[[], float] | None = None,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
-        self.backlog = Backlog(directory)
+        self.backlog = SpoolReader(directory)
         self._receiver, self._name, self._health = receiver, name, health
         self._clock, self._monotonic = clock, monotonic
         # A generator of its own: services seed the shared one, and would all wait alike.
@@ -124,7 +130,7 @@ class Shipper:
             self._failed(error)
             if isinstance(error, OSError):  # the folder may have been deleted, and the lock with it
                 self.backlog.unlock()
-            longest = _LONGEST_HANG_UP if isinstance(error, HungUpError) else _LONGEST_WAIT
+            longest = _MAX_WAIT_CLOSED if isinstance(error, ConnectionClosedError) else _MAX_WAIT
             most = min(longest, _FIRST_WAIT * 2 ** min(self.failures - 1, 10))
             return not self._stop.is_set() and not self._wait(self._uniform() * most)
         self.failures = 0
@@ -163,7 +169,7 @@ class Shipper:
             return 0
         try:
             self._deliver(items)
-        except HungUpError as error:
+        except ConnectionClosedError as error:
             self._hung_up(items, error)
         else:
             self._hang_ups = 0
@@ -176,18 +182,18 @@ class Shipper:
         self.backlog.state.rate = sum(n for _, n in self._shipped) / max(span, 1.0)
         return len(items)
 
-    def _next(self) -> list[Item]:
+    def _next(self) -> list[SpoolItem]:
         if (
             self.failures
         ):  # a few events try the way: a receiver that stays down costs neither memory nor traffic
             return self.backlog.read(min(self._limit, _PROBE_EVENTS), 1)
         return self.backlog.read(self._limit, BATCH_BYTES)
 
-    def _deliver(self, items: Sequence[Item]) -> None:
+    def _deliver(self, items: Sequence[SpoolItem]) -> None:
         sent = [n for n, item in enumerate(items) if not item.fault]
         try:
-            answer = self._receiver.send([items[n].data for n in sent]) if sent else Answer()
-        except RefusedError as refused:
+            answer = self._receiver.send([items[n].data for n in sent]) if sent else ReceiverAnswer()
+        except ReceiverRefusedError as refused:
             if len(items) == 1:
                 self._settle(items, {0: f"the receiver answered: {refused}"})
             else:
@@ -198,14 +204,14 @@ class Shipper:
             refused_items = {sent[n]: reason for n, reason in answer.refused.items()}
             self._settle(items, refused_items, answer.duplicates)
 
-    def _settle(self, items: Sequence[Item], refused: Mapping[int, str], duplicates: int = 0) -> None:
+    def _settle(self, items: Sequence[SpoolItem], refused: Mapping[int, str], duplicates: int = 0) -> None:
         now_ns = int(self._clock() * 1e9)
         self.backlog.settle(items, refused=refused, duplicates=duplicates, now_ns=now_ns)
         if again := [reason for n, reason in refused.items() if items[n].dead]:
             where = self.backlog.directory / DEAD_LETTERS
             _log.warning("%d dead letters are refused, too, and stay in %s: %s", len(again), where, again[0])
 
-    def _hung_up(self, items: list[Item], error: HungUpError) -> None:
+    def _hung_up(self, items: list[SpoolItem], error: ConnectionClosedError) -> None:
         # A receiver that restarts hangs up once; one that cannot bear an event does so again and again. So make
         # the batches smaller, and believe it of a single event only if the receiver takes another one meanwhile.
         self._hang_ups += 1
@@ -213,12 +219,12 @@ class Shipper:
             self._limit = max(1, len(items) // 2)
             raise error
         behind = self.backlog.read(2, BATCH_BYTES)[1:]
-        if self._hang_ups < _HANG_UPS or not behind or behind[0].fault:
+        if self._hang_ups < _MAX_CLOSED or not behind or behind[0].fault:
             raise error
         self._receiver.send([behind[0].data])  # once more later: at least once
         try:
             self._deliver(items)
-        except HungUpError:
+        except ConnectionClosedError:
             self._settle(items, {0: f"the receiver answered: {error}"})
         self._hang_ups = 0
 
@@ -248,7 +254,7 @@ class Shipper:
             after - before for after, before in zip(self._reported, since, strict=True)
         )
         events, size, oldest = self.backlog.waiting()
-        event = health_event(
+        event = build_health_event(
             int(now * 1e9),
             interval=interval,
             shipped=shipped,
@@ -256,6 +262,6 @@ class Shipper:
             duplicates=duplicates,
             retries=retries,
             backlog={"events": events, "bytes": size, "age": max(0.0, now - oldest) if oldest else 0.0},
-            disk=disk(self.backlog.directory),
+            disk=disk_usage(self.backlog.directory),
         )
         return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)

@@ -14,16 +14,16 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from logging_lib.logger.event import dead_letter
+from logging_lib.logger.event import build_dead_letter
 from logging_lib.logger.jsonlines import MAX_LINE
-from logging_lib.logger.segments import DEAD_LETTERS, has_writer, segments
-from logging_lib.logger.spool import append
+from logging_lib.logger.segments import DEAD_LETTERS, has_writer, list_segments
+from logging_lib.logger.spool import append_line
 
 STATE, LOCK = ".ship.json", ".ship.lock"
 _CHUNK = 4 << 20
 
 
-class Item(NamedTuple):
+class SpoolItem(NamedTuple):
     """One line of a segment, from ``offset`` to ``end`` in bytes; ``fault`` says why it cannot be sent."""
 
     data: bytes
@@ -39,7 +39,7 @@ class Item(NamedTuple):
 
 
 @dataclass
-class State:
+class ShipperState:
     """What outlives a shipper, in ``.ship.json``; times are seconds since 1970."""
 
     offsets: dict[str, int] = field(default_factory=dict)
@@ -54,35 +54,35 @@ class State:
     updated: float = 0.0
 
 
-def load_state(directory: Path) -> State:
+def load_state(directory: Path) -> ShipperState:
     """The state of the shipper of a spool; a new one where there is none or it is damaged."""
     try:
         found = orjson.loads((directory / STATE).read_bytes())
-        state = replace(State(), **found)
-        return state if all(isinstance(at, int) for at in state.offsets.values()) else State()
+        state = replace(ShipperState(), **found)
+        return state if all(isinstance(at, int) for at in state.offsets.values()) else ShipperState()
     except (OSError, ValueError, TypeError, AttributeError):
-        return State()
+        return ShipperState()
 
 
-_backlogs: weakref.WeakSet[Backlog] = weakref.WeakSet()
+_open_readers: weakref.WeakSet[SpoolReader] = weakref.WeakSet()
 
 
 def _unlock_all() -> None:
-    for backlog in list(_backlogs):
+    for backlog in list(_open_readers):
         backlog.unlock()
 
 
 os.register_at_fork(after_in_child=_unlock_all)  # or the child would hold the lock when its parent is dead
 
 
-class Backlog:
+class SpoolReader:
     """The reading end of a spool. One process at a time: see ``lock``."""
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self.state = load_state(self.directory)
         self._lock = -1
-        _backlogs.add(self)
+        _open_readers.add(self)
 
     def lock(self) -> bool:
         """Become the spool's shipper. False where another one is, or there is no such folder yet.
@@ -119,13 +119,13 @@ class Backlog:
         if fd >= 0:
             os.close(fd)
 
-    def read(self, events: int, size: int) -> list[Item]:
+    def read(self, events: int, size: int) -> list[SpoolItem]:
         """The next lines that nobody acknowledged, at most so many and about so many bytes.
 
         Dead letters come first. Segments that are closed and settled are deleted on the way.
         """
-        found: list[Item] = []
-        for path in (self.directory / DEAD_LETTERS, *segments(self.directory)):
+        found: list[SpoolItem] = []
+        for path in (self.directory / DEAD_LETTERS, *list_segments(self.directory)):
             try:
                 # Asked first: what is read after that is all there will be. Dead letters are never closed.
                 closed = path.name != DEAD_LETTERS and not has_writer(path)
@@ -143,7 +143,7 @@ class Backlog:
                 self.state.offsets.pop(path.name, None)
         return found
 
-    def _items(self, path: Path, closed: bool, events: int, size: int) -> list[Item]:
+    def _items(self, path: Path, closed: bool, events: int, size: int) -> list[SpoolItem]:
         start = self.state.offsets.get(path.name, 0)
         with path.open("rb") as file:
             file.seek(start)
@@ -155,18 +155,18 @@ class Backlog:
                     while (more := file.readline(_CHUNK)) and not more.endswith(b"\n"):
                         end += len(more)
                     return (
-                        [Item(chunk, path.name, start, end + len(more), "too_large")]
+                        [SpoolItem(chunk, path.name, start, end + len(more), "too_large")]
                         if more or closed
                         else []
                     )
-                return [Item(chunk, path.name, start, start + len(chunk), "torn")] if closed else []
-        items = list(_split(chunk[:last], path.name, start, events))
+                return [SpoolItem(chunk, path.name, start, start + len(chunk), "torn")] if closed else []
+        items = list(_split_lines(chunk[:last], path.name, start, events))
         if last and not items:  # blank lines: nothing to answer for
             self.state.offsets[path.name] = start + last
         return items
 
     def settle(
-        self, items: Sequence[Item], *, refused: Mapping[int, str], duplicates: int = 0, now_ns: int
+        self, items: Sequence[SpoolItem], *, refused: Mapping[int, str], duplicates: int = 0, now_ns: int
     ) -> None:
         """Record that the receiver has answered for these items, which follow the last settled ones.
 
@@ -206,12 +206,12 @@ class Backlog:
             os.close(fd)
         new.rename(self.directory / STATE)
 
-    def _bury(self, letters: Sequence[tuple[Item, str]], now_ns: int) -> None:
+    def _bury(self, letters: Sequence[tuple[SpoolItem, str]], now_ns: int) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         fd = os.open(self.directory / DEAD_LETTERS, flags, 0o600)
         try:
             for item, reason in letters:
-                event = dead_letter(
+                event = build_dead_letter(
                     error_type=item.fault or "refused",
                     message=_FAULTS.get(item.fault) or reason,
                     original=item.data,
@@ -220,7 +220,7 @@ class Backlog:
                 )
                 event["log"] = {"file": {"path": item.segment}, "offset": item.offset}
                 event["ml"]["deadletter"]["size"] = item.end - item.offset
-                append(fd, orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+                append_line(fd, orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
         finally:
             os.close(fd)
 
@@ -228,14 +228,14 @@ class Backlog:
         """What is not acknowledged: events, bytes, and the time of the oldest (seconds since 1970)."""
         events = size = 0
         oldest: float | None = None
-        for path in (self.directory / DEAD_LETTERS, *segments(self.directory)):
+        for path in (self.directory / DEAD_LETTERS, *list_segments(self.directory)):
             try:
                 with path.open("rb") as file:
                     file.seek(self.state.offsets.get(path.name, 0))
                     first = True
                     while chunk := file.read(MAX_LINE):
                         if first:
-                            oldest = _earlier(oldest, _time(chunk))
+                            oldest = _earlier_of(oldest, _read_time(chunk))
                         first = False
                         events += chunk.count(b"\n")
                         size += len(chunk)
@@ -251,18 +251,18 @@ _FAULTS = {
 }
 
 
-def _split(chunk: bytes, segment: str, start: int, events: int) -> Iterator[Item]:
+def _split_lines(chunk: bytes, segment: str, start: int, events: int) -> Iterator[SpoolItem]:
     end = start
     for data in chunk.split(b"\n")[:-1]:
         begin, end = end, end + len(data) + 1
         if data.strip():
-            yield Item(data, segment, begin, end, _fault(data))
+            yield SpoolItem(data, segment, begin, end, _find_fault(data))
             events -= 1
             if events <= 0:
                 return
 
 
-def _fault(data: bytes) -> str:
+def _find_fault(data: bytes) -> str:
     if len(data) > MAX_LINE:
         return "too_large"
     try:
@@ -271,7 +271,7 @@ def _fault(data: bytes) -> str:
         return "not_json"
 
 
-def _time(chunk: bytes) -> float | None:
+def _read_time(chunk: bytes) -> float | None:
     try:
         event: Any = orjson.loads(chunk[: chunk.index(b"\n")])
         return datetime.fromisoformat(event["@timestamp"]).timestamp()
@@ -279,5 +279,5 @@ def _time(chunk: bytes) -> float | None:
         return None
 
 
-def _earlier(one: float | None, other: float | None) -> float | None:
+def _earlier_of(one: float | None, other: float | None) -> float | None:
     return min(one, other) if one is not None and other is not None else (one if other is None else other)

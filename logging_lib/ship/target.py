@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from logging_lib.schema.streams import DEFAULT_NAMESPACE, checked_namespace
+from logging_lib.schema.streams import DEFAULT_NAMESPACE, validate_namespace
 
 _PORTS = {"beats": 5044, "tcp": 5000, "http": 8080, "https": 8080, "es": 9200}
 _LAYERS = {"beats": ("", "tls"), "tcp": ("", "tls"), "http": ("",), "https": ("",), "es": ("http", "https")}
 _FILES = ("ca", "cert", "key")
-_KNOWN = "beats://, beats+tls://, es+http://, es+https://, tcp://, tcp+tls://, http://, https:// or stdout:"
+_EXPECTED = (
+    "beats://, beats+tls://, es+http://, es+https://, tcp://, tcp+tls://, http://, https:// or stdout:"
+)
 API_KEY = "LOGGING_LIB_ELASTICSEARCH_API_KEY"
 """The environment variable that holds the API key for Elasticsearch."""
 
@@ -43,7 +45,9 @@ class Target:
         return f"{self.kind}{'+tls' if self.tls else ''}://{host}:{self.port}"
 
 
-def target(url: str, *, ca: str | None = None, cert: str | None = None, key: str | None = None) -> Target:
+def parse_target(
+    url: str, *, ca: str | None = None, cert: str | None = None, key: str | None = None
+) -> Target:
     """Read a URL.
 
     ``beats://host:5044``, ``beats+tls://``, ``tcp://``, ``tcp+tls://``, ``http://``, ``https://``,
@@ -63,14 +67,14 @@ def target(url: str, *, ca: str | None = None, cert: str | None = None, key: str
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise ValueError(f"a URL that cannot be read: expected {_KNOWN}") from None
+        raise ValueError(f"a URL that cannot be read: expected {_EXPECTED}") from None
     scheme, _, layer = parts.scheme.partition("+")
     if scheme == "stdout":
         return Target("stdout")
     shown = repr(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
     tls = "https" in (scheme, layer) or layer == "tls"
     if layer not in _LAYERS.get(scheme, ()):
-        raise ValueError(f"{shown}: expected {_KNOWN}")
+        raise ValueError(f"{shown}: expected {_EXPECTED}")
     try:
         host, port = parts.hostname, parts.port
     except ValueError as error:
@@ -80,7 +84,7 @@ def target(url: str, *, ca: str | None = None, cert: str | None = None, key: str
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     namespace = query.pop("namespace", DEFAULT_NAMESPACE) if scheme == "es" else DEFAULT_NAMESPACE
     try:
-        checked_namespace(namespace)
+        validate_namespace(namespace)
     except ValueError as error:
         raise ValueError(f"{shown}: {error}") from None
     files = {"ca": ca, "cert": cert, "key": key}
@@ -109,7 +113,7 @@ def target(url: str, *, ca: str | None = None, cert: str | None = None, key: str
     )
 
 
-def need_client(where: Target) -> None:
+def require_client(where: Target) -> None:
     """See that the library is there which a target needs beyond those of a service.
 
     Raises:

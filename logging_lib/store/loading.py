@@ -164,8 +164,8 @@ def _normalized(
     paths: Iterable[Path], now: datetime | None, present: datetime, checks: Checks
 ) -> Iterator[tuple[dict[str, Any] | DeadLetter, datetime]]:
     """Each line's event or dead letter, and when it arrived."""
-    for file in jsonlines.files(paths):
-        for line in jsonlines.lines(file):
+    for file in jsonlines.find_files(paths):
+        for line in jsonlines.read_lines(file):
             made = normalize_line(line, now=now, checks=checks)
             if isinstance(made, DeadLetter):
                 yield made, now or present

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.logger.processor import PredictionProcessor, render
+from logging_lib.logger.processor import PredictionProcessor, render_event
 from logging_lib.profile.config import Config, FeatureConfig
 
 Valid = Callable[[dict[str, Any]], dict[str, Any]]
@@ -52,7 +52,7 @@ def compare(profile: profiles.Profile, frame: pd.DataFrame, **options: Any) -> i
     for inputs, output, request in zip(frame.to_dict("records"), outputs, requests, strict=True):
         given = {"inputs": inputs, "run": "x", "prediction": output, "request_id": request}
         with contextlib.suppress(structlog.DropEvent):
-            wanted.append(render(single(None, "info", given)))
+            wanted.append(render_event(single(None, "info", given)))
     assert list(map(said, found)) == list(map(said, wanted))
     assert batch.counts.values() == single.counts.values()
     return len(found)

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logging_lib import profile as profiles
-from logging_lib.logger.checks import Checked, Checker, type_all
-from logging_lib.logger.values import jsonable
+from logging_lib.logger.checks import Checker, CheckResult, type_all
+from logging_lib.logger.values import to_jsonable
 from tests.strategies import Hostile
 from tests.strategies import inputs as any_inputs
 
@@ -25,7 +25,7 @@ def check(profile: profiles.Profile) -> Checker:
     return Checker(profile)
 
 
-def bin_of(checked: Checked, feature: str) -> str:
+def bin_of(checked: CheckResult, feature: str) -> str:
     (found,) = [token for token in checked.bins if token.startswith(f"{feature}=")]
     return found.partition("=")[2]
 
@@ -200,4 +200,4 @@ def test_integer_column_names_are_the_features_of_their_texts() -> None:
 
 
 def test_a_value_without_a_text_does_not_cost_what_stands_beside_it() -> None:
-    assert jsonable({"a": [Hostile(), 1]}) == {"a": ["<Hostile: not readable: RuntimeError>", 1]}
+    assert to_jsonable({"a": [Hostile(), 1]}) == {"a": ["<Hostile: not readable: RuntimeError>", 1]}

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.logger.event import new_id, timestamp
-from logging_lib.logger.jsonlines import lines
+from logging_lib.logger.event import format_timestamp, new_id
+from logging_lib.logger.jsonlines import read_lines
 from logging_lib.logger.spool import Spool
 from logging_lib.profile.config import Config, FeatureConfig
 from tests.strategies import inputs as any_inputs
@@ -282,7 +282,9 @@ def test_what_was_logged_survives_kill_9(tmp_path: Path) -> None:
         returned += len(more)
     os.close(reader)
     (file,) = tmp_path.glob("*.jsonl")
-    whole = [line for line in lines(file) if not line.fault]  # the call under way may have left half a line
+    whole = [
+        line for line in read_lines(file) if not line.fault
+    ]  # the call under way may have left half a line
     assert len(whole) in (returned, returned + 1)
 
 
@@ -293,7 +295,7 @@ def test_ids_are_uuids_of_version_7_in_order_of_time() -> None:
     assert made == sorted(made)
     assert len(set(made)) == 1000
     assert {(uuid.UUID(i).version, uuid.UUID(i).variant) for i in made} == {(7, uuid.RFC_4122)}
-    assert timestamp(NOON) == "2018-02-01T12:00:00.123456Z"
+    assert format_timestamp(NOON) == "2018-02-01T12:00:00.123456Z"
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -20,10 +20,19 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.logger.metrics import VALUES, WINDOW, Metrics, Slot, bin_of, derived, slot_of, summarize
+from logging_lib.logger.metrics import (
+    VALUES,
+    WINDOW_SECONDS,
+    OutputWindow,
+    PredictionMetrics,
+    derive_summaries,
+    find_bin,
+    find_window,
+    summarize,
+)
 from logging_lib.logger.processor import PredictionProcessor
 from logging_lib.ship.metrics import SpoolCollector
-from logging_lib.ship.spool_reader import Backlog
+from logging_lib.ship.spool_reader import SpoolReader
 
 Labels = dict[str, str]
 
@@ -104,7 +113,7 @@ def test_the_shipper_s_state_is_read_from_the_spool(inputs: dict[str, Any], tmp_
     log = logging_lib.configure(model="loans", version="1", spool=tmp_path, report_every=None)
     log.prediction(inputs, prediction=1.0)
     log.prediction(inputs, prediction=2.0)
-    backlog = Backlog(tmp_path)
+    backlog = SpoolReader(tmp_path)
     assert backlog.lock()
     items = backlog.read(1, 1 << 20)
     backlog.settle(items, refused={}, now_ns=1_000_000_000_000)
@@ -135,7 +144,7 @@ def series(model: str) -> int:
 
 
 def bounded(model: str, profile: profiles.Profile, events: int) -> None:
-    metrics = Metrics(model=model, version="1", role="live", profile=profile)
+    metrics = PredictionMetrics(model=model, version="1", role="live", profile=profile)
     for number in range(4):
         metrics.observe(hostile(number))
     before = series(model)
@@ -170,7 +179,7 @@ def test_hostile_inputs_through_the_logger(
 
 
 def test_threads_count_together(model: str, profile: profiles.Profile) -> None:
-    metrics = Metrics(model=model, version="1", role="live", profile=profile, clock=lambda: 1000.0)
+    metrics = PredictionMetrics(model=model, version="1", role="live", profile=profile, clock=lambda: 1000.0)
     event = {"event": {"outcome": "success"}, "ml": {"prediction": {"value": 12.0}}}
 
     def work() -> None:
@@ -209,13 +218,17 @@ def test_a_summary_of_processes_is_that_of_all_their_values(
     """Exact, but for the median, which lies in its bin."""
     edges = tuple(float(edge) for edge in range(-1_000_000, 1_000_001, 100_000))
     now = 10_000.0
-    place, started = slot_of(now)
-    slots = [Slot(started, shift), Slot(started - WINDOW, shift), Slot(started - 2 * WINDOW, shift)]
+    place, started = find_window(now)
+    slots = [
+        OutputWindow(started, shift),
+        OutputWindow(started - WINDOW_SECONDS, shift),
+        OutputWindow(started - 2 * WINDOW_SECONDS, shift),
+    ]
     for number, value in enumerate(values):
-        slots[number >= split].add(value, bin_of(value, edges))
-    slots[2].add(5e6, bin_of(5e6, edges))  # too old
+        slots[number >= split].add(value, find_bin(value, edges))
+    slots[2].add(5e6, find_bin(5e6, edges))  # too old
     found = summarize(slots, now=now)
-    assert place == slot_of(now + 2 * WINDOW)[0] != slot_of(now + WINDOW)[0]
+    assert place == find_window(now + 2 * WINDOW_SECONDS)[0] != find_window(now + WINDOW_SECONDS)[0]
     assert found["count"] == len(values)
     assert found["mean"] == pytest.approx(statistics.fmean(values), rel=1e-6, abs=1e-6)
     assert (found["min"], found["max"]) == (min(values), max(values))
@@ -225,19 +238,21 @@ def test_a_summary_of_processes_is_that_of_all_their_values(
         assert found["stddev"] == pytest.approx(statistics.stdev(values), rel=1e-4, abs=least)
     ordered = sorted(values)
     below, above = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    assert bin_of(below, edges)[0] <= found["median"] <= min(bin_of(above, edges)[1], max(values))
+    assert find_bin(below, edges)[0] <= found["median"] <= min(find_bin(above, edges)[1], max(values))
 
 
 def test_a_window_that_has_passed_counts_no_more(model: str, profile: profiles.Profile) -> None:
-    moment = [WINDOW * 1000.0]
-    metrics = Metrics(model=model, version="1", role="live", profile=profile, clock=lambda: moment[0])
+    moment = [WINDOW_SECONDS * 1000.0]
+    metrics = PredictionMetrics(
+        model=model, version="1", role="live", profile=profile, clock=lambda: moment[0]
+    )
     event = {"event": {"outcome": "success"}, "ml": {"prediction": {"value": 12.0}}}
     counted = []
-    for step in (0, WINDOW, WINDOW, WINDOW):
+    for step in (0, WINDOW_SECONDS, WINDOW_SECONDS, WINDOW_SECONDS):
         moment[0] += step
         metrics.observe(event)
         state = metrics._families["state"].collect()
-        made = {f.name: f.samples for f in derived(iter(state), now=moment[0])}
+        made = {f.name: f.samples for f in derive_summaries(iter(state), now=moment[0])}
         counted += [s.value for s in made["ml_prediction_window_count"] if s.labels["model"] == model]
     assert counted == [1, 2, 2, 2]
     assert not math.isnan(counted[0])

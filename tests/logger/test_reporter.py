@@ -18,24 +18,26 @@ import structlog
 import logging_lib
 from logging_lib import profile as profiles
 from logging_lib.logger import reporter as report
-from logging_lib.logger.health import Counts
-from logging_lib.logger.reporter import Reporter, Source
-from logging_lib.logger.segments import segments
+from logging_lib.logger.health import EventCounts
+from logging_lib.logger.reporter import HealthReporter, ReportedModel
+from logging_lib.logger.segments import list_segments
 from logging_lib.logger.spool import Spool
-from logging_lib.profile.io import seal
+from logging_lib.profile.io import with_content_hash
 
 Valid = Callable[[dict[str, Any]], dict[str, Any]]
 NOW = 1_517_486_400_123_456_789
 
 
 def events(directory: Path, dataset: str) -> list[dict[str, Any]]:
-    found = [json.loads(line) for path in segments(directory) for line in path.read_bytes().splitlines()]
+    found = [json.loads(line) for path in list_segments(directory) for line in path.read_bytes().splitlines()]
     return [event for event in found if event["event"]["dataset"] == f"ml.{dataset}"]
 
 
-def source(name: str = "loans", **more: Any) -> Source:
+def source(name: str = "loans", **more: Any) -> ReportedModel:
     model = {"name": name, "version": "3", "role": "live"}
-    return Source(model, {"status": "none"}, {"name": "pricing"}, {"libraries": ["numpy=2.1.0"]}, **more)
+    return ReportedModel(
+        model, {"status": "none"}, {"name": "pricing"}, {"libraries": ["numpy=2.1.0"]}, **more
+    )
 
 
 class Clock:
@@ -48,11 +50,13 @@ class Clock:
 def test_the_first_event_is_preceded_by_a_start_of_each_model(
     tmp_path: Path, profile: profiles.Profile, valid: Valid
 ) -> None:
-    trained = seal(replace(profile, libraries={"numpy": "0.1", "python": "2.7.18", "gone": "1.0"}))
+    trained = with_content_hash(
+        replace(profile, libraries={"numpy": "0.1", "python": "2.7.18", "gone": "1.0"})
+    )
     log = logging_lib.configure(
         model="loans", version="1", profile=trained, spool=tmp_path, service={"name": "s", "version": "2.4.1"}
     )
-    assert segments(tmp_path) == []
+    assert list_segments(tmp_path) == []
     log.prediction({"income": 1}, 2.0)
     (start,) = map(valid, events(tmp_path, "start"))
     assert start["ml"]["model"] == {"name": "loans", "version": "1", "role": "live"}
@@ -66,7 +70,7 @@ def test_the_first_event_is_preceded_by_a_start_of_each_model(
         "gone=1.0",
     }
     assert (
-        segments(tmp_path)[0].read_bytes().splitlines()[0]
+        list_segments(tmp_path)[0].read_bytes().splitlines()[0]
         == json.dumps(start, separators=(",", ":")).encode()
     )
 
@@ -95,8 +99,8 @@ def test_no_reports_where_none_are_wanted(tmp_path: Path) -> None:
 def test_a_script_that_ends_at_once_tells_no_share_of_cpu_time(tmp_path: Path) -> None:
     """It is all of a core while it starts: the watch on resources would call that a shortage."""
     spool, clock = Spool(tmp_path), Clock()
-    reporter = Reporter(spool, 60, clock=lambda: NOW, monotonic=clock)
-    reporter.add(source(counts=Counts()))
+    reporter = HealthReporter(spool, 60, clock=lambda: NOW, monotonic=clock)
+    reporter.add(source(counts=EventCounts()))
     spool.on_open.append(lambda _: reporter.open())
     spool.write(b'{"event": {"dataset": "ml.prediction"}}\n')
     clock.now += 0.4
@@ -108,8 +112,8 @@ def test_a_script_that_ends_at_once_tells_no_share_of_cpu_time(tmp_path: Path) -
 
 def test_health_counts_exactly_what_happened_since_the_last_report(tmp_path: Path, valid: Valid) -> None:
     spool, clock = Spool(tmp_path), Clock()
-    reporter = Reporter(spool, 60, clock=lambda: NOW, monotonic=clock)
-    counts = Counts()
+    reporter = HealthReporter(spool, 60, clock=lambda: NOW, monotonic=clock)
+    counts = EventCounts()
     reporter.add(source(counts=counts))
     spool.on_open.append(lambda _: reporter.open())
     for _ in range(3):
@@ -146,8 +150,8 @@ def test_what_could_not_be_reported_is_part_of_the_next_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool, clock = Spool(tmp_path), Clock()
-    reporter = Reporter(spool, 60, clock=lambda: NOW, monotonic=clock)
-    counts = Counts()
+    reporter = HealthReporter(spool, 60, clock=lambda: NOW, monotonic=clock)
+    counts = EventCounts()
     reporter.add(source(counts=counts))
     spool.on_open.append(lambda _: reporter.open())
     spool.write(b"{}\n")
@@ -158,7 +162,7 @@ def test_what_could_not_be_reported_is_part_of_the_next_report(
         reporter.report()
     clock.now += 60
     reporter.report()
-    *_, whole, model = [json.loads(line) for line in segments(tmp_path)[0].read_bytes().splitlines()]
+    *_, whole, model = [json.loads(line) for line in list_segments(tmp_path)[0].read_bytes().splitlines()]
     assert whole["ml"]["health"]["interval"] == 120
     assert model["ml"]["health"]["logged"] == 7
 
@@ -167,8 +171,8 @@ def test_a_folder_that_was_deleted_does_not_come_back_by_a_report(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spool, clock = Spool(tmp_path / "spool"), Clock()
-    reporter = Reporter(spool, 60, clock=lambda: NOW, monotonic=clock)
-    reporter.add(source(counts=Counts()))
+    reporter = HealthReporter(spool, 60, clock=lambda: NOW, monotonic=clock)
+    reporter.add(source(counts=EventCounts()))
     spool.on_open.append(lambda _: reporter.open())
     spool.write(b"{}\n")
     shutil.rmtree(tmp_path / "spool")
@@ -183,7 +187,7 @@ def test_a_report_that_fails_is_said_once_and_tried_again_in_a_minute(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool, clock = Spool(tmp_path), Clock()
-    reporter = Reporter(spool, 60, clock=lambda: NOW, monotonic=clock)
+    reporter = HealthReporter(spool, 60, clock=lambda: NOW, monotonic=clock)
     spool.write(b"{}\n")
 
     def broken(_: Path) -> None:
@@ -224,7 +228,7 @@ def test_a_forked_worker_has_a_start_and_counts_of_its_own(tmp_path: Path) -> No
     if not child:
         log.prediction({"a": 1}, 1.0)
         log.prediction({"a": 2}, 1.0)
-        report._heart._finish()
+        report._reporter_thread._finish()
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert {event["process"]["pid"] for event in events(tmp_path, "start")} == {os.getpid(), child}

@@ -10,7 +10,7 @@ import pytest
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.logger.privacy import Sampling
+from logging_lib.logger.privacy import Sampler
 
 Events = Callable[[Path], list[dict[str, Any]]]
 
@@ -18,7 +18,7 @@ Events = Callable[[Path], list[dict[str, Any]]]
 @pytest.mark.parametrize("rate", [0, -0.1, 1.1, True, "half", float("nan")])
 def test_a_wrong_rate_is_refused(rate: Any) -> None:
     with pytest.raises(ValueError, match="sample: expected a share above 0 and up to 1"):
-        Sampling(rate)
+        Sampler(rate)
 
 
 def test_faults_failures_and_asked_ones_are_always_kept_and_totals_are_unbiased(

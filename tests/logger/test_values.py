@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 import logging_lib
-from logging_lib.logger.values import jsonable
+from logging_lib.logger.values import to_jsonable
 from tests.strategies import Hostile, cycle, deep
 
 PAGE = Path(__file__).parents[2] / "docs" / "logger.md"
@@ -104,11 +104,11 @@ def test_a_value_has_the_form_that_the_page_says(
         return
     assert as_told(found["x"], form), found["x"]
     assert as_told(inputs["other"]["inside"]["y"], form)  # the same within another value
-    assert as_told(jsonable(given), form)
+    assert as_told(to_jsonable(given), form)
 
 
 def test_a_cycle_ends() -> None:
-    assert "nested deeper than 16" in json.dumps(jsonable(cycle()))
+    assert "nested deeper than 16" in json.dumps(to_jsonable(cycle()))
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from logging_lib.normalize import normalize
-from logging_lib.ship.receivers import connect_to
-from logging_lib.ship.target import target
+from logging_lib.ship.receivers import create_receiver
+from logging_lib.ship.target import parse_target
 from tests import logstash_server
 from tests.elasticsearch_server import Unavailable
 from tests.logstash_server import PIPELINES, free_port, wait_for
@@ -112,7 +112,7 @@ def test_the_shipper_over_beats_and_http(logstash: Logstash) -> None:
     foreign = b'{"model":"m","inputs":{"a":"N/A","b":"1.50"},"message":"scored","time":1517479200}'
     expected = [normalize(line, now=NOW).document for line in (*ours, foreign)]
     for url in (f"http://127.0.0.1:{logstash.http}", f"beats://127.0.0.1:{logstash.beats}"):
-        receiver = connect_to(target(url))
+        receiver = create_receiver(parse_target(url))
         receiver.send([*ours, foreign, refused])
         receiver.close()
         made = logstash.made(4)
@@ -144,7 +144,7 @@ def test_lines_of_filebeat(logstash: Logstash) -> None:
     line = (FOLDER / "001-ours-prediction.raw").read_text()
     about = {"log": {"offset": 17, "file": {"path": "/spool/a.jsonl"}}, "agent": {"type": "filebeat"},
              "@timestamp": "2018-02-01T11:00:00.000Z"}  # fmt: skip
-    receiver = connect_to(target(f"beats://127.0.0.1:{logstash.beats}"))
+    receiver = create_receiver(parse_target(f"beats://127.0.0.1:{logstash.beats}"))
     receiver.send([json.dumps({"message": text, **about}).encode() for text in (line, line[:50])])
     receiver.close()
     event, letter = logstash.made(2)
@@ -202,7 +202,7 @@ def test_what_elasticsearch_refuses_reaches_the_dead_letter_stream(
                 (f"https://localhost:{http}", lines[2:]),
                 (f"tcp+tls://localhost:{tcp}", [b"17"]),
             ):
-                receiver = connect_to(target(url, ca=authority))
+                receiver = create_receiver(parse_target(url, ca=authority))
                 receiver.send(sent)
                 receiver.close()
             stored = wait_for_documents(

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from logging_lib import profile as profiles
 from logging_lib.logger.checks import Checker
 from logging_lib.profile.config import Config, FeatureConfig
+from logging_lib.profile.encoding import estimate_dispersion
 from logging_lib.profile.model import Feature
-from logging_lib.profile.split import dispersion
 
 
 def fit_one(column: object, **config: object) -> Feature:
@@ -266,15 +266,17 @@ def test_own_spellings_of_a_missing_value() -> None:
 
 def test_dispersion_is_none_where_blocks_agree_and_high_where_one_block_fails_wholly() -> None:
     sizes = np.full(10, 100)
-    assert dispersion(np.full(10, 5), sizes) == 0.0
-    assert dispersion(np.array([100] + [0] * 9), sizes) == 0.99
-    assert dispersion(np.zeros(10), sizes) == 0.0
+    assert estimate_dispersion(np.full(10, 5), sizes) == 0.0
+    assert estimate_dispersion(np.array([100] + [0] * 9), sizes) == 0.99
+    assert estimate_dispersion(np.zeros(10), sizes) == 0.0
 
 
 def test_dispersion_finds_the_correlation_that_was_put_in() -> None:
     random = np.random.default_rng(3)
     rates = random.beta(0.2 * 19, 0.8 * 19, 4000)  # intraclass correlation 1 / (19 + 1)
-    assert dispersion(random.binomial(200, rates), np.full(4000, 200)) == pytest.approx(0.05, abs=0.005)
+    assert estimate_dispersion(random.binomial(200, rates), np.full(4000, 200)) == pytest.approx(
+        0.05, abs=0.005
+    )
 
 
 @settings(max_examples=60, deadline=None)

@@ -108,4 +108,4 @@ def test_a_configuration_is_read(tmp_path: Path) -> None:
 
 def test_a_configuration_that_names_no_column_is_refused() -> None:
     with pytest.raises(profiles.ProfileError, match=r"names the column 'hom', .* did you mean 'home'"):
-        config.check_columns(config.Config(exclude=("hom",)), ["home"])
+        config.validate_columns(config.Config(exclude=("hom",)), ["home"])

@@ -16,9 +16,9 @@ import pytest
 import logging_lib
 from logging_lib.logger.segments import DEAD_LETTERS
 from logging_lib.logger.spool import Spool
-from logging_lib.ship.receivers import connect_to
+from logging_lib.ship.receivers import create_receiver
 from logging_lib.ship.shipper import Shipper
-from logging_lib.ship.target import target
+from logging_lib.ship.target import parse_target
 from tests.ship.receivers import BeatsSink
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def ship() -> Iterator[Callable[..., Shipper]]:
         files = {name: options.pop(name) for name in ("ca", "cert", "key") if name in options}
         directory = spool.directory if isinstance(spool, Spool) else spool
         options.setdefault("wait", lambda seconds: False)
-        shipper = Shipper(directory, connect_to(target(url, **files), timeout=timeout), **options)
+        shipper = Shipper(directory, create_receiver(parse_target(url, **files), timeout=timeout), **options)
         made.append(shipper)
         return shipper
 

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 import logging_lib
 from logging_lib.cli.app import app
-from logging_lib.logger.health import health_event
-from logging_lib.logger.segments import DEAD_LETTERS, segments
+from logging_lib.logger.health import build_health_event
+from logging_lib.logger.segments import DEAD_LETTERS, list_segments
 from logging_lib.logger.spool import Spool
 from logging_lib.ship.receivers import RetryError
 from logging_lib.ship.shipper import Shipper
@@ -88,7 +88,7 @@ def forget(spool: Spool) -> None:
 
 def test_from_the_spool_to_the_data_streams(spool: Spool, ship: Make, streams: Streams) -> None:
     ids = fill(spool, 30)
-    spool.write(json.dumps(health_event(10**18, interval=60, shipped=1)).encode() + b"\n")
+    spool.write(json.dumps(build_health_event(10**18, interval=60, shipped=1)).encode() + b"\n")
     before = datetime.now(UTC)
     assert once(ship(spool, streams.url)) == 31
     assert streams.ids() == ids
@@ -101,11 +101,11 @@ def test_from_the_spool_to_the_data_streams(spool: Spool, ship: Make, streams: S
     assert (state.shipped, state.duplicates, state.dead_lettered) == (31, 0, 0)
     spool.close()
     once(ship(spool, streams.url))
-    assert segments(spool.directory) == []
+    assert list_segments(spool.directory) == []
 
 
 def test_the_time_of_arrival_is_ours_whatever_a_line_says(spool: Spool, ship: Make, streams: Streams) -> None:
-    event = health_event(10**18, interval=60)
+    event = build_health_event(10**18, interval=60)
     event["event"]["ingested"] = "1999-01-01T00:00:00Z"
     spool.write(json.dumps(event).encode() + b"\n")
     assert once(ship(spool, streams.url)) == 1
@@ -259,7 +259,7 @@ def test_lines_that_are_no_events_of_ours_do_not_block_the_rest(
     deep = b'{"event":{"id":"deep","dataset":"ml.health"},"x":' + b"[" * 500 + b"]" * 500 + b"}"
     bad = {
         "no event.id": b'{"model": "loans"}',
-        "event.id: expected a text of 1 to 512 bytes": json.dumps(health_event(1, interval=1)
+        "event.id: expected a text of 1 to 512 bytes": json.dumps(build_health_event(1, interval=1)
         | {"event": {"id": "i" * 513, "dataset": "ml.health"}}).encode(),
         "event.dataset: expected one of ml.prediction": b'{"event":{"id":"x","dataset":["ml.health"]}}',
         "it cannot be encoded": deep,
@@ -362,7 +362,7 @@ def test_a_key_that_may_not_write_blames_no_event(
 ) -> None:
     monkeypatch.setenv(API_KEY, key_with(secured, pattern, *privileges)["encoded"])
     fill(spool, 3)
-    spool.write(json.dumps(health_event(1, interval=1)).encode() + b"\n")
+    spool.write(json.dumps(build_health_event(1, interval=1)).encode() + b"\n")
     with pytest.raises(
         RetryError, match=r"403 security_exception.*create_doc and auto_configure on logs-ml\.\*"
     ):

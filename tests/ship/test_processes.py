@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from logging_lib.cli.app import app
-from logging_lib.logger.segments import segments
+from logging_lib.logger.segments import list_segments
 from logging_lib.logger.spool import Spool
 from tests.ship.conftest import drain, fill, python
 from tests.ship.receivers import BeatsSink
@@ -76,7 +76,7 @@ def test_a_service_that_is_ended(
     calls = stopped_at_random(tmp_path, how, 2, seed=how)
     drain(ship(tmp_path, f"beats://127.0.0.1:{beats.port}"))
     received_once(calls, beats)
-    assert segments(tmp_path) == []
+    assert list_segments(tmp_path) == []
 
 
 @pytest.mark.slow
@@ -220,7 +220,7 @@ def test_a_receiver_that_does_not_answer_delays_no_exit(behaviour: str, tmp_path
         (at,) = returned(process)
         assert process.wait(20) == 0
         assert time.time() - float(at) < 3  # 2 s, and a busy machine
-    assert sum(path.read_bytes().count(b"\n") for path in segments(tmp_path)) == 100
+    assert sum(path.read_bytes().count(b"\n") for path in list_segments(tmp_path)) == 100
 
 
 COMMAND = "from logging_lib.cli import main; main()"

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 import logging_lib
 from logging_lib.cli.app import app
-from logging_lib.logger.segments import DEAD_LETTERS, segments
+from logging_lib.logger.segments import DEAD_LETTERS, list_segments
 from logging_lib.logger.spool import Spool
-from logging_lib.ship.replay import Replayed, replay
+from logging_lib.ship.replay import ReplayResult, replay_dead_letters
 from logging_lib.ship.shipper import Shipper
-from logging_lib.ship.spool_reader import Backlog, load_state
+from logging_lib.ship.spool_reader import SpoolReader, load_state
 from tests.ship.conftest import dead_letters, drain, fill
 from tests.ship.receivers import HttpSink, is_letter
 
@@ -42,11 +42,11 @@ def once(ship: Make, spool: Spool, sink: HttpSink) -> int:
     return settled
 
 
-def replayed(spool: Spool, **options: Any) -> Replayed:
-    backlog = Backlog(spool.directory)
+def replayed(spool: Spool, **options: Any) -> ReplayResult:
+    backlog = SpoolReader(spool.directory)
     assert backlog.lock()
     try:
-        return replay(backlog, **options)
+        return replay_dead_letters(backlog, **options)
     finally:
         backlog.unlock()
 
@@ -67,10 +67,10 @@ def test_what_was_refused_goes_out_again(spool: Spool, ship: Make) -> None:
         assert aside.read_bytes() == letters
         assert aside.stat().st_mode & 0o777 == 0o600
         assert not (spool.directory / DEAD_LETTERS).exists()
-        assert {path.stat().st_mode & 0o777 for path in segments(spool.directory)} == {0o600}
+        assert {path.stat().st_mode & 0o777 for path in list_segments(spool.directory)} == {0o600}
         assert once(ship, spool, sink) == 4
     assert received(sink) == Counter(ids)
-    assert segments(spool.directory) == [spool.path]
+    assert list_segments(spool.directory) == [spool.path]
 
 
 def test_bytes_that_json_cannot_hold_and_long_lines(spool: Spool, ship: Make) -> None:
@@ -121,8 +121,8 @@ def test_a_refused_event_may_be_refused_and_replayed_again(spool: Spool, ship: M
 
 def test_nothing_to_replay(spool: Spool) -> None:
     fill(spool, 1)
-    assert replayed(spool) == Replayed(0, 0, [])
-    assert len(segments(spool.directory)) == 1
+    assert replayed(spool) == ReplayResult(0, 0, [])
+    assert len(list_segments(spool.directory)) == 1
 
 
 class Killed(BaseException):

@@ -9,7 +9,7 @@ from datetime import datetime
 from threading import Lock
 from typing import Any
 
-from logging_lib.logger.health import health_event
+from logging_lib.logger.health import build_health_event
 from logging_lib.logger.reporter import resident_bytes
 from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store.port import Store
@@ -68,7 +68,7 @@ class Heartbeat:
         with self._lock:
             passed = max((now - self._since).total_seconds(), 1e-3)
             spent = self._cpu()
-            made = health_event(
+            made = build_health_event(
                 round(now.timestamp() * 1e9),
                 interval=max(1, round(passed)),
                 cpu={"pct": round((spent - self._spent) / passed, 4)},

@@ -11,8 +11,8 @@ from typing import Any
 
 from logging_lib import profile as profiles
 from logging_lib._util.times import format_instant
-from logging_lib.logger.event import Output, Remembered, label_document
-from logging_lib.logger.health import health_event, start_event
+from logging_lib.logger.event import CachedPrediction, OutputEncoder, build_label
+from logging_lib.logger.health import build_health_event, build_start_event
 from logging_lib.logger.processor import PredictionProcessor
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.model import Profile
@@ -92,7 +92,7 @@ class Maker:
     def profile_document(self, changes: Mapping[str, Any]) -> Document:
         """The document of ``ml-profiles``; ``changes`` are keys of it, as the case gives them."""
         described = self._described
-        made = profiles.document(
+        made = profiles.build_document(
             self.profile,
             deployed=described.deployed if described else True,
             owners=described.owners if described else {},
@@ -173,7 +173,7 @@ class Maker:
 
     def _labels(self, given: cases.Labels) -> Iterator[Document]:
         chance = random.Random(given.seed)
-        output = Output(self.profile.prediction)
+        output = OutputEncoder(self.profile.prediction)
         outputs = self._described.prediction if self._described else None
         model = {
             "name": self._content.model,
@@ -189,16 +189,16 @@ class Maker:
                 guess = draw(outputs, chance)
                 truth = guess - draw(given.error, chance)
             made_at = format_instant(cases.START + moment - given.known_after)
-            known = Remembered(f"p-{chance.getrandbits(64):x}", made_at, output(guess, None, None))
+            known = CachedPrediction(f"p-{chance.getrandbits(64):x}", made_at, output(guess, None, None))
             now = format_instant(cases.START + moment)
-            event = health_event(_nanoseconds(moment), interval=1)
+            event = build_health_event(_nanoseconds(moment), interval=1)
             event |= {"message": "label"}
             event["event"] |= {"dataset": "ml.label", "kind": "event"}
             event["ml"] = {
                 "schema_version": SCHEMA_VERSION,
                 "model": model,
                 "sample": {"weight": 1.0},
-                **label_document(truth, known, output, now),
+                **build_label(truth, known, output, now),
             }
             yield _arrived(event, given, moment)
 
@@ -218,7 +218,7 @@ class Maker:
                     "model": {"name": self._content.model, "version": self._content.version, "role": "live"}
                 }
             interval = max(1, round(given.every.total_seconds()))
-            event = health_event(_nanoseconds(moment), interval=interval, about=about, **counters)
+            event = build_health_event(_nanoseconds(moment), interval=interval, about=about, **counters)
             event["process"] = {"pid": given.pid}
             yield _arrived(event, given, moment)
 
@@ -235,7 +235,7 @@ class Maker:
         if given.training:
             start["training_libraries_differ"] = [f"{n}={v}" for n, v in given.training.items()]
         for pid, moment in enumerate(_moments(given), 1):
-            event = start_event(_nanoseconds(moment), about, start)
+            event = build_start_event(_nanoseconds(moment), about, start)
             event["process"] = {"pid": pid}
             made = _arrived(event, given, moment)
             if given.code is not None:
@@ -245,7 +245,7 @@ class Maker:
 
 def _dead_letters(given: cases.DeadLetters) -> Iterator[Document]:
     for moment in _moments(given):
-        event = health_event(_nanoseconds(moment), interval=1)
+        event = build_health_event(_nanoseconds(moment), interval=1)
         event |= {"message": "dead letter", "error": {"type": given.reason, "message": given.reason}}
         event["event"] |= {"dataset": "ml.deadletter", "kind": "event", "original": "{"}
         event["ml"] = {

@@ -8,7 +8,7 @@ from typing import Any
 MAX_SHOWN = 200
 
 
-class RefusedError(Exception):
+class NormalizeError(Exception):
     """The event becomes a dead letter.
 
     ``reason`` is short and stable (``not_json``), the text is for people, ``stage`` is ``parse`` or ``normalize``.
@@ -20,12 +20,12 @@ class RefusedError(Exception):
         self.stage = stage
 
 
-def json_text(value: Any) -> str:
+def to_json_text(value: Any) -> str:
     """A value of JSON's types as text, spelled as the Ruby twin spells it, whatever the JSON library."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def shown(value: Any) -> str:
+def quote_value(value: Any) -> str:
     """A value for a message: as JSON, cut."""
-    text = json_text(value)
+    text = to_json_text(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
