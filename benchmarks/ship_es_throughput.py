@@ -37,14 +37,14 @@ def _measured(url: str) -> Iterator[Result]:
         with tempfile.TemporaryDirectory() as folder:
             fill(folder, EVENTS)
             shipper = Shipper(folder, create_receiver(parse_target(f"es+{url}?namespace=bench")))
-            shipper.backlog.lock()
+            shipper.reader.lock()
             start, started = time.perf_counter(), time.process_time()
-            while shipper.step():
+            while shipper.ship_batch():
                 pass
             taken, used = time.perf_counter() - start, time.process_time() - started
-            state = shipper.backlog.state
+            state = shipper.reader.state
             assert (state.shipped, state.duplicates) == (EVENTS, 0)
-            shipper.end()
+            shipper.close()
         if EVENTS / taken > best:
             best, cpu = EVENTS / taken, used / EVENTS * 1e6
     yield Result("ship_es_throughput", best, "events/s", "reported; one node on the same two cores")

@@ -49,12 +49,12 @@ def run() -> Iterator[Result]:
             size = fill(folder, EVENTS)
             with Sink() as sink:
                 shipper = Shipper(folder, create_receiver(parse_target(f"beats://127.0.0.1:{sink.port}")))
-                shipper.backlog.lock()
+                shipper.reader.lock()
                 start, started = time.perf_counter(), time.process_time()
-                while shipper.step():
+                while shipper.ship_batch():
                     pass
                 taken, used = time.perf_counter() - start, time.process_time() - started
-                shipper.end()
+                shipper.close()
             assert sink.taken == EVENTS
         if EVENTS / taken > best:
             best, cpu = EVENTS / taken, used / EVENTS * 1e6

@@ -102,16 +102,16 @@ def _once(shipper: Shipper, spool: Path) -> None:
     if not spool.is_dir():
         raise output.fail(f"{spool}: no such folder")
     try:
-        if not shipper.backlog.lock():
+        if not shipper.reader.lock():
             raise output.fail(f"{spool}: another shipper is at work", 1)
-        state = shipper.backlog.state
+        state = shipper.reader.state
         shipped, dead = state.shipped, state.dead_lettered
-        while shipper.step():
+        while shipper.ship_batch():
             pass
     except (RetryError, OSError) as error:
         raise output.fail(str(error), 1) from None
     finally:
-        shipper.end()
+        shipper.close()
     dead = state.dead_lettered - dead
     refused = f", {dead} refused: see {spool / DEAD_LETTERS}" if dead else ""
     typer.echo(f"{state.shipped - shipped} events shipped{refused}", err=True)
@@ -138,7 +138,7 @@ def _status(spool: Path, as_json: bool) -> None:
         backlog.unlock()
     except OSError as error:
         raise output.fail(f"{spool}: {error}") from None
-    events, size, oldest = backlog.waiting()
+    events, size, oldest = backlog.measure_backlog()
     state = backlog.state
     found: dict[str, Any] = {
         "running": running,

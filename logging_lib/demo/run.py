@@ -155,7 +155,7 @@ def _serve(
         profile=fitted,
         spool=out / "spool",
         service="loan-pricing",
-        remember=10_000,
+        label_cache_size=10_000,
     )
     served, alerts = Served([], {}), []
     truths: Truths = deque()

@@ -37,7 +37,7 @@ class RowFragments:
 
     Attributes:
         pieces: lists of length (rows,), to be joined by row: ``ml.input``, and ``ml.check`` and ``ml.text``.
-        unusual: row → what was found in its values that are not ordinary.
+        exceptions: row → what was found in its values that are not ordinary.
         left: the rows for which the pieces mean nothing.
         words: by text feature, the known words of each row's ordinary text.
         rows: how many.
@@ -45,7 +45,7 @@ class RowFragments:
 
     def __init__(self, rows: int) -> None:
         self.pieces: list[Fragments] = []
-        self.unusual: dict[int, CheckResult] = {}
+        self.exceptions: dict[int, CheckResult] = {}
         self.left: set[int] = set()
         self.words: list[list[int]] = []
         self.rows = rows
@@ -58,7 +58,7 @@ class RowFragments:
         ]
         ordinary[0] = b"]}"
         pieces = list(map(ordinary.__getitem__, words))
-        for i, out in self.unusual.items():
+        for i, out in self.exceptions.items():
             out.tokens += words[i]
             piece = b"]}"
             if out.failed:
@@ -123,7 +123,7 @@ class PreparedFrame:
         bins: list[Fragments] = []
         for column, looked in self._columns:
             written, labels = looked.written(start, stop), looked.labels(start, stop)
-            _render_exceptions(column, written, labels, looked.unusual[start:stop].nonzero()[0], start, made)
+            _render_exceptions(column, written, labels, looked.exceptions[start:stop].nonzero()[0], start, made)
             if not column.table.hidden:
                 inputs.append(written)
             bins.append(labels)
@@ -155,13 +155,13 @@ class RenderedColumn(NamedTuple):
     Attributes:
         written: its values' pieces from one row to before another; of unusual values they mean nothing.
         labels: its bins', likewise.
-        unusual: by row, whether the value has to be looked at by itself; shape (rows,).
+        exceptions: by row, whether the value has to be looked at by itself; shape (rows,).
         words: a text's known words by row.
     """
 
     written: RenderSlice
     labels: RenderSlice
-    unusual: Mask
+    exceptions: Mask
     words: list[int] | None = None
 
 
@@ -173,8 +173,8 @@ def _render_exceptions(
         return
     table = column.table
     for i, value in zip(where.tolist(), column.series.iloc[where + start].tolist(), strict=True):
-        out = made.unusual.setdefault(i, CheckResult())
-        column.check.unusual(table, value, out)
+        out = made.exceptions.setdefault(i, CheckResult())
+        column.check.check_value(table, value, out)
         labels[i] = column.token(out.bins[-1])
         if table.hidden:
             continue
@@ -198,7 +198,7 @@ def _render_numeric(column: BatchColumn) -> RenderedColumn:
         else:
             values = numbers
     tokens = np.array([column.token(label) for label in table.bins], dtype=object)
-    bins = np.searchsorted(table.inner, numbers, "right")
+    bins = np.searchsorted(table.inner_edges, numbers, "right")
     return RenderedColumn(
         lambda start, stop: render_numbers(column.opened, values[start:stop]),
         lambda start, stop: tokens[bins[start:stop]].tolist(),
@@ -250,7 +250,7 @@ def _render_category(column: BatchColumn) -> RenderedColumn:
     import numpy as np
     import pandas as pd
 
-    known = column.table.known
+    known = column.table.value_tokens
     try:
         codes, found = pd.factorize(column.series)
     except TypeError:  # a list, say
@@ -317,7 +317,7 @@ _NO_FRAGMENTS = (b"", b"")
 
 def _render_value(column: BatchColumn, value: Any) -> tuple[bytes, bytes]:
     table, out = column.table, CheckResult()
-    column.check.unusual(table, value, out)
+    column.check.check_value(table, value, out)
     if out.failed or set(out.input) - {table.kind}:
         return _NO_FRAGMENTS
     kept = b"" if table.hidden else column.opened + orjson.dumps(out.input[table.kind][table.name])
@@ -347,11 +347,11 @@ def _render_floats(output: OutputEncoder, values: list[Any], before: bytes) -> l
     numbers = np.array(values, float)
     ordinary = np.isfinite(numbers)
     after: list[bytes] = [b"}"] * len(values)
-    if output.numeric:
-        ordinary &= (numbers >= output.low) & (numbers <= output.high)
+    if output.is_numeric:
+        ordinary &= (numbers >= output.min) & (numbers <= output.max)
         labels = np.array([b',"bin":' + orjson.dumps(label) + b"}" for label in output.labels], dtype=object)
-        after = labels[np.searchsorted(output.inner, numbers, "right").clip(max=len(labels) - 1)].tolist()
-    elif output.known:
+        after = labels[np.searchsorted(output.inner_edges, numbers, "right").clip(max=len(labels) - 1)].tolist()
+    elif output.has_profile:
         ordinary[:] = False  # numbers that are classes
     written = render_numbers(before + b'{"value":', np.where(ordinary, numbers, 0.0))
     pieces = list(map(bytes.__add__, written, after))

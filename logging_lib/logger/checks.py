@@ -1,7 +1,7 @@
 """The checks of one prediction's inputs against the training profile. Pure: no I/O, no clock.
 
 ``Checker`` is compiled once from the profile into tables a kind of feature, so that the ordinary value costs one
-look-up; everything else goes through ``unusual``.
+look-up; everything else goes through ``check_value``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class CheckResult:
         self.tokens = 0
         self.oov_tokens = 0
 
-    def keep(self, kind: str, name: str, value: Any) -> None:
+    def add_input(self, kind: str, name: str, value: Any) -> None:
         """Keep an input under the path of a kind."""
         self.input.setdefault(kind, {})[name] = value
 
@@ -102,11 +102,11 @@ class Checker:
         self.features = {name: FeatureTable(feature) for name, feature in profile.features.items()}
         tables = self.features.values()
         self.numeric = [
-            (t.name, t.inner, t.bins, *t.range)
+            (t.name, t.inner_edges, t.bins, *t.range)
             for t in tables
             if t.kind == "numeric" and not t.hidden and t.range
         ]
-        self.category = [(t.name, t.known.get) for t in tables if t.kind == "category" and not t.hidden]
+        self.category = [(t.name, t.value_tokens.get) for t in tables if t.kind == "category" and not t.hidden]
         self.text = [(t.name, t.vocabulary, t.bins[0]) for t in tables if t.kind == "text" and not t.hidden]
         fast = {entry[0] for entry in (*self.numeric, *self.category, *self.text)}
         self.others = [t for t in tables if t.name not in fast]
@@ -136,14 +136,14 @@ class Checker:
                 numeric[name] = value
                 add(bins[bisect_right(inner, value)])
             else:
-                self.unusual(self.features[name], value, out)
+                self.check_value(self.features[name], value, out)
         for name, known in self.category:
             value = get(name, _ABSENT)
             if type(value) is str and (token := known(value)) is not None:
                 category[name] = value
                 add(token)
             else:
-                self.unusual(self.features[name], value, out)
+                self.check_value(self.features[name], value, out)
         for name, vocabulary, first in self.text:
             value = get(name, _ABSENT)
             if type(value) is str and len(value) <= MAX_CHECKED_TEXT:
@@ -154,9 +154,9 @@ class Checker:
                     out.tokens += len(found)
                     add(first)
                     continue
-            self.unusual(self.features[name], value, out)
+            self.check_value(self.features[name], value, out)
         for table in self.others:
-            self.unusual(table, get(table.name, _ABSENT), out)
+            self.check_value(table, get(table.name, _ABSENT), out)
         absent = out.failed.get("absent")
         if absent and not all(type(key) is str for key in inputs):  # integer column names, say
             named = {to_key_text(key): value for key, value in inputs.items()}
@@ -176,7 +176,7 @@ class Checker:
                 out.fail("unexpected", name)
                 type_by_value(name, value, out)
 
-    def unusual(self, table: FeatureTable, value: Any, out: CheckResult) -> None:
+    def check_value(self, table: FeatureTable, value: Any, out: CheckResult) -> None:
         name = table.name
         if value is _ABSENT:
             out.fail("absent", name)
@@ -187,7 +187,7 @@ class Checker:
             value = parse_scalar(value)
         if is_null(value) or (
             isinstance(value, str)
-            and value not in table.known
+            and value not in table.value_tokens
             and (value in self.na_values or not value.strip())
         ):
             out.fail("missing", name)
@@ -199,7 +199,7 @@ class Checker:
         elif not _CHECK_KIND[table.kind](table, value, out):
             out.fail("wrong_type", name)
             out.bins.append(table.special[tokens.TYPE])
-            out.keep("other", name, to_jsonable(value))
+            out.add_input("other", name, to_jsonable(value))
 
 
 class FeatureTable:
@@ -208,14 +208,14 @@ class FeatureTable:
     __slots__ = (
         "bins",
         "hidden",
-        "inner",
+        "inner_edges",
         "kind",
-        "known",
+        "value_tokens",
         "name",
         "oov_threshold",
         "range",
         "special",
-        "token",
+        "escaped_name",
         "vocabulary",
     )
 
@@ -224,16 +224,16 @@ class FeatureTable:
         self.kind = feature.kind
         self.hidden = feature.hidden
         self.range = feature.range
-        self.inner = feature.edges[1:-1]
-        self.token = tokens.escape(feature.name)
-        self.special = {name: f"{self.token}={name}" for name in tokens.SPECIAL_BINS}
-        self.bins = tuple(f"{self.token}={label}" for label in feature.bin_labels())
-        self.known: dict[str, str] = {}
+        self.inner_edges = feature.edges[1:-1]
+        self.escaped_name = tokens.escape(feature.name)
+        self.special = {name: f"{self.escaped_name}={name}" for name in tokens.SPECIAL_BINS}
+        self.bins = tuple(f"{self.escaped_name}={label}" for label in feature.bin_labels())
+        self.value_tokens: dict[str, str] = {}
         if feature.kind in ("category", "boolean"):
             for position, value in enumerate(feature.values):
                 own = position < feature.binned
-                self.known[value] = (
-                    f"{self.token}={tokens.escape(value)}" if own else self.special[tokens.OTHER]
+                self.value_tokens[value] = (
+                    f"{self.escaped_name}={tokens.escape(value)}" if own else self.special[tokens.OTHER]
                 )
         self.vocabulary = frozenset(feature.vocabulary)
         self.oov_threshold = feature.oov_threshold
@@ -241,20 +241,20 @@ class FeatureTable:
 
 def _add_missing(table: FeatureTable, value: Any, out: CheckResult) -> None:
     if isinstance(value, str) and table.kind not in ("category", "text"):
-        out.keep("other", table.name, to_jsonable(value))
+        out.add_input("other", table.name, to_jsonable(value))
     else:
-        out.keep(table.kind, table.name, value if isinstance(value, str) else None)
+        out.add_input(table.kind, table.name, value if isinstance(value, str) else None)
 
 
 def _check_numeric(table: FeatureTable, value: Any, out: CheckResult) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        out.keep("other", table.name, to_json_number(value))
+        out.add_input("other", table.name, to_json_number(value))
         out.fail("not_finite", table.name)
         out.bins.append(table.special[tokens.NONFINITE])
         return True
-    out.keep("numeric" if abs(value) <= MAX_NUMBER else "other", table.name, to_jsonable(value))
+    out.add_input("numeric" if abs(value) <= MAX_NUMBER else "other", table.name, to_jsonable(value))
     _add_bin(table, value, out)
     return True
 
@@ -263,7 +263,7 @@ def _check_date(table: FeatureTable, value: Any, out: CheckResult) -> bool:
     seconds = to_epoch(value)
     if seconds is None:
         return False
-    out.keep("date", table.name, format_epoch(seconds))
+    out.add_input("date", table.name, format_epoch(seconds))
     _add_bin(table, seconds, out)
     return True
 
@@ -276,14 +276,14 @@ def _add_bin(table: FeatureTable, value: float, out: CheckResult) -> None:
         out.fail("out_of_range", table.name)
         out.bins.append(table.special[tokens.BELOW if value < table.range[0] else tokens.ABOVE])
     else:
-        out.bins.append(table.bins[bisect_right(table.inner, value)])
+        out.bins.append(table.bins[bisect_right(table.inner_edges, value)])
 
 
 def _check_category(table: FeatureTable, value: Any, out: CheckResult) -> bool:
     text = category_text(value)
     if text is None:
         return False
-    out.keep("category", table.name, text)
+    out.add_input("category", table.name, text)
     _look_up(table, text, out)
     return True
 
@@ -291,26 +291,26 @@ def _check_category(table: FeatureTable, value: Any, out: CheckResult) -> bool:
 def _check_boolean(table: FeatureTable, value: Any, out: CheckResult) -> bool:
     if not isinstance(value, bool):
         return False
-    out.keep("boolean", table.name, value)
+    out.add_input("boolean", table.name, value)
     _look_up(table, "true" if value else "false", out)
     return True
 
 
 def _look_up(table: FeatureTable, text: str, out: CheckResult) -> None:
-    known = table.known.get(text)
+    known = table.value_tokens.get(text)
     if known is not None:
         out.bins.append(known)
         return
     out.fail("unseen", table.name)
     out.bins.append(table.special[tokens.UNSEEN])
     if len(out.unseen_values) < MAX_LISTED_VALUES:
-        out.unseen_values.append(f"{table.token}={tokens.escape(text)}")
+        out.unseen_values.append(f"{table.escaped_name}={tokens.escape(text)}")
 
 
 def _check_text(table: FeatureTable, value: Any, out: CheckResult) -> bool:
     if not isinstance(value, str):
         return False
-    out.keep("text", table.name, value)
+    out.add_input("text", table.name, value)
     found = split_words(value[:MAX_CHECKED_TEXT])
     unknown = [word for word in found if word not in table.vocabulary]
     share = len(unknown) / len(found) if found else 0.0
@@ -322,7 +322,7 @@ def _check_text(table: FeatureTable, value: Any, out: CheckResult) -> bool:
     for word in dict.fromkeys(unknown):
         if len(out.oov_words) >= MAX_LISTED_VALUES:
             break
-        out.oov_words.append(f"{table.token}={tokens.escape(word)}")
+        out.oov_words.append(f"{table.escaped_name}={tokens.escape(word)}")
     return True
 
 
@@ -339,22 +339,22 @@ def type_by_value(name: str, value: Any, out: CheckResult) -> None:
     """Put an input that no profile knows under the path of its own type."""
     kind = type(value)
     if kind is str:
-        out.keep("category" if len(value) <= MAX_CATEGORY else "text", name, value)
+        out.add_input("category" if len(value) <= MAX_CATEGORY else "text", name, value)
         return
     if (kind is float or kind is int) and -_SAFE < value < _SAFE:
-        out.keep("numeric", name, value)
+        out.add_input("numeric", name, value)
         return
     value = to_python(value)
     if isinstance(value, bool):
-        out.keep("boolean", name, value)
+        out.add_input("boolean", name, value)
     elif isinstance(value, int | float) and abs(value) <= MAX_NUMBER:
-        out.keep("numeric", name, to_jsonable(value))
+        out.add_input("numeric", name, to_jsonable(value))
     elif isinstance(value, str):
-        out.keep("category" if len(value) <= MAX_CATEGORY else "text", name, value)
+        out.add_input("category" if len(value) <= MAX_CATEGORY else "text", name, value)
     elif isinstance(value, date) and (seconds := to_epoch(value)) is not None:
-        out.keep("date", name, format_epoch(seconds))
+        out.add_input("date", name, format_epoch(seconds))
     else:
-        out.keep("other", name, to_jsonable(value))
+        out.add_input("other", name, to_jsonable(value))
 
 
 def type_all(inputs: Mapping[Any, Any]) -> CheckResult:

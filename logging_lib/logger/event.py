@@ -182,12 +182,12 @@ class OutputEncoder:
 
     def __init__(self, feature: Feature | None) -> None:
         self._feature = feature
-        self.known = feature is not None
+        self.has_profile = feature is not None
         self._kind = feature.kind if feature is not None else None
-        self.numeric = feature is not None and feature.kind == "numeric" and feature.range is not None
-        if feature is not None and self.numeric:
-            self.inner, self.labels = feature.edges[1:-1], feature.bin_labels()
-            self.low, self.high = feature.edges[0], feature.edges[-1]
+        self.is_numeric = feature is not None and feature.kind == "numeric" and feature.range is not None
+        if feature is not None and self.is_numeric:
+            self.inner_edges, self.labels = feature.edges[1:-1], feature.bin_labels()
+            self.min, self.max = feature.edges[0], feature.edges[-1]
         self._bins = (
             {} if feature is None else {v: tokens.escape(v) for v in list(feature.values)[: feature.binned]}
         )
@@ -196,8 +196,8 @@ class OutputEncoder:
         if type(prediction) is float and score is None and scores is None:  # the ordinary regression
             if self._feature is None and math.isfinite(prediction):
                 return {"value": prediction}
-            if self.numeric and self.low <= prediction <= self.high:
-                return {"value": prediction, "bin": self.labels[bisect_right(self.inner, prediction)]}
+            if self.is_numeric and self.min <= prediction <= self.max:
+                return {"value": prediction, "bin": self.labels[bisect_right(self.inner_edges, prediction)]}
         prediction = to_python(prediction)
         if hasattr(prediction, "tolist"):
             prediction = prediction.tolist()
@@ -216,12 +216,12 @@ class OutputEncoder:
             return tokens.NONFINITE
         if self._feature is None or isinstance(value, list | tuple | Mapping):
             return None
-        if self.numeric:
+        if self.is_numeric:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 return tokens.TYPE
-            if not self.low <= value <= self.high:
-                return tokens.BELOW if value < self.low else tokens.ABOVE
-            return self.labels[bisect_right(self.inner, value)]
+            if not self.min <= value <= self.max:
+                return tokens.BELOW if value < self.min else tokens.ABOVE
+            return self.labels[bisect_right(self.inner_edges, value)]
         text = category_text(value)
         if text is None:
             return tokens.TYPE
@@ -285,20 +285,20 @@ class LabelCache:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._kept: OrderedDict[str, CachedPrediction] = OrderedDict()
+        self._predictions: OrderedDict[str, CachedPrediction] = OrderedDict()
 
-    def keep(self, event: Mapping[str, Any]) -> None:
+    def add(self, event: Mapping[str, Any]) -> None:
         """Remember a prediction event that has a request id and an output."""
         ml = event["ml"]
         if "request" in ml and "prediction" in ml:
-            self._kept[ml["request"]["id"]] = CachedPrediction(
+            self._predictions[ml["request"]["id"]] = CachedPrediction(
                 event["event"]["id"], event["@timestamp"], ml["prediction"], ml["sample"]["weight"]
             )
-            while len(self._kept) > self._size:
-                self._kept.popitem(last=False)
+            while len(self._predictions) > self._size:
+                self._predictions.popitem(last=False)
 
     def find(self, request_id: str) -> CachedPrediction | None:
-        return self._kept.get(request_id)
+        return self._predictions.get(request_id)
 
 
 def build_label(

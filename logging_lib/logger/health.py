@@ -18,12 +18,12 @@ class EventCounts:
     __slots__ = ("built", "failed", "sampled_out", "unwritten")
 
     def __init__(self) -> None:
-        self.zero()
+        self.reset()
 
-    def zero(self) -> None:
+    def reset(self) -> None:
         self.built = self.sampled_out = self.unwritten = self.failed = 0
 
-    def values(self) -> dict[str, int]:
+    def as_fields(self) -> dict[str, int]:
         """The same as fields below ``ml.health``."""
         return {
             "logged": self.built - self.sampled_out - self.unwritten,

@@ -162,15 +162,15 @@ class PredictionMetrics:
         self._histogram = _value_histogram(names, edges)
         self._warned = False
         self._spool: Spool | None = None
-        self._renew()
-        os.register_at_fork(after_in_child=self._renew)
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
 
-    def _renew(self) -> None:
+    def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._slots: dict[int, OutputWindow] = {}
-        self._told: dict[str, int] = {}
+        self._windows: dict[int, OutputWindow] = {}
+        self._counted: dict[str, int] = {}
 
-    def follow(self, spool: Spool) -> None:
+    def follow_spool(self, spool: Spool) -> None:
         """Count what this spool drops, too."""
         self._spool = spool
         self._families["dropped"].labels(
@@ -188,51 +188,51 @@ class PredictionMetrics:
 
     def _observe(self, event: Mapping[str, Any]) -> None:
         about, ml = event["event"], event["ml"]
-        self._one("outcomes", about["outcome"]).inc()
+        self._get_series("outcomes", about["outcome"]).inc()
         duration = about.get("duration")
         if duration is not None:
-            self._one("duration").observe(duration / 1e9)
+            self._get_series("duration").observe(duration / 1e9)
         for check, features in (ml.get("check") or {}).items():
             if check != "unseen_values":
                 for name in features:
                     known = name if name in self._features else OTHER_CLASS
-                    self._one("checks", check, known).inc()
+                    self._get_series("checks", check, known).inc()
         output = ml.get("prediction") or {}
         value, label = output.get("value"), output.get("label")
         if label is not None:
             known = label if label in self._classes else OTHER_CLASS
-            self._one("classes", known).inc()
+            self._get_series("classes", known).inc()
         elif isinstance(value, int | float) and math.isfinite(value):
             self._histogram.observe(value)
-            self._summarize(float(value))
+            self._add_to_window(float(value))
         if self._spool is not None and self._spool.dropped:
             self._count_dropped(self._spool)
 
-    def _summarize(self, value: float) -> None:
+    def _add_to_window(self, value: float) -> None:
         place, started = find_window(self._clock())
         where = find_bin(value, self._edges)
         with self._lock:
-            slot = self._slots.get(place)
+            slot = self._windows.get(place)
             if slot is None or slot.started != started:
                 for stale in slot.bins if slot is not None else ():
-                    self._put(place, _bin_name(stale), 0.0)
-                slot = self._slots[place] = OutputWindow(started, self._shift)
-                self._put(place, "shift", self._shift)
-                self._put(place, "started", started)
+                    self._set_state(place, _bin_name(stale), 0.0)
+                slot = self._windows[place] = OutputWindow(started, self._shift)
+                self._set_state(place, "shift", self._shift)
+                self._set_state(place, "started", started)
             slot.add(value, where)
-            self._put(place, "count", slot.count)
-            self._put(place, "total", slot.total)
-            self._put(place, "squares", slot.squares)
-            self._put(place, _bin_name(where), slot.bins[where])
+            self._set_state(place, "count", slot.count)
+            self._set_state(place, "total", slot.total)
+            self._set_state(place, "squares", slot.squares)
+            self._set_state(place, _bin_name(where), slot.bins[where])
             if slot.low == value:
-                self._put(place, "low", value)
+                self._set_state(place, "low", value)
             if slot.high == value:
-                self._put(place, "high", value)
+                self._set_state(place, "high", value)
 
-    def _put(self, place: int, name: str, value: float) -> None:
-        self._one("state", str(place), name).set(value)
+    def _set_state(self, place: int, name: str, value: float) -> None:
+        self._get_series("state", str(place), name).set(value)
 
-    def _one(self, family: str, *labels: str) -> Any:
+    def _get_series(self, family: str, *labels: str) -> Any:
         """The series with these labels; there are only so many, and to find it here costs less."""
         found = self._series.get((family, *labels))
         if found is None:
@@ -241,10 +241,10 @@ class PredictionMetrics:
 
     def _count_dropped(self, spool: Spool) -> None:
         for reason, count in list(spool.dropped.items()):
-            new = count - self._told.get(reason, 0)
+            new = count - self._counted.get(reason, 0)
             if new > 0:
-                self._told[reason] = count
-                known = reason if len(self._told) <= _MAX_REASONS else OTHER_CLASS
+                self._counted[reason] = count
+                known = reason if len(self._counted) <= _MAX_REASONS else OTHER_CLASS
                 self._families["dropped"].labels(known).inc(new)
 
 

@@ -146,7 +146,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
     def label(self, request_id: Any, actual: Any, **more: Any) -> None:
         """Log the truth about an earlier prediction; it never raises.
 
-        Where the process still remembers the prediction (``configure(remember=...)``), or where it is given as
+        Where the process still remembers the prediction (``configure(label_cache_size=...)``), or where it is given as
         ``prediction=``, the label event carries it with its error; otherwise ``ml.label.joined`` is false.
 
         Args:
@@ -205,7 +205,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
     def stats(self) -> dict[str, Any]:
         """The model's events that this process wrote or left out by sampling; what the spool dropped, by reason."""
         return {
-            "written": self._counts.values()["logged"],
+            "written": self._counts.as_fields()["logged"],
             "dropped": dict(self._logger.dropped),
             "sampled_out": self._counts.sampled_out,
         }
@@ -283,7 +283,7 @@ def configure(
     service: str | Mapping[str, str] | None = None,
     private: Mapping[str, Treatment] | None = None,
     sample: float = 1.0,
-    remember: int = 0,
+    label_cache_size: int = 0,
     metrics: bool = False,
     processors: Iterable[Any] = (),
     report_every: float | None = 60.0,
@@ -302,7 +302,7 @@ def configure(
         service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
         private: feature → ``drop``, ``redact`` or ``hmac``: hidden after it was checked.
         sample: the share of ordinary events to keep; what failed a check, or failed, is always kept.
-        remember: so many predictions are kept in memory by request id, for labels that come soon.
+        label_cache_size: how many recent predictions to keep in memory by request id, for labels that arrive soon.
         metrics: count for Prometheus, too, which needs the extra ``[prometheus]``; see ``metrics_registry``.
         processors: structlog processors to run before ours; their keys become ``labels.*``.
         report_every: seconds between the ``ml.health`` events of the process; None: no such event, and no
@@ -325,12 +325,12 @@ def configure(
         service=service,
         private=private,
         sample=sample,
-        remember=remember,
+        label_cache_size=label_cache_size,
         metrics=metrics,
         clock=clock,
     )
     if processor.metrics is not None:
-        processor.metrics.follow(to)
+        processor.metrics.follow_spool(to)
     chain = [add_context, *processors, processor, EventRenderer()]
     if ship_to is not None:
         spools.attach_shipper(to, ship_to)

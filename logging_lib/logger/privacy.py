@@ -40,14 +40,14 @@ class PrivacyFilter:
         self._features = {name: (treatment, tokens.escape(name)) for name, treatment in features.items()}
         self._prefixes = tuple(f"{part}=" for _, part in self._features.values())
 
-    def subject(self, subject: Any) -> str:
+    def hash_subject(self, subject: Any) -> str:
         """``ml.subject.hash``: keyed where there is a key, else a plain SHA-256; the first 32 hex digits."""
         text = str(to_jsonable(subject)).encode()
         if self._key:
             return hmac.new(self._key, text, sha256).hexdigest()[:32]
         return sha256(text).hexdigest()[:32]
 
-    def hide(self, checked: CheckResult, inputs: Mapping[Any, Any]) -> None:
+    def hide_inputs(self, checked: CheckResult, inputs: Mapping[Any, Any]) -> None:
         """Take the private values out of what was checked."""
         if not self._features:
             return
@@ -58,7 +58,7 @@ class PrivacyFilter:
                 if not checked.input[kind]:
                     del checked.input[kind]
             if name in inputs and treatment != "drop":
-                checked.keep("other", name, self._shown(treatment, inputs[name]))
+                checked.add_input("other", name, self._mask(treatment, inputs[name]))
             checked.bins = [_hide_bin(token, part) for token in checked.bins]
         checked.unseen_values = [t for t in checked.unseen_values if not t.startswith(self._prefixes)]
         checked.oov_words = [t for t in checked.oov_words if not t.startswith(self._prefixes)]
@@ -67,7 +67,7 @@ class PrivacyFilter:
         """An exception's text and traceback may quote any value: only its type is kept."""
         return {"type": error["type"], "message": _HIDDEN_ERROR} if self._features else error
 
-    def _shown(self, treatment: str, value: Any) -> str:
+    def _mask(self, treatment: str, value: Any) -> str:
         if treatment == "redact":
             return REDACTED
         text = str(to_jsonable(value)).encode()
@@ -95,11 +95,11 @@ class Sampler:
     def __init__(self, rate: float) -> None:
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
             raise ValueError(f"sample: expected a share above 0 and up to 1, found {rate!r}")
-        self.everything = rate == 1
+        self.includes_all = rate == 1
         self._limit = int(rate * 2**64)
         self.weight: dict[str, Any] = {"weight": 1 / rate}
 
-    def keeps(self, request_id: str) -> bool:
+    def includes(self, request_id: str) -> bool:
         """Whether an ordinary event is among those kept; the same for the same id."""
         return (
             int.from_bytes(blake2b(request_id.encode("utf-8", "replace"), digest_size=8).digest())

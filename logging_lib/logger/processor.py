@@ -100,7 +100,7 @@ class PredictionProcessor:
         private: feature → ``drop``, ``redact`` or ``hmac``; see ``capture.privacy``.
         sample: the share of ordinary events to keep. Events with a failed check, failures and those that are
             logged with ``keep=True`` are always kept.
-        remember: so many predictions are kept in memory by request id, for labels that come soon.
+        label_cache_size: how many recent predictions to keep in memory by request id, for labels that arrive soon.
         metrics: count for Prometheus, too; see ``capture.metrics``.
         clock: nanoseconds since 1970.
 
@@ -119,7 +119,7 @@ class PredictionProcessor:
         service: str | Mapping[str, str] | None = None,
         private: Mapping[str, Treatment] | None = None,
         sample: float = 1.0,
-        remember: int = 0,
+        label_cache_size: int = 0,
         metrics: bool = False,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -131,25 +131,25 @@ class PredictionProcessor:
         if isinstance(profile, str | Path):
             profile = load(profile)
         self._clock = clock
-        self._privacy = PrivacyFilter(private) if private else HIDE_NOTHING
-        self._secretive = bool(private)
-        self._sampling = Sampler(sample)
+        self._privacy_filter = PrivacyFilter(private) if private else HIDE_NOTHING
+        self._hides_values = bool(private)
+        self._sampler = Sampler(sample)
         self.counts = EventCounts()
-        self._memory = LabelCache(remember) if remember else None
-        self._special = bool(private or remember or not self._sampling.everything)
+        self._label_cache = LabelCache(label_cache_size) if label_cache_size else None
+        self._has_extras = bool(private or label_cache_size or not self._sampler.includes_all)
         status: dict[str, str] = {"status": "none"}
         self._checker: Checker | None = None
-        self._check: Callable[[Mapping[Any, Any]], CheckResult] = type_all
-        self._output = OutputEncoder(None)
+        self._check_inputs: Callable[[Mapping[Any, Any]], CheckResult] = type_all
+        self._encode_output = OutputEncoder(None)
         self._columns: batch.FrameRenderer | None = None
         if profile is not None:
             same = (profile.model, profile.version) == (model, version)
-            self._secretive |= any(feature.hidden for feature in profile.features.values())
+            self._hides_values |= any(feature.hidden for feature in profile.features.values())
             status = {"id": profile.id, "status": "matched" if same else "mismatch"}
             self._checker = checker = Checker(profile)
-            self._check = checker.__call__  # a bound method costs less than an instance
-            self._output = checker.output
-            if not (private or remember or metrics):
+            self._check_inputs = checker.__call__  # a bound method costs less than an instance
+            self._encode_output = checker.output
+            if not (private or label_cache_size or metrics):
                 self._columns = batch.FrameRenderer(checker)
         self._ml: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
@@ -161,16 +161,16 @@ class PredictionProcessor:
         self.metrics = (
             PredictionMetrics(model=model, version=version, role=role, profile=profile) if metrics else None
         )
-        self._trained_with = dict(profile.libraries) if profile is not None else {}
+        self._training_libraries = dict(profile.libraries) if profile is not None else {}
 
     def source(self) -> ReportedModel:
         """What reports on this processor need: its model, its counts, and the versions it runs with."""
-        now = installed_versions(self._trained_with or DEFAULT_LIBRARIES)
+        now = installed_versions(self._training_libraries or DEFAULT_LIBRARIES)
         start: dict[str, Any] = {
             "libraries": [f"{name}={version}" for name, version in now.items() if name != "python"],
             "python": now["python"],
         }
-        if differ := [f"{name}={then}" for name, then in self._trained_with.items() if now.get(name) != then]:
+        if differ := [f"{name}={then}" for name, then in self._training_libraries.items() if now.get(name) != then]:
             start["training_libraries_differ"] = differ
         return ReportedModel(self._ml["model"], self._ml["profile"], self._service, start, self.counts)
 
@@ -182,11 +182,11 @@ class PredictionProcessor:
             return self.label(event_dict) if "actual" in event_dict else event_dict
         self.counts.built += 1
         try:
-            return self._event(event_dict)
+            return self._build_event(event_dict)
         except DropEvent:
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the service must not feel it
-            return self._refused(dict(event_dict), error)
+            return self._build_dead_letter(dict(event_dict), error)
 
     def label(self, given: MutableMapping[str, Any]) -> dict[str, Any]:
         """The label event of ``actual`` and ``request_id``."""
@@ -195,14 +195,14 @@ class PredictionProcessor:
         request = to_label_text(given.get("request_id"))
         when = given.get("timestamp")
         at = (when is not None and to_timestamp(when)) or format_timestamp(now_ns)
-        known = self._memory.find(request) if self._memory is not None else None
+        known = self._label_cache.find(request) if self._label_cache is not None else None
         if "prediction" in given:
-            output = self._output(given["prediction"], None, None)
+            output = self._encode_output(given["prediction"], None, None)
             known = known._replace(prediction=output) if known else CachedPrediction("", at, output)
         event_id = given.get("event_id")
         ml = {key: self._ml[key] for key in ("schema_version", "model", "profile")}
         ml["profile"] = {key: value for key, value in ml["profile"].items() if key == "id"}
-        ml |= {"request": {"id": request}, **build_label(given["actual"], known, self._output, at)}
+        ml |= {"request": {"id": request}, **build_label(given["actual"], known, self._encode_output, at)}
         if known is not None and not known.event_id:  # told by the caller: which event it was is not known
             ml["prediction"] = {k: v for k, v in ml["prediction"].items() if k not in ("id", "timestamp")}
             ml["label"].pop("delay", None)
@@ -221,7 +221,7 @@ class PredictionProcessor:
         }
         if self._service:
             event["service"] = self._service
-        self._context({key: value for key, value in given.items() if key != "actual"}, event)
+        self._add_context({key: value for key, value in given.items() if key != "actual"}, event)
         return event
 
     def lines(
@@ -275,11 +275,11 @@ class PredictionProcessor:
     def _line(self, given: dict[str, Any]) -> bytes:
         """One event rendered; empty where it is sampled out."""
         try:
-            event = self._event(given)
+            event = self._build_event(given)
         except DropEvent:
             return b""
         except Exception as error:  # noqa: BLE001 - one row must not cost the others
-            event = self._refused(given, error)
+            event = self._build_dead_letter(given, error)
         return render_event(event)
 
     def _quickly(
@@ -292,35 +292,35 @@ class PredictionProcessor:
         steps = iter(between)
         parts: list[Iterable[bytes]] = [batch.render_texts(first, ids), repeat(next(steps)), *made.pieces]
         if "prediction" in each:
-            parts.append(batch.render_outputs(self._output, each["prediction"], next(steps)))
+            parts.append(batch.render_outputs(self._encode_output, each["prediction"], next(steps)))
         if "request_id" in each:
             parts.append(batch.render_texts(next(steps), requests))
         parts.append(repeat(last))
         lines: list[bytes | None] = list(map(b"".join, zip(*parts, strict=False)))
         if max(map(len, filter(None, lines))) > MAX_LINE:
             made.left.update(i for i, line in enumerate(lines) if line and len(line) > MAX_LINE)
-        if self._samples(shared):  # what failed a check is kept, and weighs otherwise
-            made.left.update(i for i, out in made.unusual.items() if out.failed)
+        if self._may_sample_out(shared):  # what failed a check is kept, and weighs otherwise
+            made.left.update(i for i, out in made.exceptions.items() if out.failed)
             for i, request in enumerate(requests):
-                if i not in made.left and not self._sampling.keeps(request):
+                if i not in made.left and not self._sampler.includes(request):
                     self.counts.sampled_out += 1
                     lines[i] = b""
         for i in made.left:
             lines[i] = None
         return lines
 
-    def _samples(self, given: Mapping[str, Any]) -> bool:
-        return not (self._sampling.everything or given.get("keep") or given.get("error") is not None)
+    def _may_sample_out(self, given: Mapping[str, Any]) -> bool:
+        return not (self._sampler.includes_all or given.get("keep") or given.get("error") is not None)
 
     def _template(self, shared: Mapping[str, Any], each: Mapping[str, Any]) -> list[bytes]:
         """What stands before, between and after the parts of a line that differ from row to row."""
         mark = os.urandom(16).hex()
         given = {**shared, "inputs": {}, "event_id": mark, "keep": True, **dict.fromkeys(each, mark)}
-        event = self._event(given, CheckResult())
+        event = self._build_event(given, CheckResult())
         ml = event["ml"]
         ml["input"] = mark
-        if self._samples(shared):
-            ml["sample"] = self._sampling.weight
+        if self._may_sample_out(shared):
+            ml["sample"] = self._sampler.weight
         for name in ("prediction", "request"):
             ml.pop(name, None)
         if "prediction" in each:
@@ -329,14 +329,14 @@ class PredictionProcessor:
             ml["request"] = {"id": mark}
         return render_event(event).split(b'"%b"' % mark.encode())
 
-    def _event(self, given: MutableMapping[str, Any], checked: CheckResult | None = None) -> dict[str, Any]:
+    def _build_event(self, given: MutableMapping[str, Any], checked: CheckResult | None = None) -> dict[str, Any]:
         get = given.get
         now_ns = self._clock()
         inputs = given["inputs"]
         if checked is None:
-            checked = self._check(inputs)
-        if self._special:
-            self._privacy.hide(checked, inputs)
+            checked = self._check_inputs(inputs)
+        if self._has_extras:
+            self._privacy_filter.hide_inputs(checked, inputs)
         when, event_id, message = get("timestamp"), get("event_id"), get("event")
         about = {
             "id": new_id(now_ns) if event_id is None else _to_event_id(event_id, now_ns),
@@ -362,31 +362,31 @@ class PredictionProcessor:
         if checked.tokens:
             ml["text"] = checked.text_document()
         if "prediction" in given or "scores" in given:
-            ml["prediction"] = self._output(get("prediction"), get("score"), get("scores"))
+            ml["prediction"] = self._encode_output(get("prediction"), get("score"), get("scores"))
         request = get("request_id")
         if request is not None:
             ml["request"] = {"id": request if type(request) is str else to_label_text(request)}
         for key in given:
             if key not in _EVENT_KEYS:
-                self._rest(given, event, about)
+                self._add_rare_fields(given, event, about)
                 break
         if self.metrics is not None:
             self.metrics.observe(event)
-        if self._special:
-            if not checked.failed and self._samples(given):
-                self._sample(event, ml)
-            if self._memory is not None:
-                self._memory.keep(event)
+        if self._has_extras:
+            if not checked.failed and self._may_sample_out(given):
+                self._apply_sampling(event, ml)
+            if self._label_cache is not None:
+                self._label_cache.add(event)
         return event
 
-    def _sample(self, event: dict[str, Any], ml: dict[str, Any]) -> None:
+    def _apply_sampling(self, event: dict[str, Any], ml: dict[str, Any]) -> None:
         request = ml["request"]["id"] if "request" in ml else event["event"]["id"]
-        if not self._sampling.keeps(request):
+        if not self._sampler.includes(request):
             self.counts.sampled_out += 1
             raise DropEvent
-        ml["sample"] = self._sampling.weight
+        ml["sample"] = self._sampler.weight
 
-    def _rest(self, given: MutableMapping[str, Any], event: dict[str, Any], about: dict[str, Any]) -> None:
+    def _add_rare_fields(self, given: MutableMapping[str, Any], event: dict[str, Any], about: dict[str, Any]) -> None:
         """What few events have: duration, error, and the context."""
         get = given.get
         duration = get("duration")
@@ -400,15 +400,15 @@ class PredictionProcessor:
             about["outcome"] = "failure"
             known = isinstance(error, BaseException)
             document = build_error(error) if known else {"type": "error", "message": to_label_text(error)}
-            event["error"] = self._privacy.hide_error(document)
-        self._context(given, event)
+            event["error"] = self._privacy_filter.hide_error(document)
+        self._add_context(given, event)
 
-    def _context(self, given: MutableMapping[str, Any], event: dict[str, Any]) -> None:
+    def _add_context(self, given: MutableMapping[str, Any], event: dict[str, Any]) -> None:
         """Whom it is about, the service's log, the trace, and the labels."""
         get = given.get
         subject = get("subject")
         if subject is not None:
-            event["ml"]["subject"] = {"hash": self._privacy.subject(subject)}
+            event["ml"]["subject"] = {"hash": self._privacy_filter.hash_subject(subject)}
         log = {key: to_label_text(given[key]) for key in ("level", "logger") if get(key) is not None}
         if log:
             event["log"] = log
@@ -424,9 +424,9 @@ class PredictionProcessor:
         if labels:
             event["labels"] = labels
 
-    def _refused(self, given: dict[str, Any], error: Exception) -> dict[str, Any]:
+    def _build_dead_letter(self, given: dict[str, Any], error: Exception) -> dict[str, Any]:
         reason = to_jsonable(error)
-        if self._secretive:  # an error's text, a label or a traceback may quote a private value
+        if self._hides_values:  # an error's text, a label or a traceback may quote a private value
             reason, given = type(error).__name__, {"inputs": f"<hidden: {type(given['inputs']).__name__}>"}
         original = orjson.dumps(to_jsonable(given))
         event = build_dead_letter(

@@ -45,7 +45,7 @@ class ReportedModel:
     service: Mapping[str, Any]
     start: Mapping[str, Any]
     counts: EventCounts
-    reported: dict[str, int] = field(default_factory=lambda: EventCounts().values())
+    reported: dict[str, int] = field(default_factory=lambda: EventCounts().as_fields())
 
 
 class HealthReporter:
@@ -69,25 +69,25 @@ class HealthReporter:
         self._spool, self.seconds = spool, seconds
         self._clock, self._monotonic = clock, monotonic
         self._sources: list[ReportedModel] = []
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._lock = threading.Lock()
-        self.opened = False
+        self.is_open = False
         self._started = self._reported_at = self._tried_at = self._monotonic()
         self._warned = False
         self._cpu = time.process_time()
-        self._own = self._written = self._bytes = 0
+        self._reports_written = self._written = self._bytes = 0
 
     def add(self, source: ReportedModel) -> None:
         """Report on one more model, from now on."""
         self._sources.append(source)
-        if self.opened:
+        if self.is_open:
             self._announce(source)
 
     def open(self) -> None:
         """The process has begun to log: say so for each model."""
-        self.opened = True
+        self.is_open = True
         for source in self._sources:
             self._announce(source)
 
@@ -95,7 +95,7 @@ class HealthReporter:
         about = {"model": source.model, "profile": source.profile}
         self._write(build_start_event(self._clock(), about, source.start), source.service)
 
-    def due(self) -> float:
+    def seconds_until_due(self) -> float:
         """Seconds until the next report; none or negative: now."""
         return self._tried_at + self.seconds - self._monotonic()
 
@@ -119,7 +119,7 @@ class HealthReporter:
     def _report(self) -> None:
         now, cpu = self._monotonic(), time.process_time()
         passed = now - self._reported_at
-        written, size = self._spool.written - self._own, self._spool.bytes_written
+        written, size = self._spool.written - self._reports_written, self._spool.bytes_written
         service = self._sources[0].service if self._sources else {}
         # A script's share of its first half second is always all of a core.
         busy = {"cpu": {"pct": round((cpu - self._cpu) / passed, 4)}} if passed >= MIN_CPU_SECONDS else {}
@@ -139,7 +139,7 @@ class HealthReporter:
             self._report_model(source, max(1, round(passed)))
 
     def _report_model(self, source: ReportedModel, interval: int) -> None:
-        counts = source.counts.values()
+        counts = source.counts.as_fields()
         passed = {name: count - source.reported[name] for name, count in counts.items()}
         profile = {key: value for key, value in source.profile.items() if key == "id"}
         about = {"model": source.model, **({"profile": profile} if profile else {})}
@@ -151,15 +151,15 @@ class HealthReporter:
         if service:
             event["service"] = service
         kept = self._spool.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
-        self._own += kept
+        self._reports_written += kept
         return kept
 
-    def forget(self) -> None:
+    def reset_after_fork(self) -> None:
         """In a forked child: what was counted is the parent's."""
-        self._begin()
+        self._reset()
         for source in self._sources:
-            source.counts.zero()
-            source.reported = source.counts.values()
+            source.counts.reset()
+            source.reported = source.counts.as_fields()
 
 
 class _ReporterThread:
@@ -168,8 +168,8 @@ class _ReporterThread:
     def __init__(self) -> None:
         self._reporters: dict[Spool, HealthReporter] = {}
         self._thread: threading.Thread | None = None
-        self._woken = threading.Event()
-        os.register_at_fork(after_in_child=self._forget)
+        self._wake = threading.Event()
+        os.register_at_fork(after_in_child=self._reset_after_fork)
 
     def reporter(self, spool: Spool, seconds: float, clock: Callable[[], int]) -> HealthReporter:
         found = self._reporters.get(spool)
@@ -183,7 +183,7 @@ class _ReporterThread:
 
     def _open(self, spool: Spool) -> None:
         self._reporters[spool].open()
-        self._woken.set()
+        self._wake.set()
         if self._thread is None:
             # Registered anew, so that it runs before what was registered earlier: the shipper's own end.
             atexit.unregister(self._finish)
@@ -193,21 +193,21 @@ class _ReporterThread:
 
     def _run(self) -> None:
         while True:
-            self._woken.clear()
-            opened = [reporter for reporter in list(self._reporters.values()) if reporter.opened]
+            self._wake.clear()
+            opened = [reporter for reporter in list(self._reporters.values()) if reporter.is_open]
             for reporter in opened:
-                if reporter.due() <= 0:
+                if reporter.seconds_until_due() <= 0:
                     reporter.report()
-            self._woken.wait(max(0.1, min((reporter.due() for reporter in opened), default=60.0)))
+            self._wake.wait(max(0.1, min((reporter.seconds_until_due() for reporter in opened), default=60.0)))
 
     def _finish(self) -> None:
         for reporter in list(self._reporters.values()):
             reporter.report()
 
-    def _forget(self) -> None:
-        self._thread, self._woken = None, threading.Event()
+    def _reset_after_fork(self) -> None:
+        self._thread, self._wake = None, threading.Event()
         for reporter in list(self._reporters.values()):
-            reporter.forget()
+            reporter.reset_after_fork()
 
 
 _reporter_thread = _ReporterThread()

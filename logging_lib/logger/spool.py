@@ -113,36 +113,36 @@ class Spool:
         self._clock = clock
         self._fd = -1
         self._warned = False
-        self._begin()
+        self._reset()
         _open_spools.add(self)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         """The state of a process that has written nothing yet."""
         self._lock = threading.RLock()  # a signal handler or a destructor may log while we hold it
         self.written, self.dropped, self.path = 0, Counter(), None
         self._start, self._seq = time.time_ns(), 0
-        self._left = -1  # bytes that may be written without looking; negative: look first
-        self._torn = False  # a part of a line is at the segment's end
-        self._due = 0.0  # when to look at the latest
-        self._opened = self._synced = self._swept = self._full_until = 0.0
+        self._room = -1  # bytes that may be written without looking; negative: look first
+        self._has_torn_line = False  # a part of a line is at the segment's end
+        self._check_at = 0.0  # when to look at the latest
+        self._opened_at = self._synced_at = self._swept_at = self._full_until = 0.0
         self._reported: Counter[str] = Counter()
         self._reported_at = self._clock()
-        self._seen = 0  # ``written`` at the last look
+        self._written_at_check = 0  # ``written`` at the last look
         self._closed_bytes = 0
 
     def write(self, line: bytes) -> bool:
         """Append one line, which ends in a newline. True where it was kept."""
         size = len(line)
         try:
-            if size <= self._left and self._clock() < self._due:
+            if size <= self._room and self._clock() < self._check_at:
                 if os.write(self._fd, line) == size:
-                    self._left -= size
+                    self._room -= size
                     self.written += 1
                     return True
-                self._torn = True
+                self._has_torn_line = True
         except OSError:
             pass  # said below, where it fails again
-        return self._write_and_look(line)
+        return self._write_checked(line)
 
     def write_all(self, lines: Sequence[bytes]) -> int:
         """Append many lines, with one ``os.write`` for about a megabyte of them. How many were kept."""
@@ -160,54 +160,54 @@ class Spool:
         done = 0
         with self._lock:
             try:
-                if size <= self._left and self._clock() < self._due:
-                    self._left -= size
+                if size <= self._room and self._clock() < self._check_at:
+                    self._room -= size
                     written = os.write(self._fd, b"".join(lines))
                     while done < len(lines) and written >= len(lines[done]):
                         written -= len(lines[done])
                         done += 1
-                    self._torn = self._torn or written > 0
+                    self._has_torn_line = self._has_torn_line or written > 0
                     self.written += done
             except OSError:
                 pass  # said below, where it fails again
             # One by one where there is something to look at first: whether there is room, a next segment to begin.
-            return done + sum(self._write_and_look(line) for line in lines[done:])
+            return done + sum(self._write_checked(line) for line in lines[done:])
 
-    def _write_and_look(self, line: bytes) -> bool:
+    def _write_checked(self, line: bytes) -> bool:
         with self._lock:
-            self._left = -1  # until all is well again, the other threads come here as well
+            self._room = -1  # until all is well again, the other threads come here as well
             try:
                 now = self._clock()
-                room = self._look(now, len(line))
+                room = self._check_segment(now, len(line))
                 self._append(line)
                 self.written += 1
-                self._seen = self.written
-                self._after(now)
+                self._written_at_check = self.written
+                self._finish_write(now)
             except Exception as error:  # noqa: BLE001 - a folder's name that the system refuses, say
-                self._drop(error)
+                self._count_error(error)
                 return False
-            self._left = -1 if self._fsync == "always" else room - len(line)
-            self._due = now + min(_CHECK_SECONDS, self._fsync_seconds)
+            self._room = -1 if self._fsync == "always" else room - len(line)
+            self._check_at = now + min(_CHECK_SECONDS, self._fsync_seconds)
             return True
 
-    def _look(self, now: float, size: int) -> int:
+    def _check_segment(self, now: float, size: int) -> int:
         """See that there is a segment to write to; the bytes that fit before the next look."""
         if now < self._full_until:
             raise _BudgetReachedError
         if self.path is not None:
             state = os.fstat(self._fd)
             if not state.st_nlink:
-                self._count("deleted", self.written - self._seen)
+                self._count_dropped("deleted", self.written - self._written_at_check)
                 self.path = None
             elif state.st_size and (
-                state.st_size + size > self._rotate_bytes or now - self._opened >= self._rotate_seconds
+                state.st_size + size > self._rotate_bytes or now - self._opened_at >= self._rotate_seconds
             ):
                 self.path = None
         if self.path is None:
             self._open(now)
-        if self._delete_after is not None and now - self._swept >= _SWEEP_SECONDS:
-            self._swept = now
-            self._sweep(self._delete_after)
+        if self._delete_after is not None and now - self._swept_at >= _SWEEP_SECONDS:
+            self._swept_at = now
+            self._delete_old_segments(self._delete_after)
         room = self._budget - directory_size(self.directory)
         if room < size:
             self._full_until = now + _CHECK_SECONDS
@@ -216,13 +216,13 @@ class Spool:
 
     def _append(self, line: bytes) -> None:
         # Not by the file's last byte, as ``append`` does: another thread may be in the middle of its line.
-        whole = b"\n" + line if self._torn else line
+        whole = b"\n" + line if self._has_torn_line else line
         if (kept := os.write(self._fd, whole)) != len(whole):
-            self._torn = self._torn or kept > 0
+            self._has_torn_line = self._has_torn_line or kept > 0
             raise OSError(errno.ENOSPC, "short write")
-        self._torn = False
+        self._has_torn_line = False
 
-    def _after(self, now: float) -> None:
+    def _finish_write(self, now: float) -> None:
         """What is due once a line was kept: the report of what was not, and the disk."""
         missed = self.dropped - self._reported
         if missed and (now - self._reported_at >= _CHECK_SECONDS or not self._reported):
@@ -230,9 +230,9 @@ class Spool:
             self._reported, self._reported_at = self.dropped.copy(), now
             self._append(render_dropped_event(time.time_ns(), interval=interval, dropped=missed))
         if self._fsync == "always" or (
-            self._fsync == "interval" and now - self._synced >= self._fsync_seconds
+            self._fsync == "interval" and now - self._synced_at >= self._fsync_seconds
         ):
-            self._synced = now
+            self._synced_at = now
             os.fsync(self._fd)
 
     def _open(self, now: float) -> None:
@@ -242,7 +242,7 @@ class Spool:
         hidden, path = self.directory / f".{name}.new", self.directory / name
         new = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            self._hold(new)
+            self._lock_segment(new)
             hidden.rename(path)
             if self._fsync != "never":
                 _sync_directory(self.directory)
@@ -253,12 +253,12 @@ class Spool:
         if self._fd < 0:
             self._fd = new
         else:
-            self._replace(new)
-        self.path, self._opened, self._synced, self._torn = path, now, now, False
+            self._replace_file(new)
+        self.path, self._opened_at, self._synced_at, self._has_torn_line = path, now, now, False
         if self._seq == 1:
-            self._first()
+            self._announce_open()
 
-    def _replace(self, new: int) -> None:
+    def _replace_file(self, new: int) -> None:
         # The descriptor's number stays ours for good and changes its file in one step: another thread may be
         # about to write to it. What it writes meanwhile goes to the old segment, whose lock lasts until then.
         old = os.dup(self._fd)
@@ -271,7 +271,7 @@ class Spool:
         finally:
             os.close(old)
 
-    def _first(self) -> None:
+    def _announce_open(self) -> None:
         if not self._warned and (kind := find_volatile_filesystem(self.directory)):
             self._warned = True
             _log.warning(
@@ -288,7 +288,7 @@ class Spool:
                     "the spool %s is not shipped or reported on in the background: %r", self.directory, error
                 )
 
-    def _hold(self, fd: int) -> None:
+    def _lock_segment(self, fd: int) -> None:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -298,21 +298,21 @@ class Spool:
                     "no locks on the file system of %s (%s): it cannot be shipped", self.directory, error
                 )
 
-    def _sweep(self, age: float) -> None:
+    def _delete_old_segments(self, age: float) -> None:
         oldest = time.time() - age
         for path in list_segments(self.directory):
             if path != self.path and path.stat().st_mtime < oldest and not has_writer(path):
                 path.unlink(missing_ok=True)
 
-    def _drop(self, error: Exception) -> None:
+    def _count_error(self, error: Exception) -> None:
         if isinstance(error, _BudgetReachedError):
-            self._count("disk_budget", 1)
+            self._count_dropped("disk_budget", 1)
         elif isinstance(error, OSError) and error.errno:
-            self._count(os.strerror(error.errno), 1)
+            self._count_dropped(os.strerror(error.errno), 1)
         else:
-            self._count(type(error).__name__, 1)
+            self._count_dropped(type(error).__name__, 1)
 
-    def _count(self, reason: str, events: int) -> None:
+    def _count_dropped(self, reason: str, events: int) -> None:
         if not self.dropped[reason]:
             _log.warning(
                 "cannot write to the spool %s: %s; such events are dropped and counted",
@@ -339,10 +339,10 @@ class Spool:
     def close(self) -> None:
         """Close the segment; a later write opens the next one."""
         with self._lock:
-            self._left, self.path = -1, None
+            self._room, self.path = -1, None
             if self._fd >= 0:
                 nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # a write to it fails, and looks
-                self._replace(nothing)
+                self._replace_file(nothing)
 
     # structlog calls the method of the log level; a line of bytes is all that our renderer gives.
     def msg(self, line: bytes) -> None:
@@ -350,12 +350,12 @@ class Spool:
 
     debug = info = warning = error = critical = exception = log = msg
 
-    def _forget(self) -> None:
+    def _reset_after_fork(self) -> None:
         """In a forked child: the parent's segment stays the parent's, and so does its lock."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
-        self._begin()
+        self._reset()
 
 
 def _sync_directory(directory: Path) -> None:
@@ -368,7 +368,7 @@ def _sync_directory(directory: Path) -> None:
 
 def _reset_all() -> None:
     for spool in list(_open_spools):
-        spool._forget()
+        spool._reset_after_fork()
 
 
 os.register_at_fork(after_in_child=_reset_all)

@@ -33,7 +33,7 @@ class SpoolItem(NamedTuple):
     fault: str = ""
 
     @property
-    def dead(self) -> bool:
+    def is_dead_letter(self) -> bool:
         """Whether it is a dead letter: it is delivered, too, but refused again it is only passed over."""
         return self.segment == DEAD_LETTERS
 
@@ -109,7 +109,7 @@ class SpoolReader:
         return True
 
     @property
-    def locked(self) -> bool:
+    def is_locked(self) -> bool:
         """Whether this process is the spool's shipper."""
         return self._lock >= 0
 
@@ -129,7 +129,7 @@ class SpoolReader:
             try:
                 # Asked first: what is read after that is all there will be. Dead letters are never closed.
                 closed = path.name != DEAD_LETTERS and not has_writer(path)
-                items = self._items(path, closed, events - len(found), size)
+                items = self._read_items(path, closed, events - len(found), size)
             except FileNotFoundError:
                 self.state.offsets.pop(path.name, None)  # the next dead letters begin a new file
                 continue
@@ -143,7 +143,7 @@ class SpoolReader:
                 self.state.offsets.pop(path.name, None)
         return found
 
-    def _items(self, path: Path, closed: bool, events: int, size: int) -> list[SpoolItem]:
+    def _read_items(self, path: Path, closed: bool, events: int, size: int) -> list[SpoolItem]:
         start = self.state.offsets.get(path.name, 0)
         with path.open("rb") as file:
             file.seek(start)
@@ -165,7 +165,7 @@ class SpoolReader:
             self.state.offsets[path.name] = start + last
         return items
 
-    def settle(
+    def acknowledge(
         self, items: Sequence[SpoolItem], *, refused: Mapping[int, str], duplicates: int = 0, now_ns: int
     ) -> None:
         """Record that the receiver has answered for these items, which follow the last settled ones.
@@ -178,9 +178,9 @@ class SpoolReader:
             passed over: a crash before the next one means that these are sent again.
         """
         bad = {n: refused.get(n, "") for n, item in enumerate(items) if item.fault or n in refused}
-        letters = [(items[n], reason) for n, reason in bad.items() if not items[n].dead]
+        letters = [(items[n], reason) for n, reason in bad.items() if not items[n].is_dead_letter]
         if letters:
-            self._bury(letters, now_ns)
+            self._write_dead_letters(letters, now_ns)
         state = self.state
         for item in items:
             state.offsets[item.segment] = item.end
@@ -206,7 +206,7 @@ class SpoolReader:
             os.close(fd)
         new.rename(self.directory / STATE)
 
-    def _bury(self, letters: Sequence[tuple[SpoolItem, str]], now_ns: int) -> None:
+    def _write_dead_letters(self, letters: Sequence[tuple[SpoolItem, str]], now_ns: int) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         fd = os.open(self.directory / DEAD_LETTERS, flags, 0o600)
         try:
@@ -224,7 +224,7 @@ class SpoolReader:
         finally:
             os.close(fd)
 
-    def waiting(self) -> tuple[int, int, float | None]:
+    def measure_backlog(self) -> tuple[int, int, float | None]:
         """What is not acknowledged: events, bytes, and the time of the oldest (seconds since 1970)."""
         events = size = 0
         oldest: float | None = None

@@ -127,10 +127,10 @@ def test_every_event_arrives_through_the_workers_own_shipping(
         answered = under_load(tmp_path, model_dir, SHIP_TO=url)
         by_workers = len(sink.lines)
         rest = Shipper(tmp_path / "spool", create_receiver(parse_target(url)), name=url)
-        assert rest.backlog.lock()  # gunicorn and its workers have ended
-        while rest.step():
+        assert rest.reader.lock()  # gunicorn and its workers have ended
+        while rest.ship_batch():
             pass
-        rest.end()
+        rest.close()
         events = {event["event"]["id"]: valid(event) for event in sink.events}
     predictions = [event for event in events.values() if event["event"]["dataset"] == "ml.prediction"]
     requests = Counter(event["ml"]["request"]["id"] for event in predictions)
@@ -138,7 +138,7 @@ def test_every_event_arrives_through_the_workers_own_shipping(
     assert set(requests.values()) == {1}
     assert set(answered) <= set(requests)
     assert dead_letters(tmp_path / "spool") == []
-    assert SpoolReader(tmp_path / "spool").waiting() == (0, 0, None)
+    assert SpoolReader(tmp_path / "spool").measure_backlog() == (0, 0, None)
 
 
 def scraped(port: int) -> dict[str, float]:

@@ -116,7 +116,7 @@ def test_the_shipper_s_state_is_read_from_the_spool(inputs: dict[str, Any], tmp_
     backlog = SpoolReader(tmp_path)
     assert backlog.lock()
     items = backlog.read(1, 1 << 20)
-    backlog.settle(items, refused={}, now_ns=1_000_000_000_000)
+    backlog.acknowledge(items, refused={}, now_ns=1_000_000_000_000)
     backlog.unlock()
     found = {
         s.name: s.value for f in SpoolCollector(tmp_path, clock=lambda: 1060.0).collect() for s in f.samples

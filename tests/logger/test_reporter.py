@@ -120,9 +120,9 @@ def test_health_counts_exactly_what_happened_since_the_last_report(tmp_path: Pat
         spool.write(b'{"event": {"dataset": "ml.prediction"}}\n')
     counts.built, counts.sampled_out, counts.unwritten, counts.failed = 10, 4, 2, 1
     clock.now += 59
-    assert reporter.due() > 0
+    assert reporter.seconds_until_due() > 0
     clock.now += 1.5
-    assert reporter.due() <= 0
+    assert reporter.seconds_until_due() <= 0
     reporter.report()
     whole, model = map(valid, events(tmp_path, "health"))
     found = whole["ml"]["health"]
@@ -179,7 +179,7 @@ def test_a_folder_that_was_deleted_does_not_come_back_by_a_report(
     clock.now += 60
     reporter.report()
     assert not (tmp_path / "spool").exists()
-    assert reporter.due() == 60
+    assert reporter.seconds_until_due() == 60
     assert caplog.text == ""
 
 
@@ -196,9 +196,9 @@ def test_a_report_that_fails_is_said_once_and_tried_again_in_a_minute(
     monkeypatch.setattr(report, "disk", broken)
     for _ in range(2):
         clock.now += 60
-        assert reporter.due() <= 0
+        assert reporter.seconds_until_due() <= 0
         reporter.report()
-        assert reporter.due() == 60
+        assert reporter.seconds_until_due() == 60
     assert caplog.text.count("no health event could be made") == 1
 
 
@@ -244,7 +244,7 @@ def test_a_chain_of_ones_own_is_reported_on_where_asked(tmp_path: Path) -> None:
     )
     logger.info("scored", inputs={"a": 1}, prediction=1.0)
     assert [event["ml"]["model"]["name"] for event in events(tmp_path, "start")] == ["m"]
-    assert processor.counts.values() == {"logged": 1, "sampled_out": 0, "dropped": 0}
+    assert processor.counts.as_fields() == {"logged": 1, "sampled_out": 0, "dropped": 0}
 
 
 def test_memory_is_told_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:

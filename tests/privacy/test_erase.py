@@ -51,7 +51,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def logged(profile: profiles.Profile, inputs: dict[str, Any]) -> logging_lib.PredictionLogger:
     """A spool with events of two people, a label of each, and a shadow prediction for the same request."""
-    log = logging_lib.configure(model="loans", version="1", profile=profile, spool="spool", remember=10)
+    log = logging_lib.configure(model="loans", version="1", profile=profile, spool="spool", label_cache_size=10)
     for number, subject in enumerate((PERSON, "customer-77", PERSON)):
         log.prediction(inputs, prediction=9.0, request_id=f"req-{number}", subject=subject)
         log.label(f"req-{number}", 9.5)
@@ -95,7 +95,7 @@ def test_the_shipper_goes_on_where_it_was(
     backlog = SpoolReader("spool")
     assert backlog.lock()
     first = backlog.read(3, 1 << 20)
-    backlog.settle(first, refused={}, now_ns=0)
+    backlog.acknowledge(first, refused={}, now_ns=0)
     run("erase", "spool", "--subject", PERSON, "--yes")
     rest = backlog.read(100, 1 << 20)
     assert not any(item.fault for item in rest)
@@ -129,7 +129,7 @@ def test_the_record_has_the_hash_and_no_text(
     text = file.read_text()
     assert PERSON not in text
     record = json.loads(text)
-    assert record["subject_hashes"] == [PrivacyFilter({}, b"").subject(PERSON)]
+    assert record["subject_hashes"] == [PrivacyFilter({}, b"").hash_subject(PERSON)]
     assert len(record["events"]) == 3
     assert record["runs"][0]["finished"]
     assert record["runs"][0]["done"][0]["erased"] == 5
@@ -235,7 +235,7 @@ def test_a_run_that_was_stopped_within_a_line_is_finished(
             opened.write(b" " * (span.length // 2))
         raise Killed
 
-    hashes = frozenset({PrivacyFilter({}, b"").subject(PERSON)})
+    hashes = frozenset({PrivacyFilter({}, b"").hash_subject(PERSON)})
     with monkeypatch.context() as patched:
         patched.setattr(redact_files, "overwrite", half)
         record, files = Record.opened(Path("record.json"), hashes), redact_files.files([Path("spool")])

@@ -52,7 +52,7 @@ def ship() -> Iterator[Callable[..., Shipper]]:
 
     yield make
     for shipper in made:
-        shipper.end()
+        shipper.close()
 
 
 def fill(spool: Spool, events: int, first: int = 0) -> list[str]:
@@ -66,9 +66,9 @@ def fill(spool: Spool, events: int, first: int = 0) -> list[str]:
 
 def drain(shipper: Shipper) -> int:
     """Ship until nothing is left; the number of events."""
-    assert shipper.backlog.lock()
+    assert shipper.reader.lock()
     total = 0
-    while settled := shipper.step():
+    while settled := shipper.ship_batch():
         total += settled
     return total
 

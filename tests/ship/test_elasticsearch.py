@@ -78,7 +78,7 @@ def once(shipper: Shipper) -> int:
     try:
         return drain(shipper)
     finally:
-        shipper.end()
+        shipper.close()
 
 
 def forget(spool: Spool) -> None:

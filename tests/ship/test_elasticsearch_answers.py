@@ -247,13 +247,13 @@ def test_user_and_key_go_into_the_header_and_nowhere_else(
     shipper = ship(spool, url(sink))
     assert drain(shipper) == 1
     assert sink.requests[0]["authorization"] == "ApiKey aWQ6c2VjcmV0"
-    shipper.end()
+    shipper.close()
     monkeypatch.setenv(API_KEY, "aWQ6c2VjcmV0")
     fill(spool, 1)
     shipper = ship(spool, url(sink))
     assert drain(shipper) == 1
     assert sink.requests[1]["authorization"] == "ApiKey aWQ6c2VjcmV0"
-    shipper.end()
+    shipper.close()
     fill(spool, 1)
     assert drain(ship(spool, url(sink).replace("://", "://u:p%40@"))) == 1
     assert sink.requests[2]["authorization"] == "Basic dTpwQA=="

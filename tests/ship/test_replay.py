@@ -38,7 +38,7 @@ def refused(spool: Spool, ship: Make, sink: HttpSink) -> None:
 def once(ship: Make, spool: Spool, sink: HttpSink) -> int:
     shipper = ship(spool, f"http://127.0.0.1:{sink.port}")
     settled = drain(shipper)
-    shipper.end()
+    shipper.close()
     return settled
 
 
@@ -95,9 +95,9 @@ def test_dead_letters_that_were_not_delivered_are_not_lost(spool: Spool, ship: M
     with HttpSink() as sink:
         sink.answer = lambda events: (400, "no")
         shipper = ship(spool, f"http://127.0.0.1:{sink.port}")
-        assert shipper.backlog.lock()
-        assert shipper.step() == 3  # and before the letters went out
-        shipper.end()
+        assert shipper.reader.lock()
+        assert shipper.ship_batch() == 3  # and before the letters went out
+        shipper.close()
         sink.answer = lambda events: (200, "")
         assert (made := replayed(spool)).events == 2
         assert made.kept == 1

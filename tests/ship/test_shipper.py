@@ -57,7 +57,7 @@ def test_what_was_not_acknowledged_is_sent_again_by_the_next_shipper(
     shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
     with pytest.raises(ConnectionClosedError):
         drain(shipper)
-    shipper.end()
+    shipper.close()
     beats.behaviour = lambda lines: "ack"
     assert drain(ship(spool, f"beats://127.0.0.1:{beats.port}")) == 3
     assert beats.ids() == ids + ids  # at least once
@@ -105,13 +105,13 @@ def test_an_event_that_kills_its_connection_is_found(spool: Spool, beats: BeatsS
     fill(spool, 7)
     beats.behaviour = lambda lines: "hang_up" if any(b'"e-4"' in line for line in lines) else "ack"
     shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
-    assert shipper.backlog.lock()
+    assert shipper.reader.lock()
     left, attempts = True, 0
     while left:
         attempts += 1
         assert attempts < 30
         try:
-            left = shipper.step() > 0
+            left = shipper.ship_batch() > 0
         except ConnectionClosedError:
             continue
     assert set(beats.ids()) == {f"e-{n}" for n in (0, 1, 2, 3, 5, 6)}
@@ -126,10 +126,10 @@ def test_a_receiver_that_bears_nothing_gets_no_event_blamed(
     fill(spool, 3)
     beats.behaviour = lambda lines: "hang_up"
     shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
-    assert shipper.backlog.lock()
+    assert shipper.reader.lock()
     for _ in range(12):
         with pytest.raises(ConnectionClosedError):
-            shipper.step()
+            shipper.ship_batch()
     assert dead_letters(spool.directory) == []
 
 
@@ -191,7 +191,7 @@ def test_stdout(spool: Spool) -> None:
     stream = io.BytesIO()
     shipper = Shipper(spool.directory, StdoutReceiver(stream))
     drain(shipper)
-    shipper.end()
+    shipper.close()
     assert [json.loads(line)["event"]["id"] for line in stream.getvalue().splitlines()] == ids
 
 
@@ -241,8 +241,8 @@ def test_one_of_several_shippers_wins_and_another_goes_on(spool: Spool, beats: B
     first, second = ship(spool, url), ship(spool, url)
     fill(spool, 2)
     assert drain(first) == 2
-    assert not second.backlog.lock()
-    first.end()
+    assert not second.reader.lock()
+    first.close()
     fill(spool, 1, first=2)
     assert drain(second) == 1
     assert beats.ids() == ["e-0", "e-1", "e-2"]
