@@ -110,7 +110,8 @@ def erase(
 def _hashes(subject: str) -> set[str]:
     """As the logger makes them: under the key, if there is one, and without."""
     return {
-        PrivacyFilter({}, key).hash_subject(subject) for key in (os.environb.get(KEY_VARIABLE.encode(), b""), b"")
+        PrivacyFilter({}, key).hash_subject(subject)
+        for key in (os.environb.get(KEY_VARIABLE.encode(), b""), b"")
     }
 
 

@@ -1,4 +1,4 @@
-"""Build the parts of an event: ids, times, process, the model's output, and labels with their prediction."""
+"""Build and render the parts of an event: ids, times, process, the model's output, and labels."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import time
 import traceback
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, NamedTuple
 
 import orjson
 
+from logging_lib.logger.jsonlines import MAX_LINE
 from logging_lib.logger.values import MAX_TEXT, escape_surrogates, to_jsonable
 from logging_lib.profile.coerce import category_text, format_epoch, to_epoch, to_python
 from logging_lib.profile.model import Feature
@@ -27,10 +28,10 @@ ECS = {"version": ECS_VERSION}
 
 
 class _IdGenerator:
-    """What tells this process's ids from any other's: random bits and a counter that begins anywhere.
+    """Generate ids that no other process generates: random bits and a counter with a random start.
 
-    From the system's own randomness, since services seed the shared generator, each worker alike. Renewed in a
-    forked child.
+    The bits are the system's own randomness, because services seed Python's shared generator, each worker alike.
+    They are renewed in a forked child.
     """
 
     def __init__(self) -> None:
@@ -52,7 +53,7 @@ _millisecond: tuple[int, str, str] = (-1, "", "")
 
 
 def _format_millisecond(milliseconds: int) -> tuple[int, str, str]:
-    """What the texts of a millisecond (since 1970) begin with: it, its time, and its ids."""
+    """Format a millisecond (since 1970) as the beginning of its times and of its ids."""
     global _second, _millisecond
     seconds, rest = divmod(milliseconds, 1000)
     cached, prefix = _second
@@ -60,37 +61,37 @@ def _format_millisecond(milliseconds: int) -> tuple[int, str, str]:
         prefix = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
         _second = (seconds, prefix)
     digits = hex(milliseconds | 1 << 48)  # 0x1 and twelve digits, as the counter
-    made = (milliseconds, f"{prefix}{str(1000 + rest)[1:]}", f"{digits[3:11]}-{digits[11:]}")
-    _millisecond = made
-    return made
+    texts = (milliseconds, f"{prefix}{str(1000 + rest)[1:]}", f"{digits[3:11]}-{digits[11:]}")
+    _millisecond = texts
+    return texts
 
 
 def new_id(now_ns: int) -> str:
-    """A UUID of version 7 (RFC 9562): milliseconds, 26 random bits a process, a counter of 48 bits."""
+    """Create a UUID of version 7 (RFC 9562): milliseconds, 26 random bits per process, a counter of 48 bits."""
     milliseconds = now_ns // 1_000_000
-    begun = _millisecond
-    if begun[0] != milliseconds:
-        begun = _format_millisecond(milliseconds)
-    return f"{begun[2]}{_ids.process}{hex(_ids.next())[3:]}"
+    texts = _millisecond
+    if texts[0] != milliseconds:
+        texts = _format_millisecond(milliseconds)
+    return f"{texts[2]}{_ids.process}{hex(_ids.next())[3:]}"
 
 
 def new_ids(now_ns: int, count: int) -> list[str]:
-    """So many ids of one moment, as ``new_id`` makes them."""
-    before, following = f"{_format_millisecond(now_ns // 1_000_000)[2]}{_ids.process}", _ids.next
-    return [before + hex(following())[3:] for _ in range(count)]
+    """Create ``count`` ids of one moment, as ``new_id`` does."""
+    prefix, next_number = f"{_format_millisecond(now_ns // 1_000_000)[2]}{_ids.process}", _ids.next
+    return [prefix + hex(next_number())[3:] for _ in range(count)]
 
 
 def format_timestamp(now_ns: int) -> str:
-    """Nanoseconds since 1970 as ISO 8601 in UTC with microseconds."""
+    """Format nanoseconds since 1970 as ISO 8601 in UTC with microseconds."""
     milliseconds, rest = divmod(now_ns, 1_000_000)
-    begun = _millisecond
-    if begun[0] != milliseconds:
-        begun = _format_millisecond(milliseconds)
-    return f"{begun[1]}{str(1000 + rest // 1000)[1:]}Z"
+    texts = _millisecond
+    if texts[0] != milliseconds:
+        texts = _format_millisecond(milliseconds)
+    return f"{texts[1]}{str(1000 + rest // 1000)[1:]}Z"
 
 
 def to_timestamp(value: Any) -> str | None:
-    """A given time (a date, ISO text, or seconds since 1970) as the event has it, or None."""
+    """Convert a time (a date, ISO text, or seconds since 1970) to the event's form; None where it is not a time."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return format_timestamp(int(value * 1e9))
@@ -101,7 +102,7 @@ def to_timestamp(value: Any) -> str | None:
 
 
 class ProcessFields:
-    """What is the same in all events of one process: host and process id, renewed in a forked child."""
+    """The fields that all events of one process share: host and process id, renewed in a forked child."""
 
     host: Mapping[str, Any]
     process: Mapping[str, Any]
@@ -119,7 +120,7 @@ PROCESS = ProcessFields()
 
 
 def build_error(error: BaseException) -> dict[str, Any]:
-    """``error.*`` of an exception."""
+    """Build ``error.*`` of an exception."""
     try:
         message = str(error)
     except Exception:  # noqa: BLE001 - an exception whose text raises
@@ -133,33 +134,33 @@ def build_error(error: BaseException) -> dict[str, Any]:
 
 
 MAX_DURATION = 1e9
-"""Seconds; what is negative or longer is no duration of a prediction."""
+"""Seconds; a negative or longer duration is not recorded."""
 
 
 def to_nanoseconds(seconds: Any) -> int | None:
-    """``event.duration``, or None where it can't be one."""
-    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    return round(seconds * 1e9) if number and 0 <= seconds < MAX_DURATION else None
+    """Convert seconds to ``event.duration``; None where they are not a plausible duration."""
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    return round(seconds * 1e9) if is_number and 0 <= seconds < MAX_DURATION else None
 
 
 def to_label_text(value: Any) -> str:
-    """The value of one of ``labels.*``: text as it is, anything else as JSON."""
+    """Convert a value to one of ``labels.*``: text as it is, anything else as JSON."""
     if isinstance(value, str):
         return escape_surrogates(value)
-    made = to_jsonable(value)
-    return made if isinstance(made, str) else orjson.dumps(made).decode()
+    converted = to_jsonable(value)
+    return converted if isinstance(converted, str) else orjson.dumps(converted).decode()
 
 
 def build_dead_letter(
     *, error_type: str, message: str, original: bytes, stage: str, now_ns: int | None = None
 ) -> dict[str, Any]:
-    """An event of the dead-letter stream: the reason, and the original bytes cut to 32 KiB."""
+    """Build an event of the dead-letter stream: the reason, and the original bytes cut to 32 KiB."""
     now_ns = time.time_ns() if now_ns is None else now_ns
-    kept = original[: 4 * MAX_TEXT]
+    beginning = original[: 4 * MAX_TEXT]
     try:
-        text, encoding = kept.decode("utf-8"), "utf-8"
+        text, encoding = beginning.decode("utf-8"), "utf-8"
     except UnicodeDecodeError:
-        text, encoding = base64.b64encode(kept).decode("ascii"), "base64"
+        text, encoding = base64.b64encode(beginning).decode("ascii"), "base64"
     return {
         "@timestamp": format_timestamp(now_ns),
         "message": "dead letter",
@@ -174,7 +175,7 @@ def build_dead_letter(
 
 
 class OutputEncoder:
-    """``ml.prediction`` of an output, with its bin in the profile.
+    """Encode an output as ``ml.prediction``, with its bin in the profile.
 
     Args:
         feature: the profile's prediction; None: outputs have no bins.
@@ -204,9 +205,9 @@ class OutputEncoder:
         if isinstance(prediction, list | tuple) and len(prediction) == 1:
             prediction = to_python(prediction[0])
         document = _encode_output(prediction, score, scores, self._kind)
-        found = self._bin(prediction)
-        if found is not None:
-            document["bin"] = found
+        bin_name = self._bin(prediction)
+        if bin_name is not None:
+            document["bin"] = bin_name
         return document
 
     def _bin(self, value: Any) -> str | None:
@@ -231,7 +232,7 @@ class OutputEncoder:
 
 
 def _encode_output(prediction: Any, score: Any, scores: Any, kind: str | None) -> dict[str, Any]:
-    """``ml.prediction.*`` of a model's output.
+    """Encode a model's output as ``ml.prediction.*``.
 
     Args:
         prediction: a number (regression), a text, bool or class (classification), a mapping or a sequence of
@@ -242,8 +243,8 @@ def _encode_output(prediction: Any, score: Any, scores: Any, kind: str | None) -
     """
     document: dict[str, Any] = {}
     _place_output(to_jsonable(prediction), kind, document)
-    if score is not None and _is_score(found := to_jsonable(score)):
-        document["score"] = found
+    if score is not None and _is_score(number := to_jsonable(score)):
+        document["score"] = number
     if scores is not None:
         _place_output(to_jsonable(scores), None, document)
     return document
@@ -253,9 +254,9 @@ def _place_output(value: Any, kind: str | None, document: dict[str, Any]) -> Non
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, dict):
-        document["scores"] = {name: each for name, each in value.items() if _is_score(each)}
+        document["scores"] = {name: number for name, number in value.items() if _is_score(number)}
     elif isinstance(value, list):
-        document["scores"] = {str(i): each for i, each in enumerate(value) if _is_score(each)}
+        document["scores"] = {str(i): number for i, number in enumerate(value) if _is_score(number)}
     elif isinstance(value, bool):
         document["label"] = "true" if value else "false"
     elif isinstance(value, int | float):
@@ -272,7 +273,7 @@ def _is_score(value: Any) -> bool:
 
 
 class CachedPrediction(NamedTuple):
-    """What a label needs of an earlier prediction."""
+    """The parts of an earlier prediction that its label event repeats."""
 
     event_id: str
     timestamp: str
@@ -281,14 +282,14 @@ class CachedPrediction(NamedTuple):
 
 
 class LabelCache:
-    """The last ``size`` predictions by request id, the oldest forgotten first."""
+    """Keep the last ``size`` predictions by request id."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._predictions: OrderedDict[str, CachedPrediction] = OrderedDict()
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Remember a prediction event that has a request id and an output."""
+        """Add a prediction event that has a request id and an output."""
         ml = event["ml"]
         if "request" in ml and "prediction" in ml:
             self._predictions[ml["request"]["id"]] = CachedPrediction(
@@ -298,34 +299,65 @@ class LabelCache:
                 self._predictions.popitem(last=False)
 
     def find(self, request_id: str) -> CachedPrediction | None:
+        """Find a prediction by its request id."""
         return self._predictions.get(request_id)
 
 
 def build_label(
-    actual: Any, known: CachedPrediction | None, output: OutputEncoder, now: str
+    actual: Any, cached: CachedPrediction | None, output: OutputEncoder, now: str
 ) -> dict[str, Any]:
-    """``ml.label``, ``ml.sample`` and ``ml.prediction`` of a label event.
+    """Build ``ml.label``, ``ml.sample`` and ``ml.prediction`` of a label event.
 
     Args:
-        actual: the truth: a number, or a class.
-        known: the prediction, if it is remembered.
-        output: how this model's outputs are read, so that the class ``1`` is not the number 1.
-        now: when the truth was known, ISO 8601.
+        actual: the true outcome: a number, or a class.
+        cached: the prediction, if it is known.
+        output: encodes this model's outputs, so that the class ``1`` is not the number 1.
+        now: when the outcome was known, ISO 8601.
     """
-    truth = output(actual, None, None)
-    label: dict[str, Any] = {key: truth[key] for key in ("value", "label") if truth.get(key) is not None}
-    label["joined"] = known is not None
-    made: dict[str, Any] = {"label": label, "sample": {"weight": 1.0 if known is None else known.weight}}
-    if known is None:
-        return made
-    made["prediction"] = {**known.prediction, "id": known.event_id, "timestamp": known.timestamp}
-    predicted = known.prediction.get("value")
+    outcome = output(actual, None, None)
+    label: dict[str, Any] = {key: outcome[key] for key in ("value", "label") if outcome.get(key) is not None}
+    label["joined"] = cached is not None
+    document: dict[str, Any] = {
+        "label": label,
+        "sample": {"weight": 1.0 if cached is None else cached.weight},
+    }
+    if cached is None:
+        return document
+    document["prediction"] = {**cached.prediction, "id": cached.event_id, "timestamp": cached.timestamp}
+    predicted = cached.prediction.get("value")
     if "value" in label and isinstance(predicted, int | float):
         error = predicted - label["value"]
         label |= {"error": error, "absolute_error": abs(error), "squared_error": error * error}
-    if "label" in label and "label" in known.prediction:
-        label["correct"] = known.prediction["label"] == label["label"]
-    before, after = to_epoch(known.timestamp), to_epoch(datetime.fromisoformat(now))
-    if before is not None and after is not None and after >= before:
-        label["delay"] = round(after - before)
-    return made
+    if "label" in label and "label" in cached.prediction:
+        label["correct"] = cached.prediction["label"] == label["label"]
+    predicted_at, known_at = to_epoch(cached.timestamp), to_epoch(datetime.fromisoformat(now))
+    if predicted_at is not None and known_at is not None and known_at >= predicted_at:
+        label["delay"] = round(known_at - predicted_at)
+    return document
+
+
+class EventRenderer:
+    """Render an event as a line of JSON in UTF-8 with its newline; the last processor of a chain.
+
+    Values that JSON cannot carry (lone surrogates, integers beyond 64 bits, unknown types) are replaced as in
+    ``logger.values.to_jsonable``. In a line that no reader would accept (``MAX_LINE``) each text is cut to
+    ``MAX_TEXT`` characters, with a mark. It never raises.
+    """
+
+    def __call__(self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]) -> bytes:
+        try:
+            line = orjson.dumps(event_dict, option=_RENDER_OPTIONS)
+        except (TypeError, ValueError, RecursionError):
+            line = orjson.dumps(to_jsonable(event_dict), option=_RENDER_OPTIONS)
+        if len(line) > MAX_LINE:
+            line = orjson.dumps(to_jsonable(event_dict, max_text=MAX_TEXT), option=_RENDER_OPTIONS)
+        return line
+
+
+_RENDER_OPTIONS = orjson.OPT_APPEND_NEWLINE
+_renderer = EventRenderer()
+
+
+def render_event(event: MutableMapping[str, Any]) -> bytes:
+    """Render one event as ``EventRenderer`` does."""
+    return _renderer(None, "", event)

@@ -29,13 +29,13 @@ def find_files(paths: Iterable[str | Path]) -> list[Path]:
     Raises:
         FileNotFoundError: naming the path that is not there, or the folder without such a file.
     """
-    found: list[Path] = []
+    found_files: list[Path] = []
     for path in map(Path, paths):
-        inside = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-        if not inside or not inside[0].exists():
+        candidates = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+        if not candidates or not candidates[0].exists():
             raise FileNotFoundError(f"{path}: no such file, or a folder without *.jsonl files")
-        found += inside
-    return found
+        found_files += candidates
+    return found_files
 
 
 def read_lines(path: Path, start: int = 0) -> Iterator[Line]:

@@ -47,13 +47,13 @@ class OutputWindow:
     high: float = -math.inf
     bins: dict[Bin, float] = field(default_factory=dict)
 
-    def add(self, value: float, where: Bin) -> None:
-        off = value - self.shift
+    def add(self, value: float, edges: Bin) -> None:
+        offset = value - self.shift
         self.count += 1
-        self.total += off
-        self.squares += off * off
+        self.total += offset
+        self.squares += offset * offset
         self.low, self.high = min(self.low, value), max(self.high, value)
-        self.bins[where] = self.bins.get(where, 0.0) + 1
+        self.bins[edges] = self.bins.get(edges, 0.0) + 1
 
     def merge(self, other: OutputWindow) -> None:
         """Add another slot of the same shift."""
@@ -61,56 +61,59 @@ class OutputWindow:
         self.total += other.total
         self.squares += other.squares
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
-        for place, count in other.bins.items():
-            self.bins[place] = self.bins.get(place, 0.0) + count
+        for edges, count in other.bins.items():
+            self.bins[edges] = self.bins.get(edges, 0.0) + count
 
 
 def find_window(now: float) -> tuple[int, float]:
     """The slot that a time (seconds since 1970) belongs to, and when that began."""
-    number = int(now // WINDOW_SECONDS)
-    return number % WINDOWS, float(number * WINDOW_SECONDS)
+    period = int(now // WINDOW_SECONDS)
+    return period % WINDOWS, float(period * WINDOW_SECONDS)
 
 
 def find_bin(value: float, edges: tuple[float, ...]) -> Bin:
     """The edges between which a value lies, infinite beyond the first and the last; a bin holds its upper edge."""
-    place = bisect_left(edges, value)
-    return (edges[place - 1] if place else -math.inf, edges[place] if place < len(edges) else math.inf)
+    position = bisect_left(edges, value)
+    return (
+        edges[position - 1] if position else -math.inf,
+        edges[position] if position < len(edges) else math.inf,
+    )
 
 
-def summarize(slots: Iterable[OutputWindow], *, now: float) -> Mapping[str, float]:
+def summarize(windows: Iterable[OutputWindow], *, now: float) -> Mapping[str, float]:
     """``count``, ``mean``, ``median``, ``min``, ``max`` and ``stddev`` (of the sample) of all fresh slots.
 
     The median is interpolated within its bin, whose ends are the bin's edges or the extremes: it is off by less
     than the bin is wide. With no event, ``count`` alone; with one, no ``stddev``.
     """
-    fresh = [slot for slot in slots if now - slot.started < WINDOWS * WINDOW_SECONDS]
-    whole = OutputWindow(shift=fresh[0].shift if fresh else 0.0)
-    for slot in fresh:
-        whole.merge(slot)
-    if not whole.count:
+    fresh = [window for window in windows if now - window.started < WINDOWS * WINDOW_SECONDS]
+    total = OutputWindow(shift=fresh[0].shift if fresh else 0.0)
+    for window in fresh:
+        total.merge(window)
+    if not total.count:
         return {"count": 0.0}
-    mean = whole.total / whole.count
-    found = {
-        "count": whole.count,
-        "mean": whole.shift + mean,
-        "median": _median(whole),
-        "min": whole.low,
-        "max": whole.high,
+    mean = total.total / total.count
+    summary = {
+        "count": total.count,
+        "mean": total.shift + mean,
+        "median": _median(total),
+        "min": total.low,
+        "max": total.high,
     }
-    if whole.count > 1:
-        spread = max(0.0, whole.squares - whole.count * mean * mean)
-        found["stddev"] = math.sqrt(spread / (whole.count - 1))
-    return found
+    if total.count > 1:
+        spread = max(0.0, total.squares - total.count * mean * mean)
+        summary["stddev"] = math.sqrt(spread / (total.count - 1))
+    return summary
 
 
-def _median(slot: OutputWindow) -> float:
-    half, before = sum(slot.bins.values()) / 2, 0.0
-    for (low, high), count in sorted(slot.bins.items()):
+def _median(window: OutputWindow) -> float:
+    half, before = sum(window.bins.values()) / 2, 0.0
+    for (low, high), count in sorted(window.bins.items()):
         if before + count >= half:
-            low, high = max(slot.low, low), min(slot.high, high)
+            low, high = max(window.low, low), min(window.high, high)
             return low + (max(high, low) - low) * (half - before) / count
         before += count
-    return slot.high
+    return window.high
 
 
 OTHER_CLASS: Final = "other"
@@ -187,9 +190,9 @@ class PredictionMetrics:
             self._warned = True
 
     def _observe(self, event: Mapping[str, Any]) -> None:
-        about, ml = event["event"], event["ml"]
-        self._get_series("outcomes", about["outcome"]).inc()
-        duration = about.get("duration")
+        event_fields, ml = event["event"], event["ml"]
+        self._get_series("outcomes", event_fields["outcome"]).inc()
+        duration = event_fields.get("duration")
         if duration is not None:
             self._get_series("duration").observe(duration / 1e9)
         for check, features in (ml.get("check") or {}).items():
@@ -209,28 +212,28 @@ class PredictionMetrics:
             self._count_dropped(self._spool)
 
     def _add_to_window(self, value: float) -> None:
-        place, started = find_window(self._clock())
-        where = find_bin(value, self._edges)
+        index, started = find_window(self._clock())
+        edges = find_bin(value, self._edges)
         with self._lock:
-            slot = self._windows.get(place)
-            if slot is None or slot.started != started:
-                for stale in slot.bins if slot is not None else ():
-                    self._set_state(place, _bin_name(stale), 0.0)
-                slot = self._windows[place] = OutputWindow(started, self._shift)
-                self._set_state(place, "shift", self._shift)
-                self._set_state(place, "started", started)
-            slot.add(value, where)
-            self._set_state(place, "count", slot.count)
-            self._set_state(place, "total", slot.total)
-            self._set_state(place, "squares", slot.squares)
-            self._set_state(place, _bin_name(where), slot.bins[where])
-            if slot.low == value:
-                self._set_state(place, "low", value)
-            if slot.high == value:
-                self._set_state(place, "high", value)
+            window = self._windows.get(index)
+            if window is None or window.started != started:
+                for old_edges in window.bins if window is not None else ():
+                    self._set_state(index, _bin_name(old_edges), 0.0)
+                window = self._windows[index] = OutputWindow(started, self._shift)
+                self._set_state(index, "shift", self._shift)
+                self._set_state(index, "started", started)
+            window.add(value, edges)
+            self._set_state(index, "count", window.count)
+            self._set_state(index, "total", window.total)
+            self._set_state(index, "squares", window.squares)
+            self._set_state(index, _bin_name(edges), window.bins[edges])
+            if window.low == value:
+                self._set_state(index, "low", value)
+            if window.high == value:
+                self._set_state(index, "high", value)
 
-    def _set_state(self, place: int, name: str, value: float) -> None:
-        self._get_series("state", str(place), name).set(value)
+    def _set_state(self, index: int, name: str, value: float) -> None:
+        self._get_series("state", str(index), name).set(value)
 
     def _get_series(self, family: str, *labels: str) -> Any:
         """The series with these labels; there are only so many, and to find it here costs less."""
@@ -312,11 +315,11 @@ class _PredictionCollector:
         merged: Metric | None = None
         for key, family in list(_histograms.items()):
             if key[-1] == "family" and len(key) > len(_MODEL):
-                for made in family.collect():
+                for metric in family.collect():
                     if merged is None:
-                        merged = made
+                        merged = metric
                     else:
-                        merged.samples.extend(made.samples)
+                        merged.samples.extend(metric.samples)
         if merged is not None:
             yield merged
 
@@ -325,7 +328,7 @@ def derive_summaries(families: Iterator[Metric], *, now: float) -> Iterator[Metr
     """The families, with the windows' state replaced by ``ml_prediction_window_*`` summaries."""
     from prometheus_client.metrics_core import GaugeMetricFamily
 
-    slots: defaultdict[tuple[str, ...], dict[tuple[str, str], OutputWindow]] = defaultdict(dict)
+    windows: defaultdict[tuple[str, ...], dict[tuple[str, str], OutputWindow]] = defaultdict(dict)
     for family in families:
         if family.name != _STATE:
             yield family
@@ -333,8 +336,8 @@ def derive_summaries(families: Iterator[Metric], *, now: float) -> Iterator[Metr
         for sample in family.samples:
             model = tuple(sample.labels[name] for name in _MODEL)
             key = (sample.labels.get("pid", ""), sample.labels["slot"])
-            _set_field(slots[model].setdefault(key, OutputWindow()), sample.labels["field"], sample.value)
-    made = {
+            _set_field(windows[model].setdefault(key, OutputWindow()), sample.labels["field"], sample.value)
+    summaries = {
         name: GaugeMetricFamily(
             f"ml_prediction_window_{name}",
             f"{text} of the outputs in the last one to two minutes.",
@@ -342,24 +345,24 @@ def derive_summaries(families: Iterator[Metric], *, now: float) -> Iterator[Metr
         )
         for name, text in _TEXTS.items()
     }
-    for model, found in sorted(slots.items()):
-        for name, value in summarize(found.values(), now=now).items():
-            made[name].add_metric(model, value)
-    yield from (family for family in made.values() if family.samples)
+    for model, model_windows in sorted(windows.items()):
+        for name, value in summarize(model_windows.values(), now=now).items():
+            summaries[name].add_metric(model, value)
+    yield from (family for family in summaries.values() if family.samples)
 
 
 _TEXTS: Final = {"count": "Number", "mean": "Mean", "median": "Median", "min": "Minimum", "max": "Maximum",
                  "stddev": "Sample standard deviation"}  # fmt: skip
 
 
-def _bin_name(where: Bin) -> str:
-    return f"bin:{where[0]!r}:{where[1]!r}"
+def _bin_name(edges: Bin) -> str:
+    return f"bin:{edges[0]!r}:{edges[1]!r}"
 
 
-def _set_field(slot: OutputWindow, name: str, value: float) -> None:
-    kind, _, where = name.partition(":")
+def _set_field(window: OutputWindow, name: str, value: float) -> None:
+    kind, _, edges = name.partition(":")
     if kind == "bin":
-        low, _, high = where.partition(":")
-        slot.bins[float(low), float(high)] = value
+        low, _, high = edges.partition(":")
+        window.bins[float(low), float(high)] = value
     else:
-        setattr(slot, name, value)
+        setattr(window, name, value)

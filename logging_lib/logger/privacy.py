@@ -47,21 +47,21 @@ class PrivacyFilter:
             return hmac.new(self._key, text, sha256).hexdigest()[:32]
         return sha256(text).hexdigest()[:32]
 
-    def hide_inputs(self, checked: CheckResult, inputs: Mapping[Any, Any]) -> None:
+    def hide_inputs(self, result: CheckResult, inputs: Mapping[Any, Any]) -> None:
         """Take the private values out of what was checked."""
         if not self._features:
             return
         for name, (treatment, part) in self._features.items():
-            present = [kind for kind in checked.input if name in checked.input[kind]]
+            present = [kind for kind in result.input if name in result.input[kind]]
             for kind in present:
-                del checked.input[kind][name]
-                if not checked.input[kind]:
-                    del checked.input[kind]
+                del result.input[kind][name]
+                if not result.input[kind]:
+                    del result.input[kind]
             if name in inputs and treatment != "drop":
-                checked.add_input("other", name, self._mask(treatment, inputs[name]))
-            checked.bins = [_hide_bin(token, part) for token in checked.bins]
-        checked.unseen_values = [t for t in checked.unseen_values if not t.startswith(self._prefixes)]
-        checked.oov_words = [t for t in checked.oov_words if not t.startswith(self._prefixes)]
+                result.add_input("other", name, self._mask(treatment, inputs[name]))
+            result.bins = [_hide_bin(token, part) for token in result.bins]
+        result.unseen_values = [t for t in result.unseen_values if not t.startswith(self._prefixes)]
+        result.oov_words = [t for t in result.oov_words if not t.startswith(self._prefixes)]
 
     def hide_error(self, error: dict[str, Any]) -> dict[str, Any]:
         """An exception's text and traceback may quote any value: only its type is kept."""

@@ -118,41 +118,43 @@ class HealthReporter:
 
     def _report(self) -> None:
         now, cpu = self._monotonic(), time.process_time()
-        passed = now - self._reported_at
+        seconds = now - self._reported_at
         written, size = self._spool.written - self._reports_written, self._spool.bytes_written
         service = self._sources[0].service if self._sources else {}
         # A script's share of its first half second is always all of a core.
-        busy = {"cpu": {"pct": round((cpu - self._cpu) / passed, 4)}} if passed >= MIN_CPU_SECONDS else {}
-        whole = build_health_event(
+        cpu_field = (
+            {"cpu": {"pct": round((cpu - self._cpu) / seconds, 4)}} if seconds >= MIN_CPU_SECONDS else {}
+        )
+        event = build_health_event(
             self._clock(),
-            interval=max(1, round(passed)),
+            interval=max(1, round(seconds)),
             logged=written - self._written,
             bytes=size - self._bytes,
-            **busy,
+            **cpu_field,
             memory={"rss": resident_bytes()},
             disk=disk_usage(self._spool.directory),
             uptime=round(now - self._started),
         )
-        if self._write(whole, service):
+        if self._write(event, service):
             self._reported_at, self._cpu, self._written, self._bytes = now, cpu, written, size
         for source in self._sources:
-            self._report_model(source, max(1, round(passed)))
+            self._report_model(source, max(1, round(seconds)))
 
     def _report_model(self, source: ReportedModel, interval: int) -> None:
         counts = source.counts.as_fields()
-        passed = {name: count - source.reported[name] for name, count in counts.items()}
+        changes = {name: count - source.reported[name] for name, count in counts.items()}
         profile = {key: value for key, value in source.profile.items() if key == "id"}
         about = {"model": source.model, **({"profile": profile} if profile else {})}
-        event = build_health_event(self._clock(), interval=interval, about=about, **passed)
+        event = build_health_event(self._clock(), interval=interval, about=about, **changes)
         if self._write(event, source.service):
             source.reported = counts
 
     def _write(self, event: dict[str, Any], service: Mapping[str, Any]) -> bool:
         if service:
             event["service"] = service
-        kept = self._spool.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
-        self._reports_written += kept
-        return kept
+        is_written = self._spool.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+        self._reports_written += is_written
+        return is_written
 
     def reset_after_fork(self) -> None:
         """In a forked child: what was counted is the parent's."""
@@ -172,14 +174,14 @@ class _ReporterThread:
         os.register_at_fork(after_in_child=self._reset_after_fork)
 
     def reporter(self, spool: Spool, seconds: float, clock: Callable[[], int]) -> HealthReporter:
-        found = self._reporters.get(spool)
-        if found is None:
-            found = self._reporters[spool] = HealthReporter(spool, seconds, clock=clock)
+        existing = self._reporters.get(spool)
+        if existing is None:
+            existing = self._reporters[spool] = HealthReporter(spool, seconds, clock=clock)
             spool.on_open.append(self._open)
             if spool.path is not None:  # it was logged to before
                 self._open(spool)
-        found.seconds = min(found.seconds, seconds)
-        return found
+        existing.seconds = min(existing.seconds, seconds)
+        return existing
 
     def _open(self, spool: Spool) -> None:
         self._reporters[spool].open()
@@ -194,11 +196,13 @@ class _ReporterThread:
     def _run(self) -> None:
         while True:
             self._wake.clear()
-            opened = [reporter for reporter in list(self._reporters.values()) if reporter.is_open]
-            for reporter in opened:
+            open_reporters = [reporter for reporter in list(self._reporters.values()) if reporter.is_open]
+            for reporter in open_reporters:
                 if reporter.seconds_until_due() <= 0:
                     reporter.report()
-            self._wake.wait(max(0.1, min((reporter.seconds_until_due() for reporter in opened), default=60.0)))
+            self._wake.wait(
+                max(0.1, min((reporter.seconds_until_due() for reporter in open_reporters), default=60.0))
+            )
 
     def _finish(self) -> None:
         for reporter in list(self._reporters.values()):

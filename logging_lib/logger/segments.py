@@ -65,19 +65,19 @@ def find_filesystem(path: Path, mountinfo: str) -> str:
 
     Empty where the text does not say; see proc_pid_mountinfo(5) for its format.
     """
-    best, found = -1, ""
+    best_depth, best_kind = -1, ""
     for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        fields, kind = before.split(" "), after.split(" ")[0]
+        mount_part, _, filesystem_part = line.partition(" - ")
+        fields, kind = mount_part.split(" "), filesystem_part.split(" ")[0]
         if len(fields) < 5 or not kind:
             continue
         mount = Path(_ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), fields[4]))
         depth = len(mount.parts)
-        if depth >= best and path.is_relative_to(
+        if depth >= best_depth and path.is_relative_to(
             mount
         ):  # of several on one point, the last covers the others
-            best, found = depth, kind
-    return found
+            best_depth, best_kind = depth, kind
+    return best_kind
 
 
 def find_volatile_filesystem(directory: Path) -> str:

@@ -51,8 +51,8 @@ def append_line(fd: int, line: bytes) -> None:
         OSError: it could not be written whole.
     """
     end = os.fstat(fd).st_size
-    whole = b"\n" + line if end and os.pread(fd, 1, end - 1) != b"\n" else line
-    if os.write(fd, whole) != len(whole):
+    text = b"\n" + line if end and os.pread(fd, 1, end - 1) != b"\n" else line
+    if os.write(fd, text) != len(text):
         raise OSError(errno.ENOSPC, "short write")
 
 
@@ -146,32 +146,32 @@ class Spool:
 
     def write_all(self, lines: Sequence[bytes]) -> int:
         """Append many lines, with one ``os.write`` for about a megabyte of them. How many were kept."""
-        kept, start = 0, 0
+        written, start = 0, 0
         while start < len(lines):
             end, size = start, 0
             while end < len(lines) and (size < _WRITE_BYTES or end == start):
                 size += len(lines[end])
                 end += 1
-            kept += self._write_many(lines[start:end], size)
+            written += self._write_many(lines[start:end], size)
             start = end
-        return kept
+        return written
 
     def _write_many(self, lines: Sequence[bytes], size: int) -> int:
-        done = 0
+        whole_lines = 0
         with self._lock:
             try:
                 if size <= self._room and self._clock() < self._check_at:
                     self._room -= size
-                    written = os.write(self._fd, b"".join(lines))
-                    while done < len(lines) and written >= len(lines[done]):
-                        written -= len(lines[done])
-                        done += 1
-                    self._has_torn_line = self._has_torn_line or written > 0
-                    self.written += done
+                    written_bytes = os.write(self._fd, b"".join(lines))
+                    while whole_lines < len(lines) and written_bytes >= len(lines[whole_lines]):
+                        written_bytes -= len(lines[whole_lines])
+                        whole_lines += 1
+                    self._has_torn_line = self._has_torn_line or written_bytes > 0
+                    self.written += whole_lines
             except OSError:
                 pass  # said below, where it fails again
             # One by one where there is something to look at first: whether there is room, a next segment to begin.
-            return done + sum(self._write_checked(line) for line in lines[done:])
+            return whole_lines + sum(self._write_checked(line) for line in lines[whole_lines:])
 
     def _write_checked(self, line: bytes) -> bool:
         with self._lock:
@@ -216,19 +216,19 @@ class Spool:
 
     def _append(self, line: bytes) -> None:
         # Not by the file's last byte, as ``append`` does: another thread may be in the middle of its line.
-        whole = b"\n" + line if self._has_torn_line else line
-        if (kept := os.write(self._fd, whole)) != len(whole):
-            self._has_torn_line = self._has_torn_line or kept > 0
+        text = b"\n" + line if self._has_torn_line else line
+        if (written := os.write(self._fd, text)) != len(text):
+            self._has_torn_line = self._has_torn_line or written > 0
             raise OSError(errno.ENOSPC, "short write")
         self._has_torn_line = False
 
     def _finish_write(self, now: float) -> None:
         """What is due once a line was kept: the report of what was not, and the disk."""
-        missed = self.dropped - self._reported
-        if missed and (now - self._reported_at >= _CHECK_SECONDS or not self._reported):
+        unreported = self.dropped - self._reported
+        if unreported and (now - self._reported_at >= _CHECK_SECONDS or not self._reported):
             interval = max(1, round(now - self._reported_at))
             self._reported, self._reported_at = self.dropped.copy(), now
-            self._append(render_dropped_event(time.time_ns(), interval=interval, dropped=missed))
+            self._append(render_dropped_event(time.time_ns(), interval=interval, dropped=unreported))
         if self._fsync == "always" or (
             self._fsync == "interval" and now - self._synced_at >= self._fsync_seconds
         ):
@@ -240,36 +240,36 @@ class Spool:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = format_segment_name(socket.gethostname(), os.getpid(), self._start, self._seq)
         hidden, path = self.directory / f".{name}.new", self.directory / name
-        new = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            self._lock_segment(new)
+            self._lock_segment(fd)
             hidden.rename(path)
             if self._fsync != "never":
                 _sync_directory(self.directory)
         except OSError:
-            os.close(new)
+            os.close(fd)
             raise
         self._seq += 1
         if self._fd < 0:
-            self._fd = new
+            self._fd = fd
         else:
-            self._replace_file(new)
+            self._replace_file(fd)
         self.path, self._opened_at, self._synced_at, self._has_torn_line = path, now, now, False
         if self._seq == 1:
             self._announce_open()
 
-    def _replace_file(self, new: int) -> None:
+    def _replace_file(self, new_fd: int) -> None:
         # The descriptor's number stays ours for good and changes its file in one step: another thread may be
         # about to write to it. What it writes meanwhile goes to the old segment, whose lock lasts until then.
-        old = os.dup(self._fd)
-        self._closed_bytes += os.fstat(old).st_size
-        os.dup2(new, self._fd, inheritable=False)
-        os.close(new)
+        old_fd = os.dup(self._fd)
+        self._closed_bytes += os.fstat(old_fd).st_size
+        os.dup2(new_fd, self._fd, inheritable=False)
+        os.close(new_fd)
         try:
             if self._fsync != "never":
-                os.fsync(old)
+                os.fsync(old_fd)
         finally:
-            os.close(old)
+            os.close(old_fd)
 
     def _announce_open(self) -> None:
         if not self._warned and (kind := find_volatile_filesystem(self.directory)):
@@ -280,9 +280,9 @@ class Spool:
                 self.directory,
                 kind,
             )
-        for begin in self.on_open:
+        for callback in self.on_open:
             try:
-                begin(self)
+                callback(self)
             except Exception as error:  # noqa: BLE001 - no thread can be started, say: the spool is no worse for it
                 _log.warning(
                     "the spool %s is not shipped or reported on in the background: %r", self.directory, error
@@ -341,8 +341,8 @@ class Spool:
         with self._lock:
             self._room, self.path = -1, None
             if self._fd >= 0:
-                nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # a write to it fails, and looks
-                self._replace_file(nothing)
+                null_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # a write to it fails, and looks
+                self._replace_file(null_fd)
 
     # structlog calls the method of the log level; a line of bytes is all that our renderer gives.
     def msg(self, line: bytes) -> None:
@@ -386,11 +386,3 @@ def get_spool(spool: str | Path | Spool) -> Spool:
         return spool
     key = Path(spool).absolute()
     return _by_directory.get(key) or _by_directory.setdefault(key, Spool(key))
-
-
-def _no_shipper(spool: Spool, url: str) -> None:
-    raise RuntimeError("import logging_lib to ship in the background")
-
-
-attach_shipper: Callable[[Spool, str], None] = _no_shipper
-"""Ships a spool in the background; ``logging_lib`` puts ``ship.background.attach`` here: capture knows no ship."""

@@ -33,8 +33,8 @@ def to_jsonable(value: Any, *, depth: int = MAX_DEPTH, max_text: int | None = No
     a text that says so. Texts longer than ``max_text`` characters are cut, with a mark.
     """
     try:
-        made = _to_jsonable(value, depth)
-        return made if max_text is None else _cut_texts(made, max_text)
+        converted = _to_jsonable(value, depth)
+        return converted if max_text is None else _cut_texts(converted, max_text)
     except Exception as error:  # noqa: BLE001 - a hostile __repr__, a mapping that changes while it is read
         return f"<{type(value).__name__}: not readable: {type(error).__name__}>"
 
@@ -79,13 +79,13 @@ def _container_to_jsonable(value: Any, depth: int) -> Any:
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         pairs = list(value.items())
-        made = {to_key_text(key): _to_jsonable(item, depth) for key, item in pairs[:MAX_ITEMS]}
+        document = {to_key_text(key): _to_jsonable(item, depth) for key, item in pairs[:MAX_ITEMS]}
         if len(pairs) > MAX_ITEMS:
-            made["<cut>"] = f"{len(pairs) - MAX_ITEMS} more keys"
-        return made
+            document["<cut>"] = f"{len(pairs) - MAX_ITEMS} more keys"
+        return document
     if hasattr(value, "tolist") and type(value).__module__.startswith(("numpy", "pandas")):
-        numpy = type(value).__module__.startswith("numpy") and hasattr(value, "dtype")
-        value = (to_microseconds(value) if numpy else value).tolist()
+        is_numpy = type(value).__module__.startswith("numpy") and hasattr(value, "dtype")
+        value = (to_microseconds(value) if is_numpy else value).tolist()
     if isinstance(value, Set):
         value = sorted(value, key=repr)
     if isinstance(value, list | tuple):

@@ -204,7 +204,9 @@ class Shipper:
             refused_items = {sent[n]: reason for n, reason in answer.refused.items()}
             self._acknowledge(items, refused_items, answer.duplicates)
 
-    def _acknowledge(self, items: Sequence[SpoolItem], refused: Mapping[int, str], duplicates: int = 0) -> None:
+    def _acknowledge(
+        self, items: Sequence[SpoolItem], refused: Mapping[int, str], duplicates: int = 0
+    ) -> None:
         now_ns = int(self._clock() * 1e9)
         self.reader.acknowledge(items, refused=refused, duplicates=duplicates, now_ns=now_ns)
         if again := [reason for n, reason in refused.items() if items[n].is_dead_letter]:

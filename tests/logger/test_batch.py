@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.logger.processor import PredictionProcessor, render_event
+from logging_lib.logger.event import render_event
+from logging_lib.logger.processor import PredictionProcessor
 from logging_lib.profile.config import Config, FeatureConfig
 
 Valid = Callable[[dict[str, Any]], dict[str, Any]]
@@ -45,7 +46,7 @@ def compare(profile: profiles.Profile, frame: pd.DataFrame, **options: Any) -> i
     requests = [f"r-{i}" for i in range(len(frame))]
     found = [
         line
-        for lines in batch.lines(frame, {"run": "x"}, prediction=outputs, request_id=requests)
+        for lines in batch.batch.render(frame, {"run": "x"}, prediction=outputs, request_id=requests)
         for line in lines
     ]
     wanted = []

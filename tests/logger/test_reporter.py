@@ -193,7 +193,7 @@ def test_a_report_that_fails_is_said_once_and_tried_again_in_a_minute(
     def broken(_: Path) -> None:
         raise OSError("no such device")
 
-    monkeypatch.setattr(report, "disk", broken)
+    monkeypatch.setattr(report, "disk_usage", broken)
     for _ in range(2):
         clock.now += 60
         assert reporter.seconds_until_due() <= 0

@@ -51,7 +51,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def logged(profile: profiles.Profile, inputs: dict[str, Any]) -> logging_lib.PredictionLogger:
     """A spool with events of two people, a label of each, and a shadow prediction for the same request."""
-    log = logging_lib.configure(model="loans", version="1", profile=profile, spool="spool", label_cache_size=10)
+    log = logging_lib.configure(
+        model="loans", version="1", profile=profile, spool="spool", label_cache_size=10
+    )
     for number, subject in enumerate((PERSON, "customer-77", PERSON)):
         log.prediction(inputs, prediction=9.0, request_id=f"req-{number}", subject=subject)
         log.label(f"req-{number}", 9.5)

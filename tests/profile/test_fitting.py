@@ -302,7 +302,7 @@ def test_any_column_fits_and_its_profile_round_trips(values: list[object]) -> No
 
 def test_an_id_is_the_hash_of_the_content(profile: profiles.Profile) -> None:
     assert len(profile.id) == 16
-    assert profiles.io.seal(replace(profile, rows=1)).id != profile.id
+    assert profiles.io.with_content_hash(replace(profile, rows=1)).id != profile.id
 
 
 @pytest.mark.parametrize(
