@@ -1,4 +1,4 @@
-"""``ml.health`` and ``ml.start`` events: what a logger or a shipper did, and what it began with. Pure."""
+"""Build ``ml.health`` and ``ml.start`` events of a logger or a shipper. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from logging_lib.schema import SCHEMA_VERSION
 
 
 class EventCounts:
-    """What one processor did in the process's life: events built; of these left out by sampling, or unwritten;
-    and failed, those that could not even be built."""
+    """Count the events of one processor since the process began.
+
+    ``built`` includes those ``sampled_out`` and ``unwritten``; ``failed`` are those that could not be built.
+    """
 
     __slots__ = ("built", "failed", "sampled_out", "unwritten")
 
@@ -24,7 +26,7 @@ class EventCounts:
         self.built = self.sampled_out = self.unwritten = self.failed = 0
 
     def as_fields(self) -> dict[str, int]:
-        """The same as fields below ``ml.health``."""
+        """Return the counts as fields below ``ml.health``."""
         return {
             "logged": self.built - self.sampled_out - self.unwritten,
             "sampled_out": self.sampled_out,
@@ -35,12 +37,12 @@ class EventCounts:
 def build_health_event(
     now_ns: int, *, interval: int, about: Mapping[str, Any] | None = None, **counters: Any
 ) -> dict[str, Any]:
-    """One ``ml.health`` event.
+    """Build one ``ml.health`` event.
 
     Args:
         now_ns: nanoseconds since 1970.
-        interval: what the counters are for, in seconds.
-        about: ``ml.model`` and ``ml.profile``, where it is about one model.
+        interval: the time that the counters cover, in seconds.
+        about: ``ml.model`` and ``ml.profile``, for an event about one model.
         counters: fields below ``ml.health``, as ``fields.yml`` names them.
     """
     health = {"interval": interval, **counters}
@@ -48,7 +50,7 @@ def build_health_event(
 
 
 def build_start_event(now_ns: int, about: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
-    """One ``ml.start`` event.
+    """Build one ``ml.start`` event.
 
     Args:
         now_ns: nanoseconds since 1970.
@@ -71,7 +73,7 @@ def _build_event(now_ns: int, name: str, kind: str, ml: Mapping[str, Any]) -> di
 
 
 def render_dropped_event(now_ns: int, *, interval: int, dropped: Mapping[str, int]) -> bytes:
-    """The line that reports what could not be kept, by reason; it ends in a newline."""
+    """Render the line that reports dropped events by reason; it ends in a newline."""
     event = build_health_event(
         now_ns, interval=interval, dropped=sum(dropped.values()), dropped_reason=sorted(dropped)
     )

@@ -1,4 +1,4 @@
-"""Reads spools and other files of JSON lines: each line with its file and offset, however damaged they are."""
+"""Read spools and other files of JSON lines: each line with its file and offset, even from damaged files."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Line(NamedTuple):
 
 
 def find_files(paths: Iterable[str | Path]) -> list[Path]:
-    """Files as they are, folders as their ``*.jsonl``, sorted.
+    """List the files: a file as it is, a folder as its ``*.jsonl`` files, sorted.
 
     Raises:
-        FileNotFoundError: naming the path that is not there, or the folder without such a file.
+        FileNotFoundError: names the missing path, or the folder without such a file.
     """
     found_files: list[Path] = []
     for path in map(Path, paths):
@@ -39,7 +39,7 @@ def find_files(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def read_lines(path: Path, start: int = 0) -> Iterator[Line]:
-    """Every line of a file that is not blank, from the byte ``start``, where a line must begin."""
+    """Read every line of a file that is not blank, from the byte ``start``, where a line must begin."""
     with path.open("rb", buffering=0) as file:
         offset, rest = file.seek(start), b""
         while block := file.read(_BLOCK):
@@ -68,7 +68,7 @@ def _build_line(data: bytes, path: Path, offset: int, fault: str = "") -> Line |
 
 
 def _skip_line(file: IO[bytes], beginning: bytes) -> tuple[bytes, int]:
-    """What was read behind the end of a line that is too large, and how many bytes that line has."""
+    """Skip the rest of a line that is too large; return the bytes read after it, and its size in bytes."""
     size = len(beginning)
     while block := file.read(_BLOCK):
         head, newline, rest = block.partition(b"\n")

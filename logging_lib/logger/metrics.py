@@ -1,8 +1,8 @@
 """Serve Prometheus metrics of the predictions: counters, a histogram, and statistics of the last minutes.
 
-Each process keeps two windows of the outputs, which take turns each ``WINDOW`` seconds of wall-clock time: together
-they hold between one and two windows, in a form that processes can add up (moments, extremes and bins). Moments are
-about a shift that all processes share, so that adding them up loses no digits.
+Each process keeps two windows of the outputs, which alternate every ``WINDOW_SECONDS`` of wall-clock time: together
+they cover one to two windows, in a form that processes can add up (moments, extremes and bins). Moments are
+relative to a shift that all processes share, so that adding them up loses no digits.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ Bin = tuple[float, float]
 
 @dataclass
 class OutputWindow:
-    """One window of one process, which ``started`` so many seconds after 1970: sums of (value - shift), and of the
-    values in bins (low, high]."""
+    """One window of one process: sums of (value - shift), and the number of values by bin (low, high].
+
+    ``started`` is in seconds since 1970.
+    """
 
     started: float = 0.0
     shift: float = 0.0
@@ -48,6 +50,7 @@ class OutputWindow:
     bins: dict[Bin, float] = field(default_factory=dict)
 
     def add(self, value: float, edges: Bin) -> None:
+        """Add one output, which is in the bin between ``edges``."""
         offset = value - self.shift
         self.count += 1
         self.total += offset
@@ -56,7 +59,7 @@ class OutputWindow:
         self.bins[edges] = self.bins.get(edges, 0.0) + 1
 
     def merge(self, other: OutputWindow) -> None:
-        """Add another slot of the same shift."""
+        """Add another window of the same shift."""
         self.count += other.count
         self.total += other.total
         self.squares += other.squares
@@ -66,13 +69,13 @@ class OutputWindow:
 
 
 def find_window(now: float) -> tuple[int, float]:
-    """The slot that a time (seconds since 1970) belongs to, and when that began."""
+    """Find the index of the window that a time (seconds since 1970) belongs to, and when the window began."""
     period = int(now // WINDOW_SECONDS)
     return period % WINDOWS, float(period * WINDOW_SECONDS)
 
 
 def find_bin(value: float, edges: tuple[float, ...]) -> Bin:
-    """The edges between which a value lies, infinite beyond the first and the last; a bin holds its upper edge."""
+    """Find the edges around a value, infinite beyond the first and the last; a bin includes its upper edge."""
     position = bisect_left(edges, value)
     return (
         edges[position - 1] if position else -math.inf,
@@ -81,10 +84,10 @@ def find_bin(value: float, edges: tuple[float, ...]) -> Bin:
 
 
 def summarize(windows: Iterable[OutputWindow], *, now: float) -> Mapping[str, float]:
-    """``count``, ``mean``, ``median``, ``min``, ``max`` and ``stddev`` (of the sample) of all fresh slots.
+    """Compute ``count``, ``mean``, ``median``, ``min``, ``max`` and the sample's ``stddev`` over all fresh windows.
 
-    The median is interpolated within its bin, whose ends are the bin's edges or the extremes: it is off by less
-    than the bin is wide. With no event, ``count`` alone; with one, no ``stddev``.
+    The median is interpolated within its bin, between the bin's edges or the extremes: its error is less than the
+    bin's width. Without an event only ``count`` is returned; with one, no ``stddev``.
     """
     fresh = [window for window in windows if now - window.started < WINDOWS * WINDOW_SECONDS]
     total = OutputWindow(shift=fresh[0].shift if fresh else 0.0)
@@ -122,7 +125,7 @@ MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
 DURATIONS: Final = (.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10)  # fmt: skip
 _STEPS: Final = tuple(m * 10.0**e for e in range(-4, 7) for m in (1, 2, 5))
 VALUES: Final = (*(-step for step in reversed(_STEPS)), 0.0, *_STEPS)
-"""Edges for outputs of which no profile says how they are distributed."""
+"""Edges for outputs without a profile."""
 _MODEL = ("model", "version", "role")
 _STATE = "ml_prediction_window_state"
 _MAX_REASONS = 20
@@ -130,10 +133,10 @@ _log = logging.getLogger("logging_lib")
 
 
 class PredictionMetrics:
-    """Observes the events of one model.
+    """Count and measure the events of one model.
 
     Args:
-        profile: gives the names of the features, the classes, and the bins of the outputs.
+        profile: provides the names of the features, the classes, and the bins of the outputs.
         clock: seconds since 1970.
 
     Raises:
@@ -174,14 +177,14 @@ class PredictionMetrics:
         self._counted: dict[str, int] = {}
 
     def follow_spool(self, spool: Spool) -> None:
-        """Count what this spool drops, too."""
+        """Also count the events that this spool drops."""
         self._spool = spool
         self._families["dropped"].labels(
             "disk_budget"
-        )  # there from the start, so that the first one is a rise
+        )  # created now, so that the first dropped event is an increase
 
     def observe(self, event: Mapping[str, Any]) -> None:
-        """Count one prediction event, before sampling; it never raises."""
+        """Count one prediction event, before it is sampled; it never raises."""
         try:
             self._observe(event)
         except Exception as error:  # noqa: BLE001 - a full disk of the multiprocess files, say
@@ -236,11 +239,11 @@ class PredictionMetrics:
         self._get_series("state", str(index), name).set(value)
 
     def _get_series(self, family: str, *labels: str) -> Any:
-        """The series with these labels; there are only so many, and to find it here costs less."""
-        found = self._series.get((family, *labels))
-        if found is None:
-            found = self._series[(family, *labels)] = self._families[family].labels(*self._names, *labels)
-        return found
+        """Return the series with these labels, from a cache: the label set is bounded, and a look-up is cheaper."""
+        series = self._series.get((family, *labels))
+        if series is None:
+            series = self._series[(family, *labels)] = self._families[family].labels(*self._names, *labels)
+        return series
 
     def _count_dropped(self, spool: Spool) -> None:
         for reason, count in list(spool.dropped.items()):
@@ -253,7 +256,7 @@ class PredictionMetrics:
 
 @cache
 def _metric_families() -> dict[str, Any]:
-    """The families that all models of the process share. Registered by our collector, which hides the state."""
+    """Create the families that all models of the process share; our collector hides their state."""
     from prometheus_client import Counter, Gauge, Histogram
 
     return {
@@ -279,7 +282,7 @@ _histograms: dict[tuple[str, ...], Any] = {}
 
 
 def _value_histogram(names: tuple[str, str, str], edges: tuple[float, ...]) -> Any:
-    """Each model version has its own bins, so a family of its own under the one name."""
+    """Create the histogram of a model version, a family of its own under one name because its bins differ."""
     from prometheus_client import Histogram
 
     if names not in _histograms:
@@ -292,7 +295,7 @@ def _value_histogram(names: tuple[str, str, str], edges: tuple[float, ...]) -> A
 
 
 def build_collector() -> Collector:
-    """Our metrics of this process, or in multiprocess mode of all processes; summaries are made when scraped."""
+    """Build the collector of this process, or in multiprocess mode of all; summaries are computed when scraped."""
     return _PredictionCollector(time.time)
 
 
@@ -325,7 +328,7 @@ class _PredictionCollector:
 
 
 def derive_summaries(families: Iterator[Metric], *, now: float) -> Iterator[Metric]:
-    """The families, with the windows' state replaced by ``ml_prediction_window_*`` summaries."""
+    """Replace the state of the windows among the families by ``ml_prediction_window_*`` summaries."""
     from prometheus_client.metrics_core import GaugeMetricFamily
 
     windows: defaultdict[tuple[str, ...], dict[tuple[str, str], OutputWindow]] = defaultdict(dict)

@@ -1,4 +1,4 @@
-"""Decide what leaves the process: private values are dropped, redacted or hashed, and events are sampled."""
+"""Decide what leaves the process: drop, redact or hash private values, and sample events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PRESENCE_BINS = frozenset((tokens.MISSING, tokens.ABSENT))
 
 
 class PrivacyFilter:
-    """What to hide, and how.
+    """Hide the values of private features.
 
     Args:
         features: feature → ``drop`` (no value), ``redact`` (a fixed text) or ``hmac`` (HMAC-SHA256 of the value).
@@ -41,14 +41,14 @@ class PrivacyFilter:
         self._prefixes = tuple(f"{part}=" for _, part in self._features.values())
 
     def hash_subject(self, subject: Any) -> str:
-        """``ml.subject.hash``: keyed where there is a key, else a plain SHA-256; the first 32 hex digits."""
+        """Compute ``ml.subject.hash``: an HMAC where there is a key, else SHA-256; the first 32 hex digits."""
         text = str(to_jsonable(subject)).encode()
         if self._key:
             return hmac.new(self._key, text, sha256).hexdigest()[:32]
         return sha256(text).hexdigest()[:32]
 
     def hide_inputs(self, result: CheckResult, inputs: Mapping[Any, Any]) -> None:
-        """Take the private values out of what was checked."""
+        """Remove the private values from the checked inputs."""
         if not self._features:
             return
         for name, (treatment, part) in self._features.items():
@@ -64,7 +64,7 @@ class PrivacyFilter:
         result.oov_words = [t for t in result.oov_words if not t.startswith(self._prefixes)]
 
     def hide_error(self, error: dict[str, Any]) -> dict[str, Any]:
-        """An exception's text and traceback may quote any value: only its type is kept."""
+        """Keep only the type of an exception: its text and traceback may quote any value."""
         return {"type": error["type"], "message": _HIDDEN_ERROR} if self._features else error
 
     def _mask(self, treatment: str, value: Any) -> str:
@@ -83,13 +83,13 @@ HIDE_NOTHING = PrivacyFilter({})
 
 
 class Sampler:
-    """Keeps a share of the ordinary events; live and shadow models agree, since the request's id decides.
+    """Keep a share of the ordinary events. The request's id decides, so live and shadow models agree.
 
     Args:
-        rate: the share that is kept, above 0 to 1.
+        rate: the share to keep, above 0 and up to 1.
 
     Raises:
-        ValueError: the rate is not within that.
+        ValueError: the rate is out of this range.
     """
 
     def __init__(self, rate: float) -> None:
@@ -100,7 +100,7 @@ class Sampler:
         self.weight: dict[str, Any] = {"weight": 1 / rate}
 
     def includes(self, request_id: str) -> bool:
-        """Whether an ordinary event is among those kept; the same for the same id."""
+        """Whether to keep an ordinary event; always the same for one request id."""
         return (
             int.from_bytes(blake2b(request_id.encode("utf-8", "replace"), digest_size=8).digest())
             < self._limit

@@ -1,7 +1,7 @@
-"""What a process says about itself into its own spool: its start, and each minute and at its end its health.
+"""Report the start and, each minute and at exit, the health of a process to its own spool.
 
-One daemon thread a process, begun with the first segment: so in each forked worker, and never in a master process
-that logs nothing itself.
+One daemon thread per process starts with the first segment: so it runs in each forked worker, and never in a master
+process that logs nothing itself.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from logging_lib.logger.spool import Spool
 _log = logging.getLogger("logging_lib")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 MIN_CPU_SECONDS = 10.0
-"""Seconds over which a share of CPU time is told."""
+"""Shortest time over which a share of CPU time is reported, in seconds."""
 
 
 @dataclass
 class ReportedModel:
-    """One model of a process.
+    """One model of a process, with its counts at the last report.
 
     Attributes:
         model: ``ml.model``.
         profile: ``ml.profile``.
         service: ``service.*``, or empty.
         start: fields below ``ml.start``.
-        counts: what its processor did so far.
+        counts: the events of its processor so far.
     """
 
     model: Mapping[str, Any]
@@ -49,10 +49,10 @@ class ReportedModel:
 
 
 class HealthReporter:
-    """Reports on one spool and the models that log to it.
+    """Report on one spool and the models that log to it.
 
     Args:
-        spool: where the events are written to.
+        spool: receives the events.
         seconds: the interval of the health events.
         clock: nanoseconds since 1970.
         monotonic: seconds.
@@ -80,13 +80,13 @@ class HealthReporter:
         self._reports_written = self._written = self._bytes = 0
 
     def add(self, source: ReportedModel) -> None:
-        """Report on one more model, from now on."""
+        """Add a model to report on."""
         self._sources.append(source)
         if self.is_open:
             self._announce(source)
 
     def open(self) -> None:
-        """The process has begun to log: say so for each model."""
+        """Report the start of each model: the process has begun to log."""
         self.is_open = True
         for source in self._sources:
             self._announce(source)
@@ -96,14 +96,14 @@ class HealthReporter:
         self._write(build_start_event(self._clock(), about, source.start), source.service)
 
     def seconds_until_due(self) -> float:
-        """Seconds until the next report; none or negative: now."""
+        """Return the seconds until the next report; 0 or less: it is due."""
         return self._tried_at + self.seconds - self._monotonic()
 
     def report(self) -> None:
-        """Write one health event of the process and one a model, about the time since the last ones.
+        """Write a health event of the process and one of each model, about the time since the last ones.
 
-        Where the segment is gone, nothing is written, so that no folder that was deleted comes back by itself; what
-        was counted is part of the next report.
+        Where the segment was deleted nothing is written, so that a deleted folder is not created again; the counts
+        are part of the next report.
         """
         with self._lock:
             self._tried_at = self._monotonic()
@@ -111,7 +111,7 @@ class HealthReporter:
                 return
             try:
                 self._report()
-            except Exception as error:  # noqa: BLE001 - no report is worth the service's thread
+            except Exception as error:  # noqa: BLE001 - a report must not end the thread
                 if not self._warned:
                     _log.warning("no health event could be made for %s: %r", self._spool.directory, error)
                 self._warned = True
@@ -121,7 +121,7 @@ class HealthReporter:
         seconds = now - self._reported_at
         written, size = self._spool.written - self._reports_written, self._spool.bytes_written
         service = self._sources[0].service if self._sources else {}
-        # A script's share of its first half second is always all of a core.
+        # In its first half second a script always uses a whole core.
         cpu_field = (
             {"cpu": {"pct": round((cpu - self._cpu) / seconds, 4)}} if seconds >= MIN_CPU_SECONDS else {}
         )
@@ -157,7 +157,7 @@ class HealthReporter:
         return is_written
 
     def reset_after_fork(self) -> None:
-        """In a forked child: what was counted is the parent's."""
+        """Reset the counts in a forked child: they are the parent's."""
         self._reset()
         for source in self._sources:
             source.counts.reset()
@@ -165,7 +165,7 @@ class HealthReporter:
 
 
 class _ReporterThread:
-    """The thread that makes the reports of a process."""
+    """The thread that writes the reports of a process."""
 
     def __init__(self) -> None:
         self._reporters: dict[Spool, HealthReporter] = {}
@@ -173,12 +173,12 @@ class _ReporterThread:
         self._wake = threading.Event()
         os.register_at_fork(after_in_child=self._reset_after_fork)
 
-    def reporter(self, spool: Spool, seconds: float, clock: Callable[[], int]) -> HealthReporter:
+    def get_reporter(self, spool: Spool, seconds: float, clock: Callable[[], int]) -> HealthReporter:
         existing = self._reporters.get(spool)
         if existing is None:
             existing = self._reporters[spool] = HealthReporter(spool, seconds, clock=clock)
             spool.on_open.append(self._open)
-            if spool.path is not None:  # it was logged to before
+            if spool.path is not None:  # it was written to before
                 self._open(spool)
         existing.seconds = min(existing.seconds, seconds)
         return existing
@@ -187,7 +187,7 @@ class _ReporterThread:
         self._reporters[spool].open()
         self._wake.set()
         if self._thread is None:
-            # Registered anew, so that it runs before what was registered earlier: the shipper's own end.
+            # Registered again, so that it runs before the handlers registered earlier, such as the shipper's.
             atexit.unregister(self._finish)
             atexit.register(self._finish)
             self._thread = threading.Thread(target=self._run, name="logging_lib-health", daemon=True)
@@ -220,22 +220,22 @@ _reporter_thread = _ReporterThread()
 def get_reporter(
     spool: Spool, seconds: float = 60.0, clock: Callable[[], int] = time.time_ns
 ) -> HealthReporter:
-    """The one reporter of a spool; the shortest interval that was asked for holds."""
-    return _reporter_thread.reporter(spool, seconds, clock)
+    """Return the one reporter of a spool; of several intervals the shortest applies."""
+    return _reporter_thread.get_reporter(spool, seconds, clock)
 
 
 def resident_bytes() -> int:
-    """The process's resident memory in bytes; where the system does not tell, the most it ever had."""
+    """Measure the process's resident memory in bytes; where the system does not report it, its maximum so far."""
     try:
         with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - a tenth of Path's time
             return int(file.read().split()[1]) * _PAGE
     except (OSError, ValueError, IndexError):
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else most * 1024
+        maximum = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return maximum if sys.platform == "darwin" else maximum * 1024
 
 
 def disk_usage(directory: os.PathLike[str]) -> dict[str, float]:
-    """``ml.health.disk`` of the file system that holds a folder."""
+    """Measure ``ml.health.disk`` of the file system that holds a folder."""
     state = os.statvfs(directory)
     used = round(1 - state.f_bavail / max(state.f_blocks, 1), 4)
     return {"free": state.f_bavail * state.f_frsize, "used_pct": used}

@@ -1,4 +1,4 @@
-"""A spool's segments: their names, whether a living process still writes one, and where the folder lies."""
+"""Name and list a spool's segments, and find out whether one still has a writer and which file system holds it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 DEAD_LETTERS = "dead-letters.jsonl"
-"""Stands in the spool's folder beside the segments: what a receiver refused for good."""
+"""The file in the spool's folder with the events that a receiver refused for good."""
 
 VOLATILE_FILESYSTEMS = frozenset(("tmpfs", "ramfs", "overlay", "overlayfs", "aufs"))
 """File systems that do not survive the host or the container."""
@@ -18,12 +18,12 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def format_segment_name(host: str, pid: int, start_ns: int, seq: int) -> str:
-    """``<host>-<pid>-<start hex>-<seq>.jsonl``: unique, and in order of time for one process."""
+    """Format ``<host>-<pid>-<start hex>-<seq>.jsonl``: unique, and in order of time for one process."""
     return f"{re.sub(r'[^A-Za-z0-9._-]', '_', host) or 'host'}-{pid}-{start_ns:x}-{seq}.jsonl"
 
 
 def list_segments(directory: Path) -> list[Path]:
-    """The segments of a folder, oldest first; empty where there is no such folder."""
+    """List the segments of a folder, oldest first; none where the folder does not exist."""
     try:
         matches = [match for path in directory.iterdir() if (match := _NAME.match(path.name))]
     except FileNotFoundError:
@@ -33,7 +33,7 @@ def list_segments(directory: Path) -> list[Path]:
 
 
 def has_writer(path: Path) -> bool:
-    """Whether a living process holds the segment: it may still grow, and its last line may be under way.
+    """Whether a living process holds the segment: it may grow, and its last line may be incomplete.
 
     Raises:
         OSError: the file cannot be opened.
@@ -49,7 +49,7 @@ def has_writer(path: Path) -> bool:
 
 
 def directory_size(directory: Path) -> int:
-    """The size of everything in a folder, in bytes."""
+    """Return the size of all files in a folder, in bytes."""
     total = 0
     with os.scandir(directory) as entries:
         for entry in entries:
@@ -61,9 +61,9 @@ def directory_size(directory: Path) -> int:
 
 
 def find_filesystem(path: Path, mountinfo: str) -> str:
-    """The type of the file system that holds an absolute path, by the text of ``/proc/self/mountinfo``.
+    """Find the type of the file system that holds an absolute path in the text of ``/proc/self/mountinfo``.
 
-    Empty where the text does not say; see proc_pid_mountinfo(5) for its format.
+    Empty where the text does not contain it; see proc_pid_mountinfo(5) for its format.
     """
     best_depth, best_kind = -1, ""
     for line in mountinfo.splitlines():
@@ -81,7 +81,7 @@ def find_filesystem(path: Path, mountinfo: str) -> str:
 
 
 def find_volatile_filesystem(directory: Path) -> str:
-    """The name of the folder's file system where it does not survive the host or container, else empty."""
+    """Return the type of the folder's file system where that does not survive the host or container, else empty."""
     try:
         kind = find_filesystem(
             directory.resolve(), Path("/proc/self/mountinfo").read_text("utf-8", "replace")

@@ -1,6 +1,6 @@
-"""The spool: segment files, one writer a process, one ``os.write`` a line, nothing buffered in memory.
+"""Write events to the spool: segment files, one writer per process, one ``os.write`` per line, no buffer in memory.
 
-When a call returns, its line is in the kernel's page cache: it survives the death of the process (kill -9), not
+When a call returns, its line is in the kernel's page cache: it survives the death of the process (kill -9), but not
 the loss of the host (see ``fsync``).
 """
 
@@ -38,17 +38,17 @@ _WRITE_BYTES = 1 << 20
 
 
 class _BudgetReachedError(OSError):
-    """The folder holds as much as it may."""
+    """The folder has reached its budget."""
 
 
 def append_line(fd: int, line: bytes) -> None:
     """Append one whole line to a file that is open for reading and appending.
 
-    Where a part of a line is at its end, the new one begins on a line of its own: the torn one reads as a dead
+    Where the file ends in a part of a line, the new line begins after a newline; the torn line is read as a dead
     letter.
 
     Raises:
-        OSError: it could not be written whole.
+        OSError: the line could not be written whole.
     """
     end = os.fstat(fd).st_size
     text = b"\n" + line if end and os.pread(fd, 1, end - 1) != b"\n" else line
@@ -57,25 +57,25 @@ def append_line(fd: int, line: bytes) -> None:
 
 
 class Spool:
-    """Appends lines to ``<directory>/<host>-<pid>-<start>-<seq>.jsonl``: folder 0700, files 0600.
+    """Append lines to ``<directory>/<host>-<pid>-<start>-<seq>.jsonl``: folder 0700, files 0600.
 
-    Safe under threads, under fork (the child opens a segment of its own) and with several processes of one host
-    in one directory. The open segment is held by an ``flock``, so that a reader can tell it from a closed or
-    abandoned one. ``write`` never raises and never waits for anybody: what could not be kept is counted in
-    ``dropped`` by reason, said once on the stdlib logger ``logging_lib``, and logged as an ``ml.health`` event
+    Safe with threads, with fork (the child opens a segment of its own) and with several processes of one host in
+    one directory. The open segment is locked by ``flock``, so that a reader can distinguish it from a closed or
+    abandoned one. ``write`` never raises and never waits: events that could not be written are counted in
+    ``dropped`` by reason, reported once on the stdlib logger ``logging_lib``, and logged as an ``ml.health`` event
     as soon as writing works again.
 
     Args:
-        directory: the folder; it is made when the first line is written.
-        rotate_bytes: a segment is closed before it grows beyond this.
+        directory: the folder; it is created with the first line.
+        rotate_bytes: a segment is closed before it exceeds this size.
         rotate_seconds: a segment older than this is closed at the next write.
-        budget_bytes: what the folder may hold, of all processes; beyond it new events are dropped. Looked at
-            once a second and every 64th of it, so by so much each process can exceed it.
+        budget_bytes: the size that the folder may reach, over all processes; beyond it new events are dropped. It
+            is checked once a second and after each 64th of it, so each process can exceed it by that much.
         fsync: when lines are forced to the disk: ``never`` leaves it to the kernel (about 30 s); ``interval``
             does it in the first call after ``fsync_seconds``; ``always`` in each call, before it returns.
-        fsync_seconds: for ``interval``, in seconds.
-        delete_closed_after: for a shipper that does not delete (Filebeat): segments without a writer that
-            nobody changed for so many seconds are deleted. Default: never; ``logging-lib ship`` deletes itself.
+        fsync_seconds: the interval for ``interval``, in seconds.
+        delete_closed_after: for a shipper that does not delete (Filebeat): delete segments that have no writer and
+            were not changed for this many seconds. Default: never; ``logging-lib ship`` deletes them itself.
         clock: seconds, monotonic.
 
     Raises:
@@ -105,7 +105,7 @@ class Spool:
         self.dropped: Counter[str] = Counter()
         self.path: Path | None = None
         self.on_open: list[Callable[[Spool], None]] = []
-        """Called when this process opens its first segment: so after a fork in the child, too."""
+        """Called when this process opens its first segment, and after a fork in the child."""
         self._rotate_bytes, self._rotate_seconds = rotate_bytes, rotate_seconds
         self._budget = budget_bytes
         self._fsync, self._fsync_seconds = fsync, fsync_seconds
@@ -117,21 +117,21 @@ class Spool:
         _open_spools.add(self)
 
     def _reset(self) -> None:
-        """The state of a process that has written nothing yet."""
+        """Reset to the state of a process that has written nothing yet."""
         self._lock = threading.RLock()  # a signal handler or a destructor may log while we hold it
         self.written, self.dropped, self.path = 0, Counter(), None
         self._start, self._seq = time.time_ns(), 0
-        self._room = -1  # bytes that may be written without looking; negative: look first
-        self._has_torn_line = False  # a part of a line is at the segment's end
-        self._check_at = 0.0  # when to look at the latest
+        self._room = -1  # bytes that may be written without a check; negative: check first
+        self._has_torn_line = False  # the segment ends in a part of a line
+        self._check_at = 0.0  # when to check at the latest
         self._opened_at = self._synced_at = self._swept_at = self._full_until = 0.0
         self._reported: Counter[str] = Counter()
         self._reported_at = self._clock()
-        self._written_at_check = 0  # ``written`` at the last look
+        self._written_at_check = 0  # ``written`` at the last check
         self._closed_bytes = 0
 
     def write(self, line: bytes) -> bool:
-        """Append one line, which ends in a newline. True where it was kept."""
+        """Append one line, which ends in a newline; return whether it was written."""
         size = len(line)
         try:
             if size <= self._room and self._clock() < self._check_at:
@@ -141,11 +141,11 @@ class Spool:
                     return True
                 self._has_torn_line = True
         except OSError:
-            pass  # said below, where it fails again
+            pass  # reported below, where it fails again
         return self._write_checked(line)
 
     def write_all(self, lines: Sequence[bytes]) -> int:
-        """Append many lines, with one ``os.write`` for about a megabyte of them. How many were kept."""
+        """Append lines with one ``os.write`` per megabyte; return how many were written."""
         written, start = 0, 0
         while start < len(lines):
             end, size = start, 0
@@ -169,13 +169,13 @@ class Spool:
                     self._has_torn_line = self._has_torn_line or written_bytes > 0
                     self.written += whole_lines
             except OSError:
-                pass  # said below, where it fails again
-            # One by one where there is something to look at first: whether there is room, a next segment to begin.
+                pass  # reported below, where it fails again
+            # One by one where something must be checked first: the room that is left, or a new segment.
             return whole_lines + sum(self._write_checked(line) for line in lines[whole_lines:])
 
     def _write_checked(self, line: bytes) -> bool:
         with self._lock:
-            self._room = -1  # until all is well again, the other threads come here as well
+            self._room = -1  # until this succeeds the other threads come here, too
             try:
                 now = self._clock()
                 room = self._check_segment(now, len(line))
@@ -183,7 +183,7 @@ class Spool:
                 self.written += 1
                 self._written_at_check = self.written
                 self._finish_write(now)
-            except Exception as error:  # noqa: BLE001 - a folder's name that the system refuses, say
+            except Exception as error:  # noqa: BLE001 - such as a folder's name that the system refuses
                 self._count_error(error)
                 return False
             self._room = -1 if self._fsync == "always" else room - len(line)
@@ -191,7 +191,7 @@ class Spool:
             return True
 
     def _check_segment(self, now: float, size: int) -> int:
-        """See that there is a segment to write to; the bytes that fit before the next look."""
+        """Ensure that a segment is open; return the bytes that may be written before the next check."""
         if now < self._full_until:
             raise _BudgetReachedError
         if self.path is not None:
@@ -223,7 +223,7 @@ class Spool:
         self._has_torn_line = False
 
     def _finish_write(self, now: float) -> None:
-        """What is due once a line was kept: the report of what was not, and the disk."""
+        """After a successful write, report the dropped events and sync the file where that is due."""
         unreported = self.dropped - self._reported
         if unreported and (now - self._reported_at >= _CHECK_SECONDS or not self._reported):
             interval = max(1, round(now - self._reported_at))
@@ -236,7 +236,7 @@ class Spool:
             os.fsync(self._fd)
 
     def _open(self, now: float) -> None:
-        """Begin the next segment. It gets its name only once it is locked: no reader sees it without a writer."""
+        """Open the next segment. It is renamed only once it is locked: no reader sees it without a writer."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = format_segment_name(socket.gethostname(), os.getpid(), self._start, self._seq)
         hidden, path = self.directory / f".{name}.new", self.directory / name
@@ -259,8 +259,8 @@ class Spool:
             self._announce_open()
 
     def _replace_file(self, new_fd: int) -> None:
-        # The descriptor's number stays ours for good and changes its file in one step: another thread may be
-        # about to write to it. What it writes meanwhile goes to the old segment, whose lock lasts until then.
+        # The descriptor keeps its number and changes its file in one step: another thread may be about to write
+        # to it. Until then its lines go to the old segment, which stays locked.
         old_fd = os.dup(self._fd)
         self._closed_bytes += os.fstat(old_fd).st_size
         os.dup2(new_fd, self._fd, inheritable=False)
@@ -283,7 +283,7 @@ class Spool:
         for callback in self.on_open:
             try:
                 callback(self)
-            except Exception as error:  # noqa: BLE001 - no thread can be started, say: the spool is no worse for it
+            except Exception as error:  # noqa: BLE001 - such as a thread that cannot start: the spool works without it
                 _log.warning(
                     "the spool %s is not shipped or reported on in the background: %r", self.directory, error
                 )
@@ -324,34 +324,34 @@ class Spool:
 
     @property
     def bytes_written(self) -> int:
-        """The size of all that this process wrote here."""
+        """The number of bytes that this process wrote here."""
         return self._closed_bytes + (os.fstat(self._fd).st_size if self._fd >= 0 else 0)
 
     def open(self) -> None:
-        """Begin a segment now, where there is none yet; it never raises."""
+        """Open a segment now, where none is open; it never raises."""
         with self._lock:
             if self.path is None:
                 try:
                     self._open(self._clock())
-                except Exception as error:  # noqa: BLE001 - as in ``write``; nothing was lost by it
+                except Exception as error:  # noqa: BLE001 - as in ``write``; no event was lost
                     _log.warning("cannot open the spool %s: %s", self.directory, error)
 
     def close(self) -> None:
-        """Close the segment; a later write opens the next one."""
+        """Close the segment; a later write opens another one."""
         with self._lock:
             self._room, self.path = -1, None
             if self._fd >= 0:
-                null_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # a write to it fails, and looks
+                null_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # a write to it fails, and checks
                 self._replace_file(null_fd)
 
-    # structlog calls the method of the log level; a line of bytes is all that our renderer gives.
+    # structlog calls the method of the log level with the line that our renderer returns.
     def msg(self, line: bytes) -> None:
         self.write(line)
 
     debug = info = warning = error = critical = exception = log = msg
 
     def _reset_after_fork(self) -> None:
-        """In a forked child: the parent's segment stays the parent's, and so does its lock."""
+        """Reset in a forked child: the parent keeps its segment and its lock."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
@@ -377,9 +377,9 @@ _by_directory: dict[Path, Spool] = {}
 
 
 def get_spool(spool: str | Path | Spool) -> Spool:
-    """The process's one spool in a directory: several models write to the same segments.
+    """Return the process's one spool in a directory: several models write to the same segments.
 
-    A ``Spool`` is taken as it is, and is from then on the one of its directory.
+    A ``Spool`` is returned as it is, and becomes the one of its directory.
     """
     if isinstance(spool, Spool):
         _by_directory[spool.directory] = spool

@@ -1,4 +1,4 @@
-"""Any Python value as something JSON can carry, honestly: marked where it was cut, never an exception."""
+"""Convert any Python value to JSON's types: cut values are marked, and nothing raises."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _INT64 = range(-(2**63), 2**64)
 
 
 def escape_surrogates(text: str) -> str:
-    r"""The text as UTF-8 can carry it: a lone surrogate becomes its escape, ``\ud800``."""
+    r"""Replace lone surrogates, which UTF-8 cannot carry, by their escapes: ``\ud800``."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def to_jsonable(value: Any, *, depth: int = MAX_DEPTH, max_text: int | None = None) -> Any:
-    """The value in JSON's types.
+    """Convert a value to JSON's types.
 
     NaN is null, infinity the text ``Infinity``; dates are ISO 8601 in UTC; bytes are base64; sets are sorted
     lists; dataclasses and mappings are objects; an integer beyond 64 bits is a float; anything else is its
@@ -95,7 +95,7 @@ def _container_to_jsonable(value: Any, depth: int) -> Any:
         return items
     try:
         text = escape_surrogates(repr(value))
-    except Exception as error:  # noqa: BLE001 - one hostile value must not cost what stands beside it
+    except Exception as error:  # noqa: BLE001 - one hostile value must not cost the others
         return f"<{type(value).__name__}: not readable: {type(error).__name__}>"
     return (
         text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}<cut: {len(text) - MAX_TEXT} more characters>"
@@ -112,7 +112,7 @@ def _to_json_integer(value: int) -> int | float | str:
 
 
 def to_json_number(value: float) -> float | str | None:
-    """A float as JSON can carry it: NaN is null, infinity is a text."""
+    """Convert a float to JSON: NaN is null, infinity is a text."""
     if math.isfinite(value):
         return value
     return None if value != value else ("Infinity" if value > 0 else "-Infinity")
@@ -124,7 +124,7 @@ def _date_text(value: datetime | date) -> str:
 
 
 def to_key_text(key: Any) -> str:
-    """A mapping's key as an object's name."""
+    """Convert a mapping's key to an object's name."""
     if isinstance(key, str):
         return escape_surrogates(str(key))
     if isinstance(key, bool) or key is None:

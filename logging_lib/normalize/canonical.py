@@ -1,4 +1,4 @@
-"""An event of our own, which carries ``ml.schema_version``: checked for what every event must have, not altered."""
+"""Validate the required fields of a canonical event, one with ``ml.schema_version``, without changing it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _MANY = 5 * MAX_INPUTS
 def validate(
     document: dict[str, Any], ml: dict[str, Any], size: int, arrival: Arrival | None
 ) -> dict[str, Any]:
-    """The event itself, its time in the event's form, and with ``event.ingested`` where the arrival is known.
+    """Validate an event; set its time in canonical form, and ``event.ingested`` where the arrival is known.
 
     Raises:
         RefusedError: ``schema_version``, ``no_id``, ``dataset``, ``no_model``, ``timestamp``, ``future`` or
             ``too_many_fields``.
     """
     version = ml["schema_version"]
-    # The events of each version so far are read. A later one may mean something else: its events wait, whole,
+    # Events of all versions so far are read. A later version may have another meaning: its events wait, complete,
     # in the dead-letter stream until the pipelines are as new as their logger.
     if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
         raise NormalizeError(
@@ -51,14 +51,14 @@ def validate(
             _check_inputs(ml.get("input"))
     when = document.get("@timestamp")
     try:
-        own = validate_time(when, arrival)
+        time_text = validate_time(when, arrival)
     except TooFarAheadError as time:
         raise NormalizeError("future", f"the time {time} is more than a day ahead of arrival") from None
-    if own is None:
+    if time_text is None:
         raise NormalizeError(
             "timestamp", f"@timestamp is {quote_value(when)}, which is no ISO 8601 date with a zone"
         )
-    document["@timestamp"] = own
+    document["@timestamp"] = time_text
     if arrival is not None:
         event["ingested"] = arrival.text
     return document

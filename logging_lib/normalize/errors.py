@@ -1,17 +1,17 @@
-"""Why an event cannot be used, and how values are shown in that reason."""
+"""Define the error of an event that cannot be used, and format values for its message."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-MAX_SHOWN = 200
+MAX_QUOTED = 200
 
 
 class NormalizeError(Exception):
-    """The event becomes a dead letter.
+    """An event that becomes a dead letter.
 
-    ``reason`` is short and stable (``not_json``), the text is for people, ``stage`` is ``parse`` or ``normalize``.
+    ``reason`` is short and stable (``not_json``); the text is for people; ``stage`` is ``parse`` or ``normalize``.
     """
 
     def __init__(self, reason: str, message: str, stage: str = "normalize") -> None:
@@ -21,11 +21,11 @@ class NormalizeError(Exception):
 
 
 def to_json_text(value: Any) -> str:
-    """A value of JSON's types as text, spelled as the Ruby twin spells it, whatever the JSON library."""
+    """Format a value of JSON's types exactly as the Ruby twin does, independent of the JSON library."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def quote_value(value: Any) -> str:
-    """A value for a message: as JSON, cut."""
+    """Format a value for a message: as JSON, cut to ``MAX_QUOTED`` characters."""
     text = to_json_text(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+    return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"

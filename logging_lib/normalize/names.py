@@ -1,4 +1,4 @@
-"""Names of features and labels that every store takes: never blank, no empty part between dots, not endless."""
+"""Make the names of features and labels safe for every store: never blank, no empty part between dots, not long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _safe_names: set[str] = set()
 
 
 def with_safe_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The mapping with names that a store takes; as it is where all are, which is nearly always."""
+    """Return the mapping with safe names; it is returned as it is where all are safe, as nearly always."""
     if values.keys() <= _safe_names:
         return values
     if len(_safe_names) > _MAX_CACHED_NAMES:
@@ -29,21 +29,21 @@ def with_safe_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _rename_unsafe(values: Mapping[str, Any], unsafe: set[str]) -> dict[str, Any]:
-    """Names that are kept have the right of way; of two that become the same, the second gets ``~2``."""
+    """Rename the unsafe names; of two that become equal the second gets ``~2``, and a safe name takes precedence."""
     taken = {name for name in values if name not in unsafe}
-    made: dict[str, Any] = {}
+    renamed: dict[str, Any] = {}
     for name, value in values.items():
         if name in unsafe:
-            stem = plain = _make_safe(name)
+            stem = safe_name = _make_safe(name)
             number = 1
-            while plain in taken:
+            while safe_name in taken:
                 number += 1
-                plain = f"{stem}~{number}"
-            taken.add(plain)
-            made[plain] = value
+                safe_name = f"{stem}~{number}"
+            taken.add(safe_name)
+            renamed[safe_name] = value
         else:
-            made[name] = value
-    return made
+            renamed[name] = value
+    return renamed
 
 
 def _is_safe(name: str) -> bool:

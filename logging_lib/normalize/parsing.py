@@ -1,8 +1,8 @@
-"""Bytes → a JSON object, by rules that do not depend on the JSON library. The twin of ``pipelines/ruby``.
+"""Parse bytes as a JSON object, by rules that do not depend on the JSON library. The twin of ``pipelines/ruby``.
 
-What is JSON: RFC 8259 in UTF-8, one object, at most ``MAX_DEPTH`` deep; of equal keys the last counts; integers
-beyond 64 bits are floats. In foreign events three things that serializers write all the same are mended: ``NaN``
-(null), what is infinite (the text ``Infinity``), and a lone surrogate's escape (the text of the escape).
+JSON is RFC 8259 in UTF-8, one object, at most ``MAX_DEPTH`` deep; of equal keys the last counts; integers beyond 64
+bits are floats. In foreign events three common faults of serializers are repaired: ``NaN`` becomes null, an infinite
+number the text ``Infinity``, and the escape of a lone surrogate the text of the escape.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _TYPE_NAMES = {
 
 
 def parse(raw: bytes) -> tuple[dict[str, Any], bool]:
-    """The object, and whether it had to be mended.
+    """Parse an object; also return whether it had to be repaired.
 
     Raises:
         RefusedError: ``too_large``, ``too_deep``, ``not_json`` or ``not_an_object``.
@@ -52,16 +52,16 @@ def parse(raw: bytes) -> tuple[dict[str, Any], bool]:
         raw = raw[3:]
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _too_deep(raw):
         raise _parse_error("too_deep", f"the event is nested more than {MAX_DEPTH} deep")
-    mended = False
+    is_repaired = False
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        document, mended = _parse_repaired(raw), True
+        document, is_repaired = _parse_repaired(raw), True
         if document is None:
             raise _parse_error("not_json", "not JSON (RFC 8259, in UTF-8)") from error
     if type(document) is not dict:
         raise _parse_error("not_an_object", f"a JSON {_TYPE_NAMES[type(document)]}, not an object")
-    return document, mended
+    return document, is_repaired
 
 
 def _parse_error(reason: str, message: str) -> NormalizeError:
@@ -94,11 +94,11 @@ def _is_utf8(raw: bytes) -> bool:
 def _parse_repaired(raw: bytes) -> Any:
     if not _is_utf8(raw):
         return None
-    made = _REPAIRABLE.sub(_repair_token, raw)
-    if made == raw:
+    repaired = _REPAIRABLE.sub(_repair_token, raw)
+    if repaired == raw:
         return None
     try:
-        return orjson.loads(made)
+        return orjson.loads(repaired)
     except orjson.JSONDecodeError:
         return None
 

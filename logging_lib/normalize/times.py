@@ -1,4 +1,4 @@
-"""Times of any spelling → the event's form: UTC with six digits, ``2018-02-01T09:00:00.000000Z``."""
+"""Convert times of any format to the canonical form: UTC with six digits, ``2018-02-01T09:00:00.000000Z``."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SCALES = ((1e11, 10**9), (1e14, 10**6), (1e17, 10**3), (1e20, 1))
 
 
-def parse_iso(text: str, *, zone: bool = False) -> datetime | None:
-    """The time that an ISO 8601 text names, or None.
+def parse_iso(text: str, *, require_zone: bool = False) -> datetime | None:
+    """Parse an ISO 8601 text; None where it is not one.
 
     Args:
         text: a date, or a date and time; digits beyond microseconds are cut; without a zone it is UTC.
-        zone: refuse what has no time of day with a zone.
+        require_zone: refuse a text without a time of day and a zone.
     """
     if _CANONICAL.match(text) is None:
-        found = _ISO.match(text)
-        if found is None or (zone and (found["zone"] is None or text[10] != "T")):
+        match = _ISO.match(text)
+        if match is None or (require_zone and (match["zone"] is None or text[10] != "T")):
             return None
-        fraction = found["fraction"]
-        if fraction is not None:  # six digits, whatever Python's version reads
-            start, end = found.span("fraction")
+        fraction = match["fraction"]
+        if fraction is not None:  # six digits, as every version of Python reads
+            start, end = match.span("fraction")
             text = f"{text[:start]}.{fraction[1:7]:0<6}{text[end:]}"
     try:
         moment = datetime.fromisoformat(text)
@@ -46,7 +46,7 @@ def parse_iso(text: str, *, zone: bool = False) -> datetime | None:
 
 
 class Arrival:
-    """When an event arrived: its text, and the latest time that an event may have."""
+    """The time at which an event arrived, and the latest time that the event may have."""
 
     __slots__ = ("latest", "latest_text", "text")
 
@@ -62,10 +62,10 @@ get_arrival = lru_cache(64)(Arrival)
 
 
 def normalize_time(value: Any, arrival: Arrival | None) -> str | None:
-    """The time of a foreign event: ISO 8601, or a number since 1970 in s, ms, µs or ns, also as text.
+    """Normalize the time of a foreign event: ISO 8601, or a number since 1970 in s, ms, µs or ns, also as text.
 
     Returns:
-        The event's form, or None where it is no time.
+        The canonical form, or None where the value is not a time.
 
     Raises:
         TooFarAheadError: it is more than a day after the arrival.
@@ -84,9 +84,9 @@ def normalize_time(value: Any, arrival: Arrival | None) -> str | None:
 
 
 def validate_time(value: Any, arrival: Arrival | None) -> str | None:
-    """The time of an event of ours, ISO 8601 with a zone, in the event's form; None and errors as above.
+    """Validate the time of a canonical event, ISO 8601 with a zone; the result and the errors as above.
 
-    One in the event's form already stays as it is, with or without its six digits.
+    A time that has the canonical form is returned as it is, with or without its six digits.
     """
     if type(value) is not str:
         return None
@@ -94,12 +94,12 @@ def validate_time(value: Any, arrival: Arrival | None) -> str | None:
         if arrival is not None and value[:-1] > arrival.latest_text[:-1]:
             raise TooFarAheadError(value if len(value) == 27 else f"{value[:19]}.000000Z")
         return value
-    moment = parse_iso(value, zone=True)
+    moment = parse_iso(value, require_zone=True)
     return None if moment is None else _check_not_ahead(moment, arrival)
 
 
 class TooFarAheadError(ValueError):
-    """The time lies beyond the limit; the text is the time."""
+    """The time is beyond the limit; the text is the time."""
 
 
 def _is_canonical(text: str) -> bool:
@@ -123,12 +123,12 @@ def _check_not_ahead(moment: datetime, arrival: Arrival | None) -> str:
 
 
 def format_time(moment: datetime) -> str:
-    """A time in UTC in the event's form."""
+    """Format a time in UTC in the canonical form."""
     return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def _parse_number(value: float) -> datetime | None:
-    """Told apart by its size: seconds up to the year 5138."""
+    """Convert a number, whose unit follows from its size: seconds up to the year 5138."""
     for limit, nanoseconds in _SCALES:
         if abs(value) < limit:
             if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""The training profile: what a model's inputs and outputs looked like when it was trained."""
+"""Fit, save and load training profiles: the distribution of a model's inputs and outputs in training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "fit":  # needs pandas: imported when somebody fits
+    if name == "fit":  # needs pandas: imported only to fit
         from logging_lib.profile.fitting import fit
 
         return fit

@@ -20,13 +20,13 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class HeldOutSplit:
-    """``block`` says for each row which block of held-out rows it is in, or -1; shape (rows,)."""
+    """The held-out rows: ``block`` is the number of the block that each row is in, or -1; shape (rows,)."""
 
     block: Array
     held_out: HeldOut
 
     def expectation(self, failed: Array) -> Expectation:
-        """Held-out rows in which a check failed; ``failed`` is a mask of all rows, shape (rows,)."""
+        """Count the held-out rows in which a check failed; ``failed`` is a mask of all rows, shape (rows,)."""
         held = self.block >= 0
         blocks = self.held_out.blocks
         sizes = np.bincount(self.block[held], minlength=blocks)
@@ -35,16 +35,17 @@ class HeldOutSplit:
 
     @property
     def scoring(self) -> Array:
-        """The rows that the scoring tables are made from: all but the held-out ones, shape (rows,)."""
+        """Mask the rows that the scoring tables are built from: all but the held-out ones, shape (rows,)."""
         rows: Array = self.block < 0
         return rows if rows.any() else np.ones_like(rows)
 
 
 def estimate_dispersion(counts: Array, sizes: Array) -> float:
-    """The intraclass correlation of failures within blocks, by the ANOVA estimator, clipped to [0, 0.99].
+    """Estimate the intraclass correlation of failures within blocks by ANOVA, clipped to [0, 0.99].
 
-    Less its standard error where blocks do not differ, sqrt(2 / (k - 1)) / m0: of ten blocks, half would else seem
-    to differ by chance alone, and a rise would have to be far greater to be found.
+    Its standard error for blocks that do not differ, sqrt(2 / (k - 1)) / m0, is subtracted: otherwise half of all
+    features with ten blocks would seem to differ by chance alone, and a rise would have to be far greater to be
+    found.
 
     Source: Ridout, Demétrio and Firth, "Estimating intraclass correlation for binary data", Biometrics 55
     (1999), eq. 3.
@@ -67,7 +68,7 @@ MAX_CATEGORIES_INFERRED = 100
 
 @dataclass(slots=True)
 class EncodedColumn:
-    """A column taken apart: ``codes`` index ``uniques`` (-1: null), masks of shape (rows,)."""
+    """A column as codes that index ``uniques`` (-1: null), with masks of shape (rows,)."""
 
     codes: Array
     uniques: list[Any]
@@ -77,7 +78,7 @@ class EncodedColumn:
 
 @dataclass(slots=True)
 class ColumnFit:
-    """A feature with the masks of its failed checks on all rows (only held-out ones are counted)."""
+    """The fit of a column: the feature's fields, and masks of its failed checks on all rows, shape (rows,)."""
 
     feature: dict[str, Any]
     failed: dict[str, Array]
@@ -91,17 +92,20 @@ def is_number_dtype(series: pd.Series) -> bool:
     return types.is_numeric_dtype(series) and not other
 
 
-def encode_column(series: pd.Series, own: FeatureConfig, config: Config, absent: Array) -> EncodedColumn:
+def encode_column(
+    series: pd.Series, feature_config: FeatureConfig, config: Config, absent: Array
+) -> EncodedColumn:
     codes, uniques = _factorize(series)
-    na = frozenset(config.na_values) - frozenset(own.values or ())
-    null = [
-        is_null(value) or (isinstance(value, str) and (value in na or not value.strip())) for value in uniques
+    na_values = frozenset(config.na_values) - frozenset(feature_config.values or ())
+    missing_values = [
+        is_null(value) or (isinstance(value, str) and (value in na_values or not value.strip()))
+        for value in uniques
     ]
-    if any(null):
-        renumber = np.cumsum([not each for each in null]) - 1
-        lookup = np.where(null, -1, renumber)
+    if any(missing_values):
+        renumber = np.cumsum([not is_missing for is_missing in missing_values]) - 1
+        lookup = np.where(missing_values, -1, renumber)
         codes = np.where(codes < 0, -1, lookup[codes])
-        uniques = [value for value, gone in zip(uniques, null, strict=True) if not gone]
+        uniques = [value for value, is_missing in zip(uniques, missing_values, strict=True) if not is_missing]
     return EncodedColumn(codes=codes, uniques=uniques, missing=(codes < 0) & ~absent, absent=absent)
 
 
@@ -122,17 +126,17 @@ def _factorize(series: pd.Series) -> tuple[Array, list[Any]]:
         pass
     # Mixed types: True and 1 are equal to a hash table but not to a model, so the type is part of the key.
     codes = np.empty(len(values), dtype=np.int64)
-    seen: dict[tuple[type, Any], int] = {}
+    code_of: dict[tuple[type, Any], int] = {}
     uniques: list[Any] = []
     for row, value in enumerate(values):
         if is_null(value):
             codes[row] = -1
             continue
         key = (type(value), _hashable(value))
-        if key not in seen:
-            seen[key] = len(uniques)
+        if key not in code_of:
+            code_of[key] = len(uniques)
             uniques.append(to_python(value))
-        codes[row] = seen[key]
+        codes[row] = code_of[key]
     return codes, uniques
 
 
@@ -145,7 +149,7 @@ def _hashable(value: Any) -> Any:
 
 
 def infer_kind(column: EncodedColumn) -> Kind:
-    """The kind that most rows have; see ``docs/profile.md``."""
+    """Infer the kind that most rows have; see ``docs/profile.md``."""
     rows: Counter[Kind] = Counter()
     sizes = np.bincount(column.codes[column.codes >= 0], minlength=len(column.uniques))
     for value, size in zip(column.uniques, sizes.tolist(), strict=True):

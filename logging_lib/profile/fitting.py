@@ -35,32 +35,32 @@ def fit(
     libraries: Mapping[str, str] | None = None,
     absent: Mapping[str, np.ndarray] | None = None,
 ) -> Profile:
-    """What training looked like, from the rows that the model was trained on.
+    """Fit a profile to the rows that the model was trained on.
 
     Args:
         data: one row an example, one column a feature; shape (rows, columns).
         model: the model's name, as the logger will give it.
         version: the model's version.
-        target: the column with the truth; not a feature.
+        target: the column with the true outcome; not a feature.
         prediction: the column with the model's outputs on these rows; not a feature. Without it the target's
-            distribution stands for the outputs'.
-        config: overrides; see ``Config``.
-        trained_at: when the model was trained; default: the last moment of the time column, or unknown.
+            distribution is used as the outputs'.
+        config: overrides of inference; see ``Config``.
+        trained_at: when the model was trained; default: the last time in the time column, or unknown.
         training_seconds: how long the training took.
         libraries: name → version of what the model depends on; default: the usual ones that are installed.
-        absent: column → mask of rows whose key was not there at all (JSON lines), shape (rows,).
+        absent: column → mask of rows without the key (JSON lines), shape (rows,).
 
     Raises:
-        ProfileError: the data have no row or no feature, or lack a named column.
+        ProfileError: the data have no row, no feature, or not all of the named columns.
     """
     config = config or Config()
-    for argument, given in (("model", model), ("version", version)):
-        if not isinstance(given, str) or not given:
-            raise ProfileError(f"{argument}: expected a text that is not empty, found {given!r}")
+    for argument, value in (("model", model), ("version", version)):
+        if not isinstance(value, str) or not value:
+            raise ProfileError(f"{argument}: expected a text that is not empty, found {value!r}")
     names = [str(name) for name in data.columns]
     if len(set(names)) != len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ProfileError(f"the data have the column {twice[0]!r} more than once")
+        duplicates = sorted({name for name in names if names.count(name) > 1})
+        raise ProfileError(f"the data have the column {duplicates[0]!r} more than once")
     validate_columns(config, names)
     for role, name in (("target", target), ("prediction", prediction)):
         if name is not None and name not in names:
@@ -70,8 +70,8 @@ def fit(
     if len(data) == 0:
         raise ProfileError("the data have no rows: a profile needs the rows that the model was trained on")
     data = data.set_axis(names, axis=1)
-    left_out = {*config.exclude, config.time, target, prediction}
-    features = [name for name in names if name not in left_out]
+    excluded = {*config.exclude, config.time, target, prediction}
+    features = [name for name in names if name not in excluded]
     if not features:
         raise ProfileError(
             "no feature is left: every column is excluded, the target, the prediction or the time"
@@ -104,45 +104,45 @@ def fit(
 
 
 def _hold_out(data: pd.DataFrame, config: Config) -> tuple[HeldOutSplit, str | None]:
-    """Which rows are held out, in which block, and the last moment of the time column."""
+    """Choose the held-out rows and their blocks; also return the last time of the time column."""
     rows = len(data)
-    wanted = max(1, round(rows * config.held_out)) if rows > 1 else 0
+    held_out_rows = max(1, round(rows * config.held_out)) if rows > 1 else 0
     last: str | None = None
     if config.time is not None:
         seconds = _to_seconds(data[config.time])
         if np.isnan(seconds).any():
             bad = data[config.time][np.isnan(seconds)].iloc[0]
             raise ProfileError(f"the time column {config.time!r} holds {bad!r}, which is no date (ISO 8601)")
-        order = np.argsort(seconds, kind="stable")[rows - wanted :]
-        method = f"the last {wanted} rows by `{config.time}`"
+        order = np.argsort(seconds, kind="stable")[rows - held_out_rows :]
+        method = f"the last {held_out_rows} rows by `{config.time}`"
         last = format_epoch(float(seconds.max()))
     else:
-        order = np.sort(np.argsort(_spread_rows(data), kind="stable")[:wanted])
-        method = f"{wanted} rows spread over the data (no time column was given)"
-    blocks = max(1, min(MAX_BLOCKS, wanted // MIN_BLOCK_ROWS))
+        order = np.sort(np.argsort(_spread_rows(data), kind="stable")[:held_out_rows])
+        method = f"{held_out_rows} rows spread over the data (no time column was given)"
+    blocks = max(1, min(MAX_BLOCKS, held_out_rows // MIN_BLOCK_ROWS))
     block = np.full(rows, -1, dtype=np.int64)
-    block[order] = np.arange(wanted) * blocks // max(wanted, 1)
-    return HeldOutSplit(block=block, held_out=HeldOut(rows=wanted, method=method, blocks=blocks)), last
+    block[order] = np.arange(held_out_rows) * blocks // max(held_out_rows, 1)
+    return HeldOutSplit(block=block, held_out=HeldOut(rows=held_out_rows, method=method, blocks=blocks)), last
 
 
 def _spread_rows(data: pd.DataFrame) -> np.ndarray[Any, Any]:
-    """A number a row that spreads the choice evenly, without a random generator; shape (rows,).
+    """Compute a number per row that spreads the choice evenly, without a random generator; shape (rows,).
 
-    A hash of the row's content, so that copies of a row (oversampling) are held out together; where rows repeat
-    because there is little to tell them apart, a multiplicative hash of the row's number.
+    It is a hash of the row's content, so that copies of a row (oversampling) are held out together; where many rows
+    are equal because they have few values, it is a multiplicative hash of the row's number.
     """
     try:
         hashes = pd.util.hash_pandas_object(data, index=False).to_numpy(np.uint64)
     except (TypeError, ValueError, UnicodeError):  # cells that cannot be hashed
         hashes = pd.util.hash_pandas_object(data.map(ascii), index=False).to_numpy(np.uint64)
-    most = np.unique(hashes, return_counts=True)[1].max()
-    if most <= max(1, len(data) // 100):
+    most_copies = np.unique(hashes, return_counts=True)[1].max()
+    if most_copies <= max(1, len(data) // 100):
         return np.asarray(hashes)
     return np.asarray((np.arange(len(data), dtype=np.uint64) * np.uint64(2654435761)) & np.uint64(0xFFFFFFFF))
 
 
 def _to_seconds(column: pd.Series) -> np.ndarray[Any, Any]:
-    """Dates as seconds since 1970; NaN where a value is no date; shape (rows,)."""
+    """Convert dates to seconds since 1970; NaN where a value is not a date; shape (rows,)."""
     if pd.api.types.is_datetime64_any_dtype(column):
         moments = column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz is not None else column
         since = moments.to_numpy("datetime64[us]")
@@ -151,12 +151,12 @@ def _to_seconds(column: pd.Series) -> np.ndarray[Any, Any]:
 
 
 def _fit_output(column: pd.Series, role: str, split: HeldOutSplit, config: Config) -> Feature:
-    """The prediction's or the target's distribution, as a feature without expectations."""
-    made = fit_column(column, role, split, replace(config, features={}))
-    if made.kind == "text":  # an output is never a text: many labels are still labels
+    """Fit the distribution of the prediction or the target, as a feature without expectations."""
+    feature = fit_column(column, role, split, replace(config, features={}))
+    if feature.kind == "text":  # an output is never a text: many labels are still labels
         labels = {role: FeatureConfig(kind="category")}
-        made = fit_column(column, role, split, replace(config, features=labels))
-    return replace(made, expected={}, notes=())
+        feature = fit_column(column, role, split, replace(config, features=labels))
+    return replace(feature, expected={}, notes=())
 
 
 def _measure_quality(
@@ -166,24 +166,24 @@ def _measure_quality(
     outputs: Mapping[str, Feature],
     split: HeldOutSplit,
 ) -> Quality | None:
-    """The errors on held-out rows that have both a truth and a prediction; None without such rows."""
+    """Measure the errors on held-out rows that have a target and a prediction; None without such rows."""
     if target is None or prediction is None:
         return None
-    held = data.loc[split.block >= 0, [target, prediction]].dropna()
+    held_out = data.loc[split.block >= 0, [target, prediction]].dropna()
     kinds = {outputs[role].kind for role in ("target", "prediction")}
     if kinds == {"numeric"}:
-        errors = np.abs(held[prediction].to_numpy(float) - held[target].to_numpy(float))
+        errors = np.abs(held_out[prediction].to_numpy(float) - held_out[target].to_numpy(float))
         errors = np.sort(errors[np.isfinite(errors)])
         return Quality(errors=compute_moments(errors)) if len(errors) else None
     if not kinds <= {"category", "boolean"}:
         return None
     confusion: dict[str, dict[str, int]] = {}
-    for pair in zip(held[target], held[prediction], strict=True):
-        truth, guess = (category_text(to_python(value)) for value in pair)
-        if truth is not None and guess is not None:
-            row = confusion.setdefault(truth, {})
-            row[guess] = row.get(guess, 0) + 1
-    ordered = {truth: dict(sorted(row.items())) for truth, row in sorted(confusion.items())}
+    for pair in zip(held_out[target], held_out[prediction], strict=True):
+        actual, predicted = (category_text(to_python(value)) for value in pair)
+        if actual is not None and predicted is not None:
+            row = confusion.setdefault(actual, {})
+            row[predicted] = row.get(predicted, 0) + 1
+    ordered = {actual: dict(sorted(row.items())) for actual, row in sorted(confusion.items())}
     return Quality(confusion=ordered) if ordered else None
 
 

@@ -1,4 +1,4 @@
-"""``profile.json``: writing, reading, and saying what is wrong with a damaged one."""
+"""Write and read ``profile.json``, with errors that say what is wrong with a damaged file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ProfileError(ValueError):
 
 
 def encode(profile: Profile) -> dict[str, Any]:
-    """The profile as JSON has it; parts at their default are left out."""
+    """Encode the profile as JSON's types; fields with their default are left out."""
     return {"format_version": FORMAT_VERSION, **_encode_value(profile)}
 
 
@@ -59,17 +59,18 @@ def _default_of(f: dataclasses.Field[Any]) -> Any:
 
 
 def with_content_hash(profile: Profile) -> Profile:
-    """The profile with its ``id``: the first 16 hex digits of the SHA-256 of its content."""
+    """Set the profile's ``id`` to the first 16 hex digits of the SHA-256 of its content."""
     content = encode(dataclasses.replace(profile, id=""))
     return dataclasses.replace(profile, id=sha256(orjson.dumps(content)).hexdigest()[:16])
 
 
 def dumps(profile: Profile) -> bytes:
-    """Same profile, same bytes."""
+    """Encode a profile as JSON; equal profiles give equal bytes."""
     return orjson.dumps(encode(profile), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def save(profile: Profile, path: str | Path) -> None:
+    """Write a profile file."""
     Path(path).write_bytes(dumps(profile))
 
 
@@ -80,7 +81,7 @@ def load(path: str | Path) -> Profile:
     """Read a profile file.
 
     Raises:
-        ProfileError: naming the file, the field and what is wrong with it.
+        ProfileError: names the file, the field and what is wrong with it.
     """
     path = Path(path)
     try:
@@ -102,7 +103,7 @@ def loads(raw: bytes, *, source: str = "profile") -> Profile:
 
 
 def decode(document: Any, *, source: str = "profile") -> Profile:
-    """Build a profile from parsed JSON, checking each part and the content against its id."""
+    """Build a profile from parsed JSON, and check each field and the content against its id."""
     reader = _ProfileDecoder(source)
     root = reader.mapping(document, "$")
     version = root.get("format_version")
@@ -127,8 +128,8 @@ class _ProfileDecoder:
         self.source = source
 
     def fail(self, path: str, expected: str, value: Any) -> ProfileError:
-        shown = repr(value)
-        return ProfileError(f"{self.source}: {path}: expected {expected}, found {shown[:60]}")
+        quoted = repr(value)
+        return ProfileError(f"{self.source}: {path}: expected {expected}, found {quoted[:60]}")
 
     def mapping(self, value: Any, path: str) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -136,14 +137,14 @@ class _ProfileDecoder:
         return value
 
     def build(self, cls: type[Any], value: Any, path: str, readers: Mapping[str, _Decode]) -> Any:
-        given = self.mapping(value, path)
-        unknown = [key for key in given if key not in readers]
+        mapping = self.mapping(value, path)
+        unknown = [key for key in mapping if key not in readers]
         if unknown:
             raise ProfileError(f"{self.source}: {path}.{unknown[0]}: is no part of a profile")
         for f in dataclasses.fields(cls):
-            if f.name not in given and _default_of(f) is dataclasses.MISSING:
+            if f.name not in mapping and _default_of(f) is dataclasses.MISSING:
                 raise ProfileError(f"{self.source}: {path}.{f.name}: is missing")
-        parts = {key: readers[key](self, item, f"{path}.{key}") for key, item in given.items()}
+        parts = {key: readers[key](self, item, f"{path}.{key}") for key, item in mapping.items()}
         return cls(**parts)
 
 
@@ -187,7 +188,7 @@ def _decode_tuple(item: _Decode) -> _Decode:
     def read(reader: _ProfileDecoder, value: Any, path: str) -> tuple[Any, ...]:
         if not isinstance(value, list):
             raise reader.fail(path, "a list", value)
-        return tuple(item(reader, each, f"{path}[{i}]") for i, each in enumerate(value))
+        return tuple(item(reader, element, f"{path}[{i}]") for i, element in enumerate(value))
 
     return read
 

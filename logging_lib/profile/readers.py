@@ -1,4 +1,4 @@
-"""Training data from a file into a DataFrame: CSV, Parquet or JSON lines."""
+"""Read training data from a CSV, Parquet or JSON lines file into a DataFrame."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ Masks = dict[str, np.ndarray[Any, Any]]
 def read_table(
     path: Path, *, na_values: Sequence[str], texts: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, Masks]:
-    """The table in a file, and for JSON lines which keys were absent in which rows.
+    """Read the table in a file, and for JSON lines which keys were absent in which rows.
 
     Args:
         path: ``.csv`` (or ``.csv.gz``), ``.parquet``, ``.jsonl`` or ``.ndjson``.
         na_values: spellings of a missing value, so that ``-`` among numbers does not make them texts.
-
-        texts: columns of a CSV that are read as they are written: ``02139`` is no number.
+        texts: columns of a CSV to read as text: ``02139`` is not a number.
 
     Returns:
         The DataFrame, shape (rows, columns), and column → mask of absent keys, shape (rows,).
 
     Raises:
-        ProfileError: naming the file, what is wrong and, for JSON lines, the line.
+        ProfileError: names the file, what is wrong and, for JSON lines, the line.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     try:

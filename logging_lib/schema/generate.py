@@ -1,4 +1,4 @@
-"""Writes what is made from ``fields.yml``: ``docs/fields.md``, ``event.schema.json``, ``pipelines/elasticsearch/``.
+"""Generate ``docs/fields.md``, ``event.schema.json`` and ``pipelines/elasticsearch/`` from ``fields.yml``.
 
 ``python -m logging_lib.schema.generate [--check] [ROOT]``
 """
@@ -17,7 +17,7 @@ _ELASTICSEARCH = "pipelines/elasticsearch"
 
 
 def build_json_schema(schema: Schema) -> dict[str, Any]:
-    """A JSON Schema (2020-12) of all datasets: one branch a dataset, chosen by ``event.dataset``."""
+    """Build a JSON Schema (2020-12) of all datasets: one branch per dataset, chosen by ``event.dataset``."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "logging_lib event",
@@ -79,7 +79,7 @@ def _build_value_schema(field: Field) -> dict[str, Any]:
 
 
 def render_reference(schema: Schema) -> str:
-    """The field reference, as Markdown."""
+    """Render the field reference as Markdown."""
     lines = [
         "# Field reference",
         "",
@@ -113,15 +113,15 @@ def _render_row(field: Field, dataset: str) -> str:
     if field.values and field.name != "event.dataset":
         notes += " One of " + ", ".join(f"`{value}`" for value in field.values) + "."
     example = dataset if field.name == "event.dataset" else field.example
-    shown = example if isinstance(example, str) else json.dumps(example)
-    return f"| {name} | {kind} | {notes} | `{shown}` |".replace(
+    example_text = example if isinstance(example, str) else json.dumps(example)
+    return f"| {name} | {kind} | {notes} | `{example_text}` |".replace(
         "|prediction - truth|", "abs(prediction - truth)"
     )
 
 
 def build_outputs(schema: Schema) -> dict[str, str]:
-    """Path below the project's root → content."""
-    made = {
+    """Build the content of each generated file, by its path below the project's root."""
+    outputs = {
         "docs/fields.md": render_reference(schema),
         "logging_lib/schema/event.schema.json": json.dumps(build_json_schema(schema), indent=1) + "\n",
     }
@@ -131,22 +131,22 @@ def build_outputs(schema: Schema) -> dict[str, str]:
         ("ingest_pipelines", templates.ingest_pipelines()),
     ):
         for name, body in bodies.items():
-            made[f"{_ELASTICSEARCH}/{folder}/{name}.json"] = json.dumps(body, indent=2) + "\n"
-    return made
+            outputs[f"{_ELASTICSEARCH}/{folder}/{name}.json"] = json.dumps(body, indent=2) + "\n"
+    return outputs
 
 
 def main(arguments: list[str]) -> int:
     check = "--check" in arguments
     root = Path(next((a for a in arguments if not a.startswith("-")), "."))
     stale = []
-    made = build_outputs(load())
-    for folder in sorted({str(Path(name).parent) for name in made if name.startswith(_ELASTICSEARCH)}):
+    outputs = build_outputs(load())
+    for folder in sorted({str(Path(name).parent) for name in outputs if name.startswith(_ELASTICSEARCH)}):
         for path in sorted((root / folder).glob("*.json")):
-            if f"{folder}/{path.name}" not in made:
+            if f"{folder}/{path.name}" not in outputs:
                 stale.append(f"{folder}/{path.name}")
                 if not check:
                     path.unlink()
-    for name, content in made.items():
+    for name, content in outputs.items():
         path = root / name
         if path.exists() and path.read_text("utf-8") == content:
             continue

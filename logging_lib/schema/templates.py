@@ -1,9 +1,8 @@
-"""What Elasticsearch is told about our data: component and index templates, made from ``fields.yml``. Pure.
+"""Build the component and index templates of Elasticsearch from ``fields.yml``. Pure.
 
-Each data stream's template is composed of small parts, in the manner of Elastic's own ``logs@settings``:
-``logs-ml@settings``, ``logs-ml.<dataset>@mappings``, ``logs-ml.<dataset>@lifecycle`` and, last, so that they
-win, the team's own ``logs-ml@custom`` and ``logs-ml.<dataset>@custom``, which may be missing and which nothing
-of ours ever writes.
+Each data stream's template is composed of small parts, like Elastic's own ``logs@settings``: ``logs-ml@settings``,
+``logs-ml.<dataset>@mappings``, ``logs-ml.<dataset>@lifecycle`` and, last, so that they take precedence, the team's
+``logs-ml@custom`` and ``logs-ml.<dataset>@custom``, which may be missing and which this library never writes.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from logging_lib.schema.fields import Field, Schema
 from logging_lib.schema.streams import data_stream
 
 PRIORITY = 500
-"""Above the built-in template of ``logs-*-*``, which has 100, and those of Elastic's integrations, 200."""
+"""Higher than the built-in template of ``logs-*-*`` (100) and those of Elastic's integrations (200)."""
 
 FIELD_LIMIT = 2000
-"""Fields a stream may have; what goes beyond is stored, listed in ``_ignored`` and not searchable."""
+"""Maximum number of fields of a stream; further ones are stored and listed in ``_ignored``, but not searchable."""
 
 MAX_KEYWORD = 1024
 """Longer keywords are stored and listed in ``_ignored``, but not indexed. ECS has the same limit."""
@@ -46,22 +45,22 @@ Body = dict[str, Any]
 
 
 def component_templates(schema: Schema) -> dict[str, Body]:
-    """Name → body of ``PUT _component_template/<name>``."""
-    made = {SETTINGS: _settings_template(schema)}
+    """Build the bodies of ``PUT _component_template/<name>``, by name."""
+    templates = {SETTINGS: _settings_template(schema)}
     for dataset in schema.datasets:
-        made[f"logs-{dataset}@mappings"] = {
+        templates[f"logs-{dataset}@mappings"] = {
             "template": {"mappings": mappings(schema, dataset)},
             "_meta": {"description": schema.datasets[dataset], "schema_version": schema.schema_version},
         }
-        made[f"logs-{dataset}@lifecycle"] = {
+        templates[f"logs-{dataset}@lifecycle"] = {
             "template": {"lifecycle": {"data_retention": RETENTION[dataset]}},
             "_meta": {"description": f"How long events of {dataset} are kept."},
         }
-    return made
+    return templates
 
 
 def index_templates(schema: Schema) -> dict[str, Body]:
-    """Name → body of ``PUT _index_template/<name>``: the data streams, then the indices."""
+    """Build the bodies of ``PUT _index_template/<name>``, by name: the data streams, then the indices."""
     streams = {f"logs-{dataset}": _stream_template(schema, dataset) for dataset in schema.datasets}
     return streams | {
         PROFILES: _index_template(
@@ -78,7 +77,7 @@ def index_templates(schema: Schema) -> dict[str, Body]:
 
 
 def ingest_pipelines() -> dict[str, Body]:
-    """Name → body of ``PUT _ingest/pipeline/<name>``."""
+    """Build the bodies of ``PUT _ingest/pipeline/<name>``, by name."""
     return {
         FINAL_PIPELINE: {
             "description": "Gives an event its time of arrival and its id where the sender did not.",
@@ -89,7 +88,7 @@ def ingest_pipelines() -> dict[str, Body]:
                         "field": "event.ingested",
                         "copy_from": "_ingest.timestamp",
                         "override": False,
-                        "ignore_failure": True,  # `event` is no object: the mapping refuses it, with the reason
+                        "ignore_failure": True,  # `event` is not an object: the mapping refuses it, with the reason
                     }
                 },
                 {
@@ -108,7 +107,7 @@ def ingest_pipelines() -> dict[str, Body]:
 
 
 def mappings(schema: Schema, dataset: str) -> Body:
-    """The mapping of one dataset: known fields only, free keys below the starred ones, flat and by path."""
+    """Build the mapping of one dataset: known fields only, with free keys below the starred ones, by path."""
     root: Body = {"dynamic": False, "dynamic_templates": [], "properties": {}}
     for field in schema.fields:
         if dataset not in field.datasets:
@@ -120,7 +119,7 @@ def mappings(schema: Schema, dataset: str) -> Body:
             if leaf != "*" or parent != parents[-1]:
                 node.setdefault("properties", {})
         if leaf == "*":
-            # Without sub-objects `a` and `a.b` are two fields and no conflict.
+            # Without sub-objects `a` and `a.b` are two fields that do not conflict.
             node |= {"type": "object", "dynamic": True, "subobjects": False}
             template = {"path_match": field.name, "mapping": _field_mapping(field)}
             root["dynamic_templates"].append({field.name.removesuffix(".*"): template})
@@ -140,11 +139,11 @@ def _field_mapping(field: Field) -> Body:
         return {"type": "text", "norms": False}  # nothing ranks by relevance
     if field.type not in _MALFORMED:
         return {"type": field.type}
-    # A data stream cannot do without its time: an event whose time is no time is refused.
-    made: Body = {"type": field.type, "ignore_malformed": field.name != "@timestamp"}
+    # A data stream needs its time: an event whose time is malformed is refused.
+    mapping: Body = {"type": field.type, "ignore_malformed": field.name != "@timestamp"}
     if field.type != "date" or field.dynamic:
-        made["index"] = False  # searched by its doc values: measures are summed, seldom searched
-    return made
+        mapping["index"] = False  # searched by its doc values: measures are summed, seldom searched
+    return mapping
 
 
 def _settings_template(schema: Schema) -> Body:
@@ -211,7 +210,7 @@ _PROFILES: Body = {
 
 
 def profile_fields() -> frozenset[str]:
-    """The fields of ``ml-profiles`` that can be searched."""
+    """List the fields of ``ml-profiles`` that can be searched."""
 
     def names(properties: Body, prefix: str) -> Iterator[str]:
         for name, field in properties.items():

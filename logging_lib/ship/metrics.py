@@ -1,4 +1,4 @@
-"""What Prometheus is told of spools and their shippers, and the registry that an endpoint shows."""
+"""Expose spools and their shippers to Prometheus, and build the registry of an endpoint."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def build_registry(*spools: str | Path) -> CollectorRegistry:
-    """What an endpoint shows: our metrics, those of the service itself, and the health of these spools.
+    """Build an endpoint's registry: our metrics, those of the service itself, and the health of these spools.
 
-    In multiprocess mode (``PROMETHEUS_MULTIPROC_DIR``) of all processes, else of this one.
+    In multiprocess mode (``PROMETHEUS_MULTIPROC_DIR``) it covers all processes, otherwise this one.
 
     Raises:
         ModuleNotFoundError: prometheus_client is not installed.
@@ -28,13 +28,13 @@ def build_registry(*spools: str | Path) -> CollectorRegistry:
     from prometheus_client import REGISTRY
     from prometheus_client.registry import CollectorRegistry
 
-    made = CollectorRegistry()
-    made.register(metrics.build_collector())
+    registry = CollectorRegistry()
+    registry.register(metrics.build_collector())
     if not os.environ.get(metrics.MULTIPROCESS):
-        made.register(_ForwardingCollector(REGISTRY))
+        registry.register(_ForwardingCollector(REGISTRY))
     if spools:
-        made.register(SpoolCollector(*spools))
-    return made
+        registry.register(SpoolCollector(*spools))
+    return registry
 
 
 class _ForwardingCollector:
@@ -49,7 +49,7 @@ class _ForwardingCollector:
 
 
 class SpoolCollector:
-    """Backlog and shipper of spools, from their folders: so of all processes that write and ship there.
+    """Collect the backlog and the shipper's counters of spools from their folders, for all processes there.
 
     Args:
         clock: seconds since 1970.
@@ -108,15 +108,15 @@ class SpoolCollector:
 
 
 def _measure_backlog(spool: Path, state: ShipperState) -> tuple[int, float | None]:
-    """Bytes that nobody acknowledged, and when the oldest segment of them was last written to; no file is read."""
+    """Measure the unacknowledged bytes, and when their oldest segment was last written to; no file is read."""
     size, oldest = 0, None
     for path in (spool / DEAD_LETTERS, *list_segments(spool)):
         try:
-            left = path.stat().st_size - state.offsets.get(path.name, 0)
+            unread = path.stat().st_size - state.offsets.get(path.name, 0)
         except FileNotFoundError:  # shipped and deleted meanwhile
             continue
-        if left > 0:
-            size += left
+        if unread > 0:
+            size += unread
             if oldest is None and path.name != DEAD_LETTERS:
                 oldest = path.stat().st_mtime
     return size, oldest

@@ -1,8 +1,8 @@
-"""Dead letters once more: what a receiver refused goes back into the spool, after the cause was mended.
+"""Replay dead letters: put what a receiver refused back into the spool, after the cause was fixed.
 
-``dead-letters.jsonl`` is first set aside under a name that says when, and up to which byte it was delivered; then
-its originals become a segment, whose name and content follow from that; then the file gets its last name. A replay
-that is ended between goes on with the next one, and makes the same segment again.
+``dead-letters.jsonl`` is first renamed to a name with the time and the byte up to which it was delivered; then its
+originals become a segment, whose name and content follow from that name; then the file gets its final name. A replay
+that was interrupted continues with the next one, and writes the same segment again.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ _DONE = f"{DEAD_LETTERS}.replayed-"
 
 @dataclass
 class ReplayResult:
-    """How many events went back into the spool, how many dead letters did not, and where these are now."""
+    """The number of events put back into the spool, of dead letters that were not, and the files with these."""
 
     events: int
     kept: int
     files: list[Path]
 
 
-def replay_dead_letters(backlog: SpoolReader, *, now_ns: int | None = None) -> ReplayResult:
-    """Put the originals of stage ``ship`` back into the spool that ``backlog`` holds the lock of.
+def replay_dead_letters(reader: SpoolReader, *, now_ns: int | None = None) -> ReplayResult:
+    """Put the originals of stage ``ship`` back into the spool, whose lock ``reader`` must hold.
 
-    Those that were cut, and lines that could not be sent at all, stay behind in the file that is set aside; where
-    such a dead letter was not delivered yet, it is put into the segment itself.
+    Originals that were cut, and lines that could not be sent at all, remain in the renamed file; such a dead letter
+    is itself put into the segment where it was not delivered yet.
 
     Raises:
-        OSError: the spool cannot be written; nothing is lost, and a second call goes on.
+        OSError: the spool cannot be written; nothing is lost, and a second call continues.
     """
-    folder, state = backlog.directory, backlog.state
-    made = ReplayResult(0, 0, [])
+    folder, state = reader.directory, reader.state
+    result = ReplayResult(0, 0, [])
     for path in sorted(folder.glob(f"{_IN_PROGRESS}*")):
-        _finish_replay(path, made)
+        _finish_replay(path, result)
     letters = folder / DEAD_LETTERS
     if letters.exists():
         now_ns = time.time_ns() if now_ns is None else now_ns
         delivered = state.offsets.pop(DEAD_LETTERS, 0)
-        backlog.save(now_ns / 1e9)  # first: an offset of this file must not be taken for one of the next
-        _finish_replay(letters.rename(folder / f"{_IN_PROGRESS}{now_ns:x}-{delivered}"), made)
-    return made
+        reader.save(now_ns / 1e9)  # first: an offset of this file must not be taken for one of the next
+        _finish_replay(letters.rename(folder / f"{_IN_PROGRESS}{now_ns:x}-{delivered}"), result)
+    return result
 
 
-def _finish_replay(path: Path, made: ReplayResult) -> None:
+def _finish_replay(path: Path, result: ReplayResult) -> None:
     start, delivered = path.name.removeprefix(_IN_PROGRESS).split("-")
     start_ns = int(start, 16)
     segment = path.with_name(format_segment_name("replay", 0, start_ns, 0))
@@ -69,17 +69,17 @@ def _finish_replay(path: Path, made: ReplayResult) -> None:
                 events += 1
                 new.write(original + b"\n")
             else:
-                made.kept += 1
+                result.kept += 1
                 if end > int(delivered):
                     new.write(line + b"\n")
     hidden.rename(segment)
-    made.events += events
+    result.events += events
     moment = datetime.fromtimestamp(start_ns // 10**9, UTC)
-    made.files.append(path.rename(path.with_name(f"{_DONE}{moment:%Y%m%dT%H%M%SZ}-{start}")))
+    result.files.append(path.rename(path.with_name(f"{_DONE}{moment:%Y%m%dT%H%M%SZ}-{start}")))
 
 
 def _read_lines(path: Path) -> Iterator[tuple[bytes, int]]:
-    """Each line that is not blank, and where it ends in the file."""
+    """Read each line that is not blank, with its end in the file."""
     end = 0
     with path.open("rb") as file:
         for line in file:
@@ -89,13 +89,13 @@ def _read_lines(path: Path) -> Iterator[tuple[bytes, int]]:
 
 
 def _read_original(line: bytes) -> bytes | None:
-    """The line that a receiver refused; None where this was not the reason, or not all of it was kept."""
+    """Read the line that a receiver refused; None where it was not refused, or was stored only in part."""
     try:
         letter: Any = orjson.loads(line)
-        about, text = letter["ml"]["deadletter"], letter["event"]["original"]
-        if about["stage"] != "ship":
+        deadletter, text = letter["ml"]["deadletter"], letter["event"]["original"]
+        if deadletter["stage"] != "ship":
             return None
-        data = base64.b64decode(text, validate=True) if about["encoding"] == "base64" else text.encode()
-        return data if about["size"] == len(data) + 1 and b"\n" not in data else None  # with its newline
+        data = base64.b64decode(text, validate=True) if deadletter["encoding"] == "base64" else text.encode()
+        return data if deadletter["size"] == len(data) + 1 and b"\n" not in data else None  # with its newline
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
