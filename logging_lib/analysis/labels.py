@@ -26,8 +26,8 @@ from logging_lib.analysis.samples import Selection
 from logging_lib.logger.event import CachedPrediction, OutputEncoder, build_label
 from logging_lib.profile.coerce import NA_VALUES, category_text, is_null, parse_scalar, to_python
 from logging_lib.profile.model import Feature
+from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.schema.fields import load
-from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store.history import STREAMS, output_of, scan
 from logging_lib.store.port import Store
 

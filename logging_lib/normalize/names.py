@@ -29,7 +29,7 @@ def with_safe_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _rename_unsafe(values: Mapping[str, Any], unsafe: set[str]) -> dict[str, Any]:
-    """Rename the unsafe names; of two that become equal the second gets ``~2``, and a safe name takes precedence."""
+    """Rename the unsafe names; where two names become equal, the second gets ``~2``, and safe ones stay."""
     taken = {name for name in values if name not in unsafe}
     renamed: dict[str, Any] = {}
     for name, value in values.items():

@@ -1,8 +1,8 @@
 """Parse bytes as a JSON object, by rules that do not depend on the JSON library. The twin of ``pipelines/ruby``.
 
 JSON is RFC 8259 in UTF-8, one object, at most ``MAX_DEPTH`` deep; of equal keys the last counts; integers beyond 64
-bits are floats. In foreign events three common faults of serializers are repaired: ``NaN`` becomes null, an infinite
-number the text ``Infinity``, and the escape of a lone surrogate the text of the escape.
+bits are floats. In foreign events three common faults of serializers are repaired: ``NaN`` becomes null, an
+infinite number the text ``Infinity``, and the escape of a lone surrogate the text of the escape.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def _render_row(field: Field, dataset: str) -> str:
     example = dataset if field.name == "event.dataset" else field.example
     example_text = example if isinstance(example, str) else json.dumps(example)
     return f"| {name} | {kind} | {notes} | `{example_text}` |".replace(
-        "|prediction - truth|", "abs(prediction - truth)"
+        "|prediction - actual|", "abs(prediction - actual)"
     )
 
 

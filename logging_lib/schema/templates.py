@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from logging_lib.schema import data_stream
 from logging_lib.schema.fields import Field, Schema
-from logging_lib.schema.streams import data_stream
 
 PRIORITY = 500
 """Higher than the built-in template of ``logs-*-*`` (100) and those of Elastic's integrations (200)."""

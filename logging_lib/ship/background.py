@@ -25,8 +25,8 @@ def attach(spool: Spool, url: str) -> None:
     """Ship a spool in the background, in this process and in those that are forked from it.
 
     The thread starts when a process opens its first segment. Of several processes on one spool one ships for all;
-    when it ends, another continues. At exit it continues for at most 2 s, and not at all while the receiver is down;
-    the remaining events are shipped after the next start.
+    when it ends, another continues. At exit it continues for at most 2 s, and not at all while the receiver is
+    down; the remaining events are shipped after the next start.
 
     Raises:
         ValueError: the URL is invalid, the spool is already shipped to another one, or a library is missing.

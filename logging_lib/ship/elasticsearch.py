@@ -1,7 +1,7 @@
 """Ship directly to Elasticsearch, without Logstash, by bulk requests that create events by ``event.id``.
 
-Each event goes to the data stream of its dataset; Elasticsearch answers for each event. The official client sends the
-requests and neither repeats nor distributes them: the shipper's backoff is the only one.
+Each event goes to the data stream of its dataset; Elasticsearch answers for each event. The official client sends
+the requests and neither repeats nor distributes them: the shipper's backoff is the only one.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import orjson
 from elastic_transport import BaseNode, NodePool
 
 from logging_lib.logger.event import format_timestamp
-from logging_lib.schema import DATASETS
-from logging_lib.schema.streams import data_stream
+from logging_lib.schema import DATASETS, data_stream
 from logging_lib.ship.receivers import ReceiverAnswer, ReceiverRefusedError, RetryError, tls_context
 from logging_lib.ship.target import API_KEY, Target
 
@@ -190,7 +189,7 @@ def _build_operation(line: bytes, ingested: str, namespace: str) -> tuple[bytes,
     """Build the two lines of a bulk request that create one event.
 
     Raises:
-        _UnfitError: it is no event of ours, or nothing that can be encoded again.
+        _InvalidEventError: it is not an event of logging_lib, or cannot be encoded again.
     """
     try:
         document = orjson.loads(line)

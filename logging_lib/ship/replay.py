@@ -1,8 +1,8 @@
 """Replay dead letters: put what a receiver refused back into the spool, after the cause was fixed.
 
 ``dead-letters.jsonl`` is first renamed to a name with the time and the byte up to which it was delivered; then its
-originals become a segment, whose name and content follow from that name; then the file gets its final name. A replay
-that was interrupted continues with the next one, and writes the same segment again.
+originals become a segment, whose name and content follow from that name; then the file gets its final name. A
+replay that was interrupted continues with the next one, and writes the same segment again.
 """
 
 from __future__ import annotations

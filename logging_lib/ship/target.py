@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from logging_lib.schema.streams import DEFAULT_NAMESPACE, validate_namespace
+from logging_lib.schema import DEFAULT_NAMESPACE, validate_namespace
 
 _PORTS = {"beats": 5044, "tcp": 5000, "http": 8080, "https": 8080, "es": 9200}
 _LAYERS = {"beats": ("", "tls"), "tcp": ("", "tls"), "http": ("",), "https": ("",), "es": ("http", "https")}

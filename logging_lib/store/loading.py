@@ -16,7 +16,7 @@ from logging_lib.logger import jsonlines
 from logging_lib.logger.checks import Checker
 from logging_lib.logger.jsonlines import Line
 from logging_lib.normalize import MAX_AHEAD, Checks, DeadLetter, normalize_line, refuse
-from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
+from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store import mapping
 from logging_lib.store.duckdb.files import OWN_FILE
 from logging_lib.store.port import IndexResult, Store

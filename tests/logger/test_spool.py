@@ -25,7 +25,7 @@ LINE = b'{"n": %4d}\n'
 
 
 class Clock:
-    """Seconds that pass only when told."""
+    """Seconds that pass only when a test advances them."""
 
     def __init__(self) -> None:
         self.now = 100.0

@@ -71,8 +71,8 @@ EXAMPLES = [
 def as_told(made: Any, form: str) -> bool:
     """Whether a JSON value is what the page says; its ``…`` stands for items left out."""
     if "…" not in form:
-        told = json.loads(form)
-        return json.dumps(made) == json.dumps(told)  # 1, 1.0 and true are equal, but not the same
+        read_back = json.loads(form)
+        return json.dumps(made) == json.dumps(read_back)  # 1, 1.0 and true are equal, but not the same
     begin, end = (part.strip(" ,") for part in form.split("…"))
     text = json.dumps(made)
     return text.startswith(begin) and text.endswith(end)

@@ -112,7 +112,7 @@ def test_each_reason_of_a_refusal_is_documented_and_has_a_case() -> None:
     reasons = {
         reason
         for source in sources
-        for reason in re.findall(r'(?:RefusedError|_refused)\(\s*"(\w+)"', source.read_text())
+        for reason in re.findall(r'(?:NormalizeError|_parse_error)\(\s*"(\w+)"', source.read_text())
     }
     documented = set(
         re.findall(r"^\| `(\w+)` \|", README.split("## What is refused")[1].split("\n## ")[0], re.M)

@@ -1,4 +1,4 @@
-"""Profile files: what round-trips, and what a damaged one is told."""
+"""Profile files: what round-trips, and the errors of damaged ones."""
 
 from __future__ import annotations
 

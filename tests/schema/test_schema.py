@@ -13,8 +13,7 @@ import yaml
 from hypothesis import example, given
 
 from logging_lib import schema
-from logging_lib.schema import fields, generate, tokens
-from logging_lib.schema.streams import data_stream
+from logging_lib.schema import data_stream, fields, generate, tokens
 from tests.strategies import names
 
 ROOT = Path(__file__).parents[2]

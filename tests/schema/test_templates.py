@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logging_lib.schema import DATASETS, generate, templates
+from logging_lib.schema import DATASETS, data_stream, generate, templates
 from logging_lib.schema.fields import load
-from logging_lib.schema.streams import data_stream
 
 
 def leaves(mapping: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -72,9 +71,9 @@ def test_a_file_that_is_not_made_any_more_is_stale(
     edited.write_text(json.dumps({"template": {}}))
     capsys.readouterr()
     assert generate.main(["--check", str(tmp_path)]) == 1
-    told = capsys.readouterr().out
-    assert "logs-ml.gone@mappings.json" in told
-    assert "logs-ml@settings.json" in told
+    output = capsys.readouterr().out
+    assert "logs-ml.gone@mappings.json" in output
+    assert "logs-ml@settings.json" in output
     generate.main([str(tmp_path)])
     assert generate.main(["--check", str(tmp_path)]) == 0
 

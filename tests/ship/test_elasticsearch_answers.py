@@ -1,4 +1,4 @@
-"""What a server on the way to Elasticsearch may answer, said by a real HTTP server that behaves as it is told."""
+"""Answers of a server in front of Elasticsearch, by a real HTTP server that behaves as a test configures it."""
 
 from __future__ import annotations
 
@@ -213,17 +213,17 @@ def test_a_server_that_is_down_then_up(spool: Spool, ship: Make) -> None:
 def test_a_server_that_answers_too_late(sink: BulkSink, spool: Spool, ship: Make) -> None:
     import threading
 
-    told = threading.Event()
+    released = threading.Event()
 
     def late(events: list[dict[str, Any]]) -> tuple[int, str]:
-        told.wait(10)
+        released.wait(10)
         return sink.judge(events)
 
     fill(spool, 1)
     sink.answer = late
     with pytest.raises(RetryError, match="timed out"):
         drain(ship(spool, url(sink), timeout=0.2))
-    told.set()
+    released.set()
     assert len(sink.requests) == 1
 
 

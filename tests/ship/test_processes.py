@@ -1,4 +1,4 @@
-"""Whole processes: killed, told to stop, forked; every call that returned is received once by id."""
+"""Whole processes: killed, stopped, forked; every call that returned is received once by id."""
 
 from __future__ import annotations
 

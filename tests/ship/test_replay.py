@@ -1,4 +1,4 @@
-"""Dead letters: delivered like any event, and put back into the spool once the cause was mended."""
+"""Dead letters: delivered like any event, and put back into the spool after the cause was fixed."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from logging_lib import profile as profiles
 from logging_lib.cli.app import app
 from logging_lib.logger.event import build_dead_letter
 from logging_lib.logger.privacy import KEY_VARIABLE, PrivacyFilter
-from logging_lib.schema.streams import data_stream
+from logging_lib.schema import data_stream
 from logging_lib.store.connection import PREFIX, Connection, Settings
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.profiles import publish

@@ -11,7 +11,7 @@ from typing import Any
 
 from logging_lib.logger.health import build_health_event
 from logging_lib.logger.reporter import resident_bytes
-from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
+from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store.port import Store
 from logging_lib.watch.runner.delivery import Delivered
 

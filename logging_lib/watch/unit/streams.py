@@ -16,8 +16,7 @@ from logging_lib.logger.health import build_health_event, build_start_event
 from logging_lib.logger.processor import PredictionProcessor
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.model import Profile
-from logging_lib.schema import SCHEMA_VERSION
-from logging_lib.schema.streams import data_stream
+from logging_lib.schema import SCHEMA_VERSION, data_stream
 from logging_lib.watch.unit import cases
 
 Document = dict[str, Any]
