@@ -94,8 +94,8 @@ def _replay(spool: Path) -> None:
     typer.echo(f"{made.events} events are back in the spool", err=True)
     for path in made.files:
         typer.echo(f"their dead letters are now in {path}", err=True)
-    if made.kept:
-        typer.echo(f"{made.kept} dead letters stay there alone: cut, torn, or never an event", err=True)
+    if made.remaining:
+        typer.echo(f"{made.remaining} dead letters stay there alone: cut, torn, or never an event", err=True)
 
 
 def _once(shipper: Shipper, spool: Path) -> None:

@@ -18,6 +18,7 @@ from logging_lib.profile.coerce import (
     category_text,
     format_epoch,
     is_null,
+    is_number,
     parse_scalar,
     split_words,
     to_epoch,
@@ -253,7 +254,7 @@ def _add_missing(table: FeatureTable, value: Any, result: CheckResult) -> None:
 
 
 def _check_numeric(table: FeatureTable, value: Any, result: CheckResult) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         return False
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
         result.add_input("other", table.name, to_json_number(value))

@@ -19,7 +19,7 @@ import orjson
 
 from logging_lib.logger.jsonlines import MAX_LINE
 from logging_lib.logger.values import MAX_TEXT, escape_surrogates, to_jsonable
-from logging_lib.profile.coerce import category_text, format_epoch, to_epoch, to_python
+from logging_lib.profile.coerce import category_text, format_epoch, is_number, to_epoch, to_python
 from logging_lib.profile.model import Feature
 from logging_lib.schema import ECS_VERSION, SCHEMA_VERSION, tokens
 
@@ -92,7 +92,7 @@ def format_timestamp(now_ns: int) -> str:
 
 def to_timestamp(value: Any) -> str | None:
     """Convert a time (a date, ISO text, or seconds since 1970) to the event's form; None where it is not a time."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         try:
             return format_timestamp(int(value * 1e9))
         except (ValueError, OverflowError, OSError):
@@ -139,8 +139,7 @@ MAX_DURATION = 1e9
 
 def to_nanoseconds(seconds: Any) -> int | None:
     """Convert seconds to ``event.duration``; None where they are not a plausible duration."""
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    return round(seconds * 1e9) if is_number and 0 <= seconds < MAX_DURATION else None
+    return round(seconds * 1e9) if is_number(seconds) and 0 <= seconds < MAX_DURATION else None
 
 
 def to_label_text(value: Any) -> str:
@@ -243,7 +242,7 @@ def _encode_output(prediction: Any, score: Any, scores: Any, kind: str | None) -
     """
     document: dict[str, Any] = {}
     _place_output(to_jsonable(prediction), kind, document)
-    if score is not None and _is_score(number := to_jsonable(score)):
+    if score is not None and is_number(number := to_jsonable(score)):
         document["score"] = number
     if scores is not None:
         _place_output(to_jsonable(scores), None, document)
@@ -254,9 +253,9 @@ def _place_output(value: Any, kind: str | None, document: dict[str, Any]) -> Non
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, dict):
-        document["scores"] = {name: number for name, number in value.items() if _is_score(number)}
+        document["scores"] = {name: number for name, number in value.items() if is_number(number)}
     elif isinstance(value, list):
-        document["scores"] = {str(i): number for i, number in enumerate(value) if _is_score(number)}
+        document["scores"] = {str(i): number for i, number in enumerate(value) if is_number(number)}
     elif isinstance(value, bool):
         document["label"] = "true" if value else "false"
     elif isinstance(value, int | float):
@@ -266,10 +265,6 @@ def _place_output(value: Any, kind: str | None, document: dict[str, Any]) -> Non
             document["value"] = value
     elif isinstance(value, str) and value not in ("Infinity", "-Infinity"):
         document["label"] = value
-
-
-def _is_score(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class CachedPrediction(NamedTuple):

@@ -43,8 +43,8 @@ def read_lines(path: Path, start: int = 0) -> Iterator[Line]:
     with path.open("rb", buffering=0) as file:
         offset, rest = file.seek(start), b""
         while block := file.read(_BLOCK):
-            *whole, rest = (rest + block).split(b"\n")
-            for data in whole:
+            *complete_lines, rest = (rest + block).split(b"\n")
+            for data in complete_lines:
                 if (line := _build_line(data, path, offset)) is not None:
                     yield line
                 offset += len(data) + 1

@@ -110,12 +110,12 @@ def summarize(windows: Iterable[OutputWindow], *, now: float) -> Mapping[str, fl
 
 
 def _median(window: OutputWindow) -> float:
-    half, before = sum(window.bins.values()) / 2, 0.0
+    half_count, count_below = sum(window.bins.values()) / 2, 0.0
     for (low, high), count in sorted(window.bins.items()):
-        if before + count >= half:
+        if count_below + count >= half_count:
             low, high = max(window.low, low), min(window.high, high)
-            return low + (max(high, low) - low) * (half - before) / count
-        before += count
+            return low + (max(high, low) - low) * (half_count - count_below) / count
+        count_below += count
     return window.high
 
 
@@ -201,13 +201,13 @@ class PredictionMetrics:
         for check, features in (ml.get("check") or {}).items():
             if check != "unseen_values":
                 for name in features:
-                    known = name if name in self._features else OTHER_CLASS
-                    self._get_series("checks", check, known).inc()
+                    label_value = name if name in self._features else OTHER_CLASS
+                    self._get_series("checks", check, label_value).inc()
         output = ml.get("prediction") or {}
         value, label = output.get("value"), output.get("label")
         if label is not None:
-            known = label if label in self._classes else OTHER_CLASS
-            self._get_series("classes", known).inc()
+            label_value = label if label in self._classes else OTHER_CLASS
+            self._get_series("classes", label_value).inc()
         elif isinstance(value, int | float) and math.isfinite(value):
             self._histogram.observe(value)
             self._add_to_window(float(value))
@@ -247,11 +247,11 @@ class PredictionMetrics:
 
     def _count_dropped(self, spool: Spool) -> None:
         for reason, count in list(spool.dropped.items()):
-            new = count - self._counted.get(reason, 0)
-            if new > 0:
+            increase = count - self._counted.get(reason, 0)
+            if increase > 0:
                 self._counted[reason] = count
-                known = reason if len(self._counted) <= _MAX_REASONS else OTHER_CLASS
-                self._families["dropped"].labels(known).inc(new)
+                label_value = reason if len(self._counted) <= _MAX_REASONS else OTHER_CLASS
+                self._families["dropped"].labels(label_value).inc(increase)
 
 
 @cache

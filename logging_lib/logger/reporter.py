@@ -237,5 +237,5 @@ def resident_bytes() -> int:
 def disk_usage(directory: os.PathLike[str]) -> dict[str, float]:
     """Measure ``ml.health.disk`` of the file system that holds a folder."""
     state = os.statvfs(directory)
-    used = round(1 - state.f_bavail / max(state.f_blocks, 1), 4)
-    return {"free": state.f_bavail * state.f_frsize, "used_pct": used}
+    used_share = round(1 - state.f_bavail / max(state.f_blocks, 1), 4)
+    return {"free": state.f_bavail * state.f_frsize, "used_pct": used_share}

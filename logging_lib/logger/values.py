@@ -39,9 +39,14 @@ def to_jsonable(value: Any, *, depth: int = MAX_DEPTH, max_text: int | None = No
         return f"<{type(value).__name__}: not readable: {type(error).__name__}>"
 
 
+def cut_text(text: str, length: int) -> str:
+    """Cut a text that is longer than ``length`` characters, with a mark."""
+    return text if len(text) <= length else f"{text[:length]}<cut: {len(text) - length} more characters>"
+
+
 def _cut_texts(value: Any, length: int) -> Any:
-    if isinstance(value, str) and len(value) > length:
-        return f"{value[:length]}<cut: {len(value) - length} more characters>"
+    if isinstance(value, str):
+        return cut_text(value, length)
     if isinstance(value, dict):
         return {_cut_texts(key, length): _cut_texts(item, length) for key, item in value.items()}
     return [_cut_texts(item, length) for item in value] if isinstance(value, list) else value
@@ -97,9 +102,7 @@ def _container_to_jsonable(value: Any, depth: int) -> Any:
         text = escape_surrogates(repr(value))
     except Exception as error:  # noqa: BLE001 - one hostile value must not cost the others
         return f"<{type(value).__name__}: not readable: {type(error).__name__}>"
-    return (
-        text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}<cut: {len(text) - MAX_TEXT} more characters>"
-    )
+    return cut_text(text, MAX_TEXT)
 
 
 def _to_json_integer(value: int) -> int | float | str:

@@ -49,14 +49,14 @@ def validate(
             raise NormalizeError("no_model", "ml.model.name or ml.model.version is missing")
         if size > _MANY:
             _check_inputs(ml.get("input"))
-    when = document.get("@timestamp")
+    timestamp = document.get("@timestamp")
     try:
-        time_text = validate_time(when, arrival)
+        time_text = validate_time(timestamp, arrival)
     except TooFarAheadError as time:
         raise NormalizeError("future", f"the time {time} is more than a day ahead of arrival") from None
     if time_text is None:
         raise NormalizeError(
-            "timestamp", f"@timestamp is {quote_value(when)}, which is no ISO 8601 date with a zone"
+            "timestamp", f"@timestamp is {quote_value(timestamp)}, which is no ISO 8601 date with a zone"
         )
     document["@timestamp"] = time_text
     if arrival is not None:

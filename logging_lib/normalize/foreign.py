@@ -9,7 +9,7 @@ from typing import Any
 
 from logging_lib.logger.checks import MAX_CATEGORY, Checker, CheckResult
 from logging_lib.logger.event import ECS, OutputEncoder, to_nanoseconds
-from logging_lib.logger.values import MAX_ITEMS, to_jsonable
+from logging_lib.logger.values import MAX_ITEMS, cut_text, to_jsonable
 from logging_lib.normalize.errors import NormalizeError, quote_value, to_json_text
 from logging_lib.normalize.names import with_safe_names
 from logging_lib.normalize.parsing import SPACE
@@ -81,7 +81,7 @@ def to_canonical(
         raise NormalizeError(
             "too_many_fields", f"{max(len(inputs), len(extra_fields))} fields; at most {MAX_INPUTS} are taken"
         )
-    when = _read_timestamp(get("timestamp"), arrival)
+    timestamp = _read_timestamp(get("timestamp"), arrival)
     inputs = with_safe_names(inputs)
     is_long = len(raw) > MAX_TEXT
     checker = checks(model, version) if checks is not None else None
@@ -106,7 +106,7 @@ def to_canonical(
     if arrival is not None:
         event_fields["ingested"] = arrival.text
     event: dict[str, Any] = {
-        "@timestamp": when,
+        "@timestamp": timestamp,
         "message": "prediction",
         "ecs": ECS,
         "event": event_fields,
@@ -133,14 +133,7 @@ def hash_content(raw: bytes) -> str:
 def to_label(value: Any, is_long: bool = True) -> str:
     """Convert a value to one of ``labels.*``: text as it is, anything else as JSON; a long text is cut."""
     text = value if isinstance(value, str) else to_json_text(to_jsonable(value, max_text=MAX_TEXT))
-    return cut_text(text) if is_long else text
-
-
-def cut_text(text: str) -> str:
-    """Cut a text that is too long, with a mark."""
-    return (
-        text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}<cut: {len(text) - MAX_TEXT} more characters>"
-    )
+    return cut_text(text, MAX_TEXT) if is_long else text
 
 
 def _split_known_keys(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -177,7 +170,7 @@ def _type_inputs(inputs: Mapping[str, Any], na_values: frozenset[str], is_long: 
                 if len(value) <= MAX_CATEGORY:
                     category[name] = value
                 else:
-                    text[name] = cut_text(value) if is_long else value
+                    text[name] = cut_text(value, MAX_TEXT) if is_long else value
                 continue
             if value.isspace():
                 other[name] = None
@@ -192,7 +185,7 @@ def _type_inputs(inputs: Mapping[str, Any], na_values: frozenset[str], is_long: 
             if len(value) <= MAX_CATEGORY:
                 category[name] = value
             else:
-                text[name] = cut_text(value) if is_long else value
+                text[name] = cut_text(value, MAX_TEXT) if is_long else value
         elif kind is bool:
             boolean[name] = value
         else:
@@ -228,7 +221,7 @@ def _add_output(
         output = output[0]
     output = parse_scalar(output)
     if type(output) is str:
-        output = cut_text(output)
+        output = cut_text(output, MAX_TEXT)
     if output is not None or scores is not None or score is not None:
         document = encode_output(output, score, scores)
         if "scores" in document:
@@ -272,7 +265,7 @@ def _add_context(fields: Mapping[str, Any], extra_fields: dict[str, Any], event:
     if (service := get("service")) is not None:
         service_name = service.get("name") if isinstance(service, dict) else service
         if isinstance(service_name, str) and service_name:
-            event["service"] = {"name": cut_text(service_name)}
+            event["service"] = {"name": cut_text(service_name, MAX_TEXT)}
         if not isinstance(service, str) and service != {"name": service_name}:
             extra_fields["service"] = service
     if (sampling := get("sampling")) is not None:
@@ -306,11 +299,11 @@ def _read_timestamp(value: Any, arrival: Arrival | None) -> str:
             )
         return arrival.text
     try:
-        when = normalize_time(value, arrival)
+        time_text = normalize_time(value, arrival)
     except TooFarAheadError as time:
         raise NormalizeError("future", f"the time {time} is more than a day ahead of arrival") from None
-    if when is None:
+    if time_text is None:
         raise NormalizeError(
             "timestamp", f"the time {quote_value(value)} is neither ISO 8601 nor a number since 1970"
         )
-    return when
+    return time_text

@@ -30,16 +30,16 @@ def with_safe_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _rename_unsafe(values: Mapping[str, Any], unsafe: set[str]) -> dict[str, Any]:
     """Rename the unsafe names; where two names become equal, the second gets ``~2``, and safe ones stay."""
-    taken = {name for name in values if name not in unsafe}
+    used_names = {name for name in values if name not in unsafe}
     renamed: dict[str, Any] = {}
     for name, value in values.items():
         if name in unsafe:
             stem = safe_name = _make_safe(name)
             number = 1
-            while safe_name in taken:
+            while safe_name in used_names:
                 number += 1
                 safe_name = f"{stem}~{number}"
-            taken.add(safe_name)
+            used_names.add(safe_name)
             renamed[safe_name] = value
         else:
             renamed[name] = value

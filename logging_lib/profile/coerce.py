@@ -10,7 +10,7 @@ import re
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, TypeGuard
 
 NA_VALUES = ("", "-", "#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null")
 """Spellings of a missing value, unless a profile has its own."""
@@ -80,6 +80,11 @@ def format_epoch(seconds: float) -> str:
         moment = (datetime.max if seconds > 0 else datetime.min).replace(tzinfo=UTC)
     text = moment.isoformat(timespec="microseconds" if moment.microsecond else "seconds")
     return text.replace("+00:00", "Z")
+
+
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a value is an int or a float, and not a bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def parse_scalar(value: Any) -> Any:

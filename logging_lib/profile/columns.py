@@ -61,8 +61,8 @@ def fit_numeric(
     if len(ordered):
         feature["moments"] = compute_moments(ordered)
     if bounds is None:  # the range of the rows that are not held out
-        known = numbers[split.scoring & finite]
-        low, high = (float(known.min()), float(known.max())) if len(known) else (np.inf, -np.inf)
+        scored = numbers[split.scoring & finite]
+        low, high = (float(scored.min()), float(scored.max())) if len(scored) else (np.inf, -np.inf)
     with np.errstate(invalid="ignore"):
         failed["out_of_range"] = finite & ((numbers < low) | (numbers > high))
     return ColumnFit(feature, failed, wrong_type, notes)
@@ -91,13 +91,13 @@ def _choose_edges(
     return (low, *sorted({edge for edge in inner if low < edge < high}), *([high] if high > low else []))
 
 
-def _interpolate_quantiles(ordered: Array, at: Any) -> Array:
+def _interpolate_quantiles(ordered: Array, shares: Any) -> Array:
     """Compute quantiles of sorted numbers by linear interpolation (Hyndman and Fan's type 7, numpy's default)."""
-    position = np.asarray(at) * (len(ordered) - 1)
+    position = np.asarray(shares) * (len(ordered) - 1)
     lower = np.floor(position).astype(int)
     upper = np.minimum(lower + 1, len(ordered) - 1)
-    share = position - lower
-    return np.asarray(ordered[lower] * (1 - share) + ordered[upper] * share)
+    weight = position - lower
+    return np.asarray(ordered[lower] * (1 - weight) + ordered[upper] * weight)
 
 
 def _round_edges(edges: Array) -> list[float]:
@@ -193,24 +193,24 @@ def _fit_codes(
     notes: list[str] = []
 
     def choose_labels(counts: Array) -> list[int]:
-        used = [i for i in range(len(labels)) if counts[i]]
-        return sorted(used, key=lambda i: (-counts[i], labels[i]))[: config.max_values]
+        used_codes = [i for i in range(len(labels)) if counts[i]]
+        return sorted(used_codes, key=lambda i: (-counts[i], labels[i]))[: config.max_values]
 
     if feature_config.values is not None:
         by_label = dict(zip(labels, sizes.tolist(), strict=True))
         values = dict(
             sorted(((v, by_label.get(v, 0)) for v in feature_config.values), key=lambda p: (-p[1], p[0]))
         )
-        known = np.array([label in values for label in labels], dtype=bool)
+        is_known = np.array([label in values for label in labels], dtype=bool)
     else:
         values = {labels[i]: int(sizes[i]) for i in choose_labels(sizes)}
-        known = np.zeros(len(labels), dtype=bool)
-        known[choose_labels(scoring)] = True
+        is_known = np.zeros(len(labels), dtype=bool)
+        is_known[choose_labels(scoring)] = True
         if int((sizes > 0).sum()) > len(values):
             notes.append(f"has more than {config.max_values} values: the rarer ones count as unseen")
     if len(values) == 1:
         notes.append("is constant in training: any other value is unseen")
-    unseen = present & ~np.append(known, True)[codes]
+    unseen = present & ~np.append(is_known, True)[codes]
     limit = feature_config.bins if isinstance(feature_config.bins, int) else MAX_BINS
     beyond = int(sizes.sum()) - sum(values.values())
     feature = {
@@ -235,12 +235,14 @@ def fit_text(
     all_sizes = np.bincount(column.codes[present], minlength=len(docs))
     scoring_sizes = np.bincount(column.codes[present & split.scoring], minlength=len(docs))
     vocabulary = _build_vocabulary(docs, all_sizes, config)
-    known = _build_vocabulary(docs, scoring_sizes, config)
+    scoring_vocabulary = _build_vocabulary(docs, scoring_sizes, config)
 
-    held = np.flatnonzero(np.bincount(column.codes[present & (split.block >= 0)], minlength=len(docs)))
+    held_out_docs = np.flatnonzero(
+        np.bincount(column.codes[present & (split.block >= 0)], minlength=len(docs))
+    )
     share = np.zeros(len(docs) + 1)
-    for i in held:
-        share[i] = sum(word not in known for word in docs[i]) / len(docs[i]) if docs[i] else 0.0
+    for i in held_out_docs:
+        share[i] = sum(word not in scoring_vocabulary for word in docs[i]) / len(docs[i]) if docs[i] else 0.0
     scored = present & (split.block >= 0)
     shares = share[column.codes]
     observed = np.sort(shares[scored])
@@ -268,10 +270,10 @@ def _build_vocabulary(docs: list[list[str]], sizes: Array, config: Config) -> se
         if size:
             for word in doc:
                 counts[word] += size
-    often = [(word, n) for word, n in counts.items() if n >= config.min_word_count]
-    if len(often) > config.max_vocabulary:
-        often = sorted(often, key=lambda pair: (-pair[1], pair[0]))[: config.max_vocabulary]
-    return {word for word, _ in often}
+    frequent = [(word, n) for word, n in counts.items() if n >= config.min_word_count]
+    if len(frequent) > config.max_vocabulary:
+        frequent = sorted(frequent, key=lambda pair: (-pair[1], pair[0]))[: config.max_vocabulary]
+    return {word for word, _ in frequent}
 
 
 def _choose_threshold(observed: Array) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from logging_lib.profile.coerce import NA_VALUES, number_text, to_epoch
+from logging_lib.profile.coerce import NA_VALUES, is_number, number_text, to_epoch
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import KINDS, Kind
 
@@ -99,7 +99,7 @@ def parse(document: Any, *, source: str = "profile.yml") -> Config:
         ("held_out", 0.01, 0.9),
     ):
         value = options.get(key, low)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        if not is_number(value) or not low <= value <= high:
             raise ProfileError(f"{source}: {key}: expected a number from {low} to {high}, found {value!r}")
     if not isinstance(options.get("time"), str | None):
         raise ProfileError(f"{source}: time: expected a column's name, found {options['time']!r}")
@@ -127,7 +127,7 @@ def _parse_feature(document: Any, source: str, path: str) -> FeatureConfig:
         options["range"] = tuple(bounds)
     bins = options.get("bins")
     if isinstance(bins, list):
-        is_rising = all(_is_number(edge) for edge in bins) and bins == sorted(set(bins))
+        is_rising = all(_is_finite_number(edge) for edge in bins) and bins == sorted(set(bins))
         if not is_rising or not bins:
             raise ProfileError(f"{source}: {path}.bins: expected rising numbers, found {bins!r}")
         options["bins"] = tuple(float(edge) for edge in bins)
@@ -149,13 +149,13 @@ def _parse_texts(items: list[Any], source: str, path: str) -> tuple[str, ...]:
     return tuple(item if isinstance(item, str) else number_text(item) for item in items)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_finite_number(value: Any) -> bool:
+    return is_number(value) and math.isfinite(value)
 
 
 def _is_rising(bounds: list[Any]) -> bool:
     """Whether the bounds are two finite numbers, or two dates, and the second is not below the first."""
-    if all(map(_is_number, bounds)):
+    if all(map(_is_finite_number, bounds)):
         return bool(bounds[0] <= bounds[1])
     low, high = (to_epoch(bound) for bound in bounds)
     return low is not None and high is not None and low <= high

@@ -27,10 +27,10 @@ class HeldOutSplit:
 
     def expectation(self, failed: Array) -> Expectation:
         """Count the held-out rows in which a check failed; ``failed`` is a mask of all rows, shape (rows,)."""
-        held = self.block >= 0
+        is_held_out = self.block >= 0
         blocks = self.held_out.blocks
-        sizes = np.bincount(self.block[held], minlength=blocks)
-        counts = np.bincount(self.block[held & failed], minlength=blocks)
+        sizes = np.bincount(self.block[is_held_out], minlength=blocks)
+        counts = np.bincount(self.block[is_held_out & failed], minlength=blocks)
         return Expectation(int(counts.sum()), int(sizes.sum()), estimate_dispersion(counts, sizes))
 
     @property
@@ -50,8 +50,8 @@ def estimate_dispersion(counts: Array, sizes: Array) -> float:
     Source: Ridout, Demétrio and Firth, "Estimating intraclass correlation for binary data", Biometrics 55
     (1999), eq. 3.
     """
-    used = sizes > 0
-    x, m = counts[used].astype(float), sizes[used].astype(float)
+    is_used = sizes > 0
+    x, m = counts[is_used].astype(float), sizes[is_used].astype(float)
     k, n = len(m), m.sum()
     if k < 2 or n <= k or x.sum() in (0, n):
         return 0.0

@@ -111,8 +111,10 @@ def _hold_out(data: pd.DataFrame, config: Config) -> tuple[HeldOutSplit, str | N
     if config.time is not None:
         seconds = _to_seconds(data[config.time])
         if np.isnan(seconds).any():
-            bad = data[config.time][np.isnan(seconds)].iloc[0]
-            raise ProfileError(f"the time column {config.time!r} holds {bad!r}, which is no date (ISO 8601)")
+            invalid = data[config.time][np.isnan(seconds)].iloc[0]
+            raise ProfileError(
+                f"the time column {config.time!r} holds {invalid!r}, which is no date (ISO 8601)"
+            )
         order = np.argsort(seconds, kind="stable")[rows - held_out_rows :]
         method = f"the last {held_out_rows} rows by `{config.time}`"
         last = format_epoch(float(seconds.max()))

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from logging_lib.profile.coerce import is_number
 from logging_lib.profile.model import (
     CHECKS,
     FORMAT_VERSION,
@@ -158,7 +159,7 @@ def _decode_text(reader: _ProfileDecoder, value: Any, path: str) -> str:
 
 
 def _decode_number(reader: _ProfileDecoder, value: Any, path: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_number(value) or not math.isfinite(value):
         raise reader.fail(path, "a number", value)
     return value
 

@@ -58,8 +58,8 @@ def _build_value_schema(field: Field) -> dict[str, Any]:
     if field.values:
         single: dict[str, Any] = {"enum": list(field.values)}
     elif field.type in NUMERIC_TYPES:
-        whole = field.type in {"long", "integer", "short"}
-        single = {"type": "integer" if whole else ["number", "null"]}
+        is_whole = field.type in {"long", "integer", "short"}
+        single = {"type": "integer" if is_whole else ["number", "null"]}
     elif field.type == "boolean":
         single = {"type": ["boolean", "null"]}
     elif field.type == "object":

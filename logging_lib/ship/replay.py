@@ -30,7 +30,7 @@ class ReplayResult:
     """The number of events put back into the spool, of dead letters that were not, and the files with these."""
 
     events: int
-    kept: int
+    remaining: int
     files: list[Path]
 
 
@@ -69,7 +69,7 @@ def _finish_replay(path: Path, result: ReplayResult) -> None:
                 events += 1
                 new.write(original + b"\n")
             else:
-                result.kept += 1
+                result.remaining += 1
                 if end > int(delivered):
                     new.write(line + b"\n")
     hidden.rename(segment)

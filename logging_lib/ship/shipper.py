@@ -258,7 +258,7 @@ class Shipper:
         now = self._clock()
         since, self._reported = self._reported, self._counts()
         shipped, dead, duplicates, retries = (
-            after - before for after, before in zip(self._reported, since, strict=True)
+            now_count - last_count for now_count, last_count in zip(self._reported, since, strict=True)
         )
         events, size, oldest = self.reader.measure_backlog()
         event = build_health_event(

@@ -1,4 +1,4 @@
-"""Receivers on 127.0.0.1 that behave as a test configures them: Lumberjack v2, HTTP, TCP, each with or without TLS."""
+"""Receivers on 127.0.0.1 that behave as a test configures them: Lumberjack v2, HTTP, TCP; with or without TLS."""
 
 from __future__ import annotations
 

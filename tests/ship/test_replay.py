@@ -61,7 +61,7 @@ def test_what_was_refused_goes_out_again(spool: Spool, ship: Make) -> None:
         refused(spool, ship, sink)
         letters = (spool.directory / DEAD_LETTERS).read_bytes()
         made = replayed(spool, now_ns=10**18)
-        assert (made.events, made.kept) == (4, 0)
+        assert (made.events, made.remaining) == (4, 0)
         (aside,) = made.files
         assert aside.name == "dead-letters.jsonl.replayed-20010909T014640Z-de0b6b3a7640000"
         assert aside.read_bytes() == letters
@@ -82,7 +82,7 @@ def test_bytes_that_json_cannot_hold_and_long_lines(spool: Spool, ship: Make) ->
     with HttpSink() as sink:
         refused(spool, ship, sink)
         made = replayed(spool)
-        assert (made.events, made.kept) == (1, 3)
+        assert (made.events, made.remaining) == (1, 3)
         once(ship, spool, sink)
     assert received(sink) == {"long": 1}
     (event,) = (event for event in sink.events if not is_letter(event))
@@ -100,7 +100,7 @@ def test_dead_letters_that_were_not_delivered_are_not_lost(spool: Spool, ship: M
         shipper.close()
         sink.answer = lambda events: (200, "")
         assert (made := replayed(spool)).events == 2
-        assert made.kept == 1
+        assert made.remaining == 1
         assert once(ship, spool, sink) == 3
     (letter,) = filter(is_letter, sink.events)
     assert letter["error"]["type"] == "not_json"
