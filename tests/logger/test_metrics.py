@@ -192,7 +192,7 @@ def test_threads_count_together(model: str, profile: profiles.Profile) -> None:
     for thread in threads:
         thread.join()
     assert of(scrape(), "ml_predictions_total", model=model, outcome="success") == 8000
-    assert sum(slot.count for slot in metrics._slots.values()) == 8000
+    assert sum(window.count for window in metrics._windows.values()) == 8000
 
 
 def test_a_failure_in_the_metrics_costs_no_event(
