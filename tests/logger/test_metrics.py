@@ -47,15 +47,15 @@ def scrape(*spools: Path | str) -> dict[str, list[tuple[Labels, float]]]:
         server.shutdown()
         server.server_close()
         thread.join()
-    found: dict[str, list[tuple[Labels, float]]] = {}
+    scraped: dict[str, list[tuple[Labels, float]]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            found.setdefault(sample.name, []).append((sample.labels, sample.value))
-    return found
+            scraped.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return scraped
 
 
-def of(found: dict[str, list[tuple[Labels, float]]], name: str, **labels: str) -> float:
-    (value,) = [value for have, value in found.get(name, ()) if labels.items() <= have.items()]
+def of(scraped: dict[str, list[tuple[Labels, float]]], name: str, **labels: str) -> float:
+    (value,) = [value for have, value in scraped.get(name, ()) if labels.items() <= have.items()]
     return value
 
 
@@ -74,24 +74,24 @@ def test_an_endpoint_shows_what_was_predicted(
     for output in outputs:
         log.prediction(inputs, prediction=output, duration=0.004)
     log.prediction({**inputs, "home": "CASTLE", "new": 1}, error=ValueError("x"))
-    found = scrape(tmp_path / "spool")
-    assert of(found, "ml_predictions_total", model=model, outcome="success") == 500
-    assert of(found, "ml_predictions_total", model=model, outcome="failure") == 1
-    assert of(found, "ml_prediction_duration_seconds_count", model=model) == 500
-    assert of(found, "ml_prediction_duration_seconds_bucket", model=model, le="0.0025") == 0
-    assert of(found, "ml_prediction_duration_seconds_bucket", model=model, le="0.005") == 500
-    assert of(found, "ml_check_failures_total", model=model, check="unseen", feature="home") == 1
-    assert of(found, "ml_check_failures_total", model=model, check="unexpected", feature="other") == 1
-    assert of(found, "ml_prediction_value_bucket", model=model, le="+Inf") == 500
-    summary = {name: of(found, f"ml_prediction_window_{name}", model=model, version="1", role="live")
+    scraped = scrape(tmp_path / "spool")
+    assert of(scraped, "ml_predictions_total", model=model, outcome="success") == 500
+    assert of(scraped, "ml_predictions_total", model=model, outcome="failure") == 1
+    assert of(scraped, "ml_prediction_duration_seconds_count", model=model) == 500
+    assert of(scraped, "ml_prediction_duration_seconds_bucket", model=model, le="0.0025") == 0
+    assert of(scraped, "ml_prediction_duration_seconds_bucket", model=model, le="0.005") == 500
+    assert of(scraped, "ml_check_failures_total", model=model, check="unseen", feature="home") == 1
+    assert of(scraped, "ml_check_failures_total", model=model, check="unexpected", feature="other") == 1
+    assert of(scraped, "ml_prediction_value_bucket", model=model, le="+Inf") == 500
+    summary = {name: of(scraped, f"ml_prediction_window_{name}", model=model, version="1", role="live")
                for name in ("count", "mean", "median", "min", "max", "stddev")}  # fmt: skip
     assert summary["count"] == 500
     assert summary["mean"] == pytest.approx(statistics.mean(outputs))
     assert summary["stddev"] == pytest.approx(statistics.stdev(outputs))
     assert (summary["min"], summary["max"]) == (min(outputs), max(outputs))
     assert summary["median"] == pytest.approx(statistics.median(outputs), abs=0.5)
-    assert of(found, "ml_spool_backlog_bytes", spool=str(tmp_path / "spool")) > 0
-    assert "process_resident_memory_bytes" in found  # the service's own
+    assert of(scraped, "ml_spool_backlog_bytes", spool=str(tmp_path / "spool")) > 0
+    assert "process_resident_memory_bytes" in scraped  # the service's own
 
 
 def test_without_metrics_nothing_is_counted(model: str, inputs: dict[str, Any], tmp_path: Path) -> None:
@@ -104,9 +104,9 @@ def test_classes_and_batches(model: str, training: Any, tmp_path: Path) -> None:
     profile = profiles.fit(training, model=model, version="1", prediction="rate")
     log = logging_lib.configure(model=model, version="1", profile=profile, spool=tmp_path, metrics=True)
     log.predictions(training.drop(columns=["rate"]).head(100), ["high"] * 60 + ["odd"] * 40)
-    found = scrape()
-    assert of(found, "ml_prediction_classes_total", model=model, **{"class": "high"}) == 60
-    assert of(found, "ml_prediction_classes_total", model=model, **{"class": "other"}) == 40
+    scraped = scrape()
+    assert of(scraped, "ml_prediction_classes_total", model=model, **{"class": "high"}) == 60
+    assert of(scraped, "ml_prediction_classes_total", model=model, **{"class": "other"}) == 40
 
 
 def test_the_shipper_s_state_is_read_from_the_spool(inputs: dict[str, Any], tmp_path: Path) -> None:
@@ -118,12 +118,12 @@ def test_the_shipper_s_state_is_read_from_the_spool(inputs: dict[str, Any], tmp_
     items = backlog.read(1, 1 << 20)
     backlog.acknowledge(items, refused={}, now_ns=1_000_000_000_000)
     backlog.unlock()
-    found = {
+    samples = {
         s.name: s.value for f in SpoolCollector(tmp_path, clock=lambda: 1060.0).collect() for s in f.samples
     }
-    assert found["ml_shipper_shipped_total"] == 1
-    assert found["ml_shipper_last_seen_seconds"] == 60
-    assert found["ml_spool_backlog_bytes"] == items[0].end  # two lines of the same length
+    assert samples["ml_shipper_shipped_total"] == 1
+    assert samples["ml_shipper_last_seen_seconds"] == 60
+    assert samples["ml_spool_backlog_bytes"] == items[0].end  # two lines of the same length
     assert SpoolCollector(tmp_path / "nowhere")
 
 
@@ -227,18 +227,18 @@ def test_a_summary_of_processes_is_that_of_all_their_values(
     for number, value in enumerate(values):
         slots[number >= split].add(value, find_bin(value, edges))
     slots[2].add(5e6, find_bin(5e6, edges))  # too old
-    found = summarize(slots, now=now)
+    summary = summarize(slots, now=now)
     assert place == find_window(now + 2 * WINDOW_SECONDS)[0] != find_window(now + WINDOW_SECONDS)[0]
-    assert found["count"] == len(values)
-    assert found["mean"] == pytest.approx(statistics.fmean(values), rel=1e-6, abs=1e-6)
-    assert (found["min"], found["max"]) == (min(values), max(values))
+    assert summary["count"] == len(values)
+    assert summary["mean"] == pytest.approx(statistics.fmean(values), rel=1e-6, abs=1e-6)
+    assert (summary["min"], summary["max"]) == (min(values), max(values))
     if len(values) > 1:
         # Of sums of squares half of a double's digits are left, where the shift is far from the values.
         least = 1e-2 + 5e-8 * max(abs(value - shift) for value in values)
-        assert found["stddev"] == pytest.approx(statistics.stdev(values), rel=1e-4, abs=least)
+        assert summary["stddev"] == pytest.approx(statistics.stdev(values), rel=1e-4, abs=least)
     ordered = sorted(values)
     below, above = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    assert find_bin(below, edges)[0] <= found["median"] <= min(find_bin(above, edges)[1], max(values))
+    assert find_bin(below, edges)[0] <= summary["median"] <= min(find_bin(above, edges)[1], max(values))
 
 
 def test_a_window_that_has_passed_counts_no_more(model: str, profile: profiles.Profile) -> None:
@@ -252,7 +252,7 @@ def test_a_window_that_has_passed_counts_no_more(model: str, profile: profiles.P
         moment[0] += step
         metrics.observe(event)
         state = metrics._families["state"].collect()
-        made = {f.name: f.samples for f in derive_summaries(iter(state), now=moment[0])}
-        counted += [s.value for s in made["ml_prediction_window_count"] if s.labels["model"] == model]
+        samples = {f.name: f.samples for f in derive_summaries(iter(state), now=moment[0])}
+        counted += [s.value for s in samples["ml_prediction_window_count"] if s.labels["model"] == model]
     assert counted == [1, 2, 2, 2]
     assert not math.isnan(counted[0])

@@ -29,8 +29,10 @@ NOW = 1_517_486_400_123_456_789
 
 
 def events(directory: Path, dataset: str) -> list[dict[str, Any]]:
-    found = [json.loads(line) for path in list_segments(directory) for line in path.read_bytes().splitlines()]
-    return [event for event in found if event["event"]["dataset"] == f"ml.{dataset}"]
+    documents = [
+        json.loads(line) for path in list_segments(directory) for line in path.read_bytes().splitlines()
+    ]
+    return [event for event in documents if event["event"]["dataset"] == f"ml.{dataset}"]
 
 
 def source(name: str = "loans", **more: Any) -> ReportedModel:
@@ -105,9 +107,9 @@ def test_a_script_that_ends_at_once_tells_no_share_of_cpu_time(tmp_path: Path) -
     spool.write(b'{"event": {"dataset": "ml.prediction"}}\n')
     clock.now += 0.4
     reporter.report()
-    whole, _ = events(tmp_path, "health")
-    assert "cpu" not in whole["ml"]["health"]
-    assert whole["ml"]["health"]["memory"]["rss"] > 1 << 20
+    process_event, _ = events(tmp_path, "health")
+    assert "cpu" not in process_event["ml"]["health"]
+    assert process_event["ml"]["health"]["memory"]["rss"] > 1 << 20
 
 
 def test_health_counts_exactly_what_happened_since_the_last_report(tmp_path: Path, valid: Valid) -> None:
@@ -124,25 +126,25 @@ def test_health_counts_exactly_what_happened_since_the_last_report(tmp_path: Pat
     clock.now += 1.5
     assert reporter.seconds_until_due() <= 0
     reporter.report()
-    whole, model = map(valid, events(tmp_path, "health"))
-    found = whole["ml"]["health"]
-    assert (found["interval"], found["logged"], found["uptime"]) == (60, 3, 60)
-    before = events(tmp_path, "start")
-    assert found["bytes"] == 3 * 40 + len(json.dumps(before[0], separators=(",", ":"))) + 1
-    assert found["memory"]["rss"] > 1 << 20
-    assert found["disk"]["free"] > 0
-    assert found["cpu"]["pct"] >= 0
+    process_event, model = map(valid, events(tmp_path, "health"))
+    health = process_event["ml"]["health"]
+    assert (health["interval"], health["logged"], health["uptime"]) == (60, 3, 60)
+    starts = events(tmp_path, "start")
+    assert health["bytes"] == 3 * 40 + len(json.dumps(starts[0], separators=(",", ":"))) + 1
+    assert health["memory"]["rss"] > 1 << 20
+    assert health["disk"]["free"] > 0
+    assert health["cpu"]["pct"] >= 0
     assert model["ml"]["model"]["name"] == "loans"
     assert "profile" not in model["ml"]
     assert model["ml"]["health"] == {"interval": 60, "logged": 4, "sampled_out": 4, "dropped": 3}
-    assert whole["service"] == model["service"] == {"name": "pricing"}
+    assert process_event["service"] == model["service"] == {"name": "pricing"}
 
     counts.built += 5
     spool.write(b'{"event": {"dataset": "ml.prediction"}}\n')
     clock.now += 60
     reporter.report()
-    whole, model = events(tmp_path, "health")[2:]
-    assert whole["ml"]["health"]["logged"] == 1
+    process_event, model = events(tmp_path, "health")[2:]
+    assert process_event["ml"]["health"]["logged"] == 1
     assert model["ml"]["health"] == {"interval": 60, "logged": 5, "sampled_out": 0, "dropped": 0}
 
 
@@ -162,8 +164,10 @@ def test_what_could_not_be_reported_is_part_of_the_next_report(
         reporter.report()
     clock.now += 60
     reporter.report()
-    *_, whole, model = [json.loads(line) for line in list_segments(tmp_path)[0].read_bytes().splitlines()]
-    assert whole["ml"]["health"]["interval"] == 120
+    *_, process_event, model = [
+        json.loads(line) for line in list_segments(tmp_path)[0].read_bytes().splitlines()
+    ]
+    assert process_event["ml"]["health"]["interval"] == 120
     assert model["ml"]["health"]["logged"] == 7
 
 
@@ -212,12 +216,12 @@ for n in range(100):
 
 def test_a_short_program_reports_its_counts_before_it_ends(tmp_path: Path, valid: Valid) -> None:
     subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], check=True, timeout=60)
-    whole, model = map(valid, events(tmp_path, "health"))
-    kept = len(events(tmp_path, "prediction"))
-    assert 25 < kept < 75
-    assert whole["ml"]["health"]["logged"] == kept
-    assert model["ml"]["health"]["logged"] == kept
-    assert model["ml"]["health"]["sampled_out"] == 100 - kept
+    process_event, model = map(valid, events(tmp_path, "health"))
+    stored = len(events(tmp_path, "prediction"))
+    assert 25 < stored < 75
+    assert process_event["ml"]["health"]["logged"] == stored
+    assert model["ml"]["health"]["logged"] == stored
+    assert model["ml"]["health"]["sampled_out"] == 100 - stored
     assert model["ml"]["health"]["dropped"] == 0
 
 

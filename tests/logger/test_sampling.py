@@ -52,8 +52,8 @@ def test_live_and_shadow_keep_the_same_requests(tmp_path: Path, spooled: Events)
         )
         for i in range(300):
             log.prediction({"a": 1}, 1.0, request_id=i)
-    kept: dict[str, set[str]] = {"live": set(), "shadow": set()}
+    sampled: dict[str, set[str]] = {"live": set(), "shadow": set()}
     for event in spooled(tmp_path):
-        kept[event["ml"]["model"]["role"]].add(event["ml"]["request"]["id"])
-    assert kept["live"] == kept["shadow"]
-    assert 50 < len(kept["live"]) < 130
+        sampled[event["ml"]["model"]["role"]].add(event["ml"]["request"]["id"])
+    assert sampled["live"] == sampled["shadow"]
+    assert 50 < len(sampled["live"]) < 130

@@ -41,17 +41,17 @@ def clock() -> Clock:
 
 def numbers(directory: Path) -> list[int]:
     """The ``n`` of every whole line, in the order of the segments."""
-    found = []
+    numbers_read = []
     for path in list_segments(directory):
         for line in read_lines(path):
             event = json.loads(line.data) if not line.fault else {}
-            found += [event["n"]] if "n" in event else []
-    return found
+            numbers_read += [event["n"]] if "n" in event else []
+    return numbers_read
 
 
 def health(directory: Path) -> list[dict[str, Any]]:
-    found = [json.loads(line.data) for path in list_segments(directory) for line in read_lines(path)]
-    return [event for event in found if event.get("event", {}).get("dataset") == "ml.health"]
+    documents = [json.loads(line.data) for path in list_segments(directory) for line in read_lines(path)]
+    return [event for event in documents if event.get("event", {}).get("dataset") == "ml.health"]
 
 
 def test_a_segment_is_closed_before_it_grows_beyond_its_size(tmp_path: Path, clock: Clock) -> None:
@@ -164,11 +164,11 @@ def file_limit() -> Iterator[int]:
     """Files of this process may grow to so many bytes; beyond, a write is cut short, then refused."""
     import signal
 
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     yield 100
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     signal.signal(signal.SIGXFSZ, handler)
 
 
@@ -176,16 +176,16 @@ def test_a_full_disk_tears_a_line_and_the_next_begins_anew(
     tmp_path: Path, file_limit: int, valid: Valid
 ) -> None:
     spool = Spool(tmp_path)
-    kept = [spool.write(LINE % n) for n in range(12)]
-    assert kept == [True] * 8 + [False] * 4
+    written = [spool.write(LINE % n) for n in range(12)]
+    assert written == [True] * 8 + [False] * 4
     assert dict(spool.dropped) == {"File too large": 4}
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
     assert spool.write(LINE % 12)
     (path,) = list_segments(tmp_path)
-    found = path.read_bytes().split(b"\n")
-    assert found[8] == b'{"n"'  # what fitted of the ninth
-    assert json.loads(found[9]) == {"n": 12}
-    assert valid(json.loads(found[10]))["ml"]["health"]["dropped"] == 4
+    lines = path.read_bytes().split(b"\n")
+    assert lines[8] == b'{"n"'  # what fitted of the ninth
+    assert json.loads(lines[9]) == {"n": 12}
+    assert valid(json.loads(lines[10]))["ml"]["health"]["dropped"] == 4
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
@@ -199,11 +199,11 @@ def test_a_full_file_system(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
         pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
     try:
         spool = Spool(tmp_path)
-        kept = sum(spool.write(b"%01000d\n" % n) for n in range(100))
-        assert 50 < kept < 70
-        assert spool.dropped["No space left on device"] == 100 - kept
-        whole = [line for line in read_lines(list_segments(tmp_path)[0]) if len(line.data) == 1000]
-        assert len(whole) == kept
+        written = sum(spool.write(b"%01000d\n" % n) for n in range(100))
+        assert 50 < written < 70
+        assert spool.dropped["No space left on device"] == 100 - written
+        complete = [line for line in read_lines(list_segments(tmp_path)[0]) if len(line.data) == 1000]
+        assert len(complete) == written
         assert "lies on tmpfs" in caplog.text
         spool.close()
     finally:

@@ -29,11 +29,11 @@ def test_events_within_a_span_carry_its_ids(
         log.label("r", 2.0)
         log.prediction({"a": 1}, 1.0, trace_id="given")
     log.prediction({"a": 1}, 1.0)
-    first, label, given, outside = map(valid, captured_predictions)
+    first, label, explicit, outside = map(valid, captured_predictions)
     for event in (first, label):
         assert {key: event[key] for key in ("trace", "span")} == IDS
-    assert given["trace"] == {"id": "given"}
-    assert "span" not in given
+    assert explicit["trace"] == {"id": "given"}
+    assert "span" not in explicit
     assert "trace" not in outside
     assert "labels" not in outside
 

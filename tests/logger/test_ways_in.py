@@ -48,9 +48,9 @@ def test_a_forgotten_prediction_leaves_the_label_unjoined(
         log.prediction({}, "yes", request_id=i)
     log.label(0, "no")
     log.label(2, "no")
-    forgotten, known = map(valid, captured_predictions[3:])
+    forgotten, remembered = map(valid, captured_predictions[3:])
     assert forgotten["ml"]["label"] == {"label": "no", "joined": False}
-    assert known["ml"]["label"] == {"label": "no", "joined": True, "correct": False, "delay": 0}
+    assert remembered["ml"]["label"] == {"label": "no", "joined": True, "correct": False, "delay": 0}
 
 
 def test_a_label_may_bring_the_prediction(
@@ -87,11 +87,11 @@ def test_the_decorator_logs_inputs_output_time_and_failure(
     assert predict({"x": 4}, factor=2.0) == 0.5
     with pytest.raises(ZeroDivisionError):
         predict({"x": 0})
-    good, bad = map(valid, captured_predictions)
+    success, failure = map(valid, captured_predictions)
     assert predict.__doc__ == "Divides."
-    assert good["ml"]["prediction"] == {"value": 0.5}
-    assert good["event"]["duration"] > 0
-    assert bad["error"]["type"] == "ZeroDivisionError"
+    assert success["ml"]["prediction"] == {"value": 0.5}
+    assert success["event"]["duration"] > 0
+    assert failure["error"]["type"] == "ZeroDivisionError"
 
 
 def test_async_functions_and_their_context_do_not_mix(

@@ -49,7 +49,9 @@ def damaged(profile: profiles.Profile, path: str, value: Any) -> bytes:
         ("version", "2", r"\$\.id: is '\w+' but the content hashes to '\w+'"),
     ],
 )
-def test_a_damaged_profile_is_told_where(profile: profiles.Profile, path: str, value: Any, says: str) -> None:
+def test_the_error_of_a_damaged_profile_names_the_place(
+    profile: profiles.Profile, path: str, value: Any, says: str
+) -> None:
     with pytest.raises(profiles.ProfileError, match=says) as caught:
         profiles.loads(damaged(profile, path, value), source="p.json")
     assert str(caught.value).startswith("p.json: ")

@@ -36,9 +36,9 @@ def test_the_json_schema_is_one() -> None:
 
 
 def test_a_starred_field_is_found_for_any_key() -> None:
-    found = fields.load().field("ml.input.numeric.a.b")
-    assert found is not None
-    assert found.type == "double"
+    field = fields.load().field("ml.input.numeric.a.b")
+    assert field is not None
+    assert field.type == "double"
     assert fields.load().field("ml.input.unheard") is None
 
 

@@ -29,7 +29,9 @@ def test_each_field_has_a_place_in_the_mapping_of_its_datasets(dataset: str) -> 
     mapping = templates.mappings(schema, dataset)
     mapped = dict(leaves(mapping))
     by_path = {
-        rule["path_match"]: rule["mapping"] for one in mapping["dynamic_templates"] for rule in one.values()
+        rule["path_match"]: rule["mapping"]
+        for template in mapping["dynamic_templates"]
+        for rule in template.values()
     }
     for field in schema.fields:
         if dataset not in field.datasets:
@@ -51,9 +53,9 @@ def test_a_stream_is_composed_of_parts_that_exist_and_the_teams_own_come_last() 
     parts = templates.component_templates(schema)
     for dataset in DATASETS:
         body = templates.index_templates(schema)[f"logs-{dataset}"]
-        own = body["ignore_missing_component_templates"]
-        assert body["composed_of"][-len(own) :] == own
-        assert set(body["composed_of"]) - set(own) <= set(parts)
+        optional = body["ignore_missing_component_templates"]
+        assert body["composed_of"][-len(optional) :] == optional
+        assert set(body["composed_of"]) - set(optional) <= set(parts)
         assert body["priority"] > 200
         assert body["index_patterns"] == [f"logs-{dataset}-*"]
         assert parts[f"logs-{dataset}@lifecycle"]["template"]["lifecycle"]["data_retention"].endswith("d")

@@ -40,18 +40,18 @@ def beats() -> Iterator[BeatsSink]:
 @pytest.fixture
 def ship() -> Iterator[Callable[..., Shipper]]:
     """Makes shippers whose waits take no time; they end with the test."""
-    made: list[Shipper] = []
+    shippers: list[Shipper] = []
 
     def make(spool: Spool | Path, url: str, *, timeout: float = 5.0, **options: Any) -> Shipper:
         files = {name: options.pop(name) for name in ("ca", "cert", "key") if name in options}
         directory = spool.directory if isinstance(spool, Spool) else spool
         options.setdefault("wait", lambda seconds: False)
         shipper = Shipper(directory, create_receiver(parse_target(url, **files), timeout=timeout), **options)
-        made.append(shipper)
+        shippers.append(shipper)
         return shipper
 
     yield make
-    for shipper in made:
+    for shipper in shippers:
         shipper.close()
 
 

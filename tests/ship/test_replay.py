@@ -60,9 +60,9 @@ def test_what_was_refused_goes_out_again(spool: Spool, ship: Make) -> None:
         ids = fill(spool, 4)
         refused(spool, ship, sink)
         letters = (spool.directory / DEAD_LETTERS).read_bytes()
-        made = replayed(spool, now_ns=10**18)
-        assert (made.events, made.remaining) == (4, 0)
-        (aside,) = made.files
+        result = replayed(spool, now_ns=10**18)
+        assert (result.events, result.remaining) == (4, 0)
+        (aside,) = result.files
         assert aside.name == "dead-letters.jsonl.replayed-20010909T014640Z-de0b6b3a7640000"
         assert aside.read_bytes() == letters
         assert aside.stat().st_mode & 0o777 == 0o600
@@ -81,8 +81,8 @@ def test_bytes_that_json_cannot_hold_and_long_lines(spool: Spool, ship: Make) ->
     spool.write(b"\xff\n")
     with HttpSink() as sink:
         refused(spool, ship, sink)
-        made = replayed(spool)
-        assert (made.events, made.remaining) == (1, 3)
+        result = replayed(spool)
+        assert (result.events, result.remaining) == (1, 3)
         once(ship, spool, sink)
     assert received(sink) == {"long": 1}
     (event,) = (event for event in sink.events if not is_letter(event))
@@ -99,8 +99,8 @@ def test_dead_letters_that_were_not_delivered_are_not_lost(spool: Spool, ship: M
         assert shipper.ship_batch() == 3  # and before the letters went out
         shipper.close()
         sink.answer = lambda events: (200, "")
-        assert (made := replayed(spool)).events == 2
-        assert made.remaining == 1
+        assert (result := replayed(spool)).events == 2
+        assert result.remaining == 1
         assert once(ship, spool, sink) == 3
     (letter,) = filter(is_letter, sink.events)
     assert letter["error"]["type"] == "not_json"
@@ -219,11 +219,11 @@ def test_the_command(spool: Spool, ship: Make) -> None:
         refused(spool, ship, sink)
         folder = str(spool.directory)
         assert len(dead_letters(spool.directory)) == 3
-        done = run(app, ["ship", folder, "--replay-dead-letters"])
-        assert done.exit_code == 0
-        assert "2 events are back in the spool" in done.output
-        assert "dead-letters.jsonl.replayed-" in done.output
-        assert "1 dead letters stay there alone" in done.output
+        result = run(app, ["ship", folder, "--replay-dead-letters"])
+        assert result.exit_code == 0
+        assert "2 events are back in the spool" in result.output
+        assert "dead-letters.jsonl.replayed-" in result.output
+        assert "1 dead letters stay there alone" in result.output
         shipper = ship(spool, f"http://127.0.0.1:{sink.port}")
         assert drain(shipper) == 2
         busy = run(app, ["ship", folder, "--replay-dead-letters"])

@@ -106,12 +106,12 @@ def test_an_event_that_kills_its_connection_is_found(spool: Spool, beats: BeatsS
     beats.behaviour = lambda lines: "hang_up" if any(b'"e-4"' in line for line in lines) else "ack"
     shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
     assert shipper.reader.lock()
-    left, attempts = True, 0
-    while left:
+    has_more, attempts = True, 0
+    while has_more:
         attempts += 1
         assert attempts < 30
         try:
-            left = shipper.ship_batch() > 0
+            has_more = shipper.ship_batch() > 0
         except ConnectionClosedError:
             continue
     assert set(beats.ids()) == {f"e-{n}" for n in (0, 1, 2, 3, 5, 6)}
@@ -377,14 +377,14 @@ def test_a_url_that_is_none(url: str, said: str) -> None:
 
 
 def test_a_url_and_its_files() -> None:
-    found = parse_target("beats+tls://logstash?ca=a.pem&cert=b.pem", cert="c.pem")
-    assert (found.kind, found.host, found.port, found.tls) == ("beats", "logstash", 5044, True)
-    assert (found.ca, found.cert, found.key) == ("a.pem", "c.pem", None)
+    target = parse_target("beats+tls://logstash?ca=a.pem&cert=b.pem", cert="c.pem")
+    assert (target.kind, target.host, target.port, target.tls) == ("beats", "logstash", 5044, True)
+    assert (target.ca, target.cert, target.key) == ("a.pem", "c.pem", None)
     assert str(parse_target("https://u:p@[::1]:99/x?ca=a")) == "https://[::1]:99/x"
-    found = parse_target("es+https://u:p%40@search/es?namespace=prod&ca=a.pem")
-    assert (found.kind, found.port, found.tls, found.namespace) == ("es", 9200, True, "prod")
-    assert (found.user, found.password, found.ca) == ("u", "p@", "a.pem")
-    assert str(found) == "es+https://search:9200/es"
+    target = parse_target("es+https://u:p%40@search/es?namespace=prod&ca=a.pem")
+    assert (target.kind, target.port, target.tls, target.namespace) == ("es", 9200, True, "prod")
+    assert (target.user, target.password, target.ca) == ("u", "p@", "a.pem")
+    assert str(target) == "es+https://search:9200/es"
     assert parse_target("es+http://h").namespace == "default"
 
 
