@@ -34,7 +34,7 @@ def write(folder: Path, events: int) -> Profile:
     """Healthy traffic, evenly spread, with a missing value now and then as in training; and the profile."""
     made = fitted()
     with EmbeddedStore(folder) as store:
-        store.index("ml-profiles", [profile.document(made)])
+        store.index("ml-profiles", [profile.build_document(made)])
     for target, lines in {
         "logs-ml.prediction-default": predictions(made, events),
         "logs-ml.label-default": labels(events),

@@ -134,7 +134,7 @@ def _profile() -> dict[str, Any]:
     from logging_lib import profile
 
     rows = frame(2_000, numbers=2, categories=1, texts=0).rename(columns={"number_0": "income"})
-    return profile.document(profile.fit(rows, model="bench", version="1"))
+    return profile.build_document(profile.fit(rows, model="bench", version="1"))
 
 
 def _watches(space: str) -> Iterator[Watch]:

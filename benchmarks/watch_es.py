@@ -39,7 +39,7 @@ def run() -> Iterator[Result]:
             return
         store = ElasticsearchStore(connection)
         made = _history.fitted()
-        store.index("ml-profiles", [profile.document(made)])
+        store.index("ml-profiles", [profile.build_document(made)])
         streams = {}
         for name, count in (("many", many), ("few", few)):
             streams[name] = f"logs-ml.prediction-bench{name}"

@@ -1,4 +1,4 @@
-"""For the tests of a service: what it logged, as a list of events, without a file.
+"""Capture the events that a service logs in its tests, as a list and without a file.
 
 Installed with the library as a pytest plugin: ask for the fixture ``captured_predictions``.
 """
@@ -13,20 +13,20 @@ import orjson
 
 from logging_lib.logger.spool import Spool
 
-_OF_ITSELF = ("ml.health", "ml.start")
+_REPORTS = ("ml.health", "ml.start")
 
 
 @contextlib.contextmanager
 def capture_predictions() -> Iterator[list[dict[str, Any]]]:
-    """Within the block every spool of this process writes into the list, and into no file.
+    """Capture the events of every spool of this process within the block; nothing is written to a file.
 
-    What a logger says of itself each minute (``ml.health``, ``ml.start``) is left out: it comes when it comes.
+    The reports of the logger itself (``ml.health``, ``ml.start``) are left out, because their time is not fixed.
     """
     events: list[dict[str, Any]] = []
 
     def write(spool: Spool, line: bytes) -> bool:
         event = orjson.loads(line)
-        if event["event"]["dataset"] not in _OF_ITSELF:
+        if event["event"]["dataset"] not in _REPORTS:
             events.append(event)
         return True
 
@@ -46,6 +46,6 @@ with contextlib.suppress(ModuleNotFoundError):
 
     @pytest.fixture
     def captured_predictions() -> Iterator[list[dict[str, Any]]]:
-        """The events that the test makes the service log."""
+        """Capture the events that the service logs during the test."""
         with capture_predictions() as events:
             yield events

@@ -163,7 +163,7 @@ class Judge:
     watches: dict[str, Document] = field(default_factory=lambda: {name: shipped(name) for name in WATCHES})
 
     def __post_init__(self) -> None:
-        document = profiles.document(self.stream.profile)
+        document = profiles.build_document(self.stream.profile)
         self._profiles = {"hits": {"hits": [{"_source": document}]}}
         self._baseline: tuple[float, Document | None] = (-1e18, None)
         self._every = {

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from logging_lib._util.times import format_instant
 from logging_lib.analysis.labels import LABELS
 from logging_lib.analysis.samples import Selection, values_of
-from logging_lib.profile.coerce import epoch
+from logging_lib.profile.coerce import to_epoch
 from logging_lib.store.history import KINDS, STREAMS, scan
 from logging_lib.store.port import Store, StoreError
 
@@ -332,5 +332,5 @@ def _listed(value: Any) -> list[str]:
 
 def _moment(value: Any) -> int | None:
     """Microseconds since 1970."""
-    seconds = epoch(value)
+    seconds = to_epoch(value)
     return None if seconds is None else round(seconds * 1e6)

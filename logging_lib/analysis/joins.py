@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from logging_lib._util.times import format_instant
 from logging_lib.analysis.labels import LABELS, chunks
 from logging_lib.analysis.samples import Selection
-from logging_lib.profile.coerce import category_text, plain
+from logging_lib.profile.coerce import category_text, to_python
 from logging_lib.store.history import STREAMS, inputs_of, output_of, scan
 from logging_lib.store.port import Store, StoreError
 
@@ -94,7 +94,7 @@ def _segments(store: Store, rows: Mapping[str, dict[str, Any]], by: str) -> None
                 given = (
                     (source.get("labels") or {}) if by != name else inputs_of(source["ml"].get("input") or {})
                 )
-                rows[source["event"]["id"]]["segment"] = category_text(plain(given.get(name)))
+                rows[source["event"]["id"]]["segment"] = category_text(to_python(given.get(name)))
 
 
 def share(store: Store, selection: Selection, model: str, version: str) -> dict[str, Any]:

@@ -23,19 +23,19 @@ import orjson
 
 from logging_lib._util.times import format_instant, parse_instant
 from logging_lib.analysis.samples import Selection
-from logging_lib.logger.event import Output, Remembered, label_document
-from logging_lib.profile.coerce import NA_VALUES, category_text, is_null, plain, spelled
+from logging_lib.logger.event import CachedPrediction, OutputEncoder, build_label
+from logging_lib.profile.coerce import NA_VALUES, category_text, is_null, parse_scalar, to_python
 from logging_lib.profile.model import Feature
+from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.schema.fields import load
-from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store.history import STREAMS, output_of, scan
 from logging_lib.store.port import Store
 
 Item = TypeVar("Item")
 LABELS: Final = "logs-ml.label-*"
 CHUNK: Final = 1000
-_NUMBERS: Final = Output(None)
-_CLASSES: Final = Output(Feature("output", "category"))
+_NUMBERS: Final = OutputEncoder(None)
+_CLASSES: Final = OutputEncoder(Feature("output", "category"))
 _PREDICTION: Final = (
     "@timestamp", "event.id", "ml.model", "ml.profile.id", "ml.request.id", "ml.prediction", "ml.sample.weight",
     "ml.subject.hash", "service.name", "service.environment",
@@ -221,7 +221,7 @@ def _parsed(lines: Iterable[bytes], source: str, before: int = 0) -> Iterator[Ma
 
 def _truth(row: Mapping[str, Any], names: Columns, model: str | None, now: datetime) -> Truth | str:
     """The row's truth, or what is wrong with it."""
-    actual = plain(row.get(names.actual))
+    actual = to_python(row.get(names.actual))
     if names.actual not in row:
         return f"has no column {names.actual!r}; say which it is with --actual"
     if is_null(actual) or (isinstance(actual, str) and actual.strip() in _NA):
@@ -231,7 +231,7 @@ def _truth(row: Mapping[str, Any], names: Columns, model: str | None, now: datet
     request, event = (_text(row.get(name)) for name in (names.request, names.event))
     if request is None and event is None:
         return f"has neither {names.request!r} nor {names.event!r}; say which column it is with --request-id"
-    at = plain(row.get(names.timestamp))
+    at = to_python(row.get(names.timestamp))
     try:
         if is_null(at) or at == "":
             moment = now
@@ -245,7 +245,7 @@ def _truth(row: Mapping[str, Any], names: Columns, model: str | None, now: datet
 
 
 def _text(value: Any) -> str | None:
-    return None if is_null(value) else category_text(plain(value)) or None
+    return None if is_null(value) else category_text(to_python(value)) or None
 
 
 def _write(
@@ -312,11 +312,11 @@ def joined(truth: Truth, prediction: Mapping[str, Any]) -> dict[str, Any]:
     actual: Any = truth.actual
     if "label" in output:
         text = category_text(actual) if isinstance(actual, str) and actual == output["label"] else None
-        actual, reader = text or category_text(spelled(actual)) or str(actual), _CLASSES
+        actual, reader = text or category_text(parse_scalar(actual)) or str(actual), _CLASSES
     else:
-        actual, reader = spelled(actual), _NUMBERS
-    known = Remembered(prediction["event"]["id"], prediction["@timestamp"], output)
-    made = label_document(actual, known, reader, truth.at)
+        actual, reader = parse_scalar(actual), _NUMBERS
+    known = CachedPrediction(prediction["event"]["id"], prediction["@timestamp"], output)
+    made = build_label(actual, known, reader, truth.at)
     for key in ("sample", "subject", "profile", "request"):
         if ml.get(key):
             made[key] = ml[key]
@@ -328,7 +328,7 @@ def joined(truth: Truth, prediction: Mapping[str, Any]) -> dict[str, Any]:
 
 def unjoined(truth: Truth) -> dict[str, Any]:
     """The label event of a truth whose prediction is not known; pure."""
-    made = label_document(spelled(truth.actual), None, _NUMBERS, truth.at)
+    made = build_label(parse_scalar(truth.actual), None, _NUMBERS, truth.at)
     made["request"] = {"id": truth.request}
     return _event(truth, {"name": truth.model}, made, f"request {truth.request}")
 

@@ -10,7 +10,7 @@ import pandas as pd
 from logging_lib.analysis import columns, contingency, numeric_tests
 from logging_lib.analysis.numeric_tests import SampleMoments
 from logging_lib.analysis.results import Bins, Variable
-from logging_lib.profile.coerce import words
+from logging_lib.profile.coerce import split_words
 from logging_lib.profile.model import OOV_EDGES, Feature
 from logging_lib.schema import tokens
 
@@ -129,7 +129,7 @@ def _oov(feature: Feature, served: pd.Series) -> Array:
     known = frozenset(feature.vocabulary)
     shares = []
     for text in served.dropna():
-        found = words(str(text))
+        found = split_words(str(text))
         shares.append(sum(word not in known for word in found) / len(found) if found else 0.0)
     places = np.clip(np.searchsorted(OOV_EDGES, shares, side="right") - 1, 0, len(OOV_EDGES) - 2)
     counts = np.bincount(places.astype(int), minlength=len(OOV_EDGES) - 1)

@@ -14,7 +14,7 @@ from logging_lib.analysis import skew_causes
 from logging_lib.analysis.contingency import wilson
 from logging_lib.analysis.results import finite
 from logging_lib.analysis.skew_causes import Cause
-from logging_lib.profile.coerce import category_text, epoch, is_null, iso, plain
+from logging_lib.profile.coerce import category_text, format_epoch, is_null, to_epoch, to_python
 
 Array = np.ndarray[Any, Any]
 EXAMPLES: Final = 5
@@ -181,7 +181,7 @@ def find_skew(
 
 
 def _keyed(frame: pd.DataFrame, key: str) -> pd.DataFrame:
-    keyed = frame.set_index(frame[key].map(lambda value: category_text(plain(value)) or str(value)))
+    keyed = frame.set_index(frame[key].map(lambda value: category_text(to_python(value)) or str(value)))
     return keyed.drop(columns=[key])
 
 
@@ -194,7 +194,7 @@ def _aligned(logged: pd.Series, recomputed: pd.Series, kind: str | None) -> tupl
         return tuple(one.to_numpy(dtype=float, na_value=math.nan) for one in (logged, recomputed))  # type: ignore[return-value]
     made = []
     for series in (logged, recomputed):
-        values = [None if is_null(value) else plain(value) for value in series.astype(object)]
+        values = [None if is_null(value) else to_python(value) for value in series.astype(object)]
         if kind in ("category", "boolean"):
             values = [value if value is None else category_text(value) or value for value in values]
         else:
@@ -208,8 +208,8 @@ def _aligned(logged: pd.Series, recomputed: pd.Series, kind: str | None) -> tupl
 def _moment(value: Any) -> Any:
     if isinstance(value, str | int | float | bool) or value is None:
         return value
-    seconds = epoch(value)
-    return value if seconds is None else iso(seconds)
+    seconds = to_epoch(value)
+    return value if seconds is None else format_epoch(seconds)
 
 
 def _differs(a: Array, b: Array, tolerance: float, absolute: float) -> Array:
@@ -228,7 +228,7 @@ def _same(x: Any, y: Any, tolerance: float, absolute: float) -> bool:
     if all(numbers):
         return bool(x == y or abs(x - y) <= absolute + tolerance * max(abs(x), abs(y)))
     if isinstance(x, str) and isinstance(y, str) and x != y:
-        first, second = epoch(x), epoch(y)
+        first, second = to_epoch(x), to_epoch(y)
         return first is not None and second is not None and abs(first - second) < 1e-3
     return type(x) is type(y) and bool(x == y)
 

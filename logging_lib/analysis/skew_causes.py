@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from logging_lib.profile.coerce import NA_VALUES, category_text, epoch, is_null, number_text, spelled
+from logging_lib.profile.coerce import NA_VALUES, category_text, is_null, number_text, parse_scalar, to_epoch
 
 Array = np.ndarray[Any, Any]
 EXPLAINS: Final = 0.8
@@ -230,7 +230,7 @@ _TEXT_RULES: Final[tuple[tuple[str, str, Callable[[str, str], bool]], ...]] = (
 
 def _times(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Moments that lie a time zone apart, or whose time of day was lost."""
-    moments = [(epoch(a), epoch(b)) for a, b in pairs if isinstance(a, str) or isinstance(b, str)]
+    moments = [(to_epoch(a), to_epoch(b)) for a, b in pairs if isinstance(a, str) or isinstance(b, str)]
     known = [(a, b) for a, b in moments if a is not None and b is not None]
     if len(known) < 0.5 * len(pairs):
         return
@@ -419,7 +419,7 @@ def _misaligned(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
 def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, int | float) and isinstance(b, int | float):
         return _close(float(a), float(b))
-    return bool(spelled(a) == spelled(b)) and not _missing(a)
+    return bool(parse_scalar(a) == parse_scalar(b)) and not _missing(a)
 
 
 _EXPLANATIONS: Final[tuple[Callable[[Feature, Array, Pairs], Iterator[Cause]], ...]] = (

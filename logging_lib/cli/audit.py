@@ -51,8 +51,8 @@ def audit(
 
 def _read_alerts(files: list[Path] | tuple[Path, ...]) -> Iterator[dict[str, Any]]:
     """The alerts in these files; a line that is none is passed over, since the runner may be writing it."""
-    for file in jsonlines.files(files):
-        for line in jsonlines.lines(file):
+    for file in jsonlines.find_files(files):
+        for line in jsonlines.read_lines(file):
             with contextlib.suppress(orjson.JSONDecodeError):
                 alert = orjson.loads(line.data)
                 if isinstance(alert, dict):

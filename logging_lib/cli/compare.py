@@ -201,13 +201,13 @@ class _Reader:
 
     def _file(self, path: Path) -> Any:
         from logging_lib.profile.coerce import NA_VALUES
-        from logging_lib.profile.readers import read
+        from logging_lib.profile.readers import read_table
 
         if path.suffix.lower() == ".json":
             loaded = profile.load(path)
             self.kinds |= {name: feature.kind for name, feature in loaded.features.items()}
             return loaded
-        return read(path, na_values=NA_VALUES)[0]
+        return read_table(path, na_values=NA_VALUES)[0]
 
     def _served(self, selection: Selection) -> Any:
         served = samples.read(self.opened(), selection, max_rows=self._max_rows, seed=self._seed)

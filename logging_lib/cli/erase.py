@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from logging_lib.cli import options, output
-from logging_lib.logger.privacy import KEY_VARIABLE, Privacy
+from logging_lib.logger.privacy import KEY_VARIABLE, PrivacyFilter
 from logging_lib.privacy import redact_files
 from logging_lib.privacy.erase import Record, find
 from logging_lib.privacy.erase import erase as erase_everywhere
@@ -112,7 +112,10 @@ def erase(
 
 def _hashes(subject: str) -> set[str]:
     """As the logger makes them: under the key, if there is one, and without."""
-    return {Privacy({}, key).subject(subject) for key in (os.environb.get(KEY_VARIABLE.encode(), b""), b"")}
+    return {
+        PrivacyFilter({}, key).hash_subject(subject)
+        for key in (os.environb.get(KEY_VARIABLE.encode(), b""), b"")
+    }
 
 
 def _report(places: list[Found], traces: Traces, record: Record, *, done: bool, as_json: bool) -> None:

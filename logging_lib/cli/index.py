@@ -12,7 +12,7 @@ import typer
 
 from logging_lib import profile
 from logging_lib.cli import options, output
-from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
+from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.schema.templates import PROFILE_FILES
 from logging_lib.store import loading
 from logging_lib.store.duckdb.store import EmbeddedStore

@@ -16,7 +16,7 @@ from logging_lib.analysis import joins, labels
 from logging_lib.analysis.labels import Columns, Done
 from logging_lib.analysis.samples import Selection
 from logging_lib.cli import options, output
-from logging_lib.schema.streams import DEFAULT_NAMESPACE
+from logging_lib.schema import DEFAULT_NAMESPACE
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from logging_lib.cli import options, output
 from logging_lib.profile import io
-from logging_lib.profile.coerce import iso, number_text
+from logging_lib.profile.coerce import format_epoch, number_text
 from logging_lib.profile.config import Config
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import Feature, Kind, Profile
@@ -71,7 +71,7 @@ def fit(
 
     from logging_lib.profile import config as configuration
     from logging_lib.profile.fitting import fit as fit_profile
-    from logging_lib.profile.readers import read
+    from logging_lib.profile.readers import read_table
 
     if (data is None) != from_elasticsearch:
         raise output.fail("give either a file or --from-elasticsearch")
@@ -89,7 +89,7 @@ def fit(
                 for name, feature_settings in settings.features.items()
                 if feature_settings.kind in ("category", "text")
             ]
-            frame, absent = read(data, na_values=settings.na_values, texts=texts)
+            frame, absent = read_table(data, na_values=settings.na_values, texts=texts)
         fitted = fit_profile(
             frame,
             model=model,
@@ -258,6 +258,6 @@ def _summary(feature: Feature) -> str:
         return f"{len(feature.vocabulary)} known words, {mean} words a text"
     if feature.range is None:
         return "no value"
-    low, high = (iso(b) if feature.kind == "date" else number_text(b) for b in feature.range)
+    low, high = (format_epoch(b) if feature.kind == "date" else number_text(b) for b in feature.range)
     mean = f", mean {feature.moments.mean:.6g}" if feature.moments and feature.kind == "numeric" else ""
     return f"{low} to {high}{mean}"

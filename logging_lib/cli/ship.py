@@ -15,11 +15,11 @@ import typer
 from logging_lib.cli import output
 from logging_lib.logger.segments import DEAD_LETTERS
 from logging_lib.logger.spool import Spool
-from logging_lib.ship.receivers import RetryError, connect_to
-from logging_lib.ship.replay import replay
+from logging_lib.ship.receivers import RetryError, create_receiver
+from logging_lib.ship.replay import replay_dead_letters
 from logging_lib.ship.shipper import GRACE, Shipper
-from logging_lib.ship.spool_reader import Backlog
-from logging_lib.ship.target import target
+from logging_lib.ship.spool_reader import SpoolReader
+from logging_lib.ship.target import parse_target
 
 
 def ship(
@@ -63,8 +63,8 @@ def ship(
         files = {
             name: str(path) if path else None for name, path in (("ca", ca), ("cert", cert), ("key", key))
         }
-        destination = target(to, **files)
-        receiver = connect_to(destination, timeout=timeout)
+        destination = parse_target(to, **files)
+        receiver = create_receiver(destination, timeout=timeout)
     except ValueError as error:
         raise output.fail(f"--to: {error}") from None
     except OSError as error:
@@ -82,11 +82,11 @@ def ship(
 def _replay(spool: Path) -> None:
     if not spool.is_dir():
         raise output.fail(f"{spool}: no such folder")
-    spool_reader = Backlog(spool)
+    spool_reader = SpoolReader(spool)
     try:
         if not spool_reader.lock():
             raise output.fail(f"{spool}: another shipper is at work; stop it, and try again", 1)
-        replayed = replay(spool_reader)
+        replayed = replay_dead_letters(spool_reader)
     except OSError as error:
         raise output.fail(f"{spool}: {error}", 1) from None
     finally:
@@ -94,24 +94,26 @@ def _replay(spool: Path) -> None:
     typer.echo(f"{replayed.events} events are back in the spool", err=True)
     for path in replayed.files:
         typer.echo(f"their dead letters are now in {path}", err=True)
-    if replayed.kept:
-        typer.echo(f"{replayed.kept} dead letters stay there alone: cut, torn, or never an event", err=True)
+    if replayed.remaining:
+        typer.echo(
+            f"{replayed.remaining} dead letters stay there alone: cut, torn, or never an event", err=True
+        )
 
 
 def _once(shipper: Shipper, spool: Path) -> None:
     if not spool.is_dir():
         raise output.fail(f"{spool}: no such folder")
     try:
-        if not shipper.backlog.lock():
+        if not shipper.reader.lock():
             raise output.fail(f"{spool}: another shipper is at work", 1)
-        state = shipper.backlog.state
+        state = shipper.reader.state
         shipped, dead = state.shipped, state.dead_lettered
-        while shipper.step():
+        while shipper.ship_batch():
             pass
     except (RetryError, OSError) as error:
         raise output.fail(str(error), 1) from None
     finally:
-        shipper.end()
+        shipper.close()
     dead = state.dead_lettered - dead
     refused = f", {dead} refused: see {spool / DEAD_LETTERS}" if dead else ""
     typer.echo(f"{state.shipped - shipped} events shipped{refused}", err=True)
@@ -132,13 +134,13 @@ def _daemon(shipper: Shipper, grace: float) -> None:
 def _status(spool: Path, as_json: bool) -> None:
     if not spool.is_dir():
         raise output.fail(f"{spool}: no such folder")
-    spool_reader = Backlog(spool)
+    spool_reader = SpoolReader(spool)
     try:
         running = not spool_reader.lock()
         spool_reader.unlock()
     except OSError as error:
         raise output.fail(f"{spool}: {error}") from None
-    events, size, oldest = spool_reader.waiting()
+    events, size, oldest = spool_reader.measure_backlog()
     state = spool_reader.state
     document: dict[str, Any] = {
         "running": running,

@@ -16,7 +16,7 @@ from rich.table import Table
 from logging_lib.analysis import samples, scorecard_data
 from logging_lib.analysis.samples import Selection
 from logging_lib.cli import options, output
-from logging_lib.profile.coerce import NA_VALUES, spelled
+from logging_lib.profile.coerce import NA_VALUES, parse_scalar
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.history import PREDICTION
 from logging_lib.store.port import Store
@@ -150,15 +150,15 @@ def _tolerances(texts: list[str]) -> tuple[float, Mapping[str, float]]:
 def _recomputed(source: str, logged: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
-    from logging_lib.profile.readers import read
+    from logging_lib.profile.readers import read_table
 
     if Path(source).exists() or not _FUNCTION.fullmatch(source):
-        frame = read(Path(source), na_values=NA_VALUES, texts=list(_KEYS))[0]
+        frame = read_table(Path(source), na_values=NA_VALUES, texts=list(_KEYS))[0]
         if ".csv" in [suffix.lower() for suffix in Path(source).suffixes]:
             # CSV has no types: a number among texts is a number.
             for name in frame.columns:
                 if not pd.api.types.is_numeric_dtype(frame[name]) and name not in _KEYS:
-                    frame[name] = frame[name].astype(object).map(spelled)
+                    frame[name] = frame[name].astype(object).map(parse_scalar)
         return frame
     module, _, name = source.partition(":")
     if "" not in sys.path:

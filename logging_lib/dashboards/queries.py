@@ -225,7 +225,7 @@ def _terms(panel: Panel, selection: Selection, name: str, below: Body) -> Body:
 
 def token_pattern(feature: str) -> str:
     """The regular expression (Lucene's) of a feature's tokens."""
-    part = tokens.part(feature)
+    part = tokens.escape(feature)
     return "".join(f"\\{letter}" if letter in _LUCENE else letter for letter in part) + "=.*"
 
 

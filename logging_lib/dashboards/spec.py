@@ -17,9 +17,9 @@ from pydantic import (
 
 from logging_lib.dashboards import formula as formulas
 from logging_lib.dashboards.formula import Formula
+from logging_lib.schema import data_stream
 from logging_lib.schema.fields import Field as SchemaField
 from logging_lib.schema.fields import load
-from logging_lib.schema.streams import data_stream
 from logging_lib.schema.templates import WATCH_STATE
 
 ALERT: Final = "alert"

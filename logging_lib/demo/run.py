@@ -25,7 +25,7 @@ from logging_lib._util import content
 from logging_lib.demo import loans
 from logging_lib.demo import loans as model
 from logging_lib.demo.receivers import Receivers
-from logging_lib.logger.jsonlines import files, lines
+from logging_lib.logger.jsonlines import find_files, read_lines
 from logging_lib.normalize import normalize_line
 from logging_lib.profile.config import Config
 from logging_lib.report import alerts as alerting
@@ -154,7 +154,7 @@ def _serve(
         profile=fitted,
         spool=out / "spool",
         service="loan-pricing",
-        remember=10_000,
+        label_cache_size=10_000,
     )
     served, alerts = Served([], {}), []
     truths: Truths = deque()
@@ -231,9 +231,9 @@ def _ship(spool: Path, position: int, store: EmbeddedStore, now: datetime) -> in
     """What the shipper and Logstash do: new lines of the spool, normalized, into the store."""
     if not spool.is_dir():
         return position
-    (file,) = files([spool])
+    (file,) = find_files([spool])
     streams: dict[str, list[dict[str, Any]]] = {}
-    for line in lines(file, position):
+    for line in read_lines(file, position):
         document = normalize_line(line, now=datetime.now(UTC)).document
         dataset = document["event"]["dataset"]
         # What was served arrives on the simulated day. The logger's start and counters are of today, and stay

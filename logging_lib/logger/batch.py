@@ -1,358 +1,146 @@
-"""A DataFrame's rows as the JSON of events, column by column: for batch scoring. Needs pandas and numpy.
+"""Render the events of a DataFrame of predictions, for batch scoring.
 
-The event of a row is the same text as that of any other row but for its values and bins. So each column is written
-as one list of pieces of that text, and a row is a join of its pieces. A value that is not ordinary is looked at by
-itself, with the checks of a single call. What would change the text's layout (a value of a wrong type is kept under
-``ml.input.other``) is left to the caller, who makes that row's event as a single call would.
+All rows that share one layout are rendered together (see ``batch_columns``); the others are built one by one.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
 
-import orjson
+from structlog import DropEvent
 
-from logging_lib.logger.checks import MAX_CHECKED_TEXT, Checked, Checker, Table
-from logging_lib.logger.event import Output
-from logging_lib.profile.model import KINDS
+from logging_lib.logger.batch_columns import FrameRenderer, RowFragments, render_outputs, render_texts
+from logging_lib.logger.checks import CheckResult
+from logging_lib.logger.event import new_ids, render_event, to_label_text
+from logging_lib.logger.jsonlines import MAX_LINE
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
-    Mask = np.ndarray[Any, np.dtype[np.bool_]]
-    Numbers = np.ndarray[Any, np.dtype[np.float64]]
+    from logging_lib.logger.processor import PredictionProcessor
 
-Pieces = list[bytes]
-Slice = Callable[[int, int], Pieces]
-Look = Callable[["Column"], "Looked"]
-_EXACT = 2**53  # integers up to here are themselves as floats
+CHUNK_ROWS = 1 << 16
+"""Rows whose columns are prepared at one time."""
+SLICE_ROWS = 1 << 10
+"""Rows that are in memory as text at one time."""
+_OUTPUT_KEYS = ("score", "scores")
 
 
-class Rows:
-    """What became of so many rows: a result of ``Prepared.write``.
+class BatchRenderer:
+    """Render one event a row.
 
-    Attributes:
-        pieces: lists of length (rows,), to be joined by row: ``ml.input``, and ``ml.check`` and ``ml.text``.
-        unusual: row → what was found in its values that are not ordinary.
-        left: the rows for which the pieces mean nothing.
-        words: by text feature, the known words of each row's ordinary text.
-        rows: how many.
+    Args:
+        processor: builds the events.
+        columns: renders the columns of a frame; None: each row is built by itself.
     """
 
-    def __init__(self, rows: int) -> None:
-        self.pieces: list[Pieces] = []
-        self.unusual: dict[int, Checked] = {}
-        self.left: set[int] = set()
-        self.words: list[list[int]] = []
-        self.rows = rows
-
-    def checks(self) -> list[bytes]:
-        """The end of ``ml.input``, and what follows it: ``ml.check`` and ``ml.text``."""
-        words = list(map(sum, zip(*self.words, strict=True))) if self.words else [0] * self.rows
-        ordinary = [
-            b']},"text":' + orjson.dumps({"tokens": n, "oov_tokens": 0}) for n in range(max(words) + 1)
-        ]
-        ordinary[0] = b"]}"
-        pieces = list(map(ordinary.__getitem__, words))
-        for i, out in self.unusual.items():
-            out.tokens += words[i]
-            piece = b"]}"
-            if out.failed:
-                piece += b',"check":' + orjson.dumps(out.check_document())
-            if out.tokens:
-                piece += b',"text":' + orjson.dumps(out.text_document())
-            pieces[i] = piece
-        return pieces
-
-
-class Columns:
-    """Writes the columns of a frame that has the profile's features, for one profile.
-
-    The JSON of ``ml.input`` is laid out once; what is constant goes in front of the piece that follows it.
-    """
-
-    def __init__(self, check: Checker) -> None:
-        self._check = check
-        self.names = frozenset(check.features)
-        writers: dict[str, Look] = {entry[0]: _numeric for entry in check.numeric}
-        writers |= {entry[0]: _category for entry in check.category} | {
-            entry[0]: _text for entry in check.text
-        }
-        tables = sorted(check.features.values(), key=lambda table: (table.hidden, KINDS.index(table.kind)))
-        before, group = b"{", ""
-        self._columns: list[tuple[Table, Look, bytes]] = []
-        for table in tables:
-            opened = b""
-            if not table.hidden:
-                same = table.kind == group
-                before += b"," if same else (b"}," if group else b"") + orjson.dumps(table.kind) + b":{"
-                opened, before, group = before + orjson.dumps(table.name) + b":", b"", table.kind
-            self._columns.append((table, writers.get(table.name, _other), opened))
-        self._bins = (b"}," if group else b"{") + b'"bins":['
-
-    def prepare(self, frame: pd.DataFrame) -> Prepared | None:
-        """Look at a whole frame's columns; None where they are not the profile's features."""
-        columns = {
-            name if type(name) is str else str(name): frame.iloc[:, i] for i, name in enumerate(frame.columns)
-        }
-        if columns.keys() != self.names:
-            return None
-        found = []
-        before = self._bins
-        for table, look, opened in self._columns:
-            column = Column(self._check, table, columns[table.name], opened, before)
-            found.append((column, look(column)))
-            before = b","
-        return Prepared(found)
-
-
-class Prepared:
-    """The columns of a frame, ready to be written slice by slice: short ones stay in the processor's cache."""
-
-    def __init__(self, columns: list[tuple[Column, Looked]]) -> None:
+    def __init__(self, processor: PredictionProcessor, columns: FrameRenderer | None) -> None:
+        self._processor = processor
         self._columns = columns
 
-    def write(self, start: int, stop: int) -> Rows:
-        """``ml.input`` and what follows it, for the rows from ``start`` to before ``stop``, at least one."""
-        made = Rows(stop - start)
-        inputs: list[Pieces] = []
-        bins: list[Pieces] = []
-        for column, looked in self._columns:
-            written, labels = looked.written(start, stop), looked.labels(start, stop)
-            _unusual(column, written, labels, looked.unusual[start:stop].nonzero()[0], start, made)
-            if not column.table.hidden:
-                inputs.append(written)
-            bins.append(labels)
-            if looked.words is not None:
-                made.words.append(looked.words[start:stop])
+    def render(
+        self, frame: pd.DataFrame, shared: Mapping[str, Any], **columns: Iterable[Any]
+    ) -> Iterator[list[bytes]]:
+        """Render the events of a DataFrame of inputs, in lists of up to ``SLICE_ROWS`` lines.
+
+        Args:
+            frame: one row a prediction, one column a feature; shape (rows, columns).
+            shared: the fields of all rows: labels, a timestamp.
+            columns: the fields that differ by row: ``prediction``, ``request_id``, ...; each of length (rows,).
+
+        Raises:
+            ValueError: a column is shorter or longer than the frame.
+        """
+        fields = {name: list(values) for name, values in columns.items()}
+        for name, values in fields.items():
+            if len(values) != len(frame):
+                raise ValueError(f"{name}: expected {len(frame)} values, one a row, found {len(values)}")
+        has_one_layout = shared.keys().isdisjoint(_OUTPUT_KEYS)
+        for begin in range(0, len(frame), CHUNK_ROWS):
+            chunk = frame.iloc[begin : begin + CHUNK_ROWS]
+            prepared = self._columns.prepare(chunk) if self._columns is not None and has_one_layout else None
+            for start in range(0, len(chunk), SLICE_ROWS):
+                stop = min(start + SLICE_ROWS, len(chunk))
+                row_fields = {name: values[begin + start : begin + stop] for name, values in fields.items()}
+                self._processor.counts.built += stop - start
+                lines: list[bytes | None] = [None] * (stop - start)
+                if prepared is not None and None not in row_fields.get("request_id", ()):
+                    lines = self._join_fragments(prepared.render(start, stop), row_fields, shared)
+                yield self._fill_missing(lines, chunk.iloc[start:stop], row_fields, shared)
+
+    def _join_fragments(
+        self, rows: RowFragments, row_fields: dict[str, list[Any]], shared: Mapping[str, Any]
+    ) -> list[bytes | None]:
+        """Join the lines; None for a row to be built by itself, empty for one that is sampled out."""
+        processor = self._processor
+        ids = new_ids(processor.clock(), rows.count)
+        has_request_ids = "request_id" in row_fields
+        request_ids = [to_label_text(value) for value in row_fields["request_id"]] if has_request_ids else ids
+        first, *between, last = self._split_template(shared, row_fields)
+        separators = iter(between)
+        parts: list[Iterable[bytes]] = [render_texts(first, ids), repeat(next(separators)), *rows.fragments]
+        if "prediction" in row_fields:
+            parts.append(render_outputs(processor.encode_output, row_fields["prediction"], next(separators)))
+        if has_request_ids:
+            parts.append(render_texts(next(separators), request_ids))
+        parts.append(repeat(last))
+        lines: list[bytes | None] = list(map(b"".join, zip(*parts, strict=False)))
+        if max(map(len, filter(None, lines))) > MAX_LINE:
+            rows.skipped.update(i for i, line in enumerate(lines) if line and len(line) > MAX_LINE)
+        if processor.may_sample_out(shared):  # a row with a failed check is kept, and has another weight
+            rows.skipped.update(i for i, result in rows.exceptions.items() if result.failed)
+            for i, request_id in enumerate(request_ids):
+                if i not in rows.skipped and not processor.sampler.includes(request_id):
+                    processor.counts.sampled_out += 1
+                    lines[i] = b""
+        for i in rows.skipped:
+            lines[i] = None
+        return lines
+
+    def _split_template(self, shared: Mapping[str, Any], row_fields: Mapping[str, Any]) -> list[bytes]:
+        """Render one event with marks where rows differ, and split it there."""
+        mark = os.urandom(16).hex()
+        fields = {**shared, "inputs": {}, "event_id": mark, "keep": True, **dict.fromkeys(row_fields, mark)}
+        event = self._processor.build_event(fields, CheckResult())
+        ml = event["ml"]
+        ml["input"] = mark
+        if self._processor.may_sample_out(shared):
+            ml["sample"] = self._processor.sampler.weight
+        for name in ("prediction", "request"):
+            ml.pop(name, None)
+        if "prediction" in row_fields:
+            ml["prediction"] = mark
+        if "request_id" in row_fields:
+            ml["request"] = {"id": mark}
+        return render_event(event).split(b'"%b"' % mark.encode())
+
+    def _fill_missing(
+        self,
+        lines: list[bytes | None],
+        frame: pd.DataFrame,
+        row_fields: dict[str, list[Any]],
+        shared: Mapping[str, Any],
+    ) -> list[bytes]:
+        """Render the missing lines as single calls would, and leave out the empty ones."""
+        missing = [i for i, line in enumerate(lines) if line is None]
+        if missing:
+            rows = frame.iloc[missing]
+            columns = {str(name): rows.iloc[:, i].tolist() for i, name in enumerate(rows.columns)}
+            for position, i in enumerate(missing):
+                inputs = {name: values[position] for name, values in columns.items()}
+                fields = {name: values[i] for name, values in row_fields.items()}
+                lines[i] = self._render_row({"inputs": inputs, **shared, **fields})
+        return [line for line in lines if line]
+
+    def _render_row(self, fields: dict[str, Any]) -> bytes:
+        """Render one event; empty where it is sampled out."""
         try:
-            made.pieces = [*inputs, *bins, made.checks()]
-        except (TypeError, ValueError):  # a lone surrogate in an unknown word, say
-            made.left = set(range(stop - start))
-        return made
-
-
-class Column(NamedTuple):
-    """One column on its way, with what stands before each of its values, and before each of its bins."""
-
-    check: Checker
-    table: Table
-    series: pd.Series
-    opened: bytes
-    before: bytes
-
-    def token(self, text: str) -> bytes:
-        return self.before + orjson.dumps(text)
-
-
-class Looked(NamedTuple):
-    """A column that was looked at.
-
-    Attributes:
-        written: its values' pieces from one row to before another; of unusual values they mean nothing.
-        labels: its bins', likewise.
-        unusual: by row, whether the value has to be looked at by itself; shape (rows,).
-        words: a text's known words by row.
-    """
-
-    written: Slice
-    labels: Slice
-    unusual: Mask
-    words: list[int] | None = None
-
-
-def _unusual(
-    column: Column, written: list[bytes], labels: list[bytes], where: Any, start: int, made: Rows
-) -> None:
-    """Look at each value of a column that is not ordinary by itself."""
-    if not len(where):
-        return
-    table = column.table
-    for i, value in zip(where.tolist(), column.series.iloc[where + start].tolist(), strict=True):
-        out = made.unusual.setdefault(i, Checked())
-        column.check.unusual(table, value, out)
-        labels[i] = column.token(out.bins[-1])
-        if table.hidden:
-            continue
-        try:
-            written[i] = column.opened + orjson.dumps(out.input[table.kind][table.name])
-        except (KeyError, TypeError):  # kept as another kind; or a lone surrogate
-            made.left.add(i)
-
-
-def _numeric(column: Column) -> Looked:
-    import numpy as np
-
-    table = column.table
-    values, numbers, ordinary = numbers_of(column.series)
-    low, high = table.range or (0.0, 0.0)
-    ordinary &= (numbers >= low) & (numbers <= high)
-    if not ordinary.all():
-        numbers = np.where(ordinary, numbers, low)
-        if isinstance(values, list):
-            values = [value if good else low for value, good in zip(values, ordinary.tolist(), strict=True)]
-        else:
-            values = numbers
-    tokens = np.array([column.token(label) for label in table.bins], dtype=object)
-    bins = np.searchsorted(table.inner, numbers, "right")
-    return Looked(
-        lambda start, stop: number_pieces(column.opened, values[start:stop]),
-        lambda start, stop: tokens[bins[start:stop]].tolist(),
-        ~ordinary,
-    )
-
-
-def numbers_of(series: pd.Series) -> tuple[Numbers | list[Any], Numbers, Mask]:
-    """A column as it is written, as floats, and which of its values are numbers that a float holds exactly."""
-    import numpy as np
-
-    if series.dtype == np.float64:
-        numbers = np.ascontiguousarray(series.to_numpy())
-        return numbers, numbers, np.isfinite(numbers)
-    values = series.tolist()
-    known = [type(v) is float or (type(v) is int and -_EXACT < v < _EXACT) for v in values]
-    numbers = np.array([v if ok else 0.0 for v, ok in zip(values, known, strict=True)], float)
-    return values, numbers, np.array(known, bool) & np.isfinite(numbers)
-
-
-def number_pieces(before: bytes, values: Numbers | list[Any]) -> list[bytes]:
-    """Each number's JSON with a constant text before it; the values are ints and finite floats."""
-    if not len(values):
-        return []
-    written = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
-    return (before + written.replace(b",", b"\n" + before)).split(b"\n")
-
-
-def text_pieces(before: bytes, values: Sequence[str]) -> list[bytes]:
-    """Each text's JSON with a constant text before it.
-
-    Raises:
-        UnicodeEncodeError: one of them holds a lone surrogate.
-    """
-    if not values:
-        return []
-    try:
-        written = orjson.dumps(values)[1:-1]
-    except TypeError:
-        written = b"\\"
-    if b"\\" not in written:  # then no text holds a quote, and this stands only between two of them
-        written = written.replace(b'","', b'"\n"')
-    else:  # a newline within a text is escaped: those that are left stand between the texts
-        written = json.dumps(values, ensure_ascii=False, separators=("\n", ":"))[1:-1].encode()
-    return (before + written.replace(b"\n", b"\n" + before)).split(b"\n")
-
-
-def _category(column: Column) -> Looked:
-    import numpy as np
-    import pandas as pd
-
-    known = column.table.known
-    try:
-        codes, found = pd.factorize(column.series)
-    except TypeError:  # a list, say
-        codes, found = np.full(len(column.series), -1), pd.Index([])
-    labels = [known.get(value) if type(value) is str else None for value in found.tolist()]
-    pairs = list(zip(found.tolist(), labels, strict=True))
-    values = [column.opened + orjson.dumps(value) if label is not None else b"" for value, label in pairs]
-    tokens = [column.token(label) if label is not None else b"" for label in labels]
-    written, binned = (np.array([*pieces, b""], dtype=object) for pieces in (values, tokens))
-    return Looked(
-        lambda start, stop: written[codes[start:stop]].tolist(),
-        lambda start, stop: binned[codes[start:stop]].tolist(),
-        np.array([label is None for label in labels] + [True])[codes],
-    )
-
-
-def _text(column: Column) -> Looked:
-    import numpy as np
-
-    values, na_values = column.series.tolist(), column.check.na_values
-    if set(map(type, values)) != {str} or max(map(len, values)) > MAX_CHECKED_TEXT:
-        values = [v if type(v) is str and len(v) <= MAX_CHECKED_TEXT else "" for v in values]
-    if not na_values.isdisjoint(values):
-        values = [value if value not in na_values else "" for value in values]
-    known = column.table.vocabulary.issuperset
-    counts = [len(found) if known(found := value.lower().split()) else 0 for value in values]
-    ordinary = np.array(counts, dtype=bool)
-    if not ordinary.all():
-        values = [value if count else "" for value, count in zip(values, counts, strict=True)]
-    try:
-        "".join(values).encode()
-    except UnicodeEncodeError:  # a vocabulary with a lone surrogate
-        values, counts, ordinary = [""] * len(values), [0] * len(values), np.zeros(len(values), dtype=bool)
-    token = column.token(column.table.bins[0])
-    return Looked(
-        lambda start, stop: text_pieces(column.opened, values[start:stop]),
-        lambda start, stop: [token] * (stop - start),
-        ~ordinary,
-        counts,
-    )
-
-
-def _other(column: Column) -> Looked:
-    """Booleans, dates and hidden features: each distinct value is checked once, as a single call checks it."""
-    import numpy as np
-
-    values = column.series.tolist()
-    pieces: dict[Any, tuple[bytes, bytes]] = {}
-    if len(set(map(type, values))) == 1:  # 1 and True are one key of a dict, and not one value
-        with contextlib.suppress(TypeError):
-            pieces = {value: _checked(column, value) for value in set(values)}
-    found = [pieces.get(value, _NOTHING) for value in values] if pieces else [_NOTHING] * len(values)
-    return Looked(
-        lambda start, stop: [written for written, _ in found[start:stop]],
-        lambda start, stop: [label for _, label in found[start:stop]],
-        np.array([piece is _NOTHING for piece in found], bool),
-    )
-
-
-_NOTHING = (b"", b"")
-
-
-def _checked(column: Column, value: Any) -> tuple[bytes, bytes]:
-    table, out = column.table, Checked()
-    column.check.unusual(table, value, out)
-    if out.failed or set(out.input) - {table.kind}:
-        return _NOTHING
-    kept = b"" if table.hidden else column.opened + orjson.dumps(out.input[table.kind][table.name])
-    return kept, column.token(out.bins[0])
-
-
-def output_pieces(output: Output, values: list[Any], before: bytes) -> list[bytes]:
-    """``ml.prediction`` of each row, with a constant text before it."""
-    if set(map(type, values)) == {float}:
-        return _float_outputs(output, values, before)
-    made: dict[str, bytes] = {}
-    pieces: list[bytes] = []
-    for value in values:
-        text = type(value) is str
-        piece = made.get(value) if text else None
-        if piece is None:
-            piece = before + orjson.dumps(output(value, None, None))
-            if text:
-                made[value] = piece
-        pieces.append(piece)
-    return pieces
-
-
-def _float_outputs(output: Output, values: list[Any], before: bytes) -> list[bytes]:
-    import numpy as np
-
-    numbers = np.array(values, float)
-    ordinary = np.isfinite(numbers)
-    after: list[bytes] = [b"}"] * len(values)
-    if output.numeric:
-        ordinary &= (numbers >= output.low) & (numbers <= output.high)
-        labels = np.array([b',"bin":' + orjson.dumps(label) + b"}" for label in output.labels], dtype=object)
-        after = labels[np.searchsorted(output.inner, numbers, "right").clip(max=len(labels) - 1)].tolist()
-    elif output.known:
-        ordinary[:] = False  # numbers that are classes
-    written = number_pieces(before + b'{"value":', np.where(ordinary, numbers, 0.0))
-    pieces = list(map(bytes.__add__, written, after))
-    for i in np.flatnonzero(~ordinary).tolist():
-        pieces[i] = before + orjson.dumps(output(values[i], None, None))
-    return pieces
+            event = self._processor.build_event(fields)
+        except DropEvent:
+            return b""
+        except Exception as error:  # noqa: BLE001 - one row must not cost the others
+            event = self._processor.build_dead_letter(fields, error)
+        return render_event(event)

@@ -1,4 +1,4 @@
-"""Reads spools and other files of JSON lines: each line with its file and offset, however damaged they are."""
+"""Read spools and other files of JSON lines: each line with its file and offset, even from damaged files."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ class Line(NamedTuple):
     fault: str = ""
 
 
-def files(paths: Iterable[str | Path]) -> list[Path]:
-    """Files as they are, folders as their ``*.jsonl``, sorted.
+def find_files(paths: Iterable[str | Path]) -> list[Path]:
+    """List the files: a file as it is, a folder as its ``*.jsonl`` files, sorted.
 
     Raises:
-        FileNotFoundError: naming the path that is not there, or the folder without such a file.
+        FileNotFoundError: names the missing path, or the folder without such a file.
     """
-    found: list[Path] = []
+    found_files: list[Path] = []
     for path in map(Path, paths):
-        inside = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-        if not inside or not inside[0].exists():
+        candidates = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+        if not candidates or not candidates[0].exists():
             raise FileNotFoundError(f"{path}: no such file, or a folder without *.jsonl files")
-        found += inside
-    return found
+        found_files += candidates
+    return found_files
 
 
-def lines(path: Path, start: int = 0) -> Iterator[Line]:
-    """Every line of a file that is not blank, from the byte ``start``, where a line must begin."""
+def read_lines(path: Path, start: int = 0) -> Iterator[Line]:
+    """Read every line of a file that is not blank, from the byte ``start``, where a line must begin."""
     with path.open("rb", buffering=0) as file:
         offset, rest = file.seek(start), b""
         while block := file.read(_BLOCK):
-            *whole, rest = (rest + block).split(b"\n")
-            for data in whole:
-                if (line := _line(data, path, offset)) is not None:
+            *complete_lines, rest = (rest + block).split(b"\n")
+            for data in complete_lines:
+                if (line := _build_line(data, path, offset)) is not None:
                     yield line
                 offset += len(data) + 1
             if len(rest) > MAX_LINE:
                 yield Line(rest[: MAX_LINE + 1], path, offset, "too_large")
-                rest, skipped = _skip(file, rest)
+                rest, skipped = _skip_line(file, rest)
                 offset += skipped
         for data in rest.split(b"\n"):  # after a skipped line, rest may hold more than one
             last = offset + len(data) == file.tell()
-            if (line := _line(data, path, offset, "torn" if last else "")) is not None:
+            if (line := _build_line(data, path, offset, "torn" if last else "")) is not None:
                 yield line
             offset += len(data) + 1
 
 
-def _line(data: bytes, path: Path, offset: int, fault: str = "") -> Line | None:
+def _build_line(data: bytes, path: Path, offset: int, fault: str = "") -> Line | None:
     if len(data) > MAX_LINE:
         return Line(data[: MAX_LINE + 1], path, offset, "too_large")
     if data.endswith(b"\r"):
@@ -67,8 +67,8 @@ def _line(data: bytes, path: Path, offset: int, fault: str = "") -> Line | None:
     return Line(data, path, offset, fault) if data and not data.isspace() else None
 
 
-def _skip(file: IO[bytes], beginning: bytes) -> tuple[bytes, int]:
-    """What was read behind the end of a line that is too large, and how many bytes that line has."""
+def _skip_line(file: IO[bytes], beginning: bytes) -> tuple[bytes, int]:
+    """Skip the rest of a line that is too large; return the bytes read after it, and its size in bytes."""
     size = len(beginning)
     while block := file.read(_BLOCK):
         head, newline, rest = block.partition(b"\n")

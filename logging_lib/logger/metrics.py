@@ -1,8 +1,8 @@
 """Serve Prometheus metrics of the predictions: counters, a histogram, and statistics of the last minutes.
 
-Each process keeps two windows of the outputs, which take turns each ``WINDOW`` seconds of wall-clock time: together
-they hold between one and two windows, in a form that processes can add up (moments, extremes and bins). Moments are
-about a shift that all processes share, so that adding them up loses no digits.
+Each process keeps two windows of the outputs, which alternate every ``WINDOW_SECONDS`` of wall-clock time: together
+they cover one to two windows, in a form that processes can add up (moments, extremes and bins). Moments are
+relative to a shift that all processes share, so that adding them up loses no digits.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ if TYPE_CHECKING:
     from logging_lib.logger.spool import Spool
 
 
-WINDOW = 60
-SLOTS = 2
+WINDOW_SECONDS = 60
+WINDOWS = 2
 Bin = tuple[float, float]
 
 
 @dataclass
-class Slot:
-    """One window of one process, which ``started`` so many seconds after 1970: sums of (value - shift), and of the
-    values in bins (low, high]."""
+class OutputWindow:
+    """One window of one process: sums of (value - shift), and the number of values by bin (low, high].
+
+    ``started`` is in seconds since 1970.
+    """
 
     started: float = 0.0
     shift: float = 0.0
@@ -47,90 +49,94 @@ class Slot:
     high: float = -math.inf
     bins: dict[Bin, float] = field(default_factory=dict)
 
-    def add(self, value: float, where: Bin) -> None:
-        off = value - self.shift
+    def add(self, value: float, edges: Bin) -> None:
+        """Add one output, which is in the bin between ``edges``."""
+        offset = value - self.shift
         self.count += 1
-        self.total += off
-        self.squares += off * off
+        self.total += offset
+        self.squares += offset * offset
         self.low, self.high = min(self.low, value), max(self.high, value)
-        self.bins[where] = self.bins.get(where, 0.0) + 1
+        self.bins[edges] = self.bins.get(edges, 0.0) + 1
 
-    def merge(self, other: Slot) -> None:
-        """Add another slot of the same shift."""
+    def merge(self, other: OutputWindow) -> None:
+        """Add another window of the same shift."""
         self.count += other.count
         self.total += other.total
         self.squares += other.squares
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
-        for place, count in other.bins.items():
-            self.bins[place] = self.bins.get(place, 0.0) + count
+        for edges, count in other.bins.items():
+            self.bins[edges] = self.bins.get(edges, 0.0) + count
 
 
-def slot_of(now: float) -> tuple[int, float]:
-    """The slot that a time (seconds since 1970) belongs to, and when that began."""
-    number = int(now // WINDOW)
-    return number % SLOTS, float(number * WINDOW)
+def find_window(now: float) -> tuple[int, float]:
+    """Find the index of the window that a time (seconds since 1970) belongs to, and when the window began."""
+    period = int(now // WINDOW_SECONDS)
+    return period % WINDOWS, float(period * WINDOW_SECONDS)
 
 
-def bin_of(value: float, edges: tuple[float, ...]) -> Bin:
-    """The edges between which a value lies, infinite beyond the first and the last; a bin holds its upper edge."""
-    place = bisect_left(edges, value)
-    return (edges[place - 1] if place else -math.inf, edges[place] if place < len(edges) else math.inf)
+def find_bin(value: float, edges: tuple[float, ...]) -> Bin:
+    """Find the edges around a value, infinite beyond the first and the last; a bin includes its upper edge."""
+    position = bisect_left(edges, value)
+    return (
+        edges[position - 1] if position else -math.inf,
+        edges[position] if position < len(edges) else math.inf,
+    )
 
 
-def summarize(slots: Iterable[Slot], *, now: float) -> Mapping[str, float]:
-    """``count``, ``mean``, ``median``, ``min``, ``max`` and ``stddev`` (of the sample) of all fresh slots.
+def summarize(windows: Iterable[OutputWindow], *, now: float) -> Mapping[str, float]:
+    """Compute ``count``, ``mean``, ``median``, ``min``, ``max`` and the sample's ``stddev`` over all fresh windows.
 
-    The median is interpolated within its bin, whose ends are the bin's edges or the extremes: it is off by less
-    than the bin is wide. With no event, ``count`` alone; with one, no ``stddev``.
+    The median is interpolated within its bin, between the bin's edges or the extremes: its error is less than the
+    bin's width. Without an event only ``count`` is returned; with one, no ``stddev``.
     """
-    fresh = [slot for slot in slots if now - slot.started < SLOTS * WINDOW]
-    whole = Slot(shift=fresh[0].shift if fresh else 0.0)
-    for slot in fresh:
-        whole.merge(slot)
-    if not whole.count:
+    fresh = [window for window in windows if now - window.started < WINDOWS * WINDOW_SECONDS]
+    total = OutputWindow(shift=fresh[0].shift if fresh else 0.0)
+    for window in fresh:
+        total.merge(window)
+    if not total.count:
         return {"count": 0.0}
-    mean = whole.total / whole.count
-    found = {
-        "count": whole.count,
-        "mean": whole.shift + mean,
-        "median": _median(whole),
-        "min": whole.low,
-        "max": whole.high,
+    mean = total.total / total.count
+    summary = {
+        "count": total.count,
+        "mean": total.shift + mean,
+        "median": _median(total),
+        "min": total.low,
+        "max": total.high,
     }
-    if whole.count > 1:
-        spread = max(0.0, whole.squares - whole.count * mean * mean)
-        found["stddev"] = math.sqrt(spread / (whole.count - 1))
-    return found
+    if total.count > 1:
+        spread = max(0.0, total.squares - total.count * mean * mean)
+        summary["stddev"] = math.sqrt(spread / (total.count - 1))
+    return summary
 
 
-def _median(slot: Slot) -> float:
-    half, before = sum(slot.bins.values()) / 2, 0.0
-    for (low, high), count in sorted(slot.bins.items()):
-        if before + count >= half:
-            low, high = max(slot.low, low), min(slot.high, high)
-            return low + (max(high, low) - low) * (half - before) / count
-        before += count
-    return slot.high
+def _median(window: OutputWindow) -> float:
+    half_count, count_below = sum(window.bins.values()) / 2, 0.0
+    for (low, high), count in sorted(window.bins.items()):
+        if count_below + count >= half_count:
+            low, high = max(window.low, low), min(window.high, high)
+            return low + (max(high, low) - low) * (half_count - count_below) / count
+        count_below += count
+    return window.high
 
 
-OTHER: Final = "other"
+OTHER_CLASS: Final = "other"
 MAX_CLASSES: Final = 50
 MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
 DURATIONS: Final = (.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10)  # fmt: skip
 _STEPS: Final = tuple(m * 10.0**e for e in range(-4, 7) for m in (1, 2, 5))
 VALUES: Final = (*(-step for step in reversed(_STEPS)), 0.0, *_STEPS)
-"""Edges for outputs of which no profile says how they are distributed."""
+"""Edges for outputs without a profile."""
 _MODEL = ("model", "version", "role")
 _STATE = "ml_prediction_window_state"
 _MAX_REASONS = 20
 _log = logging.getLogger("logging_lib")
 
 
-class Metrics:
-    """Observes the events of one model.
+class PredictionMetrics:
+    """Count and measure the events of one model.
 
     Args:
-        profile: gives the names of the features, the classes, and the bins of the outputs.
+        profile: provides the names of the features, the classes, and the bins of the outputs.
         clock: seconds since 1970.
 
     Raises:
@@ -158,27 +164,27 @@ class Metrics:
         self._names = names
         self._edges, self._shift = edges, shift
         self._series: dict[tuple[Any, ...], Any] = {}
-        self._families = _families()
-        self._histogram = _histogram(names, edges)
+        self._families = _metric_families()
+        self._histogram = _value_histogram(names, edges)
         self._warned = False
         self._spool: Spool | None = None
-        self._renew()
-        os.register_at_fork(after_in_child=self._renew)
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
 
-    def _renew(self) -> None:
+    def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._slots: dict[int, Slot] = {}
-        self._told: dict[str, int] = {}
+        self._windows: dict[int, OutputWindow] = {}
+        self._counted: dict[str, int] = {}
 
-    def follow(self, spool: Spool) -> None:
-        """Count what this spool drops, too."""
+    def follow_spool(self, spool: Spool) -> None:
+        """Also count the events that this spool drops."""
         self._spool = spool
         self._families["dropped"].labels(
             "disk_budget"
-        )  # there from the start, so that the first one is a rise
+        )  # created now, so that the first dropped event is an increase
 
     def observe(self, event: Mapping[str, Any]) -> None:
-        """Count one prediction event, before sampling; it never raises."""
+        """Count one prediction event, before it is sampled; it never raises."""
         try:
             self._observe(event)
         except Exception as error:  # noqa: BLE001 - a full disk of the multiprocess files, say
@@ -187,70 +193,70 @@ class Metrics:
             self._warned = True
 
     def _observe(self, event: Mapping[str, Any]) -> None:
-        about, ml = event["event"], event["ml"]
-        self._one("outcomes", about["outcome"]).inc()
-        duration = about.get("duration")
+        event_fields, ml = event["event"], event["ml"]
+        self._get_series("outcomes", event_fields["outcome"]).inc()
+        duration = event_fields.get("duration")
         if duration is not None:
-            self._one("duration").observe(duration / 1e9)
+            self._get_series("duration").observe(duration / 1e9)
         for check, features in (ml.get("check") or {}).items():
             if check != "unseen_values":
                 for name in features:
-                    known = name if name in self._features else OTHER
-                    self._one("checks", check, known).inc()
+                    label_value = name if name in self._features else OTHER_CLASS
+                    self._get_series("checks", check, label_value).inc()
         output = ml.get("prediction") or {}
         value, label = output.get("value"), output.get("label")
         if label is not None:
-            known = label if label in self._classes else OTHER
-            self._one("classes", known).inc()
+            label_value = label if label in self._classes else OTHER_CLASS
+            self._get_series("classes", label_value).inc()
         elif isinstance(value, int | float) and math.isfinite(value):
             self._histogram.observe(value)
-            self._summarize(float(value))
+            self._add_to_window(float(value))
         if self._spool is not None and self._spool.dropped:
             self._count_dropped(self._spool)
 
-    def _summarize(self, value: float) -> None:
-        place, started = slot_of(self._clock())
-        where = bin_of(value, self._edges)
+    def _add_to_window(self, value: float) -> None:
+        index, started = find_window(self._clock())
+        edges = find_bin(value, self._edges)
         with self._lock:
-            slot = self._slots.get(place)
-            if slot is None or slot.started != started:
-                for stale in slot.bins if slot is not None else ():
-                    self._put(place, _bin_name(stale), 0.0)
-                slot = self._slots[place] = Slot(started, self._shift)
-                self._put(place, "shift", self._shift)
-                self._put(place, "started", started)
-            slot.add(value, where)
-            self._put(place, "count", slot.count)
-            self._put(place, "total", slot.total)
-            self._put(place, "squares", slot.squares)
-            self._put(place, _bin_name(where), slot.bins[where])
-            if slot.low == value:
-                self._put(place, "low", value)
-            if slot.high == value:
-                self._put(place, "high", value)
+            window = self._windows.get(index)
+            if window is None or window.started != started:
+                for old_edges in window.bins if window is not None else ():
+                    self._set_state(index, _bin_name(old_edges), 0.0)
+                window = self._windows[index] = OutputWindow(started, self._shift)
+                self._set_state(index, "shift", self._shift)
+                self._set_state(index, "started", started)
+            window.add(value, edges)
+            self._set_state(index, "count", window.count)
+            self._set_state(index, "total", window.total)
+            self._set_state(index, "squares", window.squares)
+            self._set_state(index, _bin_name(edges), window.bins[edges])
+            if window.low == value:
+                self._set_state(index, "low", value)
+            if window.high == value:
+                self._set_state(index, "high", value)
 
-    def _put(self, place: int, name: str, value: float) -> None:
-        self._one("state", str(place), name).set(value)
+    def _set_state(self, index: int, name: str, value: float) -> None:
+        self._get_series("state", str(index), name).set(value)
 
-    def _one(self, family: str, *labels: str) -> Any:
-        """The series with these labels; there are only so many, and to find it here costs less."""
-        found = self._series.get((family, *labels))
-        if found is None:
-            found = self._series[(family, *labels)] = self._families[family].labels(*self._names, *labels)
-        return found
+    def _get_series(self, family: str, *labels: str) -> Any:
+        """Return the series with these labels, from a cache: the label set is bounded, and a look-up is cheaper."""
+        series = self._series.get((family, *labels))
+        if series is None:
+            series = self._series[(family, *labels)] = self._families[family].labels(*self._names, *labels)
+        return series
 
     def _count_dropped(self, spool: Spool) -> None:
         for reason, count in list(spool.dropped.items()):
-            new = count - self._told.get(reason, 0)
-            if new > 0:
-                self._told[reason] = count
-                known = reason if len(self._told) <= _MAX_REASONS else OTHER
-                self._families["dropped"].labels(known).inc(new)
+            increase = count - self._counted.get(reason, 0)
+            if increase > 0:
+                self._counted[reason] = count
+                label_value = reason if len(self._counted) <= _MAX_REASONS else OTHER_CLASS
+                self._families["dropped"].labels(label_value).inc(increase)
 
 
 @cache
-def _families() -> dict[str, Any]:
-    """The families that all models of the process share. Registered by our collector, which hides the state."""
+def _metric_families() -> dict[str, Any]:
+    """Create the families that all models of the process share; our collector hides their state."""
     from prometheus_client import Counter, Gauge, Histogram
 
     return {
@@ -275,8 +281,8 @@ def _families() -> dict[str, Any]:
 _histograms: dict[tuple[str, ...], Any] = {}
 
 
-def _histogram(names: tuple[str, str, str], edges: tuple[float, ...]) -> Any:
-    """Each model version has its own bins, so a family of its own under the one name."""
+def _value_histogram(names: tuple[str, str, str], edges: tuple[float, ...]) -> Any:
+    """Create the histogram of a model version, a family of its own under one name because its bins differ."""
     from prometheus_client import Histogram
 
     if names not in _histograms:
@@ -288,17 +294,17 @@ def _histogram(names: tuple[str, str, str], edges: tuple[float, ...]) -> Any:
     return _histograms[names]
 
 
-def collector() -> Collector:
-    """Our metrics of this process, or in multiprocess mode of all processes; summaries are made when scraped."""
-    return _Collector(time.time)
+def build_collector() -> Collector:
+    """Build the collector of this process, or in multiprocess mode of all; summaries are computed when scraped."""
+    return _PredictionCollector(time.time)
 
 
-class _Collector:
+class _PredictionCollector:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
-        yield from derived(self._families(), now=self._clock())
+        yield from derive_summaries(self._families(), now=self._clock())
 
     def _families(self) -> Iterator[Metric]:
         if os.environ.get(MULTIPROCESS):
@@ -307,25 +313,25 @@ class _Collector:
 
             yield from MultiProcessCollector(CollectorRegistry()).collect()  # type: ignore[no-untyped-call]
             return
-        for family in _families().values():
+        for family in _metric_families().values():
             yield from family.collect()
         merged: Metric | None = None
         for key, family in list(_histograms.items()):
             if key[-1] == "family" and len(key) > len(_MODEL):
-                for made in family.collect():
+                for metric in family.collect():
                     if merged is None:
-                        merged = made
+                        merged = metric
                     else:
-                        merged.samples.extend(made.samples)
+                        merged.samples.extend(metric.samples)
         if merged is not None:
             yield merged
 
 
-def derived(families: Iterator[Metric], *, now: float) -> Iterator[Metric]:
-    """The families, with the windows' state replaced by ``ml_prediction_window_*`` summaries."""
+def derive_summaries(families: Iterator[Metric], *, now: float) -> Iterator[Metric]:
+    """Replace the state of the windows among the families by ``ml_prediction_window_*`` summaries."""
     from prometheus_client.metrics_core import GaugeMetricFamily
 
-    slots: defaultdict[tuple[str, ...], dict[tuple[str, str], Slot]] = defaultdict(dict)
+    windows: defaultdict[tuple[str, ...], dict[tuple[str, str], OutputWindow]] = defaultdict(dict)
     for family in families:
         if family.name != _STATE:
             yield family
@@ -333,8 +339,8 @@ def derived(families: Iterator[Metric], *, now: float) -> Iterator[Metric]:
         for sample in family.samples:
             model = tuple(sample.labels[name] for name in _MODEL)
             key = (sample.labels.get("pid", ""), sample.labels["slot"])
-            _read(slots[model].setdefault(key, Slot()), sample.labels["field"], sample.value)
-    made = {
+            _set_field(windows[model].setdefault(key, OutputWindow()), sample.labels["field"], sample.value)
+    summaries = {
         name: GaugeMetricFamily(
             f"ml_prediction_window_{name}",
             f"{text} of the outputs in the last one to two minutes.",
@@ -342,24 +348,24 @@ def derived(families: Iterator[Metric], *, now: float) -> Iterator[Metric]:
         )
         for name, text in _TEXTS.items()
     }
-    for model, found in sorted(slots.items()):
-        for name, value in summarize(found.values(), now=now).items():
-            made[name].add_metric(model, value)
-    yield from (family for family in made.values() if family.samples)
+    for model, model_windows in sorted(windows.items()):
+        for name, value in summarize(model_windows.values(), now=now).items():
+            summaries[name].add_metric(model, value)
+    yield from (family for family in summaries.values() if family.samples)
 
 
 _TEXTS: Final = {"count": "Number", "mean": "Mean", "median": "Median", "min": "Minimum", "max": "Maximum",
                  "stddev": "Sample standard deviation"}  # fmt: skip
 
 
-def _bin_name(where: Bin) -> str:
-    return f"bin:{where[0]!r}:{where[1]!r}"
+def _bin_name(edges: Bin) -> str:
+    return f"bin:{edges[0]!r}:{edges[1]!r}"
 
 
-def _read(slot: Slot, name: str, value: float) -> None:
-    kind, _, where = name.partition(":")
+def _set_field(window: OutputWindow, name: str, value: float) -> None:
+    kind, _, edges = name.partition(":")
     if kind == "bin":
-        low, _, high = where.partition(":")
-        slot.bins[float(low), float(high)] = value
+        low, _, high = edges.partition(":")
+        window.bins[float(low), float(high)] = value
     else:
-        setattr(slot, name, value)
+        setattr(window, name, value)

@@ -1,4 +1,4 @@
-"""``logging_lib.configure``: a logger for one model, in ten lines of a service."""
+"""Log predictions: the bound logger, a prediction in progress, and the handler for the standard library."""
 
 from __future__ import annotations
 
@@ -14,44 +14,38 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import structlog
 
-from logging_lib.logger import spool as spools
-from logging_lib.logger.health import Counts
-from logging_lib.logger.privacy import Treatment
-from logging_lib.logger.processor import EventRenderer, PredictionProcessor, Role
-from logging_lib.logger.reporter import reporter
-from logging_lib.logger.spool import Spool, shared
-from logging_lib.logger.tracing import add_context
-from logging_lib.profile.model import Profile
+from logging_lib.logger.event import EventRenderer
+from logging_lib.logger.health import EventCounts
+from logging_lib.logger.processor import PredictionProcessor, add_context
+from logging_lib.logger.reporter import get_reporter
+from logging_lib.logger.spool import Spool, get_spool
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _log = logging.getLogger("logging_lib")
-_NOT_GIVEN: Any = object()
+_UNSET: Any = object()
+_OPTIONS = frozenset(
+    ("score", "scores", "request_id", "event_id", "timestamp", "duration", "error", "subject", "keep")
+)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class PredictionLogger(structlog.BoundLoggerBase):
-    """Logs the predictions of one model. ``bind``, ``unbind`` and ``new`` work as everywhere in structlog."""
+    """Log the predictions of one model. ``bind``, ``unbind`` and ``new`` work as everywhere in structlog."""
 
     _logger: Spool
 
     def __init__(self, logger: Spool, processors: Iterable[Any], context: dict[str, Any]) -> None:
         super().__init__(logger, processors, context)
-        self._counts = next(
-            (p.counts for p in self._processors if isinstance(p, PredictionProcessor)), Counts()
-        )
+        self._processor = next((p for p in self._processors if isinstance(p, PredictionProcessor)), None)
+        self._counts = EventCounts() if self._processor is None else self._processor.counts
 
     @overload
-    def prediction(self, inputs: Mapping[Any, Any], prediction: Any, **more: Any) -> None: ...
-
-    @overload
-    def prediction(self, inputs: Mapping[Any, Any], **more: Any) -> Pending: ...
-
     def prediction(
         self,
         inputs: Mapping[Any, Any],
-        prediction: Any = _NOT_GIVEN,
+        prediction: Any,
         *,
         score: Any = None,
         scores: Any = None,
@@ -63,7 +57,28 @@ class PredictionLogger(structlog.BoundLoggerBase):
         subject: Any = None,
         keep: bool = False,
         **labels: Any,
-    ) -> Pending | None:
+    ) -> None: ...
+
+    @overload
+    def prediction(
+        self,
+        inputs: Mapping[Any, Any],
+        *,
+        score: Any = None,
+        scores: Any = None,
+        request_id: Any = None,
+        event_id: str | None = None,
+        timestamp: Any = None,
+        duration: Any = None,
+        error: BaseException | None = None,
+        subject: Any = None,
+        keep: bool = False,
+        **labels: Any,
+    ) -> PredictionContext: ...
+
+    def prediction(
+        self, inputs: Mapping[Any, Any], prediction: Any = _UNSET, **fields: Any
+    ) -> PredictionContext | None:
         """Log one prediction; it never raises and never waits for a network.
 
         With ``prediction`` (or ``error``) it is logged at once. Without, use it as a context manager, which
@@ -83,37 +98,22 @@ class PredictionLogger(structlog.BoundLoggerBase):
             duration: how long it took, in seconds.
             error: the exception, if it failed.
             subject: whom it is about; only a hash is logged, for erasure.
-            keep: never sample this one out, for example because its label will be asked for.
+            keep: never sample this one out, for example because its label will be requested.
             labels: anything else worth keeping, under ``labels.*``.
 
         Returns:
             The context manager, where nothing was logged yet.
         """
-        given = labels
-        given["inputs"] = inputs
-        if score is not None:
-            given["score"] = score
-        if scores is not None:
-            given["scores"] = scores
-        if request_id is not None:
-            given["request_id"] = request_id
-        if event_id is not None:
-            given["event_id"] = event_id
-        if timestamp is not None:
-            given["timestamp"] = timestamp
-        if duration is not None:
-            given["duration"] = duration
-        if error is not None:
-            given["error"] = error
-        if subject is not None:
-            given["subject"] = subject
-        if keep:
-            given["keep"] = True
-        if prediction is not _NOT_GIVEN:
-            given["prediction"] = prediction
-        elif error is None and scores is None:
-            return Pending(self, given)
-        self._emit(given)
+        for name in fields:
+            if fields[name] is None and name in _OPTIONS:  # an option that is None counts as not given
+                fields = {n: v for n, v in fields.items() if v is not None or n not in _OPTIONS}
+                break
+        fields["inputs"] = inputs
+        if prediction is not _UNSET:
+            fields["prediction"] = prediction
+        elif "error" not in fields and "scores" not in fields:
+            return PredictionContext(self, fields)
+        self._emit(fields)
         return None
 
     def predictions(
@@ -133,21 +133,22 @@ class PredictionLogger(structlog.BoundLoggerBase):
             labels: for all rows; ``timestamp``, ``duration`` and the like as for ``prediction()``.
         """
         try:
-            columns: dict[str, Iterable[Any]] = {"prediction": _as_list(predictions)}
+            if self._processor is None:
+                raise TypeError("the logger has no PredictionProcessor among its processors")
+            columns: dict[str, Iterable[Any]] = {"prediction": _to_list(predictions)}
             if request_ids is not None:
-                columns["request_id"] = _as_list(request_ids)
+                columns["request_id"] = _to_list(request_ids)
             shared = add_context(None, "info", {**self._context, **labels})
-            processor = cast(list[Any], self._processors)[-2]
-            for lines in processor.lines(inputs, shared, **columns):
+            for lines in self._processor.batch.render(inputs, shared, **columns):
                 self._counts.unwritten += len(lines) - self._logger.write_all(lines)
-        except Exception as failure:  # noqa: BLE001 - columns of different lengths, no DataFrame at all
-            self._dropped(failure)
+        except Exception as error:  # noqa: BLE001 - columns of different lengths, no DataFrame at all
+            self._count_dropped(error)
 
     def label(self, request_id: Any, actual: Any, **more: Any) -> None:
-        """Log the truth about an earlier prediction; it never raises.
+        """Log the true outcome of an earlier prediction; it never raises.
 
-        Where the process still remembers the prediction (``configure(remember=...)``), or where it is given as
-        ``prediction=``, the label event carries it with its error; otherwise ``ml.label.joined`` is false.
+        Where the process still remembers the prediction (``configure(label_cache_size=...)``), or where it is
+        given as ``prediction=``, the label event carries it with its error; otherwise ``ml.label.joined`` is false.
 
         Args:
             request_id: of the prediction.
@@ -159,7 +160,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
     def observe(self, function: Function) -> Function:
         """Decorate a function, plain or async, whose first argument is the inputs and whose result is the output.
 
-        The time is measured, and an exception is logged as a failure and raised on::
+        The time is measured, and an exception is logged as a failure and raised again::
 
             @log.observe
             def predict(inputs): ...
@@ -167,182 +168,113 @@ class PredictionLogger(structlog.BoundLoggerBase):
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
-            async def observed_async(inputs: Mapping[Any, Any], *rest: Any, **named: Any) -> Any:
+            async def observed_async(inputs: Mapping[Any, Any], *args: Any, **kwargs: Any) -> Any:
                 with self.prediction(inputs) as p:
-                    p.prediction = await function(inputs, *rest, **named)
+                    p.prediction = await function(inputs, *args, **kwargs)
                 return p.prediction
 
             return cast(Function, observed_async)
 
         @functools.wraps(function)
-        def observed(inputs: Mapping[Any, Any], *rest: Any, **named: Any) -> Any:
+        def observed(inputs: Mapping[Any, Any], *args: Any, **kwargs: Any) -> Any:
             with self.prediction(inputs) as p:
-                p.prediction = function(inputs, *rest, **named)
+                p.prediction = function(inputs, *args, **kwargs)
             return p.prediction
 
         return cast(Function, observed)
 
-    def _emit(self, given: dict[str, Any]) -> None:
-        # What structlog's _process_event does, less the copies and the checks of what the last processor gave.
+    def _emit(self, fields: dict[str, Any]) -> None:
+        # As structlog's _process_event, without its copies and its checks of the last processor's result.
         try:
-            event: Any = {**self._context, **given} if self._context else given
+            event: Any = {**self._context, **fields} if self._context else fields
             for process in self._processors:
                 event = process(self._logger, "info", event)
             if not self._logger.write(event):
                 self._counts.unwritten += 1
         except structlog.DropEvent:
             pass
-        except Exception as failure:  # noqa: BLE001 - a processor of the user's own may raise
-            self._dropped(failure)
+        except Exception as error:  # noqa: BLE001 - a user's own processor may raise
+            self._count_dropped(error)
 
-    def _dropped(self, failure: Exception) -> None:
-        spool = self._logger
+    def _count_dropped(self, error: Exception) -> None:
+        spool, reason = self._logger, type(error).__name__
         self._counts.failed += 1
-        spool.dropped[type(failure).__name__] += 1
-        if spool.dropped[type(failure).__name__] == 1:
-            _log.warning("an event could not be logged and was dropped: %r", failure)
+        spool.dropped[reason] += 1
+        if spool.dropped[reason] == 1:
+            _log.warning("an event could not be logged and was dropped: %r", error)
 
     def stats(self) -> dict[str, Any]:
-        """The model's events that this process wrote or left out by sampling; what the spool dropped, by reason."""
+        """Count the events that this process wrote or sampled out, and what the spool dropped, by reason."""
         return {
-            "written": self._counts.values()["logged"],
+            "written": self._counts.as_fields()["logged"],
             "dropped": dict(self._logger.dropped),
             "sampled_out": self._counts.sampled_out,
         }
 
     def start(self) -> None:
-        """Say now that the service has started, and not with its first prediction; it never raises.
+        """Log now, and not with the first prediction, that the service has started; it never raises.
 
         For a service that may wait long for its first request: call it where a worker begins, after any fork.
         """
         self._logger.open()
 
 
-class Pending:
-    """A prediction under way: set ``prediction`` (and ``score``, ``scores``) before the block ends.
+class PredictionContext:
+    """Log a prediction in progress: set ``prediction`` (and ``score``, ``scores``) before the block ends.
 
-    Without a ``with`` it is logged as it is when it goes out of use: inputs without an output.
+    Without a ``with`` it is logged when it is garbage-collected: inputs without an output.
     """
 
-    def __init__(self, logger: PredictionLogger, given: dict[str, Any]) -> None:
+    def __init__(self, logger: PredictionLogger, fields: dict[str, Any]) -> None:
         self._logger = logger
-        self._given = given
-        if isinstance(given["inputs"], Mapping):  # as they are now: a model may alter them in place
+        self._fields = fields
+        if isinstance(fields["inputs"], Mapping):  # as they are now: a model may change them in place
             with contextlib.suppress(Exception):
-                given["inputs"] = dict(given["inputs"])
-        self._started: int | None = None
-        self._done = False
-        self.prediction: Any = _NOT_GIVEN
+                fields["inputs"] = dict(fields["inputs"])
+        self._started_at: int | None = None
+        self._is_logged = False
+        self.prediction: Any = _UNSET
         self.score: Any = None
         self.scores: Any = None
 
-    def __enter__(self) -> Pending:
-        self._started = time.perf_counter_ns()
+    def __enter__(self) -> PredictionContext:
+        self._started_at = time.perf_counter_ns()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        given = self._given
-        if self._started is not None and "duration" not in given:
-            given["duration"] = (time.perf_counter_ns() - self._started) / 1e9
+        fields = self._fields
+        if self._started_at is not None and "duration" not in fields:
+            fields["duration"] = (time.perf_counter_ns() - self._started_at) / 1e9
         if error is not None:
-            given["error"] = error
+            fields["error"] = error
         self._log()
 
     def _log(self) -> None:
-        if self._done:
+        if self._is_logged:
             return
-        self._done = True
+        self._is_logged = True
         for key in ("score", "scores"):
             if getattr(self, key) is not None:
-                self._given[key] = getattr(self, key)
-        if self.prediction is not _NOT_GIVEN:
-            self._given["prediction"] = self.prediction
-        self._logger._emit(self._given)
+                self._fields[key] = getattr(self, key)
+        if self.prediction is not _UNSET:
+            self._fields["prediction"] = self.prediction
+        self._logger._emit(self._fields)
 
     def __del__(self) -> None:
-        if not self._done and self._started is None:
+        if not self._is_logged and self._started_at is None:
             self._log()
 
 
-def _as_list(values: Iterable[Any]) -> list[Any]:
-    """Python's own values of a list, a Series or an array."""
-    made: list[Any] = values.tolist() if hasattr(values, "tolist") else list(values)
-    return made
-
-
-def configure(
-    *,
-    model: str,
-    version: str,
-    profile: Profile | str | Path | None = None,
-    spool: str | Path | Spool,
-    ship_to: str | None = None,
-    role: Role = "live",
-    service: str | Mapping[str, str] | None = None,
-    private: Mapping[str, Treatment] | None = None,
-    sample: float = 1.0,
-    remember: int = 0,
-    metrics: bool = False,
-    processors: Iterable[Any] = (),
-    report_every: float | None = 60.0,
-    clock: Callable[[], int] = time.time_ns,
-) -> PredictionLogger:
-    """A logger for one model. structlog's process-wide configuration is not touched.
-
-    Args:
-        model: the model's name.
-        version: the model's version.
-        profile: the training profile or its file; without one nothing is checked, which is itself a finding.
-        spool: the directory that events are written to, or a ``Spool`` with its options.
-        ship_to: a receiver's URL (``beats://host:5044``) to ship to from a thread of this process; default:
-            shipping is left to ``logging-lib ship`` or another shipper.
-        role: ``live``, or ``shadow`` where the answer is not used.
-        service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
-        private: feature → ``drop``, ``redact`` or ``hmac``: hidden after it was checked.
-        sample: the share of ordinary events to keep; what failed a check, or failed, is always kept.
-        remember: so many predictions are kept in memory by request id, for labels that come soon.
-        metrics: count for Prometheus, too, which needs the extra ``[prometheus]``; see ``metrics_registry``.
-        processors: structlog processors to run before ours; their keys become ``labels.*``.
-        report_every: seconds between the ``ml.health`` events of the process; None: no such event, and no
-            ``ml.start`` event.
-        clock: nanoseconds since 1970.
-
-    Raises:
-        ProfileError: the profile's file is damaged.
-        ModuleNotFoundError: ``metrics``, and prometheus_client is not installed.
-        ValueError: another argument is wrong. Once configured, nothing raises.
-    """
-    to = shared(spool)
-    if report_every is not None and not report_every > 0:
-        raise ValueError(f"report_every: expected seconds above 0 or None, found {report_every!r}")
-    processor = PredictionProcessor(
-        model=model,
-        version=version,
-        profile=profile,
-        role=role,
-        service=service,
-        private=private,
-        sample=sample,
-        remember=remember,
-        metrics=metrics,
-        clock=clock,
-    )
-    if processor.metrics is not None:
-        processor.metrics.follow(to)
-    chain = [add_context, *processors, processor, EventRenderer()]
-    if ship_to is not None:
-        spools.attach_shipper(to, ship_to)
-    if report_every is not None:
-        reporter(to, report_every, clock).add(processor.source())
-    proxy = structlog.wrap_logger(to, processors=chain, wrapper_class=PredictionLogger, context_class=dict)
-    bound: PredictionLogger = proxy.bind()
-    return bound
+def _to_list(values: Iterable[Any]) -> list[Any]:
+    """Convert a list, a Series or an array to Python's own values."""
+    items: list[Any] = values.tolist() if hasattr(values, "tolist") else list(values)
+    return items
 
 
 class SpoolLoggerFactory:
-    """A structlog logger factory for a chain of your own, whose loggers append to a spool.
+    """Create loggers that append to a spool, for a structlog chain of your own.
 
     Args:
         spool: the directory, or a ``Spool`` with its options.
@@ -350,9 +282,57 @@ class SpoolLoggerFactory:
     """
 
     def __init__(self, spool: str | Path | Spool, *processors: PredictionProcessor) -> None:
-        self._spool = shared(spool)
+        self._spool = get_spool(spool)
         for processor in processors:
-            reporter(self._spool).add(processor.source())
+            get_reporter(self._spool).add(processor.reported_model())
 
     def __call__(self, *args: Any) -> Spool:
         return self._spool
+
+
+_RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def _read_record(record: logging.LogRecord) -> dict[str, Any]:
+    """Read what a caller passed as ``extra``, with the record's text, level, logger and exception."""
+    fields = {key: value for key, value in vars(record).items() if key not in _RECORD_FIELDS}
+    fields |= {"event": record.getMessage(), "level": record.levelname.lower(), "logger": record.name}
+    if record.exc_info and record.exc_info[1] is not None:
+        fields.setdefault("error", record.exc_info[1])
+    return fields
+
+
+class PredictionHandler(logging.Handler):
+    """Send records that carry ``extra={"inputs": ...}`` to a prediction logger, and ignore all others::
+
+    logging.getLogger().addHandler(logging_lib.PredictionHandler(log))
+    logging.info("scored", extra={"inputs": inputs, "prediction": 11.49})
+    """
+
+    def __init__(self, log: PredictionLogger) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if hasattr(record, "inputs"):
+            self._log._emit(_read_record(record))
+
+
+class PredictionFormatter(logging.Formatter):
+    """Format records that carry ``extra={"inputs": ...}`` as canonical events, and all others as usual.
+
+    Args:
+        processor: builds the events; it must not sample, because a formatter cannot leave a record out.
+        fmt: the format of all other records.
+    """
+
+    def __init__(self, processor: PredictionProcessor, fmt: str | None = None) -> None:
+        super().__init__(fmt)
+        self._processor = processor
+        self._render = EventRenderer()
+
+    def format(self, record: logging.LogRecord) -> str:
+        if not hasattr(record, "inputs"):
+            return super().format(record)
+        event = self._processor(None, record.levelname, _read_record(record))
+        return self._render(None, record.levelname, event).decode().rstrip("\n")

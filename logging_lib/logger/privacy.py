@@ -1,4 +1,4 @@
-"""Decide what leaves the process: private values are dropped, redacted or hashed, and events are sampled."""
+"""Decide what leaves the process: drop, redact or hash private values, and sample events."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from hashlib import blake2b, sha256
 from typing import Any, Literal
 
-from logging_lib.logger.checks import Checked
-from logging_lib.logger.values import jsonable
+from logging_lib.logger.checks import CheckResult
+from logging_lib.logger.values import to_jsonable
 from logging_lib.schema import tokens
 
 Treatment = Literal["drop", "redact", "hmac"]
 KEY_VARIABLE = "LOGGING_LIB_HMAC_KEY"
 REDACTED = "<redacted>"
 _HIDDEN_ERROR = "<hidden: it may hold the value of a private feature>"
-_TELLING = frozenset((tokens.MISSING, tokens.ABSENT))
+_PRESENCE_BINS = frozenset((tokens.MISSING, tokens.ABSENT))
 
 
-class Privacy:
-    """What to hide, and how.
+class PrivacyFilter:
+    """Hide the values of private features.
 
     Args:
         features: feature → ``drop`` (no value), ``redact`` (a fixed text) or ``hmac`` (HMAC-SHA256 of the value).
@@ -37,70 +37,70 @@ class Privacy:
         self._key = key if key is not None else os.environb.get(KEY_VARIABLE.encode(), b"")
         if "hmac" in features.values() and not self._key:
             raise ValueError(f"private: 'hmac' needs a key: set {KEY_VARIABLE}")
-        self._features = {name: (treatment, tokens.part(name)) for name, treatment in features.items()}
+        self._features = {name: (treatment, tokens.escape(name)) for name, treatment in features.items()}
         self._prefixes = tuple(f"{part}=" for _, part in self._features.values())
 
-    def subject(self, subject: Any) -> str:
-        """``ml.subject.hash``: keyed where there is a key, else a plain SHA-256; the first 32 hex digits."""
-        text = str(jsonable(subject)).encode()
+    def hash_subject(self, subject: Any) -> str:
+        """Compute ``ml.subject.hash``: an HMAC where there is a key, else SHA-256; the first 32 hex digits."""
+        text = str(to_jsonable(subject)).encode()
         if self._key:
             return hmac.new(self._key, text, sha256).hexdigest()[:32]
         return sha256(text).hexdigest()[:32]
 
-    def hide(self, checked: Checked, inputs: Mapping[Any, Any]) -> None:
-        """Take the private values out of what was checked."""
+    def hide_inputs(self, result: CheckResult, inputs: Mapping[Any, Any]) -> None:
+        """Remove the private values from the checked inputs."""
         if not self._features:
             return
         for name, (treatment, part) in self._features.items():
-            present = [kind for kind in checked.input if name in checked.input[kind]]
+            present = [kind for kind in result.input if name in result.input[kind]]
             for kind in present:
-                del checked.input[kind][name]
-                if not checked.input[kind]:
-                    del checked.input[kind]
+                del result.input[kind][name]
+                if not result.input[kind]:
+                    del result.input[kind]
             if name in inputs and treatment != "drop":
-                checked.keep("other", name, self._shown(treatment, inputs[name]))
-            checked.bins = [_bin(token, part) for token in checked.bins]
-        checked.unseen_values = [t for t in checked.unseen_values if not t.startswith(self._prefixes)]
-        checked.oov_words = [t for t in checked.oov_words if not t.startswith(self._prefixes)]
+                result.add_input("other", name, self._mask(treatment, inputs[name]))
+            result.bins = [_hide_bin(token, part) for token in result.bins]
+        result.unseen_values = [t for t in result.unseen_values if not t.startswith(self._prefixes)]
+        result.oov_words = [t for t in result.oov_words if not t.startswith(self._prefixes)]
 
     def hide_error(self, error: dict[str, Any]) -> dict[str, Any]:
-        """An exception's text and traceback may quote any value: only its type is kept."""
+        """Keep only the type of an exception: its text and traceback may quote any value."""
         return {"type": error["type"], "message": _HIDDEN_ERROR} if self._features else error
 
-    def _shown(self, treatment: str, value: Any) -> str:
+    def _mask(self, treatment: str, value: Any) -> str:
         if treatment == "redact":
             return REDACTED
-        text = str(jsonable(value)).encode()
+        text = str(to_jsonable(value)).encode()
         return "hmac-sha256:" + hmac.new(self._key, text, sha256).hexdigest()
 
 
-def _bin(token: str, part: str) -> str:
+def _hide_bin(token: str, part: str) -> str:
     feature, _, label = token.partition("=")
-    return f"{part}={tokens.HIDDEN}" if feature == part and label not in _TELLING else token
+    return f"{part}={tokens.HIDDEN}" if feature == part and label not in _PRESENCE_BINS else token
 
 
-NOTHING = Privacy({})
+HIDE_NOTHING = PrivacyFilter({})
 
 
-class Sampling:
-    """Keeps a share of the ordinary events; live and shadow models agree, since the request's id decides.
+class Sampler:
+    """Keep a share of the ordinary events. The request's id decides, so live and shadow models agree.
 
     Args:
-        rate: the share that is kept, above 0 to 1.
+        rate: the share to keep, above 0 and up to 1.
 
     Raises:
-        ValueError: the rate is not within that.
+        ValueError: the rate is out of this range.
     """
 
     def __init__(self, rate: float) -> None:
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
             raise ValueError(f"sample: expected a share above 0 and up to 1, found {rate!r}")
-        self.everything = rate == 1
+        self.includes_all = rate == 1
         self._limit = int(rate * 2**64)
         self.weight: dict[str, Any] = {"weight": 1 / rate}
 
-    def keeps(self, request_id: str) -> bool:
-        """Whether an ordinary event is among those kept; the same for the same id."""
+    def includes(self, request_id: str) -> bool:
+        """Whether to keep an ordinary event; always the same for one request id."""
         return (
             int.from_bytes(blake2b(request_id.encode("utf-8", "replace"), digest_size=8).digest())
             < self._limit

@@ -1,4 +1,4 @@
-"""A spool's segments: their names, whether a living process still writes one, and where the folder lies."""
+"""Name and list a spool's segments, and find out whether one still has a writer and which file system holds it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import re
 from pathlib import Path
 
 DEAD_LETTERS = "dead-letters.jsonl"
-"""Stands in the spool's folder beside the segments: what a receiver refused for good."""
+"""The file in the spool's folder with the events that a receiver refused for good."""
 
-VOLATILE = frozenset(("tmpfs", "ramfs", "overlay", "overlayfs", "aufs"))
+VOLATILE_FILESYSTEMS = frozenset(("tmpfs", "ramfs", "overlay", "overlayfs", "aufs"))
 """File systems that do not survive the host or the container."""
 
 _NAME = re.compile(r"(?P<host>.+)-(?P<pid>\d+)-(?P<start>[0-9a-f]+)-(?P<seq>\d+)\.jsonl\Z")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
-def segment_name(host: str, pid: int, start_ns: int, seq: int) -> str:
-    """``<host>-<pid>-<start hex>-<seq>.jsonl``: unique, and in order of time for one process."""
+def format_segment_name(host: str, pid: int, start_ns: int, seq: int) -> str:
+    """Format ``<host>-<pid>-<start hex>-<seq>.jsonl``: unique, and in order of time for one process."""
     return f"{re.sub(r'[^A-Za-z0-9._-]', '_', host) or 'host'}-{pid}-{start_ns:x}-{seq}.jsonl"
 
 
-def segments(directory: Path) -> list[Path]:
-    """The segments of a folder, oldest first; empty where there is no such folder."""
+def list_segments(directory: Path) -> list[Path]:
+    """List the segments of a folder, oldest first; none where the folder does not exist."""
     try:
         matches = [match for path in directory.iterdir() if (match := _NAME.match(path.name))]
     except FileNotFoundError:
@@ -33,7 +33,7 @@ def segments(directory: Path) -> list[Path]:
 
 
 def has_writer(path: Path) -> bool:
-    """Whether a living process holds the segment: it may still grow, and its last line may be under way.
+    """Whether a living process holds the segment: it may grow, and its last line may be incomplete.
 
     Raises:
         OSError: the file cannot be opened.
@@ -48,8 +48,8 @@ def has_writer(path: Path) -> bool:
     return False
 
 
-def folder_bytes(directory: Path) -> int:
-    """The size of everything in a folder, in bytes."""
+def directory_size(directory: Path) -> int:
+    """Return the size of all files in a folder, in bytes."""
     total = 0
     with os.scandir(directory) as entries:
         for entry in entries:
@@ -60,30 +60,32 @@ def folder_bytes(directory: Path) -> int:
     return total
 
 
-def filesystem(path: Path, mountinfo: str) -> str:
-    """The type of the file system that holds an absolute path, by the text of ``/proc/self/mountinfo``.
+def find_filesystem(path: Path, mountinfo: str) -> str:
+    """Find the type of the file system that holds an absolute path in the text of ``/proc/self/mountinfo``.
 
-    Empty where the text does not say; see proc_pid_mountinfo(5) for its format.
+    Empty where the text does not contain it; see proc_pid_mountinfo(5) for its format.
     """
-    best, found = -1, ""
+    best_depth, best_kind = -1, ""
     for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        fields, kind = before.split(" "), after.split(" ")[0]
+        mount_part, _, filesystem_part = line.partition(" - ")
+        fields, kind = mount_part.split(" "), filesystem_part.split(" ")[0]
         if len(fields) < 5 or not kind:
             continue
         mount = Path(_ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), fields[4]))
         depth = len(mount.parts)
-        if depth >= best and path.is_relative_to(
+        if depth >= best_depth and path.is_relative_to(
             mount
         ):  # of several on one point, the last covers the others
-            best, found = depth, kind
-    return found
+            best_depth, best_kind = depth, kind
+    return best_kind
 
 
-def volatile(directory: Path) -> str:
-    """The name of the folder's file system where it does not survive the host or container, else empty."""
+def find_volatile_filesystem(directory: Path) -> str:
+    """Return the type of the folder's file system where that does not survive the host or container, else empty."""
     try:
-        kind = filesystem(directory.resolve(), Path("/proc/self/mountinfo").read_text("utf-8", "replace"))
+        kind = find_filesystem(
+            directory.resolve(), Path("/proc/self/mountinfo").read_text("utf-8", "replace")
+        )
     except OSError:
         return ""
-    return kind if kind in VOLATILE else ""
+    return kind if kind in VOLATILE_FILESYSTEMS else ""

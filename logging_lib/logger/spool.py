@@ -1,6 +1,6 @@
-"""The spool: segment files, one writer a process, one ``os.write`` a line, nothing buffered in memory.
+"""Write events to the spool: segment files, one writer per process, one ``os.write`` per line, no buffer in memory.
 
-When a call returns, its line is in the kernel's page cache: it survives the death of the process (kill -9), not
+When a call returns, its line is in the kernel's page cache: it survives the death of the process (kill -9), but not
 the loss of the host (see ``fsync``).
 """
 
@@ -19,57 +19,63 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from logging_lib.logger.health import dropped_line
-from logging_lib.logger.segments import folder_bytes, has_writer, segment_name, segments, volatile
+from logging_lib.logger.health import render_dropped_event
+from logging_lib.logger.segments import (
+    directory_size,
+    find_volatile_filesystem,
+    format_segment_name,
+    has_writer,
+    list_segments,
+)
 
 Fsync = Literal["never", "interval", "always"]
 
 _log = logging.getLogger("logging_lib")
 _open_spools: weakref.WeakSet[Spool] = weakref.WeakSet()
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 _SWEEP_SECONDS = 60.0
-_MANY = 1 << 20
+_WRITE_BYTES = 1 << 20
 
 
 class _BudgetReachedError(OSError):
-    """The folder holds as much as it may."""
+    """The folder has reached its budget."""
 
 
-def append(fd: int, line: bytes) -> None:
+def append_line(fd: int, line: bytes) -> None:
     """Append one whole line to a file that is open for reading and appending.
 
-    Where a part of a line is at its end, the new one begins on a line of its own: the torn one reads as a dead
+    Where the file ends in a part of a line, the new line begins after a newline; the torn line is read as a dead
     letter.
 
     Raises:
-        OSError: it could not be written whole.
+        OSError: the line could not be written whole.
     """
     end = os.fstat(fd).st_size
-    whole = b"\n" + line if end and os.pread(fd, 1, end - 1) != b"\n" else line
-    if os.write(fd, whole) != len(whole):
+    text = b"\n" + line if end and os.pread(fd, 1, end - 1) != b"\n" else line
+    if os.write(fd, text) != len(text):
         raise OSError(errno.ENOSPC, "short write")
 
 
 class Spool:
-    """Appends lines to ``<directory>/<host>-<pid>-<start>-<seq>.jsonl``: folder 0700, files 0600.
+    """Append lines to ``<directory>/<host>-<pid>-<start>-<seq>.jsonl``: folder 0700, files 0600.
 
-    Safe under threads, under fork (the child opens a segment of its own) and with several processes of one host
-    in one directory. The open segment is held by an ``flock``, so that a reader can tell it from a closed or
-    abandoned one. ``write`` never raises and never waits for anybody: what could not be kept is counted in
-    ``dropped`` by reason, said once on the stdlib logger ``logging_lib``, and logged as an ``ml.health`` event
+    Safe with threads, with fork (the child opens a segment of its own) and with several processes of one host in
+    one directory. The open segment is locked by ``flock``, so that a reader can distinguish it from a closed or
+    abandoned one. ``write`` never raises and never waits: events that could not be written are counted in
+    ``dropped`` by reason, reported once on the stdlib logger ``logging_lib``, and logged as an ``ml.health`` event
     as soon as writing works again.
 
     Args:
-        directory: the folder; it is made when the first line is written.
-        rotate_bytes: a segment is closed before it grows beyond this.
+        directory: the folder; it is created with the first line.
+        rotate_bytes: a segment is closed before it exceeds this size.
         rotate_seconds: a segment older than this is closed at the next write.
-        budget_bytes: what the folder may hold, of all processes; beyond it new events are dropped. Looked at
-            once a second and every 64th of it, so by so much each process can exceed it.
+        budget_bytes: the size that the folder may reach, over all processes; beyond it new events are dropped. It
+            is checked once a second and after each 64th of it, so each process can exceed it by that much.
         fsync: when lines are forced to the disk: ``never`` leaves it to the kernel (about 30 s); ``interval``
             does it in the first call after ``fsync_seconds``; ``always`` in each call, before it returns.
-        fsync_seconds: for ``interval``, in seconds.
-        delete_closed_after: for a shipper that does not delete (Filebeat): segments without a writer that
-            nobody changed for so many seconds are deleted. Default: never; ``logging-lib ship`` deletes itself.
+        fsync_seconds: the interval for ``interval``, in seconds.
+        delete_closed_after: for a shipper that does not delete (Filebeat): delete segments that have no writer and
+            were not changed for this many seconds. Default: never; ``logging-lib ship`` deletes them itself.
         clock: seconds, monotonic.
 
     Raises:
@@ -99,7 +105,7 @@ class Spool:
         self.dropped: Counter[str] = Counter()
         self.path: Path | None = None
         self.on_open: list[Callable[[Spool], None]] = []
-        """Called when this process opens its first segment: so after a fork in the child, too."""
+        """Called when this process opens its first segment, and after a fork in the child."""
         self._rotate_bytes, self._rotate_seconds = rotate_bytes, rotate_seconds
         self._budget = budget_bytes
         self._fsync, self._fsync_seconds = fsync, fsync_seconds
@@ -107,166 +113,166 @@ class Spool:
         self._clock = clock
         self._fd = -1
         self._warned = False
-        self._begin()
+        self._reset()
         _open_spools.add(self)
 
-    def _begin(self) -> None:
-        """The state of a process that has written nothing yet."""
+    def _reset(self) -> None:
+        """Reset to the state of a process that has written nothing yet."""
         self._lock = threading.RLock()  # a signal handler or a destructor may log while we hold it
         self.written, self.dropped, self.path = 0, Counter(), None
         self._start, self._seq = time.time_ns(), 0
-        self._left = -1  # bytes that may be written without looking; negative: look first
-        self._torn = False  # a part of a line is at the segment's end
-        self._due = 0.0  # when to look at the latest
-        self._opened = self._synced = self._swept = self._full_until = 0.0
+        self._room = -1  # bytes that may be written without a check; negative: check first
+        self._has_torn_line = False  # the segment ends in a part of a line
+        self._check_at = 0.0  # when to check at the latest
+        self._opened_at = self._synced_at = self._swept_at = self._full_until = 0.0
         self._reported: Counter[str] = Counter()
         self._reported_at = self._clock()
-        self._seen = 0  # ``written`` at the last look
+        self._written_at_check = 0  # ``written`` at the last check
         self._closed_bytes = 0
 
     def write(self, line: bytes) -> bool:
-        """Append one line, which ends in a newline. True where it was kept."""
+        """Append one line, which ends in a newline; return whether it was written."""
         size = len(line)
         try:
-            if size <= self._left and self._clock() < self._due:
+            if size <= self._room and self._clock() < self._check_at:
                 if os.write(self._fd, line) == size:
-                    self._left -= size
+                    self._room -= size
                     self.written += 1
                     return True
-                self._torn = True
+                self._has_torn_line = True
         except OSError:
-            pass  # said below, where it fails again
-        return self._write_and_look(line)
+            pass  # reported below, where it fails again
+        return self._write_checked(line)
 
     def write_all(self, lines: Sequence[bytes]) -> int:
-        """Append many lines, with one ``os.write`` for about a megabyte of them. How many were kept."""
-        kept, start = 0, 0
+        """Append lines with one ``os.write`` per megabyte; return how many were written."""
+        written, start = 0, 0
         while start < len(lines):
             end, size = start, 0
-            while end < len(lines) and (size < _MANY or end == start):
+            while end < len(lines) and (size < _WRITE_BYTES or end == start):
                 size += len(lines[end])
                 end += 1
-            kept += self._write_many(lines[start:end], size)
+            written += self._write_many(lines[start:end], size)
             start = end
-        return kept
+        return written
 
     def _write_many(self, lines: Sequence[bytes], size: int) -> int:
-        done = 0
+        whole_lines = 0
         with self._lock:
             try:
-                if size <= self._left and self._clock() < self._due:
-                    self._left -= size
-                    written = os.write(self._fd, b"".join(lines))
-                    while done < len(lines) and written >= len(lines[done]):
-                        written -= len(lines[done])
-                        done += 1
-                    self._torn = self._torn or written > 0
-                    self.written += done
+                if size <= self._room and self._clock() < self._check_at:
+                    self._room -= size
+                    written_bytes = os.write(self._fd, b"".join(lines))
+                    while whole_lines < len(lines) and written_bytes >= len(lines[whole_lines]):
+                        written_bytes -= len(lines[whole_lines])
+                        whole_lines += 1
+                    self._has_torn_line = self._has_torn_line or written_bytes > 0
+                    self.written += whole_lines
             except OSError:
-                pass  # said below, where it fails again
-            # One by one where there is something to look at first: whether there is room, a next segment to begin.
-            return done + sum(self._write_and_look(line) for line in lines[done:])
+                pass  # reported below, where it fails again
+            # One by one where something must be checked first: the room that is left, or a new segment.
+            return whole_lines + sum(self._write_checked(line) for line in lines[whole_lines:])
 
-    def _write_and_look(self, line: bytes) -> bool:
+    def _write_checked(self, line: bytes) -> bool:
         with self._lock:
-            self._left = -1  # until all is well again, the other threads come here as well
+            self._room = -1  # until this succeeds the other threads come here, too
             try:
                 now = self._clock()
-                room = self._look(now, len(line))
+                room = self._check_segment(now, len(line))
                 self._append(line)
                 self.written += 1
-                self._seen = self.written
-                self._after(now)
-            except Exception as error:  # noqa: BLE001 - a folder's name that the system refuses, say
-                self._drop(error)
+                self._written_at_check = self.written
+                self._finish_write(now)
+            except Exception as error:  # noqa: BLE001 - such as a folder's name that the system refuses
+                self._count_error(error)
                 return False
-            self._left = -1 if self._fsync == "always" else room - len(line)
-            self._due = now + min(_LOOK_SECONDS, self._fsync_seconds)
+            self._room = -1 if self._fsync == "always" else room - len(line)
+            self._check_at = now + min(_CHECK_SECONDS, self._fsync_seconds)
             return True
 
-    def _look(self, now: float, size: int) -> int:
-        """See that there is a segment to write to; the bytes that fit before the next look."""
+    def _check_segment(self, now: float, size: int) -> int:
+        """Ensure that a segment is open; return the bytes that may be written before the next check."""
         if now < self._full_until:
             raise _BudgetReachedError
         if self.path is not None:
             state = os.fstat(self._fd)
             if not state.st_nlink:
-                self._count("deleted", self.written - self._seen)
+                self._count_dropped("deleted", self.written - self._written_at_check)
                 self.path = None
             elif state.st_size and (
-                state.st_size + size > self._rotate_bytes or now - self._opened >= self._rotate_seconds
+                state.st_size + size > self._rotate_bytes or now - self._opened_at >= self._rotate_seconds
             ):
                 self.path = None
         if self.path is None:
             self._open(now)
-        if self._delete_after is not None and now - self._swept >= _SWEEP_SECONDS:
-            self._swept = now
-            self._sweep(self._delete_after)
-        room = self._budget - folder_bytes(self.directory)
+        if self._delete_after is not None and now - self._swept_at >= _SWEEP_SECONDS:
+            self._swept_at = now
+            self._delete_old_segments(self._delete_after)
+        room = self._budget - directory_size(self.directory)
         if room < size:
-            self._full_until = now + _LOOK_SECONDS
+            self._full_until = now + _CHECK_SECONDS
             raise _BudgetReachedError
         return min(room, self._rotate_bytes - os.fstat(self._fd).st_size, max(self._budget // 64, size))
 
     def _append(self, line: bytes) -> None:
         # Not by the file's last byte, as ``append`` does: another thread may be in the middle of its line.
-        whole = b"\n" + line if self._torn else line
-        if (kept := os.write(self._fd, whole)) != len(whole):
-            self._torn = self._torn or kept > 0
+        text = b"\n" + line if self._has_torn_line else line
+        if (written := os.write(self._fd, text)) != len(text):
+            self._has_torn_line = self._has_torn_line or written > 0
             raise OSError(errno.ENOSPC, "short write")
-        self._torn = False
+        self._has_torn_line = False
 
-    def _after(self, now: float) -> None:
-        """What is due once a line was kept: the report of what was not, and the disk."""
-        missed = self.dropped - self._reported
-        if missed and (now - self._reported_at >= _LOOK_SECONDS or not self._reported):
+    def _finish_write(self, now: float) -> None:
+        """After a successful write, report the dropped events and sync the file where that is due."""
+        unreported = self.dropped - self._reported
+        if unreported and (now - self._reported_at >= _CHECK_SECONDS or not self._reported):
             interval = max(1, round(now - self._reported_at))
             self._reported, self._reported_at = self.dropped.copy(), now
-            self._append(dropped_line(time.time_ns(), interval=interval, dropped=missed))
+            self._append(render_dropped_event(time.time_ns(), interval=interval, dropped=unreported))
         if self._fsync == "always" or (
-            self._fsync == "interval" and now - self._synced >= self._fsync_seconds
+            self._fsync == "interval" and now - self._synced_at >= self._fsync_seconds
         ):
-            self._synced = now
+            self._synced_at = now
             os.fsync(self._fd)
 
     def _open(self, now: float) -> None:
-        """Begin the next segment. It gets its name only once it is locked: no reader sees it without a writer."""
+        """Open the next segment. It is renamed only once it is locked: no reader sees it without a writer."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        name = segment_name(socket.gethostname(), os.getpid(), self._start, self._seq)
+        name = format_segment_name(socket.gethostname(), os.getpid(), self._start, self._seq)
         hidden, path = self.directory / f".{name}.new", self.directory / name
-        new = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            self._hold(new)
+            self._lock_segment(fd)
             hidden.rename(path)
             if self._fsync != "never":
-                _sync_folder(self.directory)
+                _sync_directory(self.directory)
         except OSError:
-            os.close(new)
+            os.close(fd)
             raise
         self._seq += 1
         if self._fd < 0:
-            self._fd = new
+            self._fd = fd
         else:
-            self._replace(new)
-        self.path, self._opened, self._synced, self._torn = path, now, now, False
+            self._replace_file(fd)
+        self.path, self._opened_at, self._synced_at, self._has_torn_line = path, now, now, False
         if self._seq == 1:
-            self._first()
+            self._announce_open()
 
-    def _replace(self, new: int) -> None:
-        # The descriptor's number stays ours for good and changes its file in one step: another thread may be
-        # about to write to it. What it writes meanwhile goes to the old segment, whose lock lasts until then.
-        old = os.dup(self._fd)
-        self._closed_bytes += os.fstat(old).st_size
-        os.dup2(new, self._fd, inheritable=False)
-        os.close(new)
+    def _replace_file(self, new_fd: int) -> None:
+        # The descriptor keeps its number and changes its file in one step: another thread may be about to write
+        # to it. Until then its lines go to the old segment, which stays locked.
+        old_fd = os.dup(self._fd)
+        self._closed_bytes += os.fstat(old_fd).st_size
+        os.dup2(new_fd, self._fd, inheritable=False)
+        os.close(new_fd)
         try:
             if self._fsync != "never":
-                os.fsync(old)
+                os.fsync(old_fd)
         finally:
-            os.close(old)
+            os.close(old_fd)
 
-    def _first(self) -> None:
-        if not self._warned and (kind := volatile(self.directory)):
+    def _announce_open(self) -> None:
+        if not self._warned and (kind := find_volatile_filesystem(self.directory)):
             self._warned = True
             _log.warning(
                 "the spool %s lies on %s, which does not survive the loss of the host or container; "
@@ -274,15 +280,15 @@ class Spool:
                 self.directory,
                 kind,
             )
-        for begin in self.on_open:
+        for callback in self.on_open:
             try:
-                begin(self)
-            except Exception as error:  # noqa: BLE001 - no thread can be started, say: the spool is no worse for it
+                callback(self)
+            except Exception as error:  # noqa: BLE001 - such as a thread that cannot start: the spool works without it
                 _log.warning(
                     "the spool %s is not shipped or reported on in the background: %r", self.directory, error
                 )
 
-    def _hold(self, fd: int) -> None:
+    def _lock_segment(self, fd: int) -> None:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -292,21 +298,21 @@ class Spool:
                     "no locks on the file system of %s (%s): it cannot be shipped", self.directory, error
                 )
 
-    def _sweep(self, age: float) -> None:
+    def _delete_old_segments(self, age: float) -> None:
         oldest = time.time() - age
-        for path in segments(self.directory):
+        for path in list_segments(self.directory):
             if path != self.path and path.stat().st_mtime < oldest and not has_writer(path):
                 path.unlink(missing_ok=True)
 
-    def _drop(self, error: Exception) -> None:
+    def _count_error(self, error: Exception) -> None:
         if isinstance(error, _BudgetReachedError):
-            self._count("disk_budget", 1)
+            self._count_dropped("disk_budget", 1)
         elif isinstance(error, OSError) and error.errno:
-            self._count(os.strerror(error.errno), 1)
+            self._count_dropped(os.strerror(error.errno), 1)
         else:
-            self._count(type(error).__name__, 1)
+            self._count_dropped(type(error).__name__, 1)
 
-    def _count(self, reason: str, events: int) -> None:
+    def _count_dropped(self, reason: str, events: int) -> None:
         if not self.dropped[reason]:
             _log.warning(
                 "cannot write to the spool %s: %s; such events are dropped and counted",
@@ -318,41 +324,41 @@ class Spool:
 
     @property
     def bytes_written(self) -> int:
-        """The size of all that this process wrote here."""
+        """The number of bytes that this process wrote here."""
         return self._closed_bytes + (os.fstat(self._fd).st_size if self._fd >= 0 else 0)
 
     def open(self) -> None:
-        """Begin a segment now, where there is none yet; it never raises."""
+        """Open a segment now, where none is open; it never raises."""
         with self._lock:
             if self.path is None:
                 try:
                     self._open(self._clock())
-                except Exception as error:  # noqa: BLE001 - as in ``write``; nothing was lost by it
+                except Exception as error:  # noqa: BLE001 - as in ``write``; no event was lost
                     _log.warning("cannot open the spool %s: %s", self.directory, error)
 
     def close(self) -> None:
-        """Close the segment; a later write opens the next one."""
+        """Close the segment; a later write opens another one."""
         with self._lock:
-            self._left, self.path = -1, None
+            self._room, self.path = -1, None
             if self._fd >= 0:
-                nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # a write to it fails, and looks
-                self._replace(nothing)
+                null_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # a write to it fails, and checks
+                self._replace_file(null_fd)
 
-    # structlog calls the method of the log level; a line of bytes is all that our renderer gives.
+    # structlog calls the method of the log level with the line that our renderer returns.
     def msg(self, line: bytes) -> None:
         self.write(line)
 
     debug = info = warning = error = critical = exception = log = msg
 
-    def _forget(self) -> None:
-        """In a forked child: the parent's segment stays the parent's, and so does its lock."""
+    def _reset_after_fork(self) -> None:
+        """Reset in a forked child: the parent keeps its segment and its lock."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
-        self._begin()
+        self._reset()
 
 
-def _sync_folder(directory: Path) -> None:
+def _sync_directory(directory: Path) -> None:
     fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -360,31 +366,23 @@ def _sync_folder(directory: Path) -> None:
         os.close(fd)
 
 
-def _forget_all() -> None:
+def _reset_all() -> None:
     for spool in list(_open_spools):
-        spool._forget()
+        spool._reset_after_fork()
 
 
-os.register_at_fork(after_in_child=_forget_all)
+os.register_at_fork(after_in_child=_reset_all)
 
 _by_directory: dict[Path, Spool] = {}
 
 
-def shared(spool: str | Path | Spool) -> Spool:
-    """The process's one spool in a directory: several models write to the same segments.
+def get_spool(spool: str | Path | Spool) -> Spool:
+    """Return the process's one spool in a directory: several models write to the same segments.
 
-    A ``Spool`` is taken as it is, and is from then on the one of its directory.
+    A ``Spool`` is returned as it is, and becomes the one of its directory.
     """
     if isinstance(spool, Spool):
         _by_directory[spool.directory] = spool
         return spool
     key = Path(spool).absolute()
     return _by_directory.get(key) or _by_directory.setdefault(key, Spool(key))
-
-
-def _no_shipper(spool: Spool, url: str) -> None:
-    raise RuntimeError("import logging_lib to ship in the background")
-
-
-attach_shipper: Callable[[Spool, str], None] = _no_shipper
-"""Ships a spool in the background; ``logging_lib`` puts ``ship.background.attach`` here: capture knows no ship."""

@@ -76,7 +76,7 @@ def examine(file: Path, traces: Traces) -> Found:
     if kind == "parquet":
         found.erase = sum(_theirs(row, traces, all_terms) for row in _rows(file))
     elif kind == "lines":
-        for line in jsonlines.lines(file):
+        for line in jsonlines.read_lines(file):
             if line.fault == "too_large":
                 found.note = "holds a line over 1 MB, which was not looked into"
                 continue
@@ -136,7 +136,7 @@ def _kind(file: Path) -> str:
 def _events(file: Path) -> Iterator[bytes]:
     kind = _kind(file)
     if kind == "lines":
-        yield from (line.data for line in jsonlines.lines(file))
+        yield from (line.data for line in jsonlines.read_lines(file))
     elif kind == "parquet":
         yield from (orjson.dumps(row, default=str) for row in _rows(file))
 

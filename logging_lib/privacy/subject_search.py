@@ -175,7 +175,7 @@ def parsed(line: bytes) -> dict[str, Any] | None:
 def _spellings(term: str) -> set[bytes]:
     """A term as JSON, JSON within JSON, HTML, a mail's header line and a token have it."""
     text = term.encode("utf-8", "surrogatepass")
-    found = {text, html.escape(term).encode("utf-8", "surrogatepass"), tokens.part(term).encode()}
+    found = {text, html.escape(term).encode("utf-8", "surrogatepass"), tokens.escape(term).encode()}
     for ascii_only in (True, False):
         once = json.dumps(term, ensure_ascii=ascii_only)[1:-1]
         twice = json.dumps(once, ensure_ascii=ascii_only)[1:-1]

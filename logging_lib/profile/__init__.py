@@ -1,10 +1,10 @@
-"""The training profile: what a model's inputs and outputs looked like when it was trained."""
+"""Fit, save and load training profiles: the distribution of a model's inputs and outputs in training."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from logging_lib.profile.document import document
+from logging_lib.profile.document import build_document
 from logging_lib.profile.io import ProfileError, dumps, load, loads, save
 from logging_lib.profile.model import Expectation, Feature, Moments, Profile
 
@@ -17,7 +17,7 @@ __all__ = [
     "Moments",
     "Profile",
     "ProfileError",
-    "document",
+    "build_document",
     "dumps",
     "fit",
     "load",
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "fit":  # needs pandas: imported when somebody fits
+    if name == "fit":  # needs pandas: imported only to fit
         from logging_lib.profile.fitting import fit
 
         return fit

@@ -1,6 +1,6 @@
-"""What a value is to a profile: missing or not, its canonical text or number, its words.
+"""Coerce a value as a profile reads it: missing or not, its canonical text or number, its words.
 
-The logger, the fitting and the pipelines' Python twin all ask here, so that a value means the same to each.
+The logger, the fitting and the normalization all use these functions, so that a value means the same to each.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, TypeGuard
 
 NA_VALUES = ("", "-", "#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null")
 """Spellings of a missing value, unless a profile has its own."""
@@ -21,13 +21,13 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3]|[^\W
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?\Z")
 
 
-def words(text: str) -> list[str]:
-    """The words of a text, lower case: runs of letters and digits; each CJK character is a word."""
+def split_words(text: str) -> list[str]:
+    """Split a text into words in lower case: runs of letters and digits; each CJK character is a word."""
     return _WORD.findall(text.lower())
 
 
 def category_text(value: Any) -> str | None:
-    """The canonical text of a category, or None where the value can't be one.
+    """Return the canonical text of a category, or None where the value cannot be a category.
 
     Text stays as it is; True is ``true``; a whole float is written as the integer (a column of integers with
     gaps is a column of floats in pandas).
@@ -44,14 +44,14 @@ def category_text(value: Any) -> str | None:
 
 
 def number_text(value: float) -> str:
-    """A number as people write it: ``50000``, not ``50000.0``; otherwise the shortest text that is exact."""
+    """Format a number as people write it: ``50000``, not ``50000.0``; otherwise the shortest exact text."""
     if value == int(value) and abs(value) < 1e15:
         return str(int(value))
     return repr(float(value))
 
 
-def epoch(value: Any) -> float | None:
-    """A date as seconds since 1970 UTC, or None where it is none; without a zone it is taken as UTC."""
+def to_epoch(value: Any) -> float | None:
+    """Convert a date to seconds since 1970 UTC, or None where the value is not a date; without a zone it is UTC."""
     if isinstance(value, str):
         if _DATE.match(value) is None:
             return None
@@ -69,10 +69,10 @@ def epoch(value: Any) -> float | None:
     return None
 
 
-def iso(seconds: float) -> str:
-    """Seconds since 1970 as ISO 8601 in UTC, to the microsecond, no longer than it needs to be.
+def format_epoch(seconds: float) -> str:
+    """Format seconds since 1970 as the shortest ISO 8601 in UTC, with microseconds only where there are any.
 
-    What lies beyond the years 1 to 9999 is the nearest moment within them.
+    A time before the year 1 or after 9999 becomes the nearest one within.
     """
     try:
         moment = datetime.fromtimestamp(seconds, UTC)
@@ -82,10 +82,15 @@ def iso(seconds: float) -> str:
     return text.replace("+00:00", "Z")
 
 
-def spelled(value: Any) -> Any:
-    """The number or boolean that a text spells, or the value as it is.
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a value is an int or a float, and not a bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
-    ``007`` is no number: its zeros mean something.
+
+def parse_scalar(value: Any) -> Any:
+    """Convert a text that spells a number or a boolean; return any other value as it is.
+
+    ``007`` is not a number: its zeros are significant.
     """
     if not isinstance(value, str):
         return value
@@ -95,8 +100,8 @@ def spelled(value: Any) -> Any:
     return number if math.isfinite(number) else value
 
 
-def plain(value: Any) -> Any:
-    """A scalar of numpy, pandas or decimal as Python's own; anything else as it is."""
+def to_python(value: Any) -> Any:
+    """Convert a scalar of numpy, pandas or decimal to Python's own type; return anything else as it is."""
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, Decimal):
@@ -105,18 +110,22 @@ def plain(value: Any) -> Any:
     if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
         if kind.__name__ == "longdouble":  # its ``item()`` is itself
             return float(value)
-        return in_microseconds(value).item()
+        return to_microseconds(value).item()
     return value
 
 
-def in_microseconds(value: Any) -> Any:
-    """A numpy scalar or array; times in a unit that Python's own types can hold (nanoseconds become integers)."""
-    kind = value.dtype.kind
-    return value.astype("datetime64[us]" if kind == "M" else "timedelta64[us]") if kind in "Mm" else value
+def to_microseconds(value: Any) -> Any:
+    """Convert times in a numpy scalar or array to microseconds, which Python's own types can hold."""
+    dtype_kind = value.dtype.kind
+    return (
+        value.astype("datetime64[us]" if dtype_kind == "M" else "timedelta64[us]")
+        if dtype_kind in "Mm"
+        else value
+    )
 
 
 def is_null(value: Any) -> bool:
-    """None, NaN, NaT or pandas' NA (without importing pandas)."""
+    """Whether a value is None, NaN, NaT or pandas' NA (without importing pandas)."""
     if value is None:
         return True
     kind = type(value)

@@ -1,4 +1,4 @@
-"""Which versions of the usual machine-learning libraries are installed, in training and in the service."""
+"""Find the versions of the libraries that a model depends on, in training and in the service."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
-USUAL = (
+DEFAULT_LIBRARIES = (
     "catboost",
     "lightgbm",
     "numpy",
@@ -22,12 +22,12 @@ USUAL = (
 """Distributions that a model most often depends on."""
 
 
-def installed(names: Iterable[str] = USUAL) -> dict[str, str]:
-    """Name → version of those that are installed, sorted; ``python`` is always among them."""
-    found = {"python": platform.python_version()}
+def installed_versions(names: Iterable[str] = DEFAULT_LIBRARIES) -> dict[str, str]:
+    """Find the installed versions, name → version, sorted; ``python`` is always among them."""
+    versions = {"python": platform.python_version()}
     for name in names:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return dict(sorted(found.items()))
+    return dict(sorted(versions.items()))

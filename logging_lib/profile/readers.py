@@ -1,4 +1,4 @@
-"""Training data from a file into a DataFrame: CSV, Parquet or JSON lines."""
+"""Read training data from a CSV, Parquet or JSON lines file into a DataFrame."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from logging_lib.profile.io import ProfileError
 Masks = dict[str, np.ndarray[Any, Any]]
 
 
-def read(path: Path, *, na_values: Sequence[str], texts: Sequence[str] = ()) -> tuple[pd.DataFrame, Masks]:
-    """The table in a file, and for JSON lines which keys were absent in which rows.
+def read_table(
+    path: Path, *, na_values: Sequence[str], texts: Sequence[str] = ()
+) -> tuple[pd.DataFrame, Masks]:
+    """Read the table in a file, and for JSON lines which keys were absent in which rows.
 
     Args:
         path: ``.csv`` (or ``.csv.gz``), ``.parquet``, ``.jsonl`` or ``.ndjson``.
         na_values: spellings of a missing value, so that ``-`` among numbers does not make them texts.
-
-        texts: columns of a CSV that are read as they are written: ``02139`` is no number.
+        texts: columns of a CSV to read as text: ``02139`` is not a number.
 
     Returns:
         The DataFrame, shape (rows, columns), and column → mask of absent keys, shape (rows,).
 
     Raises:
-        ProfileError: naming the file, what is wrong and, for JSON lines, the line.
+        ProfileError: names the file, what is wrong and, for JSON lines, the line.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     try:
@@ -38,7 +39,7 @@ def read(path: Path, *, na_values: Sequence[str], texts: Sequence[str] = ()) -> 
         if suffixes[-1:] in ([".parquet"], [".pq"]):
             return pd.read_parquet(path), {}
         if suffixes[-1:] in ([".jsonl"], [".ndjson"], [".json"]):
-            return _json_lines(path)
+            return _read_json_lines(path)
     except FileNotFoundError:
         raise ProfileError(f"{path}: no such file") from None
     except pd.errors.EmptyDataError:
@@ -50,7 +51,7 @@ def read(path: Path, *, na_values: Sequence[str], texts: Sequence[str] = ()) -> 
     raise ProfileError(f"{path}: unknown format; give a .csv, .parquet or .jsonl file")
 
 
-def _json_lines(path: Path) -> tuple[pd.DataFrame, Masks]:
+def _read_json_lines(path: Path) -> tuple[pd.DataFrame, Masks]:
     rows: list[dict[str, Any]] = []
     columns: dict[str, None] = {}
     with path.open("rb") as file:

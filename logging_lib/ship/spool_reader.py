@@ -1,4 +1,4 @@
-"""What of a spool is not yet acknowledged: reading it in batches, the checkpoint, deleting what is settled."""
+"""Read a spool in batches, checkpoint what a receiver has acknowledged, and delete acknowledged segments."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from logging_lib.logger.event import dead_letter
+from logging_lib.logger.event import build_dead_letter
 from logging_lib.logger.jsonlines import MAX_LINE
-from logging_lib.logger.segments import DEAD_LETTERS, has_writer, segments
-from logging_lib.logger.spool import append
+from logging_lib.logger.segments import DEAD_LETTERS, has_writer, list_segments
+from logging_lib.logger.spool import append_line
 
 STATE, LOCK = ".ship.json", ".ship.lock"
 _CHUNK = 4 << 20
 
 
-class Item(NamedTuple):
+class SpoolItem(NamedTuple):
     """One line of a segment, from ``offset`` to ``end`` in bytes; ``fault`` says why it cannot be sent."""
 
     data: bytes
@@ -33,14 +33,14 @@ class Item(NamedTuple):
     fault: str = ""
 
     @property
-    def dead(self) -> bool:
-        """Whether it is a dead letter: it is delivered, too, but refused again it is only passed over."""
+    def is_dead_letter(self) -> bool:
+        """Whether it is a dead letter: it is delivered, too, but skipped where it is refused again."""
         return self.segment == DEAD_LETTERS
 
 
 @dataclass
-class State:
-    """What outlives a shipper, in ``.ship.json``; times are seconds since 1970."""
+class ShipperState:
+    """The persistent state of a spool's shipper, in ``.ship.json``; times are seconds since 1970."""
 
     offsets: dict[str, int] = field(default_factory=dict)
     shipped: int = 0
@@ -54,38 +54,40 @@ class State:
     updated: float = 0.0
 
 
-def load_state(directory: Path) -> State:
-    """The state of the shipper of a spool; a new one where there is none or it is damaged."""
+def load_state(directory: Path) -> ShipperState:
+    """Load the state of a spool's shipper; a new one where the file is missing or damaged."""
     try:
-        found = orjson.loads((directory / STATE).read_bytes())
-        state = replace(State(), **found)
-        return state if all(isinstance(at, int) for at in state.offsets.values()) else State()
+        fields = orjson.loads((directory / STATE).read_bytes())
+        state = replace(ShipperState(), **fields)
+        return state if all(isinstance(offset, int) for offset in state.offsets.values()) else ShipperState()
     except (OSError, ValueError, TypeError, AttributeError):
-        return State()
+        return ShipperState()
 
 
-_backlogs: weakref.WeakSet[Backlog] = weakref.WeakSet()
+_open_readers: weakref.WeakSet[SpoolReader] = weakref.WeakSet()
 
 
 def _unlock_all() -> None:
-    for backlog in list(_backlogs):
+    for backlog in list(_open_readers):
         backlog.unlock()
 
 
-os.register_at_fork(after_in_child=_unlock_all)  # or the child would hold the lock when its parent is dead
+os.register_at_fork(
+    after_in_child=_unlock_all
+)  # otherwise the child would hold the lock after its parent ended
 
 
-class Backlog:
-    """The reading end of a spool. One process at a time: see ``lock``."""
+class SpoolReader:
+    """Read a spool; one process at a time: see ``lock``."""
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self.state = load_state(self.directory)
         self._lock = -1
-        _backlogs.add(self)
+        _open_readers.add(self)
 
     def lock(self) -> bool:
-        """Become the spool's shipper. False where another one is, or there is no such folder yet.
+        """Become the spool's shipper; return False where there is another one, or no such folder yet.
 
         Raises:
             OSError: the folder cannot be written, or its file system has no locks.
@@ -105,113 +107,115 @@ class Backlog:
             os.close(fd)
             raise
         self._lock = fd
-        self.state = load_state(self.directory)  # what the one before us left
+        self.state = load_state(self.directory)  # as the previous shipper left it
         return True
 
     @property
-    def locked(self) -> bool:
+    def is_locked(self) -> bool:
         """Whether this process is the spool's shipper."""
         return self._lock >= 0
 
     def unlock(self) -> None:
-        """Let another shipper work."""
+        """Release the lock for another shipper."""
         fd, self._lock = self._lock, -1
         if fd >= 0:
             os.close(fd)
 
-    def read(self, events: int, size: int) -> list[Item]:
-        """The next lines that nobody acknowledged, at most so many and about so many bytes.
+    def read(self, events: int, size: int) -> list[SpoolItem]:
+        """Read the next unacknowledged lines: at most ``events`` of them and about ``size`` bytes.
 
-        Dead letters come first. Segments that are closed and settled are deleted on the way.
+        Dead letters come first. Closed segments whose lines are all acknowledged are deleted.
         """
-        found: list[Item] = []
-        for path in (self.directory / DEAD_LETTERS, *segments(self.directory)):
+        items: list[SpoolItem] = []
+        for path in (self.directory / DEAD_LETTERS, *list_segments(self.directory)):
             try:
-                # Asked first: what is read after that is all there will be. Dead letters are never closed.
+                # Checked first: a closed segment will not grow after that. Dead letters are never closed.
                 closed = path.name != DEAD_LETTERS and not has_writer(path)
-                items = self._items(path, closed, events - len(found), size)
+                segment_items = self._read_items(path, closed, events - len(items), size)
             except FileNotFoundError:
-                self.state.offsets.pop(path.name, None)  # the next dead letters begin a new file
+                self.state.offsets.pop(path.name, None)  # the next dead letters start a new file
                 continue
-            if items:
-                found += items
-                size -= items[-1].end - items[0].offset
-                if len(found) >= events or size <= 0:
+            if segment_items:
+                items += segment_items
+                size -= segment_items[-1].end - segment_items[0].offset
+                if len(items) >= events or size <= 0:
                     break
             elif closed and self.state.offsets.get(path.name, 0) >= path.stat().st_size:
                 path.unlink(missing_ok=True)
                 self.state.offsets.pop(path.name, None)
-        return found
+        return items
 
-    def _items(self, path: Path, closed: bool, events: int, size: int) -> list[Item]:
+    def _read_items(self, path: Path, closed: bool, events: int, size: int) -> list[SpoolItem]:
         start = self.state.offsets.get(path.name, 0)
         with path.open("rb") as file:
             file.seek(start)
             chunk = file.read(max(min(size, _CHUNK), MAX_LINE + 1))
-            last = chunk.rfind(b"\n") + 1
-            if not last and chunk:
+            end_of_lines = chunk.rfind(b"\n") + 1
+            if not end_of_lines and chunk:
                 if len(chunk) > MAX_LINE:
                     end = start + len(chunk)
-                    while (more := file.readline(_CHUNK)) and not more.endswith(b"\n"):
-                        end += len(more)
+                    while (rest := file.readline(_CHUNK)) and not rest.endswith(b"\n"):
+                        end += len(rest)
                     return (
-                        [Item(chunk, path.name, start, end + len(more), "too_large")]
-                        if more or closed
+                        [SpoolItem(chunk, path.name, start, end + len(rest), "too_large")]
+                        if rest or closed
                         else []
                     )
-                return [Item(chunk, path.name, start, start + len(chunk), "torn")] if closed else []
-        items = list(_split(chunk[:last], path.name, start, events))
-        if last and not items:  # blank lines: nothing to answer for
-            self.state.offsets[path.name] = start + last
+                return [SpoolItem(chunk, path.name, start, start + len(chunk), "torn")] if closed else []
+        items = list(_split_lines(chunk[:end_of_lines], path.name, start, events))
+        if end_of_lines and not items:  # blank lines: nothing to acknowledge
+            self.state.offsets[path.name] = start + end_of_lines
         return items
 
-    def settle(
-        self, items: Sequence[Item], *, refused: Mapping[int, str], duplicates: int = 0, now_ns: int
+    def acknowledge(
+        self, items: Sequence[SpoolItem], *, refused: Mapping[int, str], duplicates: int = 0, now_ns: int
     ) -> None:
-        """Record that the receiver has answered for these items, which follow the last settled ones.
+        """Record that the receiver has answered for these items, which follow the last acknowledged ones.
 
-        Those with a fault, and those that ``refused`` gives a reason for by their index, become dead letters
-        first; those that are dead letters already do not again.
+        Items with a fault, and those with a reason in ``refused`` by their index, first become dead letters, unless
+        they are dead letters already.
 
         Raises:
-            OSError: the dead letters or the checkpoint cannot be written. A checkpoint that finds the disk full is
-            passed over: a crash before the next one means that these are sent again.
+            OSError: the dead letters or the checkpoint cannot be written. A checkpoint that fails on a full disk is
+                skipped: after a crash before the next one these items are sent again.
         """
-        bad = {n: refused.get(n, "") for n, item in enumerate(items) if item.fault or n in refused}
-        letters = [(items[n], reason) for n, reason in bad.items() if not items[n].dead]
+        reasons = {n: refused.get(n, "") for n, item in enumerate(items) if item.fault or n in refused}
+        letters = [(items[n], reason) for n, reason in reasons.items() if not items[n].is_dead_letter]
         if letters:
-            self._bury(letters, now_ns)
+            self._write_dead_letters(letters, now_ns)
         state = self.state
         for item in items:
             state.offsets[item.segment] = item.end
         state.dead_lettered += len(letters)
         state.duplicates += duplicates
-        state.shipped += len(items) - len(bad)
+        state.shipped += len(items) - len(reasons)
         try:
             self.save(now_ns / 1e9)
-        except OSError as error:  # on a full disk only going on makes room: settled segments are deleted
+        except (
+            OSError
+        ) as error:  # on a full disk only shipping on makes room: acknowledged segments are deleted
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
 
     def save(self, now: float) -> None:
-        """Replace the state's file in one step."""
+        """Replace the state's file atomically."""
         self.state.updated = now
-        new = self.directory / f"{STATE}.new"
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        new_path = self.directory / f"{STATE}.new"
+        fd = os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            made = orjson.dumps(asdict(self.state))
-            if os.write(fd, made) != len(made):
+            content = orjson.dumps(asdict(self.state))
+            if os.write(fd, content) != len(content):
                 raise OSError(errno.ENOSPC, "short write")
         finally:
             os.close(fd)
-        new.rename(self.directory / STATE)
+        new_path.rename(self.directory / STATE)
 
-    def _bury(self, letters: Sequence[tuple[Item, str]], now_ns: int) -> None:
+    def _write_dead_letters(self, letters: Sequence[tuple[SpoolItem, str]], now_ns: int) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         fd = os.open(self.directory / DEAD_LETTERS, flags, 0o600)
         try:
             for item, reason in letters:
-                event = dead_letter(
+                event = build_dead_letter(
                     error_type=item.fault or "refused",
                     message=_FAULTS.get(item.fault) or reason,
                     original=item.data,
@@ -220,22 +224,22 @@ class Backlog:
                 )
                 event["log"] = {"file": {"path": item.segment}, "offset": item.offset}
                 event["ml"]["deadletter"]["size"] = item.end - item.offset
-                append(fd, orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+                append_line(fd, orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
         finally:
             os.close(fd)
 
-    def waiting(self) -> tuple[int, int, float | None]:
-        """What is not acknowledged: events, bytes, and the time of the oldest (seconds since 1970)."""
+    def measure_backlog(self) -> tuple[int, int, float | None]:
+        """Measure what is not acknowledged: events, bytes, and the time of the oldest (seconds since 1970)."""
         events = size = 0
         oldest: float | None = None
-        for path in (self.directory / DEAD_LETTERS, *segments(self.directory)):
+        for path in (self.directory / DEAD_LETTERS, *list_segments(self.directory)):
             try:
                 with path.open("rb") as file:
                     file.seek(self.state.offsets.get(path.name, 0))
                     first = True
                     while chunk := file.read(MAX_LINE):
                         if first:
-                            oldest = _earlier(oldest, _time(chunk))
+                            oldest = _earlier_of(oldest, _read_time(chunk))
                         first = False
                         events += chunk.count(b"\n")
                         size += len(chunk)
@@ -251,18 +255,18 @@ _FAULTS = {
 }
 
 
-def _split(chunk: bytes, segment: str, start: int, events: int) -> Iterator[Item]:
+def _split_lines(chunk: bytes, segment: str, start: int, events: int) -> Iterator[SpoolItem]:
     end = start
     for data in chunk.split(b"\n")[:-1]:
         begin, end = end, end + len(data) + 1
         if data.strip():
-            yield Item(data, segment, begin, end, _fault(data))
+            yield SpoolItem(data, segment, begin, end, _find_fault(data))
             events -= 1
             if events <= 0:
                 return
 
 
-def _fault(data: bytes) -> str:
+def _find_fault(data: bytes) -> str:
     if len(data) > MAX_LINE:
         return "too_large"
     try:
@@ -271,7 +275,7 @@ def _fault(data: bytes) -> str:
         return "not_json"
 
 
-def _time(chunk: bytes) -> float | None:
+def _read_time(chunk: bytes) -> float | None:
     try:
         event: Any = orjson.loads(chunk[: chunk.index(b"\n")])
         return datetime.fromisoformat(event["@timestamp"]).timestamp()
@@ -279,5 +283,9 @@ def _time(chunk: bytes) -> float | None:
         return None
 
 
-def _earlier(one: float | None, other: float | None) -> float | None:
-    return min(one, other) if one is not None and other is not None else (one if other is None else other)
+def _earlier_of(first: float | None, second: float | None) -> float | None:
+    return (
+        min(first, second)
+        if first is not None and second is not None
+        else (first if second is None else second)
+    )

@@ -16,7 +16,7 @@ from logging_lib.logger import jsonlines
 from logging_lib.logger.checks import Checker
 from logging_lib.logger.jsonlines import Line
 from logging_lib.normalize import MAX_AHEAD, Checks, DeadLetter, normalize_line, refuse
-from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
+from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store import mapping
 from logging_lib.store.duckdb.files import OWN_FILE
 from logging_lib.store.port import IndexResult, Store
@@ -164,8 +164,8 @@ def _normalized(
     paths: Iterable[Path], now: datetime | None, present: datetime, checks: Checks
 ) -> Iterator[tuple[dict[str, Any] | DeadLetter, datetime]]:
     """Each line's event or dead letter, and when it arrived."""
-    for file in jsonlines.files(paths):
-        for line in jsonlines.lines(file):
+    for file in jsonlines.find_files(paths):
+        for line in jsonlines.read_lines(file):
             made = normalize_line(line, now=now, checks=checks)
             if isinstance(made, DeadLetter):
                 yield made, now or present

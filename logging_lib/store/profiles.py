@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from logging_lib import profile
-from logging_lib.profile.document import document
+from logging_lib.profile.document import build_document
 from logging_lib.profile.io import ProfileError, dumps, loads
 from logging_lib.profile.model import Profile
 from logging_lib.schema.templates import PROFILE_FILES, PROFILES
@@ -57,7 +57,7 @@ def publish(
     known = {hit["_id"]: hit["_source"] for hit in _published(store, profile.model)}
     identity = f"{profile.model}:{profile.version}"
     before = known.get(identity, {})
-    made = document(
+    made = build_document(
         profile,
         deployed=deployed,
         owners=before.get("owners") if owners is None else owners,
@@ -83,7 +83,7 @@ def publish(
 def file_document(profile: Profile) -> dict[str, Any]:
     """The whole profile as a document of ``ml-profile-files``."""
     identity = f"{profile.model}:{profile.version}"
-    return {"_id": identity, "ml": document(profile)["ml"], "content": dumps(profile).decode()}
+    return {"_id": identity, "ml": build_document(profile)["ml"], "content": dumps(profile).decode()}
 
 
 def published(store: Store, versions: Iterable[tuple[str, str]]) -> Iterator[Profile]:
@@ -127,7 +127,7 @@ def index_profiles(store: Store, files: Iterable[Path]) -> None:
         ProfileError: when a file is no profile.
         StoreError: when the store refuses one.
     """
-    documents = [profile.document(profile.load(file)) for file in files]
+    documents = [profile.build_document(profile.load(file)) for file in files]
     if documents:
         result = store.index(_PROFILES, documents)
         if result.failed:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from logging_lib.logger.health import health_event
+from logging_lib.logger.health import build_health_event
 from logging_lib.logger.reporter import resident_bytes
-from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
+from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store.port import Store, StoreError
 from logging_lib.watch.errors import StateError
 from logging_lib.watch.lease import LeaderElector, LeaseLost
@@ -88,7 +88,7 @@ class Heartbeat:
         with self._lock:
             passed = max((now - self._since).total_seconds(), 1e-3)
             spent = self._cpu()
-            event = health_event(
+            event = build_health_event(
                 round(now.timestamp() * 1e9),
                 interval=max(1, round(passed)),
                 cpu={"pct": round((spent - self._spent) / passed, 4)},

@@ -20,7 +20,7 @@ import logging_lib
 from logging_lib import profile as profiles
 from logging_lib.analysis import export, joins, labels, quality, samples, scorecard, scorecard_data
 from logging_lib.analysis.samples import Selection
-from logging_lib.profile.io import seal
+from logging_lib.profile.io import with_content_hash
 from logging_lib.store import Store, StoreError
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.profiles import publish
@@ -35,7 +35,7 @@ LATER = START + timedelta(days=10)
 @pytest.fixture(params=["memory", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)])
 def served(request: pytest.FixtureRequest, own: profiles.Profile, inputs: dict[str, Any]) -> Iterator[Served]:
     model, namespace = f"jobs-{uuid4().hex[:8]}", f"test{uuid4().hex[:12]}"
-    own = seal(dataclasses.replace(own, model=model))
+    own = with_content_hash(dataclasses.replace(own, model=model))
     if request.param == "memory":
         store: Store = EmbeddedStore(None)
     else:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.logger.processor import PredictionProcessor, render
+from logging_lib.logger.event import render_event
+from logging_lib.logger.processor import PredictionProcessor
 from logging_lib.profile.config import Config, FeatureConfig
 
 Valid = Callable[[dict[str, Any]], dict[str, Any]]
@@ -43,19 +44,19 @@ def compare(profile: profiles.Profile, frame: pd.DataFrame, **options: Any) -> i
     )
     outputs = [1.5 * i if i % 5 else float("inf") for i in range(len(frame))]
     requests = [f"r-{i}" for i in range(len(frame))]
-    found = [
+    lines = [
         line
-        for lines in batch.lines(frame, {"run": "x"}, prediction=outputs, request_id=requests)
-        for line in lines
+        for batch_lines in batch.batch.render(frame, {"run": "x"}, prediction=outputs, request_id=requests)
+        for line in batch_lines
     ]
-    wanted = []
+    expected = []
     for inputs, output, request in zip(frame.to_dict("records"), outputs, requests, strict=True):
-        given = {"inputs": inputs, "run": "x", "prediction": output, "request_id": request}
+        fields = {"inputs": inputs, "run": "x", "prediction": output, "request_id": request}
         with contextlib.suppress(structlog.DropEvent):
-            wanted.append(render(single(None, "info", given)))
-    assert list(map(said, found)) == list(map(said, wanted))
-    assert batch.counts.values() == single.counts.values()
-    return len(found)
+            expected.append(render_event(single(None, "info", fields)))
+    assert list(map(said, lines)) == list(map(said, expected))
+    assert batch.counts.as_fields() == single.counts.as_fields()
+    return len(lines)
 
 
 def test_the_training_data_themselves(training: pd.DataFrame, profile: profiles.Profile) -> None:

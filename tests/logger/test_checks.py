@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logging_lib import profile as profiles
-from logging_lib.logger.checks import Checked, Checker, type_all
-from logging_lib.logger.values import jsonable
+from logging_lib.logger.checks import Checker, CheckResult, type_all
+from logging_lib.logger.values import to_jsonable
 from tests.strategies import Hostile
 from tests.strategies import inputs as any_inputs
 
@@ -25,9 +25,9 @@ def check(profile: profiles.Profile) -> Checker:
     return Checker(profile)
 
 
-def bin_of(checked: Checked, feature: str) -> str:
-    (found,) = [token for token in checked.bins if token.startswith(f"{feature}=")]
-    return found.partition("=")[2]
+def bin_of(checked: CheckResult, feature: str) -> str:
+    (token,) = [token for token in checked.bins if token.startswith(f"{feature}=")]
+    return token.partition("=")[2]
 
 
 def test_good_inputs_fail_no_check(check: Checker, inputs: dict[str, Any]) -> None:
@@ -115,9 +115,9 @@ def test_texts_with_too_many_unknown_words(check: Checker, inputs: dict[str, Any
     assert half.oov_words == ["title=enfermera"]
     assert (half.tokens, half.oov_tokens) == (2, 1)
     assert bin_of(half, "title") == "oov:[0.5,0.75)"
-    whole = check(inputs | {"title": "Enfermera Titulada"})
-    assert whole.failed == {"oov": ["title"]}
-    assert bin_of(whole, "title") == "oov:[0.75,1]"
+    unknown_text = check(inputs | {"title": "Enfermera Titulada"})
+    assert unknown_text.failed == {"oov": ["title"]}
+    assert bin_of(unknown_text, "title") == "oov:[0.75,1]"
 
 
 def test_numpy_and_pandas_scalars_count_as_their_values(check: Checker, inputs: dict[str, Any]) -> None:
@@ -138,9 +138,9 @@ def test_numpy_and_pandas_scalars_count_as_their_values(check: Checker, inputs: 
 
 def test_a_whole_float_is_the_integer_category() -> None:
     frame = pd.DataFrame({"term": ["36", "60"] * 50})
-    made = profiles.fit(frame, model="m", version="1")
-    assert Checker(made)({"term": 36.0}).failed == {}
-    assert Checker(made)({"term": 37}).failed == {"unseen": ["term"]}
+    fitted = profiles.fit(frame, model="m", version="1")
+    assert Checker(fitted)({"term": 36.0}).failed == {}
+    assert Checker(fitted)({"term": 37}).failed == {"unseen": ["term"]}
 
 
 @settings(max_examples=300, deadline=None)
@@ -148,8 +148,8 @@ def test_a_whole_float_is_the_integer_category() -> None:
 def test_any_inputs_are_checked_and_none_is_lost(any_inputs: dict[Any, Any]) -> None:
     for checked in (CHECK_ANY(any_inputs), type_all(any_inputs)):
         assert all(checked.input.values()), "a kind without inputs is left out"
-        kept = {name for kept in checked.input.values() for name in kept}
-        assert all(key in kept for key in any_inputs if type(key) is str)
+        names = {name for names in checked.input.values() for name in names}
+        assert all(key in names for key in any_inputs if type(key) is str)
         assert sum(map(len, checked.input.values())) <= len(any_inputs)
         assert len({token.partition("=")[0] for token in checked.bins}) == len(checked.bins)
 
@@ -157,8 +157,8 @@ def test_any_inputs_are_checked_and_none_is_lost(any_inputs: dict[Any, Any]) -> 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 100), min_size=5, max_size=50, unique=True), st.floats(0, 100))
 def test_a_number_falls_into_the_bin_that_its_label_says(training: list[float], value: float) -> None:
-    made = profiles.fit(pd.DataFrame({"x": training}), model="m", version="1")
-    label = Checker(made)({"x": value}).bins[0].partition("=")[2]
+    fitted = profiles.fit(pd.DataFrame({"x": training}), model="m", version="1")
+    label = Checker(fitted)({"x": value}).bins[0].partition("=")[2]
     low, high = min(training), max(training)
     if value < low:
         assert label == "!below"
@@ -193,11 +193,11 @@ def test_enums_count_as_their_values(check: Checker, inputs: dict[str, Any]) -> 
 
 
 def test_integer_column_names_are_the_features_of_their_texts() -> None:
-    made = profiles.fit(pd.DataFrame(np.arange(100.0).reshape(50, 2)), model="m", version="1")
-    checked = Checker(made)({0: 4.0, 1: 5.0})
+    fitted = profiles.fit(pd.DataFrame(np.arange(100.0).reshape(50, 2)), model="m", version="1")
+    checked = Checker(fitted)({0: 4.0, 1: 5.0})
     assert checked.failed == {}
     assert checked.input == {"numeric": {"0": 4.0, "1": 5.0}}
 
 
 def test_a_value_without_a_text_does_not_cost_what_stands_beside_it() -> None:
-    assert jsonable({"a": [Hostile(), 1]}) == {"a": ["<Hostile: not readable: RuntimeError>", 1]}
+    assert to_jsonable({"a": [Hostile(), 1]}) == {"a": ["<Hostile: not readable: RuntimeError>", 1]}

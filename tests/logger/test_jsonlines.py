@@ -36,4 +36,4 @@ def test_every_line_is_found_where_it_stands(
             torn = not whole or offset + len(data) == len(content)
             expected.append((data.removesuffix(b"\r"), offset, "torn" if torn else ""))
         offset += size
-    assert [(line.data, line.offset, line.fault) for line in jsonlines.lines(path)] == expected
+    assert [(line.data, line.offset, line.fault) for line in jsonlines.read_lines(path)] == expected

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.logger.event import new_id, timestamp
-from logging_lib.logger.jsonlines import lines
+from logging_lib.logger.event import format_timestamp, new_id
+from logging_lib.logger.jsonlines import read_lines
 from logging_lib.logger.spool import Spool
 from logging_lib.profile.config import Config, FeatureConfig
 from tests.strategies import inputs as any_inputs
@@ -173,12 +173,12 @@ def test_in_a_users_own_chain_other_events_pass_untouched(profile: profiles.Prof
     processor = logging_lib.PredictionProcessor(model="loans", version="1", profile=profile)
     other = {"event": "started", "port": 80}
     assert processor(None, "info", other) is other
-    given_ = {"event": "scored", "inputs": {"count": 1}, "prediction": 1.5, "user": "x"}
-    kept = dict(given_)
-    made = processor(None, "info", given_)
-    assert given_ == kept
-    assert made["message"] == "scored"
-    assert made["labels"] == {"user": "x"}
+    fields = {"event": "scored", "inputs": {"count": 1}, "prediction": 1.5, "user": "x"}
+    copy = dict(fields)
+    event = processor(None, "info", fields)
+    assert fields == copy
+    assert event["message"] == "scored"
+    assert event["labels"] == {"user": "x"}
 
 
 def test_a_spool_that_cannot_be_written_costs_the_service_nothing(
@@ -282,18 +282,20 @@ def test_what_was_logged_survives_kill_9(tmp_path: Path) -> None:
         returned += len(more)
     os.close(reader)
     (file,) = tmp_path.glob("*.jsonl")
-    whole = [line for line in lines(file) if not line.fault]  # the call under way may have left half a line
-    assert len(whole) in (returned, returned + 1)
+    complete = [
+        line for line in read_lines(file) if not line.fault
+    ]  # the call under way may have left half a line
+    assert len(complete) in (returned, returned + 1)
 
 
 def test_ids_are_uuids_of_version_7_in_order_of_time() -> None:
     import uuid
 
-    made = [new_id(NOON + i * 1_000_000) for i in range(1000)]
-    assert made == sorted(made)
-    assert len(set(made)) == 1000
-    assert {(uuid.UUID(i).version, uuid.UUID(i).variant) for i in made} == {(7, uuid.RFC_4122)}
-    assert timestamp(NOON) == "2018-02-01T12:00:00.123456Z"
+    ids = [new_id(NOON + i * 1_000_000) for i in range(1000)]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 1000
+    assert {(uuid.UUID(i).version, uuid.UUID(i).variant) for i in ids} == {(7, uuid.RFC_4122)}
+    assert format_timestamp(NOON) == "2018-02-01T12:00:00.123456Z"
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -302,8 +304,8 @@ def test_whatever_is_logged_never_raises_and_keeps_the_contract(
     profile: profiles.Profile, valid: Valid, any_inputs: Any, prediction: Any, other: Any
 ) -> None:
     render = logging_lib.EventRenderer()
-    for used in (None, profile):
-        process = logging_lib.PredictionProcessor(model="loans", version="1", profile=used)
+    for used_profile in (None, profile):
+        process = logging_lib.PredictionProcessor(model="loans", version="1", profile=used_profile)
         event_dict = {"event": other, "inputs": any_inputs, "prediction": prediction, "score": other}
         event_dict |= {
             "scores": other,

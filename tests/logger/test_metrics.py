@@ -20,10 +20,19 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.logger.metrics import VALUES, WINDOW, Metrics, Slot, bin_of, derived, slot_of, summarize
+from logging_lib.logger.metrics import (
+    VALUES,
+    WINDOW_SECONDS,
+    OutputWindow,
+    PredictionMetrics,
+    derive_summaries,
+    find_bin,
+    find_window,
+    summarize,
+)
 from logging_lib.logger.processor import PredictionProcessor
 from logging_lib.ship.metrics import SpoolCollector
-from logging_lib.ship.spool_reader import Backlog
+from logging_lib.ship.spool_reader import SpoolReader
 
 Labels = dict[str, str]
 
@@ -38,15 +47,15 @@ def scrape(*spools: Path | str) -> dict[str, list[tuple[Labels, float]]]:
         server.shutdown()
         server.server_close()
         thread.join()
-    found: dict[str, list[tuple[Labels, float]]] = {}
+    scraped: dict[str, list[tuple[Labels, float]]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            found.setdefault(sample.name, []).append((sample.labels, sample.value))
-    return found
+            scraped.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return scraped
 
 
-def of(found: dict[str, list[tuple[Labels, float]]], name: str, **labels: str) -> float:
-    (value,) = [value for have, value in found.get(name, ()) if labels.items() <= have.items()]
+def of(scraped: dict[str, list[tuple[Labels, float]]], name: str, **labels: str) -> float:
+    (value,) = [value for have, value in scraped.get(name, ()) if labels.items() <= have.items()]
     return value
 
 
@@ -65,24 +74,24 @@ def test_an_endpoint_shows_what_was_predicted(
     for output in outputs:
         log.prediction(inputs, prediction=output, duration=0.004)
     log.prediction({**inputs, "home": "CASTLE", "new": 1}, error=ValueError("x"))
-    found = scrape(tmp_path / "spool")
-    assert of(found, "ml_predictions_total", model=model, outcome="success") == 500
-    assert of(found, "ml_predictions_total", model=model, outcome="failure") == 1
-    assert of(found, "ml_prediction_duration_seconds_count", model=model) == 500
-    assert of(found, "ml_prediction_duration_seconds_bucket", model=model, le="0.0025") == 0
-    assert of(found, "ml_prediction_duration_seconds_bucket", model=model, le="0.005") == 500
-    assert of(found, "ml_check_failures_total", model=model, check="unseen", feature="home") == 1
-    assert of(found, "ml_check_failures_total", model=model, check="unexpected", feature="other") == 1
-    assert of(found, "ml_prediction_value_bucket", model=model, le="+Inf") == 500
-    summary = {name: of(found, f"ml_prediction_window_{name}", model=model, version="1", role="live")
+    scraped = scrape(tmp_path / "spool")
+    assert of(scraped, "ml_predictions_total", model=model, outcome="success") == 500
+    assert of(scraped, "ml_predictions_total", model=model, outcome="failure") == 1
+    assert of(scraped, "ml_prediction_duration_seconds_count", model=model) == 500
+    assert of(scraped, "ml_prediction_duration_seconds_bucket", model=model, le="0.0025") == 0
+    assert of(scraped, "ml_prediction_duration_seconds_bucket", model=model, le="0.005") == 500
+    assert of(scraped, "ml_check_failures_total", model=model, check="unseen", feature="home") == 1
+    assert of(scraped, "ml_check_failures_total", model=model, check="unexpected", feature="other") == 1
+    assert of(scraped, "ml_prediction_value_bucket", model=model, le="+Inf") == 500
+    summary = {name: of(scraped, f"ml_prediction_window_{name}", model=model, version="1", role="live")
                for name in ("count", "mean", "median", "min", "max", "stddev")}  # fmt: skip
     assert summary["count"] == 500
     assert summary["mean"] == pytest.approx(statistics.mean(outputs))
     assert summary["stddev"] == pytest.approx(statistics.stdev(outputs))
     assert (summary["min"], summary["max"]) == (min(outputs), max(outputs))
     assert summary["median"] == pytest.approx(statistics.median(outputs), abs=0.5)
-    assert of(found, "ml_spool_backlog_bytes", spool=str(tmp_path / "spool")) > 0
-    assert "process_resident_memory_bytes" in found  # the service's own
+    assert of(scraped, "ml_spool_backlog_bytes", spool=str(tmp_path / "spool")) > 0
+    assert "process_resident_memory_bytes" in scraped  # the service's own
 
 
 def test_without_metrics_nothing_is_counted(model: str, inputs: dict[str, Any], tmp_path: Path) -> None:
@@ -95,26 +104,26 @@ def test_classes_and_batches(model: str, training: Any, tmp_path: Path) -> None:
     profile = profiles.fit(training, model=model, version="1", prediction="rate")
     log = logging_lib.configure(model=model, version="1", profile=profile, spool=tmp_path, metrics=True)
     log.predictions(training.drop(columns=["rate"]).head(100), ["high"] * 60 + ["odd"] * 40)
-    found = scrape()
-    assert of(found, "ml_prediction_classes_total", model=model, **{"class": "high"}) == 60
-    assert of(found, "ml_prediction_classes_total", model=model, **{"class": "other"}) == 40
+    scraped = scrape()
+    assert of(scraped, "ml_prediction_classes_total", model=model, **{"class": "high"}) == 60
+    assert of(scraped, "ml_prediction_classes_total", model=model, **{"class": "other"}) == 40
 
 
 def test_the_shipper_s_state_is_read_from_the_spool(inputs: dict[str, Any], tmp_path: Path) -> None:
     log = logging_lib.configure(model="loans", version="1", spool=tmp_path, report_every=None)
     log.prediction(inputs, prediction=1.0)
     log.prediction(inputs, prediction=2.0)
-    backlog = Backlog(tmp_path)
+    backlog = SpoolReader(tmp_path)
     assert backlog.lock()
     items = backlog.read(1, 1 << 20)
-    backlog.settle(items, refused={}, now_ns=1_000_000_000_000)
+    backlog.acknowledge(items, refused={}, now_ns=1_000_000_000_000)
     backlog.unlock()
-    found = {
+    samples = {
         s.name: s.value for f in SpoolCollector(tmp_path, clock=lambda: 1060.0).collect() for s in f.samples
     }
-    assert found["ml_shipper_shipped_total"] == 1
-    assert found["ml_shipper_last_seen_seconds"] == 60
-    assert found["ml_spool_backlog_bytes"] == items[0].end  # two lines of the same length
+    assert samples["ml_shipper_shipped_total"] == 1
+    assert samples["ml_shipper_last_seen_seconds"] == 60
+    assert samples["ml_spool_backlog_bytes"] == items[0].end  # two lines of the same length
     assert SpoolCollector(tmp_path / "nowhere")
 
 
@@ -135,7 +144,7 @@ def series(model: str) -> int:
 
 
 def bounded(model: str, profile: profiles.Profile, events: int) -> None:
-    metrics = Metrics(model=model, version="1", role="live", profile=profile)
+    metrics = PredictionMetrics(model=model, version="1", role="live", profile=profile)
     for number in range(4):
         metrics.observe(hostile(number))
     before = series(model)
@@ -170,7 +179,7 @@ def test_hostile_inputs_through_the_logger(
 
 
 def test_threads_count_together(model: str, profile: profiles.Profile) -> None:
-    metrics = Metrics(model=model, version="1", role="live", profile=profile, clock=lambda: 1000.0)
+    metrics = PredictionMetrics(model=model, version="1", role="live", profile=profile, clock=lambda: 1000.0)
     event = {"event": {"outcome": "success"}, "ml": {"prediction": {"value": 12.0}}}
 
     def work() -> None:
@@ -183,7 +192,7 @@ def test_threads_count_together(model: str, profile: profiles.Profile) -> None:
     for thread in threads:
         thread.join()
     assert of(scrape(), "ml_predictions_total", model=model, outcome="success") == 8000
-    assert sum(slot.count for slot in metrics._slots.values()) == 8000
+    assert sum(window.count for window in metrics._windows.values()) == 8000
 
 
 def test_a_failure_in_the_metrics_costs_no_event(
@@ -209,35 +218,41 @@ def test_a_summary_of_processes_is_that_of_all_their_values(
     """Exact, but for the median, which lies in its bin."""
     edges = tuple(float(edge) for edge in range(-1_000_000, 1_000_001, 100_000))
     now = 10_000.0
-    place, started = slot_of(now)
-    slots = [Slot(started, shift), Slot(started - WINDOW, shift), Slot(started - 2 * WINDOW, shift)]
+    place, started = find_window(now)
+    slots = [
+        OutputWindow(started, shift),
+        OutputWindow(started - WINDOW_SECONDS, shift),
+        OutputWindow(started - 2 * WINDOW_SECONDS, shift),
+    ]
     for number, value in enumerate(values):
-        slots[number >= split].add(value, bin_of(value, edges))
-    slots[2].add(5e6, bin_of(5e6, edges))  # too old
-    found = summarize(slots, now=now)
-    assert place == slot_of(now + 2 * WINDOW)[0] != slot_of(now + WINDOW)[0]
-    assert found["count"] == len(values)
-    assert found["mean"] == pytest.approx(statistics.fmean(values), rel=1e-6, abs=1e-6)
-    assert (found["min"], found["max"]) == (min(values), max(values))
+        slots[number >= split].add(value, find_bin(value, edges))
+    slots[2].add(5e6, find_bin(5e6, edges))  # too old
+    summary = summarize(slots, now=now)
+    assert place == find_window(now + 2 * WINDOW_SECONDS)[0] != find_window(now + WINDOW_SECONDS)[0]
+    assert summary["count"] == len(values)
+    assert summary["mean"] == pytest.approx(statistics.fmean(values), rel=1e-6, abs=1e-6)
+    assert (summary["min"], summary["max"]) == (min(values), max(values))
     if len(values) > 1:
         # Of sums of squares half of a double's digits are left, where the shift is far from the values.
         least = 1e-2 + 5e-8 * max(abs(value - shift) for value in values)
-        assert found["stddev"] == pytest.approx(statistics.stdev(values), rel=1e-4, abs=least)
+        assert summary["stddev"] == pytest.approx(statistics.stdev(values), rel=1e-4, abs=least)
     ordered = sorted(values)
     below, above = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    assert bin_of(below, edges)[0] <= found["median"] <= min(bin_of(above, edges)[1], max(values))
+    assert find_bin(below, edges)[0] <= summary["median"] <= min(find_bin(above, edges)[1], max(values))
 
 
 def test_a_window_that_has_passed_counts_no_more(model: str, profile: profiles.Profile) -> None:
-    moment = [WINDOW * 1000.0]
-    metrics = Metrics(model=model, version="1", role="live", profile=profile, clock=lambda: moment[0])
+    moment = [WINDOW_SECONDS * 1000.0]
+    metrics = PredictionMetrics(
+        model=model, version="1", role="live", profile=profile, clock=lambda: moment[0]
+    )
     event = {"event": {"outcome": "success"}, "ml": {"prediction": {"value": 12.0}}}
     counted = []
-    for step in (0, WINDOW, WINDOW, WINDOW):
+    for step in (0, WINDOW_SECONDS, WINDOW_SECONDS, WINDOW_SECONDS):
         moment[0] += step
         metrics.observe(event)
         state = metrics._families["state"].collect()
-        made = {f.name: f.samples for f in derived(iter(state), now=moment[0])}
-        counted += [s.value for s in made["ml_prediction_window_count"] if s.labels["model"] == model]
+        samples = {f.name: f.samples for f in derive_summaries(iter(state), now=moment[0])}
+        counted += [s.value for s in samples["ml_prediction_window_count"] if s.labels["model"] == model]
     assert counted == [1, 2, 2, 2]
     assert not math.isnan(counted[0])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.logger.privacy import Privacy
+from logging_lib.logger.privacy import PrivacyFilter
 
 Events = Callable[[Path], list[dict[str, Any]]]
 Valid = Callable[[dict[str, Any]], dict[str, Any]]
@@ -78,10 +78,10 @@ def test_no_byte_of_a_private_value_is_in_the_output(
 
 
 def test_the_same_value_has_the_same_hash_under_the_same_key_only() -> None:
-    one, same, other = Privacy({}, KEY), Privacy({}, KEY), Privacy({}, b"another")
-    assert one.subject("customer-7") == same.subject("customer-7")
-    assert one.subject("customer-7") != other.subject("customer-7")
-    assert len(Privacy({}, b"").subject("customer-7")) == 32
+    one, same, other = PrivacyFilter({}, KEY), PrivacyFilter({}, KEY), PrivacyFilter({}, b"another")
+    assert one.hash_subject("customer-7") == same.hash_subject("customer-7")
+    assert one.hash_subject("customer-7") != other.hash_subject("customer-7")
+    assert len(PrivacyFilter({}, b"").hash_subject("customer-7")) == 32
 
 
 def test_a_subject_is_logged_as_a_hash(tmp_path: Path, spooled: Events, valid: Valid) -> None:
@@ -95,6 +95,6 @@ def test_a_subject_is_logged_as_a_hash(tmp_path: Path, spooled: Events, valid: V
 def test_a_wrong_treatment_or_a_missing_key_is_said_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOGGING_LIB_HMAC_KEY", raising=False)
     with pytest.raises(ValueError, match="private: a: expected 'drop', 'redact' or 'hmac', found 'hash'"):
-        Privacy({"a": "hash"})  # type: ignore[dict-item]
+        PrivacyFilter({"a": "hash"})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match="'hmac' needs a key: set LOGGING_LIB_HMAC_KEY"):
-        Privacy({"a": "hmac"})
+        PrivacyFilter({"a": "hmac"})

@@ -10,7 +10,7 @@ import pytest
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.logger.privacy import Sampling
+from logging_lib.logger.privacy import Sampler
 
 Events = Callable[[Path], list[dict[str, Any]]]
 
@@ -18,7 +18,7 @@ Events = Callable[[Path], list[dict[str, Any]]]
 @pytest.mark.parametrize("rate", [0, -0.1, 1.1, True, "half", float("nan")])
 def test_a_wrong_rate_is_refused(rate: Any) -> None:
     with pytest.raises(ValueError, match="sample: expected a share above 0 and up to 1"):
-        Sampling(rate)
+        Sampler(rate)
 
 
 def test_faults_failures_and_asked_ones_are_always_kept_and_totals_are_unbiased(
@@ -52,8 +52,8 @@ def test_live_and_shadow_keep_the_same_requests(tmp_path: Path, spooled: Events)
         )
         for i in range(300):
             log.prediction({"a": 1}, 1.0, request_id=i)
-    kept: dict[str, set[str]] = {"live": set(), "shadow": set()}
+    sampled: dict[str, set[str]] = {"live": set(), "shadow": set()}
     for event in spooled(tmp_path):
-        kept[event["ml"]["model"]["role"]].add(event["ml"]["request"]["id"])
-    assert kept["live"] == kept["shadow"]
-    assert 50 < len(kept["live"]) < 130
+        sampled[event["ml"]["model"]["role"]].add(event["ml"]["request"]["id"])
+    assert sampled["live"] == sampled["shadow"]
+    assert 50 < len(sampled["live"]) < 130

@@ -16,8 +16,8 @@ import pytest
 
 import logging_lib
 from logging_lib.logger import spool as spools
-from logging_lib.logger.jsonlines import lines
-from logging_lib.logger.segments import filesystem, has_writer, segment_name, segments
+from logging_lib.logger.jsonlines import read_lines
+from logging_lib.logger.segments import find_filesystem, format_segment_name, has_writer, list_segments
 from logging_lib.logger.spool import Spool
 
 Valid = Callable[[dict[str, Any]], dict[str, Any]]
@@ -25,7 +25,7 @@ LINE = b'{"n": %4d}\n'
 
 
 class Clock:
-    """Seconds that pass only when told."""
+    """Seconds that pass only when a test advances them."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -41,34 +41,34 @@ def clock() -> Clock:
 
 def numbers(directory: Path) -> list[int]:
     """The ``n`` of every whole line, in the order of the segments."""
-    found = []
-    for path in segments(directory):
-        for line in lines(path):
+    numbers_read = []
+    for path in list_segments(directory):
+        for line in read_lines(path):
             event = json.loads(line.data) if not line.fault else {}
-            found += [event["n"]] if "n" in event else []
-    return found
+            numbers_read += [event["n"]] if "n" in event else []
+    return numbers_read
 
 
 def health(directory: Path) -> list[dict[str, Any]]:
-    found = [json.loads(line.data) for path in segments(directory) for line in lines(path)]
-    return [event for event in found if event.get("event", {}).get("dataset") == "ml.health"]
+    documents = [json.loads(line.data) for path in list_segments(directory) for line in read_lines(path)]
+    return [event for event in documents if event.get("event", {}).get("dataset") == "ml.health"]
 
 
 def test_a_segment_is_closed_before_it_grows_beyond_its_size(tmp_path: Path, clock: Clock) -> None:
     spool = Spool(tmp_path / "spool", rotate_bytes=30, clock=clock)
     assert all(spool.write(LINE % n) for n in range(5))
-    assert [path.stat().st_size for path in segments(spool.directory)] == [24, 24, 12]
+    assert [path.stat().st_size for path in list_segments(spool.directory)] == [24, 24, 12]
     assert numbers(spool.directory) == [0, 1, 2, 3, 4]
-    assert [has_writer(path) for path in segments(spool.directory)] == [False, False, True]
+    assert [has_writer(path) for path in list_segments(spool.directory)] == [False, False, True]
     assert spool.directory.stat().st_mode & 0o777 == 0o700
-    assert all(path.stat().st_mode & 0o777 == 0o600 for path in segments(spool.directory))
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in list_segments(spool.directory))
 
 
 def test_a_line_larger_than_a_segment_is_kept(tmp_path: Path) -> None:
     spool = Spool(tmp_path, rotate_bytes=10)
     assert all(spool.write(LINE % n) for n in range(3))
     assert numbers(tmp_path) == [0, 1, 2]
-    assert len(segments(tmp_path)) == 3
+    assert len(list_segments(tmp_path)) == 3
 
 
 def test_no_reader_sees_a_segment_before_it_is_locked(
@@ -78,13 +78,13 @@ def test_no_reader_sees_a_segment_before_it_is_locked(
     real = spools.fcntl.flock
 
     def flock(fd: int, how: int) -> None:
-        seen.extend([*segments(tmp_path), *tmp_path.glob("*.jsonl")])
+        seen.extend([*list_segments(tmp_path), *tmp_path.glob("*.jsonl")])
         real(fd, how)
 
     monkeypatch.setattr(spools.fcntl, "flock", flock)
     assert Spool(tmp_path).write(LINE % 1)
     assert seen == []
-    assert len(segments(tmp_path)) == 1
+    assert len(list_segments(tmp_path)) == 1
 
 
 def test_an_old_segment_is_closed_at_the_next_write(tmp_path: Path, clock: Clock) -> None:
@@ -92,10 +92,10 @@ def test_an_old_segment_is_closed_at_the_next_write(tmp_path: Path, clock: Clock
     spool.write(LINE % 0)
     clock.now += 59
     spool.write(LINE % 1)
-    assert len(segments(tmp_path)) == 1
+    assert len(list_segments(tmp_path)) == 1
     clock.now += 1
     spool.write(LINE % 2)
-    assert len(segments(tmp_path)) == 2
+    assert len(list_segments(tmp_path)) == 2
 
 
 def test_a_clock_that_steps_back_loses_nothing(tmp_path: Path, clock: Clock, monkeypatch: Any) -> None:
@@ -116,11 +116,11 @@ def test_close_ends_the_segment_and_a_later_write_begins_another(tmp_path: Path)
     spool.close()
     spool.write(LINE % 0)
     spool.close()
-    (path,) = segments(tmp_path)
+    (path,) = list_segments(tmp_path)
     assert not has_writer(path)
     spool.write(LINE % 1)
     assert numbers(tmp_path) == [0, 1]
-    assert len(segments(tmp_path)) == 2
+    assert len(list_segments(tmp_path)) == 2
 
 
 def test_threads_that_write_while_segments_change_lose_and_tear_nothing(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_the_disk_budget_drops_counts_and_reports(
     assert [spool.write(LINE % n) for n in range(5)] == [True, True, False, False, False]
     assert dict(spool.dropped) == {"disk_budget": 3}
     assert len(caplog.records) == 1
-    (path,) = segments(tmp_path)
+    (path,) = list_segments(tmp_path)
     path.unlink()
     assert not spool.write(LINE % 5)  # looks once a second
     clock.now += 1
@@ -164,11 +164,11 @@ def file_limit() -> Iterator[int]:
     """Files of this process may grow to so many bytes; beyond, a write is cut short, then refused."""
     import signal
 
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     yield 100
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     signal.signal(signal.SIGXFSZ, handler)
 
 
@@ -176,16 +176,16 @@ def test_a_full_disk_tears_a_line_and_the_next_begins_anew(
     tmp_path: Path, file_limit: int, valid: Valid
 ) -> None:
     spool = Spool(tmp_path)
-    kept = [spool.write(LINE % n) for n in range(12)]
-    assert kept == [True] * 8 + [False] * 4
+    written = [spool.write(LINE % n) for n in range(12)]
+    assert written == [True] * 8 + [False] * 4
     assert dict(spool.dropped) == {"File too large": 4}
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
     assert spool.write(LINE % 12)
-    (path,) = segments(tmp_path)
-    found = path.read_bytes().split(b"\n")
-    assert found[8] == b'{"n"'  # what fitted of the ninth
-    assert json.loads(found[9]) == {"n": 12}
-    assert valid(json.loads(found[10]))["ml"]["health"]["dropped"] == 4
+    (path,) = list_segments(tmp_path)
+    lines = path.read_bytes().split(b"\n")
+    assert lines[8] == b'{"n"'  # what fitted of the ninth
+    assert json.loads(lines[9]) == {"n": 12}
+    assert valid(json.loads(lines[10]))["ml"]["health"]["dropped"] == 4
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
@@ -199,11 +199,11 @@ def test_a_full_file_system(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
         pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
     try:
         spool = Spool(tmp_path)
-        kept = sum(spool.write(b"%01000d\n" % n) for n in range(100))
-        assert 50 < kept < 70
-        assert spool.dropped["No space left on device"] == 100 - kept
-        whole = [line for line in lines(segments(tmp_path)[0]) if len(line.data) == 1000]
-        assert len(whole) == kept
+        written = sum(spool.write(b"%01000d\n" % n) for n in range(100))
+        assert 50 < written < 70
+        assert spool.dropped["No space left on device"] == 100 - written
+        complete = [line for line in read_lines(list_segments(tmp_path)[0]) if len(line.data) == 1000]
+        assert len(complete) == written
         assert "lies on tmpfs" in caplog.text
         spool.close()
     finally:
@@ -262,7 +262,7 @@ def test_closed_segments_are_deleted_by_age_where_asked(tmp_path: Path, clock: C
     spool = Spool(tmp_path, rotate_bytes=20, delete_closed_after=600, clock=clock)
     for n in range(1, 4):
         spool.write(LINE % n)
-    for path in segments(tmp_path)[:3]:
+    for path in list_segments(tmp_path)[:3]:
         os.utime(path, (time.time() - 700,) * 2)
     clock.now += 60
     spool.write(LINE % 4)
@@ -277,7 +277,7 @@ def test_a_fork_opens_its_own_segment_and_leaves_the_parents_lock(tmp_path: Path
         spool.write(LINE % 1)
         os._exit(0 if spool.written == 1 else 1)
     assert os.waitpid(child, 0)[1] == 0
-    held = {path: has_writer(path) for path in segments(tmp_path)}
+    held = {path: has_writer(path) for path in list_segments(tmp_path)}
     assert sorted(held.values()) == [False, True]
     assert spool.path is not None
     assert held[spool.path]
@@ -291,7 +291,7 @@ def test_the_segment_of_a_killed_process_is_told_from_an_open_one(tmp_path: Path
         os.write(writer, b".")
         threading.Event().wait()
     os.read(reader, 1)
-    (path,) = segments(tmp_path)
+    (path,) = list_segments(tmp_path)
     assert has_writer(path)
     os.kill(child, 9)
     os.waitpid(child, 0)
@@ -307,7 +307,7 @@ def test_one_spool_with_options_serves_several_models(tmp_path: Path) -> None:
     one.prediction({"a": 1}, 1.0)
     two.prediction({"a": 1}, 1.0)
     assert spool.written == 2
-    assert spools.shared(tmp_path / "s") is spool
+    assert spools.get_spool(tmp_path / "s") is spool
 
 
 @pytest.mark.parametrize(
@@ -353,12 +353,14 @@ garbage
      ("/dev/shmem", "ext4"), ("/run/spool", "tmpfs")],
 )  # fmt: skip
 def test_the_file_system_of_a_path(path: str, kind: str) -> None:
-    assert filesystem(Path(path), MOUNTS) == kind
+    assert find_filesystem(Path(path), MOUNTS) == kind
 
 
 def test_segments_are_in_order_of_time_and_nothing_else_is_one(tmp_path: Path) -> None:
-    names = [segment_name("a/b", 7, 255, seq) for seq in (0, 2, 10)] + [segment_name("z", 1, 1, 0)]
+    names = [format_segment_name("a/b", 7, 255, seq) for seq in (0, 2, 10)] + [
+        format_segment_name("z", 1, 1, 0)
+    ]
     for name in (*names, "dead-letters.jsonl", "events.jsonl", ".web-1-ff-0.jsonl.new"):
         (tmp_path / name).touch()
-    assert [path.name for path in segments(tmp_path)] == [names[3], *names[:3]]
-    assert segments(tmp_path / "absent") == []
+    assert [path.name for path in list_segments(tmp_path)] == [names[3], *names[:3]]
+    assert list_segments(tmp_path / "absent") == []

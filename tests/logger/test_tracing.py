@@ -23,17 +23,17 @@ IDS = {"trace": {"id": "4bf92f3577b34da6a3ce929d0e0e4736"}, "span": {"id": "00f0
 def test_events_within_a_span_carry_its_ids(
     tmp_path: Any, captured_predictions: list[dict[str, Any]], valid: Any
 ) -> None:
-    log = logging_lib.configure(model="m", version="1", spool=tmp_path, remember=10)
+    log = logging_lib.configure(model="m", version="1", spool=tmp_path, label_cache_size=10)
     with trace.use_span(SPAN):
         log.prediction({"a": 1}, 1.0, request_id="r")
         log.label("r", 2.0)
         log.prediction({"a": 1}, 1.0, trace_id="given")
     log.prediction({"a": 1}, 1.0)
-    first, label, given, outside = map(valid, captured_predictions)
+    first, label, explicit, outside = map(valid, captured_predictions)
     for event in (first, label):
         assert {key: event[key] for key in ("trace", "span")} == IDS
-    assert given["trace"] == {"id": "given"}
-    assert "span" not in given
+    assert explicit["trace"] == {"id": "given"}
+    assert "span" not in explicit
     assert "trace" not in outside
     assert "labels" not in outside
 

@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 import logging_lib
-from logging_lib.logger.values import jsonable
+from logging_lib.logger.values import to_jsonable
 from tests.strategies import Hostile, cycle, deep
 
 PAGE = Path(__file__).parents[2] / "docs" / "logger.md"
@@ -68,13 +68,13 @@ EXAMPLES = [
 ]
 
 
-def as_told(made: Any, form: str) -> bool:
+def matches_form(converted: Any, form: str) -> bool:
     """Whether a JSON value is what the page says; its ``…`` stands for items left out."""
     if "…" not in form:
-        told = json.loads(form)
-        return json.dumps(made) == json.dumps(told)  # 1, 1.0 and true are equal, but not the same
+        read_back = json.loads(form)
+        return json.dumps(converted) == json.dumps(read_back)  # 1, 1.0 and true are equal, but not the same
     begin, end = (part.strip(" ,") for part in form.split("…"))
-    text = json.dumps(made)
+    text = json.dumps(converted)
     return text.startswith(begin) and text.endswith(end)
 
 
@@ -93,22 +93,22 @@ def test_a_value_has_the_form_that_the_page_says(
     captured_predictions: list[dict[str, Any]],
     valid: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> None:
-    given = eval(value, NAMES)
+    sample = eval(value, NAMES)
     log = logging_lib.configure(model="m", version="1", spool=tmp_path)
-    log.prediction({"x": given, "inside": {"y": given}}, 1.0)
+    log.prediction({"x": sample, "inside": {"y": sample}}, 1.0)
     (event,) = map(valid, captured_predictions)
     inputs = event["ml"]["input"]
-    (found,) = [kind for kind in inputs.values() if isinstance(kind, dict) and "x" in kind]
+    (kind,) = [kind for kind in inputs.values() if isinstance(kind, dict) and "x" in kind]
     if "nested deeper" in form:  # at the depth that is left
-        assert json.loads(form) in json.dumps(found["x"])
+        assert json.loads(form) in json.dumps(kind["x"])
         return
-    assert as_told(found["x"], form), found["x"]
-    assert as_told(inputs["other"]["inside"]["y"], form)  # the same within another value
-    assert as_told(jsonable(given), form)
+    assert matches_form(kind["x"], form), kind["x"]
+    assert matches_form(inputs["other"]["inside"]["y"], form)  # the same within another value
+    assert matches_form(to_jsonable(sample), form)
 
 
 def test_a_cycle_ends() -> None:
-    assert "nested deeper than 16" in json.dumps(jsonable(cycle()))
+    assert "nested deeper than 16" in json.dumps(to_jsonable(cycle()))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def configured(folder: Path, **options: Any) -> logging_lib.PredictionLogger:
 def test_a_label_carries_the_prediction_that_is_remembered(
     tmp_path: Path, captured_predictions: list[dict[str, Any]], valid: Valid
 ) -> None:
-    log = configured(tmp_path, remember=2)
+    log = configured(tmp_path, label_cache_size=2)
     log.prediction({"a": 1}, 11.5, request_id="r-1", timestamp="2018-02-01T10:00:00Z")
     log.label("r-1", 12.0, timestamp="2018-02-02T10:00:00Z")
     prediction, label = map(valid, captured_predictions)
@@ -43,14 +43,14 @@ def test_a_label_carries_the_prediction_that_is_remembered(
 def test_a_forgotten_prediction_leaves_the_label_unjoined(
     tmp_path: Path, captured_predictions: list[dict[str, Any]], valid: Valid
 ) -> None:
-    log = configured(tmp_path, remember=2)
+    log = configured(tmp_path, label_cache_size=2)
     for i in range(3):
         log.prediction({}, "yes", request_id=i)
     log.label(0, "no")
     log.label(2, "no")
-    forgotten, known = map(valid, captured_predictions[3:])
+    forgotten, remembered = map(valid, captured_predictions[3:])
     assert forgotten["ml"]["label"] == {"label": "no", "joined": False}
-    assert known["ml"]["label"] == {"label": "no", "joined": True, "correct": False, "delay": 0}
+    assert remembered["ml"]["label"] == {"label": "no", "joined": True, "correct": False, "delay": 0}
 
 
 def test_a_label_may_bring_the_prediction(
@@ -65,7 +65,7 @@ def test_a_label_may_bring_the_prediction(
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(any_values, any_values)
 def test_any_label_keeps_the_contract(tmp_path: Path, valid: Valid, request_id: Any, actual: Any) -> None:
-    log = configured(tmp_path, remember=2)
+    log = configured(tmp_path, label_cache_size=2)
     with capture_predictions() as events:
         log.prediction({}, actual, request_id=request_id)
         log.label(request_id, actual, prediction=actual)
@@ -87,11 +87,11 @@ def test_the_decorator_logs_inputs_output_time_and_failure(
     assert predict({"x": 4}, factor=2.0) == 0.5
     with pytest.raises(ZeroDivisionError):
         predict({"x": 0})
-    good, bad = map(valid, captured_predictions)
+    success, failure = map(valid, captured_predictions)
     assert predict.__doc__ == "Divides."
-    assert good["ml"]["prediction"] == {"value": 0.5}
-    assert good["event"]["duration"] > 0
-    assert bad["error"]["type"] == "ZeroDivisionError"
+    assert success["ml"]["prediction"] == {"value": 0.5}
+    assert success["event"]["duration"] > 0
+    assert failure["error"]["type"] == "ZeroDivisionError"
 
 
 def test_async_functions_and_their_context_do_not_mix(

@@ -29,7 +29,7 @@ def stored(
     monkeypatch.delenv("LOGGING_LIB_ELASTICSEARCH_URL", raising=False)
     profiles.save(profile, "profile.json")
     log = logging_lib.configure(
-        model="loans", version="1", profile=profile, spool="spool", remember=9, service="pricing"
+        model="loans", version="1", profile=profile, spool="spool", label_cache_size=9, service="pricing"
     )
     wrong = {**inputs, "home": "\x1b[31mHOUSE", "income": None}
     log.prediction(wrong, prediction=9.0, request_id="r-1")

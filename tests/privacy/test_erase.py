@@ -19,12 +19,12 @@ from typer.testing import CliRunner, Result
 import logging_lib
 from logging_lib import profile as profiles
 from logging_lib.cli.app import app
-from logging_lib.logger.event import dead_letter
-from logging_lib.logger.privacy import KEY_VARIABLE, Privacy
+from logging_lib.logger.event import build_dead_letter
+from logging_lib.logger.privacy import KEY_VARIABLE, PrivacyFilter
 from logging_lib.privacy import redact_files
 from logging_lib.privacy.erase import Record, erase, find
 from logging_lib.privacy.subject_search import Finder, Traces
-from logging_lib.ship.spool_reader import Backlog
+from logging_lib.ship.spool_reader import SpoolReader
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.incidents import Incident, Key
 from logging_lib.watch.state.base import WatchState
@@ -51,7 +51,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def logged(profile: profiles.Profile, inputs: dict[str, Any]) -> logging_lib.PredictionLogger:
     """A spool with events of two people, a label of each, and a shadow prediction for the same request."""
-    log = logging_lib.configure(model="loans", version="1", profile=profile, spool="spool", remember=10)
+    log = logging_lib.configure(
+        model="loans", version="1", profile=profile, spool="spool", label_cache_size=10
+    )
     for number, subject in enumerate((PERSON, "customer-77", PERSON)):
         log.prediction(inputs, prediction=9.0, request_id=f"req-{number}", subject=subject)
         log.label(f"req-{number}", 9.5)
@@ -92,10 +94,10 @@ def test_the_shipper_goes_on_where_it_was(
     run: Run, profile: profiles.Profile, inputs: dict[str, Any]
 ) -> None:
     logged(profile, inputs)
-    backlog = Backlog("spool")
+    backlog = SpoolReader("spool")
     assert backlog.lock()
     first = backlog.read(3, 1 << 20)
-    backlog.settle(first, refused={}, now_ns=0)
+    backlog.acknowledge(first, refused={}, now_ns=0)
     run("erase", "spool", "--subject", PERSON, "--yes")
     rest = backlog.read(100, 1 << 20)
     assert not any(item.fault for item in rest)
@@ -129,7 +131,7 @@ def test_the_record_has_the_hash_and_no_text(
     text = file.read_text()
     assert PERSON not in text
     record = json.loads(text)
-    assert record["subject_hashes"] == [Privacy({}, b"").subject(PERSON)]
+    assert record["subject_hashes"] == [PrivacyFilter({}, b"").hash_subject(PERSON)]
     assert len(record["events"]) == 3
     assert record["runs"][0]["finished"]
     assert record["runs"][0]["done"][0]["erased"] == 5
@@ -149,9 +151,9 @@ def test_everything_else_that_names_the_person_is_masked(
     Path("alerts.jsonl").write_text(json.dumps({"watch": "w", "findings": [{"example": identity}]}) + "\n")
     Path("watch-state.json").write_text(json.dumps({"text": f"about {PERSON}", "count": 7}))
     raw = {"model": "loans", "customer": PERSON}
-    letter = dead_letter(error_type="x", message="y", original=json.dumps(raw).encode(), stage="parse")
-    binary = dead_letter(error_type="x", message="y", original=b"\xff" + PERSON.encode(), stage="parse")
-    other = dead_letter(error_type="x", message="y", original=b"\xff someone", stage="parse")
+    letter = build_dead_letter(error_type="x", message="y", original=json.dumps(raw).encode(), stage="parse")
+    binary = build_dead_letter(error_type="x", message="y", original=b"\xff" + PERSON.encode(), stage="parse")
+    other = build_dead_letter(error_type="x", message="y", original=b"\xff someone", stage="parse")
     assert base64.b64decode(other["event"]["original"])
     Path("dead.jsonl").write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in (letter, binary, other)))
     run("erase", ".", "--subject", PERSON, "--yes")
@@ -168,7 +170,7 @@ def test_a_masked_profile_can_still_be_read(run: Run, training: pd.DataFrame) ->
     fitted = profiles.fit(frame, model="loans", version="1", prediction="rate")
     profiles.save(fitted, "profile.json")
     with EmbeddedStore("store") as store:
-        store.index("ml-profiles", [profiles.document(fitted)])
+        store.index("ml-profiles", [profiles.build_document(fitted)])
         store.index("ml-profile-files", [{"_id": "loans:1", "content": profiles.dumps(fitted).decode()}])
     run("erase", "profile.json", "--store", "store", "--hash", "0" * 32, "--value", "12 Elm Street", "--yes")
     masked = profiles.load("profile.json")
@@ -235,7 +237,7 @@ def test_a_run_that_was_stopped_within_a_line_is_finished(
             opened.write(b" " * (span.length // 2))
         raise Killed
 
-    hashes = frozenset({Privacy({}, b"").subject(PERSON)})
+    hashes = frozenset({PrivacyFilter({}, b"").hash_subject(PERSON)})
     with monkeypatch.context() as patched:
         patched.setattr(redact_files, "overwrite", half)
         record, files = Record.opened(Path("record.json"), hashes), redact_files.files([Path("spool")])

@@ -162,7 +162,7 @@ def folder(
     with EmbeddedStore(path / "store") as store:
         fill(store, [*live, *shadow])
         store.index("logs-ml.label-default", list(labels(live)))
-        store.index("ml-profiles", [profile.document(fit)])
+        store.index("ml-profiles", [profile.build_document(fit)])
     profile.save(fit, path / "profile.json")
     (path / "alerts.jsonl").write_text(json.dumps(alert()) + "\n", "utf-8")
     return path

@@ -50,7 +50,7 @@ def test_an_empty_store(tmp_path: Path) -> None:
 def test_one_event(fit: profile.Profile) -> None:
     with EmbeddedStore(None) as store:
         fill(store, list(predictions(fit, 1)))
-        store.index("ml-profiles", [profile.document(fit)])
+        store.index("ml-profiles", [profile.build_document(fit)])
         made = report_of(store)
         page = rendered(made)
     assert "1 prediction seen" in made.verdict.seen or "2 predictions seen" in made.verdict.seen
@@ -76,7 +76,7 @@ def test_a_profile_without_events(fit: profile.Profile) -> None:
     other = fitted(model="other", version="9")
     with EmbeddedStore(None) as store:
         fill(store, list(predictions(fit, 50)))
-        store.index("ml-profiles", [profile.document(other)])
+        store.index("ml-profiles", [profile.build_document(other)])
         made = report_of(store, model="other", version="9")
         page = rendered(made)
     assert made.verdict.level == "unknown"
@@ -108,7 +108,7 @@ def test_three_hundred_features() -> None:
     made_by, events = wide()
     with EmbeddedStore(None) as store:
         fill(store, events)
-        store.index("ml-profiles", [profile.document(made_by)])
+        store.index("ml-profiles", [profile.build_document(made_by)])
         made = report_of(store)
         page = rendered(made)
     assert len(made.features) == 300
@@ -139,7 +139,7 @@ def test_a_million_categories(values: int, tmp_path: Path) -> None:
         for i in range(values):
             file.write(template.replace("$value", f"value-{i}").replace("$id", f"e-{i}") + "\n")
     with EmbeddedStore(tmp_path) as writing:
-        writing.index("ml-profiles", [profile.document(fit)])
+        writing.index("ml-profiles", [profile.build_document(fit)])
     with EmbeddedStore(tmp_path, read_only=True) as store:
         made = report_of(store)
         page = rendered(made)

@@ -77,7 +77,7 @@ def test_bins_of_each_input(made: Report, frame: pd.DataFrame, fit: profile.Prof
 def profile_token(name: str) -> str:
     from logging_lib.schema import tokens
 
-    return tokens.part(name)
+    return tokens.escape(name)
 
 
 def test_rates_of_each_check(made: Report, frame: pd.DataFrame) -> None:

@@ -82,7 +82,7 @@ def test_an_empty_store(chromium: Any, fit: profile.Profile, tmp_path: Path) -> 
 def test_one_event(chromium: Any, fit: profile.Profile, tmp_path: Path) -> None:
     with EmbeddedStore(None) as store:
         fill(store, list(predictions(fit, 1)))
-        store.index("ml-profiles", [profile.document(fit)])
+        store.index("ml-profiles", [profile.build_document(fit)])
         views = views_of(store, every(fit))
         looked_at(chromium, store, every(fit), tmp_path / "a.html", "dark")
     assert views["fleet"]["Predictions"]["numbers"] == [["", "2"]]  # its weight
@@ -116,7 +116,7 @@ def test_a_profile_without_events(chromium: Any, fit: profile.Profile, tmp_path:
     other = fitted(model="other", version="9")
     with EmbeddedStore(None) as store:
         fill(store, list(predictions(fit, 50)))
-        store.index("ml-profiles", [profile.document(other)])
+        store.index("ml-profiles", [profile.build_document(other)])
         views = views_of(store, every(other))
         views_of(store, every(other), model="other", version="9")
         texts = looked_at(chromium, store, every(other), tmp_path / "a.html", "dark")
@@ -150,7 +150,7 @@ def test_three_hundred_features(chromium: Any, tmp_path: Path) -> None:
     made, events = wide()
     with EmbeddedStore(None) as opened:
         fill(opened, events)
-        opened.index("ml-profiles", [profile.document(made)])
+        opened.index("ml-profiles", [profile.build_document(made)])
         asked: list[str] = []
 
         class Counting(preview.Wrapper):

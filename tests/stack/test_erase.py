@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from logging_lib import profile as profiles
 from logging_lib.cli.app import app
-from logging_lib.logger.event import dead_letter
-from logging_lib.logger.privacy import KEY_VARIABLE, Privacy
-from logging_lib.schema.streams import data_stream
+from logging_lib.logger.event import build_dead_letter
+from logging_lib.logger.privacy import KEY_VARIABLE, PrivacyFilter
+from logging_lib.schema import data_stream
 from logging_lib.store.connection import PREFIX, Connection, Settings
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.profiles import publish
@@ -38,7 +38,7 @@ class Case:
         frame = training.assign(home=training.home.where(training.home != "OWN", self.address))
         self.profile = profiles.fit(frame, model=self.model, version="1", prediction="rate")
         publish(self.store, self.profile, now=NOW)
-        hashed, other = (Privacy({}, b"").subject(name) for name in (self.person, "somebody"))
+        hashed, other = (PrivacyFilter({}, b"").subject(name) for name in (self.person, "somebody"))
         about = {"model": {"name": self.model, "version": "1", "role": "live"}}
         self._add("prediction", "mine", {**about, "subject": {"hash": hashed}, "request": {"id": f"r1-{self.mark}"},
                   "profile": {"id": self.profile.id, "status": "matched"}, "check": {"unseen": ["home"]},
@@ -64,7 +64,7 @@ class Case:
             {**about, "prediction": {"id": self.id("others")}, "label": {"value": 2.0, "joined": True}},
         )
         for name, text in (("hers", self.person), ("anothers", "somebody")):
-            letter = dead_letter(
+            letter = build_dead_letter(
                 error_type="x", message="y", original=json.dumps({"c": text}).encode(), stage="parse"
             )
             letter["event"]["id"] = self.id(name)

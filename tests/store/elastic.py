@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 from logging_lib._util import content
-from logging_lib.schema.streams import data_stream
+from logging_lib.schema import data_stream
 from logging_lib.stack import deploy, resources
 from logging_lib.stack.capabilities import examine
 from logging_lib.store.connection import Connection, Settings

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from logging_lib import profile as profiles
-from logging_lib.profile.io import seal
+from logging_lib.profile.io import with_content_hash
 from logging_lib.store import Store, StoreError
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.profiles import is_published, publish, published, published_models
@@ -28,7 +28,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 
 def version(profile: profiles.Profile, number: str) -> profiles.Profile:
-    return seal(dataclasses.replace(profile, version=number))
+    return with_content_hash(dataclasses.replace(profile, version=number))
 
 
 def found(store: Store, model: str) -> dict[str, dict[str, Any]]:

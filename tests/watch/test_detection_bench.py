@@ -44,7 +44,7 @@ def test_counted_answers_lead_to_the_same_findings(prepared: replay.Prepared, fa
         if one.alter is not None:
             documents += stream.documents(one.alter(stream, rows.iloc[prepared.altered[one.name][0]]))
     store = EmbeddedStore(None)
-    store.index("ml-profiles", [profiles.document(stream.profile)])
+    store.index("ml-profiles", [profiles.build_document(stream.profile)])
     store.index("logs-ml.prediction-default", [_event(documents, found, i) for i in range(len(found.at))])
     counts, judge = Counts(prepared.tokens, found, START - WEEK - 14400.0, START + 9000.0), Judge(stream)
     watches = {watch.id: watch for watch in load_watches(content.path("watchers"))}

@@ -230,7 +230,7 @@ def test_a_dry_run_sees_what_was_published(
 ) -> None:
     """Beside what is given."""
     with EmbeddedStore(stored) as store:
-        published = {**profiles.document(profile), "_id": "kept"}
+        published = {**profiles.build_document(profile), "_id": "kept"}
         published["ml"] = {**published["ml"], "model": {"name": "kept", "version": "1"}}
         store.index("ml-profiles", [published])
     kept = (stored / "ml-profiles" / "documents.jsonl").read_bytes()

@@ -32,7 +32,7 @@ from logging_lib.cli.watch._common import (
     pick,
     print_json,
 )
-from logging_lib.schema.streams import DEFAULT_NAMESPACE
+from logging_lib.schema import DEFAULT_NAMESPACE
 from logging_lib.store.port import Store, StoreError
 from logging_lib.store.profiles import index_profiles, with_profiles
 from logging_lib.watch.daemon import Daemon, Heartbeat, Pace

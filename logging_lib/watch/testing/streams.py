@@ -11,13 +11,12 @@ from typing import Any
 
 from logging_lib import profile as profiles
 from logging_lib._util.times import format_instant
-from logging_lib.logger.event import Output, Remembered, label_document
-from logging_lib.logger.health import health_event, start_event
+from logging_lib.logger.event import CachedPrediction, OutputEncoder, build_label
+from logging_lib.logger.health import build_health_event, build_start_event
 from logging_lib.logger.processor import PredictionProcessor
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.model import Profile
-from logging_lib.schema import SCHEMA_VERSION
-from logging_lib.schema.streams import data_stream
+from logging_lib.schema import SCHEMA_VERSION, data_stream
 from logging_lib.watch.testing import cases
 
 Document = dict[str, Any]
@@ -92,7 +91,7 @@ class DocumentGenerator:
     def profile_document(self, changes: Mapping[str, Any]) -> Document:
         """The document of ``ml-profiles``; ``changes`` are keys of it, as the case gives them."""
         described = self._described
-        made = profiles.document(
+        made = profiles.build_document(
             self.profile,
             deployed=described.deployed if described else True,
             owners=described.owners if described else {},
@@ -173,7 +172,7 @@ class DocumentGenerator:
 
     def _labels(self, given: cases.LabelStream) -> Iterator[Document]:
         chance = random.Random(given.seed)
-        output = Output(self.profile.prediction)
+        output = OutputEncoder(self.profile.prediction)
         outputs = self._described.prediction if self._described else None
         model = {
             "name": self._content.model,
@@ -189,16 +188,16 @@ class DocumentGenerator:
                 guess = draw(outputs, chance)
                 truth = guess - draw(given.error, chance)
             made_at = format_instant(cases.START + moment - given.known_after)
-            known = Remembered(f"p-{chance.getrandbits(64):x}", made_at, output(guess, None, None))
+            known = CachedPrediction(f"p-{chance.getrandbits(64):x}", made_at, output(guess, None, None))
             now = format_instant(cases.START + moment)
-            event = health_event(_to_nanoseconds(moment), interval=1)
+            event = build_health_event(_to_nanoseconds(moment), interval=1)
             event |= {"message": "label"}
             event["event"] |= {"dataset": "ml.label", "kind": "event"}
             event["ml"] = {
                 "schema_version": SCHEMA_VERSION,
                 "model": model,
                 "sample": {"weight": 1.0},
-                **label_document(truth, known, output, now),
+                **build_label(truth, known, output, now),
             }
             yield _with_arrival(event, given, moment)
 
@@ -218,7 +217,7 @@ class DocumentGenerator:
                     "model": {"name": self._content.model, "version": self._content.version, "role": "live"}
                 }
             interval = max(1, round(given.every.total_seconds()))
-            event = health_event(_to_nanoseconds(moment), interval=interval, about=about, **counters)
+            event = build_health_event(_to_nanoseconds(moment), interval=interval, about=about, **counters)
             event["process"] = {"pid": given.pid}
             yield _with_arrival(event, given, moment)
 
@@ -235,7 +234,7 @@ class DocumentGenerator:
         if given.training:
             start["training_libraries_differ"] = [f"{n}={v}" for n, v in given.training.items()]
         for pid, moment in enumerate(_event_times(given), 1):
-            event = start_event(_to_nanoseconds(moment), about, start)
+            event = build_start_event(_to_nanoseconds(moment), about, start)
             event["process"] = {"pid": pid}
             made = _with_arrival(event, given, moment)
             if given.code is not None:
@@ -245,7 +244,7 @@ class DocumentGenerator:
 
 def _generate_dead_letters(given: cases.DeadLetterStream) -> Iterator[Document]:
     for moment in _event_times(given):
-        event = health_event(_to_nanoseconds(moment), interval=1)
+        event = build_health_event(_to_nanoseconds(moment), interval=1)
         event |= {"message": "dead letter", "error": {"type": given.reason, "message": given.reason}}
         event["event"] |= {"dataset": "ml.deadletter", "kind": "event", "original": "{"}
         event["ml"] = {
