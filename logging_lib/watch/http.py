@@ -1,4 +1,4 @@
-"""Requests over HTTP that a watch makes: rendered from its templates (pure), then sent.
+"""Render the HTTP requests of a watch from its templates (pure), then send them.
 
 Certificates and host names are always verified, redirects never followed, answers read up to a size, and nothing
 waits for longer than its timeouts. What a URL or a header holds may be secret: errors name the host alone.
@@ -33,11 +33,11 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 class CallError(Exception):
-    """A request got no whole answer. The message names the host, never the rest of the address."""
+    """Report a request that got no complete response. The message names the host, never the rest of the address."""
 
 
 class Call(BaseModel):
-    """One request, all of it rendered. Times are seconds."""
+    """Hold one request, all of it rendered. Times are seconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,14 +52,14 @@ class Call(BaseModel):
 
     @property
     def place(self) -> str:
-        """Scheme, host and port."""
+        """Return scheme, host and port."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"
 
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """``headers`` are by lower-case name."""
+    """Hold a response. ``headers`` are by lower-case name."""
 
     status: int
     headers: Mapping[str, list[str]]
@@ -71,35 +71,35 @@ class HttpResponse:
 
 
 def render_call(request: HttpRequest, context: Mapping[str, Any], missing: set[str] | None = None) -> Call:
-    """A request as a context makes it: an inserted value is one part of the path, one parameter, one line of a
-    header, and in a JSON body the content of a text.
+    """Render a request: an inserted value is one part of the path, one parameter, one line of a header, and in a
+    JSON body the content of a string.
 
     Args:
         missing: as for ``templating.render``.
 
     Raises:
-        TemplateError: a template is none, or renders to what a header cannot hold.
+        TemplateError: a template cannot be rendered, or a header's name is invalid.
     """
 
-    def rendered(template: str, medium: Medium) -> str:
+    def render_part(template: str, medium: Medium) -> str:
         return render(template, context, medium, missing)
 
     host = f"[{request.host}]" if ":" in request.host else request.host
-    path = rendered(request.path, Medium.URL)
+    path = render_part(request.path, Medium.URL)
     url = f"{request.scheme}://{host}:{request.port}/{path.removeprefix('/')}"
     if request.params:
-        found = {name: rendered(template, Medium.TEXT) for name, template in request.params.items()}
-        url += ("&" if "?" in url else "?") + urlencode(found)
+        parameters = {name: render_part(template, Medium.TEXT) for name, template in request.params.items()}
+        url += ("&" if "?" in url else "?") + urlencode(parameters)
     headers = {}
     for name, template in request.headers.items():
         if not _HEADER_NAME.fullmatch(name):
             raise TemplateError(f"{name!r:.80} is no header's name")
-        text = Medium.HEADER.escape(rendered(template, Medium.HEADER)).strip()
+        text = Medium.HEADER.escape(render_part(template, Medium.HEADER)).strip()
         headers[name] = text.encode("latin-1", "replace").decode("latin-1")
     body = request.body
     if body is not None:
         medium = Medium.JSON if request.is_json else Medium.URL if request.is_form else Medium.TEXT
-        body = rendered(body, medium)
+        body = render_part(body, medium)
         if request.is_json and not any(name.lower() == "content-type" for name in headers):
             headers["Content-Type"] = "application/json"
     basic = request.auth.basic if request.auth else None
@@ -118,7 +118,7 @@ def render_call(request: HttpRequest, context: Mapping[str, Any], missing: set[s
 
 @dataclass(frozen=True)
 class HttpClient:
-    """Sends requests. ``authorizations`` are headers by host, written as in the variables' names."""
+    """Send requests. ``authorizations`` are headers by host, written as in the variables' names."""
 
     authorizations: Mapping[str, str] = field(default_factory=dict, repr=False)
     max_bytes: int = MAX_BYTES
@@ -126,12 +126,12 @@ class HttpClient:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> HttpClient:
-        found = {
+        authorizations = {
             name.removeprefix(AUTHORIZATION_PREFIX): v
             for name, v in environ.items()
             if name.startswith(AUTHORIZATION_PREFIX) and v
         }
-        return cls(found)
+        return cls(authorizations)
 
     def __call__(self, call: Call) -> HttpResponse:
         """Raises CallError."""
@@ -163,17 +163,17 @@ class HttpClient:
                         raise CallError(f"{call.place}: the answer is longer than {self.max_bytes} bytes")
                     if time.monotonic() > deadline:
                         raise CallError(f"{call.place}: the answer took longer than {self.longest:.0f} s")
-                found: dict[str, list[str]] = {}
+                response_headers: dict[str, list[str]] = {}
                 for name, value in response.headers.items():
-                    found.setdefault(name.lower(), []).append(value)
-                return HttpResponse(response.status_code, found, bytes(content))
+                    response_headers.setdefault(name.lower(), []).append(value)
+                return HttpResponse(response.status_code, response_headers, bytes(content))
         except (requests.RequestException, ValueError) as error:
             # Their texts hold the address, and with it what may be secret.
             raise CallError(f"{call.place}: no answer: {_describe_cause(error)}") from None
 
 
 class _KeepAuthorization(requests.auth.AuthBase):
-    """Keeps requests from putting a .netrc's login in the place of a header that was given."""
+    """Keep requests from replacing the request's own header by a login of .netrc."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
@@ -191,7 +191,7 @@ def _describe_cause(error: Exception) -> str:
 
 @contextlib.contextmanager
 def quiet_urllib3() -> Iterator[None]:
-    """urllib3 logs the path of each request (retries as warnings), and a path may be a secret."""
+    """Silence urllib3, which logs the path of each request (retries as warnings), and a path may be a secret."""
     logger = logging.getLogger("urllib3.connectionpool")
 
     def errors_only(record: logging.LogRecord) -> bool:
