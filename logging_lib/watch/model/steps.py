@@ -17,8 +17,8 @@ class Script(Model):
     """Name a shipped script, or hold the user's own.
 
     ``id`` alone names a shipped script, which runs as its Python twin. A user's script is Painless, executed by
-    Elasticsearch: its ``source`` is in the watch, or in ``scripts/<id>.painless`` beside the watch. That file is read
-    when the watch is loaded (validation context ``sources``, by id).
+    Elasticsearch: its ``source`` is in the watch, or in ``scripts/<id>.painless`` beside the watch. The file is
+    read when the watch is loaded (validation context ``sources``, by id).
     """
 
     id: str | None = None
