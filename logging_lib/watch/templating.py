@@ -111,7 +111,7 @@ class _ContextStack:
 
 def _get_child(value: Any, part: str) -> Any:
     if isinstance(value, Mapping):
-        return value[part] if part in value else _MISSING  # noqa: SIM401 - a Sample has keys that get() misses
+        return value[part] if part in value else _MISSING  # noqa: SIM401 - a Placeholder has keys that get() misses
     if isinstance(value, list | tuple):
         if part == "size":
             return len(value)

@@ -91,7 +91,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
 
 
 def test_list_and_show(call: Callable[..., Result]) -> None:
-    """Who is told what, how often; as a table and as JSON."""
+    """Who is notified of what, how often; as a table and as JSON."""
     table = call("list").stdout
     assert "na-spike" in table
     assert "ml-alerts@example.org, #ml-alerts" in table

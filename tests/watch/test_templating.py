@@ -111,11 +111,23 @@ pieces = st.sampled_from(
 )
 
 
+VALID_TEMPLATES = (
+    "plain } text {",
+    "{{ctx.text}}",
+    "{{{ctx.text}}}",
+    "{{ ctx.text }}{{ctx.none}}",
+    "{{#ctx.text}}{{.}}{{/ctx.text}}{{^ctx.none}}-{{/ctx.none}}",
+    "{{#toJson}}ctx.text{{/toJson}}",
+    "{{! a remark }}{{#join}}ctx.text{{/join}}",
+)
+
+
 @given(st.lists(pieces, max_size=12).map("".join), st.sampled_from(list(Medium)))
 def test_no_text_breaks_the_engine(template: str, medium: Medium) -> None:
-    """Rendered or refused, nothing else."""
+    """Rendered or refused, nothing else; the valid templates are rendered before and after."""
     with contextlib.suppress(TemplateError):
         render(template, CONTEXT, medium)
+    assert all(render(valid, CONTEXT, medium) for valid in VALID_TEMPLATES)
 
 
 @pytest.mark.parametrize(

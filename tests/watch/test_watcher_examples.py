@@ -186,7 +186,7 @@ def test_each_input_of_a_chain_sees_those_before_it(store: Store, receiver: Rece
 
 
 def test_array_compare_and_a_request_for_each(store: Store, receiver: Receiver) -> None:
-    """No more than max_iterations; what was left out is told."""
+    """No more than max_iterations; what was left out is reported."""
     messages = perform(load("array_compare_foreach", receiver), store)["each_host"]
     assert messages is not None
     assert [message.kind for message in messages] == ["webhook", "webhook", "logging"]  # type: ignore[union-attr]
@@ -304,7 +304,7 @@ def test_date_maths_in_a_comparison(store: Store, receiver: Receiver) -> None:
 
 
 def test_the_template_for_an_sms_gateway(receiver: Receiver) -> None:
-    """JSON whatever a value holds; the gateway's token comes from the environment; its refusals are told."""
+    """JSON whatever a value holds; the gateway's token comes from the environment; its refusals are reported."""
     action = json.loads((content.path("watchers") / "templates" / "sms.json").read_text("utf-8"))
     metadata = {"title": "NA spike", "sms_to": ["+491700000000"]}
     finding = {"model": 'loans", "to": "+4900', "version": "1", "feature": "inc\nome"}
