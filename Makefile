@@ -47,11 +47,13 @@ check: $(VENV)/.dev ## style, types, import order, generated files
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m logging_lib.schema.generate --check
 	$(BIN)/python -m logging_lib.dashboards.generate --check
+	$(BIN)/python -m logging_lib.watch.generate --check
 	$(BIN)/python -m logging_lib.cli.reference --check
 
-generate: $(VENV)/.dev ## rewrite what is made from fields.yml, kibana_dashboards/*.yml and the code
+generate: $(VENV)/.dev ## rewrite what is made from fields.yml, kibana_dashboards/*.yml, watchers/*.yml and the code
 	$(BIN)/python -m logging_lib.schema.generate
 	$(BIN)/python -m logging_lib.dashboards.generate
+	$(BIN)/python -m logging_lib.watch.generate
 	$(BIN)/python -m logging_lib.cli.reference
 
 docs: $(VENV)/.dev ## the documentation as a site that needs no network; leaves build/site/index.html

@@ -13,7 +13,7 @@ class BuildWithContent(build_py):
     def run(self) -> None:
         super().run()
         if self.editable_mode:
-            return  # a checkout finds the folders where they are: see logging_lib/content.py
+            return  # a checkout finds the folders where they are: see logging_lib/_util/resources.py
         for name in CONTENT:
             source, target = (
                 Path(__file__).parent / name,

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from benchmarks import _elasticsearch
 from benchmarks._common import Result
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.schema import fields
 from logging_lib.store.connection import Connection, Settings
 from logging_lib.store.duckdb.store import EmbeddedStore

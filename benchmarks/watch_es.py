@@ -17,7 +17,8 @@ import numpy as np
 
 from benchmarks import _elasticsearch, _history
 from benchmarks._common import Result
-from logging_lib import content, profile
+from logging_lib import profile
+from logging_lib._util import content
 from logging_lib.store.bulk import Operation, send
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore

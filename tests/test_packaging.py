@@ -117,7 +117,7 @@ def test_the_wheel_lists_its_own_watches_outside_the_checkout(installed: Path, t
 
 def test_the_wheel_carries_what_it_deploys(installed: Path, tmp_path: Path) -> None:
     code = (
-        "from logging_lib import content; from logging_lib.stack import resources;"
+        "from logging_lib._util import content; from logging_lib.stack import resources;"
         "folder = content.path('pipelines') / 'elasticsearch';"
         "print(len(resources.templates(folder)), len(resources.roles(folder / 'roles')))"
     )

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.detection.streams import MONDAY, WEEK, Array, Stream
-from logging_lib import content
 from logging_lib import profile as profiles
+from logging_lib._util import content
 from logging_lib._util.times import format_instant, parse_duration
 from logging_lib.watch.scripts import SCRIPTS
 

@@ -20,7 +20,6 @@ from logging_lib.store.connection import ElasticsearchError
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
 from logging_lib.store.profiles import published
-from logging_lib.watch.templating import Medium
 
 
 def annotate(
@@ -45,9 +44,9 @@ def annotate(
             while follow:
                 time.sleep(pause)
                 try:
-                    more = _run(store, quiet=True)
-                    if more.done or more.failed:
-                        _report(store, more, as_json=as_json)
+                    next_result = _run(store, quiet=True)
+                    if next_result.done or next_result.failed:
+                        _report(store, next_result, as_json=as_json)
                 except ElasticsearchError as error:
                     if not error.passing:
                         raise
@@ -60,8 +59,8 @@ def annotate(
 
 
 def _run(store: ElasticsearchStore, *, quiet: bool) -> Result:
-    waiting = unchecked(store)
-    profiles = list(published(store, waiting))
+    unchecked_events = unchecked(store)
+    profiles = list(published(store, unchecked_events))
     if quiet:
         return annotate_stored(store, profiles)
     bar = Progress(
@@ -69,15 +68,18 @@ def _run(store: ElasticsearchStore, *, quiet: bool) -> Result:
         console=Console(stderr=True), transient=True,
     )  # fmt: skip
     with bar:
-        total = sum(waiting.get((profile.model, profile.version), 0) for profile in profiles)
+        total = sum(unchecked_events.get((profile.model, profile.version), 0) for profile in profiles)
         task = bar.add_task("checking", total=total)
         return annotate_stored(store, profiles, advance=lambda number: bar.advance(task, number))
 
 
 def _report(store: ElasticsearchStore, result: Result, *, as_json: bool) -> None:
-    left = unchecked(store)
+    still_unchecked = unchecked(store)
     if as_json:
-        rows = [{"model": model, "version": version, "events": n} for (model, version), n in left.items()]
+        rows = [
+            {"model": model, "version": version, "events": count}
+            for (model, version), count in still_unchecked.items()
+        ]
         failed = [{"id": identity, "reason": reason} for identity, reason in result.failed]
         typer.echo(
             json.dumps({"done": result.done, "changed": result.changed, "failed": failed, "unchecked": rows})
@@ -87,12 +89,8 @@ def _report(store: ElasticsearchStore, result: Result, *, as_json: bool) -> None
     if result.changed:
         typer.echo(f"{result.changed} were changed by others meanwhile; the next run takes them")
     for identity, reason in result.failed[:10]:
-        print(Medium.HEADER.escape(f"{identity}: {reason}"), file=sys.stderr)
+        print(output.plain(f"{identity}: {reason}"), file=sys.stderr)
     if len(result.failed) > 10:
         typer.echo(f"and {len(result.failed) - 10} more could not be changed", err=True)
-    for (model, version), events in left.items():
-        print(
-            Medium.HEADER.escape(
-                f"without checks: {events} events of {model} {version}: no profile is published"
-            )
-        )
+    for (model, version), events in still_unchecked.items():
+        print(output.plain(f"without checks: {events} events of {model} {version}: no profile is published"))

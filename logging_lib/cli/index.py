@@ -12,7 +12,6 @@ import typer
 
 from logging_lib import profile
 from logging_lib.cli import options, output
-from logging_lib.profile.io import ProfileError
 from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
 from logging_lib.schema.templates import PROFILE_FILES
 from logging_lib.store import loading
@@ -41,7 +40,7 @@ def index(
 
     Example: logging-lib index spool --store build/store --profile profile.json
     """
-    try:
+    with output.handle_errors(OSError, ValueError):
         loaded_profiles = [profile.load(path) for path in profiles or []]
         if store is not None and elasticsearch is not None:
             raise StoreError("give either --store or --elasticsearch, not both")
@@ -49,7 +48,9 @@ def index(
         with contextlib.closing(target):
             index_profiles(target, profiles or [])
             if loaded_profiles:
-                target.index(PROFILE_FILES, [file_document(one) for one in loaded_profiles])
+                target.index(
+                    PROFILE_FILES, [file_document(loaded_profile) for loaded_profile in loaded_profiles]
+                )
             loaded = loading.load(
                 target,
                 events,
@@ -58,13 +59,13 @@ def index(
                 keep_refused=True,
                 namespace=namespace,
             )
-    except (ProfileError, StoreError, OSError, ValueError) as error:
-        raise output.fail(error) from None
     refused = {reason: count for reason, count in loaded.refused.items() if reason != "duplicate"}
-    known = loaded.refused["duplicate"]
+    already_indexed = loaded.refused["duplicate"]
     if as_json:
-        typer.echo(json.dumps({"indexed": loaded.events, "known": known, "refused": refused}))
+        typer.echo(json.dumps({"indexed": loaded.events, "known": already_indexed, "refused": refused}))
     else:
-        typer.echo(f"{store or 'Elasticsearch'}: {loaded.events} events indexed, {known} were there already")
+        typer.echo(
+            f"{store or 'Elasticsearch'}: {loaded.events} events indexed, {already_indexed} were there already"
+        )
         for reason, count in refused.items():
             typer.echo(f"refused: {count} ({reason}); see {data_stream('ml.deadletter', namespace)}")

@@ -53,21 +53,18 @@ def ingest(
     names = Columns(request=request_id, actual=actual, timestamp=timestamp, event=event_id)
     now = datetime.now(UTC)
     total = Done()
-    try:
-        with _opened(store, elasticsearch) as opened:
-            if file == "-":
-                for rows in labels.lines_of(sys.stdin.buffer):
-                    _add(total, labels.ingest(opened, rows, now=datetime.now(UTC), model=model, columns=names,
-                                              namespace=namespace))  # fmt: skip
-            else:
-                path = Path(file)
-                if not path.exists():
-                    raise ValueError(f"{path}: no such file")
-                total = labels.ingest(
-                    opened, labels.rows_of(path), now=now, model=model, columns=names, namespace=namespace
-                )
-    except (StoreError, ValueError, OSError) as error:
-        raise output.fail(error) from None
+    with output.handle_errors(ValueError, OSError), _opened(store, elasticsearch) as opened:
+        if file == "-":
+            for rows in labels.lines_of(sys.stdin.buffer):
+                _add(total, labels.ingest(opened, rows, now=datetime.now(UTC), model=model, columns=names,
+                                          namespace=namespace))  # fmt: skip
+        else:
+            path = Path(file)
+            if not path.exists():
+                raise ValueError(f"{path}: no such file")
+            total = labels.ingest(
+                opened, labels.rows_of(path), now=now, model=model, columns=names, namespace=namespace
+            )
     _report(total, as_json, "rows")
 
 
@@ -88,12 +85,10 @@ def join(
     Example: logging-lib labels join last=30d --store build/store
     """
     now = datetime.now(UTC)
-    try:
+    with output.handle_errors(ValueError, OSError):
         selection = _selection(which, model, now)
         with _opened(store, elasticsearch) as opened:
             done = labels.join(opened, now=now, selection=selection, namespace=namespace)
-    except (StoreError, ValueError, OSError) as error:
-        raise output.fail(error) from None
     _report(done, as_json, "labels")
 
 
@@ -114,21 +109,20 @@ def quality(
 
     Example: logging-lib labels quality last=30d --by homeownership --store build/store
     """
-    from logging_lib.analysis import quality as judge
+
+    from logging_lib.analysis import quality as measures
 
     now = datetime.now(UTC)
-    try:
+    with output.handle_errors(ValueError, OSError):
         with _opened(store, elasticsearch, read_only=True) as opened:
             frame = joins.read(opened, _selection(which, model, now), by=by)
             expected = {
-                key: known for key in _versions(frame) if (known := _expected(opened, *key)) is not None
+                key: quality for key in _versions(frame) if (quality := _expected(opened, *key)) is not None
             }
-        found, changed = {}, {}
+        by_version, corrected = {}, {}
         for key in _versions(frame):
-            own = frame[(frame["model"] == key[0]) & (frame["version"] == key[1])]
-            found[key], changed[key] = judge.by_segment(own), int(own["changed"].sum())
-    except (StoreError, ValueError, OSError) as error:
-        raise output.fail(error) from None
+            rows = frame[(frame["model"] == key[0]) & (frame["version"] == key[1])]
+            by_version[key], corrected[key] = measures.by_segment(rows), int(rows["changed"].sum())
     if as_json:
         output.print_json(
             [
@@ -136,18 +130,20 @@ def quality(
                     "model": key[0],
                     "version": key[1],
                     "training": expected.get(key),
-                    "changed": changed[key],
-                    "segments": [one.document() for one in segments],
+                    "changed": corrected[key],
+                    "segments": [segment.document() for segment in segments],
                 }
-                for key, segments in found.items()
+                for key, segments in by_version.items()
             ]
         )
         return
-    for which_version, segments in found.items():
+    for which_version, segments in by_version.items():
         typer.echo(output.plain(" ".join(which_version)))
         _show(segments, expected.get(which_version))
-        if changed[which_version]:
-            output.note(f"{changed[which_version]:,} predictions had another truth before; the latest counts")
+        if corrected[which_version]:
+            output.note(
+                f"{corrected[which_version]:,} predictions had another truth before; the latest counts"
+            )
 
 
 @app.command()
@@ -164,35 +160,33 @@ def delay(
 
     Example: logging-lib labels delay --model loans --store build/store
     """
-    from logging_lib.analysis import quality as judge
+
+    from logging_lib.analysis import quality as measures
 
     now = datetime.now(UTC)
-    try:
-        with _opened(store, elasticsearch, read_only=True) as opened:
-            selection = _selection(which, model, now)
-            frame = joins.read(opened, selection)
-            shares = {key: joins.share(opened, selection, *key) for key in _versions(frame)}
-    except (StoreError, ValueError, OSError) as error:
-        raise output.fail(error) from None
-    found = [
+    with output.handle_errors(ValueError, OSError), _opened(store, elasticsearch, read_only=True) as opened:
+        selection = _selection(which, model, now)
+        frame = joins.read(opened, selection)
+        shares = {key: joins.share(opened, selection, *key) for key in _versions(frame)}
+    delays = [
         {
             "model": key[0],
             "version": key[1],
             **shares[key],
-            "seconds": judge.delays(frame[(frame["model"] == key[0]) & (frame["version"] == key[1])]),
+            "seconds": measures.delays(frame[(frame["model"] == key[0]) & (frame["version"] == key[1])]),
         }
         for key in _versions(frame)
     ]
     if as_json:
-        output.print_json(found)
+        output.print_json(delays)
         return
     table = Table("model", "version", "labelled", "median", "p95", "max", box=None, pad_edge=False)
-    for one in found:
-        seconds = one["seconds"]
+    for delay in delays:
+        seconds = delay["seconds"]
         table.add_row(
-            output.safe(one["model"]),
-            output.safe(one["version"]),
-            f"{one['labelled']:,} of {one['predictions']:,}",
+            output.safe(delay["model"]),
+            output.safe(delay["version"]),
+            f"{delay['labelled']:,} of {delay['predictions']:,}",
             *(_span(seconds.get(name)) for name in ("p50", "p95", "max")),
         )
     output.console().print(table)
@@ -205,12 +199,12 @@ def _opened(store: Path | None, url: str | None, *, read_only: bool = False) -> 
         raise StoreError(
             f"{store}: no such folder; index predictions first: logging-lib index SPOOL --store DIR"
         )
-    made: Store = (
+    opened: Store = (
         EmbeddedStore(store)
         if store is not None and url is None and not read_only
         else options.choose(store, url, read_only=read_only)
     )
-    return contextlib.closing(made)
+    return contextlib.closing(opened)
 
 
 def _selection(which: str, model: str | None, now: datetime) -> Selection:
@@ -226,8 +220,8 @@ def _expected(store: Store, model: str, version: str) -> Mapping[str, Any] | Non
     """What training's held-out rows showed, from the published profile."""
     body = {"size": 1, "query": {"ids": {"values": [f"{model}:{version}"]}}, "_source": ["expected.quality"]}
     for hit in store.search("ml-profiles", body)["hits"]["hits"]:
-        found: Mapping[str, Any] | None = (hit["_source"].get("expected") or {}).get("quality")
-        return found
+        quality: Mapping[str, Any] | None = (hit["_source"].get("expected") or {}).get("quality")
+        return quality
     return None
 
 
@@ -255,42 +249,45 @@ def _report(done: Done, as_json: bool, what: str) -> None:
 
 
 def _show(segments: list[Any], expected: Mapping[str, Any] | None) -> None:
-    from logging_lib.analysis.words import number
+    from logging_lib._util.formatting import format_number
 
-    first = segments[0]
-    names = list(first.metrics)
+    overall = segments[0]
+    names = list(overall.metrics)
     table = Table("segment", "labels", *names, box=None, pad_edge=False)
     if expected is not None and "mae" in names and expected.get("errors"):
         trained = expected["errors"]
-        cells = [number(trained["mean"]) if name == "mae" else "" for name in names]
+        cells = [format_number(trained["mean"]) if name == "mae" else "" for name in names]
         table.add_row("(training, held out)", f"{trained['count']:,}", *cells)
     if expected is not None and "accuracy" in names and expected.get("confusion"):
         rows = expected["confusion"]
         total = sum(count for row in rows.values() for count in row.values())
         right = sum(row.get(name, 0) for name, row in rows.items())
-        cells = [number(right / total) if name == "accuracy" else "" for name in names]
+        cells = [format_number(right / total) if name == "accuracy" else "" for name in names]
         table.add_row("(training, held out)", f"{total:,}", *cells)
-    for one in segments:
+    for segment in segments:
         cells = []
         for name in names:
-            low, high = one.intervals.get(name, (None, None))
-            interval = f" [{number(low)}, {number(high)}]" if low is not None else ""
-            cells.append(output.safe(number(one.metrics.get(name)) + interval))
-        table.add_row(output.safe(one.segment), f"{one.labels:,}", *cells)
+            low, high = segment.intervals.get(name, (None, None))
+            interval = f" [{format_number(low)}, {format_number(high)}]" if low is not None else ""
+            cells.append(output.safe(format_number(segment.metrics.get(name)) + interval))
+        table.add_row(output.safe(segment.segment), f"{segment.labels:,}", *cells)
     output.console().print(table)
-    if first.classes:
-        of_classes = Table("class", "labels", "precision", "recall", "f1", box=None, pad_edge=False)
-        for name, row in first.classes.items():
-            of_classes.add_row(
-                output.safe(name), *(number(row[key]) for key in ("labels", "precision", "recall", "f1"))
+    if overall.classes:
+        class_table = Table("class", "labels", "precision", "recall", "f1", box=None, pad_edge=False)
+        for name, row in overall.classes.items():
+            class_table.add_row(
+                output.safe(name),
+                *(format_number(row[key]) for key in ("labels", "precision", "recall", "f1")),
             )
-        output.console().print(of_classes)
-    if first.reliability:
-        what = "score → share right" if first.kind == "category" else "prediction → truth"
-        typer.echo(f"calibration, {what} [95 % interval] (labels):")
-        for place in first.reliability:
-            interval = f"[{number(place.low)}, {number(place.high)}]"
-            typer.echo(f"  {number(place.expected)} → {number(place.observed)} {interval} ({place.rows:,})")
+        output.console().print(class_table)
+    if overall.reliability:
+        axes = "score → share right" if overall.kind == "category" else "prediction → truth"
+        typer.echo(f"calibration, {axes} [95 % interval] (labels):")
+        for point in overall.reliability:
+            interval = f"[{format_number(point.low)}, {format_number(point.high)}]"
+            typer.echo(
+                f"  {format_number(point.expected)} → {format_number(point.observed)} {interval} ({point.rows:,})"
+            )
 
 
 def _span(seconds: float | None) -> str:

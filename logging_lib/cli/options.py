@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from logging_lib._util.errors import LoggingLibError
 from logging_lib._util.times import parse_duration, parse_instant
 from logging_lib.store.duckdb.reading import Progress
 from logging_lib.store.duckdb.store import EmbeddedStore
@@ -19,27 +20,27 @@ if TYPE_CHECKING:
     from logging_lib.store.connection import Connection
 
 
-class UsageError(Exception):
-    """The words of a command are off: what and why."""
+class UsageError(LoggingLibError):
+    """Reject a command line: an option has a wrong value."""
 
 
 def instant(text: str, option: str) -> datetime:
-    """An ISO time. Raises UsageError."""
+    """Read an ISO 8601 time given to an option. Raises UsageError."""
     try:
         return parse_instant(text)
     except ValueError:
-        raise UsageError(f"{option}: {text!r} is no ISO time such as 2018-02-01T09:00:00Z") from None
+        raise UsageError(f"{option}: {text!r} is not an ISO 8601 time such as 2018-02-01T09:00:00Z") from None
 
 
 def duration(text: str, option: str) -> timedelta:
-    """A length of time, a second at the least. Raises UsageError."""
+    """Read a duration of at least one second given to an option. Raises UsageError."""
     try:
-        found = parse_duration(text)
+        length = parse_duration(text)
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from None
-    if found < timedelta(seconds=1):
-        raise UsageError(f"{option}: is at least 1s")
-    return found
+    if length < timedelta(seconds=1):
+        raise UsageError(f"{option}: must be at least 1s")
+    return length
 
 
 StoreOption = Annotated[
@@ -60,7 +61,7 @@ ElasticsearchOption = Annotated[
 
 
 def connect(url: str | None = None, *, timeout: float | None = None) -> Connection:
-    """A connection to the Elasticsearch that the URL or the environment names.
+    """Connect to the Elasticsearch that the URL or the environment names.
 
     Args:
         timeout: seconds to wait for one answer.
@@ -70,7 +71,7 @@ def connect(url: str | None = None, *, timeout: float | None = None) -> Connecti
     """
     from logging_lib.store.connection import TIMEOUT, Connection, settings_from
 
-    # Its remarks on each try would stand between ours; what went wrong is in the error that is raised.
+    # The client logs every attempt; what went wrong is in the error that is raised.
     logging.getLogger("elastic_transport").addHandler(logging.NullHandler())
     return Connection(settings_from(url=url), timeout=TIMEOUT if timeout is None else timeout)
 
@@ -78,10 +79,10 @@ def connect(url: str | None = None, *, timeout: float | None = None) -> Connecti
 def choose(
     directory: Path | None, url: str | None, *, read_only: bool = False, progress: Progress | None = None
 ) -> Store:
-    """The store that the options name, to read from.
+    """Open the store that the options name, to read from.
 
     Args:
-        progress: of reading the files of an embedded store.
+        progress: is called while the files of an embedded store are read.
 
     Raises:
         StoreError: none is named or both are, a setting is wrong, or it holds no events: it would answer that
@@ -101,8 +102,22 @@ def choose(
     return store
 
 
+def only_model(models: list[str]) -> str:
+    """Return the one model of a store. Raises UsageError where there are several or none."""
+    if len(models) != 1:
+        raise UsageError(f"choose a model with --model: there are {', '.join(models) or 'none'}")
+    return models[0]
+
+
+def existing_folder(path: Path) -> Path:
+    """Return the path of an embedded store that exists. Raises StoreError."""
+    if not path.is_dir():
+        raise StoreError(f"{path}: no such folder; give the folder that the events were stored in")
+    return path
+
+
 def open_elasticsearch(url: str | None) -> Store:
-    """The store over the Elasticsearch that the URL or the environment names. Raises StoreError."""
+    """Open the store over the Elasticsearch that the URL or the environment names. Raises StoreError."""
     from logging_lib.store.connection import PREFIX
     from logging_lib.store.elasticsearch import ElasticsearchStore
 
@@ -112,14 +127,14 @@ def open_elasticsearch(url: str | None) -> Store:
 
 
 def open_store(directory: Path | None, *, read_only: bool = False, progress: Progress | None = None) -> Store:
-    """The embedded store over a folder, or in memory.
+    """Open the embedded store over a folder, or in memory.
 
     Raises:
         StoreError: when the folder does not exist or has no events: it would answer that all is well.
     """
-    if directory is not None and not directory.is_dir():
-        raise StoreError(f"{directory}: no such folder; give the folder that the events were stored in")
-    if directory is not None and not any(found.is_dir() for found in directory.glob("logs-*")):
+    if directory is not None and not any(
+        stream.is_dir() for stream in existing_folder(directory).glob("logs-*")
+    ):
         raise StoreError(
             f"{directory}: holds no events; index some with: logging-lib index SPOOL --store {directory}"
         )

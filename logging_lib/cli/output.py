@@ -1,4 +1,4 @@
-"""How commands print: tables, JSON, texts that came from logs."""
+"""Print what commands answer: tables, JSON, texts that came from logs, and errors."""
 
 from __future__ import annotations
 
@@ -14,38 +14,42 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from logging_lib._util.errors import LoggingLibError
 from logging_lib.watch.templating import Medium
 
 
 def safe(text: object) -> str:
-    """Names come from logs: neither terminal codes nor rich's markup may act."""
+    """Escape a text of the logs for rich: neither terminal codes nor rich's markup may act."""
     return escape(plain(text))
 
 
 def plain(text: object) -> str:
-    """The same for what goes out without rich."""
+    """Escape a text of the logs for what is printed without rich."""
     return Medium.HEADER.escape(str(text))
 
 
 def console() -> Console:
-    """A pipe is not 80 columns wide; what is cut there cannot be searched."""
-    made = Console()
-    return made if made.is_terminal else Console(width=200)
+    """Return the console of standard output. A pipe gets 200 columns: what is cut there cannot be searched."""
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=200)
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal's standard error for as long as the block runs; it is told bytes done and in all."""
-    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        bar = shown.add_task(what, visible=False, total=None)
-        yield lambda done, total: shown.update(bar, completed=done, total=total, visible=total > _WORTH_A_BAR)
+def progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal while the block runs; call it with the bytes done and in total."""
+    columns = (TextColumn(title), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        bar = display.add_task(title, visible=False, total=None)
+        yield lambda done, total: display.update(
+            bar, completed=done, total=total, visible=total > _WORTH_A_BAR
+        )
 
 
 _WORTH_A_BAR = 50_000_000  # bytes: they take half a second
 
 
 def print_json(document: Any) -> None:
+    """Print the one JSON document of a command."""
     typer.echo(json.dumps(document, indent=2, allow_nan=False))
 
 
@@ -53,13 +57,13 @@ _wants_json: ContextVar[bool] = ContextVar("wants_json", default=False)
 
 
 def remember_json(wanted: bool) -> bool:
-    """What ``fail`` does depends on it. A callback of the option, called for every command that has it."""
+    """Remember for ``fail`` whether the command prints JSON: a callback of the option."""
     _wants_json.set(wanted)
     return wanted
 
 
 def json_option(about: str) -> Any:
-    """``--json``, with what its help says."""
+    """Return the ``--json`` option with this help text."""
     return typer.Option("--json", help=about, callback=remember_json, is_eager=True)
 
 
@@ -67,15 +71,16 @@ JsonOption = Annotated[bool, json_option("Print JSON.")]
 
 
 def note(text: object) -> None:
-    """A line on standard error, beside the result."""
+    """Print a line on standard error, beside the result."""
     print(plain(text), file=sys.stderr)
 
 
 def fail(message: object, code: int = 2) -> typer.Exit:
-    """The message on standard error; with ``--json`` also ``{"error": {"message", "exit_code"}}`` as the result.
+    """Print a message on standard error, and with ``--json`` an ``error`` document as the result.
 
     Args:
-        code: 2, wrong input; 1, what was asked for is not there.
+        message: what is wrong, and the remedy.
+        code: 2 for wrong input; 1 where what was asked for does not exist.
     """
     lines = str(message).splitlines() or [type(message).__name__]
     for line in lines:
@@ -85,5 +90,18 @@ def fail(message: object, code: int = 2) -> typer.Exit:
     return typer.Exit(code)
 
 
-def not_installed(missing: ModuleNotFoundError, extra: str) -> typer.Exit:
-    return fail(f"{missing.name} is not installed; pip install 'logging-lib[{extra}]'")
+@contextmanager
+def handle_errors(*also: type[Exception], extra: str = "ops") -> Iterator[None]:
+    """End the command with the reason on standard error and exit code 2, never with a traceback.
+
+    Args:
+        also: exceptions besides ``LoggingLibError`` and ``FileNotFoundError`` whose message is meant for the user.
+        extra: the extra to install where a library is missing.
+    """
+    shown: tuple[type[Exception], ...] = (LoggingLibError, FileNotFoundError, *also)
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        raise fail(f"{missing.name} is not installed; pip install 'logging-lib[{extra}]'") from None
+    except shown as error:
+        raise fail(error) from None

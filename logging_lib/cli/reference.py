@@ -17,8 +17,7 @@ from typing import Any
 import typer
 
 import logging_lib
-from logging_lib import content
-from logging_lib._util.times import format_duration
+from logging_lib._util import content
 from logging_lib.cli.app import app
 from logging_lib.watch.loading import load_watches
 
@@ -50,12 +49,12 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 
 def _below(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    inside = getattr(command, "commands", None)
-    if inside is None:
+    subcommands = getattr(command, "commands", None)
+    if subcommands is None:
         yield name, command
         return
-    for part in sorted(inside):
-        yield from _below(inside[part], f"{name} {part}".strip())
+    for subcommand in sorted(subcommands):
+        yield from _below(subcommands[subcommand], f"{name} {subcommand}".strip())
 
 
 _COMMANDS = """# Commands
@@ -80,9 +79,13 @@ def command_page() -> str:
     lines = [_COMMANDS.format(made=_MADE)]
     lines += [f"- [`{name}`](#{_anchor(name)}): {_first(command.help)}" for name, command in commands()]
     for name, command in commands():
-        shown = [one for one in command.params if not getattr(one, "hidden", False)]
-        arguments = [one for one in shown if one.param_type_name == "argument"]
-        options = [one for one in shown if one.param_type_name == "option" and one.name not in _EVERYWHERE]
+        parameters = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
+        arguments = [parameter for parameter in parameters if parameter.param_type_name == "argument"]
+        options = [
+            parameter
+            for parameter in parameters
+            if parameter.param_type_name == "option" and parameter.name not in _EVERYWHERE
+        ]
         usage = " ".join(
             ["logging-lib", name, *map(_argument, arguments), *(["[OPTIONS]"] if options else [])]
         )
@@ -96,10 +99,10 @@ def command_page() -> str:
             usage,
             "```",
         ]
-        if shown:
+        if parameters:
             lines += ["", "| | | |", "|---|---|---|"]
-        lines += [_row(_argument(one), one) for one in arguments]
-        lines += [_row(_option(one), one) for one in options]
+        lines += [_row(_argument(parameter), parameter) for parameter in arguments]
+        lines += [_row(_option(parameter), parameter) for parameter in options]
     return "\n".join([*lines, ""])
 
 
@@ -160,10 +163,10 @@ _WATCHES = """# Watches
 
 {made}
 
-Each is a file of `watchers/`, in Watcher's own JSON. Its settings stand in `metadata`: change them there, or for
+Each is a file in `watchers/`, in Watcher's own JSON. Its settings are in `metadata`: change them there, or for
 one model in its profile. How they judge: [watches](../watches.md).
 
-| watch | finds | every | |
+| watch | finds | schedule | |
 |---|---|---|---|"""
 
 
@@ -175,26 +178,23 @@ def watch_page() -> str:
             _plain(str(watch.metadata.get("concern", watch.title))),
             f"../runbooks/{watch.id}.md",
         )
-        lines.append(f"| [{watch.id}](#{watch.id}) | {concern} | {_interval(watch)} | [runbook]({runbook}) |")
+        lines.append(
+            f"| [{watch.id}](#{watch.id}) | {concern} | {watch.schedule_text} | [runbook]({runbook}) |"
+        )
     for watch in watches:
         lines += [
             "",
             f"## {watch.title} {{ #{watch.id} }}",
             "",
-            f"`{watch.id}`, every {_interval(watch)}.",
+            f"`{watch.id}`, every {watch.schedule_text}.",
             "",
         ]
         lines += ["| setting | value |", "|---|---|"]
         for name, value in sorted(watch.metadata.items()):
             if name not in ("title", "concern", "runbook"):
-                shown = value if isinstance(value, str) else json.dumps(value)
-                lines.append(f"| `{name}` | `{_plain(shown)}` |")
+                text = value if isinstance(value, str) else json.dumps(value)
+                lines.append(f"| `{name}` | `{_plain(text)}` |")
     return "\n".join([*lines, ""])
-
-
-def _interval(watch: Any) -> str:
-    interval = getattr(watch, "interval", None)
-    return format_duration(interval) if interval is not None else "as its schedule says"
 
 
 # -- configuration -----------------------------------------------------------------------------------------
@@ -231,8 +231,8 @@ def configuration_page(root: Path) -> str:
 
 def variables(root: Path) -> dict[str, str]:
     """Environment variable → what it means: from the options, the shared settings, or the page that explains it."""
-    named = {name for file in _sources(root) for name in _VARIABLE.findall(file.read_text("utf-8"))}
-    found = sorted({*(name for name in named if "EXAMPLE" not in name), *_SHARED})
+    mentioned = {name for file in _sources(root) for name in _VARIABLE.findall(file.read_text("utf-8"))}
+    names = sorted({*(name for name in mentioned if "EXAMPLE" not in name), *_SHARED})
     options = {
         parameter.envvar: _plain(" ".join((getattr(parameter, "help", None) or "").split()))
         for _, command in commands()
@@ -240,16 +240,16 @@ def variables(root: Path) -> dict[str, str]:
         if isinstance(parameter.envvar, str)
     }
     pages = _pages(root)
-    made = {}
-    for name in found:
-        if any(other.startswith(f"{name}_") for other in found):
+    meanings = {}
+    for name in names:
+        if any(other.startswith(f"{name}_") for other in names):
             continue  # the beginning of others
         page = next((page for page, text in pages.items() if name in text), None)
         text = _SHARED.get(name) or options.get(name) or ""
         if page is not None:
             text += f" See [{_title(pages[page])}]({page})."
-        made[name] = text.strip()
-    return made
+        meanings[name] = text.strip()
+    return meanings
 
 
 def _sources(root: Path) -> list[Path]:

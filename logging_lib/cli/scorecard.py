@@ -11,7 +11,7 @@ import typer
 from logging_lib._util.times import parse_duration, parse_instant
 from logging_lib.analysis import samples
 from logging_lib.cli import options, output
-from logging_lib.store.port import Store, StoreError
+from logging_lib.store.port import Store
 
 if TYPE_CHECKING:
     from logging_lib.analysis.scorecard import Scorecard
@@ -43,30 +43,24 @@ def scorecard(
     from logging_lib.analysis import scorecard_data
     from logging_lib.analysis.scorecard import score
 
-    try:
-        moment = datetime.now(UTC) if now is None else parse_instant(now)
-        span = parse_duration(recent)
+    with output.handle_errors(ValueError, OSError):
+        instant = datetime.now(UTC) if now is None else parse_instant(now)
+        recent_span = parse_duration(recent)
         opened = options.choose(store, elasticsearch, read_only=True)
         try:
-            name = model or _only(samples.models(opened))
-            watches = _watches(opened, store, elasticsearch, state, name)
-            found = scorecard_data.gather(opened, name, now=moment, recent=span, watches=watches)
+            model_name = model or options.only_model(samples.models(opened))
+            watches = _watches(opened, store, elasticsearch, state, model_name)
+            evidence = scorecard_data.gather(
+                opened, model_name, now=instant, recent=recent_span, watches=watches
+            )
         finally:
             opened.close()
-    except (StoreError, ValueError, OSError) as error:
-        raise output.fail(error) from None
-    made = score(found, now=moment, recent=span)
+    card = score(evidence, now=instant, recent=recent_span)
     if as_json:
-        output.print_json(made.document())
+        output.print_json(card.document())
     else:
-        _show(made)
-    raise typer.Exit(1 if made.score < least else 0)
-
-
-def _only(known: list[str]) -> str:
-    if len(known) != 1:
-        raise ValueError(f"choose a model with --model: there are {', '.join(known) or 'none'}")
-    return known[0]
+        _show(card)
+    raise typer.Exit(1 if card.score < least else 0)
 
 
 def _watches(opened: Store, store: Path | None, url: str | None, state: Path | None, model: str) -> Watches:
@@ -99,16 +93,16 @@ def _of_watcher(url: str | None, model: str) -> Watches:
     return scorecard_data.of_watcher(answer, model)
 
 
-def _show(made: Scorecard) -> None:
+def _show(card: Scorecard) -> None:
     colors = {"covered": "green", "partly": "yellow", "missing": "red"}
     console = output.console()
-    for one in made.monitors:
-        color = colors[one.status]
-        console.print(f"[bold]{one.number}. {one.title}[/bold]: [{color}]{one.status}[/{color}]")
-        for line in one.evidence:
+    for monitor in card.monitors:
+        color = colors[monitor.status]
+        console.print(f"[bold]{monitor.number}. {monitor.title}[/bold]: [{color}]{monitor.status}[/{color}]")
+        for line in monitor.evidence:
             console.print(f"   {output.safe(line)}", highlight=False)
-        for line in one.todo:
+        for line in monitor.todo:
             console.print(f"   → {output.safe(line)}", highlight=False)
     console.print(
-        f"{output.safe(made.model)}: {made.score:g} of {len(made.monitors)}, {made.meaning}", highlight=False
+        f"{output.safe(card.model)}: {card.score:g} of {len(card.monitors)}, {card.meaning}", highlight=False
     )

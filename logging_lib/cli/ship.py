@@ -63,8 +63,8 @@ def ship(
         files = {
             name: str(path) if path else None for name, path in (("ca", ca), ("cert", cert), ("key", key))
         }
-        where = target(to, **files)
-        receiver = connect_to(where, timeout=timeout)
+        destination = target(to, **files)
+        receiver = connect_to(destination, timeout=timeout)
     except ValueError as error:
         raise output.fail(f"--to: {error}") from None
     except OSError as error:
@@ -74,28 +74,28 @@ def ship(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # it says each request
     if once:
-        _once(Shipper(spool, receiver, name=str(where)), spool)
+        _once(Shipper(spool, receiver, name=str(destination)), spool)
     else:
-        _daemon(Shipper(spool, receiver, name=str(where), health=Spool(spool)), grace)
+        _daemon(Shipper(spool, receiver, name=str(destination), health=Spool(spool)), grace)
 
 
 def _replay(spool: Path) -> None:
     if not spool.is_dir():
         raise output.fail(f"{spool}: no such folder")
-    backlog = Backlog(spool)
+    spool_reader = Backlog(spool)
     try:
-        if not backlog.lock():
+        if not spool_reader.lock():
             raise output.fail(f"{spool}: another shipper is at work; stop it, and try again", 1)
-        made = replay(backlog)
+        replayed = replay(spool_reader)
     except OSError as error:
         raise output.fail(f"{spool}: {error}", 1) from None
     finally:
-        backlog.unlock()
-    typer.echo(f"{made.events} events are back in the spool", err=True)
-    for path in made.files:
+        spool_reader.unlock()
+    typer.echo(f"{replayed.events} events are back in the spool", err=True)
+    for path in replayed.files:
         typer.echo(f"their dead letters are now in {path}", err=True)
-    if made.kept:
-        typer.echo(f"{made.kept} dead letters stay there alone: cut, torn, or never an event", err=True)
+    if replayed.kept:
+        typer.echo(f"{replayed.kept} dead letters stay there alone: cut, torn, or never an event", err=True)
 
 
 def _once(shipper: Shipper, spool: Path) -> None:
@@ -118,12 +118,12 @@ def _once(shipper: Shipper, spool: Path) -> None:
 
 
 def _daemon(shipper: Shipper, grace: float) -> None:
-    told = threading.Event()
+    stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
+        signal.signal(number, lambda *_: stopped.set())
     worker = threading.Thread(target=shipper.run, name="ship", daemon=True)
     worker.start()
-    while worker.is_alive() and not told.wait(1.0):
+    while worker.is_alive() and not stopped.wait(1.0):
         pass
     shipper.stop(grace)
     worker.join(grace)
@@ -132,15 +132,15 @@ def _daemon(shipper: Shipper, grace: float) -> None:
 def _status(spool: Path, as_json: bool) -> None:
     if not spool.is_dir():
         raise output.fail(f"{spool}: no such folder")
-    backlog = Backlog(spool)
+    spool_reader = Backlog(spool)
     try:
-        running = not backlog.lock()
-        backlog.unlock()
+        running = not spool_reader.lock()
+        spool_reader.unlock()
     except OSError as error:
         raise output.fail(f"{spool}: {error}") from None
-    events, size, oldest = backlog.waiting()
-    state = backlog.state
-    found: dict[str, Any] = {
+    events, size, oldest = spool_reader.waiting()
+    state = spool_reader.state
+    document: dict[str, Any] = {
         "running": running,
         "receiver": state.receiver or None,
         "backlog": {
@@ -158,13 +158,13 @@ def _status(spool: Path, as_json: bool) -> None:
         else None,
     }
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(document, indent=1))
         return
-    age = found["backlog"]["age"]
+    age = document["backlog"]["age"]
     waiting = f"{events} events, {size / 1e6:.1f} MB" + (f", the oldest {age:.0f} s old" if age else "")
     typer.echo(f"shipper   {'running' if running else 'not running'}, to {state.receiver or 'nowhere yet'}")
     typer.echo(f"waiting   {waiting}")
-    typer.echo(f"shipped   {state.shipped} events, {found['rate']:.0f} a second in the last minute")
+    typer.echo(f"shipped   {state.shipped} events, {document['rate']:.0f} a second in the last minute")
     typer.echo(f"refused   {state.dead_lettered} events; {state.retries} attempts were repeated")
     typer.echo(f"known     {state.duplicates} events, which the receiver had already")
     if state.last_error:

@@ -16,13 +16,11 @@ from rich.markup import escape
 from rich.table import Table
 
 import logging_lib
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.cli import options, output
 from logging_lib.cli.dashboards import KibanaOption, SpaceOption
 from logging_lib.dashboards.kibana.client import PREFIX as KIBANA
 from logging_lib.dashboards.kibana.client import settings_from as kibana_settings
-from logging_lib.dashboards.loading import SpecError
-from logging_lib.profile.io import ProfileError
 from logging_lib.profile.io import load as load_profile
 from logging_lib.stack import deploy as deployment
 from logging_lib.stack import doctor as diagnosis
@@ -33,7 +31,6 @@ from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
 from logging_lib.store.profiles import is_published, publish, published_models
-from logging_lib.watch.templating import Medium
 
 app = typer.Typer(help="Put what we need into an Elasticsearch, or take it away.", no_args_is_help=True)
 
@@ -45,14 +42,6 @@ RetentionOption = Annotated[
 RolesOption = Annotated[
     bool, typer.Option("--roles", help="The roles, too; needs the privilege manage_security.")
 ]
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except (StoreError, ProfileError, SpecError, FileNotFoundError) as error:
-        raise output.fail(error) from None
 
 
 @app.command()
@@ -86,9 +75,13 @@ def deploy(
 
     Example: logging-lib stack deploy --elasticsearch https://localhost:9200 --api-key writer
     """
-    with _explained(), options.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
+    with (
+        output.handle_errors(),
+        options.connect(elasticsearch) as connection,
+        _kibana(kibana, space) as saved,
+    ):
         server = examine(connection)
-        made = [(path, load_profile(path)) for path in profiles or ()]
+        loaded_profiles = [(path, load_profile(path)) for path in profiles or ()]
         wanted = _base(server, retention, roles=roles)
         changes = _put(connection, wanted, force=force, dry_run=dry_run)
         if not _refused(changes):
@@ -96,19 +89,19 @@ def deploy(
             if server.lifecycle:
                 changes += deployment.set_retention(connection, wanted, dry_run=dry_run)
             store = ElasticsearchStore(connection)
-            for path, profile in made:
-                same = is_published(store, profile)
-                if not dry_run and not same:
+            for path, profile in loaded_profiles:
+                is_current = is_published(store, profile)
+                if not dry_run and not is_current:
                     publish(store, profile, now=datetime.now(UTC))
-                what = f"profile {profile.model} {profile.version}"
-                changes.append(Change(what, UNCHANGED if same else UPDATED, str(path)))
+                about = f"profile {profile.model} {profile.version}"
+                changes.append(Change(about, UNCHANGED if is_current else UPDATED, str(path)))
             if server.watcher:
-                known = published_models(store) | {profile.model: True for _, profile in made}
+                models = published_models(store) | {profile.model: True for _, profile in loaded_profiles}
                 folder = content.path("watchers")
-                retired = resources.rendered(folder, [name for name, serves in known.items() if not serves])
+                retired = resources.rendered(folder, [name for name, serves in models.items() if not serves])
                 changes += deployment.destroy(connection, retired, force=force, dry_run=dry_run)
-                own = resources.rendered(folder, [name for name, serves in known.items() if serves])
-                changes += _put(connection, own, force=force, dry_run=dry_run)
+                watches = resources.rendered(folder, [name for name, serves in models.items() if serves])
+                changes += _put(connection, watches, force=force, dry_run=dry_run)
             changes += keys.make(
                 connection, api_keys or (), folder=_roles_folder(), into=keys_in, expiration=expiration,
                 dry_run=dry_run,
@@ -132,26 +125,30 @@ def status(
 
     Example: logging-lib stack status --elasticsearch https://localhost:9200
     """
-    with _explained(), options.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
+    with (
+        output.handle_errors(),
+        options.connect(elasticsearch) as connection,
+        _kibana(kibana, space) as saved,
+    ):
         server = examine(connection)
         wanted = _base(server, retention, roles=roles)
         if server.watcher:
-            known = published_models(ElasticsearchStore(connection))
-            models = [name for name, serves in known.items() if serves]
+            models_published = published_models(ElasticsearchStore(connection))
+            models = [name for name, serves in models_published.items() if serves]
             wanted += resources.rendered(content.path("watchers"), models)
-        found = deployment.status(connection, wanted)
-        there = saved.status() if saved is not None else []
+        states = deployment.status(connection, wanted)
+        saved_states = saved.status() if saved is not None else []
     if as_json:
-        rows = [{"kind": part.kind.title, "name": part.name, "state": str(state)} for part, state in found]
-        rows += [{"kind": "saved object", "name": name, "state": str(state)} for name, state in there]
+        rows = [{"kind": part.kind.title, "name": part.name, "state": str(state)} for part, state in states]
+        rows += [{"kind": "saved object", "name": name, "state": str(state)} for name, state in saved_states]
         typer.echo(json.dumps({"version": server.version_text, "license": server.license, "parts": rows}))
     else:
         table = Table("part", "state", box=None, pad_edge=False)
-        for about, state in [*((str(part), str(state)) for part, state in found), *there]:
+        for about, state in [*((str(part), str(state)) for part, state in states), *saved_states]:
             table.add_row(escape(about), state)
         _console().print(table)
         _print_lacks(server)
-    raise typer.Exit(0 if all(state == "current" for _, state in [*found, *there]) else 1)
+    raise typer.Exit(0 if all(state == "current" for _, state in [*states, *saved_states]) else 1)
 
 
 @app.command()
@@ -167,7 +164,11 @@ def destroy(
 
     Example: logging-lib stack destroy --elasticsearch https://localhost:9200 --yes
     """
-    with _explained(), options.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
+    with (
+        output.handle_errors(),
+        options.connect(elasticsearch) as connection,
+        _kibana(kibana, space) as saved,
+    ):
         server = examine(connection)
         wanted = _base(server, None, roles=server.security)
         if server.watcher:
@@ -197,23 +198,30 @@ def doctor(
 
     Example: logging-lib doctor --elasticsearch https://localhost:9200
     """
-    with _explained(), options.connect(elasticsearch) as connection:
-        found = diagnosis.diagnose(connection, lambda server: _base(server, None, roles=False))
+    with output.handle_errors(), options.connect(elasticsearch) as connection:
+        findings = diagnosis.diagnose(connection, lambda server: _base(server, None, roles=False))
     if kibana is not None or os.environ.get(f"{KIBANA}URL"):
-        found += saved_objects.findings(kibana_settings(url=kibana), space, content.path("kibana_dashboards"))
+        findings += saved_objects.findings(
+            kibana_settings(url=kibana), space, content.path("kibana_dashboards")
+        )
     if as_json:
         rows = [
-            {"level": one.level, "check": one.check, "message": one.message, "remedy": one.remedy}
-            for one in found
+            {
+                "level": finding.level,
+                "check": finding.check,
+                "message": finding.message,
+                "remedy": finding.remedy,
+            }
+            for finding in findings
         ]
         typer.echo(json.dumps(rows, indent=1))
     else:
         table = Table("level", "check", "finding", box=None, pad_edge=False)
-        for one in found:
-            remedy = f"\n→ {one.remedy}" if one.remedy else ""
-            table.add_row(one.level, one.check, _safe(one.message) + _safe(remedy, lines=True))
+        for finding in findings:
+            remedy = f"\n→ {finding.remedy}" if finding.remedy else ""
+            table.add_row(finding.level, finding.check, _safe(finding.message) + _safe(remedy, lines=True))
         _console().print(table)
-    raise typer.Exit(1 if any(one.level is diagnosis.Level.ERROR for one in found) else 0)
+    raise typer.Exit(1 if any(finding.level is diagnosis.Level.ERROR for finding in findings) else 0)
 
 
 # --- helpers
@@ -226,24 +234,24 @@ def _kibana(url: str | None, space: str) -> Iterator[saved_objects.SavedObjects 
         yield None
         return
     folder = content.path("kibana_dashboards")
-    with saved_objects.connected(kibana_settings(url=url), space, folder) as found:
-        yield found
+    with saved_objects.connected(kibana_settings(url=url), space, folder) as saved:
+        yield saved
 
 
 def _base(server: Server, retention: list[str] | None, *, roles: bool) -> list[resources.Part]:
     """What every cluster of this kind gets."""
-    given = {}
+    periods = {}
     for entry in retention or ():
         dataset, separator, period = entry.partition("=")
         if not separator or not period:
             raise StoreError(f"--retention: {entry!r} is not such as ml.prediction=30d")
-        given[dataset] = period
+        periods[dataset] = period
     folder = content.path("pipelines") / "elasticsearch"
-    found = resources.templates(folder, retention=given)
+    parts = resources.templates(folder, retention=periods)
     if not server.match_only_text:
-        found = resources.without_match_only_text(found)
-    found += resources.scripts(content.path("watchers") / "scripts")
-    return found + (resources.roles(_roles_folder()) if roles else [])
+        parts = resources.without_match_only_text(parts)
+    parts += resources.scripts(content.path("watchers") / "scripts")
+    return parts + (resources.roles(_roles_folder()) if roles else [])
 
 
 def _roles_folder() -> Path:
@@ -266,20 +274,23 @@ def _print_changes(
     changes: list[Change], server: Server, *, show_diff: bool, dry_run: bool, as_json: bool
 ) -> None:
     if as_json:
-        rows = [{"about": one.about, "did": one.did, "note": one.note, "diff": one.diff} for one in changes]
+        rows = [
+            {"about": change.about, "did": change.did, "note": change.note, "diff": change.diff}
+            for change in changes
+        ]
         typer.echo(json.dumps({"dry_run": dry_run, "changes": rows, "left_out": server.lacks}, indent=1))
         return
-    would = "would be " if dry_run else ""
-    for one in changes:
-        if one.did == deployment.UNCHANGED and not one.note:
+    prefix = "would be " if dry_run else ""
+    for change in changes:
+        if change.did == deployment.UNCHANGED and not change.note:
             continue
-        did = one.did if one.did in (deployment.UNCHANGED, deployment.LEFT) else would + one.did
-        print(Medium.HEADER.escape(f"{one.about}: {did}" + (f" ({one.note})" if one.note else "")))
-        if show_diff and one.diff:
-            typer.echo(one.diff)
-    same = sum(one.did == deployment.UNCHANGED for one in changes)
-    done = sum(one.changes for one in changes)
-    typer.echo(f"{done} {'would change' if dry_run else 'changed'}, {same} unchanged")
+        did = change.did if change.did in (deployment.UNCHANGED, deployment.LEFT) else prefix + change.did
+        print(output.plain(f"{change.about}: {did}" + (f" ({change.note})" if change.note else "")))
+        if show_diff and change.diff:
+            typer.echo(change.diff)
+    unchanged = sum(change.did == deployment.UNCHANGED for change in changes)
+    changed = sum(change.changes for change in changes)
+    typer.echo(f"{changed} {'would change' if dry_run else 'changed'}, {unchanged} unchanged")
     if _refused(changes):
         typer.echo("something was refused, so nothing was changed", err=True)
     _print_lacks(server)
@@ -287,15 +298,15 @@ def _print_changes(
 
 def _print_lacks(server: Server) -> None:
     typer.echo(f"Elasticsearch {server.version_text}, license {server.license}")
-    for lacking in server.lacks:
-        typer.echo(f"left out: {lacking}")
+    for capability in server.lacks:
+        typer.echo(f"left out: {capability}")
 
 
 def _safe(text: str, *, lines: bool = False) -> str:
     """Names come from logs: neither terminal codes nor rich's markup may act."""
     if lines:
         return "\n".join(_safe(line) for line in text.split("\n"))
-    return escape(Medium.HEADER.escape(text))
+    return output.safe(text)
 
 
 def _console() -> Console:

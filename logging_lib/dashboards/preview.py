@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from logging_lib._util.errors import LoggingLibError
 from logging_lib.dashboards import queries, tables, views
 from logging_lib.dashboards.selection import Selection, last
 from logging_lib.dashboards.spec import Dashboard, Panel
@@ -26,7 +27,7 @@ REMEMBERED = 100
 _STREAMS = "logs-ml.prediction-*"
 
 
-class PreviewError(ValueError):
+class PreviewError(LoggingLibError, ValueError):
     """A choice that cannot be shown; the message says what can."""
 
 

@@ -48,15 +48,15 @@ def field(name: str, dataset: str) -> SchemaField | None:
     """The field of this name in a dataset, or None."""
     if dataset == ALERT:
         return _ALERT_FIELDS.get(name)
-    found = load().field(name)
-    return found if found is not None and f"ml.{dataset}" in found.datasets else None
+    schema_field = load().field(name)
+    return schema_field if schema_field is not None and f"ml.{dataset}" in schema_field.datasets else None
 
 
 def names(dataset: str) -> list[str]:
     """All fields of a dataset; a trailing ``*`` stands for any key."""
     if dataset == ALERT:
         return list(_ALERT_FIELDS)
-    return [one.name for one in load().fields if f"ml.{dataset}" in one.datasets]
+    return [schema_field.name for schema_field in load().fields if f"ml.{dataset}" in schema_field.datasets]
 
 
 def control_field(control: Control, dataset: str) -> str | None:
@@ -111,19 +111,19 @@ class Not(_Strict):
 _CONDITION = "expected a value, a list of values, or one of {exists: true}, {not: ...}, {gte: 0, lt: 1}"
 
 
-def _condition(given: Any) -> Any:
-    if isinstance(given, (Exists, Not, Range)):
-        return given
-    if isinstance(given, dict):
-        model = Exists if "exists" in given else Not if "not" in given else Range
+def _condition(condition: Any) -> Any:
+    if isinstance(condition, (Exists, Not, Range)):
+        return condition
+    if isinstance(condition, dict):
+        model = Exists if "exists" in condition else Not if "not" in condition else Range
         try:
-            return model.model_validate(given)
+            return model.model_validate(condition)
         except ValidationError as error:
             raise ValueError(_CONDITION) from error
-    values = given if isinstance(given, list) else [given]
-    if not values or not all(isinstance(one, (str, int, float, bool)) for one in values):
+    values = condition if isinstance(condition, list) else [condition]
+    if not values or not all(isinstance(value, (str, int, float, bool)) for value in values):
         raise ValueError(_CONDITION)
-    return given
+    return condition
 
 
 Condition = Annotated[Value | list[Value] | Exists | Not | Range, PlainValidator(_condition)]
@@ -165,8 +165,8 @@ class Metric(_Strict):
             return formulas.parse(self.formula)
         name = self.metric or ""
         if name not in (*formulas.OF_EVENTS, *formulas.OF_FIELD):
-            known = ", ".join((*formulas.OF_EVENTS, *formulas.OF_FIELD))
-            raise formulas.FormulaError(f"metric: {name!r:.80} is none of {known}")
+            functions = ", ".join((*formulas.OF_EVENTS, *formulas.OF_FIELD))
+            raise formulas.FormulaError(f"metric: {name!r:.80} is none of {functions}")
         if name in formulas.OF_FIELD and not self.field:
             raise formulas.FormulaError(f"metric: {name} needs a 'field'")
         if name in formulas.OF_EVENTS and self.field:
@@ -244,11 +244,11 @@ class Panel(_Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _booleans(cls, given: Any) -> Any:
+    def _booleans(cls, document: Any) -> Any:
         """YAML reads a bare ``no`` or ``yes`` as a boolean."""
-        if isinstance(given, dict) and isinstance(given.get("stack"), bool):
-            return {**given, "stack": "yes" if given["stack"] else "no"}
-        return given
+        if isinstance(document, dict) and isinstance(document.get("stack"), bool):
+            return {**document, "stack": "yes" if document["stack"] else "no"}
+        return document
 
     @model_validator(mode="after")
     def _short_form(self) -> Panel:

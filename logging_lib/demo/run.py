@@ -20,7 +20,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import logging_lib
-from logging_lib import content, profile
+from logging_lib import profile
+from logging_lib._util import content
 from logging_lib.demo import loans
 from logging_lib.demo import loans as model
 from logging_lib.demo.receivers import Receivers
@@ -28,8 +29,9 @@ from logging_lib.logger.jsonlines import files, lines
 from logging_lib.normalize import normalize_line
 from logging_lib.profile.config import Config
 from logging_lib.report import alerts as alerting
-from logging_lib.report import collect, html, runbooks
+from logging_lib.report import collect, runbooks
 from logging_lib.report.model import Judging
+from logging_lib.report.page import render_page
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.profiles import publish
 from logging_lib.watch.actions import SlackOutlet, SmtpOutlet
@@ -317,7 +319,7 @@ def _write_report(store: EmbeddedStore, alerts: list[Alert], out: Path) -> str:
         watches=watches,
         runbooks=runbooks.texts(watches),
     )
-    (out / "report.html").write_text(html.render(made), "utf-8")
+    (out / "report.html").write_text(render_page(made), "utf-8")
     return made.verdict.sentence
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from logging_lib._util.errors import LoggingLibError
 from logging_lib._util.times import format_instant
 from logging_lib.privacy import redact_files
 from logging_lib.privacy.redact_files import Found
@@ -24,7 +25,7 @@ from logging_lib.privacy.subject_search import Span, Traces
 _PASSES = 4
 
 
-class RecordError(Exception):
+class RecordError(LoggingLibError):
     """The record cannot be read or is another person's; the message says which file and what to do."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from logging_lib._util.errors import LoggingLibError
 from logging_lib.profile.model import (
     CHECKS,
     FORMAT_VERSION,
@@ -26,7 +27,7 @@ from logging_lib.profile.model import (
 )
 
 
-class ProfileError(ValueError):
+class ProfileError(LoggingLibError, ValueError):
     """A profile file is damaged or of another format; the message names the file, the field and the remedy."""
 
 

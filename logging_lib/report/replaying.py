@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 
+from logging_lib._util.text import shorten
 from logging_lib._util.times import format_duration
 from logging_lib.report import searches
 from logging_lib.report.alerts import Told, of_model
 from logging_lib.report.model import Judging, Subject
 from logging_lib.report.reading import instant
-from logging_lib.report.texts import short
 from logging_lib.store.port import Part, Store, Wrapper
 from logging_lib.watch.backtest.backtest import backtest
 from logging_lib.watch.model import Watch
@@ -58,7 +58,7 @@ def replay(store: Store, watches: Sequence[Watch], subject: Subject, every: time
     )
     problems = [f"{watch}: {runs} runs failed: {error}" for (watch, error), runs in result.failures.items()]
     problems += [
-        f"Version {short(version)} was not judged in {runs} runs: {reason}."
+        f"Version {shorten(version)} was not judged in {runs} runs: {reason}."
         for (model, version, reason), runs in result.skipped.items()
         if model == subject.model
     ]

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from logging_lib.plain import printable
+from logging_lib._util.text import printable
 from logging_lib.store.connection import ElasticsearchError
 
 MAX_DOCUMENTS: Final = 1000

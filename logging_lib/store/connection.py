@@ -19,7 +19,7 @@ import elasticsearch
 from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout, TlsError, Transport, TransportError
 
-from logging_lib.plain import printable
+from logging_lib._util.text import printable
 from logging_lib.store.port import StoreError
 
 PREFIX = "LOGGING_LIB_ELASTICSEARCH_"

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from logging_lib.plain import printable
+from logging_lib._util.text import printable
 from logging_lib.store import mapping
 from logging_lib.store.bulk import Operation, Outcome, send
 from logging_lib.store.connection import Connection, ElasticsearchError

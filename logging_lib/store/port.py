@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from logging_lib._util.errors import LoggingLibError
+
 Part = Callable[[], Iterator[bytes | list[bytes]]]
 """Reads some of a data stream's documents, as ``Store.lines`` gives them."""
 
 
-class StoreError(Exception):
+class StoreError(LoggingLibError):
     """A store could not do what it was asked; the message says what and the remedy."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import reduce
 
+from logging_lib._util.errors import LoggingLibError
 from logging_lib.store.validators import child
 
 
@@ -33,7 +34,7 @@ class WatchProblem:
         return f"{self.file}: {self.path}: {self.message}"
 
 
-class WatchError(ValueError):
+class WatchError(LoggingLibError, ValueError):
     """Refuse watch files. ``problems`` holds all problems, not only the first."""
 
     def __init__(self, problems: Iterable[WatchProblem]) -> None:

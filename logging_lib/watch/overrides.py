@@ -7,6 +7,7 @@ import json
 from collections.abc import Container, Iterable
 from typing import Any
 
+from logging_lib._util.errors import LoggingLibError
 from logging_lib.schema import fields
 from logging_lib.watch.errors import WatchError, WatchProblem, json_path
 from logging_lib.watch.evaluate import default_scripts
@@ -15,7 +16,7 @@ from logging_lib.watch.model import Watch
 from logging_lib.watch.validation.rules import find_problems
 
 
-class OverrideError(Exception):
+class OverrideError(LoggingLibError):
     """Refuse an override; the message says why, and the remedy."""
 
 

@@ -5,7 +5,8 @@ What differs from plain Mustache, as in Watcher: a dotted path also goes through
 ``{{#join}}path{{/join}}``, ``{{#join delimiter=' or '}}path{{/join delimiter=' or '}}`` and
 ``{{#url}}...{{/url}}`` exist. What differs from Watcher: *every* inserted value is escaped for its medium, by
 ``{{{triple}}}`` braces too, since values in findings come from hostile logs. A value is never read as a
-template.
+template. And Watcher (mustache.java) drops the line break before a line that begins with a section tag and has
+more than that: where each section tag has a line of its own, both give the same lines.
 """
 
 from __future__ import annotations
@@ -22,23 +23,15 @@ from urllib.parse import quote
 from pystache.parser import ParsingError, parse
 from pystache.renderengine import RenderEngine
 
+from logging_lib._util.text import BREAKS, CONTROLS, one_line
+
 _MISSING = object()
 _TAG = re.compile(r"\{\{!.*?\}\}|\{\{\{[^{}]+\}\}\}|\{\{[^{}]+\}\}", re.DOTALL)
 _UNEVEN = re.compile(r"\{\{\{[^{}]+\}\}(?!\})")
 _PARTIAL = re.compile(r"\{\{\s*>")
 _JOIN = re.compile(r"join\s+delimiter=(['\"])(?P<delimiter>.*)\1", re.DOTALL)
 
-# Kept out of every text: C0 and C1 controls but tab and newline, lone surrogates, and the marks that
-# reverse or hide text.
-_CONTROLS = dict.fromkeys(
-    [c for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\t\n\r"]
-    + [*range(0xD800, 0xE000), *range(0x202A, 0x202F), *range(0x2066, 0x206A)],
-    "\ufffd",
-)
-# An inserted value must not look like a further line of its text; only a template makes those.
-_BREAKS = dict.fromkeys(map(ord, "\r\n\t\x85\u2028\u2029"), " ")
-_TEXT = {**_CONTROLS, **_BREAKS}
-_ONE_LINE = {**dict.fromkeys(_CONTROLS, ""), **_BREAKS}
+_TEXT = {**dict.fromkeys(CONTROLS, "\ufffd"), **BREAKS}
 
 
 class TemplateError(ValueError):
@@ -73,7 +66,7 @@ class Medium(Enum):
     TEXT = (lambda text: text.translate(_TEXT),)
     HTML = (lambda text: html.escape(text.translate(_TEXT)),)
     SLACK = (_slack,)
-    HEADER = (lambda text: text.translate(_ONE_LINE),)
+    HEADER = (one_line,)
     URL = (lambda text: quote(text.encode("utf-8", "replace"), safe=""),)
     """One part of a URL's path or a form's field: a value cannot begin another."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import Dashboard

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.dashboards import generate
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.kibana import objects, validate

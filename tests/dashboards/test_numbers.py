@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.dashboards import queries, tables
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.loading import load_dashboards

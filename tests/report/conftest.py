@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from logging_lib import PredictionProcessor, content, profile
+from logging_lib import PredictionProcessor, profile
+from logging_lib._util import content
 from logging_lib.profile.config import Config
 from logging_lib.report import alerts as alerting
 from logging_lib.report import collect, runbooks

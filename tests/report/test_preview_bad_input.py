@@ -7,11 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from logging_lib import content, profile
+from logging_lib import profile
+from logging_lib._util import content
 from logging_lib.dashboards import preview
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.loading import load_dashboards
-from logging_lib.dashboards.page import page
+from logging_lib.dashboards.page import render_preview
 from logging_lib.dashboards.spec import Dashboard
 from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.browser import Visit
@@ -47,7 +48,7 @@ def looked_at(
     known = preview.choices(store, now=NOW)
     combined = list(preview.combinations(known))[:1]
     views = preview.static_views(preview.Remembering(store), dashboards, known, combined, now=NOW)
-    file.write_text(page(dashboards, known, views=views, periods=["all"]), "utf-8")
+    file.write_text(render_preview(dashboards, known, views=views, periods=["all"]), "utf-8")
     texts = []
     with Visit(chromium, width=390, scheme=scheme) as visit:
         for one in dashboards:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.stack import resources
 from logging_lib.stack.ownership import State, is_ours, marked, state
 from logging_lib.stack.resources import COMPONENT, ROLE, SCRIPT, Part

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.cli.app import app
 from logging_lib.store.connection import PREFIX
 from tests.stack.conftest import Call

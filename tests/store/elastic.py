@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.schema.streams import data_stream
 from logging_lib.stack import deploy, resources
 from logging_lib.stack.capabilities import examine

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.schema.templates import FIELD_LIMIT
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import StoreError, Wrapper
 from logging_lib.watch.backtest import backtest

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.store.connection import Connection
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore

@@ -12,8 +12,8 @@ from benchmarks.detection import replay
 from benchmarks.detection.counting import CELL, WATCHES, Counts, Judge
 from benchmarks.detection.faults import FAULTS
 from benchmarks.detection.streams import MONDAY, WEEK, claims_stream
-from logging_lib import content
 from logging_lib import profile as profiles
+from logging_lib._util import content
 from logging_lib._util.times import format_instant
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.evaluate import evaluate, means_of

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.watch.actions import SettingsError
 from logging_lib.watch.evaluate import new_context, with_payload
 from logging_lib.watch.loading import load_watches

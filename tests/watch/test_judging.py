@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import gammaincc
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.scripts import SCRIPTS

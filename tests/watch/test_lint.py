@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.cli.app import app
 from logging_lib.watch.lint import LintFinding, lint_files, lint_watch
 from logging_lib.watch.loading import parse_watch

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.loading import load_watches, parse_watch
 from tests.watch.conftest import SCRIPTS, document, watch

@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.watch.backtest.backtest import Backtest
-from logging_lib.watch.backtest.page import page
+from logging_lib.watch.backtest.page import render_page
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.overrides import OverrideError, apply_overrides, compare_metadata
@@ -116,7 +116,9 @@ def test_the_page_shows_both_and_escapes_all() -> None:
     hostile = "</title><script>alert(1)</script>\x1b[2J"
     as_is = result(alert(1, "na-spike", hostile), alert(30, "na-spike", "b"))
     what_if = result(alert(1, "na-spike", "c"), watches=("na-spike",))
-    text = page(as_is, events=1234, what_if=what_if, changes={"na-spike": {"min_effect": (0.02, "<i>")}})
+    text = render_page(
+        as_is, events=1234, what_if=what_if, changes={"na-spike": {"min_effect": (0.02, "<i>")}}
+    )
     read = Tags(text)
     assert read.tags.count("circle") == 3
     assert "script" not in read.tags
@@ -125,4 +127,4 @@ def test_the_page_shows_both_and_escapes_all() -> None:
     assert "\x1b" not in text
     assert "uptime: 3 runs failed: <b>" in read.text
     assert "1,234 events" in read.text
-    assert "http" not in text
+    assert "http" not in text.replace("http-equiv", "")

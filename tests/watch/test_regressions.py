@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from logging_lib import content
 from logging_lib import profile as profiles
+from logging_lib._util import content
 from logging_lib._util.times import parse_duration, parse_instant
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.actions import SettingsError, SmtpOutlet

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.cli.watch import app
 from logging_lib.store.connection import Connection
 from logging_lib.store.duckdb.store import EmbeddedStore

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib._util.times import format_instant
 from logging_lib.store.connection import Connection, Settings
 from logging_lib.store.duckdb.store import EmbeddedStore

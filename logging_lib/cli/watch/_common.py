@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.cli import output
 from logging_lib.cli.options import UsageError
 from logging_lib.profile import ProfileError

@@ -34,7 +34,7 @@ from logging_lib.store.port import Store, StoreError
 from logging_lib.store.profiles import index_profiles, with_profiles
 from logging_lib.watch.backtest.backtest import Backtest, backtest
 from logging_lib.watch.backtest.history import EventHistory
-from logging_lib.watch.backtest.page import Changes, page
+from logging_lib.watch.backtest.page import Changes, render_page
 from logging_lib.watch.backtest.windows import NotPlannedError
 from logging_lib.watch.model import Watch
 from logging_lib.watch.overrides import apply_overrides, compare_metadata
@@ -113,7 +113,8 @@ def backtest_(
         metadata_changes = compare_metadata(selected_watches, overridden_watches)
         if html is not None:
             _write_page(
-                html, page(result, events=load_summary.events, what_if=what_if, changes=metadata_changes)
+                html,
+                render_page(result, events=load_summary.events, what_if=what_if, changes=metadata_changes),
             )
     if as_json:
         document = {"events": load_summary.events, "refused": dict(load_summary.refused), **result.document()}

@@ -19,8 +19,8 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
+from logging_lib._util.text import printable
 from logging_lib.dashboards.kibana.objects import TAG, ndjson
-from logging_lib.plain import printable
 from logging_lib.store.connection import PREFIX as ELASTICSEARCH
 from logging_lib.store.connection import Settings
 from logging_lib.store.connection import settings_from as _settings_from
@@ -61,13 +61,13 @@ def settings_from(environment: Mapping[str, str] = os.environ, *, url: str | Non
     Raises:
         StoreError: naming the variable that is wrong, and what to set.
     """
-    own = dict(environment)
+    variables = dict(environment)
     names = ("API_KEY", "USER", "PASSWORD")
-    if not any(own.get(PREFIX + name) for name in names):
-        own |= {PREFIX + name: own.get(ELASTICSEARCH + name, "") for name in names}
-    if not own.get(PREFIX + "CA"):
-        own[PREFIX + "CA"] = own.get(ELASTICSEARCH + "CA", "")
-    return _settings_from(own, url=url, prefix=PREFIX, example="https://localhost:5601")
+    if not any(variables.get(PREFIX + name) for name in names):
+        variables |= {PREFIX + name: variables.get(ELASTICSEARCH + name, "") for name in names}
+    if not variables.get(PREFIX + "CA"):
+        variables[PREFIX + "CA"] = variables.get(ELASTICSEARCH + "CA", "")
+    return _settings_from(variables, url=url, prefix=PREFIX, example="https://localhost:5601")
 
 
 class Kibana:
@@ -175,12 +175,12 @@ class Kibana:
         answer = self._call(
             "POST", "/api/saved_objects/_bulk_delete", params={"force": "true"}, json_body=listed
         )
-        for one in answer.get("statuses", ()) if isinstance(answer, dict) else ():
-            error = one.get("error", {})
-            if not one.get("success") and error.get("statusCode") != 404:
+        for status in answer.get("statuses", ()) if isinstance(answer, dict) else ():
+            error = status.get("error", {})
+            if not status.get("success") and error.get("statusCode") != 404:
                 reason = printable(str(error.get("message", "no reason was given")))
                 raise KibanaError(
-                    f"{self.url}: {one.get('type')} {one.get('id')} was not removed: {reason:.300}"
+                    f"{self.url}: {status.get('type')} {status.get('id')} was not removed: {reason:.300}"
                 )
 
     def close(self) -> None:
@@ -196,7 +196,7 @@ class Kibana:
 
     def _export(self, body: Json) -> list[Json]:
         answer = self._call("POST", "/api/saved_objects/_export", json_body=body, lines=True)
-        return [one for one in answer if one.get("type") in _MEMBERS]
+        return [document for document in answer if document.get("type") in _MEMBERS]
 
     def _call(
         self,
@@ -232,10 +232,10 @@ class Kibana:
             raise _refused(response, about)
         try:
             if lines:
-                found = [json.loads(line) for line in response.content.splitlines() if line.strip()]
-                if not all(isinstance(one, dict) for one in found):
+                documents = [json.loads(line) for line in response.content.splitlines() if line.strip()]
+                if not all(isinstance(document, dict) for document in documents):
                     raise ValueError
-                return found
+                return documents
             return response.json()
         except ValueError as error:
             raise KibanaError(
@@ -256,10 +256,12 @@ def newer(objects: Iterable[Json], version: str) -> str | None:
     ``coreMigrationVersion`` names the Kibana; a type's own version is known to Kibana alone, which refuses it.
     """
     ours = _numbers(version)
-    for one in objects:
-        theirs = str(one.get("coreMigrationVersion", "0"))
+    for document in objects:
+        theirs = str(document.get("coreMigrationVersion", "0"))
         if _numbers(theirs)[:2] > ours[:2]:
-            return f"{one.get('type')} {one.get('id')} was exported by a Kibana of {theirs} or later"
+            return (
+                f"{document.get('type')} {document.get('id')} was exported by a Kibana of {theirs} or later"
+            )
     return None
 
 
@@ -273,7 +275,11 @@ def _refused(response: requests.Response, about: str) -> KibanaError:
         body = response.json()
         if isinstance(body, dict):
             missing = (body.get("attributes") or {}).get("objects") or []
-            named = [f"{one.get('type')} {one.get('id')}" for one in missing if isinstance(one, dict)]
+            named = [
+                f"{reference.get('type')} {reference.get('id')}"
+                for reference in missing
+                if isinstance(reference, dict)
+            ]
             reason = str(body.get("message", "")) + (f": {', '.join(named)}" if named else "")
     except ValueError:
         reason = response.text[:200]
@@ -316,17 +322,22 @@ def _explained(error: Mapping[str, Any]) -> str:
     title = (error.get("meta") or {}).get("title") or error.get("title")
     if title:
         about += f" ({printable(str(title)):.80})"
-    found = error.get("error") or {}
-    match found.get("type"):
+    cause = error.get("error") or {}
+    match cause.get("type"):
         case "conflict":
             return f"{about}: is there already; --overwrite replaces it, --new-copies adds another"
         case "ambiguous_conflict":
-            others = ", ".join(str(one.get("id")) for one in found.get("destinations", ()))
-            return f"{about}: several are there already: {printable(others):.200}; --new-copies adds another"
+            destinations = ", ".join(
+                str(destination.get("id")) for destination in cause.get("destinations", ())
+            )
+            return f"{about}: several are there already: {printable(destinations):.200}; --new-copies adds another"
         case "missing_references":
-            missing = ", ".join(f"{one.get('type')} {one.get('id')}" for one in found.get("references", ()))
+            missing = ", ".join(
+                f"{destination.get('type')} {destination.get('id')}"
+                for destination in cause.get("references", ())
+            )
             return f"{about}: refers to {printable(missing):.300}, which is not there; import that first"
         case "unsupported_type":
             return f"{about}: this Kibana does not know the type, or may not import it"
-    reason = printable(str(found.get("message") or found.get("type") or "no reason was given"))
+    reason = printable(str(cause.get("message") or cause.get("type") or "no reason was given"))
     return f"{about}: {reason:.300}"

@@ -24,24 +24,24 @@ LENS = {
 WEIGHT = "ml.sample.weight"
 
 
-def kql(given: Filter) -> str:
+def kql(conditions: Filter) -> str:
     """A filter in Kibana's query language; empty where it asks nothing."""
-    return " and ".join(_clause(name, wanted) for name, wanted in given.items())
+    return " and ".join(_clause(name, condition) for name, condition in conditions.items())
 
 
-def _clause(name: str, wanted: Any) -> str:
+def _clause(name: str, condition: Any) -> str:
     field = re.sub(r'([\\():<>"*{} ])', r"\\\1", name)
-    if isinstance(wanted, Exists):
-        return f"{field} : *" if wanted.exists else f"not {field} : *"
-    if isinstance(wanted, Not):
-        return f"not {_clause(name, wanted.not_)}"
-    if isinstance(wanted, Range):
+    if isinstance(condition, Exists):
+        return f"{field} : *" if condition.exists else f"not {field} : *"
+    if isinstance(condition, Not):
+        return f"not {_clause(name, condition.not_)}"
+    if isinstance(condition, Range):
         signs = {"gte": ">=", "gt": ">", "lt": "<", "lte": "<="}
-        bounds = wanted.model_dump(exclude_none=True)
+        bounds = condition.model_dump(exclude_none=True)
         return " and ".join(f"{field} {signs[end]} {value:g}" for end, value in bounds.items())
-    if isinstance(wanted, list):
-        return f"{field} : ({' or '.join(map(_value, wanted))})"
-    return f"{field} : {_value(wanted)}"
+    if isinstance(condition, list):
+        return f"{field} : ({' or '.join(map(_value, condition))})"
+    return f"{field} : {_value(condition)}"
 
 
 def _value(value: Any) -> str:
@@ -64,24 +64,24 @@ def _text(formula: Formula, panel: Panel, *, top: bool = False) -> str:
         return f"{formula.value:g}"
     if isinstance(formula, Operation):
         return _call(formula, panel.where, weighted=panel.weighted)
-    parts = [_text(one, panel) for one in formula.arguments]
+    parts = [_text(argument, panel) for argument in formula.arguments]
     if formula.name == "sqrt":
         return f"sqrt({parts[0]})"
     joined = f" {_SIGNS[formula.name]} ".join(parts)
     return joined if top else f"({joined})"
 
 
-def _call(one: Operation, where: Mapping[str, Filter], *, weighted: bool) -> str:
-    if one.name in ("count", "per_minute") and weighted:
+def _call(operation: Operation, where: Mapping[str, Filter], *, weighted: bool) -> str:
+    if operation.name in ("count", "per_minute") and weighted:
         name, arguments = "sum", [_field(WEIGHT)]
-    elif one.name in ("count", "documents", "per_minute"):
-        name, arguments = "count", [_field(one.field)] if one.field else []
+    elif operation.name in ("count", "documents", "per_minute"):
+        name, arguments = "count", [_field(operation.field)] if operation.field else []
     else:
-        name, arguments = LENS[one.name], [_field(one.field)]
-    if one.name == "percentile":
-        arguments.append(f"percentile={one.percentile:g}")
-    if one.where:
-        query = kql(where[one.where]).replace("\\", "\\\\").replace("'", "\\'")
+        name, arguments = LENS[operation.name], [_field(operation.field)]
+    if operation.name == "percentile":
+        arguments.append(f"percentile={operation.percentile:g}")
+    if operation.where:
+        query = kql(where[operation.where]).replace("\\", "\\\\").replace("'", "\\'")
         arguments.append(f"kql='{query}'")
     return f"{name}({', '.join(arguments)})"
 
@@ -104,7 +104,7 @@ def tinymath(formula: Formula, column_of: Mapping[Operation, str], panel: Panel)
     return {
         "type": "function",
         "name": formula.name,
-        "args": [tinymath(one, column_of, panel) for one in formula.arguments],
+        "args": [tinymath(argument, column_of, panel) for argument in formula.arguments],
         "location": {"min": 0, "max": len(text)},
         "text": text,
     }

@@ -54,18 +54,18 @@ def attributes(panel: Panel, data_view: str) -> Json:
     layer = _Layer(panel)
     layers = {LAYER: layer}
     if panel.chart in SERIES_CHARTS:
-        kind, shown = "lnsXY", _xy(panel, layer)
+        kind, visualization = "lnsXY", _xy(panel, layer)
         if panel.references:
             layers[REFERENCES] = _Layer(panel)
-            shown["layers"].append(_references(panel, layers[REFERENCES]))
+            visualization["layers"].append(_references(panel, layers[REFERENCES]))
     elif panel.chart == "heatmap":
-        kind, shown = "lnsHeatmap", _heatmap(panel, layer)
+        kind, visualization = "lnsHeatmap", _heatmap(panel, layer)
     elif panel.chart == "metric":
-        kind, shown = "lnsMetric", _metric(panel, layer)
+        kind, visualization = "lnsMetric", _metric(panel, layer)
     elif panel.chart == "pie":
-        kind, shown = "lnsPie", _pie(panel, layer)
+        kind, visualization = "lnsPie", _pie(panel, layer)
     else:
-        kind, shown = "lnsDatatable", _table(panel, layer)
+        kind, visualization = "lnsDatatable", _table(panel, layer)
     return {
         "title": panel.title,
         "description": panel.description,
@@ -78,12 +78,12 @@ def attributes(panel: Panel, data_view: str) -> Json:
         "state": {
             "adHocDataViews": {},
             "datasourceStates": {
-                "formBased": {"layers": {name: one.state() for name, one in layers.items()}},
+                "formBased": {"layers": {name: layer.state() for name, layer in layers.items()}},
             },
             "filters": [],
             "internalReferences": [],
             "query": {"language": "kuery", "query": kql.kql(panel.filter)},
-            "visualization": shown,
+            "visualization": visualization,
         },
     }
 
@@ -96,15 +96,15 @@ def _xy(panel: Panel, layer: _Layer) -> Json:
     if panel.band:
         for place, sign in enumerate(("subtract", "add")):
             name = f"band{place}"
-            made = Metric(
+            count_metric = Metric(
                 label=f"mean {'-' if sign == 'subtract' else '+'} {Z} standard errors",
                 formula=_band(panel.field or "", "-" if sign == "subtract" else "+"),
                 format=panel.format,
                 decimals=panel.decimals,
             )
-            accessors.append(_formula(panel, layer, name, made, made.parsed))
+            accessors.append(_formula(panel, layer, name, count_metric, count_metric.parsed))
             config.append({"forAccessor": name, "color": _GREY, "axisMode": "left"})
-    shown: Json = {
+    visualization: Json = {
         "layerId": LAYER,
         "layerType": "data",
         "seriesType": _series_type(panel),
@@ -113,19 +113,19 @@ def _xy(panel: Panel, layer: _Layer) -> Json:
         "yConfig": config,
     }
     if split is not None:
-        shown["splitAccessor"] = split
+        visualization["splitAccessor"] = split
     percent = all(metric.format == "percent" for metric in panel.numbers)
     return {
         "legend": {"isVisible": True, "position": "right", "showSingleSeries": False},
         "valueLabels": "hide",
         "fittingFunction": "None",
-        "preferredSeriesType": shown["seriesType"],
+        "preferredSeriesType": visualization["seriesType"],
         "axisTitlesVisibilitySettings": {"x": False, "yLeft": False, "yRight": False},
         "tickLabelsVisibilitySettings": {"x": True, "yLeft": True, "yRight": True},
         "gridlinesVisibilitySettings": {"x": False, "yLeft": True, "yRight": True},
         "labelsOrientation": {"x": 0, "yLeft": 0, "yRight": 0},
         "yLeftExtent": {"mode": "dataBounds" if panel.chart == "line" and not percent else "full"},
-        "layers": [shown],
+        "layers": [visualization],
     }
 
 
@@ -143,18 +143,18 @@ def _band(name: str, sign: str) -> str:
 
 def _references(panel: Panel, layer: _Layer) -> Json:
     accessors, config = [], []
-    for place, one in enumerate(panel.references):
+    for place, reference in enumerate(panel.references):
         name = layer.add(
             f"reference{place}",
             {
-                "label": one.label,
+                "label": reference.label,
                 "customLabel": True,
                 "dataType": "number",
                 "operationType": "static_value",
                 "isStaticValue": True,
                 "isBucketed": False,
                 "scale": "ratio",
-                "params": {"value": f"{one.value:.10g}"},
+                "params": {"value": f"{reference.value:.10g}"},
                 "references": [],
             },
         )
@@ -202,11 +202,11 @@ def _heatmap(panel: Panel, layer: _Layer) -> Json:
 
 
 def _metric(panel: Panel, layer: _Layer) -> Json:
-    shown: Json = {"layerId": LAYER, "layerType": "data"}
+    visualization: Json = {"layerId": LAYER, "layerType": "data"}
     if panel.splits:
-        shown["breakdownByAccessor"] = _split(panel, layer, 0)
-    shown["metricAccessor"] = _number(panel, layer, 0, panel.numbers[0])
-    return shown
+        visualization["breakdownByAccessor"] = _split(panel, layer, 0)
+    visualization["metricAccessor"] = _number(panel, layer, 0, panel.numbers[0])
+    return visualization
 
 
 def _pie(panel: Panel, layer: _Layer) -> Json:
@@ -298,22 +298,22 @@ def _terms(panel: Panel, name: str, *, alphabetical: bool = False) -> Json:
 
 def _number(panel: Panel, layer: _Layer, place: int, metric: Metric) -> str:
     """The column of a metric: of one operation where it is one, else a formula with its parts."""
-    found, name = metric.parsed, f"metric{place}"
-    if isinstance(found, Operation):
-        column = _aggregation(found, panel, metric_label(metric), empty_as_null=panel.chart != "metric")
+    formula, name = metric.parsed, f"metric{place}"
+    if isinstance(formula, Operation):
+        column = _aggregation(formula, panel, metric_label(metric), empty_as_null=panel.chart != "metric")
         column.setdefault("params", {})["format"] = number_format(metric)
         return layer.add(name, column)
-    return _formula(panel, layer, name, metric, found)
+    return _formula(panel, layer, name, metric, formula)
 
 
-def _formula(panel: Panel, layer: _Layer, name: str, metric: Metric, found: Formula) -> str:
-    text = kql.lens_formula(found, panel)
+def _formula(panel: Panel, layer: _Layer, name: str, metric: Metric, formula: Formula) -> str:
+    text = kql.lens_formula(formula, panel)
     parts: dict[Operation, str] = {}
-    for one in formulas.operations(found):
-        parts[one] = f"{name}X{len(parts)}"
-        layer.parts[parts[one]] = _aggregation(one, panel, f"Part of {text}", empty_as_null=False)
+    for operation in formulas.operations(formula):
+        parts[operation] = f"{name}X{len(parts)}"
+        layer.parts[parts[operation]] = _aggregation(operation, panel, f"Part of {text}", empty_as_null=False)
     reference = f"{name}X{len(parts)}"
-    if isinstance(found, (Math, Number)):
+    if isinstance(formula, (Math, Number)):
         layer.parts[reference] = {
             "label": f"Part of {text}",
             "customLabel": True,
@@ -321,7 +321,7 @@ def _formula(panel: Panel, layer: _Layer, name: str, metric: Metric, found: Form
             "operationType": "math",
             "isBucketed": False,
             "scale": "ratio",
-            "params": {"tinymathAst": kql.tinymath(found, parts, panel)},
+            "params": {"tinymathAst": kql.tinymath(formula, parts, panel)},
             "references": list(parts.values()),
         }
     return layer.add(
@@ -339,17 +339,17 @@ def _formula(panel: Panel, layer: _Layer, name: str, metric: Metric, found: Form
     )
 
 
-def _aggregation(one: Operation, panel: Panel, text: str, *, empty_as_null: bool = True) -> Json:
+def _aggregation(aggregation: Operation, panel: Panel, text: str, *, empty_as_null: bool = True) -> Json:
     """The column of one operation. ``count`` is the sum of the weights."""
     params: Json = {"emptyAsNull": empty_as_null}
-    if one.name in ("count", "per_minute") and panel.weighted:
+    if aggregation.name in ("count", "per_minute") and panel.weighted:
         operation, source = "sum", kql.WEIGHT
-    elif one.name in ("count", "documents", "per_minute"):
-        operation, source = "count", one.field or "___records___"
+    elif aggregation.name in ("count", "documents", "per_minute"):
+        operation, source = "count", aggregation.field or "___records___"
     else:
-        operation, source = kql.LENS[one.name], one.field
-    if one.name == "percentile":
-        params = {"percentile": one.percentile}
+        operation, source = kql.LENS[aggregation.name], aggregation.field
+    if aggregation.name == "percentile":
+        params = {"percentile": aggregation.percentile}
     column: Json = {
         "label": text,
         "customLabel": True,
@@ -360,10 +360,10 @@ def _aggregation(one: Operation, panel: Panel, text: str, *, empty_as_null: bool
         "scale": "ratio",
         "params": params,
     }
-    if one.name == "per_minute":
+    if aggregation.name == "per_minute":
         column["timeScale"] = "m"
-    if one.where:
-        column["filter"] = {"language": "kuery", "query": kql.kql(panel.where[one.where])}
+    if aggregation.where:
+        column["filter"] = {"language": "kuery", "query": kql.kql(panel.where[aggregation.where])}
     return column
 
 
@@ -382,10 +382,10 @@ def number_format(metric: Metric) -> Json:
             "params": {"decimals": 1 if decimals is None else decimals, "fromUnit": unit, "toUnit": to},
         }
     if decimals is None:
-        whole = isinstance(metric.parsed, Operation) and metric.parsed.name in (
+        is_count = isinstance(metric.parsed, Operation) and metric.parsed.name in (
             "count",
             "documents",
             "unique",
         )
-        decimals = 0 if whole else 2
+        decimals = 0 if is_count else 2
     return {"id": "number", "params": {"decimals": decimals}}

@@ -57,13 +57,15 @@ _DATASETS: Final[dict[Dataset, str]] = {
 
 def saved_objects(dashboards: Iterable[Dashboard]) -> list[Json]:
     """All objects of these dashboards: data views and the tag, then saved searches, then the dashboards."""
-    made = list(dashboards)
+    documents = list(dashboards)
     datasets: dict[Dataset, None] = {"prediction": None}
-    for one in made:
-        datasets.update((panel.dataset, None) for panel in one.panels if panel.chart != "text")
+    for board in documents:
+        datasets.update((panel.dataset, None) for panel in board.panels if panel.chart != "text")
     views = [data_view(dataset) for dataset in _DATASETS if dataset in datasets]
-    searches = [saved_search(one, panel) for one in made for panel in one.panels if panel.chart == "events"]
-    return [_tag(), *views, *searches, *(dashboard(one) for one in made)]
+    searches = [
+        saved_search(board, panel) for board in documents for panel in board.panels if panel.chart == "events"
+    ]
+    return [_tag(), *views, *searches, *(dashboard(board) for board in documents)]
 
 
 def ndjson(objects: Iterable[Json]) -> str:
@@ -76,7 +78,7 @@ def ndjson(objects: Iterable[Json]) -> str:
         "missingRefCount": 0,
         "missingReferences": [],
     }
-    return "".join(_line(one) + "\n" for one in (*listed, summary))
+    return "".join(_line(document) + "\n" for document in (*listed, summary))
 
 
 def dashboard_id(name: str) -> str:
@@ -88,15 +90,15 @@ def data_view_id(dataset: str) -> str:
     return f"{PREFIX}-data-{dataset}"
 
 
-def search_id(one: Dashboard, panel: Panel) -> str:
+def search_id(board: Dashboard, panel: Panel) -> str:
     """Two titles whose words are the same are told apart by a hash."""
     slug = re.sub(r"[^a-z0-9]+", "-", panel.title.lower()).strip("-")[:40]
-    return f"{PREFIX}-{one.id}-{slug}-{sha256(panel.title.encode()).hexdigest()[:6]}"
+    return f"{PREFIX}-{board.id}-{slug}-{sha256(panel.title.encode()).hexdigest()[:6]}"
 
 
-def panel_id(one: Dashboard, panel: Panel) -> str:
+def panel_id(board: Dashboard, panel: Panel) -> str:
     """The index of a panel: the same for the same dashboard and title."""
-    return str(uuid5(NAMESPACE_URL, f"{PREFIX}/{one.id}/{panel.title}"))
+    return str(uuid5(NAMESPACE_URL, f"{PREFIX}/{board.id}/{panel.title}"))
 
 
 def data_view(dataset: Dataset) -> Json:
@@ -138,7 +140,7 @@ def failed_script() -> str:
     )
 
 
-def saved_search(one: Dashboard, panel: Panel) -> Json:
+def saved_search(board: Dashboard, panel: Panel) -> Json:
     """Single events, to be read in full: a panel, and a page of Discover."""
     source = {
         "filter": [],
@@ -154,7 +156,7 @@ def saved_search(one: Dashboard, panel: Panel) -> Json:
         "kibanaSavedObjectMeta": {"searchSourceJSON": _json(source)},
         "sort": [["@timestamp", "desc"]],
         "timeRestore": False,
-        "title": f"{one.title.partition(':')[0]}: {panel.title}",
+        "title": f"{board.title.partition(':')[0]}: {panel.title}",
     }
     references = [
         {
@@ -164,26 +166,32 @@ def saved_search(one: Dashboard, panel: Panel) -> Json:
         },
         _tag_reference(),
     ]
-    return _object("search", search_id(one, panel), attributes, references)
+    return _object("search", search_id(board, panel), attributes, references)
 
 
-def dashboard(one: Dashboard) -> Json:
+def dashboard(board: Dashboard) -> Json:
     """The dashboard with its panels by value, laid out from left to right."""
     references: list[Json] = [_tag_reference()]
     panels = []
-    for panel, (x, y) in zip(one.panels, layout(one.panels), strict=True):
-        made, referred = _panel(one, panel)
-        made["gridData"] = {"x": x, "y": y, "w": panel.width, "h": panel.height, "i": made["panelIndex"]}
-        panels.append(made)
-        references += referred
-    controls, referred = _controls(one)
+    for panel, (x, y) in zip(board.panels, layout(board.panels), strict=True):
+        panel_state, panel_references = _panel(board, panel)
+        panel_state["gridData"] = {
+            "x": x,
+            "y": y,
+            "w": panel.width,
+            "h": panel.height,
+            "i": panel_state["panelIndex"],
+        }
+        panels.append(panel_state)
+        references += panel_references
+    controls, panel_references = _controls(board)
     source = {"filter": [], "query": {"language": "kuery", "query": ""}}
     attributes: Json = {
-        "title": one.title,
-        "description": one.description,
+        "title": board.title,
+        "description": board.description,
         "version": 3,
         "timeRestore": True,
-        "timeFrom": f"now-{one.period}",
+        "timeFrom": f"now-{board.period}",
         "timeTo": "now",
         "refreshInterval": {"pause": True, "value": 60_000},
         "optionsJSON": _json(
@@ -200,7 +208,7 @@ def dashboard(one: Dashboard) -> Json:
     }
     if controls:
         attributes["controlGroupInput"] = controls
-    return _object("dashboard", dashboard_id(one.id), attributes, [*references, *referred])
+    return _object("dashboard", dashboard_id(board.id), attributes, [*references, *panel_references])
 
 
 def layout(panels: Iterable[Panel]) -> list[tuple[int, int]]:
@@ -215,30 +223,30 @@ def layout(panels: Iterable[Panel]) -> list[tuple[int, int]]:
     return corners
 
 
-def _panel(one: Dashboard, panel: Panel) -> tuple[Json, list[Json]]:
-    identity = panel_id(one, panel)
-    made: Json = {"panelIndex": identity, "title": panel.title}
+def _panel(board: Dashboard, panel: Panel) -> tuple[Json, list[Json]]:
+    identity = panel_id(board, panel)
+    panel_state: Json = {"panelIndex": identity, "title": panel.title}
     enhancements, references = _drilldown(panel, identity)
     embedded: Json = {"enhancements": enhancements}
     if panel.description:
         embedded["description"] = panel.description
     if panel.chart == "events":
-        made |= {"type": "search", "panelRefName": f"panel_{identity}"}
+        panel_state |= {"type": "search", "panelRefName": f"panel_{identity}"}
         name = f"{identity}:panel_{identity}"
-        references.append({"id": search_id(one, panel), "name": name, "type": "search"})
+        references.append({"id": search_id(board, panel), "name": name, "type": "search"})
     elif panel.chart in lens.CHARTS:
         attributes = lens.attributes(panel, data_view_id(panel.dataset))
         references += [{**ref, "name": f"{identity}:{ref['name']}"} for ref in attributes["references"]]
-        made["type"] = "lens"
+        panel_state["type"] = "lens"
         embedded |= {"attributes": attributes, "hidePanelTitles": panel.chart == "metric"}
         if panel.chart == "metric":
             _name_metric(attributes, panel)
     else:
-        made["type"] = "visualization"
+        panel_state["type"] = "visualization"
         embedded |= {"savedVis": _visualization(panel), "hidePanelTitles": panel.chart == "text"}
-    if made["type"] in PANEL_VERSIONS:
-        made["version"] = embedded["version"] = PANEL_VERSIONS[made["type"]]
-    return {**made, "embeddableConfig": embedded}, references
+    if panel_state["type"] in PANEL_VERSIONS:
+        panel_state["version"] = embedded["version"] = PANEL_VERSIONS[panel_state["type"]]
+    return {**panel_state, "embeddableConfig": embedded}, references
 
 
 def _name_metric(attributes: Json, panel: Panel) -> None:
@@ -283,12 +291,12 @@ def _drilldown(panel: Panel, identity: str) -> tuple[Json, list[Json]]:
     ]
 
 
-def _controls(one: Dashboard) -> tuple[Json, list[Json]]:
-    if not one.controls:
+def _controls(board: Dashboard) -> tuple[Json, list[Json]]:
+    if not board.controls:
         return {}, []
     panels, references = {}, []
-    for place, control in enumerate(one.controls):
-        identity = str(uuid5(NAMESPACE_URL, f"{PREFIX}/{one.id}/control/{control}"))
+    for place, control in enumerate(board.controls):
+        identity = str(uuid5(NAMESPACE_URL, f"{PREFIX}/{board.id}/control/{control}"))
         panels[identity] = {
             "type": "optionsListControl",
             "order": place,

@@ -101,48 +101,48 @@ def check_ndjson(text: str, *, elsewhere: Iterable[str] = ()) -> list[Fault]:
 def check(objects: Iterable[Json], *, elsewhere: Iterable[str] = ()) -> Iterator[Fault]:
     """All faults of saved objects that are imported together."""
     listed = list(objects)
-    known = Counter((one["type"], one["id"]) for one in listed)
-    for (kind, identity), number in known.items():
+    counts = Counter((document["type"], document["id"]) for document in listed)
+    for (kind, identity), number in counts.items():
         if number > 1:
             yield Fault(f"{kind} {identity}", "the id is given twice")
-    for one in listed:
-        about = f"{one['type']} {one['id']}"
-        for message in _object(one, known.keys() | {("dashboard", name) for name in elsewhere}):
+    for document in listed:
+        about = f"{document['type']} {document['id']}"
+        for message in _object(document, counts.keys() | {("dashboard", name) for name in elsewhere}):
             yield Fault(about, message)
 
 
-def _object(one: Json, known: set[tuple[str, str]]) -> Iterator[str]:
-    kind, attributes = one["type"], one["attributes"]
-    if not re.fullmatch(rf"{PREFIX}(-[a-z0-9-]+)?", one["id"]):
+def _object(document: Json, identities: set[tuple[str, str]]) -> Iterator[str]:
+    kind, attributes = document["type"], document["attributes"]
+    if not re.fullmatch(rf"{PREFIX}(-[a-z0-9-]+)?", document["id"]):
         yield f"an id of ours begins with {PREFIX}"
-    if one.get("coreMigrationVersion") != CORE_VERSION:
+    if document.get("coreMigrationVersion") != CORE_VERSION:
         yield f"coreMigrationVersion is not {CORE_VERSION}"
-    if one.get("typeMigrationVersion") != TYPE_VERSIONS.get(kind):
+    if document.get("typeMigrationVersion") != TYPE_VERSIONS.get(kind):
         yield f"typeMigrationVersion is not {TYPE_VERSIONS.get(kind)}: a Kibana refuses it, or migrates it anew"
     broken = [name for name in STRINGS.get(kind, ()) if not _parses(_at(attributes, name))]
     group = attributes.get("controlGroupInput", {})
     broken += [f"controlGroupInput.{name}" for name in _CONTROL_STRINGS if group and not _parses(group[name])]
     yield from (f"{name} is no JSON in a string" for name in broken)
-    names = Counter(reference["name"] for reference in one["references"])
+    names = Counter(reference["name"] for reference in document["references"])
     yield from (f"the reference {name} is given twice" for name, number in names.items() if number > 1)
-    for reference in one["references"]:
-        if (reference["type"], reference["id"]) not in known:
+    for reference in document["references"]:
+        if (reference["type"], reference["id"]) not in identities:
             target = f"{reference['type']} {reference['id']}"
             yield f"the reference {reference['name']} leads to {target}, which is not there"
     if broken:
         return
     used = {name for name in names if name.startswith("tag-ref-")}
     if kind == "dashboard":
-        yield from _dashboard(attributes, dict.fromkeys(names), known, used)
+        yield from _dashboard(attributes, dict.fromkeys(names), identities, used)
     elif kind == "search":
         used.add(json.loads(attributes["kibanaSavedObjectMeta"]["searchSourceJSON"])["indexRefName"])
-        yield from _fields(attributes["columns"], _dataset(one["references"]), shown=True)
+        yield from _fields(attributes["columns"], _dataset(document["references"]), shown=True)
     yield from (f"nothing has the reference {name}, which is used" for name in sorted(used - set(names)))
     yield from (f"the reference {name} is used by nothing" for name in sorted(set(names) - used))
 
 
 def _dashboard(
-    attributes: Json, names: Mapping[str, None], known: set[tuple[str, str]], used: set[str]
+    attributes: Json, names: Mapping[str, None], identities: set[tuple[str, str]], used: set[str]
 ) -> Iterator[str]:
     panels = json.loads(attributes["panelsJSON"])
     yield from _grid(panels)
@@ -158,11 +158,11 @@ def _dashboard(
         if (panel.get("version"), embedded.get("version")) != (expected, expected):
             yield f"{about}: version is not {expected}: a Kibana of 8.15 migrates the panel anew"
         if panel["type"] == "lens":
-            made = embedded["attributes"]
-            used.update(f"{identity}:{reference['name']}" for reference in made["references"])
-            yield from (f"{about}: {message}" for message in lens(made))
+            embedded_attributes = embedded["attributes"]
+            used.update(f"{identity}:{reference['name']}" for reference in embedded_attributes["references"])
+            yield from (f"{about}: {message}" for message in lens(embedded_attributes))
         elif panel["type"] == "visualization":
-            yield from (f"{about}: {message}" for message in _visualization(embedded["savedVis"], known))
+            yield from (f"{about}: {message}" for message in _visualization(embedded["savedVis"], identities))
     group = attributes.get("controlGroupInput")
     for identity, control in json.loads(group["panelsJSON"]).items() if group else ():
         used.add(f"controlGroup_{identity}:optionsListDataView")
@@ -173,7 +173,7 @@ def _dashboard(
 
 
 def _grid(panels: list[Any]) -> Iterator[str]:
-    taken: dict[tuple[int, int], str] = {}
+    occupied: dict[tuple[int, int], str] = {}
     seen: set[str] = set()
     for panel in panels:
         grid, title = panel["gridData"], panel["title"]
@@ -187,10 +187,10 @@ def _grid(panels: list[Any]) -> Iterator[str]:
         over = set()
         for x in range(grid["x"], grid["x"] + grid["w"]):
             for y in range(grid["y"], grid["y"] + grid["h"]):
-                other = taken.setdefault((x, y), title)
-                if other != title:
-                    over.add(other)
-        yield from (f"panel {title!r}: lies over {other!r}" for other in sorted(over))
+                occupant = occupied.setdefault((x, y), title)
+                if occupant != title:
+                    over.add(occupant)
+        yield from (f"panel {title!r}: lies over {occupant!r}" for occupant in sorted(over))
 
 
 def lens(attributes: Json) -> Iterator[str]:
@@ -198,57 +198,63 @@ def lens(attributes: Json) -> Iterator[str]:
     state, kind = attributes["state"], attributes["visualizationType"]
     layers = state["datasourceStates"]["formBased"]["layers"]
     names = {reference["name"]: reference["id"] for reference in attributes["references"]}
-    wanted = {f"indexpattern-datasource-layer-{name}": name for name in layers}
-    yield from (f"the layer {wanted[name]} has no data view" for name in wanted.keys() - names.keys())
-    yield from (f"the reference {name} has no layer" for name in names.keys() - wanted.keys())
-    shown = _shown(kind, state["visualization"])
-    if shown is None:
+    expected_references = {f"indexpattern-datasource-layer-{name}": name for name in layers}
+    yield from (
+        f"the layer {expected_references[name]} has no data view"
+        for name in expected_references.keys() - names.keys()
+    )
+    yield from (f"the reference {name} has no layer" for name in names.keys() - expected_references.keys())
+    accessors = _shown(kind, state["visualization"])
+    if accessors is None:
         yield f"{kind} is no visualization that is known here"
         return
-    yield from (f"the layer {name} is not drawn" for name in layers.keys() - shown.keys())
-    yield from (f"the layer {name} has no columns" for name in shown.keys() - layers.keys())
-    for name in layers.keys() & shown.keys():
+    yield from (f"the layer {name} is not drawn" for name in layers.keys() - accessors.keys())
+    yield from (f"the layer {name} has no columns" for name in accessors.keys() - layers.keys())
+    for name in layers.keys() & accessors.keys():
         dataset = names.get(f"indexpattern-datasource-layer-{name}", "").removeprefix(f"{PREFIX}-data-")
-        yield from _layer(layers[name], shown[name], dataset)
+        yield from _layer(layers[name], accessors[name], dataset)
 
 
-def _shown(kind: str, shown: Json) -> dict[str, list[tuple[str, str]]] | None:
+def _shown(kind: str, visualization: Json) -> dict[str, list[tuple[str, str]]] | None:
     """Layer → the columns that the visualization names, each with the place where it does."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    by_layer: dict[str, list[tuple[str, str]]] = {}
     if kind == "lnsXY":
-        for layer in shown["layers"]:
-            named = found.setdefault(layer["layerId"], [])
+        for layer in visualization["layers"]:
+            named = by_layer.setdefault(layer["layerId"], [])
             named += [(place, layer[place]) for place in ("xAccessor", "splitAccessor") if place in layer]
             named += [("accessors", name) for name in layer["accessors"]]
-            named += [("yConfig", one["forAccessor"]) for one in layer.get("yConfig", ())]
+            named += [("yConfig", config["forAccessor"]) for config in layer.get("yConfig", ())]
     elif kind == "lnsPie":
-        for layer in shown["layers"]:
-            found[layer["layerId"]] = [("splitAccessor", name) for name in layer["primaryGroups"]]
-            found[layer["layerId"]] += [("metrics", name) for name in layer["metrics"]]
+        for layer in visualization["layers"]:
+            by_layer[layer["layerId"]] = [("splitAccessor", name) for name in layer["primaryGroups"]]
+            by_layer[layer["layerId"]] += [("metrics", name) for name in layer["metrics"]]
     elif kind == "lnsDatatable":
-        found[shown["layerId"]] = [
-            ("metrics" if one["isMetric"] else "splitAccessor", one["columnId"]) for one in shown["columns"]
+        by_layer[visualization["layerId"]] = [
+            ("metrics" if config["isMetric"] else "splitAccessor", config["columnId"])
+            for config in visualization["columns"]
         ]
     elif kind in _ACCESSORS:
-        found[shown["layerId"]] = [(place, shown[place]) for place in _ACCESSORS[kind] if place in shown]
+        by_layer[visualization["layerId"]] = [
+            (place, visualization[place]) for place in _ACCESSORS[kind] if place in visualization
+        ]
     else:
         return None
-    return found
+    return by_layer
 
 
-def _layer(layer: Json, shown: list[tuple[str, str]], dataset: str) -> Iterator[str]:
+def _layer(layer: Json, accessors: list[tuple[str, str]], dataset: str) -> Iterator[str]:
     columns, order = layer["columns"], layer["columnOrder"]
     if sorted(order) != sorted(columns):
         yield f"columnOrder {order} is not the columns {list(columns)}"
     bucketed = [name for name in order if columns.get(name, {}).get("isBucketed")]
     if order[: len(bucketed)] != bucketed:
         yield "columnOrder has a metric before a bucket"
-    for place, name in shown:
+    for place, name in accessors:
         if name not in columns:
             yield f"{place} names the column {name}, which is not there"
         elif columns[name]["isBucketed"] != (place in _BUCKETED):
             yield f"{place} names the column {name}, which is of the other kind"
-    used = {name for _, name in shown}
+    used = {name for _, name in accessors}
     for name, column in columns.items():
         for reference in column.get("references", ()):
             used.add(reference)
@@ -274,7 +280,9 @@ def _column(column: Json, columns: Json, dataset: str) -> Iterator[str]:
     if operation == "formula" and not column.get("references"):
         yield "is a formula without its parts"
     if operation == "math":
-        yield from (f"calculates with {one}, which is not there" for one in _leaves(params) - columns.keys())
+        yield from (
+            f"calculates with {name}, which is not there" for name in _leaves(params) - columns.keys()
+        )
     source = column.get("sourceField")
     if source is not None and source != _RECORDS:
         yield from _fields([source], dataset)
@@ -283,18 +291,18 @@ def _column(column: Json, columns: Json, dataset: str) -> Iterator[str]:
 def _leaves(node: Any) -> set[str]:
     tree = node["tinymathAst"] if isinstance(node, Mapping) and "tinymathAst" in node else node
     if isinstance(tree, Mapping):
-        return {leaf for one in tree["args"] for leaf in _leaves(one)}
+        return {leaf for argument in tree["args"] for leaf in _leaves(argument)}
     return {tree} if isinstance(tree, str) else set()
 
 
-def _visualization(made: Json, known: set[tuple[str, str]]) -> Iterator[str]:
-    if made["type"] == "markdown":
-        for target in re.findall(r"\(#/view/([^)]*)\)", made["params"]["markdown"]):
-            if ("dashboard", target) not in known:
+def _visualization(visualization: Json, identities: set[tuple[str, str]]) -> Iterator[str]:
+    if visualization["type"] == "markdown":
+        for target in re.findall(r"\(#/view/([^)]*)\)", visualization["params"]["markdown"]):
+            if ("dashboard", target) not in identities:
                 yield f"leads to the dashboard {target}, which is not there"
-    elif made["type"] != "vega":
-        yield f"{made['type']} is no visualization that is known here"
-    elif not _parses(made["params"]["spec"]):
+    elif visualization["type"] != "vega":
+        yield f"{visualization['type']} is no visualization that is known here"
+    elif not _parses(visualization["params"]["spec"]):
         yield "the specification is no JSON in a string"
 
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Protocol
 
+from logging_lib._util.errors import LoggingLibError
 from logging_lib.watch.messages import Message
 
 TIMEOUT = 10.0
 
 
-class SettingsError(ValueError):
+class SettingsError(LoggingLibError, ValueError):
     """A setting for deliveries is wrong or unsafe; the message names it and the remedy."""
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from logging_lib._util.errors import LoggingLibError
 from logging_lib._util.times import parse_instant
 from logging_lib.watch.messages import Message
 from logging_lib.watch.runner.incidents import Incident, Incidents
@@ -26,7 +27,7 @@ KINDS = ("run", "quiet", "alert", "delivery", "ack", "mute", "unmute")
 """Of the history's records; ``quiet`` are runs that found nothing."""
 
 
-class StateError(Exception):
+class StateError(LoggingLibError):
     """The state cannot be read or written, or another runner has it; the message says which and the remedy."""
 
 

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from logging_lib._util.errors import LoggingLibError
 from logging_lib._util.times import parse_duration
 from logging_lib.profile.model import Kind
 
@@ -23,7 +24,7 @@ START = datetime(2018, 1, 1, tzinfo=UTC)
 _CHANGE = re.compile(r"(?P<share>[\d.]+)(\s+from\s+(?P<start>[\w ]+?))?(\s+until\s+(?P<end>[\w ]+))?")
 
 
-class CaseError(ValueError):
+class CaseError(LoggingLibError, ValueError):
     """Refuse a file of cases; the message names the file, the line, the path and the remedy."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Protocol
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.schema.fields import Schema
 from logging_lib.watch.evaluate import extract, with_payload
 from logging_lib.watch.model import Input, Script, SearchRequest, Transform
