@@ -101,9 +101,9 @@ Payload = Mapping[str, Any]
 ScriptFunction = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
 Scripts = Mapping[str, ScriptFunction]
 SearchFunction = Callable[[SearchRequest, timedelta | None, Mapping[str, Any]], Mapping[str, Any]]
-"""Answers a request, rendered in a run's context, in whole: ``search(request, timeout, context) -> response``."""
+"""Answer a request, rendered in a run's context, completely: ``search(request, timeout, context) -> response``."""
 Http = Callable[[Call], HttpResponse]
-"""Sends one request; raises CallError."""
+"""Send one request; raises CallError."""
 
 
 def default_scripts() -> Scripts:
@@ -115,7 +115,7 @@ def default_scripts() -> Scripts:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """``context`` holds the payload that the condition was judged on."""
+    """``context`` holds the payload that the condition was evaluated on."""
 
     context: dict[str, Any]
     met: bool
@@ -182,13 +182,13 @@ def require_complete(
 
 
 def evaluate(watch: Watch, *, means: Means, now: datetime, scheduled: datetime) -> Evaluation:
-    """Run a watch's input and judge its condition.
+    """Run a watch's input and evaluate its condition.
 
     Args:
-        now: ``ctx.execution_time``; ``scheduled``: the schedule's slot, to which windows should refer.
+        now: ``ctx.execution_time``; ``scheduled``: the scheduled time, to which windows should refer.
 
     Raises:
-        RunError: when a search, a script, a template or the condition fails, or a search's answer is cut.
+        RunError: when a search, a script, a template or the condition fails, or a search's response is cut.
     """
     context = new_context(watch, now=now, scheduled=scheduled)
     payload = run_input(watch.definition.input, context, means=means, where="input")

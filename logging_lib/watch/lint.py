@@ -210,7 +210,7 @@ def _check_event_times(definition: Definition) -> LintResults:
             bounds = value.get("@timestamp")
             if isinstance(bounds, Mapping) and any(_NOW.search(str(bound)) for bound in bounds.values()):
                 paths.append((*path, *place, "@timestamp"))
-    message = "the window is over the events' own time: what arrives after an outage is never judged"
+    message = "the window is over the events' own time: what arrives after an outage is never evaluated"
     yield from (("warning", path, message, "use event.ingested") for path in paths)
 
 

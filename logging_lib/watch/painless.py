@@ -139,8 +139,8 @@ def run(
     except StoreError as error:
         raise PainlessError(str(error)) from error
     # The Painless writer does not escape control characters.
-    answer = json.loads(text, strict=False)
-    return answer["result"], answer["vars"]
+    response = json.loads(text, strict=False)
+    return response["result"], response["vars"]
 
 
 def _describe_error(error: ScriptFault, wrapped: WrappedScript, source: str) -> str:

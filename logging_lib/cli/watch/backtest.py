@@ -69,8 +69,8 @@ def backtest_(
 ) -> None:
     """Replay history on the events' own clock and print what would have fired.
 
-    With --set the watches that it changes run a second time, and both are shown.
-    Exit code 1: a watch failed, or nothing could be judged; 2: wrong input.
+    With --set the watches that it changes run a second time, and both results are shown.
+    Exit code 1: a watch failed, or nothing could be evaluated; 2: wrong input.
 
     Example: logging-lib watch backtest spool --profile profile.json --every 5m
     """

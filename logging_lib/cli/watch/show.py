@@ -29,7 +29,7 @@ def list_(
     elasticsearch: options.ElasticsearchOption = None,
     state: _state.StateOption = None,
 ) -> None:
-    """List the watches: what each looks for, how often, and whom it tells.
+    """List the watches: what each looks for, how often, and whom it notifies.
 
     Where a state is named, also what the runner knows of each: open incidents, which of them are acknowledged or
     muted, messages that wait.
@@ -49,9 +49,9 @@ def list_(
         print_json(rows)
         return
     more = ("last run", "open", "acked", "muted", "waiting") if has_state else ()
-    table = Table("id", "title", "every", "windows", "tells", *more, box=None, pad_edge=False)
+    table = Table("id", "title", "every", "windows", "notifies", *more, box=None, pad_edge=False)
     for row in rows:
-        cells = [row["id"], row["title"], row["every"], ", ".join(row["windows"]), ", ".join(row["tells"])]
+        cells = [row["id"], row["title"], row["every"], ", ".join(row["windows"]), ", ".join(row["notifies"])]
         if has_state:
             cells += [
                 (row["last_run"] or "")[:16].replace("T", " "),
@@ -128,5 +128,5 @@ def _summarize(watch: Watch) -> dict[str, Any]:
         "title": watch.title,
         "every": watch.schedule_text,
         "windows": [str(window) for window in windows] if isinstance(windows, list) else [str(windows)],
-        "tells": recipients(watch),
+        "notifies": recipients(watch),
     }

@@ -220,7 +220,7 @@ class ExpectedAlert(CaseModel):
     says: tuple[str, ...] = ()
 
 
-class Expectation(CaseModel):
+class TimedExpectation(CaseModel):
     """Expect exactly these alerts at a time; an empty list is silence. ``notes``: why something was skipped."""
 
     at: Duration
@@ -235,7 +235,7 @@ class Case(Streams):
     without_profile: bool = False
     profile: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
-    expect: tuple[Expectation, ...] = Field(min_length=1)
+    expect: tuple[TimedExpectation, ...] = Field(min_length=1)
 
 
 class CaseFile(CaseModel):

@@ -18,7 +18,14 @@ from logging_lib.watch.model import Watch
 from logging_lib.watch.runner import incidents
 from logging_lib.watch.scripts import judged
 from logging_lib.watch.testing import streams
-from logging_lib.watch.testing.cases import START, Case, CaseError, Expectation, ExpectedAlert, LoadedCaseFile
+from logging_lib.watch.testing.cases import (
+    START,
+    Case,
+    CaseError,
+    ExpectedAlert,
+    LoadedCaseFile,
+    TimedExpectation,
+)
 
 NewStore = Callable[[], Store]
 _BATCH = 10_000
@@ -119,7 +126,7 @@ def _check_expectations(
 
 
 def _compare_findings(
-    store: Store, watch: Watch, loaded: LoadedCaseFile, expected: Expectation, scripts: Scripts | None
+    store: Store, watch: Watch, loaded: LoadedCaseFile, expected: TimedExpectation, scripts: Scripts | None
 ) -> list[str]:
     now: datetime = START + expected.at
     evaluation = evaluate(watch, means=means_of(store, now=now, scripts=scripts), now=now, scheduled=now)
