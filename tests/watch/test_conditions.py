@@ -107,12 +107,12 @@ anything = (
 @given(anything, anything)
 def test_comparing_never_fails_and_is_consistent(left: Any, right: Any) -> None:
     """Exactly one of eq and not_eq; gte is gt or eq where things can be ordered."""
-    found = {operator: compare(operator, left, right) for operator in OPERATORS}
-    assert found["eq"] != found["not_eq"]
-    assert not (found["gt"] and found["lt"])
-    if found["gt"]:
-        assert found["gte"]
-        assert not found["lte"]
+    results = {operator: compare(operator, left, right) for operator in OPERATORS}
+    assert results["eq"] != results["not_eq"]
+    assert not (results["gt"] and results["lt"])
+    if results["gt"]:
+        assert results["gte"]
+        assert not results["lte"]
 
 
 def test_paths_through_what_is_no_object_are_nothing() -> None:

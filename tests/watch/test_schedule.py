@@ -149,7 +149,7 @@ def test_wrong_expressions_name_their_field(text: str, message: str) -> None:
 
 def field(low: int, high: int) -> st.SearchStrategy[str]:
     value = st.integers(low, high)
-    one = st.one_of(
+    part = st.one_of(
         st.just("*"),
         value.map(str),
         st.tuples(value, value).map(lambda pair: f"{pair[0]}-{pair[1]}"),
@@ -157,12 +157,12 @@ def field(low: int, high: int) -> st.SearchStrategy[str]:
             lambda pair: f"{pair[0]}/{pair[1]}"
         ),
     )
-    return st.lists(one, min_size=1, max_size=3).map(",".join)
+    return st.lists(part, min_size=1, max_size=3).map(",".join)
 
 
 def values(text: str, low: int, high: int) -> set[int]:
     """The plain meaning of a field, written for the test alone."""
-    found: set[int] = set()
+    numbers: set[int] = set()
     for part in text.split(","):
         head, _, step = part.partition("/")
         begin, _, end = head.partition("-")
@@ -170,8 +170,8 @@ def values(text: str, low: int, high: int) -> set[int]:
         first_one = low if begin == "*" else int(begin)
         last = high if begin == "*" or (step and not end) else int(end or begin)
         span = (last - first_one) % size
-        found |= {(first_one - low + k) % size + low for k in range(0, span + 1, int(step or 1))}
-    return found
+        numbers |= {(first_one - low + k) % size + low for k in range(0, span + 1, int(step or 1))}
+    return numbers
 
 
 @st.composite
