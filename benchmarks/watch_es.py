@@ -22,7 +22,7 @@ from logging_lib._util import content
 from logging_lib.store.bulk import Operation, send
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.watch.evaluate import evaluate, means_of
+from logging_lib.watch.evaluate import evaluate, run_dependencies
 from logging_lib.watch.loading import load_watch
 from logging_lib.watch.model import Watch
 from logging_lib.watch.overrides import apply_overrides
@@ -55,7 +55,7 @@ def run() -> Iterator[Result]:
             now = _history.START + timedelta(minutes=5 * draw.randrange(24, 30 * 24 * 12))
             for name, watch in watches.items():
                 start = time.perf_counter()
-                evaluate(watch, means=means_of(store, now=now), now=now, scheduled=now)
+                evaluate(watch, dependencies=run_dependencies(store, now=now), now=now, scheduled=now)
                 if number >= 20:  # the first ones warm the server up
                     taken[name].append(time.perf_counter() - start)
     at = {name: float(np.quantile(found, 0.95)) * 1000 for name, found in taken.items()}

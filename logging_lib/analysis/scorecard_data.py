@@ -92,7 +92,7 @@ def of_index(store: Store) -> Watches:
     for hit in hits:
         source = hit["_source"]
         if isinstance(name := source.get("watch"), str) and source.get("kind", "state") == "state":
-            found[name] = _when((source.get("state") or {}).get("last") or source.get("@timestamp"))
+            found[name] = _when((source.get("state") or {}).get("last_scheduled") or source.get("@timestamp"))
     return found
 
 
@@ -100,7 +100,7 @@ def of_folder(folder: Path) -> Watches:
     """The watches whose state the runner keeps in a folder, as ``watches/<id>.json``."""
     found: Watches = {}
     for file in sorted((folder / "watches").glob("*.json")):
-        found[unquote(file.stem)] = _when(_json(file).get("last"))
+        found[unquote(file.stem)] = _when(_json(file).get("last_scheduled"))
     return found
 
 

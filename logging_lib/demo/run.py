@@ -34,13 +34,13 @@ from logging_lib.report.model import Judging
 from logging_lib.report.page import render_page
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.profiles import publish
-from logging_lib.watch.actions import SlackOutlet, SmtpOutlet
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
-from logging_lib.watch.runner.filestate import FOLDER, FileState
-from logging_lib.watch.runner.results import Alert
-from logging_lib.watch.runner.runner import Runner
-from logging_lib.watch.runner.state import MemoryState, Wanted, WatchState
+from logging_lib.watch.notify.registry import configure_channels
+from logging_lib.watch.results import Alert
+from logging_lib.watch.runner import Runner
+from logging_lib.watch.state.base import HistoryQuery, MemoryState, WatchState
+from logging_lib.watch.state.file import FOLDER, FileState
 
 TICK = timedelta(minutes=5)
 AFTER_HOURS = timedelta(minutes=15)
@@ -143,10 +143,7 @@ def _serve(
     runner = Runner(
         store,
         _watches(),
-        outlets={
-            "email": SmtpOutlet(receivers.smtp_url, sender="logging-lib <ml-watch@example.org>"),
-            "slack": SlackOutlet(receivers.slack_url),
-        },
+        channels=configure_channels(receivers.settings),
         state=state,
         alerts=out / "alerts.jsonl",
     )
@@ -183,7 +180,7 @@ def _keep(state: MemoryState, folder: Path) -> None:
     kept = FileState(folder)
     for watch_id in state.watch_ids():
         kept.update(watch_id, _replaced_by(state.load(watch_id)))
-    kept.record(state.history(Wanted(most=1_000_000)))
+    kept.record(state.history(HistoryQuery(limit=1_000_000)))
 
 
 def _replaced_by(found: WatchState) -> Callable[[WatchState], WatchState]:

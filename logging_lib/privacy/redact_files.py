@@ -20,7 +20,7 @@ import orjson
 from logging_lib.logger import jsonlines
 from logging_lib.privacy.subject_search import MASK, Finder, Span, Traces, line_spans, parsed
 from logging_lib.store.duckdb import files as stored
-from logging_lib.watch.runner.filestate import FOLDER, held
+from logging_lib.watch.state.file import FOLDER, hold_lock
 
 _PACKED = frozenset((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".png", ".jpg", ".pdf"))
 _LINES = frozenset((".jsonl", ".ndjson", ".log"))
@@ -102,7 +102,7 @@ def scrub(file: Path, found: Found, traces: Traces) -> None:
 
     What a watch runner may have written since is looked for anew.
     """
-    with held(file) as is_state:
+    with hold_lock(file) as is_state:
         if is_state:
             found.spans[:] = examine(file, traces).spans
         if file.suffix == ".parquet" and found.erase:

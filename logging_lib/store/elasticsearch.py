@@ -50,6 +50,8 @@ class ElasticsearchStore:
         sleep: waits between tries.
     """
 
+    is_live = True
+
     def __init__(
         self,
         connection: Connection,

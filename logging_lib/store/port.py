@@ -62,8 +62,27 @@ class IndexResult:
     failed: tuple[tuple[str, str], ...] = ()
 
 
+ExecutePainless = Callable[[str, Mapping[str, Any]], str]
+"""Runs a source and gives its result as text; the mapping is its variable ``params``.
+
+Raises:
+    ScriptFault: it was not compiled, or failed.
+    StoreError: the store does not answer, or refuses us.
+"""
+
+
 class Store(Protocol):
     """Elasticsearch in production, DuckDB over files on a laptop, in tests and in backtests."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it shows the present; false for a view of the past."""
+        ...
+
+    @property
+    def execute_painless(self) -> ExecutePainless | None:
+        """Executes Painless; None where the store cannot, as the embedded one."""
+        ...
 
     def index(
         self,
@@ -130,25 +149,19 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
-class PainlessStore(Protocol):
-    """What a store can, too, that executes Painless; the embedded one cannot, and lacks the method."""
-
-    def execute_painless(self, source: str, params: Mapping[str, Any]) -> str:
-        """Run a source and give its result as text; ``params`` are its variable ``params``.
-
-        Raises:
-            ScriptFault: it was not compiled, or failed.
-            StoreError: the store does not answer, or refuses us.
-        """
-        ...
-
-
 class Wrapper:
     """Passes everything on to a store, its Painless too where it has any."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.execute_painless = getattr(store, "execute_painless", None)
+
+    @property
+    def is_live(self) -> bool:
+        return self._store.is_live
+
+    @property
+    def execute_painless(self) -> ExecutePainless | None:
+        return self._store.execute_painless
 
     def search(
         self,

@@ -26,6 +26,8 @@ class Sandbox:
         connection: stays open.
     """
 
+    is_live = True
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._store = ElasticsearchStore(connection)

@@ -44,3 +44,9 @@ class WatchError(LoggingLibError, ValueError):
 
 class RunError(Exception):
     """Report that one run of a watch failed; the message says where and why. Other watches run on."""
+
+
+class StateError(Exception):
+    """Report that the runner's state cannot be read or written, or that another runner has it.
+
+    The message says which, and the remedy."""

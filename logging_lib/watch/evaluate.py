@@ -1,6 +1,6 @@
 """Evaluate one watch: its input, transforms and condition, over ``ctx`` as Watcher gives it to them.
 
-Pure but for its means, which are an argument.
+Pure but for its dependencies, which are an argument.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from logging_lib._util.times import format_duration, format_instant
-from logging_lib.store.port import Store, StoreError
+from logging_lib.store.port import ExecutePainless, Store, StoreError
 from logging_lib.watch import painless
 from logging_lib.watch.conditions import ConditionError, is_met
 from logging_lib.watch.errors import RunError
 from logging_lib.watch.http import Call, CallError, HttpClient, HttpResponse, render_call
 from logging_lib.watch.model import Condition, HttpInput, Input, Script, SearchRequest, Transform, Watch
-from logging_lib.watch.painless import Execute, PainlessError
+from logging_lib.watch.painless import PainlessError
 from logging_lib.watch.templating import Placeholder, TemplateError, render_json
 
 # Watcher's variables beside metadata and payload; any other is unknown.
@@ -127,7 +127,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Means:
+class RunDependencies:
     """What a watch's run may use of the world outside its context.
 
     Args:
@@ -140,18 +140,18 @@ class Means:
 
     search: SearchFunction
     scripts: Scripts
-    painless: Execute | None = None
+    painless: ExecutePainless | None = None
     http: Http | None = None
 
 
-def means_of(store: Store, *, now: datetime, scripts: Scripts | None = None) -> Means:
+def run_dependencies(store: Store, *, now: datetime, scripts: Scripts | None = None) -> RunDependencies:
     """What a run over a store uses: its searches, its Painless if it has one, and the shipped scripts unless
-    others are given. A store whose ``live`` is false is the past: from there no request over HTTP is made."""
-    return Means(
+    others are given. From a store of the past no request over HTTP is made."""
+    return RunDependencies(
         search=store_search(store, now),
         scripts=default_scripts() if scripts is None else scripts,
-        painless=getattr(store, "execute_painless", None),
-        http=HttpClient.from_environ(os.environ) if getattr(store, "live", True) else None,
+        painless=store.execute_painless,
+        http=HttpClient.from_environ(os.environ) if store.is_live else None,
     )
 
 
@@ -181,7 +181,9 @@ def require_complete(
     return response
 
 
-def evaluate(watch: Watch, *, means: Means, now: datetime, scheduled: datetime) -> Evaluation:
+def evaluate(
+    watch: Watch, *, dependencies: RunDependencies, now: datetime, scheduled: datetime
+) -> Evaluation:
     """Run a watch's input and evaluate its condition.
 
     Args:
@@ -191,17 +193,20 @@ def evaluate(watch: Watch, *, means: Means, now: datetime, scheduled: datetime) 
         RunError: when a search, a script, a template or the condition fails, or a search's response is cut.
     """
     context = new_context(watch, now=now, scheduled=scheduled)
-    payload = run_input(watch.definition.input, context, means=means, where="input")
+    payload = run_input(watch.definition.input, context, dependencies=dependencies, where="input")
     context = with_payload(context, payload)
-    return Evaluation(
-        context, evaluate_condition(watch.definition.condition, context, means=means, where="condition")
+    met = evaluate_condition(
+        watch.definition.condition, context, dependencies=dependencies, where="condition"
     )
+    return Evaluation(context, met)
 
 
-def evaluate_condition(condition: Condition, context: Mapping[str, Any], *, means: Means, where: str) -> bool:
+def evaluate_condition(
+    condition: Condition, context: Mapping[str, Any], *, dependencies: RunDependencies, where: str
+) -> bool:
     """Evaluate a condition, failing as a run fails."""
     if condition.script is not None:
-        result = _run_script(condition.script, context, means, where)
+        result = _run_script(condition.script, context, dependencies, where)
         if not isinstance(result, bool):
             raise RunError(
                 f"{where}: script {condition.script.name}: a condition gives true or false, not {result!r:.80}"
@@ -213,55 +218,65 @@ def evaluate_condition(condition: Condition, context: Mapping[str, Any], *, mean
         raise RunError(f"{where}: {error}") from error
 
 
-def run_input(watch_input: Input, context: Mapping[str, Any], *, means: Means, where: str) -> Payload:
+def run_input(
+    watch_input: Input, context: Mapping[str, Any], *, dependencies: RunDependencies, where: str
+) -> Payload:
     """Return the payload of an input. In a chain each input sees the payloads of the ones before it."""
     if watch_input.simple is not None:
         return watch_input.simple
     if watch_input.search is not None:
         search_input = watch_input.search
-        response = _search(search_input.request, search_input.timeout, context, means, f"{where}.search")
+        response = _search(
+            search_input.request, search_input.timeout, context, dependencies, f"{where}.search"
+        )
         return extract(response, search_input.extract) if search_input.extract else response
     if watch_input.http is not None:
-        return _http(watch_input.http, context, means, f"{where}.http")
+        return _http(watch_input.http, context, dependencies, f"{where}.http")
     if watch_input.transform is not None:
-        return run_transform(watch_input.transform, context, means=means, where=f"{where}.transform")
+        return run_transform(
+            watch_input.transform, context, dependencies=dependencies, where=f"{where}.transform"
+        )
     payload: dict[str, Any] = {}
     for name, step in watch_input.chain.items() if watch_input.chain else ():
         payload[name] = run_input(
-            step, with_payload(context, dict(payload)), means=means, where=f"{where}.{name}"
+            step, with_payload(context, dict(payload)), dependencies=dependencies, where=f"{where}.{name}"
         )
     return payload
 
 
-def run_transform(transform: Transform, context: Mapping[str, Any], *, means: Means, where: str) -> Payload:
+def run_transform(
+    transform: Transform, context: Mapping[str, Any], *, dependencies: RunDependencies, where: str
+) -> Payload:
     """Return the payload that a transform makes of the context's."""
     if transform.script is not None:
-        result = _run_script(transform.script, context, means, where)
+        result = _run_script(transform.script, context, dependencies, where)
         # As in Watcher, what is not an object becomes one.
         return result if isinstance(result, Mapping) else {"_value": result}
     if transform.search is not None:
-        return _search(transform.search.request, transform.search.timeout, context, means, f"{where}.search")
+        return _search(
+            transform.search.request, transform.search.timeout, context, dependencies, f"{where}.search"
+        )
     payload: Payload = context["ctx"]["payload"]
     for step in transform.chain or ():
-        payload = run_transform(step, with_payload(context, payload), means=means, where=where)
+        payload = run_transform(step, with_payload(context, payload), dependencies=dependencies, where=where)
     return payload
 
 
-def _run_script(script: Script, context: Mapping[str, Any], means: Means, where: str) -> Any:
+def _run_script(script: Script, context: Mapping[str, Any], dependencies: RunDependencies, where: str) -> Any:
     ctx = context["ctx"]
     if script.source is not None:
-        if means.painless is None:
+        if dependencies.painless is None:
             raise RunError(
                 f"{where}: script {script.name}: Painless is executed by Elasticsearch, and this run has an "
                 "embedded store: run the watch with --elasticsearch URL"
             )
         try:
-            result, variables = painless.run(script.source, script.params, ctx, means.painless)
+            result, variables = painless.run(script.source, script.params, ctx, dependencies.painless)
         except PainlessError as error:
             raise RunError(f"{where}: script {script.name}: {error}") from error
         ctx["vars"].update(variables)
         return result
-    function = means.scripts.get(script.id or "")
+    function = dependencies.scripts.get(script.id or "")
     if function is None:
         raise RunError(f"{where}: there is no script {script.id!r}")
     try:
@@ -271,19 +286,25 @@ def _run_script(script: Script, context: Mapping[str, Any], means: Means, where:
 
 
 def _search(
-    request: SearchRequest, timeout: timedelta | None, context: Mapping[str, Any], means: Means, where: str
+    request: SearchRequest,
+    timeout: timedelta | None,
+    context: Mapping[str, Any],
+    dependencies: RunDependencies,
+    where: str,
 ) -> Payload:
     try:
-        return means.search(request, timeout, context)
+        return dependencies.search(request, timeout, context)
     except (TemplateError, StoreError) as error:
         raise RunError(f"{where}: {error}") from error
 
 
-def _http(http_input: HttpInput, context: Mapping[str, Any], means: Means, where: str) -> Payload:
-    if means.http is None:
+def _http(
+    http_input: HttpInput, context: Mapping[str, Any], dependencies: RunDependencies, where: str
+) -> Payload:
+    if dependencies.http is None:
         raise RunError(f"{where}: a request over HTTP cannot be made for a time that is past")
     try:
-        response = means.http(render_call(http_input.request, context))
+        response = dependencies.http(render_call(http_input.request, context))
         payload = read_response(response, http_input.response_content_type)
     except (TemplateError, CallError, ResponseError) as error:
         raise RunError(f"{where}: {error}") from error

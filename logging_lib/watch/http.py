@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import requests
+import urllib3
 from pydantic import BaseModel, ConfigDict
 
 from logging_lib.watch.model import HttpRequest
@@ -28,12 +29,18 @@ from logging_lib.watch.templating import Medium, TemplateError, render
 CONNECT_TIMEOUT = READ_TIMEOUT = 10.0  # Watcher's own defaults
 LONGEST = 60.0
 MAX_BYTES = 10 * 1024 * 1024
+BRIEF_BYTES = 16 * 1024
 AUTHORIZATION_PREFIX = "LOGGING_LIB_AUTHORIZATION_"
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 class CallError(Exception):
-    """Report a request that got no complete response. The message names the host, never the rest of the address."""
+    """Report a request that got no complete response. The message names the host, never the rest of the address;
+    ``cause`` names neither."""
+
+    def __init__(self, place: str, cause: str) -> None:
+        super().__init__(f"{place}: {cause}")
+        self.cause = cause
 
 
 class Call(BaseModel):
@@ -118,11 +125,17 @@ def render_call(request: HttpRequest, context: Mapping[str, Any], missing: set[s
 
 @dataclass(frozen=True)
 class HttpClient:
-    """Send requests. ``authorizations`` are headers by host, written as in the variables' names."""
+    """Send requests. ``authorizations`` are headers by host, written as in the variables' names.
+
+    ``is_brief``: only the status and the first ``max_bytes`` of a response are wanted. The rest is not read and
+    not unpacked, and a response that breaks off is taken as far as it was read: the request was received.
+    """
 
     authorizations: Mapping[str, str] = field(default_factory=dict, repr=False)
     max_bytes: int = MAX_BYTES
     longest: float = LONGEST
+    is_brief: bool = False
+    uses_netrc: bool = True
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> HttpClient:
@@ -133,9 +146,16 @@ class HttpClient:
         }
         return cls(authorizations)
 
+    @classmethod
+    def brief(cls) -> HttpClient:
+        """For services that need no login: of an answer at most 16 kB are read."""
+        return cls(max_bytes=BRIEF_BYTES, is_brief=True, uses_netrc=False)
+
     def __call__(self, call: Call) -> HttpResponse:
         """Raises CallError."""
         headers = dict(call.headers)
+        if self.is_brief:
+            headers.setdefault("Accept-Encoding", "identity")
         auth = None if call.username is None else (call.username, call.password or "")
         host = re.sub(r"[^A-Z0-9]", "_", (urlsplit(call.url).hostname or "").upper())
         if auth is None and host in self.authorizations:
@@ -150,26 +170,44 @@ class HttpClient:
                     call.url,
                     headers=headers,
                     data=None if call.body is None else call.body.encode("utf-8", "replace"),
-                    auth=auth or (_KeepAuthorization() if "Authorization" in headers else None),
+                    auth=auth
+                    or (_KeepAuthorization() if "Authorization" in headers or not self.uses_netrc else None),
                     timeout=(call.connect_timeout, call.read_timeout),
                     allow_redirects=False,
                     stream=True,
                 ) as response,
             ):
-                content = bytearray()
-                for block in response.iter_content(65536):
-                    content += block
-                    if len(content) > self.max_bytes:
-                        raise CallError(f"{call.place}: the answer is longer than {self.max_bytes} bytes")
-                    if time.monotonic() > deadline:
-                        raise CallError(f"{call.place}: the answer took longer than {self.longest:.0f} s")
+                content = (
+                    self._begin(response, deadline) if self.is_brief else self._all(call, response, deadline)
+                )
                 response_headers: dict[str, list[str]] = {}
                 for name, value in response.headers.items():
                     response_headers.setdefault(name.lower(), []).append(value)
-                return HttpResponse(response.status_code, response_headers, bytes(content))
+                return HttpResponse(response.status_code, response_headers, content)
         except (requests.RequestException, ValueError) as error:
             # Their texts hold the address, and with it what may be secret.
-            raise CallError(f"{call.place}: no answer: {_describe_cause(error)}") from None
+            raise CallError(call.place, f"no answer: {_describe_cause(error)}") from None
+
+    def _all(self, call: Call, response: requests.Response, deadline: float) -> bytes:
+        content = bytearray()
+        for block in response.iter_content(65536):
+            content += block
+            if len(content) > self.max_bytes:
+                raise CallError(call.place, f"the answer is longer than {self.max_bytes} bytes")
+            if time.monotonic() > deadline:
+                raise CallError(call.place, f"the answer took longer than {self.longest:.0f} s")
+        return bytes(content)
+
+    def _begin(self, response: requests.Response, deadline: float) -> bytes:
+        content = bytearray()
+        with contextlib.suppress(
+            requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError
+        ):
+            for block in response.raw.stream(4096, decode_content=False):
+                content += block
+                if len(content) >= self.max_bytes or time.monotonic() > deadline:
+                    break
+        return bytes(content[: self.max_bytes])
 
 
 class _KeepAuthorization(requests.auth.AuthBase):

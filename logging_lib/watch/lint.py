@@ -31,6 +31,7 @@ from logging_lib.watch.model import (
     Transform,
     Watch,
 )
+from logging_lib.watch.notify.registry import CHANNELS, channel_of
 from logging_lib.watch.templating import Placeholder, TemplateError, find_value, render_json
 from logging_lib.watch.validation.payloads import StaticPayload
 from logging_lib.watch.validation.rules import find_problems, first_element, placeholder_context
@@ -46,7 +47,12 @@ _SECRET_NAME = re.compile(
     r"(?i)(^|[_.-])(authorization|password|passwd|secret|token|api[_-]?key|apikey|cookie)($|[_.-])|x-api-key"
 )
 _SECRET_TEXT = re.compile(
-    r"hooks\.slack\.com/services/\w|\bxox[abposr]-\w|\bBearer\s+\w{8,}|://[^/\s:@]+:[^/\s@]+@"
+    "|".join(
+        [
+            r"\bBearer\s+\w{8,}|://[^/\s:@]+:[^/\s@]+@",
+            *filter(None, (c.secret_pattern for c in CHANNELS.values())),
+        ]
+    )
 )
 _NOW = re.compile(r"now|\|\|")
 
@@ -289,9 +295,8 @@ def _check_action_runs(
             yield "error", (*path, "max_iterations"), "foreach runs no iteration", "write a number above 0"
         yield from _check_list(action.foreach, context, (*path, "foreach"))
         context = placeholder_context(definition, first_element(action.foreach, context))
-    if action.slack and (dynamic := action.slack.message.dynamic_attachments):
-        here = (*path, "slack", "message", "dynamic_attachments", "list_path")
-        yield from _check_list(dynamic.list_path, context, here)
+    for below, list_path, _ in channel_of(action).element_templates(action.settings):
+        yield from _check_list(list_path, context, (*path, action.type, *below))
 
 
 def _check_list(name: str, context: Mapping[str, Any], path: JsonPath) -> LintResults:
@@ -359,7 +364,7 @@ def _check_throttles(watch: Watch) -> LintResults:
             yield (
                 "warning",
                 ("actions", name, "throttle_period") if is_own else ("throttle_period",),
-                f"an open incident notifies once in {format_duration(period)}",
+                f"an open incident is notified of once in {format_duration(period)}",
                 f"write {format_duration(LONG_THROTTLE)} or less; ack or mute what is known",
             )
 
@@ -370,12 +375,8 @@ def _check_throttles(watch: Watch) -> LintResults:
 def _list_requests(definition: Definition) -> Iterator[tuple[JsonPath, HttpRequest]]:
     yield from _requests_of_input(definition.input, ("input",))
     for name, action in definition.actions.items():
-        path: JsonPath = ("actions", name)
-        if action.webhook:
-            yield (*path, "webhook"), action.webhook
-        for file, attachment in (action.email.attachments if action.email else {}).items():
-            if attachment.http:
-                yield (*path, "email", "attachments", file, "http", "request"), attachment.http.request
+        for below, request in channel_of(action).requests(action.settings):
+            yield ("actions", name, action.type, *below), request
 
 
 def _requests_of_input(watch_input: Input, path: JsonPath) -> Iterator[tuple[JsonPath, HttpRequest]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +14,23 @@ from logging_lib.schema import fields
 from logging_lib.watch import model
 from logging_lib.watch.errors import WatchError, WatchProblem, json_path, suggest
 from logging_lib.watch.evaluate import default_scripts
-from logging_lib.watch.model import Definition, Watch
+from logging_lib.watch.model import Watch
+from logging_lib.watch.notify.base import SettingsError
+from logging_lib.watch.notify.registry import CHANNELS, parse_definition
+from logging_lib.watch.validation.metadata import is_http_address
 from logging_lib.watch.validation.rules import find_problems
 
+KIBANA_URL = "LOGGING_LIB_KIBANA_URL"
 _ID = re.compile(r"[\w.-]+")
 
 # Part of Watcher, not executed here; refused by name, since the watch is right and the runner lacks it.
 _UNSUPPORTED = {
     "jira": "use a webhook",
-    "pagerduty": "use a webhook",
-    "hipchat": "use slack or a webhook",
-    "account": "the account is the runner's setting, see LOGGING_LIB_SMTP_URL and LOGGING_LIB_SLACK_WEBHOOK",
-    "profile": "leave it out",
-    "reporting": "Kibana's reports are not made here; attach 'data', or fetch a file with 'http'",
+    "hipchat": "use a webhook",
     "proxy": "set HTTPS_PROXY in the runner's environment",
     "types": "documents have no types any more; leave it out",
     "preference": "leave it out",
     "timeout": "leave it out",
-    "actions": "Slack's buttons are not sent; use links in the text",
-    "dynamic_name_timeout": "leave it out",
-    "doc_type": "documents have no types any more; leave it out",
 }
 
 
@@ -117,7 +114,7 @@ def parse_watch(
     try:
         shipped = default_scripts() if scripts is None else scripts
         user_scripts = {name: source for name, source in (sources or {}).items() if name not in shipped}
-        definition = Definition.model_validate(document, context={"sources": user_scripts})
+        definition = parse_definition(document, sources=user_scripts)
     except ValidationError as error:
         raise WatchError(
             WatchProblem(
@@ -133,6 +130,27 @@ def parse_watch(
     if problems:
         raise WatchError(WatchProblem(file, json_path(*path), message) for path, message in problems)
     return Watch(id, definition, file)
+
+
+def with_kibana_url(watches: Iterable[Watch], environ: Mapping[str, str]) -> list[Watch]:
+    """The watches with ``metadata.kibana_url`` from the environment, where they leave it empty.
+
+    It turns the query of a finding into a link to Discover.
+
+    Raises:
+        SettingsError: the variable holds no http address.
+    """
+    url = environ.get(KIBANA_URL, "").rstrip("/")
+    if not is_http_address(url):
+        raise SettingsError(f"{KIBANA_URL}: {url!r}: write such as https://kibana.example.org/s/ml")
+    return [_with_kibana_url(watch, url) for watch in watches]
+
+
+def _with_kibana_url(watch: Watch, url: str) -> Watch:
+    if not url or watch.metadata.get("kibana_url") != "":
+        return watch
+    metadata = {**watch.metadata, "kibana_url": url}
+    return Watch(watch.id, watch.definition.model_copy(update={"metadata": metadata}), watch.file)
 
 
 def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -158,11 +176,20 @@ def _list_field_names() -> list[str]:
     return sorted(names)
 
 
+def _unsupported(path: Sequence[str | int]) -> Mapping[str, str]:
+    """The fields of Watcher's that are not executed at a place, with their remedies: below an action its channel's
+    come first."""
+    is_action = len(path) > 2 and path[0] == "actions"
+    channels = [channel for channel in CHANNELS.values() if is_action and channel.action_type == path[2]]
+    return {**_UNSUPPORTED, **{name: remedy for c in channels for name, remedy in c.unsupported.items()}}
+
+
 def _describe_error(error: Any) -> str:
     kind, name = error["type"], str(error["loc"][-1]) if error["loc"] else "$"
     if kind == "extra_forbidden":
-        if name in _UNSUPPORTED:
-            return f"Watcher's {name!r} is not executed by this runner: {_UNSUPPORTED[name]}"
+        remedies = _unsupported(error["loc"])
+        if name in remedies:
+            return f"Watcher's {name!r} is not executed by this runner: {remedies[name]}"
         return f"unknown field {name!r}" + (suggest(name, _list_field_names()) or "; remove it")
     if kind == "missing":
         return f"{name!r} is required and missing"

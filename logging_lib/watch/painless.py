@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from logging_lib.store.port import ScriptFault, StoreError
+from logging_lib.store.port import ExecutePainless, ScriptFault, StoreError
 from logging_lib.watch.model import MAX_SOURCE
-
-Execute = Callable[[str, Mapping[str, Any]], str]
-"""``PainlessStore.execute_painless``."""
 
 _WRITE = r"""
 String watchJson(def v) {
@@ -121,7 +118,7 @@ def wrap(source: str) -> WrappedScript:
 
 
 def run(
-    source: str, params: Mapping[str, Any], ctx: Mapping[str, Any], execute: Execute
+    source: str, params: Mapping[str, Any], ctx: Mapping[str, Any], execute: ExecutePainless
 ) -> tuple[Any, dict[str, Any]]:
     """A script's result and ``ctx.vars`` after it, as JSON's types.
 

@@ -15,9 +15,9 @@ import html
 import json
 import re
 from collections.abc import Callable, Mapping
-from enum import Enum
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from pystache.parser import ParsingError, parse
@@ -53,26 +53,26 @@ class Placeholder(dict[str, Any]):
         return True
 
 
-def _slack(text: str) -> str:
-    """``&``, ``<`` and ``>`` can call people or hide a link, and a backtick ends what is shown as code."""
-    text = text.translate(_TEXT).replace("`", "'")
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+@dataclass(frozen=True)
+class Medium:
+    """Where a rendered text goes, and how an inserted string is escaped there. A channel may bring its own."""
 
+    name: str
+    escape: Callable[[str], str]
 
-class Medium(Enum):
-    """Where a rendered text goes; the value is how an inserted string is escaped there."""
-
-    JSON = (lambda text: json.dumps(text)[1:-1],)
-    TEXT = (lambda text: text.translate(_TEXT),)
-    HTML = (lambda text: html.escape(text.translate(_TEXT)),)
-    SLACK = (_slack,)
-    HEADER = (one_line,)
-    URL = (lambda text: quote(text.encode("utf-8", "replace"), safe=""),)
+    JSON: ClassVar[Medium]
+    TEXT: ClassVar[Medium]
+    HTML: ClassVar[Medium]
+    HEADER: ClassVar[Medium]
+    URL: ClassVar[Medium]
     """One part of a URL's path or a form's field: a value cannot begin another."""
 
-    @property
-    def escape(self) -> Callable[[str], str]:
-        return self.value[0]
+
+Medium.JSON = Medium("json", lambda text: json.dumps(text)[1:-1])
+Medium.TEXT = Medium("text", lambda text: text.translate(_TEXT))
+Medium.HTML = Medium("html", lambda text: html.escape(text.translate(_TEXT)))
+Medium.HEADER = Medium("header", lambda text: one_line(text))
+Medium.URL = Medium("url", lambda text: quote(text.encode("utf-8", "replace"), safe=""))
 
 
 class _ContextStack:
@@ -248,7 +248,9 @@ def _describe_error(error: Exception, template: str) -> str:
     return str(error) or "a section is closed that was never opened"
 
 
-_ENGINES = {medium: _Engine(medium) for medium in Medium}
+@cache
+def _engine(medium: Medium) -> _Engine:
+    return _Engine(medium)
 
 
 def render(template: str, context: Mapping[str, Any], medium: Medium, missing: set[str] | None = None) -> str:
@@ -262,7 +264,7 @@ def render(template: str, context: Mapping[str, Any], medium: Medium, missing: s
     Raises:
         TemplateError: when the template is not Mustache.
     """
-    engine = _ENGINES[medium] if missing is None else _Engine(medium, missing)
+    engine = _engine(medium) if missing is None else _Engine(medium, missing)
     text: str = compile_template(template).render(engine, _ContextStack(context))
     return text
 

@@ -14,7 +14,7 @@ from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import Dashboard
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.watch.runner.elasticstate import ElasticState
+from logging_lib.watch.state.elasticsearch import ElasticsearchState
 from logging_lib.watch.testing import cases, streams
 
 Documents = list[tuple[str, dict[str, Any]]]
@@ -110,7 +110,7 @@ def alerts() -> list[dict[str, Any]]:
     kept = _Kept()
     record = {"kind": "alert", "watch": "na-spike", "model": "loans", "version": "1"}
     told = [{**record, "time": f"2018-01-01T01:0{number}:00Z"} for number in range(3)]
-    ElasticState(kept).record([*told, {**told[0], "kind": "delivery"}])
+    ElasticsearchState(kept).record([*told, {**told[0], "kind": "delivery"}])
     return kept.documents
 
 

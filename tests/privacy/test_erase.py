@@ -26,9 +26,9 @@ from logging_lib.privacy.erase import Record, erase, find
 from logging_lib.privacy.subject_search import Finder, Traces
 from logging_lib.ship.spool_reader import Backlog
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.watch.runner.filestate import FileState
-from logging_lib.watch.runner.incidents import Incident, Key
-from logging_lib.watch.runner.state import WatchState
+from logging_lib.watch.incidents import Incident, Key
+from logging_lib.watch.state.base import WatchState
+from logging_lib.watch.state.file import FileState
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 PERSON = "customer-7"

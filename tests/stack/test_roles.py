@@ -18,9 +18,9 @@ from logging_lib.cli.app import app
 from logging_lib.store import IndexResult
 from logging_lib.store.connection import PREFIX, Connection, ElasticsearchError, Settings
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.watch.runner.elasticstate import ElasticState
-from logging_lib.watch.runner.heartbeat import Heartbeat
-from logging_lib.watch.runner.leases import Elector
+from logging_lib.watch.daemon import Heartbeat
+from logging_lib.watch.lease import LeaderElector
+from logging_lib.watch.state.elasticsearch import ElasticsearchState
 from tests.stack.conftest import Call
 from tests.store import elastic
 from tests.store.events import event
@@ -104,9 +104,9 @@ def test_the_watch_runner_keeps_its_state_and_writes_nothing_else(as_role: As, s
     assert state.index("ml-watch-state", [{"_id": "na-spike", "watch": "na-spike", "state": {}}]).created == 1
     state.refresh()
     assert state.execute_painless("return params.x + 1", {"x": 1}) == "2"
-    kept = ElasticState(state)
+    kept = ElasticsearchState(state)
     assert kept.update("w", lambda known: known).term == 0
-    assert Elector(kept).campaign(datetime.now(UTC))
+    assert LeaderElector(kept).acquire(datetime.now(UTC))
     kept.record([{"time": "2018-02-01T00:00:00Z", "kind": "run", "watch": "w"}])
     assert [each["watch"] for each in kept.history()] == ["w"]
     kept.forget({"*": datetime.now(UTC)})

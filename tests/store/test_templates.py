@@ -14,7 +14,7 @@ from logging_lib._util import content
 from logging_lib.schema.templates import FIELD_LIMIT
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.watch.evaluate import Means, evaluate, store_search
+from logging_lib.watch.evaluate import RunDependencies, evaluate, store_search
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.scripts import SCRIPTS
 from logging_lib.watch.validation.metadata import needs_profiles
@@ -237,7 +237,7 @@ def test_no_shipped_search_is_refused_or_cut_at_forty_models(
         for watch in load_watches(content.path("watchers")):
             evaluation = evaluate(
                 watch,
-                means=Means(only(stream, store_search(store, NOW)), SCRIPTS),
+                means=RunDependencies(only(stream, store_search(store, NOW)), SCRIPTS),
                 now=NOW,
                 scheduled=NOW,
             )

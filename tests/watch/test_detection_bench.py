@@ -16,7 +16,7 @@ from logging_lib import profile as profiles
 from logging_lib._util import content
 from logging_lib._util.times import format_instant
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.watch.evaluate import evaluate, means_of
+from logging_lib.watch.evaluate import evaluate, run_dependencies
 from logging_lib.watch.loading import load_watches
 
 START = 4 * WEEK + 9 * 3600.0
@@ -24,7 +24,7 @@ START = 4 * WEEK + 9 * 3600.0
 
 @pytest.fixture(scope="module")
 def prepared() -> replay.Prepared:
-    return replay.prepare(claims_stream())
+    return replay.render_action(claims_stream())
 
 
 @pytest.mark.parametrize("fault", ["NA +30 points", "category swap", "unit change x 1000"])
@@ -57,7 +57,7 @@ def test_counted_answers_lead_to_the_same_findings(prepared: replay.Prepared, fa
                 "no-traffic",
             ):  # percentiles are estimates there; the past is longer
                 continue
-            done = evaluate(watches[name], means=means_of(store, now=at), now=at, scheduled=at)
+            done = evaluate(watches[name], dependencies=run_dependencies(store, now=at), now=at, scheduled=at)
             wanted = sorted(
                 (f["feature"], f.get("window"), f["what"]) for f in done.payload["judged"]["findings"]
             )

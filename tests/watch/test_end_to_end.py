@@ -166,7 +166,7 @@ def test_a_failed_delivery_ends_with_1(
     mail_server.stop()
     failed = call(*arguments, "--profile", fitted, code=1)
     assert "no delivery to the mail server" in failed.stderr
-    assert "no outlet for slack is configured" in failed.stderr
+    assert "the channel slack is not configured" in failed.stderr
     mail_server.start()
     retried = call(*arguments)
     assert "delivered now (attempt 2)" in retried.stderr
@@ -200,7 +200,7 @@ def test_a_failing_watch_ends_with_1(call: Callable[..., Result], stored: Path, 
     [
         (["run", "--store", "STORE", "--dry-run"], "--dry-run, --now and --json are for --once"),
         (["run", "--once", "--store", "nowhere", "--dry-run"], "nowhere: no such folder"),
-        (["run", "--once", "--store", "STORE"], "nobody could be told"),
+        (["run", "--once", "--store", "STORE"], "no notification channel is configured"),
         (
             ["run", "--once", "--store", "STORE", "--now", "today", "--dry-run"],
             "--now: 'today' is not an ISO 8601 time",

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from logging_lib.watch.errors import RunError
-from logging_lib.watch.evaluate import Evaluation, evaluate, extract, find_omissions, means_of
+from logging_lib.watch.evaluate import (
+    Evaluation,
+    evaluate,
+    extract,
+    find_omissions,
+    run_dependencies,
+)
 from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import SearchRequest
 from tests.watch.conftest import NOW, SCRIPTS, FakeStore, document, finding, minutes, watch
@@ -16,8 +22,8 @@ from tests.watch.conftest import NOW, SCRIPTS, FakeStore, document, finding, min
 def run(altered: dict[str, Any], store: FakeStore, **scripts: Any) -> Evaluation:
     all_scripts = {**SCRIPTS, **scripts}
     loaded = parse_watch(altered, id="test", scripts=all_scripts)
-    means = means_of(store, now=NOW, scripts=all_scripts)
-    return evaluate(loaded, means=means, now=NOW, scheduled=NOW - minutes(1))
+    dependencies = run_dependencies(store, now=NOW, scripts=all_scripts)
+    return evaluate(loaded, dependencies=dependencies, now=NOW, scheduled=NOW - minutes(1))
 
 
 def test_the_search_is_rendered_and_its_answer_judged() -> None:
@@ -99,7 +105,9 @@ def test_a_failing_search_or_script_names_itself() -> None:
     with pytest.raises(RunError, match=r"input\.judged\.transform: script 'broken': KeyError: 'expected'"):
         run(altered, FakeStore(), broken=broken)
     with pytest.raises(RunError, match="there is no script 'pass-through'"):
-        evaluate(watch(), means=means_of(FakeStore(), now=NOW, scripts={}), now=NOW, scheduled=NOW)
+        evaluate(
+            watch(), dependencies=run_dependencies(FakeStore(), now=NOW, scripts={}), now=NOW, scheduled=NOW
+        )
 
 
 TERMS = {"terms": {"field": "ml.model.name", "size": 1}}

@@ -13,7 +13,8 @@ from logging_lib.watch.backtest.page import render_page
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.overrides import OverrideError, apply_overrides, compare_metadata
-from logging_lib.watch.runner.results import ActionResult, Alert
+from logging_lib.watch.results import Alert
+from tests.watch.conftest import notification
 
 WATCHES = load_watches(content.path("watchers"))
 START = datetime(2018, 2, 1, tzinfo=UTC)
@@ -77,7 +78,7 @@ def test_a_setting_is_checked_as_at_load() -> None:
 
 
 def alert(hours: float, watch: str, subject: str) -> Alert:
-    actions = {"email": ActionResult("executed", "", subject, ("a",))}
+    actions = (notification("email", to=["a@x.org"], subject=subject, status="executed", features=("a",)),)
     finding = {"model": "<m>", "version": "1", "feature": "a"}
     return Alert(START + timedelta(hours=hours), watch, "NA", "<m>", "1", (finding,), actions)
 

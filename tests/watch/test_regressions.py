@@ -15,12 +15,13 @@ from logging_lib import profile as profiles
 from logging_lib._util import content
 from logging_lib._util.times import parse_duration, parse_instant
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.watch.actions import SettingsError, SmtpOutlet
 from logging_lib.watch.backtest.backtest import busy_ticks
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.loading import load_watch
-from logging_lib.watch.runner import runner as runner_module
-from logging_lib.watch.runner.runner import Runner
+from logging_lib.watch.notify.base import SettingsError
+from logging_lib.watch.notify.email import EmailChannel
+from logging_lib.watch.notify.slack import MARKUP
+from logging_lib.watch.runner import Runner, append
 from logging_lib.watch.templating import Medium, render
 from tests.watch.conftest import NOW, SCRIPTS, FakeStore, MailServer, finding, judged, minutes, watch
 from tests.watch.test_end_to_end import EVENTS, ONSET, START, call, events, fitted, spool, stored
@@ -196,7 +197,7 @@ def test_wrong_settings_are_refused_at_load(
     assert any(p.path == path and remedy in p.message and p.file == str(file) for p in caught.value.problems)
 
 
-@pytest.mark.parametrize("medium", [Medium.TEXT, Medium.HTML, Medium.SLACK])
+@pytest.mark.parametrize("medium", [Medium.TEXT, Medium.HTML, MARKUP])
 def test_values_make_no_lines(medium: Medium) -> None:
     """Only the template does, a join's delimiter included."""
     context = {"x": "a\nb\rc\td\x85e\u2028f\u2029g", "many": ["1\n2", "3"]}
@@ -207,7 +208,7 @@ def test_values_make_no_lines(medium: Medium) -> None:
 
 def test_values_do_not_end_code_in_slack() -> None:
     """A backtick would."""
-    assert render("`{{x}}`", {"x": "a` <!here>"}, Medium.SLACK) == "`a' &lt;!here&gt;`"
+    assert render("`{{x}}`", {"x": "a` <!here>"}, MARKUP) == "`a' &lt;!here&gt;`"
 
 
 def test_a_dry_run_writes_nothing_and_would_send(call: Call, stored: Path, fitted: Path) -> None:
@@ -254,27 +255,27 @@ def test_unwritable_alerts_are_refused_before_anything_is_sent(
 def test_alerts_that_become_unwritable_are_reported(tmp_path: Path) -> None:
     """The run goes on; the report says so."""
 
-    class Outlet:
+    class Delivers:
         def deliver(self, message: Any) -> None: ...
 
     engine = Runner(
         FakeStore(lambda now: [finding()]),
         [watch("a"), watch("b")],
-        outlets={"email": Outlet(), "slack": Outlet()},
+        channels={"email": Delivers(), "slack": Delivers()},
         scripts=SCRIPTS,
-        judged=judged,
+        summarize=judged,
         alerts=tmp_path,
     )
     report = engine.run_once(NOW)
     assert [len(run.alerts) for run in report.runs] == [1, 1]
     assert not report.ok
     assert "the alert was not written" in report.document()["runs"][0]["unwritten"]
-    runner_module.append(tmp_path / "a" / "b.jsonl", "x\n")
+    append(tmp_path / "a" / "b.jsonl", "x\n")
     assert not engine.run_once(NOW + minutes(1)).runs[0].unwritten
 
 
 @pytest.mark.parametrize("port", ["99999", "-1", "x", "0"])
 def test_a_port_out_of_range_is_refused(port: str) -> None:
-    """When the outlet is made, not when the first mail is sent."""
+    """When the channel is made, not when the first mail is sent."""
     with pytest.raises(SettingsError, match="LOGGING_LIB_SMTP_URL"):
-        SmtpOutlet(f"smtp://localhost:{port}")
+        EmailChannel(f"smtp://localhost:{port}")

@@ -13,7 +13,12 @@ from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.watch import painless
 from logging_lib.watch.errors import RunError
-from logging_lib.watch.evaluate import Evaluation, Means, evaluate, means_of
+from logging_lib.watch.evaluate import (
+    Evaluation,
+    RunDependencies,
+    evaluate,
+    run_dependencies,
+)
 from logging_lib.watch.loading import load_watch, parse_watch
 from logging_lib.watch.painless import PainlessError, wrap
 from tests.watch.conftest import NOW
@@ -30,7 +35,7 @@ def store(elasticsearch_url: str) -> Iterator[ElasticsearchStore]:
 def run(store: Any, **watch: Any) -> Evaluation:
     document = {"trigger": {"schedule": {"interval": "1m"}}, "input": {"simple": PAYLOAD}, **watch}
     loaded = parse_watch(document, id="own", scripts={})
-    return evaluate(loaded, means=means_of(store, now=NOW, scripts={}), now=NOW, scheduled=NOW)
+    return evaluate(loaded, dependencies=run_dependencies(store, now=NOW, scripts={}), now=NOW, scheduled=NOW)
 
 
 def result(store: Any, script: Any) -> Any:
@@ -166,6 +171,6 @@ def test_what_the_store_refuses_is_a_failed_run() -> None:
     loaded = parse_watch(
         {"trigger": {"schedule": {"interval": "1m"}}, "condition": {"script": "true"}}, id="own", scripts={}
     )
-    means = replace(Means(lambda request, body: {}, {}), painless=refuse)
+    dependencies = replace(RunDependencies(lambda request, body: {}, {}), painless=refuse)
     with pytest.raises(RunError, match="condition: script inline: no such method"):
-        evaluate(loaded, means=means, now=NOW, scheduled=NOW)
+        evaluate(loaded, dependencies=dependencies, now=NOW, scheduled=NOW)

@@ -21,26 +21,22 @@ from logging_lib.store.connection import Connection, Settings
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import Store
-from logging_lib.watch.actions import (
-    DeliveryError,
-    IndexOutlet,
-    LogOutlet,
-    SlackOutlet,
-    SmtpOutlet,
-    WebhookOutlet,
-    outlets_from,
-)
 from logging_lib.watch.backtest.backtest import AsOf
 from logging_lib.watch.errors import RunError
-from logging_lib.watch.evaluate import evaluate, means_of, run_transform, with_payload
+from logging_lib.watch.evaluate import evaluate, run_dependencies, run_transform, with_payload
 from logging_lib.watch.http import HttpClient
 from logging_lib.watch.lint import lint_watch
 from logging_lib.watch.loading import load_watch, parse_watch
-from logging_lib.watch.messages import AnyMessage, MessageError
-from logging_lib.watch.model import Action, Watch
-from logging_lib.watch.runner.acting import prepare
-from logging_lib.watch.runner.runner import Runner
-from tests.watch.conftest import NOW, MailServer, Receiver, Webhook, minutes
+from logging_lib.watch.model import Watch
+from logging_lib.watch.notify.base import DeliveryError, RenderError
+from logging_lib.watch.notify.email import EmailChannel
+from logging_lib.watch.notify.index import IndexChannel
+from logging_lib.watch.notify.log import LogChannel
+from logging_lib.watch.notify.registry import configure_channels, parse_action, render_action
+from logging_lib.watch.notify.slack import SlackChannel
+from logging_lib.watch.notify.webhook import WebhookChannel
+from logging_lib.watch.runner import Runner
+from tests.watch.conftest import NOW, MailServer, Receiver, Webhook, draft, minutes
 
 FOLDER = Path(__file__).parent / "watcher_examples"
 PORT = "65000"
@@ -92,21 +88,25 @@ def load(name: str, receiver: Receiver) -> Watch:
     return parse_watch(text, id=name)
 
 
-def perform(watch: Watch, store: Store) -> dict[str, list[AnyMessage] | str | None]:
+def perform(watch: Watch, store: Store) -> dict[str, Any]:
     """What each action sends; None where its condition is not met, a text where it fails. {}: the watch is not."""
-    means = means_of(store, now=NOW)
-    evaluation = evaluate(watch, means=means, now=NOW, scheduled=NOW)
+    dependencies = run_dependencies(store, now=NOW)
+    evaluation = evaluate(watch, dependencies=dependencies, now=NOW, scheduled=NOW)
     if not evaluation.met:
         return {}
     context = evaluation.context
     if watch.definition.transform:
-        payload = run_transform(watch.definition.transform, context, means=means, where="transform")
+        payload = run_transform(
+            watch.definition.transform, context, dependencies=dependencies, where="transform"
+        )
         context = with_payload(context, payload)
-    outcomes: dict[str, list[AnyMessage] | str | None] = {}
+    outcomes: dict[str, Any] = {}
     for name, action in watch.actions.items():
         try:
-            outcomes[name] = prepare(name, action, context, NOW, means=means)
-        except MessageError as error:
+            outcomes[name] = render_action(
+                action, context, draft(name, watch=watch.id), dependencies=dependencies
+            )
+        except RenderError as error:
             outcomes[name] = str(error)
     return outcomes
 
@@ -136,7 +136,7 @@ def test_a_search_a_comparison_a_line_in_the_log(
 ) -> None:
     """The search is bounded by the slot."""
     (message,) = perform(load("log_errors", receiver), store)["log_error"] or ()
-    LogOutlet().deliver(message)  # type: ignore[arg-type]
+    LogChannel().deliver(message)
     assert [(r.levelno, r.getMessage()) for r in caplog.records] == [
         (logging.WARNING, "Found 2 errors in the logs")
     ]
@@ -152,7 +152,7 @@ def test_an_http_input(store: Store, receiver: Receiver, mail_server: MailServer
     assert (asked.method, parse_qs(urlsplit(asked.path).query)) == ("GET", {"level": ["red & more"]})
     assert asked.headers["X-Watch"] == "http_health"
     assert asked.headers["Authorization"].startswith("Basic ")
-    SmtpOutlet(mail_server.url).deliver(message)  # type: ignore[arg-type]
+    EmailChannel(mail_server.url).deliver(message)
     (mail,) = mail_server.mails
     assert mail["Subject"] == "Cluster is red (200)"
     assert mail_server.bodies() == ['It answered {"a": {"name": "n1"}}\n']
@@ -189,15 +189,15 @@ def test_array_compare_and_a_request_for_each(store: Store, receiver: Receiver) 
     """No more than max_iterations; what was left out is reported."""
     messages = perform(load("array_compare_foreach", receiver), store)["each_host"]
     assert messages is not None
-    assert [message.kind for message in messages] == ["webhook", "webhook", "logging"]  # type: ignore[union-attr]
+    assert [message.channel for message in messages] == ["webhook", "webhook", "logging"]
     for message in messages[:2]:
-        WebhookOutlet().deliver(message)  # type: ignore[arg-type]
+        WebhookChannel().deliver(message)
     assert [(r.method, r.path) for r in receiver.requests] == [
         ("PUT", "/hosts/web?n=2"),
         ("PUT", "/hosts/app?n=1"),
     ]
     assert len({r.headers["Idempotency-Key"] for r in receiver.requests}) == 2
-    assert "1 of 3 were left out: max_iterations is 2" in messages[2].text  # type: ignore[union-attr]
+    assert "1 of 3 were left out: max_iterations is 2" in messages[2].text
 
 
 def test_a_transforming_search_and_conditions_of_actions(store: Store, receiver: Receiver) -> None:
@@ -212,7 +212,7 @@ def test_attachments_of_a_mail(store: Store, receiver: Receiver, mail_server: Ma
     receiver.answers["/chart"] = (200, {"Content-Type": "text/html"}, b"\x89PNG")
     receiver.answers["/gone"] = (404, {}, b"")
     (message,) = perform(load("email_attachments", receiver), store)["mail"] or ()
-    SmtpOutlet(mail_server.url).deliver(message)  # type: ignore[arg-type]
+    EmailChannel(mail_server.url).deliver(message)
     (mail,) = mail_server.mails
     assert mail["Subject"] == "web Bcc: evil@example.org is down"
     assert (mail["X-Priority"], mail["Cc"], mail["Reply-To"]) == ("2", "lead@example.org", "team@example.org")
@@ -236,7 +236,7 @@ def test_dynamic_attachments_of_slack(store: Store, receiver: Receiver, webhook:
     """One for each element, whose keys are the variables; values cannot call people."""
     messages = perform(load("slack_dynamic", receiver), store)["notify"]
     for message in messages or ():
-        SlackOutlet(webhook.url).deliver(message)  # type: ignore[arg-type]
+        SlackChannel(webhook.url).deliver(message)
     assert [post["channel"] for post in webhook.posts] == ["#ops", "@slack_dynamic"]
     overview, *dynamic = webhook.posts[0]["attachments"]
     assert overview["fields"] == [{"title": "n", "value": "2", "short": True}]
@@ -248,7 +248,7 @@ def test_dynamic_attachments_of_slack(store: Store, receiver: Receiver, webhook:
 def test_a_form_of_a_webhook(store: Store, receiver: Receiver) -> None:
     """A value can begin no other part, parameter, header or field."""
     (message,) = perform(load("webhook_form", receiver), store)["post"] or ()
-    WebhookOutlet().deliver(message)  # type: ignore[arg-type]
+    WebhookChannel().deliver(message)
     (asked,) = receiver.requests
     path, _, query = asked.path.partition("?")
     value = 'a&b=c "quoted"\nline'
@@ -264,7 +264,7 @@ def test_documents_are_stored_through_the_port(store: Store, receiver: Receiver)
     for _ in range(2):
         for messages in outcomes.values():
             for message in messages or ():
-                IndexOutlet(store).deliver(message)  # type: ignore[arg-type]
+                IndexChannel(store).deliver(message)
     (hit,) = store.search("level-counts", {"size": 10})["hits"]["hits"]
     assert hit["_id"] == "latest"
     assert hit["_source"]["created_at"] == "2018-02-01T12:00:00.000Z"
@@ -313,18 +313,24 @@ def test_the_template_for_an_sms_gateway(receiver: Receiver) -> None:
     action["webhook"].update(scheme="http", host="127.0.0.1", port=receiver.port)
     with EmbeddedStore(None) as store:
         (message,) = (
-            prepare("sms", Action.model_validate(action), context, NOW, means=means_of(store, now=NOW)) or ()
+            render_action(
+                parse_action(action),
+                context,
+                draft("sms"),
+                dependencies=run_dependencies(store, now=NOW),
+            )
+            or ()
         )
     environ = {"LOGGING_LIB_AUTHORIZATION_127_0_0_1": "Bearer topsecret"}
-    outlet = WebhookOutlet(HttpClient.from_environ(environ))
-    outlet.deliver(message)
+    channel = WebhookChannel(HttpClient.from_environ(environ))
+    channel.deliver(message)
     (sent,) = receiver.requests
     assert json.loads(sent.body) == {
         "to": ["+491700000000"],
         "text": 'NA spike: loans", "to": "+4900 1 inc\nome and 1 more',
     }
     assert sent.headers["Authorization"] == "Bearer topsecret"
-    assert "topsecret" not in repr(outlet)
+    assert "topsecret" not in repr(channel)
     for answer, expected in [
         ((429, {"Retry-After": "7"}, b"slow down"), "answered 429, retry after 7 s: slow down"),
         ((302, {"Location": "http://127.0.0.1:1/"}, b""), "redirects are not followed"),
@@ -332,12 +338,12 @@ def test_the_template_for_an_sms_gateway(receiver: Receiver) -> None:
     ]:
         receiver.answers["/v1/messages"] = answer
         with pytest.raises(DeliveryError, match=expected) as caught:
-            outlet.deliver(message)
+            channel.deliver(message)
         assert "topsecret" not in str(caught.value)
         assert caught.value.retry_after == (7 if answer[0] == 429 else None)
     receiver.stop()
     with pytest.raises(DeliveryError, match=r"^http://127.0.0.1:\d+: no answer: the connection failed$"):
-        outlet.deliver(message)
+        channel.deliver(message)
     receiver.__init__()  # type: ignore[misc]  # so that the fixture can stop it
 
 
@@ -378,7 +384,7 @@ def test_documents_made_by_painless_are_stored_in_bulk(
     messages = perform(load("transform_chain_bulk", receiver), elastic)["store"]
     for _ in range(2):
         for message in messages or ():
-            IndexOutlet(elastic).deliver(message)  # type: ignore[arg-type]
+            IndexChannel(elastic).deliver(message)
     hits = elastic.search("summary", {"size": 10, "sort": [{"seen": "asc"}]})["hits"]["hits"]
     assert {hit["_id"]: hit["_source"]["host"] for hit in hits} == {"copy-2": "web", "copy-3": "db"}
     assert {hit["_source"]["seen"] for hit in hits} == {"2018-02-01T12:00:00.000Z"}
@@ -397,7 +403,7 @@ def test_the_runner_performs_them(store: Store, receiver: Receiver) -> None:
     """Requests and documents go out as mails do, each throttled by itself; the second run is quiet."""
     names = ("array_compare_foreach", "index_document", "webhook_form")
     watches = [load(name, receiver) for name in names]
-    runner = Runner(store, watches, outlets=outlets_from({}, store=store))
+    runner = Runner(store, watches, channels=configure_channels({}, store=store))
     report = runner.run_once(NOW)
     assert {run.watch: run.error for run in report.runs} == dict.fromkeys(names)
     assert {name: result.status for alert in report.alerts for name, result in alert.actions.items()} == {

@@ -17,13 +17,11 @@ from logging_lib.cli import output
 from logging_lib.cli.options import UsageError
 from logging_lib.profile import ProfileError
 from logging_lib.store.port import StoreError
-from logging_lib.watch.actions import SettingsError
-from logging_lib.watch.errors import WatchError
-from logging_lib.watch.loading import load_watches
+from logging_lib.watch.errors import StateError, WatchError
+from logging_lib.watch.loading import load_watches, with_kibana_url
 from logging_lib.watch.model import Watch
+from logging_lib.watch.notify.base import SettingsError
 from logging_lib.watch.overrides import OverrideError
-from logging_lib.watch.runner.kibana import with_address
-from logging_lib.watch.runner.state import StateError
 from logging_lib.watch.templating import Medium
 from logging_lib.watch.testing.cases import CaseError
 
@@ -59,7 +57,7 @@ def explained() -> Iterator[None]:
 
 def load(path: Path | None) -> list[Watch]:
     watches = load_watches(content.path("watchers") if path is None else path)
-    return with_address(watches, os.environ)
+    return with_kibana_url(watches, os.environ)
 
 
 def pick(watches: list[Watch], ids: list[str]) -> list[Watch]:

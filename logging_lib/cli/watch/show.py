@@ -16,10 +16,10 @@ from logging_lib.cli import options
 from logging_lib.cli.output import console
 from logging_lib.cli.watch import _state
 from logging_lib.cli.watch._common import JsonOption, WatchesOption, explained, load, pick, print_json
-from logging_lib.watch.messages import recipients
+from logging_lib.watch.incidents import Mute, is_muted
 from logging_lib.watch.model import Watch
-from logging_lib.watch.runner.mutes import Mute, is_muted
-from logging_lib.watch.runner.state import WatchState
+from logging_lib.watch.notify.registry import channel_of, recipients
+from logging_lib.watch.state.base import WatchState
 
 
 def list_(
@@ -32,7 +32,7 @@ def list_(
     """List the watches: what each looks for, how often, and whom it notifies.
 
     Where a state is named, also what the runner knows of each: open incidents, which of them are acknowledged or
-    muted, messages that wait.
+    muted, notifications that wait.
 
     Example: logging-lib watch list
     """
@@ -74,12 +74,12 @@ def _describe_state(
 
     watch_mutes = (mute for mute in mutes if not (mute.model or mute.version or mute.feature))
     return {
-        "last_run": format_instant(watch_state.last) if watch_state.last else None,
+        "last_run": format_instant(watch_state.last_scheduled) if watch_state.last_scheduled else None,
         "open": len(open_incidents),
         "acknowledged": sum(incident.acked_at is not None for incident in open_incidents),
         "muted": sum(muted(*incident.key) for incident in open_incidents),
         "all_muted": is_muted(watch_mutes, now, watch=watch_id, model="", version="", feature=""),
-        "undelivered": len(watch_state.undelivered),
+        "undelivered": len(watch_state.queue),
         "incidents": [
             {
                 **incident.key._asdict(),
@@ -117,7 +117,9 @@ def show(
             table.add_row(escape(name), escape(value if isinstance(value, str) else json.dumps(value)))
     for name, action in watch.actions.items():
         period = format_duration(watch.throttle_period(name))
-        table.add_row(f"action {escape(name)}", f"{action.kind}, at most once in {period} an incident")
+        table.add_row(
+            f"action {escape(name)}", f"{channel_of(action).name}, at most once in {period} an incident"
+        )
     out.print(table)
 
 

@@ -42,7 +42,7 @@ from logging_lib.store.duckdb.hits import Hits
 from logging_lib.store.duckdb.query import ALWAYS, condition
 from logging_lib.store.duckdb.reading import FileTable, Progress
 from logging_lib.store.duckdb.scope import Scope
-from logging_lib.store.port import IndexResult, Part, SearchError, StoreError
+from logging_lib.store.port import ExecutePainless, IndexResult, Part, SearchError, StoreError
 from logging_lib.store.validators import a_bool, an_int, an_object, child, known
 
 _BODY: Final = (
@@ -67,6 +67,9 @@ class EmbeddedStore:
             writes: ``refresh`` shows what it added.
         progress: of reading large files; where they are only read.
     """
+
+    is_live = True
+    execute_painless: ExecutePainless | None = None
 
     def __init__(
         self, path: Path | str | None, *, read_only: bool = False, progress: Progress | None = None

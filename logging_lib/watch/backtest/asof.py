@@ -13,7 +13,7 @@ from logging_lib.store.port import Wrapper
 class AsOf(Wrapper):
     """A store as it was at a search's ``now``: later arrivals are not there yet."""
 
-    live = False  # so that no watch asks the present over HTTP
+    is_live = False  # so that no watch asks the present over HTTP
 
     def search(
         self,

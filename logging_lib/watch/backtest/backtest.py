@@ -14,13 +14,14 @@ from logging_lib.store.forkpool import processes, shared
 from logging_lib.store.port import Store
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.history import Answers, EventHistory, ScheduledTick
-from logging_lib.watch.evaluate import Scripts, default_scripts, means_of
-from logging_lib.watch.messages import Message
-from logging_lib.watch.model import ACTION_KINDS, Watch
+from logging_lib.watch.evaluate import Scripts, default_scripts, run_dependencies
+from logging_lib.watch.incidents import Summarize
+from logging_lib.watch.model import Watch
 from logging_lib.watch.model.schedule import find_due_time, floor_to_interval
-from logging_lib.watch.runner.incidents import Judged
-from logging_lib.watch.runner.results import Alert, Report
-from logging_lib.watch.runner.runner import Runner
+from logging_lib.watch.notify.base import Notification
+from logging_lib.watch.notify.registry import CHANNELS
+from logging_lib.watch.results import Alert, Report
+from logging_lib.watch.runner import Runner
 
 MANY_RUNS = 5_000  # from here on it pays to share them among processes
 _REACH = timedelta(hours=25)
@@ -152,7 +153,7 @@ def backtest(
     end: datetime,
     every: timedelta,
     scripts: Scripts | None = None,
-    judged: Judged | None = None,
+    summarize: Summarize | None = None,
     arrivals: Iterable[datetime] | None = None,
     history: EventHistory | None = None,
 ) -> Backtest:
@@ -184,7 +185,7 @@ def backtest(
         replays.append(_Replay(watch, due[trigger], history.searches(watch, due[trigger])))
     runs = sum(len(one.moments) for one in replays)
     parts = shared(
-        lambda unit: [one.run(store, scripts, judged) for one in unit],
+        lambda unit: [one.run(store, scripts, summarize) for one in unit],
         _units(replays),
         here=lambda unit: any(one.answers.asks for one in unit),
         processes=processes() if runs >= MANY_RUNS else 1,
@@ -231,7 +232,7 @@ class _ReplayResult:
             for each in run.skipped:
                 about = (str(each.get(key, "")) for key in ("model", "version", "reason"))
                 self.skipped[tuple(about)] += 1  # type: ignore[index]
-            self.judged = self.judged or run.judged
+            self.judged = self.judged or run.evaluated
         for alert in report.alerts:
             for name, result in alert.actions.items():
                 if result.status == "failed":
@@ -262,17 +263,17 @@ class _Replay:
         """About how long it takes, in units of its own: what takes longest is begun first."""
         return len(self.moments) * self.answers.size
 
-    def run(self, store: Store, scripts: Scripts, judged: Judged | None) -> _ReplayResult:
+    def run(self, store: Store, scripts: Scripts, summarize: Summarize | None) -> _ReplayResult:
         found, past = _ReplayResult(self.watch.id), AsOf(store)
         found.slow = {f"{self.watch.id} {name}": reason for name, reason in self.answers.slow.items()}
         runner = Runner(
             store,
             [self.watch],
-            outlets=dict.fromkeys(ACTION_KINDS, _Nowhere()),
+            channels=dict.fromkeys(CHANNELS, _Nowhere()),
             scripts=scripts,
-            judged=judged,
-            means=lambda _, now: replace(
-                means_of(past, now=now, scripts=scripts), search=self.answers.search(now)
+            summarize=summarize,
+            dependencies=lambda _, now: replace(
+                run_dependencies(past, now=now, scripts=scripts), search=self.answers.search(now)
             ),
         )
         for moment in self.moments:
@@ -290,5 +291,5 @@ def _units(replays: Iterable[_Replay]) -> list[list[_Replay]]:
 
 
 class _Nowhere:
-    def deliver(self, message: Message) -> None:
+    def deliver(self, notification: Notification) -> None:
         pass

@@ -4,20 +4,8 @@ Field names and defaults are Watcher's. What Watcher knows and the runner does n
 ignored.
 """
 
-from logging_lib.watch.model._actions import (
-    ACTION_KINDS,
-    Action,
-    Attachment,
-    DataFormat,
-    DynamicAttachments,
-    EmailAction,
-    HttpAttachment,
-    IndexAction,
-    LoggingAction,
-    SlackAttachment,
-    SlackMessage,
-)
-from logging_lib.watch.model.base import Model
+from logging_lib.watch.model._action import Action, with_types
+from logging_lib.watch.model.base import Duration, Model, OneOf, Strings, fault
 from logging_lib.watch.model.requests import HttpRequest, SearchRequest
 from logging_lib.watch.model.schedule import ScheduleModel
 from logging_lib.watch.model.steps import (
@@ -32,35 +20,31 @@ from logging_lib.watch.model.steps import (
     SearchTransform,
     Transform,
 )
-from logging_lib.watch.model.watch import DEFAULT_THROTTLE, Definition, Watch
+from logging_lib.watch.model.watch import DEFAULT_THROTTLE, Definition, Watch, with_actions
 
 __all__ = [
-    "ACTION_KINDS",
     "DEFAULT_THROTTLE",
     "MAX_SOURCE",
     "OPERATORS",
     "Action",
-    "Attachment",
     "Condition",
-    "DataFormat",
     "Definition",
-    "DynamicAttachments",
-    "EmailAction",
-    "HttpAttachment",
+    "Duration",
     "HttpInput",
     "HttpRequest",
-    "IndexAction",
     "Input",
-    "LoggingAction",
     "Model",
+    "OneOf",
     "Operator",
     "ScheduleModel",
     "Script",
     "SearchInput",
     "SearchRequest",
     "SearchTransform",
-    "SlackAttachment",
-    "SlackMessage",
+    "Strings",
     "Transform",
     "Watch",
+    "fault",
+    "with_actions",
+    "with_types",
 ]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import create_model, model_validator
 
-from logging_lib.watch.model._actions import Action
+from logging_lib.watch.model._action import Action
 from logging_lib.watch.model.base import Duration, Model, in_millis
 from logging_lib.watch.model.schedule import Schedule, Trigger
 from logging_lib.watch.model.steps import ALWAYS, Condition, Input, Transform
@@ -31,6 +31,11 @@ class Definition(Model):
     @classmethod
     def _millis(cls, value: Any) -> Any:
         return in_millis(value)
+
+
+def with_actions(action: type[Action]) -> type[Definition]:
+    """Make the class of definitions whose actions are of this class."""
+    return create_model("Definition", __base__=Definition, actions=(dict[str, action], {}))  # type: ignore[valid-type]
 
 
 @dataclass(frozen=True)

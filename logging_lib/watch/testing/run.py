@@ -10,12 +10,13 @@ from typing import Any
 
 from logging_lib._util.times import format_duration
 from logging_lib.store.port import Store
+from logging_lib.watch import incidents
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.errors import RunError
-from logging_lib.watch.evaluate import Scripts, evaluate, means_of
-from logging_lib.watch.messages import Email, MessageError, Slack, compose
+from logging_lib.watch.evaluate import Scripts, evaluate, run_dependencies
 from logging_lib.watch.model import Watch
-from logging_lib.watch.runner import incidents
+from logging_lib.watch.notify.base import Notification, RenderError
+from logging_lib.watch.notify.registry import channel_of, render_settings
 from logging_lib.watch.scripts import judged
 from logging_lib.watch.testing import streams
 from logging_lib.watch.testing.cases import (
@@ -119,7 +120,7 @@ def _check_expectations(
     for expected in case.expect:
         try:
             diff = _compare_findings(AsOf(store), watch, loaded, expected, scripts)
-        except (RunError, MessageError) as error:
+        except (RunError, RenderError) as error:
             diff = [f"+ the watch failed: {error}"]
         if diff:
             yield CaseFailure(loaded.file, line, case.name, format_duration(expected.at), tuple(diff))
@@ -129,7 +130,9 @@ def _compare_findings(
     store: Store, watch: Watch, loaded: LoadedCaseFile, expected: TimedExpectation, scripts: Scripts | None
 ) -> list[str]:
     now: datetime = START + expected.at
-    evaluation = evaluate(watch, means=means_of(store, now=now, scripts=scripts), now=now, scheduled=now)
+    evaluation = evaluate(
+        watch, dependencies=run_dependencies(store, now=now, scripts=scripts), now=now, scheduled=now
+    )
     findings = incidents.find(evaluation.payload) or [] if evaluation.met else []
     unexpected = {incidents.key_of(finding): finding for finding in findings}
     diff: list[str] = []
@@ -180,14 +183,14 @@ def _format_key(key: incidents.Key) -> str:
 def _render_texts(
     watch: Watch, context: Mapping[str, Any], findings: list[dict[str, Any]], now: datetime
 ) -> str:
-    """Render subject and texts of all messages about these findings: the templates are tested, too."""
+    """Render subject and texts of all notifications about these findings: the templates are tested, too."""
     payload = incidents.with_findings(context["ctx"]["payload"], findings, judged)
     alert_context = {"ctx": {**context["ctx"], "payload": payload}}
     parts = []
     for name, action in watch.actions.items():
-        for message in compose(name, action, alert_context, now):
-            if isinstance(message, Email):
-                parts += [message.subject, message.text or "", message.html or ""]
-            elif isinstance(message, Slack):
-                parts.append(message.text or "")
+        if channel_of(action).takes_text:
+            draft = Notification(id=name, watch=watch.id, action=name, created_at=now)
+            for notification in render_settings(action, alert_context, draft):
+                html = str(notification.content.get("html") or "")
+                parts += [notification.subject, notification.text, html]
     return "\n".join(parts)

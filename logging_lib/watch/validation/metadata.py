@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from email.utils import getaddresses
 from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 from logging_lib._util.times import parse_duration
 from logging_lib.profile.model import CHECKS
 from logging_lib.watch.model import Definition, Input, Transform
-from logging_lib.watch.templating import Medium, to_text
+from logging_lib.watch.notify.registry import channel_of
 
 CHECK_RATE = "ml-check-rate"
 WINDOWS = 4
@@ -51,10 +50,11 @@ def find_problems(definition: Definition) -> Problems:
                 ("metadata", "kibana_url"),
                 "write Kibana's address, such as https://kibana.example.org, or ''",
             )
-    kinds = {action.kind for action in definition.actions.values()} if scripts else set()
-    for kind, (name, is_right, remedy) in _RECIPIENTS.items():
-        if kind in kinds and name in metadata and not is_right(metadata[name]):
-            yield ("metadata", name), f"{metadata[name]!r:.80}: {remedy}"
+    actions = definition.actions.values() if scripts else ()
+    for channel in dict.fromkeys(map(channel_of, actions)):
+        name = channel.metadata_key
+        if name in metadata and not channel.is_recipient(metadata[name]):
+            yield ("metadata", name), f"{metadata[name]!r:.80}: {channel.metadata_remedy}"
 
 
 def _script_ids(definition: Definition) -> set[str]:
@@ -110,11 +110,6 @@ def _is_number(value: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
-
-
-def _has_mail_address(value: Any) -> bool:
-    addresses = [spec for _, spec in getaddresses([Medium.HEADER.escape(to_text(value))])]
-    return any(name and domain for name, _, domain in (spec.rpartition("@") for spec in addresses))
 
 
 def is_http_address(value: Any) -> bool:
@@ -234,7 +229,3 @@ _SETTINGS: Mapping[str, _Settings] = {
 }
 _OPTIONAL = frozenset({"references"})
 _LADDERS = frozenset({CHECK_RATE, "ml-distribution", "ml-latency", "ml-quality"})
-_RECIPIENTS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
-    "email": ("email_to", _has_mail_address, "write at least one mail address, such as team@example.org"),
-    "slack": ("slack_to", _is_text, "write a channel, such as #ml-alerts"),
-}

@@ -16,15 +16,15 @@ from logging_lib.watch.model import (
     Action,
     Condition,
     Definition,
-    DynamicAttachments,
     HttpRequest,
     Input,
     Script,
     SearchRequest,
     Transform,
 )
+from logging_lib.watch.notify.base import Template
+from logging_lib.watch.notify.registry import channel_of
 from logging_lib.watch.templating import (
-    Medium,
     Placeholder,
     TemplateError,
     find_value,
@@ -194,39 +194,30 @@ class _DefinitionValidator:
     # --- actions
 
     def _action(self, action: Action, payload: Mapping[str, Any], path: Path) -> Problems:
-        if action.webhook:
-            yield from self._http(action.webhook, payload, (*path, "webhook"))
-        if action.email:
-            for name, attachment in action.email.attachments.items():
-                if attachment.http:
-                    here = (*path, "email", "attachments", name, "http", "request")
-                    yield from self._http(attachment.http.request, payload, here)
-        if action.slack and (dynamic := action.slack.message.dynamic_attachments):
-            yield from self._dynamic(dynamic, payload, (*path, "slack", "message", "dynamic_attachments"))
-        for below, template, medium in _list_templates(action):
-            missing: set[str] = set()
-            try:
-                render(template, self._context(payload), medium, missing)
-            except TemplateError as error:
-                yield (*path, *below), f"template: {error}"
-            for name in sorted(missing):
-                yield (*path, *below), self._describe_unknown(name, payload)
-
-    def _dynamic(self, dynamic: DynamicAttachments, payload: Mapping[str, Any], path: Path) -> Problems:
-        yield from self._path(dynamic.list_path, payload, (*path, "list_path"))
+        channel, settings = channel_of(action), action.settings
+        path = (*path, action.type)
+        for below, request in channel.requests(settings):
+            yield from self._http(request, payload, (*path, *below))
         context = self._context(payload)
-        element = first_element(dynamic.list_path, context)
-        root = _ElementOrContext(element, context)
-        template = dynamic.attachment_template.model_dump(by_alias=True, exclude_none=True)
-        for below, text in _walk_texts(template, ()):
-            missing: set[str] = set()
-            here = (*path, "attachment_template", *below)
-            try:
-                render(text, root, Medium.SLACK, missing)
-            except TemplateError as error:
-                yield here, f"template: {error}"
-            for name in sorted(missing):
-                yield here, self._describe_unknown(name, payload)
+        for below, list_path, templates in channel.element_templates(settings):
+            yield from self._path(list_path, payload, (*path, *below))
+            root = _ElementOrContext(first_element(list_path, context), context)
+            for template in templates:
+                yield from self._template(template, root, payload, path)
+        for template in channel.templates(settings):
+            yield from self._template(template, context, payload, path)
+
+    def _template(
+        self, template: Template, context: Mapping[str, Any], payload: Mapping[str, Any], path: Path
+    ) -> Problems:
+        below, text, medium = template
+        missing: set[str] = set()
+        try:
+            render(text, context, medium, missing)
+        except TemplateError as error:
+            yield (*path, *below), f"template: {error}"
+        for name in sorted(missing):
+            yield (*path, *below), self._describe_unknown(name, payload)
 
     def _context(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         return placeholder_context(self._definition, payload)
@@ -293,35 +284,3 @@ def _describe_missing_part(name: str, payload: Mapping[str, Any]) -> str:
         if isinstance(node, list) and node:
             node = {**{str(index): element for index, element in enumerate(node)}, "size": len(node)}
     return f"{name!r} has no value"
-
-
-def _list_templates(action: Action) -> Iterator[tuple[Path, str, Medium]]:
-    if action.email:
-        mail = action.email
-        for key in ("to", "cc", "bcc", "reply_to"):
-            for index, template in enumerate(getattr(mail, key)):
-                yield ("email", key, index), template, Medium.HEADER
-        yield ("email", "subject"), mail.subject, Medium.HEADER
-        if mail.sender is not None:
-            yield ("email", "from"), mail.sender, Medium.HEADER
-        if mail.body.text is not None:
-            yield ("email", "body", "text"), mail.body.text, Medium.TEXT
-        if mail.body.html is not None:
-            yield ("email", "body", "html"), mail.body.html, Medium.HTML
-    elif action.slack:
-        message = action.slack.message.model_copy(update={"dynamic_attachments": None})
-        for path, template in _walk_texts(message.model_dump(by_alias=True, exclude_none=True), ()):
-            yield ("slack", "message", *path), template, Medium.SLACK
-    elif action.logging:
-        yield ("logging", "text"), action.logging.text, Medium.HEADER
-
-
-def _walk_texts(node: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    if isinstance(node, str):
-        yield path, node
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            yield from _walk_texts(value, (*path, key))
-    elif isinstance(node, list | tuple):
-        for index, value in enumerate(node):
-            yield from _walk_texts(value, (*path, index))

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote, unquote
 
-from logging_lib.watch.runner.state import ANY, DocumentState, Record, StateError, Wanted, chosen, is_old
+from logging_lib.watch.errors import StateError
+from logging_lib.watch.state.base import ANY, DocumentState, HistoryQuery, Record, is_old
 
 FOLDER = ".watch-state"
 """The name of a state's folder in a store; the store reads no folder whose name begins with a dot."""
@@ -63,7 +64,7 @@ class FileState(DocumentState):
                 self._replace(self._file(name), content)
 
     def record(self, records: Iterable[Record]) -> None:
-        lines = b"".join(json.dumps(each, default=str).encode() + b"\n" for each in records)
+        lines = b"".join(json.dumps(record, default=str).encode() + b"\n" for record in records)
         if not lines:
             return
         with self._locked():
@@ -77,11 +78,11 @@ class FileState(DocumentState):
             finally:
                 os.close(descriptor)
             if end + len(lines) > self._history_bytes:
-                kept = file.read_bytes()[-self._history_bytes // 2 :]
-                self._replace(file, kept[kept.find(b"\n") + 1 :])
+                latest = file.read_bytes()[-self._history_bytes // 2 :]
+                self._replace(file, latest[latest.find(b"\n") + 1 :])
 
-    def history(self, wanted: Wanted = ANY) -> list[Record]:
-        return chosen(self._records(), wanted)
+    def history(self, query: HistoryQuery = ANY) -> list[Record]:
+        return query.choose(self._records())
 
     def _records(self) -> Iterator[Record]:
         try:
@@ -94,8 +95,11 @@ class FileState(DocumentState):
 
     def forget(self, before: Mapping[str, datetime]) -> None:
         with self._locked():
-            kept = [each for each in self._records() if not is_old(each, before)]
-            lines = b"".join(json.dumps(each).encode() + b"\n" for each in kept)
+            lines = b"".join(
+                json.dumps(record).encode() + b"\n"
+                for record in self._records()
+                if not is_old(record, before)
+            )
             self._replace(self._path / "history.jsonl", lines)
 
     @contextlib.contextmanager
@@ -123,9 +127,9 @@ class FileState(DocumentState):
 
 
 @contextlib.contextmanager
-def held(file: Path) -> Iterator[bool]:
-    """For who changes a file of a state by other ways: no runner writes while the block runs. Gives whether it
-    is a file of a state."""
+def hold_lock(file: Path) -> Iterator[bool]:
+    """For those who change a file of a state by other ways: no runner writes while the block runs. Gives whether
+    it is a file of a state."""
     locks = [folder / ".lock" for folder in file.parents[:2] if (folder / "watches").is_dir()]
     if not locks or not locks[0].exists():
         yield False

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 from logging_lib._util.times import format_instant
 from logging_lib.store.port import Conflict, Stored
-from logging_lib.watch.runner.state import ANY, DocumentState, Record, StateError, Wanted
+from logging_lib.watch.errors import StateError
+from logging_lib.watch.state.base import ANY, DocumentState, HistoryQuery, Record
 
 INDEX = "ml-watch-state"
-_TRIES = 50
+_ATTEMPTS = 50
 
 
 class Documents(Protocol):
@@ -31,7 +32,7 @@ class Documents(Protocol):
     def refresh(self, target: str | None = None) -> None: ...
 
 
-class ElasticState(DocumentState):
+class ElasticsearchState(DocumentState):
     """States by optimistic concurrency: who writes after another has written reads again and changes that.
 
     Args:
@@ -57,7 +58,7 @@ class ElasticState(DocumentState):
 
     def _change(self, name: str, change: Callable[[bytes | None], bytes | None]) -> None:
         kind, _, watch = name.partition(":")
-        for _ in range(_TRIES):
+        for _ in range(_ATTEMPTS):
             stored = self._store.get(self._index, name)
             content = change(_content(stored))
             if content is None:
@@ -74,36 +75,36 @@ class ElasticState(DocumentState):
                 continue
             return
         raise StateError(
-            f"{self._place(name)}: was changed by others {_TRIES} times while we tried to change it"
+            f"{self._place(name)}: was changed by others {_ATTEMPTS} times while we tried to change it"
         )
 
     def record(self, records: Iterable[Record]) -> None:
-        made = [
+        documents = [
             {
-                "@timestamp": each["time"],
+                "@timestamp": record["time"],
                 "kind": "history",
-                "record": each["kind"],
-                **{name: each[name] for name in ("watch", "model") if each.get(name)},
-                "entry": each,
+                "record": record["kind"],
+                **{name: record[name] for name in ("watch", "model") if record.get(name)},
+                "entry": record,
             }
-            for each in records
+            for record in records
         ]
-        if made:
-            self._store.add(self._index, made)
+        if documents:
+            self._store.add(self._index, documents)
 
-    def history(self, wanted: Wanted = ANY) -> list[Record]:
+    def history(self, query: HistoryQuery = ANY) -> list[Record]:
         filters: list[dict[str, Any]] = [{"term": {"kind": "history"}}]
-        if wanted.kinds:
-            filters.append({"terms": {"record": list(wanted.kinds)}})
+        if query.kinds:
+            filters.append({"terms": {"record": list(query.kinds)}})
         filters += [
             {"wildcard": {name: {"value": _literal(value)}}}
-            for name, value in (("watch", wanted.watch), ("model", wanted.model))
+            for name, value in (("watch", query.watch), ("model", query.model))
             if value is not None
         ]
-        if wanted.since is not None:
-            filters.append({"range": {"@timestamp": {"gte": format_instant(wanted.since)}}})
+        if query.since is not None:
+            filters.append({"range": {"@timestamp": {"gte": format_instant(query.since)}}})
         body = {
-            "size": min(wanted.most, 10_000),
+            "size": min(query.limit, 10_000),
             "query": {"bool": {"filter": filters}},
             "sort": [{"@timestamp": "desc"}, {"_seq_no": "desc"}],
             "_source": ["entry"],
@@ -133,6 +134,6 @@ def _content(stored: Stored | None) -> bytes | None:
     return None if stored is None else json.dumps(stored.source.get("state")).encode()
 
 
-def _literal(wanted: str) -> str:
+def _literal(pattern: str) -> str:
     """As our own patterns are: only ``*`` is a wildcard."""
-    return wanted.replace("\\", "\\\\").replace("?", "\\?")
+    return pattern.replace("\\", "\\\\").replace("?", "\\?")
