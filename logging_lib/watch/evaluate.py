@@ -128,7 +128,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunDependencies:
-    """What a watch's run may use of the world outside its context.
+    """Hold what a watch's run may use of the world outside its context.
 
     Args:
         search: answers its searches (``store_search``, or answers computed for many ticks at once).
@@ -145,8 +145,10 @@ class RunDependencies:
 
 
 def run_dependencies(store: Store, *, now: datetime, scripts: Scripts | None = None) -> RunDependencies:
-    """What a run over a store uses: its searches, its Painless if it has one, and the shipped scripts unless
-    others are given. From a store of the past no request over HTTP is made."""
+    """Collect what a run over a store uses: its searches, its Painless if it has one, and the shipped scripts.
+
+    ``scripts`` replaces the shipped ones. From a store of the past no request over HTTP is made.
+    """
     return RunDependencies(
         search=store_search(store, now),
         scripts=default_scripts() if scripts is None else scripts,

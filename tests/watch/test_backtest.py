@@ -18,7 +18,7 @@ from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import StoreError, Wrapper
 from logging_lib.watch.backtest import backtest
 from logging_lib.watch.backtest.asof import AsOf
-from logging_lib.watch.backtest.buckets import plain
+from logging_lib.watch.backtest.buckets import to_builtins
 from logging_lib.watch.backtest.history import EventHistory, ScheduledTick, searches
 from logging_lib.watch.evaluate import SearchFunction, new_context, store_search
 from logging_lib.watch.loading import load_watches, parse_watch
@@ -145,7 +145,7 @@ def moments(watch: Watch, draw: random.Random, count: int = 3) -> list[Scheduled
 
 def outcome(search: SearchFunction, asked: SearchRequest, context: Mapping[str, Any]) -> Any:
     try:
-        return plain(search(asked, None, context))
+        return to_builtins(search(asked, None, context))
     except StoreError as error:
         return str(error)
 
@@ -323,7 +323,9 @@ def test_one_huge_value_does_not_show_in_later_windows(outlier: float) -> None:
         context = new_context(watch, now=now, scheduled=now)
         answers = EventHistory(store, [watch]).searches(watch, [ScheduledTick(now, now)])
         aggregations = answers.search(now)(asked, None, context)["aggregations"]
-        assert same(plain(aggregations), store_search(AsOf(store), now)(asked, None, context)["aggregations"])
+        assert same(
+            to_builtins(aggregations), store_search(AsOf(store), now)(asked, None, context)["aggregations"]
+        )
         assert aggregations["avg"]["value"] == 11.5
 
 

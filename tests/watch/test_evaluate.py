@@ -1,4 +1,4 @@
-"""Search → judge → condition: what goes in, what comes out, what is refused as incomplete."""
+"""Search → script → condition: what goes in, what comes out, what is refused as incomplete."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(altered: dict[str, Any], store: FakeStore, **scripts: Any) -> Evaluation
 
 
 def test_the_search_is_rendered_and_its_answer_judged() -> None:
-    """Windows refer to the slot; the payload holds each input under its name."""
+    """Windows refer to the scheduled time; the payload holds each input under its name."""
     store = FakeStore(lambda now: [finding()])
     evaluation = run(document(), store)
     ((indices, body, now),) = store.searches
@@ -136,7 +136,7 @@ TERMS = {"terms": {"field": "ml.model.name", "size": 1}}
     ],
 )
 def test_an_answer_that_is_cut_is_an_error(indices: str, body: Any, response: Any, expected: str) -> None:
-    """Judged on, it would be a quiet error."""
+    """Evaluated, it would be a silent error."""
     request = SearchRequest(indices=(indices,), body=body)
     (fault,) = find_omissions(request, body, response)
     assert expected in fault

@@ -64,7 +64,7 @@ def findings(path: str = "", value: Any = None) -> list[LintFinding]:
     return lint_watch(parse_watch(document, id="w", file="w.json"), now=NOW)
 
 
-def judged_by(script: Any) -> list[LintFinding]:
+def lint_script(script: Any) -> list[LintFinding]:
     document = deepcopy(GOOD)
     document["transform"] = {"script": script}
     document["actions"]["log"]["logging"]["text"] = (
@@ -173,10 +173,10 @@ def test_hits_of_size_zero_are_no_list_to_go_over() -> None:
 def test_what_scripts_write_is_known() -> None:
     """A shipped script's keys at any depth; a user's own where its results are written out."""
     settings = ("metadata", "windows", "checks")
-    shipped = [result.message for result in judged_by({"id": "own"}) if result.path not in settings]
+    shipped = [result.message for result in lint_script({"id": "own"}) if result.path not in settings]
     assert shipped == []  # `return 1` may be anything
     user_source = "return ['count': 1, 'findings': [['model': 'm', 'feature': 'f']]]"
-    (result,) = judged_by({"source": user_source})
+    (result,) = lint_script({"source": user_source})
     assert "the script writes no 'fnidings'; did you mean 'findings'?" in result.message
     assert result.path == "$.actions.log.logging.text"
 

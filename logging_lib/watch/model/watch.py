@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import create_model, model_validator
 
-from logging_lib.watch.model._action import Action
+from logging_lib.watch.model.action import Action
 from logging_lib.watch.model.base import Duration, Model, in_millis
 from logging_lib.watch.model.schedule import Schedule, Trigger
 from logging_lib.watch.model.steps import ALWAYS, Condition, Input, Transform
