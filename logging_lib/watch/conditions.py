@@ -1,4 +1,4 @@
-"""Watcher's conditions: always, never, compare, array_compare. Pure: the time is in the context."""
+"""Evaluate Watcher's conditions: always, never, compare, array_compare. Pure: the time is in the context."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ REFERENCE = re.compile(r"\{\{(.*)\}\}")
 
 
 class ConditionError(ValueError):
-    """A condition that cannot be judged on this payload."""
+    """Report a condition that cannot be evaluated on a payload."""
 
 
 def resolve_path(path: str, root: Any) -> Any:
-    """The value at a dotted path through objects and lists (``hits.hits.0._id``), or None."""
+    """Return the value at a dotted path through objects and lists (``hits.hits.0._id``), or None."""
     value = root
     for part in path.split("."):
         if isinstance(value, Mapping):
@@ -38,7 +38,7 @@ def is_met(condition: Condition, context: Mapping[str, Any]) -> bool:
         context: ``{"ctx": {...}}``; ``ctx.execution_time`` is what ``now`` means in ``<{now-5m}>``.
 
     Raises:
-        ConditionError: when ``array_compare`` is pointed at something that is no array.
+        ConditionError: ``array_compare`` names something that is not an array.
     """
     if condition.compare is not None:
         ((path, comparison),) = condition.compare.items()
@@ -46,8 +46,10 @@ def is_met(condition: Condition, context: Mapping[str, Any]) -> bool:
         return compare(operator, resolve_path(path, context), _resolve_operand(operand, context))
     if condition.array_compare is not None:
         ((path, array),) = condition.array_compare.items()
-        operator, given = array.operation
-        return _compare_array(path, array.path, operator, given.value, given.quantifier, context)
+        operator, array_operand = array.operation
+        return _compare_array(
+            path, array.path, operator, array_operand.value, array_operand.quantifier, context
+        )
     return condition.always is not None
 
 
@@ -75,7 +77,7 @@ def _resolve_operand(value: Any, context: Mapping[str, Any]) -> Any:
 
 
 def compare(operator: Operator, left: Any, right: Any) -> bool:
-    """One comparison, lenient as Watcher's: ``"5"`` against 5 as numbers, dates against ISO strings.
+    """Compare leniently, as Watcher does: ``"5"`` with 5 as numbers, dates with ISO strings.
 
     What cannot be compared is neither equal, less nor greater.
     """

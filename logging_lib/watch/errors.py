@@ -1,9 +1,10 @@
-"""What can be wrong with a watch, said with its file and JSON path."""
+"""Name what is wrong with a watch, with its file and JSON path."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import reduce
 
 from logging_lib._util.errors import LoggingLibError
@@ -11,13 +12,19 @@ from logging_lib.store.validators import child
 
 
 def json_path(*parts: str | int) -> str:
-    """``json_path("actions", 0, "a.b")`` is ``$.actions[0]['a.b']``."""
+    """Write a path as JSON path: ``json_path("actions", 0, "a.b")`` is ``$.actions[0]['a.b']``."""
     return reduce(child, parts, "$")
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the known name most like a wrong one, or an empty text."""
+    close = get_close_matches(name, list(known), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchProblem:
-    """One thing wrong with a watch file; ``message`` names the remedy."""
+    """Name one thing that is wrong with a watch file; ``message`` includes the remedy."""
 
     file: str
     path: str
@@ -28,7 +35,7 @@ class WatchProblem:
 
 
 class WatchError(LoggingLibError, ValueError):
-    """Watch files that are refused. ``problems`` holds all that was found, not only the first."""
+    """Refuse watch files. ``problems`` holds all problems, not only the first."""
 
     def __init__(self, problems: Iterable[WatchProblem]) -> None:
         self.problems = tuple(problems)
@@ -36,9 +43,10 @@ class WatchError(LoggingLibError, ValueError):
 
 
 class RunError(Exception):
-    """One run of a watch failed; the message says where and why. Other watches go on."""
+    """Report that one run of a watch failed; the message says where and why. Other watches run on."""
 
 
 class StateError(Exception):
-    """The runner's state cannot be read or written, or another runner has it; the message says which and the
-    remedy."""
+    """Report that the runner's state cannot be read or written, or that another runner has it.
+
+    The message says which, and the remedy."""

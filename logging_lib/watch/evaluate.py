@@ -22,16 +22,16 @@ from logging_lib.watch.model import Condition, HttpInput, Input, Script, SearchR
 from logging_lib.watch.painless import PainlessError
 from logging_lib.watch.templating import Placeholder, TemplateError, render_json
 
-# Watcher's variables beside metadata and payload; what is not here is an unknown variable.
+# Watcher's variables beside metadata and payload; any other is unknown.
 TRIGGER_KEYS = frozenset({"triggered_time", "scheduled_time"})
 KEYS = frozenset({"watch_id", "id", "execution_time", "trigger", "metadata", "payload", "vars"})
 
 
 def new_context(watch: Watch, *, now: datetime, scheduled: datetime) -> dict[str, Any]:
-    """The context of one run, before its input: ``{"ctx": {...}}`` with an empty payload.
+    """Make the context of one run before its input: ``{"ctx": {...}}`` with an empty payload.
 
     Instants are ISO strings in UTC with milliseconds. ``ctx.id`` is the same for the same watch and time, so
-    that what is repeated after a crash can be told from what is new.
+    that what is repeated after a crash can be distinguished from what is new.
     """
     executed = format_instant(now)
     return {
@@ -48,49 +48,49 @@ def new_context(watch: Watch, *, now: datetime, scheduled: datetime) -> dict[str
 
 
 def with_payload(context: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The same context with another payload."""
+    """Return the same context with another payload."""
     return {"ctx": {**context["ctx"], "payload": payload}}
 
 
 class ResponseError(ValueError):
-    """An answer that is not what its kind says."""
+    """Report a response that is not what its content type says."""
 
 
-def read_response(answer: HttpResponse, kind: str | None) -> Mapping[str, Any]:
-    """The payload of an answer, as Watcher makes it: an object as it is, a list as ``data``, a text as ``_value``.
+def read_response(response: HttpResponse, kind: str | None) -> Mapping[str, Any]:
+    """Return a response's payload as Watcher does: an object as it is, a list as ``data``, a text as ``_value``.
 
     Args:
-        kind: ``json``, ``yaml`` or ``text``; None goes by the answer's own header.
+        kind: ``json``, ``yaml`` or ``text``; None goes by the response's own header.
 
     Raises:
-        AnswerError: it cannot be read as that.
+        ResponseError: it cannot be read as that.
     """
-    if not answer.content.strip():
+    if not response.content.strip():
         return {}
     if kind is None:
-        given = ",".join(answer.headers.get("content-type", ())).lower()
-        kind = "json" if "json" in given else "yaml" if "yaml" in given else "text"
+        content_type = ",".join(response.headers.get("content-type", ())).lower()
+        kind = "json" if "json" in content_type else "yaml" if "yaml" in content_type else "text"
     if kind == "text":
-        return {"_value": answer.text}
-    found = _parse_content(answer, kind)
-    if isinstance(found, Mapping):
-        return found
-    return {"data": found} if isinstance(found, list) else {"_value": found}
+        return {"_value": response.text}
+    content = _parse_content(response, kind)
+    if isinstance(content, Mapping):
+        return content
+    return {"data": content} if isinstance(content, list) else {"_value": content}
 
 
-def response_headers(answer: HttpResponse) -> dict[str, list[str]]:
-    """Dots in a name would make a path of it."""
-    return {name.replace(".", "_"): list(values) for name, values in answer.headers.items()}
+def response_headers(response: HttpResponse) -> dict[str, list[str]]:
+    """Return the headers with ``_`` for dots, which would make paths of their names."""
+    return {name.replace(".", "_"): list(values) for name, values in response.headers.items()}
 
 
-def _parse_content(answer: HttpResponse, kind: str) -> Any:
+def _parse_content(response: HttpResponse, kind: str) -> Any:
     try:
         if kind == "json":
-            return json.loads(answer.content)
+            return json.loads(response.content)
         import yaml
 
         # JSON has what a payload may hold: dates and the like become texts.
-        return json.loads(json.dumps(yaml.safe_load(answer.content), default=str))
+        return json.loads(json.dumps(yaml.safe_load(response.content), default=str))
     except (ValueError, RecursionError) as error:
         raise ResponseError(f"the answer is not {kind.upper()}: {error}") from None
     except Exception as error:  # noqa: BLE001 - PyYAML has errors of its own and lets others through
@@ -101,13 +101,13 @@ Payload = Mapping[str, Any]
 ScriptFunction = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
 Scripts = Mapping[str, ScriptFunction]
 SearchFunction = Callable[[SearchRequest, timedelta | None, Mapping[str, Any]], Mapping[str, Any]]
-"""Answers a request, rendered in a run's context, in whole: ``search(request, timeout, context) -> response``."""
+"""Answer a request, rendered in a run's context, completely: ``search(request, timeout, context) -> response``."""
 Http = Callable[[Call], HttpResponse]
-"""Sends one request; raises CallError."""
+"""Send one request; raises CallError."""
 
 
 def default_scripts() -> Scripts:
-    """The shipped scripts; imported here so that the engine can be used without them."""
+    """Return the shipped scripts; imported here so that the engine can be used without them."""
     from logging_lib.watch.scripts import SCRIPTS
 
     return SCRIPTS
@@ -128,7 +128,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunDependencies:
-    """What a watch's run may use of the world outside its context.
+    """Hold what a watch's run may use of the world outside its context.
 
     Args:
         search: answers its searches (``store_search``, or answers computed for many ticks at once).
@@ -145,8 +145,10 @@ class RunDependencies:
 
 
 def run_dependencies(store: Store, *, now: datetime, scripts: Scripts | None = None) -> RunDependencies:
-    """What a run over a store uses: its searches, its Painless if it has one, and the shipped scripts unless
-    others are given. From a store of the past no request over HTTP is made."""
+    """Collect what a run over a store uses: its searches, its Painless if it has one, and the shipped scripts.
+
+    ``scripts`` replaces the shipped ones. From a store of the past no request over HTTP is made.
+    """
     return RunDependencies(
         search=store_search(store, now),
         scripts=default_scripts() if scripts is None else scripts,
@@ -156,7 +158,7 @@ def run_dependencies(store: Store, *, now: datetime, scripts: Scripts | None = N
 
 
 def store_search(store: Store, now: datetime) -> SearchFunction:
-    """The search of a live run: one question to the store."""
+    """Return the search of a live run: one request to the store."""
 
     def search(
         request: SearchRequest, timeout: timedelta | None, context: Mapping[str, Any]
@@ -175,9 +177,9 @@ def store_search(store: Store, now: datetime) -> SearchFunction:
 def require_complete(
     request: SearchRequest, body: Mapping[str, Any], response: dict[str, Any]
 ) -> dict[str, Any]:
-    """The response, if nothing of it is missing. Raises StoreError."""
-    for fault in find_omissions(request, body, response):
-        raise StoreError(fault)
+    """Return the response if nothing of it is missing. Raises StoreError."""
+    for omission in find_omissions(request, body, response):
+        raise StoreError(omission)
     return response
 
 
@@ -187,10 +189,10 @@ def evaluate(
     """Run a watch's input and evaluate its condition.
 
     Args:
-        now: ``ctx.execution_time``; ``scheduled``: the schedule's slot, to which windows should refer.
+        now: ``ctx.execution_time``; ``scheduled``: the scheduled time, to which windows should refer.
 
     Raises:
-        RunError: when a search, a script, a template or the condition fails, or a search's answer is cut.
+        RunError: when a search, a script, a template or the condition fails, or a search's response is cut.
     """
     context = new_context(watch, now=now, scheduled=scheduled)
     payload = run_input(watch.definition.input, context, dependencies=dependencies, where="input")
@@ -204,7 +206,7 @@ def evaluate(
 def evaluate_condition(
     condition: Condition, context: Mapping[str, Any], *, dependencies: RunDependencies, where: str
 ) -> bool:
-    """Whether a condition holds, failing as a run fails."""
+    """Evaluate a condition, failing as a run fails."""
     if condition.script is not None:
         result = _run_script(condition.script, context, dependencies, where)
         if not isinstance(result, bool):
@@ -219,21 +221,25 @@ def evaluate_condition(
 
 
 def run_input(
-    given: Input, context: Mapping[str, Any], *, dependencies: RunDependencies, where: str
+    watch_input: Input, context: Mapping[str, Any], *, dependencies: RunDependencies, where: str
 ) -> Payload:
-    """The payload that an input gives. In a chain each input sees what the ones before it gave."""
-    if given.simple is not None:
-        return given.simple
-    if given.search is not None:
-        asked = given.search
-        response = _search(asked.request, asked.timeout, context, dependencies, f"{where}.search")
-        return extract(response, asked.extract) if asked.extract else response
-    if given.http is not None:
-        return _http(given.http, context, dependencies, f"{where}.http")
-    if given.transform is not None:
-        return run_transform(given.transform, context, dependencies=dependencies, where=f"{where}.transform")
+    """Return the payload of an input. In a chain each input sees the payloads of the ones before it."""
+    if watch_input.simple is not None:
+        return watch_input.simple
+    if watch_input.search is not None:
+        search_input = watch_input.search
+        response = _search(
+            search_input.request, search_input.timeout, context, dependencies, f"{where}.search"
+        )
+        return extract(response, search_input.extract) if search_input.extract else response
+    if watch_input.http is not None:
+        return _http(watch_input.http, context, dependencies, f"{where}.http")
+    if watch_input.transform is not None:
+        return run_transform(
+            watch_input.transform, context, dependencies=dependencies, where=f"{where}.transform"
+        )
     payload: dict[str, Any] = {}
-    for name, step in given.chain.items() if given.chain else ():
+    for name, step in watch_input.chain.items() if watch_input.chain else ():
         payload[name] = run_input(
             step, with_payload(context, dict(payload)), dependencies=dependencies, where=f"{where}.{name}"
         )
@@ -243,10 +249,10 @@ def run_input(
 def run_transform(
     transform: Transform, context: Mapping[str, Any], *, dependencies: RunDependencies, where: str
 ) -> Payload:
-    """The payload that a transform makes of the context's."""
+    """Return the payload that a transform makes of the context's."""
     if transform.script is not None:
         result = _run_script(transform.script, context, dependencies, where)
-        # As Watcher: what is no object becomes one.
+        # As in Watcher, what is not an object becomes one.
         return result if isinstance(result, Mapping) else {"_value": result}
     if transform.search is not None:
         return _search(
@@ -294,22 +300,24 @@ def _search(
         raise RunError(f"{where}: {error}") from error
 
 
-def _http(given: HttpInput, context: Mapping[str, Any], dependencies: RunDependencies, where: str) -> Payload:
+def _http(
+    http_input: HttpInput, context: Mapping[str, Any], dependencies: RunDependencies, where: str
+) -> Payload:
     if dependencies.http is None:
         raise RunError(f"{where}: a request over HTTP cannot be made for a time that is past")
     try:
-        answer = dependencies.http(render_call(given.request, context))
-        payload = read_response(answer, given.response_content_type)
+        response = dependencies.http(render_call(http_input.request, context))
+        payload = read_response(response, http_input.response_content_type)
     except (TemplateError, CallError, ResponseError) as error:
         raise RunError(f"{where}: {error}") from error
-    found = extract(payload, given.extract) if given.extract else dict(payload)
-    return {**found, "_status_code": answer.status, "_headers": response_headers(answer)}
+    extracted = extract(payload, http_input.extract) if http_input.extract else dict(payload)
+    return {**extracted, "_status_code": response.status, "_headers": response_headers(response)}
 
 
 def find_omissions(
     request: SearchRequest, body: Mapping[str, Any], response: Mapping[str, Any]
 ) -> Iterator[str]:
-    """List the ways in which an answer is not complete: evaluated, it would be a quiet error."""
+    """Yield what is missing in a response; evaluating it would be a silent error."""
     if response.get("timed_out"):
         yield "the search timed out, its answer is partial"
     failed = response.get("_shards", {}).get("failed", 0)
@@ -329,46 +337,46 @@ def _sub_aggregations(node: Mapping[str, Any]) -> Mapping[str, Any]:
     return aggs
 
 
-def _find_cut_terms(aggs: Mapping[str, Any], answers: Mapping[str, Any], path: str) -> Iterator[str]:
+def _find_cut_terms(aggs: Mapping[str, Any], responses: Mapping[str, Any], path: str) -> Iterator[str]:
     for name, agg in aggs.items():
-        answer = answers.get(name)
-        if not isinstance(answer, Mapping):
+        response = responses.get(name)
+        if not isinstance(response, Mapping):
             continue
-        cut = answer.get("sum_other_doc_count", 0)
+        cut = response.get("sum_other_doc_count", 0)
         if cut and not (agg.get("meta") or {}).get("top"):
             yield (
                 f"aggregation {path}{name} left out {cut} documents: raise its 'size', or say that only the "
                 'largest are wanted with "meta": {"top": true}'
             )
-        below = _sub_aggregations(agg)
-        if not below:
+        sub_aggregations = _sub_aggregations(agg)
+        if not sub_aggregations:
             continue
-        buckets = answer.get("buckets")
+        buckets = response.get("buckets")
         if buckets is None:
-            yield from _find_cut_terms(below, answer, f"{path}{name}>")
+            yield from _find_cut_terms(sub_aggregations, response, f"{path}{name}>")
             continue
         for bucket in buckets.values() if isinstance(buckets, Mapping) else buckets:
-            yield from _find_cut_terms(below, bucket, f"{path}{name}>")
+            yield from _find_cut_terms(sub_aggregations, bucket, f"{path}{name}>")
 
 
 def extract(value: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:
-    """Only what the dotted paths reach, lists gone through (Watcher's ``extract``); ``*`` is any key."""
-    kept = _extract_paths(value, [path.split(".") for path in paths])
-    return kept if isinstance(kept, dict) else {}
+    """Keep only what the dotted paths reach, through lists too (Watcher's ``extract``); ``*`` is any key."""
+    extracted = _extract_paths(value, [path.split(".") for path in paths])
+    return extracted if isinstance(extracted, dict) else {}
 
 
 def _extract_paths(value: Any, paths: list[list[str]]) -> Any:
     if any(not path for path in paths):
         return value
     if isinstance(value, list):
-        return [kept for item in value if (kept := _extract_paths(item, paths)) is not None]
+        return [extracted for item in value if (extracted := _extract_paths(item, paths)) is not None]
     if not isinstance(value, Mapping):
         return None
     if isinstance(value, Placeholder):
         return value
     result = {}
     for key, item in value.items():
-        below = [path[1:] for path in paths if path[0] in (key, "*")]
-        if below and (kept := _extract_paths(item, below)) is not None:
-            result[key] = kept
+        remaining = [path[1:] for path in paths if path[0] in (key, "*")]
+        if remaining and (extracted := _extract_paths(item, remaining)) is not None:
+            result[key] = extracted
     return result or None

@@ -1,4 +1,4 @@
-"""Requests over HTTP that a watch makes: rendered from its templates (pure), then sent.
+"""Render the HTTP requests of a watch from its templates (pure), then send them.
 
 Certificates and host names are always verified, redirects never followed, answers read up to a size, and nothing
 waits for longer than its timeouts. What a URL or a header holds may be secret: errors name the host alone.
@@ -35,8 +35,8 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 class CallError(Exception):
-    """A request got no whole answer. The message names the host, never the rest of the address; ``cause`` names
-    neither."""
+    """Report a request that got no complete response. The message names the host, never the rest of the address;
+    ``cause`` names neither."""
 
     def __init__(self, place: str, cause: str) -> None:
         super().__init__(f"{place}: {cause}")
@@ -44,7 +44,7 @@ class CallError(Exception):
 
 
 class Call(BaseModel):
-    """One request, all of it rendered. Times are seconds."""
+    """Hold one request, all of it rendered. Times are seconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,14 +59,14 @@ class Call(BaseModel):
 
     @property
     def place(self) -> str:
-        """Scheme, host and port."""
+        """Return scheme, host and port."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"
 
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """``headers`` are by lower-case name."""
+    """Hold a response. ``headers`` are by lower-case name."""
 
     status: int
     headers: Mapping[str, list[str]]
@@ -78,35 +78,35 @@ class HttpResponse:
 
 
 def render_call(request: HttpRequest, context: Mapping[str, Any], missing: set[str] | None = None) -> Call:
-    """A request as a context makes it: an inserted value is one part of the path, one parameter, one line of a
-    header, and in a JSON body the content of a text.
+    """Render a request: an inserted value is one part of the path, one parameter, one line of a header, and in a
+    JSON body the content of a string.
 
     Args:
         missing: as for ``templating.render``.
 
     Raises:
-        TemplateError: a template is none, or renders to what a header cannot hold.
+        TemplateError: a template cannot be rendered, or a header's name is invalid.
     """
 
-    def rendered(template: str, medium: Medium) -> str:
+    def render_part(template: str, medium: Medium) -> str:
         return render(template, context, medium, missing)
 
     host = f"[{request.host}]" if ":" in request.host else request.host
-    path = rendered(request.path, Medium.URL)
+    path = render_part(request.path, Medium.URL)
     url = f"{request.scheme}://{host}:{request.port}/{path.removeprefix('/')}"
     if request.params:
-        found = {name: rendered(template, Medium.TEXT) for name, template in request.params.items()}
-        url += ("&" if "?" in url else "?") + urlencode(found)
+        parameters = {name: render_part(template, Medium.TEXT) for name, template in request.params.items()}
+        url += ("&" if "?" in url else "?") + urlencode(parameters)
     headers = {}
     for name, template in request.headers.items():
         if not _HEADER_NAME.fullmatch(name):
             raise TemplateError(f"{name!r:.80} is no header's name")
-        text = Medium.HEADER.escape(rendered(template, Medium.HEADER)).strip()
+        text = Medium.HEADER.escape(render_part(template, Medium.HEADER)).strip()
         headers[name] = text.encode("latin-1", "replace").decode("latin-1")
     body = request.body
     if body is not None:
         medium = Medium.JSON if request.is_json else Medium.URL if request.is_form else Medium.TEXT
-        body = rendered(body, medium)
+        body = render_part(body, medium)
         if request.is_json and not any(name.lower() == "content-type" for name in headers):
             headers["Content-Type"] = "application/json"
     basic = request.auth.basic if request.auth else None
@@ -125,10 +125,10 @@ def render_call(request: HttpRequest, context: Mapping[str, Any], missing: set[s
 
 @dataclass(frozen=True)
 class HttpClient:
-    """Sends requests. ``authorizations`` are headers by host, written as in the variables' names.
+    """Send requests. ``authorizations`` are headers by host, written as in the variables' names.
 
-    ``is_brief``: only the status and the begin of an answer are wanted, up to ``max_bytes``. The rest is not read,
-    nothing is unpacked, and an answer that breaks off is what came of it: the request was received.
+    ``is_brief``: only the status and the first ``max_bytes`` of a response are wanted. The rest is not read and
+    not unpacked, and a response that breaks off is taken as far as it was read: the request was received.
     """
 
     authorizations: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -139,12 +139,12 @@ class HttpClient:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> HttpClient:
-        found = {
+        authorizations = {
             name.removeprefix(AUTHORIZATION_PREFIX): v
             for name, v in environ.items()
             if name.startswith(AUTHORIZATION_PREFIX) and v
         }
-        return cls(found)
+        return cls(authorizations)
 
     @classmethod
     def brief(cls) -> HttpClient:
@@ -180,10 +180,10 @@ class HttpClient:
                 content = (
                     self._begin(response, deadline) if self.is_brief else self._all(call, response, deadline)
                 )
-                found: dict[str, list[str]] = {}
+                response_headers: dict[str, list[str]] = {}
                 for name, value in response.headers.items():
-                    found.setdefault(name.lower(), []).append(value)
-                return HttpResponse(response.status_code, found, content)
+                    response_headers.setdefault(name.lower(), []).append(value)
+                return HttpResponse(response.status_code, response_headers, content)
         except (requests.RequestException, ValueError) as error:
             # Their texts hold the address, and with it what may be secret.
             raise CallError(call.place, f"no answer: {_describe_cause(error)}") from None
@@ -211,7 +211,7 @@ class HttpClient:
 
 
 class _KeepAuthorization(requests.auth.AuthBase):
-    """Keeps requests from putting a .netrc's login in the place of a header that was given."""
+    """Keep requests from replacing the request's own header by a login of .netrc."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
@@ -229,7 +229,7 @@ def _describe_cause(error: Exception) -> str:
 
 @contextlib.contextmanager
 def quiet_urllib3() -> Iterator[None]:
-    """urllib3 logs the path of each request (retries as warnings), and a path may be a secret."""
+    """Silence urllib3, which logs the path of each request (retries as warnings), and a path may be a secret."""
     logger = logging.getLogger("urllib3.connectionpool")
 
     def errors_only(record: logging.LogRecord) -> bool:

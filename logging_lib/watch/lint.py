@@ -1,4 +1,4 @@
-"""``watch lint``: what would go wrong with a watch that Watcher takes without a word.
+"""Lint watches: find what would go wrong with a watch that Watcher accepts without a word.
 
 A finding is an error where the watch cannot do what it says, a warning where it most likely does not do what was
 meant.
@@ -59,7 +59,7 @@ _NOW = re.compile(r"now|\|\|")
 
 @dataclass(frozen=True, slots=True)
 class LintFinding:
-    """``rule`` names the kind of finding; ``path`` is a JSON path."""
+    """Hold one result of lint. ``rule`` names its kind; ``path`` is a JSON path."""
 
     rule: str
     severity: Severity
@@ -77,22 +77,22 @@ class LintFinding:
 
 
 def lint_files(paths: list[Path], *, now: datetime) -> list[LintFinding]:
-    """The findings of files, and of all ``*.json`` of folders. A file that is refused is a finding itself.
+    """Lint files, and all ``*.json`` of folders. A file that is refused is a finding itself.
 
     Raises:
-        FileNotFoundError: a path is not there, or a folder holds no watch.
+        FileNotFoundError: a path does not exist, or a folder holds no watch.
     """
     files: list[Path] = []
     for path in paths:
-        found = sorted(path.glob("*.json")) if path.is_dir() else [path]
-        if not found or not all(file.is_file() for file in found):
+        watch_files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not watch_files or not all(file.is_file() for file in watch_files):
             raise FileNotFoundError(f"{path}: there is no watch: give a file, or a folder of *.json")
-        files += found
+        files += watch_files
     return [finding for file in files for finding in lint_file(file, now=now)]
 
 
 def lint_file(file: Path, *, now: datetime) -> list[LintFinding]:
-    """The findings of one file."""
+    """Lint one file."""
     try:
         watch = load_watch(file)
     except WatchError as error:
@@ -104,21 +104,21 @@ def lint_file(file: Path, *, now: datetime) -> list[LintFinding]:
 
 
 def lint_watch(watch: Watch, *, now: datetime) -> list[LintFinding]:
-    """The findings of a watch that can be loaded.
+    """Lint a watch that can be loaded.
 
     Args:
-        now: to see that its schedule still has slots.
+        now: to check that its schedule has times left.
     """
-    given = watch.definition
+    definition = watch.definition
     rules: dict[str, Callable[[], LintResults]] = {
-        "unknown-variable": lambda: _check_variables(given),
-        "unknown-field": lambda: _check_profile_fields(given),
+        "unknown-variable": lambda: _check_variables(definition),
+        "unknown-field": lambda: _check_profile_fields(definition),
         "never-runs": lambda: _check_runs(watch, now),
         "long-throttle": lambda: _check_throttles(watch),
-        "no-size": lambda: _check_sizes(given),
-        "event-time": lambda: _check_event_times(given),
-        "literal-secret": lambda: _check_secrets(given),
-        "unencrypted": lambda: _check_encryption(given),
+        "no-size": lambda: _check_sizes(definition),
+        "event-time": lambda: _check_event_times(definition),
+        "literal-secret": lambda: _check_secrets(definition),
+        "unencrypted": lambda: _check_encryption(definition),
     }
     return [
         LintFinding(name, severity, watch.file or watch.id, json_path(*path), message, remedy)
@@ -127,11 +127,11 @@ def lint_watch(watch: Watch, *, now: datetime) -> list[LintFinding]:
     ]
 
 
-def _check_variables(given: Definition) -> LintResults:
-    """Loading knows a payload's names; this knows its whole shape."""
+def _check_variables(definition: Definition) -> LintResults:
+    """Check variables by a payload's whole shape; loading knows only its names."""
     schema = fields.load()
     for path, message in find_problems(
-        given, scripts=default_scripts(), schema=schema, payloads=StaticPayload(schema)
+        definition, scripts=default_scripts(), schema=schema, payloads=StaticPayload(schema)
     ):
         yield "error", path, message, "correct the path, or make the payload hold it"
 
@@ -139,34 +139,34 @@ def _check_variables(given: Definition) -> LintResults:
 # --- searches
 
 
-def _list_searches(given: Definition) -> Iterator[tuple[JsonPath, SearchRequest]]:
-    yield from _searches_of_input(given.input, ("input",))
-    if given.transform:
-        yield from _searches_of_transform(given.transform, ("transform",))
-    for name, action in given.actions.items():
+def _list_searches(definition: Definition) -> Iterator[tuple[JsonPath, SearchRequest]]:
+    yield from _searches_of_input(definition.input, ("input",))
+    if definition.transform:
+        yield from _searches_of_transform(definition.transform, ("transform",))
+    for name, action in definition.actions.items():
         if action.transform:
             yield from _searches_of_transform(action.transform, ("actions", name, "transform"))
 
 
-def _searches_of_input(given: Input, path: JsonPath) -> Iterator[tuple[JsonPath, SearchRequest]]:
-    if given.search:
-        yield (*path, "search", "request"), given.search.request
-    if given.transform:
-        yield from _searches_of_transform(given.transform, (*path, "transform"))
-    for index, (name, step) in enumerate(given.chain.items() if given.chain else ()):
+def _searches_of_input(watch_input: Input, path: JsonPath) -> Iterator[tuple[JsonPath, SearchRequest]]:
+    if watch_input.search:
+        yield (*path, "search", "request"), watch_input.search.request
+    if watch_input.transform:
+        yield from _searches_of_transform(watch_input.transform, (*path, "transform"))
+    for index, (name, step) in enumerate(watch_input.chain.items() if watch_input.chain else ()):
         yield from _searches_of_input(step, (*path, "chain", "inputs", index, name))
 
 
-def _searches_of_transform(given: Transform, path: JsonPath) -> Iterator[tuple[JsonPath, SearchRequest]]:
-    if given.search:
-        yield (*path, "search", "request"), given.search.request
-    for index, step in enumerate(given.chain or ()):
+def _searches_of_transform(transform: Transform, path: JsonPath) -> Iterator[tuple[JsonPath, SearchRequest]]:
+    if transform.search:
+        yield (*path, "search", "request"), transform.search.request
+    for index, step in enumerate(transform.chain or ()):
         yield from _searches_of_transform(step, (*path, "chain", index))
 
 
-def _render_bodies(given: Definition) -> Iterator[tuple[JsonPath, SearchRequest, Mapping[str, Any]]]:
-    for path, request in _list_searches(given):
-        context = placeholder_context(given, Placeholder())
+def _render_bodies(definition: Definition) -> Iterator[tuple[JsonPath, SearchRequest, Mapping[str, Any]]]:
+    for path, request in _list_searches(definition):
+        context = placeholder_context(definition, Placeholder())
         try:
             body = render_json(request.text, {**context, **request.params})
         except TemplateError:
@@ -178,8 +178,8 @@ def _is_own_data(request: SearchRequest) -> bool:
     return all(name.strip().startswith("logs-ml.") for entry in request.indices for name in entry.split(","))
 
 
-def _check_sizes(given: Definition) -> LintResults:
-    for path, _, body in _render_bodies(given):
+def _check_sizes(definition: Definition) -> LintResults:
+    for path, _, body in _render_bodies(definition):
         if "size" not in body:
             has_aggs = "aggs" in body or "aggregations" in body
             what = (
@@ -204,26 +204,26 @@ def _check_terms_sizes(node: Mapping[str, Any], path: JsonPath) -> LintResults:
                 yield from _check_terms_sizes(agg, (*path, key, name))
 
 
-def _check_event_times(given: Definition) -> LintResults:
-    """A search over the events' time beside one over their arrival is taken as meant."""
-    found = []
-    for path, request, body in _render_bodies(given):
-        for below, key, value in _walk(body, ()):
+def _check_event_times(definition: Definition) -> LintResults:
+    """Warn of windows over event time, unless another search of the watch is over arrival time."""
+    paths = []
+    for path, request, body in _render_bodies(definition):
+        for place, key, value in _walk(body, ()):
             if key != "range" or not isinstance(value, Mapping) or not _is_own_data(request):
                 continue
             if "event.ingested" in value:
                 return
             bounds = value.get("@timestamp")
             if isinstance(bounds, Mapping) and any(_NOW.search(str(bound)) for bound in bounds.values()):
-                found.append((*path, *below, "@timestamp"))
-    message = "the window is over the events' own time: what arrives after an outage is never judged"
-    yield from (("warning", path, message, "use event.ingested") for path in found)
+                paths.append((*path, *place, "@timestamp"))
+    message = "the window is over the events' own time: what arrives after an outage is never evaluated"
+    yield from (("warning", path, message, "use event.ingested") for path in paths)
 
 
-def _check_profile_fields(given: Definition) -> LintResults:
-    """Those of ``logs-ml.*`` are looked at when the watch is loaded."""
+def _check_profile_fields(definition: Definition) -> LintResults:
+    """Check the fields of profiles; those of ``logs-ml.*`` are checked when the watch is loaded."""
     known = profile_fields()
-    for path, request, body in _render_bodies(given):
+    for path, request, body in _render_bodies(definition):
         if {name.strip() for entry in request.indices for name in entry.split(",")} != {PROFILES}:
             continue
         for key in ("query", "aggs", "aggregations", "sort"):
@@ -243,7 +243,7 @@ _FIELD_QUERIES = frozenset(
 
 
 def _list_fields(node: Any, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
-    """The fields that a query, aggregations or a sort name."""
+    """List the fields that a query, aggregations or a sort name."""
     for below, key, value in _walk(node, path):
         if key == "field" and isinstance(value, str):
             yield below, value
@@ -264,48 +264,52 @@ def _walk(node: Any, path: JsonPath) -> Iterator[tuple[JsonPath, str | int, Any]
 
 
 def _check_runs(watch: Watch, now: datetime) -> LintResults:
-    given = watch.definition
+    definition = watch.definition
     if watch.schedule.next(now) is None:
         yield "error", ("trigger", "schedule"), "the schedule has no time left", "write one that comes again"
-    if not given.actions:
+    if not definition.actions:
         yield "warning", ("actions",), "the watch has no action: nobody hears of what it finds", "add one"
-    known = StaticPayload(fields.load())
-    payload = known.of_input(given.input, placeholder_context(given, Placeholder()))
-    yield from _check_condition(given.condition, given, payload, ("condition",))
-    if given.transform:
-        payload = known.of_transform(given.transform, placeholder_context(given, payload))
-    for name, action in given.actions.items():
-        yield from _check_action_runs(action, given, payload, known, ("actions", name))
+    payloads = StaticPayload(fields.load())
+    payload = payloads.after_input(definition.input, placeholder_context(definition, Placeholder()))
+    yield from _check_condition(definition.condition, definition, payload, ("condition",))
+    if definition.transform:
+        payload = payloads.after_transform(definition.transform, placeholder_context(definition, payload))
+    for name, action in definition.actions.items():
+        yield from _check_action_runs(action, definition, payload, payloads, ("actions", name))
 
 
 def _check_action_runs(
-    action: Action, given: Definition, payload: Mapping[str, Any], known: StaticPayload, path: JsonPath
+    action: Action,
+    definition: Definition,
+    payload: Mapping[str, Any],
+    payloads: StaticPayload,
+    path: JsonPath,
 ) -> LintResults:
     if action.condition:
-        yield from _check_condition(action.condition, given, payload, (*path, "condition"))
+        yield from _check_condition(action.condition, definition, payload, (*path, "condition"))
     if action.transform:
-        payload = known.of_transform(action.transform, placeholder_context(given, payload))
-    context = placeholder_context(given, payload)
+        payload = payloads.after_transform(action.transform, placeholder_context(definition, payload))
+    context = placeholder_context(definition, payload)
     if action.foreach:
         if action.max_iterations == 0:
             yield "error", (*path, "max_iterations"), "foreach runs no iteration", "write a number above 0"
         yield from _check_list(action.foreach, context, (*path, "foreach"))
-        context = placeholder_context(given, first_element(action.foreach, context))
+        context = placeholder_context(definition, first_element(action.foreach, context))
     for below, list_path, _ in channel_of(action).element_templates(action.settings):
         yield from _check_list(list_path, context, (*path, action.type, *below))
 
 
 def _check_list(name: str, context: Mapping[str, Any], path: JsonPath) -> LintResults:
-    found = find_value(name, context)
-    if isinstance(found, list | tuple):
-        if not found:
+    value = find_value(name, context)
+    if isinstance(value, list | tuple):
+        if not value:
             yield "error", path, f"{name} is always empty", "a search for hits has a 'size' above 0"
-    elif found is not None and not isinstance(found, Placeholder):
+    elif value is not None and not isinstance(value, Placeholder):
         yield "error", path, f"{name} is no list", "name a list, such as ctx.payload.hits.hits"
 
 
 def _check_condition(
-    condition: Condition, given: Definition, payload: Mapping[str, Any], path: JsonPath
+    condition: Condition, definition: Definition, payload: Mapping[str, Any], path: JsonPath
 ) -> LintResults:
     if condition.never is not None:
         yield "error", path, "the condition is 'never'", "remove it, or the action"
@@ -319,7 +323,7 @@ def _check_condition(
         here = (*path, "compare", name)
         if name.rpartition(".")[2] in _COUNTS and below_zero:
             yield "error", here, f"{name} counts, and is never {operator} {operand}", "correct the comparison"
-        elif _is_constant(name, given) and not _can_be_met(condition, given):
+        elif _is_constant(name, definition) and not _can_be_met(condition, definition):
             yield (
                 "error",
                 here,
@@ -328,24 +332,24 @@ def _check_condition(
             )
     elif condition.array_compare:
         name = next(iter(condition.array_compare))
-        yield from _check_list(name, placeholder_context(given, payload), (*path, "array_compare", name))
+        yield from _check_list(name, placeholder_context(definition, payload), (*path, "array_compare", name))
 
 
-def _is_constant(name: str, given: Definition) -> bool:
-    """Whether the value is written in the watch itself."""
+def _is_constant(name: str, definition: Definition) -> bool:
+    """Whether the value is in the watch itself."""
     if name.startswith("ctx.metadata."):
         return True
-    return name.startswith("ctx.payload.") and given.input.simple is not None
+    return name.startswith("ctx.payload.") and definition.input.simple is not None
 
 
-def _can_be_met(condition: Condition, given: Definition) -> bool:
-    """Taken as met where it also depends on what only a run knows."""
+def _can_be_met(condition: Condition, definition: Definition) -> bool:
+    """Whether the condition can be met; assumed where it also depends on what only a run knows."""
     assert condition.compare is not None
     ((name, comparison),) = condition.compare.items()
     ((_, operand),) = comparison.items()
     if isinstance(operand, str) and operand.startswith(("<{", "{{")) and "ctx.metadata" not in operand:
         return True
-    context = placeholder_context(given, given.input.simple or {})
+    context = placeholder_context(definition, definition.input.simple or {})
     try:
         return is_met(condition, context) or resolve_path(name, context) is None
     except (ConditionError, ValueError):
@@ -356,10 +360,10 @@ def _check_throttles(watch: Watch) -> LintResults:
     for name in watch.actions:
         period = watch.throttle_period(name)
         if period > LONG_THROTTLE:
-            own = watch.actions[name].throttle_period is not None
+            is_own = watch.actions[name].throttle_period is not None
             yield (
                 "warning",
-                ("actions", name, "throttle_period") if own else ("throttle_period",),
+                ("actions", name, "throttle_period") if is_own else ("throttle_period",),
                 f"an open incident is notified of once in {format_duration(period)}",
                 f"write {format_duration(LONG_THROTTLE)} or less; ack or mute what is known",
             )
@@ -368,26 +372,26 @@ def _check_throttles(watch: Watch) -> LintResults:
 # --- secrets and the network
 
 
-def _list_requests(given: Definition) -> Iterator[tuple[JsonPath, HttpRequest]]:
-    yield from _requests_of_input(given.input, ("input",))
-    for name, action in given.actions.items():
+def _list_requests(definition: Definition) -> Iterator[tuple[JsonPath, HttpRequest]]:
+    yield from _requests_of_input(definition.input, ("input",))
+    for name, action in definition.actions.items():
         for below, request in channel_of(action).requests(action.settings):
             yield ("actions", name, action.type, *below), request
 
 
-def _requests_of_input(given: Input, path: JsonPath) -> Iterator[tuple[JsonPath, HttpRequest]]:
-    if given.http:
-        yield (*path, "http", "request"), given.http.request
-    for index, (name, step) in enumerate(given.chain.items() if given.chain else ()):
+def _requests_of_input(watch_input: Input, path: JsonPath) -> Iterator[tuple[JsonPath, HttpRequest]]:
+    if watch_input.http:
+        yield (*path, "http", "request"), watch_input.http.request
+    for index, (name, step) in enumerate(watch_input.chain.items() if watch_input.chain else ()):
         yield from _requests_of_input(step, (*path, "chain", "inputs", index, name))
 
 
-def _check_secrets(given: Definition) -> LintResults:
+def _check_secrets(definition: Definition) -> LintResults:
     remedy = (
         "set LOGGING_LIB_AUTHORIZATION_<HOST> in the runner's environment, or a .netrc, and leave it out here"
     )
     seen: set[JsonPath] = set()
-    for path, request in _list_requests(given):
+    for path, request in _list_requests(definition):
         if request.auth:
             seen.add((*path, "auth", "basic", "password"))
             yield (
@@ -401,7 +405,7 @@ def _check_secrets(given: Definition) -> LintResults:
                 if _SECRET_NAME.search(name) and value.strip() and "{{" not in value:
                     seen.add((*path, place, name))
                     yield "warning", (*path, place, name), f"what {name!r} holds looks like a secret", remedy
-    document = given.model_dump(by_alias=True, exclude_unset=True, mode="json")
+    document = definition.model_dump(by_alias=True, exclude_unset=True, mode="json")
     for below, key, value in _walk(document, ()):
         if below in seen or not isinstance(value, str) or not value.strip():
             continue
@@ -410,8 +414,8 @@ def _check_secrets(given: Definition) -> LintResults:
             yield "warning", below, "this looks like a secret", "keep it in the runner's environment"
 
 
-def _check_encryption(given: Definition) -> LintResults:
-    for path, request in _list_requests(given):
+def _check_encryption(definition: Definition) -> LintResults:
+    for path, request in _list_requests(definition):
         if request.scheme == "http" and not _is_local(request.host):
             yield "warning", path, f"what goes to {request.host} is not encrypted", "use https"
 

@@ -1,11 +1,10 @@
-"""Reads watch files; refuses what cannot run as it is written, with all reasons at once."""
+"""Read watch files; refuse what cannot run as it is written, with all reasons at once."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 
 from logging_lib.schema import fields
 from logging_lib.watch import model
-from logging_lib.watch.errors import WatchError, WatchProblem, json_path
+from logging_lib.watch.errors import WatchError, WatchProblem, json_path, suggest
 from logging_lib.watch.evaluate import default_scripts
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import SettingsError
@@ -24,7 +23,7 @@ from logging_lib.watch.validation.rules import find_problems
 KIBANA_URL = "LOGGING_LIB_KIBANA_URL"
 _ID = re.compile(r"[\w.-]+")
 
-# Part of Watcher, not executed here; said by name, since the watch is right and the runner is what lacks it.
+# Part of Watcher, not executed here; refused by name, since the watch is right and the runner lacks it.
 _UNSUPPORTED = {
     "jira": "use a webhook",
     "hipchat": "use a webhook",
@@ -74,14 +73,14 @@ def load_watch(file: str | Path, *, scripts: Container[str] | None = None) -> Wa
 
 
 def read_user_scripts(folder: Path) -> dict[str, str]:
-    """The Painless beside watches, ``scripts/<id>.painless``, by id. Raises WatchError."""
-    found = {}
+    """Read the Painless beside watches, ``scripts/<id>.painless``, by id. Raises WatchError."""
+    sources = {}
     for file in sorted((folder / "scripts").glob("*.painless")):
         try:
-            found[file.stem] = file.read_text("utf-8")
+            sources[file.stem] = file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise WatchError([WatchProblem(str(file), "$", f"cannot be read: {error}")]) from error
-    return found
+    return sources
 
 
 def parse_watch(
@@ -92,10 +91,10 @@ def parse_watch(
     scripts: Container[str] | None = None,
     sources: Mapping[str, str] | None = None,
 ) -> Watch:
-    """Check a watch given as JSON text or as an object.
+    """Parse and validate a watch given as JSON text or as an object.
 
     Args:
-        scripts: the ids of the shipped scripts, or of those that stand in for them.
+        scripts: the ids of the shipped scripts, or of those that replace them.
         sources: the user's own Painless scripts by id; a shipped one of the same id comes first.
 
     Raises:
@@ -114,8 +113,8 @@ def parse_watch(
             raise WatchError([WatchProblem(file, "$", f"is not JSON: {error}")]) from error
     try:
         shipped = default_scripts() if scripts is None else scripts
-        own = {name: source for name, source in (sources or {}).items() if name not in shipped}
-        definition = parse_definition(document, sources=own)
+        user_scripts = {name: source for name, source in (sources or {}).items() if name not in shipped}
+        definition = parse_definition(document, sources=user_scripts)
     except ValidationError as error:
         raise WatchError(
             WatchProblem(
@@ -123,13 +122,13 @@ def parse_watch(
             )
             for entry in error.errors()
         ) from error
-    found = find_problems(
+    problems = find_problems(
         definition,
         scripts=shipped,
         schema=fields.load(),
     )
-    if found:
-        raise WatchError(WatchProblem(file, json_path(*path), message) for path, message in found)
+    if problems:
+        raise WatchError(WatchProblem(file, json_path(*path), message) for path, message in problems)
     return Watch(id, definition, file)
 
 
@@ -163,17 +162,18 @@ def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def reject_constant(name: str) -> Any:
+    """Refuse NaN and the infinities, which are not JSON. Raises ValueError."""
     raise ValueError(f"{name} is not JSON")
 
 
 def _list_field_names() -> list[str]:
-    found: set[str] = set()
-    waiting: list[type[model.Model]] = [model.Model]
-    while waiting:
-        one = waiting.pop()
-        waiting += one.__subclasses__()
-        found.update(info.alias or name for name, info in one.model_fields.items())
-    return sorted(found)
+    names: set[str] = set()
+    remaining: list[type[model.Model]] = [model.Model]
+    while remaining:
+        model_class = remaining.pop()
+        remaining += model_class.__subclasses__()
+        names.update(info.alias or name for name, info in model_class.model_fields.items())
+    return sorted(names)
 
 
 def _unsupported(path: Sequence[str | int]) -> Mapping[str, str]:
@@ -190,8 +190,7 @@ def _describe_error(error: Any) -> str:
         remedies = _unsupported(error["loc"])
         if name in remedies:
             return f"Watcher's {name!r} is not executed by this runner: {remedies[name]}"
-        close = get_close_matches(name, _list_field_names(), 1)
-        return f"unknown field {name!r}" + (f"; did you mean {close[0]!r}?" if close else "; remove it")
+        return f"unknown field {name!r}" + (suggest(name, _list_field_names()) or "; remove it")
     if kind == "missing":
         return f"{name!r} is required and missing"
     if kind == "literal_error" and name == "[key]":

@@ -1,4 +1,4 @@
-"""What if a watch had other settings: ``na-spike.min_effect=0.05``, for a backtest. Pure."""
+"""Override settings of watches for a backtest: ``na-spike.min_effect=0.05``. Pure."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from logging_lib._util.errors import LoggingLibError
 from logging_lib.schema import fields
 from logging_lib.watch.errors import WatchError, WatchProblem, json_path
 from logging_lib.watch.evaluate import default_scripts
+from logging_lib.watch.loading import reject_constant
 from logging_lib.watch.model import Watch
 from logging_lib.watch.validation.rules import find_problems
 
 
 class OverrideError(LoggingLibError):
-    """A setting that cannot be made; the message says what and the remedy."""
+    """Refuse an override; the message says why, and the remedy."""
 
 
 def apply_overrides(
     watches: Iterable[Watch], settings: Iterable[str], *, scripts: Container[str] | None = None
 ) -> list[Watch]:
-    """The watches that the settings change, as they would be; checked as when they are loaded.
+    """Return the watches that the settings change, as they would be, validated as when they are loaded.
 
     Args:
         settings: each ``WATCH.KEY=VALUE``, where KEY is a key of the watch's metadata, or a path to something in
             it such as ``windows.0`` or ``groups.0.limits.1.above``. VALUE is JSON, or a text without quotes; it
-            has to be of the type that is there.
+            has to be of the type of the present value.
 
     Raises:
         SettingError: naming the setting.
@@ -37,12 +38,12 @@ def apply_overrides(
     changed: dict[str, dict[str, Any]] = {}
     for setting in settings:
         name, separator, value = setting.partition("=")
-        found = [one for one in known if name.startswith(one + ".")]
+        matching_ids = [watch_id for watch_id in known if name.startswith(watch_id + ".")]
         if not separator or "." not in name:
             raise OverrideError(f"{setting!r:.200}: write WATCH.KEY=VALUE, such as na-spike.min_effect=0.05")
-        if not found:
+        if not matching_ids:
             raise OverrideError(f"{setting!r:.200}: no watch has that id; there are {', '.join(known)}")
-        watch = max(found, key=len)
+        watch = max(matching_ids, key=len)
         metadata = changed.setdefault(watch, copy.deepcopy(known[watch].metadata))
         _set_value(metadata, name[len(watch) + 1 :].split("."), value, setting)
     shipped = default_scripts() if scripts is None else scripts
@@ -50,12 +51,12 @@ def apply_overrides(
 
 
 def _validate(watch: Watch, metadata: dict[str, Any], scripts: Container[str]) -> Watch:
-    # Deep: a search is known by its identity, and this one's may render otherwise.
+    # Deep: a backtest knows a search by its identity, and this one may render differently.
     definition = watch.definition.model_copy(update={"metadata": metadata}, deep=True)
-    found = find_problems(definition, scripts=scripts, schema=fields.load())
+    problems = find_problems(definition, scripts=scripts, schema=fields.load())
     file = f"{watch.file or watch.id} with --set"
-    if found:
-        raise WatchError(WatchProblem(file, json_path(*path), message) for path, message in found)
+    if problems:
+        raise WatchError(WatchProblem(file, json_path(*path), message) for path, message in problems)
     return Watch(watch.id, definition, file)
 
 
@@ -76,10 +77,10 @@ def _get_child(node: Any, part: str, setting: str) -> Any:
     if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
         return node[int(part)]
     if isinstance(node, dict):
-        there = ", ".join(node)
+        choices = ", ".join(node)
     else:
-        there = f"0 to {len(node) - 1}" if isinstance(node, list) else "nothing below it"
-    raise OverrideError(f"{setting!r:.200}: there is no {part!r:.80}; there are: {there}")
+        choices = f"0 to {len(node) - 1}" if isinstance(node, list) else "nothing below it"
+    raise OverrideError(f"{setting!r:.200}: there is no {part!r:.80}; there are: {choices}")
 
 
 def _parse_value(text: str, before: Any, setting: str) -> Any:
@@ -95,10 +96,6 @@ def _parse_value(text: str, before: Any, setting: str) -> Any:
     return value
 
 
-def reject_constant(name: str) -> Any:
-    raise ValueError(name)
-
-
 def _describe_type(value: Any) -> str:
     if isinstance(value, bool):
         return "true or false"
@@ -111,13 +108,13 @@ def _describe_type(value: Any) -> str:
 def compare_metadata(
     before: Iterable[Watch], after: Iterable[Watch]
 ) -> dict[str, dict[str, tuple[Any, Any]]]:
-    """By watch and metadata key, what it was and what it is."""
-    old = {watch.id: watch.metadata for watch in before}
+    """Return by watch and metadata key the value before and after."""
+    previous = {watch.id: watch.metadata for watch in before}
     return {
         watch.id: {
-            key: (copy.deepcopy(old[watch.id].get(key)), value)
+            key: (copy.deepcopy(previous[watch.id].get(key)), value)
             for key, value in watch.metadata.items()
-            if old[watch.id].get(key) != value
+            if previous[watch.id].get(key) != value
         }
         for watch in after
     }

@@ -1,9 +1,9 @@
-"""Users' own Painless, run by ``POST /_scripts/painless/_execute``.
+"""Run users' own Painless through ``POST /_scripts/painless/_execute``.
 
 That API knows neither ``ctx`` nor any result but a text. So a script becomes a function of ``ctx`` and ``params``
-between two parts of ours: one gives Watcher's dates back to ``ctx``, which travels as JSON, the other writes the
-result as JSON. As in Watcher, the value of a last expression without ``return`` is the result, and what a script
-puts into ``ctx.vars`` is there for later ones.
+between two added parts: one restores Watcher's dates in ``ctx``, which travels as JSON, the other writes the
+result as JSON. As in Watcher, the value of a last expression without ``return`` is the result, and later scripts
+see what a script puts into ``ctx.vars``.
 """
 
 from __future__ import annotations
@@ -68,30 +68,30 @@ _CONTINUES_STATEMENT = frozenset({*".;,)]?:+-*/%&|^=<>!", "else", "catch", "whil
 
 
 class PainlessError(Exception):
-    """A script that was refused or failed; the message shows where."""
+    """Report a script that was refused or failed; the message shows where."""
 
 
 @dataclass(frozen=True)
 class WrappedScript:
-    """``pieces`` say where the user's text stands in ``source``: (from, its length, from in the user's text)."""
+    """Hold the executed source; ``pieces`` say where the user's text is: (from, length, from in that text)."""
 
     source: str
     pieces: tuple[tuple[int, int, int], ...]
 
     def place(self, offset: int) -> int | None:
-        """Where in the user's source an offset of the wrapped one is; None when it is ours.
+        """Translate an offset of the wrapped source into the user's; None when it is in an added part.
 
-        What is missed at the end of the user's text is seen only after it.
+        What is missing at the end of the user's text is noticed only after it.
         """
-        for begin, length, own in self.pieces:
+        for begin, length, origin in self.pieces:
             if begin <= offset <= begin + length:
-                return own + offset - begin
-        begin, length, own = self.pieces[-1]
-        return own + length if begin <= offset < len(self.source) else None
+                return origin + offset - begin
+        begin, length, origin = self.pieces[-1]
+        return origin + length if begin <= offset < len(self.source) else None
 
 
 def wrap(source: str) -> WrappedScript:
-    """The source that is executed for a user's. Raises PainlessError when it is too long for the API."""
+    """Build the source that is executed for a user's. Raises PainlessError when it is too long for the API."""
     head = _find_functions_end(source)
     last = _find_last_expression(source, head)
     parts: list[tuple[str, int | None]] = [(source[:head], 0), ("\n" + _WRITE, None)]
@@ -103,9 +103,9 @@ def wrap(source: str) -> WrappedScript:
     parts.append((_CALL, None))
     text = ""
     pieces: list[tuple[int, int, int]] = []
-    for part, own in parts:
-        if own is not None and part:
-            pieces.append((len(text), len(part), own))
+    for part, origin in parts:
+        if origin is not None and part:
+            pieces.append((len(text), len(part), origin))
         text += part
     size = len(text.encode())
     if size > MAX_SOURCE:
@@ -135,9 +135,9 @@ def run(
         raise PainlessError(_describe_error(error, wrapped, source)) from error
     except StoreError as error:
         raise PainlessError(str(error)) from error
-    # Control characters stand in the texts as they are: Painless escapes none.
-    answer = json.loads(text, strict=False)
-    return answer["result"], answer["vars"]
+    # The Painless writer does not escape control characters.
+    response = json.loads(text, strict=False)
+    return response["result"], response["vars"]
 
 
 def _describe_error(error: ScriptFault, wrapped: WrappedScript, source: str) -> str:
@@ -153,8 +153,8 @@ def _describe_error(error: ScriptFault, wrapped: WrappedScript, source: str) -> 
 
 
 def _tokenize(source: str, begin: int = 0) -> list[tuple[str, str, int, int]]:
-    """(kind, text, position, depth of brackets before it), without comments and spaces."""
-    found, depth = [], 0
+    """Split a source into (kind, text, position, depth of brackets before it), without comments and spaces."""
+    tokens, depth = [], 0
     for match in _TOKEN.finditer(source, begin):
         kind = match.lastgroup or "other"
         if kind in ("comment", "space"):
@@ -162,14 +162,14 @@ def _tokenize(source: str, begin: int = 0) -> list[tuple[str, str, int, int]]:
         text = match[0]
         if kind == "other" and text in ")]}":
             depth -= 1
-        found.append((kind, text, match.start(), depth))
+        tokens.append((kind, text, match.start(), depth))
         if kind == "other" and text in "([{":
             depth += 1
-    return found
+    return tokens
 
 
 def _find_functions_end(source: str) -> int:
-    """Where the leading definitions of functions end, which cannot stand within another."""
+    """Find where the leading function definitions end; they cannot be nested in another function."""
     end = 0
     tokens = _tokenize(source)
     index = 0
@@ -194,7 +194,7 @@ def _find_functions_end(source: str) -> int:
 
 
 def _find_last_expression(source: str, begin: int) -> int | None:
-    """Where the last statement begins, if it is an expression, whose value is the result."""
+    """Find where the last statement begins, if it is an expression, whose value is the result."""
     tokens = _tokenize(source, begin)
     while tokens and tokens[-1][1] == ";":
         tokens.pop()

@@ -1,4 +1,4 @@
-"""Watcher's Mustache dialect: pystache with Watcher's paths, its functions, and escaping by medium.
+"""Render Watcher's Mustache dialect: pystache with Watcher's paths, its functions, and escaping by medium.
 
 What differs from plain Mustache, as in Watcher: a dotted path also goes through lists
 (``ctx.metadata.windows.0``, ``findings.size``), and ``{{#toJson}}path{{/toJson}}``,
@@ -35,11 +35,11 @@ _TEXT = {**dict.fromkeys(CONTROLS, "\ufffd"), **BREAKS}
 
 
 class TemplateError(ValueError):
-    """A template that is not Mustache, or that renders to something that its place does not allow."""
+    """Report a template that is not Mustache, or that renders to something that its place does not allow."""
 
 
 class Placeholder(dict[str, Any]):
-    """Stands for a value that only a run knows: it has every key, and prints as ``TEXT``."""
+    """Stand for a value that only a run knows: it has every key, and prints as ``TEXT``."""
 
     TEXT = "\ue000"
 
@@ -76,7 +76,7 @@ Medium.URL = Medium("url", lambda text: quote(text.encode("utf-8", "replace"), s
 
 
 class _ContextStack:
-    """The context stack that pystache's parse tree drives; the innermost section is last."""
+    """Hold the context stack that pystache's parse tree drives; the innermost section is last."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._items: list[Any] = [root]
@@ -88,7 +88,7 @@ class _ContextStack:
         return self._items.pop()
 
     def find(self, name: str) -> Any:
-        """The value of a dotted name: its first part is looked up from the innermost section outward."""
+        """Return the value of a dotted name: its first part is looked up from the innermost section outward."""
         if name == ".":
             return self._items[-1]
         first, *rest = name.split(".")
@@ -104,7 +104,7 @@ class _ContextStack:
 
 def _get_child(value: Any, part: str) -> Any:
     if isinstance(value, Mapping):
-        return value[part] if part in value else _MISSING  # noqa: SIM401 - a Sample has keys that get() misses
+        return value[part] if part in value else _MISSING  # noqa: SIM401 - a Placeholder has keys that get() misses
     if isinstance(value, list | tuple):
         if part == "size":
             return len(value)
@@ -114,7 +114,7 @@ def _get_child(value: Any, part: str) -> Any:
 
 
 def to_text(value: Any) -> str:
-    """How Watcher (Java) prints a value: null as nothing, ``true``, ``[a, b]``, ``{key=value}``."""
+    """Print a value as Watcher (Java) does: null as nothing, ``true``, ``[a, b]``, ``{key=value}``."""
     if isinstance(value, str):
         return value
     if value is None or value is _MISSING:
@@ -135,7 +135,7 @@ def _format_nested(value: Any) -> str:
 
 
 class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
-    """Resolves names for pystache's parse tree, and escapes; ``missing`` collects variables without value."""
+    """Resolve names for pystache's parse tree, and escape; ``missing`` collects variables without a value."""
 
     def __init__(self, medium: Medium, missing: set[str] | None = None) -> None:
         super().__init__(
@@ -160,13 +160,13 @@ class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
         return _list_section_items(stack, name)
 
     def _function(self, stack: _ContextStack, name: str) -> Callable[[str], _FinishedText] | None:
-        """Watcher's functions. What they return is inserted as it is (see ``_render_value``)."""
+        """Return one of Watcher's functions; its result is inserted as it is (see ``_render_value``)."""
 
         def value(content: str) -> Any:
-            found = stack.find(content.strip())
-            if found is _MISSING and self._missing is not None:
+            variable = stack.find(content.strip())
+            if variable is _MISSING and self._missing is not None:
                 self._missing.add(content.strip())
-            return None if found is _MISSING else found
+            return None if variable is _MISSING else variable
 
         escape: Callable[[str], str] = str if self._medium is Medium.JSON else self._medium.escape
         if name == "toJson":
@@ -184,8 +184,8 @@ class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
             return None
 
         def join(content: str) -> _FinishedText:
-            found = value(content)
-            items = found if isinstance(found, list | tuple) else [found]
+            variable = value(content)
+            items = variable if isinstance(variable, list | tuple) else [variable]
             # The delimiter is the template's own text; in JSON even that is a string's content.
             between = self._medium.escape(delimiter) if self._medium is Medium.JSON else delimiter
             return _FinishedText(between.join(self._medium.escape(to_text(item)) for item in items))
@@ -201,13 +201,13 @@ class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
 
 
 class _FinishedText(str):
-    """Finished text."""
+    """Mark a text that needs no further rendering."""
 
     __slots__ = ()
 
 
 def _list_section_items(stack: _ContextStack, name: str) -> list[Any]:
-    """What a section repeats over; as in Watcher, 0 and ``{}`` are something, ``""`` and null are not."""
+    """List what a section repeats over; as in Watcher, 0 and ``{}`` count as something, ``""`` and null do not."""
     value = stack.find(name)
     if isinstance(value, list | tuple):
         return list(value)
@@ -219,14 +219,14 @@ def _reject_partial(name: str) -> str:
 
 
 def _render_url_section(content: str, stack: _ContextStack, missing: set[str] | None) -> str:
-    """The inside of ``{{#url}}``: rendered plainly, then percent-encoded as a whole."""
+    """Render the inside of ``{{#url}}``, which is then percent-encoded as a whole."""
     text: str = compile_template(content).render(_Engine(Medium.TEXT, missing), stack)
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 @lru_cache(maxsize=16384)
 def compile_template(template: str) -> Any:
-    """The parse tree of a template; kept, since watches render the same templates again and again.
+    """Parse a template; cached, since watches render the same templates again and again.
 
     Raises:
         TemplateError: saying what is not Mustache in it.
@@ -270,14 +270,14 @@ def render(template: str, context: Mapping[str, Any], medium: Medium, missing: s
 
 
 def has_value(name: str, context: Mapping[str, Any]) -> bool:
-    """Whether a dotted name means anything in this context."""
+    """Whether a dotted name has a value in this context."""
     return _ContextStack(context).find(name) is not _MISSING
 
 
 def find_value(name: str, context: Mapping[str, Any]) -> Any:
-    """What a dotted name means in this context; None when nothing."""
-    found = _ContextStack(context).find(name)
-    return None if found is _MISSING else found
+    """Return the value of a dotted name in this context; None when it has none."""
+    value = _ContextStack(context).find(name)
+    return None if value is _MISSING else value
 
 
 def render_json(template: str, context: Mapping[str, Any], missing: set[str] | None = None) -> dict[str, Any]:

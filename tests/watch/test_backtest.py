@@ -18,7 +18,7 @@ from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import StoreError, Wrapper
 from logging_lib.watch.backtest import backtest
 from logging_lib.watch.backtest.asof import AsOf
-from logging_lib.watch.backtest.buckets import plain
+from logging_lib.watch.backtest.buckets import to_builtins
 from logging_lib.watch.backtest.history import EventHistory, ScheduledTick, searches
 from logging_lib.watch.evaluate import SearchFunction, new_context, store_search
 from logging_lib.watch.loading import load_watches, parse_watch
@@ -56,25 +56,25 @@ def event(draw: random.Random, number: int) -> tuple[str, dict[str, Any]]:
         ["prediction", "prediction", "prediction", "label", "health", "start", "deadletter"]
     )
     came = arrival(draw)
-    made = came - timedelta(seconds=draw.choice([0, 1, 90, 100_000]))
+    happened = came - timedelta(seconds=draw.choice([0, 1, 90, 100_000]))
     about = {"name": draw.choice(["m", "n"]), "version": draw.choice(["1", "2"]), "role": "live"}
     if draw.random() < 0.2:
         about["role"] = "shadow"
     ml: dict[str, Any] = {"schema_version": 1, "sample": {"weight": draw.choice([1, 1.0, 10 / 3, 2.5])}}
     if dataset != "health" or draw.random() < 0.5:
         ml["model"] = about
-    found: dict[str, Any] = {
-        "@timestamp": text(made),
+    document: dict[str, Any] = {
+        "@timestamp": text(happened),
         "event": {"id": f"e{number}", "dataset": f"ml.{dataset}", "ingested": text(came)},
         "process": {"pid": draw.randrange(4)},
         "ml": ml,
     }
     if draw.random() < 0.8:
-        found["service"] = {"name": draw.choice(["s", "t"])}
-        found["host"] = {"name": draw.choice(["h", "i"])}
+        document["service"] = {"name": draw.choice(["s", "t"])}
+        document["host"] = {"name": draw.choice(["h", "i"])}
     match dataset:
         case "prediction":
-            found["event"] |= {
+            document["event"] |= {
                 "outcome": draw.choice(["success", "success", "failure"]),
                 "duration": maybe(draw, draw.randrange(10**9)),
             }
@@ -96,7 +96,7 @@ def event(draw: random.Random, number: int) -> tuple[str, dict[str, Any]]:
                 "joined": draw.random() < 0.8, "error": maybe(draw, error), "absolute_error": abs(error),
                 "squared_error": error**2, "label": maybe(draw, draw.choice(["yes", "no"])),
             }  # fmt: skip
-            ml["prediction"] = {"label": draw.choice(["yes", "no"]), "timestamp": text(made)}
+            ml["prediction"] = {"label": draw.choice(["yes", "no"]), "timestamp": text(happened)}
         case "health":
             ml["health"] = {
                 "logged": draw.randrange(100), "dropped": maybe(draw, draw.randrange(3)),
@@ -108,11 +108,11 @@ def event(draw: random.Random, number: int) -> tuple[str, dict[str, Any]]:
             ml["start"] = {"libraries": ["numpy=2.0"]}
         case "deadletter":
             ml["deadletter"] = {"stage": draw.choice(["parse", "index"])}
-            found["error"] = {"type": draw.choice(["json", "mapping"])}
+            document["error"] = {"type": draw.choice(["json", "mapping"])}
     if draw.random() < 0.05:
-        found["ml.profile.id"] = "dotted"
-        found["event"]["duration"] = "17"  # brought into form by the mapping
-    return f"logs-ml.{dataset}-default", found
+        document["ml.profile.id"] = "dotted"
+        document["event"]["duration"] = "17"  # brought into form by the mapping
+    return f"logs-ml.{dataset}-default", document
 
 
 def filled(seed: int, events: int) -> EmbeddedStore:
@@ -126,14 +126,14 @@ def filled(seed: int, events: int) -> EmbeddedStore:
     return store
 
 
-def same(one: Any, other: Any) -> bool:
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return list(one) == list(other) and all(key == "took" or same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-12, abs_tol=1e-12)
-    return type(one) is type(other) and bool(one == other)
+def same(left: Any, right: Any) -> bool:
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        return list(left) == list(right) and all(key == "took" or same(left[key], right[key]) for key in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, float) and isinstance(right, float):
+        return math.isclose(left, right, rel_tol=1e-12, abs_tol=1e-12)
+    return type(left) is type(right) and bool(left == right)
 
 
 def moments(watch: Watch, draw: random.Random, count: int = 3) -> list[ScheduledTick]:
@@ -145,7 +145,7 @@ def moments(watch: Watch, draw: random.Random, count: int = 3) -> list[Scheduled
 
 def outcome(search: SearchFunction, asked: SearchRequest, context: Mapping[str, Any]) -> Any:
     try:
-        return plain(search(asked, None, context))
+        return to_builtins(search(asked, None, context))
     except StoreError as error:
         return str(error)
 
@@ -209,7 +209,7 @@ ODD: dict[str, tuple[dict[str, Any], str | None]] = {
 
 
 def odd() -> list[Watch]:
-    made = []
+    watches = []
     for number, (body, _) in enumerate(ODD.values()):
         document = {
             "trigger": {"schedule": {"interval": "5m"}},
@@ -217,8 +217,8 @@ def odd() -> list[Watch]:
                 "search": {"request": {"indices": "logs-ml.prediction-*", "body": {"size": 0, **body}}}
             },
         }
-        made.append(Watch(f"odd-{number}", Definition.model_validate(document)))
-    return made
+        watches.append(Watch(f"odd-{number}", Definition.model_validate(document)))
+    return watches
 
 
 @given(seed=st.integers(0, 2**32), events=st.integers(0, 400))
@@ -253,7 +253,7 @@ def test_the_shipped_searches_are_answered_in_one_pass() -> None:
     with filled(1, 200) as store:
         history = EventHistory(store, WATCHES)
         slow = {w.id: dict(history.searches(w, moments(w, random.Random(1))).slow) for w in WATCHES}
-    assert {name: list(found) for name, found in slow.items() if found} == {
+    assert {name: list(reasons) for name, reasons in slow.items() if reasons} == {
         "dependency-change": ["window", "baseline"]
     }
 
@@ -322,9 +322,11 @@ def test_one_huge_value_does_not_show_in_later_windows(outlier: float) -> None:
         ((_, asked),) = searches(watch)
         context = new_context(watch, now=now, scheduled=now)
         answers = EventHistory(store, [watch]).searches(watch, [ScheduledTick(now, now)])
-        found = answers.search(now)(asked, None, context)["aggregations"]
-        assert same(plain(found), store_search(AsOf(store), now)(asked, None, context)["aggregations"])
-        assert found["avg"]["value"] == 11.5
+        aggregations = answers.search(now)(asked, None, context)["aggregations"]
+        assert same(
+            to_builtins(aggregations), store_search(AsOf(store), now)(asked, None, context)["aggregations"]
+        )
+        assert aggregations["avg"]["value"] == 11.5
 
 
 class Flaky(Wrapper):
@@ -346,14 +348,14 @@ def test_a_search_that_failed_once_is_asked_again(times: int) -> None:
     """Before the first run, and then at each until it is answered."""
     watch = watch_of({"indices": ["ml-profiles"], "body": {"size": 10, "query": {"match_all": {}}}})
     with filled(1, 20) as store:
-        found = backtest.backtest(
+        replay = backtest.backtest(
             Flaky(store, times),
             [watch],
             start=START,
             end=START + timedelta(hours=1),
             every=timedelta(minutes=5),
         )
-    assert found.failures == ({("w", "input.search: timed out"): times - 1} if times > 1 else {})
+    assert replay.failures == ({("w", "input.search: timed out"): times - 1} if times > 1 else {})
 
 
 def test_a_pattern_that_the_database_refuses_fails_its_own_watch_alone() -> None:
@@ -362,8 +364,8 @@ def test_a_pattern_that_the_database_refuses_fails_its_own_watch_alone() -> None
     odd = watch_of(of_last_hour({"a": {"terms": asked | {"include": "m{1001}"}}}), "odd")
     fine = watch_of(of_last_hour({"a": {"terms": asked | {"include": "m"}}}), "fine")
     with filled(1, 200) as store:
-        found = backtest.backtest(
+        replay = backtest.backtest(
             store, [odd, fine], start=START, end=START + timedelta(hours=1), every=timedelta(minutes=5)
         )
-    assert {watch for watch, _ in found.failures} == {"odd"}
-    assert sum(alert.watch == "fine" for alert in found.alerts) == found.ticks
+    assert {watch for watch, _ in replay.failures} == {"odd"}
+    assert sum(alert.watch == "fine" for alert in replay.alerts) == replay.ticks

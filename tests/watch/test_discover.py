@@ -50,7 +50,7 @@ def texts(watch: Watch, query: str) -> tuple[str, str, str]:
 
 def strings(rison: str) -> list[str]:
     """The quoted strings of RISON, in which ``!`` escapes."""
-    return [re.sub(r"!(.)", r"\1", each) for each in re.findall(r"'((?:[^'!]|!.)*)'", rison)]
+    return [re.sub(r"!(.)", r"\1", text) for text in re.findall(r"'((?:[^'!]|!.)*)'", rison)]
 
 
 def read(address: str) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
 
 
 def test_list_and_show(call: Callable[..., Result]) -> None:
-    """Who is told what, how often; as a table and as JSON."""
+    """Who is notified of what, how often; as a table and as JSON."""
     table = call("list").stdout
     assert "na-spike" in table
     assert "ml-alerts@example.org, #ml-alerts" in table
@@ -108,11 +108,11 @@ def test_a_backtest_finds_the_incident_and_is_silent_before(
 ) -> None:
     """The timeline has the onset's alert and no other; what was not read is said."""
     result = call("backtest", spool, "--profile", fitted, "--every", "15m", "--json")
-    found = json.loads(result.stdout)
-    assert found["events"] == EVENTS
-    assert found["refused"] == {"not_json": 1, "torn": 1}
-    assert found["failures"] == []
-    (alert,) = found["alerts"]
+    replay = json.loads(result.stdout)
+    assert replay["events"] == EVENTS
+    assert replay["refused"] == {"not_json": 1, "torn": 1}
+    assert replay["failures"] == []
+    (alert,) = replay["alerts"]
     assert alert["watch"] == "na-spike"
     assert alert["features"] == ["income"]
     assert ONSET < datetime.fromisoformat(alert["time"]) <= ONSET + timedelta(minutes=45)

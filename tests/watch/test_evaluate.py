@@ -1,4 +1,4 @@
-"""Search → judge → condition: what goes in, what comes out, what is refused as incomplete."""
+"""Search → script → condition: what goes in, what comes out, what is refused as incomplete."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def run(altered: dict[str, Any], store: FakeStore, **scripts: Any) -> Evaluation
 
 
 def test_the_search_is_rendered_and_its_answer_judged() -> None:
-    """Windows refer to the slot; the payload holds each input under its name."""
+    """Windows refer to the scheduled time; the payload holds each input under its name."""
     store = FakeStore(lambda now: [finding()])
-    found = run(document(), store)
+    evaluation = run(document(), store)
     ((indices, body, now),) = store.searches
     assert indices == ["logs-ml.prediction-*"]
     assert body["query"]["range"]["event.ingested"]["gt"] == "2018-02-01T11:59:00.000Z||-15m"
     assert now == NOW
-    assert found.met
-    assert found.payload["judged"]["count"] == 1
-    assert found.payload["window"]["findings"] == [finding()]
+    assert evaluation.met
+    assert evaluation.payload["judged"]["count"] == 1
+    assert evaluation.payload["window"]["findings"] == [finding()]
 
 
 def test_a_timeout_goes_with_the_search() -> None:
@@ -84,9 +84,9 @@ def test_inputs_simple_none_and_nested_chains() -> None:
     }
     altered["condition"] = {"compare": {"ctx.payload.e.n": {"eq": 1}}}
     altered["actions"] = {}
-    found = run(altered, FakeStore(), spy=spy)
-    assert found.met
-    assert found.payload == {"a": {"x": 1}, "b": {}, "c": {"d": {"n": 1}}, "e": {"n": 1}}
+    evaluation = run(altered, FakeStore(), spy=spy)
+    assert evaluation.met
+    assert evaluation.payload == {"a": {"x": 1}, "b": {}, "c": {"d": {"n": 1}}, "e": {"n": 1}}
     assert seen[1] == ({"a": {"x": 1}, "b": {}, "c": {"d": {"n": 1}}}, {"p": 2})
 
 
@@ -136,7 +136,7 @@ TERMS = {"terms": {"field": "ml.model.name", "size": 1}}
     ],
 )
 def test_an_answer_that_is_cut_is_an_error(indices: str, body: Any, response: Any, expected: str) -> None:
-    """Judged on, it would be a quiet error."""
+    """Evaluated, it would be a silent error."""
     request = SearchRequest(indices=(indices,), body=body)
     (fault,) = find_omissions(request, body, response)
     assert expected in fault

@@ -35,7 +35,7 @@ def test_a_setting_takes_the_type_that_is_there() -> None:
         },
         "no-traffic": {"window": ("8d", "9d")},
         "dead-letters": {
-            "groups": tuple(one.metadata["groups"] for one in (by_id("dead-letters"), changed[-1]))
+            "groups": tuple(watch.metadata["groups"] for watch in (by_id("dead-letters"), changed[-1]))
         },
     }
     assert changed[-1].metadata["groups"][0]["limits"][0]["above"] == 25
@@ -89,10 +89,10 @@ def result(*alerts: Alert, watches: tuple[str, ...] = ("na-spike", "uptime")) ->
 
 def test_alerts_a_day() -> None:
     """Each day of the span has its count, days without an alert too."""
-    found = result(alert(1, "na-spike", "x"), alert(2, "na-spike", "y"), alert(50, "na-spike", "z"))
-    assert found.alerts_a_day("na-spike") == [2, 0, 1, 0, 0]
-    assert found.mean_a_day("na-spike") == 0.75
-    assert found.document()["alerts_a_day"] == {
+    backtest_result = result(alert(1, "na-spike", "x"), alert(2, "na-spike", "y"), alert(50, "na-spike", "z"))
+    assert backtest_result.alerts_a_day("na-spike") == [2, 0, 1, 0, 0]
+    assert backtest_result.mean_a_day("na-spike") == 0.75
+    assert backtest_result.document()["alerts_a_day"] == {
         "na-spike": {"mean": 0.75, "days": {"2018-02-01": 2, "2018-02-03": 1}},
         "uptime": {"mean": 0.0, "days": {}},
     }

@@ -38,8 +38,8 @@ def write(path: Path, *lines: object) -> Path:
 
 
 def event(**about: Any) -> dict[str, Any]:
-    made = next(events())
-    return {**made, "event": {**made["event"], "id": "odd", **about}}
+    document = next(events())
+    return {**document, "event": {**document["event"], "id": "odd", **about}}
 
 
 def test_a_store_without_events_is_refused(call: Call, tmp_path: Path, fitted: Path) -> None:
@@ -87,8 +87,8 @@ def test_a_backtest_checks_foreign_events(
         for i in range(120)
     ]
     file = write(tmp_path / "foreign.jsonl", *lines)
-    found = json.loads(call("backtest", file, "--profile", fitted, "--every", "15m", "--json").stdout)
-    assert "income" in {name for alert in found["alerts"] for name in alert["features"]}
+    replay = json.loads(call("backtest", file, "--profile", fitted, "--every", "15m", "--json").stdout)
+    assert "income" in {name for alert in replay["alerts"] for name in alert["features"]}
 
 
 @pytest.mark.parametrize("ingested", ["yesterday", 5, "0001-01-01T00:00:00+05:00", [], ""])
@@ -96,9 +96,9 @@ def test_a_bad_arrival_is_counted(call: Call, spool: Path, fitted: Path, ingeste
     """One bad line does not stop a backtest."""
     write(spool / "b.jsonl", event(ingested=ingested))
     arguments = ("backtest", spool, "--profile", fitted, "--every", "1h", "--json")
-    found = json.loads(call(*arguments).stdout)
-    assert found["refused"] == {"not_json": 1, "torn": 1, "ingested": 1}
-    assert found["events"] == EVENTS
+    replay = json.loads(call(*arguments).stdout)
+    assert replay["refused"] == {"not_json": 1, "torn": 1, "ingested": 1}
+    assert replay["events"] == EVENTS
 
 
 def test_a_time_that_is_none_in_utc_and_the_future_are_refused(
@@ -123,17 +123,17 @@ def test_a_gap_is_jumped_over(call: Call, spool: Path, fitted: Path) -> None:
     """One event of 1970 makes no millions of ticks, and the incident is found all the same."""
     write(spool / "b.jsonl", {**event(ingested="1970-01-02T00:00:00Z"), "@timestamp": "1970-01-02T00:00:00Z"})
     arguments = ("backtest", spool, "--profile", fitted, "--every", "15m", "--watch", "na-spike", "--json")
-    found = json.loads(call(*arguments).stdout)
-    assert found["start"].startswith("1970")
-    assert found["ticks"] < 1000
-    (alert,) = found["alerts"]
+    replay = json.loads(call(*arguments).stdout)
+    assert replay["start"].startswith("1970")
+    assert replay["ticks"] < 1000
+    (alert,) = replay["alerts"]
     assert ONSET < datetime.fromisoformat(alert["time"]) <= ONSET + timedelta(minutes=45)
 
 
 def test_busy_ticks_are_ticks_near_arrivals() -> None:
     """In order, none twice, up to the reach after an arrival's hour and not beyond the end's tick."""
-    found = list(busy_ticks(NOW, NOW + 10 * HOUR, HOUR, [NOW + 5 * HOUR, NOW, NOW + HOUR], HOUR))
-    assert found == [NOW + n * HOUR for n in (0, 1, 2, 3, 5, 6, 7)]
+    ticks = list(busy_ticks(NOW, NOW + 10 * HOUR, HOUR, [NOW + 5 * HOUR, NOW, NOW + HOUR], HOUR))
+    assert ticks == [NOW + n * HOUR for n in (0, 1, 2, 3, 5, 6, 7)]
     assert list(busy_ticks(NOW, NOW, HOUR, [NOW], HOUR)) == [NOW]
     assert list(busy_ticks(NOW + 5 * HOUR, NOW + 6 * HOUR, HOUR, [NOW], HOUR)) == []
 
@@ -233,11 +233,11 @@ def test_a_dry_run_sees_what_was_published(
         published = {**profiles.build_document(profile), "_id": "kept"}
         published["ml"] = {**published["ml"], "model": {"name": "kept", "version": "1"}}
         store.index("ml-profiles", [published])
-    kept = (stored / "ml-profiles" / "documents.jsonl").read_bytes()
+    before = (stored / "ml-profiles" / "documents.jsonl").read_bytes()
     arguments = ("run", "--once", "--store", stored, "--now", AT, "--dry-run", "--watch", "na-spike")
     assert "not judged" in call(*arguments, code=1).stderr
     assert "income" in call(*arguments, "--profile", fitted).stdout
-    assert (stored / "ml-profiles" / "documents.jsonl").read_bytes() == kept
+    assert (stored / "ml-profiles" / "documents.jsonl").read_bytes() == before
 
 
 def test_unwritable_alerts_are_refused_before_anything_is_sent(

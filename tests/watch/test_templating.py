@@ -66,18 +66,18 @@ def test_watchers_dialect(template: str, rendered: str) -> None:
 def test_values_are_escaped_for_html() -> None:
     """Nothing of a value is markup, in double or triple braces or through a function."""
     for tag in ("{{ctx.text}}", "{{{ctx.text}}}", "{{&ctx.text}}", "{{#toJson}}ctx.text{{/toJson}}"):
-        found = text(f"<b>{tag}</b>", Medium.HTML)
-        assert found.startswith("<b>")
-        assert "<script>" not in found
-        assert "&lt;script&gt;" in found
+        rendered = text(f"<b>{tag}</b>", Medium.HTML)
+        assert rendered.startswith("<b>")
+        assert "<script>" not in rendered
+        assert "&lt;script&gt;" in rendered
 
 
 def test_values_cannot_call_people_in_slack() -> None:
     """<!channel> and <@U1> need a raw '<'; the template's own links stay."""
     for tag in ("{{ctx.text}}", "{{{ctx.text}}}", "{{#join}}ctx.text{{/join}}"):
-        found = text(f"<https://example.org|x> {tag}", MARKUP)
-        assert found.count("<") == 1
-        assert "&lt;!channel&gt; &lt;@U1|x&gt; &amp; " in found
+        rendered = text(f"<https://example.org|x> {tag}", MARKUP)
+        assert rendered.count("<") == 1
+        assert "&lt;!channel&gt; &lt;@U1|x&gt; &amp; " in rendered
 
 
 def test_values_are_never_templates() -> None:
@@ -90,16 +90,16 @@ def test_values_are_never_templates() -> None:
 def test_control_characters_are_kept_out_of_texts() -> None:
     """No terminal codes, no reversed text, no lone surrogates."""
     for medium in (Medium.TEXT, Medium.HTML, MARKUP, Medium.HEADER):
-        found = render("{{x}}", {"x": "a\x1b\x9b\u202eb\ud800\r\n\tc"}, medium)
-        assert not set(found) & set("\x1b\x9b\u202e\ud800\r")
-        found.encode("utf-8")
+        rendered = render("{{x}}", {"x": "a\x1b\x9b\u202eb\ud800\r\n\tc"}, medium)
+        assert not set(rendered) & set("\x1b\x9b\u202e\ud800\r")
+        rendered.encode("utf-8")
 
 
 @given(st.text())
 def test_headers_stay_on_their_line(value: str) -> None:
     """No value can begin another header."""
-    found = render("Subject {{x}}", {"x": value}, Medium.HEADER)
-    assert len(found.splitlines()) == 1
+    rendered = render("Subject {{x}}", {"x": value}, Medium.HEADER)
+    assert len(rendered.splitlines()) == 1
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
@@ -114,11 +114,23 @@ pieces = st.sampled_from(
 )
 
 
+VALID_TEMPLATES = (
+    "plain } text {",
+    "{{ctx.text}}",
+    "{{{ctx.text}}}",
+    "{{ ctx.text }}{{ctx.none}}",
+    "{{#ctx.text}}{{.}}{{/ctx.text}}{{^ctx.none}}-{{/ctx.none}}",
+    "{{#toJson}}ctx.text{{/toJson}}",
+    "{{! a remark }}{{#join}}ctx.text{{/join}}",
+)
+
+
 @given(st.lists(pieces, max_size=12).map("".join), st.sampled_from(MEDIA))
 def test_no_text_breaks_the_engine(template: str, medium: Medium) -> None:
-    """Rendered or refused, nothing else."""
+    """Rendered or refused, nothing else; the valid templates are rendered before and after."""
     with contextlib.suppress(TemplateError):
         render(template, CONTEXT, medium)
+    assert all(render(valid, CONTEXT, medium) for valid in VALID_TEMPLATES)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,11 @@ def test_a_watch_finds_what_its_cases_say(watch: Watch) -> None:
     assert loaded.content.watch == watch.id
     names = [case.name for case in loaded.content.cases]
     assert all(any(name.startswith(kind) for name in names) for kind in KINDS), names
-    failures = [f for _, found in run_file(loaded, WATCHES, lambda: EmbeddedStore(None)) for f in found]
+    failures = [
+        failure
+        for _, case_failures in run_file(loaded, WATCHES, lambda: EmbeddedStore(None))
+        for failure in case_failures
+    ]
     assert not failures, "\n".join(map(str, failures))
 
 
@@ -41,7 +45,11 @@ def test_a_watch_finds_what_its_cases_say(watch: Watch) -> None:
 @pytest.mark.parametrize("watch", WATCHES.values(), ids=lambda watch: watch.id)
 def test_a_watch_finds_the_same_on_elasticsearch(watch: Watch, elasticsearch: Connection) -> None:
     loaded = cases.load_case_file(FOLDER / f"{watch.id}.yml")
-    failures = [f for _, found in run_file(loaded, WATCHES, lambda: Sandbox(elasticsearch)) for f in found]
+    failures = [
+        failure
+        for _, case_failures in run_file(loaded, WATCHES, lambda: Sandbox(elasticsearch))
+        for failure in case_failures
+    ]
     assert not failures, "\n".join(map(str, failures))
 
 
@@ -52,7 +60,7 @@ def test_cases_run_on_elasticsearch_and_leave_nothing_behind(
     """What the command finds there is what it finds on the embedded store, a failure's text included."""
 
     def indices() -> set[str]:
-        return {each["name"] for each in elasticsearch.call("GET", "/_resolve/index/*")["indices"]}
+        return {index["name"] for index in elasticsearch.call("GET", "/_resolve/index/*")["indices"]}
 
     before = indices()
     right = write(tmp_path)
@@ -71,10 +79,11 @@ def test_a_sandbox_sees_nothing_of_the_cluster_and_says_what_is_not_deployed(
     try:
         assert sandbox.index("logs-ml.prediction-default", [event, event]).duplicates == 1
         sandbox.refresh()
-        found = [
-            each.search("logs-ml.*-*", {"size": 9})["hits"]["total"]["value"] for each in (sandbox, other)
+        totals = [
+            isolated.search("logs-ml.*-*", {"size": 9})["hits"]["total"]["value"]
+            for isolated in (sandbox, other)
         ]
-        assert found == [1, 0]
+        assert totals == [1, 0]
         assert sandbox.streams("logs-*") == ["logs-ml.prediction-default"]
         with pytest.raises(
             StoreError, match="no index template orders; make it with: logging-lib stack deploy"

@@ -28,8 +28,8 @@ PAYLOAD = {"n": 7, "rows": [{"k": 'a"b\\c\nd', "v": 1.5}, {"k": "ü", "v": None}
 
 @pytest.fixture(scope="module")
 def store(elasticsearch_url: str) -> Iterator[ElasticsearchStore]:
-    with ElasticsearchStore(Connection(Settings(elasticsearch_url))) as found:
-        yield found
+    with ElasticsearchStore(Connection(Settings(elasticsearch_url))) as opened:
+        yield opened
 
 
 def run(store: Any, **watch: Any) -> Evaluation:
@@ -81,12 +81,12 @@ def result(store: Any, script: Any) -> Any:
 )
 def test_results_are_those_of_watcher(store: ElasticsearchStore, script: str, expected: Any) -> None:
     """Any type, functions, early returns, and a last expression without return; dates are dates."""
-    found = result(store, {"source": script, "params": {"of": 21}})
+    value = result(store, {"source": script, "params": {"of": 21}})
     if expected is None:
         expected = {"_value": [row["k"] for row in PAYLOAD["rows"]]}  # type: ignore[attr-defined]
     elif isinstance(expected, str):
         expected = {"_value": expected}
-    assert found == expected
+    assert value == expected
 
 
 @pytest.mark.elasticsearch
@@ -98,8 +98,8 @@ def test_conditions_and_transforms(store: ElasticsearchStore) -> None:
     ).met
     with pytest.raises(RunError, match=r"condition: script inline: a condition gives true or false, not 7"):
         run(store, condition={"script": "return ctx.payload.n"})
-    found = run(store, condition={"script": "ctx.vars.seen = ctx.payload.n; return true"})
-    assert found.context["ctx"]["vars"] == {"seen": 7}
+    evaluation = run(store, condition={"script": "ctx.vars.seen = ctx.payload.n; return true"})
+    assert evaluation.context["ctx"]["vars"] == {"seen": 7}
 
 
 @pytest.mark.elasticsearch

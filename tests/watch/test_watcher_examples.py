@@ -78,9 +78,9 @@ def fill(store: Store) -> None:
 
 @pytest.fixture
 def store() -> Iterator[Store]:
-    with EmbeddedStore(None) as found:
-        fill(found)
-        yield found
+    with EmbeddedStore(None) as opened:
+        fill(opened)
+        yield opened
 
 
 def load(name: str, receiver: Receiver) -> Watch:
@@ -100,15 +100,15 @@ def perform(watch: Watch, store: Store) -> dict[str, Any]:
             watch.definition.transform, context, dependencies=dependencies, where="transform"
         )
         context = with_payload(context, payload)
-    found: dict[str, Any] = {}
+    outcomes: dict[str, Any] = {}
     for name, action in watch.actions.items():
         try:
-            found[name] = render_action(
+            outcomes[name] = render_action(
                 action, context, draft(name, watch=watch.id), dependencies=dependencies
             )
         except RenderError as error:
-            found[name] = str(error)
-    return found
+            outcomes[name] = str(error)
+    return outcomes
 
 
 def texts(messages: Any) -> list[str]:
@@ -186,7 +186,7 @@ def test_each_input_of_a_chain_sees_those_before_it(store: Store, receiver: Rece
 
 
 def test_array_compare_and_a_request_for_each(store: Store, receiver: Receiver) -> None:
-    """No more than max_iterations; what was left out is told."""
+    """No more than max_iterations; what was left out is reported."""
     messages = perform(load("array_compare_foreach", receiver), store)["each_host"]
     assert messages is not None
     assert [message.channel for message in messages] == ["webhook", "webhook", "logging"]
@@ -202,9 +202,9 @@ def test_array_compare_and_a_request_for_each(store: Store, receiver: Receiver) 
 
 def test_a_transforming_search_and_conditions_of_actions(store: Store, receiver: Receiver) -> None:
     """The transform's answer is the payload of all actions."""
-    found = perform(load("transform_search", receiver), store)
-    assert texts(found["log"]) == ["<broke <!channel>><{{ctx.watch_id}}>"]
-    assert found["not_now"] is None
+    outcomes = perform(load("transform_search", receiver), store)
+    assert texts(outcomes["log"]) == ["<broke <!channel>><{{ctx.watch_id}}>"]
+    assert outcomes["not_now"] is None
 
 
 def test_attachments_of_a_mail(store: Store, receiver: Receiver, mail_server: MailServer) -> None:
@@ -240,7 +240,7 @@ def test_dynamic_attachments_of_slack(store: Store, receiver: Receiver, webhook:
     assert [post["channel"] for post in webhook.posts] == ["#ops", "@slack_dynamic"]
     overview, *dynamic = webhook.posts[0]["attachments"]
     assert overview["fields"] == [{"title": "n", "value": "2", "short": True}]
-    assert [each["title"] for each in dynamic] == ["web", "db"]
+    assert [attachment["title"] for attachment in dynamic] == ["web", "db"]
     assert dynamic[0]["text"] == "broke &lt;!channel&gt;"
     assert dynamic[0]["footer"] == "slack_dynamic"
 
@@ -260,9 +260,9 @@ def test_a_form_of_a_webhook(store: Store, receiver: Receiver) -> None:
 
 def test_documents_are_stored_through_the_port(store: Store, receiver: Receiver) -> None:
     """What is stored again takes its own place, and `create` leaves what is there."""
-    found = perform(load("index_document", receiver), store)
+    outcomes = perform(load("index_document", receiver), store)
     for _ in range(2):
-        for messages in found.values():
+        for messages in outcomes.values():
             for message in messages or ():
                 IndexChannel(store).deliver(message)
     (hit,) = store.search("level-counts", {"size": 10})["hits"]["hits"]
@@ -278,14 +278,14 @@ def test_foreach_over_hits_texts_and_nothing(store: Store, receiver: Receiver) -
     """An object is the payload, a text is _value, and what is no list fails the action."""
     watch = load("foreach_hits", receiver)
     assert (watch.throttle_period("each"), watch.throttle_period("tags")) == (minutes(15), minutes(2))
-    found = perform(watch, store)
-    assert texts(found["each"])[:3] == [
+    outcomes = perform(watch, store)
+    assert texts(outcomes["each"])[:3] == [
         "1: started of foreach_hits",
         "2: broke <!channel> of foreach_hits",
         "3: {{ctx.watch_id}} of foreach_hits",
     ]
-    assert texts(found["tags"]) == ["tag a"]
-    assert found["nothing"] == "foreach: ctx.payload.hits.hits.0._source.none is no list"
+    assert texts(outcomes["tags"]) == ["tag a"]
+    assert outcomes["nothing"] == "foreach: ctx.payload.hits.hits.0._source.none is no list"
 
 
 def test_a_search_template(store: Store, receiver: Receiver) -> None:
@@ -304,7 +304,7 @@ def test_date_maths_in_a_comparison(store: Store, receiver: Receiver) -> None:
 
 
 def test_the_template_for_an_sms_gateway(receiver: Receiver) -> None:
-    """JSON whatever a value holds; the gateway's token comes from the environment; its refusals are told."""
+    """JSON whatever a value holds; the gateway's token comes from the environment; its refusals are reported."""
     action = json.loads((content.path("watchers") / "templates" / "sms.json").read_text("utf-8"))
     metadata = {"title": "NA spike", "sms_to": ["+491700000000"]}
     finding = {"model": 'loans", "to": "+4900', "version": "1", "feature": "inc\nome"}
@@ -357,15 +357,15 @@ def test_nothing_is_asked_over_http_for_a_time_that_is_past(store: Store, receiv
 @pytest.fixture(scope="module")
 def elastic(elasticsearch_url: str) -> Iterator[ElasticsearchStore]:
     connection = Connection(Settings(elasticsearch_url))
-    with ElasticsearchStore(connection) as found:
+    with ElasticsearchStore(connection) as opened:
         mapping = {
             "mappings": {"properties": {n: {"type": "keyword"} for n in ("level", "host", "message", "tags")}}
         }
         for index in ("app-logs", "summary"):
             connection.call("DELETE", f"/{index}", params={"ignore_unavailable": "true"})
         connection.call("PUT", "/app-logs", mapping)
-        fill(found)
-        yield found
+        fill(opened)
+        yield opened
         for index in ("app-logs", "summary"):
             connection.call("DELETE", f"/{index}", params={"ignore_unavailable": "true"})
 

@@ -69,26 +69,28 @@ def backtest_(
 ) -> None:
     """Replay history on the events' own clock and print what would have fired.
 
-    With --set the watches that it changes run a second time, and both are shown.
-    Exit code 1: a watch failed, or nothing could be judged; 2: wrong input.
+    With --set the watches that it changes run a second time, and both results are shown.
+    Exit code 1: a watch failed, or nothing could be evaluated; 2: wrong input.
 
     Example: logging-lib watch backtest spool --profile profile.json --every 5m
     """
     with explained():
-        chosen = load(watches)
+        selected_watches = load(watches)
         if only:
-            chosen = pick(chosen, only)
+            selected_watches = pick(selected_watches, only)
         step = duration(every, "--every")
-        changed = apply_overrides(chosen, settings or [])
+        overridden_watches = apply_overrides(selected_watches, settings or [])
         with contextlib.ExitStack() as stack:
-            opened, loaded = _history(events or [], store, elasticsearch, profiles or [], stack)
-            history = EventHistory(opened, [*chosen, *changed])
-            loaded = _arrivals(opened, history) if loaded is None else loaded
-            if loaded.first is None or loaded.last is None:
+            replay_store, load_summary = _open_history(
+                events or [], store, elasticsearch, profiles or [], stack
+            )
+            history = EventHistory(replay_store, [*selected_watches, *overridden_watches])
+            load_summary = _read_arrivals(replay_store, history) if load_summary is None else load_summary
+            if load_summary.first is None or load_summary.last is None:
                 where = ", ".join(map(str, events)) if events else "the store"
-                raise UsageError(f"no event was read from {where}{_refused(loaded)}")
-            begin = instant(start, "--since") if start else loaded.first
-            until = instant(end, "--until") if end else loaded.last
+                raise UsageError(f"no event was read from {where}{_list_refused(load_summary)}")
+            begin = instant(start, "--since") if start else load_summary.first
+            until = instant(end, "--until") if end else load_summary.last
             if begin > until:
                 raise UsageError(
                     f"nothing to replay: the start {format_instant(begin)} is after the end "
@@ -97,33 +99,36 @@ def backtest_(
 
             def run(watches: list[Watch]) -> Backtest:
                 return backtest(
-                    opened,
+                    replay_store,
                     watches,
                     start=begin,
                     end=until,
                     every=step,
-                    arrivals=loaded.hours,
+                    arrivals=load_summary.hours,
                     history=history,
                 )
 
-            result = run(chosen)
-            what_if = run(changed) if changed else None
-        altered = compare_metadata(chosen, changed)
+            result = run(selected_watches)
+            what_if = run(overridden_watches) if overridden_watches else None
+        metadata_changes = compare_metadata(selected_watches, overridden_watches)
         if html is not None:
-            _write(html, render_page(result, events=loaded.events, what_if=what_if, changes=altered))
+            _write_page(
+                html,
+                render_page(result, events=load_summary.events, what_if=what_if, changes=metadata_changes),
+            )
     if as_json:
-        document = {"events": loaded.events, "refused": dict(loaded.refused), **result.document()}
+        document = {"events": load_summary.events, "refused": dict(load_summary.refused), **result.document()}
         if what_if is not None:
-            document["what_if"] = {"set": altered, **what_if.document()}
+            document["what_if"] = {"set": metadata_changes, **what_if.document()}
         print_json(document)
     else:
-        _print_timeline(result, loaded)
+        _print_timeline(result, load_summary)
         if what_if is not None:
-            _print_what_if(result, what_if, altered)
+            _print_what_if(result, what_if, metadata_changes)
     raise typer.Exit(0 if result.ok and (what_if is None or what_if.ok) else 1)
 
 
-def _history(
+def _open_history(
     events: list[Path],
     directory: Path | None,
     url: str | None,
@@ -134,41 +139,41 @@ def _history(
     if events and (directory is not None or url is not None):
         raise UsageError("give either files or a store, not both")
     if not events:
-        opened = options.choose(directory, url, read_only=True)
-        stack.callback(opened.close)
-        return with_profiles(opened, profiles) if profiles else opened, None
+        replay_store = options.choose(directory, url, read_only=True)
+        stack.callback(replay_store.close)
+        return with_profiles(replay_store, profiles) if profiles else replay_store, None
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="logging-lib-backtest-")))
     with EmbeddedStore(folder) as writable:
         index_profiles(writable, profiles)
     with loading.Lines(folder) as lines:
-        loaded = loading.load(lines, events, profiles=[profile.load(file) for file in profiles])
-    return stack.enter_context(EmbeddedStore(folder, read_only=True)), loaded
+        load_summary = loading.load(lines, events, profiles=[profile.load(file) for file in profiles])
+    return stack.enter_context(EmbeddedStore(folder, read_only=True)), load_summary
 
 
-def _arrivals(store: Store, history: EventHistory) -> loading.Loaded:
+def _read_arrivals(store: Store, history: EventHistory) -> loading.Loaded:
     try:
         times = history.arrivals()
     except (NotPlannedError, StoreError):
         return loading.arrivals(store)
-    loaded = loading.Loaded(events=len(times))
+    load_summary = loading.Loaded(events=len(times))
     if len(times):
-        loaded.first, loaded.last = (from_millis(int(times[end]), UTC) for end in (0, -1))
+        load_summary.first, load_summary.last = (from_millis(int(times[end]), UTC) for end in (0, -1))
         hours = set((times // _HOUR * _HOUR).tolist())
-        loaded.hours = {from_millis(hour, UTC) for hour in hours}
-    return loaded
+        load_summary.hours = {from_millis(hour, UTC) for hour in hours}
+    return load_summary
 
 
 _HOUR = 3_600_000
 
 
-def _write(file: Path, text: str) -> None:
+def _write_page(file: Path, text: str) -> None:
     try:
         file.write_text(text, "utf-8")
     except OSError as error:
         raise UsageError(f"--html: {file}: cannot be written: {error.strerror or error}") from None
 
 
-def _print_timeline(result: Backtest, loaded: loading.Loaded) -> None:
+def _print_timeline(result: Backtest, load_summary: loading.Loaded) -> None:
     out = console()
     table = Table("time", "watch", "model", "version", "features", "subject", box=None, pad_edge=False)
     for alert in result.alerts:
@@ -176,18 +181,18 @@ def _print_timeline(result: Backtest, loaded: loading.Loaded) -> None:
         table.add_row(format_instant(alert.time)[:16].replace("T", " "), *map(safe, cells))
     if result.alerts:
         out.print(table)
-        out.print(_a_day(result))
+        out.print(_daily_table(result))
     span = f"{format_instant(result.start)} to {format_instant(result.end)}"
-    print(f"{len(result.alerts)} alerts in {result.ticks} ticks over {loaded.events} events, {span}")
-    if loaded.refused:
-        print(f"not used{_refused(loaded)}", file=sys.stderr)
-    for about in result.skipped:
-        print(Medium.HEADER.escape(not_judged(*about)), file=sys.stderr)
+    print(f"{len(result.alerts)} alerts in {result.ticks} ticks over {load_summary.events} events, {span}")
+    if load_summary.refused:
+        print(f"not used{_list_refused(load_summary)}", file=sys.stderr)
+    for skip in result.skipped:
+        print(Medium.HEADER.escape(not_judged(*skip)), file=sys.stderr)
     for (watch, error), runs in result.failures.items():
         print(Medium.HEADER.escape(f"{watch}: {runs} runs failed: {error}"), file=sys.stderr)
 
 
-def _a_day(result: Backtest) -> Table:
+def _daily_table(result: Backtest) -> Table:
     table = Table("watch", "alerts", "a day", "busiest day", box=None, pad_edge=False)
     for watch in result.watches:
         days = result.alerts_a_day(watch)
@@ -196,14 +201,18 @@ def _a_day(result: Backtest) -> Table:
     return table
 
 
-def _print_what_if(result: Backtest, what_if: Backtest, altered: Changes) -> None:
+def _print_what_if(result: Backtest, what_if: Backtest, metadata_changes: Changes) -> None:
     table = Table("watch", "setting", "as it is", "what if", box=None, pad_edge=False)
-    for watch, keys in altered.items():
+    for watch, keys in metadata_changes.items():
         for key, (before, after) in keys.items():
             table.add_row(watch, key, safe(str(before)), safe(str(after)))
-        counts = [sum(one.alerts_a_day(watch)) for one in (result, what_if)]
+        counts = [sum(backtest_result.alerts_a_day(watch)) for backtest_result in (result, what_if)]
         table.add_row(watch, "alerts", *map(str, counts))
-        table.add_row(watch, "alerts a day", *(f"{one.mean_a_day(watch):.2f}" for one in (result, what_if)))
+        table.add_row(
+            watch,
+            "alerts a day",
+            *(f"{backtest_result.mean_a_day(watch):.2f}" for backtest_result in (result, what_if)),
+        )
     out = console()
     out.print("\nWhat if:")
     out.print(table)
@@ -211,6 +220,6 @@ def _print_what_if(result: Backtest, what_if: Backtest, altered: Changes) -> Non
         print(Medium.HEADER.escape(f"{watch}, what if: {runs} runs failed: {error}"), file=sys.stderr)
 
 
-def _refused(loaded: loading.Loaded) -> str:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in loaded.refused.most_common())
+def _list_refused(load_summary: loading.Loaded) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in load_summary.refused.most_common())
     return f": {reasons}" if reasons else ""

@@ -37,22 +37,22 @@ def list_(
     Example: logging-lib watch list
     """
     with explained():
-        found = load(watches)
-        rows = [_summary(watch) for watch in found]
-        known = _state.is_named(store, elasticsearch, state)
-        if known:
-            opened = _state.open_state(store, elasticsearch, state)
-            now, mutes = datetime.now(UTC), opened.mutes()
+        listed = load(watches)
+        rows = [_summarize(watch) for watch in listed]
+        has_state = _state.is_named(store, elasticsearch, state)
+        if has_state:
+            state_store = _state.open_state(store, elasticsearch, state)
+            now, mutes = datetime.now(UTC), state_store.mutes()
             for row in rows:
-                row |= _known(row["id"], opened.load(row["id"]), mutes, now)
+                row |= _describe_state(row["id"], state_store.load(row["id"]), mutes, now)
     if as_json:
         print_json(rows)
         return
-    more = ("last run", "open", "acked", "muted", "waiting") if known else ()
+    more = ("last run", "open", "acked", "muted", "waiting") if has_state else ()
     table = Table("id", "title", "every", "windows", "notifies", *more, box=None, pad_edge=False)
     for row in rows:
         cells = [row["id"], row["title"], row["every"], ", ".join(row["windows"]), ", ".join(row["notifies"])]
-        if known:
+        if has_state:
             cells += [
                 (row["last_run"] or "")[:16].replace("T", " "),
                 str(row["open"]),
@@ -63,29 +63,31 @@ def list_(
     console().print(table)
 
 
-def _known(watch_id: str, state: WatchState, mutes: tuple[Mute, ...], now: datetime) -> dict[str, Any]:
-    """What the runner remembers of a watch."""
-    still_open = [each for each in state.incidents if each.closed_at is None]
+def _describe_state(
+    watch_id: str, watch_state: WatchState, mutes: tuple[Mute, ...], now: datetime
+) -> dict[str, Any]:
+    """Describe what the runner remembers of a watch."""
+    open_incidents = [incident for incident in watch_state.incidents if incident.closed_at is None]
 
     def muted(model: str, version: str, feature: str) -> bool:
         return is_muted(mutes, now, watch=watch_id, model=model, version=version, feature=feature)
 
-    whole = (each for each in mutes if not (each.model or each.version or each.feature))
+    watch_mutes = (mute for mute in mutes if not (mute.model or mute.version or mute.feature))
     return {
-        "last_run": format_instant(state.last_scheduled) if state.last_scheduled else None,
-        "open": len(still_open),
-        "acknowledged": sum(each.acked_at is not None for each in still_open),
-        "muted": sum(muted(*each.key) for each in still_open),
-        "all_muted": is_muted(whole, now, watch=watch_id, model="", version="", feature=""),
-        "undelivered": len(state.queue),
+        "last_run": format_instant(watch_state.last_scheduled) if watch_state.last_scheduled else None,
+        "open": len(open_incidents),
+        "acknowledged": sum(incident.acked_at is not None for incident in open_incidents),
+        "muted": sum(muted(*incident.key) for incident in open_incidents),
+        "all_muted": is_muted(watch_mutes, now, watch=watch_id, model="", version="", feature=""),
+        "undelivered": len(watch_state.queue),
         "incidents": [
             {
-                **each.key._asdict(),
-                "opened_at": format_instant(each.opened_at),
-                "acknowledged_by": each.acked_by or None,
-                "muted": muted(*each.key),
+                **incident.key._asdict(),
+                "opened_at": format_instant(incident.opened_at),
+                "acknowledged_by": incident.acked_by or None,
+                "muted": muted(*incident.key),
             }
-            for each in still_open
+            for incident in open_incidents
         ],
     }
 
@@ -121,7 +123,7 @@ def show(
     out.print(table)
 
 
-def _summary(watch: Watch) -> dict[str, Any]:
+def _summarize(watch: Watch) -> dict[str, Any]:
     windows = watch.metadata.get("windows", [])
     return {
         "id": watch.id,

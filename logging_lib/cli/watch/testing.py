@@ -37,18 +37,18 @@ def unit_test(
     Example: logging-lib watch test watchers/cases
     """
     failed = passed = 0
-    said: list[str] = []
+    failure_texts: list[str] = []
     with explained(), contextlib.ExitStack() as stack:
         new_store = _new_store(elasticsearch, stack)
-        known = {watch.id: watch for watch in load(watches)}
+        watches_by_id = {watch.id: watch for watch in load(watches)}
         for loaded in [cases.load_case_file(file) for file in cases.find_case_files(paths)]:
-            for _, failures in run.run_file(loaded, known, new_store):
+            for _, failures in run.run_file(loaded, watches_by_id, new_store):
                 failed, passed = failed + bool(failures), passed + (not failures)
-                said += map(str, failures)
+                failure_texts += map(str, failures)
     if as_json:
-        print_json({"passed": passed, "failed": failed, "failures": said})
+        print_json({"passed": passed, "failed": failed, "failures": failure_texts})
     else:
-        for failure in said:
+        for failure in failure_texts:
             typer.echo(lines_safe(failure))
         typer.echo(f"{passed} cases passed, {failed} failed")
     raise typer.Exit(1 if failed else 0)

@@ -51,11 +51,11 @@ class Bucket(Mapping[str, Any]):
         return len(self._label) + 1 + len(self._cell.names)
 
 
-def plain(value: Any) -> Any:
+def to_builtins(value: Any) -> Any:
     """The same as dicts and lists, all of it."""
     if isinstance(value, Mapping):
-        return {key: plain(one) for key, one in value.items()}
-    return [plain(one) for one in value] if isinstance(value, list) else value
+        return {key: to_builtins(one) for key, one in value.items()}
+    return [to_builtins(one) for one in value] if isinstance(value, list) else value
 
 
 def in_order(bucketing: Terms, counts: NDArray[np.int64]) -> NDArray[np.int64]:

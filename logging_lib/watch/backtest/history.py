@@ -20,7 +20,7 @@ from logging_lib.store.forkpool import processes
 from logging_lib.store.port import SearchError, Store, StoreError
 from logging_lib.watch.backtest.answers import Search
 from logging_lib.watch.backtest.asof import AsOf
-from logging_lib.watch.backtest.buckets import plain
+from logging_lib.watch.backtest.buckets import to_builtins
 from logging_lib.watch.backtest.frame import Frame, empty_scope
 from logging_lib.watch.backtest.plan import Plan
 from logging_lib.watch.backtest.windows import ARRIVAL, ARRIVED, NotPlannedError, Ticks, WindowSplit, split
@@ -279,7 +279,7 @@ def of_events(given: SearchRequest) -> bool:
 
 def _plainly(ask: Answer) -> Answer:
     def answer(tick: int, context: Mapping[str, Any]) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = plain(ask(tick, context))
+        found: Mapping[str, Any] = to_builtins(ask(tick, context))
         return found
 
     return answer

@@ -1,10 +1,10 @@
-"""A Watcher watch as typed, immutable objects: the subset of Watcher's JSON that the runner executes.
+"""Read a Watcher watch as typed, immutable objects: the subset of Watcher's JSON that the runner executes.
 
 Field names and defaults are Watcher's. What Watcher knows and the runner does not is refused by name, never
 ignored.
 """
 
-from logging_lib.watch.model._action import Action, with_types
+from logging_lib.watch.model.action import Action, with_types
 from logging_lib.watch.model.base import Duration, Model, OneOf, Strings, fault
 from logging_lib.watch.model.requests import HttpRequest, SearchRequest
 from logging_lib.watch.model.schedule import ScheduleModel

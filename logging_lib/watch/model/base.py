@@ -12,18 +12,20 @@ from logging_lib._util.times import parse_duration
 
 
 class Model(BaseModel):
+    """Refuse unknown keys and changes."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class OneOf(Model):
-    """An object that must have exactly one of its keys: Watcher's ``{"search": {...}}``."""
+    """Require exactly one of the keys, as in Watcher's ``{"search": {...}}``."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> OneOf:
         if len(self.model_fields_set) != 1:
             names = ", ".join(info.alias or name for name, info in type(self).model_fields.items())
-            given = ", ".join(sorted(self.model_fields_set)) or "none"
-            raise PydanticCustomError("one_of", f"give exactly one of {names}; there is {given}")
+            present = ", ".join(sorted(self.model_fields_set)) or "none"
+            raise PydanticCustomError("one_of", f"give exactly one of {names}; there is {present}")
         return self
 
     @property
@@ -32,11 +34,11 @@ class OneOf(Model):
 
 
 class Empty(Model):
-    """``{}``"""
+    """Accept only ``{}``."""
 
 
 def fault(kind: str, message: str) -> PydanticCustomError:
-    """An error of validation whose text is shown as it is."""
+    """Make a validation error whose text is shown as it is."""
     return PydanticCustomError(kind, "{reason}", {"reason": message})
 
 
@@ -56,16 +58,16 @@ def _parse_duration(value: Any) -> Any:
 
 
 def in_millis(value: Any) -> Any:
-    """``throttle_period_in_millis`` is Watcher's other way to write ``throttle_period``."""
+    """Rewrite ``throttle_period_in_millis``, Watcher's other way to write ``throttle_period``."""
     if not isinstance(value, dict) or "throttle_period_in_millis" not in value:
         return value
-    given = value["throttle_period_in_millis"]
+    millis = value["throttle_period_in_millis"]
     if "throttle_period" in value:
         raise fault("throttle", "give throttle_period or throttle_period_in_millis, not both")
-    if isinstance(given, bool) or not isinstance(given, int) or given < 0:
-        raise fault("duration", f"throttle_period_in_millis: {given!r} is no whole number from 0 on")
-    rest = {name: each for name, each in value.items() if name != "throttle_period_in_millis"}
-    return {**rest, "throttle_period": f"{given}ms"}
+    if isinstance(millis, bool) or not isinstance(millis, int) or millis < 0:
+        raise fault("duration", f"throttle_period_in_millis: {millis!r} is no whole number from 0 on")
+    rest = {name: item for name, item in value.items() if name != "throttle_period_in_millis"}
+    return {**rest, "throttle_period": f"{millis}ms"}
 
 
 Strings = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]

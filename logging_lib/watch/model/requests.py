@@ -1,4 +1,4 @@
-"""What a watch asks: searches of the store, requests over HTTP."""
+"""Describe what a watch asks for: searches of the store, and requests over HTTP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SearchTemplate(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _inline(cls, value: Any) -> Any:
+    def _normalize(cls, value: Any) -> Any:
         if isinstance(value, dict) and "inline" in value and "source" not in value:
             value = {**{k: v for k, v in value.items() if k != "inline"}, "source": value["inline"]}
         if isinstance(value, dict) and "id" in value:
@@ -60,13 +60,13 @@ class SearchRequest(Model):
 
     @cached_property
     def text(self) -> str:
-        """The body as the one text that Watcher renders, keys included."""
-        given = self.body if self.template is None else self.template.source
-        return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+        """Return the body as the one text that Watcher renders, keys included."""
+        source = self.body if self.template is None else self.template.source
+        return source if isinstance(source, str) else json.dumps(source, ensure_ascii=False)
 
     @property
     def params(self) -> dict[str, Any]:
-        """The variables that the text has beside ``ctx``."""
+        """Return the variables that the text has beside ``ctx``."""
         return self.template.params if self.template else {}
 
 
@@ -96,7 +96,7 @@ class HttpRequest(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _written(cls, value: Any) -> Any:
+    def _normalize(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
         value = dict(value)
@@ -110,20 +110,20 @@ class HttpRequest(Model):
             value["method"] = value["method"].lower()
         for name in ("params", "headers"):
             if isinstance(value.get(name), dict):
-                value[name] = {key: _to_parameter(each) for key, each in value[name].items()}
+                value[name] = {key: _to_parameter(parameter) for key, parameter in value[name].items()}
         if isinstance(value.get("body"), dict | list):
             value["body"] = json.dumps(value["body"], ensure_ascii=False)
         return value
 
     @model_validator(mode="after")
-    def _sound(self) -> HttpRequest:
+    def _check_host(self) -> HttpRequest:
         if "{{" in self.host or not self.host or any(c.isspace() or c in "/@?#\\" for c in self.host):
             raise fault("host", f"{self.host!r} is no host's name: it is no template, and stands alone")
         return self
 
     @property
     def is_json(self) -> bool:
-        """Whether its body is JSON: by the header, or since it begins like an object or a list."""
+        """Whether the body is JSON: by the header, or because it begins like an object or a list."""
         kind = next((v for k, v in self.headers.items() if k.lower() == "content-type"), None)
         if kind is not None:
             return "json" in kind.lower()
@@ -142,7 +142,7 @@ def _to_parameter(value: Any) -> Any:
 
 
 def _split_url(url: Any) -> dict[str, Any]:
-    """The parts of a URL. As in Watcher it is no template: what is one goes into ``path`` and ``params``."""
+    """Split a URL into the fields of a request. As in Watcher it is not a template."""
     if not isinstance(url, str) or "{{" in url:
         raise fault("url", f"{url!r:.200}: 'url' is no template: write scheme, host, port, path and params")
     try:
@@ -154,9 +154,9 @@ def _split_url(url: Any) -> dict[str, Any]:
         raise fault("url", f"{url!r:.200} is no http:// or https:// address")
     if parts.username or parts.password:
         raise fault("url", "leave user and password out of the URL: write them into auth.basic")
-    found: dict[str, Any] = {"scheme": parts.scheme, "host": parts.hostname, "path": parts.path}
+    request: dict[str, Any] = {"scheme": parts.scheme, "host": parts.hostname, "path": parts.path}
     if port:
-        found["port"] = port
+        request["port"] = port
     if parts.query:
-        found["params"] = dict(parse_qsl(parts.query, keep_blank_values=True))
-    return found
+        request["params"] = dict(parse_qsl(parts.query, keep_blank_values=True))
+    return request

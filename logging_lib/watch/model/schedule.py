@@ -24,23 +24,32 @@ from logging_lib.watch.model.base import Model, fault
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEAR = timedelta(hours=3)  # longer than any clock change
+_WEEKDAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+_MONTHS = (
+    "january", "february", "march", "april", "may", "june",
+    "july", "august", "september", "october", "november", "december",
+)  # fmt: skip
+_LAST = 32  # as in Watcher: the last day of a month, whichever it is
+_TIME = re.compile(r"(\d{1,2}):(\d{2})")
+_OFFSET = re.compile(r"([+-])(\d{2}):?(\d{2})")
+_KINDS = ("interval", "cron", "hourly", "daily", "weekly", "monthly", "yearly")
 
 
 class Schedule(Protocol):
-    """A watch's ``trigger.schedule``."""
+    """Say when a watch is due."""
 
     def latest(self, now: datetime) -> datetime | None:
-        """The last slot at or before ``now``; None when there never was one."""
+        """Return the last scheduled time at or before ``now``; None when there was none."""
         ...
 
     def next(self, after: datetime) -> datetime | None:
-        """The first slot after an instant; None when there is no further one."""
+        """Return the first scheduled time after an instant; None when there is none."""
         ...
 
 
 @dataclass(frozen=True)
 class IntervalSchedule:
-    """Every so long."""
+    """Run at a fixed interval."""
 
     length: timedelta
 
@@ -53,10 +62,10 @@ class IntervalSchedule:
 
 @dataclass(frozen=True)
 class CalendarSchedule:
-    """At the times of cron expressions on the clock of a time zone.
+    """Run at the times of cron expressions on the clock of a time zone.
 
-    Where a clock is set forward, a time that it leaves out is taken as much later. Where it is set back, a time
-    that it shows twice counts once, the first time, unless the expression is due at every hour.
+    Where a clock is set forward, a time that it skips is moved later by as much. Where it is set back, a time that
+    it shows twice counts once, the first time, unless the expression is due at every hour.
     """
 
     crons: tuple[Cron, ...]
@@ -64,19 +73,19 @@ class CalendarSchedule:
 
     def latest(self, now: datetime) -> datetime | None:
         now = now.astimezone(UTC)
-        found = [slot for cron in self.crons if (slot := self._latest(cron, now)) is not None]
-        return max(found, default=None)
+        times = [time for cron in self.crons if (time := self._latest(cron, now)) is not None]
+        return max(times, default=None)
 
     def next(self, after: datetime) -> datetime | None:
         after = after.astimezone(UTC)
-        found = [slot for cron in self.crons if (slot := self._next(cron, after)) is not None]
-        return min(found, default=None)
+        times = [time for cron in self.crons if (time := self._next(cron, after)) is not None]
+        return min(times, default=None)
 
     def _latest(self, cron: Cron, now: datetime) -> datetime | None:
         wall = self._wall(now)
         if self._clock_changes(now):
             near = self._instants(cron, cron.between(wall - _NEAR, wall + _NEAR))
-            if past := [slot for slot in near if slot <= now]:
+            if past := [time for time in near if time <= now]:
                 return max(past)
             wall -= _NEAR
         before = cron.latest(wall)
@@ -86,7 +95,7 @@ class CalendarSchedule:
         wall = self._wall(after)
         if self._clock_changes(after):
             near = self._instants(cron, cron.between(wall - _NEAR, wall + _NEAR))
-            if future := [slot for slot in near if slot > after]:
+            if future := [time for time in near if time > after]:
                 return min(future)
             wall += _NEAR
         following = cron.next(wall)
@@ -104,48 +113,37 @@ class CalendarSchedule:
 
     def _instants(self, cron: Cron, walls: Iterable[datetime]) -> list[datetime]:
         folds = (0, 1) if cron.every_hour else (0,)
-        found = []
+        instants = []
         for wall in walls:
             for fold in folds:
                 instant = wall.replace(tzinfo=self.zone, fold=fold).astimezone(UTC)
                 # In a gap, fold 1 would be as much earlier; only what the clock does show counts twice.
                 if not fold or self._wall(instant) == wall:
-                    found.append(instant)
-        return found
+                    instants.append(instant)
+        return instants
 
 
 def floor_to_interval(interval: timedelta, now: datetime) -> datetime:
-    """The last instant at or before ``now`` that the interval divides, counted from 1970 as all slots are."""
+    """Return the last instant at or before ``now`` that the interval divides, counted from 1970."""
     return now.astimezone(UTC) - (now - _EPOCH) % interval
 
 
 def find_due_time(schedule: Schedule, last: datetime | None, now: datetime) -> datetime | None:
-    """The slot that is to be run at ``now``, or None; of several missed ones only the latest is run.
+    """Return the scheduled time to run at ``now``, or None; of several missed ones only the latest.
 
     Args:
-        last: the slot that was run last, None when there was none.
+        last: the scheduled time that was run last, None when there was none.
     """
-    slot = schedule.latest(now)
-    return slot if slot is not None and (last is None or slot > last) else None
+    latest = schedule.latest(now)
+    return latest if latest is not None and (last is None or latest > last) else None
 
 
 def iter_scheduled_times(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datetime]:
-    """All slots after one instant up to another, which is included; oldest first."""
-    slot = schedule.next(after)
-    while slot is not None and slot <= until:
-        yield slot
-        slot = schedule.next(slot)
-
-
-_WEEKDAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
-_MONTHS = (
-    "january", "february", "march", "april", "may", "june",
-    "july", "august", "september", "october", "november", "december",
-)  # fmt: skip
-_LAST = 32  # as in Watcher: the last day of a month, whichever it is
-_TIME = re.compile(r"(\d{1,2}):(\d{2})")
-_OFFSET = re.compile(r"([+-])(\d{2}):?(\d{2})")
-_KINDS = ("interval", "cron", "hourly", "daily", "weekly", "monthly", "yearly")
+    """Yield the scheduled times after one instant up to another, which is included; oldest first."""
+    time = schedule.next(after)
+    while time is not None and time <= until:
+        yield time
+        time = schedule.next(time)
 
 
 def _parse_interval(value: Any) -> Any:
@@ -165,17 +163,17 @@ def _as_list(value: Any) -> Any:
 
 
 def _parse_crons(value: Any) -> Any:
-    found = _as_list(value)
-    for text in found:
+    expressions = _as_list(value)
+    for text in expressions:
         if not isinstance(text, str):
             raise fault("cron", f"{text!r} is no cron expression: write text such as '0 0 12 * * ?'")
         try:
             cron.parse(text)
         except cron.CronError as error:
             raise fault("cron", str(error)) from error
-    if not found:
+    if not expressions:
         raise fault("cron", "the list of cron expressions is empty")
-    return tuple(found)
+    return tuple(expressions)
 
 
 def _parse_integer(value: Any, low: int, high: int, what: str) -> int:
@@ -187,44 +185,44 @@ def _parse_integer(value: Any, low: int, high: int, what: str) -> int:
 
 
 def _parse_minutes(value: Any) -> Any:
-    return tuple(_parse_integer(each, 0, 59, "minute") for each in _as_list(value)) or (0,)
+    return tuple(_parse_integer(minute, 0, 59, "minute") for minute in _as_list(value)) or (0,)
 
 
 def _parse_hours(value: Any) -> Any:
-    return tuple(_parse_integer(each, 0, 23, "hour") for each in _as_list(value)) or (0,)
+    return tuple(_parse_integer(hour, 0, 23, "hour") for hour in _as_list(value)) or (0,)
 
 
 def _parse_named(value: Any, names: tuple[str, ...], what: str) -> Any:
-    """Numbers from 1 on; Watcher takes a name, its first three letters, or the number, as number or text."""
+    """Number names from 1 on; Watcher accepts a name, its first three letters, or the number as number or text."""
     known = {name: index for index, name in enumerate(names, 1)}
     known |= {name[:3]: index for index, name in enumerate(names, 1)}
-    found = []
-    for each in _as_list(value):
-        text = str(each).lower()
+    numbers = []
+    for item in _as_list(value):
+        text = str(item).lower()
         number = known.get(text, int(text) if text.isdecimal() else 0)
-        if isinstance(each, bool) or not 1 <= number <= len(names):
-            raise fault("schedule", f"{each!r} is no {what}: write a name such as {names[1]!r}")
-        found.append(number)
-    return tuple(found)
+        if isinstance(item, bool) or not 1 <= number <= len(names):
+            raise fault("schedule", f"{item!r} is no {what}: write a name such as {names[1]!r}")
+        numbers.append(number)
+    return tuple(numbers)
 
 
 def _parse_days(value: Any) -> Any:
-    found = []
-    for each in _as_list(value):
-        named = {"first_day": 1, "last_day": _LAST}.get(str(each).lower())
-        found.append(_parse_integer(each, 1, _LAST, "day of a month") if named is None else named)
-    return tuple(found)
+    days = []
+    for item in _as_list(value):
+        day = {"first_day": 1, "last_day": _LAST}.get(str(item).lower())
+        days.append(_parse_integer(item, 1, _LAST, "day of a month") if day is None else day)
+    return tuple(days)
 
 
 def _parse_times(value: Any) -> Any:
-    return tuple(_parse_time(each) for each in _as_list(value))
+    return tuple(_parse_time(item) for item in _as_list(value))
 
 
 def _parse_time(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    named = {"noon": "12:00", "midnight": "00:00"}.get(value, value)
-    match = _TIME.fullmatch(named)
+    text = {"noon": "12:00", "midnight": "00:00"}.get(value, value)
+    match = _TIME.fullmatch(text)
     if match is None:
         raise fault("schedule", f"{value!r} is no time of day: write hh:mm, 'noon' or 'midnight'")
     return {"hour": match[1], "minute": match[2]}
@@ -238,7 +236,7 @@ class Hourly(Model):
 
 
 class TimeOfDay(Model):
-    """All combinations of its hours and minutes."""
+    """Hold the hours and minutes of a day; all their combinations are meant."""
 
     hour: Annotated[tuple[int, ...], BeforeValidator(_parse_hours)] = (0,)
     minute: Annotated[tuple[int, ...], BeforeValidator(_parse_minutes)] = (0,)
@@ -259,7 +257,7 @@ class Daily(Model):
 
 
 class Weekly(Model):
-    """Days are numbered from Sunday, 1; Monday at midnight is the default."""
+    """Hold days of the week, numbered from Sunday as 1; Monday at midnight is the default."""
 
     on: Annotated[
         tuple[int, ...], BeforeValidator(lambda v: _parse_named(v, _WEEKDAYS, "day of the week"))
@@ -268,7 +266,7 @@ class Weekly(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _day(cls, value: Any) -> Any:
+    def _rename_keys(cls, value: Any) -> Any:
         return _rename_aliases(value, "day", "on", "time", "at")
 
     def crons(self) -> Iterator[str]:
@@ -281,7 +279,7 @@ class Monthly(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _day(cls, value: Any) -> Any:
+    def _rename_keys(cls, value: Any) -> Any:
         return _rename_aliases(value, "day", "on", "time", "at")
 
     def crons(self) -> Iterator[str]:
@@ -297,7 +295,7 @@ class Yearly(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _day(cls, value: Any) -> Any:
+    def _rename_keys(cls, value: Any) -> Any:
         return _rename_aliases(value, "day", "on", "time", "at", "month", "in")
 
     def crons(self) -> Iterator[str]:
@@ -309,11 +307,11 @@ class Yearly(Model):
 
 
 def _rename_aliases(value: Any, *pairs: str) -> Any:
-    """Watcher's second names: ``day`` for ``on``, ``time`` for ``at``, ``month`` for ``in``."""
+    """Rename Watcher's second names: ``day`` for ``on``, ``time`` for ``at``, ``month`` for ``in``."""
     if not isinstance(value, dict):
         return value
     names = dict(zip(pairs[::2], pairs[1::2], strict=True))
-    return {names.get(key, key) if names.get(key) not in value else key: each for key, each in value.items()}
+    return {names.get(key, key) if names.get(key) not in value else key: item for key, item in value.items()}
 
 
 def _join_numbers(numbers: tuple[int, ...]) -> str:
@@ -351,7 +349,7 @@ _AsList = BeforeValidator(_as_list)
 
 
 class ScheduleModel(Model):
-    """One kind of schedule; of the calendar ones but ``hourly`` and ``daily`` also a list."""
+    """Hold one kind of schedule; the kinds of a calendar except ``hourly`` and ``daily`` also as a list."""
 
     interval: Annotated[timedelta, BeforeValidator(_parse_interval)] | None = None
     cron: Annotated[tuple[str, ...], BeforeValidator(_parse_crons)] | None = None
@@ -363,10 +361,10 @@ class ScheduleModel(Model):
     timezone: Annotated[str, BeforeValidator(_check_zone)] = "UTC"
 
     @model_validator(mode="after")
-    def _one_kind(self) -> ScheduleModel:
-        given = self.model_fields_set - {"timezone"}
-        if len(given) != 1:
-            there = ", ".join(sorted(given)) or "none"
+    def _check_kind(self) -> ScheduleModel:
+        kinds = self.model_fields_set - {"timezone"}
+        if len(kinds) != 1:
+            there = ", ".join(sorted(kinds)) or "none"
             raise fault("schedule", f"give exactly one of {', '.join(_KINDS)}; there is {there}")
         if self.interval is not None and "timezone" in self.model_fields_set:
             raise fault("schedule", "an interval has no time zone: leave 'timezone' out")
@@ -379,37 +377,37 @@ class ScheduleModel(Model):
         return next(iter(self.model_fields_set - {"timezone"}))
 
     @cached_property
-    def slots(self) -> Schedule:
-        """The schedule as what gives slots."""
+    def schedule(self) -> Schedule:
+        """Return what says when the watch is due."""
         if self.interval is not None:
             return IntervalSchedule(self.interval)
         texts: Iterable[str] = self.cron or ()
         if self.cron is None:
-            given = getattr(self, self.kind)
-            parts = given if isinstance(given, tuple) else (given,)
+            settings = getattr(self, self.kind)
+            parts = settings if isinstance(settings, tuple) else (settings,)
             texts = (text for part in parts for text in part.crons())
         return CalendarSchedule(tuple(map(cron.parse, texts)), _parse_zone(self.timezone))
 
     @cached_property
-    def every(self) -> timedelta:
-        """The interval; of a calendar the shortest time between two of its slots, as far as a year shows it."""
+    def shortest_interval(self) -> timedelta:
+        """Return the interval; for a calendar the shortest time between two of its first 200 scheduled times."""
         if self.interval is not None:
             return self.interval
         begin = datetime(2024, 1, 1, tzinfo=UTC)
-        found = []
+        intervals = []
         for first, second in pairwise(
-            iter_scheduled_times(self.slots, begin, begin + timedelta(days=366 * 5))
+            iter_scheduled_times(self.schedule, begin, begin + timedelta(days=366 * 5))
         ):
-            found.append(second - first)
-            if len(found) == 200:
+            intervals.append(second - first)
+            if len(intervals) == 200:
                 break
-        return min(found, default=timedelta(days=366))
+        return min(intervals, default=timedelta(days=366))
 
     def __str__(self) -> str:
         if self.interval is not None:
             return format_duration(self.interval)
-        assert isinstance(self.slots, CalendarSchedule)
-        text = "; ".join(each.expression for each in self.slots.crons)
+        assert isinstance(self.schedule, CalendarSchedule)
+        text = "; ".join(expression.expression for expression in self.schedule.crons)
         return text if "timezone" not in self.model_fields_set else f"{text} ({self.timezone})"
 
 

@@ -14,11 +14,11 @@ MAX_SOURCE = 65_535
 
 
 class Script(Model):
-    """A script: shipped or the user's own.
+    """Name a shipped script, or hold the user's own.
 
-    ``id`` alone is a shipped one, run as its Python twin. A user's is Painless, run by Elasticsearch: its
-    ``source`` stands in the watch, or in ``scripts/<id>.painless`` beside the watch, from where it is read when the
-    watch is loaded (validation context ``sources``, by id).
+    ``id`` alone names a shipped script, which runs as its Python twin. A user's script is Painless, executed by
+    Elasticsearch: its ``source`` is in the watch, or in ``scripts/<id>.painless`` beside the watch. The file is
+    read when the watch is loaded (validation context ``sources``, by id).
     """
 
     id: str | None = None
@@ -28,7 +28,7 @@ class Script(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _written(cls, value: Any, info: ValidationInfo) -> Any:
+    def _normalize(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, str):
             value = {"source": value}
         if not isinstance(value, dict):
@@ -37,13 +37,13 @@ class Script(Model):
             value = {**{k: v for k, v in value.items() if k != "inline"}, "source": value["inline"]}
         if ("id" in value) == ("source" in value):
             raise fault("script", "a script has either 'source' or the 'id' of a stored script")
-        own = (info.context or {}).get("sources", {})
-        if value.get("id") in own:
-            value = {**value, "source": own[value["id"]]}
+        sources = (info.context or {}).get("sources", {})
+        if value.get("id") in sources:
+            value = {**value, "source": sources[value["id"]]}
         return value
 
     @model_validator(mode="after")
-    def _runs(self) -> Script:
+    def _check_executable(self) -> Script:
         if self.lang != "painless":
             raise fault(
                 "script", f"the language {self.lang!r} is not executed by this runner: write Painless"
@@ -91,7 +91,7 @@ class ArrayCompare(Model):
     lte: ArrayOperand | None = None
 
     @model_validator(mode="after")
-    def _one_operator(self) -> ArrayCompare:
+    def _check_operator(self) -> ArrayCompare:
         if len(self.model_fields_set - {"path"}) != 1:
             raise PydanticCustomError("operator", f"give exactly one operator of {', '.join(OPERATORS)}")
         return self
@@ -109,7 +109,7 @@ class Condition(OneOf):
     script: Script | None = None
 
     @model_validator(mode="after")
-    def _one_comparison(self) -> Condition:
+    def _check_comparison(self) -> Condition:
         for entries in (self.compare, self.array_compare):
             if entries is not None and len(entries) != 1:
                 raise PydanticCustomError("comparison", "a comparison has exactly one path, as in Watcher")
@@ -137,7 +137,7 @@ class ChainInput(Model):
     inputs: tuple[dict[str, Input], ...]
 
     @model_validator(mode="after")
-    def _named_once(self) -> ChainInput:
+    def _check_names(self) -> ChainInput:
         names = [name for entry in self.inputs for name in entry]
         if any(len(entry) != 1 for entry in self.inputs):
             raise PydanticCustomError("chain", 'each input of a chain is one object {"name": {...}}')

@@ -1,4 +1,4 @@
-"""The content of a watch file, and the watch that it becomes."""
+"""Hold the content of a watch file, and the watch that it becomes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import create_model, model_validator
 
-from logging_lib.watch.model._action import Action
+from logging_lib.watch.model.action import Action
 from logging_lib.watch.model.base import Duration, Model, in_millis
 from logging_lib.watch.model.schedule import Schedule, Trigger
 from logging_lib.watch.model.steps import ALWAYS, Condition, Input, Transform
@@ -17,7 +17,7 @@ DEFAULT_THROTTLE = timedelta(seconds=5)
 
 
 class Definition(Model):
-    """The content of a watch file."""
+    """Hold the content of a watch file."""
 
     metadata: dict[str, Any] = {}
     trigger: Trigger
@@ -40,7 +40,7 @@ def with_actions(action: type[Action]) -> type[Definition]:
 
 @dataclass(frozen=True)
 class Watch:
-    """A watch that has passed all checks. ``id`` is the file's stem, ``file`` where it came from."""
+    """Hold a watch that has passed validation. ``id`` is the file's stem, ``file`` its path."""
 
     id: str
     definition: Definition
@@ -56,24 +56,24 @@ class Watch:
 
     @property
     def schedule(self) -> Schedule:
-        """Its slots: ``schedule.latest(now)``, ``next(after)``; see also ``schedule.slots`` and ``due_slot``."""
-        return self.definition.trigger.schedule.slots
+        """When it runs: ``schedule.latest(now)``, ``schedule.next(after)``; see also ``find_due_time``."""
+        return self.definition.trigger.schedule.schedule
 
     @property
     def schedule_text(self) -> str:
-        """For people: ``5m``, or the cron expressions of a calendar."""
+        """The schedule for people: ``5m``, or the cron expressions of a calendar."""
         return str(self.definition.trigger.schedule)
 
     @property
     def interval(self) -> timedelta:
-        """The time between two slots, the shortest where they differ."""
-        return self.definition.trigger.schedule.every
+        """The time between two scheduled runs, the shortest where they differ."""
+        return self.definition.trigger.schedule.shortest_interval
 
     @property
     def actions(self) -> dict[str, Action]:
         return self.definition.actions
 
     def throttle_period(self, action: str) -> timedelta:
-        """The action's own period, else the watch's, else Watcher's 5 seconds."""
-        own = self.actions[action].throttle_period
-        return self.definition.throttle_period if own is None else own
+        """Return the action's own period, else the watch's, else Watcher's 5 seconds."""
+        period = self.actions[action].throttle_period
+        return self.definition.throttle_period if period is None else period

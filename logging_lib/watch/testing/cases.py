@@ -1,4 +1,4 @@
-"""The YAML of watch tests as typed objects: a profile, streams of events, and what a watch finds when.
+"""Read the YAML of watch tests: a profile, streams of events, and what a watch finds at which time.
 
 All times are relative to the start of a case, a Monday at midnight UTC: ``90m``, ``1h 30m``.
 """
@@ -25,11 +25,11 @@ _CHANGE = re.compile(r"(?P<share>[\d.]+)(\s+from\s+(?P<start>[\w ]+?))?(\s+until
 
 
 class CaseError(LoggingLibError, ValueError):
-    """A file of cases that cannot be run; the message names the file, the line, the path and the remedy."""
+    """Refuse a file of cases; the message names the file, the line, the path and the remedy."""
 
 
 def parse_case_duration(value: Any) -> timedelta:
-    """``1h 30m`` or ``0s``. Raises ValueError."""
+    """Parse ``1h 30m`` or ``0s``. Raises ValueError."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{value!r} is no duration: write such as 90m, or 1h 30m")
     return sum((parse_duration(part) for part in value.split()), timedelta(0))
@@ -45,7 +45,7 @@ def _validate_duration(value: Any) -> timedelta:
 
 
 class TimedShare(BaseModel):
-    """A share of the events, from a time on, until another."""
+    """Hold a share of the events that applies from one time until another."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,6 +54,7 @@ class TimedShare(BaseModel):
     end: timedelta = timedelta.max
 
     def at(self, moment: timedelta) -> float:
+        """Return the share at a time after the start, 0 where it does not apply."""
         return self.share if self.start <= moment < self.end else 0.0
 
 
@@ -80,12 +81,15 @@ Rate = Annotated[TimedShare, BeforeValidator(_parse_share)]
 
 
 class CaseModel(BaseModel):
+    """Refuse unknown keys and changes."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Distribution(CaseModel):
-    """Exactly one of them: ``normal`` (mean, sd), ``lognormal`` (mu, sigma), ``uniform`` (low, high), or
-    ``choice``, shares by value."""
+    """Describe random values by exactly one of ``normal`` (mean, sd), ``lognormal`` (mu, sigma), ``uniform`` (low,
+    high) and ``choice``, shares by value.
+    """
 
     normal: tuple[float, float] | None = None
     lognormal: tuple[float, float] | None = None
@@ -93,7 +97,7 @@ class Distribution(CaseModel):
     choice: dict[str | bool | float, float] | None = None
 
     @model_validator(mode="after")
-    def _one(self) -> Distribution:
+    def _check_one(self) -> Distribution:
         if sum(getattr(self, name) is not None for name in Distribution.model_fields) != 1:
             raise PydanticCustomError("random", "give exactly one of normal, lognormal, uniform and choice")
         return self
@@ -103,14 +107,14 @@ Values = Distribution | float | str | bool | None
 
 
 class GeneratedColumn(Distribution):
-    """A feature of the described training data."""
+    """Describe a feature of the training data."""
 
     kind: Kind | None = None
     missing: float = Field(0.0, ge=0, le=1)
 
 
 class ProfileDescription(CaseModel):
-    """A profile, fitted on rows that are made up: ``rows`` of ``features``, with a ``prediction``."""
+    """Describe a profile that is fitted on generated rows: ``rows`` of ``features``, with a ``prediction``."""
 
     rows: int = Field(2000, ge=10, le=200_000)
     seed: int = 1
@@ -124,14 +128,14 @@ class ProfileDescription(CaseModel):
 
 
 class Replacement(CaseModel):
-    """``share`` of a feature's values are another."""
+    """Replace a ``share`` of a feature's values."""
 
     by: Values
     share: Rate
 
 
 class EventStream(CaseModel):
-    """``begin`` and ``length`` in YAML are ``from`` and ``for``."""
+    """Describe when the events of a stream happen. ``begin`` and ``length`` are ``from`` and ``for`` in YAML."""
 
     every: Duration
     begin: Duration = Field(timedelta(0), alias="from")
@@ -144,7 +148,7 @@ class EventStream(CaseModel):
 
 
 class PredictionStream(EventStream):
-    """Predictions made by the logger's own code: the inputs are drawn like the training data unless said otherwise.
+    """Describe predictions of the logger's own code; inputs are drawn like the training data by default.
 
     ``missing``, ``absent``, ``failing``: shares of the events. ``not_before``: nothing arrives earlier, as after an
     outage of the shipping.
@@ -164,8 +168,8 @@ class PredictionStream(EventStream):
 
 
 class LabelStream(EventStream):
-    """Truths with their predictions, which differ by ``error``; classes come from ``confusion``, shares of the
-    predicted class by the true one. ``known_after`` the prediction was made."""
+    """Describe labels with their predictions, which differ by ``error``; classes come from ``confusion``, shares of
+    the predicted class by the actual one. ``known_after``: time from the prediction to its label."""
 
     version: str | None = None
     error: Distribution | None = None
@@ -174,7 +178,7 @@ class LabelStream(EventStream):
 
 
 class HealthStream(EventStream):
-    """Counters and gauges below ``ml.health``, dotted; of one model where ``of_model`` is set."""
+    """Describe counters and gauges below ``ml.health``, dotted; of one model where ``of_model`` is set."""
 
     of_model: bool = False
     pid: int = 1
@@ -182,7 +186,7 @@ class HealthStream(EventStream):
 
 
 class StartStream(EventStream):
-    """Starts of a service, each in a process of its own."""
+    """Describe starts of a service, each in a process of its own."""
 
     version: str | None = None
     code: str | None = None
@@ -191,11 +195,15 @@ class StartStream(EventStream):
 
 
 class DeadLetterStream(EventStream):
+    """Describe events that were rejected at a stage of the pipeline."""
+
     reason: str = "not_json"
     stage: Literal["spool", "ship", "parse", "normalize", "index"] = "parse"
 
 
 class Streams(CaseModel):
+    """Describe all streams of a case."""
+
     predictions: tuple[PredictionStream, ...] = ()
     labels: tuple[LabelStream, ...] = ()
     health: tuple[HealthStream, ...] = ()
@@ -204,7 +212,7 @@ class Streams(CaseModel):
 
 
 class ExpectedAlert(CaseModel):
-    """What is found: the feature (as the finding names it), and texts that the message must hold."""
+    """Expect a finding: its feature (as the finding names it), and texts that the notification must contain."""
 
     feature: str = ""
     model: str | None = None
@@ -212,8 +220,8 @@ class ExpectedAlert(CaseModel):
     says: tuple[str, ...] = ()
 
 
-class Expectation(CaseModel):
-    """At a time, exactly these alerts; an empty list is silence. ``notes``: why something was not judged."""
+class TimedExpectation(CaseModel):
+    """Expect exactly these alerts at a time; an empty list is silence. ``notes``: why something was skipped."""
 
     at: Duration
     alerts: tuple[ExpectedAlert, ...]
@@ -221,16 +229,18 @@ class Expectation(CaseModel):
 
 
 class Case(Streams):
+    """Describe one test: streams, changes of the profile and of the watch's metadata, and what is expected."""
+
     name: str
     without_profile: bool = False
     profile: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
-    expect: tuple[Expectation, ...] = Field(min_length=1)
+    expect: tuple[TimedExpectation, ...] = Field(min_length=1)
 
 
 class CaseFile(CaseModel):
-    """``profile`` is described, or the path from here of a ``profile.json`` or of a description in YAML;
-    ``common`` streams are part of each case."""
+    """Describe the tests of one watch. ``profile`` is a description, or the path from here of a ``profile.json`` or
+    of a description in YAML; ``common`` streams are part of each case."""
 
     watch: str
     model: str = "loans"
@@ -242,7 +252,7 @@ class CaseFile(CaseModel):
 
 @dataclass(frozen=True)
 class LoadedCaseFile:
-    """A file that has been read. ``lines``: where each case begins, from 1."""
+    """Hold a file that has been read. ``lines``: where each case begins, from 1."""
 
     file: Path
     content: CaseFile
@@ -250,7 +260,7 @@ class LoadedCaseFile:
 
 
 def load_case_file(file: Path) -> LoadedCaseFile:
-    """Read one file of cases. Raises CaseError with all that is wrong with it."""
+    """Read one file of cases. Raises CaseError with all its problems."""
     try:
         text = file.read_text("utf-8")
         node = yaml.compose(text)
@@ -265,8 +275,8 @@ def load_case_file(file: Path) -> LoadedCaseFile:
         raise CaseError(
             "\n".join(_describe_problem(file, node, entry) for entry in error.errors())
         ) from error
-    at = [_find_line(node, ("cases", index)) for index in range(len(content.cases))]
-    return LoadedCaseFile(file, content, tuple(at))
+    lines = [_find_line(node, ("cases", index)) for index in range(len(content.cases))]
+    return LoadedCaseFile(file, content, tuple(lines))
 
 
 def load_description(file: Path) -> ProfileDescription:
@@ -278,14 +288,14 @@ def load_description(file: Path) -> ProfileDescription:
 
 
 def find_case_files(paths: list[Path]) -> list[Path]:
-    """The files of cases at these paths, folders read. Raises CaseError where there is none."""
-    found: list[Path] = []
+    """List the files of cases at these paths and in these folders. Raises CaseError where there is none."""
+    files: list[Path] = []
     for path in paths:
-        inside = sorted(path.glob("*.yml")) if path.is_dir() else [path]
-        if not inside:
+        folder_files = sorted(path.glob("*.yml")) if path.is_dir() else [path]
+        if not folder_files:
             raise CaseError(f"{path}: there is no *.yml in this folder")
-        found += inside
-    return found
+        files += folder_files
+    return files
 
 
 def _describe_problem(file: Path, node: Any, entry: Mapping[str, Any]) -> str:
@@ -298,13 +308,13 @@ def _describe_problem(file: Path, node: Any, entry: Mapping[str, Any]) -> str:
 
 
 def _find_line(node: Any, path: tuple[Any, ...]) -> int:
-    """The line of the deepest part of a path that the file has."""
+    """Return the line of the deepest part of a path that the file has."""
     for part in path:
-        below = None
+        child = None
         if isinstance(node, yaml.MappingNode):
-            below = next((value for key, value in node.value if key.value == str(part)), None)
+            child = next((value for key, value in node.value if key.value == str(part)), None)
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            below = node.value[part]
-        if below is not None:  # pydantic's path has parts that the file does not: the branch of a union
-            node = below
+            child = node.value[part]
+        if child is not None:  # pydantic's path has parts that the file does not: the branch of a union
+            node = child
     return int(node.start_mark.line) + 1

@@ -1,4 +1,4 @@
-"""Runs unit tests of watches: what a watch finds at given times of described streams."""
+"""Run unit tests of watches: what a watch finds at given times of described streams."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ from logging_lib.watch.notify.base import Notification, RenderError
 from logging_lib.watch.notify.registry import channel_of, render_settings
 from logging_lib.watch.scripts import judged
 from logging_lib.watch.testing import streams
-from logging_lib.watch.testing.cases import START, Case, CaseError, Expectation, ExpectedAlert, LoadedCaseFile
+from logging_lib.watch.testing.cases import (
+    START,
+    Case,
+    CaseError,
+    ExpectedAlert,
+    LoadedCaseFile,
+    TimedExpectation,
+)
 
 NewStore = Callable[[], Store]
 _BATCH = 10_000
@@ -27,7 +34,7 @@ _BATCH = 10_000
 
 @dataclass(frozen=True)
 class CaseFailure:
-    """A time of a case at which a watch found something else. ``diff``: lines that begin with ``-`` or ``+``."""
+    """Hold a time of a case at which a watch found something else. ``diff``: lines with ``-`` or ``+`` in front."""
 
     file: Path
     line: int
@@ -37,7 +44,7 @@ class CaseFailure:
 
     def __str__(self) -> str:
         return "\n".join(
-            [f"{self.file}:{self.line}: {self.case}, at {self.at}", *(f"    {d}" for d in self.diff)]
+            [f"{self.file}:{self.line}: {self.case}, at {self.at}", *(f"    {line}" for line in self.diff)]
         )
 
 
@@ -48,14 +55,14 @@ def run_file(
     *,
     scripts: Scripts | None = None,
 ) -> Iterator[tuple[Case, list[CaseFailure]]]:
-    """Run each case of a file in a store of its own; what failed, a case.
+    """Run each case of a file in a store of its own; yield the case and its failures.
 
     Args:
         watches: by id.
         new_store: makes an empty store; the events are loaded into it once a case, and it is closed after it.
 
     Raises:
-        CaseError: the file names a watch that is not there, or data that cannot be made.
+        CaseError: the file names a watch that does not exist, or data that cannot be generated.
     """
     content = loaded.content
     if content.watch not in watches:
@@ -63,21 +70,21 @@ def run_file(
             f"{loaded.file}: $.watch: there is no {content.watch!r}; there are {', '.join(watches)}"
         )
     try:
-        maker = streams.DocumentGenerator(content, loaded.file.parent)
+        generator = streams.DocumentGenerator(content, loaded.file.parent)
     except (ValueError, TypeError) as error:
         raise CaseError(f"{loaded.file}: $.profile: {error}") from error
     for case, line in zip(content.cases, loaded.lines, strict=True):
         watch = _apply_case_metadata(watches[content.watch], case, loaded.file, line)
         store = new_store()
         try:
-            _load_events(store, maker, loaded, case, line)
+            _load_events(store, generator, loaded, case, line)
             yield case, list(_check_expectations(store, watch, loaded, case, line, scripts))
         finally:
             store.close()
 
 
 def _apply_case_metadata(watch: Watch, case: Case, file: Path, line: int) -> Watch:
-    """The watch with the case's metadata."""
+    """Return the watch with the case's metadata."""
     if not case.metadata:
         return watch
     definition = watch.definition.model_copy(update={"metadata": {**watch.metadata, **case.metadata}})
@@ -88,18 +95,18 @@ def _apply_case_metadata(watch: Watch, case: Case, file: Path, line: int) -> Wat
 
 
 def _load_events(
-    store: Store, maker: streams.DocumentGenerator, loaded: LoadedCaseFile, case: Case, line: int
+    store: Store, generator: streams.DocumentGenerator, loaded: LoadedCaseFile, case: Case, line: int
 ) -> None:
-    waiting: dict[str, list[dict[str, Any]]] = {}
+    documents_by_stream: dict[str, list[dict[str, Any]]] = {}
     if not case.without_profile:
-        waiting["ml-profiles"] = [maker.profile_document(case.profile)]
+        documents_by_stream["ml-profiles"] = [generator.profile_document(case.profile)]
     try:
-        for described in (loaded.content.common, case):
-            for target, document in maker.documents(described):
-                waiting.setdefault(target, []).append(document)
+        for stream_set in (loaded.content.common, case):
+            for target, document in generator.documents(stream_set):
+                documents_by_stream.setdefault(target, []).append(document)
     except (ValueError, TypeError) as error:
         raise CaseError(f"{loaded.file}:{line}: {case.name}: {error}") from error
-    for target, documents in waiting.items():
+    for target, documents in documents_by_stream.items():
         for begin in range(0, len(documents), _BATCH):
             result = store.index(target, documents[begin : begin + _BATCH])
             if result.failed:
@@ -120,31 +127,33 @@ def _check_expectations(
 
 
 def _compare_findings(
-    store: Store, watch: Watch, loaded: LoadedCaseFile, expected: Expectation, scripts: Scripts | None
+    store: Store, watch: Watch, loaded: LoadedCaseFile, expected: TimedExpectation, scripts: Scripts | None
 ) -> list[str]:
     now: datetime = START + expected.at
-    done = evaluate(
+    evaluation = evaluate(
         watch, dependencies=run_dependencies(store, now=now, scripts=scripts), now=now, scheduled=now
     )
-    found = incidents.find(done.payload) or [] if done.met else []
-    waiting = {incidents.key_of(finding): finding for finding in found}
+    findings = incidents.find(evaluation.payload) or [] if evaluation.met else []
+    unexpected = {incidents.key_of(finding): finding for finding in findings}
     diff: list[str] = []
     for alert in expected.alerts:
         key = _expected_key(alert, loaded)
-        match = next((each for each in waiting if _matches(each, alert, key)), None)
+        match = next((finding_key for finding_key in unexpected if _matches(finding_key, alert, key)), None)
         if match is None:
             diff.append(f"- {_format_key(key)}")
             continue
-        del waiting[match]
-        text = _render_texts(watch, done.context, [f for f in found if incidents.key_of(f) == match], now)
+        del unexpected[match]
+        text = _render_texts(
+            watch, evaluation.context, [f for f in findings if incidents.key_of(f) == match], now
+        )
         diff += [
             f"- {_format_key(match)}: the message says {part!r}" for part in alert.says if part not in text
         ]
         if any(part not in text for part in alert.says):
             diff += [f"+ {line}" for line in text.splitlines()[:20]]
-    diff += [f"+ {_format_key(key)}: {finding.get('what', '')}" for key, finding in waiting.items()]
+    diff += [f"+ {_format_key(key)}: {finding.get('what', '')}" for key, finding in unexpected.items()]
     if expected.notes is not None:
-        result = done.payload.get("judged", {})
+        result = evaluation.payload.get("judged", {})
         notes = [str(note.get("reason")) for note in [*result.get("notes", ()), *result.get("skipped", ())]]
         diff += [f"- a note: {part}" for part in expected.notes if not any(part in note for note in notes)]
         if len(notes) > len(expected.notes):
@@ -158,12 +167,12 @@ def _expected_key(alert: ExpectedAlert, loaded: LoadedCaseFile) -> incidents.Key
     return incidents.Key(model, version, alert.feature)
 
 
-def _matches(found: incidents.Key, alert: ExpectedAlert, key: incidents.Key) -> bool:
-    """Model and version are compared where the case names them, or the finding has them."""
-    if found.feature != key.feature:
+def _matches(finding_key: incidents.Key, alert: ExpectedAlert, key: incidents.Key) -> bool:
+    """Compare model and version where the case names them, or the finding has them."""
+    if finding_key.feature != key.feature:
         return False
-    return (found.model == key.model or (alert.model is None and not found.model)) and (
-        found.version == key.version or (alert.version is None and not found.version)
+    return (finding_key.model == key.model or (alert.model is None and not finding_key.model)) and (
+        finding_key.version == key.version or (alert.version is None and not finding_key.version)
     )
 
 
@@ -176,12 +185,12 @@ def _render_texts(
 ) -> str:
     """Render subject and texts of all notifications about these findings: the templates are tested, too."""
     payload = incidents.with_findings(context["ctx"]["payload"], findings, judged)
-    about = {"ctx": {**context["ctx"], "payload": payload}}
+    alert_context = {"ctx": {**context["ctx"], "payload": payload}}
     parts = []
     for name, action in watch.actions.items():
         if channel_of(action).takes_text:
             draft = Notification(id=name, watch=watch.id, action=name, created_at=now)
-            for notification in render_settings(action, about, draft):
+            for notification in render_settings(action, alert_context, draft):
                 html = str(notification.content.get("html") or "")
                 parts += [notification.subject, notification.text, html]
     return "\n".join(parts)

@@ -1,4 +1,4 @@
-"""The settings that the shipped scripts judge by: what a wrong one would do is seen when the watch is loaded."""
+"""Validate the settings that the shipped scripts use, so that a wrong one is noticed when a watch is loaded."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Problems = Iterator[tuple[tuple[str | int, ...], str]]
 
 
 def needs_profiles(definition: Definition) -> bool:
-    """Whether a watch judges by what profiles expect, so that without one it can find nothing."""
+    """Whether a watch compares with what profiles expect, so that without one it can find nothing."""
     scripts = _script_ids(definition)
     by_history = "usual_rate" in definition.metadata
     return "ml-distribution" in scripts or (CHECK_RATE in scripts and not by_history)
 
 
 def find_problems(definition: Definition) -> Problems:
-    """What is wrong with the metadata: (path within the file, message with the remedy)."""
+    """Yield what is wrong with the metadata: (path within the file, message with the remedy)."""
     metadata = definition.metadata
-    judging = [script for script in sorted(_script_ids(definition)) if script in _SETTINGS]
-    for script in judging:
+    scripts = [script for script in sorted(_script_ids(definition)) if script in _SETTINGS]
+    for script in scripts:
         settings = dict(_SETTINGS[script])
         if script == CHECK_RATE and ("checks" in metadata or "usual_rate" in metadata):
             settings |= _CHECKS
@@ -50,7 +50,7 @@ def find_problems(definition: Definition) -> Problems:
                 ("metadata", "kibana_url"),
                 "write Kibana's address, such as https://kibana.example.org, or ''",
             )
-    actions = definition.actions.values() if judging else ()
+    actions = definition.actions.values() if scripts else ()
     for channel in dict.fromkeys(map(channel_of, actions)):
         name = channel.metadata_key
         if name in metadata and not channel.is_recipient(metadata[name]):
@@ -58,15 +58,15 @@ def find_problems(definition: Definition) -> Problems:
 
 
 def _script_ids(definition: Definition) -> set[str]:
-    given = [*_transforms_of_input(definition.input), definition.transform]
-    given += [action.transform for action in definition.actions.values()]
-    return {script for transform in given for script in _called_scripts(transform)}
+    transforms = [*_transforms_of_input(definition.input), definition.transform]
+    transforms += [action.transform for action in definition.actions.values()]
+    return {script for transform in transforms for script in _called_scripts(transform)}
 
 
-def _transforms_of_input(given: Input) -> Iterator[Transform]:
-    if given.transform:
-        yield given.transform
-    for _, step in given.chain.items() if given.chain else ():
+def _transforms_of_input(watch_input: Input) -> Iterator[Transform]:
+    if watch_input.transform:
+        yield watch_input.transform
+    for _, step in watch_input.chain.items() if watch_input.chain else ():
         yield from _transforms_of_input(step)
 
 
@@ -113,11 +113,11 @@ def _is_text(value: Any) -> bool:
 
 
 def is_http_address(value: Any) -> bool:
-    """Whether this is an http address without a query or a fragment, or empty."""
+    """Whether a value is an http address without a query or a fragment, or empty."""
     if value == "":
         return True
-    found = urlsplit(value) if isinstance(value, str) and not set(value) & set(" \"'<>|#?") else None
-    return found is not None and found.scheme in ("http", "https") and bool(found.netloc)
+    parts = urlsplit(value) if isinstance(value, str) and not set(value) & set(" \"'<>|#?") else None
+    return parts is not None and parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 def _is_positive(value: Any) -> bool:

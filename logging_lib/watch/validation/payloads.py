@@ -1,7 +1,7 @@
-"""What a payload can look like, as a sample of it: what a template names beyond it can never have a value.
+"""Infer what a payload can look like, as a sample of it: what a template names beyond it can never have a value.
 
-A search's answer follows from its body, a shipped script's from the keys that its source writes. What only a run
-knows is a ``Sample``, which has every key.
+A search's response follows from its body, a shipped script's result from the keys that its source writes. What only
+a run knows is a ``Placeholder``, which has every key.
 """
 
 from __future__ import annotations
@@ -22,66 +22,66 @@ Payload = Mapping[str, Any]
 
 
 class PayloadInference(Protocol):
-    """Says what the payload is after an input or a transform, of which the context shows what was before."""
+    """Infer the payload after an input or a transform; the context holds the payload before it."""
 
-    def of_input(self, given: Input, context: Context) -> Payload: ...
+    def after_input(self, watch_input: Input, context: Context) -> Payload: ...
 
-    def of_transform(self, transform: Transform, context: Context) -> Payload: ...
+    def after_transform(self, transform: Transform, context: Context) -> Payload: ...
 
 
 class OpaquePayload:
-    """Only what the watch itself says: a chain's names, all of a simple input, nothing of an answer."""
+    """Infer only what the watch itself says: a chain's names, all of a simple input, nothing of a response."""
 
-    def of_input(self, given: Input, context: Context) -> Payload:
-        if given.chain:
-            return {name: self.of_input(step, context) for name, step in given.chain.items()}
-        if given.simple is not None:
-            return given.simple
-        return {} if given.none is not None else Placeholder()
+    def after_input(self, watch_input: Input, context: Context) -> Payload:
+        if watch_input.chain:
+            return {name: self.after_input(step, context) for name, step in watch_input.chain.items()}
+        if watch_input.simple is not None:
+            return watch_input.simple
+        return {} if watch_input.none is not None else Placeholder()
 
-    def of_transform(self, transform: Transform, context: Context) -> Payload:
+    def after_transform(self, transform: Transform, context: Context) -> Payload:
         return Placeholder()
 
 
 class StaticPayload:
-    """All that follows from the bodies of searches and the sources of scripts."""
+    """Infer all that follows from the bodies of searches and the sources of scripts."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
 
-    def of_input(self, given: Input, context: Context) -> Payload:
-        if given.chain:
+    def after_input(self, watch_input: Input, context: Context) -> Payload:
+        if watch_input.chain:
             payload: dict[str, Any] = {}
-            for name, step in given.chain.items():
-                payload[name] = self.of_input(step, with_payload(context, payload))
+            for name, step in watch_input.chain.items():
+                payload[name] = self.after_input(step, with_payload(context, payload))
             return payload
-        if given.search:
-            found = self._answer(given.search.request, context)
-            return extract(found, given.search.extract) if given.search.extract else found
-        if given.http and given.http.response_content_type == "text":
+        if watch_input.search:
+            response = self._response(watch_input.search.request, context)
+            return extract(response, watch_input.search.extract) if watch_input.search.extract else response
+        if watch_input.http and watch_input.http.response_content_type == "text":
             return {"_value": Placeholder.TEXT, "_status_code": 200, "_headers": Placeholder()}
-        if given.transform:
-            return self.of_transform(given.transform, context)
-        if given.simple is not None:
-            return given.simple
-        return {} if given.none is not None else Placeholder()
+        if watch_input.transform:
+            return self.after_transform(watch_input.transform, context)
+        if watch_input.simple is not None:
+            return watch_input.simple
+        return {} if watch_input.none is not None else Placeholder()
 
-    def of_transform(self, transform: Transform, context: Context) -> Payload:
+    def after_transform(self, transform: Transform, context: Context) -> Payload:
         if transform.search:
-            return self._answer(transform.search.request, context)
+            return self._response(transform.search.request, context)
         if transform.script:
             return _payload_of_script(transform.script)
         payload: Payload = context["ctx"]["payload"]
         for step in transform.chain or ():
-            payload = self.of_transform(step, with_payload(context, payload))
+            payload = self.after_transform(step, with_payload(context, payload))
         return payload
 
-    def _answer(self, request: SearchRequest, context: Context) -> Payload:
+    def _response(self, request: SearchRequest, context: Context) -> Payload:
         try:
             body = render_json(request.text, {**context, **request.params})
         except TemplateError:
             return Placeholder()
-        found: dict[str, Any] = {
+        response: dict[str, Any] = {
             "took": 1,
             "timed_out": False,
             "_shards": {"total": 1, "successful": 1, "skipped": 0, "failed": 0},
@@ -93,8 +93,8 @@ class StaticPayload:
         }
         aggs = body.get("aggs") or body.get("aggregations")
         if isinstance(aggs, Mapping):
-            found["aggregations"] = {name: _sample_aggregation(agg) for name, agg in aggs.items()}
-        return found
+            response["aggregations"] = {name: _sample_aggregation(agg) for name, agg in aggs.items()}
+        return response
 
     def _source(self, request: SearchRequest) -> Any:
         names = [name.strip() for entry in request.indices for name in entry.split(",")]
@@ -105,15 +105,15 @@ class StaticPayload:
 
 def _sample_document(schema: Schema) -> dict[str, Any]:
     root: dict[str, Any] = {}
-    for each in schema.fields:
-        *parents, last = each.name.removesuffix(".*").split(".")
-        place: Any = root
+    for field in schema.fields:
+        *parents, last = field.name.removesuffix(".*").split(".")
+        node: Any = root
         for part in parents:
-            place = place.setdefault(part, {})
-            if isinstance(place, Placeholder):
+            node = node.setdefault(part, {})
+            if isinstance(node, Placeholder):
                 break
         else:
-            place[last] = Placeholder() if each.dynamic or each.type == "object" else Placeholder.TEXT
+            node[last] = Placeholder() if field.dynamic or field.type == "object" else Placeholder.TEXT
     return root
 
 
@@ -165,12 +165,15 @@ _VALUE = frozenset(
 def _sample_aggregation(agg: Any) -> Any:
     if not isinstance(agg, Mapping):
         return Placeholder()
-    below = agg.get("aggs") or agg.get("aggregations") or {}
+    children = agg.get("aggs") or agg.get("aggregations") or {}
     kinds = [kind for kind in agg if kind not in ("aggs", "aggregations", "meta")]
-    if len(kinds) != 1 or not isinstance(below, Mapping):
+    if len(kinds) != 1 or not isinstance(children, Mapping):
         return Placeholder()
-    kind, given = kinds[0], agg[kinds[0]]
-    bucket = {"doc_count": 1, **{name: _sample_aggregation(one) for name, one in below.items()}}
+    kind, settings = kinds[0], agg[kinds[0]]
+    bucket = {
+        "doc_count": 1,
+        **{name: _sample_aggregation(child) for name, child in children.items()},
+    }
     meta = {"meta": Placeholder()} if "meta" in agg else {}
     if kind in _SINGLE_BUCKET:
         return {**meta, **bucket}
@@ -181,15 +184,15 @@ def _sample_aggregation(agg: Any) -> Any:
         )
         bucket |= {"score": 1.0, "bg_count": 1, "doc_count_error_upper_bound": 0}
         rest = {"sum_other_doc_count": 0, "doc_count_error_upper_bound": 0, "interval": Placeholder.TEXT}
-        keyed = isinstance(given, Mapping) and given.get("keyed")
+        keyed = isinstance(settings, Mapping) and settings.get("keyed")
         return {**meta, **rest, "buckets": Placeholder() if keyed else [bucket]}
     if kind == "composite":
         bucket["key"] = Placeholder()
         return {**meta, "buckets": [bucket], "after_key": Placeholder()}
-    if kind == "filters" and isinstance(given, Mapping):
-        filters = given.get("filters")
+    if kind == "filters" and isinstance(settings, Mapping):
+        filters = settings.get("filters")
         if isinstance(filters, Mapping):
-            other = given.get("other_bucket_key", "_other_")
+            other = settings.get("other_bucket_key", "_other_")
             return {**meta, "buckets": dict.fromkeys([*filters, other], bucket)}
         return {**meta, "buckets": [bucket]}
     if kind in _VALUE:
@@ -212,7 +215,7 @@ _STATS = ("count", "min", "max", "avg", "sum")
 
 
 class KeyedPlaceholder(Placeholder):
-    """A sample that has only some keys, at whatever depth: what a script's source writes."""
+    """Have only some keys, at whatever depth: those that a script's source writes."""
 
     def __init__(self, keys: frozenset[str], *, deep: bool) -> None:
         super().__init__()
@@ -236,7 +239,7 @@ _RETURNS = re.compile(r"\breturn\s+(.)")
 
 
 def find_written_keys(source: str) -> frozenset[str]:
-    """All keys that a Painless source writes into objects, wherever."""
+    """Return all keys that a Painless source writes into objects, wherever."""
     return frozenset(match[match.lastgroup or 0] for match in _WRITTEN.finditer(source))
 
 

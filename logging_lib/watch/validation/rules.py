@@ -1,15 +1,15 @@
-"""What can be known to be wrong with a watch before it runs: scripts, templates, paths, searches."""
+"""Find what is wrong with a watch before it runs: its scripts, templates, paths and searches."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import Any
 
 from logging_lib._util.times import resolve_date_math
 from logging_lib.schema.fields import Schema
 from logging_lib.watch.conditions import DATE_MATH, REFERENCE
+from logging_lib.watch.errors import suggest
 from logging_lib.watch.evaluate import KEYS, TRIGGER_KEYS
 from logging_lib.watch.http import render_call
 from logging_lib.watch.model import (
@@ -49,17 +49,17 @@ def find_problems(
     schema: Schema,
     payloads: PayloadInference | None = None,
 ) -> list[tuple[Path, str]]:
-    """All that is wrong: (path within the file, message with the remedy).
+    """Return all problems: (path within the file, message with the remedy).
 
     Args:
         scripts: the ids of the scripts that exist.
-        payloads: what is known of payloads; default: only what the watch itself says.
+        payloads: infers payloads; default: only from what the watch itself says.
     """
     return list(_DefinitionValidator(definition, scripts, schema, payloads or OpaquePayload()).all())
 
 
 def placeholder_context(definition: Definition, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """``ctx`` as a run may see it, with the watch's own metadata."""
+    """Make ``ctx`` as a run may see it, with the watch's own metadata."""
     ctx: dict[str, Any] = dict.fromkeys(KEYS, "sample")
     ctx["execution_time"] = _INSTANT
     ctx["trigger"] = dict.fromkeys(TRIGGER_KEYS, _INSTANT)
@@ -76,23 +76,23 @@ class _DefinitionValidator:
         self._payloads = payloads
 
     def all(self) -> Problems:
-        given = self._definition
-        yield from metadata.find_problems(given)
-        yield from self._input(given.input, Placeholder(), ("input",))
-        payload = self._payloads.of_input(given.input, self._context(Placeholder()))
-        yield from self._condition(given.condition, payload, ("condition",))
-        if given.transform:
-            yield from self._transform(given.transform, payload, ("transform",))
-            payload = self._payloads.of_transform(given.transform, self._context(payload))
-        for name, action in given.actions.items():
-            yield from self._whole_action(action, payload, ("actions", name))
+        definition = self._definition
+        yield from metadata.find_problems(definition)
+        yield from self._input(definition.input, Placeholder(), ("input",))
+        payload = self._payloads.after_input(definition.input, self._context(Placeholder()))
+        yield from self._condition(definition.condition, payload, ("condition",))
+        if definition.transform:
+            yield from self._transform(definition.transform, payload, ("transform",))
+            payload = self._payloads.after_transform(definition.transform, self._context(payload))
+        for name, action in definition.actions.items():
+            yield from self._action_with_conditions(action, payload, ("actions", name))
 
-    def _whole_action(self, action: Action, payload: Mapping[str, Any], path: Path) -> Problems:
+    def _action_with_conditions(self, action: Action, payload: Mapping[str, Any], path: Path) -> Problems:
         if action.condition:
             yield from self._condition(action.condition, payload, (*path, "condition"))
         if action.transform:
             yield from self._transform(action.transform, payload, (*path, "transform"))
-            payload = self._payloads.of_transform(action.transform, self._context(payload))
+            payload = self._payloads.after_transform(action.transform, self._context(payload))
         if action.foreach:
             yield from self._path(action.foreach, payload, (*path, "foreach"))
             payload = first_element(action.foreach, self._context(payload))
@@ -100,18 +100,18 @@ class _DefinitionValidator:
 
     # --- inputs, transforms, conditions
 
-    def _input(self, given: Input, payload: Mapping[str, Any], path: Path) -> Problems:
-        if given.search:
-            yield from self._search(given.search.request, payload, (*path, "search", "request"))
-        elif given.http:
-            yield from self._http(given.http.request, payload, (*path, "http", "request"))
-        elif given.transform:
-            yield from self._transform(given.transform, payload, (*path, "transform"))
-        elif given.chain:
+    def _input(self, watch_input: Input, payload: Mapping[str, Any], path: Path) -> Problems:
+        if watch_input.search:
+            yield from self._search(watch_input.search.request, payload, (*path, "search", "request"))
+        elif watch_input.http:
+            yield from self._http(watch_input.http.request, payload, (*path, "http", "request"))
+        elif watch_input.transform:
+            yield from self._transform(watch_input.transform, payload, (*path, "transform"))
+        elif watch_input.chain:
             earlier: dict[str, Any] = {}
-            for index, (name, step) in enumerate(given.chain.items()):
+            for index, (name, step) in enumerate(watch_input.chain.items()):
                 yield from self._input(step, earlier, (*path, "chain", "inputs", index, name))
-                earlier = {**earlier, name: self._payloads.of_input(step, self._context(earlier))}
+                earlier = {**earlier, name: self._payloads.after_input(step, self._context(earlier))}
 
     def _search(self, request: SearchRequest, payload: Mapping[str, Any], path: Path) -> Problems:
         for index, name in enumerate(request.indices):
@@ -126,8 +126,8 @@ class _DefinitionValidator:
             yield (*path, key), str(error)
             return
         for name in sorted(missing):
-            yield (*path, key), self._unknown(name, payload)
-        for below, message in SearchValidator(request.indices, self._schema).problems(body):
+            yield (*path, key), self._describe_unknown(name, payload)
+        for below, message in SearchValidator(request.indices, self._schema).find_problems(body):
             yield (*path, key, *(below if request.template is None else ())), message
 
     def _http(self, request: HttpRequest, payload: Mapping[str, Any], path: Path) -> Problems:
@@ -137,7 +137,7 @@ class _DefinitionValidator:
         except TemplateError as error:
             yield path, f"template: {error}"
         for name in sorted(missing):
-            yield path, self._unknown(name, payload)
+            yield path, self._describe_unknown(name, payload)
 
     def _transform(self, transform: Transform, payload: Mapping[str, Any], path: Path) -> Problems:
         if transform.script:
@@ -146,7 +146,7 @@ class _DefinitionValidator:
             yield from self._search(transform.search.request, payload, (*path, "search", "request"))
         for index, step in enumerate(transform.chain or ()):
             yield from self._transform(step, payload, (*path, "chain", index))
-            payload = self._payloads.of_transform(step, self._context(payload))
+            payload = self._payloads.after_transform(step, self._context(payload))
 
     def _script(self, script: Script, path: Path) -> Problems:
         if script.source is not None:
@@ -155,10 +155,9 @@ class _DefinitionValidator:
             return
         if script.id not in self._scripts:
             known = sorted(self._scripts) if isinstance(self._scripts, Mapping | set | frozenset) else []
-            close = get_close_matches(script.id or "", known, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known) or 'none'}"
-            own = f"; a script of your own belongs into scripts/{script.id}.painless beside the watch"
-            yield (*path, "id"), f"no script {script.id!r}{hint}{own}"
+            hint = suggest(script.id or "", known) or f"; there are {', '.join(known) or 'none'}"
+            user_hint = f"; a script of your own belongs into scripts/{script.id}.painless beside the watch"
+            yield (*path, "id"), f"no script {script.id!r}{hint}{user_hint}"
 
     def _condition(self, condition: Condition, payload: Mapping[str, Any], path: Path) -> Problems:
         if condition.script:
@@ -190,7 +189,7 @@ class _DefinitionValidator:
 
     def _path(self, name: str, payload: Mapping[str, Any], path: Path) -> Problems:
         if not has_value(name, self._context(payload)):
-            yield path, self._unknown(name, payload)
+            yield path, self._describe_unknown(name, payload)
 
     # --- actions
 
@@ -218,12 +217,12 @@ class _DefinitionValidator:
         except TemplateError as error:
             yield (*path, *below), f"template: {error}"
         for name in sorted(missing):
-            yield (*path, *below), self._unknown(name, payload)
+            yield (*path, *below), self._describe_unknown(name, payload)
 
     def _context(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         return placeholder_context(self._definition, payload)
 
-    def _unknown(self, name: str, payload: Mapping[str, Any]) -> str:
+    def _describe_unknown(self, name: str, payload: Mapping[str, Any]) -> str:
         first, _, rest = name.partition(".")
         if first != "ctx":
             return (
@@ -241,7 +240,7 @@ class _DefinitionValidator:
 
 
 class _ElementOrContext(dict[str, Any]):
-    """An element's keys, and the context's."""
+    """Look keys up in the context, then in an element."""
 
     def __init__(self, element: Mapping[str, Any], context: Mapping[str, Any]) -> None:
         super().__init__(context)
@@ -255,36 +254,33 @@ class _ElementOrContext(dict[str, Any]):
 
 
 def first_element(path: str, context: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The payload of one element of a list, as ``foreach`` makes it."""
-    found = find_value(path, context)
-    first = found[0] if isinstance(found, list | tuple) and found else found
+    """Return the payload of a list's first element, as ``foreach`` makes it."""
+    elements = find_value(path, context)
+    first = elements[0] if isinstance(elements, list | tuple) and elements else elements
     if isinstance(first, Mapping):
         return first
-    return {"_value": first} if isinstance(found, list | tuple) and found else Placeholder()
+    return {"_value": first} if isinstance(elements, list | tuple) and elements else Placeholder()
 
 
 def _describe_missing_part(name: str, payload: Mapping[str, Any]) -> str:
-    """Which part of a path is not there, and what is."""
-    place: Any = payload
-    before = "the payload"
+    """Say which part of a path does not exist, and what does."""
+    node: Any = payload
+    node_name = "the payload"
     for part in name.split(".")[2:]:
         known = (
-            place.names
-            if isinstance(place, KeyedPlaceholder)
-            else place
-            if isinstance(place, Mapping)
-            else ()
+            node.names if isinstance(node, KeyedPlaceholder) else node if isinstance(node, Mapping) else ()
         )
-        if not has_value(part, place) if isinstance(place, Mapping) else True:
-            if not isinstance(place, Mapping):
-                inside = " but in its elements" if isinstance(place, list) else ""
-                return f"{name!r}: {before} has no {part!r}{inside}"
-            close = get_close_matches(part, list(known), 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            if isinstance(place, KeyedPlaceholder):
+        if not has_value(part, node) if isinstance(node, Mapping) else True:
+            if not isinstance(node, Mapping):
+                inside = " but in its elements" if isinstance(node, list) else ""
+                return f"{name!r}: {node_name} has no {part!r}{inside}"
+            hint = suggest(part, known)
+            if isinstance(node, KeyedPlaceholder):
                 return f"{name!r}: the script writes no {part!r}{hint}"
-            return f"{name!r}: {before} has only {', '.join(sorted(map(str, known))) or 'nothing yet'}{hint}"
-        place, before = find_value(part, place), repr(part)
-        if isinstance(place, list) and place:
-            place = {**{str(index): each for index, each in enumerate(place)}, "size": len(place)}
+            return (
+                f"{name!r}: {node_name} has only {', '.join(sorted(map(str, known))) or 'nothing yet'}{hint}"
+            )
+        node, node_name = find_value(part, node), repr(part)
+        if isinstance(node, list) and node:
+            node = {**{str(index): element for index, element in enumerate(node)}, "size": len(node)}
     return f"{name!r} has no value"

@@ -1,15 +1,15 @@
-"""Checks of a search body before it ever runs: fields against the schema, date maths, names of queries."""
+"""Validate a search body before it runs: fields against the schema, date math, names of queries."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
 from logging_lib._util.times import resolve_date_math
 from logging_lib.schema.fields import Field, Schema
+from logging_lib.watch.errors import suggest
 from logging_lib.watch.templating import Placeholder
 
 Path = tuple[str | int, ...]
@@ -37,10 +37,10 @@ _NOW = datetime(2018, 2, 1, tzinfo=UTC)  # any instant: dates are resolved only 
 
 
 class SearchValidator:
-    """Walks one search body.
+    """Walk one search body.
 
     Args:
-        indices: what the request searches; fields are checked when all of it is ``logs-ml.*``.
+        indices: what the request searches; fields are checked when all of them are ``logs-ml.*``.
     """
 
     def __init__(self, indices: tuple[str, ...], schema: Schema) -> None:
@@ -56,8 +56,8 @@ class SearchValidator:
             )
         )
 
-    def problems(self, body: Mapping[str, Any]) -> Problems:
-        """All that is wrong with a rendered body."""
+    def find_problems(self, body: Mapping[str, Any]) -> Problems:
+        """Yield what is wrong with a rendered body."""
         if self._schema is not None and not self._datasets:
             known = ", ".join(f"logs-{name}-*" for name in self._schema.datasets)
             yield (), f"{self._indices} matches no dataset; there are {known}"
@@ -74,24 +74,24 @@ class SearchValidator:
         if not isinstance(query, Mapping) or len(query) != 1:
             yield path, "a query is an object with exactly one key, the query's name"
             return
-        ((name, given),) = query.items()
+        ((name, body),) = query.items()
         here = (*path, name)
         if name == "bool":
-            yield from self._bool(given, here)
+            yield from self._bool(body, here)
         elif name in _COMPOUND_QUERIES:
             for key in ("filter", "positive", "negative", "queries", "query"):
-                if key in given:
-                    yield from self._queries(given[key], (*here, key))
+                if key in body:
+                    yield from self._queries(body[key], (*here, key))
         elif name == "exists":
-            yield from self._field(given.get("field"), (*here, "field"), "query")
+            yield from self._field(body.get("field"), (*here, "field"), "query")
         elif name in _FIELD_QUERIES:
-            for field in given:
+            for field in body:
                 if field not in {"boost", "_name"}:
                     yield from self._field(field, (*here, field), "query")
                     if name == "range":
-                        yield from self._range(field, given[field], (*here, field))
+                        yield from self._range(field, body[field], (*here, field))
         elif name in _MULTI_FIELD_QUERIES:
-            for index, field in enumerate(given.get("fields", ())):
+            for index, field in enumerate(body.get("fields", ())):
                 yield from self._field(field.partition("^")[0], (*here, "fields", index), "query")
         elif name not in _OTHER_QUERIES:
             known = sorted(
@@ -101,31 +101,31 @@ class SearchValidator:
                 | _COMPOUND_QUERIES
                 | {"bool", "exists"}
             )
-            yield here, f"{name!r} is no query{_suggest(name, known)}"
+            yield here, f"{name!r} is no query{suggest(name, known)}"
 
-    def _queries(self, given: Any, path: Path) -> Problems:
-        if isinstance(given, list):
-            for index, query in enumerate(given):
+    def _queries(self, queries: Any, path: Path) -> Problems:
+        if isinstance(queries, list):
+            for index, query in enumerate(queries):
                 yield from self._query(query, (*path, index))
         else:
-            yield from self._query(given, path)
+            yield from self._query(queries, path)
 
-    def _bool(self, given: Any, path: Path) -> Problems:
-        for key, queries in given.items() if isinstance(given, Mapping) else ():
+    def _bool(self, clauses: Any, path: Path) -> Problems:
+        for key, queries in clauses.items() if isinstance(clauses, Mapping) else ():
             if key in _BOOL:
                 yield from self._queries(queries, (*path, key))
             elif key not in {"minimum_should_match", "boost", "_name"}:
-                yield (*path, key), f"a bool query has no {key!r}{_suggest(key, sorted(_BOOL))}"
+                yield (*path, key), f"a bool query has no {key!r}{suggest(key, sorted(_BOOL))}"
 
-    def _range(self, field: str, given: Any, path: Path) -> Problems:
-        if not isinstance(given, Mapping):
+    def _range(self, field: str, bounds: Any, path: Path) -> Problems:
+        if not isinstance(bounds, Mapping):
             yield path, 'a range is an object such as {"gt": ..., "lte": ...}'
             return
         known = self._schema.field(field) if self._schema else None
-        for key, bound in given.items():
+        for key, bound in bounds.items():
             if key not in _RANGE_OPTIONS:
                 yield (*path, key), f"a range has no {key!r}; give gt, gte, lt or lte"
-            elif key in _BOUNDS and isinstance(bound, str) and "format" not in given:
+            elif key in _BOUNDS and isinstance(bound, str) and "format" not in bounds:
                 is_date = (
                     known.type == "date"
                     if known
@@ -148,19 +148,19 @@ class SearchValidator:
                 yield from self._agg(kind, agg[kind], (*here, kind))
                 yield from self._aggs(agg, here)
 
-    def _agg(self, kind: str, given: Any, path: Path) -> Problems:
+    def _agg(self, kind: str, settings: Any, path: Path) -> Problems:
         if kind == "filter":
-            yield from self._query(given, path)
+            yield from self._query(settings, path)
         elif kind in {"filters", "adjacency_matrix"}:
-            filters = given.get("filters", {})
+            filters = settings.get("filters", {})
             entries = filters.items() if isinstance(filters, Mapping) else enumerate(filters)
             for name, query in entries:
                 yield from self._query(query, (*path, "filters", name))
         elif kind == "top_hits":
-            yield from self._sort(given.get("sort", ()), (*path, "sort"))
-            yield from self._source(given.get("_source"), (*path, "_source"))
+            yield from self._sort(settings.get("sort", ()), (*path, "sort"))
+            yield from self._source(settings.get("_source"), (*path, "_source"))
         else:
-            yield from self._named_fields(given, path)
+            yield from self._named_fields(settings, path)
 
     def _named_fields(self, node: Any, path: Path) -> Problems:
         entries: Any = ()
@@ -174,18 +174,18 @@ class SearchValidator:
             else:
                 yield from self._named_fields(value, (*path, key))
 
-    def _sort(self, given: Any, path: Path) -> Problems:
-        for index, entry in enumerate(given if isinstance(given, list | tuple) else [given]):
+    def _sort(self, sort: Any, path: Path) -> Problems:
+        for index, entry in enumerate(sort if isinstance(sort, list | tuple) else [sort]):
             for field in entry if isinstance(entry, Mapping) else [entry]:
                 if field not in _NOT_SORTED_BY_FIELD:
                     yield from self._field(field, (*path, index), "sort")
 
-    def _source(self, given: Any, path: Path) -> Problems:
-        if isinstance(given, Mapping):
+    def _source(self, source: Any, path: Path) -> Problems:
+        if isinstance(source, Mapping):
             for key in ("includes", "excludes", "include", "exclude"):
-                yield from self._source(given.get(key), (*path, key))
+                yield from self._source(source.get(key), (*path, key))
             return
-        for index, name in enumerate([given] if isinstance(given, str) else given or ()):
+        for index, name in enumerate([source] if isinstance(source, str) else source or ()):
             if self._schema is None or name is True or Placeholder.TEXT in name:
                 continue
             if "*" not in name and not any(
@@ -202,11 +202,11 @@ class SearchValidator:
         field = self._schema.field(name)
         if field is None:
             known = [entry.name for entry in self._schema.fields]
-            yield path, f"no field {name!r} in the schema{_suggest(name, known)}; see docs/fields.md"
+            yield path, f"no field {name!r} in the schema{suggest(name, known)}; see docs/fields.md"
         else:
-            yield from ((path, message) for message in self._unfit(field, name, use))
+            yield from ((path, message) for message in self._describe_misuse(field, name, use))
 
-    def _unfit(self, field: Field, name: str, use: str) -> Iterator[str]:
+    def _describe_misuse(self, field: Field, name: str, use: str) -> Iterator[str]:
         if self._datasets.isdisjoint(field.datasets):
             where = ", ".join(f"logs-{dataset}-*" for dataset in field.datasets)
             yield f"field {name!r} is not in {self._indices} but in {where}"
@@ -225,8 +225,3 @@ def _check_date(bound: str, path: Path) -> Problems:
         resolve_date_math(expression, _NOW)
     except ValueError as error:
         yield path, f"date expression: {error}; write such as now-15m/m or 2018-02-01T00:00:00Z||-1d"
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, 1)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,4 +1,4 @@
-"""``actions``: what a watch does once its condition is met. What an action sends is its channel's affair."""
+"""Describe what a watch does once its condition is met. The channel parses what an action sends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_ITERATIONS = 100
 
 
 class Action(Model):
-    """When an action runs, and on what. ``with_types`` adds the fields that say what it sends."""
+    """Describe when an action runs, and on what. ``with_types`` adds the fields that say what it sends."""
 
     types: ClassVar[tuple[str, ...]] = ()
 
@@ -40,12 +40,12 @@ class Action(Model):
 
     @property
     def type(self) -> str:
-        """The key under which it says what it sends: ``email``."""
+        """Return the key that says how it sends: ``email``."""
         return next(name for name in self.types if name in self.model_fields_set)
 
     @property
     def settings(self) -> Model:
-        """What it says there, as its channel parsed it."""
+        """Return the value of that key, as its channel parsed it."""
         settings: Model = getattr(self, self.type)
         return settings
 
