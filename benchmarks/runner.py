@@ -21,7 +21,7 @@ from benchmarks import _elasticsearch
 from benchmarks._common import Result
 from logging_lib import content
 from logging_lib.schema import fields
-from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.connection import Connection, ConnectionSettings
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import Store
@@ -49,7 +49,9 @@ def run() -> Iterator[Result]:
             index = f"ml-watch-state-{space}"
             template = connection.call("GET", "/_index_template/ml-watch-state")["index_templates"][0]
             connection.call("PUT", f"/{index}", template["index_template"]["template"])
-            state = ElasticState(ElasticsearchStore(Connection(Settings(connection.url)), patience=10), index)
+            state = ElasticState(
+                ElasticsearchStore(Connection(ConnectionSettings(connection.url)), patience=10), index
+            )
             yield from _measure("runner", store, state, space)
             connection.call("DELETE", f"/{index}")
     with tempfile.TemporaryDirectory() as folder, EmbeddedStore(Path(folder) / "store") as embedded:

@@ -18,8 +18,7 @@ import numpy as np
 from benchmarks import _elasticsearch, _history
 from benchmarks._common import Result
 from logging_lib import content, profile
-from logging_lib.store.bulk import Operation, send
-from logging_lib.store.connection import Connection
+from logging_lib.store.connection import BulkOperation, Connection, send_bulk
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.watch.checking.loading import load_watch
 from logging_lib.watch.checking.whatif import overridden
@@ -74,11 +73,11 @@ def _over(watch: Watch, stream: str) -> Watch:
 
 def _fill(connection: Connection, stream: str, made: profile.Profile, count: int) -> None:
     operations = (
-        Operation(f"p{number:012d}", {"create": {"_id": f"p{number:012d}"}}, line.rstrip())
+        BulkOperation(f"p{number:012d}", {"create": {"_id": f"p{number:012d}"}}, line.rstrip())
         for number, line in enumerate(_history.predictions(made, count))
     )
     refused = next(
-        (one.reason for one in send(connection, stream, operations, patience=300) if one.reason), None
+        (one.reason for one in send_bulk(connection, stream, operations, patience=300) if one.reason), None
     )
     assert refused is None, refused
     connection.call("POST", f"/{stream}/_refresh")

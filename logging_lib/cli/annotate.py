@@ -13,13 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from logging_lib._util.times import parse_duration
 from logging_lib.cli import options, output
-from logging_lib.store.annotate import Annotated as Result
+from logging_lib.store.annotate import AnnotateResult as Result
 from logging_lib.store.annotate import annotate as annotate_stored
-from logging_lib.store.annotate import unchecked
+from logging_lib.store.annotate import count_unchecked
 from logging_lib.store.connection import ElasticsearchError
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
-from logging_lib.store.profiles import published
+from logging_lib.store.profiles import load_published
 from logging_lib.watch.templating import Medium
 
 
@@ -60,8 +60,8 @@ def annotate(
 
 
 def _run(store: ElasticsearchStore, *, quiet: bool) -> Result:
-    waiting = unchecked(store)
-    profiles = list(published(store, waiting))
+    waiting = count_unchecked(store)
+    profiles = list(load_published(store, waiting))
     if quiet:
         return annotate_stored(store, profiles)
     bar = Progress(
@@ -75,7 +75,7 @@ def _run(store: ElasticsearchStore, *, quiet: bool) -> Result:
 
 
 def _report(store: ElasticsearchStore, result: Result, *, as_json: bool) -> None:
-    left = unchecked(store)
+    left = count_unchecked(store)
     if as_json:
         rows = [{"model": model, "version": version, "events": n} for (model, version), n in left.items()]
         failed = [{"id": identity, "reason": reason} for identity, reason in result.failed]

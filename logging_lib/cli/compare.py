@@ -232,7 +232,7 @@ class _Reader:
                 f"{self._the_model()} was served in the versions {', '.join(versions)}: choose one with --version"
             )
         key = (self._the_model(), versions[0])
-        for found in profiles.published(self.opened(), [key]):
+        for found in profiles.load_published(self.opened(), [key]):
             self.kinds |= {name: feature.kind for name, feature in found.features.items()}
             return found
         raise ValueError(

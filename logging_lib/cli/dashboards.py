@@ -26,7 +26,7 @@ from logging_lib.dashboards.spec import Dashboard
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.io import load as load_profile
 from logging_lib.store.port import StoreError
-from logging_lib.store.profiles import with_profiles
+from logging_lib.store.profiles import overlay_profiles
 from logging_lib.watch.templating import Medium
 
 app = typer.Typer(help="Dashboards for Kibana, from panel specs.", no_args_is_help=True)
@@ -287,7 +287,7 @@ def preview(
         stack.callback(opened.close)
         if profiles:
             dashboards += [for_profile(load_profile(path)) for path in profiles]
-            opened = with_profiles(opened, profiles)
+            opened = overlay_profiles(opened, profiles)
             stack.callback(opened.close)
         previewing.prepare(opened, dashboards)
         reading.close()

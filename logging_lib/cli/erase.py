@@ -15,11 +15,11 @@ import typer
 from logging_lib.cli import options, output
 from logging_lib.logger.privacy import KEY_VARIABLE, Privacy
 from logging_lib.privacy import redact_files
-from logging_lib.privacy.erase import Record, RecordError, find
+from logging_lib.privacy.erase import ErasureRecord, ErasureRecordError, find_matches
 from logging_lib.privacy.erase import erase as erase_everywhere
-from logging_lib.privacy.erase_elasticsearch import Stored
-from logging_lib.privacy.redact_files import Found
-from logging_lib.privacy.subject_search import Traces
+from logging_lib.privacy.erase_elasticsearch import ElasticsearchEraser
+from logging_lib.privacy.redact_files import PlaceMatches
+from logging_lib.privacy.subject_search import SubjectTraces
 from logging_lib.store.connection import PREFIX
 from logging_lib.store.port import StoreError
 from logging_lib.watch.templating import Medium
@@ -84,24 +84,28 @@ def erase(
         named = elasticsearch or os.environ.get(f"{PREFIX}URL")
         if not places and not named:
             raise StoreError("say where: spools and other files, --store FOLDER, --elasticsearch URL")
-        traces = Traces(
+        traces = SubjectTraces(
             frozenset((*(hashes or ()), *(_hashes(subject) if subject else ()))),
             frozenset((*([subject] if subject else ()), *(values or ()))),
             tuple(fields or ()),
         )
-        kept = Record.opened(record or Path("erasures") / f"{min(traces.hashes)}.json", traces.hashes)
+        kept = ErasureRecord.opened(record or Path("erasures") / f"{min(traces.hashes)}.json", traces.hashes)
         own = (kept.path.absolute(), kept.path.parent.absolute() if record is None else None)
-        files = [file for file in redact_files.files(places) if file not in own and file.parent not in own]
+        files = [
+            file for file in redact_files.list_files(places) if file not in own and file.parent not in own
+        ]
         with contextlib.ExitStack() as stack:
-            cluster = Stored(stack.enter_context(options.connect(elasticsearch))) if named else None
-            found = find(traces, files, cluster, kept)
+            cluster = (
+                ElasticsearchEraser(stack.enter_context(options.connect(elasticsearch))) if named else None
+            )
+            found = find_matches(traces, files, cluster, kept)
             if yes:
                 found = erase_everywhere(
                     traces, files, cluster, kept, now=lambda: datetime.now(UTC), learned=True
                 )
                 if cluster is not None and expunge:
                     cluster.expunge()
-    except (StoreError, RecordError, OSError) as error:
+    except (StoreError, ErasureRecordError, OSError) as error:
         raise output.fail(error) from None
     _report(found, traces, kept, done=yes, as_json=as_json)
     raise typer.Exit(1 if yes and any(one.note for one in found) else 0)
@@ -112,7 +116,9 @@ def _hashes(subject: str) -> set[str]:
     return {Privacy({}, key).subject(subject) for key in (os.environb.get(KEY_VARIABLE.encode(), b""), b"")}
 
 
-def _report(found: list[Found], traces: Traces, record: Record, *, done: bool, as_json: bool) -> None:
+def _report(
+    found: list[PlaceMatches], traces: SubjectTraces, record: ErasureRecord, *, done: bool, as_json: bool
+) -> None:
     if as_json:
         rows = [
             {"place": one.place, "erase": one.erase, "redact": one.redact, "left": one.note or None}

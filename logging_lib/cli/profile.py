@@ -131,7 +131,7 @@ def _served(
     from logging_lib.profile.config import FeatureConfig
 
     with contextlib.closing(options.open_elasticsearch(url)) as store:
-        found = history.read(store, model=model, version=version, now=datetime.now(UTC), days=days)
+        found = history.read_history(store, model=model, version=version, now=datetime.now(UTC), days=days)
     if found.cut:
         typer.echo(f"note: more than {len(found.frame)} predictions; these are the latest", err=True)
     features = {}

@@ -20,7 +20,7 @@ from logging_lib.cli import options, output
 from logging_lib.cli.options import UsageError, duration, instant
 from logging_lib.profile import ProfileError
 from logging_lib.store.port import StoreError
-from logging_lib.store.profiles import with_profiles
+from logging_lib.store.profiles import overlay_profiles
 from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.templating import Medium
@@ -95,7 +95,7 @@ def report(
         opened = options.choose(store, elasticsearch, read_only=True)
         stack.callback(opened.close)
         if profiles:
-            opened = with_profiles(opened, profiles)
+            opened = overlay_profiles(opened, profiles)
             stack.callback(opened.close)
             model, version = _of_profile(profiles, model, version)
         subject = collect.subject_of(

@@ -27,12 +27,12 @@ from logging_lib.profile.io import load as load_profile
 from logging_lib.stack import deploy as deployment
 from logging_lib.stack import doctor as diagnosis
 from logging_lib.stack import keys, resources, saved_objects
-from logging_lib.stack.capabilities import Server, examine
+from logging_lib.stack.capabilities import ServerCapabilities, inspect_server
 from logging_lib.stack.deploy import UNCHANGED, UPDATED, Change
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
-from logging_lib.store.profiles import is_published, publish, published_models
+from logging_lib.store.profiles import is_published, list_published_models, publish
 from logging_lib.watch.templating import Medium
 
 app = typer.Typer(help="Put what we need into an Elasticsearch, or take it away.", no_args_is_help=True)
@@ -87,7 +87,7 @@ def deploy(
     Example: logging-lib stack deploy --elasticsearch https://localhost:9200 --api-key writer
     """
     with _explained(), options.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
-        server = examine(connection)
+        server = inspect_server(connection)
         made = [(path, load_profile(path)) for path in profiles or ()]
         wanted = _base(server, retention, roles=roles)
         changes = _put(connection, wanted, force=force, dry_run=dry_run)
@@ -103,13 +103,15 @@ def deploy(
                 what = f"profile {profile.model} {profile.version}"
                 changes.append(Change(what, UNCHANGED if same else UPDATED, str(path)))
             if server.watcher:
-                known = published_models(store) | {profile.model: True for _, profile in made}
+                known = list_published_models(store) | {profile.model: True for _, profile in made}
                 folder = content.path("watchers")
-                retired = resources.rendered(folder, [name for name, serves in known.items() if not serves])
+                retired = resources.render_watches(
+                    folder, [name for name, serves in known.items() if not serves]
+                )
                 changes += deployment.destroy(connection, retired, force=force, dry_run=dry_run)
-                own = resources.rendered(folder, [name for name, serves in known.items() if serves])
+                own = resources.render_watches(folder, [name for name, serves in known.items() if serves])
                 changes += _put(connection, own, force=force, dry_run=dry_run)
-            changes += keys.make(
+            changes += keys.create_keys(
                 connection, api_keys or (), folder=_roles_folder(), into=keys_in, expiration=expiration,
                 dry_run=dry_run,
             )  # fmt: skip
@@ -133,12 +135,12 @@ def status(
     Example: logging-lib stack status --elasticsearch https://localhost:9200
     """
     with _explained(), options.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
-        server = examine(connection)
+        server = inspect_server(connection)
         wanted = _base(server, retention, roles=roles)
         if server.watcher:
-            known = published_models(ElasticsearchStore(connection))
+            known = list_published_models(ElasticsearchStore(connection))
             models = [name for name, serves in known.items() if serves]
-            wanted += resources.rendered(content.path("watchers"), models)
+            wanted += resources.render_watches(content.path("watchers"), models)
         found = deployment.status(connection, wanted)
         there = saved.status() if saved is not None else []
     if as_json:
@@ -168,16 +170,16 @@ def destroy(
     Example: logging-lib stack destroy --elasticsearch https://localhost:9200 --yes
     """
     with _explained(), options.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
-        server = examine(connection)
+        server = inspect_server(connection)
         wanted = _base(server, None, roles=server.security)
         if server.watcher:
-            models = list(published_models(ElasticsearchStore(connection)))
-            wanted += resources.rendered(content.path("watchers"), models)
+            models = list(list_published_models(ElasticsearchStore(connection)))
+            wanted += resources.render_watches(content.path("watchers"), models)
         changes = deployment.destroy(connection, wanted, force=force, dry_run=not yes)
         if saved is not None:  # before our keys, of which one may be in use
             changes += saved.destroy(force=force, dry_run=not yes)
         if server.security:
-            changes += keys.invalidate(connection, dry_run=not yes)
+            changes += keys.invalidate_keys(connection, dry_run=not yes)
     _print_changes(changes, server, show_diff=False, dry_run=not yes, as_json=as_json)
     if not yes and not as_json:
         typer.echo("nothing was removed; say --yes")
@@ -200,7 +202,9 @@ def doctor(
     with _explained(), options.connect(elasticsearch) as connection:
         found = diagnosis.diagnose(connection, lambda server: _base(server, None, roles=False))
     if kibana is not None or os.environ.get(f"{KIBANA}URL"):
-        found += saved_objects.findings(kibana_settings(url=kibana), space, content.path("kibana_dashboards"))
+        found += saved_objects.diagnose_kibana(
+            kibana_settings(url=kibana), space, content.path("kibana_dashboards")
+        )
     if as_json:
         rows = [
             {"level": one.level, "check": one.check, "message": one.message, "remedy": one.remedy}
@@ -213,7 +217,7 @@ def doctor(
             remedy = f"\n→ {one.remedy}" if one.remedy else ""
             table.add_row(one.level, one.check, _safe(one.message) + _safe(remedy, lines=True))
         _console().print(table)
-    raise typer.Exit(1 if any(one.level is diagnosis.Level.ERROR for one in found) else 0)
+    raise typer.Exit(1 if any(one.level is diagnosis.FindingLevel.ERROR for one in found) else 0)
 
 
 # --- helpers
@@ -226,11 +230,13 @@ def _kibana(url: str | None, space: str) -> Iterator[saved_objects.SavedObjects 
         yield None
         return
     folder = content.path("kibana_dashboards")
-    with saved_objects.connected(kibana_settings(url=url), space, folder) as found:
+    with saved_objects.open_saved_objects(kibana_settings(url=url), space, folder) as found:
         yield found
 
 
-def _base(server: Server, retention: list[str] | None, *, roles: bool) -> list[resources.Part]:
+def _base(
+    server: ServerCapabilities, retention: list[str] | None, *, roles: bool
+) -> list[resources.Resource]:
     """What every cluster of this kind gets."""
     given = {}
     for entry in retention or ():
@@ -239,11 +245,11 @@ def _base(server: Server, retention: list[str] | None, *, roles: bool) -> list[r
             raise StoreError(f"--retention: {entry!r} is not such as ml.prediction=30d")
         given[dataset] = period
     folder = content.path("pipelines") / "elasticsearch"
-    found = resources.templates(folder, retention=given)
+    found = resources.load_templates(folder, retention=given)
     if not server.match_only_text:
-        found = resources.without_match_only_text(found)
-    found += resources.scripts(content.path("watchers") / "scripts")
-    return found + (resources.roles(_roles_folder()) if roles else [])
+        found = resources.replace_match_only_text(found)
+    found += resources.load_scripts(content.path("watchers") / "scripts")
+    return found + (resources.load_roles(_roles_folder()) if roles else [])
 
 
 def _roles_folder() -> Path:
@@ -251,7 +257,7 @@ def _roles_folder() -> Path:
 
 
 def _put(
-    connection: Connection, wanted: Iterable[resources.Part], *, force: bool, dry_run: bool
+    connection: Connection, wanted: Iterable[resources.Resource], *, force: bool, dry_run: bool
 ) -> list[Change]:
     return deployment.deploy(
         connection, wanted, version=logging_lib.__version__, force=force, dry_run=dry_run
@@ -263,7 +269,7 @@ def _refused(changes: Iterable[Change]) -> bool:
 
 
 def _print_changes(
-    changes: list[Change], server: Server, *, show_diff: bool, dry_run: bool, as_json: bool
+    changes: list[Change], server: ServerCapabilities, *, show_diff: bool, dry_run: bool, as_json: bool
 ) -> None:
     if as_json:
         rows = [{"about": one.about, "did": one.did, "note": one.note, "diff": one.diff} for one in changes]
@@ -285,7 +291,7 @@ def _print_changes(
     _print_lacks(server)
 
 
-def _print_lacks(server: Server) -> None:
+def _print_lacks(server: ServerCapabilities) -> None:
     typer.echo(f"Elasticsearch {server.version_text}, license {server.license}")
     for lacking in server.lacks:
         typer.echo(f"left out: {lacking}")

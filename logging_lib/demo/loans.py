@@ -49,7 +49,7 @@ def _pipeline() -> Pipeline:
     return make_pipeline(FunctionTransformer(encode), DictVectorizer(), MaxAbsScaler(), Ridge(alpha=2.0))
 
 
-def out_of_fold(requests: list[dict[str, Any]], target: Any) -> Any:
+def predict_out_of_fold(requests: list[dict[str, Any]], target: Any) -> Any:
     """What models trained on four fifths of the rows answer on the other fifth: the error to expect in service.
 
     Returns:
@@ -92,7 +92,7 @@ def load() -> dict[str, pd.DataFrame]:
         (("Jan", TRAINING_DAYS), ("Feb", SERVING_DAYS), ("Mar", SERVING_DAYS)), 1
     ):
         rows = loans[loans["issue_month"] == f"{name}-2018"].reset_index(drop=True)
-        moments = list(_moments(len(rows), business_days(date(2018, number, 1), days)))
+        moments = list(_arrival_times(len(rows), business_days(date(2018, number, 1), days)))
         months[name] = rows[[*FEATURES, TARGET]].assign(**{TIME: moments})
     return months
 
@@ -115,7 +115,7 @@ def business_days(first: date, count: int) -> list[date]:
     return days
 
 
-def _moments(rows: int, days: list[date]) -> Iterator[datetime]:
+def _arrival_times(rows: int, days: list[date]) -> Iterator[datetime]:
     open_seconds = (CLOSES - OPENS) * 3600
     for row in range(rows):
         day, within = divmod(row * len(days) / rows, 1)
@@ -124,7 +124,7 @@ def _moments(rows: int, days: list[date]) -> Iterator[datetime]:
 
 
 @dataclass(frozen=True, slots=True)
-class Incident:
+class DemoIncident:
     """A mistake upstream: from ``onset`` to ``end``, ``apply`` alters the inputs of the rows it hits."""
 
     name: str
@@ -139,7 +139,7 @@ class Incident:
         return self.onset <= moment < self.end
 
 
-def _new_spelling(inputs: dict[str, Any], random: Random) -> bool:
+def _misspell_category(inputs: dict[str, Any], random: Random) -> bool:
     # One intake channel was released with its own spelling. About half of all loans are MORTGAGE.
     if inputs["homeownership"] == "MORTGAGE" and random.random() < 0.05 / 0.48:
         inputs["homeownership"] = "Mortgage"
@@ -147,7 +147,7 @@ def _new_spelling(inputs: dict[str, Any], random: Random) -> bool:
     return False
 
 
-def _income_lost(inputs: dict[str, Any], random: Random) -> bool:
+def _lose_income(inputs: dict[str, Any], random: Random) -> bool:
     # A join upstream misses: one partner's incomes come back as null.
     if random.random() < 0.30:
         inputs["annual_income"] = None
@@ -164,7 +164,7 @@ _SPANISH = (
 )  # fmt: skip
 
 
-def _another_language(inputs: dict[str, Any], random: Random) -> bool:
+def _switch_language(inputs: dict[str, Any], random: Random) -> bool:
     # The application form went live in Spanish.
     if isinstance(inputs[TEXT], str):
         inputs[TEXT] = random.choice(_SPANISH)
@@ -173,31 +173,31 @@ def _another_language(inputs: dict[str, Any], random: Random) -> bool:
 
 
 INCIDENTS = (
-    Incident(
+    DemoIncident(
         "new spelling of a category",
         "one channel sends 'Mortgage' for MORTGAGE, 5 % of the traffic",
         "unseen-categories",
         "homeownership",
         datetime(2018, 2, 2, 10, 30, tzinfo=UTC),
         datetime(2018, 2, 2, 17, 0, tzinfo=UTC),
-        _new_spelling,
+        _misspell_category,
     ),
-    Incident(
+    DemoIncident(
         "values missing",
         "a join upstream loses annual_income in 30 % of the traffic",
         "na-spike",
         "annual_income",
         datetime(2018, 3, 1, 11, 0, tzinfo=UTC),
         datetime(2018, 3, 1, 15, 0, tzinfo=UTC),
-        _income_lost,
+        _lose_income,
     ),
-    Incident(
+    DemoIncident(
         "another language",
         "the form goes live in Spanish: emp_title in words that training never had",
         "oov-rise",
         "emp_title",
         datetime(2018, 3, 2, 13, 0, tzinfo=UTC),
         datetime(2018, 3, 2, 17, 0, tzinfo=UTC),
-        _another_language,
+        _switch_language,
     ),
 )

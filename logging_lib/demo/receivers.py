@@ -24,7 +24,7 @@ class Receivers:
         self._mail.mkdir(parents=True, exist_ok=True)
         self._slack.touch()
         self._smtp = Controller(self, hostname="127.0.0.1", port=_free_port())
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self._slack))
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _make_handler(self._slack))
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
         message = message_from_bytes(envelope.content, policy=default)
@@ -62,7 +62,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _handler(target: Path) -> type[BaseHTTPRequestHandler]:
+def _make_handler(target: Path) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -42,16 +42,16 @@ from logging_lib.watch.runner.state import MemoryState, Wanted, WatchState
 
 TICK = timedelta(minutes=5)
 AFTER_HOURS = timedelta(minutes=15)
-KNOWN_AFTER = timedelta(hours=2)
-SIMULATED = ("ml.prediction", "ml.label")
+LABEL_DELAY = timedelta(hours=2)
+SIMULATED_DATASETS = ("ml.prediction", "ml.label")
 
 
-Truths = deque[tuple[datetime, str, float]]
+PendingLabels = deque[tuple[datetime, str, float]]
 """Waiting to be known: when, of which request, what."""
 
 
 @dataclass
-class Served:
+class ServiceLog:
     """What the service did: the moment of each event it logged, and how many each incident hit."""
 
     moments: list[datetime]
@@ -78,24 +78,24 @@ def run(out: Path, *, seed: int = 1) -> int:
     )
 
     served_rows = pd.concat([months["Feb"], months["Mar"]])
-    per_hour = {name: _rate(months[name]) for name in ("Feb", "Mar")}
+    per_hour = {name: _loans_per_hour(months[name]) for name in ("Feb", "Mar")}
     console.print(
         f"[bold]2. Serve[/bold] {len(served_rows)} loans of February and March through the logger. The data name "
         "only the month of a loan:\n   each month's rows are spread evenly over its first "
         f"{loans.SERVING_DAYS} business days, 9:00 to 17:00 UTC,\n   "
         f"{per_hour['Feb']:.0f} an hour in February and {per_hour['Mar']:.0f} in March. "
-        f"{len(_watches())} of the {len(load_watches(content.path('watchers')))} watches run every 5 simulated "
+        f"{len(_demo_watches())} of the {len(load_watches(content.path('watchers')))} watches run every 5 simulated "
         "minutes, those for the three incidents: all of them would take minutes."
     )
     with Receivers(out) as receivers:
         with EmbeddedStore(out / "store") as store:
-            served, alerts = _serve(store, served_rows, pipeline, out, receivers, seed, console)
+            served, alerts = _run_service(store, served_rows, pipeline, out, receivers, seed, console)
             sentence = _write_report(store, alerts, out)
         subjects = list(receivers.subjects)
 
     summary = _summarize(served, alerts, subjects, time.perf_counter() - started)
     (out / "summary.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
-    _tell(summary, sentence, out, console)
+    _print_summary(summary, sentence, out, console)
     return 0 if summary["ok"] else 1
 
 
@@ -106,7 +106,7 @@ def train(january: pd.DataFrame) -> tuple[Any, profile.Profile]:
     pipeline = model.train(requests, january[loans.TARGET])
     seconds = round(time.perf_counter() - started, 3)
     fitted = profile.fit(
-        january.assign(predicted=model.out_of_fold(requests, january[loans.TARGET])),
+        january.assign(predicted=model.predict_out_of_fold(requests, january[loans.TARGET])),
         model=loans.MODEL,
         version=loans.VERSION,
         target=loans.TARGET,
@@ -117,16 +117,16 @@ def train(january: pd.DataFrame) -> tuple[Any, profile.Profile]:
     return pipeline, fitted
 
 
-def _watches() -> list[Watch]:
+def _demo_watches() -> list[Watch]:
     wanted = {incident.watch for incident in loans.INCIDENTS}
     return [watch for watch in load_watches(content.path("watchers")) if watch.id in wanted]
 
 
-def _rate(rows: pd.DataFrame) -> float:
+def _loans_per_hour(rows: pd.DataFrame) -> float:
     return len(rows) / (loans.SERVING_DAYS * (loans.CLOSES - loans.OPENS))
 
 
-def _serve(
+def _run_service(
     store: EmbeddedStore,
     rows: pd.DataFrame,
     pipeline: Any,
@@ -134,13 +134,13 @@ def _serve(
     receivers: Receivers,
     seed: int,
     console: Console,
-) -> tuple[Served, list[Alert]]:
+) -> tuple[ServiceLog, list[Alert]]:
     fitted = profile.load(out / "profile.json")
     publish(store, fitted, now=rows[loans.TIME].iloc[0].to_pydatetime())
     state = MemoryState()
     runner = Runner(
         store,
-        _watches(),
+        _demo_watches(),
         outlets={
             "email": SmtpOutlet(receivers.smtp_url, sender="logging-lib <ml-watch@example.org>"),
             "slack": SlackOutlet(receivers.slack_url),
@@ -157,8 +157,8 @@ def _serve(
         service="loan-pricing",
         remember=10_000,
     )
-    served, alerts = Served([], {}), []
-    truths: Truths = deque()
+    served, alerts = ServiceLog([], {}), []
+    truths: PendingLabels = deque()
     random, position = Random(seed), 0
     progress = Progress(
         TextColumn("   {task.fields[day]}"), BarColumn(), TextColumn("{task.completed} events"),
@@ -168,23 +168,23 @@ def _serve(
         task = progress.add_task("serving", total=len(rows), day="")
         for now, arrived in _ticks(rows):
             _predict_and_log(arrived, pipeline, log, random, served, truths)
-            _log_truths(truths, log, now)
+            _log_known_labels(truths, log, now)
             position = _ship(out / "spool", position, store, now)
-            alerts += _judge(runner, now, console)
+            alerts += _run_watches(runner, now, console)
             progress.update(task, advance=len(arrived), day=f"{now:%a %d %b %H:%M}")
-    _keep(state, out / "store" / FOLDER)
+    _save_state(state, out / "store" / FOLDER)
     return served, alerts
 
 
-def _keep(state: MemoryState, folder: Path) -> None:
+def _save_state(state: MemoryState, folder: Path) -> None:
     """Leave the runner's state where the command line looks for it; at each tick that would take too long."""
     kept = FileState(folder)
     for watch_id in state.watch_ids():
-        kept.update(watch_id, _replaced_by(state.load(watch_id)))
+        kept.update(watch_id, _constant_state(state.load(watch_id)))
     kept.record(state.history(Wanted(most=1_000_000)))
 
 
-def _replaced_by(found: WatchState) -> Callable[[WatchState], WatchState]:
+def _constant_state(found: WatchState) -> Callable[[WatchState], WatchState]:
     return lambda _: found
 
 
@@ -204,8 +204,8 @@ def _predict_and_log(
     pipeline: Any,
     log: logging_lib.PredictionLogger,
     random: Random,
-    served: Served,
-    truths: Truths,
+    served: ServiceLog,
+    truths: PendingLabels,
 ) -> None:
     """What a service does with each request: receive the inputs, predict, log."""
     requests = loans.requests(arrived)
@@ -218,10 +218,10 @@ def _predict_and_log(
         with log.prediction(inputs, timestamp=moment, request_id=request_id) as p:
             p.prediction = pipeline.predict([inputs])[0]
         served.moments.append(moment)
-        truths.append((moment + KNOWN_AFTER, request_id, truth))
+        truths.append((moment + LABEL_DELAY, request_id, truth))
 
 
-def _log_truths(truths: Truths, log: logging_lib.PredictionLogger, now: datetime) -> None:
+def _log_known_labels(truths: PendingLabels, log: logging_lib.PredictionLogger, now: datetime) -> None:
     """The rate at which a loan was granted is known two hours after it was asked for."""
     while truths and truths[0][0] <= now:
         known, request_id, truth = truths.popleft()
@@ -239,7 +239,7 @@ def _ship(spool: Path, position: int, store: EmbeddedStore, now: datetime) -> in
         dataset = document["event"]["dataset"]
         # What was served arrives on the simulated day. The logger's start and counters are of today, and stay
         # there: a minute of them counts weeks of simulated events, which would look like a loss.
-        if dataset in SIMULATED:
+        if dataset in SIMULATED_DATASETS:
             document["event"].pop("ingested", None)
         streams.setdefault(f"logs-{dataset}-default", []).append(document)
     for stream, documents in streams.items():
@@ -247,7 +247,7 @@ def _ship(spool: Path, position: int, store: EmbeddedStore, now: datetime) -> in
     return file.stat().st_size
 
 
-def _judge(runner: Runner, now: datetime, console: Console) -> list[Alert]:
+def _run_watches(runner: Runner, now: datetime, console: Console) -> list[Alert]:
     report = runner.tick(now)
     for run in report.runs:
         if run.error:
@@ -257,7 +257,9 @@ def _judge(runner: Runner, now: datetime, console: Console) -> list[Alert]:
     return list(report.alerts)
 
 
-def _summarize(served: Served, alerts: list[Alert], subjects: list[str], seconds: float) -> dict[str, Any]:
+def _summarize(
+    served: ServiceLog, alerts: list[Alert], subjects: list[str], seconds: float
+) -> dict[str, Any]:
     first_onset = min(incident.onset for incident in loans.INCIDENTS)
     before = [alert for alert in alerts if alert.time <= first_onset]
     found = []
@@ -310,9 +312,10 @@ def _write_report(store: EmbeddedStore, alerts: list[Alert], out: Path) -> str:
         told=alerting.Told(
             [alert.document() for alert in alerts],
             Judging(
-                f"Found by the {len(_watches())} watches of the demo as the events arrived.", len(_watches())
+                f"Found by the {len(_demo_watches())} watches of the demo as the events arrived.",
+                len(_demo_watches()),
             ),
-            f"{len(_watches())} watches",
+            f"{len(_demo_watches())} watches",
         ),
         watches=watches,
         runbooks=runbooks.texts(watches),
@@ -321,7 +324,7 @@ def _write_report(store: EmbeddedStore, alerts: list[Alert], out: Path) -> str:
     return made.verdict.sentence
 
 
-def _tell(summary: dict[str, Any], sentence: str, out: Path, console: Console) -> None:
+def _print_summary(summary: dict[str, Any], sentence: str, out: Path, console: Console) -> None:
     console.print(
         f"[bold]3. Told[/bold] in {summary['alerts']} alerts, by a real SMTP server and a Slack receiver on "
         f"127.0.0.1. Before the first incident: {summary['alerts_before_first_incident']} alerts in "

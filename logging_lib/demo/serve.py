@@ -18,7 +18,7 @@ from logging_lib import profile
 from logging_lib.demo import loans
 from logging_lib.demo.run import train
 
-QUIET, INCIDENT = timedelta(minutes=40), timedelta(minutes=20)
+QUIET_TIME, INCIDENT_TIME = timedelta(minutes=40), timedelta(minutes=20)
 
 
 def serve(
@@ -82,11 +82,11 @@ def serve(
     return served
 
 
-def incident_at(seconds: float) -> loans.Incident | None:
+def incident_at(seconds: float) -> loans.DemoIncident | None:
     """The incident that is under way so many seconds after the start: each in turn, with quiet before it."""
-    period = (QUIET + INCIDENT).total_seconds()
+    period = (QUIET_TIME + INCIDENT_TIME).total_seconds()
     number, within = divmod(seconds, period)
-    if within < QUIET.total_seconds():
+    if within < QUIET_TIME.total_seconds():
         return None
     return loans.INCIDENTS[int(number) % len(loans.INCIDENTS)]
 

@@ -14,18 +14,18 @@ from logging_lib.store.history import inputs_of
 from logging_lib.store.port import Store
 
 EVENTS = "logs-ml.prediction-*,logs-ml.label-*,logs-ml.deadletter-*"
-_LONGEST = timedelta(hours=24)
-_MOST = 1000
+_DEFAULT_WINDOW = timedelta(hours=24)
+_MAX_HITS = 1000
 
-Part = Literal["failed", "counted"]
+Involvement = Literal["failed", "counted"]
 
 
 @dataclass(frozen=True)
-class Alert:
+class RecordedAlert:
     """An alert that the event was part of: ``failed`` where it has the very fault that was found, ``counted`` where
     it lay in the window that was judged."""
 
-    part: Part
+    part: Involvement
     feature: str
     alert: Mapping[str, Any]
 
@@ -52,7 +52,7 @@ class Audit:
     start: Mapping[str, Any] | None = None
     labels: list[Mapping[str, Any]] = field(default_factory=list)
     siblings: list[Mapping[str, Any]] = field(default_factory=list)
-    alerts: list[Alert] = field(default_factory=list)
+    alerts: list[RecordedAlert] = field(default_factory=list)
 
     @property
     def checks(self) -> dict[str, list[dict[str, Any]]]:
@@ -87,7 +87,7 @@ def audit(store: Store, event_id: str, alerts: Iterable[Mapping[str, Any]] = ())
         alerts: those that were told, as the watch runner writes them down; those of its history in the store are
             added.
     """
-    hit = _first(store, EVENTS, {"term": {"event.id": event_id}})
+    hit = _first_hit(store, EVENTS, {"term": {"event.id": event_id}})
     if hit is None:
         return None
     event: Mapping[str, Any] = hit["_source"]
@@ -98,39 +98,39 @@ def audit(store: Store, event_id: str, alerts: Iterable[Mapping[str, Any]] = ())
         {"term": {"ml.model.name": model.get("name", "")}},
         {"term": {"ml.model.version": model.get("version", "")}},
     ]
-    if (profile := _first(store, PROFILES, {"bool": {"filter": of_model}})) is not None:
+    if (profile := _first_hit(store, PROFILES, {"bool": {"filter": of_model}})) is not None:
         made.profile = profile["_source"]
         published = (made.profile["ml"].get("profile") or {}).get("id")
         checked = (ml.get("profile") or {}).get("id")
         made.same_profile = published == checked if published and checked else None
     if event["event"]["dataset"] != "ml.prediction":
         return made
-    made.start = _start(store, event, of_model)
+    made.start = _find_start(store, event, of_model)
     request = (ml.get("request") or {}).get("id")
     about = [{"term": {"ml.prediction.id": event_id}}]
     if request is not None:
         about.append({"term": {"ml.request.id": request}})
         made.siblings = [
             one
-            for one in _all(store, "logs-ml.prediction-*", {"term": {"ml.request.id": request}})
+            for one in _all_sources(store, "logs-ml.prediction-*", {"term": {"ml.request.id": request}})
             if one["event"]["id"] != event_id
         ]
     truths = {"bool": {"should": about, "minimum_should_match": 1}}
     made.labels = [
         one
-        for one in _all(store, "logs-ml.label-*", truths)
+        for one in _all_sources(store, "logs-ml.label-*", truths)
         if (one["ml"].get("prediction") or {}).get("id", event_id) == event_id
         and (one["ml"].get("model") or model) == {**model, **(one["ml"].get("model") or {})}
     ]
     told: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for alert in (*alerts, *_history(store, str(model.get("name", "")))):
+    for alert in (*alerts, *_recorded_alerts(store, str(model.get("name", "")))):
         if alert.get("kind", "alert") == "alert":
             told.setdefault(tuple(alert.get(key) for key in ("time", "watch", "model", "version")), alert)
-    made.alerts = [part for alert in told.values() if (part := belongs(event, alert)) is not None]
+    made.alerts = [part for alert in told.values() if (part := match_alert(event, alert)) is not None]
     return made
 
 
-def belongs(event: Mapping[str, Any], alert: Mapping[str, Any]) -> Alert | None:
+def match_alert(event: Mapping[str, Any], alert: Mapping[str, Any]) -> RecordedAlert | None:
     """What part an event had in an alert, or None. Pure.
 
     Windows are over ``event.ingested`` and end with the alert's time; a finding without a window is taken to have
@@ -144,7 +144,7 @@ def belongs(event: Mapping[str, Any], alert: Mapping[str, Any]) -> Alert | None:
         arrived = parse_instant(event["event"].get("ingested") or event["@timestamp"])
     except (KeyError, TypeError, ValueError):
         return None
-    best: Alert | None = None
+    best: RecordedAlert | None = None
     features = [{"feature": name} for name in alert.get("features") or ("",)]
     findings: Iterable[Mapping[str, Any]] = alert.get("findings") or features
     for finding in findings:
@@ -155,33 +155,33 @@ def belongs(event: Mapping[str, Any], alert: Mapping[str, Any]) -> Alert | None:
             model["version"],
         ):
             continue
-        if not told - _window(finding) < arrived <= told:
+        if not told - _finding_window(finding) < arrived <= told:
             continue
         feature, check = finding.get("feature") or "", finding.get("check")
         faults = [failed.get(str(check), set())] if check else list(failed.values())
         if feature and any(feature in names for names in faults):
-            return Alert("failed", feature, alert)
+            return RecordedAlert("failed", feature, alert)
         if check is None:
-            best = best or Alert("counted", feature, alert)
+            best = best or RecordedAlert("counted", feature, alert)
     return best
 
 
-def _history(store: Store, model: str) -> list[Mapping[str, Any]]:
+def _recorded_alerts(store: Store, model: str) -> list[Mapping[str, Any]]:
     """The alerts about a model that the watch runner's history has; it knows their features, not their findings."""
     of_model = [{"term": {"record": "alert"}}, {"term": {"model": model}}]
-    body = {"size": _MOST, "query": {"bool": {"filter": of_model}}, "_source": ["entry"]}
+    body = {"size": _MAX_HITS, "query": {"bool": {"filter": of_model}}, "_source": ["entry"]}
     hits = store.search(WATCH_STATE, body)["hits"]["hits"]
     return [hit["_source"]["entry"] for hit in hits if "entry" in hit["_source"]]
 
 
-def _window(finding: Mapping[str, Any]) -> timedelta:
+def _finding_window(finding: Mapping[str, Any]) -> timedelta:
     try:
         return parse_duration(str(finding["window"]))
     except (KeyError, ValueError):
-        return _LONGEST
+        return _DEFAULT_WINDOW
 
 
-def _start(
+def _find_start(
     store: Store, event: Mapping[str, Any], of_model: list[dict[str, Any]]
 ) -> Mapping[str, Any] | None:
     """Of the event's own process where that is known, else of its model version."""
@@ -196,7 +196,7 @@ def _start(
         if value is not None
     ]
     for query in ([*of_model, before, *own], [*of_model, before]):
-        if hit := _first(
+        if hit := _first_hit(
             store, "logs-ml.start-*", {"bool": {"filter": query}}, sort=[{"@timestamp": "desc"}]
         ):
             found: Mapping[str, Any] = hit["_source"]
@@ -204,12 +204,12 @@ def _start(
     return None
 
 
-def _first(store: Store, indices: str, query: Mapping[str, Any], **more: Any) -> dict[str, Any] | None:
+def _first_hit(store: Store, indices: str, query: Mapping[str, Any], **more: Any) -> dict[str, Any] | None:
     hits = store.search(indices, {"size": 1, "query": query, **more})["hits"]["hits"]
     found: dict[str, Any] | None = hits[0] if hits else None
     return found
 
 
-def _all(store: Store, indices: str, query: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    body = {"size": _MOST, "query": query, "sort": [{"@timestamp": "asc"}]}
+def _all_sources(store: Store, indices: str, query: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    body = {"size": _MAX_HITS, "query": query, "sort": [{"@timestamp": "asc"}]}
     return [hit["_source"] for hit in store.search(indices, body)["hits"]["hits"]]

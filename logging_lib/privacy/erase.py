@@ -18,26 +18,26 @@ import orjson
 
 from logging_lib._util.times import format_instant
 from logging_lib.privacy import redact_files
-from logging_lib.privacy.redact_files import Found
-from logging_lib.privacy.subject_search import Span, Traces
+from logging_lib.privacy.redact_files import PlaceMatches
+from logging_lib.privacy.subject_search import Span, SubjectTraces
 
-_PASSES = 4
+_MAX_PASSES = 4
 
 
-class RecordError(Exception):
+class ErasureRecordError(Exception):
     """The record cannot be read or is another person's; the message says which file and what to do."""
 
 
-class Cluster(Protocol):
+class ErasureCluster(Protocol):
     """As much of ``erase_stored.Stored`` as is needed here."""
 
-    def learn(self, traces: Traces) -> None: ...
-    def examine(self, traces: Traces) -> list[Found]: ...
-    def erase(self, traces: Traces) -> list[Found]: ...
+    def learn(self, traces: SubjectTraces) -> None: ...
+    def examine(self, traces: SubjectTraces) -> list[PlaceMatches]: ...
+    def erase(self, traces: SubjectTraces) -> list[PlaceMatches]: ...
 
 
 @dataclass
-class Record:
+class ErasureRecord:
     """What was done about one person, in one file that is replaced at each step.
 
     ``runs`` has one entry a run: ``started``, ``finished`` (None: it was stopped), and ``done`` by place.
@@ -52,7 +52,7 @@ class Record:
     working: dict[str, Any] | None = None
 
     @classmethod
-    def opened(cls, path: Path, hashes: frozenset[str]) -> Record:
+    def opened(cls, path: Path, hashes: frozenset[str]) -> ErasureRecord:
         """The record of earlier runs, or a new one.
 
         Raises:
@@ -71,11 +71,11 @@ class Record:
                 known["working"],
             )
         except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise RecordError(
+            raise ErasureRecordError(
                 f"{path}: is no record of an erasure ({error!r}); give another --record"
             ) from error
         if made.hashes.isdisjoint(hashes):
-            raise RecordError(f"{path}: is the record of another subject; give another --record")
+            raise ErasureRecordError(f"{path}: is the record of another subject; give another --record")
         made.hashes |= hashes
         return made
 
@@ -98,7 +98,9 @@ class Record:
         scratch.replace(self.path)
 
 
-def find(traces: Traces, files: Sequence[Path], cluster: Cluster | None, record: Record) -> list[Found]:
+def find_matches(
+    traces: SubjectTraces, files: Sequence[Path], cluster: ErasureCluster | None, record: ErasureRecord
+) -> list[PlaceMatches]:
     """What all places hold of the person; nothing is changed, and ``traces`` has learned the ids.
 
     Raises:
@@ -107,27 +109,27 @@ def find(traces: Traces, files: Sequence[Path], cluster: Cluster | None, record:
     """
     traces.events |= record.events
     traces.requests |= record.requests
-    for _ in range(_PASSES):  # what shares a request with the person's events has ids of its own
+    for _ in range(_MAX_PASSES):  # what shares a request with the person's events has ids of its own
         before = len(traces.events) + len(traces.requests)
         if cluster is not None:
             cluster.learn(traces)
         for file in files:
-            redact_files.learn(file, traces)
+            redact_files.collect_ids(file, traces)
         if len(traces.events) + len(traces.requests) == before:
             break
-    found = [one for file in files if not (one := redact_files.examine(file, traces)).nothing]
+    found = [one for file in files if not (one := redact_files.inspect_file(file, traces)).nothing]
     return found + (cluster.examine(traces) if cluster is not None else [])
 
 
 def erase(
-    traces: Traces,
+    traces: SubjectTraces,
     files: Sequence[Path],
-    cluster: Cluster | None,
-    record: Record,
+    cluster: ErasureCluster | None,
+    record: ErasureRecord,
     *,
     now: Callable[[], datetime],
     learned: bool = False,
-) -> list[Found]:
+) -> list[PlaceMatches]:
     """Erase and mask in all places, files first; what was done, with a ``note`` where something is left.
 
     Args:
@@ -139,9 +141,9 @@ def erase(
         OSError: a file cannot be read or written.
         StoreError: the cluster does not answer, or refuses us.
     """
-    _resume(record)
+    _finish_interrupted_file(record)
     if not learned:
-        find(traces, files, cluster, record)
+        find_matches(traces, files, cluster, record)
     record.events |= traces.events
     record.requests |= traces.requests
     run: dict[str, Any] = {"started": format_instant(now()), "finished": None, "done": []}
@@ -149,7 +151,7 @@ def erase(
     record.save()
     done = []
 
-    def note(found: Found) -> None:
+    def note(found: PlaceMatches) -> None:
         done.append(found)
         run["done"].append(
             {"place": found.place, "erased": found.erase, "redacted": found.redact, "left": found.note}
@@ -158,7 +160,7 @@ def erase(
         record.save()
 
     for file in files:
-        found = redact_files.examine(file, traces)
+        found = redact_files.inspect_file(file, traces)
         if found.nothing:
             continue
         record.working = {
@@ -167,7 +169,7 @@ def erase(
             "spans": [list(span) for span in found.spans],
         }
         record.save()
-        redact_files.scrub(file, found, traces)
+        redact_files.redact_file(file, found, traces)
         note(found)
     for found in cluster.erase(traces) if cluster is not None else ():
         note(found)
@@ -176,12 +178,12 @@ def erase(
     return done
 
 
-def _resume(record: Record) -> None:
+def _finish_interrupted_file(record: ErasureRecord) -> None:
     """Finish the file in which a run was stopped: half a line may have been overwritten, and says nothing now."""
     if record.working is None:
         return
     file, spans = Path(record.working["file"]), [Span(*span) for span in record.working["spans"]]
     if file.exists() and file.stat().st_ino == record.working["inode"] and spans:
-        redact_files.overwrite(file, spans)
+        redact_files.overwrite_spans(file, spans)
     record.working = None
     record.save()

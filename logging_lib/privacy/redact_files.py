@@ -18,17 +18,24 @@ from typing import Any
 import orjson
 
 from logging_lib.logger import jsonlines
-from logging_lib.privacy.subject_search import MASK, Finder, Span, Traces, line_spans, parsed
+from logging_lib.privacy.subject_search import (
+    MASK,
+    Span,
+    SubjectTraces,
+    TermFinder,
+    find_line_spans,
+    parse_event,
+)
 from logging_lib.store.duckdb import files as stored
 from logging_lib.watch.runner.filestate import FOLDER, held
 
-_PACKED = frozenset((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".png", ".jpg", ".pdf"))
-_LINES = frozenset((".jsonl", ".ndjson", ".log"))
-_LOOKED_AT = 8192
+_PACKED_SUFFIXES = frozenset((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".png", ".jpg", ".pdf"))
+_LINE_SUFFIXES = frozenset((".jsonl", ".ndjson", ".log"))
+_SNIFFED_BYTES = 8192
 
 
 @dataclass
-class Found:
+class PlaceMatches:
     """What a place holds of the person: ``erase`` events go, ``redact`` documents or texts are masked."""
 
     place: str
@@ -42,7 +49,7 @@ class Found:
         return not (self.erase or self.redact or self.note)
 
 
-def files(paths: Iterable[Path]) -> list[Path]:
+def list_files(paths: Iterable[Path]) -> list[Path]:
     """The files at and below these paths; names that begin with a dot are a shipper's states and locks of ours.
 
     Raises:
@@ -60,29 +67,29 @@ def files(paths: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
-def learn(file: Path, traces: Traces) -> None:
+def collect_ids(file: Path, traces: SubjectTraces) -> None:
     """Remember the ids of the person's events that a file holds."""
-    for line in _events(file):
-        event = parsed(line)
+    for line in _event_lines(file):
+        event = parse_event(line)
         if event is not None:
             traces.learn(event)
 
 
-def examine(file: Path, traces: Traces) -> Found:
+def inspect_file(file: Path, traces: SubjectTraces) -> PlaceMatches:
     """What the file holds of the person; nothing is changed."""
-    found = Found(str(file))
+    found = PlaceMatches(str(file))
     people, all_terms = traces.finder(ids=False), traces.finder(ids=True)
-    kind = _kind(file)
+    kind = _file_kind(file)
     if kind == "parquet":
-        found.erase = sum(_theirs(row, traces, all_terms) for row in _rows(file))
+        found.erase = sum(_is_owned(row, traces, all_terms) for row in _parquet_rows(file))
     elif kind == "lines":
         for line in jsonlines.lines(file):
             if line.fault == "too_large":
                 found.note = "holds a line over 1 MB, which was not looked into"
                 continue
-            spans = line_spans(line.data, line.offset, traces, people, all_terms)
+            spans = find_line_spans(line.data, line.offset, traces, people, all_terms)
             if spans and spans[0].text == MASK:
-                spans += _new_ids(line.data, line.offset, all_terms, traces)
+                spans += _profile_id_spans(line.data, line.offset, all_terms, traces)
             found.spans += spans
             blanked = any(span.text == " " for span in spans)
             found.erase, found.redact = found.erase + blanked, found.redact + (bool(spans) and not blanked)
@@ -91,27 +98,27 @@ def examine(file: Path, traces: Traces) -> Found:
         found.spans = [Span(*span, MASK) for span in all_terms.spans(data)]
         if found.spans:
             found.redact = 1
-            found.spans += _new_ids(data, 0, all_terms, traces)
+            found.spans += _profile_id_spans(data, 0, all_terms, traces)
     else:
         found.note = f"not looked into: {kind}"
     return found
 
 
-def scrub(file: Path, found: Found, traces: Traces) -> None:
+def redact_file(file: Path, found: PlaceMatches, traces: SubjectTraces) -> None:
     """Do what ``examine`` found, durably.
 
     What a watch runner may have written since is looked for anew.
     """
     with held(file) as is_state:
         if is_state:
-            found.spans[:] = examine(file, traces).spans
+            found.spans[:] = inspect_file(file, traces).spans
         if file.suffix == ".parquet" and found.erase:
-            _without_rows(file, traces)
+            _rewrite_parquet(file, traces)
         elif found.spans:
-            overwrite(file, found.spans)
+            overwrite_spans(file, found.spans)
 
 
-def overwrite(file: Path, spans: Iterable[Span]) -> None:
+def overwrite_spans(file: Path, spans: Iterable[Span]) -> None:
     """Put each span's text in its place; the file keeps its size."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
     try:
@@ -122,51 +129,51 @@ def overwrite(file: Path, spans: Iterable[Span]) -> None:
         os.close(descriptor)
 
 
-def _kind(file: Path) -> str:
-    if file.suffix in _LINES:
+def _file_kind(file: Path) -> str:
+    if file.suffix in _LINE_SUFFIXES:
         return "lines"
     if file.suffix == ".parquet":
         return "parquet"
-    if file.suffix in _PACKED:
+    if file.suffix in _PACKED_SUFFIXES:
         return f"packed ({file.suffix})"
     with file.open("rb") as opened:
-        return "not a text" if b"\0" in opened.read(_LOOKED_AT) else "text"
+        return "not a text" if b"\0" in opened.read(_SNIFFED_BYTES) else "text"
 
 
-def _events(file: Path) -> Iterator[bytes]:
-    kind = _kind(file)
+def _event_lines(file: Path) -> Iterator[bytes]:
+    kind = _file_kind(file)
     if kind == "lines":
         yield from (line.data for line in jsonlines.lines(file))
     elif kind == "parquet":
-        yield from (orjson.dumps(row, default=str) for row in _rows(file))
+        yield from (orjson.dumps(row, default=str) for row in _parquet_rows(file))
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
+def _parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
     """Each row of a Parquet file as the store reads it: JSON's values, nulls left out."""
-    for block in stored.parquet_lines(file):
+    for block in stored.read_parquet_rows(file):
         yield from map(orjson.loads, block.splitlines())
 
 
-def _theirs(row: dict[str, Any], traces: Traces, finder: Finder) -> bool:
+def _is_owned(row: dict[str, Any], traces: SubjectTraces, finder: TermFinder) -> bool:
     """A row in a table of events; its columns may be the fields' dotted names."""
     line = orjson.dumps(row)
-    event = parsed(line)
+    event = parse_event(line)
     return traces.owns(event) if event is not None else finder.mentions(line)
 
 
-def _without_rows(file: Path, traces: Traces) -> None:
+def _rewrite_parquet(file: Path, traces: SubjectTraces) -> None:
     import pyarrow.parquet as pq
 
     finder = traces.finder(ids=True)
-    rows = _rows(file)
+    rows = _parquet_rows(file)
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     os.close(descriptor)
     scratch = Path(name)
     try:
         with pq.ParquetFile(file) as opened, pq.ParquetWriter(scratch, opened.schema_arrow) as writer:
             for batch in opened.iter_batches(batch_size=8192):
-                kept = [not _theirs(next(rows), traces, finder) for _ in range(batch.num_rows)]
-                writer.write_batch(batch.filter(_mask(kept)))
+                kept = [not _is_owned(next(rows), traces, finder) for _ in range(batch.num_rows)]
+                writer.write_batch(batch.filter(_boolean_array(kept)))
         scratch.chmod(file.stat().st_mode)
         with scratch.open("rb") as written:
             os.fsync(written.fileno())
@@ -176,22 +183,22 @@ def _without_rows(file: Path, traces: Traces) -> None:
         raise
 
 
-def _mask(kept: list[bool]) -> Any:
+def _boolean_array(kept: list[bool]) -> Any:
     import pyarrow as pa
 
     return pa.array(kept, pa.bool_())
 
 
-def _new_ids(data: bytes, start: int, finder: Finder, traces: Traces) -> Iterator[Span]:
+def _profile_id_spans(data: bytes, start: int, finder: TermFinder, traces: SubjectTraces) -> Iterator[Span]:
     """A profile's id is the hash of its content, so a masked one gets its own, wherever the file names it."""
-    if (resealed := reseal(finder.mask(data))) is not None:
+    if (resealed := recompute_profile_id(finder.mask(data))) is not None:
         traces.profiles[resealed[0]] = resealed[1]
     for old, new in traces.profiles.items():
         for match in re.finditer(re.escape(old.encode()), data):
             yield Span(start + match.start(), len(new), new)
 
 
-def reseal(masked: bytes) -> tuple[str, str] | None:
+def recompute_profile_id(masked: bytes) -> tuple[str, str] | None:
     """(old, new) id of a profile, or of a document that holds one, whose texts were masked."""
     try:
         document = orjson.loads(masked)

@@ -21,7 +21,7 @@ from logging_lib.schema import DATASETS, tokens
 
 MASK = "#"
 _WORD = re.compile(rb"[0-9A-Za-z_\-]{4,}")
-_BOUND = rb"[0-9A-Za-z_\-]"
+_WORD_BYTE = rb"[0-9A-Za-z_\-]"
 
 
 class Span(NamedTuple):
@@ -37,7 +37,7 @@ class Span(NamedTuple):
 
 
 @dataclass
-class Traces:
+class SubjectTraces:
     """What identifies the person.
 
     Attributes:
@@ -58,15 +58,15 @@ class Traces:
 
     def owns(self, event: Mapping[str, Any]) -> bool:
         """Whether an event of ours is about this person, and so to be deleted."""
-        ml = _object(event.get("ml"))
-        about = _object(ml.get("subject")).get("hash")
+        ml = _as_object(event.get("ml"))
+        about = _as_object(ml.get("subject")).get("hash")
         if about is not None:
             return about in self.hashes
         return (
-            _object(event.get("event")).get("id") in self.events
-            or _object(ml.get("prediction")).get("id") in self.events
-            or _object(ml.get("request")).get("id") in self.requests
-            or any(value in self.texts for name in self.fields for value in _at(event, name))
+            _as_object(event.get("event")).get("id") in self.events
+            or _as_object(ml.get("prediction")).get("id") in self.events
+            or _as_object(ml.get("request")).get("id") in self.requests
+            or any(value in self.texts for name in self.fields for value in _values_at(event, name))
         )
 
     def learn(self, event: Mapping[str, Any]) -> bool:
@@ -74,18 +74,18 @@ class Traces:
         if not self.owns(event):
             return False
         if event["event"].get("dataset") == "ml.prediction":
-            if identity := _object(event.get("event")).get("id"):
+            if identity := _as_object(event.get("event")).get("id"):
                 self.events.add(identity)
-            if request := _object(_object(event.get("ml")).get("request")).get("id"):
+            if request := _as_object(_as_object(event.get("ml")).get("request")).get("id"):
                 self.requests.add(request)
         return True
 
-    def finder(self, *, ids: bool) -> Finder:
+    def finder(self, *, ids: bool) -> TermFinder:
         """What finds the person in texts; with ``ids``, by the ids of events and requests, too."""
-        return Finder(self.hashes | self.texts | (self.events | self.requests if ids else set()))
+        return TermFinder(self.hashes | self.texts | (self.events | self.requests if ids else set()))
 
 
-class Finder:
+class TermFinder:
     """Finds terms in bytes, as whole words and in the spellings that our files have.
 
     A term of digits alone or under four characters is found only as a whole JSON text or a token's value (``"7"``,
@@ -102,7 +102,7 @@ class Finder:
                 elif _WORD.fullmatch(spelling):
                     self._words.add(spelling)
                 else:
-                    others.add(rb"(?<!%b)%b(?!%b)" % (_BOUND, re.escape(spelling), _BOUND))
+                    others.add(rb"(?<!%b)%b(?!%b)" % (_WORD_BYTE, re.escape(spelling), _WORD_BYTE))
         longest_first = sorted(others, key=lambda other: len(bytes(other)), reverse=True)
         self._others = re.compile(b"|".join(longest_first)) if others else None
 
@@ -136,21 +136,23 @@ class Finder:
 
 def original_bytes(event: Mapping[str, Any]) -> bytes | None:
     """The bytes that a dead letter holds, or None where it holds none as base64."""
-    if _object(_object(event.get("ml")).get("deadletter")).get("encoding") != "base64":
+    if _as_object(_as_object(event.get("ml")).get("deadletter")).get("encoding") != "base64":
         return None
     try:
-        return base64.b64decode(str(_object(event.get("event")).get("original", "")))
+        return base64.b64decode(str(_as_object(event.get("event")).get("original", "")))
     except (binascii.Error, ValueError):
         return None
 
 
-def line_spans(line: bytes, start: int, traces: Traces, people: Finder, all_terms: Finder) -> list[Span]:
+def find_line_spans(
+    line: bytes, start: int, traces: SubjectTraces, people: TermFinder, all_terms: TermFinder
+) -> list[Span]:
     """What is to be overwritten in one line of JSON lines.
 
     The person's own events and dead letters are blanked, and readers pass over blank lines; what mentions them is
     masked. In other people's events a shared request id stays.
     """
-    event = parsed(line)
+    event = parse_event(line)
     if event is None:
         return [Span(*found, MASK) for found in all_terms.spans(line, start)]
     theirs = traces.owns(event)
@@ -161,13 +163,13 @@ def line_spans(line: bytes, start: int, traces: Traces, people: Finder, all_term
     return [Span(*found, MASK) for found in people.spans(line, start)]
 
 
-def parsed(line: bytes) -> dict[str, Any] | None:
+def parse_event(line: bytes) -> dict[str, Any] | None:
     """An event of ours, or None where the line is none."""
     try:
         event = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
-    if isinstance(event, dict) and _object(event.get("event")).get("dataset") in DATASETS:
+    if isinstance(event, dict) and _as_object(event.get("event")).get("dataset") in DATASETS:
         return event
     return None
 
@@ -183,15 +185,15 @@ def _spellings(term: str) -> set[bytes]:
     return found
 
 
-def _object(value: Any) -> Mapping[str, Any]:
+def _as_object(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _at(document: Mapping[str, Any], name: str) -> Iterator[Any]:
+def _values_at(document: Mapping[str, Any], name: str) -> Iterator[Any]:
     """The values at a dotted name; keys may hold dots themselves."""
     if name in document:
         value = document[name]
         yield from value if isinstance(value, list) else (value,)
     for key, value in document.items():
         if isinstance(value, Mapping) and name.startswith(f"{key}."):
-            yield from _at(value, name[len(key) + 1 :])
+            yield from _values_at(value, name[len(key) + 1 :])

@@ -14,7 +14,7 @@ _WITH_WATCHER = frozenset({"trial", "gold", "platinum", "enterprise"})
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerCapabilities:
     """``license`` is ``basic``, ``trial``, ``platinum``, ...; ``unknown`` where we may not ask.
 
     ``lacks`` names what this server does not have, each with what follows from it.
@@ -33,22 +33,22 @@ class Server:
         return ".".join(map(str, self.version))
 
 
-def examine(connection: Connection) -> Server:
+def inspect_server(connection: Connection) -> ServerCapabilities:
     """Ask a server what it is.
 
     Raises:
         StoreError: it is too old or does not answer.
     """
-    version = _version(connection.call("GET", "/")["version"]["number"])
+    version = _parse_version(connection.call("GET", "/")["version"]["number"])
     if not version[:2] >= OLDEST or version[0] > NEWEST_MAJOR:
         raise StoreError(
             f"{connection.url}: is Elasticsearch {'.'.join(map(str, version))}; "
             f"{'.'.join(map(str, OLDEST))} to {NEWEST_MAJOR}.x are supported"
         )
-    found = _license(connection)
-    watcher_api = _knows(connection, "/_watcher/watch/logging-lib-no-such-watch")
-    lifecycle = _knows(connection, "/_data_stream/logs-ml.no-such-stream/_lifecycle")
-    modules = _modules(connection)
+    found = _read_license(connection)
+    watcher_api = _has_api(connection, "/_watcher/watch/logging-lib-no-such-watch")
+    lifecycle = _has_api(connection, "/_data_stream/logs-ml.no-such-stream/_lifecycle")
+    modules = _list_modules(connection)
     lacks = []
     if not watcher_api:
         lacks.append("Watcher: the server does not have it; `logging-lib watch run` does its work")
@@ -59,10 +59,10 @@ def examine(connection: Connection) -> Server:
     match_only_text = modules is None or "mapper-extras" in modules
     if not match_only_text:
         lacks.append("match_only_text: the server does not have this field type; text is used instead")
-    return Server(
+    return ServerCapabilities(
         version=version,
         license=found,
-        security=_knows(connection, "/_security/_authenticate"),
+        security=_has_api(connection, "/_security/_authenticate"),
         watcher=watcher_api and found in _WITH_WATCHER,
         lifecycle=lifecycle,
         match_only_text=match_only_text,
@@ -70,12 +70,12 @@ def examine(connection: Connection) -> Server:
     )
 
 
-def _version(text: str) -> tuple[int, int, int]:
+def _parse_version(text: str) -> tuple[int, int, int]:
     numbers = [int(number) for number in re.findall(r"\d+", text)[:3]]
     return (*numbers, 0, 0, 0)[:3]  # type: ignore[return-value]
 
 
-def _license(connection: Connection) -> str:
+def _read_license(connection: Connection) -> str:
     try:
         answer: dict[str, Any] = connection.call("GET", "/_license")["license"]
     except ElasticsearchError as error:
@@ -85,7 +85,7 @@ def _license(connection: Connection) -> str:
     return str(answer["type"]) if answer.get("status") == "active" else f"expired {answer['type']}"
 
 
-def _knows(connection: Connection, path: str) -> bool:
+def _has_api(connection: Connection, path: str) -> bool:
     """Whether the server has an API: a 404 for the object or a 403 for us says that it does."""
     try:
         connection.call("GET", path)
@@ -96,7 +96,7 @@ def _knows(connection: Connection, path: str) -> bool:
     return True
 
 
-def _modules(connection: Connection) -> set[str] | None:
+def _list_modules(connection: Connection) -> set[str] | None:
     """The names of all nodes' modules; None where we may not ask."""
     try:
         answer = connection.call("GET", "/_nodes/plugins", params={"filter_path": "nodes.*.modules.name"})

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from logging_lib.schema import DATASETS
-from logging_lib.stack.ownership import State, is_ours, marked, plain, state
-from logging_lib.stack.resources import COMPONENT, PIPELINE, SCRIPT, TEMPLATE, Kind, Part
+from logging_lib.stack.ownership import State, compare, is_ours, normalize_body, with_mark
+from logging_lib.stack.resources import COMPONENT, PIPELINE, SCRIPT, TEMPLATE, Resource, ResourceKind
 from logging_lib.store.connection import Connection, ElasticsearchError
 from logging_lib.store.port import StoreError
 
@@ -34,19 +34,24 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    part: Part
+class _ResourceStatus:
+    part: Resource
     stored: Mapping[str, Any] | None
     state: State
 
 
-def status(connection: Connection, parts: Iterable[Part]) -> list[tuple[Part, State]]:
+def status(connection: Connection, parts: Iterable[Resource]) -> list[tuple[Resource, State]]:
     """How each part stands."""
-    return [(found.part, found.state) for found in (_look(connection, part) for part in parts)]
+    return [(found.part, found.state) for found in (_inspect(connection, part) for part in parts)]
 
 
 def deploy(
-    connection: Connection, parts: Iterable[Part], *, version: str, force: bool = False, dry_run: bool = False
+    connection: Connection,
+    parts: Iterable[Resource],
+    *,
+    version: str,
+    force: bool = False,
+    dry_run: bool = False,
 ) -> list[Change]:
     """Put what is missing and bring up to date what is ours.
 
@@ -60,13 +65,13 @@ def deploy(
     Raises:
         StoreError: the server refuses an object.
     """
-    found = [_look(connection, part) for part in parts]
-    changes = [_change(one, force=force) for one in found]
+    found = [_inspect(connection, part) for part in parts]
+    changes = [_plan_change(one, force=force) for one in found]
     if dry_run or any(change.did == REFUSED for change in changes):
         return changes
     for one, change in zip(found, changes, strict=True):
         if change.changes:
-            connection.call("PUT", one.part.path, marked(one.part, version))
+            connection.call("PUT", one.part.path, with_mark(one.part, version))
     return changes
 
 
@@ -85,14 +90,16 @@ def roll_over(connection: Connection, changes: Iterable[Change], *, dry_run: boo
         )
         if not all_streams and changed.isdisjoint(names):
             continue
-        for stream in streams(connection, dataset):
+        for stream in list_streams(connection, dataset):
             if not dry_run:
                 connection.call("POST", f"/{quote(stream)}/_rollover", params={"lazy": "true"})
             made.append(Change(f"data stream {stream}", UPDATED, "a new backing index with its next event"))
     return made
 
 
-def set_retention(connection: Connection, parts: Iterable[Part], *, dry_run: bool = False) -> list[Change]:
+def set_retention(
+    connection: Connection, parts: Iterable[Resource], *, dry_run: bool = False
+) -> list[Change]:
     """Bring the lifecycle of streams that exist already to what the templates say."""
     made = []
     for part in parts:
@@ -100,7 +107,7 @@ def set_retention(connection: Connection, parts: Iterable[Part], *, dry_run: boo
             continue
         dataset = part.name.removeprefix("logs-").removesuffix("@lifecycle")
         wanted = part.body["template"]["lifecycle"]
-        for stream in streams(connection, dataset):
+        for stream in list_streams(connection, dataset):
             path = f"/_data_stream/{quote(stream)}/_lifecycle"
             (known,) = connection.call("GET", path)["data_streams"]
             period = (known.get("lifecycle") or {}).get("data_retention")
@@ -114,13 +121,13 @@ def set_retention(connection: Connection, parts: Iterable[Part], *, dry_run: boo
 
 
 def destroy(
-    connection: Connection, parts: Iterable[Part], *, force: bool = False, dry_run: bool = False
+    connection: Connection, parts: Iterable[Resource], *, force: bool = False, dry_run: bool = False
 ) -> list[Change]:
     """Take away what is ours, in the reverse order; data and whatever is not ours stay.
 
     A template that a stream still uses stays, and what it needs.
     """
-    used = {f"logs-{dataset}" for dataset in DATASETS if streams(connection, dataset)}
+    used = {f"logs-{dataset}" for dataset in DATASETS if list_streams(connection, dataset)}
     used |= {
         name
         for name in ("ml-profiles", "ml-profile-files", "ml-watch-state", "ml-analysis")
@@ -128,14 +135,14 @@ def destroy(
     }
     changes = []
     for part in reversed(list(parts)):
-        found = _look(connection, part)
+        found = _inspect(connection, part)
         if found.stored is None:
             continue
         if not is_ours(part.kind, found.stored):
             changes.append(Change(str(part), LEFT, "it is not ours"))
         elif found.state is State.EDITED and not force:
             changes.append(Change(str(part), LEFT, "somebody edited it; --force removes it all the same"))
-        elif _needed(part, used):
+        elif _is_needed(part, used):
             changes.append(Change(str(part), LEFT, "data is there that needs it; delete that first"))
         else:
             if not dry_run:
@@ -144,7 +151,7 @@ def destroy(
     return changes
 
 
-def streams(connection: Connection, dataset: str) -> list[str]:
+def list_streams(connection: Connection, dataset: str) -> list[str]:
     """The names of the data streams of a dataset, over all namespaces."""
     try:
         answer = connection.call(
@@ -162,7 +169,7 @@ def _exists(connection: Connection, index: str) -> bool:
     return any(found["name"] == index for found in answer["indices"])
 
 
-def _needed(part: Part, used: set[str]) -> bool:
+def _is_needed(part: Resource, used: set[str]) -> bool:
     if part.kind is TEMPLATE:
         return part.name in used
     if part.kind is COMPONENT:
@@ -173,12 +180,12 @@ def _needed(part: Part, used: set[str]) -> bool:
     return part.kind is PIPELINE and any(name.startswith("logs-") for name in used)
 
 
-def _look(connection: Connection, part: Part) -> _Found:
-    stored = _stored(connection, part.kind, part)
-    return _Found(part, stored, state(part, stored))
+def _inspect(connection: Connection, part: Resource) -> _ResourceStatus:
+    stored = _fetch_body(connection, part.kind, part)
+    return _ResourceStatus(part, stored, compare(part, stored))
 
 
-def _stored(connection: Connection, kind: Kind, part: Part) -> Mapping[str, Any] | None:
+def _fetch_body(connection: Connection, kind: ResourceKind, part: Resource) -> Mapping[str, Any] | None:
     try:
         answer = connection.call("GET", part.path)
     except ElasticsearchError as error:
@@ -192,7 +199,7 @@ def _stored(connection: Connection, kind: Kind, part: Part) -> Mapping[str, Any]
     return answer
 
 
-def _change(found: _Found, *, force: bool) -> Change:
+def _plan_change(found: _ResourceStatus, *, force: bool) -> Change:
     about, diff = str(found.part), _diff(found)
     match found.state:
         case State.MISSING:
@@ -210,11 +217,11 @@ def _change(found: _Found, *, force: bool) -> Change:
     return Change(about, REFUSED, f"{whose}; {remedy}", diff)
 
 
-def _diff(found: _Found) -> str:
+def _diff(found: _ResourceStatus) -> str:
     def lines(body: Mapping[str, Any] | None) -> list[str]:
         if body is None:
             return []
-        made = plain(found.part.kind, body)
+        made = normalize_body(found.part.kind, body)
         if found.part.kind is SCRIPT:
             return list(made["source"].splitlines())
         return json.dumps(made, indent=2, sort_keys=True).splitlines()

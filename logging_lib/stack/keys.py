@@ -21,7 +21,7 @@ def role_names(folder: Path) -> list[str]:
     return sorted(file.stem.removeprefix(PREFIX) for file in folder.glob(f"{PREFIX}*.json"))
 
 
-def make(
+def create_keys(
     connection: Connection,
     roles: Iterable[str],
     *,
@@ -56,12 +56,12 @@ def make(
             continue
         if not dry_run:
             descriptor = json.loads((folder / f"{PREFIX}{role}.json").read_text("utf-8"))
-            _write(file, _create(connection, role, descriptor, expiration))
+            _write_secret(file, _create_key(connection, role, descriptor, expiration))
         changes.append(Change(about, CREATED, str(file)))
     return changes
 
 
-def invalidate(connection: Connection, *, dry_run: bool = False) -> list[Change]:
+def invalidate_keys(connection: Connection, *, dry_run: bool = False) -> list[Change]:
     """Make the keys that this user made for us worthless."""
     try:
         found = connection.call("GET", "/_security/api_key", params={"owner": "true", "name": f"{PREFIX}*"})
@@ -80,7 +80,7 @@ def invalidate(connection: Connection, *, dry_run: bool = False) -> list[Change]
     return [Change(f"API key {key['name']}", REMOVED, f"id {key['id']}") for key in ours]
 
 
-def _create(connection: Connection, role: str, descriptor: dict[str, Any], expiration: str | None) -> str:
+def _create_key(connection: Connection, role: str, descriptor: dict[str, Any], expiration: str | None) -> str:
     body: dict[str, Any] = {
         "name": f"{PREFIX}{role}",
         "role_descriptors": {role: descriptor},
@@ -99,7 +99,7 @@ def _create(connection: Connection, role: str, descriptor: dict[str, Any], expir
         ) from error
 
 
-def _write(file: Path, secret: str) -> None:
+def _write_secret(file: Path, secret: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -14,7 +14,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from logging_lib.stack.resources import COMPONENT, ROLE, SCRIPT, TEMPLATE, WATCH, Kind, Part
+from logging_lib.stack.resources import COMPONENT, ROLE, SCRIPT, TEMPLATE, WATCH, Resource, ResourceKind
 
 OWNER = "logging-lib"
 _SCRIPT_MARK = re.compile(r"\n// logging-lib (\S+) ([0-9a-f]{16})\n?\Z")
@@ -32,27 +32,27 @@ class State(StrEnum):
     FOREIGN = "foreign"  # somebody else's
 
 
-def state(part: Part, stored: Body | None) -> State:
+def compare(part: Resource, stored: Body | None) -> State:
     """How what is stored stands to what should be."""
     if stored is None:
         return State.MISSING
-    body = plain(part.kind, stored)
-    if body == plain(part.kind, part.body):
+    body = normalize_body(part.kind, stored)
+    if body == normalize_body(part.kind, part.body):
         return State.CURRENT
-    mark = _mark(part.kind, stored)
+    mark = _read_mark(part.kind, stored)
     if mark is None:
         return State.FOREIGN
-    return State.OUTDATED if mark == _hash(body) else State.EDITED
+    return State.OUTDATED if mark == _fingerprint(body) else State.EDITED
 
 
-def is_ours(kind: Kind, stored: Body) -> bool:
+def is_ours(kind: ResourceKind, stored: Body) -> bool:
     """Whether it carries our mark."""
-    return _mark(kind, stored) is not None
+    return _read_mark(kind, stored) is not None
 
 
-def marked(part: Part, version: str) -> dict[str, Any]:
+def with_mark(part: Resource, version: str) -> dict[str, Any]:
     """The part's body with our mark."""
-    found = _hash(plain(part.kind, part.body))
+    found = _fingerprint(normalize_body(part.kind, part.body))
     if part.kind is SCRIPT:
         source = part.body["source"].rstrip("\n")
         return {"script": {**part.body, "source": f"{source}\n// {OWNER} {version} {found}\n"}}
@@ -60,50 +60,50 @@ def marked(part: Part, version: str) -> dict[str, Any]:
     return {**part.body, part.kind.mark: {**part.body.get(part.kind.mark, {}), **notes}}
 
 
-def plain(kind: Kind, body: Body) -> dict[str, Any]:
+def normalize_body(kind: ResourceKind, body: Body) -> dict[str, Any]:
     """A body in the one form that both what we want and what Elasticsearch gives back have."""
     made = {key: value for key, value in body.items() if not re.fullmatch(r"(created|modified)_date\w*", key)}
     if kind is SCRIPT:
         source = _SCRIPT_MARK.sub("", made["source"]).rstrip("\n")
         return {"lang": made["lang"], "source": source}
     if kind is WATCH:
-        metadata = {k: v for k, v in made.get("metadata", {}).items() if k not in _NOTES}
+        metadata = {k: v for k, v in made.get("metadata", {}).items() if k not in _MARK_KEYS}
         made["metadata"] = metadata
-        made = _without(made, _WATCHER_ADDS)
+        made = _without_keys(made, _WATCHER_DEFAULTS)
     else:
         made.pop(kind.mark, None)
     if kind is ROLE:
         made.pop("transient_metadata", None)
         return {key: _without_empty(value) for key, value in made.items() if value}
     if kind in (COMPONENT, TEMPLATE) and "template" in made:
-        made["template"] = _template(made["template"])
+        made["template"] = _normalize_template(made["template"])
     if "data_stream" in made:
         made["data_stream"] = _without_empty(made["data_stream"])
     return {key: value for key, value in made.items() if key != "composed_of" or value}
 
 
 # Watcher gives a watch back with its defaults written out, and periods in another unit.
-_WATCHER_ADDS = frozenset(
+_WATCHER_DEFAULTS = frozenset(
     {"search_type", "rest_total_hits_as_int", "profile", "status", "_version"}
 ) | frozenset(f"throttle_period{suffix}" for suffix in ("", "_in_millis", "_in_seconds"))
-_NOTES = ("managed_by", "version", "fingerprint")
+_MARK_KEYS = ("managed_by", "version", "fingerprint")
 
 
-def _template(template: Body) -> dict[str, Any]:
+def _normalize_template(template: Body) -> dict[str, Any]:
     made = dict(template)
     if "settings" in made:
-        made["settings"] = dict(_flat(made["settings"], ""))
+        made["settings"] = dict(_flatten_settings(made["settings"], ""))
     if "lifecycle" in made:
         made["lifecycle"] = {k: v for k, v in made["lifecycle"].items() if (k, v) != ("enabled", True)}
     return made
 
 
-def _flat(node: Body, prefix: str) -> list[tuple[str, Any]]:
+def _flatten_settings(node: Body, prefix: str) -> list[tuple[str, Any]]:
     found = []
     for key, value in node.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            found += _flat(value, name + ".")
+            found += _flatten_settings(value, name + ".")
         else:
             name = name if name.startswith("index.") else f"index.{name}"
             found.append((name, value if isinstance(value, list) else json.dumps(value).strip('"')))
@@ -118,15 +118,15 @@ def _without_empty(value: Any) -> Any:
     return value
 
 
-def _without(value: Any, keys: frozenset[str]) -> Any:
+def _without_keys(value: Any, keys: frozenset[str]) -> Any:
     if isinstance(value, list):
-        return [_without(one, keys) for one in value]
+        return [_without_keys(one, keys) for one in value]
     if isinstance(value, Mapping):
-        return {key: _without(one, keys) for key, one in value.items() if key not in keys}
+        return {key: _without_keys(one, keys) for key, one in value.items() if key not in keys}
     return value
 
 
-def _mark(kind: Kind, stored: Body) -> str | None:
+def _read_mark(kind: ResourceKind, stored: Body) -> str | None:
     if kind is SCRIPT:
         found = _SCRIPT_MARK.search(stored["source"])
         return found[2] if found else None
@@ -134,5 +134,5 @@ def _mark(kind: Kind, stored: Body) -> str | None:
     return str(notes.get("fingerprint")) if notes.get("managed_by") == OWNER else None
 
 
-def _hash(body: Body) -> str:
+def _fingerprint(body: Body) -> str:
     return sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]

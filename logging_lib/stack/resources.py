@@ -18,7 +18,7 @@ Body = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ResourceKind:
     """A kind of object: where its API is, and how a body is found in the API's answer.
 
     ``answer`` holds the keys to go down; ``{name}`` stands for the object's name, ``0`` for the first of a
@@ -31,21 +31,23 @@ class Kind:
     mark: str = "_meta"
 
 
-PIPELINE: Final = Kind("ingest pipeline", "/_ingest/pipeline/", ("{name}",))
-COMPONENT: Final = Kind(
+PIPELINE: Final = ResourceKind("ingest pipeline", "/_ingest/pipeline/", ("{name}",))
+COMPONENT: Final = ResourceKind(
     "component template", "/_component_template/", ("component_templates", "0", "component_template")
 )
-TEMPLATE: Final = Kind("index template", "/_index_template/", ("index_templates", "0", "index_template"))
-SCRIPT: Final = Kind("stored script", "/_scripts/", ("script",), mark="")
-ROLE: Final = Kind("role", "/_security/role/", ("{name}",), mark="metadata")
-WATCH: Final = Kind("watch", "/_watcher/watch/", ("watch",), mark="metadata")
+TEMPLATE: Final = ResourceKind(
+    "index template", "/_index_template/", ("index_templates", "0", "index_template")
+)
+SCRIPT: Final = ResourceKind("stored script", "/_scripts/", ("script",), mark="")
+ROLE: Final = ResourceKind("role", "/_security/role/", ("{name}",), mark="metadata")
+WATCH: Final = ResourceKind("watch", "/_watcher/watch/", ("watch",), mark="metadata")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Resource:
     """One object as it should be."""
 
-    kind: Kind
+    kind: ResourceKind
     name: str
     body: Body
 
@@ -57,7 +59,7 @@ class Part:
         return f"{self.kind.title} {self.name}"
 
 
-def templates(folder: Path, *, retention: Mapping[str, str] | None = None) -> list[Part]:
+def load_templates(folder: Path, *, retention: Mapping[str, str] | None = None) -> list[Resource]:
     """Pipelines and templates, in the order in which one needs the other.
 
     Args:
@@ -68,30 +70,30 @@ def templates(folder: Path, *, retention: Mapping[str, str] | None = None) -> li
         StoreError: the retention names no dataset of ours.
     """
     found = [
-        *_read(folder / "ingest_pipelines", PIPELINE),
-        *_read(folder / "component_templates", COMPONENT),
-        *_read(folder / "index_templates", TEMPLATE),
+        *_read_folder(folder / "ingest_pipelines", PIPELINE),
+        *_read_folder(folder / "component_templates", COMPONENT),
+        *_read_folder(folder / "index_templates", TEMPLATE),
     ]
     given = dict(retention or {})
     if unknown := given.keys() - set(DATASETS):
         raise StoreError(f"retention: {min(unknown)!r} is no dataset; there are {', '.join(DATASETS)}")
-    return [_retained(part, given) for part in found]
+    return [_with_retention(part, given) for part in found]
 
 
-def scripts(folder: Path) -> list[Part]:
+def load_scripts(folder: Path) -> list[Resource]:
     """The stored scripts of ``watchers/scripts``."""
     return [
-        Part(SCRIPT, file.stem, {"lang": "painless", "source": file.read_text("utf-8")})
+        Resource(SCRIPT, file.stem, {"lang": "painless", "source": file.read_text("utf-8")})
         for file in sorted(folder.glob("*.painless"))
     ]
 
 
-def roles(folder: Path) -> list[Part]:
+def load_roles(folder: Path) -> list[Resource]:
     """The roles of ``pipelines/elasticsearch/roles``."""
-    return _read(folder, ROLE)
+    return _read_folder(folder, ROLE)
 
 
-def without_match_only_text(parts: Iterable[Part]) -> list[Part]:
+def replace_match_only_text(parts: Iterable[Resource]) -> list[Resource]:
     """For a server that lacks the field type: ``text`` answers the same queries and needs more room."""
 
     def plain(node: Any) -> Any:
@@ -104,7 +106,7 @@ def without_match_only_text(parts: Iterable[Part]) -> list[Part]:
     return [replace(part, body=plain(part.body)) if part.kind is COMPONENT else part for part in parts]
 
 
-def _retained(part: Part, retention: Mapping[str, str]) -> Part:
+def _with_retention(part: Resource, retention: Mapping[str, str]) -> Resource:
     for dataset, period in retention.items():
         if part.kind is COMPONENT and part.name == f"logs-{dataset}@lifecycle":
             template = {"lifecycle": {"enabled": True, "data_retention": period}}
@@ -112,16 +114,17 @@ def _retained(part: Part, retention: Mapping[str, str]) -> Part:
     return part
 
 
-def _read(folder: Path, kind: Kind) -> list[Part]:
+def _read_folder(folder: Path, kind: ResourceKind) -> list[Resource]:
     return [
-        Part(kind, file.stem, json.loads(file.read_text("utf-8"))) for file in sorted(folder.glob("*.json"))
+        Resource(kind, file.stem, json.loads(file.read_text("utf-8")))
+        for file in sorted(folder.glob("*.json"))
     ]
 
 
-_PLAIN = re.compile(r"[a-z0-9_-]{1,100}")
+_ID_SAFE = re.compile(r"[a-z0-9_-]{1,100}")
 
 
-def rendered(folder: Path, models: Iterable[str]) -> list[Part]:
+def render_watches(folder: Path, models: Iterable[str]) -> list[Resource]:
     """Each ``*.json`` of the folder for each model.
 
     Args:
@@ -133,23 +136,24 @@ def rendered(folder: Path, models: Iterable[str]) -> list[Part]:
     for file in sorted(folder.glob("*.json")):
         definition = json.loads(file.read_text("utf-8"))
         made += [
-            Part(WATCH, f"logging-lib-{file.stem}--{_id(name)}", _for(definition, name)) for name in names
+            Resource(WATCH, f"logging-lib-{file.stem}--{_model_id(name)}", _for_model(definition, name))
+            for name in names
         ]
     return made
 
 
-def _for(definition: dict[str, Any], model: str) -> dict[str, Any]:
-    return {**definition, "metadata": {**definition["metadata"], "model": _literal(model)}}
+def _for_model(definition: dict[str, Any], model: str) -> dict[str, Any]:
+    return {**definition, "metadata": {**definition["metadata"], "model": _escape_wildcards(model)}}
 
 
-def _literal(model: str) -> str:
+def _escape_wildcards(model: str) -> str:
     """The model's name as a wildcard query that matches it alone."""
     return re.sub(r"([\\*?])", r"\\\1", model)
 
 
-def _id(model: str) -> str:
+def _model_id(model: str) -> str:
     """A name's own part of the watch's id; what an id cannot hold is told apart by a hash."""
-    if _PLAIN.fullmatch(model):
+    if _ID_SAFE.fullmatch(model):
         return model
     shown = re.sub(r"[^a-z0-9_-]+", "_", model.lower())[:60]
     return f"{shown}-{sha256(model.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"

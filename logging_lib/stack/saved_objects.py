@@ -24,11 +24,11 @@ from logging_lib.stack.deploy import (
     UPDATED,
     Change,
 )  # fmt: skip
-from logging_lib.stack.doctor import Finding, Level
-from logging_lib.store.connection import Settings
+from logging_lib.stack.doctor import DoctorFinding, FindingLevel
+from logging_lib.store.connection import ConnectionSettings
 from logging_lib.store.port import StoreError
 
-_DID = {State.MISSING: CREATED, State.CURRENT: UNCHANGED, State.OUTDATED: UPDATED}
+_ACTIONS = {State.MISSING: CREATED, State.CURRENT: UNCHANGED, State.OUTDATED: UPDATED}
 
 
 class SavedObjects:
@@ -97,8 +97,8 @@ class SavedObjects:
         about, state, diff = self._named(key), found.states[key], differ.get(key, "")
         if state is State.CURRENT:
             return Change(about, UNCHANGED)
-        if state in _DID:
-            return Change(about, _DID[state], diff=diff)
+        if state in _ACTIONS:
+            return Change(about, _ACTIONS[state], diff=diff)
         if force:
             return Change(about, OVERWRITTEN, found.note(key), diff)
         remedy = "see the difference with --diff; --force overwrites it"
@@ -109,35 +109,41 @@ class SavedObjects:
 
 
 @contextmanager
-def connected(settings: Settings, space: str, folder: Path) -> Iterator[SavedObjects]:
+def open_saved_objects(settings: ConnectionSettings, space: str, folder: Path) -> Iterator[SavedObjects]:
     """The saved objects of one space. Raises StoreError."""
     with Kibana(settings, space=space) as kibana:
         yield SavedObjects(kibana, folder)
 
 
-def findings(settings: Settings, space: str, folder: Path) -> list[Finding]:
+def diagnose_kibana(settings: ConnectionSettings, space: str, folder: Path) -> list[DoctorFinding]:
     """For the doctor: whether Kibana answers, in which version, and how the dashboards stand."""
     try:
-        with connected(settings, space, folder) as saved:
-            found = [Finding(Level.OK, "Kibana", f"{settings.url}: Kibana {saved.version}")]
-            if _numbers(saved.version) < OLDEST:
+        with open_saved_objects(settings, space, folder) as saved:
+            found = [DoctorFinding(FindingLevel.OK, "Kibana", f"{settings.url}: Kibana {saved.version}")]
+            if _version_numbers(saved.version) < OLDEST:
                 oldest = ".".join(map(str, OLDEST))
                 text = f"Kibana {saved.version} is older than {oldest}: dashboards may look odd"
-                found.append(Finding(Level.WARNING, "Kibana", text, f"upgrade Kibana to {oldest} or later"))
+                found.append(
+                    DoctorFinding(
+                        FindingLevel.WARNING, "Kibana", text, f"upgrade Kibana to {oldest} or later"
+                    )
+                )
             wrong = [(name, state) for name, state in saved.status() if state is not State.CURRENT]
     except StoreError as error:
-        return [Finding(Level.ERROR, "Kibana", str(error), "see the message, and docs/dashboards.md")]
+        return [
+            DoctorFinding(FindingLevel.ERROR, "Kibana", str(error), "see the message, and docs/dashboards.md")
+        ]
     for name, state in wrong:
         edited = state in (State.EDITED, State.FOREIGN)
-        level = Level.NOTE if edited else Level.WARNING
+        level = FindingLevel.NOTE if edited else FindingLevel.WARNING
         remedy = "logging-lib stack deploy --kibana URL"
         if edited:
             remedy += " --diff --dry-run shows the difference, --force overwrites it"
-        found.append(Finding(level, "dashboards", f"{name}: {state}", remedy))
+        found.append(DoctorFinding(level, "dashboards", f"{name}: {state}", remedy))
     if not wrong:
-        found.append(Finding(Level.OK, "dashboards", "all saved objects are current"))
+        found.append(DoctorFinding(FindingLevel.OK, "dashboards", "all saved objects are current"))
     return found
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _version_numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])

@@ -12,26 +12,28 @@ from typing import Any, Protocol
 
 from logging_lib.logger.checks import Checker
 from logging_lib.profile.model import Profile
-from logging_lib.store.bulk import Outcome
+from logging_lib.store.connection import BulkOutcome
 from logging_lib.store.history import inputs_of, output_of
 from logging_lib.store.port import Store
 
 STREAMS = "logs-ml.prediction-*"
 PAGE = 1000
 MAX_MODELS = 1000
-_UNCHECKED = {"bool": {"must_not": {"terms": {"ml.profile.status": ["matched", "mismatch"]}}}}
+_WITHOUT_CHECKS = {"bool": {"must_not": {"terms": {"ml.profile.status": ["matched", "mismatch"]}}}}
 
 
-class Replacing(Store, Protocol):
+class ReplaceableStore(Store, Protocol):
     """A store whose documents can be replaced one by one."""
 
-    def replace(self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[Outcome]:
+    def replace(
+        self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]
+    ) -> Iterator[BulkOutcome]:
         """See ``ElasticsearchStore.replace``."""
         ...
 
 
 @dataclass
-class Annotated:
+class AnnotateResult:
     """``done`` have their checks now, ``changed`` were changed by others meanwhile (the next run takes them);
     ``failed`` holds (id, reason)."""
 
@@ -41,21 +43,21 @@ class Annotated:
 
 
 def annotate(
-    store: Replacing,
+    store: ReplaceableStore,
     profiles: Iterable[Profile],
     *,
     advance: Callable[[int], None] = lambda number: None,
-) -> Annotated:
+) -> AnnotateResult:
     """Check the stored events of these profiles' models that have no checks.
 
     Args:
         advance: told after each page how many events it had.
     """
-    result = Annotated()
+    result = AnnotateResult()
     for profile in profiles:
         checker = Checker(profile, foreign=True)
-        for page in _pages(store, profile):
-            changes = [(hit, checked(hit["_source"], checker)) for hit in page]
+        for page in _scan_unchecked(store, profile):
+            changes = [(hit, add_checks(hit["_source"], checker)) for hit in page]
             for outcome in store.replace(changes):
                 if not outcome.reason:
                     result.done += 1
@@ -68,11 +70,11 @@ def annotate(
     return result
 
 
-def unchecked(store: Store) -> dict[tuple[str, str], int]:
+def count_unchecked(store: Store) -> dict[tuple[str, str], int]:
     """(model, version) → events without checks, of all that is stored; the models with the most."""
     versions = {"terms": {"field": "ml.model.version", "size": 100}}
     models = {"terms": {"field": "ml.model.name", "size": MAX_MODELS}, "aggs": {"versions": versions}}
-    answer = store.search(STREAMS, {"size": 0, "query": _UNCHECKED, "aggs": {"models": models}})
+    answer = store.search(STREAMS, {"size": 0, "query": _WITHOUT_CHECKS, "aggs": {"models": models}})
     return {
         (model["key"], version["key"]): version["doc_count"]
         for model in answer.get("aggregations", {}).get("models", {}).get("buckets", ())
@@ -80,7 +82,7 @@ def unchecked(store: Store) -> dict[tuple[str, str], int]:
     }
 
 
-def checked(document: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
+def add_checks(document: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
     """A stored event with its checks; pure. Its inputs are typed anew, as the profile has them."""
     ml = document["ml"]
     found = checker(inputs_of(ml.get("input") or {}))
@@ -96,10 +98,10 @@ def checked(document: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
     return {**document, "ml": made}
 
 
-def _pages(store: Store, profile: Profile) -> Iterator[list[dict[str, Any]]]:
+def _scan_unchecked(store: Store, profile: Profile) -> Iterator[list[dict[str, Any]]]:
     body: dict[str, Any] = {
         "size": PAGE,
-        "query": _of(profile),
+        "query": _unchecked_query(profile),
         "sort": [{"@timestamp": "asc"}, {"event.id": "asc"}],
         "seq_no_primary_term": True,
         "track_total_hits": False,
@@ -109,9 +111,9 @@ def _pages(store: Store, profile: Profile) -> Iterator[list[dict[str, Any]]]:
         body["search_after"] = hits[-1]["sort"]
 
 
-def _of(profile: Profile) -> dict[str, Any]:
+def _unchecked_query(profile: Profile) -> dict[str, Any]:
     model = [
         {"term": {"ml.model.name": profile.model}},
         {"term": {"ml.model.version": profile.version}},
     ]
-    return {"bool": {"filter": [*model, _UNCHECKED]}}
+    return {"bool": {"filter": [*model, _WITHOUT_CHECKS]}}

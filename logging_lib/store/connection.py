@@ -1,7 +1,8 @@
-"""One way to an Elasticsearch cluster: the official client, our settings, and errors that name their remedy.
+"""Connect to an Elasticsearch cluster: the official client, its settings, its errors, and the bulk API.
 
-The only module that imports the client. Versions 8.15 to 9.x of the server are spoken to alike: the client asks
-for the wire format of its own major version, which an older server refuses, so plain JSON is asked for instead.
+This is the only module that imports the client. Server versions 8.15 to 9.x are addressed alike: the client
+asks for the wire format of its own major version, which an older server refuses, so this module asks for plain
+JSON instead.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import os
 import random
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import elasticsearch
+import orjson
 from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout, TlsError, Transport, TransportError
 
@@ -25,7 +27,7 @@ from logging_lib.store.port import StoreError
 PREFIX = "LOGGING_LIB_ELASTICSEARCH_"
 TIMEOUT = 60.0
 _RETRIES, _FIRST_WAIT = 4, 0.25
-_RETRIED = (429, 502, 503, 504)
+_TRANSIENT_STATUSES = (429, 502, 503, 504)
 
 
 class ElasticsearchError(StoreError):
@@ -51,7 +53,7 @@ class ElasticsearchError(StoreError):
     @property
     def passing(self) -> bool:
         """Whether the same may work a little later: no answer, too busy, or starting up."""
-        return self.status == 0 or self.status in _RETRIED
+        return self.status == 0 or self.status in _TRANSIENT_STATUSES
 
     @property
     def unknown_api(self) -> bool:
@@ -60,7 +62,7 @@ class ElasticsearchError(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ConnectionSettings:
     """Where the cluster is and as whom we ask it.
 
     ``api_key`` is the encoded form that Elasticsearch gave out; ``ca`` a file with the authority that signed
@@ -74,13 +76,13 @@ class Settings:
     ca: str | None = None
 
 
-def settings_from(
+def read_settings(
     environment: Mapping[str, str] = os.environ,
     *,
     url: str | None = None,
     prefix: str = PREFIX,
     example: str = "https://localhost:9200",
-) -> Settings:
+) -> ConnectionSettings:
     """Settings of ``LOGGING_LIB_ELASTICSEARCH_URL``, ``_API_KEY``, ``_USER``, ``_PASSWORD`` and ``_CA``.
 
     Args:
@@ -103,13 +105,13 @@ def settings_from(
     except ValueError:
         known = False
     if not known:
-        raise StoreError(f"{prefix}URL: {_shown(url)!r} is no URL such as {example}")
+        raise StoreError(f"{prefix}URL: {_without_credentials(url)!r} is no URL such as {example}")
     if parts.username or parts.password:
         raise StoreError(
             f"{prefix}URL: leave user and password out of it; set {prefix}API_KEY, or {prefix}USER and "
             f"{prefix}PASSWORD"
         )
-    given = Settings(url.rstrip("/"), get("API_KEY"), get("USER"), get("PASSWORD"), get("CA"))
+    given = ConnectionSettings(url.rstrip("/"), get("API_KEY"), get("USER"), get("PASSWORD"), get("CA"))
     if (given.user is None) != (given.password is None):
         raise StoreError(f"{prefix}USER and {prefix}PASSWORD go together; one of them is not set")
     if given.api_key and given.user:
@@ -123,11 +125,11 @@ class _PlainTransport(Transport):
     def perform_request(self, method: str, target: str, **options: Any) -> Any:
         headers = options.get("headers")
         if headers is not None:
-            options["headers"] = {name: _plain(value) for name, value in headers.items()}
+            options["headers"] = {name: _plain_media_type(value) for name, value in headers.items()}
         return super().perform_request(method, target, **options)
 
 
-def _plain(header: str) -> str:
+def _plain_media_type(header: str) -> str:
     media_type, _, parameters = header.partition(";")
     if "compatible-with" in parameters:
         return media_type.replace("vnd.elasticsearch+", "")
@@ -139,7 +141,7 @@ class Connection:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ConnectionSettings,
         *,
         timeout: float = TIMEOUT,
         sleep: Callable[[float], None] = time.sleep,
@@ -231,7 +233,7 @@ class Connection:
         status, kind, reason = error.meta.status, "", ""
         body = error.body.get("error", error.body) if isinstance(error.body, dict) else error.body
         if isinstance(body, dict):
-            kind, reason = str(body.get("type", "")), _reason(body)
+            kind, reason = str(body.get("type", "")), _deepest_reason(body)
         else:
             reason = str(body or error)
         remedy = ""
@@ -256,7 +258,7 @@ class Connection:
         return ElasticsearchError(f"{self.url}: no answer: {cause:.300}; {remedy}")
 
 
-def _reason(error: Mapping[str, Any]) -> str:
+def _deepest_reason(error: Mapping[str, Any]) -> str:
     """The reason nearest to the cause: what stands on top often says only that all shards failed."""
     causes = [error, *(error.get("root_cause") or ())[:1]]
     failed = (error.get("failed_shards") or ())[:1]
@@ -267,7 +269,117 @@ def _reason(error: Mapping[str, Any]) -> str:
     return printable(": ".join(reasons) or str(error.get("type", "no reason was given")))
 
 
-def _shown(url: str) -> str:
+def _without_credentials(url: str) -> str:
     """Without what may be a password."""
     scheme, separator, rest = url.rpartition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+MAX_DOCUMENTS: Final = 1000
+MAX_BYTES: Final = 5 * 1024 * 1024
+_FIRST_BULK_WAIT, _LONGEST_BULK_WAIT = 0.5, 15.0
+_TRANSIENT_STATUS: Final = frozenset({429, 502, 503, 504})
+
+
+class BulkConnection(Protocol):
+    """As much of ``Connection`` as is needed here."""
+
+    def call(
+        self, method: str, path: str, body: Any = None, *, params: Any = None, retries: int = 0
+    ) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BulkOperation:
+    """One line pair of a bulk request: the action (``{"create": {"_id": "a"}}``) and the document's JSON."""
+
+    identity: str
+    action: dict[str, Any]
+    source: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BulkOutcome:
+    """What became of an operation; ``reason`` says why it was refused for good."""
+
+    identity: str
+    status: int
+    reason: str = ""
+
+    @property
+    def conflict(self) -> bool:
+        """A document with this id is there already, or was changed in between."""
+        return self.status == 409
+
+
+def send_bulk(
+    connection: BulkConnection,
+    target: str | None,
+    operations: Iterable[BulkOperation],
+    *,
+    patience: float,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[BulkOutcome]:
+    """Send operations in batches; one outcome each, in their order.
+
+    Args:
+        target: a data stream or an index, quoted; None where each action names its ``_index``.
+        patience: seconds to go on trying while nothing answers or the server is too busy; the time begins
+            anew with each batch that got through.
+
+    Raises:
+        ElasticsearchError: the request as a whole was refused, or nothing answered for too long. Then the
+            operations without an outcome may or may not have been carried out.
+    """
+    for batch in _batches(operations):
+        outcomes: dict[int, BulkOutcome] = {}
+        waiting = list(range(len(batch)))
+        until, wait = clock() + patience, _FIRST_BULK_WAIT
+        while waiting:
+            path = "/_bulk" if target is None else f"/{target}/_bulk"
+            body = b"".join(_operation_lines(batch[index]) for index in waiting)
+            try:
+                answer = connection.call("POST", path, body, params={"filter_path": _ANSWER}, retries=0)
+            except ElasticsearchError as error:
+                if not error.passing or clock() + wait > until:
+                    raise
+            else:
+                for index, item in zip(waiting, answer["items"], strict=True):
+                    outcomes[index] = _parse_outcome(batch[index].identity, item)
+                late = clock() + wait > until
+                waiting = [i for i in waiting if outcomes[i].status in _TRANSIENT_STATUS and not late]
+            if waiting:
+                sleep(wait * random.uniform(0.5, 1.0))
+                wait = min(wait * 2, _LONGEST_BULK_WAIT)
+        yield from (outcomes[index] for index in range(len(batch)))
+
+
+_ANSWER = "items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
+
+
+def _batches(operations: Iterable[BulkOperation]) -> Iterator[list[BulkOperation]]:
+    batch: list[BulkOperation] = []
+    size = 0
+    for operation in operations:
+        if batch and (len(batch) >= MAX_DOCUMENTS or size + len(operation.source) > MAX_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(operation)
+        size += len(operation.source)
+    if batch:
+        yield batch
+
+
+def _operation_lines(operation: BulkOperation) -> bytes:
+    return orjson.dumps(operation.action) + b"\n" + operation.source + b"\n"
+
+
+def _parse_outcome(identity: str, item: dict[str, Any]) -> BulkOutcome:
+    (answer,) = item.values()
+    error = answer.get("error") or {}
+    caused = (error.get("caused_by") or {}).get("reason")
+    reason = printable(": ".join(dict.fromkeys(filter(None, (error.get("reason"), caused)))))
+    return BulkOutcome(
+        identity, answer["status"], f"{reason or error.get('type', 'refused'):.1000}" if error else ""
+    )

@@ -20,23 +20,22 @@ from urllib.parse import quote
 
 from logging_lib.plain import printable
 from logging_lib.store import mapping
-from logging_lib.store.bulk import Operation, Outcome, send
-from logging_lib.store.connection import Connection, ElasticsearchError
+from logging_lib.store.connection import BulkOperation, BulkOutcome, Connection, ElasticsearchError, send_bulk
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import (
-    Conflict,
+    ConflictError,
     IndexResult,
-    Part,
+    Partition,
     QueryNotSupported,
-    ScriptFault,
+    ScriptError,
     SearchError,
-    Stored,
     StoreError,
+    VersionedDocument,
 )
 
-PATIENCE: Final = 120.0
+RETRY_SECONDS: Final = 120.0
 _PAGE: Final = 5_000
-_KEPT: Final = "5m"  # a page's point in time, until the next one is asked for
+_KEEP_ALIVE: Final = "5m"  # a page's point in time, until the next one is asked for
 SEARCH_TIMEOUT: Final = "45s"
 _BOUNDS: Final = frozenset({"gt", "gte", "lt", "lte", "from", "to"})
 _NOW = re.compile(r"now(?=$|[+\-/|])")
@@ -54,7 +53,7 @@ class ElasticsearchStore:
         self,
         connection: Connection,
         *,
-        patience: float = PATIENCE,
+        patience: float = RETRY_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._connection = connection
@@ -79,10 +78,14 @@ class ElasticsearchStore:
         """
         refused: list[tuple[str, str]] = []
         stream = target.startswith("logs-")
-        prepared = _events(documents, now, refused) if stream else _documents(documents, create, refused)
+        prepared = (
+            _event_operations(documents, now, refused)
+            if stream
+            else _document_operations(documents, create, refused)
+        )
         self._written.add(target)
         created = duplicates = 0
-        for outcome in self._send(_name(target), prepared):
+        for outcome in self._send(_quoted(target), prepared):
             if not outcome.reason:
                 created += 1
             elif outcome.conflict:
@@ -91,7 +94,9 @@ class ElasticsearchStore:
                 refused.append((outcome.identity, outcome.reason))
         return IndexResult(created, duplicates, tuple(refused))
 
-    def replace(self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[Outcome]:
+    def replace(
+        self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]
+    ) -> Iterator[BulkOutcome]:
         """Put other documents in the place of stored ones: pairs of (hit, document); one outcome each, in
         their order.
 
@@ -102,7 +107,7 @@ class ElasticsearchStore:
             ElasticsearchError: as ``index``.
         """
 
-        def operations() -> Iterator[Operation]:
+        def operations() -> Iterator[BulkOperation]:
             for hit, document in changes:
                 where = {
                     "_index": hit["_index"],
@@ -111,7 +116,7 @@ class ElasticsearchStore:
                     "if_primary_term": hit["_primary_term"],
                 }
                 self._written.add(hit["_index"])
-                yield Operation(hit["_id"], {"index": where}, mapping.dumps(document))
+                yield BulkOperation(hit["_id"], {"index": where}, mapping.dumps(document))
 
         yield from self._send(None, operations())
 
@@ -130,11 +135,11 @@ class ElasticsearchStore:
             ElasticsearchError: it does not answer, or refuses us.
         """
         names = indices.split(",") if isinstance(indices, str) else indices
-        path = ",".join(_name(name.strip()) for name in names if name.strip()) or "_all"
+        path = ",".join(_quoted(name.strip()) for name in names if name.strip()) or "_all"
         params = {"ignore_unavailable": "true", "allow_no_indices": "true"}
         if rest_total_hits_as_int:
             params["rest_total_hits_as_int"] = "true"
-        asked = dict(body) if now is None else _at(body, _iso(now), ())
+        asked = dict(body) if now is None else _with_fixed_now(body, _iso(now), ())
         asked.setdefault("timeout", SEARCH_TIMEOUT)
         try:
             answer: dict[str, Any] = self._connection.call("POST", f"/{path}/_search", asked, params=params)
@@ -143,13 +148,13 @@ class ElasticsearchStore:
                 raise SearchError(error.reason) from error
             raise
         if "aggregations" not in answer and ("aggs" in body or "aggregations" in body):
-            answer["aggregations"] = _of_nothing(names, body, now)
+            answer["aggregations"] = _empty_aggregations(names, body, now)
         return answer
 
     def streams(self, indices: str | list[str]) -> list[str]:
         """See the port; the data streams, aliases and indices that this client may see."""
         names = indices.split(",") if isinstance(indices, str) else indices
-        path = ",".join(_name(name.strip()) for name in names if name.strip()) or "*"
+        path = ",".join(_quoted(name.strip()) for name in names if name.strip()) or "*"
         try:
             found = self._connection.call("GET", f"/_resolve/index/{path}")
         except ElasticsearchError as error:
@@ -162,13 +167,13 @@ class ElasticsearchStore:
 
     def lines(self, target: str, fields: Collection[str]) -> Iterator[list[bytes]]:
         """See the port: pages in the order of arrival, each after the one before, within one point in time."""
-        opened = self._connection.call("POST", f"/{_name(target)}/_pit", params={"keep_alive": _KEPT})
+        opened = self._connection.call("POST", f"/{_quoted(target)}/_pit", params={"keep_alive": _KEEP_ALIVE})
         body: dict[str, Any] = {
             "size": _PAGE,
             "track_total_hits": False,
             "sort": [{"_shard_doc": "asc"}],
             "_source": sorted({"event.id", *fields}),
-            "pit": {"id": opened["id"], "keep_alive": _KEPT},
+            "pit": {"id": opened["id"], "keep_alive": _KEEP_ALIVE},
         }
         try:
             while True:
@@ -185,7 +190,7 @@ class ElasticsearchStore:
         finally:
             self._connection.call("DELETE", "/_pit", {"id": body["pit"]["id"]})
 
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
+    def parts(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
         """See the port: none, as a connection does not survive a fork."""
         return []
 
@@ -197,39 +202,41 @@ class ElasticsearchStore:
         except ElasticsearchError as error:
             if error.kind not in ("script_exception", "illegal_argument_exception"):
                 raise
-            raise _script_fault(error) from error
+            raise _script_error(error) from error
         return str(answer["result"])
 
-    def get(self, target: str, identity: str) -> Stored | None:
+    def get(self, target: str, identity: str) -> VersionedDocument | None:
         """One document of an index, as it is now, and which of its changes that is; None when there is none.
 
         Raises:
             ElasticsearchError: as ``index``.
         """
         try:
-            found = self._connection.call("GET", _path(target, "_doc", identity))
+            found = self._connection.call("GET", _document_path(target, "_doc", identity))
         except ElasticsearchError as error:
             if error.status == 404:
                 return None
             raise
-        return Stored(found["_source"], found["_seq_no"], found["_primary_term"])
+        return VersionedDocument(found["_source"], found["_seq_no"], found["_primary_term"])
 
-    def put(self, target: str, identity: str, source: Mapping[str, Any], *, after: Stored | None) -> None:
+    def put(
+        self, target: str, identity: str, source: Mapping[str, Any], *, after: VersionedDocument | None
+    ) -> None:
         """Write a document, provided that it still is what ``get`` gave.
 
         Raises:
             Conflict: it was changed, or made, since.
             ElasticsearchError: as ``index``.
         """
-        path, params = _path(target, "_create", identity), {}
+        path, params = _document_path(target, "_create", identity), {}
         if after is not None:
-            path = _path(target, "_doc", identity)
+            path = _document_path(target, "_doc", identity)
             params = {"if_seq_no": str(after.seq_no), "if_primary_term": str(after.primary_term)}
         try:
             self._connection.call("PUT", path, source, params=params)
         except ElasticsearchError as error:
             if error.status == 409:
-                raise Conflict(f"{target}/{identity}: was changed by another") from error
+                raise ConflictError(f"{target}/{identity}: was changed by another") from error
             raise
 
     def add(self, target: str, sources: Iterable[Mapping[str, Any]]) -> None:
@@ -239,8 +246,8 @@ class ElasticsearchStore:
             StoreError: one was refused.
             ElasticsearchError: as ``index``.
         """
-        operations = (Operation("", {"create": {}}, mapping.dumps(source)) for source in sources)
-        for outcome in self._send(_name(target), operations):
+        operations = (BulkOperation("", {"create": {}}, mapping.dumps(source)) for source in sources)
+        for outcome in self._send(_quoted(target), operations):
             if outcome.reason:
                 raise StoreError(f"{target}: a document was refused: {outcome.reason}")
 
@@ -251,13 +258,13 @@ class ElasticsearchStore:
             ElasticsearchError: as ``index``.
         """
         params = {"conflicts": "proceed", "ignore_unavailable": "true"}
-        self._connection.call("POST", f"/{_name(target)}/_delete_by_query", {"query": query}, params=params)
+        self._connection.call("POST", f"/{_quoted(target)}/_delete_by_query", {"query": query}, params=params)
 
     def refresh(self, target: str | None = None) -> None:
         """Make what this store indexed, or what is in that target, visible to searches; who may not do that
         waits for the cluster to."""
         for name in sorted(self._written) if target is None else [target]:
-            path = f"/{_name(name)}/_refresh"
+            path = f"/{_quoted(name)}/_refresh"
             try:
                 self._connection.call("POST", path, params={"ignore_unavailable": "true"})
             except ElasticsearchError as error:
@@ -273,22 +280,22 @@ class ElasticsearchStore:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _send(self, target: str | None, operations: Iterable[Operation]) -> Iterator[Outcome]:
-        return send(self._connection, target, operations, patience=self._patience, sleep=self._sleep)
+    def _send(self, target: str | None, operations: Iterable[BulkOperation]) -> Iterator[BulkOutcome]:
+        return send_bulk(self._connection, target, operations, patience=self._patience, sleep=self._sleep)
 
 
-def _script_fault(error: ElasticsearchError) -> ScriptFault:
+def _script_error(error: ElasticsearchError) -> ScriptError:
     causes = [error.details]
     while isinstance(causes[-1].get("caused_by"), Mapping):
         causes.append(causes[-1]["caused_by"])
     reasons = [str(each["reason"]) for each in causes if each.get("reason")]
     offset = next((each["position"]["offset"] for each in causes if each.get("position")), None)
-    return ScriptFault(printable(reasons[-1] if reasons else error.reason), offset=offset)
+    return ScriptError(printable(reasons[-1] if reasons else error.reason), offset=offset)
 
 
-def _events(
+def _event_operations(
     documents: Iterable[Mapping[str, Any]], now: datetime | None, refused: list[tuple[str, str]]
-) -> Iterator[Operation]:
+) -> Iterator[BulkOperation]:
     arrival = None if now is None else _iso(now)
     for document in documents:
         source = {key: value for key, value in document.items() if key != "_id"}
@@ -297,7 +304,7 @@ def _events(
         if identity is None or identity == "" or isinstance(identity, dict | list):
             refused.append(("", "event.id: a data stream's document needs one"))
             continue
-        identity = mapping.convert(identity, "keyword")
+        identity = mapping.coerce(identity, "keyword")
         if arrival is not None and source.get("event.ingested") is None:
             if event is None:
                 source["event.ingested"] = arrival
@@ -306,9 +313,9 @@ def _events(
         yield from _operation("create", identity, source, refused)
 
 
-def _documents(
+def _document_operations(
     documents: Iterable[Mapping[str, Any]], create: bool, refused: list[tuple[str, str]]
-) -> Iterator[Operation]:
+) -> Iterator[BulkOperation]:
     for document in documents:
         source = {key: value for key, value in document.items() if key != "_id"}
         yield from _operation("create" if create else "index", document.get("_id"), source, refused)
@@ -316,15 +323,15 @@ def _documents(
 
 def _operation(
     kind: str, identity: Any, source: Mapping[str, Any], refused: list[tuple[str, str]]
-) -> Iterator[Operation]:
+) -> Iterator[BulkOperation]:
     name = "" if identity is None else str(identity)
     try:
-        yield Operation(name, {kind: {"_id": name} if name else {}}, mapping.dumps(source))
+        yield BulkOperation(name, {kind: {"_id": name} if name else {}}, mapping.dumps(source))
     except (TypeError, ValueError) as error:
         refused.append((name, f"not JSON: {error}"))
 
 
-def _of_nothing(indices: list[str], body: Mapping[str, Any], now: datetime | None) -> dict[str, Any]:
+def _empty_aggregations(indices: list[str], body: Mapping[str, Any], now: datetime | None) -> dict[str, Any]:
     """The aggregations over no documents. Elasticsearch leaves them out where no index has such a name, as
     before a stream's first event; the embedded store does not, and neither does the port."""
     with EmbeddedStore(None) as store:
@@ -335,10 +342,10 @@ def _of_nothing(indices: list[str], body: Mapping[str, Any], now: datetime | Non
     return found
 
 
-def _at(value: Any, moment: str, path: tuple[str, ...]) -> Any:
+def _with_fixed_now(value: Any, moment: str, path: tuple[str, ...]) -> Any:
     """The body as it would be asked at that moment: ``now`` at the beginning of a range's bound is replaced."""
     if isinstance(value, Mapping):
-        dated = {key: _at(one, moment, (*path, key)) for key, one in value.items()}
+        dated = {key: _with_fixed_now(one, moment, (*path, key)) for key, one in value.items()}
         for key in _BOUNDS & dated.keys():
             bound = dated[key]
             if isinstance(bound, str) and _NOW.match(bound):
@@ -349,7 +356,7 @@ def _at(value: Any, moment: str, path: tuple[str, ...]) -> Any:
                 dated[key] = f"{moment}||{bound[3:].removeprefix('||')}"
         return dated
     if isinstance(value, list):
-        return [_at(one, moment, (*path, str(index))) for index, one in enumerate(value)]
+        return [_with_fixed_now(one, moment, (*path, str(index))) for index, one in enumerate(value)]
     return value
 
 
@@ -357,9 +364,9 @@ def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _path(target: str, kind: str, identity: str) -> str:
-    return f"/{_name(target)}/{kind}/{quote(identity, safe='')}"
+def _document_path(target: str, kind: str, identity: str) -> str:
+    return f"/{_quoted(target)}/{kind}/{quote(identity, safe='')}"
 
 
-def _name(target: str) -> str:
+def _quoted(target: str) -> str:
     return quote(target, safe="*-._+")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PAGE = 2000
 
 
-def scan(
+def scan_pages(
     store: Store,
     indices: str,
     query: Mapping[str, Any],
@@ -58,7 +58,7 @@ _INPUTS = [f"ml.input.{kind}" for kind in ("other", *KINDS)]
 
 
 @dataclass(frozen=True)
-class History:
+class PredictionHistory:
     """``frame`` has a row an event, oldest first, a column a feature, ``TIME`` and, where there were any,
     ``PREDICTION``; ``absent`` masks the rows whose key was not there, shape (rows,); ``kinds`` are those that a
     profile gave to the features, where the events had one; ``cut``: there were more events than wanted."""
@@ -69,9 +69,9 @@ class History:
     cut: bool
 
 
-def read(
+def read_history(
     store: Store, *, model: str, version: str, now: datetime, days: float, max_rows: int = MAX_ROWS
-) -> History:
+) -> PredictionHistory:
     """The live predictions of a model's version in the last ``days``; the latest where there are too many.
 
     Raises:
@@ -85,7 +85,7 @@ def read(
     outputs: list[Any] = []
     seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
     cut = False
-    for source in _events(store, model, version, now - timedelta(days=days), now):
+    for source in _newest_predictions(store, model, version, now - timedelta(days=days), now):
         if len(rows) == max_rows:
             cut = True
             break
@@ -113,7 +113,7 @@ def read(
         frame[PREDICTION] = outputs[::-1]
     absent = {name: np.array([name not in row for row in rows], dtype=bool) for name in names}
     kinds = {name: found.most_common(1)[0][0] for name, found in seen.items()}
-    return History(frame, {name: mask for name, mask in absent.items() if mask.any()}, kinds, cut)
+    return PredictionHistory(frame, {name: mask for name, mask in absent.items() if mask.any()}, kinds, cut)
 
 
 def inputs_of(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def output_of(stored: Mapping[str, Any]) -> Any:
     return stored.get("label") if stored.get("value") is None else stored["value"]
 
 
-def _events(
+def _newest_predictions(
     store: Store, model: str, version: str, since: datetime, now: datetime
 ) -> Iterator[dict[str, Any]]:
     """The newest first, a page a search."""
@@ -141,7 +141,7 @@ def _events(
         }
     }
     source = ["@timestamp", *_INPUTS, "ml.prediction", "ml.profile.status"]
-    for page in scan(store, STREAMS, query, source=source, newest_first=True, page=PAGE):
+    for page in scan_pages(store, STREAMS, query, source=source, newest_first=True, page=PAGE):
         for hit in page:
             yield hit["_source"]
 

@@ -24,7 +24,7 @@ from logging_lib.store.port import IndexResult, Store
 _BATCH = 10_000
 
 
-class Lines:
+class JsonLinesWriter:
     """Writes events into the folder of an embedded store, as lines; nothing is kept but what tells doubles apart.
     To be read by an ``EmbeddedStore`` that is opened afterwards.
 
@@ -62,7 +62,7 @@ class Lines:
         for file in self._files.values():
             file.flush()
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> JsonLinesWriter:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -70,7 +70,7 @@ class Lines:
             file.close()
 
 
-class Index(Protocol):
+class EventSink(Protocol):
     """What ``load`` puts events into: a store, or ``Lines``."""
 
     def index(
@@ -81,7 +81,7 @@ class Index(Protocol):
 
 
 @dataclass
-class Loaded:
+class LoadSummary:
     """What ``load`` found: events, the span and the hours of their arrival, and what was refused, by reason."""
 
     events: int = 0
@@ -97,14 +97,14 @@ class Loaded:
 
 
 def load(
-    store: Index,
+    store: EventSink,
     paths: Iterable[Path],
     *,
     now: datetime | None = None,
     profiles: Iterable[profile.Profile] = (),
     keep_refused: bool = False,
     namespace: str = DEFAULT_NAMESPACE,
-) -> Loaded:
+) -> LoadSummary:
     """Put the events of JSON-lines files into a store.
 
     Args:
@@ -117,12 +117,12 @@ def load(
     Raises:
         FileNotFoundError: naming the path that holds no events.
     """
-    loaded = Loaded()
+    loaded = LoadSummary()
     checkers = {(p.model, p.version): Checker(p, foreign=True) for p in profiles}
     waiting: dict[str, list[Mapping[str, Any]]] = {}
     dead_letters = data_stream("ml.deadletter", namespace) if keep_refused else None
     present = datetime.now(UTC)
-    for document, arrived in _normalized(
+    for document, arrived in _normalize_files(
         paths, now, present, lambda model, version: checkers.get((model, version))
     ):
         if isinstance(document, DeadLetter):
@@ -138,21 +138,21 @@ def load(
         batch = waiting.setdefault(target, [])
         batch.append(document)
         if len(batch) >= _BATCH:
-            _index(store, target, batch, loaded, dead_letters)
+            _index_batch(store, target, batch, loaded, dead_letters)
             batch.clear()
     for target, batch in waiting.items():
-        _index(store, target, batch, loaded, dead_letters)
+        _index_batch(store, target, batch, loaded, dead_letters)
     store.refresh()
     return loaded
 
 
-def arrivals(store: Store) -> Loaded:
+def summarize_arrivals(store: Store) -> LoadSummary:
     """What ``load`` would say of the predictions that a store holds already."""
     hourly = {"date_histogram": {"field": "event.ingested", "fixed_interval": "1h", "min_doc_count": 1}}
     ends = {end: {end: {"field": "event.ingested"}} for end in ("min", "max")}
     body = {"size": 0, "track_total_hits": True, "aggs": {"hours": hourly, **ends}}
     answer = store.search("logs-ml.prediction-*", body)
-    loaded = Loaded(events=answer["hits"]["total"]["value"])
+    loaded = LoadSummary(events=answer["hits"]["total"]["value"])
     found = answer.get("aggregations", {})
     if loaded.events and found["min"]["value"] is not None:
         loaded.first, loaded.last = (from_millis(found[end]["value"]) for end in ("min", "max"))
@@ -160,7 +160,7 @@ def arrivals(store: Store) -> Loaded:
     return loaded
 
 
-def _normalized(
+def _normalize_files(
     paths: Iterable[Path], now: datetime | None, present: datetime, checks: Checks
 ) -> Iterator[tuple[dict[str, Any] | DeadLetter, datetime]]:
     """Each line's event or dead letter, and when it arrived."""
@@ -172,36 +172,40 @@ def _normalized(
             elif now is not None:
                 yield made.document, now
             else:
-                arrived = _arrival(made.document, line, present)
+                arrived = _arrival_time(made.document, line, present)
                 yield (arrived, present) if isinstance(arrived, DeadLetter) else (made.document, arrived)
 
 
-def _arrival(document: Mapping[str, Any], line: Line, present: datetime) -> datetime | DeadLetter:
+def _arrival_time(document: Mapping[str, Any], line: Line, present: datetime) -> datetime | DeadLetter:
     """When an event of the past arrived, or why that cannot be."""
     try:
         made_at = parse_instant(document["@timestamp"])
     except ValueError:
-        return _refused(line, "timestamp", f"@timestamp is {document['@timestamp']!r:.80}")
+        return _refuse_line(line, "timestamp", f"@timestamp is {document['@timestamp']!r:.80}")
     given = document["event"].get("ingested")
     try:
         if given is not None and not isinstance(given, str):
             raise ValueError(given)
         arrived = made_at if given is None else parse_instant(given)
     except ValueError:
-        return _refused(line, "ingested", f"event.ingested is {given!r:.80}, which is no ISO 8601 time")
+        return _refuse_line(line, "ingested", f"event.ingested is {given!r:.80}, which is no ISO 8601 time")
     if max(made_at, arrived) > present + MAX_AHEAD:
-        return _refused(line, "future", f"{max(made_at, arrived).isoformat()} is more than a day ahead")
+        return _refuse_line(line, "future", f"{max(made_at, arrived).isoformat()} is more than a day ahead")
     return arrived
 
 
-def _refused(line: Line, reason: str, message: str) -> DeadLetter:
+def _refuse_line(line: Line, reason: str, message: str) -> DeadLetter:
     letter = refuse(line.data, reason, message)
     letter.document["log"] = {"file": {"path": str(line.path)}, "offset": line.offset}
     return letter
 
 
-def _index(
-    store: Index, target: str, batch: list[Mapping[str, Any]], loaded: Loaded, dead_letters: str | None
+def _index_batch(
+    store: EventSink,
+    target: str,
+    batch: list[Mapping[str, Any]],
+    loaded: LoadSummary,
+    dead_letters: str | None,
 ) -> None:
     """Index a batch; what the store refuses goes where dead letters do, if anywhere."""
     if not batch:

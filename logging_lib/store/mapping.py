@@ -28,11 +28,11 @@ SQL_TYPES: Final = {
 _BITS: Final = {"long": 63, "integer": 31, "short": 15}
 _FLOAT_MAX: Final = 3.4028235677973366e38  # what still rounds to the largest 32-bit float
 
-Path = tuple[str, ...]
+FieldPath = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class FieldColumn:
     """Where a field's values are found: a column of a table, its type, and whether it holds lists."""
 
     column: str
@@ -40,26 +40,26 @@ class Located:
     many: bool
 
 
-class MisfitError(ValueError):
+class MappingError(ValueError):
     """A value that the field's type does not take; the message is the reason."""
 
 
 @dataclass(slots=True)
-class Tree:
+class SchemaNode:
     """The schema as a tree, so that a document is checked in one walk."""
 
-    children: dict[str, Tree] = field(default_factory=dict)
+    children: dict[str, SchemaNode] = field(default_factory=dict)
     leaf: Field | None = None
     starred: Field | None = None
 
 
 @cache
-def tree() -> Tree:
-    root = Tree()
+def schema_tree() -> SchemaNode:
+    root = SchemaNode()
     for entry in load().fields:
         node = root
         for part in entry.name.removesuffix(".*").split("."):
-            node = node.children.setdefault(part, Tree())
+            node = node.children.setdefault(part, SchemaNode())
         if entry.dynamic:
             node.starred = entry
         else:
@@ -81,12 +81,12 @@ def dumps(document: Any) -> bytes:
         return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def pointer(path: Path) -> str:
+def json_pointer(path: FieldPath) -> str:
     """A JSON pointer (RFC 6901)."""
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
 
 
-def location(schema: Schema, name: str) -> tuple[Field, Path] | None:
+def locate_field(schema: Schema, name: str) -> tuple[Field, FieldPath] | None:
     """The schema's field that a dotted name means, and where its value lies in a document."""
     found = schema.field(name)
     if found is None or not found.indexed or found.type == "object":
@@ -97,7 +97,7 @@ def location(schema: Schema, name: str) -> tuple[Field, Path] | None:
     return found, (*prefix.split("."), name[len(prefix) + 1 :])
 
 
-def convert(value: Any, kind: str) -> Any:
+def coerce(value: Any, kind: str) -> Any:
     """A value as a field of this type holds it, after Elasticsearch's coercion; dates become ISO text.
     None where the value counts as none: an empty text for a number.
 
@@ -105,68 +105,68 @@ def convert(value: Any, kind: str) -> Any:
         MisfitError: Elasticsearch would refuse the document.
     """
     if isinstance(value, (dict, list)):
-        raise MisfitError("an object where a single value belongs")
+        raise MappingError("an object where a single value belongs")
     if kind == "boolean":
-        return _boolean(value)
+        return _coerce_boolean(value)
     if kind == "date":
-        return _date(value)
+        return _coerce_date(value)
     if kind in NUMERIC_TYPES:
-        return _number(value, kind)
+        return _coerce_number(value, kind)
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if isinstance(value, str) else _plain(value)
+    return value if isinstance(value, str) else _format_number(value)
 
 
-def _plain(number: float) -> str:
+def _format_number(number: float) -> str:
     return str(number)
 
 
-def _boolean(value: Any) -> bool:
+def _coerce_boolean(value: Any) -> bool:
     if isinstance(value, bool):
         return value
     if value in ("true", "false", ""):
         return bool(value == "true")
-    raise MisfitError(f"{value!r:.80} is no boolean")
+    raise MappingError(f"{value!r:.80} is no boolean")
 
 
-def _date(value: Any) -> str:
+def _coerce_date(value: Any) -> str:
     if isinstance(value, bool):
-        raise MisfitError(f"{value!r} is no date")
-    text = value if isinstance(value, str) else _plain(value)
+        raise MappingError(f"{value!r} is no date")
+    text = value if isinstance(value, str) else _format_number(value)
     try:
         return datemath.render(datemath.parse(text))
     except (ValueError, OverflowError) as error:
-        raise MisfitError(f"{text!r:.80} is no date") from error
+        raise MappingError(f"{text!r:.80} is no date") from error
 
 
-def _number(value: Any, kind: str) -> float | None:
+def _coerce_number(value: Any, kind: str) -> float | None:
     if isinstance(value, bool):
-        raise MisfitError(f"{value!r} is no number")
+        raise MappingError(f"{value!r} is no number")
     if isinstance(value, str):
         value = value if kind == "long" else value.strip()
         if not value:
             return None
         if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value, re.ASCII):
-            raise MisfitError(f"{value!r:.80} is no number")
+            raise MappingError(f"{value!r:.80} is no number")
         whole = re.fullmatch(r"[+-]?\d{1,20}", value, re.ASCII)
         value = int(value) if whole and kind in WHOLE_TYPES else float(value)
     if kind in WHOLE_TYPES:
         if isinstance(value, float) and not math.isfinite(value):
-            raise MisfitError(f"{value!r} is no whole number")
+            raise MappingError(f"{value!r} is no whole number")
         value = int(value)
         if not -(1 << _BITS[kind]) <= value < 1 << _BITS[kind]:
-            raise MisfitError(f"{value!r:.80} does not fit into a {kind}")
+            raise MappingError(f"{value!r:.80} does not fit into a {kind}")
         return int(value)
     try:
         value = float(value)
     except OverflowError:
-        raise MisfitError(f"a number too large for a {kind}") from None
+        raise MappingError(f"a number too large for a {kind}") from None
     if not math.isfinite(value) or (kind == "float" and abs(value) >= _FLOAT_MAX):
-        raise MisfitError(f"{value!r} is not finite as a {kind}")
+        raise MappingError(f"{value!r} is not finite as a {kind}")
     return float(value)
 
 
-def _canonical(value: Any, kind: str) -> bool:
+def _is_canonical(value: Any, kind: str) -> bool:
     """Whether the value needs no conversion; has to be quick, it runs for each value of each event."""
     typed = type(value)
     if kind == "double":
@@ -189,7 +189,7 @@ _CANONICAL_DATE = re.compile(
 
 
 @dataclass(slots=True)
-class Conformed:
+class ConformResult:
     """What ``conform`` found.
 
     ``document`` is None where the original already has the canonical form; ``problems`` are the values
@@ -202,25 +202,25 @@ class Conformed:
     many: set[str] = field(default_factory=set)
 
 
-def conform(document: Mapping[str, Any]) -> Conformed:
+def conform(document: Mapping[str, Any]) -> ConformResult:
     """Check a document against the schema, and bring it into the form that the columns are read from."""
-    found = Conformed()
-    if not _walk_is_canonical(document, tree()):
+    found = ConformResult()
+    if not _walk_is_canonical(document, schema_tree()):
         found.document = {}
-        for path, entry, values in _values(document, tree(), ()):
+        for path, entry, values in _field_values(document, schema_tree(), ()):
             kept = []
             for value in values:
                 try:
-                    one = convert(value, entry.type)
+                    one = coerce(value, entry.type)
                     if one is not None:
                         kept.append(one)
-                except MisfitError as reason:
+                except MappingError as reason:
                     found.problems.append(f"{'.'.join(path)}: {reason}")
-            _place(found, path, entry, kept)
+            _set_values(found, path, entry, kept)
     return found
 
 
-def _place(found: Conformed, path: Path, entry: Field, values: list[Any]) -> None:
+def _set_values(found: ConformResult, path: FieldPath, entry: Field, values: list[Any]) -> None:
     assert found.document is not None
     if entry.dynamic:
         depth = entry.name.count(".")
@@ -240,7 +240,7 @@ def _place(found: Conformed, path: Path, entry: Field, values: list[Any]) -> Non
         node[path[-1]] = values[0]
 
 
-def _walk_is_canonical(node: Mapping[str, Any], at: Tree) -> bool:
+def _walk_is_canonical(node: Mapping[str, Any], at: SchemaNode) -> bool:
     children = at.children
     for key, value in node.items():
         below = children.get(key)
@@ -255,7 +255,7 @@ def _walk_is_canonical(node: Mapping[str, Any], at: Tree) -> bool:
             if leaf.array:
                 if type(value) is not list or not all(type(one) is str for one in value):
                     return False
-            elif not _canonical(value, leaf.type):
+            elif not _is_canonical(value, leaf.type):
                 return False
         elif value is None:
             continue
@@ -264,7 +264,7 @@ def _walk_is_canonical(node: Mapping[str, Any], at: Tree) -> bool:
         elif below.starred is not None:
             kind = below.starred.type
             if below.starred.indexed and not all(
-                one is None or _canonical(one, kind) for one in value.values()
+                one is None or _is_canonical(one, kind) for one in value.values()
             ):
                 return False
         elif not _walk_is_canonical(value, below):
@@ -272,10 +272,10 @@ def _walk_is_canonical(node: Mapping[str, Any], at: Tree) -> bool:
     return True
 
 
-def _values(node: Any, at: Tree, path: Path) -> Iterator[tuple[Path, Field, list[Any]]]:
+def _field_values(node: Any, at: SchemaNode, path: FieldPath) -> Iterator[tuple[FieldPath, Field, list[Any]]]:
     """The values of each known field, objects in arrays and dotted keys flattened as Elasticsearch does."""
     for key, value in node.items():
-        below: Tree | None = at
+        below: SchemaNode | None = at
         parts = tuple(key.split(".")) if at.starred is None and key not in at.children else (key,)
         for part in parts:
             if below is not None and below.starred is None:
@@ -283,8 +283,8 @@ def _values(node: Any, at: Tree, path: Path) -> Iterator[tuple[Path, Field, list
         here = (*path, *parts)
         if below is None or value is None:
             continue
-        objects = [one for one in _flat(value) if isinstance(one, dict)]
-        scalars = [one for one in _flat(value) if not isinstance(one, dict)]
+        objects = [one for one in _flatten_lists(value) if isinstance(one, dict)]
+        scalars = [one for one in _flatten_lists(value) if not isinstance(one, dict)]
         entry = below.leaf or (below.starred if len(here) > _depth(below) else None)
         if entry is not None and (not entry.indexed or entry.type == "object"):
             continue
@@ -294,17 +294,17 @@ def _values(node: Any, at: Tree, path: Path) -> Iterator[tuple[Path, Field, list
             yield here, _OBJECT, scalars
         for one in objects:
             if entry is None or entry.dynamic:
-                yield from _values(one, below, here)
+                yield from _field_values(one, below, here)
 
 
-def _depth(node: Tree) -> int:
+def _depth(node: SchemaNode) -> int:
     return node.starred.name.count(".") if node.starred else 0
 
 
-def _flat(value: Any) -> Iterator[Any]:
+def _flatten_lists(value: Any) -> Iterator[Any]:
     if isinstance(value, (list, tuple)):
         for one in value:
-            yield from _flat(one)
+            yield from _flatten_lists(one)
     elif value is not None:
         yield value
 
@@ -316,14 +316,14 @@ def flatten(document: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, 
     """Each leaf of a free document as (dotted name, value), as Elasticsearch's dynamic mapping sees it."""
     for key, value in document.items():
         name = f"{path}.{key}" if path else key
-        for one in _flat(value):
+        for one in _flatten_lists(value):
             if isinstance(one, Mapping):
                 yield from flatten(one, name)
             else:
                 yield name, one
 
 
-def infer(values: list[Any]) -> str:
+def infer_type(values: list[Any]) -> str:
     """The type that a field without a definition gets from all its values."""
     kinds = {type(value) for value in values}
     if kinds == {bool}:

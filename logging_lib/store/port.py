@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-Part = Callable[[], Iterator[bytes | list[bytes]]]
+Partition = Callable[[], Iterator[bytes | list[bytes]]]
 """Reads some of a data stream's documents, as ``Store.lines`` gives them."""
 
 
@@ -27,12 +27,12 @@ class QueryNotSupported(SearchError):  # noqa: N818
     """The body uses a part of the search language that this store does not answer."""
 
 
-class Conflict(StoreError):  # noqa: N818 - what happened, and no fault
+class ConflictError(StoreError):
     """Somebody else changed the document since it was read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class VersionedDocument:
     """One document and which of its changes this is."""
 
     source: Mapping[str, Any]
@@ -40,7 +40,7 @@ class Stored:
     primary_term: int
 
 
-class ScriptFault(StoreError):  # noqa: N818
+class ScriptError(StoreError):
     """A script was not compiled, or failed. ``offset`` is where in its source, None when that is not known."""
 
     def __init__(self, reason: str, *, offset: int | None = None) -> None:
@@ -116,7 +116,7 @@ class Store(Protocol):
         """
         ...
 
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
+    def parts(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
         """What ``lines`` gives, in parts of about so many bytes that forks of this process can read as well; none
         where only this process can read it."""
         ...
@@ -141,7 +141,7 @@ class PainlessStore(Protocol):
         ...
 
 
-class Wrapper:
+class DelegatingStore:
     """Passes everything on to a store, its Painless too where it has any."""
 
     def __init__(self, store: Store) -> None:
@@ -174,7 +174,7 @@ class Wrapper:
     def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
         return self._store.lines(target, fields)
 
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
+    def parts(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
         return self._store.parts(target, fields, size)
 
     def refresh(self) -> None:

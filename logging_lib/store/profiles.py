@@ -18,14 +18,14 @@ from logging_lib.profile.io import ProfileError, dumps, loads
 from logging_lib.profile.model import Profile
 from logging_lib.schema.templates import PROFILE_FILES, PROFILES
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.store.port import IndexResult, Store, StoreError, Wrapper
+from logging_lib.store.port import DelegatingStore, IndexResult, Store, StoreError
 
 MAX_PROFILES = 10_000
 
 
 def is_published(store: Store, profile: Profile) -> bool:
     """Whether ``publish`` with its defaults would change nothing: the same profile is there, and alone deployed."""
-    known = {hit["_id"]: hit["_source"] for hit in _published(store, profile.model)}
+    known = {hit["_id"]: hit["_source"] for hit in _find_documents(store, profile.model)}
     before = known.pop(f"{profile.model}:{profile.version}", None)
     if before is None or not before.get("deployed") or any(other.get("deployed") for other in known.values()):
         return False
@@ -54,7 +54,7 @@ def publish(
     Raises:
         StoreError: the store refuses a document.
     """
-    known = {hit["_id"]: hit["_source"] for hit in _published(store, profile.model)}
+    known = {hit["_id"]: hit["_source"] for hit in _find_documents(store, profile.model)}
     identity = f"{profile.model}:{profile.version}"
     before = known.get(identity, {})
     made = document(
@@ -86,7 +86,7 @@ def file_document(profile: Profile) -> dict[str, Any]:
     return {"_id": identity, "ml": document(profile)["ml"], "content": dumps(profile).decode()}
 
 
-def published(store: Store, versions: Iterable[tuple[str, str]]) -> Iterator[Profile]:
+def load_published(store: Store, versions: Iterable[tuple[str, str]]) -> Iterator[Profile]:
     """The whole profiles of these (model, version), of those that are published.
 
     Raises:
@@ -101,7 +101,7 @@ def published(store: Store, versions: Iterable[tuple[str, str]]) -> Iterator[Pro
             raise StoreError(f"{error}; publish it again: logging-lib profile publish") from error
 
 
-def published_models(store: Store) -> dict[str, bool]:
+def list_published_models(store: Store) -> dict[str, bool]:
     """Model → whether a version of it is flagged as deployed; sorted."""
     body = {"size": MAX_PROFILES, "_source": ["ml.model.name", "deployed"]}
     found: dict[str, bool] = {}
@@ -111,7 +111,7 @@ def published_models(store: Store) -> dict[str, bool]:
     return dict(sorted(found.items()))
 
 
-def _published(store: Store, model: str) -> list[dict[str, Any]]:
+def _find_documents(store: Store, model: str) -> list[dict[str, Any]]:
     body = {"size": MAX_PROFILES, "query": {"term": {"ml.model.name": model}}}
     hits: list[dict[str, Any]] = store.search(PROFILES, body)["hits"]["hits"]
     return hits
@@ -134,19 +134,19 @@ def index_profiles(store: Store, files: Iterable[Path]) -> None:
             raise StoreError(f"ml-profiles: {result.failed[0][0]}: {result.failed[0][1]}")
 
 
-def with_profiles(store: Store, files: Iterable[Path]) -> Store:
+def overlay_profiles(store: Store, files: Iterable[Path]) -> Store:
     """A store as it would be with these profiles published; nothing is written into it.
 
     Raises:
         ProfileError: when a file is no profile.
         StoreError: when the store refuses one.
     """
-    overlay = _Overlay(store)
+    overlay = _ProfileOverlay(store)
     index_profiles(overlay, files)
     return overlay
 
 
-class _Overlay(Wrapper):
+class _ProfileOverlay(DelegatingStore):
     """A store whose ``ml-profiles`` are a copy in memory."""
 
     def __init__(self, store: Store) -> None:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from logging_lib.store.connection import Connection, ElasticsearchError
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.port import IndexResult, Part, StoreError
+from logging_lib.store.port import IndexResult, Partition, StoreError
 
 PREFIX = "watch-test-"
 """Of the indices: no watch, dashboard or template of ours looks at such names."""
@@ -52,7 +52,7 @@ class Sandbox:
             self._make(target)
         stream = target.startswith("logs-")
         if stream:
-            documents = (_with_id(document) for document in documents)
+            documents = (_with_event_id(document) for document in documents)
         return self._store.index(self._prefix + target, documents, now=now, create=create or stream)
 
     def search(
@@ -73,7 +73,7 @@ class Sandbox:
     def lines(self, target: str, fields: Collection[str]) -> Iterator[list[bytes]]:
         return self._store.lines(self._prefix + target, fields)
 
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
+    def parts(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
         return self._store.parts(self._prefix + target, fields, size)
 
     def refresh(self) -> None:
@@ -104,7 +104,7 @@ class Sandbox:
         self._made.add(target)
 
 
-def _with_id(document: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_event_id(document: Mapping[str, Any]) -> Mapping[str, Any]:
     """As in a data stream the event's id is the document's; the same event is stored once."""
     event = document.get("event")
     identity = event.get("id") if isinstance(event, Mapping) else document.get("event.id")

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 
-from logging_lib.store.validators import child
+from logging_lib.store.validators import child_path
 
 
 def json_path(*parts: str | int) -> str:
     """``json_path("actions", 0, "a.b")`` is ``$.actions[0]['a.b']``."""
-    return reduce(child, parts, "$")
+    return reduce(child_path, parts, "$")
 
 
 @dataclass(frozen=True, slots=True)

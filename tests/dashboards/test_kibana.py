@@ -18,7 +18,7 @@ from logging_lib.dashboards.kibana import objects, reconcile
 from logging_lib.dashboards.kibana.client import Kibana, KibanaError
 from logging_lib.dashboards.kibana.reconcile import State
 from logging_lib.dashboards.spec import Dashboard
-from logging_lib.store.connection import Settings
+from logging_lib.store.connection import ConnectionSettings
 from logging_lib.store.port import StoreError
 from tests.dashboards import fake_kibana
 
@@ -31,7 +31,7 @@ def server() -> Iterator[fake_kibana.Server]:
 
 @pytest.fixture
 def client(server: fake_kibana.Server) -> Iterator[Kibana]:
-    with Kibana(Settings(server.url)) as made:
+    with Kibana(ConnectionSettings(server.url)) as made:
         yield made
 
 
@@ -48,17 +48,17 @@ def test_an_import_brings_all_objects(client: Kibana, server: fake_kibana.Server
 
 
 def test_a_space_is_part_of_the_address(server: fake_kibana.Server, wanted: list[Any]) -> None:
-    with Kibana(Settings(server.url), space="team-a") as client:
+    with Kibana(ConnectionSettings(server.url), space="team-a") as client:
         client.import_objects(wanted)
         assert len(client.ours()) == len(wanted)
     assert not server.spaces["default"]
     with (
-        Kibana(Settings(server.url), space="nowhere") as client,
+        Kibana(ConnectionSettings(server.url), space="nowhere") as client,
         pytest.raises(KibanaError, match="such a space"),
     ):
         client.import_objects(wanted)
     with pytest.raises(StoreError, match="no id of a space"):
-        Kibana(Settings(server.url), space="../other")
+        Kibana(ConnectionSettings(server.url), space="../other")
 
 
 def test_a_conflict_is_explained_and_nothing_is_touched(
@@ -137,7 +137,10 @@ def test_no_kibana_at_all() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with Kibana(Settings(url)) as client, pytest.raises(KibanaError, match="no answer: is it running"):
+        with (
+            Kibana(ConnectionSettings(url)) as client,
+            pytest.raises(KibanaError, match="no answer: is it running"),
+        ):
             client.version()
 
 
@@ -149,12 +152,12 @@ def test_a_server_that_is_none(client: Kibana, server: fake_kibana.Server) -> No
 
 def test_credentials_go_along(server: fake_kibana.Server) -> None:
     server.authorization = "ApiKey abc="
-    with Kibana(Settings(server.url, api_key="abc=")) as client:
+    with Kibana(ConnectionSettings(server.url, api_key="abc=")) as client:
         assert client.version() == "9.1.2"
-    with Kibana(Settings(server.url)) as client, pytest.raises(KibanaError, match="401"):
+    with Kibana(ConnectionSettings(server.url)) as client, pytest.raises(KibanaError, match="401"):
         client.version()
     server.authorization = "Basic w6Q6w7Y="  # ä:ö
-    with Kibana(Settings(server.url, user="ä", password="ö")) as client:
+    with Kibana(ConnectionSettings(server.url, user="ä", password="ö")) as client:
         assert client.version() == "9.1.2"
 
 
@@ -171,12 +174,12 @@ def test_certificates_are_checked(tmp_path: Path) -> None:
         authority.issue_cert(name).configure_cert(context)
         with (
             fake_kibana.running(fake_kibana.Server(), context) as server,
-            Kibana(Settings(server.url, ca=str(ca) if trusted else None)) as client,
+            Kibana(ConnectionSettings(server.url, ca=str(ca) if trusted else None)) as client,
             pytest.raises(KibanaError, match=says) if says else contextlib.nullcontext(),
         ):
             assert client.version() == "9.1.2"
     with pytest.raises(StoreError, match="there is no such file"):
-        Kibana(Settings("https://localhost", ca=str(tmp_path / "nothing.pem")))
+        Kibana(ConnectionSettings("https://localhost", ca=str(tmp_path / "nothing.pem")))
 
 
 def test_settings_fall_back_to_those_of_elasticsearch() -> None:

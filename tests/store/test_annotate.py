@@ -13,8 +13,7 @@ from logging_lib import profile as profiles
 from logging_lib.logger.checks import Checker
 from logging_lib.normalize import normalize
 from logging_lib.store import annotate as job
-from logging_lib.store.bulk import Outcome
-from logging_lib.store.connection import Connection
+from logging_lib.store.connection import BulkOutcome, Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.profiles import publish
 from tests.foreign_events import NOW, Call, foreign
@@ -34,7 +33,7 @@ def test_a_stored_event_gets_the_checks_that_it_would_have_got_on_the_way(
         stored = normalize(raw).document
         assert stored["ml"]["profile"] == {"status": "none"}
         at_once = normalize(raw, checks=lambda model, version: checker).document
-        found = job.checked(stored, checker)
+        found = job.add_checks(stored, checker)
         assert found["ml"].get("check") == at_once["ml"].get("check")
         assert found["ml"]["prediction"] == at_once["ml"]["prediction"]
         assert found["ml"]["profile"] == at_once["ml"]["profile"]
@@ -55,7 +54,9 @@ class Stopping:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def replace(self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[Outcome]:
+    def replace(
+        self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]
+    ) -> Iterator[BulkOutcome]:
         if self._pages == 0:
             raise Interrupted
         self._pages -= 1
@@ -100,8 +101,8 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     assert count(store, stream, {"term": {"ml.input.bins": "home=!unseen"}}) == 30
     assert count(store, stream, {"term": {"ml.input.numeric.count": 3}}) == 30
     assert count(store, stream, {"match_all": {}}) == 100
-    assert job.unchecked(store)[own.model + "-unknown", "1"] >= 10
-    assert (own.model, "1") not in job.unchecked(store)
+    assert job.count_unchecked(store)[own.model + "-unknown", "1"] >= 10
+    assert (own.model, "1") not in job.count_unchecked(store)
 
 
 @pytest.mark.elasticsearch
@@ -113,7 +114,7 @@ def test_an_event_that_was_changed_meanwhile_is_left_for_the_next_run(
     class Racing(Stopping):
         def replace(
             self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]
-        ) -> Iterator[Outcome]:
+        ) -> Iterator[BulkOutcome]:
             given = list(changes)
             hit = given[0][0]
             list(store.replace([(hit, {**hit["_source"], "labels": {"by": "somebody"}})]))

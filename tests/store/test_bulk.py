@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from logging_lib.store.bulk import MAX_BYTES, Operation, Outcome, send
-from logging_lib.store.connection import ElasticsearchError
+from logging_lib.store.connection import MAX_BYTES, BulkOperation, BulkOutcome, ElasticsearchError, send_bulk
 
 Answer = Callable[[list[str]], Any]
 
@@ -33,9 +32,9 @@ class Cluster:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def send(self, *operations: Operation, patience: float = 60) -> list[Outcome]:
+    def send(self, *operations: BulkOperation, patience: float = 60) -> list[BulkOutcome]:
         clock = lambda: self.now  # noqa: E731
-        return list(send(self, "x", operations, patience=patience, sleep=self.sleep, clock=clock))
+        return list(send_bulk(self, "x", operations, patience=patience, sleep=self.sleep, clock=clock))
 
 
 def statuses(**by_id: int) -> Answer:
@@ -58,17 +57,17 @@ def down(status: int = 0) -> Answer:
     return answer
 
 
-def operations(*ids: str) -> list[Operation]:
-    return [Operation(one, {"create": {"_id": one}}, b"{}") for one in ids]
+def operations(*ids: str) -> list[BulkOperation]:
+    return [BulkOperation(one, {"create": {"_id": one}}, b"{}") for one in ids]
 
 
 def test_outcomes_come_in_the_order_of_the_operations() -> None:
     cluster = Cluster(statuses(b=409, c=400))
     assert cluster.send(*operations(*"abcd")) == [
-        Outcome("a", 201),
-        Outcome("b", 409, "no b"),
-        Outcome("c", 400, "no c"),
-        Outcome("d", 201),
+        BulkOutcome("a", 201),
+        BulkOutcome("b", 409, "no b"),
+        BulkOutcome("c", 400, "no c"),
+        BulkOutcome("d", 201),
     ]
     assert len(cluster.asked) == 1
 
@@ -77,7 +76,7 @@ def test_a_reason_that_quotes_a_value_cannot_act_on_a_terminal() -> None:
     cluster = Cluster(
         lambda ids: {"items": [{"create": {"status": 400, "error": {"reason": "no \x1b[2J\n"}}}]}
     )
-    assert cluster.send(*operations("a")) == [Outcome("a", 400, "no \ufffd[2J\ufffd")]
+    assert cluster.send(*operations("a")) == [BulkOutcome("a", 400, "no \ufffd[2J\ufffd")]
 
 
 def test_only_what_the_cluster_was_too_busy_for_is_sent_again() -> None:
@@ -117,6 +116,6 @@ def test_batches_are_bounded_by_number_and_size() -> None:
     assert [len(ids) for ids in cluster.asked] == [1000, 1000, 500]
     big = Cluster()
     source = b'"' + b"x" * (MAX_BYTES // 3) + b'"'
-    big.send(*(Operation(str(n), {"create": {"_id": str(n)}}, source) for n in range(7)))
+    big.send(*(BulkOperation(str(n), {"create": {"_id": str(n)}}, source) for n in range(7)))
     assert [len(ids) for ids in big.asked] == [2, 2, 2, 1]
     assert max(big.sizes) < MAX_BYTES + 1000

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from logging_lib.store import IndexResult, QueryNotSupported, SearchError
-from logging_lib.store.columns import read
-from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.columns import read_columns
+from logging_lib.store.connection import Connection, ConnectionSettings
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from tests import elasticsearch_server
 from tests.store import elastic
@@ -55,7 +55,7 @@ def test_a_stream_is_read_whole(subject: Subject, monkeypatch: pytest.MonkeyPatc
     namespace = subject.stream.rpartition("-")[2]
     assert subject.store.streams(f"logs-*-{namespace}") == [subject.stream]
     assert subject.store.streams(["no-such-index", "logs-ml.no-such-*"]) == []
-    found = read(
+    found = read_columns(
         subject.store.lines(subject.stream, ["ml.model.name"]), ["ml.model.name"], present=["event.id"]
     )
     assert (found.rows, found.columns["ml.model.name"].values) == (30, ["loans"])
@@ -171,7 +171,11 @@ def test_a_power_cut_while_events_come_in_loses_none() -> None:
             yield event(number)
 
     result: list[IndexResult] = []
-    with server, elastic.deployed(server.url), Connection(Settings(server.url), timeout=10) as connection:
+    with (
+        server,
+        elastic.deployed(server.url),
+        Connection(ConnectionSettings(server.url), timeout=10) as connection,
+    ):
         store = ElasticsearchStore(connection, patience=240)
         writer = threading.Thread(target=lambda: result.append(store.index(stream, documents())))
         writer.start()

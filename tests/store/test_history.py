@@ -30,9 +30,9 @@ def target(request: pytest.FixtureRequest) -> Iterator[tuple[Store, str]]:
         yield elastic.store(request.getfixturevalue("elasticsearch")), elastic.new_stream()
 
 
-def read(store: Store, own: profiles.Profile, **options: Any) -> history.History:
+def read(store: Store, own: profiles.Profile, **options: Any) -> history.PredictionHistory:
     given = {"model": own.model, "version": own.version, "now": NOW, "days": 30, **options}
-    return history.read(store, **given)
+    return history.read_history(store, **given)
 
 
 def test_inputs_come_back_as_they_were_given(

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
-from logging_lib.store.port import IndexResult, Part, SearchError, StoreError
+from logging_lib.store.port import IndexResult, Partition, SearchError, StoreError
 from logging_lib.watch.actions import Outlet
 from logging_lib.watch.checking.loading import parse_watch
 from logging_lib.watch.model import Watch
@@ -132,7 +132,7 @@ class FakeStore:
     def lines(self, target: str, fields: Any) -> Iterator[bytes | list[bytes]]:
         raise NotImplementedError
 
-    def parts(self, target: str, fields: Any, size: int) -> list[Part]:
+    def parts(self, target: str, fields: Any, size: int) -> list[Partition]:
         raise NotImplementedError
 
     def refresh(self) -> None: ...

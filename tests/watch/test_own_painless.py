@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.connection import Connection, ConnectionSettings
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.watch.checking.loading import load_watch, parse_watch
@@ -23,7 +23,7 @@ PAYLOAD = {"n": 7, "rows": [{"k": 'a"b\\c\nd', "v": 1.5}, {"k": "ü", "v": None}
 
 @pytest.fixture(scope="module")
 def store(elasticsearch_url: str) -> Iterator[ElasticsearchStore]:
-    with ElasticsearchStore(Connection(Settings(elasticsearch_url))) as found:
+    with ElasticsearchStore(Connection(ConnectionSettings(elasticsearch_url))) as found:
         yield found
 
 

@@ -31,7 +31,7 @@ from logging_lib.cli.watch._common import (
 from logging_lib.store import loading
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
-from logging_lib.store.profiles import index_profiles, with_profiles
+from logging_lib.store.profiles import index_profiles, overlay_profiles
 from logging_lib.watch.checking.whatif import changes, overridden
 from logging_lib.watch.model import Watch
 from logging_lib.watch.replay.backtest import Backtest, backtest
@@ -129,28 +129,28 @@ def _history(
     url: str | None,
     profiles: list[Path],
     stack: contextlib.ExitStack,
-) -> tuple[Store, loading.Loaded | None]:
+) -> tuple[Store, loading.LoadSummary | None]:
     """What a backtest replays: files, normalized into a store of its own, or a store as it is."""
     if events and (directory is not None or url is not None):
         raise UsageError("give either files or a store, not both")
     if not events:
         opened = options.choose(directory, url, read_only=True)
         stack.callback(opened.close)
-        return with_profiles(opened, profiles) if profiles else opened, None
+        return overlay_profiles(opened, profiles) if profiles else opened, None
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="logging-lib-backtest-")))
     with EmbeddedStore(folder) as writable:
         index_profiles(writable, profiles)
-    with loading.Lines(folder) as lines:
+    with loading.JsonLinesWriter(folder) as lines:
         loaded = loading.load(lines, events, profiles=[profile.load(file) for file in profiles])
     return stack.enter_context(EmbeddedStore(folder, read_only=True)), loaded
 
 
-def _arrivals(store: Store, history: History) -> loading.Loaded:
+def _arrivals(store: Store, history: History) -> loading.LoadSummary:
     try:
         times = history.arrivals()
     except (NotPlannedError, StoreError):
-        return loading.arrivals(store)
-    loaded = loading.Loaded(events=len(times))
+        return loading.summarize_arrivals(store)
+    loaded = loading.LoadSummary(events=len(times))
     if len(times):
         loaded.first, loaded.last = (from_millis(int(times[end]), UTC) for end in (0, -1))
         hours = set((times // _HOUR * _HOUR).tolist())
@@ -168,7 +168,7 @@ def _write(file: Path, text: str) -> None:
         raise UsageError(f"--html: {file}: cannot be written: {error.strerror or error}") from None
 
 
-def _print_timeline(result: Backtest, loaded: loading.Loaded) -> None:
+def _print_timeline(result: Backtest, loaded: loading.LoadSummary) -> None:
     out = console()
     table = Table("time", "watch", "model", "version", "features", "subject", box=None, pad_edge=False)
     for alert in result.alerts:
@@ -211,6 +211,6 @@ def _print_what_if(result: Backtest, what_if: Backtest, altered: Changes) -> Non
         print(Medium.HEADER.escape(f"{watch}, what if: {runs} runs failed: {error}"), file=sys.stderr)
 
 
-def _refused(loaded: loading.Loaded) -> str:
+def _refused(loaded: loading.LoadSummary) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in loaded.refused.most_common())
     return f": {reasons}" if reasons else ""

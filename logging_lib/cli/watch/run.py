@@ -34,7 +34,7 @@ from logging_lib.cli.watch._common import (
 )
 from logging_lib.schema.streams import DEFAULT_NAMESPACE
 from logging_lib.store.port import Store, StoreError
-from logging_lib.store.profiles import index_profiles, with_profiles
+from logging_lib.store.profiles import index_profiles, overlay_profiles
 from logging_lib.watch.actions import Outlet, PrintOutlet, outlets_from
 from logging_lib.watch.checking.metadata import needs_profiles
 from logging_lib.watch.model import ACTION_KINDS, Watch
@@ -126,7 +126,7 @@ def run(
             )
         stack.callback(opened.close)
         if dry_run and profiles:
-            opened = with_profiles(opened, profiles)
+            opened = overlay_profiles(opened, profiles)
             stack.callback(opened.close)
         else:
             index_profiles(opened, profiles or ())

@@ -9,7 +9,7 @@ from datetime import UTC, tzinfo
 from typing import Any, Protocol
 
 from logging_lib._util import datemath
-from logging_lib.store.duckdb.scope import Column
+from logging_lib.store.duckdb.scope import TableColumn
 from logging_lib.store.port import SearchError
 
 Key = Any
@@ -17,7 +17,7 @@ MAX_BUCKETS = 65_536  # Elasticsearch's search.max_buckets
 
 
 @dataclass(slots=True)
-class Group:
+class BucketGroup:
     """A bucket as SQL found it: its key, how many documents, and what orders it."""
 
     key: Key
@@ -25,10 +25,10 @@ class Group:
     values: dict[str, Any] = field(default_factory=dict)
 
 
-Render = Callable[[Group], dict[str, Any]]
+RenderGroup = Callable[[BucketGroup], dict[str, Any]]
 
 
-class Bucketing(Protocol):
+class BucketAggregation(Protocol):
     """One bucket aggregation without its sub-aggregations.
 
     ``key_sql`` is the key of a row's bucket, where a row has at most one raw key (a raw key can stand for
@@ -45,12 +45,12 @@ class Bucketing(Protocol):
         """The source's rows, once for each bucket that they fall into, with the bucket's ``key``."""
         ...
 
-    def answer(self, groups: list[Group], render: Render) -> dict[str, Any]:
+    def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
         """The aggregation's answer; ``render`` gives a bucket's ``doc_count`` and sub-aggregations."""
         ...
 
 
-class OneKey:
+class SingleKeyBuckets:
     """For aggregations in which a raw key is the bucket's key."""
 
     def split(self, raw: Any) -> tuple[Key, ...]:
@@ -58,7 +58,7 @@ class OneKey:
 
 
 @dataclass(slots=True)
-class Single(OneKey):
+class SingleBucket(SingleKeyBuckets):
     """``filter`` and ``missing``: one bucket of the documents that meet a condition."""
 
     condition: str
@@ -69,11 +69,11 @@ class Single(OneKey):
     def relation(self, source: str, key: str) -> str:
         return f"(SELECT *, true AS {key} FROM {source} WHERE {self.condition})"  # noqa: S608
 
-    def answer(self, groups: list[Group], render: Render) -> dict[str, Any]:
-        return render(groups[0] if groups else Group(True, 0))
+    def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
+        return render(groups[0] if groups else BucketGroup(True, 0))
 
 
-class Conditions:
+class ConditionBuckets:
     """For aggregations whose buckets are conditions, of which a row can meet several.
 
     The raw key is a number with one bit a condition, so that a row need not be multiplied.
@@ -82,7 +82,7 @@ class Conditions:
     conditions: list[str]
 
     def key_sql(self) -> str | None:
-        if len(self.conditions) > _MOST_BITS:
+        if len(self.conditions) > _MAX_BITS:
             return None
         bits = [f"CASE WHEN {one} THEN {1 << i} ELSE 0 END" for i, one in enumerate(self.conditions)]
         return f"({' | '.join(bits)})::BIGINT"
@@ -92,30 +92,30 @@ class Conditions:
 
     def relation(self, source: str, key: str) -> str:
         """The key is a single bit (or the place, where there are too many bits)."""
-        few = len(self.conditions) <= _MOST_BITS
+        few = len(self.conditions) <= _MAX_BITS
         keys = [f"CASE WHEN {one} THEN {1 << i if few else i} END" for i, one in enumerate(self.conditions)]
         return (
             f"(SELECT * FROM (SELECT *, unnest([{', '.join(keys)}]::BIGINT[]) AS {key} FROM {source})"  # noqa: S608
             f" WHERE {key} IS NOT NULL)"
         )
 
-    def in_order(self, groups: list[Group], render: Render) -> list[dict[str, Any]]:
+    def in_order(self, groups: list[BucketGroup], render: RenderGroup) -> list[dict[str, Any]]:
         found = {group.key: group for group in groups}
-        return [render(found.get(place) or Group(place, 0)) for place in range(len(self.conditions))]
+        return [render(found.get(place) or BucketGroup(place, 0)) for place in range(len(self.conditions))]
 
 
-_MOST_BITS = 62
+_MAX_BITS = 62
 
 
 @dataclass(slots=True)
-class Filters(Conditions):
+class FilterBuckets(ConditionBuckets):
     """Named or anonymous filters; a document falls into all that it meets."""
 
     conditions: list[str]
     names: list[str] | None
     as_list: bool = False
 
-    def answer(self, groups: list[Group], render: Render) -> dict[str, Any]:
+    def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
         rendered = self.in_order(groups, render)
         if self.names is None:
             return {"buckets": rendered}
@@ -126,14 +126,14 @@ class Filters(Conditions):
 
 
 @dataclass(slots=True)
-class Ranges(Conditions):
+class RangeBuckets(ConditionBuckets):
     """``range`` and ``date_range``: from (inclusive) to (exclusive)."""
 
     conditions: list[str]
     labels: list[dict[str, Any]]  # key, from, to and their texts, in order
     as_list: bool
 
-    def answer(self, groups: list[Group], render: Render) -> dict[str, Any]:
+    def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
         labelled = zip(self.labels, self.in_order(groups, render), strict=True)
         rendered = [{**label, **one} for label, one in labelled]
         if self.as_list:
@@ -141,11 +141,11 @@ class Ranges(Conditions):
         return {"buckets": {one.pop("key"): one for one in rendered}}
 
 
-OrderKey = Callable[[Group], float]
+OrderKey = Callable[[BucketGroup], float]
 
 
 @dataclass(slots=True)
-class Order:
+class BucketOrder:
     """What buckets are ordered by: ``_count``, ``_key`` or a metric (``value`` finds it)."""
 
     by: str
@@ -153,7 +153,7 @@ class Order:
     value: OrderKey | None = None
 
 
-def ordered(groups: Iterable[Group], orders: list[Order]) -> list[Group]:
+def sort_groups(groups: Iterable[BucketGroup], orders: list[BucketOrder]) -> list[BucketGroup]:
     """Ties are broken by the key, upwards, as Elasticsearch does."""
     result = sorted(groups, key=lambda group: group.key)
     for order in reversed(orders):
@@ -167,14 +167,14 @@ def ordered(groups: Iterable[Group], orders: list[Order]) -> list[Group]:
 
 
 @dataclass(slots=True)
-class Terms(OneKey):
+class TermsBuckets(SingleKeyBuckets):
     """One bucket a value. ``condition`` (``include``, ``exclude``) is about the key column's value ``K``."""
 
-    column: Column | None
+    column: TableColumn | None
     missing: str | None
     type: str
     size: int
-    orders: list[Order]
+    orders: list[BucketOrder]
     conditions: Callable[[str], list[str]]
     min_doc_count: int = 1
     pattern: str = datemath.DEFAULT_FORMAT
@@ -212,7 +212,7 @@ class Terms(OneKey):
         """The statement with only the first buckets of each parent, and what was cut off; None where the
         order cannot be told in SQL."""
         terms = []
-        for order in [*self.orders, Order("_key", True)]:
+        for order in [*self.orders, BucketOrder("_key", True)]:
             if order.value is not None:
                 return None
             name = key if order.by == "_key" else "doc_count"
@@ -224,9 +224,9 @@ class Terms(OneKey):
             f" QUALIFY row_number() OVER ({over}ORDER BY {', '.join(terms)}) <= {self.size}"
         )
 
-    def answer(self, groups: list[Group], render: Render) -> dict[str, Any]:
+    def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
         groups = [group for group in groups if group.count >= self.min_doc_count]
-        kept = ordered(groups, self.orders)[: self.size]
+        kept = sort_groups(groups, self.orders)[: self.size]
         total = next((g.values["all_count"] for g in kept if "all_count" in g.values), None)
         if total is None:
             total = sum(group.count for group in groups)
@@ -245,13 +245,13 @@ class Terms(OneKey):
 
 
 @dataclass(slots=True)
-class Histogram(OneKey):
+class HistogramBuckets(SingleKeyBuckets):
     """``histogram``: numbers by an interval."""
 
-    column: Column | None
+    column: TableColumn | None
     interval: float
     offset: float
-    orders: list[Order]
+    orders: list[BucketOrder]
     min_doc_count: int = 0
     bounds: tuple[float, float] | None = None
     missing: str | None = None
@@ -261,17 +261,17 @@ class Histogram(OneKey):
         return f"floor((({value})::DOUBLE - {self.offset!r}::DOUBLE) / {self.interval!r}::DOUBLE)"
 
     def key_sql(self) -> str | None:
-        return _scalar_key(self.column, self.missing, self._key)
+        return _scalar_key_sql(self.column, self.missing, self._key)
 
     def relation(self, source: str, key: str) -> str:
-        return _by_value(self.column, self.missing, source, key, self._key)
+        return _rows_by_value(self.column, self.missing, source, key, self._key)
 
-    def answer(self, groups: list[Group], render: Render) -> dict[str, Any]:
-        groups = [Group(int(group.key), group.count, group.values) for group in groups]
+    def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
+        groups = [BucketGroup(int(group.key), group.count, group.values) for group in groups]
         if self.min_doc_count == 0:
             ends = [math.floor((end - self.offset) / self.interval) for end in self.bounds or ()]
-            groups = _filled(groups, ends, lambda place: place + 1)
-        kept = ordered((g for g in groups if g.count >= self.min_doc_count), self.orders)
+            groups = _fill_gaps(groups, ends, lambda place: place + 1)
+        kept = sort_groups((g for g in groups if g.count >= self.min_doc_count), self.orders)
         rendered = [
             {"key": float(group.key * self.interval + self.offset), **render(group)} for group in kept
         ]
@@ -279,16 +279,16 @@ class Histogram(OneKey):
 
 
 @dataclass(slots=True)
-class DateHistogram(OneKey):
+class DateHistogramBuckets(SingleKeyBuckets):
     """``date_histogram`` by a fixed interval in milliseconds, or by a calendar ``unit``, in a time zone."""
 
-    column: Column | None
+    column: TableColumn | None
     interval: int
     unit: str  # "" = fixed interval
     offset: int
     zone: tzinfo
     zone_sql: str | None  # the bound name of a zone with changing offsets
-    orders: list[Order]
+    orders: list[BucketOrder]
     min_doc_count: int = 0
     bounds: tuple[int | None, int | None] | None = None
     missing: str | None = None
@@ -314,10 +314,10 @@ class DateHistogram(OneKey):
         return f"({shifted} - (({local} % {size}) + {size}) % {size})"
 
     def key_sql(self) -> str | None:
-        return _scalar_key(self.column, self.missing, self._key_of)
+        return _scalar_key_sql(self.column, self.missing, self._key_of)
 
     def relation(self, source: str, key: str) -> str:
-        return _by_value(self.column, self.missing, source, key, self._key_of)
+        return _rows_by_value(self.column, self.missing, source, key, self._key_of)
 
     def _key(self, sql_key: int) -> int:
         """A calendar bucket's key comes from SQL in local time."""
@@ -340,11 +340,11 @@ class DateHistogram(OneKey):
             return datemath.to_millis(datemath.add(datemath.from_millis(sql_key, UTC), self.unit, 1))
         return sql_key + self.interval
 
-    def answer(self, groups: list[Group], render: Render) -> dict[str, Any]:
+    def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
         if self.min_doc_count == 0:
             ends = [self._sql_key(end) for end in self.bounds or () if end is not None]
-            groups = _filled(groups, ends, self._next)
-        kept = ordered((g for g in groups if g.count >= self.min_doc_count), self.orders)
+            groups = _fill_gaps(groups, ends, self._next)
+        kept = sort_groups((g for g in groups if g.count >= self.min_doc_count), self.orders)
         rendered = []
         for group in kept:
             key = self._key(group.key)
@@ -355,7 +355,9 @@ class DateHistogram(OneKey):
         return {"buckets": {one["key_as_string"]: one for one in rendered}}
 
 
-def _scalar_key(column: Column | None, missing: str | None, expression: Callable[[str], str]) -> str | None:
+def _scalar_key_sql(
+    column: TableColumn | None, missing: str | None, expression: Callable[[str], str]
+) -> str | None:
     if column is None:
         return expression(missing) if missing else "NULL::BIGINT"
     if column.many:
@@ -363,10 +365,10 @@ def _scalar_key(column: Column | None, missing: str | None, expression: Callable
     return expression(column.sql if missing is None else f"coalesce({column.sql}, {missing})")
 
 
-def _by_value(
-    column: Column | None, missing: str | None, source: str, key: str, expression: Callable[[str], str]
+def _rows_by_value(
+    column: TableColumn | None, missing: str | None, source: str, key: str, expression: Callable[[str], str]
 ) -> str:
-    value = _scalar_key(column, missing, expression)
+    value = _scalar_key_sql(column, missing, expression)
     if value is None and column is not None:
         listed = f"list_distinct(list_transform({column.sql}, lambda v: {expression('v')}))"
         if missing is not None:
@@ -375,7 +377,9 @@ def _by_value(
     return f"(SELECT * FROM (SELECT *, {value} AS {key} FROM {source}) WHERE {key} IS NOT NULL)"  # noqa: S608
 
 
-def _filled(groups: list[Group], ends: list[int], following: Callable[[int], int]) -> list[Group]:
+def _fill_gaps(
+    groups: list[BucketGroup], ends: list[int], following: Callable[[int], int]
+) -> list[BucketGroup]:
     """The groups with empty ones in their gaps, and out to both ends."""
     found = {group.key: group for group in groups}
     keys = [*found, *ends]
@@ -384,7 +388,7 @@ def _filled(groups: list[Group], ends: list[int], following: Callable[[int], int
     key, last = min(keys), max(keys)
     result = []
     while key <= last:
-        result.append(found.get(key) or Group(key, 0))
+        result.append(found.get(key) or BucketGroup(key, 0))
         if len(result) > MAX_BUCKETS:
             raise SearchError(f"too many buckets: more than {MAX_BUCKETS}; use a larger interval")
         key = following(key)

@@ -12,25 +12,27 @@ import orjson
 from logging_lib.schema.fields import load
 from logging_lib.store import mapping
 from logging_lib.store.duckdb import hits
-from logging_lib.store.duckdb.files import Folder
-from logging_lib.store.mapping import Located
+from logging_lib.store.duckdb.files import TargetFolder
+from logging_lib.store.mapping import FieldColumn
 from logging_lib.store.port import IndexResult
 
-USUAL: Final = (
+COMMON_FIELDS: Final = (
     "@timestamp", "event.ingested", "event.dataset", "event.outcome", "service.name", "ml.model.name",
     "ml.model.version", "ml.model.role", "ml.profile.id", "ml.profile.status", "ml.sample.weight",
     "ml.prediction.value", "ml.prediction.label", "ml.prediction.score", "ml.prediction.bin",
     "ml.check.missing", "ml.check.absent", "ml.check.unseen", "ml.check.out_of_range", "ml.check.oov",
 )  # fmt: skip
 _MANY_ROWS: Final = 20_000  # from here on a new column is costly enough to make the usual ones with it
-_ARROW_FROM: Final = 2_000
-_NOT_MADE: Final = -1
+_ARROW_MIN_ROWS: Final = 2_000
+_NOT_BUILT: Final = -1
 
 
 class EventTable:
     """A data stream. Not thread-safe: the store's lock guards it."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, number: int, folder: Folder | None) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, number: int, folder: TargetFolder | None
+    ) -> None:
         self._connection = connection
         self._folder = folder
         self._raw = f"raw_{number}"
@@ -41,7 +43,7 @@ class EventTable:
         self._pending: list[tuple[str, bytes, bytes | None]] = []
         self._from_files = 0  # events below this number may come from files, whose values are unchecked
         self._next = 0  # the next event's sequence number
-        self._synced = _NOT_MADE  # events below this number are in the columns
+        self._synced = _NOT_BUILT  # events below this number are in the columns
         self.invalid_lines = 0
         self.malformed_values = 0
         self.duplicates_in_files = 0
@@ -72,7 +74,7 @@ class EventTable:
             self._flush()
         return IndexResult(created, duplicates, tuple(failed))
 
-    def _append(self, batch: list[tuple[str, bytes, bytes | None]], folder: Folder) -> None:
+    def _append(self, batch: list[tuple[str, bytes, bytes | None]], folder: TargetFolder) -> None:
         try:
             for name, block in folder.append([source for _, source, _ in batch]):
                 self._load(name, block)  # what another process wrote in between
@@ -86,7 +88,7 @@ class EventTable:
         identity = event.get("id") if isinstance(event, dict) else source.get("event.id")
         if identity is None or identity == "" or isinstance(identity, (dict, list)):
             return "", b"", None, "event.id: a data stream's document needs one"
-        identity = mapping.convert(identity, "keyword")
+        identity = mapping.coerce(identity, "keyword")
         if isinstance(event, dict):
             if event.get("ingested") is None and "event.ingested" not in source:
                 source["event"] = {**event, "ingested": arrival}
@@ -108,7 +110,7 @@ class EventTable:
         if new:
             self._many |= new
             if new & self._columns.keys():
-                self._synced = _NOT_MADE
+                self._synced = _NOT_BUILT
                 self._columns = {}
 
     def _known_ids(self) -> set[str]:
@@ -134,7 +136,7 @@ class EventTable:
     def _insert(
         self, numbers: list[int], ids: list[str], sources: list[str], lines: Sequence[str | None]
     ) -> None:
-        if len(numbers) < _ARROW_FROM:
+        if len(numbers) < _ARROW_MIN_ROWS:
             self._connection.execute(
                 f"INSERT INTO {self._raw} SELECT unnest($1::BIGINT[]), unnest($2::VARCHAR[]),"
                 " unnest($3::VARCHAR[]), unnest($4::VARCHAR[]), true",
@@ -163,7 +165,7 @@ class EventTable:
             " (seq BIGINT, id VARCHAR, source VARCHAR, line VARCHAR, checked BOOLEAN)"
         )
         self._columns, self._many, self._ids = {}, set(), None
-        self._next, self._synced, self._from_files = 0, _NOT_MADE, 0
+        self._next, self._synced, self._from_files = 0, _NOT_BUILT, 0
         self.invalid_lines = self.malformed_values = self.duplicates_in_files = 0
 
     def refresh(self) -> None:
@@ -247,27 +249,27 @@ class EventTable:
 
     def type_of(self, name: str) -> tuple[str, bool] | None:
         """The field's type, and whether it holds lists here; None where it is not mapped."""
-        found = mapping.location(load(), name)
+        found = mapping.locate_field(load(), name)
         if found is None:
             return None
         return found[0].type, found[0].array or name in self._many
 
-    def ensure(self, names: Iterable[str]) -> dict[str, Located]:
+    def ensure(self, names: Iterable[str]) -> dict[str, FieldColumn]:
         """Make columns for these fields, up to date with all that was indexed."""
         self._flush()
-        wanted = {name: found for name in names if (found := mapping.location(load(), name))}
+        wanted = {name: found for name in names if (found := mapping.locate_field(load(), name))}
         fresh = sorted(wanted.keys() - self._columns.keys())
         if fresh or not self._columns:
-            extra = USUAL if self._next >= _MANY_ROWS else ("@timestamp",)
+            extra = COMMON_FIELDS if self._next >= _MANY_ROWS else ("@timestamp",)
             fresh += [name for name in extra if name not in self._columns and name not in fresh]
             known = dict(self._columns)
             self._columns |= {name: f"f{len(known) + place}" for place, name in enumerate(fresh)}
             if not known or not self._widen(fresh):
-                self._synced = _NOT_MADE
+                self._synced = _NOT_BUILT
         while self._synced < self._next:
             self._sync()
         return {
-            name: Located(self._columns[name], entry.type, entry.array or name in self._many)
+            name: FieldColumn(self._columns[name], entry.type, entry.array or name in self._many)
             for name, (entry, _) in wanted.items()
         }
 
@@ -275,7 +277,7 @@ class EventTable:
         """Fill the columns with the events that they lack. Odd values, which only files can bring, are
         brought into form in Python first; that may show that a field holds lists, and then all is redone."""
         before = max(0, self._synced)
-        if self._synced == _NOT_MADE:
+        if self._synced == _NOT_BUILT:
             columns = ", ".join(f"{column} {self._sql_type(name)}" for name, column in self._columns.items())
             self._connection.execute(
                 f"CREATE OR REPLACE TABLE {self._columns_table} (seq BIGINT, odd BOOLEAN, {columns})"
@@ -297,11 +299,11 @@ class EventTable:
             f"DELETE FROM {self._columns_table} WHERE seq >= $1",  # noqa: S608
             [before],
         ).fetchall()
-        self._synced = min(self._synced, before) if self._synced != _NOT_MADE else _NOT_MADE
+        self._synced = min(self._synced, before) if self._synced != _NOT_BUILT else _NOT_BUILT
 
     def _widen(self, fresh: list[str]) -> bool:
         """Add columns beside those that are there; False where all have to be made anew."""
-        if self._synced == _NOT_MADE:
+        if self._synced == _NOT_BUILT:
             return False
         events = self._extraction(fresh, unchecked=self._from_files > 0)
         self._connection.execute(
@@ -328,7 +330,7 @@ class EventTable:
             try:
                 found = mapping.conform(orjson.loads(source))
             except orjson.JSONDecodeError:  # NaN and 1e400: JSON to DuckDB, not to anyone else
-                found = mapping.Conformed({})
+                found = mapping.ConformResult({})
                 self.invalid_lines += 1
             self.malformed_values += len(found.problems)
             many |= found.many
@@ -341,10 +343,10 @@ class EventTable:
         ).fetchall()
         if many - self._many:
             self._many |= many
-            self._synced = _NOT_MADE
+            self._synced = _NOT_BUILT
 
     def _sql_type(self, name: str) -> str:
-        located = mapping.location(load(), name)
+        located = mapping.locate_field(load(), name)
         assert located is not None
         return mapping.SQL_TYPES[located[0].type] + ("[]" if located[0].array or name in self._many else "")
 
@@ -368,7 +370,7 @@ class EventTable:
             if not entry.dynamic:
                 names.add(entry.name)
                 continue
-            pointer = mapping.pointer(tuple(entry.name[:-2].split(".")))
+            pointer = mapping.json_pointer(tuple(entry.name[:-2].split(".")))
             keys = self._connection.execute(
                 f"SELECT DISTINCT unnest(json_keys(coalesce(line, source), $1)) FROM {self._raw}",  # noqa: S608
                 [pointer],

@@ -13,49 +13,55 @@ from itertools import product
 from typing import Any, Final
 
 from logging_lib.store.duckdb import bucket_options, metrics
-from logging_lib.store.duckdb.buckets import Bucketing, Group, Order, Terms
-from logging_lib.store.duckdb.hits import Hits, parse_top_hits
-from logging_lib.store.duckdb.metrics import Metric
+from logging_lib.store.duckdb.buckets import BucketAggregation, BucketGroup, BucketOrder, TermsBuckets
+from logging_lib.store.duckdb.hits import HitsRequest, parse_top_hits
+from logging_lib.store.duckdb.metrics import MetricAggregation
 from logging_lib.store.duckdb.scope import Scope
 from logging_lib.store.port import QueryNotSupported, SearchError
-from logging_lib.store.validators import an_object, child, unsupported
+from logging_lib.store.validators import child_path, expect_object, unsupported_error
 
 Row = tuple[Any, ...]
 Keys = tuple[Any, ...]
-Execute = Callable[[str], list[Row]]
-Fetch = Callable[[Hits, list[Row]], list[Any]]
-_TRIM_FROM: Final = 20_000  # groups; from here on SQL cuts off what ``size`` leaves out
+ExecuteSql = Callable[[str], list[Row]]
+FetchHits = Callable[[HitsRequest, list[Row]], list[Any]]
+_TRIM_ABOVE: Final = 20_000  # groups; from here on SQL cuts off what ``size`` leaves out
 
 
 @dataclass(slots=True)
-class Found:
+class NodeResult:
     """What SQL found for a node: its groups by the keys of the buckets around it."""
 
-    groups: dict[Keys, dict[Any, Group]] = field(default_factory=dict)
+    groups: dict[Keys, dict[Any, BucketGroup]] = field(default_factory=dict)
     hits: dict[str, dict[Keys, list[Any]]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class Evaluation:
+class SearchExecution:
     """One run. ``small`` says that there are too few documents for the groups to become many."""
 
-    execute: Execute
-    fetch: Fetch
+    execute: ExecuteSql
+    fetch: FetchHits
     small: bool
-    found: dict[int, Found] = field(default_factory=dict)
+    found: dict[int, NodeResult] = field(default_factory=dict)
 
-    def run(self, root: Node, relation: str) -> tuple[int, dict[str, Any]]:
+    def run(self, root: AggregationNode, relation: str) -> tuple[int, dict[str, Any]]:
         """The number of documents, and the answers by name."""
         self._visit(root, relation, [], [])
-        top = self.found[id(root)].groups.get((), {}).get(None) or Group(None, 0)
+        top = self.found[id(root)].groups.get((), {}).get(None) or BucketGroup(None, 0)
         return top.count, self._answers(root, top, ())
 
     # -- SQL -----------------------------------------------------------------------------------------------
 
-    def _visit(self, node: Node, relation: str, chain: list[Node], served: list[Node]) -> None:
+    def _visit(
+        self,
+        node: AggregationNode,
+        relation: str,
+        chain: list[AggregationNode],
+        served: list[AggregationNode],
+    ) -> None:
         """Evaluate a node over the relation that has the keys of ``chain``, the bucket aggregations down to
         it. ``served`` are those around it that need this node's statement, too."""
-        self.found[id(node)] = Found()
+        self.found[id(node)] = NodeResult()
         heir = next((one for one in node.children if self._serves(one, node)), None)
         if heir is None:
             relation = self._groups(node, relation, chain, served)
@@ -75,18 +81,24 @@ class Evaluation:
                 below = f"(SELECT *, {sql} AS {key} FROM {relation})"  # noqa: S608
             self._visit(one, below, [*chain, one], [*served, node] if one is heir else [])
 
-    def _serves(self, inner: Node, outer: Node) -> bool:
+    def _serves(self, inner: AggregationNode, outer: AggregationNode) -> bool:
         """Whether the groups of ``inner`` give those of ``outer``."""
         assert inner.bucketing is not None
         return (
             inner.mergeable
             and not any(metric.unnested for metric, _ in outer.metrics.values())
             and all(metric.mergeable for metric, _ in outer.metrics.values())
-            and (self.small or not isinstance(inner.bucketing, Terms))
+            and (self.small or not isinstance(inner.bucketing, TermsBuckets))
             and inner.bucketing.key_sql() is not None
         )
 
-    def _groups(self, node: Node, relation: str, chain: list[Node], served: list[Node]) -> str:
+    def _groups(
+        self,
+        node: AggregationNode,
+        relation: str,
+        chain: list[AggregationNode],
+        served: list[AggregationNode],
+    ) -> str:
         """Fill in the groups of a node and of those that it serves; returns the relation for what is below,
         without the buckets that were cut off."""
         keys = _key_names(chain)
@@ -100,11 +112,11 @@ class Evaluation:
         chosen = ", ".join([*keys, "count(*) AS doc_count", *aggregates])
         statement = f"SELECT {chosen} FROM {relation}{grouped}"  # noqa: S608
         rows, total_at, below = None, None, relation
-        if isinstance(node.bucketing, Terms) and not served:
+        if isinstance(node.bucketing, TermsBuckets) and not served:
             cut = node.bucketing.trimmed(statement, keys[:-1], keys[-1])
             if cut is not None:
-                rows = self.execute(f"{statement} LIMIT {_TRIM_FROM + 1}")
-                if len(rows) > _TRIM_FROM:
+                rows = self.execute(f"{statement} LIMIT {_TRIM_ABOVE + 1}")
+                if len(rows) > _TRIM_ABOVE:
                     rows, total_at = self.execute(cut), len(keys) + 1 + len(aggregates)
                     same = " AND ".join(f"r.{key} = kept.{key}" for key in keys)
                     below = f"(SELECT r.* FROM {relation} r SEMI JOIN ({cut}) kept ON {same})"  # noqa: S608
@@ -116,9 +128,9 @@ class Evaluation:
 
     def _collect(
         self,
-        node: Node,
+        node: AggregationNode,
         rows: list[Row],
-        chain: list[Node],
+        chain: list[AggregationNode],
         depth: int,
         aggregates: dict[str, int],
         total_at: int | None,
@@ -130,7 +142,7 @@ class Evaluation:
             for name, (metric, _) in node.metrics.items()
             if not metric.unnested
         }
-        splits = [_Split(one) for one in chain]
+        splits = [_BucketKeys(one) for one in chain]
         for row in rows:
             count = row[depth]
             if not count:
@@ -140,28 +152,35 @@ class Evaluation:
             }
             if total_at is not None:
                 values["all_count"] = row[total_at]
-            for keys in product(*map(_bucket_keys, splits, row)):
+            for keys in product(*map(_bucket_keys_of, splits, row)):
                 groups = found.setdefault(keys[:-1], {})
                 key = keys[-1] if keys else None
                 group = groups.get(key)
                 if group is None:
-                    groups[key] = Group(key, count, dict(values))
+                    groups[key] = BucketGroup(key, count, dict(values))
                     continue
                 group.count += count
                 for name, (metric, _) in wanted.items():
                     group.values[name] = metric.merge(group.values[name], values[name])
 
-    def _unnested(self, node: Node, name: str, metric: Metric, relation: str, chain: list[Node]) -> None:
+    def _unnested(
+        self,
+        node: AggregationNode,
+        name: str,
+        metric: MetricAggregation,
+        relation: str,
+        chain: list[AggregationNode],
+    ) -> None:
         """A metric over a field that holds lists has a statement of its own."""
         assert metric.column is not None
         keys = _key_names(chain)
         grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
         inner = ", ".join([*keys, f"unnest({metric.listed()}) AS v"])
         outer = ", ".join([*keys, *metric.expressions()])
-        splits = [_Split(one) for one in chain]
+        splits = [_BucketKeys(one) for one in chain]
         found = self.found[id(node)].groups
         for row in self.execute(f"SELECT {outer} FROM (SELECT {inner} FROM {relation}){grouped}"):  # noqa: S608
-            for at in product(*map(_bucket_keys, splits, row)):
+            for at in product(*map(_bucket_keys_of, splits, row)):
                 group = found.get(at[:-1], {}).get(at[-1] if at else None)
                 if group is None:
                     continue
@@ -170,20 +189,20 @@ class Evaluation:
                 group.values[name] = metric.merge(before, values) if before is not None else values
 
     def _top_hits(
-        self, hits: Hits, relation: str, chain: list[Node], keys: list[str]
+        self, hits: HitsRequest, relation: str, chain: list[AggregationNode], keys: list[str]
     ) -> dict[Keys, list[Any]]:
         rows = self.execute(hits.per_group(relation, keys))
-        splits = [_Split(one) for one in chain]
+        splits = [_BucketKeys(one) for one in chain]
         documents = self.fetch(hits, [row[len(keys) :] for row in rows])
         answers: dict[Keys, list[Any]] = {}
         for row, document in zip(rows, documents, strict=True):
-            for at in product(*map(_bucket_keys, splits, row)):
+            for at in product(*map(_bucket_keys_of, splits, row)):
                 answers.setdefault(at, []).append(document)
         return answers
 
     # -- the answer ----------------------------------------------------------------------------------------
 
-    def _answers(self, node: Node, group: Group, keys: Keys) -> dict[str, Any]:
+    def _answers(self, node: AggregationNode, group: BucketGroup, keys: Keys) -> dict[str, Any]:
         """The answers of what is below a bucket, by name, in the order in which they were asked."""
         below: dict[str, Any] = {}
         children = {one.name: one for one in node.children}
@@ -202,28 +221,28 @@ class Evaluation:
             below[name] = answer if meta is None else {"meta": meta, **answer}
         return below
 
-    def _bucket_answer(self, node: Node, parent: Keys) -> dict[str, Any]:
+    def _bucket_answer(self, node: AggregationNode, parent: Keys) -> dict[str, Any]:
         assert node.bucketing is not None
 
-        def render(group: Group) -> dict[str, Any]:
+        def render(group: BucketGroup) -> dict[str, Any]:
             return {"doc_count": group.count, **self._answers(node, group, (*parent, group.key))}
 
         groups = self.found[id(node)].groups.get(parent, {})
         return node.bucketing.answer(list(groups.values()), render)
 
 
-def _bucket_keys(split: _Split, raw: Any) -> tuple[Any, ...]:
+def _bucket_keys_of(split: _BucketKeys, raw: Any) -> tuple[Any, ...]:
     return split[raw]
 
 
-def _key_names(chain: list[Node]) -> list[str]:
+def _key_names(chain: list[AggregationNode]) -> list[str]:
     return [f"k{depth}" for depth in range(len(chain))]
 
 
-class _Split(dict[Any, tuple[Any, ...]]):
+class _BucketKeys(dict[Any, tuple[Any, ...]]):
     """Remembers which buckets a raw key stands for."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: AggregationNode) -> None:
         super().__init__()
         self._node = node
 
@@ -235,15 +254,15 @@ class _Split(dict[Any, tuple[Any, ...]]):
 
 
 @dataclass(slots=True)
-class Node:
+class AggregationNode:
     """A bucket aggregation with what is below it. The root is the search itself."""
 
     name: str
-    bucketing: Bucketing | None
+    bucketing: BucketAggregation | None
     meta: Any = None
-    metrics: dict[str, tuple[Metric, Any]] = field(default_factory=dict)
-    hits: dict[str, tuple[Hits, Any]] = field(default_factory=dict)
-    children: list[Node] = field(default_factory=list)
+    metrics: dict[str, tuple[MetricAggregation, Any]] = field(default_factory=dict)
+    hits: dict[str, tuple[HitsRequest, Any]] = field(default_factory=dict)
+    children: list[AggregationNode] = field(default_factory=list)
     order: list[str] = field(default_factory=list)  # the sub-aggregations' names, as asked
 
     @property
@@ -253,57 +272,59 @@ class Node:
         return own and all(one.mergeable for one in self.children)
 
 
-def parse(part: Any, scope: Scope, path: str) -> Node:
+def parse_aggregations(part: Any, scope: Scope, path: str) -> AggregationNode:
     """Read ``aggs``. Raises QueryNotSupported and SearchError."""
-    root = Node("", None)
-    _children(root, part, scope, path)
+    root = AggregationNode("", None)
+    _parse_children(root, part, scope, path)
     return root
 
 
-def _children(node: Node, part: Any, scope: Scope, path: str) -> None:
-    for name, value in an_object(part, path).items():
-        here = child(path, name)
+def _parse_children(node: AggregationNode, part: Any, scope: Scope, path: str) -> None:
+    for name, value in expect_object(part, path).items():
+        here = child_path(path, name)
         if not name or any(letter in name for letter in "[]>"):
             raise SearchError(f"invalid aggregation name {name!r:.80}", here)
-        entry = an_object(value, here)
+        entry = expect_object(value, here)
         kinds = [key for key in entry if key not in ("aggs", "aggregations", "meta")]
         if len(kinds) != 1:
             raise SearchError(f"expected one aggregation type, found {kinds}", here)
         kind, below = kinds[0], entry.get("aggs", entry.get("aggregations"))
         options, meta = entry[kind], entry.get("meta")
-        inner = child(here, kind)
+        inner = child_path(here, kind)
         if kind in metrics.KINDS or kind == "top_hits":
             if below:
-                raise SearchError(f"[{kind}] takes no sub-aggregations", child(here, "aggs"))
+                raise SearchError(f"[{kind}] takes no sub-aggregations", child_path(here, "aggs"))
             if kind == "top_hits":
                 node.hits[name] = parse_top_hits(options, scope, inner), meta
             else:
-                node.metrics[name] = metrics.parse(kind, options, scope, inner), meta
+                node.metrics[name] = metrics.parse_metric(kind, options, scope, inner), meta
         else:
             read = bucket_options.KINDS.get(kind)
             if read is None:
-                raise unsupported(kind, here)
-            orders: list[Order] = []
-            bucket = Node(name, read(options, scope, inner, orders), meta)
+                raise unsupported_error(kind, here)
+            orders: list[BucketOrder] = []
+            bucket = AggregationNode(name, read(options, scope, inner, orders), meta)
             if below is not None:
-                _children(bucket, below, scope, child(here, "aggs" if "aggs" in entry else "aggregations"))
+                _parse_children(
+                    bucket, below, scope, child_path(here, "aggs" if "aggs" in entry else "aggregations")
+                )
             for order in orders:
-                _resolve(order, bucket, inner)
+                _resolve_order(order, bucket, inner)
             node.children.append(bucket)
         node.order.append(name)
 
 
-def _resolve(order: Order, node: Node, path: str) -> None:
+def _resolve_order(order: BucketOrder, node: AggregationNode, path: str) -> None:
     if order.by in ("_count", "_key"):
         return
     name, _, value = order.by.partition(".")
     if order.by in node.metrics:
         name, value = order.by, ""
     if ">" in order.by or name in {one.name for one in node.children}:
-        raise QueryNotSupported("ordering by a deeper aggregation is not answered", child(path, "order"))
+        raise QueryNotSupported("ordering by a deeper aggregation is not answered", child_path(path, "order"))
     found = node.metrics.get(name)
     if found is None:
-        raise SearchError(f"no aggregation [{order.by}] to order by", child(path, "order"))
+        raise SearchError(f"no aggregation [{order.by}] to order by", child_path(path, "order"))
     metric = found[0]
     if metric.kind.startswith("percentile") and value:
         value = str(float(value)) if value.replace(".", "", 1).isdigit() else value
@@ -311,13 +332,13 @@ def _resolve(order: Order, node: Node, path: str) -> None:
         metric.numbers(None) if metric.kind != "extended_stats" else metric.numbers((1, 0.0, 0.0, 0.0, 0.0))
     )
     if (value or "value") not in choices:
-        raise SearchError(f"[{order.by}] is none of {sorted(choices)}", child(path, "order"))
+        raise SearchError(f"[{order.by}] is none of {sorted(choices)}", child_path(path, "order"))
     order.value = lambda group: metric.order_value(group.values.get(name), value)
 
 
-def names(part: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+def aggregation_bodies(part: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     """The body's aggregations, under either of their names."""
     both = [key for key in ("aggs", "aggregations") if part.get(key) is not None]
     if len(both) > 1:
-        raise SearchError("aggs and aggregations cannot both be given", child(path, "aggregations"))
-    return an_object(part[both[0]], child(path, both[0])) if both else {}
+        raise SearchError("aggs and aggregations cannot both be given", child_path(path, "aggregations"))
+    return expect_object(part[both[0]], child_path(path, both[0])) if both else {}

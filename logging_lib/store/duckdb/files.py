@@ -15,12 +15,12 @@ import orjson
 
 from logging_lib._util import datemath
 
-_CHUNK = 32 << 20
+_CHUNK_BYTES = 32 << 20
 OWN_FILE = "documents.jsonl"
 
 
 @dataclass(slots=True)
-class Seen:
+class ReadPosition:
     """How far a file has been read; another inode or a shorter file means that it was replaced."""
 
     inode: int
@@ -29,7 +29,7 @@ class Seen:
 
 
 @dataclass(slots=True)
-class Extent:
+class ByteRange:
     """Whole lines of a file: its bytes from ``begin`` to ``end``."""
 
     file: Path
@@ -49,11 +49,11 @@ class Extent:
             yield block if block.endswith(b"\n") else block + b"\n"
 
 
-def extents(folder: Path, size: int) -> list[Extent]:
+def byte_ranges(folder: Path, size: int) -> list[ByteRange]:
     """All lines of a folder in stretches of about so many bytes, in the order in which ``Folder`` reads them; none
     where a file is not made of lines."""
     found = []
-    for file in _files(folder):
+    for file in _list_files(folder):
         if file.suffix != ".jsonl":
             return []
         begin, end = 0, file.stat().st_size
@@ -61,12 +61,12 @@ def extents(folder: Path, size: int) -> list[Extent]:
             while begin < end:
                 opened.seek(min(begin + size, end))
                 opened.readline()
-                found.append(Extent(file, begin, min(opened.tell(), end)))
+                found.append(ByteRange(file, begin, min(opened.tell(), end)))
                 begin = found[-1].end
     return found
 
 
-def _files(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     present = [one for one in folder.glob("*") if one.suffix in (".jsonl", ".parquet") and one.is_file()]
     return sorted(
         present, key=lambda one: (one.name == OWN_FILE, one.name)
@@ -74,7 +74,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 @dataclass(slots=True)
-class Folder:
+class TargetFolder:
     """The files of one target.
 
     ``replaced`` turns true when a file that had been read was rewritten or removed: what was read from it
@@ -82,25 +82,25 @@ class Folder:
     """
 
     path: Path
-    seen: dict[str, Seen] = field(default_factory=dict)
+    seen: dict[str, ReadPosition] = field(default_factory=dict)
     replaced: bool = False
     _descriptor: int | None = None
 
-    def unread(self, at_once: int = _CHUNK) -> Iterator[tuple[str, bytes]]:
+    def unread(self, at_once: int = _CHUNK_BYTES) -> Iterator[tuple[str, bytes]]:
         """What the files hold beyond what was read before, as (file name, whole lines) in chunks of so many
         bytes."""
-        present = _files(self.path)
+        present = _list_files(self.path)
         if set(self.seen) - {one.name for one in present}:
             self.replaced = True
         for file in present:
             status = file.stat()
-            seen = self.seen.setdefault(file.name, Seen(status.st_ino))
+            seen = self.seen.setdefault(file.name, ReadPosition(status.st_ino))
             if seen.inode != status.st_ino or status.st_size < seen.offset:
                 self.replaced = True
-                seen = self.seen[file.name] = Seen(status.st_ino)
+                seen = self.seen[file.name] = ReadPosition(status.st_ino)
             if status.st_size > seen.offset:
                 jsonl = file.suffix == ".jsonl"
-                for block in _jsonl(file, seen, at_once) if jsonl else _parquet(file, seen):
+                for block in _read_jsonl(file, seen, at_once) if jsonl else _read_parquet(file, seen):
                     yield file.name, block
 
     @property
@@ -114,7 +114,7 @@ class Folder:
             self.path.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
             self._descriptor = os.open(self.path / OWN_FILE, flags, 0o644)
-            self.seen.setdefault(OWN_FILE, Seen(os.fstat(self._descriptor).st_ino))
+            self.seen.setdefault(OWN_FILE, ReadPosition(os.fstat(self._descriptor).st_ino))
         descriptor, seen = self._descriptor, self.seen[OWN_FILE]
         end = os.lseek(descriptor, 0, os.SEEK_END)
         data = b"\n".join(lines) + b"\n"
@@ -146,7 +146,7 @@ class Folder:
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(self.path / OWN_FILE)
-        self.seen[OWN_FILE] = Seen((self.path / OWN_FILE).stat().st_ino, len(data))
+        self.seen[OWN_FILE] = ReadPosition((self.path / OWN_FILE).stat().st_ino, len(data))
 
 
 def _whole_lines(file: Path, begin: int, end: int, at_once: int) -> Iterator[bytes]:
@@ -167,7 +167,7 @@ def _whole_lines(file: Path, begin: int, end: int, at_once: int) -> Iterator[byt
             opened.seek(begin)
 
 
-def _jsonl(file: Path, seen: Seen, at_once: int) -> Iterator[bytes]:
+def _read_jsonl(file: Path, seen: ReadPosition, at_once: int) -> Iterator[bytes]:
     seen.torn = 0
     for block in _whole_lines(file, seen.offset, sys.maxsize, at_once):
         if block.endswith(b"\n"):
@@ -183,29 +183,29 @@ def _jsonl(file: Path, seen: Seen, at_once: int) -> Iterator[bytes]:
                 yield block + b"\n"
 
 
-def _parquet(file: Path, seen: Seen) -> Iterator[bytes]:
+def _read_parquet(file: Path, seen: ReadPosition) -> Iterator[bytes]:
     seen.offset = file.stat().st_size
-    yield from parquet_lines(file)
+    yield from read_parquet_rows(file)
 
 
-def parquet_lines(file: Path) -> Iterator[bytes]:
+def read_parquet_rows(file: Path) -> Iterator[bytes]:
     """The rows of a Parquet file as lines of JSON, some thousand at a time."""
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(file) as opened:
         for batch in opened.iter_batches(batch_size=8192):
-            yield b"".join(orjson.dumps(_plain(row)) + b"\n" for row in batch.to_pylist())
+            yield b"".join(orjson.dumps(_to_json_value(row)) + b"\n" for row in batch.to_pylist())
 
 
-def _plain(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
     """A Parquet value as JSON has it; nulls vanish, since a column of structs invents them."""
     if isinstance(value, dict):
-        plain = ((str(key), _plain(one)) for key, one in value.items())
+        plain = ((str(key), _to_json_value(one)) for key, one in value.items())
         return {key: one for key, one in plain if one is not None and one != {}}
     if isinstance(value, (list, tuple)):
         if value and all(isinstance(one, tuple) and len(one) == 2 for one in value):
-            return _plain(dict(value))  # an Arrow map
-        return [_plain(one) for one in value]
+            return _to_json_value(dict(value))  # an Arrow map
+        return [_to_json_value(one) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, datetime):

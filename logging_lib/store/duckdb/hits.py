@@ -15,18 +15,18 @@ from logging_lib._util import datemath
 from logging_lib.schema.fields import Field, load
 from logging_lib.store import mapping
 from logging_lib.store.duckdb import patterns
-from logging_lib.store.duckdb.metrics import check_aggregatable, date_format, missing_value
-from logging_lib.store.duckdb.scope import Column, Scope
+from logging_lib.store.duckdb.metrics import check_aggregatable, missing_value_sql, parse_date_format
+from logging_lib.store.duckdb.scope import Scope, TableColumn
 from logging_lib.store.port import QueryNotSupported, SearchError
 from logging_lib.store.validators import (
-    a_list,  # fmt: skip
-    a_string,
-    an_int,
-    an_object,
-    child,
-    known,
-    only_entry,
-    unsupported,
+    check_keys,
+    child_path,
+    expect_int,
+    expect_list,
+    expect_object,
+    expect_single_key,
+    expect_string,
+    unsupported_error,
 )
 
 # Keys such as "ml.model.name", which a table of flat columns has, mean the same as nested objects.
@@ -44,10 +44,10 @@ def statement(raw: str, columns: Mapping[str, str], many: Collection[str], *, un
     """
     values, odd, pointers = list[str](), list[str](), list[str]()
     for place, (name, column) in enumerate(columns.items(), 1):
-        located = mapping.location(load(), name)
+        located = mapping.locate_field(load(), name)
         assert located is not None
         entry, path = located
-        pointers.append(_literal(mapping.pointer(path)))
+        pointers.append(_literal(mapping.json_pointer(path)))
         value, check = _column(f"x[{place}]", entry, f"pointers[{place}]", name in many)
         values.append(f"{value} AS {column}")
         odd.append(check)
@@ -138,7 +138,7 @@ Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Sort:
+class SortKey:
     """One sort key. ``sql`` is what is ordered by; the hit shows it."""
 
     sql: str
@@ -156,12 +156,12 @@ SourceFilter = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Hits:
+class HitsRequest:
     """How hits are chosen and shown. ``source`` is None where ``_source`` is false."""
 
     size: int
     start: int
-    sort: tuple[Sort, ...]
+    sort: tuple[SortKey, ...]
     source: SourceFilter | None
     after: str | None = None  # search_after, as a condition
 
@@ -201,130 +201,136 @@ class Hits:
     def show(self, row: Row, index: str, identity: str, source: bytes) -> dict[str, Any]:
         hit: dict[str, Any] = {"_index": index, "_id": identity, "_score": None if self.sort else 1.0}
         if self.source is not None:
-            hit["_source"] = self.source(loads(source))
+            hit["_source"] = self.source(parse_source(source))
         if self.sort:
             hit["sort"] = [one.show(value) for one, value in zip(self.sort, row[2:], strict=True)]
         return hit
 
 
-def loads(text: bytes) -> Any:
+def parse_source(text: bytes) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:  # files may hold NaN
         return json.loads(text, parse_constant=lambda _: None)
 
 
-def parse(body: Mapping[str, Any], scope: Scope, path: str) -> Hits:
+def parse_hits(body: Mapping[str, Any], scope: Scope, path: str) -> HitsRequest:
     """The parts of a body that are about hits: size, from, sort, search_after and _source."""
-    size = an_int(body.get("size", 10), child(path, "size"), least=0)
-    start = an_int(body.get("from", 0), child(path, "from"), least=0)
+    size = expect_int(body.get("size", 10), child_path(path, "size"), least=0)
+    start = expect_int(body.get("from", 0), child_path(path, "from"), least=0)
     if size + start > MAX_RESULT_WINDOW:
         raise SearchError(
             f"from + size is {size + start}, more than {MAX_RESULT_WINDOW}: use search_after",
-            child(path, "size"),
+            child_path(path, "size"),
         )
-    sort = _sort(body.get("sort"), scope, child(path, "sort"))
+    sort = _parse_sort(body.get("sort"), scope, child_path(path, "sort"))
     after = None
     if body.get("search_after") is not None:
-        after = _after(body["search_after"], sort, start, scope, child(path, "search_after"))
-    return Hits(
+        after = _search_after_sql(body["search_after"], sort, start, scope, child_path(path, "search_after"))
+    return HitsRequest(
         size,
         start,
         tuple(one for one, _ in sort),
-        _source(body.get("_source"), child(path, "_source")),
+        _parse_source_filter(body.get("_source"), child_path(path, "_source")),
         after,
     )
 
 
-def parse_top_hits(part: Any, scope: Scope, path: str) -> Hits:
-    options = an_object(part, path)
-    known(options, ("size", "from", "sort", "_source"), path)
-    size = an_int(options.get("size", 3), child(path, "size"), least=0)
+def parse_top_hits(part: Any, scope: Scope, path: str) -> HitsRequest:
+    options = expect_object(part, path)
+    check_keys(options, ("size", "from", "sort", "_source"), path)
+    size = expect_int(options.get("size", 3), child_path(path, "size"), least=0)
     if size > 100:
-        raise SearchError(f"top_hits takes at most 100 documents, not {size}", child(path, "size"))
-    start = an_int(options.get("from", 0), child(path, "from"), least=0)
-    sort = tuple(one for one, _ in _sort(options.get("sort"), scope, child(path, "sort")))
-    return Hits(size, start, sort, _source(options.get("_source"), child(path, "_source")))
+        raise SearchError(f"top_hits takes at most 100 documents, not {size}", child_path(path, "size"))
+    start = expect_int(options.get("from", 0), child_path(path, "from"), least=0)
+    sort = tuple(one for one, _ in _parse_sort(options.get("sort"), scope, child_path(path, "sort")))
+    return HitsRequest(
+        size, start, sort, _parse_source_filter(options.get("_source"), child_path(path, "_source"))
+    )
 
 
 # -- sort --------------------------------------------------------------------------------------------------
 
 
-def _sort(part: Any, scope: Scope, path: str) -> list[tuple[Sort, Column | None]]:
+def _parse_sort(part: Any, scope: Scope, path: str) -> list[tuple[SortKey, TableColumn | None]]:
     if part is None:
         return []
     found = []
-    for place, one in enumerate(a_list(part, path)):
-        here = child(path, place) if isinstance(part, list) else path
+    for place, one in enumerate(expect_list(part, path)):
+        here = child_path(path, place) if isinstance(part, list) else path
         if isinstance(one, str):
             name, options = one, dict[str, Any]()
         else:
-            name, options = only_entry(one, here)
-            here = child(here, name)
+            name, options = expect_single_key(one, here)
+            here = child_path(here, name)
             if isinstance(options, str):
                 options = {"order": options}
-        found.append(_sort_key(name, an_object(options, here), scope, here))
+        found.append(_parse_sort_key(name, expect_object(options, here), scope, here))
     return found
 
 
-def _sort_key(name: str, options: Mapping[str, Any], scope: Scope, path: str) -> tuple[Sort, Column | None]:
-    known(options, ("order", "missing", "unmapped_type", "mode", "format"), path)
+def _parse_sort_key(
+    name: str, options: Mapping[str, Any], scope: Scope, path: str
+) -> tuple[SortKey, TableColumn | None]:
+    check_keys(options, ("order", "missing", "unmapped_type", "mode", "format"), path)
     if name == "_score":
         raise QueryNotSupported("the embedded store computes no scores", path)
     order = options.get("order", "asc")
     if not isinstance(order, str) or order.lower() not in ("asc", "desc"):
-        raise SearchError(f"expected asc or desc, not {order!r:.80}", child(path, "order"))
+        raise SearchError(f"expected asc or desc, not {order!r:.80}", child_path(path, "order"))
     ascending = order.lower() == "asc"
     if name == "_doc":
-        return Sort("(_t::HUGEINT * 1000000000000 + _r)::BIGINT", ascending, False, lambda value: value), None
+        return SortKey(
+            "(_t::HUGEINT * 1000000000000 + _r)::BIGINT", ascending, False, lambda value: value
+        ), None
     column = scope.column(name, path)
     if column is None:
         if options.get("unmapped_type") is None and scope.tables:
             raise SearchError(f"no mapping found for [{name}] in order to sort on; use unmapped_type", path)
         kind = str(options.get("unmapped_type", "keyword"))
         if kind not in mapping.SQL_TYPES:
-            raise SearchError(f"unknown type {kind!r:.80}", child(path, "unmapped_type"))
-        absent = _absent(kind, last=not ascending)
-        return Sort("NULL::BIGINT", ascending, False, lambda value: absent), None
+            raise SearchError(f"unknown type {kind!r:.80}", child_path(path, "unmapped_type"))
+        absent = _missing_sort_value(kind, last=not ascending)
+        return SortKey("NULL::BIGINT", ascending, False, lambda value: absent), None
     check_aggregatable(column, path)
     mode = options.get("mode", "min" if ascending else "max")
     if mode not in ("min", "max"):
-        raise unsupported("mode", path)
+        raise unsupported_error("mode", path)
     sql = f"list_{mode}({column.sql})" if column.many else column.sql
     missing = options.get("missing", "_last")
     if missing not in ("_last", "_first"):
-        sql = f"coalesce({sql}, {missing_value(column, missing, scope, child(path, 'missing'))})"
+        sql = f"coalesce({sql}, {missing_value_sql(column, missing, scope, child_path(path, 'missing'))})"
     pattern = None
     if options.get("format") is not None:
-        pattern = date_format(options["format"], column, child(path, "format"))
+        pattern = parse_date_format(options["format"], column, child_path(path, "format"))
     first = missing == "_first"
-    absent = None if pattern else _absent(column.type, last=ascending == first)
-    return Sort(sql, ascending, first, _shown(column, pattern, absent)), column
+    absent = None if pattern else _missing_sort_value(column.type, last=ascending == first)
+    return SortKey(sql, ascending, first, _sort_value_formatter(column, pattern, absent)), column
 
 
-def _shown(column: Column, pattern: str | None, absent: Any) -> Callable[[Any], Any]:
+def _sort_value_formatter(column: TableColumn, pattern: str | None, absent: Any) -> Callable[[Any], Any]:
     def show(value: Any) -> Any:
         if value is None:
             return absent
         if column.type == "boolean":
             return int(value)
         if column.type == "float":
-            return float(f"{value:.{_digits(value)}g}")
+            return float(f"{value:.{_shortest_digits(value)}g}")
         return datemath.render(value, pattern) if pattern else value
 
     return show
 
 
-def _digits(value: float) -> int:
+def _shortest_digits(value: float) -> int:
     """The fewest digits that tell a 32-bit float from its neighbours: 0.1, not 0.10000000149011612."""
-    return next((n for n in range(1, 9) if _single(float(f"{value:.{n}g}")) == value), 9)
+    return next((n for n in range(1, 9) if _to_float32(float(f"{value:.{n}g}")) == value), 9)
 
 
-def _single(value: float) -> float:
+def _to_float32(value: float) -> float:
     return float(struct.unpack("f", struct.pack("f", value))[0])
 
 
-def _absent(kind: str, *, last: bool) -> Any:
+def _missing_sort_value(kind: str, *, last: bool) -> Any:
     """What Elasticsearch shows as the sort value of a document without one: the end of the type's range."""
     if kind in ("double", "float"):
         return "-Infinity" if last else "Infinity"
@@ -333,7 +339,9 @@ def _absent(kind: str, *, last: bool) -> Any:
     return -(1 << 63) if last else (1 << 63) - 1
 
 
-def _after(values: Any, sort: list[tuple[Sort, Column | None]], start: int, scope: Scope, path: str) -> str:
+def _search_after_sql(
+    values: Any, sort: list[tuple[SortKey, TableColumn | None]], start: int, scope: Scope, path: str
+) -> str:
     """Documents that come after one with these sort values."""
     if not isinstance(values, (list, tuple)) or len(values) != len(sort) or not sort:
         raise SearchError(f"expected as many values as sort has keys, {len(sort)}", path)
@@ -342,16 +350,16 @@ def _after(values: Any, sort: list[tuple[Sort, Column | None]], start: int, scop
     same: list[str] = []
     ways: list[str] = []
     for place, ((key, column), value) in enumerate(zip(sort, values, strict=True)):
-        here = child(path, place)
+        here = child_path(path, place)
         if value is None or (isinstance(value, (int, str)) and value == key.show(None)):
             later = f"{key.sql} IS NOT NULL" if key.nulls_first else "false"
             equal = f"{key.sql} IS NULL"
         else:
             if column is not None:
                 typed = bool(value) if column.type == "boolean" else value
-                bound = missing_value(column, typed, scope, here)
+                bound = missing_value_sql(column, typed, scope, here)
             else:
-                bound = scope.binder.bind(an_int(value, here), "BIGINT")
+                bound = scope.binder.bind(expect_int(value, here), "BIGINT")
             later = f"{key.sql} {'>' if key.ascending else '<'} {bound}"
             if not key.nulls_first:
                 later = f"({later} OR {key.sql} IS NULL)"
@@ -364,25 +372,25 @@ def _after(values: Any, sort: list[tuple[Sort, Column | None]], start: int, scop
 # -- _source -----------------------------------------------------------------------------------------------
 
 
-def _source(part: Any, path: str) -> SourceFilter | None:
+def _parse_source_filter(part: Any, path: str) -> SourceFilter | None:
     if part is None or part is True:
         return lambda source: source
     if part is False:
         return None
     if isinstance(part, Mapping):
-        known(part, ("includes", "include", "excludes", "exclude"), path)
+        check_keys(part, ("includes", "include", "excludes", "exclude"), path)
         includes, excludes = (
             part.get("includes", part.get("include")),
             part.get("excludes", part.get("exclude")),
         )
     else:
         includes, excludes = part, None
-    wanted = [_source_pattern(one, path) for one in a_list(includes, path)] if includes else []
-    unwanted = [_source_pattern(one, path) for one in a_list(excludes, path)] if excludes else []
-    return lambda source: filtered(source, wanted, unwanted)
+    wanted = [_compile_source_pattern(one, path) for one in expect_list(includes, path)] if includes else []
+    unwanted = [_compile_source_pattern(one, path) for one in expect_list(excludes, path)] if excludes else []
+    return lambda source: filter_source(source, wanted, unwanted)
 
 
-class _Paths(NamedTuple):
+class _PathPattern(NamedTuple):
     """Matches a path and all that lies below it; ``start`` is what stands before the first wildcard."""
 
     regex: re.Pattern[str]
@@ -392,39 +400,41 @@ class _Paths(NamedTuple):
         return f"{self.start}.".startswith(f"{path}.") or path.startswith(self.start)
 
 
-def _source_pattern(value: Any, path: str) -> _Paths:
-    text = a_string(value, path)
-    return _Paths(re.compile(patterns.source_regex(text) + r"(\..*)?", re.DOTALL), text.partition("*")[0])
+def _compile_source_pattern(value: Any, path: str) -> _PathPattern:
+    text = expect_string(value, path)
+    return _PathPattern(
+        re.compile(patterns.source_regex(text) + r"(\..*)?", re.DOTALL), text.partition("*")[0]
+    )
 
 
-def filtered(source: Any, wanted: list[_Paths], unwanted: list[_Paths]) -> Any:
+def filter_source(source: Any, wanted: list[_PathPattern], unwanted: list[_PathPattern]) -> Any:
     """The source with only what matches ``wanted`` (all, if empty) and without ``unwanted``."""
-    found = _kept(source, "", wanted, unwanted)
-    return {} if found is _NOTHING else found
+    found = _filter_node(source, "", wanted, unwanted)
+    return {} if found is _DROPPED else found
 
 
-_NOTHING: Final = object()
+_DROPPED: Final = object()
 
 
-def _kept(node: Any, path: str, wanted: list[_Paths], unwanted: list[_Paths]) -> Any:
+def _filter_node(node: Any, path: str, wanted: list[_PathPattern], unwanted: list[_PathPattern]) -> Any:
     if path and any(one.regex.fullmatch(path) for one in unwanted):
-        return _NOTHING
+        return _DROPPED
     if path and wanted:
         if any(one.regex.fullmatch(path) for one in wanted):
             wanted = []
         elif not any(one.may_lie_below(path) for one in wanted):
-            return _NOTHING
+            return _DROPPED
     if not wanted and not unwanted:
         return node
     if isinstance(node, dict):
         below = {}
         for key, value in node.items():
-            found = _kept(value, f"{path}.{key}" if path else key, wanted, unwanted)
-            if found is not _NOTHING:
+            found = _filter_node(value, f"{path}.{key}" if path else key, wanted, unwanted)
+            if found is not _DROPPED:
                 below[key] = found
-        return below if below or not wanted else _NOTHING
+        return below if below or not wanted else _DROPPED
     if isinstance(node, list):
-        items = [_kept(one, path, wanted, unwanted) for one in node]
-        kept = [one for one in items if one is not _NOTHING]
-        return kept if kept or not wanted else _NOTHING
-    return _NOTHING if wanted else node
+        items = [_filter_node(one, path, wanted, unwanted) for one in node]
+        kept = [one for one in items if one is not _DROPPED]
+        return kept if kept or not wanted else _DROPPED
+    return _DROPPED if wanted else node

@@ -8,17 +8,25 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from logging_lib._util import datemath
-from logging_lib.store.duckdb.query import date_millis, typed
-from logging_lib.store.duckdb.scope import Column, Scope
+from logging_lib.store.duckdb.query import coerce_value, parse_date_millis
+from logging_lib.store.duckdb.scope import Scope, TableColumn
 from logging_lib.store.mapping import TEXT_TYPES
 from logging_lib.store.port import QueryNotSupported, SearchError
-from logging_lib.store.validators import a_bool, a_list, a_number, a_string, an_object, child, known
+from logging_lib.store.validators import (
+    check_keys,
+    child_path,
+    expect_bool,
+    expect_list,
+    expect_number,
+    expect_object,
+    expect_string,
+)
 
 Values = Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class MetricAggregation:
     """One metric aggregation over a field.
 
     ``value`` is the SQL of one of the field's values, NULL where there is none; ``unnested`` says that it
@@ -26,7 +34,7 @@ class Metric:
     """
 
     kind: str
-    column: Column | None
+    column: TableColumn | None
     value: str
     percents: tuple[float, ...] = ()
     keyed: bool = True
@@ -79,8 +87,8 @@ class Metric:
 
     def merge(self, one: Values, other: Values) -> Values:
         if self.kind == "sum":
-            return (_added(one[0], other[0]),)
-        return tuple(_MERGE[how](a, b) for how, a, b in zip(_PARTS[self.kind], one, other, strict=True))
+            return (_add(one[0], other[0]),)
+        return tuple(_MERGE[how](a, b) for how, a, b in zip(_MERGE_STEPS[self.kind], one, other, strict=True))
 
     def answer(self, values: Values | None) -> dict[str, Any]:
         """The aggregation's answer; None where the bucket has no documents."""
@@ -109,7 +117,7 @@ class Metric:
         if self.kind in ("percentiles", "percentile_ranks"):
             listed = values[0] if values else None
             if self.kind == "percentile_ranks":
-                return {str(at): _rank(listed, at) for at in self.percents}
+                return {str(at): _percentile_rank(listed, at) for at in self.percents}
             return {str(at): listed[i] if listed else None for i, at in enumerate(self.percents)}
         count = values[0] if values else 0
         if self.kind == "avg":
@@ -123,7 +131,9 @@ class Metric:
             "avg": values[3] / count,
             "sum": values[3],
         }
-        return found | _spread(count, values[3], values[4], self.sigma) if len(values) > 4 else found
+        return (
+            found | _spread_statistics(count, values[3], values[4], self.sigma) if len(values) > 4 else found
+        )
 
     def order_value(self, values: Values | None, name: str) -> float:
         """What a ``terms`` aggregation is ordered by; nothing counts as infinite (below all for ``max``)."""
@@ -169,26 +179,26 @@ class Metric:
 
     def _extended(self, found: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = {name: found[name] for name in ("count", "min", "max", "avg", "sum")}
-        for name in _SPREAD:
+        for name in _SPREAD_NAMES:
             answer[name] = found.get(name)
         answer["std_deviation_bounds"] = {name: found.get(f"bounds.{name}") for name in _BOUNDS}
         return answer
 
 
-def _added(one: Any, other: Any) -> Any:
+def _add(one: Any, other: Any) -> Any:
     return other if one is None else one if other is None else one + other
 
 
-def _least(one: Any, other: Any) -> Any:
+def _lesser(one: Any, other: Any) -> Any:
     return other if one is None else one if other is None else min(one, other)
 
 
-def _greatest(one: Any, other: Any) -> Any:
+def _greater(one: Any, other: Any) -> Any:
     return other if one is None else one if other is None else max(one, other)
 
 
-_MERGE: Final = {"+": _added, "<": _least, ">": _greatest}
-_PARTS: Final = {  # how the values of `expressions` are merged
+_MERGE: Final = {"+": _add, "<": _lesser, ">": _greater}
+_MERGE_STEPS: Final = {  # how the values of `expressions` are merged
     "value_count": "+",
     "sum": "+",
     "min": "<",
@@ -197,7 +207,7 @@ _PARTS: Final = {  # how the values of `expressions` are merged
     "stats": "+<>+",
     "extended_stats": "+<>++",
 }
-_SPREAD: Final = (
+_SPREAD_NAMES: Final = (
     "sum_of_squares", "variance", "variance_population", "variance_sampling",
     "std_deviation", "std_deviation_population", "std_deviation_sampling",
 )  # fmt: skip
@@ -206,7 +216,7 @@ _BOUNDS: Final = (
 )  # fmt: skip
 
 
-def _spread(count: int, total: float, squares: float, sigma: float) -> dict[str, Any]:
+def _spread_statistics(count: int, total: float, squares: float, sigma: float) -> dict[str, Any]:
     """Variances and bounds as Elasticsearch's ``InternalExtendedStats`` computes them."""
     mean = total / count
     population = max(0.0, (squares - total * total / count) / count)
@@ -227,7 +237,7 @@ def _spread(count: int, total: float, squares: float, sigma: float) -> dict[str,
     return found
 
 
-def _rank(values: Sequence[float] | None, at: float) -> float | None:
+def _percentile_rank(values: Sequence[float] | None, at: float) -> float | None:
     """The percentage of values at or below ``at``."""
     return 100.0 * sum(value <= at for value in values) / len(values) if values else None
 
@@ -246,17 +256,17 @@ _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "percentile_ranks": ("field", "missing", "format", "values", "keyed", "tdigest"),
 }
 KINDS: Final = frozenset(_OPTIONS)
-_PERCENTS: Final = (1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0)
+_DEFAULT_PERCENTS: Final = (1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0)
 
 
-def parse(kind: str, part: Any, scope: Scope, path: str) -> Metric:
+def parse_metric(kind: str, part: Any, scope: Scope, path: str) -> MetricAggregation:
     """Read a metric aggregation. Raises QueryNotSupported and SearchError."""
-    options = an_object(part, path)
-    known(options, _OPTIONS[kind], path)
+    options = expect_object(part, path)
+    check_keys(options, _OPTIONS[kind], path)
     if options.get("field") is None:
         raise SearchError("needs a field", path)
-    here = child(path, "field")
-    column = scope.column(a_string(options["field"], here), here)
+    here = child_path(path, "field")
+    column = scope.column(expect_string(options["field"], here), here)
     if column is not None:
         check_aggregatable(column, here)
         if kind not in _ANY_TYPE and not column.numeric and column.type not in ("date", "boolean"):
@@ -268,36 +278,36 @@ def parse(kind: str, part: Any, scope: Scope, path: str) -> Metric:
             raise QueryNotSupported("extended_stats is answered for numbers only", here)
     pattern = datemath.DEFAULT_FORMAT
     if options.get("format") is not None:
-        pattern = date_format(options["format"], column, child(path, "format"))
+        pattern = parse_date_format(options["format"], column, child_path(path, "format"))
     if kind == "percentile_ranks":
-        percents = _numbers(options.get("values"), child(path, "values"))
+        percents = _parse_numbers(options.get("values"), child_path(path, "values"))
     elif options.get("percents") is not None:
-        percents = _numbers(options["percents"], child(path, "percents"))
+        percents = _parse_numbers(options["percents"], child_path(path, "percents"))
         if any(not 0 <= one <= 100 for one in percents):
-            raise SearchError("expected numbers from 0 to 100", child(path, "percents"))
+            raise SearchError("expected numbers from 0 to 100", child_path(path, "percents"))
     else:
-        percents = _PERCENTS
-    filler = _filler(column, options.get("missing"), scope, child(path, "missing"))
-    return Metric(
+        percents = _DEFAULT_PERCENTS
+    filler = _missing_sql(column, options.get("missing"), scope, child_path(path, "missing"))
+    return MetricAggregation(
         kind,
         column,
-        _value(column, filler),
+        _value_sql(column, filler),
         filler=filler,
         percents=percents,
-        keyed=a_bool(options.get("keyed", True), child(path, "keyed")),
-        sigma=a_number(options.get("sigma", 2.0), child(path, "sigma")),
+        keyed=expect_bool(options.get("keyed", True), child_path(path, "keyed")),
+        sigma=expect_number(options.get("sigma", 2.0), child_path(path, "sigma")),
         pattern=pattern,
     )
 
 
-def _numbers(value: Any, path: str) -> tuple[float, ...]:
-    numbers = tuple(a_number(one, child(path, i)) for i, one in enumerate(a_list(value, path)))
+def _parse_numbers(value: Any, path: str) -> tuple[float, ...]:
+    numbers = tuple(expect_number(one, child_path(path, i)) for i, one in enumerate(expect_list(value, path)))
     if not numbers:
         raise SearchError("expected at least one number", path)
     return tuple(dict.fromkeys(sorted(numbers)))
 
 
-def _value(column: Column | None, filler: str | None) -> str:
+def _value_sql(column: TableColumn | None, filler: str | None) -> str:
     if column is None:
         return filler or "NULL::DOUBLE"
     if column.many:
@@ -305,25 +315,25 @@ def _value(column: Column | None, filler: str | None) -> str:
     return column.sql if filler is None else f"coalesce({column.sql}, {filler})"
 
 
-def _filler(column: Column | None, missing: Any, scope: Scope, path: str) -> str | None:
+def _missing_sql(column: TableColumn | None, missing: Any, scope: Scope, path: str) -> str | None:
     if missing is None:
         return None
     if column is None:
-        return scope.binder.bind(a_number(missing, path), "DOUBLE")
-    return missing_value(column, missing, scope, path)
+        return scope.binder.bind(expect_number(missing, path), "DOUBLE")
+    return missing_value_sql(column, missing, scope, path)
 
 
-def missing_value(column: Column, missing: Any, scope: Scope, path: str) -> str:
+def missing_value_sql(column: TableColumn, missing: Any, scope: Scope, path: str) -> str:
     """The value of a ``missing`` option, as SQL of the field's type."""
     if column.type == "date":
-        return scope.binder.bind(date_millis(missing, scope, path), "BIGINT")
-    value = typed(column, missing, path)
+        return scope.binder.bind(parse_date_millis(missing, scope, path), "BIGINT")
+    value = coerce_value(column, missing, path)
     if isinstance(value, float) and column.sql_type not in ("DOUBLE", "FLOAT"):
         raise SearchError(f"{missing!r:.80} is no value of the type [{column.type}]", path)
     return scope.binder.bind(value, column.sql_type)
 
 
-def check_aggregatable(column: Column, path: str) -> None:
+def check_aggregatable(column: TableColumn, path: str) -> None:
     if column.type in TEXT_TYPES:
         raise SearchError(
             f"field [{column.name}] of type [{column.type}] cannot be aggregated or sorted on", path
@@ -332,12 +342,12 @@ def check_aggregatable(column: Column, path: str) -> None:
         raise SearchError("field [_id] cannot be aggregated or sorted on: use event.id", path)
 
 
-def date_format(value: Any, column: Column | None, path: str) -> str:
+def parse_date_format(value: Any, column: TableColumn | None, path: str) -> str:
     """A ``format`` option: for dates only here."""
 
     if column is not None and column.type != "date":
         raise QueryNotSupported("a number format is not answered by the embedded store", path)
-    pattern = a_string(value, path)
+    pattern = expect_string(value, path)
     try:
         datemath.check_format(pattern)
     except ValueError as error:

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from logging_lib.schema.fields import NUMERIC_TYPES, load
 from logging_lib.store import mapping
-from logging_lib.store.mapping import Located
+from logging_lib.store.mapping import FieldColumn
 from logging_lib.store.port import SearchError
 
 
-class Table(Protocol):
+class SearchTable(Protocol):
     """What a search needs of a target."""
 
     @property
@@ -21,13 +21,13 @@ class Table(Protocol):
 
     def type_of(self, name: str) -> tuple[str, bool] | None: ...
     def names_below(self, prefix: str) -> set[str]: ...
-    def ensure(self, names: Sequence[str]) -> dict[str, Located]: ...
+    def ensure(self, names: Sequence[str]) -> dict[str, FieldColumn]: ...
     def relation(self, *, with_id: bool) -> str: ...
     def sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """A field in this search: ``sql`` names its column; ``many`` says that the column holds lists."""
 
     name: str
@@ -45,7 +45,7 @@ class Column:
 
 
 @dataclass(slots=True)
-class Binder:
+class ParameterBinder:
     """The values of a search, as named parameters: no value ever becomes part of a statement's text."""
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -68,12 +68,12 @@ INDEX = "_index"
 class Scope:
     """The fields of one search over some tables."""
 
-    tables: Mapping[str, Table]
+    tables: Mapping[str, SearchTable]
     now: int  # milliseconds
-    binder: Binder = field(default_factory=Binder)
-    columns: dict[str, Column | None] = field(default_factory=dict)
+    binder: ParameterBinder = field(default_factory=ParameterBinder)
+    columns: dict[str, TableColumn | None] = field(default_factory=dict)
 
-    def column(self, name: str, path: str) -> Column | None:
+    def column(self, name: str, path: str) -> TableColumn | None:
         """The column of a field, or None where no table maps it.
 
         Raises:
@@ -82,12 +82,12 @@ class Scope:
         if name not in self.columns:
             sql = f"c{len(self.columns)}"
             if name in (ID, INDEX):
-                self.columns[name] = Column(name, sql, "keyword", False)
+                self.columns[name] = TableColumn(name, sql, "keyword", False)
             else:
                 self.columns[name] = self._resolve(name, sql, path)
         return self.columns[name]
 
-    def _resolve(self, name: str, sql: str, path: str) -> Column | None:
+    def _resolve(self, name: str, sql: str, path: str) -> TableColumn | None:
         schema_field = load().field(name)
         if schema_field is not None and not schema_field.indexed and schema_field.type != "object":
             raise SearchError(f"cannot search on field [{name}]: it is not indexed", path)
@@ -98,7 +98,7 @@ class Scope:
         if len(types) > 1 and not types <= NUMERIC_TYPES:
             raise SearchError(f"field [{name}] is mapped differently in these indices: {sorted(types)}", path)
         kind = types.pop() if len(types) == 1 else "double"
-        return Column(name, sql, kind, any(many for _, many in found))
+        return TableColumn(name, sql, kind, any(many for _, many in found))
 
     def below(self, prefix: str) -> list[str]:
         """The fields that an object has: ``ml.check`` stands for all of ``ml.check.*``."""
@@ -130,7 +130,7 @@ class Scope:
                 elif name == ID:
                     value = "id"
                 else:
-                    value = _adapted(located.get(name), column)
+                    value = _cast_column(located.get(name), column)
                 chosen.append(f"{value} AS {column.sql}")
             source = table.relation(with_id=ID in self.columns)
             parts.append(f"SELECT {', '.join(chosen)} FROM {source}")  # noqa: S608
@@ -140,7 +140,7 @@ class Scope:
         return "(" + " UNION ALL ".join(parts) + ")"
 
 
-def _adapted(located: Located | None, column: Column) -> str:
+def _cast_column(located: FieldColumn | None, column: TableColumn) -> str:
     sql_type = column.sql_type + ("[]" if column.many else "")
     if located is None:
         return f"NULL::{sql_type}"

@@ -36,26 +36,26 @@ from logging_lib._util import datemath
 from logging_lib.store.duckdb import execution, hits, patterns
 from logging_lib.store.duckdb.documents import DocumentTable
 from logging_lib.store.duckdb.events import EventTable
-from logging_lib.store.duckdb.execution import Evaluation
-from logging_lib.store.duckdb.files import Folder, extents
-from logging_lib.store.duckdb.hits import Hits
-from logging_lib.store.duckdb.query import ALWAYS, condition
-from logging_lib.store.duckdb.reading import FileTable, Progress
+from logging_lib.store.duckdb.execution import SearchExecution
+from logging_lib.store.duckdb.file_table import FileTable, Progress
+from logging_lib.store.duckdb.files import TargetFolder, byte_ranges
+from logging_lib.store.duckdb.hits import HitsRequest
+from logging_lib.store.duckdb.query import ALWAYS, parse_query
 from logging_lib.store.duckdb.scope import Scope
-from logging_lib.store.port import IndexResult, Part, SearchError, StoreError
-from logging_lib.store.validators import a_bool, an_int, an_object, child, known
+from logging_lib.store.port import IndexResult, Partition, SearchError, StoreError
+from logging_lib.store.validators import check_keys, child_path, expect_bool, expect_int, expect_object
 
-_BODY: Final = (
+_BODY_KEYS: Final = (
     "query", "size", "from", "sort", "search_after", "_source", "track_total_hits", "aggs", "aggregations",
     "timeout",
 )  # fmt: skip
-_TARGET = re.compile(r"[^\s\\/*?\"<>|,#:A-Z\-_+.\x00-\x1f][^\s\\/*?\"<>|,#:A-Z\x00-\x1f]{0,200}")
-_AT_ONCE: Final = 1 << 20  # bytes of lines: what is made of them stays in the processor's cache
-_FEW: Final = 50_000
+_TARGET_NAME = re.compile(r"[^\s\\/*?\"<>|,#:A-Z\-_+.\x00-\x1f][^\s\\/*?\"<>|,#:A-Z\x00-\x1f]{0,200}")
+_BLOCK_BYTES: Final = 1 << 20  # bytes of lines: what is made of them stays in the processor's cache
+_SMALL_ROWS: Final = 50_000
 _DURATION: Final = re.compile(r"(\d+)(ms|s|m|h|d)")
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNIT_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SEARCH_TIMEOUT: Final = 45.0  # seconds, where the body says nothing
-_COUNTED: Final = 10_000  # Elasticsearch counts hits up to here unless told otherwise
+_DEFAULT_TRACKED_HITS: Final = 10_000  # Elasticsearch counts hits up to here unless told otherwise
 
 
 class EmbeddedStore:
@@ -93,7 +93,7 @@ class EmbeddedStore:
     ) -> IndexResult:
         if self._read_only:
             raise StoreError(f"cannot index into {target!r}: the store was opened read-only")
-        if not _TARGET.fullmatch(target):
+        if not _TARGET_NAME.fullmatch(target):
             raise StoreError(
                 f"{target!r:.200} is no name for an index: use lower case, digits, '.', '-', '_'"
             )
@@ -113,22 +113,22 @@ class EmbeddedStore:
         rest_total_hits_as_int: bool = False,
     ) -> dict[str, Any]:
         started = time.perf_counter()
-        body = an_object(body, "$")
-        known(body, _BODY, "$")
+        body = expect_object(body, "$")
+        check_keys(body, _BODY_KEYS, "$")
         with self._lock:
             tables = {target: self._table(target) for target in self._matching(indices)}
             moment = datemath.to_millis(now or datetime.now(UTC))
             for _ in range(4):
                 scope = Scope(tables, moment)
-                where = ALWAYS if body.get("query") is None else condition(body["query"], scope, "$.query")
-                chosen = hits.parse(body, scope, "$")
-                tree = execution.parse(execution.names(body, "$"), scope, "$.aggs")
+                where = ALWAYS if body.get("query") is None else parse_query(body["query"], scope, "$.query")
+                chosen = hits.parse_hits(body, scope, "$")
+                tree = execution.parse_aggregations(execution.aggregation_bodies(body, "$"), scope, "$.aggs")
                 relation = scope.relation()
                 if scope.holds():
                     break
             if where != ALWAYS:
                 relation = f"(SELECT * FROM {relation} WHERE {where})"  # noqa: S608
-            with self._limited(_timeout(body)):
+            with self._limited(_timeout_seconds(body)):
                 answer = self._answer(body, scope, relation, chosen, tree, as_int=rest_total_hits_as_int)
         answer["took"] = round((time.perf_counter() - started) * 1000)
         return answer
@@ -153,8 +153,8 @@ class EmbeddedStore:
         body: Mapping[str, Any],
         scope: Scope,
         relation: str,
-        chosen: Hits,
-        tree: execution.Node,
+        chosen: HitsRequest,
+        tree: execution.AggregationNode,
         *,
         as_int: bool,
     ) -> dict[str, Any]:
@@ -165,23 +165,23 @@ class EmbeddedStore:
 
         targets = list(scope.tables)
 
-        def fetch(wanted: Hits, rows: list[tuple[Any, ...]]) -> list[Any]:
+        def fetch(wanted: HitsRequest, rows: list[tuple[Any, ...]]) -> list[Any]:
             sources = {}
             for number, table in enumerate(scope.tables.values()):
                 for row, found in table.sources([row[1] for row in rows if row[0] == number]).items():
                     sources[number, row] = found
             return [wanted.show(row, targets[row[0]], *sources[row[0], row[1]]) for row in rows]
 
-        small = sum(table.rows for table in scope.tables.values()) <= _FEW
+        small = sum(table.rows for table in scope.tables.values()) <= _SMALL_ROWS
         rows = execute(chosen.statement(relation)) if chosen.size else []
         answers: dict[str, Any] = {}
         if not tree.order and chosen.holds_all(len(rows)):
             total = len(rows)
         else:
-            total, answers = Evaluation(execute, fetch, small).run(tree, relation)
+            total, answers = SearchExecution(execute, fetch, small).run(tree, relation)
         documents = fetch(chosen, rows) if chosen.size else []
         found: dict[str, Any] = {}
-        counted = hits_total(body, total, as_int=as_int)
+        counted = format_hits_total(body, total, as_int=as_int)
         if counted is not None:
             found["total"] = counted
         found["max_score"] = 1.0 if documents and not chosen.sort else None
@@ -209,14 +209,14 @@ class EmbeddedStore:
             if isinstance(table, EventTable):
                 yield from table.lines()
             elif self._path is not None and target.startswith("logs-"):
-                yield from (block for _, block in Folder(self._path / target).unread(_AT_ONCE))
+                yield from (block for _, block in TargetFolder(self._path / target).unread(_BLOCK_BYTES))
 
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
+    def parts(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
         """See the port; none where ``lines`` asks the database, which does not survive a fork."""
         with self._lock:
             if self._path is None or target in self._tables or not target.startswith("logs-"):
                 return []
-            return [partial(one.blocks, _AT_ONCE) for one in extents(self._path / target, size)]
+            return [partial(one.blocks, _BLOCK_BYTES) for one in byte_ranges(self._path / target, size)]
 
     def refresh(self) -> None:
         """Read what other processes wrote, and files that were added by hand."""
@@ -268,12 +268,16 @@ class EmbeddedStore:
         yield from self._tables
         if self._path is not None and self._path.is_dir():
             for folder in self._path.iterdir():
-                if folder.name not in self._tables and folder.is_dir() and _TARGET.fullmatch(folder.name):
+                if (
+                    folder.name not in self._tables
+                    and folder.is_dir()
+                    and _TARGET_NAME.fullmatch(folder.name)
+                ):
                     yield folder.name
 
     def _table(self, target: str) -> EventTable | FileTable | DocumentTable:
         if target not in self._tables:
-            folder = Folder(self._path / target) if self._path is not None else None
+            folder = TargetFolder(self._path / target) if self._path is not None else None
             self._opened += 1
             if target.startswith("logs-") and folder is not None and self._read_only:
                 self._tables[target] = FileTable(self._connection, self._opened, folder, self._progress)
@@ -286,29 +290,29 @@ class EmbeddedStore:
         return self._tables[target]
 
 
-def _timeout(body: Mapping[str, Any]) -> float:
+def _timeout_seconds(body: Mapping[str, Any]) -> float:
     """The body's own ``timeout`` in seconds, else as on Elasticsearch."""
     given = body.get("timeout")
     match = _DURATION.fullmatch(given) if isinstance(given, str) else None
-    return float(match[1]) * _UNITS[match[2]] if match else SEARCH_TIMEOUT
+    return float(match[1]) * _UNIT_SECONDS[match[2]] if match else SEARCH_TIMEOUT
 
 
-def hits_total(body: Mapping[str, Any], total: int, *, as_int: bool) -> Any:
+def format_hits_total(body: Mapping[str, Any], total: int, *, as_int: bool) -> Any:
     """``hits.total``, or None where it is not to be told."""
-    path = child("$", "track_total_hits")
+    path = child_path("$", "track_total_hits")
     asked = body.get("track_total_hits")
     if as_int:
         if asked not in (None, True):
             raise SearchError("has to be true where hits.total is to be a number", path)
         return total
     if asked is None:
-        limit = _COUNTED
+        limit = _DEFAULT_TRACKED_HITS
     elif isinstance(asked, (bool, str)):
-        if not a_bool(asked, path):
+        if not expect_bool(asked, path):
             return None
         return {"value": total, "relation": "eq"}
     else:
-        limit = an_int(asked, path, least=0)
+        limit = expect_int(asked, path, least=0)
     if total > limit:
         return {"value": limit, "relation": "gte"}
     return {"value": total, "relation": "eq"}

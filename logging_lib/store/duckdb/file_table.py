@@ -18,16 +18,18 @@ from numpy.typing import NDArray
 
 from logging_lib.schema.fields import load
 from logging_lib.store import mapping
-from logging_lib.store.column_builders import array, numbers
-from logging_lib.store.columns import Columns, ListsError, read, taken
-from logging_lib.store.duckdb.events import USUAL, EventTable
-from logging_lib.store.duckdb.files import Extent, Folder
-from logging_lib.store.mapping import Located
+from logging_lib.store.column_builders import numbers_to_arrow, to_arrow
+from logging_lib.store.columns import ColumnSet, ListsError, read_columns, take_rows
+from logging_lib.store.duckdb.events import COMMON_FIELDS, EventTable
+from logging_lib.store.duckdb.files import ByteRange, TargetFolder
+from logging_lib.store.mapping import FieldColumn
 
-_AT_ONCE: Final = 1 << 20  # bytes of lines: what is made of them stays in the processor's cache
-_LARGE: Final = 16 << 20  # bytes from which on a field that nobody asked for yet is costly to read later
-_BATCH: Final = 8192  # rows at once, so that DuckDB's threads share the work
-_ID: Final = "event.id"
+_BLOCK_BYTES: Final = 1 << 20  # bytes of lines: what is made of them stays in the processor's cache
+_LARGE_BYTES: Final = (
+    16 << 20
+)  # bytes from which on a field that nobody asked for yet is costly to read later
+_BATCH_ROWS: Final = 8192  # rows at once, so that DuckDB's threads share the work
+_ID_FIELD: Final = "event.id"
 
 
 Progress = Callable[[int, int], None]
@@ -45,7 +47,7 @@ class FileTable:
         self,
         connection: duckdb.DuckDBPyConnection,
         number: int,
-        folder: Folder,
+        folder: TargetFolder,
         progress: Progress | None = None,
     ) -> None:
         self._connection = connection
@@ -60,7 +62,7 @@ class FileTable:
         self._folder.seen.clear()
         self._folder.replaced = False
         self._columns: dict[str, str] = {}
-        self._extents: list[Extent] = []
+        self._extents: list[ByteRange] = []
         self._files = np.zeros(0, np.int32)  # of each row: which extent it lies in, and where
         self._starts = np.zeros(0, np.int64)
         self._hashes = np.zeros(0, np.int64)
@@ -87,7 +89,7 @@ class FileTable:
         """The field's type, and whether it holds lists; None where it is not mapped."""
         if self._events is not None:
             return self._events.type_of(name)
-        found = mapping.location(load(), name)
+        found = mapping.locate_field(load(), name)
         return None if found is None else (found[0].type, found[0].array)
 
     def names_below(self, prefix: str) -> set[str]:
@@ -97,7 +99,7 @@ class FileTable:
             return {one.name for one in entries}
         return self._whole().names_below(prefix)
 
-    def ensure(self, names: Iterable[str]) -> dict[str, Located]:
+    def ensure(self, names: Iterable[str]) -> dict[str, FieldColumn]:
         """Make columns for these fields, up to date with the files as they were at the last refresh."""
         names = list(names)
         if self._events is None:
@@ -107,20 +109,21 @@ class FileTable:
                 self._whole()
         if self._events is not None:
             return self._events.ensure(names)
-        wanted = {name: found for name in names if (found := mapping.location(load(), name))}
+        wanted = {name: found for name in names if (found := mapping.locate_field(load(), name))}
         return {
-            name: Located(self._columns[name], entry.type, entry.array) for name, (entry, _) in wanted.items()
+            name: FieldColumn(self._columns[name], entry.type, entry.array)
+            for name, (entry, _) in wanted.items()
         }
 
     def relation(self, *, with_id: bool) -> str:
         """The table that ``Located.column`` belongs to; ``seq`` numbers its rows in order of arrival."""
         if self._events is None and with_id:
-            self.ensure([_ID])
+            self.ensure([_ID_FIELD])
         if self._events is not None:
             return self._events.relation(with_id=with_id)
         if not with_id:
             return self._table
-        return f"(SELECT *, coalesce({self._columns[_ID]}, '#' || seq) AS id FROM {self._table})"  # noqa: S608
+        return f"(SELECT *, coalesce({self._columns[_ID_FIELD]}, '#' || seq) AS id FROM {self._table})"  # noqa: S608
 
     def sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
         """The id and the JSON text of events."""
@@ -132,7 +135,7 @@ class FileTable:
             with extent.file.open("rb") as file:
                 file.seek(int(self._starts[number]))
                 line = file.readline().rstrip(b"\r\n")
-            found[number] = _identity(line, number), line
+            found[number] = _document_id(line, number), line
         return found
 
     def close(self) -> None:
@@ -145,7 +148,7 @@ class FileTable:
         if self._events is None:
             self._connection.execute(f"DROP TABLE IF EXISTS {self._table}")
             self._clear()
-            self._events = EventTable(self._connection, self._number, Folder(self._folder.path))
+            self._events = EventTable(self._connection, self._number, TargetFolder(self._folder.path))
         return self._events
 
     # -- reading -------------------------------------------------------------------------------------------
@@ -161,13 +164,15 @@ class FileTable:
                 self._begin([*known, *names])
                 self._append()
             self._behind = False
-        fresh = [name for name in dict.fromkeys(names) if name not in self._columns and _mapped(name)]
+        fresh = [name for name in dict.fromkeys(names) if name not in self._columns and _is_mapped(name)]
         if fresh:
             self._widen(fresh)
 
     def _begin(self, names: list[str]) -> None:
         """An empty table with these columns, and with the usual ones where there is much to read."""
-        wanted = dict.fromkeys([*filter(_mapped, names), *(USUAL if self._size() > _LARGE else ())])
+        wanted = dict.fromkeys(
+            [*filter(_is_mapped, names), *(COMMON_FIELDS if self._size() > _LARGE_BYTES else ())]
+        )
         self._columns = {name: f"f{place}" for place, name in enumerate(wanted)}
         shape = "".join(f", {column} {_sql_type(name)}" for name, column in self._columns.items())
         self._connection.execute(f"CREATE OR REPLACE TABLE {self._table} (seq BIGINT{shape})")
@@ -183,7 +188,7 @@ class FileTable:
         def blocks() -> Iterator[bytes]:
             seen, total, done = self._folder.seen, self._size(), sum(map(len, self._extents))
             reached = {name: one.offset for name, one in seen.items()}
-            for name, block in self._folder.unread(_AT_ONCE):
+            for name, block in self._folder.unread(_BLOCK_BYTES):
                 if not name.endswith(".jsonl"):
                     raise ListsError(f"{name}: is read as a whole")
                 begin = reached.get(name, 0)
@@ -197,7 +202,7 @@ class FileTable:
                 if self._progress is not None:
                     self._progress(min(done, total), total)
 
-        found = read(blocks(), self._columns, before=self._read)
+        found = read_columns(blocks(), self._columns, before=self._read)
         self._read += found.events
         self._lines += sum(map(len, starts))
         if not found.rows:
@@ -208,12 +213,12 @@ class FileTable:
         lines, hashes = found.lines, found.hashes
         if new is not None:
             lines, hashes = lines[new], hashes[new]
-            found.columns = {name: taken(column, new) for name, column in found.columns.items()}
+            found.columns = {name: take_rows(column, new) for name, column in found.columns.items()}
         arriving = self._arrow(found, len(self._starts), len(lines))
         self._starts = np.concatenate([self._starts, np.concatenate(starts)[lines]])
         self._files = np.concatenate([self._files, np.concatenate(files)[lines]])
         self._hashes = np.concatenate([self._hashes, hashes])
-        with _registered(self._connection, arriving):
+        with _arrow_registered(self._connection, arriving):
             self._connection.execute(f"INSERT INTO {self._table} SELECT * FROM arriving").fetchall()  # noqa: S608
 
     def _extend(self, file: Path, begin: int, end: int) -> None:
@@ -221,17 +226,17 @@ class FileTable:
         if last is not None and (last.file, last.end) == (file, begin):
             last.end = end
         else:
-            self._extents.append(Extent(file, begin, end))
+            self._extents.append(ByteRange(file, begin, end))
 
     def _widen(self, fresh: list[str]) -> None:
         """Read further fields of the same events. Raises _ChangedError."""
-        found = read(self._again(), fresh)
+        found = read_columns(self._again(), fresh)
         if not np.array_equal(found.hashes, self._hashes):
             raise _ChangedError
         known = len(self._columns)
         self._columns |= {name: f"f{known + place}" for place, name in enumerate(fresh)}
         arriving = self._arrow(found, 0, found.rows, fresh)
-        with _registered(self._connection, arriving):
+        with _arrow_registered(self._connection, arriving):
             self._connection.execute(
                 "CREATE OR REPLACE TABLE widened AS SELECT old.*, arriving.* EXCLUDE (seq)"  # noqa: S608
                 f" FROM {self._table} old JOIN arriving USING (seq)"
@@ -243,21 +248,21 @@ class FileTable:
         """All that was read so far, once more."""
         for extent in self._extents:
             try:
-                yield from extent.blocks(_AT_ONCE)
+                yield from extent.blocks(_BLOCK_BYTES)
             except FileNotFoundError:
                 raise _ChangedError from None
 
-    def _arrow(self, found: Columns, first: int, rows: int, names: Iterable[str] | None = None) -> Any:
+    def _arrow(self, found: ColumnSet, first: int, rows: int, names: Iterable[str] | None = None) -> Any:
         """A table for DuckDB of the columns in the order of the table's, and ``seq``."""
         import pyarrow as pa
 
-        made = {"seq": numbers(np.arange(first, first + rows))}
+        made = {"seq": numbers_to_arrow(np.arange(first, first + rows))}
         for name in self._columns if names is None else names:
-            made[self._columns[name]] = array(found.columns[name])
-        return pa.Table.from_batches(pa.table(made).to_batches(max_chunksize=_BATCH))
+            made[self._columns[name]] = to_arrow(found.columns[name])
+        return pa.Table.from_batches(pa.table(made).to_batches(max_chunksize=_BATCH_ROWS))
 
 
-class _registered:  # noqa: N801 - used like a function
+class _arrow_registered:  # noqa: N801 - used like a function
     """``arriving`` names a table within the block."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, table: Any) -> None:
@@ -270,19 +275,19 @@ class _registered:  # noqa: N801 - used like a function
         self._connection.unregister("arriving")
 
 
-def _mapped(name: str) -> bool:
-    return mapping.location(load(), name) is not None
+def _is_mapped(name: str) -> bool:
+    return mapping.locate_field(load(), name) is not None
 
 
 def _sql_type(name: str) -> str:
-    found = mapping.location(load(), name)
+    found = mapping.locate_field(load(), name)
     assert found is not None
     return mapping.SQL_TYPES[found[0].type] + ("[]" if found[0].array else "")
 
 
-def _identity(line: bytes, number: int) -> str:
+def _document_id(line: bytes, number: int) -> str:
     document = orjson.loads(line)
     event = document.get("event")
     identity = event.get("id") if isinstance(event, dict) else None
     identity = document.get("event.id") if identity is None else identity
-    return f"#{number}" if identity is None else str(mapping.convert(identity, "keyword"))
+    return f"#{number}" if identity is None else str(mapping.coerce(identity, "keyword"))
