@@ -89,9 +89,9 @@ def _operations() -> list[BulkOperation]:
 
 def _rate(connection: Connection, target: str, operations: list[BulkOperation]) -> float:
     first, rest = operations[:1], operations[1:]
-    list(send_bulk(connection, target, first, patience=60))  # makes the stream
+    list(send_bulk(connection, target, first, retry_seconds=60))  # makes the stream
     start = time.perf_counter()
-    refused = [outcome for outcome in send_bulk(connection, target, rest, patience=60) if outcome.reason]
+    refused = [outcome for outcome in send_bulk(connection, target, rest, retry_seconds=60) if outcome.reason]
     taken = time.perf_counter() - start
     assert refused == []
     return len(rest) / taken

@@ -45,12 +45,12 @@ def run() -> Iterator[Result]:
     with _elasticsearch.deployed() as connection:
         if connection is not None:
             space = f"bench{uuid4().hex[:8]}"
-            store = ElasticsearchStore(connection, patience=60)
+            store = ElasticsearchStore(connection, retry_seconds=60)
             index = f"ml-watch-state-{space}"
             template = connection.call("GET", "/_index_template/ml-watch-state")["index_templates"][0]
             connection.call("PUT", f"/{index}", template["index_template"]["template"])
             state = ElasticState(
-                ElasticsearchStore(Connection(ConnectionSettings(connection.url)), patience=10), index
+                ElasticsearchStore(Connection(ConnectionSettings(connection.url)), retry_seconds=10), index
             )
             yield from _measure("runner", store, state, space)
             connection.call("DELETE", f"/{index}")

@@ -46,10 +46,10 @@ def annotate(
                 time.sleep(pause)
                 try:
                     more = _run(store, quiet=True)
-                    if more.done or more.failed:
+                    if more.annotated or more.failed:
                         _report(store, more, as_json=as_json)
                 except ElasticsearchError as error:
-                    if not error.passing:
+                    if not error.is_transient:
                         raise
                     typer.echo(str(error), err=True)  # it may be back at the next look
     except KeyboardInterrupt:
@@ -80,12 +80,12 @@ def _report(store: ElasticsearchStore, result: Result, *, as_json: bool) -> None
         rows = [{"model": model, "version": version, "events": n} for (model, version), n in left.items()]
         failed = [{"id": identity, "reason": reason} for identity, reason in result.failed]
         typer.echo(
-            json.dumps({"done": result.done, "changed": result.changed, "failed": failed, "unchecked": rows})
+            json.dumps({"done": result.annotated, "changed": result.conflicts, "failed": failed, "unchecked": rows})
         )
         return
-    typer.echo(f"{result.done} events have their checks now")
-    if result.changed:
-        typer.echo(f"{result.changed} were changed by others meanwhile; the next run takes them")
+    typer.echo(f"{result.annotated} events have their checks now")
+    if result.conflicts:
+        typer.echo(f"{result.conflicts} were changed by others meanwhile; the next run takes them")
     for identity, reason in result.failed[:10]:
         print(Medium.HEADER.escape(f"{identity}: {reason}"), file=sys.stderr)
     if len(result.failed) > 10:

@@ -89,7 +89,7 @@ def erase(
             frozenset((*([subject] if subject else ()), *(values or ()))),
             tuple(fields or ()),
         )
-        kept = ErasureRecord.opened(record or Path("erasures") / f"{min(traces.hashes)}.json", traces.hashes)
+        kept = ErasureRecord.open(record or Path("erasures") / f"{min(traces.hashes)}.json", traces.hashes)
         own = (kept.path.absolute(), kept.path.parent.absolute() if record is None else None)
         files = [
             file for file in redact_files.list_files(places) if file not in own and file.parent not in own

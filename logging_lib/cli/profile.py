@@ -132,7 +132,7 @@ def _served(
 
     with contextlib.closing(options.open_elasticsearch(url)) as store:
         found = history.read_history(store, model=model, version=version, now=datetime.now(UTC), days=days)
-    if found.cut:
+    if found.is_truncated:
         typer.echo(f"note: more than {len(found.frame)} predictions; these are the latest", err=True)
     features = {}
     for name, kind in found.kinds.items():

@@ -265,26 +265,26 @@ def _put(
 
 
 def _refused(changes: Iterable[Change]) -> bool:
-    return any(change.did == deployment.REFUSED for change in changes)
+    return any(change.action == deployment.REFUSED for change in changes)
 
 
 def _print_changes(
     changes: list[Change], server: ServerCapabilities, *, show_diff: bool, dry_run: bool, as_json: bool
 ) -> None:
     if as_json:
-        rows = [{"about": one.about, "did": one.did, "note": one.note, "diff": one.diff} for one in changes]
-        typer.echo(json.dumps({"dry_run": dry_run, "changes": rows, "left_out": server.lacks}, indent=1))
+        rows = [{"about": one.name, "did": one.action, "note": one.note, "diff": one.diff} for one in changes]
+        typer.echo(json.dumps({"dry_run": dry_run, "changes": rows, "left_out": server.missing}, indent=1))
         return
     would = "would be " if dry_run else ""
     for one in changes:
-        if one.did == deployment.UNCHANGED and not one.note:
+        if one.action == deployment.UNCHANGED and not one.note:
             continue
-        did = one.did if one.did in (deployment.UNCHANGED, deployment.LEFT) else would + one.did
-        print(Medium.HEADER.escape(f"{one.about}: {did}" + (f" ({one.note})" if one.note else "")))
+        did = one.action if one.action in (deployment.UNCHANGED, deployment.LEFT) else would + one.action
+        print(Medium.HEADER.escape(f"{one.name}: {did}" + (f" ({one.note})" if one.note else "")))
         if show_diff and one.diff:
             typer.echo(one.diff)
-    same = sum(one.did == deployment.UNCHANGED for one in changes)
-    done = sum(one.changes for one in changes)
+    same = sum(one.action == deployment.UNCHANGED for one in changes)
+    done = sum(one.is_change for one in changes)
     typer.echo(f"{done} {'would change' if dry_run else 'changed'}, {same} unchanged")
     if _refused(changes):
         typer.echo("something was refused, so nothing was changed", err=True)
@@ -293,7 +293,7 @@ def _print_changes(
 
 def _print_lacks(server: ServerCapabilities) -> None:
     typer.echo(f"Elasticsearch {server.version_text}, license {server.license}")
-    for lacking in server.lacks:
+    for lacking in server.missing:
         typer.echo(f"left out: {lacking}")
 
 

@@ -135,7 +135,7 @@ class DemoIncident:
     end: datetime
     apply: Callable[[dict[str, Any], Random], bool]
 
-    def hits(self, moment: datetime) -> bool:
+    def is_active(self, moment: datetime) -> bool:
         return self.onset <= moment < self.end
 
 

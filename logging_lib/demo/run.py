@@ -54,8 +54,8 @@ PendingLabels = deque[tuple[datetime, str, float]]
 class ServiceLog:
     """What the service did: the moment of each event it logged, and how many each incident hit."""
 
-    moments: list[datetime]
-    hit: dict[str, int]
+    event_times: list[datetime]
+    hits_by_incident: dict[str, int]
 
 
 def run(out: Path, *, seed: int = 1) -> int:
@@ -212,12 +212,12 @@ def _predict_and_log(
     for inputs, arrival, truth in zip(requests, arrived[loans.TIME], arrived[loans.TARGET], strict=True):
         moment = arrival.to_pydatetime()
         for incident in loans.INCIDENTS:
-            if incident.hits(moment) and incident.apply(inputs, random):
-                served.hit[incident.name] = served.hit.get(incident.name, 0) + 1
-        request_id = f"loan-{len(served.moments)}"
+            if incident.is_active(moment) and incident.apply(inputs, random):
+                served.hits_by_incident[incident.name] = served.hits_by_incident.get(incident.name, 0) + 1
+        request_id = f"loan-{len(served.event_times)}"
         with log.prediction(inputs, timestamp=moment, request_id=request_id) as p:
             p.prediction = pipeline.predict([inputs])[0]
-        served.moments.append(moment)
+        served.event_times.append(moment)
         truths.append((moment + LABEL_DELAY, request_id, truth))
 
 
@@ -281,8 +281,8 @@ def _summarize(
                 "onset": incident.onset.isoformat(),
                 "first_alert": alert.time.isoformat() if alert else None,
                 "minutes": round((alert.time - incident.onset).total_seconds() / 60) if alert else None,
-                "events": sum(incident.onset <= m < alert.time for m in served.moments) if alert else None,
-                "events_hit": served.hit.get(incident.name, 0),
+                "events": sum(incident.onset <= m < alert.time for m in served.event_times) if alert else None,
+                "events_hit": served.hits_by_incident.get(incident.name, 0),
                 "subject": alert.actions["email"].subject if alert else None,
             }
         )
@@ -290,8 +290,8 @@ def _summarize(
     others = [a for a in alerts if not {(a.watch, feature) for feature in a.features} & expected]
     return {
         "ok": not before and not others and all(entry["first_alert"] for entry in found),
-        "events": len(served.moments),
-        "events_before_first_incident": sum(moment < first_onset for moment in served.moments),
+        "events": len(served.event_times),
+        "events_before_first_incident": sum(moment < first_onset for moment in served.event_times),
         "alerts_before_first_incident": len(before),
         "other_alerts": [f"{a.watch}: {', '.join(a.features)} at {a.time.isoformat()}" for a in others],
         "alerts": len(alerts),

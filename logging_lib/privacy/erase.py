@@ -31,8 +31,8 @@ class ErasureRecordError(Exception):
 class ErasureCluster(Protocol):
     """As much of ``erase_stored.Stored`` as is needed here."""
 
-    def learn(self, traces: SubjectTraces) -> None: ...
-    def examine(self, traces: SubjectTraces) -> list[PlaceMatches]: ...
+    def collect_ids(self, traces: SubjectTraces) -> None: ...
+    def inspect(self, traces: SubjectTraces) -> list[PlaceMatches]: ...
     def erase(self, traces: SubjectTraces) -> list[PlaceMatches]: ...
 
 
@@ -41,7 +41,7 @@ class ErasureRecord:
     """What was done about one person, in one file that is replaced at each step.
 
     ``runs`` has one entry a run: ``started``, ``finished`` (None: it was stopped), and ``done`` by place.
-    ``working`` is the file that a stopped run was in, with the spans that it was overwriting.
+    ``current_file`` is the file that a stopped run was in, with the spans that it was overwriting.
     """
 
     path: Path
@@ -49,10 +49,10 @@ class ErasureRecord:
     events: set[str] = field(default_factory=set)
     requests: set[str] = field(default_factory=set)
     runs: list[dict[str, Any]] = field(default_factory=list)
-    working: dict[str, Any] | None = None
+    current_file: dict[str, Any] | None = None
 
     @classmethod
-    def opened(cls, path: Path, hashes: frozenset[str]) -> ErasureRecord:
+    def open(cls, path: Path, hashes: frozenset[str]) -> ErasureRecord:
         """The record of earlier runs, or a new one.
 
         Raises:
@@ -86,7 +86,7 @@ class ErasureRecord:
             "events": sorted(self.events),
             "requests": sorted(self.requests),
             "runs": self.runs,
-            "working": self.working,
+            "working": self.current_file,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         scratch = self.path.with_name(f".{self.path.name}.new")
@@ -112,13 +112,13 @@ def find_matches(
     for _ in range(_MAX_PASSES):  # what shares a request with the person's events has ids of its own
         before = len(traces.events) + len(traces.requests)
         if cluster is not None:
-            cluster.learn(traces)
+            cluster.collect_ids(traces)
         for file in files:
             redact_files.collect_ids(file, traces)
         if len(traces.events) + len(traces.requests) == before:
             break
-    found = [one for file in files if not (one := redact_files.inspect_file(file, traces)).nothing]
-    return found + (cluster.examine(traces) if cluster is not None else [])
+    found = [one for file in files if not (one := redact_files.inspect_file(file, traces)).is_empty]
+    return found + (cluster.inspect(traces) if cluster is not None else [])
 
 
 def erase(
@@ -156,14 +156,14 @@ def erase(
         run["done"].append(
             {"place": found.place, "erased": found.erase, "redacted": found.redact, "left": found.note}
         )
-        record.working = None
+        record.current_file = None
         record.save()
 
     for file in files:
         found = redact_files.inspect_file(file, traces)
-        if found.nothing:
+        if found.is_empty:
             continue
-        record.working = {
+        record.current_file = {
             "file": str(file),
             "inode": file.stat().st_ino,
             "spans": [list(span) for span in found.spans],
@@ -180,10 +180,10 @@ def erase(
 
 def _finish_interrupted_file(record: ErasureRecord) -> None:
     """Finish the file in which a run was stopped: half a line may have been overwritten, and says nothing now."""
-    if record.working is None:
+    if record.current_file is None:
         return
-    file, spans = Path(record.working["file"]), [Span(*span) for span in record.working["spans"]]
-    if file.exists() and file.stat().st_ino == record.working["inode"] and spans:
+    file, spans = Path(record.current_file["file"]), [Span(*span) for span in record.current_file["spans"]]
+    if file.exists() and file.stat().st_ino == record.current_file["inode"] and spans:
         redact_files.overwrite_spans(file, spans)
-    record.working = None
+    record.current_file = None
     record.save()

@@ -29,12 +29,12 @@ class ElasticsearchEraser:
         self._store = ElasticsearchStore(connection)
         self.name = connection.url
 
-    def learn(self, traces: SubjectTraces) -> None:
+    def collect_ids(self, traces: SubjectTraces) -> None:
         """Remember the ids of the person's events."""
         for hit in self._scan(EVENTS, {"query": _owned_query(traces), "_source": _IDENTIFYING_FIELDS}):
-            traces.learn(hit["_source"])
+            traces.add_ids(hit["_source"])
 
-    def examine(self, traces: SubjectTraces) -> list[PlaceMatches]:
+    def inspect(self, traces: SubjectTraces) -> list[PlaceMatches]:
         """What the cluster holds of the person; nothing is changed."""
         theirs = _owned_query(traces)
         found = [
@@ -46,7 +46,7 @@ class ElasticsearchEraser:
         for indices in DOCUMENTS.split(","):
             masked = sum(1 for _ in self._masked(indices, traces))
             found.append(PlaceMatches(f"{self.name}/{indices}", redact=masked))
-        return [one for one in found if not one.nothing]
+        return [one for one in found if not one.is_empty]
 
     def erase(self, traces: SubjectTraces) -> list[PlaceMatches]:
         """Delete and mask; what was done. ``note`` says what could not be.
@@ -64,7 +64,7 @@ class ElasticsearchEraser:
         number = sum(self._delete(DEAD_LETTERS, {"terms": {"event.id": chunk}}) for chunk in chunks)
         done.append(PlaceMatches(f"{self.name}/{DEAD_LETTERS}", erase=number))
         done += [self._mask(indices, traces) for indices in DOCUMENTS.split(",")]
-        return [one for one in done if not one.nothing]
+        return [one for one in done if not one.is_empty]
 
     def expunge(self) -> None:
         """Rewrite the segments that hold deleted documents, so that the disk holds them no more."""
@@ -84,8 +84,8 @@ class ElasticsearchEraser:
                 return done
             for outcome in self._store.replace(changes):
                 done.redact += not outcome.reason
-                if outcome.reason and not outcome.conflict:
-                    done.note = f"{outcome.identity}: {outcome.reason}"
+                if outcome.reason and not outcome.is_conflict:
+                    done.note = f"{outcome.document_id}: {outcome.reason}"
             self._store.refresh()
             if done.note:
                 return done
@@ -105,7 +105,7 @@ class ElasticsearchEraser:
         """Their originals are not indexed: each is looked into."""
         finder = traces.finder(ids=True)
         for hit in self._scan(DEAD_LETTERS, {}):
-            if traces.owns(hit["_source"]) or finder.in_document(hit["_source"]):
+            if traces.owns(hit["_source"]) or finder.is_in_document(hit["_source"]):
                 yield hit
 
     def _count(self, indices: str, query: Mapping[str, Any]) -> int:

@@ -45,7 +45,7 @@ class PlaceMatches:
     spans: list[Span] = field(default_factory=list)
 
     @property
-    def nothing(self) -> bool:
+    def is_empty(self) -> bool:
         return not (self.erase or self.redact or self.note)
 
 
@@ -72,7 +72,7 @@ def collect_ids(file: Path, traces: SubjectTraces) -> None:
     for line in _event_lines(file):
         event = parse_event(line)
         if event is not None:
-            traces.learn(event)
+            traces.add_ids(event)
 
 
 def inspect_file(file: Path, traces: SubjectTraces) -> PlaceMatches:
@@ -95,7 +95,7 @@ def inspect_file(file: Path, traces: SubjectTraces) -> PlaceMatches:
             found.erase, found.redact = found.erase + blanked, found.redact + (bool(spans) and not blanked)
     elif kind == "text":
         data = file.read_bytes()
-        found.spans = [Span(*span, MASK) for span in all_terms.spans(data)]
+        found.spans = [Span(*span, MASK) for span in all_terms.find_spans(data)]
         if found.spans:
             found.redact = 1
             found.spans += _profile_id_spans(data, 0, all_terms, traces)

@@ -69,7 +69,7 @@ class SubjectTraces:
             or any(value in self.texts for name in self.fields for value in _values_at(event, name))
         )
 
-    def learn(self, event: Mapping[str, Any]) -> bool:
+    def add_ids(self, event: Mapping[str, Any]) -> bool:
         """Remember the ids of an event that is this person's; whether it is."""
         if not self.owns(event):
             return False
@@ -106,7 +106,7 @@ class TermFinder:
         longest_first = sorted(others, key=lambda other: len(bytes(other)), reverse=True)
         self._others = re.compile(b"|".join(longest_first)) if others else None
 
-    def spans(self, data: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
+    def find_spans(self, data: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
         """(offset, length) of each term in the data, whose first byte stands at ``start``."""
         if self._words:
             for match in _WORD.finditer(data):
@@ -117,16 +117,16 @@ class TermFinder:
                 yield start + match.start(), len(match[0])
 
     def mentions(self, data: bytes) -> bool:
-        return next(self.spans(data), None) is not None
+        return next(self.find_spans(data), None) is not None
 
     def mask(self, data: bytes) -> bytes:
         """The data with each term's bytes replaced by ``MASK``."""
         masked = bytearray(data)
-        for offset, length in self.spans(data):
+        for offset, length in self.find_spans(data):
             masked[offset : offset + length] = MASK.encode() * length
         return bytes(masked)
 
-    def in_document(self, document: Any) -> bool:
+    def is_in_document(self, document: Any) -> bool:
         """Whether a JSON document mentions a term; base64 of a dead letter is looked into."""
         if self.mentions(orjson.dumps(document)):
             return True
@@ -154,13 +154,13 @@ def find_line_spans(
     """
     event = parse_event(line)
     if event is None:
-        return [Span(*found, MASK) for found in all_terms.spans(line, start)]
+        return [Span(*found, MASK) for found in all_terms.find_spans(line, start)]
     theirs = traces.owns(event)
     if not theirs and event["event"]["dataset"] == "ml.deadletter":
-        theirs = all_terms.in_document(event)
+        theirs = all_terms.is_in_document(event)
     if theirs:
         return [Span(start, len(line), " ")]
-    return [Span(*found, MASK) for found in people.spans(line, start)]
+    return [Span(*found, MASK) for found in people.find_spans(line, start)]
 
 
 def parse_event(line: bytes) -> dict[str, Any] | None:

@@ -85,11 +85,11 @@ class _Timely(DelegatingStore):
     ) -> dict[str, Any]:
         return super().search(indices, _on_time(body), now=now, rest_total_hits_as_int=rest_total_hits_as_int)
 
-    def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        return _blocks_on_time(super().lines(target, {*fields, _HAPPENED}))
+    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        return _blocks_on_time(super().iter_json(target, {*fields, _HAPPENED}))
 
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
-        return [partial(_read_on_time, part) for part in super().parts(target, {*fields, _HAPPENED}, size)]
+    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
+        return [partial(_read_on_time, part) for part in super().partitions(target, {*fields, _HAPPENED}, size)]
 
 
 def _read_on_time(part: Partition) -> Iterator[bytes | list[bytes]]:

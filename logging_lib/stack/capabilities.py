@@ -17,7 +17,7 @@ _WITH_WATCHER = frozenset({"trial", "gold", "platinum", "enterprise"})
 class ServerCapabilities:
     """``license`` is ``basic``, ``trial``, ``platinum``, ...; ``unknown`` where we may not ask.
 
-    ``lacks`` names what this server does not have, each with what follows from it.
+    ``missing`` names what this server does not have, each with what follows from it.
     """
 
     version: tuple[int, int, int]
@@ -26,7 +26,7 @@ class ServerCapabilities:
     watcher: bool
     lifecycle: bool
     match_only_text: bool
-    lacks: tuple[str, ...]
+    missing: tuple[str, ...]
 
     @property
     def version_text(self) -> str:
@@ -66,7 +66,7 @@ def inspect_server(connection: Connection) -> ServerCapabilities:
         watcher=watcher_api and found in _WITH_WATCHER,
         lifecycle=lifecycle,
         match_only_text=match_only_text,
-        lacks=tuple(lacks),
+        missing=tuple(lacks),
     )
 
 
@@ -79,7 +79,7 @@ def _read_license(connection: Connection) -> str:
     try:
         answer: dict[str, Any] = connection.call("GET", "/_license")["license"]
     except ElasticsearchError as error:
-        if error.passing:
+        if error.is_transient:
             raise
         return "unknown"
     return str(answer["type"]) if answer.get("status") == "active" else f"expired {answer['type']}"
@@ -90,9 +90,9 @@ def _has_api(connection: Connection, path: str) -> bool:
     try:
         connection.call("GET", path)
     except ElasticsearchError as error:
-        if error.passing:
+        if error.is_transient:
             raise
-        return not error.unknown_api and error.status != 500
+        return not error.is_unknown_api and error.status != 500
     return True
 
 
@@ -101,7 +101,7 @@ def _list_modules(connection: Connection) -> set[str] | None:
     try:
         answer = connection.call("GET", "/_nodes/plugins", params={"filter_path": "nodes.*.modules.name"})
     except ElasticsearchError as error:
-        if error.passing:
+        if error.is_transient:
             raise
         return None
     sets = [{module["name"] for module in node["modules"]} for node in answer.get("nodes", {}).values()]

@@ -23,26 +23,26 @@ UNCHANGED, REFUSED, LEFT = "unchanged", "refused", "left as it is"
 class Change:
     """What was done, or would be done, with one object; ``diff`` is a unified diff of its body."""
 
-    about: str
-    did: str
+    name: str
+    action: str
     note: str = ""
     diff: str = ""
 
     @property
-    def changes(self) -> bool:
-        return self.did in (CREATED, UPDATED, OVERWRITTEN, REMOVED)
+    def is_change(self) -> bool:
+        return self.action in (CREATED, UPDATED, OVERWRITTEN, REMOVED)
 
 
 @dataclass(frozen=True, slots=True)
 class _ResourceStatus:
-    part: Resource
+    resource: Resource
     stored: Mapping[str, Any] | None
     state: State
 
 
 def status(connection: Connection, parts: Iterable[Resource]) -> list[tuple[Resource, State]]:
     """How each part stands."""
-    return [(found.part, found.state) for found in (_inspect(connection, part) for part in parts)]
+    return [(found.resource, found.state) for found in (_inspect(connection, part) for part in parts)]
 
 
 def deploy(
@@ -67,18 +67,18 @@ def deploy(
     """
     found = [_inspect(connection, part) for part in parts]
     changes = [_plan_change(one, force=force) for one in found]
-    if dry_run or any(change.did == REFUSED for change in changes):
+    if dry_run or any(change.action == REFUSED for change in changes):
         return changes
     for one, change in zip(found, changes, strict=True):
-        if change.changes:
-            connection.call("PUT", one.part.path, with_mark(one.part, version))
+        if change.is_change:
+            connection.call("PUT", one.resource.path, with_mark(one.resource, version))
     return changes
 
 
 def roll_over(connection: Connection, changes: Iterable[Change], *, dry_run: bool = False) -> list[Change]:
     """Let streams whose template changed begin a new backing index with their next event: mappings and
     settings are read only then."""
-    changed = {change.about for change in changes if change.did in (UPDATED, OVERWRITTEN)}
+    changed = {change.name for change in changes if change.action in (UPDATED, OVERWRITTEN)}
     if not changed:
         return []
     all_streams = f"{COMPONENT.title} logs-ml@settings" in changed
@@ -192,7 +192,7 @@ def _fetch_body(connection: Connection, kind: ResourceKind, part: Resource) -> M
         if error.status == 404:
             return None
         raise
-    for key in kind.answer:
+    for key in kind.response_path:
         answer = answer[int(key)] if isinstance(answer, list) else answer[key.format(name=part.name)]
     if not isinstance(answer, dict):
         raise StoreError(f"{part}: the server answered with {str(answer)[:80]!r}, which is no object")
@@ -200,7 +200,7 @@ def _fetch_body(connection: Connection, kind: ResourceKind, part: Resource) -> M
 
 
 def _plan_change(found: _ResourceStatus, *, force: bool) -> Change:
-    about, diff = str(found.part), _diff(found)
+    about, diff = str(found.resource), _diff(found)
     match found.state:
         case State.MISSING:
             return Change(about, CREATED, diff=diff)
@@ -212,7 +212,7 @@ def _plan_change(found: _ResourceStatus, *, force: bool) -> Change:
     if force:
         return Change(about, OVERWRITTEN, whose, diff)
     remedy = "see the difference with --diff; --force overwrites it"
-    if found.part.kind in (COMPONENT, TEMPLATE):
+    if found.resource.kind in (COMPONENT, TEMPLATE):
         remedy += ", your own settings belong into logs-ml@custom"
     return Change(about, REFUSED, f"{whose}; {remedy}", diff)
 
@@ -221,10 +221,10 @@ def _diff(found: _ResourceStatus) -> str:
     def lines(body: Mapping[str, Any] | None) -> list[str]:
         if body is None:
             return []
-        made = normalize_body(found.part.kind, body)
-        if found.part.kind is SCRIPT:
+        made = normalize_body(found.resource.kind, body)
+        if found.resource.kind is SCRIPT:
             return list(made["source"].splitlines())
         return json.dumps(made, indent=2, sort_keys=True).splitlines()
 
-    before, after = lines(found.stored), lines(found.part.body)
+    before, after = lines(found.stored), lines(found.resource.body)
     return "\n".join(difflib.unified_diff(before, after, "in the cluster", "as it should be", lineterm=""))

@@ -104,7 +104,7 @@ def _license(server: ServerCapabilities) -> DoctorFindings:
     level = FindingLevel.WARNING if server.license.startswith("expired") else FindingLevel.OK
     remedy = "install a valid license, or go back to Basic" if level is FindingLevel.WARNING else ""
     yield DoctorFinding(level, "license", server.license, remedy)
-    for lacking in server.lacks:
+    for lacking in server.missing:
         yield DoctorFinding(FindingLevel.NOTE, "license", lacking)
 
 

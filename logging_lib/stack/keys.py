@@ -66,7 +66,7 @@ def invalidate_keys(connection: Connection, *, dry_run: bool = False) -> list[Ch
     try:
         found = connection.call("GET", "/_security/api_key", params={"owner": "true", "name": f"{PREFIX}*"})
     except ElasticsearchError as error:
-        if error.passing:
+        if error.is_transient:
             raise
         return []
     ours = [
@@ -91,7 +91,7 @@ def _create_key(connection: Connection, role: str, descriptor: dict[str, Any], e
     try:
         return str(connection.call("POST", "/_security/api_key", body)["encoded"])
     except ElasticsearchError as error:
-        if error.passing:
+        if error.is_transient:
             raise
         raise StoreError(
             f"the API key {PREFIX}{role} cannot be made: {error.reason}; connect with user and password, as "

@@ -57,7 +57,7 @@ def with_mark(part: Resource, version: str) -> dict[str, Any]:
         source = part.body["source"].rstrip("\n")
         return {"script": {**part.body, "source": f"{source}\n// {OWNER} {version} {found}\n"}}
     notes = {"managed_by": OWNER, "version": version, "fingerprint": found}
-    return {**part.body, part.kind.mark: {**part.body.get(part.kind.mark, {}), **notes}}
+    return {**part.body, part.kind.mark_key: {**part.body.get(part.kind.mark_key, {}), **notes}}
 
 
 def normalize_body(kind: ResourceKind, body: Body) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def normalize_body(kind: ResourceKind, body: Body) -> dict[str, Any]:
         made["metadata"] = metadata
         made = _without_keys(made, _WATCHER_DEFAULTS)
     else:
-        made.pop(kind.mark, None)
+        made.pop(kind.mark_key, None)
     if kind is ROLE:
         made.pop("transient_metadata", None)
         return {key: _without_empty(value) for key, value in made.items() if value}
@@ -130,7 +130,7 @@ def _read_mark(kind: ResourceKind, stored: Body) -> str | None:
     if kind is SCRIPT:
         found = _SCRIPT_MARK.search(stored["source"])
         return found[2] if found else None
-    notes = stored.get(kind.mark) or {}
+    notes = stored.get(kind.mark_key) or {}
     return str(notes.get("fingerprint")) if notes.get("managed_by") == OWNER else None
 
 

@@ -21,14 +21,14 @@ Body = dict[str, Any]
 class ResourceKind:
     """A kind of object: where its API is, and how a body is found in the API's answer.
 
-    ``answer`` holds the keys to go down; ``{name}`` stands for the object's name, ``0`` for the first of a
-    list. ``mark`` is the body's key under which we may note that the object is ours.
+    ``response_path`` holds the keys to go down; ``{name}`` stands for the object's name, ``0`` for the first of a
+    list. ``mark_key`` is the body's key under which we may note that the object is ours.
     """
 
     title: str
     api: str
-    answer: tuple[str, ...]
-    mark: str = "_meta"
+    response_path: tuple[str, ...]
+    mark_key: str = "_meta"
 
 
 PIPELINE: Final = ResourceKind("ingest pipeline", "/_ingest/pipeline/", ("{name}",))
@@ -38,9 +38,9 @@ COMPONENT: Final = ResourceKind(
 TEMPLATE: Final = ResourceKind(
     "index template", "/_index_template/", ("index_templates", "0", "index_template")
 )
-SCRIPT: Final = ResourceKind("stored script", "/_scripts/", ("script",), mark="")
-ROLE: Final = ResourceKind("role", "/_security/role/", ("{name}",), mark="metadata")
-WATCH: Final = ResourceKind("watch", "/_watcher/watch/", ("watch",), mark="metadata")
+SCRIPT: Final = ResourceKind("stored script", "/_scripts/", ("script",), mark_key="")
+ROLE: Final = ResourceKind("role", "/_security/role/", ("{name}",), mark_key="metadata")
+WATCH: Final = ResourceKind("watch", "/_watcher/watch/", ("watch",), mark_key="metadata")
 
 
 @dataclass(frozen=True, slots=True)

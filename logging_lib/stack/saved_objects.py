@@ -48,7 +48,7 @@ class SavedObjects:
 
     def status(self) -> list[tuple[str, State]]:
         """How each object stands."""
-        return [(self._named(key), state) for key, state in self._look().states.items()]
+        return [(self._display_name(key), state) for key, state in self._inspect().states.items()]
 
     def deploy(self, *, force: bool = False, dry_run: bool = False) -> list[Change]:
         """Put what is missing and bring up to date what is ours; nothing at all where one object is refused.
@@ -56,10 +56,10 @@ class SavedObjects:
         Raises:
             KibanaError: Kibana refuses the import.
         """
-        found = self._look()
+        found = self._inspect()
         differ = reconcile.differences(found, self._wanted)
-        changes = [self._change(key, found, differ, force=force) for key in found.states]
-        if dry_run or found.current or any(change.did == REFUSED for change in changes):
+        changes = [self._plan_change(key, found, differ, force=force) for key in found.states]
+        if dry_run or found.current or any(change.action == REFUSED for change in changes):
             return changes
         made = reconcile.put(self._kibana, self._wanted, version=self.version)
         if made.refused:
@@ -68,7 +68,7 @@ class SavedObjects:
 
     def destroy(self, *, force: bool = False, dry_run: bool = False) -> list[Change]:
         """Take away what is ours; the data views and the tag stay where something that stays needs them."""
-        found = self._look()
+        found = self._inspect()
         kept = [key for key in found.objects if found.note(key) and not force]
         staying = [found.objects[key] for key in kept]
         staying += [one for one in self._kibana.ours() if (one["type"], one["id"]) not in found.states]
@@ -79,22 +79,22 @@ class SavedObjects:
             if ref["type"] != "dashboard"
         }
         gone = [key for key in found.objects if key not in kept and key not in needed]
-        changes = [Change(self._named(key), REMOVED) for key in reversed(gone)]
+        changes = [Change(self._display_name(key), REMOVED) for key in reversed(gone)]
         for key in found.objects:
             if key in kept:
                 note = f"{found.note(key)}; --force removes it all the same"
-                changes.append(Change(self._named(key), LEFT, note))
+                changes.append(Change(self._display_name(key), LEFT, note))
             elif key in needed:
-                changes.append(Change(self._named(key), LEFT, "something that stays needs it"))
+                changes.append(Change(self._display_name(key), LEFT, "something that stays needs it"))
         if not dry_run:
             reconcile.remove(self._kibana, gone)
         return changes
 
-    def _look(self) -> Found:
+    def _inspect(self) -> Found:
         return reconcile.look(self._kibana, self._wanted, version=self.version)
 
-    def _change(self, key: Key, found: Found, differ: dict[Key, str], *, force: bool) -> Change:
-        about, state, diff = self._named(key), found.states[key], differ.get(key, "")
+    def _plan_change(self, key: Key, found: Found, differ: dict[Key, str], *, force: bool) -> Change:
+        about, state, diff = self._display_name(key), found.states[key], differ.get(key, "")
         if state is State.CURRENT:
             return Change(about, UNCHANGED)
         if state in _ACTIONS:
@@ -104,7 +104,7 @@ class SavedObjects:
         remedy = "see the difference with --diff; --force overwrites it"
         return Change(about, REFUSED, f"{found.note(key)}; {remedy}", diff)
 
-    def _named(self, key: Key) -> str:
+    def _display_name(self, key: Key) -> str:
         return f"Kibana {key[0]} {key[1]}"
 
 

@@ -34,11 +34,11 @@ class ReplaceableStore(Store, Protocol):
 
 @dataclass
 class AnnotateResult:
-    """``done`` have their checks now, ``changed`` were changed by others meanwhile (the next run takes them);
+    """``annotated`` have their checks now, ``conflicts`` were changed by others meanwhile (the next run takes them);
     ``failed`` holds (id, reason)."""
 
-    done: int = 0
-    changed: int = 0
+    annotated: int = 0
+    conflicts: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -60,11 +60,11 @@ def annotate(
             changes = [(hit, add_checks(hit["_source"], checker)) for hit in page]
             for outcome in store.replace(changes):
                 if not outcome.reason:
-                    result.done += 1
-                elif outcome.conflict:
-                    result.changed += 1
+                    result.annotated += 1
+                elif outcome.is_conflict:
+                    result.conflicts += 1
                 else:
-                    result.failed.append((outcome.identity, outcome.reason))
+                    result.failed.append((outcome.document_id, outcome.reason))
             advance(len(page))
     store.refresh()
     return result

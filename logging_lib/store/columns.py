@@ -247,8 +247,8 @@ class _ColumnReader:
         if not isinstance(document, dict):
             return None
         found = mapping.conform(document)
-        if found.many:
-            raise ListsError(f"{', '.join(sorted(found.many))}: an event has several values in it")
+        if found.list_fields:
+            raise ListsError(f"{', '.join(sorted(found.list_fields))}: an event has several values in it")
         made = _without_nulls(document) if found.document is None else found.document
         return self._decoder.decode(mapping.dumps(made))
 

@@ -51,12 +51,12 @@ class ElasticsearchError(StoreError):
         self.details = details or {}
 
     @property
-    def passing(self) -> bool:
+    def is_transient(self) -> bool:
         """Whether the same may work a little later: no answer, too busy, or starting up."""
         return self.status == 0 or self.status in _TRANSIENT_STATUSES
 
     @property
-    def unknown_api(self) -> bool:
+    def is_unknown_api(self) -> bool:
         """Whether this server does not know the API: another version, or a part that it lacks."""
         return self.status in (400, 405) and "no handler found" in self.reason
 
@@ -200,15 +200,15 @@ class Connection:
         headers = {"accept": "application/json", **({"content-type": kind} if body is not None else {})}
         for wait in (*(_FIRST_WAIT * 2**attempt for attempt in range(retries)), None):
             try:
-                return self._ask(method, path, params, headers, body)
+                return self._request(method, path, params, headers, body)
             except ElasticsearchError as error:
                 # What took the whole timeout is not repeated: it would hold up its caller for minutes.
-                if wait is None or not error.passing or isinstance(error.__cause__, ConnectionTimeout):
+                if wait is None or not error.is_transient or isinstance(error.__cause__, ConnectionTimeout):
                     raise
             self._sleep(wait * random.uniform(0.5, 1.0))
         raise AssertionError("unreachable")
 
-    def _ask(
+    def _request(
         self, method: str, path: str, params: Mapping[str, Any] | None, headers: dict[str, str], body: Any
     ) -> Any:
         try:
@@ -216,9 +216,9 @@ class Connection:
                 method, path, params=dict(params or {}), headers=headers, body=body
             ).body
         except elasticsearch.ApiError as error:
-            raise self._refused(error, f"{method} {path}") from error
+            raise self._api_error(error, f"{method} {path}") from error
         except TransportError as error:
-            raise self._unanswered(error) from error
+            raise self._transport_error(error) from error
 
     def close(self) -> None:
         self._client.close()
@@ -229,7 +229,7 @@ class Connection:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _refused(self, error: elasticsearch.ApiError, asked: str) -> ElasticsearchError:
+    def _api_error(self, error: elasticsearch.ApiError, asked: str) -> ElasticsearchError:
         status, kind, reason = error.meta.status, "", ""
         body = error.body.get("error", error.body) if isinstance(error.body, dict) else error.body
         if isinstance(body, dict):
@@ -245,7 +245,7 @@ class Connection:
         details = body if isinstance(body, dict) else None
         return ElasticsearchError(message, status=status, kind=kind, reason=reason, details=details)
 
-    def _unanswered(self, error: TransportError) -> ElasticsearchError:
+    def _transport_error(self, error: TransportError) -> ElasticsearchError:
         cause = str(error)
         if isinstance(error, TlsError) or "CERTIFICATE" in cause.upper():
             remedy = f"set {PREFIX}CA to the file of the authority that signed the server's certificate"
@@ -293,7 +293,7 @@ class BulkConnection(Protocol):
 class BulkOperation:
     """One line pair of a bulk request: the action (``{"create": {"_id": "a"}}``) and the document's JSON."""
 
-    identity: str
+    document_id: str
     action: dict[str, Any]
     source: bytes
 
@@ -302,12 +302,12 @@ class BulkOperation:
 class BulkOutcome:
     """What became of an operation; ``reason`` says why it was refused for good."""
 
-    identity: str
+    document_id: str
     status: int
     reason: str = ""
 
     @property
-    def conflict(self) -> bool:
+    def is_conflict(self) -> bool:
         """A document with this id is there already, or was changed in between."""
         return self.status == 409
 
@@ -317,7 +317,7 @@ def send_bulk(
     target: str | None,
     operations: Iterable[BulkOperation],
     *,
-    patience: float,
+    retry_seconds: float,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[BulkOutcome]:
@@ -325,7 +325,7 @@ def send_bulk(
 
     Args:
         target: a data stream or an index, quoted; None where each action names its ``_index``.
-        patience: seconds to go on trying while nothing answers or the server is too busy; the time begins
+        retry_seconds: seconds to go on trying while nothing answers or the server is too busy; the time begins
             anew with each batch that got through.
 
     Raises:
@@ -335,18 +335,18 @@ def send_bulk(
     for batch in _batches(operations):
         outcomes: dict[int, BulkOutcome] = {}
         waiting = list(range(len(batch)))
-        until, wait = clock() + patience, _FIRST_BULK_WAIT
+        until, wait = clock() + retry_seconds, _FIRST_BULK_WAIT
         while waiting:
             path = "/_bulk" if target is None else f"/{target}/_bulk"
             body = b"".join(_operation_lines(batch[index]) for index in waiting)
             try:
                 answer = connection.call("POST", path, body, params={"filter_path": _ANSWER}, retries=0)
             except ElasticsearchError as error:
-                if not error.passing or clock() + wait > until:
+                if not error.is_transient or clock() + wait > until:
                     raise
             else:
                 for index, item in zip(waiting, answer["items"], strict=True):
-                    outcomes[index] = _parse_outcome(batch[index].identity, item)
+                    outcomes[index] = _parse_outcome(batch[index].document_id, item)
                 late = clock() + wait > until
                 waiting = [i for i in waiting if outcomes[i].status in _TRANSIENT_STATUS and not late]
             if waiting:

@@ -45,7 +45,7 @@ class ElasticsearchStore:
     """The port over a cluster. Safe to share between threads.
 
     Args:
-        patience: seconds for which ``index`` goes on trying while nothing answers.
+        retry_seconds: seconds for which ``index`` goes on trying while nothing answers.
         sleep: waits between tries.
     """
 
@@ -53,11 +53,11 @@ class ElasticsearchStore:
         self,
         connection: Connection,
         *,
-        patience: float = RETRY_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._connection = connection
-        self._patience = patience
+        self._retry_seconds = retry_seconds
         self._sleep = sleep
         self._written: set[str] = set()
 
@@ -74,7 +74,7 @@ class ElasticsearchStore:
         A document whose first try got no answer, though it was stored, counts as a duplicate.
 
         Raises:
-            ElasticsearchError: nothing answered for ``patience`` seconds, or the whole request was refused.
+            ElasticsearchError: nothing answered for ``retry_seconds`` seconds, or the whole request was refused.
         """
         refused: list[tuple[str, str]] = []
         stream = target.startswith("logs-")
@@ -85,13 +85,13 @@ class ElasticsearchStore:
         )
         self._written.add(target)
         created = duplicates = 0
-        for outcome in self._send(_quoted(target), prepared):
+        for outcome in self._send_bulk(_quoted(target), prepared):
             if not outcome.reason:
                 created += 1
-            elif outcome.conflict:
+            elif outcome.is_conflict:
                 duplicates += 1
             else:
-                refused.append((outcome.identity, outcome.reason))
+                refused.append((outcome.document_id, outcome.reason))
         return IndexResult(created, duplicates, tuple(refused))
 
     def replace(
@@ -118,7 +118,7 @@ class ElasticsearchStore:
                 self._written.add(hit["_index"])
                 yield BulkOperation(hit["_id"], {"index": where}, mapping.dumps(document))
 
-        yield from self._send(None, operations())
+        yield from self._send_bulk(None, operations())
 
     def search(
         self,
@@ -165,7 +165,7 @@ class ElasticsearchStore:
         indices_ = {one["name"] for one in found.get("indices", ()) if "data_stream" not in one}
         return sorted(streams | indices_)
 
-    def lines(self, target: str, fields: Collection[str]) -> Iterator[list[bytes]]:
+    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[list[bytes]]:
         """See the port: pages in the order of arrival, each after the one before, within one point in time."""
         opened = self._connection.call("POST", f"/{_quoted(target)}/_pit", params={"keep_alive": _KEEP_ALIVE})
         body: dict[str, Any] = {
@@ -190,7 +190,7 @@ class ElasticsearchStore:
         finally:
             self._connection.call("DELETE", "/_pit", {"id": body["pit"]["id"]})
 
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
+    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
         """See the port: none, as a connection does not survive a fork."""
         return []
 
@@ -247,7 +247,7 @@ class ElasticsearchStore:
             ElasticsearchError: as ``index``.
         """
         operations = (BulkOperation("", {"create": {}}, mapping.dumps(source)) for source in sources)
-        for outcome in self._send(_quoted(target), operations):
+        for outcome in self._send_bulk(_quoted(target), operations):
             if outcome.reason:
                 raise StoreError(f"{target}: a document was refused: {outcome.reason}")
 
@@ -280,8 +280,8 @@ class ElasticsearchStore:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _send(self, target: str | None, operations: Iterable[BulkOperation]) -> Iterator[BulkOutcome]:
-        return send_bulk(self._connection, target, operations, patience=self._patience, sleep=self._sleep)
+    def _send_bulk(self, target: str | None, operations: Iterable[BulkOperation]) -> Iterator[BulkOutcome]:
+        return send_bulk(self._connection, target, operations, retry_seconds=self._retry_seconds, sleep=self._sleep)
 
 
 def _script_error(error: ElasticsearchError) -> ScriptError:

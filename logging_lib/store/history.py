@@ -61,12 +61,12 @@ _INPUTS = [f"ml.input.{kind}" for kind in ("other", *KINDS)]
 class PredictionHistory:
     """``frame`` has a row an event, oldest first, a column a feature, ``TIME`` and, where there were any,
     ``PREDICTION``; ``absent`` masks the rows whose key was not there, shape (rows,); ``kinds`` are those that a
-    profile gave to the features, where the events had one; ``cut``: there were more events than wanted."""
+    profile gave to the features, where the events had one; ``is_truncated``: there were more events than wanted."""
 
     frame: pd.DataFrame
     absent: Mapping[str, np.ndarray[Any, Any]]
     kinds: Mapping[str, str]
-    cut: bool
+    is_truncated: bool
 
 
 def read_history(

@@ -90,7 +90,7 @@ class LoadSummary:
     last: datetime | None = None
     hours: set[datetime] = field(default_factory=set)
 
-    def arrived(self, moment: datetime) -> None:
+    def record_arrival(self, moment: datetime) -> None:
         self.first = moment if self.first is None else min(self.first, moment)
         self.last = moment if self.last is None else max(self.last, moment)
         self.hours.add(moment.replace(minute=0, second=0, microsecond=0))
@@ -131,7 +131,7 @@ def load(
                 continue
             document = document.document
         else:
-            loaded.arrived(arrived)
+            loaded.record_arrival(arrived)
         event = document["event"]
         event["ingested"] = format_instant(arrived)
         target = data_stream(event["dataset"], namespace)

@@ -37,7 +37,7 @@ class FieldColumn:
 
     column: str
     type: str
-    many: bool
+    is_list: bool
 
 
 class MappingError(ValueError):
@@ -50,7 +50,7 @@ class SchemaNode:
 
     children: dict[str, SchemaNode] = field(default_factory=dict)
     leaf: Field | None = None
-    starred: Field | None = None
+    wildcard: Field | None = None
 
 
 @cache
@@ -61,7 +61,7 @@ def schema_tree() -> SchemaNode:
         for part in entry.name.removesuffix(".*").split("."):
             node = node.children.setdefault(part, SchemaNode())
         if entry.dynamic:
-            node.starred = entry
+            node.wildcard = entry
         else:
             node.leaf = entry
     return root
@@ -193,13 +193,13 @@ class ConformResult:
     """What ``conform`` found.
 
     ``document`` is None where the original already has the canonical form; ``problems`` are the values
-    that no field takes (they are left out of ``document``); ``many`` are the fields with several values
+    that no field takes (they are left out of ``document``); ``list_fields`` are the fields with several values
     that ``fields.yml`` does not call arrays.
     """
 
     document: dict[str, Any] | None = None
     problems: list[str] = field(default_factory=list)
-    many: set[str] = field(default_factory=set)
+    list_fields: set[str] = field(default_factory=set)
 
 
 def conform(document: Mapping[str, Any]) -> ConformResult:
@@ -235,7 +235,7 @@ def _set_values(found: ConformResult, path: FieldPath, entry: Field, values: lis
         node[path[-1]] = values
     elif len(values) > 1:
         node[path[-1]] = values
-        found.many.add(".".join(path))
+        found.list_fields.add(".".join(path))
     elif values:
         node[path[-1]] = values[0]
 
@@ -261,9 +261,9 @@ def _walk_is_canonical(node: Mapping[str, Any], at: SchemaNode) -> bool:
             continue
         elif type(value) is not dict:
             return False
-        elif below.starred is not None:
-            kind = below.starred.type
-            if below.starred.indexed and not all(
+        elif below.wildcard is not None:
+            kind = below.wildcard.type
+            if below.wildcard.indexed and not all(
                 one is None or _is_canonical(one, kind) for one in value.values()
             ):
                 return False
@@ -276,16 +276,16 @@ def _field_values(node: Any, at: SchemaNode, path: FieldPath) -> Iterator[tuple[
     """The values of each known field, objects in arrays and dotted keys flattened as Elasticsearch does."""
     for key, value in node.items():
         below: SchemaNode | None = at
-        parts = tuple(key.split(".")) if at.starred is None and key not in at.children else (key,)
+        parts = tuple(key.split(".")) if at.wildcard is None and key not in at.children else (key,)
         for part in parts:
-            if below is not None and below.starred is None:
+            if below is not None and below.wildcard is None:
                 below = below.children.get(part)
         here = (*path, *parts)
         if below is None or value is None:
             continue
         objects = [one for one in _flatten_lists(value) if isinstance(one, dict)]
         scalars = [one for one in _flatten_lists(value) if not isinstance(one, dict)]
-        entry = below.leaf or (below.starred if len(here) > _depth(below) else None)
+        entry = below.leaf or (below.wildcard if len(here) > _depth(below) else None)
         if entry is not None and (not entry.indexed or entry.type == "object"):
             continue
         if entry is not None and (scalars or (objects and not entry.dynamic)):
@@ -298,7 +298,7 @@ def _field_values(node: Any, at: SchemaNode, path: FieldPath) -> Iterator[tuple[
 
 
 def _depth(node: SchemaNode) -> int:
-    return node.starred.name.count(".") if node.starred else 0
+    return node.wildcard.name.count(".") if node.wildcard else 0
 
 
 def _flatten_lists(value: Any) -> Iterator[Any]:

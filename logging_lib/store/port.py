@@ -108,7 +108,7 @@ class Store(Protocol):
         """The names of the data streams and indices that an expression means, as ``search`` takes it."""
         ...
 
-    def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
         """All documents of a data stream as lines of JSON, many at a time: for reading a whole history once.
 
         Args:
@@ -116,8 +116,8 @@ class Store(Protocol):
         """
         ...
 
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
-        """What ``lines`` gives, in parts of about so many bytes that forks of this process can read as well; none
+    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
+        """What ``iter_json`` gives, in parts of about so many bytes that forks of this process can read as well; none
         where only this process can read it."""
         ...
 
@@ -171,11 +171,11 @@ class DelegatingStore:
     def streams(self, indices: str | list[str]) -> list[str]:
         return self._store.streams(indices)
 
-    def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        return self._store.lines(target, fields)
+    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        return self._store.iter_json(target, fields)
 
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
-        return self._store.parts(target, fields, size)
+    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
+        return self._store.partitions(target, fields, size)
 
     def refresh(self) -> None:
         self._store.refresh()

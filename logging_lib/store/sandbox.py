@@ -30,7 +30,7 @@ class Sandbox:
         self._connection = connection
         self._store = ElasticsearchStore(connection)
         self._prefix = f"{PREFIX}{uuid4().hex[:12]}-"
-        self._made: set[str] = set()
+        self._created: set[str] = set()
         self.execute_painless = self._store.execute_painless
 
     def index(
@@ -48,8 +48,8 @@ class Sandbox:
             StoreError: the templates are not deployed there.
             ElasticsearchError: as the store's.
         """
-        if target not in self._made:
-            self._make(target)
+        if target not in self._created:
+            self._create_index(target)
         stream = target.startswith("logs-")
         if stream:
             documents = (_with_event_id(document) for document in documents)
@@ -64,30 +64,30 @@ class Sandbox:
         rest_total_hits_as_int: bool = False,
     ) -> dict[str, Any]:
         return self._store.search(
-            self._own(indices), body, now=now, rest_total_hits_as_int=rest_total_hits_as_int
+            self._prefixed(indices), body, now=now, rest_total_hits_as_int=rest_total_hits_as_int
         )
 
     def streams(self, indices: str | list[str]) -> list[str]:
-        return [name.removeprefix(self._prefix) for name in self._store.streams(self._own(indices))]
+        return [name.removeprefix(self._prefix) for name in self._store.streams(self._prefixed(indices))]
 
-    def lines(self, target: str, fields: Collection[str]) -> Iterator[list[bytes]]:
-        return self._store.lines(self._prefix + target, fields)
+    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[list[bytes]]:
+        return self._store.iter_json(self._prefix + target, fields)
 
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
-        return self._store.parts(self._prefix + target, fields, size)
+    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
+        return self._store.partitions(self._prefix + target, fields, size)
 
     def refresh(self) -> None:
         self._store.refresh()
 
     def close(self) -> None:
-        while self._made:
-            self._connection.call("DELETE", f"/{quote(self._prefix + self._made.pop(), safe='')}")
+        while self._created:
+            self._connection.call("DELETE", f"/{quote(self._prefix + self._created.pop(), safe='')}")
 
-    def _own(self, indices: str | list[str]) -> list[str]:
+    def _prefixed(self, indices: str | list[str]) -> list[str]:
         names = indices.split(",") if isinstance(indices, str) else indices
         return [self._prefix + name.strip() for name in names if name.strip()] or [self._prefix + "*"]
 
-    def _make(self, target: str) -> None:
+    def _create_index(self, target: str) -> None:
         template = target.rpartition("-")[0] if target.startswith("logs-") else target
         try:
             answer = self._connection.call("POST", f"/_index_template/_simulate/{quote(template, safe='')}")
@@ -101,7 +101,7 @@ class Sandbox:
         mappings = {key: each for key, each in made["mappings"].items() if key != "_data_stream_timestamp"}
         body = {"settings": made.get("settings", {}), "mappings": mappings}
         self._connection.call("PUT", f"/{quote(self._prefix + target, safe='')}", body)
-        self._made.add(target)
+        self._created.add(target)
 
 
 def _with_event_id(document: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -237,9 +237,9 @@ def test_a_run_that_was_stopped_within_a_line_is_finished(
 
     hashes = frozenset({Privacy({}, b"").subject(PERSON)})
     with monkeypatch.context() as patched:
-        patched.setattr(redact_files, "overwrite", half)
+        patched.setattr(redact_files, "overwrite_spans", half)
         record, files = (
-            ErasureRecord.opened(Path("record.json"), hashes),
+            ErasureRecord.open(Path("record.json"), hashes),
             redact_files.list_files([Path("spool")]),
         )
         with pytest.raises(Killed):

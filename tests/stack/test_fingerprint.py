@@ -42,7 +42,7 @@ def test_each_part_is_current_as_it_was_put_and_outdated_when_we_want_another(pa
     edited["lang" if part.kind is SCRIPT else "by_hand"] = "x"
     assert compare(part, edited) is State.EDITED
     assert is_ours(part.kind, edited)
-    foreign = {key: value for key, value in edited.items() if key != part.kind.mark}
+    foreign = {key: value for key, value in edited.items() if key != part.kind.mark_key}
     if part.kind is SCRIPT:
         foreign = {**part.body, "source": "return 1"}
     assert compare(part, foreign) is State.FOREIGN

@@ -36,4 +36,4 @@ def new_stream(dataset: str = "ml.prediction") -> str:
 
 
 def store(connection: Connection) -> ElasticsearchStore:
-    return ElasticsearchStore(connection, patience=10)
+    return ElasticsearchStore(connection, retry_seconds=10)

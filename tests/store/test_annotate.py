@@ -93,9 +93,9 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     assert count(store, stream, {"term": {"ml.profile.status": "matched"}}) == 40
     advanced: list[int] = []
     result = job.annotate(store, [own], advance=advanced.append)
-    assert (result.done, result.changed, result.failed) == (50, 0, [])
+    assert (result.annotated, result.conflicts, result.failed) == (50, 0, [])
     assert advanced == [20, 20, 10]
-    assert job.annotate(store, [own]).done == 0
+    assert job.annotate(store, [own]).annotated == 0
     assert count(store, stream, {"term": {"ml.check.unseen": "home"}}) == 30
     assert count(store, stream, {"term": {"ml.check.missing": "income"}}) == 30
     assert count(store, stream, {"term": {"ml.input.bins": "home=!unseen"}}) == 30
@@ -121,8 +121,8 @@ def test_an_event_that_was_changed_meanwhile_is_left_for_the_next_run(
             return store.replace(given)
 
     result = job.annotate(Racing(store, 9), [own])  # type: ignore[arg-type]
-    assert (result.done, result.changed) == (89, 1)
-    assert job.annotate(store, [own]).done == 1
+    assert (result.annotated, result.conflicts) == (89, 1)
+    assert job.annotate(store, [own]).annotated == 1
     both = [{"term": {"labels.by": "somebody"}}, {"term": {"ml.profile.status": "matched"}}]
     assert count(store, stream, {"bool": {"filter": both}}) == 1
 

@@ -32,9 +32,9 @@ class Cluster:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def send(self, *operations: BulkOperation, patience: float = 60) -> list[BulkOutcome]:
+    def send(self, *operations: BulkOperation, retry_seconds: float = 60) -> list[BulkOutcome]:
         clock = lambda: self.now  # noqa: E731
-        return list(send_bulk(self, "x", operations, patience=patience, sleep=self.sleep, clock=clock))
+        return list(send_bulk(self, "x", operations, retry_seconds=retry_seconds, sleep=self.sleep, clock=clock))
 
 
 def statuses(**by_id: int) -> Answer:
@@ -92,13 +92,13 @@ def test_no_answer_is_waited_for(status: int) -> None:
     assert 5 < cluster.now < 60
 
 
-def test_patience_ends() -> None:
+def test_retrying_ends() -> None:
     cluster = Cluster(*[down()] * 1000)
     with pytest.raises(ElasticsearchError, match="down"):
-        cluster.send(*operations("a"), patience=60)
+        cluster.send(*operations("a"), retry_seconds=60)
     assert 40 < cluster.now <= 60
     busy = Cluster(*[statuses(b=429)] * 1000)
-    assert [one.status for one in busy.send(*operations("a", "b"), patience=60)] == [201, 429]
+    assert [one.status for one in busy.send(*operations("a", "b"), retry_seconds=60)] == [201, 429]
     assert busy.now <= 60
 
 

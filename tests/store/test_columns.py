@@ -84,7 +84,7 @@ def test_a_store_gives_the_same_lines_from_its_files_as_from_memory(tmp_path: Pa
 
 
 def _read(store: EmbeddedStore) -> dict[str, list[Any]]:
-    found = read_columns(store.lines(STREAM, FIELDS), FIELDS)
+    found = read_columns(store.iter_json(STREAM, FIELDS), FIELDS)
     return {name: values(column) for name, column in found.columns.items()}
 
 

@@ -133,10 +133,10 @@ def test_errors_hold_the_cause_and_the_remedy(server: Any) -> None:
             return caught.value
 
         assert refused("/a").reason == "all shards failed: no [x]: because"
-        assert (refused("/a").kind, refused("/a").passing) == ("search_phase_execution_exception", False)
+        assert (refused("/a").kind, refused("/a").is_transient) == ("search_phase_execution_exception", False)
         assert "set LOGGING_LIB_ELASTICSEARCH_API_KEY" in str(refused("/b"))
         assert "lacks that privilege, see docs/elasticsearch.md" in str(refused("/c"))
-        assert refused("/d").unknown_api
+        assert refused("/d").is_unknown_api
 
 
 def test_a_server_that_is_busy_is_asked_again(server: Any) -> None:
@@ -145,7 +145,7 @@ def test_a_server_that_is_busy_is_asked_again(server: Any) -> None:
     with Connection(ConnectionSettings(url(server)), sleep=waits.append) as connection:
         with pytest.raises(ElasticsearchError) as caught:
             connection.call("GET", "/busy", retries=2)
-        assert caught.value.passing
+        assert caught.value.is_transient
     assert len(server.seen) == 3
     assert len(waits) == 2
     assert waits[0] <= 0.25 < waits[1] * 2 <= 1
@@ -157,7 +157,7 @@ def test_nothing_there() -> None:
         pytest.raises(ElasticsearchError, match=r"no answer: .*is it running") as caught,
     ):
         connection.call("GET", "/", retries=0)
-    assert caught.value.passing
+    assert caught.value.is_transient
 
 
 def test_a_certificate_of_an_unknown_authority_names_the_remedy(server: Any, tmp_path: Any) -> None:

@@ -24,8 +24,8 @@ def test_stretches_give_what_the_folder_gives(files: list[list[bytes]], size: in
         for file, lines in zip(names, files, strict=True):
             (folder / file).write_bytes(b"".join(lines))
         found = byte_ranges(folder, size)
-        blocks = [block for one in found for block in one.blocks(at_once)]
-        assert b"".join(blocks) == b"".join(block for _, block in TargetFolder(folder).unread())
+        blocks = [block for one in found for block in one.read_blocks(at_once)]
+        assert b"".join(blocks) == b"".join(block for _, block in TargetFolder(folder).read_new())
         assert all(block.endswith(b"\n") for block in blocks)
         assert all(len(one) > 0 for one in found)
 
@@ -35,7 +35,7 @@ def test_a_line_without_its_end_is_given_one(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_bytes(b'{"a": 1}\n{"b": 2}')
     assert byte_ranges(tmp_path, 100) == [ByteRange(file, 0, 17)]
-    assert b"".join(ByteRange(file, 0, 17).blocks(4)) == b'{"a": 1}\n{"b": 2}\n'
+    assert b"".join(ByteRange(file, 0, 17).read_blocks(4)) == b'{"a": 1}\n{"b": 2}\n'
 
 
 def test_what_is_not_made_of_lines_has_no_stretches(tmp_path: Path) -> None:
@@ -50,5 +50,5 @@ def test_a_file_that_became_shorter_ends_sooner(tmp_path: Path) -> None:
     """Whoever reads it finds fewer lines, and an end."""
     file = tmp_path / "a.jsonl"
     file.write_bytes(b'{"a": 1}\n{"b": 2}')
-    assert b"".join(ByteRange(file, 0, 500).blocks(4)) == b'{"a": 1}\n{"b": 2}\n'
-    assert list(ByteRange(file, 100, 500).blocks(4)) == []
+    assert b"".join(ByteRange(file, 0, 500).read_blocks(4)) == b'{"a": 1}\n{"b": 2}\n'
+    assert list(ByteRange(file, 100, 500).read_blocks(4)) == []

@@ -109,7 +109,7 @@ def test_a_fork_that_was_killed_is_said_beside_others_with_much_to_tell() -> Non
 
 LEFT = """
 import os, signal, sys, time
-from logging_lib.store.forkpool import shared
+from logging_lib.store.forkpool import map_forked
 
 parent = os.getpid()
 
@@ -122,7 +122,7 @@ def work(place):
     sys.stdin.readline()
     os.kill(parent, signal.SIGKILL)
 
-shared(work, range(20), here=lambda place: place == 0, processes=2)
+map_forked(work, range(20), here=lambda place: place == 0, processes=2)
 """
 
 

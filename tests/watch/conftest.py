@@ -129,10 +129,10 @@ class FakeStore:
     def streams(self, indices: str | list[str]) -> list[str]:
         raise StoreError("it answers searches, and has no events")
 
-    def lines(self, target: str, fields: Any) -> Iterator[bytes | list[bytes]]:
+    def iter_json(self, target: str, fields: Any) -> Iterator[bytes | list[bytes]]:
         raise NotImplementedError
 
-    def parts(self, target: str, fields: Any, size: int) -> list[Partition]:
+    def partitions(self, target: str, fields: Any, size: int) -> list[Partition]:
         raise NotImplementedError
 
     def refresh(self) -> None: ...

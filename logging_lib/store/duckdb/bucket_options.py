@@ -204,7 +204,7 @@ def _parse_histogram(part: Any, scope: Scope, path: str, orders: list[BucketOrde
     allowed = ("field", "interval", "offset", "order", "min_doc_count", "extended_bounds", "missing", "keyed")
     check_keys(options, allowed, path)
     column = _aggregated_column(options, scope, path)
-    if column is not None and not column.numeric and column.type != "boolean":
+    if column is not None and not column.is_numeric and column.type != "boolean":
         raise SearchError(f"[histogram] does not go with the type [{column.type}]", child_path(path, "field"))
     interval = expect_number(options.get("interval"), child_path(path, "interval"))
     if not 0 < interval < float("inf"):
@@ -339,7 +339,7 @@ def _parse_range(part: Any, scope: Scope, path: str, orders: list[BucketOrder]) 
     options = expect_object(part, path)
     check_keys(options, ("field", "ranges", "keyed"), path)
     column = _aggregated_column(options, scope, path)
-    if column is not None and not column.numeric:
+    if column is not None and not column.is_numeric:
         raise SearchError(f"[range] does not go with the type [{column.type}]", child_path(path, "field"))
 
     def read(value: Any, here: str) -> tuple[float, dict[str, Any], str]:

@@ -32,12 +32,12 @@ class BucketAggregation(Protocol):
     """One bucket aggregation without its sub-aggregations.
 
     ``key_sql`` is the key of a row's bucket, where a row has at most one raw key (a raw key can stand for
-    several buckets: ``split``); NULL where it falls into none. Where it is None, ``relation`` is to be used.
+    several buckets: ``expand_key``); NULL where it falls into none. Where it is None, ``relation`` is to be used.
     """
 
     def key_sql(self) -> str | None: ...
 
-    def split(self, raw: Any) -> tuple[Key, ...]:
+    def expand_key(self, raw: Any) -> tuple[Key, ...]:
         """The buckets that a raw key stands for."""
         ...
 
@@ -53,7 +53,7 @@ class BucketAggregation(Protocol):
 class SingleKeyBuckets:
     """For aggregations in which a raw key is the bucket's key."""
 
-    def split(self, raw: Any) -> tuple[Key, ...]:
+    def expand_key(self, raw: Any) -> tuple[Key, ...]:
         return () if raw is None else (raw,)
 
 
@@ -87,7 +87,7 @@ class ConditionBuckets:
         bits = [f"CASE WHEN {one} THEN {1 << i} ELSE 0 END" for i, one in enumerate(self.conditions)]
         return f"({' | '.join(bits)})::BIGINT"
 
-    def split(self, raw: Any) -> tuple[Key, ...]:
+    def expand_key(self, raw: Any) -> tuple[Key, ...]:
         return tuple(place for place in range(len(self.conditions)) if raw >> place & 1)
 
     def relation(self, source: str, key: str) -> str:
@@ -99,7 +99,7 @@ class ConditionBuckets:
             f" WHERE {key} IS NOT NULL)"
         )
 
-    def in_order(self, groups: list[BucketGroup], render: RenderGroup) -> list[dict[str, Any]]:
+    def render_in_order(self, groups: list[BucketGroup], render: RenderGroup) -> list[dict[str, Any]]:
         found = {group.key: group for group in groups}
         return [render(found.get(place) or BucketGroup(place, 0)) for place in range(len(self.conditions))]
 
@@ -116,7 +116,7 @@ class FilterBuckets(ConditionBuckets):
     as_list: bool = False
 
     def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
-        rendered = self.in_order(groups, render)
+        rendered = self.render_in_order(groups, render)
         if self.names is None:
             return {"buckets": rendered}
         named = zip(self.names, rendered, strict=True)
@@ -134,7 +134,7 @@ class RangeBuckets(ConditionBuckets):
     as_list: bool
 
     def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
-        labelled = zip(self.labels, self.in_order(groups, render), strict=True)
+        labelled = zip(self.labels, self.render_in_order(groups, render), strict=True)
         rendered = [{**label, **one} for label, one in labelled]
         if self.as_list:
             return {"buckets": rendered}
@@ -180,7 +180,7 @@ class TermsBuckets(SingleKeyBuckets):
     pattern: str = datemath.DEFAULT_FORMAT
 
     def key_sql(self) -> str | None:
-        if self.column is not None and self.column.many:
+        if self.column is not None and self.column.is_list:
             return None
         if self.column is None:
             value = self.missing or "NULL"
@@ -208,7 +208,7 @@ class TermsBuckets(SingleKeyBuckets):
         where = " AND ".join([f"{key} IS NOT NULL", *tests])
         return f"(SELECT * FROM (SELECT *, {value} AS {key} FROM {source}) WHERE {where})"  # noqa: S608
 
-    def trimmed(self, statement: str, parents: list[str], key: str) -> str | None:
+    def top_buckets_sql(self, statement: str, parents: list[str], key: str) -> str | None:
         """The statement with only the first buckets of each parent, and what was cut off; None where the
         order cannot be told in SQL."""
         terms = []
@@ -233,10 +233,10 @@ class TermsBuckets(SingleKeyBuckets):
         return {
             "doc_count_error_upper_bound": 0,
             "sum_other_doc_count": int(total) - sum(group.count for group in kept),
-            "buckets": [{**self.label(group.key), **render(group)} for group in kept],
+            "buckets": [{**self.key_entry(group.key), **render(group)} for group in kept],
         }
 
-    def label(self, key: Key) -> dict[str, Any]:
+    def key_entry(self, key: Key) -> dict[str, Any]:
         if self.type == "boolean":
             return {"key": int(key), "key_as_string": "true" if key else "false"}
         if self.type == "date":
@@ -360,7 +360,7 @@ def _scalar_key_sql(
 ) -> str | None:
     if column is None:
         return expression(missing) if missing else "NULL::BIGINT"
-    if column.many:
+    if column.is_list:
         return None
     return expression(column.sql if missing is None else f"coalesce({column.sql}, {missing})")
 

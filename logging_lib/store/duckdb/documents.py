@@ -109,14 +109,14 @@ class DocumentTable:
     def refresh(self) -> None:
         if self._folder is None:
             return
-        for _, block in self._folder.unread():
+        for _, block in self._folder.read_new():
             self._load(block)
-        if self._folder.replaced:
-            self._folder.replaced = False
-            self._folder.seen.clear()
+        if self._folder.was_replaced:
+            self._folder.was_replaced = False
+            self._folder.positions.clear()
             self._sources, self._numbers, self._ids, self._values = {}, {}, {}, {}
             self._columns, self.invalid_lines, self._stale_bytes = None, 0, 0
-            for _, block in self._folder.unread():
+            for _, block in self._folder.read_new():
                 self._load(block)
 
     @property
@@ -138,29 +138,29 @@ class DocumentTable:
                 self._values[identity] = values
         return list(self._values.values())
 
-    def type_of(self, name: str) -> tuple[str, bool] | None:
+    def field_type(self, name: str) -> tuple[str, bool] | None:
         known = mapping.locate_field(load(), name)
         if known is not None:
             return known[0].type, True
         values = [value for one in self._flattened() for value in one.get(name, ())]
         return (mapping.infer_type(values), True) if values else None
 
-    def names_below(self, prefix: str) -> set[str]:
+    def fields_below(self, prefix: str) -> set[str]:
         """The fields of an object: for ``exists``."""
         return {name for one in self._flattened() for name in one if name.startswith(prefix + ".")}
 
-    def ensure(self, names: Iterable[str]) -> dict[str, FieldColumn]:
+    def ensure_columns(self, names: Iterable[str]) -> dict[str, FieldColumn]:
         wanted = set(names)
         if self._columns is None or not wanted <= self._columns.keys():
             wanted |= set(self._columns or ())
-            self._columns = self._materialise(sorted(wanted))
+            self._columns = self._materialize(sorted(wanted))
         return {name: self._columns[name] for name in names if self._columns[name].type}
 
-    def _materialise(self, names: list[str]) -> dict[str, FieldColumn]:
+    def _materialize(self, names: list[str]) -> dict[str, FieldColumn]:
         self._flattened()
         located: dict[str, FieldColumn] = {}
         for place, name in enumerate(names):
-            found = self.type_of(name)
+            found = self.field_type(name)
             located[name] = FieldColumn(f"f{place}", found[0] if found else "", True)
         shape = {"seq": "BIGINT", "id": "VARCHAR"} | {
             one.column: [mapping.SQL_TYPES[one.type]] for one in located.values() if one.type
@@ -183,7 +183,7 @@ class DocumentTable:
     def relation(self, *, with_id: bool) -> str:
         return self._table
 
-    def sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
+    def fetch_sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
         return {number: (self._ids[number], self._sources[self._ids[number]]) for number in numbers}
 
     def close(self) -> None:

@@ -35,10 +35,10 @@ class EventTable:
     ) -> None:
         self._connection = connection
         self._folder = folder
-        self._raw = f"raw_{number}"
+        self._raw_table = f"raw_{number}"
         self._columns_table = f"columns_{number}"
         self._columns: dict[str, str] = {}
-        self._many: set[str] = set()
+        self._list_fields: set[str] = set()
         self._ids: set[str] | None = None
         self._pending: list[tuple[str, bytes, bytes | None]] = []
         self._from_files = 0  # events below this number may come from files, whose values are unchecked
@@ -102,13 +102,13 @@ class EventTable:
             line = None if found.document is None else mapping.dumps(found.document)
         except (TypeError, ValueError) as error:
             return identity, b"", None, f"not JSON: {error}"
-        self._note_many(found.many)
+        self._note_list_fields(found.list_fields)
         return identity, text, line, ""
 
-    def _note_many(self, fields: set[str]) -> None:
-        new = fields - self._many
+    def _note_list_fields(self, fields: set[str]) -> None:
+        new = fields - self._list_fields
         if new:
-            self._many |= new
+            self._list_fields |= new
             if new & self._columns.keys():
                 self._synced = _NOT_BUILT
                 self._columns = {}
@@ -116,7 +116,7 @@ class EventTable:
     def _known_ids(self) -> set[str]:
         if self._ids is None:
             self._flush()
-            rows = self._connection.execute(f"SELECT id FROM {self._raw}").fetchall()  # noqa: S608
+            rows = self._connection.execute(f"SELECT id FROM {self._raw_table}").fetchall()  # noqa: S608
             self._ids = {row[0] for row in rows}
         return self._ids
 
@@ -138,7 +138,7 @@ class EventTable:
     ) -> None:
         if len(numbers) < _ARROW_MIN_ROWS:
             self._connection.execute(
-                f"INSERT INTO {self._raw} SELECT unnest($1::BIGINT[]), unnest($2::VARCHAR[]),"
+                f"INSERT INTO {self._raw_table} SELECT unnest($1::BIGINT[]), unnest($2::VARCHAR[]),"
                 " unnest($3::VARCHAR[]), unnest($4::VARCHAR[]), true",
                 [numbers, ids, sources, list(lines)],
             ).fetchall()
@@ -154,17 +154,17 @@ class EventTable:
             }
         )
         self._connection.register("arriving", batch)
-        self._connection.execute(f"INSERT INTO {self._raw} SELECT *, true FROM arriving").fetchall()  # noqa: S608
+        self._connection.execute(f"INSERT INTO {self._raw_table} SELECT *, true FROM arriving").fetchall()  # noqa: S608
         self._connection.unregister("arriving")
 
     # -- reading files -------------------------------------------------------------------------------------
 
     def _clear(self) -> None:
         self._connection.execute(
-            f"CREATE OR REPLACE TABLE {self._raw}"
+            f"CREATE OR REPLACE TABLE {self._raw_table}"
             " (seq BIGINT, id VARCHAR, source VARCHAR, line VARCHAR, checked BOOLEAN)"
         )
-        self._columns, self._many, self._ids = {}, set(), None
+        self._columns, self._list_fields, self._ids = {}, set(), None
         self._next, self._synced, self._from_files = 0, _NOT_BUILT, 0
         self.invalid_lines = self.malformed_values = self.duplicates_in_files = 0
 
@@ -174,14 +174,14 @@ class EventTable:
             return
         self._flush()
         loaded = False
-        for name, block in self._folder.unread():
+        for name, block in self._folder.read_new():
             self._load(name, block)
             loaded = True
-        if self._folder.replaced:
-            self._folder.replaced = False
-            self._folder.seen.clear()
+        if self._folder.was_replaced:
+            self._folder.was_replaced = False
+            self._folder.positions.clear()
             self._clear()
-            for name, block in self._folder.unread():
+            for name, block in self._folder.read_new():
                 self._load(name, block)
             loaded = True
         if loaded:
@@ -222,7 +222,7 @@ class EventTable:
 
     def _insert_lines(self, name: str, valid: str) -> int:
         found = self._connection.execute(
-            f"INSERT INTO {self._raw} SELECT seq, coalesce(x[1], x[2], $name || '#' || seq), source, NULL, false"  # noqa: S608
+            f"INSERT INTO {self._raw_table} SELECT seq, coalesce(x[1], x[2], $name || '#' || seq), source, NULL, false"  # noqa: S608
             f" FROM (SELECT seq, source, CASE WHEN {valid} THEN"
             " json_extract_string(source, ['/event/id', '/event.id']) END AS x FROM arriving)"
             " WHERE x IS NOT NULL",
@@ -232,12 +232,12 @@ class EventTable:
 
     def _drop_duplicates(self) -> None:
         counts = self._connection.execute(
-            f"SELECT count(*), count(DISTINCT id) FROM {self._raw}"  # noqa: S608
+            f"SELECT count(*), count(DISTINCT id) FROM {self._raw_table}"  # noqa: S608
         ).fetchall()
         self.duplicates_in_files += counts[0][0] - counts[0][1]
         if counts[0][0] > counts[0][1]:
             self._connection.execute(
-                f"DELETE FROM {self._raw} WHERE seq IN (SELECT seq FROM {self._raw}"  # noqa: S608
+                f"DELETE FROM {self._raw_table} WHERE seq IN (SELECT seq FROM {self._raw_table}"  # noqa: S608
                 " QUALIFY row_number() OVER (PARTITION BY id ORDER BY seq) > 1)"
             ).fetchall()
 
@@ -247,14 +247,14 @@ class EventTable:
 
     # -- columns -------------------------------------------------------------------------------------------
 
-    def type_of(self, name: str) -> tuple[str, bool] | None:
+    def field_type(self, name: str) -> tuple[str, bool] | None:
         """The field's type, and whether it holds lists here; None where it is not mapped."""
         found = mapping.locate_field(load(), name)
         if found is None:
             return None
-        return found[0].type, found[0].array or name in self._many
+        return found[0].type, found[0].array or name in self._list_fields
 
-    def ensure(self, names: Iterable[str]) -> dict[str, FieldColumn]:
+    def ensure_columns(self, names: Iterable[str]) -> dict[str, FieldColumn]:
         """Make columns for these fields, up to date with all that was indexed."""
         self._flush()
         wanted = {name: found for name in names if (found := mapping.locate_field(load(), name))}
@@ -264,12 +264,12 @@ class EventTable:
             fresh += [name for name in extra if name not in self._columns and name not in fresh]
             known = dict(self._columns)
             self._columns |= {name: f"f{len(known) + place}" for place, name in enumerate(fresh)}
-            if not known or not self._widen(fresh):
+            if not known or not self._add_columns(fresh):
                 self._synced = _NOT_BUILT
         while self._synced < self._next:
             self._sync()
         return {
-            name: FieldColumn(self._columns[name], entry.type, entry.array or name in self._many)
+            name: FieldColumn(self._columns[name], entry.type, entry.array or name in self._list_fields)
             for name, (entry, _) in wanted.items()
         }
 
@@ -282,7 +282,7 @@ class EventTable:
             self._connection.execute(
                 f"CREATE OR REPLACE TABLE {self._columns_table} (seq BIGINT, odd BOOLEAN, {columns})"
             )
-        events = self._extraction(self._columns, unchecked=before < self._from_files)
+        events = self._extraction_sql(self._columns, unchecked=before < self._from_files)
         insert = f"INSERT INTO {self._columns_table} {events}"
         self._connection.execute(insert, {"from": before}).fetchall()
         self._synced = self._next
@@ -294,18 +294,18 @@ class EventTable:
         ).fetchall()
         if not odd:
             return
-        self._mend([row[0] for row in odd])
+        self._conform_rows([row[0] for row in odd])
         self._connection.execute(
             f"DELETE FROM {self._columns_table} WHERE seq >= $1",  # noqa: S608
             [before],
         ).fetchall()
         self._synced = min(self._synced, before) if self._synced != _NOT_BUILT else _NOT_BUILT
 
-    def _widen(self, fresh: list[str]) -> bool:
+    def _add_columns(self, fresh: list[str]) -> bool:
         """Add columns beside those that are there; False where all have to be made anew."""
         if self._synced == _NOT_BUILT:
             return False
-        events = self._extraction(fresh, unchecked=self._from_files > 0)
+        events = self._extraction_sql(fresh, unchecked=self._from_files > 0)
         self._connection.execute(
             "CREATE OR REPLACE TABLE widened AS SELECT old.*, new.* EXCLUDE (seq, odd), new.odd AS fresh_odd"  # noqa: S608
             f" FROM {self._columns_table} old JOIN ({events}) new USING (seq)",
@@ -320,9 +320,9 @@ class EventTable:
         self._connection.execute(f"ALTER TABLE widened RENAME TO {self._columns_table}")
         return True
 
-    def _mend(self, numbers: list[int]) -> None:
+    def _conform_rows(self, numbers: list[int]) -> None:
         rows = self._connection.execute(
-            f"SELECT seq, source FROM {self._raw} WHERE seq IN (SELECT unnest($1))",  # noqa: S608
+            f"SELECT seq, source FROM {self._raw_table} WHERE seq IN (SELECT unnest($1))",  # noqa: S608
             [numbers],
         ).fetchall()
         lines, many = list[str | None](), set[str]()
@@ -333,34 +333,34 @@ class EventTable:
                 found = mapping.ConformResult({})
                 self.invalid_lines += 1
             self.malformed_values += len(found.problems)
-            many |= found.many
+            many |= found.list_fields
             lines.append(None if found.document is None else orjson.dumps(found.document).decode())
         self._connection.execute(
-            f"UPDATE {self._raw} SET line = mended.line, checked = true"  # noqa: S608
+            f"UPDATE {self._raw_table} SET line = mended.line, checked = true"  # noqa: S608
             " FROM (SELECT unnest($1::BIGINT[]) AS seq, unnest($2::VARCHAR[]) AS line) AS mended"
-            f" WHERE mended.seq = {self._raw}.seq",
+            f" WHERE mended.seq = {self._raw_table}.seq",
             [[row[0] for row in rows], lines],
         ).fetchall()
-        if many - self._many:
-            self._many |= many
+        if many - self._list_fields:
+            self._list_fields |= many
             self._synced = _NOT_BUILT
 
     def _sql_type(self, name: str) -> str:
         located = mapping.locate_field(load(), name)
         assert located is not None
-        return mapping.SQL_TYPES[located[0].type] + ("[]" if located[0].array or name in self._many else "")
+        return mapping.SQL_TYPES[located[0].type] + ("[]" if located[0].array or name in self._list_fields else "")
 
-    def _extraction(self, names: Iterable[str], *, unchecked: bool) -> str:
+    def _extraction_sql(self, names: Iterable[str], *, unchecked: bool) -> str:
         columns = {name: self._columns[name] for name in names}
-        return hits.statement(self._raw, columns, self._many, unchecked=unchecked)
+        return hits.statement(self._raw_table, columns, self._list_fields, unchecked=unchecked)
 
     def relation(self, *, with_id: bool) -> str:
         """The table that ``Located.column`` belongs to; ``seq`` numbers its rows in order of arrival."""
         if not with_id:
             return self._columns_table
-        return f"{self._columns_table} JOIN (SELECT seq, id FROM {self._raw}) USING (seq)"  # noqa: S608
+        return f"{self._columns_table} JOIN (SELECT seq, id FROM {self._raw_table}) USING (seq)"  # noqa: S608
 
-    def names_below(self, prefix: str) -> set[str]:
+    def fields_below(self, prefix: str) -> set[str]:
         """The fields of an object: for ``exists``."""
         self._flush()
         names = set()
@@ -372,28 +372,28 @@ class EventTable:
                 continue
             pointer = mapping.json_pointer(tuple(entry.name[:-2].split(".")))
             keys = self._connection.execute(
-                f"SELECT DISTINCT unnest(json_keys(coalesce(line, source), $1)) FROM {self._raw}",  # noqa: S608
+                f"SELECT DISTINCT unnest(json_keys(coalesce(line, source), $1)) FROM {self._raw_table}",  # noqa: S608
                 [pointer],
             ).fetchall()
             names |= {f"{entry.name[:-1]}{row[0]}" for row in keys}
         return names
 
-    def lines(self) -> Iterator[list[bytes]]:
+    def iter_json(self) -> Iterator[list[bytes]]:
         """The JSON text of all events, in order of arrival."""
         self._flush()
         for start in range(0, self._next, _MANY_ROWS):
             rows = self._connection.execute(
-                f"SELECT source FROM {self._raw} WHERE seq >= $1 AND seq < $2 ORDER BY seq",  # noqa: S608
+                f"SELECT source FROM {self._raw_table} WHERE seq >= $1 AND seq < $2 ORDER BY seq",  # noqa: S608
                 [start, start + _MANY_ROWS],
             ).fetchall()
             yield [row[0].encode() for row in rows]
 
-    def sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
+    def fetch_sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
         """The id and the JSON text of events."""
         if not numbers:
             return {}
         rows = self._connection.execute(
-            f"SELECT seq, id, source FROM {self._raw} WHERE seq IN (SELECT unnest($1))",  # noqa: S608
+            f"SELECT seq, id, source FROM {self._raw_table} WHERE seq IN (SELECT unnest($1))",  # noqa: S608
             [numbers],
         ).fetchall()
         return {row[0]: (row[1], row[2].encode()) for row in rows}

@@ -37,18 +37,18 @@ class NodeResult:
 
 @dataclass(slots=True)
 class SearchExecution:
-    """One run. ``small`` says that there are too few documents for the groups to become many."""
+    """One run. ``is_small`` says that there are too few documents for the groups to become many."""
 
     execute: ExecuteSql
     fetch: FetchHits
-    small: bool
-    found: dict[int, NodeResult] = field(default_factory=dict)
+    is_small: bool
+    results: dict[int, NodeResult] = field(default_factory=dict)
 
     def run(self, root: AggregationNode, relation: str) -> tuple[int, dict[str, Any]]:
         """The number of documents, and the answers by name."""
         self._visit(root, relation, [], [])
-        top = self.found[id(root)].groups.get((), {}).get(None) or BucketGroup(None, 0)
-        return top.count, self._answers(root, top, ())
+        top = self.results[id(root)].groups.get((), {}).get(None) or BucketGroup(None, 0)
+        return top.count, self._render_below(root, top, ())
 
     # -- SQL -----------------------------------------------------------------------------------------------
 
@@ -61,38 +61,38 @@ class SearchExecution:
     ) -> None:
         """Evaluate a node over the relation that has the keys of ``chain``, the bucket aggregations down to
         it. ``served`` are those around it that need this node's statement, too."""
-        self.found[id(node)] = NodeResult()
-        heir = next((one for one in node.children if self._serves(one, node)), None)
+        self.results[id(node)] = NodeResult()
+        heir = next((one for one in node.children if self._covers(one, node)), None)
         if heir is None:
-            relation = self._groups(node, relation, chain, served)
+            relation = self._compute_groups(node, relation, chain, served)
             served = []
         keys = _key_names(chain)
         for name, (metric, _) in node.metrics.items():
-            if metric.unnested:
-                self._unnested(node, name, metric, relation, chain)
+            if metric.needs_unnest:
+                self._compute_unnested(node, name, metric, relation, chain)
         for name, (hits, _) in node.hits.items():
-            self.found[id(node)].hits[name] = self._top_hits(hits, relation, chain, keys)
+            self.results[id(node)].hits[name] = self._compute_top_hits(hits, relation, chain, keys)
         for one in node.children:
             assert one.bucketing is not None
-            key, sql = f"k{len(chain)}", one.bucketing.key_sql() if one.mergeable else None
+            key, sql = f"k{len(chain)}", one.bucketing.key_sql() if one.is_mergeable else None
             if sql is None:
                 below = one.bucketing.relation(relation, key)
             else:
                 below = f"(SELECT *, {sql} AS {key} FROM {relation})"  # noqa: S608
             self._visit(one, below, [*chain, one], [*served, node] if one is heir else [])
 
-    def _serves(self, inner: AggregationNode, outer: AggregationNode) -> bool:
+    def _covers(self, inner: AggregationNode, outer: AggregationNode) -> bool:
         """Whether the groups of ``inner`` give those of ``outer``."""
         assert inner.bucketing is not None
         return (
-            inner.mergeable
-            and not any(metric.unnested for metric, _ in outer.metrics.values())
-            and all(metric.mergeable for metric, _ in outer.metrics.values())
-            and (self.small or not isinstance(inner.bucketing, TermsBuckets))
+            inner.is_mergeable
+            and not any(metric.needs_unnest for metric, _ in outer.metrics.values())
+            and all(metric.is_mergeable for metric, _ in outer.metrics.values())
+            and (self.is_small or not isinstance(inner.bucketing, TermsBuckets))
             and inner.bucketing.key_sql() is not None
         )
 
-    def _groups(
+    def _compute_groups(
         self,
         node: AggregationNode,
         relation: str,
@@ -105,7 +105,7 @@ class SearchExecution:
         aggregates: dict[str, int] = {}
         for one in (*served, node):
             for metric, _ in one.metrics.values():
-                if not metric.unnested:
+                if not metric.needs_unnest:
                     for expression in metric.expressions():
                         aggregates.setdefault(expression, len(aggregates))
         grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
@@ -113,7 +113,7 @@ class SearchExecution:
         statement = f"SELECT {chosen} FROM {relation}{grouped}"  # noqa: S608
         rows, total_at, below = None, None, relation
         if isinstance(node.bucketing, TermsBuckets) and not served:
-            cut = node.bucketing.trimmed(statement, keys[:-1], keys[-1])
+            cut = node.bucketing.top_buckets_sql(statement, keys[:-1], keys[-1])
             if cut is not None:
                 rows = self.execute(f"{statement} LIMIT {_TRIM_ABOVE + 1}")
                 if len(rows) > _TRIM_ABOVE:
@@ -123,10 +123,10 @@ class SearchExecution:
         if rows is None:
             rows = self.execute(statement)
         for depth, one in enumerate((*served, node), len(chain) - len(served)):
-            self._collect(one, rows, chain[:depth], len(keys), aggregates, total_at)
+            self._merge_rows(one, rows, chain[:depth], len(keys), aggregates, total_at)
         return below
 
-    def _collect(
+    def _merge_rows(
         self,
         node: AggregationNode,
         rows: list[Row],
@@ -136,11 +136,11 @@ class SearchExecution:
         total_at: int | None,
     ) -> None:
         """Merge a statement's rows to the groups of a node, whose keys are the first ones of the rows'."""
-        found = self.found[id(node)].groups
+        found = self.results[id(node)].groups
         wanted = {
             name: (metric, [depth + 1 + aggregates[one] for one in metric.expressions()])
             for name, (metric, _) in node.metrics.items()
-            if not metric.unnested
+            if not metric.needs_unnest
         }
         splits = [_BucketKeys(one) for one in chain]
         for row in rows:
@@ -163,7 +163,7 @@ class SearchExecution:
                 for name, (metric, _) in wanted.items():
                     group.values[name] = metric.merge(group.values[name], values[name])
 
-    def _unnested(
+    def _compute_unnested(
         self,
         node: AggregationNode,
         name: str,
@@ -175,10 +175,10 @@ class SearchExecution:
         assert metric.column is not None
         keys = _key_names(chain)
         grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
-        inner = ", ".join([*keys, f"unnest({metric.listed()}) AS v"])
+        inner = ", ".join([*keys, f"unnest({metric.values_list_sql()}) AS v"])
         outer = ", ".join([*keys, *metric.expressions()])
         splits = [_BucketKeys(one) for one in chain]
-        found = self.found[id(node)].groups
+        found = self.results[id(node)].groups
         for row in self.execute(f"SELECT {outer} FROM (SELECT {inner} FROM {relation}){grouped}"):  # noqa: S608
             for at in product(*map(_bucket_keys_of, splits, row)):
                 group = found.get(at[:-1], {}).get(at[-1] if at else None)
@@ -188,10 +188,10 @@ class SearchExecution:
                 before = group.values.get(name)
                 group.values[name] = metric.merge(before, values) if before is not None else values
 
-    def _top_hits(
+    def _compute_top_hits(
         self, hits: HitsRequest, relation: str, chain: list[AggregationNode], keys: list[str]
     ) -> dict[Keys, list[Any]]:
-        rows = self.execute(hits.per_group(relation, keys))
+        rows = self.execute(hits.select_per_group_sql(relation, keys))
         splits = [_BucketKeys(one) for one in chain]
         documents = self.fetch(hits, [row[len(keys) :] for row in rows])
         answers: dict[Keys, list[Any]] = {}
@@ -202,7 +202,7 @@ class SearchExecution:
 
     # -- the answer ----------------------------------------------------------------------------------------
 
-    def _answers(self, node: AggregationNode, group: BucketGroup, keys: Keys) -> dict[str, Any]:
+    def _render_below(self, node: AggregationNode, group: BucketGroup, keys: Keys) -> dict[str, Any]:
         """The answers of what is below a bucket, by name, in the order in which they were asked."""
         below: dict[str, Any] = {}
         children = {one.name: one for one in node.children}
@@ -212,22 +212,22 @@ class SearchExecution:
                 answer: dict[str, Any] = metric.answer(group.values.get(name))
             elif name in node.hits:
                 hits, meta = node.hits[name]
-                documents = self.found[id(node)].hits.get(name, {}).get(keys, [])
+                documents = self.results[id(node)].hits.get(name, {}).get(keys, [])
                 answer = {"hits": hits.envelope(group.count, documents)}
             else:
                 one = children[name]
                 meta = one.meta
-                answer = self._bucket_answer(one, keys)
+                answer = self._render_buckets(one, keys)
             below[name] = answer if meta is None else {"meta": meta, **answer}
         return below
 
-    def _bucket_answer(self, node: AggregationNode, parent: Keys) -> dict[str, Any]:
+    def _render_buckets(self, node: AggregationNode, parent: Keys) -> dict[str, Any]:
         assert node.bucketing is not None
 
         def render(group: BucketGroup) -> dict[str, Any]:
-            return {"doc_count": group.count, **self._answers(node, group, (*parent, group.key))}
+            return {"doc_count": group.count, **self._render_below(node, group, (*parent, group.key))}
 
-        groups = self.found[id(node)].groups.get(parent, {})
+        groups = self.results[id(node)].groups.get(parent, {})
         return node.bucketing.answer(list(groups.values()), render)
 
 
@@ -248,7 +248,7 @@ class _BucketKeys(dict[Any, tuple[Any, ...]]):
 
     def __missing__(self, raw: Any) -> tuple[Any, ...]:
         assert self._node.bucketing is not None
-        found = () if raw is None else self._node.bucketing.split(raw)
+        found = () if raw is None else self._node.bucketing.expand_key(raw)
         self[raw] = found
         return found
 
@@ -266,10 +266,10 @@ class AggregationNode:
     order: list[str] = field(default_factory=list)  # the sub-aggregations' names, as asked
 
     @property
-    def mergeable(self) -> bool:
+    def is_mergeable(self) -> bool:
         """Whether the answers of two sets of documents give that of both together, all the way down."""
-        own = not self.hits and all(metric.mergeable for metric, _ in self.metrics.values())
-        return own and all(one.mergeable for one in self.children)
+        own = not self.hits and all(metric.is_mergeable for metric, _ in self.metrics.values())
+        return own and all(one.is_mergeable for one in self.children)
 
 
 def parse_aggregations(part: Any, scope: Scope, path: str) -> AggregationNode:

@@ -59,19 +59,19 @@ class FileTable:
         self._clear()
 
     def _clear(self) -> None:
-        self._folder.seen.clear()
-        self._folder.replaced = False
+        self._folder.positions.clear()
+        self._folder.was_replaced = False
         self._columns: dict[str, str] = {}
-        self._extents: list[ByteRange] = []
-        self._files = np.zeros(0, np.int32)  # of each row: which extent it lies in, and where
+        self._ranges: list[ByteRange] = []
+        self._range_numbers = np.zeros(0, np.int32)  # of each row: which extent it lies in, and where
         self._starts = np.zeros(0, np.int64)
         self._hashes = np.zeros(0, np.int64)
         self._read = self._lines = 0
-        self._behind = True
+        self._is_stale = True
 
     def refresh(self) -> None:
         """Read what was added to the files, when it is next asked for."""
-        self._behind = True
+        self._is_stale = True
         if self._events is not None:
             self._events.refresh()
 
@@ -85,30 +85,30 @@ class FileTable:
             return self._events.torn_lines
         return self._lines - self._read + self._folder.torn
 
-    def type_of(self, name: str) -> tuple[str, bool] | None:
+    def field_type(self, name: str) -> tuple[str, bool] | None:
         """The field's type, and whether it holds lists; None where it is not mapped."""
         if self._events is not None:
-            return self._events.type_of(name)
+            return self._events.field_type(name)
         found = mapping.locate_field(load(), name)
         return None if found is None else (found[0].type, found[0].array)
 
-    def names_below(self, prefix: str) -> set[str]:
+    def fields_below(self, prefix: str) -> set[str]:
         """The fields of an object: for ``exists``."""
         entries = [one for one in load().fields if one.indexed and f"{one.name}.".startswith(prefix + ".")]
         if self._events is None and not any(one.dynamic for one in entries):
             return {one.name for one in entries}
-        return self._whole().names_below(prefix)
+        return self._load_fully().fields_below(prefix)
 
-    def ensure(self, names: Iterable[str]) -> dict[str, FieldColumn]:
+    def ensure_columns(self, names: Iterable[str]) -> dict[str, FieldColumn]:
         """Make columns for these fields, up to date with the files as they were at the last refresh."""
         names = list(names)
         if self._events is None:
             try:
                 self._catch_up(names)
             except (ListsError, _ChangedError):
-                self._whole()
+                self._load_fully()
         if self._events is not None:
-            return self._events.ensure(names)
+            return self._events.ensure_columns(names)
         wanted = {name: found for name in names if (found := mapping.locate_field(load(), name))}
         return {
             name: FieldColumn(self._columns[name], entry.type, entry.array)
@@ -118,20 +118,20 @@ class FileTable:
     def relation(self, *, with_id: bool) -> str:
         """The table that ``Located.column`` belongs to; ``seq`` numbers its rows in order of arrival."""
         if self._events is None and with_id:
-            self.ensure([_ID_FIELD])
+            self.ensure_columns([_ID_FIELD])
         if self._events is not None:
             return self._events.relation(with_id=with_id)
         if not with_id:
             return self._table
         return f"(SELECT *, coalesce({self._columns[_ID_FIELD]}, '#' || seq) AS id FROM {self._table})"  # noqa: S608
 
-    def sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
+    def fetch_sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
         """The id and the JSON text of events."""
         if self._events is not None:
-            return self._events.sources(numbers)
+            return self._events.fetch_sources(numbers)
         found = {}
         for number in numbers:
-            extent = self._extents[self._files[number]]
+            extent = self._ranges[self._range_numbers[number]]
             with extent.file.open("rb") as file:
                 file.seek(int(self._starts[number]))
                 line = file.readline().rstrip(b"\r\n")
@@ -143,7 +143,7 @@ class FileTable:
         if self._events is not None:
             self._events.close()
 
-    def _whole(self) -> EventTable:
+    def _load_fully(self) -> EventTable:
         """The table that holds everything, in this one's place."""
         if self._events is None:
             self._connection.execute(f"DROP TABLE IF EXISTS {self._table}")
@@ -154,21 +154,21 @@ class FileTable:
     # -- reading -------------------------------------------------------------------------------------------
 
     def _catch_up(self, names: list[str]) -> None:
-        if self._behind:
-            if not self._extents:
-                self._begin(names)
+        if self._is_stale:
+            if not self._ranges:
+                self._create_table(names)
             self._append()
-            if self._folder.replaced:
+            if self._folder.was_replaced:
                 known = [*self._columns]
                 self._clear()
-                self._begin([*known, *names])
+                self._create_table([*known, *names])
                 self._append()
-            self._behind = False
+            self._is_stale = False
         fresh = [name for name in dict.fromkeys(names) if name not in self._columns and _is_mapped(name)]
         if fresh:
-            self._widen(fresh)
+            self._add_columns(fresh)
 
-    def _begin(self, names: list[str]) -> None:
+    def _create_table(self, names: list[str]) -> None:
         """An empty table with these columns, and with the usual ones where there is much to read."""
         wanted = dict.fromkeys(
             [*filter(_is_mapped, names), *(COMMON_FIELDS if self._size() > _LARGE_BYTES else ())]
@@ -186,17 +186,17 @@ class FileTable:
         files: list[NDArray[np.int32]] = []
 
         def blocks() -> Iterator[bytes]:
-            seen, total, done = self._folder.seen, self._size(), sum(map(len, self._extents))
+            seen, total, done = self._folder.positions, self._size(), sum(map(len, self._ranges))
             reached = {name: one.offset for name, one in seen.items()}
-            for name, block in self._folder.unread(_BLOCK_BYTES):
+            for name, block in self._folder.read_new(_BLOCK_BYTES):
                 if not name.endswith(".jsonl"):
                     raise ListsError(f"{name}: is read as a whole")
                 begin = reached.get(name, 0)
                 reached[name] = seen[name].offset
-                self._extend(self._folder.path / name, begin, reached[name])
+                self._extend_ranges(self._folder.path / name, begin, reached[name])
                 ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
                 starts.append(begin + np.concatenate([[0], ends[:-1] + 1]))
-                files.append(np.full(len(ends), len(self._extents) - 1, np.int32))
+                files.append(np.full(len(ends), len(self._ranges) - 1, np.int32))
                 yield block
                 done += len(block)
                 if self._progress is not None:
@@ -214,28 +214,28 @@ class FileTable:
         if new is not None:
             lines, hashes = lines[new], hashes[new]
             found.columns = {name: take_rows(column, new) for name, column in found.columns.items()}
-        arriving = self._arrow(found, len(self._starts), len(lines))
+        arriving = self._to_arrow_table(found, len(self._starts), len(lines))
         self._starts = np.concatenate([self._starts, np.concatenate(starts)[lines]])
-        self._files = np.concatenate([self._files, np.concatenate(files)[lines]])
+        self._range_numbers = np.concatenate([self._range_numbers, np.concatenate(files)[lines]])
         self._hashes = np.concatenate([self._hashes, hashes])
         with _arrow_registered(self._connection, arriving):
             self._connection.execute(f"INSERT INTO {self._table} SELECT * FROM arriving").fetchall()  # noqa: S608
 
-    def _extend(self, file: Path, begin: int, end: int) -> None:
-        last = self._extents[-1] if self._extents else None
+    def _extend_ranges(self, file: Path, begin: int, end: int) -> None:
+        last = self._ranges[-1] if self._ranges else None
         if last is not None and (last.file, last.end) == (file, begin):
             last.end = end
         else:
-            self._extents.append(ByteRange(file, begin, end))
+            self._ranges.append(ByteRange(file, begin, end))
 
-    def _widen(self, fresh: list[str]) -> None:
+    def _add_columns(self, fresh: list[str]) -> None:
         """Read further fields of the same events. Raises _ChangedError."""
-        found = read_columns(self._again(), fresh)
+        found = read_columns(self._read_again(), fresh)
         if not np.array_equal(found.hashes, self._hashes):
             raise _ChangedError
         known = len(self._columns)
         self._columns |= {name: f"f{known + place}" for place, name in enumerate(fresh)}
-        arriving = self._arrow(found, 0, found.rows, fresh)
+        arriving = self._to_arrow_table(found, 0, found.rows, fresh)
         with _arrow_registered(self._connection, arriving):
             self._connection.execute(
                 "CREATE OR REPLACE TABLE widened AS SELECT old.*, arriving.* EXCLUDE (seq)"  # noqa: S608
@@ -244,15 +244,15 @@ class FileTable:
         self._connection.execute(f"DROP TABLE {self._table}")
         self._connection.execute(f"ALTER TABLE widened RENAME TO {self._table}")
 
-    def _again(self) -> Iterator[bytes]:
+    def _read_again(self) -> Iterator[bytes]:
         """All that was read so far, once more."""
-        for extent in self._extents:
+        for extent in self._ranges:
             try:
-                yield from extent.blocks(_BLOCK_BYTES)
+                yield from extent.read_blocks(_BLOCK_BYTES)
             except FileNotFoundError:
                 raise _ChangedError from None
 
-    def _arrow(self, found: ColumnSet, first: int, rows: int, names: Iterable[str] | None = None) -> Any:
+    def _to_arrow_table(self, found: ColumnSet, first: int, rows: int, names: Iterable[str] | None = None) -> Any:
         """A table for DuckDB of the columns in the order of the table's, and ``seq``."""
         import pyarrow as pa
 

@@ -39,7 +39,7 @@ class ByteRange:
     def __len__(self) -> int:
         return self.end - self.begin
 
-    def blocks(self, at_once: int) -> Iterator[bytes]:
+    def read_blocks(self, at_once: int) -> Iterator[bytes]:
         """The lines, in chunks of about so many bytes.
 
         Raises:
@@ -77,27 +77,27 @@ def _list_files(folder: Path) -> list[Path]:
 class TargetFolder:
     """The files of one target.
 
-    ``replaced`` turns true when a file that had been read was rewritten or removed: what was read from it
+    ``was_replaced`` turns true when a file that had been read was rewritten or removed: what was read from it
     is stale, and the target has to be read anew.
     """
 
     path: Path
-    seen: dict[str, ReadPosition] = field(default_factory=dict)
-    replaced: bool = False
+    positions: dict[str, ReadPosition] = field(default_factory=dict)
+    was_replaced: bool = False
     _descriptor: int | None = None
 
-    def unread(self, at_once: int = _CHUNK_BYTES) -> Iterator[tuple[str, bytes]]:
+    def read_new(self, at_once: int = _CHUNK_BYTES) -> Iterator[tuple[str, bytes]]:
         """What the files hold beyond what was read before, as (file name, whole lines) in chunks of so many
         bytes."""
         present = _list_files(self.path)
-        if set(self.seen) - {one.name for one in present}:
-            self.replaced = True
+        if set(self.positions) - {one.name for one in present}:
+            self.was_replaced = True
         for file in present:
             status = file.stat()
-            seen = self.seen.setdefault(file.name, ReadPosition(status.st_ino))
+            seen = self.positions.setdefault(file.name, ReadPosition(status.st_ino))
             if seen.inode != status.st_ino or status.st_size < seen.offset:
-                self.replaced = True
-                seen = self.seen[file.name] = ReadPosition(status.st_ino)
+                self.was_replaced = True
+                seen = self.positions[file.name] = ReadPosition(status.st_ino)
             if status.st_size > seen.offset:
                 jsonl = file.suffix == ".jsonl"
                 for block in _read_jsonl(file, seen, at_once) if jsonl else _read_parquet(file, seen):
@@ -106,7 +106,7 @@ class TargetFolder:
     @property
     def torn(self) -> int:
         """Files whose last line is not whole (yet)."""
-        return sum(seen.torn for seen in self.seen.values())
+        return sum(seen.torn for seen in self.positions.values())
 
     def append(self, lines: list[bytes]) -> Iterator[tuple[str, bytes]]:
         """Write whole lines with one system call; yields what other processes wrote just before."""
@@ -114,8 +114,8 @@ class TargetFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
             self._descriptor = os.open(self.path / OWN_FILE, flags, 0o644)
-            self.seen.setdefault(OWN_FILE, ReadPosition(os.fstat(self._descriptor).st_ino))
-        descriptor, seen = self._descriptor, self.seen[OWN_FILE]
+            self.positions.setdefault(OWN_FILE, ReadPosition(os.fstat(self._descriptor).st_ino))
+        descriptor, seen = self._descriptor, self.positions[OWN_FILE]
         end = os.lseek(descriptor, 0, os.SEEK_END)
         data = b"\n".join(lines) + b"\n"
         if end and os.pread(descriptor, 1, end - 1) != b"\n":
@@ -146,7 +146,7 @@ class TargetFolder:
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(self.path / OWN_FILE)
-        self.seen[OWN_FILE] = ReadPosition((self.path / OWN_FILE).stat().st_ino, len(data))
+        self.positions[OWN_FILE] = ReadPosition((self.path / OWN_FILE).stat().st_ino, len(data))
 
 
 def _whole_lines(file: Path, begin: int, end: int, at_once: int) -> Iterator[bytes]:

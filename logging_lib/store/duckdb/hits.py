@@ -144,10 +144,10 @@ class SortKey:
     sql: str
     ascending: bool
     nulls_first: bool
-    show: Callable[[Any], Any]
+    format_value: Callable[[Any], Any]
 
     @property
-    def clause(self) -> str:
+    def order_sql(self) -> str:
         direction = "ASC" if self.ascending else "DESC"
         return f"{self.sql} {direction} NULLS {'FIRST' if self.nulls_first else 'LAST'}"
 
@@ -163,47 +163,47 @@ class HitsRequest:
     start: int
     sort: tuple[SortKey, ...]
     source: SourceFilter | None
-    after: str | None = None  # search_after, as a condition
+    search_after_sql: str | None = None  # search_after, as a condition
 
-    def holds_all(self, found: int) -> bool:
+    def is_complete(self, found: int) -> bool:
         """Whether so many hits are all that the query has, and need not be counted."""
-        return found < self.size and self.start == 0 and self.after is None
+        return found < self.size and self.start == 0 and self.search_after_sql is None
 
-    def statement(self, relation: str) -> str:
-        where = f" WHERE {self.after}" if self.after else ""
+    def select_sql(self, relation: str) -> str:
+        where = f" WHERE {self.search_after_sql}" if self.search_after_sql else ""
         return (
-            f"SELECT {self._chosen()} FROM {relation}{where} ORDER BY {self._order()}"  # noqa: S608
+            f"SELECT {self._columns_sql()} FROM {relation}{where} ORDER BY {self._order_sql()}"  # noqa: S608
             f" LIMIT {self.size} OFFSET {self.start}"
         )
 
-    def per_group(self, relation: str, keys: list[str]) -> str:
+    def select_per_group_sql(self, relation: str, keys: list[str]) -> str:
         """The first hits of each group; the group's keys come first in each row."""
         over = f"PARTITION BY {', '.join(keys)} " if keys else ""
-        columns = ", ".join([*keys, self._chosen()])
-        place = f"row_number() OVER ({over}ORDER BY {self._order()})"
+        columns = ", ".join([*keys, self._columns_sql()])
+        place = f"row_number() OVER ({over}ORDER BY {self._order_sql()})"
         return (
             f"SELECT {columns} FROM {relation}"  # noqa: S608
             f" QUALIFY {place} > {self.start} AND {place} <= {self.start + self.size}"
-            f" ORDER BY {self._order()}"
+            f" ORDER BY {self._order_sql()}"
         )
 
-    def _chosen(self) -> str:
+    def _columns_sql(self) -> str:
         return ", ".join(["_t", "_r", *(f"{one.sql} AS s{i}" for i, one in enumerate(self.sort))])
 
-    def _order(self) -> str:
-        return ", ".join([*(one.clause for one in self.sort), "_t", "_r"])
+    def _order_sql(self) -> str:
+        return ", ".join([*(one.order_sql for one in self.sort), "_t", "_r"])
 
     def envelope(self, total: int, documents: list[Any]) -> dict[str, Any]:
         """The ``hits`` of a ``top_hits`` aggregation."""
         score = None if self.sort or not documents else 1.0
         return {"total": {"value": total, "relation": "eq"}, "max_score": score, "hits": documents}
 
-    def show(self, row: Row, index: str, identity: str, source: bytes) -> dict[str, Any]:
+    def render(self, row: Row, index: str, identity: str, source: bytes) -> dict[str, Any]:
         hit: dict[str, Any] = {"_index": index, "_id": identity, "_score": None if self.sort else 1.0}
         if self.source is not None:
             hit["_source"] = self.source(parse_source(source))
         if self.sort:
-            hit["sort"] = [one.show(value) for one, value in zip(self.sort, row[2:], strict=True)]
+            hit["sort"] = [one.format_value(value) for one, value in zip(self.sort, row[2:], strict=True)]
         return hit
 
 
@@ -296,7 +296,7 @@ def _parse_sort_key(
     mode = options.get("mode", "min" if ascending else "max")
     if mode not in ("min", "max"):
         raise unsupported_error("mode", path)
-    sql = f"list_{mode}({column.sql})" if column.many else column.sql
+    sql = f"list_{mode}({column.sql})" if column.is_list else column.sql
     missing = options.get("missing", "_last")
     if missing not in ("_last", "_first"):
         sql = f"coalesce({sql}, {missing_value_sql(column, missing, scope, child_path(path, 'missing'))})"
@@ -351,7 +351,7 @@ def _search_after_sql(
     ways: list[str] = []
     for place, ((key, column), value) in enumerate(zip(sort, values, strict=True)):
         here = child_path(path, place)
-        if value is None or (isinstance(value, (int, str)) and value == key.show(None)):
+        if value is None or (isinstance(value, (int, str)) and value == key.format_value(None)):
             later = f"{key.sql} IS NOT NULL" if key.nulls_first else "false"
             equal = f"{key.sql} IS NULL"
         else:

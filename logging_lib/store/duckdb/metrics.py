@@ -29,7 +29,7 @@ Values = Sequence[Any]
 class MetricAggregation:
     """One metric aggregation over a field.
 
-    ``value`` is the SQL of one of the field's values, NULL where there is none; ``unnested`` says that it
+    ``value`` is the SQL of one of the field's values, NULL where there is none; ``needs_unnest`` says that it
     has to be taken from a list of values (then ``value`` refers to the column ``v``).
     """
 
@@ -40,18 +40,18 @@ class MetricAggregation:
     keyed: bool = True
     sigma: float = 2.0
     pattern: str = datemath.DEFAULT_FORMAT
-    filler: str | None = None
+    missing_sql: str | None = None
 
     @property
-    def unnested(self) -> bool:
-        return self.column is not None and self.column.many
+    def needs_unnest(self) -> bool:
+        return self.column is not None and self.column.is_list
 
-    def listed(self) -> str:
-        """The list of a row's values, for ``unnested``."""
+    def values_list_sql(self) -> str:
+        """The list of a row's values, for ``needs_unnest``."""
         assert self.column is not None
-        if self.filler is None:
+        if self.missing_sql is None:
             return self.column.sql
-        return f"CASE WHEN len({self.column.sql}) > 0 THEN {self.column.sql} ELSE [{self.filler}] END"
+        return f"CASE WHEN len({self.column.sql}) > 0 THEN {self.column.sql} ELSE [{self.missing_sql}] END"
 
     def expressions(self) -> list[str]:
         """The SQL aggregates whose values ``answer`` takes."""
@@ -81,7 +81,7 @@ class MetricAggregation:
         }[self.kind]  # fmt: skip
 
     @property
-    def mergeable(self) -> bool:
+    def is_mergeable(self) -> bool:
         """Whether the values of two sets of documents give those of both together."""
         return self.kind not in ("cardinality", "percentiles", "percentile_ranks")
 
@@ -269,12 +269,12 @@ def parse_metric(kind: str, part: Any, scope: Scope, path: str) -> MetricAggrega
     column = scope.column(expect_string(options["field"], here), here)
     if column is not None:
         check_aggregatable(column, here)
-        if kind not in _ANY_TYPE and not column.numeric and column.type not in ("date", "boolean"):
+        if kind not in _ANY_TYPE and not column.is_numeric and column.type not in ("date", "boolean"):
             raise SearchError(
                 f"field [{column.name}] of type [{column.type}] is not supported for aggregation [{kind}]",
                 here,
             )
-        if kind == "extended_stats" and not column.numeric:
+        if kind == "extended_stats" and not column.is_numeric:
             raise QueryNotSupported("extended_stats is answered for numbers only", here)
     pattern = datemath.DEFAULT_FORMAT
     if options.get("format") is not None:
@@ -292,7 +292,7 @@ def parse_metric(kind: str, part: Any, scope: Scope, path: str) -> MetricAggrega
         kind,
         column,
         _value_sql(column, filler),
-        filler=filler,
+        missing_sql=filler,
         percents=percents,
         keyed=expect_bool(options.get("keyed", True), child_path(path, "keyed")),
         sigma=expect_number(options.get("sigma", 2.0), child_path(path, "sigma")),
@@ -310,7 +310,7 @@ def _parse_numbers(value: Any, path: str) -> tuple[float, ...]:
 def _value_sql(column: TableColumn | None, filler: str | None) -> str:
     if column is None:
         return filler or "NULL::DOUBLE"
-    if column.many:
+    if column.is_list:
         return "v"
     return column.sql if filler is None else f"coalesce({column.sql}, {filler})"
 

@@ -73,7 +73,7 @@ def any_of(conditions: list[str]) -> str:
 
 def any_value_sql(column: TableColumn, test: Callable[[str], str]) -> str:
     """True where any value of the field passes the test."""
-    if not column.many:
+    if not column.is_list:
         return test(column.sql)
     return f"len(list_filter({column.sql}, lambda v: {test('v')})) > 0"
 
@@ -158,7 +158,7 @@ def _exists(part: Any, scope: Scope, path: str) -> str:
     column = scope.column(name, child_path(path, "field"))
     if column is not None:
         return exists_sql(column)
-    columns = [scope.column(below, path) for below in scope.below(name)]
+    columns = [scope.column(below, path) for below in scope.fields_below(name)]
     return any_of([exists_sql(one) for one in columns if one is not None])
 
 
@@ -242,7 +242,7 @@ def _equals_sql(column: TableColumn, values: list[Any], scope: Scope) -> str:
         single = len(values) == 1
         return any_value_sql(column, lambda v: f"{v} = {bound}" if single else f"{v} IN ({bound})")
     listed = scope.binder.bind(values, f"{sql_type}[]")
-    if column.many:
+    if column.is_list:
         return f"list_has_any({column.sql}::{sql_type}[], {listed})"
     return f"{column.sql} IN (SELECT unnest({listed}))"
 
@@ -326,7 +326,7 @@ def coerce_value(column: TableColumn, value: Any, path: str) -> Any:
         if value in ("true", "false", "") or isinstance(value, bool):
             return value is True or value == "true"
         raise SearchError(f"expected true or false, not {value!r:.80}", path)
-    if column.numeric:
+    if column.is_numeric:
         number = expect_number(value, path)
         if column.type in WHOLE_TYPES:
             if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value, re.ASCII):

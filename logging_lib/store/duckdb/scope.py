@@ -19,24 +19,24 @@ class SearchTable(Protocol):
     @property
     def rows(self) -> int: ...
 
-    def type_of(self, name: str) -> tuple[str, bool] | None: ...
-    def names_below(self, prefix: str) -> set[str]: ...
-    def ensure(self, names: Sequence[str]) -> dict[str, FieldColumn]: ...
+    def field_type(self, name: str) -> tuple[str, bool] | None: ...
+    def fields_below(self, prefix: str) -> set[str]: ...
+    def ensure_columns(self, names: Sequence[str]) -> dict[str, FieldColumn]: ...
     def relation(self, *, with_id: bool) -> str: ...
-    def sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]: ...
+    def fetch_sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """A field in this search: ``sql`` names its column; ``many`` says that the column holds lists."""
+    """A field in this search: ``sql`` names its column; ``is_list`` says that the column holds lists."""
 
     name: str
     sql: str
     type: str
-    many: bool
+    is_list: bool
 
     @property
-    def numeric(self) -> bool:
+    def is_numeric(self) -> bool:
         return self.type in NUMERIC_TYPES
 
     @property
@@ -91,7 +91,7 @@ class Scope:
         schema_field = load().field(name)
         if schema_field is not None and not schema_field.indexed and schema_field.type != "object":
             raise SearchError(f"cannot search on field [{name}]: it is not indexed", path)
-        found = [one for table in self.tables.values() if (one := table.type_of(name)) is not None]
+        found = [one for table in self.tables.values() if (one := table.field_type(name)) is not None]
         if not found:
             return None
         types = {kind for kind, _ in found}
@@ -100,15 +100,15 @@ class Scope:
         kind = types.pop() if len(types) == 1 else "double"
         return TableColumn(name, sql, kind, any(many for _, many in found))
 
-    def below(self, prefix: str) -> list[str]:
+    def fields_below(self, prefix: str) -> list[str]:
         """The fields that an object has: ``ml.check`` stands for all of ``ml.check.*``."""
-        return sorted({name for table in self.tables.values() for name in table.names_below(prefix)})
+        return sorted({name for table in self.tables.values() for name in table.fields_below(prefix)})
 
-    def mapped(self) -> list[str]:
+    def mapped_fields(self) -> list[str]:
         """The names of the fields for which the tables need columns."""
         return [name for name, column in self.columns.items() if column and name not in (ID, INDEX)]
 
-    def holds(self) -> bool:
+    def is_consistent(self) -> bool:
         """Whether what was resolved is still true: reading events can show that a field holds lists."""
         return all(
             column == self._resolve(column.name, column.sql, "$")
@@ -120,7 +120,7 @@ class Scope:
         """All tables as one relation: ``_t`` and ``_r`` say which row of which table, then the columns."""
         parts = []
         for number, (target, table) in enumerate(self.tables.items()):
-            located = table.ensure(self.mapped())
+            located = table.ensure_columns(self.mapped_fields())
             chosen = [f"{number} AS _t", "seq AS _r"]
             for name, column in self.columns.items():
                 if column is None:
@@ -141,10 +141,10 @@ class Scope:
 
 
 def _cast_column(located: FieldColumn | None, column: TableColumn) -> str:
-    sql_type = column.sql_type + ("[]" if column.many else "")
+    sql_type = column.sql_type + ("[]" if column.is_list else "")
     if located is None:
         return f"NULL::{sql_type}"
     value = located.column
-    if column.many and not located.many:
+    if column.is_list and not located.is_list:
         value = f"CASE WHEN {value} IS NOT NULL THEN [{value}] END"
     return value if located.type == column.type else f"({value})::{sql_type}"

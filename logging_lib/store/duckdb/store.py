@@ -116,7 +116,7 @@ class EmbeddedStore:
         body = expect_object(body, "$")
         check_keys(body, _BODY_KEYS, "$")
         with self._lock:
-            tables = {target: self._table(target) for target in self._matching(indices)}
+            tables = {target: self._table(target) for target in self._matching_targets(indices)}
             moment = datemath.to_millis(now or datetime.now(UTC))
             for _ in range(4):
                 scope = Scope(tables, moment)
@@ -124,17 +124,17 @@ class EmbeddedStore:
                 chosen = hits.parse_hits(body, scope, "$")
                 tree = execution.parse_aggregations(execution.aggregation_bodies(body, "$"), scope, "$.aggs")
                 relation = scope.relation()
-                if scope.holds():
+                if scope.is_consistent():
                     break
             if where != ALWAYS:
                 relation = f"(SELECT * FROM {relation} WHERE {where})"  # noqa: S608
-            with self._limited(_timeout_seconds(body)):
+            with self._time_limit(_timeout_seconds(body)):
                 answer = self._answer(body, scope, relation, chosen, tree, as_int=rest_total_hits_as_int)
         answer["took"] = round((time.perf_counter() - started) * 1000)
         return answer
 
     @contextmanager
-    def _limited(self, seconds: float) -> Iterator[None]:
+    def _time_limit(self, seconds: float) -> Iterator[None]:
         """Ends what the block asks after so long. Raises SearchError."""
         self._deadline = time.perf_counter() + seconds
         timer = Timer(seconds, self._connection.interrupt)
@@ -168,14 +168,14 @@ class EmbeddedStore:
         def fetch(wanted: HitsRequest, rows: list[tuple[Any, ...]]) -> list[Any]:
             sources = {}
             for number, table in enumerate(scope.tables.values()):
-                for row, found in table.sources([row[1] for row in rows if row[0] == number]).items():
+                for row, found in table.fetch_sources([row[1] for row in rows if row[0] == number]).items():
                     sources[number, row] = found
-            return [wanted.show(row, targets[row[0]], *sources[row[0], row[1]]) for row in rows]
+            return [wanted.render(row, targets[row[0]], *sources[row[0], row[1]]) for row in rows]
 
         small = sum(table.rows for table in scope.tables.values()) <= _SMALL_ROWS
-        rows = execute(chosen.statement(relation)) if chosen.size else []
+        rows = execute(chosen.select_sql(relation)) if chosen.size else []
         answers: dict[str, Any] = {}
-        if not tree.order and chosen.holds_all(len(rows)):
+        if not tree.order and chosen.is_complete(len(rows)):
             total = len(rows)
         else:
             total, answers = SearchExecution(execute, fetch, small).run(tree, relation)
@@ -200,23 +200,23 @@ class EmbeddedStore:
     def streams(self, indices: str | list[str]) -> list[str]:
         """The names of the targets that an expression means."""
         with self._lock:
-            return self._matching(indices)
+            return self._matching_targets(indices)
 
-    def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
         """A data stream's documents; see the port. Read from the files where no search has loaded them yet."""
         with self._lock:
             table = self._tables.get(target)
             if isinstance(table, EventTable):
-                yield from table.lines()
+                yield from table.iter_json()
             elif self._path is not None and target.startswith("logs-"):
-                yield from (block for _, block in TargetFolder(self._path / target).unread(_BLOCK_BYTES))
+                yield from (block for _, block in TargetFolder(self._path / target).read_new(_BLOCK_BYTES))
 
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
-        """See the port; none where ``lines`` asks the database, which does not survive a fork."""
+    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
+        """See the port; none where ``iter_json`` asks the database, which does not survive a fork."""
         with self._lock:
             if self._path is None or target in self._tables or not target.startswith("logs-"):
                 return []
-            return [partial(one.blocks, _BLOCK_BYTES) for one in byte_ranges(self._path / target, size)]
+            return [partial(one.read_blocks, _BLOCK_BYTES) for one in byte_ranges(self._path / target, size)]
 
     def refresh(self) -> None:
         """Read what other processes wrote, and files that were added by hand."""
@@ -243,14 +243,14 @@ class EmbeddedStore:
         with self._lock:
             return sum(table.torn_lines for table in self._tables.values())
 
-    def _matching(self, indices: str | list[str]) -> list[str]:
+    def _matching_targets(self, indices: str | list[str]) -> list[str]:
         expressions = [
             part.strip()
             for one in ([indices] if isinstance(indices, str) else indices)
             for part in one.split(",")
             if part.strip()
         ]
-        present = sorted(self._targets())
+        present = sorted(self._list_targets())
         chosen: dict[str, None] = {}
         for expression in expressions or ["*"]:
             excluded = expression.startswith("-")
@@ -264,7 +264,7 @@ class EmbeddedStore:
                         chosen[target] = None
         return list(chosen)
 
-    def _targets(self) -> Iterator[str]:
+    def _list_targets(self) -> Iterator[str]:
         yield from self._tables
         if self._path is not None and self._path.is_dir():
             for folder in self._path.iterdir():

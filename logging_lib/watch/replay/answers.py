@@ -274,7 +274,7 @@ class Cell:
             counts = [len(groups[key].rows) for key in keys]
             order = in_order(bucketing, np.array(counts, np.int64).reshape(-1, 1))[:, 0].tolist()
             cells = [Cell(self._search, groups[key], node, path, self._bounds, single=True) for key in keys]
-            return terms_answer(bucketing, order, counts, cells, [bucketing.label(key) for key in keys], tick)
+            return terms_answer(bucketing, order, counts, cells, [bucketing.key_entry(key) for key in keys], tick)
 
         return answer
 
@@ -288,7 +288,7 @@ class Cell:
     ) -> Made:
         keys = sorted(groups)
         cells = [Cell(self._search, groups[key], node, path, self._bounds) for key in keys]
-        labels = [bucketing.label(key) for key in keys]
+        labels = [bucketing.key_entry(key) for key in keys]
         if not keys:
             return lambda tick: terms_answer(bucketing, [], [], [], [], tick)
         counts = np.stack([cell.counts() for cell in cells])
@@ -315,7 +315,7 @@ class Cell:
         assert metric.column is not None
         if metric.kind == "sum" and not self._single:
             sums = self.sums(metric)
-            if metric.column.numeric:
+            if metric.column.is_numeric:
                 return lambda tick: {"value": sums.item(tick)}
             return lambda tick: metric.answer((sums.item(tick),))
         numbers, valid = self._numbers(metric)
@@ -366,7 +366,7 @@ class Cell:
 
     def _numbers(self, metric: MetricAggregation) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         assert metric.column is not None
-        filler = self._search.plan.bound_value(metric.filler)
+        filler = self._search.plan.bound_value(metric.missing_sql)
         return self._group.numbers(metric.column.name, None if filler is None else float(filler))
 
     def sums(self, metric: MetricAggregation) -> NDArray[np.float64]:

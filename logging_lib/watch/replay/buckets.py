@@ -96,7 +96,7 @@ def only_sum(node: AggregationNode) -> tuple[str, MetricAggregation] | None:
     if node.children or len(node.metrics) != 1:
         return None
     ((name, (metric, meta)),) = node.metrics.items()
-    numeric = metric.column is not None and metric.column.numeric
+    numeric = metric.column is not None and metric.column.is_numeric
     return (name, metric) if metric.kind == "sum" and numeric and meta is None else None
 
 

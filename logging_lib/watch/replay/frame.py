@@ -99,7 +99,7 @@ class Frame:
         if not wanted:
             return self._holding
         with _database() as connection:
-            connection.register("events", self._arrow(scope.mapped()))
+            connection.register("events", self._arrow(scope.mapped_fields()))
             chosen = ", ".join(
                 f"coalesce({sql}, false)::UTINYINT AS h{i}" for i, sql in enumerate(wanted.values())
             )
@@ -157,15 +157,15 @@ class _Table:
     def rows(self) -> int:
         return self.frame.rows
 
-    def type_of(self, name: str) -> tuple[str, bool] | None:
+    def field_type(self, name: str) -> tuple[str, bool] | None:
         found = mapping.locate_field(load(), name)
         return None if found is None else (found[0].type, found[0].array)
 
-    def names_below(self, prefix: str) -> set[str]:
+    def fields_below(self, prefix: str) -> set[str]:
         raise NotPlannedError(f"{prefix} is no field but an object of fields")
 
-    def ensure(self, names: Sequence[str]) -> dict[str, FieldColumn]:
-        found = {name: self.type_of(name) for name in names}
+    def ensure_columns(self, names: Sequence[str]) -> dict[str, FieldColumn]:
+        found = {name: self.field_type(name) for name in names}
         return {name: FieldColumn(f'"{name}"', *one) for name, one in found.items() if one is not None}
 
     def relation(self, *, with_id: bool) -> str:
@@ -173,7 +173,7 @@ class _Table:
             raise NotPlannedError("_id is asked for")
         return "events"
 
-    def sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
+    def fetch_sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
         raise NotPlannedError("whole documents are asked for")
 
 

@@ -118,12 +118,12 @@ class History:
             if name in self._columns:
                 continue
             counted = self._counted[name] - fields
-            parts = self._read.parts(name, fields | counted, _PART_BYTES)
+            parts = self._read.partitions(name, fields | counted, _PART_BYTES)
             if parts:
                 shared[name] = ReadRequest(parts, fields, counted)
                 continue
             try:
-                lines = self._read.lines(name, fields | counted)
+                lines = self._read.iter_json(name, fields | counted)
                 self._columns[name] = columns.read_columns(lines, fields, present=counted)
             except ListsError as error:
                 self._columns[name] = error

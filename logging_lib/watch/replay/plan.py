@@ -44,7 +44,7 @@ class Plan:
         if node.hits:
             raise NotPlannedError(f"{', '.join(node.hits)}: documents are asked for")
         for name, (metric, _) in node.metrics.items():
-            if metric.column is None or metric.unnested:
+            if metric.column is None or metric.needs_unnest:
                 raise NotPlannedError(f"{name}: its field holds lists, or none is mapped")
         for one in node.children:
             bucketing = one.bucketing
@@ -63,12 +63,12 @@ class Plan:
 
     def counted(self) -> set[str]:
         """Further fields, of which it only counts the values."""
-        return set(self.scope.mapped()) - self.fields()
+        return set(self.scope.mapped_fields()) - self.fields()
 
     def _used(self, node: AggregationNode) -> Iterator[str]:
         yield from self._queried
         for metric, _ in node.metrics.values():
-            if metric.column is not None and (metric.kind != "value_count" or metric.filler is not None):
+            if metric.column is not None and (metric.kind != "value_count" or metric.missing_sql is not None):
                 yield metric.column.name
         for one in node.children:
             if isinstance(one.bucketing, TermsBuckets) and one.bucketing.column is not None:
