@@ -77,7 +77,8 @@ def _fill(connection: Connection, stream: str, made: profile.Profile, count: int
         for number, line in enumerate(_history.predictions(made, count))
     )
     refused = next(
-        (one.reason for one in send_bulk(connection, stream, operations, retry_seconds=300) if one.reason), None
+        (one.reason for one in send_bulk(connection, stream, operations, retry_seconds=300) if one.reason),
+        None,
     )
     assert refused is None, refused
     connection.call("POST", f"/{stream}/_refresh")

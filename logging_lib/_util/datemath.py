@@ -45,9 +45,9 @@ def time_zone(text: str) -> tzinfo:
     """``UTC``, ``Z``, ``+01:00`` or ``Europe/Berlin``. Raises ValueError."""
     if text in ("Z", "UTC"):
         return UTC
-    found = _OFFSET.fullmatch(text)
-    if found:
-        sign, hours, minutes = found[1], int(found[2]), int(found[3] or 0)
+    match = _OFFSET.fullmatch(text)
+    if match:
+        sign, hours, minutes = match[1], int(match[2]), int(match[3] or 0)
         offset = timedelta(hours=hours, minutes=minutes)
         return timezone(-offset if sign == "-" else offset)
     try:
@@ -58,11 +58,11 @@ def time_zone(text: str) -> tzinfo:
 
 def interval(text: str) -> int:
     """``90s``, ``5m``, ``-1h`` as milliseconds. Raises ValueError."""
-    found = _INTERVAL.fullmatch(text.strip())
-    if not found:
+    match = _INTERVAL.fullmatch(text.strip())
+    if not match:
         raise ValueError(f"{text!r} is no interval such as 90s, 15m, 1h or 1d")
-    millis = int(found[2]) * _UNIT_MS[found[3]]
-    return -millis if found[1] == "-" else millis
+    millis = int(match[2]) * _UNIT_MS[match[3]]
+    return -millis if match[1] == "-" else millis
 
 
 def evaluate(
@@ -91,10 +91,10 @@ def evaluate(
 
 def parse(text: str, *, pattern: str = DEFAULT_FORMAT, zone: tzinfo = UTC, round_up: bool = False) -> int:
     """A date without maths, in milliseconds since 1970. Raises ValueError."""
-    for one in pattern.split("||"):
-        found = _parse_one(text, one, zone, round_up)
-        if found is not None:
-            return found
+    for single_format in pattern.split("||"):
+        millis = _parse_one(text, single_format, zone, round_up)
+        if millis is not None:
+            return millis
     raise ValueError(f"{text!r} is no date in the format {pattern}")
 
 
@@ -106,12 +106,12 @@ def _parse_one(text: str, pattern: str, zone: tzinfo, round_up: bool) -> int | N
         below = number[1].startswith("-") and (number[2] or "").strip("0") != ""
         return (int(number[1]) - below) * (1000 if pattern == "epoch_second" else 1)
     if pattern in ("strict_date_optional_time", "date_optional_time", "strict_date_optional_time_nanos"):
-        found = _ISO.fullmatch(text)
+        match = _ISO.fullmatch(text)
     else:
-        found = re.fullmatch(_pattern_regex(pattern), text, re.ASCII)
-    if not found:
+        match = re.fullmatch(_pattern_regex(pattern), text, re.ASCII)
+    if not match:
         return None
-    part = {"y": "1970", **{key: value for key, value in found.groupdict().items() if value is not None}}
+    part = {"y": "1970", **{key: value for key, value in match.groupdict().items() if value is not None}}
     year, month, day = int(part["y"]), int(part.get("M", 1)), int(part.get("d", 1))
     nanos = part.get("S", "999999999" if round_up else "0").ljust(9, "0")
     offset = part.get("X")
@@ -208,12 +208,12 @@ _PATTERN = re.compile(r"'([^']*)'|([A-Za-z])\2*|[^A-Za-z']")
 
 def _pattern_regex(pattern: str) -> str:
     parts = []
-    for found in _PATTERN.finditer(_java_pattern(pattern)):
-        token = found[0]
-        if found[2]:
+    for match in _PATTERN.finditer(_java_pattern(pattern)):
+        token = match[0]
+        if match[2]:
             parts.append(_TOKENS[token])
         else:
-            parts.append(re.escape(found[1] if found[1] is not None else token))
+            parts.append(re.escape(match[1] if match[1] is not None else token))
     return "".join(parts)
 
 
@@ -228,19 +228,19 @@ _NAMED = {
 
 def _java_pattern(pattern: str) -> str:
     pattern = _NAMED.get(pattern, pattern)
-    for found in _PATTERN.finditer(pattern):
-        if found[2] and found[0] not in _TOKENS:
-            raise ValueError(f"the date format {pattern!r} is not known here (at {found[0]!r})")
-    if sum(len(found[0]) for found in _PATTERN.finditer(pattern)) != len(pattern):
+    for match in _PATTERN.finditer(pattern):
+        if match[2] and match[0] not in _TOKENS:
+            raise ValueError(f"the date format {pattern!r} is not known here (at {match[0]!r})")
+    if sum(len(match[0]) for match in _PATTERN.finditer(pattern)) != len(pattern):
         raise ValueError(f"the date format {pattern!r} has an open quote")
     return pattern
 
 
 def check_format(pattern: str) -> None:
     """Raises ValueError unless every one of the formats, divided by ``||``, can be read and written."""
-    for one in pattern.split("||"):
-        if one not in _BUILT_IN:
-            _pattern_regex(one)
+    for single_format in pattern.split("||"):
+        if single_format not in _BUILT_IN:
+            _pattern_regex(single_format)
 
 
 _BUILT_IN = frozenset({"epoch_millis", "epoch_second", "strict_date_optional_time", "date_optional_time"})
@@ -267,8 +267,8 @@ def render(millis: float, pattern: str = DEFAULT_FORMAT, zone: tzinfo = UTC) -> 
         "XXX": _offset(moment), "X": _offset(moment)[:3],
     }  # fmt: skip
     return "".join(
-        values[found[0]] if found[2] else found[1] if found[1] is not None else found[0]
-        for found in _PATTERN.finditer(_java_pattern(first))
+        values[match[0]] if match[2] else match[1] if match[1] is not None else match[0]
+        for match in _PATTERN.finditer(_java_pattern(first))
     )
 
 

@@ -80,7 +80,9 @@ def _report(store: ElasticsearchStore, result: Result, *, as_json: bool) -> None
         rows = [{"model": model, "version": version, "events": n} for (model, version), n in left.items()]
         failed = [{"id": identity, "reason": reason} for identity, reason in result.failed]
         typer.echo(
-            json.dumps({"done": result.annotated, "changed": result.conflicts, "failed": failed, "unchecked": rows})
+            json.dumps(
+                {"done": result.annotated, "changed": result.conflicts, "failed": failed, "unchecked": rows}
+            )
         )
         return
     typer.echo(f"{result.annotated} events have their checks now")

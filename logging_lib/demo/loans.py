@@ -24,18 +24,18 @@ def encode(requests: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
 
 
 def _encode(inputs: Mapping[str, Any]) -> dict[str, float]:
-    made: dict[str, float] = {}
+    encoded: dict[str, float] = {}
     for name in NUMERIC:
         value = inputs[name]
         if value is None or math.isnan(value):
-            made[f"{name} is missing"] = 1.0
+            encoded[f"{name} is missing"] = 1.0
         else:
-            made[name] = math.log1p(value)
+            encoded[name] = math.log1p(value)
     for name in CATEGORY:
-        made[f"{name}={inputs[name]}"] = 1.0
+        encoded[f"{name}={inputs[name]}"] = 1.0
     if isinstance(inputs[TEXT], str):
-        made.update({f"{TEXT} has {word}": 1.0 for word in inputs[TEXT].lower().split()})
-    return made
+        encoded.update({f"{TEXT} has {word}": 1.0 for word in inputs[TEXT].lower().split()})
+    return encoded
 
 
 def train(requests: list[dict[str, Any]], target: Any) -> Pipeline:

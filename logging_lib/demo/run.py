@@ -178,14 +178,14 @@ def _run_service(
 
 def _save_state(state: MemoryState, folder: Path) -> None:
     """Leave the runner's state where the command line looks for it; at each tick that would take too long."""
-    kept = FileState(folder)
+    file_state = FileState(folder)
     for watch_id in state.watch_ids():
-        kept.update(watch_id, _constant_state(state.load(watch_id)))
-    kept.record(state.history(Wanted(most=1_000_000)))
+        file_state.update(watch_id, _constant_state(state.load(watch_id)))
+    file_state.record(state.history(Wanted(most=1_000_000)))
 
 
-def _constant_state(found: WatchState) -> Callable[[WatchState], WatchState]:
-    return lambda _: found
+def _constant_state(state: WatchState) -> Callable[[WatchState], WatchState]:
+    return lambda _: state
 
 
 def _ticks(rows: pd.DataFrame) -> Iterator[tuple[datetime, pd.DataFrame]]:
@@ -262,17 +262,17 @@ def _summarize(
 ) -> dict[str, Any]:
     first_onset = min(incident.onset for incident in loans.INCIDENTS)
     before = [alert for alert in alerts if alert.time <= first_onset]
-    found = []
+    summaries = []
     for incident in loans.INCIDENTS:
-        told = [
+        matching = [
             alert
             for alert in alerts
             if alert.watch == incident.watch
             and incident.feature in alert.features
             and alert.time > incident.onset
         ]
-        alert = told[0] if told else None
-        found.append(
+        alert = matching[0] if matching else None
+        summaries.append(
             {
                 "incident": incident.name,
                 "cause": incident.cause,
@@ -281,22 +281,24 @@ def _summarize(
                 "onset": incident.onset.isoformat(),
                 "first_alert": alert.time.isoformat() if alert else None,
                 "minutes": round((alert.time - incident.onset).total_seconds() / 60) if alert else None,
-                "events": sum(incident.onset <= m < alert.time for m in served.event_times) if alert else None,
+                "events": sum(incident.onset <= m < alert.time for m in served.event_times)
+                if alert
+                else None,
                 "events_hit": served.hits_by_incident.get(incident.name, 0),
                 "subject": alert.actions["email"].subject if alert else None,
             }
         )
-    expected = {(entry["watch"], entry["feature"]) for entry in found}
+    expected = {(entry["watch"], entry["feature"]) for entry in summaries}
     others = [a for a in alerts if not {(a.watch, feature) for feature in a.features} & expected]
     return {
-        "ok": not before and not others and all(entry["first_alert"] for entry in found),
+        "ok": not before and not others and all(entry["first_alert"] for entry in summaries),
         "events": len(served.event_times),
         "events_before_first_incident": sum(moment < first_onset for moment in served.event_times),
         "alerts_before_first_incident": len(before),
         "other_alerts": [f"{a.watch}: {', '.join(a.features)} at {a.time.isoformat()}" for a in others],
         "alerts": len(alerts),
         "mails": subjects,
-        "incidents": found,
+        "incidents": summaries,
         "seconds": round(seconds, 1),
     }
 
@@ -305,7 +307,7 @@ def _write_report(store: EmbeddedStore, alerts: list[Alert], out: Path) -> str:
     """Leave the page that a data scientist would forward; its first sentence."""
     watches = load_watches(content.path("watchers"))
     subject = collect.subject_of(store, model=loans.MODEL, version=None, role=None, start=None, end=None)
-    made = collect.collect(
+    report = collect.collect(
         store,
         subject,
         now=datetime.now(UTC),
@@ -320,8 +322,8 @@ def _write_report(store: EmbeddedStore, alerts: list[Alert], out: Path) -> str:
         watches=watches,
         runbooks=runbooks.texts(watches),
     )
-    (out / "report.html").write_text(html.render(made), "utf-8")
-    return made.verdict.sentence
+    (out / "report.html").write_text(html.render(report), "utf-8")
+    return report.verdict.sentence
 
 
 def _print_summary(summary: dict[str, Any], sentence: str, out: Path, console: Console) -> None:

@@ -72,11 +72,11 @@ def serve(
                 f"{at:%Y-%m-%d %H:%M:%S} UTC: {f'incident begins: {name}' if name else f'{current} has ended'}"
             )
             current = name
-        given = dict(inputs)
+        request = dict(inputs)
         if incident is not None:
-            incident.apply(given, random)
-        with log.prediction(given) as p:
-            p.prediction = float(pipeline.predict([given])[0])
+            incident.apply(request, random)
+        with log.prediction(request) as p:
+            p.prediction = float(pipeline.predict([request])[0])
         served += 1
         stop.wait(max(0.0, begun + served / rate - clock()))
     return served

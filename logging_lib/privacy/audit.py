@@ -92,42 +92,46 @@ def audit(store: Store, event_id: str, alerts: Iterable[Mapping[str, Any]] = ())
         return None
     event: Mapping[str, Any] = hit["_source"]
     ml = event["ml"]
-    made = Audit(event, hit["_index"])
+    result = Audit(event, hit["_index"])
     model = ml.get("model") or {}
     of_model = [
         {"term": {"ml.model.name": model.get("name", "")}},
         {"term": {"ml.model.version": model.get("version", "")}},
     ]
     if (profile := _first_hit(store, PROFILES, {"bool": {"filter": of_model}})) is not None:
-        made.profile = profile["_source"]
-        published = (made.profile["ml"].get("profile") or {}).get("id")
+        result.profile = profile["_source"]
+        published = (result.profile["ml"].get("profile") or {}).get("id")
         checked = (ml.get("profile") or {}).get("id")
-        made.same_profile = published == checked if published and checked else None
+        result.same_profile = published == checked if published and checked else None
     if event["event"]["dataset"] != "ml.prediction":
-        return made
-    made.start = _find_start(store, event, of_model)
+        return result
+    result.start = _find_start(store, event, of_model)
     request = (ml.get("request") or {}).get("id")
     about = [{"term": {"ml.prediction.id": event_id}}]
     if request is not None:
         about.append({"term": {"ml.request.id": request}})
-        made.siblings = [
-            one
-            for one in _all_sources(store, "logs-ml.prediction-*", {"term": {"ml.request.id": request}})
-            if one["event"]["id"] != event_id
+        result.siblings = [
+            sibling
+            for sibling in _all_sources(store, "logs-ml.prediction-*", {"term": {"ml.request.id": request}})
+            if sibling["event"]["id"] != event_id
         ]
     truths = {"bool": {"should": about, "minimum_should_match": 1}}
-    made.labels = [
-        one
-        for one in _all_sources(store, "logs-ml.label-*", truths)
-        if (one["ml"].get("prediction") or {}).get("id", event_id) == event_id
-        and (one["ml"].get("model") or model) == {**model, **(one["ml"].get("model") or {})}
+    result.labels = [
+        label
+        for label in _all_sources(store, "logs-ml.label-*", truths)
+        if (label["ml"].get("prediction") or {}).get("id", event_id) == event_id
+        and (label["ml"].get("model") or model) == {**model, **(label["ml"].get("model") or {})}
     ]
-    told: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    unique_alerts: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for alert in (*alerts, *_recorded_alerts(store, str(model.get("name", "")))):
         if alert.get("kind", "alert") == "alert":
-            told.setdefault(tuple(alert.get(key) for key in ("time", "watch", "model", "version")), alert)
-    made.alerts = [part for alert in told.values() if (part := match_alert(event, alert)) is not None]
-    return made
+            unique_alerts.setdefault(
+                tuple(alert.get(key) for key in ("time", "watch", "model", "version")), alert
+            )
+    result.alerts = [
+        part for alert in unique_alerts.values() if (part := match_alert(event, alert)) is not None
+    ]
+    return result
 
 
 def match_alert(event: Mapping[str, Any], alert: Mapping[str, Any]) -> RecordedAlert | None:
@@ -140,7 +144,7 @@ def match_alert(event: Mapping[str, Any], alert: Mapping[str, Any]) -> RecordedA
     model = ml["model"]
     failed = {name: set(features) for name, features in (ml.get("check") or {}).items()}
     try:
-        told = parse_instant(alert["time"])
+        alert_time = parse_instant(alert["time"])
         arrived = parse_instant(event["event"].get("ingested") or event["@timestamp"])
     except (KeyError, TypeError, ValueError):
         return None
@@ -155,7 +159,7 @@ def match_alert(event: Mapping[str, Any], alert: Mapping[str, Any]) -> RecordedA
             model["version"],
         ):
             continue
-        if not told - _finding_window(finding) < arrived <= told:
+        if not alert_time - _finding_window(finding) < arrived <= alert_time:
             continue
         feature, check = finding.get("feature") or "", finding.get("check")
         faults = [failed.get(str(check), set())] if check else list(failed.values())
@@ -187,7 +191,7 @@ def _find_start(
     """Of the event's own process where that is known, else of its model version."""
     # A process says that it starts with its first event, whose time is a little earlier.
     before = {"range": {"@timestamp": {"lte": f"{event['@timestamp']}||+1m"}}}
-    own = [
+    of_process = [
         {"term": {name: value}}
         for name, value in (
             ("host.name", (event.get("host") or {}).get("name")),
@@ -195,19 +199,19 @@ def _find_start(
         )
         if value is not None
     ]
-    for query in ([*of_model, before, *own], [*of_model, before]):
+    for query in ([*of_model, before, *of_process], [*of_model, before]):
         if hit := _first_hit(
             store, "logs-ml.start-*", {"bool": {"filter": query}}, sort=[{"@timestamp": "desc"}]
         ):
-            found: Mapping[str, Any] = hit["_source"]
-            return found
+            start: Mapping[str, Any] = hit["_source"]
+            return start
     return None
 
 
 def _first_hit(store: Store, indices: str, query: Mapping[str, Any], **more: Any) -> dict[str, Any] | None:
     hits = store.search(indices, {"size": 1, "query": query, **more})["hits"]["hits"]
-    found: dict[str, Any] | None = hits[0] if hits else None
-    return found
+    first: dict[str, Any] | None = hits[0] if hits else None
+    return first
 
 
 def _all_sources(store: Store, indices: str, query: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -62,7 +62,7 @@ class ErasureRecord:
             return cls(path, hashes)
         try:
             known = orjson.loads(path.read_bytes())
-            made = cls(
+            record = cls(
                 path,
                 frozenset(known["subject_hashes"]),
                 set(known["events"]),
@@ -74,10 +74,10 @@ class ErasureRecord:
             raise ErasureRecordError(
                 f"{path}: is no record of an erasure ({error!r}); give another --record"
             ) from error
-        if made.hashes.isdisjoint(hashes):
+        if record.hashes.isdisjoint(hashes):
             raise ErasureRecordError(f"{path}: is the record of another subject; give another --record")
-        made.hashes |= hashes
-        return made
+        record.hashes |= hashes
+        return record
 
     def save(self) -> None:
         """Replace the file, durably; readable by its owner alone."""
@@ -117,8 +117,8 @@ def find_matches(
             redact_files.collect_ids(file, traces)
         if len(traces.events) + len(traces.requests) == before:
             break
-    found = [one for file in files if not (one := redact_files.inspect_file(file, traces)).is_empty]
-    return found + (cluster.inspect(traces) if cluster is not None else [])
+    matches = [in_file for file in files if not (in_file := redact_files.inspect_file(file, traces)).is_empty]
+    return matches + (cluster.inspect(traces) if cluster is not None else [])
 
 
 def erase(
@@ -151,28 +151,33 @@ def erase(
     record.save()
     done = []
 
-    def note(found: PlaceMatches) -> None:
-        done.append(found)
+    def note(matches: PlaceMatches) -> None:
+        done.append(matches)
         run["done"].append(
-            {"place": found.place, "erased": found.erase, "redacted": found.redact, "left": found.note}
+            {
+                "place": matches.place,
+                "erased": matches.erase,
+                "redacted": matches.redact,
+                "left": matches.note,
+            }
         )
         record.current_file = None
         record.save()
 
     for file in files:
-        found = redact_files.inspect_file(file, traces)
-        if found.is_empty:
+        matches = redact_files.inspect_file(file, traces)
+        if matches.is_empty:
             continue
         record.current_file = {
             "file": str(file),
             "inode": file.stat().st_ino,
-            "spans": [list(span) for span in found.spans],
+            "spans": [list(span) for span in matches.spans],
         }
         record.save()
-        redact_files.redact_file(file, found, traces)
-        note(found)
-    for found in cluster.erase(traces) if cluster is not None else ():
-        note(found)
+        redact_files.redact_file(file, matches, traces)
+        note(matches)
+    for matches in cluster.erase(traces) if cluster is not None else ():
+        note(matches)
     run["finished"] = format_instant(now())
     record.save()
     return done

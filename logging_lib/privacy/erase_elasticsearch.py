@@ -37,16 +37,16 @@ class ElasticsearchEraser:
     def inspect(self, traces: SubjectTraces) -> list[PlaceMatches]:
         """What the cluster holds of the person; nothing is changed."""
         theirs = _owned_query(traces)
-        found = [
+        matches = [
             PlaceMatches(f"{self.name}/{streams}", erase=self._count(streams, theirs))
             for streams in EVENTS.split(",")
         ]
         letters = sum(1 for _ in self._dead_letters(traces))
-        found.append(PlaceMatches(f"{self.name}/{DEAD_LETTERS}", erase=letters))
+        matches.append(PlaceMatches(f"{self.name}/{DEAD_LETTERS}", erase=letters))
         for indices in DOCUMENTS.split(","):
             masked = sum(1 for _ in self._masked(indices, traces))
-            found.append(PlaceMatches(f"{self.name}/{indices}", redact=masked))
-        return [one for one in found if not one.is_empty]
+            matches.append(PlaceMatches(f"{self.name}/{indices}", redact=masked))
+        return [place for place in matches if not place.is_empty]
 
     def erase(self, traces: SubjectTraces) -> list[PlaceMatches]:
         """Delete and mask; what was done. ``note`` says what could not be.
@@ -64,7 +64,7 @@ class ElasticsearchEraser:
         number = sum(self._delete(DEAD_LETTERS, {"terms": {"event.id": chunk}}) for chunk in chunks)
         done.append(PlaceMatches(f"{self.name}/{DEAD_LETTERS}", erase=number))
         done += [self._mask(indices, traces) for indices in DOCUMENTS.split(",")]
-        return [one for one in done if not one.is_empty]
+        return [place for place in done if not place.is_empty]
 
     def expunge(self) -> None:
         """Rewrite the segments that hold deleted documents, so that the disk holds them no more."""
@@ -130,10 +130,10 @@ class ElasticsearchEraser:
 
     def _scan(self, indices: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Every hit, by a scroll: the indices need not have a field to sort by."""
-        asked = {"size": _PAGE_SIZE, "sort": ["_doc"], **body}
+        first_body = {"size": _PAGE_SIZE, "sort": ["_doc"], **body}
         self._refresh(indices)
         answer = self._connection.call(
-            "POST", f"/{indices}/_search", asked, params={**_LENIENT, "scroll": "2m"}
+            "POST", f"/{indices}/_search", first_body, params={**_LENIENT, "scroll": "2m"}
         )
         try:
             while answer["hits"]["hits"]:
@@ -171,8 +171,8 @@ def mask_document(
         traces.profiles[resealed[0]] = resealed[1]
     for old, new in traces.profiles.items():
         masked = masked.replace(old.encode(), new.encode())
-    made: dict[str, Any] = orjson.loads(masked)
-    return made
+    document: dict[str, Any] = orjson.loads(masked)
+    return document
 
 
 def _owned_query(traces: SubjectTraces) -> dict[str, Any]:

@@ -55,16 +55,16 @@ def list_files(paths: Iterable[Path]) -> list[Path]:
     Raises:
         FileNotFoundError: naming the path that is not there.
     """
-    found: dict[Path, None] = {}
+    unique_files: dict[Path, None] = {}
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder")
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for one in inside:
-            hidden = any(part.startswith(".") and part != FOLDER for part in one.relative_to(path).parts)
-            if one.is_file() and not one.is_symlink() and not hidden and one.suffix != ".lock":
-                found[one.absolute()] = None
-    return list(found)
+        for file in inside:
+            hidden = any(part.startswith(".") and part != FOLDER for part in file.relative_to(path).parts)
+            if file.is_file() and not file.is_symlink() and not hidden and file.suffix != ".lock":
+                unique_files[file.absolute()] = None
+    return list(unique_files)
 
 
 def collect_ids(file: Path, traces: SubjectTraces) -> None:
@@ -77,45 +77,48 @@ def collect_ids(file: Path, traces: SubjectTraces) -> None:
 
 def inspect_file(file: Path, traces: SubjectTraces) -> PlaceMatches:
     """What the file holds of the person; nothing is changed."""
-    found = PlaceMatches(str(file))
+    matches = PlaceMatches(str(file))
     people, all_terms = traces.finder(ids=False), traces.finder(ids=True)
     kind = _file_kind(file)
     if kind == "parquet":
-        found.erase = sum(_is_owned(row, traces, all_terms) for row in _parquet_rows(file))
+        matches.erase = sum(_is_owned(row, traces, all_terms) for row in _parquet_rows(file))
     elif kind == "lines":
         for line in jsonlines.lines(file):
             if line.fault == "too_large":
-                found.note = "holds a line over 1 MB, which was not looked into"
+                matches.note = "holds a line over 1 MB, which was not looked into"
                 continue
             spans = find_line_spans(line.data, line.offset, traces, people, all_terms)
             if spans and spans[0].text == MASK:
                 spans += _profile_id_spans(line.data, line.offset, all_terms, traces)
-            found.spans += spans
+            matches.spans += spans
             blanked = any(span.text == " " for span in spans)
-            found.erase, found.redact = found.erase + blanked, found.redact + (bool(spans) and not blanked)
+            matches.erase, matches.redact = (
+                matches.erase + blanked,
+                matches.redact + (bool(spans) and not blanked),
+            )
     elif kind == "text":
         data = file.read_bytes()
-        found.spans = [Span(*span, MASK) for span in all_terms.find_spans(data)]
-        if found.spans:
-            found.redact = 1
-            found.spans += _profile_id_spans(data, 0, all_terms, traces)
+        matches.spans = [Span(*span, MASK) for span in all_terms.find_spans(data)]
+        if matches.spans:
+            matches.redact = 1
+            matches.spans += _profile_id_spans(data, 0, all_terms, traces)
     else:
-        found.note = f"not looked into: {kind}"
-    return found
+        matches.note = f"not looked into: {kind}"
+    return matches
 
 
-def redact_file(file: Path, found: PlaceMatches, traces: SubjectTraces) -> None:
+def redact_file(file: Path, matches: PlaceMatches, traces: SubjectTraces) -> None:
     """Do what ``examine`` found, durably.
 
     What a watch runner may have written since is looked for anew.
     """
     with held(file) as is_state:
         if is_state:
-            found.spans[:] = inspect_file(file, traces).spans
-        if file.suffix == ".parquet" and found.erase:
+            matches.spans[:] = inspect_file(file, traces).spans
+        if file.suffix == ".parquet" and matches.erase:
             _rewrite_parquet(file, traces)
-        elif found.spans:
-            overwrite_spans(file, found.spans)
+        elif matches.spans:
+            overwrite_spans(file, matches.spans)
 
 
 def overwrite_spans(file: Path, spans: Iterable[Span]) -> None:
@@ -172,8 +175,8 @@ def _rewrite_parquet(file: Path, traces: SubjectTraces) -> None:
     try:
         with pq.ParquetFile(file) as opened, pq.ParquetWriter(scratch, opened.schema_arrow) as writer:
             for batch in opened.iter_batches(batch_size=8192):
-                kept = [not _is_owned(next(rows), traces, finder) for _ in range(batch.num_rows)]
-                writer.write_batch(batch.filter(_boolean_array(kept)))
+                keep = [not _is_owned(next(rows), traces, finder) for _ in range(batch.num_rows)]
+                writer.write_batch(batch.filter(_boolean_array(keep)))
         scratch.chmod(file.stat().st_mode)
         with scratch.open("rb") as written:
             os.fsync(written.fileno())
@@ -183,10 +186,10 @@ def _rewrite_parquet(file: Path, traces: SubjectTraces) -> None:
         raise
 
 
-def _boolean_array(kept: list[bool]) -> Any:
+def _boolean_array(values: list[bool]) -> Any:
     import pyarrow as pa
 
-    return pa.array(kept, pa.bool_())
+    return pa.array(values, pa.bool_())
 
 
 def _profile_id_spans(data: bytes, start: int, finder: TermFinder, traces: SubjectTraces) -> Iterator[Span]:

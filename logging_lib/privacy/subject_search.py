@@ -154,13 +154,13 @@ def find_line_spans(
     """
     event = parse_event(line)
     if event is None:
-        return [Span(*found, MASK) for found in all_terms.find_spans(line, start)]
+        return [Span(*location, MASK) for location in all_terms.find_spans(line, start)]
     theirs = traces.owns(event)
     if not theirs and event["event"]["dataset"] == "ml.deadletter":
         theirs = all_terms.is_in_document(event)
     if theirs:
         return [Span(start, len(line), " ")]
-    return [Span(*found, MASK) for found in people.find_spans(line, start)]
+    return [Span(*location, MASK) for location in people.find_spans(line, start)]
 
 
 def parse_event(line: bytes) -> dict[str, Any] | None:
@@ -177,12 +177,12 @@ def parse_event(line: bytes) -> dict[str, Any] | None:
 def _spellings(term: str) -> set[bytes]:
     """A term as JSON, JSON within JSON, HTML, a mail's header line and a token have it."""
     text = term.encode("utf-8", "surrogatepass")
-    found = {text, html.escape(term).encode("utf-8", "surrogatepass"), tokens.part(term).encode()}
+    spellings = {text, html.escape(term).encode("utf-8", "surrogatepass"), tokens.part(term).encode()}
     for ascii_only in (True, False):
         once = json.dumps(term, ensure_ascii=ascii_only)[1:-1]
         twice = json.dumps(once, ensure_ascii=ascii_only)[1:-1]
-        found |= {once.encode("utf-8", "surrogatepass"), twice.encode("utf-8", "surrogatepass")}
-    return found
+        spellings |= {once.encode("utf-8", "surrogatepass"), twice.encode("utf-8", "surrogatepass")}
+    return spellings
 
 
 def _as_object(value: Any) -> Mapping[str, Any]:

@@ -89,7 +89,9 @@ class _Timely(DelegatingStore):
         return _blocks_on_time(super().iter_json(target, {*fields, _HAPPENED}))
 
     def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
-        return [partial(_read_on_time, part) for part in super().partitions(target, {*fields, _HAPPENED}, size)]
+        return [
+            partial(_read_on_time, part) for part in super().partitions(target, {*fields, _HAPPENED}, size)
+        ]
 
 
 def _read_on_time(part: Partition) -> Iterator[bytes | list[bytes]]:

@@ -45,28 +45,30 @@ def inspect_server(connection: Connection) -> ServerCapabilities:
             f"{connection.url}: is Elasticsearch {'.'.join(map(str, version))}; "
             f"{'.'.join(map(str, OLDEST))} to {NEWEST_MAJOR}.x are supported"
         )
-    found = _read_license(connection)
+    license_type = _read_license(connection)
     watcher_api = _has_api(connection, "/_watcher/watch/logging-lib-no-such-watch")
     lifecycle = _has_api(connection, "/_data_stream/logs-ml.no-such-stream/_lifecycle")
     modules = _list_modules(connection)
-    lacks = []
+    missing = []
     if not watcher_api:
-        lacks.append("Watcher: the server does not have it; `logging-lib watch run` does its work")
-    elif found not in _WITH_WATCHER:
-        lacks.append(f"Watcher: the {found} license leaves it out; `logging-lib watch run` does its work")
+        missing.append("Watcher: the server does not have it; `logging-lib watch run` does its work")
+    elif license_type not in _WITH_WATCHER:
+        missing.append(
+            f"Watcher: the {license_type} license leaves it out; `logging-lib watch run` does its work"
+        )
     if not lifecycle:
-        lacks.append("data stream lifecycle: the server does not have it; delete old events yourself")
+        missing.append("data stream lifecycle: the server does not have it; delete old events yourself")
     match_only_text = modules is None or "mapper-extras" in modules
     if not match_only_text:
-        lacks.append("match_only_text: the server does not have this field type; text is used instead")
+        missing.append("match_only_text: the server does not have this field type; text is used instead")
     return ServerCapabilities(
         version=version,
-        license=found,
+        license=license_type,
         security=_has_api(connection, "/_security/_authenticate"),
-        watcher=watcher_api and found in _WITH_WATCHER,
+        watcher=watcher_api and license_type in _WITH_WATCHER,
         lifecycle=lifecycle,
         match_only_text=match_only_text,
-        missing=tuple(lacks),
+        missing=tuple(missing),
     )
 
 

@@ -42,7 +42,7 @@ class _ResourceStatus:
 
 def status(connection: Connection, parts: Iterable[Resource]) -> list[tuple[Resource, State]]:
     """How each part stands."""
-    return [(found.resource, found.state) for found in (_inspect(connection, part) for part in parts)]
+    return [(current.resource, current.state) for current in (_inspect(connection, part) for part in parts)]
 
 
 def deploy(
@@ -65,13 +65,13 @@ def deploy(
     Raises:
         StoreError: the server refuses an object.
     """
-    found = [_inspect(connection, part) for part in parts]
-    changes = [_plan_change(one, force=force) for one in found]
+    statuses = [_inspect(connection, part) for part in parts]
+    changes = [_plan_change(current, force=force) for current in statuses]
     if dry_run or any(change.action == REFUSED for change in changes):
         return changes
-    for one, change in zip(found, changes, strict=True):
+    for current, change in zip(statuses, changes, strict=True):
         if change.is_change:
-            connection.call("PUT", one.resource.path, with_mark(one.resource, version))
+            connection.call("PUT", current.resource.path, with_mark(current.resource, version))
     return changes
 
 
@@ -82,7 +82,7 @@ def roll_over(connection: Connection, changes: Iterable[Change], *, dry_run: boo
     if not changed:
         return []
     all_streams = f"{COMPONENT.title} logs-ml@settings" in changed
-    made = []
+    rollovers = []
     for dataset in DATASETS:
         names = (
             f"{COMPONENT.title} logs-{dataset}@mappings",
@@ -93,15 +93,17 @@ def roll_over(connection: Connection, changes: Iterable[Change], *, dry_run: boo
         for stream in list_streams(connection, dataset):
             if not dry_run:
                 connection.call("POST", f"/{quote(stream)}/_rollover", params={"lazy": "true"})
-            made.append(Change(f"data stream {stream}", UPDATED, "a new backing index with its next event"))
-    return made
+            rollovers.append(
+                Change(f"data stream {stream}", UPDATED, "a new backing index with its next event")
+            )
+    return rollovers
 
 
 def set_retention(
     connection: Connection, parts: Iterable[Resource], *, dry_run: bool = False
 ) -> list[Change]:
     """Bring the lifecycle of streams that exist already to what the templates say."""
-    made = []
+    changes = []
     for part in parts:
         if part.kind is not COMPONENT or not part.name.endswith("@lifecycle"):
             continue
@@ -116,8 +118,8 @@ def set_retention(
             if not dry_run:
                 connection.call("PUT", path, {"data_retention": wanted["data_retention"]})
             note = f"events are kept for {wanted['data_retention']}, before {period or 'for ever'}"
-            made.append(Change(f"data stream {stream}", UPDATED, note))
-    return made
+            changes.append(Change(f"data stream {stream}", UPDATED, note))
+    return changes
 
 
 def destroy(
@@ -135,12 +137,12 @@ def destroy(
     }
     changes = []
     for part in reversed(list(parts)):
-        found = _inspect(connection, part)
-        if found.stored is None:
+        current = _inspect(connection, part)
+        if current.stored is None:
             continue
-        if not is_ours(part.kind, found.stored):
+        if not is_ours(part.kind, current.stored):
             changes.append(Change(str(part), LEFT, "it is not ours"))
-        elif found.state is State.EDITED and not force:
+        elif current.state is State.EDITED and not force:
             changes.append(Change(str(part), LEFT, "somebody edited it; --force removes it all the same"))
         elif _is_needed(part, used):
             changes.append(Change(str(part), LEFT, "data is there that needs it; delete that first"))
@@ -166,7 +168,7 @@ def list_streams(connection: Connection, dataset: str) -> list[str]:
 
 def _exists(connection: Connection, index: str) -> bool:
     answer = connection.call("GET", f"/_resolve/index/{index}*")
-    return any(found["name"] == index for found in answer["indices"])
+    return any(entry["name"] == index for entry in answer["indices"])
 
 
 def _is_needed(part: Resource, used: set[str]) -> bool:
@@ -199,32 +201,32 @@ def _fetch_body(connection: Connection, kind: ResourceKind, part: Resource) -> M
     return answer
 
 
-def _plan_change(found: _ResourceStatus, *, force: bool) -> Change:
-    about, diff = str(found.resource), _diff(found)
-    match found.state:
+def _plan_change(current: _ResourceStatus, *, force: bool) -> Change:
+    about, diff = str(current.resource), _diff(current)
+    match current.state:
         case State.MISSING:
             return Change(about, CREATED, diff=diff)
         case State.CURRENT:
             return Change(about, UNCHANGED)
         case State.OUTDATED:
             return Change(about, UPDATED, diff=diff)
-    whose = "somebody edited it" if found.state is State.EDITED else "it is somebody else's"
+    whose = "somebody edited it" if current.state is State.EDITED else "it is somebody else's"
     if force:
         return Change(about, OVERWRITTEN, whose, diff)
     remedy = "see the difference with --diff; --force overwrites it"
-    if found.resource.kind in (COMPONENT, TEMPLATE):
+    if current.resource.kind in (COMPONENT, TEMPLATE):
         remedy += ", your own settings belong into logs-ml@custom"
     return Change(about, REFUSED, f"{whose}; {remedy}", diff)
 
 
-def _diff(found: _ResourceStatus) -> str:
+def _diff(current: _ResourceStatus) -> str:
     def lines(body: Mapping[str, Any] | None) -> list[str]:
         if body is None:
             return []
-        made = normalize_body(found.resource.kind, body)
-        if found.resource.kind is SCRIPT:
-            return list(made["source"].splitlines())
-        return json.dumps(made, indent=2, sort_keys=True).splitlines()
+        normalized = normalize_body(current.resource.kind, body)
+        if current.resource.kind is SCRIPT:
+            return list(normalized["source"].splitlines())
+        return json.dumps(normalized, indent=2, sort_keys=True).splitlines()
 
-    before, after = lines(found.stored), lines(found.resource.body)
+    before, after = lines(current.stored), lines(current.resource.body)
     return "\n".join(difflib.unified_diff(before, after, "in the cluster", "as it should be", lineterm=""))

@@ -66,10 +66,10 @@ def diagnose(
                 FindingLevel.ERROR, "reachable", str(error), "see the settings in docs/elasticsearch.md"
             )
         ]
-    found = [
+    findings = [
         DoctorFinding(FindingLevel.OK, "reachable", f"{connection.url}: Elasticsearch {server.version_text}")
     ]
-    found += _license(server)
+    findings += _license(server)
     store = ElasticsearchStore(connection)
     checks: list[tuple[str, Callable[[], DoctorFindings]]] = [
         ("security", lambda: _security(server)),
@@ -84,12 +84,12 @@ def diagnose(
     ]
     for name, check in checks:
         try:
-            found += check()
+            findings += check()
         except ElasticsearchError as error:
             if error.status != 403:
-                found.append(DoctorFinding(FindingLevel.ERROR, name, str(error), "see the message"))
+                findings.append(DoctorFinding(FindingLevel.ERROR, name, str(error), "see the message"))
             else:
-                found.append(
+                findings.append(
                     DoctorFinding(
                         FindingLevel.NOTE,
                         name,
@@ -97,7 +97,7 @@ def diagnose(
                         "ask as an operator",
                     )
                 )
-    return found
+    return findings
 
 
 def _license(server: ServerCapabilities) -> DoctorFindings:
@@ -126,8 +126,8 @@ def _clock(connection: Connection, clock: Callable[[], datetime]) -> DoctorFindi
     after = clock()
     worst = timedelta(0)
     for node in answer.get("nodes", {}).values():
-        told = datetime.fromtimestamp(node["timestamp"] / 1000, UTC)
-        worst = max(worst, before - told, told - after)
+        node_time = datetime.fromtimestamp(node["timestamp"] / 1000, UTC)
+        worst = max(worst, before - node_time, node_time - after)
     if worst > MAX_CLOCK_SKEW:
         yield DoctorFinding(
             FindingLevel.ERROR, "clock", f"a node's clock and this machine's differ by {worst.total_seconds():.1f} s: "
@@ -156,13 +156,13 @@ def _health(connection: Connection) -> DoctorFindings:
 
 
 def _templates(connection: Connection, parts: list[Resource]) -> DoctorFindings:
-    wrong = [(part, found) for part, found in deploy.status(connection, parts) if found is not State.CURRENT]
-    for part, found in wrong:
-        level = FindingLevel.NOTE if found is State.EDITED else FindingLevel.ERROR
+    wrong = [(part, state) for part, state in deploy.status(connection, parts) if state is not State.CURRENT]
+    for part, state in wrong:
+        level = FindingLevel.NOTE if state is State.EDITED else FindingLevel.ERROR
         remedy = "logging-lib stack deploy"
-        if found in (State.EDITED, State.FOREIGN):
+        if state in (State.EDITED, State.FOREIGN):
             remedy += " --diff --dry-run shows the difference, --force overwrites it"
-        yield DoctorFinding(level, "templates", f"{part}: {found}", remedy)
+        yield DoctorFinding(level, "templates", f"{part}: {state}", remedy)
     if not wrong:
         yield DoctorFinding(FindingLevel.OK, "templates", f"{len(parts)} parts are current")
 
@@ -230,11 +230,11 @@ def _ignored(store: ElasticsearchStore) -> DoctorFindings:
 
 
 def _unchecked(store: ElasticsearchStore) -> DoctorFindings:
-    found = count_unchecked(store)
-    if not found:
+    counts = count_unchecked(store)
+    if not counts:
         yield DoctorFinding(FindingLevel.OK, "unchecked events", "none")
         return
-    buckets = [(f"{model} {version}", count) for (model, version), count in found.items()]
+    buckets = [(f"{model} {version}", count) for (model, version), count in counts.items()]
     yield DoctorFinding(
         FindingLevel.WARNING, "unchecked events", f"events without checks, which no watch judges: {_format_counts(buckets)}",
         "publish the model's profile (logging-lib profile publish), then logging-lib annotate --follow",

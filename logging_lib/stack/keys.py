@@ -64,14 +64,14 @@ def create_keys(
 def invalidate_keys(connection: Connection, *, dry_run: bool = False) -> list[Change]:
     """Make the keys that this user made for us worthless."""
     try:
-        found = connection.call("GET", "/_security/api_key", params={"owner": "true", "name": f"{PREFIX}*"})
+        answer = connection.call("GET", "/_security/api_key", params={"owner": "true", "name": f"{PREFIX}*"})
     except ElasticsearchError as error:
         if error.is_transient:
             raise
         return []
     ours = [
         key
-        for key in found["api_keys"]
+        for key in answer["api_keys"]
         if not key["invalidated"] and key.get("metadata", {}).get("managed_by") == OWNER
     ]
     if ours and not dry_run:

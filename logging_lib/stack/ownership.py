@@ -52,34 +52,36 @@ def is_ours(kind: ResourceKind, stored: Body) -> bool:
 
 def with_mark(part: Resource, version: str) -> dict[str, Any]:
     """The part's body with our mark."""
-    found = _fingerprint(normalize_body(part.kind, part.body))
+    fingerprint = _fingerprint(normalize_body(part.kind, part.body))
     if part.kind is SCRIPT:
         source = part.body["source"].rstrip("\n")
-        return {"script": {**part.body, "source": f"{source}\n// {OWNER} {version} {found}\n"}}
-    notes = {"managed_by": OWNER, "version": version, "fingerprint": found}
+        return {"script": {**part.body, "source": f"{source}\n// {OWNER} {version} {fingerprint}\n"}}
+    notes = {"managed_by": OWNER, "version": version, "fingerprint": fingerprint}
     return {**part.body, part.kind.mark_key: {**part.body.get(part.kind.mark_key, {}), **notes}}
 
 
 def normalize_body(kind: ResourceKind, body: Body) -> dict[str, Any]:
     """A body in the one form that both what we want and what Elasticsearch gives back have."""
-    made = {key: value for key, value in body.items() if not re.fullmatch(r"(created|modified)_date\w*", key)}
+    normalized = {
+        key: value for key, value in body.items() if not re.fullmatch(r"(created|modified)_date\w*", key)
+    }
     if kind is SCRIPT:
-        source = _SCRIPT_MARK.sub("", made["source"]).rstrip("\n")
-        return {"lang": made["lang"], "source": source}
+        source = _SCRIPT_MARK.sub("", normalized["source"]).rstrip("\n")
+        return {"lang": normalized["lang"], "source": source}
     if kind is WATCH:
-        metadata = {k: v for k, v in made.get("metadata", {}).items() if k not in _MARK_KEYS}
-        made["metadata"] = metadata
-        made = _without_keys(made, _WATCHER_DEFAULTS)
+        metadata = {k: v for k, v in normalized.get("metadata", {}).items() if k not in _MARK_KEYS}
+        normalized["metadata"] = metadata
+        normalized = _without_keys(normalized, _WATCHER_DEFAULTS)
     else:
-        made.pop(kind.mark_key, None)
+        normalized.pop(kind.mark_key, None)
     if kind is ROLE:
-        made.pop("transient_metadata", None)
-        return {key: _without_empty(value) for key, value in made.items() if value}
-    if kind in (COMPONENT, TEMPLATE) and "template" in made:
-        made["template"] = _normalize_template(made["template"])
-    if "data_stream" in made:
-        made["data_stream"] = _without_empty(made["data_stream"])
-    return {key: value for key, value in made.items() if key != "composed_of" or value}
+        normalized.pop("transient_metadata", None)
+        return {key: _without_empty(value) for key, value in normalized.items() if value}
+    if kind in (COMPONENT, TEMPLATE) and "template" in normalized:
+        normalized["template"] = _normalize_template(normalized["template"])
+    if "data_stream" in normalized:
+        normalized["data_stream"] = _without_empty(normalized["data_stream"])
+    return {key: value for key, value in normalized.items() if key != "composed_of" or value}
 
 
 # Watcher gives a watch back with its defaults written out, and periods in another unit.
@@ -90,46 +92,48 @@ _MARK_KEYS = ("managed_by", "version", "fingerprint")
 
 
 def _normalize_template(template: Body) -> dict[str, Any]:
-    made = dict(template)
-    if "settings" in made:
-        made["settings"] = dict(_flatten_settings(made["settings"], ""))
-    if "lifecycle" in made:
-        made["lifecycle"] = {k: v for k, v in made["lifecycle"].items() if (k, v) != ("enabled", True)}
-    return made
+    normalized = dict(template)
+    if "settings" in normalized:
+        normalized["settings"] = dict(_flatten_settings(normalized["settings"], ""))
+    if "lifecycle" in normalized:
+        normalized["lifecycle"] = {
+            k: v for k, v in normalized["lifecycle"].items() if (k, v) != ("enabled", True)
+        }
+    return normalized
 
 
 def _flatten_settings(node: Body, prefix: str) -> list[tuple[str, Any]]:
-    found = []
+    settings = []
     for key, value in node.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            found += _flatten_settings(value, name + ".")
+            settings += _flatten_settings(value, name + ".")
         else:
             name = name if name.startswith("index.") else f"index.{name}"
-            found.append((name, value if isinstance(value, list) else json.dumps(value).strip('"')))
-    return found
+            settings.append((name, value if isinstance(value, list) else json.dumps(value).strip('"')))
+    return settings
 
 
 def _without_empty(value: Any) -> Any:
     if isinstance(value, list):
-        return [_without_empty(one) for one in value]
+        return [_without_empty(item) for item in value]
     if isinstance(value, Mapping):
-        return {key: _without_empty(one) for key, one in value.items() if one not in (None, False, [], {})}
+        return {key: _without_empty(item) for key, item in value.items() if item not in (None, False, [], {})}
     return value
 
 
 def _without_keys(value: Any, keys: frozenset[str]) -> Any:
     if isinstance(value, list):
-        return [_without_keys(one, keys) for one in value]
+        return [_without_keys(item, keys) for item in value]
     if isinstance(value, Mapping):
-        return {key: _without_keys(one, keys) for key, one in value.items() if key not in keys}
+        return {key: _without_keys(item, keys) for key, item in value.items() if key not in keys}
     return value
 
 
 def _read_mark(kind: ResourceKind, stored: Body) -> str | None:
     if kind is SCRIPT:
-        found = _SCRIPT_MARK.search(stored["source"])
-        return found[2] if found else None
+        match = _SCRIPT_MARK.search(stored["source"])
+        return match[2] if match else None
     notes = stored.get(kind.mark_key) or {}
     return str(notes.get("fingerprint")) if notes.get("managed_by") == OWNER else None
 

@@ -69,15 +69,15 @@ def load_templates(folder: Path, *, retention: Mapping[str, str] | None = None) 
     Raises:
         StoreError: the retention names no dataset of ours.
     """
-    found = [
+    resources = [
         *_read_folder(folder / "ingest_pipelines", PIPELINE),
         *_read_folder(folder / "component_templates", COMPONENT),
         *_read_folder(folder / "index_templates", TEMPLATE),
     ]
-    given = dict(retention or {})
-    if unknown := given.keys() - set(DATASETS):
+    periods = dict(retention or {})
+    if unknown := periods.keys() - set(DATASETS):
         raise StoreError(f"retention: {min(unknown)!r} is no dataset; there are {', '.join(DATASETS)}")
-    return [_with_retention(part, given) for part in found]
+    return [_with_retention(part, periods) for part in resources]
 
 
 def load_scripts(folder: Path) -> list[Resource]:
@@ -132,14 +132,14 @@ def render_watches(folder: Path, models: Iterable[str]) -> list[Resource]:
         models: the names of the models.
     """
     names = list(models)
-    made = []
+    watches = []
     for file in sorted(folder.glob("*.json")):
         definition = json.loads(file.read_text("utf-8"))
-        made += [
+        watches += [
             Resource(WATCH, f"logging-lib-{file.stem}--{_model_id(name)}", _for_model(definition, name))
             for name in names
         ]
-    return made
+    return watches
 
 
 def _for_model(definition: dict[str, Any], model: str) -> dict[str, Any]:

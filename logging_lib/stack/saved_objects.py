@@ -56,33 +56,37 @@ class SavedObjects:
         Raises:
             KibanaError: Kibana refuses the import.
         """
-        found = self._inspect()
-        differ = reconcile.differences(found, self._wanted)
-        changes = [self._plan_change(key, found, differ, force=force) for key in found.states]
-        if dry_run or found.current or any(change.action == REFUSED for change in changes):
+        current = self._inspect()
+        differ = reconcile.differences(current, self._wanted)
+        changes = [self._plan_change(key, current, differ, force=force) for key in current.states]
+        if dry_run or current.current or any(change.action == REFUSED for change in changes):
             return changes
-        made = reconcile.put(self._kibana, self._wanted, version=self.version)
-        if made.refused:
-            raise StoreError(f"{self._kibana.url}: not all was imported: {'; '.join(made.refused)}")
+        imported = reconcile.put(self._kibana, self._wanted, version=self.version)
+        if imported.refused:
+            raise StoreError(f"{self._kibana.url}: not all was imported: {'; '.join(imported.refused)}")
         return changes
 
     def destroy(self, *, force: bool = False, dry_run: bool = False) -> list[Change]:
         """Take away what is ours; the data views and the tag stay where something that stays needs them."""
-        found = self._inspect()
-        kept = [key for key in found.objects if found.note(key) and not force]
-        staying = [found.objects[key] for key in kept]
-        staying += [one for one in self._kibana.ours() if (one["type"], one["id"]) not in found.states]
+        current = self._inspect()
+        protected = [key for key in current.objects if current.note(key) and not force]
+        staying = [current.objects[key] for key in protected]
+        staying += [
+            saved
+            for saved in self._kibana.ours()
+            if (saved["type"], saved["id"]) not in current.states
+        ]
         needed = {
             (ref["type"], ref["id"])
-            for one in staying
-            for ref in one["references"]
+            for saved in staying
+            for ref in saved["references"]
             if ref["type"] != "dashboard"
         }
-        gone = [key for key in found.objects if key not in kept and key not in needed]
+        gone = [key for key in current.objects if key not in protected and key not in needed]
         changes = [Change(self._display_name(key), REMOVED) for key in reversed(gone)]
-        for key in found.objects:
-            if key in kept:
-                note = f"{found.note(key)}; --force removes it all the same"
+        for key in current.objects:
+            if key in protected:
+                note = f"{current.note(key)}; --force removes it all the same"
                 changes.append(Change(self._display_name(key), LEFT, note))
             elif key in needed:
                 changes.append(Change(self._display_name(key), LEFT, "something that stays needs it"))
@@ -93,16 +97,16 @@ class SavedObjects:
     def _inspect(self) -> Found:
         return reconcile.look(self._kibana, self._wanted, version=self.version)
 
-    def _plan_change(self, key: Key, found: Found, differ: dict[Key, str], *, force: bool) -> Change:
-        about, state, diff = self._display_name(key), found.states[key], differ.get(key, "")
+    def _plan_change(self, key: Key, current: Found, differ: dict[Key, str], *, force: bool) -> Change:
+        about, state, diff = self._display_name(key), current.states[key], differ.get(key, "")
         if state is State.CURRENT:
             return Change(about, UNCHANGED)
         if state in _ACTIONS:
             return Change(about, _ACTIONS[state], diff=diff)
         if force:
-            return Change(about, OVERWRITTEN, found.note(key), diff)
+            return Change(about, OVERWRITTEN, current.note(key), diff)
         remedy = "see the difference with --diff; --force overwrites it"
-        return Change(about, REFUSED, f"{found.note(key)}; {remedy}", diff)
+        return Change(about, REFUSED, f"{current.note(key)}; {remedy}", diff)
 
     def _display_name(self, key: Key) -> str:
         return f"Kibana {key[0]} {key[1]}"
@@ -119,11 +123,11 @@ def diagnose_kibana(settings: ConnectionSettings, space: str, folder: Path) -> l
     """For the doctor: whether Kibana answers, in which version, and how the dashboards stand."""
     try:
         with open_saved_objects(settings, space, folder) as saved:
-            found = [DoctorFinding(FindingLevel.OK, "Kibana", f"{settings.url}: Kibana {saved.version}")]
+            findings = [DoctorFinding(FindingLevel.OK, "Kibana", f"{settings.url}: Kibana {saved.version}")]
             if _version_numbers(saved.version) < OLDEST:
                 oldest = ".".join(map(str, OLDEST))
                 text = f"Kibana {saved.version} is older than {oldest}: dashboards may look odd"
-                found.append(
+                findings.append(
                     DoctorFinding(
                         FindingLevel.WARNING, "Kibana", text, f"upgrade Kibana to {oldest} or later"
                     )
@@ -139,10 +143,10 @@ def diagnose_kibana(settings: ConnectionSettings, space: str, folder: Path) -> l
         remedy = "logging-lib stack deploy --kibana URL"
         if edited:
             remedy += " --diff --dry-run shows the difference, --force overwrites it"
-        found.append(DoctorFinding(level, "dashboards", f"{name}: {state}", remedy))
+        findings.append(DoctorFinding(level, "dashboards", f"{name}: {state}", remedy))
     if not wrong:
-        found.append(DoctorFinding(FindingLevel.OK, "dashboards", "all saved objects are current"))
-    return found
+        findings.append(DoctorFinding(FindingLevel.OK, "dashboards", "all saved objects are current"))
+    return findings
 
 
 def _version_numbers(version: str) -> tuple[int, ...]:

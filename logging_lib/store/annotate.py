@@ -85,17 +85,17 @@ def count_unchecked(store: Store) -> dict[tuple[str, str], int]:
 def add_checks(document: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
     """A stored event with its checks; pure. Its inputs are typed anew, as the profile has them."""
     ml = document["ml"]
-    found = checker(inputs_of(ml.get("input") or {}))
-    made = {key: value for key, value in ml.items() if key not in ("check", "text")}
-    made["profile"] = {"id": checker.id, "status": "matched"}
-    made["input"] = found.input_document()
-    if found.failed:
-        made["check"] = found.check_document()
-    if found.tokens:
-        made["text"] = found.text_document()
+    checked = checker(inputs_of(ml.get("input") or {}))
+    new_ml = {key: value for key, value in ml.items() if key not in ("check", "text")}
+    new_ml["profile"] = {"id": checker.id, "status": "matched"}
+    new_ml["input"] = checked.input_document()
+    if checked.failed:
+        new_ml["check"] = checked.check_document()
+    if checked.tokens:
+        new_ml["text"] = checked.text_document()
     if stored := ml.get("prediction"):
-        made["prediction"] = checker.output(output_of(stored), stored.get("score"), stored.get("scores"))
-    return {**document, "ml": made}
+        new_ml["prediction"] = checker.output(output_of(stored), stored.get("score"), stored.get("scores"))
+    return {**document, "ml": new_ml}
 
 
 def _scan_unchecked(store: Store, profile: Profile) -> Iterator[list[dict[str, Any]]]:

@@ -151,9 +151,9 @@ class PresenceBuilder(NumberBuilder):
         super().__init__(Field("", "boolean", "", ()))
 
     def add(self, values: list[Any]) -> None:
-        if isinstance(next((one for one in values if one is not None), None), list):
-            values = [one or None for one in values]
-        super().add([None if one is None else True for one in values])
+        if isinstance(next((value for value in values if value is not None), None), list):
+            values = [value or None for value in values]
+        super().add([None if value is None else True for value in values])
 
 
 class DateBuilder(NumberBuilder):
@@ -265,7 +265,7 @@ def strings_to_arrow(texts: list[str]) -> Any:
 
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     offsets = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum([len(one) for one in encoded], out=offsets[1:])
+    np.cumsum([len(text) for text in encoded], out=offsets[1:])
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
     return pa.Array.from_buffers(pa.large_string(), len(texts), buffers)
 

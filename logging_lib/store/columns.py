@@ -113,11 +113,11 @@ def read_parts(streams: Mapping[str, ReadRequest], *, processes: int) -> dict[st
             return error
         return reader.made
 
-    found: dict[str, list[_ColumnParts | ListsError]] = {name: [] for name in streams}
+    parts_by_name: dict[str, list[_ColumnParts | ListsError]] = {name: [] for name in streams}
     done = map_forked(made, items, here=lambda item: False, processes=processes)
-    for (name, _), one in zip(items, done, strict=True):
-        found[name].append(one)
-    return {name: _merge_parts(parts) for name, parts in found.items()}
+    for (name, _), part in zip(items, done, strict=True):
+        parts_by_name[name].append(part)
+    return {name: _merge_parts(parts) for name, parts in parts_by_name.items()}
 
 
 def _merge_parts(parts: list[_ColumnParts | ListsError]) -> ColumnSet | ListsError:
@@ -156,11 +156,11 @@ class _ColumnParts:
         self.hashes += other.hashes
         self.lines += [places + self.count for places in other.lines]
         self.count += other.count
-        for name, one in other.builders.items():
+        for name, builder in other.builders.items():
             if name in self.builders:
-                self.builders[name].extend(one)  # type: ignore[arg-type]
+                self.builders[name].extend(builder)  # type: ignore[arg-type]
             else:
-                self.builders[name] = one
+                self.builders[name] = builder
 
     def finish(self) -> ColumnSet:
         hashes, lines = concatenate(self.hashes, np.int64), concatenate(self.lines, np.int64)
@@ -177,9 +177,9 @@ class _ColumnParts:
 class _ColumnReader:
     def __init__(self, names: Collection[str], present: Collection[str], before: int) -> None:
         located = {
-            name: found
+            name: field_and_path
             for name in (_ID, *names, *present)
-            if (found := mapping.locate_field(load(), name)) is not None
+            if (field_and_path := mapping.locate_field(load(), name)) is not None
         }
         self._decoder, self._getters = _decoder(located)
         builders: dict[str, ColumnBuilder] = {
@@ -229,11 +229,13 @@ class _ColumnReader:
             self.made.lines.append(np.arange(first, first + number))
             return events
         lines = block.split(b"\n") if isinstance(block, bytes) else block
-        found = [
-            (at, event) for at, line in enumerate(lines, first) if (event := self._event(line)) is not None
+        numbered_events = [
+            (place, event)
+            for place, line in enumerate(lines, first)
+            if (event := self._event(line)) is not None
         ]
-        self.made.lines.append(np.array([at for at, _ in found], np.int64))
-        return [event for _, event in found]
+        self.made.lines.append(np.array([place for place, _ in numbered_events], np.int64))
+        return [event for _, event in numbered_events]
 
     def _event(self, line: bytes) -> Any:
         try:
@@ -246,11 +248,11 @@ class _ColumnReader:
             return None
         if not isinstance(document, dict):
             return None
-        found = mapping.conform(document)
-        if found.list_fields:
-            raise ListsError(f"{', '.join(sorted(found.list_fields))}: an event has several values in it")
-        made = _without_nulls(document) if found.document is None else found.document
-        return self._decoder.decode(mapping.dumps(made))
+        conformed = mapping.conform(document)
+        if conformed.list_fields:
+            raise ListsError(f"{', '.join(sorted(conformed.list_fields))}: an event has several values in it")
+        canonical = _without_nulls(document) if conformed.document is None else conformed.document
+        return self._decoder.decode(mapping.dumps(canonical))
 
 
 def _count_lines(block: bytes) -> tuple[int, bool]:
@@ -287,17 +289,19 @@ def concatenate_columns(columns: list[ColumnArray]) -> ColumnArray:
             assert column.codes is not None
             table = np.fromiter(map(places.__getitem__, column.values), np.int32, len(column.values))
             codes.append(np.where(column.codes < 0, -1, np.append(table, -1)[column.codes]))
-        made = ColumnArray(kind, [*map(str, places)], np.concatenate(codes).astype(np.int32))
+        joined = ColumnArray(kind, [*map(str, places)], np.concatenate(codes).astype(np.int32))
         if columns[0].offsets is not None:
-            made.offsets = np.concatenate(
+            joined.offsets = np.concatenate(
                 [
                     [0],
                     np.cumsum(
-                        np.concatenate([np.diff(one.offsets) for one in columns if one.offsets is not None])
+                        np.concatenate(
+                            [np.diff(column.offsets) for column in columns if column.offsets is not None]
+                        )
                     ),
                 ]
             )
-        return made
+        return joined
     data = np.concatenate([column.data for column in columns if column.data is not None])
     if all(column.valid is None for column in columns):
         return ColumnArray(kind, data=data)
@@ -314,7 +318,7 @@ def concatenate_columns(columns: list[ColumnArray]) -> ColumnArray:
 
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     return value
 
 

@@ -111,12 +111,12 @@ def read_settings(
             f"{prefix}URL: leave user and password out of it; set {prefix}API_KEY, or {prefix}USER and "
             f"{prefix}PASSWORD"
         )
-    given = ConnectionSettings(url.rstrip("/"), get("API_KEY"), get("USER"), get("PASSWORD"), get("CA"))
-    if (given.user is None) != (given.password is None):
+    settings = ConnectionSettings(url.rstrip("/"), get("API_KEY"), get("USER"), get("PASSWORD"), get("CA"))
+    if (settings.user is None) != (settings.password is None):
         raise StoreError(f"{prefix}USER and {prefix}PASSWORD go together; one of them is not set")
-    if given.api_key and given.user:
+    if settings.api_key and settings.user:
         raise StoreError(f"set either {prefix}API_KEY or {prefix}USER, not both")
-    return given
+    return settings
 
 
 class _PlainTransport(Transport):

@@ -156,13 +156,13 @@ class ElasticsearchStore:
         names = indices.split(",") if isinstance(indices, str) else indices
         path = ",".join(_quoted(name.strip()) for name in names if name.strip()) or "*"
         try:
-            found = self._connection.call("GET", f"/_resolve/index/{path}")
+            resolved = self._connection.call("GET", f"/_resolve/index/{path}")
         except ElasticsearchError as error:
             if error.status == 404:
                 return []
             raise
-        streams = {one["name"] for one in found.get("data_streams", ())}
-        indices_ = {one["name"] for one in found.get("indices", ()) if "data_stream" not in one}
+        streams = {stream["name"] for stream in resolved.get("data_streams", ())}
+        indices_ = {index["name"] for index in resolved.get("indices", ()) if "data_stream" not in index}
         return sorted(streams | indices_)
 
     def iter_json(self, target: str, fields: Collection[str]) -> Iterator[list[bytes]]:
@@ -212,12 +212,12 @@ class ElasticsearchStore:
             ElasticsearchError: as ``index``.
         """
         try:
-            found = self._connection.call("GET", _document_path(target, "_doc", identity))
+            answer = self._connection.call("GET", _document_path(target, "_doc", identity))
         except ElasticsearchError as error:
             if error.status == 404:
                 return None
             raise
-        return VersionedDocument(found["_source"], found["_seq_no"], found["_primary_term"])
+        return VersionedDocument(answer["_source"], answer["_seq_no"], answer["_primary_term"])
 
     def put(
         self, target: str, identity: str, source: Mapping[str, Any], *, after: VersionedDocument | None
@@ -281,15 +281,17 @@ class ElasticsearchStore:
         self.close()
 
     def _send_bulk(self, target: str | None, operations: Iterable[BulkOperation]) -> Iterator[BulkOutcome]:
-        return send_bulk(self._connection, target, operations, retry_seconds=self._retry_seconds, sleep=self._sleep)
+        return send_bulk(
+            self._connection, target, operations, retry_seconds=self._retry_seconds, sleep=self._sleep
+        )
 
 
 def _script_error(error: ElasticsearchError) -> ScriptError:
     causes = [error.details]
     while isinstance(causes[-1].get("caused_by"), Mapping):
         causes.append(causes[-1]["caused_by"])
-    reasons = [str(each["reason"]) for each in causes if each.get("reason")]
-    offset = next((each["position"]["offset"] for each in causes if each.get("position")), None)
+    reasons = [str(cause["reason"]) for cause in causes if cause.get("reason")]
+    offset = next((cause["position"]["offset"] for cause in causes if cause.get("position")), None)
     return ScriptError(printable(reasons[-1] if reasons else error.reason), offset=offset)
 
 
@@ -336,27 +338,27 @@ def _empty_aggregations(indices: list[str], body: Mapping[str, Any], now: dateti
     before a stream's first event; the embedded store does not, and neither does the port."""
     with EmbeddedStore(None) as store:
         try:
-            found: dict[str, Any] = store.search(indices, body, now=now)["aggregations"]
+            aggregations: dict[str, Any] = store.search(indices, body, now=now)["aggregations"]
         except SearchError:
             return {}
-    return found
+    return aggregations
 
 
 def _with_fixed_now(value: Any, moment: str, path: tuple[str, ...]) -> Any:
     """The body as it would be asked at that moment: ``now`` at the beginning of a range's bound is replaced."""
     if isinstance(value, Mapping):
-        dated = {key: _with_fixed_now(one, moment, (*path, key)) for key, one in value.items()}
-        for key in _BOUNDS & dated.keys():
-            bound = dated[key]
+        fixed = {key: _with_fixed_now(item, moment, (*path, key)) for key, item in value.items()}
+        for key in _BOUNDS & fixed.keys():
+            bound = fixed[key]
             if isinstance(bound, str) and _NOW.match(bound):
-                if "format" in dated:
+                if "format" in fixed:
                     raise QueryNotSupported(
                         "'now' beside a 'format' cannot be asked for another moment", ".".join(("$", *path))
                     )
-                dated[key] = f"{moment}||{bound[3:].removeprefix('||')}"
-        return dated
+                fixed[key] = f"{moment}||{bound[3:].removeprefix('||')}"
+        return fixed
     if isinstance(value, list):
-        return [_with_fixed_now(one, moment, (*path, str(index))) for index, one in enumerate(value)]
+        return [_with_fixed_now(item, moment, (*path, str(index))) for index, item in enumerate(value)]
     return value
 
 

@@ -65,9 +65,9 @@ def map_forked(
             if fork is None:
                 break
             forks.append(fork)
-        found = done(first) + done(_next_places(waiting, parent))
+        numbered_results = done(first) + done(_next_places(waiting, parent))
         for fork in forks:
-            found += _receive(fork)
+            numbered_results += _receive(fork)
     finally:
         gc.unfreeze()
         os.close(waiting)
@@ -75,7 +75,7 @@ def map_forked(
             fork.process.kill()
             fork.process.join()
             fork.results.close()
-    return [result for _, result in sorted(found, key=lambda each: each[0])]
+    return [result for _, result in sorted(numbered_results, key=lambda numbered: numbered[0])]
 
 
 def _queue_places(places: Sequence[int]) -> int:
@@ -138,5 +138,5 @@ def _receive(fork: _Fork) -> list[tuple[int, Any]]:
         ) from None
     if isinstance(answer, Exception):
         raise answer
-    found: list[tuple[int, Any]] = answer
-    return found
+    numbered_results: list[tuple[int, Any]] = answer
+    return numbered_results

@@ -89,13 +89,13 @@ def read_history(
         if len(rows) == max_rows:
             cut = True
             break
-        given = source["ml"].get("input") or {}
+        inputs = source["ml"].get("input") or {}
         typed = (source["ml"].get("profile") or {}).get("status") == "matched"
         for kind in KINDS if typed else ():
-            for name, value in (given.get(kind) or {}).items():
+            for name, value in (inputs.get(kind) or {}).items():
                 if value is not None:
                     seen[name][kind] += 1
-        rows.append(inputs_of(given))
+        rows.append(inputs_of(inputs))
         times.append(source["@timestamp"])
         outputs.append(output_of(source["ml"].get("prediction") or {}))
     if not rows:
@@ -112,7 +112,7 @@ def read_history(
     if any(output is not None for output in outputs):
         frame[PREDICTION] = outputs[::-1]
     absent = {name: np.array([name not in row for row in rows], dtype=bool) for name in names}
-    kinds = {name: found.most_common(1)[0][0] for name, found in seen.items()}
+    kinds = {name: counts.most_common(1)[0][0] for name, counts in seen.items()}
     return PredictionHistory(frame, {name: mask for name, mask in absent.items() if mask.any()}, kinds, cut)
 
 

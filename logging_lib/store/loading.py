@@ -48,15 +48,15 @@ class JsonLinesWriter:
             (self._folder / target).mkdir(exist_ok=True)
             self._files[target] = (self._folder / target / OWN_FILE).open("ab")
         lines = []
-        given = 0
+        received = 0
         for document in documents:
-            given += 1
+            received += 1
             mark = hash((target, document["event"]["id"]))
             if mark not in self._seen:
                 self._seen.add(mark)
                 lines.append(mapping.dumps(document) + b"\n")
         self._files[target].writelines(lines)
-        return IndexResult(len(lines), given - len(lines))
+        return IndexResult(len(lines), received - len(lines))
 
     def refresh(self) -> None:
         for file in self._files.values():
@@ -153,10 +153,10 @@ def summarize_arrivals(store: Store) -> LoadSummary:
     body = {"size": 0, "track_total_hits": True, "aggs": {"hours": hourly, **ends}}
     answer = store.search("logs-ml.prediction-*", body)
     loaded = LoadSummary(events=answer["hits"]["total"]["value"])
-    found = answer.get("aggregations", {})
-    if loaded.events and found["min"]["value"] is not None:
-        loaded.first, loaded.last = (from_millis(found[end]["value"]) for end in ("min", "max"))
-        loaded.hours = {from_millis(bucket["key"]) for bucket in found["hours"]["buckets"]}
+    aggregations = answer.get("aggregations", {})
+    if loaded.events and aggregations["min"]["value"] is not None:
+        loaded.first, loaded.last = (from_millis(aggregations[end]["value"]) for end in ("min", "max"))
+        loaded.hours = {from_millis(bucket["key"]) for bucket in aggregations["hours"]["buckets"]}
     return loaded
 
 
@@ -166,31 +166,37 @@ def _normalize_files(
     """Each line's event or dead letter, and when it arrived."""
     for file in jsonlines.files(paths):
         for line in jsonlines.lines(file):
-            made = normalize_line(line, now=now, checks=checks)
-            if isinstance(made, DeadLetter):
-                yield made, now or present
+            normalized = normalize_line(line, now=now, checks=checks)
+            if isinstance(normalized, DeadLetter):
+                yield normalized, now or present
             elif now is not None:
-                yield made.document, now
+                yield normalized.document, now
             else:
-                arrived = _arrival_time(made.document, line, present)
-                yield (arrived, present) if isinstance(arrived, DeadLetter) else (made.document, arrived)
+                arrived = _arrival_time(normalized.document, line, present)
+                yield (
+                    (arrived, present) if isinstance(arrived, DeadLetter) else (normalized.document, arrived)
+                )
 
 
 def _arrival_time(document: Mapping[str, Any], line: Line, present: datetime) -> datetime | DeadLetter:
     """When an event of the past arrived, or why that cannot be."""
     try:
-        made_at = parse_instant(document["@timestamp"])
+        happened_at = parse_instant(document["@timestamp"])
     except ValueError:
         return _refuse_line(line, "timestamp", f"@timestamp is {document['@timestamp']!r:.80}")
-    given = document["event"].get("ingested")
+    ingested = document["event"].get("ingested")
     try:
-        if given is not None and not isinstance(given, str):
-            raise ValueError(given)
-        arrived = made_at if given is None else parse_instant(given)
+        if ingested is not None and not isinstance(ingested, str):
+            raise ValueError(ingested)
+        arrived = happened_at if ingested is None else parse_instant(ingested)
     except ValueError:
-        return _refuse_line(line, "ingested", f"event.ingested is {given!r:.80}, which is no ISO 8601 time")
-    if max(made_at, arrived) > present + MAX_AHEAD:
-        return _refuse_line(line, "future", f"{max(made_at, arrived).isoformat()} is more than a day ahead")
+        return _refuse_line(
+            line, "ingested", f"event.ingested is {ingested!r:.80}, which is no ISO 8601 time"
+        )
+    if max(happened_at, arrived) > present + MAX_AHEAD:
+        return _refuse_line(
+            line, "future", f"{max(happened_at, arrived).isoformat()} is more than a day ahead"
+        )
     return arrived
 
 

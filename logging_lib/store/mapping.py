@@ -88,13 +88,13 @@ def json_pointer(path: FieldPath) -> str:
 
 def locate_field(schema: Schema, name: str) -> tuple[Field, FieldPath] | None:
     """The schema's field that a dotted name means, and where its value lies in a document."""
-    found = schema.field(name)
-    if found is None or not found.indexed or found.type == "object":
+    schema_field = schema.field(name)
+    if schema_field is None or not schema_field.indexed or schema_field.type == "object":
         return None
-    if not found.dynamic:
-        return found, tuple(name.split("."))
-    prefix = found.name[:-2]
-    return found, (*prefix.split("."), name[len(prefix) + 1 :])
+    if not schema_field.dynamic:
+        return schema_field, tuple(name.split("."))
+    prefix = schema_field.name[:-2]
+    return schema_field, (*prefix.split("."), name[len(prefix) + 1 :])
 
 
 def coerce(value: Any, kind: str) -> Any:
@@ -204,28 +204,28 @@ class ConformResult:
 
 def conform(document: Mapping[str, Any]) -> ConformResult:
     """Check a document against the schema, and bring it into the form that the columns are read from."""
-    found = ConformResult()
+    result = ConformResult()
     if not _walk_is_canonical(document, schema_tree()):
-        found.document = {}
+        result.document = {}
         for path, entry, values in _field_values(document, schema_tree(), ()):
-            kept = []
+            coerced = []
             for value in values:
                 try:
-                    one = coerce(value, entry.type)
-                    if one is not None:
-                        kept.append(one)
+                    single = coerce(value, entry.type)
+                    if single is not None:
+                        coerced.append(single)
                 except MappingError as reason:
-                    found.problems.append(f"{'.'.join(path)}: {reason}")
-            _set_values(found, path, entry, kept)
-    return found
+                    result.problems.append(f"{'.'.join(path)}: {reason}")
+            _set_values(result, path, entry, coerced)
+    return result
 
 
-def _set_values(found: ConformResult, path: FieldPath, entry: Field, values: list[Any]) -> None:
-    assert found.document is not None
+def _set_values(result: ConformResult, path: FieldPath, entry: Field, values: list[Any]) -> None:
+    assert result.document is not None
     if entry.dynamic:
         depth = entry.name.count(".")
         path = (*path[:depth], ".".join(path[depth:]))
-    node = found.document
+    node = result.document
     for part in path[:-1]:
         node = node.setdefault(part, {})
     before = node.get(path[-1])
@@ -235,7 +235,7 @@ def _set_values(found: ConformResult, path: FieldPath, entry: Field, values: lis
         node[path[-1]] = values
     elif len(values) > 1:
         node[path[-1]] = values
-        found.list_fields.add(".".join(path))
+        result.list_fields.add(".".join(path))
     elif values:
         node[path[-1]] = values[0]
 
@@ -253,7 +253,7 @@ def _walk_is_canonical(node: Mapping[str, Any], at: SchemaNode) -> bool:
             if value is None or not leaf.indexed:
                 continue
             if leaf.array:
-                if type(value) is not list or not all(type(one) is str for one in value):
+                if type(value) is not list or not all(type(item) is str for item in value):
                     return False
             elif not _is_canonical(value, leaf.type):
                 return False
@@ -264,7 +264,7 @@ def _walk_is_canonical(node: Mapping[str, Any], at: SchemaNode) -> bool:
         elif below.wildcard is not None:
             kind = below.wildcard.type
             if below.wildcard.indexed and not all(
-                one is None or _is_canonical(one, kind) for one in value.values()
+                item is None or _is_canonical(item, kind) for item in value.values()
             ):
                 return False
         elif not _walk_is_canonical(value, below):
@@ -283,8 +283,8 @@ def _field_values(node: Any, at: SchemaNode, path: FieldPath) -> Iterator[tuple[
         here = (*path, *parts)
         if below is None or value is None:
             continue
-        objects = [one for one in _flatten_lists(value) if isinstance(one, dict)]
-        scalars = [one for one in _flatten_lists(value) if not isinstance(one, dict)]
+        objects = [item for item in _flatten_lists(value) if isinstance(item, dict)]
+        scalars = [item for item in _flatten_lists(value) if not isinstance(item, dict)]
         entry = below.leaf or (below.wildcard if len(here) > _depth(below) else None)
         if entry is not None and (not entry.indexed or entry.type == "object"):
             continue
@@ -292,9 +292,9 @@ def _field_values(node: Any, at: SchemaNode, path: FieldPath) -> Iterator[tuple[
             yield here, entry, scalars + ([] if entry.dynamic else objects)
         elif scalars:
             yield here, _OBJECT, scalars
-        for one in objects:
+        for nested in objects:
             if entry is None or entry.dynamic:
-                yield from _field_values(one, below, here)
+                yield from _field_values(nested, below, here)
 
 
 def _depth(node: SchemaNode) -> int:
@@ -303,8 +303,8 @@ def _depth(node: SchemaNode) -> int:
 
 def _flatten_lists(value: Any) -> Iterator[Any]:
     if isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _flatten_lists(one)
+        for item in value:
+            yield from _flatten_lists(item)
     elif value is not None:
         yield value
 
@@ -316,11 +316,11 @@ def flatten(document: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, 
     """Each leaf of a free document as (dotted name, value), as Elasticsearch's dynamic mapping sees it."""
     for key, value in document.items():
         name = f"{path}.{key}" if path else key
-        for one in _flatten_lists(value):
-            if isinstance(one, Mapping):
-                yield from flatten(one, name)
+        for item in _flatten_lists(value):
+            if isinstance(item, Mapping):
+                yield from flatten(item, name)
             else:
-                yield name, one
+                yield name, item
 
 
 def infer_type(values: list[Any]) -> str:

@@ -57,7 +57,7 @@ def publish(
     known = {hit["_id"]: hit["_source"] for hit in _find_documents(store, profile.model)}
     identity = f"{profile.model}:{profile.version}"
     before = known.get(identity, {})
-    made = document(
+    published = document(
         profile,
         deployed=deployed,
         owners=before.get("owners") if owners is None else owners,
@@ -68,7 +68,7 @@ def publish(
     others = {
         other: source for other, source in known.items() if other != identity and source.get("deployed")
     }
-    changed = [made]
+    changed = [published]
     if deployed and alone:
         changed += [{**source, "deployed": False, "_id": other} for other, source in others.items()]
     # The whole profile first: who finds the short form may look for it.
@@ -104,11 +104,11 @@ def load_published(store: Store, versions: Iterable[tuple[str, str]]) -> Iterato
 def list_published_models(store: Store) -> dict[str, bool]:
     """Model → whether a version of it is flagged as deployed; sorted."""
     body = {"size": MAX_PROFILES, "_source": ["ml.model.name", "deployed"]}
-    found: dict[str, bool] = {}
+    deployed_by_model: dict[str, bool] = {}
     for hit in store.search(PROFILES, body)["hits"]["hits"]:
         name = hit["_source"]["ml"]["model"]["name"]
-        found[name] = found.get(name, False) or bool(hit["_source"].get("deployed"))
-    return dict(sorted(found.items()))
+        deployed_by_model[name] = deployed_by_model.get(name, False) or bool(hit["_source"].get("deployed"))
+    return dict(sorted(deployed_by_model.items()))
 
 
 def _find_documents(store: Store, model: str) -> list[dict[str, Any]]:

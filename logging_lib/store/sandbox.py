@@ -97,9 +97,11 @@ class Sandbox:
             raise StoreError(
                 f"this Elasticsearch has no index template {template}; make it with: logging-lib stack deploy"
             ) from error
-        made = answer["template"]
-        mappings = {key: each for key, each in made["mappings"].items() if key != "_data_stream_timestamp"}
-        body = {"settings": made.get("settings", {}), "mappings": mappings}
+        template_body = answer["template"]
+        mappings = {
+            key: value for key, value in template_body["mappings"].items() if key != "_data_stream_timestamp"
+        }
+        body = {"settings": template_body.get("settings", {}), "mappings": mappings}
         self._connection.call("PUT", f"/{quote(self._prefix + target, safe='')}", body)
         self._created.add(target)
 

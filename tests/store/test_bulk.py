@@ -34,7 +34,9 @@ class Cluster:
 
     def send(self, *operations: BulkOperation, retry_seconds: float = 60) -> list[BulkOutcome]:
         clock = lambda: self.now  # noqa: E731
-        return list(send_bulk(self, "x", operations, retry_seconds=retry_seconds, sleep=self.sleep, clock=clock))
+        return list(
+            send_bulk(self, "x", operations, retry_seconds=retry_seconds, sleep=self.sleep, clock=clock)
+        )
 
 
 def statuses(**by_id: int) -> Answer:

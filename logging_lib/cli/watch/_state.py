@@ -57,4 +57,4 @@ def open_state(store: Path | None, elasticsearch: str | None, state: Path | None
 
     # A short patience: who cannot renew its lease has to know soon.
     connection = options.connect(elasticsearch, timeout=TIMEOUT)
-    return ElasticState(ElasticsearchStore(connection, patience=TIMEOUT))
+    return ElasticState(ElasticsearchStore(connection, retry_seconds=TIMEOUT))

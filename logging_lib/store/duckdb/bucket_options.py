@@ -90,13 +90,13 @@ def _parse_filters(part: Any, scope: Scope, path: str, orders: list[BucketOrder]
         if other:
             names.append(expect_string(other_key or "_other_", child_path(path, "other_bucket_key")))
     elif isinstance(filters, (list, tuple)):
-        conditions = [parse_query(one, scope, child_path(here, i)) for i, one in enumerate(filters)]
+        conditions = [parse_query(query, scope, child_path(here, i)) for i, query in enumerate(filters)]
     else:
         raise SearchError("expected an object or a list of filters", here)
     if not conditions:
         raise SearchError("needs at least one filter", here)
     if other:
-        conditions.append(negate(any_of([without_null(one) for one in conditions])))
+        conditions.append(negate(any_of([without_null(sql) for sql in conditions])))
     return FilterBuckets(
         conditions, names, as_list=not expect_bool(options.get("keyed", True), child_path(path, "keyed"))
     )
@@ -107,9 +107,9 @@ def _parse_order(options: Mapping[str, Any], default: list[BucketOrder], path: s
         return default
     here = child_path(path, "order")
     result = []
-    for place, one in enumerate(expect_list(options["order"], here)):
+    for place, entry in enumerate(expect_list(options["order"], here)):
         by, direction = expect_single_key(
-            one, child_path(here, place) if isinstance(options["order"], list) else here
+            entry, child_path(here, place) if isinstance(options["order"], list) else here
         )
         if direction not in ("asc", "desc"):
             raise SearchError(f"expected asc or desc, not {direction!r:.80}", child_path(here, by))
@@ -189,11 +189,11 @@ def _include_exclude(
             listed = expect_list(value, here)
             values: list[Any]
             if column is None:
-                values, sql_type = [str(one) for one in listed], "VARCHAR"
+                values, sql_type = [str(item) for item in listed], "VARCHAR"
             elif column.type == "date":
-                values, sql_type = [parse_date_millis(one, scope, here) for one in listed], "BIGINT"
+                values, sql_type = [parse_date_millis(item, scope, here) for item in listed], "BIGINT"
             else:
-                values, sql_type = [coerce_value(column, one, here) for one in listed], column.sql_type
+                values, sql_type = [coerce_value(column, item, here) for item in listed], column.sql_type
             test = f"list_contains({scope.binder.bind(values, sql_type + '[]')}, @)"
         tests.append(f"NOT {test}" if name == "exclude" else test)
     return lambda key: [test.replace("@", key) for test in tests]
@@ -213,11 +213,11 @@ def _parse_histogram(part: Any, scope: Scope, path: str, orders: list[BucketOrde
     bounds = None
     if options.get("extended_bounds") is not None:
         here = child_path(path, "extended_bounds")
-        given = expect_object(options["extended_bounds"], here)
-        check_keys(given, ("min", "max"), here)
+        extended = expect_object(options["extended_bounds"], here)
+        check_keys(extended, ("min", "max"), here)
         bounds = (
-            expect_number(given.get("min"), child_path(here, "min")),
-            expect_number(given.get("max"), child_path(here, "max")),
+            expect_number(extended.get("min"), child_path(here, "min")),
+            expect_number(extended.get("max"), child_path(here, "max")),
         )
         _check_bounds(bounds, here)
     return HistogramBuckets(
@@ -279,12 +279,12 @@ def _parse_date_histogram(part: Any, scope: Scope, path: str, orders: list[Bucke
     bounds = None
     if options.get("extended_bounds") is not None:
         here = child_path(path, "extended_bounds")
-        given = expect_object(options["extended_bounds"], here)
-        check_keys(given, ("min", "max"), here)
+        extended = expect_object(options["extended_bounds"], here)
+        check_keys(extended, ("min", "max"), here)
         ends = [
             None
-            if given.get(end) is None
-            else parse_date_millis(given[end], scope, child_path(here, end), options=options)
+            if extended.get(end) is None
+            else parse_date_millis(extended[end], scope, child_path(here, end), options=options)
             for end in ("min", "max")
         ]
         bounds = (ends[0], ends[1])
@@ -312,12 +312,12 @@ def _parse_date_histogram(part: Any, scope: Scope, path: str, orders: list[Bucke
 
 
 def _parse_interval(options: Mapping[str, Any], path: str) -> tuple[int, str]:
-    given = [key for key in ("fixed_interval", "calendar_interval") if options.get(key) is not None]
-    if len(given) != 1:
+    present = [key for key in ("fixed_interval", "calendar_interval") if options.get(key) is not None]
+    if len(present) != 1:
         raise SearchError("needs either fixed_interval or calendar_interval", path)
-    here = child_path(path, given[0])
-    text = expect_string(options[given[0]], here)
-    if given[0] == "calendar_interval":
+    here = child_path(path, present[0])
+    text = expect_string(options[present[0]], here)
+    if present[0] == "calendar_interval":
         unit = _CALENDAR_UNITS.get(text)
         if unit is None:
             raise SearchError(f"{text!r:.80} is none of {sorted(_CALENDAR_UNITS)}", here)
@@ -387,10 +387,10 @@ def _parse_ranges(
     listed = expect_list(options.get("ranges"), here)
     if not listed:
         raise SearchError("needs at least one range", here)
-    found = []
-    for place, one in enumerate(listed):
+    ranges = []
+    for place, range_body in enumerate(listed):
         at = child_path(here, place)
-        entry = expect_object(one, at)
+        entry = expect_object(range_body, at)
         check_keys(entry, ("from", "to", "key"), at)
         label: dict[str, Any] = {"key": ""}
         ends, texts = [], []
@@ -400,17 +400,17 @@ def _parse_ranges(
                 continue
             value, extra, text = read(entry[end], child_path(at, end))
             label[end] = value
-            label |= {f"{end}_{suffix}": one for suffix, one in extra.items()}
+            label |= {f"{end}_{suffix}": extra_value for suffix, extra_value in extra.items()}
             number = int(value) if sql_type == "BIGINT" else value
             ends.append((sign, scope.binder.bind(number, sql_type)))
             texts.append(text)
         label["key"] = expect_string(entry.get("key") or "-".join(texts), child_path(at, "key"))
         test = _range_sql(column, ends)
-        found.append((label.get("from", -float("inf")), label.get("to", float("inf")), label, test))
-    found.sort(key=lambda one: one[:2])
+        ranges.append((label.get("from", -float("inf")), label.get("to", float("inf")), label, test))
+    ranges.sort(key=lambda item: item[:2])
     return RangeBuckets(
-        [one[3] for one in found],
-        [one[2] for one in found],
+        [item[3] for item in ranges],
+        [item[2] for item in ranges],
         as_list=not expect_bool(options.get("keyed", False), child_path(path, "keyed")),
     )
 

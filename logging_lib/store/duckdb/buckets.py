@@ -84,7 +84,9 @@ class ConditionBuckets:
     def key_sql(self) -> str | None:
         if len(self.conditions) > _MAX_BITS:
             return None
-        bits = [f"CASE WHEN {one} THEN {1 << i} ELSE 0 END" for i, one in enumerate(self.conditions)]
+        bits = [
+            f"CASE WHEN {condition} THEN {1 << i} ELSE 0 END" for i, condition in enumerate(self.conditions)
+        ]
         return f"({' | '.join(bits)})::BIGINT"
 
     def expand_key(self, raw: Any) -> tuple[Key, ...]:
@@ -93,15 +95,20 @@ class ConditionBuckets:
     def relation(self, source: str, key: str) -> str:
         """The key is a single bit (or the place, where there are too many bits)."""
         few = len(self.conditions) <= _MAX_BITS
-        keys = [f"CASE WHEN {one} THEN {1 << i if few else i} END" for i, one in enumerate(self.conditions)]
+        keys = [
+            f"CASE WHEN {condition} THEN {1 << i if few else i} END"
+            for i, condition in enumerate(self.conditions)
+        ]
         return (
             f"(SELECT * FROM (SELECT *, unnest([{', '.join(keys)}]::BIGINT[]) AS {key} FROM {source})"  # noqa: S608
             f" WHERE {key} IS NOT NULL)"
         )
 
     def render_in_order(self, groups: list[BucketGroup], render: RenderGroup) -> list[dict[str, Any]]:
-        found = {group.key: group for group in groups}
-        return [render(found.get(place) or BucketGroup(place, 0)) for place in range(len(self.conditions))]
+        groups_by_key = {group.key: group for group in groups}
+        return [
+            render(groups_by_key.get(place) or BucketGroup(place, 0)) for place in range(len(self.conditions))
+        ]
 
 
 _MAX_BITS = 62
@@ -121,7 +128,7 @@ class FilterBuckets(ConditionBuckets):
             return {"buckets": rendered}
         named = zip(self.names, rendered, strict=True)
         if self.as_list:
-            return {"buckets": [{"key": name, **one} for name, one in named]}
+            return {"buckets": [{"key": name, **bucket} for name, bucket in named]}
         return {"buckets": dict(named)}
 
 
@@ -135,10 +142,10 @@ class RangeBuckets(ConditionBuckets):
 
     def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
         labelled = zip(self.labels, self.render_in_order(groups, render), strict=True)
-        rendered = [{**label, **one} for label, one in labelled]
+        rendered = [{**label, **bucket} for label, bucket in labelled]
         if self.as_list:
             return {"buckets": rendered}
-        return {"buckets": {one.pop("key"): one for one in rendered}}
+        return {"buckets": {bucket.pop("key"): bucket for bucket in rendered}}
 
 
 OrderKey = Callable[[BucketGroup], float]
@@ -226,14 +233,14 @@ class TermsBuckets(SingleKeyBuckets):
 
     def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
         groups = [group for group in groups if group.count >= self.min_doc_count]
-        kept = sort_groups(groups, self.orders)[: self.size]
-        total = next((g.values["all_count"] for g in kept if "all_count" in g.values), None)
+        top = sort_groups(groups, self.orders)[: self.size]
+        total = next((g.values["all_count"] for g in top if "all_count" in g.values), None)
         if total is None:
             total = sum(group.count for group in groups)
         return {
             "doc_count_error_upper_bound": 0,
-            "sum_other_doc_count": int(total) - sum(group.count for group in kept),
-            "buckets": [{**self.key_entry(group.key), **render(group)} for group in kept],
+            "sum_other_doc_count": int(total) - sum(group.count for group in top),
+            "buckets": [{**self.key_entry(group.key), **render(group)} for group in top],
         }
 
     def key_entry(self, key: Key) -> dict[str, Any]:
@@ -271,11 +278,11 @@ class HistogramBuckets(SingleKeyBuckets):
         if self.min_doc_count == 0:
             ends = [math.floor((end - self.offset) / self.interval) for end in self.bounds or ()]
             groups = _fill_gaps(groups, ends, lambda place: place + 1)
-        kept = sort_groups((g for g in groups if g.count >= self.min_doc_count), self.orders)
+        buckets = sort_groups((g for g in groups if g.count >= self.min_doc_count), self.orders)
         rendered = [
-            {"key": float(group.key * self.interval + self.offset), **render(group)} for group in kept
+            {"key": float(group.key * self.interval + self.offset), **render(group)} for group in buckets
         ]
-        return {"buckets": rendered if self.as_list else {str(one["key"]): one for one in rendered}}
+        return {"buckets": rendered if self.as_list else {str(bucket["key"]): bucket for bucket in rendered}}
 
 
 @dataclass(slots=True)
@@ -344,15 +351,15 @@ class DateHistogramBuckets(SingleKeyBuckets):
         if self.min_doc_count == 0:
             ends = [self._sql_key(end) for end in self.bounds or () if end is not None]
             groups = _fill_gaps(groups, ends, self._next)
-        kept = sort_groups((g for g in groups if g.count >= self.min_doc_count), self.orders)
+        buckets = sort_groups((g for g in groups if g.count >= self.min_doc_count), self.orders)
         rendered = []
-        for group in kept:
+        for group in buckets:
             key = self._key(group.key)
             text = datemath.render(key, self.pattern, self.zone)
             rendered.append({"key_as_string": text, "key": key, **render(group)})
         if self.as_list:
             return {"buckets": rendered}
-        return {"buckets": {one["key_as_string"]: one for one in rendered}}
+        return {"buckets": {bucket["key_as_string"]: bucket for bucket in rendered}}
 
 
 def _scalar_key_sql(
@@ -381,14 +388,14 @@ def _fill_gaps(
     groups: list[BucketGroup], ends: list[int], following: Callable[[int], int]
 ) -> list[BucketGroup]:
     """The groups with empty ones in their gaps, and out to both ends."""
-    found = {group.key: group for group in groups}
-    keys = [*found, *ends]
+    groups_by_key = {group.key: group for group in groups}
+    keys = [*groups_by_key, *ends]
     if not keys:
         return []
     key, last = min(keys), max(keys)
     result = []
     while key <= last:
-        result.append(found.get(key) or BucketGroup(key, 0))
+        result.append(groups_by_key.get(key) or BucketGroup(key, 0))
         if len(result) > MAX_BUCKETS:
             raise SearchError(f"too many buckets: more than {MAX_BUCKETS}; use a larger interval")
         key = following(key)

@@ -142,12 +142,12 @@ class DocumentTable:
         known = mapping.locate_field(load(), name)
         if known is not None:
             return known[0].type, True
-        values = [value for one in self._flattened() for value in one.get(name, ())]
+        values = [value for fields in self._flattened() for value in fields.get(name, ())]
         return (mapping.infer_type(values), True) if values else None
 
     def fields_below(self, prefix: str) -> set[str]:
         """The fields of an object: for ``exists``."""
-        return {name for one in self._flattened() for name in one if name.startswith(prefix + ".")}
+        return {name for fields in self._flattened() for name in fields if name.startswith(prefix + ".")}
 
     def ensure_columns(self, names: Iterable[str]) -> dict[str, FieldColumn]:
         wanted = set(names)
@@ -160,17 +160,17 @@ class DocumentTable:
         self._flattened()
         located: dict[str, FieldColumn] = {}
         for place, name in enumerate(names):
-            found = self.field_type(name)
-            located[name] = FieldColumn(f"f{place}", found[0] if found else "", True)
+            type_and_list = self.field_type(name)
+            located[name] = FieldColumn(f"f{place}", type_and_list[0] if type_and_list else "", True)
         shape = {"seq": "BIGINT", "id": "VARCHAR"} | {
-            one.column: [mapping.SQL_TYPES[one.type]] for one in located.values() if one.type
+            column.column: [mapping.SQL_TYPES[column.type]] for column in located.values() if column.type
         }
         rows = [
             {"seq": number, "id": identity}
             | {
-                one.column: _coerce_values(self._values[identity].get(name, ()), one.type)
-                for name, one in located.items()
-                if one.type
+                column.column: _coerce_values(self._values[identity].get(name, ()), column.type)
+                for name, column in located.items()
+                if column.type
             }
             for number, identity in self._ids.items()
         ]
@@ -204,11 +204,11 @@ def _coerce_values(values: Iterable[Any], kind: str) -> list[Any]:
     typed = []
     for value in values:
         try:
-            one = mapping.coerce(value, kind)
+            coerced = mapping.coerce(value, kind)
         except mapping.MappingError:
             continue
-        if one is not None:
-            typed.append(datemath.parse(one) if kind == "date" else one)
+        if coerced is not None:
+            typed.append(datemath.parse(coerced) if kind == "date" else coerced)
     return list(dict.fromkeys(typed)) if mapping.SQL_TYPES[kind] == "VARCHAR" else typed
 
 

@@ -94,15 +94,15 @@ class EventTable:
                 source["event"] = {**event, "ingested": arrival}
         elif source.get("event.ingested") is None:
             source["event.ingested"] = arrival
-        found = mapping.conform(source)
-        if found.problems:
-            return identity, b"", None, "; ".join(found.problems)
+        conformed = mapping.conform(source)
+        if conformed.problems:
+            return identity, b"", None, "; ".join(conformed.problems)
         try:
             text = mapping.dumps(source)
-            line = None if found.document is None else mapping.dumps(found.document)
+            line = None if conformed.document is None else mapping.dumps(conformed.document)
         except (TypeError, ValueError) as error:
             return identity, b"", None, f"not JSON: {error}"
-        self._note_list_fields(found.list_fields)
+        self._note_list_fields(conformed.list_fields)
         return identity, text, line, ""
 
     def _note_list_fields(self, fields: set[str]) -> None:
@@ -128,9 +128,9 @@ class EventTable:
         self._next += len(batch)
         self._insert(
             numbers,
-            [one[0] for one in batch],
-            [one[1].decode() for one in batch],
-            [one[2].decode() if one[2] is not None else None for one in batch],
+            [entry[0] for entry in batch],
+            [entry[1].decode() for entry in batch],
+            [entry[2].decode() if entry[2] is not None else None for entry in batch],
         )
 
     def _insert(
@@ -195,9 +195,9 @@ class EventTable:
         self._flush()
         lines = hits.lines(block)
         if lines is None:
-            kept = [line for line in block.split(b"\n") if hits.is_text(line)]
-            self.invalid_lines += block.count(b"\n") - len(kept) + 1
-            lines = hits.lines(b"".join(line + b"\n" for line in kept))
+            text_lines = [line for line in block.split(b"\n") if hits.is_text(line)]
+            self.invalid_lines += block.count(b"\n") - len(text_lines) + 1
+            lines = hits.lines(b"".join(line + b"\n" for line in text_lines))
             assert lines is not None
         if not len(lines):
             return
@@ -221,14 +221,14 @@ class EventTable:
         self._from_files = self._next
 
     def _insert_lines(self, name: str, valid: str) -> int:
-        found = self._connection.execute(
+        inserted = self._connection.execute(
             f"INSERT INTO {self._raw_table} SELECT seq, coalesce(x[1], x[2], $name || '#' || seq), source, NULL, false"  # noqa: S608
             f" FROM (SELECT seq, source, CASE WHEN {valid} THEN"
             " json_extract_string(source, ['/event/id', '/event.id']) END AS x FROM arriving)"
             " WHERE x IS NOT NULL",
             {"name": name},
         ).fetchall()
-        return int(found[0][0])
+        return int(inserted[0][0])
 
     def _drop_duplicates(self) -> None:
         counts = self._connection.execute(
@@ -249,15 +249,17 @@ class EventTable:
 
     def field_type(self, name: str) -> tuple[str, bool] | None:
         """The field's type, and whether it holds lists here; None where it is not mapped."""
-        found = mapping.locate_field(load(), name)
-        if found is None:
+        field_and_path = mapping.locate_field(load(), name)
+        if field_and_path is None:
             return None
-        return found[0].type, found[0].array or name in self._list_fields
+        return field_and_path[0].type, field_and_path[0].array or name in self._list_fields
 
     def ensure_columns(self, names: Iterable[str]) -> dict[str, FieldColumn]:
         """Make columns for these fields, up to date with all that was indexed."""
         self._flush()
-        wanted = {name: found for name in names if (found := mapping.locate_field(load(), name))}
+        wanted = {
+            name: field_and_path for name in names if (field_and_path := mapping.locate_field(load(), name))
+        }
         fresh = sorted(wanted.keys() - self._columns.keys())
         if fresh or not self._columns:
             extra = COMMON_FIELDS if self._next >= _MANY_ROWS else ("@timestamp",)
@@ -325,30 +327,32 @@ class EventTable:
             f"SELECT seq, source FROM {self._raw_table} WHERE seq IN (SELECT unnest($1))",  # noqa: S608
             [numbers],
         ).fetchall()
-        lines, many = list[str | None](), set[str]()
+        lines, list_fields = list[str | None](), set[str]()
         for _, source in rows:
             try:
-                found = mapping.conform(orjson.loads(source))
+                conformed = mapping.conform(orjson.loads(source))
             except orjson.JSONDecodeError:  # NaN and 1e400: JSON to DuckDB, not to anyone else
-                found = mapping.ConformResult({})
+                conformed = mapping.ConformResult({})
                 self.invalid_lines += 1
-            self.malformed_values += len(found.problems)
-            many |= found.list_fields
-            lines.append(None if found.document is None else orjson.dumps(found.document).decode())
+            self.malformed_values += len(conformed.problems)
+            list_fields |= conformed.list_fields
+            lines.append(None if conformed.document is None else orjson.dumps(conformed.document).decode())
         self._connection.execute(
             f"UPDATE {self._raw_table} SET line = mended.line, checked = true"  # noqa: S608
             " FROM (SELECT unnest($1::BIGINT[]) AS seq, unnest($2::VARCHAR[]) AS line) AS mended"
             f" WHERE mended.seq = {self._raw_table}.seq",
             [[row[0] for row in rows], lines],
         ).fetchall()
-        if many - self._list_fields:
-            self._list_fields |= many
+        if list_fields - self._list_fields:
+            self._list_fields |= list_fields
             self._synced = _NOT_BUILT
 
     def _sql_type(self, name: str) -> str:
         located = mapping.locate_field(load(), name)
         assert located is not None
-        return mapping.SQL_TYPES[located[0].type] + ("[]" if located[0].array or name in self._list_fields else "")
+        return mapping.SQL_TYPES[located[0].type] + (
+            "[]" if located[0].array or name in self._list_fields else ""
+        )
 
     def _extraction_sql(self, names: Iterable[str], *, unchecked: bool) -> str:
         columns = {name: self._columns[name] for name in names}

@@ -62,7 +62,7 @@ class SearchExecution:
         """Evaluate a node over the relation that has the keys of ``chain``, the bucket aggregations down to
         it. ``served`` are those around it that need this node's statement, too."""
         self.results[id(node)] = NodeResult()
-        heir = next((one for one in node.children if self._covers(one, node)), None)
+        heir = next((child for child in node.children if self._covers(child, node)), None)
         if heir is None:
             relation = self._compute_groups(node, relation, chain, served)
             served = []
@@ -72,14 +72,14 @@ class SearchExecution:
                 self._compute_unnested(node, name, metric, relation, chain)
         for name, (hits, _) in node.hits.items():
             self.results[id(node)].hits[name] = self._compute_top_hits(hits, relation, chain, keys)
-        for one in node.children:
-            assert one.bucketing is not None
-            key, sql = f"k{len(chain)}", one.bucketing.key_sql() if one.is_mergeable else None
+        for child in node.children:
+            assert child.bucketing is not None
+            key, sql = f"k{len(chain)}", child.bucketing.key_sql() if child.is_mergeable else None
             if sql is None:
-                below = one.bucketing.relation(relation, key)
+                below = child.bucketing.relation(relation, key)
             else:
                 below = f"(SELECT *, {sql} AS {key} FROM {relation})"  # noqa: S608
-            self._visit(one, below, [*chain, one], [*served, node] if one is heir else [])
+            self._visit(child, below, [*chain, child], [*served, node] if child is heir else [])
 
     def _covers(self, inner: AggregationNode, outer: AggregationNode) -> bool:
         """Whether the groups of ``inner`` give those of ``outer``."""
@@ -103,8 +103,8 @@ class SearchExecution:
         without the buckets that were cut off."""
         keys = _key_names(chain)
         aggregates: dict[str, int] = {}
-        for one in (*served, node):
-            for metric, _ in one.metrics.values():
+        for served_node in (*served, node):
+            for metric, _ in served_node.metrics.values():
                 if not metric.needs_unnest:
                     for expression in metric.expressions():
                         aggregates.setdefault(expression, len(aggregates))
@@ -122,8 +122,8 @@ class SearchExecution:
                     below = f"(SELECT r.* FROM {relation} r SEMI JOIN ({cut}) kept ON {same})"  # noqa: S608
         if rows is None:
             rows = self.execute(statement)
-        for depth, one in enumerate((*served, node), len(chain) - len(served)):
-            self._merge_rows(one, rows, chain[:depth], len(keys), aggregates, total_at)
+        for depth, served_node in enumerate((*served, node), len(chain) - len(served)):
+            self._merge_rows(served_node, rows, chain[:depth], len(keys), aggregates, total_at)
         return below
 
     def _merge_rows(
@@ -136,13 +136,13 @@ class SearchExecution:
         total_at: int | None,
     ) -> None:
         """Merge a statement's rows to the groups of a node, whose keys are the first ones of the rows'."""
-        found = self.results[id(node)].groups
+        groups_by_parent = self.results[id(node)].groups
         wanted = {
-            name: (metric, [depth + 1 + aggregates[one] for one in metric.expressions()])
+            name: (metric, [depth + 1 + aggregates[expression] for expression in metric.expressions()])
             for name, (metric, _) in node.metrics.items()
             if not metric.needs_unnest
         }
-        splits = [_BucketKeys(one) for one in chain]
+        splits = [_BucketKeys(outer) for outer in chain]
         for row in rows:
             count = row[depth]
             if not count:
@@ -153,7 +153,7 @@ class SearchExecution:
             if total_at is not None:
                 values["all_count"] = row[total_at]
             for keys in product(*map(_bucket_keys_of, splits, row)):
-                groups = found.setdefault(keys[:-1], {})
+                groups = groups_by_parent.setdefault(keys[:-1], {})
                 key = keys[-1] if keys else None
                 group = groups.get(key)
                 if group is None:
@@ -177,11 +177,11 @@ class SearchExecution:
         grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
         inner = ", ".join([*keys, f"unnest({metric.values_list_sql()}) AS v"])
         outer = ", ".join([*keys, *metric.expressions()])
-        splits = [_BucketKeys(one) for one in chain]
-        found = self.results[id(node)].groups
+        splits = [_BucketKeys(outer) for outer in chain]
+        groups_by_parent = self.results[id(node)].groups
         for row in self.execute(f"SELECT {outer} FROM (SELECT {inner} FROM {relation}){grouped}"):  # noqa: S608
             for at in product(*map(_bucket_keys_of, splits, row)):
-                group = found.get(at[:-1], {}).get(at[-1] if at else None)
+                group = groups_by_parent.get(at[:-1], {}).get(at[-1] if at else None)
                 if group is None:
                     continue
                 values = row[len(keys) :]
@@ -192,7 +192,7 @@ class SearchExecution:
         self, hits: HitsRequest, relation: str, chain: list[AggregationNode], keys: list[str]
     ) -> dict[Keys, list[Any]]:
         rows = self.execute(hits.select_per_group_sql(relation, keys))
-        splits = [_BucketKeys(one) for one in chain]
+        splits = [_BucketKeys(outer) for outer in chain]
         documents = self.fetch(hits, [row[len(keys) :] for row in rows])
         answers: dict[Keys, list[Any]] = {}
         for row, document in zip(rows, documents, strict=True):
@@ -205,7 +205,7 @@ class SearchExecution:
     def _render_below(self, node: AggregationNode, group: BucketGroup, keys: Keys) -> dict[str, Any]:
         """The answers of what is below a bucket, by name, in the order in which they were asked."""
         below: dict[str, Any] = {}
-        children = {one.name: one for one in node.children}
+        children = {child.name: child for child in node.children}
         for name in node.order:
             if name in node.metrics:
                 metric, meta = node.metrics[name]
@@ -215,9 +215,9 @@ class SearchExecution:
                 documents = self.results[id(node)].hits.get(name, {}).get(keys, [])
                 answer = {"hits": hits.envelope(group.count, documents)}
             else:
-                one = children[name]
-                meta = one.meta
-                answer = self._render_buckets(one, keys)
+                child = children[name]
+                meta = child.meta
+                answer = self._render_buckets(child, keys)
             below[name] = answer if meta is None else {"meta": meta, **answer}
         return below
 
@@ -248,9 +248,9 @@ class _BucketKeys(dict[Any, tuple[Any, ...]]):
 
     def __missing__(self, raw: Any) -> tuple[Any, ...]:
         assert self._node.bucketing is not None
-        found = () if raw is None else self._node.bucketing.expand_key(raw)
-        self[raw] = found
-        return found
+        keys = () if raw is None else self._node.bucketing.expand_key(raw)
+        self[raw] = keys
+        return keys
 
 
 @dataclass(slots=True)
@@ -268,8 +268,8 @@ class AggregationNode:
     @property
     def is_mergeable(self) -> bool:
         """Whether the answers of two sets of documents give that of both together, all the way down."""
-        own = not self.hits and all(metric.is_mergeable for metric, _ in self.metrics.values())
-        return own and all(one.is_mergeable for one in self.children)
+        is_mergeable = not self.hits and all(metric.is_mergeable for metric, _ in self.metrics.values())
+        return is_mergeable and all(child.is_mergeable for child in self.children)
 
 
 def parse_aggregations(part: Any, scope: Scope, path: str) -> AggregationNode:
@@ -320,12 +320,12 @@ def _resolve_order(order: BucketOrder, node: AggregationNode, path: str) -> None
     name, _, value = order.by.partition(".")
     if order.by in node.metrics:
         name, value = order.by, ""
-    if ">" in order.by or name in {one.name for one in node.children}:
+    if ">" in order.by or name in {child.name for child in node.children}:
         raise QueryNotSupported("ordering by a deeper aggregation is not answered", child_path(path, "order"))
-    found = node.metrics.get(name)
-    if found is None:
+    metric_and_meta = node.metrics.get(name)
+    if metric_and_meta is None:
         raise SearchError(f"no aggregation [{order.by}] to order by", child_path(path, "order"))
-    metric = found[0]
+    metric = metric_and_meta[0]
     if metric.kind.startswith("percentile") and value:
         value = str(float(value)) if value.replace(".", "", 1).isdigit() else value
     choices = (

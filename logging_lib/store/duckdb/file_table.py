@@ -89,14 +89,16 @@ class FileTable:
         """The field's type, and whether it holds lists; None where it is not mapped."""
         if self._events is not None:
             return self._events.field_type(name)
-        found = mapping.locate_field(load(), name)
-        return None if found is None else (found[0].type, found[0].array)
+        field_and_path = mapping.locate_field(load(), name)
+        return None if field_and_path is None else (field_and_path[0].type, field_and_path[0].array)
 
     def fields_below(self, prefix: str) -> set[str]:
         """The fields of an object: for ``exists``."""
-        entries = [one for one in load().fields if one.indexed and f"{one.name}.".startswith(prefix + ".")]
-        if self._events is None and not any(one.dynamic for one in entries):
-            return {one.name for one in entries}
+        entries = [
+            entry for entry in load().fields if entry.indexed and f"{entry.name}.".startswith(prefix + ".")
+        ]
+        if self._events is None and not any(entry.dynamic for entry in entries):
+            return {entry.name for entry in entries}
         return self._load_fully().fields_below(prefix)
 
     def ensure_columns(self, names: Iterable[str]) -> dict[str, FieldColumn]:
@@ -109,7 +111,9 @@ class FileTable:
                 self._load_fully()
         if self._events is not None:
             return self._events.ensure_columns(names)
-        wanted = {name: found for name in names if (found := mapping.locate_field(load(), name))}
+        wanted = {
+            name: field_and_path for name in names if (field_and_path := mapping.locate_field(load(), name))
+        }
         return {
             name: FieldColumn(self._columns[name], entry.type, entry.array)
             for name, (entry, _) in wanted.items()
@@ -129,14 +133,14 @@ class FileTable:
         """The id and the JSON text of events."""
         if self._events is not None:
             return self._events.fetch_sources(numbers)
-        found = {}
+        sources = {}
         for number in numbers:
             extent = self._ranges[self._range_numbers[number]]
             with extent.file.open("rb") as file:
                 file.seek(int(self._starts[number]))
                 line = file.readline().rstrip(b"\r\n")
-            found[number] = _document_id(line, number), line
-        return found
+            sources[number] = _document_id(line, number), line
+        return sources
 
     def close(self) -> None:
         self._folder.close()
@@ -187,7 +191,7 @@ class FileTable:
 
         def blocks() -> Iterator[bytes]:
             seen, total, done = self._folder.positions, self._size(), sum(map(len, self._ranges))
-            reached = {name: one.offset for name, one in seen.items()}
+            reached = {name: position.offset for name, position in seen.items()}
             for name, block in self._folder.read_new(_BLOCK_BYTES):
                 if not name.endswith(".jsonl"):
                     raise ListsError(f"{name}: is read as a whole")
@@ -202,19 +206,19 @@ class FileTable:
                 if self._progress is not None:
                     self._progress(min(done, total), total)
 
-        found = read_columns(blocks(), self._columns, before=self._read)
-        self._read += found.events
+        read = read_columns(blocks(), self._columns, before=self._read)
+        self._read += read.events
         self._lines += sum(map(len, starts))
-        if not found.rows:
+        if not read.rows:
             return
-        new = np.flatnonzero(~np.isin(found.hashes, self._hashes)) if len(self._hashes) else None
+        new = np.flatnonzero(~np.isin(read.hashes, self._hashes)) if len(self._hashes) else None
         if new is not None and not len(new):
             return
-        lines, hashes = found.lines, found.hashes
+        lines, hashes = read.lines, read.hashes
         if new is not None:
             lines, hashes = lines[new], hashes[new]
-            found.columns = {name: take_rows(column, new) for name, column in found.columns.items()}
-        arriving = self._to_arrow_table(found, len(self._starts), len(lines))
+            read.columns = {name: take_rows(column, new) for name, column in read.columns.items()}
+        arriving = self._to_arrow_table(read, len(self._starts), len(lines))
         self._starts = np.concatenate([self._starts, np.concatenate(starts)[lines]])
         self._range_numbers = np.concatenate([self._range_numbers, np.concatenate(files)[lines]])
         self._hashes = np.concatenate([self._hashes, hashes])
@@ -230,12 +234,12 @@ class FileTable:
 
     def _add_columns(self, fresh: list[str]) -> None:
         """Read further fields of the same events. Raises _ChangedError."""
-        found = read_columns(self._read_again(), fresh)
-        if not np.array_equal(found.hashes, self._hashes):
+        read = read_columns(self._read_again(), fresh)
+        if not np.array_equal(read.hashes, self._hashes):
             raise _ChangedError
         known = len(self._columns)
         self._columns |= {name: f"f{known + place}" for place, name in enumerate(fresh)}
-        arriving = self._to_arrow_table(found, 0, found.rows, fresh)
+        arriving = self._to_arrow_table(read, 0, read.rows, fresh)
         with _arrow_registered(self._connection, arriving):
             self._connection.execute(
                 "CREATE OR REPLACE TABLE widened AS SELECT old.*, arriving.* EXCLUDE (seq)"  # noqa: S608
@@ -252,14 +256,16 @@ class FileTable:
             except FileNotFoundError:
                 raise _ChangedError from None
 
-    def _to_arrow_table(self, found: ColumnSet, first: int, rows: int, names: Iterable[str] | None = None) -> Any:
+    def _to_arrow_table(
+        self, read: ColumnSet, first: int, rows: int, names: Iterable[str] | None = None
+    ) -> Any:
         """A table for DuckDB of the columns in the order of the table's, and ``seq``."""
         import pyarrow as pa
 
-        made = {"seq": numbers_to_arrow(np.arange(first, first + rows))}
+        arrays = {"seq": numbers_to_arrow(np.arange(first, first + rows))}
         for name in self._columns if names is None else names:
-            made[self._columns[name]] = to_arrow(found.columns[name])
-        return pa.Table.from_batches(pa.table(made).to_batches(max_chunksize=_BATCH_ROWS))
+            arrays[self._columns[name]] = to_arrow(read.columns[name])
+        return pa.Table.from_batches(pa.table(arrays).to_batches(max_chunksize=_BATCH_ROWS))
 
 
 class _arrow_registered:  # noqa: N801 - used like a function
@@ -280,9 +286,9 @@ def _is_mapped(name: str) -> bool:
 
 
 def _sql_type(name: str) -> str:
-    found = mapping.locate_field(load(), name)
-    assert found is not None
-    return mapping.SQL_TYPES[found[0].type] + ("[]" if found[0].array else "")
+    field_and_path = mapping.locate_field(load(), name)
+    assert field_and_path is not None
+    return mapping.SQL_TYPES[field_and_path[0].type] + ("[]" if field_and_path[0].array else "")
 
 
 def _document_id(line: bytes, number: int) -> str:

@@ -52,7 +52,7 @@ class ByteRange:
 def byte_ranges(folder: Path, size: int) -> list[ByteRange]:
     """All lines of a folder in stretches of about so many bytes, in the order in which ``Folder`` reads them; none
     where a file is not made of lines."""
-    found = []
+    ranges = []
     for file in _list_files(folder):
         if file.suffix != ".jsonl":
             return []
@@ -61,15 +61,15 @@ def byte_ranges(folder: Path, size: int) -> list[ByteRange]:
             while begin < end:
                 opened.seek(min(begin + size, end))
                 opened.readline()
-                found.append(ByteRange(file, begin, min(opened.tell(), end)))
-                begin = found[-1].end
-    return found
+                ranges.append(ByteRange(file, begin, min(opened.tell(), end)))
+                begin = ranges[-1].end
+    return ranges
 
 
 def _list_files(folder: Path) -> list[Path]:
-    present = [one for one in folder.glob("*") if one.suffix in (".jsonl", ".parquet") and one.is_file()]
+    present = [file for file in folder.glob("*") if file.suffix in (".jsonl", ".parquet") and file.is_file()]
     return sorted(
-        present, key=lambda one: (one.name == OWN_FILE, one.name)
+        present, key=lambda file: (file.name == OWN_FILE, file.name)
     )  # what the store wrote is the latest
 
 
@@ -90,7 +90,7 @@ class TargetFolder:
         """What the files hold beyond what was read before, as (file name, whole lines) in chunks of so many
         bytes."""
         present = _list_files(self.path)
-        if set(self.positions) - {one.name for one in present}:
+        if set(self.positions) - {file.name for file in present}:
             self.was_replaced = True
         for file in present:
             status = file.stat()
@@ -200,12 +200,12 @@ def read_parquet_rows(file: Path) -> Iterator[bytes]:
 def _to_json_value(value: Any) -> Any:
     """A Parquet value as JSON has it; nulls vanish, since a column of structs invents them."""
     if isinstance(value, dict):
-        plain = ((str(key), _to_json_value(one)) for key, one in value.items())
-        return {key: one for key, one in plain if one is not None and one != {}}
+        plain = ((str(key), _to_json_value(item)) for key, item in value.items())
+        return {key: item for key, item in plain if item is not None and item != {}}
     if isinstance(value, (list, tuple)):
-        if value and all(isinstance(one, tuple) and len(one) == 2 for one in value):
+        if value and all(isinstance(item, tuple) and len(item) == 2 for item in value):
             return _to_json_value(dict(value))  # an Arrow map
-        return [_to_json_value(one) for one in value]
+        return [_to_json_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, datetime):

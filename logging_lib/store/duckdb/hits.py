@@ -165,9 +165,9 @@ class HitsRequest:
     source: SourceFilter | None
     search_after_sql: str | None = None  # search_after, as a condition
 
-    def is_complete(self, found: int) -> bool:
+    def is_complete(self, returned: int) -> bool:
         """Whether so many hits are all that the query has, and need not be counted."""
-        return found < self.size and self.start == 0 and self.search_after_sql is None
+        return returned < self.size and self.start == 0 and self.search_after_sql is None
 
     def select_sql(self, relation: str) -> str:
         where = f" WHERE {self.search_after_sql}" if self.search_after_sql else ""
@@ -188,10 +188,10 @@ class HitsRequest:
         )
 
     def _columns_sql(self) -> str:
-        return ", ".join(["_t", "_r", *(f"{one.sql} AS s{i}" for i, one in enumerate(self.sort))])
+        return ", ".join(["_t", "_r", *(f"{key.sql} AS s{i}" for i, key in enumerate(self.sort))])
 
     def _order_sql(self) -> str:
-        return ", ".join([*(one.order_sql for one in self.sort), "_t", "_r"])
+        return ", ".join([*(key.order_sql for key in self.sort), "_t", "_r"])
 
     def envelope(self, total: int, documents: list[Any]) -> dict[str, Any]:
         """The ``hits`` of a ``top_hits`` aggregation."""
@@ -203,7 +203,7 @@ class HitsRequest:
         if self.source is not None:
             hit["_source"] = self.source(parse_source(source))
         if self.sort:
-            hit["sort"] = [one.format_value(value) for one, value in zip(self.sort, row[2:], strict=True)]
+            hit["sort"] = [key.format_value(value) for key, value in zip(self.sort, row[2:], strict=True)]
         return hit
 
 
@@ -230,7 +230,7 @@ def parse_hits(body: Mapping[str, Any], scope: Scope, path: str) -> HitsRequest:
     return HitsRequest(
         size,
         start,
-        tuple(one for one, _ in sort),
+        tuple(key for key, _ in sort),
         _parse_source_filter(body.get("_source"), child_path(path, "_source")),
         after,
     )
@@ -243,7 +243,7 @@ def parse_top_hits(part: Any, scope: Scope, path: str) -> HitsRequest:
     if size > 100:
         raise SearchError(f"top_hits takes at most 100 documents, not {size}", child_path(path, "size"))
     start = expect_int(options.get("from", 0), child_path(path, "from"), least=0)
-    sort = tuple(one for one, _ in _parse_sort(options.get("sort"), scope, child_path(path, "sort")))
+    sort = tuple(key for key, _ in _parse_sort(options.get("sort"), scope, child_path(path, "sort")))
     return HitsRequest(
         size, start, sort, _parse_source_filter(options.get("_source"), child_path(path, "_source"))
     )
@@ -255,18 +255,18 @@ def parse_top_hits(part: Any, scope: Scope, path: str) -> HitsRequest:
 def _parse_sort(part: Any, scope: Scope, path: str) -> list[tuple[SortKey, TableColumn | None]]:
     if part is None:
         return []
-    found = []
-    for place, one in enumerate(expect_list(part, path)):
+    keys = []
+    for place, entry in enumerate(expect_list(part, path)):
         here = child_path(path, place) if isinstance(part, list) else path
-        if isinstance(one, str):
-            name, options = one, dict[str, Any]()
+        if isinstance(entry, str):
+            name, options = entry, dict[str, Any]()
         else:
-            name, options = expect_single_key(one, here)
+            name, options = expect_single_key(entry, here)
             here = child_path(here, name)
             if isinstance(options, str):
                 options = {"order": options}
-        found.append(_parse_sort_key(name, expect_object(options, here), scope, here))
-    return found
+        keys.append(_parse_sort_key(name, expect_object(options, here), scope, here))
+    return keys
 
 
 def _parse_sort_key(
@@ -385,8 +385,16 @@ def _parse_source_filter(part: Any, path: str) -> SourceFilter | None:
         )
     else:
         includes, excludes = part, None
-    wanted = [_compile_source_pattern(one, path) for one in expect_list(includes, path)] if includes else []
-    unwanted = [_compile_source_pattern(one, path) for one in expect_list(excludes, path)] if excludes else []
+    wanted = (
+        [_compile_source_pattern(pattern, path) for pattern in expect_list(includes, path)]
+        if includes
+        else []
+    )
+    unwanted = (
+        [_compile_source_pattern(pattern, path) for pattern in expect_list(excludes, path)]
+        if excludes
+        else []
+    )
     return lambda source: filter_source(source, wanted, unwanted)
 
 
@@ -409,32 +417,32 @@ def _compile_source_pattern(value: Any, path: str) -> _PathPattern:
 
 def filter_source(source: Any, wanted: list[_PathPattern], unwanted: list[_PathPattern]) -> Any:
     """The source with only what matches ``wanted`` (all, if empty) and without ``unwanted``."""
-    found = _filter_node(source, "", wanted, unwanted)
-    return {} if found is _DROPPED else found
+    filtered = _filter_node(source, "", wanted, unwanted)
+    return {} if filtered is _DROPPED else filtered
 
 
 _DROPPED: Final = object()
 
 
 def _filter_node(node: Any, path: str, wanted: list[_PathPattern], unwanted: list[_PathPattern]) -> Any:
-    if path and any(one.regex.fullmatch(path) for one in unwanted):
+    if path and any(pattern.regex.fullmatch(path) for pattern in unwanted):
         return _DROPPED
     if path and wanted:
-        if any(one.regex.fullmatch(path) for one in wanted):
+        if any(pattern.regex.fullmatch(path) for pattern in wanted):
             wanted = []
-        elif not any(one.may_lie_below(path) for one in wanted):
+        elif not any(pattern.may_lie_below(path) for pattern in wanted):
             return _DROPPED
     if not wanted and not unwanted:
         return node
     if isinstance(node, dict):
         below = {}
         for key, value in node.items():
-            found = _filter_node(value, f"{path}.{key}" if path else key, wanted, unwanted)
-            if found is not _DROPPED:
-                below[key] = found
+            filtered = _filter_node(value, f"{path}.{key}" if path else key, wanted, unwanted)
+            if filtered is not _DROPPED:
+                below[key] = filtered
         return below if below or not wanted else _DROPPED
     if isinstance(node, list):
-        items = [_filter_node(one, path, wanted, unwanted) for one in node]
-        kept = [one for one in items if one is not _DROPPED]
-        return kept if kept or not wanted else _DROPPED
+        items = [_filter_node(item, path, wanted, unwanted) for item in node]
+        remaining = [item for item in items if item is not _DROPPED]
+        return remaining if remaining or not wanted else _DROPPED
     return _DROPPED if wanted else node

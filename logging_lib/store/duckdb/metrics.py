@@ -85,10 +85,12 @@ class MetricAggregation:
         """Whether the values of two sets of documents give those of both together."""
         return self.kind not in ("cardinality", "percentiles", "percentile_ranks")
 
-    def merge(self, one: Values, other: Values) -> Values:
+    def merge(self, first: Values, second: Values) -> Values:
         if self.kind == "sum":
-            return (_add(one[0], other[0]),)
-        return tuple(_MERGE[how](a, b) for how, a, b in zip(_MERGE_STEPS[self.kind], one, other, strict=True))
+            return (_add(first[0], second[0]),)
+        return tuple(
+            _MERGE[how](a, b) for how, a, b in zip(_MERGE_STEPS[self.kind], first, second, strict=True)
+        )
 
     def answer(self, values: Values | None) -> dict[str, Any]:
         """The aggregation's answer; None where the bucket has no documents."""
@@ -98,14 +100,14 @@ class MetricAggregation:
                 return {"value": value, "value_as_string": self._text(value)}
             if value is not None and self.column is not None and self.column.type != "boolean":
                 return {"value": value}
-        found = self.numbers(values)
+        numbers = self.numbers(values)
         if self.kind in ("percentiles", "percentile_ranks"):
-            return self._percentiles(found)
+            return self._percentiles(numbers)
         if self.kind == "extended_stats":
-            return self._extended(found)
+            return self._extended(numbers)
         if self.column is None or self.column.type not in ("date", "boolean"):
-            return found
-        return found if self.kind in _ANY_TYPE else self._with_text(found)
+            return numbers
+        return numbers if self.kind in _ANY_TYPE else self._with_text(numbers)
 
     def numbers(self, values: Values | None) -> dict[str, Any]:
         """The answer's numbers by name, None where there is none: for ordering, too."""
@@ -124,7 +126,7 @@ class MetricAggregation:
             return {"value": values[1] / count if values and count else None}
         if not values or not count:
             return {"count": 0, "min": None, "max": None, "avg": None, "sum": 0.0}
-        found = {
+        statistics = {
             "count": count,
             "min": values[1],
             "max": values[2],
@@ -132,7 +134,9 @@ class MetricAggregation:
             "sum": values[3],
         }
         return (
-            found | _spread_statistics(count, values[3], values[4], self.sigma) if len(values) > 4 else found
+            statistics | _spread_statistics(count, values[3], values[4], self.sigma)
+            if len(values) > 4
+            else statistics
         )
 
     def order_value(self, values: Values | None, name: str) -> float:
@@ -142,59 +146,59 @@ class MetricAggregation:
             return -math.inf if (name or self.kind) == "max" else math.inf
         return float(value)
 
-    def _with_text(self, found: dict[str, Any]) -> dict[str, Any]:
-        if found.get("count") == 0:
-            return found
+    def _with_text(self, numbers: dict[str, Any]) -> dict[str, Any]:
+        if numbers.get("count") == 0:
+            return numbers
         texts: dict[str, Any] = {
             f"{name}_as_string": self._text(value)
-            for name, value in found.items()
+            for name, value in numbers.items()
             if value is not None and name != "count"
         }
         if self.kind == "stats" and self.column is not None and self.column.type == "boolean":
             texts = {name: text == "true" for name, text in texts.items()}  # so does Elasticsearch
-        return found | texts
+        return numbers | texts
 
     def _text(self, value: float) -> str:
         if self.column is not None and self.column.type == "boolean":
             return "true" if value else "false"
         return datemath.render(math.floor(value), self.pattern)
 
-    def _percentiles(self, found: dict[str, Any]) -> dict[str, Any]:
+    def _percentiles(self, numbers: dict[str, Any]) -> dict[str, Any]:
         typed = self.column is not None and self.column.type in ("date", "boolean")
         dated = typed and self.kind == "percentiles"
         if not self.keyed:
             listed = []
-            for name, value in found.items():
+            for name, value in numbers.items():
                 entry = {"key": float(name), "value": value}
                 if dated and value is not None:
                     entry["value_as_string"] = self._text(value)
                 listed.append(entry)
             return {"values": listed}
         answer: dict[str, Any] = {}
-        for name, value in found.items():
+        for name, value in numbers.items():
             answer[name] = value
             if dated and value is not None:
                 answer[f"{name}_as_string"] = self._text(value)
         return {"values": answer}
 
-    def _extended(self, found: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = {name: found[name] for name in ("count", "min", "max", "avg", "sum")}
+    def _extended(self, numbers: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = {name: numbers[name] for name in ("count", "min", "max", "avg", "sum")}
         for name in _SPREAD_NAMES:
-            answer[name] = found.get(name)
-        answer["std_deviation_bounds"] = {name: found.get(f"bounds.{name}") for name in _BOUNDS}
+            answer[name] = numbers.get(name)
+        answer["std_deviation_bounds"] = {name: numbers.get(f"bounds.{name}") for name in _BOUNDS}
         return answer
 
 
-def _add(one: Any, other: Any) -> Any:
-    return other if one is None else one if other is None else one + other
+def _add(first: Any, second: Any) -> Any:
+    return second if first is None else first if second is None else first + second
 
 
-def _lesser(one: Any, other: Any) -> Any:
-    return other if one is None else one if other is None else min(one, other)
+def _lesser(first: Any, second: Any) -> Any:
+    return second if first is None else first if second is None else min(first, second)
 
 
-def _greater(one: Any, other: Any) -> Any:
-    return other if one is None else one if other is None else max(one, other)
+def _greater(first: Any, second: Any) -> Any:
+    return second if first is None else first if second is None else max(first, second)
 
 
 _MERGE: Final = {"+": _add, "<": _lesser, ">": _greater}
@@ -222,7 +226,7 @@ def _spread_statistics(count: int, total: float, squares: float, sigma: float) -
     population = max(0.0, (squares - total * total / count) / count)
     sampling = max(0.0, (squares - total * total / count) / (count - 1)) if count > 1 else None
     deviation, sampled = math.sqrt(population), math.sqrt(sampling) if sampling is not None else None
-    found: dict[str, Any] = {
+    statistics: dict[str, Any] = {
         "sum_of_squares": squares,
         "variance": population,
         "variance_population": population,
@@ -232,9 +236,9 @@ def _spread_statistics(count: int, total: float, squares: float, sigma: float) -
         "std_deviation_sampling": sampled if sampled is not None else "NaN",
     }
     for suffix, spread in (("", deviation), ("_population", deviation), ("_sampling", sampled)):
-        found[f"bounds.upper{suffix}"] = mean + sigma * spread if spread is not None else "NaN"
-        found[f"bounds.lower{suffix}"] = mean - sigma * spread if spread is not None else "NaN"
-    return found
+        statistics[f"bounds.upper{suffix}"] = mean + sigma * spread if spread is not None else "NaN"
+        statistics[f"bounds.lower{suffix}"] = mean - sigma * spread if spread is not None else "NaN"
+    return statistics
 
 
 def _percentile_rank(values: Sequence[float] | None, at: float) -> float | None:
@@ -283,7 +287,7 @@ def parse_metric(kind: str, part: Any, scope: Scope, path: str) -> MetricAggrega
         percents = _parse_numbers(options.get("values"), child_path(path, "values"))
     elif options.get("percents") is not None:
         percents = _parse_numbers(options["percents"], child_path(path, "percents"))
-        if any(not 0 <= one <= 100 for one in percents):
+        if any(not 0 <= percent <= 100 for percent in percents):
             raise SearchError("expected numbers from 0 to 100", child_path(path, "percents"))
     else:
         percents = _DEFAULT_PERCENTS
@@ -301,7 +305,9 @@ def parse_metric(kind: str, part: Any, scope: Scope, path: str) -> MetricAggrega
 
 
 def _parse_numbers(value: Any, path: str) -> tuple[float, ...]:
-    numbers = tuple(expect_number(one, child_path(path, i)) for i, one in enumerate(expect_list(value, path)))
+    numbers = tuple(
+        expect_number(number, child_path(path, i)) for i, number in enumerate(expect_list(value, path))
+    )
     if not numbers:
         raise SearchError("expected at least one number", path)
     return tuple(dict.fromkeys(sorted(numbers)))

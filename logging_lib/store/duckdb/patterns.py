@@ -21,7 +21,9 @@ def fold_case_sql(value: str) -> str:
 
 def quote_regex(text: str) -> str:
     """The text as a regular expression that matches only itself."""
-    return "".join(one if one.isalnum() or ord(one) > 127 else rf"\x{{{ord(one):x}}}" for one in text)
+    return "".join(
+        letter if letter.isalnum() or ord(letter) > 127 else rf"\x{{{ord(letter):x}}}" for letter in text
+    )
 
 
 def wildcard_regex(pattern: str) -> str:

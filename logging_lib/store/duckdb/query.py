@@ -58,17 +58,17 @@ def negate(sql: str) -> str:
 
 
 def all_of(conditions: list[str]) -> str:
-    needed = [one for one in conditions if one != ALWAYS]
+    needed = [sql for sql in conditions if sql != ALWAYS]
     if NEVER in needed:
         return NEVER
-    return " AND ".join(f"({one})" for one in needed) if needed else ALWAYS
+    return " AND ".join(f"({sql})" for sql in needed) if needed else ALWAYS
 
 
 def any_of(conditions: list[str]) -> str:
-    possible = [one for one in conditions if one != NEVER]
+    possible = [sql for sql in conditions if sql != NEVER]
     if ALWAYS in possible:
         return ALWAYS
-    return " OR ".join(f"({one})" for one in possible) if possible else NEVER
+    return " OR ".join(f"({sql})" for sql in possible) if possible else NEVER
 
 
 def any_value_sql(column: TableColumn, test: Callable[[str], str]) -> str:
@@ -103,13 +103,13 @@ def _bool(part: Any, scope: Scope, path: str) -> str:
         if isinstance(clauses[key], Mapping):
             return [parse_query(clauses[key], scope, here)]
         return [
-            parse_query(one, scope, child_path(here, place))
-            for place, one in enumerate(expect_list(clauses[key], here))
+            parse_query(clause, scope, child_path(here, place))
+            for place, clause in enumerate(expect_list(clauses[key], here))
         ]
 
     needed = conditions("must") + conditions("filter")
     should = conditions("should")
-    forbidden = [negate(one) for one in conditions("must_not")]
+    forbidden = [negate(sql) for sql in conditions("must_not")]
     if clauses.get("minimum_should_match") is not None:
         least = _minimum_should_match(
             clauses["minimum_should_match"], len(should), child_path(path, "minimum_should_match")
@@ -126,7 +126,7 @@ def _at_least(least: int, conditions: list[str]) -> str:
         return NEVER
     if least == 1:
         return any_of(conditions)
-    return " + ".join(f"{without_null(one)}::INTEGER" for one in conditions) + f" >= {least}"
+    return " + ".join(f"{without_null(sql)}::INTEGER" for sql in conditions) + f" >= {least}"
 
 
 def _minimum_should_match(value: Any, clauses: int, path: str) -> int:
@@ -159,14 +159,14 @@ def _exists(part: Any, scope: Scope, path: str) -> str:
     if column is not None:
         return exists_sql(column)
     columns = [scope.column(below, path) for below in scope.fields_below(name)]
-    return any_of([exists_sql(one) for one in columns if one is not None])
+    return any_of([exists_sql(below_column) for below_column in columns if below_column is not None])
 
 
 def _ids(part: Any, scope: Scope, path: str) -> str:
     entry = expect_object(part, path)
     check_keys(entry, ("values",), path)
     here = child_path(path, "values")
-    values = [_text_value(one, here) for one in expect_list(entry.get("values"), here)]
+    values = [_text_value(value, here) for value in expect_list(entry.get("values"), here)]
     column = scope.column(ID, path)
     assert column is not None
     return _equals_sql(column, values, scope)

@@ -91,14 +91,18 @@ class Scope:
         schema_field = load().field(name)
         if schema_field is not None and not schema_field.indexed and schema_field.type != "object":
             raise SearchError(f"cannot search on field [{name}]: it is not indexed", path)
-        found = [one for table in self.tables.values() if (one := table.field_type(name)) is not None]
-        if not found:
+        types_and_lists = [
+            type_and_list
+            for table in self.tables.values()
+            if (type_and_list := table.field_type(name)) is not None
+        ]
+        if not types_and_lists:
             return None
-        types = {kind for kind, _ in found}
+        types = {kind for kind, _ in types_and_lists}
         if len(types) > 1 and not types <= NUMERIC_TYPES:
             raise SearchError(f"field [{name}] is mapped differently in these indices: {sorted(types)}", path)
         kind = types.pop() if len(types) == 1 else "double"
-        return TableColumn(name, sql, kind, any(many for _, many in found))
+        return TableColumn(name, sql, kind, any(many for _, many in types_and_lists))
 
     def fields_below(self, prefix: str) -> list[str]:
         """The fields that an object has: ``ml.check`` stands for all of ``ml.check.*``."""

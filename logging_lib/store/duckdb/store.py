@@ -168,8 +168,10 @@ class EmbeddedStore:
         def fetch(wanted: HitsRequest, rows: list[tuple[Any, ...]]) -> list[Any]:
             sources = {}
             for number, table in enumerate(scope.tables.values()):
-                for row, found in table.fetch_sources([row[1] for row in rows if row[0] == number]).items():
-                    sources[number, row] = found
+                for row, id_and_source in table.fetch_sources(
+                    [row[1] for row in rows if row[0] == number]
+                ).items():
+                    sources[number, row] = id_and_source
             return [wanted.render(row, targets[row[0]], *sources[row[0], row[1]]) for row in rows]
 
         small = sum(table.rows for table in scope.tables.values()) <= _SMALL_ROWS
@@ -180,18 +182,18 @@ class EmbeddedStore:
         else:
             total, answers = SearchExecution(execute, fetch, small).run(tree, relation)
         documents = fetch(chosen, rows) if chosen.size else []
-        found: dict[str, Any] = {}
+        hits_section: dict[str, Any] = {}
         counted = format_hits_total(body, total, as_int=as_int)
         if counted is not None:
-            found["total"] = counted
-        found["max_score"] = 1.0 if documents and not chosen.sort else None
-        found["hits"] = documents
+            hits_section["total"] = counted
+        hits_section["max_score"] = 1.0 if documents and not chosen.sort else None
+        hits_section["hits"] = documents
         shards = max(1, len(targets))
         answer: dict[str, Any] = {
             "took": 0,
             "timed_out": False,
             "_shards": {"total": shards, "successful": shards, "skipped": 0, "failed": 0},
-            "hits": found,
+            "hits": hits_section,
         }
         if tree.order:
             answer["aggregations"] = answers
@@ -216,7 +218,10 @@ class EmbeddedStore:
         with self._lock:
             if self._path is None or target in self._tables or not target.startswith("logs-"):
                 return []
-            return [partial(one.read_blocks, _BLOCK_BYTES) for one in byte_ranges(self._path / target, size)]
+            return [
+                partial(byte_range.read_blocks, _BLOCK_BYTES)
+                for byte_range in byte_ranges(self._path / target, size)
+            ]
 
     def refresh(self) -> None:
         """Read what other processes wrote, and files that were added by hand."""
@@ -246,8 +251,8 @@ class EmbeddedStore:
     def _matching_targets(self, indices: str | list[str]) -> list[str]:
         expressions = [
             part.strip()
-            for one in ([indices] if isinstance(indices, str) else indices)
-            for part in one.split(",")
+            for expression_list in ([indices] if isinstance(indices, str) else indices)
+            for part in expression_list.split(",")
             if part.strip()
         ]
         present = sorted(self._list_targets())
@@ -292,8 +297,8 @@ class EmbeddedStore:
 
 def _timeout_seconds(body: Mapping[str, Any]) -> float:
     """The body's own ``timeout`` in seconds, else as on Elasticsearch."""
-    given = body.get("timeout")
-    match = _DURATION.fullmatch(given) if isinstance(given, str) else None
+    timeout = body.get("timeout")
+    match = _DURATION.fullmatch(timeout) if isinstance(timeout, str) else None
     return float(match[1]) * _UNIT_SECONDS[match[2]] if match else SEARCH_TIMEOUT
 
 

@@ -274,7 +274,9 @@ class Cell:
             counts = [len(groups[key].rows) for key in keys]
             order = in_order(bucketing, np.array(counts, np.int64).reshape(-1, 1))[:, 0].tolist()
             cells = [Cell(self._search, groups[key], node, path, self._bounds, single=True) for key in keys]
-            return terms_answer(bucketing, order, counts, cells, [bucketing.key_entry(key) for key in keys], tick)
+            return terms_answer(
+                bucketing, order, counts, cells, [bucketing.key_entry(key) for key in keys], tick
+            )
 
         return answer
 
