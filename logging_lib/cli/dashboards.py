@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from logging_lib import content
+from logging_lib._util.ownership import OwnershipState
 from logging_lib.cli import options, output
 from logging_lib.cli.output import progress
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.kibana import objects, reconcile
 from logging_lib.dashboards.kibana.client import Kibana, dashboard_url, newer, settings_from
-from logging_lib.dashboards.kibana.reconcile import State
 from logging_lib.dashboards.kibana.validate import check_ndjson
 from logging_lib.dashboards.loading import SpecError, load_dashboards
 from logging_lib.dashboards.spec import Dashboard
@@ -134,7 +134,7 @@ def import_(
         if file is not None or new_copies:
             made = connection.import_objects(wanted, overwrite=overwrite, new_copies=new_copies)
         else:
-            found = reconcile.look(connection, wanted, version=version)
+            found = reconcile.inspect_objects(connection, wanted, version=version)
             if found.current:
                 _print_import(len(wanted), 0, [], [], as_json=as_json)
                 return
@@ -147,7 +147,7 @@ def import_(
                     err=True,
                 )
                 raise typer.Exit(1)
-            made = reconcile.put(connection, wanted, version=version)
+            made = reconcile.import_objects(connection, wanted, version=version)
     shown = [] if new_copies else [one["id"] for one in wanted if one["type"] == "dashboard"]
     urls = [dashboard_url(settings_from(url=kibana), space, identity) for identity in shown]
     _print_import(len(wanted), made.taken, list(made.refused), urls, as_json=as_json)
@@ -198,10 +198,12 @@ def diff(
     """
     with _explained(), _connect(kibana, space) as connection:
         wanted = _read(file) if file is not None else _wanted(specs, profiles)
-        found = reconcile.look(connection, wanted, version=connection.version())
+        found = reconcile.inspect_objects(connection, wanted, version=connection.version())
     differ = reconcile.differences(found, wanted)
     if not every:
-        differ = {key: text for key, text in differ.items() if found.states[key] is not State.CURRENT}
+        differ = {
+            key: text for key, text in differ.items() if found.states[key] is not OwnershipState.CURRENT
+        }
     if as_json:
         rows = [
             {"type": key[0], "id": key[1], "state": found.states[key], "diff": text}

@@ -17,6 +17,8 @@ from rich.table import Table
 
 import logging_lib
 from logging_lib import content
+from logging_lib._util import ownership
+from logging_lib._util.ownership import UNCHANGED, UPDATED, Change
 from logging_lib.cli import options, output
 from logging_lib.cli.dashboards import KibanaOption, SpaceOption
 from logging_lib.dashboards.kibana.client import PREFIX as KIBANA
@@ -28,7 +30,6 @@ from logging_lib.stack import deploy as deployment
 from logging_lib.stack import doctor as diagnosis
 from logging_lib.stack import keys, resources, saved_objects
 from logging_lib.stack.capabilities import ServerCapabilities, inspect_server
-from logging_lib.stack.deploy import UNCHANGED, UPDATED, Change
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
@@ -265,7 +266,7 @@ def _put(
 
 
 def _refused(changes: Iterable[Change]) -> bool:
-    return any(change.action == deployment.REFUSED for change in changes)
+    return any(change.action == ownership.REFUSED for change in changes)
 
 
 def _print_changes(
@@ -277,13 +278,13 @@ def _print_changes(
         return
     would = "would be " if dry_run else ""
     for one in changes:
-        if one.action == deployment.UNCHANGED and not one.note:
+        if one.action == ownership.UNCHANGED and not one.note:
             continue
-        did = one.action if one.action in (deployment.UNCHANGED, deployment.LEFT) else would + one.action
+        did = one.action if one.action in (ownership.UNCHANGED, ownership.LEFT) else would + one.action
         print(Medium.HEADER.escape(f"{one.name}: {did}" + (f" ({one.note})" if one.note else "")))
         if show_diff and one.diff:
             typer.echo(one.diff)
-    same = sum(one.action == deployment.UNCHANGED for one in changes)
+    same = sum(one.action == ownership.UNCHANGED for one in changes)
     done = sum(one.is_change for one in changes)
     typer.echo(f"{done} {'would change' if dry_run else 'changed'}, {same} unchanged")
     if _refused(changes):

@@ -2,45 +2,39 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from logging_lib._util.ownership import (
+    EDITED_NOTE,
+    LEFT,
+    OVERWRITTEN,
+    REFUSED,
+    REMOVED,
+    UPDATED,
+    Change,
+    OwnershipState,
+    diff_lines,
+    plan_change,
+)
 from logging_lib.schema import DATASETS
-from logging_lib.stack.ownership import State, compare, is_ours, normalize_body, with_mark
+from logging_lib.stack.ownership import compare, is_ours, normalize_body, with_mark
 from logging_lib.stack.resources import COMPONENT, PIPELINE, SCRIPT, TEMPLATE, Resource, ResourceKind
 from logging_lib.store.connection import Connection, ElasticsearchError
 from logging_lib.store.port import StoreError
-
-CREATED, UPDATED, OVERWRITTEN, REMOVED = "created", "updated", "overwritten", "removed"
-UNCHANGED, REFUSED, LEFT = "unchanged", "refused", "left as it is"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What was done, or would be done, with one object; ``diff`` is a unified diff of its body."""
-
-    name: str
-    action: str
-    note: str = ""
-    diff: str = ""
-
-    @property
-    def is_change(self) -> bool:
-        return self.action in (CREATED, UPDATED, OVERWRITTEN, REMOVED)
 
 
 @dataclass(frozen=True, slots=True)
 class _ResourceStatus:
     resource: Resource
     stored: Mapping[str, Any] | None
-    state: State
+    state: OwnershipState
 
 
-def status(connection: Connection, parts: Iterable[Resource]) -> list[tuple[Resource, State]]:
+def status(connection: Connection, parts: Iterable[Resource]) -> list[tuple[Resource, OwnershipState]]:
     """How each part stands."""
     return [(current.resource, current.state) for current in (_inspect(connection, part) for part in parts)]
 
@@ -142,7 +136,7 @@ def destroy(
             continue
         if not is_ours(part.kind, current.stored):
             changes.append(Change(str(part), LEFT, "it is not ours"))
-        elif current.state is State.EDITED and not force:
+        elif current.state is OwnershipState.EDITED and not force:
             changes.append(Change(str(part), LEFT, "somebody edited it; --force removes it all the same"))
         elif _is_needed(part, used):
             changes.append(Change(str(part), LEFT, "data is there that needs it; delete that first"))
@@ -202,21 +196,12 @@ def _fetch_body(connection: Connection, kind: ResourceKind, part: Resource) -> M
 
 
 def _plan_change(current: _ResourceStatus, *, force: bool) -> Change:
-    about, diff = str(current.resource), _diff(current)
-    match current.state:
-        case State.MISSING:
-            return Change(about, CREATED, diff=diff)
-        case State.CURRENT:
-            return Change(about, UNCHANGED)
-        case State.OUTDATED:
-            return Change(about, UPDATED, diff=diff)
-    whose = "somebody edited it" if current.state is State.EDITED else "it is somebody else's"
-    if force:
-        return Change(about, OVERWRITTEN, whose, diff)
-    remedy = "see the difference with --diff; --force overwrites it"
-    if current.resource.kind in (COMPONENT, TEMPLATE):
-        remedy += ", your own settings belong into logs-ml@custom"
-    return Change(about, REFUSED, f"{whose}; {remedy}", diff)
+    note = EDITED_NOTE if current.state is OwnershipState.EDITED else "it is somebody else's"
+    is_template = current.resource.kind in (COMPONENT, TEMPLATE)
+    hint = ", your own settings belong into logs-ml@custom" if is_template else ""
+    return plan_change(
+        str(current.resource), current.state, note=note, diff=_diff(current), force=force, hint=hint
+    )
 
 
 def _diff(current: _ResourceStatus) -> str:
@@ -229,4 +214,4 @@ def _diff(current: _ResourceStatus) -> str:
         return json.dumps(normalized, indent=2, sort_keys=True).splitlines()
 
     before, after = lines(current.stored), lines(current.resource.body)
-    return "\n".join(difflib.unified_diff(before, after, "in the cluster", "as it should be", lineterm=""))
+    return diff_lines(before, after, where="in the cluster")

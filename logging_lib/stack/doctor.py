@@ -9,11 +9,11 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
+from logging_lib._util.ownership import OwnershipState
 from logging_lib.schema import DATASETS
 from logging_lib.schema.templates import FINAL_PIPELINE
 from logging_lib.stack import deploy
 from logging_lib.stack.capabilities import ServerCapabilities, inspect_server
-from logging_lib.stack.ownership import State
 from logging_lib.stack.resources import Resource
 from logging_lib.store.annotate import count_unchecked
 from logging_lib.store.connection import Connection, ElasticsearchError
@@ -156,11 +156,15 @@ def _health(connection: Connection) -> DoctorFindings:
 
 
 def _templates(connection: Connection, parts: list[Resource]) -> DoctorFindings:
-    wrong = [(part, state) for part, state in deploy.status(connection, parts) if state is not State.CURRENT]
+    wrong = [
+        (part, state)
+        for part, state in deploy.status(connection, parts)
+        if state is not OwnershipState.CURRENT
+    ]
     for part, state in wrong:
-        level = FindingLevel.NOTE if state is State.EDITED else FindingLevel.ERROR
+        level = FindingLevel.NOTE if state is OwnershipState.EDITED else FindingLevel.ERROR
         remedy = "logging-lib stack deploy"
-        if state in (State.EDITED, State.FOREIGN):
+        if state in (OwnershipState.EDITED, OwnershipState.FOREIGN):
             remedy += " --diff --dry-run shows the difference, --force overwrites it"
         yield DoctorFinding(level, "templates", f"{part}: {state}", remedy)
     if not wrong:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from logging_lib.stack.deploy import CREATED, REMOVED, UNCHANGED, Change
+from logging_lib._util.ownership import CREATED, REMOVED, UNCHANGED, Change
 from logging_lib.stack.ownership import OWNER
 from logging_lib.store.connection import Connection, ElasticsearchError
 from logging_lib.store.port import StoreError

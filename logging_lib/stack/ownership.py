@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from enum import StrEnum
-from hashlib import sha256
 from typing import Any
 
+from logging_lib._util.ownership import OwnershipState, compare_mark, fingerprint
 from logging_lib.stack.resources import COMPONENT, ROLE, SCRIPT, TEMPLATE, WATCH, Resource, ResourceKind
 
 OWNER = "logging-lib"
@@ -22,27 +21,14 @@ _SCRIPT_MARK = re.compile(r"\n// logging-lib (\S+) ([0-9a-f]{16})\n?\Z")
 Body = Mapping[str, Any]
 
 
-class State(StrEnum):
-    """What is in the cluster under a part's name."""
-
-    MISSING = "missing"
-    CURRENT = "current"
-    OUTDATED = "outdated"  # ours, as an earlier version left it
-    EDITED = "edited"  # ours, changed by somebody since
-    FOREIGN = "foreign"  # somebody else's
-
-
-def compare(part: Resource, stored: Body | None) -> State:
+def compare(part: Resource, stored: Body | None) -> OwnershipState:
     """How what is stored stands to what should be."""
     if stored is None:
-        return State.MISSING
+        return OwnershipState.MISSING
     body = normalize_body(part.kind, stored)
     if body == normalize_body(part.kind, part.body):
-        return State.CURRENT
-    mark = _read_mark(part.kind, stored)
-    if mark is None:
-        return State.FOREIGN
-    return State.OUTDATED if mark == _fingerprint(body) else State.EDITED
+        return OwnershipState.CURRENT
+    return compare_mark(_read_mark(part.kind, stored), _fingerprint(body))
 
 
 def is_ours(kind: ResourceKind, stored: Body) -> bool:
@@ -52,11 +38,11 @@ def is_ours(kind: ResourceKind, stored: Body) -> bool:
 
 def with_mark(part: Resource, version: str) -> dict[str, Any]:
     """The part's body with our mark."""
-    fingerprint = _fingerprint(normalize_body(part.kind, part.body))
+    mark = _fingerprint(normalize_body(part.kind, part.body))
     if part.kind is SCRIPT:
         source = part.body["source"].rstrip("\n")
-        return {"script": {**part.body, "source": f"{source}\n// {OWNER} {version} {fingerprint}\n"}}
-    notes = {"managed_by": OWNER, "version": version, "fingerprint": fingerprint}
+        return {"script": {**part.body, "source": f"{source}\n// {OWNER} {version} {mark}\n"}}
+    notes = {"managed_by": OWNER, "version": version, "fingerprint": mark}
     return {**part.body, part.kind.mark_key: {**part.body.get(part.kind.mark_key, {}), **notes}}
 
 
@@ -139,4 +125,4 @@ def _read_mark(kind: ResourceKind, stored: Body) -> str | None:
 
 
 def _fingerprint(body: Body) -> str:
-    return sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+    return fingerprint(body, length=16)

@@ -8,27 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from logging_lib._util.ownership import LEFT, REFUSED, REMOVED, Change, OwnershipState, plan_change
 from logging_lib.dashboards.kibana import reconcile
 from logging_lib.dashboards.kibana.client import Kibana
 from logging_lib.dashboards.kibana.objects import saved_objects
-from logging_lib.dashboards.kibana.reconcile import Found, Key, State
+from logging_lib.dashboards.kibana.reconcile import Key, KibanaStatus
 from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.stack.capabilities import OLDEST
-from logging_lib.stack.deploy import (
-    CREATED,
-    LEFT,
-    OVERWRITTEN,
-    REFUSED,
-    REMOVED,
-    UNCHANGED,
-    UPDATED,
-    Change,
-)  # fmt: skip
 from logging_lib.stack.doctor import DoctorFinding, FindingLevel
 from logging_lib.store.connection import ConnectionSettings
 from logging_lib.store.port import StoreError
-
-_ACTIONS = {State.MISSING: CREATED, State.CURRENT: UNCHANGED, State.OUTDATED: UPDATED}
 
 
 class SavedObjects:
@@ -46,7 +35,7 @@ class SavedObjects:
         self._wanted: list[dict[str, Any]] = saved_objects(load_dashboards(folder))
         self.version = kibana.version()
 
-    def status(self) -> list[tuple[str, State]]:
+    def status(self) -> list[tuple[str, OwnershipState]]:
         """How each object stands."""
         return [(self._display_name(key), state) for key, state in self._inspect().states.items()]
 
@@ -61,7 +50,7 @@ class SavedObjects:
         changes = [self._plan_change(key, current, differ, force=force) for key in current.states]
         if dry_run or current.current or any(change.action == REFUSED for change in changes):
             return changes
-        imported = reconcile.put(self._kibana, self._wanted, version=self.version)
+        imported = reconcile.import_objects(self._kibana, self._wanted, version=self.version)
         if imported.refused:
             raise StoreError(f"{self._kibana.url}: not all was imported: {'; '.join(imported.refused)}")
         return changes
@@ -72,9 +61,7 @@ class SavedObjects:
         protected = [key for key in current.objects if current.note(key) and not force]
         staying = [current.objects[key] for key in protected]
         staying += [
-            saved
-            for saved in self._kibana.ours()
-            if (saved["type"], saved["id"]) not in current.states
+            saved for saved in self._kibana.ours() if (saved["type"], saved["id"]) not in current.states
         ]
         needed = {
             (ref["type"], ref["id"])
@@ -91,22 +78,20 @@ class SavedObjects:
             elif key in needed:
                 changes.append(Change(self._display_name(key), LEFT, "something that stays needs it"))
         if not dry_run:
-            reconcile.remove(self._kibana, gone)
+            reconcile.remove_objects(self._kibana, gone)
         return changes
 
-    def _inspect(self) -> Found:
-        return reconcile.look(self._kibana, self._wanted, version=self.version)
+    def _inspect(self) -> KibanaStatus:
+        return reconcile.inspect_objects(self._kibana, self._wanted, version=self.version)
 
-    def _plan_change(self, key: Key, current: Found, differ: dict[Key, str], *, force: bool) -> Change:
-        about, state, diff = self._display_name(key), current.states[key], differ.get(key, "")
-        if state is State.CURRENT:
-            return Change(about, UNCHANGED)
-        if state in _ACTIONS:
-            return Change(about, _ACTIONS[state], diff=diff)
-        if force:
-            return Change(about, OVERWRITTEN, current.note(key), diff)
-        remedy = "see the difference with --diff; --force overwrites it"
-        return Change(about, REFUSED, f"{current.note(key)}; {remedy}", diff)
+    def _plan_change(self, key: Key, current: KibanaStatus, differ: dict[Key, str], *, force: bool) -> Change:
+        return plan_change(
+            self._display_name(key),
+            current.states[key],
+            note=current.note(key),
+            diff=differ.get(key, ""),
+            force=force,
+        )
 
     def _display_name(self, key: Key) -> str:
         return f"Kibana {key[0]} {key[1]}"
@@ -132,13 +117,13 @@ def diagnose_kibana(settings: ConnectionSettings, space: str, folder: Path) -> l
                         FindingLevel.WARNING, "Kibana", text, f"upgrade Kibana to {oldest} or later"
                     )
                 )
-            wrong = [(name, state) for name, state in saved.status() if state is not State.CURRENT]
+            wrong = [(name, state) for name, state in saved.status() if state is not OwnershipState.CURRENT]
     except StoreError as error:
         return [
             DoctorFinding(FindingLevel.ERROR, "Kibana", str(error), "see the message, and docs/dashboards.md")
         ]
     for name, state in wrong:
-        edited = state in (State.EDITED, State.FOREIGN)
+        edited = state in (OwnershipState.EDITED, OwnershipState.FOREIGN)
         level = FindingLevel.NOTE if edited else FindingLevel.WARNING
         remedy = "logging-lib stack deploy --kibana URL"
         if edited:

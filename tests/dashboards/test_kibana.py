@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import trustme
 
+from logging_lib._util.ownership import OwnershipState
 from logging_lib.dashboards.kibana import client as kibana
 from logging_lib.dashboards.kibana import objects, reconcile
 from logging_lib.dashboards.kibana.client import Kibana, KibanaError
-from logging_lib.dashboards.kibana.reconcile import State
 from logging_lib.dashboards.spec import Dashboard
 from logging_lib.store.connection import ConnectionSettings
 from logging_lib.store.port import StoreError
@@ -202,41 +202,41 @@ def test_settings_fall_back_to_those_of_elasticsearch() -> None:
 def test_deployment_knows_its_own_objects(
     client: Kibana, server: fake_kibana.Server, wanted: list[Any]
 ) -> None:
-    def look(version: str = "9.1.2", objects: list[Any] = wanted) -> reconcile.Found:
-        return reconcile.look(client, objects, version=version)
+    def look(version: str = "9.1.2", objects: list[Any] = wanted) -> reconcile.KibanaStatus:
+        return reconcile.inspect_objects(client, objects, version=version)
 
     fleet = ("dashboard", "logging-lib-fleet")
     searches = [("search", one["id"]) for one in wanted if one["type"] == "search"]
-    assert set(look().states.values()) == {State.MISSING}
+    assert set(look().states.values()) == {OwnershipState.MISSING}
     client.import_objects(
         wanted
     )  # by hand: Kibana rewrites saved searches, so these cannot be told from edited ones
-    assert [key for key, state in look().states.items() if state is State.FOREIGN] == searches
-    assert reconcile.put(client, wanted, version="9.1.2").refused == ()
+    assert [key for key, state in look().states.items() if state is OwnershipState.FOREIGN] == searches
+    assert reconcile.import_objects(client, wanted, version="9.1.2").refused == ()
     assert look().current
-    assert reconcile.put(client, wanted[:2], version="9.1.2").refused == ()
+    assert reconcile.import_objects(client, wanted[:2], version="9.1.2").refused == ()
     assert look().current
     newer = [dict(one) for one in wanted]
     newer[-1] = {**newer[-1], "attributes": {**newer[-1]["attributes"], "description": "better"}}
     changed = (newer[-1]["type"], newer[-1]["id"])
-    assert look(objects=newer).states[changed] is State.OUTDATED
+    assert look(objects=newer).states[changed] is OwnershipState.OUTDATED
     assert look(objects=newer).protected == []
     assert list(reconcile.differences(look(), newer)) == [*searches, changed]
     server.spaces["default"][fleet]["attributes"]["title"] = "Mine"
     assert look().protected == [fleet]
     assert look().note(fleet) == "somebody edited it"
     assert "Kibana was upgraded from 9.1.2" in look("9.9.0").note(fleet)
-    reconcile.remove(client, look().objects)
+    reconcile.remove_objects(client, look().objects)
     assert not server.spaces["default"]
 
 
 def test_looking_at_a_field_in_discover_is_no_edit(
     client: Kibana, server: fake_kibana.Server, wanted: list[Any]
 ) -> None:
-    reconcile.put(client, wanted, version="9.1.2")
+    reconcile.import_objects(client, wanted, version="9.1.2")
     view = server.spaces["default"]["index-pattern", "logging-lib-data-prediction"]
     view["attributes"]["fieldAttrs"] = '{"ml.model.name":{"count":3}}'
-    assert reconcile.look(client, wanted, version="9.1.2").current
+    assert reconcile.inspect_objects(client, wanted, version="9.1.2").current
 
 
 def test_where_kibana_has_no_way_to_delete_the_message_says_how(
@@ -245,5 +245,5 @@ def test_where_kibana_has_no_way_to_delete_the_message_says_how(
     server.bulk_delete = False
     client.import_objects(wanted)
     with pytest.raises(KibanaError, match="or delete what carries the tag 'ML monitoring'"):
-        reconcile.remove(client, [("tag", "logging-lib")])
+        reconcile.remove_objects(client, [("tag", "logging-lib")])
     assert json.loads(objects.ndjson(wanted).splitlines()[-1])["exportedCount"] == len(wanted)

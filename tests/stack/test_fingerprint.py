@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logging_lib import content
+from logging_lib._util.ownership import OwnershipState
 from logging_lib.stack import resources
-from logging_lib.stack.ownership import State, compare, is_ours, with_mark
+from logging_lib.stack.ownership import compare, is_ours, with_mark
 from logging_lib.stack.resources import COMPONENT, ROLE, SCRIPT, Resource
 from logging_lib.store.port import StoreError
 
@@ -31,21 +32,21 @@ def stored(part: Resource, version: str = "1") -> Any:
 
 @pytest.mark.parametrize("part", ALL, ids=str)
 def test_each_part_is_current_as_it_was_put_and_outdated_when_we_want_another(part: Resource) -> None:
-    assert compare(part, None) is State.MISSING
-    assert compare(part, stored(part)) is State.CURRENT
-    assert compare(part, stored(part, "0.0.1")) is State.CURRENT
+    assert compare(part, None) is OwnershipState.MISSING
+    assert compare(part, stored(part)) is OwnershipState.CURRENT
+    assert compare(part, stored(part, "0.0.1")) is OwnershipState.CURRENT
     other = copy.deepcopy(part.body)
     other["lang" if part.kind is SCRIPT else "note"] = "another"
     newer = Resource(part.kind, part.name, other)
-    assert compare(newer, stored(part)) is State.OUTDATED
+    assert compare(newer, stored(part)) is OwnershipState.OUTDATED
     edited = stored(part)
     edited["lang" if part.kind is SCRIPT else "by_hand"] = "x"
-    assert compare(part, edited) is State.EDITED
+    assert compare(part, edited) is OwnershipState.EDITED
     assert is_ours(part.kind, edited)
     foreign = {key: value for key, value in edited.items() if key != part.kind.mark_key}
     if part.kind is SCRIPT:
         foreign = {**part.body, "source": "return 1"}
-    assert compare(part, foreign) is State.FOREIGN
+    assert compare(part, foreign) is OwnershipState.FOREIGN
 
 
 def test_what_elasticsearch_makes_of_a_body_is_no_edit() -> None:
@@ -65,9 +66,9 @@ def test_what_elasticsearch_makes_of_a_body_is_no_edit() -> None:
         "created_date_millis": 5,
         "modified_date": "2026",
     }
-    assert compare(part, back) is State.CURRENT
+    assert compare(part, back) is OwnershipState.CURRENT
     back["template"]["lifecycle"]["data_retention"] = "31d"
-    assert compare(part, back) is State.EDITED
+    assert compare(part, back) is OwnershipState.EDITED
     role = Resource(ROLE, "x", {"cluster": [], "indices": [{"names": ["a"], "privileges": ["read"]}]})
     answered = {
         **with_mark(role, "1"),
@@ -76,7 +77,7 @@ def test_what_elasticsearch_makes_of_a_body_is_no_edit() -> None:
         "transient_metadata": {"enabled": True},
         "indices": [{"names": ["a"], "privileges": ["read"], "allow_restricted_indices": False}],
     }
-    assert compare(role, answered) is State.CURRENT
+    assert compare(role, answered) is OwnershipState.CURRENT
 
 
 def test_watchers_defaults_are_no_edit_but_a_threshold_is() -> None:
@@ -87,9 +88,9 @@ def test_watchers_defaults_are_no_edit_but_a_threshold_is() -> None:
     for action in back["actions"].values():
         action["throttle_period_in_millis"] = 86_400_000
         action.pop("throttle_period")
-    assert compare(part, back) is State.CURRENT
+    assert compare(part, back) is OwnershipState.CURRENT
     back["metadata"]["min_hits"] = 50
-    assert compare(part, back) is State.EDITED
+    assert compare(part, back) is OwnershipState.EDITED
 
 
 @given(st.text(min_size=1), st.text(min_size=1))

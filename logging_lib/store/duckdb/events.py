@@ -11,7 +11,7 @@ import orjson
 
 from logging_lib.schema.fields import load
 from logging_lib.store import mapping
-from logging_lib.store.duckdb import hits
+from logging_lib.store.duckdb import extraction
 from logging_lib.store.duckdb.files import TargetFolder
 from logging_lib.store.mapping import FieldColumn
 from logging_lib.store.port import IndexResult
@@ -193,15 +193,15 @@ class EventTable:
 
     def _load(self, name: str, block: bytes) -> None:
         self._flush()
-        lines = hits.lines(block)
+        lines = extraction.lines_to_arrow(block)
         if lines is None:
-            text_lines = [line for line in block.split(b"\n") if hits.is_text(line)]
+            text_lines = [line for line in block.split(b"\n") if extraction.is_text(line)]
             self.invalid_lines += block.count(b"\n") - len(text_lines) + 1
-            lines = hits.lines(b"".join(line + b"\n" for line in text_lines))
+            lines = extraction.lines_to_arrow(b"".join(line + b"\n" for line in text_lines))
             assert lines is not None
         if not len(lines):
             return
-        self._connection.register("arriving", hits.numbered(lines, self._next))
+        self._connection.register("arriving", extraction.number_lines(lines, self._next))
         try:
             created = self._insert_lines(name, "starts_with(source, '{') OR json_type(source) = 'OBJECT'")
             self.invalid_lines += len(lines) - created
@@ -356,7 +356,7 @@ class EventTable:
 
     def _extraction_sql(self, names: Iterable[str], *, unchecked: bool) -> str:
         columns = {name: self._columns[name] for name in names}
-        return hits.statement(self._raw_table, columns, self._list_fields, unchecked=unchecked)
+        return extraction.extraction_sql(self._raw_table, columns, self._list_fields, unchecked=unchecked)
 
     def relation(self, *, with_id: bool) -> str:
         """The table that ``Located.column`` belongs to; ``seq`` numbers its rows in order of arrival."""

@@ -1,18 +1,17 @@
-"""From JSON text to typed columns: the SQL that reads events, and the way of their lines into DuckDB."""
+"""Parse the parts of a search body about hits (size, from, sort, search_after, _source) and render the hits."""
 
 from __future__ import annotations
 
 import json
 import re
 import struct
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from logging_lib._util import datemath
-from logging_lib.schema.fields import Field, load
 from logging_lib.store import mapping
 from logging_lib.store.duckdb import patterns
 from logging_lib.store.duckdb.metrics import check_aggregatable, missing_value_sql, parse_date_format
@@ -28,110 +27,6 @@ from logging_lib.store.validators import (
     expect_string,
     unsupported_error,
 )
-
-# Keys such as "ml.model.name", which a table of flat columns has, mean the same as nested objects.
-_DOTTED: Final = r'[{,]\s*"(ecs|event|service|host|process|trace|span|error|log|labels|ml)\.[^"]*"\s*:'
-
-
-def statement(raw: str, columns: Mapping[str, str], many: Collection[str], *, unchecked: bool) -> str:
-    """The query for the columns of a stream's events from ``$from`` on: ``seq``, ``odd``, the columns.
-
-    Args:
-        raw: the table of events.
-        columns: the column for each field.
-        many: fields that hold lists though ``fields.yml`` gives them one value.
-        unchecked: there may be events from files; ``odd`` says whose values need ``conform`` first.
-    """
-    values, odd, pointers = list[str](), list[str](), list[str]()
-    for place, (name, column) in enumerate(columns.items(), 1):
-        located = mapping.locate_field(load(), name)
-        assert located is not None
-        entry, path = located
-        pointers.append(_literal(mapping.json_pointer(path)))
-        value, check = _column(f"x[{place}]", entry, f"pointers[{place}]", name in many)
-        values.append(f"{value} AS {column}")
-        odd.append(check)
-    odd.append(f"regexp_matches(line, {_literal(_DOTTED)})")
-    listed = "[" + ", ".join(pointers) + "]"
-    test = f"CASE WHEN checked THEN false ELSE coalesce({' OR '.join(odd)}, false) END"
-    return (
-        f"SELECT seq, {test if unchecked else 'false'} AS odd, {', '.join(values)}"  # noqa: S608
-        f" FROM (SELECT seq, checked, line, {listed} AS pointers, json_extract_string(line, {listed}) AS x"
-        f" FROM (SELECT seq, checked, coalesce(line, source) AS line FROM {raw} WHERE seq >= $from))"
-    )
-
-
-def _column(text: str, entry: Field, pointer: str, many: bool) -> tuple[str, str]:
-    """SQL for a column's value, and for whether it needs ``conform`` first."""
-    shape = f"json_type(line, {pointer})"
-    if entry.array or many:
-        cast = _cast("e", entry.type)
-        single = f"[{text}]" if cast == "e" else f"[{_cast(text, entry.type)}]"
-        # A text in a list's place is brought into form later; from_json would fail at it.
-        inner = f"from_json(CASE WHEN starts_with({text}, '[') THEN {text} END, '[\"VARCHAR\"]')"
-        # Keywords are a set, as in Elasticsearch's doc values; numbers and dates keep their doubles.
-        listed = f"list_distinct({inner})" if cast == "e" else f"list_transform({inner}, lambda e: {cast})"
-        if entry.array:
-            return listed, f"({text} IS NOT NULL AND NOT starts_with({text}, '['))"
-        value = f"CASE WHEN {text} IS NULL THEN NULL WHEN {shape} = 'ARRAY' THEN {listed} ELSE {single} END"
-        return value, f"({text} IS NOT NULL AND {shape} IN ('ARRAY', 'OBJECT'))"
-    value = _cast(text, entry.type)
-    if value == text:
-        brackets = f"(starts_with({text}, '[') OR starts_with({text}, '{{'))"
-        return value, f"CASE WHEN {brackets} THEN {shape} IN ('ARRAY', 'OBJECT') ELSE false END"
-    if entry.type in mapping.WHOLE_TYPES:
-        return value, f"({text} IS NOT NULL AND NOT regexp_full_match({text}, '-?[0-9]{{1,18}}'))"
-    if entry.type == "date":
-        return value, f"({text} IS NOT NULL AND ({value} IS NULL OR {text} NOT LIKE '____-__-__T%'))"
-    if entry.type == "boolean":
-        return value, f"({text} IS NOT NULL AND {value} IS NULL)"
-    return value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT isfinite({value})))"
-
-
-def _cast(text: str, kind: str) -> str:
-    if kind == "date":
-        # Floored, also before 1970; epoch_ms() rounds.
-        micros = f"epoch_us(TRY_CAST({text} AS TIMESTAMP))"
-        return f"(({micros} - (({micros} % 1000) + 1000) % 1000) // 1000)"
-    if kind == "boolean":
-        return f"CASE {text} WHEN 'true' THEN true WHEN 'false' THEN false END"
-    sql_type = mapping.SQL_TYPES[kind]
-    return text if sql_type == "VARCHAR" else f"TRY_CAST({text} AS {sql_type})"
-
-
-def _literal(text: str) -> str:
-    """A string literal for DuckDB, which knows no escapes but the doubled quote; NUL would end the text."""
-    return " || chr(0) || ".join("'" + part.replace("'", "''") + "'" for part in text.split("\0"))
-
-
-def is_text(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def lines(block: bytes) -> Any:
-    """Whole lines as an Arrow array over the same memory; None where they are not UTF-8."""
-    import numpy as np
-    import pyarrow as pa
-
-    if not is_text(block):
-        return None
-    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
-    offsets = np.concatenate([[0], ends]).astype(np.int64)
-    return pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(block))
-
-
-def numbered(texts: Any, start: int) -> Any:
-    """A table in small batches, so that DuckDB's threads share the work."""
-    import numpy as np
-    import pyarrow as pa
-
-    table = pa.table({"seq": np.arange(start, start + len(texts)), "source": texts})
-    return pa.Table.from_batches(table.to_batches(max_chunksize=8192))
-
 
 MAX_RESULT_WINDOW: Final = 10_000  # Elasticsearch's index.max_result_window
 Row = tuple[Any, ...]
