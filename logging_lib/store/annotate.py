@@ -1,7 +1,7 @@
-"""Adds checks and bins to stored foreign events that lack them, from the published profiles.
+"""Add checks and bins to stored events of other loggers, from the published profiles.
 
-An event that has its checks says so in ``ml.profile.status``: what was done is not done again, so a run that
-was stopped goes on where it was. Events whose model has no profile stay as they are, and stay countable.
+``ml.profile.status`` says whether an event has its checks, so that a run which was interrupted continues where it
+stopped. Events whose model has no profile are left unchanged, and can be counted.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class ReplaceableStore(Store, Protocol):
 
 @dataclass
 class AnnotateResult:
-    """``annotated`` have their checks now, ``conflicts`` were changed by others meanwhile (the next run takes them);
-    ``failed`` holds (id, reason)."""
+    """Count events: ``annotated`` have their checks now, ``conflicts`` were changed by others meanwhile (the next
+    run annotates them); ``failed`` holds (id, reason)."""
 
     annotated: int = 0
     conflicts: int = 0
@@ -48,10 +48,10 @@ def annotate(
     *,
     advance: Callable[[int], None] = lambda number: None,
 ) -> AnnotateResult:
-    """Check the stored events of these profiles' models that have no checks.
+    """Add checks to the stored events of these profiles' models that have none.
 
     Args:
-        advance: told after each page how many events it had.
+        advance: called after each page with its number of events.
     """
     result = AnnotateResult()
     for profile in profiles:
@@ -71,7 +71,7 @@ def annotate(
 
 
 def count_unchecked(store: Store) -> dict[tuple[str, str], int]:
-    """(model, version) → events without checks, of all that is stored; the models with the most."""
+    """Count the stored events without checks by (model, version); the models with the most such events."""
     versions = {"terms": {"field": "ml.model.version", "size": 100}}
     models = {"terms": {"field": "ml.model.name", "size": MAX_MODELS}, "aggs": {"versions": versions}}
     answer = store.search(STREAMS, {"size": 0, "query": _WITHOUT_CHECKS, "aggs": {"models": models}})
@@ -83,7 +83,7 @@ def count_unchecked(store: Store) -> dict[tuple[str, str], int]:
 
 
 def add_checks(document: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
-    """A stored event with its checks; pure. Its inputs are typed anew, as the profile has them."""
+    """Return a stored event with its checks. Pure. The inputs are typed again, as the profile defines them."""
     ml = document["ml"]
     checked = checker(inputs_of(ml.get("input") or {}))
     new_ml = {key: value for key, value in ml.items() if key not in ("check", "text")}

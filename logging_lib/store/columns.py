@@ -1,7 +1,7 @@
-"""Chosen fields of many events as numpy columns, read in one pass over their JSON lines.
+"""Read chosen fields of many events as numpy columns, in one pass over their JSON lines.
 
-What a field's column holds is what ``mapping.conform`` makes of the events: lines in the form that the logger
-writes are decoded straight into typed objects, all others go through ``conform`` first.
+A column holds what ``mapping.conform`` makes of the events: lines in the form that the logger writes are decoded
+directly into typed objects, all others go through ``conform`` first.
 """
 
 from __future__ import annotations

@@ -31,9 +31,11 @@ _TRANSIENT_STATUSES = (429, 502, 503, 504)
 
 
 class ElasticsearchError(StoreError):
-    """An answer that says no. ``status`` is HTTP's, or 0 where there was no answer; ``kind`` is
-    Elasticsearch's own name for the error (``index_not_found_exception``), ``reason`` its text, ``details`` the
-    whole of what it said."""
+    """Report an error response or a missing response.
+
+    ``status`` is the HTTP status, or 0 where there was no response; ``kind`` is Elasticsearch's name for the error
+    (``index_not_found_exception``), ``reason`` its text, ``details`` the whole error object.
+    """
 
     def __init__(
         self,
@@ -52,21 +54,21 @@ class ElasticsearchError(StoreError):
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same may work a little later: no answer, too busy, or starting up."""
+        """Whether the same request may succeed a little later: no response, too busy, or starting up."""
         return self.status == 0 or self.status in _TRANSIENT_STATUSES
 
     @property
     def is_unknown_api(self) -> bool:
-        """Whether this server does not know the API: another version, or a part that it lacks."""
+        """Whether the server does not have this API: another version, or a module that is not installed."""
         return self.status in (400, 405) and "no handler found" in self.reason
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """Where the cluster is and as whom we ask it.
+    """Hold the cluster's address and our credentials.
 
-    ``api_key`` is the encoded form that Elasticsearch gave out; ``ca`` a file with the authority that signed
-    the server's certificate (default: those that the system trusts).
+    ``api_key`` is the encoded form that Elasticsearch returned; ``ca`` is a file with the certificate authority that
+    signed the server's certificate (default: those that the system trusts).
     """
 
     url: str
@@ -83,14 +85,15 @@ def read_settings(
     prefix: str = PREFIX,
     example: str = "https://localhost:9200",
 ) -> ConnectionSettings:
-    """Settings of ``LOGGING_LIB_ELASTICSEARCH_URL``, ``_API_KEY``, ``_USER``, ``_PASSWORD`` and ``_CA``.
+    """Read ``LOGGING_LIB_ELASTICSEARCH_URL``, ``_API_KEY``, ``_USER``, ``_PASSWORD`` and ``_CA``.
 
     Args:
-        prefix: of other variables of the same kind.
-        example: a URL, for messages.
+        url: overrides the variable ``_URL``.
+        prefix: of the variables; Kibana's have another.
+        example: a URL for error messages.
 
     Raises:
-        StoreError: naming the variable that is wrong, and what to set.
+        StoreError: naming the variable that is wrong or missing, and what to set.
     """
 
     def get(name: str) -> str | None:
@@ -120,7 +123,7 @@ def read_settings(
 
 
 class _PlainTransport(Transport):
-    """Asks for plain JSON, which servers of every major version speak."""
+    """Request plain JSON, which servers of every major version support."""
 
     def perform_request(self, method: str, target: str, **options: Any) -> Any:
         headers = options.get("headers")
@@ -137,7 +140,7 @@ def _plain_media_type(header: str) -> str:
 
 
 class Connection:
-    """Calls to one cluster. Safe to share between threads."""
+    """Call the APIs of one cluster. Safe to share between threads."""
 
     def __init__(
         self,
@@ -148,11 +151,11 @@ class Connection:
     ) -> None:
         """
         Args:
-            timeout: seconds to wait for one answer.
-            sleep: waits between tries.
+            timeout: seconds to wait for one response.
+            sleep: waits between attempts.
 
         Raises:
-            StoreError: when the authority's file cannot be read.
+            StoreError: the file of the certificate authority cannot be read.
         """
         self.url = settings.url
         self._sleep = sleep
@@ -173,7 +176,7 @@ class Connection:
             f"{parts.scheme}://{host}:{port}{parts.path}",
             transport_class=_PlainTransport,
             request_timeout=timeout,
-            max_retries=0,  # its retries don't wait in all versions; see call
+            max_retries=0,  # not every version of the client waits between retries; see ``call``
             **options,
         )
 
@@ -186,15 +189,15 @@ class Connection:
         params: Mapping[str, Any] | None = None,
         retries: int = _RETRIES,
     ) -> Any:
-        """The parsed answer to one request.
+        """Send one request and return the parsed response.
 
         Args:
-            path: already quoted, from the ``/`` on.
-            body: an object; or bytes of newline-delimited JSON.
-            retries: how often to try again where there is no answer or the server is too busy.
+            path: already quoted, beginning with ``/``.
+            body: an object, or bytes of newline-delimited JSON.
+            retries: how often to retry where there is no response or the server is too busy.
 
         Raises:
-            ElasticsearchError: the server says no, or nothing answers.
+            ElasticsearchError: the server returned an error, or did not respond.
         """
         kind = "application/x-ndjson" if isinstance(body, bytes) else "application/json"
         headers = {"accept": "application/json", **({"content-type": kind} if body is not None else {})}
@@ -202,7 +205,7 @@ class Connection:
             try:
                 return self._request(method, path, params, headers, body)
             except ElasticsearchError as error:
-                # What took the whole timeout is not repeated: it would hold up its caller for minutes.
+                # A request that took the whole timeout is not repeated: it would block the caller for minutes.
                 if wait is None or not error.is_transient or isinstance(error.__cause__, ConnectionTimeout):
                     raise
             self._sleep(wait * random.uniform(0.5, 1.0))
@@ -259,7 +262,7 @@ class Connection:
 
 
 def _deepest_reason(error: Mapping[str, Any]) -> str:
-    """The reason nearest to the cause: what stands on top often says only that all shards failed."""
+    """Return the reasons down to the root cause: the outermost one often says only that all shards failed."""
     causes = [error, *(error.get("root_cause") or ())[:1]]
     failed = (error.get("failed_shards") or ())[:1]
     causes += [shard.get("reason") or {} for shard in failed]
@@ -270,7 +273,7 @@ def _deepest_reason(error: Mapping[str, Any]) -> str:
 
 
 def _without_credentials(url: str) -> str:
-    """Without what may be a password."""
+    """Return the URL without user and password."""
     scheme, separator, rest = url.rpartition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
@@ -282,7 +285,7 @@ _TRANSIENT_STATUS: Final = frozenset({429, 502, 503, 504})
 
 
 class BulkConnection(Protocol):
-    """As much of ``Connection`` as is needed here."""
+    """The part of ``Connection`` that bulk requests need."""
 
     def call(
         self, method: str, path: str, body: Any = None, *, params: Any = None, retries: int = 0
@@ -291,7 +294,7 @@ class BulkConnection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BulkOperation:
-    """One line pair of a bulk request: the action (``{"create": {"_id": "a"}}``) and the document's JSON."""
+    """Hold one operation of a bulk request: the action (``{"create": {"_id": "a"}}``) and the document's JSON."""
 
     document_id: str
     action: dict[str, Any]
@@ -300,7 +303,7 @@ class BulkOperation:
 
 @dataclass(frozen=True, slots=True)
 class BulkOutcome:
-    """What became of an operation; ``reason`` says why it was refused for good."""
+    """Hold the result of one operation; ``reason`` says why it was refused for good."""
 
     document_id: str
     status: int
@@ -308,7 +311,7 @@ class BulkOutcome:
 
     @property
     def is_conflict(self) -> bool:
-        """A document with this id is there already, or was changed in between."""
+        """Whether a document with this id exists already, or was changed in between."""
         return self.status == 409
 
 
@@ -321,16 +324,17 @@ def send_bulk(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[BulkOutcome]:
-    """Send operations in batches; one outcome each, in their order.
+    """Send operations in batches and yield one outcome for each, in their order.
 
     Args:
         target: a data stream or an index, quoted; None where each action names its ``_index``.
-        retry_seconds: seconds to go on trying while nothing answers or the server is too busy; the time begins
-            anew with each batch that got through.
+        retry_seconds: how long to keep retrying while there is no response or the server is too busy; counted
+            anew for each batch.
 
     Raises:
-        ElasticsearchError: the request as a whole was refused, or nothing answered for too long. Then the
-            operations without an outcome may or may not have been carried out.
+        ElasticsearchError: the whole request was refused, or there was no response for too long. The operations
+            without an outcome may or may not have been carried out. All of them have ids, so sending them again
+            is safe.
     """
     for batch in _batches(operations):
         outcomes: dict[int, BulkOutcome] = {}

@@ -1,8 +1,8 @@
-"""The store in production: Elasticsearch, with the templates of ``pipelines/elasticsearch``.
+"""Store events in Elasticsearch, with the templates of ``pipelines/elasticsearch``.
 
-Where it differs from the embedded store, knowingly:
+Known differences from the embedded store:
 
-* A value that its field's type does not take is left out of the index and its field listed in ``_ignored``;
+* A value that does not fit its field's type is not indexed, and the field is listed in ``_ignored``;
   the embedded store refuses such a document.
 * Keywords over 1,024 characters are stored, not searchable.
 * ``cardinality`` and ``percentiles`` are approximate.
@@ -14,10 +14,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
+from logging_lib._util.times import format_instant
 from logging_lib.plain import printable
 from logging_lib.store import mapping
 from logging_lib.store.connection import BulkOperation, BulkOutcome, Connection, ElasticsearchError, send_bulk
@@ -35,18 +36,18 @@ from logging_lib.store.port import (
 
 RETRY_SECONDS: Final = 120.0
 _PAGE: Final = 5_000
-_KEEP_ALIVE: Final = "5m"  # a page's point in time, until the next one is asked for
+_KEEP_ALIVE: Final = "5m"  # of a page's point in time, until the next page is requested
 SEARCH_TIMEOUT: Final = "45s"
 _BOUNDS: Final = frozenset({"gt", "gte", "lt", "lte", "from", "to"})
 _NOW = re.compile(r"now(?=$|[+\-/|])")
 
 
 class ElasticsearchStore:
-    """The port over a cluster. Safe to share between threads.
+    """Implement the port over a cluster. Safe to share between threads.
 
     Args:
-        retry_seconds: seconds for which ``index`` goes on trying while nothing answers.
-        sleep: waits between tries.
+        retry_seconds: how long ``index`` keeps retrying while there is no response.
+        sleep: waits between attempts.
     """
 
     def __init__(
@@ -71,10 +72,10 @@ class ElasticsearchStore:
     ) -> IndexResult:
         """Add documents; see the port. Without ``now`` the cluster's clock gives ``event.ingested``.
 
-        A document whose first try got no answer, though it was stored, counts as a duplicate.
+        A document that was stored though its first attempt got no response counts as a duplicate.
 
         Raises:
-            ElasticsearchError: nothing answered for ``retry_seconds`` seconds, or the whole request was refused.
+            ElasticsearchError: no response for ``retry_seconds``, or the whole request was refused.
         """
         refused: list[tuple[str, str]] = []
         stream = target.startswith("logs-")
@@ -97,11 +98,10 @@ class ElasticsearchStore:
     def replace(
         self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]
     ) -> Iterator[BulkOutcome]:
-        """Put other documents in the place of stored ones: pairs of (hit, document); one outcome each, in
-        their order.
+        """Replace stored documents: pairs of (hit, document); yield one outcome for each, in their order.
 
-        The hits come from a search with ``seq_no_primary_term``: a document that was changed since is left
-        as it is, with a conflict.
+        The hits come from a search with ``seq_no_primary_term``: a document that was changed since is not
+        replaced, and its outcome is a conflict.
 
         Raises:
             ElasticsearchError: as ``index``.
@@ -132,14 +132,14 @@ class ElasticsearchStore:
 
         Raises:
             SearchError: Elasticsearch refuses the body.
-            ElasticsearchError: it does not answer, or refuses us.
+            ElasticsearchError: no response, or access denied.
         """
         names = indices.split(",") if isinstance(indices, str) else indices
         path = ",".join(_quoted(name.strip()) for name in names if name.strip()) or "_all"
         params = {"ignore_unavailable": "true", "allow_no_indices": "true"}
         if rest_total_hits_as_int:
             params["rest_total_hits_as_int"] = "true"
-        asked = dict(body) if now is None else _with_fixed_now(body, _iso(now), ())
+        asked = dict(body) if now is None else _with_fixed_now(body, format_instant(now), ())
         asked.setdefault("timeout", SEARCH_TIMEOUT)
         try:
             answer: dict[str, Any] = self._connection.call("POST", f"/{path}/_search", asked, params=params)
@@ -152,7 +152,7 @@ class ElasticsearchStore:
         return answer
 
     def streams(self, indices: str | list[str]) -> list[str]:
-        """See the port; the data streams, aliases and indices that this client may see."""
+        """List the data streams, aliases and indices that this client may see; see the port."""
         names = indices.split(",") if isinstance(indices, str) else indices
         path = ",".join(_quoted(name.strip()) for name in names if name.strip()) or "*"
         try:
@@ -166,7 +166,7 @@ class ElasticsearchStore:
         return sorted(streams | indices_)
 
     def iter_json(self, target: str, fields: Collection[str]) -> Iterator[list[bytes]]:
-        """See the port: pages in the order of arrival, each after the one before, within one point in time."""
+        """Yield pages in the order of arrival, within one point in time; see the port."""
         opened = self._connection.call("POST", f"/{_quoted(target)}/_pit", params={"keep_alive": _KEEP_ALIVE})
         body: dict[str, Any] = {
             "size": _PAGE,
@@ -191,11 +191,11 @@ class ElasticsearchStore:
             self._connection.call("DELETE", "/_pit", {"id": body["pit"]["id"]})
 
     def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
-        """See the port: none, as a connection does not survive a fork."""
+        """Return no partitions: a connection does not survive a fork; see the port."""
         return []
 
     def execute_painless(self, source: str, params: Mapping[str, Any]) -> str:
-        """See the port. Without an index it needs the privilege ``cluster:admin/scripts/painless/execute``."""
+        """Run a script; see the port. This needs the privilege ``cluster:admin/scripts/painless/execute``."""
         body = {"script": {"source": source, "params": params}}
         try:
             answer = self._connection.call("POST", "/_scripts/painless/_execute", body)
@@ -206,7 +206,7 @@ class ElasticsearchStore:
         return str(answer["result"])
 
     def get(self, target: str, identity: str) -> VersionedDocument | None:
-        """One document of an index, as it is now, and which of its changes that is; None when there is none.
+        """Return one document of an index with its version, or None where there is none.
 
         Raises:
             ElasticsearchError: as ``index``.
@@ -222,10 +222,10 @@ class ElasticsearchStore:
     def put(
         self, target: str, identity: str, source: Mapping[str, Any], *, after: VersionedDocument | None
     ) -> None:
-        """Write a document, provided that it still is what ``get`` gave.
+        """Write a document, provided that it is still the version that ``get`` returned.
 
         Raises:
-            Conflict: it was changed, or made, since.
+            ConflictError: it was changed or created since.
             ElasticsearchError: as ``index``.
         """
         path, params = _document_path(target, "_create", identity), {}
@@ -240,10 +240,10 @@ class ElasticsearchStore:
             raise
 
     def add(self, target: str, sources: Iterable[Mapping[str, Any]]) -> None:
-        """Add new documents to an index, each with an id of the server's.
+        """Add new documents to an index; the server gives each an id.
 
         Raises:
-            StoreError: one was refused.
+            StoreError: a document was refused.
             ElasticsearchError: as ``index``.
         """
         operations = (BulkOperation("", {"create": {}}, mapping.dumps(source)) for source in sources)
@@ -252,7 +252,7 @@ class ElasticsearchStore:
                 raise StoreError(f"{target}: a document was refused: {outcome.reason}")
 
     def delete(self, target: str, query: Mapping[str, Any]) -> None:
-        """Delete an index's documents that match; those that change meanwhile stay.
+        """Delete the documents of an index that match a query; those that change meanwhile are kept.
 
         Raises:
             ElasticsearchError: as ``index``.
@@ -261,8 +261,10 @@ class ElasticsearchStore:
         self._connection.call("POST", f"/{_quoted(target)}/_delete_by_query", {"query": query}, params=params)
 
     def refresh(self, target: str | None = None) -> None:
-        """Make what this store indexed, or what is in that target, visible to searches; who may not do that
-        waits for the cluster to."""
+        """Make this store's documents, or those of one target, visible to searches.
+
+        Without the privilege this does nothing: the cluster refreshes its indices by itself.
+        """
         for name in sorted(self._written) if target is None else [target]:
             path = f"/{_quoted(name)}/_refresh"
             try:
@@ -298,7 +300,7 @@ def _script_error(error: ElasticsearchError) -> ScriptError:
 def _event_operations(
     documents: Iterable[Mapping[str, Any]], now: datetime | None, refused: list[tuple[str, str]]
 ) -> Iterator[BulkOperation]:
-    arrival = None if now is None else _iso(now)
+    arrival = None if now is None else format_instant(now)
     for document in documents:
         source = {key: value for key, value in document.items() if key != "_id"}
         event = source.get("event")
@@ -334,8 +336,10 @@ def _operation(
 
 
 def _empty_aggregations(indices: list[str], body: Mapping[str, Any], now: datetime | None) -> dict[str, Any]:
-    """The aggregations over no documents. Elasticsearch leaves them out where no index has such a name, as
-    before a stream's first event; the embedded store does not, and neither does the port."""
+    """Return the aggregations over no documents.
+
+    Elasticsearch omits them where no index matches, as before a stream's first event; the port does not.
+    """
     with EmbeddedStore(None) as store:
         try:
             aggregations: dict[str, Any] = store.search(indices, body, now=now)["aggregations"]
@@ -345,7 +349,7 @@ def _empty_aggregations(indices: list[str], body: Mapping[str, Any], now: dateti
 
 
 def _with_fixed_now(value: Any, moment: str, path: tuple[str, ...]) -> Any:
-    """The body as it would be asked at that moment: ``now`` at the beginning of a range's bound is replaced."""
+    """Return the body with ``now`` at the beginning of each range's bound replaced by a moment."""
     if isinstance(value, Mapping):
         fixed = {key: _with_fixed_now(item, moment, (*path, key)) for key, item in value.items()}
         for key in _BOUNDS & fixed.keys():
@@ -360,10 +364,6 @@ def _with_fixed_now(value: Any, moment: str, path: tuple[str, ...]) -> Any:
     if isinstance(value, list):
         return [_with_fixed_now(item, moment, (*path, str(index))) for index, item in enumerate(value)]
     return value
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _document_path(target: str, kind: str, identity: str) -> str:

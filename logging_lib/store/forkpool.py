@@ -1,4 +1,4 @@
-"""Work shared among this process and forks of it: they have all that it has read, without a copy."""
+"""Share work among this process and forks of it, which see all that it has read without a copy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_PROCESSES = (
 
 
 def available_processes() -> int:
-    """How many may work at once: one where no process can be forked safely, as beside other threads."""
+    """Return how many processes may work at once: one where forking is not safe, as beside other threads."""
     if sys.platform != "linux" or threading.active_count() > 1 or multiprocessing.current_process().daemon:
         return 1
     return min(MAX_PROCESSES, len(os.sched_getaffinity(0)))
@@ -37,7 +37,7 @@ def map_forked(
     here: Callable[[Item], bool],
     processes: int,
 ) -> list[Result]:
-    """The results of the items, in their order; the process that is free takes the next item.
+    """Return the results of the items, in their order; the next free process takes the next item.
 
     Args:
         here: whether an item must not be done by a fork: an open database does not survive it.
@@ -110,7 +110,7 @@ def _fork(work: Callable[[], Any], others: Sequence[_Fork]) -> _Fork | None:
             other.results.close()
         try:
             answer = work()
-        except Exception as error:  # noqa: BLE001 - it is raised again where it can be told
+        except Exception as error:  # noqa: BLE001 - it is raised again in the first process
             answer = error
         with suppress(OSError):
             there.send(answer)

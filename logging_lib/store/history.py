@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from logging_lib._util.times import format_instant
 from logging_lib.store.port import Store, StoreError
 
 if TYPE_CHECKING:
@@ -27,12 +28,12 @@ def scan_pages(
     newest_first: bool = False,
     page: int = PAGE,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Pages of hits in the order of ``@timestamp``, then of ``event.id``.
+    """Yield pages of hits, ordered by ``@timestamp`` and then by ``event.id``.
 
     Args:
         indices: of events: each has an ``@timestamp`` and an ``event.id``.
-        source: the fields wanted; default: the whole event.
-        page: hits a page, up to 10,000.
+        source: the fields to return; default: the whole event.
+        page: hits per page, up to 10,000.
     """
     order = "desc" if newest_first else "asc"
     body: dict[str, Any] = {
@@ -59,9 +60,15 @@ _INPUTS = [f"ml.input.{kind}" for kind in ("other", *KINDS)]
 
 @dataclass(frozen=True)
 class PredictionHistory:
-    """``frame`` has a row an event, oldest first, a column a feature, ``TIME`` and, where there were any,
-    ``PREDICTION``; ``absent`` masks the rows whose key was not there, shape (rows,); ``kinds`` are those that a
-    profile gave to the features, where the events had one; ``is_truncated``: there were more events than wanted."""
+    """Hold logged predictions as a table.
+
+    Attributes:
+        frame: one row per event, oldest first; one column per feature, ``TIME`` and, where there were any,
+            ``PREDICTION``.
+        absent: by feature, a mask of the rows that lack its key, shape (rows,).
+        kinds: the features' kinds from their profile, where the events had one.
+        is_truncated: there were more events than requested.
+    """
 
     frame: pd.DataFrame
     absent: Mapping[str, np.ndarray[Any, Any]]
@@ -72,10 +79,10 @@ class PredictionHistory:
 def read_history(
     store: Store, *, model: str, version: str, now: datetime, days: float, max_rows: int = MAX_ROWS
 ) -> PredictionHistory:
-    """The live predictions of a model's version in the last ``days``; the latest where there are too many.
+    """Read the live predictions of a model version in the last ``days``; the latest where there are too many.
 
     Raises:
-        StoreError: there are none, or a feature has the name of a column of ours.
+        StoreError: there are none, or a feature has the name of one of our columns.
     """
     import numpy as np
     import pandas as pd
@@ -117,26 +124,26 @@ def read_history(
 
 
 def inputs_of(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs as they were given, from a document's ``ml.input``."""
+    """Return the original inputs from a document's ``ml.input``."""
     return {name: value for kind in ("other", *KINDS) for name, value in (stored.get(kind) or {}).items()}
 
 
 def output_of(stored: Mapping[str, Any]) -> Any:
-    """The one output in a document's ``ml.prediction``, or None."""
+    """Return the output in a document's ``ml.prediction``, or None."""
     return stored.get("label") if stored.get("value") is None else stored["value"]
 
 
 def _newest_predictions(
     store: Store, model: str, version: str, since: datetime, now: datetime
 ) -> Iterator[dict[str, Any]]:
-    """The newest first, a page a search."""
+    """Yield the predictions, the newest first."""
     query = {
         "bool": {
             "filter": [
                 {"term": {"ml.model.name": model}},
                 {"term": {"ml.model.version": version}},
                 {"term": {"ml.model.role": "live"}},
-                {"range": {"@timestamp": {"gt": _iso(since), "lte": _iso(now)}}},
+                {"range": {"@timestamp": {"gt": format_instant(since), "lte": format_instant(now)}}},
             ]
         }
     }
@@ -144,7 +151,3 @@ def _newest_predictions(
     for page in scan_pages(store, STREAMS, query, source=source, newest_first=True, page=PAGE):
         for hit in page:
             yield hit["_source"]
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

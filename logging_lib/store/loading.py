@@ -1,4 +1,4 @@
-"""Puts the events of files into a store, normalized, each at the time of its arrival."""
+"""Load the events of files into a store: normalize them and set the time at which each arrived."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ _BATCH = 10_000
 
 
 class JsonLinesWriter:
-    """Writes events into the folder of an embedded store, as lines; nothing is kept but what tells doubles apart.
-    To be read by an ``EmbeddedStore`` that is opened afterwards.
+    """Write events as lines into the folder of an embedded store; keep only hashes of their ids in memory.
 
-    Use as a context manager.
+    Use it as a context manager, and open an ``EmbeddedStore`` afterwards to read the events.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -71,7 +70,7 @@ class JsonLinesWriter:
 
 
 class EventSink(Protocol):
-    """What ``load`` puts events into: a store, or ``Lines``."""
+    """The destination of ``load``: a store, or a ``JsonLinesWriter``."""
 
     def index(
         self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
@@ -82,7 +81,7 @@ class EventSink(Protocol):
 
 @dataclass
 class LoadSummary:
-    """What ``load`` found: events, the span and the hours of their arrival, and what was refused, by reason."""
+    """Summarize a load: events, the first and last arrival, the hours with arrivals, and refused lines by reason."""
 
     events: int = 0
     refused: Counter[str] = field(default_factory=Counter)
@@ -105,13 +104,13 @@ def load(
     keep_refused: bool = False,
     namespace: str = DEFAULT_NAMESPACE,
 ) -> LoadSummary:
-    """Put the events of JSON-lines files into a store.
+    """Load the events of JSON-lines files into a store.
 
     Args:
         paths: files, or folders of ``*.jsonl``.
-        now: when they arrive; default: each at its ``event.ingested``, or where it has none when it happened.
-        profiles: foreign events of their models are checked against them.
-        keep_refused: put what is refused into the dead-letter stream, too.
+        now: when the events arrive; default: each at its ``event.ingested``, or at its own time without one.
+        profiles: events of other loggers about their models are checked against them.
+        keep_refused: also store refused lines, in the dead-letter stream.
         namespace: of the data streams.
 
     Raises:
@@ -147,7 +146,7 @@ def load(
 
 
 def summarize_arrivals(store: Store) -> LoadSummary:
-    """What ``load`` would say of the predictions that a store holds already."""
+    """Summarize the predictions that a store already holds, as ``load`` does."""
     hourly = {"date_histogram": {"field": "event.ingested", "fixed_interval": "1h", "min_doc_count": 1}}
     ends = {end: {end: {"field": "event.ingested"}} for end in ("min", "max")}
     body = {"size": 0, "track_total_hits": True, "aggs": {"hours": hourly, **ends}}
@@ -163,7 +162,7 @@ def summarize_arrivals(store: Store) -> LoadSummary:
 def _normalize_files(
     paths: Iterable[Path], now: datetime | None, present: datetime, checks: Checks
 ) -> Iterator[tuple[dict[str, Any] | DeadLetter, datetime]]:
-    """Each line's event or dead letter, and when it arrived."""
+    """Yield each line's event or dead letter, and the time of its arrival."""
     for file in jsonlines.files(paths):
         for line in jsonlines.lines(file):
             normalized = normalize_line(line, now=now, checks=checks)
@@ -179,7 +178,7 @@ def _normalize_files(
 
 
 def _arrival_time(document: Mapping[str, Any], line: Line, present: datetime) -> datetime | DeadLetter:
-    """When an event of the past arrived, or why that cannot be."""
+    """Return when an event of the past arrived, or a dead letter where its times are not valid."""
     try:
         happened_at = parse_instant(document["@timestamp"])
     except ValueError:
@@ -213,7 +212,7 @@ def _index_batch(
     loaded: LoadSummary,
     dead_letters: str | None,
 ) -> None:
-    """Index a batch; what the store refuses goes where dead letters do, if anywhere."""
+    """Index a batch; store refused events as dead letters where there is a stream for them."""
     if not batch:
         return
     result = store.index(target, batch)

@@ -1,4 +1,4 @@
-"""What Elasticsearch's mapping does to a document: which values a field gets, and what it refuses.
+"""Apply Elasticsearch's mapping to a document: coerce its values and reject those that do not fit.
 
 ``conform`` is the twin of a strict index template made from ``fields.yml``.
 """
@@ -33,7 +33,7 @@ FieldPath = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class FieldColumn:
-    """Where a field's values are found: a column of a table, its type, and whether it holds lists."""
+    """Locate a field's values: a column of a table, its type, and whether it holds lists."""
 
     column: str
     type: str
@@ -41,12 +41,12 @@ class FieldColumn:
 
 
 class MappingError(ValueError):
-    """A value that the field's type does not take; the message is the reason."""
+    """Report a value that does not fit its field's type; the message is the reason."""
 
 
 @dataclass(slots=True)
 class SchemaNode:
-    """The schema as a tree, so that a document is checked in one walk."""
+    """Hold the schema as a tree, so that one walk checks a document."""
 
     children: dict[str, SchemaNode] = field(default_factory=dict)
     leaf: Field | None = None
@@ -68,7 +68,7 @@ def schema_tree() -> SchemaNode:
 
 
 def dumps(document: Any) -> bytes:
-    """JSON; whole numbers beyond 64 bits, which orjson refuses, go through the standard library.
+    """Serialize to JSON; integers beyond 64 bits, which orjson rejects, go through the standard library.
 
     Raises:
         TypeError, ValueError: it cannot be JSON.
@@ -82,12 +82,12 @@ def dumps(document: Any) -> bytes:
 
 
 def json_pointer(path: FieldPath) -> str:
-    """A JSON pointer (RFC 6901)."""
+    """Return the JSON pointer (RFC 6901) of a path."""
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
 
 
 def locate_field(schema: Schema, name: str) -> tuple[Field, FieldPath] | None:
-    """The schema's field that a dotted name means, and where its value lies in a document."""
+    """Return the schema's field of a dotted name, and the path of its value in a document."""
     schema_field = schema.field(name)
     if schema_field is None or not schema_field.indexed or schema_field.type == "object":
         return None
@@ -98,8 +98,10 @@ def locate_field(schema: Schema, name: str) -> tuple[Field, FieldPath] | None:
 
 
 def coerce(value: Any, kind: str) -> Any:
-    """A value as a field of this type holds it, after Elasticsearch's coercion; dates become ISO text.
-    None where the value counts as none: an empty text for a number.
+    """Coerce a value to a field's type as Elasticsearch does; dates become ISO text.
+
+    Returns:
+        None where the value counts as missing: an empty text for a number.
 
     Raises:
         MisfitError: Elasticsearch would refuse the document.
@@ -167,7 +169,7 @@ def _coerce_number(value: Any, kind: str) -> float | None:
 
 
 def _is_canonical(value: Any, kind: str) -> bool:
-    """Whether the value needs no conversion; has to be quick, it runs for each value of each event."""
+    """Return whether the value needs no coercion. This runs for each value of each event, so it must be fast."""
     typed = type(value)
     if kind == "double":
         return typed is float or typed is int
@@ -190,11 +192,11 @@ _CANONICAL_DATE = re.compile(
 
 @dataclass(slots=True)
 class ConformResult:
-    """What ``conform`` found.
+    """Hold the result of ``conform``.
 
-    ``document`` is None where the original already has the canonical form; ``problems`` are the values
-    that no field takes (they are left out of ``document``); ``list_fields`` are the fields with several values
-    that ``fields.yml`` does not call arrays.
+    ``document`` is None where the original already has the canonical form; ``problems`` are the values that fit no
+    field (``document`` omits them); ``list_fields`` are the fields with several values that ``fields.yml`` does not
+    declare as arrays.
     """
 
     document: dict[str, Any] | None = None
@@ -203,7 +205,7 @@ class ConformResult:
 
 
 def conform(document: Mapping[str, Any]) -> ConformResult:
-    """Check a document against the schema, and bring it into the form that the columns are read from."""
+    """Check a document against the schema, and bring it into the form from which columns are extracted."""
     result = ConformResult()
     if not _walk_is_canonical(document, schema_tree()):
         result.document = {}
@@ -273,7 +275,7 @@ def _walk_is_canonical(node: Mapping[str, Any], at: SchemaNode) -> bool:
 
 
 def _field_values(node: Any, at: SchemaNode, path: FieldPath) -> Iterator[tuple[FieldPath, Field, list[Any]]]:
-    """The values of each known field, objects in arrays and dotted keys flattened as Elasticsearch does."""
+    """Yield the values of each known field; flatten objects in arrays and dotted keys as Elasticsearch does."""
     for key, value in node.items():
         below: SchemaNode | None = at
         parts = tuple(key.split(".")) if at.wildcard is None and key not in at.children else (key,)
@@ -313,7 +315,7 @@ _OBJECT: Final = Field("?", "unknown", "", ())
 
 
 def flatten(document: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Each leaf of a free document as (dotted name, value), as Elasticsearch's dynamic mapping sees it."""
+    """Yield each leaf of a document without a schema as (dotted name, value), as dynamic mapping does."""
     for key, value in document.items():
         name = f"{path}.{key}" if path else key
         for item in _flatten_lists(value):
@@ -324,7 +326,7 @@ def flatten(document: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, 
 
 
 def infer_type(values: list[Any]) -> str:
-    """The type that a field without a definition gets from all its values."""
+    """Infer the type of a field without a definition from all its values."""
     kinds = {type(value) for value in values}
     if kinds == {bool}:
         return "boolean"

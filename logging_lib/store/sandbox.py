@@ -1,4 +1,4 @@
-"""A place in a real cluster that is nobody else's: for unit tests of watches, whose events are no real ones."""
+"""Isolate unit tests of watches in indices of their own in a real cluster."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import IndexResult, Partition, StoreError
 
 PREFIX = "watch-test-"
-"""Of the indices: no watch, dashboard or template of ours looks at such names."""
+"""Begins the names of the indices; no watch, dashboard or template of ours reads such names."""
 
 
 class Sandbox:
-    """The port over indices of its own, made by the deployed templates; ``close`` deletes them.
+    """Implement the port over temporary indices that follow the deployed templates; ``close`` deletes them.
 
-    ``logs-ml.prediction-default`` is here ``watch-test-<id>-logs-ml.prediction-default``, a plain index with the
-    mappings, settings and pipelines of its template; searches find nothing but what was written here.
+    ``logs-ml.prediction-default`` becomes ``watch-test-<id>-logs-ml.prediction-default``, a plain index with the
+    mappings, settings and pipelines of its template; searches find only what was written through this sandbox.
 
     Args:
-        connection: stays open.
+        connection: is not closed.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -41,12 +41,12 @@ class Sandbox:
         now: datetime | None = None,
         create: bool = False,
     ) -> IndexResult:
-        """See the port; without an ``event.ingested`` of its own a document gets the cluster's time, whatever
+        """Add documents; see the port. The cluster sets ``event.ingested`` where a document lacks it, whatever
         ``now`` is.
 
         Raises:
-            StoreError: the templates are not deployed there.
-            ElasticsearchError: as the store's.
+            StoreError: the templates are not deployed in this cluster.
+            ElasticsearchError: as in ``ElasticsearchStore``.
         """
         if target not in self._created:
             self._create_index(target)
@@ -107,7 +107,7 @@ class Sandbox:
 
 
 def _with_event_id(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """As in a data stream the event's id is the document's; the same event is stored once."""
+    """Use the event's id as the document's id, as in a data stream, so that the same event is stored once."""
     event = document.get("event")
     identity = event.get("id") if isinstance(event, Mapping) else document.get("event.id")
     return {**document, "_id": identity}

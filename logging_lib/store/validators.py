@@ -1,4 +1,4 @@
-"""Reading a search body: typed access to its parts, with the JSON path of whatever is at fault."""
+"""Validate the parts of a search body and name the JSON path of a part that is wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PLAIN_KEY = re.compile(r"[\w@-]+")
 
 
 def child_path(path: str, key: str | int) -> str:
-    """The JSON path of ``key`` below ``path``; keys with dots or quotes are bracketed."""
+    """Return the JSON path of ``key`` below ``path``; keys with dots or quotes are bracketed."""
     if isinstance(key, int):
         return f"{path}[{key}]"
     if _PLAIN_KEY.fullmatch(key):
@@ -22,7 +22,7 @@ def child_path(path: str, key: str | int) -> str:
 
 
 def check_keys(part: Mapping[str, Any], allowed: Collection[str], path: str) -> None:
-    """Refuse keys that are none of ``allowed``."""
+    """Raise QueryNotSupported for a key that is not one of ``allowed``."""
     for key in part:
         if key not in allowed:
             raise unsupported_error(key, path)
@@ -44,7 +44,7 @@ def expect_object(value: Any, path: str) -> Mapping[str, Any]:
 
 
 def expect_list(value: Any, path: str) -> list[Any]:
-    """A list; a single value stands for a list of one, as in Elasticsearch."""
+    """Return a list; a single value means a list of one, as in Elasticsearch."""
     if value is None:
         raise SearchError("expected a list, not null", path)
     return list(value) if isinstance(value, (list, tuple)) else [value]
@@ -91,7 +91,7 @@ def expect_number(value: Any, path: str) -> float:
 
 
 def expect_single_key(part: Any, path: str) -> tuple[str, Any]:
-    """The one key and value of an object such as ``{"term": {...}}``."""
+    """Return the only key and its value of an object such as ``{"term": {...}}``."""
     entries = expect_object(part, path)
     if len(entries) != 1:
         raise SearchError(f"expected one key, not {len(entries)}", path)

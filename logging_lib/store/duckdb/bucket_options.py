@@ -1,4 +1,4 @@
-"""Reading the options of bucket aggregations."""
+"""Parse the options of bucket aggregations."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _terms_missing_sql(column: TableColumn | None, value: Any, scope: Scope, pat
 def _include_exclude(
     options: Mapping[str, Any], column: TableColumn | None, kind: str, scope: Scope, path: str
 ) -> Callable[[str], list[str]]:
-    """``include`` and ``exclude`` as conditions on the key column."""
+    """Return ``include`` and ``exclude`` as conditions on the key column."""
     tests: list[str] = []
     for name in ("include", "exclude"):
         value = options.get(name)

@@ -1,4 +1,4 @@
-"""Bucket aggregations: how documents fall into buckets (SQL), and how the buckets are answered."""
+"""Compute bucket aggregations: assign documents to buckets by SQL, and render the buckets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_BUCKETS = 65_536  # Elasticsearch's search.max_buckets
 
 @dataclass(slots=True)
 class BucketGroup:
-    """A bucket as SQL found it: its key, how many documents, and what orders it."""
+    """Hold a bucket as SQL returned it: its key, its number of documents, and the values that order it."""
 
     key: Key
     count: int
@@ -29,29 +29,29 @@ RenderGroup = Callable[[BucketGroup], dict[str, Any]]
 
 
 class BucketAggregation(Protocol):
-    """One bucket aggregation without its sub-aggregations.
+    """The interface of one bucket aggregation without its sub-aggregations.
 
-    ``key_sql`` is the key of a row's bucket, where a row has at most one raw key (a raw key can stand for
-    several buckets: ``expand_key``); NULL where it falls into none. Where it is None, ``relation`` is to be used.
+    ``key_sql`` is the raw key of a row, NULL where the row is in no bucket; ``expand_key`` maps a raw key to the
+    buckets that it means. Where a row can have several raw keys, ``key_sql`` is None: use ``relation`` instead.
     """
 
     def key_sql(self) -> str | None: ...
 
     def expand_key(self, raw: Any) -> tuple[Key, ...]:
-        """The buckets that a raw key stands for."""
+        """Return the buckets that a raw key means."""
         ...
 
     def relation(self, source: str, key: str) -> str:
-        """The source's rows, once for each bucket that they fall into, with the bucket's ``key``."""
+        """Return the source's rows, once for each of their buckets, with the bucket's ``key``."""
         ...
 
     def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
-        """The aggregation's answer; ``render`` gives a bucket's ``doc_count`` and sub-aggregations."""
+        """Return the aggregation's answer; ``render`` returns a bucket's ``doc_count`` and sub-aggregations."""
         ...
 
 
 class SingleKeyBuckets:
-    """For aggregations in which a raw key is the bucket's key."""
+    """Base class of aggregations whose raw key is the bucket's key."""
 
     def expand_key(self, raw: Any) -> tuple[Key, ...]:
         return () if raw is None else (raw,)
@@ -59,7 +59,7 @@ class SingleKeyBuckets:
 
 @dataclass(slots=True)
 class SingleBucket(SingleKeyBuckets):
-    """``filter`` and ``missing``: one bucket of the documents that meet a condition."""
+    """Compute ``filter`` and ``missing``: one bucket of the documents that meet a condition."""
 
     condition: str
 
@@ -74,9 +74,9 @@ class SingleBucket(SingleKeyBuckets):
 
 
 class ConditionBuckets:
-    """For aggregations whose buckets are conditions, of which a row can meet several.
+    """Base class of aggregations whose buckets are conditions, of which a row can meet several.
 
-    The raw key is a number with one bit a condition, so that a row need not be multiplied.
+    The raw key is a number with one bit per condition, so that rows need not be multiplied.
     """
 
     conditions: list[str]
@@ -93,7 +93,7 @@ class ConditionBuckets:
         return tuple(place for place in range(len(self.conditions)) if raw >> place & 1)
 
     def relation(self, source: str, key: str) -> str:
-        """The key is a single bit (or the place, where there are too many bits)."""
+        """Return the rows; the key is a single bit, or the bucket's number where there are too many bits."""
         few = len(self.conditions) <= _MAX_BITS
         keys = [
             f"CASE WHEN {condition} THEN {1 << i if few else i} END"
@@ -116,7 +116,7 @@ _MAX_BITS = 62
 
 @dataclass(slots=True)
 class FilterBuckets(ConditionBuckets):
-    """Named or anonymous filters; a document falls into all that it meets."""
+    """Compute ``filters``, named or anonymous; a document is in the bucket of each filter that it meets."""
 
     conditions: list[str]
     names: list[str] | None
@@ -134,7 +134,7 @@ class FilterBuckets(ConditionBuckets):
 
 @dataclass(slots=True)
 class RangeBuckets(ConditionBuckets):
-    """``range`` and ``date_range``: from (inclusive) to (exclusive)."""
+    """Compute ``range`` and ``date_range``: from (inclusive) to (exclusive)."""
 
     conditions: list[str]
     labels: list[dict[str, Any]]  # key, from, to and their texts, in order
@@ -153,7 +153,7 @@ OrderKey = Callable[[BucketGroup], float]
 
 @dataclass(slots=True)
 class BucketOrder:
-    """What buckets are ordered by: ``_count``, ``_key`` or a metric (``value`` finds it)."""
+    """Describe what orders buckets: ``_count``, ``_key`` or a metric, which ``value`` returns."""
 
     by: str
     ascending: bool
@@ -161,7 +161,7 @@ class BucketOrder:
 
 
 def sort_groups(groups: Iterable[BucketGroup], orders: list[BucketOrder]) -> list[BucketGroup]:
-    """Ties are broken by the key, upwards, as Elasticsearch does."""
+    """Sort groups; ties are broken by the ascending key, as in Elasticsearch."""
     result = sorted(groups, key=lambda group: group.key)
     for order in reversed(orders):
         if order.by == "_key":
@@ -175,7 +175,7 @@ def sort_groups(groups: Iterable[BucketGroup], orders: list[BucketOrder]) -> lis
 
 @dataclass(slots=True)
 class TermsBuckets(SingleKeyBuckets):
-    """One bucket a value. ``condition`` (``include``, ``exclude``) is about the key column's value ``K``."""
+    """Compute ``terms``: one bucket per value. ``conditions`` are those of ``include`` and ``exclude`` on a key."""
 
     column: TableColumn | None
     missing: str | None
@@ -202,7 +202,7 @@ class TermsBuckets(SingleKeyBuckets):
         value = self.key_sql()
         if value is None:
             assert self.column is not None
-            # Lists of keywords are without doubles already.
+            # Lists of keywords have no duplicates already.
             listed = (
                 self.column.sql if self.column.sql_type == "VARCHAR" else f"list_distinct({self.column.sql})"
             )
@@ -216,8 +216,8 @@ class TermsBuckets(SingleKeyBuckets):
         return f"(SELECT * FROM (SELECT *, {value} AS {key} FROM {source}) WHERE {where})"  # noqa: S608
 
     def top_buckets_sql(self, statement: str, parents: list[str], key: str) -> str | None:
-        """The statement with only the first buckets of each parent, and what was cut off; None where the
-        order cannot be told in SQL."""
+        """Return the statement with only the first buckets of each parent, and the total count of all; None where
+        SQL cannot express the order."""
         terms = []
         for order in [*self.orders, BucketOrder("_key", True)]:
             if order.value is not None:
@@ -253,7 +253,7 @@ class TermsBuckets(SingleKeyBuckets):
 
 @dataclass(slots=True)
 class HistogramBuckets(SingleKeyBuckets):
-    """``histogram``: numbers by an interval."""
+    """Compute ``histogram``: numbers by an interval."""
 
     column: TableColumn | None
     interval: float
@@ -287,7 +287,7 @@ class HistogramBuckets(SingleKeyBuckets):
 
 @dataclass(slots=True)
 class DateHistogramBuckets(SingleKeyBuckets):
-    """``date_histogram`` by a fixed interval in milliseconds, or by a calendar ``unit``, in a time zone."""
+    """Compute ``date_histogram`` by a fixed interval in milliseconds or a calendar ``unit``, in a time zone."""
 
     column: TableColumn | None
     interval: int
@@ -327,14 +327,14 @@ class DateHistogramBuckets(SingleKeyBuckets):
         return _rows_by_value(self.column, self.missing, source, key, self._key_of)
 
     def _key(self, sql_key: int) -> int:
-        """A calendar bucket's key comes from SQL in local time."""
+        """Return the answer's key of a key from SQL, which is in local time for calendar buckets."""
         if self._calendar:
             local = datemath.from_millis(sql_key, UTC).replace(tzinfo=self.zone)
             return datemath.to_millis(local.astimezone(UTC)) + self.offset
         return sql_key + self.offset
 
     def _sql_key(self, millis: int) -> int:
-        """The key, as SQL gives it, of the bucket of a moment."""
+        """Return the key, as SQL returns it, of the bucket that contains a moment."""
         moment = datemath.from_millis(millis - self.offset, self.zone)
         if self._calendar:
             return datemath.to_millis(datemath.floor(moment, self.unit).replace(tzinfo=UTC))
@@ -387,7 +387,7 @@ def _rows_by_value(
 def _fill_gaps(
     groups: list[BucketGroup], ends: list[int], following: Callable[[int], int]
 ) -> list[BucketGroup]:
-    """The groups with empty ones in their gaps, and out to both ends."""
+    """Return the groups with empty ones in their gaps, and out to both ends."""
     groups_by_key = {group.key: group for group in groups}
     keys = [*groups_by_key, *ends]
     if not keys:

@@ -1,4 +1,4 @@
-"""One index of free documents (``ml-profiles``, ``ml-watch-state``): few, replaced by id, of any structure."""
+"""Hold one index of documents without a schema (``ml-profiles``, ``ml-watch-state``): few, and replaced by id."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ _COMPACT_FROM: Final = 1 << 20  # bytes of replaced documents before the file is
 
 
 class DocumentTable:
-    """Documents by id. Fields of ``fields.yml`` have its types, all others get theirs from their values.
-    Not thread-safe: the store's lock guards it."""
+    """Hold documents by id; fields of ``fields.yml`` have its types, the types of all others are inferred.
+
+    Not thread-safe: the store's lock guards it.
+    """
 
     def __init__(
         self,
@@ -146,7 +148,7 @@ class DocumentTable:
         return (mapping.infer_type(values), True) if values else None
 
     def fields_below(self, prefix: str) -> set[str]:
-        """The fields of an object: for ``exists``."""
+        """List the fields of an object, for ``exists``."""
         return {name for fields in self._flattened() for name in fields if name.startswith(prefix + ".")}
 
     def ensure_columns(self, names: Iterable[str]) -> dict[str, FieldColumn]:
@@ -213,7 +215,7 @@ def _coerce_values(values: Iterable[Any], kind: str) -> list[Any]:
 
 
 def _mapping_problems(source: Mapping[str, Any]) -> list[str]:
-    """Values that do not fit the type that ``fields.yml`` gives their field."""
+    """List the values that do not fit the type that ``fields.yml`` declares for their field."""
     problems = []
     for name, value in mapping.flatten(source):
         known = mapping.locate_field(load(), name)

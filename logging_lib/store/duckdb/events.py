@@ -1,4 +1,4 @@
-"""One data stream in DuckDB: the events as JSON text, and typed columns made of it when first asked for."""
+"""Hold one data stream in DuckDB: the events as JSON text, and typed columns extracted on first use."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ COMMON_FIELDS: Final = (
     "ml.prediction.value", "ml.prediction.label", "ml.prediction.score", "ml.prediction.bin",
     "ml.check.missing", "ml.check.absent", "ml.check.unseen", "ml.check.out_of_range", "ml.check.oov",
 )  # fmt: skip
-_MANY_ROWS: Final = 20_000  # from here on a new column is costly enough to make the usual ones with it
+_MANY_ROWS: Final = 20_000  # above this a new column is so costly that the common ones are extracted with it
 _ARROW_MIN_ROWS: Final = 2_000
 _NOT_BUILT: Final = -1
 
 
 class EventTable:
-    """A data stream. Not thread-safe: the store's lock guards it."""
+    """Hold a data stream with the text of every event. Not thread-safe: the store's lock guards it."""
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, number: int, folder: TargetFolder | None
@@ -79,7 +79,7 @@ class EventTable:
             for name, block in folder.append([source for _, source, _ in batch]):
                 self._load(name, block)  # what another process wrote in between
         except OSError:
-            self._ids = None  # so that what could not be written counts as new when it is tried again
+            self._ids = None  # so that documents that could not be written count as new in a retry
             raise
 
     def _prepare(self, document: Mapping[str, Any], arrival: str) -> tuple[str, bytes, bytes | None, str]:
@@ -205,8 +205,8 @@ class EventTable:
         try:
             created = self._insert_lines(name, "starts_with(source, '{') OR json_type(source) = 'OBJECT'")
             self.invalid_lines += len(lines) - created
-        except duckdb.Error:  # some line is no JSON; telling which ones costs a second look at all
-            # CASE and not AND: DuckDB evaluates the sides of an AND in the order that it likes.
+        except duckdb.Error:  # some line is not JSON; finding it requires validating every line
+            # CASE and not AND: DuckDB evaluates the operands of an AND in any order.
             created = self._insert_lines(
                 name, "CASE WHEN json_valid(source) THEN json_type(source) = 'OBJECT' ELSE false END"
             )
@@ -248,14 +248,14 @@ class EventTable:
     # -- columns -------------------------------------------------------------------------------------------
 
     def field_type(self, name: str) -> tuple[str, bool] | None:
-        """The field's type, and whether it holds lists here; None where it is not mapped."""
+        """Return the field's type, and whether it holds lists here; None where it is not mapped."""
         field_and_path = mapping.locate_field(load(), name)
         if field_and_path is None:
             return None
         return field_and_path[0].type, field_and_path[0].array or name in self._list_fields
 
     def ensure_columns(self, names: Iterable[str]) -> dict[str, FieldColumn]:
-        """Make columns for these fields, up to date with all that was indexed."""
+        """Extract columns for these fields, up to date with all indexed events."""
         self._flush()
         wanted = {
             name: field_and_path for name in names if (field_and_path := mapping.locate_field(load(), name))
@@ -276,8 +276,11 @@ class EventTable:
         }
 
     def _sync(self) -> None:
-        """Fill the columns with the events that they lack. Odd values, which only files can bring, are
-        brought into form in Python first; that may show that a field holds lists, and then all is redone."""
+        """Add the missing events to the columns.
+
+        Odd values, which only files can contain, are conformed in Python first; if that reveals that a field holds
+        lists, all columns are extracted again.
+        """
         before = max(0, self._synced)
         if self._synced == _NOT_BUILT:
             columns = ", ".join(f"{column} {self._sql_type(name)}" for name, column in self._columns.items())
@@ -304,7 +307,7 @@ class EventTable:
         self._synced = min(self._synced, before) if self._synced != _NOT_BUILT else _NOT_BUILT
 
     def _add_columns(self, fresh: list[str]) -> bool:
-        """Add columns beside those that are there; False where all have to be made anew."""
+        """Add columns to the existing ones; return False where all have to be extracted again."""
         if self._synced == _NOT_BUILT:
             return False
         events = self._extraction_sql(fresh, unchecked=self._from_files > 0)
@@ -338,9 +341,9 @@ class EventTable:
             list_fields |= conformed.list_fields
             lines.append(None if conformed.document is None else orjson.dumps(conformed.document).decode())
         self._connection.execute(
-            f"UPDATE {self._raw_table} SET line = mended.line, checked = true"  # noqa: S608
-            " FROM (SELECT unnest($1::BIGINT[]) AS seq, unnest($2::VARCHAR[]) AS line) AS mended"
-            f" WHERE mended.seq = {self._raw_table}.seq",
+            f"UPDATE {self._raw_table} SET line = conformed.line, checked = true"  # noqa: S608
+            " FROM (SELECT unnest($1::BIGINT[]) AS seq, unnest($2::VARCHAR[]) AS line) AS conformed"
+            f" WHERE conformed.seq = {self._raw_table}.seq",
             [[row[0] for row in rows], lines],
         ).fetchall()
         if list_fields - self._list_fields:
@@ -365,7 +368,7 @@ class EventTable:
         return f"{self._columns_table} JOIN (SELECT seq, id FROM {self._raw_table}) USING (seq)"  # noqa: S608
 
     def fields_below(self, prefix: str) -> set[str]:
-        """The fields of an object: for ``exists``."""
+        """List the fields of an object, for ``exists``."""
         self._flush()
         names = set()
         for entry in load().fields:
@@ -383,7 +386,7 @@ class EventTable:
         return names
 
     def iter_json(self) -> Iterator[list[bytes]]:
-        """The JSON text of all events, in order of arrival."""
+        """Yield the JSON text of all events, in order of arrival."""
         self._flush()
         for start in range(0, self._next, _MANY_ROWS):
             rows = self._connection.execute(
@@ -393,7 +396,7 @@ class EventTable:
             yield [row[0].encode() for row in rows]
 
     def fetch_sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
-        """The id and the JSON text of events."""
+        """Return the id and the JSON text of events, by their numbers."""
         if not numbers:
             return {}
         rows = self._connection.execute(

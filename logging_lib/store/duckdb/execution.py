@@ -1,8 +1,8 @@
-"""Runs a tree of aggregations: few SQL statements, whose groups are put together to Elasticsearch's answer.
+"""Run a tree of aggregations by few SQL statements and assemble Elasticsearch's answer from their groups.
 
-A statement groups by the keys of a bucket aggregation and of all those around it. Where a sub-aggregation
-puts each document into one group at most, its finer groups serve for the outer aggregation, too, and the outer
-one needs no statement of its own.
+A statement groups by the keys of a bucket aggregation and of all those around it. Where a sub-aggregation puts each
+document into at most one group, its finer groups also yield those of the outer aggregation, which then needs no
+statement of its own.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Row = tuple[Any, ...]
 Keys = tuple[Any, ...]
 ExecuteSql = Callable[[str], list[Row]]
 FetchHits = Callable[[HitsRequest, list[Row]], list[Any]]
-_TRIM_ABOVE: Final = 20_000  # groups; from here on SQL cuts off what ``size`` leaves out
+_TRIM_ABOVE: Final = 20_000  # groups; above this number SQL applies the limit ``size``
 
 
 @dataclass(slots=True)
 class NodeResult:
-    """What SQL found for a node: its groups by the keys of the buckets around it."""
+    """Hold the groups of a node, by the keys of the buckets around it."""
 
     groups: dict[Keys, dict[Any, BucketGroup]] = field(default_factory=dict)
     hits: dict[str, dict[Keys, list[Any]]] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class NodeResult:
 
 @dataclass(slots=True)
 class SearchExecution:
-    """One run. ``is_small`` says that there are too few documents for the groups to become many."""
+    """Execute one search; ``is_small`` says that the documents are too few for many groups."""
 
     execute: ExecuteSql
     fetch: FetchHits
@@ -45,7 +45,7 @@ class SearchExecution:
     results: dict[int, NodeResult] = field(default_factory=dict)
 
     def run(self, root: AggregationNode, relation: str) -> tuple[int, dict[str, Any]]:
-        """The number of documents, and the answers by name."""
+        """Return the number of documents, and the aggregations' answers by name."""
         self._visit(root, relation, [], [])
         top = self.results[id(root)].groups.get((), {}).get(None) or BucketGroup(None, 0)
         return top.count, self._render_below(root, top, ())
@@ -59,8 +59,10 @@ class SearchExecution:
         chain: list[AggregationNode],
         served: list[AggregationNode],
     ) -> None:
-        """Evaluate a node over the relation that has the keys of ``chain``, the bucket aggregations down to
-        it. ``served`` are those around it that need this node's statement, too."""
+        """Compute a node over the relation with the keys of ``chain``, the bucket aggregations down to it.
+
+        ``served`` are the outer nodes whose groups come from this node's statement.
+        """
         self.results[id(node)] = NodeResult()
         heir = next((child for child in node.children if self._covers(child, node)), None)
         if heir is None:
@@ -82,7 +84,7 @@ class SearchExecution:
             self._visit(child, below, [*chain, child], [*served, node] if child is heir else [])
 
     def _covers(self, inner: AggregationNode, outer: AggregationNode) -> bool:
-        """Whether the groups of ``inner`` give those of ``outer``."""
+        """Return whether the groups of ``inner`` determine those of ``outer``."""
         assert inner.bucketing is not None
         return (
             inner.is_mergeable
@@ -99,8 +101,11 @@ class SearchExecution:
         chain: list[AggregationNode],
         served: list[AggregationNode],
     ) -> str:
-        """Fill in the groups of a node and of those that it serves; returns the relation for what is below,
-        without the buckets that were cut off."""
+        """Fill in the groups of a node and of the nodes that it serves.
+
+        Returns:
+            The relation for the nodes below, without the buckets that ``size`` excludes.
+        """
         keys = _key_names(chain)
         aggregates: dict[str, int] = {}
         for served_node in (*served, node):
@@ -135,7 +140,7 @@ class SearchExecution:
         aggregates: dict[str, int],
         total_at: int | None,
     ) -> None:
-        """Merge a statement's rows to the groups of a node, whose keys are the first ones of the rows'."""
+        """Merge a statement's rows into the groups of a node, whose keys are the first columns of the rows."""
         groups_by_parent = self.results[id(node)].groups
         wanted = {
             name: (metric, [depth + 1 + aggregates[expression] for expression in metric.expressions()])
@@ -171,7 +176,7 @@ class SearchExecution:
         relation: str,
         chain: list[AggregationNode],
     ) -> None:
-        """A metric over a field that holds lists has a statement of its own."""
+        """Compute a metric over a field that holds lists by a statement of its own."""
         assert metric.column is not None
         keys = _key_names(chain)
         grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
@@ -203,7 +208,7 @@ class SearchExecution:
     # -- the answer ----------------------------------------------------------------------------------------
 
     def _render_below(self, node: AggregationNode, group: BucketGroup, keys: Keys) -> dict[str, Any]:
-        """The answers of what is below a bucket, by name, in the order in which they were asked."""
+        """Return the answers of the aggregations below a bucket, by name, in the order of the body."""
         below: dict[str, Any] = {}
         children = {child.name: child for child in node.children}
         for name in node.order:
@@ -240,7 +245,7 @@ def _key_names(chain: list[AggregationNode]) -> list[str]:
 
 
 class _BucketKeys(dict[Any, tuple[Any, ...]]):
-    """Remembers which buckets a raw key stands for."""
+    """Cache which buckets a raw key means."""
 
     def __init__(self, node: AggregationNode) -> None:
         super().__init__()
@@ -255,7 +260,7 @@ class _BucketKeys(dict[Any, tuple[Any, ...]]):
 
 @dataclass(slots=True)
 class AggregationNode:
-    """A bucket aggregation with what is below it. The root is the search itself."""
+    """Hold a bucket aggregation with its sub-aggregations. The root is the search itself."""
 
     name: str
     bucketing: BucketAggregation | None
@@ -263,17 +268,17 @@ class AggregationNode:
     metrics: dict[str, tuple[MetricAggregation, Any]] = field(default_factory=dict)
     hits: dict[str, tuple[HitsRequest, Any]] = field(default_factory=dict)
     children: list[AggregationNode] = field(default_factory=list)
-    order: list[str] = field(default_factory=list)  # the sub-aggregations' names, as asked
+    order: list[str] = field(default_factory=list)  # the sub-aggregations' names, in the order of the body
 
     @property
     def is_mergeable(self) -> bool:
-        """Whether the answers of two sets of documents give that of both together, all the way down."""
+        """Whether the answers of two sets of documents determine that of their union, at every level."""
         is_mergeable = not self.hits and all(metric.is_mergeable for metric, _ in self.metrics.values())
         return is_mergeable and all(child.is_mergeable for child in self.children)
 
 
 def parse_aggregations(part: Any, scope: Scope, path: str) -> AggregationNode:
-    """Read ``aggs``. Raises QueryNotSupported and SearchError."""
+    """Parse ``aggs``. Raises QueryNotSupported and SearchError."""
     root = AggregationNode("", None)
     _parse_children(root, part, scope, path)
     return root
@@ -337,7 +342,7 @@ def _resolve_order(order: BucketOrder, node: AggregationNode, path: str) -> None
 
 
 def aggregation_bodies(part: Mapping[str, Any], path: str) -> Mapping[str, Any]:
-    """The body's aggregations, under either of their names."""
+    """Return the body's aggregations, under either of their names."""
     both = [key for key in ("aggs", "aggregations") if part.get(key) is not None]
     if len(both) > 1:
         raise SearchError("aggs and aggregations cannot both be given", child_path(path, "aggregations"))

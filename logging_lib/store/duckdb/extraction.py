@@ -13,13 +13,13 @@ _DOTTED_KEY: Final = r'[{,]\s*"(ecs|event|service|host|process|trace|span|error|
 
 
 def extraction_sql(raw: str, columns: Mapping[str, str], many: Collection[str], *, unchecked: bool) -> str:
-    """The query for the columns of a stream's events from ``$from`` on: ``seq``, ``odd``, the columns.
+    """Return the query for a stream's columns from the event ``$from`` on: ``seq``, ``odd``, the columns.
 
     Args:
         raw: the table of events.
-        columns: the column for each field.
-        many: fields that hold lists though ``fields.yml`` gives them one value.
-        unchecked: there may be events from files; ``odd`` says whose values need ``conform`` first.
+        columns: the column of each field.
+        many: fields that hold lists though ``fields.yml`` declares single values.
+        unchecked: some events may come from files; ``odd`` marks those whose values need ``conform`` first.
     """
     values, odd, pointers = list[str](), list[str](), list[str]()
     for place, (name, column) in enumerate(columns.items(), 1):
@@ -41,14 +41,14 @@ def extraction_sql(raw: str, columns: Mapping[str, str], many: Collection[str], 
 
 
 def _column_sql(text: str, entry: Field, pointer: str, many: bool) -> tuple[str, str]:
-    """SQL for a column's value, and for whether it needs ``conform`` first."""
+    """Return the SQL of a column's value, and of whether it needs ``conform`` first."""
     shape = f"json_type(line, {pointer})"
     if entry.array or many:
         cast = _cast_sql("e", entry.type)
         single = f"[{text}]" if cast == "e" else f"[{_cast_sql(text, entry.type)}]"
-        # A text in a list's place is brought into form later; from_json would fail at it.
+        # A text in place of a list is conformed later; from_json would fail on it.
         inner = f"from_json(CASE WHEN starts_with({text}, '[') THEN {text} END, '[\"VARCHAR\"]')"
-        # Keywords are a set, as in Elasticsearch's doc values; numbers and dates keep their doubles.
+        # Keywords are a set, as in Elasticsearch's doc values; numbers and dates keep their duplicates.
         listed = f"list_distinct({inner})" if cast == "e" else f"list_transform({inner}, lambda e: {cast})"
         if entry.array:
             return listed, f"({text} IS NOT NULL AND NOT starts_with({text}, '['))"
@@ -79,11 +79,12 @@ def _cast_sql(text: str, kind: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """A string literal for DuckDB, which knows no escapes but the doubled quote; NUL would end the text."""
+    """Return a string literal for DuckDB, whose only escape is the doubled quote; NUL would end the text."""
     return " || chr(0) || ".join("'" + part.replace("'", "''") + "'" for part in text.split("\0"))
 
 
 def is_text(line: bytes) -> bool:
+    """Return whether a line is UTF-8."""
     try:
         line.decode()
     except UnicodeDecodeError:
@@ -92,7 +93,7 @@ def is_text(line: bytes) -> bool:
 
 
 def lines_to_arrow(block: bytes) -> Any:
-    """Whole lines as an Arrow array over the same memory; None where they are not UTF-8."""
+    """Return whole lines as an Arrow array over the same memory; None where they are not UTF-8."""
     import numpy as np
     import pyarrow as pa
 
@@ -104,7 +105,7 @@ def lines_to_arrow(block: bytes) -> Any:
 
 
 def number_lines(texts: Any, start: int) -> Any:
-    """A table in small batches, so that DuckDB's threads share the work."""
+    """Return a table of numbered lines in small batches, so that DuckDB's threads share the work."""
     import numpy as np
     import pyarrow as pa
 

@@ -1,8 +1,8 @@
-"""One data stream of a store that is only read: typed columns made of its files when first asked for.
+"""Read one data stream of a read-only store: typed columns extracted from its files on first use.
 
-The files stay where they are: of an event that is shown whole, its line is read again. What columns cannot hold
-(Parquet, a field that holds lists against ``fields.yml``, the names of a model's own inputs) is left to
-``EventTable``, which keeps every event's text in memory and takes four times as long to read it.
+A whole event is read from its file again when a hit shows it. What columns cannot hold (Parquet, a field that holds
+lists against ``fields.yml``, the names of a model's own inputs) is left to ``EventTable``, which keeps every event's
+text in memory and takes four times as long to read it.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _ID_FIELD: Final = "event.id"
 
 
 Progress = Callable[[int, int], None]
-"""Is told how many bytes of a stream's files were read, of how many, while they are."""
+"""Called while a stream's files are read, with the bytes read so far and their total."""
 
 
 class _ChangedError(Exception):
-    """A file is no longer what it was when it was first read."""
+    """Report that a file changed since it was first read."""
 
 
 class FileTable:
-    """A data stream, read-only. Not thread-safe: the store's lock guards it."""
+    """Read a data stream. Not thread-safe: the store's lock guards it."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class FileTable:
         self._is_stale = True
 
     def refresh(self) -> None:
-        """Read what was added to the files, when it is next asked for."""
+        """Read what was added to the files at the next search."""
         self._is_stale = True
         if self._events is not None:
             self._events.refresh()
@@ -86,14 +86,14 @@ class FileTable:
         return self._lines - self._read + self._folder.torn
 
     def field_type(self, name: str) -> tuple[str, bool] | None:
-        """The field's type, and whether it holds lists; None where it is not mapped."""
+        """Return the field's type, and whether it holds lists; None where it is not mapped."""
         if self._events is not None:
             return self._events.field_type(name)
         field_and_path = mapping.locate_field(load(), name)
         return None if field_and_path is None else (field_and_path[0].type, field_and_path[0].array)
 
     def fields_below(self, prefix: str) -> set[str]:
-        """The fields of an object: for ``exists``."""
+        """List the fields of an object, for ``exists``."""
         entries = [
             entry for entry in load().fields if entry.indexed and f"{entry.name}.".startswith(prefix + ".")
         ]
@@ -102,7 +102,7 @@ class FileTable:
         return self._load_fully().fields_below(prefix)
 
     def ensure_columns(self, names: Iterable[str]) -> dict[str, FieldColumn]:
-        """Make columns for these fields, up to date with the files as they were at the last refresh."""
+        """Extract columns for these fields, up to date with the files as of the last refresh."""
         names = list(names)
         if self._events is None:
             try:
@@ -130,7 +130,7 @@ class FileTable:
         return f"(SELECT *, coalesce({self._columns[_ID_FIELD]}, '#' || seq) AS id FROM {self._table})"  # noqa: S608
 
     def fetch_sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
-        """The id and the JSON text of events."""
+        """Return the id and the JSON text of events, by their numbers."""
         if self._events is not None:
             return self._events.fetch_sources(numbers)
         sources = {}
@@ -148,7 +148,7 @@ class FileTable:
             self._events.close()
 
     def _load_fully(self) -> EventTable:
-        """The table that holds everything, in this one's place."""
+        """Return the table that holds everything and from now on replaces this one."""
         if self._events is None:
             self._connection.execute(f"DROP TABLE IF EXISTS {self._table}")
             self._clear()
@@ -173,7 +173,7 @@ class FileTable:
             self._add_columns(fresh)
 
     def _create_table(self, names: list[str]) -> None:
-        """An empty table with these columns, and with the usual ones where there is much to read."""
+        """Create an empty table with these columns, and with the common ones where the files are large."""
         wanted = dict.fromkeys(
             [*filter(_is_mapped, names), *(COMMON_FIELDS if self._size() > _LARGE_BYTES else ())]
         )
@@ -185,7 +185,7 @@ class FileTable:
         return sum(file.stat().st_size for file in self._folder.path.glob("*.jsonl"))
 
     def _append(self) -> None:
-        """Read what the files hold beyond what was read before."""
+        """Read what the files hold beyond what was already read."""
         starts: list[NDArray[np.int64]] = []
         files: list[NDArray[np.int32]] = []
 
@@ -249,7 +249,7 @@ class FileTable:
         self._connection.execute(f"ALTER TABLE widened RENAME TO {self._table}")
 
     def _read_again(self) -> Iterator[bytes]:
-        """All that was read so far, once more."""
+        """Yield everything that was read so far again."""
         for extent in self._ranges:
             try:
                 yield from extent.read_blocks(_BLOCK_BYTES)
@@ -259,7 +259,7 @@ class FileTable:
     def _to_arrow_table(
         self, read: ColumnSet, first: int, rows: int, names: Iterable[str] | None = None
     ) -> Any:
-        """A table for DuckDB of the columns in the order of the table's, and ``seq``."""
+        """Return an Arrow table of ``seq`` and the columns, in the order of the DuckDB table."""
         import pyarrow as pa
 
         arrays = {"seq": numbers_to_arrow(np.arange(first, first + rows))}
@@ -269,7 +269,7 @@ class FileTable:
 
 
 class _arrow_registered:  # noqa: N801 - used like a function
-    """``arriving`` names a table within the block."""
+    """Register an Arrow table as ``arriving`` within the block."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, table: Any) -> None:
         self._connection, self._arriving = connection, table

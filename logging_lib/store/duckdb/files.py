@@ -1,4 +1,4 @@
-"""A target's folder: reading its JSON-lines and Parquet files as they grow, appending whole lines."""
+"""Read a target's folder of growing JSON-lines and Parquet files, and append whole lines to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OWN_FILE = "documents.jsonl"
 
 @dataclass(slots=True)
 class ReadPosition:
-    """How far a file has been read; another inode or a shorter file means that it was replaced."""
+    """Hold how far a file has been read; another inode or a shorter file means that it was replaced."""
 
     inode: int
     offset: int = 0
@@ -30,7 +30,7 @@ class ReadPosition:
 
 @dataclass(slots=True)
 class ByteRange:
-    """Whole lines of a file: its bytes from ``begin`` to ``end``."""
+    """Describe whole lines of a file: its bytes from ``begin`` to ``end``."""
 
     file: Path
     begin: int
@@ -40,7 +40,7 @@ class ByteRange:
         return self.end - self.begin
 
     def read_blocks(self, at_once: int) -> Iterator[bytes]:
-        """The lines, in chunks of about so many bytes.
+        """Yield the lines in blocks of about ``at_once`` bytes.
 
         Raises:
             FileNotFoundError: the file was removed.
@@ -70,15 +70,15 @@ def _list_files(folder: Path) -> list[Path]:
     present = [file for file in folder.glob("*") if file.suffix in (".jsonl", ".parquet") and file.is_file()]
     return sorted(
         present, key=lambda file: (file.name == OWN_FILE, file.name)
-    )  # what the store wrote is the latest
+    )  # the store's own file is the latest
 
 
 @dataclass(slots=True)
 class TargetFolder:
-    """The files of one target.
+    """Read and append to the files of one target.
 
     ``was_replaced`` turns true when a file that had been read was rewritten or removed: what was read from it
-    is stale, and the target has to be read anew.
+    is stale, and the target has to be read again.
     """
 
     path: Path
@@ -87,8 +87,8 @@ class TargetFolder:
     _descriptor: int | None = None
 
     def read_new(self, at_once: int = _CHUNK_BYTES) -> Iterator[tuple[str, bytes]]:
-        """What the files hold beyond what was read before, as (file name, whole lines) in chunks of so many
-        bytes."""
+        """Yield what the files hold beyond what was already read, as (file name, whole lines) in blocks of about
+        ``at_once`` bytes."""
         present = _list_files(self.path)
         if set(self.positions) - {file.name for file in present}:
             self.was_replaced = True
@@ -105,11 +105,11 @@ class TargetFolder:
 
     @property
     def torn(self) -> int:
-        """Files whose last line is not whole (yet)."""
+        """Count the files whose last line is not complete (yet)."""
         return sum(seen.torn for seen in self.positions.values())
 
     def append(self, lines: list[bytes]) -> Iterator[tuple[str, bytes]]:
-        """Write whole lines with one system call; yields what other processes wrote just before."""
+        """Write whole lines with one system call; yield what other processes wrote just before."""
         if self._descriptor is None:
             self.path.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
@@ -119,7 +119,7 @@ class TargetFolder:
         end = os.lseek(descriptor, 0, os.SEEK_END)
         data = b"\n".join(lines) + b"\n"
         if end and os.pread(descriptor, 1, end - 1) != b"\n":
-            data = b"\n" + data  # a torn line, or one written by hand without its end
+            data = b"\n" + data  # a torn line, or one written manually without its end
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
@@ -137,7 +137,7 @@ class TargetFolder:
             self._descriptor = None
 
     def rewrite(self, lines: list[bytes]) -> None:
-        """Put these lines in place of all that this folder's own file holds, atomically."""
+        """Replace the content of the store's own file by these lines, atomically."""
         self.close()
         scratch = self.path / (OWN_FILE + ".tmp")
         data = b"".join(line + b"\n" for line in lines)
@@ -150,7 +150,7 @@ class TargetFolder:
 
 
 def _whole_lines(file: Path, begin: int, end: int, at_once: int) -> Iterator[bytes]:
-    """The lines between two places of a file, in chunks of about so many bytes; the last may lack its end."""
+    """Yield the lines between two offsets of a file in blocks; the last block may lack its line's end."""
     wanted = at_once
     with file.open("rb", buffering=0) as opened:
         opened.seek(begin)
@@ -177,7 +177,7 @@ def _read_jsonl(file: Path, seen: ReadPosition, at_once: int) -> Iterator[bytes]
             try:
                 orjson.loads(block)
             except orjson.JSONDecodeError:
-                seen.torn = 1  # perhaps being written: looked at again next time
+                seen.torn = 1  # perhaps it is being written: the next call reads it again
             else:
                 seen.offset += len(block)
                 yield block + b"\n"
@@ -189,7 +189,7 @@ def _read_parquet(file: Path, seen: ReadPosition) -> Iterator[bytes]:
 
 
 def read_parquet_rows(file: Path) -> Iterator[bytes]:
-    """The rows of a Parquet file as lines of JSON, some thousand at a time."""
+    """Yield the rows of a Parquet file as lines of JSON, a few thousand at a time."""
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(file) as opened:
@@ -198,7 +198,7 @@ def read_parquet_rows(file: Path) -> Iterator[bytes]:
 
 
 def _to_json_value(value: Any) -> Any:
-    """A Parquet value as JSON has it; nulls vanish, since a column of structs invents them."""
+    """Convert a Parquet value to JSON; drop nulls, since a column of structs invents them."""
     if isinstance(value, dict):
         plain = ((str(key), _to_json_value(item)) for key, item in value.items())
         return {key: item for key, item in plain if item is not None and item != {}}

@@ -34,7 +34,7 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class SortKey:
-    """One sort key. ``sql`` is what is ordered by; the hit shows it."""
+    """Describe one sort key; ``sql`` is the expression to order by, and ``format_value`` renders it in a hit."""
 
     sql: str
     ascending: bool
@@ -52,7 +52,7 @@ SourceFilter = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class HitsRequest:
-    """How hits are chosen and shown. ``source`` is None where ``_source`` is false."""
+    """Describe which hits to return and how; ``source`` is None where ``_source`` is false."""
 
     size: int
     start: int
@@ -61,7 +61,7 @@ class HitsRequest:
     search_after_sql: str | None = None  # search_after, as a condition
 
     def is_complete(self, returned: int) -> bool:
-        """Whether so many hits are all that the query has, and need not be counted."""
+        """Return whether this number of hits is all that the query has, so that nothing needs counting."""
         return returned < self.size and self.start == 0 and self.search_after_sql is None
 
     def select_sql(self, relation: str) -> str:
@@ -72,7 +72,7 @@ class HitsRequest:
         )
 
     def select_per_group_sql(self, relation: str, keys: list[str]) -> str:
-        """The first hits of each group; the group's keys come first in each row."""
+        """Return the SQL of the first hits of each group; the group's keys come first in each row."""
         over = f"PARTITION BY {', '.join(keys)} " if keys else ""
         columns = ", ".join([*keys, self._columns_sql()])
         place = f"row_number() OVER ({over}ORDER BY {self._order_sql()})"
@@ -89,7 +89,7 @@ class HitsRequest:
         return ", ".join([*(key.order_sql for key in self.sort), "_t", "_r"])
 
     def envelope(self, total: int, documents: list[Any]) -> dict[str, Any]:
-        """The ``hits`` of a ``top_hits`` aggregation."""
+        """Return the ``hits`` of a ``top_hits`` aggregation."""
         score = None if self.sort or not documents else 1.0
         return {"total": {"value": total, "relation": "eq"}, "max_score": score, "hits": documents}
 
@@ -110,7 +110,7 @@ def parse_source(text: bytes) -> Any:
 
 
 def parse_hits(body: Mapping[str, Any], scope: Scope, path: str) -> HitsRequest:
-    """The parts of a body that are about hits: size, from, sort, search_after and _source."""
+    """Parse the parts of a body about hits: size, from, sort, search_after and _source."""
     size = expect_int(body.get("size", 10), child_path(path, "size"), least=0)
     start = expect_int(body.get("from", 0), child_path(path, "from"), least=0)
     if size + start > MAX_RESULT_WINDOW:
@@ -217,7 +217,7 @@ def _sort_value_formatter(column: TableColumn, pattern: str | None, absent: Any)
 
 
 def _shortest_digits(value: float) -> int:
-    """The fewest digits that tell a 32-bit float from its neighbours: 0.1, not 0.10000000149011612."""
+    """Return the fewest digits that identify a 32-bit float: 0.1, not 0.10000000149011612."""
     return next((n for n in range(1, 9) if _to_float32(float(f"{value:.{n}g}")) == value), 9)
 
 
@@ -226,7 +226,7 @@ def _to_float32(value: float) -> float:
 
 
 def _missing_sort_value(kind: str, *, last: bool) -> Any:
-    """What Elasticsearch shows as the sort value of a document without one: the end of the type's range."""
+    """Return Elasticsearch's sort value of a document without a value: the end of the type's range."""
     if kind in ("double", "float"):
         return "-Infinity" if last else "Infinity"
     if mapping.SQL_TYPES[kind] == "VARCHAR":
@@ -237,7 +237,7 @@ def _missing_sort_value(kind: str, *, last: bool) -> Any:
 def _search_after_sql(
     values: Any, sort: list[tuple[SortKey, TableColumn | None]], start: int, scope: Scope, path: str
 ) -> str:
-    """Documents that come after one with these sort values."""
+    """Return the condition that a document comes after one with these sort values."""
     if not isinstance(values, (list, tuple)) or len(values) != len(sort) or not sort:
         raise SearchError(f"expected as many values as sort has keys, {len(sort)}", path)
     if start:
@@ -294,7 +294,7 @@ def _parse_source_filter(part: Any, path: str) -> SourceFilter | None:
 
 
 class _PathPattern(NamedTuple):
-    """Matches a path and all that lies below it; ``start`` is what stands before the first wildcard."""
+    """Match a path and everything below it; ``start`` is the text before the first wildcard."""
 
     regex: re.Pattern[str]
     start: str
@@ -311,7 +311,7 @@ def _compile_source_pattern(value: Any, path: str) -> _PathPattern:
 
 
 def filter_source(source: Any, wanted: list[_PathPattern], unwanted: list[_PathPattern]) -> Any:
-    """The source with only what matches ``wanted`` (all, if empty) and without ``unwanted``."""
+    """Return the source with only what matches ``wanted`` (everything, if empty) and without ``unwanted``."""
     filtered = _filter_node(source, "", wanted, unwanted)
     return {} if filtered is _DROPPED else filtered
 

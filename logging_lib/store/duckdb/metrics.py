@@ -1,4 +1,4 @@
-"""Metric aggregations: the SQL aggregates that one needs, and its answer made from their values."""
+"""Compute metric aggregations: the SQL aggregates that one needs, and its answer from their values."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Values = Sequence[Any]
 
 @dataclass(frozen=True, slots=True)
 class MetricAggregation:
-    """One metric aggregation over a field.
+    """Describe one metric aggregation over a field.
 
-    ``value`` is the SQL of one of the field's values, NULL where there is none; ``needs_unnest`` says that it
-    has to be taken from a list of values (then ``value`` refers to the column ``v``).
+    ``value`` is the SQL of one of the field's values, NULL where there is none; ``needs_unnest`` says that the
+    field holds lists (then ``value`` refers to the column ``v``).
     """
 
     kind: str
@@ -47,14 +47,14 @@ class MetricAggregation:
         return self.column is not None and self.column.is_list
 
     def values_list_sql(self) -> str:
-        """The list of a row's values, for ``needs_unnest``."""
+        """Return the SQL of a row's list of values, for ``needs_unnest``."""
         assert self.column is not None
         if self.missing_sql is None:
             return self.column.sql
         return f"CASE WHEN len({self.column.sql}) > 0 THEN {self.column.sql} ELSE [{self.missing_sql}] END"
 
     def expressions(self) -> list[str]:
-        """The SQL aggregates whose values ``answer`` takes."""
+        """Return the SQL aggregates whose values ``answer`` takes."""
         v = self.value
         number = (
             f"({v})::DOUBLE"
@@ -82,7 +82,7 @@ class MetricAggregation:
 
     @property
     def is_mergeable(self) -> bool:
-        """Whether the values of two sets of documents give those of both together."""
+        """Whether the values of two sets of documents determine those of their union."""
         return self.kind not in ("cardinality", "percentiles", "percentile_ranks")
 
     def merge(self, first: Values, second: Values) -> Values:
@@ -93,8 +93,8 @@ class MetricAggregation:
         )
 
     def answer(self, values: Values | None) -> dict[str, Any]:
-        """The aggregation's answer; None where the bucket has no documents."""
-        if values is not None and self.kind in ("sum", "min", "max"):  # most of all answers, so made quick
+        """Return the aggregation's answer; ``values`` is None where the bucket has no documents."""
+        if values is not None and self.kind in ("sum", "min", "max"):  # the most frequent case, so it is fast
             value = values[0]
             if value is not None and self.column is not None and self.column.type == "date":
                 return {"value": value, "value_as_string": self._text(value)}
@@ -110,7 +110,7 @@ class MetricAggregation:
         return numbers if self.kind in _ANY_TYPE else self._with_text(numbers)
 
     def numbers(self, values: Values | None) -> dict[str, Any]:
-        """The answer's numbers by name, None where there is none: for ordering, too."""
+        """Return the answer's numbers by name, None where there is none; ordering uses them, too."""
         if self.kind in ("sum", "min", "max"):
             value = values[0] if values else None
             return {"value": 0.0 if value is None and self.kind == "sum" else value}
@@ -140,7 +140,7 @@ class MetricAggregation:
         )
 
     def order_value(self, values: Values | None, name: str) -> float:
-        """What a ``terms`` aggregation is ordered by; nothing counts as infinite (below all for ``max``)."""
+        """Return the number that orders ``terms`` buckets; a missing one is infinite (minus infinity for ``max``)."""
         value = self.numbers(values).get(name or "value")
         if value is None or value == "NaN":
             return -math.inf if (name or self.kind) == "max" else math.inf
@@ -221,7 +221,7 @@ _BOUNDS: Final = (
 
 
 def _spread_statistics(count: int, total: float, squares: float, sigma: float) -> dict[str, Any]:
-    """Variances and bounds as Elasticsearch's ``InternalExtendedStats`` computes them."""
+    """Compute variances and bounds as Elasticsearch's ``InternalExtendedStats`` does."""
     mean = total / count
     population = max(0.0, (squares - total * total / count) / count)
     sampling = max(0.0, (squares - total * total / count) / (count - 1)) if count > 1 else None
@@ -242,7 +242,7 @@ def _spread_statistics(count: int, total: float, squares: float, sigma: float) -
 
 
 def _percentile_rank(values: Sequence[float] | None, at: float) -> float | None:
-    """The percentage of values at or below ``at``."""
+    """Return the percentage of values at or below ``at``."""
     return 100.0 * sum(value <= at for value in values) / len(values) if values else None
 
 
@@ -330,7 +330,7 @@ def _missing_sql(column: TableColumn | None, missing: Any, scope: Scope, path: s
 
 
 def missing_value_sql(column: TableColumn, missing: Any, scope: Scope, path: str) -> str:
-    """The value of a ``missing`` option, as SQL of the field's type."""
+    """Return the value of a ``missing`` option as SQL of the field's type."""
     if column.type == "date":
         return scope.binder.bind(parse_date_millis(missing, scope, path), "BIGINT")
     value = coerce_value(column, missing, path)
@@ -349,7 +349,7 @@ def check_aggregatable(column: TableColumn, path: str) -> None:
 
 
 def parse_date_format(value: Any, column: TableColumn | None, path: str) -> str:
-    """A ``format`` option: for dates only here."""
+    """Return a ``format`` option; only dates support it here."""
 
     if column is not None and column.type != "date":
         raise QueryNotSupported("a number format is not answered by the embedded store", path)

@@ -11,7 +11,7 @@ _UNKNOWN_OPERATORS: Final = frozenset('~&<>#@"')
 
 
 def fold_case(text: str) -> str:
-    """ASCII letters to lower case, no others: what ``case_insensitive`` means in Lucene."""
+    """Convert only ASCII letters to lower case, which is what ``case_insensitive`` means in Lucene."""
     return text.translate(_FOLD)
 
 
@@ -20,14 +20,17 @@ def fold_case_sql(value: str) -> str:
 
 
 def quote_regex(text: str) -> str:
-    """The text as a regular expression that matches only itself."""
+    """Return a regular expression that matches only this text."""
     return "".join(
         letter if letter.isalnum() or ord(letter) > 127 else rf"\x{{{ord(letter):x}}}" for letter in text
     )
 
 
 def wildcard_regex(pattern: str) -> str:
-    r"""``*`` any text, ``?`` any character, ``\`` escapes the next one; for a full match with dot-all."""
+    r"""Translate a wildcard pattern (``*``, ``?``, ``\`` as escape) to a regular expression.
+
+    Use it for a full match with dot-all.
+    """
     parts = []
     escaped = False
     for letter in pattern:
@@ -44,12 +47,12 @@ def wildcard_regex(pattern: str) -> str:
 
 
 def source_regex(pattern: str) -> str:
-    """A dotted path with ``*`` (as in ``_source``), for Python's ``re``."""
+    """Translate a dotted path with ``*`` (as in ``_source``) to a regular expression of Python's ``re``."""
     return ".*".join(re.escape(part) for part in pattern.split("*"))
 
 
 def lucene_prefix(pattern: str) -> str | None:
-    r"""The text of a Lucene expression that is a text and ``.*``, such as ``income\=.*``; None for any other."""
+    r"""Return the text before the ``.*`` of a Lucene expression such as ``income\=.*``; None for any other form."""
     match = _PREFIX.fullmatch(pattern)
     return None if match is None else re.sub(r"\\(.)", r"\1", match[1], flags=re.DOTALL)
 
@@ -58,10 +61,10 @@ _PREFIX: Final = re.compile(r"((?:[\w=%! ,:;'/-]|\\[^\w])*)\.\*", re.DOTALL)
 
 
 def lucene_regex(pattern: str) -> str:
-    """A Lucene regular expression for a full match with dot-all.
+    """Translate a Lucene regular expression, for a full match with dot-all.
 
     Raises:
-        ValueError: it uses Lucene's own operators (``~ & < > # @ "``), or is not well formed.
+        ValueError: it uses operators that only Lucene has (``~ & < > # @ "``), or is not well formed.
     """
     parts = []
     place = 0

@@ -35,11 +35,11 @@ _INLINE_TERMS: Final = 64  # a longer list goes in as one array
 
 
 def parse_query(query: Any, scope: Scope, path: str) -> str:
-    """The SQL condition for a query.
+    """Return the SQL condition of a query.
 
     Raises:
-        QueryNotSupported: a part of it is not answered here.
-        SearchError: it is wrong.
+        QueryNotSupported: a part of the query is not supported here.
+        SearchError: the query is wrong.
     """
     kind, part = expect_single_key(query, path)
     translate = _QUERIES.get(kind)
@@ -49,7 +49,7 @@ def parse_query(query: Any, scope: Scope, path: str) -> str:
 
 
 def without_null(sql: str) -> str:
-    """The same condition without NULL."""
+    """Return the condition with false in place of NULL."""
     return sql if sql in (NEVER, ALWAYS) else f"coalesce({sql}, false)"
 
 
@@ -72,7 +72,7 @@ def any_of(conditions: list[str]) -> str:
 
 
 def any_value_sql(column: TableColumn, test: Callable[[str], str]) -> str:
-    """True where any value of the field passes the test."""
+    """Return the condition that any value of the field passes the test."""
     if not column.is_list:
         return test(column.sql)
     return f"len(list_filter({column.sql}, lambda v: {test('v')})) > 0"
@@ -130,7 +130,7 @@ def _at_least(least: int, conditions: list[str]) -> str:
 
 
 def _minimum_should_match(value: Any, clauses: int, path: str) -> int:
-    """How many ``should`` clauses have to match: ``2``, ``-1``, ``"75%"`` or ``"-25%"``."""
+    """Return how many ``should`` clauses must match: ``2``, ``-1``, ``"75%"`` or ``"-25%"``."""
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,4}%", value.strip(), re.ASCII):
         percent = int(value.strip()[:-1])
         share = clauses * abs(percent) // 100
@@ -173,7 +173,7 @@ def _ids(part: Any, scope: Scope, path: str) -> str:
 
 
 def _field_options(part: Any, path: str, short: str, *options: str) -> tuple[str, Mapping[str, Any], str]:
-    """The field's name and its options; ``{"f": 1}`` is short for ``{"f": {short: 1}}``."""
+    """Return the field's name and its options; ``{"f": 1}`` is short for ``{"f": {short: 1}}``."""
     name, value = expect_single_key(part, path)
     here = child_path(path, name)
     if not isinstance(value, Mapping):
@@ -190,7 +190,7 @@ def _term(part: Any, scope: Scope, path: str) -> str:
 
 
 def term_sql(column: TableColumn | None, value: Any, scope: Scope, path: str, *, folded: bool = False) -> str:
-    """Documents in which the field has this value."""
+    """Return the condition that the field has this value."""
     if value is None:
         raise SearchError("the value cannot be null", path)
     if column is None:
@@ -231,7 +231,7 @@ def _terms(part: Any, scope: Scope, path: str) -> str:
 def _equals_sql(column: TableColumn, values: list[Any], scope: Scope) -> str:
     if not values:
         return NEVER
-    # A fraction or a number beyond the type matches no whole number; it must not be rounded into one.
+    # A fraction, or a number outside the type's range, matches no integer; it must not be rounded to one.
     sql_type = "DOUBLE" if any(isinstance(v, float) for v in values) else column.sql_type
     if column.type in WHOLE_TYPES and sql_type != "DOUBLE":
         sql_type = "HUGEINT"
@@ -278,7 +278,7 @@ _SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 def range_bound_sql(
     column: TableColumn, value: Any, scope: Scope, path: str, *, key: str, options: Mapping[str, Any]
 ) -> str:
-    """One end of a range, as an SQL value."""
+    """Return one bound of a range as an SQL value."""
     if column.type == "date":
         return date_sql(value, scope, path, round_up=key in ("gt", "lte"), options=options)
     if column.type in ("keyword", "wildcard"):
@@ -292,7 +292,7 @@ def range_bound_sql(
 def date_sql(
     value: Any, scope: Scope, path: str, *, round_up: bool, options: Mapping[str, Any] | None = None
 ) -> str:
-    """A date or date maths, as an SQL value in milliseconds."""
+    """Return a date or date math as an SQL value in milliseconds."""
     return scope.binder.bind(
         parse_date_millis(value, scope, path, round_up=round_up, options=options), "BIGINT"
     )
@@ -321,7 +321,7 @@ def parse_date_millis(
 
 
 def coerce_value(column: TableColumn, value: Any, path: str) -> Any:
-    """A query's value as the field's type has it; a fraction asked of a whole number stays a fraction."""
+    """Coerce a query's value to the field's type; a fraction for an integer field stays a fraction."""
     if column.type == "boolean":
         if value in ("true", "false", "") or isinstance(value, bool):
             return value is True or value == "true"
@@ -352,7 +352,7 @@ def _text_value(value: Any, path: str) -> str:
 def _refuse_text(column: TableColumn, what: str, path: str) -> None:
     if column.type in TEXT_TYPES:
         raise QueryNotSupported(
-            f"{what} on the analysed field [{column.name}] of type [{column.type}] is not answered", path
+            f"{what} on the analyzed field [{column.name}] of type [{column.type}] is not answered", path
         )
 
 

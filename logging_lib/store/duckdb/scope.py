@@ -1,4 +1,4 @@
-"""What the names of fields mean in one search: columns, their types, and the relation that holds them."""
+"""Resolve the names of fields in one search: columns, their types, and the relation that holds them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from logging_lib.store.port import SearchError
 
 
 class SearchTable(Protocol):
-    """What a search needs of a target."""
+    """The interface that a search needs of a target."""
 
     @property
     def rows(self) -> int: ...
@@ -46,7 +46,7 @@ class TableColumn:
 
 @dataclass(slots=True)
 class ParameterBinder:
-    """The values of a search, as named parameters: no value ever becomes part of a statement's text."""
+    """Bind the values of a search as named parameters: no value becomes part of a statement's text."""
 
     values: dict[str, Any] = field(default_factory=dict)
 
@@ -66,7 +66,7 @@ INDEX = "_index"
 
 @dataclass(slots=True)
 class Scope:
-    """The fields of one search over some tables."""
+    """Resolve the fields of one search over several tables."""
 
     tables: Mapping[str, SearchTable]
     now: int  # milliseconds
@@ -74,10 +74,10 @@ class Scope:
     columns: dict[str, TableColumn | None] = field(default_factory=dict)
 
     def column(self, name: str, path: str) -> TableColumn | None:
-        """The column of a field, or None where no table maps it.
+        """Return the column of a field, or None where no table maps it.
 
         Raises:
-            SearchError: the tables map it to types that do not go together, or it is not indexed.
+            SearchError: the tables map it to incompatible types, or it is not indexed.
         """
         if name not in self.columns:
             sql = f"c{len(self.columns)}"
@@ -105,15 +105,15 @@ class Scope:
         return TableColumn(name, sql, kind, any(many for _, many in types_and_lists))
 
     def fields_below(self, prefix: str) -> list[str]:
-        """The fields that an object has: ``ml.check`` stands for all of ``ml.check.*``."""
+        """List the fields of an object: ``ml.check`` means all of ``ml.check.*``."""
         return sorted({name for table in self.tables.values() for name in table.fields_below(prefix)})
 
     def mapped_fields(self) -> list[str]:
-        """The names of the fields for which the tables need columns."""
+        """List the fields for which the tables need columns."""
         return [name for name, column in self.columns.items() if column and name not in (ID, INDEX)]
 
     def is_consistent(self) -> bool:
-        """Whether what was resolved is still true: reading events can show that a field holds lists."""
+        """Return whether the resolved columns are still valid: reading events can reveal that a field holds lists."""
         return all(
             column == self._resolve(column.name, column.sql, "$")
             for name, column in self.columns.items()
@@ -121,7 +121,7 @@ class Scope:
         )
 
     def relation(self) -> str:
-        """All tables as one relation: ``_t`` and ``_r`` say which row of which table, then the columns."""
+        """Return all tables as one relation: ``_t`` and ``_r`` identify table and row, followed by the columns."""
         parts = []
         for number, (target, table) in enumerate(self.tables.items()):
             located = table.ensure_columns(self.mapped_fields())

@@ -4,18 +4,18 @@
     <path>/logs-ml.prediction-default/history.parquet     a file added by hand is read, too
     <path>/ml-profiles/documents.jsonl
 
-A target whose name begins with ``logs-`` is a data stream of events (``fields.yml``); any other is an index
-of free documents. The whole of a target is held in memory while the store is open; of one that
-is opened to be read only, the columns that were asked for.
+A target whose name begins with ``logs-`` is a data stream of events (``fields.yml``); any other is an index of
+documents without a schema. An open store holds its targets in memory as a whole; a read-only store holds only the
+columns that searches asked for.
 
-Where it differs from Elasticsearch, knowingly:
+Known differences from Elasticsearch:
 
 * Scores are not computed: hits come in order of arrival unless ``sort`` is given, with ``_score`` 1.0.
 * ``cardinality`` and ``percentiles`` are exact, and there are no shards: ``terms`` has no error bound.
-* Queries on analysed text are refused, except ``exists``.
-* A ``logs-`` document is mapped strictly: fields that are not in ``fields.yml`` stay in ``_source`` only, and a
-  value that its field's type does not take makes ``index`` refuse the document, where Elasticsearch stores it
-  and lists the field in ``_ignored``. Keywords of any length are searchable.
+* Queries on analyzed text are refused, except ``exists``.
+* A ``logs-`` document is mapped strictly: fields that are not in ``fields.yml`` are kept in ``_source`` only, and
+  ``index`` refuses a document with a value that does not fit its field's type, where Elasticsearch stores it and
+  lists the field in ``_ignored``. Keywords of any length are searchable.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ _BODY_KEYS: Final = (
     "timeout",
 )  # fmt: skip
 _TARGET_NAME = re.compile(r"[^\s\\/*?\"<>|,#:A-Z\-_+.\x00-\x1f][^\s\\/*?\"<>|,#:A-Z\x00-\x1f]{0,200}")
-_BLOCK_BYTES: Final = 1 << 20  # bytes of lines: what is made of them stays in the processor's cache
+_BLOCK_BYTES: Final = 1 << 20  # bytes of lines, few enough for the processor's cache
 _SMALL_ROWS: Final = 50_000
 _DURATION: Final = re.compile(r"(\d+)(ms|s|m|h|d)")
 _UNIT_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SEARCH_TIMEOUT: Final = 45.0  # seconds, where the body says nothing
-_DEFAULT_TRACKED_HITS: Final = 10_000  # Elasticsearch counts hits up to here unless told otherwise
+_DEFAULT_TRACKED_HITS: Final = 10_000  # Elasticsearch's default limit of exact hit counts
 
 
 class EmbeddedStore:
-    """Elasticsearch's searches over files, without a server. Safe to share between threads.
+    """Answer Elasticsearch's searches over files, without a server. Safe to share between threads.
 
     Args:
         path: the folder of the targets; None keeps everything in memory.
         read_only: refuse ``index``; nothing is created or written. Several processes may read while one
             writes: ``refresh`` shows what it added.
-        progress: of reading large files; where they are only read.
+        progress: called while a read-only store reads large files.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class EmbeddedStore:
 
     @contextmanager
     def _time_limit(self, seconds: float) -> Iterator[None]:
-        """Ends what the block asks after so long. Raises SearchError."""
+        """Interrupt the block's statements after this many seconds. Raises SearchError."""
         self._deadline = time.perf_counter() + seconds
         timer = Timer(seconds, self._connection.interrupt)
         timer.daemon = True
@@ -146,7 +146,7 @@ class EmbeddedStore:
             raise SearchError(f"the search took longer than its timeout, {seconds:g} s") from None
         finally:
             timer.cancel()
-            timer.join()  # at once; no thread is left behind, beside which no process can be forked
+            timer.join()  # returns at once; a remaining thread would prevent forks
 
     def _answer(
         self,
@@ -200,12 +200,12 @@ class EmbeddedStore:
         return answer
 
     def streams(self, indices: str | list[str]) -> list[str]:
-        """The names of the targets that an expression means."""
+        """List the targets that match an expression."""
         with self._lock:
             return self._matching_targets(indices)
 
     def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        """A data stream's documents; see the port. Read from the files where no search has loaded them yet."""
+        """Yield a data stream's documents, from its files where no search has loaded them yet; see the port."""
         with self._lock:
             table = self._tables.get(target)
             if isinstance(table, EventTable):
@@ -224,7 +224,7 @@ class EmbeddedStore:
             ]
 
     def refresh(self) -> None:
-        """Read what other processes wrote, and files that were added by hand."""
+        """Read what other processes wrote, and files that were added manually."""
         with self._lock:
             for table in self._tables.values():
                 table.refresh()
@@ -244,7 +244,7 @@ class EmbeddedStore:
 
     @property
     def torn_lines(self) -> int:
-        """Lines that are no JSON objects, skipped: torn by a kill, or damaged. Of the targets used so far."""
+        """Count the skipped lines that are not JSON objects, such as torn ones, in the targets used so far."""
         with self._lock:
             return sum(table.torn_lines for table in self._tables.values())
 
@@ -296,14 +296,14 @@ class EmbeddedStore:
 
 
 def _timeout_seconds(body: Mapping[str, Any]) -> float:
-    """The body's own ``timeout`` in seconds, else as on Elasticsearch."""
+    """Return the body's ``timeout`` in seconds, or the default."""
     timeout = body.get("timeout")
     match = _DURATION.fullmatch(timeout) if isinstance(timeout, str) else None
     return float(match[1]) * _UNIT_SECONDS[match[2]] if match else SEARCH_TIMEOUT
 
 
 def format_hits_total(body: Mapping[str, Any], total: int, *, as_int: bool) -> Any:
-    """``hits.total``, or None where it is not to be told."""
+    """Return ``hits.total``, or None where the body turns it off."""
     path = child_path("$", "track_total_hits")
     asked = body.get("track_total_hits")
     if as_int:
