@@ -1,6 +1,6 @@
-"""Elasticsearch's dates and date maths: text to milliseconds since 1970 and back.
+"""Convert Elasticsearch's dates and date math to milliseconds since 1970 and back.
 
-Elasticsearch's ``date`` has millisecond resolution: finer parts are cut off, towards the past.
+Elasticsearch's ``date`` has millisecond resolution: finer parts are truncated towards the past.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def to_millis(moment: datetime) -> int:
-    """Milliseconds since 1970, floored; a naive ``datetime`` is UTC."""
+    """Return milliseconds since 1970, floored; a naive ``datetime`` is UTC."""
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // MILLISECOND
 
 
@@ -42,7 +42,7 @@ def from_millis(millis: float, zone: tzinfo = UTC) -> datetime:
 
 
 def time_zone(text: str) -> tzinfo:
-    """``UTC``, ``Z``, ``+01:00`` or ``Europe/Berlin``. Raises ValueError."""
+    """Parse ``UTC``, ``Z``, ``+01:00`` or ``Europe/Berlin``. Raises ValueError."""
     if text in ("Z", "UTC"):
         return UTC
     match = _OFFSET.fullmatch(text)
@@ -57,7 +57,7 @@ def time_zone(text: str) -> tzinfo:
 
 
 def interval(text: str) -> int:
-    """``90s``, ``5m``, ``-1h`` as milliseconds. Raises ValueError."""
+    """Parse ``90s``, ``5m`` or ``-1h`` to milliseconds. Raises ValueError."""
     match = _INTERVAL.fullmatch(text.strip())
     if not match:
         raise ValueError(f"{text!r} is no interval such as 90s, 15m, 1h or 1d")
@@ -68,17 +68,17 @@ def interval(text: str) -> int:
 def evaluate(
     text: str, *, now: int, round_up: bool = False, zone: tzinfo = UTC, pattern: str = DEFAULT_FORMAT
 ) -> int:
-    """A date with optional maths (``now-15m/m``, ``2018-02-01||+1d/d``) in milliseconds since 1970.
+    """Evaluate a date with optional math (``now-15m/m``, ``2018-02-01||+1d/d``) to milliseconds since 1970.
 
     Args:
-        now: what ``now`` means, in milliseconds.
-        round_up: a rounded date, or one without a time, stands for its last millisecond (``gt``, ``lte``)
-            and not its first (``gte``, ``lt``). A missing month or day is the first one either way.
-        zone: for dates without an offset, and for rounding.
-        pattern: the formats to try, divided by ``||``.
+        now: the meaning of ``now``, in milliseconds since 1970.
+        round_up: a rounded date, or one without a time, means its last millisecond (``gt``, ``lte``) and not its
+            first (``gte``, ``lt``). A missing month or day is the first one either way.
+        zone: of dates without an offset, and of rounding.
+        pattern: the formats to try, separated by ``||``.
 
     Raises:
-        ValueError: the text is no date in any of these formats.
+        ValueError: the text is not a date in any of these formats.
     """
     if text.startswith("now"):
         return _maths(text, text[3:], from_millis(now, zone), round_up=round_up)
@@ -90,7 +90,7 @@ def evaluate(
 
 
 def parse(text: str, *, pattern: str = DEFAULT_FORMAT, zone: tzinfo = UTC, round_up: bool = False) -> int:
-    """A date without maths, in milliseconds since 1970. Raises ValueError."""
+    """Parse a date without math to milliseconds since 1970. Raises ValueError."""
     for single_format in pattern.split("||"):
         millis = _parse_one(text, single_format, zone, round_up)
         if millis is not None:
@@ -156,7 +156,7 @@ def _maths(text: str, maths: str, moment: datetime, *, round_up: bool) -> int:
 
 
 def floor(moment: datetime, unit: str) -> datetime:
-    """The start of the year, month, quarter, week (Monday), day, hour, minute or second."""
+    """Return the start of the year, month, quarter, week (Monday), day, hour, minute or second."""
     if unit in "hHms":
         zone = moment.tzinfo
         shift = moment.utcoffset() or timedelta()
@@ -176,7 +176,7 @@ def floor(moment: datetime, unit: str) -> datetime:
 
 
 def add(moment: datetime, unit: str, number: int) -> datetime:
-    """Calendar steps keep the local time; steps of hours and less are exact."""
+    """Add units to a moment; calendar steps keep the local time, steps of hours and less are exact."""
     if unit == "y":
         return _add_months(moment, 12 * number)
     if unit == "q":
@@ -237,7 +237,7 @@ def _java_pattern(pattern: str) -> str:
 
 
 def check_format(pattern: str) -> None:
-    """Raises ValueError unless every one of the formats, divided by ``||``, can be read and written."""
+    """Raise ValueError unless all formats, separated by ``||``, can be parsed and rendered."""
     for single_format in pattern.split("||"):
         if single_format not in _BUILT_IN:
             _pattern_regex(single_format)
@@ -248,7 +248,7 @@ _BUILT_IN = frozenset({"epoch_millis", "epoch_second", "strict_date_optional_tim
 
 @lru_cache(maxsize=4096)
 def render(millis: float, pattern: str = DEFAULT_FORMAT, zone: tzinfo = UTC) -> str:
-    """A date as Elasticsearch writes it, ``2018-02-01T09:00:00.000Z`` unless a format is given."""
+    """Format a date as Elasticsearch does: ``2018-02-01T09:00:00.000Z``, or by another format."""
     first = pattern.split("||")[0]
     if first == "epoch_millis":
         return str(int(millis))
@@ -273,7 +273,7 @@ def render(millis: float, pattern: str = DEFAULT_FORMAT, zone: tzinfo = UTC) -> 
 
 
 def _far(millis: int) -> str:
-    """A moment outside the years 1 to 9999, such as a sum of dates: the calendar repeats each 400 years."""
+    """Format a moment outside the years 1 to 9999, such as a sum of dates: the calendar repeats after 400 years."""
     cycles, rest = divmod(millis, _CYCLE_MS)
     moment = EPOCH + timedelta(milliseconds=rest)
     year = moment.year + 400 * cycles

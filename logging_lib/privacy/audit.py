@@ -1,4 +1,4 @@
-"""Everything that is known of one event: its checks, profile, origin, labels, and the alerts it was part of."""
+"""Collect everything known about one event: its checks, profile, origin, labels, and the alerts it was part of."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ Involvement = Literal["failed", "counted"]
 
 @dataclass(frozen=True)
 class RecordedAlert:
-    """An alert that the event was part of: ``failed`` where it has the very fault that was found, ``counted`` where
-    it lay in the window that was judged."""
+    """Hold a past alert that the event was part of.
+
+    ``part`` is ``failed`` where the event has the fault that the watch found, ``counted`` where it was only in the
+    evaluated window.
+    """
 
     part: Involvement
     feature: str
@@ -32,17 +35,17 @@ class RecordedAlert:
 
 @dataclass
 class Audit:
-    """What is known of an event.
+    """Hold what is known about an event.
 
     Attributes:
-        event: as it is stored.
-        index: where.
-        profile: the published document of its model version, or None. ``same_profile``: whether its id is the one
-            that the event was checked with; None where either is not known.
+        event: the stored event.
+        index: the index that holds it.
+        profile: the published document of its model version, or None.
+        same_profile: whether the event was checked with that profile; None where either id is unknown.
         start: the latest start of its process before it, with the versions of libraries and code.
-        labels: the truths about it.
+        labels: the labels about it.
         siblings: other models' and roles' predictions for the same request.
-        alerts: those it was part of.
+        alerts: the alerts that it was part of.
     """
 
     event: Mapping[str, Any]
@@ -56,7 +59,7 @@ class Audit:
 
     @property
     def checks(self) -> dict[str, list[dict[str, Any]]]:
-        """Failed check → its features, each with the value that was given and the bin that it fell into."""
+        """Return, by failed check, its features, each with the original value and its bin."""
         ml = self.event["ml"]
         inputs = inputs_of(ml.get("input") or {})
         bins = dict(tokens.split(token) for token in (ml.get("input") or {}).get("bins") or ())
@@ -67,6 +70,7 @@ class Audit:
         }
 
     def document(self) -> dict[str, Any]:
+        """Return the audit as a JSON object."""
         return {
             "index": self.index,
             "event": self.event,
@@ -81,11 +85,10 @@ class Audit:
 
 
 def audit(store: Store, event_id: str, alerts: Iterable[Mapping[str, Any]] = ()) -> Audit | None:
-    """What is known of the event with this id, or None where there is none.
+    """Collect what is known about the event with this id; None where there is no such event.
 
     Args:
-        alerts: those that were told, as the watch runner writes them down; those of its history in the store are
-            added.
+        alerts: past alerts, as the watch runner records them; those of its history in the store are added.
     """
     hit = _first_hit(store, EVENTS, {"term": {"event.id": event_id}})
     if hit is None:
@@ -115,10 +118,10 @@ def audit(store: Store, event_id: str, alerts: Iterable[Mapping[str, Any]] = ())
             for sibling in _all_sources(store, "logs-ml.prediction-*", {"term": {"ml.request.id": request}})
             if sibling["event"]["id"] != event_id
         ]
-    truths = {"bool": {"should": about, "minimum_should_match": 1}}
+    labels_query = {"bool": {"should": about, "minimum_should_match": 1}}
     result.labels = [
         label
-        for label in _all_sources(store, "logs-ml.label-*", truths)
+        for label in _all_sources(store, "logs-ml.label-*", labels_query)
         if (label["ml"].get("prediction") or {}).get("id", event_id) == event_id
         and (label["ml"].get("model") or model) == {**model, **(label["ml"].get("model") or {})}
     ]
@@ -135,10 +138,10 @@ def audit(store: Store, event_id: str, alerts: Iterable[Mapping[str, Any]] = ())
 
 
 def match_alert(event: Mapping[str, Any], alert: Mapping[str, Any]) -> RecordedAlert | None:
-    """What part an event had in an alert, or None. Pure.
+    """Return the part that an event had in an alert, or None. Pure.
 
-    Windows are over ``event.ingested`` and end with the alert's time; a finding without a window is taken to have
-    looked back 24 hours. Where an alert has no findings, its features stand for them.
+    Windows are over ``event.ingested`` and end at the alert's time; a finding without a window counts as one over
+    24 hours. Where an alert has no findings, its features take their place.
     """
     ml = event["ml"]
     model = ml["model"]
@@ -171,7 +174,7 @@ def match_alert(event: Mapping[str, Any], alert: Mapping[str, Any]) -> RecordedA
 
 
 def _recorded_alerts(store: Store, model: str) -> list[Mapping[str, Any]]:
-    """The alerts about a model that the watch runner's history has; it knows their features, not their findings."""
+    """Read a model's alerts from the watch runner's history, which has their features, not their findings."""
     of_model = [{"term": {"record": "alert"}}, {"term": {"model": model}}]
     body = {"size": _MAX_HITS, "query": {"bool": {"filter": of_model}}, "_source": ["entry"]}
     hits = store.search(WATCH_STATE, body)["hits"]["hits"]
@@ -188,8 +191,8 @@ def _finding_window(finding: Mapping[str, Any]) -> timedelta:
 def _find_start(
     store: Store, event: Mapping[str, Any], of_model: list[dict[str, Any]]
 ) -> Mapping[str, Any] | None:
-    """Of the event's own process where that is known, else of its model version."""
-    # A process says that it starts with its first event, whose time is a little earlier.
+    """Return the latest start before the event, of its own process where known, else of its model version."""
+    # A process logs its start together with its first event, whose time is a little earlier.
     before = {"range": {"@timestamp": {"lte": f"{event['@timestamp']}||+1m"}}}
     of_process = [
         {"term": {name: value}}

@@ -1,8 +1,8 @@
-"""Erases a person: finds what is theirs, writes down what will be done, does it, and says what was done.
+"""Erase a person's data: find it, record the plan, carry it out, and report what was done.
 
-The record is written before anything is erased. It holds no text of the person, but the subject's hash and the
-ids of the erased events: with it the same can be done again after a crash, when a late label arrives, or when a
-backup was restored.
+The record is written before anything is erased. It holds no text of the person, only the subject's hash and the ids
+of the erased events, so that the erasure can be repeated after a crash, when a late label arrives, or when a backup
+was restored.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _MAX_PASSES = 4
 
 
 class ErasureRecordError(Exception):
-    """The record cannot be read or is another person's; the message says which file and what to do."""
+    """Report a record that cannot be read or is about another person; the message names the file and the remedy."""
 
 
 class ErasureCluster(Protocol):
-    """As much of ``erase_stored.Stored`` as is needed here."""
+    """The part of ``ElasticsearchEraser`` that an erasure needs."""
 
     def collect_ids(self, traces: SubjectTraces) -> None: ...
     def inspect(self, traces: SubjectTraces) -> list[PlaceMatches]: ...
@@ -38,10 +38,10 @@ class ErasureCluster(Protocol):
 
 @dataclass
 class ErasureRecord:
-    """What was done about one person, in one file that is replaced at each step.
+    """Record what was done about one person, in one file that is replaced at each step.
 
-    ``runs`` has one entry a run: ``started``, ``finished`` (None: it was stopped), and ``done`` by place.
-    ``current_file`` is the file that a stopped run was in, with the spans that it was overwriting.
+    ``runs`` has one entry per run: ``started``, ``finished`` (None: it was interrupted), and ``done`` by place.
+    ``current_file`` is the file that an interrupted run was overwriting, with its spans.
     """
 
     path: Path
@@ -53,10 +53,10 @@ class ErasureRecord:
 
     @classmethod
     def open(cls, path: Path, hashes: frozenset[str]) -> ErasureRecord:
-        """The record of earlier runs, or a new one.
+        """Open the record of earlier runs, or begin a new one.
 
         Raises:
-            RecordError: the file is no record, or one of somebody else.
+            ErasureRecordError: the file is not a record, or is about somebody else.
         """
         if not path.exists():
             return cls(path, hashes)
@@ -101,15 +101,15 @@ class ErasureRecord:
 def find_matches(
     traces: SubjectTraces, files: Sequence[Path], cluster: ErasureCluster | None, record: ErasureRecord
 ) -> list[PlaceMatches]:
-    """What all places hold of the person; nothing is changed, and ``traces`` has learned the ids.
+    """Find the person's data in all places, and add the ids of their events to ``traces``; nothing is changed.
 
     Raises:
         OSError: a file cannot be read.
-        StoreError: the cluster does not answer, or refuses us.
+        StoreError: the cluster does not respond, or denies access.
     """
     traces.events |= record.events
     traces.requests |= record.requests
-    for _ in range(_MAX_PASSES):  # what shares a request with the person's events has ids of its own
+    for _ in range(_MAX_PASSES):  # events that share a request with the person's events have further ids
         before = len(traces.events) + len(traces.requests)
         if cluster is not None:
             cluster.collect_ids(traces)
@@ -128,21 +128,24 @@ def erase(
     record: ErasureRecord,
     *,
     now: Callable[[], datetime],
-    learned: bool = False,
+    ids_known: bool = False,
 ) -> list[PlaceMatches]:
-    """Erase and mask in all places, files first; what was done, with a ``note`` where something is left.
+    """Erase and mask in all places, files first.
 
     Args:
         record: is written before anything is erased, and after each place.
-        now: tells the time, for the record.
-        learned: ``find`` was called before, so that the ids need not be looked for again.
+        now: returns the time, for the record.
+        ids_known: ``find_matches`` was called before, so that the ids need not be searched again.
+
+    Returns:
+        What was done, by place, with a ``note`` where something is left.
 
     Raises:
         OSError: a file cannot be read or written.
-        StoreError: the cluster does not answer, or refuses us.
+        StoreError: the cluster does not respond, or denies access.
     """
     _finish_interrupted_file(record)
-    if not learned:
+    if not ids_known:
         find_matches(traces, files, cluster, record)
     record.events |= traces.events
     record.requests |= traces.requests
@@ -184,7 +187,7 @@ def erase(
 
 
 def _finish_interrupted_file(record: ErasureRecord) -> None:
-    """Finish the file in which a run was stopped: half a line may have been overwritten, and says nothing now."""
+    """Finish the file in which a run was interrupted: a half-overwritten line would not match any more."""
     if record.current_file is None:
         return
     file, spans = Path(record.current_file["file"]), [Span(*span) for span in record.current_file["spans"]]

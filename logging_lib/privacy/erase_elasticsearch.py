@@ -1,4 +1,4 @@
-"""Removes a person from Elasticsearch: events are deleted, documents that mention them are masked."""
+"""Remove a person's data from Elasticsearch: delete their events, and mask documents that mention them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from logging_lib.store.elasticsearch import ElasticsearchStore
 EVENTS: Final = "logs-ml.prediction-*,logs-ml.label-*"
 DEAD_LETTERS: Final = "logs-ml.deadletter-*"
 DOCUMENTS: Final = "ml-profile-files,ml-profiles,ml-watch-*,ml-analysis,logs-ml.*-*"
-"""Whole profiles first: the short forms bear their ids."""
+"""Whole profiles come first: the short forms contain their ids."""
 _PAGE_SIZE, _MAX_TERMS, _MAX_ATTEMPTS = 1000, 5000, 5
 
 
 class ElasticsearchEraser:
-    """A person's data in one cluster."""
+    """Find and remove a person's data in one cluster."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -30,12 +30,12 @@ class ElasticsearchEraser:
         self.name = connection.url
 
     def collect_ids(self, traces: SubjectTraces) -> None:
-        """Remember the ids of the person's events."""
+        """Add the ids of the person's events to ``traces``."""
         for hit in self._scan(EVENTS, {"query": _owned_query(traces), "_source": _IDENTIFYING_FIELDS}):
             traces.add_ids(hit["_source"])
 
     def inspect(self, traces: SubjectTraces) -> list[PlaceMatches]:
-        """What the cluster holds of the person; nothing is changed."""
+        """Find what the cluster holds about the person; nothing is changed."""
         theirs = _owned_query(traces)
         matches = [
             PlaceMatches(f"{self.name}/{streams}", erase=self._count(streams, theirs))
@@ -49,10 +49,10 @@ class ElasticsearchEraser:
         return [place for place in matches if not place.is_empty]
 
     def erase(self, traces: SubjectTraces) -> list[PlaceMatches]:
-        """Delete and mask; what was done. ``note`` says what could not be.
+        """Delete and mask, and return what was done; a ``note`` says what failed.
 
         Raises:
-            ElasticsearchError: it does not answer, or refuses us.
+            ElasticsearchError: no response, or access denied.
         """
         theirs = _owned_query(traces)
         done = [
@@ -67,7 +67,7 @@ class ElasticsearchEraser:
         return [place for place in done if not place.is_empty]
 
     def expunge(self) -> None:
-        """Rewrite the segments that hold deleted documents, so that the disk holds them no more."""
+        """Rewrite the segments that hold deleted documents, which removes them from the disk."""
         for indices in (EVENTS, DEAD_LETTERS, DOCUMENTS):
             params = {
                 "only_expunge_deletes": "true",
@@ -102,7 +102,7 @@ class ElasticsearchEraser:
                 yield hit, masked
 
     def _dead_letters(self, traces: SubjectTraces) -> Iterator[dict[str, Any]]:
-        """Their originals are not indexed: each is looked into."""
+        """Yield the person's dead letters; their originals are not indexed, so each one is searched."""
         finder = traces.finder(ids=True)
         for hit in self._scan(DEAD_LETTERS, {}):
             if traces.owns(hit["_source"]) or finder.is_in_document(hit["_source"]):
@@ -129,7 +129,7 @@ class ElasticsearchEraser:
         )
 
     def _scan(self, indices: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Every hit, by a scroll: the indices need not have a field to sort by."""
+        """Yield every hit, by a scroll: the indices need not have a field to sort by."""
         first_body = {"size": _PAGE_SIZE, "sort": ["_doc"], **body}
         self._refresh(indices)
         answer = self._connection.call(
@@ -143,7 +143,7 @@ class ElasticsearchEraser:
                 )
         finally:
             if scroll := answer.get("_scroll_id"):
-                with contextlib.suppress(ElasticsearchError):  # it ends by itself
+                with contextlib.suppress(ElasticsearchError):  # it expires by itself
                     self._connection.call("DELETE", "/_search/scroll", {"scroll_id": scroll}, retries=0)
 
     def _refresh(self, indices: str) -> None:
@@ -162,7 +162,10 @@ _IDENTIFYING_FIELDS: Final = ["event.id", "event.dataset", "ml.subject.hash", "m
 def mask_document(
     source: Mapping[str, Any], finder: TermFinder, traces: SubjectTraces
 ) -> dict[str, Any] | None:
-    """The document with the person's texts masked, or None where it has none. Pure but for ``traces.profiles``."""
+    """Return the document with the person's texts masked, or None where it has none.
+
+    Pure except for adding to ``traces.profiles``.
+    """
     data = orjson.dumps(source)
     masked = finder.mask(data)
     if masked == data:
@@ -176,7 +179,7 @@ def mask_document(
 
 
 def _owned_query(traces: SubjectTraces) -> dict[str, Any]:
-    """The query whose hits are the person's, as ``Traces.owns`` says it."""
+    """Return the query for the person's events, the equivalent of ``SubjectTraces.owns``."""
     named = [
         {"terms": {name: ids[start : start + _MAX_TERMS]}}
         for name, ids in (

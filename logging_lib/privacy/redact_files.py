@@ -1,7 +1,7 @@
-"""Removes a person from files: spools, the embedded store, reports, state, profiles, exports.
+"""Remove a person's data from files: spools, the embedded store, reports, state, profiles, exports.
 
-Lines and texts are overwritten in place, so that a writer's open file and a shipper's offset stay true; Parquet
-files are written anew and put in the old one's place.
+Lines and texts are overwritten in place, so that a writer's open file and a shipper's offset stay valid; Parquet
+files are rewritten and replaced.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SNIFFED_BYTES = 8192
 
 @dataclass
 class PlaceMatches:
-    """What a place holds of the person: ``erase`` events go, ``redact`` documents or texts are masked."""
+    """Count what a place holds about the person: ``erase`` events to delete, ``redact`` texts to mask."""
 
     place: str
     erase: int = 0
@@ -50,10 +50,10 @@ class PlaceMatches:
 
 
 def list_files(paths: Iterable[Path]) -> list[Path]:
-    """The files at and below these paths; names that begin with a dot are a shipper's states and locks of ours.
+    """List the files at and below these paths, except hidden ones, which are shippers' states and our locks.
 
     Raises:
-        FileNotFoundError: naming the path that is not there.
+        FileNotFoundError: naming the path that does not exist.
     """
     unique_files: dict[Path, None] = {}
     for path in paths:
@@ -68,7 +68,7 @@ def list_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def collect_ids(file: Path, traces: SubjectTraces) -> None:
-    """Remember the ids of the person's events that a file holds."""
+    """Add the ids of the person's events in a file to ``traces``."""
     for line in _event_lines(file):
         event = parse_event(line)
         if event is not None:
@@ -76,7 +76,7 @@ def collect_ids(file: Path, traces: SubjectTraces) -> None:
 
 
 def inspect_file(file: Path, traces: SubjectTraces) -> PlaceMatches:
-    """What the file holds of the person; nothing is changed."""
+    """Find what the file holds about the person; nothing is changed."""
     matches = PlaceMatches(str(file))
     people, all_terms = traces.finder(ids=False), traces.finder(ids=True)
     kind = _file_kind(file)
@@ -108,9 +108,9 @@ def inspect_file(file: Path, traces: SubjectTraces) -> PlaceMatches:
 
 
 def redact_file(file: Path, matches: PlaceMatches, traces: SubjectTraces) -> None:
-    """Do what ``examine`` found, durably.
+    """Erase and mask what ``inspect_file`` found, durably.
 
-    What a watch runner may have written since is looked for anew.
+    A watch runner's state file is inspected again, since the runner may have rewritten it.
     """
     with held(file) as is_state:
         if is_state:
@@ -122,7 +122,7 @@ def redact_file(file: Path, matches: PlaceMatches, traces: SubjectTraces) -> Non
 
 
 def overwrite_spans(file: Path, spans: Iterable[Span]) -> None:
-    """Put each span's text in its place; the file keeps its size."""
+    """Overwrite each span with its text; the file keeps its size."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
     try:
         for span in spans:
@@ -152,13 +152,13 @@ def _event_lines(file: Path) -> Iterator[bytes]:
 
 
 def _parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
-    """Each row of a Parquet file as the store reads it: JSON's values, nulls left out."""
+    """Yield each row of a Parquet file as the store reads it: JSON values, without nulls."""
     for block in stored.read_parquet_rows(file):
         yield from map(orjson.loads, block.splitlines())
 
 
 def _is_owned(row: dict[str, Any], traces: SubjectTraces, finder: TermFinder) -> bool:
-    """A row in a table of events; its columns may be the fields' dotted names."""
+    """Return whether a table's row is the person's; its columns may be the fields' dotted names."""
     line = orjson.dumps(row)
     event = parse_event(line)
     return traces.owns(event) if event is not None else finder.mentions(line)
@@ -193,7 +193,7 @@ def _boolean_array(values: list[bool]) -> Any:
 
 
 def _profile_id_spans(data: bytes, start: int, finder: TermFinder, traces: SubjectTraces) -> Iterator[Span]:
-    """A profile's id is the hash of its content, so a masked one gets its own, wherever the file names it."""
+    """Yield the spans of profile ids to replace: the id is a hash of the content, so masking changes it."""
     if (resealed := recompute_profile_id(finder.mask(data))) is not None:
         traces.profiles[resealed[0]] = resealed[1]
     for old, new in traces.profiles.items():
@@ -202,7 +202,7 @@ def _profile_id_spans(data: bytes, start: int, finder: TermFinder, traces: Subje
 
 
 def recompute_profile_id(masked: bytes) -> tuple[str, str] | None:
-    """(old, new) id of a profile, or of a document that holds one, whose texts were masked."""
+    """Return the (old, new) id of a profile, or of a document that holds one, whose texts were masked."""
     try:
         document = orjson.loads(masked)
         if isinstance(document, dict) and isinstance(document.get("content"), str):

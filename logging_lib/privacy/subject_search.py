@@ -1,7 +1,7 @@
-"""What one person left in events and texts: which events are theirs, and where a text names them. Pure.
+"""Find one person's traces in events and texts: which events are theirs, and where a text names them. Pure.
 
-Texts are overwritten in place, byte for byte as long as before: so a file can be cleaned while others read and
-append to it, and a shipper's offsets stay true.
+Texts are overwritten in place with as many bytes as before, so that a file can be cleaned while others read and
+append to it, and a shipper's offsets stay valid.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WORD_BYTE = rb"[0-9A-Za-z_\-]"
 
 
 class Span(NamedTuple):
-    """Bytes of a file to be overwritten: ``text`` where it is as long as ``length``, else it is repeated."""
+    """Describe bytes of a file to overwrite with ``text``, repeated where it is not ``length`` bytes long."""
 
     offset: int
     length: int
@@ -38,12 +38,12 @@ class Span(NamedTuple):
 
 @dataclass
 class SubjectTraces:
-    """What identifies the person.
+    """Hold what identifies the person.
 
     Attributes:
-        hashes: ``ml.subject.hash``, under the present key and without one.
+        hashes: ``ml.subject.hash``, with the present key and without one.
         texts: the subject's id and other texts that only this person has, such as an address.
-        fields: fields whose being equal to one of the texts makes an event this person's.
+        fields: an event is this person's where one of these fields equals one of the texts.
         events: ids of the person's events.
         requests: their request ids; other people's events may share one.
     """
@@ -54,10 +54,10 @@ class SubjectTraces:
     events: set[str] = field(default_factory=set)
     requests: set[str] = field(default_factory=set)
     profiles: dict[str, str] = field(default_factory=dict)
-    """Ids of profiles in which texts are masked, and those that they then have."""
+    """Old and new ids of profiles in which texts are masked."""
 
     def owns(self, event: Mapping[str, Any]) -> bool:
-        """Whether an event of ours is about this person, and so to be deleted."""
+        """Return whether an event is about this person, and must be deleted."""
         ml = _as_object(event.get("ml"))
         about = _as_object(ml.get("subject")).get("hash")
         if about is not None:
@@ -70,7 +70,7 @@ class SubjectTraces:
         )
 
     def add_ids(self, event: Mapping[str, Any]) -> bool:
-        """Remember the ids of an event that is this person's; whether it is."""
+        """Add the ids of an event that is this person's; return whether it is."""
         if not self.owns(event):
             return False
         if event["event"].get("dataset") == "ml.prediction":
@@ -81,15 +81,15 @@ class SubjectTraces:
         return True
 
     def finder(self, *, ids: bool) -> TermFinder:
-        """What finds the person in texts; with ``ids``, by the ids of events and requests, too."""
+        """Return a finder of the person in texts; with ``ids``, by the ids of events and requests, too."""
         return TermFinder(self.hashes | self.texts | (self.events | self.requests if ids else set()))
 
 
 class TermFinder:
-    """Finds terms in bytes, as whole words and in the spellings that our files have.
+    """Find terms in bytes, as whole words and in the spellings of our file formats.
 
-    A term of digits alone or under four characters is found only as a whole JSON text or a token's value (``"7"``,
-    ``id=7``): as a number it may be any count, and a masked number is no JSON.
+    A term of digits only or of fewer than four characters is found only as a whole JSON text or as a token's value
+    (``"7"``, ``id=7``): as a number it could be any count, and a masked number is not valid JSON.
     """
 
     def __init__(self, terms: Iterable[str]) -> None:
@@ -107,7 +107,7 @@ class TermFinder:
         self._others = re.compile(b"|".join(longest_first)) if others else None
 
     def find_spans(self, data: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
-        """(offset, length) of each term in the data, whose first byte stands at ``start``."""
+        """Yield (offset, length) of each term in the data, whose first byte has the offset ``start``."""
         if self._words:
             for match in _WORD.finditer(data):
                 if match[0] in self._words:
@@ -120,14 +120,14 @@ class TermFinder:
         return next(self.find_spans(data), None) is not None
 
     def mask(self, data: bytes) -> bytes:
-        """The data with each term's bytes replaced by ``MASK``."""
+        """Return the data with each term's bytes replaced by ``MASK``."""
         masked = bytearray(data)
         for offset, length in self.find_spans(data):
             masked[offset : offset + length] = MASK.encode() * length
         return bytes(masked)
 
     def is_in_document(self, document: Any) -> bool:
-        """Whether a JSON document mentions a term; base64 of a dead letter is looked into."""
+        """Return whether a JSON document mentions a term; a dead letter's base64 is decoded for it."""
         if self.mentions(orjson.dumps(document)):
             return True
         original = original_bytes(document) if isinstance(document, Mapping) else None
@@ -135,7 +135,7 @@ class TermFinder:
 
 
 def original_bytes(event: Mapping[str, Any]) -> bytes | None:
-    """The bytes that a dead letter holds, or None where it holds none as base64."""
+    """Return the bytes that a dead letter holds as base64, or None."""
     if _as_object(_as_object(event.get("ml")).get("deadletter")).get("encoding") != "base64":
         return None
     try:
@@ -147,10 +147,10 @@ def original_bytes(event: Mapping[str, Any]) -> bytes | None:
 def find_line_spans(
     line: bytes, start: int, traces: SubjectTraces, people: TermFinder, all_terms: TermFinder
 ) -> list[Span]:
-    """What is to be overwritten in one line of JSON lines.
+    """Return the spans to overwrite in one line of JSON lines.
 
-    The person's own events and dead letters are blanked, and readers pass over blank lines; what mentions them is
-    masked. In other people's events a shared request id stays.
+    The person's own events and dead letters are blanked, and readers skip blank lines; mentions elsewhere are
+    masked. In other people's events a shared request id is kept.
     """
     event = parse_event(line)
     if event is None:
@@ -164,7 +164,7 @@ def find_line_spans(
 
 
 def parse_event(line: bytes) -> dict[str, Any] | None:
-    """An event of ours, or None where the line is none."""
+    """Parse one of our events; None where the line is something else."""
     try:
         event = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -175,7 +175,7 @@ def parse_event(line: bytes) -> dict[str, Any] | None:
 
 
 def _spellings(term: str) -> set[bytes]:
-    """A term as JSON, JSON within JSON, HTML, a mail's header line and a token have it."""
+    """Return a term's spellings in JSON, JSON within JSON, HTML, a mail's header and a token."""
     text = term.encode("utf-8", "surrogatepass")
     spellings = {text, html.escape(term).encode("utf-8", "surrogatepass"), tokens.part(term).encode()}
     for ascii_only in (True, False):
@@ -190,7 +190,7 @@ def _as_object(value: Any) -> Mapping[str, Any]:
 
 
 def _values_at(document: Mapping[str, Any], name: str) -> Iterator[Any]:
-    """The values at a dotted name; keys may hold dots themselves."""
+    """Yield the values at a dotted name; keys may contain dots themselves."""
     if name in document:
         value = document[name]
         yield from value if isinstance(value, list) else (value,)

@@ -1,4 +1,4 @@
-"""What kind of server we talk to: version, license, and which parts of the stack it has."""
+"""Inspect a server's capabilities: version, license, and which parts of the stack it supports."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _WITH_WATCHER = frozenset({"trial", "gold", "platinum", "enterprise"})
 
 @dataclass(frozen=True, slots=True)
 class ServerCapabilities:
-    """``license`` is ``basic``, ``trial``, ``platinum``, ...; ``unknown`` where we may not ask.
+    """Describe a server.
 
-    ``missing`` names what this server does not have, each with what follows from it.
+    ``license`` is ``basic``, ``trial``, ``platinum``, ..., or ``unknown`` without the privilege to ask.
+    ``missing`` lists the features that this server lacks, each with the consequence.
     """
 
     version: tuple[int, int, int]
@@ -34,10 +35,10 @@ class ServerCapabilities:
 
 
 def inspect_server(connection: Connection) -> ServerCapabilities:
-    """Ask a server what it is.
+    """Ask a server for its capabilities.
 
     Raises:
-        StoreError: it is too old or does not answer.
+        StoreError: its version is not supported, or it does not respond.
     """
     version = _parse_version(connection.call("GET", "/")["version"]["number"])
     if not version[:2] >= OLDEST or version[0] > NEWEST_MAJOR:
@@ -88,7 +89,7 @@ def _read_license(connection: Connection) -> str:
 
 
 def _has_api(connection: Connection, path: str) -> bool:
-    """Whether the server has an API: a 404 for the object or a 403 for us says that it does."""
+    """Return whether the server has an API; a 404 for the object or a 403 for us means that it does."""
     try:
         connection.call("GET", path)
     except ElasticsearchError as error:
@@ -99,7 +100,7 @@ def _has_api(connection: Connection, path: str) -> bool:
 
 
 def _list_modules(connection: Connection) -> set[str] | None:
-    """The names of all nodes' modules; None where we may not ask."""
+    """List the modules that all nodes have; None without the privilege."""
     try:
         answer = connection.call("GET", "/_nodes/plugins", params={"filter_path": "nodes.*.modules.name"})
     except ElasticsearchError as error:

@@ -1,4 +1,4 @@
-"""Brings the cluster's objects to where they should be, says what changed, and takes them away again."""
+"""Deploy the stack's resources to a cluster, report what changed, and remove them again."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _ResourceStatus:
 
 
 def status(connection: Connection, parts: Iterable[Resource]) -> list[tuple[Resource, OwnershipState]]:
-    """How each part stands."""
+    """Return the state of each resource in the cluster."""
     return [(current.resource, current.state) for current in (_inspect(connection, part) for part in parts)]
 
 
@@ -47,17 +47,17 @@ def deploy(
     force: bool = False,
     dry_run: bool = False,
 ) -> list[Change]:
-    """Put what is missing and bring up to date what is ours.
+    """Create what is missing and update what is ours.
 
-    What a person edited, and what is somebody else's under the same name, is refused unless ``force``; then
-    nothing at all is changed.
+    Objects that somebody edited, and foreign objects under the same name, are refused unless ``force``. Where one
+    object is refused, nothing is changed.
 
     Args:
         version: of logging_lib, noted in each object.
-        dry_run: only say what would be done.
+        dry_run: only report what would be done.
 
     Raises:
-        StoreError: the server refuses an object.
+        StoreError: the server rejects an object.
     """
     statuses = [_inspect(connection, part) for part in parts]
     changes = [_plan_change(current, force=force) for current in statuses]
@@ -70,8 +70,7 @@ def deploy(
 
 
 def roll_over(connection: Connection, changes: Iterable[Change], *, dry_run: bool = False) -> list[Change]:
-    """Let streams whose template changed begin a new backing index with their next event: mappings and
-    settings are read only then."""
+    """Roll over streams whose template changed with their next event: mappings and settings apply only then."""
     changed = {change.name for change in changes if change.action in (UPDATED, OVERWRITTEN)}
     if not changed:
         return []
@@ -96,7 +95,7 @@ def roll_over(connection: Connection, changes: Iterable[Change], *, dry_run: boo
 def set_retention(
     connection: Connection, parts: Iterable[Resource], *, dry_run: bool = False
 ) -> list[Change]:
-    """Bring the lifecycle of streams that exist already to what the templates say."""
+    """Set the lifecycle of existing streams to that of the templates."""
     changes = []
     for part in parts:
         if part.kind is not COMPONENT or not part.name.endswith("@lifecycle"):
@@ -119,9 +118,9 @@ def set_retention(
 def destroy(
     connection: Connection, parts: Iterable[Resource], *, force: bool = False, dry_run: bool = False
 ) -> list[Change]:
-    """Take away what is ours, in the reverse order; data and whatever is not ours stay.
+    """Remove our resources in reverse order; data and everything that is not ours is kept.
 
-    A template that a stream still uses stays, and what it needs.
+    A template that a stream still uses is kept, together with what it needs.
     """
     used = {f"logs-{dataset}" for dataset in DATASETS if list_streams(connection, dataset)}
     used |= {
@@ -148,7 +147,7 @@ def destroy(
 
 
 def list_streams(connection: Connection, dataset: str) -> list[str]:
-    """The names of the data streams of a dataset, over all namespaces."""
+    """List the data streams of a dataset in all namespaces."""
     try:
         answer = connection.call(
             "GET", f"/_resolve/index/logs-{dataset}-*", params={"expand_wildcards": "all"}

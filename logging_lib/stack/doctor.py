@@ -1,4 +1,4 @@
-"""Examines a cluster: what is wrong or missing, each finding with its remedy."""
+"""Diagnose a cluster: report what is wrong or missing, each finding with its remedy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FindingLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DoctorFinding:
-    """``remedy`` is what to do about it; empty where there is nothing to do."""
+    """Hold one result of the diagnosis; ``remedy`` says what to do, and is empty where nothing needs doing."""
 
     level: FindingLevel
     check: str
@@ -52,11 +52,11 @@ def diagnose(
     *,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[DoctorFinding]:
-    """Everything that can be found out; a check that may not be made says so and the others go on.
+    """Run all checks; a check without the privilege reports so, and the others continue.
 
     Args:
-        parts: what should be in a cluster of that kind.
-        clock: our own.
+        parts: returns the resources that a cluster with these capabilities should have.
+        clock: of this machine.
     """
     try:
         server = inspect_server(connection)
@@ -130,7 +130,8 @@ def _clock(connection: Connection, clock: Callable[[], datetime]) -> DoctorFindi
         worst = max(worst, before - node_time, node_time - after)
     if worst > MAX_CLOCK_SKEW:
         yield DoctorFinding(
-            FindingLevel.ERROR, "clock", f"a node's clock and this machine's differ by {worst.total_seconds():.1f} s: "
+            FindingLevel.ERROR, "clock",
+            f"a node's clock and this machine's differ by {worst.total_seconds():.1f} s: "
             "windows of watches miss events", "synchronize all clocks by NTP",
         )  # fmt: skip
     else:
@@ -172,7 +173,7 @@ def _templates(connection: Connection, parts: list[Resource]) -> DoctorFindings:
 
 
 def _streams(connection: Connection) -> DoctorFindings:
-    """A stream that was there before our templates has other settings until it rolls over."""
+    """Check the streams' settings: a stream from before our templates has others until it rolls over."""
     number = 0
     for dataset in DATASETS:
         for stream in deploy.list_streams(connection, dataset):
@@ -217,7 +218,7 @@ def _dead_letters(store: ElasticsearchStore) -> DoctorFindings:
         return
     yield DoctorFinding(
         FindingLevel.WARNING, "dead letters", f"in {RECENT}: {_format_counts(buckets)}",
-        "read event.original and error.message in logs-ml.deadletter-*, mend the sender, and index them again",
+        "read event.original and error.message in logs-ml.deadletter-*, fix the sender, and index them again",
     )  # fmt: skip
 
 
@@ -240,7 +241,8 @@ def _unchecked(store: ElasticsearchStore) -> DoctorFindings:
         return
     buckets = [(f"{model} {version}", count) for (model, version), count in counts.items()]
     yield DoctorFinding(
-        FindingLevel.WARNING, "unchecked events", f"events without checks, which no watch judges: {_format_counts(buckets)}",
+        FindingLevel.WARNING, "unchecked events",
+        f"events without checks, which no watch evaluates: {_format_counts(buckets)}",
         "publish the model's profile (logging-lib profile publish), then logging-lib annotate --follow",
     )  # fmt: skip
 

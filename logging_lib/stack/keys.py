@@ -1,4 +1,4 @@
-"""API keys with the privileges of one of our roles, each in a file that only its owner can read."""
+"""Create API keys with the privileges of one of our roles, each in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PREFIX = "logging-lib-"
 
 
 def role_names(folder: Path) -> list[str]:
-    """The roles that there are: ``writer``, ``reader``, ..."""
+    """List the roles: ``writer``, ``reader``, ..."""
     return sorted(file.stem.removeprefix(PREFIX) for file in folder.glob(f"{PREFIX}*.json"))
 
 
@@ -30,17 +30,18 @@ def create_keys(
     expiration: str | None = None,
     dry_run: bool = False,
 ) -> list[Change]:
-    """One key a role, as ``<into>/logging-lib-<role>.key``; a file that is there already is left as it is.
+    """Create one key per role, as ``<into>/logging-lib-<role>.key``; an existing file is left unchanged.
 
-    The key holds the role's privileges itself, so the role need not be in the cluster. Elasticsearch gives a
-    key no more than its maker has, and nothing at all where the maker is an API key itself.
+    The key holds the role's privileges itself, so the role need not exist in the cluster. A key never has more
+    privileges than its creator, and an API key cannot create another one with privileges.
 
     Args:
         folder: ``pipelines/elasticsearch/roles``.
+        into: the folder of the key files.
         expiration: such as ``365d``; default: never.
 
     Raises:
-        StoreError: no such role, no right to make keys, or the file cannot be written.
+        StoreError: no such role, no privilege to create keys, or the file cannot be written.
     """
     known = role_names(folder)
     chosen = list(dict.fromkeys(roles))
@@ -62,7 +63,7 @@ def create_keys(
 
 
 def invalidate_keys(connection: Connection, *, dry_run: bool = False) -> list[Change]:
-    """Make the keys that this user made for us worthless."""
+    """Invalidate the keys that this user created with ``create_keys``."""
     try:
         answer = connection.call("GET", "/_security/api_key", params={"owner": "true", "name": f"{PREFIX}*"})
     except ElasticsearchError as error:

@@ -1,8 +1,7 @@
-"""Tells our own objects in a cluster from others', and as we left them from edited ones. Pure.
+"""Mark our objects in a cluster, and compare stored ones with what they should be. Pure.
 
-An object of ours carries a mark: who made it, with which version, and a fingerprint of its body. A body whose
-fingerprint is another was edited since. Elasticsearch gives bodies back in its own spelling, so both sides are
-brought into one form first.
+A mark says who wrote the object and with which version, and holds a fingerprint of its body. Elasticsearch returns
+bodies in its own form, so both sides are normalized first.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Body = Mapping[str, Any]
 
 
 def compare(part: Resource, stored: Body | None) -> OwnershipState:
-    """How what is stored stands to what should be."""
+    """Compare a stored body with what it should be."""
     if stored is None:
         return OwnershipState.MISSING
     body = normalize_body(part.kind, stored)
@@ -32,12 +31,12 @@ def compare(part: Resource, stored: Body | None) -> OwnershipState:
 
 
 def is_ours(kind: ResourceKind, stored: Body) -> bool:
-    """Whether it carries our mark."""
+    """Return whether a stored body carries our mark."""
     return _read_mark(kind, stored) is not None
 
 
 def with_mark(part: Resource, version: str) -> dict[str, Any]:
-    """The part's body with our mark."""
+    """Return the resource's body with our mark."""
     mark = _fingerprint(normalize_body(part.kind, part.body))
     if part.kind is SCRIPT:
         source = part.body["source"].rstrip("\n")
@@ -47,7 +46,7 @@ def with_mark(part: Resource, version: str) -> dict[str, Any]:
 
 
 def normalize_body(kind: ResourceKind, body: Body) -> dict[str, Any]:
-    """A body in the one form that both what we want and what Elasticsearch gives back have."""
+    """Normalize a body to one form for both what we want and what Elasticsearch returns."""
     normalized = {
         key: value for key, value in body.items() if not re.fullmatch(r"(created|modified)_date\w*", key)
     }
@@ -70,7 +69,7 @@ def normalize_body(kind: ResourceKind, body: Body) -> dict[str, Any]:
     return {key: value for key, value in normalized.items() if key != "composed_of" or value}
 
 
-# Watcher gives a watch back with its defaults written out, and periods in another unit.
+# Watcher returns a watch with its defaults filled in, and periods in another unit.
 _WATCHER_DEFAULTS = frozenset(
     {"search_type", "rest_total_hits_as_int", "profile", "status", "_version"}
 ) | frozenset(f"throttle_period{suffix}" for suffix in ("", "_in_millis", "_in_seconds"))

@@ -1,4 +1,4 @@
-"""The parts of the stack: each one object of the cluster, with its body as we want it."""
+"""Load the stack's resources: each is one object of the cluster, with the body that it should have."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ResourceKind:
-    """A kind of object: where its API is, and how a body is found in the API's answer.
+    """Describe a kind of object: its API, and where a body is in the API's response.
 
-    ``response_path`` holds the keys to go down; ``{name}`` stands for the object's name, ``0`` for the first of a
-    list. ``mark_key`` is the body's key under which we may note that the object is ours.
+    ``response_path`` holds the keys down to the body; ``{name}`` means the object's name, ``0`` the first of a
+    list. ``mark_key`` is the body's key for our mark.
     """
 
     title: str
@@ -45,7 +45,7 @@ WATCH: Final = ResourceKind("watch", "/_watcher/watch/", ("watch",), mark_key="m
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One object as it should be."""
+    """Hold one object as it should be."""
 
     kind: ResourceKind
     name: str
@@ -60,14 +60,14 @@ class Resource:
 
 
 def load_templates(folder: Path, *, retention: Mapping[str, str] | None = None) -> list[Resource]:
-    """Pipelines and templates, in the order in which one needs the other.
+    """Load pipelines and templates, each after those that it depends on.
 
     Args:
         folder: ``pipelines/elasticsearch``.
-        retention: dataset → how long its events are kept (``30d``), where not as the file says.
+        retention: dataset → how long its events are kept (``30d``), in place of what the file says.
 
     Raises:
-        StoreError: the retention names no dataset of ours.
+        StoreError: the retention names an unknown dataset.
     """
     resources = [
         *_read_folder(folder / "ingest_pipelines", PIPELINE),
@@ -81,7 +81,7 @@ def load_templates(folder: Path, *, retention: Mapping[str, str] | None = None) 
 
 
 def load_scripts(folder: Path) -> list[Resource]:
-    """The stored scripts of ``watchers/scripts``."""
+    """Load the stored scripts of ``watchers/scripts``."""
     return [
         Resource(SCRIPT, file.stem, {"lang": "painless", "source": file.read_text("utf-8")})
         for file in sorted(folder.glob("*.painless"))
@@ -89,12 +89,12 @@ def load_scripts(folder: Path) -> list[Resource]:
 
 
 def load_roles(folder: Path) -> list[Resource]:
-    """The roles of ``pipelines/elasticsearch/roles``."""
+    """Load the roles of ``pipelines/elasticsearch/roles``."""
     return _read_folder(folder, ROLE)
 
 
 def replace_match_only_text(parts: Iterable[Resource]) -> list[Resource]:
-    """For a server that lacks the field type: ``text`` answers the same queries and needs more room."""
+    """Use ``text`` for a server without ``match_only_text``: it answers the same queries and needs more space."""
 
     def plain(node: Any) -> Any:
         if isinstance(node, dict):
@@ -125,7 +125,7 @@ _ID_SAFE = re.compile(r"[a-z0-9_-]{1,100}")
 
 
 def render_watches(folder: Path, models: Iterable[str]) -> list[Resource]:
-    """Each ``*.json`` of the folder for each model.
+    """Render each ``*.json`` of the folder as a watch of each model.
 
     Args:
         folder: ``watchers``.
@@ -147,12 +147,12 @@ def _for_model(definition: dict[str, Any], model: str) -> dict[str, Any]:
 
 
 def _escape_wildcards(model: str) -> str:
-    """The model's name as a wildcard query that matches it alone."""
+    """Return the model's name as a wildcard query that matches only this name."""
     return re.sub(r"([\\*?])", r"\\\1", model)
 
 
 def _model_id(model: str) -> str:
-    """A name's own part of the watch's id; what an id cannot hold is told apart by a hash."""
+    """Return a model's part of the watch's id; names that differ only in other characters get a hash."""
     if _ID_SAFE.fullmatch(model):
         return model
     shown = re.sub(r"[^a-z0-9_-]+", "_", model.lower())[:60]

@@ -1,4 +1,4 @@
-"""Kibana's part of the stack: the dashboards, with their data views and saved searches, in one space."""
+"""Deploy the stack's saved objects to one space of Kibana: dashboards, data views and saved searches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from logging_lib.store.port import StoreError
 
 
 class SavedObjects:
-    """What Kibana should have, and what it has."""
+    """Compare, deploy and remove the saved objects of one space."""
 
     def __init__(self, kibana: Kibana, folder: Path) -> None:
         """
@@ -29,18 +29,18 @@ class SavedObjects:
             folder: ``kibana_dashboards``.
 
         Raises:
-            KibanaError: it does not answer.
+            KibanaError: Kibana does not respond.
         """
         self._kibana = kibana
         self._wanted: list[dict[str, Any]] = saved_objects(load_dashboards(folder))
         self.version = kibana.version()
 
     def status(self) -> list[tuple[str, OwnershipState]]:
-        """How each object stands."""
+        """Return the name and the state of each object."""
         return [(self._display_name(key), state) for key, state in self._inspect().states.items()]
 
     def deploy(self, *, force: bool = False, dry_run: bool = False) -> list[Change]:
-        """Put what is missing and bring up to date what is ours; nothing at all where one object is refused.
+        """Create what is missing and update what is ours; change nothing where one object is refused.
 
         Raises:
             KibanaError: Kibana refuses the import.
@@ -56,7 +56,7 @@ class SavedObjects:
         return changes
 
     def destroy(self, *, force: bool = False, dry_run: bool = False) -> list[Change]:
-        """Take away what is ours; the data views and the tag stay where something that stays needs them."""
+        """Remove our objects; keep the data views and the tag where a remaining object needs them."""
         current = self._inspect()
         protected = [key for key in current.objects if current.note(key) and not force]
         staying = [current.objects[key] for key in protected]
@@ -99,13 +99,13 @@ class SavedObjects:
 
 @contextmanager
 def open_saved_objects(settings: ConnectionSettings, space: str, folder: Path) -> Iterator[SavedObjects]:
-    """The saved objects of one space. Raises StoreError."""
+    """Open the saved objects of one space. Raises StoreError."""
     with Kibana(settings, space=space) as kibana:
         yield SavedObjects(kibana, folder)
 
 
 def diagnose_kibana(settings: ConnectionSettings, space: str, folder: Path) -> list[DoctorFinding]:
-    """For the doctor: whether Kibana answers, in which version, and how the dashboards stand."""
+    """Report whether Kibana responds, its version, and the state of the dashboards."""
     try:
         with open_saved_objects(settings, space, folder) as saved:
             findings = [DoctorFinding(FindingLevel.OK, "Kibana", f"{settings.url}: Kibana {saved.version}")]

@@ -67,8 +67,8 @@ class ElasticsearchError(StoreError):
 class ConnectionSettings:
     """Hold the cluster's address and our credentials.
 
-    ``api_key`` is the encoded form that Elasticsearch returned; ``ca`` is a file with the certificate authority that
-    signed the server's certificate (default: those that the system trusts).
+    ``api_key`` is the encoded form that Elasticsearch returned; ``ca`` is a file with the certificate authority
+    that signed the server's certificate (default: those that the system trusts).
     """
 
     url: str

@@ -81,7 +81,7 @@ class EventSink(Protocol):
 
 @dataclass
 class LoadSummary:
-    """Summarize a load: events, the first and last arrival, the hours with arrivals, and refused lines by reason."""
+    """Summarize a load: events, first and last arrival, the hours with arrivals, and refused lines by reason."""
 
     events: int = 0
     refused: Counter[str] = field(default_factory=Counter)

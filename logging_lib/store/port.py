@@ -41,7 +41,7 @@ class VersionedDocument:
 
 
 class ScriptError(StoreError):
-    """Report a script that does not compile or failed; ``offset`` is the position in its source, None if unknown."""
+    """Report a script that does not compile or failed; ``offset`` is the position in its source, if known."""
 
     def __init__(self, reason: str, *, offset: int | None = None) -> None:
         super().__init__(reason)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import duckdb
 import orjson
 
+from logging_lib._util.times import format_instant
 from logging_lib.schema.fields import load
 from logging_lib.store import mapping
 from logging_lib.store.duckdb import extraction
@@ -55,7 +56,7 @@ class EventTable:
     def index(self, documents: Iterable[Mapping[str, Any]], now: datetime) -> IndexResult:
         created, duplicates, failed = 0, 0, list[tuple[str, str]]()
         ids = self._known_ids()
-        arrival = now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        arrival = format_instant(now, timespec="microseconds")
         batch: list[tuple[str, bytes, bytes | None]] = []
         for document in documents:
             identity, source, line, reason = self._prepare(document, arrival)
@@ -222,7 +223,8 @@ class EventTable:
 
     def _insert_lines(self, name: str, valid: str) -> int:
         inserted = self._connection.execute(
-            f"INSERT INTO {self._raw_table} SELECT seq, coalesce(x[1], x[2], $name || '#' || seq), source, NULL, false"  # noqa: S608
+            f"INSERT INTO {self._raw_table}"  # noqa: S608
+            " SELECT seq, coalesce(x[1], x[2], $name || '#' || seq), source, NULL, false"
             f" FROM (SELECT seq, source, CASE WHEN {valid} THEN"
             " json_extract_string(source, ['/event/id', '/event.id']) END AS x FROM arriving)"
             " WHERE x IS NOT NULL",
@@ -362,7 +364,7 @@ class EventTable:
         return extraction.extraction_sql(self._raw_table, columns, self._list_fields, unchecked=unchecked)
 
     def relation(self, *, with_id: bool) -> str:
-        """The table that ``Located.column`` belongs to; ``seq`` numbers its rows in order of arrival."""
+        """Return the table of the columns; ``seq`` numbers its rows in order of arrival."""
         if not with_id:
             return self._columns_table
         return f"{self._columns_table} JOIN (SELECT seq, id FROM {self._raw_table}) USING (seq)"  # noqa: S608

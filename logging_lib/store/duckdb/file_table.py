@@ -1,8 +1,8 @@
 """Read one data stream of a read-only store: typed columns extracted from its files on first use.
 
-A whole event is read from its file again when a hit shows it. What columns cannot hold (Parquet, a field that holds
-lists against ``fields.yml``, the names of a model's own inputs) is left to ``EventTable``, which keeps every event's
-text in memory and takes four times as long to read it.
+A whole event is read from its file again when a hit shows it. What columns cannot hold (Parquet, a field that
+holds lists against ``fields.yml``, the names of a model's own inputs) is left to ``EventTable``, which keeps every
+event's text in memory and takes four times as long to read it.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class FileTable:
         }
 
     def relation(self, *, with_id: bool) -> str:
-        """The table that ``Located.column`` belongs to; ``seq`` numbers its rows in order of arrival."""
+        """Return the table of the columns; ``seq`` numbers its rows in order of arrival."""
         if self._events is None and with_id:
             self.ensure_columns([_ID_FIELD])
         if self._events is not None:

@@ -50,8 +50,8 @@ class ByteRange:
 
 
 def byte_ranges(folder: Path, size: int) -> list[ByteRange]:
-    """All lines of a folder in stretches of about so many bytes, in the order in which ``Folder`` reads them; none
-    where a file is not made of lines."""
+    """Split the lines of a folder into ranges of about ``size`` bytes, in the order in which ``TargetFolder`` reads
+    them; none where a file is not made of lines."""
     ranges = []
     for file in _list_files(folder):
         if file.suffix != ".jsonl":

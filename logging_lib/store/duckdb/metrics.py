@@ -140,7 +140,7 @@ class MetricAggregation:
         )
 
     def order_value(self, values: Values | None, name: str) -> float:
-        """Return the number that orders ``terms`` buckets; a missing one is infinite (minus infinity for ``max``)."""
+        """Return the number that orders ``terms`` buckets; a missing one is infinite (negative for ``max``)."""
         value = self.numbers(values).get(name or "value")
         if value is None or value == "NaN":
             return -math.inf if (name or self.kind) == "max" else math.inf

@@ -1,7 +1,7 @@
-"""Elasticsearch's query language to SQL conditions.
+"""Translate Elasticsearch's query language to SQL conditions.
 
-A condition is an SQL expression over a ``Scope``'s columns. It may be NULL where a document lacks the field:
-that counts as false, so whoever negates or counts conditions goes through ``sure``.
+A condition is an SQL expression over a ``Scope``'s columns. It may be NULL where a document lacks the field, which
+counts as false; negate or count a condition only through ``without_null``.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class SearchTable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """A field in this search: ``sql`` names its column; ``is_list`` says that the column holds lists."""
+    """Describe a field in this search: ``sql`` names its column; ``is_list`` says that the column holds lists."""
 
     name: str
     sql: str
@@ -113,7 +113,7 @@ class Scope:
         return [name for name, column in self.columns.items() if column and name not in (ID, INDEX)]
 
     def is_consistent(self) -> bool:
-        """Return whether the resolved columns are still valid: reading events can reveal that a field holds lists."""
+        """Return whether the resolved columns are still valid: reading events can reveal list fields."""
         return all(
             column == self._resolve(column.name, column.sql, "$")
             for name, column in self.columns.items()

@@ -214,7 +214,7 @@ class EmbeddedStore:
                 yield from (block for _, block in TargetFolder(self._path / target).read_new(_BLOCK_BYTES))
 
     def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
-        """See the port; none where ``iter_json`` asks the database, which does not survive a fork."""
+        """Split a stream into partitions; none where the database holds it, which does not survive a fork."""
         with self._lock:
             if self._path is None or target in self._tables or not target.startswith("logs-"):
                 return []
