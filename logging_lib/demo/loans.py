@@ -125,7 +125,7 @@ def _arrival_times(rows: int, days: list[date]) -> Iterator[datetime]:
 
 @dataclass(frozen=True, slots=True)
 class DemoIncident:
-    """Describe a mistake upstream from ``onset`` to ``end``; ``apply`` changes inputs and returns whether it did."""
+    """Describe a mistake upstream from ``onset`` to ``end``; ``apply`` changes inputs and says whether it did."""
 
     name: str
     cause: str

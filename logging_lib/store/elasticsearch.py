@@ -28,7 +28,7 @@ from logging_lib.store.port import (
     IndexResult,
     Partition,
     QueryNotSupported,
-    ScriptError,
+    ScriptExecutionError,
     SearchError,
     StoreError,
     VersionedDocument,
@@ -288,13 +288,13 @@ class ElasticsearchStore:
         )
 
 
-def _script_error(error: ElasticsearchError) -> ScriptError:
+def _script_error(error: ElasticsearchError) -> ScriptExecutionError:
     causes = [error.details]
     while isinstance(causes[-1].get("caused_by"), Mapping):
         causes.append(causes[-1]["caused_by"])
     reasons = [str(cause["reason"]) for cause in causes if cause.get("reason")]
     offset = next((cause["position"]["offset"] for cause in causes if cause.get("position")), None)
-    return ScriptError(printable(reasons[-1] if reasons else error.reason), offset=offset)
+    return ScriptExecutionError(printable(reasons[-1] if reasons else error.reason), offset=offset)
 
 
 def _event_operations(

@@ -40,7 +40,7 @@ class VersionedDocument:
     primary_term: int
 
 
-class ScriptError(StoreError):
+class ScriptExecutionError(StoreError):
     """Report a script that does not compile or failed; ``offset`` is the position in its source, if known."""
 
     def __init__(self, reason: str, *, offset: int | None = None) -> None:
@@ -143,7 +143,7 @@ class PainlessStore(Protocol):
         """Run a script and return its result as text; ``params`` becomes its variable ``params``.
 
         Raises:
-            ScriptError: the script does not compile, or failed.
+            ScriptExecutionError: the script does not compile, or failed.
             StoreError: the store does not answer, or denies access.
         """
         ...

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from logging_lib.store.port import ScriptError, StoreError
+from logging_lib.store.port import ScriptExecutionError, StoreError
 from logging_lib.watch.model import MAX_SOURCE
 
 Execute = Callable[[str, Mapping[str, Any]], str]
@@ -134,7 +134,7 @@ def run(
     wrapped = wrap(source)
     try:
         text = execute(wrapped.source, {"ctx": ctx, "params": params})
-    except ScriptError as error:
+    except ScriptExecutionError as error:
         raise PainlessError(_shown(error, wrapped, source)) from error
     except StoreError as error:
         raise PainlessError(str(error)) from error
@@ -143,7 +143,7 @@ def run(
     return answer["result"], answer["vars"]
 
 
-def _shown(error: ScriptError, wrapped: Wrapped, source: str) -> str:
+def _shown(error: ScriptExecutionError, wrapped: Wrapped, source: str) -> str:
     place = None if error.offset is None else wrapped.place(error.offset)
     if place is None:
         return str(error)
