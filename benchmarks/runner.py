@@ -21,7 +21,7 @@ from benchmarks import _elasticsearch
 from benchmarks._common import Result
 from logging_lib._util import content
 from logging_lib.schema import fields
-from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.connection import Connection, ConnectionSettings
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import Store
@@ -44,12 +44,12 @@ def run() -> Iterator[Result]:
     with _elasticsearch.deployed() as connection:
         if connection is not None:
             space = f"bench{uuid4().hex[:8]}"
-            store = ElasticsearchStore(connection, patience=60)
+            store = ElasticsearchStore(connection, retry_seconds=60)
             index = f"ml-watch-state-{space}"
             template = connection.call("GET", "/_index_template/ml-watch-state")["index_templates"][0]
             connection.call("PUT", f"/{index}", template["index_template"]["template"])
             state = ElasticsearchState(
-                ElasticsearchStore(Connection(Settings(connection.url)), patience=10), index
+                ElasticsearchStore(Connection(ConnectionSettings(connection.url)), retry_seconds=10), index
             )
             yield from _measure("runner", store, state, space)
             connection.call("DELETE", f"/{index}")

@@ -19,8 +19,7 @@ from benchmarks import _elasticsearch, _history
 from benchmarks._common import Result
 from logging_lib import profile
 from logging_lib._util import content
-from logging_lib.store.bulk import Operation, send
-from logging_lib.store.connection import Connection
+from logging_lib.store.connection import BulkOperation, Connection, send_bulk
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.watch.evaluate import evaluate, run_dependencies
 from logging_lib.watch.loading import load_watch
@@ -75,11 +74,12 @@ def _over(watch: Watch, stream: str) -> Watch:
 
 def _fill(connection: Connection, stream: str, made: profile.Profile, count: int) -> None:
     operations = (
-        Operation(f"p{number:012d}", {"create": {"_id": f"p{number:012d}"}}, line.rstrip())
+        BulkOperation(f"p{number:012d}", {"create": {"_id": f"p{number:012d}"}}, line.rstrip())
         for number, line in enumerate(_history.predictions(made, count))
     )
     refused = next(
-        (one.reason for one in send(connection, stream, operations, patience=300) if one.reason), None
+        (one.reason for one in send_bulk(connection, stream, operations, retry_seconds=300) if one.reason),
+        None,
     )
     assert refused is None, refused
     connection.call("POST", f"/{stream}/_refresh")

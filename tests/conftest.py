@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from logging_lib import profile as profiles
 from logging_lib.cli.app import app
 from logging_lib.profile.config import Config
-from logging_lib.store.connection import PREFIX, Connection, Settings
+from logging_lib.store.connection import PREFIX, Connection, ConnectionSettings
 from tests import elasticsearch_server
 from tests.store import elastic
 
@@ -96,16 +96,16 @@ PASSWORD = "of-the-test"
 
 
 @pytest.fixture(scope="session")
-def secured() -> Iterator[Settings]:
+def secured() -> Iterator[ConnectionSettings]:
     """A real Elasticsearch with security on, as its superuser; ``LOGGING_LIB_TEST_ES_SECURED_URL`` may name
     one that is to be used instead, whose user ``elastic`` has the password ``PASSWORD``."""
     given = os.environ.get("LOGGING_LIB_TEST_ES_SECURED_URL")
     if given:
-        yield Settings(given.rstrip("/"), user="elastic", password=PASSWORD)
+        yield ConnectionSettings(given.rstrip("/"), user="elastic", password=PASSWORD)
         return
     try:
         with elasticsearch_server.running(password=PASSWORD) as url:
-            yield Settings(url, user="elastic", password=PASSWORD)
+            yield ConnectionSettings(url, user="elastic", password=PASSWORD)
     except elasticsearch_server.Unavailable as reason:
         pytest.skip(f"NO SECURED ELASTICSEARCH WAS TESTED: {reason}")
 

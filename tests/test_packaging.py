@@ -133,7 +133,7 @@ def plain(text: str) -> str:
 
 
 def shown_of_the_demo() -> list[str]:
-    (block,) = [block for block in blocks(ROOT / "README.md") if "Told in" in block.text]
+    (block,) = [block for block in blocks(ROOT / "README.md") if "3. Notify" in block.text]
     return [plain(line) for line in block.text.splitlines() if line.strip()]
 
 

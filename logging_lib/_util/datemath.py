@@ -1,6 +1,6 @@
-"""Elasticsearch's dates and date maths: text to milliseconds since 1970 and back.
+"""Convert Elasticsearch's dates and date math to milliseconds since 1970 and back.
 
-Elasticsearch's ``date`` has millisecond resolution: finer parts are cut off, towards the past.
+Elasticsearch's ``date`` has millisecond resolution: finer parts are truncated towards the past.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def to_millis(moment: datetime) -> int:
-    """Milliseconds since 1970, floored; a naive ``datetime`` is UTC."""
+    """Return milliseconds since 1970, floored; a naive ``datetime`` is UTC."""
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // MILLISECOND
 
 
@@ -42,12 +42,12 @@ def from_millis(millis: float, zone: tzinfo = UTC) -> datetime:
 
 
 def time_zone(text: str) -> tzinfo:
-    """``UTC``, ``Z``, ``+01:00`` or ``Europe/Berlin``. Raises ValueError."""
+    """Parse ``UTC``, ``Z``, ``+01:00`` or ``Europe/Berlin``. Raises ValueError."""
     if text in ("Z", "UTC"):
         return UTC
-    found = _OFFSET.fullmatch(text)
-    if found:
-        sign, hours, minutes = found[1], int(found[2]), int(found[3] or 0)
+    match = _OFFSET.fullmatch(text)
+    if match:
+        sign, hours, minutes = match[1], int(match[2]), int(match[3] or 0)
         offset = timedelta(hours=hours, minutes=minutes)
         return timezone(-offset if sign == "-" else offset)
     try:
@@ -57,28 +57,28 @@ def time_zone(text: str) -> tzinfo:
 
 
 def interval(text: str) -> int:
-    """``90s``, ``5m``, ``-1h`` as milliseconds. Raises ValueError."""
-    found = _INTERVAL.fullmatch(text.strip())
-    if not found:
+    """Parse ``90s``, ``5m`` or ``-1h`` to milliseconds. Raises ValueError."""
+    match = _INTERVAL.fullmatch(text.strip())
+    if not match:
         raise ValueError(f"{text!r} is no interval such as 90s, 15m, 1h or 1d")
-    millis = int(found[2]) * _UNIT_MS[found[3]]
-    return -millis if found[1] == "-" else millis
+    millis = int(match[2]) * _UNIT_MS[match[3]]
+    return -millis if match[1] == "-" else millis
 
 
 def evaluate(
     text: str, *, now: int, round_up: bool = False, zone: tzinfo = UTC, pattern: str = DEFAULT_FORMAT
 ) -> int:
-    """A date with optional maths (``now-15m/m``, ``2018-02-01||+1d/d``) in milliseconds since 1970.
+    """Evaluate a date with optional math (``now-15m/m``, ``2018-02-01||+1d/d``) to milliseconds since 1970.
 
     Args:
-        now: what ``now`` means, in milliseconds.
-        round_up: a rounded date, or one without a time, stands for its last millisecond (``gt``, ``lte``)
-            and not its first (``gte``, ``lt``). A missing month or day is the first one either way.
-        zone: for dates without an offset, and for rounding.
-        pattern: the formats to try, divided by ``||``.
+        now: the meaning of ``now``, in milliseconds since 1970.
+        round_up: a rounded date, or one without a time, means its last millisecond (``gt``, ``lte``) and not its
+            first (``gte``, ``lt``). A missing month or day is the first one either way.
+        zone: of dates without an offset, and of rounding.
+        pattern: the formats to try, separated by ``||``.
 
     Raises:
-        ValueError: the text is no date in any of these formats.
+        ValueError: the text is not a date in any of these formats.
     """
     if text.startswith("now"):
         return _maths(text, text[3:], from_millis(now, zone), round_up=round_up)
@@ -90,11 +90,11 @@ def evaluate(
 
 
 def parse(text: str, *, pattern: str = DEFAULT_FORMAT, zone: tzinfo = UTC, round_up: bool = False) -> int:
-    """A date without maths, in milliseconds since 1970. Raises ValueError."""
-    for one in pattern.split("||"):
-        found = _parse_one(text, one, zone, round_up)
-        if found is not None:
-            return found
+    """Parse a date without math to milliseconds since 1970. Raises ValueError."""
+    for single_format in pattern.split("||"):
+        millis = _parse_one(text, single_format, zone, round_up)
+        if millis is not None:
+            return millis
     raise ValueError(f"{text!r} is no date in the format {pattern}")
 
 
@@ -106,12 +106,12 @@ def _parse_one(text: str, pattern: str, zone: tzinfo, round_up: bool) -> int | N
         below = number[1].startswith("-") and (number[2] or "").strip("0") != ""
         return (int(number[1]) - below) * (1000 if pattern == "epoch_second" else 1)
     if pattern in ("strict_date_optional_time", "date_optional_time", "strict_date_optional_time_nanos"):
-        found = _ISO.fullmatch(text)
+        match = _ISO.fullmatch(text)
     else:
-        found = re.fullmatch(_pattern_regex(pattern), text, re.ASCII)
-    if not found:
+        match = re.fullmatch(_pattern_regex(pattern), text, re.ASCII)
+    if not match:
         return None
-    part = {"y": "1970", **{key: value for key, value in found.groupdict().items() if value is not None}}
+    part = {"y": "1970", **{key: value for key, value in match.groupdict().items() if value is not None}}
     year, month, day = int(part["y"]), int(part.get("M", 1)), int(part.get("d", 1))
     nanos = part.get("S", "999999999" if round_up else "0").ljust(9, "0")
     offset = part.get("X")
@@ -156,7 +156,7 @@ def _maths(text: str, maths: str, moment: datetime, *, round_up: bool) -> int:
 
 
 def floor(moment: datetime, unit: str) -> datetime:
-    """The start of the year, month, quarter, week (Monday), day, hour, minute or second."""
+    """Return the start of the year, month, quarter, week (Monday), day, hour, minute or second."""
     if unit in "hHms":
         zone = moment.tzinfo
         shift = moment.utcoffset() or timedelta()
@@ -176,7 +176,7 @@ def floor(moment: datetime, unit: str) -> datetime:
 
 
 def add(moment: datetime, unit: str, number: int) -> datetime:
-    """Calendar steps keep the local time; steps of hours and less are exact."""
+    """Add units to a moment; calendar steps keep the local time, steps of hours and less are exact."""
     if unit == "y":
         return _add_months(moment, 12 * number)
     if unit == "q":
@@ -208,12 +208,12 @@ _PATTERN = re.compile(r"'([^']*)'|([A-Za-z])\2*|[^A-Za-z']")
 
 def _pattern_regex(pattern: str) -> str:
     parts = []
-    for found in _PATTERN.finditer(_java_pattern(pattern)):
-        token = found[0]
-        if found[2]:
+    for match in _PATTERN.finditer(_java_pattern(pattern)):
+        token = match[0]
+        if match[2]:
             parts.append(_TOKENS[token])
         else:
-            parts.append(re.escape(found[1] if found[1] is not None else token))
+            parts.append(re.escape(match[1] if match[1] is not None else token))
     return "".join(parts)
 
 
@@ -228,19 +228,19 @@ _NAMED = {
 
 def _java_pattern(pattern: str) -> str:
     pattern = _NAMED.get(pattern, pattern)
-    for found in _PATTERN.finditer(pattern):
-        if found[2] and found[0] not in _TOKENS:
-            raise ValueError(f"the date format {pattern!r} is not known here (at {found[0]!r})")
-    if sum(len(found[0]) for found in _PATTERN.finditer(pattern)) != len(pattern):
+    for match in _PATTERN.finditer(pattern):
+        if match[2] and match[0] not in _TOKENS:
+            raise ValueError(f"the date format {pattern!r} is not known here (at {match[0]!r})")
+    if sum(len(match[0]) for match in _PATTERN.finditer(pattern)) != len(pattern):
         raise ValueError(f"the date format {pattern!r} has an open quote")
     return pattern
 
 
 def check_format(pattern: str) -> None:
-    """Raises ValueError unless every one of the formats, divided by ``||``, can be read and written."""
-    for one in pattern.split("||"):
-        if one not in _BUILT_IN:
-            _pattern_regex(one)
+    """Raise ValueError unless all formats, separated by ``||``, can be parsed and rendered."""
+    for single_format in pattern.split("||"):
+        if single_format not in _BUILT_IN:
+            _pattern_regex(single_format)
 
 
 _BUILT_IN = frozenset({"epoch_millis", "epoch_second", "strict_date_optional_time", "date_optional_time"})
@@ -248,7 +248,7 @@ _BUILT_IN = frozenset({"epoch_millis", "epoch_second", "strict_date_optional_tim
 
 @lru_cache(maxsize=4096)
 def render(millis: float, pattern: str = DEFAULT_FORMAT, zone: tzinfo = UTC) -> str:
-    """A date as Elasticsearch writes it, ``2018-02-01T09:00:00.000Z`` unless a format is given."""
+    """Format a date as Elasticsearch does: ``2018-02-01T09:00:00.000Z``, or by another format."""
     first = pattern.split("||")[0]
     if first == "epoch_millis":
         return str(int(millis))
@@ -267,13 +267,13 @@ def render(millis: float, pattern: str = DEFAULT_FORMAT, zone: tzinfo = UTC) -> 
         "XXX": _offset(moment), "X": _offset(moment)[:3],
     }  # fmt: skip
     return "".join(
-        values[found[0]] if found[2] else found[1] if found[1] is not None else found[0]
-        for found in _PATTERN.finditer(_java_pattern(first))
+        values[match[0]] if match[2] else match[1] if match[1] is not None else match[0]
+        for match in _PATTERN.finditer(_java_pattern(first))
     )
 
 
 def _far(millis: int) -> str:
-    """A moment outside the years 1 to 9999, such as a sum of dates: the calendar repeats each 400 years."""
+    """Format a moment outside the years 1 to 9999, such as a sum of dates: the calendar repeats after 400 years."""
     cycles, rest = divmod(millis, _CYCLE_MS)
     moment = EPOCH + timedelta(milliseconds=rest)
     year = moment.year + 400 * cycles

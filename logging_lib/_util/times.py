@@ -1,4 +1,4 @@
-"""Durations (``15m``), date maths (``now-1d/d``) and instants as Watcher writes them. Pure: no clock."""
+"""Parse and format durations (``15m``), date math (``now-1d/d``) and instants as Watcher writes them. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w)")
 
 
 def parse_duration(text: str, *, weeks: bool = True) -> timedelta:
-    """Read ``500ms``, ``5s``, ``15m``, ``6h``, ``7d`` or, where Watcher allows it, ``2w``.
+    """Parse ``500ms``, ``5s``, ``15m``, ``6h``, ``7d`` or, where Watcher allows it, ``2w``.
 
     Raises:
-        ValueError: for anything else, a duration without a unit included.
+        ValueError: for anything else, including a duration without a unit.
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None or (match[2] == "w" and not weeks):
@@ -28,7 +28,7 @@ def parse_duration(text: str, *, weeks: bool = True) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """The shortest exact way to write a duration: ``24h`` becomes ``1d``, 90 s stay ``90s``."""
+    """Return the shortest exact form of a duration: ``24h`` becomes ``1d``, 90 s stay ``90s``."""
     millis = round(duration / timedelta(milliseconds=1))
     for unit in ("d", "h", "m", "s"):
         size = round(_SECONDS[unit] * 1000)
@@ -38,10 +38,10 @@ def format_duration(duration: timedelta) -> str:
 
 
 def parse_instant(text: str) -> datetime:
-    """Read an ISO 8601 date or time; without an offset it is UTC.
+    """Parse an ISO 8601 date or time; without an offset it is UTC.
 
     Raises:
-        ValueError: when it is none.
+        ValueError: the text is not one.
     """
     instant = datetime.fromisoformat(text)
     try:
@@ -50,15 +50,15 @@ def parse_instant(text: str) -> datetime:
         raise ValueError(f"{text!r} is no time between the years 1 and 9999 in UTC") from None
 
 
-def format_instant(instant: datetime) -> str:
-    """As Watcher writes instants: UTC, milliseconds, ``Z``."""
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def format_instant(instant: datetime, *, timespec: str = "milliseconds") -> str:
+    """Format an instant as Watcher does: in UTC, with ``Z``; ``timespec`` is that of ``isoformat``."""
+    return instant.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def resolve_date_math(expression: str, now: datetime) -> datetime:
-    """The instant that Elasticsearch's date maths means: ``now-5m``, ``2018-02-01T00:00:00Z||-1d/d``.
+    """Return the instant of Elasticsearch's date math: ``now-5m``, ``2018-02-01T00:00:00Z||-1d/d``.
 
     Raises:
-        ValueError: saying which part is wrong.
+        ValueError: naming the part that is wrong.
     """
     return datemath.from_millis(datemath.evaluate(expression, now=datemath.to_millis(now)))

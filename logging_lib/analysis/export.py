@@ -19,7 +19,7 @@ from logging_lib._util.times import format_instant
 from logging_lib.analysis.labels import LABELS
 from logging_lib.analysis.samples import Selection, values_of
 from logging_lib.profile.coerce import to_epoch
-from logging_lib.store.history import KINDS, STREAMS, scan
+from logging_lib.store.history import KINDS, STREAMS, scan_pages
 from logging_lib.store.port import Store, StoreError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def export(
     scratch = target.with_name(target.name + ".part")
     writer = _open(scratch, schema, csv=target.suffix.lower() == ".csv")
     try:
-        for page in scan(store, STREAMS, selection.query(), source=_FIELDS, page=PAGE):
+        for page in scan_pages(store, STREAMS, selection.query(), source=_FIELDS, page=PAGE):
             sources = [hit["_source"] for hit in page]
             labels = _labels(store, sources)
             rows = []
@@ -152,7 +152,7 @@ def export(
 def profile_kinds(store: Store, selection: Selection) -> dict[str, str]:
     """Feature → kind of the published profiles of the selected versions; empty where there is none. A feature that
     versions disagree about is a text."""
-    from logging_lib.store.profiles import published
+    from logging_lib.store.profiles import load_published
 
     keys = [
         (model, version)
@@ -160,7 +160,7 @@ def profile_kinds(store: Store, selection: Selection) -> dict[str, str]:
         for version in values_of(store, selection, "version", most=1000)
     ]
     found: dict[str, str] = {}
-    for profile in published(store, keys):
+    for profile in load_published(store, keys):
         for name, feature in profile.features.items():
             found[name] = feature.kind if found.get(name, feature.kind) == feature.kind else "text"
     return found
@@ -169,7 +169,9 @@ def profile_kinds(store: Store, selection: Selection) -> dict[str, str]:
 def _inferred(store: Store, selection: Selection) -> dict[str, str]:
     seen: dict[str, Counter[str]] = {}
     looked = 0
-    for page in scan(store, STREAMS, selection.query(), source=["ml.input"], newest_first=True, page=PAGE):
+    for page in scan_pages(
+        store, STREAMS, selection.query(), source=["ml.input"], newest_first=True, page=PAGE
+    ):
         for hit in page:
             for kind in KINDS:
                 for name in (hit["_source"]["ml"].get("input") or {}).get(kind) or ():
@@ -257,7 +259,7 @@ def _labels(store: Store, sources: list[dict[str, Any]]) -> dict[str, dict[str, 
     query = {"bool": {"filter": [{"terms": {"ml.prediction.id": [one["event"]["id"] for one in sources]}}]}}
     fields = ["@timestamp", "ml.prediction.id", "ml.label"]
     found: dict[str, dict[str, Any]] = {}
-    for page in scan(store, LABELS, query, source=fields):
+    for page in scan_pages(store, LABELS, query, source=fields):
         for hit in page:
             source = hit["_source"]
             found[source["ml"]["prediction"]["id"]] = {"at": source["@timestamp"], **source["ml"]["label"]}

@@ -10,7 +10,7 @@ from logging_lib._util.times import format_instant
 from logging_lib.analysis.labels import LABELS, chunks
 from logging_lib.analysis.samples import Selection
 from logging_lib.profile.coerce import category_text, to_python
-from logging_lib.store.history import STREAMS, inputs_of, output_of, scan
+from logging_lib.store.history import STREAMS, inputs_of, output_of, scan_pages
 from logging_lib.store.port import Store, StoreError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def read(store: Store, selection: Selection, *, by: str | None = None, most: int
     filters = [selection.query(), {"term": {"ml.label.joined": True}}]
     rows: dict[str, dict[str, Any]] = {}
     fields = ["@timestamp", "event.id", "ml", "labels", "service"]
-    for page in scan(
+    for page in scan_pages(
         store, LABELS, {"bool": {"filter": filters}}, source=fields, newest_first=True, page=5000
     ):
         for hit in page:
@@ -88,7 +88,7 @@ def _segments(store: Store, rows: Mapping[str, dict[str, Any]], by: str) -> None
     name = by.removeprefix("labels.")
     for ids in chunks(row["prediction_id"] for row in rows.values() if row["prediction_id"]):
         query = {"bool": {"filter": [{"terms": {"event.id": ids}}]}}
-        for page in scan(store, STREAMS, query, source=["event.id", "ml.input", "labels"]):
+        for page in scan_pages(store, STREAMS, query, source=["event.id", "ml.input", "labels"]):
             for hit in page:
                 source = hit["_source"]
                 given = (
@@ -220,5 +220,5 @@ def _truths(store: Store, selection: Selection) -> dict[str, Any]:
 def _events(
     store: Store, indices: str, query: Mapping[str, Any], fields: tuple[str, ...]
 ) -> Iterator[dict[str, Any]]:
-    for page in scan(store, indices, query, source=fields, newest_first=True, page=5000):
+    for page in scan_pages(store, indices, query, source=fields, newest_first=True, page=5000):
         yield from (hit["_source"] for hit in page)

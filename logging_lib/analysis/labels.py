@@ -28,7 +28,7 @@ from logging_lib.profile.coerce import NA_VALUES, category_text, is_null, parse_
 from logging_lib.profile.model import Feature
 from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.schema.fields import load
-from logging_lib.store.history import STREAMS, output_of, scan
+from logging_lib.store.history import STREAMS, output_of, scan_pages
 from logging_lib.store.port import Store
 
 Item = TypeVar("Item")
@@ -185,7 +185,7 @@ def join(
     """
     done = Done()
     query = (selection or Selection()).query()
-    for page in scan(store, LABELS, query, source=_LABEL, page=CHUNK):
+    for page in scan_pages(store, LABELS, query, source=_LABEL, page=CHUNK):
         truths = []
         for hit in page:
             ml = hit["_source"]["ml"]
@@ -363,7 +363,7 @@ def _found(store: Store, truths: list[Truth]) -> Iterator[dict[str, Any]]:
     ):
         if values:
             query = {"bool": {"filter": [{"terms": {name: sorted(values)}}]}}
-            for page in scan(store, STREAMS, query, source=_PREDICTION):
+            for page in scan_pages(store, STREAMS, query, source=_PREDICTION):
                 yield from page
 
 
@@ -379,7 +379,7 @@ def _there(store: Store, events: Iterable[Mapping[str, Any]]) -> set[Any]:
         either.append({"terms": {"ml.prediction.id": about}})
     query = {"bool": {"should": either, "minimum_should_match": 1}}
     found: set[Any] = set()
-    for page in scan(store, LABELS, query, source=["event.id", "ml.prediction.id", "ml.label"]):
+    for page in scan_pages(store, LABELS, query, source=["event.id", "ml.prediction.id", "ml.label"]):
         for hit in page:
             source = hit["_source"]
             found.add(source["event"]["id"])

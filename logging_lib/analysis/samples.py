@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from logging_lib._util.times import format_instant, parse_duration, parse_instant
-from logging_lib.store.history import KINDS, PREDICTION, STREAMS, inputs_of, output_of, scan
+from logging_lib.store.history import KINDS, PREDICTION, STREAMS, inputs_of, output_of, scan_pages
 from logging_lib.store.port import QueryNotSupported, Store, StoreError
 
 if TYPE_CHECKING:
@@ -138,7 +138,9 @@ def read(
         sources = list(_drawn(store, query, fields, max_rows, seed))
         notes.append(f"{len(sources)} of {total} events drawn at random (seed {seed})")
     else:
-        sources = [hit["_source"] for page in scan(store, STREAMS, query, source=fields) for hit in page]
+        sources = [
+            hit["_source"] for page in scan_pages(store, STREAMS, query, source=fields) for hit in page
+        ]
     weights = np.array([(one["ml"].get("sample") or {}).get("weight", 1.0) for one in sources], dtype=float)
     if (weights != weights.max()).any():
         kept = np.random.default_rng(seed).random(len(weights)) < weights / weights.max()
@@ -243,7 +245,7 @@ def _reservoir(
     random = Random(seed)
     kept: list[dict[str, Any]] = []
     number = 0
-    for page in scan(store, STREAMS, query, source=fields, page=10_000):
+    for page in scan_pages(store, STREAMS, query, source=fields, page=10_000):
         for hit in page:
             number += 1
             if len(kept) < most:

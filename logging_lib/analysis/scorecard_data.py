@@ -179,10 +179,10 @@ def _profile(store: Store, model: str) -> dict[str, Any] | None:
         return None
     chosen = max(found, key=lambda one: (bool(one.get("deployed")), str(one.get("@timestamp", ""))))
     version = chosen["ml"]["model"]["version"]
-    from logging_lib.store.profiles import published
+    from logging_lib.store.profiles import load_published
 
     seconds = chosen.get("training_seconds")
-    for whole in published(store, [(model, version)]):
+    for whole in load_published(store, [(model, version)]):
         seconds = whole.training_seconds
     return {
         "version": version,

@@ -13,13 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from logging_lib._util.times import parse_duration
 from logging_lib.cli import options, output
-from logging_lib.store.annotate import Annotated as Result
+from logging_lib.store.annotate import AnnotateResult as Result
 from logging_lib.store.annotate import annotate as annotate_stored
-from logging_lib.store.annotate import unchecked
+from logging_lib.store.annotate import count_unchecked
 from logging_lib.store.connection import ElasticsearchError
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
-from logging_lib.store.profiles import published
+from logging_lib.store.profiles import load_published
 
 
 def annotate(
@@ -45,10 +45,10 @@ def annotate(
                 time.sleep(pause)
                 try:
                     next_result = _run(store, quiet=True)
-                    if next_result.done or next_result.failed:
+                    if next_result.annotated or next_result.failed:
                         _report(store, next_result, as_json=as_json)
                 except ElasticsearchError as error:
-                    if not error.passing:
+                    if not error.is_transient:
                         raise
                     typer.echo(str(error), err=True)  # it may be back at the next look
     except KeyboardInterrupt:
@@ -59,8 +59,8 @@ def annotate(
 
 
 def _run(store: ElasticsearchStore, *, quiet: bool) -> Result:
-    unchecked_events = unchecked(store)
-    profiles = list(published(store, unchecked_events))
+    unchecked_events = count_unchecked(store)
+    profiles = list(load_published(store, unchecked_events))
     if quiet:
         return annotate_stored(store, profiles)
     bar = Progress(
@@ -74,7 +74,7 @@ def _run(store: ElasticsearchStore, *, quiet: bool) -> Result:
 
 
 def _report(store: ElasticsearchStore, result: Result, *, as_json: bool) -> None:
-    still_unchecked = unchecked(store)
+    still_unchecked = count_unchecked(store)
     if as_json:
         rows = [
             {"model": model, "version": version, "events": count}
@@ -82,12 +82,14 @@ def _report(store: ElasticsearchStore, result: Result, *, as_json: bool) -> None
         ]
         failed = [{"id": identity, "reason": reason} for identity, reason in result.failed]
         typer.echo(
-            json.dumps({"done": result.done, "changed": result.changed, "failed": failed, "unchecked": rows})
+            json.dumps(
+                {"done": result.annotated, "changed": result.conflicts, "failed": failed, "unchecked": rows}
+            )
         )
         return
-    typer.echo(f"{result.done} events have their checks now")
-    if result.changed:
-        typer.echo(f"{result.changed} were changed by others meanwhile; the next run takes them")
+    typer.echo(f"{result.annotated} events have their checks now")
+    if result.conflicts:
+        typer.echo(f"{result.conflicts} were changed by others meanwhile; the next run takes them")
     for identity, reason in result.failed[:10]:
         print(output.plain(f"{identity}: {reason}"), file=sys.stderr)
     if len(result.failed) > 10:

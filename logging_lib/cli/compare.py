@@ -230,7 +230,7 @@ class _Reader:
                 f"{self._the_model()} was served in the versions {', '.join(versions)}: choose one with --version"
             )
         key = (self._the_model(), versions[0])
-        for published in profiles.published(self.opened(), [key]):
+        for published in profiles.load_published(self.opened(), [key]):
             self.kinds |= {name: feature.kind for name, feature in published.features.items()}
             return published
         raise ValueError(

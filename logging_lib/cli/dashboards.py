@@ -14,18 +14,18 @@ from rich.console import Console
 from rich.table import Table
 
 from logging_lib._util import content
+from logging_lib._util.ownership import OwnershipState
 from logging_lib.cli import options, output
 from logging_lib.cli.output import progress
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.kibana import objects, reconcile
 from logging_lib.dashboards.kibana.client import Kibana, dashboard_url, newer, settings_from
-from logging_lib.dashboards.kibana.reconcile import State
 from logging_lib.dashboards.kibana.validate import check_ndjson
 from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.dashboards.spec import Dashboard
 from logging_lib.profile.io import load as load_profile
 from logging_lib.store.port import StoreError
-from logging_lib.store.profiles import with_profiles
+from logging_lib.store.profiles import overlay_profiles
 
 app = typer.Typer(help="Dashboards for Kibana, from panel specs.", no_args_is_help=True)
 
@@ -122,7 +122,7 @@ def import_(
         if file is not None or new_copies:
             imported = connection.import_objects(wanted, overwrite=overwrite, new_copies=new_copies)
         else:
-            comparison = reconcile.look(connection, wanted, version=version)
+            comparison = reconcile.inspect_objects(connection, wanted, version=version)
             if comparison.current:
                 _print_import(len(wanted), 0, [], [], as_json=as_json)
                 return
@@ -135,7 +135,7 @@ def import_(
                     err=True,
                 )
                 raise typer.Exit(1)
-            imported = reconcile.put(connection, wanted, version=version)
+            imported = reconcile.import_objects(connection, wanted, version=version)
     dashboard_ids = (
         [] if new_copies else [document["id"] for document in wanted if document["type"] == "dashboard"]
     )
@@ -192,10 +192,12 @@ def diff(
     """
     with output.handle_errors(OSError, ValueError, extra="report"), _connect(kibana, space) as connection:
         wanted = _read(file) if file is not None else _wanted(specs, profiles)
-        comparison = reconcile.look(connection, wanted, version=connection.version())
+        comparison = reconcile.inspect_objects(connection, wanted, version=connection.version())
     differ = reconcile.differences(comparison, wanted)
     if not every:
-        differ = {key: text for key, text in differ.items() if comparison.states[key] is not State.CURRENT}
+        differ = {
+            key: text for key, text in differ.items() if comparison.states[key] is not OwnershipState.CURRENT
+        }
     if as_json:
         rows = [
             {"type": key[0], "id": key[1], "state": comparison.states[key], "diff": text}
@@ -281,7 +283,7 @@ def preview(
         stack.callback(opened.close)
         if profiles:
             dashboards += [for_profile(load_profile(path)) for path in profiles]
-            opened = with_profiles(opened, profiles)
+            opened = overlay_profiles(opened, profiles)
             stack.callback(opened.close)
         previewing.prepare(opened, dashboards)
         progress_display.close()

@@ -15,11 +15,11 @@ import typer
 from logging_lib.cli import options, output
 from logging_lib.logger.privacy import KEY_VARIABLE, PrivacyFilter
 from logging_lib.privacy import redact_files
-from logging_lib.privacy.erase import Record, find
+from logging_lib.privacy.erase import ErasureRecord, find_matches
 from logging_lib.privacy.erase import erase as erase_everywhere
-from logging_lib.privacy.erase_elasticsearch import Stored
-from logging_lib.privacy.redact_files import Found
-from logging_lib.privacy.subject_search import Traces
+from logging_lib.privacy.erase_elasticsearch import ElasticsearchEraser
+from logging_lib.privacy.redact_files import PlaceMatches
+from logging_lib.privacy.subject_search import SubjectTraces
 from logging_lib.store.connection import PREFIX
 from logging_lib.store.port import StoreError
 
@@ -83,26 +83,28 @@ def erase(
         elasticsearch_url = elasticsearch or os.environ.get(f"{PREFIX}URL")
         if not places and not elasticsearch_url:
             raise StoreError("say where: spools and other files, --store FOLDER, --elasticsearch URL")
-        traces = Traces(
+        traces = SubjectTraces(
             frozenset((*(hashes or ()), *(_hashes(subject) if subject else ()))),
             frozenset((*([subject] if subject else ()), *(values or ()))),
             tuple(fields or ()),
         )
-        erasure = Record.opened(record or Path("erasures") / f"{min(traces.hashes)}.json", traces.hashes)
+        erasure = ErasureRecord.open(record or Path("erasures") / f"{min(traces.hashes)}.json", traces.hashes)
         own_paths = (erasure.path.absolute(), erasure.path.parent.absolute() if record is None else None)
         files = [
             file
-            for file in redact_files.files(places)
+            for file in redact_files.list_files(places)
             if file not in own_paths and file.parent not in own_paths
         ]
         with contextlib.ExitStack() as stack:
             cluster = (
-                Stored(stack.enter_context(options.connect(elasticsearch))) if elasticsearch_url else None
+                ElasticsearchEraser(stack.enter_context(options.connect(elasticsearch)))
+                if elasticsearch_url
+                else None
             )
-            places_found = find(traces, files, cluster, erasure)
+            places_found = find_matches(traces, files, cluster, erasure)
             if yes:
                 places_found = erase_everywhere(
-                    traces, files, cluster, erasure, now=lambda: datetime.now(UTC), learned=True
+                    traces, files, cluster, erasure, now=lambda: datetime.now(UTC), ids_known=True
                 )
                 if cluster is not None and expunge:
                     cluster.expunge()
@@ -118,7 +120,9 @@ def _hashes(subject: str) -> set[str]:
     }
 
 
-def _report(places: list[Found], traces: Traces, record: Record, *, done: bool, as_json: bool) -> None:
+def _report(
+    places: list[PlaceMatches], traces: SubjectTraces, record: ErasureRecord, *, done: bool, as_json: bool
+) -> None:
     if as_json:
         rows = [
             {"place": place.place, "erase": place.erase, "redact": place.redact, "left": place.note or None}

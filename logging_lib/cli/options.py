@@ -12,7 +12,7 @@ import typer
 
 from logging_lib._util.errors import LoggingLibError
 from logging_lib._util.times import parse_duration, parse_instant
-from logging_lib.store.duckdb.reading import Progress
+from logging_lib.store.duckdb.file_table import Progress
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
 
@@ -69,11 +69,11 @@ def connect(url: str | None = None, *, timeout: float | None = None) -> Connecti
     Raises:
         StoreError: none is named, or a setting is wrong.
     """
-    from logging_lib.store.connection import TIMEOUT, Connection, settings_from
+    from logging_lib.store.connection import TIMEOUT, Connection, read_settings
 
     # The client logs every attempt; what went wrong is in the error that is raised.
     logging.getLogger("elastic_transport").addHandler(logging.NullHandler())
-    return Connection(settings_from(url=url), timeout=TIMEOUT if timeout is None else timeout)
+    return Connection(read_settings(url=url), timeout=TIMEOUT if timeout is None else timeout)
 
 
 def choose(

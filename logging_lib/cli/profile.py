@@ -140,8 +140,8 @@ def _served(
     from logging_lib.profile.config import FeatureConfig
 
     with contextlib.closing(options.open_elasticsearch(url)) as store:
-        logged = history.read(store, model=model, version=version, now=datetime.now(UTC), days=days)
-    if logged.cut:
+        logged = history.read_history(store, model=model, version=version, now=datetime.now(UTC), days=days)
+    if logged.is_truncated:
         typer.echo(f"note: more than {len(logged.frame)} predictions; these are the latest", err=True)
     features = {}
     for name, kind in logged.kinds.items():

@@ -18,7 +18,7 @@ from logging_lib._util import content
 from logging_lib._util.times import parse_instant
 from logging_lib.cli import options, output
 from logging_lib.cli.options import UsageError, duration, instant
-from logging_lib.store.profiles import with_profiles
+from logging_lib.store.profiles import overlay_profiles
 from logging_lib.watch.loading import load_watches
 
 
@@ -92,7 +92,7 @@ def report(
         opened = options.choose(store, elasticsearch, read_only=True)
         stack.callback(opened.close)
         if profiles:
-            opened = with_profiles(opened, profiles)
+            opened = overlay_profiles(opened, profiles)
             stack.callback(opened.close)
             model, version = _of_profile(profiles, model, version)
         subject = collect.subject_of(opened, model=model, version=version, role=role, start=since, end=until)

@@ -85,7 +85,7 @@ def _of_watcher(url: str | None, model: str) -> Watches:
     try:
         answer = connection.call("POST", "/_watcher/_query/watches", {"size": 1000})
     except ElasticsearchError as error:
-        if error.passing:
+        if error.is_transient:
             raise
         return {}
     finally:

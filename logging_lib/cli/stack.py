@@ -16,7 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 import logging_lib
-from logging_lib._util import content
+from logging_lib._util import content, ownership
+from logging_lib._util.ownership import UNCHANGED, UPDATED, Change
 from logging_lib.cli import options, output
 from logging_lib.cli.dashboards import KibanaOption, SpaceOption
 from logging_lib.dashboards.kibana.client import PREFIX as KIBANA
@@ -25,12 +26,11 @@ from logging_lib.profile.io import load as load_profile
 from logging_lib.stack import deploy as deployment
 from logging_lib.stack import doctor as diagnosis
 from logging_lib.stack import keys, resources, saved_objects
-from logging_lib.stack.capabilities import Server, examine
-from logging_lib.stack.deploy import UNCHANGED, UPDATED, Change
+from logging_lib.stack.capabilities import ServerCapabilities, inspect_server
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
-from logging_lib.store.profiles import is_published, publish, published_models
+from logging_lib.store.profiles import is_published, list_published_models, publish
 
 app = typer.Typer(help="Put what we need into an Elasticsearch, or take it away.", no_args_is_help=True)
 
@@ -80,7 +80,7 @@ def deploy(
         options.connect(elasticsearch) as connection,
         _kibana(kibana, space) as saved,
     ):
-        server = examine(connection)
+        server = inspect_server(connection)
         loaded_profiles = [(path, load_profile(path)) for path in profiles or ()]
         wanted = _base(server, retention, roles=roles)
         changes = _put(connection, wanted, force=force, dry_run=dry_run)
@@ -96,13 +96,19 @@ def deploy(
                 about = f"profile {profile.model} {profile.version}"
                 changes.append(Change(about, UNCHANGED if is_current else UPDATED, str(path)))
             if server.watcher:
-                models = published_models(store) | {profile.model: True for _, profile in loaded_profiles}
+                models = list_published_models(store) | {
+                    profile.model: True for _, profile in loaded_profiles
+                }
                 folder = content.path("watchers")
-                retired = resources.rendered(folder, [name for name, serves in models.items() if not serves])
+                retired = resources.render_watches(
+                    folder, [name for name, serves in models.items() if not serves]
+                )
                 changes += deployment.destroy(connection, retired, force=force, dry_run=dry_run)
-                watches = resources.rendered(folder, [name for name, serves in models.items() if serves])
+                watches = resources.render_watches(
+                    folder, [name for name, serves in models.items() if serves]
+                )
                 changes += _put(connection, watches, force=force, dry_run=dry_run)
-            changes += keys.make(
+            changes += keys.create_keys(
                 connection, api_keys or (), folder=_roles_folder(), into=keys_in, expiration=expiration,
                 dry_run=dry_run,
             )  # fmt: skip
@@ -130,12 +136,12 @@ def status(
         options.connect(elasticsearch) as connection,
         _kibana(kibana, space) as saved,
     ):
-        server = examine(connection)
+        server = inspect_server(connection)
         wanted = _base(server, retention, roles=roles)
         if server.watcher:
-            models_published = published_models(ElasticsearchStore(connection))
+            models_published = list_published_models(ElasticsearchStore(connection))
             models = [name for name, serves in models_published.items() if serves]
-            wanted += resources.rendered(content.path("watchers"), models)
+            wanted += resources.render_watches(content.path("watchers"), models)
         states = deployment.status(connection, wanted)
         saved_states = saved.status() if saved is not None else []
     if as_json:
@@ -169,16 +175,16 @@ def destroy(
         options.connect(elasticsearch) as connection,
         _kibana(kibana, space) as saved,
     ):
-        server = examine(connection)
+        server = inspect_server(connection)
         wanted = _base(server, None, roles=server.security)
         if server.watcher:
-            models = list(published_models(ElasticsearchStore(connection)))
-            wanted += resources.rendered(content.path("watchers"), models)
+            models = list(list_published_models(ElasticsearchStore(connection)))
+            wanted += resources.render_watches(content.path("watchers"), models)
         changes = deployment.destroy(connection, wanted, force=force, dry_run=not yes)
         if saved is not None:  # before our keys, of which one may be in use
             changes += saved.destroy(force=force, dry_run=not yes)
         if server.security:
-            changes += keys.invalidate(connection, dry_run=not yes)
+            changes += keys.invalidate_keys(connection, dry_run=not yes)
     _print_changes(changes, server, show_diff=False, dry_run=not yes, as_json=as_json)
     if not yes and not as_json:
         typer.echo("nothing was removed; say --yes")
@@ -201,7 +207,7 @@ def doctor(
     with output.handle_errors(), options.connect(elasticsearch) as connection:
         findings = diagnosis.diagnose(connection, lambda server: _base(server, None, roles=False))
     if kibana is not None or os.environ.get(f"{KIBANA}URL"):
-        findings += saved_objects.findings(
+        findings += saved_objects.diagnose_kibana(
             kibana_settings(url=kibana), space, content.path("kibana_dashboards")
         )
     if as_json:
@@ -221,7 +227,7 @@ def doctor(
             remedy = f"\n→ {finding.remedy}" if finding.remedy else ""
             table.add_row(finding.level, finding.check, _safe(finding.message) + _safe(remedy, lines=True))
         _console().print(table)
-    raise typer.Exit(1 if any(finding.level is diagnosis.Level.ERROR for finding in findings) else 0)
+    raise typer.Exit(1 if any(finding.level is diagnosis.FindingLevel.ERROR for finding in findings) else 0)
 
 
 # --- helpers
@@ -234,11 +240,13 @@ def _kibana(url: str | None, space: str) -> Iterator[saved_objects.SavedObjects 
         yield None
         return
     folder = content.path("kibana_dashboards")
-    with saved_objects.connected(kibana_settings(url=url), space, folder) as saved:
+    with saved_objects.open_saved_objects(kibana_settings(url=url), space, folder) as saved:
         yield saved
 
 
-def _base(server: Server, retention: list[str] | None, *, roles: bool) -> list[resources.Part]:
+def _base(
+    server: ServerCapabilities, retention: list[str] | None, *, roles: bool
+) -> list[resources.Resource]:
     """What every cluster of this kind gets."""
     periods = {}
     for entry in retention or ():
@@ -247,11 +255,11 @@ def _base(server: Server, retention: list[str] | None, *, roles: bool) -> list[r
             raise StoreError(f"--retention: {entry!r} is not such as ml.prediction=30d")
         periods[dataset] = period
     folder = content.path("pipelines") / "elasticsearch"
-    parts = resources.templates(folder, retention=periods)
+    parts = resources.load_templates(folder, retention=periods)
     if not server.match_only_text:
-        parts = resources.without_match_only_text(parts)
-    parts += resources.scripts(content.path("watchers") / "scripts")
-    return parts + (resources.roles(_roles_folder()) if roles else [])
+        parts = resources.replace_match_only_text(parts)
+    parts += resources.load_scripts(content.path("watchers") / "scripts")
+    return parts + (resources.load_roles(_roles_folder()) if roles else [])
 
 
 def _roles_folder() -> Path:
@@ -259,7 +267,7 @@ def _roles_folder() -> Path:
 
 
 def _put(
-    connection: Connection, wanted: Iterable[resources.Part], *, force: bool, dry_run: bool
+    connection: Connection, wanted: Iterable[resources.Resource], *, force: bool, dry_run: bool
 ) -> list[Change]:
     return deployment.deploy(
         connection, wanted, version=logging_lib.__version__, force=force, dry_run=dry_run
@@ -267,38 +275,42 @@ def _put(
 
 
 def _refused(changes: Iterable[Change]) -> bool:
-    return any(change.did == deployment.REFUSED for change in changes)
+    return any(change.action == ownership.REFUSED for change in changes)
 
 
 def _print_changes(
-    changes: list[Change], server: Server, *, show_diff: bool, dry_run: bool, as_json: bool
+    changes: list[Change], server: ServerCapabilities, *, show_diff: bool, dry_run: bool, as_json: bool
 ) -> None:
     if as_json:
         rows = [
-            {"about": change.about, "did": change.did, "note": change.note, "diff": change.diff}
+            {"about": change.name, "did": change.action, "note": change.note, "diff": change.diff}
             for change in changes
         ]
-        typer.echo(json.dumps({"dry_run": dry_run, "changes": rows, "left_out": server.lacks}, indent=1))
+        typer.echo(json.dumps({"dry_run": dry_run, "changes": rows, "left_out": server.missing}, indent=1))
         return
     prefix = "would be " if dry_run else ""
     for change in changes:
-        if change.did == deployment.UNCHANGED and not change.note:
+        if change.action == ownership.UNCHANGED and not change.note:
             continue
-        did = change.did if change.did in (deployment.UNCHANGED, deployment.LEFT) else prefix + change.did
-        print(output.plain(f"{change.about}: {did}" + (f" ({change.note})" if change.note else "")))
+        did = (
+            change.action
+            if change.action in (ownership.UNCHANGED, ownership.LEFT)
+            else prefix + change.action
+        )
+        print(output.plain(f"{change.name}: {did}" + (f" ({change.note})" if change.note else "")))
         if show_diff and change.diff:
             typer.echo(change.diff)
-    unchanged = sum(change.did == deployment.UNCHANGED for change in changes)
-    changed = sum(change.changes for change in changes)
+    unchanged = sum(change.action == ownership.UNCHANGED for change in changes)
+    changed = sum(change.is_change for change in changes)
     typer.echo(f"{changed} {'would change' if dry_run else 'changed'}, {unchanged} unchanged")
     if _refused(changes):
         typer.echo("something was refused, so nothing was changed", err=True)
     _print_lacks(server)
 
 
-def _print_lacks(server: Server) -> None:
+def _print_lacks(server: ServerCapabilities) -> None:
     typer.echo(f"Elasticsearch {server.version_text}, license {server.license}")
-    for capability in server.lacks:
+    for capability in server.missing:
         typer.echo(f"left out: {capability}")
 
 

@@ -16,7 +16,7 @@ from logging_lib.dashboards.spec import Dashboard, Panel
 from logging_lib.dashboards.tables import CutError
 from logging_lib.dashboards.views import View
 from logging_lib.schema.fields import load
-from logging_lib.store.port import Store, StoreError, Wrapper
+from logging_lib.store.port import DelegatingStore, Store, StoreError
 
 PERIODS = ("1h", "6h", "24h", "7d", "30d", "90d", "365d")
 WHOLE = "all"
@@ -130,7 +130,7 @@ def _fields(part: Any) -> Iterator[str]:
             yield from _fields(each)
 
 
-class Remembering(Wrapper):
+class Remembering(DelegatingStore):
     """A store that gives the same answer to the same search until it is refreshed: the panels of a page show one
     moment, and what they ask alike is asked once."""
 

@@ -1,8 +1,8 @@
-"""Erases a person: finds what is theirs, writes down what will be done, does it, and says what was done.
+"""Erase a person's data: find it, record the plan, carry it out, and report what was done.
 
-The record is written before anything is erased. It holds no text of the person, but the subject's hash and the
-ids of the erased events: with it the same can be done again after a crash, when a late label arrives, or when a
-backup was restored.
+The record is written before anything is erased. It holds no text of the person, only the subject's hash and the ids
+of the erased events, so that the erasure can be repeated after a crash, when a late label arrives, or when a backup
+was restored.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ import orjson
 from logging_lib._util.errors import LoggingLibError
 from logging_lib._util.times import format_instant
 from logging_lib.privacy import redact_files
-from logging_lib.privacy.redact_files import Found
-from logging_lib.privacy.subject_search import Span, Traces
+from logging_lib.privacy.redact_files import PlaceMatches
+from logging_lib.privacy.subject_search import Span, SubjectTraces
 
-_PASSES = 4
-
-
-class RecordError(LoggingLibError):
-    """The record cannot be read or is another person's; the message says which file and what to do."""
+_MAX_PASSES = 4
 
 
-class Cluster(Protocol):
-    """As much of ``erase_stored.Stored`` as is needed here."""
+class ErasureRecordError(LoggingLibError):
+    """Report a record that cannot be read or is about another person; the message names the file and the remedy."""
 
-    def learn(self, traces: Traces) -> None: ...
-    def examine(self, traces: Traces) -> list[Found]: ...
-    def erase(self, traces: Traces) -> list[Found]: ...
+
+class ErasureCluster(Protocol):
+    """The part of ``ElasticsearchEraser`` that an erasure needs."""
+
+    def collect_ids(self, traces: SubjectTraces) -> None: ...
+    def inspect(self, traces: SubjectTraces) -> list[PlaceMatches]: ...
+    def erase(self, traces: SubjectTraces) -> list[PlaceMatches]: ...
 
 
 @dataclass
-class Record:
-    """What was done about one person, in one file that is replaced at each step.
+class ErasureRecord:
+    """Record what was done about one person, in one file that is replaced at each step.
 
-    ``runs`` has one entry a run: ``started``, ``finished`` (None: it was stopped), and ``done`` by place.
-    ``working`` is the file that a stopped run was in, with the spans that it was overwriting.
+    ``runs`` has one entry per run: ``started``, ``finished`` (None: it was interrupted), and ``done`` by place.
+    ``current_file`` is the file that an interrupted run was overwriting, with its spans.
     """
 
     path: Path
@@ -50,20 +50,20 @@ class Record:
     events: set[str] = field(default_factory=set)
     requests: set[str] = field(default_factory=set)
     runs: list[dict[str, Any]] = field(default_factory=list)
-    working: dict[str, Any] | None = None
+    current_file: dict[str, Any] | None = None
 
     @classmethod
-    def opened(cls, path: Path, hashes: frozenset[str]) -> Record:
-        """The record of earlier runs, or a new one.
+    def open(cls, path: Path, hashes: frozenset[str]) -> ErasureRecord:
+        """Open the record of earlier runs, or begin a new one.
 
         Raises:
-            RecordError: the file is no record, or one of somebody else.
+            ErasureRecordError: the file is not a record, or is about somebody else.
         """
         if not path.exists():
             return cls(path, hashes)
         try:
             known = orjson.loads(path.read_bytes())
-            made = cls(
+            record = cls(
                 path,
                 frozenset(known["subject_hashes"]),
                 set(known["events"]),
@@ -72,13 +72,13 @@ class Record:
                 known["working"],
             )
         except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise RecordError(
+            raise ErasureRecordError(
                 f"{path}: is no record of an erasure ({error!r}); give another --record"
             ) from error
-        if made.hashes.isdisjoint(hashes):
-            raise RecordError(f"{path}: is the record of another subject; give another --record")
-        made.hashes |= hashes
-        return made
+        if record.hashes.isdisjoint(hashes):
+            raise ErasureRecordError(f"{path}: is the record of another subject; give another --record")
+        record.hashes |= hashes
+        return record
 
     def save(self) -> None:
         """Replace the file, durably; readable by its owner alone."""
@@ -87,7 +87,7 @@ class Record:
             "events": sorted(self.events),
             "requests": sorted(self.requests),
             "runs": self.runs,
-            "working": self.working,
+            "working": self.current_file,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         scratch = self.path.with_name(f".{self.path.name}.new")
@@ -99,50 +99,55 @@ class Record:
         scratch.replace(self.path)
 
 
-def find(traces: Traces, files: Sequence[Path], cluster: Cluster | None, record: Record) -> list[Found]:
-    """What all places hold of the person; nothing is changed, and ``traces`` has learned the ids.
+def find_matches(
+    traces: SubjectTraces, files: Sequence[Path], cluster: ErasureCluster | None, record: ErasureRecord
+) -> list[PlaceMatches]:
+    """Find the person's data in all places, and add the ids of their events to ``traces``; nothing is changed.
 
     Raises:
         OSError: a file cannot be read.
-        StoreError: the cluster does not answer, or refuses us.
+        StoreError: the cluster does not respond, or denies access.
     """
     traces.events |= record.events
     traces.requests |= record.requests
-    for _ in range(_PASSES):  # what shares a request with the person's events has ids of its own
+    for _ in range(_MAX_PASSES):  # events that share a request with the person's events have further ids
         before = len(traces.events) + len(traces.requests)
         if cluster is not None:
-            cluster.learn(traces)
+            cluster.collect_ids(traces)
         for file in files:
-            redact_files.learn(file, traces)
+            redact_files.collect_ids(file, traces)
         if len(traces.events) + len(traces.requests) == before:
             break
-    found = [one for file in files if not (one := redact_files.examine(file, traces)).nothing]
-    return found + (cluster.examine(traces) if cluster is not None else [])
+    matches = [in_file for file in files if not (in_file := redact_files.inspect_file(file, traces)).is_empty]
+    return matches + (cluster.inspect(traces) if cluster is not None else [])
 
 
 def erase(
-    traces: Traces,
+    traces: SubjectTraces,
     files: Sequence[Path],
-    cluster: Cluster | None,
-    record: Record,
+    cluster: ErasureCluster | None,
+    record: ErasureRecord,
     *,
     now: Callable[[], datetime],
-    learned: bool = False,
-) -> list[Found]:
-    """Erase and mask in all places, files first; what was done, with a ``note`` where something is left.
+    ids_known: bool = False,
+) -> list[PlaceMatches]:
+    """Erase and mask in all places, files first.
 
     Args:
         record: is written before anything is erased, and after each place.
-        now: tells the time, for the record.
-        learned: ``find`` was called before, so that the ids need not be looked for again.
+        now: returns the time, for the record.
+        ids_known: ``find_matches`` was called before, so that the ids need not be searched again.
+
+    Returns:
+        What was done, by place, with a ``note`` where something is left.
 
     Raises:
         OSError: a file cannot be read or written.
-        StoreError: the cluster does not answer, or refuses us.
+        StoreError: the cluster does not respond, or denies access.
     """
-    _resume(record)
-    if not learned:
-        find(traces, files, cluster, record)
+    _finish_interrupted_file(record)
+    if not ids_known:
+        find_matches(traces, files, cluster, record)
     record.events |= traces.events
     record.requests |= traces.requests
     run: dict[str, Any] = {"started": format_instant(now()), "finished": None, "done": []}
@@ -150,39 +155,44 @@ def erase(
     record.save()
     done = []
 
-    def note(found: Found) -> None:
-        done.append(found)
+    def note(matches: PlaceMatches) -> None:
+        done.append(matches)
         run["done"].append(
-            {"place": found.place, "erased": found.erase, "redacted": found.redact, "left": found.note}
+            {
+                "place": matches.place,
+                "erased": matches.erase,
+                "redacted": matches.redact,
+                "left": matches.note,
+            }
         )
-        record.working = None
+        record.current_file = None
         record.save()
 
     for file in files:
-        found = redact_files.examine(file, traces)
-        if found.nothing:
+        matches = redact_files.inspect_file(file, traces)
+        if matches.is_empty:
             continue
-        record.working = {
+        record.current_file = {
             "file": str(file),
             "inode": file.stat().st_ino,
-            "spans": [list(span) for span in found.spans],
+            "spans": [list(span) for span in matches.spans],
         }
         record.save()
-        redact_files.scrub(file, found, traces)
-        note(found)
-    for found in cluster.erase(traces) if cluster is not None else ():
-        note(found)
+        redact_files.redact_file(file, matches, traces)
+        note(matches)
+    for matches in cluster.erase(traces) if cluster is not None else ():
+        note(matches)
     run["finished"] = format_instant(now())
     record.save()
     return done
 
 
-def _resume(record: Record) -> None:
-    """Finish the file in which a run was stopped: half a line may have been overwritten, and says nothing now."""
-    if record.working is None:
+def _finish_interrupted_file(record: ErasureRecord) -> None:
+    """Finish the file in which a run was interrupted: a half-overwritten line would not match any more."""
+    if record.current_file is None:
         return
-    file, spans = Path(record.working["file"]), [Span(*span) for span in record.working["spans"]]
-    if file.exists() and file.stat().st_ino == record.working["inode"] and spans:
-        redact_files.overwrite(file, spans)
-    record.working = None
+    file, spans = Path(record.current_file["file"]), [Span(*span) for span in record.current_file["spans"]]
+    if file.exists() and file.stat().st_ino == record.current_file["inode"] and spans:
+        redact_files.overwrite_spans(file, spans)
+    record.current_file = None
     record.save()

@@ -1,4 +1,4 @@
-"""Removes a person from Elasticsearch: events are deleted, documents that mention them are masked."""
+"""Remove a person's data from Elasticsearch: delete their events, and mask documents that mention them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from logging_lib.privacy.redact_files import Found, reseal
-from logging_lib.privacy.subject_search import Finder, Traces
+from logging_lib.privacy.redact_files import PlaceMatches, recompute_profile_id
+from logging_lib.privacy.subject_search import SubjectTraces, TermFinder
 from logging_lib.schema import DATASETS
 from logging_lib.store.connection import Connection, ElasticsearchError
 from logging_lib.store.elasticsearch import ElasticsearchStore
@@ -17,57 +17,57 @@ from logging_lib.store.elasticsearch import ElasticsearchStore
 EVENTS: Final = "logs-ml.prediction-*,logs-ml.label-*"
 DEAD_LETTERS: Final = "logs-ml.deadletter-*"
 DOCUMENTS: Final = "ml-profile-files,ml-profiles,ml-watch-*,ml-analysis,logs-ml.*-*"
-"""Whole profiles first: the short forms bear their ids."""
-_PAGE, _TERMS, _TRIES = 1000, 5000, 5
+"""Whole profiles come first: the short forms contain their ids."""
+_PAGE_SIZE, _MAX_TERMS, _MAX_ATTEMPTS = 1000, 5000, 5
 
 
-class Stored:
-    """A person's data in one cluster."""
+class ElasticsearchEraser:
+    """Find and remove a person's data in one cluster."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._store = ElasticsearchStore(connection)
         self.name = connection.url
 
-    def learn(self, traces: Traces) -> None:
-        """Remember the ids of the person's events."""
-        for hit in self._scan(EVENTS, {"query": _theirs(traces), "_source": _LEARNED}):
-            traces.learn(hit["_source"])
+    def collect_ids(self, traces: SubjectTraces) -> None:
+        """Add the ids of the person's events to ``traces``."""
+        for hit in self._scan(EVENTS, {"query": _owned_query(traces), "_source": _IDENTIFYING_FIELDS}):
+            traces.add_ids(hit["_source"])
 
-    def examine(self, traces: Traces) -> list[Found]:
-        """What the cluster holds of the person; nothing is changed."""
-        theirs = _theirs(traces)
-        found = [
-            Found(f"{self.name}/{streams}", erase=self._count(streams, theirs))
+    def inspect(self, traces: SubjectTraces) -> list[PlaceMatches]:
+        """Find what the cluster holds about the person; nothing is changed."""
+        theirs = _owned_query(traces)
+        matches = [
+            PlaceMatches(f"{self.name}/{streams}", erase=self._count(streams, theirs))
             for streams in EVENTS.split(",")
         ]
         letters = sum(1 for _ in self._dead_letters(traces))
-        found.append(Found(f"{self.name}/{DEAD_LETTERS}", erase=letters))
+        matches.append(PlaceMatches(f"{self.name}/{DEAD_LETTERS}", erase=letters))
         for indices in DOCUMENTS.split(","):
             masked = sum(1 for _ in self._masked(indices, traces))
-            found.append(Found(f"{self.name}/{indices}", redact=masked))
-        return [one for one in found if not one.nothing]
+            matches.append(PlaceMatches(f"{self.name}/{indices}", redact=masked))
+        return [place for place in matches if not place.is_empty]
 
-    def erase(self, traces: Traces) -> list[Found]:
-        """Delete and mask; what was done. ``note`` says what could not be.
+    def erase(self, traces: SubjectTraces) -> list[PlaceMatches]:
+        """Delete and mask, and return what was done; a ``note`` says what failed.
 
         Raises:
-            ElasticsearchError: it does not answer, or refuses us.
+            ElasticsearchError: no response, or access denied.
         """
-        theirs = _theirs(traces)
+        theirs = _owned_query(traces)
         done = [
-            Found(f"{self.name}/{streams}", erase=self._delete(streams, theirs))
+            PlaceMatches(f"{self.name}/{streams}", erase=self._delete(streams, theirs))
             for streams in EVENTS.split(",")
         ]
         letters = [hit["_id"] for hit in self._dead_letters(traces)]
-        chunks = [letters[start : start + _TERMS] for start in range(0, len(letters), _TERMS)]
+        chunks = [letters[start : start + _MAX_TERMS] for start in range(0, len(letters), _MAX_TERMS)]
         number = sum(self._delete(DEAD_LETTERS, {"terms": {"event.id": chunk}}) for chunk in chunks)
-        done.append(Found(f"{self.name}/{DEAD_LETTERS}", erase=number))
+        done.append(PlaceMatches(f"{self.name}/{DEAD_LETTERS}", erase=number))
         done += [self._mask(indices, traces) for indices in DOCUMENTS.split(",")]
-        return [one for one in done if not one.nothing]
+        return [place for place in done if not place.is_empty]
 
     def expunge(self) -> None:
-        """Rewrite the segments that hold deleted documents, so that the disk holds them no more."""
+        """Rewrite the segments that hold deleted documents, which removes them from the disk."""
         for indices in (EVENTS, DEAD_LETTERS, DOCUMENTS):
             params = {
                 "only_expunge_deletes": "true",
@@ -76,23 +76,23 @@ class Stored:
             }
             self._connection.call("POST", f"/{indices}/_forcemerge", params=params)
 
-    def _mask(self, indices: str, traces: Traces) -> Found:
-        done = Found(f"{self.name}/{indices}")
-        for _ in range(_TRIES):
+    def _mask(self, indices: str, traces: SubjectTraces) -> PlaceMatches:
+        done = PlaceMatches(f"{self.name}/{indices}")
+        for _ in range(_MAX_ATTEMPTS):
             changes = list(self._masked(indices, traces))
             if not changes:
                 return done
             for outcome in self._store.replace(changes):
                 done.redact += not outcome.reason
-                if outcome.reason and not outcome.conflict:
-                    done.note = f"{outcome.identity}: {outcome.reason}"
+                if outcome.reason and not outcome.is_conflict:
+                    done.note = f"{outcome.document_id}: {outcome.reason}"
             self._store.refresh()
             if done.note:
                 return done
         done.note = "changed by others again and again; run erase once more"
         return done
 
-    def _masked(self, indices: str, traces: Traces) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    def _masked(self, indices: str, traces: SubjectTraces) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         finder = traces.finder(ids=True)
         others = {"bool": {"must_not": {"terms": {"event.dataset": list(DATASETS)}}}}
         query = others if indices.startswith("logs-") else {"match_all": {}}
@@ -101,11 +101,11 @@ class Stored:
             if masked is not None:
                 yield hit, masked
 
-    def _dead_letters(self, traces: Traces) -> Iterator[dict[str, Any]]:
-        """Their originals are not indexed: each is looked into."""
+    def _dead_letters(self, traces: SubjectTraces) -> Iterator[dict[str, Any]]:
+        """Yield the person's dead letters; their originals are not indexed, so each one is searched."""
         finder = traces.finder(ids=True)
         for hit in self._scan(DEAD_LETTERS, {}):
-            if traces.owns(hit["_source"]) or finder.in_document(hit["_source"]):
+            if traces.owns(hit["_source"]) or finder.is_in_document(hit["_source"]):
                 yield hit
 
     def _count(self, indices: str, query: Mapping[str, Any]) -> int:
@@ -115,7 +115,7 @@ class Stored:
     def _delete(self, indices: str, query: Mapping[str, Any]) -> int:
         params = {**_LENIENT, "conflicts": "proceed", "refresh": "true"}
         deleted: int = 0
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             answer = self._connection.call(
                 "POST", f"/{indices}/_delete_by_query", {"query": query}, params=params
             )
@@ -129,11 +129,11 @@ class Stored:
         )
 
     def _scan(self, indices: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Every hit, by a scroll: the indices need not have a field to sort by."""
-        asked = {"size": _PAGE, "sort": ["_doc"], **body}
+        """Yield every hit, by a scroll: the indices need not have a field to sort by."""
+        first_body = {"size": _PAGE_SIZE, "sort": ["_doc"], **body}
         self._refresh(indices)
         answer = self._connection.call(
-            "POST", f"/{indices}/_search", asked, params={**_LENIENT, "scroll": "2m"}
+            "POST", f"/{indices}/_search", first_body, params={**_LENIENT, "scroll": "2m"}
         )
         try:
             while answer["hits"]["hits"]:
@@ -143,7 +143,7 @@ class Stored:
                 )
         finally:
             if scroll := answer.get("_scroll_id"):
-                with contextlib.suppress(ElasticsearchError):  # it ends by itself
+                with contextlib.suppress(ElasticsearchError):  # it expires by itself
                     self._connection.call("DELETE", "/_search/scroll", {"scroll_id": scroll}, retries=0)
 
     def _refresh(self, indices: str) -> None:
@@ -155,35 +155,40 @@ class Stored:
 
 
 _LENIENT: Final = {"ignore_unavailable": "true", "allow_no_indices": "true"}
-_LEARNED: Final = ["event.id", "event.dataset", "ml.subject.hash", "ml.request.id", "ml.prediction.id",
+_IDENTIFYING_FIELDS: Final = ["event.id", "event.dataset", "ml.subject.hash", "ml.request.id", "ml.prediction.id",
                    "labels", "ml.input"]  # fmt: skip
 
 
-def mask_document(source: Mapping[str, Any], finder: Finder, traces: Traces) -> dict[str, Any] | None:
-    """The document with the person's texts masked, or None where it has none. Pure but for ``traces.profiles``."""
+def mask_document(
+    source: Mapping[str, Any], finder: TermFinder, traces: SubjectTraces
+) -> dict[str, Any] | None:
+    """Return the document with the person's texts masked, or None where it has none.
+
+    Pure except for adding to ``traces.profiles``.
+    """
     data = orjson.dumps(source)
     masked = finder.mask(data)
     if masked == data:
         return None
-    if (resealed := reseal(masked)) is not None:
+    if (resealed := recompute_profile_id(masked)) is not None:
         traces.profiles[resealed[0]] = resealed[1]
     for old, new in traces.profiles.items():
         masked = masked.replace(old.encode(), new.encode())
-    made: dict[str, Any] = orjson.loads(masked)
-    return made
+    document: dict[str, Any] = orjson.loads(masked)
+    return document
 
 
-def _theirs(traces: Traces) -> dict[str, Any]:
-    """The query whose hits are the person's, as ``Traces.owns`` says it."""
+def _owned_query(traces: SubjectTraces) -> dict[str, Any]:
+    """Return the query for the person's events, the equivalent of ``SubjectTraces.owns``."""
     named = [
-        {"terms": {name: ids[start : start + _TERMS]}}
+        {"terms": {name: ids[start : start + _MAX_TERMS]}}
         for name, ids in (
             ("event.id", sorted(traces.events)),
             ("ml.prediction.id", sorted(traces.events)),
             ("ml.request.id", sorted(traces.requests)),
             *((name, sorted(traces.texts)) for name in traces.fields),
         )
-        for start in range(0, len(ids), _TERMS)
+        for start in range(0, len(ids), _MAX_TERMS)
     ]
     others = {"exists": {"field": "ml.subject.hash"}}
     should = [{"terms": {"ml.subject.hash": sorted(traces.hashes)}}]

@@ -1,4 +1,4 @@
-"""The parts of the stack: each one object of the cluster, with its body as we want it."""
+"""Load the stack's resources: each is one object of the cluster, with the body that it should have."""
 
 from __future__ import annotations
 
@@ -18,34 +18,36 @@ Body = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of object: where its API is, and how a body is found in the API's answer.
+class ResourceKind:
+    """Describe a kind of object: its API, and where a body is in the API's response.
 
-    ``answer`` holds the keys to go down; ``{name}`` stands for the object's name, ``0`` for the first of a
-    list. ``mark`` is the body's key under which we may note that the object is ours.
+    ``response_path`` holds the keys down to the body; ``{name}`` means the object's name, ``0`` the first of a
+    list. ``mark_key`` is the body's key for our mark.
     """
 
     title: str
     api: str
-    answer: tuple[str, ...]
-    mark: str = "_meta"
+    response_path: tuple[str, ...]
+    mark_key: str = "_meta"
 
 
-PIPELINE: Final = Kind("ingest pipeline", "/_ingest/pipeline/", ("{name}",))
-COMPONENT: Final = Kind(
+PIPELINE: Final = ResourceKind("ingest pipeline", "/_ingest/pipeline/", ("{name}",))
+COMPONENT: Final = ResourceKind(
     "component template", "/_component_template/", ("component_templates", "0", "component_template")
 )
-TEMPLATE: Final = Kind("index template", "/_index_template/", ("index_templates", "0", "index_template"))
-SCRIPT: Final = Kind("stored script", "/_scripts/", ("script",), mark="")
-ROLE: Final = Kind("role", "/_security/role/", ("{name}",), mark="metadata")
-WATCH: Final = Kind("watch", "/_watcher/watch/", ("watch",), mark="metadata")
+TEMPLATE: Final = ResourceKind(
+    "index template", "/_index_template/", ("index_templates", "0", "index_template")
+)
+SCRIPT: Final = ResourceKind("stored script", "/_scripts/", ("script",), mark_key="")
+ROLE: Final = ResourceKind("role", "/_security/role/", ("{name}",), mark_key="metadata")
+WATCH: Final = ResourceKind("watch", "/_watcher/watch/", ("watch",), mark_key="metadata")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One object as it should be."""
+class Resource:
+    """Hold one object as it should be."""
 
-    kind: Kind
+    kind: ResourceKind
     name: str
     body: Body
 
@@ -57,42 +59,42 @@ class Part:
         return f"{self.kind.title} {self.name}"
 
 
-def templates(folder: Path, *, retention: Mapping[str, str] | None = None) -> list[Part]:
-    """Pipelines and templates, in the order in which one needs the other.
+def load_templates(folder: Path, *, retention: Mapping[str, str] | None = None) -> list[Resource]:
+    """Load pipelines and templates, each after those that it depends on.
 
     Args:
         folder: ``pipelines/elasticsearch``.
-        retention: dataset → how long its events are kept (``30d``), where not as the file says.
+        retention: dataset → how long its events are kept (``30d``), in place of what the file says.
 
     Raises:
-        StoreError: the retention names no dataset of ours.
+        StoreError: the retention names an unknown dataset.
     """
-    found = [
-        *_read(folder / "ingest_pipelines", PIPELINE),
-        *_read(folder / "component_templates", COMPONENT),
-        *_read(folder / "index_templates", TEMPLATE),
+    resources = [
+        *_read_folder(folder / "ingest_pipelines", PIPELINE),
+        *_read_folder(folder / "component_templates", COMPONENT),
+        *_read_folder(folder / "index_templates", TEMPLATE),
     ]
-    given = dict(retention or {})
-    if unknown := given.keys() - set(DATASETS):
+    periods = dict(retention or {})
+    if unknown := periods.keys() - set(DATASETS):
         raise StoreError(f"retention: {min(unknown)!r} is no dataset; there are {', '.join(DATASETS)}")
-    return [_retained(part, given) for part in found]
+    return [_with_retention(part, periods) for part in resources]
 
 
-def scripts(folder: Path) -> list[Part]:
-    """The stored scripts of ``watchers/scripts``."""
+def load_scripts(folder: Path) -> list[Resource]:
+    """Load the stored scripts of ``watchers/scripts``."""
     return [
-        Part(SCRIPT, file.stem, {"lang": "painless", "source": file.read_text("utf-8")})
+        Resource(SCRIPT, file.stem, {"lang": "painless", "source": file.read_text("utf-8")})
         for file in sorted(folder.glob("*.painless"))
     ]
 
 
-def roles(folder: Path) -> list[Part]:
-    """The roles of ``pipelines/elasticsearch/roles``."""
-    return _read(folder, ROLE)
+def load_roles(folder: Path) -> list[Resource]:
+    """Load the roles of ``pipelines/elasticsearch/roles``."""
+    return _read_folder(folder, ROLE)
 
 
-def without_match_only_text(parts: Iterable[Part]) -> list[Part]:
-    """For a server that lacks the field type: ``text`` answers the same queries and needs more room."""
+def replace_match_only_text(parts: Iterable[Resource]) -> list[Resource]:
+    """Use ``text`` for a server without ``match_only_text``: it answers the same queries and needs more space."""
 
     def plain(node: Any) -> Any:
         if isinstance(node, dict):
@@ -104,7 +106,7 @@ def without_match_only_text(parts: Iterable[Part]) -> list[Part]:
     return [replace(part, body=plain(part.body)) if part.kind is COMPONENT else part for part in parts]
 
 
-def _retained(part: Part, retention: Mapping[str, str]) -> Part:
+def _with_retention(part: Resource, retention: Mapping[str, str]) -> Resource:
     for dataset, period in retention.items():
         if part.kind is COMPONENT and part.name == f"logs-{dataset}@lifecycle":
             template = {"lifecycle": {"enabled": True, "data_retention": period}}
@@ -112,44 +114,46 @@ def _retained(part: Part, retention: Mapping[str, str]) -> Part:
     return part
 
 
-def _read(folder: Path, kind: Kind) -> list[Part]:
+def _read_folder(folder: Path, kind: ResourceKind) -> list[Resource]:
     return [
-        Part(kind, file.stem, json.loads(file.read_text("utf-8"))) for file in sorted(folder.glob("*.json"))
+        Resource(kind, file.stem, json.loads(file.read_text("utf-8")))
+        for file in sorted(folder.glob("*.json"))
     ]
 
 
-_PLAIN = re.compile(r"[a-z0-9_-]{1,100}")
+_ID_SAFE = re.compile(r"[a-z0-9_-]{1,100}")
 
 
-def rendered(folder: Path, models: Iterable[str]) -> list[Part]:
-    """Each ``*.json`` of the folder for each model.
+def render_watches(folder: Path, models: Iterable[str]) -> list[Resource]:
+    """Render each ``*.json`` of the folder as a watch of each model.
 
     Args:
         folder: ``watchers``.
         models: the names of the models.
     """
     names = list(models)
-    made = []
+    watches = []
     for file in sorted(folder.glob("*.json")):
         definition = json.loads(file.read_text("utf-8"))
-        made += [
-            Part(WATCH, f"logging-lib-{file.stem}--{_id(name)}", _for(definition, name)) for name in names
+        watches += [
+            Resource(WATCH, f"logging-lib-{file.stem}--{_model_id(name)}", _for_model(definition, name))
+            for name in names
         ]
-    return made
+    return watches
 
 
-def _for(definition: dict[str, Any], model: str) -> dict[str, Any]:
-    return {**definition, "metadata": {**definition["metadata"], "model": _literal(model)}}
+def _for_model(definition: dict[str, Any], model: str) -> dict[str, Any]:
+    return {**definition, "metadata": {**definition["metadata"], "model": _escape_wildcards(model)}}
 
 
-def _literal(model: str) -> str:
-    """The model's name as a wildcard query that matches it alone."""
+def _escape_wildcards(model: str) -> str:
+    """Return the model's name as a wildcard query that matches only this name."""
     return re.sub(r"([\\*?])", r"\\\1", model)
 
 
-def _id(model: str) -> str:
-    """A name's own part of the watch's id; what an id cannot hold is told apart by a hash."""
-    if _PLAIN.fullmatch(model):
+def _model_id(model: str) -> str:
+    """Return a model's part of the watch's id; names that differ only in other characters get a hash."""
+    if _ID_SAFE.fullmatch(model):
         return model
     shown = re.sub(r"[^a-z0-9_-]+", "_", model.lower())[:60]
     return f"{shown}-{sha256(model.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""Where events lie and how they are asked for: one port, two stores."""
+"""Store events and search them: one port, with an adapter for Elasticsearch and one for DuckDB over files."""
 
 from logging_lib.store.port import IndexResult, QueryNotSupported, SearchError, Store, StoreError
 

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Column:
+class ColumnArray:
     """One field of ``n`` events.
 
     ``type`` is the field's. Keywords: ``codes`` index ``values``, -1 stands for none; a field of lists has
@@ -33,34 +33,34 @@ class Column:
     valid: NDArray[np.bool_] | None = None
 
 
-class Codes(dict[str | None, int]):
+class CodeTable(dict[str | None, int]):
     """A number for each text, in the order of their coming; None has -1."""
 
     def __missing__(self, text: str | None) -> int:
         code = self[text] = len(self)
         return code
 
-    def recoded(self, other: Codes, parts: list[NDArray[np.int32]]) -> list[NDArray[np.int32]]:
+    def recoded(self, other: CodeTable, parts: list[NDArray[np.int32]]) -> list[NDArray[np.int32]]:
         """What was numbered by another one, by these numbers."""
         table = np.fromiter(map(self.__getitem__, other), np.int32, len(other))
         return [table[part] for part in parts]
 
 
-class Keywords:
+class KeywordBuilder:
     def __init__(self, entry: Field) -> None:
-        self._codes = Codes()
+        self._codes = CodeTable()
         self._type = entry.type
         self._parts: list[NDArray[np.int32]] = []
 
     def add(self, values: list[Any]) -> None:
         self._parts.append(np.fromiter(map(self._codes.__getitem__, values), np.int32, len(values)))
 
-    def extend(self, other: Keywords) -> None:
+    def extend(self, other: KeywordBuilder) -> None:
         """Put another one's values after its own."""
         self._parts += self._codes.recoded(other._codes, other._parts)
 
-    def finish(self) -> Column:
-        codes = concatenated(self._parts, np.int32)
+    def finish(self) -> ColumnArray:
+        codes = concatenate(self._parts, np.int32)
         self._parts.clear()
         values = list(self._codes)
         if None in self._codes:
@@ -68,12 +68,12 @@ class Keywords:
             codes[codes == at] = -1
             codes[codes > at] -= 1
             values.pop(at)
-        return Column(self._type, values, codes)  # type: ignore[arg-type]
+        return ColumnArray(self._type, values, codes)  # type: ignore[arg-type]
 
 
-class KeywordLists:
+class KeywordListBuilder:
     def __init__(self, entry: Field) -> None:
-        self._codes = Codes()
+        self._codes = CodeTable()
         self._type = entry.type
         self._parts: list[NDArray[np.int32]] = []
         self._lengths: list[NDArray[np.int64]] = []
@@ -89,23 +89,23 @@ class KeywordLists:
         codes = np.fromiter(
             map(self._codes.__getitem__, chain.from_iterable(values)), np.int32, int(lengths.sum())
         )
-        codes, lengths = _as_sets(codes, lengths)
+        codes, lengths = _drop_repeats(codes, lengths)
         self._parts.append(codes)
         self._lengths.append(lengths)
 
-    def extend(self, other: KeywordLists) -> None:
+    def extend(self, other: KeywordListBuilder) -> None:
         """See ``Keywords``."""
         self._parts += self._codes.recoded(other._codes, other._parts)
         self._lengths += other._lengths
 
-    def finish(self) -> Column:
-        codes = concatenated(self._parts, np.int32)
+    def finish(self) -> ColumnArray:
+        codes = concatenate(self._parts, np.int32)
         self._parts.clear()
-        lengths = concatenated(self._lengths, np.int64)
-        return Column(self._type, list(self._codes), codes, np.concatenate([[0], np.cumsum(lengths)]))  # type: ignore[arg-type]
+        lengths = concatenate(self._lengths, np.int64)
+        return ColumnArray(self._type, list(self._codes), codes, np.concatenate([[0], np.cumsum(lengths)]))  # type: ignore[arg-type]
 
 
-def _as_sets(codes: NDArray[np.int32], lengths: NDArray[np.int64]) -> tuple[Any, Any]:
+def _drop_repeats(codes: NDArray[np.int32], lengths: NDArray[np.int64]) -> tuple[Any, Any]:
     """Keywords are a set, as in Elasticsearch's doc values: without the doubles of each list."""
     if not len(codes):
         return codes, lengths
@@ -119,7 +119,7 @@ def _as_sets(codes: NDArray[np.int32], lengths: NDArray[np.int64]) -> tuple[Any,
     return codes[first], np.bincount(rows[first], minlength=len(lengths)).astype(np.int64)
 
 
-class Numbers:
+class NumberBuilder:
     def __init__(self, entry: Field) -> None:
         self._type = entry.type
         self._dtype = {"double": "f8", "float": "f4", "boolean": "?"}.get(entry.type, "i8")
@@ -134,40 +134,40 @@ class Numbers:
         self._parts.append(np.array(values, self._dtype))
         self._valid.append(valid)
 
-    def extend(self, other: Numbers) -> None:
+    def extend(self, other: NumberBuilder) -> None:
         """See ``Keywords``."""
         self._parts += other._parts
         self._valid += other._valid
 
-    def finish(self) -> Column:
-        data, valid = concatenated(self._parts, self._dtype), concatenated(self._valid, bool)
-        return Column(self._type, data=data, valid=None if valid.all() else valid)
+    def finish(self) -> ColumnArray:
+        data, valid = concatenate(self._parts, self._dtype), concatenate(self._valid, bool)
+        return ColumnArray(self._type, data=data, valid=None if valid.all() else valid)
 
 
-class Presence(Numbers):
+class PresenceBuilder(NumberBuilder):
     """True where there is a value, and none where there is not."""
 
     def __init__(self) -> None:
         super().__init__(Field("", "boolean", "", ()))
 
     def add(self, values: list[Any]) -> None:
-        if isinstance(next((one for one in values if one is not None), None), list):
-            values = [one or None for one in values]
-        super().add([None if one is None else True for one in values])
+        if isinstance(next((value for value in values if value is not None), None), list):
+            values = [value or None for value in values]
+        super().add([None if value is None else True for value in values])
 
 
-class Dates(Numbers):
+class DateBuilder(NumberBuilder):
     """Milliseconds since 1970, floored."""
 
     def add(self, values: list[Any]) -> None:
-        millis = _millis(values)
+        millis = _parse_dates(values)
         if millis is None:
-            millis = np.array([_one_date(value) for value in values], np.int64)
+            millis = np.array([_parse_date(value) for value in values], np.int64)
         self._parts.append(np.where(millis == _NO_DATE, 0, millis))
         self._valid.append(millis != _NO_DATE)
 
 
-def _millis(values: list[Any]) -> NDArray[np.int64] | None:
+def _parse_dates(values: list[Any]) -> NDArray[np.int64] | None:
     """The dates' milliseconds, where all have the logger's form, ``2018-02-01T09:00:00.123456Z`` with three or six
     digits of the second; None where some have not."""
     length = len(values[0]) if values and isinstance(values[0], str) else 0
@@ -203,77 +203,80 @@ for _number, _places in enumerate([(0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (1
     _NUMBERS[_number, slice(*_places)] = 10 ** np.arange(_places[1] - _places[0])[::-1]
 
 
-def _one_date(value: str | None) -> int:
+def _parse_date(value: str | None) -> int:
     if value is None:
         return int(_NO_DATE)
     try:
-        return datemath.parse(mapping.convert(value, "date"))
-    except (mapping.MisfitError, ValueError, OverflowError):
+        return datemath.parse(mapping.coerce(value, "date"))
+    except (mapping.MappingError, ValueError, OverflowError):
         return int(_NO_DATE)
 
 
-def concatenated(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
+def concatenate(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
     return np.concatenate(parts) if parts else np.zeros(0, dtype)
 
 
-Builder = Keywords | KeywordLists | Numbers
+ColumnBuilder = KeywordBuilder | KeywordListBuilder | NumberBuilder
 
 
-def builder(entry: Field) -> Builder:
+def make_builder(entry: Field) -> ColumnBuilder:
     if entry.array:
-        return KeywordLists(entry)
+        return KeywordListBuilder(entry)
     if entry.type == "date":
-        return Dates(entry)
+        return DateBuilder(entry)
     if entry.type in mapping.SQL_TYPES and mapping.SQL_TYPES[entry.type] == "VARCHAR":
-        return Keywords(entry)
-    return Numbers(entry)
+        return KeywordBuilder(entry)
+    return NumberBuilder(entry)
 
 
-def array(column: Column) -> Any:
+def to_arrow(column: ColumnArray) -> Any:
     """A column; an empty list counts as none."""
     import pyarrow as pa
 
     if column.codes is None:
         assert column.data is not None
-        return numbers(column.data, column.valid)
+        return numbers_to_arrow(column.data, column.valid)
     there = column.codes >= 0
-    codes = numbers(column.codes, None if there.all() else there)
-    texts = pa.DictionaryArray.from_arrays(codes, strings(column.values))
+    codes = numbers_to_arrow(column.codes, None if there.all() else there)
+    texts = pa.DictionaryArray.from_arrays(codes, strings_to_arrow(column.values))
     if column.offsets is None:
         return texts
     kind, length = pa.large_list(texts.type), len(column.offsets) - 1
     full = np.diff(column.offsets) > 0
-    buffers = [None if full.all() else _bits(full), pa.py_buffer(column.offsets.astype(np.int64, copy=False))]
+    buffers = [
+        None if full.all() else _pack_bits(full),
+        pa.py_buffer(column.offsets.astype(np.int64, copy=False)),
+    ]
     return pa.Array.from_buffers(kind, length, buffers, children=[texts])
 
 
-def numbers(data: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> Any:
+def numbers_to_arrow(data: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> Any:
     """Numbers or truth values, and which of them are there (None: all)."""
     import pyarrow as pa
 
-    values = _bits(data) if data.dtype == bool else pa.py_buffer(np.ascontiguousarray(data))
-    buffers = [None if valid is None else _bits(valid), values]
+    values = _pack_bits(data) if data.dtype == bool else pa.py_buffer(np.ascontiguousarray(data))
+    buffers = [None if valid is None else _pack_bits(valid), values]
     return pa.Array.from_buffers(pa.from_numpy_dtype(data.dtype), len(data), buffers)
 
 
-def strings(texts: list[str]) -> Any:
+def strings_to_arrow(texts: list[str]) -> Any:
     """Texts, of any length together."""
     import pyarrow as pa
 
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     offsets = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum([len(one) for one in encoded], out=offsets[1:])
+    np.cumsum([len(text) for text in encoded], out=offsets[1:])
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
     return pa.Array.from_buffers(pa.large_string(), len(texts), buffers)
 
 
-def values(column: Any) -> NDArray[Any]:
+def to_numpy(column: Any) -> NDArray[Any]:
     """The numbers of a table's column, all of which are there."""
     chunks = [np.from_dlpack(chunk) for chunk in column.chunks]
     return np.concatenate(chunks) if chunks else np.zeros(0, column.type.to_pandas_dtype())
 
 
-def _bits(flags: NDArray[np.bool_]) -> Any:
+def _pack_bits(flags: NDArray[np.bool_]) -> Any:
     import pyarrow as pa
 
     return pa.py_buffer(np.packbits(flags, bitorder="little"))

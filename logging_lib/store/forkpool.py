@@ -1,4 +1,4 @@
-"""Work shared among this process and forks of it: they have all that it has read, without a copy."""
+"""Share work among this process and forks of it, which see all that it has read without a copy."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_PLACE = 4  # bytes of a place
-_WAITING = 16_000  # places that a pipe takes at once
-MOST = 4  # each process keeps what it makes of the events: more of them need more memory than they save time
+_PLACE_BYTES = 4  # bytes of a place
+_QUEUE_CAPACITY = 16_000  # places that a pipe takes at once
+MAX_PROCESSES = (
+    4  # each process keeps what it makes of the events: more of them need more memory than they save time
+)
 
 
-def processes() -> int:
-    """How many may work at once: one where no process can be forked safely, as beside other threads."""
+def available_processes() -> int:
+    """Return how many processes may work at once: one where forking is not safe, as beside other threads."""
     if sys.platform != "linux" or threading.active_count() > 1 or multiprocessing.current_process().daemon:
         return 1
-    return min(MOST, len(os.sched_getaffinity(0)))
+    return min(MAX_PROCESSES, len(os.sched_getaffinity(0)))
 
 
-def shared(
+def map_forked(
     work: Callable[[Item], Result],
     items: Sequence[Item],
     *,
     here: Callable[[Item], bool],
     processes: int,
 ) -> list[Result]:
-    """The results of the items, in their order; the process that is free takes the next item.
+    """Return the results of the items, in their order; the next free process takes the next item.
 
     Args:
         here: whether an item must not be done by a fork: an open database does not survive it.
@@ -47,25 +49,25 @@ def shared(
     first = [place for place, item in enumerate(items) if here(item)]
     rest = [place for place, item in enumerate(items) if not here(item)]
     count = min(processes - 1, len(rest))
-    if count < 1 or len(rest) > _WAITING:
+    if count < 1 or len(rest) > _QUEUE_CAPACITY:
         return [work(item) for item in items]
 
     def done(places: Iterable[int]) -> list[tuple[int, Result]]:
         return [(place, work(items[place])) for place in places]
 
-    waiting, parent = _waiting(rest), os.getpid()
+    waiting, parent = _queue_places(rest), os.getpid()
     forks: list[_Fork] = []
     gc.collect()
     gc.freeze()  # a collection in a fork would touch, and so copy, all that is shared
     try:
         for _ in range(count):
-            fork = _fork(lambda: done(_next(waiting, parent)), forks)
+            fork = _fork(lambda: done(_next_places(waiting, parent)), forks)
             if fork is None:
                 break
             forks.append(fork)
-        found = done(first) + done(_next(waiting, parent))
+        numbered_results = done(first) + done(_next_places(waiting, parent))
         for fork in forks:
-            found += _received(fork)
+            numbered_results += _receive(fork)
     finally:
         gc.unfreeze()
         os.close(waiting)
@@ -73,20 +75,20 @@ def shared(
             fork.process.kill()
             fork.process.join()
             fork.results.close()
-    return [result for _, result in sorted(found, key=lambda each: each[0])]
+    return [result for _, result in sorted(numbered_results, key=lambda numbered: numbered[0])]
 
 
-def _waiting(places: Sequence[int]) -> int:
+def _queue_places(places: Sequence[int]) -> int:
     """A pipe's end to read places from: the system gives each to one reader, and no lock can be left behind."""
     reading, writing = os.pipe()
-    os.write(writing, b"".join(place.to_bytes(_PLACE, "big") for place in places))
+    os.write(writing, b"".join(place.to_bytes(_PLACE_BYTES, "big") for place in places))
     os.close(writing)
     return reading
 
 
-def _next(waiting: int, parent: int) -> Iterator[int]:
+def _next_places(waiting: int, parent: int) -> Iterator[int]:
     """The places that nobody took; none for a fork whose first process is gone."""
-    while parent in (os.getpid(), os.getppid()) and (place := os.read(waiting, _PLACE)):
+    while parent in (os.getpid(), os.getppid()) and (place := os.read(waiting, _PLACE_BYTES)):
         yield int.from_bytes(place, "big")
 
 
@@ -108,7 +110,7 @@ def _fork(work: Callable[[], Any], others: Sequence[_Fork]) -> _Fork | None:
             other.results.close()
         try:
             answer = work()
-        except Exception as error:  # noqa: BLE001 - it is raised again where it can be told
+        except Exception as error:  # noqa: BLE001 - it is raised again in the first process
             answer = error
         with suppress(OSError):
             there.send(answer)
@@ -126,7 +128,7 @@ def _fork(work: Callable[[], Any], others: Sequence[_Fork]) -> _Fork | None:
     return _Fork(process, here)
 
 
-def _received(fork: _Fork) -> list[tuple[int, Any]]:
+def _receive(fork: _Fork) -> list[tuple[int, Any]]:
     try:
         answer = fork.results.recv()
     except EOFError:
@@ -136,5 +138,5 @@ def _received(fork: _Fork) -> list[tuple[int, Any]]:
         ) from None
     if isinstance(answer, Exception):
         raise answer
-    found: list[tuple[int, Any]] = answer
-    return found
+    numbered_results: list[tuple[int, Any]] = answer
+    return numbered_results

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from logging_lib._util.times import format_instant
 from logging_lib.store.port import Store, StoreError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 PAGE = 2000
 
 
-def scan(
+def scan_pages(
     store: Store,
     indices: str,
     query: Mapping[str, Any],
@@ -27,12 +28,12 @@ def scan(
     newest_first: bool = False,
     page: int = PAGE,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Pages of hits in the order of ``@timestamp``, then of ``event.id``.
+    """Yield pages of hits, ordered by ``@timestamp`` and then by ``event.id``.
 
     Args:
         indices: of events: each has an ``@timestamp`` and an ``event.id``.
-        source: the fields wanted; default: the whole event.
-        page: hits a page, up to 10,000.
+        source: the fields to return; default: the whole event.
+        page: hits per page, up to 10,000.
     """
     order = "desc" if newest_first else "asc"
     body: dict[str, Any] = {
@@ -58,24 +59,30 @@ _INPUTS = [f"ml.input.{kind}" for kind in ("other", *KINDS)]
 
 
 @dataclass(frozen=True)
-class History:
-    """``frame`` has a row an event, oldest first, a column a feature, ``TIME`` and, where there were any,
-    ``PREDICTION``; ``absent`` masks the rows whose key was not there, shape (rows,); ``kinds`` are those that a
-    profile gave to the features, where the events had one; ``cut``: there were more events than wanted."""
+class PredictionHistory:
+    """Hold logged predictions as a table.
+
+    Attributes:
+        frame: one row per event, oldest first; one column per feature, ``TIME`` and, where there were any,
+            ``PREDICTION``.
+        absent: by feature, a mask of the rows that lack its key, shape (rows,).
+        kinds: the features' kinds from their profile, where the events had one.
+        is_truncated: there were more events than requested.
+    """
 
     frame: pd.DataFrame
     absent: Mapping[str, np.ndarray[Any, Any]]
     kinds: Mapping[str, str]
-    cut: bool
+    is_truncated: bool
 
 
-def read(
+def read_history(
     store: Store, *, model: str, version: str, now: datetime, days: float, max_rows: int = MAX_ROWS
-) -> History:
-    """The live predictions of a model's version in the last ``days``; the latest where there are too many.
+) -> PredictionHistory:
+    """Read the live predictions of a model version in the last ``days``; the latest where there are too many.
 
     Raises:
-        StoreError: there are none, or a feature has the name of a column of ours.
+        StoreError: there are none, or a feature has the name of one of our columns.
     """
     import numpy as np
     import pandas as pd
@@ -85,17 +92,17 @@ def read(
     outputs: list[Any] = []
     seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
     cut = False
-    for source in _events(store, model, version, now - timedelta(days=days), now):
+    for source in _newest_predictions(store, model, version, now - timedelta(days=days), now):
         if len(rows) == max_rows:
             cut = True
             break
-        given = source["ml"].get("input") or {}
+        inputs = source["ml"].get("input") or {}
         typed = (source["ml"].get("profile") or {}).get("status") == "matched"
         for kind in KINDS if typed else ():
-            for name, value in (given.get(kind) or {}).items():
+            for name, value in (inputs.get(kind) or {}).items():
                 if value is not None:
                     seen[name][kind] += 1
-        rows.append(inputs_of(given))
+        rows.append(inputs_of(inputs))
         times.append(source["@timestamp"])
         outputs.append(output_of(source["ml"].get("prediction") or {}))
     if not rows:
@@ -112,39 +119,35 @@ def read(
     if any(output is not None for output in outputs):
         frame[PREDICTION] = outputs[::-1]
     absent = {name: np.array([name not in row for row in rows], dtype=bool) for name in names}
-    kinds = {name: found.most_common(1)[0][0] for name, found in seen.items()}
-    return History(frame, {name: mask for name, mask in absent.items() if mask.any()}, kinds, cut)
+    kinds = {name: counts.most_common(1)[0][0] for name, counts in seen.items()}
+    return PredictionHistory(frame, {name: mask for name, mask in absent.items() if mask.any()}, kinds, cut)
 
 
 def inputs_of(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs as they were given, from a document's ``ml.input``."""
+    """Return the original inputs from a document's ``ml.input``."""
     return {name: value for kind in ("other", *KINDS) for name, value in (stored.get(kind) or {}).items()}
 
 
 def output_of(stored: Mapping[str, Any]) -> Any:
-    """The one output in a document's ``ml.prediction``, or None."""
+    """Return the output in a document's ``ml.prediction``, or None."""
     return stored.get("label") if stored.get("value") is None else stored["value"]
 
 
-def _events(
+def _newest_predictions(
     store: Store, model: str, version: str, since: datetime, now: datetime
 ) -> Iterator[dict[str, Any]]:
-    """The newest first, a page a search."""
+    """Yield the predictions, the newest first."""
     query = {
         "bool": {
             "filter": [
                 {"term": {"ml.model.name": model}},
                 {"term": {"ml.model.version": version}},
                 {"term": {"ml.model.role": "live"}},
-                {"range": {"@timestamp": {"gt": _iso(since), "lte": _iso(now)}}},
+                {"range": {"@timestamp": {"gt": format_instant(since), "lte": format_instant(now)}}},
             ]
         }
     }
     source = ["@timestamp", *_INPUTS, "ml.prediction", "ml.profile.status"]
-    for page in scan(store, STREAMS, query, source=source, newest_first=True, page=PAGE):
+    for page in scan_pages(store, STREAMS, query, source=source, newest_first=True, page=PAGE):
         for hit in page:
             yield hit["_source"]
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

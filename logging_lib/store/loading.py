@@ -1,4 +1,4 @@
-"""Puts the events of files into a store, normalized, each at the time of its arrival."""
+"""Load the events of files into a store: normalize them and set the time at which each arrived."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ from logging_lib.store.port import IndexResult, Store
 _BATCH = 10_000
 
 
-class Lines:
-    """Writes events into the folder of an embedded store, as lines; nothing is kept but what tells doubles apart.
-    To be read by an ``EmbeddedStore`` that is opened afterwards.
+class JsonLinesWriter:
+    """Write events as lines into the folder of an embedded store; keep only hashes of their ids in memory.
 
-    Use as a context manager.
+    Use it as a context manager, and open an ``EmbeddedStore`` afterwards to read the events.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,21 +47,21 @@ class Lines:
             (self._folder / target).mkdir(exist_ok=True)
             self._files[target] = (self._folder / target / OWN_FILE).open("ab")
         lines = []
-        given = 0
+        received = 0
         for document in documents:
-            given += 1
+            received += 1
             mark = hash((target, document["event"]["id"]))
             if mark not in self._seen:
                 self._seen.add(mark)
                 lines.append(mapping.dumps(document) + b"\n")
         self._files[target].writelines(lines)
-        return IndexResult(len(lines), given - len(lines))
+        return IndexResult(len(lines), received - len(lines))
 
     def refresh(self) -> None:
         for file in self._files.values():
             file.flush()
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> JsonLinesWriter:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -70,8 +69,8 @@ class Lines:
             file.close()
 
 
-class Index(Protocol):
-    """What ``load`` puts events into: a store, or ``Lines``."""
+class EventSink(Protocol):
+    """The destination of ``load``: a store, or a ``JsonLinesWriter``."""
 
     def index(
         self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
@@ -81,8 +80,8 @@ class Index(Protocol):
 
 
 @dataclass
-class Loaded:
-    """What ``load`` found: events, the span and the hours of their arrival, and what was refused, by reason."""
+class LoadSummary:
+    """Summarize a load: events, first and last arrival, the hours with arrivals, and refused lines by reason."""
 
     events: int = 0
     refused: Counter[str] = field(default_factory=Counter)
@@ -90,39 +89,39 @@ class Loaded:
     last: datetime | None = None
     hours: set[datetime] = field(default_factory=set)
 
-    def arrived(self, moment: datetime) -> None:
+    def record_arrival(self, moment: datetime) -> None:
         self.first = moment if self.first is None else min(self.first, moment)
         self.last = moment if self.last is None else max(self.last, moment)
         self.hours.add(moment.replace(minute=0, second=0, microsecond=0))
 
 
 def load(
-    store: Index,
+    store: EventSink,
     paths: Iterable[Path],
     *,
     now: datetime | None = None,
     profiles: Iterable[profile.Profile] = (),
     keep_refused: bool = False,
     namespace: str = DEFAULT_NAMESPACE,
-) -> Loaded:
-    """Put the events of JSON-lines files into a store.
+) -> LoadSummary:
+    """Load the events of JSON-lines files into a store.
 
     Args:
         paths: files, or folders of ``*.jsonl``.
-        now: when they arrive; default: each at its ``event.ingested``, or where it has none when it happened.
-        profiles: foreign events of their models are checked against them.
-        keep_refused: put what is refused into the dead-letter stream, too.
+        now: when the events arrive; default: each at its ``event.ingested``, or at its own time without one.
+        profiles: events of other loggers about their models are checked against them.
+        keep_refused: also store refused lines, in the dead-letter stream.
         namespace: of the data streams.
 
     Raises:
         FileNotFoundError: naming the path that holds no events.
     """
-    loaded = Loaded()
+    loaded = LoadSummary()
     checkers = {(p.model, p.version): Checker(p, foreign=True) for p in profiles}
     waiting: dict[str, list[Mapping[str, Any]]] = {}
     dead_letters = data_stream("ml.deadletter", namespace) if keep_refused else None
     present = datetime.now(UTC)
-    for document, arrived in _normalized(
+    for document, arrived in _normalize_files(
         paths, now, present, lambda model, version: checkers.get((model, version))
     ):
         if isinstance(document, DeadLetter):
@@ -131,79 +130,89 @@ def load(
                 continue
             document = document.document
         else:
-            loaded.arrived(arrived)
+            loaded.record_arrival(arrived)
         event = document["event"]
         event["ingested"] = format_instant(arrived)
         target = data_stream(event["dataset"], namespace)
         batch = waiting.setdefault(target, [])
         batch.append(document)
         if len(batch) >= _BATCH:
-            _index(store, target, batch, loaded, dead_letters)
+            _index_batch(store, target, batch, loaded, dead_letters)
             batch.clear()
     for target, batch in waiting.items():
-        _index(store, target, batch, loaded, dead_letters)
+        _index_batch(store, target, batch, loaded, dead_letters)
     store.refresh()
     return loaded
 
 
-def arrivals(store: Store) -> Loaded:
-    """What ``load`` would say of the predictions that a store holds already."""
+def summarize_arrivals(store: Store) -> LoadSummary:
+    """Summarize the predictions that a store already holds, as ``load`` does."""
     hourly = {"date_histogram": {"field": "event.ingested", "fixed_interval": "1h", "min_doc_count": 1}}
     ends = {end: {end: {"field": "event.ingested"}} for end in ("min", "max")}
     body = {"size": 0, "track_total_hits": True, "aggs": {"hours": hourly, **ends}}
     answer = store.search("logs-ml.prediction-*", body)
-    loaded = Loaded(events=answer["hits"]["total"]["value"])
-    found = answer.get("aggregations", {})
-    if loaded.events and found["min"]["value"] is not None:
-        loaded.first, loaded.last = (from_millis(found[end]["value"]) for end in ("min", "max"))
-        loaded.hours = {from_millis(bucket["key"]) for bucket in found["hours"]["buckets"]}
+    loaded = LoadSummary(events=answer["hits"]["total"]["value"])
+    aggregations = answer.get("aggregations", {})
+    if loaded.events and aggregations["min"]["value"] is not None:
+        loaded.first, loaded.last = (from_millis(aggregations[end]["value"]) for end in ("min", "max"))
+        loaded.hours = {from_millis(bucket["key"]) for bucket in aggregations["hours"]["buckets"]}
     return loaded
 
 
-def _normalized(
+def _normalize_files(
     paths: Iterable[Path], now: datetime | None, present: datetime, checks: Checks
 ) -> Iterator[tuple[dict[str, Any] | DeadLetter, datetime]]:
-    """Each line's event or dead letter, and when it arrived."""
+    """Yield each line's event or dead letter, and the time of its arrival."""
     for file in jsonlines.find_files(paths):
         for line in jsonlines.read_lines(file):
-            made = normalize_line(line, now=now, checks=checks)
-            if isinstance(made, DeadLetter):
-                yield made, now or present
+            normalized = normalize_line(line, now=now, checks=checks)
+            if isinstance(normalized, DeadLetter):
+                yield normalized, now or present
             elif now is not None:
-                yield made.document, now
+                yield normalized.document, now
             else:
-                arrived = _arrival(made.document, line, present)
-                yield (arrived, present) if isinstance(arrived, DeadLetter) else (made.document, arrived)
+                arrived = _arrival_time(normalized.document, line, present)
+                yield (
+                    (arrived, present) if isinstance(arrived, DeadLetter) else (normalized.document, arrived)
+                )
 
 
-def _arrival(document: Mapping[str, Any], line: Line, present: datetime) -> datetime | DeadLetter:
-    """When an event of the past arrived, or why that cannot be."""
+def _arrival_time(document: Mapping[str, Any], line: Line, present: datetime) -> datetime | DeadLetter:
+    """Return when an event of the past arrived, or a dead letter where its times are not valid."""
     try:
-        made_at = parse_instant(document["@timestamp"])
+        happened_at = parse_instant(document["@timestamp"])
     except ValueError:
-        return _refused(line, "timestamp", f"@timestamp is {document['@timestamp']!r:.80}")
-    given = document["event"].get("ingested")
+        return _refuse_line(line, "timestamp", f"@timestamp is {document['@timestamp']!r:.80}")
+    ingested = document["event"].get("ingested")
     try:
-        if given is not None and not isinstance(given, str):
-            raise ValueError(given)
-        arrived = made_at if given is None else parse_instant(given)
+        if ingested is not None and not isinstance(ingested, str):
+            raise ValueError(ingested)
+        arrived = happened_at if ingested is None else parse_instant(ingested)
     except ValueError:
-        return _refused(line, "ingested", f"event.ingested is {given!r:.80}, which is no ISO 8601 time")
-    if max(made_at, arrived) > present + MAX_AHEAD:
-        return _refused(line, "future", f"{max(made_at, arrived).isoformat()} is more than a day ahead")
+        return _refuse_line(
+            line, "ingested", f"event.ingested is {ingested!r:.80}, which is no ISO 8601 time"
+        )
+    if max(happened_at, arrived) > present + MAX_AHEAD:
+        return _refuse_line(
+            line, "future", f"{max(happened_at, arrived).isoformat()} is more than a day ahead"
+        )
     return arrived
 
 
-def _refused(line: Line, reason: str, message: str) -> DeadLetter:
+def _refuse_line(line: Line, reason: str, message: str) -> DeadLetter:
     letter = refuse(line.data, reason, message)
     letter.document["log"] = {"file": {"path": str(line.path)}, "offset": line.offset}
     return letter
 
 
-def _index(
-    store: Index, target: str, batch: list[Mapping[str, Any]], loaded: Loaded, dead_letters: str | None
+def _index_batch(
+    store: EventSink,
+    target: str,
+    batch: list[Mapping[str, Any]],
+    loaded: LoadSummary,
+    dead_letters: str | None,
 ) -> None:
-    """Index a batch; what the store refuses goes where dead letters do, if anywhere."""
+    """Index a batch; store refused events as dead letters where there is a stream for them."""
     if not batch:
         return
     result = store.index(target, batch)

@@ -9,16 +9,16 @@ from typing import Any, Protocol
 
 from logging_lib._util.errors import LoggingLibError
 
-Part = Callable[[], Iterator[bytes | list[bytes]]]
-"""Reads some of a data stream's documents, as ``Store.lines`` gives them."""
+Partition = Callable[[], Iterator[bytes | list[bytes]]]
+"""Reads a part of a data stream's documents, in the form of ``Store.iter_json``."""
 
 
 class StoreError(LoggingLibError):
-    """A store could not do what it was asked; the message says what and the remedy."""
+    """Report that a store could not do what it was asked; the message names the cause and the remedy."""
 
 
 class SearchError(StoreError):
-    """A search body is wrong, or the store refused it. ``path`` is the JSON path of what is at fault."""
+    """Report a search body that is wrong or was refused; ``path`` is the JSON path of the faulty part."""
 
     def __init__(self, message: str, path: str = "$") -> None:
         super().__init__(f"{path}: {message}" if path != "$" else message)
@@ -26,24 +26,24 @@ class SearchError(StoreError):
 
 
 class QueryNotSupported(SearchError):  # noqa: N818
-    """The body uses a part of the search language that this store does not answer."""
+    """Report a part of the search language that this store does not support."""
 
 
-class Conflict(StoreError):  # noqa: N818 - what happened, and no fault
-    """Somebody else changed the document since it was read."""
+class ConflictError(StoreError):
+    """Report that somebody else changed the document since it was read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """One document and which of its changes this is."""
+class VersionedDocument:
+    """Hold one document together with the version at which it was read."""
 
     source: Mapping[str, Any]
     seq_no: int
     primary_term: int
 
 
-class ScriptFault(StoreError):  # noqa: N818
-    """A script was not compiled, or failed. ``offset`` is where in its source, None when that is not known."""
+class ScriptExecutionError(StoreError):
+    """Report a script that does not compile or failed; ``offset`` is the position in its source, if known."""
 
     def __init__(self, reason: str, *, offset: int | None = None) -> None:
         super().__init__(reason)
@@ -52,7 +52,7 @@ class ScriptFault(StoreError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class IndexResult:
-    """What became of the documents: ``created`` + ``duplicates`` + ``len(failed)`` were given.
+    """Count the documents of one ``index`` call: ``created`` + ``duplicates`` + ``len(failed)`` were passed in.
 
     ``failed`` holds (document id, reason).
     """
@@ -66,13 +66,13 @@ ExecutePainless = Callable[[str, Mapping[str, Any]], str]
 """Runs a source and gives its result as text; the mapping is its variable ``params``.
 
 Raises:
-    ScriptFault: it was not compiled, or failed.
+    ScriptExecutionError: the script does not compile, or failed.
     StoreError: the store does not answer, or refuses us.
 """
 
 
 class Store(Protocol):
-    """Elasticsearch in production, DuckDB over files on a laptop, in tests and in backtests."""
+    """The port: Elasticsearch in production, DuckDB over files on a laptop, in tests and in backtests."""
 
     @property
     def is_live(self) -> bool:
@@ -116,41 +116,49 @@ class Store(Protocol):
         """Answer a search body in Elasticsearch's own response shape.
 
         Args:
-            indices: names or patterns with ``*``, comma-separated or a list; none that matches is no error.
+            indices: names or patterns with ``*``, comma-separated or a list; a pattern may match nothing.
             body: the search, already rendered (no Mustache left in it).
-            now: what ``now`` means in date maths; default: the present.
+            now: the meaning of ``now`` in date math; default: the present.
 
         Raises:
-            QueryNotSupported: naming the part of the body that this store cannot answer.
+            QueryNotSupported: naming the part of the body that this store does not support.
         """
         ...
 
     def streams(self, indices: str | list[str]) -> list[str]:
-        """The names of the data streams and indices that an expression means, as ``search`` takes it."""
+        """List the data streams and indices that match an expression of the form that ``search`` takes."""
         ...
 
-    def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        """All documents of a data stream as lines of JSON, many at a time: for reading a whole history once.
+    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        """Yield all documents of a data stream as lines of JSON, in blocks, for reading a whole history once.
 
         Args:
-            fields: what is needed of them; a store may leave out the rest, but never ``event.id``.
+            fields: the fields that the caller needs; a store may omit all others except ``event.id``.
         """
         ...
 
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
-        """What ``lines`` gives, in parts of about so many bytes that forks of this process can read as well; none
-        where only this process can read it."""
+    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
+        """Split what ``iter_json`` yields into partitions that forked processes can read, too.
+
+        Args:
+            size: bytes of a partition, approximately.
+
+        Returns:
+            An empty list where only this process can read the documents.
+        """
         ...
 
     def refresh(self) -> None:
-        """Make what was indexed visible to searches."""
+        """Make indexed documents visible to searches."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release files and connections."""
+        ...
 
 
-class Wrapper:
-    """Passes everything on to a store, its Painless too where it has any."""
+class DelegatingStore:
+    """Delegate everything to another store, including Painless where that store has it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -186,11 +194,11 @@ class Wrapper:
     def streams(self, indices: str | list[str]) -> list[str]:
         return self._store.streams(indices)
 
-    def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        return self._store.lines(target, fields)
+    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        return self._store.iter_json(target, fields)
 
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
-        return self._store.parts(target, fields, size)
+    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
+        return self._store.partitions(target, fields, size)
 
     def refresh(self) -> None:
         self._store.refresh()

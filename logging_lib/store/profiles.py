@@ -1,31 +1,32 @@
 """Publish profiles in a store and look them up there.
 
-What watches compare with goes into ``ml-profiles``, the whole profile into ``ml-profile-files``. A store that must
-stay as it is can be read together with profiles from files.
+``ml-profiles`` holds the short form that watches compare with, ``ml-profile-files`` the whole profile. A store that
+must not be changed can be read together with profiles from files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from logging_lib import profile
+from logging_lib._util.times import format_instant
 from logging_lib.profile.document import build_document
 from logging_lib.profile.io import ProfileError, dumps, loads
 from logging_lib.profile.model import Profile
 from logging_lib.schema.templates import PROFILE_FILES, PROFILES
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.store.port import IndexResult, Store, StoreError, Wrapper
+from logging_lib.store.port import DelegatingStore, IndexResult, Store, StoreError
 
 MAX_PROFILES = 10_000
 
 
 def is_published(store: Store, profile: Profile) -> bool:
-    """Whether ``publish`` with its defaults would change nothing: the same profile is there, and alone deployed."""
-    known = {hit["_id"]: hit["_source"] for hit in _published(store, profile.model)}
+    """Return whether the same profile is published, and is the only deployed version of its model."""
+    known = {hit["_id"]: hit["_source"] for hit in _find_documents(store, profile.model)}
     before = known.pop(f"{profile.model}:{profile.version}", None)
     if before is None or not before.get("deployed") or any(other.get("deployed") for other in known.values()):
         return False
@@ -43,35 +44,35 @@ def publish(
     owners: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Publish one profile; the versions of its model that were flagged as deployed until now.
+    """Publish one profile and return the other versions of its model that were flagged as deployed.
 
     Args:
         deployed: flag this version as deployed.
-        alone: then take the flag from the model's other versions.
-        owners: who is told; default: as they were published before.
-        overrides: thresholds of this model; default: as they were published before.
+        alone: if so, remove the flag from the model's other versions.
+        owners: the recipients of notifications; default: as published before.
+        overrides: thresholds of this model; default: as published before.
 
     Raises:
         StoreError: the store refuses a document.
     """
-    known = {hit["_id"]: hit["_source"] for hit in _published(store, profile.model)}
+    known = {hit["_id"]: hit["_source"] for hit in _find_documents(store, profile.model)}
     identity = f"{profile.model}:{profile.version}"
     before = known.get(identity, {})
-    made = build_document(
+    published = build_document(
         profile,
         deployed=deployed,
         owners=before.get("owners") if owners is None else owners,
         overrides=before.get("overrides") if overrides is None else overrides,
-        published_at=now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        published_at=format_instant(now),
     )
     whole = file_document(profile)
     others = {
         other: source for other, source in known.items() if other != identity and source.get("deployed")
     }
-    changed = [made]
+    changed = [published]
     if deployed and alone:
         changed += [{**source, "deployed": False, "_id": other} for other, source in others.items()]
-    # The whole profile first: who finds the short form may look for it.
+    # The whole profile first: a reader who finds the short form may look for it.
     for target, documents in ((PROFILE_FILES, [whole]), (PROFILES, changed)):
         result = store.index(target, documents)
         if result.failed:
@@ -81,16 +82,16 @@ def publish(
 
 
 def file_document(profile: Profile) -> dict[str, Any]:
-    """The whole profile as a document of ``ml-profile-files``."""
+    """Return the whole profile as a document of ``ml-profile-files``."""
     identity = f"{profile.model}:{profile.version}"
     return {"_id": identity, "ml": build_document(profile)["ml"], "content": dumps(profile).decode()}
 
 
-def published(store: Store, versions: Iterable[tuple[str, str]]) -> Iterator[Profile]:
-    """The whole profiles of these (model, version), of those that are published.
+def load_published(store: Store, versions: Iterable[tuple[str, str]]) -> Iterator[Profile]:
+    """Yield the whole profiles of those of these (model, version) pairs that are published.
 
     Raises:
-        StoreError: one of them is damaged; publish it again.
+        StoreError: a profile is damaged; publish it again.
     """
     ids = [f"{model}:{version}" for model, version in versions]
     body = {"size": MAX_PROFILES, "query": {"ids": {"values": ids}}, "_source": ["content"]}
@@ -101,59 +102,56 @@ def published(store: Store, versions: Iterable[tuple[str, str]]) -> Iterator[Pro
             raise StoreError(f"{error}; publish it again: logging-lib profile publish") from error
 
 
-def published_models(store: Store) -> dict[str, bool]:
-    """Model → whether a version of it is flagged as deployed; sorted."""
+def list_published_models(store: Store) -> dict[str, bool]:
+    """Return, by model, whether one of its versions is flagged as deployed; sorted by name."""
     body = {"size": MAX_PROFILES, "_source": ["ml.model.name", "deployed"]}
-    found: dict[str, bool] = {}
+    deployed_by_model: dict[str, bool] = {}
     for hit in store.search(PROFILES, body)["hits"]["hits"]:
         name = hit["_source"]["ml"]["model"]["name"]
-        found[name] = found.get(name, False) or bool(hit["_source"].get("deployed"))
-    return dict(sorted(found.items()))
+        deployed_by_model[name] = deployed_by_model.get(name, False) or bool(hit["_source"].get("deployed"))
+    return dict(sorted(deployed_by_model.items()))
 
 
-def _published(store: Store, model: str) -> list[dict[str, Any]]:
+def _find_documents(store: Store, model: str) -> list[dict[str, Any]]:
     body = {"size": MAX_PROFILES, "query": {"term": {"ml.model.name": model}}}
     hits: list[dict[str, Any]] = store.search(PROFILES, body)["hits"]["hits"]
     return hits
 
 
-_PROFILES = "ml-profiles"
-
-
 def index_profiles(store: Store, files: Iterable[Path]) -> None:
-    """Put profiles where watches look for them.
+    """Index the short form of profiles, which watches compare with.
 
     Raises:
-        ProfileError: when a file is no profile.
-        StoreError: when the store refuses one.
+        ProfileError: a file is not a profile.
+        StoreError: the store refuses a profile.
     """
     documents = [profile.build_document(profile.load(file)) for file in files]
     if documents:
-        result = store.index(_PROFILES, documents)
+        result = store.index(PROFILES, documents)
         if result.failed:
             raise StoreError(f"ml-profiles: {result.failed[0][0]}: {result.failed[0][1]}")
 
 
-def with_profiles(store: Store, files: Iterable[Path]) -> Store:
-    """A store as it would be with these profiles published; nothing is written into it.
+def overlay_profiles(store: Store, files: Iterable[Path]) -> Store:
+    """Return a view of a store as if these profiles were published; the store itself is not changed.
 
     Raises:
-        ProfileError: when a file is no profile.
-        StoreError: when the store refuses one.
+        ProfileError: a file is not a profile.
+        StoreError: the store refuses a profile.
     """
-    overlay = _Overlay(store)
+    overlay = _ProfileOverlay(store)
     index_profiles(overlay, files)
     return overlay
 
 
-class _Overlay(Wrapper):
-    """A store whose ``ml-profiles`` are a copy in memory."""
+class _ProfileOverlay(DelegatingStore):
+    """Delegate to a store, but keep ``ml-profiles`` as a copy in memory."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self._profiles = EmbeddedStore(None)
-        hits = store.search(_PROFILES, {"size": 10_000})["hits"]["hits"]
-        self._profiles.index(_PROFILES, [{**hit["_source"], "_id": hit["_id"]} for hit in hits])
+        hits = store.search(PROFILES, {"size": 10_000})["hits"]["hits"]
+        self._profiles.index(PROFILES, [{**hit["_source"], "_id": hit["_id"]} for hit in hits])
 
     def search(
         self,
@@ -164,7 +162,7 @@ class _Overlay(Wrapper):
         rest_total_hits_as_int: bool = False,
     ) -> dict[str, Any]:
         names = indices.split(",") if isinstance(indices, str) else indices
-        of_profiles = all(fnmatchcase(_PROFILES, name.strip()) for name in names)
+        of_profiles = all(fnmatchcase(PROFILES, name.strip()) for name in names)
         store: Store = self._profiles if of_profiles else self._store
         return store.search(indices, body, now=now, rest_total_hits_as_int=rest_total_hits_as_int)
 
@@ -176,7 +174,7 @@ class _Overlay(Wrapper):
         now: datetime | None = None,
         create: bool = False,
     ) -> IndexResult:
-        store: Store = self._profiles if target == _PROFILES else self._store
+        store: Store = self._profiles if target == PROFILES else self._store
         return store.index(target, documents, now=now, create=create)
 
     def close(self) -> None:

@@ -8,12 +8,12 @@ from difflib import get_close_matches
 from functools import reduce
 
 from logging_lib._util.errors import LoggingLibError
-from logging_lib.store.validators import child
+from logging_lib.store.validators import child_path
 
 
 def json_path(*parts: str | int) -> str:
     """Write a path as JSON path: ``json_path("actions", 0, "a.b")`` is ``$.actions[0]['a.b']``."""
-    return reduce(child, parts, "$")
+    return reduce(child_path, parts, "$")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

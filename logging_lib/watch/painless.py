@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from logging_lib.store.port import ExecutePainless, ScriptFault, StoreError
+from logging_lib.store.port import ExecutePainless, ScriptExecutionError, StoreError
 from logging_lib.watch.model import MAX_SOURCE
 
 _WRITE = r"""
@@ -131,7 +131,7 @@ def run(
     wrapped = wrap(source)
     try:
         text = execute(wrapped.source, {"ctx": ctx, "params": params})
-    except ScriptFault as error:
+    except ScriptExecutionError as error:
         raise PainlessError(_describe_error(error, wrapped, source)) from error
     except StoreError as error:
         raise PainlessError(str(error)) from error
@@ -140,7 +140,7 @@ def run(
     return response["result"], response["vars"]
 
 
-def _describe_error(error: ScriptFault, wrapped: WrappedScript, source: str) -> str:
+def _describe_error(error: ScriptExecutionError, wrapped: WrappedScript, source: str) -> str:
     place = None if error.offset is None else wrapped.place(error.offset)
     if place is None:
         return str(error)

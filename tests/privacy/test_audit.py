@@ -14,7 +14,7 @@ import logging_lib
 from logging_lib import profile as profiles
 from logging_lib._util.times import format_instant, parse_instant
 from logging_lib.cli.app import app
-from logging_lib.privacy.audit import belongs
+from logging_lib.privacy.audit import match_alert
 from logging_lib.store.duckdb.store import EmbeddedStore
 
 ARRIVED = "2018-02-01T09:00:00Z"
@@ -108,5 +108,5 @@ def test_an_event_belongs_to_the_alerts_whose_windows_it_lies_in(
 ) -> None:
     told = format_instant(parse_instant(ARRIVED) + timedelta(minutes=minutes))
     alert = {"time": told, "findings": [{"model": "loans", "version": "1", **finding}]}
-    found = belongs(_event(unseen=["home"]), alert)
+    found = match_alert(_event(unseen=["home"]), alert)
     assert (found and found.part) == part

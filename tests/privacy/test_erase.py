@@ -22,8 +22,8 @@ from logging_lib.cli.app import app
 from logging_lib.logger.event import build_dead_letter
 from logging_lib.logger.privacy import KEY_VARIABLE, PrivacyFilter
 from logging_lib.privacy import redact_files
-from logging_lib.privacy.erase import Record, erase, find
-from logging_lib.privacy.subject_search import Finder, Traces
+from logging_lib.privacy.erase import ErasureRecord, erase, find_matches
+from logging_lib.privacy.subject_search import SubjectTraces, TermFinder
 from logging_lib.ship.spool_reader import SpoolReader
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.incidents import Incident, Key
@@ -239,10 +239,13 @@ def test_a_run_that_was_stopped_within_a_line_is_finished(
 
     hashes = frozenset({PrivacyFilter({}, b"").hash_subject(PERSON)})
     with monkeypatch.context() as patched:
-        patched.setattr(redact_files, "overwrite", half)
-        record, files = Record.opened(Path("record.json"), hashes), redact_files.files([Path("spool")])
+        patched.setattr(redact_files, "overwrite_spans", half)
+        record, files = (
+            ErasureRecord.open(Path("record.json"), hashes),
+            redact_files.list_files([Path("spool")]),
+        )
         with pytest.raises(Killed):
-            erase(Traces(hashes), files, None, record, now=lambda: NOW)
+            erase(SubjectTraces(hashes), files, None, record, now=lambda: NOW)
     torn = json.loads(Path("record.json").read_text())
     assert torn["working"]
     assert torn["runs"][0]["finished"] is None
@@ -269,17 +272,17 @@ def test_the_state_of_a_watch_runner_is_masked_while_it_may_run(run: Run) -> Non
 
     state.update("w", add)
     state.record([{"time": "2026-01-01T00:00:00Z", "kind": "alert", "watch": "w", "subject": f"of {PERSON}"}])
-    traces = Traces(frozenset(), frozenset([PERSON]))
-    found = redact_files.examine(Path("store/.watch-state/watches/w.json"), traces)
+    traces = SubjectTraces(frozenset(), frozenset([PERSON]))
+    found = redact_files.inspect_file(Path("store/.watch-state/watches/w.json"), traces)
     state.update("w", lambda kept: kept.model_copy(update={"last": datetime(2026, 1, 1, tzinfo=UTC)}))
-    redact_files.scrub(Path("store/.watch-state/watches/w.json"), found, traces)
+    redact_files.redact_file(Path("store/.watch-state/watches/w.json"), found, traces)
     assert [each.key.feature for each in state.load("w").incidents] == ["#" * 10]
     run("erase", "store", "--subject", PERSON, "--yes")
     assert state.history()[0]["subject"] == "of ##########"
 
 
 def test_numbers_are_not_taken_for_a_numeric_subject() -> None:
-    finder = Finder(["4711"])
+    finder = TermFinder(["4711"])
     text = b'{"id": "4711", "count": 4711, "share": 0.4711, "bins": ["id=4711"], "port": "x4711"}'
     assert json.loads(finder.mask(text)) == {
         "id": "####", "count": 4711, "share": 0.4711, "bins": ["id=####"], "port": "x4711",
@@ -297,13 +300,13 @@ def test_what_is_masked_is_gone_and_json_stays_json(term: str, others: list[str]
     document = {"a": term, "b": [f"seen: {term}, again"], "inner": json.dumps({"t": term}), "others": others}
     for ascii_only in (True, False):
         data = json.dumps(document, ensure_ascii=ascii_only).encode()
-        masked = Finder([term]).mask(data)
+        masked = TermFinder([term]).mask(data)
         assert len(masked) == len(data)
         made = json.loads(masked)
         assert set(made["a"]) == {"#"}
         assert set(json.loads(made["inner"])["t"]) == {"#"}
         assert term not in made["b"][0] or set(term) == {"#"}
-        assert Finder([term]).mask(masked) == masked or set(term) <= {"#"}
+        assert TermFinder([term]).mask(masked) == masked or set(term) <= {"#"}
 
 
 def test_find_learns_shadows_before_their_labels(tmp_path: Path) -> None:
@@ -317,7 +320,7 @@ def test_find_learns_shadows_before_their_labels(tmp_path: Path) -> None:
     ]  # fmt: skip
     file = tmp_path / "a.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (found,) = find(Traces(hashes), [file], None, Record(tmp_path / "r.json", hashes))
+    (found,) = find_matches(SubjectTraces(hashes), [file], None, ErasureRecord(tmp_path / "r.json", hashes))
     assert found.erase == 3
 
 
@@ -325,6 +328,7 @@ def test_what_cannot_be_looked_into_is_said(tmp_path: Path) -> None:
     (tmp_path / "old.jsonl.gz").write_bytes(b"\x1f\x8b")
     (tmp_path / "model.pkl").write_bytes(b"\0\1")
     notes = [
-        redact_files.examine(file, Traces(frozenset({"h"}))).note for file in redact_files.files([tmp_path])
+        redact_files.inspect_file(file, SubjectTraces(frozenset({"h"}))).note
+        for file in redact_files.list_files([tmp_path])
     ]
     assert notes == ["not looked into: not a text", "not looked into: packed (.gz)"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from logging_lib.stack.ownership import marked
-from logging_lib.stack.resources import COMPONENT, Part
+from logging_lib.stack.ownership import with_mark
+from logging_lib.stack.resources import COMPONENT, Resource
 from logging_lib.store.connection import PREFIX, Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from tests.stack.conftest import Call
@@ -80,7 +80,7 @@ def test_an_earlier_versions_template_is_updated_and_its_streams_roll_over(
     store = ElasticsearchStore(root)
     older = edit(root, refresh_interval="9s")
     older.pop("_meta")
-    root.call("PUT", SETTINGS, marked(Part(COMPONENT, "logs-ml@settings", older), "0.0.1"))
+    root.call("PUT", SETTINGS, with_mark(Resource(COMPONENT, "logs-ml@settings", older), "0.0.1"))
     store.index(stream, [event(1)])
     changes = done(deployed("stack", "deploy", "--json"))
     assert changes["component template logs-ml@settings"] == "updated"

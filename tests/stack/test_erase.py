@@ -18,7 +18,7 @@ from logging_lib.cli.app import app
 from logging_lib.logger.event import build_dead_letter
 from logging_lib.logger.privacy import KEY_VARIABLE, PrivacyFilter
 from logging_lib.schema import data_stream
-from logging_lib.store.connection import PREFIX, Connection, Settings
+from logging_lib.store.connection import PREFIX, Connection, ConnectionSettings
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.profiles import publish
 from tests.stack.conftest import Call
@@ -93,7 +93,7 @@ class Case:
 
 @pytest.fixture
 def case(
-    deployed: Call, root: Connection, training: pd.DataFrame, secured: Settings,
+    deployed: Call, root: Connection, training: pd.DataFrame, secured: ConnectionSettings,
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> Iterator[Case]:  # fmt: skip
     """The case, with the environment of somebody who has the eraser's key and nothing else."""

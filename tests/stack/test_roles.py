@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from logging_lib import profile as profiles
 from logging_lib.cli.app import app
 from logging_lib.store import IndexResult
-from logging_lib.store.connection import PREFIX, Connection, ElasticsearchError, Settings
+from logging_lib.store.connection import PREFIX, Connection, ConnectionSettings, ElasticsearchError
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.watch.daemon import Heartbeat
 from logging_lib.watch.lease import LeaderElector
@@ -42,7 +42,7 @@ def stream(deployed: Call, root: Connection) -> str:
 
 
 @pytest.fixture
-def as_role(deployed: Call, secured: Settings, tmp_path: Path) -> Iterator[As]:
+def as_role(deployed: Call, secured: ConnectionSettings, tmp_path: Path) -> Iterator[As]:
     """Connects with the API key that deploy makes for a role."""
     opened: list[Connection] = []
 
@@ -50,7 +50,7 @@ def as_role(deployed: Call, secured: Settings, tmp_path: Path) -> Iterator[As]:
         deployed("stack", "deploy", "--api-key", role, "--keys", str(tmp_path / "keys"))
         file = tmp_path / "keys" / f"logging-lib-{role}.key"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        opened.append(Connection(Settings(secured.url, api_key=file.read_text().strip())))
+        opened.append(Connection(ConnectionSettings(secured.url, api_key=file.read_text().strip())))
         return opened[-1]
 
     yield connect
@@ -139,7 +139,11 @@ def test_the_eraser_deletes_events_and_writes_none(as_role: As, stream: str) -> 
 
 
 def test_the_deployer_deploys_without_being_a_superuser(
-    deployed: Call, root: Connection, secured: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    deployed: Call,
+    root: Connection,
+    secured: ConnectionSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """Templates, scripts and keys for the other roles; neither users nor other indices."""
     deployed("stack", "deploy", "--roles")
@@ -158,9 +162,9 @@ def test_the_deployer_deploys_without_being_a_superuser(
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.output
     key = (tmp_path / "made" / "logging-lib-writer.key").read_text().strip()
-    with Connection(Settings(secured.url, api_key=key)) as writer:
+    with Connection(ConnectionSettings(secured.url, api_key=key)) as writer:
         assert ElasticsearchStore(writer).index(elastic.new_stream(), [event(1)]).created == 1
-    with Connection(Settings(secured.url, user="deploying", password=password)) as connection:
+    with Connection(ConnectionSettings(secured.url, user="deploying", password=password)) as connection:
         forbidden(connection, "POST", "/somebody-elses/_search", {})
         forbidden(connection, "PUT", "/_security/user/another", user)
         forbidden(connection, "PUT", "/_security/role/another", {"cluster": ["all"]})
@@ -172,7 +176,7 @@ def test_the_deployer_deploys_without_being_a_superuser(
 def test_each_command_works_with_its_own_key(
     deployed: Call,
     as_role: As,
-    secured: Settings,
+    secured: ConnectionSettings,
     profile: profiles.Profile,
     inputs: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -215,7 +219,7 @@ def test_each_command_works_with_its_own_key(
     assert "home" in said["watch-runner"]
 
 
-def time_to_refresh(secured: Settings) -> None:
+def time_to_refresh(secured: ConnectionSettings) -> None:
     """What the cluster does every few seconds."""
     with Connection(secured) as root:
         root.call("POST", "/logs-ml.*/_refresh")

@@ -13,8 +13,7 @@ from logging_lib import profile as profiles
 from logging_lib.logger.checks import Checker
 from logging_lib.normalize import normalize
 from logging_lib.store import annotate as job
-from logging_lib.store.bulk import Outcome
-from logging_lib.store.connection import Connection
+from logging_lib.store.connection import BulkOutcome, Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.profiles import publish
 from tests.foreign_events import NOW, Call, foreign
@@ -34,7 +33,7 @@ def test_a_stored_event_gets_the_checks_that_it_would_have_got_on_the_way(
         stored = normalize(raw).document
         assert stored["ml"]["profile"] == {"status": "none"}
         at_once = normalize(raw, checks=lambda model, version: checker).document
-        found = job.checked(stored, checker)
+        found = job.add_checks(stored, checker)
         assert found["ml"].get("check") == at_once["ml"].get("check")
         assert found["ml"]["prediction"] == at_once["ml"]["prediction"]
         assert found["ml"]["profile"] == at_once["ml"]["profile"]
@@ -55,7 +54,9 @@ class Stopping:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def replace(self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[Outcome]:
+    def replace(
+        self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]
+    ) -> Iterator[BulkOutcome]:
         if self._pages == 0:
             raise Interrupted
         self._pages -= 1
@@ -92,16 +93,16 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     assert count(store, stream, {"term": {"ml.profile.status": "matched"}}) == 40
     advanced: list[int] = []
     result = job.annotate(store, [own], advance=advanced.append)
-    assert (result.done, result.changed, result.failed) == (50, 0, [])
+    assert (result.annotated, result.conflicts, result.failed) == (50, 0, [])
     assert advanced == [20, 20, 10]
-    assert job.annotate(store, [own]).done == 0
+    assert job.annotate(store, [own]).annotated == 0
     assert count(store, stream, {"term": {"ml.check.unseen": "home"}}) == 30
     assert count(store, stream, {"term": {"ml.check.missing": "income"}}) == 30
     assert count(store, stream, {"term": {"ml.input.bins": "home=!unseen"}}) == 30
     assert count(store, stream, {"term": {"ml.input.numeric.count": 3}}) == 30
     assert count(store, stream, {"match_all": {}}) == 100
-    assert job.unchecked(store)[own.model + "-unknown", "1"] >= 10
-    assert (own.model, "1") not in job.unchecked(store)
+    assert job.count_unchecked(store)[own.model + "-unknown", "1"] >= 10
+    assert (own.model, "1") not in job.count_unchecked(store)
 
 
 @pytest.mark.elasticsearch
@@ -113,15 +114,15 @@ def test_an_event_that_was_changed_meanwhile_is_left_for_the_next_run(
     class Racing(Stopping):
         def replace(
             self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]
-        ) -> Iterator[Outcome]:
+        ) -> Iterator[BulkOutcome]:
             given = list(changes)
             hit = given[0][0]
             list(store.replace([(hit, {**hit["_source"], "labels": {"by": "somebody"}})]))
             return store.replace(given)
 
     result = job.annotate(Racing(store, 9), [own])  # type: ignore[arg-type]
-    assert (result.done, result.changed) == (89, 1)
-    assert job.annotate(store, [own]).done == 1
+    assert (result.annotated, result.conflicts) == (89, 1)
+    assert job.annotate(store, [own]).annotated == 1
     both = [{"term": {"labels.by": "somebody"}}, {"term": {"ml.profile.status": "matched"}}]
     assert count(store, stream, {"bool": {"filter": both}}) == 1
 

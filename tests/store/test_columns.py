@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
-from logging_lib.store.column_builders import Column
-from logging_lib.store.columns import Asked, Columns, ListsError, read, read_parts
+from logging_lib.store.column_builders import ColumnArray
+from logging_lib.store.columns import ColumnSet, ListsError, ReadRequest, read_columns, read_parts
 from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.store.events import NOW, STREAM, event
 
@@ -22,7 +22,7 @@ FIELDS = [
 ]  # fmt: skip
 
 
-def values(column: Column) -> list[Any]:
+def values(column: ColumnArray) -> list[Any]:
     """As JSON has them; None where there is none."""
     if column.codes is None:
         assert column.data is not None
@@ -52,7 +52,9 @@ def test_lines_in_the_loggers_form_and_all_others() -> None:
             line(id="d", ml={"check": {"missing": ["y", "x", "y"]}, "sample": None}),
         ]
     )
-    found = read([block], ["@timestamp", "ml.sample.weight", "ml.check.missing"], present=["event.id"])
+    found = read_columns(
+        [block], ["@timestamp", "ml.sample.weight", "ml.check.missing"], present=["event.id"]
+    )
     assert found.rows == 4
     moment = 1517475600123
     assert values(found.columns["@timestamp"]) == [moment, moment - 123, None, None]
@@ -64,7 +66,7 @@ def test_lines_in_the_loggers_form_and_all_others() -> None:
 def test_several_values_in_a_field_of_one_are_said() -> None:
     """No column can be made of it."""
     with pytest.raises(ListsError, match=r"ml\.model\.name"):
-        read([line(ml={"model": {"name": ["a", "b"]}})], ["ml.model.name"])
+        read_columns([line(ml={"model": {"name": ["a", "b"]}})], ["ml.model.name"])
 
 
 def test_a_store_gives_the_same_lines_from_its_files_as_from_memory(tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ def test_a_store_gives_the_same_lines_from_its_files_as_from_memory(tmp_path: Pa
 
 
 def _read(store: EmbeddedStore) -> dict[str, list[Any]]:
-    found = read(store.lines(STREAM, FIELDS), FIELDS)
+    found = read_columns(store.iter_json(STREAM, FIELDS), FIELDS)
     return {name: values(column) for name, column in found.columns.items()}
 
 
@@ -110,10 +112,10 @@ def blocks() -> Iterator[bytes]:
 def test_shared_parts_give_what_one_reader_reads(processes: int) -> None:
     """In the same order, the first of the doubles kept; nobody's event is the double of another's."""
     names, present = {"@timestamp", "ml.input.bins", "ml.model.name"}, {"event.id"}
-    one = read(blocks(), names, present=present)
+    one = read_columns(blocks(), names, present=present)
     parts = [partial(iter, part) for part in ([], [*blocks()][:2], [*blocks()][2:])]
-    several = read_parts({"all": Asked(parts, names, present)}, processes=processes)["all"]
-    assert isinstance(several, Columns)
+    several = read_parts({"all": ReadRequest(parts, names, present)}, processes=processes)["all"]
+    assert isinstance(several, ColumnSet)
     assert (several.rows, several.events) == (one.rows, one.events)
     assert one.rows == 6 * 4 + 1
     assert several.lines.tolist() == one.lines.tolist()
@@ -126,11 +128,12 @@ def test_lists_are_said_of_the_stream_that_has_them() -> None:
     parts = [lambda: iter([line(id="a"), line(ml={"model": {"name": ["a", "b"]}})])] * 2
     fine = [lambda: iter([line(id="a"), line(id="b")])]
     found = read_parts(
-        {"lists": Asked(parts, {"ml.model.name"}), "fine": Asked(fine, {"ml.model.name"})}, processes=2
+        {"lists": ReadRequest(parts, {"ml.model.name"}), "fine": ReadRequest(fine, {"ml.model.name"})},
+        processes=2,
     )
     assert isinstance(found["lists"], ListsError)
     assert str(found["lists"]) == "ml.model.name: an event has several values in it"
-    assert isinstance(found["fine"], Columns)
+    assert isinstance(found["fine"], ColumnSet)
     assert found["fine"].rows == 2
 
 
@@ -147,12 +150,12 @@ def test_a_generator_is_closed_where_reading_ends_early() -> None:
 
     given = blocks()
     with pytest.raises(ListsError):
-        read(given, ["ml.model.name"])
+        read_columns(given, ["ml.model.name"])
     assert closed == [True]
 
 
 def test_two_documents_in_a_line_are_no_event() -> None:
     """Also where blank lines make up for the number of lines."""
     block = line(id="a").strip() + line(id="b") + b"\n" + line(id="c")
-    found = read([block], ["@timestamp"])
+    found = read_columns([block], ["@timestamp"])
     assert (found.rows, found.lines.tolist()) == (1, [2])

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from logging_lib.store import IndexResult, QueryNotSupported, SearchError
-from logging_lib.store.columns import read
-from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.columns import read_columns
+from logging_lib.store.connection import Connection, ConnectionSettings
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from tests import elasticsearch_server
 from tests.store import elastic
@@ -55,8 +55,8 @@ def test_a_stream_is_read_whole(subject: Subject, monkeypatch: pytest.MonkeyPatc
     namespace = subject.stream.rpartition("-")[2]
     assert subject.store.streams(f"logs-*-{namespace}") == [subject.stream]
     assert subject.store.streams(["no-such-index", "logs-ml.no-such-*"]) == []
-    found = read(
-        subject.store.lines(subject.stream, ["ml.model.name"]), ["ml.model.name"], present=["event.id"]
+    found = read_columns(
+        subject.store.iter_json(subject.stream, ["ml.model.name"]), ["ml.model.name"], present=["event.id"]
     )
     assert (found.rows, found.columns["ml.model.name"].values) == (30, ["loans"])
 
@@ -144,9 +144,9 @@ def test_a_replacement_does_not_overwrite_what_changed_since(store: Elasticsearc
     body = {"sort": ["@timestamp"], "seq_no_primary_term": True}
     hits = store.search(stream, body)["hits"]["hits"]
     first = list(store.replace([(hits[0], {**hits[0]["_source"], "labels": {"a": "1"}})]))
-    assert [(one.identity, one.conflict, one.reason) for one in first] == [("e1", False, "")]
+    assert [(one.document_id, one.is_conflict, one.reason) for one in first] == [("e1", False, "")]
     outcomes = list(store.replace([(hit, {**hit["_source"], "labels": {"b": "2"}}) for hit in hits]))
-    assert [one.conflict for one in outcomes] == [True, False]
+    assert [one.is_conflict for one in outcomes] == [True, False]
     store.refresh()
     found = store.search(stream, body)["hits"]["hits"]
     assert [hit["_source"]["labels"] for hit in found] == [{"a": "1"}, {"b": "2"}]
@@ -171,8 +171,12 @@ def test_a_power_cut_while_events_come_in_loses_none() -> None:
             yield event(number)
 
     result: list[IndexResult] = []
-    with server, elastic.deployed(server.url), Connection(Settings(server.url), timeout=10) as connection:
-        store = ElasticsearchStore(connection, patience=240)
+    with (
+        server,
+        elastic.deployed(server.url),
+        Connection(ConnectionSettings(server.url), timeout=10) as connection,
+    ):
+        store = ElasticsearchStore(connection, retry_seconds=240)
         writer = threading.Thread(target=lambda: result.append(store.index(stream, documents())))
         writer.start()
         assert reached.wait(60)

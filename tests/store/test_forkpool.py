@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from logging_lib.store.forkpool import shared
+from logging_lib.store.forkpool import map_forked
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are used on Linux only")
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
     """Whoever made them; what must be done here is."""
-    found = shared(
+    found = map_forked(
         lambda number: (number * number, os.getpid()),
         range(50),
         here=lambda number: number % 7 == 0,
@@ -39,7 +39,7 @@ def test_the_forks_do_their_share() -> None:
         return os.read(reading, 1)
 
     try:
-        assert shared(met, range(2), here=lambda place: False, processes=2) == [b"x", b"x"]
+        assert map_forked(met, range(2), here=lambda place: False, processes=2) == [b"x", b"x"]
     finally:
         for end in (*mine, *theirs):
             os.close(end)
@@ -70,20 +70,20 @@ def test_what_a_fork_raises_is_raised() -> None:
         raise LookupError("no such place")
 
     with pytest.raises(LookupError, match="no such place"):
-        shared(after_a_fork_began(fail), range(2), here=lambda place: place == 1, processes=2)
+        map_forked(after_a_fork_began(fail), range(2), here=lambda place: place == 1, processes=2)
 
 
 def test_a_fork_that_was_killed_is_said() -> None:
     """With the signal, and the likely cause."""
     work = after_a_fork_began(lambda: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(RuntimeError, match="ended with -9 before it was done; was memory short"):
-        shared(work, range(2), here=lambda place: place == 1, processes=2)
+        map_forked(work, range(2), here=lambda place: place == 1, processes=2)
 
 
 def test_one_process_forks_nothing() -> None:
     """All is done here, in the order of the items."""
     done: list[int] = []
-    shared(done.append, range(3), here=lambda place: place == 2, processes=1)
+    map_forked(done.append, range(3), here=lambda place: place == 2, processes=1)
     assert done == [0, 1, 2]
 
 
@@ -102,14 +102,14 @@ def test_a_fork_that_was_killed_is_said_beside_others_with_much_to_tell() -> Non
         return b"x" * 500_000
 
     with pytest.raises(RuntimeError, match="ended with -9"):
-        shared(work, range(3), here=lambda place: place == 2, processes=3)
+        map_forked(work, range(3), here=lambda place: place == 2, processes=3)
     os.close(reading)
     os.close(writing)
 
 
 LEFT = """
 import os, signal, sys, time
-from logging_lib.store.forkpool import shared
+from logging_lib.store.forkpool import map_forked
 
 parent = os.getpid()
 
@@ -122,7 +122,7 @@ def work(place):
     sys.stdin.readline()
     os.kill(parent, signal.SIGKILL)
 
-shared(work, range(20), here=lambda place: place == 0, processes=2)
+map_forked(work, range(20), here=lambda place: place == 0, processes=2)
 """
 
 
@@ -148,4 +148,10 @@ def test_where_no_process_can_be_had_one_does_it_all(monkeypatch: pytest.MonkeyP
         raise BlockingIOError(11, "no more processes")
 
     monkeypatch.setattr(os, "fork", refused)
-    assert shared(lambda place: place + 1, range(5), here=lambda place: False, processes=3) == [1, 2, 3, 4, 5]
+    assert map_forked(lambda place: place + 1, range(5), here=lambda place: False, processes=3) == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]

@@ -30,9 +30,9 @@ def target(request: pytest.FixtureRequest) -> Iterator[tuple[Store, str]]:
         yield elastic.store(request.getfixturevalue("elasticsearch")), elastic.new_stream()
 
 
-def read(store: Store, own: profiles.Profile, **options: Any) -> history.History:
+def read(store: Store, own: profiles.Profile, **options: Any) -> history.PredictionHistory:
     given = {"model": own.model, "version": own.version, "now": NOW, "days": 30, **options}
-    return history.read(store, **given)
+    return history.read_history(store, **given)
 
 
 def test_inputs_come_back_as_they_were_given(
@@ -59,7 +59,7 @@ def test_inputs_come_back_as_they_were_given(
     store.refresh()
     found = read(store, own)
     assert len(found.frame) == 5
-    assert not found.cut
+    assert not found.is_truncated
     assert list(found.frame[history.PREDICTION]) == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert found.frame["income"].isna().tolist() == [False, True, False, False, False]
     assert found.frame["income"][3] == {"nested": 1}
@@ -68,7 +68,7 @@ def test_inputs_come_back_as_they_were_given(
     assert found.absent["home"].tolist() == [False, False, True, False, False]
     assert found.frame[["a", "a.b"]].iloc[4].tolist() == [2, 1]
     cut = read(store, own, max_rows=2)
-    assert (cut.cut, list(cut.frame[history.PREDICTION])) == (True, [3.0, 4.0])
+    assert (cut.is_truncated, list(cut.frame[history.PREDICTION])) == (True, [3.0, 4.0])
     assert len(read(store, own, days=8).frame) == 3
 
 

@@ -13,7 +13,7 @@ from logging_lib import profile as profiles
 from logging_lib.profile.io import with_content_hash
 from logging_lib.store import Store, StoreError
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.store.profiles import is_published, publish, published, published_models
+from logging_lib.store.profiles import is_published, list_published_models, load_published, publish
 from tests.foreign_events import NOW, Call
 from tests.store import elastic
 
@@ -47,7 +47,7 @@ def test_one_version_of_a_model_is_flagged_as_deployed(store: Store, own: profil
     assert not is_published(store, first)
     flags = {name: source["deployed"] for name, source in found(store, own.model).items()}
     assert flags == {"1": False, "2": True}
-    assert published_models(store)[own.model] is True
+    assert list_published_models(store)[own.model] is True
     # Rolled back: the flag goes back, what people had set with the version is still there.
     assert publish(store, first, now=NOW + timedelta(days=2)) == ["2"]
     after = found(store, own.model)
@@ -59,20 +59,20 @@ def test_one_version_of_a_model_is_flagged_as_deployed(store: Store, own: profil
     assert {source["deployed"] for source in found(store, own.model).values()} == {True}
     publish(store, first, now=NOW, deployed=False)
     publish(store, second, now=NOW, deployed=False)
-    assert published_models(store)[own.model] is False
+    assert list_published_models(store)[own.model] is False
     assert found(store, own.model)["2"]["deployed"] is False
 
 
 def test_a_published_profile_is_read_back_whole(store: Store, own: profiles.Profile) -> None:
     publish(store, own, now=NOW)
     key = (own.model, own.version)
-    assert list(published(store, [key, ("nobody", "1")])) == [own]
-    assert list(published(store, [])) == []
+    assert list(load_published(store, [key, ("nobody", "1")])) == [own]
+    assert list(load_published(store, [])) == []
     damaged = {"_id": f"{own.model}:damaged", "content": "{}"}
     store.index("ml-profile-files", [damaged])
     store.refresh()
     with pytest.raises(StoreError, match=r"damaged.*publish it again"):
-        list(published(store, [(own.model, "damaged")]))
+        list(load_published(store, [(own.model, "damaged")]))
 
 
 @pytest.mark.elasticsearch

@@ -122,4 +122,4 @@ def test_torn_lines_are_counted(file: Path, tmp_path: Path) -> None:
     ],
 )
 def test_an_expression_for_a_prefix_is_known(pattern: str, prefix: str | None) -> None:
-    assert patterns.prefix(pattern) == prefix
+    assert patterns.lucene_prefix(pattern) == prefix

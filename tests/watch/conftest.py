@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
-from logging_lib.store.port import IndexResult, Part, SearchError, StoreError
+from logging_lib.store.port import IndexResult, Partition, SearchError, StoreError
 from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Delivers, Notification
@@ -134,10 +134,10 @@ class FakeStore:
     def streams(self, indices: str | list[str]) -> list[str]:
         raise StoreError("it answers searches, and has no events")
 
-    def lines(self, target: str, fields: Any) -> Iterator[bytes | list[bytes]]:
+    def iter_json(self, target: str, fields: Any) -> Iterator[bytes | list[bytes]]:
         raise NotImplementedError
 
-    def parts(self, target: str, fields: Any, size: int) -> list[Part]:
+    def partitions(self, target: str, fields: Any, size: int) -> list[Partition]:
         raise NotImplementedError
 
     def refresh(self) -> None: ...

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from logging_lib._util import content
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.store.port import StoreError, Wrapper
+from logging_lib.store.port import DelegatingStore, StoreError
 from logging_lib.watch.backtest import backtest
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.buckets import to_builtins
@@ -329,7 +329,7 @@ def test_one_huge_value_does_not_show_in_later_windows(outlier: float) -> None:
         assert aggregations["avg"]["value"] == 11.5
 
 
-class Flaky(Wrapper):
+class Flaky(DelegatingStore):
     """Does not answer so many of the first searches for profiles."""
 
     def __init__(self, store: EmbeddedStore, times: int) -> None:

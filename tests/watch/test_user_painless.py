@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.connection import Connection, ConnectionSettings
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.watch import painless
@@ -28,7 +28,7 @@ PAYLOAD = {"n": 7, "rows": [{"k": 'a"b\\c\nd', "v": 1.5}, {"k": "ü", "v": None}
 
 @pytest.fixture(scope="module")
 def store(elasticsearch_url: str) -> Iterator[ElasticsearchStore]:
-    with ElasticsearchStore(Connection(Settings(elasticsearch_url))) as opened:
+    with ElasticsearchStore(Connection(ConnectionSettings(elasticsearch_url))) as opened:
         yield opened
 
 
@@ -166,7 +166,7 @@ def test_what_the_store_refuses_is_a_failed_run() -> None:
     """The privilege is named by the store's own error."""
 
     def refuse(source: str, params: Any) -> str:
-        raise painless.ScriptFault("no such method")
+        raise painless.ScriptExecutionError("no such method")
 
     loaded = parse_watch(
         {"trigger": {"schedule": {"interval": "1m"}}, "condition": {"script": "true"}}, id="own", scripts={}

@@ -17,7 +17,7 @@ import yaml
 
 from logging_lib._util import content
 from logging_lib._util.times import format_instant
-from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.connection import Connection, ConnectionSettings
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import Store
@@ -356,7 +356,7 @@ def test_nothing_is_asked_over_http_for_a_time_that_is_past(store: Store, receiv
 
 @pytest.fixture(scope="module")
 def elastic(elasticsearch_url: str) -> Iterator[ElasticsearchStore]:
-    connection = Connection(Settings(elasticsearch_url))
+    connection = Connection(ConnectionSettings(elasticsearch_url))
     with ElasticsearchStore(connection) as opened:
         mapping = {
             "mappings": {"properties": {n: {"type": "keyword"} for n in ("level", "host", "message", "tags")}}

@@ -57,4 +57,4 @@ def open_state(store: Path | None, elasticsearch: str | None, state: Path | None
 
     # A short wait: a runner that cannot renew its lease has to know soon.
     connection = options.connect(elasticsearch, timeout=TIMEOUT)
-    return ElasticsearchState(ElasticsearchStore(connection, patience=TIMEOUT))
+    return ElasticsearchState(ElasticsearchStore(connection, retry_seconds=TIMEOUT))

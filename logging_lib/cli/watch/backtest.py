@@ -31,7 +31,7 @@ from logging_lib.cli.watch._common import (
 from logging_lib.store import loading
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
-from logging_lib.store.profiles import index_profiles, with_profiles
+from logging_lib.store.profiles import index_profiles, overlay_profiles
 from logging_lib.watch.backtest.backtest import Backtest, backtest
 from logging_lib.watch.backtest.history import EventHistory
 from logging_lib.watch.backtest.page import Changes, render_page
@@ -134,28 +134,28 @@ def _open_history(
     url: str | None,
     profiles: list[Path],
     stack: contextlib.ExitStack,
-) -> tuple[Store, loading.Loaded | None]:
+) -> tuple[Store, loading.LoadSummary | None]:
     """What a backtest replays: files, normalized into a store of its own, or a store as it is."""
     if events and (directory is not None or url is not None):
         raise UsageError("give either files or a store, not both")
     if not events:
         replay_store = options.choose(directory, url, read_only=True)
         stack.callback(replay_store.close)
-        return with_profiles(replay_store, profiles) if profiles else replay_store, None
+        return overlay_profiles(replay_store, profiles) if profiles else replay_store, None
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="logging-lib-backtest-")))
     with EmbeddedStore(folder) as writable:
         index_profiles(writable, profiles)
-    with loading.Lines(folder) as lines:
+    with loading.JsonLinesWriter(folder) as lines:
         load_summary = loading.load(lines, events, profiles=[profile.load(file) for file in profiles])
     return stack.enter_context(EmbeddedStore(folder, read_only=True)), load_summary
 
 
-def _read_arrivals(store: Store, history: EventHistory) -> loading.Loaded:
+def _read_arrivals(store: Store, history: EventHistory) -> loading.LoadSummary:
     try:
         times = history.arrivals()
     except (NotPlannedError, StoreError):
-        return loading.arrivals(store)
-    load_summary = loading.Loaded(events=len(times))
+        return loading.summarize_arrivals(store)
+    load_summary = loading.LoadSummary(events=len(times))
     if len(times):
         load_summary.first, load_summary.last = (from_millis(int(times[end]), UTC) for end in (0, -1))
         hours = set((times // _HOUR * _HOUR).tolist())
@@ -173,7 +173,7 @@ def _write_page(file: Path, text: str) -> None:
         raise UsageError(f"--html: {file}: cannot be written: {error.strerror or error}") from None
 
 
-def _print_timeline(result: Backtest, load_summary: loading.Loaded) -> None:
+def _print_timeline(result: Backtest, load_summary: loading.LoadSummary) -> None:
     out = console()
     table = Table("time", "watch", "model", "version", "features", "subject", box=None, pad_edge=False)
     for alert in result.alerts:
@@ -220,6 +220,6 @@ def _print_what_if(result: Backtest, what_if: Backtest, metadata_changes: Change
         print(Medium.HEADER.escape(f"{watch}, what if: {runs} runs failed: {error}"), file=sys.stderr)
 
 
-def _list_refused(load_summary: loading.Loaded) -> str:
+def _list_refused(load_summary: loading.LoadSummary) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in load_summary.refused.most_common())
     return f": {reasons}" if reasons else ""

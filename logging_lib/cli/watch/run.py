@@ -34,7 +34,7 @@ from logging_lib.cli.watch._common import (
 )
 from logging_lib.schema import DEFAULT_NAMESPACE
 from logging_lib.store.port import Store, StoreError
-from logging_lib.store.profiles import index_profiles, with_profiles
+from logging_lib.store.profiles import index_profiles, overlay_profiles
 from logging_lib.watch.daemon import Daemon, Heartbeat, Pace
 from logging_lib.watch.errors import StateError
 from logging_lib.watch.incidents import ResolvePolicy
@@ -136,7 +136,7 @@ def run(
             )
         stack.callback(opened.close)
         if dry_run and profiles:
-            opened = with_profiles(opened, profiles)
+            opened = overlay_profiles(opened, profiles)
             stack.callback(opened.close)
         else:
             index_profiles(opened, profiles or ())

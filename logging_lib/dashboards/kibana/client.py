@@ -22,8 +22,8 @@ import requests
 from logging_lib._util.text import printable
 from logging_lib.dashboards.kibana.objects import TAG, ndjson
 from logging_lib.store.connection import PREFIX as ELASTICSEARCH
-from logging_lib.store.connection import Settings
-from logging_lib.store.connection import settings_from as _settings_from
+from logging_lib.store.connection import ConnectionSettings
+from logging_lib.store.connection import read_settings as _settings_from
 from logging_lib.store.port import StoreError
 
 Json = dict[str, Any]
@@ -52,7 +52,9 @@ class Imported:
     conflicts: int = 0
 
 
-def settings_from(environment: Mapping[str, str] = os.environ, *, url: str | None = None) -> Settings:
+def settings_from(
+    environment: Mapping[str, str] = os.environ, *, url: str | None = None
+) -> ConnectionSettings:
     """Settings of ``LOGGING_LIB_KIBANA_URL``, ``_API_KEY``, ``_USER``, ``_PASSWORD`` and ``_CA``.
 
     Without credentials of its own, those of ``LOGGING_LIB_ELASTICSEARCH_*`` are used: Kibana asks Elasticsearch
@@ -73,7 +75,9 @@ def settings_from(environment: Mapping[str, str] = os.environ, *, url: str | Non
 class Kibana:
     """Calls to one space of one Kibana."""
 
-    def __init__(self, settings: Settings, *, space: str = "default", timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self, settings: ConnectionSettings, *, space: str = "default", timeout: float = TIMEOUT
+    ) -> None:
         """
         Args:
             settings: ``url`` holds the base path, too, if there is one.
@@ -244,7 +248,7 @@ class Kibana:
             ) from error
 
 
-def dashboard_url(settings: Settings, space: str, identity: str) -> str:
+def dashboard_url(settings: ConnectionSettings, space: str, identity: str) -> str:
     """Where a person sees a dashboard."""
     base = settings.url + ("" if space == "default" else f"/s/{space}")
     return f"{base}/app/dashboards#/view/{quote(identity)}"

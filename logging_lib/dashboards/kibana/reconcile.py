@@ -7,15 +7,15 @@ import.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
+from logging_lib._util import ownership
+from logging_lib._util.ownership import OwnershipState, compare_mark, diff_lines
 from logging_lib.dashboards.kibana.client import Imported, Kibana, KibanaError
 from logging_lib.dashboards.kibana.objects import TAG, TAG_DESCRIPTION
 
@@ -30,40 +30,30 @@ _KIBANAS_OWN = frozenset(
 )
 
 
-class State(StrEnum):
-    """How what is in Kibana stands to what should be."""
-
-    MISSING = "missing"
-    CURRENT = "current"
-    OUTDATED = "outdated"  # as an earlier version of ours left it
-    EDITED = "edited"  # somebody changed it since, or Kibana was upgraded
-    FOREIGN = "foreign"  # an object with our id, and no mark of ours
-
-
 @dataclass(frozen=True, slots=True)
-class Found:
+class KibanaStatus:
     """The state of each wanted object, and what Kibana has of them.
 
     ``upgraded`` is the version of the Kibana that our marks are of, where it is another now: it may have brought
     objects into another form, so that an edit cannot be told from that.
     """
 
-    states: Mapping[Key, State]
+    states: Mapping[Key, OwnershipState]
     objects: Mapping[Key, Json]
     upgraded: str | None = None
 
     @property
     def current(self) -> bool:
-        return all(state is State.CURRENT for state in self.states.values())
+        return all(state is OwnershipState.CURRENT for state in self.states.values())
 
     def note(self, key: Key) -> str:
         """Why an object must not be overwritten without being told to; empty where it may be."""
         match self.states[key]:
-            case State.EDITED if self.upgraded is not None:
+            case OwnershipState.EDITED if self.upgraded is not None:
                 return f"Kibana was upgraded from {self.upgraded}: whether somebody edited it cannot be told"
-            case State.EDITED:
+            case OwnershipState.EDITED:
                 return "somebody edited it"
-            case State.FOREIGN:
+            case OwnershipState.FOREIGN:
                 return "it has no mark of ours: imported by hand, or somebody else's"
         return ""
 
@@ -72,7 +62,7 @@ class Found:
         return [key for key in self.states if self.note(key)]
 
 
-def look(kibana: Kibana, wanted: Iterable[Json], *, version: str) -> Found:
+def inspect_objects(kibana: Kibana, wanted: Iterable[Json], *, version: str) -> KibanaStatus:
     """How Kibana's objects stand to the wanted ones.
 
     Args:
@@ -83,27 +73,27 @@ def look(kibana: Kibana, wanted: Iterable[Json], *, version: str) -> Found:
     """
     listed = {_key(one): one for one in wanted}
     found = {_key(one): one for one in kibana.ours()}
-    of, marks = _marks(found.get(TAG_KEY))
+    of, marks = _read_marks(found.get(TAG_KEY))
     states = {key: _state(key, one, found.get(key), marks) for key, one in listed.items()}
     kept = {key: one for key, one in found.items() if key in listed}
-    return Found(states, kept, of if of not in ("", version) else None)
+    return KibanaStatus(states, kept, of if of not in ("", version) else None)
 
 
-def put(kibana: Kibana, wanted: Iterable[Json], *, version: str) -> Imported:
+def import_objects(kibana: Kibana, wanted: Iterable[Json], *, version: str) -> Imported:
     """Import the objects over those that are there, and mark them as ours.
 
     Raises:
         KibanaError: the import is refused.
     """
     listed = {_key(one): one for one in wanted}
-    _, marks = _marks(next((one for one in kibana.ours() if _key(one) == TAG_KEY), None))
+    _, marks = _read_marks(next((one for one in kibana.ours() if _key(one) == TAG_KEY), None))
     made = kibana.import_objects(listed.values(), overwrite=True)
     if made.refused:
         return made
     for one in kibana.ours():
         key = _key(one)
         if key in listed and key != TAG_KEY:
-            marks[_short(key)] = (fingerprint(listed[key]), fingerprint(one))
+            marks[_short_key(key)] = (fingerprint(listed[key]), fingerprint(one))
     text = "".join(f" {key}={before}-{after}" for key, (before, after) in sorted(marks.items()))
     tag = listed[TAG_KEY]
     description = f"{TAG_DESCRIPTION} [{version}{text}]"
@@ -112,7 +102,7 @@ def put(kibana: Kibana, wanted: Iterable[Json], *, version: str) -> Imported:
     return Imported(made.taken, again.refused)
 
 
-def _marks(tag: Json | None) -> tuple[str, dict[str, tuple[str, str]]]:
+def _read_marks(tag: Json | None) -> tuple[str, dict[str, tuple[str, str]]]:
     """Kibana's version at the time, and by object the fingerprints of what was wanted and of what was stored."""
     found = _MARKS.search(str(tag["attributes"].get("description", ""))) if tag is not None else None
     if found is None:
@@ -121,20 +111,21 @@ def _marks(tag: Json | None) -> tuple[str, dict[str, tuple[str, str]]]:
     return found["kibana"], {key: (value[:8], value[9:]) for key, value in pairs}
 
 
-def _state(key: Key, wanted: Json, stored: Json | None, marks: Mapping[str, tuple[str, str]]) -> State:
+def _state(
+    key: Key, wanted: Json, stored: Json | None, marks: Mapping[str, tuple[str, str]]
+) -> OwnershipState:
     if stored is None:
-        return State.MISSING
-    if key == TAG_KEY or plain(stored) == plain(wanted):
-        return State.CURRENT
-    mark = marks.get(_short(key))
-    if mark is None:
-        return State.FOREIGN
-    if mark[1] != fingerprint(stored):
-        return State.EDITED
-    return State.CURRENT if mark[0] == fingerprint(wanted) else State.OUTDATED
+        return OwnershipState.MISSING
+    if key == TAG_KEY or normalize_object(stored) == normalize_object(wanted):
+        return OwnershipState.CURRENT
+    mark = marks.get(_short_key(key))
+    state = compare_mark(None if mark is None else mark[1], fingerprint(stored))
+    if state is OwnershipState.OUTDATED and mark is not None and mark[0] == fingerprint(wanted):
+        return OwnershipState.CURRENT
+    return state
 
 
-def remove(kibana: Kibana, objects: Iterable[Key]) -> None:
+def remove_objects(kibana: Kibana, objects: Iterable[Key]) -> None:
     """Remove the objects, those first that refer to others.
 
     Raises:
@@ -153,27 +144,25 @@ def remove(kibana: Kibana, objects: Iterable[Key]) -> None:
         raise
 
 
-def differences(found: Found, wanted: Iterable[Json]) -> dict[Key, str]:
+def differences(found: KibanaStatus, wanted: Iterable[Json]) -> dict[Key, str]:
     """Unified diffs of the objects that differ, from what Kibana has to what should be."""
     made: dict[Key, str] = {}
     listed = {_key(one): one for one in wanted}
     for key in listed:
         before, after = (_lines(one.get(key)) for one in (found.objects, listed))
         if before != after:
-            made[key] = "\n".join(
-                difflib.unified_diff(before, after, "in Kibana", "as it should be", lineterm="")
-            )
+            made[key] = diff_lines(before, after, where="in Kibana")
     return made
 
 
 def fingerprint(one: Mapping[str, Any]) -> str:
     """A hash of an object's plain form."""
-    return sha256(json.dumps(plain(one), sort_keys=True).encode()).hexdigest()[:8]
+    return ownership.fingerprint(normalize_object(one), length=8)
 
 
-def plain(one: Mapping[str, Any]) -> Json:
+def normalize_object(one: Mapping[str, Any]) -> Json:
     """An object without what Kibana keeps for itself, JSON in strings taken apart, references in order."""
-    made = {key: _opened(value) for key, value in one.items() if key not in _KIBANAS_OWN}
+    made = {key: _parse_json_texts(value) for key, value in one.items() if key not in _KIBANAS_OWN}
     if one["type"] == "index-pattern":  # Discover counts there how often a field was looked at
         known = made["attributes"].get("fieldAttrs") or {}
         kept = {name: {k: v for k, v in notes.items() if k != "count"} for name, notes in known.items()}
@@ -184,14 +173,14 @@ def plain(one: Mapping[str, Any]) -> Json:
     return made
 
 
-def _opened(value: Any) -> Any:
+def _parse_json_texts(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _opened(one) for key, one in value.items()}
+        return {key: _parse_json_texts(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [_opened(one) for one in value]
+        return [_parse_json_texts(one) for one in value]
     if isinstance(value, str) and value[:1] in ("{", "["):
         try:
-            return _opened(json.loads(value))
+            return _parse_json_texts(json.loads(value))
         except (ValueError, RecursionError):
             return value
     return value
@@ -200,7 +189,7 @@ def _opened(value: Any) -> Any:
 def _lines(one: Json | None) -> list[str]:
     if one is None:
         return []
-    shown = plain(one)
+    shown = normalize_object(one)
     if _key(one) == TAG_KEY:
         shown["attributes"] = {
             **shown["attributes"],
@@ -209,7 +198,7 @@ def _lines(one: Json | None) -> list[str]:
     return json.dumps(shown, indent=1, sort_keys=True, ensure_ascii=False).splitlines()
 
 
-def _short(key: Key) -> str:
+def _short_key(key: Key) -> str:
     return sha256("/".join(key).encode()).hexdigest()[:8]
 
 

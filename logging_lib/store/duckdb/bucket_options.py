@@ -1,4 +1,4 @@
-"""Reading the options of bucket aggregations."""
+"""Parse the options of bucket aggregations."""
 
 from __future__ import annotations
 
@@ -11,160 +11,165 @@ from zoneinfo import ZoneInfo
 from logging_lib._util import datemath
 from logging_lib.store.duckdb import patterns
 from logging_lib.store.duckdb.buckets import (
-    Bucketing,  # fmt: skip
-    DateHistogram,
-    Filters,
-    Histogram,
-    Order,
-    Ranges,
-    Single,
-    Terms,
+    BucketAggregation,
+    BucketOrder,
+    DateHistogramBuckets,
+    FilterBuckets,
+    HistogramBuckets,
+    RangeBuckets,
+    SingleBucket,
+    TermsBuckets,
 )
-from logging_lib.store.duckdb.metrics import check_aggregatable, date_format, missing_value
+from logging_lib.store.duckdb.metrics import check_aggregatable, missing_value_sql, parse_date_format
 from logging_lib.store.duckdb.query import (
     ALWAYS,
     any_of,
-    any_value,
-    condition,
-    date_millis,
-    exists,
-    negated,
-    sure,
-    typed,
+    any_value_sql,
+    coerce_value,
+    exists_sql,
+    negate,
+    parse_date_millis,
+    parse_query,
+    without_null,
 )
-from logging_lib.store.duckdb.scope import Column, Scope
+from logging_lib.store.duckdb.scope import Scope, TableColumn
 from logging_lib.store.port import QueryNotSupported, SearchError
 from logging_lib.store.validators import (
-    a_bool,  # fmt: skip
-    a_list,
-    a_number,
-    a_string,
-    an_int,
-    an_object,
-    child,
-    known,
-    only_entry,
+    check_keys,
+    child_path,
+    expect_bool,
+    expect_int,
+    expect_list,
+    expect_number,
+    expect_object,
+    expect_single_key,
+    expect_string,
 )
 
-_NO_EFFECT: Final = ("shard_size", "execution_hint", "collect_mode", "show_term_doc_count_error")
-_CALENDAR: Final = {
+_IGNORED: Final = ("shard_size", "execution_hint", "collect_mode", "show_term_doc_count_error")
+_CALENDAR_UNITS: Final = {
     "minute": "m", "1m": "m", "hour": "h", "1h": "h", "day": "d", "1d": "d", "week": "w", "1w": "w",
     "month": "M", "1M": "M", "quarter": "q", "1q": "q", "year": "y", "1y": "y",
 }  # fmt: skip
-_EXACT: Final = {"m": 60_000, "h": 3_600_000}
+_UNIT_MILLIS: Final = {"m": 60_000, "h": 3_600_000}
 
 
-def _column(options: Mapping[str, Any], scope: Scope, path: str) -> Column | None:
-    here = child(path, "field")
+def _aggregated_column(options: Mapping[str, Any], scope: Scope, path: str) -> TableColumn | None:
+    here = child_path(path, "field")
     if options.get("field") is None:
         raise SearchError("needs a field", path)
-    column = scope.column(a_string(options["field"], here), here)
+    column = scope.column(expect_string(options["field"], here), here)
     if column is not None:
         check_aggregatable(column, here)
     return column
 
 
-def _filter(part: Any, scope: Scope, path: str, orders: list[Order]) -> Bucketing:
-    return Single(condition(part, scope, path))
+def _parse_filter(part: Any, scope: Scope, path: str, orders: list[BucketOrder]) -> BucketAggregation:
+    return SingleBucket(parse_query(part, scope, path))
 
 
-def _missing(part: Any, scope: Scope, path: str, orders: list[Order]) -> Bucketing:
-    options = an_object(part, path)
-    known(options, ("field",), path)
-    column = _column(options, scope, path)
-    return Single(ALWAYS if column is None else negated(exists(column)))
+def _parse_missing(part: Any, scope: Scope, path: str, orders: list[BucketOrder]) -> BucketAggregation:
+    options = expect_object(part, path)
+    check_keys(options, ("field",), path)
+    column = _aggregated_column(options, scope, path)
+    return SingleBucket(ALWAYS if column is None else negate(exists_sql(column)))
 
 
-def _filters(part: Any, scope: Scope, path: str, orders: list[Order]) -> Bucketing:
-    options = an_object(part, path)
-    known(options, ("filters", "other_bucket", "other_bucket_key", "keyed"), path)
-    here = child(path, "filters")
+def _parse_filters(part: Any, scope: Scope, path: str, orders: list[BucketOrder]) -> BucketAggregation:
+    options = expect_object(part, path)
+    check_keys(options, ("filters", "other_bucket", "other_bucket_key", "keyed"), path)
+    here = child_path(path, "filters")
     filters = options.get("filters")
     other_key = options.get("other_bucket_key")
-    other = a_bool(options.get("other_bucket", other_key is not None), child(path, "other_bucket"))
+    other = expect_bool(options.get("other_bucket", other_key is not None), child_path(path, "other_bucket"))
     names: list[str] | None = None
     if isinstance(filters, Mapping):
         # Elasticsearch sorts named filters by their names.
-        names = sorted(an_object(filters, here))
-        conditions = [condition(filters[name], scope, child(here, name)) for name in names]
+        names = sorted(expect_object(filters, here))
+        conditions = [parse_query(filters[name], scope, child_path(here, name)) for name in names]
         if other:
-            names.append(a_string(other_key or "_other_", child(path, "other_bucket_key")))
+            names.append(expect_string(other_key or "_other_", child_path(path, "other_bucket_key")))
     elif isinstance(filters, (list, tuple)):
-        conditions = [condition(one, scope, child(here, i)) for i, one in enumerate(filters)]
+        conditions = [parse_query(query, scope, child_path(here, i)) for i, query in enumerate(filters)]
     else:
         raise SearchError("expected an object or a list of filters", here)
     if not conditions:
         raise SearchError("needs at least one filter", here)
     if other:
-        conditions.append(negated(any_of([sure(one) for one in conditions])))
-    return Filters(conditions, names, as_list=not a_bool(options.get("keyed", True), child(path, "keyed")))
+        conditions.append(negate(any_of([without_null(sql) for sql in conditions])))
+    return FilterBuckets(
+        conditions, names, as_list=not expect_bool(options.get("keyed", True), child_path(path, "keyed"))
+    )
 
 
-def _order(options: Mapping[str, Any], default: list[Order], path: str) -> list[Order]:
+def _parse_order(options: Mapping[str, Any], default: list[BucketOrder], path: str) -> list[BucketOrder]:
     if options.get("order") is None:
         return default
-    here = child(path, "order")
+    here = child_path(path, "order")
     result = []
-    for place, one in enumerate(a_list(options["order"], here)):
-        by, direction = only_entry(one, child(here, place) if isinstance(options["order"], list) else here)
+    for place, entry in enumerate(expect_list(options["order"], here)):
+        by, direction = expect_single_key(
+            entry, child_path(here, place) if isinstance(options["order"], list) else here
+        )
         if direction not in ("asc", "desc"):
-            raise SearchError(f"expected asc or desc, not {direction!r:.80}", child(here, by))
-        result.append(Order("_key" if by == "_term" else by, direction == "asc"))
+            raise SearchError(f"expected asc or desc, not {direction!r:.80}", child_path(here, by))
+        result.append(BucketOrder("_key" if by == "_term" else by, direction == "asc"))
     return result
 
 
-def _terms(part: Any, scope: Scope, path: str, orders: list[Order]) -> Bucketing:
-    options = an_object(part, path)
-    known(
+def _parse_terms(part: Any, scope: Scope, path: str, orders: list[BucketOrder]) -> BucketAggregation:
+    options = expect_object(part, path)
+    check_keys(
         options,
-        ("field", "size", "order", "missing", "include", "exclude", "min_doc_count", "format", *_NO_EFFECT),
+        ("field", "size", "order", "missing", "include", "exclude", "min_doc_count", "format", *_IGNORED),
         path,
     )
-    column = _column(options, scope, path)
-    orders += _order(options, [Order("_count", False)], path)
-    least = an_int(options.get("min_doc_count", 1), child(path, "min_doc_count"), least=0)
+    column = _aggregated_column(options, scope, path)
+    orders += _parse_order(options, [BucketOrder("_count", False)], path)
+    least = expect_int(options.get("min_doc_count", 1), child_path(path, "min_doc_count"), least=0)
     if least == 0:
         raise QueryNotSupported(
-            "buckets without documents are not answered by the embedded store", child(path, "min_doc_count")
+            "buckets without documents are not answered by the embedded store",
+            child_path(path, "min_doc_count"),
         )
     missing, kind = None, column.type if column else "keyword"
     if options.get("missing") is not None:
-        missing, kind = _terms_missing(column, options["missing"], scope, child(path, "missing"))
+        missing, kind = _terms_missing_sql(column, options["missing"], scope, child_path(path, "missing"))
     pattern = datemath.DEFAULT_FORMAT
     if options.get("format") is not None:
-        pattern = date_format(options["format"], column, child(path, "format"))
-    return Terms(
+        pattern = parse_date_format(options["format"], column, child_path(path, "format"))
+    return TermsBuckets(
         column,
         missing,
         kind,
-        size=an_int(options.get("size", 10), child(path, "size"), least=1),
+        size=expect_int(options.get("size", 10), child_path(path, "size"), least=1),
         orders=orders,
-        conditions=_selection(options, column, kind, scope, path),
+        conditions=_include_exclude(options, column, kind, scope, path),
         min_doc_count=least,
         pattern=pattern,
     )
 
 
-def _terms_missing(column: Column | None, value: Any, scope: Scope, path: str) -> tuple[str, str]:
+def _terms_missing_sql(column: TableColumn | None, value: Any, scope: Scope, path: str) -> tuple[str, str]:
     if column is not None:
-        return missing_value(column, value, scope, path), column.type
+        return missing_value_sql(column, value, scope, path), column.type
     if isinstance(value, str):
         return scope.binder.bind(value, "VARCHAR"), "keyword"
     if isinstance(value, int) and not isinstance(value, bool):
         return scope.binder.bind(value, "BIGINT"), "long"
-    return scope.binder.bind(a_number(value, path), "DOUBLE"), "double"
+    return scope.binder.bind(expect_number(value, path), "DOUBLE"), "double"
 
 
-def _selection(
-    options: Mapping[str, Any], column: Column | None, kind: str, scope: Scope, path: str
+def _include_exclude(
+    options: Mapping[str, Any], column: TableColumn | None, kind: str, scope: Scope, path: str
 ) -> Callable[[str], list[str]]:
-    """``include`` and ``exclude`` as conditions on the key column."""
+    """Return ``include`` and ``exclude`` as conditions on the key column."""
     tests: list[str] = []
     for name in ("include", "exclude"):
         value = options.get(name)
         if value is None:
             continue
-        here = child(path, name)
+        here = child_path(path, name)
         if isinstance(value, Mapping):
             raise QueryNotSupported("partitions are not answered by the embedded store", here)
         if isinstance(value, str):
@@ -175,74 +180,74 @@ def _selection(
                 re.compile(re.sub(r"\\x\{[0-9a-f]+\}", "x", expression))
             except (ValueError, re.error) as error:
                 raise QueryNotSupported(f"{value!r:.80}: {error}", here) from error
-            prefix = patterns.prefix(value)
+            prefix = patterns.lucene_prefix(value)
             if prefix is not None:  # the same, several times as fast
                 test = f"starts_with(@, {scope.binder.bind(prefix, 'VARCHAR')})"
             else:
                 test = f"regexp_full_match(@, {scope.binder.bind(expression, 'VARCHAR')}, 's')"
         else:
-            listed = a_list(value, here)
+            listed = expect_list(value, here)
             values: list[Any]
             if column is None:
-                values, sql_type = [str(one) for one in listed], "VARCHAR"
+                values, sql_type = [str(item) for item in listed], "VARCHAR"
             elif column.type == "date":
-                values, sql_type = [date_millis(one, scope, here) for one in listed], "BIGINT"
+                values, sql_type = [parse_date_millis(item, scope, here) for item in listed], "BIGINT"
             else:
-                values, sql_type = [typed(column, one, here) for one in listed], column.sql_type
+                values, sql_type = [coerce_value(column, item, here) for item in listed], column.sql_type
             test = f"list_contains({scope.binder.bind(values, sql_type + '[]')}, @)"
         tests.append(f"NOT {test}" if name == "exclude" else test)
     return lambda key: [test.replace("@", key) for test in tests]
 
 
-def _histogram(part: Any, scope: Scope, path: str, orders: list[Order]) -> Bucketing:
-    options = an_object(part, path)
+def _parse_histogram(part: Any, scope: Scope, path: str, orders: list[BucketOrder]) -> BucketAggregation:
+    options = expect_object(part, path)
     allowed = ("field", "interval", "offset", "order", "min_doc_count", "extended_bounds", "missing", "keyed")
-    known(options, allowed, path)
-    column = _column(options, scope, path)
-    if column is not None and not column.numeric and column.type != "boolean":
-        raise SearchError(f"[histogram] does not go with the type [{column.type}]", child(path, "field"))
-    interval = a_number(options.get("interval"), child(path, "interval"))
+    check_keys(options, allowed, path)
+    column = _aggregated_column(options, scope, path)
+    if column is not None and not column.is_numeric and column.type != "boolean":
+        raise SearchError(f"[histogram] does not go with the type [{column.type}]", child_path(path, "field"))
+    interval = expect_number(options.get("interval"), child_path(path, "interval"))
     if not 0 < interval < float("inf"):
-        raise SearchError("expected a number above 0", child(path, "interval"))
-    orders += _order(options, [Order("_key", True)], path)
+        raise SearchError("expected a number above 0", child_path(path, "interval"))
+    orders += _parse_order(options, [BucketOrder("_key", True)], path)
     bounds = None
     if options.get("extended_bounds") is not None:
-        here = child(path, "extended_bounds")
-        given = an_object(options["extended_bounds"], here)
-        known(given, ("min", "max"), here)
+        here = child_path(path, "extended_bounds")
+        extended = expect_object(options["extended_bounds"], here)
+        check_keys(extended, ("min", "max"), here)
         bounds = (
-            a_number(given.get("min"), child(here, "min")),
-            a_number(given.get("max"), child(here, "max")),
+            expect_number(extended.get("min"), child_path(here, "min")),
+            expect_number(extended.get("max"), child_path(here, "max")),
         )
-        _in_order(bounds, here)
-    return Histogram(
+        _check_bounds(bounds, here)
+    return HistogramBuckets(
         column,
         interval,
-        a_number(options.get("offset", 0), child(path, "offset")),
+        expect_number(options.get("offset", 0), child_path(path, "offset")),
         orders,
-        min_doc_count=an_int(options.get("min_doc_count", 0), child(path, "min_doc_count"), least=0),
+        min_doc_count=expect_int(options.get("min_doc_count", 0), child_path(path, "min_doc_count"), least=0),
         bounds=bounds,
-        missing=_histogram_missing(column, options, scope, path),
-        as_list=not a_bool(options.get("keyed", False), child(path, "keyed")),
+        missing=_histogram_missing_sql(column, options, scope, path),
+        as_list=not expect_bool(options.get("keyed", False), child_path(path, "keyed")),
     )
 
 
-def _in_order(bounds: tuple[Any, Any], path: str) -> None:
+def _check_bounds(bounds: tuple[Any, Any], path: str) -> None:
     if None not in bounds and bounds[0] > bounds[1]:
         raise SearchError("min is greater than max", path)
 
 
-def _histogram_missing(
-    column: Column | None, options: Mapping[str, Any], scope: Scope, path: str
+def _histogram_missing_sql(
+    column: TableColumn | None, options: Mapping[str, Any], scope: Scope, path: str
 ) -> str | None:
     if options.get("missing") is None or column is None:
         return None
-    return missing_value(column, options["missing"], scope, child(path, "missing"))
+    return missing_value_sql(column, options["missing"], scope, child_path(path, "missing"))
 
 
-def _date_histogram(part: Any, scope: Scope, path: str, orders: list[Order]) -> Bucketing:
-    options = an_object(part, path)
-    known(
+def _parse_date_histogram(part: Any, scope: Scope, path: str, orders: list[BucketOrder]) -> BucketAggregation:
+    options = expect_object(part, path)
+    check_keys(
         options,
         (
             *("field", "fixed_interval", "calendar_interval", "offset", "order", "min_doc_count", "keyed"),
@@ -250,17 +255,19 @@ def _date_histogram(part: Any, scope: Scope, path: str, orders: list[Order]) -> 
         ),
         path,
     )
-    column = _column(options, scope, path)
+    column = _aggregated_column(options, scope, path)
     if column is not None and column.type != "date":
-        raise SearchError(f"[date_histogram] does not go with the type [{column.type}]", child(path, "field"))
-    orders += _order(options, [Order("_key", True)], path)
-    interval, unit = _interval(options, path)
+        raise SearchError(
+            f"[date_histogram] does not go with the type [{column.type}]", child_path(path, "field")
+        )
+    orders += _parse_order(options, [BucketOrder("_key", True)], path)
+    interval, unit = _parse_interval(options, path)
     zone: tzinfo = UTC
     zone_sql: str | None = None
     if options.get("time_zone") is not None:
-        here = child(path, "time_zone")
+        here = child_path(path, "time_zone")
         try:
-            zone = datemath.time_zone(a_string(options["time_zone"], here))
+            zone = datemath.time_zone(expect_string(options["time_zone"], here))
         except ValueError as error:
             raise SearchError(str(error), here) from error
         if isinstance(zone, ZoneInfo):
@@ -271,24 +278,24 @@ def _date_histogram(part: Any, scope: Scope, path: str, orders: list[Order]) -> 
                 )
     bounds = None
     if options.get("extended_bounds") is not None:
-        here = child(path, "extended_bounds")
-        given = an_object(options["extended_bounds"], here)
-        known(given, ("min", "max"), here)
+        here = child_path(path, "extended_bounds")
+        extended = expect_object(options["extended_bounds"], here)
+        check_keys(extended, ("min", "max"), here)
         ends = [
             None
-            if given.get(end) is None
-            else date_millis(given[end], scope, child(here, end), options=options)
+            if extended.get(end) is None
+            else parse_date_millis(extended[end], scope, child_path(here, end), options=options)
             for end in ("min", "max")
         ]
         bounds = (ends[0], ends[1])
-        _in_order(bounds, here)
+        _check_bounds(bounds, here)
     pattern = datemath.DEFAULT_FORMAT
     if options.get("format") is not None:
-        pattern = date_format(options["format"], column, child(path, "format"))
+        pattern = parse_date_format(options["format"], column, child_path(path, "format"))
     offset = 0
     if options.get("offset") is not None:
-        offset = _millis(options["offset"], child(path, "offset"))
-    return DateHistogram(
+        offset = _parse_millis(options["offset"], child_path(path, "offset"))
+    return DateHistogramBuckets(
         column,
         interval,
         unit,
@@ -296,132 +303,134 @@ def _date_histogram(part: Any, scope: Scope, path: str, orders: list[Order]) -> 
         zone,
         zone_sql,
         orders,
-        min_doc_count=an_int(options.get("min_doc_count", 0), child(path, "min_doc_count"), least=0),
+        min_doc_count=expect_int(options.get("min_doc_count", 0), child_path(path, "min_doc_count"), least=0),
         bounds=bounds,
-        missing=_histogram_missing(column, options, scope, path),
+        missing=_histogram_missing_sql(column, options, scope, path),
         pattern=pattern,
-        as_list=not a_bool(options.get("keyed", False), child(path, "keyed")),
+        as_list=not expect_bool(options.get("keyed", False), child_path(path, "keyed")),
     )
 
 
-def _interval(options: Mapping[str, Any], path: str) -> tuple[int, str]:
-    given = [key for key in ("fixed_interval", "calendar_interval") if options.get(key) is not None]
-    if len(given) != 1:
+def _parse_interval(options: Mapping[str, Any], path: str) -> tuple[int, str]:
+    present = [key for key in ("fixed_interval", "calendar_interval") if options.get(key) is not None]
+    if len(present) != 1:
         raise SearchError("needs either fixed_interval or calendar_interval", path)
-    here = child(path, given[0])
-    text = a_string(options[given[0]], here)
-    if given[0] == "calendar_interval":
-        unit = _CALENDAR.get(text)
+    here = child_path(path, present[0])
+    text = expect_string(options[present[0]], here)
+    if present[0] == "calendar_interval":
+        unit = _CALENDAR_UNITS.get(text)
         if unit is None:
-            raise SearchError(f"{text!r:.80} is none of {sorted(_CALENDAR)}", here)
-        return _EXACT.get(unit, 0), unit
-    millis = _millis(text, here)
+            raise SearchError(f"{text!r:.80} is none of {sorted(_CALENDAR_UNITS)}", here)
+        return _UNIT_MILLIS.get(unit, 0), unit
+    millis = _parse_millis(text, here)
     if millis <= 0:
         raise SearchError("expected an interval above 0", here)
     return millis, ""
 
 
-def _millis(value: Any, path: str) -> int:
+def _parse_millis(value: Any, path: str) -> int:
     try:
-        return datemath.interval(a_string(value, path))
+        return datemath.interval(expect_string(value, path))
     except ValueError as error:
         raise SearchError(str(error), path) from error
 
 
-def _range(part: Any, scope: Scope, path: str, orders: list[Order]) -> Bucketing:
-    options = an_object(part, path)
-    known(options, ("field", "ranges", "keyed"), path)
-    column = _column(options, scope, path)
-    if column is not None and not column.numeric:
-        raise SearchError(f"[range] does not go with the type [{column.type}]", child(path, "field"))
+def _parse_range(part: Any, scope: Scope, path: str, orders: list[BucketOrder]) -> BucketAggregation:
+    options = expect_object(part, path)
+    check_keys(options, ("field", "ranges", "keyed"), path)
+    column = _aggregated_column(options, scope, path)
+    if column is not None and not column.is_numeric:
+        raise SearchError(f"[range] does not go with the type [{column.type}]", child_path(path, "field"))
 
     def read(value: Any, here: str) -> tuple[float, dict[str, Any], str]:
-        number = a_number(value, here)
+        number = expect_number(value, here)
         return number, {}, str(number)
 
-    return _ranges(options, column, scope, path, read, "DOUBLE")
+    return _parse_ranges(options, column, scope, path, read, "DOUBLE")
 
 
-def _date_range(part: Any, scope: Scope, path: str, orders: list[Order]) -> Bucketing:
-    options = an_object(part, path)
-    known(options, ("field", "ranges", "keyed", "format", "time_zone"), path)
-    column = _column(options, scope, path)
+def _parse_date_range(part: Any, scope: Scope, path: str, orders: list[BucketOrder]) -> BucketAggregation:
+    options = expect_object(part, path)
+    check_keys(options, ("field", "ranges", "keyed", "format", "time_zone"), path)
+    column = _aggregated_column(options, scope, path)
     if column is not None and column.type != "date":
-        raise SearchError(f"[date_range] does not go with the type [{column.type}]", child(path, "field"))
+        raise SearchError(
+            f"[date_range] does not go with the type [{column.type}]", child_path(path, "field")
+        )
     pattern = datemath.DEFAULT_FORMAT
     if options.get("format") is not None:
-        pattern = date_format(options["format"], column, child(path, "format"))
+        pattern = parse_date_format(options["format"], column, child_path(path, "format"))
     zone: tzinfo = UTC
     if options.get("time_zone") is not None:
         try:
-            zone = datemath.time_zone(a_string(options["time_zone"], path))
+            zone = datemath.time_zone(expect_string(options["time_zone"], path))
         except ValueError as error:
-            raise SearchError(str(error), child(path, "time_zone")) from error
+            raise SearchError(str(error), child_path(path, "time_zone")) from error
 
     def read(value: Any, here: str) -> tuple[float, dict[str, Any], str]:
-        millis = date_millis(value, scope, here, options=options)
+        millis = parse_date_millis(value, scope, here, options=options)
         text = datemath.render(millis, pattern, zone)
         return float(millis), {"as_string": text}, text
 
-    return _ranges(options, column, scope, path, read, "BIGINT")
+    return _parse_ranges(options, column, scope, path, read, "BIGINT")
 
 
-def _ranges(
+def _parse_ranges(
     options: Mapping[str, Any],
-    column: Column | None,
+    column: TableColumn | None,
     scope: Scope,
     path: str,
     read: Callable[[Any, str], tuple[float, dict[str, Any], str]],
     sql_type: str,
-) -> Ranges:
-    here = child(path, "ranges")
-    listed = a_list(options.get("ranges"), here)
+) -> RangeBuckets:
+    here = child_path(path, "ranges")
+    listed = expect_list(options.get("ranges"), here)
     if not listed:
         raise SearchError("needs at least one range", here)
-    found = []
-    for place, one in enumerate(listed):
-        at = child(here, place)
-        entry = an_object(one, at)
-        known(entry, ("from", "to", "key"), at)
+    ranges = []
+    for place, range_body in enumerate(listed):
+        at = child_path(here, place)
+        entry = expect_object(range_body, at)
+        check_keys(entry, ("from", "to", "key"), at)
         label: dict[str, Any] = {"key": ""}
         ends, texts = [], []
         for end, sign in (("from", ">="), ("to", "<")):
             if entry.get(end) is None:
                 texts.append("*")
                 continue
-            value, extra, text = read(entry[end], child(at, end))
+            value, extra, text = read(entry[end], child_path(at, end))
             label[end] = value
-            label |= {f"{end}_{suffix}": one for suffix, one in extra.items()}
+            label |= {f"{end}_{suffix}": extra_value for suffix, extra_value in extra.items()}
             number = int(value) if sql_type == "BIGINT" else value
             ends.append((sign, scope.binder.bind(number, sql_type)))
             texts.append(text)
-        label["key"] = a_string(entry.get("key") or "-".join(texts), child(at, "key"))
-        test = _between(column, ends)
-        found.append((label.get("from", -float("inf")), label.get("to", float("inf")), label, test))
-    found.sort(key=lambda one: one[:2])
-    return Ranges(
-        [one[3] for one in found],
-        [one[2] for one in found],
-        as_list=not a_bool(options.get("keyed", False), child(path, "keyed")),
+        label["key"] = expect_string(entry.get("key") or "-".join(texts), child_path(at, "key"))
+        test = _range_sql(column, ends)
+        ranges.append((label.get("from", -float("inf")), label.get("to", float("inf")), label, test))
+    ranges.sort(key=lambda item: item[:2])
+    return RangeBuckets(
+        [item[3] for item in ranges],
+        [item[2] for item in ranges],
+        as_list=not expect_bool(options.get("keyed", False), child_path(path, "keyed")),
     )
 
 
-def _between(column: Column | None, ends: list[tuple[str, str]]) -> str:
+def _range_sql(column: TableColumn | None, ends: list[tuple[str, str]]) -> str:
     if column is None:
         return "false"
     if not ends:
-        return exists(column)
-    return any_value(column, lambda v: " AND ".join(f"{v} {sign} {value}" for sign, value in ends))
+        return exists_sql(column)
+    return any_value_sql(column, lambda v: " AND ".join(f"{v} {sign} {value}" for sign, value in ends))
 
 
-Reader = Callable[[Any, Scope, str, list[Order]], Bucketing]
-KINDS: Final[dict[str, Reader]] = {
-    "terms": _terms,
-    "filter": _filter,
-    "filters": _filters,
-    "missing": _missing,
-    "histogram": _histogram,
-    "date_histogram": _date_histogram,
-    "range": _range,
-    "date_range": _date_range,
+BucketParser = Callable[[Any, Scope, str, list[BucketOrder]], BucketAggregation]
+KINDS: Final[dict[str, BucketParser]] = {
+    "terms": _parse_terms,
+    "filter": _parse_filter,
+    "filters": _parse_filters,
+    "missing": _parse_missing,
+    "histogram": _parse_histogram,
+    "date_histogram": _parse_date_histogram,
+    "range": _parse_range,
+    "date_range": _parse_date_range,
 }

@@ -1,4 +1,4 @@
-"""Bucket aggregations: how documents fall into buckets (SQL), and how the buckets are answered."""
+"""Compute bucket aggregations: assign documents to buckets by SQL, and render the buckets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, tzinfo
 from typing import Any, Protocol
 
 from logging_lib._util import datemath
-from logging_lib.store.duckdb.scope import Column
+from logging_lib.store.duckdb.scope import TableColumn
 from logging_lib.store.port import SearchError
 
 Key = Any
@@ -17,49 +17,49 @@ MAX_BUCKETS = 65_536  # Elasticsearch's search.max_buckets
 
 
 @dataclass(slots=True)
-class Group:
-    """A bucket as SQL found it: its key, how many documents, and what orders it."""
+class BucketGroup:
+    """Hold a bucket as SQL returned it: its key, its number of documents, and the values that order it."""
 
     key: Key
     count: int
     values: dict[str, Any] = field(default_factory=dict)
 
 
-Render = Callable[[Group], dict[str, Any]]
+RenderGroup = Callable[[BucketGroup], dict[str, Any]]
 
 
-class Bucketing(Protocol):
-    """One bucket aggregation without its sub-aggregations.
+class BucketAggregation(Protocol):
+    """The interface of one bucket aggregation without its sub-aggregations.
 
-    ``key_sql`` is the key of a row's bucket, where a row has at most one raw key (a raw key can stand for
-    several buckets: ``split``); NULL where it falls into none. Where it is None, ``relation`` is to be used.
+    ``key_sql`` is the raw key of a row, NULL where the row is in no bucket; ``expand_key`` maps a raw key to the
+    buckets that it means. Where a row can have several raw keys, ``key_sql`` is None: use ``relation`` instead.
     """
 
     def key_sql(self) -> str | None: ...
 
-    def split(self, raw: Any) -> tuple[Key, ...]:
-        """The buckets that a raw key stands for."""
+    def expand_key(self, raw: Any) -> tuple[Key, ...]:
+        """Return the buckets that a raw key means."""
         ...
 
     def relation(self, source: str, key: str) -> str:
-        """The source's rows, once for each bucket that they fall into, with the bucket's ``key``."""
+        """Return the source's rows, once for each of their buckets, with the bucket's ``key``."""
         ...
 
-    def answer(self, groups: list[Group], render: Render) -> dict[str, Any]:
-        """The aggregation's answer; ``render`` gives a bucket's ``doc_count`` and sub-aggregations."""
+    def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
+        """Return the aggregation's answer; ``render`` returns a bucket's ``doc_count`` and sub-aggregations."""
         ...
 
 
-class OneKey:
-    """For aggregations in which a raw key is the bucket's key."""
+class SingleKeyBuckets:
+    """Base class of aggregations whose raw key is the bucket's key."""
 
-    def split(self, raw: Any) -> tuple[Key, ...]:
+    def expand_key(self, raw: Any) -> tuple[Key, ...]:
         return () if raw is None else (raw,)
 
 
 @dataclass(slots=True)
-class Single(OneKey):
-    """``filter`` and ``missing``: one bucket of the documents that meet a condition."""
+class SingleBucket(SingleKeyBuckets):
+    """Compute ``filter`` and ``missing``: one bucket of the documents that meet a condition."""
 
     condition: str
 
@@ -69,92 +69,99 @@ class Single(OneKey):
     def relation(self, source: str, key: str) -> str:
         return f"(SELECT *, true AS {key} FROM {source} WHERE {self.condition})"  # noqa: S608
 
-    def answer(self, groups: list[Group], render: Render) -> dict[str, Any]:
-        return render(groups[0] if groups else Group(True, 0))
+    def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
+        return render(groups[0] if groups else BucketGroup(True, 0))
 
 
-class Conditions:
-    """For aggregations whose buckets are conditions, of which a row can meet several.
+class ConditionBuckets:
+    """Base class of aggregations whose buckets are conditions, of which a row can meet several.
 
-    The raw key is a number with one bit a condition, so that a row need not be multiplied.
+    The raw key is a number with one bit per condition, so that rows need not be multiplied.
     """
 
     conditions: list[str]
 
     def key_sql(self) -> str | None:
-        if len(self.conditions) > _MOST_BITS:
+        if len(self.conditions) > _MAX_BITS:
             return None
-        bits = [f"CASE WHEN {one} THEN {1 << i} ELSE 0 END" for i, one in enumerate(self.conditions)]
+        bits = [
+            f"CASE WHEN {condition} THEN {1 << i} ELSE 0 END" for i, condition in enumerate(self.conditions)
+        ]
         return f"({' | '.join(bits)})::BIGINT"
 
-    def split(self, raw: Any) -> tuple[Key, ...]:
+    def expand_key(self, raw: Any) -> tuple[Key, ...]:
         return tuple(place for place in range(len(self.conditions)) if raw >> place & 1)
 
     def relation(self, source: str, key: str) -> str:
-        """The key is a single bit (or the place, where there are too many bits)."""
-        few = len(self.conditions) <= _MOST_BITS
-        keys = [f"CASE WHEN {one} THEN {1 << i if few else i} END" for i, one in enumerate(self.conditions)]
+        """Return the rows; the key is a single bit, or the bucket's number where there are too many bits."""
+        few = len(self.conditions) <= _MAX_BITS
+        keys = [
+            f"CASE WHEN {condition} THEN {1 << i if few else i} END"
+            for i, condition in enumerate(self.conditions)
+        ]
         return (
             f"(SELECT * FROM (SELECT *, unnest([{', '.join(keys)}]::BIGINT[]) AS {key} FROM {source})"  # noqa: S608
             f" WHERE {key} IS NOT NULL)"
         )
 
-    def in_order(self, groups: list[Group], render: Render) -> list[dict[str, Any]]:
-        found = {group.key: group for group in groups}
-        return [render(found.get(place) or Group(place, 0)) for place in range(len(self.conditions))]
+    def render_in_order(self, groups: list[BucketGroup], render: RenderGroup) -> list[dict[str, Any]]:
+        groups_by_key = {group.key: group for group in groups}
+        return [
+            render(groups_by_key.get(place) or BucketGroup(place, 0)) for place in range(len(self.conditions))
+        ]
 
 
-_MOST_BITS = 62
+_MAX_BITS = 62
 
 
 @dataclass(slots=True)
-class Filters(Conditions):
-    """Named or anonymous filters; a document falls into all that it meets."""
+class FilterBuckets(ConditionBuckets):
+    """Compute ``filters``, named or anonymous; a document is in the bucket of each filter that it meets."""
 
     conditions: list[str]
     names: list[str] | None
     as_list: bool = False
 
-    def answer(self, groups: list[Group], render: Render) -> dict[str, Any]:
-        rendered = self.in_order(groups, render)
+    def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
+        rendered = self.render_in_order(groups, render)
         if self.names is None:
             return {"buckets": rendered}
         named = zip(self.names, rendered, strict=True)
         if self.as_list:
-            return {"buckets": [{"key": name, **one} for name, one in named]}
+            return {"buckets": [{"key": name, **bucket} for name, bucket in named]}
         return {"buckets": dict(named)}
 
 
 @dataclass(slots=True)
-class Ranges(Conditions):
-    """``range`` and ``date_range``: from (inclusive) to (exclusive)."""
+class RangeBuckets(ConditionBuckets):
+    """Compute ``range`` and ``date_range``: from (inclusive) to (exclusive)."""
 
     conditions: list[str]
     labels: list[dict[str, Any]]  # key, from, to and their texts, in order
     as_list: bool
 
-    def answer(self, groups: list[Group], render: Render) -> dict[str, Any]:
-        labelled = zip(self.labels, self.in_order(groups, render), strict=True)
-        rendered = [{**label, **one} for label, one in labelled]
+    def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
+        labelled = zip(self.labels, self.render_in_order(groups, render), strict=True)
+        rendered = [{**label, **bucket} for label, bucket in labelled]
         if self.as_list:
             return {"buckets": rendered}
-        return {"buckets": {one.pop("key"): one for one in rendered}}
+        return {"buckets": {bucket.pop("key"): bucket for bucket in rendered}}
 
 
-OrderKey = Callable[[Group], float]
+OrderKey = Callable[[BucketGroup], float]
 
 
 @dataclass(slots=True)
-class Order:
-    """What buckets are ordered by: ``_count``, ``_key`` or a metric (``value`` finds it)."""
+class BucketOrder:
+    """Describe what orders buckets: ``_count``, ``_key`` or a metric, which ``value`` returns."""
 
     by: str
     ascending: bool
     value: OrderKey | None = None
 
 
-def ordered(groups: Iterable[Group], orders: list[Order]) -> list[Group]:
-    """Ties are broken by the key, upwards, as Elasticsearch does."""
+def sort_groups(groups: Iterable[BucketGroup], orders: list[BucketOrder]) -> list[BucketGroup]:
+    """Sort groups; ties are broken by the ascending key, as in Elasticsearch."""
     result = sorted(groups, key=lambda group: group.key)
     for order in reversed(orders):
         if order.by == "_key":
@@ -167,20 +174,20 @@ def ordered(groups: Iterable[Group], orders: list[Order]) -> list[Group]:
 
 
 @dataclass(slots=True)
-class Terms(OneKey):
-    """One bucket a value. ``condition`` (``include``, ``exclude``) is about the key column's value ``K``."""
+class TermsBuckets(SingleKeyBuckets):
+    """Compute ``terms``: one bucket per value. ``conditions`` are those of ``include`` and ``exclude`` on a key."""
 
-    column: Column | None
+    column: TableColumn | None
     missing: str | None
     type: str
     size: int
-    orders: list[Order]
+    orders: list[BucketOrder]
     conditions: Callable[[str], list[str]]
     min_doc_count: int = 1
     pattern: str = datemath.DEFAULT_FORMAT
 
     def key_sql(self) -> str | None:
-        if self.column is not None and self.column.many:
+        if self.column is not None and self.column.is_list:
             return None
         if self.column is None:
             value = self.missing or "NULL"
@@ -195,7 +202,7 @@ class Terms(OneKey):
         value = self.key_sql()
         if value is None:
             assert self.column is not None
-            # Lists of keywords are without doubles already.
+            # Lists of keywords have no duplicates already.
             listed = (
                 self.column.sql if self.column.sql_type == "VARCHAR" else f"list_distinct({self.column.sql})"
             )
@@ -208,11 +215,11 @@ class Terms(OneKey):
         where = " AND ".join([f"{key} IS NOT NULL", *tests])
         return f"(SELECT * FROM (SELECT *, {value} AS {key} FROM {source}) WHERE {where})"  # noqa: S608
 
-    def trimmed(self, statement: str, parents: list[str], key: str) -> str | None:
-        """The statement with only the first buckets of each parent, and what was cut off; None where the
-        order cannot be told in SQL."""
+    def top_buckets_sql(self, statement: str, parents: list[str], key: str) -> str | None:
+        """Return the statement with only the first buckets of each parent, and the total count of all; None where
+        SQL cannot express the order."""
         terms = []
-        for order in [*self.orders, Order("_key", True)]:
+        for order in [*self.orders, BucketOrder("_key", True)]:
             if order.value is not None:
                 return None
             name = key if order.by == "_key" else "doc_count"
@@ -224,19 +231,19 @@ class Terms(OneKey):
             f" QUALIFY row_number() OVER ({over}ORDER BY {', '.join(terms)}) <= {self.size}"
         )
 
-    def answer(self, groups: list[Group], render: Render) -> dict[str, Any]:
+    def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
         groups = [group for group in groups if group.count >= self.min_doc_count]
-        kept = ordered(groups, self.orders)[: self.size]
-        total = next((g.values["all_count"] for g in kept if "all_count" in g.values), None)
+        top = sort_groups(groups, self.orders)[: self.size]
+        total = next((g.values["all_count"] for g in top if "all_count" in g.values), None)
         if total is None:
             total = sum(group.count for group in groups)
         return {
             "doc_count_error_upper_bound": 0,
-            "sum_other_doc_count": int(total) - sum(group.count for group in kept),
-            "buckets": [{**self.label(group.key), **render(group)} for group in kept],
+            "sum_other_doc_count": int(total) - sum(group.count for group in top),
+            "buckets": [{**self.key_entry(group.key), **render(group)} for group in top],
         }
 
-    def label(self, key: Key) -> dict[str, Any]:
+    def key_entry(self, key: Key) -> dict[str, Any]:
         if self.type == "boolean":
             return {"key": int(key), "key_as_string": "true" if key else "false"}
         if self.type == "date":
@@ -245,13 +252,13 @@ class Terms(OneKey):
 
 
 @dataclass(slots=True)
-class Histogram(OneKey):
-    """``histogram``: numbers by an interval."""
+class HistogramBuckets(SingleKeyBuckets):
+    """Compute ``histogram``: numbers by an interval."""
 
-    column: Column | None
+    column: TableColumn | None
     interval: float
     offset: float
-    orders: list[Order]
+    orders: list[BucketOrder]
     min_doc_count: int = 0
     bounds: tuple[float, float] | None = None
     missing: str | None = None
@@ -261,34 +268,34 @@ class Histogram(OneKey):
         return f"floor((({value})::DOUBLE - {self.offset!r}::DOUBLE) / {self.interval!r}::DOUBLE)"
 
     def key_sql(self) -> str | None:
-        return _scalar_key(self.column, self.missing, self._key)
+        return _scalar_key_sql(self.column, self.missing, self._key)
 
     def relation(self, source: str, key: str) -> str:
-        return _by_value(self.column, self.missing, source, key, self._key)
+        return _rows_by_value(self.column, self.missing, source, key, self._key)
 
-    def answer(self, groups: list[Group], render: Render) -> dict[str, Any]:
-        groups = [Group(int(group.key), group.count, group.values) for group in groups]
+    def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
+        groups = [BucketGroup(int(group.key), group.count, group.values) for group in groups]
         if self.min_doc_count == 0:
             ends = [math.floor((end - self.offset) / self.interval) for end in self.bounds or ()]
-            groups = _filled(groups, ends, lambda place: place + 1)
-        kept = ordered((g for g in groups if g.count >= self.min_doc_count), self.orders)
+            groups = _fill_gaps(groups, ends, lambda place: place + 1)
+        buckets = sort_groups((g for g in groups if g.count >= self.min_doc_count), self.orders)
         rendered = [
-            {"key": float(group.key * self.interval + self.offset), **render(group)} for group in kept
+            {"key": float(group.key * self.interval + self.offset), **render(group)} for group in buckets
         ]
-        return {"buckets": rendered if self.as_list else {str(one["key"]): one for one in rendered}}
+        return {"buckets": rendered if self.as_list else {str(bucket["key"]): bucket for bucket in rendered}}
 
 
 @dataclass(slots=True)
-class DateHistogram(OneKey):
-    """``date_histogram`` by a fixed interval in milliseconds, or by a calendar ``unit``, in a time zone."""
+class DateHistogramBuckets(SingleKeyBuckets):
+    """Compute ``date_histogram`` by a fixed interval in milliseconds or a calendar ``unit``, in a time zone."""
 
-    column: Column | None
+    column: TableColumn | None
     interval: int
     unit: str  # "" = fixed interval
     offset: int
     zone: tzinfo
     zone_sql: str | None  # the bound name of a zone with changing offsets
-    orders: list[Order]
+    orders: list[BucketOrder]
     min_doc_count: int = 0
     bounds: tuple[int | None, int | None] | None = None
     missing: str | None = None
@@ -314,20 +321,20 @@ class DateHistogram(OneKey):
         return f"({shifted} - (({local} % {size}) + {size}) % {size})"
 
     def key_sql(self) -> str | None:
-        return _scalar_key(self.column, self.missing, self._key_of)
+        return _scalar_key_sql(self.column, self.missing, self._key_of)
 
     def relation(self, source: str, key: str) -> str:
-        return _by_value(self.column, self.missing, source, key, self._key_of)
+        return _rows_by_value(self.column, self.missing, source, key, self._key_of)
 
     def _key(self, sql_key: int) -> int:
-        """A calendar bucket's key comes from SQL in local time."""
+        """Return the answer's key of a key from SQL, which is in local time for calendar buckets."""
         if self._calendar:
             local = datemath.from_millis(sql_key, UTC).replace(tzinfo=self.zone)
             return datemath.to_millis(local.astimezone(UTC)) + self.offset
         return sql_key + self.offset
 
     def _sql_key(self, millis: int) -> int:
-        """The key, as SQL gives it, of the bucket of a moment."""
+        """Return the key, as SQL returns it, of the bucket that contains a moment."""
         moment = datemath.from_millis(millis - self.offset, self.zone)
         if self._calendar:
             return datemath.to_millis(datemath.floor(moment, self.unit).replace(tzinfo=UTC))
@@ -340,33 +347,35 @@ class DateHistogram(OneKey):
             return datemath.to_millis(datemath.add(datemath.from_millis(sql_key, UTC), self.unit, 1))
         return sql_key + self.interval
 
-    def answer(self, groups: list[Group], render: Render) -> dict[str, Any]:
+    def answer(self, groups: list[BucketGroup], render: RenderGroup) -> dict[str, Any]:
         if self.min_doc_count == 0:
             ends = [self._sql_key(end) for end in self.bounds or () if end is not None]
-            groups = _filled(groups, ends, self._next)
-        kept = ordered((g for g in groups if g.count >= self.min_doc_count), self.orders)
+            groups = _fill_gaps(groups, ends, self._next)
+        buckets = sort_groups((g for g in groups if g.count >= self.min_doc_count), self.orders)
         rendered = []
-        for group in kept:
+        for group in buckets:
             key = self._key(group.key)
             text = datemath.render(key, self.pattern, self.zone)
             rendered.append({"key_as_string": text, "key": key, **render(group)})
         if self.as_list:
             return {"buckets": rendered}
-        return {"buckets": {one["key_as_string"]: one for one in rendered}}
+        return {"buckets": {bucket["key_as_string"]: bucket for bucket in rendered}}
 
 
-def _scalar_key(column: Column | None, missing: str | None, expression: Callable[[str], str]) -> str | None:
+def _scalar_key_sql(
+    column: TableColumn | None, missing: str | None, expression: Callable[[str], str]
+) -> str | None:
     if column is None:
         return expression(missing) if missing else "NULL::BIGINT"
-    if column.many:
+    if column.is_list:
         return None
     return expression(column.sql if missing is None else f"coalesce({column.sql}, {missing})")
 
 
-def _by_value(
-    column: Column | None, missing: str | None, source: str, key: str, expression: Callable[[str], str]
+def _rows_by_value(
+    column: TableColumn | None, missing: str | None, source: str, key: str, expression: Callable[[str], str]
 ) -> str:
-    value = _scalar_key(column, missing, expression)
+    value = _scalar_key_sql(column, missing, expression)
     if value is None and column is not None:
         listed = f"list_distinct(list_transform({column.sql}, lambda v: {expression('v')}))"
         if missing is not None:
@@ -375,16 +384,18 @@ def _by_value(
     return f"(SELECT * FROM (SELECT *, {value} AS {key} FROM {source}) WHERE {key} IS NOT NULL)"  # noqa: S608
 
 
-def _filled(groups: list[Group], ends: list[int], following: Callable[[int], int]) -> list[Group]:
-    """The groups with empty ones in their gaps, and out to both ends."""
-    found = {group.key: group for group in groups}
-    keys = [*found, *ends]
+def _fill_gaps(
+    groups: list[BucketGroup], ends: list[int], following: Callable[[int], int]
+) -> list[BucketGroup]:
+    """Return the groups with empty ones in their gaps, and out to both ends."""
+    groups_by_key = {group.key: group for group in groups}
+    keys = [*groups_by_key, *ends]
     if not keys:
         return []
     key, last = min(keys), max(keys)
     result = []
     while key <= last:
-        result.append(found.get(key) or Group(key, 0))
+        result.append(groups_by_key.get(key) or BucketGroup(key, 0))
         if len(result) > MAX_BUCKETS:
             raise SearchError(f"too many buckets: more than {MAX_BUCKETS}; use a larger interval")
         key = following(key)

@@ -1,4 +1,4 @@
-"""One index of free documents (``ml-profiles``, ``ml-watch-state``): few, replaced by id, of any structure."""
+"""Hold one index of documents without a schema (``ml-profiles``, ``ml-watch-state``): few, and replaced by id."""
 
 from __future__ import annotations
 
@@ -12,19 +12,26 @@ import orjson
 from logging_lib._util import datemath
 from logging_lib.schema.fields import load
 from logging_lib.store import mapping
-from logging_lib.store.duckdb.files import Folder
-from logging_lib.store.mapping import Located
+from logging_lib.store.duckdb.files import TargetFolder
+from logging_lib.store.mapping import FieldColumn
 from logging_lib.store.port import IndexResult
 
 _COMPACT_FROM: Final = 1 << 20  # bytes of replaced documents before the file is rewritten
 
 
 class DocumentTable:
-    """Documents by id. Fields of ``fields.yml`` have its types, all others get theirs from their values.
-    Not thread-safe: the store's lock guards it."""
+    """Hold documents by id; fields of ``fields.yml`` have its types, the types of all others are inferred.
+
+    Not thread-safe: the store's lock guards it.
+    """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, number: int, folder: Folder | None, *, writable: bool
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        number: int,
+        folder: TargetFolder | None,
+        *,
+        writable: bool,
     ) -> None:
         self._connection = connection
         self._folder = folder
@@ -36,7 +43,7 @@ class DocumentTable:
         self._values: dict[str, dict[str, list[Any]]] = {}
         self._next = 0
         self._stale_bytes = 0
-        self._columns: dict[str, Located] | None = None
+        self._columns: dict[str, FieldColumn] | None = None
         self.invalid_lines = 0
         self.refresh()
 
@@ -55,7 +62,7 @@ class DocumentTable:
                 duplicates += 1
                 continue
             source = {key: value for key, value in document.items() if key != "_id"}
-            problems = _problems(source)
+            problems = _mapping_problems(source)
             try:
                 text = mapping.dumps(source)
                 line = mapping.dumps({"_id": identity, **source})
@@ -104,14 +111,14 @@ class DocumentTable:
     def refresh(self) -> None:
         if self._folder is None:
             return
-        for _, block in self._folder.unread():
+        for _, block in self._folder.read_new():
             self._load(block)
-        if self._folder.replaced:
-            self._folder.replaced = False
-            self._folder.seen.clear()
+        if self._folder.was_replaced:
+            self._folder.was_replaced = False
+            self._folder.positions.clear()
             self._sources, self._numbers, self._ids, self._values = {}, {}, {}, {}
             self._columns, self.invalid_lines, self._stale_bytes = None, 0, 0
-            for _, block in self._folder.unread():
+            for _, block in self._folder.read_new():
                 self._load(block)
 
     @property
@@ -133,39 +140,39 @@ class DocumentTable:
                 self._values[identity] = values
         return list(self._values.values())
 
-    def type_of(self, name: str) -> tuple[str, bool] | None:
-        known = mapping.location(load(), name)
+    def field_type(self, name: str) -> tuple[str, bool] | None:
+        known = mapping.locate_field(load(), name)
         if known is not None:
             return known[0].type, True
-        values = [value for one in self._flattened() for value in one.get(name, ())]
-        return (mapping.infer(values), True) if values else None
+        values = [value for fields in self._flattened() for value in fields.get(name, ())]
+        return (mapping.infer_type(values), True) if values else None
 
-    def names_below(self, prefix: str) -> set[str]:
-        """The fields of an object: for ``exists``."""
-        return {name for one in self._flattened() for name in one if name.startswith(prefix + ".")}
+    def fields_below(self, prefix: str) -> set[str]:
+        """List the fields of an object, for ``exists``."""
+        return {name for fields in self._flattened() for name in fields if name.startswith(prefix + ".")}
 
-    def ensure(self, names: Iterable[str]) -> dict[str, Located]:
+    def ensure_columns(self, names: Iterable[str]) -> dict[str, FieldColumn]:
         wanted = set(names)
         if self._columns is None or not wanted <= self._columns.keys():
             wanted |= set(self._columns or ())
-            self._columns = self._materialise(sorted(wanted))
+            self._columns = self._materialize(sorted(wanted))
         return {name: self._columns[name] for name in names if self._columns[name].type}
 
-    def _materialise(self, names: list[str]) -> dict[str, Located]:
+    def _materialize(self, names: list[str]) -> dict[str, FieldColumn]:
         self._flattened()
-        located: dict[str, Located] = {}
+        located: dict[str, FieldColumn] = {}
         for place, name in enumerate(names):
-            found = self.type_of(name)
-            located[name] = Located(f"f{place}", found[0] if found else "", True)
+            type_and_list = self.field_type(name)
+            located[name] = FieldColumn(f"f{place}", type_and_list[0] if type_and_list else "", True)
         shape = {"seq": "BIGINT", "id": "VARCHAR"} | {
-            one.column: [mapping.SQL_TYPES[one.type]] for one in located.values() if one.type
+            column.column: [mapping.SQL_TYPES[column.type]] for column in located.values() if column.type
         }
         rows = [
             {"seq": number, "id": identity}
             | {
-                one.column: _typed(self._values[identity].get(name, ()), one.type)
-                for name, one in located.items()
-                if one.type
+                column.column: _coerce_values(self._values[identity].get(name, ()), column.type)
+                for name, column in located.items()
+                if column.type
             }
             for number, identity in self._ids.items()
         ]
@@ -178,7 +185,7 @@ class DocumentTable:
     def relation(self, *, with_id: bool) -> str:
         return self._table
 
-    def sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
+    def fetch_sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
         return {number: (self._ids[number], self._sources[self._ids[number]]) for number in numbers}
 
     def close(self) -> None:
@@ -195,26 +202,26 @@ class DocumentTable:
         self._folder.close()
 
 
-def _typed(values: Iterable[Any], kind: str) -> list[Any]:
+def _coerce_values(values: Iterable[Any], kind: str) -> list[Any]:
     typed = []
     for value in values:
         try:
-            one = mapping.convert(value, kind)
-        except mapping.MisfitError:
+            coerced = mapping.coerce(value, kind)
+        except mapping.MappingError:
             continue
-        if one is not None:
-            typed.append(datemath.parse(one) if kind == "date" else one)
+        if coerced is not None:
+            typed.append(datemath.parse(coerced) if kind == "date" else coerced)
     return list(dict.fromkeys(typed)) if mapping.SQL_TYPES[kind] == "VARCHAR" else typed
 
 
-def _problems(source: Mapping[str, Any]) -> list[str]:
-    """Values that do not fit the type that ``fields.yml`` gives their field."""
+def _mapping_problems(source: Mapping[str, Any]) -> list[str]:
+    """List the values that do not fit the type that ``fields.yml`` declares for their field."""
     problems = []
     for name, value in mapping.flatten(source):
-        known = mapping.location(load(), name)
+        known = mapping.locate_field(load(), name)
         if known is not None:
             try:
-                mapping.convert(value, known[0].type)
-            except mapping.MisfitError as reason:
+                mapping.coerce(value, known[0].type)
+            except mapping.MappingError as reason:
                 problems.append(f"{name}: {reason}")
     return problems

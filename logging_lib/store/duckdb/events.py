@@ -1,47 +1,50 @@
-"""One data stream in DuckDB: the events as JSON text, and typed columns made of it when first asked for."""
+"""Hold one data stream in DuckDB: the events as JSON text, and typed columns extracted on first use."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import duckdb
 import orjson
 
+from logging_lib._util.times import format_instant
 from logging_lib.schema.fields import load
 from logging_lib.store import mapping
-from logging_lib.store.duckdb import hits
-from logging_lib.store.duckdb.files import Folder
-from logging_lib.store.mapping import Located
+from logging_lib.store.duckdb import extraction
+from logging_lib.store.duckdb.files import TargetFolder
+from logging_lib.store.mapping import FieldColumn
 from logging_lib.store.port import IndexResult
 
-USUAL: Final = (
+COMMON_FIELDS: Final = (
     "@timestamp", "event.ingested", "event.dataset", "event.outcome", "service.name", "ml.model.name",
     "ml.model.version", "ml.model.role", "ml.profile.id", "ml.profile.status", "ml.sample.weight",
     "ml.prediction.value", "ml.prediction.label", "ml.prediction.score", "ml.prediction.bin",
     "ml.check.missing", "ml.check.absent", "ml.check.unseen", "ml.check.out_of_range", "ml.check.oov",
 )  # fmt: skip
-_MANY_ROWS: Final = 20_000  # from here on a new column is costly enough to make the usual ones with it
-_ARROW_FROM: Final = 2_000
-_NOT_MADE: Final = -1
+_MANY_ROWS: Final = 20_000  # above this a new column is so costly that the common ones are extracted with it
+_ARROW_MIN_ROWS: Final = 2_000
+_NOT_BUILT: Final = -1
 
 
 class EventTable:
-    """A data stream. Not thread-safe: the store's lock guards it."""
+    """Hold a data stream with the text of every event. Not thread-safe: the store's lock guards it."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, number: int, folder: Folder | None) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, number: int, folder: TargetFolder | None
+    ) -> None:
         self._connection = connection
         self._folder = folder
-        self._raw = f"raw_{number}"
+        self._raw_table = f"raw_{number}"
         self._columns_table = f"columns_{number}"
         self._columns: dict[str, str] = {}
-        self._many: set[str] = set()
+        self._list_fields: set[str] = set()
         self._ids: set[str] | None = None
         self._pending: list[tuple[str, bytes, bytes | None]] = []
         self._from_files = 0  # events below this number may come from files, whose values are unchecked
         self._next = 0  # the next event's sequence number
-        self._synced = _NOT_MADE  # events below this number are in the columns
+        self._synced = _NOT_BUILT  # events below this number are in the columns
         self.invalid_lines = 0
         self.malformed_values = 0
         self.duplicates_in_files = 0
@@ -53,7 +56,7 @@ class EventTable:
     def index(self, documents: Iterable[Mapping[str, Any]], now: datetime) -> IndexResult:
         created, duplicates, failed = 0, 0, list[tuple[str, str]]()
         ids = self._known_ids()
-        arrival = now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        arrival = format_instant(now, timespec="microseconds")
         batch: list[tuple[str, bytes, bytes | None]] = []
         for document in documents:
             identity, source, line, reason = self._prepare(document, arrival)
@@ -72,12 +75,12 @@ class EventTable:
             self._flush()
         return IndexResult(created, duplicates, tuple(failed))
 
-    def _append(self, batch: list[tuple[str, bytes, bytes | None]], folder: Folder) -> None:
+    def _append(self, batch: list[tuple[str, bytes, bytes | None]], folder: TargetFolder) -> None:
         try:
             for name, block in folder.append([source for _, source, _ in batch]):
                 self._load(name, block)  # what another process wrote in between
         except OSError:
-            self._ids = None  # so that what could not be written counts as new when it is tried again
+            self._ids = None  # so that documents that could not be written count as new in a retry
             raise
 
     def _prepare(self, document: Mapping[str, Any], arrival: str) -> tuple[str, bytes, bytes | None, str]:
@@ -86,35 +89,35 @@ class EventTable:
         identity = event.get("id") if isinstance(event, dict) else source.get("event.id")
         if identity is None or identity == "" or isinstance(identity, (dict, list)):
             return "", b"", None, "event.id: a data stream's document needs one"
-        identity = mapping.convert(identity, "keyword")
+        identity = mapping.coerce(identity, "keyword")
         if isinstance(event, dict):
             if event.get("ingested") is None and "event.ingested" not in source:
                 source["event"] = {**event, "ingested": arrival}
         elif source.get("event.ingested") is None:
             source["event.ingested"] = arrival
-        found = mapping.conform(source)
-        if found.problems:
-            return identity, b"", None, "; ".join(found.problems)
+        conformed = mapping.conform(source)
+        if conformed.problems:
+            return identity, b"", None, "; ".join(conformed.problems)
         try:
             text = mapping.dumps(source)
-            line = None if found.document is None else mapping.dumps(found.document)
+            line = None if conformed.document is None else mapping.dumps(conformed.document)
         except (TypeError, ValueError) as error:
             return identity, b"", None, f"not JSON: {error}"
-        self._note_many(found.many)
+        self._note_list_fields(conformed.list_fields)
         return identity, text, line, ""
 
-    def _note_many(self, fields: set[str]) -> None:
-        new = fields - self._many
+    def _note_list_fields(self, fields: set[str]) -> None:
+        new = fields - self._list_fields
         if new:
-            self._many |= new
+            self._list_fields |= new
             if new & self._columns.keys():
-                self._synced = _NOT_MADE
+                self._synced = _NOT_BUILT
                 self._columns = {}
 
     def _known_ids(self) -> set[str]:
         if self._ids is None:
             self._flush()
-            rows = self._connection.execute(f"SELECT id FROM {self._raw}").fetchall()  # noqa: S608
+            rows = self._connection.execute(f"SELECT id FROM {self._raw_table}").fetchall()  # noqa: S608
             self._ids = {row[0] for row in rows}
         return self._ids
 
@@ -126,17 +129,17 @@ class EventTable:
         self._next += len(batch)
         self._insert(
             numbers,
-            [one[0] for one in batch],
-            [one[1].decode() for one in batch],
-            [one[2].decode() if one[2] is not None else None for one in batch],
+            [entry[0] for entry in batch],
+            [entry[1].decode() for entry in batch],
+            [entry[2].decode() if entry[2] is not None else None for entry in batch],
         )
 
     def _insert(
         self, numbers: list[int], ids: list[str], sources: list[str], lines: Sequence[str | None]
     ) -> None:
-        if len(numbers) < _ARROW_FROM:
+        if len(numbers) < _ARROW_MIN_ROWS:
             self._connection.execute(
-                f"INSERT INTO {self._raw} SELECT unnest($1::BIGINT[]), unnest($2::VARCHAR[]),"
+                f"INSERT INTO {self._raw_table} SELECT unnest($1::BIGINT[]), unnest($2::VARCHAR[]),"
                 " unnest($3::VARCHAR[]), unnest($4::VARCHAR[]), true",
                 [numbers, ids, sources, list(lines)],
             ).fetchall()
@@ -152,18 +155,18 @@ class EventTable:
             }
         )
         self._connection.register("arriving", batch)
-        self._connection.execute(f"INSERT INTO {self._raw} SELECT *, true FROM arriving").fetchall()  # noqa: S608
+        self._connection.execute(f"INSERT INTO {self._raw_table} SELECT *, true FROM arriving").fetchall()  # noqa: S608
         self._connection.unregister("arriving")
 
     # -- reading files -------------------------------------------------------------------------------------
 
     def _clear(self) -> None:
         self._connection.execute(
-            f"CREATE OR REPLACE TABLE {self._raw}"
+            f"CREATE OR REPLACE TABLE {self._raw_table}"
             " (seq BIGINT, id VARCHAR, source VARCHAR, line VARCHAR, checked BOOLEAN)"
         )
-        self._columns, self._many, self._ids = {}, set(), None
-        self._next, self._synced, self._from_files = 0, _NOT_MADE, 0
+        self._columns, self._list_fields, self._ids = {}, set(), None
+        self._next, self._synced, self._from_files = 0, _NOT_BUILT, 0
         self.invalid_lines = self.malformed_values = self.duplicates_in_files = 0
 
     def refresh(self) -> None:
@@ -172,14 +175,14 @@ class EventTable:
             return
         self._flush()
         loaded = False
-        for name, block in self._folder.unread():
+        for name, block in self._folder.read_new():
             self._load(name, block)
             loaded = True
-        if self._folder.replaced:
-            self._folder.replaced = False
-            self._folder.seen.clear()
+        if self._folder.was_replaced:
+            self._folder.was_replaced = False
+            self._folder.positions.clear()
             self._clear()
-            for name, block in self._folder.unread():
+            for name, block in self._folder.read_new():
                 self._load(name, block)
             loaded = True
         if loaded:
@@ -191,20 +194,20 @@ class EventTable:
 
     def _load(self, name: str, block: bytes) -> None:
         self._flush()
-        lines = hits.lines(block)
+        lines = extraction.lines_to_arrow(block)
         if lines is None:
-            kept = [line for line in block.split(b"\n") if hits.is_text(line)]
-            self.invalid_lines += block.count(b"\n") - len(kept) + 1
-            lines = hits.lines(b"".join(line + b"\n" for line in kept))
+            text_lines = [line for line in block.split(b"\n") if extraction.is_text(line)]
+            self.invalid_lines += block.count(b"\n") - len(text_lines) + 1
+            lines = extraction.lines_to_arrow(b"".join(line + b"\n" for line in text_lines))
             assert lines is not None
         if not len(lines):
             return
-        self._connection.register("arriving", hits.numbered(lines, self._next))
+        self._connection.register("arriving", extraction.number_lines(lines, self._next))
         try:
             created = self._insert_lines(name, "starts_with(source, '{') OR json_type(source) = 'OBJECT'")
             self.invalid_lines += len(lines) - created
-        except duckdb.Error:  # some line is no JSON; telling which ones costs a second look at all
-            # CASE and not AND: DuckDB evaluates the sides of an AND in the order that it likes.
+        except duckdb.Error:  # some line is not JSON; finding it requires validating every line
+            # CASE and not AND: DuckDB evaluates the operands of an AND in any order.
             created = self._insert_lines(
                 name, "CASE WHEN json_valid(source) THEN json_type(source) = 'OBJECT' ELSE false END"
             )
@@ -219,23 +222,24 @@ class EventTable:
         self._from_files = self._next
 
     def _insert_lines(self, name: str, valid: str) -> int:
-        found = self._connection.execute(
-            f"INSERT INTO {self._raw} SELECT seq, coalesce(x[1], x[2], $name || '#' || seq), source, NULL, false"  # noqa: S608
+        inserted = self._connection.execute(
+            f"INSERT INTO {self._raw_table}"  # noqa: S608
+            " SELECT seq, coalesce(x[1], x[2], $name || '#' || seq), source, NULL, false"
             f" FROM (SELECT seq, source, CASE WHEN {valid} THEN"
             " json_extract_string(source, ['/event/id', '/event.id']) END AS x FROM arriving)"
             " WHERE x IS NOT NULL",
             {"name": name},
         ).fetchall()
-        return int(found[0][0])
+        return int(inserted[0][0])
 
     def _drop_duplicates(self) -> None:
         counts = self._connection.execute(
-            f"SELECT count(*), count(DISTINCT id) FROM {self._raw}"  # noqa: S608
+            f"SELECT count(*), count(DISTINCT id) FROM {self._raw_table}"  # noqa: S608
         ).fetchall()
         self.duplicates_in_files += counts[0][0] - counts[0][1]
         if counts[0][0] > counts[0][1]:
             self._connection.execute(
-                f"DELETE FROM {self._raw} WHERE seq IN (SELECT seq FROM {self._raw}"  # noqa: S608
+                f"DELETE FROM {self._raw_table} WHERE seq IN (SELECT seq FROM {self._raw_table}"  # noqa: S608
                 " QUALIFY row_number() OVER (PARTITION BY id ORDER BY seq) > 1)"
             ).fetchall()
 
@@ -245,42 +249,47 @@ class EventTable:
 
     # -- columns -------------------------------------------------------------------------------------------
 
-    def type_of(self, name: str) -> tuple[str, bool] | None:
-        """The field's type, and whether it holds lists here; None where it is not mapped."""
-        found = mapping.location(load(), name)
-        if found is None:
+    def field_type(self, name: str) -> tuple[str, bool] | None:
+        """Return the field's type, and whether it holds lists here; None where it is not mapped."""
+        field_and_path = mapping.locate_field(load(), name)
+        if field_and_path is None:
             return None
-        return found[0].type, found[0].array or name in self._many
+        return field_and_path[0].type, field_and_path[0].array or name in self._list_fields
 
-    def ensure(self, names: Iterable[str]) -> dict[str, Located]:
-        """Make columns for these fields, up to date with all that was indexed."""
+    def ensure_columns(self, names: Iterable[str]) -> dict[str, FieldColumn]:
+        """Extract columns for these fields, up to date with all indexed events."""
         self._flush()
-        wanted = {name: found for name in names if (found := mapping.location(load(), name))}
+        wanted = {
+            name: field_and_path for name in names if (field_and_path := mapping.locate_field(load(), name))
+        }
         fresh = sorted(wanted.keys() - self._columns.keys())
         if fresh or not self._columns:
-            extra = USUAL if self._next >= _MANY_ROWS else ("@timestamp",)
+            extra = COMMON_FIELDS if self._next >= _MANY_ROWS else ("@timestamp",)
             fresh += [name for name in extra if name not in self._columns and name not in fresh]
             known = dict(self._columns)
             self._columns |= {name: f"f{len(known) + place}" for place, name in enumerate(fresh)}
-            if not known or not self._widen(fresh):
-                self._synced = _NOT_MADE
+            if not known or not self._add_columns(fresh):
+                self._synced = _NOT_BUILT
         while self._synced < self._next:
             self._sync()
         return {
-            name: Located(self._columns[name], entry.type, entry.array or name in self._many)
+            name: FieldColumn(self._columns[name], entry.type, entry.array or name in self._list_fields)
             for name, (entry, _) in wanted.items()
         }
 
     def _sync(self) -> None:
-        """Fill the columns with the events that they lack. Odd values, which only files can bring, are
-        brought into form in Python first; that may show that a field holds lists, and then all is redone."""
+        """Add the missing events to the columns.
+
+        Odd values, which only files can contain, are conformed in Python first; if that reveals that a field holds
+        lists, all columns are extracted again.
+        """
         before = max(0, self._synced)
-        if self._synced == _NOT_MADE:
+        if self._synced == _NOT_BUILT:
             columns = ", ".join(f"{column} {self._sql_type(name)}" for name, column in self._columns.items())
             self._connection.execute(
                 f"CREATE OR REPLACE TABLE {self._columns_table} (seq BIGINT, odd BOOLEAN, {columns})"
             )
-        events = self._extraction(self._columns, unchecked=before < self._from_files)
+        events = self._extraction_sql(self._columns, unchecked=before < self._from_files)
         insert = f"INSERT INTO {self._columns_table} {events}"
         self._connection.execute(insert, {"from": before}).fetchall()
         self._synced = self._next
@@ -292,18 +301,18 @@ class EventTable:
         ).fetchall()
         if not odd:
             return
-        self._mend([row[0] for row in odd])
+        self._conform_rows([row[0] for row in odd])
         self._connection.execute(
             f"DELETE FROM {self._columns_table} WHERE seq >= $1",  # noqa: S608
             [before],
         ).fetchall()
-        self._synced = min(self._synced, before) if self._synced != _NOT_MADE else _NOT_MADE
+        self._synced = min(self._synced, before) if self._synced != _NOT_BUILT else _NOT_BUILT
 
-    def _widen(self, fresh: list[str]) -> bool:
-        """Add columns beside those that are there; False where all have to be made anew."""
-        if self._synced == _NOT_MADE:
+    def _add_columns(self, fresh: list[str]) -> bool:
+        """Add columns to the existing ones; return False where all have to be extracted again."""
+        if self._synced == _NOT_BUILT:
             return False
-        events = self._extraction(fresh, unchecked=self._from_files > 0)
+        events = self._extraction_sql(fresh, unchecked=self._from_files > 0)
         self._connection.execute(
             "CREATE OR REPLACE TABLE widened AS SELECT old.*, new.* EXCLUDE (seq, odd), new.odd AS fresh_odd"  # noqa: S608
             f" FROM {self._columns_table} old JOIN ({events}) new USING (seq)",
@@ -318,48 +327,50 @@ class EventTable:
         self._connection.execute(f"ALTER TABLE widened RENAME TO {self._columns_table}")
         return True
 
-    def _mend(self, numbers: list[int]) -> None:
+    def _conform_rows(self, numbers: list[int]) -> None:
         rows = self._connection.execute(
-            f"SELECT seq, source FROM {self._raw} WHERE seq IN (SELECT unnest($1))",  # noqa: S608
+            f"SELECT seq, source FROM {self._raw_table} WHERE seq IN (SELECT unnest($1))",  # noqa: S608
             [numbers],
         ).fetchall()
-        lines, many = list[str | None](), set[str]()
+        lines, list_fields = list[str | None](), set[str]()
         for _, source in rows:
             try:
-                found = mapping.conform(orjson.loads(source))
+                conformed = mapping.conform(orjson.loads(source))
             except orjson.JSONDecodeError:  # NaN and 1e400: JSON to DuckDB, not to anyone else
-                found = mapping.Conformed({})
+                conformed = mapping.ConformResult({})
                 self.invalid_lines += 1
-            self.malformed_values += len(found.problems)
-            many |= found.many
-            lines.append(None if found.document is None else orjson.dumps(found.document).decode())
+            self.malformed_values += len(conformed.problems)
+            list_fields |= conformed.list_fields
+            lines.append(None if conformed.document is None else orjson.dumps(conformed.document).decode())
         self._connection.execute(
-            f"UPDATE {self._raw} SET line = mended.line, checked = true"  # noqa: S608
-            " FROM (SELECT unnest($1::BIGINT[]) AS seq, unnest($2::VARCHAR[]) AS line) AS mended"
-            f" WHERE mended.seq = {self._raw}.seq",
+            f"UPDATE {self._raw_table} SET line = conformed.line, checked = true"  # noqa: S608
+            " FROM (SELECT unnest($1::BIGINT[]) AS seq, unnest($2::VARCHAR[]) AS line) AS conformed"
+            f" WHERE conformed.seq = {self._raw_table}.seq",
             [[row[0] for row in rows], lines],
         ).fetchall()
-        if many - self._many:
-            self._many |= many
-            self._synced = _NOT_MADE
+        if list_fields - self._list_fields:
+            self._list_fields |= list_fields
+            self._synced = _NOT_BUILT
 
     def _sql_type(self, name: str) -> str:
-        located = mapping.location(load(), name)
+        located = mapping.locate_field(load(), name)
         assert located is not None
-        return mapping.SQL_TYPES[located[0].type] + ("[]" if located[0].array or name in self._many else "")
+        return mapping.SQL_TYPES[located[0].type] + (
+            "[]" if located[0].array or name in self._list_fields else ""
+        )
 
-    def _extraction(self, names: Iterable[str], *, unchecked: bool) -> str:
+    def _extraction_sql(self, names: Iterable[str], *, unchecked: bool) -> str:
         columns = {name: self._columns[name] for name in names}
-        return hits.statement(self._raw, columns, self._many, unchecked=unchecked)
+        return extraction.extraction_sql(self._raw_table, columns, self._list_fields, unchecked=unchecked)
 
     def relation(self, *, with_id: bool) -> str:
-        """The table that ``Located.column`` belongs to; ``seq`` numbers its rows in order of arrival."""
+        """Return the table of the columns; ``seq`` numbers its rows in order of arrival."""
         if not with_id:
             return self._columns_table
-        return f"{self._columns_table} JOIN (SELECT seq, id FROM {self._raw}) USING (seq)"  # noqa: S608
+        return f"{self._columns_table} JOIN (SELECT seq, id FROM {self._raw_table}) USING (seq)"  # noqa: S608
 
-    def names_below(self, prefix: str) -> set[str]:
-        """The fields of an object: for ``exists``."""
+    def fields_below(self, prefix: str) -> set[str]:
+        """List the fields of an object, for ``exists``."""
         self._flush()
         names = set()
         for entry in load().fields:
@@ -368,30 +379,30 @@ class EventTable:
             if not entry.dynamic:
                 names.add(entry.name)
                 continue
-            pointer = mapping.pointer(tuple(entry.name[:-2].split(".")))
+            pointer = mapping.json_pointer(tuple(entry.name[:-2].split(".")))
             keys = self._connection.execute(
-                f"SELECT DISTINCT unnest(json_keys(coalesce(line, source), $1)) FROM {self._raw}",  # noqa: S608
+                f"SELECT DISTINCT unnest(json_keys(coalesce(line, source), $1)) FROM {self._raw_table}",  # noqa: S608
                 [pointer],
             ).fetchall()
             names |= {f"{entry.name[:-1]}{row[0]}" for row in keys}
         return names
 
-    def lines(self) -> Iterator[list[bytes]]:
-        """The JSON text of all events, in order of arrival."""
+    def iter_json(self) -> Iterator[list[bytes]]:
+        """Yield the JSON text of all events, in order of arrival."""
         self._flush()
         for start in range(0, self._next, _MANY_ROWS):
             rows = self._connection.execute(
-                f"SELECT source FROM {self._raw} WHERE seq >= $1 AND seq < $2 ORDER BY seq",  # noqa: S608
+                f"SELECT source FROM {self._raw_table} WHERE seq >= $1 AND seq < $2 ORDER BY seq",  # noqa: S608
                 [start, start + _MANY_ROWS],
             ).fetchall()
             yield [row[0].encode() for row in rows]
 
-    def sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
-        """The id and the JSON text of events."""
+    def fetch_sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
+        """Return the id and the JSON text of events, by their numbers."""
         if not numbers:
             return {}
         rows = self._connection.execute(
-            f"SELECT seq, id, source FROM {self._raw} WHERE seq IN (SELECT unnest($1))",  # noqa: S608
+            f"SELECT seq, id, source FROM {self._raw_table} WHERE seq IN (SELECT unnest($1))",  # noqa: S608
             [numbers],
         ).fetchall()
         return {row[0]: (row[1], row[2].encode()) for row in rows}

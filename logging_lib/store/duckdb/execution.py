@@ -1,8 +1,8 @@
-"""Runs a tree of aggregations: few SQL statements, whose groups are put together to Elasticsearch's answer.
+"""Run a tree of aggregations by few SQL statements and assemble Elasticsearch's answer from their groups.
 
-A statement groups by the keys of a bucket aggregation and of all those around it. Where a sub-aggregation
-puts each document into one group at most, its finer groups serve for the outer aggregation, too, and the outer
-one needs no statement of its own.
+A statement groups by the keys of a bucket aggregation and of all those around it. Where a sub-aggregation puts each
+document into at most one group, its finer groups also yield those of the outer aggregation, which then needs no
+statement of its own.
 """
 
 from __future__ import annotations
@@ -13,124 +13,141 @@ from itertools import product
 from typing import Any, Final
 
 from logging_lib.store.duckdb import bucket_options, metrics
-from logging_lib.store.duckdb.buckets import Bucketing, Group, Order, Terms
-from logging_lib.store.duckdb.hits import Hits, parse_top_hits
-from logging_lib.store.duckdb.metrics import Metric
+from logging_lib.store.duckdb.buckets import BucketAggregation, BucketGroup, BucketOrder, TermsBuckets
+from logging_lib.store.duckdb.hits import HitsRequest, parse_top_hits
+from logging_lib.store.duckdb.metrics import MetricAggregation
 from logging_lib.store.duckdb.scope import Scope
 from logging_lib.store.port import QueryNotSupported, SearchError
-from logging_lib.store.validators import an_object, child, unsupported
+from logging_lib.store.validators import child_path, expect_object, unsupported_error
 
 Row = tuple[Any, ...]
 Keys = tuple[Any, ...]
-Execute = Callable[[str], list[Row]]
-Fetch = Callable[[Hits, list[Row]], list[Any]]
-_TRIM_FROM: Final = 20_000  # groups; from here on SQL cuts off what ``size`` leaves out
+ExecuteSql = Callable[[str], list[Row]]
+FetchHits = Callable[[HitsRequest, list[Row]], list[Any]]
+_TRIM_ABOVE: Final = 20_000  # groups; above this number SQL applies the limit ``size``
 
 
 @dataclass(slots=True)
-class Found:
-    """What SQL found for a node: its groups by the keys of the buckets around it."""
+class NodeResult:
+    """Hold the groups of a node, by the keys of the buckets around it."""
 
-    groups: dict[Keys, dict[Any, Group]] = field(default_factory=dict)
+    groups: dict[Keys, dict[Any, BucketGroup]] = field(default_factory=dict)
     hits: dict[str, dict[Keys, list[Any]]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class Evaluation:
-    """One run. ``small`` says that there are too few documents for the groups to become many."""
+class SearchExecution:
+    """Execute one search; ``is_small`` says that the documents are too few for many groups."""
 
-    execute: Execute
-    fetch: Fetch
-    small: bool
-    found: dict[int, Found] = field(default_factory=dict)
+    execute: ExecuteSql
+    fetch: FetchHits
+    is_small: bool
+    results: dict[int, NodeResult] = field(default_factory=dict)
 
-    def run(self, root: Node, relation: str) -> tuple[int, dict[str, Any]]:
-        """The number of documents, and the answers by name."""
+    def run(self, root: AggregationNode, relation: str) -> tuple[int, dict[str, Any]]:
+        """Return the number of documents, and the aggregations' answers by name."""
         self._visit(root, relation, [], [])
-        top = self.found[id(root)].groups.get((), {}).get(None) or Group(None, 0)
-        return top.count, self._answers(root, top, ())
+        top = self.results[id(root)].groups.get((), {}).get(None) or BucketGroup(None, 0)
+        return top.count, self._render_below(root, top, ())
 
     # -- SQL -----------------------------------------------------------------------------------------------
 
-    def _visit(self, node: Node, relation: str, chain: list[Node], served: list[Node]) -> None:
-        """Evaluate a node over the relation that has the keys of ``chain``, the bucket aggregations down to
-        it. ``served`` are those around it that need this node's statement, too."""
-        self.found[id(node)] = Found()
-        heir = next((one for one in node.children if self._serves(one, node)), None)
+    def _visit(
+        self,
+        node: AggregationNode,
+        relation: str,
+        chain: list[AggregationNode],
+        served: list[AggregationNode],
+    ) -> None:
+        """Compute a node over the relation with the keys of ``chain``, the bucket aggregations down to it.
+
+        ``served`` are the outer nodes whose groups come from this node's statement.
+        """
+        self.results[id(node)] = NodeResult()
+        heir = next((child for child in node.children if self._covers(child, node)), None)
         if heir is None:
-            relation = self._groups(node, relation, chain, served)
+            relation = self._compute_groups(node, relation, chain, served)
             served = []
         keys = _key_names(chain)
         for name, (metric, _) in node.metrics.items():
-            if metric.unnested:
-                self._unnested(node, name, metric, relation, chain)
+            if metric.needs_unnest:
+                self._compute_unnested(node, name, metric, relation, chain)
         for name, (hits, _) in node.hits.items():
-            self.found[id(node)].hits[name] = self._top_hits(hits, relation, chain, keys)
-        for one in node.children:
-            assert one.bucketing is not None
-            key, sql = f"k{len(chain)}", one.bucketing.key_sql() if one.mergeable else None
+            self.results[id(node)].hits[name] = self._compute_top_hits(hits, relation, chain, keys)
+        for child in node.children:
+            assert child.bucketing is not None
+            key, sql = f"k{len(chain)}", child.bucketing.key_sql() if child.is_mergeable else None
             if sql is None:
-                below = one.bucketing.relation(relation, key)
+                below = child.bucketing.relation(relation, key)
             else:
                 below = f"(SELECT *, {sql} AS {key} FROM {relation})"  # noqa: S608
-            self._visit(one, below, [*chain, one], [*served, node] if one is heir else [])
+            self._visit(child, below, [*chain, child], [*served, node] if child is heir else [])
 
-    def _serves(self, inner: Node, outer: Node) -> bool:
-        """Whether the groups of ``inner`` give those of ``outer``."""
+    def _covers(self, inner: AggregationNode, outer: AggregationNode) -> bool:
+        """Return whether the groups of ``inner`` determine those of ``outer``."""
         assert inner.bucketing is not None
         return (
-            inner.mergeable
-            and not any(metric.unnested for metric, _ in outer.metrics.values())
-            and all(metric.mergeable for metric, _ in outer.metrics.values())
-            and (self.small or not isinstance(inner.bucketing, Terms))
+            inner.is_mergeable
+            and not any(metric.needs_unnest for metric, _ in outer.metrics.values())
+            and all(metric.is_mergeable for metric, _ in outer.metrics.values())
+            and (self.is_small or not isinstance(inner.bucketing, TermsBuckets))
             and inner.bucketing.key_sql() is not None
         )
 
-    def _groups(self, node: Node, relation: str, chain: list[Node], served: list[Node]) -> str:
-        """Fill in the groups of a node and of those that it serves; returns the relation for what is below,
-        without the buckets that were cut off."""
+    def _compute_groups(
+        self,
+        node: AggregationNode,
+        relation: str,
+        chain: list[AggregationNode],
+        served: list[AggregationNode],
+    ) -> str:
+        """Fill in the groups of a node and of the nodes that it serves.
+
+        Returns:
+            The relation for the nodes below, without the buckets that ``size`` excludes.
+        """
         keys = _key_names(chain)
         aggregates: dict[str, int] = {}
-        for one in (*served, node):
-            for metric, _ in one.metrics.values():
-                if not metric.unnested:
+        for served_node in (*served, node):
+            for metric, _ in served_node.metrics.values():
+                if not metric.needs_unnest:
                     for expression in metric.expressions():
                         aggregates.setdefault(expression, len(aggregates))
         grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
         chosen = ", ".join([*keys, "count(*) AS doc_count", *aggregates])
         statement = f"SELECT {chosen} FROM {relation}{grouped}"  # noqa: S608
         rows, total_at, below = None, None, relation
-        if isinstance(node.bucketing, Terms) and not served:
-            cut = node.bucketing.trimmed(statement, keys[:-1], keys[-1])
+        if isinstance(node.bucketing, TermsBuckets) and not served:
+            cut = node.bucketing.top_buckets_sql(statement, keys[:-1], keys[-1])
             if cut is not None:
-                rows = self.execute(f"{statement} LIMIT {_TRIM_FROM + 1}")
-                if len(rows) > _TRIM_FROM:
+                rows = self.execute(f"{statement} LIMIT {_TRIM_ABOVE + 1}")
+                if len(rows) > _TRIM_ABOVE:
                     rows, total_at = self.execute(cut), len(keys) + 1 + len(aggregates)
                     same = " AND ".join(f"r.{key} = kept.{key}" for key in keys)
                     below = f"(SELECT r.* FROM {relation} r SEMI JOIN ({cut}) kept ON {same})"  # noqa: S608
         if rows is None:
             rows = self.execute(statement)
-        for depth, one in enumerate((*served, node), len(chain) - len(served)):
-            self._collect(one, rows, chain[:depth], len(keys), aggregates, total_at)
+        for depth, served_node in enumerate((*served, node), len(chain) - len(served)):
+            self._merge_rows(served_node, rows, chain[:depth], len(keys), aggregates, total_at)
         return below
 
-    def _collect(
+    def _merge_rows(
         self,
-        node: Node,
+        node: AggregationNode,
         rows: list[Row],
-        chain: list[Node],
+        chain: list[AggregationNode],
         depth: int,
         aggregates: dict[str, int],
         total_at: int | None,
     ) -> None:
-        """Merge a statement's rows to the groups of a node, whose keys are the first ones of the rows'."""
-        found = self.found[id(node)].groups
+        """Merge a statement's rows into the groups of a node, whose keys are the first columns of the rows."""
+        groups_by_parent = self.results[id(node)].groups
         wanted = {
-            name: (metric, [depth + 1 + aggregates[one] for one in metric.expressions()])
+            name: (metric, [depth + 1 + aggregates[expression] for expression in metric.expressions()])
             for name, (metric, _) in node.metrics.items()
-            if not metric.unnested
+            if not metric.needs_unnest
         }
-        splits = [_Split(one) for one in chain]
+        splits = [_BucketKeys(outer) for outer in chain]
         for row in rows:
             count = row[depth]
             if not count:
@@ -140,184 +157,193 @@ class Evaluation:
             }
             if total_at is not None:
                 values["all_count"] = row[total_at]
-            for keys in product(*map(_bucket_keys, splits, row)):
-                groups = found.setdefault(keys[:-1], {})
+            for keys in product(*map(_bucket_keys_of, splits, row)):
+                groups = groups_by_parent.setdefault(keys[:-1], {})
                 key = keys[-1] if keys else None
                 group = groups.get(key)
                 if group is None:
-                    groups[key] = Group(key, count, dict(values))
+                    groups[key] = BucketGroup(key, count, dict(values))
                     continue
                 group.count += count
                 for name, (metric, _) in wanted.items():
                     group.values[name] = metric.merge(group.values[name], values[name])
 
-    def _unnested(self, node: Node, name: str, metric: Metric, relation: str, chain: list[Node]) -> None:
-        """A metric over a field that holds lists has a statement of its own."""
+    def _compute_unnested(
+        self,
+        node: AggregationNode,
+        name: str,
+        metric: MetricAggregation,
+        relation: str,
+        chain: list[AggregationNode],
+    ) -> None:
+        """Compute a metric over a field that holds lists by a statement of its own."""
         assert metric.column is not None
         keys = _key_names(chain)
         grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
-        inner = ", ".join([*keys, f"unnest({metric.listed()}) AS v"])
+        inner = ", ".join([*keys, f"unnest({metric.values_list_sql()}) AS v"])
         outer = ", ".join([*keys, *metric.expressions()])
-        splits = [_Split(one) for one in chain]
-        found = self.found[id(node)].groups
+        splits = [_BucketKeys(outer) for outer in chain]
+        groups_by_parent = self.results[id(node)].groups
         for row in self.execute(f"SELECT {outer} FROM (SELECT {inner} FROM {relation}){grouped}"):  # noqa: S608
-            for at in product(*map(_bucket_keys, splits, row)):
-                group = found.get(at[:-1], {}).get(at[-1] if at else None)
+            for at in product(*map(_bucket_keys_of, splits, row)):
+                group = groups_by_parent.get(at[:-1], {}).get(at[-1] if at else None)
                 if group is None:
                     continue
                 values = row[len(keys) :]
                 before = group.values.get(name)
                 group.values[name] = metric.merge(before, values) if before is not None else values
 
-    def _top_hits(
-        self, hits: Hits, relation: str, chain: list[Node], keys: list[str]
+    def _compute_top_hits(
+        self, hits: HitsRequest, relation: str, chain: list[AggregationNode], keys: list[str]
     ) -> dict[Keys, list[Any]]:
-        rows = self.execute(hits.per_group(relation, keys))
-        splits = [_Split(one) for one in chain]
+        rows = self.execute(hits.select_per_group_sql(relation, keys))
+        splits = [_BucketKeys(outer) for outer in chain]
         documents = self.fetch(hits, [row[len(keys) :] for row in rows])
         answers: dict[Keys, list[Any]] = {}
         for row, document in zip(rows, documents, strict=True):
-            for at in product(*map(_bucket_keys, splits, row)):
+            for at in product(*map(_bucket_keys_of, splits, row)):
                 answers.setdefault(at, []).append(document)
         return answers
 
     # -- the answer ----------------------------------------------------------------------------------------
 
-    def _answers(self, node: Node, group: Group, keys: Keys) -> dict[str, Any]:
-        """The answers of what is below a bucket, by name, in the order in which they were asked."""
+    def _render_below(self, node: AggregationNode, group: BucketGroup, keys: Keys) -> dict[str, Any]:
+        """Return the answers of the aggregations below a bucket, by name, in the order of the body."""
         below: dict[str, Any] = {}
-        children = {one.name: one for one in node.children}
+        children = {child.name: child for child in node.children}
         for name in node.order:
             if name in node.metrics:
                 metric, meta = node.metrics[name]
                 answer: dict[str, Any] = metric.answer(group.values.get(name))
             elif name in node.hits:
                 hits, meta = node.hits[name]
-                documents = self.found[id(node)].hits.get(name, {}).get(keys, [])
+                documents = self.results[id(node)].hits.get(name, {}).get(keys, [])
                 answer = {"hits": hits.envelope(group.count, documents)}
             else:
-                one = children[name]
-                meta = one.meta
-                answer = self._bucket_answer(one, keys)
+                child = children[name]
+                meta = child.meta
+                answer = self._render_buckets(child, keys)
             below[name] = answer if meta is None else {"meta": meta, **answer}
         return below
 
-    def _bucket_answer(self, node: Node, parent: Keys) -> dict[str, Any]:
+    def _render_buckets(self, node: AggregationNode, parent: Keys) -> dict[str, Any]:
         assert node.bucketing is not None
 
-        def render(group: Group) -> dict[str, Any]:
-            return {"doc_count": group.count, **self._answers(node, group, (*parent, group.key))}
+        def render(group: BucketGroup) -> dict[str, Any]:
+            return {"doc_count": group.count, **self._render_below(node, group, (*parent, group.key))}
 
-        groups = self.found[id(node)].groups.get(parent, {})
+        groups = self.results[id(node)].groups.get(parent, {})
         return node.bucketing.answer(list(groups.values()), render)
 
 
-def _bucket_keys(split: _Split, raw: Any) -> tuple[Any, ...]:
+def _bucket_keys_of(split: _BucketKeys, raw: Any) -> tuple[Any, ...]:
     return split[raw]
 
 
-def _key_names(chain: list[Node]) -> list[str]:
+def _key_names(chain: list[AggregationNode]) -> list[str]:
     return [f"k{depth}" for depth in range(len(chain))]
 
 
-class _Split(dict[Any, tuple[Any, ...]]):
-    """Remembers which buckets a raw key stands for."""
+class _BucketKeys(dict[Any, tuple[Any, ...]]):
+    """Cache which buckets a raw key means."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: AggregationNode) -> None:
         super().__init__()
         self._node = node
 
     def __missing__(self, raw: Any) -> tuple[Any, ...]:
         assert self._node.bucketing is not None
-        found = () if raw is None else self._node.bucketing.split(raw)
-        self[raw] = found
-        return found
+        keys = () if raw is None else self._node.bucketing.expand_key(raw)
+        self[raw] = keys
+        return keys
 
 
 @dataclass(slots=True)
-class Node:
-    """A bucket aggregation with what is below it. The root is the search itself."""
+class AggregationNode:
+    """Hold a bucket aggregation with its sub-aggregations. The root is the search itself."""
 
     name: str
-    bucketing: Bucketing | None
+    bucketing: BucketAggregation | None
     meta: Any = None
-    metrics: dict[str, tuple[Metric, Any]] = field(default_factory=dict)
-    hits: dict[str, tuple[Hits, Any]] = field(default_factory=dict)
-    children: list[Node] = field(default_factory=list)
-    order: list[str] = field(default_factory=list)  # the sub-aggregations' names, as asked
+    metrics: dict[str, tuple[MetricAggregation, Any]] = field(default_factory=dict)
+    hits: dict[str, tuple[HitsRequest, Any]] = field(default_factory=dict)
+    children: list[AggregationNode] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)  # the sub-aggregations' names, in the order of the body
 
     @property
-    def mergeable(self) -> bool:
-        """Whether the answers of two sets of documents give that of both together, all the way down."""
-        own = not self.hits and all(metric.mergeable for metric, _ in self.metrics.values())
-        return own and all(one.mergeable for one in self.children)
+    def is_mergeable(self) -> bool:
+        """Whether the answers of two sets of documents determine that of their union, at every level."""
+        is_mergeable = not self.hits and all(metric.is_mergeable for metric, _ in self.metrics.values())
+        return is_mergeable and all(child.is_mergeable for child in self.children)
 
 
-def parse(part: Any, scope: Scope, path: str) -> Node:
-    """Read ``aggs``. Raises QueryNotSupported and SearchError."""
-    root = Node("", None)
-    _children(root, part, scope, path)
+def parse_aggregations(part: Any, scope: Scope, path: str) -> AggregationNode:
+    """Parse ``aggs``. Raises QueryNotSupported and SearchError."""
+    root = AggregationNode("", None)
+    _parse_children(root, part, scope, path)
     return root
 
 
-def _children(node: Node, part: Any, scope: Scope, path: str) -> None:
-    for name, value in an_object(part, path).items():
-        here = child(path, name)
+def _parse_children(node: AggregationNode, part: Any, scope: Scope, path: str) -> None:
+    for name, value in expect_object(part, path).items():
+        here = child_path(path, name)
         if not name or any(letter in name for letter in "[]>"):
             raise SearchError(f"invalid aggregation name {name!r:.80}", here)
-        entry = an_object(value, here)
+        entry = expect_object(value, here)
         kinds = [key for key in entry if key not in ("aggs", "aggregations", "meta")]
         if len(kinds) != 1:
             raise SearchError(f"expected one aggregation type, found {kinds}", here)
         kind, below = kinds[0], entry.get("aggs", entry.get("aggregations"))
         options, meta = entry[kind], entry.get("meta")
-        inner = child(here, kind)
+        inner = child_path(here, kind)
         if kind in metrics.KINDS or kind == "top_hits":
             if below:
-                raise SearchError(f"[{kind}] takes no sub-aggregations", child(here, "aggs"))
+                raise SearchError(f"[{kind}] takes no sub-aggregations", child_path(here, "aggs"))
             if kind == "top_hits":
                 node.hits[name] = parse_top_hits(options, scope, inner), meta
             else:
-                node.metrics[name] = metrics.parse(kind, options, scope, inner), meta
+                node.metrics[name] = metrics.parse_metric(kind, options, scope, inner), meta
         else:
             read = bucket_options.KINDS.get(kind)
             if read is None:
-                raise unsupported(kind, here)
-            orders: list[Order] = []
-            bucket = Node(name, read(options, scope, inner, orders), meta)
+                raise unsupported_error(kind, here)
+            orders: list[BucketOrder] = []
+            bucket = AggregationNode(name, read(options, scope, inner, orders), meta)
             if below is not None:
-                _children(bucket, below, scope, child(here, "aggs" if "aggs" in entry else "aggregations"))
+                _parse_children(
+                    bucket, below, scope, child_path(here, "aggs" if "aggs" in entry else "aggregations")
+                )
             for order in orders:
-                _resolve(order, bucket, inner)
+                _resolve_order(order, bucket, inner)
             node.children.append(bucket)
         node.order.append(name)
 
 
-def _resolve(order: Order, node: Node, path: str) -> None:
+def _resolve_order(order: BucketOrder, node: AggregationNode, path: str) -> None:
     if order.by in ("_count", "_key"):
         return
     name, _, value = order.by.partition(".")
     if order.by in node.metrics:
         name, value = order.by, ""
-    if ">" in order.by or name in {one.name for one in node.children}:
-        raise QueryNotSupported("ordering by a deeper aggregation is not answered", child(path, "order"))
-    found = node.metrics.get(name)
-    if found is None:
-        raise SearchError(f"no aggregation [{order.by}] to order by", child(path, "order"))
-    metric = found[0]
+    if ">" in order.by or name in {child.name for child in node.children}:
+        raise QueryNotSupported("ordering by a deeper aggregation is not answered", child_path(path, "order"))
+    metric_and_meta = node.metrics.get(name)
+    if metric_and_meta is None:
+        raise SearchError(f"no aggregation [{order.by}] to order by", child_path(path, "order"))
+    metric = metric_and_meta[0]
     if metric.kind.startswith("percentile") and value:
         value = str(float(value)) if value.replace(".", "", 1).isdigit() else value
     choices = (
         metric.numbers(None) if metric.kind != "extended_stats" else metric.numbers((1, 0.0, 0.0, 0.0, 0.0))
     )
     if (value or "value") not in choices:
-        raise SearchError(f"[{order.by}] is none of {sorted(choices)}", child(path, "order"))
+        raise SearchError(f"[{order.by}] is none of {sorted(choices)}", child_path(path, "order"))
     order.value = lambda group: metric.order_value(group.values.get(name), value)
 
 
-def names(part: Mapping[str, Any], path: str) -> Mapping[str, Any]:
-    """The body's aggregations, under either of their names."""
+def aggregation_bodies(part: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """Return the body's aggregations, under either of their names."""
     both = [key for key in ("aggs", "aggregations") if part.get(key) is not None]
     if len(both) > 1:
-        raise SearchError("aggs and aggregations cannot both be given", child(path, "aggregations"))
-    return an_object(part[both[0]], child(path, both[0])) if both else {}
+        raise SearchError("aggs and aggregations cannot both be given", child_path(path, "aggregations"))
+    return expect_object(part[both[0]], child_path(path, both[0])) if both else {}

@@ -1,4 +1,4 @@
-"""A target's folder: reading its JSON-lines and Parquet files as they grow, appending whole lines."""
+"""Read a target's folder of growing JSON-lines and Parquet files, and append whole lines to it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import orjson
 
 from logging_lib._util import datemath
 
-_CHUNK = 32 << 20
+_CHUNK_BYTES = 32 << 20
 OWN_FILE = "documents.jsonl"
 
 
 @dataclass(slots=True)
-class Seen:
-    """How far a file has been read; another inode or a shorter file means that it was replaced."""
+class ReadPosition:
+    """Hold how far a file has been read; another inode or a shorter file means that it was replaced."""
 
     inode: int
     offset: int = 0
@@ -29,8 +29,8 @@ class Seen:
 
 
 @dataclass(slots=True)
-class Extent:
-    """Whole lines of a file: its bytes from ``begin`` to ``end``."""
+class ByteRange:
+    """Describe whole lines of a file: its bytes from ``begin`` to ``end``."""
 
     file: Path
     begin: int
@@ -39,8 +39,8 @@ class Extent:
     def __len__(self) -> int:
         return self.end - self.begin
 
-    def blocks(self, at_once: int) -> Iterator[bytes]:
-        """The lines, in chunks of about so many bytes.
+    def read_blocks(self, at_once: int) -> Iterator[bytes]:
+        """Yield the lines in blocks of about ``at_once`` bytes.
 
         Raises:
             FileNotFoundError: the file was removed.
@@ -49,11 +49,11 @@ class Extent:
             yield block if block.endswith(b"\n") else block + b"\n"
 
 
-def extents(folder: Path, size: int) -> list[Extent]:
-    """All lines of a folder in stretches of about so many bytes, in the order in which ``Folder`` reads them; none
-    where a file is not made of lines."""
-    found = []
-    for file in _files(folder):
+def byte_ranges(folder: Path, size: int) -> list[ByteRange]:
+    """Split the lines of a folder into ranges of about ``size`` bytes, in the order in which ``TargetFolder`` reads
+    them; none where a file is not made of lines."""
+    ranges = []
+    for file in _list_files(folder):
         if file.suffix != ".jsonl":
             return []
         begin, end = 0, file.stat().st_size
@@ -61,65 +61,65 @@ def extents(folder: Path, size: int) -> list[Extent]:
             while begin < end:
                 opened.seek(min(begin + size, end))
                 opened.readline()
-                found.append(Extent(file, begin, min(opened.tell(), end)))
-                begin = found[-1].end
-    return found
+                ranges.append(ByteRange(file, begin, min(opened.tell(), end)))
+                begin = ranges[-1].end
+    return ranges
 
 
-def _files(folder: Path) -> list[Path]:
-    present = [one for one in folder.glob("*") if one.suffix in (".jsonl", ".parquet") and one.is_file()]
+def _list_files(folder: Path) -> list[Path]:
+    present = [file for file in folder.glob("*") if file.suffix in (".jsonl", ".parquet") and file.is_file()]
     return sorted(
-        present, key=lambda one: (one.name == OWN_FILE, one.name)
-    )  # what the store wrote is the latest
+        present, key=lambda file: (file.name == OWN_FILE, file.name)
+    )  # the store's own file is the latest
 
 
 @dataclass(slots=True)
-class Folder:
-    """The files of one target.
+class TargetFolder:
+    """Read and append to the files of one target.
 
-    ``replaced`` turns true when a file that had been read was rewritten or removed: what was read from it
-    is stale, and the target has to be read anew.
+    ``was_replaced`` turns true when a file that had been read was rewritten or removed: what was read from it
+    is stale, and the target has to be read again.
     """
 
     path: Path
-    seen: dict[str, Seen] = field(default_factory=dict)
-    replaced: bool = False
+    positions: dict[str, ReadPosition] = field(default_factory=dict)
+    was_replaced: bool = False
     _descriptor: int | None = None
 
-    def unread(self, at_once: int = _CHUNK) -> Iterator[tuple[str, bytes]]:
-        """What the files hold beyond what was read before, as (file name, whole lines) in chunks of so many
-        bytes."""
-        present = _files(self.path)
-        if set(self.seen) - {one.name for one in present}:
-            self.replaced = True
+    def read_new(self, at_once: int = _CHUNK_BYTES) -> Iterator[tuple[str, bytes]]:
+        """Yield what the files hold beyond what was already read, as (file name, whole lines) in blocks of about
+        ``at_once`` bytes."""
+        present = _list_files(self.path)
+        if set(self.positions) - {file.name for file in present}:
+            self.was_replaced = True
         for file in present:
             status = file.stat()
-            seen = self.seen.setdefault(file.name, Seen(status.st_ino))
+            seen = self.positions.setdefault(file.name, ReadPosition(status.st_ino))
             if seen.inode != status.st_ino or status.st_size < seen.offset:
-                self.replaced = True
-                seen = self.seen[file.name] = Seen(status.st_ino)
+                self.was_replaced = True
+                seen = self.positions[file.name] = ReadPosition(status.st_ino)
             if status.st_size > seen.offset:
                 jsonl = file.suffix == ".jsonl"
-                for block in _jsonl(file, seen, at_once) if jsonl else _parquet(file, seen):
+                for block in _read_jsonl(file, seen, at_once) if jsonl else _read_parquet(file, seen):
                     yield file.name, block
 
     @property
     def torn(self) -> int:
-        """Files whose last line is not whole (yet)."""
-        return sum(seen.torn for seen in self.seen.values())
+        """Count the files whose last line is not complete (yet)."""
+        return sum(seen.torn for seen in self.positions.values())
 
     def append(self, lines: list[bytes]) -> Iterator[tuple[str, bytes]]:
-        """Write whole lines with one system call; yields what other processes wrote just before."""
+        """Write whole lines with one system call; yield what other processes wrote just before."""
         if self._descriptor is None:
             self.path.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
             self._descriptor = os.open(self.path / OWN_FILE, flags, 0o644)
-            self.seen.setdefault(OWN_FILE, Seen(os.fstat(self._descriptor).st_ino))
-        descriptor, seen = self._descriptor, self.seen[OWN_FILE]
+            self.positions.setdefault(OWN_FILE, ReadPosition(os.fstat(self._descriptor).st_ino))
+        descriptor, seen = self._descriptor, self.positions[OWN_FILE]
         end = os.lseek(descriptor, 0, os.SEEK_END)
         data = b"\n".join(lines) + b"\n"
         if end and os.pread(descriptor, 1, end - 1) != b"\n":
-            data = b"\n" + data  # a torn line, or one written by hand without its end
+            data = b"\n" + data  # a torn line, or one written manually without its end
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
@@ -137,7 +137,7 @@ class Folder:
             self._descriptor = None
 
     def rewrite(self, lines: list[bytes]) -> None:
-        """Put these lines in place of all that this folder's own file holds, atomically."""
+        """Replace the content of the store's own file by these lines, atomically."""
         self.close()
         scratch = self.path / (OWN_FILE + ".tmp")
         data = b"".join(line + b"\n" for line in lines)
@@ -146,11 +146,11 @@ class Folder:
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(self.path / OWN_FILE)
-        self.seen[OWN_FILE] = Seen((self.path / OWN_FILE).stat().st_ino, len(data))
+        self.positions[OWN_FILE] = ReadPosition((self.path / OWN_FILE).stat().st_ino, len(data))
 
 
 def _whole_lines(file: Path, begin: int, end: int, at_once: int) -> Iterator[bytes]:
-    """The lines between two places of a file, in chunks of about so many bytes; the last may lack its end."""
+    """Yield the lines between two offsets of a file in blocks; the last block may lack its line's end."""
     wanted = at_once
     with file.open("rb", buffering=0) as opened:
         opened.seek(begin)
@@ -167,7 +167,7 @@ def _whole_lines(file: Path, begin: int, end: int, at_once: int) -> Iterator[byt
             opened.seek(begin)
 
 
-def _jsonl(file: Path, seen: Seen, at_once: int) -> Iterator[bytes]:
+def _read_jsonl(file: Path, seen: ReadPosition, at_once: int) -> Iterator[bytes]:
     seen.torn = 0
     for block in _whole_lines(file, seen.offset, sys.maxsize, at_once):
         if block.endswith(b"\n"):
@@ -177,35 +177,35 @@ def _jsonl(file: Path, seen: Seen, at_once: int) -> Iterator[bytes]:
             try:
                 orjson.loads(block)
             except orjson.JSONDecodeError:
-                seen.torn = 1  # perhaps being written: looked at again next time
+                seen.torn = 1  # perhaps it is being written: the next call reads it again
             else:
                 seen.offset += len(block)
                 yield block + b"\n"
 
 
-def _parquet(file: Path, seen: Seen) -> Iterator[bytes]:
+def _read_parquet(file: Path, seen: ReadPosition) -> Iterator[bytes]:
     seen.offset = file.stat().st_size
-    yield from parquet_lines(file)
+    yield from read_parquet_rows(file)
 
 
-def parquet_lines(file: Path) -> Iterator[bytes]:
-    """The rows of a Parquet file as lines of JSON, some thousand at a time."""
+def read_parquet_rows(file: Path) -> Iterator[bytes]:
+    """Yield the rows of a Parquet file as lines of JSON, a few thousand at a time."""
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(file) as opened:
         for batch in opened.iter_batches(batch_size=8192):
-            yield b"".join(orjson.dumps(_plain(row)) + b"\n" for row in batch.to_pylist())
+            yield b"".join(orjson.dumps(_to_json_value(row)) + b"\n" for row in batch.to_pylist())
 
 
-def _plain(value: Any) -> Any:
-    """A Parquet value as JSON has it; nulls vanish, since a column of structs invents them."""
+def _to_json_value(value: Any) -> Any:
+    """Convert a Parquet value to JSON; drop nulls, since a column of structs invents them."""
     if isinstance(value, dict):
-        plain = ((str(key), _plain(one)) for key, one in value.items())
-        return {key: one for key, one in plain if one is not None and one != {}}
+        plain = ((str(key), _to_json_value(item)) for key, item in value.items())
+        return {key: item for key, item in plain if item is not None and item != {}}
     if isinstance(value, (list, tuple)):
-        if value and all(isinstance(one, tuple) and len(one) == 2 for one in value):
-            return _plain(dict(value))  # an Arrow map
-        return [_plain(one) for one in value]
+        if value and all(isinstance(item, tuple) and len(item) == 2 for item in value):
+            return _to_json_value(dict(value))  # an Arrow map
+        return [_to_json_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, datetime):

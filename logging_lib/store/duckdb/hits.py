@@ -1,153 +1,48 @@
-"""From JSON text to typed columns: the SQL that reads events, and the way of their lines into DuckDB."""
+"""Parse the parts of a search body about hits (size, from, sort, search_after, _source) and render the hits."""
 
 from __future__ import annotations
 
 import json
 import re
 import struct
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from logging_lib._util import datemath
-from logging_lib.schema.fields import Field, load
 from logging_lib.store import mapping
 from logging_lib.store.duckdb import patterns
-from logging_lib.store.duckdb.metrics import check_aggregatable, date_format, missing_value
-from logging_lib.store.duckdb.scope import Column, Scope
+from logging_lib.store.duckdb.metrics import check_aggregatable, missing_value_sql, parse_date_format
+from logging_lib.store.duckdb.scope import Scope, TableColumn
 from logging_lib.store.port import QueryNotSupported, SearchError
 from logging_lib.store.validators import (
-    a_list,  # fmt: skip
-    a_string,
-    an_int,
-    an_object,
-    child,
-    known,
-    only_entry,
-    unsupported,
+    check_keys,
+    child_path,
+    expect_int,
+    expect_list,
+    expect_object,
+    expect_single_key,
+    expect_string,
+    unsupported_error,
 )
-
-# Keys such as "ml.model.name", which a table of flat columns has, mean the same as nested objects.
-_DOTTED: Final = r'[{,]\s*"(ecs|event|service|host|process|trace|span|error|log|labels|ml)\.[^"]*"\s*:'
-
-
-def statement(raw: str, columns: Mapping[str, str], many: Collection[str], *, unchecked: bool) -> str:
-    """The query for the columns of a stream's events from ``$from`` on: ``seq``, ``odd``, the columns.
-
-    Args:
-        raw: the table of events.
-        columns: the column for each field.
-        many: fields that hold lists though ``fields.yml`` gives them one value.
-        unchecked: there may be events from files; ``odd`` says whose values need ``conform`` first.
-    """
-    values, odd, pointers = list[str](), list[str](), list[str]()
-    for place, (name, column) in enumerate(columns.items(), 1):
-        located = mapping.location(load(), name)
-        assert located is not None
-        entry, path = located
-        pointers.append(_literal(mapping.pointer(path)))
-        value, check = _column(f"x[{place}]", entry, f"pointers[{place}]", name in many)
-        values.append(f"{value} AS {column}")
-        odd.append(check)
-    odd.append(f"regexp_matches(line, {_literal(_DOTTED)})")
-    listed = "[" + ", ".join(pointers) + "]"
-    test = f"CASE WHEN checked THEN false ELSE coalesce({' OR '.join(odd)}, false) END"
-    return (
-        f"SELECT seq, {test if unchecked else 'false'} AS odd, {', '.join(values)}"  # noqa: S608
-        f" FROM (SELECT seq, checked, line, {listed} AS pointers, json_extract_string(line, {listed}) AS x"
-        f" FROM (SELECT seq, checked, coalesce(line, source) AS line FROM {raw} WHERE seq >= $from))"
-    )
-
-
-def _column(text: str, entry: Field, pointer: str, many: bool) -> tuple[str, str]:
-    """SQL for a column's value, and for whether it needs ``conform`` first."""
-    shape = f"json_type(line, {pointer})"
-    if entry.array or many:
-        cast = _cast("e", entry.type)
-        single = f"[{text}]" if cast == "e" else f"[{_cast(text, entry.type)}]"
-        # A text in a list's place is brought into form later; from_json would fail at it.
-        inner = f"from_json(CASE WHEN starts_with({text}, '[') THEN {text} END, '[\"VARCHAR\"]')"
-        # Keywords are a set, as in Elasticsearch's doc values; numbers and dates keep their doubles.
-        listed = f"list_distinct({inner})" if cast == "e" else f"list_transform({inner}, lambda e: {cast})"
-        if entry.array:
-            return listed, f"({text} IS NOT NULL AND NOT starts_with({text}, '['))"
-        value = f"CASE WHEN {text} IS NULL THEN NULL WHEN {shape} = 'ARRAY' THEN {listed} ELSE {single} END"
-        return value, f"({text} IS NOT NULL AND {shape} IN ('ARRAY', 'OBJECT'))"
-    value = _cast(text, entry.type)
-    if value == text:
-        brackets = f"(starts_with({text}, '[') OR starts_with({text}, '{{'))"
-        return value, f"CASE WHEN {brackets} THEN {shape} IN ('ARRAY', 'OBJECT') ELSE false END"
-    if entry.type in mapping.WHOLE_TYPES:
-        return value, f"({text} IS NOT NULL AND NOT regexp_full_match({text}, '-?[0-9]{{1,18}}'))"
-    if entry.type == "date":
-        return value, f"({text} IS NOT NULL AND ({value} IS NULL OR {text} NOT LIKE '____-__-__T%'))"
-    if entry.type == "boolean":
-        return value, f"({text} IS NOT NULL AND {value} IS NULL)"
-    return value, f"({text} IS NOT NULL AND ({value} IS NULL OR NOT isfinite({value})))"
-
-
-def _cast(text: str, kind: str) -> str:
-    if kind == "date":
-        # Floored, also before 1970; epoch_ms() rounds.
-        micros = f"epoch_us(TRY_CAST({text} AS TIMESTAMP))"
-        return f"(({micros} - (({micros} % 1000) + 1000) % 1000) // 1000)"
-    if kind == "boolean":
-        return f"CASE {text} WHEN 'true' THEN true WHEN 'false' THEN false END"
-    sql_type = mapping.SQL_TYPES[kind]
-    return text if sql_type == "VARCHAR" else f"TRY_CAST({text} AS {sql_type})"
-
-
-def _literal(text: str) -> str:
-    """A string literal for DuckDB, which knows no escapes but the doubled quote; NUL would end the text."""
-    return " || chr(0) || ".join("'" + part.replace("'", "''") + "'" for part in text.split("\0"))
-
-
-def is_text(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def lines(block: bytes) -> Any:
-    """Whole lines as an Arrow array over the same memory; None where they are not UTF-8."""
-    import numpy as np
-    import pyarrow as pa
-
-    if not is_text(block):
-        return None
-    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
-    offsets = np.concatenate([[0], ends]).astype(np.int64)
-    return pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(block))
-
-
-def numbered(texts: Any, start: int) -> Any:
-    """A table in small batches, so that DuckDB's threads share the work."""
-    import numpy as np
-    import pyarrow as pa
-
-    table = pa.table({"seq": np.arange(start, start + len(texts)), "source": texts})
-    return pa.Table.from_batches(table.to_batches(max_chunksize=8192))
-
 
 MAX_RESULT_WINDOW: Final = 10_000  # Elasticsearch's index.max_result_window
 Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Sort:
-    """One sort key. ``sql`` is what is ordered by; the hit shows it."""
+class SortKey:
+    """Describe one sort key; ``sql`` is the expression to order by, and ``format_value`` renders it in a hit."""
 
     sql: str
     ascending: bool
     nulls_first: bool
-    show: Callable[[Any], Any]
+    format_value: Callable[[Any], Any]
 
     @property
-    def clause(self) -> str:
+    def order_sql(self) -> str:
         direction = "ASC" if self.ascending else "DESC"
         return f"{self.sql} {direction} NULLS {'FIRST' if self.nulls_first else 'LAST'}"
 
@@ -156,176 +51,182 @@ SourceFilter = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Hits:
-    """How hits are chosen and shown. ``source`` is None where ``_source`` is false."""
+class HitsRequest:
+    """Describe which hits to return and how; ``source`` is None where ``_source`` is false."""
 
     size: int
     start: int
-    sort: tuple[Sort, ...]
+    sort: tuple[SortKey, ...]
     source: SourceFilter | None
-    after: str | None = None  # search_after, as a condition
+    search_after_sql: str | None = None  # search_after, as a condition
 
-    def holds_all(self, found: int) -> bool:
-        """Whether so many hits are all that the query has, and need not be counted."""
-        return found < self.size and self.start == 0 and self.after is None
+    def is_complete(self, returned: int) -> bool:
+        """Return whether this number of hits is all that the query has, so that nothing needs counting."""
+        return returned < self.size and self.start == 0 and self.search_after_sql is None
 
-    def statement(self, relation: str) -> str:
-        where = f" WHERE {self.after}" if self.after else ""
+    def select_sql(self, relation: str) -> str:
+        where = f" WHERE {self.search_after_sql}" if self.search_after_sql else ""
         return (
-            f"SELECT {self._chosen()} FROM {relation}{where} ORDER BY {self._order()}"  # noqa: S608
+            f"SELECT {self._columns_sql()} FROM {relation}{where} ORDER BY {self._order_sql()}"  # noqa: S608
             f" LIMIT {self.size} OFFSET {self.start}"
         )
 
-    def per_group(self, relation: str, keys: list[str]) -> str:
-        """The first hits of each group; the group's keys come first in each row."""
+    def select_per_group_sql(self, relation: str, keys: list[str]) -> str:
+        """Return the SQL of the first hits of each group; the group's keys come first in each row."""
         over = f"PARTITION BY {', '.join(keys)} " if keys else ""
-        columns = ", ".join([*keys, self._chosen()])
-        place = f"row_number() OVER ({over}ORDER BY {self._order()})"
+        columns = ", ".join([*keys, self._columns_sql()])
+        place = f"row_number() OVER ({over}ORDER BY {self._order_sql()})"
         return (
             f"SELECT {columns} FROM {relation}"  # noqa: S608
             f" QUALIFY {place} > {self.start} AND {place} <= {self.start + self.size}"
-            f" ORDER BY {self._order()}"
+            f" ORDER BY {self._order_sql()}"
         )
 
-    def _chosen(self) -> str:
-        return ", ".join(["_t", "_r", *(f"{one.sql} AS s{i}" for i, one in enumerate(self.sort))])
+    def _columns_sql(self) -> str:
+        return ", ".join(["_t", "_r", *(f"{key.sql} AS s{i}" for i, key in enumerate(self.sort))])
 
-    def _order(self) -> str:
-        return ", ".join([*(one.clause for one in self.sort), "_t", "_r"])
+    def _order_sql(self) -> str:
+        return ", ".join([*(key.order_sql for key in self.sort), "_t", "_r"])
 
     def envelope(self, total: int, documents: list[Any]) -> dict[str, Any]:
-        """The ``hits`` of a ``top_hits`` aggregation."""
+        """Return the ``hits`` of a ``top_hits`` aggregation."""
         score = None if self.sort or not documents else 1.0
         return {"total": {"value": total, "relation": "eq"}, "max_score": score, "hits": documents}
 
-    def show(self, row: Row, index: str, identity: str, source: bytes) -> dict[str, Any]:
+    def render(self, row: Row, index: str, identity: str, source: bytes) -> dict[str, Any]:
         hit: dict[str, Any] = {"_index": index, "_id": identity, "_score": None if self.sort else 1.0}
         if self.source is not None:
-            hit["_source"] = self.source(loads(source))
+            hit["_source"] = self.source(parse_source(source))
         if self.sort:
-            hit["sort"] = [one.show(value) for one, value in zip(self.sort, row[2:], strict=True)]
+            hit["sort"] = [key.format_value(value) for key, value in zip(self.sort, row[2:], strict=True)]
         return hit
 
 
-def loads(text: bytes) -> Any:
+def parse_source(text: bytes) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:  # files may hold NaN
         return json.loads(text, parse_constant=lambda _: None)
 
 
-def parse(body: Mapping[str, Any], scope: Scope, path: str) -> Hits:
-    """The parts of a body that are about hits: size, from, sort, search_after and _source."""
-    size = an_int(body.get("size", 10), child(path, "size"), least=0)
-    start = an_int(body.get("from", 0), child(path, "from"), least=0)
+def parse_hits(body: Mapping[str, Any], scope: Scope, path: str) -> HitsRequest:
+    """Parse the parts of a body about hits: size, from, sort, search_after and _source."""
+    size = expect_int(body.get("size", 10), child_path(path, "size"), least=0)
+    start = expect_int(body.get("from", 0), child_path(path, "from"), least=0)
     if size + start > MAX_RESULT_WINDOW:
         raise SearchError(
             f"from + size is {size + start}, more than {MAX_RESULT_WINDOW}: use search_after",
-            child(path, "size"),
+            child_path(path, "size"),
         )
-    sort = _sort(body.get("sort"), scope, child(path, "sort"))
+    sort = _parse_sort(body.get("sort"), scope, child_path(path, "sort"))
     after = None
     if body.get("search_after") is not None:
-        after = _after(body["search_after"], sort, start, scope, child(path, "search_after"))
-    return Hits(
+        after = _search_after_sql(body["search_after"], sort, start, scope, child_path(path, "search_after"))
+    return HitsRequest(
         size,
         start,
-        tuple(one for one, _ in sort),
-        _source(body.get("_source"), child(path, "_source")),
+        tuple(key for key, _ in sort),
+        _parse_source_filter(body.get("_source"), child_path(path, "_source")),
         after,
     )
 
 
-def parse_top_hits(part: Any, scope: Scope, path: str) -> Hits:
-    options = an_object(part, path)
-    known(options, ("size", "from", "sort", "_source"), path)
-    size = an_int(options.get("size", 3), child(path, "size"), least=0)
+def parse_top_hits(part: Any, scope: Scope, path: str) -> HitsRequest:
+    options = expect_object(part, path)
+    check_keys(options, ("size", "from", "sort", "_source"), path)
+    size = expect_int(options.get("size", 3), child_path(path, "size"), least=0)
     if size > 100:
-        raise SearchError(f"top_hits takes at most 100 documents, not {size}", child(path, "size"))
-    start = an_int(options.get("from", 0), child(path, "from"), least=0)
-    sort = tuple(one for one, _ in _sort(options.get("sort"), scope, child(path, "sort")))
-    return Hits(size, start, sort, _source(options.get("_source"), child(path, "_source")))
+        raise SearchError(f"top_hits takes at most 100 documents, not {size}", child_path(path, "size"))
+    start = expect_int(options.get("from", 0), child_path(path, "from"), least=0)
+    sort = tuple(key for key, _ in _parse_sort(options.get("sort"), scope, child_path(path, "sort")))
+    return HitsRequest(
+        size, start, sort, _parse_source_filter(options.get("_source"), child_path(path, "_source"))
+    )
 
 
 # -- sort --------------------------------------------------------------------------------------------------
 
 
-def _sort(part: Any, scope: Scope, path: str) -> list[tuple[Sort, Column | None]]:
+def _parse_sort(part: Any, scope: Scope, path: str) -> list[tuple[SortKey, TableColumn | None]]:
     if part is None:
         return []
-    found = []
-    for place, one in enumerate(a_list(part, path)):
-        here = child(path, place) if isinstance(part, list) else path
-        if isinstance(one, str):
-            name, options = one, dict[str, Any]()
+    keys = []
+    for place, entry in enumerate(expect_list(part, path)):
+        here = child_path(path, place) if isinstance(part, list) else path
+        if isinstance(entry, str):
+            name, options = entry, dict[str, Any]()
         else:
-            name, options = only_entry(one, here)
-            here = child(here, name)
+            name, options = expect_single_key(entry, here)
+            here = child_path(here, name)
             if isinstance(options, str):
                 options = {"order": options}
-        found.append(_sort_key(name, an_object(options, here), scope, here))
-    return found
+        keys.append(_parse_sort_key(name, expect_object(options, here), scope, here))
+    return keys
 
 
-def _sort_key(name: str, options: Mapping[str, Any], scope: Scope, path: str) -> tuple[Sort, Column | None]:
-    known(options, ("order", "missing", "unmapped_type", "mode", "format"), path)
+def _parse_sort_key(
+    name: str, options: Mapping[str, Any], scope: Scope, path: str
+) -> tuple[SortKey, TableColumn | None]:
+    check_keys(options, ("order", "missing", "unmapped_type", "mode", "format"), path)
     if name == "_score":
         raise QueryNotSupported("the embedded store computes no scores", path)
     order = options.get("order", "asc")
     if not isinstance(order, str) or order.lower() not in ("asc", "desc"):
-        raise SearchError(f"expected asc or desc, not {order!r:.80}", child(path, "order"))
+        raise SearchError(f"expected asc or desc, not {order!r:.80}", child_path(path, "order"))
     ascending = order.lower() == "asc"
     if name == "_doc":
-        return Sort("(_t::HUGEINT * 1000000000000 + _r)::BIGINT", ascending, False, lambda value: value), None
+        return SortKey(
+            "(_t::HUGEINT * 1000000000000 + _r)::BIGINT", ascending, False, lambda value: value
+        ), None
     column = scope.column(name, path)
     if column is None:
         if options.get("unmapped_type") is None and scope.tables:
             raise SearchError(f"no mapping found for [{name}] in order to sort on; use unmapped_type", path)
         kind = str(options.get("unmapped_type", "keyword"))
         if kind not in mapping.SQL_TYPES:
-            raise SearchError(f"unknown type {kind!r:.80}", child(path, "unmapped_type"))
-        absent = _absent(kind, last=not ascending)
-        return Sort("NULL::BIGINT", ascending, False, lambda value: absent), None
+            raise SearchError(f"unknown type {kind!r:.80}", child_path(path, "unmapped_type"))
+        absent = _missing_sort_value(kind, last=not ascending)
+        return SortKey("NULL::BIGINT", ascending, False, lambda value: absent), None
     check_aggregatable(column, path)
     mode = options.get("mode", "min" if ascending else "max")
     if mode not in ("min", "max"):
-        raise unsupported("mode", path)
-    sql = f"list_{mode}({column.sql})" if column.many else column.sql
+        raise unsupported_error("mode", path)
+    sql = f"list_{mode}({column.sql})" if column.is_list else column.sql
     missing = options.get("missing", "_last")
     if missing not in ("_last", "_first"):
-        sql = f"coalesce({sql}, {missing_value(column, missing, scope, child(path, 'missing'))})"
+        sql = f"coalesce({sql}, {missing_value_sql(column, missing, scope, child_path(path, 'missing'))})"
     pattern = None
     if options.get("format") is not None:
-        pattern = date_format(options["format"], column, child(path, "format"))
+        pattern = parse_date_format(options["format"], column, child_path(path, "format"))
     first = missing == "_first"
-    absent = None if pattern else _absent(column.type, last=ascending == first)
-    return Sort(sql, ascending, first, _shown(column, pattern, absent)), column
+    absent = None if pattern else _missing_sort_value(column.type, last=ascending == first)
+    return SortKey(sql, ascending, first, _sort_value_formatter(column, pattern, absent)), column
 
 
-def _shown(column: Column, pattern: str | None, absent: Any) -> Callable[[Any], Any]:
+def _sort_value_formatter(column: TableColumn, pattern: str | None, absent: Any) -> Callable[[Any], Any]:
     def show(value: Any) -> Any:
         if value is None:
             return absent
         if column.type == "boolean":
             return int(value)
         if column.type == "float":
-            return float(f"{value:.{_digits(value)}g}")
+            return float(f"{value:.{_shortest_digits(value)}g}")
         return datemath.render(value, pattern) if pattern else value
 
     return show
 
 
-def _digits(value: float) -> int:
-    """The fewest digits that tell a 32-bit float from its neighbours: 0.1, not 0.10000000149011612."""
-    return next((n for n in range(1, 9) if _single(float(f"{value:.{n}g}")) == value), 9)
+def _shortest_digits(value: float) -> int:
+    """Return the fewest digits that identify a 32-bit float: 0.1, not 0.10000000149011612."""
+    return next((n for n in range(1, 9) if _to_float32(float(f"{value:.{n}g}")) == value), 9)
 
 
-def _single(value: float) -> float:
+def _to_float32(value: float) -> float:
     return float(struct.unpack("f", struct.pack("f", value))[0])
 
 
-def _absent(kind: str, *, last: bool) -> Any:
-    """What Elasticsearch shows as the sort value of a document without one: the end of the type's range."""
+def _missing_sort_value(kind: str, *, last: bool) -> Any:
+    """Return Elasticsearch's sort value of a document without a value: the end of the type's range."""
     if kind in ("double", "float"):
         return "-Infinity" if last else "Infinity"
     if mapping.SQL_TYPES[kind] == "VARCHAR":
@@ -333,8 +234,10 @@ def _absent(kind: str, *, last: bool) -> Any:
     return -(1 << 63) if last else (1 << 63) - 1
 
 
-def _after(values: Any, sort: list[tuple[Sort, Column | None]], start: int, scope: Scope, path: str) -> str:
-    """Documents that come after one with these sort values."""
+def _search_after_sql(
+    values: Any, sort: list[tuple[SortKey, TableColumn | None]], start: int, scope: Scope, path: str
+) -> str:
+    """Return the condition that a document comes after one with these sort values."""
     if not isinstance(values, (list, tuple)) or len(values) != len(sort) or not sort:
         raise SearchError(f"expected as many values as sort has keys, {len(sort)}", path)
     if start:
@@ -342,16 +245,16 @@ def _after(values: Any, sort: list[tuple[Sort, Column | None]], start: int, scop
     same: list[str] = []
     ways: list[str] = []
     for place, ((key, column), value) in enumerate(zip(sort, values, strict=True)):
-        here = child(path, place)
-        if value is None or (isinstance(value, (int, str)) and value == key.show(None)):
+        here = child_path(path, place)
+        if value is None or (isinstance(value, (int, str)) and value == key.format_value(None)):
             later = f"{key.sql} IS NOT NULL" if key.nulls_first else "false"
             equal = f"{key.sql} IS NULL"
         else:
             if column is not None:
                 typed = bool(value) if column.type == "boolean" else value
-                bound = missing_value(column, typed, scope, here)
+                bound = missing_value_sql(column, typed, scope, here)
             else:
-                bound = scope.binder.bind(an_int(value, here), "BIGINT")
+                bound = scope.binder.bind(expect_int(value, here), "BIGINT")
             later = f"{key.sql} {'>' if key.ascending else '<'} {bound}"
             if not key.nulls_first:
                 later = f"({later} OR {key.sql} IS NULL)"
@@ -364,26 +267,34 @@ def _after(values: Any, sort: list[tuple[Sort, Column | None]], start: int, scop
 # -- _source -----------------------------------------------------------------------------------------------
 
 
-def _source(part: Any, path: str) -> SourceFilter | None:
+def _parse_source_filter(part: Any, path: str) -> SourceFilter | None:
     if part is None or part is True:
         return lambda source: source
     if part is False:
         return None
     if isinstance(part, Mapping):
-        known(part, ("includes", "include", "excludes", "exclude"), path)
+        check_keys(part, ("includes", "include", "excludes", "exclude"), path)
         includes, excludes = (
             part.get("includes", part.get("include")),
             part.get("excludes", part.get("exclude")),
         )
     else:
         includes, excludes = part, None
-    wanted = [_source_pattern(one, path) for one in a_list(includes, path)] if includes else []
-    unwanted = [_source_pattern(one, path) for one in a_list(excludes, path)] if excludes else []
-    return lambda source: filtered(source, wanted, unwanted)
+    wanted = (
+        [_compile_source_pattern(pattern, path) for pattern in expect_list(includes, path)]
+        if includes
+        else []
+    )
+    unwanted = (
+        [_compile_source_pattern(pattern, path) for pattern in expect_list(excludes, path)]
+        if excludes
+        else []
+    )
+    return lambda source: filter_source(source, wanted, unwanted)
 
 
-class _Paths(NamedTuple):
-    """Matches a path and all that lies below it; ``start`` is what stands before the first wildcard."""
+class _PathPattern(NamedTuple):
+    """Match a path and everything below it; ``start`` is the text before the first wildcard."""
 
     regex: re.Pattern[str]
     start: str
@@ -392,39 +303,41 @@ class _Paths(NamedTuple):
         return f"{self.start}.".startswith(f"{path}.") or path.startswith(self.start)
 
 
-def _source_pattern(value: Any, path: str) -> _Paths:
-    text = a_string(value, path)
-    return _Paths(re.compile(patterns.source_regex(text) + r"(\..*)?", re.DOTALL), text.partition("*")[0])
+def _compile_source_pattern(value: Any, path: str) -> _PathPattern:
+    text = expect_string(value, path)
+    return _PathPattern(
+        re.compile(patterns.source_regex(text) + r"(\..*)?", re.DOTALL), text.partition("*")[0]
+    )
 
 
-def filtered(source: Any, wanted: list[_Paths], unwanted: list[_Paths]) -> Any:
-    """The source with only what matches ``wanted`` (all, if empty) and without ``unwanted``."""
-    found = _kept(source, "", wanted, unwanted)
-    return {} if found is _NOTHING else found
+def filter_source(source: Any, wanted: list[_PathPattern], unwanted: list[_PathPattern]) -> Any:
+    """Return the source with only what matches ``wanted`` (everything, if empty) and without ``unwanted``."""
+    filtered = _filter_node(source, "", wanted, unwanted)
+    return {} if filtered is _DROPPED else filtered
 
 
-_NOTHING: Final = object()
+_DROPPED: Final = object()
 
 
-def _kept(node: Any, path: str, wanted: list[_Paths], unwanted: list[_Paths]) -> Any:
-    if path and any(one.regex.fullmatch(path) for one in unwanted):
-        return _NOTHING
+def _filter_node(node: Any, path: str, wanted: list[_PathPattern], unwanted: list[_PathPattern]) -> Any:
+    if path and any(pattern.regex.fullmatch(path) for pattern in unwanted):
+        return _DROPPED
     if path and wanted:
-        if any(one.regex.fullmatch(path) for one in wanted):
+        if any(pattern.regex.fullmatch(path) for pattern in wanted):
             wanted = []
-        elif not any(one.may_lie_below(path) for one in wanted):
-            return _NOTHING
+        elif not any(pattern.may_lie_below(path) for pattern in wanted):
+            return _DROPPED
     if not wanted and not unwanted:
         return node
     if isinstance(node, dict):
         below = {}
         for key, value in node.items():
-            found = _kept(value, f"{path}.{key}" if path else key, wanted, unwanted)
-            if found is not _NOTHING:
-                below[key] = found
-        return below if below or not wanted else _NOTHING
+            filtered = _filter_node(value, f"{path}.{key}" if path else key, wanted, unwanted)
+            if filtered is not _DROPPED:
+                below[key] = filtered
+        return below if below or not wanted else _DROPPED
     if isinstance(node, list):
-        items = [_kept(one, path, wanted, unwanted) for one in node]
-        kept = [one for one in items if one is not _NOTHING]
-        return kept if kept or not wanted else _NOTHING
-    return _NOTHING if wanted else node
+        items = [_filter_node(item, path, wanted, unwanted) for item in node]
+        remaining = [item for item in items if item is not _DROPPED]
+        return remaining if remaining or not wanted else _DROPPED
+    return _DROPPED if wanted else node

@@ -1,4 +1,4 @@
-"""Metric aggregations: the SQL aggregates that one needs, and its answer made from their values."""
+"""Compute metric aggregations: the SQL aggregates that one needs, and its answer from their values."""
 
 from __future__ import annotations
 
@@ -8,45 +8,53 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from logging_lib._util import datemath
-from logging_lib.store.duckdb.query import date_millis, typed
-from logging_lib.store.duckdb.scope import Column, Scope
+from logging_lib.store.duckdb.query import coerce_value, parse_date_millis
+from logging_lib.store.duckdb.scope import Scope, TableColumn
 from logging_lib.store.mapping import TEXT_TYPES
 from logging_lib.store.port import QueryNotSupported, SearchError
-from logging_lib.store.validators import a_bool, a_list, a_number, a_string, an_object, child, known
+from logging_lib.store.validators import (
+    check_keys,
+    child_path,
+    expect_bool,
+    expect_list,
+    expect_number,
+    expect_object,
+    expect_string,
+)
 
 Values = Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric aggregation over a field.
+class MetricAggregation:
+    """Describe one metric aggregation over a field.
 
-    ``value`` is the SQL of one of the field's values, NULL where there is none; ``unnested`` says that it
-    has to be taken from a list of values (then ``value`` refers to the column ``v``).
+    ``value`` is the SQL of one of the field's values, NULL where there is none; ``needs_unnest`` says that the
+    field holds lists (then ``value`` refers to the column ``v``).
     """
 
     kind: str
-    column: Column | None
+    column: TableColumn | None
     value: str
     percents: tuple[float, ...] = ()
     keyed: bool = True
     sigma: float = 2.0
     pattern: str = datemath.DEFAULT_FORMAT
-    filler: str | None = None
+    missing_sql: str | None = None
 
     @property
-    def unnested(self) -> bool:
-        return self.column is not None and self.column.many
+    def needs_unnest(self) -> bool:
+        return self.column is not None and self.column.is_list
 
-    def listed(self) -> str:
-        """The list of a row's values, for ``unnested``."""
+    def values_list_sql(self) -> str:
+        """Return the SQL of a row's list of values, for ``needs_unnest``."""
         assert self.column is not None
-        if self.filler is None:
+        if self.missing_sql is None:
             return self.column.sql
-        return f"CASE WHEN len({self.column.sql}) > 0 THEN {self.column.sql} ELSE [{self.filler}] END"
+        return f"CASE WHEN len({self.column.sql}) > 0 THEN {self.column.sql} ELSE [{self.missing_sql}] END"
 
     def expressions(self) -> list[str]:
-        """The SQL aggregates whose values ``answer`` takes."""
+        """Return the SQL aggregates whose values ``answer`` takes."""
         v = self.value
         number = (
             f"({v})::DOUBLE"
@@ -73,34 +81,36 @@ class Metric:
         }[self.kind]  # fmt: skip
 
     @property
-    def mergeable(self) -> bool:
-        """Whether the values of two sets of documents give those of both together."""
+    def is_mergeable(self) -> bool:
+        """Whether the values of two sets of documents determine those of their union."""
         return self.kind not in ("cardinality", "percentiles", "percentile_ranks")
 
-    def merge(self, one: Values, other: Values) -> Values:
+    def merge(self, first: Values, second: Values) -> Values:
         if self.kind == "sum":
-            return (_added(one[0], other[0]),)
-        return tuple(_MERGE[how](a, b) for how, a, b in zip(_PARTS[self.kind], one, other, strict=True))
+            return (_add(first[0], second[0]),)
+        return tuple(
+            _MERGE[how](a, b) for how, a, b in zip(_MERGE_STEPS[self.kind], first, second, strict=True)
+        )
 
     def answer(self, values: Values | None) -> dict[str, Any]:
-        """The aggregation's answer; None where the bucket has no documents."""
-        if values is not None and self.kind in ("sum", "min", "max"):  # most of all answers, so made quick
+        """Return the aggregation's answer; ``values`` is None where the bucket has no documents."""
+        if values is not None and self.kind in ("sum", "min", "max"):  # the most frequent case, so it is fast
             value = values[0]
             if value is not None and self.column is not None and self.column.type == "date":
                 return {"value": value, "value_as_string": self._text(value)}
             if value is not None and self.column is not None and self.column.type != "boolean":
                 return {"value": value}
-        found = self.numbers(values)
+        numbers = self.numbers(values)
         if self.kind in ("percentiles", "percentile_ranks"):
-            return self._percentiles(found)
+            return self._percentiles(numbers)
         if self.kind == "extended_stats":
-            return self._extended(found)
+            return self._extended(numbers)
         if self.column is None or self.column.type not in ("date", "boolean"):
-            return found
-        return found if self.kind in _ANY_TYPE else self._with_text(found)
+            return numbers
+        return numbers if self.kind in _ANY_TYPE else self._with_text(numbers)
 
     def numbers(self, values: Values | None) -> dict[str, Any]:
-        """The answer's numbers by name, None where there is none: for ordering, too."""
+        """Return the answer's numbers by name, None where there is none; ordering uses them, too."""
         if self.kind in ("sum", "min", "max"):
             value = values[0] if values else None
             return {"value": 0.0 if value is None and self.kind == "sum" else value}
@@ -109,86 +119,90 @@ class Metric:
         if self.kind in ("percentiles", "percentile_ranks"):
             listed = values[0] if values else None
             if self.kind == "percentile_ranks":
-                return {str(at): _rank(listed, at) for at in self.percents}
+                return {str(at): _percentile_rank(listed, at) for at in self.percents}
             return {str(at): listed[i] if listed else None for i, at in enumerate(self.percents)}
         count = values[0] if values else 0
         if self.kind == "avg":
             return {"value": values[1] / count if values and count else None}
         if not values or not count:
             return {"count": 0, "min": None, "max": None, "avg": None, "sum": 0.0}
-        found = {
+        statistics = {
             "count": count,
             "min": values[1],
             "max": values[2],
             "avg": values[3] / count,
             "sum": values[3],
         }
-        return found | _spread(count, values[3], values[4], self.sigma) if len(values) > 4 else found
+        return (
+            statistics | _spread_statistics(count, values[3], values[4], self.sigma)
+            if len(values) > 4
+            else statistics
+        )
 
     def order_value(self, values: Values | None, name: str) -> float:
-        """What a ``terms`` aggregation is ordered by; nothing counts as infinite (below all for ``max``)."""
+        """Return the number that orders ``terms`` buckets; a missing one is infinite (negative for ``max``)."""
         value = self.numbers(values).get(name or "value")
         if value is None or value == "NaN":
             return -math.inf if (name or self.kind) == "max" else math.inf
         return float(value)
 
-    def _with_text(self, found: dict[str, Any]) -> dict[str, Any]:
-        if found.get("count") == 0:
-            return found
+    def _with_text(self, numbers: dict[str, Any]) -> dict[str, Any]:
+        if numbers.get("count") == 0:
+            return numbers
         texts: dict[str, Any] = {
             f"{name}_as_string": self._text(value)
-            for name, value in found.items()
+            for name, value in numbers.items()
             if value is not None and name != "count"
         }
         if self.kind == "stats" and self.column is not None and self.column.type == "boolean":
             texts = {name: text == "true" for name, text in texts.items()}  # so does Elasticsearch
-        return found | texts
+        return numbers | texts
 
     def _text(self, value: float) -> str:
         if self.column is not None and self.column.type == "boolean":
             return "true" if value else "false"
         return datemath.render(math.floor(value), self.pattern)
 
-    def _percentiles(self, found: dict[str, Any]) -> dict[str, Any]:
+    def _percentiles(self, numbers: dict[str, Any]) -> dict[str, Any]:
         typed = self.column is not None and self.column.type in ("date", "boolean")
         dated = typed and self.kind == "percentiles"
         if not self.keyed:
             listed = []
-            for name, value in found.items():
+            for name, value in numbers.items():
                 entry = {"key": float(name), "value": value}
                 if dated and value is not None:
                     entry["value_as_string"] = self._text(value)
                 listed.append(entry)
             return {"values": listed}
         answer: dict[str, Any] = {}
-        for name, value in found.items():
+        for name, value in numbers.items():
             answer[name] = value
             if dated and value is not None:
                 answer[f"{name}_as_string"] = self._text(value)
         return {"values": answer}
 
-    def _extended(self, found: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = {name: found[name] for name in ("count", "min", "max", "avg", "sum")}
-        for name in _SPREAD:
-            answer[name] = found.get(name)
-        answer["std_deviation_bounds"] = {name: found.get(f"bounds.{name}") for name in _BOUNDS}
+    def _extended(self, numbers: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = {name: numbers[name] for name in ("count", "min", "max", "avg", "sum")}
+        for name in _SPREAD_NAMES:
+            answer[name] = numbers.get(name)
+        answer["std_deviation_bounds"] = {name: numbers.get(f"bounds.{name}") for name in _BOUNDS}
         return answer
 
 
-def _added(one: Any, other: Any) -> Any:
-    return other if one is None else one if other is None else one + other
+def _add(first: Any, second: Any) -> Any:
+    return second if first is None else first if second is None else first + second
 
 
-def _least(one: Any, other: Any) -> Any:
-    return other if one is None else one if other is None else min(one, other)
+def _lesser(first: Any, second: Any) -> Any:
+    return second if first is None else first if second is None else min(first, second)
 
 
-def _greatest(one: Any, other: Any) -> Any:
-    return other if one is None else one if other is None else max(one, other)
+def _greater(first: Any, second: Any) -> Any:
+    return second if first is None else first if second is None else max(first, second)
 
 
-_MERGE: Final = {"+": _added, "<": _least, ">": _greatest}
-_PARTS: Final = {  # how the values of `expressions` are merged
+_MERGE: Final = {"+": _add, "<": _lesser, ">": _greater}
+_MERGE_STEPS: Final = {  # how the values of `expressions` are merged
     "value_count": "+",
     "sum": "+",
     "min": "<",
@@ -197,7 +211,7 @@ _PARTS: Final = {  # how the values of `expressions` are merged
     "stats": "+<>+",
     "extended_stats": "+<>++",
 }
-_SPREAD: Final = (
+_SPREAD_NAMES: Final = (
     "sum_of_squares", "variance", "variance_population", "variance_sampling",
     "std_deviation", "std_deviation_population", "std_deviation_sampling",
 )  # fmt: skip
@@ -206,13 +220,13 @@ _BOUNDS: Final = (
 )  # fmt: skip
 
 
-def _spread(count: int, total: float, squares: float, sigma: float) -> dict[str, Any]:
-    """Variances and bounds as Elasticsearch's ``InternalExtendedStats`` computes them."""
+def _spread_statistics(count: int, total: float, squares: float, sigma: float) -> dict[str, Any]:
+    """Compute variances and bounds as Elasticsearch's ``InternalExtendedStats`` does."""
     mean = total / count
     population = max(0.0, (squares - total * total / count) / count)
     sampling = max(0.0, (squares - total * total / count) / (count - 1)) if count > 1 else None
     deviation, sampled = math.sqrt(population), math.sqrt(sampling) if sampling is not None else None
-    found: dict[str, Any] = {
+    statistics: dict[str, Any] = {
         "sum_of_squares": squares,
         "variance": population,
         "variance_population": population,
@@ -222,13 +236,13 @@ def _spread(count: int, total: float, squares: float, sigma: float) -> dict[str,
         "std_deviation_sampling": sampled if sampled is not None else "NaN",
     }
     for suffix, spread in (("", deviation), ("_population", deviation), ("_sampling", sampled)):
-        found[f"bounds.upper{suffix}"] = mean + sigma * spread if spread is not None else "NaN"
-        found[f"bounds.lower{suffix}"] = mean - sigma * spread if spread is not None else "NaN"
-    return found
+        statistics[f"bounds.upper{suffix}"] = mean + sigma * spread if spread is not None else "NaN"
+        statistics[f"bounds.lower{suffix}"] = mean - sigma * spread if spread is not None else "NaN"
+    return statistics
 
 
-def _rank(values: Sequence[float] | None, at: float) -> float | None:
-    """The percentage of values at or below ``at``."""
+def _percentile_rank(values: Sequence[float] | None, at: float) -> float | None:
+    """Return the percentage of values at or below ``at``."""
     return 100.0 * sum(value <= at for value in values) / len(values) if values else None
 
 
@@ -246,84 +260,86 @@ _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "percentile_ranks": ("field", "missing", "format", "values", "keyed", "tdigest"),
 }
 KINDS: Final = frozenset(_OPTIONS)
-_PERCENTS: Final = (1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0)
+_DEFAULT_PERCENTS: Final = (1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0)
 
 
-def parse(kind: str, part: Any, scope: Scope, path: str) -> Metric:
+def parse_metric(kind: str, part: Any, scope: Scope, path: str) -> MetricAggregation:
     """Read a metric aggregation. Raises QueryNotSupported and SearchError."""
-    options = an_object(part, path)
-    known(options, _OPTIONS[kind], path)
+    options = expect_object(part, path)
+    check_keys(options, _OPTIONS[kind], path)
     if options.get("field") is None:
         raise SearchError("needs a field", path)
-    here = child(path, "field")
-    column = scope.column(a_string(options["field"], here), here)
+    here = child_path(path, "field")
+    column = scope.column(expect_string(options["field"], here), here)
     if column is not None:
         check_aggregatable(column, here)
-        if kind not in _ANY_TYPE and not column.numeric and column.type not in ("date", "boolean"):
+        if kind not in _ANY_TYPE and not column.is_numeric and column.type not in ("date", "boolean"):
             raise SearchError(
                 f"field [{column.name}] of type [{column.type}] is not supported for aggregation [{kind}]",
                 here,
             )
-        if kind == "extended_stats" and not column.numeric:
+        if kind == "extended_stats" and not column.is_numeric:
             raise QueryNotSupported("extended_stats is answered for numbers only", here)
     pattern = datemath.DEFAULT_FORMAT
     if options.get("format") is not None:
-        pattern = date_format(options["format"], column, child(path, "format"))
+        pattern = parse_date_format(options["format"], column, child_path(path, "format"))
     if kind == "percentile_ranks":
-        percents = _numbers(options.get("values"), child(path, "values"))
+        percents = _parse_numbers(options.get("values"), child_path(path, "values"))
     elif options.get("percents") is not None:
-        percents = _numbers(options["percents"], child(path, "percents"))
-        if any(not 0 <= one <= 100 for one in percents):
-            raise SearchError("expected numbers from 0 to 100", child(path, "percents"))
+        percents = _parse_numbers(options["percents"], child_path(path, "percents"))
+        if any(not 0 <= percent <= 100 for percent in percents):
+            raise SearchError("expected numbers from 0 to 100", child_path(path, "percents"))
     else:
-        percents = _PERCENTS
-    filler = _filler(column, options.get("missing"), scope, child(path, "missing"))
-    return Metric(
+        percents = _DEFAULT_PERCENTS
+    filler = _missing_sql(column, options.get("missing"), scope, child_path(path, "missing"))
+    return MetricAggregation(
         kind,
         column,
-        _value(column, filler),
-        filler=filler,
+        _value_sql(column, filler),
+        missing_sql=filler,
         percents=percents,
-        keyed=a_bool(options.get("keyed", True), child(path, "keyed")),
-        sigma=a_number(options.get("sigma", 2.0), child(path, "sigma")),
+        keyed=expect_bool(options.get("keyed", True), child_path(path, "keyed")),
+        sigma=expect_number(options.get("sigma", 2.0), child_path(path, "sigma")),
         pattern=pattern,
     )
 
 
-def _numbers(value: Any, path: str) -> tuple[float, ...]:
-    numbers = tuple(a_number(one, child(path, i)) for i, one in enumerate(a_list(value, path)))
+def _parse_numbers(value: Any, path: str) -> tuple[float, ...]:
+    numbers = tuple(
+        expect_number(number, child_path(path, i)) for i, number in enumerate(expect_list(value, path))
+    )
     if not numbers:
         raise SearchError("expected at least one number", path)
     return tuple(dict.fromkeys(sorted(numbers)))
 
 
-def _value(column: Column | None, filler: str | None) -> str:
+def _value_sql(column: TableColumn | None, filler: str | None) -> str:
     if column is None:
         return filler or "NULL::DOUBLE"
-    if column.many:
+    if column.is_list:
         return "v"
     return column.sql if filler is None else f"coalesce({column.sql}, {filler})"
 
 
-def _filler(column: Column | None, missing: Any, scope: Scope, path: str) -> str | None:
+def _missing_sql(column: TableColumn | None, missing: Any, scope: Scope, path: str) -> str | None:
     if missing is None:
         return None
     if column is None:
-        return scope.binder.bind(a_number(missing, path), "DOUBLE")
-    return missing_value(column, missing, scope, path)
+        return scope.binder.bind(expect_number(missing, path), "DOUBLE")
+    return missing_value_sql(column, missing, scope, path)
 
 
-def missing_value(column: Column, missing: Any, scope: Scope, path: str) -> str:
-    """The value of a ``missing`` option, as SQL of the field's type."""
+def missing_value_sql(column: TableColumn, missing: Any, scope: Scope, path: str) -> str:
+    """Return the value of a ``missing`` option as SQL of the field's type."""
     if column.type == "date":
-        return scope.binder.bind(date_millis(missing, scope, path), "BIGINT")
-    value = typed(column, missing, path)
+        return scope.binder.bind(parse_date_millis(missing, scope, path), "BIGINT")
+    value = coerce_value(column, missing, path)
     if isinstance(value, float) and column.sql_type not in ("DOUBLE", "FLOAT"):
         raise SearchError(f"{missing!r:.80} is no value of the type [{column.type}]", path)
     return scope.binder.bind(value, column.sql_type)
 
 
-def check_aggregatable(column: Column, path: str) -> None:
+def check_aggregatable(column: TableColumn, path: str) -> None:
     if column.type in TEXT_TYPES:
         raise SearchError(
             f"field [{column.name}] of type [{column.type}] cannot be aggregated or sorted on", path
@@ -332,12 +348,12 @@ def check_aggregatable(column: Column, path: str) -> None:
         raise SearchError("field [_id] cannot be aggregated or sorted on: use event.id", path)
 
 
-def date_format(value: Any, column: Column | None, path: str) -> str:
-    """A ``format`` option: for dates only here."""
+def parse_date_format(value: Any, column: TableColumn | None, path: str) -> str:
+    """Return a ``format`` option; only dates support it here."""
 
     if column is not None and column.type != "date":
         raise QueryNotSupported("a number format is not answered by the embedded store", path)
-    pattern = a_string(value, path)
+    pattern = expect_string(value, path)
     try:
         datemath.check_format(pattern)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What the names of fields mean in one search: columns, their types, and the relation that holds them."""
+"""Resolve the names of fields in one search: columns, their types, and the relation that holds them."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Any, Protocol
 
 from logging_lib.schema.fields import NUMERIC_TYPES, load
 from logging_lib.store import mapping
-from logging_lib.store.mapping import Located
+from logging_lib.store.mapping import FieldColumn
 from logging_lib.store.port import SearchError
 
 
-class Table(Protocol):
-    """What a search needs of a target."""
+class SearchTable(Protocol):
+    """The interface that a search needs of a target."""
 
     @property
     def rows(self) -> int: ...
 
-    def type_of(self, name: str) -> tuple[str, bool] | None: ...
-    def names_below(self, prefix: str) -> set[str]: ...
-    def ensure(self, names: Sequence[str]) -> dict[str, Located]: ...
+    def field_type(self, name: str) -> tuple[str, bool] | None: ...
+    def fields_below(self, prefix: str) -> set[str]: ...
+    def ensure_columns(self, names: Sequence[str]) -> dict[str, FieldColumn]: ...
     def relation(self, *, with_id: bool) -> str: ...
-    def sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]: ...
+    def fetch_sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A field in this search: ``sql`` names its column; ``many`` says that the column holds lists."""
+class TableColumn:
+    """Describe a field in this search: ``sql`` names its column; ``is_list`` says that the column holds lists."""
 
     name: str
     sql: str
     type: str
-    many: bool
+    is_list: bool
 
     @property
-    def numeric(self) -> bool:
+    def is_numeric(self) -> bool:
         return self.type in NUMERIC_TYPES
 
     @property
@@ -45,8 +45,8 @@ class Column:
 
 
 @dataclass(slots=True)
-class Binder:
-    """The values of a search, as named parameters: no value ever becomes part of a statement's text."""
+class ParameterBinder:
+    """Bind the values of a search as named parameters: no value becomes part of a statement's text."""
 
     values: dict[str, Any] = field(default_factory=dict)
 
@@ -66,50 +66,54 @@ INDEX = "_index"
 
 @dataclass(slots=True)
 class Scope:
-    """The fields of one search over some tables."""
+    """Resolve the fields of one search over several tables."""
 
-    tables: Mapping[str, Table]
+    tables: Mapping[str, SearchTable]
     now: int  # milliseconds
-    binder: Binder = field(default_factory=Binder)
-    columns: dict[str, Column | None] = field(default_factory=dict)
+    binder: ParameterBinder = field(default_factory=ParameterBinder)
+    columns: dict[str, TableColumn | None] = field(default_factory=dict)
 
-    def column(self, name: str, path: str) -> Column | None:
-        """The column of a field, or None where no table maps it.
+    def column(self, name: str, path: str) -> TableColumn | None:
+        """Return the column of a field, or None where no table maps it.
 
         Raises:
-            SearchError: the tables map it to types that do not go together, or it is not indexed.
+            SearchError: the tables map it to incompatible types, or it is not indexed.
         """
         if name not in self.columns:
             sql = f"c{len(self.columns)}"
             if name in (ID, INDEX):
-                self.columns[name] = Column(name, sql, "keyword", False)
+                self.columns[name] = TableColumn(name, sql, "keyword", False)
             else:
                 self.columns[name] = self._resolve(name, sql, path)
         return self.columns[name]
 
-    def _resolve(self, name: str, sql: str, path: str) -> Column | None:
+    def _resolve(self, name: str, sql: str, path: str) -> TableColumn | None:
         schema_field = load().field(name)
         if schema_field is not None and not schema_field.indexed and schema_field.type != "object":
             raise SearchError(f"cannot search on field [{name}]: it is not indexed", path)
-        found = [one for table in self.tables.values() if (one := table.type_of(name)) is not None]
-        if not found:
+        types_and_lists = [
+            type_and_list
+            for table in self.tables.values()
+            if (type_and_list := table.field_type(name)) is not None
+        ]
+        if not types_and_lists:
             return None
-        types = {kind for kind, _ in found}
+        types = {kind for kind, _ in types_and_lists}
         if len(types) > 1 and not types <= NUMERIC_TYPES:
             raise SearchError(f"field [{name}] is mapped differently in these indices: {sorted(types)}", path)
         kind = types.pop() if len(types) == 1 else "double"
-        return Column(name, sql, kind, any(many for _, many in found))
+        return TableColumn(name, sql, kind, any(many for _, many in types_and_lists))
 
-    def below(self, prefix: str) -> list[str]:
-        """The fields that an object has: ``ml.check`` stands for all of ``ml.check.*``."""
-        return sorted({name for table in self.tables.values() for name in table.names_below(prefix)})
+    def fields_below(self, prefix: str) -> list[str]:
+        """List the fields of an object: ``ml.check`` means all of ``ml.check.*``."""
+        return sorted({name for table in self.tables.values() for name in table.fields_below(prefix)})
 
-    def mapped(self) -> list[str]:
-        """The names of the fields for which the tables need columns."""
+    def mapped_fields(self) -> list[str]:
+        """List the fields for which the tables need columns."""
         return [name for name, column in self.columns.items() if column and name not in (ID, INDEX)]
 
-    def holds(self) -> bool:
-        """Whether what was resolved is still true: reading events can show that a field holds lists."""
+    def is_consistent(self) -> bool:
+        """Return whether the resolved columns are still valid: reading events can reveal list fields."""
         return all(
             column == self._resolve(column.name, column.sql, "$")
             for name, column in self.columns.items()
@@ -117,10 +121,10 @@ class Scope:
         )
 
     def relation(self) -> str:
-        """All tables as one relation: ``_t`` and ``_r`` say which row of which table, then the columns."""
+        """Return all tables as one relation: ``_t`` and ``_r`` identify table and row, followed by the columns."""
         parts = []
         for number, (target, table) in enumerate(self.tables.items()):
-            located = table.ensure(self.mapped())
+            located = table.ensure_columns(self.mapped_fields())
             chosen = [f"{number} AS _t", "seq AS _r"]
             for name, column in self.columns.items():
                 if column is None:
@@ -130,7 +134,7 @@ class Scope:
                 elif name == ID:
                     value = "id"
                 else:
-                    value = _adapted(located.get(name), column)
+                    value = _cast_column(located.get(name), column)
                 chosen.append(f"{value} AS {column.sql}")
             source = table.relation(with_id=ID in self.columns)
             parts.append(f"SELECT {', '.join(chosen)} FROM {source}")  # noqa: S608
@@ -140,11 +144,11 @@ class Scope:
         return "(" + " UNION ALL ".join(parts) + ")"
 
 
-def _adapted(located: Located | None, column: Column) -> str:
-    sql_type = column.sql_type + ("[]" if column.many else "")
+def _cast_column(located: FieldColumn | None, column: TableColumn) -> str:
+    sql_type = column.sql_type + ("[]" if column.is_list else "")
     if located is None:
         return f"NULL::{sql_type}"
     value = located.column
-    if column.many and not located.many:
+    if column.is_list and not located.is_list:
         value = f"CASE WHEN {value} IS NOT NULL THEN [{value}] END"
     return value if located.type == column.type else f"({value})::{sql_type}"

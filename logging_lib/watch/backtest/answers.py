@@ -13,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from logging_lib.store.duckdb.buckets import Filters, Single, Terms
-from logging_lib.store.duckdb.execution import Node
-from logging_lib.store.duckdb.metrics import Metric
-from logging_lib.store.duckdb.store import hits_total
+from logging_lib.store.duckdb.buckets import FilterBuckets, SingleBucket, TermsBuckets
+from logging_lib.store.duckdb.execution import AggregationNode
+from logging_lib.store.duckdb.metrics import MetricAggregation
+from logging_lib.store.duckdb.store import format_hits_total
 from logging_lib.watch.backtest.buckets import (
     Bucket,
     Made,
@@ -59,17 +59,17 @@ class Search:
         """Whether some ``terms`` could leave out a value, and is not said to want the largest only."""
         return any(self._may_be_cut(one) for one in self.plan.tree.children)
 
-    def _may_be_cut(self, node: Node) -> bool:
+    def _may_be_cut(self, node: AggregationNode) -> bool:
         bucketing = node.bucketing
         if (
-            isinstance(bucketing, Terms)
+            isinstance(bucketing, TermsBuckets)
             and not (node.meta or {}).get("top")
             and self._keys(bucketing) > bucketing.size
         ):
             return True
         return any(self._may_be_cut(one) for one in node.children)
 
-    def _keys(self, bucketing: Terms) -> int:
+    def _keys(self, bucketing: TermsBuckets) -> int:
         """How many keys a ``terms`` has at the most, that of the documents without a value among them."""
         assert bucketing.column is not None
         left = self.included.get(id(bucketing))
@@ -86,28 +86,28 @@ class Search:
         columns = [
             (one.column.name, self.frame.columns[one.column.name])
             for one in bucketings(self.plan.tree)
-            if isinstance(one, Terms) and one.column is not None
+            if isinstance(one, TermsBuckets) and one.column is not None
         ]
         return frozenset(
             name for name, one in columns if one.codes is not None and len(one.codes) > self.frame.rows
         )
 
-    def _size(self, node: Node) -> int:
+    def _size(self, node: AggregationNode) -> int:
         found = 1 + len(node.metrics)
         for one in node.children:
             bucketing, many = one.bucketing, 1
-            if isinstance(bucketing, Filters):
+            if isinstance(bucketing, FilterBuckets):
                 many = len(bucketing.conditions)
-            elif isinstance(bucketing, Terms):
+            elif isinstance(bucketing, TermsBuckets):
                 many = min(self._keys(bucketing), bucketing.size)
             found += many * self._size(one)
         return found
 
-    def _included(self, node: Node) -> Iterator[tuple[int, set[Any]]]:
+    def _included(self, node: AggregationNode) -> Iterator[tuple[int, set[Any]]]:
         """By the identity of a ``terms``, the values that its ``include`` and ``exclude`` leave, if it has any."""
         for one in node.children:
             bucketing = one.bucketing
-            if isinstance(bucketing, Terms) and (tests := bucketing.conditions("k")):
+            if isinstance(bucketing, TermsBuckets) and (tests := bucketing.conditions("k")):
                 assert bucketing.column is not None
                 missing = self.plan.bound_value(bucketing.missing)
                 keys = [*self.frame.values(bucketing.column.name), *([] if missing is None else [missing])]
@@ -123,7 +123,7 @@ class Search:
     def answer(self, tick: int) -> dict[str, Any]:
         """The response of ``Store.search`` at a tick; what is below its aggregations is made when looked at."""
         hits: dict[str, Any] = {}
-        total = hits_total(self.plan.split.body, self._root.count(tick), as_int=self._as_int)
+        total = format_hits_total(self.plan.split.body, self._root.count(tick), as_int=self._as_int)
         if total is not None:
             hits["total"] = total
         hits |= {"max_score": None, "hits": []}
@@ -149,7 +149,7 @@ class Cell:
         self,
         search: Search,
         group: GroupRows,
-        node: Node,
+        node: AggregationNode,
         path: Path,
         bounds: frozenset[Bound],
         *,
@@ -230,21 +230,21 @@ class Cell:
             raise KeyError(name)
         bucketing = child.bucketing
         path = (*self._path, name)
-        if isinstance(bucketing, Single):
+        if isinstance(bucketing, SingleBucket):
             cell = self._child(child, bucketing.condition, path, path)
             return with_meta(child.meta, lambda tick: Bucket(cell, tick, {}))
-        if isinstance(bucketing, Filters):
+        if isinstance(bucketing, FilterBuckets):
             return with_meta(child.meta, self._filters(child, bucketing, path))
-        assert isinstance(bucketing, Terms)
+        assert isinstance(bucketing, TermsBuckets)
         return with_meta(child.meta, self._terms(child, bucketing, path))
 
-    def _child(self, node: Node, condition: str, path: Path, window: Path) -> Cell:
+    def _child(self, node: AggregationNode, condition: str, path: Path, window: Path) -> Cell:
         key = self._search.plan.key(condition)
         bounds = self._bounds | frozenset(self._search.plan.split.windows.get(window, ()))
         group = self._group.where(key, self._search.holding[key])
         return Cell(self._search, group, node, path, bounds, single=not hasattr(self, "_start"))
 
-    def _filters(self, node: Node, bucketing: Filters, path: Path) -> Made:
+    def _filters(self, node: AggregationNode, bucketing: FilterBuckets, path: Path) -> Made:
         names = bucketing.names
         cells = [
             self._child(node, one, path, (*path, 0, names[place] if names is not None else place))
@@ -258,7 +258,7 @@ class Cell:
             return kept(lambda tick: {"buckets": [Bucket(cell, tick, label) for label, cell in labels]})
         return kept(lambda tick: {"buckets": {name: Bucket(cell, tick, {}) for name, cell in named}})
 
-    def _terms(self, node: Node, bucketing: Terms, path: Path) -> Made:
+    def _terms(self, node: AggregationNode, bucketing: TermsBuckets, path: Path) -> Made:
         assert bucketing.column is not None
         plan, name = self._search.plan, bucketing.column.name
         missing = plan.bound_value(bucketing.missing)
@@ -274,19 +274,23 @@ class Cell:
             counts = [len(groups[key].rows) for key in keys]
             order = in_order(bucketing, np.array(counts, np.int64).reshape(-1, 1))[:, 0].tolist()
             cells = [Cell(self._search, groups[key], node, path, self._bounds, single=True) for key in keys]
-            return terms_answer(bucketing, order, counts, cells, [bucketing.label(key) for key in keys], tick)
+            return terms_answer(
+                bucketing, order, counts, cells, [bucketing.key_entry(key) for key in keys], tick
+            )
 
         return answer
 
-    def _selected(self, groups: dict[Any, GroupRows], bucketing: Terms) -> dict[Any, GroupRows]:
+    def _selected(self, groups: dict[Any, GroupRows], bucketing: TermsBuckets) -> dict[Any, GroupRows]:
         """Those whose keys ``include`` and ``exclude`` leave."""
         kept = self._search.included.get(id(bucketing))
         return groups if kept is None else {key: group for key, group in groups.items() if key in kept}
 
-    def _all_terms(self, node: Node, bucketing: Terms, path: Path, groups: dict[Any, GroupRows]) -> Made:
+    def _all_terms(
+        self, node: AggregationNode, bucketing: TermsBuckets, path: Path, groups: dict[Any, GroupRows]
+    ) -> Made:
         keys = sorted(groups)
         cells = [Cell(self._search, groups[key], node, path, self._bounds) for key in keys]
-        labels = [bucketing.label(key) for key in keys]
+        labels = [bucketing.key_entry(key) for key in keys]
         if not keys:
             return lambda tick: terms_answer(bucketing, [], [], [], [], tick)
         counts = np.stack([cell.counts() for cell in cells])
@@ -309,11 +313,11 @@ class Cell:
 
         return kept(answer)
 
-    def _metric(self, metric: Metric) -> Made:
+    def _metric(self, metric: MetricAggregation) -> Made:
         assert metric.column is not None
         if metric.kind == "sum" and not self._single:
             sums = self.sums(metric)
-            if metric.column.numeric:
+            if metric.column.is_numeric:
                 return lambda tick: {"value": sums.item(tick)}
             return lambda tick: metric.answer((sums.item(tick),))
         numbers, valid = self._numbers(metric)
@@ -342,7 +346,7 @@ class Cell:
 
     def _moments(
         self,
-        metric: Metric,
+        metric: MetricAggregation,
         numbers: NDArray[Any],
         valid: NDArray[np.bool_] | None,
         counted: NDArray[np.int64],
@@ -362,12 +366,12 @@ class Cell:
 
         return answer
 
-    def _numbers(self, metric: Metric) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    def _numbers(self, metric: MetricAggregation) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         assert metric.column is not None
-        filler = self._search.plan.bound_value(metric.filler)
+        filler = self._search.plan.bound_value(metric.missing_sql)
         return self._group.numbers(metric.column.name, None if filler is None else float(filler))
 
-    def sums(self, metric: Metric) -> NDArray[np.float64]:
+    def sums(self, metric: MetricAggregation) -> NDArray[np.float64]:
         """A sum at every tick."""
         assert metric.column is not None
         if self._group.frame.is_one(metric.column.name):  # the weight of events that are not sampled

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from logging_lib._util.times import format_instant
-from logging_lib.store.port import Wrapper
+from logging_lib.store.port import DelegatingStore
 
 
-class AsOf(Wrapper):
+class AsOf(DelegatingStore):
     """A store as it was at a search's ``now``: later arrivals are not there yet."""
 
     is_live = False  # so that no watch asks the present over HTTP

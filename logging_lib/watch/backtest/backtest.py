@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from logging_lib._util.times import format_instant, parse_duration
-from logging_lib.store.forkpool import processes, shared
+from logging_lib.store.forkpool import available_processes, map_forked
 from logging_lib.store.port import Store
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.history import Answers, EventHistory, ScheduledTick
@@ -184,11 +184,11 @@ def backtest(
             due[trigger] = _due(watch, moments)
         replays.append(_Replay(watch, due[trigger], history.searches(watch, due[trigger])))
     runs = sum(len(one.moments) for one in replays)
-    parts = shared(
+    parts = map_forked(
         lambda unit: [one.run(store, scripts, summarize) for one in unit],
         _units(replays),
         here=lambda unit: any(one.answers.asks for one in unit),
-        processes=processes() if runs >= MANY_RUNS else 1,
+        processes=available_processes() if runs >= MANY_RUNS else 1,
     )
     made = {one.watch: one for part in parts for one in part}
     found = _ReplayResult("")

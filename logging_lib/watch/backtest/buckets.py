@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from logging_lib.store.duckdb.buckets import Terms
-from logging_lib.store.duckdb.execution import Node
-from logging_lib.store.duckdb.metrics import Metric
+from logging_lib.store.duckdb.buckets import TermsBuckets
+from logging_lib.store.duckdb.execution import AggregationNode
+from logging_lib.store.duckdb.metrics import MetricAggregation
 
 if TYPE_CHECKING:
     from logging_lib.watch.backtest.answers import Cell
@@ -58,7 +58,7 @@ def to_builtins(value: Any) -> Any:
     return [to_builtins(one) for one in value] if isinstance(value, list) else value
 
 
-def in_order(bucketing: Terms, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def in_order(bucketing: TermsBuckets, counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """For keys sorted upwards and their counts (keys, ticks): the keys' places in the order asked for."""
     criteria = []
     for order in bucketing.orders:
@@ -70,7 +70,12 @@ def in_order(bucketing: Terms, counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def terms_answer(
-    bucketing: Terms, order: list[int], counts: list[int], cells: list[Cell], labels: list[Any], tick: int
+    bucketing: TermsBuckets,
+    order: list[int],
+    counts: list[int],
+    cells: list[Cell],
+    labels: list[Any],
+    tick: int,
 ) -> dict[str, Any]:
     """The answer of a ``terms`` aggregation at a tick.
 
@@ -86,12 +91,12 @@ def terms_answer(
     }
 
 
-def only_sum(node: Node) -> tuple[str, Metric] | None:
+def only_sum(node: AggregationNode) -> tuple[str, MetricAggregation] | None:
     """The sum that is all that is below a bucket, with its name."""
     if node.children or len(node.metrics) != 1:
         return None
     ((name, (metric, meta)),) = node.metrics.items()
-    numeric = metric.column is not None and metric.column.numeric
+    numeric = metric.column is not None and metric.column.is_numeric
     return (name, metric) if metric.kind == "sum" and numeric and meta is None else None
 
 
@@ -100,7 +105,7 @@ def is_plain(label: Mapping[str, Any]) -> bool:
 
 
 def leaves_answer(
-    bucketing: Terms,
+    bucketing: TermsBuckets,
     order: list[int],
     counts: list[int],
     labels: list[Any],

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from logging_lib.schema.fields import load
 from logging_lib.store import mapping
-from logging_lib.store.column_builders import Column, array, numbers, values
-from logging_lib.store.columns import Columns, joined, taken
+from logging_lib.store.column_builders import ColumnArray, numbers_to_arrow, to_arrow, to_numpy
+from logging_lib.store.columns import ColumnSet, concatenate_columns, take_rows
 from logging_lib.store.duckdb.scope import Scope
-from logging_lib.store.mapping import Located
+from logging_lib.store.mapping import FieldColumn
 from logging_lib.watch.backtest.windows import ARRIVAL, Bound, NotPlannedError, Ticks
 
 Rows = NDArray[np.int32]
@@ -29,12 +29,12 @@ class Frame:
         streams: the columns of each stream by its name; all with the same fields, ``ARRIVAL`` among them.
     """
 
-    def __init__(self, streams: Mapping[str, Columns]) -> None:
+    def __init__(self, streams: Mapping[str, ColumnSet]) -> None:
         self._targets = list(streams)
         lengths = [one.rows for one in streams.values()]
         names = next(iter(streams.values())).columns.keys() if streams else ()
-        made = {name: joined([one.columns[name] for one in streams.values()]) for name in names}
-        self.columns: dict[str, Column] = {}
+        made = {name: concatenate_columns([one.columns[name] for one in streams.values()]) for name in names}
+        self.columns: dict[str, ColumnArray] = {}
         self.times: NDArray[np.int64] = np.zeros(0, np.int64)
         if made:
             arrived = made[ARRIVAL]
@@ -43,10 +43,10 @@ class Frame:
             if arrived.valid is not None:
                 order = order[arrived.valid[order]]
             as_is = len(order) == len(arrived.data) and bool((np.diff(order) == 1).all())
-            self.columns = made if as_is else {name: taken(one, order) for name, one in made.items()}
+            self.columns = made if as_is else {name: take_rows(one, order) for name, one in made.items()}
             self.times = self.columns[ARRIVAL].data  # type: ignore[assignment]
             stream = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-            self.columns["_index"] = Column("keyword", self._targets, stream if as_is else stream[order])
+            self.columns["_index"] = ColumnArray("keyword", self._targets, stream if as_is else stream[order])
         self._distinct: dict[str, int] = {}
         self._is_one: dict[str, bool] = {}
         self._groups: dict[str, GroupRows] = {}
@@ -99,13 +99,13 @@ class Frame:
         if not wanted:
             return self._holding
         with _database() as connection:
-            connection.register("events", self._arrow(scope.mapped()))
+            connection.register("events", self._arrow(scope.mapped_fields()))
             chosen = ", ".join(
                 f"coalesce({sql}, false)::UTINYINT AS h{i}" for i, sql in enumerate(wanted.values())
             )
             statement = f"SELECT _r, {chosen} FROM {scope.relation()}"  # noqa: S608
             answer = connection.sql(statement, params=scope.binder.used_in(statement)).to_arrow_table()
-        rows, *met = map(values, answer.columns)
+        rows, *met = map(to_numpy, answer.columns)
         for key, one in zip(wanted, met, strict=True):
             self._holding[key] = np.zeros(self.rows, bool)
             self._holding[key][rows] = one
@@ -121,8 +121,8 @@ class Frame:
     def _arrow(self, names: Iterable[str]) -> Any:
         import pyarrow as pa
 
-        seq = numbers(np.arange(self.rows))
-        return pa.table({"seq": seq, **{name: array(self.columns[name]) for name in names}})
+        seq = numbers_to_arrow(np.arange(self.rows))
+        return pa.table({"seq": seq, **{name: to_arrow(self.columns[name]) for name in names}})
 
     def group(self, condition: str, rows: NDArray[np.bool_]) -> GroupRows:
         """The rows that meet a condition; the same object for the same ``condition`` text."""
@@ -157,23 +157,23 @@ class _Table:
     def rows(self) -> int:
         return self.frame.rows
 
-    def type_of(self, name: str) -> tuple[str, bool] | None:
-        found = mapping.location(load(), name)
+    def field_type(self, name: str) -> tuple[str, bool] | None:
+        found = mapping.locate_field(load(), name)
         return None if found is None else (found[0].type, found[0].array)
 
-    def names_below(self, prefix: str) -> set[str]:
+    def fields_below(self, prefix: str) -> set[str]:
         raise NotPlannedError(f"{prefix} is no field but an object of fields")
 
-    def ensure(self, names: Sequence[str]) -> dict[str, Located]:
-        found = {name: self.type_of(name) for name in names}
-        return {name: Located(f'"{name}"', *one) for name, one in found.items() if one is not None}
+    def ensure_columns(self, names: Sequence[str]) -> dict[str, FieldColumn]:
+        found = {name: self.field_type(name) for name in names}
+        return {name: FieldColumn(f'"{name}"', *one) for name, one in found.items() if one is not None}
 
     def relation(self, *, with_id: bool) -> str:
         if with_id:
             raise NotPlannedError("_id is asked for")
         return "events"
 
-    def sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
+    def fetch_sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
         raise NotPlannedError("whole documents are asked for")
 
 
@@ -240,7 +240,7 @@ class GroupRows:
             return self.rows, codes, found.tolist()
         if column.offsets is None:
             return self.rows, column.codes[self.rows], list(column.values)
-        listed = taken(column, self.rows)
+        listed = take_rows(column, self.rows)
         assert listed.codes is not None
         assert listed.offsets is not None
         lengths = np.diff(listed.offsets)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from logging_lib._util.datemath import to_millis
 from logging_lib.schema.fields import load
 from logging_lib.store import columns
-from logging_lib.store.columns import Asked, Columns, ListsError
-from logging_lib.store.forkpool import processes
+from logging_lib.store.columns import ColumnSet, ListsError, ReadRequest
+from logging_lib.store.forkpool import available_processes
 from logging_lib.store.port import SearchError, Store, StoreError
 from logging_lib.watch.backtest.answers import Search
 from logging_lib.watch.backtest.asof import AsOf
@@ -56,7 +56,7 @@ class EventHistory:
         self._counted: dict[str, set[str]] = {}
         self._together: dict[tuple[str, ...], set[str]] = {}
         self._frames: dict[tuple[str, ...], Frame] = {}
-        self._columns: dict[str, Columns | ListsError] = {}
+        self._columns: dict[str, ColumnSet | ListsError] = {}
         self._splits: dict[int, WindowSplit] = {}
         self._reasons: dict[int, str] = {}
         self._names: dict[int, tuple[str, ...]] = {}
@@ -102,7 +102,7 @@ class EventHistory:
             self._frames[names] = Frame({name: _with(one, fields) for name, one in read.items()})
         return self._frames[names]
 
-    def _loaded(self, name: str) -> Columns:
+    def _loaded(self, name: str) -> ColumnSet:
         """All that any search needs of a stream: its lines are read one time, with those of all other streams."""
         if name not in self._columns:
             self._read_all()
@@ -112,22 +112,22 @@ class EventHistory:
         return found
 
     def _read_all(self) -> None:
-        shared: dict[str, Asked] = {}
+        shared: dict[str, ReadRequest] = {}
         for name, fields in self._needed.items():
             if name in self._columns:
                 continue
             counted = self._counted[name] - fields
-            parts = self._read.parts(name, fields | counted, _PART_BYTES)
+            parts = self._read.partitions(name, fields | counted, _PART_BYTES)
             if parts:
-                shared[name] = Asked(parts, fields, counted)
+                shared[name] = ReadRequest(parts, fields, counted)
                 continue
             try:
-                lines = self._read.lines(name, fields | counted)
-                self._columns[name] = columns.read(lines, fields, present=counted)
+                lines = self._read.iter_json(name, fields | counted)
+                self._columns[name] = columns.read_columns(lines, fields, present=counted)
             except ListsError as error:
                 self._columns[name] = error
         many = any(len(asked.parts) > 1 for asked in shared.values())
-        self._columns |= columns.read_parts(shared, processes=processes() if many else 1)
+        self._columns |= columns.read_parts(shared, processes=available_processes() if many else 1)
 
     def _arrived(self, name: str) -> NDArray[np.int64]:
         column = self._loaded(name).columns[ARRIVAL]
@@ -285,8 +285,8 @@ def _plainly(ask: Answer) -> Answer:
     return answer
 
 
-def _with(read: Columns, fields: set[str]) -> Columns:
-    return Columns(read.rows, {name: read.columns[name] for name in sorted(fields)})
+def _with(read: ColumnSet, fields: set[str]) -> ColumnSet:
+    return ColumnSet(read.rows, {name: read.columns[name] for name in sorted(fields)})
 
 
 def _each(store: Store, given: SearchRequest, moments: Sequence[ScheduledTick]) -> Answer:

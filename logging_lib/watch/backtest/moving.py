@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from logging_lib.store.duckdb.metrics import Metric
+from logging_lib.store.duckdb.metrics import MetricAggregation
 
 _BLOCK: Final = 512
 _SLIGHT: Final = 1e-8
@@ -39,7 +39,7 @@ def _is_even(numbers: NDArray[Any]) -> bool:
     return rounding < _SLIGHT * float(sizes.min()) or rounding < _SLIGHT * float(np.median(sizes))
 
 
-def values(metric: Metric, numbers: NDArray[Any]) -> Any:
+def values(metric: MetricAggregation, numbers: NDArray[Any]) -> Any:
     """What ``Metric.answer`` takes, of these numbers."""
     count = len(numbers)
     if metric.kind == "cardinality":

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from logging_lib.store.duckdb import execution
-from logging_lib.store.duckdb.buckets import Filters, Single, Terms
-from logging_lib.store.duckdb.execution import Node
-from logging_lib.store.duckdb.query import ALWAYS, condition
+from logging_lib.store.duckdb.buckets import FilterBuckets, SingleBucket, TermsBuckets
+from logging_lib.store.duckdb.execution import AggregationNode
+from logging_lib.store.duckdb.query import ALWAYS, parse_query
 from logging_lib.store.duckdb.scope import Scope
 from logging_lib.watch.backtest.windows import NotPlannedError, WindowSplit
 
@@ -33,24 +33,24 @@ class Plan:
             raise NotPlannedError("size: documents are asked for")
         self.split = split
         self.scope = scope
-        self.where = ALWAYS if body.get("query") is None else condition(body["query"], scope, "$.query")
-        self.tree = execution.parse(execution.names(body, "$"), scope, "$.aggs")
+        self.where = ALWAYS if body.get("query") is None else parse_query(body["query"], scope, "$.query")
+        self.tree = execution.parse_aggregations(execution.aggregation_bodies(body, "$"), scope, "$.aggs")
         self._check(self.tree)
         names = {column.sql: name for name, column in scope.columns.items() if column is not None}
         found = {match[0] for one in self.conditions() for match in _COLUMN.finditer(one)}
         self._queried = {names[one] for one in found if one in names}
 
-    def _check(self, node: Node) -> None:
+    def _check(self, node: AggregationNode) -> None:
         if node.hits:
             raise NotPlannedError(f"{', '.join(node.hits)}: documents are asked for")
         for name, (metric, _) in node.metrics.items():
-            if metric.column is None or metric.unnested:
+            if metric.column is None or metric.needs_unnest:
                 raise NotPlannedError(f"{name}: its field holds lists, or none is mapped")
         for one in node.children:
             bucketing = one.bucketing
-            if not isinstance(bucketing, Single | Filters | Terms):
+            if not isinstance(bucketing, SingleBucket | FilterBuckets | TermsBuckets):
                 raise NotPlannedError(f"{one.name}: an aggregation other than terms, filter and filters")
-            if isinstance(bucketing, Terms):
+            if isinstance(bucketing, TermsBuckets):
                 if bucketing.column is None:
                     raise NotPlannedError(f"{one.name}: its field is not mapped")
                 if any(order.value is not None for order in bucketing.orders):
@@ -63,15 +63,15 @@ class Plan:
 
     def counted(self) -> set[str]:
         """Further fields, of which it only counts the values."""
-        return set(self.scope.mapped()) - self.fields()
+        return set(self.scope.mapped_fields()) - self.fields()
 
-    def _used(self, node: Node) -> Iterator[str]:
+    def _used(self, node: AggregationNode) -> Iterator[str]:
         yield from self._queried
         for metric, _ in node.metrics.values():
-            if metric.column is not None and (metric.kind != "value_count" or metric.filler is not None):
+            if metric.column is not None and (metric.kind != "value_count" or metric.missing_sql is not None):
                 yield metric.column.name
         for one in node.children:
-            if isinstance(one.bucketing, Terms) and one.bucketing.column is not None:
+            if isinstance(one.bucketing, TermsBuckets) and one.bucketing.column is not None:
                 yield one.bucketing.column.name
             yield from self._used(one)
 
@@ -89,16 +89,16 @@ class Plan:
         return None if sql is None else self.scope.binder.values[_PARAMETER.findall(sql)[0]]
 
 
-def bucketings(node: Node) -> Iterator[Any]:
+def bucketings(node: AggregationNode) -> Iterator[Any]:
     for one in node.children:
         yield one.bucketing
         yield from bucketings(one)
 
 
-def _conditions(node: Node) -> Iterator[str]:
+def _conditions(node: AggregationNode) -> Iterator[str]:
     for one in node.children:
-        if isinstance(one.bucketing, Single):
+        if isinstance(one.bucketing, SingleBucket):
             yield one.bucketing.condition
-        elif isinstance(one.bucketing, Filters):
+        elif isinstance(one.bucketing, FilterBuckets):
             yield from one.bucketing.conditions
         yield from _conditions(one)

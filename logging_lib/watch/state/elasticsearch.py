@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from logging_lib._util.times import format_instant
-from logging_lib.store.port import Conflict, Stored
+from logging_lib.store.port import ConflictError, VersionedDocument
 from logging_lib.watch.errors import StateError
 from logging_lib.watch.state.base import ANY, DocumentState, HistoryQuery, Record
 
@@ -19,9 +19,11 @@ _ATTEMPTS = 50
 class Documents(Protocol):
     """What a store must be able to do beyond the port, so that runners can share a state in it."""
 
-    def get(self, target: str, identity: str) -> Stored | None: ...
+    def get(self, target: str, identity: str) -> VersionedDocument | None: ...
 
-    def put(self, target: str, identity: str, source: Mapping[str, Any], *, after: Stored | None) -> None: ...
+    def put(
+        self, target: str, identity: str, source: Mapping[str, Any], *, after: VersionedDocument | None
+    ) -> None: ...
 
     def add(self, target: str, sources: Iterable[Mapping[str, Any]]) -> None: ...
 
@@ -71,7 +73,7 @@ class ElasticsearchState(DocumentState):
             }
             try:
                 self._store.put(self._index, name, document, after=stored)
-            except Conflict:
+            except ConflictError:
                 continue
             return
         raise StateError(
@@ -130,7 +132,7 @@ class ElasticsearchState(DocumentState):
             self._store.delete(self._index, query)
 
 
-def _content(stored: Stored | None) -> bytes | None:
+def _content(stored: VersionedDocument | None) -> bytes | None:
     return None if stored is None else json.dumps(stored.source.get("state")).encode()
 
 
