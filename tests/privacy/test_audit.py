@@ -39,25 +39,25 @@ def stored(
     done = CliRunner().invoke(app, ["index", "spool", "--store", "store", "--profile", "profile.json"])
     assert done.exit_code == 0, done.output
     lines = [line for file in Path("spool").glob("*.jsonl") for line in file.read_text().splitlines()]
-    found = [json.loads(line) for line in lines]
-    return [one for one in found if one["event"]["dataset"] == "ml.prediction"]
+    all_events = [json.loads(line) for line in lines]
+    return [event for event in all_events if event["event"]["dataset"] == "ml.prediction"]
 
 
-def test_an_event_is_told_with_all_that_belongs_to_it(stored: list[dict[str, Any]]) -> None:
-    told = format_instant(parse_instant(stored[0]["@timestamp"]) + timedelta(minutes=1))
+def test_an_audit_has_all_that_belongs_to_the_event(stored: list[dict[str, Any]]) -> None:
+    alert_time = format_instant(parse_instant(stored[0]["@timestamp"]) + timedelta(minutes=1))
     finding = {"model": "loans", "version": "1", "feature": "home", "check": "unseen", "window": "15m"}
-    alert = {"time": told, "watch": "unseen-categories", "subject": "HOUSE", "findings": [finding]}
+    alert = {"time": alert_time, "watch": "unseen-categories", "subject": "HOUSE", "findings": [finding]}
     Path("alerts.jsonl").write_text(json.dumps(alert) + '\n{"torn')
     asked = ["audit", stored[0]["event"]["id"], "--store", "store", "--alerts", "alerts.jsonl"]
-    made = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
-    assert made["event"]["event"]["id"] == stored[0]["event"]["id"]
-    assert made["checks"]["missing"] == [{"feature": "income", "value": None, "bin": "!missing"}]
-    assert made["checks"]["unseen"][0]["feature"] == "home"
-    assert made["same_profile"] is True
-    assert made["start"]["ml"]["start"]["python"]
-    assert [label["ml"]["label"]["value"] for label in made["labels"]] == [9.5]
-    assert [one["ml"]["model"]["role"] for one in made["siblings"]] == ["shadow"]
-    assert [(one["part"], one["feature"]) for one in made["alerts"]] == [("failed", "home")]
+    audited = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
+    assert audited["event"]["event"]["id"] == stored[0]["event"]["id"]
+    assert audited["checks"]["missing"] == [{"feature": "income", "value": None, "bin": "!missing"}]
+    assert audited["checks"]["unseen"][0]["feature"] == "home"
+    assert audited["same_profile"] is True
+    assert audited["start"]["ml"]["start"]["python"]
+    assert [label["ml"]["label"]["value"] for label in audited["labels"]] == [9.5]
+    assert [sibling["ml"]["model"]["role"] for sibling in audited["siblings"]] == ["shadow"]
+    assert [(part["part"], part["feature"]) for part in audited["alerts"]] == [("failed", "home")]
     text = CliRunner().invoke(app, asked).output
     for part in ("pricing", "failed: missing", "alert (failed)", "loans 2 (shadow)", "the published one"):
         assert part in text
@@ -71,10 +71,16 @@ def test_an_event_that_is_not_there(stored: list[dict[str, Any]]) -> None:
 
 
 def test_the_runner_s_history_in_the_store_is_looked_at(stored: list[dict[str, Any]]) -> None:
-    told = format_instant(parse_instant(stored[0]["@timestamp"]) + timedelta(minutes=1))
+    alert_time = format_instant(parse_instant(stored[0]["@timestamp"]) + timedelta(minutes=1))
     about = {"watch": "na-spike", "model": "loans", "version": "1"}
-    entry = {"time": told, "kind": "alert", **about, "features": ["income"], "subject": "s"}
-    record = {"@timestamp": told, "kind": "history", "record": "alert", "model": "loans", "entry": entry}
+    entry = {"time": alert_time, "kind": "alert", **about, "features": ["income"], "subject": "s"}
+    record = {
+        "@timestamp": alert_time,
+        "kind": "history",
+        "record": "alert",
+        "model": "loans",
+        "entry": entry,
+    }
     with EmbeddedStore("store") as store:
         store.index("ml-watch-state", [record])
     asked = ["audit", stored[0]["event"]["id"], "--store", "store", "--json"]
@@ -106,7 +112,7 @@ def _event(**check: list[str]) -> dict[str, Any]:
 def test_an_event_belongs_to_the_alerts_whose_windows_it_lies_in(
     finding: dict[str, Any], minutes: int, part: str | None
 ) -> None:
-    told = format_instant(parse_instant(ARRIVED) + timedelta(minutes=minutes))
-    alert = {"time": told, "findings": [{"model": "loans", "version": "1", **finding}]}
-    found = match_alert(_event(unseen=["home"]), alert)
-    assert (found and found.part) == part
+    alert_time = format_instant(parse_instant(ARRIVED) + timedelta(minutes=minutes))
+    alert = {"time": alert_time, "findings": [{"model": "loans", "version": "1", **finding}]}
+    matched = match_alert(_event(unseen=["home"]), alert)
+    assert (matched and matched.part) == part

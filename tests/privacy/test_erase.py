@@ -64,8 +64,8 @@ def logged(profile: profiles.Profile, inputs: dict[str, Any]) -> logging_lib.Pre
 
 def events(folder: Path) -> list[dict[str, Any]]:
     lines = [line for file in sorted(folder.glob("*.jsonl")) for line in file.read_bytes().splitlines()]
-    found = [json.loads(line) for line in lines if line.strip()]
-    return [one for one in found if one["event"]["dataset"] in ("ml.prediction", "ml.label")]
+    all_events = [json.loads(line) for line in lines if line.strip()]
+    return [event for event in all_events if event["event"]["dataset"] in ("ml.prediction", "ml.label")]
 
 
 def test_a_dry_run_changes_nothing(run: Run, profile: profiles.Profile, inputs: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ def test_events_labels_and_shadows_go_and_others_stay(
     log = logged(profile, inputs)
     run("erase", "spool", "--subject", PERSON, "--yes")
     left = events(Path("spool"))
-    assert [one["ml"]["request"]["id"] for one in left] == ["req-1", "req-1"]
+    assert [event["ml"]["request"]["id"] for event in left] == ["req-1", "req-1"]
     log.prediction(inputs, prediction=9.0, request_id="req-3")  # the writer's open file is still its own
     assert events(Path("spool"))[-1]["ml"]["request"]["id"] == "req-3"
     assert "nothing of this subject" in run("erase", "spool", "--subject", PERSON, "--yes").output
@@ -116,7 +116,7 @@ def test_the_key_s_hash_and_the_plain_one_are_both_looked_for(
     monkeypatch.setenv(KEY_VARIABLE, "secret")
     keyed = logging_lib.configure(model="loans", version="2", spool="spool", private={"home": "hmac"})
     keyed.prediction(inputs, 1.0, subject=PERSON)
-    assert len({one["ml"]["subject"]["hash"] for one in events(Path("spool"))}) == 2
+    assert len({event["ml"]["subject"]["hash"] for event in events(Path("spool"))}) == 2
     run("erase", "spool", "--subject", "-", "--yes", input=f"{PERSON}\n")
     assert events(Path("spool")) == []
 
@@ -155,7 +155,7 @@ def test_everything_else_that_names_the_person_is_masked(
     binary = build_dead_letter(error_type="x", message="y", original=b"\xff" + PERSON.encode(), stage="parse")
     other = build_dead_letter(error_type="x", message="y", original=b"\xff someone", stage="parse")
     assert base64.b64decode(other["event"]["original"])
-    Path("dead.jsonl").write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in (letter, binary, other)))
+    Path("dead.jsonl").write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in (letter, binary, other)))
     run("erase", ".", "--subject", PERSON, "--yes")
     assert Path("report.html").read_text() == f"<p>{'#' * 10} &amp; customer-77, event {'#' * 36}</p>"
     assert json.loads(Path("alerts.jsonl").read_text())["findings"] == [{"example": "#" * 36}]
@@ -204,7 +204,9 @@ def test_the_embedded_store_answers_without_them(
 
 def test_parquet_loses_the_rows(run: Run, profile: profiles.Profile, inputs: dict[str, Any]) -> None:
     logged(profile, inputs)
-    table = pd.DataFrame({"event.id": [one["event"]["id"] for one in events(Path("spool"))], "income": 1.5})
+    table = pd.DataFrame(
+        {"event.id": [event["event"]["id"] for event in events(Path("spool"))], "income": 1.5}
+    )
     table.to_parquet("train.parquet")
     run("erase", ".", "--subject", PERSON, "--yes")
     left = pd.read_parquet("train.parquet")
@@ -250,7 +252,7 @@ def test_a_run_that_was_stopped_within_a_line_is_finished(
     assert torn["working"]
     assert torn["runs"][0]["finished"] is None
     run("erase", "spool", "--subject", PERSON, "--record", "record.json", "--yes")
-    assert [one["ml"]["request"]["id"] for one in events(Path("spool"))] == ["req-1", "req-1"]
+    assert [event["ml"]["request"]["id"] for event in events(Path("spool"))] == ["req-1", "req-1"]
     assert json.loads(Path("record.json").read_text())["working"] is None
 
 
@@ -266,17 +268,17 @@ def test_the_state_of_a_watch_runner_is_masked_while_it_may_run(run: Run) -> Non
     """Below the store, too; and what it wrote in between is not damaged."""
     state = FileState(Path("store") / ".watch-state")
 
-    def add(kept: WatchState) -> WatchState:
+    def add(state: WatchState) -> WatchState:
         incident = Incident(key=Key("loans", "1", PERSON), opened_at=datetime(2026, 1, 1, tzinfo=UTC))
-        return kept.with_incidents({incident.key: incident})
+        return state.with_incidents({incident.key: incident})
 
     state.update("w", add)
     state.record([{"time": "2026-01-01T00:00:00Z", "kind": "alert", "watch": "w", "subject": f"of {PERSON}"}])
     traces = SubjectTraces(frozenset(), frozenset([PERSON]))
-    found = redact_files.inspect_file(Path("store/.watch-state/watches/w.json"), traces)
-    state.update("w", lambda kept: kept.model_copy(update={"last": datetime(2026, 1, 1, tzinfo=UTC)}))
-    redact_files.redact_file(Path("store/.watch-state/watches/w.json"), found, traces)
-    assert [each.key.feature for each in state.load("w").incidents] == ["#" * 10]
+    matches = redact_files.inspect_file(Path("store/.watch-state/watches/w.json"), traces)
+    state.update("w", lambda stored: stored.model_copy(update={"last": datetime(2026, 1, 1, tzinfo=UTC)}))
+    redact_files.redact_file(Path("store/.watch-state/watches/w.json"), matches, traces)
+    assert [incident.key.feature for incident in state.load("w").incidents] == ["#" * 10]
     run("erase", "store", "--subject", PERSON, "--yes")
     assert state.history()[0]["subject"] == "of ##########"
 
@@ -302,10 +304,10 @@ def test_what_is_masked_is_gone_and_json_stays_json(term: str, others: list[str]
         data = json.dumps(document, ensure_ascii=ascii_only).encode()
         masked = TermFinder([term]).mask(data)
         assert len(masked) == len(data)
-        made = json.loads(masked)
-        assert set(made["a"]) == {"#"}
-        assert set(json.loads(made["inner"])["t"]) == {"#"}
-        assert term not in made["b"][0] or set(term) == {"#"}
+        masked_document = json.loads(masked)
+        assert set(masked_document["a"]) == {"#"}
+        assert set(json.loads(masked_document["inner"])["t"]) == {"#"}
+        assert term not in masked_document["b"][0] or set(term) == {"#"}
         assert TermFinder([term]).mask(masked) == masked or set(term) <= {"#"}
 
 
@@ -320,8 +322,8 @@ def test_find_learns_shadows_before_their_labels(tmp_path: Path) -> None:
     ]  # fmt: skip
     file = tmp_path / "a.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (found,) = find_matches(SubjectTraces(hashes), [file], None, ErasureRecord(tmp_path / "r.json", hashes))
-    assert found.erase == 3
+    (matches,) = find_matches(SubjectTraces(hashes), [file], None, ErasureRecord(tmp_path / "r.json", hashes))
+    assert matches.erase == 3
 
 
 def test_what_cannot_be_looked_into_is_said(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ pytestmark = pytest.mark.elasticsearch
 
 
 def found(connection: Connection, **options: Any) -> dict[str, list[DoctorFinding]]:
-    made: dict[str, list[DoctorFinding]] = {}
-    for one in diagnose(connection, lambda server: elastic.wanted(connection), **options):
-        made.setdefault(one.check, []).append(one)
-    return made
+    findings: dict[str, list[DoctorFinding]] = {}
+    for finding in diagnose(connection, lambda server: elastic.wanted(connection), **options):
+        findings.setdefault(finding.check, []).append(finding)
+    return findings
 
 
 def recent(number: int, **fields: Any) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def test_a_deployed_cluster_with_fresh_events_has_no_error(deployed: Call, root:
     store = ElasticsearchStore(root)
     store.index(elastic.new_stream(), [recent(1, ml__profile={"status": "matched"})])
     store.refresh()
-    levels = {check: one.level for check, (one, *_) in found(root).items()}
+    levels = {check: finding.level for check, (finding, *_) in found(root).items()}
     expected = ("reachable", "license", "security", "clock", "templates", "streams", "last event")
     assert {check: levels[check] for check in expected} == dict.fromkeys(expected, FindingLevel.OK)
     assert json.loads(deployed("doctor", "--json").stdout)[0]["check"] == "reachable"
@@ -86,13 +86,13 @@ def test_a_stream_that_was_there_before_us_is_found(deployed: Call, root: Connec
     root.call("PUT", "/_index_template/test-before-us", other)
     root.call("POST", f"/{stream}/_doc", {"@timestamp": "2018-02-01"})
     try:
-        told = [one for one in found(root)["streams"] if stream in one.message]
+        stream_findings = [finding for finding in found(root)["streams"] if stream in finding.message]
     finally:
         root.call("PUT", "/_index_template/test-before-us", {**other, "index_patterns": ["test-unused"]})
         root.call("POST", f"/{stream}/_rollover")
-    assert told[0].level is FindingLevel.ERROR
-    assert f"POST {stream}/_rollover" in told[0].remedy
-    assert not [one for one in found(root)["streams"] if stream in one.message]
+    assert stream_findings[0].level is FindingLevel.ERROR
+    assert f"POST {stream}/_rollover" in stream_findings[0].remedy
+    assert not [finding for finding in found(root)["streams"] if stream in finding.message]
 
 
 def test_nothing_there_is_one_finding() -> None:
@@ -113,4 +113,4 @@ def test_what_may_not_be_asked_is_said(deployed: Call, secured: ConnectionSettin
 
 
 def found_as(connection: Connection) -> dict[str, DoctorFinding]:
-    return {one.check: one for one in diagnose(connection, lambda server: [])}
+    return {finding.check: finding for finding in diagnose(connection, lambda server: [])}

@@ -98,16 +98,18 @@ def case(
 ) -> Iterator[Case]:  # fmt: skip
     """The case, with the environment of somebody who has the eraser's key and nothing else."""
     deployed("stack", "deploy", "--api-key", "eraser", "--keys", str(tmp_path / "keys"))
-    made = Case(root, training)
+    new_case = Case(root, training)
     for name in ("USER", "PASSWORD"):
         monkeypatch.delenv(PREFIX + name)
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     key = (tmp_path / "keys" / "logging-lib-eraser.key").read_text().strip()
     monkeypatch.setenv(f"{PREFIX}API_KEY", key)
-    yield made
-    for indices in (f"logs-ml.*-{made.namespace}", "ml-profiles", "ml-profile-files"):
+    yield new_case
+    for indices in (f"logs-ml.*-{new_case.namespace}", "ml-profiles", "ml-profile-files"):
         mine = {
-            "bool": {"should": [{"term": {"ml.model.name": made.model}}, {"exists": {"field": "event.id"}}]}
+            "bool": {
+                "should": [{"term": {"ml.model.name": new_case.model}}, {"exists": {"field": "event.id"}}]
+            }
         }
         root.call("POST", f"/{indices}/_delete_by_query?refresh=true", {"query": mine})
 
@@ -121,15 +123,15 @@ def call(*arguments: str, code: int = 0) -> Any:
 def test_a_person_is_found_audited_and_erased(case: Case, tmp_path: Path) -> None:
     about = {"model": case.model, "version": "1"}
     finding = {**about, "feature": "home", "check": "unseen", "window": "15m"}
-    told = (NOW + timedelta(minutes=1)).isoformat()
-    alert = {"time": told, "watch": "unseen-categories", **about, "findings": [finding]}
+    alert_time = (NOW + timedelta(minutes=1)).isoformat()
+    alert = {"time": alert_time, "watch": "unseen-categories", **about, "findings": [finding]}
     Path("alerts.jsonl").write_text(json.dumps(alert) + "\n")
     known = call("audit", case.id("mine"), "--alerts", "alerts.jsonl", "--elasticsearch", case.root.url)
     assert known["checks"] == {"unseen": [{"feature": "home", "value": "x", "bin": "!unseen"}]}
     assert known["same_profile"] is True
-    assert [one["event"]["id"] for one in known["labels"]] == [case.id("truth")]
-    assert {one["event"]["id"] for one in known["siblings"]} == {case.id("others"), case.id("shadow")}
-    assert [(one["part"], one["watch"]) for one in known["alerts"]] == [("failed", "unseen-categories")]
+    assert [label["event"]["id"] for label in known["labels"]] == [case.id("truth")]
+    assert {sibling["event"]["id"] for sibling in known["siblings"]} == {case.id("others"), case.id("shadow")}
+    assert [(part["part"], part["watch"]) for part in known["alerts"]] == [("failed", "unseen-categories")]
 
     everything = {"mine", "others", "shadow", "truth", "others-truth", "hers", "anothers"}
     asked = ("erase", "--subject", case.person, "--value", case.address)

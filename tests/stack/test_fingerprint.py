@@ -1,4 +1,4 @@
-"""Ours, edited, somebody else's: told apart without a server."""
+"""Objects that are ours, edited or somebody else's are distinguished without a server."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ ALL = [
 
 
 def stored(part: Resource, version: str = "1") -> Any:
-    made = copy.deepcopy(with_mark(part, version))
-    return made["script"] if part.kind is SCRIPT else made
+    marked = copy.deepcopy(with_mark(part, version))
+    return marked["script"] if part.kind is SCRIPT else marked
 
 
 @pytest.mark.parametrize("part", ALL, ids=str)
@@ -81,7 +81,7 @@ def test_what_elasticsearch_makes_of_a_body_is_no_edit() -> None:
 
 
 def test_watchers_defaults_are_no_edit_but_a_threshold_is() -> None:
-    (part,) = (one for one in ALL if one.name == "logging-lib-na-spike--loans")
+    (part,) = (resource for resource in ALL if resource.name == "logging-lib-na-spike--loans")
     back = stored(part)
     request = back["input"]["chain"]["inputs"][0]["window"]["search"]["request"]
     request |= {"search_type": "query_then_fetch", "rest_total_hits_as_int": True}
@@ -96,9 +96,11 @@ def test_watchers_defaults_are_no_edit_but_a_threshold_is() -> None:
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_watches_of_different_models_have_different_ids(first: str, second: str) -> None:
     folder = content.path("watchers")
-    one, two = ({part.name for part in resources.render_watches(folder, [name])} for name in (first, second))
-    assert (one == two) == (first == second)
-    assert all(name.isprintable() and " " not in name and len(name) < 200 for name in one)
+    ids, other_ids = (
+        {part.name for part in resources.render_watches(folder, [name])} for name in (first, second)
+    )
+    assert (ids == other_ids) == (first == second)
+    assert all(name.isprintable() and " " not in name and len(name) < 200 for name in ids)
 
 
 def test_a_watch_of_a_model_matches_that_model_alone() -> None:
@@ -108,7 +110,7 @@ def test_a_watch_of_a_model_matches_that_model_alone() -> None:
 
 def test_retention_names_a_dataset() -> None:
     chosen = resources.load_templates(FOLDER, retention={"ml.label": "7d"})
-    (part,) = (one for one in chosen if one.name == "logs-ml.label@lifecycle")
+    (part,) = (resource for resource in chosen if resource.name == "logs-ml.label@lifecycle")
     assert part.body["template"]["lifecycle"]["data_retention"] == "7d"
     with pytest.raises(StoreError, match=r"'ml.x' is no dataset; there are ml.prediction"):
         resources.load_templates(FOLDER, retention={"ml.x": "7d"})

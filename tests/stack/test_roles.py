@@ -104,12 +104,12 @@ def test_the_watch_runner_keeps_its_state_and_writes_nothing_else(as_role: As, s
     assert state.index("ml-watch-state", [{"_id": "na-spike", "watch": "na-spike", "state": {}}]).created == 1
     state.refresh()
     assert state.execute_painless("return params.x + 1", {"x": 1}) == "2"
-    kept = ElasticsearchState(state)
-    assert kept.update("w", lambda known: known).term == 0
-    assert LeaderElector(kept).acquire(datetime.now(UTC))
-    kept.record([{"time": "2018-02-01T00:00:00Z", "kind": "run", "watch": "w"}])
-    assert [each["watch"] for each in kept.history()] == ["w"]
-    kept.forget({"*": datetime.now(UTC)})
+    elastic_state = ElasticsearchState(state)
+    assert elastic_state.update("w", lambda known: known).term == 0
+    assert LeaderElector(elastic_state).acquire(datetime.now(UTC))
+    elastic_state.record([{"time": "2018-02-01T00:00:00Z", "kind": "run", "watch": "w"}])
+    assert [entry["watch"] for entry in elastic_state.history()] == ["w"]
+    elastic_state.forget({"*": datetime.now(UTC)})
     beat = Heartbeat(state, datetime.now(UTC), namespace="roles")
     alive = beat.event(datetime.now(UTC), leading=True, running=0, undelivered=0)
     assert state.index("logs-ml.health-roles", [alive]).created == 1

@@ -16,10 +16,10 @@ from logging_lib.store.elasticsearch import ElasticsearchStore
 
 def wanted(connection: Connection) -> list[resources.Resource]:
     """All templates and scripts, as this server can have them."""
-    found = resources.load_templates(content.path("pipelines") / "elasticsearch")
+    wanted_resources = resources.load_templates(content.path("pipelines") / "elasticsearch")
     if not inspect_server(connection).match_only_text:
-        found = resources.replace_match_only_text(found)
-    return [*found, *resources.load_scripts(content.path("watchers") / "scripts")]
+        wanted_resources = resources.replace_match_only_text(wanted_resources)
+    return [*wanted_resources, *resources.load_scripts(content.path("watchers") / "scripts")]
 
 
 @contextmanager

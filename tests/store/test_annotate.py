@@ -27,17 +27,17 @@ def test_a_stored_event_gets_the_checks_that_it_would_have_got_on_the_way(
 ) -> None:
     """Normalized without a profile and annotated later, or with the profile at once: the same document."""
     checker = Checker(own, foreign=True)
-    for given in (inputs, inputs | WRONG, {}, inputs | {"new": 1, "count": None}):
-        raw = {"model": own.model, "version": "1", "timestamp": NOW.isoformat(), "inputs": given, "id": "a"}
+    for logged in (inputs, inputs | WRONG, {}, inputs | {"new": 1, "count": None}):
+        raw = {"model": own.model, "version": "1", "timestamp": NOW.isoformat(), "inputs": logged, "id": "a"}
         raw |= {"prediction": 11.5, "probability": 0.5}
         stored = normalize(raw).document
         assert stored["ml"]["profile"] == {"status": "none"}
         at_once = normalize(raw, checks=lambda model, version: checker).document
-        found = job.add_checks(stored, checker)
-        assert found["ml"].get("check") == at_once["ml"].get("check")
-        assert found["ml"]["prediction"] == at_once["ml"]["prediction"]
-        assert found["ml"]["profile"] == at_once["ml"]["profile"]
-        assert found["ml"]["input"]["bins"] == at_once["ml"]["input"]["bins"]
+        annotated = job.add_checks(stored, checker)
+        assert annotated["ml"].get("check") == at_once["ml"].get("check")
+        assert annotated["ml"]["prediction"] == at_once["ml"]["prediction"]
+        assert annotated["ml"]["profile"] == at_once["ml"]["profile"]
+        assert annotated["ml"]["input"]["bins"] == at_once["ml"]["input"]["bins"]
         assert "check" not in stored["ml"], "the stored document is not touched"
 
 
@@ -65,8 +65,8 @@ class Stopping:
 
 def count(store: ElasticsearchStore, stream: str, query: Mapping[str, Any]) -> int:
     body = {"size": 0, "track_total_hits": True, "query": query}
-    found: int = store.search(stream, body)["hits"]["total"]["value"]
-    return found
+    total: int = store.search(stream, body)["hits"]["total"]["value"]
+    return total
 
 
 @pytest.fixture
@@ -115,10 +115,10 @@ def test_an_event_that_was_changed_meanwhile_is_left_for_the_next_run(
         def replace(
             self, changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]
         ) -> Iterator[BulkOutcome]:
-            given = list(changes)
-            hit = given[0][0]
+            all_changes = list(changes)
+            hit = all_changes[0][0]
             list(store.replace([(hit, {**hit["_source"], "labels": {"by": "somebody"}})]))
-            return store.replace(given)
+            return store.replace(all_changes)
 
     result = job.annotate(Racing(store, 9), [own])  # type: ignore[arg-type]
     assert (result.annotated, result.conflicts) == (89, 1)
@@ -134,7 +134,7 @@ def test_the_command_reports_what_it_did_and_what_is_left(
     publish(elastic.store(elasticsearch), own, now=NOW)
     first = json.loads(call("annotate", "--json").stdout)
     assert first["done"] >= 90
-    left = {one["model"]: one["events"] for one in first["unchecked"]}
+    left = {entry["model"]: entry["events"] for entry in first["unchecked"]}
     assert own.model not in left
     assert left[own.model + "-unknown"] >= 10
     again = call("annotate").stdout

@@ -43,9 +43,14 @@ def statuses(**by_id: int) -> Answer:
     def answer(ids: list[str]) -> Any:
         return {
             "items": [
-                {"create": {"status": code, **({"error": {"reason": f"no {one}"}} if code > 299 else {})}}
-                for one in ids
-                for code in [by_id.get(one, 201)]
+                {
+                    "create": {
+                        "status": code,
+                        **({"error": {"reason": f"no {document_id}"}} if code > 299 else {}),
+                    }
+                }
+                for document_id in ids
+                for code in [by_id.get(document_id, 201)]
             ]
         }
 
@@ -60,7 +65,7 @@ def down(status: int = 0) -> Answer:
 
 
 def operations(*ids: str) -> list[BulkOperation]:
-    return [BulkOperation(one, {"create": {"_id": one}}, b"{}") for one in ids]
+    return [BulkOperation(document_id, {"create": {"_id": document_id}}, b"{}") for document_id in ids]
 
 
 def test_outcomes_come_in_the_order_of_the_operations() -> None:
@@ -83,14 +88,14 @@ def test_a_reason_that_quotes_a_value_cannot_act_on_a_terminal() -> None:
 
 def test_only_what_the_cluster_was_too_busy_for_is_sent_again() -> None:
     cluster = Cluster(statuses(b=429, d=503), statuses(d=429))
-    assert [one.status for one in cluster.send(*operations(*"abcd"))] == [201] * 4
+    assert [outcome.status for outcome in cluster.send(*operations(*"abcd"))] == [201] * 4
     assert cluster.asked == [["a", "b", "c", "d"], ["b", "d"], ["d"]]
 
 
 @pytest.mark.parametrize("status", [0, 429, 502, 503, 504])
 def test_no_answer_is_waited_for(status: int) -> None:
     cluster = Cluster(*[down(status)] * 6)
-    assert [one.status for one in cluster.send(*operations("a"))] == [201]
+    assert [outcome.status for outcome in cluster.send(*operations("a"))] == [201]
     assert 5 < cluster.now < 60
 
 
@@ -100,7 +105,7 @@ def test_retrying_ends() -> None:
         cluster.send(*operations("a"), retry_seconds=60)
     assert 40 < cluster.now <= 60
     busy = Cluster(*[statuses(b=429)] * 1000)
-    assert [one.status for one in busy.send(*operations("a", "b"), retry_seconds=60)] == [201, 429]
+    assert [outcome.status for outcome in busy.send(*operations("a", "b"), retry_seconds=60)] == [201, 429]
     assert busy.now <= 60
 
 

@@ -24,8 +24,8 @@ def environment(**values: str) -> dict[str, str]:
 
 
 def test_settings_come_from_the_environment() -> None:
-    found = read_settings(environment(URL=URL + "/", API_KEY="k", CA="ca.pem"))
-    assert found == ConnectionSettings(URL, api_key="k", ca="ca.pem")
+    settings = read_settings(environment(URL=URL + "/", API_KEY="k", CA="ca.pem"))
+    assert settings == ConnectionSettings(URL, api_key="k", ca="ca.pem")
     assert read_settings(environment(USER="u", PASSWORD="p"), url=URL) == ConnectionSettings(
         URL, user="u", password="p"
     )
@@ -87,14 +87,14 @@ class Old(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[ThreadingHTTPServer]:
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Old)
-    made.seen, made.answers = [], {}  # type: ignore[attr-defined]
-    made.daemon_threads = True
-    thread = threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True)
+    old_server = ThreadingHTTPServer(("127.0.0.1", 0), Old)
+    old_server.seen, old_server.answers = [], {}  # type: ignore[attr-defined]
+    old_server.daemon_threads = True
+    thread = threading.Thread(target=old_server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
+    yield old_server
+    old_server.shutdown()
+    old_server.server_close()
     thread.join()
 
 

@@ -23,11 +23,11 @@ def test_stretches_give_what_the_folder_gives(files: list[list[bytes]], size: in
         names = [*(f"{number}.jsonl" for number in range(len(files) - 1)), OWN_FILE]
         for file, lines in zip(names, files, strict=True):
             (folder / file).write_bytes(b"".join(lines))
-        found = byte_ranges(folder, size)
-        blocks = [block for one in found for block in one.read_blocks(at_once)]
+        ranges = byte_ranges(folder, size)
+        blocks = [block for byte_range in ranges for block in byte_range.read_blocks(at_once)]
         assert b"".join(blocks) == b"".join(block for _, block in TargetFolder(folder).read_new())
         assert all(block.endswith(b"\n") for block in blocks)
-        assert all(len(one) > 0 for one in found)
+        assert all(len(byte_range) > 0 for byte_range in ranges)
 
 
 def test_a_line_without_its_end_is_given_one(tmp_path: Path) -> None:

@@ -19,14 +19,14 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are used 
 
 def test_results_come_in_the_order_of_the_items() -> None:
     """Whoever made them; what must be done here is."""
-    found = map_forked(
+    results = map_forked(
         lambda number: (number * number, os.getpid()),
         range(50),
         here=lambda number: number % 7 == 0,
         processes=3,
     )
-    assert [square for square, _ in found] == [number * number for number in range(50)]
-    assert {process for _, process in found[::7]} == {os.getpid()}
+    assert [square for square, _ in results] == [number * number for number in range(50)]
+    assert {process for _, process in results[::7]} == {os.getpid()}
 
 
 def test_the_forks_do_their_share() -> None:

@@ -24,15 +24,15 @@ from tests.store.events import STREAM
 @pytest.fixture(params=["memory", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)])
 def target(request: pytest.FixtureRequest) -> Iterator[tuple[Store, str]]:
     if request.param == "memory":
-        with EmbeddedStore(None) as made:
-            yield made, STREAM
+        with EmbeddedStore(None) as embedded:
+            yield embedded, STREAM
     else:
         yield elastic.store(request.getfixturevalue("elasticsearch")), elastic.new_stream()
 
 
 def read(store: Store, own: profiles.Profile, **options: Any) -> history.PredictionHistory:
-    given = {"model": own.model, "version": own.version, "now": NOW, "days": 30, **options}
-    return history.read_history(store, **given)
+    arguments = {"model": own.model, "version": own.version, "now": NOW, "days": 30, **options}
+    return history.read_history(store, **arguments)
 
 
 def test_inputs_come_back_as_they_were_given(
@@ -41,7 +41,7 @@ def test_inputs_come_back_as_they_were_given(
     """Oldest first, with kinds, missing values, absent keys, what could not be typed, and the outputs."""
     monkeypatch.setattr(history, "PAGE", 2)
     store, stream = target
-    given = [
+    logged = [
         inputs,
         inputs | {"income": None},
         {key: value for key, value in inputs.items() if key != "home"},
@@ -50,23 +50,23 @@ def test_inputs_come_back_as_they_were_given(
     ]
     log = logging_lib.PredictionProcessor(model=own.model, version=own.version, profile=own)
     documents = [
-        log(None, "info", {"event": "x", "inputs": one, "prediction": float(number)})
-        for number, one in enumerate(given)
+        log(None, "info", {"event": "x", "inputs": logged_inputs, "prediction": float(number)})
+        for number, logged_inputs in enumerate(logged)
     ]
     for number, document in enumerate(documents):
         document["@timestamp"] = f"2018-02-2{number}T09:00:00Z"
     assert store.index(stream, documents).failed == ()
     store.refresh()
-    found = read(store, own)
-    assert len(found.frame) == 5
-    assert not found.is_truncated
-    assert list(found.frame[history.PREDICTION]) == [0.0, 1.0, 2.0, 3.0, 4.0]
-    assert found.frame["income"].isna().tolist() == [False, True, False, False, False]
-    assert found.frame["income"][3] == {"nested": 1}
-    assert found.kinds["income"] == "numeric"
-    assert found.kinds["home"] == "category"
-    assert found.absent["home"].tolist() == [False, False, True, False, False]
-    assert found.frame[["a", "a.b"]].iloc[4].tolist() == [2, 1]
+    predictions = read(store, own)
+    assert len(predictions.frame) == 5
+    assert not predictions.is_truncated
+    assert list(predictions.frame[history.PREDICTION]) == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert predictions.frame["income"].isna().tolist() == [False, True, False, False, False]
+    assert predictions.frame["income"][3] == {"nested": 1}
+    assert predictions.kinds["income"] == "numeric"
+    assert predictions.kinds["home"] == "category"
+    assert predictions.absent["home"].tolist() == [False, False, True, False, False]
+    assert predictions.frame[["a", "a.b"]].iloc[4].tolist() == [2, 1]
     cut = read(store, own, max_rows=2)
     assert (cut.is_truncated, list(cut.frame[history.PREDICTION])) == (True, [3.0, 4.0])
     assert len(read(store, own, days=8).frame) == 3
@@ -97,15 +97,15 @@ def test_a_profile_from_history_is_close_to_that_of_training(
     now = pd.Timestamp.now(tz="UTC")
     documents = []
     for number, row in enumerate(training.replace({np.nan: None}).to_dict("records")):
-        given = {key: value for key, value in row.items() if key not in ("rate", "issued_at")}
-        given["opened"] = row["opened"].isoformat()
+        row_inputs = {key: value for key, value in row.items() if key not in ("rate", "issued_at")}
+        row_inputs["opened"] = row["opened"].isoformat()
         when = (now - timedelta(minutes=len(training) - number)).isoformat()
-        made = normalize(
-            {"model": model, "version": "1", "timestamp": when, "id": f"{model}{number}", "inputs": given,
+        normalized = normalize(
+            {"model": model, "version": "1", "timestamp": when, "id": f"{model}{number}", "inputs": row_inputs,
              "prediction": row["rate"]}
         )  # fmt: skip
-        assert isinstance(made, Event)
-        documents.append(made.document)
+        assert isinstance(normalized, Event)
+        documents.append(normalized.document)
     assert store.index(elastic.new_stream(), documents).failed == ()
     store.refresh()
     said = call("profile", "fit", "--from-elasticsearch", "--days", "30", "--model", model, "--version", "1")

@@ -21,8 +21,8 @@ from tests.store import elastic
 @pytest.fixture(params=["memory", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     if request.param == "memory":
-        with EmbeddedStore(None) as made:
-            yield made
+        with EmbeddedStore(None) as embedded:
+            yield embedded
     else:
         yield elastic.store(request.getfixturevalue("elasticsearch"))
 

@@ -18,7 +18,7 @@ BY_NAME = {"names": {"terms": {"field": "ml.model.name"}}, "mean": {"avg": {"fie
 
 
 def lines(*events: Any) -> str:
-    return "".join(json.dumps(one) + "\n" if isinstance(one, dict) else one for one in events)
+    return "".join(json.dumps(event) + "\n" if isinstance(event, dict) else event for event in events)
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def file(tmp_path: Path) -> Path:
 
 
 def names(store: EmbeddedStore) -> dict[str, int]:
-    found = store.search(STREAM, {"size": 0, "aggs": BY_NAME})["aggregations"]["names"]["buckets"]
-    return {bucket["key"]: bucket["doc_count"] for bucket in found}
+    buckets = store.search(STREAM, {"size": 0, "aggs": BY_NAME})["aggregations"]["names"]["buckets"]
+    return {bucket["key"]: bucket["doc_count"] for bucket in buckets}
 
 
 def test_both_tables_answer_alike(file: Path, tmp_path: Path) -> None:
