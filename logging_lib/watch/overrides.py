@@ -31,7 +31,7 @@ def apply_overrides(
             has to be of the type of the present value.
 
     Raises:
-        SettingError: naming the setting.
+        OverrideError: naming the setting.
         WatchError: a watch cannot run with it.
     """
     known = {watch.id: watch for watch in watches}

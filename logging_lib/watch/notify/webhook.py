@@ -1,7 +1,7 @@
 """Any service over HTTP: Watcher's ``webhook`` action.
 
 Settings: none is needed. ``LOGGING_LIB_AUTHORIZATION_<HOST>`` is the Authorization header of requests to a host,
-see ``engine.calls``; a login may also come from a ``.netrc``.
+see ``watch.http``; a login may also come from a ``.netrc``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from logging_lib.watch.notify.base import Channel, DeliveryError, Fetch, Notific
 class WebhookChannel(Channel):
     """Sends a request; an answer from 200 to 299 is a delivery, as in Watcher all below 400 would be.
 
-    A notification's content is the rendered request, an ``engine.calls.Call``. ``Idempotency-Key`` is the
+    A notification's content is the rendered request, a ``watch.http.Call``. ``Idempotency-Key`` is the
     notification's id: a receiver that knows it acts once when the same alert is sent again.
     """
 
