@@ -105,7 +105,7 @@ def test_the_watch_runner_keeps_its_state_and_writes_nothing_else(as_role: As, s
     state.refresh()
     assert state.execute_painless("return params.x + 1", {"x": 1}) == "2"
     kept = ElasticsearchState(state)
-    assert kept.update("w", lambda known: known).term == 0
+    assert kept.update("w", lambda known: known).generation == 0
     assert LeaderElector(kept).acquire(datetime.now(UTC))
     kept.record([{"time": "2018-02-01T00:00:00Z", "kind": "run", "watch": "w"}])
     assert [each["watch"] for each in kept.history()] == ["w"]

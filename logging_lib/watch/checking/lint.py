@@ -44,7 +44,7 @@ Found = Iterator["tuple[Severity, JsonPath, str, str]"]
 LONG_THROTTLE = timedelta(days=7)
 _COUNTS = frozenset({"count", "doc_count", "total", "size"})
 _SECRET_NAME = re.compile(
-    r"(?i)(^|[_.-])(authorization|password|passwd|secret|token|api[_-]?key|apikey|cookie)($|[_.-])|x-api-key"
+    r"(?i)(^|[_.-])(authorization|password|passwd|secret|token|api[_-]?key|apikey|cookie|sig)($|[_.-])|x-api-key"
 )
 _SECRET_TEXT = re.compile(
     "|".join(
@@ -380,7 +380,8 @@ def _http_inputs(given: Input, path: JsonPath) -> Iterator[tuple[JsonPath, HttpR
 
 def _secrets(given: Definition) -> Found:
     remedy = (
-        "set LOGGING_LIB_AUTHORIZATION_<HOST> in the runner's environment, or a .netrc, and leave it out here"
+        "set LOGGING_LIB_AUTHORIZATION_<HOST> or the channel's own setting in the runner's environment, or a "
+        ".netrc, and leave it out here"
     )
     seen: set[JsonPath] = set()
     for path, request in _requests(given):
