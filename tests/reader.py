@@ -197,7 +197,7 @@ class Reader:
 
     def _json(self, text: str) -> None:
         document = json.loads(text)
-        assert "condition" in document, "no test knows what this document is"
+        assert {"condition", "actions"} & document.keys(), "no test knows what this document is"
         watch = json.loads((ROOT / "watchers" / "no-traffic.json").read_text("utf-8"))
         file = self.folder / "of-the-page.json"
         file.write_text(json.dumps({**watch, **document}), "utf-8")

@@ -1,15 +1,16 @@
-"""``logging-lib watch``: list, show, run, ack, mute, unmute, history, test, backtest, lint; a module each."""
+"""``logging-lib watch``: list, show, run, notify-test, ack, mute, unmute, history, test, backtest, lint."""
 
 from __future__ import annotations
 
 import typer
 
-from logging_lib.cli.watch import ack, backtest, history, lint, mute, run, show, testing
+from logging_lib.cli.watch import ack, backtest, history, lint, mute, notify_test, run, show, testing
 
 app = typer.Typer(help="Evaluate watches and alert, without a licence.", no_args_is_help=True)
 app.command("list")(show.list_)
 app.command()(show.show)
 app.command()(run.run)
+app.command("notify-test")(notify_test.notify_test)
 app.command()(ack.ack)
 app.command()(mute.mute)
 app.command()(mute.unmute)

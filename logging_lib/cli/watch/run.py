@@ -125,9 +125,7 @@ def run(
             chosen = pick(chosen, only)
         lease_duration = duration(lease, "--lease")
         beats = bool(heartbeat) and not once
-        indexes = any(
-            channel_of(action).name == "index" for watch in chosen for action in watch.actions.values()
-        )
+        indexes = any(channel_of(action).needs_store for watch in chosen for action in watch.actions.values())
         if store is None and not once:
             opened = _store.open_elasticsearch(elasticsearch)  # the first event may be still to come
         else:
