@@ -124,7 +124,7 @@ def _verdicts(ctx: Given, profile: Given, expected: Given, bucket: Given) -> lis
             what = f"mean absolute error {number(mae)}, expected {number(usual['mean'])}"
             lines = [
                 line("root mean squared error", number(sqrt(bucket["squared"]["value"]))),
-                line("mean error (prediction less truth)", number(bucket["bias"]["value"])),
+                line("mean error (prediction minus actual)", number(bucket["bias"]["value"])),
                 line("expected from", f"{usual['count']} held-out training rows"),
             ]
             made.append(("error", gamma_tail(0.5, 0.5 * z * z), what, lines))
