@@ -13,7 +13,7 @@ import typer
 from logging_lib._util.times import format_instant
 from logging_lib.cli import options as _store
 from logging_lib.cli.options import UsageError
-from logging_lib.cli.watch._common import JsonOption, explained, lines_safe, print_json
+from logging_lib.cli.watch.options import JsonOption, explained, lines_safe, print_json
 from logging_lib.watch.notify.base import DeliveryError, Notification, RenderError, hash_id
 from logging_lib.watch.notify.registry import CHANNELS, configure_channels
 

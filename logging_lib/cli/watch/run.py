@@ -21,8 +21,8 @@ from logging_lib._util.times import format_duration, format_instant
 from logging_lib.cli import options as _store
 from logging_lib.cli.options import UsageError, duration, instant
 from logging_lib.cli.output import console, safe
-from logging_lib.cli.watch import _state
-from logging_lib.cli.watch._common import (
+from logging_lib.cli.watch import options as _state
+from logging_lib.cli.watch.options import (
     JsonOption,
     ProfilesOption,
     WatchesOption,
@@ -200,10 +200,10 @@ def _dry_run(
 def _leading(elector: LeaderElector) -> Iterator[None]:
     """Lead while the block runs, however long that takes."""
     if not elector.acquire(datetime.now(UTC)):
-        other = elector.leader
-        assert other is not None
+        leader = elector.leader
+        assert leader is not None
         raise StateError(
-            f"another run holds this state: {other.holder}, until {format_instant(other.until)} unless it renews "
+            f"another run holds this state: {leader.holder}, until {format_instant(leader.until)} unless it renews "
             "that; let it end, or give another --state"
         )
     ended = threading.Event()
@@ -279,10 +279,10 @@ def _note_unmatched(store: Store, watches: list[Watch]) -> None:
 
 def _fallback(option: str) -> tuple[str, str]:
     name, _, recipient = option.partition("=")
-    known = [channel.name for channel in CHANNELS.values() if channel.takes_text]
-    if name not in known or not recipient:
+    names = [channel.name for channel in CHANNELS.values() if channel.takes_text]
+    if name not in names or not recipient:
         raise UsageError(
-            f"--fallback: {option!r}: write CHANNEL=RECIPIENT, CHANNEL one of {', '.join(known)}"
+            f"--fallback: {option!r}: write CHANNEL=RECIPIENT, CHANNEL one of {', '.join(names)}"
         )
     return name, recipient
 
