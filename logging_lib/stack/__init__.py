@@ -1,1 +1,1 @@
-"""Deploy what the project needs to an Elasticsearch, report its state, remove it again, and diagnose the cluster."""
+"""Deploy what the project needs to an Elasticsearch, report its state, remove it again, diagnose the cluster."""

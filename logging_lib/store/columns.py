@@ -102,9 +102,8 @@ def read_parts(streams: Mapping[str, ReadRequest], *, processes: int) -> dict[st
     def read_part(item: tuple[str, int]) -> _ColumnParts | ListsError:
         name, place = item
         asked = streams[name]
-        reader = _ColumnReader(
-            asked.names, asked.present, before=place << 40
-        )  # numbers that no other part uses
+        # ``before`` keeps the numbers of the parts apart.
+        reader = _ColumnReader(asked.names, asked.present, before=place << 40)
         try:
             with _garbage_collection_paused():
                 for block in asked.parts[place]():
