@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from logging_lib._util import content
 from logging_lib._util.ownership import OwnershipState
 from logging_lib.stack import resources
-from logging_lib.stack.ownership import compare, is_ours, with_mark
+from logging_lib.stack.marks import compare, is_ours, with_mark
 from logging_lib.stack.resources import COMPONENT, ROLE, SCRIPT, Resource
 from logging_lib.store.port import StoreError
 
