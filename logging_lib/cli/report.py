@@ -85,7 +85,7 @@ def report(
     _print.remember_json(form is Format.json)
     with _explained(), contextlib.ExitStack() as stack:
         from logging_lib.report import alerts as alerting
-        from logging_lib.report import collect, document, markdown, replaying, runbooks
+        from logging_lib.report import collect, document, markdown
         from logging_lib.report.page import render_page
 
         beginning = None if start is None else instant(start, "--since")
@@ -104,23 +104,25 @@ def report(
         )
         if alerts:
             # An alert comes after its events: without an end, the last one may have come after the last event.
-            told = alerting.of_model(
+            documents = alerting.select(
                 (each for file in alerts for each in _read(file)), subject.model, beginning, ending
             )
-            found = alerting.Told(told, alerting.from_files(alerts), "the alerts that the runner wrote")
+            found = alerting.FoundAlerts(
+                documents, alerting.name_files(alerts), "the alerts that the runner wrote"
+            )
         elif replay:
-            found = replaying.replay(
+            found = alerting.replay(
                 opened, chosen, subject, None if every is None else duration(every, "--every")
             )
         else:
-            found = alerting.Told()
+            found = alerting.FoundAlerts()
         made = collect.collect(
             opened,
             subject,
             now=datetime.now(UTC),
-            told=found,
+            found=found,
             watches=chosen,
-            runbooks=runbooks.texts(chosen, watches),
+            runbooks=alerting.read_runbooks(chosen, watches),
         )
         if form is Format.html:
             text = render_page(made)

@@ -29,8 +29,8 @@ from logging_lib.jobs.publish import publish
 from logging_lib.normalize import normalize_line
 from logging_lib.profile.config import Config
 from logging_lib.report import alerts as alerting
-from logging_lib.report import collect, runbooks
-from logging_lib.report.model import Judging
+from logging_lib.report import collect
+from logging_lib.report.model import AlertSource
 from logging_lib.report.page import render_page
 from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.watch.actions import SlackOutlet, SmtpOutlet
@@ -308,15 +308,15 @@ def _write_report(store: EmbeddedStore, alerts: list[Alert], out: Path) -> str:
         store,
         subject,
         now=datetime.now(UTC),
-        told=alerting.Told(
+        found=alerting.FoundAlerts(
             [alert.document() for alert in alerts],
-            Judging(
+            AlertSource(
                 f"Found by the {len(_watches())} watches of the demo as the events arrived.", len(_watches())
             ),
             f"{len(_watches())} watches",
         ),
         watches=watches,
-        runbooks=runbooks.texts(watches),
+        runbooks=alerting.read_runbooks(watches),
     )
     (out / "report.html").write_text(render_page(made), "utf-8")
     return made.verdict.sentence
