@@ -16,7 +16,7 @@ from logging_lib._util.formatting import (
     join_names,
 )
 from logging_lib._util.text import MAX_NAME, shorten
-from logging_lib.report import judging
+from logging_lib.report import drift
 from logging_lib.report.model import STATUS_LABELS, Alert, Feature, Rate, Report
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
@@ -42,13 +42,13 @@ def _lines(report: Report) -> Iterable[str]:
     if not report.alerts:
         yield "No alert in this period."
     yield ""
-    yield _text(report.judging.source, 1000)
-    yield from (f"\n{_text(problem, 1000)}" for problem in report.judging.problems)
+    yield _text(report.alert_source.source, 1000)
+    yield from (f"\n{_text(problem, 1000)}" for problem in report.alert_source.problems)
     yield ""
     yield "## Inputs: training against served"
     yield ""
     if report.features:
-        rows = [_feature(feature) for feature in judging.ranked(report.features)]
+        rows = [_feature(feature) for feature in drift.rank(report.features)]
         yield from _table(["input", "kind", "state", "PSI", "checks above what is expected"], rows)
     else:
         yield "Nothing could be compared with training."

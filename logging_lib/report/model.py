@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 Level = Literal["alert", "notice", "well", "unknown"]
-"""``alert``: a watch told of something; ``notice``: worth a look; ``unknown``: nothing could be judged."""
+"""``alert``: a watch alerted; ``notice``: worth a look; ``unknown``: nothing could be evaluated."""
 
-Status = Literal["alerted", "moved", "as_trained", "unjudged"]
+Status = Literal["alerted", "moved", "as_trained", "not_evaluated"]
 STATUS_LABELS: Final = {
     "alerted": "alert",
     "moved": "moved",
     "as_trained": "as in training",
-    "unjudged": "not judged",
+    "not_evaluated": "not evaluated",
 }
 
 
@@ -170,8 +170,8 @@ class Quality:
         measure: ``mean absolute error`` or ``accuracy``.
         labels: that could be joined to a prediction; ``unjoined`` could not.
         value, error: of the measure, and its standard error; ``trained`` that of held-out rows.
-        rmse, bias: of numbers; bias is the mean of prediction minus truth.
-        delay: median seconds from prediction to truth.
+        rmse, bias: of numbers; bias is the mean of prediction minus actual.
+        delay: median seconds from prediction to label.
         confusion: true class → predicted class → labels.
     """
 
@@ -202,11 +202,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Alerts of one watch about the same features, told once or several times.
+    """Alerts of one watch about the same features, sent once or several times.
 
     Attributes:
         number: in the order of time, from 1.
-        times: when it was told.
+        times: when it was sent.
         state: what the events say about the end of it; empty where they cannot.
         runbook: as the watch names it: a path of the documentation or a URL.
     """
@@ -226,8 +226,8 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Judging:
-    """Where the alerts come from: ``source`` in words; runs that failed or were not judged, in words."""
+class AlertSource:
+    """Where the alerts come from: ``source`` in words; runs that failed or were not evaluated, in words."""
 
     source: str
     watches: int
@@ -254,7 +254,7 @@ class Report:
     subject: Subject
     verdict: Verdict
     training: Training | None
-    judging: Judging
+    alert_source: AlertSource
     interval: timedelta
     alerts: tuple[Alert, ...]
     variants: tuple[Variant, ...]

@@ -16,8 +16,8 @@ from logging_lib import PredictionProcessor, profile
 from logging_lib._util import content
 from logging_lib.profile.config import Config
 from logging_lib.report import alerts as alerting
-from logging_lib.report import collect, runbooks
-from logging_lib.report.model import Judging, Report
+from logging_lib.report import collect
+from logging_lib.report.model import AlertSource, Report
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.loading import load_watches
 from tests import browser as browsers
@@ -188,9 +188,9 @@ def report_of(store: Any, *documents: Document, judged: str = "3 watches", **opt
         store,
         subject,
         now=START + timedelta(days=1),
-        told=alerting.Told(documents, Judging("From a test.", 3), judged),
+        found=alerting.FoundAlerts(documents, AlertSource("From a test.", 3), judged),
         watches=watches,
-        runbooks=runbooks.texts(watches),
+        runbooks=alerting.read_runbooks(watches),
     )
 
 

@@ -81,7 +81,7 @@ def test_a_profile_without_events(fit: profile.Profile) -> None:
         page = rendered(made)
     assert made.verdict.level == "unknown"
     assert made.verdict.sentence.endswith("The store has no prediction of it at all.")
-    assert all(feature.status == "unjudged" for feature in made.features)
+    assert all(feature.status == "not_evaluated" for feature in made.features)
     assert "Nothing can be said" in page
 
 
