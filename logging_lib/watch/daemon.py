@@ -1,4 +1,4 @@
-"""Runs watches by their schedules until it is told to stop: each run in a thread of its own, deliveries in one.
+"""Run watches by their schedules until stopped: each run in a thread of its own, deliveries in one.
 
 A watch that is slow holds up no other: a run that takes longer than ``slow_after`` gives its place to the next one.
 No watch runs twice at once; the scheduled runs that it misses meanwhile are caught up or skipped as any others. The

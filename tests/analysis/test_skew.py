@@ -118,7 +118,7 @@ def test_equal_features_have_no_skew(truth: pd.DataFrame) -> None:
     assert all(one.mismatched == 0 and one.cause is None for one in found.features)
 
 
-def test_the_rate_its_interval_and_examples_are_told(truth: pd.DataFrame) -> None:
+def test_the_rate_its_interval_and_examples_are_reported(truth: pd.DataFrame) -> None:
     logged = truth.assign(age=truth["age"].where(truth.index >= 8, truth["age"] + 1))
     found = find_skew(logged, truth, key="@event.id", max_rate=0.05)
     age = found.features[0]

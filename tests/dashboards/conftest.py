@@ -109,8 +109,8 @@ def alerts() -> list[dict[str, Any]]:
     """Three alerts and a delivery, as the runner writes them."""
     kept = _Kept()
     record = {"kind": "alert", "watch": "na-spike", "model": "loans", "version": "1"}
-    told = [{**record, "time": f"2018-01-01T01:0{number}:00Z"} for number in range(3)]
-    ElasticsearchState(kept).record([*told, {**told[0], "kind": "delivery"}])
+    alerts = [{**record, "time": f"2018-01-01T01:0{number}:00Z"} for number in range(3)]
+    ElasticsearchState(kept).record([*alerts, {**alerts[0], "kind": "delivery"}])
     return kept.documents
 
 

@@ -159,13 +159,18 @@ def test_controls_narrow_what_is_counted(
     assert rows(filled, replace(selection, role="shadow"), **letters) == rows(filled, selection, **letters)
 
 
-def test_alerts_are_those_that_the_runner_told(filled: EmbeddedStore, selection: Selection) -> None:
+def test_alerts_are_those_that_the_runner_sent(filled: EmbeddedStore, selection: Selection) -> None:
     """A chosen model narrows them, too."""
-    told = {"chart": "table", "dataset": "alert", "filter": {"record": "alert"}, "split": ["watch", "model"]}
-    told |= {"metrics": [{"label": "Alerts", "metric": "count"}]}
-    assert rows(filled, selection, **told) == [{"Watch": "na-spike", "Model": "loans", "Alerts": 3}]
-    assert rows(filled, replace(selection, model="loans", version="1"), **told) != []
-    assert rows(filled, replace(selection, model="churn"), **told) == []
+    sent_alerts = {
+        "chart": "table",
+        "dataset": "alert",
+        "filter": {"record": "alert"},
+        "split": ["watch", "model"],
+    }
+    sent_alerts |= {"metrics": [{"label": "Alerts", "metric": "count"}]}
+    assert rows(filled, selection, **sent_alerts) == [{"Watch": "na-spike", "Model": "loans", "Alerts": 3}]
+    assert rows(filled, replace(selection, model="loans", version="1"), **sent_alerts) != []
+    assert rows(filled, replace(selection, model="churn"), **sent_alerts) == []
 
 
 def test_an_empty_store_shows_nothing_and_breaks_nothing(selection: Selection) -> None:

@@ -54,7 +54,7 @@ def test_one_event(fit: profile.Profile) -> None:
         made = report_of(store)
         page = rendered(made)
     assert "1 prediction seen" in made.verdict.seen or "2 predictions seen" in made.verdict.seen
-    assert made.verdict.level == "well"  # one event convicts nobody
+    assert made.verdict.level == "well"  # one event flags nothing
     assert "All is well" in page
 
 
@@ -95,7 +95,7 @@ def test_a_period_with_no_data(store: EmbeddedStore) -> None:
     assert "0 predictions seen" in rendered(made)
 
 
-def test_several_models_have_to_be_told_apart(fit: profile.Profile) -> None:
+def test_one_of_several_models_has_to_be_chosen(fit: profile.Profile) -> None:
     with EmbeddedStore(None) as store:
         fill(store, [*predictions(fit, 3), *predictions(None, 3, model="b<i>")])
         with pytest.raises(NothingToReport, match="b<i> and loans; choose one with --model"):

@@ -109,7 +109,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
         index = f"ml-watch-state-{uuid4().hex[:8]}"
         template = connection.call("GET", "/_index_template/ml-watch-state")["index_templates"][0]
         connection.call("PUT", f"/{index}", template["index_template"]["template"])
-        yield lambda: ElasticsearchState(ElasticsearchStore(connection, patience=10), index)
+        yield lambda: ElasticsearchState(ElasticsearchStore(connection, retry_seconds=10), index)
         connection.call("DELETE", f"/{index}")
 
 
@@ -212,7 +212,7 @@ def test_messages_of_one_tick_are_gathered_into_a_digest(mail_server: MailServer
 
 
 def test_one_of_two_works_and_the_other_takes_over(opened: Callable[[], StateStore]) -> None:
-    """Within the lease's time of the first one's end; what it had told is not told again."""
+    """Within the lease's time of the first one's end; what it had sent is not sent again."""
     clock = Time()
     outboxes = [Outbox(), Outbox()]
     found = [finding("a")]
@@ -344,7 +344,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Any]:
         with EmbeddedStore(None) as made:
             yield made
     else:
-        yield ElasticsearchStore(request.getfixturevalue("elasticsearch"), patience=10)
+        yield ElasticsearchStore(request.getfixturevalue("elasticsearch"), retry_seconds=10)
 
 
 def test_the_heartbeat_says_what_the_runner_did(
