@@ -211,14 +211,15 @@ def _configure(home: Path, folder: Path, port: int, transport: int, *, secured: 
     for name in ("data", "logs", "tmp", "config/jvm.options.d"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     options = config / "jvm.options"
-    unwanted = ("gc.log", *os.environ.get("XU","nono").split(","), "-XX:ErrorFile", "-XX:HeapDump")
+    unwanted = ("gc.log", *os.environ.get("XU", "nono").split(","), "-XX:ErrorFile", "-XX:HeapDump")
     kept = [line for line in options.read_text().splitlines() if not any(part in line for part in unwanted)]
     options.write_text("\n".join(kept) + "\n")
     (config / "elasticsearch.yml").write_text(
         f"cluster.name: test\npath.data: {folder}/data\npath.logs: {folder}/logs\nnetwork.host: 127.0.0.1\n"
         f"http.port: {port}\ntransport.port: {transport}\ndiscovery.type: single-node\n"
         "cluster.routing.allocation.disk.threshold_enabled: false\ncluster.max_shards_per_node: 20000\n"
-        +os.environ.get("XY", "").replace(";","\n")+f"xpack.security.enabled: {'true' if secured else 'false'}\n"
+        + os.environ.get("XY", "").replace(";", "\n")
+        + f"xpack.security.enabled: {'true' if secured else 'false'}\n"
     )
     return config
 

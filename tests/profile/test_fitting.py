@@ -17,6 +17,7 @@ from logging_lib.capture.checks import Checker
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.held_out import dispersion
 from logging_lib.profile.model import Feature
+from tests.strategies import examples
 
 
 def fit_one(column: object, **config: object) -> Feature:
@@ -277,7 +278,7 @@ def test_dispersion_finds_the_correlation_that_was_put_in() -> None:
     assert dispersion(random.binomial(200, rates), np.full(4000, 200)) == pytest.approx(0.05, abs=0.005)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(
         st.one_of(

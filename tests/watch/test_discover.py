@@ -20,6 +20,7 @@ from logging_lib.watch.messages import Email, Slack, compose
 from logging_lib.watch.model import Watch
 from logging_lib.watch.runner.kibana import with_address
 from logging_lib.watch.scripts.common import found, judged
+from tests.strategies import examples
 
 NOW = datetime(2018, 2, 1, 12, tzinfo=UTC)
 KIBANA = "https://kibana.example.org/s/ml"
@@ -66,7 +67,7 @@ def read(address: str) -> dict[str, Any]:
     return {"time": strings(state["_g"]), "about": strings(state["_a"])}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(hostile)
 def test_kibana_reads_the_query_that_the_finding_has(name: str) -> None:
     query = f'ml.check.missing: "{name}"'
