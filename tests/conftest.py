@@ -27,8 +27,8 @@ ROWS = 2000
 UNITS = pytest.StashKey[Path]()
 
 
-# Random examples: a part of them in `make test`, all in `make test-all` (tests/strategies.py says how many). No limit
-# of Hypothesis depends on how fast the machine is.
+# Random examples: a part of them in `make test`, all in `make test-all`; tests/strategies.py says how many. No
+# limit of Hypothesis depends on how fast the machine is.
 settings.register_profile(
     "full", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
