@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo pictures test test-all check generate docs bench bench-detection clean
+.PHONY: help demo pictures servers test test-all check generate docs bench bench-detection clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -27,18 +27,21 @@ $(VENV)/.dev: setup.cfg setup.py pyproject.toml | $(VENV)/bin/python
 demo: $(VENV)/.demo ## a real model, three incidents, alerts by mail and Slack; leaves build/demo/
 	$(BIN)/logging-lib demo --out build/demo
 
-# Two processes, a file's tests in one of them: each has servers of its own.
+# Two processes, a file's tests in one of them; tests/conftest.py sends all that need one server to one process.
 WORKERS ?= 2
 
 pictures: demo ## the README's pictures, of the demo's report and dashboards
 	$(BIN)/logging-lib dashboards preview --store build/demo/store --out build/preview
 	$(BIN)/python tools/pictures.py
 
-test: $(VENV)/.dev ## the tests that every change must pass
+servers: $(VENV)/.dev ## fetch what the tests start, once: Elasticsearch, JRuby, Chromium (about 1 GB)
+	$(BIN)/python -m tools.fetch_test_servers
+
+test: servers ## the tests that every change must pass
 	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
 
-test-all: $(VENV)/.dev ## all tests, the long ones too
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
+test-all: servers ## all tests, the long ones too, with more random examples each
+	$(BIN)/python -m pytest --hypothesis-profile full -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
 
 check: $(VENV)/.dev ## style, types, import order, generated files
 	$(BIN)/ruff check .
@@ -59,7 +62,7 @@ generate: $(VENV)/.dev ## rewrite what is made from fields.yml, kibana_dashboard
 docs: $(VENV)/.dev ## the documentation as a site that needs no network; leaves build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(VENV)/.dev ## the benchmarks, figures beside their goals; leaves build/bench/results.json
+bench: servers ## the benchmarks, figures beside their goals; leaves build/bench/results.json
 	$(BIN)/python -m benchmarks
 
 bench-detection: $(VENV)/.dev ## how soon watches find faults, beside Evidently and NannyML; writes benchmarks/detection/README.md

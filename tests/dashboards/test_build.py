@@ -52,7 +52,11 @@ def test_hostile_names_are_text(profile: Profile, selection: Selection) -> None:
 
 
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=6, unique=True))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+)
 def test_any_names_make_a_sound_dashboard(profile: Profile, names: list[str]) -> None:
     assert faults(renamed(profile, names)) == []
 
