@@ -269,7 +269,9 @@ def test_the_state_of_a_watch_runner_is_masked_while_it_may_run(run: Run) -> Non
     state.record([{"time": "2026-01-01T00:00:00Z", "kind": "alert", "watch": "w", "subject": f"of {PERSON}"}])
     traces = Traces(frozenset(), frozenset([PERSON]))
     found = scrub.examine(Path("store/.watch-state/watches/w.json"), traces)
-    state.update("w", lambda kept: kept.model_copy(update={"last": datetime(2026, 1, 1, tzinfo=UTC)}))
+    state.update(
+        "w", lambda kept: kept.model_copy(update={"last_scheduled": datetime(2026, 1, 1, tzinfo=UTC)})
+    )
     scrub.scrub(Path("store/.watch-state/watches/w.json"), found, traces)
     assert [each.key.feature for each in state.load("w").incidents] == ["#" * 10]
     run("erase", "store", "--subject", PERSON, "--yes")
