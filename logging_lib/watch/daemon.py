@@ -320,8 +320,12 @@ class Daemon:
                 self._heartbeat.delivered(outcomes)
             known = {notification.id for run in runs for notification in run.queued}
             # The notification of a run that ended just now can be delivered before that run is seen here.
-            early = {each.id: each for each in outcomes if each.id not in known and each.attempts <= 1}
-            reported = [*self._early, *(each for each in outcomes if each.id not in early)]
+            early = {
+                outcome.id: outcome
+                for outcome in outcomes
+                if outcome.id not in known and outcome.attempts <= 1
+            }
+            reported = [*self._early, *(outcome for outcome in outcomes if outcome.id not in early)]
             self._early = list(early.values())
             if runs or reported:
                 self._on_report(self._runner.finish(now, runs, reported))

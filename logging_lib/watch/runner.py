@@ -206,7 +206,9 @@ class Runner:
         findings, context_of = _findings(watch, evaluation, dependencies, self._summarize)
         groups = inc.by_model_version(findings) if run.met else {}
         seen = [key for group in groups.values() for key in inc.keys_of(group)]
-        unknown = {(str(each.get("model", "")), str(each.get("version", ""))) for each in run.skipped}
+        unknown = {
+            (str(skipped.get("model", "")), str(skipped.get("version", ""))) for skipped in run.skipped
+        }
 
         def observe(state: WatchState) -> dict[Key, Incident]:
             return inc.observe(
@@ -215,6 +217,7 @@ class Runner:
 
         incidents = observe(self.state.load(watch.id))
         mutes = self.state.mutes() if incidents else ()
+        alerts = []
         for (model, version), group in groups.items():
             notifications = [
                 notification
@@ -224,11 +227,16 @@ class Runner:
                     watch, run, name, batch, incidents, mutes, context_of, dependencies
                 )
             ]
-            alert = Alert(now, watch.id, watch.title, model, version, tuple(group), tuple(notifications))
-            run.alerts = (*run.alerts, alert)
+            alerts.append(
+                Alert(now, watch.id, watch.title, model, version, tuple(group), tuple(notifications))
+            )
+        run.alerts = tuple(alerts)
         run.resolved = tuple(self._resolutions(watch, run, incidents, mutes))
-        sent = [each for alert in run.alerts for each in alert.notifications if each.status == "queued"]
-        run.queued = (*sent, *run.resolved)
+        sent = (notification for alert in alerts for notification in alert.notifications)
+        run.queued = (
+            *(notification for notification in sent if notification.status == "queued"),
+            *run.resolved,
+        )
 
         def change(state: WatchState) -> WatchState:
             recorded = inc.record_notifications(observe(state), run.queued)
@@ -315,7 +323,7 @@ class Runner:
             keys = [incident.key for incident in group]
             address = str(receipt.address)
             draft = self._draft(watch, run, receipt.action, keys, receipt.channel, "resolved", address)
-            sent = [each.subject for incident in group for each in incident.notified[receipt.action]]
+            sent = [sibling.subject for incident in group for sibling in incident.notified[receipt.action]]
             yield channel.resolve(
                 draft.model_copy(update={"kind": "resolved"}),
                 receipt.address,
@@ -370,10 +378,10 @@ def _batches(action: Action, findings: list[Finding]) -> list[list[Finding]]:
 def _is_open(receipt: Notification, incidents: Iterable[Incident]) -> bool:
     """Whether another incident at the same address is still open."""
     return any(
-        each.channel == receipt.channel and each.address == receipt.address
+        other.channel == receipt.channel and other.address == receipt.address
         for incident in incidents
         if incident.closed_at is None
-        for each in incident.notified.get(receipt.action, ())
+        for other in incident.notified.get(receipt.action, ())
     )
 
 
