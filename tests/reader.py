@@ -165,7 +165,7 @@ class Reader:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         done = subprocess.run(
             ["bash", "-ec", line], cwd=self.folder, env={**os.environ, "PATH": path}, capture_output=True,
-            text=True, timeout=120, check=False,
+            text=True, timeout=1000, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         self.output += done.stdout

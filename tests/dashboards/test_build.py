@@ -62,13 +62,13 @@ def test_any_names_make_a_sound_dashboard(profile: Profile, names: list[str]) ->
 
 
 def test_three_hundred_features_are_built_at_once(profile: Profile) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     wide = renamed(profile, [f"feature {number}" for number in range(300)])
     made = for_profile(wide)
     text = objects.ndjson(objects.saved_objects([made]))
     assert len(made.panels) == 600 + 7
     assert len(text) < 10_000_000  # Kibana takes 25 MB
-    assert time.perf_counter() - begun < 20
+    assert time.process_time() - begun < 20
     objects_made = [json.loads(line) for line in text.removesuffix("\n").split("\n")]
     (one,) = [one for one in objects_made if one.get("type") == "dashboard"]
     assert len(json.loads(one["attributes"]["panelsJSON"])) == len(made.panels)

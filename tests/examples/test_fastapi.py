@@ -86,7 +86,7 @@ def test_with_a_damaged_profile_it_does_not_start(tmp_path: Path, model_dir: Pat
     done = subprocess.run(
         [sys.executable, "-m", *shlex.split(documented("fastapi_service").replace("8000", str(free_port())))],
         cwd=EXAMPLES, env=environment(MODEL_DIR=str(tmp_path), SPOOL=str(tmp_path / "spool")),
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode != 0
     assert "ProfileError" in done.stderr

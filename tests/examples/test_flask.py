@@ -43,7 +43,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 600.0) -> None:
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until

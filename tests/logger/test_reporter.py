@@ -215,7 +215,7 @@ for n in range(100):
 
 
 def test_a_short_program_reports_its_counts_before_it_ends(tmp_path: Path, valid: Valid) -> None:
-    subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], check=True, timeout=600)
     process_event, model = map(valid, events(tmp_path, "health"))
     stored = len(events(tmp_path, "prediction"))
     assert 25 < stored < 75

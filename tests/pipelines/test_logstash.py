@@ -132,7 +132,7 @@ def test_the_readme_s_first_event(logstash: Logstash) -> None:
         shlex.split(command.replace(":8080", f":{logstash.http}")),
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=600,
     )
     (event,) = logstash.made(1)
     assert event["ml"]["model"]["name"] == "loans"
@@ -240,7 +240,7 @@ def certificates(folder: Path) -> tuple[str, dict[str, str]]:
 
 
 def wait_for_documents(url: str, counts: dict[str, int]) -> dict[str, list[dict[str, Any]]]:
-    until = time.monotonic() + 90
+    until = time.monotonic() + 900
     documents: dict[str, list[dict[str, Any]]] = {}
     while time.monotonic() < until:
         call(url, "POST", "/logs-ml.*-lstest/_refresh?allow_no_indices=true")

@@ -220,7 +220,7 @@ def test_a_whole_event_opens_below_its_row(chromium: Any, preview_file: str) -> 
 def test_the_server_answers_to_its_own_name_alone_and_only_reads(served: str) -> None:
     def status(path: str = "", *, method: str = "GET", **headers: str) -> int:
         try:
-            with urlopen(Request(served + path, method=method, headers=headers), timeout=30) as answer:
+            with urlopen(Request(served + path, method=method, headers=headers), timeout=300) as answer:
                 return int(answer.status)
         except HTTPError as error:
             return error.code
@@ -230,9 +230,9 @@ def test_the_server_answers_to_its_own_name_alone_and_only_reads(served: str) ->
     assert status("../../etc/passwd") == 404
     assert status("%2e%2e/setup.cfg") == 404
     assert status("api/panel", method="POST") == 501
-    with urlopen(f"{served}api/panel?dashboard=fleet&panel=99", timeout=30) as answer:
+    with urlopen(f"{served}api/panel?dashboard=fleet&panel=99", timeout=300) as answer:
         assert json.load(answer) == {"kind": "error", "note": "there is no such panel"}
-    with urlopen(f"{served}api/panel?dashboard=fleet&panel=1&from=then", timeout=30) as answer:
+    with urlopen(f"{served}api/panel?dashboard=fleet&panel=1&from=then", timeout=300) as answer:
         assert json.load(answer)["note"].startswith("no such time")
 
 

@@ -42,7 +42,7 @@ def ship() -> Iterator[Callable[..., Shipper]]:
     """Makes shippers whose waits take no time; they end with the test."""
     shippers: list[Shipper] = []
 
-    def make(spool: Spool | Path, url: str, *, timeout: float = 5.0, **options: Any) -> Shipper:
+    def make(spool: Spool | Path, url: str, *, timeout: float = 120.0, **options: Any) -> Shipper:
         files = {name: options.pop(name) for name in ("ca", "cert", "key") if name in options}
         directory = spool.directory if isinstance(spool, Spool) else spool
         options.setdefault("wait", lambda seconds: False)

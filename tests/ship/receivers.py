@@ -48,9 +48,9 @@ class Sink:
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         self.hang_up()
-        self._accepting.join(5)
+        self._accepting.join(60)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
 
     def hang_up(self) -> None:
         for connection in self._connections:
@@ -70,7 +70,7 @@ class Sink:
     def letters(self) -> list[dict[str, Any]]:
         return [event for event in self.events if is_letter(event)]
 
-    def wait_for(self, lines: int, timeout: float = 20.0) -> None:
+    def wait_for(self, lines: int, timeout: float = 300.0) -> None:
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.lines) >= lines, timeout), len(self.lines)
 
@@ -227,7 +227,7 @@ class HttpSink:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        self._thread.join(60)
 
 
 class BulkSink(HttpSink):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -38,7 +39,7 @@ class Streams:
     """A namespace of its own on a real server; the template is a minimal one."""
 
     def __init__(self, url: str, **credentials: Any) -> None:
-        self.client = Elasticsearch(url, request_timeout=60, **credentials)
+        self.client = Elasticsearch(url, request_timeout=300, **credentials)
         self.namespace = f"t{uuid.uuid4().hex[:12]}"
         self.url = f"es+{url}?namespace={self.namespace}"
 
@@ -60,6 +61,12 @@ class Streams:
         hits = self.client.search(index=name, size=10_000)["hits"]["hits"]
         assert all(hit["_id"] == hit["_source"]["event"]["id"] for hit in hits)
         return [hit["_source"] for hit in hits]
+
+    def holds(self, number: int) -> bool:
+        """Whether so many predictions have arrived."""
+        index: dict[str, Any] = {"index": f"logs-ml.prediction-{self.namespace}", "ignore_unavailable": True}
+        self.client.indices.refresh(**index)
+        return bool(self.client.count(**index)["count"] >= number)
 
     def ids(self) -> list[str]:
         return sorted((d["event"]["id"] for d in self.documents()), key=lambda name: int(name.split("-")[-1]))
@@ -278,13 +285,17 @@ def test_lines_that_are_no_events_of_ours_do_not_block_the_rest(
 
 def test_a_service_ships_in_the_background(tmp_path: Path, streams: Streams) -> None:
     code = """
-    import sys, time, logging_lib
+    import sys, logging_lib
     log = logging_lib.configure(model="m", version="1", spool=sys.argv[1], ship_to=sys.argv[2])
     for n in range(50):
         log.prediction({"n": n}, 1.0, event_id=f"e-{n}")
-    time.sleep(2)
+    sys.stdin.read()
     """
-    assert python(code, tmp_path / "spool", streams.url).wait(30) == 0
+    process = python(code, tmp_path / "spool", streams.url, stdin=subprocess.PIPE)
+    while not streams.holds(50):
+        assert process.poll() is None
+    process.communicate()
+    assert process.wait(300) == 0
     assert streams.ids() == [f"e-{n}" for n in range(50)]
 
 

@@ -125,7 +125,7 @@ for process in processes: process.join()
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_forks(when: str, tmp_path: Path, beats: BeatsSink, ship: Callable[..., Any]) -> None:
     process = python(FORKS, tmp_path, when, f"beats://127.0.0.1:{beats.port}")
-    assert process.wait(30) == 0
+    assert process.wait(300) == 0
     drain(ship(tmp_path, f"beats://127.0.0.1:{beats.port}"))
     names = [0, 1, 2, "m0", "m1", *(["parent"] if when == "before" else [])]
     expected = {f"{name}-{i}" for name in names for i in range(20)}
@@ -145,7 +145,7 @@ def test_spawned_processes(tmp_path: Path, beats: BeatsSink, ship: Callable[...,
     )
     process = python("import runpy, sys; sys.argv = sys.argv[1:]; sys.path.insert(0, '.')\n"
                      "runpy.run_path(sys.argv[0], run_name='__main__')", script, tmp_path / "spool")  # fmt: skip
-    assert process.wait(60) == 0
+    assert process.wait(600) == 0
     drain(ship(tmp_path / "spool", f"beats://127.0.0.1:{beats.port}"))
     assert sorted(beats.ids(), key=int) == [str(n) for n in range(10)]
 
@@ -180,10 +180,11 @@ for n in range(int(sys.argv[3])):
 
 
 def test_a_short_program_ships_in_the_background_before_it_ends(tmp_path: Path, beats: BeatsSink) -> None:
-    process = python(
-        IN_PROCESS + "import time; time.sleep(1)\n", tmp_path, f"beats://127.0.0.1:{beats.port}", 100
-    )
-    assert process.wait(20) == 0
+    url = f"beats://127.0.0.1:{beats.port}"
+    process = python(IN_PROCESS + "sys.stdin.read()\n", tmp_path, url, 100, stdin=subprocess.PIPE)
+    beats.wait_for(100)
+    process.communicate()
+    assert process.wait(300) == 0
     assert beats.ids() == [str(n) for n in range(100)]
 
 
@@ -202,9 +203,12 @@ def test_several_models_share_one_background_shipper(tmp_path: Path, beats: Beat
         assert "already shipped to beats://" in str(error)
     else:
         raise AssertionError
-    import time; time.sleep(1)
+    sys.stdin.read()
     """
-    assert python(code, tmp_path, f"beats://127.0.0.1:{beats.port}").wait(20) == 0
+    process = python(code, tmp_path, f"beats://127.0.0.1:{beats.port}", stdin=subprocess.PIPE)
+    beats.wait_for(3)
+    process.communicate()
+    assert process.wait(300) == 0
     assert [event["ml"]["model"]["name"] for event in beats.events] == ["a", "b", "c"]
 
 
@@ -218,8 +222,8 @@ def test_a_receiver_that_does_not_answer_delays_no_exit(behaviour: str, tmp_path
         code = IN_PROCESS + "import time; time.sleep(0.5); print(time.time(), flush=True)\n"
         process = python(code, tmp_path, f"beats://127.0.0.1:{port}", 100, stdout=subprocess.PIPE)
         (at,) = returned(process)
-        assert process.wait(20) == 0
-        assert time.time() - float(at) < 3  # 2 s, and a busy machine
+        assert process.wait(300) == 0
+        assert time.time() - float(at) < 20  # 2 s on an idle machine; an answer is waited for 30 s
     assert sum(path.read_bytes().count(b"\n") for path in list_segments(tmp_path)) == 100
 
 
@@ -237,7 +241,7 @@ def test_the_daemon_ships_and_ends_when_stopped(how: int, tmp_path: Path, beats:
     ids += fill(spool, 20, first=20)
     beats.wait_for(40)
     process.send_signal(how)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert beats.ids() == ids
     spool.close()
@@ -293,7 +297,7 @@ def test_a_second_shipper_with_once_says_so(tmp_path: Path, beats: BeatsSink) ->
         "running"
     ]
     os.kill(process.pid, signal.SIGTERM)
-    process.wait(10)
+    process.wait(300)
     assert result.exit_code == 1
     assert "another shipper is at work" in result.output
     assert running

@@ -93,7 +93,7 @@ def test_a_receiver_that_restarts_in_the_middle_of_a_batch(
 def test_a_receiver_that_never_answers(behaviour: str, spool: Spool, beats: BeatsSink, ship: Make) -> None:
     ids = fill(spool, 3)
     beats.behaviour = lambda lines: behaviour
-    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}", timeout=0.2)
+    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}", timeout=1.0)
     with pytest.raises(RetryError):
         drain(shipper)
     beats.behaviour = lambda lines: "late"
@@ -317,7 +317,7 @@ def test_after_a_failure_a_few_events_try_the_way(spool: Spool, beats: BeatsSink
     answers = iter(["silent", *["ack"] * 10])
     beats.behaviour = lambda lines: next(answers)
     waits = iter([False, True])
-    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}", timeout=0.1, wait=lambda _: next(waits))
+    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}", timeout=1.0, wait=lambda _: next(waits))
     shipper.run()
     assert beats.batches == [50, 70]
     assert beats.ids() == ids

@@ -153,7 +153,7 @@ def test_a_server_that_is_busy_is_asked_again(server: Any) -> None:
 
 def test_nothing_there() -> None:
     with (
-        Connection(ConnectionSettings("http://127.0.0.1:9"), timeout=5) as connection,
+        Connection(ConnectionSettings("http://127.0.0.1:9"), timeout=120) as connection,
         pytest.raises(ElasticsearchError, match=r"no answer: .*is it running") as caught,
     ):
         connection.call("GET", "/", retries=0)
@@ -169,13 +169,13 @@ def test_a_certificate_of_an_unknown_authority_names_the_remedy(server: Any, tmp
     server.socket = context.wrap_socket(server.socket, server_side=True)
     secure = url(server).replace("http:", "https:")
     with (
-        Connection(ConnectionSettings(secure), timeout=5) as connection,
+        Connection(ConnectionSettings(secure), timeout=120) as connection,
         pytest.raises(ElasticsearchError, match="set LOGGING_LIB_ELASTICSEARCH_CA"),
     ):
         connection.call("GET", "/", retries=0)
     trusted = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(trusted)
-    with Connection(ConnectionSettings(secure, ca=str(trusted)), timeout=5) as connection:
+    with Connection(ConnectionSettings(secure, ca=str(trusted)), timeout=120) as connection:
         assert connection.call("GET", "/") == {"ok": True}
 
 

@@ -183,15 +183,15 @@ def test_a_power_cut_while_events_come_in_loses_none() -> None:
     with (
         server,
         elastic.deployed(server.url),
-        Connection(ConnectionSettings(server.url), timeout=10) as connection,
+        Connection(ConnectionSettings(server.url), timeout=60) as connection,
     ):
         store = ElasticsearchStore(connection, retry_seconds=240)
         writer = threading.Thread(target=lambda: result.append(store.index(stream, documents())))
         writer.start()
-        assert reached.wait(60)
+        assert reached.wait(600)
         server.kill()
         server.start()
-        writer.join(240)
+        writer.join(600)
         (outcome,) = result
         assert outcome.created + outcome.duplicates == count
         assert outcome.failed == ()
