@@ -17,17 +17,17 @@ from logging_lib._util.formatting import (
 )
 from logging_lib._util.text import MAX_NAME, shorten
 from logging_lib.report import drift
-from logging_lib.report.model import STATUS_LABELS, Alert, Feature, Rate, Report
+from logging_lib.report.model import STATUS_LABELS, FeatureReport, ModelReport, Rate, ReportedAlert
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
 
 
-def render(report: Report) -> str:
+def render(report: ModelReport) -> str:
     """GitHub's Markdown; names and values of the logs can neither format nor link."""
     return "\n".join(_lines(report)) + "\n"
 
 
-def _lines(report: Report) -> Iterable[str]:
+def _lines(report: ModelReport) -> Iterable[str]:
     subject = report.subject
     yield f"# {_text(subject.model)} {_text(subject.version)} ({_text(subject.role)})"
     yield ""
@@ -91,7 +91,7 @@ def _lines(report: Report) -> Iterable[str]:
     yield f"Made {format_time(report.made_at)} UTC."
 
 
-def _alert(alert: Alert) -> Iterable[str]:
+def _alert(alert: ReportedAlert) -> Iterable[str]:
     names = join_names([_text(name) for name in alert.features], 6)
     yield (
         f"{alert.number}. **{_text(alert.title)}{f': {names}' if names else ''}**, "
@@ -107,7 +107,7 @@ def _alert(alert: Alert) -> Iterable[str]:
         yield f"   - what to do: {_text(alert.runbook, 300)}"
 
 
-def _feature(feature: Feature) -> list[str]:
+def _feature(feature: FeatureReport) -> list[str]:
     psi = "—" if feature.psi is None else f"{feature.psi:.3f}"
     rates = [_rate(rate) for rate in feature.rates if rate.elevated or rate.last is not None]
     return [_text(feature.name), feature.kind, STATUS_LABELS[feature.status], psi, "; ".join(rates)]

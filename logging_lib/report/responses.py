@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from math import sqrt
 from typing import Any
 
-from logging_lib.report.model import Answer, Moment, Quality, QualityMoment, Share, Variant
+from logging_lib.report.model import Answer, Moment, QualityMoment, QualityReport, Share, Variant
 from logging_lib.schema import tokens
 from logging_lib.store.port import StoreError
 
@@ -141,7 +141,7 @@ def shares(expected: Mapping[str, float], served: Mapping[str, float]) -> tuple[
     )
 
 
-def quality(answer: Answer, trained: Mapping[str, float]) -> Iterator[Quality]:
+def quality(answer: Answer, trained: Mapping[str, float]) -> Iterator[QualityReport]:
     """The answer to ``queries.labels``; ``trained`` is measure → its value on held-out rows, where known."""
     if "aggregations" not in answer:
         return
@@ -154,7 +154,7 @@ def quality(answer: Answer, trained: Mapping[str, float]) -> Iterator[Quality]:
             _, value, error = _measured(role, numbers)
             delay = next(iter(role["delay"]["values"].values()), None)
             squared = role["squared"]["value"]
-            yield Quality(
+            yield QualityReport(
                 version=version["key"],
                 role=role["key"],
                 measure=measure,

@@ -42,7 +42,7 @@ from logging_lib.watch.notify.registry import (
     fallback_of,
     render_action,
 )
-from logging_lib.watch.results import Alert, Report, WatchRun, delivery_records
+from logging_lib.watch.results import Alert, RunReport, WatchRun, delivery_records
 from logging_lib.watch.state.base import MemoryState, StateStore, WatchState
 
 CATCH_UP_LIMIT = 500
@@ -112,7 +112,7 @@ class Runner:
             dependencies = lambda watch, now: run_dependencies(store, now=now, scripts=scripts)  # noqa: E731
         self._dependencies = dependencies
 
-    def run_once(self, now: datetime, watch_ids: Iterable[str] | None = None) -> Report:
+    def run_once(self, now: datetime, watch_ids: Iterable[str] | None = None) -> RunReport:
         """Run all watches, or these, whatever their schedule; what was not delivered is tried again at once.
 
         Raises:
@@ -121,12 +121,12 @@ class Runner:
         ids = list(self.watches) if watch_ids is None else list(watch_ids)
         return self._run([(self.watches[watch_id], now) for watch_id in ids], now, at_once=True)
 
-    def tick(self, now: datetime) -> Report:
+    def tick(self, now: datetime) -> RunReport:
         """Run the watches that became due since the last tick, and try again what waits for its next attempt."""
         due = [(watch, scheduled) for watch, missed in self.due(now) for scheduled in missed]
         return self._run(due, now)
 
-    def _run(self, due: list[tuple[Watch, datetime]], now: datetime, *, at_once: bool = False) -> Report:
+    def _run(self, due: list[tuple[Watch, datetime]], now: datetime, *, at_once: bool = False) -> RunReport:
         runs = [self.run_watch(watch, scheduled, now) for watch, scheduled in due]
         return self.finish(now, runs, self.queue.deliver(now, at_once=at_once))
 
@@ -335,7 +335,7 @@ class Runner:
 
     # --- after the delivery
 
-    def finish(self, now: datetime, runs: Iterable[WatchRun], outcomes: Iterable[Notification]) -> Report:
+    def finish(self, now: datetime, runs: Iterable[WatchRun], outcomes: Iterable[Notification]) -> RunReport:
         """What was done, with what became of its notifications; written into the history and the file of alerts."""
         runs, outcomes = list(runs), list(outcomes)
         by_id = {outcome.id: outcome for outcome in outcomes}
@@ -345,7 +345,7 @@ class Runner:
             run.unwritten = self._append_alerts(run)
         records = [record for run in runs for record in run.records()]
         self.state.record([*records, *delivery_records(outcomes, now)])
-        return Report(now, tuple(runs), tuple(outcome for outcome in outcomes if outcome.id not in new))
+        return RunReport(now, tuple(runs), tuple(outcome for outcome in outcomes if outcome.id not in new))
 
     def _append_alerts(self, run: WatchRun) -> str:
         """Append a run's alerts to the file of alerts; why that failed."""
