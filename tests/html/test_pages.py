@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from logging_lib.watch.runner.results import ActionResult, Alert
 
 from logging_lib.analysis import compare
 from logging_lib.analysis.page import render_page as render_comparison
 from logging_lib.html import charts
 from logging_lib.watch.backtest.backtest import Backtest
 from logging_lib.watch.backtest.page import render_page as render_backtest
+from logging_lib.watch.notify.base import Notification
+from logging_lib.watch.results import Alert
 from tests.browser import Visit, launched
 
 START = datetime(2018, 2, 1, tzinfo=UTC)
@@ -42,10 +43,12 @@ def comparison() -> str:
 
 def backtest() -> str:
     names = ("na-spike", "unseen-categories", HOSTILE)
-    actions = {"email": ActionResult("executed", "", HOSTILE, ("a",))}
+    mail = Notification(
+        id="n", action="email", subject=HOSTILE, features=("a",), status="executed", created_at=START
+    )
     finding = {"model": HOSTILE, "version": "1", "feature": HOSTILE}
     alerts = tuple(
-        Alert(START + timedelta(hours=i), names[i % 3], "NA", HOSTILE, "1", (finding,), actions)
+        Alert(START + timedelta(hours=i), names[i % 3], "NA", HOSTILE, "1", (finding,), (mail,))
         for i in range(60)
     )
     result = Backtest(names, START, START + timedelta(days=4), 1153, alerts, {("na-spike", HOSTILE): 3})
