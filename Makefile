@@ -40,7 +40,7 @@ test: $(VENV)/.dev ## the tests that every change must pass
 test-all: $(VENV)/.dev ## all tests, the long ones too
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
 
-check: $(VENV)/.dev ## style, types, import order, generated files
+check: $(VENV)/.dev ## style, types, import order, generated files, retired words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -48,6 +48,7 @@ check: $(VENV)/.dev ## style, types, import order, generated files
 	$(BIN)/python -m logging_lib.schema.generate --check
 	$(BIN)/python -m logging_lib.dashboards.generate --check
 	$(BIN)/python -m logging_lib.cli.reference --check
+	$(BIN)/python tools/check_words.py
 
 generate: $(VENV)/.dev ## rewrite what is made from fields.yml, kibana_dashboards/*.yml and the code
 	$(BIN)/python -m logging_lib.schema.generate

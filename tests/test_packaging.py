@@ -133,7 +133,7 @@ def plain(text: str) -> str:
 
 
 def shown_of_the_demo() -> list[str]:
-    (block,) = [block for block in blocks(ROOT / "README.md") if "Told in" in block.text]
+    (block,) = [block for block in blocks(ROOT / "README.md") if "Before the first incident" in block.text]
     return [plain(line) for line in block.text.splitlines() if line.strip()]
 
 
@@ -152,9 +152,12 @@ def test_the_wheel_runs_the_demo_outside_the_checkout(
     assert all(entry["events"] <= 300 for entry in summary["incidents"])
     mails = [file.read_text() for file in (tmp_path / "made" / "mail").glob("*.eml")]
     posts = (tmp_path / "made" / "slack.jsonl").read_text().splitlines()
-    for told in (mails, posts):  # the first two incidents end within the demo, which is told, too
-        assert len([text for text in told if "[Resolved]" not in text]) == 3
-        assert len(told) == 5
+    for notifications in (
+        mails,
+        posts,
+    ):  # the first two incidents end within the demo, which is notified, too
+        assert len([text for text in notifications if "[Resolved]" not in text]) == 3
+        assert len(notifications) == 5
     assert len((tmp_path / "made" / "alerts.jsonl").read_text().splitlines()) == 3
     assert summary["ok"]
     (asked,) = [one for one in blocks(ROOT / "docs" / "concepts.md") if one.kind == "sh"]
