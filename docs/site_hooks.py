@@ -25,7 +25,10 @@ _LANGUAGES = {
     ".conf": "text",
     ".service": "ini",
 }
-_ADDED = ("examples/README.md", "benchmarks/README.md", "pipelines/README.md", "CHANGELOG.md")
+_ADDED = (
+    *("examples/README.md", "benchmarks/README.md", "pipelines/README.md"),
+    *("CHANGELOG.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md"),
+)
 _MORE = "More"
 _FOLDERS = {"adr": "Decisions", "runbooks": "Runbooks"}
 

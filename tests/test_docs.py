@@ -236,7 +236,7 @@ def test_every_page_is_followed_and_no_code_hides_from_it() -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.split()
-    assert {*tracked} <= {*map(name, PAGES), "CHANGELOG.md"}
+    assert {*tracked} <= {*map(name, PAGES), "CHANGELOG.md", ".github/pull_request_template.md"}
     for page in PAGES:
         test = elsewhere(page)
         if test is not None:
