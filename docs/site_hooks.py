@@ -85,6 +85,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     return _indented(_LINK.sub(moved, markdown))
 
 
+def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
+    """Show what introduces a code block in a docstring as prose does: ``as in::`` ends in one colon."""
+    return html.replace("::</p>", ":</p>")
+
+
 def _targets(text: str, name: str) -> Iterator[tuple[str, str | None]]:
     for match in _LINK.finditer(text):
         yield match[2], _target(match[2], name)

@@ -22,6 +22,7 @@ from logging_lib.profile.io import ProfileError
 
 try:
     __version__ = _version("logging-lib")
+    """The installed version, such as ``0.2.0``."""
 except _PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0+unknown"
 
@@ -42,12 +43,19 @@ _spool.attach_shipper = _ship
 
 
 def metrics_registry(*spools: "str | Path") -> "CollectorRegistry":
-    """What a Prometheus endpoint shows: the metrics of ``configure(metrics=True)``, those of the service itself,
-    and the health of these spools and their shippers.
+    """Collect what a Prometheus endpoint shows.
 
-    Under gunicorn's workers (``PROMETHEUS_MULTIPROC_DIR`` is set) of all of them, else of this process::
+    These are the metrics of ``configure(metrics=True)``, those of the service itself, and the health of the
+    spools and of their shippers. They are of this process, or of all of gunicorn's workers if
+    ``PROMETHEUS_MULTIPROC_DIR`` is set::
 
         app.mount("/metrics", prometheus_client.make_asgi_app(registry=logging_lib.metrics_registry("spool")))
+
+    Args:
+        spools: directories of spools.
+
+    Returns:
+        A registry to expose; each scrape reads the spools again.
 
     Raises:
         ModuleNotFoundError: prometheus_client is not installed: ``pip install 'logging-lib[prometheus]'``.

@@ -1,6 +1,6 @@
-"""For the tests of a service: what it logged, as a list of events, without a file.
+"""Test a service: what it logged, as a list of events, without a file.
 
-Installed with the library as a pytest plugin: ask for the fixture ``captured_predictions``.
+The library is a pytest plugin: a test uses the fixture ``captured_predictions`` by naming it as an argument.
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ import orjson
 
 from logging_lib.capture.spool import Spool
 
+__all__ = ["capture_predictions", "captured_predictions"]
+
 _OF_ITSELF = ("ml.health", "ml.start")
 
 
 @contextlib.contextmanager
 def capture_predictions() -> Iterator[list[dict[str, Any]]]:
-    """Within the block every spool of this process writes into the list, and into no file.
+    """Capture the events that are logged within a ``with`` block, instead of writing them to files.
 
-    What a logger says of itself each minute (``ml.health``, ``ml.start``) is left out: it comes when it comes.
+    The events of a logger about itself (``ml.health``, ``ml.start``) are left out, since their times vary.
+
+    Yields:
+        The list of events; it grows while the block runs.
     """
     events: list[dict[str, Any]] = []
 
@@ -46,6 +51,6 @@ with contextlib.suppress(ModuleNotFoundError):
 
     @pytest.fixture
     def captured_predictions() -> Iterator[list[dict[str, Any]]]:
-        """The events that the test makes the service log."""
+        """Capture the events that a test makes the service log: a pytest fixture with the list of them."""
         with capture_predictions() as events:
             yield events

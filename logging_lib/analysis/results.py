@@ -30,8 +30,15 @@ THRESHOLDS: Final[Mapping[str, tuple[float, float, float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One test. ``p``: the chance of such a statistic or a larger one, were the samples of one population; ``q``:
-    the same after the correction for the number of tests, where the test is the chosen one."""
+    """A statistical test.
+
+    Attributes:
+        name: such as ``ks`` or ``chi2``.
+        statistic: the test's statistic.
+        p: the probability of this statistic or a larger one if the samples are of one population.
+        q: ``p`` corrected for the number of tests (Benjamini and Hochberg, 1995); only of the chosen test.
+        note: what limits the result.
+    """
 
     __test__ = False  # pytest collects what is called Test
 
@@ -44,7 +51,14 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """How large a difference is, with its confidence interval."""
+    """The size of a difference, with its 95 % confidence interval.
+
+    Attributes:
+        name: a key of ``THRESHOLDS``, such as ``hedges_g``.
+        value: the effect.
+        low: the interval's lower end.
+        high: the interval's upper end.
+    """
 
     name: str
     value: float
@@ -59,7 +73,13 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """What a plot shows: the share of each sample's values by bin; ``shares`` has shape (samples, bins)."""
+    """The share of each sample's values by bin, for a plot.
+
+    Attributes:
+        labels: the bins' names, shape (bins,).
+        shares: 0 to 1, shape (samples, bins).
+        edges: of numbers: the bins' edges, shape (bins + 1,).
+    """
 
     labels: tuple[str, ...]
     shares: tuple[tuple[float, ...], ...]
@@ -68,19 +88,21 @@ class Bins:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One variable of all samples.
+    """The comparison of one variable between all samples.
 
     Attributes:
         name: the feature.
-        kind: ``numeric``, ``discrete`` (numbers of few distinct values), ``category``, ``date``, ``words`` (how
-            many words a text has) or ``missing`` (whether there is a value at all).
-        rows: values of each sample that the tests are of.
+        kind: ``numeric``, ``discrete`` (numbers with few distinct values), ``category``, ``date``, ``words`` (the
+            number of words in a text) or ``missing`` (whether there is a value at all).
+        rows: values of each sample that the tests use, shape (samples,).
         tests: the chosen one first.
         effects: that of the chosen test first.
         distances: ``psi``, ``jensen_shannon``, ``wasserstein`` (in the variable's unit).
         summaries: of each sample: mean, std, median and the like.
         why: why this test was chosen.
-        notes: what the reader has to know before believing it.
+        notes: what limits the result.
+        bins: the distributions, for a plot.
+        verdict: one line; it begins with ``differs`` if the difference is significant and large enough.
     """
 
     name: str
@@ -97,12 +119,22 @@ class Variable:
 
     @property
     def differs(self) -> bool:
+        """Whether the difference is significant and at least ``min_effect``."""
         return self.verdict.startswith("differs")
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All variables, those that differ most first. ``rows``: of each sample, after sampling."""
+    """The comparison of all variables.
+
+    Attributes:
+        names: the samples' names, shape (samples,).
+        rows: rows of each sample that were compared, shape (samples,).
+        variables: those that differ most first.
+        alpha: the share of false findings among the findings.
+        hypotheses: the number of tests that the correction is for.
+        notes: what limits the result.
+    """
 
     names: tuple[str, ...]
     rows: tuple[int, ...]
@@ -113,10 +145,11 @@ class Comparison:
 
     @property
     def differing(self) -> tuple[Variable, ...]:
+        """The variables that differ."""
         return tuple(variable for variable in self.variables if variable.differs)
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it; a figure that does not exist is null."""
+        """Convert to JSON's types; a figure that does not exist is None."""
         return {
             "samples": [
                 {"name": name, "rows": rows} for name, rows in zip(self.names, self.rows, strict=True)

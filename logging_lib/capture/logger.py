@@ -32,7 +32,16 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class PredictionLogger(structlog.BoundLoggerBase):
-    """Logs the predictions of one model. ``bind``, ``unbind`` and ``new`` work as everywhere in structlog."""
+    """Log the predictions of one model; ``configure`` creates it.
+
+    It is a structlog logger: ``bind``, ``unbind`` and ``new`` work as everywhere, and bound values become
+    ``labels.*``. No method raises, and none waits for a network.
+
+    Args:
+        logger: the spool.
+        processors: structlog's chain.
+        context: the bound values.
+    """
 
     _logger: Spool
 
@@ -82,12 +91,13 @@ class PredictionLogger(structlog.BoundLoggerBase):
             timestamp: when it was made, if not now: a datetime, ISO text or seconds since 1970.
             duration: how long it took, in seconds.
             error: the exception, if it failed.
-            subject: whom it is about; only a hash is logged, for erasure.
-            keep: never sample this one out, for example because its label will be asked for.
-            labels: anything else worth keeping, under ``labels.*``.
+            subject: the person it is about; only a hash is logged, for erasure.
+            keep: never sample this one out, for example because its label will be needed.
+            labels: anything else to keep, under ``labels.*``.
 
         Returns:
-            The context manager, where nothing was logged yet.
+            None if the prediction was logged. Otherwise the context manager: set its ``prediction``, ``score`` or
+            ``scores`` before the block ends.
         """
         given = labels
         given["inputs"] = inputs
@@ -124,13 +134,13 @@ class PredictionLogger(structlog.BoundLoggerBase):
         request_ids: Iterable[Any] | None = None,
         **labels: Any,
     ) -> None:
-        """Log a batch: one event a row. It never raises; the user's own processors are not run.
+        """Log a batch, one event for each row; it never raises. Your own processors are not run.
 
         Args:
-            inputs: one row a prediction, one column a feature; shape (rows, columns).
+            inputs: one row for each prediction, one column for each feature; shape (rows, columns).
             predictions: the outputs, shape (rows,), or (rows, outputs) for several.
-            request_ids: shape (rows,).
-            labels: for all rows; ``timestamp``, ``duration`` and the like as for ``prediction()``.
+            request_ids: join each row with its label, shape (rows,).
+            labels: for all rows; also ``timestamp``, ``duration`` and the like, as for ``prediction()``.
         """
         try:
             columns: dict[str, Iterable[Any]] = {"prediction": _as_list(predictions)}
@@ -144,25 +154,31 @@ class PredictionLogger(structlog.BoundLoggerBase):
             self._dropped(failure)
 
     def label(self, request_id: Any, actual: Any, **more: Any) -> None:
-        """Log the truth about an earlier prediction; it never raises.
+        """Log the actual outcome of an earlier prediction; it never raises.
 
-        Where the process still remembers the prediction (``configure(remember=...)``), or where it is given as
+        If the process still remembers the prediction (``configure(remember=...)``), or if you pass it as
         ``prediction=``, the label event carries it with its error; otherwise ``ml.label.joined`` is false.
 
         Args:
-            request_id: of the prediction.
+            request_id: the prediction's.
             actual: a number, or a class.
             more: ``prediction``, ``event_id``, ``timestamp``, as for ``prediction()``.
         """
         self._emit({**more, "request_id": request_id, "actual": actual})
 
     def observe(self, function: Function) -> Function:
-        """Decorate a function, plain or async, whose first argument is the inputs and whose result is the output.
+        """Decorate a function, plain or async, so that each of its calls is logged as a prediction.
 
-        The time is measured, and an exception is logged as a failure and raised on::
+        The time is measured, and an exception is logged as a failure and raised again::
 
             @log.observe
             def predict(inputs): ...
+
+        Args:
+            function: takes the inputs (feature → value) as its first argument and returns the output.
+
+        Returns:
+            A function with the same signature and result.
         """
         if inspect.iscoroutinefunction(function):
 
@@ -203,7 +219,11 @@ class PredictionLogger(structlog.BoundLoggerBase):
             _log.warning("an event could not be logged and was dropped: %r", failure)
 
     def stats(self) -> dict[str, Any]:
-        """The model's events that this process wrote or left out by sampling; what the spool dropped, by reason."""
+        """Count the model's events in this process.
+
+        Returns:
+            ``written`` and ``sampled_out``, numbers of events, and ``dropped``, the spool's lost events by reason.
+        """
         return {
             "written": self._counts.values()["logged"],
             "dropped": dict(self._logger.dropped),
@@ -211,9 +231,9 @@ class PredictionLogger(structlog.BoundLoggerBase):
         }
 
     def start(self) -> None:
-        """Say now that the service has started, and not with its first prediction; it never raises.
+        """Log now that the service has started, instead of with its first prediction; it never raises.
 
-        For a service that may wait long for its first request: call it where a worker begins, after any fork.
+        Call it where a worker begins, after any fork, if the first request may come late.
         """
         self._logger.open()
 
@@ -289,25 +309,29 @@ def configure(
     report_every: float | None = 60.0,
     clock: Callable[[], int] = time.time_ns,
 ) -> PredictionLogger:
-    """A logger for one model. structlog's process-wide configuration is not touched.
+    """Create a logger for one model. It does not change structlog's process-wide configuration.
 
     Args:
         model: the model's name.
         version: the model's version.
-        profile: the training profile or its file; without one nothing is checked, which is itself a finding.
+        profile: the training profile or its file. Without one nothing is checked, and a watch finds that.
         spool: the directory that events are written to, or a ``Spool`` with its options.
         ship_to: a receiver's URL (``beats://host:5044``) to ship to from a thread of this process; default:
             shipping is left to ``logging-lib ship`` or another shipper.
-        role: ``live``, or ``shadow`` where the answer is not used.
+        role: ``live``, or ``shadow`` if the answer is not used.
         service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
         private: feature → ``drop``, ``redact`` or ``hmac``: hidden after it was checked.
-        sample: the share of ordinary events to keep; what failed a check, or failed, is always kept.
-        remember: so many predictions are kept in memory by request id, for labels that come soon.
-        metrics: count for Prometheus, too, which needs the extra ``[prometheus]``; see ``metrics_registry``.
+        sample: the share of ordinary events to keep, above 0 and up to 1; failures and events with a failed check
+            are always kept.
+        remember: the number of predictions to keep in memory by request id, for labels that arrive soon.
+        metrics: also count for Prometheus, which needs the extra ``[prometheus]``; see ``metrics_registry``.
         processors: structlog processors to run before ours; their keys become ``labels.*``.
         report_every: seconds between the ``ml.health`` events of the process; None: no such event, and no
             ``ml.start`` event.
-        clock: nanoseconds since 1970.
+        clock: returns nanoseconds since 1970.
+
+    Returns:
+        A logger that is safe to share between threads and across forks.
 
     Raises:
         ProfileError: the profile's file is damaged.
@@ -342,7 +366,7 @@ def configure(
 
 
 class SpoolLoggerFactory:
-    """A structlog logger factory for a chain of your own, whose loggers append to a spool.
+    """Create loggers that append to a spool, as ``logger_factory`` of a structlog chain of your own.
 
     Args:
         spool: the directory, or a ``Spool`` with its options.

@@ -56,26 +56,26 @@ _PLACED_RARELY = frozenset(("duration", "error", "keep", "level", "logger", "spa
 
 
 class PredictionProcessor:
-    """Place it behind the processors that add context and before the renderer.
+    """Build a canonical event from a structlog event that carries ``inputs``; pass all others untouched.
 
-    It transforms only events that carry ``inputs``; all others pass untouched. Of those it takes ``prediction``,
-    ``score``, ``scores``, ``request_id``, ``event_id``, ``timestamp``, ``duration`` (seconds), ``error`` (an
-    exception), ``level``, ``logger``, ``trace_id`` and ``span_id``; structlog's ``event`` becomes ``message``;
-    every other key is kept as one of ``labels.*``. It never raises, but for structlog's own ``DropEvent`` where an
-    event is sampled out: an event that cannot be built becomes a dead letter.
+    Place it behind the processors that add context and before the renderer. It reads ``prediction``, ``score``,
+    ``scores``, ``request_id``, ``event_id``, ``timestamp``, ``duration`` (seconds), ``error`` (an exception),
+    ``level``, ``logger``, ``trace_id`` and ``span_id``; structlog's ``event`` becomes ``message``; every other
+    key is kept as one of ``labels.*``. It never raises, except structlog's own ``DropEvent`` for an event that is
+    sampled out: an event that cannot be built becomes a dead letter.
 
     Args:
         model: the model's name.
         version: the model's version.
         profile: the training profile or its file; without one, nothing is checked.
-        role: ``live``, or ``shadow`` where the answer is not used.
+        role: ``live``, or ``shadow`` if the answer is not used.
         service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
-        private: feature → ``drop``, ``redact`` or ``hmac``; see ``capture.privacy``.
+        private: feature → ``drop``, ``redact`` or ``hmac``: hidden after it was checked.
         sample: the share of ordinary events to keep. Events with a failed check, failures and those that are
             logged with ``keep=True`` are always kept.
-        remember: so many predictions are kept in memory by request id, for labels that come soon.
-        metrics: count for Prometheus, too; see ``capture.metrics``.
-        clock: nanoseconds since 1970.
+        remember: the number of predictions to keep in memory by request id, for labels that arrive soon.
+        metrics: also count for Prometheus; see ``metrics_registry``.
+        clock: returns nanoseconds since 1970.
 
     Raises:
         ProfileError: the profile's file is damaged (here, at start; never later).
@@ -148,7 +148,7 @@ class PredictionProcessor:
     def __call__(
         self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
-        """structlog's protocol; the dict that is given is not altered."""
+        """Process one event, by structlog's protocol; ``event_dict`` is not changed."""
         if "inputs" not in event_dict:
             return self.label(event_dict) if "actual" in event_dict else event_dict
         self.counts.built += 1
@@ -420,14 +420,14 @@ def _message(given: Any) -> str:
 
 
 class EventRenderer:
-    """The last processor: one event as a line of JSON, UTF-8, with its newline.
+    """Render an event as one line of JSON in UTF-8, with its newline; the last processor of a chain.
 
-    What JSON cannot carry (lone surrogates, integers beyond 64 bits, a type nobody foresaw) is replaced as
-    ``capture.values.jsonable`` says, and in a line that no reader would take (``MAX_LINE``) each text is cut to
-    ``MAX_TEXT`` characters, with a mark; it never raises.
+    What JSON cannot carry (lone surrogates, integers beyond 64 bits, an unknown type) is replaced, and in a line
+    that would be too long for a reader each text is cut, with a mark. It never raises.
     """
 
     def __call__(self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]) -> bytes:
+        """Render one event, by structlog's protocol."""
         try:
             line = orjson.dumps(event_dict, option=_RENDER)
         except (TypeError, ValueError, RecursionError):

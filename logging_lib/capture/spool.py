@@ -51,26 +51,33 @@ def append(fd: int, line: bytes) -> None:
 
 
 class Spool:
-    """Appends lines to ``<directory>/<host>-<pid>-<start>-<seq>.jsonl``: folder 0700, files 0600.
+    """Append lines to ``<directory>/<host>-<pid>-<start>-<seq>.jsonl``; the folder has mode 0700, the files 0600.
 
     Safe under threads, under fork (the child opens a segment of its own) and with several processes of one host
-    in one directory. The open segment is held by an ``flock``, so that a reader can tell it from a closed or
-    abandoned one. ``write`` never raises and never waits for anybody: what could not be kept is counted in
-    ``dropped`` by reason, said once on the stdlib logger ``logging_lib``, and logged as an ``ml.health`` event
-    as soon as writing works again.
+    in one directory. The open segment is held by an ``flock``, so that a reader can distinguish it from a closed
+    or abandoned one. ``write`` never raises and never waits: a line that could not be written is counted in
+    ``dropped`` by reason, reported once on the stdlib logger ``logging_lib``, and logged as an ``ml.health``
+    event as soon as writing works again.
 
     Args:
-        directory: the folder; it is made when the first line is written.
+        directory: the folder; it is created when the first line is written.
         rotate_bytes: a segment is closed before it grows beyond this.
         rotate_seconds: a segment older than this is closed at the next write.
-        budget_bytes: what the folder may hold, of all processes; beyond it new events are dropped. Looked at
-            once a second and every 64th of it, so by so much each process can exceed it.
+        budget_bytes: what the folder may hold, of all processes; beyond it new events are dropped. It is checked
+            once a second and after each 64th of it, so each process can exceed it by a 64th.
         fsync: when lines are forced to the disk: ``never`` leaves it to the kernel (about 30 s); ``interval``
             does it in the first call after ``fsync_seconds``; ``always`` in each call, before it returns.
         fsync_seconds: for ``interval``, in seconds.
-        delete_closed_after: for a shipper that does not delete (Filebeat): segments without a writer that
-            nobody changed for so many seconds are deleted. Default: never; ``logging-lib ship`` deletes itself.
-        clock: seconds, monotonic.
+        delete_closed_after: for a shipper that does not delete (Filebeat): delete segments without a writer that
+            were not changed for this many seconds. Default: never, since ``logging-lib ship`` deletes them.
+        clock: returns seconds, monotonic.
+
+    Attributes:
+        directory: the folder's absolute path.
+        written: lines that this process wrote.
+        dropped: lines that could not be written, by reason.
+        path: the open segment's file, or None.
+        on_open: functions that are called with the spool when this process opens its first segment.
 
     Raises:
         ValueError: an option is out of its range.
@@ -125,7 +132,7 @@ class Spool:
         self._closed_bytes = 0
 
     def write(self, line: bytes) -> bool:
-        """Append one line, which ends in a newline. True where it was kept."""
+        """Append one line, which ends in a newline; return whether it was written."""
         size = len(line)
         try:
             if size <= self._left and self._clock() < self._due:
@@ -139,7 +146,7 @@ class Spool:
         return self._write_and_look(line)
 
     def write_all(self, lines: Sequence[bytes]) -> int:
-        """Append many lines, with one ``os.write`` for about a megabyte of them. How many were kept."""
+        """Append many lines, with one ``os.write`` for about a megabyte of them; return how many were written."""
         kept, start = 0, 0
         while start < len(lines):
             end, size = start, 0
@@ -318,11 +325,11 @@ class Spool:
 
     @property
     def bytes_written(self) -> int:
-        """The size of all that this process wrote here."""
+        """Bytes that this process wrote here."""
         return self._closed_bytes + (os.fstat(self._fd).st_size if self._fd >= 0 else 0)
 
     def open(self) -> None:
-        """Begin a segment now, where there is none yet; it never raises."""
+        """Begin a segment now, if there is none yet; it never raises."""
         with self._lock:
             if self.path is None:
                 try:
@@ -340,6 +347,7 @@ class Spool:
 
     # structlog calls the method of the log level; a line of bytes is all that our renderer gives.
     def msg(self, line: bytes) -> None:
+        """Append one line; structlog calls it by the name of the log level."""
         self.write(line)
 
     debug = info = warning = error = critical = exception = log = msg

@@ -21,10 +21,13 @@ def _given(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class PredictionHandler(logging.Handler):
-    """Sends records that carry ``extra={"inputs": ...}`` to a prediction logger, and ignores all others::
+    """Send records that carry ``extra={"inputs": ...}`` to a prediction logger, and ignore all others::
 
-    logging.getLogger().addHandler(logging_lib.PredictionHandler(log))
-    logging.info("scored", extra={"inputs": inputs, "prediction": 11.49})
+        logging.getLogger().addHandler(logging_lib.PredictionHandler(log))
+        logging.info("scored", extra={"inputs": inputs, "prediction": 11.49})
+
+    Args:
+        log: receives the predictions.
     """
 
     def __init__(self, log: PredictionLogger) -> None:
@@ -32,15 +35,16 @@ class PredictionHandler(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Log a record that carries ``inputs``; ignore any other."""
         if hasattr(record, "inputs"):
             self._log._emit(_given(record))
 
 
 class PredictionFormatter(logging.Formatter):
-    """Writes records that carry ``extra={"inputs": ...}`` as canonical events, all others as usual.
+    """Format records that carry ``extra={"inputs": ...}`` as canonical events, and all others as usual.
 
     Args:
-        processor: knows the model; do not sample with it, a formatter cannot leave a record out.
+        processor: builds the events; do not sample with it, since a formatter cannot leave a record out.
         fmt: the format of all other records.
     """
 
@@ -50,6 +54,7 @@ class PredictionFormatter(logging.Formatter):
         self._render = EventRenderer()
 
     def format(self, record: logging.LogRecord) -> str:
+        """Format a record that carries ``inputs`` as one line of JSON without a newline, any other by ``fmt``."""
         if not hasattr(record, "inputs"):
             return super().format(record)
         event = self._processor(None, record.levelname, _given(record))

@@ -18,10 +18,18 @@ def add_context(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mu
 
 
 def add_trace_ids(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A structlog processor: ``trace_id`` and ``span_id`` of OpenTelemetry's current span.
+    """Add ``trace_id`` and ``span_id`` of OpenTelemetry's current span to an event; a structlog processor.
 
-    Where the service does not use OpenTelemetry (it is not imported here), where there is no span, or where the
-    event has a ``trace_id``, the event stays as it is. The ids are W3C Trace Context's lower-case hexadecimal.
+    The event stays as it is if the service does not use OpenTelemetry (it is not imported here), if there is no
+    span, or if the event has a ``trace_id``. The ids are W3C Trace Context's, in lower-case hexadecimal.
+
+    Args:
+        logger: not used.
+        method: not used.
+        event: the event; it is changed in place.
+
+    Returns:
+        The event.
     """
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None or "trace_id" in event:

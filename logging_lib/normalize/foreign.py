@@ -22,7 +22,7 @@ from logging_lib.schema import SCHEMA_VERSION
 MAX_INPUTS = 10_000
 """An event with more inputs, or more fields beside them, is refused."""
 MAX_TEXT = 32_766
-"""Characters of a text that are kept; Lucene's longest term has as many bytes."""
+"""Characters of a text that are kept: as many as Lucene's longest term has bytes."""
 MAX_ID = 512
 """Bytes of an id that Elasticsearch takes; a longer one is hashed."""
 
@@ -41,7 +41,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "scores": ("scores", "probabilities"),
     "sampling": ("sampling_fraction", "sample_rate"),
 }
-"""Our name → the keys that foreign events may have it under; the first that is there counts."""
+"""Our name → the keys that foreign events may use for it; the first one that an event has counts."""
 
 _OURS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 _PLAIN_OUTPUT = Output(None)
@@ -52,7 +52,7 @@ _PLAIN_STARTS = frozenset(string.ascii_letters + "_") - frozenset("tTfF")
 _SAFE = 2**63
 
 Checks = Callable[[str, str], Checker | None]
-"""Finds the checker of a model's version, if there is one."""
+"""A function that finds the checker of a model (name, version), or returns None."""
 
 
 def canonical_of(

@@ -17,6 +17,7 @@ from logging_lib.capture.reading import MAX_LINE as MAX_BYTES
 from logging_lib.normalize.refusal import RefusedError
 
 MAX_DEPTH = 100
+"""An event that is nested deeper is refused."""
 BOM = b"\xef\xbb\xbf"
 SPACE = b" \t\r\n"
 

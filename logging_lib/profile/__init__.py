@@ -1,22 +1,30 @@
-"""The training profile: what a model's inputs and outputs looked like when it was trained."""
+"""Training profiles: what a model's inputs and outputs looked like when it was trained.
+
+Reading and writing need nothing beside the service's libraries; ``fit`` needs the extra ``[ops]``.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.document import document
 from logging_lib.profile.io import ProfileError, dumps, load, loads, save
-from logging_lib.profile.model import Expectation, Feature, Moments, Profile
+from logging_lib.profile.model import Expectation, Feature, HeldOut, Moments, Profile, Quality
 
 if TYPE_CHECKING:
     from logging_lib.profile.fitting import fit
 
 __all__ = [
+    "Config",
     "Expectation",
     "Feature",
+    "FeatureConfig",
+    "HeldOut",
     "Moments",
     "Profile",
     "ProfileError",
+    "Quality",
     "document",
     "dumps",
     "fit",

@@ -20,9 +20,9 @@ class FeatureConfig:
 
     Attributes:
         kind: numeric, category, text, boolean or date.
-        values: category: the allowed values; any other is unseen, whatever training had.
+        values: category: the allowed values; any other is unseen, also if training had it.
         range: numeric (or date, as ISO text): the allowed (low, high).
-        nullable: False expects no missing value at all, whatever training had.
+        nullable: False expects no missing value at all, also if training had some.
         bins: numeric: the edges between bins; category: how many values have a bin of their own.
         hidden: keep neither values nor words; only presence is checked.
     """
@@ -44,10 +44,10 @@ class Config:
         exclude: columns that the service does not receive.
         time: the column that says when a row happened: held-out rows are then the last ones.
         na_values: spellings of a missing value.
-        min_word_count: a word is known when training has it at least so often.
-        max_vocabulary: at most so many words a text, the most frequent.
-        max_values: at most so many values a category, the most frequent; the rest counts as unseen.
-        held_out: share of the rows that the expected rates are measured on.
+        min_word_count: how often training must have a word for it to be known.
+        max_vocabulary: how many words of a text feature are known at most, the most frequent ones.
+        max_values: how many values of a category are known at most, the most frequent ones; the rest is unseen.
+        held_out: the share of the rows that the expected rates are measured on, 0 to 1.
     """
 
     features: Mapping[str, FeatureConfig] = field(default_factory=dict)

@@ -17,12 +17,19 @@ def document(
     overrides: Mapping[str, Any] | None = None,
     published_at: str | None = None,
 ) -> dict[str, Any]:
-    """One document a model version; ``_id`` is ``model:version``.
+    """Build the document of the index ``ml-profiles`` for a profile; its ``_id`` is ``model:version``.
 
     ``expected`` is stored, not indexed: ``checks`` maps check → feature → {count, rows, dispersion}, ``bins``
     feature → bin → training rows, ``order`` a number's bins from the lowest to the highest, ``rates`` the counts of
     ``checks`` as a list, for a reader that cannot go over an object's keys (Vega in Kibana). The check
     ``prediction`` has the special bins of ``ml.prediction.bin`` in the place of features.
+
+    Args:
+        profile: what ``fit`` returned.
+        deployed: whether the model version is served now.
+        owners: recipients of this model's notifications, by channel.
+        overrides: thresholds of watches for this model, by watch.
+        published_at: the document's ``@timestamp``, ISO 8601.
     """
     made: dict[str, Any] = {
         "_id": f"{profile.model}:{profile.version}",

@@ -41,20 +41,23 @@ def fit(
     libraries: Mapping[str, str] | None = None,
     absent: Mapping[str, np.ndarray] | None = None,
 ) -> Profile:
-    """What training looked like, from the rows that the model was trained on.
+    """Fit a profile to the rows that the model was trained on.
 
     Args:
-        data: one row an example, one column a feature; shape (rows, columns).
-        model: the model's name, as the logger will give it.
+        data: one row for each example, one column for each feature; shape (rows, columns).
+        model: the model's name, as the logger will use it.
         version: the model's version.
-        target: the column with the truth; not a feature.
+        target: the column with the actual outcomes; not a feature.
         prediction: the column with the model's outputs on these rows; not a feature. Without it the target's
             distribution stands for the outputs'.
         config: overrides; see ``Config``.
         trained_at: when the model was trained; default: the last moment of the time column, or unknown.
         training_seconds: how long the training took.
         libraries: name → version of what the model depends on; default: the usual ones that are installed.
-        absent: column → mask of rows whose key was not there at all (JSON lines), shape (rows,).
+        absent: column → mask of rows that do not have the key at all (JSON lines), shape (rows,).
+
+    Returns:
+        The same profile, to the byte, for the same data and arguments.
 
     Raises:
         ProfileError: the data have no row or no feature, or lack a named column.

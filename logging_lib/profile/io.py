@@ -27,7 +27,7 @@ from logging_lib.profile.model import (
 
 
 class ProfileError(ValueError):
-    """A profile file is damaged or of another format; the message names the file, the field and the remedy."""
+    """Raised for a damaged profile or unusable training data; the message names the place and the remedy."""
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -65,11 +65,20 @@ def seal(profile: Profile) -> Profile:
 
 
 def dumps(profile: Profile) -> bytes:
-    """Same profile, same bytes."""
+    """Write a profile as indented JSON; the same profile gives the same bytes."""
     return orjson.dumps(encode(profile), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def save(profile: Profile, path: str | Path) -> None:
+    """Write a profile file.
+
+    Args:
+        profile: what ``fit`` returned.
+        path: the file; it is replaced if it exists.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     Path(path).write_bytes(dumps(profile))
 
 
@@ -79,8 +88,11 @@ def save(profile: Profile, path: str | Path) -> None:
 def load(path: str | Path) -> Profile:
     """Read a profile file.
 
+    Args:
+        path: a file that ``save`` or ``logging-lib profile fit`` wrote.
+
     Raises:
-        ProfileError: naming the file, the field and what is wrong with it.
+        ProfileError: the file cannot be read, or is damaged; the message names the file and the field.
     """
     path = Path(path)
     try:
@@ -91,7 +103,15 @@ def load(path: str | Path) -> Profile:
 
 
 def loads(raw: bytes, *, source: str = "profile") -> Profile:
-    """Read a profile from bytes; ``source`` names them in errors."""
+    """Read a profile from JSON.
+
+    Args:
+        raw: what ``dumps`` returned.
+        source: names the bytes in errors.
+
+    Raises:
+        ProfileError: the JSON is damaged; the message names the field.
+    """
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

@@ -29,9 +29,14 @@ _RETRIED = (429, 502, 503, 504)
 
 
 class ElasticsearchError(StoreError):
-    """An answer that says no. ``status`` is HTTP's, or 0 where there was no answer; ``kind`` is
-    Elasticsearch's own name for the error (``index_not_found_exception``), ``reason`` its text, ``details`` the
-    whole of what it said."""
+    """Raised if the cluster refuses a request or does not answer.
+
+    Attributes:
+        status: the HTTP status, or 0 without an answer.
+        kind: Elasticsearch's name for the error, such as ``index_not_found_exception``.
+        reason: Elasticsearch's text.
+        details: the whole answer.
+    """
 
     def __init__(
         self,
@@ -50,21 +55,25 @@ class ElasticsearchError(StoreError):
 
     @property
     def passing(self) -> bool:
-        """Whether the same may work a little later: no answer, too busy, or starting up."""
+        """Whether the same request may succeed later: no answer, too busy, or starting up."""
         return self.status == 0 or self.status in _RETRIED
 
     @property
     def unknown_api(self) -> bool:
-        """Whether this server does not know the API: another version, or a part that it lacks."""
+        """Whether this server does not have the API: another version, or a missing part."""
         return self.status in (400, 405) and "no handler found" in self.reason
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where the cluster is and as whom we ask it.
+    """The address of a cluster and the credentials for it.
 
-    ``api_key`` is the encoded form that Elasticsearch gave out; ``ca`` a file with the authority that signed
-    the server's certificate (default: those that the system trusts).
+    Attributes:
+        url: such as ``https://localhost:9200``.
+        api_key: in the encoded form that Elasticsearch returns.
+        user: the user's name, instead of an API key.
+        password: the user's password.
+        ca: a file with the authority that signed the server's certificate; default: those that the system trusts.
     """
 
     url: str
@@ -81,14 +90,16 @@ def settings_from(
     prefix: str = PREFIX,
     example: str = "https://localhost:9200",
 ) -> Settings:
-    """Settings of ``LOGGING_LIB_ELASTICSEARCH_URL``, ``_API_KEY``, ``_USER``, ``_PASSWORD`` and ``_CA``.
+    """Read ``LOGGING_LIB_ELASTICSEARCH_URL``, ``_API_KEY``, ``_USER``, ``_PASSWORD`` and ``_CA``.
 
     Args:
+        environment: the variables.
+        url: the address, instead of the variable.
         prefix: of other variables of the same kind.
         example: a URL, for messages.
 
     Raises:
-        StoreError: naming the variable that is wrong, and what to set.
+        StoreError: a variable is missing or wrong; the message names it and says what to set.
     """
 
     def get(name: str) -> str | None:
@@ -135,7 +146,19 @@ def _plain(header: str) -> str:
 
 
 class Connection:
-    """Calls to one cluster. Safe to share between threads."""
+    """Call one cluster by the official client. Safe to share between threads.
+
+    Args:
+        settings: the address and the credentials.
+        timeout: seconds to wait for one answer.
+        sleep: waits between tries.
+
+    Attributes:
+        url: the cluster's address.
+
+    Raises:
+        StoreError: the authority's file cannot be read.
+    """
 
     def __init__(
         self,
@@ -144,14 +167,6 @@ class Connection:
         timeout: float = TIMEOUT,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """
-        Args:
-            timeout: seconds to wait for one answer.
-            sleep: waits between tries.
-
-        Raises:
-            StoreError: when the authority's file cannot be read.
-        """
         self.url = settings.url
         self._sleep = sleep
         options: dict[str, Any] = {}
@@ -184,15 +199,17 @@ class Connection:
         params: Mapping[str, Any] | None = None,
         retries: int = _RETRIES,
     ) -> Any:
-        """The parsed answer to one request.
+        """Send one request and return the parsed answer.
 
         Args:
+            method: of HTTP.
             path: already quoted, from the ``/`` on.
             body: an object; or bytes of newline-delimited JSON.
-            retries: how often to try again where there is no answer or the server is too busy.
+            params: the query's parameters.
+            retries: how often to try again if there is no answer or the server is too busy.
 
         Raises:
-            ElasticsearchError: the server says no, or nothing answers.
+            ElasticsearchError: the server refuses the request or does not answer.
         """
         kind = "application/x-ndjson" if isinstance(body, bytes) else "application/json"
         headers = {"accept": "application/json", **({"content-type": kind} if body is not None else {})}
@@ -219,6 +236,7 @@ class Connection:
             raise self._unanswered(error) from error
 
     def close(self) -> None:
+        """Close the connections."""
         self._client.close()
 
     def __enter__(self) -> Connection:

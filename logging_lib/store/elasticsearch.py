@@ -43,9 +43,10 @@ _NOW = re.compile(r"now(?=$|[+\-/|])")
 
 
 class ElasticsearchStore:
-    """The port over a cluster. Safe to share between threads.
+    """Store events in an Elasticsearch cluster. Safe to share between threads.
 
     Args:
+        connection: the cluster.
         patience: seconds for which ``index`` goes on trying while nothing answers.
         sleep: waits between tries.
     """

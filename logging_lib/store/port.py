@@ -12,11 +12,15 @@ Part = Callable[[], Iterator[bytes | list[bytes]]]
 
 
 class StoreError(Exception):
-    """A store could not do what it was asked; the message says what and the remedy."""
+    """Raised if a store could not do its work; the message says what failed and the remedy."""
 
 
 class SearchError(StoreError):
-    """A search body is wrong, or the store refused it. ``path`` is the JSON path of what is at fault."""
+    """Raised if a search body is wrong, or the store refused it.
+
+    Attributes:
+        path: the JSON path of the part that is wrong.
+    """
 
     def __init__(self, message: str, path: str = "$") -> None:
         super().__init__(f"{path}: {message}" if path != "$" else message)
@@ -24,7 +28,7 @@ class SearchError(StoreError):
 
 
 class QueryNotSupported(SearchError):  # noqa: N818
-    """The body uses a part of the search language that this store does not answer."""
+    """Raised if a body uses a part of the search language that this store does not support."""
 
 
 class Conflict(StoreError):  # noqa: N818 - what happened, and no fault
@@ -50,9 +54,12 @@ class ScriptFault(StoreError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class IndexResult:
-    """What became of the documents: ``created`` + ``duplicates`` + ``len(failed)`` were given.
+    """The outcome of ``Store.index``; the three add up to the documents.
 
-    ``failed`` holds (document id, reason).
+    Attributes:
+        created: documents that were indexed.
+        duplicates: documents that were skipped, since their id was already indexed.
+        failed: (document id, reason) of each refused document.
     """
 
     created: int = 0
@@ -61,7 +68,7 @@ class IndexResult:
 
 
 class Store(Protocol):
-    """Elasticsearch in production, DuckDB over files on a laptop, in tests and in backtests."""
+    """The port of a store: Elasticsearch in production, DuckDB over files on a laptop and in tests."""
 
     def index(
         self,
@@ -79,8 +86,8 @@ class Store(Protocol):
                 the document has it; or an index (``ml-profiles``), where the id is the document's ``_id``
                 key (taken out of the source) and a second document replaces the first.
             documents: nested JSON objects.
-            now: the arrival time; default: the present.
-            create: in an index, too, a second document with the same id is a duplicate.
+            now: the time of arrival; default: the present.
+            create: count a second document with the same id as a duplicate in an index, too.
         """
         ...
 
@@ -95,37 +102,55 @@ class Store(Protocol):
         """Answer a search body in Elasticsearch's own response shape.
 
         Args:
-            indices: names or patterns with ``*``, comma-separated or a list; none that matches is no error.
-            body: the search, already rendered (no Mustache left in it).
-            now: what ``now`` means in date maths; default: the present.
+            indices: names or patterns with ``*``, comma-separated or a list; it is no error if none matches.
+            body: the search, already rendered (without Mustache).
+            now: what ``now`` means in date math; default: the present.
+            rest_total_hits_as_int: return ``hits.total`` as a number.
 
         Raises:
-            QueryNotSupported: naming the part of the body that this store cannot answer.
+            QueryNotSupported: the body uses what this store does not support; the message names the part.
+            SearchError: the body is wrong.
+            StoreError: the store does not answer.
         """
         ...
 
     def streams(self, indices: str | list[str]) -> list[str]:
-        """The names of the data streams and indices that an expression means, as ``search`` takes it."""
+        """List the data streams and indices that match an expression.
+
+        Args:
+            indices: names or patterns, as for ``search``.
+        """
         ...
 
     def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        """All documents of a data stream as lines of JSON, many at a time: for reading a whole history once.
+        """Read all documents of a data stream as lines of JSON, many at a time.
 
         Args:
-            fields: what is needed of them; a store may leave out the rest, but never ``event.id``.
+            target: the data stream.
+            fields: the fields that are needed; a store may omit all others except ``event.id``.
         """
         ...
 
     def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
-        """What ``lines`` gives, in parts of about so many bytes that forks of this process can read as well; none
-        where only this process can read it."""
+        """Split what ``lines`` reads into parts that forks of this process can read.
+
+        Args:
+            target: the data stream.
+            fields: as for ``lines``.
+            size: bytes of a part, about.
+
+        Returns:
+            No part if only this process can read the documents.
+        """
         ...
 
     def refresh(self) -> None:
-        """Make what was indexed visible to searches."""
+        """Make indexed documents visible to searches."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release files and connections."""
+        ...
 
 
 class PainlessStore(Protocol):

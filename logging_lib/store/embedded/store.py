@@ -59,13 +59,13 @@ _COUNTED: Final = 10_000  # Elasticsearch counts hits up to here unless told oth
 
 
 class EmbeddedStore:
-    """Elasticsearch's searches over files, without a server. Safe to share between threads.
+    """Answer Elasticsearch's searches by DuckDB over files, without a server. Safe to share between threads.
 
     Args:
-        path: the folder of the targets; None keeps everything in memory.
-        read_only: refuse ``index``; nothing is created or written. Several processes may read while one
-            writes: ``refresh`` shows what it added.
-        progress: of reading large files; where they are only read.
+        path: the folder; None keeps everything in memory.
+        read_only: refuse ``index`` and write nothing. Several processes may read while one writes: ``refresh``
+            makes visible what it added.
+        progress: called while large files are read, if the store is read-only.
     """
 
     def __init__(
