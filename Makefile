@@ -55,12 +55,14 @@ check: $(VENV)/.check ## style, types, import order, generated files, retired wo
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m logging_lib.schema.generate --check
 	$(BIN)/python -m logging_lib.dashboards.generate --check
+	$(BIN)/python -m logging_lib.watch.generate --check
 	$(BIN)/python -m logging_lib.cli.reference --check
 	$(BIN)/python tools/check_words.py
 
-generate: $(VENV)/.dev ## rewrite what is made from fields.yml, kibana_dashboards/*.yml and the code
+generate: $(VENV)/.dev ## rewrite what is made from fields.yml, kibana_dashboards/*.yml, watchers/*.yml and the code
 	$(BIN)/python -m logging_lib.schema.generate
 	$(BIN)/python -m logging_lib.dashboards.generate
+	$(BIN)/python -m logging_lib.watch.generate
 	$(BIN)/python -m logging_lib.cli.reference
 
 dist: $(VENV)/.check ## sdist and wheel in dist/, checked, installed into an empty environment and tried there

@@ -1,6 +1,6 @@
-"""Test a service: what it logged, as a list of events, without a file.
+"""Capture the events that a service logs in its tests, as a list and without a file.
 
-The library is a pytest plugin: a test uses the fixture ``captured_predictions`` by naming it as an argument.
+Installed with the library as a pytest plugin: ask for the fixture ``captured_predictions``.
 """
 
 from __future__ import annotations
@@ -11,27 +11,22 @@ from typing import Any
 
 import orjson
 
-from logging_lib.capture.spool import Spool
+from logging_lib.logger.spool import Spool
 
-__all__ = ["capture_predictions", "captured_predictions"]
-
-_OF_ITSELF = ("ml.health", "ml.start")
+_REPORTS = ("ml.health", "ml.start")
 
 
 @contextlib.contextmanager
 def capture_predictions() -> Iterator[list[dict[str, Any]]]:
-    """Capture the events that are logged within a ``with`` block, instead of writing them to files.
+    """Capture the events of every spool of this process within the block; nothing is written to a file.
 
-    The events of a logger about itself (``ml.health``, ``ml.start``) are left out, since their times vary.
-
-    Yields:
-        The list of events; it grows while the block runs.
+    The reports of the logger itself (``ml.health``, ``ml.start``) are left out, because their time is not fixed.
     """
     events: list[dict[str, Any]] = []
 
     def write(spool: Spool, line: bytes) -> bool:
         event = orjson.loads(line)
-        if event["event"]["dataset"] not in _OF_ITSELF:
+        if event["event"]["dataset"] not in _REPORTS:
             events.append(event)
         return True
 
@@ -51,6 +46,6 @@ with contextlib.suppress(ModuleNotFoundError):
 
     @pytest.fixture
     def captured_predictions() -> Iterator[list[dict[str, Any]]]:
-        """Capture the events that a test makes the service log: a pytest fixture with the list of them."""
+        """Capture the events that the service logs during the test."""
         with capture_predictions() as events:
             yield events

@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner, Result
 
 from logging_lib import profile as profiles
+from logging_lib.cli.app import app
 from logging_lib.profile.config import Config
-from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.connection import PREFIX, Connection, ConnectionSettings
 from tests import elasticsearch_server
 from tests.store import elastic
 
@@ -54,6 +57,27 @@ def profile(training: pd.DataFrame) -> profiles.Profile:
     )
 
 
+@pytest.fixture(scope="module")
+def own(training: pd.DataFrame) -> profiles.Profile:
+    """The profile of a model that no other test has."""
+    name = f"model-{uuid4().hex[:8]}"
+    return profiles.fit(training, model=name, version="1", prediction="rate", config=Config(time="issued_at"))
+
+
+@pytest.fixture
+def call(elasticsearch: Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
+    """Run a command against the real Elasticsearch, in an empty folder, and check its exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(f"{PREFIX}URL", elasticsearch.url)
+
+    def invoke(*arguments: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(app, list(arguments))
+        assert result.exit_code == code, result.output
+        return result
+
+    return invoke
+
+
 @pytest.fixture(scope="session")
 def elasticsearch_url() -> Iterator[str]:
     """A real Elasticsearch: the one that LOGGING_LIB_TEST_ES_URL names, or one started for the session."""
@@ -72,16 +96,16 @@ PASSWORD = "of-the-test"
 
 
 @pytest.fixture(scope="session")
-def secured() -> Iterator[Settings]:
+def secured() -> Iterator[ConnectionSettings]:
     """A real Elasticsearch with security on, as its superuser; ``LOGGING_LIB_TEST_ES_SECURED_URL`` may name
     one that is to be used instead, whose user ``elastic`` has the password ``PASSWORD``."""
     given = os.environ.get("LOGGING_LIB_TEST_ES_SECURED_URL")
     if given:
-        yield Settings(given.rstrip("/"), user="elastic", password=PASSWORD)
+        yield ConnectionSettings(given.rstrip("/"), user="elastic", password=PASSWORD)
         return
     try:
         with elasticsearch_server.running(password=PASSWORD) as url:
-            yield Settings(url, user="elastic", password=PASSWORD)
+            yield ConnectionSettings(url, user="elastic", password=PASSWORD)
     except elasticsearch_server.Unavailable as reason:
         pytest.skip(f"NO SECURED ELASTICSEARCH WAS TESTED: {reason}")
 

@@ -28,8 +28,10 @@ from logging_lib.dashboards.loading import parse_dashboard
 from logging_lib.normalize import DeadLetter, normalize
 from logging_lib.profile.config import parse
 from logging_lib.store.connection import Connection
-from logging_lib.watch.checking.loading import load_watch
-from logging_lib.watch.engine.calls import PREFIX as LOGIN
+from logging_lib.watch.generate import compile_watch
+from logging_lib.watch.http import AUTHORIZATION_PREFIX as LOGIN
+from logging_lib.watch.loading import load_watch, parse_watch
+from logging_lib.watch.spec import parse_spec
 from tests.pages import ROOT, Block
 
 COMMANDS = dict(commands())
@@ -51,7 +53,7 @@ DIFFERS = ("logging-lib compare", "logging-lib dashboards diff", "logging-lib st
 """Commands that may end with 1: they did what they are for, and something differs."""
 
 ENDLESS = {
-    "--follow": "tests/jobs/test_annotate.py follows",
+    "--follow": "tests/store/test_annotate.py follows",
     "watch run --elasticsearch": "tests/watch/test_daemon.py runs it until it is told to end",
     "ship /var/spool/ml": "tests/ship/test_tls.py ships so until it is told to end",
 }
@@ -184,6 +186,8 @@ class Reader:
             self._line(f"logging-lib watch test {file}")
         elif "panels" in document:
             parse_dashboard(text, id="of-the-page")
+        elif "kind" in document:
+            parse_watch(compile_watch(parse_spec(text, id="of-the-page"), {}), id="of-the-page")
         else:
             parse(document)
             command = re.search(r"# (profile\.yml): (logging-lib profile fit) \.\.\. (.*)", text)

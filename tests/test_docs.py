@@ -18,7 +18,7 @@ import logging_lib
 from logging_lib import profile
 from logging_lib.cli.app import app
 from logging_lib.demo.receivers import Receivers
-from logging_lib.store.connection import PREFIX, Connection, Settings
+from logging_lib.store.connection import PREFIX, Connection, ConnectionSettings
 from tests.dashboards import fake_kibana
 from tests.pages import DRAWINGS, PAGES, ROOT, Block, blocks, elsewhere, name
 from tests.reader import ENDLESS, NOT_RUN, Reader
@@ -184,7 +184,7 @@ def test_a_page_is_followed(
     kept: set[str] = set()
     connection = None
     if asks:
-        server: Settings = request.getfixturevalue("secured")
+        server: ConnectionSettings = request.getfixturevalue("secured")
         for part, value in (("URL", server.url), ("USER", server.user), ("PASSWORD", server.password)):
             monkeypatch.setenv(PREFIX + part, str(value))
         kept |= {PREFIX + part for part in ("URL", "USER", "PASSWORD", "API_KEY", "CA")}

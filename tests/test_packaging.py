@@ -177,9 +177,9 @@ def test_the_wheel_lists_its_own_watches_outside_the_checkout(installed: Path, t
 
 def test_the_wheel_carries_what_it_deploys(installed: Path, tmp_path: Path) -> None:
     code = (
-        "from logging_lib import content; from logging_lib.stack import parts;"
+        "from logging_lib._util import content; from logging_lib.stack import resources;"
         "folder = content.path('pipelines') / 'elasticsearch';"
-        "print(len(parts.templates(folder)), len(parts.roles(folder / 'roles')))"
+        "print(len(resources.templates(folder)), len(resources.roles(folder / 'roles')))"
     )
     command = [str(installed), "-I", "-c", code]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout

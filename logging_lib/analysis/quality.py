@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from logging_lib.analysis.contingency import wilson
 from logging_lib.analysis.results import finite
-from logging_lib.analysis.tables import wilson
 
 Array = np.ndarray[Any, Any]
 BINS: Final = 10

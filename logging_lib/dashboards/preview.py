@@ -9,14 +9,14 @@ from typing import Any
 
 import orjson
 
+from logging_lib._util.errors import LoggingLibError
 from logging_lib.dashboards import queries, tables, views
 from logging_lib.dashboards.selection import Selection, last
 from logging_lib.dashboards.spec import Dashboard, Panel
 from logging_lib.dashboards.tables import CutError
 from logging_lib.dashboards.views import View
 from logging_lib.schema.fields import load
-from logging_lib.store.port import Store, StoreError
-from logging_lib.store.wrapping import Wrapper
+from logging_lib.store.port import DelegatingStore, Store, StoreError
 
 PERIODS = ("1h", "6h", "24h", "7d", "30d", "90d", "365d")
 WHOLE = "all"
@@ -27,7 +27,7 @@ REMEMBERED = 100
 _STREAMS = "logs-ml.prediction-*"
 
 
-class PreviewError(ValueError):
+class PreviewError(LoggingLibError, ValueError):
     """A choice that cannot be shown; the message says what can."""
 
 
@@ -130,7 +130,7 @@ def _fields(part: Any) -> Iterator[str]:
             yield from _fields(each)
 
 
-class Remembering(Wrapper):
+class Remembering(DelegatingStore):
     """A store that gives the same answer to the same search until it is refreshed: the panels of a page show one
     moment, and what they ask alike is asked once."""
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from logging_lib.dashboards import formula as formulas
-from logging_lib.dashboards import sources
+from logging_lib.dashboards import spec as sources
 from logging_lib.dashboards.formula import Operation
 from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import (
@@ -225,7 +225,7 @@ def _terms(panel: Panel, selection: Selection, name: str, below: Body) -> Body:
 
 def token_pattern(feature: str) -> str:
     """The regular expression (Lucene's) of a feature's tokens."""
-    part = tokens.part(feature)
+    part = tokens.escape(feature)
     return "".join(f"\\{letter}" if letter in _LUCENE else letter for letter in part) + "=.*"
 
 

@@ -248,7 +248,7 @@ def _rates(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> li
 
 
 def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
-    only = None if panel.feature is None else tokens.part(panel.feature)
+    only = None if panel.feature is None else tokens.escape(panel.feature)
     weights: dict[str, dict[str, dict[str, float]]] = {"now": {}, "before": {}}
     for when, by_feature in weights.items():
         if when not in aggs["when"]["buckets"]:
@@ -263,9 +263,9 @@ def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> lis
             by_feature.setdefault(feature, {})[name] = bucket["weight"]["value"]
     training: Mapping[str, Mapping[str, float]] = {}
     if panel.training is not None and panel.feature is not None:
-        training = {tokens.part(panel.feature): panel.training}
+        training = {tokens.escape(panel.feature): panel.training}
     elif expected is not None:
-        training = {tokens.part(name): bins for name, bins in expected_bins(expected).items()}
+        training = {tokens.escape(name): bins for name, bins in expected_bins(expected).items()}
     made = []
     for feature in sorted({*weights["now"], *weights["before"]}):
         now, before = (_shares(weights[when].get(feature, {})) for when in ("now", "before"))

@@ -16,11 +16,11 @@ from markdown_it import MarkdownIt
 
 from logging_lib.dashboards import charts
 from logging_lib.dashboards import formula as formulas
-from logging_lib.dashboards.drawing import themed
 from logging_lib.dashboards.formula import Operation
 from logging_lib.dashboards.queries import BEFORE
 from logging_lib.dashboards.spec import CONTROL_FIELDS, Panel
 from logging_lib.dashboards.tables import Row, label, metric_label
+from logging_lib.html.theme import apply_theme
 
 View = dict[str, Any]
 
@@ -63,7 +63,7 @@ def view(panel: Panel, rows: Sequence[Row], *, feature: str | None = None) -> Vi
     columns = list(dict.fromkeys(name for row in rows[:50] for name in row if name != "metric"))
     return {
         "kind": "charts",
-        "specs": [themed(spec) for spec in charts.specs(panel, rows, feature)],
+        "specs": [apply_theme(spec) for spec in charts.specs(panel, rows, feature)],
         "columns": [_HEADS.get(name, name) for name in columns],
         "rows": [
             [_moment(row[name]) if name == "x" else _cell(row.get(name), "number") for name in columns]

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from logging_lib._util.formatting import format_time
+from logging_lib._util.times import parse_instant
 from logging_lib.report.judging import is_elevated
 from logging_lib.report.model import Alert, Finding, Judging, Moment, Rate
-from logging_lib.report.texts import day_and_hour
 from logging_lib.watch.model import Watch
-from logging_lib.watch.times import parse_instant
 
 PREDICTION = "(prediction)"
 
@@ -109,4 +109,4 @@ def with_state(
         return alert
     if last >= moments[-1].time or last >= moments[-2].time:
         return replace(alert, state="still going on when the period ended", going_on=True)
-    return replace(alert, state=f"over since {day_and_hour(last + interval)}")
+    return replace(alert, state=f"over since {format_time(last + interval)}")

@@ -7,8 +7,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from logging_lib.jobs import shadows
-from logging_lib.jobs.samples import Selection
+from logging_lib._util.formatting import format_count, format_percent, join_names
+from logging_lib._util.text import shorten
+from logging_lib.analysis import joins
+from logging_lib.analysis.samples import Selection
 from logging_lib.report import alerts as alerting
 from logging_lib.report import judging, reading, searches
 from logging_lib.report.model import (
@@ -23,7 +25,6 @@ from logging_lib.report.model import (
     Training,
     Variant,
 )
-from logging_lib.report.texts import counted, listed, percent, short
 from logging_lib.report.verdict import verdict
 from logging_lib.schema import tokens
 from logging_lib.store.port import Store, StoreError
@@ -69,7 +70,7 @@ def subject_of(
                 "the store holds no predictions; index some with: logging-lib index SPOOL --store …"
             )
         if len(names) > 1:
-            shown = listed([short(name) for name in names], 20)
+            shown = join_names([shorten(name) for name in names], 20)
             raise NothingToReport(f"the store holds predictions of {shown}; choose one with --model")
         (model,) = names
     of_model = {key: value for key, value in (found or everything).items() if key[0] == model} or {
@@ -77,9 +78,10 @@ def subject_of(
     }
     if version is None:
         if not of_model:
-            there = listed([short(name) for name in sorted({each[0] for each in everything})], 20)
+            there = join_names([shorten(name) for name in sorted({each[0] for each in everything})], 20)
             raise NothingToReport(
-                f"the store holds no prediction of {short(model)!r}; there are predictions of {there or 'no model'}"
+                f"the store holds no prediction of {shorten(model)!r}; "
+                f"there are predictions of {there or 'no model'}"
             )
         version = max(of_model, key=lambda key: (key[2] == "live", of_model[key][2]))[1]
     if role is None:
@@ -91,7 +93,7 @@ def subject_of(
             ends = next(iter(everything.values()), None)
         if ends is None:
             raise NothingToReport(
-                f"the store holds no predictions, so there is no period to report of {short(model)!r}; "
+                f"the store holds no predictions, so there is no period to report of {shorten(model)!r}; "
                 "give one with --start and --end"
             )
         # Milliseconds are rounded down in the answer: the last event is to be within.
@@ -190,7 +192,7 @@ def _shadows(store: Store, subject: Subject) -> tuple[tuple[str, ...], ...]:
     """Of the latest requests; empty where no request was answered by both."""
     asked = Selection(model=subject.model, since=subject.start, until=subject.end)
     try:
-        return tuple(tuple(one.lines()) for one in shadows.shadow(store, asked, max_rows=MAX_SHADOWED))
+        return tuple(tuple(one.lines()) for one in joins.shadow(store, asked, max_rows=MAX_SHADOWED))
     except StoreError:
         return ()
 
@@ -355,45 +357,51 @@ def _notes(
     """What a reader must know to trust the numbers."""
     if profile is None:
         yield (
-            f"No profile of version {short(subject.version)} is here, so nothing could be compared with training. "
-            "Give profile.json with --profile, or publish it. To make one: logging-lib profile fit."
+            f"No profile of version {shorten(subject.version)} is here, so nothing could be compared with "
+            "training. Give profile.json with --profile, or publish it. To make one: logging-lib profile fit."
         )
     if main is not None:
         if main.predictions > main.documents * 1.0005:
             yield (
-                f"The events were sampled: {main.documents:,} stand for {counted(main.predictions, 'prediction')}. "
-                "Percentiles are of the stored events."
+                f"The events were sampled: {main.documents:,} stand for "
+                f"{format_count(main.predictions, 'prediction')}. Percentiles are of the stored events."
             )
         if main.mismatched:
             yield (
-                f"{counted(main.mismatched, 'prediction')} ({percent(main.mismatched / main.predictions)}) "
-                "were checked against the profile of another model or version."
+                f"{_part(main.mismatched, main)} were checked against the profile of another model or version."
             )
         unchecked = main.predictions - main.checked
         if profile is not None and unchecked > main.predictions * 0.0005:
             yield (
-                f"{counted(unchecked, 'prediction')} ({percent(unchecked / main.predictions)}) carry no checks "
-                "and no bins; they are counted in traffic, latency and predictions alone."
+                f"{_part(unchecked, main)} carry no checks and no bins; "
+                "they are counted in traffic, latency and predictions alone."
             )
         if unknown and main.checked:
             most = sorted(unknown.items(), key=lambda item: -item[1])
-            shown = [f"{short(name)} ({percent(hits / main.checked)})" for name, hits in most]
-            yield f"Inputs that the profile does not have: {listed(shown, 10)}."
+            shown = [f"{shorten(name)} ({format_percent(hits / main.checked)})" for name, hits in most]
+            yield f"Inputs that the profile does not have: {join_names(shown, 10)}."
     for stream, body in searches.losses(subject).items():
         answer = store.search(stream, body)
         found = answer.get("aggregations", {})
         if stream == searches.DEAD_LETTERS and answer["hits"]["total"]["value"]:
             reasons = ", ".join(
-                f"{bucket['doc_count']:,} {short(str(bucket['key']))}"
+                f"{bucket['doc_count']:,} {shorten(str(bucket['key']))}"
                 for bucket in found["reasons"]["buckets"]
             )
             yield (
-                f"{counted(answer['hits']['total']['value'], 'event')} of any model became dead letters in this "
-                f"period, so this report has not seen them: {reasons}."
+                f"{format_count(answer['hits']['total']['value'], 'event')} of any model became dead letters in "
+                f"this period, so this report has not seen them: {reasons}."
             )
         if stream == searches.HEALTH and found and found["dropped"]["value"]:
-            dropped = counted(found["dropped"]["value"], "event")
+            dropped = format_count(found["dropped"]["value"], "event")
             yield f"{dropped} of this model were dropped before they could be shipped."
         if stream == searches.STARTS and found and found["differ"]["buckets"]:
-            versions = [short(str(bucket["key"])) for bucket in found["differ"]["buckets"]]
-            yield f"The service ran with other library versions than training, which had {listed(versions, 10)}."
+            versions = [shorten(str(bucket["key"])) for bucket in found["differ"]["buckets"]]
+            yield (
+                "The service ran with other library versions than training, which had "
+                f"{join_names(versions, 10)}."
+            )
+
+
+def _part(predictions: float, main: Variant) -> str:
+    return f"{format_count(predictions, 'prediction')} ({format_percent(predictions / main.predictions)})"

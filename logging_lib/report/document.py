@@ -6,8 +6,8 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
+from logging_lib._util.times import format_duration, format_instant
 from logging_lib.report.model import Moment, Report
-from logging_lib.watch.times import format_duration, format_instant
 
 FORMAT_VERSION = 1
 

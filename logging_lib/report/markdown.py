@@ -6,16 +6,20 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-from logging_lib.report import judging, texts
-from logging_lib.report.model import Alert, Feature, Rate, Report
+from logging_lib._util.formatting import (
+    CHECK_LABELS,
+    format_evidence,
+    format_milliseconds,
+    format_number,
+    format_percent,
+    format_time,
+    join_names,
+)
+from logging_lib._util.text import MAX_NAME, shorten
+from logging_lib.report import judging
+from logging_lib.report.model import STATUS_LABELS, Alert, Feature, Rate, Report
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
-STATUS_WORDS = {
-    "alerted": "alert",
-    "moved": "moved",
-    "as_trained": "as in training",
-    "unjudged": "not judged",
-}
 
 
 def render(report: Report) -> str:
@@ -59,7 +63,7 @@ def _lines(report: Report) -> Iterable[str]:
         [
             [
                 _text(v.version), _text(v.role), f"{v.predictions:,.0f}", f"{v.failures:,.0f}",
-                *(texts.milliseconds(v.latency.get(p)) for p in ("50", "95", "99")), texts.number(v.mean),
+                *(format_milliseconds(v.latency.get(p)) for p in ("50", "95", "99")), format_number(v.mean),
             ]
             for v in report.variants
         ],
@@ -73,7 +77,7 @@ def _lines(report: Report) -> Iterable[str]:
             [
                 [
                     _text(q.version), _text(q.role), f"{q.labels:,.0f}", q.measure,
-                    f"{texts.number(q.value)} ± {texts.number(2 * q.error)}", texts.number(q.trained),
+                    f"{format_number(q.value)} ± {format_number(2 * q.error)}", format_number(q.trained),
                 ]
                 for q in report.quality
             ],
@@ -84,19 +88,19 @@ def _lines(report: Report) -> Iterable[str]:
         yield ""
         yield from (f"- {_text(note, 1000)}" for note in report.notes)
     yield ""
-    yield f"Made {texts.day_and_hour(report.made_at)} UTC."
+    yield f"Made {format_time(report.made_at)} UTC."
 
 
 def _alert(alert: Alert) -> Iterable[str]:
-    names = texts.listed([_text(name) for name in alert.features], 6)
+    names = join_names([_text(name) for name in alert.features], 6)
     yield (
         f"{alert.number}. **{_text(alert.title)}{f': {names}' if names else ''}**, "
-        + ", ".join(texts.day_and_hour(time) for time in alert.times[:5])
+        + ", ".join(format_time(time) for time in alert.times[:5])
         + (f" ({_text(alert.state)})" if alert.state else "")
     )
     for finding in alert.findings[:8]:
         evidence = "; ".join(
-            f"{_text(key)}: {_text(texts.evidence(value), 200)}" for key, value in finding.evidence
+            f"{_text(key)}: {_text(format_evidence(value), 200)}" for key, value in finding.evidence
         )
         yield f"   - {_text(finding.what, 300)}" + (f" ({evidence})" if evidence else "")
     if alert.runbook:
@@ -106,14 +110,14 @@ def _alert(alert: Alert) -> Iterable[str]:
 def _feature(feature: Feature) -> list[str]:
     psi = "—" if feature.psi is None else f"{feature.psi:.3f}"
     rates = [_rate(rate) for rate in feature.rates if rate.elevated or rate.last is not None]
-    return [_text(feature.name), feature.kind, STATUS_WORDS[feature.status], psi, "; ".join(rates)]
+    return [_text(feature.name), feature.kind, STATUS_LABELS[feature.status], psi, "; ".join(rates)]
 
 
 def _rate(rate: Rate) -> str:
-    peak = f", at most {texts.percent(rate.peak)}" if rate.peak is not None else ""
+    peak = f", at most {format_percent(rate.peak)}" if rate.peak is not None else ""
     return (
-        f"{texts.CHECK_WORDS[rate.check]} {texts.percent(rate.rate)}, "
-        f"expected {texts.percent(rate.expected)}{peak}"
+        f"{CHECK_LABELS[rate.check]} {format_percent(rate.rate)}, "
+        f"expected {format_percent(rate.expected)}{peak}"
     )
 
 
@@ -124,7 +128,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]
         yield f"| {' | '.join(row)} |"
 
 
-def _text(text: str, most: int = texts.MAX_SHOWN) -> str:
+def _text(text: str, most: int = MAX_NAME) -> str:
     """Text that stays text: what Markdown reads is escaped, a bare address is no link."""
-    escaped = html.escape(_ACTIVE.sub(r"\\\1", texts.short(text, most)), quote=False)
+    escaped = html.escape(_ACTIVE.sub(r"\\\1", shorten(text, most)), quote=False)
     return escaped.replace("://", ":\u200b//").replace("www.", "www\u200b.")

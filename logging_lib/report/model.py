@@ -8,12 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 Level = Literal["alert", "notice", "well", "unknown"]
 """``alert``: a watch told of something; ``notice``: worth a look; ``unknown``: nothing could be judged."""
 
 Status = Literal["alerted", "moved", "as_trained", "unjudged"]
+STATUS_LABELS: Final = {
+    "alerted": "alert",
+    "moved": "moved",
+    "as_trained": "as in training",
+    "unjudged": "not judged",
+}
 
 
 @dataclass(frozen=True, slots=True)

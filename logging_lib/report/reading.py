@@ -115,7 +115,7 @@ def moments(answer: Answer, followed: Sequence[tuple[str, str]] = ()) -> Iterato
 
 def by_feature(answer: Answer, name: str, features: Iterable[str]) -> dict[str, dict[str, float]]:
     """Feature → bin → weight, of ``terms`` over tokens; the bins are token parts as they are."""
-    parts = {tokens.part(feature): feature for feature in features}
+    parts = {tokens.escape(feature): feature for feature in features}
     found: dict[str, dict[str, float]] = {}
     for bucket in buckets(answer, name):
         part, _, rest = str(bucket["key"]).partition("=")

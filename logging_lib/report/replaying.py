@@ -9,16 +9,15 @@ from typing import Any
 
 import orjson
 
+from logging_lib._util.text import shorten
+from logging_lib._util.times import format_duration
 from logging_lib.report import searches
 from logging_lib.report.alerts import Told, of_model
 from logging_lib.report.model import Judging, Subject
 from logging_lib.report.reading import instant
-from logging_lib.report.texts import short
-from logging_lib.store.port import Part, Store
-from logging_lib.store.wrapping import Wrapper
+from logging_lib.store.port import DelegatingStore, Partition, Store
+from logging_lib.watch.backtest.backtest import backtest
 from logging_lib.watch.model import Watch
-from logging_lib.watch.replay.backtest import backtest
-from logging_lib.watch.times import format_duration
 
 MAX_TICKS = 9000
 _STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 360, 720, 1440))
@@ -59,7 +58,7 @@ def replay(store: Store, watches: Sequence[Watch], subject: Subject, every: time
     )
     problems = [f"{watch}: {runs} runs failed: {error}" for (watch, error), runs in result.failures.items()]
     problems += [
-        f"Version {short(version)} was not judged in {runs} runs: {reason}."
+        f"Version {shorten(version)} was not judged in {runs} runs: {reason}."
         for (model, version, reason), runs in result.skipped.items()
         if model == subject.model
     ]
@@ -73,7 +72,7 @@ def replay(store: Store, watches: Sequence[Watch], subject: Subject, every: time
     )
 
 
-class _Timely(Wrapper):
+class _Timely(DelegatingStore):
     """A store as if each event had arrived when it happened."""
 
     def search(
@@ -86,14 +85,16 @@ class _Timely(Wrapper):
     ) -> dict[str, Any]:
         return super().search(indices, _on_time(body), now=now, rest_total_hits_as_int=rest_total_hits_as_int)
 
-    def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        return _blocks_on_time(super().lines(target, {*fields, _HAPPENED}))
+    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        return _blocks_on_time(super().iter_json(target, {*fields, _HAPPENED}))
 
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
-        return [partial(_read_on_time, part) for part in super().parts(target, {*fields, _HAPPENED}, size)]
+    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
+        return [
+            partial(_read_on_time, part) for part in super().partitions(target, {*fields, _HAPPENED}, size)
+        ]
 
 
-def _read_on_time(part: Part) -> Iterator[bytes | list[bytes]]:
+def _read_on_time(part: Partition) -> Iterator[bytes | list[bytes]]:
     return _blocks_on_time(part())
 
 

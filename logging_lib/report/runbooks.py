@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.watch.model import Watch
 
 SHIPPED: Final = "docs/runbooks"

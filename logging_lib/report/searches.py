@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from logging_lib._util.times import format_instant
 from logging_lib.profile.model import CHECKS
 from logging_lib.report.model import Subject
-from logging_lib.watch.times import format_instant
 
 Body = dict[str, Any]
 

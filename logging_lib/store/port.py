@@ -1,4 +1,4 @@
-"""The store's port: index documents, answer an Elasticsearch search body."""
+"""Define what every store can do, its errors, and the base class of stores that delegate to another."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-Part = Callable[[], Iterator[bytes | list[bytes]]]
-"""Reads some of a data stream's documents, as ``Store.lines`` gives them."""
+from logging_lib._util.errors import LoggingLibError
+
+Partition = Callable[[], Iterator[bytes | list[bytes]]]
+"""Reads a part of a data stream's documents, in the form of ``Store.iter_json``."""
 
 
-class StoreError(Exception):
-    """Raised if a store could not do its work; the message says what failed and the remedy."""
+class StoreError(LoggingLibError):
+    """Report that a store could not do what it was asked; the message names the cause and the remedy."""
 
 
 class SearchError(StoreError):
-    """Raised if a search body is wrong, or the store refused it.
-
-    Attributes:
-        path: the JSON path of the part that is wrong.
-    """
+    """Report a search body that is wrong or was refused; ``path`` is the JSON path of the faulty part."""
 
     def __init__(self, message: str, path: str = "$") -> None:
         super().__init__(f"{path}: {message}" if path != "$" else message)
@@ -28,24 +26,24 @@ class SearchError(StoreError):
 
 
 class QueryNotSupported(SearchError):  # noqa: N818
-    """Raised if a body uses a part of the search language that this store does not support."""
+    """Report a part of the search language that this store does not support."""
 
 
-class Conflict(StoreError):  # noqa: N818 - what happened, and no fault
-    """Somebody else changed the document since it was read."""
+class ConflictError(StoreError):
+    """Report that somebody else changed the document since it was read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """One document and which of its changes this is."""
+class VersionedDocument:
+    """Hold one document together with the version at which it was read."""
 
     source: Mapping[str, Any]
     seq_no: int
     primary_term: int
 
 
-class ScriptFault(StoreError):  # noqa: N818
-    """A script was not compiled, or failed. ``offset`` is where in its source, None when that is not known."""
+class ScriptExecutionError(StoreError):
+    """Report a script that does not compile or failed; ``offset`` is the position in its source, if known."""
 
     def __init__(self, reason: str, *, offset: int | None = None) -> None:
         super().__init__(reason)
@@ -54,12 +52,9 @@ class ScriptFault(StoreError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class IndexResult:
-    """The outcome of ``Store.index``; the three add up to the documents.
+    """Count the documents of one ``index`` call: ``created`` + ``duplicates`` + ``len(failed)`` were passed in.
 
-    Attributes:
-        created: documents that were indexed.
-        duplicates: documents that were skipped, since their id was already indexed.
-        failed: (document id, reason) of each refused document.
+    ``failed`` holds (document id, reason).
     """
 
     created: int = 0
@@ -67,8 +62,27 @@ class IndexResult:
     failed: tuple[tuple[str, str], ...] = ()
 
 
+ExecutePainless = Callable[[str, Mapping[str, Any]], str]
+"""Runs a source and gives its result as text; the mapping is its variable ``params``.
+
+Raises:
+    ScriptExecutionError: the script does not compile, or failed.
+    StoreError: the store does not answer, or refuses us.
+"""
+
+
 class Store(Protocol):
-    """The port of a store: Elasticsearch in production, DuckDB over files on a laptop and in tests."""
+    """The port: Elasticsearch in production, DuckDB over files on a laptop, in tests and in backtests."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it shows the present; false for a view of the past."""
+        ...
+
+    @property
+    def execute_painless(self) -> ExecutePainless | None:
+        """Executes Painless; None where the store cannot, as the embedded one."""
+        ...
 
     def index(
         self,
@@ -86,8 +100,8 @@ class Store(Protocol):
                 the document has it; or an index (``ml-profiles``), where the id is the document's ``_id``
                 key (taken out of the source) and a second document replaces the first.
             documents: nested JSON objects.
-            now: the time of arrival; default: the present.
-            create: count a second document with the same id as a duplicate in an index, too.
+            now: the arrival time; default: the present.
+            create: in an index, too, a second document with the same id is a duplicate.
         """
         ...
 
@@ -102,45 +116,35 @@ class Store(Protocol):
         """Answer a search body in Elasticsearch's own response shape.
 
         Args:
-            indices: names or patterns with ``*``, comma-separated or a list; it is no error if none matches.
-            body: the search, already rendered (without Mustache).
-            now: what ``now`` means in date math; default: the present.
-            rest_total_hits_as_int: return ``hits.total`` as a number.
+            indices: names or patterns with ``*``, comma-separated or a list; a pattern may match nothing.
+            body: the search, already rendered (no Mustache left in it).
+            now: the meaning of ``now`` in date math; default: the present.
 
         Raises:
-            QueryNotSupported: the body uses what this store does not support; the message names the part.
-            SearchError: the body is wrong.
-            StoreError: the store does not answer.
+            QueryNotSupported: naming the part of the body that this store does not support.
         """
         ...
 
     def streams(self, indices: str | list[str]) -> list[str]:
-        """List the data streams and indices that match an expression.
+        """List the data streams and indices that match an expression of the form that ``search`` takes."""
+        ...
+
+    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        """Yield all documents of a data stream as lines of JSON, in blocks, for reading a whole history once.
 
         Args:
-            indices: names or patterns, as for ``search``.
+            fields: the fields that the caller needs; a store may omit all others except ``event.id``.
         """
         ...
 
-    def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        """Read all documents of a data stream as lines of JSON, many at a time.
+    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
+        """Split what ``iter_json`` yields into partitions that forked processes can read, too.
 
         Args:
-            target: the data stream.
-            fields: the fields that are needed; a store may omit all others except ``event.id``.
-        """
-        ...
-
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
-        """Split what ``lines`` reads into parts that forks of this process can read.
-
-        Args:
-            target: the data stream.
-            fields: as for ``lines``.
-            size: bytes of a part, about.
+            size: bytes of a partition, approximately.
 
         Returns:
-            No part if only this process can read the documents.
+            An empty list where only this process can read the documents.
         """
         ...
 
@@ -153,14 +157,51 @@ class Store(Protocol):
         ...
 
 
-class PainlessStore(Protocol):
-    """What a store can, too, that executes Painless; the embedded one cannot, and lacks the method."""
+class DelegatingStore:
+    """Delegate everything to another store, including Painless where that store has it."""
 
-    def execute_painless(self, source: str, params: Mapping[str, Any]) -> str:
-        """Run a source and give its result as text; ``params`` are its variable ``params``.
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
-        Raises:
-            ScriptFault: it was not compiled, or failed.
-            StoreError: the store does not answer, or refuses us.
-        """
-        ...
+    @property
+    def is_live(self) -> bool:
+        return self._store.is_live
+
+    @property
+    def execute_painless(self) -> ExecutePainless | None:
+        return self._store.execute_painless
+
+    def search(
+        self,
+        indices: str | list[str],
+        body: Mapping[str, Any],
+        *,
+        now: datetime | None = None,
+        rest_total_hits_as_int: bool = False,
+    ) -> dict[str, Any]:
+        return self._store.search(indices, body, now=now, rest_total_hits_as_int=rest_total_hits_as_int)
+
+    def index(
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
+    ) -> IndexResult:
+        return self._store.index(target, documents, now=now, create=create)
+
+    def streams(self, indices: str | list[str]) -> list[str]:
+        return self._store.streams(indices)
+
+    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        return self._store.iter_json(target, fields)
+
+    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
+        return self._store.partitions(target, fields, size)
+
+    def refresh(self) -> None:
+        self._store.refresh()
+
+    def close(self) -> None:
+        self._store.close()

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 import logging_lib
 from logging_lib import profile as profiles
 from logging_lib.cli.app import app
-from tests.jobs.served import START
+from tests.analysis.served import START
 
 Call = Callable[..., Result]
 STORE = ("--store", "store")

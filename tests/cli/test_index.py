@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import logging_lib
 from logging_lib import profile as profiles
 from logging_lib.cli.app import app
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 
 run = CliRunner().invoke
 

@@ -9,13 +9,14 @@ from dataclasses import replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from logging_lib.dashboards import checks, objects, queries, tables
+from logging_lib.dashboards import queries, tables
 from logging_lib.dashboards.build import MAX_NAME, for_profile, model_id
+from logging_lib.dashboards.kibana import objects, validate
 from logging_lib.dashboards.selection import Selection
 from logging_lib.profile import Profile
 from logging_lib.schema import tokens
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.watch.unit import streams
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.watch.testing import streams
 
 HOSTILE = [
     "<script>alert(1)</script>", "it's", 'a"b\\c', "a=b", "!missing", "%25", "a.b", "مرحبا", "\u202egnp.exe", "😀",
@@ -35,7 +36,7 @@ def faults(profile: Profile) -> list[str]:
     text = objects.ndjson(objects.saved_objects([made]))
     text.encode()
     links = [f"logging-lib-{name}" for name in ("fleet", "inputs", "investigate")]
-    return [str(fault) for fault in checks.check_ndjson(text, elsewhere=links)]
+    return [str(fault) for fault in validate.check_ndjson(text, elsewhere=links)]
 
 
 def test_hostile_names_are_text(profile: Profile, selection: Selection) -> None:
@@ -70,7 +71,7 @@ def test_three_hundred_features_are_built_at_once(profile: Profile) -> None:
 
 
 def test_training_shares_stand_beside_those_of_now(
-    filled: EmbeddedStore, maker: streams.Maker, selection: Selection
+    filled: EmbeddedStore, maker: streams.DocumentGenerator, selection: Selection
 ) -> None:
     panel = next(panel for panel in for_profile(maker.profile).panels if panel.feature == "home")
     rows = tables.rows(panel, selection, filled.search(*queries.request(panel, selection)))

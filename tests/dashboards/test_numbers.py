@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.dashboards import queries, tables
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import Dashboard, Panel
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.watch.unit import streams
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.watch.testing import streams
 from tests.dashboards.by_pandas import Panels
 from tests.dashboards.conftest import Documents
 
@@ -50,7 +50,7 @@ def test_each_shipped_panel(
 
 
 def test_each_panel_of_a_models_own_dashboard(
-    filled: EmbeddedStore, computed: Panels, selection: Selection, maker: streams.Maker
+    filled: EmbeddedStore, computed: Panels, selection: Selection, maker: streams.DocumentGenerator
 ) -> None:
     own: Dashboard = for_profile(maker.profile)
     for panel in own.panels:

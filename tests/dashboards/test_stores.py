@@ -8,14 +8,15 @@ from uuid import uuid4
 
 import pytest
 
-from logging_lib.dashboards import objects, queries, tables
+from logging_lib.dashboards import queries, tables
 from logging_lib.dashboards.build import for_profile
+from logging_lib.dashboards.kibana import objects
 from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import Dashboard, Panel
 from logging_lib.store.connection import Connection
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store
-from logging_lib.watch.unit import streams
+from logging_lib.watch.testing import streams
 from tests.dashboards.conftest import Documents, fill
 from tests.store import elastic
 
@@ -25,7 +26,7 @@ LABELS = ("x", "y", "series", "metric", "feature", "bin", "training", "expected"
 
 
 @pytest.fixture(scope="module")
-def panels(shipped: list[Dashboard], maker: streams.Maker) -> list[tuple[str, Panel]]:
+def panels(shipped: list[Dashboard], maker: streams.DocumentGenerator) -> list[tuple[str, Panel]]:
     """The shipped ones, and those of a model's own dashboard."""
     every = [*shipped, for_profile(maker.profile)]
     return [(one.id, panel) for one in every for panel in one.panels if panel.chart != "text"]

@@ -13,7 +13,7 @@ import pytest
 from logging_lib.dashboards import queries, tables
 from logging_lib.dashboards.selection import Selection, last, seconds
 from logging_lib.dashboards.spec import Panel
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.dashboards.conftest import Documents
 
 

@@ -14,7 +14,7 @@ import vl_convert
 from logging_lib.dashboards import queries, tables, vega
 from logging_lib.dashboards.selection import Selection
 from logging_lib.dashboards.spec import Panel
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 
 OLDEST = "5.8"
 """Of Vega-Lite: Kibana 8.15 has 5.5, and this is the oldest that can be had here."""

@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from logging_lib.demo.receivers import Receivers
-from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.connection import Connection, ConnectionSettings
 from tests.examples.conftest import ROOT, environment
 from tests.pages import blocks
 
@@ -23,7 +23,7 @@ PAGE = ROOT / "docs" / "first-alert.md"
 
 @pytest.mark.elasticsearch
 @pytest.mark.timeout(600)  # ten processes, one after another
-def test_the_page_leads_to_a_received_alert(tmp_path: Path, secured: Settings) -> None:
+def test_the_page_leads_to_a_received_alert(tmp_path: Path, secured: ConnectionSettings) -> None:
     model = "first-alert"  # no other test's
     with Receivers(tmp_path / "received") as people:
         theirs = {

@@ -14,7 +14,7 @@ import yaml
 
 import logging_lib
 from logging_lib import profile as profiles
-from tests.capture.test_metrics import scrape
+from tests.logger.test_metrics import scrape
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "prometheus"

@@ -12,13 +12,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from logging_lib import PredictionProcessor, content, profile
+from logging_lib import PredictionProcessor, profile
+from logging_lib._util import content
 from logging_lib.profile.config import Config
 from logging_lib.report import alerts as alerting
 from logging_lib.report import collect, runbooks
 from logging_lib.report.model import Judging, Report
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.watch.checking.loading import load_watches
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.watch.loading import load_watches
 from tests import browser as browsers
 
 START = datetime(2018, 2, 1, 9, 0, tzinfo=UTC)
@@ -161,7 +162,7 @@ def folder(
     with EmbeddedStore(path / "store") as store:
         fill(store, [*live, *shadow])
         store.index("logs-ml.label-default", list(labels(live)))
-        store.index("ml-profiles", [profile.document(fit)])
+        store.index("ml-profiles", [profile.build_document(fit)])
     profile.save(fit, path / "profile.json")
     (path / "alerts.jsonl").write_text(json.dumps(alert()) + "\n", "utf-8")
     return path

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from logging_lib import profile
-from logging_lib.report import html, markdown
+from logging_lib.report import markdown
 from logging_lib.report.model import Report
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.report.page import render_page
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.report.conftest import SCRIPT, Document, labels, report_of
 
 
@@ -76,7 +77,7 @@ def test_bins_of_each_input(made: Report, frame: pd.DataFrame, fit: profile.Prof
 def profile_token(name: str) -> str:
     from logging_lib.schema import tokens
 
-    return tokens.part(name)
+    return tokens.escape(name)
 
 
 def test_rates_of_each_check(made: Report, frame: pd.DataFrame) -> None:
@@ -132,7 +133,7 @@ def test_the_answers_to_the_same_requests_are_compared(
     (lines,) = made.shadows
     assert lines[0].startswith(f"shadow 2 beside live 1: {len(both):,} requests answered by both")
     assert any(f"mean {difference:.4g}"[:8] in line for line in lines)
-    for text in (html.render(made), markdown.render(made)):
+    for text in (render_page(made), markdown.render(made)):
         assert "shadow 2 beside live 1" in text
 
 

@@ -15,15 +15,16 @@ from urllib.request import Request, urlopen
 import pandas as pd
 import pytest
 
-from logging_lib import content, profile
+from logging_lib import profile
+from logging_lib._util import content
 from logging_lib.dashboards import preview
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.loading import load_dashboards
-from logging_lib.dashboards.page import page as preview_page
+from logging_lib.dashboards.page import render_preview
 from logging_lib.dashboards.serve import server
-from logging_lib.report import html
 from logging_lib.report.model import Report
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.report.page import render_page
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.browser import Visit
 from tests.report.conftest import HOSTILE, LONG, SCRIPT, START, Document
 
@@ -33,7 +34,7 @@ NOW = START + timedelta(days=1)
 @pytest.fixture(scope="module")
 def report_file(made: Report, tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(html.render(made), "utf-8")
+    file.write_text(render_page(made), "utf-8")
     return file.as_uri()
 
 
@@ -44,7 +45,7 @@ def preview_file(store: EmbeddedStore, fit: profile.Profile, tmp_path_factory: p
     combined = list(preview.combinations(known))
     views = preview.static_views(store, dashboards, known, combined, now=NOW)
     file = tmp_path_factory.mktemp("preview") / "index.html"
-    text = preview_page(dashboards, known, views=views, periods=["all"])
+    text = render_preview(dashboards, known, views=views, periods=["all"])
     file.write_text(text, "utf-8")
     return file.as_uri()
 

@@ -1,4 +1,4 @@
-"""Receivers on 127.0.0.1 that behave as they are told: Lumberjack v2, HTTP, TCP, each with or without TLS."""
+"""Receivers on 127.0.0.1 that behave as a test configures them: Lumberjack v2, HTTP, TCP; with or without TLS."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ class Sink:
 
     def _keep(self, lines: Iterable[bytes]) -> None:
         with self.arrived:
-            found = list(lines)
-            self.lines += found
-            self.batches.append(len(found))
+            received = list(lines)
+            self.lines += received
+            self.batches.append(len(received))
             self.arrived.notify_all()
 
     def _accept(self) -> None:
@@ -116,12 +116,12 @@ class BeatsSink(Sink):
             lines: list[bytes] = []
             window = last = 0
             while not window or len(lines) < window:
-                kind, value, found = _frame(file.read)
+                kind, value, inner_frames = _frame(file.read)
                 if kind == b"W":
                     window = value
                 else:
-                    lines += [line for _, line in found]
-                    last = found[-1][0]
+                    lines += [line for _, line in inner_frames]
+                    last = inner_frames[-1][0]
             answer = self.behaviour(lines)
             if answer == "hang_up":
                 return
@@ -153,12 +153,12 @@ def _frame(read: Callable[[int], bytes]) -> tuple[bytes, int, list[tuple[int, by
     if kind == b"J":
         (size,) = struct.unpack(">I", _exactly(read, 4))
         return kind, value, [(value, _exactly(read, size))]
-    inner, at, found = zlib.decompress(_exactly(read, value)), 0, []
-    while at < len(inner):
-        sequence, size = struct.unpack(">II", inner[at + 2 : at + 10])
-        found.append((sequence, inner[at + 10 : at + 10 + size]))
-        at += 10 + size
-    return kind, value, found
+    inner, position, events = zlib.decompress(_exactly(read, value)), 0, []
+    while position < len(inner):
+        sequence, size = struct.unpack(">II", inner[position + 2 : position + 10])
+        events.append((sequence, inner[position + 10 : position + 10 + size]))
+        position += 10 + size
+    return kind, value, events
 
 
 def _exactly(read: Callable[[int], bytes], size: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Ours, edited, somebody else's: told apart without a server."""
+"""Objects that are ours, edited or somebody else's are distinguished without a server."""
 
 from __future__ import annotations
 
@@ -9,43 +9,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logging_lib import content
-from logging_lib.stack import parts, watches
-from logging_lib.stack.fingerprint import State, is_ours, marked, state
-from logging_lib.stack.parts import COMPONENT, ROLE, SCRIPT, Part
+from logging_lib._util import content
+from logging_lib._util.ownership import OwnershipState
+from logging_lib.stack import resources
+from logging_lib.stack.ownership import compare, is_ours, with_mark
+from logging_lib.stack.resources import COMPONENT, ROLE, SCRIPT, Resource
 from logging_lib.store.port import StoreError
 
 FOLDER = content.path("pipelines") / "elasticsearch"
 ALL = [
-    *parts.templates(FOLDER),
-    *parts.scripts(content.path("watchers") / "scripts"),
-    *parts.roles(FOLDER / "roles"),
-    *watches.rendered(content.path("watchers"), ["loans"]),
+    *resources.load_templates(FOLDER),
+    *resources.load_scripts(content.path("watchers") / "scripts"),
+    *resources.load_roles(FOLDER / "roles"),
+    *resources.render_watches(content.path("watchers"), ["loans"]),
 ]
 
 
-def stored(part: Part, version: str = "1") -> Any:
-    made = copy.deepcopy(marked(part, version))
-    return made["script"] if part.kind is SCRIPT else made
+def stored(part: Resource, version: str = "1") -> Any:
+    marked = copy.deepcopy(with_mark(part, version))
+    return marked["script"] if part.kind is SCRIPT else marked
 
 
 @pytest.mark.parametrize("part", ALL, ids=str)
-def test_each_part_is_current_as_it_was_put_and_outdated_when_we_want_another(part: Part) -> None:
-    assert state(part, None) is State.MISSING
-    assert state(part, stored(part)) is State.CURRENT
-    assert state(part, stored(part, "0.0.1")) is State.CURRENT
+def test_each_part_is_current_as_it_was_put_and_outdated_when_we_want_another(part: Resource) -> None:
+    assert compare(part, None) is OwnershipState.MISSING
+    assert compare(part, stored(part)) is OwnershipState.CURRENT
+    assert compare(part, stored(part, "0.0.1")) is OwnershipState.CURRENT
     other = copy.deepcopy(part.body)
     other["lang" if part.kind is SCRIPT else "note"] = "another"
-    newer = Part(part.kind, part.name, other)
-    assert state(newer, stored(part)) is State.OUTDATED
+    newer = Resource(part.kind, part.name, other)
+    assert compare(newer, stored(part)) is OwnershipState.OUTDATED
     edited = stored(part)
     edited["lang" if part.kind is SCRIPT else "by_hand"] = "x"
-    assert state(part, edited) is State.EDITED
+    assert compare(part, edited) is OwnershipState.EDITED
     assert is_ours(part.kind, edited)
-    foreign = {key: value for key, value in edited.items() if key != part.kind.mark}
+    foreign = {key: value for key, value in edited.items() if key != part.kind.mark_key}
     if part.kind is SCRIPT:
         foreign = {**part.body, "source": "return 1"}
-    assert state(part, foreign) is State.FOREIGN
+    assert compare(part, foreign) is OwnershipState.FOREIGN
 
 
 def test_what_elasticsearch_makes_of_a_body_is_no_edit() -> None:
@@ -56,8 +57,8 @@ def test_what_elasticsearch_makes_of_a_body_is_no_edit() -> None:
             "lifecycle": {"data_retention": "30d"},
         }
     }
-    part = Part(COMPONENT, "x", body)
-    back = marked(part, "1") | {
+    part = Resource(COMPONENT, "x", body)
+    back = with_mark(part, "1") | {
         "template": {
             "settings": {"index": {"mapping": {"ignore_malformed": "true"}, "number_of_shards": "1"}},
             "lifecycle": {"enabled": True, "data_retention": "30d"},
@@ -65,49 +66,51 @@ def test_what_elasticsearch_makes_of_a_body_is_no_edit() -> None:
         "created_date_millis": 5,
         "modified_date": "2026",
     }
-    assert state(part, back) is State.CURRENT
+    assert compare(part, back) is OwnershipState.CURRENT
     back["template"]["lifecycle"]["data_retention"] = "31d"
-    assert state(part, back) is State.EDITED
-    role = Part(ROLE, "x", {"cluster": [], "indices": [{"names": ["a"], "privileges": ["read"]}]})
+    assert compare(part, back) is OwnershipState.EDITED
+    role = Resource(ROLE, "x", {"cluster": [], "indices": [{"names": ["a"], "privileges": ["read"]}]})
     answered = {
-        **marked(role, "1"),
+        **with_mark(role, "1"),
         "applications": [],
         "run_as": [],
         "transient_metadata": {"enabled": True},
         "indices": [{"names": ["a"], "privileges": ["read"], "allow_restricted_indices": False}],
     }
-    assert state(role, answered) is State.CURRENT
+    assert compare(role, answered) is OwnershipState.CURRENT
 
 
 def test_watchers_defaults_are_no_edit_but_a_threshold_is() -> None:
-    (part,) = (one for one in ALL if one.name == "logging-lib-na-spike--loans")
+    (part,) = (resource for resource in ALL if resource.name == "logging-lib-na-spike--loans")
     back = stored(part)
     request = back["input"]["chain"]["inputs"][0]["window"]["search"]["request"]
     request |= {"search_type": "query_then_fetch", "rest_total_hits_as_int": True}
     for action in back["actions"].values():
         action["throttle_period_in_millis"] = 86_400_000
         action.pop("throttle_period")
-    assert state(part, back) is State.CURRENT
+    assert compare(part, back) is OwnershipState.CURRENT
     back["metadata"]["min_hits"] = 50
-    assert state(part, back) is State.EDITED
+    assert compare(part, back) is OwnershipState.EDITED
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_watches_of_different_models_have_different_ids(first: str, second: str) -> None:
     folder = content.path("watchers")
-    one, two = ({part.name for part in watches.rendered(folder, [name])} for name in (first, second))
-    assert (one == two) == (first == second)
-    assert all(name.isprintable() and " " not in name and len(name) < 200 for name in one)
+    ids, other_ids = (
+        {part.name for part in resources.render_watches(folder, [name])} for name in (first, second)
+    )
+    assert (ids == other_ids) == (first == second)
+    assert all(name.isprintable() and " " not in name and len(name) < 200 for name in ids)
 
 
 def test_a_watch_of_a_model_matches_that_model_alone() -> None:
-    (part, *_) = watches.rendered(content.path("watchers"), ["a*b?c\\"])
+    (part, *_) = resources.render_watches(content.path("watchers"), ["a*b?c\\"])
     assert part.body["metadata"]["model"] == "a\\*b\\?c\\\\"
 
 
 def test_retention_names_a_dataset() -> None:
-    chosen = parts.templates(FOLDER, retention={"ml.label": "7d"})
-    (part,) = (one for one in chosen if one.name == "logs-ml.label@lifecycle")
+    chosen = resources.load_templates(FOLDER, retention={"ml.label": "7d"})
+    (part,) = (resource for resource in chosen if resource.name == "logs-ml.label@lifecycle")
     assert part.body["template"]["lifecycle"]["data_retention"] == "7d"
     with pytest.raises(StoreError, match=r"'ml.x' is no dataset; there are ml.prediction"):
-        parts.templates(FOLDER, retention={"ml.x": "7d"})
+        resources.load_templates(FOLDER, retention={"ml.x": "7d"})

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logging_lib.watch.replay import moving
-from logging_lib.watch.replay.moving import Extreme, Sliding, differences, quantiles
+from logging_lib.watch.backtest import moving
+from logging_lib.watch.backtest.moving import Extreme, Sliding, differences, quantiles
 
 SHARES = [0.0, 0.25, 0.5, 0.925, 1.0]
 
@@ -36,7 +36,7 @@ def test_any_windows_in_any_order(
 ) -> None:
     """Forward by little, far ahead, back; empty ones, too."""
     column = np.array(values)
-    windows = [(min(one, len(values)), min(max(one, other), len(values))) for one, other in ends]
+    windows = [(min(end, len(values)), min(max(end, other), len(values))) for end, other in ends]
     if data.draw(st.booleans()):
         windows.sort()
     sliding, least, most = Sliding(column), Extreme(column, np.minimum), Extreme(column, np.maximum)

@@ -9,36 +9,41 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
 
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.watch.actions import (
-    DeliveryError,
-    IndexOutlet,
-    SettingsError,
-    SlackBotOutlet,
-    SlackOutlet,
-    outlets_from,
-    preview,
-)
-from logging_lib.watch.engine.calls import Caller, CallError, render_call
-from logging_lib.watch.messages import Attached, Email, Index, Message, Slack, Stored, Webhook, compose
-from logging_lib.watch.model import Action, HttpRequest
-from tests.watch.conftest import NOW, Receiver
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.watch.http import CallError, HttpClient, render_call
+from logging_lib.watch.model import HttpRequest
+from logging_lib.watch.notify.base import DeliveryError, Notification, SettingsError
+from logging_lib.watch.notify.email import attached_file
+from logging_lib.watch.notify.index import IndexChannel
+from logging_lib.watch.notify.registry import configure_channels, preview
+from logging_lib.watch.notify.slack import SlackChannel
+from tests.watch.conftest import Receiver, draft, notification, render
 
 PATH = "/api/chat.postMessage"
 
 
-def bot(receiver: Receiver, channel: str | None = None) -> SlackBotOutlet:
-    return SlackBotOutlet("xoxb-topsecret", channel, f"http://127.0.0.1:{receiver.port}{PATH}")
+def bot(receiver: Receiver, channel: str | None = None) -> SlackChannel:
+    url = f"http://127.0.0.1:{receiver.port}{PATH}"
+    return SlackChannel(token="xoxb-topsecret", default_channel=channel, api=url)
+
+
+def post(channel: str | None, text: str = "x", **content: Any) -> Notification:
+    message = {"to": channel, "text": text, **content} if channel else {"text": text, **content}
+    return render({"slack": {"message": message}}, {"ctx": {}})[0]
+
+
+def documents(*sources: dict[str, Any], refresh: bool = False) -> Notification:
+    content = {"documents": list(sources), "create": False, "refresh": refresh}
+    return draft("store", channel="index", content=content)
 
 
 def test_a_bot_posts_to_a_channel(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
     """With its token in a header; what names no channel goes to the default one."""
     caplog.set_level(logging.DEBUG)
     receiver.json(PATH, {"ok": True})
-    bot(receiver).deliver(Slack(channel="#a", text="hello", attachments=({"title": "t"},)))
-    bot(receiver, "#default").deliver(Slack(channel=None, text="ü"))
+    bot(receiver).deliver(post("#a", "hello", attachments=[{"title": "t"}]))
+    bot(receiver, "#default").deliver(post(None, "ü"))
     first, second = receiver.requests
     assert first.headers["Authorization"] == "Bearer xoxb-topsecret"
     assert first.headers["Content-Type"] == "application/json; charset=utf-8"
@@ -51,7 +56,7 @@ def test_a_bot_posts_to_a_channel(receiver: Receiver, caplog: pytest.LogCaptureF
     }
     assert json.loads(second.body)["channel"] == "#default"
     with pytest.raises(DeliveryError, match="LOGGING_LIB_SLACK_CHANNEL"):
-        bot(receiver).deliver(Slack(channel=None, text="x"))
+        bot(receiver).deliver(post(None))
     assert "topsecret" not in caplog.text + repr(bot(receiver))
 
 
@@ -78,7 +83,7 @@ def test_a_refusal_in_an_answer_of_200_is_none_the_less_one(
     headers = {} if wait is None else {"Retry-After": f"{wait:.0f}"}
     receiver.answers[PATH] = (200, headers, json.dumps(answer).encode())
     with pytest.raises(DeliveryError) as caught:
-        bot(receiver).deliver(Slack(channel="#a", text="x"))
+        bot(receiver).deliver(post("#a"))
     assert expected in str(caught.value)
     assert (caught.value.down, caught.value.retry_after) == (down, wait)
     assert "topsecret" not in str(caught.value)
@@ -87,78 +92,72 @@ def test_a_refusal_in_an_answer_of_200_is_none_the_less_one(
 def test_429_says_how_long_to_wait(receiver: Receiver) -> None:
     """By bot and by webhook."""
     receiver.answers[PATH] = (429, {"Retry-After": "12"}, b"")
-    for outlet in (bot(receiver), SlackOutlet(f"http://127.0.0.1:{receiver.port}{PATH}")):
+    for channel in (bot(receiver), SlackChannel(f"http://127.0.0.1:{receiver.port}{PATH}")):
         with pytest.raises(DeliveryError) as caught:
-            outlet.deliver(Slack(channel="#a", text="x"))
+            channel.deliver(post("#a"))
         assert (caught.value.down, caught.value.retry_after) == (True, 12.0)
 
 
 def test_a_bot_comes_from_the_environment() -> None:
     """Not beside a webhook; the token is not shown."""
     environ = {"LOGGING_LIB_SLACK_TOKEN": "xoxb-1", "LOGGING_LIB_SLACK_CHANNEL": "#ml"}
-    assert outlets_from(environ)["slack"] == SlackBotOutlet("xoxb-1", "#ml")
+    assert configure_channels(environ)["slack"] == SlackChannel(token="xoxb-1", default_channel="#ml")
     for wrong in (
         {**environ, "LOGGING_LIB_SLACK_WEBHOOK": "https://hooks.slack.com/x"},
         {"LOGGING_LIB_SLACK_TOKEN": "topsecret"},
         {**environ, "LOGGING_LIB_SLACK_API": "http://example.org/topsecret"},
     ):
         with pytest.raises(SettingsError) as caught:
-            outlets_from(wrong)
+            configure_channels(wrong)
         assert "topsecret" not in str(caught.value)
 
 
 def test_kept_messages_are_the_same_again() -> None:
     """All kinds go through JSON, as the runner's state keeps them."""
-    kept = TypeAdapter(Message)
     call = {"webhook": {"url": "https://x.org/a?b=c", "method": "post", "body": "{}"}}
     context = {
         "ctx": {"id": "i", "watch_id": "w", "payload": {"a": 1}, "metadata": {}, "execution_time": "t"}
     }
-    (webhook,) = compose("w", Action.model_validate(call), context, NOW)
-    (index,) = compose("i", Action.model_validate({"index": {"index": "x"}}), context, NOW)
-    mail = Email(
-        id="1",
-        date=NOW,
-        sender=None,
-        to=("a@x.org",),
-        subject="s",
-        attachments=(Attached.of("n", "a/b", b"\0\xff"),),
-    )
+    (webhook,) = render(call, context, "w")
+    (index,) = render({"index": {"index": "x"}}, context, "i")
+    mail = notification("email", to=["a@x.org"])
+    attached = {**mail.content, "attachments": [attached_file("n", "a/b", b"\0\xff")]}
+    mail = mail.model_copy(update={"content": attached})
     for message in (webhook, index, mail):
-        assert kept.validate_json(kept.dump_json(message)) == message
-    assert webhook.summary == "POST https://x.org:443"
+        assert Notification.model_validate_json(message.model_dump_json(exclude_defaults=True)) == message
+    assert webhook.subject == "POST https://x.org:443"
     assert "b=c" not in preview(webhook)
-    assert compose("w", Action.model_validate(call), context, NOW) == [webhook]
-    assert isinstance(webhook, Webhook)
-    assert isinstance(index, Index)
-    assert index.summary == "1 document to x"
+    assert render(call, context, "w") == [webhook]
+    assert webhook.channel == "webhook"
+    assert index.channel == "index"
+    assert index.subject == "1 document to x"
 
 
 def test_documents_that_the_store_refuses_are_what_is_left() -> None:
     """The others are stored; a name that is none is the store's own error."""
     with EmbeddedStore(None) as store:
-        documents = (
-            Stored(index="ml-notes", id="1", source={"@timestamp": "2018-01-01"}),
-            Stored(index="ml-notes", id="2", source={"@timestamp": "when?"}),
+        both = documents(
+            {"index": "ml-notes", "id": "1", "source": {"@timestamp": "2018-01-01"}},
+            {"index": "ml-notes", "id": "2", "source": {"@timestamp": "when?"}},
+            refresh=True,
         )
         with pytest.raises(DeliveryError, match="refused 1 of 2 documents: @timestamp") as caught:
-            IndexOutlet(store).deliver(Index(documents=documents, refresh=True))
-        assert isinstance(caught.value.remaining, Index)
-        assert [each.id for each in caught.value.remaining.documents] == ["2"]
+            IndexChannel(store).deliver(both)
+        assert caught.value.remaining is not None
+        assert [each["id"] for each in caught.value.remaining.content["documents"]] == ["2"]
         assert store.search("ml-notes", {"size": 10})["hits"]["total"]["value"] == 1
         with pytest.raises(DeliveryError, match="is no name for an index") as caught:
-            IndexOutlet(store).deliver(Index(documents=(Stored(index="A B", id="1", source={}),)))
+            IndexChannel(store).deliver(documents({"index": "A B", "id": "1", "source": {}}))
         assert caught.value.down
 
 
 def test_documents_of_a_data_stream_get_what_it_asks_for() -> None:
     """An id and a time, where the payload has none."""
-    action = Action.model_validate({"index": {"index": "logs-ml.label-default"}})
+    action = {"index": {"index": "logs-ml.label-default"}}
     ctx = {"id": "i", "watch_id": "w", "payload": {"event": {"dataset": "d"}}, "execution_time": "2018-01-01"}
-    (message,) = compose("i", action, {"ctx": ctx}, NOW)
-    assert isinstance(message, Index)
-    (stored,) = message.documents
-    assert stored.source == {"event": {"dataset": "d", "id": stored.id}, "@timestamp": "2018-01-01"}
+    (message,) = render(action, {"ctx": ctx}, "i")
+    (stored,) = message.content["documents"]
+    assert stored["source"] == {"event": {"dataset": "d", "id": stored["id"]}, "@timestamp": "2018-01-01"}
 
 
 HOSTILE = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(
@@ -194,9 +193,9 @@ def test_an_answer_is_read_up_to_a_size(receiver: Receiver) -> None:
     receiver.answers["/"] = (200, {}, b"x" * 200_000)
     call = render_call(HttpRequest.model_validate({"host": "127.0.0.1", "port": receiver.port}), {"ctx": {}})
     with pytest.raises(CallError, match="longer than 100000 bytes"):
-        Caller(max_bytes=100_000)(call)
+        HttpClient(max_bytes=100_000)(call)
     with pytest.raises(CallError, match="took longer than"):
-        Caller(longest=-1.0)(call)
+        HttpClient(longest=-1.0)(call)
 
 
 def test_certificates_are_verified() -> None:
@@ -220,7 +219,7 @@ def test_certificates_are_verified() -> None:
             HttpRequest.model_validate({"url": f"https://127.0.0.1:{server.server_port}/secret"}), {"ctx": {}}
         )
         with pytest.raises(CallError, match="its certificate cannot be verified") as caught:
-            Caller()(call)
+            HttpClient()(call)
         assert "secret" not in str(caught.value)
     finally:
         server.shutdown()

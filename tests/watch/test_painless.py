@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.watch.scripts import SCRIPTS
 from tests.watch import payloads
 from tests.watch.test_scripts import WINDOWS, ctx, window

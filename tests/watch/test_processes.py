@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 
 from logging_lib.cli.watch import app
 from logging_lib.store.connection import Connection
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.watch.runner.elasticstate import INDEX
+from logging_lib.watch.state.elasticsearch import INDEX
 from tests.watch.conftest import MailServer
 from tests.watch.test_end_to_end import events
 
@@ -159,7 +159,7 @@ def test_two_runners_send_once_and_one_takes_over(
             second.terminate()
             output, _ = second.communicate(timeout=PATIENCE)
     assert second.returncode == 0, output
-    assert "leads, in term 2" in output
+    assert "leads, with lease 2" in output
     assert taken < 3 + 5  # the lease, and two more slots on a busy machine
     # With two at work each is told once, but for one that was delivered and not recorded when the first one died.
     ids = [mail["Message-ID"] for mail in mail_server.mails]
@@ -210,4 +210,4 @@ def test_sigterm_ends_it_in_time_though_a_server_hangs(tmp_path: Path) -> None:
         assert process.returncode == 0
     assert took < 8
     (state,) = (tmp_path / "store" / ".watch-state" / "watches").glob("*.json")
-    assert len(json.loads(state.read_text())["undelivered"]) == 1
+    assert len(json.loads(state.read_text())["queue"]) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from logging_lib.cli.watch import ack, history, lint, mute, replay, run, show, unit
+from logging_lib.cli.watch import ack, backtest, history, lint, mute, run, show, testing
 
 app = typer.Typer(help="Evaluate watches and alert, without a licence.", no_args_is_help=True)
 app.command("list")(show.list_)
@@ -14,6 +14,6 @@ app.command()(ack.ack)
 app.command()(mute.mute)
 app.command()(mute.unmute)
 app.command()(history.history)
-app.command("backtest")(replay.backtest_)
-app.command("test")(unit.unit_test)
+app.command("backtest")(backtest.backtest_)
+app.command("test")(testing.unit_test)
 app.command("lint")(lint.lint_)

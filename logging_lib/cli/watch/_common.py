@@ -12,20 +12,18 @@ from typing import Annotated, Any
 
 import typer
 
-from logging_lib import content
-from logging_lib.cli import _print
-from logging_lib.cli._given import UsageError
+from logging_lib._util import content
+from logging_lib.cli import output
+from logging_lib.cli.options import UsageError
 from logging_lib.profile import ProfileError
 from logging_lib.store.port import StoreError
-from logging_lib.watch.actions import SettingsError
-from logging_lib.watch.checking.loading import load_watches
-from logging_lib.watch.checking.whatif import SettingError
-from logging_lib.watch.errors import WatchError
+from logging_lib.watch.errors import StateError, WatchError
+from logging_lib.watch.loading import load_watches, with_kibana_url
 from logging_lib.watch.model import Watch
-from logging_lib.watch.runner.kibana import with_address
-from logging_lib.watch.runner.state import StateError
+from logging_lib.watch.notify.base import SettingsError
+from logging_lib.watch.overrides import OverrideError
 from logging_lib.watch.templating import Medium
-from logging_lib.watch.unit.cases import CaseError
+from logging_lib.watch.testing.cases import CaseError
 
 WatchesOption = Annotated[
     Path | None,
@@ -35,7 +33,7 @@ ProfilesOption = Annotated[
     list[Path] | None,
     typer.Option("--profile", help="profile.json to compare with; may be given several times."),
 ]
-JsonOption = _print.JsonOption
+JsonOption = output.JsonOption
 
 
 @contextlib.contextmanager
@@ -47,19 +45,19 @@ def explained() -> Iterator[None]:
         CaseError,
         WatchError,
         ProfileError,
-        SettingError,
+        OverrideError,
         SettingsError,
         StateError,
         StoreError,
         FileNotFoundError,
         UsageError,
     ) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
 
 
 def load(path: Path | None) -> list[Watch]:
     watches = load_watches(content.path("watchers") if path is None else path)
-    return with_address(watches, os.environ)
+    return with_kibana_url(watches, os.environ)
 
 
 def pick(watches: list[Watch], ids: list[str]) -> list[Watch]:

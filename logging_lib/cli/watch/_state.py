@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from logging_lib.cli import _store
-from logging_lib.cli._given import UsageError
-from logging_lib.watch.runner.filestate import FOLDER, FileState
-from logging_lib.watch.runner.state import StateStore
+from logging_lib.cli import options
+from logging_lib.cli.options import UsageError
+from logging_lib.watch.state.base import StateStore
+from logging_lib.watch.state.file import FOLDER, FileState
 
 TIMEOUT = 10.0
 
@@ -53,8 +53,8 @@ def open_state(store: Path | None, elasticsearch: str | None, state: Path | None
             "say where the runner's state is: --store FOLDER, --elasticsearch URL or --state FOLDER"
         )
     from logging_lib.store.elasticsearch import ElasticsearchStore
-    from logging_lib.watch.runner.elasticstate import ElasticState
+    from logging_lib.watch.state.elasticsearch import ElasticsearchState
 
-    # A short patience: who cannot renew its lease has to know soon.
-    connection = _store.connect(elasticsearch, timeout=TIMEOUT)
-    return ElasticState(ElasticsearchStore(connection, patience=TIMEOUT))
+    # A short wait: a runner that cannot renew its lease has to know soon.
+    connection = options.connect(elasticsearch, timeout=TIMEOUT)
+    return ElasticsearchState(ElasticsearchStore(connection, retry_seconds=TIMEOUT))

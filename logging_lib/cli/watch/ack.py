@@ -7,15 +7,13 @@ from typing import Annotated
 
 import typer
 
-from logging_lib.cli import _store
-from logging_lib.cli._given import instant
+from logging_lib.cli import options
+from logging_lib.cli.options import instant
 from logging_lib.cli.watch import _state
 from logging_lib.cli.watch._common import JsonOption, explained, lines_safe, print_json, user
-from logging_lib.watch.runner import incidents as inc
-from logging_lib.watch.runner import records
-from logging_lib.watch.runner.incidents import Key
-from logging_lib.watch.runner.mutes import matches
-from logging_lib.watch.runner.state import WatchState
+from logging_lib.watch import incidents as inc
+from logging_lib.watch.incidents import Key, matches
+from logging_lib.watch.state.base import WatchState, manual_record
 
 ModelOption = Annotated[str | None, typer.Option("--model", help="Only of this model; * is a wildcard.")]
 VersionOption = Annotated[str | None, typer.Option("--version", help="Only of this version.")]
@@ -28,17 +26,17 @@ def ack(
     model: ModelOption = None,
     version: VersionOption = None,
     feature: FeatureOption = None,
-    by: Annotated[str | None, typer.Option(help="Who has it in hand. Default: you.")] = None,
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    by: Annotated[str | None, typer.Option(help="Who is working on it. Default: you.")] = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     state: _state.StateOption = None,
     now: NowOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Acknowledge open incidents: nothing more is told of them until they are over.
+    """Acknowledge open incidents: no more notifications of them until they are resolved.
 
-    Another model's, version's or feature's incident is told as ever, and so is this one when it returns. Works
-    while a runner runs. Exit code 1: no such incident is open; 2: wrong input.
+    Other models, versions and features notify as before, and so does this incident when it returns. Works while a
+    runner runs. Exit code 1: no such incident is open; 2: wrong input.
 
     Example: logging-lib watch ack na-spike --model loans --store build/store
     """
@@ -48,19 +46,19 @@ def ack(
         who = by or user()
         chosen: list[Key] = []
 
-        def wanted(key: Key) -> bool:
+        def is_chosen(key: Key) -> bool:
             return (
                 matches(model, key.model) and matches(version, key.version) and matches(feature, key.feature)
             )
 
-        def change(kept: WatchState) -> WatchState:
-            acked, chosen[:] = inc.acknowledge(kept.by_key(), wanted, moment, who)
-            return kept.with_incidents(acked) if chosen else kept
+        def change(stored: WatchState) -> WatchState:
+            acked, chosen[:] = inc.acknowledge(stored.by_key(), is_chosen, moment, who)
+            return stored.with_incidents(acked) if chosen else stored
 
         if watch_id in opened.watch_ids():
             opened.update(watch_id, change)
         opened.record(
-            records.by_hand(
+            manual_record(
                 "ack", moment, watch_id, key.model, version=key.version, feature=key.feature, by=who
             )
             for key in chosen

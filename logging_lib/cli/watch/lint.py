@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.cli.watch._common import JsonOption, explained, print_json
-from logging_lib.watch.checking import lint
+from logging_lib.watch import lint
 from logging_lib.watch.templating import Medium
 
 

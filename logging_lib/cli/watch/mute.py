@@ -9,15 +9,15 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from logging_lib.cli import _store
-from logging_lib.cli._given import UsageError, instant
-from logging_lib.cli._print import console, safe
+from logging_lib._util.times import format_instant, parse_duration
+from logging_lib.cli import options
+from logging_lib.cli.options import UsageError, instant
+from logging_lib.cli.output import console, safe
 from logging_lib.cli.watch import _state
 from logging_lib.cli.watch._common import JsonOption, explained, lines_safe, print_json, user
 from logging_lib.cli.watch.ack import FeatureOption, ModelOption, NowOption, VersionOption
-from logging_lib.watch.runner import records
-from logging_lib.watch.runner.mutes import Mute, still
-from logging_lib.watch.times import format_instant, parse_duration
+from logging_lib.watch.incidents import Mute, active_mutes
+from logging_lib.watch.state.base import manual_record
 
 WatchOption = Annotated[str | None, typer.Option("--watch", help="Only of this watch; * is a wildcard.")]
 
@@ -32,15 +32,15 @@ def mute(
     everything: Annotated[bool, typer.Option("--all", help="All of all watches.")] = False,
     comment: Annotated[str, typer.Option(help="Why; shown beside it.")] = "",
     by: Annotated[str | None, typer.Option(help="Who mutes. Default: you.")] = None,
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     state: _state.StateOption = None,
     now: NowOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell nothing of a watch, model, version or feature for a while; without options show what is muted.
+    """Mute a watch, model, version or feature for a while; without options show what is muted.
 
-    What is still wrong afterwards is told then.
+    What is still wrong afterwards notifies then.
 
     Example: logging-lib watch mute --model loans --for 2h --store build/store
     """
@@ -51,11 +51,11 @@ def mute(
         if not any(parts) and not everything:
             if lasts or until:
                 raise UsageError("say what to mute: --watch, --model, --version, --feature or --all")
-            _show(still(opened.mutes(), moment), as_json)
+            _show(active_mutes(opened.mutes(), moment), as_json)
             return
         end = _end(lasts, until, moment)
         identity = hashlib.sha256(repr((*parts, moment)).encode("utf-8", "replace")).hexdigest()[:8]
-        made = Mute(
+        new = Mute(
             id=identity,
             since=moment,
             until=end,
@@ -67,15 +67,15 @@ def mute(
             comment=comment,
         )
         opened.update_mutes(
-            lambda kept: (*(each for each in still(kept, moment) if each.id != identity), made)
+            lambda mutes: (*(each for each in active_mutes(mutes, moment) if each.id != identity), new)
         )
         what = {"version": version, "feature": feature, "until": format_instant(end), "comment": comment}
-        opened.record([records.by_hand("mute", moment, watch, model, id=identity, by=made.by, **what)])
+        opened.record([manual_record("mute", moment, watch, model, id=identity, by=new.by, **what)])
     if as_json:
-        print_json(made.model_dump(mode="json"))
+        print_json(new.model_dump(mode="json"))
     else:
         typer.echo(
-            lines_safe(f"{identity}: {made.where or 'everything'} is muted until {format_instant(end)}")
+            lines_safe(f"{identity}: {new.where or 'everything'} is muted until {format_instant(end)}")
         )
 
 
@@ -86,15 +86,15 @@ def unmute(
     version: VersionOption = None,
     feature: FeatureOption = None,
     everything: Annotated[bool, typer.Option("--all", help="End all mutes.")] = False,
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     state: _state.StateOption = None,
     now: NowOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """End mutes: one by its id, or those that were made with exactly these options.
 
-    Exit code 1: nothing is muted so; 2: wrong input.
+    Exit code 1: there is no such mute; 2: wrong input.
 
     Example: logging-lib watch unmute --model loans --store build/store
     """
@@ -113,20 +113,20 @@ def unmute(
                 or (any(parts) and parts == (each.watch, each.model, each.version, each.feature))
             )
 
-        def change(kept: tuple[Mute, ...]) -> tuple[Mute, ...]:
-            ended[:] = [each for each in still(kept, moment) if is_meant(each)]
-            return tuple(each for each in kept if each not in ended)
+        def change(mutes: tuple[Mute, ...]) -> tuple[Mute, ...]:
+            ended[:] = [each for each in active_mutes(mutes, moment) if is_meant(each)]
+            return tuple(each for each in mutes if each not in ended)
 
         opened.update_mutes(change)
         opened.record(
-            records.by_hand("unmute", moment, each.watch, each.model, id=each.id, by=user()) for each in ended
+            manual_record("unmute", moment, each.watch, each.model, id=each.id, by=user()) for each in ended
         )
     if as_json:
         print_json([each.model_dump(mode="json") for each in ended])
     for each in () if as_json else ended:
-        typer.echo(lines_safe(f"{each.id}: {each.where or 'everything'} is told again"))
+        typer.echo(lines_safe(f"{each.id}: {each.where or 'everything'} is no longer muted"))
     if not ended:
-        typer.echo("nothing is muted so", err=True)
+        typer.echo("no such mute", err=True)
         raise typer.Exit(1)
 
 

@@ -11,48 +11,48 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from logging_lib.cli import _store
-from logging_lib.cli._print import console
+from logging_lib._util.times import format_duration, format_instant
+from logging_lib.cli import options
+from logging_lib.cli.output import console
 from logging_lib.cli.watch import _state
 from logging_lib.cli.watch._common import JsonOption, WatchesOption, explained, load, pick, print_json
-from logging_lib.watch.messages import recipients
+from logging_lib.watch.incidents import Mute, is_muted
 from logging_lib.watch.model import Watch
-from logging_lib.watch.runner.mutes import Mute, is_muted
-from logging_lib.watch.runner.state import WatchState
-from logging_lib.watch.times import format_duration, format_instant
+from logging_lib.watch.notify.registry import channel_of, recipients
+from logging_lib.watch.state.base import WatchState
 
 
 def list_(
     watches: WatchesOption = None,
     as_json: JsonOption = False,
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     state: _state.StateOption = None,
 ) -> None:
-    """List the watches: what each looks for, how often, and whom it tells.
+    """List the watches: what each looks for, how often, and whom it notifies.
 
     Where a state is named, also what the runner knows of each: open incidents, which of them are acknowledged or
-    muted, messages that wait.
+    muted, notifications that wait.
 
     Example: logging-lib watch list
     """
     with explained():
-        found = load(watches)
-        rows = [_summary(watch) for watch in found]
-        known = _state.is_named(store, elasticsearch, state)
-        if known:
-            opened = _state.open_state(store, elasticsearch, state)
-            now, mutes = datetime.now(UTC), opened.mutes()
+        listed = load(watches)
+        rows = [_summarize(watch) for watch in listed]
+        has_state = _state.is_named(store, elasticsearch, state)
+        if has_state:
+            state_store = _state.open_state(store, elasticsearch, state)
+            now, mutes = datetime.now(UTC), state_store.mutes()
             for row in rows:
-                row |= _known(row["id"], opened.load(row["id"]), mutes, now)
+                row |= _describe_state(row["id"], state_store.load(row["id"]), mutes, now)
     if as_json:
         print_json(rows)
         return
-    more = ("last run", "open", "acked", "muted", "waiting") if known else ()
-    table = Table("id", "title", "every", "windows", "tells", *more, box=None, pad_edge=False)
+    more = ("last run", "open", "acked", "muted", "waiting") if has_state else ()
+    table = Table("id", "title", "every", "windows", "notifies", *more, box=None, pad_edge=False)
     for row in rows:
-        cells = [row["id"], row["title"], row["every"], ", ".join(row["windows"]), ", ".join(row["tells"])]
-        if known:
+        cells = [row["id"], row["title"], row["every"], ", ".join(row["windows"]), ", ".join(row["notifies"])]
+        if has_state:
             cells += [
                 (row["last_run"] or "")[:16].replace("T", " "),
                 str(row["open"]),
@@ -63,29 +63,31 @@ def list_(
     console().print(table)
 
 
-def _known(watch_id: str, kept: WatchState, mutes: tuple[Mute, ...], now: datetime) -> dict[str, Any]:
-    """What the runner remembers of a watch."""
-    still_open = [each for each in kept.incidents if each.closed_at is None]
+def _describe_state(
+    watch_id: str, watch_state: WatchState, mutes: tuple[Mute, ...], now: datetime
+) -> dict[str, Any]:
+    """Describe what the runner remembers of a watch."""
+    open_incidents = [incident for incident in watch_state.incidents if incident.closed_at is None]
 
     def muted(model: str, version: str, feature: str) -> bool:
         return is_muted(mutes, now, watch=watch_id, model=model, version=version, feature=feature)
 
-    whole = (each for each in mutes if not (each.model or each.version or each.feature))
+    watch_mutes = (mute for mute in mutes if not (mute.model or mute.version or mute.feature))
     return {
-        "last_run": format_instant(kept.last) if kept.last else None,
-        "open": len(still_open),
-        "acknowledged": sum(each.acked_at is not None for each in still_open),
-        "muted": sum(muted(*each.key) for each in still_open),
-        "all_muted": is_muted(whole, now, watch=watch_id, model="", version="", feature=""),
-        "undelivered": len(kept.undelivered),
+        "last_run": format_instant(watch_state.last_scheduled) if watch_state.last_scheduled else None,
+        "open": len(open_incidents),
+        "acknowledged": sum(incident.acked_at is not None for incident in open_incidents),
+        "muted": sum(muted(*incident.key) for incident in open_incidents),
+        "all_muted": is_muted(watch_mutes, now, watch=watch_id, model="", version="", feature=""),
+        "undelivered": len(watch_state.queue),
         "incidents": [
             {
-                **each.key._asdict(),
-                "opened_at": format_instant(each.opened_at),
-                "acknowledged_by": each.acked_by or None,
-                "muted": muted(*each.key),
+                **incident.key._asdict(),
+                "opened_at": format_instant(incident.opened_at),
+                "acknowledged_by": incident.acked_by or None,
+                "muted": muted(*incident.key),
             }
-            for each in still_open
+            for incident in open_incidents
         ],
     }
 
@@ -115,16 +117,18 @@ def show(
             table.add_row(escape(name), escape(value if isinstance(value, str) else json.dumps(value)))
     for name, action in watch.actions.items():
         period = format_duration(watch.throttle_period(name))
-        table.add_row(f"action {escape(name)}", f"{action.kind}, at most once in {period} an incident")
+        table.add_row(
+            f"action {escape(name)}", f"{channel_of(action).name}, at most once in {period} an incident"
+        )
     out.print(table)
 
 
-def _summary(watch: Watch) -> dict[str, Any]:
+def _summarize(watch: Watch) -> dict[str, Any]:
     windows = watch.metadata.get("windows", [])
     return {
         "id": watch.id,
         "title": watch.title,
         "every": watch.schedule_text,
         "windows": [str(window) for window in windows] if isinstance(windows, list) else [str(windows)],
-        "tells": recipients(watch),
+        "notifies": recipients(watch),
     }

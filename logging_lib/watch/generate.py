@@ -1,0 +1,144 @@
+"""Compile ``watchers/*.yml`` to the watches beside them, and list all watches in the folder's README.
+
+``python -m logging_lib.watch.generate [--check] [ROOT]``
+
+A watch without a ``*.yml`` is written by hand: it is listed, and otherwise left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from logging_lib._util.times import parse_duration
+from logging_lib.watch.loading import load_watch, parse_watch
+from logging_lib.watch.model import Watch
+from logging_lib.watch.searches import searches_of
+from logging_lib.watch.spec import Spec, load_specs
+
+FOLDER = "watchers"
+MESSAGES = "templates/messages.yml"
+_BEGIN, _END = "<!-- generated: the watches -->", "<!-- end of what is generated -->"
+_MONTH = timedelta(days=30)
+_CAUSES = "${causes}"
+
+
+def compile_watch(spec: Spec, messages: Mapping[str, Any]) -> dict[str, Any]:
+    """The watch of a spec, in Watcher's JSON.
+
+    Args:
+        messages: the actions of all watches.
+    """
+    searches = [{name: search} for name, search in searches_of(spec).items()]
+    script = {"transform": {"script": {"id": spec.script}}}
+    return {
+        "metadata": _metadata(spec),
+        "trigger": {"schedule": {"interval": spec.every}},
+        "input": {"chain": {"inputs": [*searches, {"judged": script}]}},
+        "condition": {"compare": {"ctx.payload.judged.count": {"gt": 0}}},
+        "actions": _with_causes(messages, spec.causes),
+    }
+
+
+def _metadata(spec: Spec) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"title": spec.title, "concern": spec.concern, "related": spec.related}
+    if spec.of_models:
+        metadata["model"] = "*"
+    for name, value in spec.settings.items():
+        metadata[name] = value
+        if name == "false_alarms_per_model_month":
+            metadata["ticks_per_month"] = _MONTH // parse_duration(spec.every)
+    return {
+        **metadata,
+        "email_to": "ml-alerts@example.org",
+        "slack_to": "#ml-alerts",
+        "kibana_url": "",
+        "data_view": f"logging-lib-data-{spec.discover}",
+        "runbook": f"docs/runbooks/{spec.id}.md",
+    }
+
+
+def _with_causes(template: Any, causes: str) -> Any:
+    if isinstance(template, Mapping):
+        return {name: _with_causes(part, causes) for name, part in template.items()}
+    if isinstance(template, list):
+        return [_with_causes(part, causes) for part in template]
+    return template.replace(_CAUSES, causes) if isinstance(template, str) else template
+
+
+def table(watches: list[Watch]) -> str:
+    """The watches as a Markdown table, for ``watchers/README.md``."""
+    lines = ["| watch | concern | schedule | script | runbook |", "|---|---|---|---|---|"]
+    for watch in watches:
+        scripts = ", ".join(f"`{name}`" for name in _scripts(watch))
+        runbook = str(watch.metadata.get("runbook", ""))
+        link = f"[{watch.id}](../{runbook})" if runbook.startswith("docs/") else runbook
+        concern = str(watch.metadata.get("concern", watch.title)).replace("|", "\\|")
+        lines.append(f"| `{watch.id}` | {concern} | {watch.schedule_text} | {scripts} | {link} |")
+    return "\n".join(lines)
+
+
+def _scripts(watch: Watch) -> list[str]:
+    """The stored scripts of a watch's chain."""
+    chain = watch.definition.input.chain
+    steps = [step for _, step in chain.items()] if chain is not None else []
+    scripts = [step.transform.script for step in steps if step.transform is not None]
+    return [script.id for script in scripts if script is not None and script.id is not None]
+
+
+def outputs(root: Path) -> dict[str, str]:
+    """Path below the project's root → content.
+
+    Raises:
+        ValueError: a spec, a watch that was compiled from it, or one written by hand is wrong; or the README has no
+            place for the list.
+    """
+    folder = root / FOLDER
+    messages = yaml.safe_load((folder / MESSAGES).read_text("utf-8"))
+    contents: dict[str, str] = {}
+    watches: list[Watch] = []
+    for spec in load_specs(folder):
+        text = json.dumps(compile_watch(spec, messages), indent=2, ensure_ascii=False) + "\n"
+        watches.append(parse_watch(text, id=spec.id, file=f"{folder / spec.id}.yml, compiled"))
+        contents[f"{FOLDER}/{spec.id}.json"] = text
+    by_hand = [file for file in folder.glob("*.json") if f"{FOLDER}/{file.name}" not in contents]
+    watches += [load_watch(file) for file in by_hand]
+    watches.sort(key=lambda watch: watch.id)
+    readme = (folder / "README.md").read_text("utf-8")
+    before, begin, rest = readme.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError(f"{FOLDER}/README.md: lacks the lines {_BEGIN} and {_END}")
+    contents[f"{FOLDER}/README.md"] = f"{before}{begin}\n\n{table(watches)}\n\n{end}{after}"
+    return contents
+
+
+def main(arguments: list[str]) -> int:
+    check = "--check" in arguments
+    root = Path(next((argument for argument in arguments if not argument.startswith("-")), "."))
+    try:
+        contents = outputs(root)
+    except ValueError as error:
+        print(error)
+        return 1
+    stale = 0
+    for name, content in contents.items():
+        path = root / name
+        if path.exists() and path.read_text("utf-8") == content:
+            continue
+        stale += 1
+        if not check:
+            path.write_text(content, "utf-8")
+        remedy = "differs from its *.yml; run `make generate`" if check else "brought up to date"
+        print(f"{name}: {remedy}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,450 @@
+"""Read the specs of the shipped watches, ``watchers/*.yml``, and refuse what no watch can be made of.
+
+A spec has a ``kind``, which says what is searched and which stored script evaluates it, and ``settings``, which
+become the watch's ``metadata``. ``logging_lib.watch.generate`` compiles specs to Watcher's JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from logging_lib._util.times import parse_duration
+from logging_lib.watch.errors import WatchError, WatchProblem, json_path
+
+Number = int | float
+Dataset = Literal["prediction", "label", "deadletter", "health", "start"]
+
+
+def _duration(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+Week = Annotated[str, Field(pattern=r"^week[1-9]$")]
+"""The same hours so many weeks ago."""
+Windows = Annotated[list[Duration], Field(min_length=2)]
+"""The shortest first."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# -- settings: what becomes the watch's metadata -----------------------------------------------------------
+
+
+class Budgeted(Strict):
+    """``false_alarms_per_model_month`` is shared by all tests that the watch makes in a month."""
+
+    windows: Windows
+    false_alarms_per_model_month: Number
+    dispersion: Number | None = None
+
+
+class Seasonal(Budgeted):
+    """``seasonal``: the models (a pattern) whose shorter windows are compared with the weeks of ``references``."""
+
+    seasonal: str | None = None
+    references: list[Week] = []
+
+    @model_validator(mode="after")
+    def _together(self) -> Seasonal:
+        if (self.seasonal is None) != (not self.references):
+            raise ValueError("'seasonal' and 'references' go together")
+        return self
+
+
+class RateSettings(Seasonal):
+    """Either one ``check`` or several ``checks``, named by ``words`` in messages."""
+
+    check: str | None = None
+    checks: list[str] | None = None
+    words: dict[str, str] = {}
+    fields: dict[str, str] = {}
+    baseline: Duration | None = None
+    usual_rate: Number | None = None
+    min_effect: Number
+    min_hits: int
+    min_rates: dict[str, Number] = {}
+    max_rates: dict[str, Number] = {}
+
+    @model_validator(mode="after")
+    def _one_way(self) -> RateSettings:
+        if (self.check is None) == (self.checks is None):
+            raise ValueError("give either 'check' or 'checks'")
+        if self.fields and (self.checks is None or not self.words):
+            raise ValueError("'fields' needs 'checks', and in 'words' the values that are counted")
+        if self.usual_rate is not None and self.dispersion is None:
+            raise ValueError("'usual_rate' needs 'dispersion': no profile says it")
+        return self
+
+
+_THRESHOLDS = {
+    "psi": ("min_psi",),
+    "shift": ("min_shift",),
+    "rare": ("rare_share", "min_rise"),
+    "spread": ("min_effect",),
+    "mean": ("min_sd",),
+}
+
+
+class DistributionSettings(Seasonal):
+    """Each of the ``measures`` has its thresholds."""
+
+    measures: list[Literal["psi", "shift", "rare", "spread", "mean"]]
+    min_events: int
+    min_psi: Number | None = None
+    min_shift: Number | None = None
+    rare_share: Number | None = None
+    min_rise: Number | None = None
+    min_sd: Number | None = None
+    min_effect: Number | None = None
+
+    @model_validator(mode="after")
+    def _with_thresholds(self) -> DistributionSettings:
+        for measure in self.measures:
+            for threshold in _THRESHOLDS[measure]:
+                if getattr(self, threshold) is None:
+                    raise ValueError(f"the measure {measure!r} needs {threshold!r}")
+        return self
+
+
+class LatencySettings(Budgeted):
+    baseline: Duration
+    min_events: int
+    min_ratio: Number
+    min_rise_ms: Number
+    max_ms: Number
+
+
+class QualitySettings(Budgeted):
+    min_events: int
+    min_ratio: Number
+    min_drop: Number
+
+
+class VersionSettings(Strict):
+    """The rule ``live`` has ``min_hits``, the rule ``age`` has ``max_days``."""
+
+    rule: Literal["live", "age"]
+    window: Duration
+    live: Duration
+    min_hits: int | None = None
+    max_days: Number | None = None
+
+    @model_validator(mode="after")
+    def _with_threshold(self) -> VersionSettings:
+        threshold = "min_hits" if self.rule == "live" else "max_days"
+        if getattr(self, threshold) is None:
+            raise ValueError(f"the rule {self.rule!r} needs {threshold!r}")
+        return self
+
+
+class StartSettings(Strict):
+    rule: Literal["changes"]
+    window: Duration
+    baseline: Duration
+
+
+class Limit(Strict):
+    """What is measured and how far it may go: see ``logging_lib.watch.scripts.limits``."""
+
+    name: str
+    metric: str
+    minus: str | None = None
+    of: str | None = None
+    at_least: Number | None = None
+    unit: Literal["", "share", "bytes", "ms", "s"]
+    above: Number | None = None
+    below: Number | None = None
+    times_usual: Number | None = None
+    below_usual: Number | None = None
+    usual_at_least: Number | None = None
+
+
+class Group(Strict):
+    """The buckets of one or two fields, and their limits; ``by`` names their entry of the spec's ``counts``."""
+
+    by: str
+    fields: list[str] = Field(min_length=1, max_length=2)
+    labels: list[str]
+    limits: list[Limit] = Field(min_length=1)
+
+
+class CounterSettings(Strict):
+    window: Duration
+    recent: Duration | None = None
+    counted: Duration | None = None
+    references: list[Week] = []
+    groups: list[Group] = Field(min_length=1)
+
+
+# -- specs -------------------------------------------------------------------------------------------------
+
+
+class Spec(Strict):
+    """What every kind of watch has.
+
+    Args:
+        id: the file's stem.
+        title: what messages begin with.
+        concern: what is wrong where the watch finds something, in one sentence.
+        related: which other watches may report the same cause.
+        every: the interval between two runs.
+        of_models: whether ``metadata.model``, a pattern, says of which models events are searched.
+        settings: the watch's own metadata, in the order of the file; ``Settings`` says what it may hold.
+    """
+
+    script: ClassVar[str]
+    dataset: ClassVar[Dataset] = "prediction"
+    causes: ClassVar[str] = "one cause that they share"
+    Settings: ClassVar[type[Strict]]
+
+    id: str
+    title: str
+    concern: str
+    related: str = ""
+    every: Duration
+    of_models: bool = True
+    settings: dict[str, Any]
+
+    @property
+    def discover(self) -> Dataset:
+        """The dataset whose events Discover shows."""
+        return self.dataset
+
+
+class Values(Strict):
+    """The field of the values that fail a check; ``include`` picks some of them by a regular expression."""
+
+    field: str
+    include: str | None = None
+
+
+class Rates(Spec):
+    """Checks that events fail more often than expected. ``values`` lists what failed."""
+
+    script = "ml-check-rate"
+    causes = "one cause that they share, upstream of the model"
+    Settings = RateSettings
+    kind: Literal["rates"]
+    values: Values | None = None
+
+
+class Distributions(Spec):
+    """Bins that fill otherwise than expected.
+
+    ``hold_back``: not while missing, absent, unseen or out-of-range inputs explain the change.
+    """
+
+    script = "ml-distribution"
+    causes = "one cause that they share, upstream of the model"
+    Settings = DistributionSettings
+    kind: Literal["distributions"]
+    bins_of: list[Literal["inputs", "prediction"]] = Field(min_length=1)
+    hold_back: bool = False
+
+
+class Latency(Spec):
+    """Predictions that take longer than they did."""
+
+    script = "ml-latency"
+    Settings = LatencySettings
+    kind: Literal["latency"]
+
+
+class Quality(Spec):
+    """Labels that say that the model is wrong more often than in training."""
+
+    script = "ml-quality"
+    dataset = "label"
+    Settings = QualitySettings
+    kind: Literal["quality"]
+
+
+class Versions(Spec):
+    """Versions that answer now."""
+
+    script = "ml-versions"
+    Settings = VersionSettings
+    kind: Literal["versions"]
+
+
+class Starts(Spec):
+    """Starts of services, and the starts before them."""
+
+    script = "ml-versions"
+    dataset = "start"
+    Settings = StartSettings
+    kind: Literal["starts"]
+
+
+NumberText = Annotated[str, Field(pattern=r"^(sum|avg|min|max|value_count|cardinality|top) [\w.@]+$")]
+"""An aggregation and its field: ``sum ml.health.logged``. ``top`` are the most frequent values."""
+
+
+class Counter(Strict):
+    """Numbers of some of the events: those of ``datasets``, those that arrived ``since`` a duration ago, or both.
+
+    ``since`` can be the name of a setting.
+    """
+
+    datasets: list[Dataset] = []
+    since: str | None = None
+    numbers: dict[str, NumberText]
+
+    @model_validator(mode="after")
+    def _some(self) -> Counter:
+        if not self.datasets and self.since is None:
+            raise ValueError("say which events count: 'datasets' or 'since'")
+        return self
+
+
+Count = Annotated[
+    Annotated[NumberText, Tag("[text]")] | Annotated[Counter, Tag("[counter]")],
+    Discriminator(lambda value: "[text]" if isinstance(value, str) else "[counter]"),
+]
+
+
+class Counters(Spec):
+    """Numbers that pass a limit.
+
+    Args:
+        datasets: which events are searched; Discover shows the first, or ``shown``.
+        only: conditions that all events must meet.
+        counts: for each group of ``settings.groups``, its numbers by name, or a ``Counter`` with several. The time
+            of the last event, ``last``, is always there.
+    """
+
+    script = "ml-limits"
+    Settings = CounterSettings
+    kind: Literal["counters"]
+    of_models: bool = False
+    datasets: list[Dataset] = Field(min_length=1)
+    shown: Dataset | None = None
+    only: list[Literal["live", "without_model"]] = []
+    counts: dict[str, dict[str, Count]]
+
+    @model_validator(mode="after")
+    def _counted(self) -> Counters:
+        groups = [group.get("by") for group in self.settings.get("groups", []) if isinstance(group, dict)]
+        if sorted(map(str, groups)) != sorted(self.counts):
+            raise ValueError("'counts' and 'settings.groups' (by 'by') do not name the same groups")
+        return self
+
+    @property
+    def discover(self) -> Dataset:
+        return self.shown or self.datasets[0]
+
+
+_KINDS: Mapping[str, type[Spec]] = {
+    "rates": Rates,
+    "distributions": Distributions,
+    "latency": Latency,
+    "quality": Quality,
+    "versions": Versions,
+    "starts": Starts,
+    "counters": Counters,
+}
+
+
+# -- reading -----------------------------------------------------------------------------------------------
+
+
+def load_specs(folder: Path) -> list[Spec]:
+    """Read all ``*.yml`` of a folder, sorted by name. Raises WatchError with all problems of all files."""
+    specs: list[Spec] = []
+    problems: list[WatchProblem] = []
+    for file in sorted(folder.glob("*.yml")):
+        try:
+            specs.append(load_spec(file))
+        except WatchError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise WatchError(problems)
+    return specs
+
+
+def load_spec(file: Path) -> Spec:
+    """Read one file. Raises WatchError."""
+    try:
+        return parse_spec(file.read_text("utf-8"), id=file.stem, file=str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise WatchError([WatchProblem(str(file), "$", f"cannot be read: {error}")]) from error
+
+
+def parse_spec(text: str, *, id: str, file: str = "watch") -> Spec:  # noqa: A002 - Watcher's word
+    """Check a spec given as YAML. Raises WatchError with all problems found."""
+    try:
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise WatchError([WatchProblem(file, "$", f"is not YAML: {error}")]) from error
+    if not isinstance(document, dict):
+        raise WatchError([WatchProblem(file, "$", "expected a mapping with title, kind and settings")])
+    kind = _KINDS.get(str(document.get("kind")))
+    if kind is None:
+        raise WatchError([WatchProblem(file, "$.kind", f"write one of {', '.join(_KINDS)}")])
+    problems = _problems(file, kind, {**document, "id": id}, ())
+    problems += _problems(file, kind.Settings, document.get("settings"), ("settings",))
+    if "id" in document:
+        problems.append(WatchProblem(file, "$.id", "leave it out: it is the file's name"))
+    if problems:
+        raise WatchError(problems)
+    return kind.model_validate({**document, "id": id})
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, where YAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ValueError(f"line {node.start_mark.line + 1}: the key {key!r} is given twice")
+        return super().construct_mapping(node, deep)
+
+
+def _problems(file: str, model: type[Strict], document: Any, path: tuple[str, ...]) -> list[WatchProblem]:
+    try:
+        model.model_validate(document)
+    except ValidationError as error:
+        return [
+            WatchProblem(file, json_path(*path, *_keys(entry["loc"])), _message(entry, model))
+            for entry in error.errors()
+        ]
+    return []
+
+
+def _keys(location: tuple[str | int, ...]) -> list[str | int]:
+    """A location without the branches of a union, which the file does not have."""
+    return [part for part in location if not str(part).startswith("[")]
+
+
+def _message(entry: Any, model: type[Strict]) -> str:
+    if entry["type"] == "extra_forbidden":
+        close = get_close_matches(str(entry["loc"][-1]), _names(model), 1)
+        return "unknown key" + (f"; did you mean {close[0]!r}?" if close else "; remove it")
+    if entry["type"] == "missing":
+        return "is required and missing"
+    return str(entry["msg"]).removeprefix("Value error, ")
+
+
+def _names(model: type[Strict]) -> Sequence[str]:
+    nested = (Limit, Group) if model is CounterSettings else (Values, Counter)
+    return [name for each in (model, *nested) for name in each.model_fields]
