@@ -59,7 +59,7 @@ check: $(VENV)/.check ## style, types, import order, generated files, retired wo
 	$(BIN)/python -m logging_lib.cli.reference --check
 	$(BIN)/python tools/check_words.py
 
-generate: $(VENV)/.dev ## rewrite what is made from fields.yml, kibana_dashboards/*.yml, watchers/*.yml and the code
+generate: $(VENV)/.check ## rewrite what is made from fields.yml, kibana_dashboards/*.yml, watchers/*.yml and the code
 	$(BIN)/python -m logging_lib.schema.generate
 	$(BIN)/python -m logging_lib.dashboards.generate
 	$(BIN)/python -m logging_lib.watch.generate

@@ -18,7 +18,7 @@ class BuildWithContent(build_py):
     def run(self) -> None:
         super().run()
         if self.editable_mode:
-            return  # a checkout finds the folders where they are: see logging_lib/_util/resources.py
+            return  # a checkout finds the folders at its root
         for name in CONTENT:
             target = Path(self.build_lib, "logging_lib", "_content", name)
             shutil.rmtree(target, ignore_errors=True)

@@ -61,10 +61,29 @@ def faults(name: str, member: griffe.Object) -> Iterator[str]:
         if not is_dataclass and not is_error(member):
             parameters += [parameter.name for parameter in member.parameters]
     elif isinstance(member, griffe.Function):
-        parameters = [parameter.name for parameter in member.parameters]
+        signatures = member.overloads or [member]
+        parameters = list(
+            dict.fromkeys(part.name for signature in signatures for part in signature.parameters)
+        )
+    for parameter in documented_parameters(member):
+        if parameter.lstrip("*") not in parameters:
+            yield f"{name}: the docstring explains {parameter!r}, which is no parameter"
     for parameter in parameters:
         if parameter not in ("self", "cls") and not re.search(rf"\b{parameter}\b", text(member)):
             yield f"{name}: the docstring does not name {parameter!r}"
+
+
+def documented_parameters(member: griffe.Object) -> list[str]:
+    """The names in a docstring's section ``Args``."""
+    if member.docstring is None:
+        return []
+    sections = member.docstring.parse("google", warnings=False)
+    return [
+        parameter.name
+        for section in sections
+        if isinstance(section, griffe.DocstringSectionParameters)
+        for parameter in section.value
+    ]
 
 
 def is_error(member: griffe.Class) -> bool:
@@ -88,7 +107,12 @@ def test_an_undocumented_name_is_found() -> None:
         from dataclasses import dataclass
 
         def fit(data, *, model):
-            """Fit a profile to data."""
+            """Fit a profile to data.
+
+            Args:
+                data: the rows.
+                target: not a parameter.
+            """
 
         class Logger:
             """A logger."""
@@ -108,6 +132,7 @@ def test_an_undocumented_name_is_found() -> None:
     with griffe.temporary_visited_module(code) as module:
         found = [fault for name in ("fit", "Logger", "Event") for fault in faults(name, module[name])]
     assert found == [
+        "fit: the docstring explains 'target', which is no parameter",
         "fit: the docstring does not name 'model'",
         "Logger.label: no docstring",
         "Logger.path: no docstring",

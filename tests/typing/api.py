@@ -33,16 +33,16 @@ from logging_lib.normalize import (
 )
 from logging_lib.store import (
     Connection,
+    ConnectionSettings,
     ElasticsearchError,
     ElasticsearchStore,
     EmbeddedStore,
     IndexResult,
     QueryNotSupported,
     SearchError,
-    Settings,
     Store,
     StoreError,
-    settings_from,
+    read_settings,
 )
 from logging_lib.testing import capture_predictions, captured_predictions
 
@@ -133,7 +133,7 @@ def fit_a_profile(frame: pd.DataFrame) -> profile.Profile:
     assert_type(fitted, profile.Profile)
     assert_type(profile.dumps(fitted), bytes)
     assert_type(profile.loads(profile.dumps(fitted), source="memory"), profile.Profile)
-    assert_type(profile.document(fitted), dict[str, Any])
+    assert_type(profile.build_document(fitted), dict[str, Any])
     profile.save(fitted, "profile.json")
 
     profile.fit(frame, "loans", "3")  # type: ignore[call-arg]
@@ -220,8 +220,8 @@ def open_stores(events: list[dict[str, Any]]) -> None:
     with EmbeddedStore("store") as embedded:
         assert_type(embedded.index("logs-ml.prediction-default", events), IndexResult)
         search(embedded)
-    assert_type(settings_from(url="https://localhost:9200"), Settings)
-    connection = Connection(Settings("https://localhost:9200", api_key="..."), timeout=10.0)
+    assert_type(read_settings(url="https://localhost:9200"), ConnectionSettings)
+    connection = Connection(ConnectionSettings("https://localhost:9200", api_key="..."), timeout=10.0)
     try:
         search(ElasticsearchStore(connection))
     except ElasticsearchError as error:
