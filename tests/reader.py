@@ -54,8 +54,8 @@ DIFFERS = ("logging-lib compare", "logging-lib dashboards diff", "logging-lib st
 
 ENDLESS = {
     "--follow": "tests/store/test_annotate.py follows",
-    "watch run --elasticsearch": "tests/watch/test_daemon.py runs it until it is told to end",
-    "ship /var/spool/ml": "tests/ship/test_tls.py ships so until it is told to end",
+    "watch run --elasticsearch": "tests/watch/test_daemon.py runs it until it is stopped",
+    "ship /var/spool/ml": "tests/ship/test_tls.py ships so until it is stopped",
 }
 """Commands that go on until they are stopped: their words are accepted, and the named test runs them."""
 
@@ -197,7 +197,7 @@ class Reader:
 
     def _json(self, text: str) -> None:
         document = json.loads(text)
-        assert "condition" in document, "no test knows what this document is"
+        assert {"condition", "actions"} & document.keys(), "no test knows what this document is"
         watch = json.loads((ROOT / "watchers" / "no-traffic.json").read_text("utf-8"))
         file = self.folder / "of-the-page.json"
         file.write_text(json.dumps({**watch, **document}), "utf-8")

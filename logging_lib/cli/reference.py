@@ -68,7 +68,7 @@ could not be sent, a check that failed, something left); 2, wrong input, or a se
 
 **`--json`** prints one JSON document on standard output; remarks go to standard error. What ends without a result
 is `{{"error": {{"message": ..., "exit_code": ...}}}}` there, and its message on standard error as ever. Only a
-command line that is not understood, such as an unknown option, is told on standard error alone.
+command line that is not understood, such as an unknown option, is reported on standard error alone.
 
 **Shell completion**: `logging-lib --install-completion`, once, for the shell that you are in (bash, zsh, fish,
 PowerShell); `--show-completion` prints it.
@@ -164,7 +164,7 @@ _WATCHES = """# Watches
 {made}
 
 Each is a file in `watchers/`, in Watcher's own JSON. Its settings are in `metadata`: change them there, or for
-one model in its profile. How they judge: [watches](../watches.md).
+one model in its profile. How they decide: [watches](../watches.md).
 
 | watch | finds | schedule | |
 |---|---|---|---|"""

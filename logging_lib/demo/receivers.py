@@ -33,12 +33,20 @@ class Receivers:
         return "250 OK"
 
     @property
+    def smtp_url(self) -> str:
+        return f"smtp://127.0.0.1:{self._smtp.port}"
+
+    @property
+    def slack_url(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_port}/services/demo"
+
+    @property
     def settings(self) -> dict[str, str]:
         """The environment of a runner that notifies them."""
         return {
-            "LOGGING_LIB_SMTP_URL": f"smtp://127.0.0.1:{self._smtp.port}",
+            "LOGGING_LIB_SMTP_URL": self.smtp_url,
             "LOGGING_LIB_MAIL_FROM": "logging-lib <ml-watch@example.org>",
-            "LOGGING_LIB_SLACK_WEBHOOK": f"http://127.0.0.1:{self._http.server_port}/services/demo",
+            "LOGGING_LIB_SLACK_WEBHOOK": self.slack_url,
         }
 
     def __enter__(self) -> Receivers:

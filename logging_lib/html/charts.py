@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from logging_lib.html.theme import ALERT, MUTED, SERIES, SERVED, TEXT, TRAINED, Spec, draw_svg
+from logging_lib.html.theme import ALERT, SERIES, SERVED, TEXT, TRAINED, Spec, draw_svg
 
 WIDE: Final = 560
 NARROW: Final = 185
@@ -87,8 +87,7 @@ def bins(
             "field": "share", "type": "quantitative",
             "axis": _SHARE_AXIS,
         },
-        # The reader's font can be wider than the one measured with.
-        "y": {"field": "bin", "type": "nominal", "sort": unique, "axis": _label_axis(128)},
+        "y": {"field": "bin", "type": "nominal", "sort": unique, "axis": _label_axis(width)},
         "color": {
             "field": "who", "type": "nominal", "legend": {},
             "scale": {"domain": list(colors), "range": [colors[name] for name in colors]},
@@ -131,7 +130,7 @@ def ranking(values: Mapping[str, float], chosen: str, title: str) -> Spec:
         "data": {"values": data},
         "mark": {"type": "bar", "tooltip": True, "cursor": "pointer"},
         "encoding": {
-            "y": {"field": "feature", "type": "nominal", "sort": names, "axis": _label_axis(130)},
+            "y": {"field": "feature", "type": "nominal", "sort": names, "axis": _label_axis("container")},
             "x": {"field": "moved", "type": "quantitative", "axis": _SHARE_AXIS},
             "color": {"condition": {"test": "datum.is", "value": ALERT}, "value": SERVED},
             "tooltip": [{"field": "feature"}, {"field": "moved", "format": ".2%"}],
@@ -230,7 +229,7 @@ def level(value: float, name: str, y: Spec, *, width: int | None = None) -> Spec
     return {
         "data": {"values": [{"level": value, "name": name}]},
         "layer": [
-            {"mark": {"type": "rule", "strokeDash": [5, 4], "color": MUTED}, "encoding": at_value},
+            {"mark": {"type": "rule", "strokeDash": [5, 4], "strokeWidth": 1.3}, "encoding": at_value},
             {
                 "mark": {"type": "text", "baseline": "bottom", "dy": -2, **place},
                 "encoding": {**at_value, "text": {"field": "name"}},
@@ -267,14 +266,10 @@ def _heading(text: str, *, weight: str = "bold") -> Spec:
     return {"title": title} if text else {}
 
 
-def _label_axis(width: int) -> Spec:
-    return {
-        "title": None,
-        "labelLimit": width - 20,
-        "minExtent": width,
-        "maxExtent": width,
-        "labelColor": TEXT,
-    }
+def _label_axis(width: int | str) -> Spec:
+    axis: Spec = {"title": None, "labelLimit": 130, "labelColor": TEXT}
+    # The reader's font can be wider than the one that a drawing was measured with.
+    return axis if width == "container" else {**axis, "labelLimit": 108, "minExtent": 128, "maxExtent": 128}
 
 
 def _x(mark: str, *, over_time: bool) -> Spec:

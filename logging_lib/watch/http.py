@@ -77,12 +77,19 @@ class HttpResponse:
         return self.content.decode("utf-8", "replace")
 
 
-def render_call(request: HttpRequest, context: Mapping[str, Any], missing: set[str] | None = None) -> Call:
+def render_call(
+    request: HttpRequest,
+    context: Mapping[str, Any],
+    missing: set[str] | None = None,
+    *,
+    json_medium: Medium = Medium.JSON,
+) -> Call:
     """Render a request: an inserted value is one part of the path, one parameter, one line of a header, and in a
     JSON body the content of a string.
 
     Args:
         missing: as for ``templating.render``.
+        json_medium: what a JSON body is rendered for.
 
     Raises:
         TemplateError: a template cannot be rendered, or a header's name is invalid.
@@ -105,7 +112,7 @@ def render_call(request: HttpRequest, context: Mapping[str, Any], missing: set[s
         headers[name] = text.encode("latin-1", "replace").decode("latin-1")
     body = request.body
     if body is not None:
-        medium = Medium.JSON if request.is_json else Medium.URL if request.is_form else Medium.TEXT
+        medium = json_medium if request.is_json else Medium.URL if request.is_form else Medium.TEXT
         body = render_part(body, medium)
         if request.is_json and not any(name.lower() == "content-type" for name in headers):
             headers["Content-Type"] = "application/json"

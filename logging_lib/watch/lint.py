@@ -44,7 +44,7 @@ LintResults = Iterator["tuple[Severity, JsonPath, str, str]"]
 LONG_THROTTLE = timedelta(days=7)
 _COUNTS = frozenset({"count", "doc_count", "total", "size"})
 _SECRET_NAME = re.compile(
-    r"(?i)(^|[_.-])(authorization|password|passwd|secret|token|api[_-]?key|apikey|cookie)($|[_.-])|x-api-key"
+    r"(?i)(^|[_.-])(authorization|password|passwd|secret|token|api[_-]?key|apikey|cookie|sig)($|[_.-])|x-api-key"
 )
 _SECRET_TEXT = re.compile(
     "|".join(
@@ -388,7 +388,8 @@ def _requests_of_input(watch_input: Input, path: JsonPath) -> Iterator[tuple[Jso
 
 def _check_secrets(definition: Definition) -> LintResults:
     remedy = (
-        "set LOGGING_LIB_AUTHORIZATION_<HOST> in the runner's environment, or a .netrc, and leave it out here"
+        "set LOGGING_LIB_AUTHORIZATION_<HOST> or the channel's own setting in the runner's environment, or a "
+        ".netrc, and leave it out here"
     )
     seen: set[JsonPath] = set()
     for path, request in _list_requests(definition):

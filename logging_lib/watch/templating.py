@@ -59,6 +59,8 @@ class Medium:
 
     name: str
     escape: Callable[[str], str]
+    is_json: bool = False
+    """Whether an inserted string is the content of one in JSON."""
 
     JSON: ClassVar[Medium]
     TEXT: ClassVar[Medium]
@@ -68,7 +70,7 @@ class Medium:
     """One part of a URL's path or a form's field: a value cannot begin another."""
 
 
-Medium.JSON = Medium("json", lambda text: json.dumps(text)[1:-1])
+Medium.JSON = Medium("json", lambda text: json.dumps(text)[1:-1], is_json=True)
 Medium.TEXT = Medium("text", lambda text: text.translate(_TEXT))
 Medium.HTML = Medium("html", lambda text: html.escape(text.translate(_TEXT)))
 Medium.HEADER = Medium("header", lambda text: one_line(text))
@@ -168,7 +170,7 @@ class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
                 self._missing.add(content.strip())
             return None if variable is _MISSING else variable
 
-        escape: Callable[[str], str] = str if self._medium is Medium.JSON else self._medium.escape
+        escape: Callable[[str], str] = str if self._medium.is_json else self._medium.escape
         if name == "toJson":
             return lambda content: _FinishedText(
                 escape(json.dumps(value(content), ensure_ascii=False, default=str))
@@ -187,7 +189,7 @@ class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
             variable = value(content)
             items = variable if isinstance(variable, list | tuple) else [variable]
             # The delimiter is the template's own text; in JSON even that is a string's content.
-            between = self._medium.escape(delimiter) if self._medium is Medium.JSON else delimiter
+            between = self._medium.escape(delimiter) if self._medium.is_json else delimiter
             return _FinishedText(between.join(self._medium.escape(to_text(item)) for item in items))
 
         return join

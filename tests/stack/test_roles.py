@@ -105,7 +105,7 @@ def test_the_watch_runner_keeps_its_state_and_writes_nothing_else(as_role: As, s
     state.refresh()
     assert state.execute_painless("return params.x + 1", {"x": 1}) == "2"
     elastic_state = ElasticsearchState(state)
-    assert elastic_state.update("w", lambda known: known).term == 0
+    assert elastic_state.update("w", lambda known: known).generation == 0
     assert LeaderElector(elastic_state).acquire(datetime.now(UTC))
     elastic_state.record([{"time": "2018-02-01T00:00:00Z", "kind": "run", "watch": "w"}])
     assert [entry["watch"] for entry in elastic_state.history()] == ["w"]

@@ -242,7 +242,7 @@ def test_no_shipped_search_is_refused_or_cut_at_forty_models(
         for watch in load_watches(content.path("watchers")):
             evaluation = evaluate(
                 watch,
-                means=RunDependencies(only(stream, store_search(store, NOW)), SCRIPTS),
+                dependencies=RunDependencies(only(stream, store_search(store, NOW)), SCRIPTS),
                 now=NOW,
                 scheduled=NOW,
             )

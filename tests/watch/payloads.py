@@ -1,10 +1,20 @@
-"""Random payloads of each judging script, for the parity of its two versions."""
+"""Payloads of each script, random ones and those of the shipped watches, for the parity of its two versions."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
+
+from logging_lib._util import content
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.watch.loading import load_watches
+from logging_lib.watch.scripts import SCRIPTS
+from logging_lib.watch.testing import cases
+from logging_lib.watch.testing.run import run_file
 
 Document = dict[str, Any]
 TIME = "2018-02-01T10:00:00.000Z"
@@ -41,6 +51,13 @@ def models(version: Document) -> Document:
 
 
 EMPTY: Document = {"aggregations": {"models": terms([])}}
+NO_INDEX: Document = {
+    "took": 0,
+    "timed_out": False,
+    "_shards": {"total": 0, "successful": 0, "skipped": 0, "failed": 0},
+    "hits": {"total": 0, "max_score": 0.0, "hits": []},
+}
+"""What Elasticsearch answers where no index matches: there are no aggregations."""
 
 
 def profiles(expected: Document, **more: Any) -> Document:
@@ -148,7 +165,7 @@ def distributions(draw: st.DrawFn) -> Document:
     }
     if draw(st.booleans()):
         metadata["references"] = ["week1", "week2"]
-        payload |= {"week1": answer(), "week2": draw(st.sampled_from([EMPTY, answer()]))}
+        payload |= {"week1": answer(), "week2": draw(st.sampled_from([EMPTY, NO_INDEX, answer()]))}
     return context("watch", metadata, payload)
 
 
@@ -201,7 +218,7 @@ def limited(draw: st.DrawFn) -> Document:
     payload = {"window": answer()}
     if draw(st.booleans()):
         metadata["references"] = ["week1", "week2"]
-        payload |= {"week1": answer(), "week2": answer()}
+        payload |= {"week1": answer(), "week2": draw(st.sampled_from([NO_INDEX, answer()]))}
     if draw(st.booleans()):
         sources = [
             {
@@ -243,7 +260,7 @@ def latencies(draw: st.DrawFn) -> Document:
     window = models({"windows": {"buckets": {name: timed() for name in LADDER}}, **services(draw)})
     payload = {
         "window": window,
-        "baseline": {"aggregations": {"models": terms(past)}},
+        "baseline": draw(st.sampled_from([{"aggregations": {"models": terms(past)}}, NO_INDEX])),
         "profiles": profiles({}, **draw(owned({"max_ms": 5}))),
     }
     return context("watch", metadata, payload)
@@ -279,8 +296,7 @@ def versioned(draw: st.DrawFn) -> Document:
             services = [{"key": "api", "newest": {"hits": {"hits": [{"_source": source}]}}}]
             return {"aggregations": {"models": terms([{"key": "m", "services": terms(services)}])}}
 
-        empty = {"aggregations": {"models": terms([])}}
-        before = starts() if draw(st.booleans()) else empty
+        before = draw(st.sampled_from([EMPTY, NO_INDEX, starts()]))
         return context("watch", metadata, {"window": starts(), "baseline": before})
     weights = st.sampled_from([0.0, 3.0, 7.5, 200.0])
     found = [
@@ -361,7 +377,7 @@ def labelled(draw: st.DrawFn) -> Document:
     }
     payload = {
         "window": models({"windows": {"buckets": {name: bucket() for name in LADDER}}, **services(draw)}),
-        "served": models({"windows": {"buckets": served}}),
+        "served": draw(st.sampled_from([models({"windows": {"buckets": served}}), NO_INDEX])),
         "profiles": profiles(
             draw(st.sampled_from([{}, *[{"quality": known}] * 5])), **draw(owned({"min_drop": 0.5}))
         ),
@@ -376,3 +392,50 @@ PAYLOADS = {
     "ml-quality": labelled(),
     "ml-versions": versioned(),
 }
+
+
+# -- the shipped watches -----------------------------------------------------------------------------------
+
+WATCHES = {watch.id: watch for watch in load_watches(content.path("watchers"))}
+
+
+@cache
+def _firing(watch_id: str) -> tuple[str, Document]:
+    """The script of a watch, and the context in which it finds something in its firing case."""
+    contexts: list[tuple[str, Document]] = []
+
+    def recording(script: str) -> Any:
+        def evaluate(ctx: Mapping[str, Any], params: Mapping[str, Any]) -> Mapping[str, Any]:
+            result = SCRIPTS[script](ctx, params)
+            if result["count"] > 0:
+                contexts.append((script, deepcopy(dict(ctx))))
+            return result
+
+        return evaluate
+
+    loaded = cases.load(content.path("watchers") / "cases" / f"{watch_id}.yml")
+    scripts = {script: recording(script) for script in SCRIPTS}
+    for _ in run_file(loaded, WATCHES, lambda: EmbeddedStore(None), scripts=scripts):
+        break  # the firing case is the first
+    return contexts[-1]
+
+
+def of_watch(watch_id: str) -> tuple[str, Document]:
+    """The script of a shipped watch and a context with findings, which the caller may change."""
+    script, ctx = _firing(watch_id)
+    return script, deepcopy({name: ctx[name] for name in ("watch_id", "metadata", "trigger", "payload")})
+
+
+def without_indices(watch_id: str) -> Iterator[tuple[str, str, Document]]:
+    """The contexts of a shipped watch while one of its searches, or none of them, has an index.
+
+    Yields:
+        The name of the search (``all`` for all of them), the script, and the context.
+    """
+    script, ctx = of_watch(watch_id)
+    searches = list(ctx["payload"])
+    for name in (*searches, "all"):
+        changed = deepcopy(ctx)
+        for lost in searches if name == "all" else [name]:
+            changed["payload"][lost] = deepcopy(NO_INDEX)
+        yield name, script, changed

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from logging_lib._util import content
+from logging_lib.store.connection import Connection
 from logging_lib.watch.scripts import SCRIPTS
 from tests.watch import payloads
 from tests.watch.test_scripts import WINDOWS, ctx, window
@@ -87,14 +88,15 @@ def contexts(draw: st.DrawFn) -> dict[str, Any]:
     version |= payloads.services(draw)
     if draw(st.booleans()):
         earlier = ctx(ladder())["payload"]["window"]
-        made["payload"]["week1"] = draw(st.sampled_from([payloads.EMPTY, earlier]))
+        made["payload"]["week1"] = draw(st.sampled_from([payloads.EMPTY, payloads.NO_INDEX, earlier]))
         made["metadata"] = {**made["metadata"], "references": ["week1"]}
     if draw(st.booleans()):
         (before,) = ctx(ladder())["payload"]["window"]["aggregations"]["models"]["buckets"]
         (past,) = before["versions"]["buckets"]
         past |= past["windows"]["buckets"][draw(st.sampled_from(WINDOWS))]
         past["key"] = draw(st.sampled_from(["1", "2"]))
-        made["payload"]["baseline"] = {"aggregations": {"models": payloads.terms([before])}}
+        answer = {"aggregations": {"models": payloads.terms([before])}}
+        made["payload"]["baseline"] = draw(st.sampled_from([answer, payloads.NO_INDEX]))
         made["metadata"] = {**made["metadata"], "baseline": "8d"}
     if draw(st.booleans()):
         made["metadata"] = {**made["metadata"], "max_rates": {"unseen": 0.5}}
@@ -131,3 +133,24 @@ def test_painless_refuses_a_cut_answer_too(elasticsearch_url: str) -> None:
         execute(elasticsearch_url, "ml-check-rate", context)
     with caught.value as answer:
         assert "models left out 7 documents" in answer.read().decode()
+
+
+@pytest.mark.parametrize("watch_id", payloads.WATCHES)
+def test_a_shipped_watch_gives_the_same_while_indices_are_lacking(
+    elasticsearch_url: str, watch_id: str
+) -> None:
+    """With all streams, with each of them lacking, and on a fresh cluster that has none."""
+    script, context = payloads.of_watch(watch_id)
+    assert execute(elasticsearch_url, script, context) == SCRIPTS[script](context, {})
+    for _, script, context in payloads.without_indices(watch_id):
+        assert execute(elasticsearch_url, script, context) == SCRIPTS[script](context, {})
+
+
+def test_elasticsearch_answers_without_aggregations_where_no_index_matches(
+    elasticsearch: Connection,
+) -> None:
+    """Which is what the payloads above imitate."""
+    body = {"size": 0, "aggs": {"models": {"terms": {"field": "ml.model.name"}}}}
+    answer = elasticsearch.call("POST", "/logs-ml.nowhere-*/_search?rest_total_hits_as_int=true", body)
+    assert answer.keys() == payloads.NO_INDEX.keys()
+    assert (answer["_shards"], answer["hits"]) == (payloads.NO_INDEX["_shards"], payloads.NO_INDEX["hits"])

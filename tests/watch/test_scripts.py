@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from logging_lib.watch.scripts import SCRIPTS, ScriptError, judged
+from tests.watch import payloads
 
 WINDOWS = ["15m", "1h", "6h", "24h"]
 METADATA = {
@@ -162,3 +163,23 @@ def test_quotes_in_names_cannot_leave_the_query() -> None:
         [window(100, {'a" or *': 50})] * 4, expected={'a" or *': {"count": 0, "rows": 680, "dispersion": 0}}
     )
     assert r'ml.check.unseen: "a\" or *"' in run(context)["findings"][0]["query"]
+
+
+@pytest.mark.parametrize("watch_id", payloads.WATCHES)
+def test_a_search_without_any_index_has_no_buckets(watch_id: str) -> None:
+    """On a fresh cluster Elasticsearch answers without aggregations; nothing is found then, and nothing fails."""
+    script, ctx = payloads.of_watch(watch_id)
+    assert SCRIPTS[script](ctx, {})["count"] > 0
+    for name, script, ctx in payloads.without_indices(watch_id):
+        result = SCRIPTS[script](ctx, {})
+        assert result["count"] == len(result["findings"])
+        if name in ("window", "all"):
+            assert result["count"] == 0
+        # The answer of an index without matching events is as good.
+        for answer in ctx["payload"].values():
+            if "aggregations" not in answer and answer is not ctx["payload"].get("profiles"):
+                answer["aggregations"] = {
+                    "models": terms([]),
+                    **{group["by"]: terms([]) for group in ctx["metadata"].get("groups", ())},
+                }
+        assert SCRIPTS[script](ctx, {}) == result

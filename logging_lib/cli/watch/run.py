@@ -21,8 +21,8 @@ from logging_lib._util.times import format_duration, format_instant
 from logging_lib.cli import options as _store
 from logging_lib.cli.options import UsageError, duration, instant
 from logging_lib.cli.output import console, safe
-from logging_lib.cli.watch import _state
-from logging_lib.cli.watch._common import (
+from logging_lib.cli.watch import options as _state
+from logging_lib.cli.watch.options import (
     JsonOption,
     ProfilesOption,
     WatchesOption,
@@ -125,9 +125,7 @@ def run(
             chosen = pick(chosen, only)
         lease_duration = duration(lease, "--lease")
         beats = bool(heartbeat) and not once
-        indexes = any(
-            channel_of(action).name == "index" for watch in chosen for action in watch.actions.values()
-        )
+        indexes = any(channel_of(action).needs_store for watch in chosen for action in watch.actions.values())
         if store is None and not once:
             opened = _store.open_elasticsearch(elasticsearch)  # the first event may be still to come
         else:
@@ -202,10 +200,10 @@ def _dry_run(
 def _leading(elector: LeaderElector) -> Iterator[None]:
     """Lead while the block runs, however long that takes."""
     if not elector.acquire(datetime.now(UTC)):
-        other = elector.leader
-        assert other is not None
+        leader = elector.leader
+        assert leader is not None
         raise StateError(
-            f"another run holds this state: {other.holder}, until {format_instant(other.until)} unless it renews "
+            f"another run holds this state: {leader.holder}, until {format_instant(leader.until)} unless it renews "
             "that; let it end, or give another --state"
         )
     ended = threading.Event()
@@ -281,10 +279,10 @@ def _note_unmatched(store: Store, watches: list[Watch]) -> None:
 
 def _fallback(option: str) -> tuple[str, str]:
     name, _, recipient = option.partition("=")
-    known = [channel.name for channel in CHANNELS.values() if channel.takes_text]
-    if name not in known or not recipient:
+    names = [channel.name for channel in CHANNELS.values() if channel.takes_text]
+    if name not in names or not recipient:
         raise UsageError(
-            f"--fallback: {option!r}: write CHANNEL=RECIPIENT, CHANNEL one of {', '.join(known)}"
+            f"--fallback: {option!r}: write CHANNEL=RECIPIENT, CHANNEL one of {', '.join(names)}"
         )
     return name, recipient
 

@@ -95,7 +95,11 @@ def _rates(result: Backtest, what_if: Backtest | None) -> Iterable[dict[str, Any
         yield {"watch": watch, "cells": cells, "change": change}
     total = len(result.alerts)
     length = max((result.end - result.start) / timedelta(days=1), 1.0)
-    yield {"watch": "all", "cells": [str(total), f"{total / length:.2f}", ""], "change": ""}
+    yield {
+        "watch": "all",
+        "cells": [str(total), f"{total / length:.2f}", *[""] * (1 if what_if is None else 3)],
+        "change": "",
+    }
 
 
 def _notes(result: Backtest) -> Iterable[str]:

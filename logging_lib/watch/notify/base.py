@@ -172,6 +172,7 @@ class Channel(ABC):
         action_type: the key of its actions in a watch. Where two channels have the same, ``takes`` decides.
         action_model: what is below that key.
         setting: the environment variable that configures it; empty where it needs none.
+        needs_store: it is configured by the store alone.
         takes_text: any text can be sent by it, so it can notify of a resolution and be another one's fallback.
         takes_digests: several notifications for one recipient may go out as one.
         shares_messages: one message can go to several recipients.
@@ -187,6 +188,7 @@ class Channel(ABC):
     action_type: ClassVar[str]
     action_model: ClassVar[type[Model]]
     setting: ClassVar[str] = ""
+    needs_store: ClassVar[bool] = False
     takes_text: ClassVar[bool] = False
     takes_digests: ClassVar[bool] = False
     shares_messages: ClassVar[bool] = False
@@ -284,6 +286,18 @@ class Channel(ABC):
     def address_of(cls, recipients: Iterable[str], like: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The address of these recipients; the sender, where there is one, as in another address."""
         return {}
+
+    @classmethod
+    def test(cls, draft: Notification, recipient: str, subject: str, text: str) -> Notification:
+        """A notification that tries the channel out.
+
+        Args:
+            recipient: as the channel names one; empty for its default.
+
+        Raises:
+            RenderError: when there is no default.
+        """
+        return cls.compose(draft, cls.address_of([recipient] if recipient else []), subject, text)
 
     @classmethod
     @abstractmethod

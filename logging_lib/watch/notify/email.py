@@ -257,6 +257,12 @@ class EmailChannel(Channel):
         return {"to": list(recipients), "sender": (like or {}).get("sender")}
 
     @classmethod
+    def test(cls, draft: Notification, recipient: str, subject: str, text: str) -> Notification:
+        if not recipient:
+            raise RenderError("name a mail address: --recipient team@example.org")
+        return cls.compose(draft, cls.address_of(_addresses(recipient)), subject, text)
+
+    @classmethod
     def preview(cls, notification: Notification) -> str:
         address, content = notification.address, notification.content
         heads = {name: address.get(key) or content.get(key) for name, key in _HEADERS.items()}
@@ -301,17 +307,17 @@ class EmailChannel(Channel):
         if refused:
             remaining = notification.model_copy(update={"recipients": tuple(refused)})
             raise DeliveryError(f"the mail server refused {_refusals(refused)}", remaining=remaining)
-        return "250: the mail server took the mail"
+        return f"{server.reply[0]} {server.reply[1].decode('utf-8', 'replace')}"
 
-    def _connect(self) -> smtplib.SMTP:
+    def _connect(self) -> _Smtp | _SmtpOverTls:
         parts = urlsplit(self.url)
         host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-        server: smtplib.SMTP
+        server: _Smtp | _SmtpOverTls
         if parts.scheme == "smtps":
             context = ssl.create_default_context()
-            server = smtplib.SMTP_SSL(host, port, timeout=self.timeout, context=context)
+            server = _SmtpOverTls(host, port, timeout=self.timeout, context=context)
         else:
-            server = smtplib.SMTP(host, port, timeout=self.timeout)
+            server = _Smtp(host, port, timeout=self.timeout)
         try:
             if parts.scheme == "smtp+starttls":
                 server.starttls(context=ssl.create_default_context())
@@ -326,6 +332,24 @@ class EmailChannel(Channel):
             server.close()
             raise
         return server
+
+
+class _KeepsReply:
+    """Keeps the server's answer to a mail, which smtplib does not give."""
+
+    reply: tuple[int, bytes] = (0, b"")
+
+    def data(self, msg: Any) -> tuple[int, bytes]:
+        self.reply = super().data(msg)  # type: ignore[misc]
+        return self.reply
+
+
+class _Smtp(_KeepsReply, smtplib.SMTP):
+    pass
+
+
+class _SmtpOverTls(_KeepsReply, smtplib.SMTP_SSL):
+    pass
 
 
 def _quit(server: smtplib.SMTP) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
+from logging_lib._util.times import format_instant
 from logging_lib.store.port import Store, StoreError
 from logging_lib.watch.model import Model, fault
 from logging_lib.watch.notify.base import Channel, DeliveryError, Fetch, Notification, RenderError, hash_id
@@ -46,6 +47,7 @@ class IndexChannel(Channel):
     name = "index"
     action_type = "index"
     action_model = IndexAction
+    needs_store = True
     unsupported = {
         "doc_type": "documents have no types any more; leave it out",
         "timeout": "leave it out",
@@ -85,6 +87,14 @@ class IndexChannel(Channel):
             },
         }
         return [draft.model_copy(update=update)]
+
+    @classmethod
+    def test(cls, draft: Notification, recipient: str, subject: str, text: str) -> Notification:
+        if not recipient:
+            raise RenderError("name an index: --recipient ml-notes")
+        document = {"@timestamp": format_instant(draft.created_at), "message": f"{subject}: {text}"}
+        context = {"ctx": {"payload": document, "execution_time": document["@timestamp"]}}
+        return cls.render(IndexAction(index=recipient), context, draft, None)[0]
 
     @classmethod
     def preview(cls, notification: Notification) -> str:

@@ -51,6 +51,10 @@ class LogChannel(Channel):
         )
 
     @classmethod
+    def test(cls, draft: Notification, recipient: str, subject: str, text: str) -> Notification:
+        return cls.line(draft, one_line(f"{subject}: {text}"), "warn", recipient or None)
+
+    @classmethod
     def preview(cls, notification: Notification) -> str:
         return f"log {notification.content['level']}: {notification.text}"
 

@@ -13,13 +13,23 @@ from logging_lib.watch.notify.base import Channel, Channels, Fetch, Notification
 from logging_lib.watch.notify.email import EmailChannel
 from logging_lib.watch.notify.index import IndexChannel
 from logging_lib.watch.notify.log import LogChannel
+from logging_lib.watch.notify.pagerduty import PagerDutyChannel
 from logging_lib.watch.notify.slack import SlackChannel
+from logging_lib.watch.notify.teams import TeamsChannel
 from logging_lib.watch.notify.webhook import WebhookChannel
 from logging_lib.watch.templating import Medium, TemplateError, render
 
 CHANNELS: Mapping[str, type[Channel]] = {
     channel.name: channel
-    for channel in (EmailChannel, SlackChannel, WebhookChannel, IndexChannel, LogChannel)
+    for channel in (
+        EmailChannel,
+        SlackChannel,
+        TeamsChannel,
+        PagerDutyChannel,
+        WebhookChannel,
+        IndexChannel,
+        LogChannel,
+    )
 }
 """By name. Of two with one type of actions the first whose ``takes`` says so gets an action."""
 

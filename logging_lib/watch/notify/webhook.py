@@ -13,7 +13,16 @@ from typing import Any
 from logging_lib.store.port import Store
 from logging_lib.watch.http import BRIEF_BYTES, Call, CallError, HttpClient, render_call
 from logging_lib.watch.model import HttpRequest
-from logging_lib.watch.notify.base import Channel, DeliveryError, Fetch, Notification, Path, excerpt, refusal
+from logging_lib.watch.notify.base import (
+    Channel,
+    DeliveryError,
+    Fetch,
+    Notification,
+    Path,
+    RenderError,
+    excerpt,
+    refusal,
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,16 @@ class WebhookChannel(Channel):
                 }
             )
         ]
+
+    @classmethod
+    def test(cls, draft: Notification, recipient: str, subject: str, text: str) -> Notification:
+        """Posts ``{"subject": ..., "text": ...}`` to the address."""
+        body = {"subject": subject, "text": text}
+        try:
+            request = HttpRequest.model_validate({"url": recipient, "method": "post", "body": body})
+        except ValueError:
+            raise RenderError("name an address: --recipient https://alerts.example.org/hook") from None
+        return cls.render(request, {"ctx": {}}, draft, None)[0].model_copy(update={"subject": subject})
 
     @classmethod
     def preview(cls, notification: Notification) -> str:

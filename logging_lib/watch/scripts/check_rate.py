@@ -8,6 +8,7 @@ from logging_lib.watch.scripts.common import (
     Document,
     Given,
     buckets,
+    buckets_in,
     chance,
     earlier,
     found,
@@ -55,7 +56,7 @@ def check_rate(ctx: Given, params: Given) -> Document:
     findings: list[Document] = []
     skipped: list[Document] = []
     notes: list[Document] = []
-    for model in buckets(ctx["payload"]["window"]["aggregations"]["models"], "models"):
+    for model in buckets_in(ctx["payload"]["window"], "models"):
         for version in buckets(model["versions"], "versions"):
             profile = profiles.get(model["key"] + ":" + version["key"])
             if profile is None and by_profile:
@@ -222,7 +223,7 @@ def _past(ctx: Given, model: str, version: str, at: str, name: str) -> tuple[flo
     count = rows = 0.0
     baseline = ctx["payload"].get("baseline")
     if baseline is not None:
-        for one in buckets(baseline["aggregations"]["models"], "models"):
+        for one in buckets_in(baseline, "models"):
             for other in buckets(one["versions"], "versions") if one["key"] == model else ():
                 if other["key"] == version:
                     rows += other["weight"]["value"]

@@ -109,7 +109,7 @@ def earlier(ctx: Given, model: str, version: str) -> list[Any]:
     """The buckets of a model version in ``metadata.references``: the same hours of earlier weeks."""
     same = []
     for name in ctx["metadata"].get("references") or []:
-        for one in buckets(ctx["payload"][name]["aggregations"]["models"], "models"):
+        for one in buckets_in(ctx["payload"][name], "models"):
             if one["key"] == model:
                 same += [each for each in buckets(one["versions"], "versions") if each["key"] == version]
     return same
@@ -124,6 +124,14 @@ def buckets(aggregation: Given, name: str) -> list[Any]:
         )
     found: list[Any] = aggregation["buckets"]
     return found
+
+
+def buckets_in(answer: Given, name: str) -> list[Any]:
+    """The buckets of a search's outermost aggregation, as ``buckets``.
+
+    Where no index matches, Elasticsearch answers without aggregations: there are no buckets then.
+    """
+    return buckets(answer["aggregations"][name], name) if "aggregations" in answer else []
 
 
 def kept_share(bucket: Given) -> float:

@@ -9,6 +9,7 @@ from logging_lib.watch.scripts.common import (
     Document,
     Given,
     buckets,
+    buckets_in,
     chance,
     earlier,
     found,
@@ -60,7 +61,7 @@ def distribution(ctx: Given, params: Given) -> Document:
     findings: list[Document] = []
     skipped: list[Document] = []
     notes: list[Document] = []
-    for model in buckets(ctx["payload"]["window"]["aggregations"]["models"], "models"):
+    for model in buckets_in(ctx["payload"]["window"], "models"):
         for version in buckets(model["versions"], "versions"):
             profile = profiles.get(model["key"] + ":" + version["key"])
             if profile is None:

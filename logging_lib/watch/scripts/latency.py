@@ -8,6 +8,7 @@ from logging_lib.watch.scripts.common import (
     Document,
     Given,
     buckets,
+    buckets_in,
     chance,
     found,
     judged,
@@ -37,11 +38,11 @@ def latency(ctx: Given, params: Given) -> Document:
     windows = metadata["windows"]
     profiles = profiles_of(ctx["payload"]["profiles"])
     past = {}
-    for model in buckets(ctx["payload"]["baseline"]["aggregations"]["models"], "models"):
+    for model in buckets_in(ctx["payload"]["baseline"], "models"):
         past[model["key"]] = model
     findings: list[Document] = []
     notes: list[Document] = []
-    for model in buckets(ctx["payload"]["window"]["aggregations"]["models"], "models"):
+    for model in buckets_in(ctx["payload"]["window"], "models"):
         for version in buckets(model["versions"], "versions"):
             profile = profiles.get(model["key"] + ":" + version["key"])
             alpha = setting(ctx, profile, "false_alarms_per_model_month") / (

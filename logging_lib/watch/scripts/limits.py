@@ -8,6 +8,7 @@ from logging_lib.watch.scripts.common import (
     Document,
     Given,
     buckets,
+    buckets_in,
     found,
     judged,
     line,
@@ -43,7 +44,7 @@ def limits(ctx: Given, params: Given) -> Document:
     findings: list[Document] = []
     for group in metadata["groups"]:
         by, fields = group["by"], group["fields"]
-        for bucket in buckets(ctx["payload"]["window"]["aggregations"][by], by):
+        for bucket in buckets_in(ctx["payload"]["window"], by):
             members = buckets(bucket["members"], "members") if len(fields) > 1 else [None]
             for member in members:
                 at = bucket if member is None else member
@@ -143,7 +144,7 @@ def _usual(ctx: Given, by: str, keys: list[str], limit: Given) -> float | None:
     """The least of the earlier windows, so that a holiday last week makes no alarm today."""
     least: float | None = None
     for name in ctx["metadata"].get("references") or []:
-        for bucket in ctx["payload"][name]["aggregations"][by]["buckets"]:
+        for bucket in buckets_in(ctx["payload"][name], by):
             if bucket["key"] != keys[0]:
                 continue
             for member in bucket["members"]["buckets"] if len(keys) > 1 else [bucket]:

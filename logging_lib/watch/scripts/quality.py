@@ -8,6 +8,7 @@ from logging_lib.watch.scripts.common import (
     Document,
     Given,
     buckets,
+    buckets_in,
     chance,
     found,
     gamma_tail,
@@ -41,7 +42,7 @@ def quality(ctx: Given, params: Given) -> Document:
     findings: list[Document] = []
     skipped: list[Document] = []
     notes: list[Document] = []
-    for model in buckets(ctx["payload"]["window"]["aggregations"]["models"], "models"):
+    for model in buckets_in(ctx["payload"]["window"], "models"):
         for version in buckets(model["versions"], "versions"):
             key = model["key"] + ":" + version["key"]
             profile = profiles.get(key)
@@ -100,7 +101,7 @@ def quality(ctx: Given, params: Given) -> Document:
 
 def _served(payload: Given) -> dict[str, float]:
     known = {}
-    for model in buckets(payload["aggregations"]["models"], "models"):
+    for model in buckets_in(payload, "models"):
         for version in buckets(model["versions"], "versions"):
             for window, bucket in version["windows"]["buckets"].items():
                 known[model["key"] + ":" + version["key"] + ":" + window] = bucket["weight"]["value"]
@@ -123,7 +124,7 @@ def _verdicts(ctx: Given, profile: Given, expected: Given, bucket: Given) -> lis
             what = f"mean absolute error {number(mae)}, expected {number(usual['mean'])}"
             lines = [
                 line("root mean squared error", number(sqrt(bucket["squared"]["value"]))),
-                line("mean error (prediction less truth)", number(bucket["bias"]["value"])),
+                line("mean error (prediction minus actual)", number(bucket["bias"]["value"])),
                 line("expected from", f"{usual['count']} held-out training rows"),
             ]
             made.append(("error", gamma_tail(0.5, 0.5 * z * z), what, lines))

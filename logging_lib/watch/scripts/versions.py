@@ -8,6 +8,7 @@ from logging_lib.watch.scripts.common import (
     Document,
     Given,
     buckets,
+    buckets_in,
     found,
     judged,
     line,
@@ -37,7 +38,7 @@ def versions(ctx: Given, params: Given) -> Document:
         return judged(_changes(ctx))
     profiles = profiles_of(ctx["payload"]["profiles"])
     findings: list[Document] = []
-    for model in buckets(ctx["payload"]["window"]["aggregations"]["models"], "models"):
+    for model in buckets_in(ctx["payload"]["window"], "models"):
         deployed = sorted(
             source["ml"]["model"]["version"]
             for source in profiles.values()
@@ -111,11 +112,11 @@ def _age(ctx: Given, model: str, version: Given, profile: Given | None) -> list[
 
 def _changes(ctx: Given) -> list[Document]:
     earlier: dict[str, Any] = {}
-    for model in buckets(ctx["payload"]["baseline"]["aggregations"]["models"], "models"):
+    for model in buckets_in(ctx["payload"]["baseline"], "models"):
         for service in buckets(model["services"], "services"):
             earlier[model["key"] + "|" + service["key"]] = service["newest"]["hits"]["hits"][0]["_source"]
     findings: list[Document] = []
-    for model in buckets(ctx["payload"]["window"]["aggregations"]["models"], "models"):
+    for model in buckets_in(ctx["payload"]["window"], "models"):
         for service in buckets(model["services"], "services"):
             now = service["newest"]["hits"]["hits"][0]["_source"]
             before = earlier.get(model["key"] + "|" + service["key"])

@@ -1,25 +1,41 @@
-"""``logging-lib watch list`` and ``show``."""
+"""``logging-lib watch list | show | lint | test``: look at watch files and check them."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from logging_lib._util import content
 from logging_lib._util.times import format_duration, format_instant
 from logging_lib.cli import options
 from logging_lib.cli.output import console
-from logging_lib.cli.watch import _state
-from logging_lib.cli.watch._common import JsonOption, WatchesOption, explained, load, pick, print_json
+from logging_lib.cli.watch import options as _state
+from logging_lib.cli.watch.options import (
+    JsonOption,
+    WatchesOption,
+    explained,
+    lines_safe,
+    load,
+    pick,
+    print_json,
+)
+from logging_lib.watch import lint
 from logging_lib.watch.incidents import Mute, is_muted
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.registry import channel_of, recipients
 from logging_lib.watch.state.base import WatchState
+from logging_lib.watch.templating import Medium
+from logging_lib.watch.testing import cases, run
+
+if TYPE_CHECKING:
+    from logging_lib.watch.testing.run import NewStore
 
 
 def list_(
@@ -48,8 +64,8 @@ def list_(
     if as_json:
         print_json(rows)
         return
-    more = ("last run", "open", "acked", "muted", "waiting") if has_state else ()
-    table = Table("id", "title", "every", "windows", "notifies", *more, box=None, pad_edge=False)
+    state_columns = ("last run", "open", "acked", "muted", "waiting") if has_state else ()
+    table = Table("id", "title", "every", "windows", "notifies", *state_columns, box=None, pad_edge=False)
     for row in rows:
         cells = [row["id"], row["title"], row["every"], ", ".join(row["windows"]), ", ".join(row["notifies"])]
         if has_state:
@@ -132,3 +148,75 @@ def _summarize(watch: Watch) -> dict[str, Any]:
         "windows": [str(window) for window in windows] if isinstance(windows, list) else [str(windows)],
         "notifies": recipients(watch),
     }
+
+
+def lint_(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Watch files, or folders of *.json. Default: the shipped ones."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find what is wrong with watches before they run: what is refused, and what Watcher would take without a word.
+
+    Exit code 1: there are errors; 2: a path holds no watch. Warnings alone end with 0.
+
+    Example: logging-lib watch lint watchers
+    """
+    with explained():
+        findings = lint.lint_files(paths or [content.path("watchers")], now=datetime.now(UTC))
+    errors = sum(finding.severity == "error" for finding in findings)
+    if as_json:
+        print_json([finding.document() for finding in findings])
+    else:
+        for finding in findings:
+            typer.echo(Medium.HEADER.escape(str(finding)))
+        typer.echo(f"{errors} errors, {len(findings) - errors} warnings")
+    raise typer.Exit(1 if errors else 0)
+
+
+def unit_test(
+    paths: Annotated[list[Path], typer.Argument(help="Files of cases, or folders of *.yml.")],
+    watches: WatchesOption = None,
+    elasticsearch: Annotated[
+        str | None,
+        typer.Option(
+            "--elasticsearch",
+            metavar="URL",
+            help="Run them on this Elasticsearch, in indices watch-test-* that are deleted at once. "
+            "Default: on the embedded store.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run unit tests of watches: what each finds at given times of described events.
+
+    Exit code 1: a watch found something else than the cases say; 2: wrong input.
+
+    Example: logging-lib watch test watchers/cases
+    """
+    failed = passed = 0
+    failure_texts: list[str] = []
+    with explained(), contextlib.ExitStack() as stack:
+        new_store = _new_store(elasticsearch, stack)
+        watches_by_id = {watch.id: watch for watch in load(watches)}
+        for loaded in [cases.load_case_file(file) for file in cases.find_case_files(paths)]:
+            for _, failures in run.run_file(loaded, watches_by_id, new_store):
+                failed, passed = failed + bool(failures), passed + (not failures)
+                failure_texts += map(str, failures)
+    if as_json:
+        print_json({"passed": passed, "failed": failed, "failures": failure_texts})
+    else:
+        for failure in failure_texts:
+            typer.echo(lines_safe(failure))
+        typer.echo(f"{passed} cases passed, {failed} failed")
+    raise typer.Exit(1 if failed else 0)
+
+
+def _new_store(url: str | None, stack: contextlib.ExitStack) -> NewStore:
+    if url is None:
+        return lambda: options.open_store(None)
+    from logging_lib.store.sandbox import Sandbox
+
+    connection = stack.enter_context(options.connect(url))
+    return lambda: Sandbox(connection)
