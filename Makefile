@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo pictures test test-all coverage check generate dist docs bench bench-detection clean
+.PHONY: help demo pictures servers test test-all coverage check generate dist docs bench bench-detection clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -32,20 +32,23 @@ $(VENV)/.dev: setup.cfg setup.py pyproject.toml | $(VENV)/bin/python
 demo: $(VENV)/.demo ## a real model, three incidents, alerts by mail and Slack; leaves build/demo/
 	$(BIN)/logging-lib demo --out build/demo
 
-# Two processes, a file's tests in one of them: each has servers of its own.
+# Two processes, a file's tests in one of them; tests/conftest.py sends all that need one server to one process.
 WORKERS ?= 2
 
 pictures: demo ## the README's pictures, of the demo's report and dashboards
 	$(BIN)/logging-lib dashboards preview --store build/demo/store --out build/preview
 	$(BIN)/python tools/pictures.py
 
-test: $(VENV)/.dev ## the tests that every change must pass
+servers: $(VENV)/.dev ## fetch what the tests start, once: Elasticsearch, JRuby, Chromium (about 1 GB)
+	$(BIN)/python -m tools.fetch_test_servers
+
+test: servers ## the tests that every change must pass
 	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
 
-test-all: $(VENV)/.dev ## all tests, the long ones too
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
+test-all: servers ## all tests, the long ones too, with more random examples each
+	$(BIN)/python -m pytest --hypothesis-profile full -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
 
-coverage: $(VENV)/.dev ## the same tests with the share of lines and branches that they run; leaves build/coverage/
+coverage: servers ## the same tests with the share of lines and branches that they run; leaves build/coverage/
 	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile --cov --cov-report=term --cov-report=html
 
 check: $(VENV)/.check ## style, types, import order, generated files, retired words
@@ -74,7 +77,7 @@ dist: $(VENV)/.check ## sdist and wheel in dist/, checked, installed into an emp
 docs: $(VENV)/.dev ## the documentation as a site that needs no network; leaves build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(VENV)/.dev ## the benchmarks, figures beside their goals; leaves build/bench/results.json
+bench: servers ## the benchmarks, figures beside their goals; leaves build/bench/results.json
 	$(BIN)/python -m benchmarks
 
 bench-detection: $(VENV)/.dev ## how soon watches find faults, beside Evidently and NannyML; writes benchmarks/detection/README.md

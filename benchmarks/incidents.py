@@ -1,7 +1,7 @@
 """Many incidents at once: one watch, one finding a model, a mail and a Slack post for all of them as digests.
 
 The state is in files, the mail goes to a real SMTP server and the post to a real HTTP server in this process. What
-counts is the processor time of 2,000 models by that of 400 and 200: the cost grows with their number, and not with
+counts is the processor time of 2,000 models by that of 400 and 200: the cost grows with the number, and not with
 its square.
 """
 

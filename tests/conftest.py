@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -14,16 +16,27 @@ import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, settings
 from typer.testing import CliRunner, Result
 
 from logging_lib import profile as profiles
 from logging_lib.cli.app import app
 from logging_lib.profile.config import Config
 from logging_lib.store.connection import PREFIX, Connection, ConnectionSettings
-from tests import elasticsearch_server
+from tests import distribution, elasticsearch_server
 from tests.store import elastic
 
 ROWS = 2000
+UNITS = pytest.StashKey[Path]()
+
+
+# Random examples: a part of them in `make test`, all in `make test-all`; tests/strategies.py says how many. No
+# limit of Hypothesis depends on how fast the machine is.
+settings.register_profile(
+    "full", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("everyday", settings.get_profile("full"), max_examples=25)
+settings.load_profile("everyday")
 
 
 @pytest.fixture(scope="session")
@@ -162,3 +175,33 @@ def spooled() -> Callable[[Path], list[dict[str, Any]]]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite-golden", action="store_true", help="write the golden files anew")
+
+
+# -- how the processes of pytest-xdist share the tests ----------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("dist", "no") == "loadfile":
+        folder = Path(tempfile.mkdtemp(prefix="logging-lib-units-"))
+        config.add_cleanup(lambda: shutil.rmtree(folder))
+        config.stash[UNITS] = folder / "units.json"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    if UNITS in node.config.stash:
+        node.workerinput[distribution.UNITS] = str(node.config.stash[UNITS])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    path = getattr(config, "workerinput", {}).get(distribution.UNITS)
+    if path is not None:
+        distribution.arrange(items)
+        distribution.write(Path(path), items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> distribution.ByServer | None:
+    path = config.stash.get(UNITS, None)
+    return None if path is None else distribution.ByServer(config, log, path)

@@ -165,27 +165,40 @@ class Model:
         return 9.5
 
 
-def needs(page: Path) -> list[pytest.MarkDecorator]:
-    named = any(
+def asks(page: Path) -> bool:
+    """Whether a page names an Elasticsearch."""
+    return any(
         block.kind == "http" or address in block.text for block in blocks(page) for address in ELASTICSEARCH
     )
-    return [pytest.mark.elasticsearch] if named else []
+
+
+def needs(page: Path) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.elasticsearch(secured=True)] if asks(page) else []
+
+
+@pytest.fixture
+def server(page: Path, request: pytest.FixtureRequest) -> ConnectionSettings | None:
+    """The Elasticsearch that stands for the page's."""
+    settings: ConnectionSettings | None = request.getfixturevalue("secured") if asks(page) else None
+    return settings
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=name(page), marks=needs(page)) for page in FOLLOWED])
 def test_a_page_is_followed(
-    page: Path, desk: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    server: ConnectionSettings | None,
+    desk: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where a page names an Elasticsearch, a real one stands for it, with our stack in it; for a mail server and
     Slack, receivers; for a Kibana, a server that answers as Kibana does."""
     found = list(blocks(page))
     text = "\n".join(block.text for block in found)
-    asks = any(address in text for address in ELASTICSEARCH) or any(block.kind == "http" for block in found)
     addresses: dict[str, str] = {}
     kept: set[str] = set()
     connection = None
-    if asks:
-        server: ConnectionSettings = request.getfixturevalue("secured")
+    if server is not None:
         for part, value in (("URL", server.url), ("USER", server.user), ("PASSWORD", server.password)):
             monkeypatch.setenv(PREFIX + part, str(value))
         kept |= {PREFIX + part for part in ("URL", "USER", "PASSWORD", "API_KEY", "CA")}

@@ -18,6 +18,7 @@ import logging_lib
 from logging_lib import profile as profiles
 from logging_lib.logger.jsonlines import MAX_LINE, find_files, read_lines
 from logging_lib.normalize import DeadLetter, Event, normalize, normalize_line
+from tests.strategies import examples
 from tests.strategies import inputs as any_inputs
 
 Valid = Callable[[dict[str, Any]], dict[str, Any]]
@@ -154,7 +155,11 @@ def test_our_own_events_are_never_altered(
     assert result.document == json.loads(line.data)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(300),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.one_of(st.binary(max_size=60), any_inputs, st.builds(lambda i: foreign(inputs=i), any_inputs)))
 def test_anything_is_an_event_or_a_dead_letter_that_keeps_the_contract(valid: Valid, raw: Any) -> None:
     result = normalize(raw, now=NOW)

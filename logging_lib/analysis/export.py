@@ -2,7 +2,7 @@
 
 A model that learns from what an earlier model brought about confirms itself. So each row says whether its event
 was flagged by a check, came from a shadow model, or was influenced by a model (``labels.model_influenced``), and
-such rows can be left out; the share of each is told.
+such rows can be left out; the share of each is reported.
 """
 
 from __future__ import annotations
@@ -99,12 +99,12 @@ def export(
 
     Args:
         target: ``.parquet`` or ``.csv``; there is no such file until all is written.
-        now: told in the file.
+        now: recorded in the file.
         kinds: feature → kind, as the profile has it; default: as the first events have them.
         leave_out: marks whose events are not written: ``flagged``, ``shadow``, ``influenced``, ``unlabelled``.
         flags: the checks that flag an event.
         influenced: the key of ``labels.*`` that marks an event: any value but ``false``, or ``KEY=VALUE``.
-        advance: told how many events were dealt with.
+        advance: called with the number of events that were processed.
 
     Raises:
         StoreError: there are no such events.

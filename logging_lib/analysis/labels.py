@@ -149,7 +149,7 @@ def ingest(
         now: the time of those that do not say when.
         model: of the rows that name none. Without it a label whose prediction is not there yet cannot be kept.
         namespace: of the label stream.
-        advance: told how many rows were dealt with.
+        advance: called with the number of rows that were processed.
     """
     done = Done()
     names = columns or Columns()
@@ -181,7 +181,7 @@ def join(
 
     Args:
         selection: of the labels, by model and time.
-        advance: told how many labels were dealt with.
+        advance: called with the number of labels that were processed.
     """
     done = Done()
     query = (selection or Selection()).query()

@@ -1,4 +1,4 @@
-"""A shadow model against the live one, request by request: agreement, difference, latency, who errs less."""
+"""Compare a shadow model with the live one, request by request: agreement, difference, latency and error."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def quality(
 ) -> None:
     """The model's quality where the truth is known, beside training's; by segment; calibration.
 
-    Exit code 0: told; 2: wrong input, or no joined label.
+    Exit code 0: printed; 2: wrong input, or no joined label.
 
     Example: logging-lib labels quality last=30d --by homeownership --store build/store
     """
@@ -156,7 +156,7 @@ def delay(
 ) -> None:
     """How long after its prediction the truth is known, and what share of predictions has one.
 
-    Exit code 0: told; 2: wrong input, or no joined label.
+    Exit code 0: printed; 2: wrong input, or no joined label.
 
     Example: logging-lib labels delay --model loans --store build/store
     """

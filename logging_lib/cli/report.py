@@ -81,7 +81,7 @@ def report(
     output.remember_json(form is Format.json)
     with output.handle_errors(extra="report"), contextlib.ExitStack() as stack:
         from logging_lib.report import alerts as alerting
-        from logging_lib.report import collect, document, markdown, replaying, runbooks
+        from logging_lib.report import collect, document, markdown
         from logging_lib.report.page import render_page
 
         since = None if start is None else instant(start, "--since")
@@ -98,25 +98,26 @@ def report(
         subject = collect.subject_of(opened, model=model, version=version, role=role, start=since, end=until)
         if alerts:
             # An alert comes after its events: without an end, the last one may have come after the last event.
-            alerts_of_model = alerting.of_model(
+            alerts_of_model = alerting.select(
                 (alert for file in alerts for alert in _read(file)), subject.model, since, until
             )
-            reported_alerts = alerting.Told(
-                alerts_of_model, alerting.from_files(alerts), "the alerts that the runner wrote"
+            reported_alerts = alerting.FoundAlerts(
+                alerts_of_model, alerting.name_files(alerts), "the alerts that the runner wrote"
             )
+
         elif replay:
-            reported_alerts = replaying.replay(
+            reported_alerts = alerting.replay(
                 opened, watch_list, subject, None if every is None else duration(every, "--every")
             )
         else:
-            reported_alerts = alerting.Told()
+            reported_alerts = alerting.FoundAlerts()
         page = collect.collect(
             opened,
             subject,
             now=datetime.now(UTC),
-            told=reported_alerts,
+            found=reported_alerts,
             watches=watch_list,
-            runbooks=runbooks.texts(watch_list, watches),
+            runbooks=alerting.read_runbooks(watch_list, watches),
         )
         if form is Format.html:
             text = render_page(page)

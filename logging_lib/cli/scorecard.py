@@ -36,7 +36,7 @@ def scorecard(
     """Say which of the ML Test Score's seven monitoring tests are covered, by what is deployed and recently seen,
     and what to do for the rest.
 
-    Exit code 0: told; 1: the score is below --least; 2: wrong input.
+    Exit code 0: printed; 1: the score is below --least; 2: wrong input.
 
     Example: logging-lib scorecard --model loans --store build/store
     """
@@ -77,7 +77,7 @@ def _watches(opened: Store, store: Path | None, url: str | None, state: Path | N
 
 
 def _of_watcher(url: str | None, model: str) -> Watches:
-    """Nothing where the licence has no Watcher, or we may not ask."""
+    """Return nothing where the license does not include Watcher, or access is denied."""
     from logging_lib.analysis import scorecard_data
     from logging_lib.store.connection import ElasticsearchError
 

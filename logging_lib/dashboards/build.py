@@ -86,7 +86,7 @@ def for_profile(profile: Profile) -> Dashboard:
 
 
 def model_id(model: str, version: str) -> str:
-    """The id of a model version's dashboard; what an id cannot hold is told apart by a hash."""
+    """Return the id of a model version's dashboard: a readable part, and a hash of the exact names."""
     slug = re.sub(r"[^a-z0-9]+", "-", f"{model}-{version}".lower()).strip("-")[:MAX_NAME]
     digest = sha256(f"{model}\0{version}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"model-{slug}-{digest}" if slug else f"model-{digest}"

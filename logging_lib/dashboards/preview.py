@@ -11,7 +11,7 @@ import orjson
 
 from logging_lib._util.errors import LoggingLibError
 from logging_lib.dashboards import queries, tables, views
-from logging_lib.dashboards.selection import Selection, last
+from logging_lib.dashboards.selection import PanelSelection, last
 from logging_lib.dashboards.spec import Dashboard, Panel
 from logging_lib.dashboards.tables import CutError
 from logging_lib.dashboards.views import View
@@ -78,7 +78,7 @@ def choices(store: Store, *, now: datetime) -> dict[str, Any]:
     }
 
 
-def selection(chosen: Mapping[str, str], known: Mapping[str, Any], *, now: datetime) -> Selection:
+def selection(chosen: Mapping[str, str], known: Mapping[str, Any], *, now: datetime) -> PanelSelection:
     """What a person chose, by the names of the controls; ``period`` counts back from the last event.
 
     Raises:
@@ -95,7 +95,7 @@ def selection(chosen: Mapping[str, str], known: Mapping[str, Any], *, now: datet
             end = _instant(chosen["to"]) if chosen.get("to") else end
         elif period != WHOLE:
             start = last(period, end).start
-        return Selection(start, end, **wanted)
+        return PanelSelection(start, end, **wanted)
     except (ValueError, OverflowError) as error:
         raise PreviewError(f"no such time: {error}") from None
 
@@ -106,7 +106,7 @@ def prepare(store: Store, dashboards: Iterable[Dashboard]) -> None:
     The embedded store reads a field out of its documents when it is named first: one pass for all of them takes
     a fraction of one a panel.
     """
-    nowhere = Selection(datetime(2000, 1, 1, tzinfo=UTC), datetime(2000, 1, 2, tzinfo=UTC))
+    nowhere = PanelSelection(datetime(2000, 1, 1, tzinfo=UTC), datetime(2000, 1, 2, tzinfo=UTC))
     named: dict[str, dict[str, None]] = {}
     for panel in (panel for one in dashboards for panel in one.panels if panel.chart != "text"):
         indices, body = queries.request(panel, nowhere)
@@ -161,7 +161,7 @@ class Remembering(DelegatingStore):
             self._round += 1
 
 
-def panel_view(store: Store, panel: Panel, chosen: Selection) -> View:
+def panel_view(store: Store, panel: Panel, chosen: PanelSelection) -> View:
     """A panel's view; what the store cannot answer is said in it."""
     if panel.chart == "text":
         return views.view(panel, [])

@@ -35,8 +35,8 @@ _NO_EVENTS = {
     "deadletter": "No dead letters in this time.",
     "health": "No health events in this time: the loggers of this store send none.",
     "start": "No service started in this time.",
-    "alert": "The watch runner told of nothing in this time, or it keeps its state elsewhere than in this store: "
-    "logging-lib watch history says what it told.",
+    "alert": "The watch runner sent nothing in this time, or keeps its state outside this store: "
+    "logging-lib watch history shows what it sent.",
 }
 _EVENT = {
     "prediction": "prediction", "label": "label", "deadletter": "dead letter", "health": "health event",

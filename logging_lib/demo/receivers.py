@@ -15,6 +15,21 @@ import orjson
 from aiosmtpd.controller import Controller
 
 
+class SmtpServer(Controller):
+    """Listen on 127.0.0.1, on a free port unless one is given.
+
+    aiosmtpd itself must be told a number, and a port that was free when it was looked up may be taken by then.
+    """
+
+    def __init__(self, handler: object, port: int = 0, **options: Any) -> None:
+        self._socket = socket.create_server(("127.0.0.1", port))
+        number = self._socket.getsockname()[1]
+        super().__init__(handler, hostname="127.0.0.1", port=number, ready_timeout=60, **options)
+
+    def _create_server(self) -> Any:
+        return self.loop.create_server(self._factory_invoker, sock=self._socket, ssl=self.ssl_context)
+
+
 class Receivers:
     """Save mails to ``<folder>/mail/*.eml`` and Slack messages to ``<folder>/slack.jsonl``, within ``with``."""
 
@@ -23,7 +38,7 @@ class Receivers:
         self._mail, self._slack = folder / "mail", folder / "slack.jsonl"
         self._mail.mkdir(parents=True, exist_ok=True)
         self._slack.touch()
-        self._smtp = Controller(self, hostname="127.0.0.1", port=_free_port())
+        self._smtp = SmtpServer(self)
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _make_handler(self._slack))
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
@@ -62,13 +77,6 @@ class Receivers:
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
-
-
-def _free_port() -> int:
-    """Return a free port; aiosmtpd connects to its own port to start, so it must know the number."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _make_handler(target: Path) -> type[BaseHTTPRequestHandler]:

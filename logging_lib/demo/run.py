@@ -29,8 +29,8 @@ from logging_lib.logger.jsonlines import find_files, read_lines
 from logging_lib.normalize import normalize_line
 from logging_lib.profile.config import Config
 from logging_lib.report import alerts as alerting
-from logging_lib.report import collect, runbooks
-from logging_lib.report.model import Judging
+from logging_lib.report import collect
+from logging_lib.report.model import AlertSource
 from logging_lib.report.page import render_page
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.profiles import publish
@@ -310,16 +310,16 @@ def _write_report(store: EmbeddedStore, alerts: list[Alert], out: Path) -> str:
         store,
         subject,
         now=datetime.now(UTC),
-        told=alerting.Told(
+        found=alerting.FoundAlerts(
             [alert.document() for alert in alerts],
-            Judging(
+            AlertSource(
                 f"Found by the {len(_demo_watches())} watches of the demo as the events arrived.",
                 len(_demo_watches()),
             ),
             f"{len(_demo_watches())} watches",
         ),
         watches=watches,
-        runbooks=runbooks.texts(watches),
+        runbooks=alerting.read_runbooks(watches),
     )
     (out / "report.html").write_text(render_page(report), "utf-8")
     return report.verdict.sentence

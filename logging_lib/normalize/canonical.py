@@ -20,7 +20,7 @@ def validate(
     """Validate an event; set its time in canonical form, and ``event.ingested`` where the arrival is known.
 
     Raises:
-        RefusedError: ``schema_version``, ``no_id``, ``dataset``, ``no_model``, ``timestamp``, ``future`` or
+        NormalizeError: ``schema_version``, ``no_id``, ``dataset``, ``no_model``, ``timestamp``, ``future`` or
             ``too_many_fields``.
     """
     version = ml["schema_version"]

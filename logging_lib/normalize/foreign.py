@@ -64,7 +64,7 @@ def to_canonical(
     """Build the canonical event.
 
     Raises:
-        RefusedError: ``no_model``, ``no_inputs``, ``no_timestamp``, ``timestamp``, ``future``,
+        NormalizeError: ``no_model``, ``no_inputs``, ``no_timestamp``, ``timestamp``, ``future``,
             ``too_many_fields`` or ``batch``.
     """
     fields, extra_fields = _split_known_keys(document)

@@ -45,7 +45,7 @@ def parse(raw: bytes) -> tuple[dict[str, Any], bool]:
     """Parse an object; also return whether it had to be repaired.
 
     Raises:
-        RefusedError: ``too_large``, ``too_deep``, ``not_json`` or ``not_an_object``.
+        NormalizeError: ``too_large``, ``too_deep``, ``not_json`` or ``not_an_object``.
     """
     if len(raw) > MAX_BYTES:
         raise _parse_error("too_large", f"the event has {len(raw)} bytes; at most {MAX_BYTES} are taken")

@@ -23,7 +23,7 @@ def unwrap(document: Mapping[str, Any]) -> dict[str, Any]:
     """Flatten an event: the content of its envelopes, the inputs by name, and the prediction of the one row.
 
     Raises:
-        RefusedError: ``batch``, for several rows.
+        NormalizeError: ``batch``, for several rows.
     """
     flat = dict(document)
     cloud_event = "specversion" in flat

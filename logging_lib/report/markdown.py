@@ -16,18 +16,18 @@ from logging_lib._util.formatting import (
     join_names,
 )
 from logging_lib._util.text import MAX_NAME, shorten
-from logging_lib.report import judging
-from logging_lib.report.model import STATUS_LABELS, Alert, Feature, Rate, Report
+from logging_lib.report import drift
+from logging_lib.report.model import STATUS_LABELS, FeatureReport, ModelReport, Rate, ReportedAlert
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
 
 
-def render(report: Report) -> str:
+def render(report: ModelReport) -> str:
     """GitHub's Markdown; names and values of the logs can neither format nor link."""
     return "\n".join(_lines(report)) + "\n"
 
 
-def _lines(report: Report) -> Iterable[str]:
+def _lines(report: ModelReport) -> Iterable[str]:
     subject = report.subject
     yield f"# {_text(subject.model)} {_text(subject.version)} ({_text(subject.role)})"
     yield ""
@@ -42,13 +42,13 @@ def _lines(report: Report) -> Iterable[str]:
     if not report.alerts:
         yield "No alert in this period."
     yield ""
-    yield _text(report.judging.source, 1000)
-    yield from (f"\n{_text(problem, 1000)}" for problem in report.judging.problems)
+    yield _text(report.alert_source.source, 1000)
+    yield from (f"\n{_text(problem, 1000)}" for problem in report.alert_source.problems)
     yield ""
     yield "## Inputs: training against served"
     yield ""
     if report.features:
-        rows = [_feature(feature) for feature in judging.ranked(report.features)]
+        rows = [_feature(feature) for feature in drift.rank(report.features)]
         yield from _table(["input", "kind", "state", "PSI", "checks above what is expected"], rows)
     else:
         yield "Nothing could be compared with training."
@@ -91,7 +91,7 @@ def _lines(report: Report) -> Iterable[str]:
     yield f"Made {format_time(report.made_at)} UTC."
 
 
-def _alert(alert: Alert) -> Iterable[str]:
+def _alert(alert: ReportedAlert) -> Iterable[str]:
     names = join_names([_text(name) for name in alert.features], 6)
     yield (
         f"{alert.number}. **{_text(alert.title)}{f': {names}' if names else ''}**, "
@@ -107,7 +107,7 @@ def _alert(alert: Alert) -> Iterable[str]:
         yield f"   - what to do: {_text(alert.runbook, 300)}"
 
 
-def _feature(feature: Feature) -> list[str]:
+def _feature(feature: FeatureReport) -> list[str]:
     psi = "—" if feature.psi is None else f"{feature.psi:.3f}"
     rates = [_rate(rate) for rate in feature.rates if rate.elevated or rate.last is not None]
     return [_text(feature.name), feature.kind, STATUS_LABELS[feature.status], psi, "; ".join(rates)]

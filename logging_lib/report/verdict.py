@@ -7,7 +7,7 @@ from datetime import datetime
 
 from logging_lib._util.formatting import format_count, format_time, join_names
 from logging_lib._util.text import shorten
-from logging_lib.report.model import Alert, Feature, Output, Subject, Training, Variant, Verdict
+from logging_lib.report.model import FeatureReport, Output, ReportedAlert, Subject, Training, Variant, Verdict
 
 NAMED = 3
 
@@ -16,18 +16,18 @@ def verdict(
     subject: Subject,
     main: Variant | None,
     training: Training | None,
-    alerts: Sequence[Alert],
-    features: Sequence[Feature],
+    alerts: Sequence[ReportedAlert],
+    features: Sequence[FeatureReport],
     output: Output | None,
     output_moved: bool,
-    judged: str,
+    searched_by: str,
     elsewhere: tuple[datetime, datetime] | None,
 ) -> Verdict:
     """The verdict.
 
     Args:
         main: what was seen of the version and role; None without a prediction.
-        judged: what the alerts were looked for with, in words; empty where no watch was run.
+        searched_by: what the alerts were looked for with, in words; empty where no watch was run.
         elsewhere: from when to when the store has predictions of this model, where the period has none.
     """
     seen = _seen(subject, main, training)
@@ -40,11 +40,13 @@ def verdict(
         )
         if alerts:
             return Verdict(
-                "alert", f"{_told(alerts, known)} There was no prediction in this period. {where}", seen
+                "alert",
+                f"{_describe_alerts(alerts, known)} There was no prediction in this period. {where}",
+                seen,
             )
         return Verdict("unknown", f"Nothing can be said: no prediction in this period. {where}", seen)
     if alerts:
-        return Verdict("alert", _told(alerts, known), seen)
+        return Verdict("alert", _describe_alerts(alerts, known), seen)
     moved = [feature for feature in features if feature.status == "moved"]
     if moved or output_moved:
         names = [shorten(feature.name) for feature in moved]
@@ -57,23 +59,23 @@ def verdict(
             parts.append("the predictions are distributed otherwise than in training")
         return Verdict("notice", f"No alert, but worth a look: {', and '.join(parts)}.", seen)
     if training is None:
-        said = f"no alert in {judged}, but " if judged else ""
+        searched = f"no alert in {searched_by}, but " if searched_by else ""
         return Verdict(
             "unknown",
-            f"Inputs were not compared with training: {said}this model version has no profile here.",
+            f"Inputs were not compared with training: {searched}this model version has no profile here.",
             seen,
         )
     if main.checked == 0:
         return Verdict("unknown", "Inputs were not compared with training: the events carry no checks.", seen)
-    told = f"no alert in {judged}, and " if judged else ""
+    searched = f"no alert in {searched_by}, and " if searched_by else ""
     return Verdict(
         "well",
-        f"All is well: {told}all {format_count(training.features, 'input')} served as in training.",
+        f"All is well: {searched}all {format_count(training.features, 'input')} served as in training.",
         seen,
     )
 
 
-def _told(alerts: Sequence[Alert], known: Collection[str]) -> str:
+def _describe_alerts(alerts: Sequence[ReportedAlert], known: Collection[str]) -> str:
     causes = dict.fromkeys(_cause(alert, known) for alert in alerts)
     going_on = sum(alert.going_on for alert in alerts)
     if going_on == len(alerts):
@@ -87,7 +89,7 @@ def _told(alerts: Sequence[Alert], known: Collection[str]) -> str:
     return f"{text[:1].upper()}{text[1:]}{state}."
 
 
-def _cause(alert: Alert, known: Collection[str]) -> str:
+def _cause(alert: ReportedAlert, known: Collection[str]) -> str:
     """A watch of a service or of the pipeline names no feature, but which of its limits was passed."""
     names = [shorten(name) for name in alert.features if name != "(prediction)"]
     title = alert.title[:1].lower() + alert.title[1:] if alert.title[1:2].islower() else alert.title

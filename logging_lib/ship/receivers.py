@@ -55,7 +55,7 @@ class Receiver(Protocol):
 
         Raises:
             RetryError: not all lines were delivered; a later attempt may succeed.
-            RefusedError: refused for good, as a whole or because of one of them.
+            ReceiverRefusedError: refused for good, as a whole or because of one of them.
         """
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from logging_lib._util.ownership import (
     plan_change,
 )
 from logging_lib.schema import DATASETS
-from logging_lib.stack.ownership import compare, is_ours, normalize_body, with_mark
+from logging_lib.stack.marks import compare, is_ours, normalize_body, with_mark
 from logging_lib.stack.resources import COMPONENT, PIPELINE, SCRIPT, TEMPLATE, Resource, ResourceKind
 from logging_lib.store.connection import Connection, ElasticsearchError
 from logging_lib.store.port import StoreError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from logging_lib._util.ownership import CREATED, REMOVED, UNCHANGED, Change
-from logging_lib.stack.ownership import OWNER
+from logging_lib.stack.marks import OWNER
 from logging_lib.store.connection import Connection, ElasticsearchError
 from logging_lib.store.port import StoreError
 

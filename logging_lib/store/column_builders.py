@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class ColumnArray:
-    """One field of ``n`` events.
+    """Hold one field of ``n`` events.
 
-    ``type`` is the field's. Keywords: ``codes`` index ``values``, -1 stands for none; a field of lists has
-    ``offsets`` (n + 1) into ``codes``. All others: ``data`` with ``valid``, which is None where all are.
+    ``type`` is the field's. Keywords: ``codes`` index ``values``, -1 means none; a field of lists has ``offsets``
+    (n + 1) into ``codes``. All others: ``data`` with ``valid``, which is None where all are valid.
     """
 
     type: str
@@ -34,14 +34,14 @@ class ColumnArray:
 
 
 class CodeTable(dict[str | None, int]):
-    """A number for each text, in the order of their coming; None has -1."""
+    """Number each text in the order of its first occurrence."""
 
     def __missing__(self, text: str | None) -> int:
         code = self[text] = len(self)
         return code
 
     def recoded(self, other: CodeTable, parts: list[NDArray[np.int32]]) -> list[NDArray[np.int32]]:
-        """What was numbered by another one, by these numbers."""
+        """Translate codes of another table to those of this one."""
         table = np.fromiter(map(self.__getitem__, other), np.int32, len(other))
         return [table[part] for part in parts]
 
@@ -56,7 +56,7 @@ class KeywordBuilder:
         self._parts.append(np.fromiter(map(self._codes.__getitem__, values), np.int32, len(values)))
 
     def extend(self, other: KeywordBuilder) -> None:
-        """Put another one's values after its own."""
+        """Append another builder's values."""
         self._parts += self._codes.recoded(other._codes, other._parts)
 
     def finish(self) -> ColumnArray:
@@ -106,7 +106,7 @@ class KeywordListBuilder:
 
 
 def _drop_repeats(codes: NDArray[np.int32], lengths: NDArray[np.int64]) -> tuple[Any, Any]:
-    """Keywords are a set, as in Elasticsearch's doc values: without the doubles of each list."""
+    """Drop repeated keywords within each list: they are a set, as in Elasticsearch's doc values."""
     if not len(codes):
         return codes, lengths
     rows = np.repeat(np.arange(len(lengths)), lengths)
@@ -145,7 +145,7 @@ class NumberBuilder:
 
 
 class PresenceBuilder(NumberBuilder):
-    """True where there is a value, and none where there is not."""
+    """Build True where there is a value, and nothing elsewhere."""
 
     def __init__(self) -> None:
         super().__init__(Field("", "boolean", "", ()))
@@ -157,7 +157,7 @@ class PresenceBuilder(NumberBuilder):
 
 
 class DateBuilder(NumberBuilder):
-    """Milliseconds since 1970, floored."""
+    """Build milliseconds since 1970, floored."""
 
     def add(self, values: list[Any]) -> None:
         millis = _parse_dates(values)
@@ -168,8 +168,8 @@ class DateBuilder(NumberBuilder):
 
 
 def _parse_dates(values: list[Any]) -> NDArray[np.int64] | None:
-    """The dates' milliseconds, where all have the logger's form, ``2018-02-01T09:00:00.123456Z`` with three or six
-    digits of the second; None where some have not."""
+    """Parse dates to milliseconds where all have the logger's form, ``2018-02-01T09:00:00.123456Z`` with three or
+    six digits of the second; return None where some have not."""
     length = len(values[0]) if values and isinstance(values[0], str) else 0
     if length not in (24, 27):
         return None
@@ -230,7 +230,7 @@ def make_builder(entry: Field) -> ColumnBuilder:
 
 
 def to_arrow(column: ColumnArray) -> Any:
-    """A column; an empty list counts as none."""
+    """Convert a column to Arrow; an empty list counts as none."""
     import pyarrow as pa
 
     if column.codes is None:
@@ -251,7 +251,7 @@ def to_arrow(column: ColumnArray) -> Any:
 
 
 def numbers_to_arrow(data: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> Any:
-    """Numbers or truth values, and which of them are there (None: all)."""
+    """Convert numbers or booleans to Arrow; ``valid`` says which are present (None: all)."""
     import pyarrow as pa
 
     values = _pack_bits(data) if data.dtype == bool else pa.py_buffer(np.ascontiguousarray(data))
@@ -260,7 +260,7 @@ def numbers_to_arrow(data: NDArray[Any], valid: NDArray[np.bool_] | None = None)
 
 
 def strings_to_arrow(texts: list[str]) -> Any:
-    """Texts, of any length together."""
+    """Convert texts to Arrow; their total length is not limited."""
     import pyarrow as pa
 
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
@@ -271,7 +271,7 @@ def strings_to_arrow(texts: list[str]) -> Any:
 
 
 def to_numpy(column: Any) -> NDArray[Any]:
-    """The numbers of a table's column, all of which are there."""
+    """Convert an Arrow column without missing numbers to numpy."""
     chunks = [np.from_dlpack(chunk) for chunk in column.chunks]
     return np.concatenate(chunks) if chunks else np.zeros(0, column.type.to_pandas_dtype())
 

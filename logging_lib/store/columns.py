@@ -37,15 +37,15 @@ _ID = "event.id"
 
 
 class ListsError(Exception):
-    """No column can be made of a field: ``fields.yml`` gives it one value and some event has a list of them, or its
-    name has a quote, a backslash or a control character in it."""
+    """Report a field without a column: some event has a list of values where ``fields.yml`` declares one, or the
+    field's name has a quote, a backslash or a control character."""
 
 
 @dataclass(slots=True)
 class ColumnSet:
-    """``rows`` events in the order in which they were read, without those whose id came before.
+    """Hold ``rows`` events in the order in which they were read, without those whose id came before.
 
-    ``lines`` says which of the lines each is, ``hashes`` are of their ids, and ``events`` counts the doubles, too.
+    ``lines`` are their line numbers, ``hashes`` are those of their ids, and ``events`` counts duplicates, too.
     """
 
     rows: int
@@ -65,14 +65,14 @@ def read_columns(
     """Read events.
 
     Args:
-        blocks: whole lines, as one text or as a list; what is no JSON object is passed over. A generator is closed:
-            it may hold something open at a server.
+        blocks: whole lines, as one text or as a list; lines that are not JSON objects are skipped. A generator is
+            closed: it may hold a resource of a server.
         names: of fields that ``fields.yml`` maps.
-        present: further fields, of which only whether there is a value is wanted: boolean columns.
-        before: so many events were read before these, by another call.
+        present: further fields, read as boolean columns that say whether there is a value.
+        before: the number of events that another call read before these.
 
     Raises:
-        ListsError: see there.
+        ListsError: a field has no column.
     """
     reader = _ColumnReader(frozenset(names), frozenset(present), before)
     try:
@@ -82,13 +82,13 @@ def read_columns(
     finally:
         if isinstance(blocks, Generator):
             blocks.close()
-    return reader.made.finish()
+    return reader.parts.finish()
 
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """What is to be read of a stream; see ``read``. ``parts``: its blocks, one part after the other, one at least;
-    they must not need this process's threads and connections."""
+    """Describe what to read of a stream; see ``read_columns``. ``parts`` are its partitions, at least one; they
+    must not need this process's threads and connections."""
 
     parts: Sequence[Partition]
     names: Collection[str]
@@ -96,25 +96,24 @@ class ReadRequest:
 
 
 def read_parts(streams: Mapping[str, ReadRequest], *, processes: int) -> dict[str, ColumnSet | ListsError]:
-    """``read`` of several streams at once, their parts shared among so many processes."""
+    """Read several streams as ``read_columns`` does, their parts shared among this number of processes."""
     items = [(name, place) for name, asked in streams.items() for place in range(len(asked.parts))]
 
-    def made(item: tuple[str, int]) -> _ColumnParts | ListsError:
+    def read_part(item: tuple[str, int]) -> _ColumnParts | ListsError:
         name, place = item
         asked = streams[name]
-        reader = _ColumnReader(
-            asked.names, asked.present, before=place << 40
-        )  # numbers that nobody else gives
+        # ``before`` keeps the numbers of the parts apart.
+        reader = _ColumnReader(asked.names, asked.present, before=place << 40)
         try:
             with _garbage_collection_paused():
                 for block in asked.parts[place]():
                     reader.add(block)
         except ListsError as error:
             return error
-        return reader.made
+        return reader.parts
 
     parts_by_name: dict[str, list[_ColumnParts | ListsError]] = {name: [] for name in streams}
-    done = map_forked(made, items, here=lambda item: False, processes=processes)
+    done = map_forked(read_part, items, here=lambda item: False, processes=processes)
     for (name, _), part in zip(items, done, strict=True):
         parts_by_name[name].append(part)
     return {name: _merge_parts(parts) for name, parts in parts_by_name.items()}
@@ -132,7 +131,7 @@ def _merge_parts(parts: list[_ColumnParts | ListsError]) -> ColumnSet | ListsErr
 
 @contextmanager
 def _garbage_collection_paused() -> Iterator[None]:
-    """Millions of small objects come and go, none of them in a cycle."""
+    """Pause garbage collection: millions of small objects come and go, none of them in a cycle."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -144,7 +143,7 @@ def _garbage_collection_paused() -> Iterator[None]:
 
 @dataclass(slots=True)
 class _ColumnParts:
-    """What was made of some blocks, of so many lines."""
+    """Hold the columns of some blocks of ``count`` lines."""
 
     builders: dict[str, ColumnBuilder]
     hashes: list[NDArray[np.int64]] = field(default_factory=list)
@@ -152,7 +151,7 @@ class _ColumnParts:
     count: int = 0
 
     def extend(self, other: _ColumnParts) -> None:
-        """Put what was made of the blocks that follow after its own."""
+        """Append the columns of the blocks that follow."""
         self.hashes += other.hashes
         self.lines += [places + self.count for places in other.lines]
         self.count += other.count
@@ -187,7 +186,7 @@ class _ColumnReader:
             for name in (*names, *present)
             if name in located
         }
-        self.made = _ColumnParts(builders)
+        self.parts = _ColumnParts(builders)
         self._rows = before
 
     def add(self, block: list[bytes] | bytes) -> None:
@@ -203,21 +202,21 @@ class _ColumnReader:
                 continue
             if getter.field == _ID:
                 self._identify(values)
-            if getter.field in self.made.builders:
-                self.made.builders[getter.field].add(values)
+            if getter.field in self.parts.builders:
+                self.parts.builders[getter.field].add(values)
 
     def _identify(self, values: list[Any]) -> None:
         hashes = np.fromiter(map(hash, values), np.int64, len(values))
-        if None in values:  # without an id it is nobody's double
+        if None in values:  # an event without an id is never a duplicate
             lacking = np.array([value is None for value in values])
             hashes[lacking] = -(1 << 62) - np.arange(self._rows, self._rows + len(values))[lacking]
-        self.made.hashes.append(hashes)
+        self.parts.hashes.append(hashes)
 
     def _events(self, block: list[bytes] | bytes) -> list[Any]:
-        """The events of a block; notes which lines they are."""
-        first = self.made.count
+        """Return the events of a block, and note their line numbers."""
+        first = self.parts.count
         number, has_blank = (len(block), False) if isinstance(block, list) else _count_lines(block)
-        self.made.count += number
+        self.parts.count += number
         try:
             if isinstance(block, bytes):
                 events = list(self._decoder.decode_lines(block))
@@ -225,8 +224,8 @@ class _ColumnReader:
                 events = [self._decoder.decode(line) for line in block]
         except (msgspec.MsgspecError, UnicodeDecodeError):
             events = []
-        if len(events) == number and not has_blank:  # else two events may stand in one line
-            self.made.lines.append(np.arange(first, first + number))
+        if len(events) == number and not has_blank:  # otherwise one line may hold two events
+            self.parts.lines.append(np.arange(first, first + number))
             return events
         lines = block.split(b"\n") if isinstance(block, bytes) else block
         numbered_events = [
@@ -234,7 +233,7 @@ class _ColumnReader:
             for place, line in enumerate(lines, first)
             if (event := self._event(line)) is not None
         ]
-        self.made.lines.append(np.array([place for place, _ in numbered_events], np.int64))
+        self.parts.lines.append(np.array([place for place, _ in numbered_events], np.int64))
         return [event for _, event in numbered_events]
 
     def _event(self, line: bytes) -> Any:
@@ -256,7 +255,7 @@ class _ColumnReader:
 
 
 def _count_lines(block: bytes) -> tuple[int, bool]:
-    """How many lines there are, and whether one might be blank."""
+    """Return the number of lines, and whether one might be blank."""
     letters = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(letters == ord("\n"))
     firsts = np.concatenate([letters[:1], letters[ends[:-1] + 1]])
@@ -264,7 +263,7 @@ def _count_lines(block: bytes) -> tuple[int, bool]:
 
 
 def take_rows(column: ColumnArray, rows: NDArray[Any]) -> ColumnArray:
-    """The column of these rows, in their order."""
+    """Return the column of these rows, in their order."""
     if column.offsets is not None and column.codes is not None:
         starts, lengths = column.offsets[rows], np.diff(column.offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -278,7 +277,7 @@ def take_rows(column: ColumnArray, rows: NDArray[Any]) -> ColumnArray:
 
 
 def concatenate_columns(columns: list[ColumnArray]) -> ColumnArray:
-    """The columns of several streams' events, one after the other; all of one type."""
+    """Concatenate the columns of several streams' events; all are of one type."""
     if len(columns) == 1:
         return columns[0]
     kind = columns[0].type
@@ -324,7 +323,7 @@ def _without_nulls(value: Any) -> Any:
 
 @dataclass(slots=True)
 class _FieldGetter:
-    """Gets a field out of decoded objects, or an object that has further ones below it."""
+    """Read a field from decoded objects, or an object with further fields below it."""
 
     get: Callable[[Any], Any]
     field: str
@@ -332,7 +331,7 @@ class _FieldGetter:
 
 
 def _decoder(located: dict[str, tuple[Field, mapping.FieldPath]]) -> tuple[Any, list[_FieldGetter]]:
-    """A decoder of one line into nested structs, and what gets the fields out of them."""
+    """Return a decoder of one line into nested structs, and the getters of their fields."""
     tree: dict[str, Any] = {}
     for name, (entry, path) in located.items():
         reduce(lambda node, part: node.setdefault(part, {}), path[:-1], tree)[path[-1]] = name, entry

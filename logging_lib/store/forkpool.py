@@ -40,11 +40,11 @@ def map_forked(
     """Return the results of the items, in their order; the next free process takes the next item.
 
     Args:
-        here: whether an item must not be done by a fork: an open database does not survive it.
-        processes: this one counts; where the system gives no more, there are fewer.
+        here: whether an item must be done by this process: an open database does not survive a fork.
+        processes: including this one; there are fewer where the system refuses more.
 
     Raises:
-        RuntimeError: a fork was ended before it was done, by the system's lack of memory, say.
+        RuntimeError: a fork ended before it was done, for lack of memory, for example.
     """
     first = [place for place, item in enumerate(items) if here(item)]
     rest = [place for place, item in enumerate(items) if not here(item)]
@@ -79,7 +79,7 @@ def map_forked(
 
 
 def _queue_places(places: Sequence[int]) -> int:
-    """A pipe's end to read places from: the system gives each to one reader, and no lock can be left behind."""
+    """Return a pipe to read places from: the system gives each to one reader, and no lock can remain."""
     reading, writing = os.pipe()
     os.write(writing, b"".join(place.to_bytes(_PLACE_BYTES, "big") for place in places))
     os.close(writing)
@@ -87,7 +87,7 @@ def _queue_places(places: Sequence[int]) -> int:
 
 
 def _next_places(waiting: int, parent: int) -> Iterator[int]:
-    """The places that nobody took; none for a fork whose first process is gone."""
+    """Yield places that no process has taken; none in a fork whose first process is gone."""
     while parent in (os.getpid(), os.getppid()) and (place := os.read(waiting, _PLACE_BYTES)):
         yield int.from_bytes(place, "big")
 
@@ -99,7 +99,7 @@ class _Fork:
 
 
 def _fork(work: Callable[[], Any], others: Sequence[_Fork]) -> _Fork | None:
-    """A process that does the work and sends what comes of it; None where the system gives none."""
+    """Start a process that does the work and sends its result; None where the system refuses one."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
 

@@ -1,4 +1,4 @@
-"""Runs watches by their schedules until it is told to stop: each run in a thread of its own, deliveries in one.
+"""Run watches by their schedules until stopped: each run in a thread of its own, deliveries in one.
 
 A watch that is slow holds up no other: a run that takes longer than ``slow_after`` gives its place to the next one.
 No watch runs twice at once; the scheduled runs that it misses meanwhile are caught up or skipped as any others. The
@@ -26,7 +26,7 @@ from logging_lib.watch.errors import StateError
 from logging_lib.watch.lease import LeaderElector, LeaseLost
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Notification
-from logging_lib.watch.results import Report, WatchRun
+from logging_lib.watch.results import RunReport, WatchRun
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.state.base import RETENTION
 
@@ -160,7 +160,7 @@ class Daemon:
         pace: Pace | None = None,
         clock: Callable[[], datetime] = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
-        on_report: Callable[[Report], object] = lambda report: None,
+        on_report: Callable[[RunReport], object] = lambda report: None,
         refresh: Callable[[], object] = lambda: None,
     ) -> None:
         self._runner = runner
@@ -320,8 +320,12 @@ class Daemon:
                 self._heartbeat.delivered(outcomes)
             known = {notification.id for run in runs for notification in run.queued}
             # The notification of a run that ended just now can be delivered before that run is seen here.
-            early = {each.id: each for each in outcomes if each.id not in known and each.attempts <= 1}
-            reported = [*self._early, *(each for each in outcomes if each.id not in early)]
+            early = {
+                outcome.id: outcome
+                for outcome in outcomes
+                if outcome.id not in known and outcome.attempts <= 1
+            }
+            reported = [*self._early, *(outcome for outcome in outcomes if outcome.id not in early)]
             self._early = list(early.values())
             if runs or reported:
                 self._on_report(self._runner.finish(now, runs, reported))

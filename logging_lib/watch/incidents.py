@@ -90,7 +90,7 @@ def has_evaluated(payload: Mapping[str, Any]) -> bool:
     window = payload.get("window")
     models = window.get("aggregations", {}).get("models", {}) if isinstance(window, Mapping) else {}
     buckets = models.get("buckets") if isinstance(models, Mapping) else None
-    skipped = sum(["model" in each for each in skipped_models(payload)])
+    skipped = sum(["model" in reason for reason in skipped_models(payload)])
     if find(payload):
         return True
     if not isinstance(buckets, list):
@@ -295,15 +295,15 @@ def record_notifications(incidents: Incidents, notifications: Iterable[Notificat
         for feature in notification.features:
             key = Key(notification.model, notification.version, feature)
             receipts.setdefault((key, notification.action), []).append(receipt)
-    for (key, action), found in receipts.items():
+    for (key, action), latest in receipts.items():
         incident = after.get(key)
-        if found[0].kind == "resolved":
+        if latest[0].kind == "resolved":
             if incident is not None:
                 rest = {name: known for name, known in incident.notified.items() if name != action}
                 after[key] = incident.model_copy(update={"notified": rest})
             continue
-        incident = incident or Incident(key=key, opened_at=found[0].created_at)
-        distinct = {(each.channel, str(each.address)): each for each in reversed(found)}
+        incident = incident or Incident(key=key, opened_at=latest[0].created_at)
+        distinct = {(receipt.channel, str(receipt.address)): receipt for receipt in reversed(latest)}
         notified = {**incident.notified, action: tuple(reversed(distinct.values()))}
         after[key] = incident.model_copy(update={"notified": notified})
     return after

@@ -44,7 +44,9 @@ class Alert:
     @property
     def is_unheard(self) -> bool:
         """Whether nobody can be notified of it: no channel of its actions is configured."""
-        return {each.status for each in self.notifications} - {"condition_failed"} == {"not_configured"}
+        return {notification.status for notification in self.notifications} - {"condition_failed"} == {
+            "not_configured"
+        }
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -59,7 +61,7 @@ class Alert:
 
     @property
     def subject(self) -> str:
-        return next((each.subject for each in self.notifications if each.subject), self.title)
+        return next((sent.subject for sent in self.notifications if sent.subject), self.title)
 
     def document(self) -> dict[str, Any]:
         """The alert as JSON."""
@@ -94,7 +96,9 @@ def _combined(notifications: list[Notification]) -> Notification:
     failed = [notification for notification in notifications if notification.status == "failed"]
     if not failed:
         return notifications[0]
-    return notifications[0].with_status("failed", "; ".join(dict.fromkeys(each.reason for each in failed)))
+    return notifications[0].with_status(
+        "failed", "; ".join(dict.fromkeys(notification.reason for notification in failed))
+    )
 
 
 @dataclass
@@ -185,7 +189,7 @@ def _resolved(watch: str, notification: Notification) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Report:
+class RunReport:
     """All that one call of the runner did. ``retries``: notifications of earlier runs that were tried again."""
 
     time: datetime
@@ -206,8 +210,9 @@ class Report:
     def ok(self) -> bool:
         """No failed run or delivery, nothing unsaid for want of a channel, and not blind."""
         alerts = [alert for run in self.runs for alert in run.alerts]
+        notifications = [notification for alert in alerts for notification in alert.notifications]
         return not (
-            any(each.status == "failed" for alert in alerts for each in alert.notifications)
+            any(notification.status == "failed" for notification in notifications)
             or self.is_blind
             or any(run.unwritten for run in self.runs)
             or any(run.error for run in self.runs)

@@ -42,7 +42,7 @@ from logging_lib.watch.notify.registry import (
     fallback_of,
     render_action,
 )
-from logging_lib.watch.results import Alert, Report, WatchRun, delivery_records
+from logging_lib.watch.results import Alert, RunReport, WatchRun, delivery_records
 from logging_lib.watch.state.base import MemoryState, StateStore, WatchState
 
 CATCH_UP_LIMIT = 500
@@ -112,7 +112,7 @@ class Runner:
             dependencies = lambda watch, now: run_dependencies(store, now=now, scripts=scripts)  # noqa: E731
         self._dependencies = dependencies
 
-    def run_once(self, now: datetime, watch_ids: Iterable[str] | None = None) -> Report:
+    def run_once(self, now: datetime, watch_ids: Iterable[str] | None = None) -> RunReport:
         """Run all watches, or these, whatever their schedule; what was not delivered is tried again at once.
 
         Raises:
@@ -121,12 +121,12 @@ class Runner:
         ids = list(self.watches) if watch_ids is None else list(watch_ids)
         return self._run([(self.watches[watch_id], now) for watch_id in ids], now, at_once=True)
 
-    def tick(self, now: datetime) -> Report:
+    def tick(self, now: datetime) -> RunReport:
         """Run the watches that became due since the last tick, and try again what waits for its next attempt."""
         due = [(watch, scheduled) for watch, missed in self.due(now) for scheduled in missed]
         return self._run(due, now)
 
-    def _run(self, due: list[tuple[Watch, datetime]], now: datetime, *, at_once: bool = False) -> Report:
+    def _run(self, due: list[tuple[Watch, datetime]], now: datetime, *, at_once: bool = False) -> RunReport:
         runs = [self.run_watch(watch, scheduled, now) for watch, scheduled in due]
         return self.finish(now, runs, self.queue.deliver(now, at_once=at_once))
 
@@ -206,7 +206,9 @@ class Runner:
         findings, context_of = _findings(watch, evaluation, dependencies, self._summarize)
         groups = inc.by_model_version(findings) if run.met else {}
         seen = [key for group in groups.values() for key in inc.keys_of(group)]
-        unknown = {(str(each.get("model", "")), str(each.get("version", ""))) for each in run.skipped}
+        unknown = {
+            (str(skipped.get("model", "")), str(skipped.get("version", ""))) for skipped in run.skipped
+        }
 
         def observe(state: WatchState) -> dict[Key, Incident]:
             return inc.observe(
@@ -215,6 +217,7 @@ class Runner:
 
         incidents = observe(self.state.load(watch.id))
         mutes = self.state.mutes() if incidents else ()
+        alerts = []
         for (model, version), group in groups.items():
             notifications = [
                 notification
@@ -224,11 +227,16 @@ class Runner:
                     watch, run, name, batch, incidents, mutes, context_of, dependencies
                 )
             ]
-            alert = Alert(now, watch.id, watch.title, model, version, tuple(group), tuple(notifications))
-            run.alerts = (*run.alerts, alert)
+            alerts.append(
+                Alert(now, watch.id, watch.title, model, version, tuple(group), tuple(notifications))
+            )
+        run.alerts = tuple(alerts)
         run.resolved = tuple(self._resolutions(watch, run, incidents, mutes))
-        sent = [each for alert in run.alerts for each in alert.notifications if each.status == "queued"]
-        run.queued = (*sent, *run.resolved)
+        sent = (notification for alert in alerts for notification in alert.notifications)
+        run.queued = (
+            *(notification for notification in sent if notification.status == "queued"),
+            *run.resolved,
+        )
 
         def change(state: WatchState) -> WatchState:
             recorded = inc.record_notifications(observe(state), run.queued)
@@ -315,7 +323,7 @@ class Runner:
             keys = [incident.key for incident in group]
             address = str(receipt.address)
             draft = self._draft(watch, run, receipt.action, keys, receipt.channel, "resolved", address)
-            sent = [each.subject for incident in group for each in incident.notified[receipt.action]]
+            sent = [sibling.subject for incident in group for sibling in incident.notified[receipt.action]]
             yield channel.resolve(
                 draft.model_copy(update={"kind": "resolved"}),
                 receipt.address,
@@ -327,7 +335,7 @@ class Runner:
 
     # --- after the delivery
 
-    def finish(self, now: datetime, runs: Iterable[WatchRun], outcomes: Iterable[Notification]) -> Report:
+    def finish(self, now: datetime, runs: Iterable[WatchRun], outcomes: Iterable[Notification]) -> RunReport:
         """What was done, with what became of its notifications; written into the history and the file of alerts."""
         runs, outcomes = list(runs), list(outcomes)
         by_id = {outcome.id: outcome for outcome in outcomes}
@@ -337,7 +345,7 @@ class Runner:
             run.unwritten = self._append_alerts(run)
         records = [record for run in runs for record in run.records()]
         self.state.record([*records, *delivery_records(outcomes, now)])
-        return Report(now, tuple(runs), tuple(outcome for outcome in outcomes if outcome.id not in new))
+        return RunReport(now, tuple(runs), tuple(outcome for outcome in outcomes if outcome.id not in new))
 
     def _append_alerts(self, run: WatchRun) -> str:
         """Append a run's alerts to the file of alerts; why that failed."""
@@ -370,10 +378,10 @@ def _batches(action: Action, findings: list[Finding]) -> list[list[Finding]]:
 def _is_open(receipt: Notification, incidents: Iterable[Incident]) -> bool:
     """Whether another incident at the same address is still open."""
     return any(
-        each.channel == receipt.channel and each.address == receipt.address
+        other.channel == receipt.channel and other.address == receipt.address
         for incident in incidents
         if incident.closed_at is None
-        for each in incident.notified.get(receipt.action, ())
+        for other in incident.notified.get(receipt.action, ())
     )
 
 

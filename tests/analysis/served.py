@@ -30,7 +30,7 @@ class Served:
 def fill(
     store: Store, model: str, namespace: str, profile: profiles.Profile, inputs: dict[str, Any]
 ) -> Served:
-    """Live predictions of version 1, shadow ones of version 2, an hour apart each; the shadow errs less."""
+    """Live predictions of version 1, shadow ones of version 2, an hour apart; the shadow has the smaller error."""
     live = logging_lib.PredictionProcessor(model=model, version="1", profile=profile)
     shadow = logging_lib.PredictionProcessor(model=model, version="2", role="shadow")
     random = np.random.default_rng(11)

@@ -143,7 +143,7 @@ def test_larger_samples_are_drawn_from_with_a_seed() -> None:
     assert made != compare(a, b, max_rows=300, seed=6)
 
 
-def test_what_cannot_be_compared_is_told() -> None:
+def test_what_cannot_be_compared_is_reported() -> None:
     a = pd.DataFrame({"x": [1.0, 2.0, np.inf, np.nan], "y": [np.nan] * 4, "only_a": 1})
     b = pd.DataFrame({"x": [1.5, 2.5, 3.5, 1.0], "y": [1.0, 2.0, 3.0, 4.0], "only_b": 1})
     made = compare(a, b)

@@ -108,7 +108,7 @@ def test_labels_before_their_predictions_are_joined_later(served: Served, inputs
     assert (again.joined, again.known, again.waiting) == (0, 2, 1)
 
 
-def test_a_truth_that_changed_is_told_last(served: Served) -> None:
+def test_a_corrected_label_counts_last(served: Served) -> None:
     ingest(served, served.rows)
     changed = [{**served.rows[0], "actual": 99.0, "timestamp": (START + 5 * KNOWN).isoformat()}]
     assert ingest(served, changed).joined == 2
@@ -147,7 +147,7 @@ def test_classes_and_event_ids(served: Served, inputs: dict[str, Any]) -> None:
     assert found["ml"]["label"]["correct"] is True
 
 
-def test_what_is_wrong_with_a_row_is_told(served: Served) -> None:
+def test_what_is_wrong_with_a_row_is_reported(served: Served) -> None:
     rows: list[dict[str, Any]] = [
         {"request_id": "r1", "actual": None}, {"request_id": "r1"}, {"actual": 1.0},
         {"request_id": "r1", "actual": 1.0, "timestamp": "yesterday"}, {"request_id": "r1", "actual": "N/A"},

@@ -118,7 +118,7 @@ def test_equal_features_have_no_skew(truth: pd.DataFrame) -> None:
     assert all(one.mismatched == 0 and one.cause is None for one in found.features)
 
 
-def test_the_rate_its_interval_and_examples_are_told(truth: pd.DataFrame) -> None:
+def test_the_rate_its_interval_and_examples_are_reported(truth: pd.DataFrame) -> None:
     logged = truth.assign(age=truth["age"].where(truth.index >= 8, truth["age"] + 1))
     found = find_skew(logged, truth, key="@event.id", max_rate=0.05)
     age = found.features[0]
@@ -168,6 +168,6 @@ VALUES = st.one_of(
 def test_any_values_have_a_cause(pairs: list[tuple[Any, Any]]) -> None:
     """Whatever the values are, a cause is named and its share is one."""
     a, b = (np.array([*column, None], dtype=object)[:-1] for column in zip(*pairs, strict=True))
-    made = skew_causes.likeliest(skew_causes.Feature("x", a, b, np.ones(len(a), dtype=bool), {"y": b}))
+    made = skew_causes.likeliest(skew_causes.SkewedFeature("x", a, b, np.ones(len(a), dtype=bool), {"y": b}))
     assert 0 <= made.share <= 1
     assert made.name

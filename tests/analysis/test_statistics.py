@@ -15,6 +15,7 @@ from scipy.spatial import distance
 
 from logging_lib.analysis import contingency, numeric_tests
 from logging_lib.analysis.comparison import detectable
+from tests.strategies import examples
 
 Array = np.ndarray[Any, Any]
 
@@ -29,7 +30,7 @@ def merged(a: list[float] | Array, b: list[float] | Array) -> numeric_tests.Merg
     return numeric_tests.merge(np.sort(np.asarray(a, dtype=float)), np.sort(np.asarray(b, dtype=float)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(SAMPLES, SAMPLES)
 def test_two_samples_against_scipy(a: list[float], b: list[float]) -> None:
     """D, U, the Wasserstein distance and their p-values, with and without ties."""
@@ -110,7 +111,7 @@ def test_chi_squared_as_r_has_it() -> None:
     assert g.statistic == pytest.approx(30.017, abs=1e-3)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.integers(2, 3), st.integers(2, 8), st.integers(0, 2**32))
 def test_tables_against_scipy(samples: int, categories: int, seed: int) -> None:
     table = np.random.default_rng(seed).integers(20, 200, (samples, categories))

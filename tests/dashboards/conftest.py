@@ -11,7 +11,7 @@ import pytest
 
 from logging_lib._util import content
 from logging_lib.dashboards.loading import load_dashboards
-from logging_lib.dashboards.selection import Selection
+from logging_lib.dashboards.selection import PanelSelection
 from logging_lib.dashboards.spec import Dashboard
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.state.elasticsearch import ElasticsearchState
@@ -109,15 +109,15 @@ def alerts() -> list[dict[str, Any]]:
     """Three alerts and a delivery, as the runner writes them."""
     kept = _Kept()
     record = {"kind": "alert", "watch": "na-spike", "model": "loans", "version": "1"}
-    told = [{**record, "time": f"2018-01-01T01:0{number}:00Z"} for number in range(3)]
-    ElasticsearchState(kept).record([*told, {**told[0], "kind": "delivery"}])
+    alerts = [{**record, "time": f"2018-01-01T01:0{number}:00Z"} for number in range(3)]
+    ElasticsearchState(kept).record([*alerts, {**alerts[0], "kind": "delivery"}])
     return kept.documents
 
 
 @pytest.fixture(scope="session")
-def selection() -> Selection:
+def selection() -> PanelSelection:
     """The two hours of the events."""
-    return Selection(cases.START, cases.START + timedelta(hours=2))
+    return PanelSelection(cases.START, cases.START + timedelta(hours=2))
 
 
 @pytest.fixture(scope="session")

@@ -208,9 +208,7 @@ def test_deployment_knows_its_own_objects(
     fleet = ("dashboard", "logging-lib-fleet")
     searches = [("search", one["id"]) for one in wanted if one["type"] == "search"]
     assert set(look().states.values()) == {OwnershipState.MISSING}
-    client.import_objects(
-        wanted
-    )  # by hand: Kibana rewrites saved searches, so these cannot be told from edited ones
+    client.import_objects(wanted)  # by hand: Kibana rewrites saved searches, so these look like edited ones
     assert [key for key, state in look().states.items() if state is OwnershipState.FOREIGN] == searches
     assert reconcile.import_objects(client, wanted, version="9.1.2").refused == ()
     assert look().current

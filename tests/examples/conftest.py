@@ -89,7 +89,7 @@ def call(
 def serving(
     command: str, port: int, folder: Path, *, cwd: Path = EXAMPLES, **variables: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server as a process, once its ``/health`` answers; it is told to stop at the end of the block.
+    """A server as a process, once its ``/health`` answers; it is asked to stop at the end of the block.
 
     Its output is ``server.log`` in ``folder``, which is also its home.
     """

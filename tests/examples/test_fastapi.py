@@ -40,7 +40,7 @@ def test_every_request_is_logged_with_its_own_id(
         unnamed = call(port, "POST", "/price", {**LOAN, "homeownership": "YURT", "annual_income": None})
         failed = call(port, "POST", "/price", {**LOAN, "annual_income": -1}, request_id="bad")
         refused = call(port, "POST", "/price", {"term": "soon"}, request_id="refused")
-        told = call(port, "POST", "/outcomes", {"request_id": "r-7", "interest_rate": 12.5})
+        outcome = call(port, "POST", "/outcomes", {"request_id": "r-7", "interest_rate": 12.5})
         health = call(port, "GET", "/health")
 
     events = [valid(event) for event in spooled(spool)]
@@ -70,7 +70,7 @@ def test_every_request_is_logged_with_its_own_id(
     assert refused[0] == 422  # it never reached the model
     assert by_request == {}
 
-    assert told[0] == 204
+    assert outcome[0] == 204
     (label,) = [event for event in events if event["event"]["dataset"] == "ml.label"]
     assert label["ml"]["label"]["value"] == 12.5
     assert label["ml"]["label"]["joined"]

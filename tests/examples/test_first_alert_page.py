@@ -22,7 +22,6 @@ PAGE = ROOT / "docs" / "first-alert.md"
 
 
 @pytest.mark.elasticsearch
-@pytest.mark.timeout(600)  # ten processes, one after another
 def test_the_page_leads_to_a_received_alert(tmp_path: Path, secured: ConnectionSettings) -> None:
     model = "first-alert"  # no other test's
     with Receivers(tmp_path / "received") as people:
@@ -48,7 +47,7 @@ def test_the_page_leads_to_a_received_alert(tmp_path: Path, secured: ConnectionS
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         done = subprocess.run(
             ["bash", "-c", "\n".join(script).replace("doctor", "doctor || true")], cwd=tmp_path,
-            env=environment(PATH=path), capture_output=True, text=True, timeout=500, check=False,
+            env=environment(PATH=path), capture_output=True, text=True, timeout=1000, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         posts = [

@@ -54,7 +54,7 @@ def under_load(folder: Path, model_dir: Path, **variables: str) -> dict[str, flo
     """Serve until 2,000 requests were answered 200, with everything that ends a worker on the way.
 
     Each worker is replaced after some 200 requests; at a third of the way one is killed, at two thirds gunicorn is
-    told to reload. Returns what was answered, by request id.
+    asked to reload. Returns what was answered, by request id.
     """
     port = free_port()
     numbers, answered = itertools.count(), dict[str, float]()

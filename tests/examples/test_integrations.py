@@ -39,7 +39,7 @@ def test_a_scikit_learn_pipeline(tmp_path: Path, spooled: Events, valid: Valid) 
     assert all(event["ml"]["prediction"]["bin"] for event in batch)
 
 
-def test_the_version_is_the_registry_s_and_the_profile_its_artefact(
+def test_the_version_is_the_registry_s_and_the_profile_its_artifact(
     tmp_path: Path, spooled: Events, valid: Valid
 ) -> None:
     """On MLflow's file store: its server and its SQL store need far more than mlflow-skinny."""

@@ -20,6 +20,7 @@ from logging_lib import profile as profiles
 from logging_lib.logger.event import render_event
 from logging_lib.logger.processor import PredictionProcessor
 from logging_lib.profile.config import Config, FeatureConfig
+from tests.strategies import examples
 
 Valid = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -118,7 +119,7 @@ cells = {
 }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.fixed_dictionaries(cells), min_size=1, max_size=8))
 def test_any_rows(profile: profiles.Profile, rows: list[dict[str, Any]]) -> None:
     compare(profile, pd.DataFrame(rows, columns=list(cells), dtype=object))

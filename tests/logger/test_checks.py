@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from logging_lib import profile as profiles
 from logging_lib.logger.checks import Checker, CheckResult, type_all
 from logging_lib.logger.values import to_jsonable
-from tests.strategies import Hostile
+from tests.strategies import Hostile, examples
 from tests.strategies import inputs as any_inputs
 
 
@@ -143,7 +143,7 @@ def test_a_whole_float_is_the_integer_category() -> None:
     assert Checker(fitted)({"term": 37}).failed == {"unseen": ["term"]}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(any_inputs)
 def test_any_inputs_are_checked_and_none_is_lost(any_inputs: dict[Any, Any]) -> None:
     for checked in (CHECK_ANY(any_inputs), type_all(any_inputs)):

@@ -9,13 +9,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from logging_lib.logger import jsonlines
+from tests.strategies import examples
 
 pieces = st.lists(
     st.sampled_from([b"a", b"bb", b"\n", b"\r\n", b"\n\n", b" ", b"x" * 7, b"y" * 40]), max_size=40
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(300),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(pieces, st.integers(1, 30))
 def test_every_line_is_found_where_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: list[bytes], block: int

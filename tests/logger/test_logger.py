@@ -22,6 +22,7 @@ from logging_lib.logger.event import format_timestamp, new_id
 from logging_lib.logger.jsonlines import read_lines
 from logging_lib.logger.spool import Spool
 from logging_lib.profile.config import Config, FeatureConfig
+from tests.strategies import examples
 from tests.strategies import inputs as any_inputs
 from tests.strategies import values as any_values
 
@@ -298,7 +299,11 @@ def test_ids_are_uuids_of_version_7_in_order_of_time() -> None:
     assert format_timestamp(NOON) == "2018-02-01T12:00:00.123456Z"
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(300),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(any_inputs, any_values, any_values)
 def test_whatever_is_logged_never_raises_and_keeps_the_contract(
     profile: profiles.Profile, valid: Valid, any_inputs: Any, prediction: Any, other: Any

@@ -251,7 +251,7 @@ def test_a_chain_of_ones_own_is_reported_on_where_asked(tmp_path: Path) -> None:
     assert processor.counts.as_fields() == {"logged": 1, "sampled_out": 0, "dropped": 0}
 
 
-def test_memory_is_told_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_reported_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: Any) -> None:
         raise FileNotFoundError
 

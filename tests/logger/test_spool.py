@@ -283,7 +283,7 @@ def test_a_fork_opens_its_own_segment_and_leaves_the_parents_lock(tmp_path: Path
     assert held[spool.path]
 
 
-def test_the_segment_of_a_killed_process_is_told_from_an_open_one(tmp_path: Path) -> None:
+def test_the_segment_of_a_killed_process_is_distinguished_from_an_open_one(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 import logging_lib
 from logging_lib import profile as profiles
 from logging_lib.testing import capture_predictions
+from tests.strategies import examples
 from tests.strategies import values as any_values
 
 Valid = Callable[[dict[str, Any]], dict[str, Any]]
@@ -62,7 +63,11 @@ def test_a_label_may_bring_the_prediction(
     assert "id" not in label["ml"]["prediction"]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(150),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(any_values, any_values)
 def test_any_label_keeps_the_contract(tmp_path: Path, valid: Valid, request_id: Any, actual: Any) -> None:
     log = configured(tmp_path, label_cache_size=2)

@@ -276,7 +276,9 @@ def test_the_state_of_a_watch_runner_is_masked_while_it_may_run(run: Run) -> Non
     state.record([{"time": "2026-01-01T00:00:00Z", "kind": "alert", "watch": "w", "subject": f"of {PERSON}"}])
     traces = SubjectTraces(frozenset(), frozenset([PERSON]))
     matches = redact_files.inspect_file(Path("store/.watch-state/watches/w.json"), traces)
-    state.update("w", lambda stored: stored.model_copy(update={"last": datetime(2026, 1, 1, tzinfo=UTC)}))
+    state.update(
+        "w", lambda stored: stored.model_copy(update={"last_scheduled": datetime(2026, 1, 1, tzinfo=UTC)})
+    )
     redact_files.redact_file(Path("store/.watch-state/watches/w.json"), matches, traces)
     assert [incident.key.feature for incident in state.load("w").incidents] == ["#" * 10]
     run("erase", "store", "--subject", PERSON, "--yes")

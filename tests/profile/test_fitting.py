@@ -17,6 +17,7 @@ from logging_lib.logger.checks import Checker
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.encoding import estimate_dispersion
 from logging_lib.profile.model import Feature
+from tests.strategies import examples
 
 
 def fit_one(column: object, **config: object) -> Feature:
@@ -279,7 +280,7 @@ def test_dispersion_finds_the_correlation_that_was_put_in() -> None:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(
         st.one_of(

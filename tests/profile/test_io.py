@@ -57,7 +57,7 @@ def test_the_error_of_a_damaged_profile_names_the_place(
     assert str(caught.value).startswith("p.json: ")
 
 
-def test_a_cut_file_is_told_so(tmp_path: Path, profile: profiles.Profile) -> None:
+def test_a_cut_file_is_refused_as_such(tmp_path: Path, profile: profiles.Profile) -> None:
     (tmp_path / "p.json").write_bytes(profiles.dumps(profile)[:500])
     with pytest.raises(profiles.ProfileError, match=r"p\.json: not JSON .* was the file cut\?"):
         profiles.load(tmp_path / "p.json")

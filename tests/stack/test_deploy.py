@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from logging_lib.stack.ownership import with_mark
+from logging_lib.stack.marks import with_mark
 from logging_lib.stack.resources import COMPONENT, Resource
 from logging_lib.store.connection import PREFIX, Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore

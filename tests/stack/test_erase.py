@@ -38,7 +38,7 @@ class Case:
         frame = training.assign(home=training.home.where(training.home != "OWN", self.address))
         self.profile = profiles.fit(frame, model=self.model, version="1", prediction="rate")
         publish(self.store, self.profile, now=NOW)
-        hashed, other = (PrivacyFilter({}, b"").subject(name) for name in (self.person, "somebody"))
+        hashed, other = (PrivacyFilter({}, b"").hash_subject(name) for name in (self.person, "somebody"))
         about = {"model": {"name": self.model, "version": "1", "role": "live"}}
         self._add("prediction", "mine", {**about, "subject": {"hash": hashed}, "request": {"id": f"r1-{self.mark}"},
                   "profile": {"id": self.profile.id, "status": "matched"}, "check": {"unseen": ["home"]},

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.store import reference
 from tests.store.events import NOW, STREAM, put
+from tests.strategies import examples
 
 TEXTS = st.sampled_from(["a", "b", "ab", "", "A", "it's", 'x"y', "[1,2)", "*", "é", "\U0001f986", "\uffff"])
 FIELDS = {
@@ -121,7 +122,7 @@ aggregations = st.dictionaries(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(documents, queries, aggregations)
 def test_agrees_with_the_reference(
     flat: list[dict[str, Any]], query: dict[str, Any], aggs: dict[str, Any]

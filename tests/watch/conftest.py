@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 
+from logging_lib.demo.receivers import SmtpServer
 from logging_lib.store.port import IndexResult, Partition, SearchError, StoreError
 from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import Watch
@@ -174,13 +173,11 @@ class MailServer:
 
     def __init__(self, **options: Any) -> None:
         self._options = options
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = 0
         self.mails: list[EmailMessage] = []
         self.envelopes: list[list[str]] = []
         self.refuse: set[str] = set()
-        self._controller: Controller | None = None
+        self._controller: SmtpServer | None = None
         self.start()
 
     @property
@@ -188,8 +185,9 @@ class MailServer:
         return f"smtp://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, **self._options)
+        self._controller = SmtpServer(self, self.port, **self._options)
         self._controller.start()
+        self.port = self._controller.port  # the same after each stop
 
     def stop(self) -> None:
         if self._controller:

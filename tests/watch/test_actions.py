@@ -1,4 +1,4 @@
-"""Messages as people receive them: real SMTP and HTTP servers, hostile values, failures told apart."""
+"""Messages as people receive them: real SMTP and HTTP servers, hostile values, failures distinguished."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_addresses_may_be_several_or_none() -> None:
 
 
 def test_the_same_alert_has_the_same_id() -> None:
-    """So that what is sent again after a crash can be told from what is new."""
+    """So that what is sent again after a crash can be distinguished from what is new."""
     assert email().id == email().id
     assert email().id != email(body="other").id
 
@@ -166,7 +166,7 @@ def test_a_mail_server_that_is_down_is_said_to_be_down(mail_server: MailServer) 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that nobody trusts unless told to."""
+    """A certificate for 127.0.0.1 that nobody trusts by default."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is not installed")
@@ -324,11 +324,11 @@ def test_outlets_come_from_the_environment() -> None:
         "LOGGING_LIB_SLACK_WEBHOOK": "https://hooks.slack.com/services/x",
     }
     found = configure_channels(environ)
-    assert set(found) == {"email", "slack", "webhook", "logging"}
+    assert set(found) == {"email", "slack", "teams", "webhook", "logging"}
     more = {"LOGGING_LIB_SMTP_URL": "smtp+starttls://other:2525", "LOGGING_LIB_MAIL_FROM": "me@x.org"}
     mail = configure_channels({**environ, **more})["email"]
     assert mail == EmailChannel("smtp+starttls://other:2525", sender="me@x.org", user="u", password="p")
-    assert set(configure_channels({})) == {"webhook", "logging"}
+    assert set(configure_channels({})) == {"teams", "webhook", "logging"}
 
 
 @pytest.mark.parametrize(

@@ -262,7 +262,7 @@ def test_watches_that_processes_share_find_what_one_process_finds(monkeypatch: p
     """Alerts, failures and what was not judged, in the same order."""
 
     def replayed(processes: int) -> dict[str, Any]:
-        monkeypatch.setattr(backtest, "processes", lambda: processes)
+        monkeypatch.setattr(backtest, "available_processes", lambda: processes)
         with filled(3, 400) as store:
             result = backtest.backtest(
                 store,

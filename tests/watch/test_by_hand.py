@@ -51,7 +51,7 @@ class Place:
         self.texts.append(message.text.strip())
 
     def run(self, minute: float) -> list[str]:
-        """A run of the runner; what it told."""
+        """Run the runner once and return what it sent."""
         before = len(self.texts)
         self._runner.run_once(NOW + minutes(minute))
         return self.texts[before:]
@@ -77,7 +77,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         yield Place(FileState(tmp_path / "state"), "--state", tmp_path / "state", watch="na-spike")
         return
     connection: Connection = request.getfixturevalue("elasticsearch")
-    store = ElasticsearchStore(connection, patience=10)
+    store = ElasticsearchStore(connection, retry_seconds=10)
     store.delete(INDEX, {"match_all": {}})
     yield Place(ElasticsearchState(store), "--elasticsearch", connection.url, watch="na-spike")
     store.refresh(INDEX)

@@ -22,7 +22,7 @@ from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Delivers
 from logging_lib.watch.notify.email import EmailChannel
-from logging_lib.watch.results import Report
+from logging_lib.watch.results import RunReport
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.state.base import HistoryQuery, MemoryState, StateStore
 from logging_lib.watch.state.elasticsearch import ElasticsearchState
@@ -109,7 +109,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
         index = f"ml-watch-state-{uuid4().hex[:8]}"
         template = connection.call("GET", "/_index_template/ml-watch-state")["index_templates"][0]
         connection.call("PUT", f"/{index}", template["index_template"]["template"])
-        yield lambda: ElasticsearchState(ElasticsearchStore(connection, patience=10), index)
+        yield lambda: ElasticsearchState(ElasticsearchStore(connection, retry_seconds=10), index)
         connection.call("DELETE", f"/{index}")
 
 
@@ -141,7 +141,7 @@ def slow_watch() -> Watch:
 def test_a_slow_watch_delays_no_other_and_never_runs_twice_at_once() -> None:
     """With one place only: it gives its place away when it has been slow for a while."""
     clock, outbox, store = Time(), Outbox(), Blocking("slow")
-    reports: list[Report] = []
+    reports: list[RunReport] = []
     one = daemon(
         clock,
         MemoryState(),
@@ -193,7 +193,7 @@ def test_each_of_many_watches_runs_once_a_slot() -> None:
 
 def test_messages_of_one_tick_are_gathered_into_a_digest(mail_server: MailServer) -> None:
     """Over all watches, though each runs by itself; everything is reported as done."""
-    clock, reports = Time(), list[Report]()
+    clock, reports = Time(), list[RunReport]()
     watches = [watch(f"w{number}", email=email_action()) for number in range(9)]
     one = daemon(
         clock,
@@ -212,7 +212,7 @@ def test_messages_of_one_tick_are_gathered_into_a_digest(mail_server: MailServer
 
 
 def test_one_of_two_works_and_the_other_takes_over(opened: Callable[[], StateStore]) -> None:
-    """Within the lease's time of the first one's end; what it had told is not told again."""
+    """Within the lease's time of the first one's end; what it had sent is not sent again."""
     clock = Time()
     outboxes = [Outbox(), Outbox()]
     found = [finding("a")]
@@ -344,7 +344,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Any]:
         with EmbeddedStore(None) as made:
             yield made
     else:
-        yield ElasticsearchStore(request.getfixturevalue("elasticsearch"), patience=10)
+        yield ElasticsearchStore(request.getfixturevalue("elasticsearch"), retry_seconds=10)
 
 
 def test_the_heartbeat_says_what_the_runner_did(

@@ -198,7 +198,7 @@ def test_what_no_server_ever_takes_is_given_up_and_said(mail_server: MailServer,
 
 
 def test_many_alerts_for_one_recipient_are_one_mail(mail_server: MailServer, webhook: Webhook) -> None:
-    """Over all watches of a tick; each counts as told."""
+    """Over all watches of a tick; each counts as notified."""
     found = [finding(model=f"m{number}") for number in range(4)]
     watches = [watch("one", email=email_action()), watch("two", email=email_action())]
     state = MemoryState()
@@ -213,8 +213,8 @@ def test_many_alerts_for_one_recipient_are_one_mail(mail_server: MailServer, web
     assert engine.tick(NOW + minutes(5)).alerts == ()
 
 
-def test_a_recovery_is_told_to_who_was_told(mail_server: MailServer, webhook: Webhook) -> None:
-    """By mail and in Slack, once, when the finding has been absent for three runs; then a new one is told."""
+def test_a_recovery_is_sent_to_whom_the_alert_was_sent(mail_server: MailServer, webhook: Webhook) -> None:
+    """By mail and in Slack, once, when the finding has been absent for three runs; then a new one is sent."""
     both = watch(email=email_action(), slack=slack_action())
     store = FakeStore(present((0, 12), (30, 31)))
     engine = runner(store, mail_server, webhook, both)
@@ -239,7 +239,7 @@ def test_flapping_is_neither_recovery_nor_alert(mail_server: MailServer, webhook
     assert len(mail_server.mails) == 1
 
 
-def test_an_acknowledged_incident_is_not_told_and_another_models_is(
+def test_an_acknowledged_incident_is_not_sent_and_another_models_is(
     mail_server: MailServer, webhook: Webhook
 ) -> None:
     """Model B's fault alerts while model A's is acknowledged; the acknowledgment ends with the incident."""
@@ -262,12 +262,12 @@ def test_an_acknowledged_incident_is_not_told_and_another_models_is(
         engine.tick(NOW + minutes(5 * step))
     found.append(finding(model="A"))
     engine.tick(NOW + minutes(25))
-    told = [subject for subject in subjects(mail_server) if "A" in subject]
-    assert told == ["A: 1 income", "[Resolved] Test: A 1: income", "A: 1 income"]
+    sent = [subject for subject in subjects(mail_server) if "A" in subject]
+    assert sent == ["A: 1 income", "[Resolved] Test: A 1: income", "A: 1 income"]
 
 
 def test_a_mute_holds_until_its_time(mail_server: MailServer, webhook: Webhook) -> None:
-    """By watch, model and feature; what is still wrong afterwards is told then."""
+    """By watch, model and feature; what is still wrong afterwards is sent then."""
     found = [finding("a"), finding("b"), finding("a", model="other")]
     state = MemoryState(
         mutes=[Mute(id="m", since=NOW, until=NOW + minutes(10), watch="t*", model="loans", feature="a")]
@@ -283,7 +283,7 @@ def test_a_mute_holds_until_its_time(mail_server: MailServer, webhook: Webhook) 
 
 
 def test_a_recovery_waits_for_the_end_of_a_mute(mail_server: MailServer, webhook: Webhook) -> None:
-    """Who was told hears it in the end."""
+    """Whoever was notified is notified of the end, too."""
     state = MemoryState()
     engine = runner(FakeStore(present((0, 1))), mail_server, webhook, state=state)
     engine.tick(NOW)
@@ -307,11 +307,11 @@ def test_a_watch_says_when_it_is_over(
     altered["metadata"] |= metadata
     loaded = parse_watch(altered, id="test", scripts=SCRIPTS)
     engine = runner(FakeStore(present((0, 1))), mail_server, webhook, loaded)
-    told = []
+    sent = []
     for step in range(9):
         engine.tick(NOW + minutes(5 * step))
-        told.append(len(mail_server.mails))
-    assert told == [1] * 9 if runs is None else told == [1] * runs + [2] * (9 - runs)
+        sent.append(len(mail_server.mails))
+    assert sent == [1] * 9 if runs is None else sent == [1] * runs + [2] * (9 - runs)
 
 
 @pytest.mark.parametrize("given", [0, True, "soon", [3]])
@@ -326,7 +326,7 @@ def test_a_recovery_that_cannot_be_is_refused(
         runner(FakeStore(), mail_server, webhook, loaded)
 
 
-def test_the_runners_patience_is_a_default(mail_server: MailServer, webhook: Webhook) -> None:
+def test_the_runners_resolve_policy_is_a_default(mail_server: MailServer, webhook: Webhook) -> None:
     engine = runner(
         FakeStore(present((0, 1))), mail_server, webhook, options=Options(resolve=ResolvePolicy(runs=1))
     )
@@ -410,3 +410,16 @@ def test_a_recovery_is_kept_when_its_server_is_down(mail_server: MailServer, web
     mail_server.start()
     engine.tick(NOW + minutes(20))
     assert subjects(mail_server)[1:] == ["[Resolved] Test: loans 1: income"]
+
+
+def test_a_channel_that_is_none_stops_no_other_watch(
+    mail_server: MailServer, webhook: Webhook, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A state that was written by another version, or by hand."""
+    state = MemoryState()
+    foreign = notification("logging", text="x").model_copy(update={"channel": "pigeon"})
+    state.update("other", lambda stored: stored.with_queued([foreign]))
+    assert runner(FakeStore(present((0, 1))), mail_server, webhook, state=state).tick(NOW).ok
+    assert len(mail_server.mails) == 1
+    assert "what waits of other is not delivered: its state names a channel 'pigeon'" in caplog.text
+    assert state.load("other").queue == (foreign,)

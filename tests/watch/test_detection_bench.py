@@ -48,7 +48,7 @@ def test_counted_answers_lead_to_the_same_findings(prepared: replay.Prepared, fa
     store.index("logs-ml.prediction-default", [_event(documents, found, i) for i in range(len(found.at))])
     counts, judge = Counts(prepared.tokens, found, START - WEEK - 14400.0, START + 9000.0), Judge(stream)
     watches = {watch.id: watch for watch in load_watches(content.path("watchers"))}
-    told = set()
+    alerted = set()
     for now in (START - 6 * CELL, START + 6 * CELL, START + 24 * CELL):
         at = MONDAY + timedelta(seconds=now)
         for name in WATCHES:
@@ -63,10 +63,10 @@ def test_counted_answers_lead_to_the_same_findings(prepared: replay.Prepared, fa
             )
             counted = judge.findings(name, counts, now)
             assert sorted((f["feature"], f.get("window"), f["what"]) for f in counted) == wanted, name
-            told |= {(name, now > START)} if wanted else set()
+            alerted |= {(name, now > START)} if wanted else set()
     store.close()
-    assert any(after for _, after in told)
-    assert not any(not after for _, after in told)
+    assert any(after for _, after in alerted)
+    assert not any(not after for _, after in alerted)
 
 
 def _event(documents: list[dict[str, Any]], found: replay.Events, i: int) -> dict[str, Any]:

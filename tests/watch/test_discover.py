@@ -19,6 +19,7 @@ from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import SettingsError
 from logging_lib.watch.notify.registry import render_settings
 from logging_lib.watch.scripts.common import found, judged
+from tests.strategies import examples
 from tests.watch.conftest import draft
 
 NOW = datetime(2018, 2, 1, 12, tzinfo=UTC)
@@ -65,7 +66,7 @@ def read(address: str) -> dict[str, Any]:
     return {"time": strings(state["_g"]), "about": strings(state["_a"])}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(hostile)
 def test_kibana_reads_the_query_that_the_finding_has(name: str) -> None:
     query = f'ml.check.missing: "{name}"'

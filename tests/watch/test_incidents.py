@@ -75,11 +75,11 @@ def decide(known: inc.Incidents, key: Key, action: str = "email", **more: Any) -
 
 
 def test_throttling_is_by_incident_and_action() -> None:
-    """Told of A by mail says nothing of B, nor of A in Slack."""
-    told = notify(inc.observe({}, [A, B], NOW), A)
-    assert decide(told, A, now=NOW + minutes(59)) == "throttled"
-    assert decide(told, A, now=NOW + minutes(60)) == "notify"
-    assert decide(told, B) == decide(told, A, "slack") == "notify"
+    """A notification of A by mail says nothing of B, nor of A in Slack."""
+    notified = notify(inc.observe({}, [A, B], NOW), A)
+    assert decide(notified, A, now=NOW + minutes(59)) == "throttled"
+    assert decide(notified, A, now=NOW + minutes(60)) == "notify"
+    assert decide(notified, B) == decide(notified, A, "slack") == "notify"
 
 
 def test_only_what_is_open_can_be_acknowledged() -> None:
@@ -148,9 +148,9 @@ steps = st.lists(
 
 
 @given(steps, st.sampled_from([1, 2, 3]))
-def test_who_is_told_over_any_course_of_events(course: list[Any], runs: int) -> None:
-    """A new incident is always told; never a muted, acknowledged or throttled one; a recovery comes once, and
-    only to who was told; after it the incident is told anew."""
+def test_who_is_notified_over_any_course_of_events(course: list[Any], runs: int) -> None:
+    """A new incident always notifies; never a muted, acknowledged or throttled one; a recovery comes once, and
+    only to whom was notified; after it the incident notifies anew."""
     known: dict[Key, Incident] = {}
     silenced: tuple[Mute, ...] = ()
     heard: dict[Key, str] = {}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from logging_lib.watch.backtest import moving
 from logging_lib.watch.backtest.moving import Extreme, Sliding, differences, quantiles
+from tests.strategies import examples
 
 SHARES = [0.0, 0.25, 0.5, 0.925, 1.0]
 
@@ -30,7 +31,7 @@ numbers = st.lists(
     ends=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=12),
     data=st.data(),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_any_windows_in_any_order(
     values: list[float], ends: list[tuple[int, int]], data: st.DataObject
 ) -> None:

@@ -16,7 +16,7 @@ from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Delivers, DeliveryError, Notification
 from logging_lib.watch.notify.email import EmailChannel
 from logging_lib.watch.notify.slack import SlackChannel
-from logging_lib.watch.results import Report
+from logging_lib.watch.results import RunReport
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.state.base import MemoryState, WatchState
 from logging_lib.watch.state.file import FileState
@@ -65,7 +65,7 @@ def runner(
     return runner_of(store, *watches, channels=channels, **more)
 
 
-def statuses(report: Report) -> list[dict[str, str]]:
+def statuses(report: RunReport) -> list[dict[str, str]]:
     return [
         {name: result.status for name, result in alert.actions.items()}
         for run in report.runs
@@ -119,7 +119,7 @@ def test_a_message_is_about_one_model_version() -> None:
 
 
 def test_throttling_lets_new_incidents_pass() -> None:
-    """Of a group only what is not throttled is told, and its counts are of that."""
+    """Of a group only what is not throttled is sent, and its counts are of that."""
     mail = Recorder()
     found = [finding("a")]
     engine = runner(FakeStore(lambda now: found), watch(email=email_action()), channels={"email": mail})
@@ -154,7 +154,7 @@ def test_each_action_has_its_own_throttle() -> None:
 
 
 def test_an_incident_that_returns_is_still_throttled() -> None:
-    """Flapping is not a new alert; after the period it is told again."""
+    """Flapping is not a new alert; after the period it is sent again."""
     mail = Recorder()
     present = {0, 10, 65}
     store = FakeStore(lambda now: [finding()] if (now - NOW) / minutes(1) in present else [])
@@ -384,7 +384,7 @@ def test_findings_that_the_watchs_transform_makes() -> None:
 
 
 def test_a_message_that_cannot_be_made_fails_alone() -> None:
-    """And is tried anew at the next run, since nobody was told."""
+    """And is tried anew at the next run, since nobody was notified."""
     altered = document(email=email_action(), slack=slack_action())
     altered["metadata"]["to"] = "nobody"
     chat = Recorder()
@@ -412,7 +412,7 @@ def test_ticks_run_what_is_due() -> None:
     assert slots == ["12:00", "12:00", "12:05", "12:10", "13:00", "13:00"]
 
 
-def test_run_once_can_be_told_which_watches() -> None:
+def test_run_once_can_be_limited_to_some_watches() -> None:
     """An unknown id is an error."""
     engine = runner(FakeStore(), watch("a"), watch("b"))
     assert [run.watch for run in engine.run_once(NOW, ["b"]).runs] == ["b"]

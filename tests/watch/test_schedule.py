@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from logging_lib.watch import cron
 from logging_lib.watch.model import ScheduleModel
 from logging_lib.watch.model.schedule import find_due_time, iter_scheduled_times
+from tests.strategies import examples
 
 MINUTE = timedelta(minutes=1)
 
@@ -251,7 +252,7 @@ def test_what_is_due_every_hour_follows_the_clock_through_its_changes(
         assert schedule.latest(end) == times[-1]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(
     st.sampled_from(
         [

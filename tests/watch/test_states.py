@@ -55,7 +55,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
         index = f"ml-watch-state-{uuid4().hex[:8]}"
         template = connection.call("GET", "/_index_template/ml-watch-state")["index_templates"][0]
         connection.call("PUT", f"/{index}", template["index_template"]["template"])
-        yield lambda: ElasticsearchState(ElasticsearchStore(connection, patience=10), index)
+        yield lambda: ElasticsearchState(ElasticsearchStore(connection, retry_seconds=10), index)
         connection.call("DELETE", f"/{index}")
 
 

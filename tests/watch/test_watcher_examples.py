@@ -32,7 +32,7 @@ from logging_lib.watch.notify.base import DeliveryError, RenderError
 from logging_lib.watch.notify.email import EmailChannel
 from logging_lib.watch.notify.index import IndexChannel
 from logging_lib.watch.notify.log import LogChannel
-from logging_lib.watch.notify.registry import configure_channels, parse_action, render_action
+from logging_lib.watch.notify.registry import channel_of, configure_channels, parse_action, render_action
 from logging_lib.watch.notify.slack import SlackChannel
 from logging_lib.watch.notify.webhook import WebhookChannel
 from logging_lib.watch.runner import Runner
@@ -345,6 +345,18 @@ def test_the_template_for_an_sms_gateway(receiver: Receiver) -> None:
     with pytest.raises(DeliveryError, match=r"^http://127.0.0.1:\d+: no answer: the connection failed$"):
         channel.deliver(message)
     receiver.__init__()  # type: ignore[misc]  # so that the fixture can stop it
+
+
+@pytest.mark.parametrize(("name", "channel"), [("teams", "teams"), ("pagerduty", "pagerduty")])
+def test_templates_of_other_channels_fit_into_every_shipped_watch(name: str, channel: str) -> None:
+    """Copied into its actions it is checked as a part of it; for Watcher a webhook's body is a text."""
+    action = json.loads((content.path("watchers") / "templates" / f"{name}.json").read_text("utf-8"))
+    assert isinstance(action.get("webhook", {}).get("body", ""), str)
+    for file in sorted(content.path("watchers").glob("*.json")):
+        document = json.loads(file.read_text("utf-8"))
+        document["actions"] = {name: action}
+        watch = parse_watch(document, id=file.stem)
+        assert channel_of(watch.actions[name]).name == channel
 
 
 def test_nothing_is_asked_over_http_for_a_time_that_is_past(store: Store, receiver: Receiver) -> None:

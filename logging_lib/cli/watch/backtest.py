@@ -18,7 +18,7 @@ from logging_lib._util.times import format_instant
 from logging_lib.cli import options
 from logging_lib.cli.options import UsageError, duration, instant
 from logging_lib.cli.output import console, safe
-from logging_lib.cli.watch.options import (
+from logging_lib.cli.watch.watch_options import (
     JsonOption,
     ProfilesOption,
     WatchesOption,

@@ -16,8 +16,8 @@ from logging_lib._util import content
 from logging_lib._util.times import format_duration, format_instant
 from logging_lib.cli import options
 from logging_lib.cli.output import console
-from logging_lib.cli.watch import options as _state
-from logging_lib.cli.watch.options import (
+from logging_lib.cli.watch import watch_options
+from logging_lib.cli.watch.watch_options import (
     JsonOption,
     WatchesOption,
     explained,
@@ -43,7 +43,7 @@ def list_(
     as_json: JsonOption = False,
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    state: _state.StateOption = None,
+    state: watch_options.StateOption = None,
 ) -> None:
     """List the watches: what each looks for, how often, and whom it notifies.
 
@@ -55,9 +55,9 @@ def list_(
     with explained():
         listed = load(watches)
         rows = [_summarize(watch) for watch in listed]
-        has_state = _state.is_named(store, elasticsearch, state)
+        has_state = watch_options.is_named(store, elasticsearch, state)
         if has_state:
-            state_store = _state.open_state(store, elasticsearch, state)
+            state_store = watch_options.open_state(store, elasticsearch, state)
             now, mutes = datetime.now(UTC), state_store.mutes()
             for row in rows:
                 row |= _describe_state(row["id"], state_store.load(row["id"]), mutes, now)

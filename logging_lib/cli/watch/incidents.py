@@ -13,8 +13,8 @@ from logging_lib._util.times import format_instant, parse_duration
 from logging_lib.cli import options
 from logging_lib.cli.options import UsageError, instant
 from logging_lib.cli.output import console, safe
-from logging_lib.cli.watch import options as _state
-from logging_lib.cli.watch.options import JsonOption, explained, lines_safe, print_json, user
+from logging_lib.cli.watch import watch_options
+from logging_lib.cli.watch.watch_options import JsonOption, explained, lines_safe, print_json, user
 from logging_lib.watch import incidents as inc
 from logging_lib.watch.incidents import Key, Mute, active_mutes, matches
 from logging_lib.watch.state.base import HISTORY_LIMIT, KINDS, HistoryQuery, Record, WatchState, manual_record
@@ -33,7 +33,7 @@ def ack(
     by: Annotated[str | None, typer.Option(help="Who is working on it. Default: you.")] = None,
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    state: _state.StateOption = None,
+    state: watch_options.StateOption = None,
     now: NowOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -46,7 +46,7 @@ def ack(
     """
     with explained():
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
-        opened = _state.open_state(store, elasticsearch, state)
+        opened = watch_options.open_state(store, elasticsearch, state)
         who = by or user()
         chosen: list[Key] = []
 
@@ -91,7 +91,7 @@ def mute(
     by: Annotated[str | None, typer.Option(help="Who mutes. Default: you.")] = None,
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    state: _state.StateOption = None,
+    state: watch_options.StateOption = None,
     now: NowOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -103,7 +103,7 @@ def mute(
     """
     with explained():
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
-        opened = _state.open_state(store, elasticsearch, state)
+        opened = watch_options.open_state(store, elasticsearch, state)
         parts = (watch, model, version, feature)
         if not any(parts) and not everything:
             if lasts or until:
@@ -145,7 +145,7 @@ def unmute(
     everything: Annotated[bool, typer.Option("--all", help="End all mutes.")] = False,
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    state: _state.StateOption = None,
+    state: watch_options.StateOption = None,
     now: NowOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -160,32 +160,32 @@ def unmute(
         parts = (watch, model, version, feature)
         if not (mute_id or any(parts) or everything):
             raise UsageError("say which: an ID, --watch, --model, --version, --feature or --all")
-        opened = _state.open_state(store, elasticsearch, state)
+        opened = watch_options.open_state(store, elasticsearch, state)
         ended: list[Mute] = []
 
-        def is_meant(mute_ended: Mute) -> bool:
+        def is_meant(ended_mute: Mute) -> bool:
             return (
                 everything
-                or mute_ended.id == mute_id
+                or ended_mute.id == mute_id
                 or (
                     any(parts)
-                    and parts == (mute_ended.watch, mute_ended.model, mute_ended.version, mute_ended.feature)
+                    and parts == (ended_mute.watch, ended_mute.model, ended_mute.version, ended_mute.feature)
                 )
             )
 
         def change(mutes: tuple[Mute, ...]) -> tuple[Mute, ...]:
-            ended[:] = [mute_ended for mute_ended in active_mutes(mutes, moment) if is_meant(mute_ended)]
-            return tuple(mute_ended for mute_ended in mutes if mute_ended not in ended)
+            ended[:] = [ended_mute for ended_mute in active_mutes(mutes, moment) if is_meant(ended_mute)]
+            return tuple(ended_mute for ended_mute in mutes if ended_mute not in ended)
 
         opened.update_mutes(change)
         opened.record(
-            manual_record("unmute", moment, mute_ended.watch, mute_ended.model, id=mute_ended.id, by=user())
-            for mute_ended in ended
+            manual_record("unmute", moment, ended_mute.watch, ended_mute.model, id=ended_mute.id, by=user())
+            for ended_mute in ended
         )
     if as_json:
-        print_json([mute_ended.model_dump(mode="json") for mute_ended in ended])
-    for mute_ended in () if as_json else ended:
-        typer.echo(lines_safe(f"{mute_ended.id}: {mute_ended.where or 'everything'} is no longer muted"))
+        print_json([ended_mute.model_dump(mode="json") for ended_mute in ended])
+    for ended_mute in () if as_json else ended:
+        typer.echo(lines_safe(f"{ended_mute.id}: {ended_mute.where or 'everything'} is no longer muted"))
     if not ended:
         typer.echo("no such mute", err=True)
         raise typer.Exit(1)
@@ -241,7 +241,7 @@ def history(
     ] = HISTORY_LIMIT,
     store: options.StoreOption = None,
     elasticsearch: options.ElasticsearchOption = None,
-    state: _state.StateOption = None,
+    state: watch_options.StateOption = None,
     now: NowOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -254,7 +254,7 @@ def history(
         unknown = [name for name in kind or () if name not in KINDS]
         if unknown:
             raise UsageError(f"--kind: {unknown[0]!r}: write one of {', '.join(KINDS)}")
-        opened = _state.open_state(store, elasticsearch, state)
+        opened = watch_options.open_state(store, elasticsearch, state)
         kinds = tuple(kind or (name for name in KINDS if name != "quiet"))
         records = opened.history(HistoryQuery(watch, model, _since(since, moment), kinds, most))
     if as_json:

@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from logging_lib._util.times import format_instant
-from logging_lib.cli import options as _store
+from logging_lib.cli import options
 from logging_lib.cli.options import UsageError
-from logging_lib.cli.watch.options import JsonOption, explained, lines_safe, print_json
+from logging_lib.cli.watch.watch_options import JsonOption, explained, lines_safe, print_json
 from logging_lib.watch.notify.base import DeliveryError, Notification, RenderError, hash_id
 from logging_lib.watch.notify.registry import CHANNELS, configure_channels
 
@@ -29,8 +29,8 @@ def notify_test(
             "Default: the channel's own."
         ),
     ] = "",
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send one test notification by a channel, and say what its server answered.
@@ -45,7 +45,7 @@ def notify_test(
             raise UsageError(f"--to: {to!r}: write one of {', '.join(CHANNELS)}")
         opened = None
         if CHANNELS[to].needs_store and (store is not None or elasticsearch is not None):
-            opened = _store.choose(store, elasticsearch, read_only=False)
+            opened = options.choose(store, elasticsearch, read_only=False)
             stack.callback(opened.close)
         channel = configure_channels(os.environ, store=opened).get(to)
         if channel is None:

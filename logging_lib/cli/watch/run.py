@@ -18,11 +18,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from logging_lib._util.times import format_duration, format_instant
-from logging_lib.cli import options as _store
+from logging_lib.cli import options as store_options
 from logging_lib.cli.options import UsageError, duration, instant
 from logging_lib.cli.output import console, safe
-from logging_lib.cli.watch import options as _state
-from logging_lib.cli.watch.options import (
+from logging_lib.cli.watch import watch_options
+from logging_lib.cli.watch.watch_options import (
     JsonOption,
     ProfilesOption,
     WatchesOption,
@@ -43,7 +43,7 @@ from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Channel, Notification
 from logging_lib.watch.notify.queue import DeliveryPolicy
 from logging_lib.watch.notify.registry import CHANNELS, channel_of, configure_channels, preview_channels
-from logging_lib.watch.results import Alert, Report
+from logging_lib.watch.results import Alert, RunReport
 from logging_lib.watch.runner import Options, Runner, append
 from logging_lib.watch.state.base import MemoryState, StateStore
 from logging_lib.watch.templating import Medium
@@ -53,8 +53,8 @@ _log = logging.getLogger("logging_lib.watch")
 
 
 def run(
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: store_options.StoreOption = None,
+    elasticsearch: store_options.ElasticsearchOption = None,
     once: Annotated[
         bool,
         typer.Option("--once", help="Run every watch once and exit. Default: run as a daemon."),
@@ -67,7 +67,7 @@ def run(
         typer.Option("--dry-run", help="With --once: print what would be sent; send and remember nothing."),
     ] = False,
     now: Annotated[str | None, typer.Option(help="With --once: as of this ISO time. Default: now.")] = None,
-    state: _state.StateOption = None,
+    state: watch_options.StateOption = None,
     alerts: Annotated[Path | None, typer.Option(help="Append each alert to this JSON-lines file.")] = None,
     smtp_url: Annotated[
         str | None,
@@ -127,9 +127,9 @@ def run(
         beats = bool(heartbeat) and not once
         indexes = any(channel_of(action).needs_store for watch in chosen for action in watch.actions.values())
         if store is None and not once:
-            opened = _store.open_elasticsearch(elasticsearch)  # the first event may be still to come
+            opened = store_options.open_elasticsearch(elasticsearch)  # the first event may be still to come
         else:
-            opened = _store.choose(
+            opened = store_options.choose(
                 store, elasticsearch, read_only=dry_run or not (profiles or beats or indexes)
             )
         stack.callback(opened.close)
@@ -144,7 +144,7 @@ def run(
             fallback=dict(map(_fallback, fallback or ())),
             catch_up=catch_up,
         )
-        opened_state = _state.open_state(store, elasticsearch, state)
+        opened_state = watch_options.open_state(store, elasticsearch, state)
         if dry_run:
             moment = datetime.now(UTC) if now is None else instant(now, "--now")
             report, previews = _dry_run(opened, chosen, opened_state, options, moment)
@@ -184,7 +184,7 @@ def run(
 
 def _dry_run(
     opened: Store, watches: list[Watch], state: StateStore, options: Options, now: datetime
-) -> tuple[Report, list[str]]:
+) -> tuple[RunReport, list[str]]:
     """What would be sent, over a copy of the state."""
     previews: list[str] = []
     # What waits for delivery is not shown as if it were new.
@@ -243,7 +243,7 @@ def _run_daemon(
     worker.join(grace + 5.0)
 
 
-def _log_report(report: Report) -> None:
+def _log_report(report: RunReport) -> None:
     """Write what is worth a line of the daemon's log."""
     for watch_run in report.runs:
         if watch_run.error:
@@ -310,7 +310,7 @@ def _status(result: Notification) -> str:
     return result.status.replace("_", " ")
 
 
-def _print_report(report: Report) -> None:
+def _print_report(report: RunReport) -> None:
     out = console()
     table = Table("watch", "result", "alerts", box=None, pad_edge=False)
     for watch_run in report.runs:
@@ -328,7 +328,7 @@ def _print_report(report: Report) -> None:
         print(Medium.HEADER.escape(line), file=sys.stderr)
 
 
-def _notes(report: Report) -> Iterator[str]:
+def _notes(report: RunReport) -> Iterator[str]:
     for watch_run in report.runs:
         for alert in watch_run.alerts:
             for name, result in alert.actions.items():

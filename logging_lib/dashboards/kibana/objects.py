@@ -51,7 +51,7 @@ _DATASETS: Final[dict[Dataset, str]] = {
     "deadletter": "Dead letters",
     "health": "Health of loggers and shippers",
     "start": "Starts of services",
-    "alert": "Alerts told",
+    "alert": "Alerts sent",
 }
 
 
@@ -91,7 +91,7 @@ def data_view_id(dataset: str) -> str:
 
 
 def search_id(board: Dashboard, panel: Panel) -> str:
-    """Two titles whose words are the same are told apart by a hash."""
+    """Two titles whose words are the same are distinguished by a hash."""
     slug = re.sub(r"[^a-z0-9]+", "-", panel.title.lower()).strip("-")[:40]
     return f"{PREFIX}-{board.id}-{slug}-{sha256(panel.title.encode()).hexdigest()[:6]}"
 

@@ -35,7 +35,7 @@ class KibanaStatus:
     """The state of each wanted object, and what Kibana has of them.
 
     ``upgraded`` is the version of the Kibana that our marks are of, where it is another now: it may have brought
-    objects into another form, so that an edit cannot be told from that.
+    objects into another form, so that an edit cannot be distinguished from that.
     """
 
     states: Mapping[Key, OwnershipState]
@@ -47,10 +47,10 @@ class KibanaStatus:
         return all(state is OwnershipState.CURRENT for state in self.states.values())
 
     def note(self, key: Key) -> str:
-        """Why an object must not be overwritten without being told to; empty where it may be."""
+        """Say why an object must not be overwritten unasked; empty where it may be."""
         match self.states[key]:
             case OwnershipState.EDITED if self.upgraded is not None:
-                return f"Kibana was upgraded from {self.upgraded}: whether somebody edited it cannot be told"
+                return f"Kibana was upgraded from {self.upgraded}: whether somebody edited it is unknown"
             case OwnershipState.EDITED:
                 return "somebody edited it"
             case OwnershipState.FOREIGN:

@@ -1,1 +1,1 @@
-"""The embedded store: Elasticsearch's search language over files, by DuckDB. A search is read, then evaluated."""
+"""Answer the search language over files by DuckDB: the embedded store."""

@@ -24,10 +24,8 @@ from logging_lib.store.duckdb.events import COMMON_FIELDS, EventTable
 from logging_lib.store.duckdb.files import ByteRange, TargetFolder
 from logging_lib.store.mapping import FieldColumn
 
-_BLOCK_BYTES: Final = 1 << 20  # bytes of lines: what is made of them stays in the processor's cache
-_LARGE_BYTES: Final = (
-    16 << 20
-)  # bytes from which on a field that nobody asked for yet is costly to read later
+_BLOCK_BYTES: Final = 1 << 20  # bytes of lines, few enough for the processor's cache
+_LARGE_BYTES: Final = 16 << 20  # bytes above which reading a further field later is costly
 _BATCH_ROWS: Final = 8192  # rows at once, so that DuckDB's threads share the work
 _ID_FIELD: Final = "event.id"
 
@@ -63,7 +61,7 @@ class FileTable:
         self._folder.was_replaced = False
         self._columns: dict[str, str] = {}
         self._ranges: list[ByteRange] = []
-        self._range_numbers = np.zeros(0, np.int32)  # of each row: which extent it lies in, and where
+        self._range_numbers = np.zeros(0, np.int32)  # of each row: its byte range; then its offset
         self._starts = np.zeros(0, np.int64)
         self._hashes = np.zeros(0, np.int64)
         self._read = self._lines = 0

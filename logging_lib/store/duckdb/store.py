@@ -1,7 +1,7 @@
 """The embedded store: Elasticsearch's search language over JSON-lines and Parquet files, by DuckDB.
 
     <path>/logs-ml.prediction-default/documents.jsonl     what the store wrote
-    <path>/logs-ml.prediction-default/history.parquet     a file added by hand is read, too
+    <path>/logs-ml.prediction-default/history.parquet     a file added manually is read, too
     <path>/ml-profiles/documents.jsonl
 
 A target whose name begins with ``logs-`` is a data stream of events (``fields.yml``); any other is an index of

@@ -275,7 +275,7 @@ class Channel(ABC):
         """The notification that incidents are resolved.
 
         Args:
-            address: of the notification that told of them.
+            address: of the notification about them.
             lines: one an incident.
             alerts: the subjects that were sent about them.
         """

@@ -77,7 +77,7 @@ class PagerDutyAction(Model):
     @classmethod
     def _context(cls, value: Any) -> Any:
         if isinstance(value, dict) and "context" in value and "contexts" not in value:  # its older name
-            return {("contexts" if name == "context" else name): each for name, each in value.items()}
+            return {("contexts" if name == "context" else name): item for name, item in value.items()}
         return value
 
     @model_validator(mode="after")
@@ -151,17 +151,17 @@ class PagerDutyChannel(Channel):
         event = _event(action, summary, draft.watch, ctx.get("metadata", {}).get("severity"), details)
         extras = [
             {
-                name: rendered(getattr(each, name))
+                name: rendered(getattr(extra, name))
                 for name in ("href", "text", "src", "alt")
-                if getattr(each, name)
+                if getattr(extra, name)
             }
-            for each in settings.contexts
+            for extra in settings.contexts
         ]
         event |= {
             "client": rendered(settings.client),
             "client_url": rendered(settings.client_url),
-            "links": [each for each in extras if "src" not in each],
-            "images": [each for each in extras if "src" in each],
+            "links": [extra for extra in extras if "src" not in extra],
+            "images": [extra for extra in extras if "src" in extra],
         }
         address = {"account": settings.account or "", "dedup_key": rendered(settings.incident_key)}
         return [cls._sent(draft, address, event, summary)]

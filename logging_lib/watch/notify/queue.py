@@ -277,14 +277,17 @@ class DeliveryQueue:
             queued = self._queued(watch_id)
             if queued:
                 self.expect(watch_id, len(queued))
-            expired = [one for one in queued if now - one.created_at > self.policy.give_up_after]
+            oldest = now - self.policy.give_up_after
+            expired = [notification for notification in queued if notification.created_at < oldest]
             if expired:
-                self.settle(watch_id, removed=[one.id for one in expired])
+                self.settle(watch_id, removed={notification.id for notification in expired})
             days = self.policy.give_up_after.days
             outcomes += [
-                one.with_status("given_up", f"given up after {days} days: {one.reason}") for one in expired
+                notification.with_status("given_up", f"given up after {days} days: {notification.reason}")
+                for notification in expired
             ]
-            due += _due([one for one in queued if one not in expired], now, at_once=at_once)
+            alive = [notification for notification in queued if notification.created_at >= oldest]
+            due += _due(alive, now, at_once=at_once)
         if due:
             self._down.clear()
             self._held.clear()
@@ -295,6 +298,11 @@ class DeliveryQueue:
         """What waits of a watch; nothing where its own state cannot be read, which must not stop the others."""
         try:
             queued = self._storage.queued(watch_id)
+            for notification in queued:
+                if notification.channel not in CHANNELS:
+                    raise StateError(
+                        f"its state names a channel {notification.channel!r:.80}, and there is none"
+                    )
         except StateError as error:
             with self._lock:
                 self._waiting.add(watch_id)
@@ -378,7 +386,7 @@ class DeliveryQueue:
             for watch_id, group in _by_watch(delivered).items():
                 self.settle(watch_id, removed={notification.id for notification in group})
             outcomes += delivered
-        return outcomes, {part: found for part, found in errors.items() if not left[part]}
+        return outcomes, {part: failures for part, failures in errors.items() if not left[part]}
 
     def _send(self, notification: Notification) -> DeliveryError | None:
         name = notification.channel

@@ -64,7 +64,8 @@ class WatchState(_Stored):
     def settled(self, removed: Collection[str], retried: Iterable[Notification]) -> WatchState:
         """Without those notifications, and with these in place of the ones of the same id."""
         new = {notification.id: notification for notification in retried}
-        queue = tuple(new.get(each.id, each) for each in self.queue if each.id not in removed)
+        rest = (notification for notification in self.queue if notification.id not in removed)
+        queue = tuple(new.get(notification.id, notification) for notification in rest)
         return self.model_copy(update={"queue": queue})
 
 

@@ -1,14 +1,15 @@
-"""What of the served traffic differs from training: rates, distributions, and for how long. Pure."""
+"""Compare the served traffic with training: rates, distributions, and for how long they differ. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from math import log
 from typing import Any
 
 from logging_lib.profile.model import CHECKS
-from logging_lib.report.model import Feature, Moment, Rate, Share, Status
+from logging_lib.report.model import FeatureReport, Moment, Rate, Share, Status
 from logging_lib.watch.scripts.common import gamma_tail, whole
 from logging_lib.watch.statistics import beta_binomial_tail, predictive
 
@@ -24,12 +25,14 @@ VALUES_SHOWN = 5
 MIN_PEAK = 10.0
 
 
-def rate(check: str, hits: float, total: float, expectation: Mapping[str, Any] | None, tests: int) -> Rate:
-    """How often a check failed, and whether that is more often than held-out rows let expect.
+def compare_rate(
+    check: str, hits: float, total: float, expectation: Mapping[str, Any] | None, tests: int
+) -> Rate:
+    """Measure how often a check failed, and whether that is more often than held-out rows let expect.
 
     Args:
         expectation: ``count``, ``rows`` and ``dispersion`` of the profile.
-        tests: how many rates the report judges, for Bonferroni's correction.
+        tests: how many rates the report tests, for Bonferroni's correction.
     """
     if expectation is None or not expectation["rows"] or total <= 0:
         return Rate(check, hits, total, None, 1.0, False)
@@ -45,7 +48,7 @@ def population_stability(
 ) -> tuple[float, float, float] | None:
     """(PSI, what chance alone would make of it, the chance of so much) over the bins that are no special ones.
 
-    Bins in which fewer than five events are expected are judged as one, and empty cells are smoothed, as in the
+    Bins in which fewer than five events are expected are tested as one, and empty cells are smoothed, as in the
     watch of drift (``ml-distribution``, which names the source). None with fewer than ``MIN_EVENTS`` events or
     two bins.
     """
@@ -76,8 +79,8 @@ def _ordinary(name: str) -> bool:
     return not name.startswith("!") or name == "!other"
 
 
-def moved(psi: tuple[float, float, float] | None, tests: int) -> bool:
-    """Whether the distribution moved by more than chance and the least effect allow."""
+def has_moved(psi: tuple[float, float, float] | None, tests: int) -> bool:
+    """Return whether the distribution moved by more than chance and the least effect allow."""
     return psi is not None and psi[0] - psi[1] >= MIN_PSI and psi[2] < ALPHA / max(tests, 1)
 
 
@@ -95,15 +98,15 @@ def kind_of(bins: Iterable[str], ordered: bool) -> str:
     return "category"
 
 
-def features(
+def compare_features(
     expected: Mapping[str, Any],
     served: Mapping[str, Mapping[str, float]],
     failed: Mapping[str, Mapping[str, float]],
     named: Mapping[str, Mapping[str, float]],
     checked: float,
     shares: Mapping[str, tuple[Share, ...]],
-) -> list[Feature]:
-    """Every feature of the profile, judged.
+) -> list[FeatureReport]:
+    """Compare every feature of the profile.
 
     Args:
         expected: of the profile's document.
@@ -123,20 +126,20 @@ def features(
             expectation = every.get(check, {}).get(name)
             if expectation is None and not hits:
                 continue
-            one = rate(check, hits, checked, expectation, tests)
+            one = compare_rate(check, hits, checked, expectation, tests)
             values = _most(named.get(name, {})) if check in ("unseen", "oov") and hits else ()
-            rates.append(_with(one, values=values))
+            rates.append(replace(one, values=values))
         psi = population_stability(bins, served.get(name, {}))
         kind = kind_of(bins, bool(expected["order"].get(name)))
         if kind == "text":
-            psi = None  # its bins are shares of unknown words: the check ``oov`` judges them
+            psi = None  # its bins are shares of unknown words: the check ``oov`` tests them
         status: Status = "as_trained"
         if checked == 0:
-            status = "unjudged"
-        elif moved(psi, tests) or any(one.elevated for one in rates):
+            status = "not_evaluated"
+        elif has_moved(psi, tests) or any(one.elevated for one in rates):
             status = "moved"
         made.append(
-            Feature(
+            FeatureReport(
                 name=name,
                 kind=kind,
                 status=status,
@@ -153,24 +156,18 @@ def _most(values: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
     return tuple(sorted(values.items(), key=lambda item: (-item[1], item[0]))[:VALUES_SHOWN])
 
 
-def _with(one: Rate, **changes: Any) -> Rate:
-    from dataclasses import replace
-
-    return replace(one, **changes)
-
-
-def followed(
-    features: Sequence[Feature], told: Iterable[tuple[str, str]], most: int = 24
+def choose_followed(
+    features: Sequence[FeatureReport], alerted: Iterable[tuple[str, str]], most: int = 24
 ) -> list[tuple[str, str]]:
-    """(check, feature) whose course is worth a search: what alerts told of, then what is elevated."""
+    """Return (check, feature) whose course is worth a search: those of alerts, then those that are elevated."""
     elevated = [(one.check, feature.name) for feature in features for one in feature.rates if one.elevated]
     known = {feature.name for feature in features}
-    wanted = [pair for pair in told if pair[0] in CHECKS and pair[1] in known]
+    wanted = [pair for pair in alerted if pair[0] in CHECKS and pair[1] in known]
     return list(dict.fromkeys([*wanted, *elevated]))[:most]
 
 
-def course(one: Rate, feature: str, moments: Sequence[Moment]) -> Rate:
-    """The rate with its highest value, and the last interval in which it was more than chance."""
+def add_course(one: Rate, feature: str, moments: Sequence[Moment]) -> Rate:
+    """Add to a rate its highest value, and the last interval in which it was more than chance."""
     peak: float | None = None
     last: datetime | None = None
     for moment in moments:
@@ -182,7 +179,7 @@ def course(one: Rate, feature: str, moments: Sequence[Moment]) -> Rate:
             peak = share if peak is None else max(peak, share)
         if is_elevated(hits, moment.checked, one.expected):
             last = moment.time
-    return _with(one, peak=peak, last=last)
+    return replace(one, peak=peak, last=last)
 
 
 def is_elevated(hits: float, total: float, expected: float | None) -> bool:
@@ -194,14 +191,14 @@ def is_elevated(hits: float, total: float, expected: float | None) -> bool:
     return beta_binomial_tail(whole(hits), whole(total), a, b) < 0.01
 
 
-def ranked(features: Iterable[Feature]) -> list[Feature]:
-    """The most striking first: with alerts, then moved, then by how much of their traffic differs."""
+def rank(features: Iterable[FeatureReport]) -> list[FeatureReport]:
+    """Sort features, the most striking first: with alerts, then moved, then by how much of the traffic differs."""
 
-    def place(feature: Feature) -> tuple[int, float]:
+    def place(feature: FeatureReport) -> tuple[int, float]:
         excess = max((rate.rate - (rate.expected or 0.0) for rate in feature.rates), default=0.0)
         return _RANK[feature.status], -max(excess, (feature.psi or 0.0) - (feature.psi_by_chance or 0.0))
 
     return sorted(features, key=place)
 
 
-_RANK = {"alerted": 0, "moved": 1, "unjudged": 2, "as_trained": 3}
+_RANK = {"alerted": 0, "moved": 1, "not_evaluated": 2, "as_trained": 3}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from math import sqrt
 from typing import Any
 
-from logging_lib.report.model import Answer, Moment, Quality, QualityMoment, Share, Variant
+from logging_lib.report.model import Answer, Moment, QualityMoment, QualityReport, Share, Variant
 from logging_lib.schema import tokens
 from logging_lib.store.port import StoreError
 
@@ -38,7 +38,7 @@ def weights(aggregation: Answer, name: str) -> dict[str, float]:
 
 
 def variants(answer: Answer) -> Iterator[Variant]:
-    """Every version and role of the answer to ``searches.variants``."""
+    """Every version and role of the answer to ``queries.variants``."""
     if "aggregations" not in answer:
         return
     for version in buckets(answer["aggregations"]["versions"], "versions"):
@@ -95,7 +95,7 @@ def moments_of(strata: Answer) -> tuple[float | None, float | None, float | None
 
 
 def moments(answer: Answer, followed: Sequence[tuple[str, str]] = ()) -> Iterator[Moment]:
-    """The answer to ``searches.over_time`` with the same ``followed``."""
+    """The answer to ``queries.over_time`` with the same ``followed``."""
     if "aggregations" not in answer:
         return
     for bucket in answer["aggregations"]["moments"]["buckets"]:
@@ -141,20 +141,20 @@ def shares(expected: Mapping[str, float], served: Mapping[str, float]) -> tuple[
     )
 
 
-def quality(answer: Answer, trained: Mapping[str, float]) -> Iterator[Quality]:
-    """The answer to ``searches.labels``; ``trained`` is measure → its value on held-out rows, where known."""
+def quality(answer: Answer, trained: Mapping[str, float]) -> Iterator[QualityReport]:
+    """The answer to ``queries.labels``; ``trained`` is measure → its value on held-out rows, where known."""
     if "aggregations" not in answer:
         return
     for version in buckets(answer["aggregations"]["versions"], "versions"):
         for role in buckets(version["roles"], "roles"):
             numbers = role["errors"]["count"] > 0
-            if not numbers and not role["judged"]["value"]:
+            if not numbers and not role["labeled"]["value"]:
                 continue
             measure = ABSOLUTE_ERROR if numbers else ACCURACY
             _, value, error = _measured(role, numbers)
             delay = next(iter(role["delay"]["values"].values()), None)
             squared = role["squared"]["value"]
-            yield Quality(
+            yield QualityReport(
                 version=version["key"],
                 role=role["key"],
                 measure=measure,
@@ -168,11 +168,11 @@ def quality(answer: Answer, trained: Mapping[str, float]) -> Iterator[Quality]:
                 moments=tuple(
                     QualityMoment(instant(bucket["key"]), *_measured(bucket, numbers))
                     for bucket in role["moments"]["buckets"]
-                    if (bucket["errors"]["count"] if numbers else bucket["judged"]["value"])
+                    if (bucket["errors"]["count"] if numbers else bucket["labeled"]["value"])
                 ),
                 confusion={
-                    str(truth["key"]): weights(truth["predicted"], "predicted")
-                    for truth in buckets(role["confusion"], "confusion")
+                    str(actual["key"]): weights(actual["predicted"], "predicted")
+                    for actual in buckets(role["confusion"], "confusion")
                 },
             )
 
@@ -184,5 +184,5 @@ def _measured(bucket: Answer, numbers: bool) -> tuple[float, float, float]:
         n = found["count"]
         std = sqrt(max(found["variance"] or 0.0, 0.0) * n / (n - 1)) if n > 1 else 0.0
         return float(n), found["avg"], std / sqrt(n)
-    n, share = bucket["judged"]["value"], bucket["correct"]["value"]
+    n, share = bucket["labeled"]["value"], bucket["correct"]["value"]
     return float(n), share, sqrt(share * (1 - share) / n)

@@ -208,7 +208,7 @@ def labels(subject: Subject, every: timedelta) -> Body:
         "weight": {"sum": {"field": "ml.sample.weight", "missing": 1}},
         "errors": {"extended_stats": {"field": "ml.label.absolute_error"}},
         "correct": {"avg": {"field": "ml.label.correct"}},
-        "judged": {"value_count": {"field": "ml.label.correct"}},
+        "labeled": {"value_count": {"field": "ml.label.correct"}},
     }
     moments = {
         "date_histogram": {
