@@ -48,7 +48,7 @@ test: servers ## the tests that every change must pass
 test-all: servers ## all tests, the long ones too, with more random examples each
 	$(BIN)/python -m pytest --hypothesis-profile full -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
 
-coverage: $(VENV)/.dev ## the same tests with the share of lines and branches that they run; leaves build/coverage/
+coverage: servers ## the same tests with the share of lines and branches that they run; leaves build/coverage/
 	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile --cov --cov-report=term --cov-report=html
 
 check: $(VENV)/.check ## style, types, import order, generated files, retired words

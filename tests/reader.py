@@ -54,8 +54,8 @@ DIFFERS = ("logging-lib compare", "logging-lib dashboards diff", "logging-lib st
 
 ENDLESS = {
     "--follow": "tests/store/test_annotate.py follows",
-    "watch run --elasticsearch": "tests/watch/test_daemon.py runs it until it is stopped",
-    "ship /var/spool/ml": "tests/ship/test_tls.py ships so until it is stopped",
+    "watch run --elasticsearch": "tests/watch/test_daemon.py runs it until it is asked to end",
+    "ship /var/spool/ml": "tests/ship/test_tls.py ships so until it is asked to end",
 }
 """Commands that go on until they are stopped: their words are accepted, and the named test runs them."""
 

@@ -153,10 +153,10 @@ def test_every_option_of_our_commands_exists() -> None:
     for name in TOOLS:
         words = [str(word) for word in SERVICES[name]["command"]]
         group = words[: 2 if words[0] == "stack" else 1]
-        help_page = CliRunner().invoke(app, [*group, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
-        assert help_page.exit_code == 0, help_page.output
+        help_text = CliRunner().invoke(app, [*group, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+        assert help_text.exit_code == 0, help_text.output
         for option in (word for word in words if word.startswith("--")):
-            assert option in help_page.output, f"{name}: {option}"
+            assert option in help_text.output, f"{name}: {option}"
 
 
 def test_the_demo_service_predicts_and_ships_over_tls(certificates: Path, tmp_path: Path) -> None:
