@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -264,13 +264,10 @@ class Runner:
             for key in inc.keys_of(findings)
         }
         chosen = [key for key, decision in decisions.items() if decision == "notify"]
-        channel = channel_of(action).name
-        draft = self._draft(watch, run, name, chosen or list(decisions), channel)
         if not chosen:
-            reasons = set(decisions.values())
-            if "throttled" in reasons:
-                return [_unsent(draft, "throttled", f"notified less than {format_duration(period)} ago")]
-            return [_unsent(draft, "acknowledged" if "acknowledged" in reasons else "muted")]
+            return [_suppressed(watch, run, name, decisions, period)]
+        channel = channel_of(action).name
+        draft = self._draft(watch, run, name, chosen, channel)
         try:
             context = context_of(
                 [finding for finding in findings if decisions[inc.key_of(finding)] == "notify"]
@@ -315,9 +312,9 @@ class Runner:
             return
         closed = inc.awaiting_resolution(incidents, run.time, watch=watch.id, mutes=mutes)
         for receipt, group in inc.by_address(closed):
-            channel = CHANNELS[receipt.channel]
-            if not channel.takes_text or not self.queue.has(receipt.channel):
+            if not self.queue.has(receipt.channel) or not CHANNELS[receipt.channel].takes_text:
                 continue
+            channel = CHANNELS[receipt.channel]
             if channel.is_per_incident and _is_open(receipt, incidents.values()):
                 continue
             keys = [incident.key for incident in group]
@@ -358,6 +355,27 @@ class Runner:
         except OSError as error:
             return f"{self._alerts}: the alert was not written: {error.strerror or error}"
         return ""
+
+
+def _suppressed(
+    watch: Watch, run: WatchRun, action: str, decisions: Mapping[Key, inc.Decision], period: timedelta
+) -> Notification:
+    """What is reported where an action notifies of none of these incidents; it is never stored, and has no id."""
+    reasons, reason = set(decisions.values()), ""
+    status: Status = "acknowledged" if "acknowledged" in reasons else "muted"
+    if "throttled" in reasons:
+        status, reason = "throttled", f"notified less than {format_duration(period)} ago"
+    model, version, _ = next(iter(decisions))
+    return Notification(
+        id="",
+        watch=watch.id,
+        action=action,
+        model=model,
+        version=version,
+        created_at=run.time,
+        status=status,
+        reason=reason,
+    )
 
 
 def _unsent(draft: Notification, status: Status, reason: str = "") -> Notification:
