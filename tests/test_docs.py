@@ -232,6 +232,8 @@ def test_a_page_is_followed(
     with Receivers(desk / "received") as people:
         urls = people.settings
         addresses |= {SLACK: urls["LOGGING_LIB_SLACK_WEBHOOK"], MAIL: urls["LOGGING_LIB_SMTP_URL"]}
+        if page.name == "commands.md":  # it says of each command that the environment configures its channel
+            monkeypatch.setenv("LOGGING_LIB_SMTP_URL", urls["LOGGING_LIB_SMTP_URL"])
         reader = Reader(
             desk, monkeypatch, addresses=addresses, kept=frozenset(kept), connection=connection,
             names=lambda: {"model": Model()},

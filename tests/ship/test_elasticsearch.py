@@ -278,13 +278,15 @@ def test_lines_that_are_no_events_of_ours_do_not_block_the_rest(
 
 def test_a_service_ships_in_the_background(tmp_path: Path, streams: Streams) -> None:
     code = """
-    import sys, time, logging_lib
+    import json, pathlib, sys, time, logging_lib
     log = logging_lib.configure(model="m", version="1", spool=sys.argv[1], ship_to=sys.argv[2])
     for n in range(50):
         log.prediction({"n": n}, 1.0, event_id=f"e-{n}")
-    time.sleep(2)
+    state, limit = pathlib.Path(sys.argv[1], ".ship.json"), time.monotonic() + 120
+    while not (state.exists() and json.loads(state.read_text())["shipped"] >= 50) and time.monotonic() < limit:
+        time.sleep(0.1)
     """
-    assert python(code, tmp_path / "spool", streams.url).wait(30) == 0
+    assert python(code, tmp_path / "spool", streams.url).wait(180) == 0
     assert streams.ids() == [f"e-{n}" for n in range(50)]
 
 
