@@ -27,6 +27,7 @@ from logging_lib.report.model import (
 )
 from logging_lib.report.verdict import verdict
 from logging_lib.schema import tokens
+from logging_lib.store.datemath import from_millis
 from logging_lib.store.port import Store, StoreError
 from logging_lib.watch.model import Watch
 
@@ -108,8 +109,8 @@ def _present(
     answer = store.search(queries.PREDICTIONS, queries.models(start, end))
     return {
         (model["key"], version["key"], role["key"]): (
-            responses.instant(role["first"]["value"]),
-            responses.instant(role["last"]["value"]),
+            from_millis(role["first"]["value"]),
+            from_millis(role["last"]["value"]),
             responses.weight(role),
         )
         for model in responses.buckets(
