@@ -200,7 +200,7 @@ def _line(panel: Panel, selection: PanelSelection, keys: tuple[Any, ...], bucket
     if panel.x != TIME:
         found = sorted(found, key=lambda one: natural(str(key(one))))
     for one in found:
-        x = _moment(one["key"]) if panel.x == TIME else str(key(one))
+        x = _format_millis(one["key"]) if panel.x == TIME else str(key(one))
         for metric in panel.numbers:
             value = number(metric, one, selection)
             if panel.chart == "heatmap":
@@ -238,7 +238,7 @@ def _rates(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> li
         for moment, total in totals.items():
             made.append(
                 {
-                    "x": _moment(moment),
+                    "x": _format_millis(moment),
                     "series": feature,
                     "value": failed.get(moment, 0.0) / total if total else None,
                     "expected": usual.get(feature),
@@ -314,7 +314,7 @@ def _find(source: Any, path: Sequence[str]) -> Any:
     return None
 
 
-def _moment(millis: float) -> str:
+def _format_millis(millis: float) -> str:
     text = datetime.fromtimestamp(millis / 1000, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 

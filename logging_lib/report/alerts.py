@@ -12,13 +12,13 @@ from typing import Any, Final
 import orjson
 
 from logging_lib._util import content as resources
+from logging_lib._util.datemath import from_millis
 from logging_lib._util.formatting import format_time
 from logging_lib._util.text import shorten
 from logging_lib._util.times import format_duration, parse_instant
 from logging_lib.report import queries
 from logging_lib.report.drift import is_elevated
 from logging_lib.report.model import AlertSource, Finding, Moment, Rate, ReportedAlert, Subject
-from logging_lib.report.responses import instant
 from logging_lib.store.port import DelegatingStore, Partition, Store
 from logging_lib.watch.backtest.backtest import backtest
 from logging_lib.watch.model import Watch
@@ -153,7 +153,7 @@ def replay(
     late = timedelta(milliseconds=mean["arrived"]["value"] - mean["happened"]["value"]) > _LATE
     time_field = _HAPPENED if late else _ARRIVED
     arrivals = store.search(queries.PREDICTIONS, queries.arrivals(subject, time_field))["aggregations"]
-    hours = [instant(bucket["key"]) for bucket in arrivals["hours"]["buckets"]]
+    hours = [from_millis(bucket["key"]) for bucket in arrivals["hours"]["buckets"]]
     covered = {hour + timedelta(hours=later) for hour in hours for later in range(_REACH)}
     step = every or next(
         (step for step in _STEPS if len(covered) * timedelta(hours=1) / step <= MAX_TICKS), _STEPS[-1]
@@ -161,8 +161,8 @@ def replay(
     result = backtest(
         _TimeOfEventStore(store) if late else store,
         watches,
-        start=instant(arrivals["min"]["value"]),
-        end=instant(arrivals["max"]["value"]),
+        start=from_millis(arrivals["min"]["value"]),
+        end=from_millis(arrivals["max"]["value"]),
         every=step,
         arrivals=hours,
     )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from logging_lib._util.datemath import from_millis
 from logging_lib._util.formatting import format_count, format_percent, join_names
 from logging_lib._util.text import shorten
 from logging_lib.analysis import joins
@@ -108,8 +109,8 @@ def _present(
     answer = store.search(queries.PREDICTIONS, queries.models(start, end))
     return {
         (model["key"], version["key"], role["key"]): (
-            responses.instant(role["first"]["value"]),
-            responses.instant(role["last"]["value"]),
+            from_millis(role["first"]["value"]),
+            from_millis(role["last"]["value"]),
             responses.weight(role),
         )
         for model in responses.buckets(
