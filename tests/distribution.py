@@ -35,9 +35,10 @@ EARLY = (
 def unit(item: pytest.Item) -> str:
     """Return the name of the unit that a test belongs to."""
     mark = item.get_closest_marker("elasticsearch")
-    if "secured" in getattr(item, "fixturenames", ()) or (mark is not None and mark.kwargs.get("secured")):
-        return "secured"
-    return "elasticsearch" if mark is not None else item.nodeid.split("::")[0]
+    if mark is None:
+        return item.nodeid.split("::")[0]
+    secured = mark.kwargs.get("secured", "secured" in getattr(item, "fixturenames", ()))
+    return "secured" if secured else "elasticsearch"
 
 
 def arrange(items: list[pytest.Item]) -> None:

@@ -24,13 +24,13 @@ from logging_lib.ship.receivers import RetryError
 from logging_lib.ship.shipper import Shipper
 from logging_lib.ship.spool_reader import STATE, load_state
 from logging_lib.ship.target import API_KEY
-from logging_lib.store.connection import ConnectionSettings
+from tests import elasticsearch_server
 from tests.ship.conftest import dead_letters, drain, fill, python
 
-pytestmark = pytest.mark.elasticsearch
+pytestmark = pytest.mark.elasticsearch(secured=False)  # the secured one here is its own: nobody deploys to it
 
 Make = Callable[..., Shipper]
-USER, PASSWORD = "shipper-of-a-test", "a password for one test"
+PASSWORD = "a password for one test"
 COMMAND = "from logging_lib.cli import main; main()"
 
 
@@ -222,7 +222,7 @@ def test_what_was_refused_is_sent_again_after_the_mapping_is_fixed(
 def bare(secured_url: str) -> Iterator[Streams]:
     """A namespace without a template, on the server to which nobody deploys any."""
     data_streams = Streams(secured_url, basic_auth=("elastic", PASSWORD))
-    data_streams.url = data_streams.url.replace("://", f"://{USER}:{PASSWORD.replace(' ', '%20')}@")
+    data_streams.url = data_streams.url.replace("://", f"://elastic:{PASSWORD.replace(' ', '%20')}@")
     yield data_streams
     data_streams.client.close()
 
@@ -307,15 +307,22 @@ def test_elasticsearch_takes_each_namespace_that_we_take(
 # ── with security ────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.fixture(scope="module")
+def secured_url() -> Iterator[str]:
+    try:
+        with elasticsearch_server.running(password=PASSWORD) as url:
+            yield url
+    except elasticsearch_server.Unavailable as reason:
+        pytest.skip(f"NO SECURED ELASTICSEARCH WAS TESTED: {reason}")
+
+
 @pytest.fixture
-def secured(secured: ConnectionSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Streams]:
+def secured(secured_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Streams]:
     monkeypatch.delenv(API_KEY, raising=False)
-    streams = Streams(secured.url, basic_auth=(str(secured.user), str(secured.password)))
-    streams.make()
-    streams.client.security.put_user(username=USER, password=PASSWORD, roles=["superuser"])
-    yield streams
-    streams.client.security.delete_user(username=USER)
-    streams.client.close()
+    data_streams = Streams(secured_url, basic_auth=("elastic", PASSWORD))
+    data_streams.make()
+    yield data_streams
+    data_streams.client.close()
 
 
 def key_with(secured: Streams, pattern: str, *privileges: str) -> Any:
@@ -372,10 +379,10 @@ def test_user_and_password(
     with pytest.raises(
         RetryError, match=r"401 security_exception.*LOGGING_LIB_ELASTICSEARCH_API_KEY"
     ) as caught:
-        once(ship(spool, secured.url.replace("://", f"://{USER}:wrong@")))
+        once(ship(spool, secured.url.replace("://", "://elastic:wrong@")))
     assert "wrong" not in str(caught.value)
     monkeypatch.setenv(API_KEY, "the-url-goes-before-it")
-    with_user = secured.url.replace("://", f"://{USER}:{PASSWORD.replace(' ', '%20')}@")
+    with_user = secured.url.replace("://", f"://elastic:{PASSWORD.replace(' ', '%20')}@")
     assert once(ship(spool, with_user)) == 3
     assert secured.ids() == ids
 
