@@ -20,10 +20,11 @@ from logging_lib.watch.state.file import FileState
 from tests.watch.conftest import NOW, SCRIPTS, FakeStore, MailServer, Webhook, finding, judged, watch
 
 SIZES = (200, 400, 2_000)
+ROUNDS = 3  # the best one counts
 
 
 def run() -> Iterator[Result]:
-    seconds = {size: _measure(size) for size in SIZES}
+    seconds = {size: min(_measure(size) for _ in range(ROUNDS)) for size in SIZES}
     for size, (cpu, wall) in seconds.items():
         yield Result(f"incidents_{size}", cpu, f"s of CPU ({wall:.1f} s in all)", "reported")
     few, some, many = (seconds[size][0] for size in SIZES)

@@ -30,7 +30,7 @@ from logging_lib.watch.lease import LEASE, LeaderElector, LeaderState
 from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.email import EmailChannel
-from logging_lib.watch.results import Report
+from logging_lib.watch.results import RunReport
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.state.base import StateStore
 from logging_lib.watch.state.elasticsearch import ElasticsearchState
@@ -62,7 +62,7 @@ def _measure(name: str, store: Store, state: StateStore, space: str) -> Iterator
     store.index(f"logs-ml.prediction-{space}", _events(now), now=now)
     store.index("ml-profiles", [_profile()])
     store.refresh()
-    mail, reports = MailServer(), list[Report]()
+    mail, reports = MailServer(), list[RunReport]()
     try:
         elector = LeaderElector(state, LEASE)
         engine = Runner(
@@ -75,7 +75,7 @@ def _measure(name: str, store: Store, state: StateStore, space: str) -> Iterator
         beat = Heartbeat(store, now, namespace=space)
         stop, done = threading.Event(), threading.Event()
 
-        def collect(report: Report) -> None:
+        def collect(report: RunReport) -> None:
             reports.append(report)
             if sum(len(one.runs) for one in reports) >= WATCHES:
                 done.set()

@@ -26,6 +26,7 @@ from logging_lib.profile.io import ProfileError
 
 try:
     __version__ = _version("logging-lib")
+    """The installed version, such as ``0.2.0``."""
 except _PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0+unknown"
 
@@ -43,6 +44,9 @@ def metrics_registry(*spools: "str | Path") -> "CollectorRegistry":
     and their shippers: of all workers where ``PROMETHEUS_MULTIPROC_DIR`` is set (gunicorn), else of this process::
 
         app.mount("/metrics", prometheus_client.make_asgi_app(registry=logging_lib.metrics_registry("spool")))
+
+    Args:
+        spools: directories of spools.
 
     Raises:
         ModuleNotFoundError: prometheus_client is not installed: ``pip install 'logging-lib[prometheus]'``.

@@ -47,13 +47,17 @@ def configure(
         role: ``live``, or ``shadow`` where the answer is not used.
         service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
         private: feature → ``drop``, ``redact`` or ``hmac``: how to hide it, after it was checked.
-        sample: the share of ordinary events to keep; failures and events with a failed check are always kept.
+        sample: the share of ordinary events to keep, above 0 and up to 1; failures and events with a failed check
+            are always kept.
         label_cache_size: how many recent predictions to keep in memory by request id, for labels that arrive soon.
         metrics: also count for Prometheus, which needs the extra ``[prometheus]``; see ``metrics_registry``.
         processors: structlog processors to run first; the keys that they add become ``labels.*``.
         report_every: seconds between the ``ml.health`` events of the process; None: write neither these nor the
             ``ml.start`` event.
-        clock: nanoseconds since 1970.
+        clock: returns nanoseconds since 1970.
+
+    Returns:
+        A logger that may be shared between threads and across forks.
 
     Raises:
         ProfileError: the profile's file is damaged.

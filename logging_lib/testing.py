@@ -1,6 +1,6 @@
 """Capture the events that a service logs in its tests, as a list and without a file.
 
-Installed with the library as a pytest plugin: ask for the fixture ``captured_predictions``.
+The library is a pytest plugin: a test uses the fixture ``captured_predictions`` by naming it as an argument.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import orjson
 
 from logging_lib.logger.spool import Spool
 
+__all__ = ["capture_predictions", "captured_predictions"]
+
 _REPORTS = ("ml.health", "ml.start")
 
 
@@ -21,6 +23,9 @@ def capture_predictions() -> Iterator[list[dict[str, Any]]]:
     """Capture the events of every spool of this process within the block; nothing is written to a file.
 
     The reports of the logger itself (``ml.health``, ``ml.start``) are left out, because their time is not fixed.
+
+    Yields:
+        The list of events; it grows while the block runs.
     """
     events: list[dict[str, Any]] = []
 
@@ -46,6 +51,6 @@ with contextlib.suppress(ModuleNotFoundError):
 
     @pytest.fixture
     def captured_predictions() -> Iterator[list[dict[str, Any]]]:
-        """Capture the events that the service logs during the test."""
+        """Capture the events that the service logs during the test; a pytest fixture with their list."""
         with capture_predictions() as events:
             yield events

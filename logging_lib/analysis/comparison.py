@@ -72,7 +72,7 @@ def compare(
     """Compare two or more samples, column by column.
 
     Args:
-        samples: DataFrames, shape (rows, columns); of two samples the first may be a profile, whose bins and
+        samples: DataFrames, shape (rows, columns). The first of two samples may be a profile, whose bins and
             moments then stand for the training data.
         names: what to call the samples; default ``a``, ``b``, ...
         alpha: the share of false findings among the findings.
@@ -80,7 +80,11 @@ def compare(
         kinds: column → ``numeric``, ``category``, ``text``, ``boolean`` or ``date``, where the values don't say.
         numeric_test: ``ks`` (any change), ``welch`` (the mean) or ``mann_whitney`` (the rank), for two samples.
         category_test: ``chi2`` or ``g``.
-        max_rows: larger samples are drawn from, without replacement, with this ``seed``.
+        max_rows: sample at most this many rows of each sample, without replacement.
+        seed: the random seed for ``max_rows`` and for permutation tests.
+
+    Returns:
+        The variables, those that differ most first. Many tests are corrected for by Benjamini and Hochberg (1995).
 
     Raises:
         ValueError: fewer than two samples, an unknown option, or no column in common.

@@ -62,8 +62,15 @@ DIGITS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One test. ``p``: the chance of such a statistic or a larger one, were the samples of one population; ``q``:
-    the same after the correction for the number of tests, where the test is the chosen one."""
+    """A statistical test.
+
+    Attributes:
+        name: such as ``ks`` or ``chi2``.
+        statistic: the test's statistic.
+        p: the probability of this statistic or a larger one if the samples are of one population.
+        q: ``p`` corrected for the number of tests (Benjamini and Hochberg, 1995); only of the chosen test.
+        note: what limits the result.
+    """
 
     __test__ = False  # pytest collects what is called Test
 
@@ -82,7 +89,14 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """How large a difference is, with its confidence interval."""
+    """The size of a difference, with its 95 % confidence interval.
+
+    Attributes:
+        name: a key of ``THRESHOLDS``, such as ``hedges_g``.
+        value: the effect.
+        low: the interval's lower end.
+        high: the interval's upper end.
+    """
 
     name: str
     value: float
@@ -102,7 +116,13 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """What a plot shows: the share of each sample's values by bin; ``shares`` has shape (samples, bins)."""
+    """The share of each sample's values by bin, for a plot.
+
+    Attributes:
+        labels: the bins' names, shape (bins,).
+        shares: 0 to 1, shape (samples, bins).
+        edges: of numbers: the bins' edges, shape (bins + 1,).
+    """
 
     labels: tuple[str, ...]
     shares: tuple[tuple[float, ...], ...]
@@ -111,19 +131,21 @@ class Bins:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One variable of all samples.
+    """The comparison of one variable between all samples.
 
     Attributes:
         name: the feature.
-        kind: ``numeric``, ``discrete`` (numbers of few distinct values), ``category``, ``date``, ``words`` (how
-            many words a text has) or ``missing`` (whether there is a value at all).
-        rows: values of each sample that the tests are of.
+        kind: ``numeric``, ``discrete`` (numbers with few distinct values), ``category``, ``date``, ``words`` (the
+            number of words in a text) or ``missing`` (whether there is a value at all).
+        rows: values of each sample that the tests use, shape (samples,).
         tests: the chosen one first.
         effects: that of the chosen test first.
         distances: ``psi``, ``jensen_shannon``, ``wasserstein`` (in the variable's unit).
         summaries: of each sample: mean, std, median and the like.
         why: why this test was chosen.
-        notes: what the reader has to know before believing it.
+        notes: what limits the result.
+        bins: the distributions, for a plot.
+        verdict: one line; it begins with ``differs`` if the difference is significant and large enough.
     """
 
     name: str
@@ -140,6 +162,7 @@ class Variable:
 
     @property
     def differs(self) -> bool:
+        """Whether the difference is significant and at least ``min_effect``."""
         return self.verdict.startswith("differs")
 
     @property
@@ -169,7 +192,16 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All variables, those that differ most first. ``rows``: of each sample, after sampling."""
+    """The comparison of all variables.
+
+    Attributes:
+        names: the samples' names, shape (samples,).
+        rows: rows of each sample that were compared, shape (samples,).
+        variables: those that differ most first.
+        alpha: the share of false findings among the findings.
+        hypotheses: the number of tests that the correction is for.
+        notes: what limits the result.
+    """
 
     names: tuple[str, ...]
     rows: tuple[int, ...]
@@ -180,6 +212,7 @@ class Comparison:
 
     @property
     def differing(self) -> tuple[Variable, ...]:
+        """The variables that differ."""
         return tuple(variable for variable in self.variables if variable.differs)
 
     def conclude(self) -> str:

@@ -247,7 +247,7 @@ def _mismatch(
         looked[at[:LOOKED_AT]] = True
     logged, recomputed = (_objects(one) for one in columns[name])
     others = {other: logged_other for other, (logged_other, _) in columns.items() if other != name}
-    cause = skew_causes.likeliest(skew_causes.Feature(name, logged, recomputed, looked, others))
+    cause = skew_causes.likeliest(skew_causes.SkewedFeature(name, logged, recomputed, looked, others))
     examples = tuple((str(keys[i]), logged[i], recomputed[i]) for i in at[:EXAMPLES])
     return Mismatch(name, rows, hits, hits / rows, low, high, hits / rows <= max_rate, cause, examples)
 

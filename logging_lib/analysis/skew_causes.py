@@ -46,7 +46,7 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
-class Feature:
+class SkewedFeature:
     """One feature in all joined rows, in the order of time.
 
     Attributes:
@@ -63,7 +63,7 @@ class Feature:
     others: dict[str, Array]
 
 
-def likeliest(feature: Feature) -> Cause:
+def likeliest(feature: SkewedFeature) -> Cause:
     """The cause; ``unexplained`` where no explanation holds. A rule may explain what was logged by what was
     recomputed, or the reverse."""
     best = Cause("unexplained", "no rule explains the difference", 0.0)
@@ -93,7 +93,7 @@ def _missing(value: Any) -> bool:
     return is_null(value)
 
 
-def _one_sided(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _one_sided(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Null on one side: an NA spelling, a default, or a lost join."""
     for lost, filled, where in ((1, 0, "logged"), (0, 1, "recomputed")):
         found = [pair[filled] for pair in pairs if _missing(pair[lost]) and not _missing(pair[filled])]
@@ -119,7 +119,7 @@ def _is_na(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and float(value) in _SENTINELS
 
 
-def _sentinels(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _sentinels(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Both sides have a value, but one of them means none."""
     for side, where in ((0, "logged"), (1, "recomputed")):
         hits = [pair[side] for pair in pairs if _is_na(pair[side]) and not _is_na(pair[1 - side])]
@@ -128,7 +128,7 @@ def _sentinels(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
             yield Cause("NA spelling", f"{where} has {value!r} for a missing value", _share(len(hits), pairs))
 
 
-def _types(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _types(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     hits = 0
     kinds: Counter[str] = Counter()
     for a, b in pairs:
@@ -177,7 +177,7 @@ def _close(a: float, b: float, tolerance: float = 1e-6) -> bool:
     return abs(a - b) <= tolerance * max(abs(a), abs(b), 1e-12)
 
 
-def _texts(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _texts(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Texts that are the same but for case, space, encoding or accents."""
     both = [(a, b) for a, b in pairs if isinstance(a, str) and isinstance(b, str)]
     if not both:
@@ -228,7 +228,7 @@ _TEXT_RULES: Final[tuple[tuple[str, str, Callable[[str, str], bool]], ...]] = (
 )
 
 
-def _times(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _times(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Moments that lie a time zone apart, or whose time of day was lost."""
     moments = [(to_epoch(a), to_epoch(b)) for a, b in pairs if isinstance(a, str) or isinstance(b, str)]
     known = [(a, b) for a, b in moments if a is not None and b is not None]
@@ -271,7 +271,7 @@ def _day_and_month(seconds: float) -> float | None:
     return moment.replace(day=moment.month, month=moment.day).timestamp()
 
 
-def _numbers(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _numbers(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     found = [
         (float(a), float(b))
         for a, b in pairs
@@ -289,7 +289,7 @@ def _numbers(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
             yield Cause(name, detail, _share(int(hits), pairs))
 
 
-def _number_rules(feature: Feature, a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
+def _number_rules(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
     nonzero = (a != 0) & (b != 0)
     if nonzero.sum() >= 2:
         ratios = a[nonzero] / b[nonzero]
@@ -321,7 +321,7 @@ def _number_rules(feature: Feature, a: Array, b: Array) -> Iterator[tuple[str, s
         yield "scaling", f"logged is {slope:.6g} x recomputed {intercept:+.6g}", int(fits.sum())
 
 
-def _capped(feature: Feature, a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
+def _capped(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
     """One side stops at a bound that lies within the range of the other."""
     for side, x, y, whole in (("logged", a, b, feature.recomputed), ("recomputed", b, a, feature.logged)):
         known = [float(v) for v in whole if isinstance(v, int | float) and not is_null(v)]
@@ -358,7 +358,7 @@ def _rounded(a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
     yield best
 
 
-def _stale(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _stale(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """The value of an earlier row, or of a later one."""
     for lag in (1, 2, 3, -1):
         reached = [i for i in rows if 0 <= i - lag < len(feature.recomputed)]
@@ -371,7 +371,7 @@ def _stale(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
             yield Cause("stale value", f"logged is what was recomputed {when}", _share(hits, pairs))
 
 
-def _swapped(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _swapped(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     for name, values in feature.others.items():
         hits = [i for i in rows if _equal(values[i], feature.recomputed[i])]
         if len(hits) > 2 and len({str(feature.recomputed[i]) for i in hits}) > 2:
@@ -379,7 +379,7 @@ def _swapped(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
             yield Cause("swapped columns", detail, _share(len(hits), pairs))
 
 
-def _constant(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _constant(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """One side has one and the same value wherever they differ."""
     for side, where in ((0, "logged"), (1, "recomputed")):
         counted = Counter(str(pair[side]) for pair in pairs)
@@ -391,7 +391,7 @@ def _constant(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
             )
 
 
-def _renamed(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _renamed(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Each category has one other name on the other side."""
     if not all(isinstance(x, str | bool | int) for pair in pairs for x in pair):
         return
@@ -406,7 +406,7 @@ def _renamed(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
         yield Cause("renamed categories", f"logged {shown}", _share(hits, pairs))
 
 
-def _misaligned(feature: Feature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _misaligned(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """The same values as a whole, in other rows."""
     logged, recomputed = (Counter(str(pair[side]) for pair in pairs) for side in (0, 1))
     common = sum((logged & recomputed).values())
@@ -422,6 +422,6 @@ def _equal(a: Any, b: Any) -> bool:
     return bool(parse_scalar(a) == parse_scalar(b)) and not _missing(a)
 
 
-_EXPLANATIONS: Final[tuple[Callable[[Feature, Array, Pairs], Iterator[Cause]], ...]] = (
+_EXPLANATIONS: Final[tuple[Callable[[SkewedFeature, Array, Pairs], Iterator[Cause]], ...]] = (
     _one_sided, _types, _texts, _sentinels, _times, _swapped, _stale, _numbers, _constant, _renamed, _misaligned,
 )  # fmt: skip

@@ -33,7 +33,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Panel:
+class PagePanel:
     """A part of a page: any of a drawing (``charts.draw``), a text, lines of a list, and a table.
 
     Attributes:
@@ -53,7 +53,7 @@ class Section:
 
     id: str
     title: str
-    panels: Sequence[Panel]
+    panels: Sequence[PagePanel]
     link: str = ""
 
 

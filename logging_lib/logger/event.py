@@ -334,9 +334,8 @@ def build_label(
 class EventRenderer:
     """Render an event as a line of JSON in UTF-8 with its newline; the last processor of a chain.
 
-    Values that JSON cannot carry (lone surrogates, integers beyond 64 bits, unknown types) are replaced as in
-    ``logger.values.to_jsonable``. In a line that no reader would accept (``MAX_LINE``) each text is cut to
-    ``MAX_TEXT`` characters, with a mark. It never raises.
+    Values that JSON cannot carry (lone surrogates, integers beyond 64 bits, unknown types) are replaced. In a line
+    that no reader would accept, since it is too long, each text is cut, with a mark. It never raises.
     """
 
     def __call__(self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 MAX_LINE = 1_000_000
+"""Bytes of a line; a longer one is refused."""
 _BLOCK = 1 << 18
 
 

@@ -32,7 +32,16 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class PredictionLogger(structlog.BoundLoggerBase):
-    """Log the predictions of one model. ``bind``, ``unbind`` and ``new`` work as everywhere in structlog."""
+    """Log the predictions of one model; ``configure`` creates it.
+
+    It is a structlog logger: ``bind``, ``unbind`` and ``new`` work as everywhere, and bound values become
+    ``labels.*``. No method raises, and none waits for a network.
+
+    Args:
+        logger: the spool.
+        processors: structlog's chain.
+        context: the bound values.
+    """
 
     _logger: Spool
 
@@ -97,12 +106,13 @@ class PredictionLogger(structlog.BoundLoggerBase):
             timestamp: when it was made, if not now: a datetime, ISO text or seconds since 1970.
             duration: how long it took, in seconds.
             error: the exception, if it failed.
-            subject: whom it is about; only a hash is logged, for erasure.
+            subject: the person it is about; only a hash is logged, for erasure.
             keep: never sample this one out, for example because its label will be requested.
-            labels: anything else worth keeping, under ``labels.*``.
+            labels: anything else to keep, under ``labels.*``.
 
         Returns:
-            The context manager, where nothing was logged yet.
+            None if the prediction was logged. Otherwise the context manager: set its ``prediction``, ``score`` or
+            ``scores`` before the block ends.
         """
         for name in fields:
             if fields[name] is None and name in _OPTIONS:  # an option that is None counts as not given
@@ -124,13 +134,13 @@ class PredictionLogger(structlog.BoundLoggerBase):
         request_ids: Iterable[Any] | None = None,
         **labels: Any,
     ) -> None:
-        """Log a batch: one event a row. It never raises; the user's own processors are not run.
+        """Log a batch, one event for each row; it never raises. Your own processors are not run.
 
         Args:
-            inputs: one row a prediction, one column a feature; shape (rows, columns).
+            inputs: one row for each prediction, one column for each feature; shape (rows, columns).
             predictions: the outputs, shape (rows,), or (rows, outputs) for several.
-            request_ids: shape (rows,).
-            labels: for all rows; ``timestamp``, ``duration`` and the like as for ``prediction()``.
+            request_ids: join each row with its label, shape (rows,).
+            labels: for all rows; also ``timestamp``, ``duration`` and the like, as for ``prediction()``.
         """
         try:
             if self._processor is None:
@@ -147,23 +157,29 @@ class PredictionLogger(structlog.BoundLoggerBase):
     def label(self, request_id: Any, actual: Any, **more: Any) -> None:
         """Log the true outcome of an earlier prediction; it never raises.
 
-        Where the process still remembers the prediction (``configure(label_cache_size=...)``), or where it is
-        given as ``prediction=``, the label event carries it with its error; otherwise ``ml.label.joined`` is false.
+        If the process still remembers the prediction (``configure(label_cache_size=...)``), or if you pass it as
+        ``prediction=``, the label event carries it with its error; otherwise ``ml.label.joined`` is false.
 
         Args:
-            request_id: of the prediction.
+            request_id: the prediction's.
             actual: a number, or a class.
             more: ``prediction``, ``event_id``, ``timestamp``, as for ``prediction()``.
         """
         self._emit({**more, "request_id": request_id, "actual": actual})
 
     def observe(self, function: Function) -> Function:
-        """Decorate a function, plain or async, whose first argument is the inputs and whose result is the output.
+        """Decorate a function, plain or async, so that each of its calls is logged as a prediction.
 
         The time is measured, and an exception is logged as a failure and raised again::
 
             @log.observe
             def predict(inputs): ...
+
+        Args:
+            function: takes the inputs (feature → value) as its first argument and returns the output.
+
+        Returns:
+            A function with the same signature and result.
         """
         if inspect.iscoroutinefunction(function):
 
@@ -204,7 +220,11 @@ class PredictionLogger(structlog.BoundLoggerBase):
             _log.warning("an event could not be logged and was dropped: %r", error)
 
     def stats(self) -> dict[str, Any]:
-        """Count the events that this process wrote or sampled out, and what the spool dropped, by reason."""
+        """Count the model's events in this process.
+
+        Returns:
+            ``written`` and ``sampled_out``, numbers of events, and ``dropped``, the spool's lost events by reason.
+        """
         return {
             "written": self._counts.as_fields()["logged"],
             "dropped": dict(self._logger.dropped),
@@ -212,9 +232,9 @@ class PredictionLogger(structlog.BoundLoggerBase):
         }
 
     def start(self) -> None:
-        """Log now, and not with the first prediction, that the service has started; it never raises.
+        """Log now that the service has started, instead of with its first prediction; it never raises.
 
-        For a service that may wait long for its first request: call it where a worker begins, after any fork.
+        Call it where a worker begins, after any fork, if the first request may come late.
         """
         self._logger.open()
 
@@ -305,8 +325,11 @@ def _read_record(record: logging.LogRecord) -> dict[str, Any]:
 class PredictionHandler(logging.Handler):
     """Send records that carry ``extra={"inputs": ...}`` to a prediction logger, and ignore all others::
 
-    logging.getLogger().addHandler(logging_lib.PredictionHandler(log))
-    logging.info("scored", extra={"inputs": inputs, "prediction": 11.49})
+        logging.getLogger().addHandler(logging_lib.PredictionHandler(log))
+        logging.info("scored", extra={"inputs": inputs, "prediction": 11.49})
+
+    Args:
+        log: receives the predictions.
     """
 
     def __init__(self, log: PredictionLogger) -> None:
@@ -314,6 +337,7 @@ class PredictionHandler(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Log a record that carries ``inputs``; ignore any other."""
         if hasattr(record, "inputs"):
             self._log._emit(_read_record(record))
 
@@ -332,6 +356,7 @@ class PredictionFormatter(logging.Formatter):
         self._render = EventRenderer()
 
     def format(self, record: logging.LogRecord) -> str:
+        """Format a record that carries ``inputs`` as one line of JSON without a newline, any other by ``fmt``."""
         if not hasattr(record, "inputs"):
             return super().format(record)
         event = self._processor(None, record.levelname, _read_record(record))

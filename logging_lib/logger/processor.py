@@ -60,6 +60,14 @@ def add_trace_ids(logger: Any, method: str, event: MutableMapping[str, Any]) -> 
     The event stays as it is where the service does not use OpenTelemetry (it is not imported here), where there is
     no span, or where the event already has a ``trace_id``. The ids are lower-case hexadecimal, as in W3C Trace
     Context.
+
+    Args:
+        logger: not used.
+        method: not used.
+        event: the event; it is changed in place.
+
+    Returns:
+        The event.
     """
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None or "trace_id" in event:
@@ -93,12 +101,12 @@ class PredictionProcessor:
         profile: the training profile or its file; without a profile nothing is checked.
         role: ``live``, or ``shadow`` where the answer is not used.
         service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
-        private: feature → ``drop``, ``redact`` or ``hmac``; see ``logger.privacy``.
+        private: feature → ``drop``, ``redact`` or ``hmac``: how to hide it, after it was checked.
         sample: the share of ordinary events to keep. Events with a failed check, failures and those that are
             logged with ``keep=True`` are always kept.
         label_cache_size: how many recent predictions to keep in memory by request id, for labels that arrive soon.
-        metrics: also count for Prometheus; see ``logger.metrics``.
-        clock: nanoseconds since 1970.
+        metrics: also count for Prometheus; see ``metrics_registry``.
+        clock: returns nanoseconds since 1970.
 
     Raises:
         ProfileError: the profile's file is damaged (here, at start; never later).

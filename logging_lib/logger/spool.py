@@ -76,7 +76,14 @@ class Spool:
         fsync_seconds: the interval for ``interval``, in seconds.
         delete_closed_after: for a shipper that does not delete (Filebeat): delete segments that have no writer and
             were not changed for this many seconds. Default: never; ``logging-lib ship`` deletes them itself.
-        clock: seconds, monotonic.
+        clock: returns seconds, monotonic.
+
+    Attributes:
+        directory: the folder's absolute path.
+        written: lines that this process wrote.
+        dropped: lines that could not be written, by reason.
+        path: the open segment's file, or None.
+        on_open: functions that are called with the spool when this process opens its first segment.
 
     Raises:
         ValueError: an option is out of its range.
@@ -346,6 +353,7 @@ class Spool:
 
     # structlog calls the method of the log level with the line that our renderer returns.
     def msg(self, line: bytes) -> None:
+        """Append one line; structlog calls it by the name of the log level."""
         self.write(line)
 
     debug = info = warning = error = critical = exception = log = msg

@@ -46,16 +46,22 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A canonical event."""
+    """A canonical event.
+
+    Attributes:
+        document: the event, ready to be indexed.
+    """
 
     document: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event that was refused, as a document of the dead-letter stream.
+    """An event that was refused.
 
-    ``reason`` is short and stable (``not_json``); the document's ``error.message`` is for people.
+    Attributes:
+        document: for the dead-letter stream; its ``error.message`` is for people.
+        reason: short and stable, such as ``not_json``.
     """
 
     document: dict[str, Any]
@@ -77,8 +83,10 @@ def normalize(
             limit for times in the future. Without ``now`` none of these applies, and an event without a time is
             refused.
         na_values: spellings of a missing value in foreign events without a profile.
-        checks: finds the profile's checks (``Checker(profile, foreign=True)``) for a foreign event; without
-            them the event is not checked.
+        checks: finds the profile's checks for a foreign event; without them the event is not checked.
+
+    Returns:
+        A dead letter if the event cannot be used; nothing is raised for what ``raw`` holds.
     """
     if not isinstance(raw, bytes):
         raw = _to_bytes(raw)
@@ -103,7 +111,15 @@ def refuse(
     now: datetime | None = None,
     stage: str = "normalize",
 ) -> DeadLetter:
-    """Build the dead letter of an event that cannot be used."""
+    """Build the dead letter of an event that cannot be used.
+
+    Args:
+        raw: the event; its bytes are kept.
+        reason: short and stable, such as ``not_json``.
+        message: what is wrong with it, for people.
+        now: when it arrived, in UTC; default: 1970.
+        stage: where it was refused: ``parse``, ``normalize`` or ``ship``.
+    """
     original = raw if isinstance(raw, bytes) else _to_bytes(raw)
     document = build_dead_letter(error_type=reason, message=message, original=original, stage=stage, now_ns=0)
     document["@timestamp"] = get_arrival(_EPOCH if now is None else now).text
@@ -116,9 +132,14 @@ def refuse(
 def normalize_line(
     line: Line, *, now: datetime | None = None, checks: Checks | None = None
 ) -> Event | DeadLetter:
-    """Normalize a line of a file; a dead letter names the file and the offset.
+    """Normalize a line of a file; a dead letter names the file and the offset in bytes.
 
-    A torn last line is used if it is complete JSON nevertheless.
+    A last line without a newline is used if it is complete JSON.
+
+    Args:
+        line: the bytes, the file, the offset.
+        now: as for ``normalize``.
+        checks: as for ``normalize``.
     """
     if line.fault == "too_large":
         result: Event | DeadLetter = refuse(

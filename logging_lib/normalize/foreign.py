@@ -51,7 +51,7 @@ _PLAIN_STARTS = frozenset(string.ascii_letters + "_") - frozenset("tTfF")
 _SAFE = 2**63
 
 Checks = Callable[[str, str], Checker | None]
-"""Finds the checker of a model's name and version, if there is one."""
+"""A function that finds the checker of a model (name, version), or returns None."""
 
 
 def to_canonical(

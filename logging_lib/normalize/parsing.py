@@ -17,6 +17,7 @@ from logging_lib.logger.jsonlines import MAX_LINE as MAX_BYTES
 from logging_lib.normalize.errors import NormalizeError
 
 MAX_DEPTH = 100
+"""An event that is nested deeper is refused."""
 BOM = b"\xef\xbb\xbf"
 SPACE = b" \t\r\n"
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.document import build_document
 from logging_lib.profile.io import ProfileError, dumps, load, loads, save
-from logging_lib.profile.model import Expectation, Feature, Moments, Profile
+from logging_lib.profile.model import Expectation, Feature, HeldOut, Moments, Profile, Quality
 
 if TYPE_CHECKING:
     from logging_lib.profile.fitting import fit
 
 __all__ = [
+    "Config",
     "Expectation",
     "Feature",
+    "FeatureConfig",
+    "HeldOut",
     "Moments",
     "Profile",
     "ProfileError",
+    "Quality",
     "build_document",
     "dumps",
     "fit",

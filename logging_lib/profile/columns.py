@@ -43,6 +43,7 @@ def fit_numeric(
     feature: dict[str, Any] = {"name": name, "kind": kind}
     failed = {"not_finite": infinite, "out_of_range": np.zeros(len(numbers), bool)}
     if len(ordered) == 0 and feature_config.range is None:
+        feature["special"] = {"!nonfinite": int(infinite.sum())}
         return ColumnFit(feature, failed, wrong_type, notes)
     bounds = _parse_range(feature_config, kind, name)
     low, high = bounds or (float(ordered[0]), float(ordered[-1]))

@@ -23,6 +23,13 @@ def build_document(
     feature → bin → training rows, ``order`` lists a number's bins from the lowest to the highest, ``rates`` has the
     counts of ``checks`` as a list, for readers that cannot iterate over an object's keys (Vega in Kibana). The
     check ``prediction`` has the special bins of ``ml.prediction.bin`` in place of features.
+
+    Args:
+        profile: the profile, as ``fit`` returned it.
+        deployed: whether the model version is served now.
+        owners: recipients of this model's notifications, by channel.
+        overrides: thresholds of watches for this model, by watch.
+        published_at: the document's ``@timestamp``, ISO 8601.
     """
     document: dict[str, Any] = {
         "_id": f"{profile.model}:{profile.version}",

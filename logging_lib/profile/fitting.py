@@ -38,8 +38,8 @@ def fit(
     """Fit a profile to the rows that the model was trained on.
 
     Args:
-        data: one row an example, one column a feature; shape (rows, columns).
-        model: the model's name, as the logger will give it.
+        data: one row for each example, one column for each feature; shape (rows, columns).
+        model: the model's name, as the logger will use it.
         version: the model's version.
         target: the column with the true outcome; not a feature.
         prediction: the column with the model's outputs on these rows; not a feature. Without it the target's
@@ -49,6 +49,9 @@ def fit(
         training_seconds: how long the training took.
         libraries: name → version of what the model depends on; default: the usual ones that are installed.
         absent: column → mask of rows without the key (JSON lines), shape (rows,).
+
+    Returns:
+        The same profile, to the byte, for the same data and arguments.
 
     Raises:
         ProfileError: the data have no row, no feature, or not all of the named columns.

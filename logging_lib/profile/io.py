@@ -29,7 +29,7 @@ from logging_lib.profile.model import (
 
 
 class ProfileError(LoggingLibError, ValueError):
-    """A profile file is damaged or of another format; the message names the file, the field and the remedy."""
+    """Raised for a damaged profile or unusable training data; the message names the place and the remedy."""
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -72,7 +72,15 @@ def dumps(profile: Profile) -> bytes:
 
 
 def save(profile: Profile, path: str | Path) -> None:
-    """Write a profile file."""
+    """Write a profile file.
+
+    Args:
+        profile: the profile, as ``fit`` returned it.
+        path: the file; it is replaced if it exists.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     Path(path).write_bytes(dumps(profile))
 
 
@@ -82,8 +90,11 @@ def save(profile: Profile, path: str | Path) -> None:
 def load(path: str | Path) -> Profile:
     """Read a profile file.
 
+    Args:
+        path: a file that ``save`` or ``logging-lib profile fit`` wrote.
+
     Raises:
-        ProfileError: names the file, the field and what is wrong with it.
+        ProfileError: the file cannot be read or is damaged; the message names the file and the field.
     """
     path = Path(path)
     try:
@@ -94,7 +105,15 @@ def load(path: str | Path) -> Profile:
 
 
 def loads(raw: bytes, *, source: str = "profile") -> Profile:
-    """Read a profile from bytes; ``source`` names them in errors."""
+    """Read a profile from JSON.
+
+    Args:
+        raw: the bytes, as ``dumps`` returned them.
+        source: names the bytes in errors.
+
+    Raises:
+        ProfileError: the JSON is damaged; the message names the field.
+    """
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

@@ -23,8 +23,11 @@ OOV_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
 class Expectation:
     """How often a check failed on held-out rows.
 
-    ``dispersion`` is the intraclass correlation between blocks of time: 0 where the blocks differ no more than by
-    chance, towards 1 where each block fails completely or not at all.
+    Attributes:
+        count: rows that failed.
+        rows: held-out rows.
+        dispersion: the intraclass correlation between blocks of time: 0 if the blocks differ no more than by
+            chance, near 1 if each block fails completely or not at all.
     """
 
     count: int
@@ -33,12 +36,22 @@ class Expectation:
 
     @property
     def rate(self) -> float:
+        """The share of rows that failed, 0 to 1."""
         return self.count / self.rows if self.rows else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """The number, mean, sample standard deviation, extremes and quantiles of the finite values."""
+    """The moments of a column's finite values, in the column's unit.
+
+    Attributes:
+        count: the number of values.
+        mean: their mean.
+        std: their sample standard deviation.
+        min: the smallest.
+        max: the largest.
+        quantiles: quantile (``0.25``) → value.
+    """
 
     count: int
     mean: float
@@ -53,6 +66,8 @@ class Feature:
     """One input (or the prediction) in training; which fields are set depends on ``kind``.
 
     Attributes:
+        name: the feature's name.
+        kind: numeric, category, text, boolean or date.
         nullable: whether missing values are allowed; False expects none at all.
         hidden: neither values nor words are stored; only presence and type are checked.
         values: category, boolean: each known value with its training count, the most frequent first.
@@ -62,7 +77,7 @@ class Feature:
         vocabulary: text: the known words, sorted.
         oov_threshold: text: a share of unknown words above this fails the check.
         oov_counts: text: held-out rows by share of unknown words, in the bins of ``OOV_EDGES``.
-        moments: numeric, date: of the values; text: of the words a document.
+        moments: numeric, date: of the values; text: of the number of words in a text.
         special: training rows in special bins: ``!missing`` and the like.
         expected: by check, how often it failed on held-out rows.
         notes: what a person should know about this column.
@@ -86,6 +101,7 @@ class Feature:
 
     @property
     def range(self) -> tuple[float, float] | None:
+        """The lowest and the highest allowed value (numeric; date in epoch seconds), or None."""
         return (self.edges[0], self.edges[-1]) if self.edges else None
 
     def bin_labels(self) -> tuple[str, ...]:
@@ -138,7 +154,13 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The held-out rows that the expected rates are from: their number, the method of choice, the blocks."""
+    """The held-out rows, on which the expected rates are measured.
+
+    Attributes:
+        rows: their number.
+        method: how they were chosen.
+        blocks: the number of blocks, in order of time, between which the dispersion is measured.
+    """
 
     rows: int
     method: str
@@ -147,7 +169,23 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The profile of one model version. ``id`` is a hash of all other fields (see ``io.with_content_hash``)."""
+    """The profile of one model version.
+
+    Attributes:
+        model: the model's name.
+        version: the model's version.
+        rows: training rows.
+        held_out: the rows that the expected rates are measured on.
+        features: the inputs by name.
+        prediction: the outputs on the training rows, or the target's values if there are none.
+        target: the true outcomes, if they were among the data.
+        quality: the errors on held-out rows, if outcomes and outputs were among the data.
+        trained_at: when the model was trained, ISO 8601 in UTC.
+        training_seconds: how long the training took.
+        libraries: name → version of what the model depends on.
+        na_values: spellings of a missing value.
+        id: the first 16 hexadecimal digits of the SHA-256 of all other fields.
+    """
 
     model: str
     version: str

@@ -12,13 +12,13 @@ from typing import Any, Final
 import orjson
 
 from logging_lib._util import content as resources
+from logging_lib._util.datemath import from_millis
 from logging_lib._util.formatting import format_time
 from logging_lib._util.text import shorten
 from logging_lib._util.times import format_duration, parse_instant
 from logging_lib.report import queries
 from logging_lib.report.drift import is_elevated
-from logging_lib.report.model import Alert, AlertSource, Finding, Moment, Rate, Subject
-from logging_lib.report.responses import instant
+from logging_lib.report.model import AlertSource, Finding, Moment, Rate, ReportedAlert, Subject
 from logging_lib.store.port import DelegatingStore, Partition, Store
 from logging_lib.watch.backtest.backtest import backtest
 from logging_lib.watch.model import Watch
@@ -66,9 +66,9 @@ def select(
     return [document for _, document in sorted(chosen, key=lambda pair: pair[0])]
 
 
-def group(documents: Iterable[Mapping[str, Any]], watches: Mapping[str, Watch]) -> tuple[Alert, ...]:
+def group(documents: Iterable[Mapping[str, Any]], watches: Mapping[str, Watch]) -> tuple[ReportedAlert, ...]:
     """Group alerts by watch, version and set of features; the findings are those of the first time."""
-    groups: dict[tuple[str, str, tuple[str, ...]], Alert] = {}
+    groups: dict[tuple[str, str, tuple[str, ...]], ReportedAlert] = {}
     for document in documents:
         features = tuple(str(name) for name in document.get("features") or ())
         version = str(document.get("version") or "")
@@ -79,7 +79,7 @@ def group(documents: Iterable[Mapping[str, Any]], watches: Mapping[str, Watch]) 
             continue
         watch = watches.get(key[0])
         metadata = watch.metadata if watch is not None else {}
-        groups[key] = Alert(
+        groups[key] = ReportedAlert(
             number=len(groups) + 1,
             watch=key[0],
             title=watch.title if watch is not None else key[0],
@@ -105,7 +105,7 @@ def _finding(document: Mapping[str, Any]) -> Finding:
     )
 
 
-def name_checks(alerts: Iterable[Alert]) -> list[tuple[str, str]]:
+def name_checks(alerts: Iterable[ReportedAlert]) -> list[tuple[str, str]]:
     """Return (check, feature) of all findings that name a check."""
     return [
         (finding.check, finding.feature) for alert in alerts for finding in alert.findings if finding.check
@@ -113,8 +113,11 @@ def name_checks(alerts: Iterable[Alert]) -> list[tuple[str, str]]:
 
 
 def add_state(
-    alert: Alert, rates: Mapping[tuple[str, str], Rate], moments: Sequence[Moment], interval: timedelta
-) -> Alert:
+    alert: ReportedAlert,
+    rates: Mapping[tuple[str, str], Rate],
+    moments: Sequence[Moment],
+    interval: timedelta,
+) -> ReportedAlert:
     """Add what the events say of an alert's end: still going on, or resolved since when."""
     pairs = {(finding.check, finding.feature) for finding in alert.findings} & rates.keys()
     last: datetime | None = None
@@ -150,7 +153,7 @@ def replay(
     late = timedelta(milliseconds=mean["arrived"]["value"] - mean["happened"]["value"]) > _LATE
     time_field = _HAPPENED if late else _ARRIVED
     arrivals = store.search(queries.PREDICTIONS, queries.arrivals(subject, time_field))["aggregations"]
-    hours = [instant(bucket["key"]) for bucket in arrivals["hours"]["buckets"]]
+    hours = [from_millis(bucket["key"]) for bucket in arrivals["hours"]["buckets"]]
     covered = {hour + timedelta(hours=later) for hour in hours for later in range(_REACH)}
     step = every or next(
         (step for step in _STEPS if len(covered) * timedelta(hours=1) / step <= MAX_TICKS), _STEPS[-1]
@@ -158,8 +161,8 @@ def replay(
     result = backtest(
         _TimeOfEventStore(store) if late else store,
         watches,
-        start=instant(arrivals["min"]["value"]),
-        end=instant(arrivals["max"]["value"]),
+        start=from_millis(arrivals["min"]["value"]),
+        end=from_millis(arrivals["max"]["value"]),
         every=step,
         arrivals=hours,
     )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from logging_lib._util.datemath import from_millis
 from logging_lib._util.formatting import format_count, format_percent, join_names
 from logging_lib._util.text import shorten
 from logging_lib.analysis import joins
@@ -14,12 +15,12 @@ from logging_lib.analysis.samples import Selection
 from logging_lib.report import alerts as alerting
 from logging_lib.report import drift, queries, responses
 from logging_lib.report.model import (
-    Alert,
-    Feature,
+    FeatureReport,
+    ModelReport,
     Moment,
     Output,
-    Quality,
-    Report,
+    QualityReport,
+    ReportedAlert,
     Share,
     Subject,
     Training,
@@ -108,8 +109,8 @@ def _present(
     answer = store.search(queries.PREDICTIONS, queries.models(start, end))
     return {
         (model["key"], version["key"], role["key"]): (
-            responses.instant(role["first"]["value"]),
-            responses.instant(role["last"]["value"]),
+            from_millis(role["first"]["value"]),
+            from_millis(role["last"]["value"]),
             responses.weight(role),
         )
         for model in responses.buckets(
@@ -135,7 +136,7 @@ def collect(
     found: alerting.FoundAlerts,
     watches: Iterable[Watch] = (),
     runbooks: Mapping[str, str] | None = None,
-) -> Report:
+) -> ModelReport:
     """Search for all that the report says.
 
     Args:
@@ -168,7 +169,7 @@ def collect(
         span = [value for key, value in _present(store, None, None).items() if key[0] == subject.model]
         elsewhere = (min(v[0] for v in span), max(v[1] for v in span)) if span else None
     names = {alert.runbook for alert in alerts}
-    return Report(
+    return ModelReport(
         made_at=now,
         subject=subject,
         verdict=verdict(
@@ -232,7 +233,7 @@ def _training(profile: Mapping[str, Any] | None) -> Training | None:
 
 def _features(
     store: Store, subject: Subject, profile: Mapping[str, Any] | None, main: Variant | None
-) -> tuple[list[Feature], dict[str, float]]:
+) -> tuple[list[FeatureReport], dict[str, float]]:
     """The features of the profile, compared, and the weights of the inputs that the profile does not have."""
     if main is None and profile is None:
         return [], {}
@@ -262,7 +263,9 @@ def _moments(
     return tuple(responses.moments(answer, followed))
 
 
-def _followed(feature: Feature, alerts: Sequence[Alert], moments: Sequence[Moment]) -> Feature:
+def _followed(
+    feature: FeatureReport, alerts: Sequence[ReportedAlert], moments: Sequence[Moment]
+) -> FeatureReport:
     numbers = tuple(alert.number for alert in alerts if feature.name in alert.features)
     return replace(
         feature,
@@ -333,7 +336,7 @@ def _other(subject: Subject, variants: Sequence[Variant]) -> Subject | None:
 
 def _quality(
     store: Store, subject: Subject, profile: Mapping[str, Any] | None, interval: timedelta
-) -> tuple[Quality, ...]:
+) -> tuple[QualityReport, ...]:
     answer = store.search(queries.LABELS, queries.labels(subject, interval))
     trained: dict[str, float] = {}
     known = (profile or {}).get("expected", {}).get("quality") or {}

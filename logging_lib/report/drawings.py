@@ -12,7 +12,7 @@ from logging_lib.html import charts, timeline
 from logging_lib.html.charts import Drawing
 from logging_lib.html.theme import ALERT
 from logging_lib.html.timeline import Mark, Point, TimeAxis
-from logging_lib.report.model import Alert, Moment, Quality, Rate, Report, Share
+from logging_lib.report.model import ModelReport, Moment, QualityReport, Rate, ReportedAlert, Share
 from logging_lib.schema.tokens import OTHER
 
 MAX_BARS: Final = 16
@@ -25,7 +25,7 @@ def variant_name(version: str, role: str) -> str:
     return f"{shorten(version, 30)} {shorten(role, 12)}"
 
 
-def traffic(report: Report, axis: TimeAxis) -> Drawing | None:
+def traffic(report: ModelReport, axis: TimeAxis) -> Drawing | None:
     """Draw the predictions in each interval, those that failed apart, and when alerts were sent."""
     if not report.moments:
         return None
@@ -44,7 +44,9 @@ def traffic(report: Report, axis: TimeAxis) -> Drawing | None:
     )
 
 
-def rate(alert: Alert, feature: str, measured: Rate, report: Report, axis: TimeAxis) -> Drawing | None:
+def rate(
+    alert: ReportedAlert, feature: str, measured: Rate, report: ModelReport, axis: TimeAxis
+) -> Drawing | None:
     """Draw how often a check failed in each interval, with what held-out rows let expect."""
     pair = (measured.check, feature)
     if not any(pair in moment.checks for moment in report.moments):
@@ -100,7 +102,7 @@ def bins(title: str, kind: str, shares: Sequence[Share], widths: Sequence[int]) 
     return Drawing(title, description, tuple(specs))
 
 
-def mean(report: Report, axis: TimeAxis) -> Drawing | None:
+def mean(report: ModelReport, axis: TimeAxis) -> Drawing | None:
     """Draw the prediction's mean in each interval with its standard-error band, and training's mean."""
     series = {"served": list(_means(report.moments))}
     if not series["served"]:
@@ -124,7 +126,7 @@ def mean(report: Report, axis: TimeAxis) -> Drawing | None:
     )
 
 
-def latency(report: Report, axis: TimeAxis) -> Drawing | None:
+def latency(report: ModelReport, axis: TimeAxis) -> Drawing | None:
     """Draw the percentiles of the latency in each interval; None where none was measured."""
     series = {
         name: [Point(m.time, m.latency[percent]) for m in report.moments if percent in m.latency]
@@ -144,7 +146,7 @@ def latency(report: Report, axis: TimeAxis) -> Drawing | None:
     )
 
 
-def quality(measured: Quality, interval: timedelta) -> Drawing | None:
+def quality(measured: QualityReport, interval: timedelta) -> Drawing | None:
     """Draw the measure by the time of the predictions, with its standard error, and that of held-out rows."""
     if not measured.moments:
         return None
@@ -177,12 +179,12 @@ def _means(moments: Iterable[Moment]) -> Iterable[Point]:
     return (Point(m.time, m.mean, 2 * (m.error or 0)) for m in moments if m.mean is not None)
 
 
-def _shadow_name(report: Report) -> str:
+def _shadow_name(report: ModelReport) -> str:
     subject = report.subject
     others = [v for v in report.variants if (v.version, v.role) != (subject.version, subject.role)]
     best = max(others, key=lambda v: (v.role != subject.role, v.predictions))
     return variant_name(best.version, best.role)
 
 
-def _marks(alerts: Iterable[Alert]) -> list[Mark]:
+def _marks(alerts: Iterable[ReportedAlert]) -> list[Mark]:
     return [Mark(alert.times[0], alert.number) for alert in alerts]

@@ -9,7 +9,7 @@ from math import log
 from typing import Any
 
 from logging_lib.profile.model import CHECKS
-from logging_lib.report.model import Feature, Moment, Rate, Share, Status
+from logging_lib.report.model import FeatureReport, Moment, Rate, Share, Status
 from logging_lib.watch.scripts.common import gamma_tail, whole
 from logging_lib.watch.statistics import beta_binomial_tail, predictive
 
@@ -105,7 +105,7 @@ def compare_features(
     named: Mapping[str, Mapping[str, float]],
     checked: float,
     shares: Mapping[str, tuple[Share, ...]],
-) -> list[Feature]:
+) -> list[FeatureReport]:
     """Compare every feature of the profile.
 
     Args:
@@ -139,7 +139,7 @@ def compare_features(
         elif has_moved(psi, tests) or any(one.elevated for one in rates):
             status = "moved"
         made.append(
-            Feature(
+            FeatureReport(
                 name=name,
                 kind=kind,
                 status=status,
@@ -157,7 +157,7 @@ def _most(values: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
 
 
 def choose_followed(
-    features: Sequence[Feature], alerted: Iterable[tuple[str, str]], most: int = 24
+    features: Sequence[FeatureReport], alerted: Iterable[tuple[str, str]], most: int = 24
 ) -> list[tuple[str, str]]:
     """Return (check, feature) whose course is worth a search: those of alerts, then those that are elevated."""
     elevated = [(one.check, feature.name) for feature in features for one in feature.rates if one.elevated]
@@ -191,10 +191,10 @@ def is_elevated(hits: float, total: float, expected: float | None) -> bool:
     return beta_binomial_tail(whole(hits), whole(total), a, b) < 0.01
 
 
-def rank(features: Iterable[Feature]) -> list[Feature]:
+def rank(features: Iterable[FeatureReport]) -> list[FeatureReport]:
     """Sort features, the most striking first: with alerts, then moved, then by how much of the traffic differs."""
 
-    def place(feature: Feature) -> tuple[int, float]:
+    def place(feature: FeatureReport) -> tuple[int, float]:
         excess = max((rate.rate - (rate.expected or 0.0) for rate in feature.rates), default=0.0)
         return _RANK[feature.status], -max(excess, (feature.psi or 0.0) - (feature.psi_by_chance or 0.0))
 

@@ -127,7 +127,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Feature:
+class FeatureReport:
     """One input, training against served. ``psi`` is None where there is too little to say."""
 
     name: str
@@ -163,7 +163,7 @@ class QualityMoment:
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class QualityReport:
     """What the labels say of one version in one role.
 
     Attributes:
@@ -201,7 +201,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
+class ReportedAlert:
     """Alerts of one watch about the same features, sent once or several times.
 
     Attributes:
@@ -244,7 +244,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ModelReport:
     """All of it. ``notes`` are what a reader must know to trust the numbers.
 
     ``shadows`` say, line by line, how each shadow version answered the requests that a live one answered, too.
@@ -256,12 +256,12 @@ class Report:
     training: Training | None
     alert_source: AlertSource
     interval: timedelta
-    alerts: tuple[Alert, ...]
+    alerts: tuple[ReportedAlert, ...]
     variants: tuple[Variant, ...]
     moments: tuple[Moment, ...]
-    features: tuple[Feature, ...]
+    features: tuple[FeatureReport, ...]
     output: Output | None
-    quality: tuple[Quality, ...]
+    quality: tuple[QualityReport, ...]
     shadow_moments: tuple[Moment, ...]
     notes: tuple[str, ...]
     runbooks: Mapping[str, str] = field(default_factory=dict)
@@ -273,7 +273,7 @@ class Report:
         wanted = (self.subject.version, self.subject.role)
         return next((v for v in self.variants if (v.version, v.role) == wanted), None)
 
-    def feature(self, name: str) -> Feature | None:
+    def feature(self, name: str) -> FeatureReport | None:
         return next((feature for feature in self.features if feature.name == name), None)
 
 

@@ -23,18 +23,18 @@ from logging_lib._util.formatting import (
 )
 from logging_lib._util.text import shorten
 from logging_lib.html.charts import NARROW, WIDE, draw
-from logging_lib.html.pages import Panel, Section, Table, render
+from logging_lib.html.pages import PagePanel, Section, Table, render
 from logging_lib.html.timeline import TimeAxis
 from logging_lib.report import drawings, drift
 from logging_lib.report.drawings import PERCENTS, variant_name
 from logging_lib.report.model import (
     STATUS_LABELS,
-    Alert,
-    Feature,
+    FeatureReport,
+    ModelReport,
     Output,
-    Quality,
+    QualityReport,
     Rate,
-    Report,
+    ReportedAlert,
 )
 
 MAX_DRAWN: Final = 60
@@ -50,7 +50,7 @@ _CHECKS = ("missing", "absent", "unseen", "out_of_range", "oov")
 View = dict[str, Any]
 
 
-def render_page(report: Report) -> str:
+def render_page(report: ModelReport) -> str:
     """Render the page."""
     axis = TimeAxis(tuple(moment.time for moment in report.moments), report.interval)
     ranked = drift.rank(report.features)
@@ -59,7 +59,7 @@ def render_page(report: Report) -> str:
         Section("latency", "Latency", [_latency(report, axis)]),
         Section("quality", "Quality", list(_quality(report))),
         Section("versions", "Versions, live and shadow", list(_versions(report)), "Versions"),
-        *([Section("notes", "Good to know", [Panel(lines=report.notes)])] if report.notes else []),
+        *([Section("notes", "Good to know", [PagePanel(lines=report.notes)])] if report.notes else []),
     ]
     return render(
         "report",
@@ -85,7 +85,7 @@ def render_page(report: Report) -> str:
     )
 
 
-def _figures(report: Report) -> list[tuple[str, str, str]]:
+def _figures(report: ModelReport) -> list[tuple[str, str, str]]:
     main = report.main
     alerts = ("alerts", str(len(report.alerts)), "")
     if main is None:
@@ -117,7 +117,7 @@ def _figures(report: Report) -> list[tuple[str, str, str]]:
     return figures
 
 
-def _alert(alert: Alert, report: Report, axis: TimeAxis) -> View:
+def _alert(alert: ReportedAlert, report: ModelReport, axis: TimeAxis) -> View:
     findings = []
     for number, finding in enumerate(alert.findings):
         feature = report.feature(finding.feature)
@@ -143,7 +143,7 @@ def _alert(alert: Alert, report: Report, axis: TimeAxis) -> View:
     }
 
 
-def _feature(feature: Feature, place: int | None) -> View:
+def _feature(feature: FeatureReport, place: int | None) -> View:
     rates = {rate.check: rate for rate in feature.rates}
     ident = f"input-{place}"
     panel = None
@@ -151,7 +151,7 @@ def _feature(feature: Feature, place: int | None) -> View:
         title = f"{shorten(feature.name)}: share of predictions in each bin, training and served"
         drawing = draw(drawings.bins(title, feature.kind, feature.shares, (NARROW,)), ident)
         hidden = feature.kind == "hidden"
-        panel = Panel(
+        panel = PagePanel(
             drawing=drawing and {**drawing, "title": ""},
             text=""
             if drawing
@@ -181,7 +181,7 @@ def _cell(rate: Rate | None) -> View:
     return {"text": format_percent(rate.rate), "expected": expected, "high": rate.elevated}
 
 
-def _why(feature: Feature) -> str:
+def _why(feature: FeatureReport) -> str:
     """What differs, in words."""
     if feature.status == "not_evaluated":
         return "No checked prediction in this period."
@@ -201,7 +201,7 @@ def _why(feature: Feature) -> str:
     return " ".join(parts)
 
 
-def _bin_table(feature: Feature | Output) -> Table:
+def _bin_table(feature: FeatureReport | Output) -> Table:
     trained = sum(share.trained for share in feature.shares)
     served = sum(share.served for share in feature.shares)
     return Table(
@@ -226,7 +226,7 @@ def _features_left(features: int) -> str:
     return f"The {MAX_DRAWN} most striking of {features} inputs are drawn; the table above has all of them."
 
 
-def _inputs_note(report: Report) -> str:
+def _inputs_note(report: ModelReport) -> str:
     if not report.features:
         if report.training is None:
             return "Without a profile there is nothing to compare the inputs with."
@@ -238,13 +238,13 @@ def _inputs_note(report: Report) -> str:
     )
 
 
-def _predictions(report: Report, axis: TimeAxis) -> Iterable[Panel]:
+def _predictions(report: ModelReport, axis: TimeAxis) -> Iterable[PagePanel]:
     output = report.output
     if output is not None:
         drawing = drawings.bins(
             "Share of predictions in each bin", output.kind, output.shares, (WIDE, NARROW)
         )
-        yield Panel(drawing=draw(drawing, "output"), table=_bin_table(output), summary="Numbers")
+        yield PagePanel(drawing=draw(drawing, "output"), table=_bin_table(output), summary="Numbers")
     mean = drawings.mean(report, axis)
     if mean is not None:
         rows = [
@@ -253,19 +253,19 @@ def _predictions(report: Report, axis: TimeAxis) -> Iterable[Panel]:
             if m.mean is not None
         ]
         table = _over_time(report, ("predictions", "mean", "standard error"), rows)
-        yield Panel(drawing=draw(mean, "mean"), table=table, summary="Numbers")
+        yield PagePanel(drawing=draw(mean, "mean"), table=table, summary="Numbers")
     if output is None and mean is None:
-        yield Panel(text="No prediction with a value in this period.")
+        yield PagePanel(text="No prediction with a value in this period.")
 
 
-def _over_time(report: Report, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def _over_time(report: ModelReport, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     return Table(f"Every {format_seconds(report.interval.total_seconds())}", ("from", *heads), rows)
 
 
-def _latency(report: Report, axis: TimeAxis) -> Panel:
+def _latency(report: ModelReport, axis: TimeAxis) -> PagePanel:
     drawing = drawings.latency(report, axis)
     if drawing is None:
-        return Panel(
+        return PagePanel(
             text="No event of this period carries event.duration; the logger measures it where "
             "“with log.prediction(…)” surrounds the call."
         )
@@ -275,16 +275,16 @@ def _latency(report: Report, axis: TimeAxis) -> Panel:
         if m.latency
     ]
     table = _over_time(report, tuple(PERCENTS.values()), rows)
-    return Panel(drawing=draw(drawing, "latency"), table=table, summary="Numbers")
+    return PagePanel(drawing=draw(drawing, "latency"), table=table, summary="Numbers")
 
 
-def _measure(quality: Quality, value: float | None) -> str:
+def _measure(quality: QualityReport, value: float | None) -> str:
     return format_percent(value) if quality.measure == "accuracy" else format_number(value)
 
 
-def _quality(report: Report) -> Iterable[Panel]:
+def _quality(report: ModelReport) -> Iterable[PagePanel]:
     if not report.quality:
-        yield Panel(
+        yield PagePanel(
             text="No label of this period's predictions has arrived yet. Labels are logged with log.label(…)."
         )
         return
@@ -297,7 +297,7 @@ def _quality(report: Report) -> Iterable[Panel]:
         )
         for q in report.quality
     ]  # fmt: skip
-    yield Panel(table=Table("Late labels joined with their predictions", heads, rows))
+    yield PagePanel(table=Table("Late labels joined with their predictions", heads, rows))
     for i, quality in enumerate(report.quality):
         name = variant_name(quality.version, quality.role)
         drawing = draw(drawings.quality(quality, report.interval), f"quality-{i}")
@@ -312,10 +312,10 @@ def _quality(report: Report) -> Iterable[Panel]:
                 for actual, row in list(quality.confusion.items())[:30]
             ],
         )
-        yield Panel(drawing=drawing, table=table, summary=f"Confusion matrix of {name}")
+        yield PagePanel(drawing=drawing, table=table, summary=f"Confusion matrix of {name}")
 
 
-def _versions(report: Report) -> Iterable[Panel]:
+def _versions(report: ModelReport) -> Iterable[PagePanel]:
     heads = ("version", "predictions", "failed", "p50", "p95", "p99", "mean", "std", "first", "last")
     rows = [
         (
@@ -327,10 +327,10 @@ def _versions(report: Report) -> Iterable[Panel]:
         for v in report.variants
     ]  # fmt: skip
     if rows:
-        yield Panel(table=Table("Every version and role of the model in this period", heads, rows))
+        yield PagePanel(table=Table("Every version and role of the model in this period", heads, rows))
     else:
-        yield Panel(text="No version of this model predicted in this period.")
-    yield from (Panel(lines=lines) for lines in report.shadows)
+        yield PagePanel(text="No version of this model predicted in this period.")
+    yield from (PagePanel(lines=lines) for lines in report.shadows)
 
 
 def _runbook_id(name: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from math import sqrt
 from typing import Any
 
-from logging_lib.report.model import Answer, Moment, Quality, QualityMoment, Share, Variant
+from logging_lib._util.datemath import from_millis
+from logging_lib.report.model import Answer, Moment, QualityMoment, QualityReport, Share, Variant
 from logging_lib.schema import tokens
 from logging_lib.store.port import StoreError
 
@@ -26,10 +26,6 @@ def buckets(aggregation: Answer, name: str) -> list[Any]:
 def weight(bucket: Answer) -> float:
     value: float = bucket["weight"]["value"]
     return value
-
-
-def instant(milliseconds: float) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def weights(aggregation: Answer, name: str) -> dict[str, float]:
@@ -52,8 +48,8 @@ def variants(answer: Answer) -> Iterator[Variant]:
                 failures=weight(role["failed"]),
                 checked=weight(role["checked"]),
                 mismatched=weight(role["mismatched"]),
-                first=instant(role["first"]["value"]),
-                last=instant(role["last"]["value"]),
+                first=from_millis(role["first"]["value"]),
+                last=from_millis(role["last"]["value"]),
                 latency=latency(role["latency"]),
                 mean=mean,
                 std=std,
@@ -102,7 +98,7 @@ def moments(answer: Answer, followed: Sequence[tuple[str, str]] = ()) -> Iterato
         mean, _, error = moments_of(bucket["strata"])
         found = bucket.get("followed", {"buckets": {}})["buckets"]
         yield Moment(
-            time=instant(bucket["key"]),
+            time=from_millis(bucket["key"]),
             predictions=weight(bucket),
             failures=weight(bucket["failed"]),
             checked=weight(bucket["checked"]),
@@ -141,7 +137,7 @@ def shares(expected: Mapping[str, float], served: Mapping[str, float]) -> tuple[
     )
 
 
-def quality(answer: Answer, trained: Mapping[str, float]) -> Iterator[Quality]:
+def quality(answer: Answer, trained: Mapping[str, float]) -> Iterator[QualityReport]:
     """The answer to ``queries.labels``; ``trained`` is measure → its value on held-out rows, where known."""
     if "aggregations" not in answer:
         return
@@ -154,7 +150,7 @@ def quality(answer: Answer, trained: Mapping[str, float]) -> Iterator[Quality]:
             _, value, error = _measured(role, numbers)
             delay = next(iter(role["delay"]["values"].values()), None)
             squared = role["squared"]["value"]
-            yield Quality(
+            yield QualityReport(
                 version=version["key"],
                 role=role["key"],
                 measure=measure,
@@ -166,7 +162,7 @@ def quality(answer: Answer, trained: Mapping[str, float]) -> Iterator[Quality]:
                 bias=role["bias"]["value"] if numbers else None,
                 delay=delay,
                 moments=tuple(
-                    QualityMoment(instant(bucket["key"]), *_measured(bucket, numbers))
+                    QualityMoment(from_millis(bucket["key"]), *_measured(bucket, numbers))
                     for bucket in role["moments"]["buckets"]
                     if (bucket["errors"]["count"] if numbers else bucket["labeled"]["value"])
                 ),

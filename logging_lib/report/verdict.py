@@ -7,7 +7,7 @@ from datetime import datetime
 
 from logging_lib._util.formatting import format_count, format_time, join_names
 from logging_lib._util.text import shorten
-from logging_lib.report.model import Alert, Feature, Output, Subject, Training, Variant, Verdict
+from logging_lib.report.model import FeatureReport, Output, ReportedAlert, Subject, Training, Variant, Verdict
 
 NAMED = 3
 
@@ -16,8 +16,8 @@ def verdict(
     subject: Subject,
     main: Variant | None,
     training: Training | None,
-    alerts: Sequence[Alert],
-    features: Sequence[Feature],
+    alerts: Sequence[ReportedAlert],
+    features: Sequence[FeatureReport],
     output: Output | None,
     output_moved: bool,
     searched_by: str,
@@ -75,7 +75,7 @@ def verdict(
     )
 
 
-def _describe_alerts(alerts: Sequence[Alert], known: Collection[str]) -> str:
+def _describe_alerts(alerts: Sequence[ReportedAlert], known: Collection[str]) -> str:
     causes = dict.fromkeys(_cause(alert, known) for alert in alerts)
     going_on = sum(alert.going_on for alert in alerts)
     if going_on == len(alerts):
@@ -89,7 +89,7 @@ def _describe_alerts(alerts: Sequence[Alert], known: Collection[str]) -> str:
     return f"{text[:1].upper()}{text[1:]}{state}."
 
 
-def _cause(alert: Alert, known: Collection[str]) -> str:
+def _cause(alert: ReportedAlert, known: Collection[str]) -> str:
     """A watch of a service or of the pipeline names no feature, but which of its limits was passed."""
     names = [shorten(name) for name in alert.features if name != "(prediction)"]
     title = alert.title[:1].lower() + alert.title[1:] if alert.title[1:2].islower() else alert.title

@@ -33,8 +33,11 @@ _TRANSIENT_STATUSES = (429, 502, 503, 504)
 class ElasticsearchError(StoreError):
     """Report an error response or a missing response.
 
-    ``status`` is the HTTP status, or 0 where there was no response; ``kind`` is Elasticsearch's name for the error
-    (``index_not_found_exception``), ``reason`` its text, ``details`` the whole error object.
+    Attributes:
+        status: the HTTP status, or 0 if there was no response.
+        kind: Elasticsearch's name for the error, such as ``index_not_found_exception``.
+        reason: Elasticsearch's text.
+        details: the whole error object.
     """
 
     def __init__(
@@ -67,8 +70,13 @@ class ElasticsearchError(StoreError):
 class ConnectionSettings:
     """Hold the cluster's address and our credentials.
 
-    ``api_key`` is the encoded form that Elasticsearch returned; ``ca`` is a file with the certificate authority
-    that signed the server's certificate (default: those that the system trusts).
+    Attributes:
+        url: such as ``https://localhost:9200``.
+        api_key: in the encoded form that Elasticsearch returns.
+        user: the user's name, instead of an API key.
+        password: the user's password.
+        ca: a file with the certificate authority that signed the server's certificate; default: those that the
+            system trusts.
     """
 
     url: str
@@ -88,12 +96,13 @@ def read_settings(
     """Read ``LOGGING_LIB_ELASTICSEARCH_URL``, ``_API_KEY``, ``_USER``, ``_PASSWORD`` and ``_CA``.
 
     Args:
+        environment: the variables.
         url: overrides the variable ``_URL``.
         prefix: of the variables; Kibana's have another.
         example: a URL for error messages.
 
     Raises:
-        StoreError: naming the variable that is wrong or missing, and what to set.
+        StoreError: a variable is wrong or missing; the message names it and says what to set.
     """
 
     def get(name: str) -> str | None:
@@ -140,7 +149,19 @@ def _plain_media_type(header: str) -> str:
 
 
 class Connection:
-    """Call the APIs of one cluster. Safe to share between threads."""
+    """Call the APIs of one cluster. Safe to share between threads.
+
+    Args:
+        settings: the address and the credentials.
+        timeout: seconds to wait for one response.
+        sleep: waits between attempts.
+
+    Attributes:
+        url: the cluster's address.
+
+    Raises:
+        StoreError: the file of the certificate authority cannot be read.
+    """
 
     def __init__(
         self,
@@ -149,14 +170,6 @@ class Connection:
         timeout: float = TIMEOUT,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """
-        Args:
-            timeout: seconds to wait for one response.
-            sleep: waits between attempts.
-
-        Raises:
-            StoreError: the file of the certificate authority cannot be read.
-        """
         self.url = settings.url
         self._sleep = sleep
         options: dict[str, Any] = {}
@@ -192,8 +205,10 @@ class Connection:
         """Send one request and return the parsed response.
 
         Args:
+            method: of HTTP.
             path: already quoted, beginning with ``/``.
             body: an object, or bytes of newline-delimited JSON.
+            params: the query's parameters.
             retries: how often to retry where there is no response or the server is too busy.
 
         Raises:
@@ -224,6 +239,7 @@ class Connection:
             raise self._transport_error(error) from error
 
     def close(self) -> None:
+        """Close the connections."""
         self._client.close()
 
     def __enter__(self) -> Connection:

@@ -46,6 +46,7 @@ class ElasticsearchStore:
     """Implement the port over a cluster. Safe to share between threads.
 
     Args:
+        connection: the cluster.
         retry_seconds: how long ``index`` keeps retrying while there is no response.
         sleep: waits between attempts.
     """

@@ -18,7 +18,11 @@ class StoreError(LoggingLibError):
 
 
 class SearchError(StoreError):
-    """Report a search body that is wrong or was refused; ``path`` is the JSON path of the faulty part."""
+    """Report a search body that is wrong or was refused.
+
+    Attributes:
+        path: the JSON path of the faulty part.
+    """
 
     def __init__(self, message: str, path: str = "$") -> None:
         super().__init__(f"{path}: {message}" if path != "$" else message)
@@ -52,9 +56,12 @@ class ScriptExecutionError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class IndexResult:
-    """Count the documents of one ``index`` call: ``created`` + ``duplicates`` + ``len(failed)`` were passed in.
+    """Count the documents of one ``index`` call; the three add up to those that were passed in.
 
-    ``failed`` holds (document id, reason).
+    Attributes:
+        created: documents that were indexed.
+        duplicates: documents that were skipped, since their id was already indexed.
+        failed: (document id, reason) of each refused document.
     """
 
     created: int = 0
@@ -119,20 +126,28 @@ class Store(Protocol):
             indices: names or patterns with ``*``, comma-separated or a list; a pattern may match nothing.
             body: the search, already rendered (no Mustache left in it).
             now: the meaning of ``now`` in date math; default: the present.
+            rest_total_hits_as_int: return ``hits.total`` as a number.
 
         Raises:
-            QueryNotSupported: naming the part of the body that this store does not support.
+            QueryNotSupported: the body uses what this store does not support; the message names the part.
+            SearchError: the body is wrong.
+            StoreError: the store does not answer.
         """
         ...
 
     def streams(self, indices: str | list[str]) -> list[str]:
-        """List the data streams and indices that match an expression of the form that ``search`` takes."""
+        """List the data streams and indices that match an expression.
+
+        Args:
+            indices: names or patterns, as for ``search``.
+        """
         ...
 
     def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
         """Yield all documents of a data stream as lines of JSON, in blocks, for reading a whole history once.
 
         Args:
+            target: the data stream.
             fields: the fields that the caller needs; a store may omit all others except ``event.id``.
         """
         ...
@@ -141,6 +156,8 @@ class Store(Protocol):
         """Split what ``iter_json`` yields into partitions that forked processes can read, too.
 
         Args:
+            target: the data stream.
+            fields: as for ``iter_json``.
             size: bytes of a partition, approximately.
 
         Returns:

@@ -26,7 +26,7 @@ from logging_lib.watch.errors import StateError
 from logging_lib.watch.lease import LeaderElector, LeaseLost
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Notification
-from logging_lib.watch.results import Report, WatchRun
+from logging_lib.watch.results import RunReport, WatchRun
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.state.base import RETENTION
 
@@ -160,7 +160,7 @@ class Daemon:
         pace: Pace | None = None,
         clock: Callable[[], datetime] = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
-        on_report: Callable[[Report], object] = lambda report: None,
+        on_report: Callable[[RunReport], object] = lambda report: None,
         refresh: Callable[[], object] = lambda: None,
     ) -> None:
         self._runner = runner

@@ -189,7 +189,7 @@ def _resolved(watch: str, notification: Notification) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Report:
+class RunReport:
     """All that one call of the runner did. ``retries``: notifications of earlier runs that were tried again."""
 
     time: datetime

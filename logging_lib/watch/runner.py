@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from logging_lib.watch.notify.registry import (
     fallback_of,
     render_action,
 )
-from logging_lib.watch.results import Alert, Report, WatchRun, delivery_records
+from logging_lib.watch.results import Alert, RunReport, WatchRun, delivery_records
 from logging_lib.watch.state.base import MemoryState, StateStore, WatchState
 
 CATCH_UP_LIMIT = 500
@@ -112,7 +112,7 @@ class Runner:
             dependencies = lambda watch, now: run_dependencies(store, now=now, scripts=scripts)  # noqa: E731
         self._dependencies = dependencies
 
-    def run_once(self, now: datetime, watch_ids: Iterable[str] | None = None) -> Report:
+    def run_once(self, now: datetime, watch_ids: Iterable[str] | None = None) -> RunReport:
         """Run all watches, or these, whatever their schedule; what was not delivered is tried again at once.
 
         Raises:
@@ -121,12 +121,12 @@ class Runner:
         ids = list(self.watches) if watch_ids is None else list(watch_ids)
         return self._run([(self.watches[watch_id], now) for watch_id in ids], now, at_once=True)
 
-    def tick(self, now: datetime) -> Report:
+    def tick(self, now: datetime) -> RunReport:
         """Run the watches that became due since the last tick, and try again what waits for its next attempt."""
         due = [(watch, scheduled) for watch, missed in self.due(now) for scheduled in missed]
         return self._run(due, now)
 
-    def _run(self, due: list[tuple[Watch, datetime]], now: datetime, *, at_once: bool = False) -> Report:
+    def _run(self, due: list[tuple[Watch, datetime]], now: datetime, *, at_once: bool = False) -> RunReport:
         runs = [self.run_watch(watch, scheduled, now) for watch, scheduled in due]
         return self.finish(now, runs, self.queue.deliver(now, at_once=at_once))
 
@@ -264,13 +264,10 @@ class Runner:
             for key in inc.keys_of(findings)
         }
         chosen = [key for key, decision in decisions.items() if decision == "notify"]
-        channel = channel_of(action).name
-        draft = self._draft(watch, run, name, chosen or list(decisions), channel)
         if not chosen:
-            reasons = set(decisions.values())
-            if "throttled" in reasons:
-                return [_unsent(draft, "throttled", f"notified less than {format_duration(period)} ago")]
-            return [_unsent(draft, "acknowledged" if "acknowledged" in reasons else "muted")]
+            return [_suppressed(watch, run, name, decisions, period)]
+        channel = channel_of(action).name
+        draft = self._draft(watch, run, name, chosen, channel)
         try:
             context = context_of(
                 [finding for finding in findings if decisions[inc.key_of(finding)] == "notify"]
@@ -315,9 +312,9 @@ class Runner:
             return
         closed = inc.awaiting_resolution(incidents, run.time, watch=watch.id, mutes=mutes)
         for receipt, group in inc.by_address(closed):
-            channel = CHANNELS[receipt.channel]
-            if not channel.takes_text or not self.queue.has(receipt.channel):
+            if not self.queue.has(receipt.channel) or not CHANNELS[receipt.channel].takes_text:
                 continue
+            channel = CHANNELS[receipt.channel]
             if channel.is_per_incident and _is_open(receipt, incidents.values()):
                 continue
             keys = [incident.key for incident in group]
@@ -335,7 +332,7 @@ class Runner:
 
     # --- after the delivery
 
-    def finish(self, now: datetime, runs: Iterable[WatchRun], outcomes: Iterable[Notification]) -> Report:
+    def finish(self, now: datetime, runs: Iterable[WatchRun], outcomes: Iterable[Notification]) -> RunReport:
         """What was done, with what became of its notifications; written into the history and the file of alerts."""
         runs, outcomes = list(runs), list(outcomes)
         by_id = {outcome.id: outcome for outcome in outcomes}
@@ -345,7 +342,7 @@ class Runner:
             run.unwritten = self._append_alerts(run)
         records = [record for run in runs for record in run.records()]
         self.state.record([*records, *delivery_records(outcomes, now)])
-        return Report(now, tuple(runs), tuple(outcome for outcome in outcomes if outcome.id not in new))
+        return RunReport(now, tuple(runs), tuple(outcome for outcome in outcomes if outcome.id not in new))
 
     def _append_alerts(self, run: WatchRun) -> str:
         """Append a run's alerts to the file of alerts; why that failed."""
@@ -358,6 +355,27 @@ class Runner:
         except OSError as error:
             return f"{self._alerts}: the alert was not written: {error.strerror or error}"
         return ""
+
+
+def _suppressed(
+    watch: Watch, run: WatchRun, action: str, decisions: Mapping[Key, inc.Decision], period: timedelta
+) -> Notification:
+    """What is reported where an action notifies of none of these incidents; it is never stored, and has no id."""
+    reasons, reason = set(decisions.values()), ""
+    status: Status = "acknowledged" if "acknowledged" in reasons else "muted"
+    if "throttled" in reasons:
+        status, reason = "throttled", f"notified less than {format_duration(period)} ago"
+    model, version, _ = next(iter(decisions))
+    return Notification(
+        id="",
+        watch=watch.id,
+        action=action,
+        model=model,
+        version=version,
+        created_at=run.time,
+        status=status,
+        reason=reason,
+    )
 
 
 def _unsent(draft: Notification, status: Status, reason: str = "") -> Notification:

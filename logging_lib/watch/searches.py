@@ -14,7 +14,7 @@ from logging_lib.watch.spec import (
     Counters,
     Distributions,
     Latency,
-    Quality,
+    QualitySpec,
     Rates,
     Spec,
     Starts,
@@ -257,7 +257,7 @@ def latency(spec: Latency) -> Searches:
     }
 
 
-def quality(spec: Quality) -> Searches:
+def quality(spec: QualitySpec) -> Searches:
     """Errors and confusions of the labels that arrived, and how many predictions there were to label."""
     windows = len(spec.settings["windows"])
     longest = window(windows - 1)
@@ -404,7 +404,7 @@ _KINDS: Mapping[type[Spec], Callable[[Any], Searches]] = {
     Rates: rates,
     Distributions: distributions,
     Latency: latency,
-    Quality: quality,
+    QualitySpec: quality,
     Versions: versions,
     Starts: starts,
     Counters: counters,

@@ -269,7 +269,7 @@ class Latency(Spec):
     kind: Literal["latency"]
 
 
-class Quality(Spec):
+class QualitySpec(Spec):
     """Labels that say that the model is wrong more often than in training."""
 
     script = "ml-quality"
@@ -357,7 +357,7 @@ _KINDS: Mapping[str, type[Spec]] = {
     "rates": Rates,
     "distributions": Distributions,
     "latency": Latency,
-    "quality": Quality,
+    "quality": QualitySpec,
     "versions": Versions,
     "starts": Starts,
     "counters": Counters,

@@ -168,6 +168,6 @@ VALUES = st.one_of(
 def test_any_values_have_a_cause(pairs: list[tuple[Any, Any]]) -> None:
     """Whatever the values are, a cause is named and its share is one."""
     a, b = (np.array([*column, None], dtype=object)[:-1] for column in zip(*pairs, strict=True))
-    made = skew_causes.likeliest(skew_causes.Feature("x", a, b, np.ones(len(a), dtype=bool), {"y": b}))
+    made = skew_causes.likeliest(skew_causes.SkewedFeature("x", a, b, np.ones(len(a), dtype=bool), {"y": b}))
     assert 0 <= made.share <= 1
     assert made.name

@@ -11,7 +11,7 @@ import pytest
 
 from logging_lib._util import content
 from logging_lib.dashboards.loading import load_dashboards
-from logging_lib.dashboards.selection import Selection
+from logging_lib.dashboards.selection import PanelSelection
 from logging_lib.dashboards.spec import Dashboard
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.state.elasticsearch import ElasticsearchState
@@ -115,9 +115,9 @@ def alerts() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def selection() -> Selection:
+def selection() -> PanelSelection:
     """The two hours of the events."""
-    return Selection(cases.START, cases.START + timedelta(hours=2))
+    return PanelSelection(cases.START, cases.START + timedelta(hours=2))
 
 
 @pytest.fixture(scope="session")

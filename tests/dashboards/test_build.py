@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from logging_lib.dashboards import queries, tables
 from logging_lib.dashboards.build import MAX_NAME, for_profile, model_id
 from logging_lib.dashboards.kibana import objects, validate
-from logging_lib.dashboards.selection import Selection
+from logging_lib.dashboards.selection import PanelSelection
 from logging_lib.profile import Profile
 from logging_lib.schema import tokens
 from logging_lib.store.duckdb.store import EmbeddedStore
@@ -39,7 +39,7 @@ def faults(profile: Profile) -> list[str]:
     return [str(fault) for fault in validate.check_ndjson(text, elsewhere=links)]
 
 
-def test_hostile_names_are_text(profile: Profile, selection: Selection) -> None:
+def test_hostile_names_are_text(profile: Profile, selection: PanelSelection) -> None:
     made = for_profile(renamed(profile, HOSTILE))
     assert faults(renamed(profile, HOSTILE)) == []
     titles = [panel.title for panel in made.panels]
@@ -75,7 +75,7 @@ def test_three_hundred_features_are_built_at_once(profile: Profile) -> None:
 
 
 def test_training_shares_stand_beside_those_of_now(
-    filled: EmbeddedStore, maker: streams.DocumentGenerator, selection: Selection
+    filled: EmbeddedStore, maker: streams.DocumentGenerator, selection: PanelSelection
 ) -> None:
     panel = next(panel for panel in for_profile(maker.profile).panels if panel.feature == "home")
     rows = tables.rows(panel, selection, filled.search(*queries.request(panel, selection)))

@@ -29,8 +29,8 @@ def test_the_page_leads_to_a_received_alert(tmp_path: Path, secured: ConnectionS
             "https://localhost:9200": secured.url,
             "=http_ca.crt": "=",
             "PASSWORD=...": f"PASSWORD={secured.password}",
-            "https://hooks.slack.com/services/...": people.slack_url,
-            "smtp+starttls://mail.example.org:587": people.smtp_url,
+            "https://hooks.slack.com/services/...": people.settings["LOGGING_LIB_SLACK_WEBHOOK"],
+            "smtp+starttls://mail.example.org:587": people.settings["LOGGING_LIB_SMTP_URL"],
             'model="loans"': f'model="{model}"',
         }
         script, shown = ["set -e"], ""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from logging_lib import profile as profiles
@@ -290,6 +290,8 @@ def test_dispersion_finds_the_correlation_that_was_put_in() -> None:
         max_size=60,
     )
 )
+@example([np.inf])
+@example([None, None, -np.inf])
 def test_any_column_fits_and_its_profile_round_trips(values: list[object]) -> None:
     frame = pd.DataFrame({"x": pd.Series(values, dtype=object)})
     fitted = profiles.fit(frame, model="m", version="1")

@@ -17,7 +17,7 @@ from logging_lib._util import content
 from logging_lib.profile.config import Config
 from logging_lib.report import alerts as alerting
 from logging_lib.report import collect
-from logging_lib.report.model import AlertSource, Report
+from logging_lib.report.model import AlertSource, ModelReport
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.loading import load_watches
 from tests import browser as browsers
@@ -179,7 +179,7 @@ def fill(store: EmbeddedStore, documents: list[Document]) -> None:
     assert (result.created, result.failed) == (len(documents), ())
 
 
-def report_of(store: Any, *documents: Document, judged: str = "3 watches", **options: Any) -> Report:
+def report_of(store: Any, *documents: Document, judged: str = "3 watches", **options: Any) -> ModelReport:
     """A report of what the store holds, with these alerts."""
     watches = load_watches(content.path("watchers"))
     given = {"model": None, "version": None, "role": None, "start": None, "end": None, **options}
@@ -195,7 +195,7 @@ def report_of(store: Any, *documents: Document, judged: str = "3 watches", **opt
 
 
 @pytest.fixture(scope="session")
-def made(store: EmbeddedStore) -> Report:
+def made(store: EmbeddedStore) -> ModelReport:
     return report_of(store, alert())
 
 

@@ -22,7 +22,7 @@ from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.dashboards.page import render_preview
 from logging_lib.dashboards.serve import server
-from logging_lib.report.model import Report
+from logging_lib.report.model import ModelReport
 from logging_lib.report.page import render_page
 from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.browser import Visit
@@ -32,7 +32,7 @@ NOW = START + timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
-def report_file(made: Report, tmp_path_factory: pytest.TempPathFactory) -> str:
+def report_file(made: ModelReport, tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("page") / "report.html"
     file.write_text(render_page(made), "utf-8")
     return file.as_uri()

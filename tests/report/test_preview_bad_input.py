@@ -15,6 +15,7 @@ from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.dashboards.page import render_preview
 from logging_lib.dashboards.spec import Dashboard
 from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.store.port import DelegatingStore
 from tests.browser import Visit
 from tests.report.conftest import START, fill, fitted, predictions, wide
 
@@ -153,7 +154,7 @@ def test_three_hundred_features(chromium: Any, tmp_path: Path) -> None:
         opened.index("ml-profiles", [profile.build_document(made)])
         asked: list[str] = []
 
-        class Counting(preview.Wrapper):
+        class Counting(DelegatingStore):
             def search(self, indices: Any, body: Any, **options: Any) -> dict[str, Any]:
                 asked.append(str(body))
                 return super().search(indices, body, **options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -61,12 +60,6 @@ class Streams:
         hits = self.client.search(index=name, size=10_000)["hits"]["hits"]
         assert all(hit["_id"] == hit["_source"]["event"]["id"] for hit in hits)
         return [hit["_source"] for hit in hits]
-
-    def holds(self, number: int) -> bool:
-        """Whether so many predictions have arrived."""
-        index: dict[str, Any] = {"index": f"logs-ml.prediction-{self.namespace}", "ignore_unavailable": True}
-        self.client.indices.refresh(**index)
-        return bool(self.client.count(**index)["count"] >= number)
 
     def ids(self) -> list[str]:
         return sorted((d["event"]["id"] for d in self.documents()), key=lambda name: int(name.split("-")[-1]))
@@ -285,17 +278,15 @@ def test_lines_that_are_no_events_of_ours_do_not_block_the_rest(
 
 def test_a_service_ships_in_the_background(tmp_path: Path, streams: Streams) -> None:
     code = """
-    import sys, logging_lib
+    import json, pathlib, sys, time, logging_lib
     log = logging_lib.configure(model="m", version="1", spool=sys.argv[1], ship_to=sys.argv[2])
     for n in range(50):
         log.prediction({"n": n}, 1.0, event_id=f"e-{n}")
-    sys.stdin.read()
+    state, limit = pathlib.Path(sys.argv[1], ".ship.json"), time.monotonic() + 600
+    while not (state.exists() and json.loads(state.read_text())["shipped"] >= 50) and time.monotonic() < limit:
+        time.sleep(0.1)
     """
-    process = python(code, tmp_path / "spool", streams.url, stdin=subprocess.PIPE)
-    while not streams.holds(50):
-        assert process.poll() is None
-    process.communicate()
-    assert process.wait(300) == 0
+    assert python(code, tmp_path / "spool", streams.url).wait(900) == 0
     assert streams.ids() == [f"e-{n}" for n in range(50)]
 
 

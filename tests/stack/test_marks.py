@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logging_lib._util import content
@@ -93,6 +93,7 @@ def test_watchers_defaults_are_no_edit_but_a_threshold_is() -> None:
     assert compare(part, back) is OwnershipState.EDITED
 
 
+@settings(deadline=None)  # each example reads all watches from files
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_watches_of_different_models_have_different_ids(first: str, second: str) -> None:
     folder = content.path("watchers")

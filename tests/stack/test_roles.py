@@ -20,6 +20,7 @@ from logging_lib.store.connection import PREFIX, Connection, ConnectionSettings,
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.watch.daemon import Heartbeat
 from logging_lib.watch.lease import LeaderElector
+from logging_lib.watch.state.base import HistoryQuery
 from logging_lib.watch.state.elasticsearch import ElasticsearchState
 from tests.stack.conftest import Call
 from tests.store import elastic
@@ -108,7 +109,7 @@ def test_the_watch_runner_keeps_its_state_and_writes_nothing_else(as_role: As, s
     assert elastic_state.update("w", lambda known: known).generation == 0
     assert LeaderElector(elastic_state).acquire(datetime.now(UTC))
     elastic_state.record([{"time": "2018-02-01T00:00:00Z", "kind": "run", "watch": "w"}])
-    assert [entry["watch"] for entry in elastic_state.history()] == ["w"]
+    assert [entry["watch"] for entry in elastic_state.history(HistoryQuery(watch="w"))] == ["w"]
     elastic_state.forget({"*": datetime.now(UTC)})
     beat = Heartbeat(state, datetime.now(UTC), namespace="roles")
     alive = beat.event(datetime.now(UTC), leading=True, running=0, undelivered=0)

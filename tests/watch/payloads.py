@@ -413,7 +413,7 @@ def _firing(watch_id: str) -> tuple[str, Document]:
 
         return evaluate
 
-    loaded = cases.load(content.path("watchers") / "cases" / f"{watch_id}.yml")
+    loaded = cases.load_case_file(content.path("watchers") / "cases" / f"{watch_id}.yml")
     scripts = {script: recording(script) for script in SCRIPTS}
     for _ in run_file(loaded, WATCHES, lambda: EmbeddedStore(None), scripts=scripts):
         break  # the firing case is the first

@@ -324,11 +324,11 @@ def test_outlets_come_from_the_environment() -> None:
         "LOGGING_LIB_SLACK_WEBHOOK": "https://hooks.slack.com/services/x",
     }
     found = configure_channels(environ)
-    assert set(found) == {"email", "slack", "webhook", "logging"}
+    assert set(found) == {"email", "slack", "teams", "webhook", "logging"}
     more = {"LOGGING_LIB_SMTP_URL": "smtp+starttls://other:2525", "LOGGING_LIB_MAIL_FROM": "me@x.org"}
     mail = configure_channels({**environ, **more})["email"]
     assert mail == EmailChannel("smtp+starttls://other:2525", sender="me@x.org", user="u", password="p")
-    assert set(configure_channels({})) == {"webhook", "logging"}
+    assert set(configure_channels({})) == {"teams", "webhook", "logging"}
 
 
 @pytest.mark.parametrize(

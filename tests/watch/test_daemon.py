@@ -22,7 +22,7 @@ from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Delivers
 from logging_lib.watch.notify.email import EmailChannel
-from logging_lib.watch.results import Report
+from logging_lib.watch.results import RunReport
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.state.base import HistoryQuery, MemoryState, StateStore
 from logging_lib.watch.state.elasticsearch import ElasticsearchState
@@ -141,7 +141,7 @@ def slow_watch() -> Watch:
 def test_a_slow_watch_delays_no_other_and_never_runs_twice_at_once() -> None:
     """With one place only: it gives its place away when it has been slow for a while."""
     clock, outbox, store = Time(), Outbox(), Blocking("slow")
-    reports: list[Report] = []
+    reports: list[RunReport] = []
     one = daemon(
         clock,
         MemoryState(),
@@ -193,7 +193,7 @@ def test_each_of_many_watches_runs_once_a_slot() -> None:
 
 def test_messages_of_one_tick_are_gathered_into_a_digest(mail_server: MailServer) -> None:
     """Over all watches, though each runs by itself; everything is reported as done."""
-    clock, reports = Time(), list[Report]()
+    clock, reports = Time(), list[RunReport]()
     watches = [watch(f"w{number}", email=email_action()) for number in range(9)]
     one = daemon(
         clock,

@@ -410,3 +410,16 @@ def test_a_recovery_is_kept_when_its_server_is_down(mail_server: MailServer, web
     mail_server.start()
     engine.tick(NOW + minutes(20))
     assert subjects(mail_server)[1:] == ["[Resolved] Test: loans 1: income"]
+
+
+def test_a_channel_that_is_none_stops_no_other_watch(
+    mail_server: MailServer, webhook: Webhook, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A state that was written by another version, or by hand."""
+    state = MemoryState()
+    foreign = notification("logging", text="x").model_copy(update={"channel": "pigeon"})
+    state.update("other", lambda stored: stored.with_queued([foreign]))
+    assert runner(FakeStore(present((0, 1))), mail_server, webhook, state=state).tick(NOW).ok
+    assert len(mail_server.mails) == 1
+    assert "what waits of other is not delivered: its state names a channel 'pigeon'" in caplog.text
+    assert state.load("other").queue == (foreign,)

@@ -16,7 +16,7 @@ from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Delivers, DeliveryError, Notification
 from logging_lib.watch.notify.email import EmailChannel
 from logging_lib.watch.notify.slack import SlackChannel
-from logging_lib.watch.results import Report
+from logging_lib.watch.results import RunReport
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.state.base import MemoryState, WatchState
 from logging_lib.watch.state.file import FileState
@@ -65,7 +65,7 @@ def runner(
     return runner_of(store, *watches, channels=channels, **more)
 
 
-def statuses(report: Report) -> list[dict[str, str]]:
+def statuses(report: RunReport) -> list[dict[str, str]]:
     return [
         {name: result.status for name, result in alert.actions.items()}
         for run in report.runs

@@ -43,7 +43,7 @@ from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Channel, Notification
 from logging_lib.watch.notify.queue import DeliveryPolicy
 from logging_lib.watch.notify.registry import CHANNELS, channel_of, configure_channels, preview_channels
-from logging_lib.watch.results import Alert, Report
+from logging_lib.watch.results import Alert, RunReport
 from logging_lib.watch.runner import Options, Runner, append
 from logging_lib.watch.state.base import MemoryState, StateStore
 from logging_lib.watch.templating import Medium
@@ -184,7 +184,7 @@ def run(
 
 def _dry_run(
     opened: Store, watches: list[Watch], state: StateStore, options: Options, now: datetime
-) -> tuple[Report, list[str]]:
+) -> tuple[RunReport, list[str]]:
     """What would be sent, over a copy of the state."""
     previews: list[str] = []
     # What waits for delivery is not shown as if it were new.
@@ -243,7 +243,7 @@ def _run_daemon(
     worker.join(grace + 5.0)
 
 
-def _log_report(report: Report) -> None:
+def _log_report(report: RunReport) -> None:
     """Write what is worth a line of the daemon's log."""
     for watch_run in report.runs:
         if watch_run.error:
@@ -310,7 +310,7 @@ def _status(result: Notification) -> str:
     return result.status.replace("_", " ")
 
 
-def _print_report(report: Report) -> None:
+def _print_report(report: RunReport) -> None:
     out = console()
     table = Table("watch", "result", "alerts", box=None, pad_edge=False)
     for watch_run in report.runs:
@@ -328,7 +328,7 @@ def _print_report(report: Report) -> None:
         print(Medium.HEADER.escape(line), file=sys.stderr)
 
 
-def _notes(report: Report) -> Iterator[str]:
+def _notes(report: RunReport) -> Iterator[str]:
     for watch_run in report.runs:
         for alert in watch_run.alerts:
             for name, result in alert.actions.items():

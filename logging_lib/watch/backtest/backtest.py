@@ -20,7 +20,7 @@ from logging_lib.watch.model import Watch
 from logging_lib.watch.model.schedule import find_due_time, floor_to_interval
 from logging_lib.watch.notify.base import Notification
 from logging_lib.watch.notify.registry import CHANNELS
-from logging_lib.watch.results import Alert, Report
+from logging_lib.watch.results import Alert, RunReport
 from logging_lib.watch.runner import Runner
 
 MANY_RUNS = 5_000  # from here on it pays to share them among processes
@@ -224,7 +224,7 @@ class _ReplayResult:
         self.judged = self.judged or other.judged
         self.slow |= other.slow
 
-    def add(self, report: Report) -> None:
+    def add(self, report: RunReport) -> None:
         self.alerts.extend(report.alerts)
         for run in report.runs:
             if run.error:

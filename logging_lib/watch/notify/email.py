@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import re
 import smtplib
 import ssl
@@ -26,8 +25,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from logging_lib.store.port import Store
-from logging_lib.watch.http import CallError, render_call
-from logging_lib.watch.model import HttpRequest, Model, OneOf, Strings
+from logging_lib.watch.model import HttpRequest, Model, Strings
+from logging_lib.watch.notify.attachments import AttachedFile, Attachment, DataAttachment, attach_files
 from logging_lib.watch.notify.base import (
     TIMEOUT,
     Channel,
@@ -41,10 +40,9 @@ from logging_lib.watch.notify.base import (
     is_loopback,
     one_line,
 )
-from logging_lib.watch.templating import Medium, TemplateError, render, to_text
+from logging_lib.watch.templating import Medium, render, to_text
 
 MAX_SUBJECT = 250
-MAX_ATTACHED = 5 * 1024 * 1024
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 _PRIORITIES = {"highest": "1", "high": "2", "normal": "3", "low": "4", "lowest": "5"}
 # Neither parts of a mail nor other mails are attached as such: a reader would show them as its own.
@@ -66,26 +64,6 @@ class EmailBody(Model):
         if self.text is None and self.html is None:
             raise PydanticCustomError("body", "a mail's body has 'text', 'html' or both")
         return self
-
-
-DataFormat = Literal["json", "yaml"]
-
-
-class DataAttachment(Model):
-    """The run's ``ctx``, payload included."""
-
-    format: DataFormat = "yaml"
-
-
-class HttpAttachment(Model):
-    request: HttpRequest
-    content_type: str | None = None
-    inline: bool = False
-
-
-class Attachment(OneOf):
-    data: DataAttachment | None = None
-    http: HttpAttachment | None = None
 
 
 def _attach_data(value: Any) -> Any:
@@ -216,13 +194,16 @@ class EmailChannel(Channel):
         text = None if body.text is None else render(body.text, context, Medium.TEXT)
         html = None if body.html is None else render(body.html, context, Medium.HTML)
         subject = render(settings.subject, context, Medium.HEADER)
+        attached: Iterable[AttachedFile] = ()
+        if settings.attachments or settings.attach_data is not None:
+            attached = attach_files(settings.attachments, settings.attach_data, context, fetch)
         address = {"to": to, "cc": cc, "bcc": bcc, "sender": sender[0] if sender else None}
         content = {
             "text": text,
             "html": html,
             "reply_to": addresses(settings.reply_to),
             "priority": settings.priority,
-            "attachments": list(_attachments(settings, context, fetch)),
+            "attachments": list(attached),
         }
         return [cls._mail(draft, address, subject, content)]
 
@@ -415,62 +396,6 @@ def _addresses(rendered: str) -> list[str]:
             raise RenderError(f"{rendered!r} is no mail address")
         addresses.append(str(address))
     return addresses
-
-
-def _attachments(
-    action: EmailAction, context: Mapping[str, Any], fetch: Fetch | None
-) -> Iterator[dict[str, Any]]:
-    if action.attach_data is not None:
-        data_format = action.attach_data.format
-        yield _data(f"data.{data_format}", data_format, context)
-    for name, attachment in action.attachments.items():
-        if attachment.data is not None:
-            yield _data(one_line(name), attachment.data.format, context)
-        elif attachment.http is not None:
-            yield _fetched(one_line(name), attachment.http, context, fetch)
-
-
-def _data(name: str, data_format: DataFormat, context: Mapping[str, Any]) -> dict[str, Any]:
-    """As in Watcher all of ``ctx``, the payload within it."""
-    as_json = json.dumps({"ctx": context["ctx"]}, ensure_ascii=False, indent=2, default=str)
-    if data_format == "json":
-        return _bounded(name, "application/json", as_json.encode("utf-8", "replace"))
-    import yaml
-
-    text = yaml.safe_dump(json.loads(as_json), allow_unicode=True, sort_keys=False)
-    return _bounded(name, "application/yaml", text.encode("utf-8", "replace"))
-
-
-def _fetched(
-    name: str, attachment: HttpAttachment, context: Mapping[str, Any], fetch: Fetch | None
-) -> dict[str, Any]:
-    """What a request brings. An alert is not lost for want of its attachment: a note says what is missing."""
-    if fetch is None:
-        return _note(name, "it is not fetched here")
-    try:
-        answer = fetch(render_call(attachment.request, context))
-    except (CallError, TemplateError) as error:
-        return _note(name, str(error))
-    if answer.status >= 300:
-        return _note(name, f"the server answered {answer.status}")
-    kind = attachment.content_type or answer.headers.get("content-type", ["application/octet-stream"])[0]
-    return _bounded(name, one_line(kind), answer.content, is_inline=attachment.inline)
-
-
-def _bounded(name: str, content_type: str, content: bytes, *, is_inline: bool = False) -> dict[str, Any]:
-    if len(content) > MAX_ATTACHED:
-        return _note(name, f"it has {len(content)} bytes, and a mail takes {MAX_ATTACHED}")
-    return attached_file(name, content_type, content, is_inline=is_inline)
-
-
-def _note(name: str, reason: str) -> dict[str, Any]:
-    return attached_file(f"{name}.txt", "text/plain", f"{name} is not attached: {reason}\n".encode())
-
-
-def attached_file(name: str, content_type: str, content: bytes, *, is_inline: bool = False) -> dict[str, Any]:
-    """A file of a mail, as a notification's content holds it."""
-    encoded = base64.b64encode(content).decode()
-    return {"name": name, "content_type": content_type, "content": encoded, "inline": is_inline}
 
 
 def _refusals(refused: Mapping[str, tuple[int, bytes]]) -> str:

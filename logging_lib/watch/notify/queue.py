@@ -298,6 +298,11 @@ class DeliveryQueue:
         """What waits of a watch; nothing where its own state cannot be read, which must not stop the others."""
         try:
             queued = self._storage.queued(watch_id)
+            for notification in queued:
+                if notification.channel not in CHANNELS:
+                    raise StateError(
+                        f"its state names a channel {notification.channel!r:.80}, and there is none"
+                    )
         except StateError as error:
             with self._lock:
                 self._waiting.add(watch_id)

@@ -22,7 +22,7 @@ from logging_lib.watch.statistics import beta_binomial_tail, predictive
 SHOWN = 3
 
 
-class Verdict(NamedTuple):
+class MeasureResult(NamedTuple):
     """A measure that convicts: its chance, the line about it, further lines, and the bin that says most."""
 
     chance: float
@@ -47,13 +47,13 @@ class Settings(NamedTuple):
 
 def rare(
     judging: Settings, expected: Expected, observed: Observed, recent: Observed | None
-) -> Verdict | None:
+) -> MeasureResult | None:
     """The bin, rare in training, whose rise is the least likely: the exact beta-binomial tail times the bins."""
     rows = expected.rows
     total = whole(observed.ordinary)
     if rows == 0 or total == 0:
         return None
-    best: Verdict | None = None
+    best: MeasureResult | None = None
     for name, count in expected.rare(judging.rare_share):
         if name not in observed.counts:
             continue
@@ -76,11 +76,13 @@ def rare(
             lines = [
                 line("rare value", f"{shown}: {hits} of {total}, in training {whole(count)} of {whole(rows)}")
             ]
-            best = Verdict(tail, what, lines, name)
+            best = MeasureResult(tail, what, lines, name)
     return best
 
 
-def psi(judging: Settings, expected: Expected, observed: Observed, recent: Observed | None) -> Verdict | None:
+def psi(
+    judging: Settings, expected: Expected, observed: Observed, recent: Observed | None
+) -> MeasureResult | None:
     """The population stability index Σ (p - q) ln(p / q) over bins.
 
     Bins in which fewer than five events are expected are judged as one. Empty cells: to the window's counts so
@@ -123,7 +125,7 @@ def psi(judging: Settings, expected: Expected, observed: Observed, recent: Obser
         label = "the rare values together" if name == "" else value_of(name)
         lines.append(line(label, f"{percent(share)} % of the values, expected {percent(before)} %"))
     what = f"PSI {number(index)}, by chance about {number(usual)}"
-    return Verdict(gamma_tail(0.5 * (k - 1), 0.5 * index / scale), what, lines, most)
+    return MeasureResult(gamma_tail(0.5 * (k - 1), 0.5 * index / scale), what, lines, most)
 
 
 def _cells(
@@ -149,7 +151,7 @@ def _cells(
 
 def shift(
     judging: Settings, expected: Expected, observed: Observed, recent: Observed | None
-) -> Verdict | None:
+) -> MeasureResult | None:
     """Whether values lie higher or lower: the Wilcoxon rank test on the bins, mean ridit less 1/2.
 
     One degree of freedom, where the PSI has one less than there are bins: so it needs fewer events for the same
@@ -174,7 +176,7 @@ def shift(
         f"expected {percent(upper[1])} %"
     )
     lines = [line("shift of the ranks", f"{number(effect)} standard deviations")]
-    return Verdict(gamma_tail(0.5, 0.5 * z * z), what, lines, "")
+    return MeasureResult(gamma_tail(0.5, 0.5 * z * z), what, lines, "")
 
 
 def _upper(expected: Expected, observed: Observed) -> tuple[float, float]:
@@ -192,7 +194,7 @@ def _upper(expected: Expected, observed: Observed) -> tuple[float, float]:
 
 def spread(
     judging: Settings, expected: Expected, observed: Observed, recent: Observed | None
-) -> Verdict | None:
+) -> MeasureResult | None:
     """Mood's test of dispersion on the bins: mean squared distance from training's median, in ranks.
 
     The rank of a bin is the middle of its cumulated share in training (its ridit); beyond the range are ranks 0
@@ -220,7 +222,7 @@ def spread(
     )
     distance = "squared distance from the median"
     lines = [line(distance, f"{number(effect)} standard deviations from the expected one")]
-    return Verdict(gamma_tail(0.5, 0.5 * z * z), what, lines, "")
+    return MeasureResult(gamma_tail(0.5, 0.5 * z * z), what, lines, "")
 
 
 def _mood(expected: Expected, observed: Observed) -> tuple[float, float, float, float] | None:
@@ -240,7 +242,9 @@ def _mood(expected: Expected, observed: Observed) -> tuple[float, float, float, 
     return (squares - ranks.mean) / ranks.off, location / ranks.side, outer, ranks.usual
 
 
-def mean(judging: Settings, profile: Given, bucket: Given, weeks: list[Given], window: str) -> Verdict | None:
+def mean(
+    judging: Settings, profile: Given, bucket: Given, weeks: list[Given], window: str
+) -> MeasureResult | None:
     """The prediction's mean against the expected one, with both means' errors and from ``min_sd`` deviations on."""
     moments = profile["expected"]["prediction"]["moments"]
     if "mean" not in moments or moments["std"] <= 0:
@@ -261,7 +265,7 @@ def mean(judging: Settings, profile: Given, bucket: Given, weeks: list[Given], w
     z = effect / error
     what = f"mean {number(seen)}, expected {number(expected)} ± {number(std * error)}"
     lines = [line("mean", f"{number(effect)} standard deviations from the expected one")]
-    return Verdict(gamma_tail(0.5, 0.5 * z * z), what, lines, "")
+    return MeasureResult(gamma_tail(0.5, 0.5 * z * z), what, lines, "")
 
 
 def _average(given: list[Given]) -> tuple[float, float]:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.watch.http import CallError, HttpClient, render_call
 from logging_lib.watch.model import HttpRequest
+from logging_lib.watch.notify.attachments import attached_file
 from logging_lib.watch.notify.base import DeliveryError, Notification, SettingsError
-from logging_lib.watch.notify.email import attached_file
 from logging_lib.watch.notify.index import IndexChannel
 from logging_lib.watch.notify.registry import configure_channels, preview
 from logging_lib.watch.notify.slack import SlackChannel
