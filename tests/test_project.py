@@ -83,15 +83,14 @@ def test_pre_commit_accepts_the_hooks() -> None:
     run("pre_commit", "validate-config", str(ROOT / ".pre-commit-config.yaml"))
 
 
-def test_no_library_is_named_twice_for_one_extra_or_with_two_bounds() -> None:
-    bounds: dict[str, str] = {}
-    for extra in SETUP["options.extras_require"]:
-        names = []
-        for requirement in requirements(extra):
-            name, bound = re.fullmatch(r"([A-Za-z0-9_-]+(?:\[[a-z,]+\])?)(.*)", requirement).groups()  # type: ignore[union-attr]
-            names.append(name)
-            assert bounds.setdefault(name, bound) == bound, f"[{extra}] {name}: {bound} and {bounds[name]}"
-        assert len(names) == len(set(names)), extra
+def test_no_library_is_named_twice() -> None:
+    names = [
+        re.split(r"[\[<>=; ]", requirement)[0]
+        for extra in SETUP["options.extras_require"]
+        for requirement in requirements(extra)
+        if not requirement.startswith("logging-lib[")
+    ]
+    assert sorted(names) == sorted(set(names))
 
 
 def closure(extra: str) -> set[str]:
@@ -108,7 +107,7 @@ def closure(extra: str) -> set[str]:
 
 
 def test_a_check_installs_no_browser_and_no_server() -> None:
-    heavy = {"playwright", "celery", "mlflow-skinny", "scikit-learn", "fastapi", "mkdocs"}
+    heavy = {"playwright", "celery", "mlflow-skinny", "fastapi", "mkdocs"}
     assert heavy <= closure("dev")
     assert not heavy & closure("check")
     assert closure("check") < closure("dev")
