@@ -18,7 +18,7 @@ from aiosmtpd.controller import Controller
 class SmtpServer(Controller):
     """Listen on 127.0.0.1, on a free port unless one is given.
 
-    aiosmtpd itself must be told a number, and a port that was free when it was looked up may be taken by then.
+    aiosmtpd itself needs a port number, and a port that was free when it was looked up may be taken by then.
     """
 
     def __init__(self, handler: object, port: int = 0, **options: Any) -> None:
