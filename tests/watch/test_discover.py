@@ -19,7 +19,7 @@ from logging_lib.watch.engine.context import new_context, with_payload
 from logging_lib.watch.messages import Email, Slack, compose
 from logging_lib.watch.model import Watch
 from logging_lib.watch.runner.kibana import with_address
-from logging_lib.watch.scripts.common import found, judged
+from logging_lib.watch.scripts.common import build_result, new_finding
 
 NOW = datetime(2018, 2, 1, 12, tzinfo=UTC)
 KIBANA = "https://kibana.example.org/s/ml"
@@ -30,7 +30,7 @@ hostile = st.text(st.characters(max_codepoint=0x24F, exclude_categories=["Cc"]),
 
 
 def messages(watch: Watch, query: str) -> tuple[Email, Slack]:
-    finding = found(
+    finding = new_finding(
         None,
         "loans",
         "1",
@@ -41,7 +41,7 @@ def messages(watch: Watch, query: str) -> tuple[Email, Slack]:
         "2018-02-01T10:00:00.000Z",
         "2018-02-01T11:00:00.000Z||-1h",
     )
-    context = with_payload(new_context(watch, now=NOW, scheduled=NOW), {"judged": judged([finding])})
+    context = with_payload(new_context(watch, now=NOW, scheduled=NOW), {"judged": build_result([finding])})
     email = compose("email", watch.actions["email"], context, NOW)[0]
     slack = compose("slack", watch.actions["slack"], context, NOW)[0]
     assert isinstance(email, Email)

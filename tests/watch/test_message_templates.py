@@ -14,7 +14,7 @@ from logging_lib.watch.checking.loading import load_watches
 from logging_lib.watch.engine.context import new_context, with_payload
 from logging_lib.watch.messages import Email, Slack, compose
 from logging_lib.watch.model import Watch
-from logging_lib.watch.scripts import judged
+from logging_lib.watch.scripts import build_result
 
 NOW = datetime(2018, 2, 1, 12, tzinfo=UTC)
 WATCHES = {watch.id: watch for watch in load_watches(content.path("watchers"))}
@@ -93,7 +93,7 @@ def finding(feature: str, values: str = "") -> dict[str, Any]:
 
 def messages(*findings: dict[str, Any]) -> tuple[Email, Slack]:
     watch = WATCHES["vanished-feature"]
-    payload = {"judged": judged(list(findings))}
+    payload = {"judged": build_result(list(findings))}
     context = with_payload(new_context(watch, now=NOW, scheduled=NOW), payload)
     (email,) = compose("email", watch.actions["email"], context, NOW)
     (slack,) = compose("slack", watch.actions["slack"], context, NOW)

@@ -328,6 +328,6 @@ def _groups(watch: Watch, evaluation: Evaluation, means: Means, judged: inc.Judg
 
 
 def _default_judged() -> inc.Judged:
-    from logging_lib.watch.scripts import judged
+    from logging_lib.watch.scripts import build_result
 
-    return judged
+    return build_result

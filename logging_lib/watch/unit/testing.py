@@ -15,7 +15,7 @@ from logging_lib.watch.messages import Email, MessageError, Slack, compose
 from logging_lib.watch.model import Watch
 from logging_lib.watch.replay.asof import AsOf
 from logging_lib.watch.runner import incidents
-from logging_lib.watch.scripts import judged
+from logging_lib.watch.scripts import build_result
 from logging_lib.watch.times import format_duration
 from logging_lib.watch.unit import streams
 from logging_lib.watch.unit.cases import START, Alert, Case, CaseError, Expected, Loaded
@@ -162,7 +162,7 @@ def _named(key: incidents.Key) -> str:
 
 def _texts(watch: Watch, context: Mapping[str, Any], findings: list[dict[str, Any]], now: datetime) -> str:
     """Subject and texts of all messages about these findings: the templates are tested, too."""
-    payload = incidents.with_findings(context["ctx"]["payload"], findings, judged)
+    payload = incidents.with_findings(context["ctx"]["payload"], findings, build_result)
     about = {"ctx": {**context["ctx"], "payload": payload}}
     parts = []
     for name, action in watch.actions.items():
