@@ -4,12 +4,12 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo pictures test test-all check generate docs bench bench-detection clean
+.PHONY: help demo pictures servers test test-all coverage check generate dist docs bench bench-detection clean
 
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-# The set-up: repeated only when the metadata changed. `demo` needs less than `test` and `check`.
+# The set-up: repeated only when the metadata changed. `demo` and `check` need less than `test`.
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found on PATH. Install one, or: make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
@@ -19,28 +19,39 @@ $(VENV)/.demo: setup.cfg setup.py pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
 	@touch $@
 
+$(VENV)/.check: setup.cfg setup.py pyproject.toml | $(VENV)/bin/python
+	@echo "Setting up $(VENV) for checks (once) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[check]'
+	@touch $@
+
 $(VENV)/.dev: setup.cfg setup.py pyproject.toml | $(VENV)/bin/python
-	@echo "Setting up $(VENV) for tests and checks (once) ..."
+	@echo "Setting up $(VENV) for tests (once) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.check $(VENV)/.demo
 
 demo: $(VENV)/.demo ## a real model, three incidents, alerts by mail and Slack; leaves build/demo/
 	$(BIN)/logging-lib demo --out build/demo
 
-# Two processes, a file's tests in one of them: each has servers of its own.
+# Two processes, a file's tests in one of them; tests/conftest.py sends all that need one server to one process.
 WORKERS ?= 2
 
 pictures: demo ## the README's pictures, of the demo's report and dashboards
 	$(BIN)/logging-lib dashboards preview --store build/demo/store --out build/preview
 	$(BIN)/python tools/pictures.py
 
-test: $(VENV)/.dev ## the tests that every change must pass
+servers: $(VENV)/.dev ## fetch what the tests start, once: Elasticsearch, JRuby, Chromium (about 1 GB)
+	$(BIN)/python -m tools.fetch_test_servers
+
+test: servers ## the tests that every change must pass
 	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
 
-test-all: $(VENV)/.dev ## all tests, the long ones too
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
+test-all: servers ## all tests, the long ones too, with more random examples each
+	$(BIN)/python -m pytest --hypothesis-profile full -n $(WORKERS) --dist loadfile --junitxml build/test/results.xml
 
-check: $(VENV)/.dev ## style, types, import order, generated files
+coverage: servers ## the same tests with the share of lines and branches that they run; leaves build/coverage/
+	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile --cov --cov-report=term --cov-report=html
+
+check: $(VENV)/.check ## style, types, import order, generated files, retired words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -49,17 +60,24 @@ check: $(VENV)/.dev ## style, types, import order, generated files
 	$(BIN)/python -m logging_lib.dashboards.generate --check
 	$(BIN)/python -m logging_lib.watch.generate --check
 	$(BIN)/python -m logging_lib.cli.reference --check
+	$(BIN)/python tools/check_words.py
 
-generate: $(VENV)/.dev ## rewrite what is made from fields.yml, kibana_dashboards/*.yml, watchers/*.yml and the code
+generate: $(VENV)/.check ## rewrite what is made from fields.yml, kibana_dashboards/*.yml, watchers/*.yml and the code
 	$(BIN)/python -m logging_lib.schema.generate
 	$(BIN)/python -m logging_lib.dashboards.generate
 	$(BIN)/python -m logging_lib.watch.generate
 	$(BIN)/python -m logging_lib.cli.reference
 
+dist: $(VENV)/.check ## sdist and wheel in dist/, checked, installed into an empty environment and tried there
+	rm -rf dist build/lib *.egg-info/SOURCES.txt
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python tools/smoke_test.py dist/*.whl
+
 docs: $(VENV)/.dev ## the documentation as a site that needs no network; leaves build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(VENV)/.dev ## the benchmarks, figures beside their goals; leaves build/bench/results.json
+bench: servers ## the benchmarks, figures beside their goals; leaves build/bench/results.json
 	$(BIN)/python -m benchmarks
 
 bench-detection: $(VENV)/.dev ## how soon watches find faults, beside Evidently and NannyML; writes benchmarks/detection/README.md

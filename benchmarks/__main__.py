@@ -31,6 +31,7 @@ NAMES = (
     "backtest",
     "watch_es",
     "runner",
+    "incidents",
 )
 
 

@@ -13,7 +13,7 @@ import orjson
 from benchmarks._common import frame
 from logging_lib import PredictionProcessor, profile
 from logging_lib.profile.model import Profile
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 
 START = datetime(2018, 1, 1, tzinfo=UTC)
 SPAN = timedelta(days=30)
@@ -34,7 +34,7 @@ def write(folder: Path, events: int) -> Profile:
     """Healthy traffic, evenly spread, with a missing value now and then as in training; and the profile."""
     made = fitted()
     with EmbeddedStore(folder) as store:
-        store.index("ml-profiles", [profile.document(made)])
+        store.index("ml-profiles", [profile.build_document(made)])
     for target, lines in {
         "logs-ml.prediction-default": predictions(made, events),
         "logs-ml.label-default": labels(events),

@@ -20,8 +20,7 @@ import logging_lib
 from benchmarks import _elasticsearch
 from benchmarks._common import Result, frame
 from logging_lib import profile
-from logging_lib.store.bulk import Operation, send
-from logging_lib.store.connection import Connection
+from logging_lib.store.connection import BulkOperation, Connection, send_bulk
 
 EVENTS, ROUNDS = 20_000, 5
 PEER = {
@@ -66,7 +65,7 @@ def run() -> Iterator[Result]:
     )  # fmt: skip
 
 
-def _operations() -> list[Operation]:
+def _operations() -> list[BulkOperation]:
     data = frame(20_000)
     output = data["number_0"] / 20
     fitted = profile.fit(data.assign(output=output), model="m", version="1", prediction="output")
@@ -84,15 +83,15 @@ def _operations() -> list[Operation]:
     for line in lines:
         event = orjson.loads(line)["event"]
         if event["dataset"] == "ml.prediction":
-            made.append(Operation(event["id"], {"create": {"_id": event["id"]}}, line))
+            made.append(BulkOperation(event["id"], {"create": {"_id": event["id"]}}, line))
     return made
 
 
-def _rate(connection: Connection, target: str, operations: list[Operation]) -> float:
+def _rate(connection: Connection, target: str, operations: list[BulkOperation]) -> float:
     first, rest = operations[:1], operations[1:]
-    list(send(connection, target, first, patience=60))  # makes the stream
+    list(send_bulk(connection, target, first, retry_seconds=60))  # makes the stream
     start = time.perf_counter()
-    refused = [outcome for outcome in send(connection, target, rest, patience=60) if outcome.reason]
+    refused = [outcome for outcome in send_bulk(connection, target, rest, retry_seconds=60) if outcome.reason]
     taken = time.perf_counter() - start
     assert refused == []
     return len(rest) / taken

@@ -71,7 +71,7 @@ def label() -> float:
             version="2026-11-01",
             spool=folder,
             service="pricing-api",
-            remember=1,
+            label_cache_size=1,
             report_every=None,
         )
         log.prediction({}, 11.4907, request_id="1f0c8a52-7d6e-4f0b-9f67-000000000000")

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks import _events
 from benchmarks._common import Result, frame
 from logging_lib import profile
-from logging_lib.capture.reading import lines
+from logging_lib.logger.jsonlines import read_lines
 from logging_lib.normalize import Event, normalize
 
 PARTS, REPEATS, WORKERS, DISTINCT = 4, 5, 2, 25_000
@@ -51,5 +51,5 @@ def _round(pool: ProcessPoolExecutor, files: list[Path], events: int) -> tuple[f
 
 def _read(file: Path) -> tuple[int, float]:
     start, now = time.process_time(), datetime.now(UTC)
-    done = sum(isinstance(normalize(line.data, now=now), Event) for line in lines(file))
+    done = sum(isinstance(normalize(line.data, now=now), Event) for line in read_lines(file))
     return done, time.process_time() - start

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from benchmarks import _history
 from benchmarks._common import Result
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.dashboards import preview
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.loading import load_dashboards
-from logging_lib.dashboards.page import page
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.dashboards.page import render_preview
+from logging_lib.store.duckdb.store import EmbeddedStore
 
 EVENTS = 1_000_000
 GOAL = "<= 5 s for 1M events"
@@ -31,7 +31,7 @@ def run() -> Iterator[Result]:
             preview.prepare(store, dashboards)
             now = datetime.now(UTC)
             known = preview.choices(store, now=now)
-            page(dashboards, known)
+            render_preview(dashboards, known)
             waited, worked = time.perf_counter() - started, time.process_time() - used
             yield Result("preview_start", waited, "s", "once, before the page is served")
             yield Result("preview_start_cpu", worked, "s", "the same, of the processor's time")

@@ -12,8 +12,8 @@ from benchmarks import _events
 from benchmarks._common import Result, frame
 from benchmarks._events import DISTINCT
 from logging_lib import profile
-from logging_lib.capture.checks import Checker
-from logging_lib.capture.reading import lines
+from logging_lib.logger.checks import Checker
+from logging_lib.logger.jsonlines import read_lines
 from logging_lib.normalize import Event, normalize_line
 
 EVENTS, PARTS = 1_000_000, 4
@@ -55,11 +55,11 @@ def _write(folder: Path, made: list[bytes]) -> list[Path]:
 def _read_foreign(file: Path, profile_file: Path) -> int:
     checker = Checker(profile.load(profile_file), foreign=True)
     done = 0
-    for line in lines(file):
+    for line in read_lines(file):
         event = normalize_line(line, checks=lambda model, version: checker)
         done += isinstance(event, Event) and "bins" in event.document["ml"]["input"]
     return done
 
 
 def _read_own(file: Path, _: Path) -> int:
-    return sum(isinstance(normalize_line(line), Event) for line in lines(file))
+    return sum(isinstance(normalize_line(line), Event) for line in read_lines(file))

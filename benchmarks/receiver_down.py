@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks._common import Result
 from benchmarks._services import run as service
-from logging_lib.capture.segments import segments
+from logging_lib.logger.segments import list_segments
 
 CALLS, MANY, PEER_CALLS = 20_000, 1_000_000, 20_000
 PEER = "python-logstash-async, in memory"
@@ -25,7 +25,9 @@ def run() -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as folder:
         ours, our_exit = service("ours", CALLS, Path(folder), port)
         lost = (
-            CALLS + 200 - sum(path.read_bytes().count(b'"ml.prediction"') for path in segments(Path(folder)))
+            CALLS
+            + 200
+            - sum(path.read_bytes().count(b'"ml.prediction"') for path in list_segments(Path(folder)))
         )
     with tempfile.TemporaryDirectory() as folder:
         many, _ = service("ours", MANY, Path(folder), port)

@@ -1,7 +1,7 @@
 """500 watches due at once on one runner: from the first slot to the last run's end, and every alert delivered.
 
 The na-spike watch under 500 names, over a model's day of predictions; a tenth of the copies looks for a fault that
-is there and tells. Over a real Elasticsearch, where state and events are, and embedded, where both are files. The
+is there and alerts. Over a real Elasticsearch, where state and events are, and embedded, where both are files. The
 mails go to a real SMTP server in this process. ``LOGGING_LIB_TEST_ES_URL`` names a server to use.
 """
 
@@ -19,37 +19,38 @@ from uuid import uuid4
 
 from benchmarks import _elasticsearch
 from benchmarks._common import Result
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.schema import fields
-from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.connection import Connection, ConnectionSettings
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.store.port import Store
-from logging_lib.watch.actions import SmtpOutlet
-from logging_lib.watch.checking.loading import parse_watch
+from logging_lib.watch.daemon import Daemon, Heartbeat, Pace
+from logging_lib.watch.lease import LEASE, LeaderElector, LeaderState
+from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import Watch
-from logging_lib.watch.runner.daemon import Daemon, Pace
-from logging_lib.watch.runner.elasticstate import ElasticState
-from logging_lib.watch.runner.filestate import FileState
-from logging_lib.watch.runner.heartbeat import Heartbeat
-from logging_lib.watch.runner.leases import LEASE, Elector, FencedState
-from logging_lib.watch.runner.results import Report
-from logging_lib.watch.runner.runner import Runner
-from logging_lib.watch.runner.state import StateStore
+from logging_lib.watch.notify.email import EmailChannel
+from logging_lib.watch.results import RunReport
+from logging_lib.watch.runner import Runner
+from logging_lib.watch.state.base import StateStore
+from logging_lib.watch.state.elasticsearch import ElasticsearchState
+from logging_lib.watch.state.file import FileState
 from tests.watch.conftest import MailServer
 
-WATCHES, TELLING, EVENTS = 500, 50, 20_000
+WATCHES, ALERTING, EVENTS = 500, 50, 20_000
 
 
 def run() -> Iterator[Result]:
     with _elasticsearch.deployed() as connection:
         if connection is not None:
             space = f"bench{uuid4().hex[:8]}"
-            store = ElasticsearchStore(connection, patience=60)
+            store = ElasticsearchStore(connection, retry_seconds=60)
             index = f"ml-watch-state-{space}"
             template = connection.call("GET", "/_index_template/ml-watch-state")["index_templates"][0]
             connection.call("PUT", f"/{index}", template["index_template"]["template"])
-            state = ElasticState(ElasticsearchStore(Connection(Settings(connection.url)), patience=10), index)
+            state = ElasticsearchState(
+                ElasticsearchStore(Connection(ConnectionSettings(connection.url)), retry_seconds=10), index
+            )
             yield from _measure("runner", store, state, space)
             connection.call("DELETE", f"/{index}")
     with tempfile.TemporaryDirectory() as folder, EmbeddedStore(Path(folder) / "store") as embedded:
@@ -61,25 +62,25 @@ def _measure(name: str, store: Store, state: StateStore, space: str) -> Iterator
     store.index(f"logs-ml.prediction-{space}", _events(now), now=now)
     store.index("ml-profiles", [_profile()])
     store.refresh()
-    mail, reports = MailServer(), list[Report]()
+    mail, reports = MailServer(), list[RunReport]()
     try:
-        elector = Elector(state, LEASE)
+        elector = LeaderElector(state, LEASE)
         engine = Runner(
             store,
             list(_watches(space)),
-            outlets={"email": SmtpOutlet(mail.url)},
-            state=FencedState(state, elector),
-            guard=lambda: elector.check(datetime.now(UTC)),
+            channels={"email": EmailChannel(mail.url)},
+            state=LeaderState(state, elector),
+            check_leader=lambda: elector.check(datetime.now(UTC)),
         )
         beat = Heartbeat(store, now, namespace=space)
         stop, done = threading.Event(), threading.Event()
 
-        def tell(report: Report) -> None:
+        def collect(report: RunReport) -> None:
             reports.append(report)
             if sum(len(one.runs) for one in reports) >= WATCHES:
                 done.set()
 
-        daemon = Daemon(engine, elector, heartbeat=beat, pace=Pace(), tell=tell)
+        daemon = Daemon(engine, elector, heartbeat=beat, pace=Pace(), on_report=collect)
         worker = threading.Thread(target=daemon.run, args=(stop,))
         began = time.perf_counter()
         worker.start()
@@ -93,12 +94,12 @@ def _measure(name: str, store: Store, state: StateStore, space: str) -> Iterator
     assert finished, f"{len(runs)} of {WATCHES} runs after 600 s"
     failed = [one.error for one in runs if one.error]
     assert not failed, failed[:3]
-    told = [alert for one in runs for alert in one.alerts]
-    assert len(told) == TELLING, f"{len(told)} alerts"
-    unsent = [alert.actions["email"] for alert in told if alert.actions["email"].status != "executed"]
+    alerts = [alert for one in runs for alert in one.alerts]
+    assert len(alerts) == ALERTING, f"{len(alerts)} alerts"
+    unsent = [alert.actions["email"] for alert in alerts if alert.actions["email"].status != "executed"]
     assert not unsent, unsent[:3]
     yield Result(name, taken, "s for 500 watches", "<= 60 s")
-    yield Result(f"{name}_mails", len(mail.mails), f"mails of {TELLING} alerts", "reported")
+    yield Result(f"{name}_mails", len(mail.mails), f"mails of {ALERTING} alerts", "reported")
 
 
 def _events(now: datetime) -> Iterator[dict[str, Any]]:
@@ -133,7 +134,7 @@ def _profile() -> dict[str, Any]:
     from logging_lib import profile
 
     rows = frame(2_000, numbers=2, categories=1, texts=0).rename(columns={"number_0": "income"})
-    return profile.document(profile.fit(rows, model="bench", version="1"))
+    return profile.build_document(profile.fit(rows, model="bench", version="1"))
 
 
 def _watches(space: str) -> Iterator[Watch]:
@@ -143,7 +144,7 @@ def _watches(space: str) -> Iterator[Watch]:
         made = json.loads(text)
         made["metadata"]["model"] = "bench"
         made["actions"].pop("slack")
-        if number % (WATCHES // TELLING):
+        if number % (WATCHES // ALERTING):
             made["metadata"]["min_effect"] = 0.9
         yield parse_watch(made, id=f"na-spike-{number}")
 

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 from benchmarks._common import Result
 from benchmarks.ship_throughput import fill
-from logging_lib.ship.receivers import connect_to
+from logging_lib.ship.receivers import create_receiver
 from logging_lib.ship.shipper import Shipper
-from logging_lib.ship.target import target
+from logging_lib.ship.target import parse_target
 from tests import elasticsearch_server
 
 EVENTS, ROUNDS = 50_000, 3
@@ -36,15 +36,15 @@ def _measured(url: str) -> Iterator[Result]:
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as folder:
             fill(folder, EVENTS)
-            shipper = Shipper(folder, connect_to(target(f"es+{url}?namespace=bench")))
-            shipper.backlog.lock()
+            shipper = Shipper(folder, create_receiver(parse_target(f"es+{url}?namespace=bench")))
+            shipper.reader.lock()
             start, started = time.perf_counter(), time.process_time()
-            while shipper.step():
+            while shipper.ship_batch():
                 pass
             taken, used = time.perf_counter() - start, time.process_time() - started
-            state = shipper.backlog.state
+            state = shipper.reader.state
             assert (state.shipped, state.duplicates) == (EVENTS, 0)
-            shipper.end()
+            shipper.close()
         if EVENTS / taken > best:
             best, cpu = EVENTS / taken, used / EVENTS * 1e6
     yield Result("ship_es_throughput", best, "events/s", "reported; one node on the same two cores")

@@ -14,9 +14,9 @@ from benchmarks._common import Result, frame
 from benchmarks._services import run as service
 from benchmarks._sink import Sink
 from logging_lib import profile
-from logging_lib.ship.receivers import connect_to
+from logging_lib.ship.receivers import create_receiver
 from logging_lib.ship.shipper import Shipper
-from logging_lib.ship.target import target
+from logging_lib.ship.target import parse_target
 
 EVENTS, ROUNDS, CALLS = 100_000, 3, 20_000
 
@@ -48,13 +48,13 @@ def run() -> Iterator[Result]:
         with tempfile.TemporaryDirectory() as folder:
             size = fill(folder, EVENTS)
             with Sink() as sink:
-                shipper = Shipper(folder, connect_to(target(f"beats://127.0.0.1:{sink.port}")))
-                shipper.backlog.lock()
+                shipper = Shipper(folder, create_receiver(parse_target(f"beats://127.0.0.1:{sink.port}")))
+                shipper.reader.lock()
                 start, started = time.perf_counter(), time.process_time()
-                while shipper.step():
+                while shipper.ship_batch():
                     pass
                 taken, used = time.perf_counter() - start, time.process_time() - started
-                shipper.end()
+                shipper.close()
             assert sink.taken == EVENTS
         if EVENTS / taken > best:
             best, cpu = EVENTS / taken, used / EVENTS * 1e6

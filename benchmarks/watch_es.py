@@ -17,14 +17,14 @@ import numpy as np
 
 from benchmarks import _elasticsearch, _history
 from benchmarks._common import Result
-from logging_lib import content, profile
-from logging_lib.store.bulk import Operation, send
-from logging_lib.store.connection import Connection
+from logging_lib import profile
+from logging_lib._util import content
+from logging_lib.store.connection import BulkOperation, Connection, send_bulk
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.watch.checking.loading import load_watch
-from logging_lib.watch.checking.whatif import overridden
-from logging_lib.watch.engine.evaluate import evaluate, means_of
+from logging_lib.watch.evaluate import evaluate, run_dependencies
+from logging_lib.watch.loading import load_watch
 from logging_lib.watch.model import Watch
+from logging_lib.watch.overrides import apply_overrides
 
 MANY, FEW, RUNS = 2_000_000, 200_000, 200
 WINDOWS = '["5m", "15m", "30m", "1h"]'
@@ -38,13 +38,13 @@ def run() -> Iterator[Result]:
             return
         store = ElasticsearchStore(connection)
         made = _history.fitted()
-        store.index("ml-profiles", [profile.document(made)])
+        store.index("ml-profiles", [profile.build_document(made)])
         streams = {}
         for name, count in (("many", many), ("few", few)):
             streams[name] = f"logs-ml.prediction-bench{name}"
             _fill(connection, streams[name], made, count)
         store.refresh()
-        (hourly,) = overridden(
+        (hourly,) = apply_overrides(
             [load_watch(content.path("watchers") / "na-spike.json")], [f"na-spike.windows={WINDOWS}"]
         )
         watches = {name: _over(hourly, stream) for name, stream in streams.items()}
@@ -54,7 +54,7 @@ def run() -> Iterator[Result]:
             now = _history.START + timedelta(minutes=5 * draw.randrange(24, 30 * 24 * 12))
             for name, watch in watches.items():
                 start = time.perf_counter()
-                evaluate(watch, means=means_of(store, now=now), now=now, scheduled=now)
+                evaluate(watch, dependencies=run_dependencies(store, now=now), now=now, scheduled=now)
                 if number >= 20:  # the first ones warm the server up
                     taken[name].append(time.perf_counter() - start)
     at = {name: float(np.quantile(found, 0.95)) * 1000 for name, found in taken.items()}
@@ -74,11 +74,12 @@ def _over(watch: Watch, stream: str) -> Watch:
 
 def _fill(connection: Connection, stream: str, made: profile.Profile, count: int) -> None:
     operations = (
-        Operation(f"p{number:012d}", {"create": {"_id": f"p{number:012d}"}}, line.rstrip())
+        BulkOperation(f"p{number:012d}", {"create": {"_id": f"p{number:012d}"}}, line.rstrip())
         for number, line in enumerate(_history.predictions(made, count))
     )
     refused = next(
-        (one.reason for one in send(connection, stream, operations, patience=300) if one.reason), None
+        (one.reason for one in send_bulk(connection, stream, operations, retry_seconds=300) if one.reason),
+        None,
     )
     assert refused is None, refused
     connection.call("POST", f"/{stream}/_refresh")

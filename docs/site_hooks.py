@@ -25,7 +25,10 @@ _LANGUAGES = {
     ".conf": "text",
     ".service": "ini",
 }
-_ADDED = ("examples/README.md", "benchmarks/README.md", "pipelines/README.md", "CHANGELOG.md")
+_ADDED = (
+    *("examples/README.md", "benchmarks/README.md", "pipelines/README.md"),
+    *("CHANGELOG.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md"),
+)
 _MORE = "More"
 _FOLDERS = {"adr": "Decisions", "runbooks": "Runbooks"}
 
@@ -80,6 +83,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         return f"{match[1]}{posixpath.relpath(_uri(target), here or '.')}{match[3] or ''}{match[4]}"
 
     return _indented(_LINK.sub(moved, markdown))
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
+    """Show what introduces a code block in a docstring as prose does: ``as in::`` ends in one colon."""
+    return html.replace("::</p>", ":</p>")
 
 
 def _targets(text: str, name: str) -> Iterator[tuple[str, str | None]]:

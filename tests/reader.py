@@ -28,9 +28,9 @@ from logging_lib.dashboards.loading import parse_dashboard
 from logging_lib.normalize import DeadLetter, normalize
 from logging_lib.profile.config import parse
 from logging_lib.store.connection import Connection
-from logging_lib.watch.checking.loading import load_watch, parse_watch
-from logging_lib.watch.engine.calls import PREFIX as LOGIN
 from logging_lib.watch.generate import compile_watch
+from logging_lib.watch.http import AUTHORIZATION_PREFIX as LOGIN
+from logging_lib.watch.loading import load_watch, parse_watch
 from logging_lib.watch.spec import parse_spec
 from tests.pages import ROOT, Block
 
@@ -53,9 +53,9 @@ DIFFERS = ("logging-lib compare", "logging-lib dashboards diff", "logging-lib st
 """Commands that may end with 1: they did what they are for, and something differs."""
 
 ENDLESS = {
-    "--follow": "tests/jobs/test_annotate.py follows",
-    "watch run --elasticsearch": "tests/watch/test_daemon.py runs it until it is told to end",
-    "ship /var/spool/ml": "tests/ship/test_tls.py ships so until it is told to end",
+    "--follow": "tests/store/test_annotate.py follows",
+    "watch run --elasticsearch": "tests/watch/test_daemon.py runs it until it is asked to end",
+    "ship /var/spool/ml": "tests/ship/test_tls.py ships so until it is asked to end",
 }
 """Commands that go on until they are stopped: their words are accepted, and the named test runs them."""
 
@@ -165,7 +165,7 @@ class Reader:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         done = subprocess.run(
             ["bash", "-ec", line], cwd=self.folder, env={**os.environ, "PATH": path}, capture_output=True,
-            text=True, timeout=120, check=False,
+            text=True, timeout=1000, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         self.output += done.stdout
@@ -197,7 +197,7 @@ class Reader:
 
     def _json(self, text: str) -> None:
         document = json.loads(text)
-        assert "condition" in document, "no test knows what this document is"
+        assert {"condition", "actions"} & document.keys(), "no test knows what this document is"
         watch = json.loads((ROOT / "watchers" / "no-traffic.json").read_text("utf-8"))
         file = self.folder / "of-the-page.json"
         file.write_text(json.dumps({**watch, **document}), "utf-8")

@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from hypothesis import settings
 from hypothesis import strategies as st
+
+
+def examples(number: int) -> int:
+    """Return how many random examples a test tries: all of them in `make test-all`, a quarter in `make test`."""
+    return number * settings.default.max_examples // 100
 
 
 class Color(Enum):

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import logging_lib
-from logging_lib.capture.reading import files
 from logging_lib.demo.run import _ship
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.logger.jsonlines import find_files
+from logging_lib.store.duckdb.store import EmbeddedStore
 
 DAY = datetime(2018, 2, 1, 9, tzinfo=UTC)
 
@@ -18,7 +18,7 @@ def test_what_was_served_arrives_on_the_simulated_day_and_the_logger_s_counters_
     with log.prediction({"amount": 1}, timestamp=DAY, request_id="r") as p:
         p.prediction = 2.0
     log.label("r", 3.0, timestamp=DAY)
-    (file,) = files([tmp_path / "spool"])
+    (file,) = find_files([tmp_path / "spool"])
     health = {
         "@timestamp": "2026-01-01T00:00:00Z",
         "message": "health",

@@ -18,7 +18,7 @@ import logging_lib
 from logging_lib import profile
 from logging_lib.cli.app import app
 from logging_lib.demo.receivers import Receivers
-from logging_lib.store.connection import PREFIX, Connection, Settings
+from logging_lib.store.connection import PREFIX, Connection, ConnectionSettings
 from tests.dashboards import fake_kibana
 from tests.pages import DRAWINGS, PAGES, ROOT, Block, blocks, elsewhere, name
 from tests.reader import ENDLESS, NOT_RUN, Reader
@@ -132,9 +132,10 @@ def open_incident(desk: Path) -> None:
             {"annual_income": income, "homeownership": "RENT"}, prediction=9.5, request_id=f"na-{i}"
         )
     with Receivers(desk / "before") as people:
+        smtp_url = people.settings["LOGGING_LIB_SMTP_URL"]
         for command in (
             "index spool-na --store build/store",
-            f"watch run --store build/store --watch na-spike --once --smtp-url {people.smtp_url}",
+            f"watch run --store build/store --watch na-spike --once --smtp-url {smtp_url}",
         ):
             done = CliRunner().invoke(app, command.split())
             assert done.exit_code == 0, done.output
@@ -164,27 +165,40 @@ class Model:
         return 9.5
 
 
-def needs(page: Path) -> list[pytest.MarkDecorator]:
-    named = any(
+def asks(page: Path) -> bool:
+    """Whether a page names an Elasticsearch."""
+    return any(
         block.kind == "http" or address in block.text for block in blocks(page) for address in ELASTICSEARCH
     )
-    return [pytest.mark.elasticsearch] if named else []
+
+
+def needs(page: Path) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.elasticsearch(secured=True)] if asks(page) else []
+
+
+@pytest.fixture
+def server(page: Path, request: pytest.FixtureRequest) -> ConnectionSettings | None:
+    """The Elasticsearch that stands for the page's."""
+    settings: ConnectionSettings | None = request.getfixturevalue("secured") if asks(page) else None
+    return settings
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=name(page), marks=needs(page)) for page in FOLLOWED])
 def test_a_page_is_followed(
-    page: Path, desk: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    server: ConnectionSettings | None,
+    desk: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where a page names an Elasticsearch, a real one stands for it, with our stack in it; for a mail server and
     Slack, receivers; for a Kibana, a server that answers as Kibana does."""
     found = list(blocks(page))
     text = "\n".join(block.text for block in found)
-    asks = any(address in text for address in ELASTICSEARCH) or any(block.kind == "http" for block in found)
     addresses: dict[str, str] = {}
     kept: set[str] = set()
     connection = None
-    if asks:
-        server: Settings = request.getfixturevalue("secured")
+    if server is not None:
         for part, value in (("URL", server.url), ("USER", server.user), ("PASSWORD", server.password)):
             monkeypatch.setenv(PREFIX + part, str(value))
         kept |= {PREFIX + part for part in ("URL", "USER", "PASSWORD", "API_KEY", "CA")}
@@ -216,7 +230,10 @@ def test_a_page_is_followed(
     if page.name == "quickstart.md":  # a reader who begins has no spool yet
         addresses |= {'"spool"': '"begun"', " spool ": " begun "}
     with Receivers(desk / "received") as people:
-        addresses |= {SLACK: people.slack_url, MAIL: people.smtp_url}
+        urls = people.settings
+        addresses |= {SLACK: urls["LOGGING_LIB_SLACK_WEBHOOK"], MAIL: urls["LOGGING_LIB_SMTP_URL"]}
+        if page.name == "commands.md":  # it says of each command that the environment configures its channel
+            monkeypatch.setenv("LOGGING_LIB_SMTP_URL", urls["LOGGING_LIB_SMTP_URL"])
         reader = Reader(
             desk, monkeypatch, addresses=addresses, kept=frozenset(kept), connection=connection,
             names=lambda: {"model": Model()},
@@ -236,7 +253,7 @@ def test_every_page_is_followed_and_no_code_hides_from_it() -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.split()
-    assert {*tracked} <= {*map(name, PAGES), "CHANGELOG.md"}
+    assert {*tracked} <= {*map(name, PAGES), "CHANGELOG.md", ".github/pull_request_template.md"}
     for page in PAGES:
         test = elsewhere(page)
         if test is not None:

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 import logging_lib
 from logging_lib import profile as profiles
-from logging_lib.capture.reading import MAX_LINE, files, lines
+from logging_lib.logger.jsonlines import MAX_LINE, find_files, read_lines
 from logging_lib.normalize import DeadLetter, Event, normalize, normalize_line
+from tests.strategies import examples
 from tests.strategies import inputs as any_inputs
 
 Valid = Callable[[dict[str, Any]], dict[str, Any]]
@@ -134,10 +135,10 @@ def test_a_refusal_has_a_reason_and_the_original(raw: Any, reason: str, says: st
     back = (
         base64.b64decode(original) if event["ml"]["deadletter"]["encoding"] == "base64" else original.encode()
     )
-    whole = raw if isinstance(raw, bytes) else orjson.dumps(raw)
-    assert whole.startswith(back)
-    assert event["ml"]["deadletter"]["size"] == len(whole)
-    assert len(back) == min(len(whole), 32_768)
+    raw_bytes = raw if isinstance(raw, bytes) else orjson.dumps(raw)
+    assert raw_bytes.startswith(back)
+    assert event["ml"]["deadletter"]["size"] == len(raw_bytes)
+    assert len(back) == min(len(raw_bytes), 32_768)
 
 
 def test_our_own_events_are_never_altered(
@@ -147,41 +148,51 @@ def test_our_own_events_are_never_altered(
         model="loans", version="1", profile=profile, spool=tmp_path, report_every=None
     )
     log.prediction(inputs | {"income": "N/A", "extra": "17", "time": "x"}, prediction=3.5)
-    (file,) = files([tmp_path])
-    (line,) = lines(file)
+    (file,) = find_files([tmp_path])
+    (line,) = read_lines(file)
     result = normalize_line(line)
     assert isinstance(result, Event)
     assert result.document == json.loads(line.data)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(300),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.one_of(st.binary(max_size=60), any_inputs, st.builds(lambda i: foreign(inputs=i), any_inputs)))
 def test_anything_is_an_event_or_a_dead_letter_that_keeps_the_contract(valid: Valid, raw: Any) -> None:
     result = normalize(raw, now=NOW)
-    written = orjson.dumps(result.document)
-    valid(orjson.loads(written))
+    line = orjson.dumps(result.document)
+    valid(orjson.loads(line))
 
 
 def test_a_damaged_file_is_read_on_with_file_and_offset(tmp_path: Path, valid: Valid) -> None:
-    good = orjson.dumps(foreign())
+    valid_line = orjson.dumps(foreign())
     path = tmp_path / "spool.jsonl"
     path.write_bytes(
-        good + b"\nnot json\r\n\n" + b"x" * (MAX_LINE * 2 + 7) + b"\n" + good + b"\n" + good[:20]
+        valid_line
+        + b"\nnot json\r\n\n"
+        + b"x" * (MAX_LINE * 2 + 7)
+        + b"\n"
+        + valid_line
+        + b"\n"
+        + valid_line[:20]
     )
-    results = [normalize_line(line, now=NOW) for line in lines(path)]
+    results = [normalize_line(line, now=NOW) for line in read_lines(path)]
     assert [type(r) for r in results] == [Event, DeadLetter, DeadLetter, Event, DeadLetter]
     reasons = [(r.reason, r.document["log"]["offset"]) for r in results if isinstance(r, DeadLetter)]
-    start = len(good) + 1
+    start = len(valid_line) + 1
     third = start + 11 + MAX_LINE * 2 + 8
-    assert reasons == [("not_json", start), ("too_large", start + 11), ("torn", third + len(good) + 1)]
+    assert reasons == [("not_json", start), ("too_large", start + 11), ("torn", third + len(valid_line) + 1)]
     for result in results:
         if isinstance(result, DeadLetter):
             assert valid(result.document)["log"]["file"]["path"] == str(path)
-    assert len(list(lines(path, third))) == 2
+    assert len(list(read_lines(path, third))) == 2
 
 
 def test_files_names_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such file, or a folder without \*\.jsonl"):
-        files([tmp_path])
+        find_files([tmp_path])
     with pytest.raises(FileNotFoundError, match="missing"):
-        files([tmp_path / "missing"])
+        find_files([tmp_path / "missing"])

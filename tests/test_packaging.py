@@ -7,8 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
+import zipfile
 from configparser import ConfigParser
+from email import message_from_string
 from pathlib import Path
 
 import pytest
@@ -66,16 +69,24 @@ def test_without_the_ops_extra_the_command_names_the_remedy(tmp_path: Path) -> N
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the built wheel; the libraries are those of this one."""
-    folder = tmp_path_factory.mktemp("wheel")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("dist")
     source = folder / "source"  # not the checkout: a build leaves files that the next one would pick up
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__"))
-    command = f"-m build --wheel --no-isolation --outdir {folder / 'dist'} {source}"
-    build = [sys.executable, *command.split()]
-    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    shutil.copytree(
+        ROOT, source, ignore=shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "__pycache__")
+    )
+    command = f"-m build --no-isolation --outdir {folder / 'dist'} {source}"
+    done = subprocess.run([sys.executable, *command.split()], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    (wheel,) = (folder / "dist").glob("*.whl")
+    return folder / "dist"
+
+
+@pytest.fixture(scope="module")
+def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the built wheel; the libraries are those of this one."""
+    folder = tmp_path_factory.mktemp("installed")
+    (wheel,) = dist.glob("*.whl")
     venv.create(folder / "venv", with_pip=False, symlinks=True)
     site = next((folder / "venv" / "lib").glob("python*/site-packages"))
     here = next(p for p in map(Path, sys.path) if p.name == "site-packages")
@@ -87,10 +98,59 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "venv" / "bin" / "python"
 
 
+def files_below(*folders: str) -> set[str]:
+    """The checkout's own files, less hidden ones and what was built."""
+    found = set()
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()):
+        name = path.relative_to(ROOT)
+        built = name.parts[0] in ("build", "dist", "keys") or "__pycache__" in name.parts
+        if not built and not any(part.startswith(".") or part.endswith(".egg-info") for part in name.parts):
+            found.add(name.as_posix())
+    return found
+
+
+def test_the_sdist_holds_what_the_wheel_and_the_tests_need(dist: Path) -> None:
+    (archive,) = dist.glob("*.tar.gz")
+    with tarfile.open(archive) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+    assert files_below(".") - names == set()
+    assert ".env.example" in names
+
+
+def test_the_wheel_holds_the_content_folders(dist: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    content = files_below("watchers", "pipelines", "kibana_dashboards", "docs/runbooks")
+    assert len(content) > 300
+    assert {f"logging_lib/_content/{name}" for name in content} <= names
+    assert files_below("logging_lib") <= names
+
+
+def test_the_description_has_no_link_that_an_index_cannot_follow(dist: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = message_from_string(archive.read(name).decode())
+    assert metadata["Author"] == "The logging_lib developers"
+    assert {entry.partition(",")[0] for entry in metadata.get_all("Project-URL", [])} >= {
+        "Source",
+        "Changelog",
+    }
+    links = re.findall(r"\]\(([^)]+)\)", metadata.get_payload())
+    assert len(links) > 30
+    assert all(link.startswith("https://") for link in links)
+    done = subprocess.run(
+        [sys.executable, "-m", "twine", "check", "--strict", *map(str, dist.iterdir())],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def run(python: Path, folder: Path, *arguments: str) -> str:
     code = "import sys; from logging_lib.cli import main; sys.argv[0] = 'logging-lib'; main()"
     done = subprocess.run(
-        [str(python), "-c", code, *arguments], cwd=folder, capture_output=True, text=True, check=False
+        [str(python), "-I", "-c", code, *arguments], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -99,7 +159,7 @@ def run(python: Path, folder: Path, *arguments: str) -> str:
 def test_nothing_but_the_library_is_importable(installed: Path, tmp_path: Path) -> None:
     code = "from importlib.metadata import files; print(*{path.parts[0] for path in files('logging-lib')})"
     done = subprocess.run(
-        [str(installed), "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+        [str(installed), "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     names = {name for name in done.stdout.split() if not name.endswith(".dist-info")}
     assert names - {"bin", ".."} == {"logging_lib"}  # and the command
@@ -107,7 +167,7 @@ def test_nothing_but_the_library_is_importable(installed: Path, tmp_path: Path) 
 
 def test_the_wheel_lists_its_own_watches_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
     where = subprocess.run(
-        [str(installed), "-c", "import logging_lib; print(logging_lib.__file__)"],
+        [str(installed), "-I", "-c", "import logging_lib; print(logging_lib.__file__)"],
         cwd=tmp_path, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert str(ROOT) not in where
@@ -117,11 +177,11 @@ def test_the_wheel_lists_its_own_watches_outside_the_checkout(installed: Path, t
 
 def test_the_wheel_carries_what_it_deploys(installed: Path, tmp_path: Path) -> None:
     code = (
-        "from logging_lib import content; from logging_lib.stack import parts;"
+        "from logging_lib._util import content; from logging_lib.stack import resources;"
         "folder = content.path('pipelines') / 'elasticsearch';"
-        "print(len(parts.templates(folder)), len(parts.roles(folder / 'roles')))"
+        "print(len(resources.templates(folder)), len(resources.roles(folder / 'roles')))"
     )
-    command = [str(installed), "-c", code]
+    command = [str(installed), "-I", "-c", code]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert said.split() == ["21", "7"]
     assert "5 dashboards" in run(installed, tmp_path, "dashboards", "build", "-o", "made")
@@ -133,7 +193,7 @@ def plain(text: str) -> str:
 
 
 def shown_of_the_demo() -> list[str]:
-    (block,) = [block for block in blocks(ROOT / "README.md") if "Told in" in block.text]
+    (block,) = [block for block in blocks(ROOT / "README.md") if "Before the first incident" in block.text]
     return [plain(line) for line in block.text.splitlines() if line.strip()]
 
 
@@ -152,9 +212,9 @@ def test_the_wheel_runs_the_demo_outside_the_checkout(
     assert all(entry["events"] <= 300 for entry in summary["incidents"])
     mails = [file.read_text() for file in (tmp_path / "made" / "mail").glob("*.eml")]
     posts = (tmp_path / "made" / "slack.jsonl").read_text().splitlines()
-    for told in (mails, posts):  # the first two incidents end within the demo, which is told, too
-        assert len([text for text in told if "[Resolved]" not in text]) == 3
-        assert len(told) == 5
+    for sent in (mails, posts):  # the first two incidents end within the demo, which is sent, too
+        assert len([text for text in sent if "[Resolved]" not in text]) == 3
+        assert len(sent) == 5
     assert len((tmp_path / "made" / "alerts.jsonl").read_text().splitlines()) == 3
     assert summary["ok"]
     (asked,) = [one for one in blocks(ROOT / "docs" / "concepts.md") if one.kind == "sh"]

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import logging_lib
 from logging_lib.cli import reference
 from logging_lib.cli.app import app
+from tests import public
 from tests.pages import PAGES, blocks
 from tests.reader import accepted
 
@@ -50,6 +51,15 @@ def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
                 assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag), f"{page}: {tag}"
     for sheet in site.rglob("*.css"):
         assert not re.search(r"""(?:url\(|@import )["']?(?:https?:)?//""", sheet.read_text("utf-8")), sheet
+
+
+def test_the_python_api_shows_every_public_name_with_its_text(site: Path) -> None:
+    text = (site / "reference" / "python.html").read_text("utf-8")
+    for name in public.names():
+        assert f'id="{name}"' in text, name
+    assert str(logging_lib.configure.__doc__).partition(".")[0] in text
+    assert ":::" not in text
+    assert "::</p>" not in text
 
 
 def test_every_page_is_in_the_navigation(site: Path) -> None:

@@ -38,9 +38,9 @@ def test_the_sizes_are_those_measured(features: int, texts: int) -> None:
 
 
 def test_the_size_of_a_label() -> None:
-    told = re.search(r"A label .* takes (\d+) bytes", PAGE)
-    assert told
-    assert label() == pytest.approx(int(told[1]), rel=0.05)
+    stated = re.search(r"A label .* takes (\d+) bytes", PAGE)
+    assert stated
+    assert label() == pytest.approx(int(stated[1]), rel=0.05)
 
 
 def test_the_formula_gives_the_sizes() -> None:

@@ -32,7 +32,7 @@ def main() -> int:
                 f"--user-data-dir={profile}", "--virtual-time-budget=20000",
                 f"--window-size={width},{height}", f"--screenshot={out}", page.as_uri() + anchor,
             ]  # fmt: skip
-            subprocess.run(command, capture_output=True, check=True, timeout=120)  # noqa: S603 - our own command
+            subprocess.run(command, capture_output=True, check=True, timeout=120)
         size = out.stat().st_size
         print(f"{out.relative_to(ROOT)}: {size / 1000:.0f} kB")
         if size > MAX_BYTES:

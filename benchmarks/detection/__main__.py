@@ -26,7 +26,7 @@ from benchmarks._peers import PINNED, QUIET, environment
 from benchmarks.detection import replay, report
 from benchmarks.detection.faults import FAULTS
 from benchmarks.detection.streams import ABSENT, STREAMS, WEEK
-from logging_lib import content
+from logging_lib._util import content
 
 OUT = Path("build/detection")
 HERE = Path(__file__).parent
@@ -38,7 +38,7 @@ def fingerprint() -> str:
     """Of all that a cell's result depends on: cells of other watches or scripts are run again."""
     digest = hashlib.sha256()
     root = Path(replay.__file__).parent
-    package = Path(content.__file__).parent
+    package = Path(content.__file__).parents[1]
     for file in [
         *(root / name for name in ("streams.py", "faults.py", "counting.py", "replay.py")),
         *sorted(content.path("watchers").glob("*.json")),

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.detection.streams import MONDAY, WEEK, Array, Stream
-from logging_lib import content
 from logging_lib import profile as profiles
+from logging_lib._util import content
+from logging_lib._util.times import format_instant, parse_duration
 from logging_lib.watch.scripts import SCRIPTS
-from logging_lib.watch.times import format_instant, parse_duration
 
 Document = dict[str, Any]
 CELL = 300.0
@@ -163,7 +163,7 @@ class Judge:
     watches: dict[str, Document] = field(default_factory=lambda: {name: shipped(name) for name in WATCHES})
 
     def __post_init__(self) -> None:
-        document = profiles.document(self.stream.profile)
+        document = profiles.build_document(self.stream.profile)
         self._profiles = {"hits": {"hits": [{"_source": document}]}}
         self._baseline: tuple[float, Document | None] = (-1e18, None)
         self._every = {

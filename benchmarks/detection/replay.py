@@ -145,7 +145,7 @@ def clean(prepared: Prepared, seed: int, weeks: int) -> dict[str, Any]:
     found = events(prepared, [(0.0, (3 + weeks) * WEEK)], chance)
     counts = Counts(prepared.tokens, found, 0.0, (3 + weeks) * WEEK)
     judge = Judge(prepared.stream)
-    told: dict[tuple[str, str], float] = {}
+    notified: dict[tuple[str, str], float] = {}
     alarms = []
     now = 3 * WEEK
     judged = int((found.at >= now).sum())
@@ -156,8 +156,8 @@ def clean(prepared: Prepared, seed: int, weeks: int) -> dict[str, Any]:
             new = []
             for finding in judge.findings(watch, counts, now):
                 key = (watch, finding["feature"])
-                if now - told.get(key, -1e18) >= DAY:
-                    told[key] = now
+                if now - notified.get(key, -1e18) >= DAY:
+                    notified[key] = now
                     new.append(finding)
             if new:  # one message a watch and model
                 alarms.append({"watch": watch, "at": now, "what": [each["what"] for each in new][:3]})

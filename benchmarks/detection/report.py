@@ -143,13 +143,13 @@ def page(results: dict[str, Any]) -> str:
     ]
     for entry in results["faults"]:
         name = f"**{entry['fault']}**" if entry["large"] else entry["fault"]
-        told = [_cell(entry[stream]) for stream in streams]
-        told.append(str(entry["all"]["median_minutes"] or "-"))
+        cells = [_cell(entry[stream]) for stream in streams]
+        cells.append(str(entry["all"]["median_minutes"] or "-"))
         for peer in peers.values():
             of = peer["faults"].get(entry["fault"])
             failed = f", {of['failed']} crashed" if of and of["failed"] else ""
-            told.append(f"{of['found']}/{of['windows']}{failed}" if of else "-")
-        lines.append(f"| {name} | " + " | ".join(told) + " |")
+            cells.append(f"{of['found']}/{of['windows']}{failed}" if of else "-")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += ["", "## False alarms", ""]
     lines += [f"- {text}" for text in clean["of"]] or [
         "None of the watches said anything in the clean weeks."

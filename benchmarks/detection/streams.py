@@ -16,9 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from logging_lib import profile as profiles
-from logging_lib.capture.processor import PredictionProcessor
 from logging_lib.demo import loans
 from logging_lib.demo.run import train
+from logging_lib.logger.processor import PredictionProcessor
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.model import Profile
 

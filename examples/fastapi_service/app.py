@@ -49,7 +49,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         spool=os.environ.get("SPOOL", "build/spool"),
         ship_to=os.environ.get("SHIP_TO"),
         service={"name": "pricing-api", "environment": os.environ.get("ENVIRONMENT", "development")},
-        remember=10_000,  # for /outcomes; what another worker predicted, or long ago, stays unjoined
+        label_cache_size=10_000,  # for /outcomes; what another worker predicted, or long ago, stays unjoined
     )
     app.state.log.start()  # this worker runs, though no request may come for long
     yield  # nothing to flush at the end: a call that returned is in the spool

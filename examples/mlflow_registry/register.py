@@ -1,4 +1,4 @@
-"""Train, and register in MLflow: the profile is an artefact of the run, the version is the registry's.
+"""Train, and register in MLflow: the profile is an artifact of the run, the version is the registry's.
 
     python -m mlflow_registry.register
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from logging_lib.profile.values import category_text, plain, words
+from logging_lib.profile.coerce import category_text, split_words, to_python
 
 Array = np.ndarray[Any, Any]
 
@@ -45,7 +45,7 @@ def kind_of(series: Sequence[pd.Series]) -> str:
     first = next((one.iloc[:1000] for one in present if len(one)), None)
     if first is None:
         return "numeric"
-    if all(isinstance(plain(value), int | float) and not isinstance(value, bool) for value in first):
+    if all(isinstance(to_python(value), int | float) and not isinstance(value, bool) for value in first):
         return "numeric"
     for one in present:
         sample = one.iloc[:: max(1, len(one) // 20_000)]
@@ -86,7 +86,7 @@ def categories(series: pd.Series) -> Column:
     except TypeError:  # lists and objects, which have no hash
         found = series.dropna().map(repr).value_counts()
     for value, count in zip(found.index, found.to_numpy(), strict=True):
-        text = category_text(plain(value))
+        text = category_text(to_python(value))
         if text is None:
             odd += int(count)
         else:
@@ -105,7 +105,7 @@ def word_counts(series: pd.Series) -> tuple[Column, Counter[str]]:
     lengths = pc.count_substring_regex(texts, pattern=r"[^\s]+").to_numpy(zero_copy_only=False)
     vocabulary: Counter[str] = Counter()
     for text in present.iloc[:: max(1, -(-len(present) // WORDS_FROM))]:
-        vocabulary.update(words(str(text)))
+        vocabulary.update(split_words(str(text)))
     return Column(len(series), len(series) - len(present), np.sort(lengths.astype(float))), vocabulary
 
 

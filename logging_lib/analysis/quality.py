@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from logging_lib.analysis.contingency import wilson
 from logging_lib.analysis.results import finite
-from logging_lib.analysis.tables import wilson
 
 Array = np.ndarray[Any, Any]
 BINS: Final = 10
@@ -32,7 +32,7 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class SegmentQuality:
     """Of one segment.
 
     Attributes:
@@ -80,7 +80,7 @@ class Quality:
         }
 
 
-def measure(frame: pd.DataFrame, segment: str = "all") -> Quality:
+def measure(frame: pd.DataFrame, segment: str = "all") -> SegmentQuality:
     """Judge predictions whose truth is known.
 
     Args:
@@ -100,12 +100,12 @@ def measure(frame: pd.DataFrame, segment: str = "all") -> Quality:
     )
     notes = (f"only {len(frame)} labels",) if len(frame) < FEW_LABELS else ()
     made = _numbers(frame, weight) if numeric else _classes(frame, weight)
-    return Quality(
+    return SegmentQuality(
         segment, len(frame), float(weight.sum()), "numeric" if numeric else "category", *made, notes
     )
 
 
-def by_segment(frame: pd.DataFrame, *, most: int = 50) -> list[Quality]:
+def by_segment(frame: pd.DataFrame, *, most: int = 50) -> list[SegmentQuality]:
     """All rows, then each value of the column ``segment``, the largest first."""
     found = [measure(frame)]
     if "segment" in frame:

@@ -1,4 +1,4 @@
-"""What a statistical comparison returns: value objects, and the words for the size of an effect."""
+"""What a statistical comparison returns: value objects, and how they are described to a reader."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from logging_lib._util.formatting import format_number, format_probability
 
 WORDS: Final = ("negligible", "small", "medium", "large")
 
@@ -28,10 +30,47 @@ THRESHOLDS: Final[Mapping[str, tuple[float, float, float]]] = {
 """From where on an effect is small, medium, large."""
 
 
+TEST_NAMES: Final = {
+    "ks": "Kolmogorov-Smirnov D",
+    "welch": "Welch's t",
+    "mann_whitney": "Mann-Whitney U",
+    "chi2": "chi-squared",
+    "g": "G",
+    "fisher": "Fisher's exact, odds ratio",
+    "kruskal_wallis": "Kruskal-Wallis H",
+    "welch_anova": "Welch's ANOVA F",
+}
+EFFECT_NAMES: Final = {
+    "hedges_g": "Hedges' g",
+    "cramers_v": "Cramér's V",
+    "ks_d": "D",
+    "cliffs_delta": "Cliff's delta",
+    "omega_squared": "ω²",
+    "epsilon_squared": "ε²",
+    "cohens_h": "Cohen's h",
+    "risk_difference": "difference of shares",
+}
+DISTANCE_NAMES: Final = {
+    "psi": "PSI",
+    "jensen_shannon": "Jensen-Shannon distance",
+    "wasserstein": "Wasserstein distance",
+}
+
+DIGITS: Final = 3
+"""Significant digits of a figure in a description."""
+
+
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One test. ``p``: the chance of such a statistic or a larger one, were the samples of one population; ``q``:
-    the same after the correction for the number of tests, where the test is the chosen one."""
+    """A statistical test.
+
+    Attributes:
+        name: such as ``ks`` or ``chi2``.
+        statistic: the test's statistic.
+        p: the probability of this statistic or a larger one if the samples are of one population.
+        q: ``p`` corrected for the number of tests (Benjamini and Hochberg, 1995); only of the chosen test.
+        note: what limits the result.
+    """
 
     __test__ = False  # pytest collects what is called Test
 
@@ -41,10 +80,23 @@ class Test:
     q: float | None = None
     note: str = ""
 
+    def describe(self) -> str:
+        """Write ``Welch's t = 1.86, p 0.08``."""
+        more = f" ({self.note})" if self.note else ""
+        statistic = format_number(self.statistic, DIGITS)
+        return f"{TEST_NAMES[self.name]} = {statistic}, p {format_probability(self.p)}{more}"
+
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """How large a difference is, with its confidence interval."""
+    """The size of a difference, with its 95 % confidence interval.
+
+    Attributes:
+        name: a key of ``THRESHOLDS``, such as ``hedges_g``.
+        value: the effect.
+        low: the interval's lower end.
+        high: the interval's upper end.
+    """
 
     name: str
     value: float
@@ -56,10 +108,21 @@ class Effect:
         """``negligible``, ``small``, ``medium`` or ``large``, by ``THRESHOLDS``."""
         return WORDS[sum(abs(self.value) >= limit for limit in THRESHOLDS[self.name])]
 
+    def describe(self) -> str:
+        """Write ``Hedges' g 0.31 [0.2, 0.42]``."""
+        value, low, high = (format_number(number, DIGITS) for number in (self.value, self.low, self.high))
+        return f"{EFFECT_NAMES[self.name]} {value} [{low}, {high}]"
+
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """What a plot shows: the share of each sample's values by bin; ``shares`` has shape (samples, bins)."""
+    """The share of each sample's values by bin, for a plot.
+
+    Attributes:
+        labels: the bins' names, shape (bins,).
+        shares: 0 to 1, shape (samples, bins).
+        edges: of numbers: the bins' edges, shape (bins + 1,).
+    """
 
     labels: tuple[str, ...]
     shares: tuple[tuple[float, ...], ...]
@@ -68,19 +131,21 @@ class Bins:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One variable of all samples.
+    """The comparison of one variable between all samples.
 
     Attributes:
         name: the feature.
-        kind: ``numeric``, ``discrete`` (numbers of few distinct values), ``category``, ``date``, ``words`` (how
-            many words a text has) or ``missing`` (whether there is a value at all).
-        rows: values of each sample that the tests are of.
+        kind: ``numeric``, ``discrete`` (numbers with few distinct values), ``category``, ``date``, ``words`` (the
+            number of words in a text) or ``missing`` (whether there is a value at all).
+        rows: values of each sample that the tests use, shape (samples,).
         tests: the chosen one first.
         effects: that of the chosen test first.
         distances: ``psi``, ``jensen_shannon``, ``wasserstein`` (in the variable's unit).
         summaries: of each sample: mean, std, median and the like.
         why: why this test was chosen.
-        notes: what the reader has to know before believing it.
+        notes: what limits the result.
+        bins: the distributions, for a plot.
+        verdict: one line; it begins with ``differs`` if the difference is significant and large enough.
     """
 
     name: str
@@ -97,12 +162,46 @@ class Variable:
 
     @property
     def differs(self) -> bool:
+        """Whether the difference is significant and at least ``min_effect``."""
         return self.verdict.startswith("differs")
+
+    @property
+    def title(self) -> str:
+        """The name, with the kind where the variable is not the feature's value itself."""
+        return f"{self.name} ({self.kind})" if self.kind in ("missing", "words") else self.name
+
+    def describe_distances(self) -> list[str]:
+        """Write each distance as ``PSI 0.12``."""
+        return [
+            f"{DISTANCE_NAMES[name]} {format_number(value, DIGITS)}" for name, value in self.distances.items()
+        ]
+
+    def describe_change(self) -> str:
+        """Write what a reader asks first: the means, the missing shares, or the most frequent categories."""
+        parts = []
+        for summary in self.summaries:
+            if self.kind == "missing":
+                parts.append(f"{summary['share']:.2%}")
+            elif "top" in summary:
+                parts.append(f"{summary['top']:.30} {summary['top_share']:.1%}")
+            elif "mean" in summary:
+                mean, std = (format_number(summary[name], DIGITS) for name in ("mean", "std"))
+                parts.append(f"{mean} ± {std}")
+        return " → ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All variables, those that differ most first. ``rows``: of each sample, after sampling."""
+    """The comparison of all variables.
+
+    Attributes:
+        names: the samples' names, shape (samples,).
+        rows: rows of each sample that were compared, shape (samples,).
+        variables: those that differ most first.
+        alpha: the share of false findings among the findings.
+        hypotheses: the number of tests that the correction is for.
+        notes: what limits the result.
+    """
 
     names: tuple[str, ...]
     rows: tuple[int, ...]
@@ -113,10 +212,23 @@ class Comparison:
 
     @property
     def differing(self) -> tuple[Variable, ...]:
+        """The variables that differ."""
         return tuple(variable for variable in self.variables if variable.differs)
 
+    def conclude(self) -> str:
+        """Write how many variables differ, in one sentence."""
+        total, differing = len(self.variables), len(self.differing)
+        sizes = " | ".join(f"{name}: {rows:,} rows" for name, rows in zip(self.names, self.rows, strict=True))
+        count = (
+            f"{differing} of {total} variables differ" if differing else f"none of {total} variables differs"
+        )
+        return (
+            f"{count} ({sizes}; at most {self.alpha:.0%} of the findings are false, "
+            f"Benjamini-Hochberg over {self.hypotheses} tests)"
+        )
+
     def document(self) -> dict[str, Any]:
-        """As JSON has it; a figure that does not exist is null."""
+        """Return the comparison as JSON has it; a figure that does not exist is null."""
         return {
             "samples": [
                 {"name": name, "rows": rows} for name, rows in zip(self.names, self.rows, strict=True)

@@ -180,7 +180,7 @@ def _dependencies(evidence: Evidence, now: datetime, recent: timedelta) -> Itera
     yield _watch(evidence, "dependency-change", now, recent)
     yield _Need(
         evidence.starts > 0,
-        f"{evidence.starts} starts told their library versions" if evidence.starts else "",
+        f"{evidence.starts} starts reported their library versions" if evidence.starts else "",
         "let services say their versions: logging_lib.configure(...) writes ml.start",
     )
 
@@ -200,7 +200,7 @@ def _skew(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
         result = "no feature was skewed" if evidence.skew.get("ok") else f"skewed: {names}"
         found = f"compared at {at:%Y-%m-%d}: {result}"
         if now - at <= timedelta(days=SKEW_DAYS):
-            todo = () if evidence.skew.get("ok") else ("mend the features that are skewed",)
+            todo = () if evidence.skew.get("ok") else ("fix the features that are skewed",)
             return Monitor(3, title, COVERED, (found,), todo)
         return Monitor(
             3, title, PARTLY, (found,), (f"that is {(now - at).days} days ago; run again: {command}",)

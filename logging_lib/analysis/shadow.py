@@ -1,4 +1,4 @@
-"""A shadow model against the live one, request by request: agreement, difference, latency, who errs less."""
+"""Compare a shadow model with the live one, request by request: agreement, difference, latency and error."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from logging_lib._util.formatting import format_number as figure
+from logging_lib._util.formatting import format_probability
+from logging_lib.analysis.contingency import Z, wilson
 from logging_lib.analysis.results import finite
-from logging_lib.analysis.tables import Z, wilson
-from logging_lib.analysis.words import chance, number
 
 Array = np.ndarray[Any, Any]
 TOLERANCE = 0.01
@@ -86,28 +87,28 @@ class Shadow:
             f"shadow {self.shadow} beside live {self.live}: {self.requests:,} requests answered by both, "
             f"{self.only_live:,} by live alone, {self.only_shadow:,} by shadow alone",
             f"agreement {share:.2%} [{low:.2%}, {high:.2%}]"
-            + (f", kappa {number(self.kappa)}" if self.kappa is not None else ""),
+            + (f", kappa {figure(self.kappa)}" if self.kappa is not None else ""),
         ]
         if self.difference:
             d = self.difference
             said.append(
-                f"difference (shadow - live): mean {number(d['mean'])}, median {number(d['median'])}, 95 % within "
-                f"[{number(d['p025'])}, {number(d['p975'])}], correlation {number(d['correlation'])}"
+                f"difference (shadow - live): mean {figure(d['mean'])}, median {figure(d['median'])}, 95 % within "
+                f"[{figure(d['p025'])}, {figure(d['p975'])}], correlation {figure(d['correlation'])}"
             )
         said += [f"  {live} → {shadow}: {count:,}" for live, shadow, count in self.disagreements[:5]]
         if self.latency:
             t = self.latency
             said.append(
-                f"latency in ms: live p50 {number(t['live_p50'])} p95 {number(t['live_p95'])}, shadow p50 "
-                f"{number(t['shadow_p50'])} p95 {number(t['shadow_p95'])}; median difference "
-                f"{number(t['median_difference'])}, p {chance(t['p'])}"
+                f"latency in ms: live p50 {figure(t['live_p50'])} p95 {figure(t['live_p95'])}, shadow p50 "
+                f"{figure(t['shadow_p50'])} p95 {figure(t['shadow_p95'])}; median difference "
+                f"{figure(t['median_difference'])}, p {format_probability(t['p'])}"
             )
         if self.better:
             b = self.better
             said.append(
-                f"{b['labels']:,} labels: {b['measure']} live {number(b['live'])}, shadow {number(b['shadow'])}; "
-                f"difference {number(b['difference'])} [{number(b['low'])}, {number(b['high'])}], "
-                f"p {chance(b['p'])}: "
+                f"{b['labels']:,} labels: {b['measure']} live {figure(b['live'])}, shadow {figure(b['shadow'])}; "
+                f"difference {figure(b['difference'])} [{figure(b['low'])}, {figure(b['high'])}], "
+                f"p {format_probability(b['p'])}: "
                 + (f"{b['winner']} is better" if b["winner"] else "no difference shown")
             )
         return [*said, *self.notes]

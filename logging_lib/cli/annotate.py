@@ -11,23 +11,22 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from logging_lib.cli import _print, _store
-from logging_lib.jobs.annotate import Annotated as Result
-from logging_lib.jobs.annotate import annotate as annotate_stored
-from logging_lib.jobs.annotate import unchecked
-from logging_lib.jobs.publish import published
+from logging_lib._util.times import parse_duration
+from logging_lib.cli import options, output
+from logging_lib.store.annotate import AnnotateResult as Result
+from logging_lib.store.annotate import annotate as annotate_stored
+from logging_lib.store.annotate import count_unchecked
 from logging_lib.store.connection import ElasticsearchError
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
-from logging_lib.watch.templating import Medium
-from logging_lib.watch.times import parse_duration
+from logging_lib.store.profiles import load_published
 
 
 def annotate(
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what arrives, until stopped.")] = False,
     every: Annotated[str, typer.Option(help="With --follow, the time between two looks.")] = "10s",
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Add checks and bins to stored events that lack them, from the published profiles.
 
@@ -39,29 +38,29 @@ def annotate(
     """
     try:
         pause = parse_duration(every).total_seconds()
-        with ElasticsearchStore(_store.connect(elasticsearch)) as store:
+        with ElasticsearchStore(options.connect(elasticsearch)) as store:
             result = _run(store, quiet=as_json)
             _report(store, result, as_json=as_json)
             while follow:
                 time.sleep(pause)
                 try:
-                    more = _run(store, quiet=True)
-                    if more.done or more.failed:
-                        _report(store, more, as_json=as_json)
+                    next_result = _run(store, quiet=True)
+                    if next_result.annotated or next_result.failed:
+                        _report(store, next_result, as_json=as_json)
                 except ElasticsearchError as error:
-                    if not error.passing:
+                    if not error.is_transient:
                         raise
                     typer.echo(str(error), err=True)  # it may be back at the next look
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     except (StoreError, ValueError) as error:
-        raise _print.fail(error) from None
+        raise output.fail(error) from None
     raise typer.Exit(1 if result.failed else 0)
 
 
 def _run(store: ElasticsearchStore, *, quiet: bool) -> Result:
-    waiting = unchecked(store)
-    profiles = list(published(store, waiting))
+    unchecked_events = count_unchecked(store)
+    profiles = list(load_published(store, unchecked_events))
     if quiet:
         return annotate_stored(store, profiles)
     bar = Progress(
@@ -69,30 +68,31 @@ def _run(store: ElasticsearchStore, *, quiet: bool) -> Result:
         console=Console(stderr=True), transient=True,
     )  # fmt: skip
     with bar:
-        total = sum(waiting.get((profile.model, profile.version), 0) for profile in profiles)
+        total = sum(unchecked_events.get((profile.model, profile.version), 0) for profile in profiles)
         task = bar.add_task("checking", total=total)
         return annotate_stored(store, profiles, advance=lambda number: bar.advance(task, number))
 
 
 def _report(store: ElasticsearchStore, result: Result, *, as_json: bool) -> None:
-    left = unchecked(store)
+    still_unchecked = count_unchecked(store)
     if as_json:
-        rows = [{"model": model, "version": version, "events": n} for (model, version), n in left.items()]
+        rows = [
+            {"model": model, "version": version, "events": count}
+            for (model, version), count in still_unchecked.items()
+        ]
         failed = [{"id": identity, "reason": reason} for identity, reason in result.failed]
         typer.echo(
-            json.dumps({"done": result.done, "changed": result.changed, "failed": failed, "unchecked": rows})
-        )
-        return
-    typer.echo(f"{result.done} events have their checks now")
-    if result.changed:
-        typer.echo(f"{result.changed} were changed by others meanwhile; the next run takes them")
-    for identity, reason in result.failed[:10]:
-        print(Medium.HEADER.escape(f"{identity}: {reason}"), file=sys.stderr)
-    if len(result.failed) > 10:
-        typer.echo(f"and {len(result.failed) - 10} more could not be changed", err=True)
-    for (model, version), events in left.items():
-        print(
-            Medium.HEADER.escape(
-                f"without checks: {events} events of {model} {version}: no profile is published"
+            json.dumps(
+                {"done": result.annotated, "changed": result.conflicts, "failed": failed, "unchecked": rows}
             )
         )
+        return
+    typer.echo(f"{result.annotated} events have their checks now")
+    if result.conflicts:
+        typer.echo(f"{result.conflicts} were changed by others meanwhile; the next run takes them")
+    for identity, reason in result.failed[:10]:
+        print(output.plain(f"{identity}: {reason}"), file=sys.stderr)
+    if len(result.failed) > 10:
+        typer.echo(f"and {len(result.failed) - 10} more could not be changed", err=True)
+    for (model, version), events in still_unchecked.items():
+        print(output.plain(f"without checks: {events} events of {model} {version}: no profile is published"))

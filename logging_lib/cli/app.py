@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import logging_lib
-from logging_lib.cli import _print, dashboards, index, labels, profile, stack, watch
+from logging_lib.cli import dashboards, index, labels, output, profile, stack, watch
 from logging_lib.cli.annotate import annotate
 from logging_lib.cli.audit import audit
 from logging_lib.cli.compare import compare
@@ -45,8 +45,8 @@ app.command()(ship)
 app.command()(report)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"logging-lib {logging_lib.__version__}")
         raise typer.Exit
 
@@ -66,10 +66,8 @@ def demo(
     seed: Annotated[int, typer.Option(help="Which events the incidents hit.")] = 1,
 ) -> None:
     """A real model on real loans, three incidents, alerts by mail and Slack; no server needed."""
-    try:
+    with output.handle_errors(extra="demo"):
         from logging_lib.demo import run
-    except ModuleNotFoundError as missing:
-        raise _print.not_installed(missing, "demo") from None
     raise typer.Exit(run(out, seed=seed))
 
 
@@ -82,15 +80,11 @@ def demo_service(
     most: Annotated[int | None, typer.Option(min=1, help="End after so many predictions.")] = None,
 ) -> None:
     """Predict real loans without end, for a stack to look at; an incident begins every hour."""
-    try:
+    with output.handle_errors(extra="demo"):
         from logging_lib.demo.serve import serve
-    except ModuleNotFoundError as missing:
-        raise _print.not_installed(missing, "demo") from None
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    try:
+    with output.handle_errors(ValueError, OSError):
         served = serve(folder, ship_to=ship_to, rate=rate, seed=seed, most=most, say=typer.echo, stop=stop)
-    except (ValueError, OSError) as error:
-        raise _print.fail(error) from None
     typer.echo(f"{served} predictions logged")

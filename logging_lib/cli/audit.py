@@ -11,26 +11,23 @@ from typing import Annotated, Any
 import orjson
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from logging_lib.capture import reading
-from logging_lib.cli import _print, _store
-from logging_lib.jobs.audit import Audit
-from logging_lib.jobs.audit import audit as audit_event
-from logging_lib.store.port import StoreError
-from logging_lib.watch.templating import Medium
+from logging_lib.cli import options, output
+from logging_lib.logger import jsonlines
+from logging_lib.privacy.audit import Audit
+from logging_lib.privacy.audit import audit as audit_event
 
 
 def audit(
     event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="`event.id` of a prediction.")],
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     alerts: Annotated[
         list[Path] | None,
         typer.Option(help="Alerts, as `watch run --alerts` wrote them, or its history.jsonl; repeatable."),
     ] = None,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Say all that is known of an event: inputs, checks, profile, model version, labels, the alerts it was part of.
 
@@ -38,47 +35,45 @@ def audit(
 
     Example: logging-lib audit 0195d3b2-7c1e-7a44-9b1a-3f0c2d5e6f70 --store build/demo/store
     """
-    try:
-        told = list(_told(alerts or ()))
-        with contextlib.closing(_store.choose(store, elasticsearch, read_only=True)) as opened:
-            found = audit_event(opened, event_id, told)
-    except (StoreError, OSError) as error:
-        raise _print.fail(error) from None
-    if found is None:
-        raise _print.fail(
+    with output.handle_errors(OSError):
+        sent_alerts = list(_read_alerts(alerts or ()))
+        with contextlib.closing(options.choose(store, elasticsearch, read_only=True)) as opened:
+            record = audit_event(opened, event_id, sent_alerts)
+    if record is None:
+        raise output.fail(
             f"no event has the id {event_id!r}: erased, past its retention, or never stored", code=1
         )
     if as_json:
-        typer.echo(json.dumps(found.document(), indent=1))
+        typer.echo(json.dumps(record.document(), indent=1))
     else:
-        _show(found)
+        _show(record)
 
 
-def _told(files: list[Path] | tuple[Path, ...]) -> Iterator[dict[str, Any]]:
+def _read_alerts(files: list[Path] | tuple[Path, ...]) -> Iterator[dict[str, Any]]:
     """The alerts in these files; a line that is none is passed over, since the runner may be writing it."""
-    for file in reading.files(files):
-        for line in reading.lines(file):
+    for file in jsonlines.find_files(files):
+        for line in jsonlines.read_lines(file):
             with contextlib.suppress(orjson.JSONDecodeError):
                 alert = orjson.loads(line.data)
                 if isinstance(alert, dict):
                     yield alert
 
 
-def _show(found: Audit) -> None:
+def _show(record: Audit) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
-    event, ml = found.event, found.event["ml"]
+    event, ml = record.event, record.event["ml"]
     table = Table(show_header=False, box=None, pad_edge=False)
 
     def row(name: str, value: Any) -> None:
         if value not in (None, "", {}, []):
-            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            table.add_row(name, escape(Medium.HEADER.escape(shown)))
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            table.add_row(name, output.safe(text))
 
-    row("event", f"{event['event']['id']} in {found.index}")
+    row("event", f"{event['event']['id']} in {record.index}")
     row("made, arrived", f"{event['@timestamp']}, {event['event'].get('ingested', 'not known')}")
-    row("service", " ".join(str(v) for v in (event.get("service") or {}).values()))
+    row("service", " ".join(str(value) for value in (event.get("service") or {}).values()))
     row(
         "host, process", f"{(event.get('host') or {}).get('name')}, {(event.get('process') or {}).get('pid')}"
     )
@@ -91,37 +86,38 @@ def _show(found: Audit) -> None:
     row("outcome", event["event"].get("outcome"))
     row("error", (event.get("error") or {}).get("message"))
     row("prediction", ml.get("prediction"))
-    row("profile", _profile(found))
-    row("libraries", ", ".join((found.start or {}).get("ml", {}).get("start", {}).get("libraries") or ()))
-    row("inputs", {k: v for k, v in (ml.get("input") or {}).items() if k != "bins"})
-    for check, features in found.checks.items():
-        for one in features:
+    row("profile", _profile(record))
+    row("libraries", ", ".join((record.start or {}).get("ml", {}).get("start", {}).get("libraries") or ()))
+    row("inputs", {name: value for name, value in (ml.get("input") or {}).items() if name != "bins"})
+    for check, features in record.checks.items():
+        for failure in features:
             row(
                 f"failed: {check}",
-                f"{one['feature']} was {json.dumps(one['value'])} ({one['bin'] or 'no bin'})",
+                f"{failure['feature']} was {json.dumps(failure['value'])} ({failure['bin'] or 'no bin'})",
             )
-    for truth in found.labels:
-        row("label", {k: v for k, v in truth["ml"]["label"].items() if v is not None})
-    for other in found.siblings:
-        them = other["ml"]["model"]
+    for label in record.labels:
+        row("label", {name: value for name, value in label["ml"]["label"].items() if value is not None})
+    for sibling in record.siblings:
+        sibling_model = sibling["ml"]["model"]
         row(
             "same request",
-            f"{them['name']} {them['version']} ({them.get('role', 'live')}): {other['event']['id']}",
+            f"{sibling_model['name']} {sibling_model['version']} ({sibling_model.get('role', 'live')}): "
+            f"{sibling['event']['id']}",
         )
-    for alert in found.alerts:
+    for alert in record.alerts:
         about = f"{alert.alert['time']} {alert.alert.get('watch')}: {alert.alert.get('subject')}"
         row(f"alert ({alert.part})", about)
     console.print(table)
-    if not found.checks:
+    if not record.checks:
         checked = (ml.get("profile") or {}).get("status") in ("matched", "mismatch")
         console.print("no check failed" if checked else "its inputs were not checked")
 
 
-def _profile(found: Audit) -> str:
-    used = found.event["ml"].get("profile") or {}
-    text = f"{used.get('id', 'none')} ({used.get('status', 'not said')})"
-    if found.profile is None:
+def _profile(record: Audit) -> str:
+    logged_profile = record.event["ml"].get("profile") or {}
+    text = f"{logged_profile.get('id', 'none')} ({logged_profile.get('status', 'not said')})"
+    if record.profile is None:
         return f"{text}; none is published for this version"
-    trained = found.profile.get("trained_at") or "not recorded"
-    same = {True: "the published one", False: "not the one that is published now", None: "not compared"}
-    return f"{text}; {same[found.same_profile]}; trained at {trained}"
+    trained = record.profile.get("trained_at") or "not recorded"
+    comparison = {True: "the published one", False: "not the one that is published now", None: "not compared"}
+    return f"{text}; {comparison[record.same_profile]}; trained at {trained}"

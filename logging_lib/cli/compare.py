@@ -11,15 +11,16 @@ import typer
 from rich.table import Table
 
 from logging_lib import profile
-from logging_lib.cli import _print, _store
-from logging_lib.jobs import publish, samples
-from logging_lib.jobs.samples import Selection
-from logging_lib.profile.io import ProfileError
-from logging_lib.store.port import Store, StoreError
+from logging_lib._util.formatting import format_probability
+from logging_lib.analysis import samples
+from logging_lib.analysis.samples import Selection
+from logging_lib.cli import options, output
+from logging_lib.store import profiles
+from logging_lib.store.port import Store
 
 if TYPE_CHECKING:
     from logging_lib.analysis import Comparison
-    from logging_lib.analysis.comparing import Sample
+    from logging_lib.analysis.comparison import Sample
 
 _DATA = (".csv", ".gz", ".parquet", ".pq", ".jsonl", ".ndjson")
 
@@ -35,8 +36,8 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     model: Annotated[str | None, typer.Option(help="The model. Default: the only one there is.")] = None,
     version: Annotated[str | None, typer.Option(help="Of what was served, only this version.")] = None,
     role: Annotated[
@@ -56,7 +57,7 @@ def compare(
     ] = samples.MAX_ROWS,
     seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots here.")] = None,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Compare samples variable by variable: what differs, by how much, and whether chance explains it.
 
@@ -71,19 +72,19 @@ def compare(
 
     now = datetime.now(UTC)
     shadows = None
-    try:
+    with output.handle_errors(ValueError, OSError):
         reader = _Reader(store, elasticsearch, model, version, role, max_rows, seed, now)
         try:
-            found = reader.samples(what or [], by)
+            compared = reader.samples(what or [], by)
             if role == "shadow" and not what and by is None:
-                from logging_lib.jobs.shadows import shadow
+                from logging_lib.analysis.joins import shadow
 
                 shadows = shadow(reader.opened(), reader.base(), max_rows=max_rows)
         finally:
             reader.close()
-        made = analysis.compare(
-            *found.values(),
-            names=list(found),
+        comparison = analysis.compare(
+            *compared.values(),
+            names=list(compared),
             alpha=alpha,
             min_effect=min_effect,
             kinds=reader.kinds,
@@ -93,50 +94,46 @@ def compare(
             seed=seed,
         )
         if html is not None:
-            from logging_lib.analysis.page import page
+            from logging_lib.analysis.page import render_page
 
-            title = " against ".join(found)
-            html.write_text(page(made, title=title, when=f"{now:%Y-%m-%d %H:%M} UTC"), encoding="utf-8")
-    except (ProfileError, StoreError, ValueError, OSError) as error:
-        raise _print.fail(error) from None
+            title = " against ".join(compared)
+            html.write_text(render_page(comparison, title=title, now=now), encoding="utf-8")
     if as_json:
-        document = {**made.document(), "read": reader.notes}
+        document = {**comparison.document(), "read": reader.notes}
         if shadows is not None:
-            document["shadow"] = [one.document() for one in shadows]
-        _print.print_json(document)
+            document["shadow"] = [pair.document() for pair in shadows]
+        output.print_json(document)
     else:
-        for one in shadows or ():
-            for line in one.lines():
-                typer.echo(_print.plain(line))
-        show(made)
-        for line in (*reader.notes, *made.notes):
-            _print.note(line)
+        for pair in shadows or ():
+            for line in pair.lines():
+                typer.echo(output.plain(line))
+        show(comparison)
+        for line in (*reader.notes, *comparison.notes):
+            output.note(line)
         if html is not None:
             typer.echo(f"{html}: the page with plots")
-    raise typer.Exit(1 if made.differing else 0)
+    raise typer.Exit(1 if comparison.differing else 0)
 
 
-def show(made: Comparison) -> None:
+def show(comparison: Comparison) -> None:
     """The table of a comparison."""
-    from logging_lib.analysis import words
-
     table = Table(
-        "variable", "verdict", "effect, 95 % interval", "q", " → ".join(map(_print.safe, made.names)), box=None,
-        pad_edge=False,
+        "variable", "verdict", "effect, 95 % interval", "q", " → ".join(map(output.safe, comparison.names)),
+        box=None, pad_edge=False,
     )  # fmt: skip
-    for variable in made.variables:
-        effect = words.effect(variable.effects[0]) if variable.effects else ""
-        q = words.chance(variable.tests[0].q) if variable.tests else ""
+    for variable in comparison.variables:
+        effect = variable.effects[0].describe() if variable.effects else ""
+        q = format_probability(variable.tests[0].q) if variable.tests else ""
         color = "red" if variable.differs else "default"
-        cells = map(_print.safe, (effect, q, words.change(variable)))
+        cells = map(output.safe, (effect, q, variable.describe_change()))
         table.add_row(
-            _print.safe(words.title(variable)), f"[{color}]{_print.safe(variable.verdict)}[/{color}]", *cells
+            output.safe(variable.title), f"[{color}]{output.safe(variable.verdict)}[/{color}]", *cells
         )
-    _print.console().print(table)
-    for variable in made.variables:
+    output.console().print(table)
+    for variable in comparison.variables:
         for line in variable.notes:
-            typer.echo(_print.plain(f"  {words.title(variable)}: {line}"))
-    typer.echo(_print.plain(words.conclusion(made)))
+            typer.echo(output.plain(f"  {variable.title}: {line}"))
+    typer.echo(output.plain(comparison.conclude()))
 
 
 class _Reader:
@@ -162,7 +159,7 @@ class _Reader:
 
     def opened(self) -> Store:
         if self._opened is None:
-            self._opened = _store.choose(self._where, self._url, read_only=True)
+            self._opened = options.choose(self._where, self._url, read_only=True)
         return self._opened
 
     def close(self) -> None:
@@ -184,13 +181,15 @@ class _Reader:
             }
         if not what and self._role == "shadow":
             what = ["role=live", "role=shadow"]
-        made: dict[str, Sample] = {}
+        collected: dict[str, Sample] = {}
         if len(what) < 2:
-            made["training"] = self._trained()
-        for one in what or [""]:
-            name = one or "served"
-            made[name if name not in made else f"{name} ({len(made) + 1})"] = self._sample(one)
-        return made
+            collected["training"] = self._trained()
+        for text in what or [""]:
+            name = text or "served"
+            collected[name if name not in collected else f"{name} ({len(collected) + 1})"] = self._sample(
+                text
+            )
+        return collected
 
     def _sample(self, text: str) -> Any:
         path = Path(text)
@@ -201,20 +200,20 @@ class _Reader:
         return self._served(self._selection(text) if text else self.base())
 
     def _file(self, path: Path) -> Any:
-        from logging_lib.profile.frames import read
-        from logging_lib.profile.values import NA_VALUES
+        from logging_lib.profile.coerce import NA_VALUES
+        from logging_lib.profile.readers import read_table
 
         if path.suffix.lower() == ".json":
             loaded = profile.load(path)
             self.kinds |= {name: feature.kind for name, feature in loaded.features.items()}
             return loaded
-        return read(path, na_values=NA_VALUES)[0]
+        return read_table(path, na_values=NA_VALUES)[0]
 
     def _served(self, selection: Selection) -> Any:
-        found = samples.read(self.opened(), selection, max_rows=self._max_rows, seed=self._seed)
-        self.kinds |= found.kinds
-        self.notes += [f"{selection}: {note}" for note in found.notes]
-        return found.frame
+        served = samples.read(self.opened(), selection, max_rows=self._max_rows, seed=self._seed)
+        self.kinds |= served.kinds
+        self.notes += [f"{selection}: {note}" for note in served.notes]
+        return served.frame
 
     def _selection(self, text: str) -> Selection:
         return Selection.parse(text, now=self._now, base=self.base())
@@ -231,9 +230,9 @@ class _Reader:
                 f"{self._the_model()} was served in the versions {', '.join(versions)}: choose one with --version"
             )
         key = (self._the_model(), versions[0])
-        for found in publish.published(self.opened(), [key]):
-            self.kinds |= {name: feature.kind for name, feature in found.features.items()}
-            return found
+        for published in profiles.load_published(self.opened(), [key]):
+            self.kinds |= {name: feature.kind for name, feature in published.features.items()}
+            return published
         raise ValueError(
             f"the whole profile of {key[0]} {key[1]} is not published; name its file and what to compare with it, "
             f"as in: logging-lib compare profile.json version={key[1]}; or publish it: logging-lib profile publish "
@@ -242,8 +241,5 @@ class _Reader:
 
     def _the_model(self) -> str:
         if self._model is None:
-            known = samples.models(self.opened())
-            if len(known) != 1:
-                raise ValueError(f"choose a model with --model: there are {', '.join(known) or 'none'}")
-            self._model = known[0]
+            self._model = options.only_model(samples.models(self.opened()))
         return self._model

@@ -13,21 +13,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from logging_lib import content
-from logging_lib.cli import _print, _store
-from logging_lib.cli._print import progress
-from logging_lib.dashboards import deployment, objects
+from logging_lib._util import content
+from logging_lib._util.ownership import OwnershipState
+from logging_lib.cli import options, output
+from logging_lib.cli.output import progress
 from logging_lib.dashboards.build import for_profile
-from logging_lib.dashboards.checks import check_ndjson
-from logging_lib.dashboards.deployment import State
-from logging_lib.dashboards.kibana import Kibana, dashboard_url, newer, settings_from
-from logging_lib.dashboards.loading import SpecError, load_dashboards
+from logging_lib.dashboards.kibana import objects, reconcile
+from logging_lib.dashboards.kibana.client import Kibana, dashboard_url, newer, settings_from
+from logging_lib.dashboards.kibana.validate import check_ndjson
+from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.dashboards.spec import Dashboard
-from logging_lib.jobs.overlay import with_profiles
-from logging_lib.profile.io import ProfileError
 from logging_lib.profile.io import load as load_profile
 from logging_lib.store.port import StoreError
-from logging_lib.watch.templating import Medium
+from logging_lib.store.profiles import overlay_profiles
 
 app = typer.Typer(help="Dashboards for Kibana, from panel specs.", no_args_is_help=True)
 
@@ -55,22 +53,12 @@ FileOption = Annotated[
 ]
 
 
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as missing:
-        raise _print.not_installed(missing, "report") from None
-    except (StoreError, ProfileError, SpecError, OSError, ValueError) as error:
-        raise _print.fail(error) from None
-
-
 @app.command()
 def build(
     profiles: ProfilesOption = None,
     specs: SpecsOption = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("build/dashboards"),
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Write the NDJSON that Kibana imports: all dashboards, and one for each profile given.
 
@@ -78,26 +66,26 @@ def build(
 
     Example: logging-lib dashboards build --profile profile.json -o build/dashboards
     """
-    with _explained():
+    with output.handle_errors(OSError, ValueError, extra="report"):
         shipped = load_dashboards(specs or content.path("kibana_dashboards"))
-        made = {"logging-lib.ndjson": shipped}
+        files = {"logging-lib.ndjson": shipped}
         for path in profiles or ():
-            one = for_profile(load_profile(path))
-            made[f"logging-lib-{one.id}.ndjson"] = [one]
+            dashboard = for_profile(load_profile(path))
+            files[f"logging-lib-{dashboard.id}.ndjson"] = [dashboard]
         out.mkdir(parents=True, exist_ok=True)
         written: list[dict[str, Any]] = []
-        for name, dashboards in made.items():
+        for name, dashboards in files.items():
             text = objects.ndjson(objects.saved_objects(dashboards))
-            if faults := check_ndjson(text, elsewhere=_ids(shipped)):
-                raise StoreError("\n".join(map(str, faults)))
+            if problems := check_ndjson(text, elsewhere=_ids(shipped)):
+                raise StoreError("\n".join(map(str, problems)))
             (out / name).write_text(text, "utf-8")
-            panels = sum(len(one.panels) for one in dashboards)
+            panels = sum(len(dashboard.panels) for dashboard in dashboards)
             written.append({"file": str(out / name), "dashboards": len(dashboards), "panels": panels})
     if as_json:
         typer.echo(json.dumps(written, indent=1))
         return
-    for made_file in written:
-        typer.echo(f"{made_file['file']}: {made_file['dashboards']} dashboards, {made_file['panels']} panels")
+    for file in written:
+        typer.echo(f"{file['file']}: {file['dashboards']} dashboards, {file['panels']} panels")
 
 
 @app.command("import")
@@ -113,7 +101,7 @@ def import_(
     new_copies: Annotated[
         bool, typer.Option("--new-copies", help="Under new ids, so that nothing is touched.")
     ] = False,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Put the dashboards, with data views and saved searches, into a Kibana.
 
@@ -122,7 +110,7 @@ def import_(
 
     Example: logging-lib dashboards import --kibana https://localhost:5601
     """
-    with _explained(), _connect(kibana, space) as connection:
+    with output.handle_errors(OSError, ValueError, extra="report"), _connect(kibana, space) as connection:
         if overwrite and new_copies:
             raise StoreError("give either --overwrite or --new-copies, not both")
         wanted = _read(file) if file is not None else _wanted(specs, profiles)
@@ -132,26 +120,28 @@ def import_(
                 f"{file}: {reason}, this Kibana is {version}: upgrade it, or export from an older one"
             )
         if file is not None or new_copies:
-            made = connection.import_objects(wanted, overwrite=overwrite, new_copies=new_copies)
+            imported = connection.import_objects(wanted, overwrite=overwrite, new_copies=new_copies)
         else:
-            found = deployment.look(connection, wanted, version=version)
-            if found.current:
+            comparison = reconcile.inspect_objects(connection, wanted, version=version)
+            if comparison.current:
                 _print_import(len(wanted), 0, [], [], as_json=as_json)
                 return
-            if found.protected and not overwrite:
-                for kind, identity in found.protected:
-                    typer.echo(f"refused: {kind} {identity}: {found.note((kind, identity))}", err=True)
+            if comparison.protected and not overwrite:
+                for kind, identity in comparison.protected:
+                    typer.echo(f"refused: {kind} {identity}: {comparison.note((kind, identity))}", err=True)
                 typer.echo(
                     "nothing was changed; logging-lib dashboards diff shows how they differ, --overwrite replaces "
                     "them, --new-copies leaves them",
                     err=True,
                 )
                 raise typer.Exit(1)
-            made = deployment.put(connection, wanted, version=version)
-    shown = [] if new_copies else [one["id"] for one in wanted if one["type"] == "dashboard"]
-    urls = [dashboard_url(settings_from(url=kibana), space, identity) for identity in shown]
-    _print_import(len(wanted), made.taken, list(made.refused), urls, as_json=as_json)
-    raise typer.Exit(1 if made.refused else 0)
+            imported = reconcile.import_objects(connection, wanted, version=version)
+    dashboard_ids = (
+        [] if new_copies else [document["id"] for document in wanted if document["type"] == "dashboard"]
+    )
+    urls = [dashboard_url(settings_from(url=kibana), space, identity) for identity in dashboard_ids]
+    _print_import(len(wanted), imported.taken, list(imported.refused), urls, as_json=as_json)
+    raise typer.Exit(1 if imported.refused else 0)
 
 
 @app.command()
@@ -162,21 +152,25 @@ def export(
     ] = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Write Kibana's dashboards, with all that they refer to, into a file. Exit code 2: Kibana says no.
 
     Example: logging-lib dashboards export mine.ndjson --id logging-lib-fleet
     """
-    with _explained(), _connect(kibana, space) as connection:
-        found = connection.export([("dashboard", one) for one in ids]) if ids else connection.ours()
-        if not found:
+    with output.handle_errors(OSError, ValueError, extra="report"), _connect(kibana, space) as connection:
+        exported = (
+            connection.export([("dashboard", dashboard) for dashboard in ids]) if ids else connection.ours()
+        )
+        if not exported:
             raise StoreError(
                 "there is nothing of ours in this space; logging-lib dashboards import puts it there"
             )
-        out.write_text(objects.ndjson(found), "utf-8")
+        out.write_text(objects.ndjson(exported), "utf-8")
     typer.echo(
-        json.dumps({"file": str(out), "objects": len(found)}) if as_json else f"{out}: {len(found)} objects"
+        json.dumps({"file": str(out), "objects": len(exported)})
+        if as_json
+        else f"{out}: {len(exported)} objects"
     )
 
 
@@ -190,63 +184,65 @@ def diff(
     every: Annotated[
         bool, typer.Option("--all", help="Also what only Kibana itself brought into another form.")
     ] = False,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Show how what is in Kibana differs from what should be, line by line. Exit code 1: it does.
 
     Example: logging-lib dashboards diff --kibana https://localhost:5601
     """
-    with _explained(), _connect(kibana, space) as connection:
+    with output.handle_errors(OSError, ValueError, extra="report"), _connect(kibana, space) as connection:
         wanted = _read(file) if file is not None else _wanted(specs, profiles)
-        found = deployment.look(connection, wanted, version=connection.version())
-    differ = deployment.differences(found, wanted)
+        comparison = reconcile.inspect_objects(connection, wanted, version=connection.version())
+    differ = reconcile.differences(comparison, wanted)
     if not every:
-        differ = {key: text for key, text in differ.items() if found.states[key] is not State.CURRENT}
+        differ = {
+            key: text for key, text in differ.items() if comparison.states[key] is not OwnershipState.CURRENT
+        }
     if as_json:
         rows = [
-            {"type": key[0], "id": key[1], "state": found.states[key], "diff": text}
+            {"type": key[0], "id": key[1], "state": comparison.states[key], "diff": text}
             for key, text in differ.items()
         ]
         typer.echo(json.dumps({"objects": len(wanted), "differ": rows}, indent=1))
-        raise typer.Exit(0 if found.current else 1)
+        raise typer.Exit(0 if comparison.current else 1)
     for key, text in differ.items():
-        typer.echo(f"{' '.join(key)}: {found.states[key]}")
+        typer.echo(f"{' '.join(key)}: {comparison.states[key]}")
         for line in text.splitlines():
-            typer.echo(Medium.HEADER.escape(line))
+            typer.echo(output.plain(line))
     typer.echo(f"{len(differ)} of {len(wanted)} objects differ")
-    raise typer.Exit(0 if found.current else 1)
+    raise typer.Exit(0 if comparison.current else 1)
 
 
 @app.command("list")
 def list_(
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """List what is ours in a Kibana. Exit code 2: Kibana says no.
 
     Example: logging-lib dashboards list --kibana https://localhost:5601
     """
-    with _explained(), _connect(kibana, space) as connection:
-        found = connection.ours()
+    with output.handle_errors(OSError, ValueError, extra="report"), _connect(kibana, space) as connection:
+        own_objects = connection.ours()
         settings = settings_from(url=kibana)
     rows = [
         {
-            "type": one["type"],
-            "id": one["id"],
-            "title": one["attributes"].get("title") or one["attributes"].get("name", ""),
-            "url": dashboard_url(settings, space, one["id"]) if one["type"] == "dashboard" else None,
+            "type": document["type"],
+            "id": document["id"],
+            "title": document["attributes"].get("title") or document["attributes"].get("name", ""),
+            "url": dashboard_url(settings, space, document["id"])
+            if document["type"] == "dashboard"
+            else None,
         }
-        for one in sorted(found, key=lambda one: (one["type"], one["id"]))
+        for document in sorted(own_objects, key=lambda document: (document["type"], document["id"]))
     ]
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
     table = Table("type", "id", "title", box=None, pad_edge=False)
     for row in rows:
-        table.add_row(
-            *(Medium.HEADER.escape(str(row[name])).replace("[", "\\[") for name in ("type", "id", "title"))
-        )
+        table.add_row(*(output.plain(str(row[name])).replace("[", "\\[") for name in ("type", "id", "title")))
     console = Console()
     (console if console.is_terminal else Console(width=200)).print(table)
     typer.echo(f"{len(rows)} objects in the space {space}")
@@ -254,8 +250,8 @@ def list_(
 
 @app.command()
 def preview(
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     profiles: ProfilesOption = None,
     specs: SpecsOption = None,
     out: Annotated[
@@ -273,40 +269,44 @@ def preview(
 
     Example: logging-lib dashboards preview --store build/store --out build/preview
     """
-    with _explained(), contextlib.ExitStack() as stack:
+    with output.handle_errors(OSError, ValueError, extra="report"), contextlib.ExitStack() as stack:
         from logging_lib.dashboards import preview as previewing
-        from logging_lib.dashboards.page import page
+        from logging_lib.dashboards.page import render_preview
         from logging_lib.dashboards.serve import server
 
         dashboards = sorted(
-            load_dashboards(specs or content.path("kibana_dashboards")), key=lambda one: one.title
+            load_dashboards(specs or content.path("kibana_dashboards")), key=lambda dashboard: dashboard.title
         )
-        reading = stack.enter_context(contextlib.ExitStack())
-        told = reading.enter_context(progress("Reading the store"))
-        opened = _store.choose(store, elasticsearch, read_only=True, progress=told)
+        progress_display = stack.enter_context(contextlib.ExitStack())
+        report_progress = progress_display.enter_context(progress("Reading the store"))
+        opened = options.choose(store, elasticsearch, read_only=True, progress=report_progress)
         stack.callback(opened.close)
         if profiles:
             dashboards += [for_profile(load_profile(path)) for path in profiles]
-            opened = with_profiles(opened, profiles)
+            opened = overlay_profiles(opened, profiles)
             stack.callback(opened.close)
         previewing.prepare(opened, dashboards)
-        reading.close()
+        progress_display.close()
         if out is not None:
             now = datetime.now(UTC)
-            known = previewing.choices(opened, now=now)
-            combined = list(previewing.combinations(known, models or ()))
+            available = previewing.choices(opened, now=now)
+            selections = list(previewing.combinations(available, models or ()))
             views = previewing.static_views(
-                previewing.Remembering(opened), dashboards, known, combined, now=now
+                previewing.Remembering(opened), dashboards, available, selections, now=now
             )
-            periods = list(dict.fromkeys(one["period"] for one in combined))
+            periods = list(dict.fromkeys(dashboard["period"] for dashboard in selections))
             out.mkdir(parents=True, exist_ok=True)
-            (out / "index.html").write_text(page(dashboards, known, views=views, periods=periods), "utf-8")
-            typer.echo(f"{out / 'index.html'}: {len(dashboards)} dashboards, {len(combined)} choices")
+            (out / "index.html").write_text(
+                render_preview(dashboards, available, views=views, periods=periods), "utf-8"
+            )
+            typer.echo(f"{out / 'index.html'}: {len(dashboards)} dashboards, {len(selections)} choices")
             return
-        serving = stack.enter_context(server(opened, dashboards, port=port, clock=lambda: datetime.now(UTC)))
-        typer.echo(f"http://127.0.0.1:{serving.server_port}/ (Ctrl-C ends it)")
+        preview_server = stack.enter_context(
+            server(opened, dashboards, port=port, clock=lambda: datetime.now(UTC))
+        )
+        typer.echo(f"http://127.0.0.1:{preview_server.server_port}/ (Ctrl-C ends it)")
         with contextlib.suppress(KeyboardInterrupt):
-            serving.serve_forever()
+            preview_server.serve_forever()
 
 
 # --- helpers
@@ -323,7 +323,7 @@ def _print_import(wanted: int, taken: int, refused: list[str], urls: list[str], 
     for reason in refused:
         typer.echo(f"not imported: {reason}", err=True)
     for url in urls:
-        typer.echo(Medium.HEADER.escape(url))
+        typer.echo(output.plain(url))
 
 
 @contextlib.contextmanager
@@ -338,24 +338,24 @@ def _wanted(specs: Path | None, profiles: list[Path] | None) -> list[Json]:
 
 
 def _ids(dashboards: list[Dashboard]) -> list[str]:
-    return [objects.dashboard_id(one.id) for one in dashboards]
+    return [objects.dashboard_id(dashboard.id) for dashboard in dashboards]
 
 
 def _read(file: Path) -> list[Json]:
     """The objects of an NDJSON file, without its summary. Raises StoreError."""
-    made = []
+    documents = []
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         if not line.strip():
             continue
         try:
-            one = json.loads(line)
+            document = json.loads(line)
         except ValueError as error:
             raise StoreError(f"{file}:{number}: is no JSON: {error}") from error
-        if isinstance(one, dict) and "exportedCount" in one:
+        if isinstance(document, dict) and "exportedCount" in document:
             continue
-        if not isinstance(one, dict) or not {"type", "id", "attributes"} <= one.keys():
+        if not isinstance(document, dict) or not {"type", "id", "attributes"} <= document.keys():
             raise StoreError(f"{file}:{number}: is no saved object; export from Kibana as NDJSON")
-        made.append(one)
-    if not made:
+        documents.append(document)
+    if not documents:
         raise StoreError(f"{file}: holds no saved objects")
-    return made
+    return documents

@@ -12,17 +12,16 @@ from typing import Annotated
 
 import typer
 
-from logging_lib.capture.privacy import KEY_VARIABLE, Privacy
-from logging_lib.cli import _print, _store
-from logging_lib.jobs import scrub
-from logging_lib.jobs.erase import Record, RecordError, find
-from logging_lib.jobs.erase import erase as erase_everywhere
-from logging_lib.jobs.erase_stored import Stored
-from logging_lib.jobs.scrub import Found
-from logging_lib.jobs.traces import Traces
+from logging_lib.cli import options, output
+from logging_lib.logger.privacy import KEY_VARIABLE, PrivacyFilter
+from logging_lib.privacy import redact_files
+from logging_lib.privacy.erase import ErasureRecord, find_matches
+from logging_lib.privacy.erase import erase as erase_everywhere
+from logging_lib.privacy.erase_elasticsearch import ElasticsearchEraser
+from logging_lib.privacy.redact_files import PlaceMatches
+from logging_lib.privacy.subject_search import SubjectTraces
 from logging_lib.store.connection import PREFIX
 from logging_lib.store.port import StoreError
-from logging_lib.watch.templating import Medium
 
 
 def erase(
@@ -55,7 +54,7 @@ def erase(
         Path | None,
         typer.Option(help="Folder of the embedded store.", envvar="LOGGING_LIB_STORE", show_envvar=True),
     ] = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     record: Annotated[
         Path | None,
         typer.Option(help="The record of what was done. Default: erasures/HASH.json."),
@@ -65,7 +64,7 @@ def erase(
         bool,
         typer.Option("--expunge", help="Rewrite Elasticsearch's segments, so that the disk forgets, too."),
     ] = False,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Erase a person: delete their events, mask what mentions them. A dry run, unless --yes is given.
 
@@ -75,65 +74,76 @@ def erase(
 
     Example: logging-lib erase spool alerts.jsonl --subject customer-7 --store build/store
     """
-    try:
+    with output.handle_errors(OSError):
         if subject == "-":
             subject = sys.stdin.read().strip()
         if not subject and not hashes:
             raise StoreError("say who: --subject ID, as the service gave it, or --hash")
         places = [*(paths or ()), *([store] if store else ())]
-        named = elasticsearch or os.environ.get(f"{PREFIX}URL")
-        if not places and not named:
+        elasticsearch_url = elasticsearch or os.environ.get(f"{PREFIX}URL")
+        if not places and not elasticsearch_url:
             raise StoreError("say where: spools and other files, --store FOLDER, --elasticsearch URL")
-        traces = Traces(
+        traces = SubjectTraces(
             frozenset((*(hashes or ()), *(_hashes(subject) if subject else ()))),
             frozenset((*([subject] if subject else ()), *(values or ()))),
             tuple(fields or ()),
         )
-        kept = Record.opened(record or Path("erasures") / f"{min(traces.hashes)}.json", traces.hashes)
-        own = (kept.path.absolute(), kept.path.parent.absolute() if record is None else None)
-        files = [file for file in scrub.files(places) if file not in own and file.parent not in own]
+        erasure = ErasureRecord.open(record or Path("erasures") / f"{min(traces.hashes)}.json", traces.hashes)
+        own_paths = (erasure.path.absolute(), erasure.path.parent.absolute() if record is None else None)
+        files = [
+            file
+            for file in redact_files.list_files(places)
+            if file not in own_paths and file.parent not in own_paths
+        ]
         with contextlib.ExitStack() as stack:
-            cluster = Stored(stack.enter_context(_store.connect(elasticsearch))) if named else None
-            found = find(traces, files, cluster, kept)
+            cluster = (
+                ElasticsearchEraser(stack.enter_context(options.connect(elasticsearch)))
+                if elasticsearch_url
+                else None
+            )
+            places_found = find_matches(traces, files, cluster, erasure)
             if yes:
-                found = erase_everywhere(
-                    traces, files, cluster, kept, now=lambda: datetime.now(UTC), learned=True
+                places_found = erase_everywhere(
+                    traces, files, cluster, erasure, now=lambda: datetime.now(UTC), ids_known=True
                 )
                 if cluster is not None and expunge:
                     cluster.expunge()
-    except (StoreError, RecordError, OSError) as error:
-        raise _print.fail(error) from None
-    _report(found, traces, kept, done=yes, as_json=as_json)
-    raise typer.Exit(1 if yes and any(one.note for one in found) else 0)
+    _report(places_found, traces, erasure, done=yes, as_json=as_json)
+    raise typer.Exit(1 if yes and any(place.note for place in places_found) else 0)
 
 
 def _hashes(subject: str) -> set[str]:
     """As the logger makes them: under the key, if there is one, and without."""
-    return {Privacy({}, key).subject(subject) for key in (os.environb.get(KEY_VARIABLE.encode(), b""), b"")}
+    return {
+        PrivacyFilter({}, key).hash_subject(subject)
+        for key in (os.environb.get(KEY_VARIABLE.encode(), b""), b"")
+    }
 
 
-def _report(found: list[Found], traces: Traces, record: Record, *, done: bool, as_json: bool) -> None:
+def _report(
+    places: list[PlaceMatches], traces: SubjectTraces, record: ErasureRecord, *, done: bool, as_json: bool
+) -> None:
     if as_json:
         rows = [
-            {"place": one.place, "erase": one.erase, "redact": one.redact, "left": one.note or None}
-            for one in found
+            {"place": place.place, "erase": place.erase, "redact": place.redact, "left": place.note or None}
+            for place in places
         ]
         events, path = len(traces.events), str(record.path) if done else None
         typer.echo(
             json.dumps({"dry_run": not done, "events": events, "record": path, "places": rows}, indent=1)
         )
         return
-    would = "" if done else "would be "
-    for one in found:
+    prefix = "" if done else "would be "
+    for place in places:
         parts = [
-            *([f"{one.erase} events {would}erased"] if one.erase else ()),
-            *([f"{one.redact} texts {would}masked"] if one.redact else ()),
-            *([one.note] if one.note else ()),
+            *([f"{place.erase} events {prefix}erased"] if place.erase else ()),
+            *([f"{place.redact} texts {prefix}masked"] if place.redact else ()),
+            *([place.note] if place.note else ()),
         ]
-        print(Medium.HEADER.escape(f"{one.place}: {', '.join(parts)}"))
-    if not found:
+        print(output.plain(f"{place.place}: {', '.join(parts)}"))
+    if not places:
         typer.echo("nothing of this subject was found")
     if done:
         typer.echo(f"record: {record.path}")
-    elif found:
+    elif places:
         typer.echo("nothing was changed; say --yes")

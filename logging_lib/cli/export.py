@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from logging_lib.cli import _print, _store
-from logging_lib.jobs import export as exporting
-from logging_lib.jobs.samples import Selection
-from logging_lib.store.port import StoreError
+from logging_lib.analysis import export as exporting
+from logging_lib.analysis.samples import Selection
+from logging_lib.cli import options, output
 
 
 def export(
@@ -19,8 +18,8 @@ def export(
     which: Annotated[
         str, typer.Argument(help="Which predictions: 'last=30d', 'version=2,role=live'. Default: all.")
     ] = "",
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     model: Annotated[str | None, typer.Option(help="The model.")] = None,
     leave_out: Annotated[
         list[str] | None,
@@ -39,7 +38,7 @@ def export(
             help="The labels.* key of events that a model had a part in bringing about.",
         ),
     ] = exporting.INFLUENCED,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Write served inputs with labels, checks and provenance, and say what share is flagged, shadow or influenced.
 
@@ -48,12 +47,12 @@ def export(
     Example: logging-lib export --to train.parquet last=90d --leave-out shadow --store build/store
     """
     now = datetime.now(UTC)
-    try:
-        opened = _store.choose(store, elasticsearch, read_only=True)
+    with output.handle_errors(ValueError, OSError):
+        opened = options.choose(store, elasticsearch, read_only=True)
         try:
-            base = Selection(model=model)
-            selection = Selection.parse(which, now=now, base=base) if which else base
-            done = exporting.export(
+            all_of_model = Selection(model=model)
+            selection = Selection.parse(which, now=now, base=all_of_model) if which else all_of_model
+            result = exporting.export(
                 opened,
                 selection,
                 to,
@@ -65,21 +64,19 @@ def export(
             )
         finally:
             opened.close()
-    except (StoreError, ValueError, OSError) as error:
-        raise _print.fail(error) from None
-    document = done.document()
+    document = result.document()
     if as_json:
-        _print.print_json({"file": str(to), **document})
+        output.print_json({"file": str(to), **document})
     else:
-        typer.echo(f"{to}: {done.rows:,} of {done.events:,} predictions")
-        for mark, found in document["marks"].items():
-            gone = f", {found['left_out']:,} left out" if found["left_out"] else ""
-            typer.echo(f"  {mark}: {found['events']:,} ({found['share']:.1%}){gone}")
-        if not done.marked["influenced"]:
-            _print.note(
+        typer.echo(f"{to}: {result.rows:,} of {result.events:,} predictions")
+        for mark, counts in document["marks"].items():
+            left_out_text = f", {counts['left_out']:,} left out" if counts["left_out"] else ""
+            typer.echo(f"  {mark}: {counts['events']:,} ({counts['share']:.1%}){left_out_text}")
+        if not result.marked["influenced"]:
+            output.note(
                 f"no event has labels.{influenced}: if decisions that this model took part in bring about what it "
                 "will learn from, log them with it"
             )
-        for name, count in done.untyped.most_common(10):
-            _print.note(f"{name}: {count:,} values of another type are in ml.input.other alone")
-    raise typer.Exit(0 if done.rows else 1)
+        for name, count in result.untyped.most_common(10):
+            output.note(f"{name}: {count:,} values of another type are in ml.input.other alone")
+    raise typer.Exit(0 if result.rows else 1)

@@ -11,15 +11,13 @@ from typing import Annotated
 import typer
 
 from logging_lib import profile
-from logging_lib.cli import _print, _store
-from logging_lib.jobs import loading
-from logging_lib.jobs.overlay import index_profiles
-from logging_lib.jobs.publish import file_document
-from logging_lib.profile.io import ProfileError
-from logging_lib.schema.streams import DEFAULT_NAMESPACE, data_stream
+from logging_lib.cli import options, output
+from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.schema.templates import PROFILE_FILES
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store import loading
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import StoreError
+from logging_lib.store.profiles import file_document, index_profiles
 
 
 def index(
@@ -28,7 +26,7 @@ def index(
         Path | None,
         typer.Option(help="Folder of the embedded store; made if need be.", envvar="LOGGING_LIB_STORE"),
     ] = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     namespace: Annotated[str, typer.Option(help="Namespace of the data streams.")] = DEFAULT_NAMESPACE,
     profiles: Annotated[
         list[Path] | None,
@@ -36,21 +34,23 @@ def index(
             "--profile", help="profile.json to publish, and to check foreign events with; repeatable."
         ),
     ] = None,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Normalize events and put them into a store; an event that is there already is passed over.
 
     Example: logging-lib index spool --store build/store --profile profile.json
     """
-    try:
+    with output.handle_errors(OSError, ValueError):
         loaded_profiles = [profile.load(path) for path in profiles or []]
         if store is not None and elasticsearch is not None:
             raise StoreError("give either --store or --elasticsearch, not both")
-        target = EmbeddedStore(store) if store is not None else _store.open_elasticsearch(elasticsearch)
+        target = EmbeddedStore(store) if store is not None else options.open_elasticsearch(elasticsearch)
         with contextlib.closing(target):
             index_profiles(target, profiles or [])
             if loaded_profiles:
-                target.index(PROFILE_FILES, [file_document(one) for one in loaded_profiles])
+                target.index(
+                    PROFILE_FILES, [file_document(loaded_profile) for loaded_profile in loaded_profiles]
+                )
             loaded = loading.load(
                 target,
                 events,
@@ -59,13 +59,13 @@ def index(
                 keep_refused=True,
                 namespace=namespace,
             )
-    except (ProfileError, StoreError, OSError, ValueError) as error:
-        raise _print.fail(error) from None
     refused = {reason: count for reason, count in loaded.refused.items() if reason != "duplicate"}
-    known = loaded.refused["duplicate"]
+    already_indexed = loaded.refused["duplicate"]
     if as_json:
-        typer.echo(json.dumps({"indexed": loaded.events, "known": known, "refused": refused}))
+        typer.echo(json.dumps({"indexed": loaded.events, "known": already_indexed, "refused": refused}))
     else:
-        typer.echo(f"{store or 'Elasticsearch'}: {loaded.events} events indexed, {known} were there already")
+        typer.echo(
+            f"{store or 'Elasticsearch'}: {loaded.events} events indexed, {already_indexed} were there already"
+        )
         for reason, count in refused.items():
             typer.echo(f"refused: {count} ({reason}); see {data_stream('ml.deadletter', namespace)}")

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from logging_lib.cli import _print, _store
-from logging_lib.jobs import labelled, labels
-from logging_lib.jobs.labels import Columns, Done
-from logging_lib.jobs.samples import Selection
-from logging_lib.schema.streams import DEFAULT_NAMESPACE
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.analysis import joins, labels
+from logging_lib.analysis.labels import Columns, Done
+from logging_lib.analysis.samples import Selection
+from logging_lib.cli import options, output
+from logging_lib.schema import DEFAULT_NAMESPACE
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
 
 app = typer.Typer(help="Late truths: ingest, join, quality, delay.", no_args_is_help=True)
@@ -32,15 +32,15 @@ WhichArgument = Annotated[
 @app.command()
 def ingest(
     file: Annotated[str, typer.Argument(help="CSV, Parquet or JSON lines; - reads JSON lines as they come.")],
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     model: ModelOption = None,
     request_id: Annotated[str, typer.Option(help="The column with the request's id.")] = "request_id",
     event_id: Annotated[str, typer.Option(help="The column with the prediction's event.id.")] = "event_id",
     actual: Annotated[str, typer.Option(help="The column with the truth.")] = "actual",
     timestamp: Annotated[str, typer.Option(help="The column that says when it was known.")] = "timestamp",
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Write label events with the prediction, version, role and error copied in.
 
@@ -53,32 +53,29 @@ def ingest(
     names = Columns(request=request_id, actual=actual, timestamp=timestamp, event=event_id)
     now = datetime.now(UTC)
     total = Done()
-    try:
-        with _opened(store, elasticsearch) as opened:
-            if file == "-":
-                for rows in labels.lines_of(sys.stdin.buffer):
-                    _add(total, labels.ingest(opened, rows, now=datetime.now(UTC), model=model, columns=names,
-                                              namespace=namespace))  # fmt: skip
-            else:
-                path = Path(file)
-                if not path.exists():
-                    raise ValueError(f"{path}: no such file")
-                total = labels.ingest(
-                    opened, labels.rows_of(path), now=now, model=model, columns=names, namespace=namespace
-                )
-    except (StoreError, ValueError, OSError) as error:
-        raise _print.fail(error) from None
+    with output.handle_errors(ValueError, OSError), _opened(store, elasticsearch) as opened:
+        if file == "-":
+            for rows in labels.lines_of(sys.stdin.buffer):
+                _add(total, labels.ingest(opened, rows, now=datetime.now(UTC), model=model, columns=names,
+                                          namespace=namespace))  # fmt: skip
+        else:
+            path = Path(file)
+            if not path.exists():
+                raise ValueError(f"{path}: no such file")
+            total = labels.ingest(
+                opened, labels.rows_of(path), now=now, model=model, columns=names, namespace=namespace
+            )
     _report(total, as_json, "rows")
 
 
 @app.command()
 def join(
     which: WhichArgument = "",
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     model: ModelOption = None,
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Join the labels in the store with the predictions that have no label event yet.
 
@@ -88,114 +85,111 @@ def join(
     Example: logging-lib labels join last=30d --store build/store
     """
     now = datetime.now(UTC)
-    try:
+    with output.handle_errors(ValueError, OSError):
         selection = _selection(which, model, now)
         with _opened(store, elasticsearch) as opened:
             done = labels.join(opened, now=now, selection=selection, namespace=namespace)
-    except (StoreError, ValueError, OSError) as error:
-        raise _print.fail(error) from None
     _report(done, as_json, "labels")
 
 
 @app.command()
 def quality(
     which: WhichArgument = "",
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     model: ModelOption = None,
     by: Annotated[
         str | None, typer.Option(help="A segment: version, role, a feature, or labels.KEY.")
     ] = None,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """The model's quality where the truth is known, beside training's; by segment; calibration.
 
-    Exit code 0: told; 2: wrong input, or no joined label.
+    Exit code 0: printed; 2: wrong input, or no joined label.
 
     Example: logging-lib labels quality last=30d --by homeownership --store build/store
     """
-    from logging_lib.analysis import quality as judge
+
+    from logging_lib.analysis import quality as measures
 
     now = datetime.now(UTC)
-    try:
+    with output.handle_errors(ValueError, OSError):
         with _opened(store, elasticsearch, read_only=True) as opened:
-            frame = labelled.read(opened, _selection(which, model, now), by=by)
+            frame = joins.read(opened, _selection(which, model, now), by=by)
             expected = {
-                key: known for key in _versions(frame) if (known := _expected(opened, *key)) is not None
+                key: quality for key in _versions(frame) if (quality := _expected(opened, *key)) is not None
             }
-        found, changed = {}, {}
+        by_version, corrected = {}, {}
         for key in _versions(frame):
-            own = frame[(frame["model"] == key[0]) & (frame["version"] == key[1])]
-            found[key], changed[key] = judge.by_segment(own), int(own["changed"].sum())
-    except (StoreError, ValueError, OSError) as error:
-        raise _print.fail(error) from None
+            rows = frame[(frame["model"] == key[0]) & (frame["version"] == key[1])]
+            by_version[key], corrected[key] = measures.by_segment(rows), int(rows["changed"].sum())
     if as_json:
-        _print.print_json(
+        output.print_json(
             [
                 {
                     "model": key[0],
                     "version": key[1],
                     "training": expected.get(key),
-                    "changed": changed[key],
-                    "segments": [one.document() for one in segments],
+                    "changed": corrected[key],
+                    "segments": [segment.document() for segment in segments],
                 }
-                for key, segments in found.items()
+                for key, segments in by_version.items()
             ]
         )
         return
-    for which_version, segments in found.items():
-        typer.echo(_print.plain(" ".join(which_version)))
+    for which_version, segments in by_version.items():
+        typer.echo(output.plain(" ".join(which_version)))
         _show(segments, expected.get(which_version))
-        if changed[which_version]:
-            _print.note(f"{changed[which_version]:,} predictions had another truth before; the latest counts")
+        if corrected[which_version]:
+            output.note(
+                f"{corrected[which_version]:,} predictions had another truth before; the latest counts"
+            )
 
 
 @app.command()
 def delay(
     which: WhichArgument = "",
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     model: ModelOption = None,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """How long after its prediction the truth is known, and what share of predictions has one.
 
-    Exit code 0: told; 2: wrong input, or no joined label.
+    Exit code 0: printed; 2: wrong input, or no joined label.
 
     Example: logging-lib labels delay --model loans --store build/store
     """
-    from logging_lib.analysis import quality as judge
+
+    from logging_lib.analysis import quality as measures
 
     now = datetime.now(UTC)
-    try:
-        with _opened(store, elasticsearch, read_only=True) as opened:
-            selection = _selection(which, model, now)
-            frame = labelled.read(opened, selection)
-            shares = {key: labelled.share(opened, selection, *key) for key in _versions(frame)}
-    except (StoreError, ValueError, OSError) as error:
-        raise _print.fail(error) from None
-    found = [
+    with output.handle_errors(ValueError, OSError), _opened(store, elasticsearch, read_only=True) as opened:
+        selection = _selection(which, model, now)
+        frame = joins.read(opened, selection)
+        shares = {key: joins.share(opened, selection, *key) for key in _versions(frame)}
+    delays = [
         {
             "model": key[0],
             "version": key[1],
             **shares[key],
-            "seconds": judge.delays(frame[(frame["model"] == key[0]) & (frame["version"] == key[1])]),
+            "seconds": measures.delays(frame[(frame["model"] == key[0]) & (frame["version"] == key[1])]),
         }
         for key in _versions(frame)
     ]
     if as_json:
-        _print.print_json(found)
+        output.print_json(delays)
         return
     table = Table("model", "version", "labelled", "median", "p95", "max", box=None, pad_edge=False)
-    for one in found:
-        seconds = one["seconds"]
+    for delay in delays:
+        seconds = delay["seconds"]
         table.add_row(
-            _print.safe(one["model"]),
-            _print.safe(one["version"]),
-            f"{one['labelled']:,} of {one['predictions']:,}",
+            output.safe(delay["model"]),
+            output.safe(delay["version"]),
+            f"{delay['labelled']:,} of {delay['predictions']:,}",
             *(_span(seconds.get(name)) for name in ("p50", "p95", "max")),
         )
-    _print.console().print(table)
+    output.console().print(table)
 
 
 def _opened(store: Path | None, url: str | None, *, read_only: bool = False) -> Any:
@@ -205,12 +199,12 @@ def _opened(store: Path | None, url: str | None, *, read_only: bool = False) -> 
         raise StoreError(
             f"{store}: no such folder; index predictions first: logging-lib index SPOOL --store DIR"
         )
-    made: Store = (
+    opened: Store = (
         EmbeddedStore(store)
         if store is not None and url is None and not read_only
-        else _store.choose(store, url, read_only=read_only)
+        else options.choose(store, url, read_only=read_only)
     )
-    return contextlib.closing(made)
+    return contextlib.closing(opened)
 
 
 def _selection(which: str, model: str | None, now: datetime) -> Selection:
@@ -226,8 +220,8 @@ def _expected(store: Store, model: str, version: str) -> Mapping[str, Any] | Non
     """What training's held-out rows showed, from the published profile."""
     body = {"size": 1, "query": {"ids": {"values": [f"{model}:{version}"]}}, "_source": ["expected.quality"]}
     for hit in store.search("ml-profiles", body)["hits"]["hits"]:
-        found: Mapping[str, Any] | None = (hit["_source"].get("expected") or {}).get("quality")
-        return found
+        quality: Mapping[str, Any] | None = (hit["_source"].get("expected") or {}).get("quality")
+        return quality
     return None
 
 
@@ -248,49 +242,52 @@ def _report(done: Done, as_json: bool, what: str) -> None:
             f"{done.waiting:,} without a prediction yet"
         )
         for name, reason in done.refused[:10]:
-            _print.note(f"refused: {name}: {reason}")
+            output.note(f"refused: {name}: {reason}")
         if len(done.refused) > 10:
-            _print.note(f"and {len(done.refused) - 10} more were refused")
+            output.note(f"and {len(done.refused) - 10} more were refused")
     raise typer.Exit(1 if done.refused else 0)
 
 
 def _show(segments: list[Any], expected: Mapping[str, Any] | None) -> None:
-    from logging_lib.analysis.words import number
+    from logging_lib._util.formatting import format_number
 
-    first = segments[0]
-    names = list(first.metrics)
+    overall = segments[0]
+    names = list(overall.metrics)
     table = Table("segment", "labels", *names, box=None, pad_edge=False)
     if expected is not None and "mae" in names and expected.get("errors"):
         trained = expected["errors"]
-        cells = [number(trained["mean"]) if name == "mae" else "" for name in names]
+        cells = [format_number(trained["mean"]) if name == "mae" else "" for name in names]
         table.add_row("(training, held out)", f"{trained['count']:,}", *cells)
     if expected is not None and "accuracy" in names and expected.get("confusion"):
         rows = expected["confusion"]
         total = sum(count for row in rows.values() for count in row.values())
         right = sum(row.get(name, 0) for name, row in rows.items())
-        cells = [number(right / total) if name == "accuracy" else "" for name in names]
+        cells = [format_number(right / total) if name == "accuracy" else "" for name in names]
         table.add_row("(training, held out)", f"{total:,}", *cells)
-    for one in segments:
+    for segment in segments:
         cells = []
         for name in names:
-            low, high = one.intervals.get(name, (None, None))
-            interval = f" [{number(low)}, {number(high)}]" if low is not None else ""
-            cells.append(_print.safe(number(one.metrics.get(name)) + interval))
-        table.add_row(_print.safe(one.segment), f"{one.labels:,}", *cells)
-    _print.console().print(table)
-    if first.classes:
-        of_classes = Table("class", "labels", "precision", "recall", "f1", box=None, pad_edge=False)
-        for name, row in first.classes.items():
-            of_classes.add_row(
-                _print.safe(name), *(number(row[key]) for key in ("labels", "precision", "recall", "f1"))
+            low, high = segment.intervals.get(name, (None, None))
+            interval = f" [{format_number(low)}, {format_number(high)}]" if low is not None else ""
+            cells.append(output.safe(format_number(segment.metrics.get(name)) + interval))
+        table.add_row(output.safe(segment.segment), f"{segment.labels:,}", *cells)
+    output.console().print(table)
+    if overall.classes:
+        class_table = Table("class", "labels", "precision", "recall", "f1", box=None, pad_edge=False)
+        for name, row in overall.classes.items():
+            class_table.add_row(
+                output.safe(name),
+                *(format_number(row[key]) for key in ("labels", "precision", "recall", "f1")),
             )
-        _print.console().print(of_classes)
-    if first.reliability:
-        what = "score → share right" if first.kind == "category" else "prediction → truth"
-        typer.echo(f"calibration, {what} [95 % interval] (labels):")
-        for place in first.reliability:
-            interval = f"[{number(place.low)}, {number(place.high)}]"
-            typer.echo(f"  {number(place.expected)} → {number(place.observed)} {interval} ({place.rows:,})")
+        output.console().print(class_table)
+    if overall.reliability:
+        axes = "score → share right" if overall.kind == "category" else "prediction → truth"
+        typer.echo(f"calibration, {axes} [95 % interval] (labels):")
+        for point in overall.reliability:
+            interval = f"[{format_number(point.low)}, {format_number(point.high)}]"
+            typer.echo(
+                f"  {format_number(point.expected)} → {format_number(point.observed)} {interval} ({point.rows:,})"
+            )
 
 
 def _span(seconds: float | None) -> str:

@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from logging_lib.cli import _print, _store
-from logging_lib.jobs import history
-from logging_lib.jobs.history import PREDICTION
+from logging_lib.cli import options, output
 from logging_lib.profile import io
+from logging_lib.profile.coerce import format_epoch, number_text
 from logging_lib.profile.config import Config
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import Feature, Kind, Profile
-from logging_lib.profile.values import iso, number_text
+from logging_lib.store import history
+from logging_lib.store.history import PREDICTION
 from logging_lib.store.port import StoreError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def fit(
             "--from-elasticsearch", help="Fit from the predictions that were logged, where there is no file."
         ),
     ] = False,
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     days: Annotated[float, typer.Option(help="With --from-elasticsearch: how far back.", min=0.001)] = 30,
     target: Annotated[str | None, typer.Option(help="The column with the truth.")] = None,
     prediction: Annotated[str | None, typer.Option(help="The column with the model's outputs.")] = None,
@@ -57,10 +57,10 @@ def fit(
         str | None, typer.Option(help="When the model was trained (ISO 8601). Default: the last --time.")
     ] = None,
     training_seconds: Annotated[float | None, typer.Option(help="How long the training took.")] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the profile.")] = Path(
+    out: Annotated[Path, typer.Option("-o", "--output", help="Where to write the profile.")] = Path(
         "profile.json"
     ),
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Fit a profile from the rows that the model was trained on, or from what it served.
 
@@ -71,87 +71,105 @@ def fit(
 
     from logging_lib.profile import config as configuration
     from logging_lib.profile.fitting import fit as fit_profile
-    from logging_lib.profile.frames import read
+    from logging_lib.profile.readers import read_table
 
     if (data is None) != from_elasticsearch:
-        raise _print.fail("give either a file or --from-elasticsearch")
+        raise output.fail("give either a file or --from-elasticsearch")
     source = str(data or "Elasticsearch")
     try:
-        chosen = configuration.read(config) if config else configuration.Config()
+        settings = configuration.read(config) if config else configuration.Config()
         if time is not None:
-            chosen = replace(chosen, time=time)
+            settings = replace(settings, time=time)
         if data is None:
-            frame, absent, chosen = _served(elasticsearch, model, version, days, chosen)
+            frame, absent, settings = _served(elasticsearch, model, version, days, settings)
             prediction = prediction or (PREDICTION if PREDICTION in frame else None)
         else:
-            texts = [name for name, own in chosen.features.items() if own.kind in ("category", "text")]
-            frame, absent = read(data, na_values=chosen.na_values, texts=texts)
-        made = fit_profile(
+            texts = [
+                name
+                for name, feature_settings in settings.features.items()
+                if feature_settings.kind in ("category", "text")
+            ]
+            frame, absent = read_table(data, na_values=settings.na_values, texts=texts)
+        fitted = fit_profile(
             frame,
             model=model,
             version=version,
             target=target,
             prediction=prediction,
-            config=chosen,
+            config=settings,
             trained_at=trained_at,
             training_seconds=training_seconds,
             absent=absent,
         )
-        io.save(made, output)
+        io.save(fitted, out)
     except ProfileError as error:
-        raise _print.fail(f"{source}: {error}" if not str(error).startswith(source) else str(error)) from None
+        raise output.fail(f"{source}: {error}" if not str(error).startswith(source) else str(error)) from None
     except StoreError as error:
-        raise _print.fail(str(error)) from None
+        raise output.fail(str(error)) from None
     except OSError as error:
-        raise _print.fail(f"{output}: cannot be written: {error.strerror}") from None
+        raise output.fail(f"{out}: cannot be written: {error.strerror}") from None
     if as_json:
-        notes = {feature.name: list(feature.notes) for feature in made.features.values() if feature.notes}
-        about = {"model": made.model, "version": made.version, "id": made.id, "trained_at": made.trained_at}
-        counted = {"rows": made.rows, "features": len(made.features), "held_out": made.held_out.method}
-        typer.echo(json.dumps({"profile": str(output), **about, **counted, "notes": notes}, indent=1))
+        notes = {feature.name: list(feature.notes) for feature in fitted.features.values() if feature.notes}
+        about = {
+            "model": fitted.model,
+            "version": fitted.version,
+            "id": fitted.id,
+            "trained_at": fitted.trained_at,
+        }
+        counts = {"rows": fitted.rows, "features": len(fitted.features), "held_out": fitted.held_out.method}
+        typer.echo(json.dumps({"profile": str(out), **about, **counts, "notes": notes}, indent=1))
         return
     typer.echo(
-        f"{output}: {made.model} {made.version}, {made.rows} rows, {len(made.features)} features, id {made.id}"
+        f"{out}: {fitted.model} {fitted.version}, {fitted.rows} rows, {len(fitted.features)} features, "
+        f"id {fitted.id}"
     )
-    typer.echo(f"expected rates from {made.held_out.method}")
-    for feature in made.features.values():
+    typer.echo(f"expected rates from {fitted.held_out.method}")
+    for feature in fitted.features.values():
         for note in feature.notes:
             typer.echo(f"note: {feature.name} {note}")
-    if made.trained_at is None:
+    if fitted.trained_at is None:
         typer.echo("note: when it was trained is not recorded; give --trained-at or --time")
 
 
 def _served(
-    url: str | None, model: str, version: str, days: float, chosen: Config
+    url: str | None, model: str, version: str, days: float, settings: Config
 ) -> tuple[pd.DataFrame, Mapping[str, np.ndarray[Any, Any]], Config]:
     """The logged predictions as training data: typed as they were stored, held out by time."""
     from dataclasses import replace
 
     from logging_lib.profile.config import FeatureConfig
 
-    with contextlib.closing(_store.open_elasticsearch(url)) as store:
-        found = history.read(store, model=model, version=version, now=datetime.now(UTC), days=days)
-    if found.cut:
-        typer.echo(f"note: more than {len(found.frame)} predictions; these are the latest", err=True)
+    with contextlib.closing(options.open_elasticsearch(url)) as store:
+        logged = history.read_history(store, model=model, version=version, now=datetime.now(UTC), days=days)
+    if logged.is_truncated:
+        typer.echo(f"note: more than {len(logged.frame)} predictions; these are the latest", err=True)
     features = {}
-    for name, kind in found.kinds.items():
-        own = chosen.features.get(name, FeatureConfig())
-        features[name] = own if own.kind is not None else replace(own, kind=cast("Kind", kind))
-    features = {**chosen.features, **features}
-    return found.frame, found.absent, replace(chosen, features=features, time=chosen.time or history.TIME)
+    for name, kind in logged.kinds.items():
+        feature_settings = settings.features.get(name, FeatureConfig())
+        features[name] = (
+            feature_settings
+            if feature_settings.kind is not None
+            else replace(feature_settings, kind=cast("Kind", kind))
+        )
+    features = {**settings.features, **features}
+    return (
+        logged.frame,
+        logged.absent,
+        replace(settings, features=features, time=settings.time or history.TIME),
+    )
 
 
 @app.command()
 def publish(
     files: Annotated[list[Path], typer.Argument(help="profile.json, one or several.")],
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     deployed: Annotated[
         bool, typer.Option("--deployed/--not-deployed", help="Flag the version as the one that serves.")
     ] = True,
     keep_others: Annotated[
         bool, typer.Option("--keep-others", help="Let other versions of the model keep their flag.")
     ] = False,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Publish profiles into Elasticsearch, where watches and annotate find them.
 
@@ -159,45 +177,41 @@ def publish(
 
     Example: logging-lib profile publish profile.json --elasticsearch https://localhost:9200
     """
-    from logging_lib.jobs.publish import publish as publish_profile
+    from logging_lib.store.profiles import publish as publish_profile
 
-    try:
+    with output.handle_errors():
         profiles = [io.load(file) for file in files]
-        done: list[dict[str, Any]] = []
-        with contextlib.closing(_store.open_elasticsearch(elasticsearch)) as store:
+        published: list[dict[str, Any]] = []
+        with contextlib.closing(options.open_elasticsearch(elasticsearch)) as store:
             for profile in profiles:
-                before = publish_profile(
+                retired_versions = publish_profile(
                     store, profile, now=datetime.now(UTC), deployed=deployed, alone=not keep_others
                 )
                 if as_json:
                     about = {"model": profile.model, "version": profile.version, "id": profile.id}
-                    retired = before if deployed and not keep_others else []
-                    done.append({**about, "deployed": deployed, "retired": retired})
+                    retired = retired_versions if deployed and not keep_others else []
+                    published.append({**about, "deployed": deployed, "retired": retired})
                     continue
                 flag = "deployed" if deployed else "not deployed"
                 typer.echo(f"{profile.model} {profile.version}: published as {flag}, id {profile.id}")
                 if deployed and not keep_others:
-                    for version in before:
+                    for version in retired_versions:
                         typer.echo(f"{profile.model} {version}: not flagged as deployed any more")
         if as_json:
-            typer.echo(json.dumps(done, indent=1))
-    except (ProfileError, StoreError) as error:
-        raise _print.fail(str(error)) from None
+            typer.echo(json.dumps(published, indent=1))
 
 
 @app.command()
 def show(
     file: Annotated[Path, typer.Argument(help="A profile.json.")],
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Print a profile as a table, or with --json as it is.
 
     Example: logging-lib profile show profile.json
     """
-    try:
+    with output.handle_errors():
         profile = io.load(file)
-    except ProfileError as error:
-        raise _print.fail(str(error)) from None
     if as_json:
         typer.echo(json.dumps(io.encode(profile), indent=1))
         return
@@ -221,7 +235,9 @@ def _table(profile: Profile) -> Table:
         table.add_column(column, overflow="fold")
     for feature in profile.features.values():
         expected = ", ".join(
-            f"{check} {100 * found.rate:.2f} %" for check, found in feature.expected.items() if found.count
+            f"{check} {100 * expectation.rate:.2f} %"
+            for check, expectation in feature.expected.items()
+            if expectation.count
         )
         row: list[Any] = [feature.name, feature.kind, _summary(feature), expected or "no failed check"]
         table.add_row(*(escape(str(cell)) for cell in (*row, "; ".join(feature.notes))))
@@ -232,16 +248,16 @@ def _summary(feature: Feature) -> str:
     if feature.hidden:
         return "hidden: no values kept"
     if feature.kind in ("category", "boolean"):
-        shown = list(feature.values.items())[:3]
+        most_common = list(feature.values.items())[:3]
         total = sum(feature.values.values()) or 1
-        text = ", ".join(f"{value[:30]} {100 * count / total:.0f} %" for value, count in shown)
-        rest = len(feature.values) - len(shown)
-        return text + (f" and {rest} more" if rest > 0 else "")
+        text = ", ".join(f"{value[:30]} {100 * count / total:.0f} %" for value, count in most_common)
+        others = len(feature.values) - len(most_common)
+        return text + (f" and {others} more" if others > 0 else "")
     if feature.kind == "text":
         mean = f"{feature.moments.mean:.1f}" if feature.moments else "0"
         return f"{len(feature.vocabulary)} known words, {mean} words a text"
     if feature.range is None:
         return "no value"
-    low, high = (iso(b) if feature.kind == "date" else number_text(b) for b in feature.range)
+    low, high = (format_epoch(b) if feature.kind == "date" else number_text(b) for b in feature.range)
     mean = f", mean {feature.moments.mean:.6g}" if feature.moments and feature.kind == "numeric" else ""
     return f"{low} to {high}{mean}"

@@ -14,16 +14,12 @@ from typing import Annotated, Any
 
 import typer
 
-from logging_lib import content
-from logging_lib.cli import _print, _store
-from logging_lib.cli._given import UsageError, duration, instant
-from logging_lib.jobs.overlay import with_profiles
-from logging_lib.profile import ProfileError
-from logging_lib.store.port import StoreError
-from logging_lib.watch.checking.loading import load_watches
-from logging_lib.watch.errors import WatchError
-from logging_lib.watch.templating import Medium
-from logging_lib.watch.times import parse_instant
+from logging_lib._util import content
+from logging_lib._util.times import parse_instant
+from logging_lib.cli import options, output
+from logging_lib.cli.options import UsageError, duration, instant
+from logging_lib.store.profiles import overlay_profiles
+from logging_lib.watch.loading import load_watches
 
 
 class Format(StrEnum):
@@ -33,8 +29,8 @@ class Format(StrEnum):
 
 
 def report(
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     profiles: Annotated[
         list[Path] | None,
         typer.Option("--profile", help="profile.json to compare with; may be given several times."),
@@ -82,79 +78,70 @@ def report(
 
     Example: logging-lib report --store build/store --profile profile.json -o report.html
     """
-    _print.remember_json(form is Format.json)
-    with _explained(), contextlib.ExitStack() as stack:
+    output.remember_json(form is Format.json)
+    with output.handle_errors(extra="report"), contextlib.ExitStack() as stack:
         from logging_lib.report import alerts as alerting
-        from logging_lib.report import collect, document, html, markdown, replaying, runbooks
+        from logging_lib.report import collect, document, markdown
+        from logging_lib.report.page import render_page
 
-        beginning = None if start is None else instant(start, "--since")
-        ending = None if end is None else instant(end, "--until")
-        if beginning is not None and ending is not None and beginning > ending:
+        since = None if start is None else instant(start, "--since")
+        until = None if end is None else instant(end, "--until")
+        if since is not None and until is not None and since > until:
             raise UsageError("--since is after --until: there is no time between them")
-        chosen = load_watches(content.path("watchers") if watches is None else watches)
-        opened = _store.choose(store, elasticsearch, read_only=True)
+        watch_list = load_watches(content.path("watchers") if watches is None else watches)
+        opened = options.choose(store, elasticsearch, read_only=True)
         stack.callback(opened.close)
         if profiles:
-            opened = with_profiles(opened, profiles)
+            opened = overlay_profiles(opened, profiles)
             stack.callback(opened.close)
             model, version = _of_profile(profiles, model, version)
-        subject = collect.subject_of(
-            opened, model=model, version=version, role=role, start=beginning, end=ending
-        )
+        subject = collect.subject_of(opened, model=model, version=version, role=role, start=since, end=until)
         if alerts:
             # An alert comes after its events: without an end, the last one may have come after the last event.
-            told = alerting.of_model(
-                (each for file in alerts for each in _read(file)), subject.model, beginning, ending
+            alerts_of_model = alerting.select(
+                (alert for file in alerts for alert in _read(file)), subject.model, since, until
             )
-            found = alerting.Told(told, alerting.from_files(alerts), "the alerts that the runner wrote")
+            reported_alerts = alerting.FoundAlerts(
+                alerts_of_model, alerting.name_files(alerts), "the alerts that the runner wrote"
+            )
+
         elif replay:
-            found = replaying.replay(
-                opened, chosen, subject, None if every is None else duration(every, "--every")
+            reported_alerts = alerting.replay(
+                opened, watch_list, subject, None if every is None else duration(every, "--every")
             )
         else:
-            found = alerting.Told()
-        made = collect.collect(
+            reported_alerts = alerting.FoundAlerts()
+        page = collect.collect(
             opened,
             subject,
             now=datetime.now(UTC),
-            told=found,
-            watches=chosen,
-            runbooks=runbooks.texts(chosen, watches),
+            found=reported_alerts,
+            watches=watch_list,
+            runbooks=alerting.read_runbooks(watch_list, watches),
         )
         if form is Format.html:
-            text = html.render(made)
+            text = render_page(page)
         elif form is Format.md:
-            text = markdown.render(made)
+            text = markdown.render(page)
         else:
-            text = json.dumps(document.document(made), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+            text = json.dumps(document.document(page), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
         if out is None:
             sys.stdout.write(text)
             return
         _write(out, text)
-    print(Medium.HEADER.escape(made.verdict.sentence))
-    print(Medium.HEADER.escape(made.verdict.seen))
+    print(output.plain(page.verdict.sentence))
+    print(output.plain(page.verdict.seen))
     print(f"written to {out}")
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Wrong input ends with its reason on standard error and exit code 2, never with a traceback."""
-    try:
-        yield
-    except ModuleNotFoundError as missing:
-        raise _print.not_installed(missing, "report") from None
-    except (WatchError, ProfileError, StoreError, FileNotFoundError, UsageError) as error:
-        raise _print.fail(error) from None
 
 
 def _of_profile(files: list[Path], model: str | None, version: str | None) -> tuple[str | None, str | None]:
     """What the report is about where the profiles leave no choice."""
     from logging_lib import profile
 
-    known = {(one.model, one.version) for one in map(profile.load, files)}
-    fitting = {pair for pair in known if model in (None, pair[0]) and version in (None, pair[1])}
-    if len(fitting) == 1:
-        return next(iter(fitting))
+    candidates = {(profile_file.model, profile_file.version) for profile_file in map(profile.load, files)}
+    matching = {pair for pair in candidates if model in (None, pair[0]) and version in (None, pair[1])}
+    if len(matching) == 1:
+        return next(iter(matching))
     return model, version
 
 
@@ -176,12 +163,12 @@ def _read(file: Path) -> Iterator[Mapping[str, Any]]:
 
 def _write(out: Path, text: str) -> None:
     """The whole file or nothing."""
-    beside = out.with_name(f".{out.name}.{os.getpid()}")
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, "utf-8")
-        beside.replace(out)
+        temporary.write_text(text, "utf-8")
+        temporary.replace(out)
     except OSError as error:
         with contextlib.suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         raise UsageError(f"--out: {out} cannot be written: {error.strerror or error}") from None

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from logging_lib.cli import _print, _store
-from logging_lib.jobs import samples
-from logging_lib.store.port import Store, StoreError
-from logging_lib.watch.times import parse_duration, parse_instant
+from logging_lib._util.times import parse_duration, parse_instant
+from logging_lib.analysis import samples
+from logging_lib.cli import options, output
+from logging_lib.store.port import Store
 
 if TYPE_CHECKING:
     from logging_lib.analysis.scorecard import Scorecard
-    from logging_lib.jobs.evidence import Watches
+    from logging_lib.analysis.scorecard_data import Watches
 
 
 def scorecard(
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     model: Annotated[str | None, typer.Option(help="The model. Default: the only one there is.")] = None,
     recent: Annotated[str, typer.Option(help="What is longer ago does not count.")] = "7d",
     state: Annotated[
@@ -31,84 +31,78 @@ def scorecard(
     ] = None,
     now: Annotated[str | None, typer.Option(help="Judge as of this ISO time. Default: now.")] = None,
     least: Annotated[float, typer.Option(min=0, max=7, help="Exit code 1 below this score.")] = 0.0,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Say which of the ML Test Score's seven monitoring tests are covered, by what is deployed and recently seen,
     and what to do for the rest.
 
-    Exit code 0: told; 1: the score is below --least; 2: wrong input.
+    Exit code 0: printed; 1: the score is below --least; 2: wrong input.
 
     Example: logging-lib scorecard --model loans --store build/store
     """
+    from logging_lib.analysis import scorecard_data
     from logging_lib.analysis.scorecard import score
-    from logging_lib.jobs import evidence
 
-    try:
-        moment = datetime.now(UTC) if now is None else parse_instant(now)
-        span = parse_duration(recent)
-        opened = _store.choose(store, elasticsearch, read_only=True)
+    with output.handle_errors(ValueError, OSError):
+        instant = datetime.now(UTC) if now is None else parse_instant(now)
+        recent_span = parse_duration(recent)
+        opened = options.choose(store, elasticsearch, read_only=True)
         try:
-            name = model or _only(samples.models(opened))
-            watches = _watches(opened, store, elasticsearch, state, name)
-            found = evidence.gather(opened, name, now=moment, recent=span, watches=watches)
+            model_name = model or options.only_model(samples.models(opened))
+            watches = _watches(opened, store, elasticsearch, state, model_name)
+            evidence = scorecard_data.gather(
+                opened, model_name, now=instant, recent=recent_span, watches=watches
+            )
         finally:
             opened.close()
-    except (StoreError, ValueError, OSError) as error:
-        raise _print.fail(error) from None
-    made = score(found, now=moment, recent=span)
+    card = score(evidence, now=instant, recent=recent_span)
     if as_json:
-        _print.print_json(made.document())
+        output.print_json(card.document())
     else:
-        _show(made)
-    raise typer.Exit(1 if made.score < least else 0)
-
-
-def _only(known: list[str]) -> str:
-    if len(known) != 1:
-        raise ValueError(f"choose a model with --model: there are {', '.join(known) or 'none'}")
-    return known[0]
+        _show(card)
+    raise typer.Exit(1 if card.score < least else 0)
 
 
 def _watches(opened: Store, store: Path | None, url: str | None, state: Path | None, model: str) -> Watches:
     """What our runner ran, and real Watcher where there is one."""
-    from logging_lib.jobs import evidence
+    from logging_lib.analysis import scorecard_data
 
     if state is not None:
         if not state.is_dir():
             raise ValueError(f"{state}: no such folder; give what `watch run --state` was given")
-        return evidence.of_folder(state)
+        return scorecard_data.of_folder(state)
     if store is not None:
-        return evidence.of_folder(store / ".watch-state")
-    return {**_of_watcher(url, model), **evidence.of_index(opened)}
+        return scorecard_data.of_folder(store / ".watch-state")
+    return {**_of_watcher(url, model), **scorecard_data.of_index(opened)}
 
 
 def _of_watcher(url: str | None, model: str) -> Watches:
-    """Nothing where the licence has no Watcher, or we may not ask."""
-    from logging_lib.jobs import evidence
+    """Return nothing where the license does not include Watcher, or access is denied."""
+    from logging_lib.analysis import scorecard_data
     from logging_lib.store.connection import ElasticsearchError
 
-    connection = _store.connect(url)
+    connection = options.connect(url)
     try:
         answer = connection.call("POST", "/_watcher/_query/watches", {"size": 1000})
     except ElasticsearchError as error:
-        if error.passing:
+        if error.is_transient:
             raise
         return {}
     finally:
         connection.close()
-    return evidence.of_watcher(answer, model)
+    return scorecard_data.of_watcher(answer, model)
 
 
-def _show(made: Scorecard) -> None:
+def _show(card: Scorecard) -> None:
     colors = {"covered": "green", "partly": "yellow", "missing": "red"}
-    console = _print.console()
-    for one in made.monitors:
-        color = colors[one.status]
-        console.print(f"[bold]{one.number}. {one.title}[/bold]: [{color}]{one.status}[/{color}]")
-        for line in one.evidence:
-            console.print(f"   {_print.safe(line)}", highlight=False)
-        for line in one.todo:
-            console.print(f"   → {_print.safe(line)}", highlight=False)
+    console = output.console()
+    for monitor in card.monitors:
+        color = colors[monitor.status]
+        console.print(f"[bold]{monitor.number}. {monitor.title}[/bold]: [{color}]{monitor.status}[/{color}]")
+        for line in monitor.evidence:
+            console.print(f"   {output.safe(line)}", highlight=False)
+        for line in monitor.todo:
+            console.print(f"   → {output.safe(line)}", highlight=False)
     console.print(
-        f"{_print.safe(made.model)}: {made.score:g} of {len(made.monitors)}, {made.meaning}", highlight=False
+        f"{output.safe(card.model)}: {card.score:g} of {len(card.monitors)}, {card.meaning}", highlight=False
     )

@@ -12,15 +12,14 @@ from typing import Annotated, Any
 
 import typer
 
-from logging_lib.capture.segments import DEAD_LETTERS
-from logging_lib.capture.spool import Spool
-from logging_lib.cli import _print
-from logging_lib.ship.backlog import Backlog
-from logging_lib.ship.port import RetryError
-from logging_lib.ship.receivers import connect_to
-from logging_lib.ship.replay import replay
+from logging_lib.cli import output
+from logging_lib.logger.segments import DEAD_LETTERS
+from logging_lib.logger.spool import Spool
+from logging_lib.ship.receivers import RetryError, create_receiver
+from logging_lib.ship.replay import replay_dead_letters
 from logging_lib.ship.shipper import GRACE, Shipper
-from logging_lib.ship.target import target
+from logging_lib.ship.spool_reader import SpoolReader
+from logging_lib.ship.target import parse_target
 
 
 def ship(
@@ -34,7 +33,7 @@ def ship(
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Ship what is there, then end; 1 if not all.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Say what is waiting, and end.")] = False,
-    as_json: Annotated[bool, _print.json_option("With --status: the same as JSON.")] = False,
+    as_json: Annotated[bool, output.json_option("With --status: the same as JSON.")] = False,
     replay_dead_letters: Annotated[
         bool,
         typer.Option(
@@ -56,7 +55,7 @@ def ship(
         _status(spool, as_json)
         return
     if to is None and not replay_dead_letters:
-        raise _print.fail("--to is missing: where to ship to, as beats://HOST:PORT")
+        raise output.fail("--to is missing: where to ship to, as beats://HOST:PORT")
     if to is None:
         _replay(spool)
         return
@@ -64,67 +63,69 @@ def ship(
         files = {
             name: str(path) if path else None for name, path in (("ca", ca), ("cert", cert), ("key", key))
         }
-        where = target(to, **files)
-        receiver = connect_to(where, timeout=timeout)
+        destination = parse_target(to, **files)
+        receiver = create_receiver(destination, timeout=timeout)
     except ValueError as error:
-        raise _print.fail(f"--to: {error}") from None
+        raise output.fail(f"--to: {error}") from None
     except OSError as error:
-        raise _print.fail(f"--ca, --cert or --key: {error}") from None
+        raise output.fail(f"--ca, --cert or --key: {error}") from None
     if replay_dead_letters:
         _replay(spool)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # it says each request
     if once:
-        _once(Shipper(spool, receiver, name=str(where)), spool)
+        _once(Shipper(spool, receiver, name=str(destination)), spool)
     else:
-        _daemon(Shipper(spool, receiver, name=str(where), health=Spool(spool)), grace)
+        _daemon(Shipper(spool, receiver, name=str(destination), health=Spool(spool)), grace)
 
 
 def _replay(spool: Path) -> None:
     if not spool.is_dir():
-        raise _print.fail(f"{spool}: no such folder")
-    backlog = Backlog(spool)
+        raise output.fail(f"{spool}: no such folder")
+    spool_reader = SpoolReader(spool)
     try:
-        if not backlog.lock():
-            raise _print.fail(f"{spool}: another shipper is at work; stop it, and try again", 1)
-        made = replay(backlog)
+        if not spool_reader.lock():
+            raise output.fail(f"{spool}: another shipper is at work; stop it, and try again", 1)
+        replayed = replay_dead_letters(spool_reader)
     except OSError as error:
-        raise _print.fail(f"{spool}: {error}", 1) from None
+        raise output.fail(f"{spool}: {error}", 1) from None
     finally:
-        backlog.unlock()
-    typer.echo(f"{made.events} events are back in the spool", err=True)
-    for path in made.files:
+        spool_reader.unlock()
+    typer.echo(f"{replayed.events} events are back in the spool", err=True)
+    for path in replayed.files:
         typer.echo(f"their dead letters are now in {path}", err=True)
-    if made.kept:
-        typer.echo(f"{made.kept} dead letters stay there alone: cut, torn, or never an event", err=True)
+    if replayed.remaining:
+        typer.echo(
+            f"{replayed.remaining} dead letters stay there alone: cut, torn, or never an event", err=True
+        )
 
 
 def _once(shipper: Shipper, spool: Path) -> None:
     if not spool.is_dir():
-        raise _print.fail(f"{spool}: no such folder")
+        raise output.fail(f"{spool}: no such folder")
     try:
-        if not shipper.backlog.lock():
-            raise _print.fail(f"{spool}: another shipper is at work", 1)
-        state = shipper.backlog.state
+        if not shipper.reader.lock():
+            raise output.fail(f"{spool}: another shipper is at work", 1)
+        state = shipper.reader.state
         shipped, dead = state.shipped, state.dead_lettered
-        while shipper.step():
+        while shipper.ship_batch():
             pass
     except (RetryError, OSError) as error:
-        raise _print.fail(str(error), 1) from None
+        raise output.fail(str(error), 1) from None
     finally:
-        shipper.end()
+        shipper.close()
     dead = state.dead_lettered - dead
     refused = f", {dead} refused: see {spool / DEAD_LETTERS}" if dead else ""
     typer.echo(f"{state.shipped - shipped} events shipped{refused}", err=True)
 
 
 def _daemon(shipper: Shipper, grace: float) -> None:
-    told = threading.Event()
+    stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
+        signal.signal(number, lambda *_: stopped.set())
     worker = threading.Thread(target=shipper.run, name="ship", daemon=True)
     worker.start()
-    while worker.is_alive() and not told.wait(1.0):
+    while worker.is_alive() and not stopped.wait(1.0):
         pass
     shipper.stop(grace)
     worker.join(grace)
@@ -132,16 +133,16 @@ def _daemon(shipper: Shipper, grace: float) -> None:
 
 def _status(spool: Path, as_json: bool) -> None:
     if not spool.is_dir():
-        raise _print.fail(f"{spool}: no such folder")
-    backlog = Backlog(spool)
+        raise output.fail(f"{spool}: no such folder")
+    spool_reader = SpoolReader(spool)
     try:
-        running = not backlog.lock()
-        backlog.unlock()
+        running = not spool_reader.lock()
+        spool_reader.unlock()
     except OSError as error:
-        raise _print.fail(f"{spool}: {error}") from None
-    events, size, oldest = backlog.waiting()
-    state = backlog.state
-    found: dict[str, Any] = {
+        raise output.fail(f"{spool}: {error}") from None
+    events, size, oldest = spool_reader.measure_backlog()
+    state = spool_reader.state
+    document: dict[str, Any] = {
         "running": running,
         "receiver": state.receiver or None,
         "backlog": {
@@ -159,13 +160,13 @@ def _status(spool: Path, as_json: bool) -> None:
         else None,
     }
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(document, indent=1))
         return
-    age = found["backlog"]["age"]
+    age = document["backlog"]["age"]
     waiting = f"{events} events, {size / 1e6:.1f} MB" + (f", the oldest {age:.0f} s old" if age else "")
     typer.echo(f"shipper   {'running' if running else 'not running'}, to {state.receiver or 'nowhere yet'}")
     typer.echo(f"waiting   {waiting}")
-    typer.echo(f"shipped   {state.shipped} events, {found['rate']:.0f} a second in the last minute")
+    typer.echo(f"shipped   {state.shipped} events, {document['rate']:.0f} a second in the last minute")
     typer.echo(f"refused   {state.dead_lettered} events; {state.retries} attempts were repeated")
     typer.echo(f"known     {state.duplicates} events, which the receiver had already")
     if state.last_error:

@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from logging_lib.cli import _print, _store
-from logging_lib.jobs import record, samples
-from logging_lib.jobs.history import PREDICTION
-from logging_lib.jobs.samples import Selection
-from logging_lib.profile.io import ProfileError
-from logging_lib.profile.values import NA_VALUES, spelled
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.store.port import Store, StoreError
+from logging_lib.analysis import samples, scorecard_data
+from logging_lib.analysis.samples import Selection
+from logging_lib.cli import options, output
+from logging_lib.profile.coerce import NA_VALUES, parse_scalar
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.store.history import PREDICTION
+from logging_lib.store.port import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from logging_lib.analysis.skewing import Skew
+    from logging_lib.analysis.skew import Skew
 
 ABOUT = {"@timestamp": "@timestamp", "event.id": "@event.id", "ml.request.id": "@ml.request.id"}
 _KEYS = {"event.id": "@event.id", "event_id": "@event.id", "ml.request.id": "@ml.request.id",
@@ -42,8 +41,8 @@ def skew(
         ),
     ],
     which: Annotated[str, typer.Argument(help="Which events: 'last=7d', 'version=2'. Default: all.")] = "",
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     model: Annotated[str | None, typer.Option(help="The model. Default: the only one there is.")] = None,
     key: Annotated[
         str | None,
@@ -71,7 +70,7 @@ def skew(
     keep: Annotated[
         bool, typer.Option("--record", help="Remember the result in the store, for the scorecard.")
     ] = False,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Join logged inputs with recomputed features, and say which differ, how often, and the likeliest cause.
 
@@ -81,28 +80,28 @@ def skew(
     Examples: logging-lib skew features.parquet last=7d --store build/store;
     logging-lib skew pipeline.features:compute --key request_id --store build/store
     """
-    from logging_lib.analysis.skewing import skew as find
+    from logging_lib.analysis.skew import find_skew
 
     now = datetime.now(UTC)
-    try:
+    with output.handle_errors(ValueError, OSError):
         default, by_feature = _tolerances(tolerance or [])
         opened: Store = (
-            EmbeddedStore(_existing(store))
+            EmbeddedStore(options.existing_folder(store))
             if keep and store is not None and elasticsearch is None
-            else _store.choose(store, elasticsearch, read_only=not keep)
+            else options.choose(store, elasticsearch, read_only=not keep)
         )
         try:
-            name = model or _only(samples.models(opened))
-            base = Selection(model=name, role="live")
-            selection = Selection.parse(which, now=now, base=base) if which else base
+            model_name = model or options.only_model(samples.models(opened))
+            all_of_model = Selection(model=model_name, role="live")
+            selection = Selection.parse(which, now=now, base=all_of_model) if which else all_of_model
             served = samples.read(opened, selection, max_rows=max_rows, seed=seed, about=ABOUT)
-            other = _recomputed(recomputed, served.frame)
-            own, theirs = _key(key, served.frame, other)
-            found = find(
+            recomputed_frame = _recomputed(recomputed, served.frame)
+            logged_key, recomputed_key = _key(key, served.frame, recomputed_frame)
+            result = find_skew(
                 served.frame,
-                other,
-                key=own,
-                recomputed_key=theirs,
+                recomputed_frame,
+                key=logged_key,
+                recomputed_key=recomputed_key,
                 kinds=served.kinds,
                 tolerance=default,
                 tolerances=by_feature,
@@ -112,40 +111,28 @@ def skew(
             )
             if keep:
                 summary = {
-                    "ok": found.ok,
-                    "joined": found.joined,
-                    "skewed": [one.name for one in found.skewed],
+                    "ok": result.ok,
+                    "joined": result.joined,
+                    "skewed": [feature.name for feature in result.skewed],
                     "max_rate": max_rate,
                 }
-                record.write(opened, "skew", model=name, version=selection.version, summary=summary, now=now)
+                scorecard_data.write(
+                    opened, "skew", model=model_name, version=selection.version, summary=summary, now=now
+                )
         finally:
             opened.close()
-    except (ProfileError, StoreError, ValueError, OSError) as error:
-        raise _print.fail(error) from None
     if as_json:
-        _print.print_json({**found.document(), "notes": list(served.notes)})
+        output.print_json({**result.document(), "notes": list(served.notes)})
     else:
-        _show(found)
+        _show(result)
         for line in served.notes:
-            _print.note(line)
-    raise typer.Exit(0 if found.ok else 1)
+            output.note(line)
+    raise typer.Exit(0 if result.ok else 1)
 
 
-def _existing(store: Path) -> Path:
-    if not store.is_dir():
-        raise StoreError(f"{store}: no such folder; give the folder that the events were stored in")
-    return store
-
-
-def _only(known: list[str]) -> str:
-    if len(known) != 1:
-        raise ValueError(f"choose a model with --model: there are {', '.join(known) or 'none'}")
-    return known[0]
-
-
-def _tolerances(given: list[str]) -> tuple[float, Mapping[str, float]]:
+def _tolerances(texts: list[str]) -> tuple[float, Mapping[str, float]]:
     default, by_feature = 1e-6, {}
-    for text in given:
+    for text in texts:
         name, sign, value = text.rpartition("=")
         try:
             number = float(value)
@@ -163,15 +150,15 @@ def _tolerances(given: list[str]) -> tuple[float, Mapping[str, float]]:
 def _recomputed(source: str, logged: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
-    from logging_lib.profile.frames import read
+    from logging_lib.profile.readers import read_table
 
     if Path(source).exists() or not _FUNCTION.fullmatch(source):
-        frame = read(Path(source), na_values=NA_VALUES, texts=list(_KEYS))[0]
+        frame = read_table(Path(source), na_values=NA_VALUES, texts=list(_KEYS))[0]
         if ".csv" in [suffix.lower() for suffix in Path(source).suffixes]:
             # CSV has no types: a number among texts is a number.
             for name in frame.columns:
                 if not pd.api.types.is_numeric_dtype(frame[name]) and name not in _KEYS:
-                    frame[name] = frame[name].astype(object).map(spelled)
+                    frame[name] = frame[name].astype(object).map(parse_scalar)
         return frame
     module, _, name = source.partition(":")
     if "" not in sys.path:
@@ -181,58 +168,66 @@ def _recomputed(source: str, logged: pd.DataFrame) -> pd.DataFrame:
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{source}: cannot be imported: {error}") from None
     events = logged.rename(columns={column: field for field, column in ABOUT.items()})
-    made: Any = function(events)
-    if not isinstance(made, pd.DataFrame):
-        raise ValueError(f"{source}: expected a DataFrame, found {type(made).__name__}")
-    return made
+    result: Any = function(events)
+    if not isinstance(result, pd.DataFrame):
+        raise ValueError(f"{source}: expected a DataFrame, found {type(result).__name__}")
+    return result
 
 
-def _key(given: str | None, logged: pd.DataFrame, recomputed: pd.DataFrame) -> tuple[str, str]:
+def _key(key: str | None, logged: pd.DataFrame, recomputed: pd.DataFrame) -> tuple[str, str]:
     """The key's column in either."""
-    if given is not None:
-        name, sign, column = given.partition("=")
-        own = _KEYS.get(name, name)
+    if key is not None:
+        name, sign, column = key.partition("=")
+        logged_column = _KEYS.get(name, name)
         if sign:
-            return own, column
-        return own, next((one for one in (name, *_aliases(own)) if one in recomputed), name)
-    for name, own in _KEYS.items():
-        if name in recomputed and logged[own].notna().any():
-            return own, name
+            return logged_column, column
+        return logged_column, next(
+            (candidate for candidate in (name, *_aliases(logged_column)) if candidate in recomputed), name
+        )
+    for name, logged_column in _KEYS.items():
+        if name in recomputed and logged[logged_column].notna().any():
+            return logged_column, name
     raise ValueError(
         f"what are both joined by? Recomputed columns are {', '.join(map(str, recomputed.columns))}; "
         "give --key, such as --key customer_id or --key event.id=id"
     )
 
 
-def _aliases(own: str) -> list[str]:
-    return [name for name, column in _KEYS.items() if column == own]
+def _aliases(logged_column: str) -> list[str]:
+    return [name for name, column in _KEYS.items() if column == logged_column]
 
 
-def _show(found: Skew) -> None:
+def _show(result: Skew) -> None:
     table = Table("feature", "differs", "cause", "example: logged, recomputed", box=None, pad_edge=False)
-    for one in found.features:
-        color = "default" if one.allowed else "red"
-        cause = f"{one.cause.name}: {one.cause.detail} ({one.cause.share:.0%})" if one.cause else ""
-        example = f"{one.examples[0][1]!r:.40}, {one.examples[0][2]!r:.40}" if one.examples else ""
-        table.add_row(
-            _print.safe(one.name),
-            f"[{color}]{one.rate:.2%} of {one.rows:,}[/{color}]",
-            _print.safe(cause),
-            _print.safe(example),
+    for feature in result.features:
+        color = "default" if feature.allowed else "red"
+        cause = (
+            f"{feature.cause.name}: {feature.cause.detail} ({feature.cause.share:.0%})"
+            if feature.cause
+            else ""
         )
-    _print.console().print(table)
-    if found.only_logged:
-        typer.echo(f"join miss: {found.only_logged:,} logged events have no recomputed row")
-    if found.only_recomputed:
-        typer.echo(f"{found.only_recomputed:,} recomputed rows have no logged event")
-    if found.repeated_keys:
-        typer.echo(f"{found.repeated_keys:,} recomputed rows repeat a key; the first of each was taken")
+        example = (
+            f"{feature.examples[0][1]!r:.40}, {feature.examples[0][2]!r:.40}" if feature.examples else ""
+        )
+        table.add_row(
+            output.safe(feature.name),
+            f"[{color}]{feature.rate:.2%} of {feature.rows:,}[/{color}]",
+            output.safe(cause),
+            output.safe(example),
+        )
+    output.console().print(table)
+    if result.only_logged:
+        typer.echo(f"join miss: {result.only_logged:,} logged events have no recomputed row")
+    if result.only_recomputed:
+        typer.echo(f"{result.only_recomputed:,} recomputed rows have no logged event")
+    if result.repeated_keys:
+        typer.echo(f"{result.repeated_keys:,} recomputed rows repeat a key; the first of each was taken")
     for what, names in (
-        ("logged only", found.features_only_logged),
-        ("recomputed only", found.features_only_recomputed),
+        ("logged only", result.features_only_logged),
+        ("recomputed only", result.features_only_recomputed),
     ):
         if names:
-            typer.echo(_print.plain(f"{what}: {', '.join(names)}"))
-    skewed = len(found.skewed)
-    about = f"{skewed} of {len(found.features)} features are skewed" if skewed else "no feature is skewed"
-    typer.echo(f"{about} in {found.joined:,} joined events (more than {found.max_rate:.2%} of them differ)")
+            typer.echo(output.plain(f"{what}: {', '.join(names)}"))
+    skewed = len(result.skewed)
+    about = f"{skewed} of {len(result.features)} features are skewed" if skewed else "no feature is skewed"
+    typer.echo(f"{about} in {result.joined:,} joined events (more than {result.max_rate:.2%} of them differ)")

@@ -16,24 +16,21 @@ from rich.markup import escape
 from rich.table import Table
 
 import logging_lib
-from logging_lib import content
-from logging_lib.cli import _print, _store
+from logging_lib._util import content, ownership
+from logging_lib._util.ownership import UNCHANGED, UPDATED, Change
+from logging_lib.cli import options, output
 from logging_lib.cli.dashboards import KibanaOption, SpaceOption
-from logging_lib.dashboards.kibana import PREFIX as KIBANA
-from logging_lib.dashboards.kibana import settings_from as kibana_settings
-from logging_lib.dashboards.loading import SpecError
-from logging_lib.jobs.publish import is_published, publish, published_models
-from logging_lib.profile.io import ProfileError
+from logging_lib.dashboards.kibana.client import PREFIX as KIBANA
+from logging_lib.dashboards.kibana.client import settings_from as kibana_settings
 from logging_lib.profile.io import load as load_profile
 from logging_lib.stack import deploy as deployment
 from logging_lib.stack import doctor as diagnosis
-from logging_lib.stack import keys, parts, saved_objects, watches
-from logging_lib.stack.deploy import UNCHANGED, UPDATED, Change
-from logging_lib.stack.server import Server, examine
+from logging_lib.stack import keys, resources, saved_objects
+from logging_lib.stack.capabilities import ServerCapabilities, inspect_server
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
-from logging_lib.watch.templating import Medium
+from logging_lib.store.profiles import is_published, list_published_models, publish
 
 app = typer.Typer(help="Put what we need into an Elasticsearch, or take it away.", no_args_is_help=True)
 
@@ -47,17 +44,9 @@ RolesOption = Annotated[
 ]
 
 
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except (StoreError, ProfileError, SpecError, FileNotFoundError) as error:
-        raise _print.fail(error) from None
-
-
 @app.command()
 def deploy(
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
     retention: RetentionOption = None,
@@ -76,7 +65,7 @@ def deploy(
     show_diff: Annotated[bool, typer.Option("--diff", help="Show what changes, line by line.")] = False,
     dry_run: DryRunOption = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what somebody edited.")] = False,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Put templates, retention, pipelines, scripts and, where Watcher is licensed, watches; say what changed.
 
@@ -86,9 +75,13 @@ def deploy(
 
     Example: logging-lib stack deploy --elasticsearch https://localhost:9200 --api-key writer
     """
-    with _explained(), _store.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
-        server = examine(connection)
-        made = [(path, load_profile(path)) for path in profiles or ()]
+    with (
+        output.handle_errors(),
+        options.connect(elasticsearch) as connection,
+        _kibana(kibana, space) as saved,
+    ):
+        server = inspect_server(connection)
+        loaded_profiles = [(path, load_profile(path)) for path in profiles or ()]
         wanted = _base(server, retention, roles=roles)
         changes = _put(connection, wanted, force=force, dry_run=dry_run)
         if not _refused(changes):
@@ -96,20 +89,26 @@ def deploy(
             if server.lifecycle:
                 changes += deployment.set_retention(connection, wanted, dry_run=dry_run)
             store = ElasticsearchStore(connection)
-            for path, profile in made:
-                same = is_published(store, profile)
-                if not dry_run and not same:
+            for path, profile in loaded_profiles:
+                is_current = is_published(store, profile)
+                if not dry_run and not is_current:
                     publish(store, profile, now=datetime.now(UTC))
-                what = f"profile {profile.model} {profile.version}"
-                changes.append(Change(what, UNCHANGED if same else UPDATED, str(path)))
+                about = f"profile {profile.model} {profile.version}"
+                changes.append(Change(about, UNCHANGED if is_current else UPDATED, str(path)))
             if server.watcher:
-                known = published_models(store) | {profile.model: True for _, profile in made}
+                models = list_published_models(store) | {
+                    profile.model: True for _, profile in loaded_profiles
+                }
                 folder = content.path("watchers")
-                retired = watches.rendered(folder, [name for name, serves in known.items() if not serves])
+                retired = resources.render_watches(
+                    folder, [name for name, serves in models.items() if not serves]
+                )
                 changes += deployment.destroy(connection, retired, force=force, dry_run=dry_run)
-                own = watches.rendered(folder, [name for name, serves in known.items() if serves])
-                changes += _put(connection, own, force=force, dry_run=dry_run)
-            changes += keys.make(
+                watches = resources.render_watches(
+                    folder, [name for name, serves in models.items() if serves]
+                )
+                changes += _put(connection, watches, force=force, dry_run=dry_run)
+            changes += keys.create_keys(
                 connection, api_keys or (), folder=_roles_folder(), into=keys_in, expiration=expiration,
                 dry_run=dry_run,
             )  # fmt: skip
@@ -121,73 +120,81 @@ def deploy(
 
 @app.command()
 def status(
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
     retention: RetentionOption = None,
     roles: RolesOption = False,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Say how each part stands: missing, current, outdated, edited or foreign. Exit code 1: not all is current.
 
     Example: logging-lib stack status --elasticsearch https://localhost:9200
     """
-    with _explained(), _store.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
-        server = examine(connection)
+    with (
+        output.handle_errors(),
+        options.connect(elasticsearch) as connection,
+        _kibana(kibana, space) as saved,
+    ):
+        server = inspect_server(connection)
         wanted = _base(server, retention, roles=roles)
         if server.watcher:
-            known = published_models(ElasticsearchStore(connection))
-            models = [name for name, serves in known.items() if serves]
-            wanted += watches.rendered(content.path("watchers"), models)
-        found = deployment.status(connection, wanted)
-        there = saved.status() if saved is not None else []
+            models_published = list_published_models(ElasticsearchStore(connection))
+            models = [name for name, serves in models_published.items() if serves]
+            wanted += resources.render_watches(content.path("watchers"), models)
+        states = deployment.status(connection, wanted)
+        saved_states = saved.status() if saved is not None else []
     if as_json:
-        rows = [{"kind": part.kind.title, "name": part.name, "state": str(state)} for part, state in found]
-        rows += [{"kind": "saved object", "name": name, "state": str(state)} for name, state in there]
+        rows = [{"kind": part.kind.title, "name": part.name, "state": str(state)} for part, state in states]
+        rows += [{"kind": "saved object", "name": name, "state": str(state)} for name, state in saved_states]
         typer.echo(json.dumps({"version": server.version_text, "license": server.license, "parts": rows}))
     else:
         table = Table("part", "state", box=None, pad_edge=False)
-        for about, state in [*((str(part), str(state)) for part, state in found), *there]:
+        for about, state in [*((str(part), str(state)) for part, state in states), *saved_states]:
             table.add_row(escape(about), state)
         _console().print(table)
         _print_lacks(server)
-    raise typer.Exit(0 if all(state == "current" for _, state in [*found, *there]) else 1)
+    raise typer.Exit(0 if all(state == "current" for _, state in [*states, *saved_states]) else 1)
 
 
 @app.command()
 def destroy(
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
     yes: Annotated[bool, typer.Option("--yes", help="Do it; otherwise only say what would be done.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Remove what somebody edited, too.")] = False,
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Take away what deploy put there. Events and profiles stay, and the templates that they need.
 
     Example: logging-lib stack destroy --elasticsearch https://localhost:9200 --yes
     """
-    with _explained(), _store.connect(elasticsearch) as connection, _kibana(kibana, space) as saved:
-        server = examine(connection)
+    with (
+        output.handle_errors(),
+        options.connect(elasticsearch) as connection,
+        _kibana(kibana, space) as saved,
+    ):
+        server = inspect_server(connection)
         wanted = _base(server, None, roles=server.security)
         if server.watcher:
-            models = list(published_models(ElasticsearchStore(connection)))
-            wanted += watches.rendered(content.path("watchers"), models)
+            models = list(list_published_models(ElasticsearchStore(connection)))
+            wanted += resources.render_watches(content.path("watchers"), models)
         changes = deployment.destroy(connection, wanted, force=force, dry_run=not yes)
         if saved is not None:  # before our keys, of which one may be in use
             changes += saved.destroy(force=force, dry_run=not yes)
         if server.security:
-            changes += keys.invalidate(connection, dry_run=not yes)
+            changes += keys.invalidate_keys(connection, dry_run=not yes)
     _print_changes(changes, server, show_diff=False, dry_run=not yes, as_json=as_json)
     if not yes and not as_json:
         typer.echo("nothing was removed; say --yes")
 
 
 def doctor(
-    elasticsearch: _store.ElasticsearchOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
     kibana: KibanaOption = None,
     space: SpaceOption = "default",
-    as_json: _print.JsonOption = False,
+    as_json: output.JsonOption = False,
 ) -> None:
     """Examine an Elasticsearch: reachable, versions, license, templates, clock, last event, dead letters.
 
@@ -197,23 +204,30 @@ def doctor(
 
     Example: logging-lib doctor --elasticsearch https://localhost:9200
     """
-    with _explained(), _store.connect(elasticsearch) as connection:
-        found = diagnosis.diagnose(connection, lambda server: _base(server, None, roles=False))
+    with output.handle_errors(), options.connect(elasticsearch) as connection:
+        findings = diagnosis.diagnose(connection, lambda server: _base(server, None, roles=False))
     if kibana is not None or os.environ.get(f"{KIBANA}URL"):
-        found += saved_objects.findings(kibana_settings(url=kibana), space, content.path("kibana_dashboards"))
+        findings += saved_objects.diagnose_kibana(
+            kibana_settings(url=kibana), space, content.path("kibana_dashboards")
+        )
     if as_json:
         rows = [
-            {"level": one.level, "check": one.check, "message": one.message, "remedy": one.remedy}
-            for one in found
+            {
+                "level": finding.level,
+                "check": finding.check,
+                "message": finding.message,
+                "remedy": finding.remedy,
+            }
+            for finding in findings
         ]
         typer.echo(json.dumps(rows, indent=1))
     else:
         table = Table("level", "check", "finding", box=None, pad_edge=False)
-        for one in found:
-            remedy = f"\n→ {one.remedy}" if one.remedy else ""
-            table.add_row(one.level, one.check, _safe(one.message) + _safe(remedy, lines=True))
+        for finding in findings:
+            remedy = f"\n→ {finding.remedy}" if finding.remedy else ""
+            table.add_row(finding.level, finding.check, _safe(finding.message) + _safe(remedy, lines=True))
         _console().print(table)
-    raise typer.Exit(1 if any(one.level is diagnosis.Level.ERROR for one in found) else 0)
+    raise typer.Exit(1 if any(finding.level is diagnosis.FindingLevel.ERROR for finding in findings) else 0)
 
 
 # --- helpers
@@ -226,74 +240,85 @@ def _kibana(url: str | None, space: str) -> Iterator[saved_objects.SavedObjects 
         yield None
         return
     folder = content.path("kibana_dashboards")
-    with saved_objects.connected(kibana_settings(url=url), space, folder) as found:
-        yield found
+    with saved_objects.open_saved_objects(kibana_settings(url=url), space, folder) as saved:
+        yield saved
 
 
-def _base(server: Server, retention: list[str] | None, *, roles: bool) -> list[parts.Part]:
+def _base(
+    server: ServerCapabilities, retention: list[str] | None, *, roles: bool
+) -> list[resources.Resource]:
     """What every cluster of this kind gets."""
-    given = {}
+    periods = {}
     for entry in retention or ():
         dataset, separator, period = entry.partition("=")
         if not separator or not period:
             raise StoreError(f"--retention: {entry!r} is not such as ml.prediction=30d")
-        given[dataset] = period
+        periods[dataset] = period
     folder = content.path("pipelines") / "elasticsearch"
-    found = parts.templates(folder, retention=given)
+    parts = resources.load_templates(folder, retention=periods)
     if not server.match_only_text:
-        found = parts.without_match_only_text(found)
-    found += parts.scripts(content.path("watchers") / "scripts")
-    return found + (parts.roles(_roles_folder()) if roles else [])
+        parts = resources.replace_match_only_text(parts)
+    parts += resources.load_scripts(content.path("watchers") / "scripts")
+    return parts + (resources.load_roles(_roles_folder()) if roles else [])
 
 
 def _roles_folder() -> Path:
     return content.path("pipelines") / "elasticsearch" / "roles"
 
 
-def _put(connection: Connection, wanted: Iterable[parts.Part], *, force: bool, dry_run: bool) -> list[Change]:
+def _put(
+    connection: Connection, wanted: Iterable[resources.Resource], *, force: bool, dry_run: bool
+) -> list[Change]:
     return deployment.deploy(
         connection, wanted, version=logging_lib.__version__, force=force, dry_run=dry_run
     )
 
 
 def _refused(changes: Iterable[Change]) -> bool:
-    return any(change.did == deployment.REFUSED for change in changes)
+    return any(change.action == ownership.REFUSED for change in changes)
 
 
 def _print_changes(
-    changes: list[Change], server: Server, *, show_diff: bool, dry_run: bool, as_json: bool
+    changes: list[Change], server: ServerCapabilities, *, show_diff: bool, dry_run: bool, as_json: bool
 ) -> None:
     if as_json:
-        rows = [{"about": one.about, "did": one.did, "note": one.note, "diff": one.diff} for one in changes]
-        typer.echo(json.dumps({"dry_run": dry_run, "changes": rows, "left_out": server.lacks}, indent=1))
+        rows = [
+            {"about": change.name, "did": change.action, "note": change.note, "diff": change.diff}
+            for change in changes
+        ]
+        typer.echo(json.dumps({"dry_run": dry_run, "changes": rows, "left_out": server.missing}, indent=1))
         return
-    would = "would be " if dry_run else ""
-    for one in changes:
-        if one.did == deployment.UNCHANGED and not one.note:
+    prefix = "would be " if dry_run else ""
+    for change in changes:
+        if change.action == ownership.UNCHANGED and not change.note:
             continue
-        did = one.did if one.did in (deployment.UNCHANGED, deployment.LEFT) else would + one.did
-        print(Medium.HEADER.escape(f"{one.about}: {did}" + (f" ({one.note})" if one.note else "")))
-        if show_diff and one.diff:
-            typer.echo(one.diff)
-    same = sum(one.did == deployment.UNCHANGED for one in changes)
-    done = sum(one.changes for one in changes)
-    typer.echo(f"{done} {'would change' if dry_run else 'changed'}, {same} unchanged")
+        did = (
+            change.action
+            if change.action in (ownership.UNCHANGED, ownership.LEFT)
+            else prefix + change.action
+        )
+        print(output.plain(f"{change.name}: {did}" + (f" ({change.note})" if change.note else "")))
+        if show_diff and change.diff:
+            typer.echo(change.diff)
+    unchanged = sum(change.action == ownership.UNCHANGED for change in changes)
+    changed = sum(change.is_change for change in changes)
+    typer.echo(f"{changed} {'would change' if dry_run else 'changed'}, {unchanged} unchanged")
     if _refused(changes):
         typer.echo("something was refused, so nothing was changed", err=True)
     _print_lacks(server)
 
 
-def _print_lacks(server: Server) -> None:
+def _print_lacks(server: ServerCapabilities) -> None:
     typer.echo(f"Elasticsearch {server.version_text}, license {server.license}")
-    for lacking in server.lacks:
-        typer.echo(f"left out: {lacking}")
+    for capability in server.missing:
+        typer.echo(f"left out: {capability}")
 
 
 def _safe(text: str, *, lines: bool = False) -> str:
     """Names come from logs: neither terminal codes nor rich's markup may act."""
     if lines:
         return "\n".join(_safe(line) for line in text.split("\n"))
-    return escape(Medium.HEADER.escape(text))
+    return output.safe(text)
 
 
 def _console() -> Console:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 
+from logging_lib._util.text import printable
 from logging_lib.dashboards.spec import Dashboard, Filter, Metric, Panel, Reference
-from logging_lib.plain import printable
 from logging_lib.profile.model import CHECKS, Feature, Profile
 
 MAX_NAME = 40
@@ -72,9 +72,9 @@ def for_profile(profile: Profile) -> Dashboard:
         panels += _outputs(profile.prediction, only)
     names: dict[str, int] = {}
     for feature in profile.features.values():
-        shown = _shown(feature.name, names)
-        panels.append(_bins(feature, shown, only))
-        panels.append(_checks(feature, shown, only))
+        label = _unique_label(feature.name, names)
+        panels.append(_bins(feature, label, only))
+        panels.append(_checks(feature, label, only))
     return Dashboard(
         id=model_id(profile.model, profile.version),
         title=f"ML model · {_plain(profile.model)} {_plain(profile.version)}: each feature against training",
@@ -86,7 +86,7 @@ def for_profile(profile: Profile) -> Dashboard:
 
 
 def model_id(model: str, version: str) -> str:
-    """The id of a model version's dashboard; what an id cannot hold is told apart by a hash."""
+    """Return the id of a model version's dashboard: a readable part, and a hash of the exact names."""
     slug = re.sub(r"[^a-z0-9]+", "-", f"{model}-{version}".lower()).strip("-")[:MAX_NAME]
     digest = sha256(f"{model}\0{version}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"model-{slug}-{digest}" if slug else f"model-{digest}"
@@ -128,11 +128,11 @@ def _outputs(output: Feature, only: Filter) -> list[Panel]:
     ]
 
 
-def _bins(feature: Feature, shown: str, only: Filter) -> Panel:
+def _bins(feature: Feature, label: str, only: Filter) -> Panel:
     bins = feature.expected_bins()
     total = sum(bins.values())
     return Panel(
-        title=f"{shown}: bins · good lies at the ticks",
+        title=f"{label}: bins · good lies at the ticks",
         description=f"{feature.kind}. Bars: the share of served predictions; ticks: of training rows.",
         chart="bins",
         feature=feature.name,
@@ -141,12 +141,12 @@ def _bins(feature: Feature, shown: str, only: Filter) -> Panel:
     )
 
 
-def _checks(feature: Feature, shown: str, only: Filter) -> Panel:
+def _checks(feature: Feature, label: str, only: Filter) -> Panel:
     """The shares that failed a check, with the expected rates that are above zero as lines."""
-    known = [check for check in CHECKS if check in feature.expected]
-    checks = known or ["missing", "absent"]
+    expected_checks = [check for check in CHECKS if check in feature.expected]
+    checks = expected_checks or ["missing", "absent"]
     return Panel(
-        title=f"{shown}: checks · good is on the dashed lines",
+        title=f"{label}: checks · good is on the dashed lines",
         description="The share of predictions in which the feature was "
         + ", ".join(_CHECKS[c] for c in checks),
         chart="line",
@@ -157,17 +157,17 @@ def _checks(feature: Feature, shown: str, only: Filter) -> Panel:
         where={check: {f"ml.check.{check}": feature.name} for check in checks},
         references=tuple(
             Reference(value=feature.expected[check].rate, label=f"{check.replace('_', ' ')}, expected")
-            for check in known
+            for check in expected_checks
             if feature.expected[check].rate > 0
         ),
         filter=only,
     )
 
 
-def _shown(name: str, taken: dict[str, int]) -> str:
+def _unique_label(name: str, uses: dict[str, int]) -> str:
     """A name for titles, from which ids are made: cut, and still unique."""
     text = _plain(name)
-    number = taken[text] = taken.get(text, 0) + 1
+    number = uses[text] = uses.get(text, 0) + 1
     return text if number == 1 else f"{text} ({number})"
 
 

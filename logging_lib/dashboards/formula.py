@@ -79,10 +79,10 @@ def parse(text: str) -> Formula:
 def operations(formula: Formula) -> Iterator[Operation]:
     """The operations in it, from left to right, each once."""
     seen: set[Operation] = set()
-    for one in _walk(formula):
-        if isinstance(one, Operation) and one not in seen:
-            seen.add(one)
-            yield one
+    for node in _walk(formula):
+        if isinstance(node, Operation) and node not in seen:
+            seen.add(node)
+            yield node
 
 
 def value(formula: Formula, of: Callable[[Operation], float | None]) -> float | None:
@@ -91,10 +91,10 @@ def value(formula: Formula, of: Callable[[Operation], float | None]) -> float | 
         return formula.value
     if isinstance(formula, Operation):
         return of(formula)
-    arguments = [value(one, of) for one in formula.arguments]
-    if any(one is None for one in arguments):
+    arguments = [value(argument, of) for argument in formula.arguments]
+    if any(argument is None for argument in arguments):
         return None
-    numbers = [one for one in arguments if one is not None]
+    numbers = [argument for argument in arguments if argument is not None]
     if formula.name == "sqrt":
         return math.sqrt(numbers[0]) if numbers[0] >= 0 else None
     left, right = numbers
@@ -108,8 +108,8 @@ def value(formula: Formula, of: Callable[[Operation], float | None]) -> float | 
 def _walk(formula: Formula) -> Iterator[Formula]:
     yield formula
     if isinstance(formula, Math):
-        for one in formula.arguments:
-            yield from _walk(one)
+        for argument in formula.arguments:
+            yield from _walk(argument)
 
 
 def _read(node: ast.expr) -> Formula:
@@ -130,34 +130,34 @@ def _read(node: ast.expr) -> Formula:
 
 
 def _operation(name: str, arguments: list[ast.expr]) -> Operation:
-    rest = list(arguments)
+    remaining = list(arguments)
     field, percentile, where = "", 0.0, ""
     if name in OF_FIELD:
-        if not rest:
+        if not remaining:
             raise FormulaError(f"{name} needs a field")
-        field = ast.unparse(rest.pop(0))
-    if name == "documents" and rest and isinstance(rest[0], ast.Attribute):
-        field = ast.unparse(rest.pop(0))
+        field = ast.unparse(remaining.pop(0))
+    if name == "documents" and remaining and isinstance(remaining[0], ast.Attribute):
+        field = ast.unparse(remaining.pop(0))
     if name == "percentile":
-        if not rest:
+        if not remaining:
             raise FormulaError(
                 "percentile needs a number from 0 to 100, such as percentile(event.duration, 95)"
             )
-        percentile = _number(rest.pop(0))
+        percentile = _number(remaining.pop(0))
         if not 0 < percentile < 100:
             raise FormulaError(f"percentile: {percentile:g} is not between 0 and 100")
-    if rest:
-        last = rest.pop(0)
+    if remaining:
+        last = remaining.pop(0)
         if not isinstance(last, ast.Name):
             raise FormulaError(f"{name}: {ast.unparse(last)!r:.80} is no name of a filter")
         where = last.id
-    if rest:
+    if remaining:
         raise FormulaError(f"{name}: too many arguments")
     return Operation(name, field, percentile, where)
 
 
 def _number(node: ast.expr) -> float:
-    found = node.value if isinstance(node, ast.Constant) else None
-    if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found):
+    number = node.value if isinstance(node, ast.Constant) else None
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
         raise FormulaError(f"{ast.unparse(node)!r:.80} is no number")
-    return float(found)
+    return float(number)

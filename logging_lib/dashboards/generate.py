@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from logging_lib.dashboards.checks import check_ndjson
+from logging_lib.dashboards.kibana.objects import dashboard_id, ndjson, saved_objects
+from logging_lib.dashboards.kibana.validate import check_ndjson
 from logging_lib.dashboards.loading import load_dashboards
-from logging_lib.dashboards.objects import dashboard_id, ndjson, saved_objects
 from logging_lib.dashboards.spec import Dashboard
 
 FOLDER = "kibana_dashboards"
@@ -21,19 +21,19 @@ _BEGIN, _END = "<!-- generated: the dashboards -->", "<!-- end of what is genera
 def listed(dashboards: list[Dashboard]) -> str:
     """The dashboards and their panels, as Markdown."""
     lines = []
-    for one in dashboards:
-        controls = ", ".join(one.controls)
+    for board in dashboards:
+        controls = ", ".join(board.controls)
         lines += [
-            f"### {one.title}",
+            f"### {board.title}",
             "",
-            f"`{one.id}.yml` → `{dashboard_id(one.id)}`. {one.description} Controls: {controls}.",
+            f"`{board.id}.yml` → `{dashboard_id(board.id)}`. {board.description} Controls: {controls}.",
             "",
             "| panel | chart | of |",
             "|---|---|---|",
         ]
         lines += [
             f"| {panel.title} | {panel.chart} | {panel.dataset} |"
-            for panel in one.panels
+            for panel in board.panels
             if panel.chart != "text"
         ]
         lines.append("")
@@ -48,28 +48,28 @@ def outputs(root: Path) -> dict[str, str]:
         ValueError: what was made has faults, or the README has no place for the list.
     """
     dashboards = load_dashboards(root / FOLDER)
-    made = ndjson(saved_objects(dashboards))
-    if faults := check_ndjson(made):
+    ndjson_text = ndjson(saved_objects(dashboards))
+    if faults := check_ndjson(ndjson_text):
         raise ValueError("\n".join(map(str, faults)))
     readme = (root / FOLDER / "README.md").read_text("utf-8")
-    before, begin, rest = readme.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
+    before, begin, after = readme.partition(_BEGIN)
+    _, end, after = after.partition(_END)
     if not begin or not end:
         raise ValueError(f"{FOLDER}/README.md: lacks the lines {_BEGIN} and {_END}")
     readme = f"{before}{begin}\n\n{listed(dashboards)}\n{end}{after}"
-    return {f"{FOLDER}/{NDJSON}": made, f"{FOLDER}/README.md": readme}
+    return {f"{FOLDER}/{NDJSON}": ndjson_text, f"{FOLDER}/README.md": readme}
 
 
 def main(arguments: list[str]) -> int:
     check = "--check" in arguments
     root = Path(next((a for a in arguments if not a.startswith("-")), "."))
     try:
-        made = outputs(root)
+        files = outputs(root)
     except ValueError as error:
         print(error)
         return 1
     stale = []
-    for name, content in made.items():
+    for name, content in files.items():
         path = root / name
         if path.exists() and path.read_text("utf-8") == content:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from logging_lib.dashboards import sources
+from logging_lib.dashboards import spec as sources
 from logging_lib.dashboards.formula import NUMERIC_ONLY, Operation, operations
 from logging_lib.dashboards.spec import SERIES_CHARTS, TIME, Dashboard, Filter, Metric, Panel
 from logging_lib.schema.fields import NUMERIC_TYPES, Schema
@@ -35,8 +35,8 @@ def check(dashboard: Dashboard, schema: Schema) -> Iterator[Finding]:
 def _panel(panel: Panel, schema: Schema) -> Iterator[Finding]:
     yield from _shape(panel)
     yield from _filter(panel.filter, panel.dataset, schema, ("filter",))
-    for name, given in panel.where.items():
-        yield from _filter(given, panel.dataset, schema, ("where", name))
+    for name, condition in panel.where.items():
+        yield from _filter(condition, panel.dataset, schema, ("where", name))
     for place, name in enumerate(panel.splits):
         at: Location = ("split",) if isinstance(panel.split, str) else ("split", place)
         yield from _field(name, panel.dataset, schema, at, grouped=True)
@@ -47,9 +47,9 @@ def _panel(panel: Panel, schema: Schema) -> Iterator[Finding]:
     used = set()
     for place, metric in enumerate(panel.numbers):
         at = ("metrics", place) if panel.metrics else ()
-        for one in operations(metric.parsed):
-            used.add(one.where)
-            yield from _operation(one, metric, panel, schema, at)
+        for operation in operations(metric.parsed):
+            used.add(operation.where)
+            yield from _operation(operation, metric, panel, schema, at)
     for name in sorted(set(panel.where) - used):
         yield ("where", name), f"no formula uses {name!r}"
 
@@ -98,23 +98,28 @@ def _shape(panel: Panel) -> Iterator[Finding]:
 
 
 def _operation(
-    one: Operation, metric: Metric, panel: Panel, schema: Schema, at: Location
+    operation: Operation, metric: Metric, panel: Panel, schema: Schema, at: Location
 ) -> Iterator[Finding]:
     where = "formula" if metric.formula is not None else "field"
-    if one.name == "per_minute" and one is not metric.parsed:
+    if operation.name == "per_minute" and operation is not metric.parsed:
         yield (*at, where), "per_minute() stands alone: Lens cannot calculate with it"
-    if one.name == "per_minute" and (panel.x != TIME or panel.chart not in SERIES_CHARTS):
+    if operation.name == "per_minute" and (panel.x != TIME or panel.chart not in SERIES_CHARTS):
         yield (*at, where), "per_minute() needs a chart over time"
-    if one.where and one.where not in panel.where:
-        yield (*at, where), f"'where' has no filter {one.where!r}"
-    if one.field:
+    if operation.where and operation.where not in panel.where:
+        yield (*at, where), f"'where' has no filter {operation.where!r}"
+    if operation.field:
         yield from _field(
-            one.field, panel.dataset, schema, (*at, where), numeric=one.name in NUMERIC_ONLY, grouped=True
+            operation.field,
+            panel.dataset,
+            schema,
+            (*at, where),
+            numeric=operation.name in NUMERIC_ONLY,
+            grouped=True,
         )
 
 
-def _filter(given: Filter, dataset: str, schema: Schema, at: Location) -> Iterator[Finding]:
-    for name in given:
+def _filter(conditions: Filter, dataset: str, schema: Schema, at: Location) -> Iterator[Finding]:
+    for name in conditions:
         yield from _field(name, dataset, schema, (*at, name))
 
 
@@ -132,9 +137,12 @@ def _field(
         return
     field = sources.field(name, dataset)
     if field is None or name.endswith("*"):
-        other = schema.field(name)
-        if other is not None and not name.endswith("*"):
-            yield at, f"{name} is no field of the dataset {dataset}; it is one of {', '.join(other.datasets)}"
+        schema_field = schema.field(name)
+        if schema_field is not None and not name.endswith("*"):
+            yield (
+                at,
+                f"{name} is no field of the dataset {dataset}; it is one of {', '.join(schema_field.datasets)}",
+            )
             return
         close = get_close_matches(name, sources.names(dataset), 1)
         yield at, f"there is no field {name!r:.120}" + (f"; did you mean {close[0]!r}?" if close else "")

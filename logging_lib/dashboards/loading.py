@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from logging_lib._util.errors import LoggingLibError
 from logging_lib.dashboards import spec
 from logging_lib.dashboards.lint import check
 from logging_lib.dashboards.spec import Dashboard
@@ -34,7 +35,7 @@ class Problem:
         return f"{self.file}:{self.line}: {self.message}"
 
 
-class SpecError(ValueError):
+class SpecError(LoggingLibError, ValueError):
     """Dashboard files that are refused. ``problems`` holds all that was found, not only the first."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
@@ -59,15 +60,17 @@ def load_dashboards(directory: str | Path) -> list[Dashboard]:
             dashboards.append(load_dashboard(file))
         except SpecError as error:
             problems.extend(error.problems)
-    known = {one.id for one in dashboards}
+    ids = {dashboard.id for dashboard in dashboards}
     if directory.is_dir() and not problems:
         problems += [
             Problem(
-                str(directory / f"{one.id}.yml"), 1, f"drilldown: there is no dashboard {panel.drilldown!r}"
+                str(directory / f"{dashboard.id}.yml"),
+                1,
+                f"drilldown: there is no dashboard {panel.drilldown!r}",
             )
-            for one in dashboards
-            for panel in one.panels
-            if panel.drilldown is not None and panel.drilldown not in known
+            for dashboard in dashboards
+            for panel in dashboard.panels
+            if panel.drilldown is not None and panel.drilldown not in ids
         ]
     if problems:
         raise SpecError(problems)
@@ -91,7 +94,7 @@ def parse_dashboard(text: str, *, id: str, file: str = "dashboard") -> Dashboard
     lines = _Lines(file)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        given = lines.read(node)
+        document = lines.read(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         at = mark.line + 1 if mark is not None else 1
@@ -100,21 +103,21 @@ def parse_dashboard(text: str, *, id: str, file: str = "dashboard") -> Dashboard
         raise SpecError([Problem(file, 1, f"is no YAML: {error}")]) from error
     if lines.problems:
         raise SpecError(lines.problems)
-    if not isinstance(given, dict):
+    if not isinstance(document, dict):
         raise SpecError([Problem(file, 1, "expected a mapping with 'title' and 'panels'")])
-    if "id" in given:
+    if "id" in document:
         raise SpecError([Problem(file, lines.of(("id",)), "leave 'id' out: it is the file's name")])
     try:
-        made = Dashboard.model_validate({**given, "id": id})
+        dashboard = Dashboard.model_validate({**document, "id": id})
     except ValidationError as error:
         problems = {
             Problem(file, lines.of(entry["loc"]), _message(entry)): None for entry in _first(error.errors())
         }
         raise SpecError(problems) from error
-    found = [Problem(file, lines.of(at), message) for at, message in check(made, fields.load())]
-    if found:
-        raise SpecError(found)
-    return made
+    faults = [Problem(file, lines.of(at), message) for at, message in check(dashboard, fields.load())]
+    if faults:
+        raise SpecError(faults)
+    return dashboard
 
 
 class _Lines:
@@ -134,23 +137,23 @@ class _Lines:
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
-            return [self.read(one, (*path, place)) for place, one in enumerate(node.value)]
+            return [self.read(item, (*path, place)) for place, item in enumerate(node.value)]
         return yaml.SafeLoader("").construct_object(node)
 
     def _mapping(self, node: yaml.MappingNode, path: tuple[str | int, ...]) -> dict[str, Any]:
-        made: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
             name, line = str(key_node.value), key_node.start_mark.line + 1
             if key_node.tag == _MERGE:
-                found = self.read(value_node, path)
-                merged |= found if isinstance(found, dict) else {}
+                value = self.read(value_node, path)
+                merged |= value if isinstance(value, dict) else {}
                 continue
-            if name in made:
+            if name in mapping:
                 self.problems.append(Problem(self._file, line, f"{name!r} is given twice"))
             self._lines[(*path, name)] = line
-            made[name] = self.read(value_node, (*path, name))
-        return {**merged, **made}
+            mapping[name] = self.read(value_node, (*path, name))
+        return {**merged, **mapping}
 
     def of(self, location: Sequence[str | int]) -> int:
         """The line of a location; parts that are not in the file (a union's branches) are passed over."""

@@ -9,14 +9,15 @@ from typing import Any
 
 import orjson
 
+from logging_lib._util.datemath import from_millis
+from logging_lib._util.errors import LoggingLibError
 from logging_lib.dashboards import queries, tables, views
-from logging_lib.dashboards.selection import Selection, last
+from logging_lib.dashboards.selection import PanelSelection, last
 from logging_lib.dashboards.spec import Dashboard, Panel
 from logging_lib.dashboards.tables import CutError
 from logging_lib.dashboards.views import View
 from logging_lib.schema.fields import load
-from logging_lib.store.port import Store, StoreError
-from logging_lib.store.wrapping import Wrapper
+from logging_lib.store.port import DelegatingStore, Store, StoreError
 
 PERIODS = ("1h", "6h", "24h", "7d", "30d", "90d", "365d")
 WHOLE = "all"
@@ -27,7 +28,7 @@ REMEMBERED = 100
 _STREAMS = "logs-ml.prediction-*"
 
 
-class PreviewError(ValueError):
+class PreviewError(LoggingLibError, ValueError):
     """A choice that cannot be shown; the message says what can."""
 
 
@@ -60,7 +61,7 @@ def choices(store: Store, *, now: datetime) -> dict[str, Any]:
             for model in found["models"]["buckets"]
         }
         services = [bucket["key"] for bucket in found["services"]["buckets"]]
-        first, latest = (_moment(found[end]["value"]) for end in ("first", "last"))
+        first, latest = (from_millis(found[end]["value"]) for end in ("first", "last"))
     features: dict[str, list[str]] = {}
     profiles = store.search(queries.PROFILES, {"size": 1000, "_source": ["ml.model", "expected.bins"]})
     for hit in profiles["hits"]["hits"]:
@@ -78,7 +79,7 @@ def choices(store: Store, *, now: datetime) -> dict[str, Any]:
     }
 
 
-def selection(chosen: Mapping[str, str], known: Mapping[str, Any], *, now: datetime) -> Selection:
+def selection(chosen: Mapping[str, str], known: Mapping[str, Any], *, now: datetime) -> PanelSelection:
     """What a person chose, by the names of the controls; ``period`` counts back from the last event.
 
     Raises:
@@ -86,16 +87,16 @@ def selection(chosen: Mapping[str, str], known: Mapping[str, Any], *, now: datet
     """
     names = ("model", "version", "role", "service", "feature")
     wanted = {name: chosen[name] for name in names if chosen.get(name)}
-    end = _instant(known["last"]) + timedelta(milliseconds=1) if known["last"] else now
-    start = _instant(known["first"]) if known["first"] else now - timedelta(days=1)
+    end = _parse_time(known["last"]) + timedelta(milliseconds=1) if known["last"] else now
+    start = _parse_time(known["first"]) if known["first"] else now - timedelta(days=1)
     period = chosen.get("period") or WHOLE
     try:
         if chosen.get("from") or chosen.get("to"):
-            start = _instant(chosen["from"]) if chosen.get("from") else start
-            end = _instant(chosen["to"]) if chosen.get("to") else end
+            start = _parse_time(chosen["from"]) if chosen.get("from") else start
+            end = _parse_time(chosen["to"]) if chosen.get("to") else end
         elif period != WHOLE:
             start = last(period, end).start
-        return Selection(start, end, **wanted)
+        return PanelSelection(start, end, **wanted)
     except (ValueError, OverflowError) as error:
         raise PreviewError(f"no such time: {error}") from None
 
@@ -106,7 +107,7 @@ def prepare(store: Store, dashboards: Iterable[Dashboard]) -> None:
     The embedded store reads a field out of its documents when it is named first: one pass for all of them takes
     a fraction of one a panel.
     """
-    nowhere = Selection(datetime(2000, 1, 1, tzinfo=UTC), datetime(2000, 1, 2, tzinfo=UTC))
+    nowhere = PanelSelection(datetime(2000, 1, 1, tzinfo=UTC), datetime(2000, 1, 2, tzinfo=UTC))
     named: dict[str, dict[str, None]] = {}
     for panel in (panel for one in dashboards for panel in one.panels if panel.chart != "text"):
         indices, body = queries.request(panel, nowhere)
@@ -130,7 +131,7 @@ def _fields(part: Any) -> Iterator[str]:
             yield from _fields(each)
 
 
-class Remembering(Wrapper):
+class Remembering(DelegatingStore):
     """A store that gives the same answer to the same search until it is refreshed: the panels of a page show one
     moment, and what they ask alike is asked once."""
 
@@ -161,7 +162,7 @@ class Remembering(Wrapper):
             self._round += 1
 
 
-def panel_view(store: Store, panel: Panel, chosen: Selection) -> View:
+def panel_view(store: Store, panel: Panel, chosen: PanelSelection) -> View:
     """A panel's view; what the store cannot answer is said in it."""
     if panel.chart == "text":
         return views.view(panel, [])
@@ -252,10 +253,6 @@ def _short_period(known: Mapping[str, Any]) -> str | None:
     return "24h" if "24h" in known["periods"] else None
 
 
-def _moment(millis: float) -> datetime:
-    return datetime.fromtimestamp(millis / 1000, UTC)
-
-
-def _instant(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

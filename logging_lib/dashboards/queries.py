@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from logging_lib.dashboards import formula as formulas
-from logging_lib.dashboards import sources
+from logging_lib.dashboards import spec as sources
 from logging_lib.dashboards.formula import Operation
-from logging_lib.dashboards.selection import Selection
+from logging_lib.dashboards.selection import PanelSelection
 from logging_lib.dashboards.spec import (
     CONTROL_FIELDS,
     SERIES_CHARTS,
@@ -42,7 +42,7 @@ _WEIGHT: Final = "ml.sample.weight"
 _LUCENE: Final = frozenset('.?+*|{}[]()"\\#@&<>~^$-')
 
 
-def request(panel: Panel, selection: Selection) -> tuple[str, Body]:
+def request(panel: Panel, selection: PanelSelection) -> tuple[str, Body]:
     """The indices and the search body of a panel.
 
     Raises:
@@ -63,7 +63,7 @@ def request(panel: Panel, selection: Selection) -> tuple[str, Body]:
     return indices, body
 
 
-def shared(panel: Panel, selection: Selection) -> tuple[str, Body]:
+def shared(panel: Panel, selection: PanelSelection) -> tuple[str, Body]:
     """The request to make in place of a panel's own, where one answer serves several panels: all bins of a model,
     not those of one feature alone. ``tables.rows`` takes from the answer what is the panel's."""
     if panel.chart == "bins" and panel.feature is not None:
@@ -71,7 +71,7 @@ def shared(panel: Panel, selection: Selection) -> tuple[str, Body]:
     return request(panel, selection)
 
 
-def expected_request(panel: Panel, selection: Selection) -> tuple[str, Body] | None:
+def expected_request(panel: Panel, selection: PanelSelection) -> tuple[str, Body] | None:
     """The search for what training had; None where the panel does not compare with it.
 
     Those profiles are asked for that are flagged as deployed, or the one whose version is chosen.
@@ -138,7 +138,7 @@ def _clause(name: str, wanted: Any) -> Body:
     return {"term": {name: wanted}}
 
 
-def _chosen(panel: Panel, selection: Selection) -> list[Body]:
+def _chosen(panel: Panel, selection: PanelSelection) -> list[Body]:
     """Conditions of the filter and the controls, but not of time. The feature narrows what is shown, not what
     is counted: a share's denominator stays."""
     made = [_clause(name, wanted) for name, wanted in panel.filter.items()]
@@ -149,7 +149,7 @@ def _chosen(panel: Panel, selection: Selection) -> list[Body]:
     return made
 
 
-def _query(panel: Panel, selection: Selection) -> Body:
+def _query(panel: Panel, selection: PanelSelection) -> Body:
     return {"bool": {"filter": [*_chosen(panel, selection), _between(selection.start, selection.end)]}}
 
 
@@ -183,7 +183,7 @@ def _weight(panel: Panel) -> Body:
     return {"sum": {"field": _WEIGHT, **({} if panel.dataset == "prediction" else {"missing": 1})}}
 
 
-def _series(panel: Panel, selection: Selection) -> Body:
+def _series(panel: Panel, selection: PanelSelection) -> Body:
     """Metrics below the time or the field of ``x``, below the splits; the total orders the buckets."""
     aggs = metric_aggs(operations(panel), panel)
     if panel.chart in SERIES_CHARTS or panel.chart == "heatmap":
@@ -193,13 +193,13 @@ def _series(panel: Panel, selection: Selection) -> Body:
     return aggs
 
 
-def _x(panel: Panel, selection: Selection, below: Body) -> Body:
+def _x(panel: Panel, selection: PanelSelection, below: Body) -> Body:
     if panel.x == TIME:
         return {"date_histogram": _histogram(selection), "aggs": below}
     return _terms(panel, selection, panel.x, below)
 
 
-def _histogram(selection: Selection) -> Body:
+def _histogram(selection: PanelSelection) -> Body:
     return {
         "field": "@timestamp",
         "fixed_interval": selection.step,
@@ -211,7 +211,7 @@ def _histogram(selection: Selection) -> Body:
     }
 
 
-def _terms(panel: Panel, selection: Selection, name: str, below: Body) -> Body:
+def _terms(panel: Panel, selection: PanelSelection, name: str, below: Body) -> Body:
     order = "weight" if panel.weighted else "_count"
     terms: Body = {"field": name, "size": panel.size, "order": [{order: "desc"}, {"_key": "asc"}]}
     aggs = {**({"weight": _weight(panel)} if panel.weighted else {}), **below}
@@ -225,11 +225,11 @@ def _terms(panel: Panel, selection: Selection, name: str, below: Body) -> Body:
 
 def token_pattern(feature: str) -> str:
     """The regular expression (Lucene's) of a feature's tokens."""
-    part = tokens.part(feature)
+    part = tokens.escape(feature)
     return "".join(f"\\{letter}" if letter in _LUCENE else letter for letter in part) + "=.*"
 
 
-def _rates(panel: Panel, selection: Selection) -> Body:
+def _rates(panel: Panel, selection: PanelSelection) -> Body:
     """Weight of the failing events by feature and time, and of all events by time."""
     weight = {"weight": {"sum": {"field": _WEIGHT}}}
     over_time = {"x": {"date_histogram": _histogram(selection), "aggs": weight}}
@@ -239,7 +239,7 @@ def _rates(panel: Panel, selection: Selection) -> Body:
     }
 
 
-def _bins(panel: Panel, selection: Selection) -> Body:
+def _bins(panel: Panel, selection: PanelSelection) -> Body:
     feature = panel.feature if panel.feature is not None else selection.feature
     terms: Body = {"field": "ml.input.bins", "size": MAX_BINS, "order": [{"_key": "asc"}]}
     if feature is not None:
@@ -258,7 +258,7 @@ def _bins(panel: Panel, selection: Selection) -> Body:
     }
 
 
-def _events(panel: Panel, selection: Selection) -> Body:
+def _events(panel: Panel, selection: PanelSelection) -> Body:
     """Single events, the newest first; a chosen feature leaves those in which it failed a check."""
     query = _query(panel, selection)
     if selection.feature is not None and panel.dataset == "prediction":

@@ -16,7 +16,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class PanelSelection:
     """``start`` is inclusive, ``end`` exclusive; both with a time zone. What is None is not chosen.
 
     ``interval`` is a fixed interval of Elasticsearch's (``5m``); default: one that gives about 60 buckets.
@@ -60,6 +60,6 @@ def seconds(interval: str) -> int:
     return int(number) * _UNITS[unit]
 
 
-def last(period: str, end: datetime) -> Selection:
+def last(period: str, end: datetime) -> PanelSelection:
     """All that there is in the time of ``period`` (``24h``) before ``end``. Raises ValueError."""
-    return Selection(end - timedelta(seconds=seconds(period)), end)
+    return PanelSelection(end - timedelta(seconds=seconds(period)), end)

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
-from logging_lib.dashboards.page import page
+from logging_lib.dashboards.page import render_preview
 from logging_lib.dashboards.preview import PreviewError, Remembering, choices, panel_view, selection
 from logging_lib.dashboards.spec import Dashboard
 from logging_lib.store.port import Store
@@ -89,7 +89,7 @@ def server(
 
     def main(_: dict[str, str]) -> tuple[str, bytes]:
         store.refresh()
-        return "text/html", page(dashboards, choices(store, now=clock())).encode()
+        return "text/html", render_preview(dashboards, choices(store, now=clock())).encode()
 
     def known(_: dict[str, str]) -> tuple[str, bytes]:
         store.refresh()

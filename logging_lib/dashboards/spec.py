@@ -1,9 +1,9 @@
-"""The panel language: what a file of ``kibana_dashboards/`` says; its ``README.md`` documents it."""
+"""Define what a dashboard's YAML file may contain: panels, the datasets they read, and their fields. Pure."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,55 @@ from pydantic import (
 
 from logging_lib.dashboards import formula as formulas
 from logging_lib.dashboards.formula import Formula
+from logging_lib.schema import data_stream
+from logging_lib.schema.fields import Field as SchemaField
+from logging_lib.schema.fields import load
+from logging_lib.schema.templates import WATCH_STATE
+
+ALERT: Final = "alert"
+"""What the watch runner sent to people: documents of its state, not our events."""
+
+_ALERT_FIELDS: Final = {
+    name: SchemaField(name, kind, description, (ALERT,))
+    for name, kind, description in (
+        ("@timestamp", "date", "When the watch ran."),
+        ("kind", "keyword", "`history` for what was done."),
+        ("record", "keyword", "`alert`, `delivery`, `run`, and so on."),
+        ("watch", "keyword", "The watch."),
+        ("model", "keyword", "The model."),
+    )
+}
+
+
+def indices(dataset: Dataset, namespace: str | None = None) -> str:
+    """The index pattern of a dataset, or the data stream of one namespace."""
+    if dataset == ALERT:
+        return WATCH_STATE
+    return f"logs-ml.{dataset}-*" if namespace is None else data_stream(f"ml.{dataset}", namespace)
+
+
+def field(name: str, dataset: str) -> SchemaField | None:
+    """The field of this name in a dataset, or None."""
+    if dataset == ALERT:
+        return _ALERT_FIELDS.get(name)
+    schema_field = load().field(name)
+    return schema_field if schema_field is not None and f"ml.{dataset}" in schema_field.datasets else None
+
+
+def names(dataset: str) -> list[str]:
+    """All fields of a dataset; a trailing ``*`` stands for any key."""
+    if dataset == ALERT:
+        return list(_ALERT_FIELDS)
+    return [schema_field.name for schema_field in load().fields if f"ml.{dataset}" in schema_field.datasets]
+
+
+def control_field(control: Control, dataset: str) -> str | None:
+    """The field that a control narrows in a dataset; None where it has none."""
+    if dataset == ALERT:
+        return "model" if control == "model" else None
+    name = CONTROL_FIELDS.get(control)
+    return name if name is not None and field(name, dataset) is not None else None
+
 
 Chart = Literal["line", "area", "bar", "metric", "table", "heatmap", "pie", "rates", "bins", "events", "text"]
 Dataset = Literal["prediction", "label", "deadletter", "health", "start", "alert"]
@@ -62,19 +111,19 @@ class Not(_Strict):
 _CONDITION = "expected a value, a list of values, or one of {exists: true}, {not: ...}, {gte: 0, lt: 1}"
 
 
-def _condition(given: Any) -> Any:
-    if isinstance(given, (Exists, Not, Range)):
-        return given
-    if isinstance(given, dict):
-        model = Exists if "exists" in given else Not if "not" in given else Range
+def _condition(condition: Any) -> Any:
+    if isinstance(condition, (Exists, Not, Range)):
+        return condition
+    if isinstance(condition, dict):
+        model = Exists if "exists" in condition else Not if "not" in condition else Range
         try:
-            return model.model_validate(given)
+            return model.model_validate(condition)
         except ValidationError as error:
             raise ValueError(_CONDITION) from error
-    values = given if isinstance(given, list) else [given]
-    if not values or not all(isinstance(one, (str, int, float, bool)) for one in values):
+    values = condition if isinstance(condition, list) else [condition]
+    if not values or not all(isinstance(value, (str, int, float, bool)) for value in values):
         raise ValueError(_CONDITION)
-    return given
+    return condition
 
 
 Condition = Annotated[Value | list[Value] | Exists | Not | Range, PlainValidator(_condition)]
@@ -116,8 +165,8 @@ class Metric(_Strict):
             return formulas.parse(self.formula)
         name = self.metric or ""
         if name not in (*formulas.OF_EVENTS, *formulas.OF_FIELD):
-            known = ", ".join((*formulas.OF_EVENTS, *formulas.OF_FIELD))
-            raise formulas.FormulaError(f"metric: {name!r:.80} is none of {known}")
+            functions = ", ".join((*formulas.OF_EVENTS, *formulas.OF_FIELD))
+            raise formulas.FormulaError(f"metric: {name!r:.80} is none of {functions}")
         if name in formulas.OF_FIELD and not self.field:
             raise formulas.FormulaError(f"metric: {name} needs a 'field'")
         if name in formulas.OF_EVENTS and self.field:
@@ -195,11 +244,11 @@ class Panel(_Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _booleans(cls, given: Any) -> Any:
+    def _booleans(cls, document: Any) -> Any:
         """YAML reads a bare ``no`` or ``yes`` as a boolean."""
-        if isinstance(given, dict) and isinstance(given.get("stack"), bool):
-            return {**given, "stack": "yes" if given["stack"] else "no"}
-        return given
+        if isinstance(document, dict) and isinstance(document.get("stack"), bool):
+            return {**document, "stack": "yes" if document["stack"] else "no"}
+        return document
 
     @model_validator(mode="after")
     def _short_form(self) -> Panel:

@@ -28,7 +28,7 @@ from typing import Any
 from logging_lib.dashboards import formula as formulas
 from logging_lib.dashboards.formula import Operation
 from logging_lib.dashboards.queries import agg_name
-from logging_lib.dashboards.selection import Selection
+from logging_lib.dashboards.selection import PanelSelection
 from logging_lib.dashboards.spec import SERIES_CHARTS, TIME, Metric, Panel
 from logging_lib.schema import tokens
 
@@ -94,7 +94,7 @@ def metric_label(metric: Metric) -> str:
 
 def rows(
     panel: Panel,
-    selection: Selection,
+    selection: PanelSelection,
     response: Mapping[str, Any],
     expected: Mapping[str, Any] | None = None,
 ) -> list[Row]:
@@ -132,7 +132,7 @@ def rows(
     return made
 
 
-def number(metric: Metric, bucket: Bucket, selection: Selection) -> float | None:
+def number(metric: Metric, bucket: Bucket, selection: PanelSelection) -> float | None:
     """A metric's value in a bucket."""
     return formulas.value(metric.parsed, lambda one: _operation(one, bucket, selection))
 
@@ -164,7 +164,7 @@ def natural(text: str) -> tuple[Any, ...]:
     return (not text.startswith("!"), first is None, float(first[0]) if first else 0.0, text)
 
 
-def _operation(one: Operation, bucket: Bucket, selection: Selection) -> float | None:
+def _operation(one: Operation, bucket: Bucket, selection: PanelSelection) -> float | None:
     found = bucket[agg_name(one)]
     if one.where:
         found = found["of"]
@@ -195,12 +195,12 @@ def key(bucket: Bucket) -> Any:
     return bucket.get("key_as_string", bucket["key"])
 
 
-def _line(panel: Panel, selection: Selection, keys: tuple[Any, ...], bucket: Bucket) -> Iterator[Row]:
+def _line(panel: Panel, selection: PanelSelection, keys: tuple[Any, ...], bucket: Bucket) -> Iterator[Row]:
     found = bucket["x"]["buckets"]
     if panel.x != TIME:
         found = sorted(found, key=lambda one: natural(str(key(one))))
     for one in found:
-        x = _moment(one["key"]) if panel.x == TIME else str(key(one))
+        x = _format_millis(one["key"]) if panel.x == TIME else str(key(one))
         for metric in panel.numbers:
             value = number(metric, one, selection)
             if panel.chart == "heatmap":
@@ -214,7 +214,7 @@ def _line(panel: Panel, selection: Selection, keys: tuple[Any, ...], bucket: Buc
             yield row
 
 
-def _band(panel: Panel, bucket: Bucket, mean: float | None, selection: Selection) -> Row:
+def _band(panel: Panel, bucket: Bucket, mean: float | None, selection: PanelSelection) -> Row:
     field = panel.field or ""
     std = _operation(Operation("std", field), bucket, selection)
     n = _operation(Operation("documents", field), bucket, selection)
@@ -223,7 +223,7 @@ def _band(panel: Panel, bucket: Bucket, mean: float | None, selection: Selection
     return {"low": mean - Z * std / math.sqrt(n), "high": mean + Z * std / math.sqrt(n)}
 
 
-def _table_row(panel: Panel, selection: Selection, keys: tuple[Any, ...], bucket: Bucket) -> Row:
+def _table_row(panel: Panel, selection: PanelSelection, keys: tuple[Any, ...], bucket: Bucket) -> Row:
     row: Row = {label(name): value for name, value in zip(panel.splits, keys, strict=True)}
     return row | {metric_label(one): number(one, bucket, selection) for one in panel.numbers}
 
@@ -238,7 +238,7 @@ def _rates(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> li
         for moment, total in totals.items():
             made.append(
                 {
-                    "x": _moment(moment),
+                    "x": _format_millis(moment),
                     "series": feature,
                     "value": failed.get(moment, 0.0) / total if total else None,
                     "expected": usual.get(feature),
@@ -248,7 +248,7 @@ def _rates(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> li
 
 
 def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
-    only = None if panel.feature is None else tokens.part(panel.feature)
+    only = None if panel.feature is None else tokens.escape(panel.feature)
     weights: dict[str, dict[str, dict[str, float]]] = {"now": {}, "before": {}}
     for when, by_feature in weights.items():
         if when not in aggs["when"]["buckets"]:
@@ -263,9 +263,9 @@ def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> lis
             by_feature.setdefault(feature, {})[name] = bucket["weight"]["value"]
     training: Mapping[str, Mapping[str, float]] = {}
     if panel.training is not None and panel.feature is not None:
-        training = {tokens.part(panel.feature): panel.training}
+        training = {tokens.escape(panel.feature): panel.training}
     elif expected is not None:
-        training = {tokens.part(name): bins for name, bins in expected_bins(expected).items()}
+        training = {tokens.escape(name): bins for name, bins in expected_bins(expected).items()}
     made = []
     for feature in sorted({*weights["now"], *weights["before"]}):
         now, before = (_shares(weights[when].get(feature, {})) for when in ("now", "before"))
@@ -314,7 +314,7 @@ def _find(source: Any, path: Sequence[str]) -> Any:
     return None
 
 
-def _moment(millis: float) -> str:
+def _format_millis(millis: float) -> str:
     text = datetime.fromtimestamp(millis / 1000, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 

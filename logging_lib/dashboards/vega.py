@@ -13,7 +13,7 @@ from typing import Any
 
 from logging_lib.dashboards import queries
 from logging_lib.dashboards.queries import BEFORE, PROFILES
-from logging_lib.dashboards.selection import Selection
+from logging_lib.dashboards.selection import PanelSelection
 from logging_lib.dashboards.spec import Panel
 from logging_lib.dashboards.tables import natural
 from logging_lib.schema import tokens
@@ -23,7 +23,7 @@ CHARTS = ("rates", "bins")
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 BUCKETS = 60
-_ANY = Selection(datetime(2000, 1, 1, tzinfo=UTC), datetime(2000, 1, 2, tzinfo=UTC))
+_ANY = PanelSelection(datetime(2000, 1, 1, tzinfo=UTC), datetime(2000, 1, 2, tzinfo=UTC))
 _MIN, _MAX = {"%timefilter%": "min"}, {"%timefilter%": "max"}
 _BEFORE = {"%timefilter%": "min", "shift": -BEFORE.days, "unit": "d"}
 _SHARE: Json = {"type": "quantitative", "axis": {"format": ".1%", "title": None}}

@@ -16,11 +16,11 @@ from markdown_it import MarkdownIt
 
 from logging_lib.dashboards import charts
 from logging_lib.dashboards import formula as formulas
-from logging_lib.dashboards.drawing import themed
 from logging_lib.dashboards.formula import Operation
 from logging_lib.dashboards.queries import BEFORE
 from logging_lib.dashboards.spec import CONTROL_FIELDS, Panel
 from logging_lib.dashboards.tables import Row, label, metric_label
+from logging_lib.html.theme import apply_theme
 
 View = dict[str, Any]
 
@@ -31,12 +31,12 @@ _VIEW_LINK = re.compile(r"#/view/logging-lib-([a-z0-9-]+)")
 _LINKS_ALONE = re.compile(r"(?:\[[^\]]*\]\(#/view/[^)]*\)[\s·]*)+(?:\n\n|\Z)")
 _NO_EVENTS = {
     "prediction": "No predictions here in this time.",
-    "label": "No labels here in this time: the truth has not come, or it is not logged.",
+    "label": "No labels here in this time: none has arrived, or none is logged.",
     "deadletter": "No dead letters in this time.",
     "health": "No health events in this time: the loggers of this store send none.",
     "start": "No service started in this time.",
-    "alert": "The watch runner told of nothing in this time, or it keeps its state elsewhere than in this store: "
-    "logging-lib watch history says what it told.",
+    "alert": "The watch runner sent no alert in this time, or it keeps its state elsewhere than in this store: "
+    "logging-lib watch history lists what it sent.",
 }
 _EVENT = {
     "prediction": "prediction", "label": "label", "deadletter": "dead letter", "health": "health event",
@@ -63,10 +63,13 @@ def view(panel: Panel, rows: Sequence[Row], *, feature: str | None = None) -> Vi
     columns = list(dict.fromkeys(name for row in rows[:50] for name in row if name != "metric"))
     return {
         "kind": "charts",
-        "specs": [themed(spec) for spec in charts.specs(panel, rows, feature)],
+        "specs": [apply_theme(spec) for spec in charts.specs(panel, rows, feature)],
         "columns": [_HEADS.get(name, name) for name in columns],
         "rows": [
-            [_moment(row[name]) if name == "x" else _cell(row.get(name), "number") for name in columns]
+            [
+                _shorten_time(row[name]) if name == "x" else format_value(row.get(name), "number")
+                for name in columns
+            ]
             for row in rows[:MAX_ROWS]
         ],
         "more": max(len(rows) - MAX_ROWS, 0),
@@ -109,10 +112,6 @@ def _bytes(value: float) -> str:
             return f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:.3g} TB"
-
-
-def _cell(value: Any, form: str, decimals: int | None = None) -> str:
-    return format_value(value, form, decimals)
 
 
 def _anything(panel: Panel, rows: Sequence[Row]) -> bool:
@@ -173,7 +172,9 @@ def _table(panel: Panel, rows: Sequence[Row]) -> View:
         for name in columns:
             metric = metrics.get(name)
             form, decimals = (metric.format, metric.decimals) if metric else ("number", None)
-            cells.append(_moment(row[name]) if name == "@timestamp" else _cell(row[name], form, decimals))
+            cells.append(
+                _shorten_time(row[name]) if name == "@timestamp" else format_value(row[name], form, decimals)
+            )
         made.append(cells)
     return {
         "kind": "table",
@@ -193,7 +194,7 @@ def _table(panel: Panel, rows: Sequence[Row]) -> View:
     }
 
 
-def _moment(value: Any) -> str:
+def _shorten_time(value: Any) -> str:
     """``2018-02-01T09:00:00.123456Z`` as ``2018-02-01 09:00:00``; anything else as it is."""
     text = str(value)
     return f"{text[:10]} {text[11:19]}" if _INSTANT.fullmatch(text) else format_value(value, "number")

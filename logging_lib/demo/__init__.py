@@ -1,4 +1,4 @@
-"""The demo: one real model, three real mistakes upstream, and the alerts that people receive."""
+"""Run the demo: one real model, three real mistakes upstream, and the resulting notifications."""
 
 from logging_lib.demo.run import run
 

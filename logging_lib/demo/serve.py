@@ -1,4 +1,4 @@
-"""A service that prices real loans without end, for a stack that somebody looks at; with a mistake now and then."""
+"""Run a service that prices real loans without end, with an incident now and then, to try out a live stack."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from logging_lib import profile
 from logging_lib.demo import loans
 from logging_lib.demo.run import train
 
-QUIET, INCIDENT = timedelta(minutes=40), timedelta(minutes=20)
+QUIET_TIME, INCIDENT_TIME = timedelta(minutes=40), timedelta(minutes=20)
 
 
 def serve(
@@ -32,23 +32,26 @@ def serve(
     stop: threading.Event | None = None,
     clock: Callable[[], float] = time.time,
 ) -> int:
-    """Train, where ``folder`` has no profile yet, then predict ``rate`` loans a second; the number of predictions.
+    """Train the model, then log ``rate`` predictions per second.
 
     Args:
-        folder: gets ``profile.json`` and ``spool``.
+        folder: receives ``profile.json`` and ``spool``.
         ship_to: a receiver's URL, as ``configure`` takes it.
-        rate: predictions a second.
-        seed: the order of the loans, and which of them the incidents hit.
-        most: end after so many predictions.
-        say: told when an incident begins and ends.
-        stop: ends it.
-        clock: seconds since 1970.
+        rate: predictions per second.
+        seed: of the order of the loans, and of the rows that incidents hit.
+        most: the number of predictions after which to stop; default: never.
+        say: called with a line of text when an incident begins and ends.
+        stop: stops the service when it is set.
+        clock: returns seconds since 1970.
+
+    Returns:
+        The number of predictions.
     """
     stop = stop or threading.Event()
     folder.mkdir(parents=True, exist_ok=True)
     months = loans.load()
     pipeline, fitted = train(months["Jan"])
-    # In one step, and only when all is there: whoever waits for this file may read it.
+    # In one step, and only when it is complete: another process may wait for this file.
     profile.save(fitted, folder / "profile.json.new")
     (folder / "profile.json.new").replace(folder / "profile.json")
     log = logging_lib.configure(
@@ -72,21 +75,21 @@ def serve(
                 f"{at:%Y-%m-%d %H:%M:%S} UTC: {f'incident begins: {name}' if name else f'{current} has ended'}"
             )
             current = name
-        given = dict(inputs)
+        request = dict(inputs)
         if incident is not None:
-            incident.apply(given, random)
-        with log.prediction(given) as p:
-            p.prediction = float(pipeline.predict([given])[0])
+            incident.apply(request, random)
+        with log.prediction(request) as p:
+            p.prediction = float(pipeline.predict([request])[0])
         served += 1
         stop.wait(max(0.0, begun + served / rate - clock()))
     return served
 
 
-def incident_at(seconds: float) -> loans.Incident | None:
-    """The incident that is under way so many seconds after the start: each in turn, with quiet before it."""
-    period = (QUIET + INCIDENT).total_seconds()
+def incident_at(seconds: float) -> loans.DemoIncident | None:
+    """Return the incident that is active this many seconds after the start: each in turn, after a quiet time."""
+    period = (QUIET_TIME + INCIDENT_TIME).total_seconds()
     number, within = divmod(seconds, period)
-    if within < QUIET.total_seconds():
+    if within < QUIET_TIME.total_seconds():
         return None
     return loans.INCIDENTS[int(number) % len(loans.INCIDENTS)]
 

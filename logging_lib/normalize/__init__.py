@@ -1,8 +1,8 @@
-"""Any JSON event → a canonical event, or a dead letter that says why. Pure: no I/O, no clock.
+"""Normalize any JSON event to a canonical event, or to a dead letter with the reason. Pure: no I/O, no clock.
 
-The Python twin of ``pipelines/ruby/ml_normalize.rb``; ``pipelines/cases/`` says what both must do. An event that
-carries ``ml.schema_version`` is ours: it is checked for what every event must have, and its inputs are never
-altered. Any other is foreign, and needs a model and inputs under one of the names in ``ALIASES``.
+The Python twin of ``pipelines/ruby/ml_normalize.rb``; ``pipelines/cases/`` defines what both must do. An event with
+``ml.schema_version`` is canonical: its required fields are validated, and its inputs are never changed. Any other
+event is foreign, and needs a model and inputs under one of the names in ``ALIASES``.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 
 import orjson
 
-from logging_lib.capture.event import dead_letter
-from logging_lib.capture.reading import MAX_LINE as MAX_BYTES
-from logging_lib.capture.reading import Line
-from logging_lib.capture.values import jsonable
-from logging_lib.normalize.canonical import checked
-from logging_lib.normalize.foreign import ALIASES, MAX_INPUTS, MAX_TEXT, Checks, canonical_of, content_id
+from logging_lib.logger.event import build_dead_letter
+from logging_lib.logger.jsonlines import MAX_LINE as MAX_BYTES
+from logging_lib.logger.jsonlines import Line
+from logging_lib.logger.values import to_jsonable
+from logging_lib.normalize.canonical import validate
+from logging_lib.normalize.errors import NormalizeError
+from logging_lib.normalize.foreign import ALIASES, MAX_INPUTS, MAX_TEXT, Checks, hash_content, to_canonical
 from logging_lib.normalize.parsing import MAX_DEPTH, parse
-from logging_lib.normalize.refusal import RefusedError
-from logging_lib.normalize.times import MAX_AHEAD, arrival_at
-from logging_lib.profile.values import NA_VALUES
+from logging_lib.normalize.times import MAX_AHEAD, get_arrival
+from logging_lib.profile.coerce import NA_VALUES
 
 __all__ = [
     "ALIASES",
@@ -46,16 +46,22 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A canonical event."""
+    """A canonical event.
+
+    Attributes:
+        document: the event, ready to be indexed.
+    """
 
     document: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event that was refused, as a document of the dead-letter stream.
+    """An event that was refused.
 
-    ``reason`` is short and stable (``not_json``), the document's ``error.message`` is for people.
+    Attributes:
+        document: for the dead-letter stream; its ``error.message`` is for people.
+        reason: short and stable, such as ``not_json``.
     """
 
     document: dict[str, Any]
@@ -69,30 +75,32 @@ def normalize(
     na_values: frozenset[str] = _NA,
     checks: Checks | None = None,
 ) -> Event | DeadLetter:
-    """Turn one event into its canonical form.
+    """Convert one event to its canonical form.
 
     Args:
         raw: one line of JSON, or the parsed object.
-        now: when it arrived, in UTC: its ``event.ingested``, the time of a foreign event that carries none, and
-            the limit for times in the future. Without it, none of these is applied and an event without a time is
+        now: when it arrived, in UTC: its ``event.ingested``, the time of a foreign event without one, and the
+            limit for times in the future. Without ``now`` none of these applies, and an event without a time is
             refused.
         na_values: spellings of a missing value in foreign events without a profile.
-        checks: finds the profile's checks (``Checker(profile, foreign=True)``) for a foreign event; without
-            them it stays unchecked.
+        checks: finds the profile's checks for a foreign event; without them the event is not checked.
+
+    Returns:
+        A dead letter if the event cannot be used; nothing is raised for what ``raw`` holds.
     """
     if not isinstance(raw, bytes):
-        raw = _bytes_of(raw)
-    arrival = None if now is None else arrival_at(now)
+        raw = _to_bytes(raw)
+    arrival = None if now is None else get_arrival(now)
     try:
-        document, mended = parse(raw)
+        document, repaired = parse(raw)
         ml = document.get("ml")
         if type(ml) is dict and "schema_version" in ml:
-            if mended:
-                raise RefusedError("not_json", "not JSON (RFC 8259, in UTF-8)", "parse")
-            return Event(checked(document, ml, len(raw), arrival))
-        return Event(canonical_of(document, raw, arrival, na_values, checks))
-    except RefusedError as refused:
-        return refuse(raw, refused.reason, str(refused), now=now, stage=refused.stage)
+            if repaired:
+                raise NormalizeError("not_json", "not JSON (RFC 8259, in UTF-8)", "parse")
+            return Event(validate(document, ml, len(raw), arrival))
+        return Event(to_canonical(document, raw, arrival, na_values, checks))
+    except NormalizeError as error:
+        return refuse(raw, error.reason, str(error), now=now, stage=error.stage)
 
 
 def refuse(
@@ -103,11 +111,19 @@ def refuse(
     now: datetime | None = None,
     stage: str = "normalize",
 ) -> DeadLetter:
-    """The dead letter of an event that cannot be used."""
-    original = raw if isinstance(raw, bytes) else _bytes_of(raw)
-    document = dead_letter(error_type=reason, message=message, original=original, stage=stage, now_ns=0)
-    document["@timestamp"] = arrival_at(_EPOCH if now is None else now).text
-    document["event"]["id"] = content_id(original)
+    """Build the dead letter of an event that cannot be used.
+
+    Args:
+        raw: the event; its bytes are kept.
+        reason: short and stable, such as ``not_json``.
+        message: what is wrong with it, for people.
+        now: when it arrived, in UTC; default: 1970.
+        stage: where it was refused: ``parse``, ``normalize`` or ``ship``.
+    """
+    original = raw if isinstance(raw, bytes) else _to_bytes(raw)
+    document = build_dead_letter(error_type=reason, message=message, original=original, stage=stage, now_ns=0)
+    document["@timestamp"] = get_arrival(_EPOCH if now is None else now).text
+    document["event"]["id"] = hash_content(original)
     if now is not None:
         document["event"]["ingested"] = document["@timestamp"]
     return DeadLetter(document, reason)
@@ -116,28 +132,33 @@ def refuse(
 def normalize_line(
     line: Line, *, now: datetime | None = None, checks: Checks | None = None
 ) -> Event | DeadLetter:
-    """``normalize`` for a line of a file: a dead letter says in which file and where it stood.
+    """Normalize a line of a file; a dead letter names the file and the offset in bytes.
 
-    A torn last line is used if it is whole JSON all the same.
+    A last line without a newline is used if it is complete JSON.
+
+    Args:
+        line: the bytes, the file, the offset.
+        now: as for ``normalize``.
+        checks: as for ``normalize``.
     """
     if line.fault == "too_large":
-        made: Event | DeadLetter = refuse(
+        result: Event | DeadLetter = refuse(
             line.data, "too_large", f"the line has more than {MAX_BYTES} bytes", now=now, stage="parse"
         )
     else:
-        made = normalize(line.data, now=now, checks=checks)
-    if isinstance(made, DeadLetter):
-        reason = "torn" if line.fault == "torn" and made.reason == "not_json" else made.reason
-        made.document["error"]["type"] = reason
-        made.document["log"] = {"file": {"path": str(line.path)}, "offset": line.offset}
-        return DeadLetter(made.document, reason)
-    return made
+        result = normalize(line.data, now=now, checks=checks)
+    if isinstance(result, DeadLetter):
+        reason = "torn" if line.fault == "torn" and result.reason == "not_json" else result.reason
+        result.document["error"]["type"] = reason
+        result.document["log"] = {"file": {"path": str(line.path)}, "offset": line.offset}
+        return DeadLetter(result.document, reason)
+    return result
 
 
-def _bytes_of(raw: str | Mapping[str, Any]) -> bytes:
+def _to_bytes(raw: str | Mapping[str, Any]) -> bytes:
     if isinstance(raw, str):
         return raw.encode("utf-8", "surrogatepass")
     try:
         return orjson.dumps(raw)
     except TypeError:
-        return orjson.dumps(jsonable(raw))
+        return orjson.dumps(to_jsonable(raw))

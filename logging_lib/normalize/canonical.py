@@ -1,12 +1,12 @@
-"""An event of our own, which carries ``ml.schema_version``: checked for what every event must have, not altered."""
+"""Validate the required fields of a canonical event, one with ``ml.schema_version``, without changing it."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from logging_lib.normalize.errors import NormalizeError, quote_value
 from logging_lib.normalize.foreign import MAX_INPUTS
-from logging_lib.normalize.refusal import RefusedError, shown
-from logging_lib.normalize.times import Arrival, TooFarAheadError, own_time
+from logging_lib.normalize.times import Arrival, TooFarAheadError, validate_time
 from logging_lib.schema import DATASETS, SCHEMA_VERSION
 
 _DATASETS = frozenset(DATASETS)
@@ -14,49 +14,57 @@ _MANY = 5 * MAX_INPUTS
 """A shorter event, in bytes, cannot hold too many inputs."""
 
 
-def checked(
+def validate(
     document: dict[str, Any], ml: dict[str, Any], size: int, arrival: Arrival | None
 ) -> dict[str, Any]:
-    """The event itself, its time in the event's form, and with ``event.ingested`` where the arrival is known.
+    """Validate an event; set its time in canonical form, and ``event.ingested`` where the arrival is known.
 
     Raises:
-        RefusedError: ``schema_version``, ``no_id``, ``dataset``, ``no_model``, ``timestamp``, ``future`` or
+        NormalizeError: ``schema_version``, ``no_id``, ``dataset``, ``no_model``, ``timestamp``, ``future`` or
             ``too_many_fields``.
     """
     version = ml["schema_version"]
-    # The events of each version so far are read. A later one may mean something else: its events wait, whole,
+    # Events of all versions so far are read. A later version may have another meaning: its events wait, complete,
     # in the dead-letter stream until the pipelines are as new as their logger.
     if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
-        raise RefusedError(
+        raise NormalizeError(
             "schema_version",
-            f"ml.schema_version is {shown(version)}; this version of logging_lib reads 1 to {SCHEMA_VERSION}",
+            f"ml.schema_version is {quote_value(version)}; this version of logging_lib reads 1 to {SCHEMA_VERSION}",
         )
     event = document.get("event")
-    if type(event) is not dict or not _filled(event.get("id")):
-        raise RefusedError("no_id", "event.id is missing")
+    if type(event) is not dict or not _is_filled(event.get("id")):
+        raise NormalizeError("no_id", "event.id is missing")
     dataset = event.get("dataset")
     if type(dataset) is not str or dataset not in _DATASETS:
-        raise RefusedError("dataset", f"event.dataset is {shown(dataset)}, none of {', '.join(DATASETS)}")
+        raise NormalizeError(
+            "dataset", f"event.dataset is {quote_value(dataset)}, none of {', '.join(DATASETS)}"
+        )
     if dataset == "ml.prediction":
         model = ml.get("model")
-        if type(model) is not dict or not _filled(model.get("name")) or not _filled(model.get("version")):
-            raise RefusedError("no_model", "ml.model.name or ml.model.version is missing")
+        if (
+            type(model) is not dict
+            or not _is_filled(model.get("name"))
+            or not _is_filled(model.get("version"))
+        ):
+            raise NormalizeError("no_model", "ml.model.name or ml.model.version is missing")
         if size > _MANY:
             _check_inputs(ml.get("input"))
-    when = document.get("@timestamp")
+    timestamp = document.get("@timestamp")
     try:
-        own = own_time(when, arrival)
+        time_text = validate_time(timestamp, arrival)
     except TooFarAheadError as time:
-        raise RefusedError("future", f"the time {time} is more than a day ahead of arrival") from None
-    if own is None:
-        raise RefusedError("timestamp", f"@timestamp is {shown(when)}, which is no ISO 8601 date with a zone")
-    document["@timestamp"] = own
+        raise NormalizeError("future", f"the time {time} is more than a day ahead of arrival") from None
+    if time_text is None:
+        raise NormalizeError(
+            "timestamp", f"@timestamp is {quote_value(timestamp)}, which is no ISO 8601 date with a zone"
+        )
+    document["@timestamp"] = time_text
     if arrival is not None:
         event["ingested"] = arrival.text
     return document
 
 
-def _filled(value: Any) -> bool:
+def _is_filled(value: Any) -> bool:
     return type(value) is str and value != ""
 
 
@@ -64,4 +72,4 @@ def _check_inputs(inputs: Any) -> None:
     if type(inputs) is dict:
         count = sum(len(values) for values in inputs.values() if type(values) is dict)
         if count > MAX_INPUTS:
-            raise RefusedError("too_many_fields", f"{count} fields; at most {MAX_INPUTS} are taken")
+            raise NormalizeError("too_many_fields", f"{count} fields; at most {MAX_INPUTS} are taken")

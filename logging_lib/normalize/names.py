@@ -1,4 +1,4 @@
-"""Names of features and labels that every store takes: never blank, no empty part between dots, not endless."""
+"""Make the names of features and labels safe for every store: never blank, no empty part between dots, not long."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from typing import Any
 
 MAX_NAME = 256
 """Characters; a longer name is cut and ends in its hash."""
-_KEPT = 200
-_PLAIN_CACHE = 10_000
+_PREFIX_LENGTH = 200
+_MAX_CACHED_NAMES = 10_000
 _UNSAFE = re.compile(r"[%.\s]")
 
-_plain: set[str] = set()
+_safe_names: set[str] = set()
 
 
-def with_plain_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The mapping with names that a store takes; as it is where all are, which is nearly always."""
-    if values.keys() <= _plain:
+def with_safe_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the mapping with safe names; it is returned as it is where all are safe, as nearly always."""
+    if values.keys() <= _safe_names:
         return values
-    if len(_plain) > _PLAIN_CACHE:
-        _plain.clear()
-    unknown = [name for name in values if name not in _plain]
-    unsafe = {name for name in unknown if not _is_plain(name)}
-    _plain.update(name for name in unknown if name not in unsafe)
-    return values if not unsafe else _renamed(values, unsafe)
+    if len(_safe_names) > _MAX_CACHED_NAMES:
+        _safe_names.clear()
+    unknown = [name for name in values if name not in _safe_names]
+    unsafe = {name for name in unknown if not _is_safe(name)}
+    _safe_names.update(name for name in unknown if name not in unsafe)
+    return values if not unsafe else _rename_unsafe(values, unsafe)
 
 
-def _renamed(values: Mapping[str, Any], unsafe: set[str]) -> dict[str, Any]:
-    """Names that are kept have the right of way; of two that become the same, the second gets ``~2``."""
-    taken = {name for name in values if name not in unsafe}
-    made: dict[str, Any] = {}
+def _rename_unsafe(values: Mapping[str, Any], unsafe: set[str]) -> dict[str, Any]:
+    """Rename the unsafe names; where two names become equal, the second gets ``~2``, and safe ones stay."""
+    used_names = {name for name in values if name not in unsafe}
+    renamed: dict[str, Any] = {}
     for name, value in values.items():
         if name in unsafe:
-            stem = plain = _made_plain(name)
+            stem = safe_name = _make_safe(name)
             number = 1
-            while plain in taken:
+            while safe_name in used_names:
                 number += 1
-                plain = f"{stem}~{number}"
-            taken.add(plain)
-            made[plain] = value
+                safe_name = f"{stem}~{number}"
+            used_names.add(safe_name)
+            renamed[safe_name] = value
         else:
-            made[name] = value
-    return made
+            renamed[name] = value
+    return renamed
 
 
-def _is_plain(name: str) -> bool:
+def _is_safe(name: str) -> bool:
     return len(name) <= MAX_NAME and _has_parts(name)
 
 
@@ -54,13 +54,13 @@ def _has_parts(name: str) -> bool:
     return all(part.strip() for part in name.split("."))
 
 
-def _made_plain(name: str) -> str:
+def _make_safe(name: str) -> str:
     if not _has_parts(name):
-        name = _UNSAFE.sub(_percent, name) or "%"
+        name = _UNSAFE.sub(_percent_encode, name) or "%"
     if len(name) > MAX_NAME:
-        name = f"{name[:_KEPT]}~{sha256(name.encode()).hexdigest()[:16]}"
+        name = f"{name[:_PREFIX_LENGTH]}~{sha256(name.encode()).hexdigest()[:16]}"
     return name
 
 
-def _percent(match: re.Match[str]) -> str:
+def _percent_encode(match: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in match[0].encode())

@@ -1,8 +1,8 @@
-"""Bytes → a JSON object, by rules that do not depend on the JSON library. The twin of ``pipelines/ruby``.
+"""Parse bytes as a JSON object, by rules that do not depend on the JSON library. The twin of ``pipelines/ruby``.
 
-What is JSON: RFC 8259 in UTF-8, one object, at most ``MAX_DEPTH`` deep; of equal keys the last counts; integers
-beyond 64 bits are floats. In foreign events three things that serializers write all the same are mended: ``NaN``
-(null), what is infinite (the text ``Infinity``), and a lone surrogate's escape (the text of the escape).
+JSON is RFC 8259 in UTF-8, one object, at most ``MAX_DEPTH`` deep; of equal keys the last counts; integers beyond 64
+bits are floats. In foreign events three common faults of serializers are repaired: ``NaN`` becomes null, an
+infinite number the text ``Infinity``, and the escape of a lone surrogate the text of the escape.
 """
 
 from __future__ import annotations
@@ -13,55 +13,65 @@ from typing import Any
 
 import orjson
 
-from logging_lib.capture.reading import MAX_LINE as MAX_BYTES
-from logging_lib.normalize.refusal import RefusedError
+from logging_lib.logger.jsonlines import MAX_LINE as MAX_BYTES
+from logging_lib.normalize.errors import NormalizeError
 
 MAX_DEPTH = 100
+"""An event that is nested deeper is refused."""
 BOM = b"\xef\xbb\xbf"
 SPACE = b" \t\r\n"
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
 _BRACKETS = re.compile(_STRING + rb"|[\[{\]}]", re.DOTALL)
-_MENDED = re.compile(_STRING + rb"|NaN|-?Infinity|-?[0-9]++(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+", re.DOTALL)
+_REPAIRABLE = re.compile(
+    _STRING + rb"|NaN|-?Infinity|-?[0-9]++(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+", re.DOTALL
+)
 _ESCAPES = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
     re.DOTALL,
 )
-_NAMES = {list: "array", str: "string", int: "number", float: "number", bool: "boolean", type(None): "null"}
+_TYPE_NAMES = {
+    list: "array",
+    str: "string",
+    int: "number",
+    float: "number",
+    bool: "boolean",
+    type(None): "null",
+}
 
 
 def parse(raw: bytes) -> tuple[dict[str, Any], bool]:
-    """The object, and whether it had to be mended.
+    """Parse an object; also return whether it had to be repaired.
 
     Raises:
-        RefusedError: ``too_large``, ``too_deep``, ``not_json`` or ``not_an_object``.
+        NormalizeError: ``too_large``, ``too_deep``, ``not_json`` or ``not_an_object``.
     """
     if len(raw) > MAX_BYTES:
-        raise _refused("too_large", f"the event has {len(raw)} bytes; at most {MAX_BYTES} are taken")
+        raise _parse_error("too_large", f"the event has {len(raw)} bytes; at most {MAX_BYTES} are taken")
     if raw[:3] == BOM:
         raw = raw[3:]
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _too_deep(raw):
-        raise _refused("too_deep", f"the event is nested more than {MAX_DEPTH} deep")
-    mended = False
+        raise _parse_error("too_deep", f"the event is nested more than {MAX_DEPTH} deep")
+    is_repaired = False
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        document, mended = _mended(raw), True
+        document, is_repaired = _parse_repaired(raw), True
         if document is None:
-            raise _refused("not_json", "not JSON (RFC 8259, in UTF-8)") from error
+            raise _parse_error("not_json", "not JSON (RFC 8259, in UTF-8)") from error
     if type(document) is not dict:
-        raise _refused("not_an_object", f"a JSON {_NAMES[type(document)]}, not an object")
-    return document, mended
+        raise _parse_error("not_an_object", f"a JSON {_TYPE_NAMES[type(document)]}, not an object")
+    return document, is_repaired
 
 
-def _refused(reason: str, message: str) -> RefusedError:
-    return RefusedError(reason, message, "parse")
+def _parse_error(reason: str, message: str) -> NormalizeError:
+    return NormalizeError(reason, message, "parse")
 
 
 def _too_deep(raw: bytes) -> bool:
     depth = 0
-    if not _is_text(raw):
+    if not _is_utf8(raw):
         return False
     for match in _BRACKETS.finditer(raw):
         bracket = match[0]
@@ -74,7 +84,7 @@ def _too_deep(raw: bytes) -> bool:
     return False
 
 
-def _is_text(raw: bytes) -> bool:
+def _is_utf8(raw: bytes) -> bool:
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -82,22 +92,22 @@ def _is_text(raw: bytes) -> bool:
     return True
 
 
-def _mended(raw: bytes) -> Any:
-    if not _is_text(raw):
+def _parse_repaired(raw: bytes) -> Any:
+    if not _is_utf8(raw):
         return None
-    made = _MENDED.sub(_mend, raw)
-    if made == raw:
+    repaired = _REPAIRABLE.sub(_repair_token, raw)
+    if repaired == raw:
         return None
     try:
-        return orjson.loads(made)
+        return orjson.loads(repaired)
     except orjson.JSONDecodeError:
         return None
 
 
-def _mend(match: re.Match[bytes]) -> bytes:
+def _repair_token(match: re.Match[bytes]) -> bytes:
     token = match[0]
     if token[:1] == b'"':
-        return _ESCAPES.sub(_mend_escape, token) if b"\\u" in token else token
+        return _ESCAPES.sub(_repair_escape, token) if b"\\u" in token else token
     if token == b"NaN":
         return b"null"
     if math.isinf(float(token)):
@@ -105,5 +115,5 @@ def _mend(match: re.Match[bytes]) -> bytes:
     return token
 
 
-def _mend_escape(match: re.Match[bytes]) -> bytes:
+def _repair_escape(match: re.Match[bytes]) -> bytes:
     return b"\\" + match[0] if match["lone"] else match[0]

@@ -1,11 +1,11 @@
-"""Payload logs of model servers → one flat foreign event.
+"""Flatten the payload logs of model servers to one foreign event.
 
 - CloudEvents (KServe's logger): ``specversion`` and ``data``, which holds the payload.
 - Inference tables of MLflow on Databricks: ``request`` and ``response``, objects or JSON text.
 - The payloads themselves: the Open Inference Protocol v2 (``inputs``, ``outputs`` as lists of tensors), v1
   (``instances``, ``predictions``), MLflow's ``dataframe_records`` and ``dataframe_split``.
 
-An event stands for one prediction, so a payload of several rows is refused.
+An event is one prediction, so a payload of several rows is refused.
 """
 
 from __future__ import annotations
@@ -13,65 +13,65 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+from logging_lib.normalize.errors import NormalizeError
 from logging_lib.normalize.parsing import parse
-from logging_lib.normalize.refusal import RefusedError
 
 _ENVELOPES = ("data", "request", "response", "request_metadata")
 
 
 def unwrap(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The event with what its envelopes hold, inputs by name, and the prediction of one row.
+    """Flatten an event: the content of its envelopes, the inputs by name, and the prediction of the one row.
 
     Raises:
-        RefusedError: ``batch``, for several rows.
+        NormalizeError: ``batch``, for several rows.
     """
     flat = dict(document)
     cloud_event = "specversion" in flat
     for name in _ENVELOPES:
         if name != "data" or cloud_event:
-            _open(flat, name)
+            _open_envelope(flat, name)
     if cloud_event:
         if "inferenceservicename" in flat and "model_name" not in flat:
             flat["model_name"] = flat.pop("inferenceservicename")
         if "id" in flat:
             flat.setdefault("request_id", flat["id"])
-    inputs = _inputs(flat)
+    inputs = _read_inputs(flat)
     if inputs is not None:
         flat["inputs"] = inputs
-        _outputs(flat)
+        _read_outputs(flat)
     return flat
 
 
-def _open(flat: dict[str, Any], name: str) -> None:
-    """Put what an envelope holds beside it; what the event itself says stays."""
-    held = flat.get(name)
-    if isinstance(held, str) and held[:1] == "{":
+def _open_envelope(flat: dict[str, Any], name: str) -> None:
+    """Move the content of an envelope to the event; keys of the event itself take precedence."""
+    content = flat.get(name)
+    if isinstance(content, str) and content[:1] == "{":
         try:
-            held, _ = parse(held.encode())
-        except RefusedError:
+            content, _ = parse(content.encode())
+        except NormalizeError:
             return
-    if isinstance(held, list) and name == "response":
-        held = {"predictions": held}
-    if not isinstance(held, dict):
+    if isinstance(content, list) and name == "response":
+        content = {"predictions": content}
+    if not isinstance(content, dict):
         return
     del flat[name]
-    for key, value in held.items():
+    for key, value in content.items():
         flat[f"{name}.{key}" if key in flat else key] = value
 
 
-def _inputs(flat: dict[str, Any]) -> dict[str, Any] | None:
-    """The inputs of the one row, by name; None where the event holds no payload that is known."""
-    tensors = _tensors(flat.get("inputs"))
+def _read_inputs(flat: dict[str, Any]) -> dict[str, Any] | None:
+    """Read the inputs of the one row, by name; None where the event has no known payload."""
+    tensors = _find_tensors(flat.get("inputs"))
     if tensors is not None:
-        return _spread(tensors)
+        return _read_tensors(tensors)
     for key in ("dataframe_records", "instances"):
         if _is_rows(rows := flat.get(key)):
             del flat[key]
-            row = _only(rows)
-            return row if isinstance(row, dict) else {str(i): v for i, v in enumerate(_flattened(row))}
+            row = _expect_single_row(rows)
+            return row if isinstance(row, dict) else {str(i): v for i, v in enumerate(_flatten(row))}
     split = flat.get("dataframe_split")
     if isinstance(split, dict) and _is_rows(rows := split.get("data")):
-        row, columns = _only(rows), split.get("columns")
+        row, columns = _expect_single_row(rows), split.get("columns")
         if isinstance(row, list) and isinstance(columns, list) and len(row) == len(columns):
             del flat["dataframe_split"]
             return {
@@ -81,58 +81,60 @@ def _inputs(flat: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _outputs(flat: dict[str, Any]) -> None:
-    tensors = _tensors(flat.get("outputs"))
+def _read_outputs(flat: dict[str, Any]) -> None:
+    tensors = _find_tensors(flat.get("outputs"))
     if tensors is not None:
         del flat["outputs"]
-        values = _spread(tensors)
+        values = _read_tensors(tensors)
         flat["prediction"] = next(iter(values.values())) if len(values) == 1 else values
     elif _is_rows(rows := flat.get("predictions")):
-        flat["prediction"] = _only(rows)
+        flat["prediction"] = _expect_single_row(rows)
         del flat["predictions"]
 
 
-def _tensors(value: Any) -> list[dict[str, Any]] | None:
+def _find_tensors(value: Any) -> list[dict[str, Any]] | None:
     if not isinstance(value, list) or not value:
         return None
-    whole = all(
-        isinstance(each, dict) and isinstance(each.get("name"), str) and isinstance(each.get("data"), list)
-        for each in value
+    are_tensors = all(
+        isinstance(tensor, dict)
+        and isinstance(tensor.get("name"), str)
+        and isinstance(tensor.get("data"), list)
+        for tensor in value
     )
-    return value if whole else None
+    return value if are_tensors else None
 
 
-def _spread(tensors: list[dict[str, Any]]) -> dict[str, Any]:
-    """Tensors of one row as values by name; of several elements each is ``name.0``, ``name.1``, ..."""
-    made: dict[str, Any] = {}
+def _read_tensors(tensors: list[dict[str, Any]]) -> dict[str, Any]:
+    """Read tensors of one row as values by name; several elements are ``name.0``, ``name.1``, ..."""
+    values: dict[str, Any] = {}
     for tensor in tensors:
-        name, data, shape = tensor["name"], _flattened(tensor["data"]), tensor.get("shape")
+        name, data, shape = tensor["name"], _flatten(tensor["data"]), tensor.get("shape")
         rows = shape[0] if isinstance(shape, list) and shape and type(shape[0]) is int else len(data)
         if rows > 1:
-            raise _batch(rows)
+            raise _batch_error(rows)
         if len(data) == 1:
-            made[name] = data[0]
+            values[name] = data[0]
         else:
-            made.update((f"{name}.{i}", value) for i, value in enumerate(data))
-    return made
+            values.update((f"{name}.{i}", value) for i, value in enumerate(data))
+    return values
 
 
-def _flattened(value: Any) -> list[Any]:
-    """Nested lists as one; parsing has bounded the depth."""
+def _flatten(value: Any) -> list[Any]:
+    """Flatten nested lists; parsing has bounded the depth."""
     if not isinstance(value, list):
         return [value]
-    return [each for item in value for each in _flattened(item)]
+    return [element for item in value for element in _flatten(item)]
 
 
 def _is_rows(value: Any) -> TypeGuard[list[Any]]:
     return isinstance(value, list) and bool(value)
 
 
-def _only(rows: list[Any]) -> Any:
+def _expect_single_row(rows: list[Any]) -> Any:
     if len(rows) > 1:
-        raise _batch(len(rows))
+        raise _batch_error(len(rows))
     return rows[0]
 
 
-def _batch(rows: int) -> RefusedError:
-    return RefusedError("batch", f"the payload holds {rows} rows; log one event a prediction")
+def _batch_error(rows: int) -> NormalizeError:
+    return NormalizeError("batch", f"the payload holds {rows} rows; log one event a prediction")

@@ -1,23 +1,28 @@
-"""The training profile: what a model's inputs and outputs looked like when it was trained."""
+"""Fit, save and load training profiles: the distribution of a model's inputs and outputs in training."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from logging_lib.profile.document import document
+from logging_lib.profile.config import Config, FeatureConfig
+from logging_lib.profile.document import build_document
 from logging_lib.profile.io import ProfileError, dumps, load, loads, save
-from logging_lib.profile.model import Expectation, Feature, Moments, Profile
+from logging_lib.profile.model import Expectation, Feature, HeldOut, Moments, Profile, Quality
 
 if TYPE_CHECKING:
     from logging_lib.profile.fitting import fit
 
 __all__ = [
+    "Config",
     "Expectation",
     "Feature",
+    "FeatureConfig",
+    "HeldOut",
     "Moments",
     "Profile",
     "ProfileError",
-    "document",
+    "Quality",
+    "build_document",
     "dumps",
     "fit",
     "load",
@@ -27,7 +32,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "fit":  # needs pandas: imported when somebody fits
+    if name == "fit":  # needs pandas: imported only to fit
         from logging_lib.profile.fitting import fit
 
         return fit

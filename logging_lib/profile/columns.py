@@ -1,24 +1,296 @@
-"""One column of training data → one ``Feature``: its kind, its tables and its held-out rates."""
+"""Fit the features of a profile, one column each: numbers, categories, texts, booleans and dates."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from logging_lib.profile.categories import fit_boolean, fit_category
+from logging_lib.profile.coerce import category_text, split_words, to_epoch
 from logging_lib.profile.config import Config, FeatureConfig
-from logging_lib.profile.held_out import Array, Split
-from logging_lib.profile.model import CHECKS, Expectation, Feature, Kind
-from logging_lib.profile.numbers import fit_numbers, numeric, to_number
-from logging_lib.profile.taking import Fitted, infer, is_number_dtype, take_apart
-from logging_lib.profile.texts import fit_text
-from logging_lib.profile.values import epoch
+from logging_lib.profile.encoding import (
+    Array,
+    ColumnFit,
+    EncodedColumn,
+    HeldOutSplit,
+    encode_column,
+    infer_kind,
+    is_number_dtype,
+)
+from logging_lib.profile.io import ProfileError
+from logging_lib.profile.model import CHECKS, MAX_BINS, OOV_EDGES, Expectation, Feature, Kind, Moments
 
-_FIT: dict[Kind, Any] = {
-    "numeric": fit_numbers("numeric", to_number),
-    "date": fit_numbers("date", epoch),
+NUMERIC_BINS = 10
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+
+
+def fit_numeric(
+    numbers: Array,
+    wrong_type: Array,
+    name: str,
+    kind: Kind,
+    split: HeldOutSplit,
+    feature_config: FeatureConfig,
+) -> ColumnFit:
+    finite = np.isfinite(numbers)
+    infinite = np.isinf(numbers)
+    ordered = np.sort(numbers[finite])
+    notes: list[str] = []
+    feature: dict[str, Any] = {"name": name, "kind": kind}
+    failed = {"not_finite": infinite, "out_of_range": np.zeros(len(numbers), bool)}
+    if len(ordered) == 0 and feature_config.range is None:
+        feature["special"] = {"!nonfinite": int(infinite.sum())}
+        return ColumnFit(feature, failed, wrong_type, notes)
+    bounds = _parse_range(feature_config, kind, name)
+    low, high = bounds or (float(ordered[0]), float(ordered[-1]))
+    if low == high:
+        notes.append("is constant in training: any other value is out of range")
+    edges = _choose_edges(ordered, low, high, feature_config, kind)
+    feature["edges"] = edges
+    inside = ordered[(ordered >= low) & (ordered <= high)]
+    cuts = np.searchsorted(inside, edges[1:-1], side="left")
+    feature["counts"] = tuple(int(c) for c in np.diff(np.concatenate(([0], cuts, [len(inside)]))))
+    feature["special"] = {
+        "!below": int((ordered < low).sum()),
+        "!above": int((ordered > high).sum()),
+        "!nonfinite": int(infinite.sum()),
+    }
+    if len(ordered):
+        feature["moments"] = compute_moments(ordered)
+    if bounds is None:  # the range of the rows that are not held out
+        scored = numbers[split.scoring & finite]
+        low, high = (float(scored.min()), float(scored.max())) if len(scored) else (np.inf, -np.inf)
+    with np.errstate(invalid="ignore"):
+        failed["out_of_range"] = finite & ((numbers < low) | (numbers > high))
+    return ColumnFit(feature, failed, wrong_type, notes)
+
+
+def _parse_range(feature_config: FeatureConfig, kind: Kind, name: str) -> tuple[float, float] | None:
+    if feature_config.range is None:
+        return None
+    low, high = (to_epoch(str(bound)) if kind == "date" else bound for bound in feature_config.range)
+    if not isinstance(low, int | float) or not isinstance(high, int | float):
+        raise ProfileError(f"features.{name}.range: {list(feature_config.range)!r} are no {kind} values")
+    return float(low), float(high)
+
+
+def _choose_edges(
+    ordered: Array, low: float, high: float, feature_config: FeatureConfig, kind: Kind
+) -> tuple[float, ...]:
+    if isinstance(feature_config.bins, tuple):
+        inner = [edge for edge in feature_config.bins if low < edge < high]
+    elif len(ordered):
+        bin_count = feature_config.bins if isinstance(feature_config.bins, int) else NUMERIC_BINS
+        quantiles = _interpolate_quantiles(ordered, np.linspace(0, 1, bin_count + 1)[1:-1])
+        inner = [float(edge) for edge in quantiles] if kind == "date" else _round_edges(quantiles)
+    else:
+        inner = []
+    return (low, *sorted({edge for edge in inner if low < edge < high}), *([high] if high > low else []))
+
+
+def _interpolate_quantiles(ordered: Array, shares: Any) -> Array:
+    """Compute quantiles of sorted numbers by linear interpolation (Hyndman and Fan's type 7, numpy's default)."""
+    position = np.asarray(shares) * (len(ordered) - 1)
+    lower = np.floor(position).astype(int)
+    upper = np.minimum(lower + 1, len(ordered) - 1)
+    weight = position - lower
+    return np.asarray(ordered[lower] * (1 - weight) + ordered[upper] * weight)
+
+
+def _round_edges(edges: Array) -> list[float]:
+    """Round edges to the fewest significant digits that keep them distinct, at least three, for readers."""
+    distinct = np.unique(edges)
+    for digits in range(3, 17):
+        rounded = [float(f"{edge:.{digits}g}") for edge in distinct]
+        if len(set(rounded)) == len(distinct):
+            return rounded
+    return [float(edge) for edge in distinct]
+
+
+def compute_moments(ordered: Array) -> Moments:
+    """Compute the moments of sorted finite numbers, at least one; shape (rows,)."""
+    quantiles = _interpolate_quantiles(ordered, QUANTILES)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = ordered.mean(), ordered.std(ddof=1) if len(ordered) > 1 else 0.0
+    return Moments(
+        count=len(ordered),
+        mean=_round_digits(mean),
+        std=_round_digits(std),
+        min=float(ordered[0]),
+        max=float(ordered[-1]),
+        quantiles={f"{q:g}": _round_digits(v) for q, v in zip(QUANTILES, quantiles, strict=True)},
+    )
+
+
+def _round_digits(value: Any) -> float:
+    """Round to twelve digits: the last ones of a sum depend on the processor's vector width."""
+    number = float(f"{float(value):.12g}")
+    return number if np.isfinite(number) else float(np.finfo(float).max)
+
+
+def numeric_fitter(kind: Kind, convert: Callable[[Any], float | None]) -> Any:
+    def fit(
+        column: EncodedColumn, name: str, split: HeldOutSplit, feature_config: FeatureConfig, _config: Config
+    ) -> ColumnFit:
+        converted = [convert(value) for value in column.uniques]
+        table = np.array(
+            [np.nan if number is None else number for number in converted] + [np.nan], dtype=float
+        )
+        is_wrong = np.array([number is None for number in converted] + [False])
+        return fit_numeric(table[column.codes], is_wrong[column.codes], name, kind, split, feature_config)
+
+    return fit
+
+
+def to_number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf if value > 0 else -math.inf
+
+
+def fit_category(
+    column: EncodedColumn, name: str, split: HeldOutSplit, feature_config: FeatureConfig, config: Config
+) -> ColumnFit:
+    texts = [category_text(value) for value in column.uniques]
+    labels = sorted({text for text in texts if text is not None})
+    code_of = {label: i for i, label in enumerate(labels)}
+    table = np.array([-1 if text is None else code_of[text] for text in texts] + [-1])
+    is_wrong = np.array([text is None for text in texts] + [False])
+    codes = table[column.codes]
+    return _fit_codes(codes, labels, is_wrong[column.codes], name, "category", split, feature_config, config)
+
+
+def fit_boolean(
+    column: EncodedColumn, name: str, split: HeldOutSplit, feature_config: FeatureConfig, config: Config
+) -> ColumnFit:
+    table = np.array([int(value) if isinstance(value, bool) else -1 for value in column.uniques] + [-1])
+    is_wrong = np.array([not isinstance(value, bool) for value in column.uniques] + [False])
+    codes = table[column.codes]
+    return _fit_codes(
+        codes, ["false", "true"], is_wrong[column.codes], name, "boolean", split, feature_config, config
+    )
+
+
+def _fit_codes(
+    codes: Array,
+    labels: list[str],
+    wrong_type: Array,
+    name: str,
+    kind: Kind,
+    split: HeldOutSplit,
+    feature_config: FeatureConfig,
+    config: Config,
+) -> ColumnFit:
+    present = codes >= 0
+    sizes = np.bincount(codes[present], minlength=len(labels))
+    scoring = np.bincount(codes[present & split.scoring], minlength=len(labels))
+    notes: list[str] = []
+
+    def choose_labels(counts: Array) -> list[int]:
+        used_codes = [i for i in range(len(labels)) if counts[i]]
+        return sorted(used_codes, key=lambda i: (-counts[i], labels[i]))[: config.max_values]
+
+    if feature_config.values is not None:
+        by_label = dict(zip(labels, sizes.tolist(), strict=True))
+        values = dict(
+            sorted(((v, by_label.get(v, 0)) for v in feature_config.values), key=lambda p: (-p[1], p[0]))
+        )
+        is_known = np.array([label in values for label in labels], dtype=bool)
+    else:
+        values = {labels[i]: int(sizes[i]) for i in choose_labels(sizes)}
+        is_known = np.zeros(len(labels), dtype=bool)
+        is_known[choose_labels(scoring)] = True
+        if int((sizes > 0).sum()) > len(values):
+            notes.append(f"has more than {config.max_values} values: the rarer ones count as unseen")
+    if len(values) == 1:
+        notes.append("is constant in training: any other value is unseen")
+    unseen = present & ~np.append(is_known, True)[codes]
+    limit = feature_config.bins if isinstance(feature_config.bins, int) else MAX_BINS
+    beyond = int(sizes.sum()) - sum(values.values())
+    feature = {
+        "name": name,
+        "kind": kind,
+        "values": values,
+        "binned": min(limit, len(values)),
+        "special": {"!unseen": beyond},
+    }
+    return ColumnFit(feature, {"unseen": unseen}, wrong_type, notes)
+
+
+OOV_QUANTILE = 0.95
+
+
+def fit_text(
+    column: EncodedColumn, name: str, split: HeldOutSplit, _own: FeatureConfig, config: Config
+) -> ColumnFit:
+    docs = [split_words(value) if isinstance(value, str) else [] for value in column.uniques]
+    wrong = np.array([not isinstance(value, str) for value in column.uniques] + [False])[column.codes]
+    present = (column.codes >= 0) & ~wrong
+    all_sizes = np.bincount(column.codes[present], minlength=len(docs))
+    scoring_sizes = np.bincount(column.codes[present & split.scoring], minlength=len(docs))
+    vocabulary = _build_vocabulary(docs, all_sizes, config)
+    scoring_vocabulary = _build_vocabulary(docs, scoring_sizes, config)
+
+    held_out_docs = np.flatnonzero(
+        np.bincount(column.codes[present & (split.block >= 0)], minlength=len(docs))
+    )
+    share = np.zeros(len(docs) + 1)
+    for i in held_out_docs:
+        share[i] = sum(word not in scoring_vocabulary for word in docs[i]) / len(docs[i]) if docs[i] else 0.0
+    scored = present & (split.block >= 0)
+    shares = share[column.codes]
+    observed = np.sort(shares[scored])
+    threshold = _choose_threshold(observed)
+    lengths = np.array([len(doc) for doc in docs] + [0], dtype=float)[column.codes][present]
+    notes = []
+    if len(observed) and float(observed.mean()) > 0.5:
+        notes.append("most of its words occur once: is it an identifier? Then exclude it")
+    counts = np.histogram(observed, bins=np.array(OOV_EDGES))[0] if len(observed) else np.zeros(4, int)
+    feature: dict[str, Any] = {
+        "name": name,
+        "kind": "text",
+        "vocabulary": tuple(sorted(vocabulary)),
+        "oov_threshold": threshold,
+        "oov_counts": tuple(int(c) for c in counts),
+    }
+    if len(lengths):
+        feature["moments"] = compute_moments(np.sort(lengths))
+    return ColumnFit(feature, {"oov": scored & (shares > threshold)}, wrong, notes)
+
+
+def _build_vocabulary(docs: list[list[str]], sizes: Array, config: Config) -> set[str]:
+    counts: Counter[str] = Counter()
+    for doc, size in zip(docs, sizes.tolist(), strict=True):
+        if size:
+            for word in doc:
+                counts[word] += size
+    frequent = [(word, n) for word, n in counts.items() if n >= config.min_word_count]
+    if len(frequent) > config.max_vocabulary:
+        frequent = sorted(frequent, key=lambda pair: (-pair[1], pair[0]))[: config.max_vocabulary]
+    return {word for word, _ in frequent}
+
+
+def _choose_threshold(observed: Array) -> float:
+    """Choose the 0.95 quantile of the shares of unknown words, always below 1: a fully unknown text must fail."""
+    if len(observed) == 0:
+        return 0.0
+    quantile = float(observed[min(len(observed) - 1, int(np.ceil(OOV_QUANTILE * len(observed))) - 1)])
+    if quantile < 1.0:
+        return float(f"{quantile:.6g}")
+    below = observed[observed < 1.0]
+    return float(f"{below[-1]:.6g}") if len(below) else 0.0
+
+
+_FITTERS: dict[Kind, Any] = {
+    "numeric": numeric_fitter("numeric", to_number),
+    "date": numeric_fitter("date", to_epoch),
     "category": fit_category,
     "boolean": fit_boolean,
     "text": fit_text,
@@ -26,7 +298,7 @@ _FIT: dict[Kind, Any] = {
 
 
 def fit_column(
-    series: pd.Series, name: str, split: Split, config: Config, *, absent: Array | None = None
+    series: pd.Series, name: str, split: HeldOutSplit, config: Config, *, absent: Array | None = None
 ) -> Feature:
     """Fit one feature.
 
@@ -35,47 +307,52 @@ def fit_column(
         name: the feature's name.
         split: which rows are held out.
         config: overrides for this feature are looked up by ``name``.
-        absent: mask of rows whose key was not there, shape (rows,).
+        absent: mask of rows without the key, shape (rows,).
     """
-    own = config.features.get(name, FeatureConfig())
-    gone = absent if absent is not None else np.zeros(len(series), dtype=bool)
-    kind = own.kind
+    feature_config = config.features.get(name, FeatureConfig())
+    absent_rows = absent if absent is not None else np.zeros(len(series), dtype=bool)
+    kind = feature_config.kind
     if kind in (None, "numeric") and is_number_dtype(series):
         kind = "numeric"
         numbers = series.to_numpy(dtype=float, na_value=np.nan)
-        missing = np.isnan(numbers) & ~gone
-        made = numeric(numbers, np.zeros(len(series), bool), name, "numeric", split, own)
-        return _finish(made, own, split, missing, gone, len(series))
-    column = take_apart(series, own, config, gone)
-    kind = kind or infer(column)
-    fitted = _FIT[kind](column, name, split, own, config)
-    return _finish(fitted, own, split, column.missing, gone, len(series))
+        missing = np.isnan(numbers) & ~absent_rows
+        fit = fit_numeric(numbers, np.zeros(len(series), bool), name, "numeric", split, feature_config)
+        return _build_feature(fit, feature_config, split, missing, absent_rows, len(series))
+    column = encode_column(series, feature_config, config, absent_rows)
+    kind = kind or infer_kind(column)
+    fitted = _FITTERS[kind](column, name, split, feature_config, config)
+    return _build_feature(fitted, feature_config, split, column.missing, absent_rows, len(series))
 
 
-def _finish(
-    fitted: Fitted, own: FeatureConfig, split: Split, missing: Array, absent: Array, rows: int
+def _build_feature(
+    fit: ColumnFit,
+    feature_config: FeatureConfig,
+    split: HeldOutSplit,
+    missing: Array,
+    absent: Array,
+    rows: int,
 ) -> Feature:
-    failed = {"missing": missing, "absent": absent, "wrong_type": fitted.wrong_type, **fitted.failed}
+    failed = {"missing": missing, "absent": absent, "wrong_type": fit.wrong_type, **fit.failed}
     # A text's bins count held-out rows only, so its special bins must too.
-    counted = split.block >= 0 if fitted.feature["kind"] == "text" else slice(None)
+    counted = split.block >= 0 if fit.feature["kind"] == "text" else slice(None)
     special = {
         "!missing": int(missing[counted].sum()),
         "!absent": int(absent[counted].sum()),
-        "!type": int(fitted.wrong_type[counted].sum()),
-        **fitted.feature.pop("special", {}),
+        "!type": int(fit.wrong_type[counted].sum()),
+        **fit.feature.pop("special", {}),
     }
     expected = {check: split.expectation(failed[check]) for check in CHECKS if check in failed}
-    if not own.nullable:
+    if not feature_config.nullable:
         for check in ("missing", "absent"):
             expected[check] = Expectation(0, split.held_out.rows)
     if int(missing.sum() + absent.sum()) == rows:
-        fitted.notes.append("has no value in training: any number, category or word will be flagged")
-    if own.hidden:
+        fit.notes.append("has no value in training: any number, category or word will be flagged")
+    if feature_config.hidden:
         keep = ("missing", "absent")
         return Feature(
-            name=fitted.feature["name"],
-            kind=fitted.feature["kind"],
-            nullable=own.nullable,
+            name=fit.feature["name"],
+            kind=fit.feature["kind"],
+            nullable=feature_config.nullable,
             hidden=True,
             special={
                 "!missing": special["!missing"],
@@ -85,9 +362,9 @@ def _finish(
             expected={check: expected[check] for check in keep},
         )
     return Feature(
-        **fitted.feature,
-        nullable=own.nullable,
+        **fit.feature,
+        nullable=feature_config.nullable,
         special={key: count for key, count in special.items() if count},
         expected=expected,
-        notes=tuple(fitted.notes),
+        notes=tuple(fit.notes),
     )

@@ -1,4 +1,4 @@
-"""``profile.yml``: what a data scientist knows better than inference does."""
+"""Read ``profile.yml``, the settings with which a data scientist overrides inference."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from logging_lib.profile.coerce import NA_VALUES, is_number, number_text, to_epoch
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import KINDS, Kind
-from logging_lib.profile.values import NA_VALUES, epoch, number_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,11 @@ class FeatureConfig:
 
     Attributes:
         kind: numeric, category, text, boolean or date.
-        values: category: the allowed values; any other is unseen, whatever training had.
+        values: category: the allowed values; any other is unseen, even if training had it.
         range: numeric (or date, as ISO text): the allowed (low, high).
-        nullable: False expects no missing value at all, whatever training had.
+        nullable: False expects no missing value at all, even if training had some.
         bins: numeric: the edges between bins; category: how many values have a bin of their own.
-        hidden: keep neither values nor words; only presence is checked.
+        hidden: store neither values nor words; only presence is checked.
     """
 
     kind: Kind | None = None
@@ -42,11 +42,11 @@ class Config:
     Attributes:
         features: overrides by feature.
         exclude: columns that the service does not receive.
-        time: the column that says when a row happened: held-out rows are then the last ones.
+        time: the column with the time of a row: the last rows are then held out.
         na_values: spellings of a missing value.
-        min_word_count: a word is known when training has it at least so often.
-        max_vocabulary: at most so many words a text, the most frequent.
-        max_values: at most so many values a category, the most frequent; the rest counts as unseen.
+        min_word_count: how often training must have a word for it to be known.
+        max_vocabulary: maximum number of known words per text feature; the most frequent are chosen.
+        max_values: maximum number of values per category; the most frequent are chosen, the others are unseen.
         held_out: share of the rows that the expected rates are measured on.
     """
 
@@ -64,7 +64,7 @@ def read(path: str | Path) -> Config:
     """Read ``profile.yml``.
 
     Raises:
-        ProfileError: naming the file, the key and the remedy.
+        ProfileError: names the file, the key and the remedy.
     """
     import yaml
 
@@ -80,67 +80,67 @@ def read(path: str | Path) -> Config:
 
 def parse(document: Any, *, source: str = "profile.yml") -> Config:
     """Build a ``Config`` from parsed YAML."""
-    given = _mapping(document, source, "the file")
-    _known(given, Config.__slots__, source, "")
-    made = dict(given)
-    made["features"] = {
-        str(name): _feature(value or {}, source, f"features.{name}")
-        for name, value in _mapping(given.get("features") or {}, source, "features").items()
+    mapping = _expect_mapping(document, source, "the file")
+    _reject_unknown_keys(mapping, Config.__slots__, source, "")
+    options = dict(mapping)
+    options["features"] = {
+        str(name): _parse_feature(value or {}, source, f"features.{name}")
+        for name, value in _expect_mapping(mapping.get("features") or {}, source, "features").items()
     }
     for key in ("exclude", "na_values"):
-        if key in made:
-            if not isinstance(made[key], list):
-                raise ProfileError(f"{source}: {key}: expected a list, found {made[key]!r}")
-            made[key] = _texts(made[key], source, key)
+        if key in options:
+            if not isinstance(options[key], list):
+                raise ProfileError(f"{source}: {key}: expected a list, found {options[key]!r}")
+            options[key] = _parse_texts(options[key], source, key)
     for key, low, high in (
         ("min_word_count", 1, 10**9),
         ("max_vocabulary", 1, 10**6),
         ("max_values", 1, 10**6),
         ("held_out", 0.01, 0.9),
     ):
-        value = made.get(key, low)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        value = options.get(key, low)
+        if not is_number(value) or not low <= value <= high:
             raise ProfileError(f"{source}: {key}: expected a number from {low} to {high}, found {value!r}")
-    if not isinstance(made.get("time"), str | None):
-        raise ProfileError(f"{source}: time: expected a column's name, found {made['time']!r}")
+    if not isinstance(options.get("time"), str | None):
+        raise ProfileError(f"{source}: time: expected a column's name, found {options['time']!r}")
     for key in ("min_word_count", "max_vocabulary", "max_values"):
-        if not isinstance(made.get(key, 1), int):
-            raise ProfileError(f"{source}: {key}: expected a whole number, found {made[key]!r}")
-    return Config(**made)
+        if not isinstance(options.get(key, 1), int):
+            raise ProfileError(f"{source}: {key}: expected a whole number, found {options[key]!r}")
+    return Config(**options)
 
 
-def _feature(document: Any, source: str, path: str) -> FeatureConfig:
-    given = dict(_mapping(document, source, path))
-    _known(given, FeatureConfig.__slots__, source, f"{path}.")
-    kind = given.get("kind")
+def _parse_feature(document: Any, source: str, path: str) -> FeatureConfig:
+    options = dict(_expect_mapping(document, source, path))
+    _reject_unknown_keys(options, FeatureConfig.__slots__, source, f"{path}.")
+    kind = options.get("kind")
     if kind is not None and kind not in KINDS:
         raise ProfileError(f"{source}: {path}.kind: {kind!r} is none of {', '.join(KINDS)}")
-    if given.get("values") is not None:
-        if not isinstance(given["values"], list):
-            raise ProfileError(f"{source}: {path}.values: expected a list, found {given['values']!r}")
-        given["values"] = _texts(given["values"], source, f"{path}.values")
-        given.setdefault("kind", "category")
-    if given.get("range") is not None:
-        bounds = given["range"]
-        if not isinstance(bounds, list) or len(bounds) != 2 or not _rises(bounds):
+    if options.get("values") is not None:
+        if not isinstance(options["values"], list):
+            raise ProfileError(f"{source}: {path}.values: expected a list, found {options['values']!r}")
+        options["values"] = _parse_texts(options["values"], source, f"{path}.values")
+        options.setdefault("kind", "category")
+    if options.get("range") is not None:
+        bounds = options["range"]
+        if not isinstance(bounds, list) or len(bounds) != 2 or not _is_rising(bounds):
             raise ProfileError(f"{source}: {path}.range: expected [low, high], found {bounds!r}")
-        given["range"] = tuple(bounds)
-    bins = given.get("bins")
+        options["range"] = tuple(bounds)
+    bins = options.get("bins")
     if isinstance(bins, list):
-        rising = all(_is_number(e) for e in bins) and bins == sorted(set(bins))
-        if not rising or not bins:
+        is_rising = all(_is_finite_number(edge) for edge in bins) and bins == sorted(set(bins))
+        if not is_rising or not bins:
             raise ProfileError(f"{source}: {path}.bins: expected rising numbers, found {bins!r}")
-        given["bins"] = tuple(float(e) for e in bins)
+        options["bins"] = tuple(float(edge) for edge in bins)
     elif bins is not None and (isinstance(bins, bool) or not isinstance(bins, int) or bins < 1):
         raise ProfileError(f"{source}: {path}.bins: expected a number of bins or their edges, found {bins!r}")
     for key in ("hidden", "nullable"):
-        if not isinstance(given.get(key, True), bool):
-            raise ProfileError(f"{source}: {path}.{key}: expected true or false, found {given[key]!r}")
-    return FeatureConfig(**given)
+        if not isinstance(options.get(key, True), bool):
+            raise ProfileError(f"{source}: {path}.{key}: expected true or false, found {options[key]!r}")
+    return FeatureConfig(**options)
 
 
-def _texts(items: list[Any], source: str, path: str) -> tuple[str, ...]:
-    """Texts and numbers as texts. YAML reads ``NO`` as false and ``2018-01-01`` as a date: those must be quoted."""
+def _parse_texts(items: list[Any], source: str, path: str) -> tuple[str, ...]:
+    """Convert texts and numbers to texts. YAML reads ``NO`` as false and ``2018-01-01`` as a date: quote those."""
     for item in items:
         if isinstance(item, bool) or not isinstance(item, str | int | float):
             raise ProfileError(
@@ -149,39 +149,49 @@ def _texts(items: list[Any], source: str, path: str) -> tuple[str, ...]:
     return tuple(item if isinstance(item, str) else number_text(item) for item in items)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_finite_number(value: Any) -> bool:
+    return is_number(value) and math.isfinite(value)
 
 
-def _rises(bounds: list[Any]) -> bool:
-    """Two finite numbers, or two dates, the second not before the first."""
-    if all(map(_is_number, bounds)):
+def _is_rising(bounds: list[Any]) -> bool:
+    """Whether the bounds are two finite numbers, or two dates, and the second is not below the first."""
+    if all(map(_is_finite_number, bounds)):
         return bool(bounds[0] <= bounds[1])
-    low, high = (epoch(bound) for bound in bounds)
+    low, high = (to_epoch(bound) for bound in bounds)
     return low is not None and high is not None and low <= high
 
 
-def _mapping(value: Any, source: str, path: str) -> Mapping[str, Any]:
+def _expect_mapping(value: Any, source: str, path: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ProfileError(f"{source}: {path}: expected keys and values, found {value!r}")
     return value
 
 
-def _known(given: Mapping[str, Any], allowed: Collection[str], source: str, prefix: str) -> None:
-    for key in given:
+def _reject_unknown_keys(
+    mapping: Mapping[str, Any], allowed: Collection[str], source: str, prefix: str
+) -> None:
+    for key in mapping:
         if key not in allowed:
-            close = difflib.get_close_matches(str(key), list(allowed), 1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(allowed))}"
+            close_matches = difflib.get_close_matches(str(key), list(allowed), 1)
+            hint = (
+                f"; did you mean {close_matches[0]!r}?"
+                if close_matches
+                else f"; known: {', '.join(sorted(allowed))}"
+            )
             raise ProfileError(f"{source}: {prefix}{key}: unknown key{hint}")
 
 
-def check_columns(config: Config, columns: Collection[str]) -> None:
-    """Refuse a configuration that names a column the data do not have."""
+def validate_columns(config: Config, columns: Collection[str]) -> None:
+    """Check that the data have the columns that a configuration names.
+
+    Raises:
+        ProfileError: names the missing column and the most similar one.
+    """
     named = [*config.features, *config.exclude, *([config.time] if config.time else [])]
     for name in named:
         if name not in columns:
-            close = difflib.get_close_matches(name, list(columns), 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            close_matches = difflib.get_close_matches(name, list(columns), 1)
+            hint = f"; did you mean {close_matches[0]!r}?" if close_matches else ""
             raise ProfileError(
                 f"the configuration names the column {name!r}, which the data do not have{hint}"
             )

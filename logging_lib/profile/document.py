@@ -1,4 +1,4 @@
-"""The profile as one document of the index ``ml-profiles``: what watches compare served traffic with."""
+"""Build the profile's document in the index ``ml-profiles``, which watches compare served traffic with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from logging_lib.profile.model import CHECKS, Feature, Moments, Profile, Quality
 from logging_lib.schema import tokens
 
 
-def document(
+def build_document(
     profile: Profile,
     *,
     deployed: bool = True,
@@ -17,14 +17,21 @@ def document(
     overrides: Mapping[str, Any] | None = None,
     published_at: str | None = None,
 ) -> dict[str, Any]:
-    """One document a model version; ``_id`` is ``model:version``.
+    """Build the document of a model version; ``_id`` is ``model:version``.
 
-    ``expected`` is stored, not indexed: ``checks`` maps check → feature → {count, rows, dispersion}, ``bins``
-    feature → bin → training rows, ``order`` a number's bins from the lowest to the highest, ``rates`` the counts of
-    ``checks`` as a list, for a reader that cannot go over an object's keys (Vega in Kibana). The check
-    ``prediction`` has the special bins of ``ml.prediction.bin`` in the place of features.
+    ``expected`` is stored, not indexed: ``checks`` maps check → feature → {count, rows, dispersion}, ``bins`` maps
+    feature → bin → training rows, ``order`` lists a number's bins from the lowest to the highest, ``rates`` has the
+    counts of ``checks`` as a list, for readers that cannot iterate over an object's keys (Vega in Kibana). The
+    check ``prediction`` has the special bins of ``ml.prediction.bin`` in place of features.
+
+    Args:
+        profile: the profile, as ``fit`` returned it.
+        deployed: whether the model version is served now.
+        owners: recipients of this model's notifications, by channel.
+        overrides: thresholds of watches for this model, by watch.
+        published_at: the document's ``@timestamp``, ISO 8601.
     """
-    made: dict[str, Any] = {
+    document: dict[str, Any] = {
         "_id": f"{profile.model}:{profile.version}",
         "ml": {"model": {"name": profile.model, "version": profile.version}, "profile": {"id": profile.id}},
         "deployed": deployed,
@@ -35,67 +42,74 @@ def document(
             "rows": profile.rows,
             "features": len(profile.features),
             "checks": {
-                **{check: _expected(profile, check) for check in CHECKS},
-                "prediction": _expected_of_output(profile.prediction),
+                **{check: _expected_rates(profile, check) for check in CHECKS},
+                "prediction": _expected_output_bins(profile.prediction),
             },
             "rates": [
-                {"check": check, "feature": name, "count": found.count, "rows": found.rows}
+                {"check": check, "feature": name, "count": expectation.count, "rows": expectation.rows}
                 for name, feature in profile.features.items()
-                for check, found in sorted(feature.expected.items())
+                for check, expectation in sorted(feature.expected.items())
             ],
             "bins": {name: feature.expected_bins() for name, feature in profile.features.items()},
-            "order": {name: _order(feature) for name, feature in profile.features.items() if _order(feature)},
+            "order": {
+                name: _bin_order(feature) for name, feature in profile.features.items() if _bin_order(feature)
+            },
             "moments": {
-                name: _moments(feature) for name, feature in profile.features.items() if feature.moments
+                name: _feature_moments(feature)
+                for name, feature in profile.features.items()
+                if feature.moments
             },
         },
     }
     if profile.prediction is not None:
-        made["expected"]["prediction"] = {
+        document["expected"]["prediction"] = {
             "kind": profile.prediction.kind,
             "bins": profile.prediction.expected_bins(),
-            "order": _order(profile.prediction),
-            "moments": _moments(profile.prediction),
+            "order": _bin_order(profile.prediction),
+            "moments": _feature_moments(profile.prediction),
         }
     if profile.quality is not None:
-        made["expected"]["quality"] = _quality(profile.quality)
+        document["expected"]["quality"] = _expected_quality(profile.quality)
     if profile.trained_at is not None:
-        made["trained_at"] = profile.trained_at
+        document["trained_at"] = profile.trained_at
     if published_at is not None:
-        made["@timestamp"] = published_at
-    return made
+        document["@timestamp"] = published_at
+    return document
 
 
-def _expected(profile: Profile, check: str) -> dict[str, Any]:
+def _expected_rates(profile: Profile, check: str) -> dict[str, Any]:
     return {
-        name: {"count": found.count, "rows": found.rows, "dispersion": found.dispersion}
+        name: {"count": expectation.count, "rows": expectation.rows, "dispersion": expectation.dispersion}
         for name, feature in profile.features.items()
-        if (found := feature.expected.get(check)) is not None
+        if (expectation := feature.expected.get(check)) is not None
     }
 
 
-def _quality(quality: Quality) -> dict[str, Any]:
-    found: dict[str, Any] = {"confusion": {truth: dict(row) for truth, row in quality.confusion.items()}}
+def _expected_quality(quality: Quality) -> dict[str, Any]:
+    expected: dict[str, Any] = {"confusion": {label: dict(row) for label, row in quality.confusion.items()}}
     if quality.errors is not None:
-        found["errors"] = _of(quality.errors)
-    return found
+        expected["errors"] = _moment_values(quality.errors)
+    return expected
 
 
-def _moments(feature: Feature) -> dict[str, float]:
-    return {} if feature.moments is None else _of(feature.moments)
+def _feature_moments(feature: Feature) -> dict[str, float]:
+    return {} if feature.moments is None else _moment_values(feature.moments)
 
 
-def _of(m: Moments) -> dict[str, float]:
+def _moment_values(m: Moments) -> dict[str, float]:
     return {"count": m.count, "mean": m.mean, "std": m.std, "min": m.min, "max": m.max}
 
 
-def _order(feature: Feature) -> list[str]:
+def _bin_order(feature: Feature) -> list[str]:
     return list(feature.bin_labels()) if feature.kind == "numeric" and not feature.hidden else []
 
 
-def _expected_of_output(output: Feature | None) -> dict[str, Any]:
-    """Special bins of the model's outputs. The range ends at training's extremes, so of m + 1 outputs one is
-    expected beyond either end, though training has none there."""
+def _expected_output_bins(output: Feature | None) -> dict[str, Any]:
+    """Compute the expected counts of the special bins of the model's outputs.
+
+    The range ends at training's extremes, so of m + 1 outputs one is expected beyond either end, although training
+    has none there.
+    """
     if output is None:
         return {}
     rows = sum(output.expected_bins().values())

@@ -1,4 +1,4 @@
-"""``profile.json``: writing, reading, and saying what is wrong with a damaged one."""
+"""Write and read ``profile.json``, with errors that say what is wrong with a damaged file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from logging_lib._util.errors import LoggingLibError
+from logging_lib.profile.coerce import is_number
 from logging_lib.profile.model import (
     CHECKS,
     FORMAT_VERSION,
@@ -26,50 +28,59 @@ from logging_lib.profile.model import (
 )
 
 
-class ProfileError(ValueError):
-    """A profile file is damaged or of another format; the message names the file, the field and the remedy."""
+class ProfileError(LoggingLibError, ValueError):
+    """Raised for a damaged profile or unusable training data; the message names the place and the remedy."""
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def encode(profile: Profile) -> dict[str, Any]:
-    """The profile as JSON has it; parts at their default are left out."""
-    return {"format_version": FORMAT_VERSION, **_encode(profile)}
+    """Encode the profile as JSON's types; fields with their default are left out."""
+    return {"format_version": FORMAT_VERSION, **_encode_value(profile)}
 
 
-def _encode(value: Any) -> Any:
+def _encode_value(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            f.name: _encode(getattr(value, f.name))
+            f.name: _encode_value(getattr(value, f.name))
             for f in dataclasses.fields(value)
-            if getattr(value, f.name) != _default(f)
+            if getattr(value, f.name) != _default_of(f)
         }
     if isinstance(value, Mapping):
-        return {key: _encode(item) for key, item in value.items()}
+        return {key: _encode_value(item) for key, item in value.items()}
     if isinstance(value, tuple):
-        return [_encode(item) for item in value]
+        return [_encode_value(item) for item in value]
     return value
 
 
-def _default(f: dataclasses.Field[Any]) -> Any:
+def _default_of(f: dataclasses.Field[Any]) -> Any:
     if f.default is not dataclasses.MISSING:
         return f.default
     return f.default_factory() if f.default_factory is not dataclasses.MISSING else dataclasses.MISSING
 
 
-def seal(profile: Profile) -> Profile:
-    """The profile with its ``id``: the first 16 hex digits of the SHA-256 of its content."""
+def with_content_hash(profile: Profile) -> Profile:
+    """Set the profile's ``id`` to the first 16 hex digits of the SHA-256 of its content."""
     content = encode(dataclasses.replace(profile, id=""))
     return dataclasses.replace(profile, id=sha256(orjson.dumps(content)).hexdigest()[:16])
 
 
 def dumps(profile: Profile) -> bytes:
-    """Same profile, same bytes."""
+    """Encode a profile as JSON; equal profiles give equal bytes."""
     return orjson.dumps(encode(profile), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def save(profile: Profile, path: str | Path) -> None:
+    """Write a profile file.
+
+    Args:
+        profile: the profile, as ``fit`` returned it.
+        path: the file; it is replaced if it exists.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     Path(path).write_bytes(dumps(profile))
 
 
@@ -79,8 +90,11 @@ def save(profile: Profile, path: str | Path) -> None:
 def load(path: str | Path) -> Profile:
     """Read a profile file.
 
+    Args:
+        path: a file that ``save`` or ``logging-lib profile fit`` wrote.
+
     Raises:
-        ProfileError: naming the file, the field and what is wrong with it.
+        ProfileError: the file cannot be read or is damaged; the message names the file and the field.
     """
     path = Path(path)
     try:
@@ -91,7 +105,15 @@ def load(path: str | Path) -> Profile:
 
 
 def loads(raw: bytes, *, source: str = "profile") -> Profile:
-    """Read a profile from bytes; ``source`` names them in errors."""
+    """Read a profile from JSON.
+
+    Args:
+        raw: the bytes, as ``dumps`` returned them.
+        source: names the bytes in errors.
+
+    Raises:
+        ProfileError: the JSON is damaged; the message names the field.
+    """
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -102,8 +124,8 @@ def loads(raw: bytes, *, source: str = "profile") -> Profile:
 
 
 def decode(document: Any, *, source: str = "profile") -> Profile:
-    """Build a profile from parsed JSON, checking each part and the content against its id."""
-    reader = _Reader(source)
+    """Build a profile from parsed JSON, and check each field and the content against its id."""
+    reader = _ProfileDecoder(source)
     root = reader.mapping(document, "$")
     version = root.get("format_version")
     if version != FORMAT_VERSION:
@@ -113,7 +135,7 @@ def decode(document: Any, *, source: str = "profile") -> Profile:
         )
     fields = {key: value for key, value in root.items() if key != "format_version"}
     profile: Profile = reader.build(Profile, fields, "$", _PROFILE)
-    sealed = seal(profile)
+    sealed = with_content_hash(profile)
     if profile.id != sealed.id:
         raise ProfileError(
             f"{source}: $.id: is {profile.id!r} but the content hashes to {sealed.id!r}: "
@@ -122,60 +144,60 @@ def decode(document: Any, *, source: str = "profile") -> Profile:
     return profile
 
 
-class _Reader:
+class _ProfileDecoder:
     def __init__(self, source: str) -> None:
         self.source = source
 
     def fail(self, path: str, expected: str, value: Any) -> ProfileError:
-        shown = repr(value)
-        return ProfileError(f"{self.source}: {path}: expected {expected}, found {shown[:60]}")
+        quoted = repr(value)
+        return ProfileError(f"{self.source}: {path}: expected {expected}, found {quoted[:60]}")
 
     def mapping(self, value: Any, path: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise self.fail(path, "an object", value)
         return value
 
-    def build(self, cls: type[Any], value: Any, path: str, readers: Mapping[str, _Read]) -> Any:
-        given = self.mapping(value, path)
-        unknown = [key for key in given if key not in readers]
+    def build(self, cls: type[Any], value: Any, path: str, readers: Mapping[str, _Decode]) -> Any:
+        mapping = self.mapping(value, path)
+        unknown = [key for key in mapping if key not in readers]
         if unknown:
             raise ProfileError(f"{self.source}: {path}.{unknown[0]}: is no part of a profile")
         for f in dataclasses.fields(cls):
-            if f.name not in given and _default(f) is dataclasses.MISSING:
+            if f.name not in mapping and _default_of(f) is dataclasses.MISSING:
                 raise ProfileError(f"{self.source}: {path}.{f.name}: is missing")
-        parts = {key: readers[key](self, item, f"{path}.{key}") for key, item in given.items()}
+        parts = {key: readers[key](self, item, f"{path}.{key}") for key, item in mapping.items()}
         return cls(**parts)
 
 
-_Read = Callable[[_Reader, Any, str], Any]
+_Decode = Callable[[_ProfileDecoder, Any, str], Any]
 
 
-def _text(reader: _Reader, value: Any, path: str) -> str:
+def _decode_text(reader: _ProfileDecoder, value: Any, path: str) -> str:
     if not isinstance(value, str):
         raise reader.fail(path, "a text", value)
     return value
 
 
-def _number(reader: _Reader, value: Any, path: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+def _decode_number(reader: _ProfileDecoder, value: Any, path: str) -> float:
+    if not is_number(value) or not math.isfinite(value):
         raise reader.fail(path, "a number", value)
     return value
 
 
-def _count(reader: _Reader, value: Any, path: str) -> int:
+def _decode_count(reader: _ProfileDecoder, value: Any, path: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise reader.fail(path, "a whole number >= 0", value)
     return value
 
 
-def _flag(reader: _Reader, value: Any, path: str) -> bool:
+def _decode_flag(reader: _ProfileDecoder, value: Any, path: str) -> bool:
     if not isinstance(value, bool):
         raise reader.fail(path, "true or false", value)
     return value
 
 
-def _one_of(*allowed: str) -> _Read:
-    def read(reader: _Reader, value: Any, path: str) -> str:
+def _decode_choice(*allowed: str) -> _Decode:
+    def read(reader: _ProfileDecoder, value: Any, path: str) -> str:
         if value not in allowed:
             raise reader.fail(path, "one of " + ", ".join(allowed), value)
         return str(value)
@@ -183,34 +205,34 @@ def _one_of(*allowed: str) -> _Read:
     return read
 
 
-def _tuple(item: _Read) -> _Read:
-    def read(reader: _Reader, value: Any, path: str) -> tuple[Any, ...]:
+def _decode_tuple(item: _Decode) -> _Decode:
+    def read(reader: _ProfileDecoder, value: Any, path: str) -> tuple[Any, ...]:
         if not isinstance(value, list):
             raise reader.fail(path, "a list", value)
-        return tuple(item(reader, each, f"{path}[{i}]") for i, each in enumerate(value))
+        return tuple(item(reader, element, f"{path}[{i}]") for i, element in enumerate(value))
 
     return read
 
 
-def _map(item: _Read) -> _Read:
-    def read(reader: _Reader, value: Any, path: str) -> dict[str, Any]:
+def _decode_map(item: _Decode) -> _Decode:
+    def read(reader: _ProfileDecoder, value: Any, path: str) -> dict[str, Any]:
         return {k: item(reader, v, f"{path}.{k}") for k, v in reader.mapping(value, path).items()}
 
     return read
 
 
-def _object(cls: type[Any], readers: Mapping[str, _Read]) -> _Read:
+def _decode_object(cls: type[Any], readers: Mapping[str, _Decode]) -> _Decode:
     return lambda reader, value, path: reader.build(cls, value, path, readers)
 
 
-def _edges(reader: _Reader, value: Any, path: str) -> tuple[float, ...]:
-    edges: tuple[float, ...] = _tuple(_number)(reader, value, path)
+def _decode_edges(reader: _ProfileDecoder, value: Any, path: str) -> tuple[float, ...]:
+    edges: tuple[float, ...] = _decode_tuple(_decode_number)(reader, value, path)
     if any(b <= a for a, b in pairwise(edges)):
         raise reader.fail(path, "edges that rise", value)
     return edges
 
 
-def _feature(reader: _Reader, value: Any, path: str) -> Feature:
+def _decode_feature(reader: _ProfileDecoder, value: Any, path: str) -> Feature:
     feature: Feature = reader.build(Feature, value, path, _FEATURE)
     bins = len(feature.bin_labels()) if feature.kind in ("numeric", "date") else len(OOV_EDGES) - 1
     counts = feature.oov_counts if feature.kind == "text" else feature.counts
@@ -224,52 +246,61 @@ def _feature(reader: _Reader, value: Any, path: str) -> Feature:
     return feature
 
 
-def _features(reader: _Reader, value: Any, path: str) -> dict[str, Feature]:
-    features: dict[str, Feature] = _map(_feature)(reader, value, path)
+def _decode_features(reader: _ProfileDecoder, value: Any, path: str) -> dict[str, Feature]:
+    features: dict[str, Feature] = _decode_map(_decode_feature)(reader, value, path)
     for key, feature in features.items():
         if key != feature.name:
             raise reader.fail(f"{path}.{key}.name", repr(key), feature.name)
     return features
 
 
-_EXPECTATION: dict[str, _Read] = {"count": _count, "rows": _count, "dispersion": _number}
-_MOMENTS: dict[str, _Read] = {
-    "count": _count,
-    "mean": _number,
-    "std": _number,
-    "min": _number,
-    "max": _number,
-    "quantiles": _map(_number),
+_EXPECTATION: dict[str, _Decode] = {
+    "count": _decode_count,
+    "rows": _decode_count,
+    "dispersion": _decode_number,
 }
-_FEATURE: dict[str, _Read] = {
-    "name": _text,
-    "kind": _one_of(*KINDS),
-    "nullable": _flag,
-    "hidden": _flag,
-    "values": _map(_count),
-    "binned": _count,
-    "edges": _edges,
-    "counts": _tuple(_count),
-    "vocabulary": _tuple(_text),
-    "oov_threshold": _number,
-    "oov_counts": _tuple(_count),
-    "moments": _object(Moments, _MOMENTS),
-    "special": _map(_count),
-    "expected": _map(_object(Expectation, _EXPECTATION)),
-    "notes": _tuple(_text),
+_MOMENTS: dict[str, _Decode] = {
+    "count": _decode_count,
+    "mean": _decode_number,
+    "std": _decode_number,
+    "min": _decode_number,
+    "max": _decode_number,
+    "quantiles": _decode_map(_decode_number),
 }
-_PROFILE: dict[str, _Read] = {
-    "id": _text,
-    "model": _text,
-    "version": _text,
-    "rows": _count,
-    "held_out": _object(HeldOut, {"rows": _count, "method": _text, "blocks": _count}),
-    "features": _features,
-    "prediction": _feature,
-    "target": _feature,
-    "quality": _object(Quality, {"errors": _object(Moments, _MOMENTS), "confusion": _map(_map(_count))}),
-    "trained_at": _text,
-    "training_seconds": _number,
-    "libraries": _map(_text),
-    "na_values": _tuple(_text),
+_FEATURE: dict[str, _Decode] = {
+    "name": _decode_text,
+    "kind": _decode_choice(*KINDS),
+    "nullable": _decode_flag,
+    "hidden": _decode_flag,
+    "values": _decode_map(_decode_count),
+    "binned": _decode_count,
+    "edges": _decode_edges,
+    "counts": _decode_tuple(_decode_count),
+    "vocabulary": _decode_tuple(_decode_text),
+    "oov_threshold": _decode_number,
+    "oov_counts": _decode_tuple(_decode_count),
+    "moments": _decode_object(Moments, _MOMENTS),
+    "special": _decode_map(_decode_count),
+    "expected": _decode_map(_decode_object(Expectation, _EXPECTATION)),
+    "notes": _decode_tuple(_decode_text),
+}
+_PROFILE: dict[str, _Decode] = {
+    "id": _decode_text,
+    "model": _decode_text,
+    "version": _decode_text,
+    "rows": _decode_count,
+    "held_out": _decode_object(
+        HeldOut, {"rows": _decode_count, "method": _decode_text, "blocks": _decode_count}
+    ),
+    "features": _decode_features,
+    "prediction": _decode_feature,
+    "target": _decode_feature,
+    "quality": _decode_object(
+        Quality,
+        {"errors": _decode_object(Moments, _MOMENTS), "confusion": _decode_map(_decode_map(_decode_count))},
+    ),
+    "trained_at": _decode_text,
+    "training_seconds": _decode_number,
+    "libraries": _decode_map(_decode_text),
+    "na_values": _decode_tuple(_decode_text),
 }

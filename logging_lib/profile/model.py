@@ -1,4 +1,4 @@
-"""What training looked like: the value object behind ``profile.json``. No pandas, no I/O."""
+"""Define the profile of a model version, the value object behind ``profile.json``. No pandas, no I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from logging_lib.profile.values import NA_VALUES, iso, number_text
+from logging_lib.profile.coerce import NA_VALUES, format_epoch, number_text
 from logging_lib.schema import tokens
 
 FORMAT_VERSION = 1
@@ -23,8 +23,11 @@ OOV_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
 class Expectation:
     """How often a check failed on held-out rows.
 
-    ``dispersion`` is the intraclass correlation between blocks of time: 0 where the blocks differ no more than
-    chance would have it, towards 1 where a block fails wholly or not at all.
+    Attributes:
+        count: rows that failed.
+        rows: held-out rows.
+        dispersion: the intraclass correlation between blocks of time: 0 if the blocks differ no more than by
+            chance, near 1 if each block fails completely or not at all.
     """
 
     count: int
@@ -33,12 +36,22 @@ class Expectation:
 
     @property
     def rate(self) -> float:
+        """The share of rows that failed, 0 to 1."""
         return self.count / self.rows if self.rows else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Of the finite values: their number, mean, sample standard deviation, extremes and quantiles."""
+    """The moments of a column's finite values, in the column's unit.
+
+    Attributes:
+        count: the number of values.
+        mean: their mean.
+        std: their sample standard deviation.
+        min: the smallest.
+        max: the largest.
+        quantiles: quantile (``0.25``) → value.
+    """
 
     count: int
     mean: float
@@ -50,21 +63,23 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One input (or the prediction) as training had it; which parts it has depends on ``kind``.
+    """One input (or the prediction) in training; which fields are set depends on ``kind``.
 
     Attributes:
-        nullable: whether a missing value is allowed; False expects none at all.
-        hidden: neither values nor words are kept; only presence and type are checked.
+        name: the feature's name.
+        kind: numeric, category, text, boolean or date.
+        nullable: whether missing values are allowed; False expects none at all.
+        hidden: neither values nor words are stored; only presence and type are checked.
         values: category, boolean: each known value with its training count, the most frequent first.
-        binned: category: so many of ``values`` have a bin of their own, the rest share ``!other``.
+        binned: category: how many of ``values`` have a bin of their own; the others share ``!other``.
         edges: numeric, date (in epoch seconds): bin edges; the first and the last are the allowed range.
         counts: training rows in each bin between the edges.
         vocabulary: text: the known words, sorted.
         oov_threshold: text: a share of unknown words above this fails the check.
         oov_counts: text: held-out rows by share of unknown words, in the bins of ``OOV_EDGES``.
-        moments: numeric, date: of the values; text: of the words a document.
+        moments: numeric, date: of the values; text: of the number of words in a text.
         special: training rows in special bins: ``!missing`` and the like.
-        expected: by check, what held-out rows showed.
+        expected: by check, how often it failed on held-out rows.
         notes: what a person should know about this column.
     """
 
@@ -86,24 +101,25 @@ class Feature:
 
     @property
     def range(self) -> tuple[float, float] | None:
+        """The lowest and the highest allowed value (numeric; date in epoch seconds), or None."""
         return (self.edges[0], self.edges[-1]) if self.edges else None
 
     def bin_labels(self) -> tuple[str, ...]:
-        """The texts of the bins between ``edges`` (numeric, date) or of the shares of unknown words (text)."""
+        """Format the bins between ``edges`` (numeric, date) or of the shares of unknown words (text)."""
         if self.kind == "text":
-            return tuple("oov:" + label for label in _intervals(OOV_EDGES, number_text))
-        return _intervals(self.edges, iso if self.kind == "date" else number_text)
+            return tuple("oov:" + label for label in _format_intervals(OOV_EDGES, number_text))
+        return _format_intervals(self.edges, format_epoch if self.kind == "date" else number_text)
 
     def bin_of(self, number: float) -> int:
-        """Which of ``bin_labels`` a number within the range falls into."""
+        """Find the index in ``bin_labels`` of a number within the range."""
         return bisect_right(self.edges, number, 1, max(len(self.edges) - 1, 1)) - 1
 
     def expected_bins(self) -> dict[str, int]:
-        """Training rows a bin; the keys are the bins' texts as in ``ml.input.bins`` behind the ``=``."""
+        """Count the training rows per bin; the keys are the bins as in ``ml.input.bins`` after the ``=``."""
         bins: dict[str, int] = {}
         if self.kind in ("category", "boolean"):
             for position, (value, count) in enumerate(self.values.items()):
-                name = tokens.part(value) if position < self.binned else tokens.OTHER
+                name = tokens.escape(value) if position < self.binned else tokens.OTHER
                 bins[name] = bins.get(name, 0) + count
         elif not self.hidden:
             counts = self.oov_counts if self.kind == "text" else self.counts
@@ -113,19 +129,19 @@ class Feature:
         return bins
 
 
-def _intervals(edges: tuple[float, ...], text: Any) -> tuple[str, ...]:
+def _format_intervals(edges: tuple[float, ...], text: Any) -> tuple[str, ...]:
     if not edges:
         return ()
     if len(edges) == 1:
         return (f"[{text(edges[0])},{text(edges[0])}]",)
-    shown = [text(edge) for edge in edges]
+    edge_texts = [text(edge) for edge in edges]
     last = len(edges) - 2
-    return tuple(f"[{shown[i]},{shown[i + 1]}{']' if i == last else ')'}" for i in range(last + 1))
+    return tuple(f"[{edge_texts[i]},{edge_texts[i + 1]}{']' if i == last else ')'}" for i in range(last + 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How well the model did on held-out rows whose truth and prediction were given.
+    """The model's quality on held-out rows that have a target and a prediction.
 
     Attributes:
         errors: numbers: moments of the absolute error.
@@ -138,7 +154,13 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Which rows the expected rates come from: how many, chosen how, in how many blocks."""
+    """The held-out rows, on which the expected rates are measured.
+
+    Attributes:
+        rows: their number.
+        method: how they were chosen.
+        blocks: the number of blocks, in order of time, between which the dispersion is measured.
+    """
 
     rows: int
     method: str
@@ -147,7 +169,23 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The profile of one model version. ``id`` is a hash of all the rest (``io.seal`` makes it)."""
+    """The profile of one model version.
+
+    Attributes:
+        model: the model's name.
+        version: the model's version.
+        rows: training rows.
+        held_out: the rows that the expected rates are measured on.
+        features: the inputs by name.
+        prediction: the outputs on the training rows, or the target's values if there are none.
+        target: the true outcomes, if they were among the data.
+        quality: the errors on held-out rows, if outcomes and outputs were among the data.
+        trained_at: when the model was trained, ISO 8601 in UTC.
+        training_seconds: how long the training took.
+        libraries: name → version of what the model depends on.
+        na_values: spellings of a missing value.
+        id: the first 16 hexadecimal digits of the SHA-256 of all other fields.
+    """
 
     model: str
     version: str

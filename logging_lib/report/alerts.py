@@ -1,43 +1,61 @@
-"""Alerts, as the runner wrote them or a backtest found them, put in order for a reader. Pure."""
+"""Find the alerts of a report: as the runner wrote them, or by replaying watches; and the runbooks they name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
 
-from logging_lib.report.judging import is_elevated
-from logging_lib.report.model import Alert, Finding, Judging, Moment, Rate
-from logging_lib.report.texts import day_and_hour
+import orjson
+
+from logging_lib._util import content as resources
+from logging_lib._util.datemath import from_millis
+from logging_lib._util.formatting import format_time
+from logging_lib._util.text import shorten
+from logging_lib._util.times import format_duration, parse_instant
+from logging_lib.report import queries
+from logging_lib.report.drift import is_elevated
+from logging_lib.report.model import AlertSource, Finding, Moment, Rate, ReportedAlert, Subject
+from logging_lib.store.port import DelegatingStore, Partition, Store
+from logging_lib.watch.backtest.backtest import backtest
 from logging_lib.watch.model import Watch
-from logging_lib.watch.times import parse_instant
 
-PREDICTION = "(prediction)"
+SHIPPED_RUNBOOKS: Final = "docs/runbooks"
+MAX_TICKS = 9000
+_STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 360, 720, 1440))
+_PROBLEMS = 10
+_REACH = 25  # hours after an event in which a window still holds it
+_ARRIVED, _HAPPENED = "event.ingested", "@timestamp"
+_LATE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Told:
-    """The alerts of the period as documents (``watch.results.Alert.document``), and where they come from.
+class FoundAlerts:
+    """The alerts of the period, and where they come from.
 
-    ``judged`` is the source for the verdict's sentence: ``22 watches``; empty where nothing was judged.
+    Attributes:
+        documents: as the runner writes alerts.
+        searched_by: what the alerts were looked for with, for the verdict's sentence: ``22 watches``; empty where
+            no watch was run.
     """
 
     documents: Sequence[Mapping[str, Any]] = ()
-    judging: Judging = field(default_factory=lambda: Judging("No watch was run for this report.", 0))
-    judged: str = ""
+    source: AlertSource = field(default_factory=lambda: AlertSource("No watch was run for this report.", 0))
+    searched_by: str = ""
 
 
-def from_files(files: Iterable[Path]) -> Judging:
-    """Where alerts come from that the runner wrote."""
-    return Judging(f"Alerts as the runner wrote them: {', '.join(file.name for file in files)}.", 0)
+def name_files(files: Iterable[Path]) -> AlertSource:
+    """Name the files of alerts that the runner wrote."""
+    return AlertSource(f"Alerts as the runner wrote them: {', '.join(file.name for file in files)}.", 0)
 
 
-def of_model(
+def select(
     documents: Iterable[Mapping[str, Any]], model: str, start: datetime | None, end: datetime | None
 ) -> list[Mapping[str, Any]]:
-    """Those about a model, or about all models, in a time; in the order of time."""
+    """Return the alerts about a model, or about all models, in a period; in the order of time."""
     chosen = []
     for document in documents:
         moment = parse_instant(str(document["time"]))
@@ -48,21 +66,21 @@ def of_model(
     return [document for _, document in sorted(chosen, key=lambda pair: pair[0])]
 
 
-def grouped(documents: Iterable[Mapping[str, Any]], watches: Mapping[str, Watch]) -> tuple[Alert, ...]:
-    """One alert a watch, version and set of features; the findings are those of the first time."""
-    found: dict[tuple[str, str, tuple[str, ...]], Alert] = {}
+def group(documents: Iterable[Mapping[str, Any]], watches: Mapping[str, Watch]) -> tuple[ReportedAlert, ...]:
+    """Group alerts by watch, version and set of features; the findings are those of the first time."""
+    groups: dict[tuple[str, str, tuple[str, ...]], ReportedAlert] = {}
     for document in documents:
         features = tuple(str(name) for name in document.get("features") or ())
         version = str(document.get("version") or "")
         key = (str(document["watch"]), version, features)
         moment = parse_instant(str(document["time"]))
-        if key in found:
-            found[key] = replace(found[key], times=(*found[key].times, moment))
+        if key in groups:
+            groups[key] = replace(groups[key], times=(*groups[key].times, moment))
             continue
         watch = watches.get(key[0])
         metadata = watch.metadata if watch is not None else {}
-        found[key] = Alert(
-            number=len(found) + 1,
+        groups[key] = ReportedAlert(
+            number=len(groups) + 1,
             watch=key[0],
             title=watch.title if watch is not None else key[0],
             concern=str(metadata.get("concern", "")),
@@ -73,30 +91,35 @@ def grouped(documents: Iterable[Mapping[str, Any]], watches: Mapping[str, Watch]
             times=(moment,),
             findings=tuple(map(_finding, document.get("findings") or ())),
         )
-    return tuple(found.values())
+    return tuple(groups.values())
 
 
-def _finding(given: Mapping[str, Any]) -> Finding:
-    lines = given.get("lines") or ()
+def _finding(document: Mapping[str, Any]) -> Finding:
+    lines = document.get("lines") or ()
     return Finding(
-        feature=str(given.get("feature") or ""),
-        what=str(given.get("what") or ""),
-        evidence=tuple((str(each["name"]), str(each["value"])) for each in lines),
-        query=str(given.get("query") or ""),
-        check=str(given.get("check") or ""),
+        feature=str(document.get("feature") or ""),
+        what=str(document.get("what") or ""),
+        evidence=tuple((str(line["name"]), str(line["value"])) for line in lines),
+        query=str(document.get("query") or ""),
+        check=str(document.get("check") or ""),
     )
 
 
-def told(alerts: Iterable[Alert]) -> list[tuple[str, str]]:
-    """(check, feature) of all findings that name a check."""
-    return [(each.check, each.feature) for alert in alerts for each in alert.findings if each.check]
+def name_checks(alerts: Iterable[ReportedAlert]) -> list[tuple[str, str]]:
+    """Return (check, feature) of all findings that name a check."""
+    return [
+        (finding.check, finding.feature) for alert in alerts for finding in alert.findings if finding.check
+    ]
 
 
-def with_state(
-    alert: Alert, rates: Mapping[tuple[str, str], Rate], moments: Sequence[Moment], interval: timedelta
-) -> Alert:
-    """The alert with what the events say of its end: still going on, or over since when."""
-    pairs = {(each.check, each.feature) for each in alert.findings} & rates.keys()
+def add_state(
+    alert: ReportedAlert,
+    rates: Mapping[tuple[str, str], Rate],
+    moments: Sequence[Moment],
+    interval: timedelta,
+) -> ReportedAlert:
+    """Add what the events say of an alert's end: still going on, or resolved since when."""
+    pairs = {(finding.check, finding.feature) for finding in alert.findings} & rates.keys()
     last: datetime | None = None
     for moment in moments:
         if moment.checked > 0 and any(
@@ -109,4 +132,123 @@ def with_state(
         return alert
     if last >= moments[-1].time or last >= moments[-2].time:
         return replace(alert, state="still going on when the period ended", going_on=True)
-    return replace(alert, state=f"over since {day_and_hour(last + interval)}")
+    return replace(alert, state=f"resolved since {format_time(last + interval)}")
+
+
+def replay(
+    store: Store, watches: Sequence[Watch], subject: Subject, every: timedelta | None = None
+) -> FoundAlerts:
+    """Run the watches over the period, as if they had run while the model's events arrived.
+
+    Where they arrived more than a day late on average, they were loaded afterwards: then the replay goes by the
+    time at which they happened.
+
+    Args:
+        every: the time between ticks; None takes the shortest of at least 5 minutes that needs at most
+            ``MAX_TICKS`` ticks.
+    """
+    mean = store.search(queries.PREDICTIONS, queries.delay(subject)).get("aggregations")
+    if not mean or mean["happened"]["value"] is None or mean["arrived"]["value"] is None:
+        return FoundAlerts(source=AlertSource("No watch was replayed: no prediction arrived.", 0))
+    late = timedelta(milliseconds=mean["arrived"]["value"] - mean["happened"]["value"]) > _LATE
+    time_field = _HAPPENED if late else _ARRIVED
+    arrivals = store.search(queries.PREDICTIONS, queries.arrivals(subject, time_field))["aggregations"]
+    hours = [from_millis(bucket["key"]) for bucket in arrivals["hours"]["buckets"]]
+    covered = {hour + timedelta(hours=later) for hour in hours for later in range(_REACH)}
+    step = every or next(
+        (step for step in _STEPS if len(covered) * timedelta(hours=1) / step <= MAX_TICKS), _STEPS[-1]
+    )
+    result = backtest(
+        _TimeOfEventStore(store) if late else store,
+        watches,
+        start=from_millis(arrivals["min"]["value"]),
+        end=from_millis(arrivals["max"]["value"]),
+        every=step,
+        arrivals=hours,
+    )
+    problems = [f"{watch}: {runs} runs failed: {error}" for (watch, error), runs in result.failures.items()]
+    problems += [
+        f"Version {shorten(version)} was not evaluated in {runs} runs: {reason}."
+        for (model, version, reason), runs in result.skipped.items()
+        if model == subject.model
+    ]
+    source = f"Found by replaying {len(watches)} watches every {format_duration(step)} over " + (
+        "the events' own time, since they were loaded later." if late else "the events' arrival."
+    )
+    return FoundAlerts(
+        select((alert.document() for alert in result.alerts), subject.model, None, None),
+        AlertSource(source, len(watches), tuple(problems[:_PROBLEMS])),
+        f"{len(watches)} watches",
+    )
+
+
+class _TimeOfEventStore(DelegatingStore):
+    """A store as if each event had arrived when it happened."""
+
+    def search(
+        self,
+        indices: str | list[str],
+        body: Mapping[str, Any],
+        *,
+        now: datetime | None = None,
+        rest_total_hits_as_int: bool = False,
+    ) -> dict[str, Any]:
+        return super().search(indices, _on_time(body), now=now, rest_total_hits_as_int=rest_total_hits_as_int)
+
+    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        return _blocks_on_time(super().iter_json(target, {*fields, _HAPPENED}))
+
+    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
+        return [
+            partial(_read_on_time, part) for part in super().partitions(target, {*fields, _HAPPENED}, size)
+        ]
+
+
+def _read_on_time(part: Partition) -> Iterator[bytes | list[bytes]]:
+    return _blocks_on_time(part())
+
+
+def _blocks_on_time(blocks: Iterable[bytes | list[bytes]]) -> Iterator[bytes | list[bytes]]:
+    for block in blocks:
+        yield [_line_on_time(line) for line in (block.splitlines() if isinstance(block, bytes) else block)]
+
+
+def _line_on_time(line: bytes) -> bytes:
+    try:
+        event = orjson.loads(line)
+        event.pop(_ARRIVED, None)
+        event["event"] = {**event.get("event", {}), "ingested": event.get(_HAPPENED)}
+    except (orjson.JSONDecodeError, AttributeError, TypeError):  # not an event: its reader skips it
+        return line
+    return orjson.dumps(event)
+
+
+def _on_time(part: Any) -> Any:
+    if isinstance(part, Mapping):
+        return {_on_time(name): _on_time(value) for name, value in part.items()}
+    if isinstance(part, list):
+        return [_on_time(item) for item in part]
+    return _HAPPENED if part == _ARRIVED else part
+
+
+def read_runbooks(watches: Iterable[Watch], folder: Path | None = None) -> dict[str, str]:
+    """Read the runbooks that watches name: name as ``metadata.runbook`` has it → Markdown.
+
+    A name that is not that of a file here is skipped.
+
+    Args:
+        folder: of the watches, where they are not the shipped ones: a team's runbooks are relative to it or to
+            the folder above it.
+    """
+    texts: dict[str, str] = {}
+    for name in {str(watch.metadata.get("runbook", "")) for watch in watches}:
+        path = PurePosixPath(name)
+        if path.suffix != ".md" or path.is_absolute() or ".." in path.parts or "://" in name:
+            continue
+        places = [folder.parent / path, folder / path] if folder is not None else []
+        if str(path.parent) == SHIPPED_RUNBOOKS:
+            places.append(resources.path(SHIPPED_RUNBOOKS) / path.name)
+        file = next((place for place in places if place.is_file()), None)
+        if file is not None:
+            texts[name] = file.read_text("utf-8")
+    return texts

@@ -7,23 +7,25 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from logging_lib.jobs import shadows
-from logging_lib.jobs.samples import Selection
+from logging_lib._util.datemath import from_millis
+from logging_lib._util.formatting import format_count, format_percent, join_names
+from logging_lib._util.text import shorten
+from logging_lib.analysis import joins
+from logging_lib.analysis.samples import Selection
 from logging_lib.report import alerts as alerting
-from logging_lib.report import judging, reading, searches
+from logging_lib.report import drift, queries, responses
 from logging_lib.report.model import (
-    Alert,
-    Feature,
+    FeatureReport,
+    ModelReport,
     Moment,
     Output,
-    Quality,
-    Report,
+    QualityReport,
+    ReportedAlert,
     Share,
     Subject,
     Training,
     Variant,
 )
-from logging_lib.report.texts import counted, listed, percent, short
 from logging_lib.report.verdict import verdict
 from logging_lib.schema import tokens
 from logging_lib.store.port import Store, StoreError
@@ -69,7 +71,7 @@ def subject_of(
                 "the store holds no predictions; index some with: logging-lib index SPOOL --store …"
             )
         if len(names) > 1:
-            shown = listed([short(name) for name in names], 20)
+            shown = join_names([shorten(name) for name in names], 20)
             raise NothingToReport(f"the store holds predictions of {shown}; choose one with --model")
         (model,) = names
     of_model = {key: value for key, value in (found or everything).items() if key[0] == model} or {
@@ -77,9 +79,10 @@ def subject_of(
     }
     if version is None:
         if not of_model:
-            there = listed([short(name) for name in sorted({each[0] for each in everything})], 20)
+            there = join_names([shorten(name) for name in sorted({each[0] for each in everything})], 20)
             raise NothingToReport(
-                f"the store holds no prediction of {short(model)!r}; there are predictions of {there or 'no model'}"
+                f"the store holds no prediction of {shorten(model)!r}; "
+                f"there are predictions of {there or 'no model'}"
             )
         version = max(of_model, key=lambda key: (key[2] == "live", of_model[key][2]))[1]
     if role is None:
@@ -91,7 +94,7 @@ def subject_of(
             ends = next(iter(everything.values()), None)
         if ends is None:
             raise NothingToReport(
-                f"the store holds no predictions, so there is no period to report of {short(model)!r}; "
+                f"the store holds no predictions, so there is no period to report of {shorten(model)!r}; "
                 "give one with --start and --end"
             )
         # Milliseconds are rounded down in the answer: the last event is to be within.
@@ -103,16 +106,18 @@ def _present(
     store: Store, start: datetime | None, end: datetime | None
 ) -> dict[tuple[str, str, str], tuple[datetime, datetime, float]]:
     """(model, version, role) → first, last and weight of its predictions."""
-    answer = store.search(searches.PREDICTIONS, searches.models(start, end))
+    answer = store.search(queries.PREDICTIONS, queries.models(start, end))
     return {
         (model["key"], version["key"], role["key"]): (
-            reading.instant(role["first"]["value"]),
-            reading.instant(role["last"]["value"]),
-            reading.weight(role),
+            from_millis(role["first"]["value"]),
+            from_millis(role["last"]["value"]),
+            responses.weight(role),
         )
-        for model in reading.buckets(answer.get("aggregations", {}).get("models", {"buckets": []}), "models")
-        for version in reading.buckets(model["versions"], "versions")
-        for role in reading.buckets(version["roles"], "roles")
+        for model in responses.buckets(
+            answer.get("aggregations", {}).get("models", {"buckets": []}), "models"
+        )
+        for version in responses.buckets(model["versions"], "versions")
+        for role in responses.buckets(version["roles"], "roles")
     }
 
 
@@ -128,34 +133,34 @@ def collect(
     subject: Subject,
     *,
     now: datetime,
-    told: alerting.Told,
+    found: alerting.FoundAlerts,
     watches: Iterable[Watch] = (),
     runbooks: Mapping[str, str] | None = None,
-) -> Report:
+) -> ModelReport:
     """Search for all that the report says.
 
     Args:
         store: the events, and in ``ml-profiles`` what training looked like.
-        told: the alerts.
-        watches: what is known of the watches that told: their titles, concerns and runbooks.
+        found: the alerts.
+        watches: what is known of the alerts' watches: their titles, concerns and runbooks.
         runbooks: a runbook's name as the watch has it → its Markdown.
     """
     profile = profile_document(store, subject.model, subject.version)
     variants = sorted(
-        reading.variants(store.search(searches.PREDICTIONS, searches.variants(subject))),
+        responses.variants(store.search(queries.PREDICTIONS, queries.variants(subject))),
         key=lambda v: ((v.version, v.role) != (subject.version, subject.role), -v.predictions),
     )
     main = next((v for v in variants if (v.version, v.role) == (subject.version, subject.role)), None)
     known = {watch.id: watch for watch in watches}
-    alerts = alerting.grouped(told.documents, known)
+    alerts = alerting.group(found.documents, known)
     interval = _interval(store, subject) if variants else INTERVALS[0]
     training = _training(profile)
     features, unknown = _features(store, subject, profile, main)
-    followed = judging.followed(features, alerting.told(alerts))
+    followed = drift.choose_followed(features, alerting.name_checks(alerts))
     moments = _moments(store, subject, interval, followed) if main else ()
     features = [_followed(feature, alerts, moments) for feature in features]
     rates = {(one.check, feature.name): one for feature in features for one in feature.rates}
-    alerts = tuple(alerting.with_state(alert, rates, moments, interval) for alert in alerts)
+    alerts = tuple(alerting.add_state(alert, rates, moments, interval) for alert in alerts)
     output = _output(store, subject, profile) if main else None
     output_moved = _output_moved(profile, output)
     shadow = subject if main is None else _other(subject, variants)
@@ -164,14 +169,14 @@ def collect(
         span = [value for key, value in _present(store, None, None).items() if key[0] == subject.model]
         elsewhere = (min(v[0] for v in span), max(v[1] for v in span)) if span else None
     names = {alert.runbook for alert in alerts}
-    return Report(
+    return ModelReport(
         made_at=now,
         subject=subject,
         verdict=verdict(
-            subject, main, training, alerts, features, output, output_moved, told.judged, elsewhere
+            subject, main, training, alerts, features, output, output_moved, found.searched_by, elsewhere
         ),
         training=training,
-        judging=told.judging,
+        alert_source=found.source,
         interval=interval,
         alerts=alerts,
         variants=tuple(variants),
@@ -190,7 +195,7 @@ def _shadows(store: Store, subject: Subject) -> tuple[tuple[str, ...], ...]:
     """Of the latest requests; empty where no request was answered by both."""
     asked = Selection(model=subject.model, since=subject.start, until=subject.end)
     try:
-        return tuple(tuple(one.lines()) for one in shadows.shadow(store, asked, max_rows=MAX_SHADOWED))
+        return tuple(tuple(one.lines()) for one in joins.shadow(store, asked, max_rows=MAX_SHADOWED))
     except StoreError:
         return ()
 
@@ -199,7 +204,7 @@ def _interval(store: Store, subject: Subject) -> timedelta:
     """The shortest interval that leaves at most ``MAX_MOMENTS`` in which there were predictions."""
     hourly = subject.end - subject.start < timedelta(days=1000)
     unit = timedelta(hours=1) if hourly else timedelta(days=1)
-    answer = store.search(searches.PREDICTIONS, searches.hours(subject, "1h" if hourly else "1d"))
+    answer = store.search(queries.PREDICTIONS, queries.hours(subject, "1h" if hourly else "1d"))
     starts = [bucket["key"] / 1000 for bucket in answer["aggregations"]["hours"]["buckets"]]
     span = max((subject.end - subject.start).total_seconds(), 1.0)
     for interval in INTERVALS:
@@ -228,41 +233,43 @@ def _training(profile: Mapping[str, Any] | None) -> Training | None:
 
 def _features(
     store: Store, subject: Subject, profile: Mapping[str, Any] | None, main: Variant | None
-) -> tuple[list[Feature], dict[str, float]]:
-    """The features of the profile, judged, and the weights of the inputs that the profile does not have."""
+) -> tuple[list[FeatureReport], dict[str, float]]:
+    """The features of the profile, compared, and the weights of the inputs that the profile does not have."""
     if main is None and profile is None:
         return [], {}
-    found = store.search(searches.PREDICTIONS, searches.checks(subject)).get("aggregations", {})
-    failed = {check: reading.weights(found[check], check) for check in searches.RATED if check in found}
+    found = store.search(queries.PREDICTIONS, queries.checks(subject)).get("aggregations", {})
+    failed = {check: responses.weights(found[check], check) for check in queries.RATED if check in found}
     unknown = failed.pop("unexpected", {})
     if profile is None:
         return [], unknown
     expected = profile["expected"]
-    answer = store.search(searches.PREDICTIONS, searches.bins(subject)).get("aggregations", {})
-    served = reading.by_feature(answer["inputs"], "inputs", expected["bins"]) if answer else {}
-    shares = {name: reading.shares(bins, served.get(name, {})) for name, bins in expected["bins"].items()}
+    answer = store.search(queries.PREDICTIONS, queries.bins(subject)).get("aggregations", {})
+    served = responses.by_feature(answer["inputs"], "inputs", expected["bins"]) if answer else {}
+    shares = {name: responses.shares(bins, served.get(name, {})) for name, bins in expected["bins"].items()}
     named: dict[str, dict[str, float]] = {}
     for name in ("unseen_values", "oov_words"):
         if name in found:
-            for feature, values in reading.by_feature(found[name], name, expected["bins"]).items():
+            for feature, values in responses.by_feature(found[name], name, expected["bins"]).items():
                 plain = {tokens.split(f"={value}")[1]: count for value, count in values.items()}
                 named.setdefault(feature, {}).update(plain)
     checked = main.checked if main else 0.0
-    return judging.features(expected, served, failed, named, checked, shares), unknown
+    return drift.compare_features(expected, served, failed, named, checked, shares), unknown
 
 
 def _moments(
     store: Store, subject: Subject, interval: timedelta, followed: Sequence[tuple[str, str]]
 ) -> tuple[Moment, ...]:
-    answer = store.search(searches.PREDICTIONS, searches.over_time(subject, interval, followed))
-    return tuple(reading.moments(answer, followed))
+    answer = store.search(queries.PREDICTIONS, queries.over_time(subject, interval, followed))
+    return tuple(responses.moments(answer, followed))
 
 
-def _followed(feature: Feature, alerts: Sequence[Alert], moments: Sequence[Moment]) -> Feature:
+def _followed(
+    feature: FeatureReport, alerts: Sequence[ReportedAlert], moments: Sequence[Moment]
+) -> FeatureReport:
     numbers = tuple(alert.number for alert in alerts if feature.name in alert.features)
     return replace(
         feature,
-        rates=tuple(judging.course(one, feature.name, moments) for one in feature.rates),
+        rates=tuple(drift.add_course(one, feature.name, moments) for one in feature.rates),
         alerts=numbers,
         status="alerted" if numbers else feature.status,
     )
@@ -271,22 +278,22 @@ def _followed(feature: Feature, alerts: Sequence[Alert], moments: Sequence[Momen
 def _output(store: Store, subject: Subject, profile: Mapping[str, Any] | None) -> Output | None:
     """The prediction's distribution; without a profile's bins in a histogram, or by label."""
     expected = profile["expected"].get("prediction") if profile else None
-    found = store.search(searches.PREDICTIONS, searches.outputs(subject)).get("aggregations")
+    found = store.search(queries.PREDICTIONS, queries.outputs(subject)).get("aggregations")
     if found is None:
         return None
     if expected is not None:
-        served = reading.weights(found["prediction"], "prediction")
+        served = responses.weights(found["prediction"], "prediction")
         moments = expected.get("moments") or {}
-        psi = judging.population_stability(expected["bins"], served)
+        psi = drift.population_stability(expected["bins"], served)
         return Output(
             kind=str(expected["kind"]),
-            shares=reading.shares(expected["bins"], served),
+            shares=responses.shares(expected["bins"], served),
             psi=psi[0] if psi else None,
             psi_by_chance=psi[1] if psi else None,
             trained_mean=moments.get("mean"),
             trained_std=moments.get("std"),
         )
-    by_label = reading.weights(found["labels"], "labels")
+    by_label = responses.weights(found["labels"], "labels")
     if by_label:
         shares = tuple(Share(name, 0.0, seen, special=False) for name, seen in by_label.items())
         return Output("category", shares, None, None, None, None)
@@ -297,10 +304,10 @@ def _output(store: Store, subject: Subject, profile: Mapping[str, Any] | None) -
     if not width or low + width == low:
         only = Share(f"[{low!r},{high!r}]", 0.0, float(found["range"]["count"]), special=False)
         return Output("numeric", (only,), None, None, None, None)
-    answer = store.search(searches.PREDICTIONS, searches.histogram(subject, width, low % width))
-    bins = reading.buckets(answer["aggregations"]["prediction"], "prediction")
+    answer = store.search(queries.PREDICTIONS, queries.histogram(subject, width, low % width))
+    bins = responses.buckets(answer["aggregations"]["prediction"], "prediction")
     shares = tuple(
-        Share(f"[{b['key']!r},{b['key'] + width!r})", 0.0, reading.weight(b), special=False) for b in bins
+        Share(f"[{b['key']!r},{b['key'] + width!r})", 0.0, responses.weight(b), special=False) for b in bins
     )
     return Output("numeric", shares, None, None, None, None)
 
@@ -310,7 +317,7 @@ def _output_moved(profile: Mapping[str, Any] | None, output: Output | None) -> b
         return False
     bins = profile["expected"]["prediction"]["bins"]
     served = _served(output, bins)
-    return judging.moved(judging.population_stability(bins, served), 1)
+    return drift.has_moved(drift.population_stability(bins, served), 1)
 
 
 def _served(output: Output, bins: Mapping[str, Any]) -> dict[str, float]:
@@ -329,19 +336,19 @@ def _other(subject: Subject, variants: Sequence[Variant]) -> Subject | None:
 
 def _quality(
     store: Store, subject: Subject, profile: Mapping[str, Any] | None, interval: timedelta
-) -> tuple[Quality, ...]:
-    answer = store.search(searches.LABELS, searches.labels(subject, interval))
+) -> tuple[QualityReport, ...]:
+    answer = store.search(queries.LABELS, queries.labels(subject, interval))
     trained: dict[str, float] = {}
     known = (profile or {}).get("expected", {}).get("quality") or {}
     if known.get("errors"):
-        trained[reading.ABSOLUTE_ERROR] = known["errors"]["mean"]
+        trained[responses.ABSOLUTE_ERROR] = known["errors"]["mean"]
     confusion = known.get("confusion") or {}
     rows = sum(count for row in confusion.values() for count in row.values())
     if rows:
-        trained[reading.ACCURACY] = sum(row.get(truth, 0) for truth, row in confusion.items()) / rows
+        trained[responses.ACCURACY] = sum(row.get(actual, 0) for actual, row in confusion.items()) / rows
     return tuple(
         each if each.version == subject.version else replace(each, trained=None)
-        for each in reading.quality(answer, trained)
+        for each in responses.quality(answer, trained)
     )
 
 
@@ -355,45 +362,51 @@ def _notes(
     """What a reader must know to trust the numbers."""
     if profile is None:
         yield (
-            f"No profile of version {short(subject.version)} is here, so nothing could be compared with training. "
-            "Give profile.json with --profile, or publish it. To make one: logging-lib profile fit."
+            f"No profile of version {shorten(subject.version)} is here, so nothing could be compared with "
+            "training. Give profile.json with --profile, or publish it. To make one: logging-lib profile fit."
         )
     if main is not None:
         if main.predictions > main.documents * 1.0005:
             yield (
-                f"The events were sampled: {main.documents:,} stand for {counted(main.predictions, 'prediction')}. "
-                "Percentiles are of the stored events."
+                f"The events were sampled: {main.documents:,} stand for "
+                f"{format_count(main.predictions, 'prediction')}. Percentiles are of the stored events."
             )
         if main.mismatched:
             yield (
-                f"{counted(main.mismatched, 'prediction')} ({percent(main.mismatched / main.predictions)}) "
-                "were checked against the profile of another model or version."
+                f"{_part(main.mismatched, main)} were checked against the profile of another model or version."
             )
         unchecked = main.predictions - main.checked
         if profile is not None and unchecked > main.predictions * 0.0005:
             yield (
-                f"{counted(unchecked, 'prediction')} ({percent(unchecked / main.predictions)}) carry no checks "
-                "and no bins; they are counted in traffic, latency and predictions alone."
+                f"{_part(unchecked, main)} carry no checks and no bins; "
+                "they are counted in traffic, latency and predictions alone."
             )
         if unknown and main.checked:
             most = sorted(unknown.items(), key=lambda item: -item[1])
-            shown = [f"{short(name)} ({percent(hits / main.checked)})" for name, hits in most]
-            yield f"Inputs that the profile does not have: {listed(shown, 10)}."
-    for stream, body in searches.losses(subject).items():
+            shown = [f"{shorten(name)} ({format_percent(hits / main.checked)})" for name, hits in most]
+            yield f"Inputs that the profile does not have: {join_names(shown, 10)}."
+    for stream, body in queries.losses(subject).items():
         answer = store.search(stream, body)
         found = answer.get("aggregations", {})
-        if stream == searches.DEAD_LETTERS and answer["hits"]["total"]["value"]:
+        if stream == queries.DEAD_LETTERS and answer["hits"]["total"]["value"]:
             reasons = ", ".join(
-                f"{bucket['doc_count']:,} {short(str(bucket['key']))}"
+                f"{bucket['doc_count']:,} {shorten(str(bucket['key']))}"
                 for bucket in found["reasons"]["buckets"]
             )
             yield (
-                f"{counted(answer['hits']['total']['value'], 'event')} of any model became dead letters in this "
-                f"period, so this report has not seen them: {reasons}."
+                f"{format_count(answer['hits']['total']['value'], 'event')} of any model became dead letters in "
+                f"this period, so this report has not seen them: {reasons}."
             )
-        if stream == searches.HEALTH and found and found["dropped"]["value"]:
-            dropped = counted(found["dropped"]["value"], "event")
+        if stream == queries.HEALTH and found and found["dropped"]["value"]:
+            dropped = format_count(found["dropped"]["value"], "event")
             yield f"{dropped} of this model were dropped before they could be shipped."
-        if stream == searches.STARTS and found and found["differ"]["buckets"]:
-            versions = [short(str(bucket["key"])) for bucket in found["differ"]["buckets"]]
-            yield f"The service ran with other library versions than training, which had {listed(versions, 10)}."
+        if stream == queries.STARTS and found and found["differ"]["buckets"]:
+            versions = [shorten(str(bucket["key"])) for bucket in found["differ"]["buckets"]]
+            yield (
+                "The service ran with other library versions than training, which had "
+                f"{join_names(versions, 10)}."
+            )
+
+
+def _part(predictions: float, main: Variant) -> str:
+    return f"{format_count(predictions, 'prediction')} ({format_percent(predictions / main.predictions)})"

@@ -6,13 +6,13 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from logging_lib.report.model import Moment, Report
-from logging_lib.watch.times import format_duration, format_instant
+from logging_lib._util.times import format_duration, format_instant
+from logging_lib.report.model import ModelReport, Moment
 
 FORMAT_VERSION = 1
 
 
-def document(report: Report) -> dict[str, Any]:
+def document(report: ModelReport) -> dict[str, Any]:
     """The fields of ``model.Report``; times in ISO 8601, durations as ``30m``, runbooks by their names alone."""
     made = _plain(
         {

@@ -6,30 +6,34 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-from logging_lib.report import judging, texts
-from logging_lib.report.model import Alert, Feature, Rate, Report
+from logging_lib._util.formatting import (
+    CHECK_LABELS,
+    format_evidence,
+    format_milliseconds,
+    format_number,
+    format_percent,
+    format_time,
+    join_names,
+)
+from logging_lib._util.text import MAX_NAME, shorten
+from logging_lib.report import drift
+from logging_lib.report.model import STATUS_LABELS, FeatureReport, ModelReport, Rate, ReportedAlert
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
-STATUS_WORDS = {
-    "alerted": "alert",
-    "moved": "moved",
-    "as_trained": "as in training",
-    "unjudged": "not judged",
-}
 
 
-def render(report: Report) -> str:
+def render(report: ModelReport) -> str:
     """GitHub's Markdown; names and values of the logs can neither format nor link."""
     return "\n".join(_lines(report)) + "\n"
 
 
-def _lines(report: Report) -> Iterable[str]:
+def _lines(report: ModelReport) -> Iterable[str]:
     subject = report.subject
-    yield f"# {_text(subject.model)} {_text(subject.version)} ({_text(subject.role)})"
+    yield f"# {_escape(subject.model)} {_escape(subject.version)} ({_escape(subject.role)})"
     yield ""
-    yield f"**{_text(report.verdict.sentence, 1000)}**"
+    yield f"**{_escape(report.verdict.sentence, 1000)}**"
     yield ""
-    yield _text(report.verdict.seen, 1000)
+    yield _escape(report.verdict.seen, 1000)
     yield ""
     yield "## Alerts"
     yield ""
@@ -38,13 +42,13 @@ def _lines(report: Report) -> Iterable[str]:
     if not report.alerts:
         yield "No alert in this period."
     yield ""
-    yield _text(report.judging.source, 1000)
-    yield from (f"\n{_text(problem, 1000)}" for problem in report.judging.problems)
+    yield _escape(report.alert_source.source, 1000)
+    yield from (f"\n{_escape(problem, 1000)}" for problem in report.alert_source.problems)
     yield ""
     yield "## Inputs: training against served"
     yield ""
     if report.features:
-        rows = [_feature(feature) for feature in judging.ranked(report.features)]
+        rows = [_feature(feature) for feature in drift.rank(report.features)]
         yield from _table(["input", "kind", "state", "PSI", "checks above what is expected"], rows)
     else:
         yield "Nothing could be compared with training."
@@ -52,14 +56,14 @@ def _lines(report: Report) -> Iterable[str]:
     yield "## Versions, live and shadow"
     for lines in report.shadows:
         yield ""
-        yield from (f"- {_text(line, 500)}" for line in lines)
+        yield from (f"- {_escape(line, 500)}" for line in lines)
     yield ""
     yield from _table(
         ["version", "role", "predictions", "failed", "p50", "p95", "p99", "mean"],
         [
             [
-                _text(v.version), _text(v.role), f"{v.predictions:,.0f}", f"{v.failures:,.0f}",
-                *(texts.milliseconds(v.latency.get(p)) for p in ("50", "95", "99")), texts.number(v.mean),
+                _escape(v.version), _escape(v.role), f"{v.predictions:,.0f}", f"{v.failures:,.0f}",
+                *(format_milliseconds(v.latency.get(p)) for p in ("50", "95", "99")), format_number(v.mean),
             ]
             for v in report.variants
         ],
@@ -72,8 +76,8 @@ def _lines(report: Report) -> Iterable[str]:
             ["version", "role", "labels", "measure", "value ± 2 s.e.", "held-out rows"],
             [
                 [
-                    _text(q.version), _text(q.role), f"{q.labels:,.0f}", q.measure,
-                    f"{texts.number(q.value)} ± {texts.number(2 * q.error)}", texts.number(q.trained),
+                    _escape(q.version), _escape(q.role), f"{q.labels:,.0f}", q.measure,
+                    f"{format_number(q.value)} ± {format_number(2 * q.error)}", format_number(q.trained),
                 ]
                 for q in report.quality
             ],
@@ -82,38 +86,38 @@ def _lines(report: Report) -> Iterable[str]:
         yield ""
         yield "## Good to know"
         yield ""
-        yield from (f"- {_text(note, 1000)}" for note in report.notes)
+        yield from (f"- {_escape(note, 1000)}" for note in report.notes)
     yield ""
-    yield f"Made {texts.day_and_hour(report.made_at)} UTC."
+    yield f"Made {format_time(report.made_at)} UTC."
 
 
-def _alert(alert: Alert) -> Iterable[str]:
-    names = texts.listed([_text(name) for name in alert.features], 6)
+def _alert(alert: ReportedAlert) -> Iterable[str]:
+    names = join_names([_escape(name) for name in alert.features], 6)
     yield (
-        f"{alert.number}. **{_text(alert.title)}{f': {names}' if names else ''}**, "
-        + ", ".join(texts.day_and_hour(time) for time in alert.times[:5])
-        + (f" ({_text(alert.state)})" if alert.state else "")
+        f"{alert.number}. **{_escape(alert.title)}{f': {names}' if names else ''}**, "
+        + ", ".join(format_time(time) for time in alert.times[:5])
+        + (f" ({_escape(alert.state)})" if alert.state else "")
     )
     for finding in alert.findings[:8]:
         evidence = "; ".join(
-            f"{_text(key)}: {_text(texts.evidence(value), 200)}" for key, value in finding.evidence
+            f"{_escape(key)}: {_escape(format_evidence(value), 200)}" for key, value in finding.evidence
         )
-        yield f"   - {_text(finding.what, 300)}" + (f" ({evidence})" if evidence else "")
+        yield f"   - {_escape(finding.what, 300)}" + (f" ({evidence})" if evidence else "")
     if alert.runbook:
-        yield f"   - what to do: {_text(alert.runbook, 300)}"
+        yield f"   - what to do: {_escape(alert.runbook, 300)}"
 
 
-def _feature(feature: Feature) -> list[str]:
+def _feature(feature: FeatureReport) -> list[str]:
     psi = "—" if feature.psi is None else f"{feature.psi:.3f}"
     rates = [_rate(rate) for rate in feature.rates if rate.elevated or rate.last is not None]
-    return [_text(feature.name), feature.kind, STATUS_WORDS[feature.status], psi, "; ".join(rates)]
+    return [_escape(feature.name), feature.kind, STATUS_LABELS[feature.status], psi, "; ".join(rates)]
 
 
 def _rate(rate: Rate) -> str:
-    peak = f", at most {texts.percent(rate.peak)}" if rate.peak is not None else ""
+    peak = f", at most {format_percent(rate.peak)}" if rate.peak is not None else ""
     return (
-        f"{texts.CHECK_WORDS[rate.check]} {texts.percent(rate.rate)}, "
-        f"expected {texts.percent(rate.expected)}{peak}"
+        f"{CHECK_LABELS[rate.check]} {format_percent(rate.rate)}, "
+        f"expected {format_percent(rate.expected)}{peak}"
     )
 
 
@@ -124,7 +128,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]
         yield f"| {' | '.join(row)} |"
 
 
-def _text(text: str, most: int = texts.MAX_SHOWN) -> str:
-    """Text that stays text: what Markdown reads is escaped, a bare address is no link."""
-    escaped = html.escape(_ACTIVE.sub(r"\\\1", texts.short(text, most)), quote=False)
+def _escape(text: str, most: int = MAX_NAME) -> str:
+    """Keep text as text: what Markdown reads is escaped, a bare address is no link."""
+    escaped = html.escape(_ACTIVE.sub(r"\\\1", shorten(text, most)), quote=False)
     return escaped.replace("://", ":\u200b//").replace("www.", "www\u200b.")

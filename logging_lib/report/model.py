@@ -8,12 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 Level = Literal["alert", "notice", "well", "unknown"]
-"""``alert``: a watch told of something; ``notice``: worth a look; ``unknown``: nothing could be judged."""
+"""``alert``: a watch alerted; ``notice``: worth a look; ``unknown``: nothing could be evaluated."""
 
-Status = Literal["alerted", "moved", "as_trained", "unjudged"]
+Status = Literal["alerted", "moved", "as_trained", "not_evaluated"]
+STATUS_LABELS: Final = {
+    "alerted": "alert",
+    "moved": "moved",
+    "as_trained": "as in training",
+    "not_evaluated": "not evaluated",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Feature:
+class FeatureReport:
     """One input, training against served. ``psi`` is None where there is too little to say."""
 
     name: str
@@ -157,15 +163,15 @@ class QualityMoment:
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class QualityReport:
     """What the labels say of one version in one role.
 
     Attributes:
         measure: ``mean absolute error`` or ``accuracy``.
         labels: that could be joined to a prediction; ``unjoined`` could not.
         value, error: of the measure, and its standard error; ``trained`` that of held-out rows.
-        rmse, bias: of numbers; bias is the mean of prediction minus truth.
-        delay: median seconds from prediction to truth.
+        rmse, bias: of numbers; bias is the mean of prediction minus actual.
+        delay: median seconds from prediction to label.
         confusion: true class → predicted class → labels.
     """
 
@@ -195,12 +201,12 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
-    """Alerts of one watch about the same features, told once or several times.
+class ReportedAlert:
+    """Alerts of one watch about the same features, sent once or several times.
 
     Attributes:
         number: in the order of time, from 1.
-        times: when it was told.
+        times: when it was sent.
         state: what the events say about the end of it; empty where they cannot.
         runbook: as the watch names it: a path of the documentation or a URL.
     """
@@ -220,8 +226,8 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Judging:
-    """Where the alerts come from: ``source`` in words; runs that failed or were not judged, in words."""
+class AlertSource:
+    """Where the alerts come from: ``source`` in words; runs that failed or were not evaluated, in words."""
 
     source: str
     watches: int
@@ -238,7 +244,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ModelReport:
     """All of it. ``notes`` are what a reader must know to trust the numbers.
 
     ``shadows`` say, line by line, how each shadow version answered the requests that a live one answered, too.
@@ -248,14 +254,14 @@ class Report:
     subject: Subject
     verdict: Verdict
     training: Training | None
-    judging: Judging
+    alert_source: AlertSource
     interval: timedelta
-    alerts: tuple[Alert, ...]
+    alerts: tuple[ReportedAlert, ...]
     variants: tuple[Variant, ...]
     moments: tuple[Moment, ...]
-    features: tuple[Feature, ...]
+    features: tuple[FeatureReport, ...]
     output: Output | None
-    quality: tuple[Quality, ...]
+    quality: tuple[QualityReport, ...]
     shadow_moments: tuple[Moment, ...]
     notes: tuple[str, ...]
     runbooks: Mapping[str, str] = field(default_factory=dict)
@@ -267,7 +273,7 @@ class Report:
         wanted = (self.subject.version, self.subject.role)
         return next((v for v in self.variants if (v.version, v.role) == wanted), None)
 
-    def feature(self, name: str) -> Feature | None:
+    def feature(self, name: str) -> FeatureReport | None:
         return next((feature for feature in self.features if feature.name == name), None)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from logging_lib.report.model import Alert, Feature, Output, Subject, Training, Variant, Verdict
-from logging_lib.report.texts import counted, day_and_hour, listed, short
+from logging_lib._util.formatting import format_count, format_time, join_names
+from logging_lib._util.text import shorten
+from logging_lib.report.model import FeatureReport, Output, ReportedAlert, Subject, Training, Variant, Verdict
 
 NAMED = 3
 
@@ -15,40 +16,42 @@ def verdict(
     subject: Subject,
     main: Variant | None,
     training: Training | None,
-    alerts: Sequence[Alert],
-    features: Sequence[Feature],
+    alerts: Sequence[ReportedAlert],
+    features: Sequence[FeatureReport],
     output: Output | None,
     output_moved: bool,
-    judged: str,
+    searched_by: str,
     elsewhere: tuple[datetime, datetime] | None,
 ) -> Verdict:
     """The verdict.
 
     Args:
         main: what was seen of the version and role; None without a prediction.
-        judged: what the alerts were looked for with, in words; empty where no watch was run.
+        searched_by: what the alerts were looked for with, in words; empty where no watch was run.
         elsewhere: from when to when the store has predictions of this model, where the period has none.
     """
     seen = _seen(subject, main, training)
     known = {feature.name for feature in features}
     if main is None:
         where = (
-            f"The store has predictions of it from {day_and_hour(elsewhere[0])} to {day_and_hour(elsewhere[1])}."
+            f"The store has predictions of it from {format_time(elsewhere[0])} to {format_time(elsewhere[1])}."
             if elsewhere
             else "The store has no prediction of it at all."
         )
         if alerts:
             return Verdict(
-                "alert", f"{_told(alerts, known)} There was no prediction in this period. {where}", seen
+                "alert",
+                f"{_describe_alerts(alerts, known)} There was no prediction in this period. {where}",
+                seen,
             )
         return Verdict("unknown", f"Nothing can be said: no prediction in this period. {where}", seen)
     if alerts:
-        return Verdict("alert", _told(alerts, known), seen)
+        return Verdict("alert", _describe_alerts(alerts, known), seen)
     moved = [feature for feature in features if feature.status == "moved"]
     if moved or output_moved:
-        names = [short(feature.name) for feature in moved]
+        names = [shorten(feature.name) for feature in moved]
         parts = (
-            [f"{listed(names, NAMED)} {'differs' if len(names) == 1 else 'differ'} from training"]
+            [f"{join_names(names, NAMED)} {'differs' if len(names) == 1 else 'differ'} from training"]
             if names
             else []
         )
@@ -56,49 +59,51 @@ def verdict(
             parts.append("the predictions are distributed otherwise than in training")
         return Verdict("notice", f"No alert, but worth a look: {', and '.join(parts)}.", seen)
     if training is None:
-        said = f"no alert in {judged}, but " if judged else ""
+        searched = f"no alert in {searched_by}, but " if searched_by else ""
         return Verdict(
             "unknown",
-            f"Inputs were not compared with training: {said}this model version has no profile here.",
+            f"Inputs were not compared with training: {searched}this model version has no profile here.",
             seen,
         )
     if main.checked == 0:
         return Verdict("unknown", "Inputs were not compared with training: the events carry no checks.", seen)
-    told = f"no alert in {judged}, and " if judged else ""
+    searched = f"no alert in {searched_by}, and " if searched_by else ""
     return Verdict(
-        "well", f"All is well: {told}all {counted(training.features, 'input')} served as in training.", seen
+        "well",
+        f"All is well: {searched}all {format_count(training.features, 'input')} served as in training.",
+        seen,
     )
 
 
-def _told(alerts: Sequence[Alert], known: Collection[str]) -> str:
+def _describe_alerts(alerts: Sequence[ReportedAlert], known: Collection[str]) -> str:
     causes = dict.fromkeys(_cause(alert, known) for alert in alerts)
     going_on = sum(alert.going_on for alert in alerts)
     if going_on == len(alerts):
         state = ", still going on" if len(alerts) == 1 else ", all still going on"
     elif going_on:
         ongoing = dict.fromkeys(_cause(alert, known) for alert in alerts if alert.going_on)
-        state = f". Still going on: {listed(list(ongoing), NAMED)}"
+        state = f". Still going on: {join_names(list(ongoing), NAMED)}"
     else:
         state = ""
-    text = listed(list(causes), NAMED)
+    text = join_names(list(causes), NAMED)
     return f"{text[:1].upper()}{text[1:]}{state}."
 
 
-def _cause(alert: Alert, known: Collection[str]) -> str:
+def _cause(alert: ReportedAlert, known: Collection[str]) -> str:
     """A watch of a service or of the pipeline names no feature, but which of its limits was passed."""
-    names = [short(name) for name in alert.features if name != "(prediction)"]
+    names = [shorten(name) for name in alert.features if name != "(prediction)"]
     title = alert.title[:1].lower() + alert.title[1:] if alert.title[1:2].islower() else alert.title
     if not names:
         return title
     return (
-        f"{title} in {listed(names, NAMED)}"
+        f"{title} in {join_names(names, NAMED)}"
         if all(name in known for name in alert.features)
-        else f"{title} ({listed(names, NAMED)})"
+        else f"{title} ({join_names(names, NAMED)})"
     )
 
 
 def _seen(subject: Subject, main: Variant | None, training: Training | None) -> str:
-    span = f"{day_and_hour(subject.start)} to {day_and_hour(subject.end)} UTC"
+    span = f"{format_time(subject.start)} to {format_time(subject.end)} UTC"
     if main is None:
         return f"0 predictions seen, {span}."
     compared = ""
@@ -106,4 +111,4 @@ def _seen(subject: Subject, main: Variant | None, training: Training | None) -> 
         part = "" if main.checked >= main.predictions * 0.9995 else f" {main.checked:,.0f} of them"
         compared = f",{part} compared with {training.rows:,} training rows"
     failed = f", {main.failures:,.0f} of them failed" if main.failures else ""
-    return f"{counted(main.predictions, 'prediction')} seen{failed}{compared}, {span}."
+    return f"{format_count(main.predictions, 'prediction')} seen{failed}{compared}, {span}."

@@ -1,4 +1,4 @@
-"""Reads ``fields.yml``: which fields an event may have, of which type, in which dataset."""
+"""Read ``fields.yml``: which fields an event may have, of which type, in which dataset."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ NUMERIC_TYPES = frozenset({"long", "integer", "short", "double", "float"})
 
 
 class SchemaError(ValueError):
-    """``fields.yml`` says something that the loader does not understand."""
+    """``fields.yml`` has an entry that the loader does not understand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
     """One field of the event.
 
-    ``name`` is a dotted path; where it ends in ``.*`` any key may stand for the star.
+    ``name`` is a dotted path; where it ends in ``.*`` the star matches any key.
     """
 
     name: str
@@ -51,10 +51,10 @@ class Schema:
     _by_name: dict[str, Field]
 
     def field(self, path: str) -> Field | None:
-        """The field that a dotted path means, or None; ``ml.input.numeric.age`` finds the starred one."""
-        found = self._by_name.get(path)
-        if found is not None:
-            return found
+        """Find the field of a dotted path, or None; ``ml.input.numeric.age`` finds the starred field."""
+        field = self._by_name.get(path)
+        if field is not None:
+            return field
         for candidate in self.fields:
             if candidate.dynamic and path.startswith(candidate.name[:-1]):
                 return candidate
@@ -62,10 +62,10 @@ class Schema:
 
 
 def parse(document: Any, *, source: str = "fields.yml") -> Schema:
-    """Turn the parsed YAML into a ``Schema``.
+    """Build a ``Schema`` from the parsed YAML.
 
     Raises:
-        SchemaError: naming the file, the field and what is wrong with it.
+        SchemaError: names the file, the field and what is wrong with it.
     """
     datasets = document["datasets"]
 
@@ -105,7 +105,7 @@ def parse(document: Any, *, source: str = "fields.yml") -> Schema:
 
 @cache
 def load() -> Schema:
-    """The schema that this version of the library writes and reads."""
+    """Load the schema that this version of the library writes and reads."""
     import yaml
 
     return parse(yaml.safe_load(files("logging_lib.schema").joinpath("fields.yml").read_text("utf-8")))

@@ -1,4 +1,4 @@
-"""Writes what is made from ``fields.yml``: ``docs/fields.md``, ``event.schema.json``, ``pipelines/elasticsearch/``.
+"""Generate ``docs/fields.md``, ``event.schema.json`` and ``pipelines/elasticsearch/`` from ``fields.yml``.
 
 ``python -m logging_lib.schema.generate [--check] [ROOT]``
 """
@@ -16,18 +16,18 @@ from logging_lib.schema.fields import NUMERIC_TYPES, Field, Schema, load
 _ELASTICSEARCH = "pipelines/elasticsearch"
 
 
-def json_schema(schema: Schema) -> dict[str, Any]:
-    """A JSON Schema (2020-12) of all datasets: one branch a dataset, chosen by ``event.dataset``."""
+def build_json_schema(schema: Schema) -> dict[str, Any]:
+    """Build a JSON Schema (2020-12) of all datasets: one branch per dataset, chosen by ``event.dataset``."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "logging_lib event",
         "description": f"Generated from fields.yml, schema version {schema.schema_version}. Do not edit.",
         "oneOf": [{"$ref": f"#/$defs/{name}"} for name in schema.datasets],
-        "$defs": {name: _dataset(schema, name) for name in schema.datasets},
+        "$defs": {name: _build_dataset_schema(schema, name) for name in schema.datasets},
     }
 
 
-def _dataset(schema: Schema, dataset: str) -> dict[str, Any]:
+def _build_dataset_schema(schema: Schema, dataset: str) -> dict[str, Any]:
     root: dict[str, Any] = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
     for field in schema.fields:
         if dataset not in field.datasets:
@@ -41,9 +41,9 @@ def _dataset(schema: Schema, dataset: str) -> dict[str, Any]:
                 parent, {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
             )
         if leaf == "*":
-            node["additionalProperties"] = _value(field)
+            node["additionalProperties"] = _build_value_schema(field)
             continue
-        value = _value(field)
+        value = _build_value_schema(field)
         if field.name == "event.dataset":
             value = {"const": dataset}
         elif field.name == "ml.schema_version":
@@ -54,12 +54,12 @@ def _dataset(schema: Schema, dataset: str) -> dict[str, Any]:
     return root
 
 
-def _value(field: Field) -> dict[str, Any]:
+def _build_value_schema(field: Field) -> dict[str, Any]:
     if field.values:
         single: dict[str, Any] = {"enum": list(field.values)}
     elif field.type in NUMERIC_TYPES:
-        whole = field.type in {"long", "integer", "short"}
-        single = {"type": "integer" if whole else ["number", "null"]}
+        is_whole = field.type in {"long", "integer", "short"}
+        single = {"type": "integer" if is_whole else ["number", "null"]}
     elif field.type == "boolean":
         single = {"type": ["boolean", "null"]}
     elif field.type == "object":
@@ -78,8 +78,8 @@ def _value(field: Field) -> dict[str, Any]:
     return {"type": "array", "items": single} if field.array else single
 
 
-def reference(schema: Schema) -> str:
-    """The field reference, as Markdown."""
+def render_reference(schema: Schema) -> str:
+    """Render the field reference as Markdown."""
     lines = [
         "# Field reference",
         "",
@@ -100,12 +100,12 @@ def reference(schema: Schema) -> str:
         ]
         for field in schema.fields:
             if dataset in field.datasets:
-                lines.append(_row(field, dataset))
+                lines.append(_render_row(field, dataset))
         lines.append("")
     return "\n".join(lines)
 
 
-def _row(field: Field, dataset: str) -> str:
+def _render_row(field: Field, dataset: str) -> str:
     name = f"**`{field.name}`**" if dataset in field.required else f"`{field.name}`"
     kind = field.type + ("[]" if field.array else "") + (f", {field.unit}" if field.unit else "")
     kind += "" if field.indexed else ", not indexed"
@@ -113,17 +113,17 @@ def _row(field: Field, dataset: str) -> str:
     if field.values and field.name != "event.dataset":
         notes += " One of " + ", ".join(f"`{value}`" for value in field.values) + "."
     example = dataset if field.name == "event.dataset" else field.example
-    shown = example if isinstance(example, str) else json.dumps(example)
-    return f"| {name} | {kind} | {notes} | `{shown}` |".replace(
-        "|prediction - truth|", "abs(prediction - truth)"
+    example_text = example if isinstance(example, str) else json.dumps(example)
+    return f"| {name} | {kind} | {notes} | `{example_text}` |".replace(
+        "|prediction - actual|", "abs(prediction - actual)"
     )
 
 
-def outputs(schema: Schema) -> dict[str, str]:
-    """Path below the project's root → content."""
-    made = {
-        "docs/fields.md": reference(schema),
-        "logging_lib/schema/event.schema.json": json.dumps(json_schema(schema), indent=1) + "\n",
+def build_outputs(schema: Schema) -> dict[str, str]:
+    """Build the content of each generated file, by its path below the project's root."""
+    outputs = {
+        "docs/fields.md": render_reference(schema),
+        "logging_lib/schema/event.schema.json": json.dumps(build_json_schema(schema), indent=1) + "\n",
     }
     for folder, bodies in (
         ("component_templates", templates.component_templates(schema)),
@@ -131,22 +131,22 @@ def outputs(schema: Schema) -> dict[str, str]:
         ("ingest_pipelines", templates.ingest_pipelines()),
     ):
         for name, body in bodies.items():
-            made[f"{_ELASTICSEARCH}/{folder}/{name}.json"] = json.dumps(body, indent=2) + "\n"
-    return made
+            outputs[f"{_ELASTICSEARCH}/{folder}/{name}.json"] = json.dumps(body, indent=2) + "\n"
+    return outputs
 
 
 def main(arguments: list[str]) -> int:
     check = "--check" in arguments
     root = Path(next((a for a in arguments if not a.startswith("-")), "."))
     stale = []
-    made = outputs(load())
-    for folder in sorted({str(Path(name).parent) for name in made if name.startswith(_ELASTICSEARCH)}):
+    outputs = build_outputs(load())
+    for folder in sorted({str(Path(name).parent) for name in outputs if name.startswith(_ELASTICSEARCH)}):
         for path in sorted((root / folder).glob("*.json")):
-            if f"{folder}/{path.name}" not in made:
+            if f"{folder}/{path.name}" not in outputs:
                 stale.append(f"{folder}/{path.name}")
                 if not check:
                     path.unlink()
-    for name, content in made.items():
+    for name, content in outputs.items():
         path = root / name
         if path.exists() and path.read_text("utf-8") == content:
             continue

@@ -1,9 +1,8 @@
-"""What Elasticsearch is told about our data: component and index templates, made from ``fields.yml``. Pure.
+"""Build the component and index templates of Elasticsearch from ``fields.yml``. Pure.
 
-Each data stream's template is composed of small parts, in the manner of Elastic's own ``logs@settings``:
-``logs-ml@settings``, ``logs-ml.<dataset>@mappings``, ``logs-ml.<dataset>@lifecycle`` and, last, so that they
-win, the team's own ``logs-ml@custom`` and ``logs-ml.<dataset>@custom``, which may be missing and which nothing
-of ours ever writes.
+Each data stream's template is composed of small parts, like Elastic's own ``logs@settings``: ``logs-ml@settings``,
+``logs-ml.<dataset>@mappings``, ``logs-ml.<dataset>@lifecycle`` and, last, so that they take precedence, the team's
+``logs-ml@custom`` and ``logs-ml.<dataset>@custom``, which may be missing and which this library never writes.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from logging_lib.schema import data_stream
 from logging_lib.schema.fields import Field, Schema
-from logging_lib.schema.streams import data_stream
 
 PRIORITY = 500
-"""Above the built-in template of ``logs-*-*``, which has 100, and those of Elastic's integrations, 200."""
+"""Higher than the built-in template of ``logs-*-*`` (100) and those of Elastic's integrations (200)."""
 
 FIELD_LIMIT = 2000
-"""Fields a stream may have; what goes beyond is stored, listed in ``_ignored`` and not searchable."""
+"""Maximum number of fields of a stream; further ones are stored and listed in ``_ignored``, but not searchable."""
 
 MAX_KEYWORD = 1024
 """Longer keywords are stored and listed in ``_ignored``, but not indexed. ECS has the same limit."""
@@ -46,33 +45,39 @@ Body = dict[str, Any]
 
 
 def component_templates(schema: Schema) -> dict[str, Body]:
-    """Name → body of ``PUT _component_template/<name>``."""
-    made = {SETTINGS: _settings(schema)}
+    """Build the bodies of ``PUT _component_template/<name>``, by name."""
+    templates = {SETTINGS: _settings_template(schema)}
     for dataset in schema.datasets:
-        made[f"logs-{dataset}@mappings"] = {
+        templates[f"logs-{dataset}@mappings"] = {
             "template": {"mappings": mappings(schema, dataset)},
             "_meta": {"description": schema.datasets[dataset], "schema_version": schema.schema_version},
         }
-        made[f"logs-{dataset}@lifecycle"] = {
+        templates[f"logs-{dataset}@lifecycle"] = {
             "template": {"lifecycle": {"data_retention": RETENTION[dataset]}},
             "_meta": {"description": f"How long events of {dataset} are kept."},
         }
-    return made
+    return templates
 
 
 def index_templates(schema: Schema) -> dict[str, Body]:
-    """Name → body of ``PUT _index_template/<name>``: the data streams, then the indices."""
-    streams = {f"logs-{dataset}": _stream(schema, dataset) for dataset in schema.datasets}
+    """Build the bodies of ``PUT _index_template/<name>``, by name: the data streams, then the indices."""
+    streams = {f"logs-{dataset}": _stream_template(schema, dataset) for dataset in schema.datasets}
     return streams | {
-        PROFILES: _index(PROFILES, "One document a model version: what watches compare with.", _PROFILES),
-        PROFILE_FILES: _index(PROFILE_FILES, "The whole profile of a model version.", _PROFILE_FILES),
-        WATCH_STATE: _index(WATCH_STATE, "What the watch runner remembers.", _WATCH_STATE),
-        ANALYSIS: _index(ANALYSIS, "The last result of an analysis, such as a model's skew.", _ANALYSIS),
+        PROFILES: _index_template(
+            PROFILES, "One document a model version: what watches compare with.", _PROFILES
+        ),
+        PROFILE_FILES: _index_template(
+            PROFILE_FILES, "The whole profile of a model version.", _PROFILE_FILES
+        ),
+        WATCH_STATE: _index_template(WATCH_STATE, "What the watch runner remembers.", _WATCH_STATE),
+        ANALYSIS: _index_template(
+            ANALYSIS, "The last result of an analysis, such as a model's skew.", _ANALYSIS
+        ),
     }
 
 
 def ingest_pipelines() -> dict[str, Body]:
-    """Name → body of ``PUT _ingest/pipeline/<name>``."""
+    """Build the bodies of ``PUT _ingest/pipeline/<name>``, by name."""
     return {
         FINAL_PIPELINE: {
             "description": "Gives an event its time of arrival and its id where the sender did not.",
@@ -83,7 +88,7 @@ def ingest_pipelines() -> dict[str, Body]:
                         "field": "event.ingested",
                         "copy_from": "_ingest.timestamp",
                         "override": False,
-                        "ignore_failure": True,  # `event` is no object: the mapping refuses it, with the reason
+                        "ignore_failure": True,  # `event` is not an object: the mapping refuses it, with the reason
                     }
                 },
                 {
@@ -102,7 +107,7 @@ def ingest_pipelines() -> dict[str, Body]:
 
 
 def mappings(schema: Schema, dataset: str) -> Body:
-    """The mapping of one dataset: known fields only, free keys below the starred ones, flat and by path."""
+    """Build the mapping of one dataset: known fields only, with free keys below the starred ones, by path."""
     root: Body = {"dynamic": False, "dynamic_templates": [], "properties": {}}
     for field in schema.fields:
         if dataset not in field.datasets:
@@ -114,16 +119,16 @@ def mappings(schema: Schema, dataset: str) -> Body:
             if leaf != "*" or parent != parents[-1]:
                 node.setdefault("properties", {})
         if leaf == "*":
-            # Without sub-objects `a` and `a.b` are two fields and no conflict.
+            # Without sub-objects `a` and `a.b` are two fields that do not conflict.
             node |= {"type": "object", "dynamic": True, "subobjects": False}
-            template = {"path_match": field.name, "mapping": _leaf(field)}
+            template = {"path_match": field.name, "mapping": _field_mapping(field)}
             root["dynamic_templates"].append({field.name.removesuffix(".*"): template})
         else:
-            node["properties"][leaf] = _leaf(field)
+            node["properties"][leaf] = _field_mapping(field)
     return root
 
 
-def _leaf(field: Field) -> Body:
+def _field_mapping(field: Field) -> Body:
     if field.type == "object":
         return dict(_STORED_OBJECT)
     if not field.indexed:
@@ -134,14 +139,14 @@ def _leaf(field: Field) -> Body:
         return {"type": "text", "norms": False}  # nothing ranks by relevance
     if field.type not in _MALFORMED:
         return {"type": field.type}
-    # A data stream cannot do without its time: an event whose time is no time is refused.
-    made: Body = {"type": field.type, "ignore_malformed": field.name != "@timestamp"}
+    # A data stream needs its time: an event whose time is malformed is refused.
+    mapping: Body = {"type": field.type, "ignore_malformed": field.name != "@timestamp"}
     if field.type != "date" or field.dynamic:
-        made["index"] = False  # searched by its doc values: measures are summed, seldom searched
-    return made
+        mapping["index"] = False  # searched by its doc values: measures are summed, seldom searched
+    return mapping
 
 
-def _settings(schema: Schema) -> Body:
+def _settings_template(schema: Schema) -> Body:
     index = {
         "mode": "standard",
         "codec": "best_compression",
@@ -161,7 +166,7 @@ def _settings(schema: Schema) -> Body:
     }
 
 
-def _stream(schema: Schema, dataset: str) -> Body:
+def _stream_template(schema: Schema, dataset: str) -> Body:
     custom = [CUSTOM, f"logs-{dataset}@custom"]
     return {
         "index_patterns": [data_stream(dataset, "x").removesuffix("x") + "*"],
@@ -173,7 +178,7 @@ def _stream(schema: Schema, dataset: str) -> Body:
     }
 
 
-def _index(name: str, description: str, mapping: Body) -> Body:
+def _index_template(name: str, description: str, mapping: Body) -> Body:
     settings = {"mode": "standard", "number_of_shards": 1, "auto_expand_replicas": "0-1"}
     return {
         "index_patterns": [name],
@@ -205,7 +210,7 @@ _PROFILES: Body = {
 
 
 def profile_fields() -> frozenset[str]:
-    """The fields of ``ml-profiles`` that can be searched."""
+    """List the fields of ``ml-profiles`` that can be searched."""
 
     def names(properties: Body, prefix: str) -> Iterator[str]:
         for name, field in properties.items():

@@ -1,8 +1,8 @@
-"""Tokens of ``ml.input.bins`` and the like: ``feature=bin``, one string that two different pairs never share.
+"""Build and split the tokens of ``ml.input.bins``: ``feature=bin``, one string that two pairs never share.
 
-In a name or a value ``%``, ``=`` and a leading ``!`` are escaped, so that the one bare ``=`` divides name from
-bin and a bare leading ``!`` marks a special bin. What is longer than ``MAX_PART`` is cut and carries its
-SHA-256 behind ``%~``. A lone surrogate, which UTF-8 cannot carry, becomes ``%u`` and its code.
+In a name or a value ``%``, ``=`` and a leading ``!`` are escaped, so that the one unescaped ``=`` separates name
+and bin and an unescaped leading ``!`` marks a special bin. A part longer than ``MAX_PART`` is cut and followed by
+``%~`` and its SHA-256. A lone surrogate, which UTF-8 cannot carry, becomes ``%u`` and its code.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from hashlib import sha256
 
 MAX_PART = 128
-_KEPT = 64
+_PREFIX_LENGTH = 64
 _SPECIAL = re.compile(r"[%=\ud800-\udfff]")
 _ESCAPE = {"%": "%25", "=": "%3D"}
 _UNESCAPE = re.compile(r"%(25|3D|21|u[0-9a-f]{4})")
@@ -26,27 +26,27 @@ def _escape_match(match: re.Match[str]) -> str:
     return _ESCAPE.get(character) or f"%u{ord(character):04x}"
 
 
-def part(text: str) -> str:
-    """A feature's name or a bin's value as one half of a token."""
+def escape(text: str) -> str:
+    """Escape a feature's name or a bin's value as one part of a token."""
     escaped = _SPECIAL.sub(_escape_match, text)
     if escaped[:1] == "!":
         escaped = "%21" + escaped[1:]
     if len(escaped) > MAX_PART:
         digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        kept = escaped[:_KEPT]
-        cut = kept.rfind("%", _KEPT - 5)  # never end inside an escape
-        return f"{kept if cut < 0 else kept[:cut]}%~{digest}"
+        beginning = escaped[:_PREFIX_LENGTH]
+        cut = beginning.rfind("%", _PREFIX_LENGTH - 5)  # never end inside an escape
+        return f"{beginning if cut < 0 else beginning[:cut]}%~{digest}"
     return escaped
 
 
 def token(feature: str, value: str) -> str:
-    """``feature=value`` for an ordinary value."""
-    return f"{part(feature)}={part(value)}"
+    """Build the token ``feature=value`` of an ordinary value."""
+    return f"{escape(feature)}={escape(value)}"
 
 
 def special(feature: str, bin_name: str) -> str:
-    """``feature=!missing`` and its like; also for bins whose text is already a token part."""
-    return f"{part(feature)}={bin_name}"
+    """Build the token of a special bin, such as ``feature=!missing``, or of a bin that is already escaped."""
+    return f"{escape(feature)}={bin_name}"
 
 
 def _unescape_match(match: re.Match[str]) -> str:
@@ -55,6 +55,6 @@ def _unescape_match(match: re.Match[str]) -> str:
 
 
 def split(text: str) -> tuple[str, str]:
-    """The feature's name and the bin of a token, unescaped; a part that was cut stays as it is."""
+    """Split a token into the feature's name and the bin, unescaped; a part that was cut stays as it is."""
     feature, _, value = text.partition("=")
     return _UNESCAPE.sub(_unescape_match, feature), _UNESCAPE.sub(_unescape_match, value)

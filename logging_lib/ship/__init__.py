@@ -1,1 +1,1 @@
-"""From the spool to a receiver: batches, acknowledgement, and a checkpoint only after it."""
+"""Ship events from the spool to a receiver in batches, with a checkpoint after each acknowledgement."""

@@ -1,4 +1,4 @@
-"""Shipping from within the service: one daemon thread a process, begun with the process's first segment."""
+"""Ship from within the service, in one daemon thread per process that starts with its first segment."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
-from logging_lib.capture.spool import Spool
-from logging_lib.ship.target import Target, need_client, target
+from logging_lib.logger.spool import Spool
+from logging_lib.ship.target import Target, parse_target, require_client
 
 if TYPE_CHECKING:
     from logging_lib.ship.shipper import Shipper
 
 _log = logging.getLogger("logging_lib.ship")
-_GRACE = 1.8  # leaves the interpreter a fifth of a second of the two that are promised
+_GRACE = 1.8  # of the promised 2 s, 0.2 s are left to the interpreter
 
 _attached: weakref.WeakKeyDictionary[Spool, Target] = weakref.WeakKeyDictionary()
 
@@ -24,34 +24,34 @@ _attached: weakref.WeakKeyDictionary[Spool, Target] = weakref.WeakKeyDictionary(
 def attach(spool: Spool, url: str) -> None:
     """Ship a spool in the background, in this process and in those that are forked from it.
 
-    The thread begins when a process opens its first segment. Of several processes on one spool one ships for
-    all; when it ends, another goes on. At exit it goes on for at most 2 s, and not at all while the receiver is
-    down; what is left is shipped by the next start.
+    The thread starts when a process opens its first segment. Of several processes on one spool one ships for all;
+    when it ends, another continues. At exit it continues for at most 2 s, and not at all while the receiver is
+    down; the remaining events are shipped after the next start.
 
     Raises:
-        ValueError: the URL is none, or the spool is already shipped to another, or a library is missing.
+        ValueError: the URL is invalid, the spool is already shipped to another one, or a library is missing.
     """
-    where = target(url)
-    need_client(where)
-    before = _attached.setdefault(spool, where)
-    if before != where:
+    target = parse_target(url)
+    require_client(target)
+    attached = _attached.setdefault(spool, target)
+    if attached != target:
         raise ValueError(
-            f"ship_to: the spool {spool.directory} is already shipped to {before}, not to {where}"
+            f"ship_to: the spool {spool.directory} is already shipped to {attached}, not to {target}"
         )
-    if before is not where:
+    if attached is not target:
         return
-    spool.on_open.append(_begin)
-    if spool.path is not None:  # it was logged to before
-        _begin(spool)
+    spool.on_open.append(_start_shipper)
+    if spool.path is not None:  # it was written to before
+        _start_shipper(spool)
 
 
-def _begin(spool: Spool) -> None:
-    _Background(spool, _attached[spool]).start()
+def _start_shipper(spool: Spool) -> None:
+    _BackgroundShipper(spool, _attached[spool]).start()
 
 
-class _Background:
-    def __init__(self, spool: Spool, where: Target) -> None:
-        self._spool, self._where = spool, where
+class _BackgroundShipper:
+    def __init__(self, spool: Spool, target: Target) -> None:
+        self._spool, self._target = spool, target
         self._pid = os.getpid()
         self._shipper: Shipper | None = None
         self._thread = threading.Thread(target=self._run, name="logging_lib-ship", daemon=True)
@@ -61,16 +61,16 @@ class _Background:
         atexit.register(self._finish)
 
     def _run(self) -> None:
-        # Imported here: it takes a tenth of a second, which the first call of the logger must not wait for.
-        from logging_lib.ship.receivers import connect_to
+        # Imported here: it takes 0.1 s, for which the first call of the logger must not wait.
+        from logging_lib.ship.receivers import create_receiver
         from logging_lib.ship.shipper import Shipper
 
         try:
-            receiver = connect_to(self._where)
+            receiver = create_receiver(self._target)
         except (OSError, ValueError) as error:  # a file for TLS, the environment's API key
             _log.warning("the spool %s is not shipped in the background: %s", self._spool.directory, error)
             return
-        self._shipper = Shipper(self._spool.directory, receiver, name=str(self._where), health=self._spool)
+        self._shipper = Shipper(self._spool.directory, receiver, name=str(self._target), health=self._spool)
         self._shipper.run()
 
     def _finish(self) -> None:

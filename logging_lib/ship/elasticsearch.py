@@ -1,7 +1,7 @@
-"""Straight to Elasticsearch, for teams without Logstash: bulk requests of ``create`` by ``event.id``.
+"""Ship directly to Elasticsearch, without Logstash, by bulk requests that create events by ``event.id``.
 
-Each event goes to the data stream of its dataset; Elasticsearch answers for each one alone. The official client
-carries the requests and neither repeats nor spreads them: the shipper's backoff is the only one.
+Each event goes to the data stream of its dataset; Elasticsearch answers for each event. The official client sends
+the requests and neither repeats nor distributes them: the shipper's backoff is the only one.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import elasticsearch
 import orjson
 from elastic_transport import BaseNode, NodePool
 
-from logging_lib.capture.event import timestamp
-from logging_lib.schema import DATASETS
-from logging_lib.schema.streams import data_stream
-from logging_lib.ship.port import Answer, RefusedError, RetryError, tls_context
+from logging_lib.logger.event import format_timestamp
+from logging_lib.schema import DATASETS, data_stream
+from logging_lib.ship.receivers import ReceiverAnswer, ReceiverRefusedError, RetryError, tls_context
 from logging_lib.ship.target import API_KEY, Target
 
 MAX_ID = 512
@@ -28,8 +27,8 @@ _MAX_TEXT = 2000
 _PARAMETERS = {"require_data_stream": "true", "filter_path": "items.*.status,items.*.error"}
 _HEADERS = {"accept": "application/json", "content-type": "application/x-ndjson"}
 _PRINTABLE_ASCII = re.compile(r"[!-~]+\Z")
-# Answers of 4xx about one event that say nothing about the event, but about the store.
-_STORE = frozenset(("cluster_block_exception", "index_closed_exception", "validation_exception"))
+# Errors of 4xx about one event whose cause is the store and not the event.
+_STORE_ERRORS = frozenset(("cluster_block_exception", "index_closed_exception", "validation_exception"))
 _REMEDIES = {
     "security_exception": "the user or API key needs the privileges create_doc and auto_configure on logs-ml.*",
     "index_not_found_exception": "no index template makes this data stream: deploy the templates "
@@ -41,28 +40,28 @@ _REMEDIES = {
 }
 
 
-class _UnfitError(Exception):
+class _InvalidEventError(Exception):
     """An event that cannot be sent."""
 
 
-class _OneNode(NodePool):
-    """There is no other node to turn to, and the shipper says itself what fails."""
+class _SingleNodePool(NodePool):
+    """A pool of one node, which stays in use after an error: the shipper reports the errors."""
 
     def mark_dead(self, node: BaseNode, _now: float | None = None) -> None:
         pass
 
 
-class Elasticsearch:
-    """Elasticsearch's bulk API. ``event.ingested`` is set to the time of sending.
+class ElasticsearchReceiver:
+    """Send events by Elasticsearch's bulk API; ``event.ingested`` is set to the time of sending.
 
     Args:
-        target: where to; its user goes before the API key.
-        api_key: as Elasticsearch gives it out, encoded or ``id:key``.
+        target: the address; its user takes precedence over the API key.
+        api_key: encoded, as Elasticsearch returns it, or ``id:key``.
         timeout: how long an answer may take, in seconds.
         clock: nanoseconds since 1970.
 
     Raises:
-        ValueError: the API key is none.
+        ValueError: the API key is malformed.
     """
 
     def __init__(
@@ -77,47 +76,47 @@ class Elasticsearch:
         self._credentials = _credentials(target, api_key)
         self._client: elasticsearch.Elasticsearch | None = None
 
-    def send(self, lines: Sequence[bytes]) -> Answer:
-        """See ``Receiver``. Of single events it knows who is refused, with Elasticsearch's reason."""
-        ingested = timestamp(self._clock())
+    def send(self, lines: Sequence[bytes]) -> ReceiverAnswer:
+        """Send lines; see ``Receiver``. Refused events are reported singly, with Elasticsearch's reason."""
+        ingested = format_timestamp(self._clock())
         operations: list[bytes] = []
         sent: list[int] = []
         refused: dict[int, str] = {}
         for number, line in enumerate(lines):
             try:
-                operations += _operation(line, ingested, self._target.namespace)
-            except _UnfitError as unfit:
-                refused[number] = f"not sent to Elasticsearch: {unfit}"
+                operations += _build_operation(line, ingested, self._target.namespace)
+            except _InvalidEventError as error:
+                refused[number] = f"not sent to Elasticsearch: {error}"
             else:
                 sent.append(number)
         duplicates = 0
-        again = ""
+        retry_reason = ""
         if sent:
-            for number, (status, error) in zip(sent, self._bulk(operations, len(sent)), strict=True):
+            for number, (status, bulk_error) in zip(sent, self._bulk(operations, len(sent)), strict=True):
                 if status == 409:
                     duplicates += 1
                 elif not 200 <= status < 300:
-                    said = f"{status} {_reason(error)}"
-                    if _is_final(status, error):
-                        refused[number] = f"the receiver answered: {said}"
+                    description = f"{status} {_describe_error(bulk_error)}"
+                    if _is_final(status, bulk_error):
+                        refused[number] = f"the receiver answered: {description}"
                     else:
-                        again = again or f"{said}{_remedy(error)}"
-        if again:
-            raise RetryError(f"{self._target}: {again}")
-        return Answer(refused, duplicates)
+                        retry_reason = retry_reason or f"{description}{_find_remedy(bulk_error)}"
+        if retry_reason:
+            raise RetryError(f"{self._target}: {retry_reason}")
+        return ReceiverAnswer(refused, duplicates)
 
     def close(self) -> None:
-        """Give up the connection; a later batch makes a new one."""
+        """Close the connection; a later batch opens a new one."""
         client, self._client = self._client, None
         if client is not None:
             client.close()
 
     def _bulk(self, operations: list[bytes], events: int) -> list[tuple[int, Any]]:
-        """Status and error of each event."""
+        """Send a bulk request; return the status and the error of each event."""
         try:
             if self._client is None:
                 self._client = self._connect()
-            # Not by its bulk(), which knows require_data_stream only in later versions.
+            # Not by the client's bulk(), which knows require_data_stream only in later versions.
             answer = self._client.perform_request(
                 "POST", "/_bulk", params=_PARAMETERS, headers=_HEADERS, body=operations, endpoint_id="bulk"
             )
@@ -126,15 +125,17 @@ class Elasticsearch:
         except elasticsearch.ApiError as error:
             raise self._failed(error.meta.status, error.body) from None
         except (elasticsearch.TransportError, ValueError) as error:  # urllib3 refuses a host name, say
-            said = error.message if isinstance(error, elasticsearch.TransportError) else str(error)
-            raise RetryError(f"{self._target}: {_line(said or type(error).__name__)}") from error
+            description = error.message if isinstance(error, elasticsearch.TransportError) else str(error)
+            raise RetryError(
+                f"{self._target}: {_to_one_line(description or type(error).__name__)}"
+            ) from error
         try:
-            found = list(_items(answer.body))
+            items = list(_read_items(answer.body))
         except (LookupError, TypeError, ValueError):
-            found = []
-        if len(found) != events:
+            items = []
+        if len(items) != events:
             raise RetryError(f"{self._target}: an answer that is none of Elasticsearch's bulk API")
-        return found
+        return items
 
     def _connect(self) -> elasticsearch.Elasticsearch:
         target = self._target
@@ -150,26 +151,26 @@ class Elasticsearch:
             **options,
             **self._credentials,
             request_timeout=self._timeout,
-            node_pool_class=_OneNode,
+            node_pool_class=_SingleNodePool,
             max_retries=0,
             retry_on_timeout=False,
             retry_on_status=(),
         )
 
     def _failed(self, status: int, body: Any) -> Exception:
-        """The error for an answer that is about the request as a whole."""
+        """Build the error for an answer about the request as a whole."""
         error = body.get("error", body) if isinstance(body, Mapping) else body
-        said = f"{status} {_reason(error)}"
-        # Any other 400 is about how we ask: headers, parameters, the server's version. It accuses no event.
-        invalid = isinstance(error, Mapping) and error.get("type") == "action_request_validation_exception"
-        if status == 413 or (status == 400 and invalid):
-            return RefusedError(said)
-        remedy = _remedy(error)
+        description = f"{status} {_describe_error(error)}"
+        # Any other 400 is about the request: headers, parameters, the server's version. No event is refused.
+        is_invalid = isinstance(error, Mapping) and error.get("type") == "action_request_validation_exception"
+        if status == 413 or (status == 400 and is_invalid):
+            return ReceiverRefusedError(description)
+        remedy = _find_remedy(error)
         if status == 401:
             remedy = f"; check the URL's user and password, or {API_KEY} in the environment"
         elif 300 <= status < 400:
             remedy = "; redirects are not followed: give Elasticsearch's own address"
-        return RetryError(f"{self._target}: {said}{remedy}")
+        return RetryError(f"{self._target}: {description}{remedy}")
 
 
 def _credentials(target: Target, api_key: str | None) -> dict[str, Any]:
@@ -184,60 +185,60 @@ def _credentials(target: Target, api_key: str | None) -> dict[str, Any]:
     return {"api_key": (name, secret) if colon else key}
 
 
-def _operation(line: bytes, ingested: str, namespace: str) -> tuple[bytes, bytes]:
-    """The two lines of a bulk request that create one event.
+def _build_operation(line: bytes, ingested: str, namespace: str) -> tuple[bytes, bytes]:
+    """Build the two lines of a bulk request that create one event.
 
     Raises:
-        _UnfitError: it is no event of ours, or nothing that can be encoded again.
+        _InvalidEventError: it is not an event of logging_lib, or cannot be encoded again.
     """
     try:
         document = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise _UnfitError(f"not JSON: {error}") from None
+        raise _InvalidEventError(f"not JSON: {error}") from None
     event = document.get("event") if isinstance(document, dict) else None
     if not isinstance(event, dict):
-        raise _UnfitError("not an event of logging_lib: it has no event.id and event.dataset")
+        raise _InvalidEventError("not an event of logging_lib: it has no event.id and event.dataset")
     name, dataset = event.get("id"), event.get("dataset")
     if not isinstance(name, str) or not 0 < len(name.encode()) <= MAX_ID:
-        raise _UnfitError(f"event.id: expected a text of 1 to {MAX_ID} bytes")
+        raise _InvalidEventError(f"event.id: expected a text of 1 to {MAX_ID} bytes")
     if dataset not in DATASETS:
-        raise _UnfitError(f"event.dataset: expected one of {', '.join(DATASETS)}")
+        raise _InvalidEventError(f"event.dataset: expected one of {', '.join(DATASETS)}")
     event["ingested"] = ingested
     action = {"create": {"_index": data_stream(dataset, namespace), "_id": name}}
     try:
         return orjson.dumps(action), orjson.dumps(document)
     except TypeError as error:
-        raise _UnfitError(f"it cannot be encoded: {error}") from None
+        raise _InvalidEventError(f"it cannot be encoded: {error}") from None
 
 
-def _items(answer: Any) -> Iterator[tuple[int, Any]]:
+def _read_items(answer: Any) -> Iterator[tuple[int, Any]]:
     for item in answer["items"]:
         (result,) = item.values()
         yield int(result["status"]), result.get("error")
 
 
 def _is_final(status: int, error: Any) -> bool:
-    """Whether an answer for one event is about that event, so that it will never be taken."""
+    """Whether an error is about the event itself, so that it will never be accepted."""
     kind = error.get("type") if isinstance(error, Mapping) else None
-    return 400 <= status < 500 and status not in (401, 403, 404, 408, 429) and kind not in _STORE
+    return 400 <= status < 500 and status not in (401, 403, 404, 408, 429) and kind not in _STORE_ERRORS
 
 
-def _remedy(error: Any) -> str:
+def _find_remedy(error: Any) -> str:
     kind = error.get("type") if isinstance(error, Mapping) else None
     return f"; {_REMEDIES[kind]}" if kind in _REMEDIES else ""
 
 
-def _reason(error: Any) -> str:
-    """An error's type, reason and causes in one line."""
+def _describe_error(error: Any) -> str:
+    """Describe an error's type, reason and causes in one line."""
     parts: list[str] = []
     while isinstance(error, Mapping) and len(parts) < 5:
         parts.append(": ".join(str(error[key]) for key in ("type", "reason") if error.get(key)))
         error = error.get("caused_by")
     if not parts:
         parts = [error.decode("utf-8", "replace") if isinstance(error, bytes) else str(error)]
-    return _line("; caused by ".join(parts))
+    return _to_one_line("; caused by ".join(parts))
 
 
-def _line(text: str) -> str:
+def _to_one_line(text: str) -> str:
     printable = "".join(letter if letter.isprintable() else " " for letter in text[:_MAX_TEXT])
     return " ".join(printable.split())

@@ -1,4 +1,4 @@
-"""What Prometheus is told of spools and their shippers, and the registry that an endpoint shows."""
+"""Expose spools and their shippers to Prometheus, and build the registry of an endpoint."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from logging_lib.capture import metrics
-from logging_lib.capture.segments import DEAD_LETTERS, segments
-from logging_lib.ship.backlog import STATE, State, load_state
+from logging_lib.logger import metrics
+from logging_lib.logger.segments import DEAD_LETTERS, list_segments
+from logging_lib.ship.spool_reader import STATE, ShipperState, load_state
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
     from prometheus_client.registry import Collector, CollectorRegistry
 
 
-def registry(*spools: str | Path) -> CollectorRegistry:
-    """What an endpoint shows: our metrics, those of the service itself, and the health of these spools.
+def build_registry(*spools: str | Path) -> CollectorRegistry:
+    """Build an endpoint's registry: our metrics, those of the service itself, and the health of these spools.
 
-    In multiprocess mode (``PROMETHEUS_MULTIPROC_DIR``) of all processes, else of this one.
+    In multiprocess mode (``PROMETHEUS_MULTIPROC_DIR``) it covers all processes, otherwise this one.
 
     Raises:
         ModuleNotFoundError: prometheus_client is not installed.
@@ -28,16 +28,16 @@ def registry(*spools: str | Path) -> CollectorRegistry:
     from prometheus_client import REGISTRY
     from prometheus_client.registry import CollectorRegistry
 
-    made = CollectorRegistry()
-    made.register(metrics.collector())
+    registry = CollectorRegistry()
+    registry.register(metrics.build_collector())
     if not os.environ.get(metrics.MULTIPROCESS):
-        made.register(_Forwarded(REGISTRY))
+        registry.register(_ForwardingCollector(REGISTRY))
     if spools:
-        made.register(SpoolCollector(*spools))
-    return made
+        registry.register(SpoolCollector(*spools))
+    return registry
 
 
-class _Forwarded:
+class _ForwardingCollector:
     def __init__(self, source: Collector) -> None:
         self._source = source
 
@@ -49,7 +49,7 @@ class _Forwarded:
 
 
 class SpoolCollector:
-    """Backlog and shipper of spools, from their folders: so of all processes that write and ship there.
+    """Collect the backlog and the shipper's counters of spools from their folders, for all processes there.
 
     Args:
         clock: seconds since 1970.
@@ -91,7 +91,7 @@ class SpoolCollector:
         for spool in self._spools:
             state = load_state(spool)
             name = [str(spool)]
-            size, oldest = _backlog(spool, state)
+            size, oldest = _measure_backlog(spool, state)
             gauges["ml_spool_backlog_bytes"].add_metric(name, size)
             gauges["ml_spool_oldest_seconds"].add_metric(name, max(0.0, now - oldest) if oldest else 0.0)
             if spool.is_dir():
@@ -107,16 +107,16 @@ class SpoolCollector:
         yield from counters.values()
 
 
-def _backlog(spool: Path, state: State) -> tuple[int, float | None]:
-    """Bytes that nobody acknowledged, and when the oldest segment of them was last written to; no file is read."""
+def _measure_backlog(spool: Path, state: ShipperState) -> tuple[int, float | None]:
+    """Measure the unacknowledged bytes, and when their oldest segment was last written to; no file is read."""
     size, oldest = 0, None
-    for path in (spool / DEAD_LETTERS, *segments(spool)):
+    for path in (spool / DEAD_LETTERS, *list_segments(spool)):
         try:
-            left = path.stat().st_size - state.offsets.get(path.name, 0)
+            unread = path.stat().st_size - state.offsets.get(path.name, 0)
         except FileNotFoundError:  # shipped and deleted meanwhile
             continue
-        if left > 0:
-            size += left
+        if unread > 0:
+            size += unread
             if oldest is None and path.name != DEAD_LETTERS:
                 oldest = path.stat().st_mtime
     return size, oldest

@@ -1,10 +1,4 @@
-"""What events are delivered to. ``send`` returns when the receiver has answered for every line.
-
-Beats and TCP stand on python-logstash-async's clients, with what they lack: the host name is checked in TLS,
-partial writes and reads are completed, a connection serves many batches. Its HTTP transport encodes a batch anew
-for each event (quadratic), so that one is ours.
-Elasticsearch stands in a module of its own, which needs its client.
-"""
+"""Define the port of receivers and its errors; send lines to Logstash over Beats, TCP or HTTP, or to stdout."""
 
 from __future__ import annotations
 
@@ -15,32 +9,87 @@ import struct
 import sys
 import time
 import zlib
-from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Protocol
 
 import pylogbeat
 import requests
 from logstash_async.transport import TcpTransport
 
-from logging_lib.ship.port import TAKEN, Answer, HungUpError, Receiver, RefusedError, RetryError, tls_context
-from logging_lib.ship.target import API_KEY, Target, need_client
+from logging_lib.ship.target import API_KEY, Target, require_client
 
-_ANSWER = 2000
-_REFUSED = frozenset((400, 413, 422))
+
+class RetryError(Exception):
+    """Not delivered, for a temporary reason: no connection, no answer in time, 429, 5xx."""
+
+
+class ConnectionClosedError(RetryError):
+    """The receiver closed the connection after a batch without an answer."""
+
+
+class ReceiverRefusedError(Exception):
+    """The receiver refused a batch without saying which event; the text is its answer."""
+
+
+@dataclass(frozen=True)
+class ReceiverAnswer:
+    """The receiver's answer about single lines of a batch; it accepted all others.
+
+    ``refused``: the reason by the line's index. ``duplicates``: the number of lines that it had already.
+    """
+
+    refused: Mapping[int, str] = field(default_factory=dict)
+    duplicates: int = 0
+
+
+ALL_ACCEPTED = ReceiverAnswer()
+"""The receiver accepted all lines."""
+
+
+class Receiver(Protocol):
+    """The port through which events leave."""
+
+    def send(self, lines: Sequence[bytes]) -> ReceiverAnswer:
+        """Deliver lines of JSON without newlines.
+
+        Raises:
+            RetryError: not all lines were delivered; a later attempt may succeed.
+            ReceiverRefusedError: refused for good, as a whole or because of one of them.
+        """
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+
+
+def tls_context(target: Target) -> ssl.SSLContext:
+    """Create a TLS context that verifies the certificate and the host name.
+
+    Raises:
+        OSError: a file cannot be read or is not a certificate (``ssl.SSLError``).
+    """
+    context = ssl.create_default_context(cafile=target.ca)
+    if target.cert:
+        context.load_cert_chain(target.cert, target.key)
+    return context
+
+
+_MAX_ANSWER = 2000
+_REFUSED_STATUSES = frozenset((400, 413, 422))
 
 
 def _connect(target: Target, timeout: float) -> socket.socket:
-    plain = socket.create_connection((target.host, target.port), timeout)
+    sock = socket.create_connection((target.host, target.port), timeout)
     try:
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return tls_context(target).wrap_socket(plain, server_hostname=target.host) if target.tls else plain
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return tls_context(target).wrap_socket(sock, server_hostname=target.host) if target.tls else sock
     except BaseException:
-        plain.close()
+        sock.close()
         raise
 
 
 class _BeatsClient(pylogbeat.PyLogBeatClient):  # type: ignore[misc]
-    """Lumberjack v2 by pylogbeat: frames, windows and sequence numbers are its own."""
+    """Speak Lumberjack v2 by pylogbeat, which provides frames, windows and sequence numbers."""
 
     def __init__(self, target: Target, timeout: float, level: int) -> None:
         super().__init__(target.host, target.port, timeout=timeout, use_logging=True)
@@ -51,25 +100,25 @@ class _BeatsClient(pylogbeat.PyLogBeatClient):  # type: ignore[misc]
         self._socket = _connect(self._target, self._timeout)
 
     def _compress_payload(self, payload: bytes) -> bytes:
-        packed = zlib.compress(payload, self._level)
+        compressed = zlib.compress(payload, self._level)
         frame = struct.pack(
-            ">BBI", pylogbeat.PROTOCOL_VERSION, pylogbeat.FRAME_TYPE_COMPRESSED_FRAME, len(packed)
+            ">BBI", pylogbeat.PROTOCOL_VERSION, pylogbeat.FRAME_TYPE_COMPRESSED_FRAME, len(compressed)
         )
-        return frame + packed
+        return frame + compressed
 
     def _send_payload(self, payload: bytes) -> None:
         assert self._socket is not None
         self._socket.sendall(payload)
 
     def _read_ack(self) -> None:
-        # While it works on a batch Logstash acknowledges 0 every few seconds: the timeout begins anew.
+        # While it works on a batch Logstash acknowledges 0 every few seconds: the timeout starts again.
         frame, sock = b"", self._socket
         assert sock is not None
         while len(frame) < 6:
-            more = sock.recv(6 - len(frame))
-            if not more:
-                raise HungUpError("the receiver closed the connection without acknowledging")
-            frame += more
+            received = sock.recv(6 - len(frame))
+            if not received:
+                raise ConnectionClosedError("the receiver closed the connection without acknowledging")
+            frame += received
         if frame[:2] != b"2A":
             raise RetryError(f"expected an acknowledgement, the receiver sent {frame!r}")
         self._last_ack = struct.unpack(">I", frame[2:])[0]
@@ -80,15 +129,15 @@ class _BeatsClient(pylogbeat.PyLogBeatClient):  # type: ignore[misc]
             self._socket = None
 
 
-class Beats:
-    """Logstash's beats input, acknowledged. ``level`` is zlib's, 0 to 9."""
+class BeatsReceiver:
+    """Send to Logstash's beats input, with acknowledgement. ``level`` is zlib's, 0 to 9."""
 
     def __init__(self, target: Target, *, timeout: float = 30.0, level: int = 1) -> None:
         self._make: Callable[[], _BeatsClient] = lambda: _BeatsClient(target, timeout, level)
         self._client: _BeatsClient | None = None
         self._target = target
 
-    def send(self, lines: Sequence[bytes]) -> Answer:
+    def send(self, lines: Sequence[bytes]) -> ReceiverAnswer:
         client = self._client
         try:
             if client is None:
@@ -96,16 +145,16 @@ class Beats:
                 client.connect()
                 self._client = client
             client.send(lines)
-            return TAKEN
+            return ALL_ACCEPTED
         except RetryError:
             self.close()
             raise
         except (ConnectionResetError, BrokenPipeError) as error:
             self.close()
-            raise HungUpError(f"{self._target}: {_text(error)}") from error
+            raise ConnectionClosedError(f"{self._target}: {_describe_error(error)}") from error
         except OSError as error:
             self.close()
-            raise RetryError(f"{self._target}: {_text(error)}") from error
+            raise RetryError(f"{self._target}: {_describe_error(error)}") from error
 
     def close(self) -> None:
         client, self._client = self._client, None
@@ -113,8 +162,8 @@ class Beats:
             client.close()
 
 
-class Tcp(TcpTransport):  # type: ignore[misc]
-    """Lines over TCP. It has no acknowledgement: delivered means that the receiver's kernel has the bytes."""
+class TcpReceiver(TcpTransport):  # type: ignore[misc]
+    """Send lines over TCP, without acknowledgement: delivered means that the receiver's kernel has the bytes."""
 
     _sock: Any
 
@@ -124,28 +173,28 @@ class Tcp(TcpTransport):  # type: ignore[misc]
         )
         self._target = target
 
-    def send(self, lines: Sequence[bytes], use_logging: bool = False) -> Answer:
+    def send(self, lines: Sequence[bytes], use_logging: bool = False) -> ReceiverAnswer:
         try:
             if self._sock is None or self._gone():
                 self.close()
                 self._sock = _connect(self._target, self._timeout)
             self._sock.sendall(b"\n".join(lines) + b"\n")
-            until = time.monotonic() + self._timeout
+            deadline = time.monotonic() + self._timeout
             while not self._is_sock_write_buff_empty():
-                if time.monotonic() > until:
+                if time.monotonic() > deadline:
                     raise TimeoutError("the receiver reads nothing")
                 time.sleep(0.001)
             if self._gone():
                 raise ConnectionResetError("the receiver closed the connection")
-            return TAKEN
+            return ALL_ACCEPTED
         except OSError as error:
             self.close()
-            raise RetryError(f"{self._target}: {_text(error)}") from error
+            raise RetryError(f"{self._target}: {_describe_error(error)}") from error
 
     def _gone(self) -> bool:
         self._sock.settimeout(0)
         try:
-            # A TLS socket cannot peek; nothing that a receiver of lines says is of interest anyway.
+            # A TLS socket cannot peek; what a receiver of lines answers does not matter.
             return not self._sock.recv(1, *(() if self._target.tls else (socket.MSG_PEEK,)))
         except (ssl.SSLWantReadError, BlockingIOError):
             return False
@@ -158,8 +207,8 @@ class Tcp(TcpTransport):  # type: ignore[misc]
             sock.close()
 
 
-class Http:
-    """Logstash's http input: a batch is one POST of a JSON array."""
+class HttpReceiver:
+    """Send to Logstash's http input: a batch is one POST of a JSON array."""
 
     def __init__(self, target: Target, *, timeout: float = 30.0) -> None:
         self._session = session = requests.Session()
@@ -171,7 +220,7 @@ class Http:
             session.auth = (target.user, target.password or "")
         self._target, self._timeout = target, timeout
 
-    def send(self, lines: Sequence[bytes]) -> Answer:
+    def send(self, lines: Sequence[bytes]) -> ReceiverAnswer:
         try:
             answer = self._session.post(
                 str(self._target),
@@ -180,66 +229,66 @@ class Http:
                 allow_redirects=False,
             )
         except (OSError, requests.RequestException) as error:
-            raise RetryError(f"{self._target}: {_text(error)}") from error
+            raise RetryError(f"{self._target}: {_describe_error(error)}") from error
         if 200 <= answer.status_code < 300:
-            return TAKEN
-        said = f"{answer.status_code} {answer.reason}: {answer.text[:_ANSWER]}".rstrip(": \r\n")
-        if answer.status_code in _REFUSED:
-            raise RefusedError(said)
-        raise RetryError(f"{self._target}: {said}")
+            return ALL_ACCEPTED
+        description = f"{answer.status_code} {answer.reason}: {answer.text[:_MAX_ANSWER]}".rstrip(": \r\n")
+        if answer.status_code in _REFUSED_STATUSES:
+            raise ReceiverRefusedError(description)
+        raise RetryError(f"{self._target}: {description}")
 
     def close(self) -> None:
         self._session.close()
 
 
-class Stdout:
-    """Lines on the standard output, for containers whose logs are collected."""
+class StdoutReceiver:
+    """Write lines to the standard output, for containers whose logs are collected."""
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
         self._stream = stream or sys.stdout.buffer
 
-    def send(self, lines: Sequence[bytes]) -> Answer:
+    def send(self, lines: Sequence[bytes]) -> ReceiverAnswer:
         try:
             self._stream.write(b"\n".join(lines) + b"\n")
             self._stream.flush()
-            return TAKEN
+            return ALL_ACCEPTED
         except OSError as error:
-            raise RetryError(f"stdout: {_text(error)}") from error
+            raise RetryError(f"stdout: {_describe_error(error)}") from error
 
     def close(self) -> None:
-        """The standard output is not ours to close."""
+        """Do nothing: the standard output stays open."""
 
 
-def _text(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def connect_to(target: Target, *, timeout: float = 30.0) -> Receiver:
-    """The receiver of a target; nothing is connected before the first batch.
+def create_receiver(target: Target, *, timeout: float = 30.0) -> Receiver:
+    """Create the receiver of a target; it connects with the first batch.
 
     Args:
-        target: where to.
+        target: the receiver's address.
         timeout: how long a connection or an answer may take, in seconds.
 
     Raises:
         OSError: a file for TLS cannot be read.
-        ValueError: Elasticsearch's client is not installed, or the API key in the environment is none.
+        ValueError: Elasticsearch's client is not installed, or the API key in the environment is malformed.
     """
     if target.tls:
         tls_context(target)
-    need_client(target)
-    made: dict[str, Callable[[], Any]] = {
-        "beats": lambda: Beats(target, timeout=timeout),
-        "tcp": lambda: Tcp(target, timeout=timeout),
-        "http": lambda: Http(target, timeout=timeout),
-        "es": lambda: _elasticsearch(target, timeout),
-        "stdout": Stdout,
+    require_client(target)
+    factories: dict[str, Callable[[], Any]] = {
+        "beats": lambda: BeatsReceiver(target, timeout=timeout),
+        "tcp": lambda: TcpReceiver(target, timeout=timeout),
+        "http": lambda: HttpReceiver(target, timeout=timeout),
+        "es": lambda: _create_elasticsearch(target, timeout),
+        "stdout": StdoutReceiver,
     }
-    receiver: Receiver = made[target.kind]()
+    receiver: Receiver = factories[target.kind]()
     return receiver
 
 
-def _elasticsearch(target: Target, timeout: float) -> Receiver:
-    from logging_lib.ship.elasticsearch import Elasticsearch
+def _create_elasticsearch(target: Target, timeout: float) -> Receiver:
+    from logging_lib.ship.elasticsearch import ElasticsearchReceiver
 
-    return Elasticsearch(target, api_key=os.environ.get(API_KEY), timeout=timeout)
+    return ElasticsearchReceiver(target, api_key=os.environ.get(API_KEY), timeout=timeout)

@@ -1,8 +1,8 @@
-"""Dead letters once more: what a receiver refused goes back into the spool, after the cause was mended.
+"""Replay dead letters: put what a receiver refused back into the spool, after the cause was fixed.
 
-``dead-letters.jsonl`` is first set aside under a name that says when, and up to which byte it was delivered; then
-its originals become a segment, whose name and content follow from that; then the file gets its last name. A replay
-that is ended between goes on with the next one, and makes the same segment again.
+``dead-letters.jsonl`` is first renamed to a name with the time and the byte up to which it was delivered; then its
+originals become a segment, whose name and content follow from that name; then the file gets its final name. A
+replay that was interrupted continues with the next one, and writes the same segment again.
 """
 
 from __future__ import annotations
@@ -18,68 +18,68 @@ from typing import Any
 
 import orjson
 
-from logging_lib.capture.segments import DEAD_LETTERS, segment_name
-from logging_lib.ship.backlog import Backlog
+from logging_lib.logger.segments import DEAD_LETTERS, format_segment_name
+from logging_lib.ship.spool_reader import SpoolReader
 
-_UNDER_WAY = f"{DEAD_LETTERS}.replaying-"
+_IN_PROGRESS = f"{DEAD_LETTERS}.replaying-"
 _DONE = f"{DEAD_LETTERS}.replayed-"
 
 
 @dataclass
-class Replayed:
-    """How many events went back into the spool, how many dead letters did not, and where these are now."""
+class ReplayResult:
+    """The number of events put back into the spool, of dead letters that were not, and the files with these."""
 
     events: int
-    kept: int
+    remaining: int
     files: list[Path]
 
 
-def replay(backlog: Backlog, *, now_ns: int | None = None) -> Replayed:
-    """Put the originals of stage ``ship`` back into the spool that ``backlog`` holds the lock of.
+def replay_dead_letters(reader: SpoolReader, *, now_ns: int | None = None) -> ReplayResult:
+    """Put the originals of stage ``ship`` back into the spool, whose lock ``reader`` must hold.
 
-    Those that were cut, and lines that could not be sent at all, stay behind in the file that is set aside; where
-    such a dead letter was not delivered yet, it is put into the segment itself.
+    Originals that were cut, and lines that could not be sent at all, remain in the renamed file; such a dead letter
+    is itself put into the segment where it was not delivered yet.
 
     Raises:
-        OSError: the spool cannot be written; nothing is lost, and a second call goes on.
+        OSError: the spool cannot be written; nothing is lost, and a second call continues.
     """
-    folder, state = backlog.directory, backlog.state
-    made = Replayed(0, 0, [])
-    for path in sorted(folder.glob(f"{_UNDER_WAY}*")):
-        _finish(path, made)
+    folder, state = reader.directory, reader.state
+    result = ReplayResult(0, 0, [])
+    for path in sorted(folder.glob(f"{_IN_PROGRESS}*")):
+        _finish_replay(path, result)
     letters = folder / DEAD_LETTERS
     if letters.exists():
         now_ns = time.time_ns() if now_ns is None else now_ns
         delivered = state.offsets.pop(DEAD_LETTERS, 0)
-        backlog.save(now_ns / 1e9)  # first: an offset of this file must not be taken for one of the next
-        _finish(letters.rename(folder / f"{_UNDER_WAY}{now_ns:x}-{delivered}"), made)
-    return made
+        reader.save(now_ns / 1e9)  # first: an offset of this file must not be taken for one of the next
+        _finish_replay(letters.rename(folder / f"{_IN_PROGRESS}{now_ns:x}-{delivered}"), result)
+    return result
 
 
-def _finish(path: Path, made: Replayed) -> None:
-    start, delivered = path.name.removeprefix(_UNDER_WAY).split("-")
+def _finish_replay(path: Path, result: ReplayResult) -> None:
+    start, delivered = path.name.removeprefix(_IN_PROGRESS).split("-")
     start_ns = int(start, 16)
-    segment = path.with_name(segment_name("replay", 0, start_ns, 0))
+    segment = path.with_name(format_segment_name("replay", 0, start_ns, 0))
     hidden = path.with_name(f".{segment.name}.new")
     events = 0
     with os.fdopen(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as new:
-        for line, end in _lines(path):
-            original = _original(line)
+        for line, end in _read_lines(path):
+            original = _read_original(line)
             if original is not None:
                 events += 1
                 new.write(original + b"\n")
             else:
-                made.kept += 1
+                result.remaining += 1
                 if end > int(delivered):
                     new.write(line + b"\n")
     hidden.rename(segment)
-    made.events += events
+    result.events += events
     moment = datetime.fromtimestamp(start_ns // 10**9, UTC)
-    made.files.append(path.rename(path.with_name(f"{_DONE}{moment:%Y%m%dT%H%M%SZ}-{start}")))
+    result.files.append(path.rename(path.with_name(f"{_DONE}{moment:%Y%m%dT%H%M%SZ}-{start}")))
 
 
-def _lines(path: Path) -> Iterator[tuple[bytes, int]]:
-    """Each line that is not blank, and where it ends in the file."""
+def _read_lines(path: Path) -> Iterator[tuple[bytes, int]]:
+    """Read each line that is not blank, with its end in the file."""
     end = 0
     with path.open("rb") as file:
         for line in file:
@@ -88,14 +88,14 @@ def _lines(path: Path) -> Iterator[tuple[bytes, int]]:
                 yield line.rstrip(b"\n"), end
 
 
-def _original(line: bytes) -> bytes | None:
-    """The line that a receiver refused; None where this was not the reason, or not all of it was kept."""
+def _read_original(line: bytes) -> bytes | None:
+    """Read the line that a receiver refused; None where it was not refused, or was stored only in part."""
     try:
         letter: Any = orjson.loads(line)
-        about, text = letter["ml"]["deadletter"], letter["event"]["original"]
-        if about["stage"] != "ship":
+        deadletter, text = letter["ml"]["deadletter"], letter["event"]["original"]
+        if deadletter["stage"] != "ship":
             return None
-        data = base64.b64decode(text, validate=True) if about["encoding"] == "base64" else text.encode()
-        return data if about["size"] == len(data) + 1 and b"\n" not in data else None  # with its newline
+        data = base64.b64decode(text, validate=True) if deadletter["encoding"] == "base64" else text.encode()
+        return data if deadletter["size"] == len(data) + 1 and b"\n" not in data else None  # with its newline
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -1,4 +1,4 @@
-"""The shipper: takes the backlog's batches to a receiver until it has acknowledged each event."""
+"""Ship a spool in batches to a receiver until it has acknowledged each event."""
 
 from __future__ import annotations
 
@@ -12,41 +12,47 @@ from pathlib import Path
 
 import orjson
 
-from logging_lib.capture.health import health_event
-from logging_lib.capture.report import disk
-from logging_lib.capture.segments import DEAD_LETTERS
-from logging_lib.capture.spool import Spool
-from logging_lib.ship.backlog import Backlog, Item
-from logging_lib.ship.port import Answer, HungUpError, Receiver, RefusedError, RetryError
+from logging_lib.logger.health import build_health_event
+from logging_lib.logger.reporter import disk_usage
+from logging_lib.logger.segments import DEAD_LETTERS
+from logging_lib.logger.spool import Spool
+from logging_lib.ship.receivers import (
+    ConnectionClosedError,
+    Receiver,
+    ReceiverAnswer,
+    ReceiverRefusedError,
+    RetryError,
+)
+from logging_lib.ship.spool_reader import SpoolItem, SpoolReader
 
 _log = logging.getLogger("logging_lib.ship")
 
 BATCH_EVENTS, BATCH_BYTES, _PROBE_EVENTS = 2000, 4 << 20, 50
 GRACE = 2.0
-"""Seconds that a shipper goes on at most when it is told to stop, while its receiver answers."""
+"""Longest time that a stopped shipper continues while its receiver answers, in seconds."""
 _POLL, _POLL_LOCK = 0.2, 1.0
-_FIRST_WAIT, _LONGEST_HANG_UP, _LONGEST_WAIT = 0.5, 2.0, 30.0
+_FIRST_WAIT, _MAX_WAIT_CLOSED, _MAX_WAIT = 0.5, 2.0, 30.0
 _HEALTH_SECONDS, _PROGRESS_SECONDS, _RATE_SECONDS = 60.0, 10.0, 60.0
-_HANG_UPS = 3
+_MAX_CLOSED = 3
 
 
 class Shipper:
-    """Ships one spool to one receiver, at least once and in order of each segment.
+    """Ship one spool to one receiver, at least once and in order within each segment.
 
-    Only one shipper works on a spool at a time; others wait for it to end. Nothing is settled, and so nothing
-    deleted, before the receiver has acknowledged it. An event that the receiver refuses (found by halving its
-    batch, where the receiver does not say which it is) goes to ``dead-letters.jsonl`` in the spool with the
-    receiver's answer. Dead letters are delivered, too; one that is refused stays where it is.
+    Only one shipper works on a spool at a time; others wait until it ends. A segment is deleted only after the
+    receiver has acknowledged it. An event that the receiver refuses (found by halving its batch, where the receiver
+    does not name it) goes to ``dead-letters.jsonl`` in the spool with the receiver's answer. Dead letters are
+    delivered, too; a refused one remains in that file.
 
     Args:
         directory: the spool.
-        receiver: where to; see ``receivers.connect_to``.
+        receiver: receives the events; see ``receivers.create_receiver``.
         name: the receiver's address, for ``--status``.
-        health: where to write an ``ml.health`` event each minute; default: nowhere.
+        health: the spool for an ``ml.health`` event each minute; default: none is written.
         clock: seconds since 1970.
         monotonic: seconds.
         uniform: a random number from 0 to 1, for the waits between attempts.
-        wait: waits so many seconds or until told to stop; True where it was told.
+        wait: waits for some seconds or until the shipper is stopped; returns whether it was stopped.
     """
 
     def __init__(
@@ -61,176 +67,183 @@ class Shipper:
         uniform: Callable[[], float] | None = None,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
-        self.backlog = Backlog(directory)
+        self.reader = SpoolReader(directory)
         self._receiver, self._name, self._health = receiver, name, health
         self._clock, self._monotonic = clock, monotonic
-        # A generator of its own: services seed the shared one, and would all wait alike.
+        # A separate generator: services seed the shared one, and would all wait equally long.
         self._uniform = uniform if uniform is not None else random.Random().random
         self._stop = threading.Event()
         self._wait = wait or self._stop.wait
         self._deadline = float("inf")
         self.failures = 0
-        """Attempts that failed since the last one that did not."""
+        """Failed attempts since the last successful one."""
         self._limit = BATCH_EVENTS
-        self._hang_ups = 0
+        self._closed_count = 0
         self._shipped: deque[tuple[float, int]] = deque()
-        self._reported_at = self._said_at = monotonic()
+        self._reported_at = self._progress_at = monotonic()
         self._reported = (0, 0, 0, 0)
 
     # ── running ──────────────────────────────────────────────────────────────────────────────────────────
 
     def run(self) -> None:
-        """Ship until ``stop``; then what is left, while the receiver answers and the grace lasts."""
+        """Ship until ``stop``; then ship the rest, while the receiver answers and within the grace."""
         try:
-            while self._turn():
+            while self._run_once():
                 pass
         finally:
-            self.end()
+            self.close()
 
     def stop(self, grace: float = GRACE) -> None:
-        """Tell ``run``, in another thread, to come to an end within so many seconds."""
+        """Stop ``run``, in another thread, within ``grace`` seconds."""
         self._deadline = self._monotonic() + grace
         self._stop.set()
 
-    def end(self) -> None:
-        """Close the connection and let the next shipper work."""
+    def close(self) -> None:
+        """Close the connection and release the spool's lock."""
         self._receiver.close()
-        self.backlog.unlock()
+        self.reader.unlock()
 
-    def _locked(self) -> bool:
-        if self.backlog.locked:
+    def _acquire_lock(self) -> bool:
+        if self.reader.is_locked:
             return True
         try:
-            if not self.backlog.lock():
+            if not self.reader.lock():
                 return False
         except OSError as error:
             self.failures += 1
             if self.failures == 1:
-                _log.warning("the spool %s cannot be shipped: %s", self.backlog.directory, error)
+                _log.warning("the spool %s cannot be shipped: %s", self.reader.directory, error)
             return False
-        self.backlog.state.receiver = self._name
+        self.reader.state.receiver = self._name
         self._reported = self._counts()
         return True
 
-    def _turn(self) -> bool:
-        """One batch, or one wait. False at the end."""
+    def _run_once(self) -> bool:
+        """Ship one batch, or wait once; return False at the end."""
         if self._monotonic() >= self._deadline:
             return False
-        if not self._locked():
+        if not self._acquire_lock():
             return not self._wait(_POLL_LOCK)
         try:
-            settled = self.step()
+            acknowledged = self.ship_batch()
         except (RetryError, OSError) as error:
-            self._failed(error)
+            self._record_failure(error)
             if isinstance(error, OSError):  # the folder may have been deleted, and the lock with it
-                self.backlog.unlock()
-            longest = _LONGEST_HANG_UP if isinstance(error, HungUpError) else _LONGEST_WAIT
-            most = min(longest, _FIRST_WAIT * 2 ** min(self.failures - 1, 10))
-            return not self._stop.is_set() and not self._wait(self._uniform() * most)
+                self.reader.unlock()
+            max_wait = _MAX_WAIT_CLOSED if isinstance(error, ConnectionClosedError) else _MAX_WAIT
+            wait_limit = min(max_wait, _FIRST_WAIT * 2 ** min(self.failures - 1, 10))
+            return not self._stop.is_set() and not self._wait(self._uniform() * wait_limit)
         self.failures = 0
         self._report()
-        if settled:
+        if acknowledged:
             return True
         if self._stop.is_set():
             return False
         if self._wait(_POLL):
-            self._stop.set()  # and once more: what came during the wait
+            self._stop.set()  # and once more, for the lines that arrived during the wait
         return True
 
-    def _failed(self, error: Exception) -> None:
+    def _record_failure(self, error: Exception) -> None:
         self.failures += 1
         if self.failures == 1:
             _log.warning("%s; what is in the spool stays there and is tried again", error)
-        state = self.backlog.state
+        state = self.reader.state
         state.retries += 1
         state.last_error, state.last_error_at = str(error), self._clock()
         try:
-            self.backlog.save(self._clock())
+            self.reader.save(self._clock())
         except OSError:
-            return  # the spool is gone or full: the next turn finds out
+            return  # the spool is deleted or full: the next attempt reports it
 
     # ── one batch ────────────────────────────────────────────────────────────────────────────────────────
 
-    def step(self) -> int:
-        """Ship one batch; the number of events that were settled, 0 where nothing is waiting.
+    def ship_batch(self) -> int:
+        """Ship one batch; return the number of acknowledged events, 0 where nothing is waiting.
 
         Raises:
-            RetryError: the receiver did not answer for all of them; what it answered for is settled.
+            RetryError: the receiver did not answer for all of them; those that it answered for are acknowledged.
             OSError: the spool or its checkpoint cannot be read or written.
         """
-        items = self._next()
+        items = self._read_batch()
         if not items:
             return 0
         try:
             self._deliver(items)
-        except HungUpError as error:
-            self._hung_up(items, error)
+        except ConnectionClosedError as error:
+            self._handle_closed_connection(items, error)
         else:
-            self._hang_ups = 0
+            self._closed_count = 0
             self._limit = min(BATCH_EVENTS, 2 * self._limit)
         now = self._monotonic()
         self._shipped.append((now, len(items)))
         while self._shipped[0][0] < now - _RATE_SECONDS:
             self._shipped.popleft()
         span = now - self._shipped[0][0]
-        self.backlog.state.rate = sum(n for _, n in self._shipped) / max(span, 1.0)
+        self.reader.state.rate = sum(n for _, n in self._shipped) / max(span, 1.0)
         return len(items)
 
-    def _next(self) -> list[Item]:
+    def _read_batch(self) -> list[SpoolItem]:
         if (
             self.failures
-        ):  # a few events try the way: a receiver that stays down costs neither memory nor traffic
-            return self.backlog.read(min(self._limit, _PROBE_EVENTS), 1)
-        return self.backlog.read(self._limit, BATCH_BYTES)
+        ):  # probe with a few events: a receiver that stays down costs neither memory nor traffic
+            return self.reader.read(min(self._limit, _PROBE_EVENTS), 1)
+        return self.reader.read(self._limit, BATCH_BYTES)
 
-    def _deliver(self, items: Sequence[Item]) -> None:
+    def _deliver(self, items: Sequence[SpoolItem]) -> None:
         sent = [n for n, item in enumerate(items) if not item.fault]
         try:
-            answer = self._receiver.send([items[n].data for n in sent]) if sent else Answer()
-        except RefusedError as refused:
+            answer = self._receiver.send([items[n].data for n in sent]) if sent else ReceiverAnswer()
+        except ReceiverRefusedError as error:
             if len(items) == 1:
-                self._settle(items, {0: f"the receiver answered: {refused}"})
+                self._acknowledge(items, {0: f"the receiver answered: {error}"})
             else:
                 half = len(items) // 2
                 self._deliver(items[:half])
                 self._deliver(items[half:])
         else:
-            refused_items = {sent[n]: reason for n, reason in answer.refused.items()}
-            self._settle(items, refused_items, answer.duplicates)
+            refused = {sent[n]: reason for n, reason in answer.refused.items()}
+            self._acknowledge(items, refused, answer.duplicates)
 
-    def _settle(self, items: Sequence[Item], refused: Mapping[int, str], duplicates: int = 0) -> None:
+    def _acknowledge(
+        self, items: Sequence[SpoolItem], refused: Mapping[int, str], duplicates: int = 0
+    ) -> None:
         now_ns = int(self._clock() * 1e9)
-        self.backlog.settle(items, refused=refused, duplicates=duplicates, now_ns=now_ns)
-        if again := [reason for n, reason in refused.items() if items[n].dead]:
-            where = self.backlog.directory / DEAD_LETTERS
-            _log.warning("%d dead letters are refused, too, and stay in %s: %s", len(again), where, again[0])
+        self.reader.acknowledge(items, refused=refused, duplicates=duplicates, now_ns=now_ns)
+        if refused_again := [reason for n, reason in refused.items() if items[n].is_dead_letter]:
+            path = self.reader.directory / DEAD_LETTERS
+            _log.warning(
+                "%d dead letters are refused, too, and stay in %s: %s",
+                len(refused_again),
+                path,
+                refused_again[0],
+            )
 
-    def _hung_up(self, items: list[Item], error: HungUpError) -> None:
-        # A receiver that restarts hangs up once; one that cannot bear an event does so again and again. So make
-        # the batches smaller, and believe it of a single event only if the receiver takes another one meanwhile.
-        self._hang_ups += 1
+    def _handle_closed_connection(self, items: list[SpoolItem], error: ConnectionClosedError) -> None:
+        # A receiver that restarts closes the connection once; one that fails on an event does so each time. So make
+        # the batches smaller, and blame a single event only if the receiver accepts another one meanwhile.
+        self._closed_count += 1
         if len(items) > 1:
             self._limit = max(1, len(items) // 2)
             raise error
-        behind = self.backlog.read(2, BATCH_BYTES)[1:]
-        if self._hang_ups < _HANG_UPS or not behind or behind[0].fault:
+        next_items = self.reader.read(2, BATCH_BYTES)[1:]
+        if self._closed_count < _MAX_CLOSED or not next_items or next_items[0].fault:
             raise error
-        self._receiver.send([behind[0].data])  # once more later: at least once
+        self._receiver.send([next_items[0].data])  # it is sent once more later: at least once
         try:
             self._deliver(items)
-        except HungUpError:
-            self._settle(items, {0: f"the receiver answered: {error}"})
-        self._hang_ups = 0
+        except ConnectionClosedError:
+            self._acknowledge(items, {0: f"the receiver answered: {error}"})
+        self._closed_count = 0
 
-    # ── what it says about itself ────────────────────────────────────────────────────────────────────────
+    # ── reports ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _report(self) -> None:
         now = self._monotonic()
-        if len(self._shipped) > 1 and now - self._said_at >= _PROGRESS_SECONDS:
-            self._said_at = now
-            events, size, _ = self.backlog.waiting()
+        if len(self._shipped) > 1 and now - self._progress_at >= _PROGRESS_SECONDS:
+            self._progress_at = now
+            events, size, _ = self.reader.measure_backlog()
             if events > BATCH_EVENTS:
-                rate = self.backlog.state.rate
+                rate = self.reader.state.rate
                 _log.info("%d events, %.1f MB to go, %.0f events/s", events, size / 1e6, rate)
         if self._health is not None and now - self._reported_at >= _HEALTH_SECONDS:
             interval = round(now - self._reported_at)
@@ -238,17 +251,17 @@ class Shipper:
             self._health.write(self._health_line(interval))
 
     def _counts(self) -> tuple[int, int, int, int]:
-        state = self.backlog.state
+        state = self.reader.state
         return state.shipped, state.dead_lettered, state.duplicates, state.retries
 
     def _health_line(self, interval: int) -> bytes:
         now = self._clock()
         since, self._reported = self._reported, self._counts()
         shipped, dead, duplicates, retries = (
-            after - before for after, before in zip(self._reported, since, strict=True)
+            now_count - last_count for now_count, last_count in zip(self._reported, since, strict=True)
         )
-        events, size, oldest = self.backlog.waiting()
-        event = health_event(
+        events, size, oldest = self.reader.measure_backlog()
+        event = build_health_event(
             int(now * 1e9),
             interval=interval,
             shipped=shipped,
@@ -256,6 +269,6 @@ class Shipper:
             duplicates=duplicates,
             retries=retries,
             backlog={"events": events, "bytes": size, "age": max(0.0, now - oldest) if oldest else 0.0},
-            disk=disk(self.backlog.directory),
+            disk=disk_usage(self.reader.directory),
         )
         return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)

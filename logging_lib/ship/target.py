@@ -1,4 +1,4 @@
-"""Where to ship to, as one URL. Light enough for ``configure``."""
+"""Parse the URL of a receiver. Light enough for ``configure``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from logging_lib.schema.streams import DEFAULT_NAMESPACE, checked_namespace
+from logging_lib.schema import DEFAULT_NAMESPACE, validate_namespace
 
 _PORTS = {"beats": 5044, "tcp": 5000, "http": 8080, "https": 8080, "es": 9200}
 _LAYERS = {"beats": ("", "tls"), "tcp": ("", "tls"), "http": ("",), "https": ("",), "es": ("http", "https")}
 _FILES = ("ca", "cert", "key")
-_KNOWN = "beats://, beats+tls://, es+http://, es+https://, tcp://, tcp+tls://, http://, https:// or stdout:"
+_EXPECTED = (
+    "beats://, beats+tls://, es+http://, es+https://, tcp://, tcp+tls://, http://, https:// or stdout:"
+)
 API_KEY = "LOGGING_LIB_ELASTICSEARCH_API_KEY"
 """The environment variable that holds the API key for Elasticsearch."""
 
@@ -33,7 +35,7 @@ class Target:
     namespace: str = DEFAULT_NAMESPACE
 
     def __str__(self) -> str:
-        """The URL without what is secret."""
+        """Format the URL without its secrets."""
         if self.kind == "stdout":
             return "stdout:"
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -43,59 +45,61 @@ class Target:
         return f"{self.kind}{'+tls' if self.tls else ''}://{host}:{self.port}"
 
 
-def target(url: str, *, ca: str | None = None, cert: str | None = None, key: str | None = None) -> Target:
-    """Read a URL.
+def parse_target(
+    url: str, *, ca: str | None = None, cert: str | None = None, key: str | None = None
+) -> Target:
+    """Parse a receiver's URL.
 
     ``beats://host:5044``, ``beats+tls://``, ``tcp://``, ``tcp+tls://``, ``http://``, ``https://``,
-    ``es+http://host:9200``, ``es+https://`` or ``stdout:``. The files for TLS may stand in its query:
-    ``beats+tls://host?ca=ca.pem&cert=me.pem&key=me.key``; arguments go before them. For Elasticsearch it may
-    name the data streams' namespace: ``es+https://host?namespace=prod``.
+    ``es+http://host:9200``, ``es+https://`` or ``stdout:``. The files for TLS may be in its query:
+    ``beats+tls://host?ca=ca.pem&cert=me.pem&key=me.key``; arguments take precedence. For Elasticsearch it may name
+    the data streams' namespace: ``es+https://host?namespace=prod``.
 
     Args:
-        url: the receiver; for HTTP and Elasticsearch it may carry a user and a password.
-        ca: file of the certificates that are trusted, PEM. Default: the system's.
+        url: the receiver; for HTTP and Elasticsearch it may have a user and a password.
+        ca: file of the trusted certificates, PEM. Default: the system's.
         cert: the client's certificate, PEM.
-        key: its key, PEM, where it is not in the same file.
+        key: the certificate's key, PEM, where it is not in the same file.
 
     Raises:
-        ValueError: it is no such URL; the message says what is expected, and nothing that is secret.
+        ValueError: the URL is invalid; the message says what is expected, and contains no secret.
     """
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise ValueError(f"a URL that cannot be read: expected {_KNOWN}") from None
+        raise ValueError(f"a URL that cannot be read: expected {_EXPECTED}") from None
     scheme, _, layer = parts.scheme.partition("+")
     if scheme == "stdout":
         return Target("stdout")
-    shown = repr(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+    quoted = repr(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
     tls = "https" in (scheme, layer) or layer == "tls"
     if layer not in _LAYERS.get(scheme, ()):
-        raise ValueError(f"{shown}: expected {_KNOWN}")
+        raise ValueError(f"{quoted}: expected {_EXPECTED}")
     try:
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError(f"{shown}: {error}") from None
+        raise ValueError(f"{quoted}: {error}") from None
     if not host:
-        raise ValueError(f"{shown}: names no host")
+        raise ValueError(f"{quoted}: names no host")
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     namespace = query.pop("namespace", DEFAULT_NAMESPACE) if scheme == "es" else DEFAULT_NAMESPACE
     try:
-        checked_namespace(namespace)
+        validate_namespace(namespace)
     except ValueError as error:
-        raise ValueError(f"{shown}: {error}") from None
+        raise ValueError(f"{quoted}: {error}") from None
     files = {"ca": ca, "cert": cert, "key": key}
-    files = {name: given or query.get(name) for name, given in files.items()}
+    files = {name: path or query.get(name) for name, path in files.items()}
     if any(files.values()) and not tls:
         raise ValueError(
-            f"{shown}: ca, cert and key need TLS (beats+tls://, tcp+tls://, https:// or es+https://)"
+            f"{quoted}: ca, cert and key need TLS (beats+tls://, tcp+tls://, https:// or es+https://)"
         )
     if files["key"] and not files["cert"]:
-        raise ValueError(f"{shown}: a key needs its cert")
+        raise ValueError(f"{quoted}: a key needs its cert")
     if "api_key" in query:
-        raise ValueError(f"{shown}: an API key does not belong into a URL; set {API_KEY} in the environment")
+        raise ValueError(f"{quoted}: an API key does not belong into a URL; set {API_KEY} in the environment")
     if unknown := set(query) - set(_FILES):
-        also = ", and namespace" if scheme == "es" else ""
-        raise ValueError(f"{shown}: unknown option {min(unknown)}; known are ca, cert and key{also}")
+        extra = ", and namespace" if scheme == "es" else ""
+        raise ValueError(f"{quoted}: unknown option {min(unknown)}; known are ca, cert and key{extra}")
     return Target(
         "http" if scheme == "https" else scheme,
         host,
@@ -109,13 +113,13 @@ def target(url: str, *, ca: str | None = None, cert: str | None = None, key: str
     )
 
 
-def need_client(where: Target) -> None:
-    """See that the library is there which a target needs beyond those of a service.
+def require_client(target: Target) -> None:
+    """Check that the library is installed which a target needs beyond those of a service.
 
     Raises:
-        ValueError: it is not; the message says what to install.
+        ValueError: it is missing; the message says what to install.
     """
-    if where.kind == "es" and find_spec("elasticsearch") is None:
+    if target.kind == "es" and find_spec("elasticsearch") is None:
         raise ValueError(
-            f"{where}: Elasticsearch's client is not installed; pip install 'logging-lib[elasticsearch]'"
+            f"{target}: Elasticsearch's client is not installed; pip install 'logging-lib[elasticsearch]'"
         )

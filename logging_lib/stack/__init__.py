@@ -1,1 +1,1 @@
-"""Puts what we need into an Elasticsearch, says what is there, takes it away again, and examines it."""
+"""Deploy what the project needs to an Elasticsearch, report its state, remove it again, diagnose the cluster."""

@@ -1,83 +1,81 @@
-"""Brings the cluster's objects to where they should be, says what changed, and takes them away again."""
+"""Deploy the stack's resources to a cluster, report what changed, and remove them again."""
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from logging_lib._util.ownership import (
+    EDITED_NOTE,
+    LEFT,
+    OVERWRITTEN,
+    REFUSED,
+    REMOVED,
+    UPDATED,
+    Change,
+    OwnershipState,
+    diff_lines,
+    plan_change,
+)
 from logging_lib.schema import DATASETS
-from logging_lib.stack.fingerprint import State, is_ours, marked, plain, state
-from logging_lib.stack.parts import COMPONENT, PIPELINE, SCRIPT, TEMPLATE, Kind, Part
+from logging_lib.stack.marks import compare, is_ours, normalize_body, with_mark
+from logging_lib.stack.resources import COMPONENT, PIPELINE, SCRIPT, TEMPLATE, Resource, ResourceKind
 from logging_lib.store.connection import Connection, ElasticsearchError
 from logging_lib.store.port import StoreError
 
-CREATED, UPDATED, OVERWRITTEN, REMOVED = "created", "updated", "overwritten", "removed"
-UNCHANGED, REFUSED, LEFT = "unchanged", "refused", "left as it is"
-
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What was done, or would be done, with one object; ``diff`` is a unified diff of its body."""
-
-    about: str
-    did: str
-    note: str = ""
-    diff: str = ""
-
-    @property
-    def changes(self) -> bool:
-        return self.did in (CREATED, UPDATED, OVERWRITTEN, REMOVED)
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    part: Part
+class _ResourceStatus:
+    resource: Resource
     stored: Mapping[str, Any] | None
-    state: State
+    state: OwnershipState
 
 
-def status(connection: Connection, parts: Iterable[Part]) -> list[tuple[Part, State]]:
-    """How each part stands."""
-    return [(found.part, found.state) for found in (_look(connection, part) for part in parts)]
+def status(connection: Connection, parts: Iterable[Resource]) -> list[tuple[Resource, OwnershipState]]:
+    """Return the state of each resource in the cluster."""
+    return [(current.resource, current.state) for current in (_inspect(connection, part) for part in parts)]
 
 
 def deploy(
-    connection: Connection, parts: Iterable[Part], *, version: str, force: bool = False, dry_run: bool = False
+    connection: Connection,
+    parts: Iterable[Resource],
+    *,
+    version: str,
+    force: bool = False,
+    dry_run: bool = False,
 ) -> list[Change]:
-    """Put what is missing and bring up to date what is ours.
+    """Create what is missing and update what is ours.
 
-    What a person edited, and what is somebody else's under the same name, is refused unless ``force``; then
-    nothing at all is changed.
+    Objects that somebody edited, and foreign objects under the same name, are refused unless ``force``. Where one
+    object is refused, nothing is changed.
 
     Args:
         version: of logging_lib, noted in each object.
-        dry_run: only say what would be done.
+        dry_run: only report what would be done.
 
     Raises:
-        StoreError: the server refuses an object.
+        StoreError: the server rejects an object.
     """
-    found = [_look(connection, part) for part in parts]
-    changes = [_change(one, force=force) for one in found]
-    if dry_run or any(change.did == REFUSED for change in changes):
+    statuses = [_inspect(connection, part) for part in parts]
+    changes = [_plan_change(current, force=force) for current in statuses]
+    if dry_run or any(change.action == REFUSED for change in changes):
         return changes
-    for one, change in zip(found, changes, strict=True):
-        if change.changes:
-            connection.call("PUT", one.part.path, marked(one.part, version))
+    for current, change in zip(statuses, changes, strict=True):
+        if change.is_change:
+            connection.call("PUT", current.resource.path, with_mark(current.resource, version))
     return changes
 
 
 def roll_over(connection: Connection, changes: Iterable[Change], *, dry_run: bool = False) -> list[Change]:
-    """Let streams whose template changed begin a new backing index with their next event: mappings and
-    settings are read only then."""
-    changed = {change.about for change in changes if change.did in (UPDATED, OVERWRITTEN)}
+    """Roll over streams whose template changed with their next event: mappings and settings apply only then."""
+    changed = {change.name for change in changes if change.action in (UPDATED, OVERWRITTEN)}
     if not changed:
         return []
     all_streams = f"{COMPONENT.title} logs-ml@settings" in changed
-    made = []
+    rollovers = []
     for dataset in DATASETS:
         names = (
             f"{COMPONENT.title} logs-{dataset}@mappings",
@@ -85,22 +83,26 @@ def roll_over(connection: Connection, changes: Iterable[Change], *, dry_run: boo
         )
         if not all_streams and changed.isdisjoint(names):
             continue
-        for stream in streams(connection, dataset):
+        for stream in list_streams(connection, dataset):
             if not dry_run:
                 connection.call("POST", f"/{quote(stream)}/_rollover", params={"lazy": "true"})
-            made.append(Change(f"data stream {stream}", UPDATED, "a new backing index with its next event"))
-    return made
+            rollovers.append(
+                Change(f"data stream {stream}", UPDATED, "a new backing index with its next event")
+            )
+    return rollovers
 
 
-def set_retention(connection: Connection, parts: Iterable[Part], *, dry_run: bool = False) -> list[Change]:
-    """Bring the lifecycle of streams that exist already to what the templates say."""
-    made = []
+def set_retention(
+    connection: Connection, parts: Iterable[Resource], *, dry_run: bool = False
+) -> list[Change]:
+    """Set the lifecycle of existing streams to that of the templates."""
+    changes = []
     for part in parts:
         if part.kind is not COMPONENT or not part.name.endswith("@lifecycle"):
             continue
         dataset = part.name.removeprefix("logs-").removesuffix("@lifecycle")
         wanted = part.body["template"]["lifecycle"]
-        for stream in streams(connection, dataset):
+        for stream in list_streams(connection, dataset):
             path = f"/_data_stream/{quote(stream)}/_lifecycle"
             (known,) = connection.call("GET", path)["data_streams"]
             period = (known.get("lifecycle") or {}).get("data_retention")
@@ -109,18 +111,18 @@ def set_retention(connection: Connection, parts: Iterable[Part], *, dry_run: boo
             if not dry_run:
                 connection.call("PUT", path, {"data_retention": wanted["data_retention"]})
             note = f"events are kept for {wanted['data_retention']}, before {period or 'for ever'}"
-            made.append(Change(f"data stream {stream}", UPDATED, note))
-    return made
+            changes.append(Change(f"data stream {stream}", UPDATED, note))
+    return changes
 
 
 def destroy(
-    connection: Connection, parts: Iterable[Part], *, force: bool = False, dry_run: bool = False
+    connection: Connection, parts: Iterable[Resource], *, force: bool = False, dry_run: bool = False
 ) -> list[Change]:
-    """Take away what is ours, in the reverse order; data and whatever is not ours stay.
+    """Remove our resources in reverse order; data and everything that is not ours is kept.
 
-    A template that a stream still uses stays, and what it needs.
+    A template that a stream still uses is kept, together with what it needs.
     """
-    used = {f"logs-{dataset}" for dataset in DATASETS if streams(connection, dataset)}
+    used = {f"logs-{dataset}" for dataset in DATASETS if list_streams(connection, dataset)}
     used |= {
         name
         for name in ("ml-profiles", "ml-profile-files", "ml-watch-state", "ml-analysis")
@@ -128,14 +130,14 @@ def destroy(
     }
     changes = []
     for part in reversed(list(parts)):
-        found = _look(connection, part)
-        if found.stored is None:
+        current = _inspect(connection, part)
+        if current.stored is None:
             continue
-        if not is_ours(part.kind, found.stored):
+        if not is_ours(part.kind, current.stored):
             changes.append(Change(str(part), LEFT, "it is not ours"))
-        elif found.state is State.EDITED and not force:
+        elif current.state is OwnershipState.EDITED and not force:
             changes.append(Change(str(part), LEFT, "somebody edited it; --force removes it all the same"))
-        elif _needed(part, used):
+        elif _is_needed(part, used):
             changes.append(Change(str(part), LEFT, "data is there that needs it; delete that first"))
         else:
             if not dry_run:
@@ -144,8 +146,8 @@ def destroy(
     return changes
 
 
-def streams(connection: Connection, dataset: str) -> list[str]:
-    """The names of the data streams of a dataset, over all namespaces."""
+def list_streams(connection: Connection, dataset: str) -> list[str]:
+    """List the data streams of a dataset in all namespaces."""
     try:
         answer = connection.call(
             "GET", f"/_resolve/index/logs-{dataset}-*", params={"expand_wildcards": "all"}
@@ -159,10 +161,10 @@ def streams(connection: Connection, dataset: str) -> list[str]:
 
 def _exists(connection: Connection, index: str) -> bool:
     answer = connection.call("GET", f"/_resolve/index/{index}*")
-    return any(found["name"] == index for found in answer["indices"])
+    return any(entry["name"] == index for entry in answer["indices"])
 
 
-def _needed(part: Part, used: set[str]) -> bool:
+def _is_needed(part: Resource, used: set[str]) -> bool:
     if part.kind is TEMPLATE:
         return part.name in used
     if part.kind is COMPONENT:
@@ -173,51 +175,42 @@ def _needed(part: Part, used: set[str]) -> bool:
     return part.kind is PIPELINE and any(name.startswith("logs-") for name in used)
 
 
-def _look(connection: Connection, part: Part) -> _Found:
-    stored = _stored(connection, part.kind, part)
-    return _Found(part, stored, state(part, stored))
+def _inspect(connection: Connection, part: Resource) -> _ResourceStatus:
+    stored = _fetch_body(connection, part.kind, part)
+    return _ResourceStatus(part, stored, compare(part, stored))
 
 
-def _stored(connection: Connection, kind: Kind, part: Part) -> Mapping[str, Any] | None:
+def _fetch_body(connection: Connection, kind: ResourceKind, part: Resource) -> Mapping[str, Any] | None:
     try:
         answer = connection.call("GET", part.path)
     except ElasticsearchError as error:
         if error.status == 404:
             return None
         raise
-    for key in kind.answer:
+    for key in kind.response_path:
         answer = answer[int(key)] if isinstance(answer, list) else answer[key.format(name=part.name)]
     if not isinstance(answer, dict):
         raise StoreError(f"{part}: the server answered with {str(answer)[:80]!r}, which is no object")
     return answer
 
 
-def _change(found: _Found, *, force: bool) -> Change:
-    about, diff = str(found.part), _diff(found)
-    match found.state:
-        case State.MISSING:
-            return Change(about, CREATED, diff=diff)
-        case State.CURRENT:
-            return Change(about, UNCHANGED)
-        case State.OUTDATED:
-            return Change(about, UPDATED, diff=diff)
-    whose = "somebody edited it" if found.state is State.EDITED else "it is somebody else's"
-    if force:
-        return Change(about, OVERWRITTEN, whose, diff)
-    remedy = "see the difference with --diff; --force overwrites it"
-    if found.part.kind in (COMPONENT, TEMPLATE):
-        remedy += ", your own settings belong into logs-ml@custom"
-    return Change(about, REFUSED, f"{whose}; {remedy}", diff)
+def _plan_change(current: _ResourceStatus, *, force: bool) -> Change:
+    note = EDITED_NOTE if current.state is OwnershipState.EDITED else "it is somebody else's"
+    is_template = current.resource.kind in (COMPONENT, TEMPLATE)
+    hint = ", your own settings belong into logs-ml@custom" if is_template else ""
+    return plan_change(
+        str(current.resource), current.state, note=note, diff=_diff(current), force=force, hint=hint
+    )
 
 
-def _diff(found: _Found) -> str:
+def _diff(current: _ResourceStatus) -> str:
     def lines(body: Mapping[str, Any] | None) -> list[str]:
         if body is None:
             return []
-        made = plain(found.part.kind, body)
-        if found.part.kind is SCRIPT:
-            return list(made["source"].splitlines())
-        return json.dumps(made, indent=2, sort_keys=True).splitlines()
+        normalized = normalize_body(current.resource.kind, body)
+        if current.resource.kind is SCRIPT:
+            return list(normalized["source"].splitlines())
+        return json.dumps(normalized, indent=2, sort_keys=True).splitlines()
 
-    before, after = lines(found.stored), lines(found.part.body)
-    return "\n".join(difflib.unified_diff(before, after, "in the cluster", "as it should be", lineterm=""))
+    before, after = lines(current.stored), lines(current.resource.body)
+    return diff_lines(before, after, where="in the cluster")

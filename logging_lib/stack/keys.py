@@ -1,4 +1,4 @@
-"""API keys with the privileges of one of our roles, each in a file that only its owner can read."""
+"""Create API keys with the privileges of one of our roles, each in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from logging_lib.stack.deploy import CREATED, REMOVED, UNCHANGED, Change
-from logging_lib.stack.fingerprint import OWNER
+from logging_lib._util.ownership import CREATED, REMOVED, UNCHANGED, Change
+from logging_lib.stack.marks import OWNER
 from logging_lib.store.connection import Connection, ElasticsearchError
 from logging_lib.store.port import StoreError
 
@@ -17,11 +17,11 @@ PREFIX = "logging-lib-"
 
 
 def role_names(folder: Path) -> list[str]:
-    """The roles that there are: ``writer``, ``reader``, ..."""
+    """List the roles: ``writer``, ``reader``, ..."""
     return sorted(file.stem.removeprefix(PREFIX) for file in folder.glob(f"{PREFIX}*.json"))
 
 
-def make(
+def create_keys(
     connection: Connection,
     roles: Iterable[str],
     *,
@@ -30,17 +30,18 @@ def make(
     expiration: str | None = None,
     dry_run: bool = False,
 ) -> list[Change]:
-    """One key a role, as ``<into>/logging-lib-<role>.key``; a file that is there already is left as it is.
+    """Create one key per role, as ``<into>/logging-lib-<role>.key``; an existing file is left unchanged.
 
-    The key holds the role's privileges itself, so the role need not be in the cluster. Elasticsearch gives a
-    key no more than its maker has, and nothing at all where the maker is an API key itself.
+    The key holds the role's privileges itself, so the role need not exist in the cluster. A key never has more
+    privileges than its creator, and an API key cannot create another one with privileges.
 
     Args:
         folder: ``pipelines/elasticsearch/roles``.
+        into: the folder of the key files.
         expiration: such as ``365d``; default: never.
 
     Raises:
-        StoreError: no such role, no right to make keys, or the file cannot be written.
+        StoreError: no such role, no privilege to create keys, or the file cannot be written.
     """
     known = role_names(folder)
     chosen = list(dict.fromkeys(roles))
@@ -56,22 +57,22 @@ def make(
             continue
         if not dry_run:
             descriptor = json.loads((folder / f"{PREFIX}{role}.json").read_text("utf-8"))
-            _write(file, _create(connection, role, descriptor, expiration))
+            _write_secret(file, _create_key(connection, role, descriptor, expiration))
         changes.append(Change(about, CREATED, str(file)))
     return changes
 
 
-def invalidate(connection: Connection, *, dry_run: bool = False) -> list[Change]:
-    """Make the keys that this user made for us worthless."""
+def invalidate_keys(connection: Connection, *, dry_run: bool = False) -> list[Change]:
+    """Invalidate the keys that this user created with ``create_keys``."""
     try:
-        found = connection.call("GET", "/_security/api_key", params={"owner": "true", "name": f"{PREFIX}*"})
+        answer = connection.call("GET", "/_security/api_key", params={"owner": "true", "name": f"{PREFIX}*"})
     except ElasticsearchError as error:
-        if error.passing:
+        if error.is_transient:
             raise
         return []
     ours = [
         key
-        for key in found["api_keys"]
+        for key in answer["api_keys"]
         if not key["invalidated"] and key.get("metadata", {}).get("managed_by") == OWNER
     ]
     if ours and not dry_run:
@@ -80,7 +81,7 @@ def invalidate(connection: Connection, *, dry_run: bool = False) -> list[Change]
     return [Change(f"API key {key['name']}", REMOVED, f"id {key['id']}") for key in ours]
 
 
-def _create(connection: Connection, role: str, descriptor: dict[str, Any], expiration: str | None) -> str:
+def _create_key(connection: Connection, role: str, descriptor: dict[str, Any], expiration: str | None) -> str:
     body: dict[str, Any] = {
         "name": f"{PREFIX}{role}",
         "role_descriptors": {role: descriptor},
@@ -91,7 +92,7 @@ def _create(connection: Connection, role: str, descriptor: dict[str, Any], expir
     try:
         return str(connection.call("POST", "/_security/api_key", body)["encoded"])
     except ElasticsearchError as error:
-        if error.passing:
+        if error.is_transient:
             raise
         raise StoreError(
             f"the API key {PREFIX}{role} cannot be made: {error.reason}; connect with user and password, as "
@@ -99,7 +100,7 @@ def _create(connection: Connection, role: str, descriptor: dict[str, Any], expir
         ) from error
 
 
-def _write(file: Path, secret: str) -> None:
+def _write_secret(file: Path, secret: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

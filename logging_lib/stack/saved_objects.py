@@ -1,4 +1,4 @@
-"""Kibana's part of the stack: the dashboards, with their data views and saved searches, in one space."""
+"""Deploy the stack's saved objects to one space of Kibana: dashboards, data views and saved searches."""
 
 from __future__ import annotations
 
@@ -8,31 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from logging_lib.dashboards import deployment
-from logging_lib.dashboards.deployment import Found, Key, State
-from logging_lib.dashboards.kibana import Kibana
+from logging_lib._util.ownership import LEFT, REFUSED, REMOVED, Change, OwnershipState, plan_change
+from logging_lib.dashboards.kibana import reconcile
+from logging_lib.dashboards.kibana.client import Kibana
+from logging_lib.dashboards.kibana.objects import saved_objects
+from logging_lib.dashboards.kibana.reconcile import Key, KibanaStatus
 from logging_lib.dashboards.loading import load_dashboards
-from logging_lib.dashboards.objects import saved_objects
-from logging_lib.stack.deploy import (
-    CREATED,
-    LEFT,
-    OVERWRITTEN,
-    REFUSED,
-    REMOVED,
-    UNCHANGED,
-    UPDATED,
-    Change,
-)  # fmt: skip
-from logging_lib.stack.doctor import Finding, Level
-from logging_lib.stack.server import OLDEST
-from logging_lib.store.connection import Settings
+from logging_lib.stack.capabilities import OLDEST
+from logging_lib.stack.doctor import DoctorFinding, FindingLevel
+from logging_lib.store.connection import ConnectionSettings
 from logging_lib.store.port import StoreError
-
-_DID = {State.MISSING: CREATED, State.CURRENT: UNCHANGED, State.OUTDATED: UPDATED}
 
 
 class SavedObjects:
-    """What Kibana should have, and what it has."""
+    """Compare, deploy and remove the saved objects of one space."""
 
     def __init__(self, kibana: Kibana, folder: Path) -> None:
         """
@@ -40,104 +29,110 @@ class SavedObjects:
             folder: ``kibana_dashboards``.
 
         Raises:
-            KibanaError: it does not answer.
+            KibanaError: Kibana does not respond.
         """
         self._kibana = kibana
         self._wanted: list[dict[str, Any]] = saved_objects(load_dashboards(folder))
         self.version = kibana.version()
 
-    def status(self) -> list[tuple[str, State]]:
-        """How each object stands."""
-        return [(self._named(key), state) for key, state in self._look().states.items()]
+    def status(self) -> list[tuple[str, OwnershipState]]:
+        """Return the name and the state of each object."""
+        return [(self._display_name(key), state) for key, state in self._inspect().states.items()]
 
     def deploy(self, *, force: bool = False, dry_run: bool = False) -> list[Change]:
-        """Put what is missing and bring up to date what is ours; nothing at all where one object is refused.
+        """Create what is missing and update what is ours; change nothing where one object is refused.
 
         Raises:
             KibanaError: Kibana refuses the import.
         """
-        found = self._look()
-        differ = deployment.differences(found, self._wanted)
-        changes = [self._change(key, found, differ, force=force) for key in found.states]
-        if dry_run or found.current or any(change.did == REFUSED for change in changes):
+        current = self._inspect()
+        differ = reconcile.differences(current, self._wanted)
+        changes = [self._plan_change(key, current, differ, force=force) for key in current.states]
+        if dry_run or current.current or any(change.action == REFUSED for change in changes):
             return changes
-        made = deployment.put(self._kibana, self._wanted, version=self.version)
-        if made.refused:
-            raise StoreError(f"{self._kibana.url}: not all was imported: {'; '.join(made.refused)}")
+        imported = reconcile.import_objects(self._kibana, self._wanted, version=self.version)
+        if imported.refused:
+            raise StoreError(f"{self._kibana.url}: not all was imported: {'; '.join(imported.refused)}")
         return changes
 
     def destroy(self, *, force: bool = False, dry_run: bool = False) -> list[Change]:
-        """Take away what is ours; the data views and the tag stay where something that stays needs them."""
-        found = self._look()
-        kept = [key for key in found.objects if found.note(key) and not force]
-        staying = [found.objects[key] for key in kept]
-        staying += [one for one in self._kibana.ours() if (one["type"], one["id"]) not in found.states]
+        """Remove our objects; keep the data views and the tag where a remaining object needs them."""
+        current = self._inspect()
+        protected = [key for key in current.objects if current.note(key) and not force]
+        staying = [current.objects[key] for key in protected]
+        staying += [
+            saved for saved in self._kibana.ours() if (saved["type"], saved["id"]) not in current.states
+        ]
         needed = {
             (ref["type"], ref["id"])
-            for one in staying
-            for ref in one["references"]
+            for saved in staying
+            for ref in saved["references"]
             if ref["type"] != "dashboard"
         }
-        gone = [key for key in found.objects if key not in kept and key not in needed]
-        changes = [Change(self._named(key), REMOVED) for key in reversed(gone)]
-        for key in found.objects:
-            if key in kept:
-                note = f"{found.note(key)}; --force removes it all the same"
-                changes.append(Change(self._named(key), LEFT, note))
+        gone = [key for key in current.objects if key not in protected and key not in needed]
+        changes = [Change(self._display_name(key), REMOVED) for key in reversed(gone)]
+        for key in current.objects:
+            if key in protected:
+                note = f"{current.note(key)}; --force removes it all the same"
+                changes.append(Change(self._display_name(key), LEFT, note))
             elif key in needed:
-                changes.append(Change(self._named(key), LEFT, "something that stays needs it"))
+                changes.append(Change(self._display_name(key), LEFT, "something that stays needs it"))
         if not dry_run:
-            deployment.remove(self._kibana, gone)
+            reconcile.remove_objects(self._kibana, gone)
         return changes
 
-    def _look(self) -> Found:
-        return deployment.look(self._kibana, self._wanted, version=self.version)
+    def _inspect(self) -> KibanaStatus:
+        return reconcile.inspect_objects(self._kibana, self._wanted, version=self.version)
 
-    def _change(self, key: Key, found: Found, differ: dict[Key, str], *, force: bool) -> Change:
-        about, state, diff = self._named(key), found.states[key], differ.get(key, "")
-        if state is State.CURRENT:
-            return Change(about, UNCHANGED)
-        if state in _DID:
-            return Change(about, _DID[state], diff=diff)
-        if force:
-            return Change(about, OVERWRITTEN, found.note(key), diff)
-        remedy = "see the difference with --diff; --force overwrites it"
-        return Change(about, REFUSED, f"{found.note(key)}; {remedy}", diff)
+    def _plan_change(self, key: Key, current: KibanaStatus, differ: dict[Key, str], *, force: bool) -> Change:
+        return plan_change(
+            self._display_name(key),
+            current.states[key],
+            note=current.note(key),
+            diff=differ.get(key, ""),
+            force=force,
+        )
 
-    def _named(self, key: Key) -> str:
+    def _display_name(self, key: Key) -> str:
         return f"Kibana {key[0]} {key[1]}"
 
 
 @contextmanager
-def connected(settings: Settings, space: str, folder: Path) -> Iterator[SavedObjects]:
-    """The saved objects of one space. Raises StoreError."""
+def open_saved_objects(settings: ConnectionSettings, space: str, folder: Path) -> Iterator[SavedObjects]:
+    """Open the saved objects of one space. Raises StoreError."""
     with Kibana(settings, space=space) as kibana:
         yield SavedObjects(kibana, folder)
 
 
-def findings(settings: Settings, space: str, folder: Path) -> list[Finding]:
-    """For the doctor: whether Kibana answers, in which version, and how the dashboards stand."""
+def diagnose_kibana(settings: ConnectionSettings, space: str, folder: Path) -> list[DoctorFinding]:
+    """Report whether Kibana responds, its version, and the state of the dashboards."""
     try:
-        with connected(settings, space, folder) as saved:
-            found = [Finding(Level.OK, "Kibana", f"{settings.url}: Kibana {saved.version}")]
-            if _numbers(saved.version) < OLDEST:
+        with open_saved_objects(settings, space, folder) as saved:
+            findings = [DoctorFinding(FindingLevel.OK, "Kibana", f"{settings.url}: Kibana {saved.version}")]
+            if _version_numbers(saved.version) < OLDEST:
                 oldest = ".".join(map(str, OLDEST))
                 text = f"Kibana {saved.version} is older than {oldest}: dashboards may look odd"
-                found.append(Finding(Level.WARNING, "Kibana", text, f"upgrade Kibana to {oldest} or later"))
-            wrong = [(name, state) for name, state in saved.status() if state is not State.CURRENT]
+                findings.append(
+                    DoctorFinding(
+                        FindingLevel.WARNING, "Kibana", text, f"upgrade Kibana to {oldest} or later"
+                    )
+                )
+            wrong = [(name, state) for name, state in saved.status() if state is not OwnershipState.CURRENT]
     except StoreError as error:
-        return [Finding(Level.ERROR, "Kibana", str(error), "see the message, and docs/dashboards.md")]
+        return [
+            DoctorFinding(FindingLevel.ERROR, "Kibana", str(error), "see the message, and docs/dashboards.md")
+        ]
     for name, state in wrong:
-        edited = state in (State.EDITED, State.FOREIGN)
-        level = Level.NOTE if edited else Level.WARNING
+        edited = state in (OwnershipState.EDITED, OwnershipState.FOREIGN)
+        level = FindingLevel.NOTE if edited else FindingLevel.WARNING
         remedy = "logging-lib stack deploy --kibana URL"
         if edited:
             remedy += " --diff --dry-run shows the difference, --force overwrites it"
-        found.append(Finding(level, "dashboards", f"{name}: {state}", remedy))
+        findings.append(DoctorFinding(level, "dashboards", f"{name}: {state}", remedy))
     if not wrong:
-        found.append(Finding(Level.OK, "dashboards", "all saved objects are current"))
-    return found
+        findings.append(DoctorFinding(FindingLevel.OK, "dashboards", "all saved objects are current"))
+    return findings
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _version_numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])

@@ -1,7 +1,7 @@
-"""Chosen fields of many events as numpy columns, read in one pass over their JSON lines.
+"""Read chosen fields of many events as numpy columns, in one pass over their JSON lines.
 
-What a field's column holds is what ``mapping.conform`` makes of the events: lines in the form that the logger
-writes are decoded straight into typed objects, all others go through ``conform`` first.
+A column holds what ``mapping.conform`` makes of the events: lines in the form that the logger writes are decoded
+directly into typed objects, all others go through ``conform`` first.
 """
 
 from __future__ import annotations
@@ -22,104 +22,105 @@ from numpy.typing import NDArray
 
 from logging_lib.schema.fields import Field, load
 from logging_lib.store import mapping
-from logging_lib.store.builders import (
-    Builder,
-    Codes,
-    Column,
-    Presence,
-    builder,
-    concatenated,
+from logging_lib.store.column_builders import (
+    CodeTable,
+    ColumnArray,
+    ColumnBuilder,
+    PresenceBuilder,
+    concatenate,
+    make_builder,
 )
-from logging_lib.store.port import Part
-from logging_lib.store.sharing import shared
+from logging_lib.store.forkpool import map_forked
+from logging_lib.store.port import Partition
 
 _ID = "event.id"
 
 
 class ListsError(Exception):
-    """No column can be made of a field: ``fields.yml`` gives it one value and some event has a list of them, or its
-    name has a quote, a backslash or a control character in it."""
+    """Report a field without a column: some event has a list of values where ``fields.yml`` declares one, or the
+    field's name has a quote, a backslash or a control character."""
 
 
 @dataclass(slots=True)
-class Columns:
-    """``rows`` events in the order in which they were read, without those whose id came before.
+class ColumnSet:
+    """Hold ``rows`` events in the order in which they were read, without those whose id came before.
 
-    ``lines`` says which of the lines each is, ``hashes`` are of their ids, and ``events`` counts the doubles, too.
+    ``lines`` are their line numbers, ``hashes`` are those of their ids, and ``events`` counts duplicates, too.
     """
 
     rows: int
-    columns: dict[str, Column]
+    columns: dict[str, ColumnArray]
     lines: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     hashes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     events: int = 0
 
 
-def read(
+def read_columns(
     blocks: Iterable[list[bytes] | bytes],
     names: Iterable[str],
     *,
     present: Iterable[str] = (),
     before: int = 0,
-) -> Columns:
+) -> ColumnSet:
     """Read events.
 
     Args:
-        blocks: whole lines, as one text or as a list; what is no JSON object is passed over. A generator is closed:
-            it may hold something open at a server.
+        blocks: whole lines, as one text or as a list; lines that are not JSON objects are skipped. A generator is
+            closed: it may hold a resource of a server.
         names: of fields that ``fields.yml`` maps.
-        present: further fields, of which only whether there is a value is wanted: boolean columns.
-        before: so many events were read before these, by another call.
+        present: further fields, read as boolean columns that say whether there is a value.
+        before: the number of events that another call read before these.
 
     Raises:
-        ListsError: see there.
+        ListsError: a field has no column.
     """
-    reader = _Reader(frozenset(names), frozenset(present), before)
+    reader = _ColumnReader(frozenset(names), frozenset(present), before)
     try:
-        with _without_collecting():
+        with _garbage_collection_paused():
             for block in blocks:
                 reader.add(block)
     finally:
         if isinstance(blocks, Generator):
             blocks.close()
-    return reader.made.finish()
+    return reader.parts.finish()
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is to be read of a stream; see ``read``. ``parts``: its blocks, one part after the other, one at least;
-    they must not need this process's threads and connections."""
+class ReadRequest:
+    """Describe what to read of a stream; see ``read_columns``. ``parts`` are its partitions, at least one; they
+    must not need this process's threads and connections."""
 
-    parts: Sequence[Part]
+    parts: Sequence[Partition]
     names: Collection[str]
     present: Collection[str] = ()
 
 
-def read_parts(streams: Mapping[str, Asked], *, processes: int) -> dict[str, Columns | ListsError]:
-    """``read`` of several streams at once, their parts shared among so many processes."""
+def read_parts(streams: Mapping[str, ReadRequest], *, processes: int) -> dict[str, ColumnSet | ListsError]:
+    """Read several streams as ``read_columns`` does, their parts shared among this number of processes."""
     items = [(name, place) for name, asked in streams.items() for place in range(len(asked.parts))]
 
-    def made(item: tuple[str, int]) -> _Made | ListsError:
+    def read_part(item: tuple[str, int]) -> _ColumnParts | ListsError:
         name, place = item
         asked = streams[name]
-        reader = _Reader(asked.names, asked.present, before=place << 40)  # numbers that nobody else gives
+        # ``before`` keeps the numbers of the parts apart.
+        reader = _ColumnReader(asked.names, asked.present, before=place << 40)
         try:
-            with _without_collecting():
+            with _garbage_collection_paused():
                 for block in asked.parts[place]():
                     reader.add(block)
         except ListsError as error:
             return error
-        return reader.made
+        return reader.parts
 
-    found: dict[str, list[_Made | ListsError]] = {name: [] for name in streams}
-    done = shared(made, items, here=lambda item: False, processes=processes)
-    for (name, _), one in zip(items, done, strict=True):
-        found[name].append(one)
-    return {name: _joined(parts) for name, parts in found.items()}
+    parts_by_name: dict[str, list[_ColumnParts | ListsError]] = {name: [] for name in streams}
+    done = map_forked(read_part, items, here=lambda item: False, processes=processes)
+    for (name, _), part in zip(items, done, strict=True):
+        parts_by_name[name].append(part)
+    return {name: _merge_parts(parts) for name, parts in parts_by_name.items()}
 
 
-def _joined(parts: list[_Made | ListsError]) -> Columns | ListsError:
-    whole = _Made({})
+def _merge_parts(parts: list[_ColumnParts | ListsError]) -> ColumnSet | ListsError:
+    whole = _ColumnParts({})
     for part in parts:
         if isinstance(part, ListsError):
             return part
@@ -129,8 +130,8 @@ def _joined(parts: list[_Made | ListsError]) -> Columns | ListsError:
 
 
 @contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Millions of small objects come and go, none of them in a cycle."""
+def _garbage_collection_paused() -> Iterator[None]:
+    """Pause garbage collection: millions of small objects come and go, none of them in a cycle."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -141,51 +142,51 @@ def _without_collecting() -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class _Made:
-    """What was made of some blocks, of so many lines."""
+class _ColumnParts:
+    """Hold the columns of some blocks of ``count`` lines."""
 
-    builders: dict[str, Builder]
+    builders: dict[str, ColumnBuilder]
     hashes: list[NDArray[np.int64]] = field(default_factory=list)
     lines: list[NDArray[np.int64]] = field(default_factory=list)
     count: int = 0
 
-    def extend(self, other: _Made) -> None:
-        """Put what was made of the blocks that follow after its own."""
+    def extend(self, other: _ColumnParts) -> None:
+        """Append the columns of the blocks that follow."""
         self.hashes += other.hashes
         self.lines += [places + self.count for places in other.lines]
         self.count += other.count
-        for name, one in other.builders.items():
+        for name, builder in other.builders.items():
             if name in self.builders:
-                self.builders[name].extend(one)  # type: ignore[arg-type]
+                self.builders[name].extend(builder)  # type: ignore[arg-type]
             else:
-                self.builders[name] = one
+                self.builders[name] = builder
 
-    def finish(self) -> Columns:
-        hashes, lines = concatenated(self.hashes, np.int64), concatenated(self.lines, np.int64)
+    def finish(self) -> ColumnSet:
+        hashes, lines = concatenate(self.hashes, np.int64), concatenate(self.lines, np.int64)
         events = len(hashes)
         _, first = np.unique(hashes, return_index=True)
         columns = {name: builder.finish() for name, builder in self.builders.items()}
         if len(first) < events:
             first.sort()
-            columns = {name: taken(column, first) for name, column in columns.items()}
+            columns = {name: take_rows(column, first) for name, column in columns.items()}
             hashes, lines = hashes[first], lines[first]
-        return Columns(len(first), columns, lines, hashes, events)
+        return ColumnSet(len(first), columns, lines, hashes, events)
 
 
-class _Reader:
+class _ColumnReader:
     def __init__(self, names: Collection[str], present: Collection[str], before: int) -> None:
         located = {
-            name: found
+            name: field_and_path
             for name in (_ID, *names, *present)
-            if (found := mapping.location(load(), name)) is not None
+            if (field_and_path := mapping.locate_field(load(), name)) is not None
         }
         self._decoder, self._getters = _decoder(located)
-        builders: dict[str, Builder] = {
-            name: Presence() if name not in names else builder(located[name][0])
+        builders: dict[str, ColumnBuilder] = {
+            name: PresenceBuilder() if name not in names else make_builder(located[name][0])
             for name in (*names, *present)
             if name in located
         }
-        self.made = _Made(builders)
+        self.parts = _ColumnParts(builders)
         self._rows = before
 
     def add(self, block: list[bytes] | bytes) -> None:
@@ -193,7 +194,7 @@ class _Reader:
         self._take(events, self._getters)
         self._rows += len(events)
 
-    def _take(self, objects: list[Any], getters: list[_Getter]) -> None:
+    def _take(self, objects: list[Any], getters: list[_FieldGetter]) -> None:
         for getter in getters:
             values = list(map(getter.get, objects))
             if getter.below:
@@ -201,21 +202,21 @@ class _Reader:
                 continue
             if getter.field == _ID:
                 self._identify(values)
-            if getter.field in self.made.builders:
-                self.made.builders[getter.field].add(values)
+            if getter.field in self.parts.builders:
+                self.parts.builders[getter.field].add(values)
 
     def _identify(self, values: list[Any]) -> None:
         hashes = np.fromiter(map(hash, values), np.int64, len(values))
-        if None in values:  # without an id it is nobody's double
+        if None in values:  # an event without an id is never a duplicate
             lacking = np.array([value is None for value in values])
             hashes[lacking] = -(1 << 62) - np.arange(self._rows, self._rows + len(values))[lacking]
-        self.made.hashes.append(hashes)
+        self.parts.hashes.append(hashes)
 
     def _events(self, block: list[bytes] | bytes) -> list[Any]:
-        """The events of a block; notes which lines they are."""
-        first = self.made.count
-        number, has_blank = (len(block), False) if isinstance(block, list) else _lines(block)
-        self.made.count += number
+        """Return the events of a block, and note their line numbers."""
+        first = self.parts.count
+        number, has_blank = (len(block), False) if isinstance(block, list) else _count_lines(block)
+        self.parts.count += number
         try:
             if isinstance(block, bytes):
                 events = list(self._decoder.decode_lines(block))
@@ -223,15 +224,17 @@ class _Reader:
                 events = [self._decoder.decode(line) for line in block]
         except (msgspec.MsgspecError, UnicodeDecodeError):
             events = []
-        if len(events) == number and not has_blank:  # else two events may stand in one line
-            self.made.lines.append(np.arange(first, first + number))
+        if len(events) == number and not has_blank:  # otherwise one line may hold two events
+            self.parts.lines.append(np.arange(first, first + number))
             return events
         lines = block.split(b"\n") if isinstance(block, bytes) else block
-        found = [
-            (at, event) for at, line in enumerate(lines, first) if (event := self._event(line)) is not None
+        numbered_events = [
+            (place, event)
+            for place, line in enumerate(lines, first)
+            if (event := self._event(line)) is not None
         ]
-        self.made.lines.append(np.array([at for at, _ in found], np.int64))
-        return [event for _, event in found]
+        self.parts.lines.append(np.array([place for place, _ in numbered_events], np.int64))
+        return [event for _, event in numbered_events]
 
     def _event(self, line: bytes) -> Any:
         try:
@@ -244,67 +247,69 @@ class _Reader:
             return None
         if not isinstance(document, dict):
             return None
-        found = mapping.conform(document)
-        if found.many:
-            raise ListsError(f"{', '.join(sorted(found.many))}: an event has several values in it")
-        made = _without_nulls(document) if found.document is None else found.document
-        return self._decoder.decode(mapping.dumps(made))
+        conformed = mapping.conform(document)
+        if conformed.list_fields:
+            raise ListsError(f"{', '.join(sorted(conformed.list_fields))}: an event has several values in it")
+        canonical = _without_nulls(document) if conformed.document is None else conformed.document
+        return self._decoder.decode(mapping.dumps(canonical))
 
 
-def _lines(block: bytes) -> tuple[int, bool]:
-    """How many lines there are, and whether one might be blank."""
+def _count_lines(block: bytes) -> tuple[int, bool]:
+    """Return the number of lines, and whether one might be blank."""
     letters = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(letters == ord("\n"))
     firsts = np.concatenate([letters[:1], letters[ends[:-1] + 1]])
     return len(ends), bool((firsts <= ord(" ")).any())
 
 
-def taken(column: Column, rows: NDArray[Any]) -> Column:
-    """The column of these rows, in their order."""
+def take_rows(column: ColumnArray, rows: NDArray[Any]) -> ColumnArray:
+    """Return the column of these rows, in their order."""
     if column.offsets is not None and column.codes is not None:
         starts, lengths = column.offsets[rows], np.diff(column.offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Column(column.type, column.values, column.codes[places], offsets)
+        return ColumnArray(column.type, column.values, column.codes[places], offsets)
     if column.codes is not None:
-        return Column(column.type, column.values, column.codes[rows])
+        return ColumnArray(column.type, column.values, column.codes[rows])
     assert column.data is not None
     valid = None if column.valid is None else column.valid[rows]
-    return Column(column.type, data=column.data[rows], valid=valid)
+    return ColumnArray(column.type, data=column.data[rows], valid=valid)
 
 
-def joined(columns: list[Column]) -> Column:
-    """The columns of several streams' events, one after the other; all of one type."""
+def concatenate_columns(columns: list[ColumnArray]) -> ColumnArray:
+    """Concatenate the columns of several streams' events; all are of one type."""
     if len(columns) == 1:
         return columns[0]
     kind = columns[0].type
     if columns[0].codes is not None:
-        places = Codes()
+        places = CodeTable()
         codes = []
         for column in columns:
             assert column.codes is not None
             table = np.fromiter(map(places.__getitem__, column.values), np.int32, len(column.values))
             codes.append(np.where(column.codes < 0, -1, np.append(table, -1)[column.codes]))
-        made = Column(kind, [*map(str, places)], np.concatenate(codes).astype(np.int32))
+        joined = ColumnArray(kind, [*map(str, places)], np.concatenate(codes).astype(np.int32))
         if columns[0].offsets is not None:
-            made.offsets = np.concatenate(
+            joined.offsets = np.concatenate(
                 [
                     [0],
                     np.cumsum(
-                        np.concatenate([np.diff(one.offsets) for one in columns if one.offsets is not None])
+                        np.concatenate(
+                            [np.diff(column.offsets) for column in columns if column.offsets is not None]
+                        )
                     ),
                 ]
             )
-        return made
+        return joined
     data = np.concatenate([column.data for column in columns if column.data is not None])
     if all(column.valid is None for column in columns):
-        return Column(kind, data=data)
+        return ColumnArray(kind, data=data)
     valid = [
         np.ones(len(column.data), bool) if column.valid is None else column.valid
         for column in columns
         if column.data is not None
     ]
-    return Column(kind, data=data, valid=np.concatenate(valid))
+    return ColumnArray(kind, data=data, valid=np.concatenate(valid))
 
 
 # -- decoding ----------------------------------------------------------------------------------------------
@@ -312,21 +317,21 @@ def joined(columns: list[Column]) -> Column:
 
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     return value
 
 
 @dataclass(slots=True)
-class _Getter:
-    """Gets a field out of decoded objects, or an object that has further ones below it."""
+class _FieldGetter:
+    """Read a field from decoded objects, or an object with further fields below it."""
 
     get: Callable[[Any], Any]
     field: str
-    below: list[_Getter]
+    below: list[_FieldGetter]
 
 
-def _decoder(located: dict[str, tuple[Field, mapping.Path]]) -> tuple[Any, list[_Getter]]:
-    """A decoder of one line into nested structs, and what gets the fields out of them."""
+def _decoder(located: dict[str, tuple[Field, mapping.FieldPath]]) -> tuple[Any, list[_FieldGetter]]:
+    """Return a decoder of one line into nested structs, and the getters of their fields."""
     tree: dict[str, Any] = {}
     for name, (entry, path) in located.items():
         reduce(lambda node, part: node.setdefault(part, {}), path[:-1], tree)[path[-1]] = name, entry
@@ -341,7 +346,7 @@ _NAME = re.compile(r'[^\\"\x00-\x1f]*')  # what msgspec takes
 _NEVER = Literal["\0"]
 
 
-def _struct(tree: dict[str, Any], never: Collection[str]) -> tuple[Any, list[_Getter]]:
+def _struct(tree: dict[str, Any], never: Collection[str]) -> tuple[Any, list[_FieldGetter]]:
     fields: list[tuple[str, Any, Any]] = []
     names: dict[str, str] = {}
     getters = []
@@ -353,10 +358,10 @@ def _struct(tree: dict[str, Any], never: Collection[str]) -> tuple[Any, list[_Ge
         if isinstance(below, dict):
             kind, inner = _struct(below, ())
             fields.append((name, kind, kind()))
-            getters.append(_Getter(attrgetter(name), "", inner))
+            getters.append(_FieldGetter(attrgetter(name), "", inner))
         else:
             fields.append((name, _type(below[1]), None))
-            getters.append(_Getter(attrgetter(name), below[0], []))
+            getters.append(_FieldGetter(attrgetter(name), below[0], []))
     for place, key in enumerate(never):
         names[f"x{place}"] = key
         fields.append((f"x{place}", _NEVER, msgspec.UNSET))

@@ -1,7 +1,8 @@
-"""One way to an Elasticsearch cluster: the official client, our settings, and errors that name their remedy.
+"""Connect to an Elasticsearch cluster: the official client, its settings, its errors, and the bulk API.
 
-The only module that imports the client. Versions 8.15 to 9.x of the server are spoken to alike: the client asks
-for the wire format of its own major version, which an older server refuses, so plain JSON is asked for instead.
+This is the only module that imports the client. Server versions 8.15 to 9.x are addressed alike: the client
+asks for the wire format of its own major version, which an older server refuses, so this module asks for plain
+JSON instead.
 """
 
 from __future__ import annotations
@@ -10,28 +11,34 @@ import os
 import random
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import elasticsearch
+import orjson
 from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout, TlsError, Transport, TransportError
 
-from logging_lib.plain import printable
+from logging_lib._util.text import printable
 from logging_lib.store.port import StoreError
 
 PREFIX = "LOGGING_LIB_ELASTICSEARCH_"
 TIMEOUT = 60.0
 _RETRIES, _FIRST_WAIT = 4, 0.25
-_RETRIED = (429, 502, 503, 504)
+_TRANSIENT_STATUSES = (429, 502, 503, 504)
 
 
 class ElasticsearchError(StoreError):
-    """An answer that says no. ``status`` is HTTP's, or 0 where there was no answer; ``kind`` is
-    Elasticsearch's own name for the error (``index_not_found_exception``), ``reason`` its text, ``details`` the
-    whole of what it said."""
+    """Report an error response or a missing response.
+
+    Attributes:
+        status: the HTTP status, or 0 if there was no response.
+        kind: Elasticsearch's name for the error, such as ``index_not_found_exception``.
+        reason: Elasticsearch's text.
+        details: the whole error object.
+    """
 
     def __init__(
         self,
@@ -49,22 +56,27 @@ class ElasticsearchError(StoreError):
         self.details = details or {}
 
     @property
-    def passing(self) -> bool:
-        """Whether the same may work a little later: no answer, too busy, or starting up."""
-        return self.status == 0 or self.status in _RETRIED
+    def is_transient(self) -> bool:
+        """Whether the same request may succeed a little later: no response, too busy, or starting up."""
+        return self.status == 0 or self.status in _TRANSIENT_STATUSES
 
     @property
-    def unknown_api(self) -> bool:
-        """Whether this server does not know the API: another version, or a part that it lacks."""
+    def is_unknown_api(self) -> bool:
+        """Whether the server does not have this API: another version, or a module that is not installed."""
         return self.status in (400, 405) and "no handler found" in self.reason
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """Where the cluster is and as whom we ask it.
+class ConnectionSettings:
+    """Hold the cluster's address and our credentials.
 
-    ``api_key`` is the encoded form that Elasticsearch gave out; ``ca`` a file with the authority that signed
-    the server's certificate (default: those that the system trusts).
+    Attributes:
+        url: such as ``https://localhost:9200``.
+        api_key: in the encoded form that Elasticsearch returns.
+        user: the user's name, instead of an API key.
+        password: the user's password.
+        ca: a file with the certificate authority that signed the server's certificate; default: those that the
+            system trusts.
     """
 
     url: str
@@ -74,21 +86,23 @@ class Settings:
     ca: str | None = None
 
 
-def settings_from(
+def read_settings(
     environment: Mapping[str, str] = os.environ,
     *,
     url: str | None = None,
     prefix: str = PREFIX,
     example: str = "https://localhost:9200",
-) -> Settings:
-    """Settings of ``LOGGING_LIB_ELASTICSEARCH_URL``, ``_API_KEY``, ``_USER``, ``_PASSWORD`` and ``_CA``.
+) -> ConnectionSettings:
+    """Read ``LOGGING_LIB_ELASTICSEARCH_URL``, ``_API_KEY``, ``_USER``, ``_PASSWORD`` and ``_CA``.
 
     Args:
-        prefix: of other variables of the same kind.
-        example: a URL, for messages.
+        environment: the variables.
+        url: overrides the variable ``_URL``.
+        prefix: of the variables; Kibana's have another.
+        example: a URL for error messages.
 
     Raises:
-        StoreError: naming the variable that is wrong, and what to set.
+        StoreError: a variable is wrong or missing; the message names it and says what to set.
     """
 
     def get(name: str) -> str | None:
@@ -103,31 +117,31 @@ def settings_from(
     except ValueError:
         known = False
     if not known:
-        raise StoreError(f"{prefix}URL: {_shown(url)!r} is no URL such as {example}")
+        raise StoreError(f"{prefix}URL: {_without_credentials(url)!r} is no URL such as {example}")
     if parts.username or parts.password:
         raise StoreError(
             f"{prefix}URL: leave user and password out of it; set {prefix}API_KEY, or {prefix}USER and "
             f"{prefix}PASSWORD"
         )
-    given = Settings(url.rstrip("/"), get("API_KEY"), get("USER"), get("PASSWORD"), get("CA"))
-    if (given.user is None) != (given.password is None):
+    settings = ConnectionSettings(url.rstrip("/"), get("API_KEY"), get("USER"), get("PASSWORD"), get("CA"))
+    if (settings.user is None) != (settings.password is None):
         raise StoreError(f"{prefix}USER and {prefix}PASSWORD go together; one of them is not set")
-    if given.api_key and given.user:
+    if settings.api_key and settings.user:
         raise StoreError(f"set either {prefix}API_KEY or {prefix}USER, not both")
-    return given
+    return settings
 
 
 class _PlainTransport(Transport):
-    """Asks for plain JSON, which servers of every major version speak."""
+    """Request plain JSON, which servers of every major version support."""
 
     def perform_request(self, method: str, target: str, **options: Any) -> Any:
         headers = options.get("headers")
         if headers is not None:
-            options["headers"] = {name: _plain(value) for name, value in headers.items()}
+            options["headers"] = {name: _plain_media_type(value) for name, value in headers.items()}
         return super().perform_request(method, target, **options)
 
 
-def _plain(header: str) -> str:
+def _plain_media_type(header: str) -> str:
     media_type, _, parameters = header.partition(";")
     if "compatible-with" in parameters:
         return media_type.replace("vnd.elasticsearch+", "")
@@ -135,23 +149,27 @@ def _plain(header: str) -> str:
 
 
 class Connection:
-    """Calls to one cluster. Safe to share between threads."""
+    """Call the APIs of one cluster. Safe to share between threads.
+
+    Args:
+        settings: the address and the credentials.
+        timeout: seconds to wait for one response.
+        sleep: waits between attempts.
+
+    Attributes:
+        url: the cluster's address.
+
+    Raises:
+        StoreError: the file of the certificate authority cannot be read.
+    """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ConnectionSettings,
         *,
         timeout: float = TIMEOUT,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """
-        Args:
-            timeout: seconds to wait for one answer.
-            sleep: waits between tries.
-
-        Raises:
-            StoreError: when the authority's file cannot be read.
-        """
         self.url = settings.url
         self._sleep = sleep
         options: dict[str, Any] = {}
@@ -171,7 +189,7 @@ class Connection:
             f"{parts.scheme}://{host}:{port}{parts.path}",
             transport_class=_PlainTransport,
             request_timeout=timeout,
-            max_retries=0,  # its retries don't wait in all versions; see call
+            max_retries=0,  # not every version of the client waits between retries; see ``call``
             **options,
         )
 
@@ -184,29 +202,31 @@ class Connection:
         params: Mapping[str, Any] | None = None,
         retries: int = _RETRIES,
     ) -> Any:
-        """The parsed answer to one request.
+        """Send one request and return the parsed response.
 
         Args:
-            path: already quoted, from the ``/`` on.
-            body: an object; or bytes of newline-delimited JSON.
-            retries: how often to try again where there is no answer or the server is too busy.
+            method: of HTTP.
+            path: already quoted, beginning with ``/``.
+            body: an object, or bytes of newline-delimited JSON.
+            params: the query's parameters.
+            retries: how often to retry where there is no response or the server is too busy.
 
         Raises:
-            ElasticsearchError: the server says no, or nothing answers.
+            ElasticsearchError: the server returned an error, or did not respond.
         """
         kind = "application/x-ndjson" if isinstance(body, bytes) else "application/json"
         headers = {"accept": "application/json", **({"content-type": kind} if body is not None else {})}
         for wait in (*(_FIRST_WAIT * 2**attempt for attempt in range(retries)), None):
             try:
-                return self._ask(method, path, params, headers, body)
+                return self._request(method, path, params, headers, body)
             except ElasticsearchError as error:
-                # What took the whole timeout is not repeated: it would hold up its caller for minutes.
-                if wait is None or not error.passing or isinstance(error.__cause__, ConnectionTimeout):
+                # A request that took the whole timeout is not repeated: it would block the caller for minutes.
+                if wait is None or not error.is_transient or isinstance(error.__cause__, ConnectionTimeout):
                     raise
             self._sleep(wait * random.uniform(0.5, 1.0))
         raise AssertionError("unreachable")
 
-    def _ask(
+    def _request(
         self, method: str, path: str, params: Mapping[str, Any] | None, headers: dict[str, str], body: Any
     ) -> Any:
         try:
@@ -214,11 +234,12 @@ class Connection:
                 method, path, params=dict(params or {}), headers=headers, body=body
             ).body
         except elasticsearch.ApiError as error:
-            raise self._refused(error, f"{method} {path}") from error
+            raise self._api_error(error, f"{method} {path}") from error
         except TransportError as error:
-            raise self._unanswered(error) from error
+            raise self._transport_error(error) from error
 
     def close(self) -> None:
+        """Close the connections."""
         self._client.close()
 
     def __enter__(self) -> Connection:
@@ -227,11 +248,11 @@ class Connection:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _refused(self, error: elasticsearch.ApiError, asked: str) -> ElasticsearchError:
+    def _api_error(self, error: elasticsearch.ApiError, asked: str) -> ElasticsearchError:
         status, kind, reason = error.meta.status, "", ""
         body = error.body.get("error", error.body) if isinstance(error.body, dict) else error.body
         if isinstance(body, dict):
-            kind, reason = str(body.get("type", "")), _reason(body)
+            kind, reason = str(body.get("type", "")), _deepest_reason(body)
         else:
             reason = str(body or error)
         remedy = ""
@@ -243,7 +264,7 @@ class Connection:
         details = body if isinstance(body, dict) else None
         return ElasticsearchError(message, status=status, kind=kind, reason=reason, details=details)
 
-    def _unanswered(self, error: TransportError) -> ElasticsearchError:
+    def _transport_error(self, error: TransportError) -> ElasticsearchError:
         cause = str(error)
         if isinstance(error, TlsError) or "CERTIFICATE" in cause.upper():
             remedy = f"set {PREFIX}CA to the file of the authority that signed the server's certificate"
@@ -256,8 +277,8 @@ class Connection:
         return ElasticsearchError(f"{self.url}: no answer: {cause:.300}; {remedy}")
 
 
-def _reason(error: Mapping[str, Any]) -> str:
-    """The reason nearest to the cause: what stands on top often says only that all shards failed."""
+def _deepest_reason(error: Mapping[str, Any]) -> str:
+    """Return the reasons down to the root cause: the outermost one often says only that all shards failed."""
     causes = [error, *(error.get("root_cause") or ())[:1]]
     failed = (error.get("failed_shards") or ())[:1]
     causes += [shard.get("reason") or {} for shard in failed]
@@ -267,7 +288,118 @@ def _reason(error: Mapping[str, Any]) -> str:
     return printable(": ".join(reasons) or str(error.get("type", "no reason was given")))
 
 
-def _shown(url: str) -> str:
-    """Without what may be a password."""
+def _without_credentials(url: str) -> str:
+    """Return the URL without user and password."""
     scheme, separator, rest = url.rpartition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+MAX_DOCUMENTS: Final = 1000
+MAX_BYTES: Final = 5 * 1024 * 1024
+_FIRST_BULK_WAIT, _LONGEST_BULK_WAIT = 0.5, 15.0
+_TRANSIENT_STATUS: Final = frozenset({429, 502, 503, 504})
+
+
+class BulkConnection(Protocol):
+    """The part of ``Connection`` that bulk requests need."""
+
+    def call(
+        self, method: str, path: str, body: Any = None, *, params: Any = None, retries: int = 0
+    ) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BulkOperation:
+    """Hold one operation of a bulk request: the action (``{"create": {"_id": "a"}}``) and the document's JSON."""
+
+    document_id: str
+    action: dict[str, Any]
+    source: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BulkOutcome:
+    """Hold the result of one operation; ``reason`` says why it was refused for good."""
+
+    document_id: str
+    status: int
+    reason: str = ""
+
+    @property
+    def is_conflict(self) -> bool:
+        """Whether a document with this id exists already, or was changed in between."""
+        return self.status == 409
+
+
+def send_bulk(
+    connection: BulkConnection,
+    target: str | None,
+    operations: Iterable[BulkOperation],
+    *,
+    retry_seconds: float,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[BulkOutcome]:
+    """Send operations in batches and yield one outcome for each, in their order.
+
+    Args:
+        target: a data stream or an index, quoted; None where each action names its ``_index``.
+        retry_seconds: how long to keep retrying while there is no response or the server is too busy; counted
+            anew for each batch.
+
+    Raises:
+        ElasticsearchError: the whole request was refused, or there was no response for too long. The operations
+            without an outcome may or may not have been carried out. All of them have ids, so sending them again
+            is safe.
+    """
+    for batch in _batches(operations):
+        outcomes: dict[int, BulkOutcome] = {}
+        waiting = list(range(len(batch)))
+        until, wait = clock() + retry_seconds, _FIRST_BULK_WAIT
+        while waiting:
+            path = "/_bulk" if target is None else f"/{target}/_bulk"
+            body = b"".join(_operation_lines(batch[index]) for index in waiting)
+            try:
+                answer = connection.call("POST", path, body, params={"filter_path": _ANSWER}, retries=0)
+            except ElasticsearchError as error:
+                if not error.is_transient or clock() + wait > until:
+                    raise
+            else:
+                for index, item in zip(waiting, answer["items"], strict=True):
+                    outcomes[index] = _parse_outcome(batch[index].document_id, item)
+                late = clock() + wait > until
+                waiting = [i for i in waiting if outcomes[i].status in _TRANSIENT_STATUS and not late]
+            if waiting:
+                sleep(wait * random.uniform(0.5, 1.0))
+                wait = min(wait * 2, _LONGEST_BULK_WAIT)
+        yield from (outcomes[index] for index in range(len(batch)))
+
+
+_ANSWER = "items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
+
+
+def _batches(operations: Iterable[BulkOperation]) -> Iterator[list[BulkOperation]]:
+    batch: list[BulkOperation] = []
+    size = 0
+    for operation in operations:
+        if batch and (len(batch) >= MAX_DOCUMENTS or size + len(operation.source) > MAX_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(operation)
+        size += len(operation.source)
+    if batch:
+        yield batch
+
+
+def _operation_lines(operation: BulkOperation) -> bytes:
+    return orjson.dumps(operation.action) + b"\n" + operation.source + b"\n"
+
+
+def _parse_outcome(identity: str, item: dict[str, Any]) -> BulkOutcome:
+    (answer,) = item.values()
+    error = answer.get("error") or {}
+    caused = (error.get("caused_by") or {}).get("reason")
+    reason = printable(": ".join(dict.fromkeys(filter(None, (error.get("reason"), caused)))))
+    return BulkOutcome(
+        identity, answer["status"], f"{reason or error.get('type', 'refused'):.1000}" if error else ""
+    )

@@ -1,4 +1,4 @@
-"""What Elasticsearch's mapping does to a document: which values a field gets, and what it refuses.
+"""Apply Elasticsearch's mapping to a document: coerce its values and reject those that do not fit.
 
 ``conform`` is the twin of a strict index template made from ``fields.yml``.
 """
@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import orjson
 
+from logging_lib._util import datemath
 from logging_lib.schema.fields import NUMERIC_TYPES, Field, Schema, load
-from logging_lib.store import datemath
 
 TEXT_TYPES: Final = frozenset({"text", "match_only_text"})
 WHOLE_TYPES: Final = frozenset({"long", "integer", "short"})
@@ -28,47 +28,47 @@ SQL_TYPES: Final = {
 _BITS: Final = {"long": 63, "integer": 31, "short": 15}
 _FLOAT_MAX: Final = 3.4028235677973366e38  # what still rounds to the largest 32-bit float
 
-Path = tuple[str, ...]
+FieldPath = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
-    """Where a field's values are found: a column of a table, its type, and whether it holds lists."""
+class FieldColumn:
+    """Locate a field's values: a column of a table, its type, and whether it holds lists."""
 
     column: str
     type: str
-    many: bool
+    is_list: bool
 
 
-class MisfitError(ValueError):
-    """A value that the field's type does not take; the message is the reason."""
+class MappingError(ValueError):
+    """Report a value that does not fit its field's type; the message is the reason."""
 
 
 @dataclass(slots=True)
-class Tree:
-    """The schema as a tree, so that a document is checked in one walk."""
+class SchemaNode:
+    """Hold the schema as a tree, so that one walk checks a document."""
 
-    children: dict[str, Tree] = field(default_factory=dict)
+    children: dict[str, SchemaNode] = field(default_factory=dict)
     leaf: Field | None = None
-    starred: Field | None = None
+    wildcard: Field | None = None
 
 
 @cache
-def tree() -> Tree:
-    root = Tree()
+def schema_tree() -> SchemaNode:
+    root = SchemaNode()
     for entry in load().fields:
         node = root
         for part in entry.name.removesuffix(".*").split("."):
-            node = node.children.setdefault(part, Tree())
+            node = node.children.setdefault(part, SchemaNode())
         if entry.dynamic:
-            node.starred = entry
+            node.wildcard = entry
         else:
             node.leaf = entry
     return root
 
 
 def dumps(document: Any) -> bytes:
-    """JSON; whole numbers beyond 64 bits, which orjson refuses, go through the standard library.
+    """Serialize to JSON; integers beyond 64 bits, which orjson rejects, go through the standard library.
 
     Raises:
         TypeError, ValueError: it cannot be JSON.
@@ -81,93 +81,95 @@ def dumps(document: Any) -> bytes:
         return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def pointer(path: Path) -> str:
-    """A JSON pointer (RFC 6901)."""
+def json_pointer(path: FieldPath) -> str:
+    """Return the JSON pointer (RFC 6901) of a path."""
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
 
 
-def location(schema: Schema, name: str) -> tuple[Field, Path] | None:
-    """The schema's field that a dotted name means, and where its value lies in a document."""
-    found = schema.field(name)
-    if found is None or not found.indexed or found.type == "object":
+def locate_field(schema: Schema, name: str) -> tuple[Field, FieldPath] | None:
+    """Return the schema's field of a dotted name, and the path of its value in a document."""
+    schema_field = schema.field(name)
+    if schema_field is None or not schema_field.indexed or schema_field.type == "object":
         return None
-    if not found.dynamic:
-        return found, tuple(name.split("."))
-    prefix = found.name[:-2]
-    return found, (*prefix.split("."), name[len(prefix) + 1 :])
+    if not schema_field.dynamic:
+        return schema_field, tuple(name.split("."))
+    prefix = schema_field.name[:-2]
+    return schema_field, (*prefix.split("."), name[len(prefix) + 1 :])
 
 
-def convert(value: Any, kind: str) -> Any:
-    """A value as a field of this type holds it, after Elasticsearch's coercion; dates become ISO text.
-    None where the value counts as none: an empty text for a number.
+def coerce(value: Any, kind: str) -> Any:
+    """Coerce a value to a field's type as Elasticsearch does; dates become ISO text.
+
+    Returns:
+        None where the value counts as missing: an empty text for a number.
 
     Raises:
         MisfitError: Elasticsearch would refuse the document.
     """
     if isinstance(value, (dict, list)):
-        raise MisfitError("an object where a single value belongs")
+        raise MappingError("an object where a single value belongs")
     if kind == "boolean":
-        return _boolean(value)
+        return _coerce_boolean(value)
     if kind == "date":
-        return _date(value)
+        return _coerce_date(value)
     if kind in NUMERIC_TYPES:
-        return _number(value, kind)
+        return _coerce_number(value, kind)
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if isinstance(value, str) else _plain(value)
+    return value if isinstance(value, str) else _format_number(value)
 
 
-def _plain(number: float) -> str:
+def _format_number(number: float) -> str:
     return str(number)
 
 
-def _boolean(value: Any) -> bool:
+def _coerce_boolean(value: Any) -> bool:
     if isinstance(value, bool):
         return value
     if value in ("true", "false", ""):
         return bool(value == "true")
-    raise MisfitError(f"{value!r:.80} is no boolean")
+    raise MappingError(f"{value!r:.80} is no boolean")
 
 
-def _date(value: Any) -> str:
+def _coerce_date(value: Any) -> str:
     if isinstance(value, bool):
-        raise MisfitError(f"{value!r} is no date")
-    text = value if isinstance(value, str) else _plain(value)
+        raise MappingError(f"{value!r} is no date")
+    text = value if isinstance(value, str) else _format_number(value)
     try:
         return datemath.render(datemath.parse(text))
     except (ValueError, OverflowError) as error:
-        raise MisfitError(f"{text!r:.80} is no date") from error
+        raise MappingError(f"{text!r:.80} is no date") from error
 
 
-def _number(value: Any, kind: str) -> float | None:
+def _coerce_number(value: Any, kind: str) -> float | None:
     if isinstance(value, bool):
-        raise MisfitError(f"{value!r} is no number")
+        raise MappingError(f"{value!r} is no number")
     if isinstance(value, str):
         value = value if kind == "long" else value.strip()
         if not value:
             return None
         if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value, re.ASCII):
-            raise MisfitError(f"{value!r:.80} is no number")
+            raise MappingError(f"{value!r:.80} is no number")
         whole = re.fullmatch(r"[+-]?\d{1,20}", value, re.ASCII)
         value = int(value) if whole and kind in WHOLE_TYPES else float(value)
     if kind in WHOLE_TYPES:
         if isinstance(value, float) and not math.isfinite(value):
-            raise MisfitError(f"{value!r} is no whole number")
+            raise MappingError(f"{value!r} is no whole number")
         value = int(value)
         if not -(1 << _BITS[kind]) <= value < 1 << _BITS[kind]:
-            raise MisfitError(f"{value!r:.80} does not fit into a {kind}")
+            raise MappingError(f"{value!r:.80} does not fit into a {kind}")
         return int(value)
     try:
         value = float(value)
     except OverflowError:
-        raise MisfitError(f"a number too large for a {kind}") from None
+        raise MappingError(f"a number too large for a {kind}") from None
     if not math.isfinite(value) or (kind == "float" and abs(value) >= _FLOAT_MAX):
-        raise MisfitError(f"{value!r} is not finite as a {kind}")
+        raise MappingError(f"{value!r} is not finite as a {kind}")
     return float(value)
 
 
-def _canonical(value: Any, kind: str) -> bool:
-    """Whether the value needs no conversion; has to be quick, it runs for each value of each event."""
+def _is_canonical(value: Any, kind: str) -> bool:
+    """Return whether the value needs no coercion. This runs for each value of each event, so it must be fast."""
     typed = type(value)
     if kind == "double":
         return typed is float or typed is int
@@ -189,43 +191,43 @@ _CANONICAL_DATE = re.compile(
 
 
 @dataclass(slots=True)
-class Conformed:
-    """What ``conform`` found.
+class ConformResult:
+    """Hold the result of ``conform``.
 
-    ``document`` is None where the original already has the canonical form; ``problems`` are the values
-    that no field takes (they are left out of ``document``); ``many`` are the fields with several values
-    that ``fields.yml`` does not call arrays.
+    ``document`` is None where the original already has the canonical form; ``problems`` are the values that fit no
+    field (``document`` omits them); ``list_fields`` are the fields with several values that ``fields.yml`` does not
+    declare as arrays.
     """
 
     document: dict[str, Any] | None = None
     problems: list[str] = field(default_factory=list)
-    many: set[str] = field(default_factory=set)
+    list_fields: set[str] = field(default_factory=set)
 
 
-def conform(document: Mapping[str, Any]) -> Conformed:
-    """Check a document against the schema, and bring it into the form that the columns are read from."""
-    found = Conformed()
-    if not _walk_is_canonical(document, tree()):
-        found.document = {}
-        for path, entry, values in _values(document, tree(), ()):
-            kept = []
+def conform(document: Mapping[str, Any]) -> ConformResult:
+    """Check a document against the schema, and bring it into the form from which columns are extracted."""
+    result = ConformResult()
+    if not _walk_is_canonical(document, schema_tree()):
+        result.document = {}
+        for path, entry, values in _field_values(document, schema_tree(), ()):
+            coerced = []
             for value in values:
                 try:
-                    one = convert(value, entry.type)
-                    if one is not None:
-                        kept.append(one)
-                except MisfitError as reason:
-                    found.problems.append(f"{'.'.join(path)}: {reason}")
-            _place(found, path, entry, kept)
-    return found
+                    single = coerce(value, entry.type)
+                    if single is not None:
+                        coerced.append(single)
+                except MappingError as reason:
+                    result.problems.append(f"{'.'.join(path)}: {reason}")
+            _set_values(result, path, entry, coerced)
+    return result
 
 
-def _place(found: Conformed, path: Path, entry: Field, values: list[Any]) -> None:
-    assert found.document is not None
+def _set_values(result: ConformResult, path: FieldPath, entry: Field, values: list[Any]) -> None:
+    assert result.document is not None
     if entry.dynamic:
         depth = entry.name.count(".")
         path = (*path[:depth], ".".join(path[depth:]))
-    node = found.document
+    node = result.document
     for part in path[:-1]:
         node = node.setdefault(part, {})
     before = node.get(path[-1])
@@ -235,12 +237,12 @@ def _place(found: Conformed, path: Path, entry: Field, values: list[Any]) -> Non
         node[path[-1]] = values
     elif len(values) > 1:
         node[path[-1]] = values
-        found.many.add(".".join(path))
+        result.list_fields.add(".".join(path))
     elif values:
         node[path[-1]] = values[0]
 
 
-def _walk_is_canonical(node: Mapping[str, Any], at: Tree) -> bool:
+def _walk_is_canonical(node: Mapping[str, Any], at: SchemaNode) -> bool:
     children = at.children
     for key, value in node.items():
         below = children.get(key)
@@ -253,18 +255,18 @@ def _walk_is_canonical(node: Mapping[str, Any], at: Tree) -> bool:
             if value is None or not leaf.indexed:
                 continue
             if leaf.array:
-                if type(value) is not list or not all(type(one) is str for one in value):
+                if type(value) is not list or not all(type(item) is str for item in value):
                     return False
-            elif not _canonical(value, leaf.type):
+            elif not _is_canonical(value, leaf.type):
                 return False
         elif value is None:
             continue
         elif type(value) is not dict:
             return False
-        elif below.starred is not None:
-            kind = below.starred.type
-            if below.starred.indexed and not all(
-                one is None or _canonical(one, kind) for one in value.values()
+        elif below.wildcard is not None:
+            kind = below.wildcard.type
+            if below.wildcard.indexed and not all(
+                item is None or _is_canonical(item, kind) for item in value.values()
             ):
                 return False
         elif not _walk_is_canonical(value, below):
@@ -272,39 +274,39 @@ def _walk_is_canonical(node: Mapping[str, Any], at: Tree) -> bool:
     return True
 
 
-def _values(node: Any, at: Tree, path: Path) -> Iterator[tuple[Path, Field, list[Any]]]:
-    """The values of each known field, objects in arrays and dotted keys flattened as Elasticsearch does."""
+def _field_values(node: Any, at: SchemaNode, path: FieldPath) -> Iterator[tuple[FieldPath, Field, list[Any]]]:
+    """Yield the values of each known field; flatten objects in arrays and dotted keys as Elasticsearch does."""
     for key, value in node.items():
-        below: Tree | None = at
-        parts = tuple(key.split(".")) if at.starred is None and key not in at.children else (key,)
+        below: SchemaNode | None = at
+        parts = tuple(key.split(".")) if at.wildcard is None and key not in at.children else (key,)
         for part in parts:
-            if below is not None and below.starred is None:
+            if below is not None and below.wildcard is None:
                 below = below.children.get(part)
         here = (*path, *parts)
         if below is None or value is None:
             continue
-        objects = [one for one in _flat(value) if isinstance(one, dict)]
-        scalars = [one for one in _flat(value) if not isinstance(one, dict)]
-        entry = below.leaf or (below.starred if len(here) > _depth(below) else None)
+        objects = [item for item in _flatten_lists(value) if isinstance(item, dict)]
+        scalars = [item for item in _flatten_lists(value) if not isinstance(item, dict)]
+        entry = below.leaf or (below.wildcard if len(here) > _depth(below) else None)
         if entry is not None and (not entry.indexed or entry.type == "object"):
             continue
         if entry is not None and (scalars or (objects and not entry.dynamic)):
             yield here, entry, scalars + ([] if entry.dynamic else objects)
         elif scalars:
             yield here, _OBJECT, scalars
-        for one in objects:
+        for nested in objects:
             if entry is None or entry.dynamic:
-                yield from _values(one, below, here)
+                yield from _field_values(nested, below, here)
 
 
-def _depth(node: Tree) -> int:
-    return node.starred.name.count(".") if node.starred else 0
+def _depth(node: SchemaNode) -> int:
+    return node.wildcard.name.count(".") if node.wildcard else 0
 
 
-def _flat(value: Any) -> Iterator[Any]:
+def _flatten_lists(value: Any) -> Iterator[Any]:
     if isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _flat(one)
+        for item in value:
+            yield from _flatten_lists(item)
     elif value is not None:
         yield value
 
@@ -313,18 +315,18 @@ _OBJECT: Final = Field("?", "unknown", "", ())
 
 
 def flatten(document: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Each leaf of a free document as (dotted name, value), as Elasticsearch's dynamic mapping sees it."""
+    """Yield each leaf of a document without a schema as (dotted name, value), as dynamic mapping does."""
     for key, value in document.items():
         name = f"{path}.{key}" if path else key
-        for one in _flat(value):
-            if isinstance(one, Mapping):
-                yield from flatten(one, name)
+        for item in _flatten_lists(value):
+            if isinstance(item, Mapping):
+                yield from flatten(item, name)
             else:
-                yield name, one
+                yield name, item
 
 
-def infer(values: list[Any]) -> str:
-    """The type that a field without a definition gets from all its values."""
+def infer_type(values: list[Any]) -> str:
+    """Infer the type of a field without a definition from all its values."""
     kinds = {type(value) for value in values}
     if kinds == {bool}:
         return "boolean"

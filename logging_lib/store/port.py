@@ -1,4 +1,4 @@
-"""The store's port: index documents, answer an Elasticsearch search body."""
+"""Define what every store can do, its errors, and the base class of stores that delegate to another."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-Part = Callable[[], Iterator[bytes | list[bytes]]]
-"""Reads some of a data stream's documents, as ``Store.lines`` gives them."""
+from logging_lib._util.errors import LoggingLibError
+
+Partition = Callable[[], Iterator[bytes | list[bytes]]]
+"""Reads a part of a data stream's documents, in the form of ``Store.iter_json``."""
 
 
-class StoreError(Exception):
-    """A store could not do what it was asked; the message says what and the remedy."""
+class StoreError(LoggingLibError):
+    """Report that a store could not do what it was asked; the message names the cause and the remedy."""
 
 
 class SearchError(StoreError):
-    """A search body is wrong, or the store refused it. ``path`` is the JSON path of what is at fault."""
+    """Report a search body that is wrong or was refused.
+
+    Attributes:
+        path: the JSON path of the faulty part.
+    """
 
     def __init__(self, message: str, path: str = "$") -> None:
         super().__init__(f"{path}: {message}" if path != "$" else message)
@@ -24,24 +30,24 @@ class SearchError(StoreError):
 
 
 class QueryNotSupported(SearchError):  # noqa: N818
-    """The body uses a part of the search language that this store does not answer."""
+    """Report a part of the search language that this store does not support."""
 
 
-class Conflict(StoreError):  # noqa: N818 - what happened, and no fault
-    """Somebody else changed the document since it was read."""
+class ConflictError(StoreError):
+    """Report that somebody else changed the document since it was read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """One document and which of its changes this is."""
+class VersionedDocument:
+    """Hold one document together with the version at which it was read."""
 
     source: Mapping[str, Any]
     seq_no: int
     primary_term: int
 
 
-class ScriptFault(StoreError):  # noqa: N818
-    """A script was not compiled, or failed. ``offset`` is where in its source, None when that is not known."""
+class ScriptExecutionError(StoreError):
+    """Report a script that does not compile or failed; ``offset`` is the position in its source, if known."""
 
     def __init__(self, reason: str, *, offset: int | None = None) -> None:
         super().__init__(reason)
@@ -50,9 +56,12 @@ class ScriptFault(StoreError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class IndexResult:
-    """What became of the documents: ``created`` + ``duplicates`` + ``len(failed)`` were given.
+    """Count the documents of one ``index`` call; the three add up to those that were passed in.
 
-    ``failed`` holds (document id, reason).
+    Attributes:
+        created: documents that were indexed.
+        duplicates: documents that were skipped, since their id was already indexed.
+        failed: (document id, reason) of each refused document.
     """
 
     created: int = 0
@@ -60,8 +69,27 @@ class IndexResult:
     failed: tuple[tuple[str, str], ...] = ()
 
 
+ExecutePainless = Callable[[str, Mapping[str, Any]], str]
+"""Runs a source and gives its result as text; the mapping is its variable ``params``.
+
+Raises:
+    ScriptExecutionError: the script does not compile, or failed.
+    StoreError: the store does not answer, or refuses us.
+"""
+
+
 class Store(Protocol):
-    """Elasticsearch in production, DuckDB over files on a laptop, in tests and in backtests."""
+    """The port: Elasticsearch in production, DuckDB over files on a laptop, in tests and in backtests."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it shows the present; false for a view of the past."""
+        ...
+
+    @property
+    def execute_painless(self) -> ExecutePainless | None:
+        """Executes Painless; None where the store cannot, as the embedded one."""
+        ...
 
     def index(
         self,
@@ -95,47 +123,102 @@ class Store(Protocol):
         """Answer a search body in Elasticsearch's own response shape.
 
         Args:
-            indices: names or patterns with ``*``, comma-separated or a list; none that matches is no error.
+            indices: names or patterns with ``*``, comma-separated or a list; a pattern may match nothing.
             body: the search, already rendered (no Mustache left in it).
-            now: what ``now`` means in date maths; default: the present.
+            now: the meaning of ``now`` in date math; default: the present.
+            rest_total_hits_as_int: return ``hits.total`` as a number.
 
         Raises:
-            QueryNotSupported: naming the part of the body that this store cannot answer.
+            QueryNotSupported: the body uses what this store does not support; the message names the part.
+            SearchError: the body is wrong.
+            StoreError: the store does not answer.
         """
         ...
 
     def streams(self, indices: str | list[str]) -> list[str]:
-        """The names of the data streams and indices that an expression means, as ``search`` takes it."""
-        ...
-
-    def lines(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        """All documents of a data stream as lines of JSON, many at a time: for reading a whole history once.
+        """List the data streams and indices that match an expression.
 
         Args:
-            fields: what is needed of them; a store may leave out the rest, but never ``event.id``.
+            indices: names or patterns, as for ``search``.
         """
         ...
 
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
-        """What ``lines`` gives, in parts of about so many bytes that forks of this process can read as well; none
-        where only this process can read it."""
+    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        """Yield all documents of a data stream as lines of JSON, in blocks, for reading a whole history once.
+
+        Args:
+            target: the data stream.
+            fields: the fields that the caller needs; a store may omit all others except ``event.id``.
+        """
+        ...
+
+    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
+        """Split what ``iter_json`` yields into partitions that forked processes can read, too.
+
+        Args:
+            target: the data stream.
+            fields: as for ``iter_json``.
+            size: bytes of a partition, approximately.
+
+        Returns:
+            An empty list where only this process can read the documents.
+        """
         ...
 
     def refresh(self) -> None:
-        """Make what was indexed visible to searches."""
+        """Make indexed documents visible to searches."""
         ...
 
-    def close(self) -> None: ...
-
-
-class PainlessStore(Protocol):
-    """What a store can, too, that executes Painless; the embedded one cannot, and lacks the method."""
-
-    def execute_painless(self, source: str, params: Mapping[str, Any]) -> str:
-        """Run a source and give its result as text; ``params`` are its variable ``params``.
-
-        Raises:
-            ScriptFault: it was not compiled, or failed.
-            StoreError: the store does not answer, or refuses us.
-        """
+    def close(self) -> None:
+        """Release files and connections."""
         ...
+
+
+class DelegatingStore:
+    """Delegate everything to another store, including Painless where that store has it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def is_live(self) -> bool:
+        return self._store.is_live
+
+    @property
+    def execute_painless(self) -> ExecutePainless | None:
+        return self._store.execute_painless
+
+    def search(
+        self,
+        indices: str | list[str],
+        body: Mapping[str, Any],
+        *,
+        now: datetime | None = None,
+        rest_total_hits_as_int: bool = False,
+    ) -> dict[str, Any]:
+        return self._store.search(indices, body, now=now, rest_total_hits_as_int=rest_total_hits_as_int)
+
+    def index(
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
+    ) -> IndexResult:
+        return self._store.index(target, documents, now=now, create=create)
+
+    def streams(self, indices: str | list[str]) -> list[str]:
+        return self._store.streams(indices)
+
+    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        return self._store.iter_json(target, fields)
+
+    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
+        return self._store.partitions(target, fields, size)
+
+    def refresh(self) -> None:
+        self._store.refresh()
+
+    def close(self) -> None:
+        self._store.close()

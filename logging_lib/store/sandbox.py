@@ -1,4 +1,4 @@
-"""A place in a real cluster that is nobody else's: for unit tests of watches, whose events are no real ones."""
+"""Isolate unit tests of watches in indices of their own in a real cluster."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from uuid import uuid4
 
 from logging_lib.store.connection import Connection, ElasticsearchError
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.port import IndexResult, Part, StoreError
+from logging_lib.store.port import IndexResult, Partition, StoreError
 
 PREFIX = "watch-test-"
-"""Of the indices: no watch, dashboard or template of ours looks at such names."""
+"""Begins the names of the indices; no watch, dashboard or template of ours reads such names."""
 
 
 class Sandbox:
-    """The port over indices of its own, made by the deployed templates; ``close`` deletes them.
+    """Implement the port over temporary indices that follow the deployed templates; ``close`` deletes them.
 
-    ``logs-ml.prediction-default`` is here ``watch-test-<id>-logs-ml.prediction-default``, a plain index with the
-    mappings, settings and pipelines of its template; searches find nothing but what was written here.
+    ``logs-ml.prediction-default`` becomes ``watch-test-<id>-logs-ml.prediction-default``, a plain index with the
+    mappings, settings and pipelines of its template; searches find only what was written through this sandbox.
 
     Args:
-        connection: stays open.
+        connection: is not closed.
     """
+
+    is_live = True
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._store = ElasticsearchStore(connection)
         self._prefix = f"{PREFIX}{uuid4().hex[:12]}-"
-        self._made: set[str] = set()
+        self._created: set[str] = set()
         self.execute_painless = self._store.execute_painless
 
     def index(
@@ -41,18 +43,18 @@ class Sandbox:
         now: datetime | None = None,
         create: bool = False,
     ) -> IndexResult:
-        """See the port; without an ``event.ingested`` of its own a document gets the cluster's time, whatever
+        """Add documents; see the port. The cluster sets ``event.ingested`` where a document lacks it, whatever
         ``now`` is.
 
         Raises:
-            StoreError: the templates are not deployed there.
-            ElasticsearchError: as the store's.
+            StoreError: the templates are not deployed in this cluster.
+            ElasticsearchError: as in ``ElasticsearchStore``.
         """
-        if target not in self._made:
-            self._make(target)
+        if target not in self._created:
+            self._create_index(target)
         stream = target.startswith("logs-")
         if stream:
-            documents = (_with_id(document) for document in documents)
+            documents = (_with_event_id(document) for document in documents)
         return self._store.index(self._prefix + target, documents, now=now, create=create or stream)
 
     def search(
@@ -64,30 +66,30 @@ class Sandbox:
         rest_total_hits_as_int: bool = False,
     ) -> dict[str, Any]:
         return self._store.search(
-            self._own(indices), body, now=now, rest_total_hits_as_int=rest_total_hits_as_int
+            self._prefixed(indices), body, now=now, rest_total_hits_as_int=rest_total_hits_as_int
         )
 
     def streams(self, indices: str | list[str]) -> list[str]:
-        return [name.removeprefix(self._prefix) for name in self._store.streams(self._own(indices))]
+        return [name.removeprefix(self._prefix) for name in self._store.streams(self._prefixed(indices))]
 
-    def lines(self, target: str, fields: Collection[str]) -> Iterator[list[bytes]]:
-        return self._store.lines(self._prefix + target, fields)
+    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[list[bytes]]:
+        return self._store.iter_json(self._prefix + target, fields)
 
-    def parts(self, target: str, fields: Collection[str], size: int) -> list[Part]:
-        return self._store.parts(self._prefix + target, fields, size)
+    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
+        return self._store.partitions(self._prefix + target, fields, size)
 
     def refresh(self) -> None:
         self._store.refresh()
 
     def close(self) -> None:
-        while self._made:
-            self._connection.call("DELETE", f"/{quote(self._prefix + self._made.pop(), safe='')}")
+        while self._created:
+            self._connection.call("DELETE", f"/{quote(self._prefix + self._created.pop(), safe='')}")
 
-    def _own(self, indices: str | list[str]) -> list[str]:
+    def _prefixed(self, indices: str | list[str]) -> list[str]:
         names = indices.split(",") if isinstance(indices, str) else indices
         return [self._prefix + name.strip() for name in names if name.strip()] or [self._prefix + "*"]
 
-    def _make(self, target: str) -> None:
+    def _create_index(self, target: str) -> None:
         template = target.rpartition("-")[0] if target.startswith("logs-") else target
         try:
             answer = self._connection.call("POST", f"/_index_template/_simulate/{quote(template, safe='')}")
@@ -97,15 +99,17 @@ class Sandbox:
             raise StoreError(
                 f"this Elasticsearch has no index template {template}; make it with: logging-lib stack deploy"
             ) from error
-        made = answer["template"]
-        mappings = {key: each for key, each in made["mappings"].items() if key != "_data_stream_timestamp"}
-        body = {"settings": made.get("settings", {}), "mappings": mappings}
+        template_body = answer["template"]
+        mappings = {
+            key: value for key, value in template_body["mappings"].items() if key != "_data_stream_timestamp"
+        }
+        body = {"settings": template_body.get("settings", {}), "mappings": mappings}
         self._connection.call("PUT", f"/{quote(self._prefix + target, safe='')}", body)
-        self._made.add(target)
+        self._created.add(target)
 
 
-def _with_id(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """As in a data stream the event's id is the document's; the same event is stored once."""
+def _with_event_id(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Use the event's id as the document's id, as in a data stream, so that the same event is stored once."""
     event = document.get("event")
     identity = event.get("id") if isinstance(event, Mapping) else document.get("event.id")
     return {**document, "_id": identity}

@@ -63,34 +63,34 @@ class Cron:
         return len(self.hours) == 24
 
     def next(self, after: datetime) -> datetime | None:
-        """The first time later than ``after``, or None when there is none until the year 2199."""
+        """Return the first time later than ``after``, or None when there is none until the year 2199."""
         moment = after.replace(microsecond=0) + timedelta(seconds=1)
         for year, month in self._months(moment.year, moment.month, step=1):
             for day in self.days(year, month):
                 here = date(year, month, day)
                 if here > moment.date():
                     return datetime.combine(here, time(self.hours[0], self.minutes[0], self.seconds[0]))
-                if here == moment.date() and (found := self._at_or_after(moment.time())):
-                    return datetime.combine(here, found)
+                if here == moment.date() and (time_of_day := self._at_or_after(moment.time())):
+                    return datetime.combine(here, time_of_day)
         return None
 
     def latest(self, now: datetime) -> datetime | None:
-        """The last time at or before ``now``, or None when there is none since 1970."""
+        """Return the last time at or before ``now``, or None when there is none since 1970."""
         for year, month in self._months(now.year, now.month, step=-1):
             for day in reversed(self.days(year, month)):
                 here = date(year, month, day)
                 if here < now.date():
                     return datetime.combine(here, time(self.hours[-1], self.minutes[-1], self.seconds[-1]))
-                if here == now.date() and (found := self._at_or_before(now.time())):
-                    return datetime.combine(here, found)
+                if here == now.date() and (time_of_day := self._at_or_before(now.time())):
+                    return datetime.combine(here, time_of_day)
         return None
 
     def between(self, after: datetime, until: datetime) -> Iterator[datetime]:
-        """The times later than ``after`` and not later than ``until``, in order."""
-        found = self.next(after)
-        while found is not None and found <= until:
-            yield found
-            found = self.next(found)
+        """Yield the times later than ``after`` and not later than ``until``, in order."""
+        time = self.next(after)
+        while time is not None and time <= until:
+            yield time
+            time = self.next(time)
 
     def _months(self, year: int, month: int, *, step: int) -> Iterator[tuple[int, int]]:
         while YEARS[0] <= year <= YEARS[1]:
@@ -100,8 +100,8 @@ class Cron:
             if not 1 <= month <= 12:
                 year, month = year + step, 1 if step > 0 else 12
 
-    def _at_or_after(self, given: time) -> time | None:
-        hour, minute, second = given.hour, given.minute, given.second
+    def _at_or_after(self, moment: time) -> time | None:
+        hour, minute, second = moment.hour, moment.minute, moment.second
         if hour in self.hours:
             if minute in self.minutes and (at := bisect_left(self.seconds, second)) < len(self.seconds):
                 return time(hour, minute, self.seconds[at])
@@ -111,8 +111,8 @@ class Cron:
             return time(self.hours[at], self.minutes[0], self.seconds[0])
         return None
 
-    def _at_or_before(self, given: time) -> time | None:
-        hour, minute, second = given.hour, given.minute, given.second
+    def _at_or_before(self, moment: time) -> time | None:
+        hour, minute, second = moment.hour, moment.minute, moment.second
         if hour in self.hours:
             if minute in self.minutes and (at := bisect_right(self.seconds, second)):
                 return time(hour, minute, self.seconds[at - 1])
@@ -215,27 +215,29 @@ def _days_of_month(text: str) -> Days:
 def _days_of_week(text: str) -> Days:
     if match := _LAST_WEEKDAY.fullmatch(text):
         weekday = _number(match["day"], _WEEKDAY)
-        return lambda year, month: _each_week(year, month, weekday)[-1:]
+        return lambda year, month: _weekdays_of_month(year, month, weekday)[-1:]
     if match := _NTH_WEEKDAY.fullmatch(text):
         weekday, nth = _number(match["day"], _WEEKDAY), int(match["nth"])
-        return lambda year, month: _each_week(year, month, weekday)[nth - 1 : nth]
+        return lambda year, month: _weekdays_of_month(year, month, weekday)[nth - 1 : nth]
     if "#" in text or (text != "L" and re.search(r"(?<![A-Z])L|[1-7]L|[A-Z]{3}L", text)):
         raise CronError(
             f"day of week: {text!r}: '6L' and '6#3' stand alone, with a day of 1-7 and a week of 1-5"
         )
     weekdays = _values("SAT" if text == "L" else text, _WEEKDAY)
-    return lambda year, month: sorted(day for each in weekdays for day in _each_week(year, month, each))
+    return lambda year, month: sorted(
+        day for number in weekdays for day in _weekdays_of_month(year, month, number)
+    )
 
 
-def _each_week(year: int, month: int, weekday: int) -> list[int]:
-    """The days of the month that are this weekday; Sunday is 1."""
+def _weekdays_of_month(year: int, month: int, weekday: int) -> list[int]:
+    """List the days of the month that are this weekday; Sunday is 1."""
     begins, length = monthrange(year, month)  # Monday is 0
     first = (weekday - 2 - begins) % 7 + 1
     return list(range(first, length + 1, 7))
 
 
 def _working_day(year: int, month: int, day: int) -> int:
-    """The day from Monday to Friday nearest to this one, within the month."""
+    """Return the day from Monday to Friday nearest to this one, within the month."""
     weekday = date(year, month, day).weekday()
     if weekday == 5:
         return day - 1 if day > 1 else 3

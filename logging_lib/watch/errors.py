@@ -1,22 +1,30 @@
-"""What can be wrong with a watch, said with its file and JSON path."""
+"""Name what is wrong with a watch, with its file and JSON path."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import reduce
 
-from logging_lib.store.body import child
+from logging_lib._util.errors import LoggingLibError
+from logging_lib.store.validators import child_path
 
 
 def json_path(*parts: str | int) -> str:
-    """``json_path("actions", 0, "a.b")`` is ``$.actions[0]['a.b']``."""
-    return reduce(child, parts, "$")
+    """Write a path as JSON path: ``json_path("actions", 0, "a.b")`` is ``$.actions[0]['a.b']``."""
+    return reduce(child_path, parts, "$")
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the known name most like a wrong one, or an empty text."""
+    close = get_close_matches(name, list(known), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing wrong with a watch file; ``message`` names the remedy."""
+class WatchProblem:
+    """Name one thing that is wrong with a watch file; ``message`` includes the remedy."""
 
     file: str
     path: str
@@ -26,13 +34,19 @@ class Problem:
         return f"{self.file}: {self.path}: {self.message}"
 
 
-class WatchError(ValueError):
-    """Watch files that are refused. ``problems`` holds all that was found, not only the first."""
+class WatchError(LoggingLibError, ValueError):
+    """Refuse watch files. ``problems`` holds all problems, not only the first."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[WatchProblem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
 
 
 class RunError(Exception):
-    """One run of a watch failed; the message says where and why. Other watches go on."""
+    """Report that one run of a watch failed; the message says where and why. Other watches run on."""
+
+
+class StateError(Exception):
+    """Report that the runner's state cannot be read or written, or that another runner has it.
+
+    The message says which, and the remedy."""

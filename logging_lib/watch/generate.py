@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml
 
-from logging_lib.watch.checking.loading import load_watch, parse_watch
+from logging_lib._util.times import parse_duration
+from logging_lib.watch.loading import load_watch, parse_watch
 from logging_lib.watch.model import Watch
 from logging_lib.watch.searches import build_searches
 from logging_lib.watch.spec import Spec, load_specs
-from logging_lib.watch.times import parse_duration
 
 FOLDER = "watchers"
 MESSAGES = "templates/messages.yml"

@@ -14,7 +14,7 @@ from logging_lib.watch.spec import (
     Counters,
     Distributions,
     Latency,
-    Quality,
+    QualitySpec,
     Rates,
     Spec,
     Starts,
@@ -260,7 +260,7 @@ def search_latency(spec: Latency) -> Searches:
     }
 
 
-def search_quality(spec: Quality) -> Searches:
+def search_quality(spec: QualitySpec) -> Searches:
     """Ask for errors and confusions of the labels that arrived, and count the predictions that could have one."""
     windows = len(spec.settings["windows"])
     longest = window(windows - 1)
@@ -411,7 +411,7 @@ _KINDS: Mapping[type[Spec], Callable[[Any], Searches]] = {
     Rates: search_rates,
     Distributions: search_distributions,
     Latency: search_latency,
-    Quality: search_quality,
+    QualitySpec: search_quality,
     Versions: search_versions,
     Starts: search_starts,
     Counters: search_counters,

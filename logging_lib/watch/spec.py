@@ -23,8 +23,8 @@ from pydantic import (
     model_validator,
 )
 
-from logging_lib.watch.errors import Problem, WatchError, json_path
-from logging_lib.watch.times import parse_duration
+from logging_lib._util.times import parse_duration
+from logging_lib.watch.errors import WatchError, WatchProblem, json_path
 
 Number = int | float
 Dataset = Literal["prediction", "label", "deadletter", "health", "start"]
@@ -269,7 +269,7 @@ class Latency(Spec):
     kind: Literal["latency"]
 
 
-class Quality(Spec):
+class QualitySpec(Spec):
     """Labels that say that the model is wrong more often than in training."""
 
     script = "ml-quality"
@@ -357,7 +357,7 @@ _KINDS: Mapping[str, type[Spec]] = {
     "rates": Rates,
     "distributions": Distributions,
     "latency": Latency,
-    "quality": Quality,
+    "quality": QualitySpec,
     "versions": Versions,
     "starts": Starts,
     "counters": Counters,
@@ -370,7 +370,7 @@ _KINDS: Mapping[str, type[Spec]] = {
 def load_specs(folder: Path) -> list[Spec]:
     """Read all ``*.yml`` of a folder, sorted by name. Raises WatchError with all problems of all files."""
     specs: list[Spec] = []
-    problems: list[Problem] = []
+    problems: list[WatchProblem] = []
     for file in sorted(folder.glob("*.yml")):
         try:
             specs.append(load_spec(file))
@@ -386,7 +386,7 @@ def load_spec(file: Path) -> Spec:
     try:
         return parse_spec(file.read_text("utf-8"), id=file.stem, file=str(file))
     except (OSError, UnicodeDecodeError) as error:
-        raise WatchError([Problem(str(file), "$", f"cannot be read: {error}")]) from error
+        raise WatchError([WatchProblem(str(file), "$", f"cannot be read: {error}")]) from error
 
 
 def parse_spec(text: str, *, id: str, file: str = "watch") -> Spec:  # noqa: A002 - Watcher's word
@@ -394,16 +394,16 @@ def parse_spec(text: str, *, id: str, file: str = "watch") -> Spec:  # noqa: A00
     try:
         document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise WatchError([Problem(file, "$", f"is not YAML: {error}")]) from error
+        raise WatchError([WatchProblem(file, "$", f"is not YAML: {error}")]) from error
     if not isinstance(document, dict):
-        raise WatchError([Problem(file, "$", "expected a mapping with title, kind and settings")])
+        raise WatchError([WatchProblem(file, "$", "expected a mapping with title, kind and settings")])
     kind = _KINDS.get(str(document.get("kind")))
     if kind is None:
-        raise WatchError([Problem(file, "$.kind", f"write one of {', '.join(_KINDS)}")])
+        raise WatchError([WatchProblem(file, "$.kind", f"write one of {', '.join(_KINDS)}")])
     problems = _find_problems(file, kind, {**document, "id": id}, ())
     problems += _find_problems(file, kind.Settings, document.get("settings"), ("settings",))
     if "id" in document:
-        problems.append(Problem(file, "$.id", "leave it out: it is the file's name"))
+        problems.append(WatchProblem(file, "$.id", "leave it out: it is the file's name"))
     if problems:
         raise WatchError(problems)
     return kind.model_validate({**document, "id": id})
@@ -420,12 +420,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _find_problems(file: str, model: type[Strict], document: Any, path: tuple[str, ...]) -> list[Problem]:
+def _find_problems(
+    file: str, model: type[Strict], document: Any, path: tuple[str, ...]
+) -> list[WatchProblem]:
     try:
         model.model_validate(document)
     except ValidationError as error:
         return [
-            Problem(file, json_path(*path, *_keys(entry["loc"])), _describe(entry, model))
+            WatchProblem(file, json_path(*path, *_keys(entry["loc"])), _describe(entry, model))
             for entry in error.errors()
         ]
     return []

@@ -1,4 +1,4 @@
-"""Watcher's Mustache dialect: pystache with Watcher's paths, its functions, and escaping by medium.
+"""Render Watcher's Mustache dialect: pystache with Watcher's paths, its functions, and escaping by medium.
 
 What differs from plain Mustache, as in Watcher: a dotted path also goes through lists
 (``ctx.metadata.windows.0``, ``findings.size``), and ``{{#toJson}}path{{/toJson}}``,
@@ -15,13 +15,15 @@ import html
 import json
 import re
 from collections.abc import Callable, Mapping
-from enum import Enum
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from pystache.parser import ParsingError, parse
 from pystache.renderengine import RenderEngine
+
+from logging_lib._util.text import BREAKS, CONTROLS, one_line
 
 _MISSING = object()
 _TAG = re.compile(r"\{\{!.*?\}\}|\{\{\{[^{}]+\}\}\}|\{\{[^{}]+\}\}", re.DOTALL)
@@ -29,62 +31,54 @@ _UNEVEN = re.compile(r"\{\{\{[^{}]+\}\}(?!\})")
 _PARTIAL = re.compile(r"\{\{\s*>")
 _JOIN = re.compile(r"join\s+delimiter=(['\"])(?P<delimiter>.*)\1", re.DOTALL)
 
-# Kept out of every text: C0 and C1 controls but tab and newline, lone surrogates, and the marks that
-# reverse or hide text.
-_CONTROLS = dict.fromkeys(
-    [c for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\t\n\r"]
-    + [*range(0xD800, 0xE000), *range(0x202A, 0x202F), *range(0x2066, 0x206A)],
-    "\ufffd",
-)
-# An inserted value must not look like a further line of its text; only a template makes those.
-_BREAKS = dict.fromkeys(map(ord, "\r\n\t\x85\u2028\u2029"), " ")
-_TEXT = {**_CONTROLS, **_BREAKS}
-_ONE_LINE = {**dict.fromkeys(_CONTROLS, ""), **_BREAKS}
+_TEXT = {**dict.fromkeys(CONTROLS, "\ufffd"), **BREAKS}
 
 
 class TemplateError(ValueError):
-    """A template that is not Mustache, or that renders to something that its place does not allow."""
+    """Report a template that is not Mustache, or that renders to something that its place does not allow."""
 
 
-class Sample(dict[str, Any]):
-    """Stands for a value that only a run knows: it has every key, and prints as ``TEXT``."""
+class Placeholder(dict[str, Any]):
+    """Stand for a value that only a run knows: it has every key, and prints as ``TEXT``."""
 
     TEXT = "\ue000"
 
     def __contains__(self, key: object) -> bool:
         return key != "ctx"
 
-    def __missing__(self, key: str) -> Sample:
+    def __missing__(self, key: str) -> Placeholder:
         return self
 
     def __bool__(self) -> bool:
         return True
 
 
-def _slack(text: str) -> str:
-    """``&``, ``<`` and ``>`` can call people or hide a link, and a backtick ends what is shown as code."""
-    text = text.translate(_TEXT).replace("`", "'")
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+@dataclass(frozen=True)
+class Medium:
+    """Where a rendered text goes, and how an inserted string is escaped there. A channel may bring its own."""
 
+    name: str
+    escape: Callable[[str], str]
+    is_json: bool = False
+    """Whether an inserted string is the content of one in JSON."""
 
-class Medium(Enum):
-    """Where a rendered text goes; the value is how an inserted string is escaped there."""
-
-    JSON = (lambda text: json.dumps(text)[1:-1],)
-    TEXT = (lambda text: text.translate(_TEXT),)
-    HTML = (lambda text: html.escape(text.translate(_TEXT)),)
-    SLACK = (_slack,)
-    HEADER = (lambda text: text.translate(_ONE_LINE),)
-    URL = (lambda text: quote(text.encode("utf-8", "replace"), safe=""),)
+    JSON: ClassVar[Medium]
+    TEXT: ClassVar[Medium]
+    HTML: ClassVar[Medium]
+    HEADER: ClassVar[Medium]
+    URL: ClassVar[Medium]
     """One part of a URL's path or a form's field: a value cannot begin another."""
 
-    @property
-    def escape(self) -> Callable[[str], str]:
-        return self.value[0]
+
+Medium.JSON = Medium("json", lambda text: json.dumps(text)[1:-1], is_json=True)
+Medium.TEXT = Medium("text", lambda text: text.translate(_TEXT))
+Medium.HTML = Medium("html", lambda text: html.escape(text.translate(_TEXT)))
+Medium.HEADER = Medium("header", lambda text: one_line(text))
+Medium.URL = Medium("url", lambda text: quote(text.encode("utf-8", "replace"), safe=""))
 
 
-class _Stack:
-    """The context stack that pystache's parse tree drives; the innermost section is last."""
+class _ContextStack:
+    """Hold the context stack that pystache's parse tree drives; the innermost section is last."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._items: list[Any] = [root]
@@ -96,23 +90,23 @@ class _Stack:
         return self._items.pop()
 
     def find(self, name: str) -> Any:
-        """The value of a dotted name: its first part is looked up from the innermost section outward."""
+        """Return the value of a dotted name: its first part is looked up from the innermost section outward."""
         if name == ".":
             return self._items[-1]
         first, *rest = name.split(".")
         value = _MISSING
         for item in reversed(self._items):
-            value = _child(item, first)
+            value = _get_child(item, first)
             if value is not _MISSING:
                 break
         for part in rest:
-            value = _child(value, part)
+            value = _get_child(value, part)
         return value
 
 
-def _child(value: Any, part: str) -> Any:
+def _get_child(value: Any, part: str) -> Any:
     if isinstance(value, Mapping):
-        return value[part] if part in value else _MISSING  # noqa: SIM401 - a Sample has keys that get() misses
+        return value[part] if part in value else _MISSING  # noqa: SIM401 - a Placeholder has keys that get() misses
     if isinstance(value, list | tuple):
         if part == "size":
             return len(value)
@@ -122,117 +116,119 @@ def _child(value: Any, part: str) -> Any:
 
 
 def to_text(value: Any) -> str:
-    """How Watcher (Java) prints a value: null as nothing, ``true``, ``[a, b]``, ``{key=value}``."""
+    """Print a value as Watcher (Java) does: null as nothing, ``true``, ``[a, b]``, ``{key=value}``."""
     if isinstance(value, str):
         return value
     if value is None or value is _MISSING:
         return ""
-    return _nested(value)
+    return _format_nested(value)
 
 
-def _nested(value: Any) -> str:
-    if isinstance(value, Sample):
-        return Sample.TEXT
+def _format_nested(value: Any) -> str:
+    if isinstance(value, Placeholder):
+        return Placeholder.TEXT
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}={_nested(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}={_format_nested(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_nested, value)) + "]"
+        return "[" + ", ".join(map(_format_nested, value)) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)
 
 
 class _Engine(RenderEngine):  # type: ignore[misc]  # pystache is untyped
-    """Resolves names for pystache's parse tree, and escapes; ``missing`` collects variables without value."""
+    """Resolve names for pystache's parse tree, and escape; ``missing`` collects variables without a value."""
 
     def __init__(self, medium: Medium, missing: set[str] | None = None) -> None:
         super().__init__(
             literal=medium.escape,
             escape=medium.escape,
-            resolve_context=_section_items,
-            resolve_partial=_no_partial,
+            resolve_context=_list_section_items,
+            resolve_partial=_reject_partial,
         )
         self._medium = medium
         self._missing = missing
 
-    def fetch_string(self, stack: _Stack, name: str) -> str:
+    def fetch_string(self, stack: _ContextStack, name: str) -> str:
         value = stack.find(name)
         if value is _MISSING and self._missing is not None:
             self._missing.add(name)
         return to_text(value)
 
-    def fetch_section_data(self, stack: _Stack, name: str) -> list[Any]:
+    def fetch_section_data(self, stack: _ContextStack, name: str) -> list[Any]:
         function = self._function(stack, name)
         if function is not None:
             return [function]
-        return _section_items(stack, name)
+        return _list_section_items(stack, name)
 
-    def _function(self, stack: _Stack, name: str) -> Callable[[str], _Inserted] | None:
-        """Watcher's functions. What they return is inserted as it is (see ``_render_value``)."""
+    def _function(self, stack: _ContextStack, name: str) -> Callable[[str], _FinishedText] | None:
+        """Return one of Watcher's functions; its result is inserted as it is (see ``_render_value``)."""
 
         def value(content: str) -> Any:
-            found = stack.find(content.strip())
-            if found is _MISSING and self._missing is not None:
+            variable = stack.find(content.strip())
+            if variable is _MISSING and self._missing is not None:
                 self._missing.add(content.strip())
-            return None if found is _MISSING else found
+            return None if variable is _MISSING else variable
 
-        escape: Callable[[str], str] = str if self._medium is Medium.JSON else self._medium.escape
+        escape: Callable[[str], str] = str if self._medium.is_json else self._medium.escape
         if name == "toJson":
-            return lambda content: _Inserted(
+            return lambda content: _FinishedText(
                 escape(json.dumps(value(content), ensure_ascii=False, default=str))
             )
         if name == "url":
-            return lambda content: _Inserted(quote(_rendered(content, stack, self._missing), safe=""))
+            return lambda content: _FinishedText(
+                quote(_render_url_section(content, stack, self._missing), safe="")
+            )
         delimiter = "," if name == "join" else None
         if match := _JOIN.fullmatch(name):
             delimiter = match["delimiter"]
         if delimiter is None:
             return None
 
-        def join(content: str) -> _Inserted:
-            found = value(content)
-            items = found if isinstance(found, list | tuple) else [found]
+        def join(content: str) -> _FinishedText:
+            variable = value(content)
+            items = variable if isinstance(variable, list | tuple) else [variable]
             # The delimiter is the template's own text; in JSON even that is a string's content.
-            between = self._medium.escape(delimiter) if self._medium is Medium.JSON else delimiter
-            return _Inserted(between.join(self._medium.escape(to_text(item)) for item in items))
+            between = self._medium.escape(delimiter) if self._medium.is_json else delimiter
+            return _FinishedText(between.join(self._medium.escape(to_text(item)) for item in items))
 
         return join
 
-    def _render_value(self, value: Any, stack: _Stack, delimiters: Any = None) -> str:
+    def _render_value(self, value: Any, stack: _ContextStack, delimiters: Any = None) -> str:
         # pystache renders what a section's function returns as one more template; a value from a log must
         # never be one, so only text that our own functions marked as finished comes here.
-        if not isinstance(value, _Inserted):
+        if not isinstance(value, _FinishedText):
             raise TemplateError("a value cannot be a function")
         return str(value)
 
 
-class _Inserted(str):
-    """Finished text."""
+class _FinishedText(str):
+    """Mark a text that needs no further rendering."""
 
     __slots__ = ()
 
 
-def _section_items(stack: _Stack, name: str) -> list[Any]:
-    """What a section repeats over; as in Watcher, 0 and ``{}`` are something, ``""`` and null are not."""
+def _list_section_items(stack: _ContextStack, name: str) -> list[Any]:
+    """List what a section repeats over; as in Watcher, 0 and ``{}`` count as something, ``""`` and null do not."""
     value = stack.find(name)
     if isinstance(value, list | tuple):
         return list(value)
     return [] if value is _MISSING or value is None or value is False or value == "" else [value]
 
 
-def _no_partial(name: str) -> str:
+def _reject_partial(name: str) -> str:
     raise TemplateError(f"partial {{{{>{name}}}}}: Watcher has no partials")
 
 
-def _rendered(content: str, stack: _Stack, missing: set[str] | None) -> str:
-    """The inside of ``{{#url}}``: rendered plainly, then percent-encoded as a whole."""
+def _render_url_section(content: str, stack: _ContextStack, missing: set[str] | None) -> str:
+    """Render the inside of ``{{#url}}``, which is then percent-encoded as a whole."""
     text: str = compile_template(content).render(_Engine(Medium.TEXT, missing), stack)
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 @lru_cache(maxsize=16384)
 def compile_template(template: str) -> Any:
-    """The parse tree of a template; kept, since watches render the same templates again and again.
+    """Parse a template; cached, since watches render the same templates again and again.
 
     Raises:
         TemplateError: saying what is not Mustache in it.
@@ -244,17 +240,19 @@ def compile_template(template: str) -> Any:
     try:
         return parse(template, raise_on_mismatch=True)
     except (ParsingError, IndexError) as error:
-        raise TemplateError(_explained(error, template)) from error
+        raise TemplateError(_describe_error(error, template)) from error
 
 
-def _explained(error: Exception, template: str) -> str:
+def _describe_error(error: Exception, template: str) -> str:
     info = getattr(error, "info", None)
     if info is not None and info.tag_type in ("#", "^"):  # pystache names the wrong section here
         return f"the section {'{{' + template[: info.position].rpartition('{{')[2]} is never closed"
     return str(error) or "a section is closed that was never opened"
 
 
-_ENGINES = {medium: _Engine(medium) for medium in Medium}
+@cache
+def _engine(medium: Medium) -> _Engine:
+    return _Engine(medium)
 
 
 def render(template: str, context: Mapping[str, Any], medium: Medium, missing: set[str] | None = None) -> str:
@@ -268,20 +266,20 @@ def render(template: str, context: Mapping[str, Any], medium: Medium, missing: s
     Raises:
         TemplateError: when the template is not Mustache.
     """
-    engine = _ENGINES[medium] if missing is None else _Engine(medium, missing)
-    text: str = compile_template(template).render(engine, _Stack(context))
+    engine = _engine(medium) if missing is None else _Engine(medium, missing)
+    text: str = compile_template(template).render(engine, _ContextStack(context))
     return text
 
 
 def has_value(name: str, context: Mapping[str, Any]) -> bool:
-    """Whether a dotted name means anything in this context."""
-    return _Stack(context).find(name) is not _MISSING
+    """Whether a dotted name has a value in this context."""
+    return _ContextStack(context).find(name) is not _MISSING
 
 
-def value_of(name: str, context: Mapping[str, Any]) -> Any:
-    """What a dotted name means in this context; None when nothing."""
-    found = _Stack(context).find(name)
-    return None if found is _MISSING else found
+def find_value(name: str, context: Mapping[str, Any]) -> Any:
+    """Return the value of a dotted name in this context; None when it has none."""
+    value = _ContextStack(context).find(name)
+    return None if value is _MISSING else value
 
 
 def render_json(template: str, context: Mapping[str, Any], missing: set[str] | None = None) -> dict[str, Any]:

@@ -6,7 +6,7 @@
 # The Ruby twin of logging_lib/normalize: pipelines/cases says what both must do, to the byte. It needs JRuby and
 # Jackson, which Logstash has, and nothing of Logstash itself.
 require "set"
-require_relative "ml_normalize/refusal"
+require_relative "ml_normalize/errors"
 require_relative "ml_normalize/text"
 require_relative "ml_normalize/parsing"
 require_relative "ml_normalize/times"
@@ -37,10 +37,10 @@ module MlNormalize
   # na_values  - a Set of the spellings of a missing value in foreign events.
   def normalize(raw, now, na_values = NA_VALUES)
     arrival = Times::Arrival.at(now)
-    document, mended = Parsing.parse(raw)
+    document, repaired = Parsing.parse(raw)
     ml = document.get("ml")
     if ml.is_a?(Parsing::JMap) && ml.contains_key("schema_version")
-      raise Refused.new("not_json", Parsing::NOT_JSON, "parse") if mended
+      raise Refused.new("not_json", Parsing::NOT_JSON, "parse") if repaired
       Result.new(Canonical.check(document, ml, raw, arrival), nil)
     else
       Result.new(Foreign.canonical(Parsing.to_ruby(document), raw, arrival, na_values), nil)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from logging_lib.analysis import causes
-from logging_lib.analysis.skewing import skew
+from logging_lib.analysis import skew_causes
+from logging_lib.analysis.skew import find_skew
 
 ROWS = 400
 
@@ -94,7 +94,7 @@ def test_the_planted_causes_are_named(truth: pd.DataFrame, share: float) -> None
                 [a is not b and a != b for a, b in zip(logged[feature], truth[feature], strict=True)]
             )
             recomputed[feature] = recomputed[feature].astype(object).where(~hit, None)
-        found = skew(logged, recomputed, key="@event.id")
+        found = find_skew(logged, recomputed, key="@event.id")
         worst = next(one for one in found.features if one.name == feature)
         assert worst.cause is not None
         assert not worst.allowed
@@ -112,33 +112,33 @@ def test_equal_features_have_no_skew(truth: pd.DataFrame) -> None:
     other.loc[other.index[:7], "age"] = np.nan
     logged = truth.assign(age=truth["age"].astype(object))
     logged.loc[other.index[:7], "age"] = None
-    found = skew(logged, other, key="@event.id")
+    found = find_skew(logged, other, key="@event.id")
     assert found.ok
     assert found.joined == ROWS
     assert all(one.mismatched == 0 and one.cause is None for one in found.features)
 
 
-def test_the_rate_its_interval_and_examples_are_told(truth: pd.DataFrame) -> None:
+def test_the_rate_its_interval_and_examples_are_reported(truth: pd.DataFrame) -> None:
     logged = truth.assign(age=truth["age"].where(truth.index >= 8, truth["age"] + 1))
-    found = skew(logged, truth, key="@event.id", max_rate=0.05)
+    found = find_skew(logged, truth, key="@event.id", max_rate=0.05)
     age = found.features[0]
     assert (age.name, age.mismatched, age.rate, age.allowed) == ("age", 8, 0.02, True)
     assert age.low < 0.02 < age.high
     assert age.examples[0] == ("e0", truth["age"][0] + 1, truth["age"][0])
     assert found.ok
-    assert skew(logged, truth, key="@event.id", max_rate=0.01).skewed[0].name == "age"
+    assert find_skew(logged, truth, key="@event.id", max_rate=0.01).skewed[0].name == "age"
 
 
 def test_a_tolerance_may_be_that_of_one_feature(truth: pd.DataFrame) -> None:
     logged = truth.assign(rate=truth["rate"] * 1.001, income=truth["income"] * 1.001)
-    found = skew(logged, truth, key="@event.id", tolerances={"rate": 0.01})
+    found = find_skew(logged, truth, key="@event.id", tolerances={"rate": 0.01})
     assert [one.name for one in found.skewed] == ["income"]
-    assert not skew(logged, truth, key="@event.id", tolerance=0.01).skewed
-    assert not skew(logged[["@event.id", "rate"]], truth, key="@event.id", absolute=0.5).skewed
+    assert not find_skew(logged, truth, key="@event.id", tolerance=0.01).skewed
+    assert not find_skew(logged[["@event.id", "rate"]], truth, key="@event.id", absolute=0.5).skewed
 
 
 def test_events_without_a_partner_are_a_join_miss(truth: pd.DataFrame) -> None:
-    found = skew(truth, truth.iloc[:300], key="@event.id")
+    found = find_skew(truth, truth.iloc[:300], key="@event.id")
     assert (found.joined, found.only_logged, found.ok) == (300, 100, False)
     assert not found.skewed
 
@@ -147,13 +147,13 @@ def test_errors_name_the_columns(truth: pd.DataFrame) -> None:
     with pytest.raises(
         ValueError, match=r"the recomputed features have no column 'id' to join by; there are @event.id"
     ):
-        skew(truth, truth, key="@event.id", recomputed_key="id")
+        find_skew(truth, truth, key="@event.id", recomputed_key="id")
     with pytest.raises(
         ValueError, match=r"no logged event has a recomputed row: @event.id and @event.id are 'e0'"
     ):
-        skew(truth, truth.assign(**{"@event.id": "x"}), key="@event.id")
+        find_skew(truth, truth.assign(**{"@event.id": "x"}), key="@event.id")
     with pytest.raises(ValueError, match="no feature is in both"):
-        skew(truth[["@event.id", "age"]], truth[["@event.id", "rate"]], key="@event.id")
+        find_skew(truth[["@event.id", "age"]], truth[["@event.id", "rate"]], key="@event.id")
 
 
 VALUES = st.one_of(
@@ -168,6 +168,6 @@ VALUES = st.one_of(
 def test_any_values_have_a_cause(pairs: list[tuple[Any, Any]]) -> None:
     """Whatever the values are, a cause is named and its share is one."""
     a, b = (np.array([*column, None], dtype=object)[:-1] for column in zip(*pairs, strict=True))
-    made = causes.likeliest(causes.Feature("x", a, b, np.ones(len(a), dtype=bool), {"y": b}))
+    made = skew_causes.likeliest(skew_causes.SkewedFeature("x", a, b, np.ones(len(a), dtype=bool), {"y": b}))
     assert 0 <= made.share <= 1
     assert made.name

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from scipy import special, stats
 from scipy.spatial import distance
 
-from logging_lib.analysis import groups, numbers, tables
-from logging_lib.analysis.comparing import detectable
+from logging_lib.analysis import contingency, numeric_tests
+from logging_lib.analysis.comparison import detectable
+from tests.strategies import examples
 
 Array = np.ndarray[Any, Any]
 
@@ -25,16 +26,16 @@ SAMPLES = st.lists(
 )
 
 
-def merged(a: list[float] | Array, b: list[float] | Array) -> numbers.Merged:
-    return numbers.merge(np.sort(np.asarray(a, dtype=float)), np.sort(np.asarray(b, dtype=float)))
+def merged(a: list[float] | Array, b: list[float] | Array) -> numeric_tests.MergedSamples:
+    return numeric_tests.merge(np.sort(np.asarray(a, dtype=float)), np.sort(np.asarray(b, dtype=float)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(SAMPLES, SAMPLES)
 def test_two_samples_against_scipy(a: list[float], b: list[float]) -> None:
     """D, U, the Wasserstein distance and their p-values, with and without ties."""
     made = merged(a, b)
-    found, effect = numbers.ks(made)
+    found, effect = numeric_tests.ks(made)
     with warnings.catch_warnings(record=True) as gave_up:
         warnings.simplefilter("always")
         theirs = stats.ks_2samp(a, b, method="exact")
@@ -42,7 +43,7 @@ def test_two_samples_against_scipy(a: list[float], b: list[float]) -> None:
     if not gave_up:  # its exact method fails where D is the least there can be
         assert found.p == pytest.approx(theirs.pvalue, abs=1e-9)
     assert effect.low - 1e-12 <= effect.value <= effect.high + 1e-12
-    u, delta = numbers.mann_whitney(made)
+    u, delta = numeric_tests.mann_whitney(made)
     scipys = stats.mannwhitneyu(a, b, method="asymptotic")
     assert u.statistic == scipys.statistic
     if math.isfinite(scipys.pvalue):  # not where all values are the same
@@ -50,7 +51,9 @@ def test_two_samples_against_scipy(a: list[float], b: list[float]) -> None:
     assert -1 <= delta.low <= delta.high <= 1
     pairs = np.sign(np.subtract.outer(np.array(a), np.array(b)))
     assert delta.value == pytest.approx(pairs.mean(), abs=1e-12)
-    assert numbers.wasserstein(made) == pytest.approx(stats.wasserstein_distance(a, b), rel=1e-9, abs=1e-9)
+    assert numeric_tests.wasserstein(made) == pytest.approx(
+        stats.wasserstein_distance(a, b), rel=1e-9, abs=1e-9
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -60,8 +63,8 @@ def test_large_samples_against_scipy(seed: int, n: int, m: int) -> None:
     random = np.random.default_rng(seed)
     a, b = random.normal(size=n), random.normal(0.1, 1.2, m)
     theirs = stats.ks_2samp(a, b, method="asymp")
-    assert numbers.ks(merged(a, b))[0].p == pytest.approx(theirs.pvalue, rel=1e-9)
-    made = numbers.welch(numbers.of(a), numbers.of(b))
+    assert numeric_tests.ks(merged(a, b))[0].p == pytest.approx(theirs.pvalue, rel=1e-9)
+    made = numeric_tests.welch(numeric_tests.measure_moments(a), numeric_tests.measure_moments(b))
     assert made is not None
     t = stats.ttest_ind(b, a, equal_var=False)
     assert (made[0].statistic, made[0].p) == pytest.approx((t.statistic, t.pvalue), rel=1e-9)
@@ -80,7 +83,7 @@ def test_cliffs_delta_has_cliffs_variance() -> None:
     z = stats.norm.isf(0.025)
     inner = z * math.sqrt(variance) * math.sqrt((1 - delta**2) ** 2 + z**2 * variance)
     below = 1 - delta**2 + z**2 * variance
-    _, effect = numbers.mann_whitney(merged(a, b))
+    _, effect = numeric_tests.mann_whitney(merged(a, b))
     assert effect.value == pytest.approx(delta)
     assert effect.low == pytest.approx((delta - delta**3 - inner) / below)
     assert effect.high == pytest.approx((delta - delta**3 + inner) / below)
@@ -88,7 +91,7 @@ def test_cliffs_delta_has_cliffs_variance() -> None:
 
 def test_hedges_g_of_a_known_example() -> None:
     """Means 10 and 11, standard deviation 2, 20 rows each: d = 0.5, J = 1 - 3 / 151."""
-    made = numbers.welch(numbers.Of(20, 10, 2), numbers.Of(20, 11, 2))
+    made = numeric_tests.welch(numeric_tests.SampleMoments(20, 10, 2), numeric_tests.SampleMoments(20, 11, 2))
     assert made is not None
     g = made[1]
     assert g.value == pytest.approx(0.5 * (1 - 3 / 151))
@@ -102,28 +105,28 @@ TABLE = np.array([[762, 327, 468], [484, 239, 477]])
 
 def test_chi_squared_as_r_has_it() -> None:
     """chisq.test(M): X-squared = 30.07, df = 2, p-value = 2.954e-07; DescTools::GTest(M): G = 30.017."""
-    test, _, _ = tables.association(TABLE)
+    test, _, _ = contingency.association(TABLE)
     assert (test.statistic, test.p) == (pytest.approx(30.070, abs=1e-3), pytest.approx(2.954e-07, rel=1e-3))
-    g, _, _ = tables.association(TABLE, test="g")
+    g, _, _ = contingency.association(TABLE, test="g")
     assert g.statistic == pytest.approx(30.017, abs=1e-3)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.integers(2, 3), st.integers(2, 8), st.integers(0, 2**32))
 def test_tables_against_scipy(samples: int, categories: int, seed: int) -> None:
     table = np.random.default_rng(seed).integers(20, 200, (samples, categories))
     for name, power in (("chi2", "pearson"), ("g", "log-likelihood")):
-        test, _, _ = tables.association(table, test=name)
+        test, _, _ = contingency.association(table, test=name)
         theirs = stats.chi2_contingency(table, correction=False, lambda_=power)
         assert (test.statistic, test.p) == pytest.approx((theirs.statistic, theirs.pvalue), rel=1e-8)
-    assert tables.jensen_shannon(table[:2]) == pytest.approx(
+    assert contingency.jensen_shannon(table[:2]) == pytest.approx(
         distance.jensenshannon(table[0], table[1], base=2)
     )
 
 
 def test_fishers_exact_test_as_r_has_it() -> None:
     """fisher.test(matrix(c(3, 1, 1, 3), 2)): p-value = 0.4857 (the tea taster)."""
-    test, _, _ = tables.association(np.array([[3, 1], [1, 3]]))
+    test, _, _ = contingency.association(np.array([[3, 1], [1, 3]]))
     assert test.name == "fisher"
     assert test.p == pytest.approx(0.4857, abs=1e-4)
 
@@ -133,20 +136,20 @@ def test_sparse_cells_are_permuted_in_small_samples() -> None:
     own enumeration."""
     table = np.array([[8, 2, 0, 1], [1, 3, 5, 2]])
     exact = stats.fisher_exact(table, method=stats.MonteCarloMethod(rvs=None, n_resamples=9999)).pvalue
-    test, _, tested = tables.association(table, seed=1)
+    test, _, tested = contingency.association(table, seed=1)
     assert test.note == "by permutation"
     assert tested.shape == (2, 4)
     assert test.p == pytest.approx(exact, abs=0.02)
-    assert tables.association(table, seed=1)[0].p == test.p
+    assert contingency.association(table, seed=1)[0].p == test.p
 
 
 def test_sparse_cells_are_pooled_in_large_samples() -> None:
     table = np.array([[5000, 3000, 3, 2, 1, 2], [5100, 2900, 2, 4, 0, 1]])
-    test, _, tested = tables.association(table)
+    test, _, tested = contingency.association(table)
     assert test.note == "4 sparse categories pooled"
     assert tested.sum() == table.sum()
     expected = np.outer(tested.sum(axis=1), tested.sum(axis=0)) / tested.sum()
-    assert expected.min() >= tables.MIN_EXPECTED
+    assert expected.min() >= contingency.MIN_EXPECTED
 
 
 @settings(deadline=None)
@@ -155,11 +158,11 @@ def test_pooling_loses_no_row_and_leaves_no_sparse_cell(cells: list[tuple[int, i
     table = np.array(cells).T
     if table.sum(axis=1).min() < 20:
         return
-    made = tables.pool(table[:, table.sum(axis=0) > 0])
+    made = contingency.pool(table[:, table.sum(axis=0) > 0])
     assert made.sum(axis=1).tolist() == table.sum(axis=1).tolist()
     if made.shape[1] > 1:
         expected = np.outer(made.sum(axis=1), made.sum(axis=0)) / made.sum()
-        assert expected.min() >= tables.MIN_EXPECTED
+        assert expected.min() >= contingency.MIN_EXPECTED
 
 
 def test_cramers_v_corrected_for_bias() -> None:
@@ -168,10 +171,10 @@ def test_cramers_v_corrected_for_bias() -> None:
     chi2, n = stats.chi2_contingency(table, correction=False).statistic, table.sum()
     phi = max(0, chi2 / n - 2 / (n - 1))
     expected = math.sqrt(phi / (min(2 - 1 / (n - 1), 3 - 4 / (n - 1)) - 1))
-    v = tables.cramers_v(table)
+    v = contingency.cramers_v(table)
     assert v.value == pytest.approx(expected)
     assert v.low < v.value < v.high
-    more = tables.cramers_v(table * np.array([[1000], [1]]))
+    more = contingency.cramers_v(table * np.array([[1000], [1]]))
     assert more.value == pytest.approx(v.value, abs=0.02)
 
 
@@ -179,7 +182,7 @@ def test_cramers_v_corrected_for_bias() -> None:
 @pytest.mark.parametrize("freedom", [1, 4, 30])
 def test_the_noncentrality_is_that_of_its_quantiles(chi2: float, freedom: int) -> None:
     """ncx2.cdf of the ends is 0.975 and 0.025, or the end is 0."""
-    low, high = tables.noncentrality(chi2, freedom)
+    low, high = contingency.noncentrality(chi2, freedom)
     for end, quantile in ((low, 0.975), (high, 0.025)):
         if end == 0:
             assert special.chdtr(freedom, chi2) <= quantile
@@ -189,33 +192,34 @@ def test_the_noncentrality_is_that_of_its_quantiles(chi2: float, freedom: int) -
 
 def test_intervals_of_shares() -> None:
     """Newcombe 1998: (56/70, 48/80) by method 10 is 0.0524 to 0.3339; Wilson of 81/263 is 0.2553 to 0.3662."""
-    effect = tables.risk_difference(np.array([[32, 48], [14, 56]]))
+    effect = contingency.risk_difference(np.array([[32, 48], [14, 56]]))
     assert (effect.value, effect.low, effect.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
-    assert tables.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
-    h = tables.cohens_h(np.array([[60, 40], [50, 50]]))
+    assert contingency.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    h = contingency.cohens_h(np.array([[60, 40], [50, 50]]))
     assert h.value == pytest.approx(2 * (math.asin(math.sqrt(0.5)) - math.asin(math.sqrt(0.4))))
 
 
 def test_psi_and_what_it_is_by_chance() -> None:
     """0.1 against 0.2 and 0.9 against 0.8: 0.1 ln 2 + (-0.1) ln(8/9); by chance (bins - 1)(1/n + 1/m)."""
     table = np.array([[100_000, 900_000], [200_000, 800_000]])
-    assert tables.psi(table) == pytest.approx(0.1 * math.log(2) - 0.1 * math.log(8 / 9), rel=1e-4)
+    assert contingency.psi(table) == pytest.approx(0.1 * math.log(2) - 0.1 * math.log(8 / 9), rel=1e-4)
     random = np.random.default_rng(5)
     found = [
-        tables.psi(np.stack([random.multinomial(n, [0.1] * 10) for n in (800, 1200)])) for _ in range(1000)
+        contingency.psi(np.stack([random.multinomial(n, [0.1] * 10) for n in (800, 1200)]))
+        for _ in range(1000)
     ]
-    usual = tables.psi_by_chance(np.array([[80] * 10, [120] * 10]))
+    usual = contingency.psi_by_chance(np.array([[80] * 10, [120] * 10]))
     assert np.mean(found) == pytest.approx(usual, rel=0.08)
 
 
 def test_several_samples_against_scipy() -> None:
     random = np.random.default_rng(6)
     samples = [random.normal(i * 0.3, 1 + i / 2, 60 + 20 * i) for i in range(4)]
-    made = groups.kruskal(samples)
+    made = numeric_tests.kruskal(samples)
     theirs = stats.kruskal(*samples)
     assert made is not None
     assert (made[0].statistic, made[0].p) == (theirs.statistic, theirs.pvalue)
-    analysis = groups.anova(samples)
+    analysis = numeric_tests.anova(samples)
     welch = stats.f_oneway(*samples, equal_var=False)
     assert analysis is not None
     assert (analysis[0].statistic, analysis[0].p) == (welch.statistic, welch.pvalue)
@@ -223,8 +227,8 @@ def test_several_samples_against_scipy() -> None:
     assert analysis[1].value == pytest.approx(3 * (f - 1) / (3 * (f - 1) + n))
     for effect in (made[1], analysis[1]):
         assert effect.low <= effect.value <= effect.high
-    assert groups.anova([np.ones(5), np.ones(5), np.ones(5)]) is None
-    assert groups.kruskal([np.ones(5), np.ones(5), np.ones(5)]) is None
+    assert numeric_tests.anova([np.ones(5), np.ones(5), np.ones(5)]) is None
+    assert numeric_tests.kruskal([np.ones(5), np.ones(5), np.ones(5)]) is None
 
 
 def test_welchs_anova_as_r_has_it() -> None:
@@ -235,7 +239,7 @@ def test_welchs_anova_as_r_has_it() -> None:
         np.array([4.81, 4.17, 4.41, 3.59, 5.87, 3.83, 6.03, 4.89, 4.32, 4.69]),
         np.array([6.31, 5.12, 5.54, 5.50, 5.37, 5.29, 4.92, 6.15, 5.80, 5.26]),
     ]
-    analysis, ranks = groups.anova(plants), groups.kruskal(plants)
+    analysis, ranks = numeric_tests.anova(plants), numeric_tests.kruskal(plants)
     assert analysis is not None
     assert ranks is not None
     assert (analysis[0].statistic, analysis[0].p) == pytest.approx((5.181, 0.01739), abs=1e-3)
@@ -247,10 +251,10 @@ def test_welchs_t_as_r_has_it() -> None:
     p-value = 0.06933."""
     one = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
     two = np.array([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
-    made = numbers.welch(numbers.of(one), numbers.of(two))
+    made = numeric_tests.welch(numeric_tests.measure_moments(one), numeric_tests.measure_moments(two))
     assert made is not None
     assert (made[0].statistic, made[0].p) == pytest.approx((1.8608, 0.07939), abs=1e-4)
-    u, _ = numbers.mann_whitney(merged(one, two))
+    u, _ = numeric_tests.mann_whitney(merged(one, two))
     assert (u.statistic, u.p) == pytest.approx((25.5, 0.06933), abs=1e-5)
 
 
@@ -269,11 +273,15 @@ def test_the_intervals_cover(shift: float) -> None:
     held = np.zeros(3)
     for _ in range(1000):
         a, b = np.sort(random.normal(size=300)), np.sort(random.normal(shift, 1, 200))
-        both = numbers.merge(a, b)
-        made = numbers.welch(numbers.of(a), numbers.of(b))
+        both = numeric_tests.merge(a, b)
+        made = numeric_tests.welch(numeric_tests.measure_moments(a), numeric_tests.measure_moments(b))
         assert made is not None
         for i, (effect, value) in enumerate(
-            ((made[1], shift), (numbers.mann_whitney(both)[1], true_delta), (numbers.ks(both)[1], true_d))
+            (
+                (made[1], shift),
+                (numeric_tests.mann_whitney(both)[1], true_delta),
+                (numeric_tests.ks(both)[1], true_d),
+            )
         ):
             held[i] += effect.low <= value <= effect.high
     assert (held[:2] >= 930).all()

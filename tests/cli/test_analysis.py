@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 import logging_lib
 from logging_lib import profile as profiles
 from logging_lib.cli.app import app
-from tests.jobs.served import START
+from tests.analysis.served import START
 
 Call = Callable[..., Result]
 STORE = ("--store", "store")
@@ -111,7 +111,9 @@ def test_export_and_scorecard(call: Call) -> None:
     state = Path("store/.watch-state/watches")
     state.mkdir(parents=True)
     for name in ("stale-model", "quality-regression"):
-        (state / f"{name}.json").write_text(json.dumps({"last": "2018-03-01T00:00:00Z", "incidents": []}))
+        (state / f"{name}.json").write_text(
+            json.dumps({"last_scheduled": "2018-03-01T00:00:00Z", "incidents": []})
+        )
     as_of = ("--now", "2018-03-04T00:00:00Z", "--recent", "60d")
     made = json.loads(call("scorecard", *STORE, *as_of, "--json").stdout)
     assert [one["status"] for one in made["monitors"]][3] == "partly" or made["monitors"][3]["score"] == 1

@@ -58,7 +58,7 @@ def log_some(own: profiles.Profile, inputs: dict[str, Any]) -> None:
         log.prediction(inputs | wrong, prediction=12.0)
 
 
-def test_a_fault_is_told_by_mail_and_slack_and_only_once(
+def test_a_fault_is_sent_by_mail_and_slack_and_only_once(
     call: Callable[..., Result],
     own: profiles.Profile,
     inputs: dict[str, Any],
@@ -66,7 +66,7 @@ def test_a_fault_is_told_by_mail_and_slack_and_only_once(
     webhook: Webhook,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same commands as over the embedded store; a second run finds the incident told."""
+    """The same commands as over the embedded store; a second run finds that the incident was sent."""
     monkeypatch.setenv("LOGGING_LIB_SMTP_URL", mail_server.url)
     monkeypatch.setenv("LOGGING_LIB_SLACK_WEBHOOK", webhook.url)
     log_some(own, inputs)

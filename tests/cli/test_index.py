@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import logging_lib
 from logging_lib import profile as profiles
 from logging_lib.cli.app import app
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 
 run = CliRunner().invoke
 
@@ -24,7 +24,7 @@ def desk(tmp_path: Path, profile: profiles.Profile, monkeypatch: pytest.MonkeyPa
     return tmp_path
 
 
-def test_a_spool_is_indexed_once_and_its_fault_is_told(
+def test_a_spool_is_indexed_once_and_its_fault_is_found(
     desk: Path, profile: profiles.Profile, inputs: dict[str, Any]
 ) -> None:
     log = logging_lib.configure(model="loans", version="1", profile=profile, spool="spool", report_every=None)
@@ -33,10 +33,10 @@ def test_a_spool_is_indexed_once_and_its_fault_is_told(
     command = ["index", "spool", "--store", "store", "--profile", "profile.json", "--json"]
     assert json.loads(run(app, command).output) == {"indexed": 200, "known": 0, "refused": {}}
     assert json.loads(run(app, command).output) == {"indexed": 0, "known": 200, "refused": {}}
-    told = run(app, ["watch", "run", "--once", "--store", "store", "--dry-run"])
-    assert told.exit_code == 0, told.output
-    assert "home: 25.00 % unseen, expected 0.00 %" in told.output
-    assert "Rented (50)" in told.output
+    dry_run = run(app, ["watch", "run", "--once", "--store", "store", "--dry-run"])
+    assert dry_run.exit_code == 0, dry_run.output
+    assert "home: 25.00 % unseen, expected 0.00 %" in dry_run.output
+    assert "Rented (50)" in dry_run.output
 
 
 def test_foreign_events_are_checked_and_refused_ones_are_kept(desk: Path, inputs: dict[str, Any]) -> None:

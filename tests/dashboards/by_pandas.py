@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from logging_lib.dashboards.selection import Selection
+from logging_lib.dashboards.selection import PanelSelection
 from logging_lib.dashboards.spec import Exists, Filter, Metric, Not, Panel, Range
 from logging_lib.dashboards.tables import label, metric_label
 from logging_lib.schema.fields import load
@@ -40,7 +40,7 @@ class Panels:
                 frame["weight"] = 1.0
             self._frames[dataset] = frame
 
-    def rows(self, panel: Panel, selection: Selection) -> list[Row]:
+    def rows(self, panel: Panel, selection: PanelSelection) -> list[Row]:
         frame = self._frames[panel.dataset]
         frame = frame[matches(frame, panel.filter)]
         for control, name in CONTROLS.items():
@@ -63,7 +63,7 @@ class Panels:
             return list(self._bins(panel, selection, now, before))
         return list(self._numbers(panel, selection, now))
 
-    def _numbers(self, panel: Panel, selection: Selection, frame: pd.DataFrame) -> Iterator[Row]:
+    def _numbers(self, panel: Panel, selection: PanelSelection, frame: pd.DataFrame) -> Iterator[Row]:
         for keys, part in split(frame, panel.splits, panel.size):
             if panel.chart == "table":
                 yield {
@@ -84,7 +84,7 @@ class Panels:
     def _point(
         self,
         panel: Panel,
-        selection: Selection,
+        selection: PanelSelection,
         keys: tuple[str, ...],
         x: str,
         one: Metric,
@@ -102,7 +102,7 @@ class Panels:
             row["low"], row["high"] = (None, None) if error is None else (found - error, found + error)
         return row
 
-    def _rates(self, panel: Panel, selection: Selection, frame: pd.DataFrame) -> Iterator[Row]:
+    def _rates(self, panel: Panel, selection: PanelSelection, frame: pd.DataFrame) -> Iterator[Row]:
         totals = dict(buckets(frame, selection))
         check = (panel.field or "").rpartition(".")[2]
         for (feature,), part in split(frame, (panel.field or "",), panel.size):
@@ -124,7 +124,7 @@ class Panels:
                 }
 
     def _bins(
-        self, panel: Panel, selection: Selection, now: pd.DataFrame, before: pd.DataFrame
+        self, panel: Panel, selection: PanelSelection, now: pd.DataFrame, before: pd.DataFrame
     ) -> Iterator[Row]:
         def shares(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
             if "ml.input.bins" not in frame or frame.empty:
@@ -180,7 +180,7 @@ class Panels:
                 },
             }
 
-    def _profiles_of(self, selection: Selection) -> list[dict[str, Any]]:
+    def _profiles_of(self, selection: PanelSelection) -> list[dict[str, Any]]:
         return [
             one
             for one in self._profiles
@@ -212,7 +212,7 @@ def split(
             yield (key, *rest), below
 
 
-def buckets(frame: pd.DataFrame, selection: Selection) -> Iterator[tuple[str, pd.DataFrame]]:
+def buckets(frame: pd.DataFrame, selection: PanelSelection) -> Iterator[tuple[str, pd.DataFrame]]:
     """Every bucket of time from the start to the end, those without documents too."""
     step = pd.Timedelta(seconds=selection.step_seconds)
     first, last = (
@@ -228,7 +228,7 @@ def by_value(frame: pd.DataFrame, panel: Panel) -> Iterator[tuple[str, pd.DataFr
         yield key, part
 
 
-def value(metric: Metric, frame: pd.DataFrame, panel: Panel, selection: Selection) -> float | None:
+def value(metric: Metric, frame: pd.DataFrame, panel: Panel, selection: PanelSelection) -> float | None:
     """A metric's number; None where there is none."""
     if metric.formula is None:
         arguments = [metric.field, metric.percentile]
@@ -258,7 +258,7 @@ def value(metric: Metric, frame: pd.DataFrame, panel: Panel, selection: Selectio
 
 
 def operation(
-    name: str, arguments: list[Any], frame: pd.DataFrame, panel: Panel, selection: Selection
+    name: str, arguments: list[Any], frame: pd.DataFrame, panel: Panel, selection: PanelSelection
 ) -> float | None:
     if arguments and arguments[-1] in panel.where:
         frame = frame[matches(frame, panel.where[arguments[-1]])]

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.dashboards.loading import load_dashboards
-from logging_lib.dashboards.selection import Selection
+from logging_lib.dashboards.selection import PanelSelection
 from logging_lib.dashboards.spec import Dashboard
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.watch.runner.elasticstate import ElasticState
-from logging_lib.watch.unit import cases, streams
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.watch.state.elasticsearch import ElasticsearchState
+from logging_lib.watch.testing import cases, streams
 
 Documents = list[tuple[str, dict[str, Any]]]
 
@@ -109,27 +109,27 @@ def alerts() -> list[dict[str, Any]]:
     """Three alerts and a delivery, as the runner writes them."""
     kept = _Kept()
     record = {"kind": "alert", "watch": "na-spike", "model": "loans", "version": "1"}
-    told = [{**record, "time": f"2018-01-01T01:0{number}:00Z"} for number in range(3)]
-    ElasticState(kept).record([*told, {**told[0], "kind": "delivery"}])
+    alerts = [{**record, "time": f"2018-01-01T01:0{number}:00Z"} for number in range(3)]
+    ElasticsearchState(kept).record([*alerts, {**alerts[0], "kind": "delivery"}])
     return kept.documents
 
 
 @pytest.fixture(scope="session")
-def selection() -> Selection:
+def selection() -> PanelSelection:
     """The two hours of the events."""
-    return Selection(cases.START, cases.START + timedelta(hours=2))
+    return PanelSelection(cases.START, cases.START + timedelta(hours=2))
 
 
 @pytest.fixture(scope="session")
-def maker() -> streams.Maker:
+def maker() -> streams.DocumentGenerator:
     folder = content.path("watchers") / "cases"
-    return streams.Maker(cases.load(folder / "na-spike.yml").content, folder)
+    return streams.DocumentGenerator(cases.load_case_file(folder / "na-spike.yml").content, folder)
 
 
 @pytest.fixture(scope="session")
-def documents(maker: streams.Maker) -> Documents:
+def documents(maker: streams.DocumentGenerator) -> Documents:
     """(data stream, document), the profile's document among them."""
-    classes = streams.Maker(CLASSIFIER, Path())
+    classes = streams.DocumentGenerator(CLASSIFIER, Path())
     return [
         ("ml-profiles", maker.profile_document({})),
         ("ml-profiles", classes.profile_document({})),

@@ -9,13 +9,14 @@ from dataclasses import replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from logging_lib.dashboards import checks, objects, queries, tables
+from logging_lib.dashboards import queries, tables
 from logging_lib.dashboards.build import MAX_NAME, for_profile, model_id
-from logging_lib.dashboards.selection import Selection
+from logging_lib.dashboards.kibana import objects, validate
+from logging_lib.dashboards.selection import PanelSelection
 from logging_lib.profile import Profile
 from logging_lib.schema import tokens
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.watch.unit import streams
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.watch.testing import streams
 
 HOSTILE = [
     "<script>alert(1)</script>", "it's", 'a"b\\c', "a=b", "!missing", "%25", "a.b", "مرحبا", "\u202egnp.exe", "😀",
@@ -35,10 +36,10 @@ def faults(profile: Profile) -> list[str]:
     text = objects.ndjson(objects.saved_objects([made]))
     text.encode()
     links = [f"logging-lib-{name}" for name in ("fleet", "inputs", "investigate")]
-    return [str(fault) for fault in checks.check_ndjson(text, elsewhere=links)]
+    return [str(fault) for fault in validate.check_ndjson(text, elsewhere=links)]
 
 
-def test_hostile_names_are_text(profile: Profile, selection: Selection) -> None:
+def test_hostile_names_are_text(profile: Profile, selection: PanelSelection) -> None:
     made = for_profile(renamed(profile, HOSTILE))
     assert faults(renamed(profile, HOSTILE)) == []
     titles = [panel.title for panel in made.panels]
@@ -51,26 +52,30 @@ def test_hostile_names_are_text(profile: Profile, selection: Selection) -> None:
 
 
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=6, unique=True))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+)
 def test_any_names_make_a_sound_dashboard(profile: Profile, names: list[str]) -> None:
     assert faults(renamed(profile, names)) == []
 
 
 def test_three_hundred_features_are_built_at_once(profile: Profile) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     wide = renamed(profile, [f"feature {number}" for number in range(300)])
     made = for_profile(wide)
     text = objects.ndjson(objects.saved_objects([made]))
     assert len(made.panels) == 600 + 7
     assert len(text) < 10_000_000  # Kibana takes 25 MB
-    assert time.perf_counter() - begun < 20
+    assert time.process_time() - begun < 20
     objects_made = [json.loads(line) for line in text.removesuffix("\n").split("\n")]
     (one,) = [one for one in objects_made if one.get("type") == "dashboard"]
     assert len(json.loads(one["attributes"]["panelsJSON"])) == len(made.panels)
 
 
 def test_training_shares_stand_beside_those_of_now(
-    filled: EmbeddedStore, maker: streams.Maker, selection: Selection
+    filled: EmbeddedStore, maker: streams.DocumentGenerator, selection: PanelSelection
 ) -> None:
     panel = next(panel for panel in for_profile(maker.profile).panels if panel.feature == "home")
     rows = tables.rows(panel, selection, filled.search(*queries.request(panel, selection)))

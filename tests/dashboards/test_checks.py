@@ -10,27 +10,28 @@ from typing import Any
 
 import pytest
 
-from logging_lib import content
-from logging_lib.dashboards import checks, generate, objects
+from logging_lib._util import content
+from logging_lib.dashboards import generate
 from logging_lib.dashboards.build import for_profile
+from logging_lib.dashboards.kibana import objects, validate
 from logging_lib.dashboards.spec import Dashboard
-from logging_lib.watch.checking.loading import load_watches
-from logging_lib.watch.unit import streams
+from logging_lib.watch.loading import load_watches
+from logging_lib.watch.testing import streams
 
 Json = dict[str, Any]
 
 
 def test_what_is_shipped_has_no_fault_and_is_what_the_specs_say(root: Path, shipped: list[Dashboard]) -> None:
     text = (content.path("kibana_dashboards") / generate.NDJSON).read_text("utf-8")
-    assert checks.check_ndjson(text) == []
+    assert validate.check_ndjson(text) == []
     assert text == objects.ndjson(objects.saved_objects(shipped))
     assert generate.main(["--check", str(root)]) == 0
 
 
-def test_a_models_dashboard_has_no_fault(maker: streams.Maker, shipped: list[Dashboard]) -> None:
+def test_a_models_dashboard_has_no_fault(maker: streams.DocumentGenerator, shipped: list[Dashboard]) -> None:
     made = for_profile(maker.profile)
     text = objects.ndjson(objects.saved_objects([made]))
-    assert checks.check_ndjson(text, elsewhere=[objects.dashboard_id(one.id) for one in shipped]) == []
+    assert validate.check_ndjson(text, elsewhere=[objects.dashboard_id(one.id) for one in shipped]) == []
     titles = [panel.title for panel in made.panels]
     for name in maker.profile.features:
         assert f"{name}: bins · good lies at the ticks" in titles
@@ -210,7 +211,7 @@ def test_each_check_rejects_what_it_is_for(name: str, sound: list[Json]) -> None
     broken = copy.deepcopy(sound)
     change, says = FAULTS[name]
     change(broken)
-    assert says in "\n".join(str(fault) for fault in checks.check(broken))
+    assert says in "\n".join(str(fault) for fault in validate.check(broken))
 
 
 @pytest.mark.parametrize(
@@ -223,7 +224,7 @@ def test_each_check_rejects_what_it_is_for(name: str, sound: list[Json]) -> None
     ],
 )
 def test_a_file_that_is_cut_is_rejected(change: Callable[[str], str], says: str, sound: list[Json]) -> None:
-    assert says in "\n".join(map(str, checks.check_ndjson(change(objects.ndjson(sound)))))
+    assert says in "\n".join(map(str, validate.check_ndjson(change(objects.ndjson(sound)))))
 
 
 def test_a_stale_file_is_found_and_brought_up_to_date(tmp_path: Path, root: Path, capsys: Any) -> None:

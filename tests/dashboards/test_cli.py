@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 
 from logging_lib import profile as profiles
 from logging_lib.cli.app import app
-from logging_lib.dashboards import checks
-from logging_lib.dashboards.kibana import PREFIX
+from logging_lib.dashboards.kibana import validate
+from logging_lib.dashboards.kibana.client import PREFIX
 from logging_lib.profile import Profile
 from logging_lib.store.connection import PREFIX as ELASTICSEARCH
 from tests.dashboards import fake_kibana
@@ -43,7 +43,7 @@ def test_build_writes_what_kibana_imports(server: fake_kibana.Server, profile: P
     files = sorted(Path("out").iterdir())
     assert [file.name.rpartition("-")[0] for file in files] == ["logging-lib-model-loans-1", "logging"]
     assert f"{files[0]}: 1 dashboards, {5 + 2 + 2 * len(profile.features)} panels" in said
-    assert checks.check_ndjson(files[1].read_text()) == []
+    assert validate.check_ndjson(files[1].read_text()) == []
     assert "profile.json" in call("build", "--profile", "nothing/profile.json", code=2).stderr
 
 

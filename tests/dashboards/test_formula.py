@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logging_lib.dashboards import formula, kql
+from logging_lib.dashboards import formula
 from logging_lib.dashboards.formula import FormulaError, Math, Number, Operation
+from logging_lib.dashboards.kibana import kql
 from logging_lib.dashboards.spec import Panel
 
 

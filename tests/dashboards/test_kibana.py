@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import trustme
 
-from logging_lib.dashboards import deployment, kibana, objects
-from logging_lib.dashboards.deployment import State
-from logging_lib.dashboards.kibana import Kibana, KibanaError
+from logging_lib._util.ownership import OwnershipState
+from logging_lib.dashboards.kibana import client as kibana
+from logging_lib.dashboards.kibana import objects, reconcile
+from logging_lib.dashboards.kibana.client import Kibana, KibanaError
 from logging_lib.dashboards.spec import Dashboard
-from logging_lib.store.connection import Settings
+from logging_lib.store.connection import ConnectionSettings
 from logging_lib.store.port import StoreError
 from tests.dashboards import fake_kibana
 
@@ -30,7 +31,7 @@ def server() -> Iterator[fake_kibana.Server]:
 
 @pytest.fixture
 def client(server: fake_kibana.Server) -> Iterator[Kibana]:
-    with Kibana(Settings(server.url)) as made:
+    with Kibana(ConnectionSettings(server.url)) as made:
         yield made
 
 
@@ -47,17 +48,17 @@ def test_an_import_brings_all_objects(client: Kibana, server: fake_kibana.Server
 
 
 def test_a_space_is_part_of_the_address(server: fake_kibana.Server, wanted: list[Any]) -> None:
-    with Kibana(Settings(server.url), space="team-a") as client:
+    with Kibana(ConnectionSettings(server.url), space="team-a") as client:
         client.import_objects(wanted)
         assert len(client.ours()) == len(wanted)
     assert not server.spaces["default"]
     with (
-        Kibana(Settings(server.url), space="nowhere") as client,
+        Kibana(ConnectionSettings(server.url), space="nowhere") as client,
         pytest.raises(KibanaError, match="such a space"),
     ):
         client.import_objects(wanted)
     with pytest.raises(StoreError, match="no id of a space"):
-        Kibana(Settings(server.url), space="../other")
+        Kibana(ConnectionSettings(server.url), space="../other")
 
 
 def test_a_conflict_is_explained_and_nothing_is_touched(
@@ -136,7 +137,10 @@ def test_no_kibana_at_all() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with Kibana(Settings(url)) as client, pytest.raises(KibanaError, match="no answer: is it running"):
+        with (
+            Kibana(ConnectionSettings(url)) as client,
+            pytest.raises(KibanaError, match="no answer: is it running"),
+        ):
             client.version()
 
 
@@ -148,12 +152,12 @@ def test_a_server_that_is_none(client: Kibana, server: fake_kibana.Server) -> No
 
 def test_credentials_go_along(server: fake_kibana.Server) -> None:
     server.authorization = "ApiKey abc="
-    with Kibana(Settings(server.url, api_key="abc=")) as client:
+    with Kibana(ConnectionSettings(server.url, api_key="abc=")) as client:
         assert client.version() == "9.1.2"
-    with Kibana(Settings(server.url)) as client, pytest.raises(KibanaError, match="401"):
+    with Kibana(ConnectionSettings(server.url)) as client, pytest.raises(KibanaError, match="401"):
         client.version()
     server.authorization = "Basic w6Q6w7Y="  # ä:ö
-    with Kibana(Settings(server.url, user="ä", password="ö")) as client:
+    with Kibana(ConnectionSettings(server.url, user="ä", password="ö")) as client:
         assert client.version() == "9.1.2"
 
 
@@ -170,12 +174,12 @@ def test_certificates_are_checked(tmp_path: Path) -> None:
         authority.issue_cert(name).configure_cert(context)
         with (
             fake_kibana.running(fake_kibana.Server(), context) as server,
-            Kibana(Settings(server.url, ca=str(ca) if trusted else None)) as client,
+            Kibana(ConnectionSettings(server.url, ca=str(ca) if trusted else None)) as client,
             pytest.raises(KibanaError, match=says) if says else contextlib.nullcontext(),
         ):
             assert client.version() == "9.1.2"
     with pytest.raises(StoreError, match="there is no such file"):
-        Kibana(Settings("https://localhost", ca=str(tmp_path / "nothing.pem")))
+        Kibana(ConnectionSettings("https://localhost", ca=str(tmp_path / "nothing.pem")))
 
 
 def test_settings_fall_back_to_those_of_elasticsearch() -> None:
@@ -198,41 +202,39 @@ def test_settings_fall_back_to_those_of_elasticsearch() -> None:
 def test_deployment_knows_its_own_objects(
     client: Kibana, server: fake_kibana.Server, wanted: list[Any]
 ) -> None:
-    def look(version: str = "9.1.2", objects: list[Any] = wanted) -> deployment.Found:
-        return deployment.look(client, objects, version=version)
+    def look(version: str = "9.1.2", objects: list[Any] = wanted) -> reconcile.KibanaStatus:
+        return reconcile.inspect_objects(client, objects, version=version)
 
     fleet = ("dashboard", "logging-lib-fleet")
     searches = [("search", one["id"]) for one in wanted if one["type"] == "search"]
-    assert set(look().states.values()) == {State.MISSING}
-    client.import_objects(
-        wanted
-    )  # by hand: Kibana rewrites saved searches, so these cannot be told from edited ones
-    assert [key for key, state in look().states.items() if state is State.FOREIGN] == searches
-    assert deployment.put(client, wanted, version="9.1.2").refused == ()
+    assert set(look().states.values()) == {OwnershipState.MISSING}
+    client.import_objects(wanted)  # by hand: Kibana rewrites saved searches, so these look like edited ones
+    assert [key for key, state in look().states.items() if state is OwnershipState.FOREIGN] == searches
+    assert reconcile.import_objects(client, wanted, version="9.1.2").refused == ()
     assert look().current
-    assert deployment.put(client, wanted[:2], version="9.1.2").refused == ()
+    assert reconcile.import_objects(client, wanted[:2], version="9.1.2").refused == ()
     assert look().current
     newer = [dict(one) for one in wanted]
     newer[-1] = {**newer[-1], "attributes": {**newer[-1]["attributes"], "description": "better"}}
     changed = (newer[-1]["type"], newer[-1]["id"])
-    assert look(objects=newer).states[changed] is State.OUTDATED
+    assert look(objects=newer).states[changed] is OwnershipState.OUTDATED
     assert look(objects=newer).protected == []
-    assert list(deployment.differences(look(), newer)) == [*searches, changed]
+    assert list(reconcile.differences(look(), newer)) == [*searches, changed]
     server.spaces["default"][fleet]["attributes"]["title"] = "Mine"
     assert look().protected == [fleet]
     assert look().note(fleet) == "somebody edited it"
     assert "Kibana was upgraded from 9.1.2" in look("9.9.0").note(fleet)
-    deployment.remove(client, look().objects)
+    reconcile.remove_objects(client, look().objects)
     assert not server.spaces["default"]
 
 
 def test_looking_at_a_field_in_discover_is_no_edit(
     client: Kibana, server: fake_kibana.Server, wanted: list[Any]
 ) -> None:
-    deployment.put(client, wanted, version="9.1.2")
+    reconcile.import_objects(client, wanted, version="9.1.2")
     view = server.spaces["default"]["index-pattern", "logging-lib-data-prediction"]
     view["attributes"]["fieldAttrs"] = '{"ml.model.name":{"count":3}}'
-    assert deployment.look(client, wanted, version="9.1.2").current
+    assert reconcile.inspect_objects(client, wanted, version="9.1.2").current
 
 
 def test_where_kibana_has_no_way_to_delete_the_message_says_how(
@@ -241,5 +243,5 @@ def test_where_kibana_has_no_way_to_delete_the_message_says_how(
     server.bulk_delete = False
     client.import_objects(wanted)
     with pytest.raises(KibanaError, match="or delete what carries the tag 'ML monitoring'"):
-        deployment.remove(client, [("tag", "logging-lib")])
+        reconcile.remove_objects(client, [("tag", "logging-lib")])
     assert json.loads(objects.ndjson(wanted).splitlines()[-1])["exportedCount"] == len(wanted)

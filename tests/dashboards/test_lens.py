@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from logging_lib.dashboards import lens, objects, queries, tables
+from logging_lib.dashboards import queries, tables
 from logging_lib.dashboards.build import for_profile
-from logging_lib.dashboards.selection import Selection
+from logging_lib.dashboards.kibana import lens, objects
+from logging_lib.dashboards.selection import PanelSelection
 from logging_lib.dashboards.spec import Dashboard, Panel
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.watch.unit import streams
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.watch.testing import streams
 from tests.dashboards import lens_reader
 
 
@@ -39,7 +40,10 @@ def compiled(dashboards: list[Dashboard]) -> dict[tuple[str, str], dict[str, Any
 
 
 def test_every_lens_panel_draws_what_its_rows_say(
-    filled: EmbeddedStore, selection: Selection, shipped: list[Dashboard], maker: streams.Maker
+    filled: EmbeddedStore,
+    selection: PanelSelection,
+    shipped: list[Dashboard],
+    maker: streams.DocumentGenerator,
 ) -> None:
     every = [*shipped, for_profile(maker.profile)]
     made = compiled(every)

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.dashboards import queries, tables
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.loading import load_dashboards
-from logging_lib.dashboards.selection import Selection
+from logging_lib.dashboards.selection import PanelSelection
 from logging_lib.dashboards.spec import Dashboard, Panel
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.watch.unit import streams
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.watch.testing import streams
 from tests.dashboards.by_pandas import Panels
 from tests.dashboards.conftest import Documents
 
@@ -44,13 +44,13 @@ def computed(documents: Documents) -> Panels:
 @pytest.mark.parametrize("chosen", CHOSEN)
 @pytest.mark.parametrize("panel", SHIPPED)
 def test_each_shipped_panel(
-    panel: Panel, chosen: str, filled: EmbeddedStore, computed: Panels, selection: Selection
+    panel: Panel, chosen: str, filled: EmbeddedStore, computed: Panels, selection: PanelSelection
 ) -> None:
     compare(panel, choice(selection, **CHOSEN[chosen]), filled, computed)
 
 
 def test_each_panel_of_a_models_own_dashboard(
-    filled: EmbeddedStore, computed: Panels, selection: Selection, maker: streams.Maker
+    filled: EmbeddedStore, computed: Panels, selection: PanelSelection, maker: streams.DocumentGenerator
 ) -> None:
     own: Dashboard = for_profile(maker.profile)
     for panel in own.panels:
@@ -59,14 +59,16 @@ def test_each_panel_of_a_models_own_dashboard(
                 compare(panel, choice(selection, **CHOSEN[chosen]), filled, computed)
 
 
-def choice(selection: Selection, *, hours: tuple[int, int] | None = None, **given: Any) -> Selection:
+def choice(
+    selection: PanelSelection, *, hours: tuple[int, int] | None = None, **given: Any
+) -> PanelSelection:
     if hours is not None:
         start, end = (selection.start + timedelta(hours=one) for one in hours)
         given |= {"start": start, "end": end}
     return replace(selection, **given)
 
 
-def compare(panel: Panel, chosen: Selection, store: EmbeddedStore, computed: Panels) -> None:
+def compare(panel: Panel, chosen: PanelSelection, store: EmbeddedStore, computed: Panels) -> None:
     if panel.chart not in ("rates", "bins"):  # others narrow their splits by the feature, or their events
         chosen = replace(chosen, feature=None)
     asked = queries.expected_request(panel, chosen)

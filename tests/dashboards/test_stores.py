@@ -8,14 +8,15 @@ from uuid import uuid4
 
 import pytest
 
-from logging_lib.dashboards import objects, queries, tables
+from logging_lib.dashboards import queries, tables
 from logging_lib.dashboards.build import for_profile
-from logging_lib.dashboards.selection import Selection
+from logging_lib.dashboards.kibana import objects
+from logging_lib.dashboards.selection import PanelSelection
 from logging_lib.dashboards.spec import Dashboard, Panel
 from logging_lib.store.connection import Connection
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store
-from logging_lib.watch.unit import streams
+from logging_lib.watch.testing import streams
 from tests.dashboards.conftest import Documents, fill
 from tests.store import elastic
 
@@ -25,13 +26,13 @@ LABELS = ("x", "y", "series", "metric", "feature", "bin", "training", "expected"
 
 
 @pytest.fixture(scope="module")
-def panels(shipped: list[Dashboard], maker: streams.Maker) -> list[tuple[str, Panel]]:
+def panels(shipped: list[Dashboard], maker: streams.DocumentGenerator) -> list[tuple[str, Panel]]:
     """The shipped ones, and those of a model's own dashboard."""
     every = [*shipped, for_profile(maker.profile)]
     return [(one.id, panel) for one in every for panel in one.panels if panel.chart != "text"]
 
 
-def answer(store: Store, panel: Panel, selection: Selection) -> list[dict[str, Any]]:
+def answer(store: Store, panel: Panel, selection: PanelSelection) -> list[dict[str, Any]]:
     expected = queries.expected_request(panel, selection)
     found = store.search(*expected) if expected else None
     return tables.rows(panel, selection, store.search(*queries.request(panel, selection)), found)
@@ -43,7 +44,7 @@ def has_data(panel: Panel, rows: list[dict[str, Any]]) -> bool:
 
 
 def test_every_panel_returns_data(
-    filled: EmbeddedStore, selection: Selection, panels: list[tuple[str, Panel]]
+    filled: EmbeddedStore, selection: PanelSelection, panels: list[tuple[str, Panel]]
 ) -> None:
     silent = [
         f"{name}: {panel.title}"
@@ -54,7 +55,7 @@ def test_every_panel_returns_data(
 
 
 def test_every_panel_is_sensible_without_events(
-    selection: Selection, panels: list[tuple[str, Panel]]
+    selection: PanelSelection, panels: list[tuple[str, Panel]]
 ) -> None:
     with EmbeddedStore(None) as store:
         for _, panel in panels:
@@ -63,7 +64,7 @@ def test_every_panel_is_sensible_without_events(
 
 
 def test_a_period_without_events_is_no_error(
-    filled: EmbeddedStore, selection: Selection, panels: list[tuple[str, Panel]]
+    filled: EmbeddedStore, selection: PanelSelection, panels: list[tuple[str, Panel]]
 ) -> None:
     before = replace(
         selection, start=selection.start.replace(year=2010), end=selection.end.replace(year=2011)
@@ -77,7 +78,7 @@ def test_a_period_without_events_is_no_error(
 def test_both_stores_give_the_same_rows(
     filled: EmbeddedStore,
     elasticsearch: Connection,
-    selection: Selection,
+    selection: PanelSelection,
     documents: Documents,
     panels: list[tuple[str, Panel]],
 ) -> None:

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 
 from logging_lib.dashboards import queries, tables
-from logging_lib.dashboards.selection import Selection, last, seconds
+from logging_lib.dashboards.selection import PanelSelection, last, seconds
 from logging_lib.dashboards.spec import Panel
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.dashboards.conftest import Documents
 
 
-def rows(store: Any, selection: Selection, **given: Any) -> list[dict[str, Any]]:
+def rows(store: Any, selection: PanelSelection, **given: Any) -> list[dict[str, Any]]:
     panel = Panel.model_validate({"title": "x", **given})
     answer = store.search(*queries.request(panel, selection))
     asked = queries.expected_request(panel, selection)
@@ -47,14 +47,16 @@ def frame(documents: Documents) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
-def test_counts_are_sums_of_weights(filled: EmbeddedStore, selection: Selection, frame: pd.DataFrame) -> None:
+def test_counts_are_sums_of_weights(
+    filled: EmbeddedStore, selection: PanelSelection, frame: pd.DataFrame
+) -> None:
     (one,) = rows(filled, selection, chart="metric", metric="count")
     assert one == {"metric": "Events", "value": frame["weight"].sum()}
     assert one["value"] > len(frame)
 
 
 def test_a_share_is_a_ratio_of_weights(
-    filled: EmbeddedStore, selection: Selection, frame: pd.DataFrame
+    filled: EmbeddedStore, selection: PanelSelection, frame: pd.DataFrame
 ) -> None:
     found = rows(
         filled, selection, chart="table", split=["ml.model.name", "ml.model.role"],
@@ -71,7 +73,7 @@ def test_a_share_is_a_ratio_of_weights(
 
 
 def test_lines_have_a_point_in_each_bucket(
-    filled: EmbeddedStore, selection: Selection, frame: pd.DataFrame
+    filled: EmbeddedStore, selection: PanelSelection, frame: pd.DataFrame
 ) -> None:
     found = rows(
         filled, replace(selection, interval="10m", model="loans"), chart="line", metric="average",
@@ -87,7 +89,9 @@ def test_lines_have_a_point_in_each_bucket(
         assert row["high"] == pytest.approx(expected["mean"] + error)
 
 
-def test_throughput_is_a_minutes(filled: EmbeddedStore, selection: Selection, frame: pd.DataFrame) -> None:
+def test_throughput_is_a_minutes(
+    filled: EmbeddedStore, selection: PanelSelection, frame: pd.DataFrame
+) -> None:
     found = rows(filled, replace(selection, interval="30m"), chart="area", metric="per_minute")
     assert [row["value"] for row in found] == [
         pytest.approx(total / 30) for total in frame.set_index("at")["weight"].resample("30min").sum()
@@ -95,7 +99,7 @@ def test_throughput_is_a_minutes(filled: EmbeddedStore, selection: Selection, fr
 
 
 def test_percentiles_are_over_documents(
-    filled: EmbeddedStore, selection: Selection, frame: pd.DataFrame
+    filled: EmbeddedStore, selection: PanelSelection, frame: pd.DataFrame
 ) -> None:
     (one,) = rows(
         filled, selection, chart="metric", metric="percentile", percentile=95, field="event.duration"
@@ -104,7 +108,7 @@ def test_percentiles_are_over_documents(
 
 
 def test_rates_by_feature_have_all_events_below_the_line(
-    filled: EmbeddedStore, selection: Selection, frame: pd.DataFrame, documents: Documents
+    filled: EmbeddedStore, selection: PanelSelection, frame: pd.DataFrame, documents: Documents
 ) -> None:
     """Also for the chosen feature alone; the dashed line is the profile's."""
     chosen = replace(selection, interval="1h", model="loans")
@@ -124,7 +128,7 @@ def test_rates_by_feature_have_all_events_below_the_line(
 
 
 def test_bins_now_and_in_the_week_before(
-    filled: EmbeddedStore, selection: Selection, frame: pd.DataFrame
+    filled: EmbeddedStore, selection: PanelSelection, frame: pd.DataFrame
 ) -> None:
     half = selection.start + timedelta(hours=1)
     chosen = replace(selection, start=half, model="loans", feature="home")
@@ -142,7 +146,7 @@ def test_bins_now_and_in_the_week_before(
 
 
 def test_controls_narrow_what_is_counted(
-    filled: EmbeddedStore, selection: Selection, frame: pd.DataFrame
+    filled: EmbeddedStore, selection: PanelSelection, frame: pd.DataFrame
 ) -> None:
     for given, expected in (
         ({"model": "churn"}, frame["model"] == "churn"),
@@ -159,16 +163,21 @@ def test_controls_narrow_what_is_counted(
     assert rows(filled, replace(selection, role="shadow"), **letters) == rows(filled, selection, **letters)
 
 
-def test_alerts_are_those_that_the_runner_told(filled: EmbeddedStore, selection: Selection) -> None:
+def test_alerts_are_those_that_the_runner_sent(filled: EmbeddedStore, selection: PanelSelection) -> None:
     """A chosen model narrows them, too."""
-    told = {"chart": "table", "dataset": "alert", "filter": {"record": "alert"}, "split": ["watch", "model"]}
-    told |= {"metrics": [{"label": "Alerts", "metric": "count"}]}
-    assert rows(filled, selection, **told) == [{"Watch": "na-spike", "Model": "loans", "Alerts": 3}]
-    assert rows(filled, replace(selection, model="loans", version="1"), **told) != []
-    assert rows(filled, replace(selection, model="churn"), **told) == []
+    sent_alerts = {
+        "chart": "table",
+        "dataset": "alert",
+        "filter": {"record": "alert"},
+        "split": ["watch", "model"],
+    }
+    sent_alerts |= {"metrics": [{"label": "Alerts", "metric": "count"}]}
+    assert rows(filled, selection, **sent_alerts) == [{"Watch": "na-spike", "Model": "loans", "Alerts": 3}]
+    assert rows(filled, replace(selection, model="loans", version="1"), **sent_alerts) != []
+    assert rows(filled, replace(selection, model="churn"), **sent_alerts) == []
 
 
-def test_an_empty_store_shows_nothing_and_breaks_nothing(selection: Selection) -> None:
+def test_an_empty_store_shows_nothing_and_breaks_nothing(selection: PanelSelection) -> None:
     with EmbeddedStore(None) as store:
         assert {row["value"] for row in rows(store, selection, chart="line", metric="count")} == {0}
         assert rows(store, selection, chart="rates", field="ml.check.missing", expected="missing") == []
@@ -176,7 +185,7 @@ def test_an_empty_store_shows_nothing_and_breaks_nothing(selection: Selection) -
         assert rows(store, selection, chart="events", columns=["@timestamp"]) == []
 
 
-def test_more_bins_than_an_answer_holds_are_an_error(selection: Selection) -> None:
+def test_more_bins_than_an_answer_holds_are_an_error(selection: PanelSelection) -> None:
     panel = Panel(title="x", chart="bins")
     when = {"bins": {"buckets": [], "sum_other_doc_count": 3}}
     answer = {"aggregations": {"when": {"buckets": {"now": when, "before": when}}}}
@@ -184,7 +193,7 @@ def test_more_bins_than_an_answer_holds_are_an_error(selection: Selection) -> No
         tables.rows(panel, selection, answer)
 
 
-def test_a_selection_chooses_its_interval(selection: Selection) -> None:
+def test_a_selection_chooses_its_interval(selection: PanelSelection) -> None:
     assert selection.step == "5m"
     assert last("7d", selection.end).step == "3h"
     assert last("90d", selection.end).step == "7d"
@@ -192,9 +201,9 @@ def test_a_selection_chooses_its_interval(selection: Selection) -> None:
     with pytest.raises(ValueError, match="no interval"):
         seconds("0m")
     with pytest.raises(ValueError, match="is not before"):
-        Selection(selection.end, selection.start)
+        PanelSelection(selection.end, selection.start)
     with pytest.raises(ValueError, match="time zone"):
-        Selection(selection.start.replace(tzinfo=None), selection.end)
+        PanelSelection(selection.start.replace(tzinfo=None), selection.end)
 
 
 def test_bins_are_sorted_by_their_numbers() -> None:

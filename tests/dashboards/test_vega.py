@@ -12,16 +12,18 @@ import pytest
 import vl_convert
 
 from logging_lib.dashboards import queries, tables, vega
-from logging_lib.dashboards.selection import Selection
+from logging_lib.dashboards.selection import PanelSelection
 from logging_lib.dashboards.spec import Panel
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 
 OLDEST = "5.8"
 """Of Vega-Lite: Kibana 8.15 has 5.5, and this is the oldest that can be had here."""
 PROFILES: dict[str, Any] = {"query": {"term": {"deployed": True}}, "_source": ["expected.rates"]}
 
 
-def drawn(panel: Panel, store: EmbeddedStore, selection: Selection, chosen: str | None = None) -> list[str]:
+def drawn(
+    panel: Panel, store: EmbeddedStore, selection: PanelSelection, chosen: str | None = None
+) -> list[str]:
     """What a screen reader hears of each mark."""
     made = json.loads(vega.spec(panel))
     answers = {"logs-ml.prediction-*": store.search(*queries.request(panel, selection))}
@@ -41,7 +43,7 @@ def drawn(panel: Panel, store: EmbeddedStore, selection: Selection, chosen: str 
     return re.findall(r'aria-label="([^"]*)"', svg)
 
 
-def test_the_search_has_kibanas_placeholders(selection: Selection) -> None:
+def test_the_search_has_kibanas_placeholders(selection: PanelSelection) -> None:
     panel = Panel(title="x", chart="rates", field="ml.check.missing", expected="missing")
     served, expected = json.loads(vega.spec(panel))["layer"]
     body = served["data"]["url"]["body"]
@@ -57,14 +59,14 @@ def test_the_search_has_kibanas_placeholders(selection: Selection) -> None:
     assert "2000-01" not in vega.spec(panel)
 
 
-def test_lines_are_drawn_and_what_training_had(filled: EmbeddedStore, selection: Selection) -> None:
+def test_lines_are_drawn_and_what_training_had(filled: EmbeddedStore, selection: PanelSelection) -> None:
     panel = Panel(title="x", chart="rates", field="ml.check.missing", expected="missing")
     heard = drawn(panel, filled, replace(selection, interval="10m"))
     assert any("income, expected" in one and "share in training: 1." in one for one in heard)
     assert any("time: " in one and "Feature: income" in one for one in heard)
 
 
-def test_bins_of_a_clicked_feature_are_the_rows(filled: EmbeddedStore, selection: Selection) -> None:
+def test_bins_of_a_clicked_feature_are_the_rows(filled: EmbeddedStore, selection: PanelSelection) -> None:
     panel = Panel(title="x", chart="bins")
     half = replace(selection, start=selection.start + timedelta(hours=1))
     heard = drawn(panel, filled, half, chosen="home")
@@ -80,7 +82,7 @@ def test_bins_of_a_clicked_feature_are_the_rows(filled: EmbeddedStore, selection
         assert any(f"distance: {distance * 100:.1f}%; feature: {feature}" in one for one in heard), feature
 
 
-def test_a_feature_against_its_training(filled: EmbeddedStore, selection: Selection) -> None:
+def test_a_feature_against_its_training(filled: EmbeddedStore, selection: PanelSelection) -> None:
     panel = Panel(
         title="x",
         chart="bins",
@@ -94,7 +96,7 @@ def test_a_feature_against_its_training(filled: EmbeddedStore, selection: Select
 
 
 @pytest.mark.parametrize("chart", ["rates", "bins"])
-def test_nothing_is_drawn_of_an_answer_without_an_index(chart: Any, selection: Selection) -> None:
+def test_nothing_is_drawn_of_an_answer_without_an_index(chart: Any, selection: PanelSelection) -> None:
     """Elasticsearch leaves the aggregations out where no index matches."""
 
     class Empty(EmbeddedStore):

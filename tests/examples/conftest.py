@@ -41,7 +41,7 @@ def run(*command: object, given: str = "", **variables: str) -> subprocess.Compl
     """Run a Python command in ``examples/`` to its end, which must be a good one."""
     done = subprocess.run(
         [sys.executable, *map(str, command)], cwd=EXAMPLES, env=environment(**variables), input=given,
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -69,7 +69,7 @@ def call(
     Raises:
         ConnectionError: no connection, or it ended before the answer.
     """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
     headers = {"content-type": "application/json"} | ({"x-request-id": request_id} if request_id else {})
     try:
         connection.request(method, path, json.dumps(document) if document is not None else None, headers)
@@ -89,7 +89,7 @@ def call(
 def serving(
     command: str, port: int, folder: Path, *, cwd: Path = EXAMPLES, **variables: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server as a process, once its ``/health`` answers; it is told to stop at the end of the block.
+    """A server as a process, once its ``/health`` answers; it is asked to stop at the end of the block.
 
     Its output is ``server.log`` in ``folder``, which is also its home.
     """
@@ -102,7 +102,7 @@ def serving(
         _wait_until_healthy(process, port, folder / "server.log")
         yield process
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(300)
     finally:
         if process.poll() is None:
             process.kill()
@@ -110,7 +110,7 @@ def serving(
 
 
 def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600
     while time.monotonic() < until:
         assert process.poll() is None, log.read_text()
         with contextlib.suppress(ConnectionError):

@@ -40,7 +40,7 @@ def test_every_request_is_logged_with_its_own_id(
         unnamed = call(port, "POST", "/price", {**LOAN, "homeownership": "YURT", "annual_income": None})
         failed = call(port, "POST", "/price", {**LOAN, "annual_income": -1}, request_id="bad")
         refused = call(port, "POST", "/price", {"term": "soon"}, request_id="refused")
-        told = call(port, "POST", "/outcomes", {"request_id": "r-7", "interest_rate": 12.5})
+        outcome = call(port, "POST", "/outcomes", {"request_id": "r-7", "interest_rate": 12.5})
         health = call(port, "GET", "/health")
 
     events = [valid(event) for event in spooled(spool)]
@@ -70,7 +70,7 @@ def test_every_request_is_logged_with_its_own_id(
     assert refused[0] == 422  # it never reached the model
     assert by_request == {}
 
-    assert told[0] == 204
+    assert outcome[0] == 204
     (label,) = [event for event in events if event["event"]["dataset"] == "ml.label"]
     assert label["ml"]["label"]["value"] == 12.5
     assert label["ml"]["label"]["joined"]
@@ -86,7 +86,7 @@ def test_with_a_damaged_profile_it_does_not_start(tmp_path: Path, model_dir: Pat
     done = subprocess.run(
         [sys.executable, "-m", *shlex.split(documented("fastapi_service").replace("8000", str(free_port())))],
         cwd=EXAMPLES, env=environment(MODEL_DIR=str(tmp_path), SPOOL=str(tmp_path / "spool")),
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode != 0
     assert "ProfileError" in done.stderr

@@ -66,7 +66,7 @@ def test_the_page_leads_to_shipped_events(
                     shipper = subprocess.Popen(words, cwd=tmp_path, env=variables, stderr=subprocess.DEVNULL)
                     sink.wait_for(2)
                     shipper.send_signal(signal.SIGTERM)
-                    assert shipper.wait(20) == 0
+                    assert shipper.wait(300) == 0
                 elif words[0] != "pip":
                     done = subprocess.run(
                         ["bash", "-ec", line],

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from logging_lib.capture.segments import segments
-from logging_lib.ship.backlog import Backlog
-from logging_lib.ship.receivers import connect_to
+from logging_lib.logger.segments import list_segments
+from logging_lib.ship.receivers import create_receiver
 from logging_lib.ship.shipper import Shipper
-from logging_lib.ship.target import target
+from logging_lib.ship.spool_reader import SpoolReader
+from logging_lib.ship.target import parse_target
 from tests.examples.conftest import call, documented, free_port, serving
 from tests.ship.conftest import dead_letters
 from tests.ship.receivers import BeatsSink
@@ -43,7 +43,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 600.0) -> None:
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until
@@ -54,7 +54,7 @@ def under_load(folder: Path, model_dir: Path, **variables: str) -> dict[str, flo
     """Serve until 2,000 requests were answered 200, with everything that ends a worker on the way.
 
     Each worker is replaced after some 200 requests; at a third of the way one is killed, at two thirds gunicorn is
-    told to reload. Returns what was answered, by request id.
+    asked to reload. Returns what was answered, by request id.
     """
     port = free_port()
     numbers, answered = itertools.count(), dict[str, float]()
@@ -97,7 +97,7 @@ def test_every_answer_has_one_event_in_its_workers_own_segment(
     requests: Counter[str] = Counter()
     ids = set()
     writers = []
-    for segment in segments(tmp_path / "spool"):
+    for segment in list_segments(tmp_path / "spool"):
         data = segment.read_bytes()
         assert data.endswith(b"\n")  # no torn line, though workers were killed
         events = [valid(json.loads(line)) for line in data.splitlines()]
@@ -126,11 +126,11 @@ def test_every_event_arrives_through_the_workers_own_shipping(
         url = f"beats://127.0.0.1:{sink.port}"
         answered = under_load(tmp_path, model_dir, SHIP_TO=url)
         by_workers = len(sink.lines)
-        rest = Shipper(tmp_path / "spool", connect_to(target(url)), name=url)
-        assert rest.backlog.lock()  # gunicorn and its workers have ended
-        while rest.step():
+        rest = Shipper(tmp_path / "spool", create_receiver(parse_target(url)), name=url)
+        assert rest.reader.lock()  # gunicorn and its workers have ended
+        while rest.ship_batch():
             pass
-        rest.end()
+        rest.close()
         events = {event["event"]["id"]: valid(event) for event in sink.events}
     predictions = [event for event in events.values() if event["event"]["dataset"] == "ml.prediction"]
     requests = Counter(event["ml"]["request"]["id"] for event in predictions)
@@ -138,7 +138,7 @@ def test_every_event_arrives_through_the_workers_own_shipping(
     assert set(requests.values()) == {1}
     assert set(answered) <= set(requests)
     assert dead_letters(tmp_path / "spool") == []
-    assert Backlog(tmp_path / "spool").waiting() == (0, 0, None)
+    assert SpoolReader(tmp_path / "spool").measure_backlog() == (0, 0, None)
 
 
 def scraped(port: int) -> dict[str, float]:
@@ -165,7 +165,7 @@ def charged(port: int, loan: dict[str, Any]) -> float:
 
 def writers(spool: Path) -> list[int]:
     """The processes that have written events."""
-    return sorted({int(segment.name.split("-")[-3]) for segment in segments(spool)})
+    return sorted({int(segment.name.split("-")[-3]) for segment in list_segments(spool)})
 
 
 def test_metrics_are_the_sum_over_the_workers(tmp_path: Path, model_dir: Path) -> None:

@@ -14,7 +14,7 @@ import yaml
 
 import logging_lib
 from logging_lib import profile as profiles
-from tests.capture.test_metrics import scrape
+from tests.logger.test_metrics import scrape
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "prometheus"
@@ -50,8 +50,8 @@ def test_every_rule_has_a_runbook_and_tests_of_noise_and_silence() -> None:
     cases = [case for test in tests for case in test["alert_rule_test"]]
     for rule in rules():
         assert (ROOT / rule["annotations"]["runbook"]).exists()
-        told = [bool(case["exp_alerts"]) for case in cases if case["alertname"] == rule["alert"]]
-        assert {True, False} == set(told), rule["alert"]
+        fires = [bool(case["exp_alerts"]) for case in cases if case["alertname"] == rule["alert"]]
+        assert {True, False} == set(fires), rule["alert"]
 
 
 def queries() -> list[str]:

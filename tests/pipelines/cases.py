@@ -35,13 +35,13 @@ class Case:
 
 
 def cases() -> list[Case]:
-    found = []
+    all_cases = []
     for file in sorted(FOLDER.iterdir()):
         if file.name.endswith((".raw", ".parts.json")):
             name = file.name.removesuffix(".raw").removesuffix(".parts.json")
             raw = file.read_bytes() if file.suffix == ".raw" else _made(json.loads(file.read_bytes()))
-            found.append(Case(name, raw, FOLDER / f"{name}.expected.json"))
-    return found
+            all_cases.append(Case(name, raw, FOLDER / f"{name}.expected.json"))
+    return all_cases
 
 
 def _made(parts: list[dict[str, Any]]) -> bytes:
@@ -58,17 +58,17 @@ def canonical(document: Any) -> bytes:
 
 def expectation(document: Any) -> Any:
     """What the file beside a case holds for this document."""
-    made = canonical(document)
-    if len(made) <= _LARGE:
-        return orjson.loads(made)
-    short = {"bytes": len(made), "sha256": hashlib.sha256(made).hexdigest()}
+    expected = canonical(document)
+    if len(expected) <= _LARGE:
+        return orjson.loads(expected)
+    short = {"bytes": len(expected), "sha256": hashlib.sha256(expected).hexdigest()}
     return short | {"error": document["error"]} if "error" in document else short
 
 
 def main() -> None:
     for case in cases():
-        made = expectation(normalize(case.raw, now=NOW).document)
-        text = json.dumps(made, indent=1, ensure_ascii=False, sort_keys=True)
+        document = expectation(normalize(case.raw, now=NOW).document)
+        text = json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True)
         case.expected_file.write_text(text + "\n", encoding="utf-8")
 
 

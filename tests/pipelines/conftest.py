@@ -38,13 +38,13 @@ def ruby(jruby_command: list[str]) -> Ruby:
 def run(command: list[str], lines: Sequence[bytes], now: datetime) -> list[Any]:
     microseconds = int(now.timestamp()) * 1_000_000 + now.microsecond
     fed = [{"raw": base64.b64encode(line).decode(), "now": microseconds} for line in lines]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, str(HERE / "normalize_lines.rb")],
-        input="".join(json.dumps(each) + "\n" for each in fed).encode(),
+        input="".join(json.dumps(event) + "\n" for event in fed).encode(),
         capture_output=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr.decode()
-    made = [orjson.loads(line) for line in done.stdout.splitlines()]
-    assert len(made) == len(lines), done.stderr.decode()
-    return made
+    assert process.returncode == 0, process.stderr.decode()
+    results = [orjson.loads(line) for line in process.stdout.splitlines()]
+    assert len(results) == len(lines), process.stderr.decode()
+    return results

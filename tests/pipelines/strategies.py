@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from logging_lib.normalize import ALIASES
-from logging_lib.profile.values import NA_VALUES
+from logging_lib.profile.coerce import NA_VALUES
 from logging_lib.schema import DATASETS
 
 _KEYS = [alias for aliases in ALIASES.values() for alias in aliases]

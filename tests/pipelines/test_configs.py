@@ -29,11 +29,11 @@ each_config = pytest.mark.parametrize("file", CONFIGS, ids=lambda file: str(file
 
 def plugins(tree: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and settings of each plugin and codec."""
-    for _section, made in tree:
-        for name, settings in made:
-            known = {key: value[0] for key, value in settings}
-            yield name, known
-            codec = known.get("codec")
+    for _section, plugins_of_section in tree:
+        for name, settings in plugins_of_section:
+            options = {key: value[0] for key, value in settings}
+            yield name, options
+            codec = options.get("codec")
             if isinstance(codec, list):
                 yield codec[0], {key: value[0] for key, value in codec[1]}
 
@@ -46,7 +46,7 @@ def parsed(file: Path) -> list[tuple[str, dict[str, Any]]]:
 def test_a_stage_parses_and_each_plugin_has_an_id_of_its_own(file: Path) -> None:
     ids = [settings.get("id") for _, settings in parsed(file)]
     assert ids
-    assert all(isinstance(each, str) and each.startswith("ml_") for each in ids), ids
+    assert all(isinstance(plugin_id, str) and plugin_id.startswith("ml_") for plugin_id in ids), ids
     assert len(set(ids)) == len(ids)
     assert re.match(r"\d\d-(input|output)?", file.name)
 
@@ -79,8 +79,8 @@ def test_an_output_creates_documents_by_event_id(file: Path) -> None:
 def test_the_settings_are_yaml_and_name_stages_that_are_there() -> None:
     assert yaml.safe_load((PIPELINES / "logstash.yml").read_text())["path.data"]
     pipelines = yaml.safe_load((PIPELINES / "pipelines.yml").read_text())
-    assert [each["pipeline.id"] for each in pipelines] == ["ml", "ml-dead-letters"]
-    assert all(each["dead_letter_queue.enable"] for each in pipelines)
+    assert [pipeline["pipeline.id"] for pipeline in pipelines] == ["ml", "ml-dead-letters"]
+    assert all(pipeline["dead_letter_queue.enable"] for pipeline in pipelines)
     (queue,) = parsed(PIPELINES / "dead-letters" / "10-input-dead-letter-queue.conf")
     assert queue[1]["pipeline_id"] == "ml"
 
@@ -112,7 +112,7 @@ def test_each_reason_of_a_refusal_is_documented_and_has_a_case() -> None:
     reasons = {
         reason
         for source in sources
-        for reason in re.findall(r'(?:RefusedError|_refused)\(\s*"(\w+)"', source.read_text())
+        for reason in re.findall(r'(?:NormalizeError|_parse_error)\(\s*"(\w+)"', source.read_text())
     }
     documented = set(
         re.findall(r"^\| `(\w+)` \|", README.split("## What is refused")[1].split("\n## ")[0], re.M)
@@ -125,10 +125,10 @@ def test_each_reason_of_a_refusal_is_documented_and_has_a_case() -> None:
 
 @pytest.mark.parametrize("script", ["normalize.rb", "dead_letter.rb"])
 def test_the_test_blocks_of_a_script_pass(jruby_command: list[str], script: str) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [*jruby_command, str(HERE / "run_script_tests.rb"), str(PIPELINES / "ruby" / script)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
     blocks = (PIPELINES / "ruby" / script).read_text().count("\n  expect(")
-    assert f"{blocks} passed, 0 failed" in done.stdout
+    assert f"{blocks} passed, 0 failed" in process.stdout

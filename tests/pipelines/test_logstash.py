@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from logging_lib.normalize import normalize
-from logging_lib.ship.receivers import connect_to
-from logging_lib.ship.target import target
+from logging_lib.ship.receivers import create_receiver
+from logging_lib.ship.target import parse_target
 from tests import logstash_server
 from tests.elasticsearch_server import Unavailable
 from tests.logstash_server import PIPELINES, free_port, wait_for
@@ -112,17 +112,17 @@ def test_the_shipper_over_beats_and_http(logstash: Logstash) -> None:
     foreign = b'{"model":"m","inputs":{"a":"N/A","b":"1.50"},"message":"scored","time":1517479200}'
     expected = [normalize(line, now=NOW).document for line in (*ours, foreign)]
     for url in (f"http://127.0.0.1:{logstash.http}", f"beats://127.0.0.1:{logstash.beats}"):
-        receiver = connect_to(target(url))
+        receiver = create_receiver(parse_target(url))
         receiver.send([*ours, foreign, refused])
         receiver.close()
-        made = logstash.made(4)
-        letter = made.pop()
+        events = logstash.made(4)
+        letter = events.pop()
         assert letter["error"]["type"] == "schema_version"
         assert orjson.loads(letter["event"]["original"])["ml"]["schema_version"] == 2
-        for each, wanted in zip(made, expected, strict=True):
-            if each["event"]["dataset"] == "ml.prediction" and each["ml"]["profile"]["status"] == "none":
-                each["event"]["id"] = wanted["event"]["id"]  # over Beats of the fields, not of the line
-            assert canonical(each) == canonical(comparable(wanted)), url
+        for event, wanted in zip(events, expected, strict=True):
+            if event["event"]["dataset"] == "ml.prediction" and event["ml"]["profile"]["status"] == "none":
+                event["event"]["id"] = wanted["event"]["id"]  # over Beats of the fields, not of the line
+            assert canonical(event) == canonical(comparable(wanted)), url
 
 
 @pytest.mark.logstash
@@ -132,7 +132,7 @@ def test_the_readme_s_first_event(logstash: Logstash) -> None:
         shlex.split(command.replace(":8080", f":{logstash.http}")),
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=600,
     )
     (event,) = logstash.made(1)
     assert event["ml"]["model"]["name"] == "loans"
@@ -144,7 +144,7 @@ def test_lines_of_filebeat(logstash: Logstash) -> None:
     line = (FOLDER / "001-ours-prediction.raw").read_text()
     about = {"log": {"offset": 17, "file": {"path": "/spool/a.jsonl"}}, "agent": {"type": "filebeat"},
              "@timestamp": "2018-02-01T11:00:00.000Z"}  # fmt: skip
-    receiver = connect_to(target(f"beats://127.0.0.1:{logstash.beats}"))
+    receiver = create_receiver(parse_target(f"beats://127.0.0.1:{logstash.beats}"))
     receiver.send([json.dumps({"message": text, **about}).encode() for text in (line, line[:50])])
     receiver.close()
     event, letter = logstash.made(2)
@@ -182,10 +182,10 @@ def test_what_elasticsearch_refuses_reaches_the_dead_letter_stream(
             "error": {"properties": {"type": {"type": "keyword"}}},
             "ml": {"properties": {"prediction": {"properties": {"value": {"type": "double"}}}}}}}},
     })  # fmt: skip
-    good = json.loads((FOLDER / "001-ours-prediction.raw").read_bytes())
-    bad = good | {
-        "event": good["event"] | {"id": "bad"},
-        "ml": good["ml"] | {"prediction": {"value": "high"}},
+    accepted = json.loads((FOLDER / "001-ours-prediction.raw").read_bytes())
+    refused = accepted | {
+        "event": accepted["event"] | {"id": "bad"},
+        "ml": accepted["ml"] | {"prediction": {"value": "high"}},
     }
     pipelines = logstash_server.shipped()
     beats, tcp, http = free_port(), free_port(), free_port()
@@ -196,13 +196,13 @@ def test_what_elasticsearch_refuses_reaches_the_dead_letter_stream(
     }  # fmt: skip
     try:
         with logstash_server.running(tmp_path, pipelines, environment):
-            lines = [json.dumps(each).encode() for each in (good, bad, good)]
+            lines = [json.dumps(event).encode() for event in (accepted, refused, accepted)]
             for url, sent in (
                 (f"beats+tls://localhost:{beats}", lines[:2]),
                 (f"https://localhost:{http}", lines[2:]),
                 (f"tcp+tls://localhost:{tcp}", [b"17"]),
             ):
-                receiver = connect_to(target(url, ca=authority))
+                receiver = create_receiver(parse_target(url, ca=authority))
                 receiver.send(sent)
                 receiver.close()
             stored = wait_for_documents(
@@ -211,10 +211,10 @@ def test_what_elasticsearch_refuses_reaches_the_dead_letter_stream(
     except Unavailable as reason:
         pytest.skip(f"THE PIPELINES WERE NOT TESTED IN A REAL LOGSTASH: {reason}")
     (prediction,) = stored["logs-ml.prediction-lstest"]
-    assert prediction["_id"] == good["event"]["id"]
-    assert prediction["_source"]["ml"]["input"] == good["ml"]["input"]
+    assert prediction["_id"] == accepted["event"]["id"]
+    assert prediction["_source"]["ml"]["input"] == accepted["ml"]["input"]
     letters = {
-        each["_source"]["error"]["type"]: each["_source"] for each in stored["logs-ml.deadletter-lstest"]
+        event["_source"]["error"]["type"]: event["_source"] for event in stored["logs-ml.deadletter-lstest"]
     }
     assert letters.keys() == {"document_parsing_exception", "not_an_object"}
     of_mapping = letters["document_parsing_exception"]
@@ -240,19 +240,19 @@ def certificates(folder: Path) -> tuple[str, dict[str, str]]:
 
 
 def wait_for_documents(url: str, counts: dict[str, int]) -> dict[str, list[dict[str, Any]]]:
-    until = time.monotonic() + 90
-    found: dict[str, list[dict[str, Any]]] = {}
+    until = time.monotonic() + 900
+    documents: dict[str, list[dict[str, Any]]] = {}
     while time.monotonic() < until:
         call(url, "POST", "/logs-ml.*-lstest/_refresh?allow_no_indices=true")
-        found = {
+        documents = {
             name: call(url, "GET", f"/{name}/_search?size=100&ignore_unavailable=true")["hits"]["hits"]
             for name in counts
         }
-        if all(len(found[name]) >= count for name, count in counts.items()):
+        if all(len(documents[name]) >= count for name, count in counts.items()):
             break
         time.sleep(0.5)
-    assert {name: len(hits) for name, hits in found.items()} == counts
-    return found
+    assert {name: len(hits) for name, hits in documents.items()} == counts
+    return documents
 
 
 def call(url: str, method: str, path: str, body: Any = None) -> Any:

@@ -22,7 +22,7 @@ from logging_lib.normalize import (
     DeadLetter,
     normalize,
 )
-from logging_lib.profile.values import NA_VALUES
+from logging_lib.profile.coerce import NA_VALUES
 from logging_lib.schema import DATASETS, ECS_VERSION, SCHEMA_VERSION
 from tests.pipelines import strategies
 from tests.pipelines.cases import FOLDER, NOW, Case, canonical, cases, expectation
@@ -36,22 +36,24 @@ by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 @by_case
 def test_python_makes_of_a_case_what_it_expects(case: Case) -> None:
-    made = normalize(case.raw, now=NOW).document
-    assert expectation(made) == orjson.loads(case.expected_file.read_bytes())
+    document = normalize(case.raw, now=NOW).document
+    assert expectation(document) == orjson.loads(case.expected_file.read_bytes())
 
 
 def test_ruby_makes_of_each_case_what_it_expects(ruby: Ruby) -> None:
-    for case, made in zip(CASES, ruby([case.raw for case in CASES]), strict=True):
-        assert expectation(made) == orjson.loads(case.expected_file.read_bytes()), case.name
+    for case, document in zip(CASES, ruby([case.raw for case in CASES]), strict=True):
+        assert expectation(document) == orjson.loads(case.expected_file.read_bytes()), case.name
 
 
 @by_case
 def test_what_a_case_expects_keeps_the_contract(
     case: Case, valid: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
-    made = normalize(case.raw, now=NOW)
-    if isinstance(made, DeadLetter) or "-ours-" not in case.name:  # ours are not altered, so may be anything
-        valid(orjson.loads(canonical(made.document)))
+    result = normalize(case.raw, now=NOW)
+    if (
+        isinstance(result, DeadLetter) or "-ours-" not in case.name
+    ):  # ours are not altered, so may be anything
+        valid(orjson.loads(canonical(result.document)))
 
 
 def test_every_case_has_what_it_expects_and_a_name_of_its_own() -> None:
@@ -63,25 +65,25 @@ def test_every_case_has_what_it_expects_and_a_name_of_its_own() -> None:
 
 def test_a_case_that_says_refused_is_refused_and_no_other() -> None:
     for case in CASES:
-        made = normalize(case.raw, now=NOW)
-        assert isinstance(made, DeadLetter) == ("refused" in case.name), case.name
+        result = normalize(case.raw, now=NOW)
+        assert isinstance(result, DeadLetter) == ("refused" in case.name), case.name
 
 
 @pytest.mark.parametrize("number", [400, pytest.param(HOSTILE, marks=pytest.mark.slow)])
 def test_ruby_and_python_make_the_same_of_hostile_lines(ruby: Ruby, number: int) -> None:
     lines = hostile_lines(number)
     assert len(lines) >= number
-    made = [normalize(line, now=NOW) for line in lines]
-    reasons = Counter(each.reason if isinstance(each, DeadLetter) else "event" for each in made)
+    results = [normalize(line, now=NOW) for line in lines]
+    reasons = Counter(result.reason if isinstance(result, DeadLetter) else "event" for result in results)
     assert reasons["event"] > number / 8, reasons
     assert reasons["not_json"] > number / 20, reasons
-    for line, of_python, of_ruby in zip(lines, made, ruby(lines), strict=True):
+    for line, of_python, of_ruby in zip(lines, results, ruby(lines), strict=True):
         assert canonical(of_ruby) == canonical(of_python.document), line
 
 
 def hostile_lines(number: int) -> list[bytes]:
     """Always the same ones, for one version of Hypothesis."""
-    made: list[bytes] = []
+    lines: list[bytes] = []
 
     @settings(
         max_examples=number,
@@ -93,10 +95,10 @@ def hostile_lines(number: int) -> list[bytes]:
     )
     @given(strategies.lines())
     def collect(line: bytes) -> None:
-        made.append(line)
+        lines.append(line)
 
     collect()
-    return made
+    return lines
 
 
 _CONSTANTS = """
@@ -112,10 +114,10 @@ end
 
 
 def test_the_twins_have_the_same_constants(jruby_command: list[str]) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [*jruby_command, "-e", _CONSTANTS], capture_output=True, check=True, cwd=FOLDER.parents[1]
     )
-    assert orjson.loads(done.stdout) == {
+    assert orjson.loads(process.stdout) == {
         "schema": SCHEMA_VERSION,
         "ecs": ECS_VERSION,
         "datasets": list(DATASETS),

@@ -19,24 +19,24 @@ run = CliRunner().invoke
 def test_every_format_gives_the_same_expectations(
     tmp_path: Path, training: pd.DataFrame, suffix: str
 ) -> None:
-    data, out = tmp_path / f"train.{suffix}", tmp_path / "profile.json"
+    data, output = tmp_path / f"train.{suffix}", tmp_path / "profile.json"
     if suffix == "csv":
         training.to_csv(data, index=False)
     elif suffix == "parquet":
         training.to_parquet(data)
     else:
         training.to_json(data, orient="records", lines=True, date_format="iso")
-    command = f"profile fit {data} --model loans --version 1 --prediction rate --time issued_at -o {out}"
+    command = f"profile fit {data} --model loans --version 1 --prediction rate --time issued_at -o {output}"
     result = run(app, command.split())
     assert result.exit_code == 0, result.output
-    made = profiles.load(out)
-    assert {name: f.kind for name, f in made.features.items()} == {
+    profile = profiles.load(output)
+    assert {name: f.kind for name, f in profile.features.items()} == {
         "income": "numeric", "count": "numeric", "home": "category", "title": "text", "joint": "boolean",
         "opened": "date",
     }  # fmt: skip
     last = training.tail(400)
-    assert made.features["income"].expected["missing"].count == int(last["income"].isna().sum())
-    assert made.features["title"].special["!missing"] == int(last["title"].isna().sum())
+    assert profile.features["income"].expected["missing"].count == int(last["income"].isna().sum())
+    assert profile.features["title"].special["!missing"] == int(last["title"].isna().sum())
 
 
 def test_json_lines_tell_absent_from_missing(tmp_path: Path) -> None:
@@ -45,10 +45,10 @@ def test_json_lines_tell_absent_from_missing(tmp_path: Path) -> None:
     result = run(app, ["profile", "fit", str(tmp_path / "t.jsonl"), "--model", "m", "--version", "1",
                        "-o", str(tmp_path / "p.json")])  # fmt: skip
     assert result.exit_code == 0, result.output
-    made = profiles.load(tmp_path / "p.json")
-    assert made.features["a"].special == {"!missing": 50, "!absent": 50}
-    assert made.features["b"].special == {"!missing": 50, "!absent": 50}
-    assert made.features["b"].expected["absent"].count > 0
+    profile = profiles.load(tmp_path / "p.json")
+    assert profile.features["a"].special == {"!missing": 50, "!absent": 50}
+    assert profile.features["b"].special == {"!missing": 50, "!absent": 50}
+    assert profile.features["b"].expected["absent"].count > 0
 
 
 def test_show_prints_each_feature(
@@ -91,6 +91,6 @@ def test_a_configured_category_is_read_as_it_is_written(tmp_path: Path) -> None:
         f"profile fit {tmp_path}/t.csv --model m --version 1 --config {tmp_path}/c.yml -o {tmp_path}/p.json"
     )
     assert run(app, command.split()).exit_code == 0
-    made = profiles.load(tmp_path / "p.json")
-    assert set(made.features["zip"].values) == {"02139", "10001"}
-    assert set(made.features["flag"].values) == {"TRUE", "FALSE"}
+    profile = profiles.load(tmp_path / "p.json")
+    assert set(profile.features["zip"].values) == {"02139", "10001"}
+    assert set(profile.features["flag"].values) == {"TRUE", "FALSE"}

@@ -1,4 +1,4 @@
-"""Profile files: what round-trips, and what a damaged one is told."""
+"""Profile files: what round-trips, and the errors of damaged ones."""
 
 from __future__ import annotations
 
@@ -49,13 +49,15 @@ def damaged(profile: profiles.Profile, path: str, value: Any) -> bytes:
         ("version", "2", r"\$\.id: is '\w+' but the content hashes to '\w+'"),
     ],
 )
-def test_a_damaged_profile_is_told_where(profile: profiles.Profile, path: str, value: Any, says: str) -> None:
+def test_the_error_of_a_damaged_profile_names_the_place(
+    profile: profiles.Profile, path: str, value: Any, says: str
+) -> None:
     with pytest.raises(profiles.ProfileError, match=says) as caught:
         profiles.loads(damaged(profile, path, value), source="p.json")
     assert str(caught.value).startswith("p.json: ")
 
 
-def test_a_cut_file_is_told_so(tmp_path: Path, profile: profiles.Profile) -> None:
+def test_a_cut_file_is_refused_as_such(tmp_path: Path, profile: profiles.Profile) -> None:
     (tmp_path / "p.json").write_bytes(profiles.dumps(profile)[:500])
     with pytest.raises(profiles.ProfileError, match=r"p\.json: not JSON .* was the file cut\?"):
         profiles.load(tmp_path / "p.json")
@@ -108,4 +110,4 @@ def test_a_configuration_is_read(tmp_path: Path) -> None:
 
 def test_a_configuration_that_names_no_column_is_refused() -> None:
     with pytest.raises(profiles.ProfileError, match=r"names the column 'hom', .* did you mean 'home'"):
-        config.check_columns(config.Config(exclude=("hom",)), ["home"])
+        config.validate_columns(config.Config(exclude=("hom",)), ["home"])

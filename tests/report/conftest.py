@@ -12,13 +12,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from logging_lib import PredictionProcessor, content, profile
+from logging_lib import PredictionProcessor, profile
+from logging_lib._util import content
 from logging_lib.profile.config import Config
 from logging_lib.report import alerts as alerting
-from logging_lib.report import collect, runbooks
-from logging_lib.report.model import Judging, Report
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.watch.checking.loading import load_watches
+from logging_lib.report import collect
+from logging_lib.report.model import AlertSource, ModelReport
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.watch.loading import load_watches
 from tests import browser as browsers
 
 START = datetime(2018, 2, 1, 9, 0, tzinfo=UTC)
@@ -161,7 +162,7 @@ def folder(
     with EmbeddedStore(path / "store") as store:
         fill(store, [*live, *shadow])
         store.index("logs-ml.label-default", list(labels(live)))
-        store.index("ml-profiles", [profile.document(fit)])
+        store.index("ml-profiles", [profile.build_document(fit)])
     profile.save(fit, path / "profile.json")
     (path / "alerts.jsonl").write_text(json.dumps(alert()) + "\n", "utf-8")
     return path
@@ -178,7 +179,7 @@ def fill(store: EmbeddedStore, documents: list[Document]) -> None:
     assert (result.created, result.failed) == (len(documents), ())
 
 
-def report_of(store: Any, *documents: Document, judged: str = "3 watches", **options: Any) -> Report:
+def report_of(store: Any, *documents: Document, judged: str = "3 watches", **options: Any) -> ModelReport:
     """A report of what the store holds, with these alerts."""
     watches = load_watches(content.path("watchers"))
     given = {"model": None, "version": None, "role": None, "start": None, "end": None, **options}
@@ -187,14 +188,14 @@ def report_of(store: Any, *documents: Document, judged: str = "3 watches", **opt
         store,
         subject,
         now=START + timedelta(days=1),
-        told=alerting.Told(documents, Judging("From a test.", 3), judged),
+        found=alerting.FoundAlerts(documents, AlertSource("From a test.", 3), judged),
         watches=watches,
-        runbooks=runbooks.texts(watches),
+        runbooks=alerting.read_runbooks(watches),
     )
 
 
 @pytest.fixture(scope="session")
-def made(store: EmbeddedStore) -> Report:
+def made(store: EmbeddedStore) -> ModelReport:
     return report_of(store, alert())
 
 

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from logging_lib import vega
-from logging_lib.dashboards.drawing import svg
+from logging_lib._util import vegalite
+from logging_lib.html.theme import draw_svg
 
 
 @given(st.text(max_size=20))
@@ -16,7 +16,7 @@ from logging_lib.dashboards.drawing import svg
 @example("\x1b[31m\x00 \ud800 \ufffe </text><script>")
 def test_any_text_of_a_log_can_be_drawn(text: str) -> None:
     """The renderer would end the whole process at a character that XML does not have."""
-    drawn = svg(
+    drawn = draw_svg(
         {
             "data": {"values": [{"x": text, "y": 1}]},
             "mark": "bar",
@@ -47,4 +47,4 @@ def test_a_text_that_would_be_cut_within_a_character_is_drawn_uncut() -> None:
                     "x": {"field": "limit", "type": "quantitative"},
                 },
             }
-            assert vega.svg(spec).startswith("<svg")
+            assert vegalite.svg(spec).startswith("<svg")

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from logging_lib import profile
-from logging_lib.report import html, markdown
-from logging_lib.report.model import Report
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.report import markdown
+from logging_lib.report.model import ModelReport
+from logging_lib.report.page import render_page
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.report.conftest import SCRIPT, Document, labels, report_of
 
 
@@ -34,7 +35,7 @@ def frame(live: list[Document]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_traffic_and_latency(made: Report, frame: pd.DataFrame) -> None:
+def test_traffic_and_latency(made: ModelReport, frame: pd.DataFrame) -> None:
     main = made.main
     assert main is not None
     assert main.documents == len(frame)
@@ -44,7 +45,7 @@ def test_traffic_and_latency(made: Report, frame: pd.DataFrame) -> None:
         assert main.latency[str(percent)] == pytest.approx(np.percentile(frame["ms"], percent))
 
 
-def test_mean_and_its_error_in_each_interval(made: Report, frame: pd.DataFrame) -> None:
+def test_mean_and_its_error_in_each_interval(made: ModelReport, frame: pd.DataFrame) -> None:
     with_value = frame.dropna(subset=["value"])
     by_time = with_value.groupby(with_value["time"].dt.floor(made.interval))
     assert len(made.moments) == len(by_time)
@@ -58,12 +59,12 @@ def test_mean_and_its_error_in_each_interval(made: Report, frame: pd.DataFrame) 
         assert moment.error == pytest.approx(np.sqrt(variance / effective), rel=1e-6)
 
 
-def test_traffic_in_each_interval(made: Report, frame: pd.DataFrame) -> None:
+def test_traffic_in_each_interval(made: ModelReport, frame: pd.DataFrame) -> None:
     expected = frame.groupby(frame["time"].dt.floor(made.interval))["weight"].sum()
     assert {pd.Timestamp(m.time): m.predictions for m in made.moments} == expected.to_dict()
 
 
-def test_bins_of_each_input(made: Report, frame: pd.DataFrame, fit: profile.Profile) -> None:
+def test_bins_of_each_input(made: ModelReport, frame: pd.DataFrame, fit: profile.Profile) -> None:
     for feature in made.features:
         token = profile_token(feature.name)
         served = frame.groupby(frame["bins"].map(lambda bins, t=token: bins[t]))["weight"].sum().to_dict()
@@ -76,10 +77,10 @@ def test_bins_of_each_input(made: Report, frame: pd.DataFrame, fit: profile.Prof
 def profile_token(name: str) -> str:
     from logging_lib.schema import tokens
 
-    return tokens.part(name)
+    return tokens.escape(name)
 
 
-def test_rates_of_each_check(made: Report, frame: pd.DataFrame) -> None:
+def test_rates_of_each_check(made: ModelReport, frame: pd.DataFrame) -> None:
     for check in ("missing", "unseen"):
         for feature in made.features:
             rate = next((r for r in feature.rates if r.check == check), None)
@@ -91,13 +92,13 @@ def test_rates_of_each_check(made: Report, frame: pd.DataFrame) -> None:
                 assert rate.peak == pytest.approx(shares.max())
 
 
-def test_predictions_by_bin(made: Report, frame: pd.DataFrame) -> None:
+def test_predictions_by_bin(made: ModelReport, frame: pd.DataFrame) -> None:
     assert made.output is not None
     served = frame.groupby("bin")["weight"].sum()
     assert {s.name: s.served for s in made.output.shares if s.served} == served.to_dict()
 
 
-def test_quality_of_late_labels(made: Report, live: list[Document]) -> None:
+def test_quality_of_late_labels(made: ModelReport, live: list[Document]) -> None:
     errors = pd.Series([one["ml"]["label"]["absolute_error"] for one in labels(live)])
     (quality,) = made.quality
     assert quality.measure == "mean absolute error"
@@ -108,7 +109,7 @@ def test_quality_of_late_labels(made: Report, live: list[Document]) -> None:
     assert sum(moment.labels for moment in quality.moments) == len(errors)
 
 
-def test_live_and_shadow_stand_side_by_side(made: Report, shadow: list[Document]) -> None:
+def test_live_and_shadow_stand_side_by_side(made: ModelReport, shadow: list[Document]) -> None:
     other = next(v for v in made.variants if v.role == "shadow")
     values = [one["ml"]["prediction"]["value"] for one in shadow if "prediction" in one["ml"]]
     assert other.documents == len(shadow)
@@ -117,7 +118,7 @@ def test_live_and_shadow_stand_side_by_side(made: Report, shadow: list[Document]
 
 
 def test_the_answers_to_the_same_requests_are_compared(
-    made: Report, live: list[Document], shadow: list[Document]
+    made: ModelReport, live: list[Document], shadow: list[Document]
 ) -> None:
     by_request = [
         {
@@ -132,7 +133,7 @@ def test_the_answers_to_the_same_requests_are_compared(
     (lines,) = made.shadows
     assert lines[0].startswith(f"shadow 2 beside live 1: {len(both):,} requests answered by both")
     assert any(f"mean {difference:.4g}"[:8] in line for line in lines)
-    for text in (html.render(made), markdown.render(made)):
+    for text in (render_page(made), markdown.render(made)):
         assert "shadow 2 beside live 1" in text
 
 
@@ -148,7 +149,7 @@ def test_a_period_leaves_out_what_is_outside(store: EmbeddedStore, frame: pd.Dat
     assert main.predictions == inside["weight"].sum()
 
 
-def test_what_differs_is_found_and_what_does_not_is_not(made: Report) -> None:
+def test_what_differs_is_found_and_what_does_not_is_not(made: ModelReport) -> None:
     status: dict[str, Any] = {feature.name: feature.status for feature in made.features}
     assert status["income"] == "moved"  # a tenth of all values is missing
     assert status[SCRIPT] == "alerted"

@@ -15,15 +15,16 @@ from urllib.request import Request, urlopen
 import pandas as pd
 import pytest
 
-from logging_lib import content, profile
+from logging_lib import profile
+from logging_lib._util import content
 from logging_lib.dashboards import preview
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.loading import load_dashboards
-from logging_lib.dashboards.page import page as preview_page
+from logging_lib.dashboards.page import render_preview
 from logging_lib.dashboards.serve import server
-from logging_lib.report import html
-from logging_lib.report.model import Report
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.report.model import ModelReport
+from logging_lib.report.page import render_page
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.browser import Visit
 from tests.report.conftest import HOSTILE, LONG, SCRIPT, START, Document
 
@@ -31,9 +32,9 @@ NOW = START + timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
-def report_file(made: Report, tmp_path_factory: pytest.TempPathFactory) -> str:
+def report_file(made: ModelReport, tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(html.render(made), "utf-8")
+    file.write_text(render_page(made), "utf-8")
     return file.as_uri()
 
 
@@ -44,7 +45,7 @@ def preview_file(store: EmbeddedStore, fit: profile.Profile, tmp_path_factory: p
     combined = list(preview.combinations(known))
     views = preview.static_views(store, dashboards, known, combined, now=NOW)
     file = tmp_path_factory.mktemp("preview") / "index.html"
-    text = preview_page(dashboards, known, views=views, periods=["all"])
+    text = render_preview(dashboards, known, views=views, periods=["all"])
     file.write_text(text, "utf-8")
     return file.as_uri()
 
@@ -219,7 +220,7 @@ def test_a_whole_event_opens_below_its_row(chromium: Any, preview_file: str) -> 
 def test_the_server_answers_to_its_own_name_alone_and_only_reads(served: str) -> None:
     def status(path: str = "", *, method: str = "GET", **headers: str) -> int:
         try:
-            with urlopen(Request(served + path, method=method, headers=headers), timeout=30) as answer:
+            with urlopen(Request(served + path, method=method, headers=headers), timeout=300) as answer:
                 return int(answer.status)
         except HTTPError as error:
             return error.code
@@ -229,9 +230,9 @@ def test_the_server_answers_to_its_own_name_alone_and_only_reads(served: str) ->
     assert status("../../etc/passwd") == 404
     assert status("%2e%2e/setup.cfg") == 404
     assert status("api/panel", method="POST") == 501
-    with urlopen(f"{served}api/panel?dashboard=fleet&panel=99", timeout=30) as answer:
+    with urlopen(f"{served}api/panel?dashboard=fleet&panel=99", timeout=300) as answer:
         assert json.load(answer) == {"kind": "error", "note": "there is no such panel"}
-    with urlopen(f"{served}api/panel?dashboard=fleet&panel=1&from=then", timeout=30) as answer:
+    with urlopen(f"{served}api/panel?dashboard=fleet&panel=1&from=then", timeout=300) as answer:
         assert json.load(answer)["note"].startswith("no such time")
 
 

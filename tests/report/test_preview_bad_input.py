@@ -7,13 +7,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from logging_lib import content, profile
+from logging_lib import profile
+from logging_lib._util import content
 from logging_lib.dashboards import preview
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.loading import load_dashboards
-from logging_lib.dashboards.page import page
+from logging_lib.dashboards.page import render_preview
 from logging_lib.dashboards.spec import Dashboard
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.store.port import DelegatingStore
 from tests.browser import Visit
 from tests.report.conftest import START, fill, fitted, predictions, wide
 
@@ -47,7 +49,7 @@ def looked_at(
     known = preview.choices(store, now=NOW)
     combined = list(preview.combinations(known))[:1]
     views = preview.static_views(preview.Remembering(store), dashboards, known, combined, now=NOW)
-    file.write_text(page(dashboards, known, views=views, periods=["all"]), "utf-8")
+    file.write_text(render_preview(dashboards, known, views=views, periods=["all"]), "utf-8")
     texts = []
     with Visit(chromium, width=390, scheme=scheme) as visit:
         for one in dashboards:
@@ -81,7 +83,7 @@ def test_an_empty_store(chromium: Any, fit: profile.Profile, tmp_path: Path) -> 
 def test_one_event(chromium: Any, fit: profile.Profile, tmp_path: Path) -> None:
     with EmbeddedStore(None) as store:
         fill(store, list(predictions(fit, 1)))
-        store.index("ml-profiles", [profile.document(fit)])
+        store.index("ml-profiles", [profile.build_document(fit)])
         views = views_of(store, every(fit))
         looked_at(chromium, store, every(fit), tmp_path / "a.html", "dark")
     assert views["fleet"]["Predictions"]["numbers"] == [["", "2"]]  # its weight
@@ -115,7 +117,7 @@ def test_a_profile_without_events(chromium: Any, fit: profile.Profile, tmp_path:
     other = fitted(model="other", version="9")
     with EmbeddedStore(None) as store:
         fill(store, list(predictions(fit, 50)))
-        store.index("ml-profiles", [profile.document(other)])
+        store.index("ml-profiles", [profile.build_document(other)])
         views = views_of(store, every(other))
         views_of(store, every(other), model="other", version="9")
         texts = looked_at(chromium, store, every(other), tmp_path / "a.html", "dark")
@@ -149,10 +151,10 @@ def test_three_hundred_features(chromium: Any, tmp_path: Path) -> None:
     made, events = wide()
     with EmbeddedStore(None) as opened:
         fill(opened, events)
-        opened.index("ml-profiles", [profile.document(made)])
+        opened.index("ml-profiles", [profile.build_document(made)])
         asked: list[str] = []
 
-        class Counting(preview.Wrapper):
+        class Counting(DelegatingStore):
             def search(self, indices: Any, body: Any, **options: Any) -> dict[str, Any]:
                 asked.append(str(body))
                 return super().search(indices, body, **options)

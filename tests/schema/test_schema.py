@@ -13,8 +13,7 @@ import yaml
 from hypothesis import example, given
 
 from logging_lib import schema
-from logging_lib.schema import fields, generate, tokens
-from logging_lib.schema.streams import data_stream
+from logging_lib.schema import data_stream, fields, generate, tokens
 from tests.strategies import names
 
 ROOT = Path(__file__).parents[2]
@@ -28,18 +27,18 @@ def test_the_constants_of_the_service_are_those_of_the_file() -> None:
 
 
 def test_generated_files_are_up_to_date() -> None:
-    for name, content in generate.outputs(fields.load()).items():
+    for name, content in generate.build_outputs(fields.load()).items():
         assert (ROOT / name).read_text("utf-8") == content, f"run `make generate`: {name}"
 
 
 def test_the_json_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(generate.json_schema(fields.load()))
+    jsonschema.Draft202012Validator.check_schema(generate.build_json_schema(fields.load()))
 
 
 def test_a_starred_field_is_found_for_any_key() -> None:
-    found = fields.load().field("ml.input.numeric.a.b")
-    assert found is not None
-    assert found.type == "double"
+    field = fields.load().field("ml.input.numeric.a.b")
+    assert field is not None
+    assert field.type == "double"
     assert fields.load().field("ml.input.unheard") is None
 
 
@@ -65,7 +64,7 @@ def test_every_field_has_an_example_that_its_own_schema_accepts() -> None:
         assert value is not None, field.name
         if field.dynamic:
             value = next(iter(value.values()))
-        jsonschema.validate(value, generate._value(field))
+        jsonschema.validate(value, generate._build_value_schema(field))
 
 
 def test_the_schema_refuses_what_the_contract_does_not_have(

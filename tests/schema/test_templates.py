@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logging_lib.schema import DATASETS, generate, templates
+from logging_lib.schema import DATASETS, data_stream, generate, templates
 from logging_lib.schema.fields import load
-from logging_lib.schema.streams import data_stream
 
 
 def leaves(mapping: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -30,7 +29,9 @@ def test_each_field_has_a_place_in_the_mapping_of_its_datasets(dataset: str) -> 
     mapping = templates.mappings(schema, dataset)
     mapped = dict(leaves(mapping))
     by_path = {
-        rule["path_match"]: rule["mapping"] for one in mapping["dynamic_templates"] for rule in one.values()
+        rule["path_match"]: rule["mapping"]
+        for template in mapping["dynamic_templates"]
+        for rule in template.values()
     }
     for field in schema.fields:
         if dataset not in field.datasets:
@@ -52,9 +53,9 @@ def test_a_stream_is_composed_of_parts_that_exist_and_the_teams_own_come_last() 
     parts = templates.component_templates(schema)
     for dataset in DATASETS:
         body = templates.index_templates(schema)[f"logs-{dataset}"]
-        own = body["ignore_missing_component_templates"]
-        assert body["composed_of"][-len(own) :] == own
-        assert set(body["composed_of"]) - set(own) <= set(parts)
+        optional = body["ignore_missing_component_templates"]
+        assert body["composed_of"][-len(optional) :] == optional
+        assert set(body["composed_of"]) - set(optional) <= set(parts)
         assert body["priority"] > 200
         assert body["index_patterns"] == [f"logs-{dataset}-*"]
         assert parts[f"logs-{dataset}@lifecycle"]["template"]["lifecycle"]["data_retention"].endswith("d")
@@ -72,9 +73,9 @@ def test_a_file_that_is_not_made_any_more_is_stale(
     edited.write_text(json.dumps({"template": {}}))
     capsys.readouterr()
     assert generate.main(["--check", str(tmp_path)]) == 1
-    told = capsys.readouterr().out
-    assert "logs-ml.gone@mappings.json" in told
-    assert "logs-ml@settings.json" in told
+    output = capsys.readouterr().out
+    assert "logs-ml.gone@mappings.json" in output
+    assert "logs-ml@settings.json" in output
     generate.main([str(tmp_path)])
     assert generate.main(["--check", str(tmp_path)]) == 0
 

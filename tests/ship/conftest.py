@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 import logging_lib
-from logging_lib.capture.segments import DEAD_LETTERS
-from logging_lib.capture.spool import Spool
-from logging_lib.ship.receivers import connect_to
+from logging_lib.logger.segments import DEAD_LETTERS
+from logging_lib.logger.spool import Spool
+from logging_lib.ship.receivers import create_receiver
 from logging_lib.ship.shipper import Shipper
-from logging_lib.ship.target import target
+from logging_lib.ship.target import parse_target
 from tests.ship.receivers import BeatsSink
 
 ROOT = Path(__file__).parents[2]
@@ -40,19 +40,19 @@ def beats() -> Iterator[BeatsSink]:
 @pytest.fixture
 def ship() -> Iterator[Callable[..., Shipper]]:
     """Makes shippers whose waits take no time; they end with the test."""
-    made: list[Shipper] = []
+    shippers: list[Shipper] = []
 
-    def make(spool: Spool | Path, url: str, *, timeout: float = 5.0, **options: Any) -> Shipper:
+    def make(spool: Spool | Path, url: str, *, timeout: float = 120.0, **options: Any) -> Shipper:
         files = {name: options.pop(name) for name in ("ca", "cert", "key") if name in options}
         directory = spool.directory if isinstance(spool, Spool) else spool
         options.setdefault("wait", lambda seconds: False)
-        shipper = Shipper(directory, connect_to(target(url, **files), timeout=timeout), **options)
-        made.append(shipper)
+        shipper = Shipper(directory, create_receiver(parse_target(url, **files), timeout=timeout), **options)
+        shippers.append(shipper)
         return shipper
 
     yield make
-    for shipper in made:
-        shipper.end()
+    for shipper in shippers:
+        shipper.close()
 
 
 def fill(spool: Spool, events: int, first: int = 0) -> list[str]:
@@ -66,9 +66,9 @@ def fill(spool: Spool, events: int, first: int = 0) -> list[str]:
 
 def drain(shipper: Shipper) -> int:
     """Ship until nothing is left; the number of events."""
-    assert shipper.backlog.lock()
+    assert shipper.reader.lock()
     total = 0
-    while settled := shipper.step():
+    while settled := shipper.ship_batch():
         total += settled
     return total
 

@@ -1,4 +1,4 @@
-"""Receivers on 127.0.0.1 that behave as they are told: Lumberjack v2, HTTP, TCP, each with or without TLS."""
+"""Receivers on 127.0.0.1 that behave as a test configures them: Lumberjack v2, HTTP, TCP; with or without TLS."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class Sink:
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         self.hang_up()
-        self._accepting.join(5)
+        self._accepting.join(60)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
 
     def hang_up(self) -> None:
         for connection in self._connections:
@@ -70,15 +70,15 @@ class Sink:
     def letters(self) -> list[dict[str, Any]]:
         return [event for event in self.events if is_letter(event)]
 
-    def wait_for(self, lines: int, timeout: float = 20.0) -> None:
+    def wait_for(self, lines: int, timeout: float = 300.0) -> None:
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.lines) >= lines, timeout), len(self.lines)
 
     def _keep(self, lines: Iterable[bytes]) -> None:
         with self.arrived:
-            found = list(lines)
-            self.lines += found
-            self.batches.append(len(found))
+            received = list(lines)
+            self.lines += received
+            self.batches.append(len(received))
             self.arrived.notify_all()
 
     def _accept(self) -> None:
@@ -116,12 +116,12 @@ class BeatsSink(Sink):
             lines: list[bytes] = []
             window = last = 0
             while not window or len(lines) < window:
-                kind, value, found = _frame(file.read)
+                kind, value, inner_frames = _frame(file.read)
                 if kind == b"W":
                     window = value
                 else:
-                    lines += [line for _, line in found]
-                    last = found[-1][0]
+                    lines += [line for _, line in inner_frames]
+                    last = inner_frames[-1][0]
             answer = self.behaviour(lines)
             if answer == "hang_up":
                 return
@@ -153,12 +153,12 @@ def _frame(read: Callable[[int], bytes]) -> tuple[bytes, int, list[tuple[int, by
     if kind == b"J":
         (size,) = struct.unpack(">I", _exactly(read, 4))
         return kind, value, [(value, _exactly(read, size))]
-    inner, at, found = zlib.decompress(_exactly(read, value)), 0, []
-    while at < len(inner):
-        sequence, size = struct.unpack(">II", inner[at + 2 : at + 10])
-        found.append((sequence, inner[at + 10 : at + 10 + size]))
-        at += 10 + size
-    return kind, value, found
+    inner, position, events = zlib.decompress(_exactly(read, value)), 0, []
+    while position < len(inner):
+        sequence, size = struct.unpack(">II", inner[position + 2 : position + 10])
+        events.append((sequence, inner[position + 10 : position + 10 + size]))
+        position += 10 + size
+    return kind, value, events
 
 
 def _exactly(read: Callable[[int], bytes], size: int) -> bytes:
@@ -186,6 +186,7 @@ class HttpSink:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -226,7 +227,7 @@ class HttpSink:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        self._thread.join(60)
 
 
 class BulkSink(HttpSink):

@@ -16,18 +16,18 @@ from elasticsearch import ApiError, Elasticsearch, NotFoundError
 from typer.testing import CliRunner
 
 import logging_lib
-from logging_lib.capture.health import health_event
-from logging_lib.capture.segments import DEAD_LETTERS, segments
-from logging_lib.capture.spool import Spool
 from logging_lib.cli.app import app
-from logging_lib.ship.backlog import STATE, load_state
-from logging_lib.ship.port import RetryError
+from logging_lib.logger.health import build_health_event
+from logging_lib.logger.segments import DEAD_LETTERS, list_segments
+from logging_lib.logger.spool import Spool
+from logging_lib.ship.receivers import RetryError
 from logging_lib.ship.shipper import Shipper
+from logging_lib.ship.spool_reader import STATE, load_state
 from logging_lib.ship.target import API_KEY
 from tests import elasticsearch_server
 from tests.ship.conftest import dead_letters, drain, fill, python
 
-pytestmark = pytest.mark.elasticsearch
+pytestmark = pytest.mark.elasticsearch(secured=False)  # the secured one here is its own: nobody deploys to it
 
 Make = Callable[..., Shipper]
 PASSWORD = "a password for one test"
@@ -38,7 +38,7 @@ class Streams:
     """A namespace of its own on a real server; the template is a minimal one."""
 
     def __init__(self, url: str, **credentials: Any) -> None:
-        self.client = Elasticsearch(url, request_timeout=60, **credentials)
+        self.client = Elasticsearch(url, request_timeout=300, **credentials)
         self.namespace = f"t{uuid.uuid4().hex[:12]}"
         self.url = f"es+{url}?namespace={self.namespace}"
 
@@ -67,10 +67,10 @@ class Streams:
 
 @pytest.fixture
 def streams(elasticsearch_url: str) -> Iterator[Streams]:
-    made = Streams(elasticsearch_url)
-    made.make()
-    yield made
-    made.client.close()
+    data_streams = Streams(elasticsearch_url)
+    data_streams.make()
+    yield data_streams
+    data_streams.client.close()
 
 
 def once(shipper: Shipper) -> int:
@@ -78,7 +78,7 @@ def once(shipper: Shipper) -> int:
     try:
         return drain(shipper)
     finally:
-        shipper.end()
+        shipper.close()
 
 
 def forget(spool: Spool) -> None:
@@ -88,7 +88,7 @@ def forget(spool: Spool) -> None:
 
 def test_from_the_spool_to_the_data_streams(spool: Spool, ship: Make, streams: Streams) -> None:
     ids = fill(spool, 30)
-    spool.write(json.dumps(health_event(10**18, interval=60, shipped=1)).encode() + b"\n")
+    spool.write(json.dumps(build_health_event(10**18, interval=60, shipped=1)).encode() + b"\n")
     before = datetime.now(UTC)
     assert once(ship(spool, streams.url)) == 31
     assert streams.ids() == ids
@@ -101,11 +101,11 @@ def test_from_the_spool_to_the_data_streams(spool: Spool, ship: Make, streams: S
     assert (state.shipped, state.duplicates, state.dead_lettered) == (31, 0, 0)
     spool.close()
     once(ship(spool, streams.url))
-    assert segments(spool.directory) == []
+    assert list_segments(spool.directory) == []
 
 
 def test_the_time_of_arrival_is_ours_whatever_a_line_says(spool: Spool, ship: Make, streams: Streams) -> None:
-    event = health_event(10**18, interval=60)
+    event = build_health_event(10**18, interval=60)
     event["event"]["ingested"] = "1999-01-01T00:00:00Z"
     spool.write(json.dumps(event).encode() + b"\n")
     assert once(ship(spool, streams.url)) == 1
@@ -151,9 +151,9 @@ def test_a_redelivery_across_a_rollover_is_stored_twice_and_its_ids_count_once(
 def test_a_shipper_that_is_killed_again_and_again(tmp_path: Path, ship: Make, streams: Streams) -> None:
     spool = Spool(tmp_path / "spool", rotate_bytes=200_000)
     ids = fill(spool, 4000)
-    for wanted in (1, 2):
+    for count in (1, 2):
         process = python(COMMAND, "ship", spool.directory, "--to", streams.url)
-        while load_state(spool.directory).shipped < 1000 * wanted and process.poll() is None:
+        while load_state(spool.directory).shipped < 1000 * count and process.poll() is None:
             continue
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
@@ -202,7 +202,7 @@ def test_a_dead_letter_that_is_refused_too_ends_there(
     assert (state.shipped, state.dead_lettered) == (0, 3)
 
 
-def test_what_was_refused_is_sent_again_once_the_mapping_is_mended(
+def test_what_was_refused_is_sent_again_after_the_mapping_is_fixed(
     spool: Spool, ship: Make, streams: Streams
 ) -> None:
     streams.make("ml.prediction", dynamic="strict")
@@ -221,10 +221,10 @@ def test_what_was_refused_is_sent_again_once_the_mapping_is_mended(
 @pytest.fixture
 def bare(secured_url: str) -> Iterator[Streams]:
     """A namespace without a template, on the server to which nobody deploys any."""
-    made = Streams(secured_url, basic_auth=("elastic", PASSWORD))
-    made.url = made.url.replace("://", f"://elastic:{PASSWORD.replace(' ', '%20')}@")
-    yield made
-    made.client.close()
+    data_streams = Streams(secured_url, basic_auth=("elastic", PASSWORD))
+    data_streams.url = data_streams.url.replace("://", f"://elastic:{PASSWORD.replace(' ', '%20')}@")
+    yield data_streams
+    data_streams.client.close()
 
 
 def test_without_a_template_nothing_is_made_and_the_remedy_is_named(
@@ -257,34 +257,36 @@ def test_lines_that_are_no_events_of_ours_do_not_block_the_rest(
     spool: Spool, ship: Make, streams: Streams
 ) -> None:
     deep = b'{"event":{"id":"deep","dataset":"ml.health"},"x":' + b"[" * 500 + b"]" * 500 + b"}"
-    bad = {
+    invalid = {
         "no event.id": b'{"model": "loans"}',
-        "event.id: expected a text of 1 to 512 bytes": json.dumps(health_event(1, interval=1)
+        "event.id: expected a text of 1 to 512 bytes": json.dumps(build_health_event(1, interval=1)
         | {"event": {"id": "i" * 513, "dataset": "ml.health"}}).encode(),
         "event.dataset: expected one of ml.prediction": b'{"event":{"id":"x","dataset":["ml.health"]}}',
         "it cannot be encoded": deep,
         "field [@timestamp] is missing": b'{"event":{"id":"timeless","dataset":"ml.health"}}',
     }  # fmt: skip
     ids = fill(spool, 2)
-    for line in bad.values():
+    for line in invalid.values():
         spool.write(line + b"\n")
     ids += fill(spool, 2, first=2)
-    assert once(ship(spool, streams.url)) == 4 + 2 * len(bad)
+    assert once(ship(spool, streams.url)) == 4 + 2 * len(invalid)
     assert streams.ids() == ids
-    said = [letter["error"]["message"] for letter in dead_letters(spool.directory)]
-    assert [text in message for text, message in zip(bad, said, strict=True)] == [True] * len(bad)
-    assert len(streams.documents("ml.deadletter")) == len(bad)
+    messages = [letter["error"]["message"] for letter in dead_letters(spool.directory)]
+    assert [text in message for text, message in zip(invalid, messages, strict=True)] == [True] * len(invalid)
+    assert len(streams.documents("ml.deadletter")) == len(invalid)
 
 
 def test_a_service_ships_in_the_background(tmp_path: Path, streams: Streams) -> None:
     code = """
-    import sys, time, logging_lib
+    import json, pathlib, sys, time, logging_lib
     log = logging_lib.configure(model="m", version="1", spool=sys.argv[1], ship_to=sys.argv[2])
     for n in range(50):
         log.prediction({"n": n}, 1.0, event_id=f"e-{n}")
-    time.sleep(2)
+    state, limit = pathlib.Path(sys.argv[1], ".ship.json"), time.monotonic() + 600
+    while not (state.exists() and json.loads(state.read_text())["shipped"] >= 50) and time.monotonic() < limit:
+        time.sleep(0.1)
     """
-    assert python(code, tmp_path / "spool", streams.url).wait(30) == 0
+    assert python(code, tmp_path / "spool", streams.url).wait(900) == 0
     assert streams.ids() == [f"e-{n}" for n in range(50)]
 
 
@@ -317,10 +319,10 @@ def secured_url() -> Iterator[str]:
 @pytest.fixture
 def secured(secured_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Streams]:
     monkeypatch.delenv(API_KEY, raising=False)
-    made = Streams(secured_url, basic_auth=("elastic", PASSWORD))
-    made.make()
-    yield made
-    made.client.close()
+    data_streams = Streams(secured_url, basic_auth=("elastic", PASSWORD))
+    data_streams.make()
+    yield data_streams
+    data_streams.client.close()
 
 
 def key_with(secured: Streams, pattern: str, *privileges: str) -> Any:
@@ -362,7 +364,7 @@ def test_a_key_that_may_not_write_blames_no_event(
 ) -> None:
     monkeypatch.setenv(API_KEY, key_with(secured, pattern, *privileges)["encoded"])
     fill(spool, 3)
-    spool.write(json.dumps(health_event(1, interval=1)).encode() + b"\n")
+    spool.write(json.dumps(build_health_event(1, interval=1)).encode() + b"\n")
     with pytest.raises(
         RetryError, match=r"403 security_exception.*create_doc and auto_configure on logs-ml\.\*"
     ):

@@ -1,4 +1,4 @@
-"""What a server on the way to Elasticsearch may answer, said by a real HTTP server that behaves as it is told."""
+"""Answers of a server in front of Elasticsearch, by a real HTTP server that behaves as a test configures it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import Any
 import pytest
 
 import logging_lib
-from logging_lib.capture.segments import DEAD_LETTERS
-from logging_lib.capture.spool import Spool
+from logging_lib.logger.segments import DEAD_LETTERS
+from logging_lib.logger.spool import Spool
 from logging_lib.ship import background
-from logging_lib.ship.backlog import load_state
-from logging_lib.ship.elasticsearch import Elasticsearch
-from logging_lib.ship.port import RetryError
-from logging_lib.ship.receivers import connect_to
+from logging_lib.ship.elasticsearch import ElasticsearchReceiver
+from logging_lib.ship.receivers import RetryError, create_receiver
 from logging_lib.ship.shipper import Shipper
-from logging_lib.ship.target import API_KEY, target
+from logging_lib.ship.spool_reader import load_state
+from logging_lib.ship.target import API_KEY, parse_target
 from tests.ship.conftest import dead_letters, drain, fill
 from tests.ship.receivers import BulkSink
 
@@ -214,17 +213,17 @@ def test_a_server_that_is_down_then_up(spool: Spool, ship: Make) -> None:
 def test_a_server_that_answers_too_late(sink: BulkSink, spool: Spool, ship: Make) -> None:
     import threading
 
-    told = threading.Event()
+    released = threading.Event()
 
     def late(events: list[dict[str, Any]]) -> tuple[int, str]:
-        told.wait(10)
+        released.wait(300)
         return sink.judge(events)
 
     fill(spool, 1)
     sink.answer = late
     with pytest.raises(RetryError, match="timed out"):
         drain(ship(spool, url(sink), timeout=0.2))
-    told.set()
+    released.set()
     assert len(sink.requests) == 1
 
 
@@ -248,13 +247,13 @@ def test_user_and_key_go_into_the_header_and_nowhere_else(
     shipper = ship(spool, url(sink))
     assert drain(shipper) == 1
     assert sink.requests[0]["authorization"] == "ApiKey aWQ6c2VjcmV0"
-    shipper.end()
+    shipper.close()
     monkeypatch.setenv(API_KEY, "aWQ6c2VjcmV0")
     fill(spool, 1)
     shipper = ship(spool, url(sink))
     assert drain(shipper) == 1
     assert sink.requests[1]["authorization"] == "ApiKey aWQ6c2VjcmV0"
-    shipper.end()
+    shipper.close()
     fill(spool, 1)
     assert drain(ship(spool, url(sink).replace("://", "://u:p%40@"))) == 1
     assert sink.requests[2]["authorization"] == "Basic dTpwQA=="
@@ -264,7 +263,7 @@ def test_user_and_key_go_into_the_header_and_nowhere_else(
 def test_a_key_that_is_none(key: str, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(API_KEY, key)
     with pytest.raises(ValueError, match="LOGGING_LIB_ELASTICSEARCH_API_KEY in the environment") as caught:
-        connect_to(target("es+http://127.0.0.1:1"))
+        create_receiver(parse_target("es+http://127.0.0.1:1"))
     assert key not in str(caught.value)
 
 
@@ -273,7 +272,7 @@ def test_a_background_shipper_that_cannot_begin_says_why(
 ) -> None:
     monkeypatch.setenv(API_KEY, "two words")
     started: list[Any] = []
-    monkeypatch.setattr(background._Background, "start", lambda self: started.append(self))
+    monkeypatch.setattr(background._BackgroundShipper, "start", lambda self: started.append(self))
     log = logging_lib.configure(model="m", version="1", spool=spool, ship_to="es+http://127.0.0.1:1")
     log.prediction({"n": 1}, 1.0)
     started[0]._run()
@@ -285,7 +284,7 @@ def test_without_the_client_the_extra_is_named(spool: Spool, monkeypatch: pytest
     with pytest.raises(ValueError, match=r"pip install 'logging-lib\[elasticsearch\]'"):
         logging_lib.configure(model="m", version="1", spool=spool, ship_to="es+http://127.0.0.1:1")
     with pytest.raises(ValueError, match=r"pip install 'logging-lib\[elasticsearch\]'"):
-        connect_to(target("es+http://127.0.0.1:1"))
+        create_receiver(parse_target("es+http://127.0.0.1:1"))
     logging_lib.configure(model="m", version="1", spool=spool)
 
 
@@ -298,7 +297,7 @@ def test_a_host_that_is_no_host(spool: Spool, ship: Make) -> None:
 def test_events_keep_their_bytes_but_for_the_time_of_arrival(sink: BulkSink, spool: Spool) -> None:
     fill(spool, 1)
     (line,) = next(spool.directory.glob("*.jsonl")).read_bytes().splitlines()
-    receiver = Elasticsearch(target(url(sink)), clock=lambda: 10**18)
+    receiver = ElasticsearchReceiver(parse_target(url(sink)), clock=lambda: 10**18)
     receiver.send([line])
     receiver.close()
     (stored,) = sink.events

@@ -1,4 +1,4 @@
-"""Dead letters: delivered like any event, and put back into the spool once the cause was mended."""
+"""Dead letters: delivered like any event, and put back into the spool after the cause was fixed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 import logging_lib
-from logging_lib.capture.segments import DEAD_LETTERS, segments
-from logging_lib.capture.spool import Spool
 from logging_lib.cli.app import app
-from logging_lib.ship.backlog import Backlog, load_state
-from logging_lib.ship.replay import Replayed, replay
+from logging_lib.logger.segments import DEAD_LETTERS, list_segments
+from logging_lib.logger.spool import Spool
+from logging_lib.ship.replay import ReplayResult, replay_dead_letters
 from logging_lib.ship.shipper import Shipper
+from logging_lib.ship.spool_reader import SpoolReader, load_state
 from tests.ship.conftest import dead_letters, drain, fill
 from tests.ship.receivers import HttpSink, is_letter
 
@@ -38,15 +38,15 @@ def refused(spool: Spool, ship: Make, sink: HttpSink) -> None:
 def once(ship: Make, spool: Spool, sink: HttpSink) -> int:
     shipper = ship(spool, f"http://127.0.0.1:{sink.port}")
     settled = drain(shipper)
-    shipper.end()
+    shipper.close()
     return settled
 
 
-def replayed(spool: Spool, **options: Any) -> Replayed:
-    backlog = Backlog(spool.directory)
+def replayed(spool: Spool, **options: Any) -> ReplayResult:
+    backlog = SpoolReader(spool.directory)
     assert backlog.lock()
     try:
-        return replay(backlog, **options)
+        return replay_dead_letters(backlog, **options)
     finally:
         backlog.unlock()
 
@@ -60,17 +60,17 @@ def test_what_was_refused_goes_out_again(spool: Spool, ship: Make) -> None:
         ids = fill(spool, 4)
         refused(spool, ship, sink)
         letters = (spool.directory / DEAD_LETTERS).read_bytes()
-        made = replayed(spool, now_ns=10**18)
-        assert (made.events, made.kept) == (4, 0)
-        (aside,) = made.files
+        result = replayed(spool, now_ns=10**18)
+        assert (result.events, result.remaining) == (4, 0)
+        (aside,) = result.files
         assert aside.name == "dead-letters.jsonl.replayed-20010909T014640Z-de0b6b3a7640000"
         assert aside.read_bytes() == letters
         assert aside.stat().st_mode & 0o777 == 0o600
         assert not (spool.directory / DEAD_LETTERS).exists()
-        assert {path.stat().st_mode & 0o777 for path in segments(spool.directory)} == {0o600}
+        assert {path.stat().st_mode & 0o777 for path in list_segments(spool.directory)} == {0o600}
         assert once(ship, spool, sink) == 4
     assert received(sink) == Counter(ids)
-    assert segments(spool.directory) == [spool.path]
+    assert list_segments(spool.directory) == [spool.path]
 
 
 def test_bytes_that_json_cannot_hold_and_long_lines(spool: Spool, ship: Make) -> None:
@@ -81,8 +81,8 @@ def test_bytes_that_json_cannot_hold_and_long_lines(spool: Spool, ship: Make) ->
     spool.write(b"\xff\n")
     with HttpSink() as sink:
         refused(spool, ship, sink)
-        made = replayed(spool)
-        assert (made.events, made.kept) == (1, 3)
+        result = replayed(spool)
+        assert (result.events, result.remaining) == (1, 3)
         once(ship, spool, sink)
     assert received(sink) == {"long": 1}
     (event,) = (event for event in sink.events if not is_letter(event))
@@ -95,12 +95,12 @@ def test_dead_letters_that_were_not_delivered_are_not_lost(spool: Spool, ship: M
     with HttpSink() as sink:
         sink.answer = lambda events: (400, "no")
         shipper = ship(spool, f"http://127.0.0.1:{sink.port}")
-        assert shipper.backlog.lock()
-        assert shipper.step() == 3  # and before the letters went out
-        shipper.end()
+        assert shipper.reader.lock()
+        assert shipper.ship_batch() == 3  # and before the letters went out
+        shipper.close()
         sink.answer = lambda events: (200, "")
-        assert (made := replayed(spool)).events == 2
-        assert made.kept == 1
+        assert (result := replayed(spool)).events == 2
+        assert result.remaining == 1
         assert once(ship, spool, sink) == 3
     (letter,) = filter(is_letter, sink.events)
     assert letter["error"]["type"] == "not_json"
@@ -121,8 +121,8 @@ def test_a_refused_event_may_be_refused_and_replayed_again(spool: Spool, ship: M
 
 def test_nothing_to_replay(spool: Spool) -> None:
     fill(spool, 1)
-    assert replayed(spool) == Replayed(0, 0, [])
-    assert len(segments(spool.directory)) == 1
+    assert replayed(spool) == ReplayResult(0, 0, [])
+    assert len(list_segments(spool.directory)) == 1
 
 
 class Killed(BaseException):
@@ -219,11 +219,11 @@ def test_the_command(spool: Spool, ship: Make) -> None:
         refused(spool, ship, sink)
         folder = str(spool.directory)
         assert len(dead_letters(spool.directory)) == 3
-        done = run(app, ["ship", folder, "--replay-dead-letters"])
-        assert done.exit_code == 0
-        assert "2 events are back in the spool" in done.output
-        assert "dead-letters.jsonl.replayed-" in done.output
-        assert "1 dead letters stay there alone" in done.output
+        result = run(app, ["ship", folder, "--replay-dead-letters"])
+        assert result.exit_code == 0
+        assert "2 events are back in the spool" in result.output
+        assert "dead-letters.jsonl.replayed-" in result.output
+        assert "1 dead letters stay there alone" in result.output
         shipper = ship(spool, f"http://127.0.0.1:{sink.port}")
         assert drain(shipper) == 2
         busy = run(app, ["ship", folder, "--replay-dead-letters"])

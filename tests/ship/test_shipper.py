@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from logging_lib.capture.segments import DEAD_LETTERS, segments
-from logging_lib.capture.spool import Spool
-from logging_lib.ship.backlog import STATE, Backlog, load_state
-from logging_lib.ship.port import HungUpError, RetryError
-from logging_lib.ship.receivers import Stdout
+from logging_lib.logger.segments import DEAD_LETTERS, list_segments
+from logging_lib.logger.spool import Spool
+from logging_lib.ship.receivers import ConnectionClosedError, RetryError, StdoutReceiver
 from logging_lib.ship.shipper import Shipper
-from logging_lib.ship.target import target
+from logging_lib.ship.spool_reader import STATE, SpoolReader, load_state
+from logging_lib.ship.target import parse_target
 from tests.ship.conftest import dead_letters, drain, fill
 from tests.ship.receivers import BeatsSink, HttpSink, TcpSink
 
@@ -33,7 +32,7 @@ def test_events_arrive_once_and_closed_segments_go(spool: Spool, beats: BeatsSin
     shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
     assert drain(shipper) == 35
     assert beats.ids() == ids
-    assert segments(spool.directory) == [spool.path]  # the open one stays
+    assert list_segments(spool.directory) == [spool.path]  # the open one stays
     ids += fill(spool, 1, first=35)
     assert drain(shipper) == 1
     assert beats.ids() == ids
@@ -56,9 +55,9 @@ def test_what_was_not_acknowledged_is_sent_again_by_the_next_shipper(
     ids = fill(spool, 3)
     beats.behaviour = lambda lines: "kept_but_not_acknowledged"
     shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
-    with pytest.raises(HungUpError):
+    with pytest.raises(ConnectionClosedError):
         drain(shipper)
-    shipper.end()
+    shipper.close()
     beats.behaviour = lambda lines: "ack"
     assert drain(ship(spool, f"beats://127.0.0.1:{beats.port}")) == 3
     assert beats.ids() == ids + ids  # at least once
@@ -83,7 +82,7 @@ def test_a_receiver_that_restarts_in_the_middle_of_a_batch(
     answers = iter(["hang_up", *["ack"] * 10])
     beats.behaviour = lambda lines: next(answers)
     shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
-    with pytest.raises(HungUpError):
+    with pytest.raises(ConnectionClosedError):
         drain(shipper)
     assert drain(shipper) == 8
     assert beats.ids() == ids
@@ -94,7 +93,7 @@ def test_a_receiver_that_restarts_in_the_middle_of_a_batch(
 def test_a_receiver_that_never_answers(behaviour: str, spool: Spool, beats: BeatsSink, ship: Make) -> None:
     ids = fill(spool, 3)
     beats.behaviour = lambda lines: behaviour
-    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}", timeout=0.2)
+    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}", timeout=1.0)
     with pytest.raises(RetryError):
         drain(shipper)
     beats.behaviour = lambda lines: "late"
@@ -106,14 +105,14 @@ def test_an_event_that_kills_its_connection_is_found(spool: Spool, beats: BeatsS
     fill(spool, 7)
     beats.behaviour = lambda lines: "hang_up" if any(b'"e-4"' in line for line in lines) else "ack"
     shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
-    assert shipper.backlog.lock()
-    left, attempts = True, 0
-    while left:
+    assert shipper.reader.lock()
+    has_more, attempts = True, 0
+    while has_more:
         attempts += 1
         assert attempts < 30
         try:
-            left = shipper.step() > 0
-        except HungUpError:
+            has_more = shipper.ship_batch() > 0
+        except ConnectionClosedError:
             continue
     assert set(beats.ids()) == {f"e-{n}" for n in (0, 1, 2, 3, 5, 6)}
     (letter,) = dead_letters(spool.directory)
@@ -127,10 +126,10 @@ def test_a_receiver_that_bears_nothing_gets_no_event_blamed(
     fill(spool, 3)
     beats.behaviour = lambda lines: "hang_up"
     shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
-    assert shipper.backlog.lock()
+    assert shipper.reader.lock()
     for _ in range(12):
-        with pytest.raises(HungUpError):
-            shipper.step()
+        with pytest.raises(ConnectionClosedError):
+            shipper.ship_batch()
     assert dead_letters(spool.directory) == []
 
 
@@ -190,9 +189,9 @@ def test_tcp(spool: Spool, ship: Make) -> None:
 def test_stdout(spool: Spool) -> None:
     ids = fill(spool, 2)
     stream = io.BytesIO()
-    shipper = Shipper(spool.directory, Stdout(stream))
+    shipper = Shipper(spool.directory, StdoutReceiver(stream))
     drain(shipper)
-    shipper.end()
+    shipper.close()
     assert [json.loads(line)["event"]["id"] for line in stream.getvalue().splitlines()] == ids
 
 
@@ -208,7 +207,7 @@ def test_a_torn_line_is_waited_for_while_its_writer_lives(
     assert drain(shipper) == 0
     spool.close()
     assert drain(shipper) == 1 + 1
-    assert segments(spool.directory) == []
+    assert list_segments(spool.directory) == []
     (letter,) = map(valid, dead_letters(spool.directory))
     assert letter["error"]["type"] == "torn"
     assert letter["event"]["original"] == '{"half": '
@@ -234,7 +233,7 @@ def test_lines_that_cannot_be_sent_become_dead_letters(
     assert letters[-1]["ml"]["deadletter"]["size"] == 6_000_009
     spool.close()
     drain(shipper)
-    assert segments(spool.directory) == []
+    assert list_segments(spool.directory) == []
 
 
 def test_one_of_several_shippers_wins_and_another_goes_on(spool: Spool, beats: BeatsSink, ship: Make) -> None:
@@ -242,8 +241,8 @@ def test_one_of_several_shippers_wins_and_another_goes_on(spool: Spool, beats: B
     first, second = ship(spool, url), ship(spool, url)
     fill(spool, 2)
     assert drain(first) == 2
-    assert not second.backlog.lock()
-    first.end()
+    assert not second.reader.lock()
+    first.close()
     fill(spool, 1, first=2)
     assert drain(second) == 1
     assert beats.ids() == ["e-0", "e-1", "e-2"]
@@ -251,7 +250,7 @@ def test_one_of_several_shippers_wins_and_another_goes_on(spool: Spool, beats: B
 
 def test_a_forked_child_does_not_keep_its_parents_lock(spool: Spool) -> None:
     fill(spool, 1)
-    backlog = Backlog(spool.directory)
+    backlog = SpoolReader(spool.directory)
     assert backlog.lock()
     ready, child_is_ready = os.pipe()
     ended, end = os.pipe()
@@ -263,7 +262,7 @@ def test_a_forked_child_does_not_keep_its_parents_lock(spool: Spool) -> None:
         os._exit(0)
     os.read(ready, 1)
     backlog.unlock()
-    free = Backlog(spool.directory).lock()
+    free = SpoolReader(spool.directory).lock()
     for fd in (ready, child_is_ready, ended, end):
         os.close(fd)
     os.waitpid(child, 0)
@@ -276,12 +275,12 @@ def test_a_full_disk_is_emptied_by_shipping(
     fill(spool, 3)
     spool.close()
 
-    def full(self: Backlog, now: float) -> None:
+    def full(self: SpoolReader, now: float) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Backlog, "save", full)
+    monkeypatch.setattr(SpoolReader, "save", full)
     assert drain(ship(spool, f"beats://127.0.0.1:{beats.port}")) == 3
-    assert segments(spool.directory) == []
+    assert list_segments(spool.directory) == []
     assert len(beats.lines) == 3
 
 
@@ -318,7 +317,7 @@ def test_after_a_failure_a_few_events_try_the_way(spool: Spool, beats: BeatsSink
     answers = iter(["silent", *["ack"] * 10])
     beats.behaviour = lambda lines: next(answers)
     waits = iter([False, True])
-    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}", timeout=0.1, wait=lambda _: next(waits))
+    shipper = ship(spool, f"beats://127.0.0.1:{beats.port}", timeout=1.0, wait=lambda _: next(waits))
     shipper.run()
     assert beats.batches == [50, 70]
     assert beats.ids() == ids
@@ -374,19 +373,19 @@ def test_a_deleted_folder_is_survived(spool: Spool, beats: BeatsSink, ship: Make
 )  # fmt: skip
 def test_a_url_that_is_none(url: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        target(url)
+        parse_target(url)
 
 
 def test_a_url_and_its_files() -> None:
-    found = target("beats+tls://logstash?ca=a.pem&cert=b.pem", cert="c.pem")
-    assert (found.kind, found.host, found.port, found.tls) == ("beats", "logstash", 5044, True)
-    assert (found.ca, found.cert, found.key) == ("a.pem", "c.pem", None)
-    assert str(target("https://u:p@[::1]:99/x?ca=a")) == "https://[::1]:99/x"
-    found = target("es+https://u:p%40@search/es?namespace=prod&ca=a.pem")
-    assert (found.kind, found.port, found.tls, found.namespace) == ("es", 9200, True, "prod")
-    assert (found.user, found.password, found.ca) == ("u", "p@", "a.pem")
-    assert str(found) == "es+https://search:9200/es"
-    assert target("es+http://h").namespace == "default"
+    target = parse_target("beats+tls://logstash?ca=a.pem&cert=b.pem", cert="c.pem")
+    assert (target.kind, target.host, target.port, target.tls) == ("beats", "logstash", 5044, True)
+    assert (target.ca, target.cert, target.key) == ("a.pem", "c.pem", None)
+    assert str(parse_target("https://u:p@[::1]:99/x?ca=a")) == "https://[::1]:99/x"
+    target = parse_target("es+https://u:p%40@search/es?namespace=prod&ca=a.pem")
+    assert (target.kind, target.port, target.tls, target.namespace) == ("es", 9200, True, "prod")
+    assert (target.user, target.password, target.ca) == ("u", "p@", "a.pem")
+    assert str(target) == "es+https://search:9200/es"
+    assert parse_target("es+http://h").namespace == "default"
 
 
 @pytest.mark.parametrize(
@@ -395,12 +394,12 @@ def test_a_url_and_its_files() -> None:
 )
 def test_a_refused_url_does_not_tell_its_password(url: str) -> None:
     with pytest.raises(ValueError) as caught:
-        target(url)
+        parse_target(url)
     assert "secret" not in str(caught.value)
-    assert "secret" not in repr(target("es+https://u:secret@h"))
+    assert "secret" not in repr(parse_target("es+https://u:secret@h"))
 
 
 def test_the_state_file_is_private(tmp_path: Path) -> None:
-    backlog = Backlog(tmp_path)
+    backlog = SpoolReader(tmp_path)
     backlog.save(1.0)
     assert (tmp_path / STATE).stat().st_mode & 0o777 == 0o600

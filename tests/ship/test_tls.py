@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from logging_lib.capture.spool import Spool
-from logging_lib.ship.port import RetryError
+from logging_lib.logger.spool import Spool
+from logging_lib.ship.receivers import RetryError
 from tests.ship.conftest import drain, fill
 from tests.ship.receivers import BeatsSink, BulkSink, HttpSink, TcpSink
 

@@ -9,19 +9,19 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from logging_lib.cli.app import app
-from logging_lib.store.connection import PREFIX, Connection, Settings
+from logging_lib.store.connection import PREFIX, Connection, ConnectionSettings
 
 Call = Callable[..., Result]
 
 
 @pytest.fixture
-def root(secured: Settings) -> Iterator[Connection]:
+def root(secured: ConnectionSettings) -> Iterator[Connection]:
     with Connection(secured) as connection:
         yield connection
 
 
 @pytest.fixture
-def call(secured: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+def call(secured: ConnectionSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
     """Runs the command line against the secured server, as its superuser."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(f"{PREFIX}URL", secured.url)

@@ -39,16 +39,16 @@ class Cluster:
             case "GET", ["_security", "_authenticate"]:
                 return 200, {"username": "elastic"}
             case "GET", ["_resolve", "index", pattern]:
-                found = [{"name": STREAM}] if STREAM.startswith(pattern.rstrip("*")) else []
-                return 200, {"indices": [], "aliases": [], "data_streams": found}
+                streams = [{"name": STREAM}] if STREAM.startswith(pattern.rstrip("*")) else []
+                return 200, {"indices": [], "aliases": [], "data_streams": streams}
             case "POST", [stream, "_rollover"]:
                 self.rolled_over.append(stream)
                 return 200, {"acknowledged": True}
             case "GET", ["_data_stream", name, "_lifecycle"]:
                 if name != STREAM:
                     return 404, {"error": {"type": "index_not_found_exception", "reason": name}}
-                kept = {"enabled": True, "data_retention": self.retention} if self.retention else None
-                entry = {"name": name, **({"lifecycle": kept} if kept else {})}
+                lifecycle = {"enabled": True, "data_retention": self.retention} if self.retention else None
+                entry = {"name": name, **({"lifecycle": lifecycle} if lifecycle else {})}
                 return 200, {"data_streams": [entry]}
             case "PUT", ["_data_stream", _, "_lifecycle"]:
                 self.retention = body["data_retention"]
@@ -104,19 +104,20 @@ class Cluster:
 def shown(node: Any) -> Any:
     """A watch as Watcher gives it back: defaults written out, periods in milliseconds."""
     if isinstance(node, list):
-        return [shown(one) for one in node]
+        return [shown(item) for item in node]
     if not isinstance(node, dict):
         return node
-    made = {key: shown(value) for key, value in node.items() if key != "throttle_period"}
+    normalized = {key: shown(value) for key, value in node.items() if key != "throttle_period"}
     if "throttle_period" in node:
-        made["throttle_period_in_millis"] = 86_400_000
+        normalized["throttle_period_in_millis"] = 86_400_000
     if "indices" in node and "body" in node:
-        made |= {"search_type": "query_then_fetch", "rest_total_hits_as_int": True}
-    return made
+        normalized |= {"search_type": "query_then_fetch", "rest_total_hits_as_int": True}
+    return normalized
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # an answer is two writes, and the second would wait 40 ms for an ACK
 
     def _handle(self) -> None:
         data = self.rfile.read(int(self.headers.get("Content-Length", 0)))

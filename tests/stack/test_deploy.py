@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from logging_lib.stack.fingerprint import marked
-from logging_lib.stack.parts import COMPONENT, Part
+from logging_lib.stack.marks import with_mark
+from logging_lib.stack.resources import COMPONENT, Resource
 from logging_lib.store.connection import PREFIX, Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from tests.stack.conftest import Call
@@ -21,12 +21,12 @@ SETTINGS = "/_component_template/logs-ml@settings"
 
 
 def done(result: Any) -> dict[str, str]:
-    return {one["about"]: one["did"] for one in json.loads(result.stdout)["changes"]}
+    return {change["about"]: change["did"] for change in json.loads(result.stdout)["changes"]}
 
 
 def edit(root: Connection, **settings: Any) -> dict[str, Any]:
-    (found,) = root.call("GET", SETTINGS)["component_templates"]
-    body: dict[str, Any] = found["component_template"]
+    (template,) = root.call("GET", SETTINGS)["component_templates"]
+    body: dict[str, Any] = template["component_template"]
     body = {key: value for key, value in body.items() if key in ("template", "_meta")}
     body["template"]["settings"]["index"] |= settings
     root.call("PUT", SETTINGS, body)
@@ -56,7 +56,7 @@ def test_what_somebody_edited_is_refused_and_then_nothing_changes(deployed: Call
     assert '+      "index.refresh_interval": "5s"' in refused.stdout
     assert "nothing was changed" in refused.stderr
     states = json.loads(deployed("stack", "status", "--json", code=1).stdout)["parts"]
-    assert {one["name"]: one["state"] for one in states if one["state"] != "current"} == {
+    assert {state["name"]: state["state"] for state in states if state["state"] != "current"} == {
         "logs-ml@settings": "edited",
         "ml-watch-state": "missing",
     }
@@ -80,14 +80,16 @@ def test_an_earlier_versions_template_is_updated_and_its_streams_roll_over(
     store = ElasticsearchStore(root)
     older = edit(root, refresh_interval="9s")
     older.pop("_meta")
-    root.call("PUT", SETTINGS, marked(Part(COMPONENT, "logs-ml@settings", older), "0.0.1"))
+    root.call("PUT", SETTINGS, with_mark(Resource(COMPONENT, "logs-ml@settings", older), "0.0.1"))
     store.index(stream, [event(1)])
     changes = done(deployed("stack", "deploy", "--json"))
     assert changes["component template logs-ml@settings"] == "updated"
     assert changes[f"data stream {stream}"] == "updated"
     store.index(stream, [event(2)])
-    found = root.call("GET", f"/{stream}/_settings/index.refresh_interval", params={"flat_settings": "true"})
-    intervals = [found[name]["settings"]["index.refresh_interval"] for name in sorted(found)]
+    settings = root.call(
+        "GET", f"/{stream}/_settings/index.refresh_interval", params={"flat_settings": "true"}
+    )
+    intervals = [settings[name]["settings"]["index.refresh_interval"] for name in sorted(settings)]
     assert intervals == ["9s", "5s"]
 
 

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from logging_lib.stack.doctor import Finding, Level, diagnose
-from logging_lib.store.connection import Connection, Settings
+from logging_lib.stack.doctor import DoctorFinding, FindingLevel, diagnose
+from logging_lib.store.connection import Connection, ConnectionSettings
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from tests.stack.conftest import Call
 from tests.store import elastic
@@ -20,11 +20,11 @@ from tests.store.events import event
 pytestmark = pytest.mark.elasticsearch
 
 
-def found(connection: Connection, **options: Any) -> dict[str, list[Finding]]:
-    made: dict[str, list[Finding]] = {}
-    for one in diagnose(connection, lambda server: elastic.wanted(connection), **options):
-        made.setdefault(one.check, []).append(one)
-    return made
+def found(connection: Connection, **options: Any) -> dict[str, list[DoctorFinding]]:
+    findings: dict[str, list[DoctorFinding]] = {}
+    for finding in diagnose(connection, lambda server: elastic.wanted(connection), **options):
+        findings.setdefault(finding.check, []).append(finding)
+    return findings
 
 
 def recent(number: int, **fields: Any) -> dict[str, Any]:
@@ -38,9 +38,9 @@ def test_a_deployed_cluster_with_fresh_events_has_no_error(deployed: Call, root:
     store = ElasticsearchStore(root)
     store.index(elastic.new_stream(), [recent(1, ml__profile={"status": "matched"})])
     store.refresh()
-    levels = {check: one.level for check, (one, *_) in found(root).items()}
+    levels = {check: finding.level for check, (finding, *_) in found(root).items()}
     expected = ("reachable", "license", "security", "clock", "templates", "streams", "last event")
-    assert {check: levels[check] for check in expected} == dict.fromkeys(expected, Level.OK)
+    assert {check: levels[check] for check in expected} == dict.fromkeys(expected, FindingLevel.OK)
     assert json.loads(deployed("doctor", "--json").stdout)[0]["check"] == "reachable"
 
 
@@ -59,7 +59,7 @@ def test_each_fault_is_found_with_its_remedy(deployed: Call, root: Connection) -
     root.call("DELETE", "/_index_template/ml-watch-state")
     by_check = found(root)
     (missing,) = by_check["templates"]
-    assert (missing.level, missing.remedy) == (Level.ERROR, "logging-lib stack deploy")
+    assert (missing.level, missing.remedy) == (FindingLevel.ERROR, "logging-lib stack deploy")
     assert missing.message == "index template ml-watch-state: missing"
     assert "not_json: " in by_check["dead letters"][0].message
     assert "ml.input.numeric.some_feature: " in by_check["ignored fields"][0].message
@@ -76,7 +76,7 @@ def test_a_clock_that_differs_and_events_that_stopped(deployed: Call, root: Conn
     assert "differ by 10" in by_check["clock"][0].message
     assert "NTP" in by_check["clock"][0].remedy
     assert by_check["last event"][0].message == "the last prediction arrived 3 h ago"
-    assert by_check["last event"][0].level is Level.WARNING
+    assert by_check["last event"][0].level is FindingLevel.WARNING
 
 
 def test_a_stream_that_was_there_before_us_is_found(deployed: Call, root: Connection) -> None:
@@ -86,31 +86,31 @@ def test_a_stream_that_was_there_before_us_is_found(deployed: Call, root: Connec
     root.call("PUT", "/_index_template/test-before-us", other)
     root.call("POST", f"/{stream}/_doc", {"@timestamp": "2018-02-01"})
     try:
-        told = [one for one in found(root)["streams"] if stream in one.message]
+        stream_findings = [finding for finding in found(root)["streams"] if stream in finding.message]
     finally:
         root.call("PUT", "/_index_template/test-before-us", {**other, "index_patterns": ["test-unused"]})
         root.call("POST", f"/{stream}/_rollover")
-    assert told[0].level is Level.ERROR
-    assert f"POST {stream}/_rollover" in told[0].remedy
-    assert not [one for one in found(root)["streams"] if stream in one.message]
+    assert stream_findings[0].level is FindingLevel.ERROR
+    assert f"POST {stream}/_rollover" in stream_findings[0].remedy
+    assert not [finding for finding in found(root)["streams"] if stream in finding.message]
 
 
 def test_nothing_there_is_one_finding() -> None:
-    with Connection(Settings("http://127.0.0.1:9"), timeout=2) as connection:
+    with Connection(ConnectionSettings("http://127.0.0.1:9"), timeout=2) as connection:
         (finding,) = diagnose(connection, lambda server: [])
-    assert finding.level is Level.ERROR
+    assert finding.level is FindingLevel.ERROR
     assert "no answer" in finding.message
     assert "docs/elasticsearch.md" in finding.remedy
 
 
-def test_what_may_not_be_asked_is_said(deployed: Call, secured: Settings, tmp_path: Path) -> None:
+def test_what_may_not_be_asked_is_said(deployed: Call, secured: ConnectionSettings, tmp_path: Path) -> None:
     deployed("stack", "deploy", "--api-key", "writer", "--keys", str(tmp_path))
     key = (tmp_path / "logging-lib-writer.key").read_text().strip()
-    with Connection(Settings(secured.url, api_key=key)) as writer:
+    with Connection(ConnectionSettings(secured.url, api_key=key)) as writer:
         by_check = found_as(writer)
-    assert by_check["last event"].level is Level.NOTE
+    assert by_check["last event"].level is FindingLevel.NOTE
     assert "could not be checked" in by_check["last event"].message
 
 
-def found_as(connection: Connection) -> dict[str, Finding]:
-    return {one.check: one for one in diagnose(connection, lambda server: [])}
+def found_as(connection: Connection) -> dict[str, DoctorFinding]:
+    return {finding.check: finding for finding in diagnose(connection, lambda server: [])}

@@ -14,13 +14,13 @@ import pytest
 from typer.testing import CliRunner
 
 from logging_lib import profile as profiles
-from logging_lib.capture.event import dead_letter
-from logging_lib.capture.privacy import KEY_VARIABLE, Privacy
 from logging_lib.cli.app import app
-from logging_lib.jobs.publish import publish
-from logging_lib.schema.streams import data_stream
-from logging_lib.store.connection import PREFIX, Connection, Settings
+from logging_lib.logger.event import build_dead_letter
+from logging_lib.logger.privacy import KEY_VARIABLE, PrivacyFilter
+from logging_lib.schema import data_stream
+from logging_lib.store.connection import PREFIX, Connection, ConnectionSettings
 from logging_lib.store.elasticsearch import ElasticsearchStore
+from logging_lib.store.profiles import publish
 from tests.stack.conftest import Call
 
 pytestmark = pytest.mark.elasticsearch
@@ -38,7 +38,7 @@ class Case:
         frame = training.assign(home=training.home.where(training.home != "OWN", self.address))
         self.profile = profiles.fit(frame, model=self.model, version="1", prediction="rate")
         publish(self.store, self.profile, now=NOW)
-        hashed, other = (Privacy({}, b"").subject(name) for name in (self.person, "somebody"))
+        hashed, other = (PrivacyFilter({}, b"").hash_subject(name) for name in (self.person, "somebody"))
         about = {"model": {"name": self.model, "version": "1", "role": "live"}}
         self._add("prediction", "mine", {**about, "subject": {"hash": hashed}, "request": {"id": f"r1-{self.mark}"},
                   "profile": {"id": self.profile.id, "status": "matched"}, "check": {"unseen": ["home"]},
@@ -64,7 +64,7 @@ class Case:
             {**about, "prediction": {"id": self.id("others")}, "label": {"value": 2.0, "joined": True}},
         )
         for name, text in (("hers", self.person), ("anothers", "somebody")):
-            letter = dead_letter(
+            letter = build_dead_letter(
                 error_type="x", message="y", original=json.dumps({"c": text}).encode(), stage="parse"
             )
             letter["event"]["id"] = self.id(name)
@@ -93,21 +93,23 @@ class Case:
 
 @pytest.fixture
 def case(
-    deployed: Call, root: Connection, training: pd.DataFrame, secured: Settings,
+    deployed: Call, root: Connection, training: pd.DataFrame, secured: ConnectionSettings,
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> Iterator[Case]:  # fmt: skip
     """The case, with the environment of somebody who has the eraser's key and nothing else."""
     deployed("stack", "deploy", "--api-key", "eraser", "--keys", str(tmp_path / "keys"))
-    made = Case(root, training)
+    new_case = Case(root, training)
     for name in ("USER", "PASSWORD"):
         monkeypatch.delenv(PREFIX + name)
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     key = (tmp_path / "keys" / "logging-lib-eraser.key").read_text().strip()
     monkeypatch.setenv(f"{PREFIX}API_KEY", key)
-    yield made
-    for indices in (f"logs-ml.*-{made.namespace}", "ml-profiles", "ml-profile-files"):
+    yield new_case
+    for indices in (f"logs-ml.*-{new_case.namespace}", "ml-profiles", "ml-profile-files"):
         mine = {
-            "bool": {"should": [{"term": {"ml.model.name": made.model}}, {"exists": {"field": "event.id"}}]}
+            "bool": {
+                "should": [{"term": {"ml.model.name": new_case.model}}, {"exists": {"field": "event.id"}}]
+            }
         }
         root.call("POST", f"/{indices}/_delete_by_query?refresh=true", {"query": mine})
 
@@ -121,15 +123,15 @@ def call(*arguments: str, code: int = 0) -> Any:
 def test_a_person_is_found_audited_and_erased(case: Case, tmp_path: Path) -> None:
     about = {"model": case.model, "version": "1"}
     finding = {**about, "feature": "home", "check": "unseen", "window": "15m"}
-    told = (NOW + timedelta(minutes=1)).isoformat()
-    alert = {"time": told, "watch": "unseen-categories", **about, "findings": [finding]}
+    alert_time = (NOW + timedelta(minutes=1)).isoformat()
+    alert = {"time": alert_time, "watch": "unseen-categories", **about, "findings": [finding]}
     Path("alerts.jsonl").write_text(json.dumps(alert) + "\n")
     known = call("audit", case.id("mine"), "--alerts", "alerts.jsonl", "--elasticsearch", case.root.url)
     assert known["checks"] == {"unseen": [{"feature": "home", "value": "x", "bin": "!unseen"}]}
     assert known["same_profile"] is True
-    assert [one["event"]["id"] for one in known["labels"]] == [case.id("truth")]
-    assert {one["event"]["id"] for one in known["siblings"]} == {case.id("others"), case.id("shadow")}
-    assert [(one["part"], one["watch"]) for one in known["alerts"]] == [("failed", "unseen-categories")]
+    assert [label["event"]["id"] for label in known["labels"]] == [case.id("truth")]
+    assert {sibling["event"]["id"] for sibling in known["siblings"]} == {case.id("others"), case.id("shadow")}
+    assert [(part["part"], part["watch"]) for part in known["alerts"]] == [("failed", "unseen-categories")]
 
     everything = {"mine", "others", "shadow", "truth", "others-truth", "hers", "anothers"}
     asked = ("erase", "--subject", case.person, "--value", case.address)

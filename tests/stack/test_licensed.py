@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.cli.app import app
 from logging_lib.store.connection import PREFIX
 from tests.stack.conftest import Call
@@ -21,8 +21,8 @@ SHIPPED = sorted(file.stem for file in content.path("watchers").glob("*.json"))
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    with serving() as made:
-        yield made
+    with serving() as new_cluster:
+        yield new_cluster
 
 
 @pytest.fixture
@@ -43,12 +43,12 @@ def run(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ca
 def test_watches_are_put_once_a_model_and_stay_as_they_are(run: Call, cluster: Cluster) -> None:
     cluster.models = {"loans": True, "Chürn 2": True}
     run("stack", "deploy")
-    found = cluster.watches()
-    assert len(found) == 2 * len(SHIPPED)
-    assert {f"logging-lib-{name}--loans" for name in SHIPPED} < found.keys()
-    assert {body["metadata"]["model"] for body in found.values()} == {"loans", "Chürn 2"}
+    watches = cluster.watches()
+    assert len(watches) == 2 * len(SHIPPED)
+    assert {f"logging-lib-{name}--loans" for name in SHIPPED} < watches.keys()
+    assert {body["metadata"]["model"] for body in watches.values()} == {"loans", "Chürn 2"}
     again = json.loads(run("stack", "deploy", "--json").stdout)
-    assert {one["did"] for one in again["changes"]} == {"unchanged"}
+    assert {change["did"] for change in again["changes"]} == {"unchanged"}
     run("stack", "status")
 
 

@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 from logging_lib import profile as profiles
 from logging_lib.cli.app import app
 from logging_lib.store import IndexResult
-from logging_lib.store.connection import PREFIX, Connection, ElasticsearchError, Settings
+from logging_lib.store.connection import PREFIX, Connection, ConnectionSettings, ElasticsearchError
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.watch.runner.elasticstate import ElasticState
-from logging_lib.watch.runner.heartbeat import Heartbeat
-from logging_lib.watch.runner.leases import Elector
+from logging_lib.watch.daemon import Heartbeat
+from logging_lib.watch.lease import LeaderElector
+from logging_lib.watch.state.base import HistoryQuery
+from logging_lib.watch.state.elasticsearch import ElasticsearchState
 from tests.stack.conftest import Call
 from tests.store import elastic
 from tests.store.events import event
@@ -42,7 +43,7 @@ def stream(deployed: Call, root: Connection) -> str:
 
 
 @pytest.fixture
-def as_role(deployed: Call, secured: Settings, tmp_path: Path) -> Iterator[As]:
+def as_role(deployed: Call, secured: ConnectionSettings, tmp_path: Path) -> Iterator[As]:
     """Connects with the API key that deploy makes for a role."""
     opened: list[Connection] = []
 
@@ -50,7 +51,7 @@ def as_role(deployed: Call, secured: Settings, tmp_path: Path) -> Iterator[As]:
         deployed("stack", "deploy", "--api-key", role, "--keys", str(tmp_path / "keys"))
         file = tmp_path / "keys" / f"logging-lib-{role}.key"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        opened.append(Connection(Settings(secured.url, api_key=file.read_text().strip())))
+        opened.append(Connection(ConnectionSettings(secured.url, api_key=file.read_text().strip())))
         return opened[-1]
 
     yield connect
@@ -104,12 +105,12 @@ def test_the_watch_runner_keeps_its_state_and_writes_nothing_else(as_role: As, s
     assert state.index("ml-watch-state", [{"_id": "na-spike", "watch": "na-spike", "state": {}}]).created == 1
     state.refresh()
     assert state.execute_painless("return params.x + 1", {"x": 1}) == "2"
-    kept = ElasticState(state)
-    assert kept.update("w", lambda known: known).term == 0
-    assert Elector(kept).campaign(datetime.now(UTC))
-    kept.record([{"time": "2018-02-01T00:00:00Z", "kind": "run", "watch": "w"}])
-    assert [each["watch"] for each in kept.history()] == ["w"]
-    kept.forget({"*": datetime.now(UTC)})
+    elastic_state = ElasticsearchState(state)
+    assert elastic_state.update("w", lambda known: known).generation == 0
+    assert LeaderElector(elastic_state).acquire(datetime.now(UTC))
+    elastic_state.record([{"time": "2018-02-01T00:00:00Z", "kind": "run", "watch": "w"}])
+    assert [entry["watch"] for entry in elastic_state.history(HistoryQuery(watch="w"))] == ["w"]
+    elastic_state.forget({"*": datetime.now(UTC)})
     beat = Heartbeat(state, datetime.now(UTC), namespace="roles")
     alive = beat.event(datetime.now(UTC), leading=True, running=0, undelivered=0)
     assert state.index("logs-ml.health-roles", [alive]).created == 1
@@ -139,7 +140,11 @@ def test_the_eraser_deletes_events_and_writes_none(as_role: As, stream: str) -> 
 
 
 def test_the_deployer_deploys_without_being_a_superuser(
-    deployed: Call, root: Connection, secured: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    deployed: Call,
+    root: Connection,
+    secured: ConnectionSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """Templates, scripts and keys for the other roles; neither users nor other indices."""
     deployed("stack", "deploy", "--roles")
@@ -158,9 +163,9 @@ def test_the_deployer_deploys_without_being_a_superuser(
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.output
     key = (tmp_path / "made" / "logging-lib-writer.key").read_text().strip()
-    with Connection(Settings(secured.url, api_key=key)) as writer:
+    with Connection(ConnectionSettings(secured.url, api_key=key)) as writer:
         assert ElasticsearchStore(writer).index(elastic.new_stream(), [event(1)]).created == 1
-    with Connection(Settings(secured.url, user="deploying", password=password)) as connection:
+    with Connection(ConnectionSettings(secured.url, user="deploying", password=password)) as connection:
         forbidden(connection, "POST", "/somebody-elses/_search", {})
         forbidden(connection, "PUT", "/_security/user/another", user)
         forbidden(connection, "PUT", "/_security/role/another", {"cluster": ["all"]})
@@ -172,7 +177,7 @@ def test_the_deployer_deploys_without_being_a_superuser(
 def test_each_command_works_with_its_own_key(
     deployed: Call,
     as_role: As,
-    secured: Settings,
+    secured: ConnectionSettings,
     profile: profiles.Profile,
     inputs: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -215,7 +220,7 @@ def test_each_command_works_with_its_own_key(
     assert "home" in said["watch-runner"]
 
 
-def time_to_refresh(secured: Settings) -> None:
+def time_to_refresh(secured: ConnectionSettings) -> None:
     """What the cluster does every few seconds."""
     with Connection(secured) as root:
         root.call("POST", "/logs-ml.*/_refresh")

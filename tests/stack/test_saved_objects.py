@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from logging_lib.dashboards.kibana import PREFIX
+from logging_lib.dashboards.kibana.client import PREFIX
 from tests.dashboards import fake_kibana
 from tests.stack.conftest import Call
 
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.elasticsearch
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_kibana.Server]:
-    with fake_kibana.running(fake_kibana.Server()) as made:
-        monkeypatch.setenv(f"{PREFIX}URL", made.url)
-        yield made
+    with fake_kibana.running(fake_kibana.Server()) as new_server:
+        monkeypatch.setenv(f"{PREFIX}URL", new_server.url)
+        yield new_server
 
 
 def done(result: Any) -> dict[str, str]:
     changes = json.loads(result.stdout)["changes"]
-    return {one["about"]: one["did"] for one in changes if one["about"].startswith("Kibana")}
+    return {change["about"]: change["did"] for change in changes if change["about"].startswith("Kibana")}
 
 
 def test_dashboards_are_a_part_of_the_stack(deployed: Call, server: fake_kibana.Server) -> None:
@@ -49,15 +49,15 @@ def test_dashboards_are_a_part_of_the_stack(deployed: Call, server: fake_kibana.
     assert f"{fleet}: left as it is" in deployed("stack", "destroy").stdout
     assert done(deployed("stack", "deploy", "--force", "--json"))[fleet] == "overwritten"
 
-    found = {one["check"]: one for one in json.loads(deployed("doctor", "--json").stdout)}
-    assert found["Kibana"]["message"] == f"{server.url}: Kibana 9.1.2"
-    assert found["dashboards"]["level"] == "ok"
+    findings = {finding["check"]: finding for finding in json.loads(deployed("doctor", "--json").stdout)}
+    assert findings["Kibana"]["message"] == f"{server.url}: Kibana 9.1.2"
+    assert findings["dashboards"]["level"] == "ok"
 
     assert len(server.spaces["default"]) == len(planned)
     assert "Kibana tag logging-lib: removed" in deployed("stack", "destroy", "--yes").stdout
     assert not server.spaces["default"]
     missing = json.loads(deployed("doctor", "--json", code=1).stdout)
-    assert {one["remedy"] for one in missing if one["check"] == "dashboards"} == {
+    assert {finding["remedy"] for finding in missing if finding["check"] == "dashboards"} == {
         "logging-lib stack deploy --kibana URL"
     }
 
@@ -67,14 +67,16 @@ def test_a_kibana_that_does_not_answer_stops_the_deploy_before_anything_changes(
 ) -> None:
     server.failures["/status"] = (503, {}, b"Kibana server is not ready yet")
     assert "Kibana is not ready yet" in deployed("stack", "deploy", code=2).stderr
-    found = json.loads(deployed("doctor", "--json", code=1).stdout)
-    assert "503" in next(one for one in found if one["check"] == "Kibana")["message"]
+    findings = json.loads(deployed("doctor", "--json", code=1).stdout)
+    assert "503" in next(finding for finding in findings if finding["check"] == "Kibana")["message"]
 
 
 def test_what_another_dashboard_needs_stays(deployed: Call, server: fake_kibana.Server) -> None:
     deployed("stack", "deploy", "--force")
-    own = json.loads(json.dumps(server.spaces["default"]["dashboard", "logging-lib-fleet"])) | {"id": "mine"}
-    server.spaces["default"]["dashboard", "mine"] = own
+    my_dashboard = json.loads(json.dumps(server.spaces["default"]["dashboard", "logging-lib-fleet"])) | {
+        "id": "mine"
+    }
+    server.spaces["default"]["dashboard", "mine"] = my_dashboard
     said = deployed("stack", "destroy", "--yes").stdout
     assert "Kibana tag logging-lib: left as it is (something that stays needs it)" in said
     assert ("dashboard", "mine") in server.spaces["default"]

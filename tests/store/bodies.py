@@ -402,9 +402,9 @@ def all_bodies() -> list[dict[str, Any]]:
         {"query": query, "size": 0, "track_total_hits": True, "aggs": {"w": WEIGHT["weight"]}}
         for query in QUERIES
     ]
-    bodies += [{"size": 0, "aggs": {"a": one}} for one in AGGREGATIONS]
+    bodies += [{"size": 0, "aggs": {"a": aggregation}} for aggregation in AGGREGATIONS]
     bodies += [{"sort": sort, "size": 400} for sort in SORTS]
-    bodies += [{"sort": SORTS[0], "size": 20, "from": 3, "_source": one} for one in SOURCES]
+    bodies += [{"sort": SORTS[0], "size": 20, "from": 3, "_source": source} for source in SOURCES]
     bodies += [
         {"sort": SORTS[0], "size": 20, "search_after": [1517475600000, "id-1"], "_source": False},
         {"sort": SORTS[1], "size": 20, "search_after": [1500, "id-1"], "_source": False},
@@ -438,25 +438,25 @@ def _random_query(chance: random.Random, depth: int) -> dict[str, Any]:
 
 # ``missing`` of an unmapped field below a ``range`` counts documents of other ranges in Elasticsearch 9.4.3.
 _BUCKETS = [
-    one
-    for one in AGGREGATIONS
-    if next(iter(one))
+    aggregation
+    for aggregation in AGGREGATIONS
+    if next(iter(aggregation))
     in ("terms", "filter", "filters", "date_histogram", "histogram", "range", "date_range", "missing")
-    and "aggs" not in one
-    and one != {"missing": {"field": "no.such"}}
+    and "aggs" not in aggregation
+    and aggregation != {"missing": {"field": "no.such"}}
 ]
 _METRICS = [
-    one
-    for one in AGGREGATIONS
-    if next(iter(one)) in ("sum", "min", "max", "avg", "stats", "value_count", "cardinality")
+    aggregation
+    for aggregation in AGGREGATIONS
+    if next(iter(aggregation)) in ("sum", "min", "max", "avg", "stats", "value_count", "cardinality")
 ]
 
 
 def _random_tree(chance: random.Random, depth: int) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for place in range(chance.randrange(1, 3)):
-        one = dict(chance.choice(_BUCKETS if depth > 0 and chance.random() < 0.75 else _METRICS))
-        if one in _BUCKETS and depth > 0 and chance.random() < 0.8:
-            one["aggs"] = _random_tree(chance, depth - 1)
-        tree[f"a{place}"] = one
+        aggregation = dict(chance.choice(_BUCKETS if depth > 0 and chance.random() < 0.75 else _METRICS))
+        if aggregation in _BUCKETS and depth > 0 and chance.random() < 0.8:
+            aggregation["aggs"] = _random_tree(chance, depth - 1)
+        tree[f"a{place}"] = aggregation
     return tree

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from logging_lib.store import Store
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.store import elastic, events
 
 KINDS = ["memory", "files", "read only", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)]
@@ -50,13 +50,13 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
         "files": lambda: EmbeddedStore(tmp_path),
         "read only": lambda: EmbeddedStore(tmp_path, read_only=True),
     }[request.param]
-    made = Subject(lambda: EmbeddedStore(tmp_path if again else None), events.STREAM, again=again)
-    yield made
-    made.close()
+    new_subject = Subject(lambda: EmbeddedStore(tmp_path if again else None), events.STREAM, again=again)
+    yield new_subject
+    new_subject.close()
 
 
 @pytest.fixture
 def store() -> Iterator[EmbeddedStore]:
     """An empty store in memory."""
-    with EmbeddedStore(None) as made:
-        yield made
+    with EmbeddedStore(None) as embedded:
+        yield embedded

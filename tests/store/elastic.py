@@ -6,26 +6,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
-from logging_lib import content
-from logging_lib.schema.streams import data_stream
-from logging_lib.stack import deploy, parts
-from logging_lib.stack.server import examine
-from logging_lib.store.connection import Connection, Settings
+from logging_lib._util import content
+from logging_lib.schema import data_stream
+from logging_lib.stack import deploy, resources
+from logging_lib.stack.capabilities import inspect_server
+from logging_lib.store.connection import Connection, ConnectionSettings
 from logging_lib.store.elasticsearch import ElasticsearchStore
 
 
-def wanted(connection: Connection) -> list[parts.Part]:
+def wanted(connection: Connection) -> list[resources.Resource]:
     """All templates and scripts, as this server can have them."""
-    found = parts.templates(content.path("pipelines") / "elasticsearch")
-    if not examine(connection).match_only_text:
-        found = parts.without_match_only_text(found)
-    return [*found, *parts.scripts(content.path("watchers") / "scripts")]
+    wanted_resources = resources.load_templates(content.path("pipelines") / "elasticsearch")
+    if not inspect_server(connection).match_only_text:
+        wanted_resources = resources.replace_match_only_text(wanted_resources)
+    return [*wanted_resources, *resources.load_scripts(content.path("watchers") / "scripts")]
 
 
 @contextmanager
 def deployed(url: str) -> Iterator[Connection]:
     """A connection to a cluster that has our templates."""
-    with Connection(Settings(url)) as connection:
+    with Connection(ConnectionSettings(url)) as connection:
         deploy.deploy(connection, wanted(connection), version="test", force=True)
         yield connection
 
@@ -36,4 +36,4 @@ def new_stream(dataset: str = "ml.prediction") -> str:
 
 
 def store(connection: Connection) -> ElasticsearchStore:
-    return ElasticsearchStore(connection, patience=10)
+    return ElasticsearchStore(connection, retry_seconds=10)

@@ -18,7 +18,7 @@ def values(document: Document, field: str) -> list[Any]:
     if value is None:
         return []
     listed = value if isinstance(value, list) else [value]
-    return list(dict.fromkeys(one for one in listed if one is not None))
+    return list(dict.fromkeys(value for value in listed if value is not None))
 
 
 def millis(text: str) -> int:
@@ -33,23 +33,23 @@ def matches(document: Document, query: dict[str, Any]) -> bool:
     if kind == "exists":
         return bool(values(document, part["field"]))
     if kind == "bool":
-        should = [matches(document, one) for one in part.get("should", [])]
+        should = [matches(document, clause) for clause in part.get("should", [])]
         needed = part.get("must", []) + part.get("filter", [])
         least = part.get("minimum_should_match", 0 if needed or not should else 1)
         return (
-            all(matches(document, one) for one in needed)
-            and not any(matches(document, one) for one in part.get("must_not", []))
+            all(matches(document, clause) for clause in needed)
+            and not any(matches(document, clause) for clause in part.get("must_not", []))
             and sum(should) >= least
         )
     ((field, wanted),) = part.items()
-    found = values(document, field)
+    field_values = values(document, field)
     if kind == "term":
-        return wanted in found
+        return wanted in field_values
     if kind == "terms":
-        return any(value in wanted for value in found)
+        return any(value in wanted for value in field_values)
     if kind == "wildcard":
         pattern = ".*".join(re.escape(piece) for piece in wanted.split("*"))
-        return any(re.fullmatch(pattern, value, re.DOTALL) for value in found)
+        return any(re.fullmatch(pattern, value, re.DOTALL) for value in field_values)
     assert kind == "range"
     dated = field == "@timestamp"
     tests = {"gt": int.__gt__, "gte": int.__ge__, "lt": int.__lt__, "lte": int.__le__}
@@ -58,7 +58,7 @@ def matches(document: Document, query: dict[str, Any]) -> bool:
     convert = millis if dated else float
     return any(
         all(tests[sign](convert(value), convert(end)) for sign, end in wanted.items())  # type: ignore[operator]
-        for value in found
+        for value in field_values
     )
 
 
@@ -76,41 +76,43 @@ def _one(documents: list[Document], agg: dict[str, Any]) -> dict[str, Any]:
     if kind == "filters":
         return {
             "buckets": {
-                name: _bucket([one for one in documents if matches(one, query)], agg)
+                name: _bucket([document for document in documents if matches(document, query)], agg)
                 for name, query in sorted(part["filters"].items())
             }
         }
     if kind == "filter":
-        return _bucket([one for one in documents if matches(one, part)], agg)
+        return _bucket([document for document in documents if matches(document, part)], agg)
     field = part["field"]
     if kind == "sum":
-        return {"value": float(sum(value for one in documents for value in values(one, field)))}
+        return {"value": float(sum(value for document in documents for value in values(document, field)))}
     if kind == "min":
         return {
-            "value": min((float(value) for one in documents for value in values(one, field)), default=None)
+            "value": min(
+                (float(value) for document in documents for value in values(document, field)), default=None
+            )
         }
     if kind == "value_count":
-        return {"value": sum(len(values(one, field)) for one in documents)}
+        return {"value": sum(len(values(document, field)) for document in documents)}
     if kind == "cardinality":
-        return {"value": len({value for one in documents for value in values(one, field)})}
+        return {"value": len({value for document in documents for value in values(document, field)})}
     groups: dict[Any, list[Document]] = defaultdict(list)
     if kind == "terms":
-        for one in documents:
-            for value in values(one, field):
-                groups[value].append(one)
+        for document in documents:
+            for value in values(document, field):
+                groups[value].append(document)
         ordered = sorted(groups, key=lambda key: (-len(groups[key]), key))
-        kept = ordered[: part.get("size", 10)]
+        top = ordered[: part.get("size", 10)]
         return {
             "doc_count_error_upper_bound": 0,
-            "sum_other_doc_count": sum(len(groups[key]) for key in ordered[len(kept) :]),
-            "buckets": [{"key": key, **_bucket(groups[key], agg)} for key in kept],
+            "sum_other_doc_count": sum(len(groups[key]) for key in ordered[len(top) :]),
+            "buckets": [{"key": key, **_bucket(groups[key], agg)} for key in top],
         }
     assert kind == "date_histogram"
     size = {"1h": 3_600_000, "10m": 600_000}[part["fixed_interval"]]
-    for one in documents:
-        for value in values(one, field):
+    for document in documents:
+        for value in values(document, field):
             moment = millis(value)
-            groups[moment - moment % size].append(one)
+            groups[moment - moment % size].append(document)
     if not groups:
         return {"buckets": []}
     keys = range(min(groups), max(groups) + 1, size)

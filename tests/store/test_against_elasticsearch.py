@@ -11,7 +11,7 @@ import pytest
 
 from logging_lib.store import SearchError, Store
 from logging_lib.store.connection import Connection
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.store import bodies, elastic, events
 
 pytestmark = pytest.mark.elasticsearch
@@ -69,31 +69,35 @@ def compare(body: dict[str, Any], real: Filled, embedded: Filled) -> None:
 _ASIDE = {"took", "_shards", "_index", "_score", "max_score"}
 
 
-def differences(expected: Any, found: Any, path: str = "$", tolerance: float = 1e-13) -> list[str]:
+def differences(expected: Any, actual: Any, path: str = "$", tolerance: float = 1e-13) -> list[str]:
     """Where two answers differ. Percentiles are approximate in Elasticsearch."""
-    if isinstance(expected, dict) and isinstance(found, dict):
+    if isinstance(expected, dict) and isinstance(actual, dict):
         keys = [key for key in expected if key not in _ASIDE]
-        if keys != [key for key in found if key not in _ASIDE] and set(keys) != set(found) - _ASIDE:
-            return [f"{path}: keys {keys} / {list(found)}"]
+        if keys != [key for key in actual if key not in _ASIDE] and set(keys) != set(actual) - _ASIDE:
+            return [f"{path}: keys {keys} / {list(actual)}"]
         named = expected.get("buckets")
-        if isinstance(named, dict) and list(named) != list(found["buckets"]):
-            return [f"{path}: order {list(named)} / {list(found['buckets'])}"]
+        if isinstance(named, dict) and list(named) != list(actual["buckets"]):
+            return [f"{path}: order {list(named)} / {list(actual['buckets'])}"]
         loose = "values" in expected
         return [
-            one
+            difference
             for key in keys
-            for one in differences(expected[key], found[key], f"{path}.{key}", 0.05 if loose else tolerance)
+            for difference in differences(
+                expected[key], actual[key], f"{path}.{key}", 0.05 if loose else tolerance
+            )
         ]
-    if isinstance(expected, list) and isinstance(found, list):
-        if len(expected) != len(found):
-            return [f"{path}: {len(expected)} / {len(found)} items: {expected!r:.300} / {found!r:.300}"]
-        pairs = enumerate(zip(expected, found, strict=True))
-        return [one for i, (a, b) in pairs for one in differences(a, b, f"{path}[{i}]", tolerance)]
-    numbers = isinstance(expected, (int, float)) and isinstance(found, (int, float))
-    if numbers and not isinstance(expected, bool) and type(expected) is type(found):
-        same = math.isclose(expected, found, rel_tol=tolerance, abs_tol=1e-9)
+    if isinstance(expected, list) and isinstance(actual, list):
+        if len(expected) != len(actual):
+            return [f"{path}: {len(expected)} / {len(actual)} items: {expected!r:.300} / {actual!r:.300}"]
+        pairs = enumerate(zip(expected, actual, strict=True))
+        return [
+            difference for i, (a, b) in pairs for difference in differences(a, b, f"{path}[{i}]", tolerance)
+        ]
+    numbers = isinstance(expected, (int, float)) and isinstance(actual, (int, float))
+    if numbers and not isinstance(expected, bool) and type(expected) is type(actual):
+        same = math.isclose(expected, actual, rel_tol=tolerance, abs_tol=1e-9)
     elif isinstance(expected, str) and path.endswith("_as_string") and tolerance > 1e-6:
-        same = isinstance(found, str) and expected[:10] == found[:10]
+        same = isinstance(actual, str) and expected[:10] == actual[:10]
     else:
-        same = type(expected) is type(found) and expected == found
-    return [] if same else [f"{path}: {expected!r} / {found!r}"]
+        same = type(expected) is type(actual) and expected == actual
+    return [] if same else [f"{path}: {expected!r} / {actual!r}"]

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from logging_lib.store.bulk import MAX_BYTES, Operation, Outcome, send
-from logging_lib.store.connection import ElasticsearchError
+from logging_lib.store.connection import MAX_BYTES, BulkOperation, BulkOutcome, ElasticsearchError, send_bulk
 
 Answer = Callable[[list[str]], Any]
 
@@ -33,18 +32,25 @@ class Cluster:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def send(self, *operations: Operation, patience: float = 60) -> list[Outcome]:
+    def send(self, *operations: BulkOperation, retry_seconds: float = 60) -> list[BulkOutcome]:
         clock = lambda: self.now  # noqa: E731
-        return list(send(self, "x", operations, patience=patience, sleep=self.sleep, clock=clock))
+        return list(
+            send_bulk(self, "x", operations, retry_seconds=retry_seconds, sleep=self.sleep, clock=clock)
+        )
 
 
 def statuses(**by_id: int) -> Answer:
     def answer(ids: list[str]) -> Any:
         return {
             "items": [
-                {"create": {"status": code, **({"error": {"reason": f"no {one}"}} if code > 299 else {})}}
-                for one in ids
-                for code in [by_id.get(one, 201)]
+                {
+                    "create": {
+                        "status": code,
+                        **({"error": {"reason": f"no {document_id}"}} if code > 299 else {}),
+                    }
+                }
+                for document_id in ids
+                for code in [by_id.get(document_id, 201)]
             ]
         }
 
@@ -58,17 +64,17 @@ def down(status: int = 0) -> Answer:
     return answer
 
 
-def operations(*ids: str) -> list[Operation]:
-    return [Operation(one, {"create": {"_id": one}}, b"{}") for one in ids]
+def operations(*ids: str) -> list[BulkOperation]:
+    return [BulkOperation(document_id, {"create": {"_id": document_id}}, b"{}") for document_id in ids]
 
 
 def test_outcomes_come_in_the_order_of_the_operations() -> None:
     cluster = Cluster(statuses(b=409, c=400))
     assert cluster.send(*operations(*"abcd")) == [
-        Outcome("a", 201),
-        Outcome("b", 409, "no b"),
-        Outcome("c", 400, "no c"),
-        Outcome("d", 201),
+        BulkOutcome("a", 201),
+        BulkOutcome("b", 409, "no b"),
+        BulkOutcome("c", 400, "no c"),
+        BulkOutcome("d", 201),
     ]
     assert len(cluster.asked) == 1
 
@@ -77,29 +83,29 @@ def test_a_reason_that_quotes_a_value_cannot_act_on_a_terminal() -> None:
     cluster = Cluster(
         lambda ids: {"items": [{"create": {"status": 400, "error": {"reason": "no \x1b[2J\n"}}}]}
     )
-    assert cluster.send(*operations("a")) == [Outcome("a", 400, "no \ufffd[2J\ufffd")]
+    assert cluster.send(*operations("a")) == [BulkOutcome("a", 400, "no \ufffd[2J\ufffd")]
 
 
 def test_only_what_the_cluster_was_too_busy_for_is_sent_again() -> None:
     cluster = Cluster(statuses(b=429, d=503), statuses(d=429))
-    assert [one.status for one in cluster.send(*operations(*"abcd"))] == [201] * 4
+    assert [outcome.status for outcome in cluster.send(*operations(*"abcd"))] == [201] * 4
     assert cluster.asked == [["a", "b", "c", "d"], ["b", "d"], ["d"]]
 
 
 @pytest.mark.parametrize("status", [0, 429, 502, 503, 504])
 def test_no_answer_is_waited_for(status: int) -> None:
     cluster = Cluster(*[down(status)] * 6)
-    assert [one.status for one in cluster.send(*operations("a"))] == [201]
+    assert [outcome.status for outcome in cluster.send(*operations("a"))] == [201]
     assert 5 < cluster.now < 60
 
 
-def test_patience_ends() -> None:
+def test_retrying_ends() -> None:
     cluster = Cluster(*[down()] * 1000)
     with pytest.raises(ElasticsearchError, match="down"):
-        cluster.send(*operations("a"), patience=60)
+        cluster.send(*operations("a"), retry_seconds=60)
     assert 40 < cluster.now <= 60
     busy = Cluster(*[statuses(b=429)] * 1000)
-    assert [one.status for one in busy.send(*operations("a", "b"), patience=60)] == [201, 429]
+    assert [outcome.status for outcome in busy.send(*operations("a", "b"), retry_seconds=60)] == [201, 429]
     assert busy.now <= 60
 
 
@@ -117,6 +123,6 @@ def test_batches_are_bounded_by_number_and_size() -> None:
     assert [len(ids) for ids in cluster.asked] == [1000, 1000, 500]
     big = Cluster()
     source = b'"' + b"x" * (MAX_BYTES // 3) + b'"'
-    big.send(*(Operation(str(n), {"create": {"_id": str(n)}}, source) for n in range(7)))
+    big.send(*(BulkOperation(str(n), {"create": {"_id": str(n)}}, source) for n in range(7)))
     assert [len(ids) for ids in big.asked] == [2, 2, 2, 1]
     assert max(big.sizes) < MAX_BYTES + 1000

@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from logging_lib.store.builders import Column
-from logging_lib.store.columns import Asked, Columns, ListsError, read, read_parts
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.column_builders import ColumnArray
+from logging_lib.store.columns import ColumnSet, ListsError, ReadRequest, read_columns, read_parts
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.store.events import NOW, STREAM, event
 
 FIELDS = [
@@ -22,12 +22,12 @@ FIELDS = [
 ]  # fmt: skip
 
 
-def values(column: Column) -> list[Any]:
+def values(column: ColumnArray) -> list[Any]:
     """As JSON has them; None where there is none."""
     if column.codes is None:
         assert column.data is not None
         valid = [True] * len(column.data) if column.valid is None else column.valid.tolist()
-        return [one if there else None for one, there in zip(column.data.tolist(), valid, strict=True)]
+        return [value if there else None for value, there in zip(column.data.tolist(), valid, strict=True)]
     texts = [column.values[code] if code >= 0 else None for code in column.codes.tolist()]
     if column.offsets is None:
         return texts
@@ -52,19 +52,21 @@ def test_lines_in_the_loggers_form_and_all_others() -> None:
             line(id="d", ml={"check": {"missing": ["y", "x", "y"]}, "sample": None}),
         ]
     )
-    found = read([block], ["@timestamp", "ml.sample.weight", "ml.check.missing"], present=["event.id"])
-    assert found.rows == 4
+    columns = read_columns(
+        [block], ["@timestamp", "ml.sample.weight", "ml.check.missing"], present=["event.id"]
+    )
+    assert columns.rows == 4
     moment = 1517475600123
-    assert values(found.columns["@timestamp"]) == [moment, moment - 123, None, None]
-    assert values(found.columns["ml.sample.weight"]) == [0.10000000149011612, 2.0, None, None]
-    assert values(found.columns["ml.check.missing"]) == [[], [], ["x"], ["y", "x"]]
-    assert values(found.columns["event.id"]) == [True] * 4
+    assert values(columns.columns["@timestamp"]) == [moment, moment - 123, None, None]
+    assert values(columns.columns["ml.sample.weight"]) == [0.10000000149011612, 2.0, None, None]
+    assert values(columns.columns["ml.check.missing"]) == [[], [], ["x"], ["y", "x"]]
+    assert values(columns.columns["event.id"]) == [True] * 4
 
 
 def test_several_values_in_a_field_of_one_are_said() -> None:
     """No column can be made of it."""
     with pytest.raises(ListsError, match=r"ml\.model\.name"):
-        read([line(ml={"model": {"name": ["a", "b"]}})], ["ml.model.name"])
+        read_columns([line(ml={"model": {"name": ["a", "b"]}})], ["ml.model.name"])
 
 
 def test_a_store_gives_the_same_lines_from_its_files_as_from_memory(tmp_path: Path) -> None:
@@ -82,8 +84,8 @@ def test_a_store_gives_the_same_lines_from_its_files_as_from_memory(tmp_path: Pa
 
 
 def _read(store: EmbeddedStore) -> dict[str, list[Any]]:
-    found = read(store.lines(STREAM, FIELDS), FIELDS)
-    return {name: values(column) for name, column in found.columns.items()}
+    columns = read_columns(store.iter_json(STREAM, FIELDS), FIELDS)
+    return {name: values(column) for name, column in columns.columns.items()}
 
 
 def blocks() -> Iterator[bytes]:
@@ -110,14 +112,14 @@ def blocks() -> Iterator[bytes]:
 def test_shared_parts_give_what_one_reader_reads(processes: int) -> None:
     """In the same order, the first of the doubles kept; nobody's event is the double of another's."""
     names, present = {"@timestamp", "ml.input.bins", "ml.model.name"}, {"event.id"}
-    one = read(blocks(), names, present=present)
+    read_at_once = read_columns(blocks(), names, present=present)
     parts = [partial(iter, part) for part in ([], [*blocks()][:2], [*blocks()][2:])]
-    several = read_parts({"all": Asked(parts, names, present)}, processes=processes)["all"]
-    assert isinstance(several, Columns)
-    assert (several.rows, several.events) == (one.rows, one.events)
-    assert one.rows == 6 * 4 + 1
-    assert several.lines.tolist() == one.lines.tolist()
-    for name, column in one.columns.items():
+    several = read_parts({"all": ReadRequest(parts, names, present)}, processes=processes)["all"]
+    assert isinstance(several, ColumnSet)
+    assert (several.rows, several.events) == (read_at_once.rows, read_at_once.events)
+    assert read_at_once.rows == 6 * 4 + 1
+    assert several.lines.tolist() == read_at_once.lines.tolist()
+    for name, column in read_at_once.columns.items():
         assert values(several.columns[name]) == values(column)
 
 
@@ -125,13 +127,14 @@ def test_lists_are_said_of_the_stream_that_has_them() -> None:
     """As by one reader, whoever comes to them; the others are read."""
     parts = [lambda: iter([line(id="a"), line(ml={"model": {"name": ["a", "b"]}})])] * 2
     fine = [lambda: iter([line(id="a"), line(id="b")])]
-    found = read_parts(
-        {"lists": Asked(parts, {"ml.model.name"}), "fine": Asked(fine, {"ml.model.name"})}, processes=2
+    results = read_parts(
+        {"lists": ReadRequest(parts, {"ml.model.name"}), "fine": ReadRequest(fine, {"ml.model.name"})},
+        processes=2,
     )
-    assert isinstance(found["lists"], ListsError)
-    assert str(found["lists"]) == "ml.model.name: an event has several values in it"
-    assert isinstance(found["fine"], Columns)
-    assert found["fine"].rows == 2
+    assert isinstance(results["lists"], ListsError)
+    assert str(results["lists"]) == "ml.model.name: an event has several values in it"
+    assert isinstance(results["fine"], ColumnSet)
+    assert results["fine"].rows == 2
 
 
 def test_a_generator_is_closed_where_reading_ends_early() -> None:
@@ -145,14 +148,14 @@ def test_a_generator_is_closed_where_reading_ends_early() -> None:
         finally:
             closed.append(True)
 
-    given = blocks()
+    closed_blocks = blocks()
     with pytest.raises(ListsError):
-        read(given, ["ml.model.name"])
+        read_columns(closed_blocks, ["ml.model.name"])
     assert closed == [True]
 
 
 def test_two_documents_in_a_line_are_no_event() -> None:
     """Also where blank lines make up for the number of lines."""
     block = line(id="a").strip() + line(id="b") + b"\n" + line(id="c")
-    found = read([block], ["@timestamp"])
-    assert (found.rows, found.lines.tolist()) == (1, [2])
+    columns = read_columns([block], ["@timestamp"])
+    assert (columns.rows, columns.lines.tolist()) == (1, [2])

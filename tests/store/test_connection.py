@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from logging_lib.store import StoreError
-from logging_lib.store.connection import Connection, ElasticsearchError, Settings, settings_from
+from logging_lib.store.connection import Connection, ConnectionSettings, ElasticsearchError, read_settings
 from logging_lib.store.elasticsearch import ElasticsearchStore
 
 URL = "https://es.example.org:9200"
@@ -24,9 +24,9 @@ def environment(**values: str) -> dict[str, str]:
 
 
 def test_settings_come_from_the_environment() -> None:
-    found = settings_from(environment(URL=URL + "/", API_KEY="k", CA="ca.pem"))
-    assert found == Settings(URL, api_key="k", ca="ca.pem")
-    assert settings_from(environment(USER="u", PASSWORD="p"), url=URL) == Settings(
+    settings = read_settings(environment(URL=URL + "/", API_KEY="k", CA="ca.pem"))
+    assert settings == ConnectionSettings(URL, api_key="k", ca="ca.pem")
+    assert read_settings(environment(USER="u", PASSWORD="p"), url=URL) == ConnectionSettings(
         URL, user="u", password="p"
     )
 
@@ -46,14 +46,14 @@ def test_settings_come_from_the_environment() -> None:
 )
 def test_wrong_settings_name_the_variable_and_no_secret(values: dict[str, str], message: str) -> None:
     with pytest.raises(StoreError, match=message) as caught:
-        settings_from(environment(**values))
+        read_settings(environment(**values))
     assert "LOGGING_LIB_ELASTICSEARCH_" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
 def test_an_authority_that_cannot_be_read() -> None:
     with pytest.raises(StoreError, match=r"CA: nowhere\.pem"):
-        Connection(Settings(URL, ca="nowhere.pem"))
+        Connection(ConnectionSettings(URL, ca="nowhere.pem"))
 
 
 class Old(BaseHTTPRequestHandler):
@@ -87,14 +87,14 @@ class Old(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[ThreadingHTTPServer]:
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Old)
-    made.seen, made.answers = [], {}  # type: ignore[attr-defined]
-    made.daemon_threads = True
-    thread = threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True)
+    old_server = ThreadingHTTPServer(("127.0.0.1", 0), Old)
+    old_server.seen, old_server.answers = [], {}  # type: ignore[attr-defined]
+    old_server.daemon_threads = True
+    thread = threading.Thread(target=old_server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
+    yield old_server
+    old_server.shutdown()
+    old_server.server_close()
     thread.join()
 
 
@@ -104,7 +104,7 @@ def url(server: ThreadingHTTPServer) -> str:
 
 def test_a_server_of_an_older_major_version_is_spoken_to(server: Any) -> None:
     """The client's own format carries its major version; a test server that refuses it stands for 8.15."""
-    with Connection(Settings(url(server), api_key="a2V5")) as connection:
+    with Connection(ConnectionSettings(url(server), api_key="a2V5")) as connection:
         assert connection.call("POST", "/x/_search", {"size": 0}) == {"ok": True}
         assert connection.call("POST", "/_bulk", b"{}\n{}\n") == {"ok": True}
     (_, first, body), (_, second, lines) = server.seen
@@ -125,7 +125,7 @@ def test_errors_hold_the_cause_and_the_remedy(server: Any) -> None:
         "/c": (403, {"error": {"type": "security_exception", "reason": "action is unauthorized"}}),
         "/d": (405, {"error": "no handler found for uri [/d]"}),
     }
-    with Connection(Settings(url(server), user="u", password="p")) as connection:
+    with Connection(ConnectionSettings(url(server), user="u", password="p")) as connection:
 
         def refused(path: str) -> ElasticsearchError:
             with pytest.raises(ElasticsearchError) as caught:
@@ -133,19 +133,19 @@ def test_errors_hold_the_cause_and_the_remedy(server: Any) -> None:
             return caught.value
 
         assert refused("/a").reason == "all shards failed: no [x]: because"
-        assert (refused("/a").kind, refused("/a").passing) == ("search_phase_execution_exception", False)
+        assert (refused("/a").kind, refused("/a").is_transient) == ("search_phase_execution_exception", False)
         assert "set LOGGING_LIB_ELASTICSEARCH_API_KEY" in str(refused("/b"))
         assert "lacks that privilege, see docs/elasticsearch.md" in str(refused("/c"))
-        assert refused("/d").unknown_api
+        assert refused("/d").is_unknown_api
 
 
 def test_a_server_that_is_busy_is_asked_again(server: Any) -> None:
     server.answers = {"/busy": (429, {"error": {"type": "busy", "reason": "busy"}})}
     waits: list[float] = []
-    with Connection(Settings(url(server)), sleep=waits.append) as connection:
+    with Connection(ConnectionSettings(url(server)), sleep=waits.append) as connection:
         with pytest.raises(ElasticsearchError) as caught:
             connection.call("GET", "/busy", retries=2)
-        assert caught.value.passing
+        assert caught.value.is_transient
     assert len(server.seen) == 3
     assert len(waits) == 2
     assert waits[0] <= 0.25 < waits[1] * 2 <= 1
@@ -153,11 +153,11 @@ def test_a_server_that_is_busy_is_asked_again(server: Any) -> None:
 
 def test_nothing_there() -> None:
     with (
-        Connection(Settings("http://127.0.0.1:9"), timeout=5) as connection,
+        Connection(ConnectionSettings("http://127.0.0.1:9"), timeout=120) as connection,
         pytest.raises(ElasticsearchError, match=r"no answer: .*is it running") as caught,
     ):
         connection.call("GET", "/", retries=0)
-    assert caught.value.passing
+    assert caught.value.is_transient
 
 
 def test_a_certificate_of_an_unknown_authority_names_the_remedy(server: Any, tmp_path: Any) -> None:
@@ -169,13 +169,13 @@ def test_a_certificate_of_an_unknown_authority_names_the_remedy(server: Any, tmp
     server.socket = context.wrap_socket(server.socket, server_side=True)
     secure = url(server).replace("http:", "https:")
     with (
-        Connection(Settings(secure), timeout=5) as connection,
+        Connection(ConnectionSettings(secure), timeout=120) as connection,
         pytest.raises(ElasticsearchError, match="set LOGGING_LIB_ELASTICSEARCH_CA"),
     ):
         connection.call("GET", "/", retries=0)
     trusted = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(trusted)
-    with Connection(Settings(secure, ca=str(trusted)), timeout=5) as connection:
+    with Connection(ConnectionSettings(secure, ca=str(trusted)), timeout=120) as connection:
         assert connection.call("GET", "/") == {"ok": True}
 
 
@@ -183,7 +183,9 @@ def test_a_server_that_never_answers_is_waited_for_once() -> None:
     """A watch's search ends, though the connection stays open."""
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        Connection(Settings(f"http://127.0.0.1:{silent.getsockname()[1]}"), timeout=0.2) as connection,
+        Connection(
+            ConnectionSettings(f"http://127.0.0.1:{silent.getsockname()[1]}"), timeout=0.2
+        ) as connection,
     ):
         silent.settimeout(0.05)
         with pytest.raises(ElasticsearchError, match="no answer"):

@@ -404,21 +404,21 @@ def test_answers(case: Case, subject: Subject) -> None:
     contains(subject.search(case.documents, case.body), case.expected, "$")
 
 
-def contains(found: Any, expected: Any, path: str) -> None:
+def contains(actual: Any, expected: Any, path: str) -> None:
     """Objects may hold more than expected; ``...`` stands for a key that must not be there."""
     if isinstance(expected, dict):
         for key, value in expected.items():
             if value is ...:
-                assert key not in found, f"{path}.{key}"
+                assert key not in actual, f"{path}.{key}"
             else:
-                assert key in found, f"{path}.{key} is not in {found!r:.300}"
-                contains(found[key], value, f"{path}.{key}")
+                assert key in actual, f"{path}.{key} is not in {actual!r:.300}"
+                contains(actual[key], value, f"{path}.{key}")
     elif isinstance(expected, list):
-        assert len(found) == len(expected), f"{path}: {found!r:.300}"
+        assert len(actual) == len(expected), f"{path}: {actual!r:.300}"
         for place, value in enumerate(expected):
-            contains(found[place], value, f"{path}[{place}]")
+            contains(actual[place], value, f"{path}[{place}]")
     else:
-        assert (type(found), found) == (type(expected), expected), path
+        assert (type(actual), actual) == (type(expected), expected), path
 
 
 WRONG = [

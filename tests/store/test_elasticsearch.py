@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from logging_lib.store import IndexResult, QueryNotSupported, SearchError
-from logging_lib.store.columns import read
-from logging_lib.store.connection import Connection, Settings
+from logging_lib.store.columns import read_columns
+from logging_lib.store.connection import Connection, ConnectionSettings
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from tests import elasticsearch_server
 from tests.store import elastic
@@ -25,8 +25,15 @@ def test_ids_are_stored_once_and_partial_failures_counted(subject: Subject) -> N
     """The same over both stores."""
     again = event(1, ml__model__name="second")
     wrong = event(3, ml__model={"name": {"first": "x"}})
-    given = [event(1), again, event(2), {"@timestamp": "2018-02-01"}, event(4, labels={"x": object()}), wrong]
-    result = subject.store.index(subject.stream, given, now=NOW)
+    documents = [
+        event(1),
+        again,
+        event(2),
+        {"@timestamp": "2018-02-01"},
+        event(4, labels={"x": object()}),
+        wrong,
+    ]
+    result = subject.store.index(subject.stream, documents, now=NOW)
     assert (result.created, result.duplicates) == (2, 1)
     assert sorted(identity for identity, _ in result.failed) == ["", "e3", "e4"]
     assert subject.store.index(subject.stream, [again], now=NOW) == IndexResult(duplicates=1)
@@ -55,10 +62,10 @@ def test_a_stream_is_read_whole(subject: Subject, monkeypatch: pytest.MonkeyPatc
     namespace = subject.stream.rpartition("-")[2]
     assert subject.store.streams(f"logs-*-{namespace}") == [subject.stream]
     assert subject.store.streams(["no-such-index", "logs-ml.no-such-*"]) == []
-    found = read(
-        subject.store.lines(subject.stream, ["ml.model.name"]), ["ml.model.name"], present=["event.id"]
+    columns = read_columns(
+        subject.store.iter_json(subject.stream, ["ml.model.name"]), ["ml.model.name"], present=["event.id"]
     )
-    assert (found.rows, found.columns["ml.model.name"].values) == (30, ["loans"])
+    assert (columns.rows, columns.columns["ml.model.name"].values) == (30, ["loans"])
 
 
 def test_an_index_replaces_by_id(subject: Subject) -> None:
@@ -87,9 +94,9 @@ def test_names_that_match_nothing_have_empty_aggregations(subject: Subject, name
         "aggs": {"weight": {"sum": {"field": "ml.sample.weight"}}},
     }
     aggregations = {"models": by_model, "last": {"max": {"field": "@timestamp"}}}
-    found = subject.store.search(names, {"size": 0, "aggs": aggregations}, now=NOW)["aggregations"]
-    assert found["models"]["buckets"] == []
-    assert found["last"]["value"] is None
+    answers = subject.store.search(names, {"size": 0, "aggs": aggregations}, now=NOW)["aggregations"]
+    assert answers["models"]["buckets"] == []
+    assert answers["last"]["value"] is None
 
 
 @pytest.fixture
@@ -144,13 +151,15 @@ def test_a_replacement_does_not_overwrite_what_changed_since(store: Elasticsearc
     body = {"sort": ["@timestamp"], "seq_no_primary_term": True}
     hits = store.search(stream, body)["hits"]["hits"]
     first = list(store.replace([(hits[0], {**hits[0]["_source"], "labels": {"a": "1"}})]))
-    assert [(one.identity, one.conflict, one.reason) for one in first] == [("e1", False, "")]
+    assert [(outcome.document_id, outcome.is_conflict, outcome.reason) for outcome in first] == [
+        ("e1", False, "")
+    ]
     outcomes = list(store.replace([(hit, {**hit["_source"], "labels": {"b": "2"}}) for hit in hits]))
-    assert [one.conflict for one in outcomes] == [True, False]
+    assert [outcome.is_conflict for outcome in outcomes] == [True, False]
     store.refresh()
-    found = store.search(stream, body)["hits"]["hits"]
-    assert [hit["_source"]["labels"] for hit in found] == [{"a": "1"}, {"b": "2"}]
-    assert [hit["_id"] for hit in found] == ["e1", "e2"]
+    hits = store.search(stream, body)["hits"]["hits"]
+    assert [hit["_source"]["labels"] for hit in hits] == [{"a": "1"}, {"b": "2"}]
+    assert [hit["_id"] for hit in hits] == ["e1", "e2"]
 
 
 @pytest.mark.slow
@@ -171,14 +180,18 @@ def test_a_power_cut_while_events_come_in_loses_none() -> None:
             yield event(number)
 
     result: list[IndexResult] = []
-    with server, elastic.deployed(server.url), Connection(Settings(server.url), timeout=10) as connection:
-        store = ElasticsearchStore(connection, patience=240)
+    with (
+        server,
+        elastic.deployed(server.url),
+        Connection(ConnectionSettings(server.url), timeout=60) as connection,
+    ):
+        store = ElasticsearchStore(connection, retry_seconds=240)
         writer = threading.Thread(target=lambda: result.append(store.index(stream, documents())))
         writer.start()
-        assert reached.wait(60)
+        assert reached.wait(600)
         server.kill()
         server.start()
-        writer.join(240)
+        writer.join(600)
         (outcome,) = result
         assert outcome.created + outcome.duplicates == count
         assert outcome.failed == ()

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from logging_lib.store import IndexResult, QueryNotSupported, SearchError, StoreError
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.store.events import NOW, STREAM, event
 
 COUNT = {"size": 0, "track_total_hits": True}
@@ -41,13 +41,13 @@ def test_a_duplicate_id_is_counted_and_not_stored(store: EmbeddedStore) -> None:
 
 
 def test_ingested_is_set_unless_the_document_has_it(store: EmbeddedStore) -> None:
-    given = event(1)
+    document = event(1)
     absent = event(2)
     del absent["event"]["ingested"]
-    store.index(STREAM, [given, absent], now=NOW)
+    store.index(STREAM, [document, absent], now=NOW)
     hits = store.search(STREAM, {"sort": ["@timestamp"], "_source": ["event.ingested"]})["hits"]["hits"]
     assert [hit["_source"]["event"]["ingested"] for hit in hits] == [
-        given["event"]["ingested"],
+        document["event"]["ingested"],
         "2018-02-03T15:41:27.123456Z",
     ]
     assert "ingested" not in absent["event"], "the caller's document is not touched"
@@ -86,7 +86,7 @@ def test_an_index_replaces_by_id(store: EmbeddedStore) -> None:
 def test_hostile_names_of_targets(target: str, tmp_path: Path) -> None:
     with EmbeddedStore(tmp_path / "store") as store, pytest.raises(StoreError, match="no name for an index"):
         store.index(target, [event(1)])
-    assert [one.name for one in tmp_path.rglob("*")] == ["store"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["store"]
 
 
 def test_threads_share_a_store(store: EmbeddedStore) -> None:
@@ -119,12 +119,12 @@ def test_a_second_store_sees_what_was_indexed(tmp_path: Path) -> None:
 
 
 def test_two_writers(tmp_path: Path) -> None:
-    with EmbeddedStore(tmp_path) as one, EmbeddedStore(tmp_path) as other:
+    with EmbeddedStore(tmp_path) as first, EmbeddedStore(tmp_path) as other:
         for number in range(6):
-            (one, other)[number % 2].index(STREAM, [event(number)], now=NOW)
-        one.refresh()
+            (first, other)[number % 2].index(STREAM, [event(number)], now=NOW)
+        first.refresh()
         other.refresh()
-        assert (total(one), total(other)) == (6, 6)
+        assert (total(first), total(other)) == (6, 6)
         assert len(path_of(tmp_path).read_bytes().splitlines()) == 6
 
 
@@ -181,7 +181,7 @@ def test_what_could_not_be_written_can_be_tried_again(
 
     with EmbeddedStore(tmp_path) as store:
         with monkeypatch.context() as patch:
-            patch.setattr("logging_lib.store.embedded.files.os.write", full)
+            patch.setattr("logging_lib.store.duckdb.files.os.write", full)
             with pytest.raises(OSError, match="No space"):
                 store.index(STREAM, [event(1)], now=NOW)
         assert store.index(STREAM, [event(1)], now=NOW) == IndexResult(created=1)
@@ -261,7 +261,7 @@ def test_values_in_files_that_no_field_takes_are_left_out(tmp_path: Path) -> Non
         event(1, **{"@timestamp": 1517475600000}, ml__check__missing="x", event__duration="7"),
         event(2, ml__prediction__bin="[10,12)", event__duration=5.9),
     ]
-    (tmp_path / STREAM / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in odd))
+    (tmp_path / STREAM / "a.jsonl").write_text("".join(json.dumps(odd_event) + "\n" for odd_event in odd))
     with EmbeddedStore(tmp_path) as store:
         assert total(store, exists={"field": "event.duration"}) == 2
         assert total(store, term={"event.duration": 5}) == 1
@@ -317,8 +317,8 @@ def test_names_patterns_and_lists_of_indices(tmp_path: Path) -> None:
             ]
             == []
         )
-        found = store.search("logs-*", {"size": 0, "aggs": {"i": {"terms": {"field": "_index"}}}})
-        assert [bucket["key"] for bucket in found["aggregations"]["i"]["buckets"]] == [
+        answer = store.search("logs-*", {"size": 0, "aggs": {"i": {"terms": {"field": "_index"}}}})
+        assert [bucket["key"] for bucket in answer["aggregations"]["i"]["buckets"]] == [
             "logs-ml.prediction-eu",
             "logs-ml.prediction-default",
         ]
@@ -415,13 +415,13 @@ def test_many_groups_are_cut_in_sql(store: EmbeddedStore) -> None:
             }
         },
     }
-    found = store.search(STREAM, body)["aggregations"]["a"]
-    assert found["sum_other_doc_count"] == 50_496
-    assert [(one["key"], one["doc_count"], one["w"]["value"]) for one in found["buckets"]] == [
+    answer = store.search(STREAM, body)["aggregations"]["a"]
+    assert answer["sum_other_doc_count"] == 50_496
+    assert [(bucket["key"], bucket["doc_count"], bucket["w"]["value"]) for bucket in answer["buckets"]] == [
         ("r025249", 2, 2.0),
         ("r025248", 2, 2.0),
     ]
-    assert [one["key"] for one in found["buckets"][0]["e"]["buckets"]] == ["e50498", "e50499"]
+    assert [bucket["key"] for bucket in answer["buckets"][0]["e"]["buckets"]] == ["e50498", "e50499"]
 
 
 def test_values_turn_up_as_arrays_later(store: EmbeddedStore) -> None:
@@ -533,9 +533,9 @@ def test_hostile_texts(text: str, store: EmbeddedStore) -> None:
         },
     }
     buckets = store.search(STREAM, body)["aggregations"][name]["buckets"]
-    assert [(one["key"], one["doc_count"], one["f"]["buckets"][text]["doc_count"]) for one in buckets] == [
-        (text, 2, 1)
-    ]
+    assert [
+        (bucket["key"], bucket["doc_count"], bucket["f"]["buckets"][text]["doc_count"]) for bucket in buckets
+    ] == [(text, 2, 1)]
     assert total(store) == 2
 
 

@@ -7,9 +7,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.store import reference
 from tests.store.events import NOW, STREAM, put
+from tests.strategies import examples
 
 TEXTS = st.sampled_from(["a", "b", "ab", "", "A", "it's", 'x"y', "[1,2)", "*", "é", "\U0001f986", "\uffff"])
 FIELDS = {
@@ -32,7 +33,8 @@ KEYWORDS = ["ml.model.name", "ml.check.missing", "service.name", "ml.input.categ
 NUMBERS = ["event.duration", "ml.prediction.value"]
 
 documents = st.lists(
-    st.fixed_dictionaries({}, optional={name: st.none() | one for name, one in FIELDS.items()}), max_size=12
+    st.fixed_dictionaries({}, optional={name: st.none() | strategy for name, strategy in FIELDS.items()}),
+    max_size=12,
 )
 
 
@@ -120,20 +122,22 @@ aggregations = st.dictionaries(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(documents, queries, aggregations)
 def test_agrees_with_the_reference(
     flat: list[dict[str, Any]], query: dict[str, Any], aggs: dict[str, Any]
 ) -> None:
     with EmbeddedStore(None) as store:
-        store.index(STREAM, [nested(number, one) for number, one in enumerate(flat)], now=NOW)
-        found = store.search(
+        store.index(STREAM, [nested(number, document) for number, document in enumerate(flat)], now=NOW)
+        answer = store.search(
             STREAM, {"query": query, "size": 50, "sort": ["event.id"], "aggs": aggs}, now=NOW
         )
-    chosen = [(number, one) for number, one in enumerate(flat) if reference.matches(one, query)]
-    assert [hit["_id"] for hit in found["hits"]["hits"]] == [f"e{number:02}" for number, _ in chosen]
-    expected = reference.aggregate([one for _, one in chosen], aggs)
-    assert plain(found.get("aggregations", {})) == expected
+    chosen = [
+        (number, document) for number, document in enumerate(flat) if reference.matches(document, query)
+    ]
+    assert [hit["_id"] for hit in answer["hits"]["hits"]] == [f"e{number:02}" for number, _ in chosen]
+    expected = reference.aggregate([document for _, document in chosen], aggs)
+    assert plain(answer.get("aggregations", {})) == expected
 
 
 def nested(number: int, flat: dict[str, Any]) -> dict[str, Any]:
@@ -150,4 +154,4 @@ def plain(answer: Any) -> Any:
     """Without the texts beside dates; -0.0 as 0.0."""
     if isinstance(answer, dict):
         return {key: plain(value) for key, value in answer.items() if not key.endswith("_as_string")}
-    return [plain(one) for one in answer] if isinstance(answer, list) else answer
+    return [plain(item) for item in answer] if isinstance(answer, list) else answer

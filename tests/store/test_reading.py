@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from logging_lib.store.embedded import patterns
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb import patterns
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.store.events import NOW, STREAM, event, randomly
 
 BY_NAME = {"names": {"terms": {"field": "ml.model.name"}}, "mean": {"avg": {"field": "event.duration"}}}
 
 
 def lines(*events: Any) -> str:
-    return "".join(json.dumps(one) + "\n" if isinstance(one, dict) else one for one in events)
+    return "".join(json.dumps(event) + "\n" if isinstance(event, dict) else event for event in events)
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def file(tmp_path: Path) -> Path:
 
 
 def names(store: EmbeddedStore) -> dict[str, int]:
-    found = store.search(STREAM, {"size": 0, "aggs": BY_NAME})["aggregations"]["names"]["buckets"]
-    return {bucket["key"]: bucket["doc_count"] for bucket in found}
+    buckets = store.search(STREAM, {"size": 0, "aggs": BY_NAME})["aggregations"]["names"]["buckets"]
+    return {bucket["key"]: bucket["doc_count"] for bucket in buckets}
 
 
 def test_both_tables_answer_alike(file: Path, tmp_path: Path) -> None:
@@ -122,4 +122,4 @@ def test_torn_lines_are_counted(file: Path, tmp_path: Path) -> None:
     ],
 )
 def test_an_expression_for_a_prefix_is_known(pattern: str, prefix: str | None) -> None:
-    assert patterns.prefix(pattern) == prefix
+    assert patterns.lucene_prefix(pattern) == prefix

@@ -10,14 +10,14 @@ from urllib.parse import quote
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.schema.templates import FIELD_LIMIT
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.watch.checking.loading import load_watches
-from logging_lib.watch.checking.metadata import needs_profiles
-from logging_lib.watch.engine.evaluate import Means, evaluate, store_search
+from logging_lib.watch.evaluate import RunDependencies, evaluate, store_search
+from logging_lib.watch.loading import load_watches
 from logging_lib.watch.scripts import SCRIPTS
+from logging_lib.watch.validation.metadata import needs_profiles
 from tests.store import elastic
 from tests.store.events import event, iso
 
@@ -47,8 +47,8 @@ def ignored(store: ElasticsearchStore, stream: str) -> dict[str, int]:
 
 def count(store: ElasticsearchStore, stream: str, query: Mapping[str, Any]) -> int:
     body = {"size": 0, "track_total_hits": True, "query": query}
-    found: int = store.search(stream, body)["hits"]["total"]["value"]
-    return found
+    total: int = store.search(stream, body)["hits"]["total"]["value"]
+    return total
 
 
 UGLY: list[tuple[dict[str, Any], set[str]]] = [
@@ -71,14 +71,14 @@ def test_no_value_of_an_input_makes_elasticsearch_refuse_the_event(
     store: ElasticsearchStore, stream: str
 ) -> None:
     """What a field's type does not take is in ``_ignored`` and in the source; a nameless input is refused."""
-    taken = [(made, expected) for made, expected in UGLY if expected is not None]
-    result = store.index(stream, [inputs(n, **made) for n, (made, _) in enumerate(taken)])
+    taken = [(ugly, expected) for ugly, expected in UGLY if expected is not None]
+    result = store.index(stream, [inputs(n, **ugly) for n, (ugly, _) in enumerate(taken)])
     assert (result.created, result.failed) == (len(taken), ())
     store.refresh()
     hits = store.search(stream, {"size": 100, "sort": ["@timestamp"]})["hits"]["hits"]
-    for hit, (made, expected) in zip(hits, taken, strict=True):
+    for hit, (ugly, expected) in zip(hits, taken, strict=True):
         assert set(hit.get("_ignored", ())) == expected
-        assert hit["_source"]["ml"]["input"] == made
+        assert hit["_source"]["ml"]["input"] == ugly
     assert count(store, stream, {"term": {"ml.input.numeric.a.b": 4}}) == 1
     assert count(store, stream, {"term": {"ml.input.category.a.deep.er": "x"}}) == 1
     assert count(store, stream, {"term": {"ml.input.numeric.é ü/%*?": 1.5}}) == 1
@@ -86,7 +86,7 @@ def test_no_value_of_an_input_makes_elasticsearch_refuse_the_event(
     assert sum(ignored(store, stream).values()) == total
 
 
-def test_what_is_refused_is_told_with_the_reason(store: ElasticsearchStore, stream: str) -> None:
+def test_a_refusal_has_its_reason(store: ElasticsearchStore, stream: str) -> None:
     wrong = [
         event(1, ml__model={"name": {"first": "x"}}),
         event(2, **{"@timestamp": "yesterday"}),
@@ -106,8 +106,10 @@ def test_arrival_and_id_are_given_where_the_sender_gave_none(
     """So that a shipper which knows nothing of us does no harm: its second delivery is a duplicate, too."""
     bare = event(1)
     del bare["event"]["ingested"]
-    kept = event(2)
-    lines = "".join(json.dumps(line) + "\n" for one in (bare, kept, bare) for line in ({"create": {}}, one))
+    complete = event(2)
+    lines = "".join(
+        json.dumps(line) + "\n" for document in (bare, complete, bare) for line in ({"create": {}}, document)
+    )
     before = datetime.now(UTC)
     answer = elasticsearch.call("POST", f"/{stream}/_bulk", lines.encode(), params={"refresh": "true"})
     assert [item["create"]["status"] for item in answer["items"]] == [201, 201, 409]
@@ -115,7 +117,7 @@ def test_arrival_and_id_are_given_where_the_sender_gave_none(
     assert [hit["_id"] for hit in hits] == ["e1", "e2"]
     arrived = datetime.fromisoformat(hits[0]["_source"]["event"]["ingested"])
     assert abs((arrived - before).total_seconds()) < 60
-    assert hits[1]["_source"]["event"]["ingested"] == kept["event"]["ingested"]
+    assert hits[1]["_source"]["event"]["ingested"] == complete["event"]["ingested"]
 
 
 def test_the_stream_has_our_mode_and_pipeline(
@@ -123,7 +125,7 @@ def test_the_stream_has_our_mode_and_pipeline(
 ) -> None:
     store.index(stream, [event(1)])
     answer = elasticsearch.call("GET", f"/{quote(stream)}/_settings")
-    (settings,) = [one["settings"]["index"] for one in answer.values()]
+    (settings,) = [settings_body["settings"]["index"] for settings_body in answer.values()]
     assert settings["mode"] == "standard"
     assert settings["final_pipeline"] == "logs-ml@final"
 
@@ -141,13 +143,15 @@ def clashing() -> Iterator[dict[str, Any]]:
         "text": ["a word", 5, True, ""],
     }
     for model in range(MODELS):
-        made: dict[str, dict[str, Any]] = {kind: {} for kind in kinds}
+        values: dict[str, dict[str, Any]] = {kind: {} for kind in kinds}
         for feature in range(FEATURES):
             kind = list(kinds)[(model + feature) % len(kinds)]
             name = (f"shared{feature}", f"shared.{feature}.x", f"m{model}.f{feature}")[feature % 3]
-            made[kind][name] = kinds[kind][(model * 7 + feature) % 4]
+            values[kind][name] = kinds[kind][(model * 7 + feature) % 4]
         checks = {"missing": [f"m{model}.f2"]}
-        yield event(model, ml__model={"name": f"m{model}", "version": "1"}, ml__input=made, ml__check=checks)
+        yield event(
+            model, ml__model={"name": f"m{model}", "version": "1"}, ml__input=values, ml__check=checks
+        )
 
 
 def test_many_models_with_clashing_names_neither_fail_nor_grow_the_mapping_past_its_limit(
@@ -157,8 +161,8 @@ def test_many_models_with_clashing_names_neither_fail_nor_grow_the_mapping_past_
     result = store.index(stream, clashing())
     assert (result.created, result.failed) == (MODELS, ())
     store.refresh()
-    (found,) = elasticsearch.call("GET", f"/{quote(stream)}/_mapping").values()
-    assert FIELD_LIMIT * 0.9 < fields(found["mappings"]["properties"]) <= FIELD_LIMIT
+    (mapping,) = elasticsearch.call("GET", f"/{quote(stream)}/_mapping").values()
+    assert FIELD_LIMIT * 0.9 < fields(mapping["mappings"]["properties"]) <= FIELD_LIMIT
     reported = ignored(store, stream)
     last = f"m{MODELS - 1}.f2"
     assert any(name.endswith(last) for name in reported)
@@ -188,7 +192,7 @@ def busy() -> Iterator[dict[str, Any]]:
         for version in "12":
             for turn in range(BINS):
                 number += 1
-                failing = [f"feature_{one:03}" for one in range(WIDE)]
+                failing = [f"feature_{number:03}" for number in range(WIDE)]
                 moment = iso(NOW.replace(hour=11, minute=46, second=turn))
                 bins = [f"{name}=bin{(turn + k) % BINS}" for k, name in enumerate(failing)]
                 yield event(
@@ -214,7 +218,8 @@ def profiles() -> Iterator[dict[str, Any]]:
         for version in "12":
             name = f"model-{model:02}"
             expected = {
-                f"feature_{one:03}": {"count": 1, "rows": 2000, "dispersion": 0.0} for one in range(WIDE)
+                f"feature_{number:03}": {"count": 1, "rows": 2000, "dispersion": 0.0}
+                for number in range(WIDE)
             }
             checks = dict.fromkeys(CHECKED, expected)
             yield {
@@ -237,7 +242,7 @@ def test_no_shipped_search_is_refused_or_cut_at_forty_models(
         for watch in load_watches(content.path("watchers")):
             evaluation = evaluate(
                 watch,
-                means=Means(only(stream, store_search(store, NOW)), SCRIPTS),
+                dependencies=RunDependencies(only(stream, store_search(store, NOW)), SCRIPTS),
                 now=NOW,
                 scheduled=NOW,
             )

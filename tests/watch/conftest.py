@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,13 +13,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 
-from logging_lib.store.port import IndexResult, Part, SearchError, StoreError
-from logging_lib.watch.actions import Outlet
-from logging_lib.watch.checking.loading import parse_watch
+from logging_lib.demo.receivers import SmtpServer
+from logging_lib.store.port import IndexResult, Partition, SearchError, StoreError
+from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import Watch
-from logging_lib.watch.runner.runner import Runner
+from logging_lib.watch.notify.base import Delivers, Notification
+from logging_lib.watch.notify.log import LogChannel
+from logging_lib.watch.notify.registry import CHANNELS, parse_action, render_settings
+from logging_lib.watch.runner import Runner
 
 NOW = datetime(2018, 2, 1, 12, 0, tzinfo=UTC)
 Document = dict[str, Any]
@@ -108,6 +109,9 @@ class FakeStore:
         self.broken_at: str | None = None
         self.extra: Document = {}
 
+    is_live = True
+    execute_painless = None
+
     def search(
         self,
         indices: str | list[str],
@@ -129,10 +133,10 @@ class FakeStore:
     def streams(self, indices: str | list[str]) -> list[str]:
         raise StoreError("it answers searches, and has no events")
 
-    def lines(self, target: str, fields: Any) -> Iterator[bytes | list[bytes]]:
+    def iter_json(self, target: str, fields: Any) -> Iterator[bytes | list[bytes]]:
         raise NotImplementedError
 
-    def parts(self, target: str, fields: Any, size: int) -> list[Part]:
+    def partitions(self, target: str, fields: Any, size: int) -> list[Partition]:
         raise NotImplementedError
 
     def refresh(self) -> None: ...
@@ -140,9 +144,28 @@ class FakeStore:
     def close(self) -> None: ...
 
 
-def runner_of(store: FakeStore, *watches: Watch, outlets: dict[str, Outlet], **more: Any) -> Runner:
+def draft(action: str = "mail", **more: Any) -> Notification:
+    """A notification before it is rendered."""
+    return Notification(**{"id": "d", "watch": "w", "action": action, "created_at": NOW, **more})
+
+
+def render(action: Document, context: Document, name: str = "mail") -> list[Notification]:
+    """What an action, as a watch has it, sends of a context."""
+    return render_settings(parse_action(action), context, draft(name))
+
+
+def notification(channel: str, *, id: str = "i", **more: Any) -> Notification:  # noqa: A002
+    """One as its channel renders it; for a text channel from ``to``, ``subject`` and ``text``."""
+    to, subject, text = more.pop("to", ()), more.pop("subject", "s"), more.pop("text", "t")
+    base = draft(channel, id=id, **more)
+    if not CHANNELS[channel].takes_text:
+        return LogChannel.line(base, text, "info")
+    return CHANNELS[channel].compose(base, CHANNELS[channel].address_of(to), subject, text)
+
+
+def runner_of(store: FakeStore, *watches: Watch, channels: dict[str, Delivers], **more: Any) -> Runner:
     """A runner of these watches, or of one that mails and posts, over what the store says."""
-    return Runner(store, watches or [watch()], outlets=outlets, scripts=SCRIPTS, judged=judged, **more)
+    return Runner(store, watches or [watch()], channels=channels, scripts=SCRIPTS, summarize=judged, **more)
 
 
 class MailServer:
@@ -150,13 +173,11 @@ class MailServer:
 
     def __init__(self, **options: Any) -> None:
         self._options = options
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = 0
         self.mails: list[EmailMessage] = []
         self.envelopes: list[list[str]] = []
         self.refuse: set[str] = set()
-        self._controller: Controller | None = None
+        self._controller: SmtpServer | None = None
         self.start()
 
     @property
@@ -164,8 +185,9 @@ class MailServer:
         return f"smtp://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, **self._options)
+        self._controller = SmtpServer(self, self.port, **self._options)
         self._controller.start()
+        self.port = self._controller.port  # the same after each stop
 
     def stop(self) -> None:
         if self._controller:

@@ -9,12 +9,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from logging_lib import content
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.watch.checking.loading import load_watches
+from logging_lib._util import content
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.watch.loading import load_watches
 from logging_lib.watch.scripts import SCRIPTS
-from logging_lib.watch.unit import cases
-from logging_lib.watch.unit.testing import run_file
+from logging_lib.watch.testing import cases
+from logging_lib.watch.testing.run import run_file
 
 Document = dict[str, Any]
 TIME = "2018-02-01T10:00:00.000Z"
@@ -413,7 +413,7 @@ def _firing(watch_id: str) -> tuple[str, Document]:
 
         return evaluate
 
-    loaded = cases.load(content.path("watchers") / "cases" / f"{watch_id}.yml")
+    loaded = cases.load_case_file(content.path("watchers") / "cases" / f"{watch_id}.yml")
     scripts = {script: recording(script) for script in SCRIPTS}
     for _ in run_file(loaded, WATCHES, lambda: EmbeddedStore(None), scripts=scripts):
         break  # the firing case is the first

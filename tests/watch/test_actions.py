@@ -1,4 +1,4 @@
-"""Messages as people receive them: real SMTP and HTTP servers, hostile values, failures told apart."""
+"""Messages as people receive them: real SMTP and HTTP servers, hostile values, failures distinguished."""
 
 from __future__ import annotations
 
@@ -15,20 +15,12 @@ from aiosmtpd.smtp import AuthResult
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logging_lib.watch.actions import (
-    DeliveryError,
-    LogOutlet,
-    PrintOutlet,
-    SettingsError,
-    SlackOutlet,
-    SmtpOutlet,
-    build_mail,
-    outlets_from,
-    preview,
-)
-from logging_lib.watch.messages import Email, Log, MessageError, Slack, compose, recipients
-from logging_lib.watch.model import Action
-from tests.watch.conftest import NOW, MailServer, Webhook, judged, watch
+from logging_lib.watch.notify.base import DeliveryError, Notification, RenderError, SettingsError
+from logging_lib.watch.notify.email import EmailChannel, build_mail
+from logging_lib.watch.notify.log import LogChannel
+from logging_lib.watch.notify.registry import PreviewChannel, configure_channels, preview, recipients
+from logging_lib.watch.notify.slack import SlackChannel
+from tests.watch.conftest import MailServer, Webhook, draft, judged, notification, render, watch
 
 VALUE = "Rented\r\nBcc: evil@example.org\r\n\r\n<script>alert(1)</script><!channel>"
 
@@ -40,15 +32,15 @@ def context(**values: Any) -> dict[str, Any]:
     }
 
 
-def email(**fields: Any) -> Email:
-    given = {"to": ["{{ctx.metadata.to}}"], "subject": "S", "body": "T", **fields}
-    (message,) = compose("mail", Action.model_validate({"email": given}), context(), NOW)
-    assert isinstance(message, Email)
-    return message
+def email(**fields: Any) -> Notification:
+    (mail,) = render(
+        {"email": {"to": ["{{ctx.metadata.to}}"], "subject": "S", "body": "T", **fields}}, context()
+    )
+    return mail
 
 
-def slack(**fields: Any) -> list[Any]:
-    return compose("chat", Action.model_validate({"slack": {"message": fields}}), context(), NOW)
+def slack(**fields: Any) -> list[Notification]:
+    return render({"slack": {"message": fields}}, context(), "chat")
 
 
 FIRST = "{{ctx.payload.judged.findings.0.value}}"
@@ -66,7 +58,7 @@ def test_a_mail_has_text_and_html_and_says_it_is_automatic(mail_server: MailServ
         body={"text": "Grüße {{ctx.watch_id}}", "html": "<b>Grüße</b>"},
         **{"from": "Watch <watch@example.org>"},
     )
-    SmtpOutlet(mail_server.url).deliver(message)
+    EmailChannel(mail_server.url).deliver(message)
     (mail,) = mail_server.mails
     assert mail["From"] == "Watch <watch@example.org>"
     assert mail["To"] == "Ops Team <ops@example.org>, b@example.org"
@@ -88,7 +80,7 @@ def test_a_mail_has_text_and_html_and_says_it_is_automatic(mail_server: MailServ
 
 def test_a_value_cannot_add_headers_recipients_or_markup(mail_server: MailServer) -> None:
     """The value comes from a log and tries all of it."""
-    SmtpOutlet(mail_server.url).deliver(
+    EmailChannel(mail_server.url).deliver(
         email(subject=f"Unseen {FIRST}", body={"text": FIRST, "html": f"<p>{FIRST}</p>"})
     )
     (mail,) = mail_server.mails
@@ -103,11 +95,8 @@ def test_a_value_cannot_add_headers_recipients_or_markup(mail_server: MailServer
 @given(st.text())
 def test_any_value_makes_a_mail_with_the_same_headers(value: str) -> None:
     """In subject, sender name and bodies."""
-    action = Action.model_validate(
-        {"email": {"to": "a@x.org", "subject": "{{v}}", "body": {"text": "{{v}}", "html": "{{v}}"}}}
-    )
-    (message,) = compose("mail", action, {**context(), "v": value}, NOW)
-    assert isinstance(message, Email)
+    action = {"email": {"to": "a@x.org", "subject": "{{v}}", "body": {"text": "{{v}}", "html": "{{v}}"}}}
+    (message,) = render(action, {**context(), "v": value})
     head = build_mail(message, "w@x.org").as_bytes().partition(b"\n\n")[0]
     names = [line.partition(b":")[0] for line in head.splitlines() if not line.startswith((b" ", b"\t"))]
     assert sorted(names) == sorted(
@@ -126,18 +115,21 @@ def test_any_value_makes_a_mail_with_the_same_headers(value: str) -> None:
 
 def test_addresses_may_be_several_or_none() -> None:
     """Commas divide, empty ones are left out, what is no address is refused."""
-    assert email(to=["a@x.org, B <b@x.org>", "{{ctx.metadata.none}}"]).to == ("a@x.org", "B <b@x.org>")
-    with pytest.raises(MessageError, match="no recipient"):
+    assert email(to=["a@x.org, B <b@x.org>", "{{ctx.metadata.none}}"]).address["to"] == [
+        "a@x.org",
+        "B <b@x.org>",
+    ]
+    with pytest.raises(RenderError, match="no recipient"):
         email(to=["{{ctx.metadata.none}}"])
     for wrong in ("nobody", "a@b@c", "<>", "@x.org"):
-        with pytest.raises(MessageError, match="no mail address"):
+        with pytest.raises(RenderError, match="no mail address"):
             email(to=[wrong])
     long = email(subject="x" * 1000).subject
     assert len(long) == 250
 
 
 def test_the_same_alert_has_the_same_id() -> None:
-    """So that what is sent again after a crash can be told from what is new."""
+    """So that what is sent again after a crash can be distinguished from what is new."""
     assert email().id == email().id
     assert email().id != email(body="other").id
 
@@ -145,17 +137,17 @@ def test_the_same_alert_has_the_same_id() -> None:
 def test_a_refused_recipient_is_tried_again_alone(mail_server: MailServer) -> None:
     """Those who got the mail do not get it twice."""
     mail_server.refuse = {"b@x.org"}
-    outlet = SmtpOutlet(mail_server.url)
+    channel = EmailChannel(mail_server.url)
     with pytest.raises(DeliveryError, match=r"refused b@x\.org: 550 no such user") as caught:
-        outlet.deliver(email(to=["a@x.org", "B <b@x.org>"]))
+        channel.deliver(email(to=["a@x.org", "B <b@x.org>"]))
     assert not caught.value.down
-    assert isinstance(caught.value.remaining, Email)
+    assert caught.value.remaining is not None
     mail_server.refuse = set()
-    outlet.deliver(caught.value.remaining)
+    channel.deliver(caught.value.remaining)
     assert mail_server.envelopes == [["a@x.org"], ["b@x.org"]]
     mail_server.refuse = {"a@x.org"}
     with pytest.raises(DeliveryError, match="550") as caught:
-        outlet.deliver(email())
+        channel.deliver(email())
     assert caught.value.remaining is None
 
 
@@ -163,18 +155,18 @@ def test_a_mail_server_that_is_down_is_said_to_be_down(mail_server: MailServer) 
     """Also one that does not speak the TLS it should."""
     secure = mail_server.url.replace("smtp:", "smtp+starttls:")
     with pytest.raises(DeliveryError, match="no delivery to the mail server") as caught:
-        SmtpOutlet(secure, user="u", password="hunter2").deliver(email())
+        EmailChannel(secure, user="u", password="hunter2").deliver(email())
     assert caught.value.down
-    assert "hunter2" not in str(caught.value) + repr(SmtpOutlet(secure, user="u", password="hunter2"))
+    assert "hunter2" not in str(caught.value) + repr(EmailChannel(secure, user="u", password="hunter2"))
     mail_server.stop()
     with pytest.raises(DeliveryError, match=f"127.0.0.1:{mail_server.port}") as caught:
-        SmtpOutlet(mail_server.url).deliver(email())
+        EmailChannel(mail_server.url).deliver(email())
     assert caught.value.down
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that nobody trusts unless told to."""
+    """A certificate for 127.0.0.1 that nobody trusts by default."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is not installed")
@@ -207,19 +199,19 @@ def test_tls_is_verified_and_logins_are_made_inside_it(
         **(tls if scheme == "smtp+starttls" else {"ssl_context": context, "auth_require_tls": False}),
     )
     try:
-        outlet = SmtpOutlet(f"{scheme}://127.0.0.1:{server.port}", user="u", password="hunter2")
+        channel = EmailChannel(f"{scheme}://127.0.0.1:{server.port}", user="u", password="hunter2")
         with pytest.raises(DeliveryError, match="certificate verify failed") as caught:
-            outlet.deliver(email())
+            channel.deliver(email())
         assert caught.value.down
         assert logins == []
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
         with pytest.raises(DeliveryError, match="certificate verify failed"):
-            replace(outlet, url=f"{scheme}://localhost:{server.port}").deliver(email())
-        outlet.deliver(email())
+            replace(channel, url=f"{scheme}://localhost:{server.port}").deliver(email())
+        channel.deliver(email())
         assert logins == [b"hunter2"]
         assert len(server.mails) == 1
         with pytest.raises(DeliveryError, match="535") as caught:
-            replace(outlet, password="wrong").deliver(email())
+            replace(channel, password="wrong").deliver(email())
         assert caught.value.down
         assert "wrong" not in str(caught.value)
     finally:
@@ -242,7 +234,7 @@ def test_a_slack_post_a_channel(webhook: Webhook) -> None:
         ],
     )
     for message in messages:
-        SlackOutlet(webhook.url).deliver(message)
+        SlackChannel(webhook.url).deliver(message)
     assert [post["channel"] for post in webhook.posts] == ["#a", "#b"]
     post = webhook.posts[0]
     assert post["username"] == "watch"
@@ -254,10 +246,11 @@ def test_a_slack_post_a_channel(webhook: Webhook) -> None:
     assert "<" not in attachment["title"] + attachment["fields"][0]["value"]
     assert attachment["title_link"] == "https://x.org/?a=1&b=2"
     assert attachment["fields"][0]["short"] is False
-    assert messages[0].summary.startswith("x <https://example.org|book> Rented")
-    assert "&lt;!channel&gt;" in messages[0].summary
+    assert messages[0].subject.startswith("x <https://example.org|book> Rented")
+    listed = SlackChannel.compose(draft(), {}, messages[0].subject, "")
+    assert "&lt;!channel&gt;" in listed.content["text"]
     (plain,) = slack(text="x")
-    SlackOutlet(webhook.url).deliver(plain)
+    SlackChannel(webhook.url).deliver(plain)
     assert webhook.posts[-1] == {"text": "x", "unfurl_links": False, "unfurl_media": False}
 
 
@@ -278,7 +271,7 @@ def test_slacks_refusals(webhook: Webhook, answer: Any, down: bool, expected: st
     """What may pass by itself says so; redirects are not followed."""
     webhook.answers = [answer]
     with pytest.raises(DeliveryError) as caught:
-        SlackOutlet(webhook.url).deliver(slack(text="x")[0])
+        SlackChannel(webhook.url).deliver(slack(text="x")[0])
     assert str(caught.value).startswith(expected)
     assert caught.value.down is down
 
@@ -286,25 +279,25 @@ def test_slacks_refusals(webhook: Webhook, answer: Any, down: bool, expected: st
 def test_the_webhook_is_never_shown(webhook: Webhook, caplog: pytest.LogCaptureFixture) -> None:
     """Not in errors, not in logs, not in a repr."""
     caplog.set_level(logging.DEBUG)
-    outlet = SlackOutlet(webhook.url)
-    outlet.deliver(slack(text="x")[0])
+    channel = SlackChannel(webhook.url)
+    channel.deliver(slack(text="x")[0])
     webhook.answers = [(500, {}, f"no way to {webhook.url}".encode())]
     with pytest.raises(DeliveryError) as answered:
-        outlet.deliver(slack(text="x")[0])
+        channel.deliver(slack(text="x")[0])
     webhook.stop()
     with pytest.raises(DeliveryError) as unreached:
-        outlet.deliver(slack(text="x")[0])
+        channel.deliver(slack(text="x")[0])
     assert unreached.value.down
     assert unreached.value.__cause__ is None
-    shown = [repr(outlet), str(answered.value), str(unreached.value), caplog.text]
+    shown = [repr(channel), str(answered.value), str(unreached.value), caplog.text]
     assert not any("topsecret" in text for text in shown)
 
 
 def test_the_log_keeps_one_line_an_alert(caplog: pytest.LogCaptureFixture) -> None:
     """At the action's level, below our logger."""
     given = {"logging": {"text": f"bad {FIRST} %s", "level": "warn", "category": "ml"}}
-    (message,) = compose("log", Action.model_validate(given), context(), NOW)
-    LogOutlet().deliver(message)
+    (message,) = render(given, context(), "log")
+    LogChannel().deliver(message)
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("logging_lib.watch.ml", logging.WARNING)
     assert record.getMessage().startswith("bad Rented  Bcc:")
@@ -313,15 +306,16 @@ def test_the_log_keeps_one_line_an_alert(caplog: pytest.LogCaptureFixture) -> No
 def test_previews_show_what_would_be_sent() -> None:
     """As text, for each kind."""
     shown: list[str] = []
-    for message in (email(), slack(text="hello", to="#a")[0], Log(level="info", text="line")):
-        PrintOutlet(shown.append).deliver(message)
+    for message in (email(), slack(text="hello", to="#a")[0], notification("logging", text="line")):
+        PreviewChannel(shown.append).deliver(message)
     assert shown == ["email\nTo: a@x.org\nSubject: S\n\nT", "slack #a\nhello", "log info: line"]
     assert preview(email(body={"html": "<b>x</b>"})).endswith("<b>x</b>")
-    assert preview(Slack(channel=None, attachments=({"title": "t"},))) == "slack\n\n{'title': 't'}"
+    (post,) = slack(attachments=[{"title": "t"}])
+    assert preview(post) == "slack\n\n{'title': 't'}"
 
 
 def test_outlets_come_from_the_environment() -> None:
-    """Arguments override it; secrets have no argument."""
+    """By name; what needs no setting is always there."""
     environ = {
         "LOGGING_LIB_SMTP_URL": "smtps://mail.example.org",
         "LOGGING_LIB_SMTP_USER": "u",
@@ -329,11 +323,12 @@ def test_outlets_come_from_the_environment() -> None:
         "LOGGING_LIB_MAIL_FROM": "w@example.org",
         "LOGGING_LIB_SLACK_WEBHOOK": "https://hooks.slack.com/services/x",
     }
-    found = outlets_from(environ)
-    assert set(found) == {"email", "slack", "webhook", "logging"}
-    mail = outlets_from(environ, smtp_url="smtp+starttls://other:2525", mail_from="me@x.org")["email"]
-    assert mail == SmtpOutlet("smtp+starttls://other:2525", sender="me@x.org", user="u", password="p")
-    assert set(outlets_from({})) == {"webhook", "logging"}
+    found = configure_channels(environ)
+    assert set(found) == {"email", "slack", "teams", "webhook", "logging"}
+    more = {"LOGGING_LIB_SMTP_URL": "smtp+starttls://other:2525", "LOGGING_LIB_MAIL_FROM": "me@x.org"}
+    mail = configure_channels({**environ, **more})["email"]
+    assert mail == EmailChannel("smtp+starttls://other:2525", sender="me@x.org", user="u", password="p")
+    assert set(configure_channels({})) == {"teams", "webhook", "logging"}
 
 
 @pytest.mark.parametrize(
@@ -357,7 +352,7 @@ def test_outlets_come_from_the_environment() -> None:
 def test_unsafe_settings_are_refused(environ: dict[str, str], expected: str) -> None:
     """The setting is named, its value is not repeated where it may be secret."""
     with pytest.raises(SettingsError) as caught:
-        outlets_from(environ)
+        configure_channels(environ)
     assert expected in str(caught.value)
     assert "secret" not in str(caught.value)
     assert "u:p" not in str(caught.value)

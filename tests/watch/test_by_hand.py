@@ -13,10 +13,10 @@ from typer.testing import CliRunner, Result
 from logging_lib.cli.watch import app
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.watch.runner.elasticstate import INDEX, ElasticState
-from logging_lib.watch.runner.filestate import FileState
-from logging_lib.watch.runner.runner import Runner
-from logging_lib.watch.runner.state import StateStore
+from logging_lib.watch.runner import Runner
+from logging_lib.watch.state.base import StateStore
+from logging_lib.watch.state.elasticsearch import INDEX, ElasticsearchState
+from logging_lib.watch.state.file import FileState
 from tests.watch.conftest import (
     NOW,
     SCRIPTS,
@@ -41,9 +41,9 @@ class Place:
         self._runner = Runner(
             FakeStore(lambda now: self.found),
             [watch_of(watch)],
-            outlets={"email": self},
+            channels={"email": self},
             scripts=SCRIPTS,
-            judged=judged,
+            summarize=judged,
             state=state,
         )
 
@@ -51,7 +51,7 @@ class Place:
         self.texts.append(message.text.strip())
 
     def run(self, minute: float) -> list[str]:
-        """A run of the runner; what it told."""
+        """Run the runner once and return what it sent."""
         before = len(self.texts)
         self._runner.run_once(NOW + minutes(minute))
         return self.texts[before:]
@@ -77,9 +77,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         yield Place(FileState(tmp_path / "state"), "--state", tmp_path / "state", watch="na-spike")
         return
     connection: Connection = request.getfixturevalue("elasticsearch")
-    store = ElasticsearchStore(connection, patience=10)
+    store = ElasticsearchStore(connection, retry_seconds=10)
     store.delete(INDEX, {"match_all": {}})
-    yield Place(ElasticState(store), "--elasticsearch", connection.url, watch="na-spike")
+    yield Place(ElasticsearchState(store), "--elasticsearch", connection.url, watch="na-spike")
     store.refresh(INDEX)
     store.delete(INDEX, {"match_all": {}})
 
@@ -123,9 +123,9 @@ def test_a_mute_is_made_shown_and_ended(place: Place) -> None:
     assert place.run(2) == []
     table = place("list").stdout
     assert "all" in next(line for line in table.splitlines() if line.startswith("na-spike"))
-    assert "model A is told again" in place("unmute", made["id"], minute=3).stdout
+    assert "model A is no longer muted" in place("unmute", made["id"], minute=3).stdout
     place("unmute", "--watch", "na-*", minute=3)
-    assert "nothing is muted so" in place("unmute", "--watch", "na-*", minute=3, code=1).stderr
+    assert "no such mute" in place("unmute", "--watch", "na-*", minute=3, code=1).stderr
     assert place.run(4) == ["A 1 a", "B 1 a"]
     assert "nothing is muted" in place("mute", minute=5).stdout
     place("mute", "--all", "--for", "1h", minute=5)
@@ -158,11 +158,11 @@ def test_the_history_tells_what_was_done(place: Place) -> None:
         (["mute", "--all"], "say how long"),
         (["mute", "--all", "--for", "1h", "--until", "2030-01-01"], "say how long"),
         (["mute", "--all", "--for", "long"], "--for: 'long' is no duration"),
-        (["mute", "--all", "--until", "soon"], "--until: 'soon' is no ISO time"),
+        (["mute", "--all", "--until", "soon"], "--until: 'soon' is not an ISO 8601 time"),
         (["mute", "--all", "--until", "2010-01-01"], "that is over already"),
         (["unmute"], "say which"),
         (["history", "--kind", "x"], "--kind: 'x': write one of run"),
-        (["history", "--since", "x"], "--since: 'x' is no ISO time"),
+        (["history", "--since", "x"], "--since: 'x' is not an ISO 8601 time"),
     ],
 )
 def test_wrong_input_ends_with_2(tmp_path: Path, arguments: list[str], message: str) -> None:

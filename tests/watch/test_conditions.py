@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logging_lib.watch.engine.conditions import ConditionError, holds, is_met, resolve_path
-from logging_lib.watch.model import OPERATORS, Condition, ScheduleModel
-from logging_lib.watch.schedule import due_slot, latest_slot, slots
-from logging_lib.watch.times import (
+from logging_lib._util.times import (
     format_duration,
     format_instant,
     parse_duration,
     parse_instant,
     resolve_date_math,
 )
+from logging_lib.watch.conditions import ConditionError, compare, is_met, resolve_path
+from logging_lib.watch.model import OPERATORS, Condition, ScheduleModel
+from logging_lib.watch.model.schedule import find_due_time, floor_to_interval, iter_scheduled_times
 
 CONTEXT: dict[str, Any] = {
     "ctx": {
@@ -107,12 +107,12 @@ anything = (
 @given(anything, anything)
 def test_comparing_never_fails_and_is_consistent(left: Any, right: Any) -> None:
     """Exactly one of eq and not_eq; gte is gt or eq where things can be ordered."""
-    found = {operator: holds(operator, left, right) for operator in OPERATORS}
-    assert found["eq"] != found["not_eq"]
-    assert not (found["gt"] and found["lt"])
-    if found["gt"]:
-        assert found["gte"]
-        assert not found["lte"]
+    results = {operator: compare(operator, left, right) for operator in OPERATORS}
+    assert results["eq"] != results["not_eq"]
+    assert not (results["gt"] and results["lt"])
+    if results["gt"]:
+        assert results["gte"]
+        assert not results["lte"]
 
 
 def test_paths_through_what_is_no_object_are_nothing() -> None:
@@ -149,14 +149,17 @@ def test_date_maths() -> None:
 
 
 @given(st.integers(1, 10**6), st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)))
-def test_slots_are_aligned_and_run_once(seconds: int, moment: datetime) -> None:
-    """A slot is not later than now, less than an interval old, and due only once."""
+def test_scheduled_times_are_aligned_and_run_once(seconds: int, moment: datetime) -> None:
+    """A scheduled time is not later than now, less than an interval old, and due only once."""
     interval, now = timedelta(seconds=seconds), moment.replace(tzinfo=UTC)
-    slot = latest_slot(interval, now)
-    assert timedelta() <= now - slot < interval
-    assert (slot - datetime(1970, 1, 1, tzinfo=UTC)) % interval == timedelta()
-    schedule = ScheduleModel.model_validate({"interval": seconds}).slots
-    assert due_slot(schedule, None, now) == slot
-    assert due_slot(schedule, slot, now) is None
-    assert due_slot(schedule, slot, slot + interval) == slot + interval
-    assert list(slots(schedule, slot, slot + 2 * interval)) == [slot + interval, slot + 2 * interval]
+    scheduled = floor_to_interval(interval, now)
+    assert timedelta() <= now - scheduled < interval
+    assert (scheduled - datetime(1970, 1, 1, tzinfo=UTC)) % interval == timedelta()
+    schedule = ScheduleModel.model_validate({"interval": seconds}).schedule
+    assert find_due_time(schedule, None, now) == scheduled
+    assert find_due_time(schedule, scheduled, now) is None
+    assert find_due_time(schedule, scheduled, scheduled + interval) == scheduled + interval
+    assert list(iter_scheduled_times(schedule, scheduled, scheduled + 2 * interval)) == [
+        scheduled + interval,
+        scheduled + 2 * interval,
+    ]

@@ -12,21 +12,21 @@ from uuid import uuid4
 
 import pytest
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.store.connection import Connection
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.watch.actions import Outlet, SmtpOutlet
-from logging_lib.watch.checking.loading import load_watches
+from logging_lib.watch.daemon import Daemon, Heartbeat, Pace
+from logging_lib.watch.lease import LeaderElector, LeaderState
+from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
-from logging_lib.watch.runner.daemon import Daemon, Pace
-from logging_lib.watch.runner.elasticstate import ElasticState
-from logging_lib.watch.runner.filestate import FileState
-from logging_lib.watch.runner.heartbeat import Heartbeat
-from logging_lib.watch.runner.leases import Elector, FencedState
-from logging_lib.watch.runner.results import Report
-from logging_lib.watch.runner.runner import Runner
-from logging_lib.watch.runner.state import MemoryState, StateStore, Wanted
+from logging_lib.watch.notify.base import Delivers
+from logging_lib.watch.notify.email import EmailChannel
+from logging_lib.watch.results import RunReport
+from logging_lib.watch.runner import Runner
+from logging_lib.watch.state.base import HistoryQuery, MemoryState, StateStore
+from logging_lib.watch.state.elasticsearch import ElasticsearchState
+from logging_lib.watch.state.file import FileState
 from tests.watch.conftest import (
     NOW,
     SCRIPTS,
@@ -56,13 +56,13 @@ class Time:
 
 
 class Outbox:
-    """An outlet that remembers; ``gate`` holds it up."""
+    """An channel that remembers; ``gate`` holds it up."""
 
     def __init__(self) -> None:
         self.subjects: list[str] = []
 
     def deliver(self, message: Any) -> None:
-        self.subjects.append(message.summary)
+        self.subjects.append(message.subject)
 
 
 def daemon(
@@ -70,20 +70,20 @@ def daemon(
     state: StateStore,
     store: Any,
     *watches: Watch,
-    outlet: Outlet | None = None,
+    channel: Delivers | None = None,
     pace: Pace | None = None,
     name: str = "one",
     **more: Any,
 ) -> Daemon:
-    elector = Elector(state, LEASE, name)
+    elector = LeaderElector(state, LEASE, name)
     runner = Runner(
         store,
         watches or [watch(email=email_action())],
-        outlets={"email": outlet or Outbox()},
+        channels={"email": channel or Outbox()},
         scripts=SCRIPTS,
-        judged=judged,
-        state=FencedState(state, elector),
-        guard=lambda: elector.check(clock.now),
+        summarize=judged,
+        state=LeaderState(state, elector),
+        check_leader=lambda: elector.check(clock.now),
     )
     given = {"pace": pace or Pace(), **more}
     return Daemon(runner, elector, clock=lambda: clock.now, monotonic=clock.monotonic, **given)
@@ -91,10 +91,10 @@ def daemon(
 
 def settled(one: Daemon, is_done: Callable[[], bool] = lambda: True) -> None:
     """Steps until nothing is at work; the clock stands still."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 300
     while time.monotonic() < until:
         one.step()
-        if is_done() and not one._busy and not one._posting and not one._judged:
+        if is_done() and not one._busy and not one._is_delivering and not one._finished_runs:
             return
         threading.Event().wait(0.002)
     raise AssertionError("it does not come to rest")
@@ -109,7 +109,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
         index = f"ml-watch-state-{uuid4().hex[:8]}"
         template = connection.call("GET", "/_index_template/ml-watch-state")["index_templates"][0]
         connection.call("PUT", f"/{index}", template["index_template"]["template"])
-        yield lambda: ElasticState(ElasticsearchStore(connection, patience=10), index)
+        yield lambda: ElasticsearchState(ElasticsearchStore(connection, retry_seconds=10), index)
         connection.call("DELETE", f"/{index}")
 
 
@@ -124,12 +124,12 @@ class Blocking(FakeStore):
     def search(self, indices: Any, body: Any, **more: Any) -> Any:
         if self._text in str(body):
             self.began.set()
-            assert self.go_on.wait(20)
+            assert self.go_on.wait(300)
         return super().search(indices, body, **more)
 
 
 def slow_watch() -> Watch:
-    from logging_lib.watch.checking.loading import parse_watch
+    from logging_lib.watch.loading import parse_watch
     from tests.watch.conftest import document
 
     made = document(email=email_action())
@@ -141,24 +141,24 @@ def slow_watch() -> Watch:
 def test_a_slow_watch_delays_no_other_and_never_runs_twice_at_once() -> None:
     """With one place only: it gives its place away when it has been slow for a while."""
     clock, outbox, store = Time(), Outbox(), Blocking("slow")
-    reports: list[Report] = []
+    reports: list[RunReport] = []
     one = daemon(
         clock,
         MemoryState(),
         store,
         slow_watch(),
         watch("quick", email=email_action()),
-        outlet=outbox,
+        channel=outbox,
         pace=Pace(workers=1, slow_after=10),
-        tell=reports.append,
+        on_report=reports.append,
     )
     one.step()
-    assert store.began.wait(10)
+    assert store.began.wait(300)
     one.step()
     assert len(store.searches) == 0
     clock.pass_(10)
     one.step()
-    for _ in range(2000):
+    for _ in range(100_000):
         if outbox.subjects:
             break
         one.step()
@@ -193,16 +193,16 @@ def test_each_of_many_watches_runs_once_a_slot() -> None:
 
 def test_messages_of_one_tick_are_gathered_into_a_digest(mail_server: MailServer) -> None:
     """Over all watches, though each runs by itself; everything is reported as done."""
-    clock, reports = Time(), list[Report]()
+    clock, reports = Time(), list[RunReport]()
     watches = [watch(f"w{number}", email=email_action()) for number in range(9)]
     one = daemon(
         clock,
         MemoryState(),
         FakeStore(lambda now: [finding()]),
         *watches,
-        outlet=SmtpOutlet(mail_server.url),
+        channel=EmailChannel(mail_server.url),
         pace=Pace(workers=3),
-        tell=reports.append,
+        on_report=reports.append,
     )
     settled(one, lambda: bool(mail_server.mails))
     assert [mail["Subject"] for mail in mail_server.mails] == ["9 alerts: loans (9)"]
@@ -212,37 +212,37 @@ def test_messages_of_one_tick_are_gathered_into_a_digest(mail_server: MailServer
 
 
 def test_one_of_two_works_and_the_other_takes_over(opened: Callable[[], StateStore]) -> None:
-    """Within the lease's time of the first one's end; what it had told is not told again."""
+    """Within the lease's time of the first one's end; what it had sent is not sent again."""
     clock = Time()
     outboxes = [Outbox(), Outbox()]
     found = [finding("a")]
     stores = [FakeStore(lambda now: found) for _ in range(2)]
     first, second = (
-        daemon(clock, opened(), store, outlet=outbox, name=name)
+        daemon(clock, opened(), store, channel=outbox, name=name)
         for store, outbox, name in zip(stores, outboxes, ("one", "two"), strict=True)
     )
     settled(first)
     settled(second)
-    assert (first.leading, second.leading) == (True, False)
+    assert (first.is_leading, second.is_leading) == (True, False)
     for _ in range(3):
         clock.pass_(20)
         settled(first)
         settled(second)
-        assert (first.leading, second.leading) == (True, False)
+        assert (first.is_leading, second.is_leading) == (True, False)
     found.append(finding("b"))
     clock.pass_(29)  # the first one is dead
     settled(second)
-    assert not second.leading
+    assert not second.is_leading
     clock.pass_(1)
     settled(second)
-    assert second.leading
+    assert second.is_leading
     clock.pass_(300)
     settled(second)
     assert [outbox.subjects for outbox in outboxes] == [["loans: 1 a"], ["loans: 1 b"]]
     # It was not dead, only stopped: it sees that it leads no more before it does anything.
     searches = len(stores[0].searches)
     settled(first)
-    assert not first.leading
+    assert not first.is_leading
     assert len(stores[0].searches) == searches
 
 
@@ -257,26 +257,26 @@ def test_what_a_killed_runner_left_is_delivered_by_its_successor(opened: Callabl
         def deliver(self, message: Any) -> None:
             raise Killed
 
-    elector = Elector(opened(), LEASE, "one")
-    elector.campaign(clock.now)
+    elector = LeaderElector(opened(), LEASE, "one")
+    elector.acquire(clock.now)
     dying = Runner(
         FakeStore(lambda now: [finding()]),
         [watch(email=email_action())],
-        outlets={"email": Dying()},
+        channels={"email": Dying()},
         scripts=SCRIPTS,
-        judged=judged,
-        state=FencedState(opened(), elector),
+        summarize=judged,
+        state=LeaderState(opened(), elector),
     )
     with pytest.raises(Killed):
         dying.tick(clock.now)
     clock.pass_(31)
-    second = daemon(clock, opened(), FakeStore(), outlet=outbox, name="two")
+    second = daemon(clock, opened(), FakeStore(), channel=outbox, name="two")
     settled(second)
     clock.pass_(6)
     settled(second, lambda: bool(outbox.subjects))
     assert outbox.subjects == ["loans: 1 income"]
-    assert opened().load("test").undelivered == ()
-    assert [each["status"] for each in opened().history(Wanted(kinds=("delivery",)))] == ["delivered"]
+    assert opened().load("test").queue == ()
+    assert [each["status"] for each in opened().history(HistoryQuery(kinds=("delivery",)))] == ["delivered"]
 
 
 def test_a_state_that_is_away_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -292,7 +292,7 @@ def test_a_state_that_is_away_ends_nothing(caplog: pytest.LogCaptureFixture) -> 
             return super().update_lease(change)
 
     clock, outbox, state = Time(), Outbox(), Away()
-    one = daemon(clock, state, FakeStore(lambda now: [finding()]), outlet=outbox)
+    one = daemon(clock, state, FakeStore(lambda now: [finding()]), channel=outbox)
     for _ in range(5):
         settled(one)
     assert [record.message for record in caplog.records] == ["no answer"]
@@ -305,20 +305,20 @@ def test_one_watchs_damaged_state_silences_no_other(tmp_path: Path, caplog: pyte
     """It fails each time, with its place; a damaged file must not end all alerts."""
     (tmp_path / "watches").mkdir()
     (tmp_path / "watches" / "damaged.json").write_text("{")
-    outlet, reports = Outbox(), []
+    channel, reports = Outbox(), []
     watches = [watch(name, email=email_action()) for name in ("damaged", "sound")]
     store = FakeStore(lambda now: [finding()])
     runner = Runner(
         store,
         watches,
-        outlets={"email": outlet},
+        channels={"email": channel},
         scripts=SCRIPTS,
         state=FileState(tmp_path),
-        judged=judged,
+        summarize=judged,
     )
     for number in range(2):
         reports.append(runner.tick(NOW + minutes(5 * number)))
-    assert len(outlet.subjects) == 1
+    assert len(channel.subjects) == 1
     for report in reports:
         errors = {run.watch: run.error for run in report.runs}
         assert "damaged.json: is no state" in str(errors["damaged"])
@@ -329,13 +329,13 @@ def test_one_watchs_damaged_state_silences_no_other(tmp_path: Path, caplog: pyte
 def test_an_end_lets_what_runs_finish_and_gives_the_lease_away() -> None:
     """The next one need not wait."""
     clock, outbox, store, state = Time(), Outbox(), Blocking("slow"), MemoryState()
-    one = daemon(clock, state, store, slow_watch(), outlet=outbox)
+    one = daemon(clock, state, store, slow_watch(), channel=outbox)
     one.step()
-    assert store.began.wait(10)
+    assert store.began.wait(300)
     threading.Timer(0.05, store.go_on.set).start()
-    one.close(grace=10)
+    one.close(grace=300)
     assert outbox.subjects == ["loans: 1 income"]
-    assert Elector(state, LEASE, "two").campaign(clock.now)
+    assert LeaderElector(state, LEASE, "two").acquire(clock.now)
 
 
 @pytest.fixture(params=["embedded", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)])
@@ -344,7 +344,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Any]:
         with EmbeddedStore(None) as made:
             yield made
     else:
-        yield ElasticsearchStore(request.getfixturevalue("elasticsearch"), patience=10)
+        yield ElasticsearchStore(request.getfixturevalue("elasticsearch"), retry_seconds=10)
 
 
 def test_the_heartbeat_says_what_the_runner_did(
@@ -388,7 +388,7 @@ def test_uptime_sees_that_a_runner_died() -> None:
     outbox = Outbox()
     with EmbeddedStore(None) as kept:
         beat = Heartbeat(kept, NOW)
-        engine = Runner(kept, [uptime], outlets={"email": outbox})
+        engine = Runner(kept, [uptime], channels={"email": outbox})
         for minute in range(1, 61):
             beat.beat(NOW + minutes(minute), leading=True, running=0, undelivered=0)
         assert engine.run_once(NOW + minutes(60)).alerts == ()
@@ -418,5 +418,5 @@ def test_old_history_is_forgotten_by_and_by() -> None:
             state.record([{"time": moment, "kind": kind, "watch": "old"}])
     state.record([{"time": (NOW - timedelta(days=91)).isoformat(), "kind": "alert", "watch": "old"}])
     one = daemon(clock, state, FakeStore())
-    settled(one, lambda: len(state.history(Wanted(watch="old"))) == 3)
-    assert [each["kind"] for each in state.history(Wanted(watch="old"))] == ["alert", "quiet", "alert"]
+    settled(one, lambda: len(state.history(HistoryQuery(watch="old"))) == 3)
+    assert [each["kind"] for each in state.history(HistoryQuery(watch="old"))] == ["alert", "quiet", "alert"]

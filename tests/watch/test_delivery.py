@@ -9,17 +9,16 @@ from typing import Any
 
 import pytest
 
-from logging_lib.watch.actions import Outlet, SlackOutlet, SmtpOutlet
-from logging_lib.watch.checking.loading import parse_watch
 from logging_lib.watch.errors import WatchError
-from logging_lib.watch.messages import Log, Message
+from logging_lib.watch.incidents import Key, Mute, ResolvePolicy, acknowledge
+from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import Watch
-from logging_lib.watch.runner.delivery import Postman
-from logging_lib.watch.runner.incidents import Key, Patience, acknowledge
-from logging_lib.watch.runner.mutes import Mute
-from logging_lib.watch.runner.outbox import Policy
-from logging_lib.watch.runner.runner import Options, Runner
-from logging_lib.watch.runner.state import MemoryState, Undelivered, Wanted, WatchState
+from logging_lib.watch.notify.base import Delivers, Notification
+from logging_lib.watch.notify.email import EmailChannel
+from logging_lib.watch.notify.queue import DeliveryPolicy, DeliveryQueue
+from logging_lib.watch.notify.slack import SlackChannel
+from logging_lib.watch.runner import Options, Runner
+from logging_lib.watch.state.base import Change, HistoryQuery, MemoryState, WatchState
 from tests.watch.conftest import (
     NOW,
     SCRIPTS,
@@ -30,6 +29,7 @@ from tests.watch.conftest import (
     email_action,
     finding,
     minutes,
+    notification,
     runner_of,
     slack_action,
     watch,
@@ -44,10 +44,10 @@ def runner(
     state: MemoryState | None = None,
     **more: Any,
 ) -> Runner:
-    outlets: dict[str, Outlet] = {"email": SmtpOutlet(mail.url), "slack": SlackOutlet(hook.url)}
+    channels: dict[str, Delivers] = {"email": EmailChannel(mail.url), "slack": SlackChannel(hook.url)}
     given = watches or (watch(email=email_action()),)
     state = MemoryState() if state is None else state
-    return runner_of(store, *given, outlets=outlets, state=state, **more)
+    return runner_of(store, *given, channels=channels, state=state, **more)
 
 
 def present(*spans: tuple[float, float]) -> Callable[[datetime], list[dict[str, Any]]]:
@@ -69,15 +69,68 @@ def test_mail_that_was_down_for_an_hour(mail_server: MailServer, webhook: Webhoo
     tries = [engine.tick(NOW + timedelta(seconds=10 * step)).retries for step in range(360)]
     tried = [step for step, retries in enumerate(tries) if retries]
     assert 8 <= len(tried) <= 24
-    assert len(state.load("test").undelivered) == 2
+    assert len(state.load("test").queue) == 2
     mail_server.start()
     later = [retry for step in range(91) for retry in engine.tick(NOW + minutes(60 + step / 6)).retries]
-    assert [retry.delivered for retry in later] == [True, True]
+    assert [retry.is_delivered for retry in later] == [True, True]
     assert [mail["Date"] for mail in mail_server.mails] == ["Thu, 01 Feb 2018 12:00:00 +0000"] * 2
-    assert state.load("test").undelivered == ()
-    outcomes = [each["status"] for each in state.history(Wanted(kinds=("delivery",)))]
+    assert state.load("test").queue == ()
+    outcomes = [each["status"] for each in state.history(HistoryQuery(kinds=("delivery",)))]
     assert outcomes.count("delivered") == 2
     assert outcomes.count("failed") == len(outcomes) - 2
+
+
+@pytest.mark.parametrize("farewell", ["421 bye", "500 what?", ""])
+def test_a_server_that_ends_oddly_gets_each_mail_once(webhook: Webhook, farewell: str) -> None:
+    """It took the mail: whatever it says to QUIT, or if it only hangs up, is no failed delivery."""
+
+    class Odd(MailServer):
+        async def handle_QUIT(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+            if not farewell:
+                server.transport.abort()
+            return farewell or "221 bye"
+
+    mail = Odd()
+    try:
+        store = FakeStore(lambda now: [finding(model=f"m{number}") for number in range(3)])
+        engine = runner(store, mail, webhook, watch(email=email_action(throttle_period="1d")))
+        for step in range(6):
+            assert engine.run_once(NOW + minutes(5 * step)).ok
+        assert sorted(subjects(mail)) == ["m0: 1 income", "m1: 1 income", "m2: 1 income"]
+    finally:
+        mail.stop()
+
+
+def test_a_digest_is_removed_from_the_state_in_one_write(mail_server: MailServer, webhook: Webhook) -> None:
+    """However many it lists: one write for the run, one for the digest."""
+
+    class Counting(MemoryState):
+        writes = 0
+
+        def update(self, watch_id: str, change: Change) -> WatchState:
+            self.writes += 1
+            return super().update(watch_id, change)
+
+    state = Counting()
+    store = FakeStore(lambda now: [finding(model=f"m{number}") for number in range(50)])
+    assert runner(store, mail_server, webhook, state=state).run_once(NOW).ok
+    assert len(mail_server.mails) == 1
+    assert state.writes == 2
+    assert state.load("test").queue == ()
+
+
+def test_failures_of_a_server_that_is_down_are_one_write(mail_server: MailServer, webhook: Webhook) -> None:
+    """Each keeps its own next attempt."""
+    mail_server.stop()
+    state = MemoryState()
+    store = FakeStore(lambda now: [finding(model=f"m{number}") for number in range(5)])
+    engine = runner(store, mail_server, webhook, state=state)
+    engine.run_once(NOW)
+    queue = state.load("test").queue
+    assert {each.attempts for each in queue} == {1}
+    assert len({each.next_attempt_at for each in queue}) == 5
+    mail_server.start()
+    assert [retry.is_delivered for retry in engine.run_once(NOW + minutes(1)).retries] == [True] * 5
 
 
 def test_slacks_retry_after_is_obeyed(mail_server: MailServer, webhook: Webhook) -> None:
@@ -90,7 +143,7 @@ def test_slacks_retry_after_is_obeyed(mail_server: MailServer, webhook: Webhook)
     assert engine.run_once(NOW + timedelta(seconds=119)).retries == ()
     assert webhook.posts == []
     again = engine.tick(NOW + timedelta(seconds=120)).retries
-    assert [(retry.delivered, retry.attempts) for retry in again] == [(True, 2)] * 2
+    assert [(retry.is_delivered, retry.attempts) for retry in again] == [(True, 2)] * 2
     assert len(webhook.posts) == 2
 
 
@@ -109,20 +162,24 @@ def test_one_refused_recipient_does_not_send_to_the_others_again(
 
 def test_a_message_goes_to_its_fallback_after_some_tries(mail_server: MailServer, webhook: Webhook) -> None:
     """Once; and is not sent by mail any more."""
-    options = Options(policy=Policy(fallback_after=3), fallback={"slack": "#ops"})
+    options = Options(delivery=DeliveryPolicy(fallback_after=3), fallback={"slack": "#ops"})
     state = MemoryState()
     engine = runner(FakeStore(present((0, 1))), mail_server, webhook, state=state, options=options)
     mail_server.stop()
     for step in range(20):
         engine.tick(NOW + timedelta(seconds=10 * step))
-        assert bool(webhook.posts) == (len(state.history(Wanted(kinds=("delivery",)))) >= 3)
+        assert bool(webhook.posts) == (len(state.history(HistoryQuery(kinds=("delivery",)))) >= 3)
     mail_server.start()
     engine.tick(NOW + minutes(4))
     (post,) = webhook.posts
     assert post["channel"] == "#ops"
-    assert post["text"].startswith("loans: 1 income\nloans 1 income")
+    assert post["text"].startswith("*loans: 1 income*\nloans 1 income")
     assert mail_server.mails == []
-    assert [each.get("via") for each in state.history(Wanted(kinds=("delivery",)))] == [None, None, "slack"]
+    assert [each.get("sent_by") for each in state.history(HistoryQuery(kinds=("delivery",)))] == [
+        None,
+        None,
+        "slack",
+    ]
 
 
 def test_what_no_server_ever_takes_is_given_up_and_said(mail_server: MailServer, webhook: Webhook) -> None:
@@ -136,12 +193,12 @@ def test_what_no_server_ever_takes_is_given_up_and_said(mail_server: MailServer,
     assert report.retries[0].reason.startswith(
         "given up after 3 days: the mail server refused ml@example.org"
     )
-    assert state.load("test").undelivered == ()
-    assert state.history(Wanted(kinds=("delivery",)))[-1]["status"] == "given up"
+    assert state.load("test").queue == ()
+    assert state.history(HistoryQuery(kinds=("delivery",)))[-1]["status"] == "given up"
 
 
 def test_many_alerts_for_one_recipient_are_one_mail(mail_server: MailServer, webhook: Webhook) -> None:
-    """Over all watches of a tick; each counts as told."""
+    """Over all watches of a tick; each counts as notified."""
     found = [finding(model=f"m{number}") for number in range(4)]
     watches = [watch("one", email=email_action()), watch("two", email=email_action())]
     state = MemoryState()
@@ -152,12 +209,12 @@ def test_many_alerts_for_one_recipient_are_one_mail(mail_server: MailServer, web
     assert {alert.actions["email"].status for alert in report.alerts} == {"executed"}
     assert subjects(mail_server) == ["8 alerts: m0 (2), m1 (2), m2 (2) …"]
     assert mail_server.bodies()[0].count("\nm3: 1 income\n") == 2
-    assert {each["digest_of"] for each in state.history(Wanted(kinds=("delivery",)))} == {8}
+    assert {each["digest_of"] for each in state.history(HistoryQuery(kinds=("delivery",)))} == {8}
     assert engine.tick(NOW + minutes(5)).alerts == ()
 
 
-def test_a_recovery_is_told_to_who_was_told(mail_server: MailServer, webhook: Webhook) -> None:
-    """By mail and in Slack, once, when the finding has been absent for three runs; then a new one is told."""
+def test_a_recovery_is_sent_to_whom_the_alert_was_sent(mail_server: MailServer, webhook: Webhook) -> None:
+    """By mail and in Slack, once, when the finding has been absent for three runs; then a new one is sent."""
     both = watch(email=email_action(), slack=slack_action())
     store = FakeStore(present((0, 12), (30, 31)))
     engine = runner(store, mail_server, webhook, both)
@@ -168,7 +225,7 @@ def test_a_recovery_is_told_to_who_was_told(mail_server: MailServer, webhook: We
     assert subjects(mail_server)[1] == "[Resolved] Test: loans 1: income"
     assert mail_server.bodies()[1] == (
         "income: since 2018-02-01T12:00:00.000Z until 2018-02-01T12:15:00.000Z, for 15 min\n\n"
-        "What was told:\n  loans: 1 income\n\nWatch test, checked at 2018-02-01T12:25:00.000Z\n"
+        "Alerts sent:\n  loans: 1 income\n\nWatch test, checked at 2018-02-01T12:25:00.000Z\n"
     )
     assert webhook.posts[1]["text"].startswith("*[Resolved] Test: loans 1: income*\n• income: since 2018")
     assert webhook.posts[1]["channel"] == "#ml"
@@ -182,7 +239,7 @@ def test_flapping_is_neither_recovery_nor_alert(mail_server: MailServer, webhook
     assert len(mail_server.mails) == 1
 
 
-def test_an_acknowledged_incident_is_not_told_and_another_models_is(
+def test_an_acknowledged_incident_is_not_sent_and_another_models_is(
     mail_server: MailServer, webhook: Webhook
 ) -> None:
     """Model B's fault alerts while model A's is acknowledged; the acknowledgment ends with the incident."""
@@ -205,12 +262,12 @@ def test_an_acknowledged_incident_is_not_told_and_another_models_is(
         engine.tick(NOW + minutes(5 * step))
     found.append(finding(model="A"))
     engine.tick(NOW + minutes(25))
-    told = [subject for subject in subjects(mail_server) if "A" in subject]
-    assert told == ["A: 1 income", "[Resolved] Test: A 1: income", "A: 1 income"]
+    sent = [subject for subject in subjects(mail_server) if "A" in subject]
+    assert sent == ["A: 1 income", "[Resolved] Test: A 1: income", "A: 1 income"]
 
 
 def test_a_mute_holds_until_its_time(mail_server: MailServer, webhook: Webhook) -> None:
-    """By watch, model and feature; what is still wrong afterwards is told then."""
+    """By watch, model and feature; what is still wrong afterwards is sent then."""
     found = [finding("a"), finding("b"), finding("a", model="other")]
     state = MemoryState(
         mutes=[Mute(id="m", since=NOW, until=NOW + minutes(10), watch="t*", model="loans", feature="a")]
@@ -226,7 +283,7 @@ def test_a_mute_holds_until_its_time(mail_server: MailServer, webhook: Webhook) 
 
 
 def test_a_recovery_waits_for_the_end_of_a_mute(mail_server: MailServer, webhook: Webhook) -> None:
-    """Who was told hears it in the end."""
+    """Whoever was notified is notified of the end, too."""
     state = MemoryState()
     engine = runner(FakeStore(present((0, 1))), mail_server, webhook, state=state)
     engine.tick(NOW)
@@ -250,11 +307,11 @@ def test_a_watch_says_when_it_is_over(
     altered["metadata"] |= metadata
     loaded = parse_watch(altered, id="test", scripts=SCRIPTS)
     engine = runner(FakeStore(present((0, 1))), mail_server, webhook, loaded)
-    told = []
+    sent = []
     for step in range(9):
         engine.tick(NOW + minutes(5 * step))
-        told.append(len(mail_server.mails))
-    assert told == [1] * 9 if runs is None else told == [1] * runs + [2] * (9 - runs)
+        sent.append(len(mail_server.mails))
+    assert sent == [1] * 9 if runs is None else sent == [1] * runs + [2] * (9 - runs)
 
 
 @pytest.mark.parametrize("given", [0, True, "soon", [3]])
@@ -269,9 +326,9 @@ def test_a_recovery_that_cannot_be_is_refused(
         runner(FakeStore(), mail_server, webhook, loaded)
 
 
-def test_the_runners_patience_is_a_default(mail_server: MailServer, webhook: Webhook) -> None:
+def test_the_runners_resolve_policy_is_a_default(mail_server: MailServer, webhook: Webhook) -> None:
     engine = runner(
-        FakeStore(present((0, 1))), mail_server, webhook, options=Options(patience=Patience(runs=1))
+        FakeStore(present((0, 1))), mail_server, webhook, options=Options(resolve=ResolvePolicy(runs=1))
     )
     engine.tick(NOW)
     engine.tick(NOW + minutes(5))
@@ -311,8 +368,8 @@ def test_a_message_that_comes_while_others_are_delivered_is_not_forgotten() -> N
     sent: list[str] = []
 
     class Recorder:
-        def deliver(self, message: Message) -> None:
-            sent.append(message.summary)
+        def deliver(self, message: Notification) -> None:
+            sent.append(message.subject)
 
     class Busy(MemoryState):
         late = False
@@ -325,19 +382,19 @@ def test_a_message_that_comes_while_others_are_delivered_is_not_forgotten() -> N
             return kept
 
     def add(state: MemoryState) -> None:
-        entry = Undelivered(id="1", action="a", message=Log(level="info", text="late"), since=NOW)
-        state.update("w", lambda kept: kept.model_copy(update={"undelivered": (entry,)}))
-        postman.expect("w", 1)
+        late = notification("logging", id="1", text="late")
+        state.update("w", lambda kept: kept.with_queued([late]))
+        queue.expect("w", 1)
 
     state = Busy()
-    postman = Postman(state, {"logging": Recorder()}, Policy())
-    postman.deliver(NOW)
-    postman.expect("w", 1)
+    queue = DeliveryQueue(state, {"logging": Recorder()}, DeliveryPolicy())
+    queue.deliver(NOW)
+    queue.expect("w", 1)
     state.late = True
-    assert postman.deliver(NOW) == []
-    assert postman.undelivered == 1
-    assert [each.ok for each in postman.deliver(NOW)] == [True]
-    assert (sent, postman.undelivered) == (["late"], 0)
+    assert queue.deliver(NOW) == []
+    assert queue.size == 1
+    assert [each.is_delivered for each in queue.deliver(NOW)] == [True]
+    assert (sent, queue.size) == (["late"], 0)
 
 
 def test_a_recovery_is_kept_when_its_server_is_down(mail_server: MailServer, webhook: Webhook) -> None:
@@ -348,8 +405,21 @@ def test_a_recovery_is_kept_when_its_server_is_down(mail_server: MailServer, web
     mail_server.stop()
     for step in (1, 2, 3):
         report = engine.tick(NOW + minutes(5 * step))
-    assert [(over.features, over.delivered) for over in report.runs[0].resolved] == [(("income",), False)]
-    assert state.load("test").by_key()[Key("loans", "1", "income")].told == {}
+    assert [(each.features, each.status) for each in report.runs[0].resolved] == [(("income",), "failed")]
+    assert state.load("test").by_key()[Key("loans", "1", "income")].notified == {}
     mail_server.start()
     engine.tick(NOW + minutes(20))
     assert subjects(mail_server)[1:] == ["[Resolved] Test: loans 1: income"]
+
+
+def test_a_channel_that_is_none_stops_no_other_watch(
+    mail_server: MailServer, webhook: Webhook, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A state that was written by another version, or by hand."""
+    state = MemoryState()
+    foreign = notification("logging", text="x").model_copy(update={"channel": "pigeon"})
+    state.update("other", lambda stored: stored.with_queued([foreign]))
+    assert runner(FakeStore(present((0, 1))), mail_server, webhook, state=state).tick(NOW).ok
+    assert len(mail_server.mails) == 1
+    assert "what waits of other is not delivered: its state names a channel 'pigeon'" in caplog.text
+    assert state.load("other").queue == (foreign,)

@@ -12,12 +12,12 @@ from benchmarks.detection import replay
 from benchmarks.detection.counting import CELL, WATCHES, Counts, Judge
 from benchmarks.detection.faults import FAULTS
 from benchmarks.detection.streams import MONDAY, WEEK, claims_stream
-from logging_lib import content
 from logging_lib import profile as profiles
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.watch.checking.loading import load_watches
-from logging_lib.watch.engine.evaluate import evaluate, means_of
-from logging_lib.watch.times import format_instant
+from logging_lib._util import content
+from logging_lib._util.times import format_instant
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.watch.evaluate import evaluate, run_dependencies
+from logging_lib.watch.loading import load_watches
 
 START = 4 * WEEK + 9 * 3600.0
 
@@ -44,11 +44,11 @@ def test_counted_answers_lead_to_the_same_findings(prepared: replay.Prepared, fa
         if one.alter is not None:
             documents += stream.documents(one.alter(stream, rows.iloc[prepared.altered[one.name][0]]))
     store = EmbeddedStore(None)
-    store.index("ml-profiles", [profiles.document(stream.profile)])
+    store.index("ml-profiles", [profiles.build_document(stream.profile)])
     store.index("logs-ml.prediction-default", [_event(documents, found, i) for i in range(len(found.at))])
     counts, judge = Counts(prepared.tokens, found, START - WEEK - 14400.0, START + 9000.0), Judge(stream)
     watches = {watch.id: watch for watch in load_watches(content.path("watchers"))}
-    told = set()
+    alerted = set()
     for now in (START - 6 * CELL, START + 6 * CELL, START + 24 * CELL):
         at = MONDAY + timedelta(seconds=now)
         for name in WATCHES:
@@ -57,16 +57,16 @@ def test_counted_answers_lead_to_the_same_findings(prepared: replay.Prepared, fa
                 "no-traffic",
             ):  # percentiles are estimates there; the past is longer
                 continue
-            done = evaluate(watches[name], means=means_of(store, now=at), now=at, scheduled=at)
+            done = evaluate(watches[name], dependencies=run_dependencies(store, now=at), now=at, scheduled=at)
             wanted = sorted(
                 (f["feature"], f.get("window"), f["what"]) for f in done.payload["judged"]["findings"]
             )
             counted = judge.findings(name, counts, now)
             assert sorted((f["feature"], f.get("window"), f["what"]) for f in counted) == wanted, name
-            told |= {(name, now > START)} if wanted else set()
+            alerted |= {(name, now > START)} if wanted else set()
     store.close()
-    assert any(after for _, after in told)
-    assert not any(not after for _, after in told)
+    assert any(after for _, after in alerted)
+    assert not any(not after for _, after in alerted)
 
 
 def _event(documents: list[dict[str, Any]], found: replay.Events, i: int) -> dict[str, Any]:

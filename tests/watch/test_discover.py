@@ -12,24 +12,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logging_lib import content
-from logging_lib.watch.actions import SettingsError
-from logging_lib.watch.checking.loading import load_watches
-from logging_lib.watch.engine.context import new_context, with_payload
-from logging_lib.watch.messages import Email, Slack, compose
+from logging_lib._util import content
+from logging_lib.watch.evaluate import new_context, with_payload
+from logging_lib.watch.loading import load_watches, with_kibana_url
 from logging_lib.watch.model import Watch
-from logging_lib.watch.runner.kibana import with_address
+from logging_lib.watch.notify.base import SettingsError
+from logging_lib.watch.notify.registry import render_settings
 from logging_lib.watch.scripts.common import build_result, new_finding
+from tests.strategies import examples
+from tests.watch.conftest import draft
 
 NOW = datetime(2018, 2, 1, 12, tzinfo=UTC)
 KIBANA = "https://kibana.example.org/s/ml"
 WATCHES = {watch.id: watch for watch in load_watches(content.path("watchers"))}
-(LINKED,) = with_address([WATCHES["na-spike"]], {"LOGGING_LIB_KIBANA_URL": KIBANA + "/"})
+(LINKED,) = with_kibana_url([WATCHES["na-spike"]], {"LOGGING_LIB_KIBANA_URL": KIBANA + "/"})
 # Controls and line breaks never come into a message as they are; names with them are found by their look only.
 hostile = st.text(st.characters(max_codepoint=0x24F, exclude_categories=["Cc"]), min_size=1)
 
 
-def messages(watch: Watch, query: str) -> tuple[Email, Slack]:
+def texts(watch: Watch, query: str) -> tuple[str, str, str]:
+    """Of a mail its text and its HTML, and the text of a post."""
     finding = new_finding(
         None,
         "loans",
@@ -42,16 +44,14 @@ def messages(watch: Watch, query: str) -> tuple[Email, Slack]:
         "2018-02-01T11:00:00.000Z||-1h",
     )
     context = with_payload(new_context(watch, now=NOW, scheduled=NOW), {"judged": build_result([finding])})
-    email = compose("email", watch.actions["email"], context, NOW)[0]
-    slack = compose("slack", watch.actions["slack"], context, NOW)[0]
-    assert isinstance(email, Email)
-    assert isinstance(slack, Slack)
-    return email, slack
+    mail = render_settings(watch.actions["email"], context, draft("email"))[0].content
+    post = render_settings(watch.actions["slack"], context, draft("slack"))[0].content
+    return mail["text"], mail["html"], post["text"]
 
 
 def strings(rison: str) -> list[str]:
     """The quoted strings of RISON, in which ``!`` escapes."""
-    return [re.sub(r"!(.)", r"\1", each) for each in re.findall(r"'((?:[^'!]|!.)*)'", rison)]
+    return [re.sub(r"!(.)", r"\1", text) for text in re.findall(r"'((?:[^'!]|!.)*)'", rison)]
 
 
 def read(address: str) -> dict[str, Any]:
@@ -66,17 +66,14 @@ def read(address: str) -> dict[str, Any]:
     return {"time": strings(state["_g"]), "about": strings(state["_a"])}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(hostile)
 def test_kibana_reads_the_query_that_the_finding_has(name: str) -> None:
     query = f'ml.check.missing: "{name}"'
-    email, slack = messages(LINKED, query)
-    assert email.text is not None
-    assert email.html is not None
-    assert slack.text is not None
-    (plain,) = re.findall(r"see the events: (\S+)\n", email.text)
-    (in_html,) = re.findall(r'<a href="([^"<>]+)">open in Discover</a>', email.html)
-    (in_slack,) = re.findall(r"<([^<>|\s]+)\|open in Discover>", slack.text)
+    text, markup, post = texts(LINKED, query)
+    (plain,) = re.findall(r"see the events: (\S+)\n", text)
+    (in_html,) = re.findall(r'<a href="([^"<>]+)">open in Discover</a>', markup)
+    (in_slack,) = re.findall(r"<([^<>|\s]+)\|open in Discover>", post)
     wanted = {
         "time": ["2018-02-01T10:00:00.000Z", "2018-02-01T11:00:00.000Z||-1h"],
         "about": ["logging-lib-data-prediction", query],
@@ -89,22 +86,22 @@ def test_kibana_reads_the_query_that_the_finding_has(name: str) -> None:
 @pytest.mark.parametrize("watch", WATCHES.values(), ids=list(WATCHES))
 def test_every_watch_links_to_discover_or_says_the_query(watch: Watch) -> None:
     query = 'service.name: "api"'
-    (linked,) = with_address([watch], {"LOGGING_LIB_KIBANA_URL": KIBANA})
-    for email, slack in [messages(linked, query)]:
-        assert "see the events: https://kibana" in (email.text or "")
-        assert query not in (email.text or "")
-        assert "|open in Discover>" in (slack.text or "")
-    email, slack = messages(watch, query)
-    assert f"find the events: {query}" in (email.text or "")
-    assert "kibana" not in (email.html or "")
-    assert query in (slack.text or "")
-    assert watch.metadata["runbook"] in (email.text or "")
+    (linked,) = with_kibana_url([watch], {"LOGGING_LIB_KIBANA_URL": KIBANA})
+    text, _, post = texts(linked, query)
+    assert "see the events: https://kibana" in text
+    assert query not in text
+    assert "|open in Discover>" in post
+    text, markup, post = texts(watch, query)
+    assert f"find the events: {query}" in text
+    assert "kibana" not in markup
+    assert query in post
+    assert watch.metadata["runbook"] in text
 
 
 def test_a_watch_keeps_an_address_of_its_own() -> None:
-    (again,) = with_address([LINKED], {"LOGGING_LIB_KIBANA_URL": "https://other.example.org"})
+    (again,) = with_kibana_url([LINKED], {"LOGGING_LIB_KIBANA_URL": "https://other.example.org"})
     assert again.metadata["kibana_url"] == KIBANA
-    assert with_address([LINKED], {}) == [LINKED]
+    assert with_kibana_url([LINKED], {}) == [LINKED]
 
 
 @pytest.mark.parametrize(
@@ -112,4 +109,4 @@ def test_a_watch_keeps_an_address_of_its_own() -> None:
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="LOGGING_LIB_KIBANA_URL"):
-        with_address([LINKED], {"LOGGING_LIB_KIBANA_URL": url})
+        with_kibana_url([LINKED], {"LOGGING_LIB_KIBANA_URL": url})

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from logging_lib import profile as profiles
 from logging_lib.cli.watch import app
 from logging_lib.schema import fields
-from logging_lib.store.embedded.store import EmbeddedStore
+from logging_lib.store.duckdb.store import EmbeddedStore
 from tests.watch.conftest import MailServer, Webhook, document
 
 START = datetime(2018, 2, 1, 9, 0, tzinfo=UTC)
@@ -91,7 +91,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
 
 
 def test_list_and_show(call: Callable[..., Result]) -> None:
-    """Who is told what, how often; as a table and as JSON."""
+    """Who is notified of what, how often; as a table and as JSON."""
     table = call("list").stdout
     assert "na-spike" in table
     assert "ml-alerts@example.org, #ml-alerts" in table
@@ -108,11 +108,11 @@ def test_a_backtest_finds_the_incident_and_is_silent_before(
 ) -> None:
     """The timeline has the onset's alert and no other; what was not read is said."""
     result = call("backtest", spool, "--profile", fitted, "--every", "15m", "--json")
-    found = json.loads(result.stdout)
-    assert found["events"] == EVENTS
-    assert found["refused"] == {"not_json": 1, "torn": 1}
-    assert found["failures"] == []
-    (alert,) = found["alerts"]
+    replay = json.loads(result.stdout)
+    assert replay["events"] == EVENTS
+    assert replay["refused"] == {"not_json": 1, "torn": 1}
+    assert replay["failures"] == []
+    (alert,) = replay["alerts"]
     assert alert["watch"] == "na-spike"
     assert alert["features"] == ["income"]
     assert ONSET < datetime.fromisoformat(alert["time"]) <= ONSET + timedelta(minutes=45)
@@ -166,7 +166,7 @@ def test_a_failed_delivery_ends_with_1(
     mail_server.stop()
     failed = call(*arguments, "--profile", fitted, code=1)
     assert "no delivery to the mail server" in failed.stderr
-    assert "no outlet for slack is configured" in failed.stderr
+    assert "the channel slack is not configured" in failed.stderr
     mail_server.start()
     retried = call(*arguments)
     assert "delivered now (attempt 2)" in retried.stderr
@@ -200,10 +200,10 @@ def test_a_failing_watch_ends_with_1(call: Callable[..., Result], stored: Path, 
     [
         (["run", "--store", "STORE", "--dry-run"], "--dry-run, --now and --json are for --once"),
         (["run", "--once", "--store", "nowhere", "--dry-run"], "nowhere: no such folder"),
-        (["run", "--once", "--store", "STORE"], "nobody could be told"),
+        (["run", "--once", "--store", "STORE"], "no notification channel is configured"),
         (
             ["run", "--once", "--store", "STORE", "--now", "today", "--dry-run"],
-            "--now: 'today' is no ISO time",
+            "--now: 'today' is not an ISO 8601 time",
         ),
         (["run", "--once", "--store", "STORE", "--dry-run", "--watch", "x"], "no watch 'x'; there are"),
         (
@@ -217,8 +217,8 @@ def test_a_failing_watch_ends_with_1(call: Callable[..., Result], stored: Path, 
         (["list", "--watches", "SPOOL/a.jsonl"], "is not JSON"),
         (["backtest", "nowhere"], "nowhere: no such file"),
         (["backtest", "SPOOL", "--every", "5"], "--every: '5' is no duration"),
-        (["backtest", "SPOOL", "--every", "1ms"], "--every: is at least 1s"),
-        (["backtest", "SPOOL", "--since", "x"], "--since: 'x' is no ISO time"),
+        (["backtest", "SPOOL", "--every", "1ms"], "--every: must be at least 1s"),
+        (["backtest", "SPOOL", "--since", "x"], "--since: 'x' is not an ISO 8601 time"),
         (["backtest", "EMPTY"], "no event was read"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Search → judge → condition: what goes in, what comes out, what is refused as incomplete."""
+"""Search → script → condition: what goes in, what comes out, what is refused as incomplete."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ from typing import Any
 
 import pytest
 
-from logging_lib.watch.checking.loading import parse_watch
-from logging_lib.watch.engine.evaluate import Evaluation, evaluate, extract, faults, means_of
 from logging_lib.watch.errors import RunError
+from logging_lib.watch.evaluate import (
+    Evaluation,
+    evaluate,
+    extract,
+    find_omissions,
+    run_dependencies,
+)
+from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import SearchRequest
 from tests.watch.conftest import NOW, SCRIPTS, FakeStore, document, finding, minutes, watch
 
@@ -16,21 +22,21 @@ from tests.watch.conftest import NOW, SCRIPTS, FakeStore, document, finding, min
 def run(altered: dict[str, Any], store: FakeStore, **scripts: Any) -> Evaluation:
     all_scripts = {**SCRIPTS, **scripts}
     loaded = parse_watch(altered, id="test", scripts=all_scripts)
-    means = means_of(store, now=NOW, scripts=all_scripts)
-    return evaluate(loaded, means=means, now=NOW, scheduled=NOW - minutes(1))
+    dependencies = run_dependencies(store, now=NOW, scripts=all_scripts)
+    return evaluate(loaded, dependencies=dependencies, now=NOW, scheduled=NOW - minutes(1))
 
 
 def test_the_search_is_rendered_and_its_answer_judged() -> None:
-    """Windows refer to the slot; the payload holds each input under its name."""
+    """Windows refer to the scheduled time; the payload holds each input under its name."""
     store = FakeStore(lambda now: [finding()])
-    found = run(document(), store)
+    evaluation = run(document(), store)
     ((indices, body, now),) = store.searches
     assert indices == ["logs-ml.prediction-*"]
     assert body["query"]["range"]["event.ingested"]["gt"] == "2018-02-01T11:59:00.000Z||-15m"
     assert now == NOW
-    assert found.met
-    assert found.payload["judged"]["count"] == 1
-    assert found.payload["window"]["findings"] == [finding()]
+    assert evaluation.met
+    assert evaluation.payload["judged"]["count"] == 1
+    assert evaluation.payload["window"]["findings"] == [finding()]
 
 
 def test_a_timeout_goes_with_the_search() -> None:
@@ -78,9 +84,9 @@ def test_inputs_simple_none_and_nested_chains() -> None:
     }
     altered["condition"] = {"compare": {"ctx.payload.e.n": {"eq": 1}}}
     altered["actions"] = {}
-    found = run(altered, FakeStore(), spy=spy)
-    assert found.met
-    assert found.payload == {"a": {"x": 1}, "b": {}, "c": {"d": {"n": 1}}, "e": {"n": 1}}
+    evaluation = run(altered, FakeStore(), spy=spy)
+    assert evaluation.met
+    assert evaluation.payload == {"a": {"x": 1}, "b": {}, "c": {"d": {"n": 1}}, "e": {"n": 1}}
     assert seen[1] == ({"a": {"x": 1}, "b": {}, "c": {"d": {"n": 1}}}, {"p": 2})
 
 
@@ -99,7 +105,9 @@ def test_a_failing_search_or_script_names_itself() -> None:
     with pytest.raises(RunError, match=r"input\.judged\.transform: script 'broken': KeyError: 'expected'"):
         run(altered, FakeStore(), broken=broken)
     with pytest.raises(RunError, match="there is no script 'pass-through'"):
-        evaluate(watch(), means=means_of(FakeStore(), now=NOW, scripts={}), now=NOW, scheduled=NOW)
+        evaluate(
+            watch(), dependencies=run_dependencies(FakeStore(), now=NOW, scripts={}), now=NOW, scheduled=NOW
+        )
 
 
 TERMS = {"terms": {"field": "ml.model.name", "size": 1}}
@@ -128,9 +136,9 @@ TERMS = {"terms": {"field": "ml.model.name", "size": 1}}
     ],
 )
 def test_an_answer_that_is_cut_is_an_error(indices: str, body: Any, response: Any, expected: str) -> None:
-    """Judged on, it would be a quiet error."""
+    """Evaluated, it would be a silent error."""
     request = SearchRequest(indices=(indices,), body=body)
-    (fault,) = faults(request, body, response)
+    (fault,) = find_omissions(request, body, response)
     assert expected in fault
 
 
@@ -142,7 +150,7 @@ def test_what_is_meant_as_a_top_list_may_be_cut() -> None:
         "aggregations": {"m": {"sum_other_doc_count": 7, "buckets": []}},
         "hits": {"total": 50, "hits": []},
     }
-    assert not list(faults(request, body, response))
+    assert not list(find_omissions(request, body, response))
 
 
 def test_extract_keeps_only_what_was_asked_for() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.generate import build_outputs, compile_watch, main
 from logging_lib.watch.spec import load_specs, parse_spec

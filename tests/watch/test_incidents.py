@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logging_lib.watch.runner import incidents as inc
-from logging_lib.watch.runner.incidents import Incident, Key, Patience, Told
-from logging_lib.watch.runner.mutes import Mute
-from logging_lib.watch.runner.state import WatchState
-from tests.watch.conftest import NOW, finding, judged, minutes
+from logging_lib.watch import incidents as inc
+from logging_lib.watch.incidents import Incident, Key, Mute, ResolvePolicy
+from logging_lib.watch.notify.base import Notification
+from logging_lib.watch.state.base import WatchState
+from tests.watch.conftest import NOW, finding, judged, minutes, notification
 
 A, B = Key("m", "1", "a"), Key("m", "1", "b")
 
 
+def mail(key: Key, now: datetime = NOW, **more: Any) -> Notification:
+    """A mail about an incident."""
+    about = {"model": key.model, "version": key.version, "features": (key.feature,)}
+    return notification("email", to=["a@x.org"], **about, **more).model_copy(update={"created_at": now})
+
+
+def notify(known: inc.Incidents, key: Key, now: datetime = NOW, **more: Any) -> dict[Key, Incident]:
+    return inc.record_notifications(known, [mail(key, now, **more)])
+
+
 def test_an_incident_opens_closes_and_opens_again() -> None:
-    """It remembers when it was told of, also while closed."""
-    first = inc.notify(inc.observe({}, [A], NOW), [A], "email", NOW)
-    assert first[A] == Incident(key=A, opened_at=NOW, notified={"email": NOW})
+    """It remembers when it was notified of, also while closed."""
+    first = notify(inc.observe({}, [A], NOW), A)
+    receipts = {"email": (mail(A).receipt(),)}
+    assert first[A] == Incident(key=A, opened_at=NOW, notified=receipts)
     assert inc.observe(first, [A], NOW + minutes(5)) == first
     closed = inc.observe(first, [B], NOW + minutes(10))
     assert closed[A].closed_at == NOW + minutes(10)
     assert closed[B].opened_at == NOW + minutes(10)
     again = inc.observe(closed, [A], NOW + minutes(15))
-    assert again[A] == Incident(key=A, opened_at=NOW + minutes(15), notified={"email": NOW})
+    assert again[A] == Incident(key=A, opened_at=NOW + minutes(15), notified=receipts)
 
 
 def test_an_incident_is_open_until_it_was_absent_long_enough() -> None:
     """So many runs or a time; found again meanwhile, it is the same incident, and an acknowledgment holds."""
     opened, _ = inc.acknowledge(inc.observe({}, [A], NOW), lambda key: True, NOW, "ada")
-    for patience in (Patience(runs=3), Patience(quiet=minutes(10))):
+    for policy in (ResolvePolicy(runs=3), ResolvePolicy(quiet=minutes(10))):
         known = opened
         for step in (5, 10):
-            known = inc.observe(known, [], NOW + minutes(step), patience)
+            known = inc.observe(known, [], NOW + minutes(step), policy)
             assert (known[A].closed_at, known[A].absent_since) == (None, NOW + minutes(5))
-        assert inc.observe(known, [A], NOW + minutes(15), patience) == opened
-        closed = inc.observe(known, [], NOW + minutes(15), patience)[A]
+        assert inc.observe(known, [A], NOW + minutes(15), policy) == opened
+        closed = inc.observe(known, [], NOW + minutes(15), policy)[A]
         assert closed.closed_at == NOW + minutes(15)
         assert closed.acked_at is None
 
@@ -57,17 +69,17 @@ def test_closed_incidents_are_forgotten_after_a_month() -> None:
     assert inc.observe(closed, [], NOW + minutes(60 * 24 * 30)) == {}
 
 
-def verdict(known: inc.Incidents, key: Key, action: str = "email", **more: Any) -> str:
+def decide(known: inc.Incidents, key: Key, action: str = "email", **more: Any) -> str:
     given = {"watch": "w", "period": minutes(60), "now": NOW, **more}
-    return inc.verdict(known, key, action=action, **given)
+    return inc.decide(known, key, action=action, **given)
 
 
 def test_throttling_is_by_incident_and_action() -> None:
-    """Told of A by mail says nothing of B, nor of A in Slack."""
-    told = inc.notify(inc.observe({}, [A, B], NOW), [A], "email", NOW)
-    assert verdict(told, A, now=NOW + minutes(59)) == "throttled"
-    assert verdict(told, A, now=NOW + minutes(60)) == "tell"
-    assert verdict(told, B) == verdict(told, A, "slack") == "tell"
+    """A notification of A by mail says nothing of B, nor of A in Slack."""
+    notified = notify(inc.observe({}, [A, B], NOW), A)
+    assert decide(notified, A, now=NOW + minutes(59)) == "throttled"
+    assert decide(notified, A, now=NOW + minutes(60)) == "notify"
+    assert decide(notified, B) == decide(notified, A, "slack") == "notify"
 
 
 def test_only_what_is_open_can_be_acknowledged() -> None:
@@ -75,17 +87,18 @@ def test_only_what_is_open_can_be_acknowledged() -> None:
     closed = inc.observe(inc.observe({}, [A], NOW), [B], NOW)
     acked, chosen = inc.acknowledge(closed, lambda key: True, NOW)
     assert chosen == [B]
-    assert (verdict(acked, A), verdict(acked, B)) == ("tell", "acknowledged")
+    assert (decide(acked, A), decide(acked, B)) == ("notify", "acknowledged")
 
 
 def test_findings_are_grouped_by_model_version() -> None:
     """In their order; without findings the watch itself is the incident."""
     findings = [finding("a"), finding("b", version="2"), finding("c")]
-    assert [(g.version, [k.feature for k in g.keys]) for g in inc.split(findings)] == [
+    groups = inc.by_model_version(findings)
+    assert [(version, [k.feature for k in inc.keys_of(group)]) for (_, version), group in groups.items()] == [
         ("1", ["a", "c"]),
         ("2", ["b"]),
     ]
-    assert [group.keys for group in inc.split([])] == [[Key()]]
+    assert [inc.keys_of(group) for group in inc.by_model_version([]).values()] == [[Key()]]
     assert inc.key_of({"model": "m", "version": 2, "feature": None}) == Key("m", "2", "")
 
 
@@ -135,35 +148,34 @@ steps = st.lists(
 
 
 @given(steps, st.sampled_from([1, 2, 3]))
-def test_who_is_told_over_any_course_of_events(course: list[Any], runs: int) -> None:
-    """A new incident is always told; never a muted, acknowledged or throttled one; a recovery comes once, and
-    only to who was told; after it the incident is told anew."""
+def test_who_is_notified_over_any_course_of_events(course: list[Any], runs: int) -> None:
+    """A new incident always notifies; never a muted, acknowledged or throttled one; a recovery comes once, and
+    only to whom was notified; after it the incident notifies anew."""
     known: dict[Key, Incident] = {}
     silenced: tuple[Mute, ...] = ()
     heard: dict[Key, str] = {}
-    period, patience = minutes(60 * 24), Patience(runs=runs)
-    people = Told(kind="email", subject="s", to=("a@x.org",))
+    period, policy = minutes(60 * 24), ResolvePolicy(runs=runs)
     for step, (seen, act, target, mute) in enumerate(course):
         now = NOW + minutes(5 * step)
-        known = inc.observe(known, seen, now, patience)
+        known = inc.observe(known, seen, now, policy)
         for key in seen:
-            said = inc.verdict(known, key, watch="w", action="email", period=period, now=now, mutes=silenced)
+            said = inc.decide(known, key, watch="w", action="email", period=period, now=now, mutes=silenced)
             muted = any(now < each.until and each.covers(watch="w", **key._asdict()) for each in silenced)
             if muted:
                 assert said == "muted"
             elif known[key].acked_at:
                 assert said == "acknowledged"
             elif heard.get(key) != "open":
-                assert said == "tell"
+                assert said == "notify"
             else:
                 assert said == "throttled"
-            if said == "tell":
-                known = inc.notify(known, [key], "email", now, people)
+            if said == "notify":
+                known = notify(known, key, now)
                 heard[key] = "open"
-        for incident in inc.over(known, now, watch="w", mutes=silenced):
+        for incident in inc.awaiting_resolution(known, now, watch="w", mutes=silenced):
             assert heard[incident.key] == "open"
             assert incident.key not in seen
-            known = inc.recovered(known, [incident.key], "email")
+            known = notify(known, incident.key, now, kind="resolved")
             heard[incident.key] = "over"
         assert all(incident.acked_at is None for incident in known.values() if incident.closed_at)
         if act == "ack":

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import gammaincc
 
-from logging_lib import content
-from logging_lib.watch.checking.loading import parse_watch
+from logging_lib._util import content
 from logging_lib.watch.errors import WatchError
+from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.scripts import SCRIPTS
 from logging_lib.watch.scripts.common import format_number, format_span, gamma_tail
 from logging_lib.watch.statistics import log_gamma

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.cli.app import app
-from logging_lib.watch.checking.lint import Finding, lint_files, lint_watch
-from logging_lib.watch.checking.loading import parse_watch
+from logging_lib.watch.lint import LintFinding, lint_files, lint_watch
+from logging_lib.watch.loading import parse_watch
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 SEARCH = {
@@ -53,7 +53,7 @@ GOOD: dict[str, Any] = {
 }
 
 
-def findings(path: str = "", value: Any = None) -> list[Finding]:
+def findings(path: str = "", value: Any = None) -> list[LintFinding]:
     document = deepcopy(GOOD)
     place: Any = document
     *parents, last = path.split(".") if path else [""]
@@ -64,7 +64,7 @@ def findings(path: str = "", value: Any = None) -> list[Finding]:
     return lint_watch(parse_watch(document, id="w", file="w.json"), now=NOW)
 
 
-def judged_by(script: Any) -> list[Finding]:
+def lint_script(script: Any) -> list[LintFinding]:
     document = deepcopy(GOOD)
     document["transform"] = {"script": script}
     document["actions"]["log"]["logging"]["text"] = (
@@ -131,20 +131,24 @@ FOUND = [
 @pytest.mark.parametrize(("path", "value", "rule", "message"), FOUND, ids=[f"{f[2]}-{f[3]}" for f in FOUND])
 def test_each_rule_finds_its_fault(path: str, value: Any, rule: str, message: str) -> None:
     """With the file, a path into it and the remedy."""
-    found = [each for each in findings(path, value) if each.rule == rule]
-    assert any(message in each.message for each in found), found
-    for each in found:
-        assert each.file == "w.json"
-        assert each.path.startswith("$.")
-        assert each.remedy
+    results = [result for result in findings(path, value) if result.rule == rule]
+    assert any(message in result.message for result in results), results
+    for result in results:
+        assert result.file == "w.json"
+        assert result.path.startswith("$.")
+        assert result.remedy
 
 
 def test_the_size_of_hits_is_asked_for() -> None:
     """Ten is seldom what was meant."""
     document = deepcopy(GOOD)
     del document["input"]["search"]["request"]["body"]["size"]
-    (found,) = lint_watch(parse_watch(document, id="w"), now=NOW)
-    assert (found.rule, found.severity, found.path) == ("no-size", "warning", "$.input.search.request.body")
+    (result,) = lint_watch(parse_watch(document, id="w"), now=NOW)
+    assert (result.rule, result.severity, result.path) == (
+        "no-size",
+        "warning",
+        "$.input.search.request.body",
+    )
 
 
 def test_hits_of_size_zero_are_no_list_to_go_over() -> None:
@@ -157,8 +161,10 @@ def test_hits_of_size_zero_are_no_list_to_go_over() -> None:
     document["condition"] = {
         "array_compare": {"ctx.payload.hits.hits": {"path": "_id", "eq": {"value": "a"}}}
     }
-    found = [each for each in lint_watch(parse_watch(document, id="w"), now=NOW) if each.rule == "never-runs"]
-    assert [each.path for each in found] == [
+    results = [
+        result for result in lint_watch(parse_watch(document, id="w"), now=NOW) if result.rule == "never-runs"
+    ]
+    assert [result.path for result in results] == [
         "$.condition.array_compare['ctx.payload.hits.hits']",
         "$.actions.log.foreach",
     ]
@@ -167,12 +173,12 @@ def test_hits_of_size_zero_are_no_list_to_go_over() -> None:
 def test_what_scripts_write_is_known() -> None:
     """A shipped script's keys at any depth; a user's own where its results are written out."""
     settings = ("metadata", "windows", "checks")
-    shipped = [each.message for each in judged_by({"id": "own"}) if each.path not in settings]
+    shipped = [result.message for result in lint_script({"id": "own"}) if result.path not in settings]
     assert shipped == []  # `return 1` may be anything
-    own = "return ['count': 1, 'findings': [['model': 'm', 'feature': 'f']]]"
-    (found,) = judged_by({"source": own})
-    assert "the script writes no 'fnidings'; did you mean 'findings'?" in found.message
-    assert found.path == "$.actions.log.logging.text"
+    user_source = "return ['count': 1, 'findings': [['model': 'm', 'feature': 'f']]]"
+    (result,) = lint_script({"source": user_source})
+    assert "the script writes no 'fnidings'; did you mean 'findings'?" in result.message
+    assert result.path == "$.actions.log.logging.text"
 
 
 def test_shipped_scripts_are_known_deeply() -> None:
@@ -180,10 +186,10 @@ def test_shipped_scripts_are_known_deeply() -> None:
     document = json.loads((content.path("watchers") / "na-spike.json").read_text("utf-8"))
     text = "{{#ctx.payload.judged.findings}}{{featur}}{{/ctx.payload.judged.findings}}{{ctx.payload.judged.cuont}}"
     document["actions"]["email"]["email"]["subject"] = text
-    found = lint_watch(parse_watch(document, id="na-spike"), now=NOW)
-    assert [each.path for each in found] == ["$.actions.email.email.subject"] * 2
-    assert any("'featur'" in each.message for each in found)
-    assert any("did you mean 'count'?" in each.message for each in found)
+    results = lint_watch(parse_watch(document, id="na-spike"), now=NOW)
+    assert [result.path for result in results] == ["$.actions.email.email.subject"] * 2
+    assert any("'featur'" in result.message for result in results)
+    assert any("did you mean 'count'?" in result.message for result in results)
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from logging_lib import content
-from logging_lib.watch.checking.loading import load_watches, parse_watch
+from logging_lib._util import content
 from logging_lib.watch.errors import WatchError
+from logging_lib.watch.loading import load_watches, parse_watch
 from tests.watch.conftest import SCRIPTS, document, watch
 
 SEARCH = "input.chain.inputs.0.window.search"
@@ -44,11 +44,11 @@ def problems(altered: Any) -> dict[str, str]:
 
 def test_a_good_watch_becomes_typed_objects() -> None:
     """Times are durations, defaults are Watcher's."""
-    found = watch()
-    assert found.interval == timedelta(minutes=5)
-    assert found.throttle_period("email") == timedelta(hours=1)
-    assert found.title == "Test"
-    assert [name for name, _ in found.definition.input.chain.items()] == ["window", "judged"]  # type: ignore[union-attr]
+    loaded_watch = watch()
+    assert loaded_watch.interval == timedelta(minutes=5)
+    assert loaded_watch.throttle_period("email") == timedelta(hours=1)
+    assert loaded_watch.title == "Test"
+    assert [name for name, _ in loaded_watch.definition.input.chain.items()] == ["window", "judged"]  # type: ignore[union-attr]
     bare = parse_watch({"trigger": {"schedule": {"interval": 60}}}, id="bare", scripts=())
     assert bare.interval == timedelta(minutes=1)
     assert bare.definition.condition.kind == "always"
@@ -57,8 +57,8 @@ def test_a_good_watch_becomes_typed_objects() -> None:
 
 def test_shipped_watches_are_good() -> None:
     """Each file in watchers/ passes all checks against the shipped scripts."""
-    found = load_watches(content.path("watchers"))
-    assert {"na-spike", "oov-rise", "unseen-categories"} <= {one.id for one in found}
+    watches = load_watches(content.path("watchers"))
+    assert {"na-spike", "oov-rise", "unseen-categories"} <= {loaded.id for loaded in watches}
 
 
 REFUSED = [
@@ -251,11 +251,11 @@ REFUSED = [
 )
 def test_what_cannot_run_is_refused(path: str, value: Any, where: str | None, message: str) -> None:
     """Each refusal names the JSON path and the remedy."""
-    found = problems(changed(path, value))
-    matching = {at: text for at, text in found.items() if message in text}
-    assert matching, found
+    messages = problems(changed(path, value))
+    matching = {at: text for at, text in messages.items() if message in text}
+    assert matching, messages
     if where is not None:
-        assert dotted(where) in [dotted(at) for at in matching], found
+        assert dotted(where) in [dotted(at) for at in matching], messages
 
 
 def dotted(path: str) -> str:
@@ -289,8 +289,8 @@ def test_all_problems_are_reported_at_once() -> None:
 )
 def test_what_is_no_json_object_is_refused(text: str, message: str) -> None:
     """A damaged file is named, never a traceback."""
-    (found,) = problems(text).values()
-    assert message in found
+    (problem,) = problems(text).values()
+    assert message in problem
 
 
 def test_optional_metadata_is_asked_for_with_a_section() -> None:
@@ -326,7 +326,7 @@ def test_a_folder_is_read_whole(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text(json.dumps(document()))
     (tmp_path / "a.json").write_text(json.dumps(document()))
     (tmp_path / "README.md").write_text("not a watch")
-    assert [one.id for one in load_watches(tmp_path, scripts=SCRIPTS)] == ["a", "b"]
+    assert [loaded.id for loaded in load_watches(tmp_path, scripts=SCRIPTS)] == ["a", "b"]
     (tmp_path / "a.json").write_text("{")
     (tmp_path / "c d.json").write_text(json.dumps(document()))
     with pytest.raises(WatchError) as caught:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from logging_lib import content
-from logging_lib.watch.checking.loading import load_watches
-from logging_lib.watch.engine.context import new_context, with_payload
-from logging_lib.watch.messages import Email, Slack, compose
+from logging_lib._util import content
+from logging_lib.watch.evaluate import new_context, with_payload
+from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
+from logging_lib.watch.notify.registry import render_settings
 from logging_lib.watch.scripts import build_result
+from tests.watch.conftest import draft
 
 NOW = datetime(2018, 2, 1, 12, tzinfo=UTC)
 WATCHES = {watch.id: watch for watch in load_watches(content.path("watchers"))}
@@ -91,21 +92,19 @@ def finding(feature: str, values: str = "") -> dict[str, Any]:
     }
 
 
-def messages(*findings: dict[str, Any]) -> tuple[Email, Slack]:
+def rendered(*findings: dict[str, Any]) -> tuple[str, str]:
+    """The text of the mail and of the Slack message about these findings."""
     watch = WATCHES["vanished-feature"]
     payload = {"judged": build_result(list(findings))}
     context = with_payload(new_context(watch, now=NOW, scheduled=NOW), payload)
-    (email,) = compose("email", watch.actions["email"], context, NOW)
-    (slack,) = compose("slack", watch.actions["slack"], context, NOW)
-    assert isinstance(email, Email)
-    assert isinstance(slack, Slack)
-    return email, slack
+    (email,) = render_settings(watch.actions["email"], context, draft("email"))
+    (slack,) = render_settings(watch.actions["slack"], context, draft("slack"))
+    return email.content["text"], slack.content["text"]
 
 
 def test_a_mail_has_a_line_for_each_fact_and_a_blank_one_after_each_finding() -> None:
-    email, _ = messages(finding("income", "a (2)"), finding("home"), finding("age"))
-    assert email.text is not None
-    head, _, rest = email.text.partition("\n\n")
+    email, _ = rendered(finding("income", "a (2)"), finding("home"), finding("age"))
+    head, _, rest = email.partition("\n\n")
     assert head.splitlines()[0] == "Vanished feature in model loans, version 3"
     assert rest.startswith(
         """\
@@ -125,7 +124,7 @@ home: 41.11 % missing, expected 1.25 %
 age: 41.11 % missing, expected 1.25 %
 """
     )
-    assert email.text.endswith(
+    assert email.endswith(
         """
 What to do: docs/runbooks/vanished-feature.md
 Watch vanished-feature, checked at 2018-02-01T12:00:00.000Z
@@ -134,11 +133,9 @@ Watch vanished-feature, checked at 2018-02-01T12:00:00.000Z
 
 
 def test_one_finding_is_not_said_to_be_several() -> None:
-    email, slack = messages(finding("income"))
-    assert email.text is not None
-    assert slack.text is not None
-    assert "at once" not in email.text
-    lines = slack.text.splitlines()
+    email, slack = rendered(finding("income"))
+    assert "at once" not in email
+    lines = slack.splitlines()
     assert lines[0] == "*Vanished feature* in *model loans, version 3*"
     assert lines[1:6] == [
         "• *income: 41.11 % missing, expected 1.25 %*",

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logging_lib.watch.replay import moving
-from logging_lib.watch.replay.moving import Extreme, Sliding, differences, quantiles
+from logging_lib.watch.backtest import moving
+from logging_lib.watch.backtest.moving import Extreme, Sliding, differences, quantiles
+from tests.strategies import examples
 
 SHARES = [0.0, 0.25, 0.5, 0.925, 1.0]
 
@@ -30,13 +31,13 @@ numbers = st.lists(
     ends=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=12),
     data=st.data(),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_any_windows_in_any_order(
     values: list[float], ends: list[tuple[int, int]], data: st.DataObject
 ) -> None:
     """Forward by little, far ahead, back; empty ones, too."""
     column = np.array(values)
-    windows = [(min(one, len(values)), min(max(one, other), len(values))) for one, other in ends]
+    windows = [(min(end, len(values)), min(max(end, other), len(values))) for end, other in ends]
     if data.draw(st.booleans()):
         windows.sort()
     sliding, least, most = Sliding(column), Extreme(column, np.minimum), Extreme(column, np.maximum)

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from logging_lib import content
+from logging_lib._util import content
 from logging_lib.store.connection import Connection
 from logging_lib.watch.scripts import SCRIPTS
+from tests.strategies import examples
 from tests.watch import payloads
 from tests.watch.test_scripts import WINDOWS, ctx, window
 
@@ -120,7 +121,7 @@ def test_both_versions_of_a_script_give_the_same(elasticsearch_url: str, script:
     assert with_findings > 0
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(contexts())
 def test_painless_and_python_give_the_same(elasticsearch_url: str, context: dict[str, Any]) -> None:
     assert execute(elasticsearch_url, "ml-check-rate", context) == SCRIPTS["ml-check-rate"](context, {})

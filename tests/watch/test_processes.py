@@ -21,13 +21,13 @@ from typer.testing import CliRunner
 
 from logging_lib.cli.watch import app
 from logging_lib.store.connection import Connection
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.embedded.store import EmbeddedStore
-from logging_lib.watch.runner.elasticstate import INDEX
+from logging_lib.watch.state.elasticsearch import INDEX
 from tests.watch.conftest import MailServer
 from tests.watch.test_end_to_end import events
 
-PATIENCE = 60.0
+WAIT_SECONDS = 600.0
 
 
 def watch_file(folder: Path, *, every: str = "1s", throttle: str = "1h") -> Path:
@@ -53,7 +53,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[str]]
         yield ["--store", str(tmp_path / "store")]
         return
     connection: Connection = request.getfixturevalue("elasticsearch")
-    with_events = ElasticsearchStore(connection, patience=10)
+    with_events = ElasticsearchStore(connection, retry_seconds=10)
     with_events.index(f"logs-ml.prediction-test{uuid4().hex[:8]}", list(events())[:1])
     with_events.refresh(INDEX)
     with_events.delete(INDEX, {"match_all": {}})
@@ -91,7 +91,7 @@ def says(process: subprocess.Popen[str], text: str) -> None:
     raise AssertionError("".join(said))
 
 
-def until(is_so: Callable[[], object], what: str, within: float = PATIENCE) -> float:
+def until(is_so: Callable[[], object], what: str, within: float = WAIT_SECONDS) -> float:
     """Waits for it; how long that took, in seconds."""
     began = time.monotonic()
     while not is_so():
@@ -150,18 +150,18 @@ def test_two_runners_send_once_and_one_takes_over(
         until(lambda: len(mail_server.mails) >= 2, "the first one sends nothing")
         with running(*options) as second:
             says(second, "stands by")
-            told = len(mail_server.mails)
-            until(lambda: len(mail_server.mails) >= told + 2, "they send no more")
+            sent = len(mail_server.mails)
+            until(lambda: len(mail_server.mails) >= sent + 2, "they send no more")
             first.kill()
             first.wait()
             died = len(mail_server.mails)
             taken = until(lambda: len(mail_server.mails) >= died + 2, "the second one does not take over")
             second.terminate()
-            output, _ = second.communicate(timeout=PATIENCE)
+            output, _ = second.communicate(timeout=WAIT_SECONDS)
     assert second.returncode == 0, output
-    assert "leads, in term 2" in output
-    assert taken < 3 + 5  # the lease, and two more slots on a busy machine
-    # With two at work each is told once, but for one that was delivered and not recorded when the first one died.
+    assert "leads, with lease 2" in output
+    assert taken < 3 + 60  # the lease, and two more slots on a very busy machine
+    # With two at work each is sent once, but for one that was delivered and not recorded when the first one died.
     ids = [mail["Message-ID"] for mail in mail_server.mails]
     assert len(set(mail_server.bodies())) == len(set(ids)) >= len(ids) - 1
 
@@ -183,13 +183,13 @@ def test_a_second_run_on_a_state_that_is_held_is_refused(
     with running(*options, "--lease", "60s") as first:
         until(lambda: mail_server.mails, "it sends nothing")
         with running(*options, "--once") as second:
-            output, _ = second.communicate(timeout=PATIENCE)
+            output, _ = second.communicate(timeout=WAIT_SECONDS)
         assert second.returncode == 2
         assert "another run holds this state" in output
         first.terminate()
-        assert first.wait(PATIENCE) == 0
+        assert first.wait(WAIT_SECONDS) == 0
         with running(*options, "--once") as third:
-            output, _ = third.communicate(timeout=PATIENCE)
+            output, _ = third.communicate(timeout=WAIT_SECONDS)
     assert third.returncode == 0, output
     assert len(mail_server.mails) == 1
 
@@ -202,7 +202,7 @@ def test_sigterm_ends_it_in_time_though_a_server_hangs(tmp_path: Path) -> None:
         url = f"smtp://127.0.0.1:{silent.getsockname()[1]}"
         options = ["--store", tmp_path / "store", "--watches", watch_file(tmp_path / "w"), "--smtp-url", url]
         with running(*options, "--grace", "1") as process:
-            silent.settimeout(PATIENCE)
+            silent.settimeout(WAIT_SECONDS)
             connection, _ = silent.accept()
             process.terminate()
             took = until(lambda: process.poll() is not None, "it does not end")
@@ -210,4 +210,4 @@ def test_sigterm_ends_it_in_time_though_a_server_hangs(tmp_path: Path) -> None:
         assert process.returncode == 0
     assert took < 8
     (state,) = (tmp_path / "store" / ".watch-state" / "watches").glob("*.json")
-    assert len(json.loads(state.read_text())["undelivered"]) == 1
+    assert len(json.loads(state.read_text())["queue"]) == 1

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 import logging_lib
-from logging_lib import content
 from logging_lib import profile as profiles
+from logging_lib._util import content
 from logging_lib.cli.app import app
 from logging_lib.demo import loans
 from logging_lib.demo.run import train

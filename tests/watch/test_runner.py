@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from logging_lib.watch.actions import DeliveryError, Outlet, SlackOutlet, SmtpOutlet
-from logging_lib.watch.checking.loading import parse_watch
-from logging_lib.watch.messages import Email, Message
+from logging_lib.watch.backtest.backtest import backtest, ticks
+from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import Watch
-from logging_lib.watch.replay.backtest import backtest, ticks
-from logging_lib.watch.runner.filestate import FileState
-from logging_lib.watch.runner.results import Report
-from logging_lib.watch.runner.runner import Runner
-from logging_lib.watch.runner.state import MemoryState, WatchState
+from logging_lib.watch.notify.base import Delivers, DeliveryError, Notification
+from logging_lib.watch.notify.email import EmailChannel
+from logging_lib.watch.notify.slack import SlackChannel
+from logging_lib.watch.results import RunReport
+from logging_lib.watch.runner import Runner
+from logging_lib.watch.state.base import MemoryState, WatchState
+from logging_lib.watch.state.file import FileState
 from tests.watch.conftest import (
     NOW,
     SCRIPTS,
@@ -30,6 +31,7 @@ from tests.watch.conftest import (
     finding,
     judged,
     minutes,
+    notification,
     runner_of,
     slack_action,
     watch,
@@ -42,28 +44,28 @@ class Recorder:
     """Takes all messages; ``broken`` makes it refuse."""
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
+        self.messages: list[Notification] = []
         self.broken: Exception | None = None
         self.tried = 0
 
-    def deliver(self, message: Message) -> None:
+    def deliver(self, message: Notification) -> None:
         self.tried += 1
         if self.broken:
             raise self.broken
         self.messages.append(message)
 
     def texts(self) -> list[str]:
-        return [(message.text or "").strip() for message in self.messages]
+        return [message.text.strip() for message in self.messages]
 
 
 def runner(
-    store: FakeStore, *watches: Watch, outlets: dict[str, Outlet] | None = None, **more: Any
+    store: FakeStore, *watches: Watch, channels: dict[str, Delivers] | None = None, **more: Any
 ) -> Runner:
-    outlets = {"email": Recorder(), "slack": Recorder()} if outlets is None else outlets
-    return runner_of(store, *watches, outlets=outlets, **more)
+    channels = {"email": Recorder(), "slack": Recorder()} if channels is None else channels
+    return runner_of(store, *watches, channels=channels, **more)
 
 
-def statuses(report: Report) -> list[dict[str, str]]:
+def statuses(report: RunReport) -> list[dict[str, str]]:
     return [
         {name: result.status for name, result in alert.actions.items()}
         for run in report.runs
@@ -73,10 +75,13 @@ def statuses(report: Report) -> list[dict[str, str]]:
 
 def test_an_alert_reaches_real_servers(mail_server: MailServer, webhook: Webhook, tmp_path: Path) -> None:
     """Mail and Slack, and one line in the alerts' file."""
-    outlets: dict[str, Outlet] = {"email": SmtpOutlet(mail_server.url), "slack": SlackOutlet(webhook.url)}
+    channels: dict[str, Delivers] = {
+        "email": EmailChannel(mail_server.url),
+        "slack": SlackChannel(webhook.url),
+    }
     store = FakeStore(lambda now: [finding("a"), finding("b")])
     path = tmp_path / "deep" / "alerts.jsonl"
-    report = runner(store, outlets=outlets, alerts=path).run_once(NOW)
+    report = runner(store, channels=channels, alerts=path).run_once(NOW)
     assert report.ok
     assert mail_server.bodies() == ["loans 1 a\nloans 1 b\n"]
     assert webhook.posts[0]["text"] == "loans 1 a\nloans 1 b\n"
@@ -102,28 +107,28 @@ def test_silence_when_nothing_was_found() -> None:
     assert report.ok
     assert not report.runs[0].met
     assert report.alerts == ()
-    assert state.load("test") == WatchState(last=NOW)
+    assert state.load("test") == WatchState(last_scheduled=NOW)
 
 
 def test_a_message_is_about_one_model_version() -> None:
     """Findings of two models are two messages; ten features of one model are one."""
     mail = Recorder()
     found = [finding("a"), finding("a", model="other"), finding("b"), finding("a", version="2")]
-    runner(FakeStore(lambda now: found), outlets={"email": mail, "slack": Recorder()}).run_once(NOW)
+    runner(FakeStore(lambda now: found), channels={"email": mail, "slack": Recorder()}).run_once(NOW)
     assert mail.texts() == ["loans 1 a\nloans 1 b", "other 1 a", "loans 2 a"]
 
 
 def test_throttling_lets_new_incidents_pass() -> None:
-    """Of a group only what is not throttled is told, and its counts are of that."""
+    """Of a group only what is not throttled is sent, and its counts are of that."""
     mail = Recorder()
     found = [finding("a")]
-    engine = runner(FakeStore(lambda now: found), watch(email=email_action()), outlets={"email": mail})
+    engine = runner(FakeStore(lambda now: found), watch(email=email_action()), channels={"email": mail})
     engine.run_once(NOW)
     found.append(finding("b"))
     found.append(finding("a", model="other"))
     second = engine.run_once(NOW + minutes(5))
     assert mail.texts() == ["loans 1 a", "loans 1 b", "other 1 a"]
-    assert [m.summary for m in mail.messages] == ["loans: 1 a", "loans: 1 b", "other: 1 a"]
+    assert [m.subject for m in mail.messages] == ["loans: 1 a", "loans: 1 b", "other: 1 a"]
     assert [alert.features for alert in second.alerts] == [("b",), ("a",)]
     third = engine.run_once(NOW + minutes(10))
     assert statuses(third) == [{"email": "throttled"}] * 2
@@ -140,7 +145,7 @@ def test_each_action_has_its_own_throttle() -> None:
     altered["actions"]["second"]["throttle_period"] = "0s"
     mail, chat = Recorder(), Recorder()
     loaded = parse_watch(altered, id="w", scripts=SCRIPTS)
-    engine = runner(FakeStore(lambda now: [finding()]), loaded, outlets={"email": mail, "slack": chat})
+    engine = runner(FakeStore(lambda now: [finding()]), loaded, channels={"email": mail, "slack": chat})
     engine.run_once(NOW)
     assert statuses(engine.run_once(NOW + minutes(0.05))) == [
         {"email": "throttled", "slack": "throttled", "second": "executed"}
@@ -149,12 +154,12 @@ def test_each_action_has_its_own_throttle() -> None:
 
 
 def test_an_incident_that_returns_is_still_throttled() -> None:
-    """Flapping is not a new alert; after the period it is told again."""
+    """Flapping is not a new alert; after the period it is sent again."""
     mail = Recorder()
     present = {0, 10, 65}
     store = FakeStore(lambda now: [finding()] if (now - NOW) / minutes(1) in present else [])
     state = MemoryState()
-    engine = runner(store, watch(email=email_action()), outlets={"email": mail}, state=state)
+    engine = runner(store, watch(email=email_action()), channels={"email": mail}, state=state)
     for minute in (0, 5):
         engine.run_once(NOW + minutes(minute))
     (incident,) = state.load("test").incidents
@@ -171,7 +176,7 @@ def test_throttling_survives_a_restart(tmp_path: Path) -> None:
         engine = runner(
             FakeStore(lambda now: [finding()]),
             watch(email=email_action()),
-            outlets={"email": mail},
+            channels={"email": mail},
             state=FileState(tmp_path / "state.json"),
         )
         engine.run_once(NOW + minutes(step))
@@ -185,7 +190,7 @@ def test_a_watch_without_findings_is_one_incident() -> None:
     altered["condition"] = {"compare": {"ctx.payload.hits": {"gt": 2}}}
     mail = Recorder()
     loaded = parse_watch(altered, id="w", scripts=SCRIPTS)
-    engine = runner(FakeStore(), loaded, outlets={"email": mail})
+    engine = runner(FakeStore(), loaded, channels={"email": mail})
     (alert,) = engine.run_once(NOW).alerts
     assert mail.texts() == ["3 hits"]
     assert (alert.model, alert.version, alert.features, alert.findings) == ("", "", (), ())
@@ -203,7 +208,7 @@ def test_one_failing_watch_does_not_stop_the_others() -> None:
         store,
         parse_watch(broken, id="broken", scripts=SCRIPTS),
         watch("good", email=email_action()),
-        outlets={"email": mail},
+        channels={"email": mail},
         state=state,
     )
     engine.run_once(NOW)
@@ -231,10 +236,13 @@ def test_a_store_that_breaks_in_an_unknown_way_is_one_failed_run() -> None:
 
 def test_a_failed_delivery_is_kept_and_tried_again(mail_server: MailServer, webhook: Webhook) -> None:
     """The other action is performed; the mail arrives later, once, as it was written."""
-    outlets: dict[str, Outlet] = {"email": SmtpOutlet(mail_server.url), "slack": SlackOutlet(webhook.url)}
+    channels: dict[str, Delivers] = {
+        "email": EmailChannel(mail_server.url),
+        "slack": SlackChannel(webhook.url),
+    }
     state = MemoryState()
     found = [finding("a")]
-    engine = runner(FakeStore(lambda now: found), outlets=outlets, state=state)
+    engine = runner(FakeStore(lambda now: found), channels=channels, state=state)
     mail_server.stop()
     first = engine.run_once(NOW)
     assert not first.ok
@@ -242,25 +250,25 @@ def test_a_failed_delivery_is_kept_and_tried_again(mail_server: MailServer, webh
     assert "ConnectionRefusedError" in first.alerts[0].actions["email"].reason
     assert len(webhook.posts) == 1
     second = engine.run_once(NOW + minutes(5))
-    assert [(retry.delivered, retry.attempts) for retry in second.retries] == [(False, 2)]
+    assert [(retry.is_delivered, retry.attempts) for retry in second.retries] == [(False, 2)]
     assert statuses(second) == [{"email": "throttled", "slack": "throttled"}]
     assert not second.ok
     mail_server.start()
     third = engine.run_once(NOW + minutes(10))
     assert third.ok
-    assert [(retry.delivered, retry.attempts) for retry in third.retries] == [(True, 3)]
+    assert [(retry.is_delivered, retry.attempts) for retry in third.retries] == [(True, 3)]
     assert [mail["Date"] for mail in mail_server.mails] == ["Thu, 01 Feb 2018 12:00:00 +0000"]
-    assert state.load("test").undelivered == ()
+    assert state.load("test").queue == ()
     assert engine.run_once(NOW + minutes(15)).retries == ()
 
 
 def test_slacks_429_is_a_failed_delivery_not_a_lost_one(webhook: Webhook) -> None:
     """It is delivered at the next run."""
     webhook.answers = [(429, {"Retry-After": "1"}, b"")]
-    outlets: dict[str, Outlet] = {"slack": SlackOutlet(webhook.url)}
-    engine = runner(FakeStore(lambda now: [finding()]), watch(slack=slack_action()), outlets=outlets)
+    channels: dict[str, Delivers] = {"slack": SlackChannel(webhook.url)}
+    engine = runner(FakeStore(lambda now: [finding()]), watch(slack=slack_action()), channels=channels)
     assert not engine.run_once(NOW).ok
-    assert engine.tick(NOW + minutes(1)).retries[0].delivered
+    assert engine.tick(NOW + minutes(1)).retries[0].is_delivered
     assert len(webhook.posts) == 1
 
 
@@ -270,14 +278,14 @@ def test_a_server_that_is_down_is_tried_once_a_run() -> None:
     mail.broken = DeliveryError("down", down=True)
     found = [finding(model=name) for name in "abc"]
     engine = runner(
-        FakeStore(lambda now: found), watch(email=email_action()), outlets={"email": mail}, state=state
+        FakeStore(lambda now: found), watch(email=email_action()), channels={"email": mail}, state=state
     )
     engine.run_once(NOW)
     assert mail.tried == 1
-    assert len(state.load("test").undelivered) == 3
+    assert len(state.load("test").queue) == 3
     engine.run_once(NOW + minutes(5))
     assert mail.tried == 2
-    assert [kept.attempts for kept in state.load("test").undelivered] == [2, 2, 2]
+    assert [kept.attempts for kept in state.load("test").queue] == [2, 2, 2]
     mail.broken = None
     assert len(engine.run_once(NOW + minutes(10)).retries) == 3
     assert len(mail.messages) == 3
@@ -286,32 +294,30 @@ def test_a_server_that_is_down_is_tried_once_a_run() -> None:
 def test_what_remains_of_a_message_is_kept() -> None:
     """Only those who did not get it are tried again."""
     mail, state = Recorder(), MemoryState()
-    left = Email(
-        id="i", date=NOW, sender=None, to=("a@x.org",), subject="s", text="t", recipients=("a@x.org",)
-    )
+    left = notification("email", to=("a@x.org",))
     mail.broken = DeliveryError("refused", remaining=left)
     action = email_action(email={"to": "a@x.org, b@x.org", "body": "x"})
     engine = runner(
-        FakeStore(lambda now: [finding()]), watch(email=action), outlets={"email": mail}, state=state
+        FakeStore(lambda now: [finding()]), watch(email=action), channels={"email": mail}, state=state
     )
     engine.run_once(NOW)
-    kept = state.load("test").undelivered[0].message
-    assert isinstance(kept, Email)
-    assert (kept.to, kept.recipients) == (("a@x.org", "b@x.org"), ("a@x.org",))
+    kept = state.load("test").queue[0]
+    assert (kept.address["to"], kept.recipients) == (["a@x.org", "b@x.org"], ("a@x.org",))
     mail.broken = ValueError("secret inside")
     report = engine.run_once(NOW + minutes(1))
     assert report.retries[0].reason == "ValueError while sending"
-    assert state.load("test").undelivered[0].message == kept
+    again = state.load("test").queue[0]
+    assert (again.address, again.content, again.recipients) == (kept.address, kept.content, kept.recipients)
 
 
 def test_an_outlet_that_is_not_there_is_no_lost_alert() -> None:
     """With one channel set the run is good; with none that the alert could use it is not."""
     mail = Recorder()
     store = FakeStore(lambda now: [finding()])
-    report = runner(store, outlets={"email": mail}).run_once(NOW)
+    report = runner(store, channels={"email": mail}).run_once(NOW)
     assert statuses(report) == [{"email": "executed", "slack": "not_configured"}]
     assert report.ok
-    engine = runner(store, watch(slack=slack_action()), outlets={"email": mail})
+    engine = runner(store, watch(slack=slack_action()), channels={"email": mail})
     unheard = engine.run_once(NOW)
     assert not unheard.ok
     assert unheard.alerts == ()
@@ -340,9 +346,9 @@ def test_conditions_and_transforms_of_actions_and_watches() -> None:
     engine = Runner(
         FakeStore(lambda now: found),
         [parse_watch(altered, id="w", scripts=scripts)],
-        outlets={"email": recorder},
+        channels={"email": recorder},
         scripts=scripts,
-        judged=judged,
+        summarize=judged,
     )
     report = engine.run_once(NOW)
     assert recorder.texts() == ["a,b", "A,B", "a,b", "c", "C"]
@@ -369,23 +375,23 @@ def test_findings_that_the_watchs_transform_makes() -> None:
     engine = Runner(
         FakeStore(),
         [parse_watch(altered, id="w", scripts=scripts)],
-        outlets={"email": recorder},
+        channels={"email": recorder},
         scripts=scripts,
-        judged=judged,
+        summarize=judged,
     )
     assert [alert.model for alert in engine.run_once(NOW).alerts] == ["loans", "other"]
     assert recorder.texts() == ["a", "b"]
 
 
 def test_a_message_that_cannot_be_made_fails_alone() -> None:
-    """And is tried anew at the next run, since nobody was told."""
+    """And is tried anew at the next run, since nobody was notified."""
     altered = document(email=email_action(), slack=slack_action())
     altered["metadata"]["to"] = "nobody"
     chat = Recorder()
     engine = runner(
         FakeStore(lambda now: [finding()]),
         parse_watch(altered, id="w", scripts=SCRIPTS),
-        outlets={"email": Recorder(), "slack": chat},
+        channels={"email": Recorder(), "slack": chat},
     )
     assert statuses(engine.run_once(NOW)) == [{"email": "failed", "slack": "executed"}]
     assert statuses(engine.run_once(NOW + minutes(1))) == [{"email": "failed", "slack": "throttled"}]
@@ -406,7 +412,7 @@ def test_ticks_run_what_is_due() -> None:
     assert slots == ["12:00", "12:00", "12:05", "12:10", "13:00", "13:00"]
 
 
-def test_run_once_can_be_told_which_watches() -> None:
+def test_run_once_can_be_limited_to_some_watches() -> None:
     """An unknown id is an error."""
     engine = runner(FakeStore(), watch("a"), watch("b"))
     assert [run.watch for run in engine.run_once(NOW, ["b"]).runs] == ["b"]
@@ -424,7 +430,7 @@ def test_a_backtest_is_the_runner_on_a_simulated_clock() -> None:
         end=NOW + minutes(91),
         every=minutes(5),
         scripts=SCRIPTS,
-        judged=judged,
+        summarize=judged,
     )
     assert result.ok
     assert [alert.time for alert in result.alerts] == [NOW + minutes(15), NOW + minutes(75)]
@@ -441,7 +447,13 @@ def test_a_backtest_counts_its_failures() -> None:
     store = FakeStore()
     store.broken_at = "models"
     result = backtest(
-        store, [watch()], start=NOW, end=NOW + minutes(10), every=minutes(5), scripts=SCRIPTS, judged=judged
+        store,
+        [watch()],
+        start=NOW,
+        end=NOW + minutes(10),
+        every=minutes(5),
+        scripts=SCRIPTS,
+        summarize=judged,
     )
     assert not result.ok
     assert list(result.failures.values()) == [3]
@@ -454,7 +466,7 @@ def test_a_backtest_counts_its_failures() -> None:
         end=NOW,
         every=minutes(5),
         scripts=SCRIPTS,
-        judged=judged,
+        summarize=judged,
     )
     ((name, reason),) = result.failures
     assert name == "w"

@@ -1,4 +1,4 @@
-"""Slots of Watcher's schedules, against the plainest way to find them: look at each minute."""
+"""Times of Watcher's schedules, against the plainest way to find them: look at each minute."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from logging_lib.watch import cron
 from logging_lib.watch.model import ScheduleModel
-from logging_lib.watch.schedule import due_slot, slots
+from logging_lib.watch.model.schedule import find_due_time, iter_scheduled_times
+from tests.strategies import examples
 
 MINUTE = timedelta(minutes=1)
 
@@ -22,10 +23,10 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def first(given: dict[str, Any], after: str, count: int = 3) -> list[str]:
-    schedule = ScheduleModel.model_validate(given).slots
-    found = slots(schedule, at(after), at("2199-12-31"))
-    return [f"{next(found):%Y-%m-%dT%H:%M:%S}" for _ in range(count)]
+def first(document: dict[str, Any], after: str, count: int = 3) -> list[str]:
+    schedule = ScheduleModel.model_validate(document).schedule
+    times = iter_scheduled_times(schedule, at(after), at("2199-12-31"))
+    return [f"{next(times):%Y-%m-%dT%H:%M:%S}" for _ in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def first(given: dict[str, Any], after: str, count: int = 3) -> list[str]:
     ],
     ids=str,
 )
-def test_slots_of_each_kind(schedule: dict[str, Any], expected: list[str]) -> None:
+def test_times_each_kind(schedule: dict[str, Any], expected: list[str]) -> None:
     """After the beginning of Wednesday, 28 February 2024."""
     assert first(schedule, "2024-02-28") == expected
 
@@ -149,7 +150,7 @@ def test_wrong_expressions_name_their_field(text: str, message: str) -> None:
 
 def field(low: int, high: int) -> st.SearchStrategy[str]:
     value = st.integers(low, high)
-    one = st.one_of(
+    part = st.one_of(
         st.just("*"),
         value.map(str),
         st.tuples(value, value).map(lambda pair: f"{pair[0]}-{pair[1]}"),
@@ -157,12 +158,12 @@ def field(low: int, high: int) -> st.SearchStrategy[str]:
             lambda pair: f"{pair[0]}/{pair[1]}"
         ),
     )
-    return st.lists(one, min_size=1, max_size=3).map(",".join)
+    return st.lists(part, min_size=1, max_size=3).map(",".join)
 
 
 def values(text: str, low: int, high: int) -> set[int]:
     """The plain meaning of a field, written for the test alone."""
-    found: set[int] = set()
+    numbers: set[int] = set()
     for part in text.split(","):
         head, _, step = part.partition("/")
         begin, _, end = head.partition("-")
@@ -170,8 +171,8 @@ def values(text: str, low: int, high: int) -> set[int]:
         first_one = low if begin == "*" else int(begin)
         last = high if begin == "*" or (step and not end) else int(end or begin)
         span = (last - first_one) % size
-        found |= {(first_one - low + k) % size + low for k in range(0, span + 1, int(step or 1))}
-    return found
+        numbers |= {(first_one - low + k) % size + low for k in range(0, span + 1, int(step or 1))}
+    return numbers
 
 
 @st.composite
@@ -211,19 +212,19 @@ def looked_for(begin: datetime, end: datetime, parts: list[set[int]], zone: str)
 
 @settings(deadline=None, max_examples=30)
 @given(expressions(), st.datetimes(datetime(2023, 1, 1), datetime(2025, 12, 31)))
-def test_cron_slots_are_those_that_each_minute_shows(
+def test_cron_times_are_those_that_each_minute_shows(
     given_expression: tuple[str, list[set[int]]], moment: datetime
 ) -> None:
     """In UTC: none is missed, none is added, going forward and back."""
     text, parts = given_expression
     begin = moment.replace(second=0, microsecond=0, tzinfo=UTC)
     end = begin + timedelta(days=2)
-    schedule = ScheduleModel.model_validate({"cron": text}).slots
+    schedule = ScheduleModel.model_validate({"cron": text}).schedule
     expected = list(looked_for(begin + MINUTE, end, parts, "UTC"))
-    assert list(slots(schedule, begin, end)) == expected
+    assert list(iter_scheduled_times(schedule, begin, end)) == expected
     latest = schedule.latest(end)
     assert (latest == expected[-1]) if expected else (latest is None or latest <= begin)
-    assert due_slot(schedule, latest, end) is None
+    assert find_due_time(schedule, latest, end) is None
 
 
 @settings(deadline=None, max_examples=12)
@@ -240,18 +241,18 @@ def test_what_is_due_every_hour_follows_the_clock_through_its_changes(
     parts = [values(minute, 0, 59), set(range(24)), set(range(1, 32)), set(range(1, 13)), set(range(1, 8))]
     begin = at(change) + timedelta(minutes=shift)
     end = begin + timedelta(hours=6)
-    schedule = ScheduleModel.model_validate({"cron": f"0 {minute} * * * ?", "timezone": zone}).slots
+    schedule = ScheduleModel.model_validate({"cron": f"0 {minute} * * * ?", "timezone": zone}).schedule
     expected = list(looked_for(begin + MINUTE, end, parts, zone))
-    found = list(slots(schedule, begin, end))
+    times = list(iter_scheduled_times(schedule, begin, end))
     if zone == "Australia/Lord_Howe":  # half an hour: what is left out comes later, at times of its own
-        assert set(expected) <= set(found)
+        assert set(expected) <= set(times)
     else:
-        assert found == expected
-    if found:
-        assert schedule.latest(end) == found[-1]
+        assert times == expected
+    if times:
+        assert schedule.latest(end) == times[-1]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(
     st.sampled_from(
         [
@@ -265,13 +266,13 @@ def test_what_is_due_every_hour_follows_the_clock_through_its_changes(
     st.datetimes(datetime(2023, 1, 1), datetime(2026, 1, 1)),
 )
 def test_latest_and_next_agree(schedule: dict[str, Any], moment: datetime) -> None:
-    """Nothing lies between them, and each slot is its own latest."""
-    slots_of = ScheduleModel.model_validate(schedule).slots
+    """Nothing is between them, and each scheduled time is its own latest."""
+    times = ScheduleModel.model_validate(schedule).schedule
     now = moment.replace(tzinfo=UTC)
-    latest, following = slots_of.latest(now), slots_of.next(now)
+    latest, following = times.latest(now), times.next(now)
     assert latest is not None
     assert following is not None
     assert latest <= now < following
-    assert slots_of.next(latest) == following
-    assert slots_of.latest(following) == following
-    assert slots_of.latest(following - timedelta(seconds=1)) == latest
+    assert times.next(latest) == following
+    assert times.latest(following) == following
+    assert times.latest(following - timedelta(seconds=1)) == latest

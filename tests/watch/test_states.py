@@ -13,22 +13,18 @@ import pytest
 
 from logging_lib.store.connection import Connection
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.watch.messages import Email, Log, Slack
-from logging_lib.watch.runner.elasticstate import ElasticState
-from logging_lib.watch.runner.filestate import FileState
-from logging_lib.watch.runner.incidents import Incident, Key
-from logging_lib.watch.runner.leases import Elector, FencedState, LeaseLost
-from logging_lib.watch.runner.mutes import Mute
-from logging_lib.watch.runner.state import (
-    Fallback,
+from logging_lib.watch.errors import StateError
+from logging_lib.watch.incidents import Incident, Key, Mute
+from logging_lib.watch.lease import LeaderElector, LeaderState, LeaseLost
+from logging_lib.watch.state.base import (
+    HistoryQuery,
     MemoryState,
-    StateError,
     StateStore,
-    Undelivered,
-    Wanted,
     WatchState,
 )
-from tests.watch.conftest import NOW, minutes
+from logging_lib.watch.state.elasticsearch import ElasticsearchState
+from logging_lib.watch.state.file import FileState
+from tests.watch.conftest import NOW, minutes, notification
 
 Opener = Callable[[], StateStore]
 A = Key("m", "1", "a")
@@ -36,22 +32,13 @@ HOSTILE = "é \u202e<b>{{x}}*?\\/"
 
 
 def state() -> WatchState:
-    mail = Email(id="x", date=NOW, sender=None, to=("a@b.c",), subject="s", text="é")
-    slack = Slack(channel="#ml", text="t", attachments=({"title": "x"},))
+    about = {"model": "m", "version": "1", "features": ("a",)}
+    mail = notification("email", id="1", to=["a@b.c"], text="é", attempts=2, reason="down", **about)
+    post = notification("slack", id="2", to=["#ml"], fallback=("email", "a@x.org"))
     return WatchState(
-        incidents=(Incident(key=A, opened_at=NOW, notified={"email": NOW}),),
-        undelivered=(
-            Undelivered(id="1", action="email", message=mail, since=NOW, attempts=2, reason="down"),
-            Undelivered(
-                id="2",
-                action="slack",
-                message=slack,
-                since=NOW,
-                fallback=Fallback(kind="email", to="a@x.org"),
-            ),
-            Undelivered(id="3", action="log", message=Log(level="info", text="t"), since=NOW),
-        ),
-        last=NOW,
+        incidents=(Incident(key=A, opened_at=NOW, notified={"email": (mail.receipt(),)}),),
+        queue=(mail, post, notification("logging", id="3", text="t")),
+        last_scheduled=NOW,
     )
 
 
@@ -68,7 +55,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
         index = f"ml-watch-state-{uuid4().hex[:8]}"
         template = connection.call("GET", "/_index_template/ml-watch-state")["index_templates"][0]
         connection.call("PUT", f"/{index}", template["index_template"]["template"])
-        yield lambda: ElasticState(ElasticsearchStore(connection, patience=10), index)
+        yield lambda: ElasticsearchState(ElasticsearchStore(connection, retry_seconds=10), index)
         connection.call("DELETE", f"/{index}")
 
 
@@ -76,10 +63,10 @@ def test_a_state_is_kept_by_watch(opened: Opener) -> None:
     """All of it; a watch that nothing is known of has an empty one."""
     assert opened().watch_ids() == []
     assert opened().update("one", lambda kept: state()) == state()
-    opened().update(HOSTILE, lambda kept: kept.model_copy(update={"last": NOW}))
+    opened().update(HOSTILE, lambda kept: kept.model_copy(update={"last_scheduled": NOW}))
     assert opened().watch_ids() == sorted(["one", HOSTILE])
     assert opened().load("one") == state()
-    assert opened().load(HOSTILE) == WatchState(last=NOW)
+    assert opened().load(HOSTILE) == WatchState(last_scheduled=NOW)
     assert opened().load("three") == WatchState()
 
 
@@ -137,71 +124,73 @@ def test_the_history_is_found_by_watch_model_kind_and_time(opened: Opener) -> No
     opened().record(lines[2:])
     find = opened().history
     assert find() == lines
-    assert find(Wanted(watch="a")) == lines[:2]
-    assert find(Wanted(model="m*")) == lines[1:3]
-    assert find(Wanted(model="m?")) == lines[1:2]
-    assert find(Wanted(kinds=("alert", "mute"), most=2)) == lines[2:]
-    assert find(Wanted(since=NOW + minutes(2))) == lines[2:]
+    assert find(HistoryQuery(watch="a")) == lines[:2]
+    assert find(HistoryQuery(model="m*")) == lines[1:3]
+    assert find(HistoryQuery(model="m?")) == lines[1:2]
+    assert find(HistoryQuery(kinds=("alert", "mute"), limit=2)) == lines[2:]
+    assert find(HistoryQuery(since=NOW + minutes(2))) == lines[2:]
     opened().forget({"alert": NOW + minutes(2), "*": NOW + minutes(0.5)})
     assert opened().history() == lines[2:]
 
 
 def test_one_of_several_leads(opened: Opener) -> None:
     """The others when its lease has run out, or at once when it resigns."""
-    first, second = (Elector(opened(), timedelta(seconds=30), name) for name in ("one", "two"))
-    assert first.campaign(NOW)
-    assert not second.campaign(NOW + timedelta(seconds=29))
+    first, second = (LeaderElector(opened(), timedelta(seconds=30), name) for name in ("one", "two"))
+    assert first.acquire(NOW)
+    assert not second.acquire(NOW + timedelta(seconds=29))
     assert second.leader is not None
     assert second.leader.holder == "one"
-    assert first.campaign(NOW + timedelta(seconds=20))
-    assert not second.campaign(NOW + timedelta(seconds=49))
-    assert second.campaign(NOW + timedelta(seconds=50))
-    assert (first.term, second.term) == (1, 2)
-    assert not first.campaign(NOW + timedelta(seconds=51))
-    second.resign(NOW + timedelta(seconds=52))
-    assert first.campaign(NOW + timedelta(seconds=52))
-    assert first.term == 3
+    assert first.acquire(NOW + timedelta(seconds=20))
+    assert not second.acquire(NOW + timedelta(seconds=49))
+    assert second.acquire(NOW + timedelta(seconds=50))
+    assert (first.generation, second.generation) == (1, 2)
+    assert not first.acquire(NOW + timedelta(seconds=51))
+    second.release(NOW + timedelta(seconds=52))
+    assert first.acquire(NOW + timedelta(seconds=52))
+    assert first.generation == 3
 
 
 def test_a_lease_is_renewed_in_time_and_holds_no_longer_than_it_says(opened: Opener) -> None:
     """A third before its end nothing more is sent."""
-    elector = Elector(opened(), timedelta(seconds=30))
+    elector = LeaderElector(opened(), timedelta(seconds=30))
     assert elector.is_due(NOW)
-    elector.campaign(NOW)
+    elector.acquire(NOW)
     assert not elector.is_due(NOW + timedelta(seconds=9))
     assert elector.is_due(NOW + timedelta(seconds=10))
     elector.check(NOW + timedelta(seconds=19))
     with pytest.raises(LeaseLost):
         elector.check(NOW + timedelta(seconds=20))
-    assert elector.leads(NOW + timedelta(seconds=29))
-    assert not elector.leads(NOW + timedelta(seconds=30))
+    assert elector.is_leader(NOW + timedelta(seconds=29))
+    assert not elector.is_leader(NOW + timedelta(seconds=30))
 
 
 def test_a_runner_that_slept_cannot_write_over_its_successor(opened: Opener) -> None:
     """It believes to lead still; the state knows better."""
-    slept, successor = (Elector(opened(), timedelta(seconds=30), name) for name in ("one", "two"))
-    slept.campaign(NOW)
-    old = FencedState(opened(), slept)
-    assert old.update("w", lambda kept: kept).term == 1
-    successor.campaign(NOW + timedelta(seconds=31))
-    FencedState(opened(), successor).update("w", lambda kept: kept.model_copy(update={"last": NOW}))
+    slept, successor = (LeaderElector(opened(), timedelta(seconds=30), name) for name in ("one", "two"))
+    slept.acquire(NOW)
+    old = LeaderState(opened(), slept)
+    assert old.update("w", lambda kept: kept).generation == 1
+    successor.acquire(NOW + timedelta(seconds=31))
+    LeaderState(opened(), successor).update("w", lambda kept: kept.model_copy(update={"last_scheduled": NOW}))
     with pytest.raises(LeaseLost):
         old.update("w", lambda kept: WatchState())
-    assert opened().load("w") == WatchState(last=NOW, term=2)
+    assert opened().load("w") == WatchState(last_scheduled=NOW, generation=2)
 
 
 def test_two_that_campaign_at_once_do_not_both_lead(opened: Opener) -> None:
     """Whoever comes first."""
-    electors = [Elector(opened(), timedelta(seconds=30), str(number)) for number in range(6)]
-    threads = [threading.Thread(target=elector.campaign, args=(NOW,)) for elector in electors]
+    electors = [LeaderElector(opened(), timedelta(seconds=30), str(number)) for number in range(6)]
+    threads = [threading.Thread(target=elector.acquire, args=(NOW,)) for elector in electors]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(elector.leads(NOW) for elector in electors) == 1
+    assert sum(elector.is_leader(NOW) for elector in electors) == 1
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"wachtes": {}}', '{"term": "x"}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", '{"wachtes": {}}', '{"generation": "x"}', '{"undelivered": []}']
+)
 def test_a_damaged_state_is_an_error(tmp_path: Path, content: str) -> None:
     """Beginning afresh in silence would repeat every alert."""
     kept = FileState(tmp_path)

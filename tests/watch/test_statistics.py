@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from scipy.stats import betabinom
 
 from logging_lib.watch.statistics import beta_binomial_tail, predictive
+from tests.strategies import examples
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.integers(1, 5000), st.floats(0, 1), st.floats(0.01, 500), st.floats(0.01, 5000))
 def test_the_tail_is_scipys(trials: int, share: float, a: float, b: float) -> None:
     hits = round(share * trials)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from logging_lib.watch.notify.slack import MARKUP
 from logging_lib.watch.templating import Medium, TemplateError, render, render_json
 from tests.watch.conftest import document
 
@@ -23,6 +24,8 @@ CONTEXT: dict[str, Any] = {
         "payload": {"findings": [{"feature": "a", "n": 1.5}, {"feature": "b", "n": True}], "one": {"k": "v"}},
     }
 }
+
+MEDIA = [Medium.JSON, Medium.TEXT, Medium.HTML, Medium.HEADER, Medium.URL, MARKUP]
 
 
 def text(template: str, medium: Medium = Medium.TEXT) -> str:
@@ -63,40 +66,40 @@ def test_watchers_dialect(template: str, rendered: str) -> None:
 def test_values_are_escaped_for_html() -> None:
     """Nothing of a value is markup, in double or triple braces or through a function."""
     for tag in ("{{ctx.text}}", "{{{ctx.text}}}", "{{&ctx.text}}", "{{#toJson}}ctx.text{{/toJson}}"):
-        found = text(f"<b>{tag}</b>", Medium.HTML)
-        assert found.startswith("<b>")
-        assert "<script>" not in found
-        assert "&lt;script&gt;" in found
+        rendered = text(f"<b>{tag}</b>", Medium.HTML)
+        assert rendered.startswith("<b>")
+        assert "<script>" not in rendered
+        assert "&lt;script&gt;" in rendered
 
 
 def test_values_cannot_call_people_in_slack() -> None:
     """<!channel> and <@U1> need a raw '<'; the template's own links stay."""
     for tag in ("{{ctx.text}}", "{{{ctx.text}}}", "{{#join}}ctx.text{{/join}}"):
-        found = text(f"<https://example.org|x> {tag}", Medium.SLACK)
-        assert found.count("<") == 1
-        assert "&lt;!channel&gt; &lt;@U1|x&gt; &amp; " in found
+        rendered = text(f"<https://example.org|x> {tag}", MARKUP)
+        assert rendered.count("<") == 1
+        assert "&lt;!channel&gt; &lt;@U1|x&gt; &amp; " in rendered
 
 
 def test_values_are_never_templates() -> None:
     """A value with braces is printed, not rendered."""
-    for medium in Medium:
+    for medium in MEDIA:
         assert "s3cret" not in text("{{ctx.text}} {{#join}}ctx.text{{/join}}", medium)
         assert "s3cret" not in text("{{#url}}{{ctx.text}}{{/url}} {{#toJson}}ctx.text{{/toJson}}", medium)
 
 
 def test_control_characters_are_kept_out_of_texts() -> None:
     """No terminal codes, no reversed text, no lone surrogates."""
-    for medium in (Medium.TEXT, Medium.HTML, Medium.SLACK, Medium.HEADER):
-        found = render("{{x}}", {"x": "a\x1b\x9b\u202eb\ud800\r\n\tc"}, medium)
-        assert not set(found) & set("\x1b\x9b\u202e\ud800\r")
-        found.encode("utf-8")
+    for medium in (Medium.TEXT, Medium.HTML, MARKUP, Medium.HEADER):
+        rendered = render("{{x}}", {"x": "a\x1b\x9b\u202eb\ud800\r\n\tc"}, medium)
+        assert not set(rendered) & set("\x1b\x9b\u202e\ud800\r")
+        rendered.encode("utf-8")
 
 
 @given(st.text())
 def test_headers_stay_on_their_line(value: str) -> None:
     """No value can begin another header."""
-    found = render("Subject {{x}}", {"x": value}, Medium.HEADER)
-    assert len(found.splitlines()) == 1
+    rendered = render("Subject {{x}}", {"x": value}, Medium.HEADER)
+    assert len(rendered.splitlines()) == 1
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
@@ -111,11 +114,23 @@ pieces = st.sampled_from(
 )
 
 
-@given(st.lists(pieces, max_size=12).map("".join), st.sampled_from(list(Medium)))
+VALID_TEMPLATES = (
+    "plain } text {",
+    "{{ctx.text}}",
+    "{{{ctx.text}}}",
+    "{{ ctx.text }}{{ctx.none}}",
+    "{{#ctx.text}}{{.}}{{/ctx.text}}{{^ctx.none}}-{{/ctx.none}}",
+    "{{#toJson}}ctx.text{{/toJson}}",
+    "{{! a remark }}{{#join}}ctx.text{{/join}}",
+)
+
+
+@given(st.lists(pieces, max_size=12).map("".join), st.sampled_from(MEDIA))
 def test_no_text_breaks_the_engine(template: str, medium: Medium) -> None:
-    """Rendered or refused, nothing else."""
+    """Rendered or refused, nothing else; the valid templates are rendered before and after."""
     with contextlib.suppress(TemplateError):
         render(template, CONTEXT, medium)
+    assert all(render(valid, CONTEXT, medium) for valid in VALID_TEMPLATES)
 
 
 @pytest.mark.parametrize(

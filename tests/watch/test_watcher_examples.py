@@ -15,33 +15,28 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from logging_lib import content
-from logging_lib.store.connection import Connection, Settings
+from logging_lib._util import content
+from logging_lib._util.times import format_instant
+from logging_lib.store.connection import Connection, ConnectionSettings
+from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.elasticsearch import ElasticsearchStore
-from logging_lib.store.embedded.store import EmbeddedStore
 from logging_lib.store.port import Store
-from logging_lib.watch.actions import (
-    DeliveryError,
-    IndexOutlet,
-    LogOutlet,
-    SlackOutlet,
-    SmtpOutlet,
-    WebhookOutlet,
-    outlets_from,
-)
-from logging_lib.watch.checking.lint import lint_watch
-from logging_lib.watch.checking.loading import load_watch, parse_watch
-from logging_lib.watch.engine.calls import Caller
-from logging_lib.watch.engine.context import with_payload
-from logging_lib.watch.engine.evaluate import evaluate, means_of, run_transform
+from logging_lib.watch.backtest.backtest import AsOf
 from logging_lib.watch.errors import RunError
-from logging_lib.watch.messages import AnyMessage, MessageError
-from logging_lib.watch.model import Action, Watch
-from logging_lib.watch.replay.backtest import AsOf
-from logging_lib.watch.runner.acting import prepare
-from logging_lib.watch.runner.runner import Runner
-from logging_lib.watch.times import format_instant
-from tests.watch.conftest import NOW, MailServer, Receiver, Webhook, minutes
+from logging_lib.watch.evaluate import evaluate, run_dependencies, run_transform, with_payload
+from logging_lib.watch.http import HttpClient
+from logging_lib.watch.lint import lint_watch
+from logging_lib.watch.loading import load_watch, parse_watch
+from logging_lib.watch.model import Watch
+from logging_lib.watch.notify.base import DeliveryError, RenderError
+from logging_lib.watch.notify.email import EmailChannel
+from logging_lib.watch.notify.index import IndexChannel
+from logging_lib.watch.notify.log import LogChannel
+from logging_lib.watch.notify.registry import channel_of, configure_channels, parse_action, render_action
+from logging_lib.watch.notify.slack import SlackChannel
+from logging_lib.watch.notify.webhook import WebhookChannel
+from logging_lib.watch.runner import Runner
+from tests.watch.conftest import NOW, MailServer, Receiver, Webhook, draft, minutes
 
 FOLDER = Path(__file__).parent / "watcher_examples"
 PORT = "65000"
@@ -83,9 +78,9 @@ def fill(store: Store) -> None:
 
 @pytest.fixture
 def store() -> Iterator[Store]:
-    with EmbeddedStore(None) as found:
-        fill(found)
-        yield found
+    with EmbeddedStore(None) as opened:
+        fill(opened)
+        yield opened
 
 
 def load(name: str, receiver: Receiver) -> Watch:
@@ -93,23 +88,27 @@ def load(name: str, receiver: Receiver) -> Watch:
     return parse_watch(text, id=name)
 
 
-def perform(watch: Watch, store: Store) -> dict[str, list[AnyMessage] | str | None]:
+def perform(watch: Watch, store: Store) -> dict[str, Any]:
     """What each action sends; None where its condition is not met, a text where it fails. {}: the watch is not."""
-    means = means_of(store, now=NOW)
-    evaluation = evaluate(watch, means=means, now=NOW, scheduled=NOW)
+    dependencies = run_dependencies(store, now=NOW)
+    evaluation = evaluate(watch, dependencies=dependencies, now=NOW, scheduled=NOW)
     if not evaluation.met:
         return {}
     context = evaluation.context
     if watch.definition.transform:
-        payload = run_transform(watch.definition.transform, context, means=means, where="transform")
+        payload = run_transform(
+            watch.definition.transform, context, dependencies=dependencies, where="transform"
+        )
         context = with_payload(context, payload)
-    found: dict[str, list[AnyMessage] | str | None] = {}
+    outcomes: dict[str, Any] = {}
     for name, action in watch.actions.items():
         try:
-            found[name] = prepare(name, action, context, NOW, means=means)
-        except MessageError as error:
-            found[name] = str(error)
-    return found
+            outcomes[name] = render_action(
+                action, context, draft(name, watch=watch.id), dependencies=dependencies
+            )
+        except RenderError as error:
+            outcomes[name] = str(error)
+    return outcomes
 
 
 def texts(messages: Any) -> list[str]:
@@ -137,7 +136,7 @@ def test_a_search_a_comparison_a_line_in_the_log(
 ) -> None:
     """The search is bounded by the slot."""
     (message,) = perform(load("log_errors", receiver), store)["log_error"] or ()
-    LogOutlet().deliver(message)  # type: ignore[arg-type]
+    LogChannel().deliver(message)
     assert [(r.levelno, r.getMessage()) for r in caplog.records] == [
         (logging.WARNING, "Found 2 errors in the logs")
     ]
@@ -153,7 +152,7 @@ def test_an_http_input(store: Store, receiver: Receiver, mail_server: MailServer
     assert (asked.method, parse_qs(urlsplit(asked.path).query)) == ("GET", {"level": ["red & more"]})
     assert asked.headers["X-Watch"] == "http_health"
     assert asked.headers["Authorization"].startswith("Basic ")
-    SmtpOutlet(mail_server.url).deliver(message)  # type: ignore[arg-type]
+    EmailChannel(mail_server.url).deliver(message)
     (mail,) = mail_server.mails
     assert mail["Subject"] == "Cluster is red (200)"
     assert mail_server.bodies() == ['It answered {"a": {"name": "n1"}}\n']
@@ -187,25 +186,25 @@ def test_each_input_of_a_chain_sees_those_before_it(store: Store, receiver: Rece
 
 
 def test_array_compare_and_a_request_for_each(store: Store, receiver: Receiver) -> None:
-    """No more than max_iterations; what was left out is told."""
+    """No more than max_iterations; what was left out is reported."""
     messages = perform(load("array_compare_foreach", receiver), store)["each_host"]
     assert messages is not None
-    assert [message.kind for message in messages] == ["webhook", "webhook", "logging"]  # type: ignore[union-attr]
+    assert [message.channel for message in messages] == ["webhook", "webhook", "logging"]
     for message in messages[:2]:
-        WebhookOutlet().deliver(message)  # type: ignore[arg-type]
+        WebhookChannel().deliver(message)
     assert [(r.method, r.path) for r in receiver.requests] == [
         ("PUT", "/hosts/web?n=2"),
         ("PUT", "/hosts/app?n=1"),
     ]
     assert len({r.headers["Idempotency-Key"] for r in receiver.requests}) == 2
-    assert "1 of 3 were left out: max_iterations is 2" in messages[2].text  # type: ignore[union-attr]
+    assert "1 of 3 were left out: max_iterations is 2" in messages[2].text
 
 
 def test_a_transforming_search_and_conditions_of_actions(store: Store, receiver: Receiver) -> None:
     """The transform's answer is the payload of all actions."""
-    found = perform(load("transform_search", receiver), store)
-    assert texts(found["log"]) == ["<broke <!channel>><{{ctx.watch_id}}>"]
-    assert found["not_now"] is None
+    outcomes = perform(load("transform_search", receiver), store)
+    assert texts(outcomes["log"]) == ["<broke <!channel>><{{ctx.watch_id}}>"]
+    assert outcomes["not_now"] is None
 
 
 def test_attachments_of_a_mail(store: Store, receiver: Receiver, mail_server: MailServer) -> None:
@@ -213,7 +212,7 @@ def test_attachments_of_a_mail(store: Store, receiver: Receiver, mail_server: Ma
     receiver.answers["/chart"] = (200, {"Content-Type": "text/html"}, b"\x89PNG")
     receiver.answers["/gone"] = (404, {}, b"")
     (message,) = perform(load("email_attachments", receiver), store)["mail"] or ()
-    SmtpOutlet(mail_server.url).deliver(message)  # type: ignore[arg-type]
+    EmailChannel(mail_server.url).deliver(message)
     (mail,) = mail_server.mails
     assert mail["Subject"] == "web Bcc: evil@example.org is down"
     assert (mail["X-Priority"], mail["Cc"], mail["Reply-To"]) == ("2", "lead@example.org", "team@example.org")
@@ -237,11 +236,11 @@ def test_dynamic_attachments_of_slack(store: Store, receiver: Receiver, webhook:
     """One for each element, whose keys are the variables; values cannot call people."""
     messages = perform(load("slack_dynamic", receiver), store)["notify"]
     for message in messages or ():
-        SlackOutlet(webhook.url).deliver(message)  # type: ignore[arg-type]
+        SlackChannel(webhook.url).deliver(message)
     assert [post["channel"] for post in webhook.posts] == ["#ops", "@slack_dynamic"]
     overview, *dynamic = webhook.posts[0]["attachments"]
     assert overview["fields"] == [{"title": "n", "value": "2", "short": True}]
-    assert [each["title"] for each in dynamic] == ["web", "db"]
+    assert [attachment["title"] for attachment in dynamic] == ["web", "db"]
     assert dynamic[0]["text"] == "broke &lt;!channel&gt;"
     assert dynamic[0]["footer"] == "slack_dynamic"
 
@@ -249,7 +248,7 @@ def test_dynamic_attachments_of_slack(store: Store, receiver: Receiver, webhook:
 def test_a_form_of_a_webhook(store: Store, receiver: Receiver) -> None:
     """A value can begin no other part, parameter, header or field."""
     (message,) = perform(load("webhook_form", receiver), store)["post"] or ()
-    WebhookOutlet().deliver(message)  # type: ignore[arg-type]
+    WebhookChannel().deliver(message)
     (asked,) = receiver.requests
     path, _, query = asked.path.partition("?")
     value = 'a&b=c "quoted"\nline'
@@ -261,11 +260,11 @@ def test_a_form_of_a_webhook(store: Store, receiver: Receiver) -> None:
 
 def test_documents_are_stored_through_the_port(store: Store, receiver: Receiver) -> None:
     """What is stored again takes its own place, and `create` leaves what is there."""
-    found = perform(load("index_document", receiver), store)
+    outcomes = perform(load("index_document", receiver), store)
     for _ in range(2):
-        for messages in found.values():
+        for messages in outcomes.values():
             for message in messages or ():
-                IndexOutlet(store).deliver(message)  # type: ignore[arg-type]
+                IndexChannel(store).deliver(message)
     (hit,) = store.search("level-counts", {"size": 10})["hits"]["hits"]
     assert hit["_id"] == "latest"
     assert hit["_source"]["created_at"] == "2018-02-01T12:00:00.000Z"
@@ -279,14 +278,14 @@ def test_foreach_over_hits_texts_and_nothing(store: Store, receiver: Receiver) -
     """An object is the payload, a text is _value, and what is no list fails the action."""
     watch = load("foreach_hits", receiver)
     assert (watch.throttle_period("each"), watch.throttle_period("tags")) == (minutes(15), minutes(2))
-    found = perform(watch, store)
-    assert texts(found["each"])[:3] == [
+    outcomes = perform(watch, store)
+    assert texts(outcomes["each"])[:3] == [
         "1: started of foreach_hits",
         "2: broke <!channel> of foreach_hits",
         "3: {{ctx.watch_id}} of foreach_hits",
     ]
-    assert texts(found["tags"]) == ["tag a"]
-    assert found["nothing"] == "foreach: ctx.payload.hits.hits.0._source.none is no list"
+    assert texts(outcomes["tags"]) == ["tag a"]
+    assert outcomes["nothing"] == "foreach: ctx.payload.hits.hits.0._source.none is no list"
 
 
 def test_a_search_template(store: Store, receiver: Receiver) -> None:
@@ -305,7 +304,7 @@ def test_date_maths_in_a_comparison(store: Store, receiver: Receiver) -> None:
 
 
 def test_the_template_for_an_sms_gateway(receiver: Receiver) -> None:
-    """JSON whatever a value holds; the gateway's token comes from the environment; its refusals are told."""
+    """JSON whatever a value holds; the gateway's token comes from the environment; its refusals are reported."""
     action = json.loads((content.path("watchers") / "templates" / "sms.json").read_text("utf-8"))
     metadata = {"title": "NA spike", "sms_to": ["+491700000000"]}
     finding = {"model": 'loans", "to": "+4900', "version": "1", "feature": "inc\nome"}
@@ -314,18 +313,24 @@ def test_the_template_for_an_sms_gateway(receiver: Receiver) -> None:
     action["webhook"].update(scheme="http", host="127.0.0.1", port=receiver.port)
     with EmbeddedStore(None) as store:
         (message,) = (
-            prepare("sms", Action.model_validate(action), context, NOW, means=means_of(store, now=NOW)) or ()
+            render_action(
+                parse_action(action),
+                context,
+                draft("sms"),
+                dependencies=run_dependencies(store, now=NOW),
+            )
+            or ()
         )
     environ = {"LOGGING_LIB_AUTHORIZATION_127_0_0_1": "Bearer topsecret"}
-    outlet = WebhookOutlet(Caller.from_environ(environ))
-    outlet.deliver(message)
+    channel = WebhookChannel(HttpClient.from_environ(environ))
+    channel.deliver(message)
     (sent,) = receiver.requests
     assert json.loads(sent.body) == {
         "to": ["+491700000000"],
         "text": 'NA spike: loans", "to": "+4900 1 inc\nome and 1 more',
     }
     assert sent.headers["Authorization"] == "Bearer topsecret"
-    assert "topsecret" not in repr(outlet)
+    assert "topsecret" not in repr(channel)
     for answer, expected in [
         ((429, {"Retry-After": "7"}, b"slow down"), "answered 429, retry after 7 s: slow down"),
         ((302, {"Location": "http://127.0.0.1:1/"}, b""), "redirects are not followed"),
@@ -333,13 +338,25 @@ def test_the_template_for_an_sms_gateway(receiver: Receiver) -> None:
     ]:
         receiver.answers["/v1/messages"] = answer
         with pytest.raises(DeliveryError, match=expected) as caught:
-            outlet.deliver(message)
+            channel.deliver(message)
         assert "topsecret" not in str(caught.value)
         assert caught.value.retry_after == (7 if answer[0] == 429 else None)
     receiver.stop()
     with pytest.raises(DeliveryError, match=r"^http://127.0.0.1:\d+: no answer: the connection failed$"):
-        outlet.deliver(message)
+        channel.deliver(message)
     receiver.__init__()  # type: ignore[misc]  # so that the fixture can stop it
+
+
+@pytest.mark.parametrize(("name", "channel"), [("teams", "teams"), ("pagerduty", "pagerduty")])
+def test_templates_of_other_channels_fit_into_every_shipped_watch(name: str, channel: str) -> None:
+    """Copied into its actions it is checked as a part of it; for Watcher a webhook's body is a text."""
+    action = json.loads((content.path("watchers") / "templates" / f"{name}.json").read_text("utf-8"))
+    assert isinstance(action.get("webhook", {}).get("body", ""), str)
+    for file in sorted(content.path("watchers").glob("*.json")):
+        document = json.loads(file.read_text("utf-8"))
+        document["actions"] = {name: action}
+        watch = parse_watch(document, id=file.stem)
+        assert channel_of(watch.actions[name]).name == channel
 
 
 def test_nothing_is_asked_over_http_for_a_time_that_is_past(store: Store, receiver: Receiver) -> None:
@@ -351,16 +368,16 @@ def test_nothing_is_asked_over_http_for_a_time_that_is_past(store: Store, receiv
 
 @pytest.fixture(scope="module")
 def elastic(elasticsearch_url: str) -> Iterator[ElasticsearchStore]:
-    connection = Connection(Settings(elasticsearch_url))
-    with ElasticsearchStore(connection) as found:
+    connection = Connection(ConnectionSettings(elasticsearch_url))
+    with ElasticsearchStore(connection) as opened:
         mapping = {
             "mappings": {"properties": {n: {"type": "keyword"} for n in ("level", "host", "message", "tags")}}
         }
         for index in ("app-logs", "summary"):
             connection.call("DELETE", f"/{index}", params={"ignore_unavailable": "true"})
         connection.call("PUT", "/app-logs", mapping)
-        fill(found)
-        yield found
+        fill(opened)
+        yield opened
         for index in ("app-logs", "summary"):
             connection.call("DELETE", f"/{index}", params={"ignore_unavailable": "true"})
 
@@ -379,7 +396,7 @@ def test_documents_made_by_painless_are_stored_in_bulk(
     messages = perform(load("transform_chain_bulk", receiver), elastic)["store"]
     for _ in range(2):
         for message in messages or ():
-            IndexOutlet(elastic).deliver(message)  # type: ignore[arg-type]
+            IndexChannel(elastic).deliver(message)
     hits = elastic.search("summary", {"size": 10, "sort": [{"seen": "asc"}]})["hits"]["hits"]
     assert {hit["_id"]: hit["_source"]["host"] for hit in hits} == {"copy-2": "web", "copy-3": "db"}
     assert {hit["_source"]["seen"] for hit in hits} == {"2018-02-01T12:00:00.000Z"}
@@ -398,7 +415,7 @@ def test_the_runner_performs_them(store: Store, receiver: Receiver) -> None:
     """Requests and documents go out as mails do, each throttled by itself; the second run is quiet."""
     names = ("array_compare_foreach", "index_document", "webhook_form")
     watches = [load(name, receiver) for name in names]
-    runner = Runner(store, watches, outlets=outlets_from({}, store=store))
+    runner = Runner(store, watches, channels=configure_channels({}, store=store))
     report = runner.run_once(NOW)
     assert {run.watch: run.error for run in report.runs} == dict.fromkeys(names)
     assert {name: result.status for alert in report.alerts for name, result in alert.actions.items()} == {

@@ -1,19 +1,20 @@
-"""``logging-lib watch``: list, show, run, ack, mute, unmute, history, test, backtest, lint; a module each."""
+"""``logging-lib watch``: list, show, lint, test, backtest, run, notify-test, ack, mute, unmute, history."""
 
 from __future__ import annotations
 
 import typer
 
-from logging_lib.cli.watch import ack, history, lint, mute, replay, run, show, unit
+from logging_lib.cli.watch import backtest, files, incidents, notify_test, run
 
-app = typer.Typer(help="Evaluate watches and alert, without a licence.", no_args_is_help=True)
-app.command("list")(show.list_)
-app.command()(show.show)
+app = typer.Typer(help="Evaluate watches and alert, without a license.", no_args_is_help=True)
+app.command("list")(files.list_)
+app.command()(files.show)
 app.command()(run.run)
-app.command()(ack.ack)
-app.command()(mute.mute)
-app.command()(mute.unmute)
-app.command()(history.history)
-app.command("backtest")(replay.backtest_)
-app.command("test")(unit.unit_test)
-app.command("lint")(lint.lint_)
+app.command("notify-test")(notify_test.notify_test)
+app.command()(incidents.ack)
+app.command()(incidents.mute)
+app.command()(incidents.unmute)
+app.command()(incidents.history)
+app.command("backtest")(backtest.backtest_)
+app.command("test")(files.unit_test)
+app.command("lint")(files.lint_)

@@ -17,11 +17,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from logging_lib.cli import _store
-from logging_lib.cli._given import UsageError, duration, instant
-from logging_lib.cli._print import console, safe
-from logging_lib.cli.watch import _state
-from logging_lib.cli.watch._common import (
+from logging_lib._util.times import format_duration, format_instant
+from logging_lib.cli import options as store_options
+from logging_lib.cli.options import UsageError, duration, instant
+from logging_lib.cli.output import console, safe
+from logging_lib.cli.watch import watch_options
+from logging_lib.cli.watch.watch_options import (
     JsonOption,
     ProfilesOption,
     WatchesOption,
@@ -31,32 +32,32 @@ from logging_lib.cli.watch._common import (
     pick,
     print_json,
 )
-from logging_lib.jobs.overlay import index_profiles, with_profiles
-from logging_lib.schema.streams import DEFAULT_NAMESPACE
+from logging_lib.schema import DEFAULT_NAMESPACE
 from logging_lib.store.port import Store, StoreError
-from logging_lib.watch.actions import Outlet, PrintOutlet, outlets_from
-from logging_lib.watch.checking.metadata import needs_profiles
-from logging_lib.watch.model import ACTION_KINDS, Watch
-from logging_lib.watch.runner.daemon import Daemon, Pace
-from logging_lib.watch.runner.heartbeat import Heartbeat
-from logging_lib.watch.runner.incidents import Patience
-from logging_lib.watch.runner.leases import LEASE, Elector, FencedState, LeaseLost
-from logging_lib.watch.runner.outbox import Policy
-from logging_lib.watch.runner.results import ActionResult, Report
-from logging_lib.watch.runner.runner import Options, Runner, append
-from logging_lib.watch.runner.state import MemoryState, StateError, StateStore
+from logging_lib.store.profiles import index_profiles, overlay_profiles
+from logging_lib.watch.daemon import Daemon, Heartbeat, Pace
+from logging_lib.watch.errors import StateError
+from logging_lib.watch.incidents import ResolvePolicy
+from logging_lib.watch.lease import LEASE, LeaderElector, LeaderState, LeaseLost
+from logging_lib.watch.model import Watch
+from logging_lib.watch.notify.base import Channel, Notification
+from logging_lib.watch.notify.queue import DeliveryPolicy
+from logging_lib.watch.notify.registry import CHANNELS, channel_of, configure_channels, preview_channels
+from logging_lib.watch.results import Alert, RunReport
+from logging_lib.watch.runner import Options, Runner, append
+from logging_lib.watch.state.base import MemoryState, StateStore
 from logging_lib.watch.templating import Medium
-from logging_lib.watch.times import format_duration, format_instant
+from logging_lib.watch.validation.metadata import needs_profiles
 
 _log = logging.getLogger("logging_lib.watch")
 
 
 def run(
-    store: _store.StoreOption = None,
-    elasticsearch: _store.ElasticsearchOption = None,
+    store: store_options.StoreOption = None,
+    elasticsearch: store_options.ElasticsearchOption = None,
     once: Annotated[
         bool,
-        typer.Option("--once", help="Evaluate all watches now, then end. Default: go on by their schedules."),
+        typer.Option("--once", help="Run every watch once and exit. Default: run as a daemon."),
     ] = False,
     watches: WatchesOption = None,
     only: Annotated[list[str] | None, typer.Option("--watch", help="Only this watch id; repeatable.")] = None,
@@ -66,7 +67,7 @@ def run(
         typer.Option("--dry-run", help="With --once: print what would be sent; send and remember nothing."),
     ] = False,
     now: Annotated[str | None, typer.Option(help="With --once: as of this ISO time. Default: now.")] = None,
-    state: _state.StateOption = None,
+    state: watch_options.StateOption = None,
     alerts: Annotated[Path | None, typer.Option(help="Append each alert to this JSON-lines file.")] = None,
     smtp_url: Annotated[
         str | None,
@@ -74,38 +75,45 @@ def run(
     ] = None,
     mail_from: Annotated[str | None, typer.Option(help="The mails' sender. [LOGGING_LIB_MAIL_FROM]")] = None,
     catch_up: Annotated[
-        bool, typer.Option("--catch-up", help="Run all slots that were missed. Default: the latest alone.")
+        bool,
+        typer.Option("--catch-up", help="Run every scheduled run that was missed. Default: only the latest."),
     ] = False,
     recover_after: Annotated[
-        int, typer.Option(min=1, help="Runs without a finding until its incident is over, and said to be.")
-    ] = Patience().runs,
+        int, typer.Option(min=1, help="Consecutive runs without a finding before its incident is resolved.")
+    ] = ResolvePolicy().runs,
     digest_over: Annotated[
         int,
-        typer.Option(min=0, help="More messages than this at once for one recipient become one; 0: never."),
-    ] = Policy().digest_over,
-    fallback_email: Annotated[str | None, typer.Option(help="Gets what Slack does not take.")] = None,
-    fallback_slack: Annotated[
-        str | None, typer.Option(help="The channel that gets what the mail server does not take.")
+        typer.Option(
+            min=0, help="Send a digest when a recipient would get more notifications than this; 0: never."
+        ),
+    ] = DeliveryPolicy().digest_over,
+    fallback: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CHANNEL=RECIPIENT",
+            help="Where notifications go that their own channel does not deliver: email=oncall@example.org; "
+            "repeatable.",
+        ),
     ] = None,
     fallback_after: Annotated[
-        int, typer.Option(min=1, help="Failed attempts until a message goes to its fallback.")
-    ] = Policy().fallback_after,
+        int, typer.Option(min=1, help="Failed attempts before a notification goes to its fallback.")
+    ] = DeliveryPolicy().fallback_after,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Watches run at once.")] = Pace().workers,
     lease: Annotated[
-        str, typer.Option(help="Another runner takes over after so long without a sign of this one.")
+        str, typer.Option(help="Another runner takes over when this one was not heard of for this long.")
     ] = format_duration(LEASE),
     heartbeat: Annotated[
         str | None,
         typer.Option(help="Namespace of the health stream for the runner's own events; '' for none."),
     ] = DEFAULT_NAMESPACE,
-    grace: Annotated[float, typer.Option(min=0, help="Seconds to go on for after SIGTERM.")] = 10.0,
+    grace: Annotated[float, typer.Option(min=0, help="Grace period after SIGTERM, in seconds.")] = 10.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Evaluate the watches over a store and perform their actions: for good, or with --once one time.
+    """Evaluate the watches over a store and perform their actions: as a daemon, or with --once one time.
 
-    Several may run over one state: one works, the others stand by. Secrets come from the environment only:
-    LOGGING_LIB_SMTP_USER, LOGGING_LIB_SMTP_PASSWORD, LOGGING_LIB_SLACK_WEBHOOK. Exit code with --once, 1: a watch
-    or a delivery failed, or nothing could be judged; always, 2: wrong input.
+    Several may run over one state: one works, the others stand by. Channels are configured by the environment:
+    LOGGING_LIB_SMTP_URL, LOGGING_LIB_SLACK_WEBHOOK and others, see docs/notifications.md. Exit code with --once, 1:
+    a watch or a delivery failed, or nothing could be evaluated; always, 2: wrong input.
 
     Example: logging-lib watch run --elasticsearch https://localhost:9200
     """
@@ -115,86 +123,87 @@ def run(
         chosen = load(watches)
         if only:
             chosen = pick(chosen, only)
-        lasts = duration(lease, "--lease")
+        lease_duration = duration(lease, "--lease")
         beats = bool(heartbeat) and not once
-        indexes = any(action.kind == "index" for watch in chosen for action in watch.actions.values())
+        indexes = any(channel_of(action).needs_store for watch in chosen for action in watch.actions.values())
         if store is None and not once:
-            opened = _store.open_elasticsearch(elasticsearch)  # the first event may be still to come
+            opened = store_options.open_elasticsearch(elasticsearch)  # the first event may be still to come
         else:
-            opened = _store.choose(
+            opened = store_options.choose(
                 store, elasticsearch, read_only=dry_run or not (profiles or beats or indexes)
             )
         stack.callback(opened.close)
         if dry_run and profiles:
-            opened = with_profiles(opened, profiles)
+            opened = overlay_profiles(opened, profiles)
             stack.callback(opened.close)
         else:
             index_profiles(opened, profiles or ())
-        fallback = {k: to for k, to in (("email", fallback_email), ("slack", fallback_slack)) if to}
         options = Options(
-            policy=Policy(digest_over=digest_over, fallback_after=fallback_after),
-            patience=Patience(runs=recover_after),
-            fallback=fallback,
+            delivery=DeliveryPolicy(digest_over=digest_over, fallback_after=fallback_after),
+            resolve=ResolvePolicy(runs=recover_after),
+            fallback=dict(map(_fallback, fallback or ())),
             catch_up=catch_up,
         )
-        kept = _state.open_state(store, elasticsearch, state)
+        opened_state = watch_options.open_state(store, elasticsearch, state)
         if dry_run:
             moment = datetime.now(UTC) if now is None else instant(now, "--now")
-            report, messages = _dry(opened, chosen, kept, options, moment)
+            report, previews = _dry_run(opened, chosen, opened_state, options, moment)
         else:
-            outlets = _outlets(chosen, opened, smtp_url, mail_from)
+            channels = _channels(chosen, opened, smtp_url, mail_from)
             if alerts:
                 _writable(alerts)
             _note_unmatched(opened, chosen)
-            elector = Elector(kept, lasts)
+            elector = LeaderElector(opened_state, lease_duration)
             runner = Runner(
                 opened,
                 chosen,
-                outlets=outlets,
-                state=FencedState(kept, elector),
+                channels=channels,
+                state=LeaderState(opened_state, elector),
                 alerts=alerts,
                 options=options,
-                guard=lambda: elector.check(datetime.now(UTC)),
+                check_leader=lambda: elector.check(datetime.now(UTC)),
             )
             if not once:
-                _go_on(runner, elector, opened, heartbeat if beats else None, Pace(workers=workers), grace)
+                _run_daemon(
+                    runner, elector, opened, heartbeat if beats else None, Pace(workers=workers), grace
+                )
                 return
             moment = datetime.now(UTC) if now is None else instant(now, "--now")
-            messages = []
-            with _elected(elector):
+            previews = []
+            with _leading(elector):
                 report = runner.run_once(moment)
     if as_json:
-        print_json({**report.document(), **({"messages": messages} if dry_run else {})})
+        print_json({**report.document(), **({"messages": previews} if dry_run else {})})
     else:
-        for message in messages:
-            typer.echo(message)
+        for preview in previews:
+            typer.echo(preview)
             typer.echo("-" * 72)
         _print_report(report)
     raise typer.Exit(0 if report.ok else 1)
 
 
-def _dry(
-    opened: Store, watches: list[Watch], kept: StateStore, options: Options, now: datetime
-) -> tuple[Report, list[str]]:
+def _dry_run(
+    opened: Store, watches: list[Watch], state: StateStore, options: Options, now: datetime
+) -> tuple[RunReport, list[str]]:
     """What would be sent, over a copy of the state."""
-    messages: list[str] = []
+    previews: list[str] = []
     # What waits for delivery is not shown as if it were new.
-    states = {i: kept.load(i).model_copy(update={"undelivered": ()}) for i in kept.watch_ids()}
-    outlets: dict[str, Outlet] = dict.fromkeys(ACTION_KINDS, PrintOutlet(messages.append))
+    states = {i: state.load(i).model_copy(update={"queue": ()}) for i in state.watch_ids()}
     _note_unmatched(opened, watches)
-    copied = MemoryState(states, mutes=kept.mutes())
-    runner = Runner(opened, watches, outlets=outlets, state=copied, dry_run=True, options=options)
-    return runner.run_once(now), messages
+    copy = MemoryState(states, mutes=state.mutes())
+    channels = preview_channels(previews.append)
+    runner = Runner(opened, watches, channels=channels, state=copy, dry_run=True, options=options)
+    return runner.run_once(now), previews
 
 
 @contextlib.contextmanager
-def _elected(elector: Elector) -> Iterator[None]:
-    """Leads while the block runs, however long that takes."""
-    if not elector.campaign(datetime.now(UTC)):
-        other = elector.leader
-        assert other is not None
+def _leading(elector: LeaderElector) -> Iterator[None]:
+    """Lead while the block runs, however long that takes."""
+    if not elector.acquire(datetime.now(UTC)):
+        leader = elector.leader
+        assert leader is not None
         raise StateError(
-            f"another run holds this state: {other.holder}, until {format_instant(other.until)} unless it renews "
+            f"another run holds this state: {leader.holder}, until {format_instant(leader.until)} unless it renews "
             "that; let it end, or give another --state"
         )
     ended = threading.Event()
@@ -203,7 +212,7 @@ def _elected(elector: Elector) -> Iterator[None]:
         while not ended.wait(0.2):
             with contextlib.suppress(StateError, StoreError):
                 if elector.is_due(datetime.now(UTC)):
-                    elector.campaign(datetime.now(UTC))
+                    elector.acquire(datetime.now(UTC))
 
     thread = threading.Thread(target=renew, name="watch-lease", daemon=True)
     thread.start()
@@ -214,11 +223,11 @@ def _elected(elector: Elector) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        elector.resign(datetime.now(UTC))
+        elector.release(datetime.now(UTC))
 
 
-def _go_on(
-    runner: Runner, elector: Elector, opened: Store, namespace: str | None, pace: Pace, grace: float
+def _run_daemon(
+    runner: Runner, elector: LeaderElector, opened: Store, namespace: str | None, pace: Pace, grace: float
 ) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("elastic_transport").setLevel(logging.ERROR)
@@ -226,7 +235,7 @@ def _go_on(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     beat = Heartbeat(opened, datetime.now(UTC), namespace=namespace) if namespace else None
-    daemon = Daemon(runner, elector, heartbeat=beat, pace=pace, tell=_say, refresh=opened.refresh)
+    daemon = Daemon(runner, elector, heartbeat=beat, pace=pace, on_report=_log_report, refresh=opened.refresh)
     worker = threading.Thread(target=daemon.run, args=(stop, grace), name="watch-daemon", daemon=True)
     worker.start()
     while worker.is_alive() and not stop.wait(1.0):
@@ -234,17 +243,17 @@ def _go_on(
     worker.join(grace + 5.0)
 
 
-def _say(report: Report) -> None:
-    """What is worth a line of the daemon's log."""
+def _log_report(report: RunReport) -> None:
+    """Write what is worth a line of the daemon's log."""
     for watch_run in report.runs:
         if watch_run.error:
             _log.warning("%s failed: %s", watch_run.watch, Medium.HEADER.escape(watch_run.error))
         for alert in watch_run.alerts:
-            told = ", ".join(f"{name} {_status(result)}" for name, result in alert.actions.items())
-            level = logging.INFO if alert.performed else logging.DEBUG
-            _log.log(level, "%s", Medium.HEADER.escape(f"{alert.watch}: {alert.subject} ({told})"))
-        for over in watch_run.resolved:
-            _log.info("%s", Medium.HEADER.escape(f"{over.watch}: {over.subject}"))
+            level = logging.INFO if alert.is_performed else logging.DEBUG
+            line = f"{alert.watch}: {alert.subject} ({_statuses(alert)})"
+            _log.log(level, "%s", Medium.HEADER.escape(line))
+        for resolved in watch_run.resolved:
+            _log.info("%s", Medium.HEADER.escape(f"{resolved.watch}: {resolved.subject}"))
     for line in _notes(report):
         _log.log(logging.DEBUG if "not judged" in line else logging.INFO, "%s", Medium.HEADER.escape(line))
 
@@ -268,55 +277,70 @@ def _note_unmatched(store: Store, watches: list[Watch]) -> None:
             print(Medium.HEADER.escape(note), file=sys.stderr)
 
 
-def _outlets(
-    watches: list[Watch], store: Store, smtp_url: str | None, mail_from: str | None
-) -> dict[str, Outlet]:
-    outlets = outlets_from(os.environ, smtp_url=smtp_url, mail_from=mail_from, store=store)
-    needed = {action.kind for watch in watches for action in watch.actions.values()}
-    if needed and needed.isdisjoint(outlets):
+def _fallback(option: str) -> tuple[str, str]:
+    name, _, recipient = option.partition("=")
+    names = [channel.name for channel in CHANNELS.values() if channel.takes_text]
+    if name not in names or not recipient:
         raise UsageError(
-            "nobody could be told: set LOGGING_LIB_SMTP_URL or LOGGING_LIB_SLACK_WEBHOOK, or use --dry-run"
+            f"--fallback: {option!r}: write CHANNEL=RECIPIENT, CHANNEL one of {', '.join(names)}"
         )
-    return outlets
+    return name, recipient
 
 
-def _status(result: ActionResult) -> str:
+def _channels(
+    watches: list[Watch], store: Store, smtp_url: str | None, mail_from: str | None
+) -> dict[str, Channel]:
+    overrides = {"LOGGING_LIB_SMTP_URL": smtp_url, "LOGGING_LIB_MAIL_FROM": mail_from}
+    environ = {**os.environ, **{name: value for name, value in overrides.items() if value}}
+    channels = configure_channels(environ, store=store)
+    needed = {channel_of(action) for watch in watches for action in watch.actions.values()}
+    if needed and not any(channel.name in channels for channel in needed):
+        settings = sorted(channel.setting for channel in needed if channel.setting)
+        raise UsageError(
+            f"no notification channel is configured: set {' or '.join(settings)}, or use --dry-run"
+        )
+    return channels
+
+
+def _statuses(alert: Alert) -> str:
+    return ", ".join(f"{name} {_status(result)}" for name, result in alert.actions.items())
+
+
+def _status(result: Notification) -> str:
     return result.status.replace("_", " ")
 
 
-def _print_report(report: Report) -> None:
+def _print_report(report: RunReport) -> None:
     out = console()
     table = Table("watch", "result", "alerts", box=None, pad_edge=False)
     for watch_run in report.runs:
         if watch_run.error:
             table.add_row(escape(watch_run.watch), "[red]failed[/red]", escape(watch_run.error))
             continue
-        told = [
-            f"{alert.subject} ({', '.join(f'{name} {_status(result)}' for name, result in alert.actions.items())})"
-            for alert in watch_run.alerts
-        ]
+        alerts = [f"{alert.subject} ({_statuses(alert)})" for alert in watch_run.alerts]
         table.add_row(
             escape(watch_run.watch),
             "condition met" if watch_run.met else "quiet",
-            "\n".join(map(safe, told)),
+            "\n".join(map(safe, alerts)),
         )
     out.print(table)
     for line in _notes(report):
         print(Medium.HEADER.escape(line), file=sys.stderr)
 
 
-def _notes(report: Report) -> Iterator[str]:
+def _notes(report: RunReport) -> Iterator[str]:
     for watch_run in report.runs:
         for alert in watch_run.alerts:
             for name, result in alert.actions.items():
                 if result.status in ("failed", "not_configured"):
                     yield f"{alert.watch}: {name}: {result.reason}"
-        for over in watch_run.resolved:
-            yield f"{over.watch}: {over.subject} ({over.action} {'told' if over.delivered else 'not delivered'})"
+        for resolved in watch_run.resolved:
+            outcome = "delivered" if resolved.status in ("executed", "would_send") else "not delivered"
+            yield f"{resolved.watch}: {resolved.subject} ({resolved.action} {outcome})"
         for skipped in watch_run.skipped:
             yield f"{watch_run.watch}: {not_judged(**skipped)}"
         if watch_run.unwritten:
             yield f"{watch_run.watch}: {watch_run.unwritten}"
     for retry in report.retries:
-        outcome = "delivered now" if retry.delivered else f"still not delivered: {retry.reason}"
+        outcome = "delivered now" if retry.is_delivered else f"still not delivered: {retry.reason}"
         yield f"{retry.watch}: {retry.action}: {retry.subject!r}: {outcome} (attempt {retry.attempts})"

@@ -1,57 +1,50 @@
-"""A Watcher watch as typed, immutable objects: the subset of Watcher's JSON that the runner executes.
+"""Read a Watcher watch as typed, immutable objects: the subset of Watcher's JSON that the runner executes.
 
 Field names and defaults are Watcher's. What Watcher knows and the runner does not is refused by name, never
 ignored.
 """
 
-from logging_lib.watch.model._actions import (
-    ACTION_KINDS,
-    Action,
-    Attachment,
-    DataFormat,
-    DynamicAttachments,
-    EmailAction,
-    HttpAttachment,
-    IndexAction,
-    LoggingAction,
-    SlackAttachment,
-    SlackMessage,
+from logging_lib.watch.model.action import Action, with_types
+from logging_lib.watch.model.base import Duration, Model, OneOf, Strings, fault
+from logging_lib.watch.model.requests import HttpRequest, SearchRequest
+from logging_lib.watch.model.schedule import ScheduleModel
+from logging_lib.watch.model.steps import (
+    MAX_SOURCE,
+    OPERATORS,
+    Condition,
+    HttpInput,
+    Input,
+    Operator,
+    Script,
+    SearchInput,
+    SearchTransform,
+    Transform,
 )
-from logging_lib.watch.model._base import Model
-from logging_lib.watch.model._conditions import OPERATORS, Condition, Operator
-from logging_lib.watch.model._inputs import HttpInput, Input, SearchInput
-from logging_lib.watch.model._requests import HttpRequest, SearchRequest
-from logging_lib.watch.model._scripts import MAX_SOURCE, Script, SearchTransform, Transform
-from logging_lib.watch.model._trigger import ScheduleModel
-from logging_lib.watch.model._watch import DEFAULT_THROTTLE, Definition, Watch
+from logging_lib.watch.model.watch import DEFAULT_THROTTLE, Definition, Watch, with_actions
 
 __all__ = [
-    "ACTION_KINDS",
     "DEFAULT_THROTTLE",
     "MAX_SOURCE",
     "OPERATORS",
     "Action",
-    "Attachment",
     "Condition",
-    "DataFormat",
     "Definition",
-    "DynamicAttachments",
-    "EmailAction",
-    "HttpAttachment",
+    "Duration",
     "HttpInput",
     "HttpRequest",
-    "IndexAction",
     "Input",
-    "LoggingAction",
     "Model",
+    "OneOf",
     "Operator",
     "ScheduleModel",
     "Script",
     "SearchInput",
     "SearchRequest",
     "SearchTransform",
-    "SlackAttachment",
-    "SlackMessage",
+    "Strings",
     "Transform",
     "Watch",
+    "fault",
+    "with_actions",
+    "with_types",
 ]

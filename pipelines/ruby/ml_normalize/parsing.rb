@@ -21,7 +21,7 @@ module MlNormalize
 
     STRING = '"[^"\\\\]*+(?:\\\\.[^"\\\\]*+)*+(?:"|\\\\?\z)'
     BRACKETS = Regexp.new("#{STRING}|[\\[{\\]}]", Regexp::MULTILINE)
-    MENDED = Regexp.new("#{STRING}|NaN|-?Infinity|-?[0-9]++(?:\\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+", Regexp::MULTILINE)
+    REPAIRABLE = Regexp.new("#{STRING}|NaN|-?Infinity|-?[0-9]++(?:\\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+", Regexp::MULTILINE)
     ESCAPES = Regexp.new(
       "\\\\u[dD][89abAB][0-9a-fA-F]{2}\\\\u[dD][c-fC-F][0-9a-fA-F]{2}" \
       "|(\\\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\\\.",
@@ -58,7 +58,7 @@ module MlNormalize
 
     module_function
 
-    # The object as a java.util.Map, and whether it had to be mended.
+    # The object as a java.util.Map, and whether it had to be repaired.
     def parse(raw)
       size = raw.bytesize
       if size > MAX_BYTES
@@ -72,18 +72,18 @@ module MlNormalize
       end
       # Jackson would take NULs for UTF-16, and a second byte order mark for the first.
       refuse_text if text.include?("\0") || text.getbyte(0) == 0xEF
-      mended = nil
+      repaired = nil
       plain = text.tr("1-9E", "000000000e")
       large = plain.include?(LARGE_INTEGER)
       if doubtful?(text, plain, large)
-        made = mend(text)
-        text = mended = made if made != text
+        made = repair(text)
+        text = repaired = made if made != text
       end
       document = read(text)
       if document == :not_json
-        made = mended ? text : mend(text)
-        refuse_text if mended || made == text
-        document = read(mended = made)
+        made = repaired ? text : repair(text)
+        refuse_text if repaired || made == text
+        document = read(repaired = made)
         refuse_text if document == :not_json
       end
       unless document.is_a?(JMap)
@@ -91,7 +91,7 @@ module MlNormalize
         raise Refused.new("not_an_object", "a JSON #{name}, not an object", "parse")
       end
       widen(document) if large
-      [document, !mended.nil?]
+      [document, !repaired.nil?]
     end
 
     def doubtful?(text, plain, large)
@@ -152,8 +152,8 @@ module MlNormalize
     end
 
     # NaN is null, what is infinite the text Infinity, a lone surrogate's escape its text.
-    def mend(text)
-      text.gsub(MENDED) do |token|
+    def repair(text)
+      text.gsub(REPAIRABLE) do |token|
         if token.start_with?('"')
           token.include?("\\u") ? token.gsub(ESCAPES) { $1 ? "\\#{$1}" : $& } : token
         elsif token == "NaN" then "null"

@@ -121,7 +121,7 @@ module MlNormalize
       number < 10 ? "0#{number}" : number.to_s
     end
 
-    # Told apart by its size: seconds up to the year 5138.
+    # Convert a number, whose unit follows from its size: seconds up to the year 5138.
     def from_number(value)
       SCALES.each do |limit, nanoseconds|
         next unless value.abs < limit

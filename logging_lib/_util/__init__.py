@@ -1,0 +1,1 @@
+"""Small tools below all other packages: text safety, formatting, packaged resources."""

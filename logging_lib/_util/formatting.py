@@ -1,0 +1,163 @@
+"""Format numbers, times, durations, lists and bins for readers: one form for pages, tables and sentences. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from logging_lib._util.text import shorten
+
+NOTHING: Final = "—"
+
+BIN_LABELS: Final[Mapping[str, str]] = {
+    "!missing": "missing",
+    "!absent": "key not there",
+    "!unseen": "unknown to training",
+    "!other": "rarer values",
+    "!below": "below the range",
+    "!above": "above the range",
+    "!nonfinite": "infinite",
+    "!type": "of another type",
+    "!hidden": "hidden",
+}
+CHECK_LABELS: Final[Mapping[str, str]] = {
+    "missing": "missing",
+    "absent": "key not there",
+    "unseen": "value unknown to training",
+    "out_of_range": "outside training's range",
+    "not_finite": "infinite",
+    "wrong_type": "of another type",
+    "oov": "mostly unknown words",
+    "unexpected": "not in the profile",
+}
+
+_TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:\d\d)")
+_POWER = re.compile(r"\b10\^(-?\d+)\b")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def format_number(value: float | None, digits: int = 4) -> str:
+    """Write a number with ``digits`` significant digits, thousands divided: ``0.1234``, ``12,346``."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    if value == 0:
+        return "0"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.{digits}g}"
+
+
+def format_compact(value: float) -> str:
+    """Write a number for an axis: ``50k``, ``1.2M``, ``0.25``."""
+    size = abs(value)
+    for limit, divisor, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if size >= limit:
+            return f"{value / divisor:.4g}{unit}"
+    return f"{value:.4g}"
+
+
+def format_percent(share: float | None) -> str:
+    """Write a share as ``5.3 %``, or as ``< 0.1 %`` where that is less."""
+    if share is None:
+        return NOTHING
+    if share == 0:
+        return "0 %"
+    return f"{share * 100:.1f} %" if share >= 0.001 else "< 0.1 %"
+
+
+def format_probability(p: float | None) -> str:
+    """Write a probability; below a ten-thousandth nobody needs the digits."""
+    if p is None or not math.isfinite(p):
+        return NOTHING
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
+
+
+def format_count(number: float, noun: str) -> str:
+    """Write ``1 prediction`` or ``6,605 predictions``."""
+    return f"{number:,.0f} {noun}{'' if round(number) == 1 else 's'}"
+
+
+def format_milliseconds(value: float | None) -> str:
+    """Write ``1.2 ms`` or ``3.4 s``."""
+    if value is None:
+        return NOTHING
+    return f"{value / 1000:.3g} s" if value >= 1000 else f"{value:.3g} ms"
+
+
+def format_seconds(seconds: float | None) -> str:
+    """Write a duration: ``45 s``, ``12 min``, ``3.5 h``, ``26 days 22 h``."""
+    if seconds is None:
+        return NOTHING
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.3g} {unit}"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days} days {hours} h" if hours else f"{days} days"
+
+
+def format_time(time: datetime) -> str:
+    """Write a time in UTC to the minute: ``2018-02-01 09:00``."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def shorten_times(text: str) -> str:
+    """Write every ISO 8601 time within a text as ``format_time`` does; what is not a time stays as it is."""
+    return _TIME.sub(_short_time, text)
+
+
+def _short_time(match: re.Match[str]) -> str:
+    try:
+        return format_time(datetime.fromisoformat(match[0]))
+    except ValueError:
+        return match[0]
+
+
+def format_evidence(text: str) -> str:
+    """Write a watch's own words with short times and raised powers: ``2018-02-02 10:36``, ``10⁻⁷``."""
+    return _POWER.sub(lambda match: "10" + match[1].translate(_RAISED), shorten_times(text))
+
+
+def join_names(names: Sequence[str], limit: int) -> str:
+    """Write ``a``, ``a and b``, or ``a, b, c and 4 more``."""
+    if len(names) > limit + 1:
+        return f"{', '.join(names[:limit])} and {len(names) - limit} more"
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def list_values(values: Iterable[object], limit: int = 5) -> str:
+    """Write values in order, each cut to 60 characters: ``a, b and 3 more``."""
+    texts = sorted(map(str, values))
+    more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
+    return ", ".join(f"{text:.60}" for text in texts[:limit]) + more
+
+
+def format_interval(text: str) -> str:
+    """Write ``[32000,40300)`` as ``32k to 40.3k``, ``oov:[0,0.25)`` as ``0 to 25 % unknown``, other text as is."""
+    inner = text.removeprefix("oov:")
+    if inner[:1] != "[" or inner[-1:] not in ("]", ")") or "," not in inner:
+        return text
+    low, _, high = inner[1:-1].rpartition(",")
+    try:
+        numbers = float(low), float(high)
+    except ValueError:
+        return f"{low[:10]} to {high[:10]}" if low[:4].isdecimal() and low[4:5] == "-" else text
+    if inner != text:
+        return f"{numbers[0] * 100:.0f} to {numbers[1] * 100:.0f} % unknown"
+    ends = format_compact(numbers[0]), format_compact(numbers[1])
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+
+
+def format_bin(name: str, kind: str = "numeric", *, special: bool | None = None) -> str:
+    """Write a bin for an axis or a table: ``32k to 40.3k``, ``missing``, a category as it is.
+
+    Args:
+        name: the bin's part of its token, unescaped.
+        kind: of the feature; a category's name is never read as an interval.
+        special: whether the name is that of a special bin; by default it is where there is one of that name.
+    """
+    if special or (special is None and name in BIN_LABELS):
+        return BIN_LABELS.get(name, name)
+    return shorten(format_interval(name) if kind in ("numeric", "text", "date") else name, 40)

@@ -1,0 +1,44 @@
+"""Make text from logs safe for the place where it is shown. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+MAX_NAME: Final = 80
+"""Characters of a name that a page shows."""
+
+CONTROLS: Final = (
+    *(code for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\r"),
+    *range(0xD800, 0xE000),
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x206A),
+)
+"""C0 and C1 controls except tab and line ends, lone surrogates, and the marks that reverse or hide text."""
+
+BREAKS: Final = dict.fromkeys(map(ord, "\r\n\t\x85\u2028\u2029"), " ")
+"""An inserted value must not look like a further line of its text."""
+
+_ONE_LINE: Final = {**dict.fromkeys(CONTROLS, ""), **BREAKS}
+_NO_XML: Final = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def one_line(text: object) -> str:
+    """Put a value on one line, without characters that act on a terminal, a mail header or a page."""
+    return str(text).translate(_ONE_LINE)
+
+
+def shorten(text: object, limit: int = MAX_NAME) -> str:
+    """Put a value on one safe line of at most ``limit`` characters; an ellipsis marks what was cut."""
+    safe = one_line(text)
+    return safe if len(safe) <= limit else safe[: limit - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Replace every character that is not printable, so that a reader sees that one was there."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def valid_xml(text: str) -> str:
+    """Replace the characters that XML lacks: the renderer of drawings ends the whole process at one of them."""
+    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", text)

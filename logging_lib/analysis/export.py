@@ -1,0 +1,338 @@
+"""Logs as training data: served inputs with their labels, checks and provenance, page by page, as Parquet or CSV.
+
+A model that learns from what an earlier model brought about confirms itself. So each row says whether its event
+was flagged by a check, came from a shadow model, or was influenced by a model (``labels.model_influenced``), and
+such rows can be left out; the share of each is reported.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from logging_lib._util.times import format_instant
+from logging_lib.analysis.labels import LABELS
+from logging_lib.analysis.samples import Selection, values_of
+from logging_lib.profile.coerce import to_epoch
+from logging_lib.store.history import KINDS, STREAMS, scan_pages
+from logging_lib.store.port import Store, StoreError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PAGE: Final = 2000
+LOOKED_AT: Final = 10_000
+INFLUENCED: Final = "model_influenced"
+MARKS: Final = ("flagged", "shadow", "influenced", "unlabelled")
+FLAGS: Final = ("absent", "unseen", "out_of_range", "not_finite", "wrong_type", "unexpected", "oov")
+"""Checks that flag an event; a missing value is ordinary for most models."""
+_CHECKS: Final = ("missing", *FLAGS)
+_TEXTS: Final = {
+    "event.id": ("event", "id"), "ml.request.id": ("ml", "request", "id"), "ml.model.name": ("ml", "model", "name"),
+    "ml.model.version": ("ml", "model", "version"), "ml.model.role": ("ml", "model", "role"),
+    "ml.profile.id": ("ml", "profile", "id"), "ml.profile.status": ("ml", "profile", "status"),
+    "ml.prediction.label": ("ml", "prediction", "label"),
+}  # fmt: skip
+_NUMBERS: Final = {
+    "ml.sample.weight": ("ml", "sample", "weight"), "ml.prediction.value": ("ml", "prediction", "value"),
+    "ml.prediction.score": ("ml", "prediction", "score"),
+}  # fmt: skip
+_FIELDS: Final = (
+    "@timestamp", "event.id", "ml.request.id", "ml.model", "ml.profile", "ml.sample.weight", "ml.prediction",
+    "ml.check", "labels", *(f"ml.input.{kind}" for kind in ("other", *KINDS)),
+)  # fmt: skip
+
+
+@dataclass
+class Exported:
+    """``rows`` of ``events`` were written; ``marked`` counts the events by mark, ``left_out`` those of them that
+    were left out; ``untyped`` features are in the column ``ml.input.other`` alone."""
+
+    events: int = 0
+    rows: int = 0
+    marked: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    untyped: Counter[str] = field(default_factory=Counter)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it; the shares are of all selected events."""
+        return {
+            "events": self.events,
+            "rows": self.rows,
+            "left_out": sum(self.left_out.values()),
+            "marks": {
+                mark: {
+                    "events": self.marked[mark],
+                    "share": self.marked[mark] / self.events if self.events else 0.0,
+                    "left_out": self.left_out[mark],
+                }
+                for mark in MARKS
+            },
+            "untyped": dict(self.untyped),
+        }
+
+
+class _Writer(Protocol):
+    def write(self, batch: pa.RecordBatch) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def export(
+    store: Store,
+    selection: Selection,
+    target: Path,
+    *,
+    now: datetime,
+    kinds: Mapping[str, str] | None = None,
+    leave_out: Iterable[str] = (),
+    flags: Iterable[str] = FLAGS,
+    influenced: str = INFLUENCED,
+    advance: Callable[[int], None] = lambda number: None,
+) -> Exported:
+    """Write the selected predictions, oldest first; memory holds a page of them.
+
+    Args:
+        target: ``.parquet`` or ``.csv``; there is no such file until all is written.
+        now: recorded in the file.
+        kinds: feature → kind, as the profile has it; default: as the first events have them.
+        leave_out: marks whose events are not written: ``flagged``, ``shadow``, ``influenced``, ``unlabelled``.
+        flags: the checks that flag an event.
+        influenced: the key of ``labels.*`` that marks an event: any value but ``false``, or ``KEY=VALUE``.
+        advance: called with the number of events that were processed.
+
+    Raises:
+        StoreError: there are no such events.
+        ValueError: another format or mark, or a feature has the name of a column of ours.
+    """
+    unwanted = frozenset(leave_out)
+    if unknown := unwanted - set(MARKS):
+        raise ValueError(f"cannot leave out {', '.join(sorted(unknown))}: there are {', '.join(MARKS)}")
+    if target.suffix.lower() not in (".parquet", ".pq", ".csv"):
+        raise ValueError(f"{target}: give a file named .parquet or .csv")
+    features = dict(kinds) if kinds else _inferred(store, selection)
+    schema = _schema(features, {"selection": str(selection), "exported_at": format_instant(now)})
+    done = Exported()
+    flagging = frozenset(flags)
+    scratch = target.with_name(target.name + ".part")
+    writer = _open(scratch, schema, csv=target.suffix.lower() == ".csv")
+    try:
+        for page in scan_pages(store, STREAMS, selection.query(), source=_FIELDS, page=PAGE):
+            sources = [hit["_source"] for hit in page]
+            labels = _labels(store, sources)
+            rows = []
+            for source in sources:
+                row = _row(source, labels.get(source["event"]["id"]), features, flagging, influenced, done)
+                marks = [mark for mark in MARKS if row[mark]]
+                done.events += 1
+                done.marked.update(marks)
+                if gone := [mark for mark in marks if mark in unwanted]:
+                    done.left_out[gone[0]] += 1
+                    continue
+                rows.append(row)
+            if rows:
+                writer.write(_batch(rows, schema))
+            done.rows += len(rows)
+            advance(len(page))
+        writer.close()
+        if not done.events:
+            raise StoreError(f"{STREAMS}: no prediction with {selection}")
+        scratch.replace(target)
+    finally:
+        writer.close()
+        scratch.unlink(missing_ok=True)
+    return done
+
+
+def profile_kinds(store: Store, selection: Selection) -> dict[str, str]:
+    """Feature → kind of the published profiles of the selected versions; empty where there is none. A feature that
+    versions disagree about is a text."""
+    from logging_lib.store.profiles import load_published
+
+    keys = [
+        (model, version)
+        for model in values_of(store, selection, "model", most=100)
+        for version in values_of(store, selection, "version", most=1000)
+    ]
+    found: dict[str, str] = {}
+    for profile in load_published(store, keys):
+        for name, feature in profile.features.items():
+            found[name] = feature.kind if found.get(name, feature.kind) == feature.kind else "text"
+    return found
+
+
+def _inferred(store: Store, selection: Selection) -> dict[str, str]:
+    seen: dict[str, Counter[str]] = {}
+    looked = 0
+    for page in scan_pages(
+        store, STREAMS, selection.query(), source=["ml.input"], newest_first=True, page=PAGE
+    ):
+        for hit in page:
+            for kind in KINDS:
+                for name in (hit["_source"]["ml"].get("input") or {}).get(kind) or ():
+                    seen.setdefault(name, Counter())[kind] += 1
+        looked += len(page)
+        if looked >= LOOKED_AT:
+            break
+    if not looked:
+        raise StoreError(f"{STREAMS}: no prediction with {selection}")
+    return {name: kinds.most_common(1)[0][0] for name, kinds in sorted(seen.items())}
+
+
+def _schema(features: Mapping[str, str], about: Mapping[str, str]) -> pa.Schema:
+    import pyarrow as pa
+
+    moment = pa.timestamp("us", tz="UTC")
+    types = {"numeric": pa.float64(), "boolean": pa.bool_(), "date": moment}
+    columns = [
+        ("@timestamp", moment),
+        *((name, pa.string()) for name in _TEXTS),
+        *((name, pa.float64()) for name in _NUMBERS),
+        ("ml.label.value", pa.float64()),
+        ("ml.label.label", pa.string()),
+        ("ml.label.at", moment),
+        ("ml.check", pa.list_(pa.string())),
+        *((mark, pa.bool_()) for mark in MARKS),
+        ("ml.input.other", pa.string()),
+    ]
+    ours = {name for name, _ in columns}
+    if clash := ours & features.keys():
+        raise ValueError(f"a feature is named {sorted(clash)[0]!r}, as a column of the export is")
+    columns += [(name, types.get(kind, pa.string())) for name, kind in features.items()]
+    return pa.schema(columns, metadata={"logging_lib": json.dumps(dict(about))})
+
+
+def _open(path: Path, schema: pa.Schema, *, csv: bool) -> _Writer:
+    import pyarrow as pa
+
+    if not csv:
+        import pyarrow.parquet
+
+        return _Parquet(pyarrow.parquet.ParquetWriter(path, schema, compression="zstd"))
+    import pyarrow.csv
+
+    lists = [i for i, one in enumerate(schema) if pa.types.is_list(one.type)]
+    for i in lists:
+        schema = schema.set(i, pa.field(schema.field(i).name, pa.string()))
+    return _Csv(pyarrow.csv.CSVWriter(str(path), schema), schema)
+
+
+class _Parquet:
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _Csv:
+    """Lists become texts with a space between."""
+
+    def __init__(self, writer: Any, schema: pa.Schema) -> None:
+        self._writer, self._schema = writer, schema
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        import pyarrow as pa
+
+        columns = [
+            pa.array([" ".join(value or ()) for value in column.to_pylist()], pa.string())
+            if pa.types.is_list(column.type)
+            else column
+            for column in batch.columns
+        ]
+        self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _labels(store: Store, sources: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """event.id → its latest label."""
+    query = {"bool": {"filter": [{"terms": {"ml.prediction.id": [one["event"]["id"] for one in sources]}}]}}
+    fields = ["@timestamp", "ml.prediction.id", "ml.label"]
+    found: dict[str, dict[str, Any]] = {}
+    for page in scan_pages(store, LABELS, query, source=fields):
+        for hit in page:
+            source = hit["_source"]
+            found[source["ml"]["prediction"]["id"]] = {"at": source["@timestamp"], **source["ml"]["label"]}
+    return found
+
+
+def _row(
+    source: Mapping[str, Any],
+    label: Mapping[str, Any] | None,
+    features: Mapping[str, str],
+    flags: frozenset[str],
+    influenced: str,
+    done: Exported,
+) -> dict[str, Any]:
+    ml = source["ml"]
+    checks = ml.get("check") or {}
+    failed = [f"{check}:{name}" for check in _CHECKS for name in _listed(checks.get(check))]
+    row: dict[str, Any] = {"@timestamp": _moment(source["@timestamp"])}
+    for name, path in (*_TEXTS.items(), *_NUMBERS.items()):
+        row[name] = _at(source, path)
+    row["ml.label.value"] = None if label is None else label.get("value")
+    row["ml.label.label"] = None if label is None else label.get("label")
+    row["ml.label.at"] = None if label is None else _moment(label["at"])
+    row["ml.check"] = failed
+    row["flagged"] = any(one.partition(":")[0] in flags for one in failed)
+    row["shadow"] = row["ml.model.role"] == "shadow"
+    row["influenced"] = _influenced(source.get("labels") or {}, influenced)
+    row["unlabelled"] = label is None
+    other: dict[str, Any] = {}
+    for kind, name, value in _inputs(ml.get("input") or {}):
+        if features.get(name) == kind:
+            row[name] = _moment(value) if kind == "date" else value
+        else:
+            other[name] = value
+            if value is not None:
+                done.untyped[name] += 1
+    row["ml.input.other"] = json.dumps(other, default=str) if other else None
+    return row
+
+
+def _inputs(given: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    for kind in ("other", *KINDS):
+        for name, value in (given.get(kind) or {}).items():
+            yield kind, name, value
+
+
+def _influenced(labels: Mapping[str, Any], wanted: str) -> bool:
+    key, sign, value = wanted.removeprefix("labels.").partition("=")
+    found = labels.get(key)
+    if found is None:
+        return False
+    return str(found) == value if sign else str(found).lower() not in ("false", "0", "no", "")
+
+
+def _batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_pydict(
+        {name: [row.get(name) for row in rows] for name in schema.names}, schema
+    )
+
+
+def _at(source: Any, path: tuple[str, ...]) -> Any:
+    for part in path:
+        source = source.get(part) if isinstance(source, Mapping) else None
+    return source
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
+
+
+def _moment(value: Any) -> int | None:
+    """Microseconds since 1970."""
+    seconds = to_epoch(value)
+    return None if seconds is None else round(seconds * 1e6)

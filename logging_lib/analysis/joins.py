@@ -1,0 +1,224 @@
+"""Read joined tables from a store: predictions with their labels, and live beside shadow predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from logging_lib._util.times import format_instant
+from logging_lib.analysis.labels import LABELS, chunks
+from logging_lib.analysis.samples import Selection
+from logging_lib.profile.coerce import category_text, to_python
+from logging_lib.store.history import STREAMS, inputs_of, output_of, scan_pages
+from logging_lib.store.port import Store, StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+if TYPE_CHECKING:
+    from logging_lib.analysis.shadow import Shadow
+
+
+def read(store: Store, selection: Selection, *, by: str | None = None, most: int = 1_000_000) -> pd.DataFrame:
+    """The joined labels as a DataFrame, the latest of each prediction: by the time at which it was known.
+
+    Args:
+        selection: by model, version, role, and the time at which the truth was known; ``where`` may name a
+            ``labels.*`` key of the label events.
+        by: add the column ``segment``: ``version``, ``role``, a ``labels.*`` key, or a feature of the prediction.
+        most: so many label events are read, the latest.
+
+    Returns:
+        Columns ``prediction``, ``truth``, ``score``, ``scores``, ``weight``, ``delay`` (s), ``model``, ``version``,
+        ``role``, ``at``, ``prediction_id``, ``changed`` (an earlier truth was another), and ``segment``.
+
+    Raises:
+        StoreError: there are none.
+    """
+    import pandas as pd
+
+    filters = [selection.query(), {"term": {"ml.label.joined": True}}]
+    rows: dict[str, dict[str, Any]] = {}
+    fields = ["@timestamp", "event.id", "ml", "labels", "service"]
+    for page in scan_pages(
+        store, LABELS, {"bool": {"filter": filters}}, source=fields, newest_first=True, page=5000
+    ):
+        for hit in page:
+            row = _row(hit["_source"], by)
+            latest = rows.setdefault(row["prediction_id"] or hit["_source"]["event"]["id"], row)
+            latest["changed"] = latest["changed"] or latest["truth"] != row["truth"]
+        if len(rows) >= most:
+            break
+    if not rows:
+        raise StoreError(
+            f"{LABELS}: no joined label with {selection}; ingest some: logging-lib labels ingest FILE, then join: "
+            "logging-lib labels join"
+        )
+    if by is not None and all(row["segment"] is None for row in rows.values()):
+        _segments(store, rows, by)
+    return pd.DataFrame(list(rows.values()))
+
+
+def _row(source: Mapping[str, Any], by: str | None) -> dict[str, Any]:
+    ml = source["ml"]
+    prediction, label = ml.get("prediction") or {}, ml["label"]
+    row = {
+        "prediction": output_of(prediction),
+        "truth": output_of(label),
+        "score": prediction.get("score"),
+        "scores": prediction.get("scores"),
+        "weight": (ml.get("sample") or {}).get("weight", 1.0),
+        "delay": label.get("delay"),
+        "model": ml["model"]["name"],
+        "version": ml["model"].get("version", ""),
+        "role": ml["model"].get("role", "live"),
+        "at": source["@timestamp"],
+        "prediction_id": prediction.get("id"),
+        "changed": False,
+    }
+    if by is not None:
+        known = {name: row[name] for name in ("model", "version", "role")}
+        name = by.removeprefix("labels.")
+        row["segment"] = known.get(by) or ((source.get("labels") or {}).get(name) if by != name else None)
+    return row
+
+
+def _segments(store: Store, rows: Mapping[str, dict[str, Any]], by: str) -> None:
+    """The segment of each label, from its prediction's inputs or ``labels.*``."""
+    name = by.removeprefix("labels.")
+    for ids in chunks(row["prediction_id"] for row in rows.values() if row["prediction_id"]):
+        query = {"bool": {"filter": [{"terms": {"event.id": ids}}]}}
+        for page in scan_pages(store, STREAMS, query, source=["event.id", "ml.input", "labels"]):
+            for hit in page:
+                source = hit["_source"]
+                given = (
+                    (source.get("labels") or {}) if by != name else inputs_of(source["ml"].get("input") or {})
+                )
+                rows[source["event"]["id"]]["segment"] = category_text(to_python(given.get(name)))
+
+
+def share(store: Store, selection: Selection, model: str, version: str) -> dict[str, Any]:
+    """How many predictions that were made in the selection's time have a label, of how many; by weight.
+
+    Returns:
+        ``predictions``, ``labelled`` and ``share``.
+    """
+    own = replace(selection, model=model, version=version)
+    weight = {"weight": {"sum": {"field": "ml.sample.weight", "missing": 1}}}
+    total = store.search(STREAMS, {"size": 0, "query": own.query(), "aggs": weight})
+    bounds = {
+        bound: format_instant(moment)
+        for bound, moment in (("gte", own.since), ("lt", own.until))
+        if moment is not None
+    }
+    filters = [replace(own, since=None, until=None).query(), {"term": {"ml.label.joined": True}}]
+    if bounds:
+        filters.append({"range": {"ml.prediction.timestamp": bounds}})
+    # A truth that changed is one more event of the same prediction.
+    seen = {"labelled": {"cardinality": {"field": "ml.prediction.id", "precision_threshold": 40_000}}}
+    found = store.search(
+        LABELS, {"size": 0, "query": {"bool": {"filter": filters}}, "aggs": {**seen, **weight}}
+    )
+    predictions = round(total["aggregations"]["weight"]["value"] or 0)
+    labelled = found["aggregations"]["labelled"]["value"]
+    return {
+        "predictions": predictions,
+        "labelled": labelled,
+        "share": labelled / predictions if predictions else None,
+    }
+
+
+MAX_REQUESTS: Final = 1_000_000
+_SOURCE: Final = ("ml.request.id", "ml.model.version", "ml.prediction", "event.duration")
+_Answers = dict[str, tuple[Any, float | None]]
+
+
+def shadow(store: Store, selection: Selection, *, max_rows: int = MAX_REQUESTS) -> list[Shadow]:
+    """Each shadow version against each live version that answered the same requests.
+
+    Args:
+        selection: of the requests; its role and version are not looked at.
+        max_rows: so many of the latest shadow predictions are looked at.
+
+    Raises:
+        StoreError: there are no shadow predictions, or none of a request that the live model answered, too.
+    """
+    import pandas as pd
+
+    from logging_lib.analysis.shadow import judge
+
+    either = replace(selection, version=None)
+    shadows, lives = (_answers(store, replace(either, role=role), max_rows) for role in ("shadow", "live"))
+    if not shadows:
+        raise StoreError(f"{STREAMS}: no prediction with {replace(either, role='shadow')}")
+    truths = _truths(store, either)
+    found = []
+    for version, own in shadows.items():
+        for live_version, live in lives.items():
+            both = [request for request in own if request in live]
+            if not both:
+                continue
+            frame = pd.DataFrame(
+                {
+                    "live": pd.Series([live[request][0] for request in both]),
+                    "shadow": pd.Series([own[request][0] for request in both]),
+                    "live_ms": [live[request][1] for request in both],
+                    "shadow_ms": [own[request][1] for request in both],
+                    "truth": pd.Series([truths.get(request) for request in both]),
+                }
+            ).dropna(subset=["live", "shadow"])
+            if frame.empty:
+                continue
+            found.append(
+                judge(
+                    frame,
+                    live=live_version,
+                    shadow=version,
+                    only_live=len(live) - len(both),
+                    only_shadow=len(own) - len(both),
+                )
+            )
+    if not found:
+        raise StoreError(
+            f"{STREAMS}: no request was answered by both the live and the shadow model: do both log the same "
+            "request_id?"
+        )
+    return found
+
+
+def _answers(store: Store, selection: Selection, most: int) -> dict[str, _Answers]:
+    """Version → request → (output, milliseconds), the latest first."""
+    found: dict[str, _Answers] = {}
+    number = 0
+    for source in _events(store, STREAMS, selection.query(), _SOURCE):
+        ml = source["ml"]
+        request = (ml.get("request") or {}).get("id")
+        if request is None:
+            continue
+        duration = (source.get("event") or {}).get("duration")
+        answer = output_of(ml.get("prediction") or {})
+        found.setdefault(ml["model"]["version"], {}).setdefault(
+            request, (answer, None if duration is None else duration / 1e6)
+        )
+        number += 1
+        if number >= most:
+            break
+    return found
+
+
+def _truths(store: Store, selection: Selection) -> dict[str, Any]:
+    """Request → truth; where there are several, the latest."""
+    query = Selection(model=selection.model).query()
+    found: dict[str, Any] = {}
+    for source in _events(store, LABELS, query, ("ml.request.id", "ml.label.value", "ml.label.label")):
+        request = (source["ml"].get("request") or {}).get("id")
+        if request is not None:
+            found.setdefault(request, output_of(source["ml"].get("label") or {}))
+    return found
+
+
+def _events(
+    store: Store, indices: str, query: Mapping[str, Any], fields: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
+    for page in scan_pages(store, indices, query, source=fields, newest_first=True, page=5000):
+        yield from (hit["_source"] for hit in page)

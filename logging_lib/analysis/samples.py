@@ -1,0 +1,291 @@
+"""Logged predictions as samples: what was served in a period, by a version, in a role or a segment."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from logging_lib._util.times import format_instant, parse_duration, parse_instant
+from logging_lib.store.history import KINDS, PREDICTION, STREAMS, inputs_of, output_of, scan_pages
+from logging_lib.store.port import QueryNotSupported, Store, StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_ROWS: Final = 200_000
+SCORE: Final = "ml.prediction.score"
+_SOURCE: Final = (
+    "@timestamp", "ml.input.other", *(f"ml.input.{kind}" for kind in KINDS), "ml.prediction", "ml.profile.status",
+    "ml.sample.weight",
+)  # fmt: skip
+_PART = re.compile(r"[,\s]+(?=[\w.@-]+=)")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which predictions. ``where``: feature or ``labels.*`` key → value."""
+
+    model: str | None = None
+    version: str | None = None
+    role: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str, *, now: datetime, base: Selection | None = None) -> Selection:
+        """Read ``version=2,role=shadow,since=2018-02-01,until=2018-03-01,homeownership=RENT``; ``last=7d`` stands
+        for the time before ``now``. What the text does not say is as in ``base``.
+
+        Raises:
+            ValueError: naming the part that is wrong.
+        """
+        made = base or cls()
+        where = dict(made.where)
+        for part in _PART.split(text.strip()):
+            name, sign, value = part.partition("=")
+            if not sign or not name or not value:
+                raise ValueError(f"{part!r}: write name=value, such as since=2018-02-01 or version=2")
+            if name in ("model", "version", "role"):
+                given: Any = {name: value}
+                made = replace(made, **given)
+            elif name in ("since", "until"):
+                bound: Any = {name: _instant(name, value)}
+                made = replace(made, **bound)
+            elif name == "last":
+                made = replace(made, since=now - parse_duration(value), until=now)
+            else:
+                where[name] = value
+        return replace(made, where=where)
+
+    def query(self) -> dict[str, Any]:
+        """As a search has it. The end of a period is not part of it."""
+        filters: list[dict[str, Any]] = [
+            {"term": {name: value}}
+            for name, value in (
+                ("ml.model.name", self.model),
+                ("ml.model.version", self.version),
+                ("ml.model.role", self.role),
+            )
+            if value is not None
+        ]
+        bounds = {
+            bound: format_instant(moment)
+            for bound, moment in (("gte", self.since), ("lt", self.until))
+            if moment is not None
+        }
+        if bounds:
+            filters.append({"range": {"@timestamp": bounds}})
+        filters += [_segment(name, value) for name, value in self.where.items()]
+        return {"bool": {"filter": filters}} if filters else {"match_all": {}}
+
+    def __str__(self) -> str:
+        parts = [
+            *(f"{name}={value}" for name in ("model", "version", "role") if (value := getattr(self, name))),
+            *(f"{name}={_short(value)}" for name in ("since", "until") if (value := getattr(self, name))),
+            *(f"{name}={value}" for name, value in self.where.items()),
+        ]
+        return " ".join(parts) or "all"
+
+
+@dataclass(frozen=True)
+class Served:
+    """``frame`` has a row an event and a column a feature, ``PREDICTION`` and ``SCORE`` where there are any;
+    ``kinds`` are those of the profile the events were checked with; ``total`` events were selected."""
+
+    frame: pd.DataFrame
+    kinds: Mapping[str, str]
+    total: int
+    notes: tuple[str, ...] = ()
+
+
+def read(
+    store: Store,
+    selection: Selection,
+    *,
+    max_rows: int = MAX_ROWS,
+    seed: int = 0,
+    about: Mapping[str, str] | None = None,
+) -> Served:
+    """The selected predictions, or a random sample of ``max_rows`` of them.
+
+    Where the logger sampled some events and kept others (failures, flagged ones), those that stand for fewer
+    predictions are thinned, so that each row stands for as many.
+
+    Args:
+        selection: which predictions.
+        max_rows: of more, so many are drawn at random, with this ``seed``.
+        about: field of the event → column that it gets, such as ``{"event.id": "@event.id"}``; then the rows are
+            in the order of time.
+
+    Raises:
+        StoreError: there are none.
+    """
+    import numpy as np
+    import pandas as pd
+
+    query = selection.query()
+    total = _count(store, query)
+    if not total:
+        raise StoreError(f"{STREAMS}: no prediction with {selection}")
+    notes = []
+    fields = list(dict.fromkeys((*_SOURCE, *(about or ()))))
+    if total > max_rows:
+        sources = list(_drawn(store, query, fields, max_rows, seed))
+        notes.append(f"{len(sources)} of {total} events drawn at random (seed {seed})")
+    else:
+        sources = [
+            hit["_source"] for page in scan_pages(store, STREAMS, query, source=fields) for hit in page
+        ]
+    weights = np.array([(one["ml"].get("sample") or {}).get("weight", 1.0) for one in sources], dtype=float)
+    if (weights != weights.max()).any():
+        kept = np.random.default_rng(seed).random(len(weights)) < weights / weights.max()
+        sources = [one for one, keep in zip(sources, kept, strict=True) if keep]
+        notes.append(
+            f"{len(kept) - len(sources)} events of smaller weight thinned, so that all weigh the same"
+        )
+    if about:
+        sources.sort(key=lambda one: str(one["@timestamp"]))
+    names: dict[str, None] = {}
+    seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    rows = []
+    for one in sources:
+        given = one["ml"].get("input") or {}
+        rows.append(inputs_of(given))
+        names.update(dict.fromkeys(rows[-1]))
+        if (one["ml"].get("profile") or {}).get("status") == "matched":
+            for kind in KINDS:
+                for name in given.get(kind) or ():
+                    seen[name][kind] += 1
+    columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in names}
+    outputs = [one["ml"].get("prediction") or {} for one in sources]
+    given_out = {
+        PREDICTION: [output_of(one) for one in outputs],
+        SCORE: [one.get("score") for one in outputs],
+    }
+    columns |= {name: found for name, found in given_out.items() if any(one is not None for one in found)}
+    columns |= {column: [_at(one, field) for one in sources] for field, column in (about or {}).items()}
+    frame = pd.DataFrame({name: pd.Series(values) for name, values in columns.items()})
+    return Served(
+        frame, {name: kinds.most_common(1)[0][0] for name, kinds in seen.items()}, total, tuple(notes)
+    )
+
+
+def values_of(store: Store, selection: Selection, name: str, *, most: int = 20) -> list[str]:
+    """The values of a segment: of ``model``, ``version``, ``role``, a ``labels.*`` key or a category.
+
+    Raises:
+        StoreError: there are none, or more than ``most``.
+    """
+    found: Counter[str] = Counter()
+    for one in _fields(name):
+        body = {
+            "size": 0,
+            "query": selection.query(),
+            "aggs": {"values": {"terms": {"field": one, "size": most + 1}}},
+        }
+        answer = store.search(STREAMS, body).get("aggregations", {})
+        for bucket in answer.get("values", {}).get("buckets", ()):
+            found[str(bucket.get("key_as_string", bucket["key"]))] += bucket["doc_count"]
+    if not found:
+        raise StoreError(f"{STREAMS}: no prediction with {selection} has a value of {name!r}")
+    if len(found) > most:
+        raise StoreError(f"{STREAMS}: {name!r} has more than {most} values; choose some: {name}=VALUE")
+    return [value for value, _ in found.most_common()]
+
+
+def models(store: Store) -> list[str]:
+    """The models that have predictions, those with most first."""
+    body = {"size": 0, "aggs": {"models": {"terms": {"field": "ml.model.name", "size": 1000}}}}
+    found = store.search(STREAMS, body).get("aggregations", {}).get("models", {})
+    return [bucket["key"] for bucket in found.get("buckets", ())]
+
+
+def _count(store: Store, query: Mapping[str, Any]) -> int:
+    answer = store.search(STREAMS, {"size": 0, "query": query, "track_total_hits": True})
+    return int(answer["hits"]["total"]["value"])
+
+
+def _drawn(
+    store: Store, query: Mapping[str, Any], fields: list[str], most: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    """A uniform sample. Elasticsearch draws it itself; a store that cannot is read through, with a reservoir."""
+    score = {"random_score": {"seed": seed, "field": "_seq_no"}, "boost_mode": "replace"}
+    body: dict[str, Any] = {
+        "size": min(2000, most),
+        "query": {"function_score": {"query": query, **score}},
+        "sort": [{"_score": "desc"}, {"event.id": "asc"}],
+        "_source": fields,
+        "track_total_hits": False,
+    }
+    try:
+        hits = store.search(STREAMS, body)["hits"]["hits"]
+    except QueryNotSupported:
+        yield from _reservoir(store, query, fields, most, seed)
+        return
+    left = most
+    while hits and left:
+        yield from (hit["_source"] for hit in hits[:left])
+        left -= min(left, len(hits))
+        body["search_after"] = hits[-1]["sort"]
+        if left:
+            hits = store.search(STREAMS, body)["hits"]["hits"]
+
+
+def _reservoir(
+    store: Store, query: Mapping[str, Any], fields: list[str], most: int, seed: int
+) -> Iterable[dict[str, Any]]:
+    """Vitter's algorithm R (ACM TOMS 11, 1985)."""
+    from random import Random
+
+    random = Random(seed)
+    kept: list[dict[str, Any]] = []
+    number = 0
+    for page in scan_pages(store, STREAMS, query, source=fields, page=10_000):
+        for hit in page:
+            number += 1
+            if len(kept) < most:
+                kept.append(hit["_source"])
+            elif (place := random.randrange(number)) < most:
+                kept[place] = hit["_source"]
+    return kept
+
+
+def _fields(name: str) -> list[str]:
+    known = {"model": "ml.model.name", "version": "ml.model.version", "role": "ml.model.role"}
+    if name in known:
+        return [known[name]]
+    if name.startswith(("labels.", "service.", "ml.", "host.")):
+        return [name]
+    return [f"ml.input.category.{name}", f"ml.input.boolean.{name}"]
+
+
+def _segment(name: str, value: str) -> dict[str, Any]:
+    terms: list[dict[str, Any]] = [
+        {"term": {one: value}}
+        for one in _fields(name)
+        if not one.startswith("ml.input.boolean.") or value in ("true", "false")
+    ]
+    return {"bool": {"should": terms, "minimum_should_match": 1}}
+
+
+def _at(source: Any, field: str) -> Any:
+    for part in field.split("."):
+        source = source.get(part) if isinstance(source, Mapping) else None
+    return source
+
+
+def _instant(name: str, value: str) -> datetime:
+    try:
+        return parse_instant(value)
+    except ValueError:
+        raise ValueError(f"{name}: {value!r} is no ISO time such as 2018-02-01") from None
+
+
+def _short(moment: Any) -> str:
+    text = format_instant(moment) if isinstance(moment, datetime) else str(moment)
+    return text.removesuffix("T00:00:00.000Z")

@@ -1,0 +1,193 @@
+"""Read what a scorecard needs from a store: streams, profiles, recorded results and watches of one model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+from logging_lib._util.times import format_instant, parse_instant
+from logging_lib.analysis.labels import LABELS
+from logging_lib.analysis.scorecard import Evidence
+from logging_lib.schema.templates import ANALYSIS, PROFILES, WATCH_STATE
+from logging_lib.store.history import STREAMS
+from logging_lib.store.port import Store, StoreError
+
+
+def write(
+    store: Store, kind: str, *, model: str, version: str | None, summary: Mapping[str, Any], now: datetime
+) -> None:
+    """Remember a result in the place of the last one of its kind.
+
+    Raises:
+        StoreError: the store refuses it.
+    """
+    about = {"name": model} if version is None else {"name": model, "version": version}
+    made = {
+        "_id": f"{kind}:{model}:{version or '*'}",
+        "@timestamp": format_instant(now),
+        "kind": kind,
+        "ml": {"model": about},
+        "summary": dict(summary),
+    }
+    result = store.index(ANALYSIS, [made])
+    if result.failed:
+        raise StoreError(f"{ANALYSIS}: {result.failed[0][0]}: {result.failed[0][1]}")
+    store.refresh()
+
+
+def last(store: Store, kind: str, model: str) -> list[dict[str, Any]]:
+    """The last results of a kind for a model, one a version, the newest first."""
+    query = {"bool": {"filter": [{"term": {"kind": kind}}, {"term": {"ml.model.name": model}}]}}
+    hits = store.search(ANALYSIS, {"size": 1000, "query": query})["hits"]["hits"]
+    return sorted((hit["_source"] for hit in hits), key=lambda one: str(one["@timestamp"]), reverse=True)
+
+
+START_DAYS: Final = 90
+LABEL_DAYS: Final = 31
+_MAX_WATCHES: Final = 10_000
+Watches = dict[str, datetime | None]
+
+
+def gather(
+    store: Store, model: str, *, now: datetime, recent: timedelta, watches: Mapping[str, datetime | None]
+) -> Evidence:
+    """Look at the store.
+
+    Args:
+        recent: how far back predictions and health count; starts ``START_DAYS``, labels ``LABEL_DAYS`` at least.
+        watches: id → when it ran last, as ``of_index``, ``of_folder`` or Watcher say.
+    """
+    profile = _profile(store, model)
+    predictions = _weights(store, model, now - recent, now)
+    skews = last(store, "skew", model)
+    return Evidence(
+        model=model,
+        watches=watches,
+        predictions=predictions["all"],
+        checked=predictions["checked"],
+        timed=predictions["timed"],
+        starts=_count(store, "logs-ml.start-*", model, now - max(recent, timedelta(days=START_DAYS)), now),
+        health=_count(store, "logs-ml.health-*", model, now - recent, now),
+        labels=_count(
+            store,
+            LABELS,
+            model,
+            now - max(recent, timedelta(days=LABEL_DAYS)),
+            now,
+            {"term": {"ml.label.joined": True}},
+        ),
+        skew={**skews[0]["summary"], "at": parse_instant(skews[0]["@timestamp"])} if skews else None,
+        profile=profile,
+    )
+
+
+def of_index(store: Store) -> Watches:
+    """The watches whose state the runner keeps in ``ml-watch-state``."""
+    hits = store.search(WATCH_STATE, {"size": _MAX_WATCHES})["hits"]["hits"]
+    found: Watches = {}
+    for hit in hits:
+        source = hit["_source"]
+        if isinstance(name := source.get("watch"), str) and source.get("kind", "state") == "state":
+            found[name] = _when((source.get("state") or {}).get("last_scheduled") or source.get("@timestamp"))
+    return found
+
+
+def of_folder(folder: Path) -> Watches:
+    """The watches whose state the runner keeps in a folder, as ``watches/<id>.json``."""
+    found: Watches = {}
+    for file in sorted((folder / "watches").glob("*.json")):
+        found[unquote(file.stem)] = _when(_json(file).get("last_scheduled"))
+    return found
+
+
+def of_watcher(answer: Mapping[str, Any], model: str) -> Watches:
+    """The watches of real Watcher, from the answer of ``_watcher/_query/watches``: ours are called
+    ``logging-lib-<watch>--<model>``. One that is switched off is not deployed."""
+    found: Watches = {}
+    for one in answer.get("watches", ()):
+        about = (one.get("watch") or {}).get("metadata") or {}
+        name, sign, _ = str(one.get("_id", "")).removeprefix("logging-lib-").partition("--")
+        status = one.get("status") or {}
+        if sign and about.get("model") in (model, "*") and (status.get("state") or {}).get("active", True):
+            found[name] = _when(status.get("last_checked"))
+    return found
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file}: is no state of the watch runner: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file}: is no state of the watch runner")
+    return found
+
+
+def _when(text: Any) -> datetime | None:
+    try:
+        return parse_instant(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def _in(model: str, since: datetime, until: datetime, *more: Mapping[str, Any]) -> dict[str, Any]:
+    bounds = {"gte": format_instant(since), "lte": format_instant(until)}
+    filters = [{"term": {"ml.model.name": model}}, {"range": {"@timestamp": bounds}}, *more]
+    return {"bool": {"filter": filters}}
+
+
+def _count(
+    store: Store, streams: str, model: str, since: datetime, until: datetime, *more: Mapping[str, Any]
+) -> int:
+    body = {"size": 0, "track_total_hits": True, "query": _in(model, since, until, *more)}
+    return int(store.search(streams, body)["hits"]["total"]["value"])
+
+
+def _weights(store: Store, model: str, since: datetime, until: datetime) -> dict[str, float]:
+    weight = {"weight": {"sum": {"field": "ml.sample.weight", "missing": 1}}}
+    wanted = {
+        "all": {"match_all": {}},
+        "checked": {"term": {"ml.profile.status": "matched"}},
+        "timed": {"exists": {"field": "event.duration"}},
+    }
+    aggs = {name: {"filter": query, "aggs": weight} for name, query in wanted.items()}
+    body = {"size": 0, "query": _in(model, since, until, {"term": {"ml.model.role": "live"}}), "aggs": aggs}
+    found = store.search(STREAMS, body).get("aggregations", {})
+    return {name: float(found[name]["weight"]["value"] or 0) if name in found else 0.0 for name in wanted}
+
+
+def _profile(store: Store, model: str) -> dict[str, Any] | None:
+    body = {
+        "size": 1000,
+        "query": {"term": {"ml.model.name": model}},
+        "_source": [
+            "ml.model",
+            "deployed",
+            "trained_at",
+            "training_seconds",
+            "libraries",
+            "expected.quality",
+            "@timestamp",
+        ],
+    }
+    found = [hit["_source"] for hit in store.search(PROFILES, body)["hits"]["hits"]]
+    if not found:
+        return None
+    chosen = max(found, key=lambda one: (bool(one.get("deployed")), str(one.get("@timestamp", ""))))
+    version = chosen["ml"]["model"]["version"]
+    from logging_lib.store.profiles import load_published
+
+    seconds = chosen.get("training_seconds")
+    for whole in load_published(store, [(model, version)]):
+        seconds = whole.training_seconds
+    return {
+        "version": version,
+        "trained_at": chosen.get("trained_at"),
+        "training_seconds": seconds,
+        "libraries": chosen.get("libraries"),
+        "quality": (chosen.get("expected") or {}).get("quality"),
+    }

@@ -1,0 +1,266 @@
+"""Training/serving skew: the features as they were logged against the same features computed again in batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from logging_lib.analysis import skew_causes
+from logging_lib.analysis.contingency import wilson
+from logging_lib.analysis.results import finite
+from logging_lib.analysis.skew_causes import Cause
+from logging_lib.profile.coerce import category_text, format_epoch, is_null, to_epoch, to_python
+
+Array = np.ndarray[Any, Any]
+EXAMPLES: Final = 5
+TOLERANCE: Final = 1e-6
+MAX_RATE: Final = 0.01
+LOOKED_AT: Final = 20_000
+"""So many rows that differ are enough to find the cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One feature.
+
+    Attributes:
+        name: the feature.
+        rows: joined rows; ``mismatched`` of them differ.
+        rate: their share, ``low`` to ``high`` its 95 % interval (Wilson).
+        allowed: whether the rate is within the limit.
+        cause: why they differ, likely; None where none does.
+        examples: (key, logged, recomputed).
+    """
+
+    name: str
+    rows: int
+    mismatched: int
+    rate: float
+    low: float
+    high: float
+    allowed: bool
+    cause: Cause | None = None
+    examples: tuple[tuple[str, Any, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """All features, the worst first. ``only_logged`` rows and features were not recomputed, ``only_recomputed``
+    ones were not logged."""
+
+    key: str
+    joined: int
+    only_logged: int
+    only_recomputed: int
+    features: tuple[Mismatch, ...]
+    features_only_logged: tuple[str, ...]
+    features_only_recomputed: tuple[str, ...]
+    max_rate: float
+    repeated_keys: int = 0
+
+    @property
+    def skewed(self) -> tuple[Mismatch, ...]:
+        """The features whose rate is above the limit."""
+        return tuple(one for one in self.features if not one.allowed)
+
+    @property
+    def ok(self) -> bool:
+        """No feature is skewed, and at most ``max_rate`` of the logged events have no recomputed row."""
+        total = self.joined + self.only_logged
+        return not self.skewed and self.only_logged <= self.max_rate * total
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "ok": self.ok,
+            "key": self.key,
+            "joined": self.joined,
+            "only_logged": self.only_logged,
+            "only_recomputed": self.only_recomputed,
+            "repeated_keys": self.repeated_keys,
+            "features_only_logged": list(self.features_only_logged),
+            "features_only_recomputed": list(self.features_only_recomputed),
+            "max_rate": self.max_rate,
+            "features": [
+                {
+                    "name": one.name,
+                    "rows": one.rows,
+                    "mismatched": one.mismatched,
+                    "rate": one.rate,
+                    "low": one.low,
+                    "high": one.high,
+                    "allowed": one.allowed,
+                    "cause": None
+                    if one.cause is None
+                    else {"name": one.cause.name, "detail": one.cause.detail, "share": one.cause.share},
+                    "examples": [
+                        {"key": key, "logged": _plain(logged), "recomputed": _plain(recomputed)}
+                        for key, logged, recomputed in one.examples
+                    ],
+                }
+                for one in self.features
+            ],
+        }
+
+
+def find_skew(
+    logged: pd.DataFrame,
+    recomputed: pd.DataFrame,
+    *,
+    key: str,
+    recomputed_key: str | None = None,
+    kinds: Mapping[str, str] | None = None,
+    tolerance: float = TOLERANCE,
+    tolerances: Mapping[str, float] | None = None,
+    absolute: float = 0.0,
+    max_rate: float = MAX_RATE,
+    ignore: tuple[str, ...] = (),
+) -> Skew:
+    """Compare each feature that both have, row by row.
+
+    Args:
+        logged: a row an event in the order of time, shape (events, columns); columns that are no features, such as
+            ``@timestamp``, begin with ``@`` or are in ``ignore``.
+        recomputed: a row an event, shape (rows, columns).
+        key: the column of ``logged`` that both are joined by; ``recomputed_key``: the same in ``recomputed``.
+        kinds: feature → kind in the profile; a category is compared by its text.
+        tolerance: relative difference of two numbers that still are the same; ``tolerances`` by feature.
+        absolute: absolute difference that is allowed besides.
+        max_rate: the share of differing rows that is allowed.
+        ignore: columns that are no features.
+
+    Raises:
+        ValueError: a key column is missing, no row has a partner, or there is no feature in common.
+    """
+    other = recomputed_key or key
+    for frame, name, what in (
+        (logged, key, "the logged events"),
+        (recomputed, other, "the recomputed features"),
+    ):
+        if name not in frame:
+            raise ValueError(
+                f"{what} have no column {name!r} to join by; there are {', '.join(map(str, frame.columns))}"
+            )
+    left, right = _keyed(logged, key), _keyed(recomputed, other)
+    repeated = int(right.index.duplicated().sum())
+    right = right[~right.index.duplicated()]
+    there = left.index.isin(right.index)
+    if not there.any():
+        examples = f"{left.index[0]!r} and {right.index[0]!r}" if len(left) and len(right) else "nothing"
+        raise ValueError(f"no logged event has a recomputed row: {key} and {other} are {examples}")
+    both = left[there]
+    partners = right.loc[both.index]
+    own = [str(name) for name in left.columns if name not in ignore and not str(name).startswith("@")]
+    shared = [name for name in own if name in right.columns]
+    if not shared:
+        raise ValueError(
+            f"no feature is in both: logged: {', '.join(own)}; recomputed: {', '.join(map(str, right.columns))}"
+        )
+    columns = {name: _aligned(both[name], partners[name], (kinds or {}).get(name)) for name in shared}
+    found = []
+    for name, (a, b) in columns.items():
+        limit = (tolerances or {}).get(name, tolerance)
+        differs = _differs(a, b, limit, absolute)
+        found.append(_mismatch(name, columns, differs, both.index, max_rate))
+    return Skew(
+        key,
+        len(both),
+        int((~there).sum()),
+        int((~right.index.isin(left.index)).sum()),
+        tuple(sorted(found, key=lambda one: (-one.rate, one.name))),
+        tuple(name for name in own if name not in right.columns),
+        tuple(str(name) for name in right.columns if name not in own),
+        max_rate,
+        repeated,
+    )
+
+
+def _keyed(frame: pd.DataFrame, key: str) -> pd.DataFrame:
+    keyed = frame.set_index(frame[key].map(lambda value: category_text(to_python(value)) or str(value)))
+    return keyed.drop(columns=[key])
+
+
+def _aligned(logged: pd.Series, recomputed: pd.Series, kind: str | None) -> tuple[Array, Array]:
+    """Both columns in one form: floats where both are numbers, otherwise objects; a moment is ISO 8601 text."""
+    if all(
+        pd.api.types.is_numeric_dtype(one) and not pd.api.types.is_bool_dtype(one)
+        for one in (logged, recomputed)
+    ):
+        return tuple(one.to_numpy(dtype=float, na_value=math.nan) for one in (logged, recomputed))  # type: ignore[return-value]
+    made = []
+    for series in (logged, recomputed):
+        values = [None if is_null(value) else to_python(value) for value in series.astype(object)]
+        if kind in ("category", "boolean"):
+            values = [value if value is None else category_text(value) or value for value in values]
+        else:
+            values = [_moment(value) for value in values]
+        column = np.empty(len(values), dtype=object)
+        column[:] = values
+        made.append(column)
+    return made[0], made[1]
+
+
+def _moment(value: Any) -> Any:
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    seconds = to_epoch(value)
+    return value if seconds is None else format_epoch(seconds)
+
+
+def _differs(a: Array, b: Array, tolerance: float, absolute: float) -> Array:
+    if a.dtype == float and b.dtype == float:
+        with np.errstate(invalid="ignore"):
+            near = np.abs(a - b) <= absolute + tolerance * np.maximum(np.abs(a), np.abs(b))
+        same: Array = near | (a == b) | (np.isnan(a) & np.isnan(b))
+        return ~same
+    return np.array([not _same(x, y, tolerance, absolute) for x, y in zip(a, b, strict=True)], dtype=bool)
+
+
+def _same(x: Any, y: Any, tolerance: float, absolute: float) -> bool:
+    if is_null(x) or is_null(y):
+        return is_null(x) and is_null(y)
+    numbers = [isinstance(one, int | float) and not isinstance(one, bool) for one in (x, y)]
+    if all(numbers):
+        return bool(x == y or abs(x - y) <= absolute + tolerance * max(abs(x), abs(y)))
+    if isinstance(x, str) and isinstance(y, str) and x != y:
+        first, second = to_epoch(x), to_epoch(y)
+        return first is not None and second is not None and abs(first - second) < 1e-3
+    return type(x) is type(y) and bool(x == y)
+
+
+def _mismatch(
+    name: str, columns: Mapping[str, tuple[Array, Array]], differs: Array, keys: pd.Index, max_rate: float
+) -> Mismatch:
+    rows, hits = len(differs), int(differs.sum())
+    low, high = wilson(hits, rows)
+    if not hits:
+        return Mismatch(name, rows, 0, 0.0, low, high, True)
+    at = np.flatnonzero(differs)
+    looked = differs
+    if hits > LOOKED_AT:
+        looked = np.zeros_like(differs)
+        looked[at[:LOOKED_AT]] = True
+    logged, recomputed = (_objects(one) for one in columns[name])
+    others = {other: logged_other for other, (logged_other, _) in columns.items() if other != name}
+    cause = skew_causes.likeliest(skew_causes.SkewedFeature(name, logged, recomputed, looked, others))
+    examples = tuple((str(keys[i]), logged[i], recomputed[i]) for i in at[:EXAMPLES])
+    return Mismatch(name, rows, hits, hits / rows, low, high, hits / rows <= max_rate, cause, examples)
+
+
+def _objects(values: Array) -> Array:
+    if values.dtype == object:
+        return values
+    made = values.astype(object)
+    made[np.isnan(values)] = None
+    return made
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return finite(value)
+    return value if isinstance(value, str | int | bool) or value is None else str(value)

@@ -1,0 +1,427 @@
+"""Why a logged value and a recomputed one differ: each explanation is tried on the rows that differ.
+
+An explanation is a rule that turns the recomputed value into the logged one, or the other way round. The likeliest
+cause is the first, from the most to the least specific, that holds in ``EXPLAINS`` of the rows that differ.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from logging_lib.profile.coerce import NA_VALUES, category_text, is_null, number_text, parse_scalar, to_epoch
+
+Array = np.ndarray[Any, Any]
+EXPLAINS: Final = 0.8
+_NA: Final = frozenset(
+    text.casefold() for text in (*NA_VALUES, "missing", "unknown", "nil", "undefined", "?", "none")
+)
+_SENTINELS: Final = frozenset(
+    {-1.0, -9.0, -99.0, -999.0, -9999.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0, -999999.0}
+)
+_FACTORS: Final = {
+    100.0: "percent or cents", 1000.0: "thousands, kilo or milli", 1e6: "millions or micro", 1e9: "nano",
+    10000.0: "basis points", 12.0: "a month and a year", 4.0: "a quarter and a year", 52.0: "a week and a year",
+    365.0: "a day and a year", 365.25: "a day and a year", 7.0: "a day and a week", 24.0: "an hour and a day",
+    60.0: "a minute", 3600.0: "an hour in seconds", 86400.0: "a day in seconds", 1024.0: "kibi",
+    1048576.0: "mebi", 2.54: "inch and cm", 0.3048: "foot and metre", 1.609344: "mile and km",
+    0.45359237: "pound and kg", 28.349523125: "ounce and gram", 3.785411784: "gallon and liter",
+    57.29577951308232: "radian and degree", -1.0: "the sign",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """``share`` of the rows that differ are explained; ``detail`` says how."""
+
+    name: str
+    detail: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class SkewedFeature:
+    """One feature in all joined rows, in the order of time.
+
+    Attributes:
+        name: the feature.
+        logged, recomputed: values, each of shape (rows,); None where there is none.
+        differs: mask, shape (rows,).
+        others: logged values of the other features, for columns that were swapped.
+    """
+
+    name: str
+    logged: Array
+    recomputed: Array
+    differs: Array
+    others: dict[str, Array]
+
+
+def likeliest(feature: SkewedFeature) -> Cause:
+    """The cause; ``unexplained`` where no explanation holds. A rule may explain what was logged by what was
+    recomputed, or the reverse."""
+    best = Cause("unexplained", "no rule explains the difference", 0.0)
+    rows = np.flatnonzero(feature.differs)
+    if not len(rows):
+        return Cause("none", "nothing differs", 1.0)
+    pairs = [(feature.logged[i], feature.recomputed[i]) for i in rows]
+    # What a double cannot hold is infinite or none in a rule, and so explains nothing.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for explain in _EXPLANATIONS:
+            for cause in explain(feature, rows, pairs):
+                if cause.share >= EXPLAINS:
+                    return cause
+                if cause.share > max(best.share, 0.5):
+                    best = Cause(cause.name, f"{cause.detail} (in part)", cause.share)
+    return best
+
+
+Pairs = list[tuple[Any, Any]]
+
+
+def _share(hits: int, pairs: Pairs) -> float:
+    return hits / len(pairs)
+
+
+def _missing(value: Any) -> bool:
+    return is_null(value)
+
+
+def _one_sided(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+    """Null on one side: an NA spelling, a default, or a lost join."""
+    for lost, filled, where in ((1, 0, "logged"), (0, 1, "recomputed")):
+        found = [pair[filled] for pair in pairs if _missing(pair[lost]) and not _missing(pair[filled])]
+        share = _share(len(found), pairs)
+        if share < 0.5:
+            continue
+        counted = Counter(str(value) for value in found)
+        value, count = counted.most_common(1)[0]
+        spelled_out = [one for one in found if _is_na(one)]
+        if len(spelled_out) >= EXPLAINS * len(found):
+            shown = ", ".join(repr(text) for text, _ in counted.most_common(3))
+            yield Cause("NA spelling", f"{where} {shown} where the other has no value", share)
+        elif count >= EXPLAINS * len(found) and len(found) > 2:
+            yield Cause("default filled in", f"{where} {value[:60]!r} where the other has no value", share)
+        else:
+            other = "recomputed" if where == "logged" else "logged"
+            yield Cause("join miss", f"{other} has no value where the {where} one has", share)
+
+
+def _is_na(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip().casefold() in _NA
+    return isinstance(value, int | float) and not isinstance(value, bool) and float(value) in _SENTINELS
+
+
+def _sentinels(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+    """Both sides have a value, but one of them means none."""
+    for side, where in ((0, "logged"), (1, "recomputed")):
+        hits = [pair[side] for pair in pairs if _is_na(pair[side]) and not _is_na(pair[1 - side])]
+        if hits:
+            value = Counter(map(str, hits)).most_common(1)[0][0]
+            yield Cause("NA spelling", f"{where} has {value!r} for a missing value", _share(len(hits), pairs))
+
+
+def _types(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+    hits = 0
+    kinds: Counter[str] = Counter()
+    for a, b in pairs:
+        if _missing(a) or _missing(b) or (type(a) is type(b) and not isinstance(a, str)):
+            continue
+        x, y = _number_of(a), _number_of(b)
+        same = x is not None and y is not None and _close(x, y)
+        if same or (_truthy(a) is not None and _truthy(a) == _truthy(b)):
+            hits += 1
+            kinds[f"{type(a).__name__} {a!r:.20} for {type(b).__name__} {b!r:.20}"] += 1
+    if hits:
+        yield Cause(
+            "type", f"the same value written otherwise: {kinds.most_common(1)[0][0]}", _share(hits, pairs)
+        )
+
+
+def _truthy(value: Any) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    text = category_text(value)
+    known = {"true": True, "yes": True, "y": True, "1": True, "t": True,
+             "false": False, "no": False, "n": False, "0": False, "f": False}  # fmt: skip
+    return known.get(text.strip().casefold()) if text is not None else None
+
+
+def _number_of(value: Any) -> float | None:
+    """The number that a text means, with separators of thousands, decimal commas and signs of currency."""
+    if isinstance(value, bool):
+        return float(value)
+    if isinstance(value, int | float):
+        return float(value)
+    if not isinstance(value, str):
+        return None
+    text = re.sub(r"[\s$€£¥%_']", "", value)
+    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", text):
+        text = text.replace(",", "")
+    elif re.fullmatch(r"[+-]?\d+,\d+", text):
+        text = text.replace(",", ".")
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _close(a: float, b: float, tolerance: float = 1e-6) -> bool:
+    return abs(a - b) <= tolerance * max(abs(a), abs(b), 1e-12)
+
+
+def _texts(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+    """Texts that are the same but for case, space, encoding or accents."""
+    both = [(a, b) for a, b in pairs if isinstance(a, str) and isinstance(b, str)]
+    if not both:
+        return
+    for name, detail, same in _TEXT_RULES:
+        hits = [(a, b) for a, b in both if same(a, b)]
+        if hits:
+            a, b = hits[0]
+            yield Cause(name, f"{detail}: logged {a[:40]!r}, recomputed {b[:40]!r}", _share(len(hits), pairs))
+
+
+def _mojibake(a: str, b: str) -> bool:
+    """One is the other's UTF-8 read as Latin-1 or Windows-1252, or with what it could not say left out."""
+    for x, y in ((a, b), (b, a)):
+        for wrong in ("latin-1", "cp1252"):
+            try:
+                if y.encode("utf-8").decode(wrong) == x:
+                    return True
+            except UnicodeError:
+                continue
+        for marks in ("?", "\ufffd", ""):
+            lossy = "".join(c if ord(c) < 128 else marks for c in y)
+            if lossy == x or lossy == x.replace("\ufffd\ufffd", "\ufffd"):
+                return True
+    return False
+
+
+def _plain(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(c for c in decomposed if not unicodedata.combining(c))
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
+_TEXT_RULES: Final[tuple[tuple[str, str, Callable[[str, str], bool]], ...]] = (
+    ("whitespace", "space before, after or within", lambda a, b: _squeezed(a) == _squeezed(b)),
+    ("case", "upper and lower case", lambda a, b: _squeezed(a).casefold() == _squeezed(b).casefold()),
+    ("encoding", "UTF-8 was read or written as something else", _mojibake),
+    ("encoding", "another Unicode form or accents left out", lambda a, b: _plain(a) == _plain(b)),
+    (
+        "punctuation",
+        "letters and digits are the same",
+        lambda a, b: bool(x := re.sub(r"\W|_", "", a).casefold()) and x == re.sub(r"\W|_", "", b).casefold(),
+    ),
+    ("truncated text", "one is the beginning of the other", lambda a, b: a.startswith(b) or b.startswith(a)),
+)
+
+
+def _times(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+    """Moments that lie a time zone apart, or whose time of day was lost."""
+    moments = [(to_epoch(a), to_epoch(b)) for a, b in pairs if isinstance(a, str) or isinstance(b, str)]
+    known = [(a, b) for a, b in moments if a is not None and b is not None]
+    if len(known) < 0.5 * len(pairs):
+        return
+    gaps = np.array([a - b for a, b in known])
+    zone = (np.abs(gaps) % 900 < 1) & (np.abs(gaps) <= 14 * 3600) & (np.abs(gaps) > 0)
+    values, counts = np.unique(np.round(gaps[zone] / 900) / 4, return_counts=True)
+    top = np.argsort(counts)[::-1][:2]
+    apart = (
+        len(top) < 2
+        or abs(values[top[0]] - values[top[1]]) == 1.0
+        or counts[top[0]] >= EXPLAINS * counts.sum()
+    )
+    if len(values) and apart and counts[top].sum() >= EXPLAINS * zone.sum():
+        hours = " or ".join(f"{values[i]:+g} h" for i in sorted(top, key=lambda i: values[i]))
+        yield Cause("time zone", f"logged less recomputed: {hours}", _share(int(zone.sum()), pairs))
+    days = [a % 86400 == 0 or b % 86400 == 0 for a, b in known]
+    same_day = np.abs(gaps) < 86400
+    truncated = int((np.array(days) & same_day).sum())
+    if truncated:
+        yield Cause("time of day lost", "one has the day alone", _share(truncated, pairs))
+    swapped = [_day_and_month(a) == b for a, b in known]
+    if any(swapped):
+        yield Cause(
+            "day and month swapped", "the date was read in another order", _share(sum(swapped), pairs)
+        )
+    values, counts = np.unique(gaps, return_counts=True)
+    if counts.max() > 1:
+        text = f"logged less recomputed: {values[counts.argmax()] / 86400:+g} days"
+        yield Cause("constant offset", text, _share(int(counts.max()), pairs))
+
+
+def _day_and_month(seconds: float) -> float | None:
+    from datetime import UTC, datetime
+
+    moment = datetime.fromtimestamp(seconds, UTC)
+    if moment.day > 12:
+        return None
+    return moment.replace(day=moment.month, month=moment.day).timestamp()
+
+
+def _numbers(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+    found = [
+        (float(a), float(b))
+        for a, b in pairs
+        if all(isinstance(x, int | float) and not isinstance(x, bool) and not _missing(x) for x in (a, b))
+    ]
+    if len(found) < 0.5 * len(pairs) or len(found) < 2:
+        return
+    a, b = np.array(found).T
+    usable = np.isfinite(a) & np.isfinite(b)
+    a, b = a[usable], b[usable]
+    if len(a) < 2:
+        return
+    for name, detail, hits in _number_rules(feature, a, b):
+        if hits:
+            yield Cause(name, detail, _share(int(hits), pairs))
+
+
+def _number_rules(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
+    nonzero = (a != 0) & (b != 0)
+    if nonzero.sum() >= 2:
+        ratios = a[nonzero] / b[nonzero]
+        factor = float(np.median(ratios))
+        hits = int((np.abs(ratios / factor - 1) < 1e-3).sum()) + int(((a == 0) & (b == 0)).sum())
+        if abs(factor - 1) > 1e-3 and (known := _factor(factor)):
+            yield "unit", f"logged is {factor:.6g} times the recomputed value: {known}", hits
+    yield from _rounded(a, b)
+    fahrenheit = np.abs(a - (b * 9 / 5 + 32)) < 1e-6 * np.maximum(1, np.abs(a))
+    celsius = np.abs(b - (a * 9 / 5 + 32)) < 1e-6 * np.maximum(1, np.abs(b))
+    yield "unit", "degrees Fahrenheit and Celsius", max(int(fahrenheit.sum()), int(celsius.sum()))
+    yield from _capped(feature, a, b)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        for label, function in (("log", np.log), ("log1p", np.log1p), ("log10", np.log10), ("square root", np.sqrt),
+                                ("absolute value", np.abs)):  # fmt: skip
+            for side, (x, y) in (("logged", (a, b)), ("recomputed", (b, a))):
+                same = np.abs(function(y) - x) < 1e-6 * np.maximum(1e-6, np.abs(x))
+                yield "transformation", f"{side} is the {label} of the other", int(same.sum())
+    gaps = a - b
+    offset = float(np.median(gaps))
+    near = np.abs(gaps - offset) <= 1e-6 * max(abs(offset), float(np.median(np.abs(b))) * 1e-3, 1e-12)
+    if abs(offset) > 0:
+        yield "constant offset", f"logged less recomputed is {offset:.6g}", int(near.sum())
+    if nonzero.sum() >= 2 and hits > 2 and abs(factor - 1) > 1e-3:
+        yield "unit", f"logged is {factor:.6g} times the recomputed value", hits
+    if len(a) > 10 and a.std() > 0 and b.std() > 0:
+        slope, intercept = np.polyfit(b, a, 1)
+        fits = np.abs(slope * b + intercept - a) < 1e-6 * np.maximum(np.abs(a), a.std())
+        yield "scaling", f"logged is {slope:.6g} x recomputed {intercept:+.6g}", int(fits.sum())
+
+
+def _capped(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
+    """One side stops at a bound that lies within the range of the other."""
+    for side, x, y, whole in (("logged", a, b, feature.recomputed), ("recomputed", b, a, feature.logged)):
+        known = [float(v) for v in whole if isinstance(v, int | float) and not is_null(v)]
+        for bound, beyond, inside in (
+            (x.max(), y > x.max(), min(known) < x.max()),
+            (x.min(), y < x.min(), max(known) > x.min()),
+        ):
+            stuck = (x == bound) & beyond
+            if inside and stuck.sum() > 2 and len(np.unique(y[stuck])) > 2:
+                yield "capped", f"{side} stops at {number_text(float(bound))}", int(stuck.sum())
+
+
+def _factor(factor: float) -> str | None:
+    for known, what in _FACTORS.items():
+        if abs(factor / known - 1) < 1e-3 or abs(factor * known - 1) < 1e-3:
+            return what
+    return None
+
+
+def _rounded(a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
+    best: tuple[str, str, int] | None = None
+    for digits in range(6, -4, -1):
+        step = 10.0**-digits
+        for side, (x, y) in (("logged", (a, b)), ("recomputed", (b, a))):
+            near = np.abs(x / step - np.round(x / step)) < 1e-6
+            for how, close in (("rounded", np.abs(x - y) <= step * 0.5000001), ("cut", np.abs(x - y) < step)):
+                hits = int((near & close).sum())
+                if hits > 2 and len(np.unique(x[near & close])) > 2 and (best is None or hits > best[2]):
+                    best = ("rounding", f"{side} is {how} to {number_text(step)}", hits)
+    short_a, short_b = np.float32(a).astype(float), np.float32(b).astype(float)
+    single = (short_a == short_b) & np.isfinite(short_a)
+    if best is None or single.sum() > best[2]:
+        best = ("rounding", "one has single precision only", int(single.sum()))
+    yield best
+
+
+def _stale(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+    """The value of an earlier row, or of a later one."""
+    for lag in (1, 2, 3, -1):
+        reached = [i for i in rows if 0 <= i - lag < len(feature.recomputed)]
+        if len(reached) < 3:
+            continue
+        hits = sum(_equal(feature.logged[i], feature.recomputed[i - lag]) for i in reached)
+        distinct = len({str(feature.logged[i]) for i in reached})
+        if distinct > 2:
+            when = f"{lag} rows earlier" if lag > 1 else "one row earlier" if lag == 1 else "one row later"
+            yield Cause("stale value", f"logged is what was recomputed {when}", _share(hits, pairs))
+
+
+def _swapped(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+    for name, values in feature.others.items():
+        hits = [i for i in rows if _equal(values[i], feature.recomputed[i])]
+        if len(hits) > 2 and len({str(feature.recomputed[i]) for i in hits}) > 2:
+            detail = f"recomputed is what was logged as {name}"
+            yield Cause("swapped columns", detail, _share(len(hits), pairs))
+
+
+def _constant(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+    """One side has one and the same value wherever they differ."""
+    for side, where in ((0, "logged"), (1, "recomputed")):
+        counted = Counter(str(pair[side]) for pair in pairs)
+        value, count = counted.most_common(1)[0]
+        others = {str(pair[1 - side]) for pair in pairs if str(pair[side]) == value}
+        if count > 2 and len(others) > 3:
+            yield Cause(
+                "default filled in", f"{where} is {value[:60]} whatever the other is", _share(count, pairs)
+            )
+
+
+def _renamed(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+    """Each category has one other name on the other side."""
+    if not all(isinstance(x, str | bool | int) for pair in pairs for x in pair):
+        return
+    names: dict[str, Counter[str]] = {}
+    for a, b in pairs:
+        names.setdefault(str(b), Counter())[str(a)] += 1
+    hits = sum(counted.most_common(1)[0][1] for counted in names.values())
+    if len(pairs) > 2 * len(names):
+        shown = ", ".join(
+            f"{counted.most_common(1)[0][0]:.20} for {b:.20}" for b, counted in list(names.items())[:3]
+        )
+        yield Cause("renamed categories", f"logged {shown}", _share(hits, pairs))
+
+
+def _misaligned(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+    """The same values as a whole, in other rows."""
+    logged, recomputed = (Counter(str(pair[side]) for pair in pairs) for side in (0, 1))
+    common = sum((logged & recomputed).values())
+    if len(logged) > 3 and len(pairs) > 5:
+        yield Cause(
+            "rows misaligned", "the same values, in other rows: joined by a wrong key?", _share(common, pairs)
+        )
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return _close(float(a), float(b))
+    return bool(parse_scalar(a) == parse_scalar(b)) and not _missing(a)
+
+
+_EXPLANATIONS: Final[tuple[Callable[[SkewedFeature, Array, Pairs], Iterator[Cause]], ...]] = (
+    _one_sided, _types, _texts, _sentinels, _times, _swapped, _stale, _numbers, _constant, _renamed, _misaligned,
+)  # fmt: skip

@@ -1,0 +1,225 @@
+"""``logging-lib watch backtest``."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+from datetime import UTC
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from logging_lib import profile
+from logging_lib._util.datemath import from_millis
+from logging_lib._util.times import format_instant
+from logging_lib.cli import options
+from logging_lib.cli.options import UsageError, duration, instant
+from logging_lib.cli.output import console, safe
+from logging_lib.cli.watch.watch_options import (
+    JsonOption,
+    ProfilesOption,
+    WatchesOption,
+    explained,
+    load,
+    not_judged,
+    pick,
+    print_json,
+)
+from logging_lib.store import loading
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.store.port import Store, StoreError
+from logging_lib.store.profiles import index_profiles, overlay_profiles
+from logging_lib.watch.backtest.backtest import Backtest, backtest
+from logging_lib.watch.backtest.history import EventHistory
+from logging_lib.watch.backtest.page import Changes, render_page
+from logging_lib.watch.backtest.windows import NotPlannedError
+from logging_lib.watch.model import Watch
+from logging_lib.watch.overrides import apply_overrides, compare_metadata
+from logging_lib.watch.templating import Medium
+
+
+def backtest_(
+    events: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files or folders of JSON lines (spools); or none, with a store."),
+    ] = None,
+    store: Annotated[Path | None, typer.Option(help="Replay the events of this embedded store.")] = None,
+    elasticsearch: options.ElasticsearchOption = None,
+    watches: WatchesOption = None,
+    profiles: ProfilesOption = None,
+    every: Annotated[str, typer.Option(help="The time between ticks.")] = "5m",
+    only: Annotated[list[str] | None, typer.Option("--watch", help="Only this watch id; repeatable.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--since", "--start", help="From this ISO time on. Default: the first arrival."),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option("--until", "--end", help="Until this ISO time. Default: the last arrival."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="What if: WATCH.KEY=VALUE, such as na-spike.min_effect=0.05; repeatable."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with the timeline to this file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay history on the events' own clock and print what would have fired.
+
+    With --set the watches that it changes run a second time, and both results are shown.
+    Exit code 1: a watch failed, or nothing could be evaluated; 2: wrong input.
+
+    Example: logging-lib watch backtest spool --profile profile.json --every 5m
+    """
+    with explained():
+        selected_watches = load(watches)
+        if only:
+            selected_watches = pick(selected_watches, only)
+        step = duration(every, "--every")
+        overridden_watches = apply_overrides(selected_watches, settings or [])
+        with contextlib.ExitStack() as stack:
+            replay_store, load_summary = _open_history(
+                events or [], store, elasticsearch, profiles or [], stack
+            )
+            history = EventHistory(replay_store, [*selected_watches, *overridden_watches])
+            load_summary = _read_arrivals(replay_store, history) if load_summary is None else load_summary
+            if load_summary.first is None or load_summary.last is None:
+                where = ", ".join(map(str, events)) if events else "the store"
+                raise UsageError(f"no event was read from {where}{_list_refused(load_summary)}")
+            begin = instant(start, "--since") if start else load_summary.first
+            until = instant(end, "--until") if end else load_summary.last
+            if begin > until:
+                raise UsageError(
+                    f"nothing to replay: the start {format_instant(begin)} is after the end "
+                    f"{format_instant(until)}; see --since and --until"
+                )
+
+            def run(watches: list[Watch]) -> Backtest:
+                return backtest(
+                    replay_store,
+                    watches,
+                    start=begin,
+                    end=until,
+                    every=step,
+                    arrivals=load_summary.hours,
+                    history=history,
+                )
+
+            result = run(selected_watches)
+            what_if = run(overridden_watches) if overridden_watches else None
+        metadata_changes = compare_metadata(selected_watches, overridden_watches)
+        if html is not None:
+            _write_page(
+                html,
+                render_page(result, events=load_summary.events, what_if=what_if, changes=metadata_changes),
+            )
+    if as_json:
+        document = {"events": load_summary.events, "refused": dict(load_summary.refused), **result.document()}
+        if what_if is not None:
+            document["what_if"] = {"set": metadata_changes, **what_if.document()}
+        print_json(document)
+    else:
+        _print_timeline(result, load_summary)
+        if what_if is not None:
+            _print_what_if(result, what_if, metadata_changes)
+    raise typer.Exit(0 if result.ok and (what_if is None or what_if.ok) else 1)
+
+
+def _open_history(
+    events: list[Path],
+    directory: Path | None,
+    url: str | None,
+    profiles: list[Path],
+    stack: contextlib.ExitStack,
+) -> tuple[Store, loading.LoadSummary | None]:
+    """What a backtest replays: files, normalized into a store of its own, or a store as it is."""
+    if events and (directory is not None or url is not None):
+        raise UsageError("give either files or a store, not both")
+    if not events:
+        replay_store = options.choose(directory, url, read_only=True)
+        stack.callback(replay_store.close)
+        return overlay_profiles(replay_store, profiles) if profiles else replay_store, None
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="logging-lib-backtest-")))
+    with EmbeddedStore(folder) as writable:
+        index_profiles(writable, profiles)
+    with loading.JsonLinesWriter(folder) as lines:
+        load_summary = loading.load(lines, events, profiles=[profile.load(file) for file in profiles])
+    return stack.enter_context(EmbeddedStore(folder, read_only=True)), load_summary
+
+
+def _read_arrivals(store: Store, history: EventHistory) -> loading.LoadSummary:
+    try:
+        times = history.arrivals()
+    except (NotPlannedError, StoreError):
+        return loading.summarize_arrivals(store)
+    load_summary = loading.LoadSummary(events=len(times))
+    if len(times):
+        load_summary.first, load_summary.last = (from_millis(int(times[end]), UTC) for end in (0, -1))
+        hours = set((times // _HOUR * _HOUR).tolist())
+        load_summary.hours = {from_millis(hour, UTC) for hour in hours}
+    return load_summary
+
+
+_HOUR = 3_600_000
+
+
+def _write_page(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, "utf-8")
+    except OSError as error:
+        raise UsageError(f"--html: {file}: cannot be written: {error.strerror or error}") from None
+
+
+def _print_timeline(result: Backtest, load_summary: loading.LoadSummary) -> None:
+    out = console()
+    table = Table("time", "watch", "model", "version", "features", "subject", box=None, pad_edge=False)
+    for alert in result.alerts:
+        cells = (alert.watch, alert.model, alert.version, ", ".join(alert.features), alert.subject)
+        table.add_row(format_instant(alert.time)[:16].replace("T", " "), *map(safe, cells))
+    if result.alerts:
+        out.print(table)
+        out.print(_daily_table(result))
+    span = f"{format_instant(result.start)} to {format_instant(result.end)}"
+    print(f"{len(result.alerts)} alerts in {result.ticks} ticks over {load_summary.events} events, {span}")
+    if load_summary.refused:
+        print(f"not used{_list_refused(load_summary)}", file=sys.stderr)
+    for skip in result.skipped:
+        print(Medium.HEADER.escape(not_judged(*skip)), file=sys.stderr)
+    for (watch, error), runs in result.failures.items():
+        print(Medium.HEADER.escape(f"{watch}: {runs} runs failed: {error}"), file=sys.stderr)
+
+
+def _daily_table(result: Backtest) -> Table:
+    table = Table("watch", "alerts", "a day", "busiest day", box=None, pad_edge=False)
+    for watch in result.watches:
+        days = result.alerts_a_day(watch)
+        if any(days):
+            table.add_row(watch, str(sum(days)), f"{result.mean_a_day(watch):.2f}", str(max(days)))
+    return table
+
+
+def _print_what_if(result: Backtest, what_if: Backtest, metadata_changes: Changes) -> None:
+    table = Table("watch", "setting", "as it is", "what if", box=None, pad_edge=False)
+    for watch, keys in metadata_changes.items():
+        for key, (before, after) in keys.items():
+            table.add_row(watch, key, safe(str(before)), safe(str(after)))
+        counts = [sum(backtest_result.alerts_a_day(watch)) for backtest_result in (result, what_if)]
+        table.add_row(watch, "alerts", *map(str, counts))
+        table.add_row(
+            watch,
+            "alerts a day",
+            *(f"{backtest_result.mean_a_day(watch):.2f}" for backtest_result in (result, what_if)),
+        )
+    out = console()
+    out.print("\nWhat if:")
+    out.print(table)
+    for (watch, error), runs in what_if.failures.items():
+        print(Medium.HEADER.escape(f"{watch}, what if: {runs} runs failed: {error}"), file=sys.stderr)
+
+
+def _list_refused(load_summary: loading.LoadSummary) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in load_summary.refused.most_common())
+    return f": {reasons}" if reasons else ""

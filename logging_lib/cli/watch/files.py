@@ -1,0 +1,222 @@
+"""``logging-lib watch list | show | lint | test``: look at watch files and check them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from logging_lib._util import content
+from logging_lib._util.times import format_duration, format_instant
+from logging_lib.cli import options
+from logging_lib.cli.output import console
+from logging_lib.cli.watch import watch_options
+from logging_lib.cli.watch.watch_options import (
+    JsonOption,
+    WatchesOption,
+    explained,
+    lines_safe,
+    load,
+    pick,
+    print_json,
+)
+from logging_lib.watch import lint
+from logging_lib.watch.incidents import Mute, is_muted
+from logging_lib.watch.model import Watch
+from logging_lib.watch.notify.registry import channel_of, recipients
+from logging_lib.watch.state.base import WatchState
+from logging_lib.watch.templating import Medium
+from logging_lib.watch.testing import cases, run
+
+if TYPE_CHECKING:
+    from logging_lib.watch.testing.run import NewStore
+
+
+def list_(
+    watches: WatchesOption = None,
+    as_json: JsonOption = False,
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
+    state: watch_options.StateOption = None,
+) -> None:
+    """List the watches: what each looks for, how often, and whom it notifies.
+
+    Where a state is named, also what the runner knows of each: open incidents, which of them are acknowledged or
+    muted, notifications that wait.
+
+    Example: logging-lib watch list
+    """
+    with explained():
+        listed = load(watches)
+        rows = [_summarize(watch) for watch in listed]
+        has_state = watch_options.is_named(store, elasticsearch, state)
+        if has_state:
+            state_store = watch_options.open_state(store, elasticsearch, state)
+            now, mutes = datetime.now(UTC), state_store.mutes()
+            for row in rows:
+                row |= _describe_state(row["id"], state_store.load(row["id"]), mutes, now)
+    if as_json:
+        print_json(rows)
+        return
+    state_columns = ("last run", "open", "acked", "muted", "waiting") if has_state else ()
+    table = Table("id", "title", "every", "windows", "notifies", *state_columns, box=None, pad_edge=False)
+    for row in rows:
+        cells = [row["id"], row["title"], row["every"], ", ".join(row["windows"]), ", ".join(row["notifies"])]
+        if has_state:
+            cells += [
+                (row["last_run"] or "")[:16].replace("T", " "),
+                str(row["open"]),
+                str(row["acknowledged"]),
+            ]
+            cells += ["all" if row["all_muted"] else str(row["muted"]), str(row["undelivered"])]
+        table.add_row(*map(escape, cells))
+    console().print(table)
+
+
+def _describe_state(
+    watch_id: str, watch_state: WatchState, mutes: tuple[Mute, ...], now: datetime
+) -> dict[str, Any]:
+    """Describe what the runner remembers of a watch."""
+    open_incidents = [incident for incident in watch_state.incidents if incident.closed_at is None]
+
+    def muted(model: str, version: str, feature: str) -> bool:
+        return is_muted(mutes, now, watch=watch_id, model=model, version=version, feature=feature)
+
+    watch_mutes = (mute for mute in mutes if not (mute.model or mute.version or mute.feature))
+    return {
+        "last_run": format_instant(watch_state.last_scheduled) if watch_state.last_scheduled else None,
+        "open": len(open_incidents),
+        "acknowledged": sum(incident.acked_at is not None for incident in open_incidents),
+        "muted": sum(muted(*incident.key) for incident in open_incidents),
+        "all_muted": is_muted(watch_mutes, now, watch=watch_id, model="", version="", feature=""),
+        "undelivered": len(watch_state.queue),
+        "incidents": [
+            {
+                **incident.key._asdict(),
+                "opened_at": format_instant(incident.opened_at),
+                "acknowledged_by": incident.acked_by or None,
+                "muted": muted(*incident.key),
+            }
+            for incident in open_incidents
+        ],
+    }
+
+
+def show(
+    watch_id: Annotated[str, typer.Argument(metavar="ID", help="The file's name without .json.")],
+    watches: WatchesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one watch: its concern, settings and actions; with --json the whole file.
+
+    Example: logging-lib watch show na-spike
+    """
+    with explained():
+        watch = pick(load(watches), [watch_id])[0]
+    if as_json:
+        print_json(json.loads(Path(watch.file).read_text("utf-8")))
+        return
+    out = console()
+    out.print(f"[bold]{escape(watch.title)}[/bold] ({escape(watch.id)}), {escape(watch.file)}")
+    if "concern" in watch.metadata:
+        out.print(escape(str(watch.metadata["concern"])))
+    table = Table("setting", "value", box=None, pad_edge=False)
+    table.add_row("every", escape(watch.schedule_text))
+    for name, value in watch.metadata.items():
+        if name not in ("title", "concern"):
+            table.add_row(escape(name), escape(value if isinstance(value, str) else json.dumps(value)))
+    for name, action in watch.actions.items():
+        period = format_duration(watch.throttle_period(name))
+        table.add_row(
+            f"action {escape(name)}", f"{channel_of(action).name}, at most once in {period} an incident"
+        )
+    out.print(table)
+
+
+def _summarize(watch: Watch) -> dict[str, Any]:
+    windows = watch.metadata.get("windows", [])
+    return {
+        "id": watch.id,
+        "title": watch.title,
+        "every": watch.schedule_text,
+        "windows": [str(window) for window in windows] if isinstance(windows, list) else [str(windows)],
+        "notifies": recipients(watch),
+    }
+
+
+def lint_(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Watch files, or folders of *.json. Default: the shipped ones."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find what is wrong with watches before they run: what is refused, and what Watcher would take without a word.
+
+    Exit code 1: there are errors; 2: a path holds no watch. Warnings alone end with 0.
+
+    Example: logging-lib watch lint watchers
+    """
+    with explained():
+        findings = lint.lint_files(paths or [content.path("watchers")], now=datetime.now(UTC))
+    errors = sum(finding.severity == "error" for finding in findings)
+    if as_json:
+        print_json([finding.document() for finding in findings])
+    else:
+        for finding in findings:
+            typer.echo(Medium.HEADER.escape(str(finding)))
+        typer.echo(f"{errors} errors, {len(findings) - errors} warnings")
+    raise typer.Exit(1 if errors else 0)
+
+
+def unit_test(
+    paths: Annotated[list[Path], typer.Argument(help="Files of cases, or folders of *.yml.")],
+    watches: WatchesOption = None,
+    elasticsearch: Annotated[
+        str | None,
+        typer.Option(
+            "--elasticsearch",
+            metavar="URL",
+            help="Run them on this Elasticsearch, in indices watch-test-* that are deleted at once. "
+            "Default: on the embedded store.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run unit tests of watches: what each finds at given times of described events.
+
+    Exit code 1: a watch found something else than the cases say; 2: wrong input.
+
+    Example: logging-lib watch test watchers/cases
+    """
+    failed = passed = 0
+    failure_texts: list[str] = []
+    with explained(), contextlib.ExitStack() as stack:
+        new_store = _new_store(elasticsearch, stack)
+        watches_by_id = {watch.id: watch for watch in load(watches)}
+        for loaded in [cases.load_case_file(file) for file in cases.find_case_files(paths)]:
+            for _, failures in run.run_file(loaded, watches_by_id, new_store):
+                failed, passed = failed + bool(failures), passed + (not failures)
+                failure_texts += map(str, failures)
+    if as_json:
+        print_json({"passed": passed, "failed": failed, "failures": failure_texts})
+    else:
+        for failure in failure_texts:
+            typer.echo(lines_safe(failure))
+        typer.echo(f"{passed} cases passed, {failed} failed")
+    raise typer.Exit(1 if failed else 0)
+
+
+def _new_store(url: str | None, stack: contextlib.ExitStack) -> NewStore:
+    if url is None:
+        return lambda: options.open_store(None)
+    from logging_lib.store.sandbox import Sandbox
+
+    connection = stack.enter_context(options.connect(url))
+    return lambda: Sandbox(connection)

@@ -1,0 +1,73 @@
+"""``logging-lib watch notify-test``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from logging_lib._util.times import format_instant
+from logging_lib.cli import options
+from logging_lib.cli.options import UsageError
+from logging_lib.cli.watch.watch_options import JsonOption, explained, lines_safe, print_json
+from logging_lib.watch.notify.base import DeliveryError, Notification, RenderError, hash_id
+from logging_lib.watch.notify.registry import CHANNELS, configure_channels
+
+SUBJECT = "[Test] logging-lib: a test notification, nothing is wrong"
+
+
+def notify_test(
+    to: Annotated[str, typer.Option(help=f"The channel: {', '.join(CHANNELS)}.")],
+    recipient: Annotated[
+        str,
+        typer.Option(
+            help="Who gets it: a mail address, Slack channel, PagerDuty account, webhook's address or index. "
+            "Default: the channel's own."
+        ),
+    ] = "",
+    store: options.StoreOption = None,
+    elasticsearch: options.ElasticsearchOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send one test notification by a channel, and say what its server answered.
+
+    The channel is configured as for `watch run`, by the environment. Exit code 1: it was not delivered; 2: wrong
+    input, or the channel is not configured.
+
+    Example: logging-lib watch notify-test --to email --recipient team@example.org
+    """
+    with explained(), contextlib.ExitStack() as stack:
+        if to not in CHANNELS:
+            raise UsageError(f"--to: {to!r}: write one of {', '.join(CHANNELS)}")
+        opened = None
+        if CHANNELS[to].needs_store and (store is not None or elasticsearch is not None):
+            opened = options.choose(store, elasticsearch, read_only=False)
+            stack.callback(opened.close)
+        channel = configure_channels(os.environ, store=opened).get(to)
+        if channel is None:
+            needed = CHANNELS[to].setting or "--store or --elasticsearch"
+            raise UsageError(f"the channel {to} is not configured: set {needed}")
+        now = datetime.now(UTC)
+        draft = Notification(
+            id=hash_id("notify-test", now.isoformat()), watch="notify-test", action=to, created_at=now
+        )
+        text = f"Sent by `logging-lib watch notify-test` on {socket.gethostname()} at {format_instant(now)}."
+        try:
+            notification = CHANNELS[to].test(draft, recipient, SUBJECT, text)
+        except RenderError as error:
+            raise UsageError(str(error)) from None
+        try:
+            answer, is_delivered = channel.deliver(notification), True
+        except DeliveryError as error:
+            answer, is_delivered = str(error), False
+    if as_json:
+        print_json({"channel": to, "delivered": is_delivered, "answer": answer})
+    elif is_delivered:
+        typer.echo(lines_safe(f"{to}: delivered; the server answered: {answer}"))
+    else:
+        typer.echo(lines_safe(f"{to}: not delivered: {answer}"), err=True)
+    raise typer.Exit(0 if is_delivered else 1)

@@ -1,0 +1,138 @@
+"""Parse the options that the watch commands share, and open the watches and the state that they name."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from logging_lib._util import content
+from logging_lib.cli import options, output
+from logging_lib.cli.options import UsageError
+from logging_lib.profile import ProfileError
+from logging_lib.store.port import StoreError
+from logging_lib.watch.errors import StateError, WatchError
+from logging_lib.watch.loading import load_watches, with_kibana_url
+from logging_lib.watch.model import Watch
+from logging_lib.watch.notify.base import SettingsError
+from logging_lib.watch.overrides import OverrideError
+from logging_lib.watch.state.base import StateStore
+from logging_lib.watch.state.file import FOLDER, FileState
+from logging_lib.watch.templating import Medium
+from logging_lib.watch.testing.cases import CaseError
+
+WatchesOption = Annotated[
+    Path | None,
+    typer.Option("--watches", help="Folder of watch files, or one file. Default: the shipped ones."),
+]
+ProfilesOption = Annotated[
+    list[Path] | None,
+    typer.Option("--profile", help="profile.json to compare with; may be given several times."),
+]
+JsonOption = output.JsonOption
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Wrong input ends with its reason on standard error and exit code 2, never with a traceback."""
+    try:
+        yield
+    except (
+        CaseError,
+        WatchError,
+        ProfileError,
+        OverrideError,
+        SettingsError,
+        StateError,
+        StoreError,
+        FileNotFoundError,
+        UsageError,
+    ) as error:
+        raise output.fail(error) from None
+
+
+def load(path: Path | None) -> list[Watch]:
+    watches = load_watches(content.path("watchers") if path is None else path)
+    return with_kibana_url(watches, os.environ)
+
+
+def pick(watches: list[Watch], ids: list[str]) -> list[Watch]:
+    by_id = {watch.id: watch for watch in watches}
+    unknown = [watch_id for watch_id in ids if watch_id not in by_id]
+    if unknown:
+        raise UsageError(f"no watch {unknown[0]!r}; there are {', '.join(by_id)}")
+    return [by_id[watch_id] for watch_id in ids]
+
+
+def lines_safe(text: str) -> str:
+    return "\n".join(Medium.HEADER.escape(line) for line in text.splitlines())
+
+
+def user() -> str:
+    """Who runs the command, as far as the system says it."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+
+
+def print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=2, default=str))
+
+
+def not_judged(model: str = "", version: str = "", reason: str = "", **_: Any) -> str:
+    remedy = "; give --profile" if reason == "no profile" else ""
+    return f"not judged: {model} {version}: {reason}{remedy}"
+
+
+TIMEOUT = 10.0
+
+StateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        help="Folder of what is remembered between runs. Default: .watch-state in the store or, with "
+        "--elasticsearch, the index ml-watch-state there.",
+        envvar="LOGGING_LIB_WATCH_STATE",
+        show_envvar=True,
+    ),
+]
+
+
+def is_named(store: Path | None, elasticsearch: str | None, state: Path | None) -> bool:
+    from logging_lib.store.connection import PREFIX
+
+    return bool(store or elasticsearch or state or os.environ.get(f"{PREFIX}URL"))
+
+
+def open_state(store: Path | None, elasticsearch: str | None, state: Path | None) -> StateStore:
+    """The state that the options name.
+
+    Raises:
+        UsageError: none is named.
+        StateError, StoreError: it is no state, or a setting is wrong.
+    """
+    if state is not None:
+        return FileState(state)
+    if store is not None and elasticsearch is not None:
+        raise UsageError("give either --store or --elasticsearch, not both")
+    if store is not None:
+        if not store.is_dir():
+            raise UsageError(f"{store}: no such folder; give the folder that the events were stored in")
+        return FileState(store / FOLDER)
+    if not is_named(store, elasticsearch, state):
+        raise UsageError(
+            "say where the runner's state is: --store FOLDER, --elasticsearch URL or --state FOLDER"
+        )
+    from logging_lib.store.elasticsearch import ElasticsearchStore
+    from logging_lib.watch.state.elasticsearch import ElasticsearchState
+
+    # A short wait: a runner that cannot renew its lease has to know soon.
+    connection = options.connect(elasticsearch, timeout=TIMEOUT)
+    return ElasticsearchState(ElasticsearchStore(connection, retry_seconds=TIMEOUT))

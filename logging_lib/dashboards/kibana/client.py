@@ -1,0 +1,347 @@
+"""Kibana's saved-objects API: import, export, delete. Only what every Kibana from 8.15 to 9.x answers.
+
+Kibana 9 keeps ``_import`` and ``_export`` as public APIs and calls the others internal, so what is there is read by
+an export. Errors name their remedy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import requests
+
+from logging_lib._util.text import printable
+from logging_lib.dashboards.kibana.objects import TAG, ndjson
+from logging_lib.store.connection import PREFIX as ELASTICSEARCH
+from logging_lib.store.connection import ConnectionSettings
+from logging_lib.store.connection import read_settings as _settings_from
+from logging_lib.store.port import StoreError
+
+Json = dict[str, Any]
+
+PREFIX: Final = "LOGGING_LIB_KIBANA_"
+TIMEOUT: Final = 120.0
+_SPACE = re.compile(r"[a-z0-9_-]{1,100}")
+_MEMBERS: Final = ("index-pattern", "tag", "search", "dashboard")
+
+
+class KibanaError(StoreError):
+    """Kibana says no, or does not answer. ``status`` is HTTP's, 0 where there was no answer."""
+
+    def __init__(self, message: str, *, status: int = 0, body: Any = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of an import: how many objects were taken, and why the others were not."""
+
+    taken: int
+    refused: tuple[str, ...] = ()
+    conflicts: int = 0
+
+
+def settings_from(
+    environment: Mapping[str, str] = os.environ, *, url: str | None = None
+) -> ConnectionSettings:
+    """Settings of ``LOGGING_LIB_KIBANA_URL``, ``_API_KEY``, ``_USER``, ``_PASSWORD`` and ``_CA``.
+
+    Without credentials of its own, those of ``LOGGING_LIB_ELASTICSEARCH_*`` are used: Kibana asks Elasticsearch
+    who somebody is. The same holds for the authority's file.
+
+    Raises:
+        StoreError: naming the variable that is wrong, and what to set.
+    """
+    variables = dict(environment)
+    names = ("API_KEY", "USER", "PASSWORD")
+    if not any(variables.get(PREFIX + name) for name in names):
+        variables |= {PREFIX + name: variables.get(ELASTICSEARCH + name, "") for name in names}
+    if not variables.get(PREFIX + "CA"):
+        variables[PREFIX + "CA"] = variables.get(ELASTICSEARCH + "CA", "")
+    return _settings_from(variables, url=url, prefix=PREFIX, example="https://localhost:5601")
+
+
+class Kibana:
+    """Calls to one space of one Kibana."""
+
+    def __init__(
+        self, settings: ConnectionSettings, *, space: str = "default", timeout: float = TIMEOUT
+    ) -> None:
+        """
+        Args:
+            settings: ``url`` holds the base path, too, if there is one.
+            space: the id of the space, as in its address.
+            timeout: seconds to wait for one answer.
+
+        Raises:
+            StoreError: that is no space's id, or the authority's file is not there.
+        """
+        if not _SPACE.fullmatch(space):
+            raise StoreError(
+                f"{space!r:.80} is no id of a space: it has lower-case letters, digits, '_' and '-'"
+            )
+        if settings.ca is not None and not Path(settings.ca).is_file():
+            raise StoreError(f"{PREFIX}CA: {settings.ca}: there is no such file")
+        self.url, self.space = settings.url, space
+        self._base = settings.url + ("" if space == "default" else f"/s/{space}")
+        self._timeout = timeout
+        self._session = requests.Session()
+        self._session.trust_env = False  # neither .netrc nor a proxy may see the credentials
+        self._session.verify = settings.ca or True
+        # Kibana refuses changes without kbn-xsrf, and some APIs of 9.x without the second.
+        self._session.headers.update({"kbn-xsrf": "logging-lib", "x-elastic-internal-origin": "logging-lib"})
+        if settings.api_key:
+            self._session.headers["Authorization"] = f"ApiKey {settings.api_key}"
+        elif settings.user and settings.password:
+            pair = f"{settings.user}:{settings.password}".encode()
+            self._session.headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
+
+    def version(self) -> str:
+        """Kibana's version.
+
+        Raises:
+            KibanaError: it does not answer, is not ready, or is none.
+        """
+        answer = self._call("GET", "/api/status")
+        number = answer.get("version", {}).get("number") if isinstance(answer, dict) else None
+        if not isinstance(number, str):
+            raise KibanaError(
+                f"{self.url}: does not say its version; is that a Kibana, and who are we to it?"
+            )
+        return number
+
+    def import_objects(
+        self, objects: Iterable[Json], *, overwrite: bool = False, new_copies: bool = False
+    ) -> Imported:
+        """Put saved objects there.
+
+        Args:
+            overwrite: over those with the same id; otherwise each is a conflict, and is left as it is.
+            new_copies: under new ids, so that nothing is touched.
+
+        Raises:
+            KibanaError: nothing was imported.
+        """
+        listed = list(objects)
+        params = {"createNewCopies": "true"} if new_copies else {"overwrite": "true"} if overwrite else {}
+        content = ndjson(listed).encode()
+        file = {"file": ("logging-lib.ndjson", content, "application/ndjson")}
+        answer = self._call("POST", "/api/saved_objects/_import", params=params, files=file)
+        if not isinstance(answer, dict) or "success" not in answer:
+            raise KibanaError(f"{self.url}: the import was answered with {str(answer)[:200]!r}")
+        errors = answer.get("errors") or []
+        refused = tuple(_explained(error) for error in errors)
+        conflicts = sum("conflict" in error.get("error", {}).get("type", "") for error in errors)
+        return Imported(int(answer.get("successCount", 0)), refused, conflicts)
+
+    def ours(self) -> list[Json]:
+        """All that carries our tag, with what it refers to: data views and the tag itself.
+
+        Raises:
+            KibanaError: the export is refused.
+        """
+        body = {
+            "type": ["dashboard", "search"],
+            "hasReference": {"type": "tag", "id": TAG},
+            "includeReferencesDeep": True,
+        }
+        return self._export(body)
+
+    def export(self, objects: Sequence[tuple[str, str]]) -> list[Json]:
+        """These (type, id), with all that they refer to.
+
+        Raises:
+            KibanaError: one of them is not there, or may not be read.
+        """
+        listed = [{"type": kind, "id": identity} for kind, identity in objects]
+        return self._export({"objects": listed, "includeReferencesDeep": True})
+
+    def delete(self, objects: Sequence[tuple[str, str]]) -> None:
+        """Remove these (type, id); those that are not there are passed over.
+
+        Raises:
+            KibanaError: not all could be removed.
+        """
+        if not objects:
+            return
+        listed = [{"type": kind, "id": identity} for kind, identity in objects]
+        answer = self._call(
+            "POST", "/api/saved_objects/_bulk_delete", params={"force": "true"}, json_body=listed
+        )
+        for status in answer.get("statuses", ()) if isinstance(answer, dict) else ():
+            error = status.get("error", {})
+            if not status.get("success") and error.get("statusCode") != 404:
+                reason = printable(str(error.get("message", "no reason was given")))
+                raise KibanaError(
+                    f"{self.url}: {status.get('type')} {status.get('id')} was not removed: {reason:.300}"
+                )
+
+    def close(self) -> None:
+        self._session.close()
+
+    def __enter__(self) -> Kibana:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _export(self, body: Json) -> list[Json]:
+        answer = self._call("POST", "/api/saved_objects/_export", json_body=body, lines=True)
+        return [document for document in answer if document.get("type") in _MEMBERS]
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        json_body: Any = None,
+        files: Any = None,
+        lines: bool = False,
+    ) -> Any:
+        about = f"{self._base}{path}"
+        try:
+            response = self._session.request(
+                method,
+                about,
+                params=params,
+                json=json_body,
+                files=files,
+                timeout=self._timeout,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            raise KibanaError(f"{self.url}: no answer: {_cause(error)}") from error
+        if 300 <= response.status_code < 400:
+            target = urlsplit(response.headers.get("Location", "")).path or "elsewhere"
+            raise KibanaError(
+                f"{about}: leads to {printable(target):.100}: a login page, or a base path that the URL lacks; "
+                f"set {PREFIX}API_KEY, and the URL as the browser shows it, up to /app",
+                status=response.status_code,
+            )
+        if response.status_code >= 400:
+            raise _refused(response, about)
+        try:
+            if lines:
+                documents = [json.loads(line) for line in response.content.splitlines() if line.strip()]
+                if not all(isinstance(document, dict) for document in documents):
+                    raise ValueError
+                return documents
+            return response.json()
+        except ValueError as error:
+            raise KibanaError(
+                f"{about}: the answer is no JSON but {printable(response.text[:60])!r}; is that a Kibana?",
+                status=response.status_code,
+            ) from error
+
+
+def dashboard_url(settings: ConnectionSettings, space: str, identity: str) -> str:
+    """Where a person sees a dashboard."""
+    base = settings.url + ("" if space == "default" else f"/s/{space}")
+    return f"{base}/app/dashboards#/view/{quote(identity)}"
+
+
+def newer(objects: Iterable[Json], version: str) -> str | None:
+    """What says that objects come from a newer Kibana than ``version``; None where nothing does.
+
+    ``coreMigrationVersion`` names the Kibana; a type's own version is known to Kibana alone, which refuses it.
+    """
+    ours = _numbers(version)
+    for document in objects:
+        theirs = str(document.get("coreMigrationVersion", "0"))
+        if _numbers(theirs)[:2] > ours[:2]:
+            return (
+                f"{document.get('type')} {document.get('id')} was exported by a Kibana of {theirs} or later"
+            )
+    return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def _refused(response: requests.Response, about: str) -> KibanaError:
+    status, reason, body = response.status_code, "", None
+    try:
+        body = response.json()
+        if isinstance(body, dict):
+            missing = (body.get("attributes") or {}).get("objects") or []
+            named = [
+                f"{reference.get('type')} {reference.get('id')}"
+                for reference in missing
+                if isinstance(reference, dict)
+            ]
+            reason = str(body.get("message", "")) + (f": {', '.join(named)}" if named else "")
+    except ValueError:
+        reason = response.text[:200]
+    reason = printable(reason or response.reason or "no reason was given")
+    remedy = {
+        401: f"set {PREFIX}API_KEY, or {PREFIX}USER and {PREFIX}PASSWORD, to valid ones",
+        403: "the user or API key lacks the privilege Saved Objects Management: All in this space, see "
+        "docs/dashboards.md",
+        404: "is that a Kibana, with its base path, and is there such a space?",
+        413: "raise savedObjects.maxImportPayloadBytes in kibana.yml, or the limit of the proxy before it",
+        429: "Kibana is too busy, try again later",
+        502: "the proxy does not reach Kibana",
+        503: "Kibana is not ready yet, try again in a minute",
+    }.get(status, "see Kibana's log" if status >= 500 else "")
+    if "more recent version" in reason or "newer version" in reason:
+        remedy = "the file comes from a newer Kibana: upgrade this one, or export it from one of this version"
+    message = f"{about}: {status} {reason:.500}" + (f"; {remedy}" if remedy else "")
+    return KibanaError(message, status=status, body=body)
+
+
+def _cause(error: requests.RequestException) -> str:
+    text = printable(str(error))
+    if isinstance(error, requests.exceptions.SSLError) or "CERTIFICATE" in text.upper():
+        if "match" in text and ("hostname" in text or "address" in text):
+            return "the certificate is for another host name; use the name that it is for in the URL"
+        return (
+            f"the certificate is not trusted; set {PREFIX}CA to the file of the authority that signed it "
+            f"({text:.120})"
+        )
+    if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ReadTimeout):
+        return "it took too long; Kibana is overloaded, or something between drops packets"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return f"is it running, and does it speak http or https? ({text:.160})"
+    return f"{text:.200}"
+
+
+def _explained(error: Mapping[str, Any]) -> str:
+    """Why one object was not imported, and what to do."""
+    about = printable(f"{error.get('type')} {error.get('id')}")
+    title = (error.get("meta") or {}).get("title") or error.get("title")
+    if title:
+        about += f" ({printable(str(title)):.80})"
+    cause = error.get("error") or {}
+    match cause.get("type"):
+        case "conflict":
+            return f"{about}: is there already; --overwrite replaces it, --new-copies adds another"
+        case "ambiguous_conflict":
+            destinations = ", ".join(
+                str(destination.get("id")) for destination in cause.get("destinations", ())
+            )
+            return f"{about}: several are there already: {printable(destinations):.200}; --new-copies adds another"
+        case "missing_references":
+            missing = ", ".join(
+                f"{destination.get('type')} {destination.get('id')}"
+                for destination in cause.get("references", ())
+            )
+            return f"{about}: refers to {printable(missing):.300}, which is not there; import that first"
+        case "unsupported_type":
+            return f"{about}: this Kibana does not know the type, or may not import it"
+    reason = printable(str(cause.get("message") or cause.get("type") or "no reason was given"))
+    return f"{about}: {reason:.300}"

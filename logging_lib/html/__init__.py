@@ -1,0 +1,1 @@
+"""Render HTML pages: theme, charts, templates. It gets values and knows neither a store nor a watch."""

@@ -1,0 +1,251 @@
+"""Charts over time for pages without a script, which leave out the hours in which nothing happened. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import orjson
+
+from logging_lib.html.charts import Drawing, band, level
+from logging_lib.html.theme import ALERT, MUTED, SERVED, SHADOW, Spec
+
+WIDTHS: Final = (980, 300)
+MANY_GAPS: Final = 24
+_COUNT_AXIS: Final[Spec] = {"tickCount": 4, "format": "~s"}
+_DASHES: Final = ([1, 0], [5, 3], [2, 2])
+
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """Places of times on an axis without gaps.
+
+    Attributes:
+        times: one for each place.
+        interval: between two places, where no time was left out.
+    """
+
+    times: tuple[datetime, ...]
+    interval: timedelta
+
+    @property
+    def gaps(self) -> list[int]:
+        """The places before which time was left out."""
+        step = self.interval * 1.5
+        return [i for i in range(1, len(self.times)) if self.times[i] - self.times[i - 1] > step]
+
+    def stretch(self, place: int) -> int:
+        """Return how many gaps are before a place: lines are drawn within a stretch alone."""
+        return sum(gap <= place for gap in self.gaps)
+
+    def place(self, time: datetime) -> float | None:
+        """Return where a time is; within a gap at the gap's end; None outside the axis by over an interval."""
+        if not self.times or time < self.times[0] or time > self.times[-1] + 2 * self.interval:
+            return None
+        i = sum(start <= time for start in self.times) - 1
+        return i + min((time - self.times[i]) / self.interval, 1.0)
+
+    def x(self, width: int) -> Spec:
+        """Return the encoding of places in a drawing of that width."""
+        return {
+            "field": "i", "type": "quantitative", "axis": self._labels(8 if width > 500 else 4),
+            "scale": {"domain": [0, max(len(self.times), 1)], "nice": False, "zero": False},
+        }  # fmt: skip
+
+    def _labels(self, limit: int) -> Spec:
+        """Label days, or hours where all is within two days; evenly thinned out to ``limit``."""
+        labels: dict[int, str] = {}
+        last = ""
+        span = self.times[-1] - self.times[0] if self.times else timedelta(0)
+        for i, time in enumerate(self.times):
+            at = time.astimezone(UTC)
+            if span <= timedelta(hours=36):
+                text = f"{at:%H:%M}" if at.minute == 0 or span < timedelta(hours=3) or i == 0 else last
+            elif span > timedelta(days=300):
+                text = f"{at:%b %Y}"
+            else:
+                text = f"{at.day} {at:%b}"
+            if text != last:
+                labels[i] = last = text
+        chosen = dict(list(labels.items())[:: -(-len(labels) // limit) or 1])
+        texts = orjson.dumps({str(i): text for i, text in chosen.items()}).decode()
+        return {
+            "values": list(chosen), "labelExpr": f"{texts}[datum.value]", "labelAlign": "left",
+            "labelOverlap": True, "labelFlush": False, "grid": False, "ticks": True, "tickSize": 5, "title": None,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value in one interval; ``error`` is half the height of its band, or None without one."""
+
+    time: datetime
+    value: float
+    error: float | None = None
+
+    @property
+    def ends(self) -> dict[str, float]:
+        """The ends of the band."""
+        return {} if self.error is None else {"low": self.value - self.error, "high": self.value + self.error}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A moment that has a number, such as that of an alert."""
+
+    time: datetime
+    number: int
+
+
+def lines(
+    axis: TimeAxis,
+    title: str,
+    description: str,
+    series: Mapping[str, Sequence[Point]],
+    *,
+    y_axis: Spec,
+    y_scale: Spec | None = None,
+    height: int,
+    level_at: tuple[float, str] | None = None,
+    marks: Sequence[Mark] = (),
+    color: str | None = None,
+    dashed: bool = False,
+) -> Drawing:
+    """Draw values over time as lines, with their bands, a dashed level and numbered marks.
+
+    Args:
+        series: name → its points; the first is the one that is served.
+        y_axis, y_scale: Vega-Lite's properties of the vertical axis and its scale.
+        level_at: a value and what it is.
+        color: of a single series.
+        dashed: whether each series has its own dashes.
+    """
+    places = {time: i for i, time in enumerate(axis.times)}
+    data: list[dict[str, Any]] = [
+        {
+            "i": places[point.time] + 0.5,
+            "value": point.value,
+            "series": name,
+            "stretch": f"{name}-{axis.stretch(places[point.time])}",
+            **point.ends,
+        }
+        for name, points in series.items()
+        for point in points
+        if point.time in places
+    ]  # fmt: skip
+    y: Spec = {"field": "value", "type": "quantitative", "axis": y_axis, "scale": y_scale or {}}
+    look = {"domain": list(series), "range": [color] if color else [SERVED, SHADOW, ALERT][: len(series)]}
+    legend = {"symbolType": "stroke", "symbolStrokeWidth": 2} if dashed else {}
+    common: Spec = {
+        "detail": {"field": "stretch"},
+        "color": {
+            "field": "series", "type": "nominal", "scale": look, "legend": legend if len(series) > 1 else None,
+        },
+    }  # fmt: skip
+    if dashed:
+        dashes = {"domain": list(series), "range": list(_DASHES[: len(series)])}
+        common["strokeDash"] = {"field": "series", "type": "nominal", "scale": dashes, "legend": legend}
+    line: Spec = {"type": "line"} if dashed else {"type": "line", "point": {"size": 14}}
+
+    def build(width: int) -> Spec:
+        x = axis.x(width)
+        layers: list[Spec] = []
+        if any("low" in row for row in data):
+            area = {"type": "area", "opacity": 0.22}
+            layers.append({"data": {"values": data}, "mark": area, "encoding": {**common, **band(x, y)}})
+        layers.append({"data": {"values": data}, "mark": line, "encoding": {**common, "x": x, "y": y}})
+        if level_at is not None:
+            layers.append(level(*level_at, y, width=width))
+        return {
+            "width": width,
+            "height": height,
+            "layer": [*layers, *_gap_rules(axis), *_numbered(axis, marks)],
+        }
+
+    return Drawing(title, description, tuple(build(width) for width in WIDTHS))
+
+
+def bars(
+    axis: TimeAxis,
+    title: str,
+    description: str,
+    counts: Mapping[str, Sequence[float]],
+    *,
+    unit: str,
+    marks: Sequence[Mark] = (),
+) -> Drawing:
+    """Draw counts over time as stacked bars; the second kind is a failure.
+
+    Args:
+        counts: kind → its count at each place.
+        unit: the title of the vertical axis.
+    """
+    data = [
+        {"i": i + 0.5, "kind": kind, "n": n}
+        for position, (kind, numbers) in enumerate(counts.items())
+        for i, n in enumerate(numbers)
+        if n or not position
+    ]
+    several = len({row["kind"] for row in data}) > 1
+
+    def build(width: int) -> Spec:
+        stacked: Spec = {
+            "data": {"values": data},
+            "mark": {"type": "bar", "width": max(1.0, width / max(len(axis.times), 1) - 1.5)},
+            "encoding": {
+                "x": {**axis.x(width), "bandPosition": 0.5},
+                "y": {"field": "n", "type": "quantitative", "axis": {"title": unit, **_COUNT_AXIS}},
+                "color": {
+                    "field": "kind", "type": "nominal", "legend": {} if several else None,
+                    "scale": {"domain": list(counts), "range": [SERVED, ALERT]},
+                },
+            },
+        }  # fmt: skip
+        return {"width": width, "height": 120, "layer": [stacked, *_gap_rules(axis), *_numbered(axis, marks)]}
+
+    return Drawing(title, description, tuple(build(width) for width in WIDTHS))
+
+
+def _gap_rules(axis: TimeAxis) -> list[Spec]:
+    gaps = axis.gaps
+    if not gaps or len(gaps) > MANY_GAPS:
+        return []
+    return [
+        {
+            "data": {"values": [{"i": gap} for gap in gaps]},
+            "mark": {"type": "rule", "strokeDash": [2, 3], "color": MUTED},
+            "encoding": {"x": {"field": "i", "type": "quantitative"}},
+        }
+    ]
+
+
+def _numbered(axis: TimeAxis, marks: Sequence[Mark]) -> list[Spec]:
+    values = [
+        {"i": place, "number": str(mark.number)}
+        for mark in marks
+        if (place := axis.place(mark.time)) is not None
+    ]
+    if not values:
+        return []
+    x: Spec = {"x": {"field": "i", "type": "quantitative"}}
+    dot = {
+        "type": "point",
+        "shape": "circle",
+        "filled": True,
+        "size": 230,
+        "color": ALERT,
+        "opacity": 1,
+        "y": 0,
+    }
+    text = {"type": "text", "color": "var(--page)", "fontWeight": "bold", "y": 0, "dy": 1}
+    return [
+        {
+            "data": {"values": values},
+            "mark": {"type": "rule", "color": ALERT, "strokeWidth": 1.5},
+            "encoding": x,
+        },
+        {"data": {"values": values}, "mark": dot, "encoding": x},
+        {"data": {"values": values}, "mark": text, "encoding": {**x, "text": {"field": "number"}}},
+    ]

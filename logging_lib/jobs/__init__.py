@@ -1,1 +1,0 @@
-"""Long work over a store: publish profiles, read history, add checks to foreign events."""

@@ -1,0 +1,363 @@
+"""Log predictions: the bound logger, a prediction in progress, and the handler for the standard library."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+
+import structlog
+
+from logging_lib.logger.event import EventRenderer
+from logging_lib.logger.health import EventCounts
+from logging_lib.logger.processor import PredictionProcessor, add_context
+from logging_lib.logger.reporter import get_reporter
+from logging_lib.logger.spool import Spool, get_spool
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_log = logging.getLogger("logging_lib")
+_UNSET: Any = object()
+_OPTIONS = frozenset(
+    ("score", "scores", "request_id", "event_id", "timestamp", "duration", "error", "subject", "keep")
+)
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class PredictionLogger(structlog.BoundLoggerBase):
+    """Log the predictions of one model; ``configure`` creates it.
+
+    It is a structlog logger: ``bind``, ``unbind`` and ``new`` work as everywhere, and bound values become
+    ``labels.*``. No method raises, and none waits for a network.
+
+    Args:
+        logger: the spool.
+        processors: structlog's chain.
+        context: the bound values.
+    """
+
+    _logger: Spool
+
+    def __init__(self, logger: Spool, processors: Iterable[Any], context: dict[str, Any]) -> None:
+        super().__init__(logger, processors, context)
+        self._processor = next((p for p in self._processors if isinstance(p, PredictionProcessor)), None)
+        self._counts = EventCounts() if self._processor is None else self._processor.counts
+
+    @overload
+    def prediction(
+        self,
+        inputs: Mapping[Any, Any],
+        prediction: Any,
+        *,
+        score: Any = None,
+        scores: Any = None,
+        request_id: Any = None,
+        event_id: str | None = None,
+        timestamp: Any = None,
+        duration: Any = None,
+        error: BaseException | None = None,
+        subject: Any = None,
+        keep: bool = False,
+        **labels: Any,
+    ) -> None: ...
+
+    @overload
+    def prediction(
+        self,
+        inputs: Mapping[Any, Any],
+        *,
+        score: Any = None,
+        scores: Any = None,
+        request_id: Any = None,
+        event_id: str | None = None,
+        timestamp: Any = None,
+        duration: Any = None,
+        error: BaseException | None = None,
+        subject: Any = None,
+        keep: bool = False,
+        **labels: Any,
+    ) -> PredictionContext: ...
+
+    def prediction(
+        self, inputs: Mapping[Any, Any], prediction: Any = _UNSET, **fields: Any
+    ) -> PredictionContext | None:
+        """Log one prediction; it never raises and never waits for a network.
+
+        With ``prediction`` (or ``error``) it is logged at once. Without, use it as a context manager, which
+        measures the time and logs an exception as a failure::
+
+            with log.prediction(inputs) as p:
+                p.prediction = model.predict(inputs)
+
+        Args:
+            inputs: feature → value, everything that the model was given.
+            prediction: the output: a number, a class, or several outputs as a mapping or a sequence.
+            score: the score or probability of that output.
+            scores: scores by class.
+            request_id: joins this prediction with a shadow model's and with its late label.
+            event_id: idempotency key; default: a time-ordered UUID.
+            timestamp: when it was made, if not now: a datetime, ISO text or seconds since 1970.
+            duration: how long it took, in seconds.
+            error: the exception, if it failed.
+            subject: the person it is about; only a hash is logged, for erasure.
+            keep: never sample this one out, for example because its label will be requested.
+            labels: anything else to keep, under ``labels.*``.
+
+        Returns:
+            None if the prediction was logged. Otherwise the context manager: set its ``prediction``, ``score`` or
+            ``scores`` before the block ends.
+        """
+        for name in fields:
+            if fields[name] is None and name in _OPTIONS:  # an option that is None counts as not given
+                fields = {n: v for n, v in fields.items() if v is not None or n not in _OPTIONS}
+                break
+        fields["inputs"] = inputs
+        if prediction is not _UNSET:
+            fields["prediction"] = prediction
+        elif "error" not in fields and "scores" not in fields:
+            return PredictionContext(self, fields)
+        self._emit(fields)
+        return None
+
+    def predictions(
+        self,
+        inputs: pd.DataFrame,
+        predictions: Iterable[Any],
+        *,
+        request_ids: Iterable[Any] | None = None,
+        **labels: Any,
+    ) -> None:
+        """Log a batch, one event for each row; it never raises. Your own processors are not run.
+
+        Args:
+            inputs: one row for each prediction, one column for each feature; shape (rows, columns).
+            predictions: the outputs, shape (rows,), or (rows, outputs) for several.
+            request_ids: join each row with its label, shape (rows,).
+            labels: for all rows; also ``timestamp``, ``duration`` and the like, as for ``prediction()``.
+        """
+        try:
+            if self._processor is None:
+                raise TypeError("the logger has no PredictionProcessor among its processors")
+            columns: dict[str, Iterable[Any]] = {"prediction": _to_list(predictions)}
+            if request_ids is not None:
+                columns["request_id"] = _to_list(request_ids)
+            shared = add_context(None, "info", {**self._context, **labels})
+            for lines in self._processor.batch.render(inputs, shared, **columns):
+                self._counts.unwritten += len(lines) - self._logger.write_all(lines)
+        except Exception as error:  # noqa: BLE001 - columns of different lengths, no DataFrame at all
+            self._count_dropped(error)
+
+    def label(self, request_id: Any, actual: Any, **more: Any) -> None:
+        """Log the true outcome of an earlier prediction; it never raises.
+
+        If the process still remembers the prediction (``configure(label_cache_size=...)``), or if you pass it as
+        ``prediction=``, the label event carries it with its error; otherwise ``ml.label.joined`` is false.
+
+        Args:
+            request_id: the prediction's.
+            actual: a number, or a class.
+            more: ``prediction``, ``event_id``, ``timestamp``, as for ``prediction()``.
+        """
+        self._emit({**more, "request_id": request_id, "actual": actual})
+
+    def observe(self, function: Function) -> Function:
+        """Decorate a function, plain or async, so that each of its calls is logged as a prediction.
+
+        The time is measured, and an exception is logged as a failure and raised again::
+
+            @log.observe
+            def predict(inputs): ...
+
+        Args:
+            function: takes the inputs (feature → value) as its first argument and returns the output.
+
+        Returns:
+            A function with the same signature and result.
+        """
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def observed_async(inputs: Mapping[Any, Any], *args: Any, **kwargs: Any) -> Any:
+                with self.prediction(inputs) as p:
+                    p.prediction = await function(inputs, *args, **kwargs)
+                return p.prediction
+
+            return cast(Function, observed_async)
+
+        @functools.wraps(function)
+        def observed(inputs: Mapping[Any, Any], *args: Any, **kwargs: Any) -> Any:
+            with self.prediction(inputs) as p:
+                p.prediction = function(inputs, *args, **kwargs)
+            return p.prediction
+
+        return cast(Function, observed)
+
+    def _emit(self, fields: dict[str, Any]) -> None:
+        # As structlog's _process_event, without its copies and its checks of the last processor's result.
+        try:
+            event: Any = {**self._context, **fields} if self._context else fields
+            for process in self._processors:
+                event = process(self._logger, "info", event)
+            if not self._logger.write(event):
+                self._counts.unwritten += 1
+        except structlog.DropEvent:
+            pass
+        except Exception as error:  # noqa: BLE001 - a user's own processor may raise
+            self._count_dropped(error)
+
+    def _count_dropped(self, error: Exception) -> None:
+        spool, reason = self._logger, type(error).__name__
+        self._counts.failed += 1
+        spool.dropped[reason] += 1
+        if spool.dropped[reason] == 1:
+            _log.warning("an event could not be logged and was dropped: %r", error)
+
+    def stats(self) -> dict[str, Any]:
+        """Count the model's events in this process.
+
+        Returns:
+            ``written`` and ``sampled_out``, numbers of events, and ``dropped``, the spool's lost events by reason.
+        """
+        return {
+            "written": self._counts.as_fields()["logged"],
+            "dropped": dict(self._logger.dropped),
+            "sampled_out": self._counts.sampled_out,
+        }
+
+    def start(self) -> None:
+        """Log now that the service has started, instead of with its first prediction; it never raises.
+
+        Call it where a worker begins, after any fork, if the first request may come late.
+        """
+        self._logger.open()
+
+
+class PredictionContext:
+    """Log a prediction in progress: set ``prediction`` (and ``score``, ``scores``) before the block ends.
+
+    Without a ``with`` it is logged when it is garbage-collected: inputs without an output.
+    """
+
+    def __init__(self, logger: PredictionLogger, fields: dict[str, Any]) -> None:
+        self._logger = logger
+        self._fields = fields
+        if isinstance(fields["inputs"], Mapping):  # as they are now: a model may change them in place
+            with contextlib.suppress(Exception):
+                fields["inputs"] = dict(fields["inputs"])
+        self._started_at: int | None = None
+        self._is_logged = False
+        self.prediction: Any = _UNSET
+        self.score: Any = None
+        self.scores: Any = None
+
+    def __enter__(self) -> PredictionContext:
+        self._started_at = time.perf_counter_ns()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        fields = self._fields
+        if self._started_at is not None and "duration" not in fields:
+            fields["duration"] = (time.perf_counter_ns() - self._started_at) / 1e9
+        if error is not None:
+            fields["error"] = error
+        self._log()
+
+    def _log(self) -> None:
+        if self._is_logged:
+            return
+        self._is_logged = True
+        for key in ("score", "scores"):
+            if getattr(self, key) is not None:
+                self._fields[key] = getattr(self, key)
+        if self.prediction is not _UNSET:
+            self._fields["prediction"] = self.prediction
+        self._logger._emit(self._fields)
+
+    def __del__(self) -> None:
+        if not self._is_logged and self._started_at is None:
+            self._log()
+
+
+def _to_list(values: Iterable[Any]) -> list[Any]:
+    """Convert a list, a Series or an array to Python's own values."""
+    items: list[Any] = values.tolist() if hasattr(values, "tolist") else list(values)
+    return items
+
+
+class SpoolLoggerFactory:
+    """Create loggers that append to a spool, for a structlog chain of your own.
+
+    Args:
+        spool: the directory, or a ``Spool`` with its options.
+        processors: the chain's ``PredictionProcessor``s, whose starts and health are then reported to the spool.
+    """
+
+    def __init__(self, spool: str | Path | Spool, *processors: PredictionProcessor) -> None:
+        self._spool = get_spool(spool)
+        for processor in processors:
+            get_reporter(self._spool).add(processor.reported_model())
+
+    def __call__(self, *args: Any) -> Spool:
+        return self._spool
+
+
+_RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def _read_record(record: logging.LogRecord) -> dict[str, Any]:
+    """Read what a caller passed as ``extra``, with the record's text, level, logger and exception."""
+    fields = {key: value for key, value in vars(record).items() if key not in _RECORD_FIELDS}
+    fields |= {"event": record.getMessage(), "level": record.levelname.lower(), "logger": record.name}
+    if record.exc_info and record.exc_info[1] is not None:
+        fields.setdefault("error", record.exc_info[1])
+    return fields
+
+
+class PredictionHandler(logging.Handler):
+    """Send records that carry ``extra={"inputs": ...}`` to a prediction logger, and ignore all others::
+
+        logging.getLogger().addHandler(logging_lib.PredictionHandler(log))
+        logging.info("scored", extra={"inputs": inputs, "prediction": 11.49})
+
+    Args:
+        log: receives the predictions.
+    """
+
+    def __init__(self, log: PredictionLogger) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a record that carries ``inputs``; ignore any other."""
+        if hasattr(record, "inputs"):
+            self._log._emit(_read_record(record))
+
+
+class PredictionFormatter(logging.Formatter):
+    """Format records that carry ``extra={"inputs": ...}`` as canonical events, and all others as usual.
+
+    Args:
+        processor: builds the events; it must not sample, because a formatter cannot leave a record out.
+        fmt: the format of all other records.
+    """
+
+    def __init__(self, processor: PredictionProcessor, fmt: str | None = None) -> None:
+        super().__init__(fmt)
+        self._processor = processor
+        self._render = EventRenderer()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record that carries ``inputs`` as one line of JSON without a newline, any other by ``fmt``."""
+        if not hasattr(record, "inputs"):
+            return super().format(record)
+        event = self._processor(None, record.levelname, _read_record(record))
+        return self._render(None, record.levelname, event).decode().rstrip("\n")

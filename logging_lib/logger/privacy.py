@@ -1,0 +1,107 @@
+"""Decide what leaves the process: drop, redact or hash private values, and sample events."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Mapping
+from hashlib import blake2b, sha256
+from typing import Any, Literal
+
+from logging_lib.logger.checks import CheckResult
+from logging_lib.logger.values import to_jsonable
+from logging_lib.schema import tokens
+
+Treatment = Literal["drop", "redact", "hmac"]
+KEY_VARIABLE = "LOGGING_LIB_HMAC_KEY"
+REDACTED = "<redacted>"
+_HIDDEN_ERROR = "<hidden: it may hold the value of a private feature>"
+_PRESENCE_BINS = frozenset((tokens.MISSING, tokens.ABSENT))
+
+
+class PrivacyFilter:
+    """Hide the values of private features.
+
+    Args:
+        features: feature → ``drop`` (no value), ``redact`` (a fixed text) or ``hmac`` (HMAC-SHA256 of the value).
+        key: the key of the hashes; default: the environment's ``LOGGING_LIB_HMAC_KEY``.
+
+    Raises:
+        ValueError: an unknown treatment, or ``hmac`` without a key.
+    """
+
+    def __init__(self, features: Mapping[str, Treatment], key: bytes | None = None) -> None:
+        for name, treatment in features.items():
+            if treatment not in ("drop", "redact", "hmac"):
+                raise ValueError(f"private: {name}: expected 'drop', 'redact' or 'hmac', found {treatment!r}")
+        self._key = key if key is not None else os.environb.get(KEY_VARIABLE.encode(), b"")
+        if "hmac" in features.values() and not self._key:
+            raise ValueError(f"private: 'hmac' needs a key: set {KEY_VARIABLE}")
+        self._features = {name: (treatment, tokens.escape(name)) for name, treatment in features.items()}
+        self._prefixes = tuple(f"{part}=" for _, part in self._features.values())
+
+    def hash_subject(self, subject: Any) -> str:
+        """Compute ``ml.subject.hash``: an HMAC where there is a key, else SHA-256; the first 32 hex digits."""
+        text = str(to_jsonable(subject)).encode()
+        if self._key:
+            return hmac.new(self._key, text, sha256).hexdigest()[:32]
+        return sha256(text).hexdigest()[:32]
+
+    def hide_inputs(self, result: CheckResult, inputs: Mapping[Any, Any]) -> None:
+        """Remove the private values from the checked inputs."""
+        if not self._features:
+            return
+        for name, (treatment, part) in self._features.items():
+            present = [kind for kind in result.input if name in result.input[kind]]
+            for kind in present:
+                del result.input[kind][name]
+                if not result.input[kind]:
+                    del result.input[kind]
+            if name in inputs and treatment != "drop":
+                result.add_input("other", name, self._mask(treatment, inputs[name]))
+            result.bins = [_hide_bin(token, part) for token in result.bins]
+        result.unseen_values = [t for t in result.unseen_values if not t.startswith(self._prefixes)]
+        result.oov_words = [t for t in result.oov_words if not t.startswith(self._prefixes)]
+
+    def hide_error(self, error: dict[str, Any]) -> dict[str, Any]:
+        """Keep only the type of an exception: its text and traceback may quote any value."""
+        return {"type": error["type"], "message": _HIDDEN_ERROR} if self._features else error
+
+    def _mask(self, treatment: str, value: Any) -> str:
+        if treatment == "redact":
+            return REDACTED
+        text = str(to_jsonable(value)).encode()
+        return "hmac-sha256:" + hmac.new(self._key, text, sha256).hexdigest()
+
+
+def _hide_bin(token: str, part: str) -> str:
+    feature, _, label = token.partition("=")
+    return f"{part}={tokens.HIDDEN}" if feature == part and label not in _PRESENCE_BINS else token
+
+
+HIDE_NOTHING = PrivacyFilter({})
+
+
+class Sampler:
+    """Keep a share of the ordinary events. The request's id decides, so live and shadow models agree.
+
+    Args:
+        rate: the share to keep, above 0 and up to 1.
+
+    Raises:
+        ValueError: the rate is out of this range.
+    """
+
+    def __init__(self, rate: float) -> None:
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
+            raise ValueError(f"sample: expected a share above 0 and up to 1, found {rate!r}")
+        self.includes_all = rate == 1
+        self._limit = int(rate * 2**64)
+        self.weight: dict[str, Any] = {"weight": 1 / rate}
+
+    def includes(self, request_id: str) -> bool:
+        """Whether to keep an ordinary event; always the same for one request id."""
+        return (
+            int.from_bytes(blake2b(request_id.encode("utf-8", "replace"), digest_size=8).digest())
+            < self._limit
+        )

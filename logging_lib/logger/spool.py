@@ -1,0 +1,396 @@
+"""Write events to the spool: segment files, one writer per process, one ``os.write`` per line, no buffer in memory.
+
+When a call returns, its line is in the kernel's page cache: it survives the death of the process (kill -9), but not
+the loss of the host (see ``fsync``).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import socket
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from logging_lib.logger.health import render_dropped_event
+from logging_lib.logger.segments import (
+    directory_size,
+    find_volatile_filesystem,
+    format_segment_name,
+    has_writer,
+    list_segments,
+)
+
+Fsync = Literal["never", "interval", "always"]
+
+_log = logging.getLogger("logging_lib")
+_open_spools: weakref.WeakSet[Spool] = weakref.WeakSet()
+_CHECK_SECONDS = 1.0
+_SWEEP_SECONDS = 60.0
+_WRITE_BYTES = 1 << 20
+
+
+class _BudgetReachedError(OSError):
+    """The folder has reached its budget."""
+
+
+def append_line(fd: int, line: bytes) -> None:
+    """Append one whole line to a file that is open for reading and appending.
+
+    Where the file ends in a part of a line, the new line begins after a newline; the torn line is read as a dead
+    letter.
+
+    Raises:
+        OSError: the line could not be written whole.
+    """
+    end = os.fstat(fd).st_size
+    text = b"\n" + line if end and os.pread(fd, 1, end - 1) != b"\n" else line
+    if os.write(fd, text) != len(text):
+        raise OSError(errno.ENOSPC, "short write")
+
+
+class Spool:
+    """Append lines to ``<directory>/<host>-<pid>-<start>-<seq>.jsonl``: folder 0700, files 0600.
+
+    Safe with threads, with fork (the child opens a segment of its own) and with several processes of one host in
+    one directory. The open segment is locked by ``flock``, so that a reader can distinguish it from a closed or
+    abandoned one. ``write`` never raises and never waits: events that could not be written are counted in
+    ``dropped`` by reason, reported once on the stdlib logger ``logging_lib``, and logged as an ``ml.health`` event
+    as soon as writing works again.
+
+    Args:
+        directory: the folder; it is created with the first line.
+        rotate_bytes: a segment is closed before it exceeds this size.
+        rotate_seconds: a segment older than this is closed at the next write.
+        budget_bytes: the size that the folder may reach, over all processes; beyond it new events are dropped. It
+            is checked once a second and after each 64th of it, so each process can exceed it by that much.
+        fsync: when lines are forced to the disk: ``never`` leaves it to the kernel (about 30 s); ``interval``
+            does it in the first call after ``fsync_seconds``; ``always`` in each call, before it returns.
+        fsync_seconds: the interval for ``interval``, in seconds.
+        delete_closed_after: for a shipper that does not delete (Filebeat): delete segments that have no writer and
+            were not changed for this many seconds. Default: never; ``logging-lib ship`` deletes them itself.
+        clock: returns seconds, monotonic.
+
+    Attributes:
+        directory: the folder's absolute path.
+        written: lines that this process wrote.
+        dropped: lines that could not be written, by reason.
+        path: the open segment's file, or None.
+        on_open: functions that are called with the spool when this process opens its first segment.
+
+    Raises:
+        ValueError: an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        rotate_bytes: int = 64 << 20,
+        rotate_seconds: float = 3600.0,
+        budget_bytes: int = 1 << 30,
+        fsync: Fsync = "never",
+        fsync_seconds: float = 1.0,
+        delete_closed_after: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if fsync not in ("never", "interval", "always"):
+            raise ValueError(f"fsync: expected 'never', 'interval' or 'always', found {fsync!r}")
+        for name, value in (("rotate_bytes", rotate_bytes), ("rotate_seconds", rotate_seconds),
+                            ("budget_bytes", budget_bytes), ("fsync_seconds", fsync_seconds)):  # fmt: skip
+            if value <= 0:
+                raise ValueError(f"{name}: expected more than 0, found {value!r}")
+        self.directory = Path(directory).absolute()
+        self.written = 0
+        self.dropped: Counter[str] = Counter()
+        self.path: Path | None = None
+        self.on_open: list[Callable[[Spool], None]] = []
+        """Called when this process opens its first segment, and after a fork in the child."""
+        self._rotate_bytes, self._rotate_seconds = rotate_bytes, rotate_seconds
+        self._budget = budget_bytes
+        self._fsync, self._fsync_seconds = fsync, fsync_seconds
+        self._delete_after = delete_closed_after
+        self._clock = clock
+        self._fd = -1
+        self._warned = False
+        self._reset()
+        _open_spools.add(self)
+
+    def _reset(self) -> None:
+        """Reset to the state of a process that has written nothing yet."""
+        self._lock = threading.RLock()  # a signal handler or a destructor may log while we hold it
+        self.written, self.dropped, self.path = 0, Counter(), None
+        self._start, self._seq = time.time_ns(), 0
+        self._room = -1  # bytes that may be written without a check; negative: check first
+        self._has_torn_line = False  # the segment ends in a part of a line
+        self._check_at = 0.0  # when to check at the latest
+        self._opened_at = self._synced_at = self._swept_at = self._full_until = 0.0
+        self._reported: Counter[str] = Counter()
+        self._reported_at = self._clock()
+        self._written_at_check = 0  # ``written`` at the last check
+        self._closed_bytes = 0
+
+    def write(self, line: bytes) -> bool:
+        """Append one line, which ends in a newline; return whether it was written."""
+        size = len(line)
+        try:
+            if size <= self._room and self._clock() < self._check_at:
+                if os.write(self._fd, line) == size:
+                    self._room -= size
+                    self.written += 1
+                    return True
+                self._has_torn_line = True
+        except OSError:
+            pass  # reported below, where it fails again
+        return self._write_checked(line)
+
+    def write_all(self, lines: Sequence[bytes]) -> int:
+        """Append lines with one ``os.write`` per megabyte; return how many were written."""
+        written, start = 0, 0
+        while start < len(lines):
+            end, size = start, 0
+            while end < len(lines) and (size < _WRITE_BYTES or end == start):
+                size += len(lines[end])
+                end += 1
+            written += self._write_many(lines[start:end], size)
+            start = end
+        return written
+
+    def _write_many(self, lines: Sequence[bytes], size: int) -> int:
+        whole_lines = 0
+        with self._lock:
+            try:
+                if size <= self._room and self._clock() < self._check_at:
+                    self._room -= size
+                    written_bytes = os.write(self._fd, b"".join(lines))
+                    while whole_lines < len(lines) and written_bytes >= len(lines[whole_lines]):
+                        written_bytes -= len(lines[whole_lines])
+                        whole_lines += 1
+                    self._has_torn_line = self._has_torn_line or written_bytes > 0
+                    self.written += whole_lines
+            except OSError:
+                pass  # reported below, where it fails again
+            # One by one where something must be checked first: the room that is left, or a new segment.
+            return whole_lines + sum(self._write_checked(line) for line in lines[whole_lines:])
+
+    def _write_checked(self, line: bytes) -> bool:
+        with self._lock:
+            self._room = -1  # until this succeeds the other threads come here, too
+            try:
+                now = self._clock()
+                room = self._check_segment(now, len(line))
+                self._append(line)
+                self.written += 1
+                self._written_at_check = self.written
+                self._finish_write(now)
+            except Exception as error:  # noqa: BLE001 - such as a folder's name that the system refuses
+                self._count_error(error)
+                return False
+            self._room = -1 if self._fsync == "always" else room - len(line)
+            self._check_at = now + min(_CHECK_SECONDS, self._fsync_seconds)
+            return True
+
+    def _check_segment(self, now: float, size: int) -> int:
+        """Ensure that a segment is open; return the bytes that may be written before the next check."""
+        if now < self._full_until:
+            raise _BudgetReachedError
+        if self.path is not None:
+            state = os.fstat(self._fd)
+            if not state.st_nlink:
+                self._count_dropped("deleted", self.written - self._written_at_check)
+                self.path = None
+            elif state.st_size and (
+                state.st_size + size > self._rotate_bytes or now - self._opened_at >= self._rotate_seconds
+            ):
+                self.path = None
+        if self.path is None:
+            self._open(now)
+        if self._delete_after is not None and now - self._swept_at >= _SWEEP_SECONDS:
+            self._swept_at = now
+            self._delete_old_segments(self._delete_after)
+        room = self._budget - directory_size(self.directory)
+        if room < size:
+            self._full_until = now + _CHECK_SECONDS
+            raise _BudgetReachedError
+        return min(room, self._rotate_bytes - os.fstat(self._fd).st_size, max(self._budget // 64, size))
+
+    def _append(self, line: bytes) -> None:
+        # Not by the file's last byte, as ``append`` does: another thread may be in the middle of its line.
+        text = b"\n" + line if self._has_torn_line else line
+        if (written := os.write(self._fd, text)) != len(text):
+            self._has_torn_line = self._has_torn_line or written > 0
+            raise OSError(errno.ENOSPC, "short write")
+        self._has_torn_line = False
+
+    def _finish_write(self, now: float) -> None:
+        """After a successful write, report the dropped events and sync the file where that is due."""
+        unreported = self.dropped - self._reported
+        if unreported and (now - self._reported_at >= _CHECK_SECONDS or not self._reported):
+            interval = max(1, round(now - self._reported_at))
+            self._reported, self._reported_at = self.dropped.copy(), now
+            self._append(render_dropped_event(time.time_ns(), interval=interval, dropped=unreported))
+        if self._fsync == "always" or (
+            self._fsync == "interval" and now - self._synced_at >= self._fsync_seconds
+        ):
+            self._synced_at = now
+            os.fsync(self._fd)
+
+    def _open(self, now: float) -> None:
+        """Open the next segment. It is renamed only once it is locked: no reader sees it without a writer."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        name = format_segment_name(socket.gethostname(), os.getpid(), self._start, self._seq)
+        hidden, path = self.directory / f".{name}.new", self.directory / name
+        fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            self._lock_segment(fd)
+            hidden.rename(path)
+            if self._fsync != "never":
+                _sync_directory(self.directory)
+        except OSError:
+            os.close(fd)
+            raise
+        self._seq += 1
+        if self._fd < 0:
+            self._fd = fd
+        else:
+            self._replace_file(fd)
+        self.path, self._opened_at, self._synced_at, self._has_torn_line = path, now, now, False
+        if self._seq == 1:
+            self._announce_open()
+
+    def _replace_file(self, new_fd: int) -> None:
+        # The descriptor keeps its number and changes its file in one step: another thread may be about to write
+        # to it. Until then its lines go to the old segment, which stays locked.
+        old_fd = os.dup(self._fd)
+        self._closed_bytes += os.fstat(old_fd).st_size
+        os.dup2(new_fd, self._fd, inheritable=False)
+        os.close(new_fd)
+        try:
+            if self._fsync != "never":
+                os.fsync(old_fd)
+        finally:
+            os.close(old_fd)
+
+    def _announce_open(self) -> None:
+        if not self._warned and (kind := find_volatile_filesystem(self.directory)):
+            self._warned = True
+            _log.warning(
+                "the spool %s lies on %s, which does not survive the loss of the host or container; "
+                "put it on a disk or a mounted volume",
+                self.directory,
+                kind,
+            )
+        for callback in self.on_open:
+            try:
+                callback(self)
+            except Exception as error:  # noqa: BLE001 - such as a thread that cannot start: the spool works without it
+                _log.warning(
+                    "the spool %s is not shipped or reported on in the background: %r", self.directory, error
+                )
+
+    def _lock_segment(self, fd: int) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                _log.warning(
+                    "no locks on the file system of %s (%s): it cannot be shipped", self.directory, error
+                )
+
+    def _delete_old_segments(self, age: float) -> None:
+        oldest = time.time() - age
+        for path in list_segments(self.directory):
+            if path != self.path and path.stat().st_mtime < oldest and not has_writer(path):
+                path.unlink(missing_ok=True)
+
+    def _count_error(self, error: Exception) -> None:
+        if isinstance(error, _BudgetReachedError):
+            self._count_dropped("disk_budget", 1)
+        elif isinstance(error, OSError) and error.errno:
+            self._count_dropped(os.strerror(error.errno), 1)
+        else:
+            self._count_dropped(type(error).__name__, 1)
+
+    def _count_dropped(self, reason: str, events: int) -> None:
+        if not self.dropped[reason]:
+            _log.warning(
+                "cannot write to the spool %s: %s; such events are dropped and counted",
+                self.directory,
+                reason,
+            )
+        if events:
+            self.dropped[reason] += events
+
+    @property
+    def bytes_written(self) -> int:
+        """The number of bytes that this process wrote here."""
+        return self._closed_bytes + (os.fstat(self._fd).st_size if self._fd >= 0 else 0)
+
+    def open(self) -> None:
+        """Open a segment now, where none is open; it never raises."""
+        with self._lock:
+            if self.path is None:
+                try:
+                    self._open(self._clock())
+                except Exception as error:  # noqa: BLE001 - as in ``write``; no event was lost
+                    _log.warning("cannot open the spool %s: %s", self.directory, error)
+
+    def close(self) -> None:
+        """Close the segment; a later write opens another one."""
+        with self._lock:
+            self._room, self.path = -1, None
+            if self._fd >= 0:
+                null_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # a write to it fails, and checks
+                self._replace_file(null_fd)
+
+    # structlog calls the method of the log level with the line that our renderer returns.
+    def msg(self, line: bytes) -> None:
+        """Append one line; structlog calls it by the name of the log level."""
+        self.write(line)
+
+    debug = info = warning = error = critical = exception = log = msg
+
+    def _reset_after_fork(self) -> None:
+        """Reset in a forked child: the parent keeps its segment and its lock."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+        self._reset()
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _reset_all() -> None:
+    for spool in list(_open_spools):
+        spool._reset_after_fork()
+
+
+os.register_at_fork(after_in_child=_reset_all)
+
+_by_directory: dict[Path, Spool] = {}
+
+
+def get_spool(spool: str | Path | Spool) -> Spool:
+    """Return the process's one spool in a directory: several models write to the same segments.
+
+    A ``Spool`` is returned as it is, and becomes the one of its directory.
+    """
+    if isinstance(spool, Spool):
+        _by_directory[spool.directory] = spool
+        return spool
+    key = Path(spool).absolute()
+    return _by_directory.get(key) or _by_directory.setdefault(key, Spool(key))

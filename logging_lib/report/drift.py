@@ -1,0 +1,204 @@
+"""Compare the served traffic with training: rates, distributions, and for how long they differ. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from math import log
+from typing import Any
+
+from logging_lib.profile.model import CHECKS
+from logging_lib.report.model import FeatureReport, Moment, Rate, Share, Status
+from logging_lib.watch.scripts.common import gamma_tail, round_half_up
+from logging_lib.watch.statistics import beta_binomial_tail, predictive
+
+ALPHA = 0.001
+"""Of all tests of a report together: one report in a thousand names something that is only chance."""
+MIN_EFFECT = 0.01
+MIN_HITS = 5
+MIN_PSI = 0.1
+"""The usual rule: below 0.1 little changed, up to 0.25 some, above it much (Siddiqi, Credit Risk Scorecards)."""
+MIN_EVENTS = 100
+DISPERSION = 0.002  # as in the watch: how much windows differ by themselves
+VALUES_SHOWN = 5
+MIN_PEAK = 10.0
+
+
+def compare_rate(
+    check: str, hits: float, total: float, expectation: Mapping[str, Any] | None, tests: int
+) -> Rate:
+    """Measure how often a check failed, and whether that is more often than held-out rows let expect.
+
+    Args:
+        expectation: ``count``, ``rows`` and ``dispersion`` of the profile.
+        tests: how many rates the report tests, for Bonferroni's correction.
+    """
+    if expectation is None or not expectation["rows"] or total <= 0:
+        return Rate(check, hits, total, None, 1.0, False)
+    a, b = predictive(expectation["count"], expectation["rows"], expectation.get("dispersion", 0.0))
+    tail = beta_binomial_tail(round_half_up(min(hits, total)), round_half_up(total), a, b)
+    usual = expectation["count"] / expectation["rows"]
+    elevated = hits >= MIN_HITS and hits / total - usual >= MIN_EFFECT and tail < ALPHA / max(tests, 1)
+    return Rate(check, hits, total, usual, tail, elevated)
+
+
+def population_stability(
+    expected: Mapping[str, float], served: Mapping[str, float]
+) -> tuple[float, float, float] | None:
+    """(PSI, what chance alone would make of it, the chance of so much) over the bins that are no special ones.
+
+    Bins in which fewer than five events are expected are tested as one, and empty cells are smoothed, as in the
+    watch of drift (``ml-distribution``, which names the source). None with fewer than ``MIN_EVENTS`` events or
+    two bins.
+    """
+    before = {name: float(count) for name, count in expected.items() if _ordinary(name) and count}
+    rows = sum(before.values())
+    after = {name: count for name, count in served.items() if name in before}
+    total = sum(after.values())
+    if rows == 0 or total < MIN_EVENTS:
+        return None
+    often = {name: count for name, count in before.items() if total * count / rows >= 5}
+    cells = [(count, after.get(name, 0.0)) for name, count in often.items()]
+    rare = [(count, after.get(name, 0.0)) for name, count in before.items() if name not in often]
+    if rare:
+        cells.append((sum(count for count, _ in rare), sum(count for _, count in rare)))
+    k = len(cells)
+    if k < 2:
+        return None
+    psi = 0.0
+    for count, seen in cells:
+        q = (count + 0.5) / (rows + 0.5 * k)
+        p = (seen + 0.5 * k * q) / (total + 0.5 * k)
+        psi += (p - q) * log(p / q)
+    scale = 1.0 / total + 1.0 / rows + DISPERSION
+    return psi, (k - 1) * scale, gamma_tail(0.5 * (k - 1), 0.5 * psi / scale)
+
+
+def _ordinary(name: str) -> bool:
+    return not name.startswith("!") or name == "!other"
+
+
+def has_moved(psi: tuple[float, float, float] | None, tests: int) -> bool:
+    """Return whether the distribution moved by more than chance and the least effect allow."""
+    return psi is not None and psi[0] - psi[1] >= MIN_PSI and psi[2] < ALPHA / max(tests, 1)
+
+
+def kind_of(bins: Iterable[str], ordered: bool) -> str:
+    """What a feature is, as far as its bins tell."""
+    ordinary = [name for name in bins if not name.startswith("!")]
+    if ordered:
+        return "numeric"
+    if any(name.startswith("oov:") for name in ordinary):
+        return "text"
+    if not ordinary:
+        return "hidden"
+    if all(name.startswith("[") and name.endswith((")", "]")) for name in ordinary):
+        return "date"
+    return "category"
+
+
+def compare_features(
+    expected: Mapping[str, Any],
+    served: Mapping[str, Mapping[str, float]],
+    failed: Mapping[str, Mapping[str, float]],
+    named: Mapping[str, Mapping[str, float]],
+    checked: float,
+    shares: Mapping[str, tuple[Share, ...]],
+) -> list[FeatureReport]:
+    """Compare every feature of the profile.
+
+    Args:
+        expected: of the profile's document.
+        served: feature → bin → weight.
+        failed: check → feature → weight.
+        named: feature → value → weight, of unseen categories and unknown words.
+        checked: the weight of the predictions that were checked.
+        shares: feature → its bins, training against served.
+    """
+    every = expected["checks"]
+    tests = len(expected["bins"]) * (len(CHECKS) + 1)
+    made = []
+    for name, bins in expected["bins"].items():
+        rates = []
+        for check in CHECKS:
+            hits = failed.get(check, {}).get(name, 0.0)
+            expectation = every.get(check, {}).get(name)
+            if expectation is None and not hits:
+                continue
+            one = compare_rate(check, hits, checked, expectation, tests)
+            values = _most(named.get(name, {})) if check in ("unseen", "oov") and hits else ()
+            rates.append(replace(one, values=values))
+        psi = population_stability(bins, served.get(name, {}))
+        kind = kind_of(bins, bool(expected["order"].get(name)))
+        if kind == "text":
+            psi = None  # its bins are shares of unknown words: the check ``oov`` tests them
+        status: Status = "as_trained"
+        if checked == 0:
+            status = "not_evaluated"
+        elif has_moved(psi, tests) or any(one.elevated for one in rates):
+            status = "moved"
+        made.append(
+            FeatureReport(
+                name=name,
+                kind=kind,
+                status=status,
+                shares=shares.get(name, ()),
+                rates=tuple(rates),
+                psi=psi[0] if psi else None,
+                psi_by_chance=psi[1] if psi else None,
+            )
+        )
+    return made
+
+
+def _most(values: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    return tuple(sorted(values.items(), key=lambda item: (-item[1], item[0]))[:VALUES_SHOWN])
+
+
+def choose_followed(
+    features: Sequence[FeatureReport], alerted: Iterable[tuple[str, str]], most: int = 24
+) -> list[tuple[str, str]]:
+    """Return (check, feature) whose course is worth a search: those of alerts, then those that are elevated."""
+    elevated = [(one.check, feature.name) for feature in features for one in feature.rates if one.elevated]
+    known = {feature.name for feature in features}
+    wanted = [pair for pair in alerted if pair[0] in CHECKS and pair[1] in known]
+    return list(dict.fromkeys([*wanted, *elevated]))[:most]
+
+
+def add_course(one: Rate, feature: str, moments: Sequence[Moment]) -> Rate:
+    """Add to a rate its highest value, and the last interval in which it was more than chance."""
+    peak: float | None = None
+    last: datetime | None = None
+    for moment in moments:
+        hits = moment.checks.get((one.check, feature))
+        if hits is None or moment.checked <= 0:
+            continue
+        share = hits / moment.checked
+        if moment.checked >= MIN_PEAK:
+            peak = share if peak is None else max(peak, share)
+        if is_elevated(hits, moment.checked, one.expected):
+            last = moment.time
+    return replace(one, peak=peak, last=last)
+
+
+def is_elevated(hits: float, total: float, expected: float | None) -> bool:
+    """Whether an interval's rate is above the expected one: by its effect, and at 1 % by its tail."""
+    usual = expected or 0.0
+    if hits < 2 or hits / total - usual < MIN_EFFECT:
+        return False
+    a, b = predictive(usual * 1000.0, 1000.0, 0.0)
+    return beta_binomial_tail(round_half_up(hits), round_half_up(total), a, b) < 0.01
+
+
+def rank(features: Iterable[FeatureReport]) -> list[FeatureReport]:
+    """Sort features, the most striking first: with alerts, then moved, then by how much of the traffic differs."""
+
+    def place(feature: FeatureReport) -> tuple[int, float]:
+        excess = max((rate.rate - (rate.expected or 0.0) for rate in feature.rates), default=0.0)
+        return _RANK[feature.status], -max(excess, (feature.psi or 0.0) - (feature.psi_by_chance or 0.0))
+
+    return sorted(features, key=place)
+
+
+_RANK = {"alerted": 0, "moved": 1, "not_evaluated": 2, "as_trained": 3}

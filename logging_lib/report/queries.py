@@ -1,0 +1,300 @@
+"""The searches behind a report, as bodies of Elasticsearch's search language. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from logging_lib._util.times import format_instant
+from logging_lib.profile.model import CHECKS
+from logging_lib.report.model import Subject
+
+Body = dict[str, Any]
+
+PREDICTIONS, LABELS = "logs-ml.prediction-*", "logs-ml.label-*"
+DEAD_LETTERS, HEALTH, STARTS = "logs-ml.deadletter-*", "logs-ml.health-*", "logs-ml.start-*"
+MAX_BINS = 60_000  # with its parents below Elasticsearch's search.max_buckets of 65,536
+MAX_FEATURES = 10_000
+MAX_VERSIONS = 100
+MAX_VALUES = 1000
+PERCENTS = (50, 95, 99)
+RATED = (*CHECKS, "unexpected")
+
+_WEIGHT: Body = {"sum": {"field": "ml.sample.weight"}}
+_WEIGHTED: Body = {"weight": _WEIGHT}
+_LATENCY: Body = {"percentiles": {"field": "event.duration", "percents": list(PERCENTS)}}
+# One bucket a sampling weight: a weighted mean from unweighted ones.
+_STRATA: Body = {
+    "terms": {"field": "ml.sample.weight", "size": 100},
+    "aggs": {"value": {"extended_stats": {"field": "ml.prediction.value"}}},
+}
+_CHECKED: Body = {
+    "filter": {"terms": {"ml.profile.status": ["matched", "mismatch"]}},
+    "aggs": _WEIGHTED,
+}
+_FAILED: Body = {"filter": {"term": {"event.outcome": "failure"}}, "aggs": _WEIGHTED}
+
+
+def between(start: datetime | None, end: datetime | None, field: str = "@timestamp") -> list[Body]:
+    """A filter for a time, of up to two bounds, both included."""
+    bounds = {
+        name: format_instant(moment) for name, moment in (("gte", start), ("lte", end)) if moment is not None
+    }
+    return [{"range": {field: bounds}}] if bounds else []
+
+
+def models(start: datetime | None, end: datetime | None) -> Body:
+    """Which models, versions and roles predicted in a time, and from when to when."""
+    ends = {"first": {"min": {"field": "@timestamp"}}, "last": {"max": {"field": "@timestamp"}}}
+    roles = {"terms": {"field": "ml.model.role", "size": 10}, "aggs": {**ends, **_WEIGHTED}}
+    versions = {"terms": {"field": "ml.model.version", "size": MAX_VERSIONS}, "aggs": {"roles": roles}}
+    return {
+        "size": 0,
+        "query": {"bool": {"filter": between(start, end)}},
+        "aggs": {
+            "models": {"terms": {"field": "ml.model.name", "size": 1000}, "aggs": {"versions": versions}},
+        },
+    }
+
+
+def hours(subject: Subject, every: str) -> Body:
+    """In which hours (or days) the model predicted."""
+    histogram = {"field": "@timestamp", "fixed_interval": every, "min_doc_count": 1}
+    return {
+        "size": 0,
+        "query": _of_model(subject),
+        "aggs": {"hours": {"date_histogram": histogram}},
+    }
+
+
+def arrivals(subject: Subject, field: str) -> Body:
+    """When the model's predictions arrived, or happened: the first, the last, and the hours of ``field``."""
+    hourly = {"date_histogram": {"field": field, "fixed_interval": "1h", "min_doc_count": 1}}
+    ends = {end: {end: {"field": field}} for end in ("min", "max")}
+    return {"size": 0, "query": _of_model(subject), "aggs": {"hours": hourly, **ends}}
+
+
+def delay(subject: Subject) -> Body:
+    """When the model's predictions happened and when they arrived, on average."""
+    return {
+        "size": 0,
+        "query": _of_model(subject),
+        "aggs": {
+            "happened": {"avg": {"field": "@timestamp"}},
+            "arrived": {"avg": {"field": "event.ingested"}},
+        },
+    }
+
+
+def variants(subject: Subject) -> Body:
+    """Every version and role of the model: how much, how fast, what on average."""
+    return {
+        "size": 0,
+        "query": _of_model(subject),
+        "aggs": {
+            "versions": {
+                "terms": {"field": "ml.model.version", "size": MAX_VERSIONS},
+                "aggs": {
+                    "roles": {
+                        "terms": {"field": "ml.model.role", "size": 10},
+                        "aggs": {
+                            "weight": _WEIGHT,
+                            "failed": _FAILED,
+                            "checked": _CHECKED,
+                            "mismatched": {
+                                "filter": {"term": {"ml.profile.status": "mismatch"}},
+                                "aggs": _WEIGHTED,
+                            },
+                            "latency": _LATENCY,
+                            "strata": _STRATA,
+                            "first": {"min": {"field": "@timestamp"}},
+                            "last": {"max": {"field": "@timestamp"}},
+                        },
+                    }
+                },
+            }
+        },
+    }
+
+
+def bins(subject: Subject) -> Body:
+    """How many predictions fell into each bin of each feature, and of the prediction."""
+    return {
+        "size": 0,
+        "query": _of_variant(subject),
+        "aggs": {
+            "inputs": {"terms": {"field": "ml.input.bins", "size": MAX_BINS}, "aggs": _WEIGHTED},
+        },
+    }
+
+
+def outputs(subject: Subject) -> Body:
+    """How many predictions fell into each bin of the prediction, and the range of those without bins."""
+    return {
+        "size": 0,
+        "query": _of_variant(subject),
+        "aggs": {
+            "prediction": {"terms": {"field": "ml.prediction.bin", "size": 1000}, "aggs": _WEIGHTED},
+            "labels": {
+                "terms": {"field": "ml.prediction.label", "size": MAX_VALUES},
+                "meta": {"top": True},
+                "aggs": _WEIGHTED,
+            },
+            "range": {"stats": {"field": "ml.prediction.value"}},
+        },
+    }
+
+
+def histogram(subject: Subject, interval: float, offset: float) -> Body:
+    """The prediction's distribution where no profile gives its bins."""
+    return {
+        "size": 0,
+        "query": _of_variant(subject),
+        "aggs": {
+            "prediction": {
+                "histogram": {
+                    "field": "ml.prediction.value", "interval": interval, "offset": offset, "min_doc_count": 0,
+                },
+                "aggs": _WEIGHTED,
+            }
+        },
+    }  # fmt: skip
+
+
+def checks(subject: Subject) -> Body:
+    """How often each feature failed each check, and the values that did."""
+    failed = {
+        check: {"terms": {"field": f"ml.check.{check}", "size": MAX_FEATURES}, "aggs": _WEIGHTED}
+        for check in RATED
+    }
+    named = {
+        name: {"terms": {"field": field, "size": MAX_VALUES}, "meta": {"top": True}, "aggs": _WEIGHTED}
+        for name, field in (("unseen_values", "ml.check.unseen_values"), ("oov_words", "ml.text.oov_words"))
+    }
+    return {"size": 0, "query": _of_variant(subject), "aggs": {**failed, **named}}
+
+
+def over_time(subject: Subject, every: timedelta, followed: Iterable[tuple[str, str]] = ()) -> Body:
+    """The same in the course of time; ``followed`` are (check, feature)."""
+    filters = {
+        str(position): {"term": {f"ml.check.{check}": feature}}
+        for position, (check, feature) in enumerate(followed)
+    }
+    below: Body = {
+        "weight": _WEIGHT, "failed": _FAILED, "checked": _CHECKED, "latency": _LATENCY, "strata": _STRATA,
+    }  # fmt: skip
+    if filters:
+        below["followed"] = {"filters": {"filters": filters}, "aggs": _WEIGHTED}
+    return {
+        "size": 0,
+        "query": _of_variant(subject),
+        "aggs": {
+            "moments": {
+                "date_histogram": {
+                    "field": "@timestamp",
+                    "fixed_interval": f"{round(every.total_seconds())}s",
+                    "min_doc_count": 1,
+                },
+                "aggs": below,
+            }
+        },
+    }
+
+
+def labels(subject: Subject, every: timedelta) -> Body:
+    """What the labels of the period's predictions say, by version and role, and in the course of time."""
+    errors: Body = {
+        "weight": {"sum": {"field": "ml.sample.weight", "missing": 1}},
+        "errors": {"extended_stats": {"field": "ml.label.absolute_error"}},
+        "correct": {"avg": {"field": "ml.label.correct"}},
+        "labeled": {"value_count": {"field": "ml.label.correct"}},
+    }
+    moments = {
+        "date_histogram": {
+            "field": "ml.prediction.timestamp",
+            "fixed_interval": f"{round(every.total_seconds())}s",
+            "min_doc_count": 1,
+        },
+        "aggs": errors,
+    }
+    confusion = {
+        "terms": {"field": "ml.label.label", "size": 200},
+        "meta": {"top": True},
+        "aggs": {"predicted": {"terms": {"field": "ml.prediction.label", "size": 200}, "meta": {"top": True},
+                               "aggs": {"weight": errors["weight"]}}},
+    }  # fmt: skip
+    of_role: Body = {
+        **errors,
+        "squared": {"avg": {"field": "ml.label.squared_error"}},
+        "bias": {"avg": {"field": "ml.label.error"}},
+        "delay": {"percentiles": {"field": "ml.label.delay", "percents": [50]}},
+        "confusion": confusion,
+        "moments": moments,
+    }
+    return {
+        "size": 0,
+        "query": {
+            "bool": {
+                "filter": [
+                    {"term": {"ml.model.name": subject.model}},
+                    {"term": {"ml.label.joined": True}},
+                    *between(subject.start, subject.end, "ml.prediction.timestamp"),
+                ]
+            }
+        },
+        "aggs": {
+            "versions": {
+                "terms": {"field": "ml.model.version", "size": MAX_VERSIONS},
+                "aggs": {"roles": {"terms": {"field": "ml.model.role", "size": 10}, "aggs": of_role}},
+            }
+        },
+    }
+
+
+def losses(subject: Subject) -> Mapping[str, Body]:
+    """Stream → search, for what the report could not see: dead letters and dropped events, of any model."""
+    time = between(subject.start, subject.end)
+    of_model = [*time, {"term": {"ml.model.name": subject.model}}]
+    return {
+        DEAD_LETTERS: {
+            "size": 0,
+            "track_total_hits": True,
+            "query": {"bool": {"filter": time}},
+            "aggs": {"reasons": {"terms": {"field": "error.type", "size": 5}, "meta": {"top": True}}},
+        },
+        HEALTH: {
+            "size": 0,
+            "query": {"bool": {"filter": of_model}},
+            "aggs": {"dropped": {"sum": {"field": "ml.health.dropped"}}},
+        },
+        STARTS: {
+            "size": 0,
+            "query": {"bool": {"filter": of_model}},
+            "aggs": {
+                "differ": {
+                    "terms": {"field": "ml.start.training_libraries_differ", "size": 10},
+                    "meta": {"top": True},
+                }
+            },
+        },
+    }
+
+
+def _of_model(subject: Subject) -> Body:
+    return {
+        "bool": {"filter": [{"term": {"ml.model.name": subject.model}}, *between(subject.start, subject.end)]}
+    }
+
+
+def _of_variant(subject: Subject) -> Body:
+    return {
+        "bool": {
+            "filter": [
+                {"term": {"ml.model.name": subject.model}},
+                {"term": {"ml.model.version": subject.version}},
+                {"term": {"ml.model.role": subject.role}},
+                *between(subject.start, subject.end),
+            ]
+        }
+    }

@@ -1,0 +1,291 @@
+"""Read a spool in batches, checkpoint what a receiver has acknowledged, and delete acknowledged segments."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from logging_lib.logger.event import build_dead_letter
+from logging_lib.logger.jsonlines import MAX_LINE
+from logging_lib.logger.segments import DEAD_LETTERS, has_writer, list_segments
+from logging_lib.logger.spool import append_line
+
+STATE, LOCK = ".ship.json", ".ship.lock"
+_CHUNK = 4 << 20
+
+
+class SpoolItem(NamedTuple):
+    """One line of a segment, from ``offset`` to ``end`` in bytes; ``fault`` says why it cannot be sent."""
+
+    data: bytes
+    segment: str
+    offset: int
+    end: int
+    fault: str = ""
+
+    @property
+    def is_dead_letter(self) -> bool:
+        """Whether it is a dead letter: it is delivered, too, but skipped where it is refused again."""
+        return self.segment == DEAD_LETTERS
+
+
+@dataclass
+class ShipperState:
+    """The persistent state of a spool's shipper, in ``.ship.json``; times are seconds since 1970."""
+
+    offsets: dict[str, int] = field(default_factory=dict)
+    shipped: int = 0
+    dead_lettered: int = 0
+    duplicates: int = 0
+    retries: int = 0
+    rate: float = 0.0
+    receiver: str = ""
+    last_error: str = ""
+    last_error_at: float = 0.0
+    updated: float = 0.0
+
+
+def load_state(directory: Path) -> ShipperState:
+    """Load the state of a spool's shipper; a new one where the file is missing or damaged."""
+    try:
+        fields = orjson.loads((directory / STATE).read_bytes())
+        state = replace(ShipperState(), **fields)
+        return state if all(isinstance(offset, int) for offset in state.offsets.values()) else ShipperState()
+    except (OSError, ValueError, TypeError, AttributeError):
+        return ShipperState()
+
+
+_open_readers: weakref.WeakSet[SpoolReader] = weakref.WeakSet()
+
+
+def _unlock_all() -> None:
+    for backlog in list(_open_readers):
+        backlog.unlock()
+
+
+os.register_at_fork(
+    after_in_child=_unlock_all
+)  # otherwise the child would hold the lock after its parent ended
+
+
+class SpoolReader:
+    """Read a spool; one process at a time: see ``lock``."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        self.state = load_state(self.directory)
+        self._lock = -1
+        _open_readers.add(self)
+
+    def lock(self) -> bool:
+        """Become the spool's shipper; return False where there is another one, or no such folder yet.
+
+        Raises:
+            OSError: the folder cannot be written, or its file system has no locks.
+        """
+        if self._lock >= 0:
+            return True
+        try:
+            fd = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        except OSError:
+            os.close(fd)
+            raise
+        self._lock = fd
+        self.state = load_state(self.directory)  # as the previous shipper left it
+        return True
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether this process is the spool's shipper."""
+        return self._lock >= 0
+
+    def unlock(self) -> None:
+        """Release the lock for another shipper."""
+        fd, self._lock = self._lock, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def read(self, events: int, size: int) -> list[SpoolItem]:
+        """Read the next unacknowledged lines: at most ``events`` of them and about ``size`` bytes.
+
+        Dead letters come first. Closed segments whose lines are all acknowledged are deleted.
+        """
+        items: list[SpoolItem] = []
+        for path in (self.directory / DEAD_LETTERS, *list_segments(self.directory)):
+            try:
+                # Checked first: a closed segment will not grow after that. Dead letters are never closed.
+                closed = path.name != DEAD_LETTERS and not has_writer(path)
+                segment_items = self._read_items(path, closed, events - len(items), size)
+            except FileNotFoundError:
+                self.state.offsets.pop(path.name, None)  # the next dead letters start a new file
+                continue
+            if segment_items:
+                items += segment_items
+                size -= segment_items[-1].end - segment_items[0].offset
+                if len(items) >= events or size <= 0:
+                    break
+            elif closed and self.state.offsets.get(path.name, 0) >= path.stat().st_size:
+                path.unlink(missing_ok=True)
+                self.state.offsets.pop(path.name, None)
+        return items
+
+    def _read_items(self, path: Path, closed: bool, events: int, size: int) -> list[SpoolItem]:
+        start = self.state.offsets.get(path.name, 0)
+        with path.open("rb") as file:
+            file.seek(start)
+            chunk = file.read(max(min(size, _CHUNK), MAX_LINE + 1))
+            end_of_lines = chunk.rfind(b"\n") + 1
+            if not end_of_lines and chunk:
+                if len(chunk) > MAX_LINE:
+                    end = start + len(chunk)
+                    while (rest := file.readline(_CHUNK)) and not rest.endswith(b"\n"):
+                        end += len(rest)
+                    return (
+                        [SpoolItem(chunk, path.name, start, end + len(rest), "too_large")]
+                        if rest or closed
+                        else []
+                    )
+                return [SpoolItem(chunk, path.name, start, start + len(chunk), "torn")] if closed else []
+        items = list(_split_lines(chunk[:end_of_lines], path.name, start, events))
+        if end_of_lines and not items:  # blank lines: nothing to acknowledge
+            self.state.offsets[path.name] = start + end_of_lines
+        return items
+
+    def acknowledge(
+        self, items: Sequence[SpoolItem], *, refused: Mapping[int, str], duplicates: int = 0, now_ns: int
+    ) -> None:
+        """Record that the receiver has answered for these items, which follow the last acknowledged ones.
+
+        Items with a fault, and those with a reason in ``refused`` by their index, first become dead letters, unless
+        they are dead letters already.
+
+        Raises:
+            OSError: the dead letters or the checkpoint cannot be written. A checkpoint that fails on a full disk is
+                skipped: after a crash before the next one these items are sent again.
+        """
+        reasons = {n: refused.get(n, "") for n, item in enumerate(items) if item.fault or n in refused}
+        letters = [(items[n], reason) for n, reason in reasons.items() if not items[n].is_dead_letter]
+        if letters:
+            self._write_dead_letters(letters, now_ns)
+        state = self.state
+        for item in items:
+            state.offsets[item.segment] = item.end
+        state.dead_lettered += len(letters)
+        state.duplicates += duplicates
+        state.shipped += len(items) - len(reasons)
+        try:
+            self.save(now_ns / 1e9)
+        except (
+            OSError
+        ) as error:  # on a full disk only shipping on makes room: acknowledged segments are deleted
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+
+    def save(self, now: float) -> None:
+        """Replace the state's file atomically."""
+        self.state.updated = now
+        new_path = self.directory / f"{STATE}.new"
+        fd = os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            content = orjson.dumps(asdict(self.state))
+            if os.write(fd, content) != len(content):
+                raise OSError(errno.ENOSPC, "short write")
+        finally:
+            os.close(fd)
+        new_path.rename(self.directory / STATE)
+
+    def _write_dead_letters(self, letters: Sequence[tuple[SpoolItem, str]], now_ns: int) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        fd = os.open(self.directory / DEAD_LETTERS, flags, 0o600)
+        try:
+            for item, reason in letters:
+                event = build_dead_letter(
+                    error_type=item.fault or "refused",
+                    message=_FAULTS.get(item.fault) or reason,
+                    original=item.data,
+                    stage="spool" if item.fault else "ship",
+                    now_ns=now_ns,
+                )
+                event["log"] = {"file": {"path": item.segment}, "offset": item.offset}
+                event["ml"]["deadletter"]["size"] = item.end - item.offset
+                append_line(fd, orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+        finally:
+            os.close(fd)
+
+    def measure_backlog(self) -> tuple[int, int, float | None]:
+        """Measure what is not acknowledged: events, bytes, and the time of the oldest (seconds since 1970)."""
+        events = size = 0
+        oldest: float | None = None
+        for path in (self.directory / DEAD_LETTERS, *list_segments(self.directory)):
+            try:
+                with path.open("rb") as file:
+                    file.seek(self.state.offsets.get(path.name, 0))
+                    first = True
+                    while chunk := file.read(MAX_LINE):
+                        if first:
+                            oldest = _earlier_of(oldest, _read_time(chunk))
+                        first = False
+                        events += chunk.count(b"\n")
+                        size += len(chunk)
+            except FileNotFoundError:
+                continue
+        return events, size, oldest
+
+
+_FAULTS = {
+    "torn": "a part of a line: its writer was stopped while it wrote",
+    "too_large": f"the line is longer than {MAX_LINE} bytes",
+    "not_json": "the line is not a JSON object",
+}
+
+
+def _split_lines(chunk: bytes, segment: str, start: int, events: int) -> Iterator[SpoolItem]:
+    end = start
+    for data in chunk.split(b"\n")[:-1]:
+        begin, end = end, end + len(data) + 1
+        if data.strip():
+            yield SpoolItem(data, segment, begin, end, _find_fault(data))
+            events -= 1
+            if events <= 0:
+                return
+
+
+def _find_fault(data: bytes) -> str:
+    if len(data) > MAX_LINE:
+        return "too_large"
+    try:
+        return "" if isinstance(orjson.loads(data), dict) else "not_json"
+    except orjson.JSONDecodeError:
+        return "not_json"
+
+
+def _read_time(chunk: bytes) -> float | None:
+    try:
+        event: Any = orjson.loads(chunk[: chunk.index(b"\n")])
+        return datetime.fromisoformat(event["@timestamp"]).timestamp()
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _earlier_of(first: float | None, second: float | None) -> float | None:
+    return (
+        min(first, second)
+        if first is not None and second is not None
+        else (first if second is None else second)
+    )

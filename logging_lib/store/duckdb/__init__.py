@@ -1,0 +1,1 @@
+"""Answer the search language over files by DuckDB: the embedded store."""

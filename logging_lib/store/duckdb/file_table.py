@@ -1,0 +1,297 @@
+"""Read one data stream of a read-only store: typed columns extracted from its files on first use.
+
+A whole event is read from its file again when a hit shows it. What columns cannot hold (Parquet, a field that
+holds lists against ``fields.yml``, the names of a model's own inputs) is left to ``EventTable``, which keeps every
+event's text in memory and takes four times as long to read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from logging_lib.schema.fields import load
+from logging_lib.store import mapping
+from logging_lib.store.column_builders import numbers_to_arrow, to_arrow
+from logging_lib.store.columns import ColumnSet, ListsError, read_columns, take_rows
+from logging_lib.store.duckdb.events import COMMON_FIELDS, EventTable
+from logging_lib.store.duckdb.files import ByteRange, TargetFolder
+from logging_lib.store.mapping import FieldColumn
+
+_BLOCK_BYTES: Final = 1 << 20  # bytes of lines, few enough for the processor's cache
+_LARGE_BYTES: Final = 16 << 20  # bytes above which reading a further field later is costly
+_BATCH_ROWS: Final = 8192  # rows at once, so that DuckDB's threads share the work
+_ID_FIELD: Final = "event.id"
+
+
+Progress = Callable[[int, int], None]
+"""Called while a stream's files are read, with the bytes read so far and their total."""
+
+
+class _ChangedError(Exception):
+    """Report that a file changed since it was first read."""
+
+
+class FileTable:
+    """Read a data stream. Not thread-safe: the store's lock guards it."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        number: int,
+        folder: TargetFolder,
+        progress: Progress | None = None,
+    ) -> None:
+        self._connection = connection
+        self._progress = progress
+        self._number = number
+        self._folder = folder
+        self._table = f"columns_{number}"
+        self._events: EventTable | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self._folder.positions.clear()
+        self._folder.was_replaced = False
+        self._columns: dict[str, str] = {}
+        self._ranges: list[ByteRange] = []
+        self._range_numbers = np.zeros(0, np.int32)  # of each row: its byte range; then its offset
+        self._starts = np.zeros(0, np.int64)
+        self._hashes = np.zeros(0, np.int64)
+        self._read = self._lines = 0
+        self._is_stale = True
+
+    def refresh(self) -> None:
+        """Read what was added to the files at the next search."""
+        self._is_stale = True
+        if self._events is not None:
+            self._events.refresh()
+
+    @property
+    def rows(self) -> int:
+        return self._events.rows if self._events is not None else len(self._starts)
+
+    @property
+    def torn_lines(self) -> int:
+        if self._events is not None:
+            return self._events.torn_lines
+        return self._lines - self._read + self._folder.torn
+
+    def field_type(self, name: str) -> tuple[str, bool] | None:
+        """Return the field's type, and whether it holds lists; None where it is not mapped."""
+        if self._events is not None:
+            return self._events.field_type(name)
+        field_and_path = mapping.locate_field(load(), name)
+        return None if field_and_path is None else (field_and_path[0].type, field_and_path[0].array)
+
+    def fields_below(self, prefix: str) -> set[str]:
+        """List the fields of an object, for ``exists``."""
+        entries = [
+            entry for entry in load().fields if entry.indexed and f"{entry.name}.".startswith(prefix + ".")
+        ]
+        if self._events is None and not any(entry.dynamic for entry in entries):
+            return {entry.name for entry in entries}
+        return self._load_fully().fields_below(prefix)
+
+    def ensure_columns(self, names: Iterable[str]) -> dict[str, FieldColumn]:
+        """Extract columns for these fields, up to date with the files as of the last refresh."""
+        names = list(names)
+        if self._events is None:
+            try:
+                self._catch_up(names)
+            except (ListsError, _ChangedError):
+                self._load_fully()
+        if self._events is not None:
+            return self._events.ensure_columns(names)
+        wanted = {
+            name: field_and_path for name in names if (field_and_path := mapping.locate_field(load(), name))
+        }
+        return {
+            name: FieldColumn(self._columns[name], entry.type, entry.array)
+            for name, (entry, _) in wanted.items()
+        }
+
+    def relation(self, *, with_id: bool) -> str:
+        """Return the table of the columns; ``seq`` numbers its rows in order of arrival."""
+        if self._events is None and with_id:
+            self.ensure_columns([_ID_FIELD])
+        if self._events is not None:
+            return self._events.relation(with_id=with_id)
+        if not with_id:
+            return self._table
+        return f"(SELECT *, coalesce({self._columns[_ID_FIELD]}, '#' || seq) AS id FROM {self._table})"  # noqa: S608
+
+    def fetch_sources(self, numbers: list[int]) -> dict[int, tuple[str, bytes]]:
+        """Return the id and the JSON text of events, by their numbers."""
+        if self._events is not None:
+            return self._events.fetch_sources(numbers)
+        sources = {}
+        for number in numbers:
+            extent = self._ranges[self._range_numbers[number]]
+            with extent.file.open("rb") as file:
+                file.seek(int(self._starts[number]))
+                line = file.readline().rstrip(b"\r\n")
+            sources[number] = _document_id(line, number), line
+        return sources
+
+    def close(self) -> None:
+        self._folder.close()
+        if self._events is not None:
+            self._events.close()
+
+    def _load_fully(self) -> EventTable:
+        """Return the table that holds everything and from now on replaces this one."""
+        if self._events is None:
+            self._connection.execute(f"DROP TABLE IF EXISTS {self._table}")
+            self._clear()
+            self._events = EventTable(self._connection, self._number, TargetFolder(self._folder.path))
+        return self._events
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def _catch_up(self, names: list[str]) -> None:
+        if self._is_stale:
+            if not self._ranges:
+                self._create_table(names)
+            self._append()
+            if self._folder.was_replaced:
+                known = [*self._columns]
+                self._clear()
+                self._create_table([*known, *names])
+                self._append()
+            self._is_stale = False
+        fresh = [name for name in dict.fromkeys(names) if name not in self._columns and _is_mapped(name)]
+        if fresh:
+            self._add_columns(fresh)
+
+    def _create_table(self, names: list[str]) -> None:
+        """Create an empty table with these columns, and with the common ones where the files are large."""
+        wanted = dict.fromkeys(
+            [*filter(_is_mapped, names), *(COMMON_FIELDS if self._size() > _LARGE_BYTES else ())]
+        )
+        self._columns = {name: f"f{place}" for place, name in enumerate(wanted)}
+        shape = "".join(f", {column} {_sql_type(name)}" for name, column in self._columns.items())
+        self._connection.execute(f"CREATE OR REPLACE TABLE {self._table} (seq BIGINT{shape})")
+
+    def _size(self) -> int:
+        return sum(file.stat().st_size for file in self._folder.path.glob("*.jsonl"))
+
+    def _append(self) -> None:
+        """Read what the files hold beyond what was already read."""
+        starts: list[NDArray[np.int64]] = []
+        files: list[NDArray[np.int32]] = []
+
+        def blocks() -> Iterator[bytes]:
+            seen, total, done = self._folder.positions, self._size(), sum(map(len, self._ranges))
+            reached = {name: position.offset for name, position in seen.items()}
+            for name, block in self._folder.read_new(_BLOCK_BYTES):
+                if not name.endswith(".jsonl"):
+                    raise ListsError(f"{name}: is read as a whole")
+                begin = reached.get(name, 0)
+                reached[name] = seen[name].offset
+                self._extend_ranges(self._folder.path / name, begin, reached[name])
+                ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
+                starts.append(begin + np.concatenate([[0], ends[:-1] + 1]))
+                files.append(np.full(len(ends), len(self._ranges) - 1, np.int32))
+                yield block
+                done += len(block)
+                if self._progress is not None:
+                    self._progress(min(done, total), total)
+
+        read = read_columns(blocks(), self._columns, before=self._read)
+        self._read += read.events
+        self._lines += sum(map(len, starts))
+        if not read.rows:
+            return
+        new = np.flatnonzero(~np.isin(read.hashes, self._hashes)) if len(self._hashes) else None
+        if new is not None and not len(new):
+            return
+        lines, hashes = read.lines, read.hashes
+        if new is not None:
+            lines, hashes = lines[new], hashes[new]
+            read.columns = {name: take_rows(column, new) for name, column in read.columns.items()}
+        arriving = self._to_arrow_table(read, len(self._starts), len(lines))
+        self._starts = np.concatenate([self._starts, np.concatenate(starts)[lines]])
+        self._range_numbers = np.concatenate([self._range_numbers, np.concatenate(files)[lines]])
+        self._hashes = np.concatenate([self._hashes, hashes])
+        with _arrow_registered(self._connection, arriving):
+            self._connection.execute(f"INSERT INTO {self._table} SELECT * FROM arriving").fetchall()  # noqa: S608
+
+    def _extend_ranges(self, file: Path, begin: int, end: int) -> None:
+        last = self._ranges[-1] if self._ranges else None
+        if last is not None and (last.file, last.end) == (file, begin):
+            last.end = end
+        else:
+            self._ranges.append(ByteRange(file, begin, end))
+
+    def _add_columns(self, fresh: list[str]) -> None:
+        """Read further fields of the same events. Raises _ChangedError."""
+        read = read_columns(self._read_again(), fresh)
+        if not np.array_equal(read.hashes, self._hashes):
+            raise _ChangedError
+        known = len(self._columns)
+        self._columns |= {name: f"f{known + place}" for place, name in enumerate(fresh)}
+        arriving = self._to_arrow_table(read, 0, read.rows, fresh)
+        with _arrow_registered(self._connection, arriving):
+            self._connection.execute(
+                "CREATE OR REPLACE TABLE widened AS SELECT old.*, arriving.* EXCLUDE (seq)"  # noqa: S608
+                f" FROM {self._table} old JOIN arriving USING (seq)"
+            ).fetchall()
+        self._connection.execute(f"DROP TABLE {self._table}")
+        self._connection.execute(f"ALTER TABLE widened RENAME TO {self._table}")
+
+    def _read_again(self) -> Iterator[bytes]:
+        """Yield everything that was read so far again."""
+        for extent in self._ranges:
+            try:
+                yield from extent.read_blocks(_BLOCK_BYTES)
+            except FileNotFoundError:
+                raise _ChangedError from None
+
+    def _to_arrow_table(
+        self, read: ColumnSet, first: int, rows: int, names: Iterable[str] | None = None
+    ) -> Any:
+        """Return an Arrow table of ``seq`` and the columns, in the order of the DuckDB table."""
+        import pyarrow as pa
+
+        arrays = {"seq": numbers_to_arrow(np.arange(first, first + rows))}
+        for name in self._columns if names is None else names:
+            arrays[self._columns[name]] = to_arrow(read.columns[name])
+        return pa.Table.from_batches(pa.table(arrays).to_batches(max_chunksize=_BATCH_ROWS))
+
+
+class _arrow_registered:  # noqa: N801 - used like a function
+    """Register an Arrow table as ``arriving`` within the block."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, table: Any) -> None:
+        self._connection, self._arriving = connection, table
+
+    def __enter__(self) -> None:
+        self._connection.register("arriving", self._arriving)
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.unregister("arriving")
+
+
+def _is_mapped(name: str) -> bool:
+    return mapping.locate_field(load(), name) is not None
+
+
+def _sql_type(name: str) -> str:
+    field_and_path = mapping.locate_field(load(), name)
+    assert field_and_path is not None
+    return mapping.SQL_TYPES[field_and_path[0].type] + ("[]" if field_and_path[0].array else "")
+
+
+def _document_id(line: bytes, number: int) -> str:
+    document = orjson.loads(line)
+    event = document.get("event")
+    identity = event.get("id") if isinstance(event, dict) else None
+    identity = document.get("event.id") if identity is None else identity
+    return f"#{number}" if identity is None else str(mapping.coerce(identity, "keyword"))

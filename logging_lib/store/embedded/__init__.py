@@ -1,1 +1,0 @@
-"""The embedded store: Elasticsearch's search language over files, by DuckDB. A search is read, then evaluated."""

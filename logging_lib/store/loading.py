@@ -1,0 +1,234 @@
+"""Load the events of files into a store: normalize them and set the time at which each arrived."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from logging_lib import profile
+from logging_lib._util.datemath import from_millis
+from logging_lib._util.times import format_instant, parse_instant
+from logging_lib.logger import jsonlines
+from logging_lib.logger.checks import Checker
+from logging_lib.logger.jsonlines import Line
+from logging_lib.normalize import MAX_AHEAD, Checks, DeadLetter, normalize_line, refuse
+from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
+from logging_lib.store import mapping
+from logging_lib.store.duckdb.files import OWN_FILE
+from logging_lib.store.port import IndexResult, Store
+
+_BATCH = 10_000
+
+
+class JsonLinesWriter:
+    """Write events as lines into the folder of an embedded store; keep only hashes of their ids in memory.
+
+    Use it as a context manager, and open an ``EmbeddedStore`` afterwards to read the events.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, IO[bytes]] = {}
+        self._seen: set[int] = set()
+
+    def index(
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
+    ) -> IndexResult:
+        if target not in self._files:
+            (self._folder / target).mkdir(exist_ok=True)
+            self._files[target] = (self._folder / target / OWN_FILE).open("ab")
+        lines = []
+        received = 0
+        for document in documents:
+            received += 1
+            mark = hash((target, document["event"]["id"]))
+            if mark not in self._seen:
+                self._seen.add(mark)
+                lines.append(mapping.dumps(document) + b"\n")
+        self._files[target].writelines(lines)
+        return IndexResult(len(lines), received - len(lines))
+
+    def refresh(self) -> None:
+        for file in self._files.values():
+            file.flush()
+
+    def __enter__(self) -> JsonLinesWriter:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+
+class EventSink(Protocol):
+    """The destination of ``load``: a store, or a ``JsonLinesWriter``."""
+
+    def index(
+        self, target: str, documents: Iterable[Mapping[str, Any]], *, now: datetime | None = None
+    ) -> IndexResult: ...
+
+    def refresh(self) -> None: ...
+
+
+@dataclass
+class LoadSummary:
+    """Summarize a load: events, first and last arrival, the hours with arrivals, and refused lines by reason."""
+
+    events: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    first: datetime | None = None
+    last: datetime | None = None
+    hours: set[datetime] = field(default_factory=set)
+
+    def record_arrival(self, moment: datetime) -> None:
+        self.first = moment if self.first is None else min(self.first, moment)
+        self.last = moment if self.last is None else max(self.last, moment)
+        self.hours.add(moment.replace(minute=0, second=0, microsecond=0))
+
+
+def load(
+    store: EventSink,
+    paths: Iterable[Path],
+    *,
+    now: datetime | None = None,
+    profiles: Iterable[profile.Profile] = (),
+    keep_refused: bool = False,
+    namespace: str = DEFAULT_NAMESPACE,
+) -> LoadSummary:
+    """Load the events of JSON-lines files into a store.
+
+    Args:
+        paths: files, or folders of ``*.jsonl``.
+        now: when the events arrive; default: each at its ``event.ingested``, or at its own time without one.
+        profiles: events of other loggers about their models are checked against them.
+        keep_refused: also store refused lines, in the dead-letter stream.
+        namespace: of the data streams.
+
+    Raises:
+        FileNotFoundError: naming the path that holds no events.
+    """
+    loaded = LoadSummary()
+    checkers = {(p.model, p.version): Checker(p, foreign=True) for p in profiles}
+    waiting: dict[str, list[Mapping[str, Any]]] = {}
+    dead_letters = data_stream("ml.deadletter", namespace) if keep_refused else None
+    present = datetime.now(UTC)
+    for document, arrived in _normalize_files(
+        paths, now, present, lambda model, version: checkers.get((model, version))
+    ):
+        if isinstance(document, DeadLetter):
+            loaded.refused[document.reason] += 1
+            if not keep_refused:
+                continue
+            document = document.document
+        else:
+            loaded.record_arrival(arrived)
+        event = document["event"]
+        event["ingested"] = format_instant(arrived)
+        target = data_stream(event["dataset"], namespace)
+        batch = waiting.setdefault(target, [])
+        batch.append(document)
+        if len(batch) >= _BATCH:
+            _index_batch(store, target, batch, loaded, dead_letters)
+            batch.clear()
+    for target, batch in waiting.items():
+        _index_batch(store, target, batch, loaded, dead_letters)
+    store.refresh()
+    return loaded
+
+
+def summarize_arrivals(store: Store) -> LoadSummary:
+    """Summarize the predictions that a store already holds, as ``load`` does."""
+    hourly = {"date_histogram": {"field": "event.ingested", "fixed_interval": "1h", "min_doc_count": 1}}
+    ends = {end: {end: {"field": "event.ingested"}} for end in ("min", "max")}
+    body = {"size": 0, "track_total_hits": True, "aggs": {"hours": hourly, **ends}}
+    answer = store.search("logs-ml.prediction-*", body)
+    loaded = LoadSummary(events=answer["hits"]["total"]["value"])
+    aggregations = answer.get("aggregations", {})
+    if loaded.events and aggregations["min"]["value"] is not None:
+        loaded.first, loaded.last = (from_millis(aggregations[end]["value"]) for end in ("min", "max"))
+        loaded.hours = {from_millis(bucket["key"]) for bucket in aggregations["hours"]["buckets"]}
+    return loaded
+
+
+def _normalize_files(
+    paths: Iterable[Path], now: datetime | None, present: datetime, checks: Checks
+) -> Iterator[tuple[dict[str, Any] | DeadLetter, datetime]]:
+    """Yield each line's event or dead letter, and the time of its arrival."""
+    for file in jsonlines.find_files(paths):
+        for line in jsonlines.read_lines(file):
+            normalized = normalize_line(line, now=now, checks=checks)
+            if isinstance(normalized, DeadLetter):
+                yield normalized, now or present
+            elif now is not None:
+                yield normalized.document, now
+            else:
+                arrived = _arrival_time(normalized.document, line, present)
+                yield (
+                    (arrived, present) if isinstance(arrived, DeadLetter) else (normalized.document, arrived)
+                )
+
+
+def _arrival_time(document: Mapping[str, Any], line: Line, present: datetime) -> datetime | DeadLetter:
+    """Return when an event of the past arrived, or a dead letter where its times are not valid."""
+    try:
+        happened_at = parse_instant(document["@timestamp"])
+    except ValueError:
+        return _refuse_line(line, "timestamp", f"@timestamp is {document['@timestamp']!r:.80}")
+    ingested = document["event"].get("ingested")
+    try:
+        if ingested is not None and not isinstance(ingested, str):
+            raise ValueError(ingested)
+        arrived = happened_at if ingested is None else parse_instant(ingested)
+    except ValueError:
+        return _refuse_line(
+            line, "ingested", f"event.ingested is {ingested!r:.80}, which is no ISO 8601 time"
+        )
+    if max(happened_at, arrived) > present + MAX_AHEAD:
+        return _refuse_line(
+            line, "future", f"{max(happened_at, arrived).isoformat()} is more than a day ahead"
+        )
+    return arrived
+
+
+def _refuse_line(line: Line, reason: str, message: str) -> DeadLetter:
+    letter = refuse(line.data, reason, message)
+    letter.document["log"] = {"file": {"path": str(line.path)}, "offset": line.offset}
+    return letter
+
+
+def _index_batch(
+    store: EventSink,
+    target: str,
+    batch: list[Mapping[str, Any]],
+    loaded: LoadSummary,
+    dead_letters: str | None,
+) -> None:
+    """Index a batch; store refused events as dead letters where there is a stream for them."""
+    if not batch:
+        return
+    result = store.index(target, batch)
+    loaded.events += result.created if "deadletter" not in target else 0
+    if result.duplicates:
+        loaded.refused["duplicate"] += result.duplicates
+    if dead_letters is None or target == dead_letters:
+        loaded.refused.update(reason for _, reason in result.failed)
+        return
+    by_id = {document["event"]["id"]: document for document in batch}
+    letters = [
+        refuse(by_id[identity], "mapping", reason, stage="index").document
+        for identity, reason in result.failed
+    ]
+    for letter in letters:
+        letter["@timestamp"] = letter["event"]["ingested"] = format_instant(datetime.now(UTC))
+    if letters:
+        loaded.refused["mapping"] += len(letters)
+        store.index(dead_letters, letters)

@@ -1,0 +1,182 @@
+"""Publish profiles in a store and look them up there.
+
+``ml-profiles`` holds the short form that watches compare with, ``ml-profile-files`` the whole profile. A store that
+must not be changed can be read together with profiles from files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from logging_lib import profile
+from logging_lib._util.times import format_instant
+from logging_lib.profile.document import build_document
+from logging_lib.profile.io import ProfileError, dumps, loads
+from logging_lib.profile.model import Profile
+from logging_lib.schema.templates import PROFILE_FILES, PROFILES
+from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.store.port import DelegatingStore, IndexResult, Store, StoreError
+
+MAX_PROFILES = 10_000
+
+
+def is_published(store: Store, profile: Profile) -> bool:
+    """Return whether the same profile is published, and is the only deployed version of its model."""
+    known = {hit["_id"]: hit["_source"] for hit in _find_documents(store, profile.model)}
+    before = known.pop(f"{profile.model}:{profile.version}", None)
+    if before is None or not before.get("deployed") or any(other.get("deployed") for other in known.values()):
+        return False
+    same: bool = before["ml"].get("profile", {}).get("id") == profile.id
+    return same
+
+
+def publish(
+    store: Store,
+    profile: Profile,
+    *,
+    now: datetime,
+    deployed: bool = True,
+    alone: bool = True,
+    owners: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Publish one profile and return the other versions of its model that were flagged as deployed.
+
+    Args:
+        deployed: flag this version as deployed.
+        alone: if so, remove the flag from the model's other versions.
+        owners: the recipients of notifications; default: as published before.
+        overrides: thresholds of this model; default: as published before.
+
+    Raises:
+        StoreError: the store refuses a document.
+    """
+    known = {hit["_id"]: hit["_source"] for hit in _find_documents(store, profile.model)}
+    identity = f"{profile.model}:{profile.version}"
+    before = known.get(identity, {})
+    published = build_document(
+        profile,
+        deployed=deployed,
+        owners=before.get("owners") if owners is None else owners,
+        overrides=before.get("overrides") if overrides is None else overrides,
+        published_at=format_instant(now),
+    )
+    whole = file_document(profile)
+    others = {
+        other: source for other, source in known.items() if other != identity and source.get("deployed")
+    }
+    changed = [published]
+    if deployed and alone:
+        changed += [{**source, "deployed": False, "_id": other} for other, source in others.items()]
+    # The whole profile first: a reader who finds the short form may look for it.
+    for target, documents in ((PROFILE_FILES, [whole]), (PROFILES, changed)):
+        result = store.index(target, documents)
+        if result.failed:
+            raise StoreError(f"{target}: {result.failed[0][0]}: {result.failed[0][1]}")
+    store.refresh()
+    return sorted(source["ml"]["model"]["version"] for source in others.values())
+
+
+def file_document(profile: Profile) -> dict[str, Any]:
+    """Return the whole profile as a document of ``ml-profile-files``."""
+    identity = f"{profile.model}:{profile.version}"
+    return {"_id": identity, "ml": build_document(profile)["ml"], "content": dumps(profile).decode()}
+
+
+def load_published(store: Store, versions: Iterable[tuple[str, str]]) -> Iterator[Profile]:
+    """Yield the whole profiles of those of these (model, version) pairs that are published.
+
+    Raises:
+        StoreError: a profile is damaged; publish it again.
+    """
+    ids = [f"{model}:{version}" for model, version in versions]
+    body = {"size": MAX_PROFILES, "query": {"ids": {"values": ids}}, "_source": ["content"]}
+    for hit in store.search(PROFILE_FILES, body)["hits"]["hits"]:
+        try:
+            yield loads(hit["_source"]["content"].encode(), source=f"{PROFILE_FILES}/{hit['_id']}")
+        except ProfileError as error:
+            raise StoreError(f"{error}; publish it again: logging-lib profile publish") from error
+
+
+def list_published_models(store: Store) -> dict[str, bool]:
+    """Return, by model, whether one of its versions is flagged as deployed; sorted by name."""
+    body = {"size": MAX_PROFILES, "_source": ["ml.model.name", "deployed"]}
+    deployed_by_model: dict[str, bool] = {}
+    for hit in store.search(PROFILES, body)["hits"]["hits"]:
+        name = hit["_source"]["ml"]["model"]["name"]
+        deployed_by_model[name] = deployed_by_model.get(name, False) or bool(hit["_source"].get("deployed"))
+    return dict(sorted(deployed_by_model.items()))
+
+
+def _find_documents(store: Store, model: str) -> list[dict[str, Any]]:
+    body = {"size": MAX_PROFILES, "query": {"term": {"ml.model.name": model}}}
+    hits: list[dict[str, Any]] = store.search(PROFILES, body)["hits"]["hits"]
+    return hits
+
+
+def index_profiles(store: Store, files: Iterable[Path]) -> None:
+    """Index the short form of profiles, which watches compare with.
+
+    Raises:
+        ProfileError: a file is not a profile.
+        StoreError: the store refuses a profile.
+    """
+    documents = [profile.build_document(profile.load(file)) for file in files]
+    if documents:
+        result = store.index(PROFILES, documents)
+        if result.failed:
+            raise StoreError(f"ml-profiles: {result.failed[0][0]}: {result.failed[0][1]}")
+
+
+def overlay_profiles(store: Store, files: Iterable[Path]) -> Store:
+    """Return a view of a store as if these profiles were published; the store itself is not changed.
+
+    Raises:
+        ProfileError: a file is not a profile.
+        StoreError: the store refuses a profile.
+    """
+    overlay = _ProfileOverlay(store)
+    index_profiles(overlay, files)
+    return overlay
+
+
+class _ProfileOverlay(DelegatingStore):
+    """Delegate to a store, but keep ``ml-profiles`` as a copy in memory."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._profiles = EmbeddedStore(None)
+        hits = store.search(PROFILES, {"size": 10_000})["hits"]["hits"]
+        self._profiles.index(PROFILES, [{**hit["_source"], "_id": hit["_id"]} for hit in hits])
+
+    def search(
+        self,
+        indices: str | list[str],
+        body: Mapping[str, Any],
+        *,
+        now: datetime | None = None,
+        rest_total_hits_as_int: bool = False,
+    ) -> dict[str, Any]:
+        names = indices.split(",") if isinstance(indices, str) else indices
+        of_profiles = all(fnmatchcase(PROFILES, name.strip()) for name in names)
+        store: Store = self._profiles if of_profiles else self._store
+        return store.search(indices, body, now=now, rest_total_hits_as_int=rest_total_hits_as_int)
+
+    def index(
+        self,
+        target: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        now: datetime | None = None,
+        create: bool = False,
+    ) -> IndexResult:
+        store: Store = self._profiles if target == PROFILES else self._store
+        return store.index(target, documents, now=now, create=create)
+
+    def close(self) -> None:
+        self._profiles.close()
+        super().close()

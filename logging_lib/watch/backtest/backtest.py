@@ -1,0 +1,295 @@
+"""Replays history: what would have fired, had these watches run at each tick of a past time."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from logging_lib._util.times import format_instant, parse_duration
+from logging_lib.store.forkpool import available_processes, map_forked
+from logging_lib.store.port import Store
+from logging_lib.watch.backtest.asof import AsOf
+from logging_lib.watch.backtest.history import Answers, EventHistory, ScheduledTick
+from logging_lib.watch.evaluate import Scripts, default_scripts, run_dependencies
+from logging_lib.watch.incidents import Summarize
+from logging_lib.watch.model import Watch
+from logging_lib.watch.model.schedule import find_due_time, floor_to_interval
+from logging_lib.watch.notify.base import Notification
+from logging_lib.watch.notify.registry import CHANNELS
+from logging_lib.watch.results import Alert, RunReport
+from logging_lib.watch.runner import Runner
+
+MANY_RUNS = 5_000  # from here on it pays to share them among processes
+_REACH = timedelta(hours=25)
+_LOOK_BACK = re.compile(r"-(\d+[smhdw])(?=[\"/|+-])")
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """``watches``: the ids of those that ran. ``alerts``: in the order of time. ``failures``: the runs that failed,
+    by watch and reason.
+
+    ``skipped``: the runs that did not judge, by model, version and reason; ``judged``: some run did.
+    ``slow``: the searches, by watch and name, that were not computed for all ticks at once, and why.
+    """
+
+    watches: tuple[str, ...]
+    start: datetime
+    end: datetime
+    ticks: int
+    alerts: tuple[Alert, ...]
+    failures: Mapping[tuple[str, str], int]
+    skipped: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    judged: bool = True
+    slow: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """No run failed, and something was judged unless there was nothing to judge."""
+        return not self.failures and (self.judged or not self.skipped)
+
+    def days(self) -> list[date]:
+        """The days of the replay, in UTC."""
+        first, last = self.start.astimezone(UTC).date(), self.end.astimezone(UTC).date()
+        return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+    def alerts_a_day(self, watch: str) -> list[int]:
+        """A watch's alerts on each of the days."""
+        counts = Counter(alert.time.astimezone(UTC).date() for alert in self.alerts if alert.watch == watch)
+        return [counts[day] for day in self.days()]
+
+    def mean_a_day(self, watch: str) -> float:
+        """A watch's alerts by the length of the replay; that of a replay within a day counts as one."""
+        return sum(self.alerts_a_day(watch)) / max((self.end - self.start) / timedelta(days=1), 1.0)
+
+    def document(self) -> dict[str, Any]:
+        """The timeline as JSON."""
+        return {
+            "start": format_instant(self.start),
+            "end": format_instant(self.end),
+            "ticks": self.ticks,
+            "alerts_a_day": {
+                watch: {
+                    "mean": round(self.mean_a_day(watch), 4),
+                    "days": {
+                        f"{day}": count
+                        for day, count in zip(self.days(), self.alerts_a_day(watch), strict=True)
+                        if count
+                    },
+                }
+                for watch in self.watches
+            },
+            "alerts": [alert.document() for alert in self.alerts],
+            "failures": [
+                {"watch": watch, "error": error, "runs": runs}
+                for (watch, error), runs in self.failures.items()
+            ],
+            "not_judged": [
+                {"model": model, "version": version, "reason": reason, "runs": runs}
+                for (model, version, reason), runs in self.skipped.items()
+            ],
+            "not_in_one_pass": dict(self.slow),
+        }
+
+
+def ticks(start: datetime, end: datetime, every: timedelta) -> Iterator[datetime]:
+    """The instants that ``every`` divides, from the first one at or after ``start``, until ``end`` is covered."""
+    now = floor_to_interval(every, start)
+    if now < start:
+        now += every
+    while True:
+        yield now
+        if now >= end:
+            return
+        now += every
+
+
+def busy_ticks(
+    start: datetime, end: datetime, every: timedelta, arrivals: Iterable[datetime], reach: timedelta
+) -> Iterator[datetime]:
+    """``ticks``, without those that are further than ``reach`` after the last arrival before them.
+
+    Args:
+        arrivals: begins of the hours in which events arrived.
+    """
+    last: datetime | None = None
+    for hour in sorted(arrivals):
+        if hour > end:
+            return
+        until = hour + min(timedelta(hours=1) + reach, end - hour)
+        begin = max(start, hour, last or hour)
+        if begin > until:
+            continue
+        for now in ticks(begin, until, every):
+            if last is None or now > last:
+                yield now
+                last = now
+
+
+def _reach(watches: Iterable[Watch]) -> timedelta:
+    """How far the watches look back, as far as their files say it."""
+    found = [_REACH]
+    for watch in watches:
+        text = watch.definition.model_dump_json()
+        windows = watch.metadata.get("windows")
+        texts = [*_LOOK_BACK.findall(text), *(windows if isinstance(windows, list) else [windows])]
+        for each in texts:
+            try:
+                found.append(parse_duration(str(each)) + timedelta(hours=1))
+            except (ValueError, OverflowError):
+                continue
+    return max(found)
+
+
+def backtest(
+    store: Store,
+    watches: Iterable[Watch],
+    *,
+    start: datetime,
+    end: datetime,
+    every: timedelta,
+    scripts: Scripts | None = None,
+    summarize: Summarize | None = None,
+    arrivals: Iterable[datetime] | None = None,
+    history: EventHistory | None = None,
+) -> Backtest:
+    """Run the watches at each tick, each when it is due by its own schedule, with throttling as in life.
+
+    No tick sees an event that arrived after it. Nothing is delivered.
+
+    Args:
+        store: holds all events, their arrival in ``event.ingested``, and the profiles.
+        start: of the replay; the first tick is the first multiple of ``every`` from here.
+        end: the last tick is the first one at or after it.
+        arrivals: begins of the hours in which events arrived; ticks too long after one are passed over.
+        history: made of the same store, for these watches and perhaps others; it reads the events only once.
+    """
+    watches = list(watches)
+    scripts = default_scripts() if scripts is None else scripts
+    moments = list(
+        ticks(start, end, every)
+        if arrivals is None
+        else busy_ticks(start, end, every, arrivals, _reach(watches))
+    )
+    history = EventHistory(store, watches) if history is None else history
+    due: dict[str, list[ScheduledTick]] = {}  # by trigger: many watches have the same
+    replays = []
+    for watch in watches:
+        trigger = watch.definition.trigger.model_dump_json()
+        if trigger not in due:
+            due[trigger] = _due(watch, moments)
+        replays.append(_Replay(watch, due[trigger], history.searches(watch, due[trigger])))
+    runs = sum(len(one.moments) for one in replays)
+    parts = map_forked(
+        lambda unit: [one.run(store, scripts, summarize) for one in unit],
+        _units(replays),
+        here=lambda unit: any(one.answers.asks for one in unit),
+        processes=available_processes() if runs >= MANY_RUNS else 1,
+    )
+    made = {one.watch: one for part in parts for one in part}
+    found = _ReplayResult("")
+    for watch in watches:
+        found.join(made[watch.id])
+    alerts = tuple(sorted(found.alerts, key=lambda alert: alert.time))
+    return Backtest(
+        tuple(watch.id for watch in watches),
+        start,
+        end,
+        len(moments),
+        alerts,
+        dict(found.failures),
+        dict(found.skipped),
+        found.judged,
+        found.slow,
+    )
+
+
+@dataclass
+class _ReplayResult:
+    watch: str
+    alerts: list[Alert] = field(default_factory=list)
+    failures: Counter[tuple[str, str]] = field(default_factory=Counter)
+    skipped: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    judged: bool = False
+    slow: dict[str, str] = field(default_factory=dict)
+
+    def join(self, other: _ReplayResult) -> None:
+        self.alerts.extend(other.alerts)
+        self.failures.update(other.failures)
+        self.skipped.update(other.skipped)
+        self.judged = self.judged or other.judged
+        self.slow |= other.slow
+
+    def add(self, report: RunReport) -> None:
+        self.alerts.extend(report.alerts)
+        for run in report.runs:
+            if run.error:
+                self.failures[run.watch, run.error] += 1
+            for each in run.skipped:
+                about = (str(each.get(key, "")) for key in ("model", "version", "reason"))
+                self.skipped[tuple(about)] += 1  # type: ignore[index]
+            self.judged = self.judged or run.evaluated
+        for alert in report.alerts:
+            for name, result in alert.actions.items():
+                if result.status == "failed":
+                    self.failures[alert.watch, f"actions.{name}: {result.reason}"] += 1
+
+
+def _due(watch: Watch, moments: Iterable[datetime]) -> list[ScheduledTick]:
+    """When a runner that is asked at these moments runs a watch."""
+    last: datetime | None = None
+    due = []
+    for now in moments:
+        slot = find_due_time(watch.schedule, last, now)
+        if slot is not None:
+            due.append(ScheduledTick(now, slot))
+            last = slot
+    return due
+
+
+@dataclass(frozen=True)
+class _Replay:
+    """One watch, when it runs, and what its searches answer then."""
+
+    watch: Watch
+    moments: list[ScheduledTick]
+    answers: Answers
+
+    def cost(self) -> int:
+        """About how long it takes, in units of its own: what takes longest is begun first."""
+        return len(self.moments) * self.answers.size
+
+    def run(self, store: Store, scripts: Scripts, summarize: Summarize | None) -> _ReplayResult:
+        found, past = _ReplayResult(self.watch.id), AsOf(store)
+        found.slow = {f"{self.watch.id} {name}": reason for name, reason in self.answers.slow.items()}
+        runner = Runner(
+            store,
+            [self.watch],
+            channels=dict.fromkeys(CHANNELS, _Nowhere()),
+            scripts=scripts,
+            summarize=summarize,
+            dependencies=lambda _, now: replace(
+                run_dependencies(past, now=now, scripts=scripts), search=self.answers.search(now)
+            ),
+        )
+        for moment in self.moments:
+            found.add(runner.tick(moment.now))
+        return found
+
+
+def _units(replays: Iterable[_Replay]) -> list[list[_Replay]]:
+    """What one process does at once: watches that need the same large parts of the events are together. What takes
+    longest comes first."""
+    units: dict[Any, list[_Replay]] = {}
+    for one in replays:
+        units.setdefault(one.answers.listed or one.watch.id, []).append(one)
+    return sorted(units.values(), key=lambda unit: -sum(one.cost() for one in unit))
+
+
+class _Nowhere:
+    def deliver(self, notification: Notification) -> None:
+        pass

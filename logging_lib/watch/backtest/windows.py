@@ -1,0 +1,214 @@
+"""Parts a search's body into what is the same at every tick and the windows of time that move with it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logging_lib._util import datemath
+from logging_lib.watch.evaluate import new_context
+from logging_lib.watch.model import SearchRequest, Watch
+from logging_lib.watch.templating import TemplateError, render_json
+
+ARRIVAL: Final = "event.ingested"
+_EXECUTED, _SCHEDULED, _RUN = "\ue101", "\ue102", "\ue103"  # stand for the tick's times while a body is split
+_SIGNS: Final = ("gt", "gte", "lt", "lte")
+_STEADY: Final = re.compile(rf"([{_EXECUTED}{_SCHEDULED}])(?:\|\|((?:[+-]\d+[wdhHms])+))?")
+_NOW: Final = re.compile(r"now($|[-+/|])")
+_ANY: Final = datetime(2018, 2, 1, tzinfo=UTC)
+Path = tuple[str | int, ...]
+
+
+class NotPlannedError(Exception):
+    """A search that is not computed for all ticks at once; the message says which part of it is in the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One end of a window: ``field`` ``sign`` ``expression``, a date or date maths with the tick's times in it."""
+
+    field: str
+    sign: str
+    expression: str
+    zone: str | None = None
+    pattern: str | None = None
+
+    def millis(self, ticks: Ticks) -> NDArray[np.int64]:
+        """The bound at each tick, in milliseconds.
+
+        Raises:
+            NotPlannedError: it is no date.
+        """
+        steady = _STEADY.fullmatch(self.expression)
+        if steady and self.zone is None and self.pattern is None:
+            base = ticks.executed if steady[1] == _EXECUTED else ticks.scheduled
+            start = int(base[0]) if len(base) else 0
+            shift = self._at(start, start) - start
+            return base + shift
+        pairs = zip(ticks.executed.tolist(), ticks.scheduled.tolist(), strict=True)
+        return np.array([self._at(executed, scheduled) for executed, scheduled in pairs], np.int64)
+
+    def _at(self, executed: int, scheduled: int) -> int:
+        text = self.expression
+        if _EXECUTED in text or _SCHEDULED in text:
+            text = text.replace(_EXECUTED, datemath.render(executed))
+            text = text.replace(_SCHEDULED, datemath.render(scheduled))
+        try:
+            return datemath.evaluate(
+                text,
+                now=executed,
+                round_up=self.sign in ("gt", "lte"),
+                zone=UTC if self.zone is None else datemath.time_zone(self.zone),
+                pattern=self.pattern or datemath.DEFAULT_FORMAT,
+            )
+        except ValueError as error:
+            raise NotPlannedError(str(error)) from error
+
+
+ARRIVED: Final = Bound(ARRIVAL, "lte", _EXECUTED)  # no tick sees an event that came after it
+
+
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """When a watch runs: ``ctx.execution_time`` and ``ctx.trigger.scheduled_time``, in milliseconds."""
+
+    executed: NDArray[np.int64]
+    scheduled: NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class WindowSplit:
+    """``body`` is the same at every tick; ``windows`` holds, by a query's place in it, what was taken out."""
+
+    body: dict[str, Any]
+    windows: dict[Path, tuple[Bound, ...]] = field(default_factory=dict)
+
+    def bounds(self) -> frozenset[Bound]:
+        return frozenset(bound for bounds in self.windows.values() for bound in bounds)
+
+
+def split(watch: Watch, request: SearchRequest) -> WindowSplit:
+    """Render a request's body for no tick in particular and take out its windows.
+
+    Raises:
+        NotPlannedError: the tick, or an earlier answer, is used in another way.
+    """
+    if "payload" in request.text or "ctx.vars" in request.text:
+        raise NotPlannedError("its body depends on what the watch read before")
+    context = new_context(watch, now=_ANY, scheduled=_ANY)
+    trigger = {"triggered_time": _EXECUTED, "scheduled_time": _SCHEDULED}
+    context["ctx"] |= {"execution_time": _EXECUTED, "trigger": trigger, "id": _RUN}
+    try:
+        body = render_json(request.text, {**context, **request.params})
+    except TemplateError as error:
+        raise NotPlannedError(str(error)) from error
+    made = WindowSplit({})
+    for key, value in body.items():
+        if key == "query":
+            made.body[key] = _query(value, ("query",), made)
+        elif key in ("aggs", "aggregations"):
+            made.body[key] = _aggs(value, (), made)
+        else:
+            made.body[key] = _steady(value, key)
+    return made
+
+
+def _query(query: Any, root: Path, made: WindowSplit) -> Any:
+    bounds: list[Bound] = []
+    kept = _taken(query, bounds, ".".join(map(str, root)))
+    if bounds:
+        made.windows[root] = tuple(bounds)
+    return kept
+
+
+def _taken(query: Any, bounds: list[Bound], where: str) -> Any:
+    """The query with ``match_all`` in place of the windows that all of its documents have to be in."""
+    if not _moves(query):
+        return query
+    if isinstance(query, Mapping) and len(query) == 1:
+        ((kind, part),) = query.items()
+        if kind == "range" and isinstance(part, Mapping) and len(part) == 1:
+            ((name, options),) = part.items()
+            bounds += _range(name, options, where)
+            return {"match_all": {}}
+        if kind == "bool" and isinstance(part, Mapping):
+            return {"bool": {key: _clause(key, value, bounds, where) for key, value in part.items()}}
+        if kind == "constant_score" and isinstance(part, Mapping) and "filter" in part:
+            return {kind: {**part, "filter": _taken(part["filter"], bounds, where)}}
+    raise NotPlannedError(f"{where}: the tick's time is used elsewhere than in a range that must hold")
+
+
+def _clause(key: str, value: Any, bounds: list[Bound], where: str) -> Any:
+    if key not in ("filter", "must"):
+        return _steady(value, where)
+    if isinstance(value, list):
+        return [_taken(one, bounds, where) for one in value]
+    return _taken(value, bounds, where)
+
+
+def _range(name: str, options: Any, where: str) -> list[Bound]:
+    if not isinstance(options, Mapping) or not options.keys() <= {*_SIGNS, "format", "time_zone"}:
+        raise NotPlannedError(f"{where}: a range with other options than gt, gte, lt and lte")
+    return [
+        Bound(name, sign, str(options[sign]), options.get("time_zone"), options.get("format"))
+        for sign in _SIGNS
+        if options.get(sign) is not None
+    ]
+
+
+def _aggs(aggs: Any, path: Path, made: WindowSplit) -> Any:
+    if not isinstance(aggs, Mapping):
+        raise NotPlannedError("aggs: no object")
+    kept: dict[str, Any] = {}
+    for name, agg in aggs.items():
+        if _marked(name):
+            raise NotPlannedError(f"aggs: the name {name!r:.80} depends on the tick's time")
+        here = (*path, name)
+        kept[name] = {}
+        for key, value in agg.items():
+            if key in ("aggs", "aggregations"):
+                kept[name][key] = _aggs(value, here, made)
+            elif key == "filter":
+                kept[name][key] = _query(value, here, made)
+            elif key == "filters" and isinstance(value, Mapping):
+                kept[name][key] = _filters(value, here, made)
+            else:
+                kept[name][key] = _steady(value, ".".join(map(str, here)))
+    return kept
+
+
+def _filters(given: Mapping[str, Any], path: Path, made: WindowSplit) -> dict[str, Any]:
+    filters = given.get("filters")
+    if _moves(given) and (given.get("other_bucket") or given.get("other_bucket_key")):
+        raise NotPlannedError(f"{'.'.join(map(str, path))}: a window with an other_bucket")
+    kept: Any = filters
+    if isinstance(filters, Mapping):
+        kept = {name: _query(query, (*path, 0, name), made) for name, query in filters.items()}
+    elif isinstance(filters, list):
+        kept = [_query(query, (*path, 0, place), made) for place, query in enumerate(filters)]
+    return {**given, "filters": kept}
+
+
+def _steady(value: Any, where: str) -> Any:
+    if _moves(value):
+        raise NotPlannedError(f"{where}: the tick's time is used elsewhere than in a range that must hold")
+    return value
+
+
+def _moves(value: Any) -> bool:
+    """Whether anything in it depends on the tick."""
+    if isinstance(value, str):
+        return _marked(value) or _NOW.match(value) is not None
+    if isinstance(value, Mapping):
+        return any(_moves(key) or _moves(one) for key, one in value.items())
+    return isinstance(value, list) and any(map(_moves, value))
+
+
+def _marked(text: str) -> bool:
+    return any(mark in text for mark in (_EXECUTED, _SCHEDULED, _RUN))

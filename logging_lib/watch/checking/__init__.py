@@ -1,1 +1,0 @@
-"""What can be known of a watch before it runs: whether it can be read, and what would go wrong."""

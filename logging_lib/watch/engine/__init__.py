@@ -1,1 +1,0 @@
-"""Evaluates one watch: what its searches, scripts and conditions say. Pure but for its means."""

@@ -1,0 +1,249 @@
+"""Render the HTTP requests of a watch from its templates (pure), then send them.
+
+Certificates and host names are always verified, redirects never followed, answers read up to a size, and nothing
+waits for longer than its timeouts. What a URL or a header holds may be secret: errors name the host alone.
+
+A secret need not stand in a watch: the ``Authorization`` of a host comes from
+``LOGGING_LIB_AUTHORIZATION_<HOST>``, the host in capitals with ``_`` for what is no letter or digit
+(``LOGGING_LIB_AUTHORIZATION_SMS_EXAMPLE_ORG="Bearer ..."``), a login also from a ``.netrc``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import requests
+import urllib3
+from pydantic import BaseModel, ConfigDict
+
+from logging_lib.watch.model import HttpRequest
+from logging_lib.watch.templating import Medium, TemplateError, render
+
+CONNECT_TIMEOUT = READ_TIMEOUT = 10.0  # Watcher's own defaults
+LONGEST = 60.0
+MAX_BYTES = 10 * 1024 * 1024
+BRIEF_BYTES = 16 * 1024
+AUTHORIZATION_PREFIX = "LOGGING_LIB_AUTHORIZATION_"
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
+class CallError(Exception):
+    """Report a request that got no complete response. The message names the host, never the rest of the address;
+    ``cause`` names neither."""
+
+    def __init__(self, place: str, cause: str) -> None:
+        super().__init__(f"{place}: {cause}")
+        self.cause = cause
+
+
+class Call(BaseModel):
+    """Hold one request, all of it rendered. Times are seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str
+    url: str
+    headers: dict[str, str] = {}
+    body: str | None = None
+    username: str | None = None
+    password: str | None = None
+    connect_timeout: float = CONNECT_TIMEOUT
+    read_timeout: float = READ_TIMEOUT
+
+    @property
+    def place(self) -> str:
+        """Return scheme, host and port."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+
+@dataclass(frozen=True)
+class HttpResponse:
+    """Hold a response. ``headers`` are by lower-case name."""
+
+    status: int
+    headers: Mapping[str, list[str]]
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        return self.content.decode("utf-8", "replace")
+
+
+def render_call(
+    request: HttpRequest,
+    context: Mapping[str, Any],
+    missing: set[str] | None = None,
+    *,
+    json_medium: Medium = Medium.JSON,
+) -> Call:
+    """Render a request: an inserted value is one part of the path, one parameter, one line of a header, and in a
+    JSON body the content of a string.
+
+    Args:
+        missing: as for ``templating.render``.
+        json_medium: what a JSON body is rendered for.
+
+    Raises:
+        TemplateError: a template cannot be rendered, or a header's name is invalid.
+    """
+
+    def render_part(template: str, medium: Medium) -> str:
+        return render(template, context, medium, missing)
+
+    host = f"[{request.host}]" if ":" in request.host else request.host
+    path = render_part(request.path, Medium.URL)
+    url = f"{request.scheme}://{host}:{request.port}/{path.removeprefix('/')}"
+    if request.params:
+        parameters = {name: render_part(template, Medium.TEXT) for name, template in request.params.items()}
+        url += ("&" if "?" in url else "?") + urlencode(parameters)
+    headers = {}
+    for name, template in request.headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise TemplateError(f"{name!r:.80} is no header's name")
+        text = Medium.HEADER.escape(render_part(template, Medium.HEADER)).strip()
+        headers[name] = text.encode("latin-1", "replace").decode("latin-1")
+    body = request.body
+    if body is not None:
+        medium = json_medium if request.is_json else Medium.URL if request.is_form else Medium.TEXT
+        body = render_part(body, medium)
+        if request.is_json and not any(name.lower() == "content-type" for name in headers):
+            headers["Content-Type"] = "application/json"
+    basic = request.auth.basic if request.auth else None
+    connect, read = request.connection_timeout, request.read_timeout
+    return Call(
+        method=request.method.upper(),
+        url=url,
+        headers=headers,
+        body=body,
+        username=basic.username if basic else None,
+        password=basic.password if basic else None,
+        connect_timeout=connect.total_seconds() if connect else CONNECT_TIMEOUT,
+        read_timeout=read.total_seconds() if read else READ_TIMEOUT,
+    )
+
+
+@dataclass(frozen=True)
+class HttpClient:
+    """Send requests. ``authorizations`` are headers by host, written as in the variables' names.
+
+    ``is_brief``: only the status and the first ``max_bytes`` of a response are wanted. The rest is not read and
+    not unpacked, and a response that breaks off is taken as far as it was read: the request was received.
+    """
+
+    authorizations: Mapping[str, str] = field(default_factory=dict, repr=False)
+    max_bytes: int = MAX_BYTES
+    longest: float = LONGEST
+    is_brief: bool = False
+    uses_netrc: bool = True
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> HttpClient:
+        authorizations = {
+            name.removeprefix(AUTHORIZATION_PREFIX): v
+            for name, v in environ.items()
+            if name.startswith(AUTHORIZATION_PREFIX) and v
+        }
+        return cls(authorizations)
+
+    @classmethod
+    def brief(cls) -> HttpClient:
+        """For services that need no login: of an answer at most 16 kB are read."""
+        return cls(max_bytes=BRIEF_BYTES, is_brief=True, uses_netrc=False)
+
+    def __call__(self, call: Call) -> HttpResponse:
+        """Raises CallError."""
+        headers = dict(call.headers)
+        if self.is_brief:
+            headers.setdefault("Accept-Encoding", "identity")
+        auth = None if call.username is None else (call.username, call.password or "")
+        host = re.sub(r"[^A-Z0-9]", "_", (urlsplit(call.url).hostname or "").upper())
+        if auth is None and host in self.authorizations:
+            headers["Authorization"] = self.authorizations[host]
+        deadline = time.monotonic() + self.longest
+        try:
+            with (
+                quiet_urllib3(),
+                requests.Session() as session,
+                session.request(
+                    call.method,
+                    call.url,
+                    headers=headers,
+                    data=None if call.body is None else call.body.encode("utf-8", "replace"),
+                    auth=auth
+                    or (_KeepAuthorization() if "Authorization" in headers or not self.uses_netrc else None),
+                    timeout=(call.connect_timeout, call.read_timeout),
+                    allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):
+                content = (
+                    self._begin(response, deadline) if self.is_brief else self._all(call, response, deadline)
+                )
+                response_headers: dict[str, list[str]] = {}
+                for name, value in response.headers.items():
+                    response_headers.setdefault(name.lower(), []).append(value)
+                return HttpResponse(response.status_code, response_headers, content)
+        except (requests.RequestException, ValueError) as error:
+            # Their texts hold the address, and with it what may be secret.
+            raise CallError(call.place, f"no answer: {_describe_cause(error)}") from None
+
+    def _all(self, call: Call, response: requests.Response, deadline: float) -> bytes:
+        content = bytearray()
+        for block in response.iter_content(65536):
+            content += block
+            if len(content) > self.max_bytes:
+                raise CallError(call.place, f"the answer is longer than {self.max_bytes} bytes")
+            if time.monotonic() > deadline:
+                raise CallError(call.place, f"the answer took longer than {self.longest:.0f} s")
+        return bytes(content)
+
+    def _begin(self, response: requests.Response, deadline: float) -> bytes:
+        content = bytearray()
+        with contextlib.suppress(
+            requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError
+        ):
+            for block in response.raw.stream(4096, decode_content=False):
+                content += block
+                if len(content) >= self.max_bytes or time.monotonic() > deadline:
+                    break
+        return bytes(content[: self.max_bytes])
+
+
+class _KeepAuthorization(requests.auth.AuthBase):
+    """Keep requests from replacing the request's own header by a login of .netrc."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+def _describe_cause(error: Exception) -> str:
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate cannot be verified"
+    if isinstance(error, requests.Timeout):
+        return "it took too long"
+    if isinstance(error, requests.ConnectionError):
+        return "the connection failed"
+    return type(error).__name__
+
+
+@contextlib.contextmanager
+def quiet_urllib3() -> Iterator[None]:
+    """Silence urllib3, which logs the path of each request (retries as warnings), and a path may be a secret."""
+    logger = logging.getLogger("urllib3.connectionpool")
+
+    def errors_only(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
+    logger.addFilter(errors_only)
+    try:
+        yield
+    finally:
+        logger.removeFilter(errors_only)

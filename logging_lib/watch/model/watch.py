@@ -1,0 +1,79 @@
+"""Hold the content of a watch file, and the watch that it becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from pydantic import create_model, model_validator
+
+from logging_lib.watch.model.action import Action
+from logging_lib.watch.model.base import Duration, Model, in_millis
+from logging_lib.watch.model.schedule import Schedule, Trigger
+from logging_lib.watch.model.steps import ALWAYS, Condition, Input, Transform
+
+DEFAULT_THROTTLE = timedelta(seconds=5)
+
+
+class Definition(Model):
+    """Hold the content of a watch file."""
+
+    metadata: dict[str, Any] = {}
+    trigger: Trigger
+    input: Input = Input(none={})
+    condition: Condition = ALWAYS
+    transform: Transform | None = None
+    throttle_period: Duration = DEFAULT_THROTTLE
+    actions: dict[str, Action] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _millis(cls, value: Any) -> Any:
+        return in_millis(value)
+
+
+def with_actions(action: type[Action]) -> type[Definition]:
+    """Make the class of definitions whose actions are of this class."""
+    return create_model("Definition", __base__=Definition, actions=(dict[str, action], {}))  # type: ignore[valid-type]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Hold a watch that has passed validation. ``id`` is the file's stem, ``file`` its path."""
+
+    id: str
+    definition: Definition
+    file: str = field(default="", compare=False)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return self.definition.metadata
+
+    @property
+    def title(self) -> str:
+        return str(self.metadata.get("title", self.id))
+
+    @property
+    def schedule(self) -> Schedule:
+        """When it runs: ``schedule.latest(now)``, ``schedule.next(after)``; see also ``find_due_time``."""
+        return self.definition.trigger.schedule.schedule
+
+    @property
+    def schedule_text(self) -> str:
+        """The schedule for people: ``5m``, or the cron expressions of a calendar."""
+        return str(self.definition.trigger.schedule)
+
+    @property
+    def interval(self) -> timedelta:
+        """The time between two scheduled runs, the shortest where they differ."""
+        return self.definition.trigger.schedule.shortest_interval
+
+    @property
+    def actions(self) -> dict[str, Action]:
+        return self.definition.actions
+
+    def throttle_period(self, action: str) -> timedelta:
+        """Return the action's own period, else the watch's, else Watcher's 5 seconds."""
+        period = self.actions[action].throttle_period
+        return self.definition.throttle_period if period is None else period

@@ -1,0 +1,383 @@
+"""What a channel is, and the one thing that travels through it: a notification.
+
+A channel is one module of this package. It says what it parses from a watch's action, what it renders from that,
+how it is configured, and how it delivers. All else (the queue with its retries, digests and fallbacks, the runner,
+the checks of watches, the command line) knows channels by ``Channel`` alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Any, ClassVar, Literal, Protocol
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict
+
+from logging_lib.store.port import Store
+from logging_lib.watch.http import Call, HttpResponse
+from logging_lib.watch.model import HttpRequest, Model
+from logging_lib.watch.templating import Medium
+
+TIMEOUT = 10.0
+"""Seconds to wait for a server."""
+
+Path = tuple[str | int, ...]
+Template = tuple[Path, str, Medium]
+"""Where in an action a template stands, its text, and what it is rendered for."""
+Fetch = Callable[[Call], HttpResponse]
+
+Status = Literal[
+    "queued",
+    "executed",
+    "throttled",
+    "acknowledged",
+    "muted",
+    "condition_failed",
+    "failed",
+    "given_up",
+    "not_configured",
+    "would_send",
+]
+"""What became of a notification, in the words of Watcher's watch record where it has one. ``not_configured``: the
+runner has no such channel, and the incident counts as not notified of. ``would_send``: of a dry run. ``given_up``:
+it is too old to be tried again."""
+
+
+class RenderError(ValueError):
+    """An action whose notification cannot be rendered; the message says why."""
+
+
+class SettingsError(ValueError):
+    """A channel's setting is wrong or unsafe; the message names it and the remedy."""
+
+
+class DeliveryError(Exception):
+    """A notification was not delivered.
+
+    Attributes:
+        down: the server itself was not usable, so that trying further notifications now is pointless.
+        remaining: what still has to be delivered, where a part was.
+        retry_after: seconds that the server asked to wait.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        down: bool = False,
+        remaining: Notification | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.down = down
+        self.remaining = remaining
+        self.retry_after = retry_after
+
+
+class Notification(BaseModel):
+    """What one action sends by one channel about one model version, from its decision to its delivery.
+
+    It is plain data, so that one that could not be delivered can be kept and sent as it was.
+
+    Attributes:
+        id: the same when the same run is repeated, so that a receiver can tell what it already has.
+        kind: ``alert``, or ``resolved`` for the notification that incidents are resolved.
+        features: of the incidents that it is about; "" for the model or the watch as a whole.
+        subject, text: for people, unformatted: what lists, digests and other channels say of it.
+        recipients: who still has to get it, as the channel names them; "" is the channel's own default.
+        address: how the channel reaches the recipients, in the channel's own words. The incident keeps it.
+        content: what the channel sends, in its own words.
+        created_at: when it was rendered; a repeated delivery does not change it.
+        attempts: deliveries that were tried; ``reason`` says why the last one failed.
+        next_attempt_at: not before then, by our own backoff; ``not_before``: by the server's ``Retry-After``.
+        fallback: the channel and the recipient that get it when its own channel fails.
+        sent_by: the channel that delivered it, where that was its fallback's.
+        digest_of: how many notifications it was delivered together with, itself included.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    watch: str = ""
+    action: str
+    channel: str = ""
+    kind: Literal["alert", "resolved"] = "alert"
+    model: str = ""
+    version: str = ""
+    features: tuple[str, ...] = ()
+    subject: str = ""
+    text: str = ""
+    recipients: tuple[str, ...] = ("",)
+    address: dict[str, Any] = {}
+    content: dict[str, Any] = {}
+    created_at: datetime
+    status: Status = "queued"
+    reason: str = ""
+    attempts: int = 0
+    next_attempt_at: datetime | None = None
+    not_before: datetime | None = None
+    fallback: tuple[str, str] | None = None
+    sent_by: str = ""
+    digest_of: int = 1
+
+    @property
+    def is_delivered(self) -> bool:
+        return self.status == "executed"
+
+    def part(self, number: int) -> Notification:
+        """The draft of one of several notifications that an action sends, with an id of its own."""
+        return self.model_copy(update={"id": hash_id(self.id, str(number))})
+
+    def with_content_id(self) -> Notification:
+        """With an id that is the same only for the same content."""
+        content = self.model_dump_json(include={"subject", "address", "content"})
+        return self.model_copy(update={"id": hash_id(self.id, content)})
+
+    def with_status(self, status: Status, reason: str = "") -> Notification:
+        return self.model_copy(update={"status": status, "reason": reason})
+
+    def receipt(self) -> Notification:
+        """What an incident remembers of it: who was notified, when, and with what subject."""
+        empty: dict[str, Any] = {
+            "text": "",
+            "content": {},
+            "features": (),
+            "fallback": None,
+            "recipients": ("",),
+        }
+        return self.model_copy(update=empty)
+
+
+class Delivers(Protocol):
+    """A configured channel, as far as the queue needs it."""
+
+    def deliver(self, notification: Notification, /) -> object:
+        """Send to the notification's recipients, or raise DeliveryError."""
+        ...
+
+
+Channels = Mapping[str, Delivers]
+"""The configured channels by name."""
+
+
+class Channel(ABC):
+    """One way to send notifications. The class parses and renders, an instance also delivers: it has the settings.
+
+    Attributes:
+        name: in reports, in ``metadata.fallback`` and on the command line.
+        action_type: the key of its actions in a watch. Where two channels have the same, ``takes`` decides.
+        action_model: what is below that key.
+        setting: the environment variable that configures it; empty where it needs none.
+        needs_store: it is configured by the store alone.
+        takes_text: any text can be sent by it, so it can notify of a resolution and be another one's fallback.
+        takes_digests: several notifications for one recipient may go out as one.
+        shares_messages: one message can go to several recipients.
+        is_per_incident: each incident has a notification of its own, and those of one address are sent in order.
+        text_limit: characters of a digest; ``digest_has_texts``: with the whole texts below the list.
+        metadata_key: the key of a watch's metadata that names its recipients; ``metadata_remedy`` says what to
+            write there where ``is_recipient`` is false.
+        secret_pattern: a regular expression of its secrets, which do not belong into a watch.
+        unsupported: fields of Watcher's that it does not execute, each with the remedy.
+    """
+
+    name: ClassVar[str]
+    action_type: ClassVar[str]
+    action_model: ClassVar[type[Model]]
+    setting: ClassVar[str] = ""
+    needs_store: ClassVar[bool] = False
+    takes_text: ClassVar[bool] = False
+    takes_digests: ClassVar[bool] = False
+    shares_messages: ClassVar[bool] = False
+    is_per_incident: ClassVar[bool] = False
+    text_limit: ClassVar[int] = 200_000
+    digest_has_texts: ClassVar[bool] = True
+    metadata_key: ClassVar[str] = ""
+    metadata_remedy: ClassVar[str] = ""
+    secret_pattern: ClassVar[str] = ""
+    unsupported: ClassVar[Mapping[str, str]] = {}
+
+    # --- what it parses
+
+    @classmethod
+    def takes(cls, settings: Any) -> bool:
+        """Whether an action of its type is its own."""
+        return True
+
+    @classmethod
+    def templates(cls, settings: Any) -> Iterator[Template]:
+        """The templates of an action, for the checks of a watch."""
+        return iter(())
+
+    @classmethod
+    def element_templates(cls, settings: Any) -> Iterator[tuple[Path, str, list[Template]]]:
+        """Templates that are rendered for each element of a list: where that is named, its path, the templates."""
+        return iter(())
+
+    @classmethod
+    def requests(cls, settings: Any) -> Iterator[tuple[Path, HttpRequest]]:
+        """The requests over HTTP that an action makes."""
+        return iter(())
+
+    @classmethod
+    def recipients(cls, settings: Any) -> Sequence[str]:
+        """Whom an action notifies, as templates: for lists and overviews."""
+        return [cls.name]
+
+    @classmethod
+    def is_recipient(cls, value: Any) -> bool:
+        """Whether ``metadata_key`` may have this value."""
+        return True
+
+    # --- what it renders
+
+    @classmethod
+    @abstractmethod
+    def render(
+        cls, settings: Any, context: Mapping[str, Any], draft: Notification, fetch: Fetch | None
+    ) -> list[Notification]:
+        """The notifications that an action sends.
+
+        Args:
+            context: ``{"ctx": {...}}``, the root of its templates.
+            draft: has all but what the channel says: its name, recipients, address, subject, text and content.
+            fetch: gets what an action attaches from elsewhere; without it a note stands in its place.
+
+        Raises:
+            RenderError: when an address is wrong or there is nothing to send.
+            TemplateError: when a template fails.
+        """
+
+    @classmethod
+    def compose(
+        cls, draft: Notification, address: Mapping[str, Any], subject: str, text: str
+    ) -> Notification:
+        """A notification with a plain text for an address: a digest, a fallback's, a resolution, a test.
+
+        Raises:
+            TypeError: for a channel that does not take texts.
+        """
+        raise TypeError(f"{cls.name} takes no texts")
+
+    @classmethod
+    def resolve(
+        cls,
+        draft: Notification,
+        address: Mapping[str, Any],
+        subject: str,
+        lines: Sequence[str],
+        alerts: Sequence[str],
+        footer: str,
+    ) -> Notification:
+        """The notification that incidents are resolved.
+
+        Args:
+            address: of the notification about them.
+            lines: one an incident.
+            alerts: the subjects that were sent about them.
+        """
+        sent = ["Alerts sent:", *(f"  {alert}" for alert in alerts[:20]), ""]
+        return cls.compose(draft, address, subject, "\n".join([*lines, "", *sent, footer, ""]))
+
+    @classmethod
+    def address_of(cls, recipients: Iterable[str], like: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The address of these recipients; the sender, where there is one, as in another address."""
+        return {}
+
+    @classmethod
+    def test(cls, draft: Notification, recipient: str, subject: str, text: str) -> Notification:
+        """A notification that tries the channel out.
+
+        Args:
+            recipient: as the channel names one; empty for its default.
+
+        Raises:
+            RenderError: when there is no default.
+        """
+        return cls.compose(draft, cls.address_of([recipient] if recipient else []), subject, text)
+
+    @classmethod
+    @abstractmethod
+    def preview(cls, notification: Notification) -> str:
+        """What people would read, without what may be secret."""
+
+    # --- how it is configured, and delivers
+
+    @classmethod
+    @abstractmethod
+    def configure(cls, environ: Mapping[str, str], store: Store | None = None) -> Channel | None:
+        """The channel as the environment describes it; None where it does not.
+
+        Raises:
+            SettingsError: naming the setting that is wrong.
+        """
+
+    @abstractmethod
+    def deliver(self, notification: Notification) -> str:
+        """Send to the notification's recipients, and give what the server answered.
+
+        Raises:
+            DeliveryError: when not all of them got it.
+        """
+
+
+def hash_id(*parts: str) -> str:
+    """An id that is the same for the same parts: 32 hexadecimal digits."""
+    return hashlib.sha256("\x00".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def one_line(text: str) -> str:
+    return Medium.HEADER.escape(text)
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def require_https(url: str, setting: str) -> None:
+    """Raises SettingsError unless it is an https address, or http on this machine; it may be secret, and is not
+    repeated."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        raise SettingsError(f"{setting}: is not an https:// address") from None
+    if not host or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))):
+        raise SettingsError(f"{setting}: is not an https:// address")
+
+
+def refusal(
+    name: str, answer: HttpResponse, *secrets: str, down: bool = False, hint: str = ""
+) -> DeliveryError:
+    """The error for an answer over HTTP that is no delivery.
+
+    Args:
+        name: who answered.
+        secrets: an answer that repeats one of them is not shown.
+        down: whether a server that is overloaded or broken makes all further attempts pointless.
+    """
+    wait = retry_after(answer)
+    after = "" if wait is None else f", retry after {wait:.0f} s"
+    return DeliveryError(
+        f"{name} answered {answer.status}{after}{hint}{excerpt(answer.text, *secrets)}",
+        down=down and (answer.status == 429 or answer.status >= 500),
+        retry_after=wait,
+    )
+
+
+def retry_after(answer: HttpResponse) -> float | None:
+    """Seconds of a ``Retry-After``; None when there is none, or when it is a date."""
+    text = next(iter(answer.headers.get("retry-after", ())), "").strip()
+    return float(text) if text[:9].isdecimal() and len(text) <= 9 else None
+
+
+def excerpt(text: str, *secrets: str) -> str:
+    """The begin of what a server said, for an error; nothing when it repeats a secret."""
+    detail = "".join(c for c in text[:100] if c.isprintable()).strip()
+    return f": {detail}" if detail and not any(secret in text for secret in secrets if secret) else ""

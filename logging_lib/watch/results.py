@@ -1,0 +1,260 @@
+"""What the runner reports of its work, and the lines of its history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from logging_lib._util.times import format_instant
+from logging_lib.watch.incidents import Finding, key_of
+from logging_lib.watch.notify.base import Notification, Status
+from logging_lib.watch.state.base import Record
+
+_MAX_REASON = 1000
+_PERFORMED = frozenset({"executed", "failed", "would_send"})
+
+
+@dataclass(frozen=True)
+class Alert:
+    """The findings of one run about one model version, and what each action of the watch made of them."""
+
+    time: datetime
+    watch: str
+    title: str
+    model: str
+    version: str
+    findings: tuple[Finding, ...]
+    notifications: tuple[Notification, ...] = ()
+
+    @property
+    def actions(self) -> dict[str, Notification]:
+        """What became of each action. Of several notifications it is the first, as failed where one of them is."""
+        groups: dict[str, list[Notification]] = {}
+        for notification in self.notifications:
+            groups.setdefault(notification.action, []).append(notification)
+        return {name: _combined(group) for name, group in groups.items()}
+
+    @property
+    def is_performed(self) -> bool:
+        """Whether anybody was notified, or should have been."""
+        return any(notification.status in _PERFORMED for notification in self.notifications)
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether nobody can be notified of it: no channel of its actions is configured."""
+        return {notification.status for notification in self.notifications} - {"condition_failed"} == {
+            "not_configured"
+        }
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features that any action notified of; all of the group's when none did."""
+        return tuple(dict.fromkeys(name for f in self.findings_sent if (name := key_of(f).feature)))
+
+    @property
+    def findings_sent(self) -> tuple[Finding, ...]:
+        """The findings that any action notified of; all of the group's when none did."""
+        sent = {feature for notification in self.notifications for feature in notification.features}
+        return tuple(f for f in self.findings if key_of(f).feature in sent) or self.findings
+
+    @property
+    def subject(self) -> str:
+        return next((sent.subject for sent in self.notifications if sent.subject), self.title)
+
+    def document(self) -> dict[str, Any]:
+        """The alert as JSON."""
+        return {
+            "time": format_instant(self.time),
+            "watch": self.watch,
+            "model": self.model,
+            "version": self.version,
+            "features": list(self.features),
+            "subject": self.subject,
+            "findings": list(self.findings_sent),
+            "actions": {
+                name: {"status": result.status, **({"reason": result.reason} if result.reason else {})}
+                for name, result in self.actions.items()
+            },
+        }
+
+    def record(self) -> Record:
+        return {
+            "time": format_instant(self.time),
+            "kind": "alert",
+            "watch": self.watch,
+            "model": self.model,
+            "version": self.version,
+            "features": list(self.features),
+            "subject": self.subject,
+            "actions": {name: result.status for name, result in self.actions.items()},
+        }
+
+
+def _combined(notifications: list[Notification]) -> Notification:
+    failed = [notification for notification in notifications if notification.status == "failed"]
+    if not failed:
+        return notifications[0]
+    return notifications[0].with_status(
+        "failed", "; ".join(dict.fromkeys(notification.reason for notification in failed))
+    )
+
+
+@dataclass
+class WatchRun:
+    """One run of one watch. What it writes down is delivered later; ``finish`` then says what became of it.
+
+    Attributes:
+        scheduled: the time of the schedule that it is the run of; ``time`` is when it was run.
+        error: set when it could not be evaluated; then nothing is known of it.
+        skipped: the model versions that could not be evaluated; ``evaluated``: whether anything else was.
+        resolved: notifications that incidents are resolved.
+        unwritten: why the alerts are not in the file of alerts.
+        seconds: that the evaluation took.
+    """
+
+    watch: str
+    time: datetime
+    scheduled: datetime
+    met: bool = False
+    error: str | None = None
+    alerts: tuple[Alert, ...] = ()
+    skipped: tuple[dict[str, Any], ...] = ()
+    evaluated: bool = True
+    unwritten: str = ""
+    resolved: tuple[Notification, ...] = ()
+    seconds: float = 0.0
+    queued: tuple[Notification, ...] = field(default=(), repr=False)
+
+    def finish(self, outcomes: Mapping[str, Notification], executed: Status) -> None:
+        """Put the outcomes, by id, in the place of what was queued.
+
+        Args:
+            executed: the status of what was delivered; ``would_send`` in a dry run.
+        """
+        waiting = {notification.id for notification in self.queued}
+
+        def outcome(notification: Notification) -> Notification:
+            if notification.id not in waiting:
+                return notification
+            result = outcomes.get(notification.id)
+            if result is None:
+                return notification.with_status("failed", "it waits to be delivered")
+            if result.is_delivered:
+                return notification.with_status(executed)
+            return notification.with_status("failed", result.reason)
+
+        self.alerts = tuple(
+            replace(alert, notifications=tuple(map(outcome, alert.notifications))) for alert in self.alerts
+        )
+        self.resolved = tuple(map(outcome, self.resolved))
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "watch": self.watch,
+            "time": format_instant(self.time),
+            "status": "failed" if self.error else "ok",
+            **({"error": self.error} if self.error else {}),
+            "condition_met": self.met,
+            "alerts": [alert.document() for alert in self.alerts],
+            "resolved": [_resolved(self.watch, notification) for notification in self.resolved],
+            "skipped": list(self.skipped),
+            **({"unwritten": self.unwritten} if self.unwritten else {}),
+        }
+
+    def records(self) -> Iterator[Record]:
+        """The lines of the history: the run, and its alerts."""
+        yield {
+            "time": format_instant(self.time),
+            "kind": "run" if self.error or self.met else "quiet",
+            "watch": self.watch,
+            "status": "failed" if self.error else "met" if self.met else "quiet",
+            "seconds": round(self.seconds, 3),
+            **({"reason": self.error[:_MAX_REASON]} if self.error else {}),
+        }
+        yield from (alert.record() for alert in self.alerts if alert.is_performed)
+
+
+def _resolved(watch: str, notification: Notification) -> dict[str, Any]:
+    return {
+        "watch": watch,
+        "action": notification.action,
+        "model": notification.model,
+        "version": notification.version,
+        "features": [feature for feature in notification.features if feature],
+        "subject": notification.subject,
+        "delivered": notification.status in ("executed", "would_send"),
+    }
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """All that one call of the runner did. ``retries``: notifications of earlier runs that were tried again."""
+
+    time: datetime
+    runs: tuple[WatchRun, ...] = ()
+    retries: tuple[Notification, ...] = ()
+
+    @property
+    def alerts(self) -> tuple[Alert, ...]:
+        """The alerts that somebody was notified of, or should have been."""
+        return tuple(alert for run in self.runs for alert in run.alerts if alert.is_performed)
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether nothing was evaluated, since every model version was skipped."""
+        return any(run.skipped for run in self.runs) and not any(run.evaluated for run in self.runs)
+
+    @property
+    def ok(self) -> bool:
+        """No failed run or delivery, nothing unsaid for want of a channel, and not blind."""
+        alerts = [alert for run in self.runs for alert in run.alerts]
+        notifications = [notification for alert in alerts for notification in alert.notifications]
+        return not (
+            any(notification.status == "failed" for notification in notifications)
+            or self.is_blind
+            or any(run.unwritten for run in self.runs)
+            or any(run.error for run in self.runs)
+            or any(alert.is_unheard for alert in alerts)
+            or any(not retry.is_delivered for retry in self.retries)
+        )
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "time": format_instant(self.time),
+            "ok": self.ok,
+            "runs": [run.document() for run in self.runs],
+            "retries": [
+                {
+                    "watch": retry.watch,
+                    "action": retry.action,
+                    "subject": retry.subject,
+                    "delivered": retry.is_delivered,
+                    "attempts": retry.attempts,
+                    "reason": retry.reason,
+                }
+                for retry in self.retries
+            ],
+        }
+
+
+def delivery_records(outcomes: Iterable[Notification], now: datetime) -> Iterator[Record]:
+    """The lines of the history: each attempt of a delivery."""
+    for outcome in outcomes:
+        status = {"executed": "delivered", "given_up": "given up"}.get(outcome.status, "failed")
+        yield {
+            "time": format_instant(now),
+            "kind": "delivery",
+            "watch": outcome.watch,
+            "model": outcome.model,
+            "version": outcome.version,
+            "action": outcome.action,
+            "about": outcome.kind,
+            "subject": outcome.subject,
+            "status": status,
+            "attempts": outcome.attempts,
+            **({"reason": outcome.reason[:_MAX_REASON]} if outcome.reason and status != "delivered" else {}),
+            **({"sent_by": outcome.sent_by} if outcome.sent_by else {}),
+            **({"digest_of": outcome.digest_of} if outcome.digest_of > 1 else {}),
+        }

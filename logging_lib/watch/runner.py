@@ -1,0 +1,454 @@
+"""Runs watches: evaluates those that are due, decides by incident whom to notify, writes that down, delivers.
+
+Notifications are written into the state, in the same step as the incidents, before anything is sent: from then
+on no crash can lose them, and one that is sent twice is the same one. One watch's failure never stops another's
+run, one action's failure never another action. ``daemon`` calls the same parts from several threads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from logging_lib._util.times import format_duration, format_instant
+from logging_lib.store.port import Store
+from logging_lib.watch import incidents as inc
+from logging_lib.watch.errors import RunError, StateError, WatchError, WatchProblem
+from logging_lib.watch.evaluate import (
+    Evaluation,
+    RunDependencies,
+    Scripts,
+    evaluate,
+    run_dependencies,
+    run_transform,
+    with_payload,
+)
+from logging_lib.watch.incidents import Finding, Incident, Key, Mute, ResolvePolicy, Summarize
+from logging_lib.watch.lease import LeaseLost
+from logging_lib.watch.model import Action, Watch
+from logging_lib.watch.model.schedule import find_due_time, iter_scheduled_times
+from logging_lib.watch.notify.base import Channels, Notification, RenderError, Status, hash_id
+from logging_lib.watch.notify.queue import DeliveryPolicy, DeliveryQueue
+from logging_lib.watch.notify.registry import (
+    CHANNELS,
+    channel_of,
+    fallback_addresses,
+    fallback_of,
+    render_action,
+)
+from logging_lib.watch.results import Alert, RunReport, WatchRun, delivery_records
+from logging_lib.watch.state.base import MemoryState, StateStore, WatchState
+
+CATCH_UP_LIMIT = 500
+ContextOf = Callable[[list[Finding]], dict[str, Any]]
+"""Gives the context that an action sees of some of a run's findings."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a runner behaves where a watch says nothing.
+
+    Attributes:
+        resolve: when an incident is resolved (``metadata.recovery_after``).
+        fallback: where notifications go that their own channel does not take, by channel (``metadata.fallback``).
+        catch_up: run all scheduled runs that were missed, the latest 500 at most; else only the latest one.
+    """
+
+    delivery: DeliveryPolicy = field(default_factory=DeliveryPolicy)
+    resolve: ResolvePolicy = field(default_factory=ResolvePolicy)
+    fallback: Mapping[str, str] = field(default_factory=dict)
+    catch_up: bool = False
+
+
+class Runner:
+    """Evaluates watches over a store and performs their actions.
+
+    Args:
+        channels: the configured ones by name; see ``notify.registry.configure_channels``.
+        scripts: stored scripts by id; default: the shipped ones.
+        state: what is remembered between runs; default: in memory.
+        alerts: a file to which each performed alert is appended as one line of JSON.
+        summarize: makes the payload of a script from fewer findings; default: ``scripts.build_result``.
+        dry_run: the channels only show: what they took is reported as ``would_send``.
+        check_leader: called before each delivery; it raises where another runner took over.
+        dependencies: what a watch's run at a time may use; default: ``run_dependencies`` of the store.
+
+    Raises:
+        WatchError: when a watch's metadata says of the resolution what cannot be.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        watches: Iterable[Watch],
+        *,
+        channels: Channels,
+        scripts: Scripts | None = None,
+        state: StateStore | None = None,
+        alerts: str | Path | None = None,
+        summarize: Summarize | None = None,
+        dry_run: bool = False,
+        options: Options | None = None,
+        check_leader: Callable[[], object] = lambda: None,
+        dependencies: Callable[[Watch, datetime], RunDependencies] | None = None,
+    ) -> None:
+        self.watches = {watch.id: watch for watch in watches}
+        self.state: StateStore = MemoryState(history=False) if state is None else state
+        self._alerts = None if alerts is None else Path(alerts)
+        self._executed: Status = "would_send" if dry_run else "executed"
+        self._options = options = options or Options()
+        self._last: dict[str, datetime | None] = {}
+        self._next: dict[str, datetime] = {}
+        self.queue = DeliveryQueue(self.state, channels, options.delivery, check_leader)
+        self._resolve = {watch.id: _resolve_policy(watch, options.resolve) for watch in self.watches.values()}
+        self._summarize = _default_summarize() if summarize is None else summarize
+        if dependencies is None:
+            dependencies = lambda watch, now: run_dependencies(store, now=now, scripts=scripts)  # noqa: E731
+        self._dependencies = dependencies
+
+    def run_once(self, now: datetime, watch_ids: Iterable[str] | None = None) -> RunReport:
+        """Run all watches, or these, whatever their schedule; what was not delivered is tried again at once.
+
+        Raises:
+            KeyError: for an id that no watch has.
+        """
+        ids = list(self.watches) if watch_ids is None else list(watch_ids)
+        return self._run([(self.watches[watch_id], now) for watch_id in ids], now, at_once=True)
+
+    def tick(self, now: datetime) -> RunReport:
+        """Run the watches that became due since the last tick, and try again what waits for its next attempt."""
+        due = [(watch, scheduled) for watch, missed in self.due(now) for scheduled in missed]
+        return self._run(due, now)
+
+    def _run(self, due: list[tuple[Watch, datetime]], now: datetime, *, at_once: bool = False) -> RunReport:
+        runs = [self.run_watch(watch, scheduled, now) for watch, scheduled in due]
+        return self.finish(now, runs, self.queue.deliver(now, at_once=at_once))
+
+    # --- the schedule
+
+    def due(self, now: datetime) -> list[tuple[Watch, list[datetime]]]:
+        """The watches that are due, each with its scheduled times, the oldest first."""
+        due = []
+        for watch in self.watches.values():
+            if now < self._next.get(watch.id, now):
+                continue
+            if watch.id not in self._last:
+                self._last[watch.id] = self._last_scheduled(watch)
+            last = self._last[watch.id]
+            latest = find_due_time(watch.schedule, last, now)
+            if latest is None:
+                following = watch.schedule.next(now)
+                if following is not None:
+                    self._next[watch.id] = following
+                continue
+            missed = [latest]
+            if self._options.catch_up and last is not None:
+                missed = list(iter_scheduled_times(watch.schedule, last, now))[-CATCH_UP_LIMIT:] or missed
+            due.append((watch, missed))
+        return due
+
+    def _last_scheduled(self, watch: Watch) -> datetime | None:
+        """The scheduled time that was run last. A state that cannot be read fails that watch's own run, and no
+        other's."""
+        try:
+            return self.state.load(watch.id).last_scheduled
+        except StateError:
+            return None
+
+    def forget(self) -> None:
+        """Read anew what other runners may have changed."""
+        self._last.clear()
+        self._next.clear()
+        self.queue.forget()
+
+    # --- one run
+
+    def run_watch(self, watch: Watch, scheduled: datetime, now: datetime) -> WatchRun:
+        """Evaluate a watch and write down its notifications. Safe to call from several threads, for different
+        watches. Whatever breaks, the run says so."""
+        started = time.perf_counter()
+        run = WatchRun(watch.id, now, scheduled)
+        try:
+            self._run_watch(watch, run)
+        except LeaseLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever broke this watch must not stop the others
+            reason = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+            run = WatchRun(watch.id, now, scheduled, error=reason, evaluated=False)
+            self._skip(watch, scheduled)
+        finally:
+            self._last[watch.id] = scheduled
+        run.seconds = time.perf_counter() - started
+        return run
+
+    def _skip(self, watch: Watch, scheduled: datetime) -> None:
+        """Remember that a run that failed was tried."""
+        try:
+            self.state.update(watch.id, lambda state: state.model_copy(update={"last_scheduled": scheduled}))
+        except LeaseLost:
+            raise
+        except Exception:  # noqa: BLE001, S110 - the run says already that the state is not there
+            pass
+
+    def _run_watch(self, watch: Watch, run: WatchRun) -> None:
+        scheduled, now = run.scheduled, run.time
+        dependencies = self._dependencies(watch, now)
+        evaluation = evaluate(watch, dependencies=dependencies, now=now, scheduled=scheduled)
+        payload = evaluation.payload
+        run.met = evaluation.met
+        run.skipped, run.evaluated = inc.skipped_models(payload), inc.has_evaluated(payload)
+        findings, context_of = _findings(watch, evaluation, dependencies, self._summarize)
+        groups = inc.by_model_version(findings) if run.met else {}
+        seen = [key for group in groups.values() for key in inc.keys_of(group)]
+        unknown = {
+            (str(skipped.get("model", "")), str(skipped.get("version", ""))) for skipped in run.skipped
+        }
+
+        def observe(state: WatchState) -> dict[Key, Incident]:
+            return inc.observe(
+                state.by_key(), seen, now, self._resolve[watch.id], is_unknown=lambda key: key[:2] in unknown
+            )
+
+        incidents = observe(self.state.load(watch.id))
+        mutes = self.state.mutes() if incidents else ()
+        alerts = []
+        for (model, version), group in groups.items():
+            notifications = [
+                notification
+                for name, action in watch.actions.items()
+                for batch in _batches(action, group)
+                for notification in self._notify(
+                    watch, run, name, batch, incidents, mutes, context_of, dependencies
+                )
+            ]
+            alerts.append(
+                Alert(now, watch.id, watch.title, model, version, tuple(group), tuple(notifications))
+            )
+        run.alerts = tuple(alerts)
+        run.resolved = tuple(self._resolutions(watch, run, incidents, mutes))
+        sent = (notification for alert in alerts for notification in alert.notifications)
+        run.queued = (
+            *(notification for notification in sent if notification.status == "queued"),
+            *run.resolved,
+        )
+
+        def change(state: WatchState) -> WatchState:
+            recorded = inc.record_notifications(observe(state), run.queued)
+            return state.with_queued(run.queued).with_incidents(recorded, last_scheduled=scheduled)
+
+        self.queue.expect(watch.id, len(self.state.update(watch.id, change).queue))
+
+    def _notify(
+        self,
+        watch: Watch,
+        run: WatchRun,
+        name: str,
+        findings: list[Finding],
+        incidents: inc.Incidents,
+        mutes: tuple[Mute, ...],
+        context_of: ContextOf,
+        dependencies: RunDependencies,
+    ) -> list[Notification]:
+        """The notifications of an action about these findings; where it sends none, one that says why."""
+        action, period = watch.actions[name], watch.throttle_period(name)
+        decisions = {
+            key: inc.decide(
+                incidents, key, watch=watch.id, action=name, period=period, now=run.time, mutes=mutes
+            )
+            for key in inc.keys_of(findings)
+        }
+        chosen = [key for key, decision in decisions.items() if decision == "notify"]
+        if not chosen:
+            return [_suppressed(watch, run, name, decisions, period)]
+        channel = channel_of(action).name
+        draft = self._draft(watch, run, name, chosen, channel)
+        try:
+            context = context_of(
+                [finding for finding in findings if decisions[inc.key_of(finding)] == "notify"]
+            )
+            notifications = render_action(action, context, draft, dependencies=dependencies)
+        except (RunError, RenderError) as error:
+            return [_unsent(draft, "failed", str(error))]
+        except Exception as error:  # noqa: BLE001 - one action's fault must not stop the others
+            return [_unsent(draft, "failed", f"{type(error).__name__}: {error}")]
+        if not notifications:
+            return [_unsent(draft, "condition_failed")]
+        if not self.queue.has(channel):
+            return [
+                notifications[0].with_status("not_configured", f"the channel {channel} is not configured")
+            ]
+        # A `foreach` may add lines for the log.
+        return [notification for notification in notifications if self.queue.has(notification.channel)]
+
+    def _draft(
+        self, watch: Watch, run: WatchRun, action: str, keys: list[Key], channel: str, *more: str
+    ) -> Notification:
+        """All that is known of a notification before it is rendered. Its id is its run's and its incidents'."""
+        features = tuple(dict.fromkeys(key.feature for key in keys))
+        model, version, _ = keys[0]
+        return Notification(
+            id=hash_id(watch.id, run.scheduled.isoformat(), action, model, version, *features, *more),
+            watch=watch.id,
+            action=action,
+            channel=channel,
+            model=model,
+            version=version,
+            features=features,
+            created_at=run.time,
+            fallback=fallback_of(channel, fallback_addresses(watch.metadata, self._options.fallback)),
+        )
+
+    def _resolutions(
+        self, watch: Watch, run: WatchRun, incidents: inc.Incidents, mutes: tuple[Mute, ...]
+    ) -> Iterator[Notification]:
+        """The notifications that incidents are resolved: to those who were notified of them, and to no one else."""
+        if not incidents or not inc.notifies_of_resolution(watch.metadata):
+            return
+        closed = inc.awaiting_resolution(incidents, run.time, watch=watch.id, mutes=mutes)
+        for receipt, group in inc.by_address(closed):
+            if not self.queue.has(receipt.channel) or not CHANNELS[receipt.channel].takes_text:
+                continue
+            channel = CHANNELS[receipt.channel]
+            if channel.is_per_incident and _is_open(receipt, incidents.values()):
+                continue
+            keys = [incident.key for incident in group]
+            address = str(receipt.address)
+            draft = self._draft(watch, run, receipt.action, keys, receipt.channel, "resolved", address)
+            sent = [sibling.subject for incident in group for sibling in incident.notified[receipt.action]]
+            yield channel.resolve(
+                draft.model_copy(update={"kind": "resolved"}),
+                receipt.address,
+                inc.resolution_subject(watch.title, group),
+                [inc.resolution_line(incident) for incident in group],
+                list(dict.fromkeys(sent)),
+                f"Watch {watch.id}, checked at {format_instant(run.time)}",
+            )
+
+    # --- after the delivery
+
+    def finish(self, now: datetime, runs: Iterable[WatchRun], outcomes: Iterable[Notification]) -> RunReport:
+        """What was done, with what became of its notifications; written into the history and the file of alerts."""
+        runs, outcomes = list(runs), list(outcomes)
+        by_id = {outcome.id: outcome for outcome in outcomes}
+        new = {notification.id for run in runs for notification in run.queued}
+        for run in runs:
+            run.finish(by_id, self._executed)
+            run.unwritten = self._append_alerts(run)
+        records = [record for run in runs for record in run.records()]
+        self.state.record([*records, *delivery_records(outcomes, now)])
+        return RunReport(now, tuple(runs), tuple(outcome for outcome in outcomes if outcome.id not in new))
+
+    def _append_alerts(self, run: WatchRun) -> str:
+        """Append a run's alerts to the file of alerts; why that failed."""
+        alerts = [alert for alert in run.alerts if alert.is_performed]
+        if self._alerts is None or not alerts:
+            return ""
+        lines = [json.dumps(alert.document(), ensure_ascii=False, default=str) + "\n" for alert in alerts]
+        try:
+            append(self._alerts, "".join(lines))
+        except OSError as error:
+            return f"{self._alerts}: the alert was not written: {error.strerror or error}"
+        return ""
+
+
+def _suppressed(
+    watch: Watch, run: WatchRun, action: str, decisions: Mapping[Key, inc.Decision], period: timedelta
+) -> Notification:
+    """What is reported where an action notifies of none of these incidents; it is never stored, and has no id."""
+    reasons, reason = set(decisions.values()), ""
+    status: Status = "acknowledged" if "acknowledged" in reasons else "muted"
+    if "throttled" in reasons:
+        status, reason = "throttled", f"notified less than {format_duration(period)} ago"
+    model, version, _ = next(iter(decisions))
+    return Notification(
+        id="",
+        watch=watch.id,
+        action=action,
+        model=model,
+        version=version,
+        created_at=run.time,
+        status=status,
+        reason=reason,
+    )
+
+
+def _unsent(draft: Notification, status: Status, reason: str = "") -> Notification:
+    """What is reported where an action sends nothing: it is about no feature."""
+    return draft.model_copy(update={"status": status, "reason": reason, "features": ()})
+
+
+def _batches(action: Action, findings: list[Finding]) -> list[list[Finding]]:
+    """What one notification of an action is about: all findings of a model version, or those of one incident."""
+    if not findings or not channel_of(action).is_per_incident:
+        return [findings]
+    batches: dict[Key, list[Finding]] = {}
+    for finding in findings:
+        batches.setdefault(inc.key_of(finding), []).append(finding)
+    return list(batches.values())
+
+
+def _is_open(receipt: Notification, incidents: Iterable[Incident]) -> bool:
+    """Whether another incident at the same address is still open."""
+    return any(
+        other.channel == receipt.channel and other.address == receipt.address
+        for incident in incidents
+        if incident.closed_at is None
+        for other in incident.notified.get(receipt.action, ())
+    )
+
+
+def _findings(
+    watch: Watch, evaluation: Evaluation, dependencies: RunDependencies, summarize: Summarize
+) -> tuple[list[Finding] | None, ContextOf]:
+    """The findings of a run, and what gives the context that an action sees of some of them."""
+    transform = watch.definition.transform
+
+    def transformed(context: dict[str, Any]) -> dict[str, Any]:
+        if transform is None:
+            return context
+        payload = run_transform(transform, context, dependencies=dependencies, where="transform")
+        return with_payload(context, payload)
+
+    def before_transform(findings: list[Finding]) -> dict[str, Any]:
+        payload = inc.with_findings(evaluation.payload, findings, summarize)
+        return transformed(with_payload(evaluation.context, payload))
+
+    if not evaluation.met or inc.find(evaluation.payload):
+        return inc.find(evaluation.payload), before_transform
+    # The findings may be what the watch's transform makes.
+    whole = transformed(evaluation.context)
+    payload = whole["ctx"]["payload"]
+
+    def after_transform(findings: list[Finding]) -> dict[str, Any]:
+        return with_payload(whole, inc.with_findings(payload, findings, summarize)) if findings else whole
+
+    return inc.find(payload), after_transform
+
+
+def _resolve_policy(watch: Watch, default: ResolvePolicy) -> ResolvePolicy:
+    try:
+        return inc.resolve_policy(watch.metadata, default)
+    except ValueError as error:
+        raise WatchError([WatchProblem(watch.file, "$.metadata.recovery_after", str(error))]) from None
+
+
+def _default_summarize() -> Summarize:
+    from logging_lib.watch.scripts import build_result
+
+    return build_result
+
+
+def append(file: Path, text: str) -> None:
+    """Append to a file of alerts, making it and its folder; with no text, only try. Raises OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, text.encode("utf-8", "replace"))
+    finally:
+        os.close(descriptor)

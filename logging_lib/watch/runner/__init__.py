@@ -1,1 +1,0 @@
-"""Runs watches when they are due, decides by incident whom to tell, and delivers."""

@@ -1,0 +1,2 @@
+"""What the runner remembers between runs: the port (``base``), in files (``file``), in Elasticsearch
+(``elasticsearch``)."""

@@ -1,1 +1,0 @@
-"""Unit tests of watches: described streams of events, and what a watch must find in them."""

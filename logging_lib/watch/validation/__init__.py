@@ -1,0 +1,1 @@
+"""Find what is wrong with a watch's definition before it runs."""

@@ -1,0 +1,286 @@
+"""Find what is wrong with a watch before it runs: its scripts, templates, paths and searches."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from logging_lib._util.times import resolve_date_math
+from logging_lib.schema.fields import Schema
+from logging_lib.watch.conditions import DATE_MATH, REFERENCE
+from logging_lib.watch.errors import suggest
+from logging_lib.watch.evaluate import KEYS, TRIGGER_KEYS
+from logging_lib.watch.http import render_call
+from logging_lib.watch.model import (
+    Action,
+    Condition,
+    Definition,
+    HttpRequest,
+    Input,
+    Script,
+    SearchRequest,
+    Transform,
+)
+from logging_lib.watch.notify.base import Template
+from logging_lib.watch.notify.registry import channel_of
+from logging_lib.watch.templating import (
+    Placeholder,
+    TemplateError,
+    find_value,
+    has_value,
+    render,
+    render_json,
+)
+from logging_lib.watch.validation import metadata
+from logging_lib.watch.validation.payloads import KeyedPlaceholder, OpaquePayload, PayloadInference
+from logging_lib.watch.validation.searches import SearchValidator
+
+Path = tuple[str | int, ...]
+Problems = Iterator[tuple[Path, str]]
+_NOW = datetime(2018, 2, 1, tzinfo=UTC)
+_INSTANT = "2018-02-01T00:00:00.000Z"
+
+
+def find_problems(
+    definition: Definition,
+    *,
+    scripts: Container[str],
+    schema: Schema,
+    payloads: PayloadInference | None = None,
+) -> list[tuple[Path, str]]:
+    """Return all problems: (path within the file, message with the remedy).
+
+    Args:
+        scripts: the ids of the scripts that exist.
+        payloads: infers payloads; default: only from what the watch itself says.
+    """
+    return list(_DefinitionValidator(definition, scripts, schema, payloads or OpaquePayload()).all())
+
+
+def placeholder_context(definition: Definition, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Make ``ctx`` as a run may see it, with the watch's own metadata."""
+    ctx: dict[str, Any] = dict.fromkeys(KEYS, "sample")
+    ctx["execution_time"] = _INSTANT
+    ctx["trigger"] = dict.fromkeys(TRIGGER_KEYS, _INSTANT)
+    return {"ctx": {**ctx, "metadata": definition.metadata, "payload": payload, "vars": Placeholder()}}
+
+
+class _DefinitionValidator:
+    def __init__(
+        self, definition: Definition, scripts: Container[str], schema: Schema, payloads: PayloadInference
+    ) -> None:
+        self._definition = definition
+        self._scripts = scripts
+        self._schema = schema
+        self._payloads = payloads
+
+    def all(self) -> Problems:
+        definition = self._definition
+        yield from metadata.find_problems(definition)
+        yield from self._input(definition.input, Placeholder(), ("input",))
+        payload = self._payloads.after_input(definition.input, self._context(Placeholder()))
+        yield from self._condition(definition.condition, payload, ("condition",))
+        if definition.transform:
+            yield from self._transform(definition.transform, payload, ("transform",))
+            payload = self._payloads.after_transform(definition.transform, self._context(payload))
+        for name, action in definition.actions.items():
+            yield from self._action_with_conditions(action, payload, ("actions", name))
+
+    def _action_with_conditions(self, action: Action, payload: Mapping[str, Any], path: Path) -> Problems:
+        if action.condition:
+            yield from self._condition(action.condition, payload, (*path, "condition"))
+        if action.transform:
+            yield from self._transform(action.transform, payload, (*path, "transform"))
+            payload = self._payloads.after_transform(action.transform, self._context(payload))
+        if action.foreach:
+            yield from self._path(action.foreach, payload, (*path, "foreach"))
+            payload = first_element(action.foreach, self._context(payload))
+        yield from self._action(action, payload, path)
+
+    # --- inputs, transforms, conditions
+
+    def _input(self, watch_input: Input, payload: Mapping[str, Any], path: Path) -> Problems:
+        if watch_input.search:
+            yield from self._search(watch_input.search.request, payload, (*path, "search", "request"))
+        elif watch_input.http:
+            yield from self._http(watch_input.http.request, payload, (*path, "http", "request"))
+        elif watch_input.transform:
+            yield from self._transform(watch_input.transform, payload, (*path, "transform"))
+        elif watch_input.chain:
+            earlier: dict[str, Any] = {}
+            for index, (name, step) in enumerate(watch_input.chain.items()):
+                yield from self._input(step, earlier, (*path, "chain", "inputs", index, name))
+                earlier = {**earlier, name: self._payloads.after_input(step, self._context(earlier))}
+
+    def _search(self, request: SearchRequest, payload: Mapping[str, Any], path: Path) -> Problems:
+        for index, name in enumerate(request.indices):
+            if "{{" in name:
+                yield (*path, "indices", index), "index names are not templates: write the name, or a pattern"
+        missing: set[str] = set()
+        key = "body" if request.template is None else "template"
+        context = {**self._context(payload), **request.params}
+        try:
+            body = render_json(request.text, context, missing)
+        except TemplateError as error:
+            yield (*path, key), str(error)
+            return
+        for name in sorted(missing):
+            yield (*path, key), self._describe_unknown(name, payload)
+        for below, message in SearchValidator(request.indices, self._schema).find_problems(body):
+            yield (*path, key, *(below if request.template is None else ())), message
+
+    def _http(self, request: HttpRequest, payload: Mapping[str, Any], path: Path) -> Problems:
+        missing: set[str] = set()
+        try:
+            render_call(request, self._context(payload), missing)
+        except TemplateError as error:
+            yield path, f"template: {error}"
+        for name in sorted(missing):
+            yield path, self._describe_unknown(name, payload)
+
+    def _transform(self, transform: Transform, payload: Mapping[str, Any], path: Path) -> Problems:
+        if transform.script:
+            yield from self._script(transform.script, (*path, "script"))
+        if transform.search:
+            yield from self._search(transform.search.request, payload, (*path, "search", "request"))
+        for index, step in enumerate(transform.chain or ()):
+            yield from self._transform(step, payload, (*path, "chain", index))
+            payload = self._payloads.after_transform(step, self._context(payload))
+
+    def _script(self, script: Script, path: Path) -> Problems:
+        if script.source is not None:
+            if not script.source.strip():
+                yield (*path, "source"), "the script is empty"
+            return
+        if script.id not in self._scripts:
+            known = sorted(self._scripts) if isinstance(self._scripts, Mapping | set | frozenset) else []
+            hint = suggest(script.id or "", known) or f"; there are {', '.join(known) or 'none'}"
+            user_hint = f"; a script of your own belongs into scripts/{script.id}.painless beside the watch"
+            yield (*path, "id"), f"no script {script.id!r}{hint}{user_hint}"
+
+    def _condition(self, condition: Condition, payload: Mapping[str, Any], path: Path) -> Problems:
+        if condition.script:
+            yield from self._script(condition.script, (*path, "script"))
+        elif condition.compare:
+            ((name, comparison),) = condition.compare.items()
+            ((operator, value),) = comparison.items()
+            here: Path = (*path, "compare", name)
+            yield from self._path(name, payload, here)
+            yield from self._operand(value, payload, (*here, operator))
+        elif condition.array_compare:
+            ((name, array),) = condition.array_compare.items()
+            here = (*path, "array_compare", name)
+            yield from self._path(name, payload, here)
+            operator, operand = array.operation
+            yield from self._operand(operand.value, payload, (*here, operator, "value"))
+
+    def _operand(self, value: Any, payload: Mapping[str, Any], path: Path) -> Problems:
+        if not isinstance(value, str):
+            return
+        if value.startswith("<{"):
+            match = DATE_MATH.fullmatch(value)
+            try:
+                resolve_date_math(match[1] if match else value, _NOW)
+            except ValueError as error:
+                yield path, f"date expression: {error}; write such as <{{now-15m}}>"
+        elif match := REFERENCE.fullmatch(value):
+            yield from self._path(match[1].strip(), payload, path)
+
+    def _path(self, name: str, payload: Mapping[str, Any], path: Path) -> Problems:
+        if not has_value(name, self._context(payload)):
+            yield path, self._describe_unknown(name, payload)
+
+    # --- actions
+
+    def _action(self, action: Action, payload: Mapping[str, Any], path: Path) -> Problems:
+        channel, settings = channel_of(action), action.settings
+        path = (*path, action.type)
+        for below, request in channel.requests(settings):
+            yield from self._http(request, payload, (*path, *below))
+        context = self._context(payload)
+        for below, list_path, templates in channel.element_templates(settings):
+            yield from self._path(list_path, payload, (*path, *below))
+            root = _ElementOrContext(first_element(list_path, context), context)
+            for template in templates:
+                yield from self._template(template, root, payload, path)
+        for template in channel.templates(settings):
+            yield from self._template(template, context, payload, path)
+
+    def _template(
+        self, template: Template, context: Mapping[str, Any], payload: Mapping[str, Any], path: Path
+    ) -> Problems:
+        below, text, medium = template
+        missing: set[str] = set()
+        try:
+            render(text, context, medium, missing)
+        except TemplateError as error:
+            yield (*path, *below), f"template: {error}"
+        for name in sorted(missing):
+            yield (*path, *below), self._describe_unknown(name, payload)
+
+    def _context(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        return placeholder_context(self._definition, payload)
+
+    def _describe_unknown(self, name: str, payload: Mapping[str, Any]) -> str:
+        first, _, rest = name.partition(".")
+        if first != "ctx":
+            return (
+                f"{name!r} has no value here: no section around it has that key, and paths from the top begin with "
+                "'ctx.', such as ctx.payload or ctx.metadata"
+            )
+        key, _, below = rest.partition(".")
+        if key == "metadata":
+            return f"the watch's metadata has no {below!r}: add it there, or correct the path {name!r}"
+        if key == "payload":
+            return _describe_missing_part(name, payload)
+        if key == "trigger":
+            return f"{name!r}: ctx.trigger has {', '.join(sorted(TRIGGER_KEYS))}"
+        return f"{name!r}: ctx has {', '.join(sorted(KEYS))}"
+
+
+class _ElementOrContext(dict[str, Any]):
+    """Look keys up in the context, then in an element."""
+
+    def __init__(self, element: Mapping[str, Any], context: Mapping[str, Any]) -> None:
+        super().__init__(context)
+        self._element = element
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or key in self._element
+
+    def __missing__(self, key: str) -> Any:
+        return self._element[key]
+
+
+def first_element(path: str, context: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the payload of a list's first element, as ``foreach`` makes it."""
+    elements = find_value(path, context)
+    first = elements[0] if isinstance(elements, list | tuple) and elements else elements
+    if isinstance(first, Mapping):
+        return first
+    return {"_value": first} if isinstance(elements, list | tuple) and elements else Placeholder()
+
+
+def _describe_missing_part(name: str, payload: Mapping[str, Any]) -> str:
+    """Say which part of a path does not exist, and what does."""
+    node: Any = payload
+    node_name = "the payload"
+    for part in name.split(".")[2:]:
+        known = (
+            node.names if isinstance(node, KeyedPlaceholder) else node if isinstance(node, Mapping) else ()
+        )
+        if not has_value(part, node) if isinstance(node, Mapping) else True:
+            if not isinstance(node, Mapping):
+                inside = " but in its elements" if isinstance(node, list) else ""
+                return f"{name!r}: {node_name} has no {part!r}{inside}"
+            hint = suggest(part, known)
+            if isinstance(node, KeyedPlaceholder):
+                return f"{name!r}: the script writes no {part!r}{hint}"
+            return (
+                f"{name!r}: {node_name} has only {', '.join(sorted(map(str, known))) or 'nothing yet'}{hint}"
+            )
+        node, node_name = find_value(part, node), repr(part)
+        if isinstance(node, list) and node:
+            node = {**{str(index): element for index, element in enumerate(node)}, "size": len(node)}
+    return f"{name!r} has no value"

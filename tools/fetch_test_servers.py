@@ -1,0 +1,108 @@
+"""``make servers``: brings what the tests start to this machine, once: Elasticsearch, JRuby and Chromium.
+
+What this machine cannot have is named with the reason, and is no failure: the tests that need it are skipped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from tests import browser, cache, elasticsearch_server, jruby
+from tests.cache import Unavailable
+
+LINE_SECONDS = 15.0
+OnProgress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Fetchable:
+    """A server that is fetched; ``size`` is that of the download in bytes, None where only its client knows."""
+
+    name: str
+    is_fetched: Callable[[], bool]
+    fetch: Callable[[OnProgress], None]
+    size: int | None
+
+
+SERVERS = (
+    Fetchable(
+        "Elasticsearch",
+        elasticsearch_server.is_fetched,
+        elasticsearch_server.fetch,
+        elasticsearch_server.PACKAGE.size,
+    ),
+    Fetchable("JRuby", jruby.is_fetched, jruby.fetch, jruby.SIZE),
+    Fetchable("Chromium", lambda: browser.find() is not None, lambda _: browser.install(), None),
+)
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that Maven is ended, too
+    for server in SERVERS:
+        if server.is_fetched():
+            continue
+        try:
+            with _lock():
+                _fetch(server)
+        except (Unavailable, OSError) as reason:
+            print(f"{server.name} is left out, and tests that need it will be skipped: {reason}", flush=True)
+    return 0
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    """Another checkout's `make servers` ends first."""
+    cache.folder().mkdir(parents=True, exist_ok=True)
+    with (cache.folder() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _fetch(server: Fetchable) -> None:
+    console = Console()
+    print(f"{server.name} is not on this machine yet: fetching it, once ...", flush=True)
+    if server.size is None:
+        server.fetch(lambda _: None)
+    elif not console.is_terminal:
+        server.fetch(_Lines(server.name, server.size))
+    else:
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+            bar = progress.add_task(f"{server.name}", total=server.size)
+            server.fetch(lambda size: progress.update(bar, completed=size))
+
+
+class _Lines:
+    """Progress for a log: a line at every tenth and at least every quarter of a minute."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self._name, self._size = name, size
+        self._tenth, self._at = -1, 0.0
+
+    def __call__(self, done: int) -> None:
+        tenth = done * 10 // self._size
+        if tenth == self._tenth and time.monotonic() < self._at + LINE_SECONDS:
+            return
+        self._tenth, self._at = tenth, time.monotonic()
+        megabytes = f"{done / 1e6:.0f} of {self._size / 1e6:.0f} MB"
+        print(f"{self._name}: {megabytes}, {done / self._size:.0%}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
