@@ -10,7 +10,7 @@ from typing import Any
 
 from logging_lib.profile.model import CHECKS
 from logging_lib.report.model import FeatureReport, Moment, Rate, Share, Status
-from logging_lib.watch.scripts.common import gamma_tail, whole
+from logging_lib.watch.scripts.common import gamma_tail, round_half_up
 from logging_lib.watch.statistics import beta_binomial_tail, predictive
 
 ALPHA = 0.001
@@ -37,7 +37,7 @@ def compare_rate(
     if expectation is None or not expectation["rows"] or total <= 0:
         return Rate(check, hits, total, None, 1.0, False)
     a, b = predictive(expectation["count"], expectation["rows"], expectation.get("dispersion", 0.0))
-    tail = beta_binomial_tail(whole(min(hits, total)), whole(total), a, b)
+    tail = beta_binomial_tail(round_half_up(min(hits, total)), round_half_up(total), a, b)
     usual = expectation["count"] / expectation["rows"]
     elevated = hits >= MIN_HITS and hits / total - usual >= MIN_EFFECT and tail < ALPHA / max(tests, 1)
     return Rate(check, hits, total, usual, tail, elevated)
@@ -188,7 +188,7 @@ def is_elevated(hits: float, total: float, expected: float | None) -> bool:
     if hits < 2 or hits / total - usual < MIN_EFFECT:
         return False
     a, b = predictive(usual * 1000.0, 1000.0, 0.0)
-    return beta_binomial_tail(whole(hits), whole(total), a, b) < 0.01
+    return beta_binomial_tail(round_half_up(hits), round_half_up(total), a, b) < 0.01
 
 
 def rank(features: Iterable[FeatureReport]) -> list[FeatureReport]:

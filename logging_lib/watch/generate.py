@@ -19,7 +19,7 @@ import yaml
 from logging_lib._util.times import parse_duration
 from logging_lib.watch.loading import load_watch, parse_watch
 from logging_lib.watch.model import Watch
-from logging_lib.watch.searches import searches_of
+from logging_lib.watch.searches import build_searches
 from logging_lib.watch.spec import Spec, load_specs
 
 FOLDER = "watchers"
@@ -30,23 +30,23 @@ _CAUSES = "${causes}"
 
 
 def compile_watch(spec: Spec, messages: Mapping[str, Any]) -> dict[str, Any]:
-    """The watch of a spec, in Watcher's JSON.
+    """Compile a spec to a watch, in Watcher's JSON.
 
     Args:
         messages: the actions of all watches.
     """
-    searches = [{name: search} for name, search in searches_of(spec).items()]
+    searches = [{name: search} for name, search in build_searches(spec).items()]
     script = {"transform": {"script": {"id": spec.script}}}
     return {
-        "metadata": _metadata(spec),
+        "metadata": _build_metadata(spec),
         "trigger": {"schedule": {"interval": spec.every}},
         "input": {"chain": {"inputs": [*searches, {"judged": script}]}},
         "condition": {"compare": {"ctx.payload.judged.count": {"gt": 0}}},
-        "actions": _with_causes(messages, spec.causes),
+        "actions": _fill_causes(messages, spec.causes),
     }
 
 
-def _metadata(spec: Spec) -> dict[str, Any]:
+def _build_metadata(spec: Spec) -> dict[str, Any]:
     metadata: dict[str, Any] = {"title": spec.title, "concern": spec.concern, "related": spec.related}
     if spec.of_models:
         metadata["model"] = "*"
@@ -64,19 +64,19 @@ def _metadata(spec: Spec) -> dict[str, Any]:
     }
 
 
-def _with_causes(template: Any, causes: str) -> Any:
+def _fill_causes(template: Any, causes: str) -> Any:
     if isinstance(template, Mapping):
-        return {name: _with_causes(part, causes) for name, part in template.items()}
+        return {name: _fill_causes(part, causes) for name, part in template.items()}
     if isinstance(template, list):
-        return [_with_causes(part, causes) for part in template]
+        return [_fill_causes(part, causes) for part in template]
     return template.replace(_CAUSES, causes) if isinstance(template, str) else template
 
 
-def table(watches: list[Watch]) -> str:
-    """The watches as a Markdown table, for ``watchers/README.md``."""
+def format_table(watches: list[Watch]) -> str:
+    """Format the watches as a Markdown table, for ``watchers/README.md``."""
     lines = ["| watch | concern | schedule | script | runbook |", "|---|---|---|---|---|"]
     for watch in watches:
-        scripts = ", ".join(f"`{name}`" for name in _scripts(watch))
+        scripts = ", ".join(f"`{name}`" for name in _find_scripts(watch))
         runbook = str(watch.metadata.get("runbook", ""))
         link = f"[{watch.id}](../{runbook})" if runbook.startswith("docs/") else runbook
         concern = str(watch.metadata.get("concern", watch.title)).replace("|", "\\|")
@@ -84,16 +84,16 @@ def table(watches: list[Watch]) -> str:
     return "\n".join(lines)
 
 
-def _scripts(watch: Watch) -> list[str]:
-    """The stored scripts of a watch's chain."""
+def _find_scripts(watch: Watch) -> list[str]:
+    """Return the ids of the stored scripts of a watch's chain."""
     chain = watch.definition.input.chain
     steps = [step for _, step in chain.items()] if chain is not None else []
     scripts = [step.transform.script for step in steps if step.transform is not None]
     return [script.id for script in scripts if script is not None and script.id is not None]
 
 
-def outputs(root: Path) -> dict[str, str]:
-    """Path below the project's root → content.
+def build_outputs(root: Path) -> dict[str, str]:
+    """Build what is generated: path below the project's root → content.
 
     Raises:
         ValueError: a spec, a watch that was compiled from it, or one written by hand is wrong; or the README has no
@@ -115,7 +115,7 @@ def outputs(root: Path) -> dict[str, str]:
     _, end, after = rest.partition(_END)
     if not begin or not end:
         raise ValueError(f"{FOLDER}/README.md: lacks the lines {_BEGIN} and {_END}")
-    contents[f"{FOLDER}/README.md"] = f"{before}{begin}\n\n{table(watches)}\n\n{end}{after}"
+    contents[f"{FOLDER}/README.md"] = f"{before}{begin}\n\n{format_table(watches)}\n\n{end}{after}"
     return contents
 
 
@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> int:
     check = "--check" in arguments
     root = Path(next((argument for argument in arguments if not argument.startswith("-")), "."))
     try:
-        contents = outputs(root)
+        contents = build_outputs(root)
     except ValueError as error:
         print(error)
         return 1

@@ -74,7 +74,7 @@ class Runner:
         scripts: stored scripts by id; default: the shipped ones.
         state: what is remembered between runs; default: in memory.
         alerts: a file to which each performed alert is appended as one line of JSON.
-        summarize: makes the payload of a script from fewer findings; default: ``scripts.judged``.
+        summarize: makes the payload of a script from fewer findings; default: ``scripts.build_result``.
         dry_run: the channels only show: what they took is reported as ``would_send``.
         check_leader: called before each delivery; it raises where another runner took over.
         dependencies: what a watch's run at a time may use; default: ``run_dependencies`` of the store.
@@ -439,9 +439,9 @@ def _resolve_policy(watch: Watch, default: ResolvePolicy) -> ResolvePolicy:
 
 
 def _default_summarize() -> Summarize:
-    from logging_lib.watch.scripts import judged
+    from logging_lib.watch.scripts import build_result
 
-    return judged
+    return build_result
 
 
 def append(file: Path, text: str) -> None:

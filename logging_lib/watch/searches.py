@@ -107,18 +107,19 @@ def by_window(windows: int, aggs: Json, back: str = "") -> Json:
 # -- searches ----------------------------------------------------------------------------------------------
 
 
-def search(datasets: Iterable[str], conditions: list[Json], aggs: Json) -> Json:
+def build_search(datasets: Iterable[str], conditions: list[Json], aggs: Json) -> Json:
+    """Build a search that counts the events of some datasets that meet all conditions."""
     body = {"size": 0, "query": {"bool": {"filter": conditions}}, "aggs": aggs}
-    return _request([f"logs-ml.{dataset}-*" for dataset in datasets], body)
+    return _build_request([f"logs-ml.{dataset}-*" for dataset in datasets], body)
 
 
-def profiles(*fields: str, pattern: str = MODEL_PATTERN) -> Json:
-    """The published profiles: whose model it is, what is overridden for it, and what else the script reads."""
+def search_profiles(*fields: str, pattern: str = MODEL_PATTERN) -> Json:
+    """Ask for the published profiles: the model, its owners, its overrides, and what else the script reads."""
     source = ["ml.model", "owners", "overrides", *fields]
-    return _request(["ml-profiles"], {"size": 1000, "query": of_models(pattern), "_source": source})
+    return _build_request(["ml-profiles"], {"size": 1000, "query": of_models(pattern), "_source": source})
 
 
-def _request(indices: list[str], body: Json) -> Json:
+def _build_request(indices: list[str], body: Json) -> Json:
     return {"search": {"request": {"indices": indices, "body": body}}}
 
 
@@ -130,8 +131,8 @@ def weeks_back(reference: str) -> str:
 # -- the kinds of watches ----------------------------------------------------------------------------------
 
 
-def rates(spec: Rates) -> Searches:
-    """How many events failed each check, by feature or value, in each window.
+def search_rates(spec: Rates) -> Searches:
+    """Count how many events failed each check, by feature or value, in each window.
 
     The features that fail a check are in ``ml.check.<name>``; ``settings.fields`` names another field, of which the
     values in ``settings.words`` are counted. With ``usual_rate`` the watch needs no profile and counts all events.
@@ -142,41 +143,43 @@ def rates(spec: Rates) -> Searches:
     by_profile = "usual_rate" not in settings
     conditions = [CHECKED] if by_profile else []
 
-    def failures(extra: Json) -> Json:
+    def count_failures(extra: Json) -> Json:
         counted = {"weight": WEIGHT, **extra}
         return {
-            check if "checks" in settings else "features": _failures(settings, check, counted)
+            check if "checks" in settings else "features": _count_failures(settings, check, counted)
             for check in checks
         }
 
-    counts = {"weight": WEIGHT, **failures({"first": FIRST, "last": LAST})}
+    counts = {"weight": WEIGHT, **count_failures({"first": FIRST, "last": LAST})}
     if spec.values is not None:
         named = spec.values.model_dump(exclude_none=True)
         values = terms(**named, size=50, aggs={"weight": WEIGHT}, top=True)
         failed = {"exists": {"field": f"ml.check.{checks[0]}"}}
         counts["failing"] = {"filter": failed, "aggs": {"values": values}}
     searches = {
-        "window": search(
+        "window": build_search(
             ["prediction"],
             [of_models(), *conditions, within(window(windows - 1))],
             by_version({**by_window(windows, counts), "services": SERVICES}),
         )
     }
-    past = {"weight": WEIGHT, **failures({})}
+    past = {"weight": WEIGHT, **count_failures({})}
     if "baseline" in settings:
         before = between(setting("baseline"), window(windows - 1))
-        searches["baseline"] = search(["prediction"], [of_models(), *conditions, before], by_version(past))
-    searches |= _same_hours(settings, conditions, past)
+        searches["baseline"] = build_search(
+            ["prediction"], [of_models(), *conditions, before], by_version(past)
+        )
+    searches |= _search_same_hours(settings, conditions, past)
     fields: list[str] = []
     if by_profile:
         # Nothing is known of unexpected features: no held-out row has one.
         expected = [f"expected.checks.{check}" for check in checks if check != "unexpected"]
         rows = ["expected.rows"] if "checks" in settings else []
         fields = ["ml.profile.id", "expected.features", *rows, *expected]
-    return {**searches, "profiles": profiles(*fields)}
+    return {**searches, "profiles": search_profiles(*fields)}
 
 
-def _failures(settings: Mapping[str, Any], check: str, aggs: Json) -> Json:
+def _count_failures(settings: Mapping[str, Any], check: str, aggs: Json) -> Json:
     field = settings.get("fields", {}).get(check)
     if field is None:
         return terms(f"ml.check.{check}", 10_000, aggs, top=True)
@@ -184,13 +187,13 @@ def _failures(settings: Mapping[str, Any], check: str, aggs: Json) -> Json:
     return terms(field, 10, aggs, include=values)
 
 
-def _same_hours(settings: Mapping[str, Any], conditions: list[Json], counts: Json) -> Searches:
-    """The same hours of earlier weeks, for the models that ``settings.seasonal`` names; not the longest window."""
+def _search_same_hours(settings: Mapping[str, Any], conditions: list[Json], counts: Json) -> Searches:
+    """Count the same hours of earlier weeks for the models in ``settings.seasonal``; not the longest window."""
     windows = len(settings["windows"]) - 1
     searches = {}
     for name in settings.get("references", ()):
         back = weeks_back(name)
-        searches[name] = search(
+        searches[name] = build_search(
             ["prediction"],
             [of_models(setting("seasonal")), *conditions, within(window(windows - 1), back)],
             by_version(by_window(windows, counts, back)),
@@ -201,8 +204,8 @@ def _same_hours(settings: Mapping[str, Any], conditions: list[Json], counts: Jso
 SPECIAL_VALUES = ".*=!(missing|absent|unseen|below|above|nonfinite|type)"
 
 
-def distributions(spec: Distributions) -> Searches:
-    """How many events fell into each bin of the inputs, of the prediction, or of both, in each window."""
+def search_distributions(spec: Distributions) -> Searches:
+    """Count how many events fell into each bin of the inputs, of the prediction, or of both, in each window."""
     settings = spec.settings
     windows = len(settings["windows"])
     conditions = [CHECKED, SUCCEEDED]
@@ -217,27 +220,27 @@ def distributions(spec: Distributions) -> Searches:
     if "mean" in settings["measures"]:
         stats = {"stats": {"field": "ml.prediction.value"}}
         counts["values"] = terms("ml.sample.weight", 100, {"value": stats})
-    found = {**counts, "first": FIRST, "last": LAST}
+    window_counts = {**counts, "first": FIRST, "last": LAST}
     if spec.hold_back:
         weight = {"weight": WEIGHT}
-        found["special"] = terms("ml.input.bins", 1000, weight, top=True, include=SPECIAL_VALUES)
+        window_counts["special"] = terms("ml.input.bins", 1000, weight, top=True, include=SPECIAL_VALUES)
         fields.append("expected.bins")
     return {
-        "window": search(
+        "window": build_search(
             ["prediction"],
             [of_models(), *conditions, within(window(windows - 1))],
-            by_version({**by_window(windows, found), "services": SERVICES}),
+            by_version({**by_window(windows, window_counts), "services": SERVICES}),
         ),
-        **_same_hours(settings, conditions, counts),
-        "profiles": profiles(*fields),
+        **_search_same_hours(settings, conditions, counts),
+        "profiles": search_profiles(*fields),
     }
 
 
 PERCENTS = [50, 60, 70, 75, 80, 85, 90, 92.5, 95, 97.5, 99]
 
 
-def latency(spec: Latency) -> Searches:
-    """Percentiles of the duration in each window, and of the model's days before."""
+def search_latency(spec: Latency) -> Searches:
+    """Ask for percentiles of the duration in each window, and in the model's days before."""
     windows = len(spec.settings["windows"])
     timed = {
         "timed": {"value_count": {"field": "event.duration"}},
@@ -247,53 +250,55 @@ def latency(spec: Latency) -> Searches:
     before = between(setting("baseline"), longest)
     counts = by_window(windows, {**timed, "first": FIRST, "last": LAST})
     return {
-        "window": search(
+        "window": build_search(
             ["prediction"],
             [of_models(), SUCCEEDED, within(longest)],
             by_version({**counts, "services": SERVICES}),
         ),
-        "baseline": search(["prediction"], [of_models(), SUCCEEDED, before], by_model(timed)),
-        "profiles": profiles(),
+        "baseline": build_search(["prediction"], [of_models(), SUCCEEDED, before], by_model(timed)),
+        "profiles": search_profiles(),
     }
 
 
-def quality(spec: QualitySpec) -> Searches:
-    """Errors and confusions of the labels that arrived, and how many predictions there were to label."""
+def search_quality(spec: QualitySpec) -> Searches:
+    """Ask for errors and confusions of the labels that arrived, and count the predictions that could have one."""
     windows = len(spec.settings["windows"])
     longest = window(windows - 1)
     weight = {"sum": {"field": "ml.sample.weight", "missing": 1}}
     made_then = {"range": {"ml.prediction.timestamp": {"gt": f"{NOW}||-{longest}"}}}
-    guesses = terms("ml.prediction.label", 1000, {"weight": weight})
+    predicted = terms("ml.prediction.label", 1000, {"weight": weight})
     counts = {
         "weight": weight,
         "errors": {"stats": {"field": "ml.label.absolute_error"}},
         "squared": {"avg": {"field": "ml.label.squared_error"}},
         "bias": {"avg": {"field": "ml.label.error"}},
-        "truth": terms("ml.label.label", 1000, {"predicted": guesses}),
+        "actual": terms("ml.label.label", 1000, {"predicted": predicted}),
         "arrived": {"filter": made_then, "aggs": {"weight": weight}},
         "first": FIRST,
         "last": LAST,
     }
     # Labels arrive late: in each window they may belong to any prediction of the longest.
-    made = {"range": {"@timestamp": {"gt": f"{NOW}||-{longest}"}}}
+    predicted_then = {"range": {"@timestamp": {"gt": f"{NOW}||-{longest}"}}}
     served = {
-        "filters": {"filters": {window(index): made for index in range(windows)}},
+        "filters": {"filters": {window(index): predicted_then for index in range(windows)}},
         "aggs": {"weight": WEIGHT},
     }
     made_until_now = {"range": {"@timestamp": {"gt": f"{NOW}||-{longest}", "lte": NOW}}}
     return {
-        "window": search(
+        "window": build_search(
             ["label"],
             [of_models(), JOINED, within(longest)],
             by_version({**by_window(windows, counts), "services": SERVICES}),
         ),
-        "served": search(["prediction"], [of_models(), made_until_now], by_version({"windows": served})),
-        "profiles": profiles("expected.quality"),
+        "served": build_search(
+            ["prediction"], [of_models(), made_until_now], by_version({"windows": served})
+        ),
+        "profiles": search_profiles("expected.quality"),
     }
 
 
-def versions(spec: Versions) -> Searches:
-    """Which versions are live and, with the rule ``live``, since when and checked against which profile."""
+def search_versions(spec: Versions) -> Searches:
+    """Ask which versions are live and, with the rule ``live``, since when and checked against which profile."""
 
     def weight_of(condition: Json) -> Json:
         return {"filter": condition, "aggs": {"weight": WEIGHT}}
@@ -306,17 +311,17 @@ def versions(spec: Versions) -> Searches:
         counts = {"weight": WEIGHT, **live_now, "before": weight_of(an_hour_ago), "mismatch": mismatch}
         fields = ["deployed"]
     return {
-        "window": search(
+        "window": build_search(
             ["prediction"],
             [of_models(), LIVE, within(setting("window"))],
             by_version({**counts, "services": SERVICES}),
         ),
-        "profiles": profiles(*fields),
+        "profiles": search_profiles(*fields),
     }
 
 
-def starts(spec: Starts) -> Searches:
-    """The newest start of each service in the window, and the newest before it."""
+def search_starts(spec: Starts) -> Searches:
+    """Ask for the newest start of each service in the window, and the newest before it."""
     hits = {
         "size": 1,
         "sort": [{"@timestamp": "desc"}],
@@ -326,8 +331,8 @@ def starts(spec: Starts) -> Searches:
     counts = by_model({"services": terms("service.name", 500, newest, missing="(none)")})
     before = between(setting("baseline"), setting("window"))
     return {
-        "window": search(["start"], [of_models(), within(setting("window"))], counts),
-        "baseline": search(["start"], [of_models(), before], counts),
+        "window": build_search(["start"], [of_models(), within(setting("window"))], counts),
+        "baseline": build_search(["start"], [of_models(), before], counts),
     }
 
 
@@ -335,8 +340,8 @@ _GROUP_OPTIONS: Mapping[str, Json] = {"service.name": {"missing": "(none)"}}
 _GROUP_SIZES: Mapping[str, int] = {"ml.deadletter.stage": 10}
 
 
-def counters(spec: Counters) -> Searches:
-    """Counters and gauges of each group of ``settings.groups``, now and in the same hours of earlier weeks."""
+def search_counters(spec: Counters) -> Searches:
+    """Ask for the numbers of each group of ``settings.groups``, now and in the same hours of earlier weeks."""
     settings = spec.settings
     conditions = [CONDITIONS[name] for name in spec.only]
     if spec.of_models:
@@ -344,21 +349,23 @@ def counters(spec: Counters) -> Searches:
     # Of an earlier week, only the hours that are compared are searched.
     compared = "recent" if "recent" in settings else "window"
     searches = {
-        "window": search(
-            spec.datasets, [*conditions, within(setting("window"))], _groups(spec, searched=None)
+        "window": build_search(
+            spec.datasets, [*conditions, within(setting("window"))], _count_groups(spec, searched=None)
         )
     }
     for name in settings.get("references", ()):
         hours = within(setting(compared), weeks_back(name))
-        searches[name] = search(spec.datasets, [*conditions, hours], _groups(spec, searched=compared))
+        searches[name] = build_search(
+            spec.datasets, [*conditions, hours], _count_groups(spec, searched=compared)
+        )
     if any(group["fields"][0] == "ml.model.name" for group in settings["groups"]):
         pattern = MODEL_PATTERN if spec.of_models else "*"
-        searches["profiles"] = profiles("deployed", pattern=pattern)
+        searches["profiles"] = search_profiles("deployed", pattern=pattern)
     return searches
 
 
-def _groups(spec: Counters, searched: str | None) -> Json:
-    """The buckets of each group.
+def _count_groups(spec: Counters, searched: str | None) -> Json:
+    """Build the buckets of each group.
 
     Args:
         searched: the setting that holds the span of an earlier week to which the search is limited.
@@ -401,16 +408,16 @@ def _number(text: str) -> Json:
 
 
 _KINDS: Mapping[type[Spec], Callable[[Any], Searches]] = {
-    Rates: rates,
-    Distributions: distributions,
-    Latency: latency,
-    QualitySpec: quality,
-    Versions: versions,
-    Starts: starts,
-    Counters: counters,
+    Rates: search_rates,
+    Distributions: search_distributions,
+    Latency: search_latency,
+    QualitySpec: search_quality,
+    Versions: search_versions,
+    Starts: search_starts,
+    Counters: search_counters,
 }
 
 
-def searches_of(spec: Spec) -> Searches:
-    """The searches of a watch by their names in its chain, in their order."""
+def build_searches(spec: Spec) -> Searches:
+    """Build the searches of a watch by their names in its chain, in their order."""
     return _KINDS[type(spec)](spec)

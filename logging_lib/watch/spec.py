@@ -400,8 +400,8 @@ def parse_spec(text: str, *, id: str, file: str = "watch") -> Spec:  # noqa: A00
     kind = _KINDS.get(str(document.get("kind")))
     if kind is None:
         raise WatchError([WatchProblem(file, "$.kind", f"write one of {', '.join(_KINDS)}")])
-    problems = _problems(file, kind, {**document, "id": id}, ())
-    problems += _problems(file, kind.Settings, document.get("settings"), ("settings",))
+    problems = _find_problems(file, kind, {**document, "id": id}, ())
+    problems += _find_problems(file, kind.Settings, document.get("settings"), ("settings",))
     if "id" in document:
         problems.append(WatchProblem(file, "$.id", "leave it out: it is the file's name"))
     if problems:
@@ -420,12 +420,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _problems(file: str, model: type[Strict], document: Any, path: tuple[str, ...]) -> list[WatchProblem]:
+def _find_problems(
+    file: str, model: type[Strict], document: Any, path: tuple[str, ...]
+) -> list[WatchProblem]:
     try:
         model.model_validate(document)
     except ValidationError as error:
         return [
-            WatchProblem(file, json_path(*path, *_keys(entry["loc"])), _message(entry, model))
+            WatchProblem(file, json_path(*path, *_keys(entry["loc"])), _describe(entry, model))
             for entry in error.errors()
         ]
     return []
@@ -436,15 +438,15 @@ def _keys(location: tuple[str | int, ...]) -> list[str | int]:
     return [part for part in location if not str(part).startswith("[")]
 
 
-def _message(entry: Any, model: type[Strict]) -> str:
+def _describe(entry: Any, model: type[Strict]) -> str:
     if entry["type"] == "extra_forbidden":
-        close = get_close_matches(str(entry["loc"][-1]), _names(model), 1)
+        close = get_close_matches(str(entry["loc"][-1]), _list_keys(model), 1)
         return "unknown key" + (f"; did you mean {close[0]!r}?" if close else "; remove it")
     if entry["type"] == "missing":
         return "is required and missing"
     return str(entry["msg"]).removeprefix("Value error, ")
 
 
-def _names(model: type[Strict]) -> Sequence[str]:
+def _list_keys(model: type[Strict]) -> Sequence[str]:
     nested = (Limit, Group) if model is CounterSettings else (Values, Counter)
-    return [name for each in (model, *nested) for name in each.model_fields]
+    return [name for part in (model, *nested) for name in part.model_fields]

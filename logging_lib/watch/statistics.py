@@ -1,4 +1,4 @@
-"""The statistics that watches judge by. Each has its source; each has a twin in ``watchers/scripts``."""
+"""The statistics by which watches decide. Each names its source and has a twin in ``watchers/scripts``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MAX_TERMS = 100_000
 
 
 def predictive(count: float, rows: float, dispersion: float) -> tuple[float, float]:
-    """The beta distribution (a, b) of the rate that a window will have, from held-out rows.
+    """Return the beta distribution (a, b) of the rate that a window will have, from held-out rows.
 
     The mean is Jeffreys' estimate, (count + 1/2) / (rows + 1). The width comes from two parts that add up on
     the scale of the intraclass correlation 1 / (a + b + 1): what ``rows`` rows leave uncertain, 1 / (rows + 2),
@@ -24,7 +24,7 @@ def predictive(count: float, rows: float, dispersion: float) -> tuple[float, flo
 
 
 def beta_binomial_tail(hits: int, trials: int, a: float, b: float) -> float:
-    """P(X >= hits) for X ~ beta-binomial(trials, a, b): exact, by summing the terms upwards.
+    """Compute P(X >= hits) for X ~ beta-binomial(trials, a, b): exact, by summing the terms upwards.
 
     Args:
         hits: what was observed, 0 to ``trials``.
@@ -60,7 +60,7 @@ def beta_binomial_tail(hits: int, trials: int, a: float, b: float) -> float:
 
 
 def log_gamma(x: float) -> float:
-    """ln Γ(x) for x > 0, computed as the Painless scripts do, which have no library function for it.
+    """Compute ln Γ(x) for x > 0 as the Painless scripts do, which have no library function for it.
 
     Source: Abramowitz and Stegun 6.1.41 (Stirling's series) from 10 upwards, the recurrence below.
     """

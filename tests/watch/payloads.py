@@ -345,7 +345,7 @@ def labelled(draw: st.DrawFn) -> Document:
                 [{"key": k, "doc_count": n, "weight": {"value": n * 2.0}} for k, n in found.items() if n]
             )
 
-        truth = [
+        actual = [
             {"key": name, "predicted": guesses(row(200))} for name in draw(st.sets(st.sampled_from(classes)))
         ]
         n = draw(counts)
@@ -355,7 +355,7 @@ def labelled(draw: st.DrawFn) -> Document:
             "errors": {"count": n, "avg": error if n else None},
             "squared": {"value": error * error},
             "bias": {"value": -error},
-            "truth": terms(truth),
+            "actual": terms(actual),
             "arrived": {"weight": {"value": draw(counts) * 1.0}},
             **BETWEEN,
         }

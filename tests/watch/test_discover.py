@@ -18,7 +18,7 @@ from logging_lib.watch.loading import load_watches, with_kibana_url
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import SettingsError
 from logging_lib.watch.notify.registry import render_settings
-from logging_lib.watch.scripts.common import found, judged
+from logging_lib.watch.scripts.common import build_result, new_finding
 from tests.strategies import examples
 from tests.watch.conftest import draft
 
@@ -32,7 +32,7 @@ hostile = st.text(st.characters(max_codepoint=0x24F, exclude_categories=["Cc"]),
 
 def texts(watch: Watch, query: str) -> tuple[str, str, str]:
     """Of a mail its text and its HTML, and the text of a post."""
-    finding = found(
+    finding = new_finding(
         None,
         "loans",
         "1",
@@ -43,7 +43,7 @@ def texts(watch: Watch, query: str) -> tuple[str, str, str]:
         "2018-02-01T10:00:00.000Z",
         "2018-02-01T11:00:00.000Z||-1h",
     )
-    context = with_payload(new_context(watch, now=NOW, scheduled=NOW), {"judged": judged([finding])})
+    context = with_payload(new_context(watch, now=NOW, scheduled=NOW), {"judged": build_result([finding])})
     mail = render_settings(watch.actions["email"], context, draft("email"))[0].content
     post = render_settings(watch.actions["slack"], context, draft("slack"))[0].content
     return mail["text"], mail["html"], post["text"]

@@ -12,7 +12,7 @@ import yaml
 
 from logging_lib._util import content
 from logging_lib.watch.errors import WatchError
-from logging_lib.watch.generate import compile_watch, main, outputs
+from logging_lib.watch.generate import build_outputs, compile_watch, main
 from logging_lib.watch.spec import load_specs, parse_spec
 
 SHIPPED = content.path("watchers")
@@ -50,7 +50,7 @@ def changed(path: str, value: Any) -> str:
 
 def test_every_shipped_watch_is_what_its_spec_compiles_to(root: Path) -> None:
     """And the README lists it with its interval."""
-    contents = outputs(root)
+    contents = build_outputs(root)
     assert {f"watchers/{file.name}" for file in SHIPPED.glob("*.json")} == contents.keys() - {
         "watchers/README.md"
     }

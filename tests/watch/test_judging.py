@@ -18,7 +18,7 @@ from logging_lib._util import content
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.scripts import SCRIPTS
-from logging_lib.watch.scripts.common import gamma_tail, number, span
+from logging_lib.watch.scripts.common import format_number, format_span, gamma_tail
 from logging_lib.watch.statistics import log_gamma
 from tests.watch.payloads import BETWEEN, context, models, profiles, terms
 
@@ -67,11 +67,11 @@ def test_every_script_has_its_twin() -> None:
     ],
 )
 def test_numbers_for_people(value: float, text: str) -> None:
-    assert number(value) == text
+    assert format_number(value) == text
 
 
 def test_spans_for_people() -> None:
-    assert [span(s) for s in (59, 600, 7200, 200_000)] == ["59 s", "10 min", "2 h", "2 days"]
+    assert [format_span(s) for s in (59, 600, 7200, 200_000)] == ["59 s", "10 min", "2 h", "2 days"]
 
 
 METADATA = {

@@ -14,7 +14,7 @@ from logging_lib.watch.evaluate import new_context, with_payload
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.registry import render_settings
-from logging_lib.watch.scripts import judged
+from logging_lib.watch.scripts import build_result
 from tests.watch.conftest import draft
 
 NOW = datetime(2018, 2, 1, 12, tzinfo=UTC)
@@ -95,7 +95,7 @@ def finding(feature: str, values: str = "") -> dict[str, Any]:
 def rendered(*findings: dict[str, Any]) -> tuple[str, str]:
     """The text of the mail and of the Slack message about these findings."""
     watch = WATCHES["vanished-feature"]
-    payload = {"judged": judged(list(findings))}
+    payload = {"judged": build_result(list(findings))}
     context = with_payload(new_context(watch, now=NOW, scheduled=NOW), payload)
     (email,) = render_settings(watch.actions["email"], context, draft("email"))
     (slack,) = render_settings(watch.actions["slack"], context, draft("slack"))

@@ -1,4 +1,4 @@
-"""The judging script: what it convicts, what it lets go, and what it says."""
+"""The check-rate script: what it flags, what it lets pass, and what it says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from logging_lib.watch.scripts import SCRIPTS, ScriptError, judged
+from logging_lib.watch.scripts import SCRIPTS, ScriptError, build_result
 from tests.watch import payloads
 
 WINDOWS = ["15m", "1h", "6h", "24h"]
@@ -87,11 +87,11 @@ def test_a_clear_rise_is_found_with_counts_rates_values_and_a_query() -> None:
 
 
 @pytest.mark.parametrize(("total", "hits"), [(0, 0), (100, 0), (100, 2), (150, 2), (20, 3), (5000, 10)])
-def test_few_hits_are_let_go(total: float, hits: float) -> None:
+def test_few_hits_pass(total: float, hits: float) -> None:
     assert run(ctx(same(total, hits)))["count"] == 0
 
 
-def test_a_rate_that_training_had_is_let_go_and_twice_of_it_is_found() -> None:
+def test_a_rate_that_training_had_passes_and_twice_of_it_is_found() -> None:
     usual = {"home": {"count": 68, "rows": 680, "dispersion": 0.001}}
     assert run(ctx(same(1000, 110), expected=usual))["count"] == 0
     assert run(ctx(same(1000, 220), expected=usual))["count"] == 1
@@ -125,7 +125,7 @@ def test_a_fault_that_is_over_is_not_reported_by_the_longer_window() -> None:
     assert run(ctx(late_at_night))["count"] == 0
 
 
-def test_with_little_traffic_the_tick_after_an_event_convicts() -> None:
+def test_with_little_traffic_the_run_after_an_event_flags_it() -> None:
     sparse = [window(1, {"home": 1}), window(1, {"home": 1}), window(3, {"home": 3}), window(9, {"home": 9})]
     (finding,) = run(ctx(sparse))["findings"]
     assert (finding["window"], finding["observed"]) == ("6h", 3)
@@ -135,7 +135,7 @@ def test_sampled_events_count_by_their_weight() -> None:
     assert run(ctx(same(100000, 30)))["count"] == 0
 
 
-def test_a_feature_that_the_profile_does_not_have_is_not_judged() -> None:
+def test_a_feature_that_the_profile_does_not_have_is_not_evaluated() -> None:
     assert run(ctx([window(100, {"new": 90})] * 4))["count"] == 0
 
 
@@ -152,10 +152,10 @@ def test_a_cut_answer_is_an_error_and_never_a_quiet_one() -> None:
         run(context)
 
 
-def test_judged_counts() -> None:
-    assert judged([])["count"] == 0
-    assert judged([{}])["more"] is None
-    assert judged([{}, {}, {}])["more"] == 2
+def test_a_result_counts_its_findings() -> None:
+    assert build_result([])["count"] == 0
+    assert build_result([{}])["more"] is None
+    assert build_result([{}, {}, {}])["more"] == 2
 
 
 def test_quotes_in_names_cannot_leave_the_query() -> None:

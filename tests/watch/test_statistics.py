@@ -1,4 +1,4 @@
-"""The statistics against scipy, and the properties that a judge must have."""
+"""The statistics against scipy, and the properties that a decision needs."""
 
 from __future__ import annotations
 

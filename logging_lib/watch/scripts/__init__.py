@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from logging_lib.watch.scripts.check_rate import check_rate
-from logging_lib.watch.scripts.common import Script, ScriptError, judged
+from logging_lib.watch.scripts.common import Script, ScriptError, build_result
 from logging_lib.watch.scripts.distribution import distribution
 from logging_lib.watch.scripts.latency import latency
 from logging_lib.watch.scripts.limits import limits
 from logging_lib.watch.scripts.quality import quality
 from logging_lib.watch.scripts.versions import versions
 
-__all__ = ["SCRIPTS", "Script", "ScriptError", "judged"]
+__all__ = ["SCRIPTS", "Script", "ScriptError", "build_result"]
 
 SCRIPTS: Mapping[str, Script] = {
     "ml-check-rate": check_rate,

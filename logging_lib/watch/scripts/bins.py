@@ -1,6 +1,6 @@
-"""What ``ml-distribution`` counts: by feature the rows that a bin is expected to have, and the events it has.
+"""Count what ``ml-distribution`` compares: the rows that each bin is expected to have, and the events it has.
 
-A watch with hundreds of bins and a dozen windows asks for the same sums over and over: they are kept.
+A watch with hundreds of bins and a dozen windows asks for the same sums over and over: they are cached.
 """
 
 from __future__ import annotations
@@ -10,28 +10,37 @@ from functools import cached_property, lru_cache
 from math import sqrt
 from typing import NamedTuple
 
-from logging_lib.watch.scripts.common import Given, buckets, kept_share, prefix_of
+from logging_lib.watch.scripts.common import JsonObject, encode_prefix, get_buckets, get_sampled_share
 
 PREDICTION = "(prediction)"
 MAX_PREFIX = 129
 
 
 class Ranks(NamedTuple):
-    """Each bin's rank (its ridit, less 1/2), ``!below`` and ``!above`` at the ends; ``outer``: the bins outside the
-    middle half. What is expected: ``mean`` and standard deviation ``off`` of the squared rank, standard deviation
-    ``side`` of the rank, share ``usual`` of the outer bins."""
+    """The bins of a feature by rank, and what is expected of ranks.
+
+    Args:
+        bins: each bin's rank (its ridit, less 1/2), ``!below`` and ``!above`` at the ends.
+        outer: the bins outside the middle half.
+        mean: of the squared rank.
+        square_deviation: the standard deviation of the squared rank.
+        deviation: the standard deviation of the rank.
+        outer_share: the share of the outer bins.
+    """
 
     bins: list[tuple[str, float]]
     outer: list[str]
     mean: float
-    off: float
-    side: float
-    usual: float
+    square_deviation: float
+    deviation: float
+    outer_share: float
 
 
-class Expected:
-    """Rows a bin, of training or of earlier weeks: ``rows`` in the bins that are ``ordinary``, ``ordered`` in those
-    that are in an ``order``."""
+class ExpectedBins:
+    """The rows of each bin, of training or of earlier weeks.
+
+    ``rows`` is their number in the bins that are ``ordinary``, ``ordered`` in those that are in an ``order``.
+    """
 
     def __init__(self, counts: Mapping[str, float], order: list[str]) -> None:
         self.counts = counts
@@ -41,22 +50,22 @@ class Expected:
         self.ordered = sum([counts.get(name, 0) for name in order])
         self._rare: dict[float, list[tuple[str, float]]] = {}
 
-    def rare(self, share: float) -> list[tuple[str, float]]:
-        """The ordinary bins that have no more than this share of the rows in such bins."""
-        found = self._rare.get(share)
-        if found is None:
+    def find_rare(self, share: float) -> list[tuple[str, float]]:
+        """Return the ordinary bins that have no more than this share of the rows in such bins."""
+        rare = self._rare.get(share)
+        if rare is None:
             rows = self.rows
-            found = [(name, count) for name, count in self.ordinary if count / rows <= share] if rows else []
-            self._rare[share] = found
-        return found
+            rare = [(name, count) for name, count in self.ordinary if count / rows <= share] if rows else []
+            self._rare[share] = rare
+        return rare
 
     @cached_property
     def ranks(self) -> Ranks | None:
-        """None where no rank can be told from another."""
+        """The ranks; None where no rank differs from another."""
         m = float(self.ordered)
         if m == 0 or len(self.order) < 4:
             return None
-        below = mean = square = usual = 0.0
+        below = mean = square = outer_share = 0.0
         bins = [("!below", -0.5)]
         outer = ["!below"]
         counts = self.counts
@@ -70,17 +79,17 @@ class Expected:
             square += moment * rank * rank
             if rank < -0.25 or rank > 0.25:
                 outer.append(name)
-                usual += share
+                outer_share += share
         bins.append(("!above", below - 0.5))
         outer.append("!above")
         variance = square - mean * mean
         if variance <= 1e-12 or mean <= 1e-12:
             return None
-        return Ranks(bins, outer, mean, sqrt(variance), sqrt(mean), usual)
+        return Ranks(bins, outer, mean, sqrt(variance), sqrt(mean), outer_share)
 
 
-class Observed:
-    """Events a bin in one window, as many as the sampling left; ``ordinary``: those in ordinary bins.
+class ObservedBins:
+    """The events of each bin in one window, as many as sampling stored; ``ordinary``: those in ordinary bins.
 
     Args:
         counts: of ordinary bins, of ``!below`` and of ``!above``.
@@ -94,83 +103,84 @@ class Observed:
         if "!below" in counts or "!above" in counts:
             self.ordinary = sum([weight for name, weight in counts.items() if is_ordinary(name)])
 
-    def share(self, name: str) -> float:
-        """Of the ordinary bins' events; 0 without any."""
+    def get_share(self, name: str) -> float:
+        """Return a bin's share of the events in ordinary bins; 0 without any."""
         return self.counts.get(name, 0.0) / self.ordinary if self.ordinary > 0 else 0.0
 
 
 class Features:
-    """What is judged of one model version: each feature whose name is not too long for a token, by name, and the
-    prediction.
+    """What is compared of one model version: the features whose names are not too long for a token, the prediction.
 
     Args:
-        inputs, prediction: whether they are judged; a search asks for one of them or for both.
+        inputs, prediction: whether they are compared; a search asks for one of them or for both.
     """
 
-    def __init__(self, profile: Given, *, inputs: bool, prediction: bool) -> None:
+    def __init__(self, profile: JsonObject, *, inputs: bool, prediction: bool) -> None:
         expected = profile["expected"]
-        self.expected: dict[str, Expected] = {}
+        self.expected: dict[str, ExpectedBins] = {}
         self._named: dict[str, str] = {}
         for name in sorted(expected["bins"]) if inputs else ():
-            prefix = prefix_of(name)
+            prefix = encode_prefix(name)
             if len(prefix) <= MAX_PREFIX:
-                self.expected[name] = Expected(expected["bins"][name], expected["order"].get(name, []))
+                self.expected[name] = ExpectedBins(expected["bins"][name], expected["order"].get(name, []))
                 self._named[prefix] = name
         self._inputs = list(self.expected)
         outputs = expected.get("prediction")
         if prediction and outputs is not None:
-            self.expected[PREDICTION] = Expected(outputs["bins"], outputs["order"])
+            self.expected[PREDICTION] = ExpectedBins(outputs["bins"], outputs["order"])
         self._places: dict[str, tuple[str, str] | None] = {}
 
-    def observed(self, bucket: Given) -> dict[str, Observed]:
-        """Each feature in one window, by its aggregations ``inputs`` and ``prediction``."""
-        return {name: Observed(counts) for name, counts in self._counted(bucket).items()}
+    def count_observed(self, bucket: JsonObject) -> dict[str, ObservedBins]:
+        """Count each feature's bins in one window, from its aggregations ``inputs`` and ``prediction``."""
+        return {name: ObservedBins(counts) for name, counts in self._count(bucket).items()}
 
-    def _counted(self, bucket: Given) -> dict[str, dict[str, float]]:
-        made: dict[str, dict[str, float]] = {}
-        kept = kept_share(bucket)
+    def _count(self, bucket: JsonObject) -> dict[str, dict[str, float]]:
+        counts: dict[str, dict[str, float]] = {}
+        sampled = get_sampled_share(bucket)
         if "inputs" in bucket:
-            made = {name: {} for name in self._inputs}
+            counts = {name: {} for name in self._inputs}
             places = self._places
-            for token in buckets(bucket["inputs"], "inputs"):
+            for token in get_buckets(bucket["inputs"], "inputs"):
                 key = token["key"]
-                place = places[key] if key in places else self._place(key)
+                place = places[key] if key in places else self._find_place(key)
                 if place is not None:
                     name, label = place
-                    made[name][label] = token["weight"]["value"] * kept
+                    counts[name][label] = token["weight"]["value"] * sampled
         if "prediction" in bucket and PREDICTION in self.expected:
-            made[PREDICTION] = {
-                token["key"]: token["weight"]["value"] * kept
-                for token in buckets(bucket["prediction"], "prediction")
-                if self._counts(PREDICTION, token["key"])
+            counts[PREDICTION] = {
+                token["key"]: token["weight"]["value"] * sampled
+                for token in get_buckets(bucket["prediction"], "prediction")
+                if self._is_counted(PREDICTION, token["key"])
             }
-        return made
+        return counts
 
-    def usual(self, weeks: list[Given], window: str, min_events: float) -> dict[str, Expected] | None:
-        """What the same hours of earlier weeks let expect; None where they had too few events."""
+    def sum_weeks(
+        self, weeks: list[JsonObject], window: str, min_events: float
+    ) -> dict[str, ExpectedBins] | None:
+        """Sum the same hours of earlier weeks; None where they had too few events."""
         sums: dict[str, dict[str, float]] = {}
         events = 0.0
         for version in weeks:
             bucket = version["windows"]["buckets"][window]
             events += bucket["doc_count"]
-            for name, counts in self._counted(bucket).items():
-                known = sums.setdefault(name, {})
+            for name, counts in self._count(bucket).items():
+                bins = sums.setdefault(name, {})
                 # In an order of their own, as sums of fractions depend on it.
-                for label in counts if counts.keys() <= known.keys() else sorted(counts):
-                    known[label] = known.get(label, 0.0) + counts[label]
+                for label in counts if counts.keys() <= bins.keys() else sorted(counts):
+                    bins[label] = bins.get(label, 0.0) + counts[label]
         if events <= 0 or events < min_events:
             return None
-        return {name: Expected(known, self.expected[name].order) for name, known in sums.items()}
+        return {name: ExpectedBins(bins, self.expected[name].order) for name, bins in sums.items()}
 
-    def _place(self, token: str) -> tuple[str, str] | None:
-        """The feature and the bin of a token, if it counts."""
+    def _find_place(self, token: str) -> tuple[str, str] | None:
+        """Return the feature and the bin of a token, if it counts."""
         at = token.find("=") + 1
         name, label = self._named.get(token[:at]), token[at:]
-        place = (name, label) if name is not None and self._counts(name, label) else None
+        place = (name, label) if name is not None and self._is_counted(name, label) else None
         self._places[token] = place
         return place
 
-    def _counts(self, name: str, label: str) -> bool:
+    def _is_counted(self, name: str, label: str) -> bool:
         # Beyond the ends of the range is a place, too, for the spread; the other measures leave it out.
         expected = self.expected[name]
         if label in expected.counts and is_ordinary(label):
@@ -178,22 +188,22 @@ class Features:
         return bool(expected.order) and label in ("!below", "!above")
 
 
-_KNOWN: dict[tuple[int, bool, bool], tuple[Given, Features]] = {}
-_MOST_KNOWN = 32
+_CACHE: dict[tuple[int, bool, bool], tuple[JsonObject, Features]] = {}
+_CACHE_SIZE = 32
 
 
-def features_of(profile: Given, *, inputs: bool, prediction: bool) -> Features:
-    """See ``Features``; the same one for the same document, as a replay has it at every tick."""
+def get_features(profile: JsonObject, *, inputs: bool, prediction: bool) -> Features:
+    """Return the features of a profile; the same ones for the same document, as a replay has it at every tick."""
     key = id(profile), inputs, prediction
-    known = _KNOWN.get(key)
-    if known is None or known[0] is not profile:
-        if len(_KNOWN) >= _MOST_KNOWN:
-            _KNOWN.clear()
-        known = _KNOWN[key] = profile, Features(profile, inputs=inputs, prediction=prediction)
-    return known[1]
+    cached = _CACHE.get(key)
+    if cached is None or cached[0] is not profile:
+        if len(_CACHE) >= _CACHE_SIZE:
+            _CACHE.clear()
+        cached = _CACHE[key] = profile, Features(profile, inputs=inputs, prediction=prediction)
+    return cached[1]
 
 
 @lru_cache(maxsize=65536)
 def is_ordinary(name: str) -> bool:
-    """A missing or an unseen value has a watch of its own."""
+    """Whether a bin is compared: missing and unseen values have watches of their own."""
     return not name.startswith("oov:") and (not name.startswith("!") or name == "!other")

@@ -6,23 +6,23 @@ from typing import Any
 
 from logging_lib.watch.scripts.common import (
     Document,
-    Given,
-    buckets,
-    buckets_in,
-    chance,
-    earlier,
-    found,
-    judged,
-    kept_share,
-    line,
-    percent,
-    prefix_of,
-    profiles_of,
-    quoted,
-    serving,
-    setting,
-    value_of,
-    whole,
+    JsonObject,
+    build_result,
+    decode_value,
+    encode_prefix,
+    find_earlier_weeks,
+    find_setting,
+    format_chance,
+    format_percent,
+    get_answer_buckets,
+    get_buckets,
+    get_sampled_share,
+    index_profiles,
+    name_services,
+    new_finding,
+    new_line,
+    quote,
+    round_half_up,
 )
 from logging_lib.watch.statistics import beta_binomial_tail, predictive
 
@@ -31,272 +31,314 @@ MAX_NAME = 128  # tokens.MAX_PART: a longer name is hashed in tokens, which Pain
 USUAL_ROWS = 200.0
 
 
-def check_rate(ctx: Given, params: Given) -> Document:
-    """Features that failed ``metadata.check``, or one of ``metadata.checks``, more often than expected.
+def check_rate(ctx: JsonObject, params: JsonObject) -> Document:
+    """Find features that failed ``metadata.check``, or one of ``metadata.checks``, more often than expected.
 
-    Judges each window of the ladder, the shortest first, by the tail of the beta-binomial predictive
-    distribution, and reports a feature with the first window that convicts it. A finding needs
+    Each window of the ladder is evaluated, the shortest first, by the tail of the beta-binomial predictive
+    distribution, and a feature is reported with the first window that flags it. A finding needs
     ``metadata.min_hits`` failed events and a rate ``metadata.min_effect`` above the expected one; and a longer
-    window convicts only while the next shorter one still fails more than expected, so that a mended fault is
+    window flags a feature only while the next shorter one still fails more than expected, so that a fixed fault is
     not reported until the longest window has forgotten it (Google, The Site Reliability Workbook, ch. 5,
     "Multiwindow, Multi-Burn-Rate Alerts").
 
     With ``metadata.checks`` the window's aggregations bear the checks' names, else the only one is ``features``.
     What is expected comes from the profile; with ``metadata.usual_rate`` from ``ctx.payload.baseline``, an earlier
-    window, to which that rate counts as 200 more events, so that a version without a past is judged, too. With a
-    profile, all windows but the longest are judged by a baseline, or by what the longest one had before, where that
-    was less: see ``_lower``. Where ``metadata.references`` have 200 events, those windows are judged by the
-    same hours of earlier weeks. A model with fewer than ``min_hits`` events is not judged, and ``notes`` say so.
+    window, to which that rate counts as 200 more events, so that a version without a past is evaluated, too. With
+    a profile, all windows but the longest are compared with a baseline, or with what the longest one had before,
+    where that was less: see ``_lower_expectation``. Where ``metadata.references`` have 200 events, those windows
+    are compared with the same hours of earlier weeks. A model with fewer than ``min_hits`` events is not
+    evaluated, and ``notes`` say so.
     """
     metadata = ctx["metadata"]
     windows = metadata["windows"]
     by_profile = "usual_rate" not in metadata
-    profiles = profiles_of(ctx["payload"]["profiles"]) if "profiles" in ctx["payload"] else {}
+    profiles = index_profiles(ctx["payload"]["profiles"]) if "profiles" in ctx["payload"] else {}
     checks = metadata.get("checks") or [metadata["check"]]
     findings: list[Document] = []
     skipped: list[Document] = []
     notes: list[Document] = []
-    for model in buckets_in(ctx["payload"]["window"], "models"):
-        for version in buckets(model["versions"], "versions"):
+    for model in get_answer_buckets(ctx["payload"]["window"], "models"):
+        for version in get_buckets(model["versions"], "versions"):
             profile = profiles.get(model["key"] + ":" + version["key"])
             if profile is None and by_profile:
                 skipped.append({"model": model["key"], "version": version["key"], "reason": "no profile"})
                 continue
-            features = _features(profile, checks) if profile is not None and by_profile else 1
-            tests = features * len(windows) * metadata["ticks_per_month"]
-            alpha = setting(ctx, profile, "false_alarms_per_model_month") / tests
-            min_hits, min_effect = setting(ctx, profile, "min_hits"), setting(ctx, profile, "min_effect")
-            most = whole(version["windows"]["buckets"][windows[-1]]["weight"]["value"])
-            if most < min_hits:
-                reason = f"{most} events in {windows[-1]}, at least {min_hits} are needed"
+            min_hits = find_setting(ctx, profile, "min_hits")
+            events = round_half_up(version["windows"]["buckets"][windows[-1]]["weight"]["value"])
+            if events < min_hits:
+                reason = f"{events} events in {windows[-1]}, at least {min_hits} are needed"
                 notes.append({"model": model["key"], "version": version["key"], "reason": reason})
                 continue
-            before = earlier(ctx, model["key"], version["key"])
+            features = _count_tested_features(profile, checks) if profile is not None and by_profile else 1
+            tests = features * len(windows) * metadata["ticks_per_month"]
+            alpha = find_setting(ctx, profile, "false_alarms_per_model_month") / tests
+            weeks = find_earlier_weeks(ctx, model["key"], version["key"])
             for check in checks:
-                at = check if "checks" in metadata else "features"
-                told: set[str] = set()
-                shorter: Given | None = None
-                for window in windows:
-                    bucket = version["windows"]["buckets"][window]
-                    recent, shorter = shorter, bucket
-                    total = whole(bucket["weight"]["value"])
-                    if total < min_hits:
-                        continue
-                    for feature in bucket[at]["buckets"]:  # the most frequent, if cut
-                        name = feature["key"]
-                        hits = min(whole(feature["weight"]["value"]), total)
-                        if hits < min_hits or hits / total < min_effect or name in told:
-                            continue
-                        expectation = (
-                            _from_profile(profile, check, name)
-                            if by_profile and profile is not None
-                            else _from_baseline(ctx, model["key"], version["key"], at, name)
-                        )
-                        if expectation is None:
-                            continue
-                        if by_profile and window != windows[-1]:
-                            expectation = _lower(ctx, model["key"], version, at, name, expectation)
-                        if before and window != windows[-1]:
-                            expectation = _from_earlier(before, window, at, name, expectation)
-                        a, b = predictive(
-                            expectation["count"], expectation["rows"], expectation["dispersion"]
-                        )
-                        if hits / total - a / (a + b) < min_effect:
-                            continue
-                        if hits / total < _bound(metadata, "min_rates", check, 0.0):
-                            continue
-                        if hits / total >= _bound(metadata, "max_rates", check, 2.0):
-                            told.add(name)  # another watch's concern, in the longer windows, too
-                            continue
-                        if recent is not None and _is_over(name, recent, at, a / (a + b)):
-                            continue
-                        kept = kept_share(feature)
-                        tail = beta_binomial_tail(whole(hits * kept), whole(total * kept), a, b)
-                        if tail >= alpha:
-                            continue
-                        told.add(name)
-                        values = _values(name, bucket)
-                        rate = percent(hits / total)
-                        usual = _usual(expectation)
-                        first, last = feature["first"]["value_as_string"], feature["last"]["value_as_string"]
-                        lines = [
-                            *serving(version),
-                            line("observed", f"{hits} of {total} events in the last {window}"),
-                            line("expected", expectation["text"]),
-                            line("by chance, had nothing changed", chance(tail)),
-                            line("since", f"{first}, the last at {last}"),
-                        ]
-                        finding = found(
-                            profile,
-                            model["key"],
-                            version["key"],
-                            name,
-                            _what(metadata, check, name, rate, usual),
-                            lines,
-                            _query(metadata, model["key"], version["key"], check, feature),
-                            first,
-                            last,
-                        )
-                        finding["check"] = check
-                        finding["window"] = window
-                        finding["observed"] = hits
-                        finding["total"] = total
-                        finding["observed_percent"] = rate
-                        finding["expected_percent"] = usual
-                        finding["values"] = values
-                        finding["values_text"] = _values_text(name, values)
-                        findings.append(finding)
-    return {**judged(findings, skipped), "notes": notes}
+                findings += _flag_rates(ctx, profile, model["key"], version, check, alpha, weeks)
+    return {**build_result(findings, skipped), "notes": notes}
 
 
-def _features(profile: Given, checks: list[str]) -> int:
-    """How many features can fail these checks."""
+def _flag_rates(
+    ctx: JsonObject,
+    profile: JsonObject | None,
+    model: str,
+    version: JsonObject,
+    check: str,
+    alpha: float,
+    weeks: list[Any],
+) -> list[Document]:
+    """Find the features that fail a check too often, each in the shortest window that flags it."""
+    metadata = ctx["metadata"]
+    aggregation = check if "checks" in metadata else "features"
+    min_hits, min_effect = find_setting(ctx, profile, "min_hits"), find_setting(ctx, profile, "min_effect")
+    findings: list[Document] = []
+    flagged: set[str] = set()
+    shorter: JsonObject | None = None
+    for window in metadata["windows"]:
+        bucket = version["windows"]["buckets"][window]
+        next_shorter, shorter = shorter, bucket
+        total = round_half_up(bucket["weight"]["value"])
+        if total < min_hits:
+            continue
+        for feature in bucket[aggregation]["buckets"]:  # the most frequent, if cut
+            name = feature["key"]
+            hits = min(round_half_up(feature["weight"]["value"]), total)
+            if hits < min_hits or hits / total < min_effect or name in flagged:
+                continue
+            expectation = _expect(ctx, profile, model, version, check, name, window, weeks)
+            if expectation is None:
+                continue
+            a, b = predictive(expectation["count"], expectation["rows"], expectation["dispersion"])
+            if hits / total - a / (a + b) < min_effect:
+                continue
+            if hits / total < _get_rate_bound(metadata, "min_rates", check, 0.0):
+                continue
+            if hits / total >= _get_rate_bound(metadata, "max_rates", check, 2.0):
+                flagged.add(name)  # another watch's concern, in the longer windows, too
+                continue
+            if next_shorter is not None and _has_ended(name, next_shorter, aggregation, a / (a + b)):
+                continue
+            sampled = get_sampled_share(feature)
+            tail = beta_binomial_tail(round_half_up(hits * sampled), round_half_up(total * sampled), a, b)
+            if tail >= alpha:
+                continue
+            flagged.add(name)
+            values = _list_values(name, bucket)
+            rate = format_percent(hits / total)
+            usual = _format_usual_rate(expectation)
+            first, last = feature["first"]["value_as_string"], feature["last"]["value_as_string"]
+            lines = [
+                *name_services(version),
+                new_line("observed", f"{hits} of {total} events in the last {window}"),
+                new_line("expected", expectation["text"]),
+                new_line("by chance, had nothing changed", format_chance(tail)),
+                new_line("since", f"{first}, the last at {last}"),
+            ]
+            finding = new_finding(
+                profile,
+                model,
+                version["key"],
+                name,
+                _describe(metadata, check, name, rate, usual),
+                lines,
+                _build_query(metadata, model, version["key"], check, feature),
+                first,
+                last,
+            )
+            finding["check"] = check
+            finding["window"] = window
+            finding["observed"] = hits
+            finding["total"] = total
+            finding["observed_percent"] = rate
+            finding["expected_percent"] = usual
+            finding["values"] = values
+            finding["values_text"] = _format_values(name, values)
+            findings.append(finding)
+    return findings
+
+
+def _count_tested_features(profile: JsonObject, checks: list[str]) -> int:
+    """Count the features that can fail these checks, at least 1."""
     number = 0
     for check in checks:
-        number += len(_known(profile, check))
+        number += len(_get_expected_checks(profile, check))
     return number if number > 1 else 1
 
 
-def _known(profile: Given, check: str) -> Given:
-    """What is expected of each feature that can fail the check. A search leaves out what is empty."""
+def _get_expected_checks(profile: JsonObject, check: str) -> JsonObject:
+    """Return what is expected of each feature that can fail the check. A search leaves out what is empty."""
     checks = profile["expected"].get("checks") or {}
-    known: Given = checks.get(check) or {}
-    return known
+    expected: JsonObject = checks.get(check) or {}
+    return expected
 
 
-def _from_profile(profile: Given, check: str, name: str) -> Any:
-    checks = _known(profile, check)
+def _expect(
+    ctx: JsonObject,
+    profile: JsonObject | None,
+    model: str,
+    version: JsonObject,
+    check: str,
+    name: str,
+    window: str,
+    weeks: list[Any],
+) -> Document | None:
+    """Return what a feature is expected to have in a window; None where nothing is known of it."""
+    metadata = ctx["metadata"]
+    aggregation = check if "checks" in metadata else "features"
+    if profile is None or "usual_rate" in metadata:
+        expectation: Document | None = _expect_from_baseline(ctx, model, version["key"], aggregation, name)
+    else:
+        expectation = _expect_from_profile(profile, check, name)
+    if expectation is None or window == metadata["windows"][-1]:
+        return expectation
+    if "usual_rate" not in metadata:
+        expectation = _lower_expectation(ctx, model, version, aggregation, name, expectation)
+    return _expect_from_weeks(weeks, window, aggregation, name, expectation)
+
+
+def _expect_from_profile(profile: JsonObject, check: str, name: str) -> Document | None:
+    source = "held-out training rows"
+    checks = _get_expected_checks(profile, check)
     if name in checks:
         known = checks[name]
-        return _expected(known["count"], known["rows"], known["dispersion"], "held-out training rows")
+        return _new_expectation(known["count"], known["rows"], known["dispersion"], source)
     if check == "unexpected":
-        return _expected(0, profile["expected"]["rows"], 0.0, "held-out training rows")
+        return _new_expectation(0, profile["expected"]["rows"], 0.0, source)
     return None
 
 
-def _expected(count: float, rows: float, dispersion: float, source: str) -> Document:
-    text = f"{whole(count)} of {whole(rows)} {source}"
+def _new_expectation(count: float, rows: float, dispersion: float, source: str) -> Document:
+    text = f"{round_half_up(count)} of {round_half_up(rows)} {source}"
     return {"count": count, "rows": rows, "dispersion": dispersion, "text": text}
 
 
-def _lower(ctx: Given, model: str, version: Given, at: str, name: str, trained: Document) -> Document:
-    """What a baseline, or else the longest window before the next shorter one, had; training's where that is less.
+def _lower_expectation(
+    ctx: JsonObject, model: str, version: JsonObject, aggregation: str, name: str, trained: Document
+) -> Document:
+    """Lower training's expectation to what a baseline, or the longest window before the next shorter one, had.
 
-    The lower one: a sharper expectation where training's was an estimate from few rows, and no fault that lasts
-    ever becomes usual.
+    Where that is not less, training's stays: so the expectation is sharper where training's was an estimate from
+    few rows, and a lasting fault never becomes usual.
     """
     windows = ctx["metadata"]["windows"]
-    last, next_one = windows[-1], windows[-2]
+    longest, second = windows[-1], windows[-2]
     if "baseline" in ctx["payload"]:
-        count, rows = _past(ctx, model, version["key"], at, name)
-        source = f"events of the {ctx['metadata']['baseline']} until {last} ago"
+        count, rows = _sum_baseline(ctx, model, version["key"], aggregation, name)
+        source = f"events of the {ctx['metadata']['baseline']} until {longest} ago"
     else:
-        longest, shorter = version["windows"]["buckets"][last], version["windows"]["buckets"][next_one]
-        rows = longest["weight"]["value"] - shorter["weight"]["value"]
-        count = max(0.0, _count(longest, at, name) - _count(shorter, at, name))
-        source = f"events of the {last} until {next_one} ago"
-    if rows < USUAL_ROWS or (count + 0.5) / (rows + 1.0) >= (trained["count"] + 0.5) / (
-        trained["rows"] + 1.0
-    ):
+        longer, shorter = version["windows"]["buckets"][longest], version["windows"]["buckets"][second]
+        rows = longer["weight"]["value"] - shorter["weight"]["value"]
+        count = max(0.0, _get_count(longer, aggregation, name) - _get_count(shorter, aggregation, name))
+        source = f"events of the {longest} until {second} ago"
+    trained_rate = (trained["count"] + 0.5) / (trained["rows"] + 1.0)
+    if rows < USUAL_ROWS or (count + 0.5) / (rows + 1.0) >= trained_rate:
         return trained
-    return _expected(count, rows, trained["dispersion"], source)
+    return _new_expectation(count, rows, trained["dispersion"], source)
 
 
-def _count(bucket: Given, at: str, name: str) -> float:
-    for feature in bucket[at]["buckets"]:
+def _get_count(bucket: JsonObject, aggregation: str, name: str) -> float:
+    for feature in bucket[aggregation]["buckets"]:
         if feature["key"] == name:
             return float(feature["weight"]["value"])
     return 0.0
 
 
-def _from_baseline(ctx: Given, model: str, version: str, at: str, name: str) -> Document:
-    usual = ctx["metadata"]["usual_rate"]
-    past = _past(ctx, model, version, at, name)
-    count, rows = usual * USUAL_ROWS + past[0], USUAL_ROWS + past[1]
-    known = {"count": count, "rows": rows, "dispersion": ctx["metadata"]["dispersion"]}
-    known["text"] = f"{_usual(known)} %, from the usual rate and {whole(rows - USUAL_ROWS)} earlier events"
-    return known
+def _expect_from_baseline(ctx: JsonObject, model: str, version: str, aggregation: str, name: str) -> Document:
+    usual_rate = ctx["metadata"]["usual_rate"]
+    earlier_count, earlier_rows = _sum_baseline(ctx, model, version, aggregation, name)
+    count, rows = usual_rate * USUAL_ROWS + earlier_count, USUAL_ROWS + earlier_rows
+    expectation = {"count": count, "rows": rows, "dispersion": ctx["metadata"]["dispersion"]}
+    usual, events = _format_usual_rate(expectation), round_half_up(rows - USUAL_ROWS)
+    expectation["text"] = f"{usual} %, from the usual rate and {events} earlier events"
+    return expectation
 
 
-def _past(ctx: Given, model: str, version: str, at: str, name: str) -> tuple[float, float]:
-    """How often it happened in ``ctx.payload.baseline``, of how many events."""
+def _sum_baseline(
+    ctx: JsonObject, model: str, version: str, aggregation: str, name: str
+) -> tuple[float, float]:
+    """Count how often it happened in ``ctx.payload.baseline``, and in how many events."""
     count = rows = 0.0
     baseline = ctx["payload"].get("baseline")
     if baseline is not None:
-        for one in buckets_in(baseline, "models"):
-            for other in buckets(one["versions"], "versions") if one["key"] == model else ():
-                if other["key"] == version:
-                    rows += other["weight"]["value"]
-                    count += _count(other, at, name)
+        for model_bucket in get_answer_buckets(baseline, "models"):
+            if model_bucket["key"] != model:
+                continue
+            for bucket in get_buckets(model_bucket["versions"], "versions"):
+                if bucket["key"] == version:
+                    rows += bucket["weight"]["value"]
+                    count += _get_count(bucket, aggregation, name)
     return count, rows
 
 
-def _from_earlier(before: list[Any], window: str, at: str, name: str, otherwise: Document) -> Document:
-    """What the same hours of earlier weeks had, if they had enough."""
+def _expect_from_weeks(
+    weeks: list[Any], window: str, aggregation: str, name: str, otherwise: Document
+) -> Document:
+    """Return what the same hours of earlier weeks had, if they had enough."""
     count = rows = 0.0
-    for version in before:
+    for version in weeks:
         bucket = version["windows"]["buckets"][window]
         rows += bucket["weight"]["value"]
-        count += _count(bucket, at, name)
+        count += _get_count(bucket, aggregation, name)
     if rows < USUAL_ROWS:
         return otherwise
-    return _expected(count, rows, otherwise["dispersion"], "events in the same hours of earlier weeks")
+    return _new_expectation(count, rows, otherwise["dispersion"], "events in the same hours of earlier weeks")
 
 
-def _bound(metadata: Given, name: str, check: str, otherwise: float) -> float:
-    """The rate from which on, or up to which, a check is this watch's concern."""
+def _get_rate_bound(metadata: JsonObject, name: str, check: str, otherwise: float) -> float:
+    """Return the rate from which, or up to which, a check is this watch's concern."""
     rates = metadata.get(name)
     return float(rates[check]) if rates and check in rates else otherwise
 
 
-def _is_over(name: str, recent: Given, at: str, expected: float) -> bool:
+def _has_ended(name: str, shorter: JsonObject, aggregation: str, expected: float) -> bool:
     """Whether the next shorter window has no events, or fails no more often than expected."""
-    total = whole(recent["weight"]["value"])
+    total = round_half_up(shorter["weight"]["value"])
     if total == 0:
         return True
-    for feature in recent[at]["buckets"]:
+    for feature in shorter[aggregation]["buckets"]:
         if feature["key"] == name:
-            return bool(whole(feature["weight"]["value"]) / total <= expected)
+            return bool(round_half_up(feature["weight"]["value"]) / total <= expected)
     return True
 
 
-def _usual(expectation: Given) -> str:
-    return percent(expectation["count"] / expectation["rows"]) if expectation["rows"] > 0 else "0.00"
+def _format_usual_rate(expectation: JsonObject) -> str:
+    return format_percent(expectation["count"] / expectation["rows"]) if expectation["rows"] > 0 else "0.00"
 
 
-def _what(metadata: Given, check: str, name: str, rate: str, usual: str) -> str:
-    """The finding in one line, with ``metadata.words`` of the check or of the very value."""
+def _describe(metadata: JsonObject, check: str, name: str, rate: str, usual: str) -> str:
+    """Say the finding in one line, with ``metadata.words`` for the check or for the very value."""
     words = metadata.get("words") or {}
     if name in words:
         return f"{rate} % {words[name]}, expected {usual} %"
     return f"{name}: {rate} % {words.get(check, check)}, expected {usual} %"
 
 
-def _values(feature: str, window: Given) -> list[Document]:
+def _list_values(feature: str, window: JsonObject) -> list[Document]:
+    """List the most frequent values of a feature among those that failed."""
     if "failing" not in window:
         return []
-    prefix = prefix_of(feature)
-    shown: list[Document] = []
+    prefix = encode_prefix(feature)
+    values: list[Document] = []
     for bucket in window["failing"]["values"]["buckets"]:
-        if bucket["key"].startswith(prefix) and len(shown) < MAX_VALUES_SHOWN:
-            value = value_of(bucket["key"][len(prefix) :])
-            shown.append({"value": value, "count": whole(bucket["weight"]["value"])})
-    return shown
+        if bucket["key"].startswith(prefix) and len(values) < MAX_VALUES_SHOWN:
+            value = decode_value(bucket["key"][len(prefix) :])
+            values.append({"value": value, "count": round_half_up(bucket["weight"]["value"])})
+    return values
 
 
-def _values_text(feature: str, values: list[Document]) -> str:
-    if len(prefix_of(feature)) > MAX_NAME + 1:
+def _format_values(feature: str, values: list[Document]) -> str:
+    if len(encode_prefix(feature)) > MAX_NAME + 1:
         return "(the feature's name is too long to list its values)"
     return ", ".join(f"{value['value']} ({value['count']})" for value in values)
 
 
-def _query(metadata: Given, model: str, version: str, check: str, feature: Given) -> str:
-    """The events in Kibana's query language."""
+def _build_query(metadata: JsonObject, model: str, version: str, check: str, feature: JsonObject) -> str:
+    """Build the query of the events in Kibana's query language."""
     fields = metadata.get("fields") or {}
     field = fields[check] if check in fields else "ml.check." + check
     return (
-        f"ml.model.name: {quoted(model)} and ml.model.version: {quoted(version)}"
-        f" and {field}: {quoted(feature['key'])}"
+        f"ml.model.name: {quote(model)} and ml.model.version: {quote(version)}"
+        f" and {field}: {quote(feature['key'])}"
         f' and @timestamp >= "{feature["first"]["value_as_string"]}"'
         f' and @timestamp <= "{feature["last"]["value_as_string"]}"'
     )

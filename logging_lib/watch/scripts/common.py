@@ -1,7 +1,7 @@
-"""What the judging scripts share: reading the payload, numbers as texts, findings.
+"""What the scripts share: reading a payload, formatting numbers, building findings.
 
-Each function has a namesake in the Painless scripts that need it; ``tests/watch/test_painless.py`` sees that those
-copies are the same text everywhere.
+Each function has a namesake in the Painless scripts that need it; ``tests/watch/test_judging.py`` checks that
+those copies are the same text everywhere.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from typing import Any
 from logging_lib.watch.statistics import log_gamma
 
 Document = dict[str, Any]
-Given = Mapping[str, Any]
-Script = Callable[[Given, Given], Document]
+JsonObject = Mapping[str, Any]
+Script = Callable[[JsonObject, JsonObject], Document]
 
 SEVERAL = 3
 
 
 class ScriptError(Exception):
-    """A script found a payload that it must not judge; the message says why."""
+    """A script got a payload that it must not evaluate; the message says why."""
 
 
-def judged(findings: list[Document], skipped: list[Document] | None = None) -> Document:
-    """The payload of a judging script.
+def build_result(findings: list[Document], skipped: list[Document] | None = None) -> Document:
+    """Build the payload that a script returns.
 
-    ``count``, ``more`` (how many beside the first), ``together`` (how many, where they are so many that one cause
-    is likely), the findings, and the model versions that could not be judged.
+    Returns:
+        ``count``; ``more``, how many there are beside the first; ``together``, how many there are where one cause
+        is likely; the findings; and ``skipped``, the model versions that could not be evaluated.
     """
     return {
         "count": len(findings),
@@ -39,33 +40,33 @@ def judged(findings: list[Document], skipped: list[Document] | None = None) -> D
     }
 
 
-def profiles_of(payload: Given) -> dict[str, Any]:
-    """The profiles' documents by ``model:version``."""
-    found = {}
+def index_profiles(payload: JsonObject) -> dict[str, Any]:
+    """Index the profiles' documents by ``model:version``."""
+    profiles = {}
     for hit in payload["hits"]["hits"]:
         model = hit["_source"]["ml"]["model"]
-        found[model["name"] + ":" + model["version"]] = hit["_source"]
-    return found
+        profiles[model["name"] + ":" + model["version"]] = hit["_source"]
+    return profiles
 
 
-def setting(ctx: Given, profile: Given | None, name: str) -> Any:
-    """A setting of the watch: what the profile overrides for this model version, else the watch's metadata."""
+def find_setting(ctx: JsonObject, profile: JsonObject | None, name: str) -> Any:
+    """Return a setting: what the profile overrides for this model version, else what the watch's metadata has."""
     overrides = profile.get("overrides") if profile is not None else None
-    own = overrides.get(ctx["watch_id"]) if overrides else None
-    return own[name] if own and name in own else ctx["metadata"][name]
+    of_watch = overrides.get(ctx["watch_id"]) if overrides else None
+    return of_watch[name] if of_watch and name in of_watch else ctx["metadata"][name]
 
 
-def owners(profile: Given | None) -> Document:
-    """Who owns the model, as its profile says: further recipients of the messages about it."""
-    found = profile.get("owners") if profile is not None else None
+def find_owners(profile: JsonObject | None) -> Document:
+    """Return the model's owners, as its profile says: further recipients of the messages about it."""
+    owners = profile.get("owners") if profile is not None else None
     return {
-        "owner_email": found.get("email") if found else None,
-        "owner_slack": found.get("slack") if found else None,
+        "owner_email": owners.get("email") if owners else None,
+        "owner_slack": owners.get("slack") if owners else None,
     }
 
 
-def found(
-    profile: Given | None,
+def new_finding(
+    profile: JsonObject | None,
     model: str,
     version: str,
     feature: str,
@@ -75,7 +76,7 @@ def found(
     since: str,
     until: str,
 ) -> Document:
-    """A finding: what every message is made of.
+    """Build a finding, of which every message is made.
 
     ``query`` is in Kibana's query language; ``discover`` is the same as a string of Discover's address (RISON,
     which escapes by an exclamation mark), still to be percent-encoded; ``since`` and ``until`` are its range of
@@ -92,70 +93,76 @@ def found(
         "discover": query.replace("!", "!!").replace("'", "!'"),
         "since": since,
         "until": until,
-        **owners(profile),
+        **find_owners(profile),
     }
 
 
-def serving(bucket: Given) -> list[Document]:
-    """The line that names the services whose events these are, the most busy ones; none where none is known."""
-    names = [each["key"] for each in bucket["services"]["buckets"]] if "services" in bucket else []
+def name_services(bucket: JsonObject) -> list[Document]:
+    """Build the line that names the busiest services among those events; no line where none is known."""
+    names = [service["key"] for service in bucket["services"]["buckets"]] if "services" in bucket else []
     if not names:
         return []
     text = ", ".join(names[:SEVERAL])
-    return [line("service", text if len(names) <= SEVERAL else f"{text} and {len(names) - SEVERAL} more")]
+    return [new_line("service", text if len(names) <= SEVERAL else f"{text} and {len(names) - SEVERAL} more")]
 
 
-def earlier(ctx: Given, model: str, version: str) -> list[Any]:
-    """The buckets of a model version in ``metadata.references``: the same hours of earlier weeks."""
-    same = []
+def find_earlier_weeks(ctx: JsonObject, model: str, version: str) -> list[Any]:
+    """Return the buckets of a model version in the same hours of earlier weeks, ``metadata.references``."""
+    weeks = []
     for name in ctx["metadata"].get("references") or []:
-        for one in buckets_in(ctx["payload"][name], "models"):
-            if one["key"] == model:
-                same += [each for each in buckets(one["versions"], "versions") if each["key"] == version]
-    return same
+        for model_bucket in get_answer_buckets(ctx["payload"][name], "models"):
+            if model_bucket["key"] == model:
+                versions = get_buckets(model_bucket["versions"], "versions")
+                weeks += [bucket for bucket in versions if bucket["key"] == version]
+    return weeks
 
 
-def buckets(aggregation: Given, name: str) -> list[Any]:
-    """The buckets of a terms aggregation. Raises ScriptError when some were cut off."""
+def get_buckets(aggregation: JsonObject, name: str) -> list[Any]:
+    """Return the buckets of a terms aggregation. Raises ScriptError when some were cut off."""
     cut = aggregation.get("sum_other_doc_count", 0)
     if cut > 0:
         raise ScriptError(
             f"the aggregation {name} left out {cut} documents; raise its size or watch one model at a time"
         )
-    found: list[Any] = aggregation["buckets"]
-    return found
+    buckets: list[Any] = aggregation["buckets"]
+    return buckets
 
 
-def buckets_in(answer: Given, name: str) -> list[Any]:
-    """The buckets of a search's outermost aggregation, as ``buckets``.
+def get_answer_buckets(answer: JsonObject, name: str) -> list[Any]:
+    """Return the buckets of a search's outermost terms aggregation, as ``get_buckets`` does.
 
     Where no index matches, Elasticsearch answers without aggregations: there are no buckets then.
     """
-    return buckets(answer["aggregations"][name], name) if "aggregations" in answer else []
+    return get_buckets(answer["aggregations"][name], name) if "aggregations" in answer else []
 
 
-def kept_share(bucket: Given) -> float:
-    """Documents a unit of weight: what sampling kept. A statistic must not count what it has not seen."""
+def get_sampled_share(bucket: JsonObject) -> float:
+    """Return the share of events that sampling stored: a statistic must not count what it has not seen."""
     weight = bucket["weight"]["value"]
     return float(bucket["doc_count"] / weight) if weight > bucket["doc_count"] else 1.0
 
 
-def millis(instant: str) -> int:
-    """Milliseconds since 1970 of an ISO instant with its zone. Watcher gives scripts a date, the runner a text."""
+def parse_millis(instant: str) -> int:
+    """Return an ISO instant with its zone in milliseconds since 1970.
+
+    Watcher gives scripts a date, the runner a text.
+    """
     return round(datetime.fromisoformat(instant).timestamp() * 1000)
 
 
-def whole(value: float) -> int:
+def round_half_up(value: float) -> int:
+    """Round to the nearest integer as Painless does, halves upwards."""
     return floor(value + 0.5)
 
 
-def percent(rate: float) -> str:
+def format_percent(rate: float) -> str:
+    """Format a rate, 0 to 1, as a percentage with two decimals, without the sign."""
     hundredths = floor((-rate if rate < 0 else rate) * 10000.0 + 0.5)
     return f"{'-' if rate < 0 else ''}{hundredths // 100}.{hundredths % 100:02d}"
 
 
-def number(value: float) -> str:
-    """For people: whole from 1000 on, two decimals from 1 on, four below."""
+def format_number(value: float) -> str:
+    """Format a number for people: whole from 1000 on, two decimals from 1 on, four below."""
     sign, size = ("-", -value) if value < 0 else ("", value)
     if size >= 1e15:
         return f"{sign}10^{floor(log10(size))}"
@@ -167,44 +174,47 @@ def number(value: float) -> str:
     return f"{sign}{scaled // scale}.{scaled % scale:0{decimals}d}"
 
 
-def span(seconds: float) -> str:
-    """A length of time for people."""
+def format_span(seconds: float) -> str:
+    """Format a length of time for people."""
     if seconds < 120:
-        return f"{whole(seconds)} s"
+        return f"{round_half_up(seconds)} s"
     if seconds < 7200:
-        return f"{whole(seconds / 60)} min"
+        return f"{round_half_up(seconds / 60)} min"
     if seconds < 172800:
-        return f"{whole(seconds / 3600)} h"
-    return f"{whole(seconds / 86400)} days"
+        return f"{round_half_up(seconds / 3600)} h"
+    return f"{round_half_up(seconds / 86400)} days"
 
 
-def chance(tail: float) -> str:
+def format_chance(tail: float) -> str:
+    """Format a probability as a power of ten."""
     if tail < 1e-300:
         return "less than 1 in 10^300"
     return f"1 in 10^{floor(-log10(tail))}"
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
+    """Quote a value for Kibana's query language."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def line(name: str, value: str) -> Document:
+def new_line(name: str, value: str) -> Document:
+    """Build a line of a message."""
     return {"name": name, "value": value}
 
 
-def prefix_of(feature: str) -> str:
-    """``tokens.part`` of a name that is not too long, with its ``=``."""
+def encode_prefix(feature: str) -> str:
+    """Return the beginning of a feature's tokens: ``tokens.part`` of a name that is not too long, and ``=``."""
     prefix = feature.replace("%", "%25").replace("=", "%3D") + "="
     return "%21" + prefix[1:] if prefix.startswith("!") else prefix
 
 
-def value_of(part: str) -> str:
-    """The value that a token's second half stands for."""
+def decode_value(part: str) -> str:
+    """Return the value that a token's second half stands for."""
     return part.replace("%21", "!").replace("%3D", "=").replace("%25", "%")
 
 
 def gamma_tail(a: float, x: float) -> float:
-    """Q(a, x), the upper regularized incomplete gamma function: P(chi-squared of 2a degrees > 2x).
+    """Return Q(a, x), the upper regularized incomplete gamma function: P(chi-squared of 2a degrees > 2x).
 
     The series below a + 1, the continued fraction above. Source: Press et al., Numerical Recipes, 3rd ed., 6.2.
     """

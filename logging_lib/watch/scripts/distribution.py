@@ -4,165 +4,196 @@ from __future__ import annotations
 
 from math import sqrt
 
-from logging_lib.watch.scripts.bins import PREDICTION, Expected, Observed, features_of
+from logging_lib.watch.scripts.bins import PREDICTION, ExpectedBins, ObservedBins, get_features
 from logging_lib.watch.scripts.common import (
     Document,
-    Given,
-    buckets,
-    buckets_in,
-    chance,
-    earlier,
-    found,
-    judged,
-    line,
-    percent,
-    prefix_of,
-    profiles_of,
-    quoted,
-    serving,
-    setting,
-    value_of,
-    whole,
+    JsonObject,
+    build_result,
+    decode_value,
+    encode_prefix,
+    find_earlier_weeks,
+    find_setting,
+    format_chance,
+    format_percent,
+    get_answer_buckets,
+    get_buckets,
+    index_profiles,
+    name_services,
+    new_finding,
+    new_line,
+    quote,
+    round_half_up,
 )
-from logging_lib.watch.scripts.measures import Settings, mean, psi, rare, shift, spread
+from logging_lib.watch.scripts.measures import (
+    Deviation,
+    Thresholds,
+    measure_mean,
+    measure_psi,
+    measure_rare,
+    measure_shift,
+    measure_spread,
+)
 
-ELSEWHERE, ELSEWHERE_HITS = (
-    0.05,
-    10.0,
-)  # from here on another watch tells of a cause: out-of-range, na-spike, ...
-_BY_BINS = {"psi": psi, "shift": shift, "spread": spread}
+# From here on another watch reports the cause: out-of-range, na-spike, ...
+ELSEWHERE, ELSEWHERE_HITS = 0.05, 10.0
+_BY_BINS = {"psi": measure_psi, "shift": measure_shift, "spread": measure_spread}
 
 
-def distribution(ctx: Given, params: Given) -> Document:
-    """What ``metadata.measures`` lists, of each feature and of the prediction, a window after the other.
+def distribution(ctx: JsonObject, params: JsonObject) -> Document:
+    """Compare how values are distributed, by ``metadata.measures``, of each feature and of the prediction.
 
     - ``psi``: the population stability index, with ``min_psi`` as the least one left after what chance alone
-      would make of it (see ``psi``);
+      would make of it (see ``measure_psi``);
     - ``rare``: a bin that was rare in training (``rare_share``) and became common;
-    - ``shift``: whether the values of a number lie higher or lower (see ``shift``);
-    - ``spread``: whether the values lie further from the middle of training, or nearer (see ``spread``);
-    - ``mean``: whether the prediction's mean left its standard error (see ``mean``).
+    - ``shift``: whether the values of a number moved up or down (see ``measure_shift``);
+    - ``spread``: whether the values are further from the middle of training, or nearer (see ``measure_spread``);
+    - ``mean``: whether the prediction's mean left its standard error (see ``measure_mean``).
 
     Only ordinary bins count: a missing or an unseen value has a watch of its own, and one cause should not be
-    told of twice. For the same reason a number is passed over while many of its values left the range to one side,
+    reported twice. For the same reason a number is skipped while many of its values left the range to one side,
     and a prediction while its change is no greater than the share of events in which an input is missing, absent,
     unseen or out of range: ``notes`` say so.
 
     The aggregations ``inputs`` (of ``ml.input.bins``) and ``prediction`` (of ``ml.prediction.bin``) say what is
-    judged. Where ``metadata.references``, the same hours of earlier weeks, have ``min_events`` events, all windows
-    but the longest are judged by those; the longest is always judged by training, so that neither a slow leak nor a
-    lasting shift becomes usual. A window with fewer events than ``min_events`` is not judged; where that holds of
-    the longest one, ``notes`` say so. A longer window convicts only while the next shorter one deviates in the same
-    direction.
+    compared. Where ``metadata.references``, the same hours of earlier weeks, have ``min_events`` events, all
+    windows but the longest are compared with those; the longest is always compared with training, so that neither a
+    slow leak nor a lasting shift becomes usual. A window with fewer events than ``min_events`` is not evaluated;
+    where that holds of the longest one, ``notes`` say so. A longer window flags a feature only while the next
+    shorter one deviates in the same direction.
     """
-    metadata = ctx["metadata"]
-    windows, measures = metadata["windows"], metadata["measures"]
-    profiles = profiles_of(ctx["payload"]["profiles"])
+    windows = ctx["metadata"]["windows"]
+    profiles = index_profiles(ctx["payload"]["profiles"])
     findings: list[Document] = []
     skipped: list[Document] = []
     notes: list[Document] = []
-    for model in buckets_in(ctx["payload"]["window"], "models"):
-        for version in buckets(model["versions"], "versions"):
+    for model in get_answer_buckets(ctx["payload"]["window"], "models"):
+        for version in get_buckets(model["versions"], "versions"):
             profile = profiles.get(model["key"] + ":" + version["key"])
             if profile is None:
                 skipped.append({"model": model["key"], "version": version["key"], "reason": "no profile"})
                 continue
-            judging = _settings(ctx, profile)
-            longest = version["windows"]["buckets"][windows[-1]]["doc_count"]
-            if longest < judging.min_events:
-                reason = f"{longest} events in {windows[-1]}, at least {whole(judging.min_events)} are needed"
+            thresholds = _read_thresholds(ctx, profile)
+            events = version["windows"]["buckets"][windows[-1]]["doc_count"]
+            if events < thresholds.min_events:
+                needed = round_half_up(thresholds.min_events)
+                reason = f"{events} events in {windows[-1]}, at least {needed} are needed"
                 notes.append({"model": model["key"], "version": version["key"], "reason": reason})
                 continue
-            weeks = earlier(ctx, model["key"], version["key"])
-            told: set[str] = set()
-            asked_for = version["windows"]["buckets"][windows[-1]]
-            features = features_of(
-                profile, inputs="inputs" in asked_for, prediction="prediction" in asked_for
+            _flag_distributions(ctx, profile, model["key"], version, thresholds, findings, notes)
+    return {**build_result(findings, skipped), "notes": notes}
+
+
+def _flag_distributions(
+    ctx: JsonObject,
+    profile: JsonObject,
+    model: str,
+    version: JsonObject,
+    thresholds: Thresholds,
+    findings: list[Document],
+    notes: list[Document],
+) -> None:
+    """Add the features that deviate, each in the shortest window that flags it, to ``findings``."""
+    windows = ctx["metadata"]["windows"]
+    weeks = find_earlier_weeks(ctx, model, version["key"])
+    longest = version["windows"]["buckets"][windows[-1]]
+    features = get_features(profile, inputs="inputs" in longest, prediction="prediction" in longest)
+    flagged: set[str] = set()
+    counted: dict[str, ObservedBins] | None = None
+    for window in windows:
+        bucket = version["windows"]["buckets"][window]
+        next_shorter, counted = counted, features.count_observed(bucket)
+        if bucket["doc_count"] < thresholds.min_events:
+            continue
+        usual = features.sum_weeks(weeks, window, thresholds.min_events) if window != windows[-1] else None
+        for name, observed in counted.items():
+            if name in flagged or observed.total < thresholds.min_events:
+                continue
+            shorter = next_shorter.get(name) if next_shorter is not None else None
+            if next_shorter is not None and shorter is None:
+                continue
+            trained = features.expected[name]
+            of_weeks = usual.get(name) if usual is not None else None
+            expected = trained if of_weeks is None else of_weeks
+            if _is_out_of_range(expected, observed):
+                continue
+            deviations = []
+            for measure in ctx["metadata"]["measures"]:
+                if measure == "rare":
+                    deviation = measure_rare(thresholds, trained, observed, shorter)
+                elif measure != "mean":
+                    deviation = _BY_BINS[measure](thresholds, expected, observed, shorter)
+                elif name == PREDICTION:
+                    past = weeks if of_weeks is not None else []
+                    deviation = measure_mean(thresholds, profile, bucket, past, window)
+                else:
+                    deviation = None
+                if deviation is not None and deviation.chance < thresholds.alpha:
+                    deviations.append(deviation)
+            if not deviations:
+                continue
+            elsewhere = _explain_elsewhere(profile, bucket, name, expected, observed)
+            if elsewhere != "":
+                notes.append({"model": model, "version": version["key"], "reason": elsewhere})
+                continue
+            flagged.add(name)
+            source = "training"
+            if of_weeks is not None:
+                rows = round_half_up(sum(of_weeks.counts.values()))
+                source = f"{rows} events in the same hours of earlier weeks"
+            events = round_half_up(observed.total)
+            findings.append(
+                _new_bins_finding(ctx, profile, model, version, window, name, events, source, deviations)
             )
-            shorter: dict[str, Observed] | None = None
-            for window in windows:
-                bucket = version["windows"]["buckets"][window]
-                recent, shorter = shorter, features.observed(bucket)
-                if bucket["doc_count"] < judging.min_events:
-                    continue
-                usual = features.usual(weeks, window, judging.min_events) if window != windows[-1] else None
-                for name, observed in shorter.items():
-                    if name in told:
-                        continue
-                    n = observed.total
-                    if n < judging.min_events:
-                        continue
-                    before = recent.get(name) if recent is not None else None
-                    if recent is not None and before is None:
-                        continue
-                    known = usual.get(name) if usual is not None else None
-                    trained = features.expected[name]
-                    asked = trained if known is None else known
-                    if _is_beyond(asked, observed):
-                        continue
-                    verdicts = []
-                    for measure in measures:
-                        if measure == "rare":
-                            verdict = rare(judging, trained, observed, before)
-                        elif measure != "mean":
-                            verdict = _BY_BINS[measure](judging, asked, observed, before)
-                        elif name == PREDICTION:
-                            past = weeks if known is not None else []
-                            verdict = mean(judging, profile, bucket, past, window)
-                        else:
-                            verdict = None
-                        if verdict is not None and verdict.chance < judging.alpha:
-                            verdicts.append(verdict)
-                    if not verdicts:
-                        continue
-                    elsewhere = _told_elsewhere(profile, bucket, name, asked, observed)
-                    if elsewhere != "":
-                        notes.append({"model": model["key"], "version": version["key"], "reason": elsewhere})
-                        continue
-                    told.add(name)
-                    first = verdicts[0]
-                    source = (
-                        "training"
-                        if known is None
-                        else f"{whole(sum(known.counts.values()))} events in the same hours of earlier weeks"
-                    )
-                    lines = [
-                        *serving(version),
-                        line("observed", f"{whole(n)} events in the last {window}"),
-                        *first.lines,
-                        line("expected from", source),
-                        line("by chance, had nothing changed", chance(first.chance)),
-                    ]
-                    lines += [line(each.what, "by chance " + chance(each.chance)) for each in verdicts[1:]]
-                    since = bucket["first"]["value_as_string"]
-                    lines.append(line("since", f"{since} at the latest"))
-                    field = "ml.prediction.bin" if name == PREDICTION else "ml.input.bins"
-                    token = first.bin if name == PREDICTION else prefix_of(name) + first.bin
-                    where = f" and {field}: {quoted(token)}" if first.bin else ""
-                    query = (
-                        f"ml.model.name: {quoted(model['key'])}"
-                        f" and ml.model.version: {quoted(version['key'])}{where}"
-                        f' and event.ingested >= "{ctx["trigger"]["scheduled_time"]}||-{window}"'
-                    )
-                    what = f"{name}: {first.what}"
-                    until = bucket["last"]["value_as_string"]
-                    finding = found(
-                        profile, model["key"], version["key"], name, what, lines, query, since, until
-                    )
-                    finding["window"] = window
-                    finding["observed"] = whole(n)
-                    findings.append(finding)
-    return {**judged(findings, skipped), "notes": notes}
 
 
-def _settings(ctx: Given, profile: Given) -> Settings:
+def _new_bins_finding(
+    ctx: JsonObject,
+    profile: JsonObject,
+    model: str,
+    version: JsonObject,
+    window: str,
+    name: str,
+    events: int,
+    source: str,
+    deviations: list[Deviation],
+) -> Document:
+    bucket = version["windows"]["buckets"][window]
+    first = deviations[0]
+    lines = [
+        *name_services(version),
+        new_line("observed", f"{events} events in the last {window}"),
+        *first.lines,
+        new_line("expected from", source),
+        new_line("by chance, had nothing changed", format_chance(first.chance)),
+    ]
+    lines.extend(
+        new_line(deviation.what, "by chance " + format_chance(deviation.chance))
+        for deviation in deviations[1:]
+    )
+    since, until = bucket["first"]["value_as_string"], bucket["last"]["value_as_string"]
+    lines.append(new_line("since", f"{since} at the latest"))
+    field = "ml.prediction.bin" if name == PREDICTION else "ml.input.bins"
+    token = first.bin if name == PREDICTION else encode_prefix(name) + first.bin
+    where = f" and {field}: {quote(token)}" if first.bin else ""
+    query = (
+        f"ml.model.name: {quote(model)} and ml.model.version: {quote(version['key'])}{where}"
+        f' and event.ingested >= "{ctx["trigger"]["scheduled_time"]}||-{window}"'
+    )
+    what = f"{name}: {first.what}"
+    finding = new_finding(profile, model, version["key"], name, what, lines, query, since, until)
+    finding["window"] = window
+    finding["observed"] = events
+    return finding
+
+
+def _read_thresholds(ctx: JsonObject, profile: JsonObject) -> Thresholds:
     def value(name: str) -> float:
-        given = setting(ctx, profile, name) if name in ctx["metadata"] else None
-        return float(given) if given is not None else 0.0
+        setting = find_setting(ctx, profile, name) if name in ctx["metadata"] else None
+        return float(setting) if setting is not None else 0.0
 
     metadata = ctx["metadata"]
     tests = (profile["expected"]["features"] + 1.0) * len(metadata["measures"]) * len(metadata["windows"])
-    return Settings(
+    return Thresholds(
         alpha=value("false_alarms_per_model_month") / (tests * metadata["ticks_per_month"]),
         min_events=value("min_events"),
         dispersion=value("dispersion"),
@@ -175,7 +206,7 @@ def _settings(ctx: Given, profile: Given) -> Settings:
     )
 
 
-def _is_beyond(expected: Expected, observed: Observed) -> bool:
+def _is_out_of_range(expected: ExpectedBins, observed: ObservedBins) -> bool:
     """Whether so many values left the range to one side that this is another watch's finding."""
     side = observed.counts.get("!above", 0.0) - observed.counts.get("!below", 0.0)
     hits = side if side > 0 else -side
@@ -187,10 +218,10 @@ def _is_beyond(expected: Expected, observed: Observed) -> bool:
     return bool(hits / observed.total - share >= ELSEWHERE)
 
 
-def _told_elsewhere(
-    profile: Given, bucket: Given, feature: str, expected: Expected, observed: Observed
+def _explain_elsewhere(
+    profile: JsonObject, bucket: JsonObject, feature: str, expected: ExpectedBins, observed: ObservedBins
 ) -> str:
-    """Why a change of the prediction needs no message of its own; empty where it does.
+    """Say why a change of the prediction needs no message of its own; empty where it needs one.
 
     It is explained where the total variation distance of its bins, less what chance makes of it, is no greater than
     the rise of the share of events in which one input is missing, absent, unseen or out of range: changing those
@@ -201,20 +232,19 @@ def _told_elsewhere(
     total = bucket["weight"]["value"]
     cause = ""
     most = 0.0
-    for token in buckets(bucket["special"], "special"):
+    for token in get_buckets(bucket["special"], "special"):
         key = token["key"]
         at = key.find("=") + 1
-        name = value_of(key[: at - 1])
+        name = decode_value(key[: at - 1])
         if token["doc_count"] < ELSEWHERE_HITS or name not in profile["expected"]["bins"]:
             continue
         usual = profile["expected"]["bins"][name]
         rows = sum(usual.values())
-        rise = token["weight"]["value"] / total - (usual.get(key[at:], 0) / rows if rows > 0 else 0.0)
+        now = token["weight"]["value"] / total
+        rise = now - (usual.get(key[at:], 0) / rows if rows > 0 else 0.0)
         if rise > most:
             most = rise
-            cause = (
-                f"{name} is {key[at + 1 :]} in {percent(token['weight']['value'] / total)} % of the events"
-            )
+            cause = f"{name} is {key[at + 1 :]} in {format_percent(now)} % of the events"
     if most < ELSEWHERE:
         return ""
     n, m = observed.ordinary, expected.rows

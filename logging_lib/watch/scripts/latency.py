@@ -6,28 +6,28 @@ from math import floor
 
 from logging_lib.watch.scripts.common import (
     Document,
-    Given,
-    buckets,
-    buckets_in,
-    chance,
-    found,
-    judged,
-    line,
-    number,
-    percent,
-    profiles_of,
-    quoted,
-    serving,
-    setting,
-    whole,
+    JsonObject,
+    build_result,
+    find_setting,
+    format_chance,
+    format_number,
+    format_percent,
+    get_answer_buckets,
+    get_buckets,
+    index_profiles,
+    name_services,
+    new_finding,
+    new_line,
+    quote,
+    round_half_up,
 )
 from logging_lib.watch.statistics import beta_binomial_tail, predictive
 
 MILLION = 1000000.0
 
 
-def latency(ctx: Given, params: Given) -> Document:
-    """The 95th percentile of ``event.duration`` against the model's own past and ``max_ms``.
+def latency(ctx: JsonObject, params: JsonObject) -> Document:
+    """Compare the 95th percentile of ``event.duration`` with the model's own past, and with ``max_ms``.
 
     Of the past's durations one in twenty is above its own p95. The window's percentiles say what share of it is
     above that; the tail of the beta-binomial distribution says how likely so many are, and ``dispersion`` how
@@ -36,104 +36,111 @@ def latency(ctx: Given, params: Given) -> Document:
     """
     metadata = ctx["metadata"]
     windows = metadata["windows"]
-    profiles = profiles_of(ctx["payload"]["profiles"])
+    profiles = index_profiles(ctx["payload"]["profiles"])
     past = {}
-    for model in buckets_in(ctx["payload"]["baseline"], "models"):
+    for model in get_answer_buckets(ctx["payload"]["baseline"], "models"):
         past[model["key"]] = model
     findings: list[Document] = []
     notes: list[Document] = []
-    for model in buckets_in(ctx["payload"]["window"], "models"):
-        for version in buckets(model["versions"], "versions"):
+    for model in get_answer_buckets(ctx["payload"]["window"], "models"):
+        for version in get_buckets(model["versions"], "versions"):
             profile = profiles.get(model["key"] + ":" + version["key"])
-            alpha = setting(ctx, profile, "false_alarms_per_model_month") / (
-                len(windows) * metadata["ticks_per_month"]
-            )
-            min_events, max_ms = setting(ctx, profile, "min_events"), setting(ctx, profile, "max_ms")
-            most = int(version["windows"]["buckets"][windows[-1]]["timed"]["value"])
-            if most < min_events:
-                reason = f"{most} timed events in {windows[-1]}, at least {min_events} are needed"
+            min_events = find_setting(ctx, profile, "min_events")
+            events = int(version["windows"]["buckets"][windows[-1]]["timed"]["value"])
+            if events < min_events:
+                reason = f"{events} timed events in {windows[-1]}, at least {min_events} are needed"
                 notes.append({"model": model["key"], "version": version["key"], "reason": reason})
                 continue
             before = past.get(model["key"])
-            known = before is not None and before["timed"]["value"] >= min_events
-            if not known:
+            if before is None or before["timed"]["value"] < min_events:
+                before = None
                 reason = f"too few earlier events to compare with, at least {min_events} are needed"
                 notes.append({"model": model["key"], "version": version["key"], "reason": reason})
-            shorter: float | None = None
-            told = False
-            for window in windows:
-                bucket = version["windows"]["buckets"][window]
-                n = int(bucket["timed"]["value"])
-                if n < min_events or told:
-                    continue
-                p95 = bucket["duration"]["values"]["95.0"]
-                recent, shorter = shorter, p95
-                limit = max_ms * MILLION
-                tail = 0.0
-                if known and before is not None:
-                    usual = before["duration"]["values"]["95.0"]
-                    tail = _tail(
-                        bucket, n, usual, before["timed"]["value"], setting(ctx, profile, "dispersion")
-                    )
-                    grown = max(
-                        setting(ctx, profile, "min_ratio") * usual,
-                        usual + setting(ctx, profile, "min_rise_ms") * MILLION,
-                    )
-                    slower = p95 >= grown and tail < alpha and (recent is None or recent >= grown)
-                else:
-                    usual, slower = 0.0, False
-                beyond = p95 >= limit and (recent is None or recent >= limit)
-                if not slower and not beyond:
-                    continue
-                told = True
-                lines = [
-                    *serving(version),
-                    line(
-                        "observed",
-                        f"p95 {_ms(p95)}, median {_ms(bucket['duration']['values']['50.0'])}, "
-                        f"of {n} predictions in the last {window}",
-                    ),
-                ]
-                if known and before is not None:
-                    earlier = whole(before["timed"]["value"])
-                    above = percent(_share(bucket, usual))
-                    lines.append(line("usual", f"p95 {_ms(usual)}, of {earlier} earlier predictions"))
-                    lines.append(line("above the usual p95", f"{above} % at least, expected 5.00 %"))
-                if slower:
-                    lines.append(line("by chance, had nothing changed", chance(tail)))
-                lines.append(line("limit", _ms(limit)))
-                against = f"usually {_ms(usual)}" if slower else f"limit {_ms(limit)}"
-                since = bucket["first"]["value_as_string"]
-                lines.append(line("since", f"{since} at the latest"))
-                query = (
-                    f"ml.model.name: {quoted(model['key'])} and ml.model.version: {quoted(version['key'])}"
-                    f" and event.duration >= {whole(usual if slower else limit)}"
-                    f' and event.ingested >= "{ctx["trigger"]["scheduled_time"]}||-{window}"'
-                )
-                what = f"p95 of the latency {_ms(p95)}, {against}"
-                until = bucket["last"]["value_as_string"]
-                finding = found(
-                    profile, model["key"], version["key"], "latency", what, lines, query, since, until
-                )
-                finding["window"] = window
-                finding["observed"] = n
-                findings.append(finding)
-    return {**judged(findings), "notes": notes}
+            findings += _flag_latency(ctx, profile, model["key"], version, before)
+    return {**build_result(findings), "notes": notes}
 
 
-def _share(bucket: Given, usual: float) -> float:
-    """The share of the window that is surely above ``usual``: 1 less the lowest percentile that is."""
-    found = 0.0
+def _flag_latency(
+    ctx: JsonObject, profile: JsonObject | None, model: str, version: JsonObject, before: JsonObject | None
+) -> list[Document]:
+    """Return the finding of the shortest window that is too slow.
+
+    Args:
+        before: the model's own past, where it had enough events.
+    """
+    metadata = ctx["metadata"]
+    windows = metadata["windows"]
+    alpha = find_setting(ctx, profile, "false_alarms_per_model_month") / (
+        len(windows) * metadata["ticks_per_month"]
+    )
+    min_events = find_setting(ctx, profile, "min_events")
+    limit = find_setting(ctx, profile, "max_ms") * MILLION
+    shorter_p95: float | None = None
+    for window in windows:
+        bucket = version["windows"]["buckets"][window]
+        events = int(bucket["timed"]["value"])
+        if events < min_events:
+            continue
+        p95 = bucket["duration"]["values"]["95.0"]
+        next_shorter, shorter_p95 = shorter_p95, p95
+        tail = usual = 0.0
+        is_slower = False
+        if before is not None:
+            usual = before["duration"]["values"]["95.0"]
+            dispersion = find_setting(ctx, profile, "dispersion")
+            tail = _compute_tail_above(bucket, events, usual, before["timed"]["value"], dispersion)
+            grown = max(
+                find_setting(ctx, profile, "min_ratio") * usual,
+                usual + find_setting(ctx, profile, "min_rise_ms") * MILLION,
+            )
+            is_slower = p95 >= grown and tail < alpha and (next_shorter is None or next_shorter >= grown)
+        is_beyond = p95 >= limit and (next_shorter is None or next_shorter >= limit)
+        if not is_slower and not is_beyond:
+            continue
+        median = _format_millis(bucket["duration"]["values"]["50.0"])
+        observed = f"p95 {_format_millis(p95)}, median {median}, of {events} predictions in the last {window}"
+        lines = [*name_services(version), new_line("observed", observed)]
+        if before is not None:
+            earlier = round_half_up(before["timed"]["value"])
+            above = format_percent(_get_share_above(bucket, usual))
+            lines.append(new_line("usual", f"p95 {_format_millis(usual)}, of {earlier} earlier predictions"))
+            lines.append(new_line("above the usual p95", f"{above} % at least, expected 5.00 %"))
+        if is_slower:
+            lines.append(new_line("by chance, had nothing changed", format_chance(tail)))
+        lines.append(new_line("limit", _format_millis(limit)))
+        since = bucket["first"]["value_as_string"]
+        lines.append(new_line("since", f"{since} at the latest"))
+        query = (
+            f"ml.model.name: {quote(model)} and ml.model.version: {quote(version['key'])}"
+            f" and event.duration >= {round_half_up(usual if is_slower else limit)}"
+            f' and event.ingested >= "{ctx["trigger"]["scheduled_time"]}||-{window}"'
+        )
+        compared = f"usually {_format_millis(usual)}" if is_slower else f"limit {_format_millis(limit)}"
+        what = f"p95 of the latency {_format_millis(p95)}, {compared}"
+        until = bucket["last"]["value_as_string"]
+        finding = new_finding(profile, model, version["key"], "latency", what, lines, query, since, until)
+        finding["window"] = window
+        finding["observed"] = events
+        return [finding]
+    return []
+
+
+def _get_share_above(bucket: JsonObject, usual: float) -> float:
+    """Return the share of the window that is surely above ``usual``: 1 less the lowest percentile that is."""
+    share = 0.0
     for percentile, value in bucket["duration"]["values"].items():
         if value > usual:  # asked first: most are not
-            found = max(found, 1.0 - float(percentile) / 100.0)
-    return found
+            share = max(share, 1.0 - float(percentile) / 100.0)
+    return share
 
 
-def _tail(bucket: Given, n: int, usual: float, rows: float, dispersion: float) -> float:
+def _compute_tail_above(
+    bucket: JsonObject, events: int, usual: float, rows: float, dispersion: float
+) -> float:
+    """Return the probability of so many events above the past's p95, had nothing changed."""
     a, b = predictive(0.05 * rows, rows, dispersion)
-    return beta_binomial_tail(floor(n * _share(bucket, usual) + 1e-9), n, a, b)
+    return beta_binomial_tail(floor(events * _get_share_above(bucket, usual) + 1e-9), events, a, b)
 
 
-def _ms(nanoseconds: float) -> str:
-    return number(nanoseconds / MILLION) + " ms"
+def _format_millis(nanoseconds: float) -> str:
+    return format_number(nanoseconds / MILLION) + " ms"

@@ -6,25 +6,25 @@ from typing import Any
 
 from logging_lib.watch.scripts.common import (
     Document,
-    Given,
-    buckets,
-    buckets_in,
-    found,
-    judged,
-    line,
-    millis,
-    number,
-    percent,
-    profiles_of,
-    quoted,
-    serving,
-    span,
-    whole,
+    JsonObject,
+    build_result,
+    format_number,
+    format_percent,
+    format_span,
+    get_answer_buckets,
+    get_buckets,
+    index_profiles,
+    name_services,
+    new_finding,
+    new_line,
+    parse_millis,
+    quote,
+    round_half_up,
 )
 
 
-def limits(ctx: Given, params: Given) -> Document:
-    """What passes a limit of ``metadata.groups``.
+def limits(ctx: JsonObject, params: JsonObject) -> Document:
+    """Find what passes a limit of ``metadata.groups``.
 
     A group names a terms aggregation of the window, ``by``, the ``fields`` whose values its buckets (and those of
     ``members`` below them) are, and ``limits``. A limit has a ``metric``, the dotted path to a number within the
@@ -38,83 +38,100 @@ def limits(ctx: Given, params: Given) -> Document:
     Of models, the profile of the deployed version (``ctx.payload.profiles``) has the owners, and overrides by the
     limit's name: ``{"no-traffic": {"silence": {"above": 3600000}}}``.
     """
-    metadata = ctx["metadata"]
-    now = millis(ctx["trigger"]["scheduled_time"])
-    profiles = _by_model(ctx["payload"])
+    now = parse_millis(ctx["trigger"]["scheduled_time"])
+    profiles = _find_deployed_profiles(ctx["payload"])
     findings: list[Document] = []
-    for group in metadata["groups"]:
-        by, fields = group["by"], group["fields"]
-        for bucket in buckets_in(ctx["payload"]["window"], by):
-            members = buckets(bucket["members"], "members") if len(fields) > 1 else [None]
-            for member in members:
-                at = bucket if member is None else member
-                keys = [bucket["key"]] if member is None else [bucket["key"], member["key"]]
-                of_model = fields[0] == "ml.model.name"
-                profile = profiles.get(bucket["key"]) if of_model else None
-                for shipped in group["limits"]:
-                    limit = _own(ctx, profile, shipped)
-                    value = _value(at, limit, now)
-                    if value is None:
-                        continue
-                    usual = _usual(ctx, by, keys, limit)
-                    if not _passed(at, limit, value, usual):
-                        continue
-                    where = " and ".join(f"{f}: {quoted(k)}" for f, k in zip(fields, keys, strict=True))
-                    labels = group["labels"]
-                    about = ", ".join(f"{name} {k}" for name, k in zip(labels, keys, strict=True))
-                    lines = [
-                        *serving(at),
-                        line("observed", _shown(value, limit["unit"]) + " in the last " + metadata["window"]),
-                    ]
-                    lines.append(line("limit", _limit(limit)))
-                    if usual is not None:
-                        lines.append(
-                            line(
-                                "usual", _shown(usual, limit["unit"]) + " in the same hours of earlier weeks"
-                            )
-                        )
-                    if at["last"].get("value") is not None:
-                        lines.append(line("last heard of", at["last"]["value_as_string"]))
-                    until = ctx["trigger"]["scheduled_time"]
-                    since = f"{until}||-{metadata['window']}"
-                    finding = found(
-                        profile,
-                        bucket["key"] if of_model else "",
-                        "",
-                        limit["name"] if of_model else " ".join([*keys, limit["name"]]),
-                        f"{limit['name']} {_shown(value, limit['unit'])}, {_limit(limit)}",
-                        lines,
-                        f'{where} and event.ingested >= "{since}"',
-                        since,
-                        until,
+    for group in ctx["metadata"]["groups"]:
+        is_of_models = group["fields"][0] == "ml.model.name"
+        for bucket in get_answer_buckets(ctx["payload"]["window"], group["by"]):
+            profile = profiles.get(bucket["key"]) if is_of_models else None
+            if len(group["fields"]) > 1:
+                for member in get_buckets(bucket["members"], "members"):
+                    findings += _check_limits(
+                        ctx, group, [bucket["key"], member["key"]], member, profile, now
                     )
-                    finding["about"] = about
-                    finding["observed"] = _shown(value, limit["unit"])
-                    findings.append(finding)
-    return judged(findings)
+            else:
+                findings += _check_limits(ctx, group, [bucket["key"]], bucket, profile, now)
+    return build_result(findings)
 
 
-def _by_model(payload: Given) -> Document:
-    """The profile of each model's deployed version; of the last one, where none is marked."""
+def _check_limits(
+    ctx: JsonObject,
+    group: JsonObject,
+    keys: list[str],
+    bucket: JsonObject,
+    profile: JsonObject | None,
+    now: int,
+) -> list[Document]:
+    """Find the limits of a group that one of its buckets passes.
+
+    Args:
+        keys: the values of the group's fields that the bucket is about.
+        now: the time of the check, in milliseconds since 1970.
+    """
+    fields = group["fields"]
+    is_of_models = fields[0] == "ml.model.name"
+    window = ctx["metadata"]["window"]
+    until = ctx["trigger"]["scheduled_time"]
+    since = f"{until}||-{window}"
+    findings: list[Document] = []
+    for shipped in group["limits"]:
+        limit = _override_limit(ctx, profile, shipped)
+        value = _measure_value(bucket, limit, now)
+        if value is None:
+            continue
+        usual = _find_usual(ctx, group["by"], keys, limit)
+        if not _is_passed(limit, value, usual):
+            continue
+        where = " and ".join(f"{field}: {quote(key)}" for field, key in zip(fields, keys, strict=True))
+        about = ", ".join(f"{label} {key}" for label, key in zip(group["labels"], keys, strict=True))
+        observed = _format_value(value, limit["unit"])
+        lines = [*name_services(bucket), new_line("observed", f"{observed} in the last {window}")]
+        lines.append(new_line("limit", _describe_limit(limit)))
+        if usual is not None:
+            earlier = _format_value(usual, limit["unit"])
+            lines.append(new_line("usual", f"{earlier} in the same hours of earlier weeks"))
+        if bucket["last"].get("value") is not None:
+            lines.append(new_line("last heard of", bucket["last"]["value_as_string"]))
+        finding = new_finding(
+            profile,
+            keys[0] if is_of_models else "",
+            "",
+            limit["name"] if is_of_models else " ".join([*keys, limit["name"]]),
+            f"{limit['name']} {observed}, {_describe_limit(limit)}",
+            lines,
+            f'{where} and event.ingested >= "{since}"',
+            since,
+            until,
+        )
+        finding["about"] = about
+        finding["observed"] = observed
+        findings.append(finding)
+    return findings
+
+
+def _find_deployed_profiles(payload: JsonObject) -> Document:
+    """Return the profile of each model's deployed version, or of its last one where none is marked."""
     deployed: Document = {}
     if "profiles" not in payload:
         return deployed
-    known = profiles_of(payload["profiles"])
-    for key in sorted(known):
-        name = known[key]["ml"]["model"]["name"]
-        if name not in deployed or known[key]["deployed"]:
-            deployed[name] = known[key]
+    profiles = index_profiles(payload["profiles"])
+    for key in sorted(profiles):
+        name = profiles[key]["ml"]["model"]["name"]
+        if name not in deployed or profiles[key]["deployed"]:
+            deployed[name] = profiles[key]
     return deployed
 
 
-def _own(ctx: Given, profile: Given | None, limit: Given) -> Given:
-    """The limit with what the profile overrides of it."""
+def _override_limit(ctx: JsonObject, profile: JsonObject | None, limit: JsonObject) -> JsonObject:
+    """Return the limit with what the profile overrides of it."""
     overrides = profile.get("overrides") if profile is not None else None
-    mine = overrides.get(ctx["watch_id"]) if overrides else None
-    return {**limit, **mine[limit["name"]]} if mine and limit["name"] in mine else limit
+    of_watch = overrides.get(ctx["watch_id"]) if overrides else None
+    return {**limit, **of_watch[limit["name"]]} if of_watch and limit["name"] in of_watch else limit
 
 
-def _at(bucket: Given, path: str) -> float | None:
+def _read_number(bucket: JsonObject, path: str) -> float | None:
+    """Return the number at a dotted path; None where there is none."""
     value: Any = bucket
     for part in path.split("."):
         value = value.get(part) if value is not None else None
@@ -123,40 +140,41 @@ def _at(bucket: Given, path: str) -> float | None:
     return float(value)
 
 
-def _value(bucket: Given, limit: Given, now: int) -> float | None:
-    value = float(now) if limit["metric"] == "now" else _at(bucket, limit["metric"])
+def _measure_value(bucket: JsonObject, limit: JsonObject, now: int) -> float | None:
+    """Return the number that the limit is about; None where it cannot be known."""
+    value = float(now) if limit["metric"] == "now" else _read_number(bucket, limit["metric"])
     if value is None:
         return None
     if "minus" in limit:
-        less = _at(bucket, limit["minus"])
-        if less is None:
+        subtracted = _read_number(bucket, limit["minus"])
+        if subtracted is None:
             return None
-        value -= less
+        value -= subtracted
     if "at_least" in limit and value < limit["at_least"]:
         return None
     if "of" in limit:
-        whole_of = _at(bucket, limit["of"])
-        value /= whole_of if whole_of is not None and whole_of > 1 else 1.0
+        divisor = _read_number(bucket, limit["of"])
+        value /= divisor if divisor is not None and divisor > 1 else 1.0
     return value
 
 
-def _usual(ctx: Given, by: str, keys: list[str], limit: Given) -> float | None:
-    """The least of the earlier windows, so that a holiday last week makes no alarm today."""
+def _find_usual(ctx: JsonObject, by: str, keys: list[str], limit: JsonObject) -> float | None:
+    """Return the least of the earlier weeks, so that a holiday last week makes no alarm today."""
     least: float | None = None
     for name in ctx["metadata"].get("references") or []:
-        for bucket in buckets_in(ctx["payload"][name], by):
+        for bucket in get_answer_buckets(ctx["payload"][name], by):
             if bucket["key"] != keys[0]:
                 continue
             for member in bucket["members"]["buckets"] if len(keys) > 1 else [bucket]:
                 if len(keys) > 1 and member["key"] != keys[1]:
                     continue
-                value = _at(member, limit["metric"])
+                value = _read_number(member, limit["metric"])
                 if value is not None and (least is None or value < least):
                     least = value
     return least
 
 
-def _passed(bucket: Given, limit: Given, value: float, usual: float | None) -> bool:
+def _is_passed(limit: JsonObject, value: float, usual: float | None) -> bool:
     if "above" in limit and value < limit["above"]:
         return False
     if "below" in limit and value > limit["below"]:
@@ -168,27 +186,28 @@ def _passed(bucket: Given, limit: Given, value: float, usual: float | None) -> b
     return not ("usual_at_least" in limit and (usual is None or usual < limit["usual_at_least"]))
 
 
-def _limit(limit: Given) -> str:
-    """The bounds as people say them."""
+def _describe_limit(limit: JsonObject) -> str:
+    """Say the bounds of a limit in words."""
     parts = []
     if "above" in limit:
-        parts.append("from " + _shown(limit["above"], limit["unit"]) + " on")
+        parts.append("from " + _format_value(limit["above"], limit["unit"]) + " on")
     if "below" in limit:
-        parts.append("down to " + _shown(limit["below"], limit["unit"]))
+        parts.append("down to " + _format_value(limit["below"], limit["unit"]))
     if "times_usual" in limit:
-        parts.append("from " + number(limit["times_usual"]) + " times the usual on")
+        parts.append("from " + format_number(limit["times_usual"]) + " times the usual on")
     if "below_usual" in limit:
-        parts.append("under " + percent(limit["below_usual"]) + " % of the usual")
+        parts.append("under " + format_percent(limit["below_usual"]) + " % of the usual")
     return "alarm " + " and ".join(parts)
 
 
-def _shown(value: float, unit: str) -> str:
+def _format_value(value: float, unit: str) -> str:
+    """Format a number for people, in its unit."""
     if unit == "share":
-        return percent(value) + " %"
+        return format_percent(value) + " %"
     if unit == "bytes":
-        return number(value / 1048576.0) + " MiB"
+        return format_number(value / 1048576.0) + " MiB"
     if unit == "ms":
-        return span(value / 1000.0)
+        return format_span(value / 1000.0)
     if unit == "s":
-        return span(value)
-    return str(whole(value)) if value == whole(value) else number(value)
+        return format_span(value)
+    return str(round_half_up(value)) if value == round_half_up(value) else format_number(value)

@@ -6,25 +6,25 @@ from typing import Any
 
 from logging_lib.watch.scripts.common import (
     Document,
-    Given,
-    buckets,
-    buckets_in,
-    found,
-    judged,
-    line,
-    millis,
-    percent,
-    profiles_of,
-    quoted,
-    serving,
-    setting,
-    span,
-    whole,
+    JsonObject,
+    build_result,
+    find_setting,
+    format_percent,
+    format_span,
+    get_answer_buckets,
+    get_buckets,
+    index_profiles,
+    name_services,
+    new_finding,
+    new_line,
+    parse_millis,
+    quote,
+    round_half_up,
 )
 
 
-def versions(ctx: Given, params: Given) -> Document:
-    """Judges by ``metadata.rule``.
+def versions(ctx: JsonObject, params: JsonObject) -> Document:
+    """Find what ``metadata.rule`` says.
 
     - ``live``: a live version without a published profile, one that is not the deployed one while that is known,
       events checked against another version's profile (``min_hits``), and two versions live both now and an hour
@@ -35,129 +35,162 @@ def versions(ctx: Given, params: Given) -> Document:
     """
     rule = ctx["metadata"]["rule"]
     if rule == "changes":
-        return judged(_changes(ctx))
-    profiles = profiles_of(ctx["payload"]["profiles"])
+        return build_result(_find_changes(ctx))
+    profiles = index_profiles(ctx["payload"]["profiles"])
     findings: list[Document] = []
-    for model in buckets_in(ctx["payload"]["window"], "models"):
+    for model in get_answer_buckets(ctx["payload"]["window"], "models"):
         deployed = sorted(
-            source["ml"]["model"]["version"]
-            for source in profiles.values()
-            if source["ml"]["model"]["name"] == model["key"] and source["deployed"]
+            profile["ml"]["model"]["version"]
+            for profile in profiles.values()
+            if profile["ml"]["model"]["name"] == model["key"] and profile["deployed"]
         )
         lasting: list[str] = []
-        for version in buckets(model["versions"], "versions"):
+        for version in get_buckets(model["versions"], "versions"):
             profile = profiles.get(model["key"] + ":" + version["key"])
-            if whole(version["now"]["weight"]["value"]) == 0:
+            if round_half_up(version["now"]["weight"]["value"]) == 0:
                 continue
             if rule == "age":
-                findings += _age(ctx, model["key"], version, profile)
+                findings += _check_age(ctx, model["key"], version, profile)
                 continue
-            if whole(version["before"]["weight"]["value"]) > 0:
+            if round_half_up(version["before"]["weight"]["value"]) > 0:
                 lasting.append(version["key"])
-            seen = f"{whole(version['now']['weight']['value'])} events in the last {ctx['metadata']['live']}"
-            lines = [
-                *serving(version),
-                line("observed", seen),
-                line("deployed", ", ".join(deployed) if deployed else "none is marked"),
-            ]
-            if profile is None:
-                what = f"version {version['key']} is live and has no published profile"
-                findings.append(_finding(ctx, model["key"], version["key"], "profile", what, lines, profile))
-            elif not profile["deployed"] and deployed:
-                what = f"version {version['key']} is live, deployed is {', '.join(deployed)}"
-                findings.append(_finding(ctx, model["key"], version["key"], "version", what, lines, profile))
-            wrong = whole(version["mismatch"]["weight"]["value"])
-            if wrong >= setting(ctx, profile, "min_hits"):
-                share = percent(wrong / whole(version["weight"]["value"]))
-                what = f"{share} % of the events were checked against another version's profile"
-                findings.append(
-                    _finding(ctx, model["key"], version["key"], "profile mismatch", what, lines, profile)
-                )
+            findings += _check_live(ctx, model["key"], version, profile, deployed)
         if len(lasting) > 1:
             lasting.sort()
             what = f"{len(lasting)} versions are live at once: {', '.join(lasting)}"
-            lines = [line("deployed", ", ".join(deployed) if deployed else "none is marked")]
-            findings.append(_finding(ctx, model["key"], "", "several versions", what, lines, None))
-    return judged(findings)
+            lines = [new_line("deployed", _name_deployed(deployed))]
+            findings.append(
+                _new_version_finding(ctx, model["key"], "", "several versions", what, lines, None)
+            )
+    return build_result(findings)
 
 
-def _finding(
-    ctx: Given,
+def _name_deployed(deployed: list[str]) -> str:
+    return ", ".join(deployed) if deployed else "none is marked"
+
+
+def _new_version_finding(
+    ctx: JsonObject,
     model: str,
     version: str,
     feature: str,
     what: str,
     lines: list[Document],
-    profile: Given | None,
+    profile: JsonObject | None,
 ) -> Document:
     now = ctx["trigger"]["scheduled_time"]
     since = f"{now}||-{ctx['metadata']['window']}"
-    of_version = f" and ml.model.version: {quoted(version)}" if version else ""
-    query = f'ml.model.name: {quoted(model)}{of_version} and event.ingested >= "{since}"'
-    return found(profile, model, version, feature, what, lines, query, since, now)
+    of_version = f" and ml.model.version: {quote(version)}" if version else ""
+    query = f'ml.model.name: {quote(model)}{of_version} and event.ingested >= "{since}"'
+    return new_finding(profile, model, version, feature, what, lines, query, since, now)
 
 
-def _age(ctx: Given, model: str, version: Given, profile: Given | None) -> list[Document]:
-    trained = profile.get("trained_at") if profile is not None else None
-    if trained is None:
+def _check_live(
+    ctx: JsonObject, model: str, version: JsonObject, profile: JsonObject | None, deployed: list[str]
+) -> list[Document]:
+    """Find what is wrong with a version that is live now.
+
+    Args:
+        deployed: the versions that are marked as deployed.
+    """
+    key = version["key"]
+    live = round_half_up(version["now"]["weight"]["value"])
+    lines = [
+        *name_services(version),
+        new_line("observed", f"{live} events in the last {ctx['metadata']['live']}"),
+        new_line("deployed", _name_deployed(deployed)),
+    ]
+    findings: list[Document] = []
+    if profile is None:
+        what = f"version {key} is live and has no published profile"
+        findings.append(_new_version_finding(ctx, model, key, "profile", what, lines, profile))
+    elif not profile["deployed"] and deployed:
+        what = f"version {key} is live, deployed is {', '.join(deployed)}"
+        findings.append(_new_version_finding(ctx, model, key, "version", what, lines, profile))
+    wrong = round_half_up(version["mismatch"]["weight"]["value"])
+    if wrong >= find_setting(ctx, profile, "min_hits"):
+        share = format_percent(wrong / round_half_up(version["weight"]["value"]))
+        what = f"{share} % of the events were checked against another version's profile"
+        findings.append(_new_version_finding(ctx, model, key, "profile mismatch", what, lines, profile))
+    return findings
+
+
+def _check_age(
+    ctx: JsonObject, model: str, version: JsonObject, profile: JsonObject | None
+) -> list[Document]:
+    """Find whether a version was trained too long ago."""
+    trained_at = profile.get("trained_at") if profile is not None else None
+    if trained_at is None:
         return []
-    seconds = (millis(ctx["trigger"]["scheduled_time"]) - millis(trained)) / 1000.0
-    days = setting(ctx, profile, "max_days")
-    if seconds < days * 86400.0:
+    seconds = (parse_millis(ctx["trigger"]["scheduled_time"]) - parse_millis(trained_at)) / 1000.0
+    max_days = find_setting(ctx, profile, "max_days")
+    if seconds < max_days * 86400.0:
         return []
-    lines = [*serving(version), line("trained at", trained), line("limit", f"{days} days")]
-    what = f"trained {span(seconds)} ago, limit {days} days"
-    return [_finding(ctx, model, version["key"], "age", what, lines, profile)]
+    lines = [
+        *name_services(version),
+        new_line("trained at", trained_at),
+        new_line("limit", f"{max_days} days"),
+    ]
+    what = f"trained {format_span(seconds)} ago, limit {max_days} days"
+    return [_new_version_finding(ctx, model, version["key"], "age", what, lines, profile)]
 
 
-def _changes(ctx: Given) -> list[Document]:
+def _find_changes(ctx: JsonObject) -> list[Document]:
+    """Compare the newest start of each service with the newest before it, and with training."""
     earlier: dict[str, Any] = {}
-    for model in buckets_in(ctx["payload"]["baseline"], "models"):
-        for service in buckets(model["services"], "services"):
+    for model in get_answer_buckets(ctx["payload"]["baseline"], "models"):
+        for service in get_buckets(model["services"], "services"):
             earlier[model["key"] + "|" + service["key"]] = service["newest"]["hits"]["hits"][0]["_source"]
     findings: list[Document] = []
-    for model in buckets_in(ctx["payload"]["window"], "models"):
-        for service in buckets(model["services"], "services"):
-            now = service["newest"]["hits"]["hits"][0]["_source"]
+    for model in get_answer_buckets(ctx["payload"]["window"], "models"):
+        for service in get_buckets(model["services"], "services"):
+            start = service["newest"]["hits"]["hits"][0]["_source"]
             before = earlier.get(model["key"] + "|" + service["key"])
-            version = now["ml"]["model"].get("version")
-            where = [
-                line("service", service["key"]),
-                line("start", now["@timestamp"]),
-                line("start before", before["@timestamp"] if before is not None else "none is known"),
+            version = start["ml"]["model"].get("version")
+            lines = [
+                new_line("service", service["key"]),
+                new_line("start", start["@timestamp"]),
+                new_line("start before", before["@timestamp"] if before is not None else "none is known"),
             ]
-            changed: list[list[str]] = []
-            if before is not None:
-                changed += _differences(_libraries(before["ml"]["start"]), _libraries(now["ml"]["start"]))
-                old, new = _code(before), _code(now)
-                if old != new and old != "" and new != "":
-                    changed.append(["code of " + service["key"], f"the service's code is {new}, was {old}"])
-            for entry in sorted(now["ml"]["start"].get("training_libraries_differ") or []):
-                changed.append(
-                    [entry[: entry.find("=")] + " of training", f"training had {entry}, the service has not"]
-                )
-            for feature, what in changed:
-                finding = _finding(ctx, model["key"], version or "", feature, what, where, None)
-                query = f'event.dataset: "ml.start" and ml.model.name: {quoted(model["key"])}'
+            for feature, what in _compare_starts(service["key"], start, before):
+                finding = _new_version_finding(ctx, model["key"], version or "", feature, what, lines, None)
+                query = f'event.dataset: "ml.start" and ml.model.name: {quote(model["key"])}'
                 finding["query"] = query
                 finding["discover"] = query.replace("!", "!!").replace("'", "!'")
                 findings.append(finding)
     return findings
 
 
-def _libraries(start: Given) -> dict[str, str]:
+def _compare_starts(service: str, start: JsonObject, before: JsonObject | None) -> list[list[str]]:
+    """List what differs between two starts, and from training, each as a feature and a line about it."""
+    changes: list[list[str]] = []
+    if before is not None:
+        changes += _compare_libraries(
+            _read_libraries(before["ml"]["start"]), _read_libraries(start["ml"]["start"])
+        )
+        old, new = _read_code_version(before), _read_code_version(start)
+        if old != new and old != "" and new != "":
+            changes.append(["code of " + service, f"the service's code is {new}, was {old}"])
+    for entry in sorted(start["ml"]["start"].get("training_libraries_differ") or []):
+        library = entry[: entry.find("=")]
+        changes.append([library + " of training", f"training had {entry}, the service has not"])
+    return changes
+
+
+def _read_libraries(start: JsonObject) -> dict[str, str]:
     return {entry[: entry.find("=")]: entry[entry.find("=") + 1 :] for entry in start["libraries"]}
 
 
-def _code(source: Given) -> str:
+def _read_code_version(source: JsonObject) -> str:
     service = source.get("service")
     return str(service["version"]) if service is not None and "version" in service else ""
 
 
-def _differences(old: dict[str, str], new: dict[str, str]) -> list[list[str]]:
-    changed = []
+def _compare_libraries(old: dict[str, str], new: dict[str, str]) -> list[list[str]]:
+    """List the libraries whose versions differ."""
+    changes = []
     for name in sorted({*old, *new}):
         before, after = old.get(name, "not there"), new.get(name, "gone")
         if old.get(name) != new.get(name):
-            changed.append([name, f"{name} is {after}, was {before}"])
-    return changed
+            changes.append([name, f"{name} is {after}, was {before}"])
+    return changes

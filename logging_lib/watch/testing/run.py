@@ -17,7 +17,7 @@ from logging_lib.watch.evaluate import Scripts, evaluate, run_dependencies
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Notification, RenderError
 from logging_lib.watch.notify.registry import channel_of, render_settings
-from logging_lib.watch.scripts import judged
+from logging_lib.watch.scripts import build_result
 from logging_lib.watch.testing import streams
 from logging_lib.watch.testing.cases import (
     START,
@@ -184,7 +184,7 @@ def _render_texts(
     watch: Watch, context: Mapping[str, Any], findings: list[dict[str, Any]], now: datetime
 ) -> str:
     """Render subject and texts of all notifications about these findings: the templates are tested, too."""
-    payload = incidents.with_findings(context["ctx"]["payload"], findings, judged)
+    payload = incidents.with_findings(context["ctx"]["payload"], findings, build_result)
     alert_context = {"ctx": {**context["ctx"], "payload": payload}}
     parts = []
     for name, action in watch.actions.items():
