@@ -179,7 +179,7 @@ def test_the_wheel_carries_what_it_deploys(installed: Path, tmp_path: Path) -> N
     code = (
         "from logging_lib._util import content; from logging_lib.stack import resources;"
         "folder = content.path('pipelines') / 'elasticsearch';"
-        "print(len(resources.templates(folder)), len(resources.roles(folder / 'roles')))"
+        "print(len(resources.load_templates(folder)), len(resources.load_roles(folder / 'roles')))"
     )
     command = [str(installed), "-I", "-c", code]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout

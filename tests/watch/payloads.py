@@ -293,6 +293,10 @@ def versioned(draw: st.DrawFn) -> Document:
                 source["service"] = {"name": "api", "version": draw(st.sampled_from(["1.0", "2.0"]))}
             if draw(st.booleans()):
                 source["ml"]["start"]["training_libraries_differ"] = draw(entries)
+            elif draw(st.booleans()):  # an event from elsewhere may lack any of it
+                source["ml"]["start"] = draw(st.sampled_from([{}, {"code": "1"}]))
+            elif draw(st.booleans()):
+                del source["ml"]["start"]
             services = [{"key": "api", "newest": {"hits": {"hits": [{"_source": source}]}}}]
             return {"aggregations": {"models": terms([{"key": "m", "services": terms(services)}])}}
 

@@ -164,17 +164,24 @@ def _find_changes(ctx: JsonObject) -> list[Document]:
 def _compare_starts(service: str, start: JsonObject, before: JsonObject | None) -> list[list[str]]:
     """List what differs between two starts, and from training, each as a feature and a line about it."""
     changes: list[list[str]] = []
+    recorded = _read_start(start)
     if before is not None:
-        changes += _compare_libraries(
-            _read_libraries(before["ml"]["start"]), _read_libraries(start["ml"]["start"])
-        )
+        earlier = _read_start(before)
+        if "libraries" in earlier and "libraries" in recorded:
+            changes += _compare_libraries(_read_libraries(earlier), _read_libraries(recorded))
         old, new = _read_code_version(before), _read_code_version(start)
         if old != new and old != "" and new != "":
             changes.append(["code of " + service, f"the service's code is {new}, was {old}"])
-    for entry in sorted(start["ml"]["start"].get("training_libraries_differ") or []):
+    for entry in sorted(recorded.get("training_libraries_differ") or []):
         library = entry[: entry.find("=")]
         changes.append([library + " of training", f"training had {entry}, the service has not"])
     return changes
+
+
+def _read_start(source: JsonObject) -> JsonObject:
+    """Return what a start event recorded; nothing where it comes from elsewhere and has no ``ml.start``."""
+    recorded: JsonObject = source["ml"].get("start") or {}
+    return recorded
 
 
 def _read_libraries(start: JsonObject) -> dict[str, str]:
