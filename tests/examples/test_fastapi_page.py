@@ -15,8 +15,9 @@ from typing import Any
 
 import pandas as pd
 
-from tests.examples.conftest import ROOT, environment, free_port, serving
+from tests.examples.conftest import ROOT, environment, serving
 from tests.pages import blocks
+from tests.ports import free_port
 from tests.ship.receivers import BeatsSink
 
 

@@ -23,7 +23,8 @@ from logging_lib.ship.receivers import create_receiver
 from logging_lib.ship.shipper import Shipper
 from logging_lib.ship.spool_reader import SpoolReader
 from logging_lib.ship.target import parse_target
-from tests.examples.conftest import call, documented, free_port, serving
+from tests.examples.conftest import call, documented, serving
+from tests.ports import free_port
 from tests.ship.conftest import dead_letters
 from tests.ship.receivers import BeatsSink
 

@@ -29,9 +29,10 @@ from logging_lib.ship.receivers import create_receiver
 from logging_lib.ship.target import parse_target
 from tests import logstash_server
 from tests.elasticsearch_server import Unavailable
-from tests.logstash_server import PIPELINES, free_port, wait_for
+from tests.logstash_server import PIPELINES, wait_for
 from tests.pages import blocks
 from tests.pipelines.cases import FOLDER, NOW, Case, canonical, cases, expectation
+from tests.ports import free_port
 
 MICROSECONDS = int(NOW.timestamp() * 1e6)
 DIFFER_IN_LOGSTASH: dict[str, str] = {}
