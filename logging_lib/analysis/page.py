@@ -62,7 +62,7 @@ def draw_bins(variable: Variable, names: tuple[str, ...], ident: str) -> dict[st
     if variable.bins is None:
         return None
     labels = [shorten(label, 28) for label in variable.bins.labels]
-    samples = {shorten(f"{i + 1}. {name}", 40): variable.bins.shares[i] for i, name in enumerate(names)}
+    samples = {shorten(f"{i + 1}. {name}", 30): variable.bins.shares[i] for i, name in enumerate(names)}
     spec = charts.bins(labels, samples, width=NARROW)
     title = f"{shorten(variable.title)}: the share of each sample in {len(labels)} bins"
     return {**(charts.draw(Drawing(title, "", (spec,)), ident) or {}), "title": ""}

@@ -16,6 +16,8 @@ from logging_lib.html.theme import ALERT, SERIES, SERVED, TEXT, TRAINED, Spec, d
 WIDE: Final = 560
 NARROW: Final = 185
 FAILED: Final = "failed a check"
+MAX_LEGEND: Final = 34
+"""Characters that fit beside each other above the bars; longer names are below each other."""
 _SHARE_AXIS: Final[Spec] = {"format": ".0%", "title": None, "tickCount": 4, "labelOverlap": True}
 _CELL: Final = {"x": "at", "y": "what", "value": "events"}
 _TIMES: Final = {
@@ -89,7 +91,8 @@ def bins(
         },
         "y": {"field": "bin", "type": "nominal", "sort": unique, "axis": _label_axis(width)},
         "color": {
-            "field": "who", "type": "nominal", "legend": {},
+            "field": "who", "type": "nominal",
+            "legend": {"columns": 1} if sum(map(len, colors)) > MAX_LEGEND else {},
             "scale": {"domain": list(colors), "range": [colors[name] for name in colors]},
         },
         "tooltip": [{"field": "bin"}, {"field": "sample", "title": "of"}, {"field": "share", "format": ".2%"}],
