@@ -178,8 +178,13 @@ def needs(page: Path) -> list[pytest.MarkDecorator]:
 
 @pytest.fixture
 def server(page: Path, request: pytest.FixtureRequest) -> ConnectionSettings | None:
-    """The Elasticsearch that stands for the page's."""
-    settings: ConnectionSettings | None = request.getfixturevalue("secured") if asks(page) else None
+    """The Elasticsearch that stands for the page's, without what other tests left in it."""
+    if not asks(page):
+        return None
+    settings: ConnectionSettings = request.getfixturevalue("secured")
+    with Connection(settings) as connection:
+        everything, done = {"query": {"match_all": {}}}, {"conflicts": "proceed", "refresh": "true"}
+        connection.call("POST", "/logs-ml.*-*,ml-*/_delete_by_query", everything, params=done)
     return settings
 
 
