@@ -146,6 +146,7 @@ def test_zero_failures_are_said_and_not_nothing(fit: profile.Profile) -> None:
     assert views["predictions"]["Quality on late labels: accuracy · good is flat"]["kind"] == "empty"
 
 
+@pytest.mark.slow
 def test_three_hundred_features(chromium: Any, tmp_path: Path) -> None:
     """All of them are on the model's dashboard, from one search for all bins; the others show the largest."""
     made, events = wide()

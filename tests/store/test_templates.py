@@ -154,6 +154,7 @@ def clashing() -> Iterator[dict[str, Any]]:
         )
 
 
+@pytest.mark.slow
 def test_many_models_with_clashing_names_neither_fail_nor_grow_the_mapping_past_its_limit(
     store: ElasticsearchStore, stream: str, elasticsearch: Connection
 ) -> None:
@@ -230,6 +231,7 @@ def profiles() -> Iterator[dict[str, Any]]:
             }
 
 
+@pytest.mark.slow
 def test_no_shipped_search_is_refused_or_cut_at_forty_models(
     store: ElasticsearchStore, elasticsearch: Connection, stream: str
 ) -> None:

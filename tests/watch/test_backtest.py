@@ -258,6 +258,7 @@ def test_the_shipped_searches_are_answered_in_one_pass() -> None:
     }
 
 
+@pytest.mark.slow
 def test_watches_that_processes_share_find_what_one_process_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Alerts, failures and what was not judged, in the same order."""
 

@@ -27,7 +27,14 @@ def prepared() -> replay.Prepared:
     return replay.prepare(claims_stream())
 
 
-@pytest.mark.parametrize("fault", ["NA +30 points", "category swap", "unit change x 1000"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "category swap",
+        pytest.param("NA +30 points", marks=pytest.mark.slow),
+        pytest.param("unit change x 1000", marks=pytest.mark.slow),
+    ],
+)
 def test_counted_answers_lead_to_the_same_findings(prepared: replay.Prepared, fault: str) -> None:
     """All watches, before the onset and after it; features, windows and texts but the times and the services."""
     stream = prepared.stream
