@@ -7,6 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from logging_lib import profile
 from logging_lib._util import content
 from logging_lib.dashboards import preview
