@@ -17,7 +17,7 @@ from logging_lib.watch.notify.email import EmailChannel
 from logging_lib.watch.notify.slack import SlackChannel
 from logging_lib.watch.runner import Runner
 from logging_lib.watch.state.file import FileState
-from tests.watch.conftest import NOW, SCRIPTS, FakeStore, MailServer, Webhook, finding, judged, watch
+from tests.watch.conftest import NOW, SCRIPTS, FakeStore, MailServer, Webhook, build_result, finding, watch
 
 SIZES = (200, 400, 2_000)
 ROUNDS = 3  # the best one counts
@@ -43,7 +43,7 @@ def _measure(models: int) -> tuple[float, float]:
                 [watch()],
                 channels={"email": EmailChannel(mail.url), "slack": SlackChannel(hook.url)},
                 scripts=SCRIPTS,
-                summarize=judged,
+                summarize=build_result,
                 state=FileState(Path(folder) / "state"),
             )
             cpu, wall = time.process_time(), time.perf_counter()

@@ -177,7 +177,7 @@ class Judge:
     def findings(self, watch: str, counts: Counts, now: float) -> list[Document]:
         """What a watch finds at a tick; ``now`` in seconds since the Monday."""
         metadata = self.watches[watch]["metadata"]
-        script = self.watches[watch]["input"]["chain"]["inputs"][-1]["judged"]["transform"]["script"]["id"]
+        script = self.watches[watch]["input"]["chain"]["inputs"][-1]["result"]["transform"]["script"]["id"]
         payload: Document = {"profiles": self._profiles}
         windows = metadata.get("windows", [])
         if script == "ml-check-rate":

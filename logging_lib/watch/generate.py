@@ -40,8 +40,8 @@ def compile_watch(spec: Spec, messages: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "metadata": _build_metadata(spec),
         "trigger": {"schedule": {"interval": spec.every}},
-        "input": {"chain": {"inputs": [*searches, {"judged": script}]}},
-        "condition": {"compare": {"ctx.payload.judged.count": {"gt": 0}}},
+        "input": {"chain": {"inputs": [*searches, {"result": script}]}},
+        "condition": {"compare": {"ctx.payload.result.count": {"gt": 0}}},
         "actions": _fill_causes(messages, spec.causes),
     }
 

@@ -71,8 +71,8 @@ def key_of(finding: Mapping[str, Any]) -> Key:
 
 
 def find(payload: Mapping[str, Any]) -> list[Finding] | None:
-    """The findings of a payload, at ``findings`` or ``judged.findings``; None when it has no such thing."""
-    for place in (payload, payload.get("judged")):
+    """The findings of a payload, at ``findings`` or ``result.findings``; None when it has no such thing."""
+    for place in (payload, payload.get("result")):
         if isinstance(place, Mapping) and isinstance(place.get("findings"), list):
             findings: list[Finding] = place["findings"]
             return findings
@@ -81,7 +81,7 @@ def find(payload: Mapping[str, Any]) -> list[Finding] | None:
 
 def skipped_models(payload: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     """The model versions that the script could not evaluate, each with the reason."""
-    result = payload.get("judged")
+    result = payload.get("result")
     return tuple(result.get("skipped") or ()) if isinstance(result, Mapping) else ()
 
 
@@ -103,11 +103,11 @@ def with_findings(
 ) -> dict[str, Any]:
     """The payload as it would be had the script found only these; the note of what was skipped stays."""
     is_at_top = isinstance(payload.get("findings"), list)
-    old: Mapping[str, Any] = payload if is_at_top else payload["judged"]
+    old: Mapping[str, Any] = payload if is_at_top else payload["result"]
     new = {**old, **summarize(list(findings))}
     if "skipped" in old:
         new["skipped"] = old["skipped"]
-    return new if is_at_top else {**payload, "judged": new}
+    return new if is_at_top else {**payload, "result": new}
 
 
 def by_model_version(findings: Iterable[Finding] | None) -> dict[tuple[str, str], list[Finding]]:

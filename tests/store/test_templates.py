@@ -249,7 +249,7 @@ def test_no_shipped_search_is_refused_or_cut_at_forty_models(
                 scheduled=NOW,
             )
             if watch.metadata.get("check") in CHECKED and needs_profiles(watch.definition):
-                assert evaluation.payload["judged"]["count"] == WATCHED * 2 * WIDE, watch.id
+                assert evaluation.payload["result"]["count"] == WATCHED * 2 * WIDE, watch.id
     finally:
         query = {"query": {"prefix": {"ml.model.name": "model-"}}}
         elasticsearch.call("POST", "/ml-profiles/_delete_by_query", query, params={"refresh": "true"})

@@ -31,7 +31,7 @@ def minutes(number: float) -> timedelta:
     return timedelta(minutes=number)
 
 
-def judged(findings: list[Document]) -> Document:
+def build_result(findings: list[Document]) -> Document:
     return {"count": len(findings), "more": len(findings) - 1 or None, "findings": findings}
 
 
@@ -42,7 +42,7 @@ def finding(feature: str = "income", model: str = "loans", version: str = "1", *
 def pass_through(ctx: Mapping[str, Any], params: Mapping[str, Any]) -> Document:
     """Judges nothing: what the search 'found' are the findings."""
     found: list[Document] = ctx["payload"]["window"].get("findings", [])
-    return {**judged(found), "skipped": [{"reason": "no profile"}]}
+    return {**build_result(found), "skipped": [{"reason": "no profile"}]}
 
 
 SCRIPTS = {"pass-through": pass_through}
@@ -67,16 +67,16 @@ def document(**actions: Any) -> Document:
             "chain": {
                 "inputs": [
                     {"window": {"search": search}},
-                    {"judged": {"transform": {"script": {"id": "pass-through"}}}},
+                    {"result": {"transform": {"script": {"id": "pass-through"}}}},
                 ]
             }
         },
-        "condition": {"compare": {"ctx.payload.judged.count": {"gt": 0}}},
+        "condition": {"compare": {"ctx.payload.result.count": {"gt": 0}}},
         "actions": actions or {"email": email_action(), "slack": slack_action()},
     }
 
 
-TEXT = "{{#ctx.payload.judged.findings}}{{model}} {{version}} {{feature}}\n{{/ctx.payload.judged.findings}}"
+TEXT = "{{#ctx.payload.result.findings}}{{model}} {{version}} {{feature}}\n{{/ctx.payload.result.findings}}"
 
 
 def email_action(**more: Any) -> Document:
@@ -84,8 +84,8 @@ def email_action(**more: Any) -> Document:
         "throttle_period": "1h",
         "email": {
             "to": ["{{ctx.metadata.to}}"],
-            "subject": "{{ctx.payload.judged.findings.0.model}}: "
-            "{{#join}}ctx.payload.judged.count{{/join}} {{ctx.payload.judged.findings.0.feature}}",
+            "subject": "{{ctx.payload.result.findings.0.model}}: "
+            "{{#join}}ctx.payload.result.count{{/join}} {{ctx.payload.result.findings.0.feature}}",
             "body": {"text": TEXT, "html": f"<p>{TEXT}</p>"},
         },
         **more,
@@ -165,7 +165,9 @@ def notification(channel: str, *, id: str = "i", **more: Any) -> Notification:  
 
 def runner_of(store: FakeStore, *watches: Watch, channels: dict[str, Delivers], **more: Any) -> Runner:
     """A runner of these watches, or of one that mails and posts, over what the store says."""
-    return Runner(store, watches or [watch()], channels=channels, scripts=SCRIPTS, summarize=judged, **more)
+    return Runner(
+        store, watches or [watch()], channels=channels, scripts=SCRIPTS, summarize=build_result, **more
+    )
 
 
 class MailServer:

@@ -20,13 +20,13 @@ from logging_lib.watch.notify.email import EmailChannel, build_mail
 from logging_lib.watch.notify.log import LogChannel
 from logging_lib.watch.notify.registry import PreviewChannel, configure_channels, preview, recipients
 from logging_lib.watch.notify.slack import SlackChannel
-from tests.watch.conftest import MailServer, Webhook, draft, judged, notification, render, watch
+from tests.watch.conftest import MailServer, Webhook, build_result, draft, notification, render, watch
 
 VALUE = "Rented\r\nBcc: evil@example.org\r\n\r\n<script>alert(1)</script><!channel>"
 
 
 def context(**values: Any) -> dict[str, Any]:
-    payload = {"judged": judged([{"feature": "home", "value": VALUE}])}
+    payload = {"result": build_result([{"feature": "home", "value": VALUE}])}
     return {
         "ctx": {"id": "w_1", "watch_id": "w", "metadata": {"to": "a@x.org"}, "payload": payload, **values}
     }
@@ -43,7 +43,7 @@ def slack(**fields: Any) -> list[Notification]:
     return render({"slack": {"message": fields}}, context(), "chat")
 
 
-FIRST = "{{ctx.payload.judged.findings.0.value}}"
+FIRST = "{{ctx.payload.result.findings.0.value}}"
 
 
 def test_a_mail_has_text_and_html_and_says_it_is_automatic(mail_server: MailServer) -> None:

@@ -21,9 +21,9 @@ from tests.watch.conftest import (
     NOW,
     SCRIPTS,
     FakeStore,
+    build_result,
     email_action,
     finding,
-    judged,
     minutes,
     watch,
 )
@@ -43,7 +43,7 @@ class Place:
             [watch_of(watch)],
             channels={"email": self},
             scripts=SCRIPTS,
-            summarize=judged,
+            summarize=build_result,
             state=state,
         )
 

@@ -32,9 +32,9 @@ from tests.watch.conftest import (
     SCRIPTS,
     FakeStore,
     MailServer,
+    build_result,
     email_action,
     finding,
-    judged,
     minutes,
     watch,
 )
@@ -81,7 +81,7 @@ def daemon(
         watches or [watch(email=email_action())],
         channels={"email": channel or Outbox()},
         scripts=SCRIPTS,
-        summarize=judged,
+        summarize=build_result,
         state=LeaderState(state, elector),
         check_leader=lambda: elector.check(clock.now),
     )
@@ -264,7 +264,7 @@ def test_what_a_killed_runner_left_is_delivered_by_its_successor(opened: Callabl
         [watch(email=email_action())],
         channels={"email": Dying()},
         scripts=SCRIPTS,
-        summarize=judged,
+        summarize=build_result,
         state=LeaderState(opened(), elector),
     )
     with pytest.raises(Killed):
@@ -314,7 +314,7 @@ def test_one_watchs_damaged_state_silences_no_other(tmp_path: Path, caplog: pyte
         channels={"email": channel},
         scripts=SCRIPTS,
         state=FileState(tmp_path),
-        summarize=judged,
+        summarize=build_result,
     )
     for number in range(2):
         reports.append(runner.tick(NOW + minutes(5 * number)))

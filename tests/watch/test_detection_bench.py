@@ -66,7 +66,7 @@ def test_counted_answers_lead_to_the_same_findings(prepared: replay.Prepared, fa
                 continue
             done = evaluate(watches[name], dependencies=run_dependencies(store, now=at), now=at, scheduled=at)
             wanted = sorted(
-                (f["feature"], f.get("window"), f["what"]) for f in done.payload["judged"]["findings"]
+                (f["feature"], f.get("window"), f["what"]) for f in done.payload["result"]["findings"]
             )
             counted = judge.findings(name, counts, now)
             assert sorted((f["feature"], f.get("window"), f["what"]) for f in counted) == wanted, name

@@ -43,7 +43,7 @@ def texts(watch: Watch, query: str) -> tuple[str, str, str]:
         "2018-02-01T10:00:00.000Z",
         "2018-02-01T11:00:00.000Z||-1h",
     )
-    context = with_payload(new_context(watch, now=NOW, scheduled=NOW), {"judged": build_result([finding])})
+    context = with_payload(new_context(watch, now=NOW, scheduled=NOW), {"result": build_result([finding])})
     mail = render_settings(watch.actions["email"], context, draft("email"))[0].content
     post = render_settings(watch.actions["slack"], context, draft("slack"))[0].content
     return mail["text"], mail["html"], post["text"]

@@ -35,7 +35,7 @@ def test_the_search_is_rendered_and_its_answer_judged() -> None:
     assert body["query"]["range"]["event.ingested"]["gt"] == "2018-02-01T11:59:00.000Z||-15m"
     assert now == NOW
     assert evaluation.met
-    assert evaluation.payload["judged"]["count"] == 1
+    assert evaluation.payload["result"]["count"] == 1
     assert evaluation.payload["window"]["findings"] == [finding()]
 
 
@@ -101,8 +101,8 @@ def test_a_failing_search_or_script_names_itself() -> None:
         raise KeyError("expected")
 
     altered = document()
-    altered["input"]["chain"]["inputs"][1]["judged"]["transform"]["script"]["id"] = "broken"
-    with pytest.raises(RunError, match=r"input\.judged\.transform: script 'broken': KeyError: 'expected'"):
+    altered["input"]["chain"]["inputs"][1]["result"]["transform"]["script"]["id"] = "broken"
+    with pytest.raises(RunError, match=r"input\.result\.transform: script 'broken': KeyError: 'expected'"):
         run(altered, FakeStore(), broken=broken)
     with pytest.raises(RunError, match="there is no script 'pass-through'"):
         evaluate(

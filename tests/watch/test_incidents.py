@@ -12,7 +12,7 @@ from logging_lib.watch import incidents as inc
 from logging_lib.watch.incidents import Incident, Key, Mute, ResolvePolicy
 from logging_lib.watch.notify.base import Notification
 from logging_lib.watch.state.base import WatchState
-from tests.watch.conftest import NOW, finding, judged, minutes, notification
+from tests.watch.conftest import NOW, build_result, finding, minutes, notification
 
 A, B = Key("m", "1", "a"), Key("m", "1", "b")
 
@@ -104,14 +104,14 @@ def test_findings_are_grouped_by_model_version() -> None:
 
 def test_a_payload_with_fewer_findings_is_as_if_judged_so() -> None:
     """Counts follow, what was skipped stays said."""
-    payload = {"window": {}, "judged": {**judged([finding("a"), finding("b")]), "skipped": [1]}}
+    payload = {"window": {}, "result": {**build_result([finding("a"), finding("b")]), "skipped": [1]}}
     assert inc.find(payload) == [finding("a"), finding("b")]
-    assert inc.with_findings(payload, [finding("b")], judged) == {
+    assert inc.with_findings(payload, [finding("b")], build_result) == {
         "window": {},
-        "judged": {"count": 1, "more": None, "findings": [finding("b")], "skipped": [1]},
+        "result": {"count": 1, "more": None, "findings": [finding("b")], "skipped": [1]},
     }
-    top = judged([finding("a"), finding("b")])
-    assert inc.with_findings(top, [finding("b")], judged) == judged([finding("b")])
+    top = build_result([finding("a"), finding("b")])
+    assert inc.with_findings(top, [finding("b")], build_result) == build_result([finding("b")])
     assert inc.find({"hits": {}}) is None
 
 

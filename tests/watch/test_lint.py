@@ -184,7 +184,7 @@ def test_what_scripts_write_is_known() -> None:
 def test_shipped_scripts_are_known_deeply() -> None:
     """A wrong name within a finding is found, too."""
     document = json.loads((content.path("watchers") / "na-spike.json").read_text("utf-8"))
-    text = "{{#ctx.payload.judged.findings}}{{featur}}{{/ctx.payload.judged.findings}}{{ctx.payload.judged.cuont}}"
+    text = "{{#ctx.payload.result.findings}}{{featur}}{{/ctx.payload.result.findings}}{{ctx.payload.result.cuont}}"
     document["actions"]["email"]["email"]["subject"] = text
     results = lint_watch(parse_watch(document, id="na-spike"), now=NOW)
     assert [result.path for result in results] == ["$.actions.email.email.subject"] * 2

@@ -48,7 +48,7 @@ def test_a_good_watch_becomes_typed_objects() -> None:
     assert loaded_watch.interval == timedelta(minutes=5)
     assert loaded_watch.throttle_period("email") == timedelta(hours=1)
     assert loaded_watch.title == "Test"
-    assert [name for name, _ in loaded_watch.definition.input.chain.items()] == ["window", "judged"]  # type: ignore[union-attr]
+    assert [name for name, _ in loaded_watch.definition.input.chain.items()] == ["window", "result"]  # type: ignore[union-attr]
     bare = parse_watch({"trigger": {"schedule": {"interval": 60}}}, id="bare", scripts=())
     assert bare.interval == timedelta(minutes=1)
     assert bare.definition.condition.kind == "always"
@@ -109,7 +109,7 @@ REFUSED = [
         "$.input.chain",
         "each input of a chain",
     ),
-    ("input.chain.inputs.0", {"judged": {"none": {}}}, "$.input.chain", "have the same name"),
+    ("input.chain.inputs.0", {"result": {"none": {}}}, "$.input.chain", "have the same name"),
     (f"{SEARCH}.request.template", {"id": "x"}, f"{SEARCH}.request.template", "write its 'source'"),
     (f"{SEARCH}.request.template", {"source": {}}, f"{SEARCH}.request", "either 'body' or 'template'"),
     (f"{SEARCH}.request.body", DELETE, f"{SEARCH}.request", "either 'body' or 'template'"),
@@ -123,27 +123,27 @@ REFUSED = [
     (f"{SEARCH}.request.indices", ["{{ctx.watch_id}}"], f"{SEARCH}.request.indices.0", "are not templates"),
     (f"{SEARCH}.request.indices", ["logs-ml.nothing-*"], BODY, "matches no dataset; there are logs-ml.pred"),
     (
-        "input.chain.inputs.1.judged.transform.script",
+        "input.chain.inputs.1.result.transform.script",
         {"id": "pass-throuhg"},
-        "$.input.chain.inputs[1].judged.transform.script.id",
+        "$.input.chain.inputs[1].result.transform.script.id",
         "no script 'pass-throuhg'; did you mean 'pass-through'?",
     ),
     (
-        "input.chain.inputs.1.judged.transform.script",
+        "input.chain.inputs.1.result.transform.script",
         {"source": "return [:]", "id": "x"},
-        "$.input.chain.inputs[1].judged.transform.script",
+        "$.input.chain.inputs[1].result.transform.script",
         "either 'source' or the 'id'",
     ),
     (
-        "input.chain.inputs.1.judged.transform.script",
+        "input.chain.inputs.1.result.transform.script",
         {"source": "x", "lang": "mustache"},
-        "$.input.chain.inputs[1].judged.transform.script",
+        "$.input.chain.inputs[1].result.transform.script",
         "write Painless",
     ),
     (
-        "input.chain.inputs.1.judged.transform.script",
+        "input.chain.inputs.1.result.transform.script",
         "x" * 70_000,
-        "$.input.chain.inputs[1].judged.transform.script",
+        "$.input.chain.inputs[1].result.transform.script",
         "70000 bytes",
     ),
     (f"{BODY}.query", {"termz": {"ml.model.name": "x"}}, f"{BODY}.query.termz", "did you mean 'term"),
@@ -191,25 +191,25 @@ REFUSED = [
     ("condition", {"script": {}}, "$.condition.script", "either 'source' or the 'id'"),
     ("condition", {"script": " "}, "$.condition.script.source", "the script is empty"),
     ("condition", {"sometimes": {}}, "$.condition.sometimes", "unknown field"),
-    ("condition.compare", {"ctx.payload.judged.count": {"above": 1}}, None, "unknown operator 'above'"),
-    ("condition.compare", {"ctx.payload.judged.count": {"gt": 1, "lt": 3}}, "$.condition", "one operator"),
+    ("condition.compare", {"ctx.payload.result.count": {"above": 1}}, None, "unknown operator 'above'"),
+    ("condition.compare", {"ctx.payload.result.count": {"gt": 1, "lt": 3}}, "$.condition", "one operator"),
     ("condition.compare", {"a": {"gt": 1}, "b": {"gt": 1}}, "$.condition", "exactly one path"),
     (
         "condition.compare",
         {"ctx.payload.jugded.count": {"gt": 1}},
         None,
-        "the payload has only judged, window",
+        "the payload has only result, window",
     ),
     ("condition.compare", {"ctx.metadata.limit": {"gt": 1}}, None, "metadata has no 'limit'"),
     ("condition.compare", {"ctx.execution_time": {"gt": "<{now-5}>"}}, None, "date expression"),
-    ("condition.compare", {"ctx.payload.judged.count": {"gt": "{{ctx.metadata.limit}}"}}, None, "no 'limit'"),
+    ("condition.compare", {"ctx.payload.result.count": {"gt": "{{ctx.metadata.limit}}"}}, None, "no 'limit'"),
     (
         "condition",
-        {"array_compare": {"ctx.payload.judged.findings": {"path": "n", "quantifier": "some"}}},
+        {"array_compare": {"ctx.payload.result.findings": {"path": "n", "quantifier": "some"}}},
         None,
         "unknown field 'quantifier'",
     ),
-    ("condition", {"array_compare": {"ctx.payload.judged.findings": {"path": "n"}}}, None, "one operator"),
+    ("condition", {"array_compare": {"ctx.payload.result.findings": {"path": "n"}}}, None, "one operator"),
     ("actions.email.email.body", {}, "$.actions.email.email.body", "'text', 'html' or both"),
     ("actions.email.email.to", [], "$.actions.email.email", "needs a recipient"),
     (
@@ -230,7 +230,7 @@ REFUSED = [
     ("actions.email.email.subject", "{{ctx.foo}}", "$.actions.email.email.subject", "ctx has execution_time"),
     ("actions.email.email.body.html", "{{#a}}", "$.actions.email.email.body.html", "{{#a}} is never closed"),
     ("actions.email.max_iterations", 5, "$.actions.email", "max_iterations belongs to foreach"),
-    ("actions.email.foreach", "ctx.payload.nope", "$.actions.email.foreach", "has only judged, window"),
+    ("actions.email.foreach", "ctx.payload.nope", "$.actions.email.foreach", "has only result, window"),
     ("actions.email.jira", {}, "$.actions.email.jira", "use a webhook"),
     ("actions.email.slack", {"message": {"text": "x"}}, "$.actions.email", "exactly one of email, slack"),
     ("actions.slack.slack.message.text", DELETE, "$.actions.slack.slack.message", "'text', 'attachments'"),
@@ -241,7 +241,7 @@ REFUSED = [
         "actions.slack",
         {"webhook": {"host": "h", "path": "/{{ctx.payload.nope}}"}},
         "$.actions.slack.webhook",
-        "has only judged, window",
+        "has only result, window",
     ),
 ]
 
@@ -273,7 +273,7 @@ def test_all_problems_are_reported_at_once() -> None:
     """Three faults, three lines."""
     altered = changed("condition.compare", {"ctx.payload.nope": {"gt": 1}})
     altered["actions"]["email"]["email"]["subject"] = "{{ctx.metadata.nope}}"
-    altered["input"]["chain"]["inputs"][1]["judged"]["transform"]["script"]["id"] = "nope"
+    altered["input"]["chain"]["inputs"][1]["result"]["transform"]["script"]["id"] = "nope"
     assert len(problems(altered)) == 3
 
 

@@ -95,7 +95,7 @@ def finding(feature: str, values: str = "") -> dict[str, Any]:
 def rendered(*findings: dict[str, Any]) -> tuple[str, str]:
     """The text of the mail and of the Slack message about these findings."""
     watch = WATCHES["vanished-feature"]
-    payload = {"judged": build_result(list(findings))}
+    payload = {"result": build_result(list(findings))}
     context = with_payload(new_context(watch, now=NOW, scheduled=NOW), payload)
     (email,) = render_settings(watch.actions["email"], context, draft("email"))
     (slack,) = render_settings(watch.actions["slack"], context, draft("slack"))

@@ -46,7 +46,7 @@ def environ(receiver: Receiver, **more: str) -> dict[str, str]:
 
 
 def action(**fields: Any) -> Document:
-    text = "{{ctx.payload.judged.findings.0.model}}: {{ctx.payload.judged.findings.0.feature}}"
+    text = "{{ctx.payload.result.findings.0.model}}: {{ctx.payload.result.findings.0.feature}}"
     return {"throttle_period": "1d", "pagerduty": {"description": text, **fields}}
 
 
@@ -118,7 +118,7 @@ def test_all_of_watchers_fields(service: Receiver) -> None:
             "ctx": {
                 "watch_id": "w",
                 "metadata": {"event": "acknowledge", "severity": "warning"},
-                "payload": {"judged": {"findings": [{"model": "m\r\n", "feature": "<b>"}]}},
+                "payload": {"result": {"findings": [{"model": "m\r\n", "feature": "<b>"}]}},
             }
         },
     )
@@ -129,7 +129,7 @@ def test_all_of_watchers_fields(service: Receiver) -> None:
             "summary": "m  : <b>",
             "source": "w",
             "severity": "warning",
-            "custom_details": {"payload": {"judged": {"findings": [{"model": "m\r\n", "feature": "<b>"}]}}},
+            "custom_details": {"payload": {"result": {"findings": [{"model": "m\r\n", "feature": "<b>"}]}}},
         },
         "client": "/foo/bar/w",
         "client_url": "http://www.example.org/",
@@ -277,8 +277,8 @@ def test_settings() -> None:
 
 def test_limits_of_the_api() -> None:
     """A summary of 1,024 characters, a key of 255, details that fit."""
-    payload = {"judged": {"findings": [{"model": "m" * 3000, "feature": "f"}]}, "more": "x" * 600_000}
-    fields = {"incident_key": "{{ctx.payload.judged.findings.0.model}}", "attach_payload": True}
+    payload = {"result": {"findings": [{"model": "m" * 3000, "feature": "f"}]}, "more": "x" * 600_000}
+    fields = {"incident_key": "{{ctx.payload.result.findings.0.model}}", "attach_payload": True}
     (event,) = render(action(**fields), {"ctx": {"payload": payload, "metadata": {}}})
     assert len(event.content["payload"]["summary"]) == 1024
     assert len(event.content["dedup_key"]) <= 255

@@ -23,7 +23,7 @@ from logging_lib.watch.notify.email import EmailChannel
 from logging_lib.watch.notify.slack import MARKUP
 from logging_lib.watch.runner import Runner, append
 from logging_lib.watch.templating import Medium, render
-from tests.watch.conftest import NOW, SCRIPTS, FakeStore, MailServer, finding, judged, minutes, watch
+from tests.watch.conftest import NOW, SCRIPTS, FakeStore, MailServer, build_result, finding, minutes, watch
 from tests.watch.test_end_to_end import EVENTS, ONSET, START, call, events, fitted, spool, stored
 
 __all__ = ["call", "fitted", "spool", "stored"]
@@ -263,7 +263,7 @@ def test_alerts_that_become_unwritable_are_reported(tmp_path: Path) -> None:
         [watch("a"), watch("b")],
         channels={"email": Delivers(), "slack": Delivers()},
         scripts=SCRIPTS,
-        summarize=judged,
+        summarize=build_result,
         alerts=tmp_path,
     )
     report = engine.run_once(NOW)

@@ -26,10 +26,10 @@ from tests.watch.conftest import (
     FakeStore,
     MailServer,
     Webhook,
+    build_result,
     document,
     email_action,
     finding,
-    judged,
     minutes,
     notification,
     runner_of,
@@ -328,7 +328,7 @@ def test_conditions_and_transforms_of_actions_and_watches() -> None:
     """Order: throttle, condition, transform, action, as in Watcher; each group is transformed by itself."""
     scripts = {
         **SCRIPTS,
-        "names": lambda ctx, params: {"names": [f["feature"] for f in ctx["payload"]["judged"]["findings"]]},
+        "names": lambda ctx, params: {"names": [f["feature"] for f in ctx["payload"]["result"]["findings"]]},
         "loud": lambda ctx, params: {"names": [name.upper() for name in ctx["payload"]["names"]]},
         "broken": lambda ctx, params: 1 / 0,
     }
@@ -348,7 +348,7 @@ def test_conditions_and_transforms_of_actions_and_watches() -> None:
         [parse_watch(altered, id="w", scripts=scripts)],
         channels={"email": recorder},
         scripts=scripts,
-        summarize=judged,
+        summarize=build_result,
     )
     report = engine.run_once(NOW)
     assert recorder.texts() == ["a,b", "A,B", "a,b", "c", "C"]
@@ -365,7 +365,7 @@ def test_conditions_and_transforms_of_actions_and_watches() -> None:
 
 def test_findings_that_the_watchs_transform_makes() -> None:
     """``ctx.payload.findings`` after a transform are incidents like any."""
-    scripts = {"make": lambda ctx, params: judged([finding("a"), finding("b", model="other")])}
+    scripts = {"make": lambda ctx, params: build_result([finding("a"), finding("b", model="other")])}
     action = {
         "email": {"to": "a@x.org", "body": "{{#ctx.payload.findings}}{{feature}}{{/ctx.payload.findings}}"}
     }
@@ -377,7 +377,7 @@ def test_findings_that_the_watchs_transform_makes() -> None:
         [parse_watch(altered, id="w", scripts=scripts)],
         channels={"email": recorder},
         scripts=scripts,
-        summarize=judged,
+        summarize=build_result,
     )
     assert [alert.model for alert in engine.run_once(NOW).alerts] == ["loans", "other"]
     assert recorder.texts() == ["a", "b"]
@@ -430,7 +430,7 @@ def test_a_backtest_is_the_runner_on_a_simulated_clock() -> None:
         end=NOW + minutes(91),
         every=minutes(5),
         scripts=SCRIPTS,
-        summarize=judged,
+        summarize=build_result,
     )
     assert result.ok
     assert [alert.time for alert in result.alerts] == [NOW + minutes(15), NOW + minutes(75)]
@@ -453,7 +453,7 @@ def test_a_backtest_counts_its_failures() -> None:
         end=NOW + minutes(10),
         every=minutes(5),
         scripts=SCRIPTS,
-        summarize=judged,
+        summarize=build_result,
     )
     assert not result.ok
     assert list(result.failures.values()) == [3]
@@ -466,7 +466,7 @@ def test_a_backtest_counts_its_failures() -> None:
         end=NOW,
         every=minutes(5),
         scripts=SCRIPTS,
-        summarize=judged,
+        summarize=build_result,
     )
     ((name, reason),) = result.failures
     assert name == "w"

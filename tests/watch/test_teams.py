@@ -62,7 +62,7 @@ def action(receiver: Receiver, *texts: str, **more: Any) -> Document:
         "method": "post",
         "path": PATH,
         "params": {"api-version": "2016-06-01", "sig": "topsecret"},
-        "body": card(*(texts or ("{{ctx.payload.judged.findings.0.model}}", TEXT))),
+        "body": card(*(texts or ("{{ctx.payload.result.findings.0.model}}", TEXT))),
     }
     return {"throttle_period": "1h", "webhook": request, **more}
 

@@ -308,7 +308,7 @@ def test_the_template_for_an_sms_gateway(receiver: Receiver) -> None:
     action = json.loads((content.path("watchers") / "templates" / "sms.json").read_text("utf-8"))
     metadata = {"title": "NA spike", "sms_to": ["+491700000000"]}
     finding = {"model": 'loans", "to": "+4900', "version": "1", "feature": "inc\nome"}
-    payload = {"judged": {"count": 2, "more": 1, "findings": [finding]}}
+    payload = {"result": {"count": 2, "more": 1, "findings": [finding]}}
     context = {"ctx": {"id": "i", "watch_id": "w", "metadata": metadata, "payload": payload, "vars": {}}}
     action["webhook"].update(scheme="http", host="127.0.0.1", port=receiver.port)
     with EmbeddedStore(None) as store:

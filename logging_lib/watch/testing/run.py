@@ -153,7 +153,7 @@ def _compare_findings(
             diff += [f"+ {line}" for line in text.splitlines()[:20]]
     diff += [f"+ {_format_key(key)}: {finding.get('what', '')}" for key, finding in unexpected.items()]
     if expected.notes is not None:
-        result = evaluation.payload.get("judged", {})
+        result = evaluation.payload.get("result", {})
         notes = [str(note.get("reason")) for note in [*result.get("notes", ()), *result.get("skipped", ())]]
         diff += [f"- a note: {part}" for part in expected.notes if not any(part in note for note in notes)]
         if len(notes) > len(expected.notes):
