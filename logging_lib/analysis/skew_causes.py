@@ -96,21 +96,21 @@ def _missing(value: Any) -> bool:
 def _one_sided(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Null on one side: an NA spelling, a default, or a lost join."""
     for lost, filled, where in ((1, 0, "logged"), (0, 1, "recomputed")):
-        found = [pair[filled] for pair in pairs if _missing(pair[lost]) and not _missing(pair[filled])]
-        share = _share(len(found), pairs)
+        values = [pair[filled] for pair in pairs if _missing(pair[lost]) and not _missing(pair[filled])]
+        share = _share(len(values), pairs)
         if share < 0.5:
             continue
-        counted = Counter(str(value) for value in found)
+        counted = Counter(str(value) for value in values)
         value, count = counted.most_common(1)[0]
-        spelled_out = [one for one in found if _is_na(one)]
-        if len(spelled_out) >= EXPLAINS * len(found):
-            shown = ", ".join(repr(text) for text, _ in counted.most_common(3))
-            yield Cause("NA spelling", f"{where} {shown} where the other has no value", share)
-        elif count >= EXPLAINS * len(found) and len(found) > 2:
+        na_values = [candidate for candidate in values if _is_na(candidate)]
+        if len(na_values) >= EXPLAINS * len(values):
+            spellings = ", ".join(repr(text) for text, _ in counted.most_common(3))
+            yield Cause("NA spelling", f"{where} {spellings} where the other has no value", share)
+        elif count >= EXPLAINS * len(values) and len(values) > 2:
             yield Cause("default filled in", f"{where} {value[:60]!r} where the other has no value", share)
         else:
-            other = "recomputed" if where == "logged" else "logged"
-            yield Cause("join miss", f"{other} has no value where the {where} one has", share)
+            other_side = "recomputed" if where == "logged" else "logged"
+            yield Cause("join miss", f"{other_side} has no value where the {where} one has", share)
 
 
 def _is_na(value: Any) -> bool:
@@ -149,9 +149,9 @@ def _truthy(value: Any) -> bool | None:
     if isinstance(value, bool):
         return value
     text = category_text(value)
-    known = {"true": True, "yes": True, "y": True, "1": True, "t": True,
+    meanings = {"true": True, "yes": True, "y": True, "1": True, "t": True,
              "false": False, "no": False, "n": False, "0": False, "f": False}  # fmt: skip
-    return known.get(text.strip().casefold()) if text is not None else None
+    return meanings.get(text.strip().casefold()) if text is not None else None
 
 
 def _number_of(value: Any) -> float | None:
@@ -179,11 +179,11 @@ def _close(a: float, b: float, tolerance: float = 1e-6) -> bool:
 
 def _texts(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Texts that are the same but for case, space, encoding or accents."""
-    both = [(a, b) for a, b in pairs if isinstance(a, str) and isinstance(b, str)]
-    if not both:
+    texts = [(a, b) for a, b in pairs if isinstance(a, str) and isinstance(b, str)]
+    if not texts:
         return
     for name, detail, same in _TEXT_RULES:
-        hits = [(a, b) for a, b in both if same(a, b)]
+        hits = [(a, b) for a, b in texts if same(a, b)]
         if hits:
             a, b = hits[0]
             yield Cause(name, f"{detail}: logged {a[:40]!r}, recomputed {b[:40]!r}", _share(len(hits), pairs))
@@ -231,10 +231,10 @@ _TEXT_RULES: Final[tuple[tuple[str, str, Callable[[str, str], bool]], ...]] = (
 def _times(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Moments that lie a time zone apart, or whose time of day was lost."""
     moments = [(to_epoch(a), to_epoch(b)) for a, b in pairs if isinstance(a, str) or isinstance(b, str)]
-    known = [(a, b) for a, b in moments if a is not None and b is not None]
-    if len(known) < 0.5 * len(pairs):
+    instants = [(a, b) for a, b in moments if a is not None and b is not None]
+    if len(instants) < 0.5 * len(pairs):
         return
-    gaps = np.array([a - b for a, b in known])
+    gaps = np.array([a - b for a, b in instants])
     zone = (np.abs(gaps) % 900 < 1) & (np.abs(gaps) <= 14 * 3600) & (np.abs(gaps) > 0)
     values, counts = np.unique(np.round(gaps[zone] / 900) / 4, return_counts=True)
     top = np.argsort(counts)[::-1][:2]
@@ -246,12 +246,12 @@ def _times(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]
     if len(values) and apart and counts[top].sum() >= EXPLAINS * zone.sum():
         hours = " or ".join(f"{values[i]:+g} h" for i in sorted(top, key=lambda i: values[i]))
         yield Cause("time zone", f"logged less recomputed: {hours}", _share(int(zone.sum()), pairs))
-    days = [a % 86400 == 0 or b % 86400 == 0 for a, b in known]
+    days = [a % 86400 == 0 or b % 86400 == 0 for a, b in instants]
     same_day = np.abs(gaps) < 86400
     truncated = int((np.array(days) & same_day).sum())
     if truncated:
         yield Cause("time of day lost", "one has the day alone", _share(truncated, pairs))
-    swapped = [_day_and_month(a) == b for a, b in known]
+    swapped = [_day_and_month(a) == b for a, b in instants]
     if any(swapped):
         yield Cause(
             "day and month swapped", "the date was read in another order", _share(sum(swapped), pairs)
@@ -272,14 +272,14 @@ def _day_and_month(seconds: float) -> float | None:
 
 
 def _numbers(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
-    found = [
+    numbers = [
         (float(a), float(b))
         for a, b in pairs
         if all(isinstance(x, int | float) and not isinstance(x, bool) and not _missing(x) for x in (a, b))
     ]
-    if len(found) < 0.5 * len(pairs) or len(found) < 2:
+    if len(numbers) < 0.5 * len(pairs) or len(numbers) < 2:
         return
-    a, b = np.array(found).T
+    a, b = np.array(numbers).T
     usable = np.isfinite(a) & np.isfinite(b)
     a, b = a[usable], b[usable]
     if len(a) < 2:
@@ -295,8 +295,8 @@ def _number_rules(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[
         ratios = a[nonzero] / b[nonzero]
         factor = float(np.median(ratios))
         hits = int((np.abs(ratios / factor - 1) < 1e-3).sum()) + int(((a == 0) & (b == 0)).sum())
-        if abs(factor - 1) > 1e-3 and (known := _factor(factor)):
-            yield "unit", f"logged is {factor:.6g} times the recomputed value: {known}", hits
+        if abs(factor - 1) > 1e-3 and (unit := _name_factor(factor)):
+            yield "unit", f"logged is {factor:.6g} times the recomputed value: {unit}", hits
     yield from _rounded(a, b)
     fahrenheit = np.abs(a - (b * 9 / 5 + 32)) < 1e-6 * np.maximum(1, np.abs(a))
     celsius = np.abs(b - (a * 9 / 5 + 32)) < 1e-6 * np.maximum(1, np.abs(b))
@@ -323,21 +323,24 @@ def _number_rules(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[
 
 def _capped(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
     """One side stops at a bound that lies within the range of the other."""
-    for side, x, y, whole in (("logged", a, b, feature.recomputed), ("recomputed", b, a, feature.logged)):
-        known = [float(v) for v in whole if isinstance(v, int | float) and not is_null(v)]
+    for side, x, y, other_values in (
+        ("logged", a, b, feature.recomputed),
+        ("recomputed", b, a, feature.logged),
+    ):
+        other_numbers = [float(v) for v in other_values if isinstance(v, int | float) and not is_null(v)]
         for bound, beyond, inside in (
-            (x.max(), y > x.max(), min(known) < x.max()),
-            (x.min(), y < x.min(), max(known) > x.min()),
+            (x.max(), y > x.max(), min(other_numbers) < x.max()),
+            (x.min(), y < x.min(), max(other_numbers) > x.min()),
         ):
             stuck = (x == bound) & beyond
             if inside and stuck.sum() > 2 and len(np.unique(y[stuck])) > 2:
                 yield "capped", f"{side} stops at {number_text(float(bound))}", int(stuck.sum())
 
 
-def _factor(factor: float) -> str | None:
-    for known, what in _FACTORS.items():
-        if abs(factor / known - 1) < 1e-3 or abs(factor * known - 1) < 1e-3:
-            return what
+def _name_factor(factor: float) -> str | None:
+    for unit_factor, unit in _FACTORS.items():
+        if abs(factor / unit_factor - 1) < 1e-3 or abs(factor * unit_factor - 1) < 1e-3:
+            return unit
     return None
 
 
@@ -384,8 +387,8 @@ def _constant(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cau
     for side, where in ((0, "logged"), (1, "recomputed")):
         counted = Counter(str(pair[side]) for pair in pairs)
         value, count = counted.most_common(1)[0]
-        others = {str(pair[1 - side]) for pair in pairs if str(pair[side]) == value}
-        if count > 2 and len(others) > 3:
+        other_values = {str(pair[1 - side]) for pair in pairs if str(pair[side]) == value}
+        if count > 2 and len(other_values) > 3:
             yield Cause(
                 "default filled in", f"{where} is {value[:60]} whatever the other is", _share(count, pairs)
             )
@@ -400,10 +403,10 @@ def _renamed(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Caus
         names.setdefault(str(b), Counter())[str(a)] += 1
     hits = sum(counted.most_common(1)[0][1] for counted in names.values())
     if len(pairs) > 2 * len(names):
-        shown = ", ".join(
+        examples = ", ".join(
             f"{counted.most_common(1)[0][0]:.20} for {b:.20}" for b, counted in list(names.items())[:3]
         )
-        yield Cause("renamed categories", f"logged {shown}", _share(hits, pairs))
+        yield Cause("renamed categories", f"logged {examples}", _share(hits, pairs))
 
 
 def _misaligned(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
