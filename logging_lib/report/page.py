@@ -102,8 +102,8 @@ def _figures(report: ModelReport) -> list[tuple[str, str, str]]:
         figures.append(("latency p95", format_milliseconds(main.latency.get("95")), median))
     if main.mean is not None:
         trained = report.output.trained_mean if report.output else None
-        beside = f"training {format_number(trained)}" if trained is not None else ""
-        figures.append(("mean prediction", format_number(main.mean), beside))
+        comparison = f"training {format_number(trained)}" if trained is not None else ""
+        figures.append(("mean prediction", format_number(main.mean), comparison))
     for quality in report.quality:
         if (quality.version, quality.role) == (report.subject.version, report.subject.role):
             expected = f"held-out rows {_measure(quality, quality.trained)}"
