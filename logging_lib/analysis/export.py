@@ -281,12 +281,12 @@ def _build_row(
     ml = source["ml"]
     checks = ml.get("check") or {}
     failed = [f"{check}:{name}" for check in _CHECKS for name in _as_list(checks.get(check))]
-    row: dict[str, Any] = {"@timestamp": _moment(source["@timestamp"])}
+    row: dict[str, Any] = {"@timestamp": _to_microseconds(source["@timestamp"])}
     for name, path in (*_TEXTS.items(), *_NUMBERS.items()):
-        row[name] = _at(source, path)
+        row[name] = _get_value(source, path)
     row["ml.label.value"] = None if label is None else label.get("value")
     row["ml.label.label"] = None if label is None else label.get("label")
-    row["ml.label.at"] = None if label is None else _moment(label["at"])
+    row["ml.label.at"] = None if label is None else _to_microseconds(label["at"])
     row["ml.check"] = failed
     row["flagged"] = any(failure.partition(":")[0] in flags for failure in failed)
     row["shadow"] = row["ml.model.role"] == "shadow"
@@ -295,7 +295,7 @@ def _build_row(
     untyped: dict[str, Any] = {}
     for kind, name, value in _scan_inputs(ml.get("input") or {}):
         if features.get(name) == kind:
-            row[name] = _moment(value) if kind == "date" else value
+            row[name] = _to_microseconds(value) if kind == "date" else value
         else:
             untyped[name] = value
             if value is not None:
@@ -326,7 +326,7 @@ def _build_batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatc
     )
 
 
-def _at(source: Any, path: tuple[str, ...]) -> Any:
+def _get_value(source: Any, path: tuple[str, ...]) -> Any:
     for part in path:
         source = source.get(part) if isinstance(source, Mapping) else None
     return source
@@ -336,7 +336,7 @@ def _as_list(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value or ())
 
 
-def _moment(value: Any) -> int | None:
+def _to_microseconds(value: Any) -> int | None:
     """Microseconds since 1970."""
     seconds = to_epoch(value)
     return None if seconds is None else round(seconds * 1e6)

@@ -54,7 +54,7 @@ class Selection:
                 identity: Any = {name: value}
                 selection = replace(selection, **identity)
             elif name in ("since", "until"):
-                bound: Any = {name: _instant(name, value)}
+                bound: Any = {name: _parse_bound(name, value)}
                 selection = replace(selection, **bound)
             elif name == "last":
                 selection = replace(selection, since=now - parse_duration(value), until=now)
@@ -80,13 +80,17 @@ class Selection:
         }
         if bounds:
             filters.append({"range": {"@timestamp": bounds}})
-        filters += [_segment(name, value) for name, value in self.where.items()]
+        filters += [_filter_segment(name, value) for name, value in self.where.items()]
         return {"bool": {"filter": filters}} if filters else {"match_all": {}}
 
     def __str__(self) -> str:
         parts = [
             *(f"{name}={value}" for name in ("model", "version", "role") if (value := getattr(self, name))),
-            *(f"{name}={_short(value)}" for name in ("since", "until") if (value := getattr(self, name))),
+            *(
+                f"{name}={_format_bound(value)}"
+                for name in ("since", "until")
+                if (value := getattr(self, name))
+            ),
             *(f"{name}={value}" for name, value in self.where.items()),
         ]
         return " ".join(parts) or "all"
@@ -174,7 +178,9 @@ def read(
         for name, values in outputs_by_column.items()
         if any(value is not None for value in values)
     }
-    columns |= {column: [_at(source, field) for source in sources] for field, column in (about or {}).items()}
+    columns |= {
+        column: [_get_value(source, field) for source in sources] for field, column in (about or {}).items()
+    }
     frame = pd.DataFrame({name: pd.Series(values) for name, values in columns.items()})
     return Served(
         frame, {name: kinds.most_common(1)[0][0] for name, kinds in seen.items()}, total, tuple(notes)
@@ -188,7 +194,7 @@ def values_of(store: Store, selection: Selection, name: str, *, max_values: int 
         StoreError: there are none, or more than ``max_values``.
     """
     counts: Counter[str] = Counter()
-    for field_name in _fields(name):
+    for field_name in _list_fields(name):
         body = {
             "size": 0,
             "query": selection.query(),
@@ -261,7 +267,7 @@ def _draw_by_reservoir(
     return reservoir
 
 
-def _fields(name: str) -> list[str]:
+def _list_fields(name: str) -> list[str]:
     identity = {"model": "ml.model.name", "version": "ml.model.version", "role": "ml.model.role"}
     if name in identity:
         return [identity[name]]
@@ -270,28 +276,28 @@ def _fields(name: str) -> list[str]:
     return [f"ml.input.category.{name}", f"ml.input.boolean.{name}"]
 
 
-def _segment(name: str, value: str) -> dict[str, Any]:
+def _filter_segment(name: str, value: str) -> dict[str, Any]:
     terms: list[dict[str, Any]] = [
         {"term": {field_name: value}}
-        for field_name in _fields(name)
+        for field_name in _list_fields(name)
         if not field_name.startswith("ml.input.boolean.") or value in ("true", "false")
     ]
     return {"bool": {"should": terms, "minimum_should_match": 1}}
 
 
-def _at(source: Any, field: str) -> Any:
+def _get_value(source: Any, field: str) -> Any:
     for part in field.split("."):
         source = source.get(part) if isinstance(source, Mapping) else None
     return source
 
 
-def _instant(name: str, value: str) -> datetime:
+def _parse_bound(name: str, value: str) -> datetime:
     try:
         return parse_instant(value)
     except ValueError:
         raise ValueError(f"{name}: {value!r} is no ISO time such as 2018-02-01") from None
 
 
-def _short(moment: Any) -> str:
+def _format_bound(moment: Any) -> str:
     text = format_instant(moment) if isinstance(moment, datetime) else str(moment)
     return text.removesuffix("T00:00:00.000Z")

@@ -120,26 +120,28 @@ def score(evidence: Evidence, *, now: datetime, recent: timedelta = timedelta(da
         recent: a watch that ran, or an event that came, longer ago does not count.
     """
     monitors = (
-        _monitor(
-            1, "Dependency changes result in a notification", list(_dependencies(evidence, now, recent))
+        _build_monitor(
+            1, "Dependency changes result in a notification", list(_check_dependencies(evidence, now, recent))
         ),
-        _monitor(
-            2, "Data invariants hold in training and serving inputs", list(_invariants(evidence, now, recent))
+        _build_monitor(
+            2,
+            "Data invariants hold in training and serving inputs",
+            list(_check_invariants(evidence, now, recent)),
         ),
-        _skew(evidence, now, recent),
-        _monitor(4, "Models are not too stale", list(_stale(evidence, now, recent))),
-        _monitor(5, "The model is numerically stable", list(_numeric(evidence, now, recent))),
-        _monitor(
+        _check_skew(evidence, now, recent),
+        _build_monitor(4, "Models are not too stale", list(_check_staleness(evidence, now, recent))),
+        _build_monitor(5, "The model is numerically stable", list(_check_stability(evidence, now, recent))),
+        _build_monitor(
             6,
             "Training speed, serving latency, throughput and memory have not regressed",
-            list(_speed(evidence, now, recent)),
+            list(_check_speed(evidence, now, recent)),
         ),
-        _quality(evidence, now, recent),
+        _check_quality(evidence, now, recent),
     )
     return Scorecard(evidence.model, monitors)
 
 
-def _monitor(number: int, title: str, needs: list[_Need]) -> Monitor:
+def _build_monitor(number: int, title: str, needs: list[_Need]) -> Monitor:
     met = [need for need in needs if need.met]
     value = COVERED if len(met) == len(needs) else PARTLY if len(met) * 2 >= len(needs) else MISSING
     return Monitor(
@@ -176,7 +178,7 @@ def _require_checks(evidence: Evidence) -> _Need:
     return _Need(share >= MOST_CHECKED, text, todo)
 
 
-def _dependencies(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+def _check_dependencies(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
     yield _require_watch(evidence, "dependency-change", now, recent)
     yield _Need(
         evidence.starts > 0,
@@ -185,13 +187,13 @@ def _dependencies(evidence: Evidence, now: datetime, recent: timedelta) -> Itera
     )
 
 
-def _invariants(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+def _check_invariants(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
     yield _require_checks(evidence)
     for name in ("na-spike", "unseen-categories", "out-of-range", "vanished-feature"):
         yield _require_watch(evidence, name, now, recent)
 
 
-def _skew(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
+def _check_skew(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
     title = "Training and serving features compute the same values"
     command = "logging-lib skew features.parquet --record, in CI or each night"
     if evidence.skew is not None and evidence.skew["at"] <= now:
@@ -213,7 +215,7 @@ def _skew(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
     return Monitor(3, title, MISSING, (), (f"run: {command}",))
 
 
-def _stale(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+def _check_staleness(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
     trained = (evidence.profile or {}).get("trained_at")
     yield _require_watch(evidence, "stale-model", now, recent)
     yield _Need(
@@ -223,12 +225,12 @@ def _stale(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Ne
     )
 
 
-def _numeric(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+def _check_stability(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
     yield _require_watch(evidence, "numeric-instability", now, recent)
     yield _require_checks(evidence)
 
 
-def _speed(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+def _check_speed(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
     yield _require_watch(evidence, "latency-regression", now, recent)
     yield _require_watch(evidence, "resources", now, recent)
     share = evidence.timed / evidence.predictions if evidence.predictions else 0.0
@@ -250,7 +252,7 @@ def _speed(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Ne
     )
 
 
-def _quality(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
+def _check_quality(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
     title = "Prediction quality has not regressed on served data"
     needs = [
         _require_watch(evidence, "quality-regression", now, recent),
@@ -268,8 +270,8 @@ def _quality(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
         ),
     ]
     if all(need.met for need in needs):
-        return _monitor(7, title, needs)
-    monitor = _monitor(7, title, needs)
+        return _build_monitor(7, title, needs)
+    monitor = _build_monitor(7, title, needs)
     proxy = _require_watch(evidence, "prediction-drift", now, recent)
     value = PARTLY if evidence.labels > 0 or proxy.met else MISSING
     texts = (

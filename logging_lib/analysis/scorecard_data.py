@@ -63,8 +63,8 @@ def gather(
         recent: how far back predictions and health count; starts ``START_DAYS``, labels ``LABEL_DAYS`` at least.
         watches: id → when it ran last, as ``of_index``, ``of_folder`` or Watcher say.
     """
-    profile = _profile(store, model)
-    predictions = _weights(store, model, now - recent, now)
+    profile = _read_profile(store, model)
+    predictions = _sum_weights(store, model, now - recent, now)
     skews = last(store, "skew", model)
     return Evidence(
         model=model,
@@ -151,7 +151,7 @@ def _count(
     return int(store.search(streams, body)["hits"]["total"]["value"])
 
 
-def _weights(store: Store, model: str, since: datetime, until: datetime) -> dict[str, float]:
+def _sum_weights(store: Store, model: str, since: datetime, until: datetime) -> dict[str, float]:
     weight = {"weight": {"sum": {"field": "ml.sample.weight", "missing": 1}}}
     filters = {
         "all": {"match_all": {}},
@@ -171,7 +171,7 @@ def _weights(store: Store, model: str, since: datetime, until: datetime) -> dict
     }
 
 
-def _profile(store: Store, model: str) -> dict[str, Any] | None:
+def _read_profile(store: Store, model: str) -> dict[str, Any] | None:
     body = {
         "size": 1000,
         "query": {"term": {"ml.model.name": model}},

@@ -148,13 +148,13 @@ def judge(
     if numeric:
         spread = float(np.std(a, ddof=1)) if len(a) > 1 else 0.0
         same = np.abs(b - a) <= TOLERANCE * spread + 1e-12
-        difference = _difference(a, b)
+        difference = _measure_difference(a, b)
         notes.append(f"numbers agree within {TOLERANCE:.0%} of the live answers' standard deviation")
     else:
         a, b = a.astype(str), b.astype(str)
         same = a == b
         kappa = _kappa(a, b)
-        disagreements = _disagreements(a[~same], b[~same])
+        disagreements = _count_disagreements(a[~same], b[~same])
     hits = int(same.sum())
     return Shadow(
         live,
@@ -167,13 +167,13 @@ def judge(
         kappa,
         difference,
         disagreements,
-        _latency(pairs),
+        _compare_latency(pairs),
         _compare_errors(pairs, numeric, alpha),
         tuple(notes),
     )
 
 
-def _difference(a: Array, b: Array) -> dict[str, float]:
+def _measure_difference(a: Array, b: Array) -> dict[str, float]:
     """Bland and Altman, Lancet 327 (1986): the mean and the limits within which 95 % of the differences lie."""
     d = b - a
     low, median, high = np.quantile(d, [0.025, 0.5, 0.975])
@@ -200,12 +200,12 @@ def _kappa(a: Array, b: Array) -> float:
     return 1.0 if by_chance == 1 else float(((a == b).mean() - by_chance) / (1 - by_chance))
 
 
-def _disagreements(a: Array, b: Array) -> tuple[tuple[str, str, int], ...]:
+def _count_disagreements(a: Array, b: Array) -> tuple[tuple[str, str, int], ...]:
     counted = Counter(zip(a.tolist(), b.tolist(), strict=True)).most_common(MOST_DISAGREEMENTS)
     return tuple((x, y, count) for (x, y), count in counted)
 
 
-def _latency(pairs: pd.DataFrame) -> dict[str, float]:
+def _compare_latency(pairs: pd.DataFrame) -> dict[str, float]:
     if not {"live_ms", "shadow_ms"} <= set(pairs.columns):
         return {}
     durations = pairs[["live_ms", "shadow_ms"]].dropna()

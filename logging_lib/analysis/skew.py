@@ -103,7 +103,7 @@ class Skew:
                         "share": feature.cause.share,
                     },
                     "examples": [
-                        {"key": key, "logged": _plain(logged), "recomputed": _plain(recomputed)}
+                        {"key": key, "logged": _to_json(logged), "recomputed": _to_json(recomputed)}
                         for key, logged, recomputed in feature.examples
                     ],
                 }
@@ -171,7 +171,7 @@ def find_skew(
     mismatches = []
     for name, (a, b) in columns.items():
         limit = (tolerances or {}).get(name, tolerance)
-        differs = _differs(a, b, limit, absolute)
+        differs = _find_differences(a, b, limit, absolute)
         mismatches.append(_measure_mismatch(name, columns, differs, partnered.index, max_rate))
     return Skew(
         key,
@@ -206,21 +206,21 @@ def _align(logged: pd.Series, recomputed: pd.Series, kind: str | None) -> tuple[
         if kind in ("category", "boolean"):
             values = [value if value is None else category_text(value) or value for value in values]
         else:
-            values = [_moment(value) for value in values]
+            values = [_normalize_moment(value) for value in values]
         column = np.empty(len(values), dtype=object)
         column[:] = values
         aligned.append(column)
     return aligned[0], aligned[1]
 
 
-def _moment(value: Any) -> Any:
+def _normalize_moment(value: Any) -> Any:
     if isinstance(value, str | int | float | bool) or value is None:
         return value
     seconds = to_epoch(value)
     return value if seconds is None else format_epoch(seconds)
 
 
-def _differs(a: Array, b: Array, tolerance: float, absolute: float) -> Array:
+def _find_differences(a: Array, b: Array, tolerance: float, absolute: float) -> Array:
     if a.dtype == float and b.dtype == float:
         with np.errstate(invalid="ignore"):
             near = np.abs(a - b) <= absolute + tolerance * np.maximum(np.abs(a), np.abs(b))
@@ -272,7 +272,7 @@ def _to_objects(values: Array) -> Array:
     return objects
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, float):
         return finite(value)
     return value if isinstance(value, str | int | bool) or value is None else str(value)

@@ -89,14 +89,14 @@ def _share(hits: int, pairs: Pairs) -> float:
     return hits / len(pairs)
 
 
-def _missing(value: Any) -> bool:
+def _is_missing(value: Any) -> bool:
     return is_null(value)
 
 
-def _one_sided(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_missing(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Null on one side: an NA spelling, a default, or a lost join."""
     for lost, filled, where in ((1, 0, "logged"), (0, 1, "recomputed")):
-        values = [pair[filled] for pair in pairs if _missing(pair[lost]) and not _missing(pair[filled])]
+        values = [pair[filled] for pair in pairs if _is_missing(pair[lost]) and not _is_missing(pair[filled])]
         share = _share(len(values), pairs)
         if share < 0.5:
             continue
@@ -119,7 +119,7 @@ def _is_na(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and float(value) in _SENTINELS
 
 
-def _sentinels(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_sentinels(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Both sides have a value, but one of them means none."""
     for side, where in ((0, "logged"), (1, "recomputed")):
         hits = [pair[side] for pair in pairs if _is_na(pair[side]) and not _is_na(pair[1 - side])]
@@ -128,24 +128,26 @@ def _sentinels(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Ca
             yield Cause("NA spelling", f"{where} has {value!r} for a missing value", _share(len(hits), pairs))
 
 
-def _types(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_types(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     hits = 0
     kinds: Counter[str] = Counter()
     for a, b in pairs:
-        if _missing(a) or _missing(b) or (type(a) is type(b) and not isinstance(a, str)):
+        if _is_missing(a) or _is_missing(b) or (type(a) is type(b) and not isinstance(a, str)):
             continue
-        x, y = _number_of(a), _number_of(b)
-        same = x is not None and y is not None and _close(x, y)
-        if same or (_truthy(a) is not None and _truthy(a) == _truthy(b)):
+        x, y = _parse_number(a), _parse_number(b)
+        same = x is not None and y is not None and _is_close(x, y)
+        if same or (_parse_boolean(a) is not None and _parse_boolean(a) == _parse_boolean(b)):
             hits += 1
             kinds[f"{type(a).__name__} {a!r:.20} for {type(b).__name__} {b!r:.20}"] += 1
     if hits:
         yield Cause(
-            "type", f"the same value written otherwise: {kinds.most_common(1)[0][0]}", _share(hits, pairs)
+            "type",
+            f"the same value written otherwise: {kinds.most_common(1)[0][0]}",
+            _share(hits, pairs),
         )
 
 
-def _truthy(value: Any) -> bool | None:
+def _parse_boolean(value: Any) -> bool | None:
     if isinstance(value, bool):
         return value
     text = category_text(value)
@@ -154,7 +156,7 @@ def _truthy(value: Any) -> bool | None:
     return meanings.get(text.strip().casefold()) if text is not None else None
 
 
-def _number_of(value: Any) -> float | None:
+def _parse_number(value: Any) -> float | None:
     """The number that a text means, with separators of thousands, decimal commas and signs of currency."""
     if isinstance(value, bool):
         return float(value)
@@ -173,11 +175,11 @@ def _number_of(value: Any) -> float | None:
         return None
 
 
-def _close(a: float, b: float, tolerance: float = 1e-6) -> bool:
+def _is_close(a: float, b: float, tolerance: float = 1e-6) -> bool:
     return abs(a - b) <= tolerance * max(abs(a), abs(b), 1e-12)
 
 
-def _texts(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_texts(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Texts that are the same but for case, space, encoding or accents."""
     texts = [(a, b) for a, b in pairs if isinstance(a, str) and isinstance(b, str)]
     if not texts:
@@ -189,7 +191,7 @@ def _texts(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]
             yield Cause(name, f"{detail}: logged {a[:40]!r}, recomputed {b[:40]!r}", _share(len(hits), pairs))
 
 
-def _mojibake(a: str, b: str) -> bool:
+def _is_mojibake(a: str, b: str) -> bool:
     """One is the other's UTF-8 read as Latin-1 or Windows-1252, or with what it could not say left out."""
     for x, y in ((a, b), (b, a)):
         for wrong in ("latin-1", "cp1252"):
@@ -205,20 +207,28 @@ def _mojibake(a: str, b: str) -> bool:
     return False
 
 
-def _plain(text: str) -> str:
+def _strip_accents(text: str) -> str:
     decomposed = unicodedata.normalize("NFKD", text)
     return "".join(c for c in decomposed if not unicodedata.combining(c))
 
 
-def _squeezed(text: str) -> str:
+def _collapse_spaces(text: str) -> str:
     return " ".join(text.split())
 
 
 _TEXT_RULES: Final[tuple[tuple[str, str, Callable[[str, str], bool]], ...]] = (
-    ("whitespace", "space before, after or within", lambda a, b: _squeezed(a) == _squeezed(b)),
-    ("case", "upper and lower case", lambda a, b: _squeezed(a).casefold() == _squeezed(b).casefold()),
-    ("encoding", "UTF-8 was read or written as something else", _mojibake),
-    ("encoding", "another Unicode form or accents left out", lambda a, b: _plain(a) == _plain(b)),
+    ("whitespace", "space before, after or within", lambda a, b: _collapse_spaces(a) == _collapse_spaces(b)),
+    (
+        "case",
+        "upper and lower case",
+        lambda a, b: _collapse_spaces(a).casefold() == _collapse_spaces(b).casefold(),
+    ),
+    ("encoding", "UTF-8 was read or written as something else", _is_mojibake),
+    (
+        "encoding",
+        "another Unicode form or accents left out",
+        lambda a, b: _strip_accents(a) == _strip_accents(b),
+    ),
     (
         "punctuation",
         "letters and digits are the same",
@@ -228,7 +238,7 @@ _TEXT_RULES: Final[tuple[tuple[str, str, Callable[[str, str], bool]], ...]] = (
 )
 
 
-def _times(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_times(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Moments that lie a time zone apart, or whose time of day was lost."""
     moments = [(to_epoch(a), to_epoch(b)) for a, b in pairs if isinstance(a, str) or isinstance(b, str)]
     instants = [(a, b) for a, b in moments if a is not None and b is not None]
@@ -251,7 +261,7 @@ def _times(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]
     truncated = int((np.array(days) & same_day).sum())
     if truncated:
         yield Cause("time of day lost", "one has the day alone", _share(truncated, pairs))
-    swapped = [_day_and_month(a) == b for a, b in instants]
+    swapped = [_swap_day_and_month(a) == b for a, b in instants]
     if any(swapped):
         yield Cause(
             "day and month swapped", "the date was read in another order", _share(sum(swapped), pairs)
@@ -262,7 +272,7 @@ def _times(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]
         yield Cause("constant offset", text, _share(int(counts.max()), pairs))
 
 
-def _day_and_month(seconds: float) -> float | None:
+def _swap_day_and_month(seconds: float) -> float | None:
     from datetime import UTC, datetime
 
     moment = datetime.fromtimestamp(seconds, UTC)
@@ -271,11 +281,11 @@ def _day_and_month(seconds: float) -> float | None:
     return moment.replace(day=moment.month, month=moment.day).timestamp()
 
 
-def _numbers(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_numbers(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     numbers = [
         (float(a), float(b))
         for a, b in pairs
-        if all(isinstance(x, int | float) and not isinstance(x, bool) and not _missing(x) for x in (a, b))
+        if all(isinstance(x, int | float) and not isinstance(x, bool) and not _is_missing(x) for x in (a, b))
     ]
     if len(numbers) < 0.5 * len(pairs) or len(numbers) < 2:
         return
@@ -284,12 +294,12 @@ def _numbers(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Caus
     a, b = a[usable], b[usable]
     if len(a) < 2:
         return
-    for name, detail, hits in _number_rules(feature, a, b):
+    for name, detail, hits in _test_numbers(feature, a, b):
         if hits:
             yield Cause(name, detail, _share(int(hits), pairs))
 
 
-def _number_rules(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
+def _test_numbers(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
     nonzero = (a != 0) & (b != 0)
     if nonzero.sum() >= 2:
         ratios = a[nonzero] / b[nonzero]
@@ -297,11 +307,11 @@ def _number_rules(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[
         hits = int((np.abs(ratios / factor - 1) < 1e-3).sum()) + int(((a == 0) & (b == 0)).sum())
         if abs(factor - 1) > 1e-3 and (unit := _name_factor(factor)):
             yield "unit", f"logged is {factor:.6g} times the recomputed value: {unit}", hits
-    yield from _rounded(a, b)
+    yield from _test_rounding(a, b)
     fahrenheit = np.abs(a - (b * 9 / 5 + 32)) < 1e-6 * np.maximum(1, np.abs(a))
     celsius = np.abs(b - (a * 9 / 5 + 32)) < 1e-6 * np.maximum(1, np.abs(b))
     yield "unit", "degrees Fahrenheit and Celsius", max(int(fahrenheit.sum()), int(celsius.sum()))
-    yield from _capped(feature, a, b)
+    yield from _test_capping(feature, a, b)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         for label, function in (("log", np.log), ("log1p", np.log1p), ("log10", np.log10), ("square root", np.sqrt),
                                 ("absolute value", np.abs)):  # fmt: skip
@@ -321,7 +331,7 @@ def _number_rules(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[
         yield "scaling", f"logged is {slope:.6g} x recomputed {intercept:+.6g}", int(fits.sum())
 
 
-def _capped(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
+def _test_capping(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
     """One side stops at a bound that lies within the range of the other."""
     for side, x, y, other_values in (
         ("logged", a, b, feature.recomputed),
@@ -344,7 +354,7 @@ def _name_factor(factor: float) -> str | None:
     return None
 
 
-def _rounded(a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
+def _test_rounding(a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
     best: tuple[str, str, int] | None = None
     for digits in range(6, -4, -1):
         step = 10.0**-digits
@@ -361,28 +371,28 @@ def _rounded(a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
     yield best
 
 
-def _stale(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_stale(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """The value of an earlier row, or of a later one."""
     for lag in (1, 2, 3, -1):
         reached = [i for i in rows if 0 <= i - lag < len(feature.recomputed)]
         if len(reached) < 3:
             continue
-        hits = sum(_equal(feature.logged[i], feature.recomputed[i - lag]) for i in reached)
+        hits = sum(_is_equal(feature.logged[i], feature.recomputed[i - lag]) for i in reached)
         distinct = len({str(feature.logged[i]) for i in reached})
         if distinct > 2:
             when = f"{lag} rows earlier" if lag > 1 else "one row earlier" if lag == 1 else "one row later"
             yield Cause("stale value", f"logged is what was recomputed {when}", _share(hits, pairs))
 
 
-def _swapped(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_swapped(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     for name, values in feature.others.items():
-        hits = [i for i in rows if _equal(values[i], feature.recomputed[i])]
+        hits = [i for i in rows if _is_equal(values[i], feature.recomputed[i])]
         if len(hits) > 2 and len({str(feature.recomputed[i]) for i in hits}) > 2:
             detail = f"recomputed is what was logged as {name}"
             yield Cause("swapped columns", detail, _share(len(hits), pairs))
 
 
-def _constant(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_constant(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """One side has one and the same value wherever they differ."""
     for side, where in ((0, "logged"), (1, "recomputed")):
         counted = Counter(str(pair[side]) for pair in pairs)
@@ -390,11 +400,13 @@ def _constant(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cau
         other_values = {str(pair[1 - side]) for pair in pairs if str(pair[side]) == value}
         if count > 2 and len(other_values) > 3:
             yield Cause(
-                "default filled in", f"{where} is {value[:60]} whatever the other is", _share(count, pairs)
+                "default filled in",
+                f"{where} is {value[:60]} whatever the other is",
+                _share(count, pairs),
             )
 
 
-def _renamed(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_renamed(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Each category has one other name on the other side."""
     if not all(isinstance(x, str | bool | int) for pair in pairs for x in pair):
         return
@@ -409,22 +421,34 @@ def _renamed(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Caus
         yield Cause("renamed categories", f"logged {examples}", _share(hits, pairs))
 
 
-def _misaligned(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_misaligned(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """The same values as a whole, in other rows."""
     logged, recomputed = (Counter(str(pair[side]) for pair in pairs) for side in (0, 1))
     common = sum((logged & recomputed).values())
     if len(logged) > 3 and len(pairs) > 5:
         yield Cause(
-            "rows misaligned", "the same values, in other rows: joined by a wrong key?", _share(common, pairs)
+            "rows misaligned",
+            "the same values, in other rows: joined by a wrong key?",
+            _share(common, pairs),
         )
 
 
-def _equal(a: Any, b: Any) -> bool:
+def _is_equal(a: Any, b: Any) -> bool:
     if isinstance(a, int | float) and isinstance(b, int | float):
-        return _close(float(a), float(b))
-    return bool(parse_scalar(a) == parse_scalar(b)) and not _missing(a)
+        return _is_close(float(a), float(b))
+    return bool(parse_scalar(a) == parse_scalar(b)) and not _is_missing(a)
 
 
 _EXPLANATIONS: Final[tuple[Callable[[SkewedFeature, Array, Pairs], Iterator[Cause]], ...]] = (
-    _one_sided, _types, _texts, _sentinels, _times, _swapped, _stale, _numbers, _constant, _renamed, _misaligned,
-)  # fmt: skip
+    _explain_missing,
+    _explain_types,
+    _explain_texts,
+    _explain_sentinels,
+    _explain_times,
+    _explain_swapped,
+    _explain_stale,
+    _explain_numbers,
+    _explain_constant,
+    _explain_renamed,
+    _explain_misaligned,
+)
