@@ -155,15 +155,15 @@ def collect(
     main = next((v for v in variants if (v.version, v.role) == (subject.version, subject.role)), None)
     watch_by_id = {watch.id: watch for watch in watches}
     alerts = alerting.group(found.documents, watch_by_id)
-    interval = _interval(store, subject) if variants else INTERVALS[0]
-    training = _training(profile)
-    features, unknown = _features(store, subject, profile, main)
+    interval = _choose_interval(store, subject) if variants else INTERVALS[0]
+    training = _read_training(profile)
+    features, unknown = _read_features(store, subject, profile, main)
     followed = drift.choose_followed(features, alerting.name_checks(alerts))
-    moments = _moments(store, subject, interval, followed) if main else ()
+    moments = _read_moments(store, subject, interval, followed) if main else ()
     features = [_add_courses(feature, alerts, moments) for feature in features]
     rates = {(rate.check, feature.name): rate for feature in features for rate in feature.rates}
     alerts = tuple(alerting.add_state(alert, rates, moments, interval) for alert in alerts)
-    output = _output(store, subject, profile) if main else None
+    output = _read_output(store, subject, profile) if main else None
     output_moved = _has_output_moved(profile, output)
     shadow = subject if main is None else _choose_other(subject, variants)
     elsewhere = None
@@ -185,9 +185,9 @@ def collect(
         moments=moments,
         features=tuple(features),
         output=output,
-        quality=_quality(store, subject, profile, interval),
-        shadow_moments=_moments(store, shadow, interval, ()) if shadow and shadow != subject else (),
-        notes=tuple(_notes(store, subject, main, profile, unknown)),
+        quality=_read_quality(store, subject, profile, interval),
+        shadow_moments=_read_moments(store, shadow, interval, ()) if shadow and shadow != subject else (),
+        notes=tuple(_write_notes(store, subject, main, profile, unknown)),
         runbooks={name: text for name, text in (runbooks or {}).items() if name in names},
         shadows=_compare_shadows(store, subject) if any(v.role == "shadow" for v in variants) else (),
     )
@@ -204,7 +204,7 @@ def _compare_shadows(store: Store, subject: Subject) -> tuple[tuple[str, ...], .
         return ()
 
 
-def _interval(store: Store, subject: Subject) -> timedelta:
+def _choose_interval(store: Store, subject: Subject) -> timedelta:
     """The shortest interval that leaves at most ``MAX_MOMENTS`` in which there were predictions."""
     hourly = subject.end - subject.start < timedelta(days=1000)
     unit = timedelta(hours=1) if hourly else timedelta(days=1)
@@ -223,7 +223,7 @@ def _interval(store: Store, subject: Subject) -> timedelta:
     return INTERVALS[-1]
 
 
-def _training(profile: Mapping[str, Any] | None) -> Training | None:
+def _read_training(profile: Mapping[str, Any] | None) -> Training | None:
     if profile is None:
         return None
     expected = profile["expected"]
@@ -235,7 +235,7 @@ def _training(profile: Mapping[str, Any] | None) -> Training | None:
     )
 
 
-def _features(
+def _read_features(
     store: Store, subject: Subject, profile: Mapping[str, Any] | None, main: Variant | None
 ) -> tuple[list[FeatureReport], dict[str, float]]:
     """The features of the profile, compared, and the weights of the inputs that the profile does not have."""
@@ -266,7 +266,7 @@ def _features(
     return drift.compare_features(expected, served, failed, named, checked, shares), unknown
 
 
-def _moments(
+def _read_moments(
     store: Store, subject: Subject, interval: timedelta, followed: Sequence[tuple[str, str]]
 ) -> tuple[Moment, ...]:
     answer = store.search(queries.PREDICTIONS, queries.over_time(subject, interval, followed))
@@ -285,7 +285,7 @@ def _add_courses(
     )
 
 
-def _output(store: Store, subject: Subject, profile: Mapping[str, Any] | None) -> Output | None:
+def _read_output(store: Store, subject: Subject, profile: Mapping[str, Any] | None) -> Output | None:
     """The prediction's distribution; without a profile's bins in a histogram, or by label."""
     expected = profile["expected"].get("prediction") if profile else None
     aggregations = store.search(queries.PREDICTIONS, queries.outputs(subject)).get("aggregations")
@@ -344,7 +344,7 @@ def _choose_other(subject: Subject, variants: Sequence[Variant]) -> Subject | No
     return replace(subject, version=best.version, role=best.role)
 
 
-def _quality(
+def _read_quality(
     store: Store, subject: Subject, profile: Mapping[str, Any] | None, interval: timedelta
 ) -> tuple[QualityReport, ...]:
     answer = store.search(queries.LABELS, queries.labels(subject, interval))
@@ -362,7 +362,7 @@ def _quality(
     )
 
 
-def _notes(
+def _write_notes(
     store: Store,
     subject: Subject,
     main: Variant | None,
