@@ -33,22 +33,22 @@ class Column:
     notes: tuple[str, ...] = ()
 
 
-def kind_of(series: Sequence[pd.Series]) -> str:
+def infer_kind(series: Sequence[pd.Series]) -> str:
     """What the values of a variable are, judged by all samples: one of ``KINDS``."""
-    if all(pd.api.types.is_bool_dtype(one) for one in series):
+    if all(pd.api.types.is_bool_dtype(values) for values in series):
         return "boolean"
-    if all(pd.api.types.is_numeric_dtype(one) for one in series):
+    if all(pd.api.types.is_numeric_dtype(values) for values in series):
         return "numeric"
-    if all(pd.api.types.is_datetime64_any_dtype(one) for one in series):
+    if all(pd.api.types.is_datetime64_any_dtype(values) for values in series):
         return "date"
-    present = [one.dropna() for one in series]
-    first = next((one.iloc[:1000] for one in present if len(one)), None)
+    present = [values.dropna() for values in series]
+    first = next((values.iloc[:1000] for values in present if len(values)), None)
     if first is None:
         return "numeric"
     if all(isinstance(to_python(value), int | float) and not isinstance(value, bool) for value in first):
         return "numeric"
-    for one in present:
-        sample = one.iloc[:: max(1, len(one) // 20_000)]
+    for values in present:
+        sample = values.iloc[:: max(1, len(values) // 20_000)]
         distinct = sample.map(repr).nunique()  # lists have no hash
         if distinct > 50 and distinct > 0.2 * len(sample):
             return "text"
@@ -62,36 +62,42 @@ def numbers(series: pd.Series, kind: str) -> Column:
     notes: list[str] = []
     if kind == "date":
         moments = pd.to_datetime(series, utc=True, errors="coerce", format="ISO8601").dropna()
-        found = moments.dt.as_unit("us").astype("int64").to_numpy() / 1e6
+        values = moments.dt.as_unit("us").astype("int64").to_numpy() / 1e6
     else:
         if not pd.api.types.is_numeric_dtype(series):
             series = pd.to_numeric(series, errors="coerce")
-        found = series.to_numpy(dtype=float, na_value=np.nan)
-        found = found[~np.isnan(found)] if missing or len(found) != rows or np.isnan(found).any() else found
-    if odd := rows - missing - len(found):
-        notes.append(f"{odd} values are no {'dates' if kind == 'date' else 'numbers'} and were left out")
-    found = np.sort(found)
-    inside = slice(*np.searchsorted(found, [-LARGEST, LARGEST]))
-    if (kept := found[inside]).size < found.size:
-        notes.append(f"{found.size - kept.size} values that are infinite or beyond {LARGEST:g} were left out")
-    return Column(rows, missing, kept, None, tuple(notes))
+        values = series.to_numpy(dtype=float, na_value=np.nan)
+        values = (
+            values[~np.isnan(values)] if missing or len(values) != rows or np.isnan(values).any() else values
+        )
+    if unreadable := rows - missing - len(values):
+        notes.append(
+            f"{unreadable} values are no {'dates' if kind == 'date' else 'numbers'} and were left out"
+        )
+    values = np.sort(values)
+    inside = slice(*np.searchsorted(values, [-LARGEST, LARGEST]))
+    if (usable := values[inside]).size < values.size:
+        notes.append(
+            f"{values.size - usable.size} values that are infinite or beyond {LARGEST:g} were left out"
+        )
+    return Column(rows, missing, usable, None, tuple(notes))
 
 
 def categories(series: pd.Series) -> Column:
     """How often each category is there, by its canonical text."""
     counts: Counter[str] = Counter()
-    odd = 0
+    unreadable = 0
     try:
-        found = series.value_counts(dropna=True)
+        frequencies = series.value_counts(dropna=True)
     except TypeError:  # lists and objects, which have no hash
-        found = series.dropna().map(repr).value_counts()
-    for value, count in zip(found.index, found.to_numpy(), strict=True):
+        frequencies = series.dropna().map(repr).value_counts()
+    for value, count in zip(frequencies.index, frequencies.to_numpy(), strict=True):
         text = category_text(to_python(value))
         if text is None:
-            odd += int(count)
+            unreadable += int(count)
         else:
             counts[text] += int(count)
-    notes = (f"{odd} values are no categories and were left out",) if odd else ()
+    notes = (f"{unreadable} values are no categories and were left out",) if unreadable else ()
     return Column(len(series), int(series.isna().sum()), None, counts, notes)
 
 
@@ -111,11 +117,11 @@ def word_counts(series: pd.Series) -> tuple[Column, Counter[str]]:
 
 def table(counts: Iterable[Mapping[str, int]]) -> tuple[list[str], Array]:
     """The categories of all samples, the most frequent first, and their counts, shape (samples, categories)."""
-    given = list(counts)
+    samples = list(counts)
     total: Counter[str] = Counter()
-    for one in given:
-        total.update(one)
+    for sample in samples:
+        total.update(sample)
     names = [name for name, _ in sorted(total.items(), key=lambda item: (-item[1], item[0]))]
-    return names, np.array([[one.get(name, 0) for name in names] for one in given], dtype=np.int64).reshape(
-        len(given), len(names)
-    )
+    return names, np.array(
+        [[sample.get(name, 0) for name in names] for sample in samples], dtype=np.int64
+    ).reshape(len(samples), len(names))

@@ -35,7 +35,12 @@ from scipy import stats
 from logging_lib._util.formatting import list_values
 from logging_lib.analysis import columns, contingency, numeric_tests
 from logging_lib.analysis.columns import Column
-from logging_lib.analysis.profile_comparison import compare_with_profile, missing, new_share, new_values
+from logging_lib.analysis.profile_comparison import (
+    compare_missing,
+    compare_with_profile,
+    new_share,
+    new_values,
+)
 from logging_lib.analysis.results import THRESHOLDS, WORDS, Bins, Comparison, Effect, Test, Variable
 from logging_lib.profile.coerce import number_text
 from logging_lib.profile.model import Profile
@@ -89,45 +94,52 @@ def compare(
     Raises:
         ValueError: fewer than two samples, an unknown option, or no column in common.
     """
-    given = _checked(samples, alpha, min_effect, numeric_test, category_test)
-    called = tuple(names) or tuple(_letters(len(given)))
-    if len(called) != len(given):
-        raise ValueError(f"{len(given)} samples and {len(called)} names")
+    inputs = _check_options(samples, alpha, min_effect, numeric_test, category_test)
+    sample_names = tuple(names) or tuple(_letters(len(inputs)))
+    if len(sample_names) != len(inputs):
+        raise ValueError(f"{len(inputs)} samples and {len(sample_names)} names")
     notes: list[str] = []
     if max_rows is not None:
-        given = [_drawn(one, name, max_rows, seed, notes) for one, name in zip(given, called, strict=True)]
-    options = _Options(called, numeric_test, category_test, seed)
+        inputs = [
+            _draw_rows(sample, name, max_rows, seed, notes)
+            for sample, name in zip(inputs, sample_names, strict=True)
+        ]
+    options = _Options(sample_names, numeric_test, category_test, seed)
     variables: list[Variable] = []
-    if isinstance(given[0], Profile):
-        profile, frame = given[0], given[1]
+    if isinstance(inputs[0], Profile):
+        profile, frame = inputs[0], inputs[1]
         assert isinstance(frame, pd.DataFrame)
         rows: tuple[int, ...] = (profile.rows, len(frame))
-        notes.append(f"{called[0]} is a profile: numbers are compared by its bins, means by its moments")
+        notes.append(
+            f"{sample_names[0]} is a profile: numbers are compared by its bins, means by its moments"
+        )
         features = dict(profile.features)
         if profile.prediction is not None:
             features[PREDICTION] = replace(profile.prediction, name=PREDICTION)
         shared = [name for name in features if name in frame and not features[name].hidden]
         for name in shared:
-            compared = compare_with_profile(features[name], frame[name], called[1], category_test, seed)
-            variables += [_warned(variable, options) for variable in compared]
-        known: list[set[Any]] = [set(features), set(frame.columns)]
+            compared = compare_with_profile(features[name], frame[name], sample_names[1], category_test, seed)
+            variables += [_add_size_note(variable, options) for variable in compared]
+        columns_by_sample: list[set[Any]] = [set(features), set(frame.columns)]
     else:
-        frames = [one for one in given if isinstance(one, pd.DataFrame)]
+        frames = [sample for sample in inputs if isinstance(sample, pd.DataFrame)]
         rows = tuple(map(len, frames))
         shared = [name for name in frames[0].columns if all(name in frame for frame in frames)]
         for name in shared:
             series = [frame[name] for frame in frames]
-            kind = (kinds or {}).get(str(name)) or columns.kind_of(series)
-            variables += _variables(str(name), kind, series, options)
-        known = [set(frame.columns) for frame in frames]
+            kind = (kinds or {}).get(str(name)) or columns.infer_kind(series)
+            variables += _compare_column(str(name), kind, series, options)
+        columns_by_sample = [set(frame.columns) for frame in frames]
     if not shared:
-        raise ValueError("the samples have no column in common: " + " | ".join(map(list_values, known)))
-    for name, own in zip(called, known, strict=True):
-        if only := own - set.intersection(*known):
+        raise ValueError(
+            "the samples have no column in common: " + " | ".join(map(list_values, columns_by_sample))
+        )
+    for name, sample_columns in zip(sample_names, columns_by_sample, strict=True):
+        if only := sample_columns - set.intersection(*columns_by_sample):
             notes.append(f"in {name}, not in all samples: {list_values(only)}")
-    judged = _judged(variables, alpha, WORDS.index(min_effect))
-    hypotheses = sum(bool(variable.tests) for variable in judged)
-    return Comparison(called, rows, tuple(sorted(judged, key=_rank)), alpha, hypotheses, tuple(notes))
+    results = _add_verdicts(variables, alpha, WORDS.index(min_effect))
+    hypotheses = sum(bool(variable.tests) for variable in results)
+    return Comparison(sample_names, rows, tuple(sorted(results, key=_rank)), alpha, hypotheses, tuple(notes))
 
 
 class _Options:
@@ -136,21 +148,21 @@ class _Options:
         self.numeric_test, self.category_test = numeric_test, category_test
 
 
-def _checked(
+def _check_options(
     samples: Sequence[Sample], alpha: float, min_effect: str, numeric_test: str, category_test: str
 ) -> list[Sample]:
     if len(samples) < 2:
         raise ValueError(f"compare needs two samples or more, found {len(samples)}")
     if not 0 < alpha < 1:
         raise ValueError(f"alpha: expected a share between 0 and 1, found {alpha!r}")
-    for option, value, known in (
+    for option, value, allowed in (
         ("min_effect", min_effect, WORDS),
         ("numeric_test", numeric_test, NUMERIC_TESTS),
         ("category_test", category_test, CATEGORY_TESTS),
     ):
-        if value not in known:
-            raise ValueError(f"{option}: expected one of {', '.join(known)}, found {value!r}")
-    if any(isinstance(one, Profile) for one in samples[1:]) or (
+        if value not in allowed:
+            raise ValueError(f"{option}: expected one of {', '.join(allowed)}, found {value!r}")
+    if any(isinstance(sample, Profile) for sample in samples[1:]) or (
         isinstance(samples[0], Profile) and len(samples) > 2
     ):
         raise ValueError("a profile is compared with one sample, and is the first of the two")
@@ -161,7 +173,7 @@ def _letters(count: int) -> list[str]:
     return [chr(ord("a") + i) if i < 26 else f"sample {i + 1}" for i in range(count)]
 
 
-def _drawn(sample: Sample, name: str, max_rows: int, seed: int, notes: list[str]) -> Sample:
+def _draw_rows(sample: Sample, name: str, max_rows: int, seed: int, notes: list[str]) -> Sample:
     if isinstance(sample, Profile) or len(sample) <= max_rows:
         return sample
     notes.append(f"{name}: {max_rows} of {len(sample)} rows drawn at random (seed {seed})")
@@ -169,44 +181,47 @@ def _drawn(sample: Sample, name: str, max_rows: int, seed: int, notes: list[str]
     return sample.iloc[np.sort(chosen)]
 
 
-def _variables(name: str, kind: str, series: list[pd.Series], options: _Options) -> list[Variable]:
+def _compare_column(name: str, kind: str, series: list[pd.Series], options: _Options) -> list[Variable]:
     """The variable, and beside it whether its values are missing, where any is."""
     notes: list[str] = []
     if kind in ("category", "boolean"):
-        parts = [columns.categories(one) for one in series]
-        made = _of_counts(name, "category", parts, options)
+        parts = [columns.categories(values) for values in series]
+        variable = _compare_counts(name, "category", parts, options)
     elif kind == "text":
-        found = [columns.word_counts(one) for one in series]
-        parts = [part for part, _ in found]
-        made = _of_numbers(name, "words", parts, options)
-        if len(series) == 2 and all(vocabulary for _, vocabulary in found):
-            _, table = columns.table([vocabulary for _, vocabulary in found])
+        words_by_sample = [columns.word_counts(values) for values in series]
+        parts = [part for part, _ in words_by_sample]
+        variable = _compare_numbers(name, "words", parts, options)
+        if len(series) == 2 and all(vocabulary for _, vocabulary in words_by_sample):
+            _, table = columns.table([vocabulary for _, vocabulary in words_by_sample])
             new = table[1][table[0] == 0].sum() / table[1].sum()
-            made = replace(
-                made, distances={**made.distances, "jensen_shannon": contingency.jensen_shannon(table)}
+            variable = replace(
+                variable,
+                distances={**variable.distances, "jensen_shannon": contingency.jensen_shannon(table)},
             )
             notes.append(
                 f"the test is of the number of words; Jensen-Shannon of the words; {new:.1%} of the words of "
                 f"{options.names[1]} are not in {options.names[0]}"
             )
     else:
-        parts = [columns.numbers(one, kind) for one in series]
-        made = _of_numbers(name, kind, parts, options)
+        parts = [columns.numbers(values, kind) for values in series]
+        variable = _compare_numbers(name, kind, parts, options)
     for part, sample in zip(parts, options.names, strict=True):
         notes += [f"{sample}: {note}" for note in part.notes]
-    variables = [_warned(replace(made, notes=(*made.notes, *notes)), options)]
+    variables = [_add_size_note(replace(variable, notes=(*variable.notes, *notes)), options)]
     if any(part.missing for part in parts) and all(part.rows for part in parts):
         counts = np.array([[part.rows - part.missing, part.missing] for part in parts])
-        variables.append(_warned(missing(name, counts, options.category_test, options.seed), options))
+        variables.append(
+            _add_size_note(compare_missing(name, counts, options.category_test, options.seed), options)
+        )
     return variables
 
 
-def _of_counts(name: str, kind: str, parts: list[Column], options: _Options) -> Variable:
+def _compare_counts(name: str, kind: str, parts: list[Column], options: _Options) -> Variable:
     labels, table = columns.table([part.counts or {} for part in parts])
-    return _of_table(name, kind, labels, table, options)
+    return _compare_table(name, kind, labels, table, options)
 
 
-def _of_table(name: str, kind: str, labels: list[str], table: Array, options: _Options) -> Variable:
+def _compare_table(name: str, kind: str, labels: list[str], table: Array, options: _Options) -> Variable:
     rows = tuple(int(total) for total in table.sum(axis=1))
     if min(rows, default=0) == 0:
         return Variable(name, kind, rows, notes=("a sample has no value",))
@@ -217,7 +232,7 @@ def _of_table(name: str, kind: str, labels: list[str], table: Array, options: _O
     distances = {}
     if len(table) == 2 and table.shape[1] > 1:
         distances = {"psi": contingency.psi(tested), "jensen_shannon": contingency.jensen_shannon(table)}
-        notes += _by_chance(tested)
+        notes += _note_chance(tested)
     summaries: tuple[Mapping[str, Any], ...] = tuple(
         {
             "distinct": int((row > 0).sum()),
@@ -230,52 +245,54 @@ def _of_table(name: str, kind: str, labels: list[str], table: Array, options: _O
         summaries = (summaries[0], {**summaries[1], "new_share": new_share(table)})
     return Variable(
         name, kind, rows, (test,), (effect,), distances, summaries,
-        _why_counts(test, kind), tuple(notes), plotted(labels, table),
+        _explain_counts(test, kind), tuple(notes), _choose_plotted(labels, table),
     )  # fmt: skip
 
 
-def _by_chance(table: Array) -> list[str]:
+def _note_chance(table: Array) -> list[str]:
     usual = contingency.psi_by_chance(table)
     return [f"samples of this size have a PSI of {usual:.3f} by chance"] if usual > 0.02 else []
 
 
-def _why_counts(test: Test, kind: str) -> str:
-    what = "numbers of few distinct values" if kind == "discrete" else "categories"
+def _explain_counts(test: Test, kind: str) -> str:
+    subject = "numbers of few distinct values" if kind == "discrete" else "categories"
     if test.name == "fisher":
-        return f"{what}, two by two, with sparse cells: Fisher's exact test"
+        return f"{subject}, two by two, with sparse cells: Fisher's exact test"
     if test.note == "by permutation":
-        return f"{what} with sparse cells in small samples: the statistic's own distribution, by permutation"
+        return (
+            f"{subject} with sparse cells in small samples: the statistic's own distribution, by permutation"
+        )
     name = "the G-test" if test.name == "g" else "Pearson's chi-squared test"
-    return f"{what}: {name} of the shares"
+    return f"{subject}: {name} of the shares"
 
 
-def plotted(labels: Sequence[str], table: Array) -> Bins:
+def _choose_plotted(labels: Sequence[str], table: Array) -> Bins:
     """The most frequent categories, the rest together."""
-    shown = list(labels[:PLOTTED])
+    names = list(labels[:PLOTTED])
     counts = table[:, :PLOTTED].astype(float)
     if len(labels) > PLOTTED:
-        shown.append(f"{len(labels) - PLOTTED} others")
+        names.append(f"{len(labels) - PLOTTED} others")
         counts = np.concatenate([counts, table[:, PLOTTED:].sum(axis=1, keepdims=True)], axis=1)
     shares = counts / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    return Bins(tuple(shown), tuple(tuple(row) for row in shares.tolist()))
+    return Bins(tuple(names), tuple(tuple(row) for row in shares.tolist()))
 
 
-def _of_numbers(name: str, kind: str, parts: list[Column], options: _Options) -> Variable:
+def _compare_numbers(name: str, kind: str, parts: list[Column], options: _Options) -> Variable:
     samples = [part.numbers if part.numbers is not None else np.array([]) for part in parts]
     rows = tuple(map(len, samples))
     if min(rows) == 0:
         return Variable(name, kind, rows, notes=("a sample has no value",))
-    summaries = tuple(_summary(sample) for sample in samples)
+    summaries = tuple(_summarize(sample) for sample in samples)
     if len(samples) > 2:
-        return _of_groups(name, kind, samples, rows, summaries, options)
+        return _compare_groups(name, kind, samples, rows, summaries, options)
     merged = numeric_tests.merge(*samples)
     welch = numeric_tests.welch(*map(numeric_tests.measure_moments, samples))
     means = [] if welch is None else [welch]
     if kind == "numeric" and len(merged.values) <= FEW_VALUES:
         labels = [number_text(value) for value in merged.values]
         table = np.stack(merged.counts())
-        made = _of_table(name, "discrete", labels, table, options)
-        distances = {**made.distances, "wasserstein": numeric_tests.wasserstein(merged)}
+        variable = _compare_table(name, "discrete", labels, table, options)
+        distances = {**variable.distances, "wasserstein": numeric_tests.wasserstein(merged)}
         measures = [numeric_tests.mann_whitney(merged), *means]
     else:
         edges, table = numeric_tests.cut(merged)
@@ -285,18 +302,20 @@ def _of_numbers(name: str, kind: str, parts: list[Column], options: _Options) ->
             "wasserstein": numeric_tests.wasserstein(merged),
         }
         shares = table / table.sum(axis=1, keepdims=True)
-        bins = Bins(_ranges(edges), tuple(tuple(row) for row in shares.tolist()), tuple(edges.tolist()))
-        notes = tuple(_by_chance(table))
-        made = Variable(name, kind, rows, notes=notes, bins=bins)
+        bins = Bins(
+            _format_ranges(edges), tuple(tuple(row) for row in shares.tolist()), tuple(edges.tolist())
+        )
+        notes = tuple(_note_chance(table))
+        variable = Variable(name, kind, rows, notes=notes, bins=bins)
         measures = [numeric_tests.ks(merged), numeric_tests.mann_whitney(merged), *means]
         measures.sort(key=lambda measure: measure[0].name != options.numeric_test)
-        made = replace(made, why=_WHY_NUMBERS[measures[0][0].name])
+        variable = replace(variable, why=_WHY_NUMBERS[measures[0][0].name])
     return replace(
-        made,
+        variable,
         distances=distances,
         summaries=summaries,
-        tests=(*made.tests, *(test for test, _ in measures)),
-        effects=(*made.effects, *(effect for _, effect in measures)),
+        tests=(*variable.tests, *(test for test, _ in measures)),
+        effects=(*variable.effects, *(effect for _, effect in measures)),
     )
 
 
@@ -309,58 +328,75 @@ _WHY_NUMBERS: Final = {
 }
 
 
-def _of_groups(
+def _compare_groups(
     name: str, kind: str, samples: list[Array], rows: tuple[int, ...],
     summaries: tuple[Mapping[str, Any], ...], options: _Options,
 ) -> Variable:  # fmt: skip
-    both = np.sort(np.concatenate(samples))
-    distinct = np.unique(both)
+    merged = np.sort(np.concatenate(samples))
+    distinct = np.unique(merged)
     if kind == "numeric" and len(distinct) <= FEW_VALUES:
         table = np.stack(
-            [np.bincount(np.searchsorted(distinct, one), minlength=len(distinct)) for one in samples]
+            [np.bincount(np.searchsorted(distinct, sample), minlength=len(distinct)) for sample in samples]
         )
-        made = _of_table(name, "discrete", [number_text(value) for value in distinct], table, options)
-        return replace(made, summaries=summaries)
-    found = [one for one in (numeric_tests.kruskal(samples), numeric_tests.anova(samples)) if one is not None]
-    found.sort(key=lambda one: (one[0].name != "welch_anova") == (options.numeric_test == "welch"))
-    edges = np.unique(np.quantile(both, np.linspace(0, 1, 11)))
+        variable = _compare_table(
+            name, "discrete", [number_text(value) for value in distinct], table, options
+        )
+        return replace(variable, summaries=summaries)
+    measures = [
+        measure
+        for measure in (numeric_tests.kruskal(samples), numeric_tests.anova(samples))
+        if measure is not None
+    ]
+    measures.sort(key=lambda measure: (measure[0].name != "welch_anova") == (options.numeric_test == "welch"))
+    edges = np.unique(np.quantile(merged, np.linspace(0, 1, 11)))
     bins = None
     if len(edges) > 1:
-        table = np.stack([np.histogram(one, edges)[0] for one in samples])
+        table = np.stack([np.histogram(sample, edges)[0] for sample in samples])
         shares = table / np.array(rows)[:, None]
-        bins = Bins(_ranges(edges), tuple(tuple(row) for row in shares.tolist()), tuple(edges.tolist()))
+        bins = Bins(
+            _format_ranges(edges), tuple(tuple(row) for row in shares.tolist()), tuple(edges.tolist())
+        )
     return Variable(
-        name, kind, rows, tuple(test for test, _ in found), tuple(effect for _, effect in found), {}, summaries,
-        _WHY_NUMBERS[found[0][0].name] if found else "", () if found else ("all values are the same",), bins,
-    )  # fmt: skip
+        name,
+        kind,
+        rows,
+        tuple(test for test, _ in measures),
+        tuple(effect for _, effect in measures),
+        {},
+        summaries,
+        _WHY_NUMBERS[measures[0][0].name] if measures else "",
+        () if measures else ("all values are the same",),
+        bins,
+    )
 
 
-def _ranges(edges: Array) -> tuple[str, ...]:
+def _format_ranges(edges: Array) -> tuple[str, ...]:
     return tuple(f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges.tolist()))
 
 
-def _summary(values: Array) -> dict[str, float]:
+def _summarize(values: Array) -> dict[str, float]:
     low, median, high = np.quantile(values, [0.05, 0.5, 0.95])  # sorted already
-    found = numeric_tests.measure_moments(values)
+    moments = numeric_tests.measure_moments(values)
     return {
-        "mean": found.mean, "std": found.std, "min": float(values[0]), "p05": float(low),
+        "mean": moments.mean, "std": moments.std, "min": float(values[0]), "p05": float(low),
         "median": float(median), "p95": float(high), "max": float(values[-1]),
     }  # fmt: skip
 
 
-def _warned(variable: Variable, options: _Options) -> Variable:
+def _add_size_note(variable: Variable, options: _Options) -> Variable:
     """With what its sample sizes mean."""
     notes = list(variable.notes)
     if variable.rows and 0 < min(variable.rows) < FEW_ROWS:
-        least = options.names[int(np.argmin(variable.rows))]
+        smallest = options.names[int(np.argmin(variable.rows))]
         notes.append(
-            f"{least} has only {min(variable.rows)} values: a test of so few proves little either way"
+            f"{smallest} has only {min(variable.rows)} values: a test of so few proves little either way"
         )
     elif len(variable.rows) == 2 and min(variable.rows) > 0:
-        seen = detectable(*variable.rows)
-        if seen > 0.5:
+        shift = detectable(*variable.rows)
+        if shift > 0.5:
             notes.append(
-                f"with these sizes only a shift of {seen:.2f} standard deviations or more is found in 8 of 10 cases"
+                f"with these sizes only a shift of {shift:.2f} standard deviations or more "
+                "is found in 8 of 10 cases"
             )
     return replace(variable, notes=tuple(notes))
 
@@ -372,27 +408,27 @@ def detectable(n: int, m: int, *, alpha: float = 0.05, power: float = 0.8) -> fl
     return float(z * math.sqrt(1 / n + 1 / m))
 
 
-def _judged(variables: list[Variable], alpha: float, least: int) -> list[Variable]:
+def _add_verdicts(variables: list[Variable], alpha: float, min_size: int) -> list[Variable]:
     """With q and a verdict: Benjamini and Hochberg, JRSS B 57 (1995), over the chosen tests."""
     tested = [i for i, variable in enumerate(variables) if variable.tests]
     if not tested:
         return variables
     corrected = stats.false_discovery_control([variables[i].tests[0].p for i in tested])
-    judged = list(variables)
+    results = list(variables)
     for i, q in zip(tested, corrected.tolist(), strict=True):
-        first, *rest = variables[i].tests
+        first, *other_tests = variables[i].tests
         size = variables[i].effects[0].size
         if q >= alpha:
             verdict = "no difference shown"
         elif (new := variables[i].summaries[-1:]) and new[0].get("new_share", 0.0) >= NEW_SHARE:
             verdict = f"differs, {new[0]['new_share']:.1%} new values"
-        elif WORDS.index(size) < least:
+        elif WORDS.index(size) < min_size:
             verdict = f"significant, {size}"
         else:
             verdict = f"differs, {size}"
-        tests = (replace(first, q=q), *rest)
-        judged[i] = replace(variables[i], tests=tests, verdict=verdict)
-    return judged
+        tests = (replace(first, q=q), *other_tests)
+        results[i] = replace(variables[i], tests=tests, verdict=verdict)
+    return results
 
 
 def _rank(variable: Variable) -> tuple[Any, ...]:

@@ -50,9 +50,9 @@ def association(table: Array, *, test: str = "chi2", seed: int = 0) -> tuple[Tes
     if sparse and table.sum() <= PERMUTED_TO:
         statistic = float(_statistic(table, test))
         random = stats.random_table(table.sum(axis=1), table.sum(axis=0), seed=seed)
-        others = np.array([_statistic(sample, test) for sample in random.rvs(RESAMPLES)])
+        resampled = np.array([_statistic(sample, test) for sample in random.rvs(RESAMPLES)])
         # Phipson and Smyth 2010: the table itself is one of the permutations, so p is never 0.
-        p = (float((others >= statistic - 1e-9).sum()) + 1) / (RESAMPLES + 1)
+        p = (float((resampled >= statistic - 1e-9).sum()) + 1) / (RESAMPLES + 1)
         return Test(test, statistic, p, note="by permutation"), cramers_v(table), table
     note = ""
     if sparse:
@@ -75,15 +75,15 @@ def pool(table: Array) -> Array:
     order = np.argsort(table.sum(axis=0), kind="stable")[::-1]
     table = table[:, order]
     smallest = _expected(table).min(axis=0)
-    own_columns = int((smallest >= MIN_EXPECTED).sum())
+    frequent = int((smallest >= MIN_EXPECTED).sum())
     while True:
-        rest = table[:, own_columns:].sum(axis=1, keepdims=True)
-        if not rest.any():
-            return table[:, :own_columns]
-        pooled = np.concatenate([table[:, :own_columns], rest], axis=1)
-        if own_columns == 0 or _expected(pooled)[:, -1].min() >= MIN_EXPECTED:
+        rare = table[:, frequent:].sum(axis=1, keepdims=True)
+        if not rare.any():
+            return table[:, :frequent]
+        pooled = np.concatenate([table[:, :frequent], rare], axis=1)
+        if frequent == 0 or _expected(pooled)[:, -1].min() >= MIN_EXPECTED:
             return pooled
-        own_columns -= 1
+        frequent -= 1
 
 
 def _expected(table: Array) -> Array:

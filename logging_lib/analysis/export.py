@@ -110,43 +110,45 @@ def export(
         StoreError: there are no such events.
         ValueError: another format or mark, or a feature has the name of a column of ours.
     """
-    unwanted = frozenset(leave_out)
-    if unknown := unwanted - set(MARKS):
+    excluded = frozenset(leave_out)
+    if unknown := excluded - set(MARKS):
         raise ValueError(f"cannot leave out {', '.join(sorted(unknown))}: there are {', '.join(MARKS)}")
     if target.suffix.lower() not in (".parquet", ".pq", ".csv"):
         raise ValueError(f"{target}: give a file named .parquet or .csv")
-    features = dict(kinds) if kinds else _inferred(store, selection)
-    schema = _schema(features, {"selection": str(selection), "exported_at": format_instant(now)})
-    done = Exported()
+    features = dict(kinds) if kinds else _infer_kinds(store, selection)
+    schema = _build_schema(features, {"selection": str(selection), "exported_at": format_instant(now)})
+    result = Exported()
     flagging = frozenset(flags)
     scratch = target.with_name(target.name + ".part")
     writer = _open(scratch, schema, csv=target.suffix.lower() == ".csv")
     try:
         for page in scan_pages(store, STREAMS, selection.query(), source=_FIELDS, page=PAGE):
             sources = [hit["_source"] for hit in page]
-            labels = _labels(store, sources)
+            labels = _read_labels(store, sources)
             rows = []
             for source in sources:
-                row = _row(source, labels.get(source["event"]["id"]), features, flagging, influenced, done)
+                row = _build_row(
+                    source, labels.get(source["event"]["id"]), features, flagging, influenced, result
+                )
                 marks = [mark for mark in MARKS if row[mark]]
-                done.events += 1
-                done.marked.update(marks)
-                if gone := [mark for mark in marks if mark in unwanted]:
-                    done.left_out[gone[0]] += 1
+                result.events += 1
+                result.marked.update(marks)
+                if excluded_marks := [mark for mark in marks if mark in excluded]:
+                    result.left_out[excluded_marks[0]] += 1
                     continue
                 rows.append(row)
             if rows:
-                writer.write(_batch(rows, schema))
-            done.rows += len(rows)
+                writer.write(_build_batch(rows, schema))
+            result.rows += len(rows)
             advance(len(page))
         writer.close()
-        if not done.events:
+        if not result.events:
             raise StoreError(f"{STREAMS}: no prediction with {selection}")
         scratch.replace(target)
     finally:
         writer.close()
         scratch.unlink(missing_ok=True)
-    return done
+    return result
 
 
 def profile_kinds(store: Store, selection: Selection) -> dict[str, str]:
@@ -156,19 +158,19 @@ def profile_kinds(store: Store, selection: Selection) -> dict[str, str]:
 
     keys = [
         (model, version)
-        for model in values_of(store, selection, "model", most=100)
-        for version in values_of(store, selection, "version", most=1000)
+        for model in values_of(store, selection, "model", max_values=100)
+        for version in values_of(store, selection, "version", max_values=1000)
     ]
-    found: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     for profile in load_published(store, keys):
         for name, feature in profile.features.items():
-            found[name] = feature.kind if found.get(name, feature.kind) == feature.kind else "text"
-    return found
+            kinds[name] = feature.kind if kinds.get(name, feature.kind) == feature.kind else "text"
+    return kinds
 
 
-def _inferred(store: Store, selection: Selection) -> dict[str, str]:
+def _infer_kinds(store: Store, selection: Selection) -> dict[str, str]:
     seen: dict[str, Counter[str]] = {}
-    looked = 0
+    examined = 0
     for page in scan_pages(
         store, STREAMS, selection.query(), source=["ml.input"], newest_first=True, page=PAGE
     ):
@@ -176,15 +178,15 @@ def _inferred(store: Store, selection: Selection) -> dict[str, str]:
             for kind in KINDS:
                 for name in (hit["_source"]["ml"].get("input") or {}).get(kind) or ():
                     seen.setdefault(name, Counter())[kind] += 1
-        looked += len(page)
-        if looked >= LOOKED_AT:
+        examined += len(page)
+        if examined >= LOOKED_AT:
             break
-    if not looked:
+    if not examined:
         raise StoreError(f"{STREAMS}: no prediction with {selection}")
     return {name: kinds.most_common(1)[0][0] for name, kinds in sorted(seen.items())}
 
 
-def _schema(features: Mapping[str, str], about: Mapping[str, str]) -> pa.Schema:
+def _build_schema(features: Mapping[str, str], about: Mapping[str, str]) -> pa.Schema:
     import pyarrow as pa
 
     moment = pa.timestamp("us", tz="UTC")
@@ -216,7 +218,7 @@ def _open(path: Path, schema: pa.Schema, *, csv: bool) -> _Writer:
         return _Parquet(pyarrow.parquet.ParquetWriter(path, schema, compression="zstd"))
     import pyarrow.csv
 
-    lists = [i for i, one in enumerate(schema) if pa.types.is_list(one.type)]
+    lists = [i for i, column in enumerate(schema) if pa.types.is_list(column.type)]
     for i in lists:
         schema = schema.set(i, pa.field(schema.field(i).name, pa.string()))
     return _Csv(pyarrow.csv.CSVWriter(str(path), schema), schema)
@@ -254,67 +256,69 @@ class _Csv:
         self._writer.close()
 
 
-def _labels(store: Store, sources: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _read_labels(store: Store, sources: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """event.id → its latest label."""
-    query = {"bool": {"filter": [{"terms": {"ml.prediction.id": [one["event"]["id"] for one in sources]}}]}}
+    query = {
+        "bool": {"filter": [{"terms": {"ml.prediction.id": [event["event"]["id"] for event in sources]}}]}
+    }
     fields = ["@timestamp", "ml.prediction.id", "ml.label"]
-    found: dict[str, dict[str, Any]] = {}
+    labels: dict[str, dict[str, Any]] = {}
     for page in scan_pages(store, LABELS, query, source=fields):
         for hit in page:
             source = hit["_source"]
-            found[source["ml"]["prediction"]["id"]] = {"at": source["@timestamp"], **source["ml"]["label"]}
-    return found
+            labels[source["ml"]["prediction"]["id"]] = {"at": source["@timestamp"], **source["ml"]["label"]}
+    return labels
 
 
-def _row(
+def _build_row(
     source: Mapping[str, Any],
     label: Mapping[str, Any] | None,
     features: Mapping[str, str],
     flags: frozenset[str],
     influenced: str,
-    done: Exported,
+    result: Exported,
 ) -> dict[str, Any]:
     ml = source["ml"]
     checks = ml.get("check") or {}
-    failed = [f"{check}:{name}" for check in _CHECKS for name in _listed(checks.get(check))]
-    row: dict[str, Any] = {"@timestamp": _moment(source["@timestamp"])}
+    failed = [f"{check}:{name}" for check in _CHECKS for name in _as_list(checks.get(check))]
+    row: dict[str, Any] = {"@timestamp": _to_microseconds(source["@timestamp"])}
     for name, path in (*_TEXTS.items(), *_NUMBERS.items()):
-        row[name] = _at(source, path)
+        row[name] = _get_value(source, path)
     row["ml.label.value"] = None if label is None else label.get("value")
     row["ml.label.label"] = None if label is None else label.get("label")
-    row["ml.label.at"] = None if label is None else _moment(label["at"])
+    row["ml.label.at"] = None if label is None else _to_microseconds(label["at"])
     row["ml.check"] = failed
-    row["flagged"] = any(one.partition(":")[0] in flags for one in failed)
+    row["flagged"] = any(failure.partition(":")[0] in flags for failure in failed)
     row["shadow"] = row["ml.model.role"] == "shadow"
-    row["influenced"] = _influenced(source.get("labels") or {}, influenced)
+    row["influenced"] = _is_influenced(source.get("labels") or {}, influenced)
     row["unlabelled"] = label is None
-    other: dict[str, Any] = {}
-    for kind, name, value in _inputs(ml.get("input") or {}):
+    untyped: dict[str, Any] = {}
+    for kind, name, value in _scan_inputs(ml.get("input") or {}):
         if features.get(name) == kind:
-            row[name] = _moment(value) if kind == "date" else value
+            row[name] = _to_microseconds(value) if kind == "date" else value
         else:
-            other[name] = value
+            untyped[name] = value
             if value is not None:
-                done.untyped[name] += 1
-    row["ml.input.other"] = json.dumps(other, default=str) if other else None
+                result.untyped[name] += 1
+    row["ml.input.other"] = json.dumps(untyped, default=str) if untyped else None
     return row
 
 
-def _inputs(given: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+def _scan_inputs(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for kind in ("other", *KINDS):
-        for name, value in (given.get(kind) or {}).items():
+        for name, value in (inputs.get(kind) or {}).items():
             yield kind, name, value
 
 
-def _influenced(labels: Mapping[str, Any], wanted: str) -> bool:
-    key, sign, value = wanted.removeprefix("labels.").partition("=")
-    found = labels.get(key)
-    if found is None:
+def _is_influenced(labels: Mapping[str, Any], mark: str) -> bool:
+    key, sign, value = mark.removeprefix("labels.").partition("=")
+    label = labels.get(key)
+    if label is None:
         return False
-    return str(found) == value if sign else str(found).lower() not in ("false", "0", "no", "")
+    return str(label) == value if sign else str(label).lower() not in ("false", "0", "no", "")
 
 
-def _batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+def _build_batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
     import pyarrow as pa
 
     return pa.RecordBatch.from_pydict(
@@ -322,17 +326,17 @@ def _batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
     )
 
 
-def _at(source: Any, path: tuple[str, ...]) -> Any:
+def _get_value(source: Any, path: tuple[str, ...]) -> Any:
     for part in path:
         source = source.get(part) if isinstance(source, Mapping) else None
     return source
 
 
-def _listed(value: Any) -> list[str]:
+def _as_list(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value or ())
 
 
-def _moment(value: Any) -> int | None:
+def _to_microseconds(value: Any) -> int | None:
     """Microseconds since 1970."""
     seconds = to_epoch(value)
     return None if seconds is None else round(seconds * 1e6)

@@ -19,18 +19,20 @@ if TYPE_CHECKING:
     from logging_lib.analysis.shadow import Shadow
 
 
-def read(store: Store, selection: Selection, *, by: str | None = None, most: int = 1_000_000) -> pd.DataFrame:
+def read(
+    store: Store, selection: Selection, *, by: str | None = None, max_labels: int = 1_000_000
+) -> pd.DataFrame:
     """The joined labels as a DataFrame, the latest of each prediction: by the time at which it was known.
 
     Args:
-        selection: by model, version, role, and the time at which the truth was known; ``where`` may name a
+        selection: by model, version, role, and the time at which the label was known; ``where`` may name a
             ``labels.*`` key of the label events.
         by: add the column ``segment``: ``version``, ``role``, a ``labels.*`` key, or a feature of the prediction.
-        most: so many label events are read, the latest.
+        max_labels: how many label events are read, the latest.
 
     Returns:
         Columns ``prediction``, ``truth``, ``score``, ``scores``, ``weight``, ``delay`` (s), ``model``, ``version``,
-        ``role``, ``at``, ``prediction_id``, ``changed`` (an earlier truth was another), and ``segment``.
+        ``role``, ``at``, ``prediction_id``, ``changed`` (an earlier label was another), and ``segment``.
 
     Raises:
         StoreError: there are none.
@@ -44,10 +46,10 @@ def read(store: Store, selection: Selection, *, by: str | None = None, most: int
         store, LABELS, {"bool": {"filter": filters}}, source=fields, newest_first=True, page=5000
     ):
         for hit in page:
-            row = _row(hit["_source"], by)
+            row = _build_row(hit["_source"], by)
             latest = rows.setdefault(row["prediction_id"] or hit["_source"]["event"]["id"], row)
             latest["changed"] = latest["changed"] or latest["truth"] != row["truth"]
-        if len(rows) >= most:
+        if len(rows) >= max_labels:
             break
     if not rows:
         raise StoreError(
@@ -55,11 +57,11 @@ def read(store: Store, selection: Selection, *, by: str | None = None, most: int
             "logging-lib labels join"
         )
     if by is not None and all(row["segment"] is None for row in rows.values()):
-        _segments(store, rows, by)
+        _add_segments(store, rows, by)
     return pd.DataFrame(list(rows.values()))
 
 
-def _row(source: Mapping[str, Any], by: str | None) -> dict[str, Any]:
+def _build_row(source: Mapping[str, Any], by: str | None) -> dict[str, Any]:
     ml = source["ml"]
     prediction, label = ml.get("prediction") or {}, ml["label"]
     row = {
@@ -77,13 +79,13 @@ def _row(source: Mapping[str, Any], by: str | None) -> dict[str, Any]:
         "changed": False,
     }
     if by is not None:
-        known = {name: row[name] for name in ("model", "version", "role")}
+        identity = {name: row[name] for name in ("model", "version", "role")}
         name = by.removeprefix("labels.")
-        row["segment"] = known.get(by) or ((source.get("labels") or {}).get(name) if by != name else None)
+        row["segment"] = identity.get(by) or ((source.get("labels") or {}).get(name) if by != name else None)
     return row
 
 
-def _segments(store: Store, rows: Mapping[str, dict[str, Any]], by: str) -> None:
+def _add_segments(store: Store, rows: Mapping[str, dict[str, Any]], by: str) -> None:
     """The segment of each label, from its prediction's inputs or ``labels.*``."""
     name = by.removeprefix("labels.")
     for ids in chunks(row["prediction_id"] for row in rows.values() if row["prediction_id"]):
@@ -91,10 +93,10 @@ def _segments(store: Store, rows: Mapping[str, dict[str, Any]], by: str) -> None
         for page in scan_pages(store, STREAMS, query, source=["event.id", "ml.input", "labels"]):
             for hit in page:
                 source = hit["_source"]
-                given = (
+                values = (
                     (source.get("labels") or {}) if by != name else inputs_of(source["ml"].get("input") or {})
                 )
-                rows[source["event"]["id"]]["segment"] = category_text(to_python(given.get(name)))
+                rows[source["event"]["id"]]["segment"] = category_text(to_python(values.get(name)))
 
 
 def share(store: Store, selection: Selection, model: str, version: str) -> dict[str, Any]:
@@ -103,24 +105,24 @@ def share(store: Store, selection: Selection, model: str, version: str) -> dict[
     Returns:
         ``predictions``, ``labelled`` and ``share``.
     """
-    own = replace(selection, model=model, version=version)
+    scope = replace(selection, model=model, version=version)
     weight = {"weight": {"sum": {"field": "ml.sample.weight", "missing": 1}}}
-    total = store.search(STREAMS, {"size": 0, "query": own.query(), "aggs": weight})
+    total = store.search(STREAMS, {"size": 0, "query": scope.query(), "aggs": weight})
     bounds = {
         bound: format_instant(moment)
-        for bound, moment in (("gte", own.since), ("lt", own.until))
+        for bound, moment in (("gte", scope.since), ("lt", scope.until))
         if moment is not None
     }
-    filters = [replace(own, since=None, until=None).query(), {"term": {"ml.label.joined": True}}]
+    filters = [replace(scope, since=None, until=None).query(), {"term": {"ml.label.joined": True}}]
     if bounds:
         filters.append({"range": {"ml.prediction.timestamp": bounds}})
-    # A truth that changed is one more event of the same prediction.
-    seen = {"labelled": {"cardinality": {"field": "ml.prediction.id", "precision_threshold": 40_000}}}
-    found = store.search(
-        LABELS, {"size": 0, "query": {"bool": {"filter": filters}}, "aggs": {**seen, **weight}}
+    # A label that changed is one more event of the same prediction.
+    distinct = {"labelled": {"cardinality": {"field": "ml.prediction.id", "precision_threshold": 40_000}}}
+    counts = store.search(
+        LABELS, {"size": 0, "query": {"bool": {"filter": filters}}, "aggs": {**distinct, **weight}}
     )
     predictions = round(total["aggregations"]["weight"]["value"] or 0)
-    labelled = found["aggregations"]["labelled"]["value"]
+    labelled = counts["aggregations"]["labelled"]["value"]
     return {
         "predictions": predictions,
         "labelled": labelled,
@@ -147,77 +149,79 @@ def shadow(store: Store, selection: Selection, *, max_rows: int = MAX_REQUESTS) 
 
     from logging_lib.analysis.shadow import judge
 
-    either = replace(selection, version=None)
-    shadows, lives = (_answers(store, replace(either, role=role), max_rows) for role in ("shadow", "live"))
+    scope = replace(selection, version=None)
+    shadows, lives = (
+        _read_answers(store, replace(scope, role=role), max_rows) for role in ("shadow", "live")
+    )
     if not shadows:
-        raise StoreError(f"{STREAMS}: no prediction with {replace(either, role='shadow')}")
-    truths = _truths(store, either)
-    found = []
-    for version, own in shadows.items():
-        for live_version, live in lives.items():
-            both = [request for request in own if request in live]
-            if not both:
+        raise StoreError(f"{STREAMS}: no prediction with {replace(scope, role='shadow')}")
+    actuals = _read_actuals(store, scope)
+    comparisons = []
+    for version, answers in shadows.items():
+        for live_version, live_answers in lives.items():
+            requests = [request for request in answers if request in live_answers]
+            if not requests:
                 continue
             frame = pd.DataFrame(
                 {
-                    "live": pd.Series([live[request][0] for request in both]),
-                    "shadow": pd.Series([own[request][0] for request in both]),
-                    "live_ms": [live[request][1] for request in both],
-                    "shadow_ms": [own[request][1] for request in both],
-                    "truth": pd.Series([truths.get(request) for request in both]),
+                    "live": pd.Series([live_answers[request][0] for request in requests]),
+                    "shadow": pd.Series([answers[request][0] for request in requests]),
+                    "live_ms": [live_answers[request][1] for request in requests],
+                    "shadow_ms": [answers[request][1] for request in requests],
+                    "truth": pd.Series([actuals.get(request) for request in requests]),
                 }
             ).dropna(subset=["live", "shadow"])
             if frame.empty:
                 continue
-            found.append(
+            comparisons.append(
                 judge(
                     frame,
                     live=live_version,
                     shadow=version,
-                    only_live=len(live) - len(both),
-                    only_shadow=len(own) - len(both),
+                    only_live=len(live_answers) - len(requests),
+                    only_shadow=len(answers) - len(requests),
                 )
             )
-    if not found:
+    if not comparisons:
         raise StoreError(
             f"{STREAMS}: no request was answered by both the live and the shadow model: do both log the same "
             "request_id?"
         )
-    return found
+    return comparisons
 
 
-def _answers(store: Store, selection: Selection, most: int) -> dict[str, _Answers]:
+def _read_answers(store: Store, selection: Selection, max_answers: int) -> dict[str, _Answers]:
     """Version → request → (output, milliseconds), the latest first."""
-    found: dict[str, _Answers] = {}
+    answers: dict[str, _Answers] = {}
     number = 0
-    for source in _events(store, STREAMS, selection.query(), _SOURCE):
+    for source in _scan_events(store, STREAMS, selection.query(), _SOURCE):
         ml = source["ml"]
         request = (ml.get("request") or {}).get("id")
         if request is None:
             continue
         duration = (source.get("event") or {}).get("duration")
         answer = output_of(ml.get("prediction") or {})
-        found.setdefault(ml["model"]["version"], {}).setdefault(
+        answers.setdefault(ml["model"]["version"], {}).setdefault(
             request, (answer, None if duration is None else duration / 1e6)
         )
         number += 1
-        if number >= most:
+        if number >= max_answers:
             break
-    return found
+    return answers
 
 
-def _truths(store: Store, selection: Selection) -> dict[str, Any]:
-    """Request → truth; where there are several, the latest."""
+def _read_actuals(store: Store, selection: Selection) -> dict[str, Any]:
+    """Request → actual value; where there are several, the latest."""
     query = Selection(model=selection.model).query()
-    found: dict[str, Any] = {}
-    for source in _events(store, LABELS, query, ("ml.request.id", "ml.label.value", "ml.label.label")):
+    actuals: dict[str, Any] = {}
+    for source in _scan_events(store, LABELS, query, ("ml.request.id", "ml.label.value", "ml.label.label")):
         request = (source["ml"].get("request") or {}).get("id")
         if request is not None:
-            found.setdefault(request, output_of(source["ml"].get("label") or {}))
-    return found
+            actuals.setdefault(request, output_of(source["ml"].get("label") or {}))
+    return actuals
 
 
-def _events(
+def _scan_events(
     store: Store, indices: str, query: Mapping[str, Any], fields: tuple[str, ...]
 ) -> Iterator[dict[str, Any]]:
     for page in scan_pages(store, indices, query, source=fields, newest_first=True, page=5000):

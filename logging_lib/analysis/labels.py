@@ -1,9 +1,9 @@
-"""The truth that comes late: label events from files and streams, joined with the predictions they are about.
+"""Labels that arrive late: label events from files and streams, joined with the predictions they are about.
 
 A label event has the prediction copied in, since Elasticsearch has no join; one for each prediction of the request,
-live and shadow, of every version. Its id is made of the prediction and the truth, so whatever is done twice is
-stored once: a run that was stopped is simply started again. A truth that changed is a new event; readers take
-the latest.
+live and shadow, of every version. Its id is made of the prediction and the actual value, so whatever is done
+twice is stored once: a run that was stopped is simply started again. An actual value that changed is a new
+event; readers take the latest.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """One row: a truth about a request, or about one event."""
+class Label:
+    """The actual value of one row, about a request or about one event."""
 
     actual: Any
     at: str
@@ -115,7 +115,7 @@ def rows_of(path: Path) -> Iterator[Mapping[str, Any]]:
                 yield from batch.to_pylist()
     elif suffixes[-1:] in ([".jsonl"], [".ndjson"], [".json"]):
         with path.open("rb") as file:
-            yield from _parsed(file, str(path))
+            yield from _parse_lines(file, str(path))
     else:
         raise ValueError(f"{path}: unknown format; give a .csv, .parquet or .jsonl file, or - for JSON lines")
 
@@ -123,13 +123,13 @@ def rows_of(path: Path) -> Iterator[Mapping[str, Any]]:
 def lines_of(stream: IO[bytes]) -> Iterator[list[Mapping[str, Any]]]:
     """JSON lines as they arrive: a list of what is there, without waiting for more."""
     read = getattr(stream, "read1", stream.read)
-    rest, number = b"", 0
+    remainder, number = b"", 0
     while block := read(1 << 16):
-        *whole, rest = (rest + block).split(b"\n")
-        yield list(_parsed(whole, "standard input", number))
-        number += len(whole)
-    if rest.strip():
-        yield list(_parsed([rest], "standard input", number))
+        *complete, remainder = (remainder + block).split(b"\n")
+        yield list(_parse_lines(complete, "standard input", number))
+        number += len(complete)
+    if remainder.strip():
+        yield list(_parse_lines([remainder], "standard input", number))
 
 
 def ingest(
@@ -142,30 +142,31 @@ def ingest(
     namespace: str = DEFAULT_NAMESPACE,
     advance: Callable[[int], None] = lambda number: None,
 ) -> Done:
-    """Write label events for truths that came from outside.
+    """Write label events for actual values from outside.
 
     Args:
-        rows: each with the request's id and the truth, and, where it has them, the model and when it became known.
+        rows: each with the request's id and the actual value, and, where it has them, the model and when the
+            value became known.
         now: the time of those that do not say when.
         model: of the rows that name none. Without it a label whose prediction is not there yet cannot be kept.
         namespace: of the label stream.
         advance: called with the number of rows that were processed.
     """
-    done = Done()
+    outcome = Done()
     names = columns or Columns()
     for chunk in chunks(rows):
-        truths = []
+        labels = []
         for row in chunk:
-            done.rows += 1
-            made = _truth(row, names, model, now)
-            if isinstance(made, str):
-                done.refused.append((f"row {done.rows}", made))
+            outcome.rows += 1
+            label = _read_label(row, names, model, now)
+            if isinstance(label, str):
+                outcome.refused.append((f"row {outcome.rows}", label))
             else:
-                truths.append(made)
-        _write(store, truths, done, now=now, namespace=namespace, keep=True)
+                labels.append(label)
+        _write(store, labels, outcome, now=now, namespace=namespace, keep=True)
         advance(len(chunk))
     store.refresh()
-    return done
+    return outcome
 
 
 def join(
@@ -183,30 +184,30 @@ def join(
         selection: of the labels, by model and time.
         advance: called with the number of labels that were processed.
     """
-    done = Done()
+    outcome = Done()
     query = (selection or Selection()).query()
     for page in scan_pages(store, LABELS, query, source=_LABEL, page=CHUNK):
-        truths = []
+        labels = []
         for hit in page:
             ml = hit["_source"]["ml"]
             request, actual = (ml.get("request") or {}).get("id"), output_of(ml.get("label") or {})
             if request is not None and actual is not None:
-                truths.append(Truth(actual, hit["_source"]["@timestamp"], ml["model"]["name"], request))
-        done.rows += len(page)
-        _write(store, truths, done, now=now, namespace=namespace, keep=False)
+                labels.append(Label(actual, hit["_source"]["@timestamp"], ml["model"]["name"], request))
+        outcome.rows += len(page)
+        _write(store, labels, outcome, now=now, namespace=namespace, keep=False)
         advance(len(page))
     store.refresh()
-    return done
+    return outcome
 
 
 def chunks(items: Iterable[Item], size: int = CHUNK) -> Iterator[list[Item]]:
     """Lists of up to ``size`` items, as ``itertools.batched`` of Python 3.12."""
-    left = iter(items)
-    while chunk := list(islice(left, size)):
+    remaining = iter(items)
+    while chunk := list(islice(remaining, size)):
         yield chunk
 
 
-def _parsed(lines: Iterable[bytes], source: str, before: int = 0) -> Iterator[Mapping[str, Any]]:
+def _parse_lines(lines: Iterable[bytes], source: str, before: int = 0) -> Iterator[Mapping[str, Any]]:
     for number, line in enumerate(lines, before + 1):
         if not line.strip():
             continue
@@ -219,8 +220,8 @@ def _parsed(lines: Iterable[bytes], source: str, before: int = 0) -> Iterator[Ma
         yield row
 
 
-def _truth(row: Mapping[str, Any], names: Columns, model: str | None, now: datetime) -> Truth | str:
-    """The row's truth, or what is wrong with it."""
+def _read_label(row: Mapping[str, Any], names: Columns, model: str | None, now: datetime) -> Label | str:
+    """Read the row's label, or say what is wrong with it."""
     actual = to_python(row.get(names.actual))
     if names.actual not in row:
         return f"has no column {names.actual!r}; say which it is with --actual"
@@ -241,7 +242,7 @@ def _truth(row: Mapping[str, Any], names: Columns, model: str | None, now: datet
             moment = parse_instant(str(at))
     except ValueError:
         return f"{names.timestamp}: {at!r:.60} is no ISO 8601 time"
-    return Truth(actual, format_instant(moment), _text(row.get(names.model)) or model, request, event)
+    return Label(actual, format_instant(moment), _text(row.get(names.model)) or model, request, event)
 
 
 def _text(value: Any) -> str | None:
@@ -249,96 +250,100 @@ def _text(value: Any) -> str | None:
 
 
 def _write(
-    store: Store, truths: list[Truth], done: Done, *, now: datetime, namespace: str, keep: bool
+    store: Store, labels: list[Label], outcome: Done, *, now: datetime, namespace: str, keep: bool
 ) -> None:
-    """Label events for all predictions of these truths; where there is none, one without where ``keep``."""
-    if not truths:
+    """Write label events for all predictions of these labels; without any, one alone where ``keep``."""
+    if not labels:
         return
     by_request: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for hit in _found(store, truths):
+    for hit in _find_predictions(store, labels):
         source = hit["_source"]
         by_request.setdefault(("event", source["event"]["id"]), []).append(source)
         if request := (source["ml"].get("request") or {}).get("id"):
             by_request.setdefault(("request", request), []).append(source)
-    wanted: dict[str, dict[str, Any]] = {}
-    said: dict[tuple[str, str], str] = {}  # (prediction, time) → the label event
-    for truth in truths:
-        key = ("event", truth.event) if truth.event is not None else ("request", truth.request or "")
+    events: dict[str, dict[str, Any]] = {}
+    latest: dict[tuple[str, str], str] = {}  # (prediction, time) → the label event
+    for label in labels:
+        key = ("event", label.event) if label.event is not None else ("request", label.request or "")
         sources = [
             source
             for source in by_request.get(key, ())
-            if truth.model is None or source["ml"]["model"]["name"] == truth.model
+            if label.model is None or source["ml"]["model"]["name"] == label.model
         ]
         for source in sources:
-            event = joined(truth, source)
+            event = build_joined_event(label, source)
             identity = event["event"]["id"]
-            before = said.setdefault((source["event"]["id"], truth.at), identity)
-            if keep and before != identity and wanted.pop(before, None) is not None:
-                done.refused.append(
+            earlier = latest.setdefault((source["event"]["id"], label.at), identity)
+            if keep and earlier != identity and events.pop(earlier, None) is not None:
+                outcome.refused.append(
                     (
-                        truth.request or truth.event or "",
+                        label.request or label.event or "",
                         "another row says otherwise of the same time: the last one counts",
                     )
                 )
-            said[source["event"]["id"], truth.at] = identity
-            wanted[identity] = event
+            latest[source["event"]["id"], label.at] = identity
+            events[identity] = event
         if not sources:
-            done.waiting += 1
-            if keep and truth.model is None:
-                done.refused.append(
+            outcome.waiting += 1
+            if keep and label.model is None:
+                outcome.refused.append(
                     (
-                        truth.request or truth.event or "",
+                        label.request or label.event or "",
                         "no such prediction, and no model is named: give --model",
                     )
                 )
-            elif keep and truth.request is not None:
-                event = unjoined(truth)
-                wanted[event["event"]["id"]] = event
-    there = _there(store, wanted.values())
-    new = [event for identity, event in wanted.items() if identity not in there and _key(event) not in there]
+            elif keep and label.request is not None:
+                event = build_unjoined_event(label)
+                events[event["event"]["id"]] = event
+    indexed = _find_indexed(store, events.values())
+    new = [
+        event for identity, event in events.items() if identity not in indexed and _key(event) not in indexed
+    ]
     result = store.index(data_stream("ml.label", namespace), new, now=now)
     failed = {identity for identity, _ in result.failed}
     written = sum(event["ml"]["label"]["joined"] for event in new if event["event"]["id"] not in failed)
-    done.joined += written - min(written, result.duplicates)
-    done.known += len(wanted) - len(new) + result.duplicates
-    done.refused += result.failed
+    outcome.joined += written - min(written, result.duplicates)
+    outcome.known += len(events) - len(new) + result.duplicates
+    outcome.refused += result.failed
     store.refresh()
 
 
-def joined(truth: Truth, prediction: Mapping[str, Any]) -> dict[str, Any]:
-    """The label event of a truth about a stored prediction event; pure."""
+def build_joined_event(label: Label, prediction: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the event of a label about a stored prediction; pure."""
     ml = prediction["ml"]
     output = ml.get("prediction") or {}
-    actual: Any = truth.actual
+    actual: Any = label.actual
     if "label" in output:
         text = category_text(actual) if isinstance(actual, str) and actual == output["label"] else None
         actual, reader = text or category_text(parse_scalar(actual)) or str(actual), _CLASSES
     else:
         actual, reader = parse_scalar(actual), _NUMBERS
-    known = CachedPrediction(prediction["event"]["id"], prediction["@timestamp"], output)
-    made = build_label(actual, known, reader, truth.at)
+    cached = CachedPrediction(prediction["event"]["id"], prediction["@timestamp"], output)
+    fields = build_label(actual, cached, reader, label.at)
     for key in ("sample", "subject", "profile", "request"):
         if ml.get(key):
-            made[key] = ml[key]
-    event = _event(truth, ml["model"], made, f"{known.event_id}")
+            fields[key] = ml[key]
+    event = _build_event(label, ml["model"], fields, f"{cached.event_id}")
     if prediction.get("service"):
         event["service"] = prediction["service"]
     return event
 
 
-def unjoined(truth: Truth) -> dict[str, Any]:
-    """The label event of a truth whose prediction is not known; pure."""
-    made = build_label(parse_scalar(truth.actual), None, _NUMBERS, truth.at)
-    made["request"] = {"id": truth.request}
-    return _event(truth, {"name": truth.model}, made, f"request {truth.request}")
+def build_unjoined_event(label: Label) -> dict[str, Any]:
+    """Build the event of a label whose prediction is not stored; pure."""
+    fields = build_label(parse_scalar(label.actual), None, _NUMBERS, label.at)
+    fields["request"] = {"id": label.request}
+    return _build_event(label, {"name": label.model}, fields, f"request {label.request}")
 
 
-def _event(truth: Truth, model: Mapping[str, Any], made: Mapping[str, Any], about: str) -> dict[str, Any]:
+def _build_event(
+    label: Label, model: Mapping[str, Any], fields: Mapping[str, Any], about: str
+) -> dict[str, Any]:
     schema = load()
-    actual = output_of(made["label"])
+    actual = output_of(fields["label"])
     content = orjson.dumps([model.get("name"), about, actual if isinstance(actual, str) else float(actual)])
     return {
-        "@timestamp": truth.at,
+        "@timestamp": label.at,
         "message": "label",
         "ecs": {"version": schema.ecs_version},
         "event": {
@@ -346,20 +351,20 @@ def _event(truth: Truth, model: Mapping[str, Any], made: Mapping[str, Any], abou
             "kind": "event",
             "dataset": "ml.label",
         },
-        "ml": {"schema_version": schema.schema_version, "model": dict(model), **made},
+        "ml": {"schema_version": schema.schema_version, "model": dict(model), **fields},
     }
 
 
 def _key(event: Mapping[str, Any]) -> tuple[str, Any]:
-    """A prediction and a truth about it, whoever wrote the event."""
+    """Return the prediction and its actual value, whoever wrote the event."""
     return (event["ml"].get("prediction") or {}).get("id", ""), output_of(event["ml"]["label"])
 
 
-def _found(store: Store, truths: list[Truth]) -> Iterator[dict[str, Any]]:
-    """The predictions of these requests and events."""
+def _find_predictions(store: Store, labels: list[Label]) -> Iterator[dict[str, Any]]:
+    """Find the predictions of these requests and events."""
     for name, values in (
-        ("ml.request.id", {truth.request for truth in truths if truth.event is None and truth.request}),
-        ("event.id", {truth.event for truth in truths if truth.event}),
+        ("ml.request.id", {label.request for label in labels if label.event is None and label.request}),
+        ("event.id", {label.event for label in labels if label.event}),
     ):
         if values:
             query = {"bool": {"filter": [{"terms": {name: sorted(values)}}]}}
@@ -367,22 +372,22 @@ def _found(store: Store, truths: list[Truth]) -> Iterator[dict[str, Any]]:
                 yield from page
 
 
-def _there(store: Store, events: Iterable[Mapping[str, Any]]) -> set[Any]:
-    """Ids of these events that are there, and (prediction, truth) of those that others wrote."""
-    given = list(events)
-    if not given:
+def _find_indexed(store: Store, events: Iterable[Mapping[str, Any]]) -> set[Any]:
+    """Find the ids of these events that are indexed, and (prediction, actual) of those that others wrote."""
+    event_list = list(events)
+    if not event_list:
         return set()
-    ids = sorted(event["event"]["id"] for event in given)
-    about = sorted({key for event in given if (key := _key(event)[0])})
-    either = [{"terms": {"event.id": ids}}]
-    if about:
-        either.append({"terms": {"ml.prediction.id": about}})
-    query = {"bool": {"should": either, "minimum_should_match": 1}}
-    found: set[Any] = set()
+    ids = sorted(event["event"]["id"] for event in event_list)
+    predictions = sorted({key for event in event_list if (key := _key(event)[0])})
+    clauses = [{"terms": {"event.id": ids}}]
+    if predictions:
+        clauses.append({"terms": {"ml.prediction.id": predictions}})
+    query = {"bool": {"should": clauses, "minimum_should_match": 1}}
+    indexed: set[Any] = set()
     for page in scan_pages(store, LABELS, query, source=["event.id", "ml.prediction.id", "ml.label"]):
         for hit in page:
             source = hit["_source"]
-            found.add(source["event"]["id"])
+            indexed.add(source["event"]["id"])
             if _key(source)[0]:
-                found.add(_key(source))
-    return found
+                indexed.add(_key(source))
+    return indexed

@@ -48,13 +48,13 @@ class MergedSamples:
 
 def merge(a: Array, b: Array) -> MergedSamples:
     """Merge two samples that are sorted already and have at least one value each; shapes (n,), (m,)."""
-    both = np.concatenate([a, b])
-    order = both.argsort(kind="stable")  # two runs: timsort merges them in linear time
-    both = both[order]
-    last = np.flatnonzero(both[1:] != both[:-1])
-    last = np.append(last, len(both) - 1)
+    values = np.concatenate([a, b])
+    order = values.argsort(kind="stable")  # two runs: timsort merges them in linear time
+    values = values[order]
+    last = np.flatnonzero(values[1:] != values[:-1])
+    last = np.append(last, len(values) - 1)
     ends_b = np.cumsum(order >= len(a), dtype=np.int64)[last]
-    return MergedSamples(a, b, both[last], last + 1 - ends_b, ends_b)
+    return MergedSamples(a, b, values[last], last + 1 - ends_b, ends_b)
 
 
 def ks(merged: MergedSamples) -> tuple[Test, Effect]:
@@ -178,8 +178,8 @@ def cut(merged: MergedSamples, bins: int = 10) -> tuple[Array, Array]:
         Edges, shape (k + 1,), the outermost at the extremes of both samples; counts, shape (2, k). Values that
         make up more than a bin have one of their own, so k may be below ``bins``.
     """
-    wanted = np.arange(1, bins) * len(merged.a) / bins
-    at = np.searchsorted(merged.ends_a, wanted, side="left")
+    ranks = np.arange(1, bins) * len(merged.a) / bins
+    at = np.searchsorted(merged.ends_a, ranks, side="left")
     inner = np.unique(at)
     inner = inner[inner < len(merged.values) - 1]
     ends = np.append(inner, len(merged.values) - 1)

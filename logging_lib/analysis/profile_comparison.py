@@ -18,13 +18,13 @@ Array = np.ndarray[Any, Any]
 
 
 def compare_with_profile(
-    feature: Feature, served: pd.Series, called: str, test: str, seed: int
+    feature: Feature, served: pd.Series, sample_name: str, test: str, seed: int
 ) -> list[Variable]:
     """The feature's variable and, where a value is missing in training or was when served, that of the missing.
 
     Args:
         feature: of the profile, not hidden.
-        served: its values, shape (rows,); ``called`` so.
+        served: its values, shape (rows,); ``sample_name`` is what the notes call them.
         test: ``chi2`` or ``g``.
         seed: of a permutation test.
     """
@@ -35,57 +35,60 @@ def compare_with_profile(
         edges, moments = (), None
     elif feature.kind == "text":
         part = columns.Column(len(served), int(served.isna().sum()))
-        labels, table = list(feature.bin_labels()), _oov(feature, served)
+        labels, table = list(feature.bin_labels()), _count_unknown_words(feature, served)
         edges, moments = (), None
     else:
         part = columns.numbers(served, feature.kind)
         values = part.numbers if part.numbers is not None else np.array([])
-        labels, table = _binned(feature, values)
+        labels, table = _count_bins(feature, values)
         edges = feature.edges
         moments = numeric_tests.measure_moments(values) if len(values) else None
     rows = (int(table[0].sum()), int(table[1].sum()))
-    notes = [f"{called}: {note}" for note in part.notes]
+    notes = [f"{sample_name}: {note}" for note in part.notes]
     if min(rows) == 0:
-        made = Variable(feature.name, feature.kind, rows, notes=(*notes, "a sample has no value"))
+        variable = Variable(feature.name, feature.kind, rows, notes=(*notes, "a sample has no value"))
     else:
-        found, effect, tested = contingency.association(table, test=test, seed=seed)
-        tests, effects = [found], [effect]
+        main_test, effect, tested_table = contingency.association(table, test=test, seed=seed)
+        tests, effects = [main_test], [effect]
         if moments is not None and feature.moments is not None:
             trained = SampleMoments(feature.moments.count, feature.moments.mean, feature.moments.std)
             mean = numeric_tests.welch(trained, moments)
             if mean is not None:
                 tests.append(mean[0])
                 effects.append(mean[1])
-        notes += new_values(labels, table, called)
-        distances = {"psi": contingency.psi(tested), "jensen_shannon": contingency.jensen_shannon(table)}
+        notes += new_values(labels, table, sample_name)
+        distances = {
+            "psi": contingency.psi(tested_table),
+            "jensen_shannon": contingency.jensen_shannon(table),
+        }
         shares = table / table.sum(axis=1, keepdims=True)
-        shown = slice(0, 21)
-        made = Variable(
+        plotted = slice(0, 21)
+        variable = Variable(
             feature.name,
             "words" if feature.kind == "text" else feature.kind,
             rows,
             tuple(tests),
             tuple(effects),
             distances,
-            _summaries(feature, moments, table),
+            _summarize(feature, moments, table),
             "a profile keeps bins, not values: the shares of the bins are compared"
             if feature.kind != "text"
             else "a profile keeps the shares of unknown words: those are compared",
             tuple(notes),
-            Bins(tuple(labels[shown]), tuple(tuple(row[shown]) for row in shares.tolist()), edges),
+            Bins(tuple(labels[plotted]), tuple(tuple(row[plotted]) for row in shares.tolist()), edges),
         )
-    variables = [made]
+    variables = [variable]
     trained_missing = sum(feature.special.get(name, 0) for name in (tokens.MISSING, tokens.ABSENT))
     if trained_missing or part.missing:
         counts = np.array([[rows[0], trained_missing], [part.rows - part.missing, part.missing]])
         if counts.sum(axis=1).min() > 0:
-            variables.append(missing(feature.name, counts, test, seed))
+            variables.append(compare_missing(feature.name, counts, test, seed))
     return variables
 
 
-def missing(name: str, counts: Array, test: str, seed: int) -> Variable:
+def compare_missing(name: str, counts: Array, test: str, seed: int) -> Variable:
     """Whether values are missing equally often; ``counts``: (there, missing) of each sample, shape (samples, 2)."""
-    found, effect, _ = contingency.association(counts, test=test, seed=seed)
+    result, effect, _ = contingency.association(counts, test=test, seed=seed)
     effects = (
         (contingency.cohens_h(counts), contingency.risk_difference(counts)) if len(counts) == 2 else (effect,)
     )
@@ -95,7 +98,7 @@ def missing(name: str, counts: Array, test: str, seed: int) -> Variable:
         name,
         "missing",
         rows,
-        (found,),
+        (result,),
         effects,
         {},
         tuple(
@@ -108,7 +111,7 @@ def missing(name: str, counts: Array, test: str, seed: int) -> Variable:
     )
 
 
-def _binned(feature: Feature, values: Array) -> tuple[list[str], Array]:
+def _count_bins(feature: Feature, values: Array) -> tuple[list[str], Array]:
     """Labels and counts of the profile's bins and of what lies outside them; ``values`` are sorted."""
     edges = np.array(feature.edges)
     labels = [tokens.BELOW, *feature.bin_labels(), tokens.ABOVE]
@@ -125,18 +128,18 @@ def _binned(feature: Feature, values: Array) -> tuple[list[str], Array]:
     return labels, np.stack([trained, served])
 
 
-def _oov(feature: Feature, served: pd.Series) -> Array:
-    known = frozenset(feature.vocabulary)
+def _count_unknown_words(feature: Feature, served: pd.Series) -> Array:
+    vocabulary = frozenset(feature.vocabulary)
     shares = []
     for text in served.dropna():
-        found = split_words(str(text))
-        shares.append(sum(word not in known for word in found) / len(found) if found else 0.0)
+        words = split_words(str(text))
+        shares.append(sum(word not in vocabulary for word in words) / len(words) if words else 0.0)
     places = np.clip(np.searchsorted(OOV_EDGES, shares, side="right") - 1, 0, len(OOV_EDGES) - 2)
     counts = np.bincount(places.astype(int), minlength=len(OOV_EDGES) - 1)
     return np.stack([np.array(feature.oov_counts), counts])
 
 
-def _summaries(feature: Feature, served: SampleMoments | None, table: Array) -> tuple[dict[str, Any], ...]:
+def _summarize(feature: Feature, served: SampleMoments | None, table: Array) -> tuple[dict[str, Any], ...]:
     if feature.kind == "category":
         return ({}, {"new_share": new_share(table)})
     if served is None or feature.moments is None:
@@ -164,5 +167,5 @@ def new_values(labels: list[str], table: Array, name: str) -> list[str]:
     )
     if not new:
         return []
-    shown = ", ".join(f"{label:.60} ({count})" for count, label in new[:5])
-    return [f"only in {name}: {shown}" + (f" and {len(new) - 5} more" if len(new) > 5 else "")]
+    examples = ", ".join(f"{label:.60} ({count})" for count, label in new[:5])
+    return [f"only in {name}: {examples}" + (f" and {len(new) - 5} more" if len(new) > 5 else "")]

@@ -1,4 +1,4 @@
-"""How well a model did, where the truth is known: errors, calibration, how late the truth comes. Weighted."""
+"""How well a model did, where the label is known: errors, calibration, delay of the label. Weighted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FEW_LABELS: Final = 30
 @dataclass(frozen=True, slots=True)
 class Bin:
     """A bin of the reliability table: ``expected`` is the mean score or prediction, ``observed`` the share
-    of right answers, or the mean truth, with its interval."""
+    of right answers, or the mean actual value, with its interval."""
 
     rows: int
     expected: float
@@ -39,7 +39,7 @@ class SegmentQuality:
         segment: its value; ``all`` for everything.
         labels: how many; ``weight`` what they stand for.
         kind: ``numeric`` or ``category``.
-        metrics: numbers: ``mae``, ``rmse``, ``bias`` (prediction less truth), ``r2``; classes: ``accuracy``,
+        metrics: numbers: ``mae``, ``rmse``, ``bias`` (prediction less actual), ``r2``; classes: ``accuracy``,
             ``macro_f1``, ``brier``, ``log_loss``, ``ece``, and of two classes ``auc``.
         intervals: 95 % intervals of ``mae``, ``bias`` and ``accuracy``.
         classes: class → precision, recall, f1, labels.
@@ -68,20 +68,20 @@ class SegmentQuality:
             "classes": {name: {k: finite(v) for k, v in row.items()} for name, row in self.classes.items()},
             "reliability": [
                 {
-                    "rows": one.rows,
-                    "expected": finite(one.expected),
-                    "observed": finite(one.observed),
-                    "low": finite(one.low),
-                    "high": finite(one.high),
+                    "rows": entry.rows,
+                    "expected": finite(entry.expected),
+                    "observed": finite(entry.observed),
+                    "low": finite(entry.low),
+                    "high": finite(entry.high),
                 }
-                for one in self.reliability
+                for entry in self.reliability
             ],
             "notes": list(self.notes),
         }
 
 
 def measure(frame: pd.DataFrame, segment: str = "all") -> SegmentQuality:
-    """Judge predictions whose truth is known.
+    """Measure predictions whose label is known.
 
     Args:
         frame: a row a prediction; columns ``prediction``, ``truth`` and, where known, ``weight`` (1 unless
@@ -89,7 +89,7 @@ def measure(frame: pd.DataFrame, segment: str = "all") -> SegmentQuality:
         segment: what the rows are.
 
     Raises:
-        ValueError: no row has both a prediction and a truth.
+        ValueError: no row has both a prediction and an actual value.
     """
     frame = frame.dropna(subset=["prediction", "truth"])
     if frame.empty:
@@ -99,48 +99,52 @@ def measure(frame: pd.DataFrame, segment: str = "all") -> SegmentQuality:
         isinstance(value, str | bool) for name in ("prediction", "truth") for value in frame[name]
     )
     notes = (f"only {len(frame)} labels",) if len(frame) < FEW_LABELS else ()
-    made = _numbers(frame, weight) if numeric else _classes(frame, weight)
+    measures = _measure_numbers(frame, weight) if numeric else _measure_classes(frame, weight)
     return SegmentQuality(
-        segment, len(frame), float(weight.sum()), "numeric" if numeric else "category", *made, notes
+        segment, len(frame), float(weight.sum()), "numeric" if numeric else "category", *measures, notes
     )
 
 
-def by_segment(frame: pd.DataFrame, *, most: int = 50) -> list[SegmentQuality]:
+def by_segment(frame: pd.DataFrame, *, max_segments: int = 50) -> list[SegmentQuality]:
     """All rows, then each value of the column ``segment``, the largest first."""
-    found = [measure(frame)]
+    segments = [measure(frame)]
     if "segment" in frame:
         named = frame["segment"].fillna("(missing)").astype(str)
-        found += [measure(frame[named == value], str(value)) for value in named.value_counts().index[:most]]
-    return found
+        segments += [
+            measure(frame[named == value], str(value)) for value in named.value_counts().index[:max_segments]
+        ]
+    return segments
 
 
 def delays(frame: pd.DataFrame) -> dict[str, float]:
-    """How long after its prediction the truth was known, in seconds: labels, mean, quantiles, weighted by none.
+    """How long after its prediction a label was known, in seconds: labels, mean, quantiles. Unweighted.
 
     Args:
         frame: a row a label; column ``delay``, in seconds, null where it is not known.
     """
-    known = frame["delay"].dropna().to_numpy(dtype=float)
-    if not len(known):
+    seconds = frame["delay"].dropna().to_numpy(dtype=float)
+    if not len(seconds):
         return {"labels": 0}
-    found = {f"p{q:02d}": float(np.quantile(known, q / 100)) for q in (5, 25, 50, 75, 95, 99)}
+    quantiles = {f"p{q:02d}": float(np.quantile(seconds, q / 100)) for q in (5, 25, 50, 75, 95, 99)}
     return {
-        "labels": len(known),
-        "mean": float(known.mean()),
-        "min": float(known.min()),
-        **found,
-        "max": float(known.max()),
+        "labels": len(seconds),
+        "mean": float(seconds.mean()),
+        "min": float(seconds.min()),
+        **quantiles,
+        "max": float(seconds.max()),
     }
 
 
-_Made = tuple[dict[str, float], dict[str, tuple[float, float]], dict[str, dict[str, float]], tuple[Bin, ...]]
+_Measures = tuple[
+    dict[str, float], dict[str, tuple[float, float]], dict[str, dict[str, float]], tuple[Bin, ...]
+]
 
 
-def _numbers(frame: pd.DataFrame, weight: Array) -> _Made:
-    guess, truth = (frame[name].to_numpy(dtype=float) for name in ("prediction", "truth"))
-    error = guess - truth
-    mean_truth = np.average(truth, weights=weight)
-    total = float(np.average((truth - mean_truth) ** 2, weights=weight))
+def _measure_numbers(frame: pd.DataFrame, weight: Array) -> _Measures:
+    predicted, actual = (frame[name].to_numpy(dtype=float) for name in ("prediction", "truth"))
+    error = predicted - actual
+    mean_actual = np.average(actual, weights=weight)
+    total = float(np.average((actual - mean_actual) ** 2, weights=weight))
     mse = float(np.average(error**2, weights=weight))
     metrics = {
         "mae": float(np.average(np.abs(error), weights=weight)),
@@ -150,12 +154,12 @@ def _numbers(frame: pd.DataFrame, weight: Array) -> _Made:
     }
     intervals = {"mae": _mean_interval(np.abs(error), weight), "bias": _mean_interval(error, weight)}
     bins = []
-    if len(guess) >= 2 * BINS:
-        order = np.argsort(guess, kind="stable")
+    if len(predicted) >= 2 * BINS:
+        order = np.argsort(predicted, kind="stable")
         for part in np.array_split(order, BINS):
-            low, high = _mean_interval(truth[part], weight[part])
+            low, high = _mean_interval(actual[part], weight[part])
             expected, observed = (
-                float(np.average(one[part], weights=weight[part])) for one in (guess, truth)
+                float(np.average(values[part], weights=weight[part])) for values in (predicted, actual)
             )
             bins.append(Bin(len(part), expected, observed, low, high))
     return metrics, intervals, {}, tuple(bins)
@@ -163,7 +167,7 @@ def _numbers(frame: pd.DataFrame, weight: Array) -> _Made:
 
 def _mean_interval(values: Array, weight: Array) -> tuple[float, float]:
     """The 95 % interval of a weighted mean by Student's t, with Kish's effective size (Σw)² / Σw²."""
-    size = _effective(weight)
+    size = _effective_size(weight)
     mean = float(np.average(values, weights=weight))
     if size <= 1:
         return -math.inf, math.inf
@@ -172,14 +176,14 @@ def _mean_interval(values: Array, weight: Array) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def _effective(weight: Array) -> float:
+def _effective_size(weight: Array) -> float:
     return float(weight.sum() ** 2 / (weight**2).sum())
 
 
-def _classes(frame: pd.DataFrame, weight: Array) -> _Made:
-    guess, truth = (frame[name].astype(str).to_numpy() for name in ("prediction", "truth"))
-    names, coded = np.unique(np.concatenate([guess, truth]), return_inverse=True)
-    g, t = coded[: len(guess)], coded[len(guess) :]
+def _measure_classes(frame: pd.DataFrame, weight: Array) -> _Measures:
+    predicted, actual = (frame[name].astype(str).to_numpy() for name in ("prediction", "truth"))
+    names, coded = np.unique(np.concatenate([predicted, actual]), return_inverse=True)
+    g, t = coded[: len(predicted)], coded[len(predicted) :]
     confusion = np.zeros((len(names), len(names)))
     np.add.at(confusion, (t, g), weight)
     right = g == t
@@ -189,7 +193,7 @@ def _classes(frame: pd.DataFrame, weight: Array) -> _Made:
         f1 = 2 * hit / (confusion.sum(axis=1) + confusion.sum(axis=0))
     share = float(weight[right].sum() / weight.sum())
     metrics = {"accuracy": share, "macro_f1": float(np.nanmean(f1))}
-    size = _effective(weight)
+    size = _effective_size(weight)
     intervals = {"accuracy": wilson(share * size, size)}
     classes = {
         str(name): {
@@ -200,12 +204,17 @@ def _classes(frame: pd.DataFrame, weight: Array) -> _Made:
     }  # fmt: skip
     bins: tuple[Bin, ...] = ()
     if "score" in frame and frame["score"].notna().any():
-        known = frame["score"].notna().to_numpy()
-        score = np.clip(frame["score"].to_numpy(dtype=float)[known], 0, 1)
-        metrics |= {"brier": float(np.average((score - right[known]) ** 2, weights=weight[known]))}
-        bins, metrics["ece"] = _reliability(score, right[known], weight[known])
-    if "scores" in frame and (given := frame["scores"].map(lambda one: isinstance(one, Mapping))).any():
-        metrics |= _of_scores(frame["scores"][given], truth[given.to_numpy()], weight[given.to_numpy()])
+        has_score = frame["score"].notna().to_numpy()
+        score = np.clip(frame["score"].to_numpy(dtype=float)[has_score], 0, 1)
+        metrics |= {"brier": float(np.average((score - right[has_score]) ** 2, weights=weight[has_score]))}
+        bins, metrics["ece"] = _reliability(score, right[has_score], weight[has_score])
+    if (
+        "scores" in frame
+        and (has_scores := frame["scores"].map(lambda value: isinstance(value, Mapping))).any()
+    ):
+        metrics |= _measure_scores(
+            frame["scores"][has_scores], actual[has_scores.to_numpy()], weight[has_scores.to_numpy()]
+        )
     return metrics, intervals, classes, bins
 
 
@@ -220,21 +229,21 @@ def _reliability(score: Array, right: Array, weight: Array) -> tuple[tuple[Bin, 
             continue
         w = weight[inside]
         expected, observed = (
-            float(np.average(one[inside], weights=w)) for one in (score, right.astype(float))
+            float(np.average(values[inside], weights=w)) for values in (score, right.astype(float))
         )
-        size = _effective(w)
+        size = _effective_size(w)
         bins.append(Bin(int(inside.sum()), expected, observed, *wilson(observed * size, size)))
         error += abs(expected - observed) * float(w.sum() / weight.sum())
     return tuple(bins), error
 
 
-def _of_scores(scores: pd.Series, truth: Array, weight: Array) -> dict[str, float]:
+def _measure_scores(scores: pd.Series, actual: Array, weight: Array) -> dict[str, float]:
     """Brier's score over all classes (1950), log loss and, of two classes, the area under the ROC curve."""
-    names = sorted({str(name) for one in scores for name in one})
-    matrix = np.array([[float(one.get(name) or 0.0) for name in names] for one in scores])
-    target = np.array([[name == value for name in names] for value in truth], dtype=float)
+    names = sorted({str(name) for row in scores for name in row})
+    matrix = np.array([[float(row.get(name) or 0.0) for name in names] for row in scores])
+    target = np.array([[name == value for name in names] for value in actual], dtype=float)
     picked = np.clip((matrix * target).sum(axis=1), 1e-15, 1)
-    found = {
+    metrics = {
         "brier": float(np.average(((matrix - target) ** 2).sum(axis=1), weights=weight)),
         "log_loss": float(np.average(-np.log(picked), weights=weight)),
     }
@@ -242,5 +251,5 @@ def _of_scores(scores: pd.Series, truth: Array, weight: Array) -> dict[str, floa
         ranks = stats.rankdata(matrix[:, 1])
         positive = target[:, 1] == 1
         n, m = int(positive.sum()), int((~positive).sum())
-        found["auc"] = float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
-    return found
+        metrics["auc"] = float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
+    return metrics

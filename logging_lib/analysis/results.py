@@ -82,9 +82,9 @@ class Test:
 
     def describe(self) -> str:
         """Write ``Welch's t = 1.86, p 0.08``."""
-        more = f" ({self.note})" if self.note else ""
+        note = f" ({self.note})" if self.note else ""
         statistic = format_number(self.statistic, DIGITS)
-        return f"{TEST_NAMES[self.name]} = {statistic}, p {format_probability(self.p)}{more}"
+        return f"{TEST_NAMES[self.name]} = {statistic}, p {format_probability(self.p)}{note}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,23 +44,23 @@ class Selection:
         Raises:
             ValueError: naming the part that is wrong.
         """
-        made = base or cls()
-        where = dict(made.where)
+        selection = base or cls()
+        where = dict(selection.where)
         for part in _PART.split(text.strip()):
             name, sign, value = part.partition("=")
             if not sign or not name or not value:
                 raise ValueError(f"{part!r}: write name=value, such as since=2018-02-01 or version=2")
             if name in ("model", "version", "role"):
-                given: Any = {name: value}
-                made = replace(made, **given)
+                identity: Any = {name: value}
+                selection = replace(selection, **identity)
             elif name in ("since", "until"):
-                bound: Any = {name: _instant(name, value)}
-                made = replace(made, **bound)
+                bound: Any = {name: _parse_bound(name, value)}
+                selection = replace(selection, **bound)
             elif name == "last":
-                made = replace(made, since=now - parse_duration(value), until=now)
+                selection = replace(selection, since=now - parse_duration(value), until=now)
             else:
                 where[name] = value
-        return replace(made, where=where)
+        return replace(selection, where=where)
 
     def query(self) -> dict[str, Any]:
         """As a search has it. The end of a period is not part of it."""
@@ -80,13 +80,17 @@ class Selection:
         }
         if bounds:
             filters.append({"range": {"@timestamp": bounds}})
-        filters += [_segment(name, value) for name, value in self.where.items()]
+        filters += [_filter_segment(name, value) for name, value in self.where.items()]
         return {"bool": {"filter": filters}} if filters else {"match_all": {}}
 
     def __str__(self) -> str:
         parts = [
             *(f"{name}={value}" for name in ("model", "version", "role") if (value := getattr(self, name))),
-            *(f"{name}={_short(value)}" for name in ("since", "until") if (value := getattr(self, name))),
+            *(
+                f"{name}={_format_bound(value)}"
+                for name in ("since", "until")
+                if (value := getattr(self, name))
+            ),
             *(f"{name}={value}" for name, value in self.where.items()),
         ]
         return " ".join(parts) or "all"
@@ -135,74 +139,82 @@ def read(
     notes = []
     fields = list(dict.fromkeys((*_SOURCE, *(about or ()))))
     if total > max_rows:
-        sources = list(_drawn(store, query, fields, max_rows, seed))
+        sources = list(_draw(store, query, fields, max_rows, seed))
         notes.append(f"{len(sources)} of {total} events drawn at random (seed {seed})")
     else:
         sources = [
             hit["_source"] for page in scan_pages(store, STREAMS, query, source=fields) for hit in page
         ]
-    weights = np.array([(one["ml"].get("sample") or {}).get("weight", 1.0) for one in sources], dtype=float)
+    weights = np.array(
+        [(source["ml"].get("sample") or {}).get("weight", 1.0) for source in sources], dtype=float
+    )
     if (weights != weights.max()).any():
-        kept = np.random.default_rng(seed).random(len(weights)) < weights / weights.max()
-        sources = [one for one, keep in zip(sources, kept, strict=True) if keep]
+        drawn = np.random.default_rng(seed).random(len(weights)) < weights / weights.max()
+        sources = [source for source, keep in zip(sources, drawn, strict=True) if keep]
         notes.append(
-            f"{len(kept) - len(sources)} events of smaller weight thinned, so that all weigh the same"
+            f"{len(drawn) - len(sources)} events of smaller weight thinned, so that all weigh the same"
         )
     if about:
-        sources.sort(key=lambda one: str(one["@timestamp"]))
+        sources.sort(key=lambda source: str(source["@timestamp"]))
     names: dict[str, None] = {}
     seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
     rows = []
-    for one in sources:
-        given = one["ml"].get("input") or {}
-        rows.append(inputs_of(given))
+    for source in sources:
+        inputs = source["ml"].get("input") or {}
+        rows.append(inputs_of(inputs))
         names.update(dict.fromkeys(rows[-1]))
-        if (one["ml"].get("profile") or {}).get("status") == "matched":
+        if (source["ml"].get("profile") or {}).get("status") == "matched":
             for kind in KINDS:
-                for name in given.get(kind) or ():
+                for name in inputs.get(kind) or ():
                     seen[name][kind] += 1
     columns: dict[str, Any] = {name: [row.get(name) for row in rows] for name in names}
-    outputs = [one["ml"].get("prediction") or {} for one in sources]
-    given_out = {
-        PREDICTION: [output_of(one) for one in outputs],
-        SCORE: [one.get("score") for one in outputs],
+    outputs = [source["ml"].get("prediction") or {} for source in sources]
+    outputs_by_column = {
+        PREDICTION: [output_of(output) for output in outputs],
+        SCORE: [output.get("score") for output in outputs],
     }
-    columns |= {name: found for name, found in given_out.items() if any(one is not None for one in found)}
-    columns |= {column: [_at(one, field) for one in sources] for field, column in (about or {}).items()}
+    columns |= {
+        name: values
+        for name, values in outputs_by_column.items()
+        if any(value is not None for value in values)
+    }
+    columns |= {
+        column: [_get_value(source, field) for source in sources] for field, column in (about or {}).items()
+    }
     frame = pd.DataFrame({name: pd.Series(values) for name, values in columns.items()})
     return Served(
         frame, {name: kinds.most_common(1)[0][0] for name, kinds in seen.items()}, total, tuple(notes)
     )
 
 
-def values_of(store: Store, selection: Selection, name: str, *, most: int = 20) -> list[str]:
+def values_of(store: Store, selection: Selection, name: str, *, max_values: int = 20) -> list[str]:
     """The values of a segment: of ``model``, ``version``, ``role``, a ``labels.*`` key or a category.
 
     Raises:
-        StoreError: there are none, or more than ``most``.
+        StoreError: there are none, or more than ``max_values``.
     """
-    found: Counter[str] = Counter()
-    for one in _fields(name):
+    counts: Counter[str] = Counter()
+    for field_name in _list_fields(name):
         body = {
             "size": 0,
             "query": selection.query(),
-            "aggs": {"values": {"terms": {"field": one, "size": most + 1}}},
+            "aggs": {"values": {"terms": {"field": field_name, "size": max_values + 1}}},
         }
         answer = store.search(STREAMS, body).get("aggregations", {})
         for bucket in answer.get("values", {}).get("buckets", ()):
-            found[str(bucket.get("key_as_string", bucket["key"]))] += bucket["doc_count"]
-    if not found:
+            counts[str(bucket.get("key_as_string", bucket["key"]))] += bucket["doc_count"]
+    if not counts:
         raise StoreError(f"{STREAMS}: no prediction with {selection} has a value of {name!r}")
-    if len(found) > most:
-        raise StoreError(f"{STREAMS}: {name!r} has more than {most} values; choose some: {name}=VALUE")
-    return [value for value, _ in found.most_common()]
+    if len(counts) > max_values:
+        raise StoreError(f"{STREAMS}: {name!r} has more than {max_values} values; choose some: {name}=VALUE")
+    return [value for value, _ in counts.most_common()]
 
 
 def models(store: Store) -> list[str]:
     """The models that have predictions, those with most first."""
     body = {"size": 0, "aggs": {"models": {"terms": {"field": "ml.model.name", "size": 1000}}}}
-    found = store.search(STREAMS, body).get("aggregations", {}).get("models", {})
-    return [bucket["key"] for bucket in found.get("buckets", ())]
+    aggregation = store.search(STREAMS, body).get("aggregations", {}).get("models", {})
+    return [bucket["key"] for bucket in aggregation.get("buckets", ())]
 
 
 def _count(store: Store, query: Mapping[str, Any]) -> int:
@@ -210,13 +222,13 @@ def _count(store: Store, query: Mapping[str, Any]) -> int:
     return int(answer["hits"]["total"]["value"])
 
 
-def _drawn(
-    store: Store, query: Mapping[str, Any], fields: list[str], most: int, seed: int
+def _draw(
+    store: Store, query: Mapping[str, Any], fields: list[str], size: int, seed: int
 ) -> Iterator[dict[str, Any]]:
     """A uniform sample. Elasticsearch draws it itself; a store that cannot is read through, with a reservoir."""
     score = {"random_score": {"seed": seed, "field": "_seq_no"}, "boost_mode": "replace"}
     body: dict[str, Any] = {
-        "size": min(2000, most),
+        "size": min(2000, size),
         "query": {"function_score": {"query": query, **score}},
         "sort": [{"_score": "desc"}, {"event.id": "asc"}],
         "_source": fields,
@@ -225,67 +237,67 @@ def _drawn(
     try:
         hits = store.search(STREAMS, body)["hits"]["hits"]
     except QueryNotSupported:
-        yield from _reservoir(store, query, fields, most, seed)
+        yield from _draw_by_reservoir(store, query, fields, size, seed)
         return
-    left = most
-    while hits and left:
-        yield from (hit["_source"] for hit in hits[:left])
-        left -= min(left, len(hits))
+    remaining = size
+    while hits and remaining:
+        yield from (hit["_source"] for hit in hits[:remaining])
+        remaining -= min(remaining, len(hits))
         body["search_after"] = hits[-1]["sort"]
-        if left:
+        if remaining:
             hits = store.search(STREAMS, body)["hits"]["hits"]
 
 
-def _reservoir(
-    store: Store, query: Mapping[str, Any], fields: list[str], most: int, seed: int
+def _draw_by_reservoir(
+    store: Store, query: Mapping[str, Any], fields: list[str], size: int, seed: int
 ) -> Iterable[dict[str, Any]]:
     """Vitter's algorithm R (ACM TOMS 11, 1985)."""
     from random import Random
 
     random = Random(seed)
-    kept: list[dict[str, Any]] = []
+    reservoir: list[dict[str, Any]] = []
     number = 0
     for page in scan_pages(store, STREAMS, query, source=fields, page=10_000):
         for hit in page:
             number += 1
-            if len(kept) < most:
-                kept.append(hit["_source"])
-            elif (place := random.randrange(number)) < most:
-                kept[place] = hit["_source"]
-    return kept
+            if len(reservoir) < size:
+                reservoir.append(hit["_source"])
+            elif (place := random.randrange(number)) < size:
+                reservoir[place] = hit["_source"]
+    return reservoir
 
 
-def _fields(name: str) -> list[str]:
-    known = {"model": "ml.model.name", "version": "ml.model.version", "role": "ml.model.role"}
-    if name in known:
-        return [known[name]]
+def _list_fields(name: str) -> list[str]:
+    identity = {"model": "ml.model.name", "version": "ml.model.version", "role": "ml.model.role"}
+    if name in identity:
+        return [identity[name]]
     if name.startswith(("labels.", "service.", "ml.", "host.")):
         return [name]
     return [f"ml.input.category.{name}", f"ml.input.boolean.{name}"]
 
 
-def _segment(name: str, value: str) -> dict[str, Any]:
+def _filter_segment(name: str, value: str) -> dict[str, Any]:
     terms: list[dict[str, Any]] = [
-        {"term": {one: value}}
-        for one in _fields(name)
-        if not one.startswith("ml.input.boolean.") or value in ("true", "false")
+        {"term": {field_name: value}}
+        for field_name in _list_fields(name)
+        if not field_name.startswith("ml.input.boolean.") or value in ("true", "false")
     ]
     return {"bool": {"should": terms, "minimum_should_match": 1}}
 
 
-def _at(source: Any, field: str) -> Any:
+def _get_value(source: Any, field: str) -> Any:
     for part in field.split("."):
         source = source.get(part) if isinstance(source, Mapping) else None
     return source
 
 
-def _instant(name: str, value: str) -> datetime:
+def _parse_bound(name: str, value: str) -> datetime:
     try:
         return parse_instant(value)
     except ValueError:
         raise ValueError(f"{name}: {value!r} is no ISO time such as 2018-02-01") from None
 
 
-def _short(moment: Any) -> str:
+def _format_bound(moment: Any) -> str:
     text = format_instant(moment) if isinstance(moment, datetime) else str(moment)
     return text.removesuffix("T00:00:00.000Z")

@@ -33,7 +33,7 @@ class Evidence:
         watches: id → when it ran last; None where it is deployed and never ran.
         predictions: in the recent time, weighted; ``checked`` of them against a profile, ``timed`` with a duration.
         starts, health: events of the model's services in that time.
-        labels: joined labels whose truth became known in that time.
+        labels: joined labels that became known in that time.
         skew: the last recorded result of ``logging-lib skew``, or None.
         profile: of the deployed version: ``trained_at``, ``training_seconds``, ``quality``, ``libraries``; or None.
     """
@@ -78,7 +78,7 @@ class Scorecard:
 
     @property
     def meaning(self) -> str:
-        return next(text for least, text in MEANING if self.score > least or least == 0)
+        return next(text for threshold, text in MEANING if self.score > threshold or threshold == 0)
 
     @property
     def complete(self) -> bool:
@@ -93,23 +93,23 @@ class Scorecard:
             "meaning": self.meaning,
             "monitors": [
                 {
-                    "number": one.number,
-                    "title": one.title,
-                    "score": one.score,
-                    "status": one.status,
-                    "evidence": list(one.evidence),
-                    "todo": list(one.todo),
+                    "number": monitor.number,
+                    "title": monitor.title,
+                    "score": monitor.score,
+                    "status": monitor.status,
+                    "evidence": list(monitor.evidence),
+                    "todo": list(monitor.todo),
                 }
-                for one in self.monitors
+                for monitor in self.monitors
             ],
         }
 
 
 class _Need(NamedTuple):
-    """Something that a monitor needs: whether it is there, what was found, what to do if not."""
+    """Something that a monitor needs: whether it is met, what was seen, what to do if not."""
 
-    there: bool
-    found: str
+    met: bool
+    evidence: str
     todo: str
 
 
@@ -120,38 +120,40 @@ def score(evidence: Evidence, *, now: datetime, recent: timedelta = timedelta(da
         recent: a watch that ran, or an event that came, longer ago does not count.
     """
     monitors = (
-        _monitor(
-            1, "Dependency changes result in a notification", list(_dependencies(evidence, now, recent))
+        _build_monitor(
+            1, "Dependency changes result in a notification", list(_check_dependencies(evidence, now, recent))
         ),
-        _monitor(
-            2, "Data invariants hold in training and serving inputs", list(_invariants(evidence, now, recent))
+        _build_monitor(
+            2,
+            "Data invariants hold in training and serving inputs",
+            list(_check_invariants(evidence, now, recent)),
         ),
-        _skew(evidence, now, recent),
-        _monitor(4, "Models are not too stale", list(_stale(evidence, now, recent))),
-        _monitor(5, "The model is numerically stable", list(_numeric(evidence, now, recent))),
-        _monitor(
+        _check_skew(evidence, now, recent),
+        _build_monitor(4, "Models are not too stale", list(_check_staleness(evidence, now, recent))),
+        _build_monitor(5, "The model is numerically stable", list(_check_stability(evidence, now, recent))),
+        _build_monitor(
             6,
             "Training speed, serving latency, throughput and memory have not regressed",
-            list(_speed(evidence, now, recent)),
+            list(_check_speed(evidence, now, recent)),
         ),
-        _quality(evidence, now, recent),
+        _check_quality(evidence, now, recent),
     )
     return Scorecard(evidence.model, monitors)
 
 
-def _monitor(number: int, title: str, needs: list[_Need]) -> Monitor:
-    there = [need for need in needs if need.there]
-    value = COVERED if len(there) == len(needs) else PARTLY if len(there) * 2 >= len(needs) else MISSING
+def _build_monitor(number: int, title: str, needs: list[_Need]) -> Monitor:
+    met = [need for need in needs if need.met]
+    value = COVERED if len(met) == len(needs) else PARTLY if len(met) * 2 >= len(needs) else MISSING
     return Monitor(
         number,
         title,
         value,
-        tuple(need.found for need in needs if need.found),
-        tuple(need.todo for need in needs if not need.there),
+        tuple(need.evidence for need in needs if need.evidence),
+        tuple(need.todo for need in needs if not need.met),
     )
 
 
-def _watch(evidence: Evidence, name: str, now: datetime, recent: timedelta) -> _Need:
+def _require_watch(evidence: Evidence, name: str, now: datetime, recent: timedelta) -> _Need:
     if name not in evidence.watches:
         return _Need(
             False,
@@ -167,17 +169,17 @@ def _watch(evidence: Evidence, name: str, now: datetime, recent: timedelta) -> _
     return _Need(True, ran, "")
 
 
-def _checked(evidence: Evidence) -> _Need:
+def _require_checks(evidence: Evidence) -> _Need:
     if not evidence.predictions:
         return _Need(False, "no prediction arrived", "send predictions: log.prediction(inputs, output)")
     share = evidence.checked / evidence.predictions
-    found = f"{share:.0%} of {evidence.predictions:,.0f} predictions were compared with a profile"
+    text = f"{share:.0%} of {evidence.predictions:,.0f} predictions were compared with a profile"
     todo = "fit a profile and give it to the logger, or publish it and run: logging-lib annotate --follow"
-    return _Need(share >= MOST_CHECKED, found, todo)
+    return _Need(share >= MOST_CHECKED, text, todo)
 
 
-def _dependencies(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
-    yield _watch(evidence, "dependency-change", now, recent)
+def _check_dependencies(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+    yield _require_watch(evidence, "dependency-change", now, recent)
     yield _Need(
         evidence.starts > 0,
         f"{evidence.starts} starts reported their library versions" if evidence.starts else "",
@@ -185,37 +187,37 @@ def _dependencies(evidence: Evidence, now: datetime, recent: timedelta) -> Itera
     )
 
 
-def _invariants(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
-    yield _checked(evidence)
+def _check_invariants(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+    yield _require_checks(evidence)
     for name in ("na-spike", "unseen-categories", "out-of-range", "vanished-feature"):
-        yield _watch(evidence, name, now, recent)
+        yield _require_watch(evidence, name, now, recent)
 
 
-def _skew(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
+def _check_skew(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
     title = "Training and serving features compute the same values"
     command = "logging-lib skew features.parquet --record, in CI or each night"
     if evidence.skew is not None and evidence.skew["at"] <= now:
         at: datetime = evidence.skew["at"]
         names = ", ".join(map(str, evidence.skew.get("skewed", ()))) or "events without a recomputed row"
         result = "no feature was skewed" if evidence.skew.get("ok") else f"skewed: {names}"
-        found = f"compared at {at:%Y-%m-%d}: {result}"
+        text = f"compared at {at:%Y-%m-%d}: {result}"
         if now - at <= timedelta(days=SKEW_DAYS):
             todo = () if evidence.skew.get("ok") else ("fix the features that are skewed",)
-            return Monitor(3, title, COVERED, (found,), todo)
+            return Monitor(3, title, COVERED, (text,), todo)
         return Monitor(
-            3, title, PARTLY, (found,), (f"that is {(now - at).days} days ago; run again: {command}",)
+            3, title, PARTLY, (text,), (f"that is {(now - at).days} days ago; run again: {command}",)
         )
-    drift = _watch(evidence, "input-drift", now, recent)
-    checked = _checked(evidence)
-    if drift.there and checked.there:
-        found = f"{drift.found}: it sees distributions that differ from training, not single values"
-        return Monitor(3, title, PARTLY, (found,), (f"compare the values themselves: {command}",))
+    drift = _require_watch(evidence, "input-drift", now, recent)
+    checked = _require_checks(evidence)
+    if drift.met and checked.met:
+        text = f"{drift.evidence}: it sees distributions that differ from training, not single values"
+        return Monitor(3, title, PARTLY, (text,), (f"compare the values themselves: {command}",))
     return Monitor(3, title, MISSING, (), (f"run: {command}",))
 
 
-def _stale(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+def _check_staleness(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
     trained = (evidence.profile or {}).get("trained_at")
-    yield _watch(evidence, "stale-model", now, recent)
+    yield _require_watch(evidence, "stale-model", now, recent)
     yield _Need(
         trained is not None,
         f"trained at {trained}" if trained else "",
@@ -223,14 +225,14 @@ def _stale(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Ne
     )
 
 
-def _numeric(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
-    yield _watch(evidence, "numeric-instability", now, recent)
-    yield _checked(evidence)
+def _check_stability(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+    yield _require_watch(evidence, "numeric-instability", now, recent)
+    yield _require_checks(evidence)
 
 
-def _speed(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
-    yield _watch(evidence, "latency-regression", now, recent)
-    yield _watch(evidence, "resources", now, recent)
+def _check_speed(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Need]:
+    yield _require_watch(evidence, "latency-regression", now, recent)
+    yield _require_watch(evidence, "resources", now, recent)
     share = evidence.timed / evidence.predictions if evidence.predictions else 0.0
     yield _Need(
         share >= MOST_CHECKED,
@@ -250,10 +252,10 @@ def _speed(evidence: Evidence, now: datetime, recent: timedelta) -> Iterator[_Ne
     )
 
 
-def _quality(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
+def _check_quality(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
     title = "Prediction quality has not regressed on served data"
     needs = [
-        _watch(evidence, "quality-regression", now, recent),
+        _require_watch(evidence, "quality-regression", now, recent),
         _Need(
             evidence.labels > 0,
             f"{evidence.labels:,} predictions have their truth" if evidence.labels else "",
@@ -267,10 +269,13 @@ def _quality(evidence: Evidence, now: datetime, recent: timedelta) -> Monitor:
             "fit the profile with --target and --prediction, so that there is a quality to compare with",
         ),
     ]
-    if all(need.there for need in needs):
-        return _monitor(7, title, needs)
-    made = _monitor(7, title, needs)
-    proxy = _watch(evidence, "prediction-drift", now, recent)
-    value = PARTLY if evidence.labels > 0 or proxy.there else MISSING
-    found = (*made.evidence, *([f"{proxy.found}: a proxy where the truth comes late"] if proxy.there else []))
-    return Monitor(7, title, value, found, made.todo)
+    if all(need.met for need in needs):
+        return _build_monitor(7, title, needs)
+    monitor = _build_monitor(7, title, needs)
+    proxy = _require_watch(evidence, "prediction-drift", now, recent)
+    value = PARTLY if evidence.labels > 0 or proxy.met else MISSING
+    texts = (
+        *monitor.evidence,
+        *([f"{proxy.evidence}: a proxy where the truth comes late"] if proxy.met else []),
+    )
+    return Monitor(7, title, value, texts, monitor.todo)

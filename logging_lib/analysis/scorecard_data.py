@@ -25,15 +25,15 @@ def write(
     Raises:
         StoreError: the store refuses it.
     """
-    about = {"name": model} if version is None else {"name": model, "version": version}
-    made = {
+    model_fields = {"name": model} if version is None else {"name": model, "version": version}
+    document = {
         "_id": f"{kind}:{model}:{version or '*'}",
         "@timestamp": format_instant(now),
         "kind": kind,
-        "ml": {"model": about},
+        "ml": {"model": model_fields},
         "summary": dict(summary),
     }
-    result = store.index(ANALYSIS, [made])
+    result = store.index(ANALYSIS, [document])
     if result.failed:
         raise StoreError(f"{ANALYSIS}: {result.failed[0][0]}: {result.failed[0][1]}")
     store.refresh()
@@ -43,7 +43,9 @@ def last(store: Store, kind: str, model: str) -> list[dict[str, Any]]:
     """The last results of a kind for a model, one a version, the newest first."""
     query = {"bool": {"filter": [{"term": {"kind": kind}}, {"term": {"ml.model.name": model}}]}}
     hits = store.search(ANALYSIS, {"size": 1000, "query": query})["hits"]["hits"]
-    return sorted((hit["_source"] for hit in hits), key=lambda one: str(one["@timestamp"]), reverse=True)
+    return sorted(
+        (hit["_source"] for hit in hits), key=lambda source: str(source["@timestamp"]), reverse=True
+    )
 
 
 START_DAYS: Final = 90
@@ -61,8 +63,8 @@ def gather(
         recent: how far back predictions and health count; starts ``START_DAYS``, labels ``LABEL_DAYS`` at least.
         watches: id → when it ran last, as ``of_index``, ``of_folder`` or Watcher say.
     """
-    profile = _profile(store, model)
-    predictions = _weights(store, model, now - recent, now)
+    profile = _read_profile(store, model)
+    predictions = _sum_weights(store, model, now - recent, now)
     skews = last(store, "skew", model)
     return Evidence(
         model=model,
@@ -88,79 +90,88 @@ def gather(
 def of_index(store: Store) -> Watches:
     """The watches whose state the runner keeps in ``ml-watch-state``."""
     hits = store.search(WATCH_STATE, {"size": _MAX_WATCHES})["hits"]["hits"]
-    found: Watches = {}
+    watches: Watches = {}
     for hit in hits:
         source = hit["_source"]
         if isinstance(name := source.get("watch"), str) and source.get("kind", "state") == "state":
-            found[name] = _when((source.get("state") or {}).get("last_scheduled") or source.get("@timestamp"))
-    return found
+            watches[name] = _parse_time(
+                (source.get("state") or {}).get("last_scheduled") or source.get("@timestamp")
+            )
+    return watches
 
 
 def of_folder(folder: Path) -> Watches:
     """The watches whose state the runner keeps in a folder, as ``watches/<id>.json``."""
-    found: Watches = {}
+    watches: Watches = {}
     for file in sorted((folder / "watches").glob("*.json")):
-        found[unquote(file.stem)] = _when(_json(file).get("last_scheduled"))
-    return found
+        watches[unquote(file.stem)] = _parse_time(_read_state(file).get("last_scheduled"))
+    return watches
 
 
 def of_watcher(answer: Mapping[str, Any], model: str) -> Watches:
     """The watches of real Watcher, from the answer of ``_watcher/_query/watches``: ours are called
     ``logging-lib-<watch>--<model>``. One that is switched off is not deployed."""
-    found: Watches = {}
-    for one in answer.get("watches", ()):
-        about = (one.get("watch") or {}).get("metadata") or {}
-        name, sign, _ = str(one.get("_id", "")).removeprefix("logging-lib-").partition("--")
-        status = one.get("status") or {}
-        if sign and about.get("model") in (model, "*") and (status.get("state") or {}).get("active", True):
-            found[name] = _when(status.get("last_checked"))
-    return found
+    watches: Watches = {}
+    for entry in answer.get("watches", ()):
+        metadata = (entry.get("watch") or {}).get("metadata") or {}
+        name, sign, _ = str(entry.get("_id", "")).removeprefix("logging-lib-").partition("--")
+        status = entry.get("status") or {}
+        if sign and metadata.get("model") in (model, "*") and (status.get("state") or {}).get("active", True):
+            watches[name] = _parse_time(status.get("last_checked"))
+    return watches
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _read_state(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text("utf-8"))
+        state = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{file}: is no state of the watch runner: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(state, dict):
         raise ValueError(f"{file}: is no state of the watch runner")
-    return found
+    return state
 
 
-def _when(text: Any) -> datetime | None:
+def _parse_time(text: Any) -> datetime | None:
     try:
         return parse_instant(text) if isinstance(text, str) else None
     except ValueError:
         return None
 
 
-def _in(model: str, since: datetime, until: datetime, *more: Mapping[str, Any]) -> dict[str, Any]:
+def _build_query(model: str, since: datetime, until: datetime, *clauses: Mapping[str, Any]) -> dict[str, Any]:
     bounds = {"gte": format_instant(since), "lte": format_instant(until)}
-    filters = [{"term": {"ml.model.name": model}}, {"range": {"@timestamp": bounds}}, *more]
+    filters = [{"term": {"ml.model.name": model}}, {"range": {"@timestamp": bounds}}, *clauses]
     return {"bool": {"filter": filters}}
 
 
 def _count(
-    store: Store, streams: str, model: str, since: datetime, until: datetime, *more: Mapping[str, Any]
+    store: Store, streams: str, model: str, since: datetime, until: datetime, *clauses: Mapping[str, Any]
 ) -> int:
-    body = {"size": 0, "track_total_hits": True, "query": _in(model, since, until, *more)}
+    body = {"size": 0, "track_total_hits": True, "query": _build_query(model, since, until, *clauses)}
     return int(store.search(streams, body)["hits"]["total"]["value"])
 
 
-def _weights(store: Store, model: str, since: datetime, until: datetime) -> dict[str, float]:
+def _sum_weights(store: Store, model: str, since: datetime, until: datetime) -> dict[str, float]:
     weight = {"weight": {"sum": {"field": "ml.sample.weight", "missing": 1}}}
-    wanted = {
+    filters = {
         "all": {"match_all": {}},
         "checked": {"term": {"ml.profile.status": "matched"}},
         "timed": {"exists": {"field": "event.duration"}},
     }
-    aggs = {name: {"filter": query, "aggs": weight} for name, query in wanted.items()}
-    body = {"size": 0, "query": _in(model, since, until, {"term": {"ml.model.role": "live"}}), "aggs": aggs}
-    found = store.search(STREAMS, body).get("aggregations", {})
-    return {name: float(found[name]["weight"]["value"] or 0) if name in found else 0.0 for name in wanted}
+    aggs = {name: {"filter": query, "aggs": weight} for name, query in filters.items()}
+    body = {
+        "size": 0,
+        "query": _build_query(model, since, until, {"term": {"ml.model.role": "live"}}),
+        "aggs": aggs,
+    }
+    aggregations = store.search(STREAMS, body).get("aggregations", {})
+    return {
+        name: float(aggregations[name]["weight"]["value"] or 0) if name in aggregations else 0.0
+        for name in filters
+    }
 
 
-def _profile(store: Store, model: str) -> dict[str, Any] | None:
+def _read_profile(store: Store, model: str) -> dict[str, Any] | None:
     body = {
         "size": 1000,
         "query": {"term": {"ml.model.name": model}},
@@ -174,16 +185,18 @@ def _profile(store: Store, model: str) -> dict[str, Any] | None:
             "@timestamp",
         ],
     }
-    found = [hit["_source"] for hit in store.search(PROFILES, body)["hits"]["hits"]]
-    if not found:
+    sources = [hit["_source"] for hit in store.search(PROFILES, body)["hits"]["hits"]]
+    if not sources:
         return None
-    chosen = max(found, key=lambda one: (bool(one.get("deployed")), str(one.get("@timestamp", ""))))
+    chosen = max(
+        sources, key=lambda source: (bool(source.get("deployed")), str(source.get("@timestamp", "")))
+    )
     version = chosen["ml"]["model"]["version"]
     from logging_lib.store.profiles import load_published
 
     seconds = chosen.get("training_seconds")
-    for whole in load_published(store, [(model, version)]):
-        seconds = whole.training_seconds
+    for profile in load_published(store, [(model, version)]):
+        seconds = profile.training_seconds
     return {
         "version": version,
         "trained_at": chosen.get("trained_at"),

@@ -83,7 +83,7 @@ class Shadow:
     def lines(self) -> list[str]:
         """For a person, a sentence each."""
         share, low, high = self.agreement
-        said = [
+        lines = [
             f"shadow {self.shadow} beside live {self.live}: {self.requests:,} requests answered by both, "
             f"{self.only_live:,} by live alone, {self.only_shadow:,} by shadow alone",
             f"agreement {share:.2%} [{low:.2%}, {high:.2%}]"
@@ -91,27 +91,27 @@ class Shadow:
         ]
         if self.difference:
             d = self.difference
-            said.append(
+            lines.append(
                 f"difference (shadow - live): mean {figure(d['mean'])}, median {figure(d['median'])}, 95 % within "
                 f"[{figure(d['p025'])}, {figure(d['p975'])}], correlation {figure(d['correlation'])}"
             )
-        said += [f"  {live} → {shadow}: {count:,}" for live, shadow, count in self.disagreements[:5]]
+        lines += [f"  {live} → {shadow}: {count:,}" for live, shadow, count in self.disagreements[:5]]
         if self.latency:
             t = self.latency
-            said.append(
+            lines.append(
                 f"latency in ms: live p50 {figure(t['live_p50'])} p95 {figure(t['live_p95'])}, shadow p50 "
                 f"{figure(t['shadow_p50'])} p95 {figure(t['shadow_p95'])}; median difference "
                 f"{figure(t['median_difference'])}, p {format_probability(t['p'])}"
             )
         if self.better:
             b = self.better
-            said.append(
+            lines.append(
                 f"{b['labels']:,} labels: {b['measure']} live {figure(b['live'])}, shadow {figure(b['shadow'])}; "
                 f"difference {figure(b['difference'])} [{figure(b['low'])}, {figure(b['high'])}], "
                 f"p {format_probability(b['p'])}: "
                 + (f"{b['winner']} is better" if b["winner"] else "no difference shown")
             )
-        return [*said, *self.notes]
+        return [*lines, *self.notes]
 
 
 def judge(
@@ -148,13 +148,13 @@ def judge(
     if numeric:
         spread = float(np.std(a, ddof=1)) if len(a) > 1 else 0.0
         same = np.abs(b - a) <= TOLERANCE * spread + 1e-12
-        difference = _difference(a, b)
+        difference = _measure_difference(a, b)
         notes.append(f"numbers agree within {TOLERANCE:.0%} of the live answers' standard deviation")
     else:
         a, b = a.astype(str), b.astype(str)
         same = a == b
         kappa = _kappa(a, b)
-        disagreements = _disagreements(a[~same], b[~same])
+        disagreements = _count_disagreements(a[~same], b[~same])
     hits = int(same.sum())
     return Shadow(
         live,
@@ -167,13 +167,13 @@ def judge(
         kappa,
         difference,
         disagreements,
-        _latency(pairs),
-        _better(pairs, numeric, alpha),
+        _compare_latency(pairs),
+        _compare_errors(pairs, numeric, alpha),
         tuple(notes),
     )
 
 
-def _difference(a: Array, b: Array) -> dict[str, float]:
+def _measure_difference(a: Array, b: Array) -> dict[str, float]:
     """Bland and Altman, Lancet 327 (1986): the mean and the limits within which 95 % of the differences lie."""
     d = b - a
     low, median, high = np.quantile(d, [0.025, 0.5, 0.975])
@@ -192,55 +192,58 @@ def _difference(a: Array, b: Array) -> dict[str, float]:
 def _kappa(a: Array, b: Array) -> float:
     """Cohen, Educational and Psychological Measurement 20 (1960)."""
     classes = np.unique(np.concatenate([a, b]))
-    shares = [np.bincount(np.searchsorted(classes, one), minlength=len(classes)) / len(one) for one in (a, b)]
+    shares = [
+        np.bincount(np.searchsorted(classes, answers), minlength=len(classes)) / len(answers)
+        for answers in (a, b)
+    ]
     by_chance = float(shares[0] @ shares[1])
     return 1.0 if by_chance == 1 else float(((a == b).mean() - by_chance) / (1 - by_chance))
 
 
-def _disagreements(a: Array, b: Array) -> tuple[tuple[str, str, int], ...]:
+def _count_disagreements(a: Array, b: Array) -> tuple[tuple[str, str, int], ...]:
     counted = Counter(zip(a.tolist(), b.tolist(), strict=True)).most_common(MOST_DISAGREEMENTS)
     return tuple((x, y, count) for (x, y), count in counted)
 
 
-def _latency(pairs: pd.DataFrame) -> dict[str, float]:
+def _compare_latency(pairs: pd.DataFrame) -> dict[str, float]:
     if not {"live_ms", "shadow_ms"} <= set(pairs.columns):
         return {}
-    timed = pairs[["live_ms", "shadow_ms"]].dropna()
-    if timed.empty:
+    durations = pairs[["live_ms", "shadow_ms"]].dropna()
+    if durations.empty:
         return {}
-    found: dict[str, float] = {}
+    percentiles: dict[str, float] = {}
     for name in ("live", "shadow"):
         for quantile in (50, 95, 99):
-            found[f"{name}_p{quantile}"] = float(timed[f"{name}_ms"].quantile(quantile / 100))
-    d = (timed["shadow_ms"] - timed["live_ms"]).to_numpy(dtype=float)
-    found["median_difference"] = float(np.median(d))
-    found["p"] = float(stats.wilcoxon(d).pvalue) if (d != 0).any() else 1.0
-    return found
+            percentiles[f"{name}_p{quantile}"] = float(durations[f"{name}_ms"].quantile(quantile / 100))
+    d = (durations["shadow_ms"] - durations["live_ms"]).to_numpy(dtype=float)
+    percentiles["median_difference"] = float(np.median(d))
+    percentiles["p"] = float(stats.wilcoxon(d).pvalue) if (d != 0).any() else 1.0
+    return percentiles
 
 
-def _better(pairs: pd.DataFrame, numeric: bool, alpha: float) -> dict[str, Any]:
+def _compare_errors(pairs: pd.DataFrame, numeric: bool, alpha: float) -> dict[str, Any]:
     """Numbers: mean absolute errors, by the paired t-test. Classes: shares of wrong answers, by McNemar's exact
     test (Psychometrika 12, 1947), with Bonett and Price's interval (Journal of
     Educational and Behavioral Statistics 37, 2012). The difference is the shadow's error less the live one's:
     below 0 the shadow is better."""
     if "truth" not in pairs:
         return {}
-    known = pairs.dropna(subset=["truth"])
-    if len(known) < 2:
+    labeled = pairs.dropna(subset=["truth"])
+    if len(labeled) < 2:
         return {}
-    n = len(known)
+    n = len(labeled)
     if numeric:
-        truth = known["truth"].to_numpy(dtype=float)
-        errors = [np.abs(known[name].to_numpy(dtype=float) - truth) for name in ("live", "shadow")]
+        actual = labeled["truth"].to_numpy(dtype=float)
+        errors = [np.abs(labeled[name].to_numpy(dtype=float) - actual) for name in ("live", "shadow")]
         d = errors[1] - errors[0]
         mean, error = float(d.mean()), float(d.std(ddof=1) / math.sqrt(n))
         half = float(stats.t.isf(0.025, n - 1)) * error
         p = float(stats.ttest_1samp(d, 0).pvalue) if error > 0 else 1.0
-        live, shadow = (float(one.mean()) for one in errors)
+        live, shadow = (float(values.mean()) for values in errors)
         low, high, measure = mean - half, mean + half, "mean absolute error"
     else:
-        truth_text = known["truth"].astype(str).to_numpy()
-        wrong = [known[name].astype(str).to_numpy() != truth_text for name in ("live", "shadow")]
+        actual_text = labeled["truth"].astype(str).to_numpy()
+        wrong = [labeled[name].astype(str).to_numpy() != actual_text for name in ("live", "shadow")]
         worse, bettered = int((wrong[1] & ~wrong[0]).sum()), int((wrong[0] & ~wrong[1]).sum())
         p = float(stats.binomtest(worse, worse + bettered).pvalue) if worse + bettered else 1.0
         live, shadow, measure = float(wrong[0].mean()), float(wrong[1].mean()), "share of wrong answers"

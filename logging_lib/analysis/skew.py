@@ -66,7 +66,7 @@ class Skew:
     @property
     def skewed(self) -> tuple[Mismatch, ...]:
         """The features whose rate is above the limit."""
-        return tuple(one for one in self.features if not one.allowed)
+        return tuple(feature for feature in self.features if not feature.allowed)
 
     @property
     def ok(self) -> bool:
@@ -88,22 +88,26 @@ class Skew:
             "max_rate": self.max_rate,
             "features": [
                 {
-                    "name": one.name,
-                    "rows": one.rows,
-                    "mismatched": one.mismatched,
-                    "rate": one.rate,
-                    "low": one.low,
-                    "high": one.high,
-                    "allowed": one.allowed,
+                    "name": feature.name,
+                    "rows": feature.rows,
+                    "mismatched": feature.mismatched,
+                    "rate": feature.rate,
+                    "low": feature.low,
+                    "high": feature.high,
+                    "allowed": feature.allowed,
                     "cause": None
-                    if one.cause is None
-                    else {"name": one.cause.name, "detail": one.cause.detail, "share": one.cause.share},
+                    if feature.cause is None
+                    else {
+                        "name": feature.cause.name,
+                        "detail": feature.cause.detail,
+                        "share": feature.cause.share,
+                    },
                     "examples": [
-                        {"key": key, "logged": _plain(logged), "recomputed": _plain(recomputed)}
-                        for key, logged, recomputed in one.examples
+                        {"key": key, "logged": _to_json(logged), "recomputed": _to_json(recomputed)}
+                        for key, logged, recomputed in feature.examples
                     ],
                 }
-                for one in self.features
+                for feature in self.features
             ],
         }
 
@@ -137,94 +141,98 @@ def find_skew(
     Raises:
         ValueError: a key column is missing, no row has a partner, or there is no feature in common.
     """
-    other = recomputed_key or key
-    for frame, name, what in (
+    partner_key = recomputed_key or key
+    for frame, name, description in (
         (logged, key, "the logged events"),
-        (recomputed, other, "the recomputed features"),
+        (recomputed, partner_key, "the recomputed features"),
     ):
         if name not in frame:
             raise ValueError(
-                f"{what} have no column {name!r} to join by; there are {', '.join(map(str, frame.columns))}"
+                f"{description} have no column {name!r} to join by; "
+                f"there are {', '.join(map(str, frame.columns))}"
             )
-    left, right = _keyed(logged, key), _keyed(recomputed, other)
+    left, right = _index_by_key(logged, key), _index_by_key(recomputed, partner_key)
     repeated = int(right.index.duplicated().sum())
     right = right[~right.index.duplicated()]
-    there = left.index.isin(right.index)
-    if not there.any():
+    has_partner = left.index.isin(right.index)
+    if not has_partner.any():
         examples = f"{left.index[0]!r} and {right.index[0]!r}" if len(left) and len(right) else "nothing"
-        raise ValueError(f"no logged event has a recomputed row: {key} and {other} are {examples}")
-    both = left[there]
-    partners = right.loc[both.index]
-    own = [str(name) for name in left.columns if name not in ignore and not str(name).startswith("@")]
-    shared = [name for name in own if name in right.columns]
+        raise ValueError(f"no logged event has a recomputed row: {key} and {partner_key} are {examples}")
+    partnered = left[has_partner]
+    partners = right.loc[partnered.index]
+    features = [str(name) for name in left.columns if name not in ignore and not str(name).startswith("@")]
+    shared = [name for name in features if name in right.columns]
     if not shared:
         raise ValueError(
-            f"no feature is in both: logged: {', '.join(own)}; recomputed: {', '.join(map(str, right.columns))}"
+            f"no feature is in both: logged: {', '.join(features)}; "
+            f"recomputed: {', '.join(map(str, right.columns))}"
         )
-    columns = {name: _aligned(both[name], partners[name], (kinds or {}).get(name)) for name in shared}
-    found = []
+    columns = {name: _align(partnered[name], partners[name], (kinds or {}).get(name)) for name in shared}
+    mismatches = []
     for name, (a, b) in columns.items():
         limit = (tolerances or {}).get(name, tolerance)
-        differs = _differs(a, b, limit, absolute)
-        found.append(_mismatch(name, columns, differs, both.index, max_rate))
+        differs = _find_differences(a, b, limit, absolute)
+        mismatches.append(_measure_mismatch(name, columns, differs, partnered.index, max_rate))
     return Skew(
         key,
-        len(both),
-        int((~there).sum()),
+        len(partnered),
+        int((~has_partner).sum()),
         int((~right.index.isin(left.index)).sum()),
-        tuple(sorted(found, key=lambda one: (-one.rate, one.name))),
-        tuple(name for name in own if name not in right.columns),
-        tuple(str(name) for name in right.columns if name not in own),
+        tuple(sorted(mismatches, key=lambda mismatch: (-mismatch.rate, mismatch.name))),
+        tuple(name for name in features if name not in right.columns),
+        tuple(str(name) for name in right.columns if name not in features),
         max_rate,
         repeated,
     )
 
 
-def _keyed(frame: pd.DataFrame, key: str) -> pd.DataFrame:
-    keyed = frame.set_index(frame[key].map(lambda value: category_text(to_python(value)) or str(value)))
-    return keyed.drop(columns=[key])
+def _index_by_key(frame: pd.DataFrame, key: str) -> pd.DataFrame:
+    indexed = frame.set_index(frame[key].map(lambda value: category_text(to_python(value)) or str(value)))
+    return indexed.drop(columns=[key])
 
 
-def _aligned(logged: pd.Series, recomputed: pd.Series, kind: str | None) -> tuple[Array, Array]:
+def _align(logged: pd.Series, recomputed: pd.Series, kind: str | None) -> tuple[Array, Array]:
     """Both columns in one form: floats where both are numbers, otherwise objects; a moment is ISO 8601 text."""
     if all(
-        pd.api.types.is_numeric_dtype(one) and not pd.api.types.is_bool_dtype(one)
-        for one in (logged, recomputed)
+        pd.api.types.is_numeric_dtype(side) and not pd.api.types.is_bool_dtype(side)
+        for side in (logged, recomputed)
     ):
-        return tuple(one.to_numpy(dtype=float, na_value=math.nan) for one in (logged, recomputed))  # type: ignore[return-value]
-    made = []
+        return logged.to_numpy(dtype=float, na_value=math.nan), recomputed.to_numpy(
+            dtype=float, na_value=math.nan
+        )
+    aligned = []
     for series in (logged, recomputed):
         values = [None if is_null(value) else to_python(value) for value in series.astype(object)]
         if kind in ("category", "boolean"):
             values = [value if value is None else category_text(value) or value for value in values]
         else:
-            values = [_moment(value) for value in values]
+            values = [_normalize_moment(value) for value in values]
         column = np.empty(len(values), dtype=object)
         column[:] = values
-        made.append(column)
-    return made[0], made[1]
+        aligned.append(column)
+    return aligned[0], aligned[1]
 
 
-def _moment(value: Any) -> Any:
+def _normalize_moment(value: Any) -> Any:
     if isinstance(value, str | int | float | bool) or value is None:
         return value
     seconds = to_epoch(value)
     return value if seconds is None else format_epoch(seconds)
 
 
-def _differs(a: Array, b: Array, tolerance: float, absolute: float) -> Array:
+def _find_differences(a: Array, b: Array, tolerance: float, absolute: float) -> Array:
     if a.dtype == float and b.dtype == float:
         with np.errstate(invalid="ignore"):
             near = np.abs(a - b) <= absolute + tolerance * np.maximum(np.abs(a), np.abs(b))
         same: Array = near | (a == b) | (np.isnan(a) & np.isnan(b))
         return ~same
-    return np.array([not _same(x, y, tolerance, absolute) for x, y in zip(a, b, strict=True)], dtype=bool)
+    return np.array([not _is_same(x, y, tolerance, absolute) for x, y in zip(a, b, strict=True)], dtype=bool)
 
 
-def _same(x: Any, y: Any, tolerance: float, absolute: float) -> bool:
+def _is_same(x: Any, y: Any, tolerance: float, absolute: float) -> bool:
     if is_null(x) or is_null(y):
         return is_null(x) and is_null(y)
-    numbers = [isinstance(one, int | float) and not isinstance(one, bool) for one in (x, y)]
+    numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in (x, y)]
     if all(numbers):
         return bool(x == y or abs(x - y) <= absolute + tolerance * max(abs(x), abs(y)))
     if isinstance(x, str) and isinstance(y, str) and x != y:
@@ -233,7 +241,7 @@ def _same(x: Any, y: Any, tolerance: float, absolute: float) -> bool:
     return type(x) is type(y) and bool(x == y)
 
 
-def _mismatch(
+def _measure_mismatch(
     name: str, columns: Mapping[str, tuple[Array, Array]], differs: Array, keys: pd.Index, max_rate: float
 ) -> Mismatch:
     rows, hits = len(differs), int(differs.sum())
@@ -241,26 +249,30 @@ def _mismatch(
     if not hits:
         return Mismatch(name, rows, 0, 0.0, low, high, True)
     at = np.flatnonzero(differs)
-    looked = differs
+    examined = differs
     if hits > LOOKED_AT:
-        looked = np.zeros_like(differs)
-        looked[at[:LOOKED_AT]] = True
-    logged, recomputed = (_objects(one) for one in columns[name])
-    others = {other: logged_other for other, (logged_other, _) in columns.items() if other != name}
-    cause = skew_causes.likeliest(skew_causes.SkewedFeature(name, logged, recomputed, looked, others))
+        examined = np.zeros_like(differs)
+        examined[at[:LOOKED_AT]] = True
+    logged, recomputed = (_to_objects(values) for values in columns[name])
+    other_columns = {
+        other_name: logged_other for other_name, (logged_other, _) in columns.items() if other_name != name
+    }
+    cause = skew_causes.likeliest(
+        skew_causes.SkewedFeature(name, logged, recomputed, examined, other_columns)
+    )
     examples = tuple((str(keys[i]), logged[i], recomputed[i]) for i in at[:EXAMPLES])
     return Mismatch(name, rows, hits, hits / rows, low, high, hits / rows <= max_rate, cause, examples)
 
 
-def _objects(values: Array) -> Array:
+def _to_objects(values: Array) -> Array:
     if values.dtype == object:
         return values
-    made = values.astype(object)
-    made[np.isnan(values)] = None
-    return made
+    objects = values.astype(object)
+    objects[np.isnan(values)] = None
+    return objects
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, float):
         return finite(value)
     return value if isinstance(value, str | int | bool) or value is None else str(value)

@@ -89,28 +89,28 @@ def _share(hits: int, pairs: Pairs) -> float:
     return hits / len(pairs)
 
 
-def _missing(value: Any) -> bool:
+def _is_missing(value: Any) -> bool:
     return is_null(value)
 
 
-def _one_sided(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_missing(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Null on one side: an NA spelling, a default, or a lost join."""
     for lost, filled, where in ((1, 0, "logged"), (0, 1, "recomputed")):
-        found = [pair[filled] for pair in pairs if _missing(pair[lost]) and not _missing(pair[filled])]
-        share = _share(len(found), pairs)
+        values = [pair[filled] for pair in pairs if _is_missing(pair[lost]) and not _is_missing(pair[filled])]
+        share = _share(len(values), pairs)
         if share < 0.5:
             continue
-        counted = Counter(str(value) for value in found)
+        counted = Counter(str(value) for value in values)
         value, count = counted.most_common(1)[0]
-        spelled_out = [one for one in found if _is_na(one)]
-        if len(spelled_out) >= EXPLAINS * len(found):
-            shown = ", ".join(repr(text) for text, _ in counted.most_common(3))
-            yield Cause("NA spelling", f"{where} {shown} where the other has no value", share)
-        elif count >= EXPLAINS * len(found) and len(found) > 2:
+        na_values = [candidate for candidate in values if _is_na(candidate)]
+        if len(na_values) >= EXPLAINS * len(values):
+            spellings = ", ".join(repr(text) for text, _ in counted.most_common(3))
+            yield Cause("NA spelling", f"{where} {spellings} where the other has no value", share)
+        elif count >= EXPLAINS * len(values) and len(values) > 2:
             yield Cause("default filled in", f"{where} {value[:60]!r} where the other has no value", share)
         else:
-            other = "recomputed" if where == "logged" else "logged"
-            yield Cause("join miss", f"{other} has no value where the {where} one has", share)
+            other_side = "recomputed" if where == "logged" else "logged"
+            yield Cause("join miss", f"{other_side} has no value where the {where} one has", share)
 
 
 def _is_na(value: Any) -> bool:
@@ -119,7 +119,7 @@ def _is_na(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and float(value) in _SENTINELS
 
 
-def _sentinels(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_sentinels(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Both sides have a value, but one of them means none."""
     for side, where in ((0, "logged"), (1, "recomputed")):
         hits = [pair[side] for pair in pairs if _is_na(pair[side]) and not _is_na(pair[1 - side])]
@@ -128,33 +128,35 @@ def _sentinels(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Ca
             yield Cause("NA spelling", f"{where} has {value!r} for a missing value", _share(len(hits), pairs))
 
 
-def _types(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_types(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     hits = 0
     kinds: Counter[str] = Counter()
     for a, b in pairs:
-        if _missing(a) or _missing(b) or (type(a) is type(b) and not isinstance(a, str)):
+        if _is_missing(a) or _is_missing(b) or (type(a) is type(b) and not isinstance(a, str)):
             continue
-        x, y = _number_of(a), _number_of(b)
-        same = x is not None and y is not None and _close(x, y)
-        if same or (_truthy(a) is not None and _truthy(a) == _truthy(b)):
+        x, y = _parse_number(a), _parse_number(b)
+        same = x is not None and y is not None and _is_close(x, y)
+        if same or (_parse_boolean(a) is not None and _parse_boolean(a) == _parse_boolean(b)):
             hits += 1
             kinds[f"{type(a).__name__} {a!r:.20} for {type(b).__name__} {b!r:.20}"] += 1
     if hits:
         yield Cause(
-            "type", f"the same value written otherwise: {kinds.most_common(1)[0][0]}", _share(hits, pairs)
+            "type",
+            f"the same value written otherwise: {kinds.most_common(1)[0][0]}",
+            _share(hits, pairs),
         )
 
 
-def _truthy(value: Any) -> bool | None:
+def _parse_boolean(value: Any) -> bool | None:
     if isinstance(value, bool):
         return value
     text = category_text(value)
-    known = {"true": True, "yes": True, "y": True, "1": True, "t": True,
+    meanings = {"true": True, "yes": True, "y": True, "1": True, "t": True,
              "false": False, "no": False, "n": False, "0": False, "f": False}  # fmt: skip
-    return known.get(text.strip().casefold()) if text is not None else None
+    return meanings.get(text.strip().casefold()) if text is not None else None
 
 
-def _number_of(value: Any) -> float | None:
+def _parse_number(value: Any) -> float | None:
     """The number that a text means, with separators of thousands, decimal commas and signs of currency."""
     if isinstance(value, bool):
         return float(value)
@@ -173,23 +175,23 @@ def _number_of(value: Any) -> float | None:
         return None
 
 
-def _close(a: float, b: float, tolerance: float = 1e-6) -> bool:
+def _is_close(a: float, b: float, tolerance: float = 1e-6) -> bool:
     return abs(a - b) <= tolerance * max(abs(a), abs(b), 1e-12)
 
 
-def _texts(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_texts(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Texts that are the same but for case, space, encoding or accents."""
-    both = [(a, b) for a, b in pairs if isinstance(a, str) and isinstance(b, str)]
-    if not both:
+    texts = [(a, b) for a, b in pairs if isinstance(a, str) and isinstance(b, str)]
+    if not texts:
         return
     for name, detail, same in _TEXT_RULES:
-        hits = [(a, b) for a, b in both if same(a, b)]
+        hits = [(a, b) for a, b in texts if same(a, b)]
         if hits:
             a, b = hits[0]
             yield Cause(name, f"{detail}: logged {a[:40]!r}, recomputed {b[:40]!r}", _share(len(hits), pairs))
 
 
-def _mojibake(a: str, b: str) -> bool:
+def _is_mojibake(a: str, b: str) -> bool:
     """One is the other's UTF-8 read as Latin-1 or Windows-1252, or with what it could not say left out."""
     for x, y in ((a, b), (b, a)):
         for wrong in ("latin-1", "cp1252"):
@@ -205,20 +207,28 @@ def _mojibake(a: str, b: str) -> bool:
     return False
 
 
-def _plain(text: str) -> str:
+def _strip_accents(text: str) -> str:
     decomposed = unicodedata.normalize("NFKD", text)
     return "".join(c for c in decomposed if not unicodedata.combining(c))
 
 
-def _squeezed(text: str) -> str:
+def _collapse_spaces(text: str) -> str:
     return " ".join(text.split())
 
 
 _TEXT_RULES: Final[tuple[tuple[str, str, Callable[[str, str], bool]], ...]] = (
-    ("whitespace", "space before, after or within", lambda a, b: _squeezed(a) == _squeezed(b)),
-    ("case", "upper and lower case", lambda a, b: _squeezed(a).casefold() == _squeezed(b).casefold()),
-    ("encoding", "UTF-8 was read or written as something else", _mojibake),
-    ("encoding", "another Unicode form or accents left out", lambda a, b: _plain(a) == _plain(b)),
+    ("whitespace", "space before, after or within", lambda a, b: _collapse_spaces(a) == _collapse_spaces(b)),
+    (
+        "case",
+        "upper and lower case",
+        lambda a, b: _collapse_spaces(a).casefold() == _collapse_spaces(b).casefold(),
+    ),
+    ("encoding", "UTF-8 was read or written as something else", _is_mojibake),
+    (
+        "encoding",
+        "another Unicode form or accents left out",
+        lambda a, b: _strip_accents(a) == _strip_accents(b),
+    ),
     (
         "punctuation",
         "letters and digits are the same",
@@ -228,13 +238,13 @@ _TEXT_RULES: Final[tuple[tuple[str, str, Callable[[str, str], bool]], ...]] = (
 )
 
 
-def _times(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_times(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Moments that lie a time zone apart, or whose time of day was lost."""
     moments = [(to_epoch(a), to_epoch(b)) for a, b in pairs if isinstance(a, str) or isinstance(b, str)]
-    known = [(a, b) for a, b in moments if a is not None and b is not None]
-    if len(known) < 0.5 * len(pairs):
+    instants = [(a, b) for a, b in moments if a is not None and b is not None]
+    if len(instants) < 0.5 * len(pairs):
         return
-    gaps = np.array([a - b for a, b in known])
+    gaps = np.array([a - b for a, b in instants])
     zone = (np.abs(gaps) % 900 < 1) & (np.abs(gaps) <= 14 * 3600) & (np.abs(gaps) > 0)
     values, counts = np.unique(np.round(gaps[zone] / 900) / 4, return_counts=True)
     top = np.argsort(counts)[::-1][:2]
@@ -246,12 +256,12 @@ def _times(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]
     if len(values) and apart and counts[top].sum() >= EXPLAINS * zone.sum():
         hours = " or ".join(f"{values[i]:+g} h" for i in sorted(top, key=lambda i: values[i]))
         yield Cause("time zone", f"logged less recomputed: {hours}", _share(int(zone.sum()), pairs))
-    days = [a % 86400 == 0 or b % 86400 == 0 for a, b in known]
+    days = [a % 86400 == 0 or b % 86400 == 0 for a, b in instants]
     same_day = np.abs(gaps) < 86400
     truncated = int((np.array(days) & same_day).sum())
     if truncated:
         yield Cause("time of day lost", "one has the day alone", _share(truncated, pairs))
-    swapped = [_day_and_month(a) == b for a, b in known]
+    swapped = [_swap_day_and_month(a) == b for a, b in instants]
     if any(swapped):
         yield Cause(
             "day and month swapped", "the date was read in another order", _share(sum(swapped), pairs)
@@ -262,7 +272,7 @@ def _times(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]
         yield Cause("constant offset", text, _share(int(counts.max()), pairs))
 
 
-def _day_and_month(seconds: float) -> float | None:
+def _swap_day_and_month(seconds: float) -> float | None:
     from datetime import UTC, datetime
 
     moment = datetime.fromtimestamp(seconds, UTC)
@@ -271,37 +281,37 @@ def _day_and_month(seconds: float) -> float | None:
     return moment.replace(day=moment.month, month=moment.day).timestamp()
 
 
-def _numbers(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
-    found = [
+def _explain_numbers(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+    numbers = [
         (float(a), float(b))
         for a, b in pairs
-        if all(isinstance(x, int | float) and not isinstance(x, bool) and not _missing(x) for x in (a, b))
+        if all(isinstance(x, int | float) and not isinstance(x, bool) and not _is_missing(x) for x in (a, b))
     ]
-    if len(found) < 0.5 * len(pairs) or len(found) < 2:
+    if len(numbers) < 0.5 * len(pairs) or len(numbers) < 2:
         return
-    a, b = np.array(found).T
+    a, b = np.array(numbers).T
     usable = np.isfinite(a) & np.isfinite(b)
     a, b = a[usable], b[usable]
     if len(a) < 2:
         return
-    for name, detail, hits in _number_rules(feature, a, b):
+    for name, detail, hits in _test_numbers(feature, a, b):
         if hits:
             yield Cause(name, detail, _share(int(hits), pairs))
 
 
-def _number_rules(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
+def _test_numbers(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
     nonzero = (a != 0) & (b != 0)
     if nonzero.sum() >= 2:
         ratios = a[nonzero] / b[nonzero]
         factor = float(np.median(ratios))
         hits = int((np.abs(ratios / factor - 1) < 1e-3).sum()) + int(((a == 0) & (b == 0)).sum())
-        if abs(factor - 1) > 1e-3 and (known := _factor(factor)):
-            yield "unit", f"logged is {factor:.6g} times the recomputed value: {known}", hits
-    yield from _rounded(a, b)
+        if abs(factor - 1) > 1e-3 and (unit := _name_factor(factor)):
+            yield "unit", f"logged is {factor:.6g} times the recomputed value: {unit}", hits
+    yield from _test_rounding(a, b)
     fahrenheit = np.abs(a - (b * 9 / 5 + 32)) < 1e-6 * np.maximum(1, np.abs(a))
     celsius = np.abs(b - (a * 9 / 5 + 32)) < 1e-6 * np.maximum(1, np.abs(b))
     yield "unit", "degrees Fahrenheit and Celsius", max(int(fahrenheit.sum()), int(celsius.sum()))
-    yield from _capped(feature, a, b)
+    yield from _test_capping(feature, a, b)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         for label, function in (("log", np.log), ("log1p", np.log1p), ("log10", np.log10), ("square root", np.sqrt),
                                 ("absolute value", np.abs)):  # fmt: skip
@@ -321,27 +331,30 @@ def _number_rules(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[
         yield "scaling", f"logged is {slope:.6g} x recomputed {intercept:+.6g}", int(fits.sum())
 
 
-def _capped(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
+def _test_capping(feature: SkewedFeature, a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
     """One side stops at a bound that lies within the range of the other."""
-    for side, x, y, whole in (("logged", a, b, feature.recomputed), ("recomputed", b, a, feature.logged)):
-        known = [float(v) for v in whole if isinstance(v, int | float) and not is_null(v)]
+    for side, x, y, other_values in (
+        ("logged", a, b, feature.recomputed),
+        ("recomputed", b, a, feature.logged),
+    ):
+        other_numbers = [float(v) for v in other_values if isinstance(v, int | float) and not is_null(v)]
         for bound, beyond, inside in (
-            (x.max(), y > x.max(), min(known) < x.max()),
-            (x.min(), y < x.min(), max(known) > x.min()),
+            (x.max(), y > x.max(), min(other_numbers) < x.max()),
+            (x.min(), y < x.min(), max(other_numbers) > x.min()),
         ):
             stuck = (x == bound) & beyond
             if inside and stuck.sum() > 2 and len(np.unique(y[stuck])) > 2:
                 yield "capped", f"{side} stops at {number_text(float(bound))}", int(stuck.sum())
 
 
-def _factor(factor: float) -> str | None:
-    for known, what in _FACTORS.items():
-        if abs(factor / known - 1) < 1e-3 or abs(factor * known - 1) < 1e-3:
-            return what
+def _name_factor(factor: float) -> str | None:
+    for unit_factor, unit in _FACTORS.items():
+        if abs(factor / unit_factor - 1) < 1e-3 or abs(factor * unit_factor - 1) < 1e-3:
+            return unit
     return None
 
 
-def _rounded(a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
+def _test_rounding(a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
     best: tuple[str, str, int] | None = None
     for digits in range(6, -4, -1):
         step = 10.0**-digits
@@ -358,40 +371,42 @@ def _rounded(a: Array, b: Array) -> Iterator[tuple[str, str, int]]:
     yield best
 
 
-def _stale(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_stale(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """The value of an earlier row, or of a later one."""
     for lag in (1, 2, 3, -1):
         reached = [i for i in rows if 0 <= i - lag < len(feature.recomputed)]
         if len(reached) < 3:
             continue
-        hits = sum(_equal(feature.logged[i], feature.recomputed[i - lag]) for i in reached)
+        hits = sum(_is_equal(feature.logged[i], feature.recomputed[i - lag]) for i in reached)
         distinct = len({str(feature.logged[i]) for i in reached})
         if distinct > 2:
             when = f"{lag} rows earlier" if lag > 1 else "one row earlier" if lag == 1 else "one row later"
             yield Cause("stale value", f"logged is what was recomputed {when}", _share(hits, pairs))
 
 
-def _swapped(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_swapped(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     for name, values in feature.others.items():
-        hits = [i for i in rows if _equal(values[i], feature.recomputed[i])]
+        hits = [i for i in rows if _is_equal(values[i], feature.recomputed[i])]
         if len(hits) > 2 and len({str(feature.recomputed[i]) for i in hits}) > 2:
             detail = f"recomputed is what was logged as {name}"
             yield Cause("swapped columns", detail, _share(len(hits), pairs))
 
 
-def _constant(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_constant(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """One side has one and the same value wherever they differ."""
     for side, where in ((0, "logged"), (1, "recomputed")):
         counted = Counter(str(pair[side]) for pair in pairs)
         value, count = counted.most_common(1)[0]
-        others = {str(pair[1 - side]) for pair in pairs if str(pair[side]) == value}
-        if count > 2 and len(others) > 3:
+        other_values = {str(pair[1 - side]) for pair in pairs if str(pair[side]) == value}
+        if count > 2 and len(other_values) > 3:
             yield Cause(
-                "default filled in", f"{where} is {value[:60]} whatever the other is", _share(count, pairs)
+                "default filled in",
+                f"{where} is {value[:60]} whatever the other is",
+                _share(count, pairs),
             )
 
 
-def _renamed(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_renamed(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """Each category has one other name on the other side."""
     if not all(isinstance(x, str | bool | int) for pair in pairs for x in pair):
         return
@@ -400,28 +415,40 @@ def _renamed(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Caus
         names.setdefault(str(b), Counter())[str(a)] += 1
     hits = sum(counted.most_common(1)[0][1] for counted in names.values())
     if len(pairs) > 2 * len(names):
-        shown = ", ".join(
+        examples = ", ".join(
             f"{counted.most_common(1)[0][0]:.20} for {b:.20}" for b, counted in list(names.items())[:3]
         )
-        yield Cause("renamed categories", f"logged {shown}", _share(hits, pairs))
+        yield Cause("renamed categories", f"logged {examples}", _share(hits, pairs))
 
 
-def _misaligned(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
+def _explain_misaligned(feature: SkewedFeature, rows: Array, pairs: Pairs) -> Iterator[Cause]:
     """The same values as a whole, in other rows."""
     logged, recomputed = (Counter(str(pair[side]) for pair in pairs) for side in (0, 1))
     common = sum((logged & recomputed).values())
     if len(logged) > 3 and len(pairs) > 5:
         yield Cause(
-            "rows misaligned", "the same values, in other rows: joined by a wrong key?", _share(common, pairs)
+            "rows misaligned",
+            "the same values, in other rows: joined by a wrong key?",
+            _share(common, pairs),
         )
 
 
-def _equal(a: Any, b: Any) -> bool:
+def _is_equal(a: Any, b: Any) -> bool:
     if isinstance(a, int | float) and isinstance(b, int | float):
-        return _close(float(a), float(b))
-    return bool(parse_scalar(a) == parse_scalar(b)) and not _missing(a)
+        return _is_close(float(a), float(b))
+    return bool(parse_scalar(a) == parse_scalar(b)) and not _is_missing(a)
 
 
 _EXPLANATIONS: Final[tuple[Callable[[SkewedFeature, Array, Pairs], Iterator[Cause]], ...]] = (
-    _one_sided, _types, _texts, _sentinels, _times, _swapped, _stale, _numbers, _constant, _renamed, _misaligned,
-)  # fmt: skip
+    _explain_missing,
+    _explain_types,
+    _explain_texts,
+    _explain_sentinels,
+    _explain_times,
+    _explain_swapped,
+    _explain_stale,
+    _explain_numbers,
+    _explain_constant,
+    _explain_renamed,
+    _explain_misaligned,
+)

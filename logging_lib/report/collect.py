@@ -62,27 +62,29 @@ def subject_of(
     Raises:
         NothingToReport: there is nothing, or several models; the message names them.
     """
-    found = _present(store, start, end)
-    everything = found if start is None and end is None else _present(store, None, None)
+    in_period = _find_variants(store, start, end)
+    everything = in_period if start is None and end is None else _find_variants(store, None, None)
     if model is None:
-        names = sorted({each[0] for each in found or everything})
+        names = sorted({variant[0] for variant in in_period or everything})
         if not names:
             raise NothingToReport(
                 "the store holds no predictions; index some with: logging-lib index SPOOL --store …"
             )
         if len(names) > 1:
-            shown = join_names([shorten(name) for name in names], 20)
-            raise NothingToReport(f"the store holds predictions of {shown}; choose one with --model")
+            listed = join_names([shorten(name) for name in names], 20)
+            raise NothingToReport(f"the store holds predictions of {listed}; choose one with --model")
         (model,) = names
-    of_model = {key: value for key, value in (found or everything).items() if key[0] == model} or {
+    of_model = {key: value for key, value in (in_period or everything).items() if key[0] == model} or {
         key: value for key, value in everything.items() if key[0] == model
     }
     if version is None:
         if not of_model:
-            there = join_names([shorten(name) for name in sorted({each[0] for each in everything})], 20)
+            available = join_names(
+                [shorten(name) for name in sorted({variant[0] for variant in everything})], 20
+            )
             raise NothingToReport(
                 f"the store holds no prediction of {shorten(model)!r}; "
-                f"there are predictions of {there or 'no model'}"
+                f"there are predictions of {available or 'no model'}"
             )
         version = max(of_model, key=lambda key: (key[2] == "live", of_model[key][2]))[1]
     if role is None:
@@ -102,7 +104,7 @@ def subject_of(
     return Subject(model, version, role, start, end)
 
 
-def _present(
+def _find_variants(
     store: Store, start: datetime | None, end: datetime | None
 ) -> dict[tuple[str, str, str], tuple[datetime, datetime, float]]:
     """(model, version, role) → first, last and weight of its predictions."""
@@ -151,22 +153,22 @@ def collect(
         key=lambda v: ((v.version, v.role) != (subject.version, subject.role), -v.predictions),
     )
     main = next((v for v in variants if (v.version, v.role) == (subject.version, subject.role)), None)
-    known = {watch.id: watch for watch in watches}
-    alerts = alerting.group(found.documents, known)
-    interval = _interval(store, subject) if variants else INTERVALS[0]
-    training = _training(profile)
-    features, unknown = _features(store, subject, profile, main)
+    watch_by_id = {watch.id: watch for watch in watches}
+    alerts = alerting.group(found.documents, watch_by_id)
+    interval = _choose_interval(store, subject) if variants else INTERVALS[0]
+    training = _read_training(profile)
+    features, unknown = _read_features(store, subject, profile, main)
     followed = drift.choose_followed(features, alerting.name_checks(alerts))
-    moments = _moments(store, subject, interval, followed) if main else ()
-    features = [_followed(feature, alerts, moments) for feature in features]
-    rates = {(one.check, feature.name): one for feature in features for one in feature.rates}
+    moments = _read_moments(store, subject, interval, followed) if main else ()
+    features = [_add_courses(feature, alerts, moments) for feature in features]
+    rates = {(rate.check, feature.name): rate for feature in features for rate in feature.rates}
     alerts = tuple(alerting.add_state(alert, rates, moments, interval) for alert in alerts)
-    output = _output(store, subject, profile) if main else None
-    output_moved = _output_moved(profile, output)
-    shadow = subject if main is None else _other(subject, variants)
+    output = _read_output(store, subject, profile) if main else None
+    output_moved = _has_output_moved(profile, output)
+    shadow = subject if main is None else _choose_other(subject, variants)
     elsewhere = None
     if main is None:
-        span = [value for key, value in _present(store, None, None).items() if key[0] == subject.model]
+        span = [value for key, value in _find_variants(store, None, None).items() if key[0] == subject.model]
         elsewhere = (min(v[0] for v in span), max(v[1] for v in span)) if span else None
     names = {alert.runbook for alert in alerts}
     return ModelReport(
@@ -183,24 +185,26 @@ def collect(
         moments=moments,
         features=tuple(features),
         output=output,
-        quality=_quality(store, subject, profile, interval),
-        shadow_moments=_moments(store, shadow, interval, ()) if shadow and shadow != subject else (),
-        notes=tuple(_notes(store, subject, main, profile, unknown)),
+        quality=_read_quality(store, subject, profile, interval),
+        shadow_moments=_read_moments(store, shadow, interval, ()) if shadow and shadow != subject else (),
+        notes=tuple(_write_notes(store, subject, main, profile, unknown)),
         runbooks={name: text for name, text in (runbooks or {}).items() if name in names},
-        shadows=_shadows(store, subject) if any(v.role == "shadow" for v in variants) else (),
+        shadows=_compare_shadows(store, subject) if any(v.role == "shadow" for v in variants) else (),
     )
 
 
-def _shadows(store: Store, subject: Subject) -> tuple[tuple[str, ...], ...]:
+def _compare_shadows(store: Store, subject: Subject) -> tuple[tuple[str, ...], ...]:
     """Of the latest requests; empty where no request was answered by both."""
-    asked = Selection(model=subject.model, since=subject.start, until=subject.end)
+    selection = Selection(model=subject.model, since=subject.start, until=subject.end)
     try:
-        return tuple(tuple(one.lines()) for one in joins.shadow(store, asked, max_rows=MAX_SHADOWED))
+        return tuple(
+            tuple(comparison.lines()) for comparison in joins.shadow(store, selection, max_rows=MAX_SHADOWED)
+        )
     except StoreError:
         return ()
 
 
-def _interval(store: Store, subject: Subject) -> timedelta:
+def _choose_interval(store: Store, subject: Subject) -> timedelta:
     """The shortest interval that leaves at most ``MAX_MOMENTS`` in which there were predictions."""
     hourly = subject.end - subject.start < timedelta(days=1000)
     unit = timedelta(hours=1) if hourly else timedelta(days=1)
@@ -219,7 +223,7 @@ def _interval(store: Store, subject: Subject) -> timedelta:
     return INTERVALS[-1]
 
 
-def _training(profile: Mapping[str, Any] | None) -> Training | None:
+def _read_training(profile: Mapping[str, Any] | None) -> Training | None:
     if profile is None:
         return None
     expected = profile["expected"]
@@ -231,58 +235,64 @@ def _training(profile: Mapping[str, Any] | None) -> Training | None:
     )
 
 
-def _features(
+def _read_features(
     store: Store, subject: Subject, profile: Mapping[str, Any] | None, main: Variant | None
 ) -> tuple[list[FeatureReport], dict[str, float]]:
     """The features of the profile, compared, and the weights of the inputs that the profile does not have."""
     if main is None and profile is None:
         return [], {}
-    found = store.search(queries.PREDICTIONS, queries.checks(subject)).get("aggregations", {})
-    failed = {check: responses.weights(found[check], check) for check in queries.RATED if check in found}
+    aggregations = store.search(queries.PREDICTIONS, queries.checks(subject)).get("aggregations", {})
+    failed = {
+        check: responses.weights(aggregations[check], check)
+        for check in queries.RATED
+        if check in aggregations
+    }
     unknown = failed.pop("unexpected", {})
     if profile is None:
         return [], unknown
     expected = profile["expected"]
     answer = store.search(queries.PREDICTIONS, queries.bins(subject)).get("aggregations", {})
-    served = responses.by_feature(answer["inputs"], "inputs", expected["bins"]) if answer else {}
+    served = responses.group_by_feature(answer["inputs"], "inputs", expected["bins"]) if answer else {}
     shares = {name: responses.shares(bins, served.get(name, {})) for name, bins in expected["bins"].items()}
     named: dict[str, dict[str, float]] = {}
     for name in ("unseen_values", "oov_words"):
-        if name in found:
-            for feature, values in responses.by_feature(found[name], name, expected["bins"]).items():
+        if name in aggregations:
+            for feature, values in responses.group_by_feature(
+                aggregations[name], name, expected["bins"]
+            ).items():
                 plain = {tokens.split(f"={value}")[1]: count for value, count in values.items()}
                 named.setdefault(feature, {}).update(plain)
     checked = main.checked if main else 0.0
     return drift.compare_features(expected, served, failed, named, checked, shares), unknown
 
 
-def _moments(
+def _read_moments(
     store: Store, subject: Subject, interval: timedelta, followed: Sequence[tuple[str, str]]
 ) -> tuple[Moment, ...]:
     answer = store.search(queries.PREDICTIONS, queries.over_time(subject, interval, followed))
     return tuple(responses.moments(answer, followed))
 
 
-def _followed(
+def _add_courses(
     feature: FeatureReport, alerts: Sequence[ReportedAlert], moments: Sequence[Moment]
 ) -> FeatureReport:
     numbers = tuple(alert.number for alert in alerts if feature.name in alert.features)
     return replace(
         feature,
-        rates=tuple(drift.add_course(one, feature.name, moments) for one in feature.rates),
+        rates=tuple(drift.add_course(rate, feature.name, moments) for rate in feature.rates),
         alerts=numbers,
         status="alerted" if numbers else feature.status,
     )
 
 
-def _output(store: Store, subject: Subject, profile: Mapping[str, Any] | None) -> Output | None:
+def _read_output(store: Store, subject: Subject, profile: Mapping[str, Any] | None) -> Output | None:
     """The prediction's distribution; without a profile's bins in a histogram, or by label."""
     expected = profile["expected"].get("prediction") if profile else None
-    found = store.search(queries.PREDICTIONS, queries.outputs(subject)).get("aggregations")
-    if found is None:
+    aggregations = store.search(queries.PREDICTIONS, queries.outputs(subject)).get("aggregations")
+    if aggregations is None:
         return None
     if expected is not None:
-        served = responses.weights(found["prediction"], "prediction")
+        served = responses.weights(aggregations["prediction"], "prediction")
         moments = expected.get("moments") or {}
         psi = drift.population_stability(expected["bins"], served)
         return Output(
@@ -293,16 +303,16 @@ def _output(store: Store, subject: Subject, profile: Mapping[str, Any] | None) -
             trained_mean=moments.get("mean"),
             trained_std=moments.get("std"),
         )
-    by_label = responses.weights(found["labels"], "labels")
+    by_label = responses.weights(aggregations["labels"], "labels")
     if by_label:
         shares = tuple(Share(name, 0.0, seen, special=False) for name, seen in by_label.items())
         return Output("category", shares, None, None, None, None)
-    low, high = found["range"]["min"], found["range"]["max"]
+    low, high = aggregations["range"]["min"], aggregations["range"]["max"]
     if low is None:
         return None
     width = (high - low) / HISTOGRAM_BINS
     if not width or low + width == low:
-        only = Share(f"[{low!r},{high!r}]", 0.0, float(found["range"]["count"]), special=False)
+        only = Share(f"[{low!r},{high!r}]", 0.0, float(aggregations["range"]["count"]), special=False)
         return Output("numeric", (only,), None, None, None, None)
     answer = store.search(queries.PREDICTIONS, queries.histogram(subject, width, low % width))
     bins = responses.buckets(answer["aggregations"]["prediction"], "prediction")
@@ -312,47 +322,47 @@ def _output(store: Store, subject: Subject, profile: Mapping[str, Any] | None) -
     return Output("numeric", shares, None, None, None, None)
 
 
-def _output_moved(profile: Mapping[str, Any] | None, output: Output | None) -> bool:
+def _has_output_moved(profile: Mapping[str, Any] | None, output: Output | None) -> bool:
     if profile is None or output is None or not profile["expected"].get("prediction"):
         return False
     bins = profile["expected"]["prediction"]["bins"]
-    served = _served(output, bins)
+    served = _count_served(output, bins)
     return drift.has_moved(drift.population_stability(bins, served), 1)
 
 
-def _served(output: Output, bins: Mapping[str, Any]) -> dict[str, float]:
+def _count_served(output: Output, bins: Mapping[str, Any]) -> dict[str, float]:
     plain = {name if name.startswith("!") else tokens.split(f"={name}")[1]: name for name in bins}
     return {plain[share.name]: share.served for share in output.shares if share.name in plain}
 
 
-def _other(subject: Subject, variants: Sequence[Variant]) -> Subject | None:
+def _choose_other(subject: Subject, variants: Sequence[Variant]) -> Subject | None:
     """The variant to show beside the main one: the shadow that predicted most, or another version."""
-    others = [v for v in variants if (v.version, v.role) != (subject.version, subject.role)]
-    if not others:
+    candidates = [v for v in variants if (v.version, v.role) != (subject.version, subject.role)]
+    if not candidates:
         return None
-    best = max(others, key=lambda v: (v.role != subject.role, v.predictions))
+    best = max(candidates, key=lambda v: (v.role != subject.role, v.predictions))
     return replace(subject, version=best.version, role=best.role)
 
 
-def _quality(
+def _read_quality(
     store: Store, subject: Subject, profile: Mapping[str, Any] | None, interval: timedelta
 ) -> tuple[QualityReport, ...]:
     answer = store.search(queries.LABELS, queries.labels(subject, interval))
     trained: dict[str, float] = {}
-    known = (profile or {}).get("expected", {}).get("quality") or {}
-    if known.get("errors"):
-        trained[responses.ABSOLUTE_ERROR] = known["errors"]["mean"]
-    confusion = known.get("confusion") or {}
+    expected = (profile or {}).get("expected", {}).get("quality") or {}
+    if expected.get("errors"):
+        trained[responses.ABSOLUTE_ERROR] = expected["errors"]["mean"]
+    confusion = expected.get("confusion") or {}
     rows = sum(count for row in confusion.values() for count in row.values())
     if rows:
         trained[responses.ACCURACY] = sum(row.get(actual, 0) for actual, row in confusion.items()) / rows
     return tuple(
-        each if each.version == subject.version else replace(each, trained=None)
-        for each in responses.quality(answer, trained)
+        report if report.version == subject.version else replace(report, trained=None)
+        for report in responses.quality(answer, trained)
     )
 
 
-def _notes(
+def _write_notes(
     store: Store,
     subject: Subject,
     main: Variant | None,
@@ -373,40 +383,41 @@ def _notes(
             )
         if main.mismatched:
             yield (
-                f"{_part(main.mismatched, main)} were checked against the profile of another model or version."
+                f"{_describe_part(main.mismatched, main)} were checked against the profile of another "
+                "model or version."
             )
         unchecked = main.predictions - main.checked
         if profile is not None and unchecked > main.predictions * 0.0005:
             yield (
-                f"{_part(unchecked, main)} carry no checks and no bins; "
+                f"{_describe_part(unchecked, main)} carry no checks and no bins; "
                 "they are counted in traffic, latency and predictions alone."
             )
         if unknown and main.checked:
-            most = sorted(unknown.items(), key=lambda item: -item[1])
-            shown = [f"{shorten(name)} ({format_percent(hits / main.checked)})" for name, hits in most]
-            yield f"Inputs that the profile does not have: {join_names(shown, 10)}."
+            ranked = sorted(unknown.items(), key=lambda item: -item[1])
+            items = [f"{shorten(name)} ({format_percent(hits / main.checked)})" for name, hits in ranked]
+            yield f"Inputs that the profile does not have: {join_names(items, 10)}."
     for stream, body in queries.losses(subject).items():
         answer = store.search(stream, body)
-        found = answer.get("aggregations", {})
+        aggregations = answer.get("aggregations", {})
         if stream == queries.DEAD_LETTERS and answer["hits"]["total"]["value"]:
             reasons = ", ".join(
                 f"{bucket['doc_count']:,} {shorten(str(bucket['key']))}"
-                for bucket in found["reasons"]["buckets"]
+                for bucket in aggregations["reasons"]["buckets"]
             )
             yield (
                 f"{format_count(answer['hits']['total']['value'], 'event')} of any model became dead letters in "
                 f"this period, so this report has not seen them: {reasons}."
             )
-        if stream == queries.HEALTH and found and found["dropped"]["value"]:
-            dropped = format_count(found["dropped"]["value"], "event")
+        if stream == queries.HEALTH and aggregations and aggregations["dropped"]["value"]:
+            dropped = format_count(aggregations["dropped"]["value"], "event")
             yield f"{dropped} of this model were dropped before they could be shipped."
-        if stream == queries.STARTS and found and found["differ"]["buckets"]:
-            versions = [shorten(str(bucket["key"])) for bucket in found["differ"]["buckets"]]
+        if stream == queries.STARTS and aggregations and aggregations["differ"]["buckets"]:
+            versions = [shorten(str(bucket["key"])) for bucket in aggregations["differ"]["buckets"]]
             yield (
                 "The service ran with other library versions than training, which had "
                 f"{join_names(versions, 10)}."
             )
 
 
-def _part(predictions: float, main: Variant) -> str:
+def _describe_part(predictions: float, main: Variant) -> str:
     return f"{format_count(predictions, 'prediction')} ({format_percent(predictions / main.predictions)})"

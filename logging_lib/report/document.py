@@ -14,7 +14,7 @@ FORMAT_VERSION = 1
 
 def document(report: ModelReport) -> dict[str, Any]:
     """The fields of ``model.Report``; times in ISO 8601, durations as ``30m``, runbooks by their names alone."""
-    made = _plain(
+    fields = _plain(
         {
             **{
                 name: value
@@ -26,7 +26,7 @@ def document(report: ModelReport) -> dict[str, Any]:
             "runbooks": list(report.runbooks),
         }
     )
-    return {"format_version": FORMAT_VERSION, **made}
+    return {"format_version": FORMAT_VERSION, **fields}
 
 
 def _moment(moment: Moment) -> dict[str, Any]:
@@ -47,9 +47,9 @@ def _moment(moment: Moment) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(name): _plain(each) for name, each in value.items()}
+        return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if isinstance(value, datetime):
         return format_instant(value)
     if isinstance(value, timedelta):

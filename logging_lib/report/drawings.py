@@ -79,11 +79,11 @@ def bins(title: str, kind: str, shares: Sequence[Share], widths: Sequence[int]) 
     served = sum(share.served for share in shares)
     if not trained and not served:
         return None
-    rows, rest = _choose_bins(shares, kind)
+    rows, small = _choose_bins(shares, kind)
     labels = [format_bin(share.name, kind, special=share.special) for share in rows]
-    if rest:
-        labels.append(f"{len(rest)} others")
-        rows.append(Share("", sum(r.trained for r in rest), sum(r.served for r in rest), special=False))
+    if small:
+        labels.append(f"{len(small)} others")
+        rows.append(Share("", sum(r.trained for r in small), sum(r.served for r in small), special=False))
     samples: dict[str, list[float | None]] = {}
     if trained:
         samples["training"] = [share.trained / trained for share in rows]
@@ -181,8 +181,8 @@ def _means(moments: Iterable[Moment]) -> Iterable[Point]:
 
 def _shadow_name(report: ModelReport) -> str:
     subject = report.subject
-    others = [v for v in report.variants if (v.version, v.role) != (subject.version, subject.role)]
-    best = max(others, key=lambda v: (v.role != subject.role, v.predictions))
+    candidates = [v for v in report.variants if (v.version, v.role) != (subject.version, subject.role)]
+    best = max(candidates, key=lambda v: (v.role != subject.role, v.predictions))
     return variant_name(best.version, best.role)
 
 

@@ -52,7 +52,7 @@ def population_stability(
     watch of drift (``ml-distribution``, which names the source). None with fewer than ``MIN_EVENTS`` events or
     two bins.
     """
-    before = {name: float(count) for name, count in expected.items() if _ordinary(name) and count}
+    before = {name: float(count) for name, count in expected.items() if _is_ordinary(name) and count}
     rows = sum(before.values())
     after = {name: count for name, count in served.items() if name in before}
     total = sum(after.values())
@@ -75,7 +75,7 @@ def population_stability(
     return psi, (k - 1) * scale, gamma_tail(0.5 * (k - 1), 0.5 * psi / scale)
 
 
-def _ordinary(name: str) -> bool:
+def _is_ordinary(name: str) -> bool:
     return not name.startswith("!") or name == "!other"
 
 
@@ -84,7 +84,7 @@ def has_moved(psi: tuple[float, float, float] | None, tests: int) -> bool:
     return psi is not None and psi[0] - psi[1] >= MIN_PSI and psi[2] < ALPHA / max(tests, 1)
 
 
-def kind_of(bins: Iterable[str], ordered: bool) -> str:
+def infer_kind(bins: Iterable[str], ordered: bool) -> str:
     """What a feature is, as far as its bins tell."""
     ordinary = [name for name in bins if not name.startswith("!")]
     if ordered:
@@ -116,29 +116,29 @@ def compare_features(
         checked: the weight of the predictions that were checked.
         shares: feature → its bins, training against served.
     """
-    every = expected["checks"]
+    expectations = expected["checks"]
     tests = len(expected["bins"]) * (len(CHECKS) + 1)
-    made = []
+    reports = []
     for name, bins in expected["bins"].items():
         rates = []
         for check in CHECKS:
             hits = failed.get(check, {}).get(name, 0.0)
-            expectation = every.get(check, {}).get(name)
+            expectation = expectations.get(check, {}).get(name)
             if expectation is None and not hits:
                 continue
-            one = compare_rate(check, hits, checked, expectation, tests)
-            values = _most(named.get(name, {})) if check in ("unseen", "oov") and hits else ()
-            rates.append(replace(one, values=values))
+            rate = compare_rate(check, hits, checked, expectation, tests)
+            values = _rank_values(named.get(name, {})) if check in ("unseen", "oov") and hits else ()
+            rates.append(replace(rate, values=values))
         psi = population_stability(bins, served.get(name, {}))
-        kind = kind_of(bins, bool(expected["order"].get(name)))
+        kind = infer_kind(bins, bool(expected["order"].get(name)))
         if kind == "text":
             psi = None  # its bins are shares of unknown words: the check ``oov`` tests them
         status: Status = "as_trained"
         if checked == 0:
             status = "not_evaluated"
-        elif has_moved(psi, tests) or any(one.elevated for one in rates):
+        elif has_moved(psi, tests) or any(rate.elevated for rate in rates):
             status = "moved"
-        made.append(
+        reports.append(
             FeatureReport(
                 name=name,
                 kind=kind,
@@ -149,37 +149,37 @@ def compare_features(
                 psi_by_chance=psi[1] if psi else None,
             )
         )
-    return made
+    return reports
 
 
-def _most(values: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+def _rank_values(values: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
     return tuple(sorted(values.items(), key=lambda item: (-item[1], item[0]))[:VALUES_SHOWN])
 
 
 def choose_followed(
-    features: Sequence[FeatureReport], alerted: Iterable[tuple[str, str]], most: int = 24
+    features: Sequence[FeatureReport], alerted: Iterable[tuple[str, str]], limit: int = 24
 ) -> list[tuple[str, str]]:
     """Return (check, feature) whose course is worth a search: those of alerts, then those that are elevated."""
-    elevated = [(one.check, feature.name) for feature in features for one in feature.rates if one.elevated]
-    known = {feature.name for feature in features}
-    wanted = [pair for pair in alerted if pair[0] in CHECKS and pair[1] in known]
-    return list(dict.fromkeys([*wanted, *elevated]))[:most]
+    elevated = [(rate.check, feature.name) for feature in features for rate in feature.rates if rate.elevated]
+    names = {feature.name for feature in features}
+    alerted_pairs = [pair for pair in alerted if pair[0] in CHECKS and pair[1] in names]
+    return list(dict.fromkeys([*alerted_pairs, *elevated]))[:limit]
 
 
-def add_course(one: Rate, feature: str, moments: Sequence[Moment]) -> Rate:
+def add_course(rate: Rate, feature: str, moments: Sequence[Moment]) -> Rate:
     """Add to a rate its highest value, and the last interval in which it was more than chance."""
     peak: float | None = None
     last: datetime | None = None
     for moment in moments:
-        hits = moment.checks.get((one.check, feature))
+        hits = moment.checks.get((rate.check, feature))
         if hits is None or moment.checked <= 0:
             continue
         share = hits / moment.checked
         if moment.checked >= MIN_PEAK:
             peak = share if peak is None else max(peak, share)
-        if is_elevated(hits, moment.checked, one.expected):
+        if is_elevated(hits, moment.checked, rate.expected):
             last = moment.time
-    return replace(one, peak=peak, last=last)
+    return replace(rate, peak=peak, last=last)
 
 
 def is_elevated(hits: float, total: float, expected: float | None) -> bool:

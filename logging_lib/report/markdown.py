@@ -128,7 +128,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]
         yield f"| {' | '.join(row)} |"
 
 
-def _escape(text: str, most: int = MAX_NAME) -> str:
+def _escape(text: str, max_length: int = MAX_NAME) -> str:
     """Keep text as text: what Markdown reads is escaped, a bare address is no link."""
-    escaped = html.escape(_ACTIVE.sub(r"\\\1", shorten(text, most)), quote=False)
+    escaped = html.escape(_ACTIVE.sub(r"\\\1", shorten(text, max_length)), quote=False)
     return escaped.replace("://", ":\u200b//").replace("www.", "www\u200b.")

@@ -270,8 +270,8 @@ class ModelReport:
     @property
     def main(self) -> Variant | None:
         """The version and role that the report is about, where it predicted anything."""
-        wanted = (self.subject.version, self.subject.role)
-        return next((v for v in self.variants if (v.version, v.role) == wanted), None)
+        identity = (self.subject.version, self.subject.role)
+        return next((v for v in self.variants if (v.version, v.role) == identity), None)
 
     def feature(self, name: str) -> FeatureReport | None:
         return next((feature for feature in self.features if feature.name == name), None)

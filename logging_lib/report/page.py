@@ -74,7 +74,7 @@ def render_page(report: ModelReport) -> str:
         traffic=draw(drawings.traffic(report, axis), "traffic"),
         alerts=[_alert(alert, report, axis) for alert in report.alerts],
         features=[_feature(feature, i if i < MAX_DRAWN else None) for i, feature in enumerate(ranked)],
-        features_left=_features_left(len(ranked)),
+        features_left=_describe_features_left(len(ranked)),
         checks=[CHECK_LABELS[check] for check in _CHECKS],
         inputs_note=_inputs_note(report),
         sections=sections,
@@ -102,8 +102,8 @@ def _figures(report: ModelReport) -> list[tuple[str, str, str]]:
         figures.append(("latency p95", format_milliseconds(main.latency.get("95")), median))
     if main.mean is not None:
         trained = report.output.trained_mean if report.output else None
-        beside = f"training {format_number(trained)}" if trained is not None else ""
-        figures.append(("mean prediction", format_number(main.mean), beside))
+        comparison = f"training {format_number(trained)}" if trained is not None else ""
+        figures.append(("mean prediction", format_number(main.mean), comparison))
     for quality in report.quality:
         if (quality.version, quality.role) == (report.subject.version, report.subject.role):
             expected = f"held-out rows {_measure(quality, quality.trained)}"
@@ -167,7 +167,7 @@ def _feature(feature: FeatureReport, place: int | None) -> View:
         "kind": feature.kind,
         "status": feature.status,
         "label": STATUS_LABELS[feature.status],
-        "why": _why(feature),
+        "why": _explain_feature(feature),
         "psi": NOTHING if feature.psi is None else f"{feature.psi:.3f}",
         "cells": [_cell(rates.get(check)) for check in _CHECKS],
         "panel": panel,
@@ -181,7 +181,7 @@ def _cell(rate: Rate | None) -> View:
     return {"text": format_percent(rate.rate), "expected": expected, "high": rate.elevated}
 
 
-def _why(feature: FeatureReport) -> str:
+def _explain_feature(feature: FeatureReport) -> str:
     """What differs, in words."""
     if feature.status == "not_evaluated":
         return "No checked prediction in this period."
@@ -220,7 +220,7 @@ def _bin_table(feature: FeatureReport | Output) -> Table:
     )
 
 
-def _features_left(features: int) -> str:
+def _describe_features_left(features: int) -> str:
     if features <= MAX_DRAWN:
         return ""
     return f"The {MAX_DRAWN} most striking of {features} inputs are drawn; the table above has all of them."
@@ -252,13 +252,13 @@ def _predictions(report: ModelReport, axis: TimeAxis) -> Iterable[PagePanel]:
             for m in report.moments
             if m.mean is not None
         ]
-        table = _over_time(report, ("predictions", "mean", "standard error"), rows)
+        table = _tabulate_over_time(report, ("predictions", "mean", "standard error"), rows)
         yield PagePanel(drawing=draw(mean, "mean"), table=table, summary="Numbers")
     if output is None and mean is None:
         yield PagePanel(text="No prediction with a value in this period.")
 
 
-def _over_time(report: ModelReport, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def _tabulate_over_time(report: ModelReport, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     return Table(f"Every {format_seconds(report.interval.total_seconds())}", ("from", *heads), rows)
 
 
@@ -274,7 +274,7 @@ def _latency(report: ModelReport, axis: TimeAxis) -> PagePanel:
         for m in report.moments
         if m.latency
     ]
-    table = _over_time(report, tuple(PERCENTS.values()), rows)
+    table = _tabulate_over_time(report, tuple(PERCENTS.values()), rows)
     return PagePanel(drawing=draw(drawing, "latency"), table=table, summary="Numbers")
 
 
@@ -346,11 +346,11 @@ def _runbook(text: str) -> str:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(int(token.tag[1]) + 2, 6)}"
         if token.children:
-            token.children = _without_local_links(token.children)
+            token.children = _drop_local_links(token.children)
     return str(reader.renderer.render(parsed, reader.options, {}))
 
 
-def _without_local_links(tokens: Sequence[Token]) -> list[Token]:
+def _drop_local_links(tokens: Sequence[Token]) -> list[Token]:
     chosen: list[Token] = []
     local: list[bool] = []
     for token in tokens:

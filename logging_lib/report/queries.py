@@ -63,7 +63,7 @@ def hours(subject: Subject, every: str) -> Body:
     histogram = {"field": "@timestamp", "fixed_interval": every, "min_doc_count": 1}
     return {
         "size": 0,
-        "query": _of_model(subject),
+        "query": _filter_model(subject),
         "aggs": {"hours": {"date_histogram": histogram}},
     }
 
@@ -72,14 +72,14 @@ def arrivals(subject: Subject, field: str) -> Body:
     """When the model's predictions arrived, or happened: the first, the last, and the hours of ``field``."""
     hourly = {"date_histogram": {"field": field, "fixed_interval": "1h", "min_doc_count": 1}}
     ends = {end: {end: {"field": field}} for end in ("min", "max")}
-    return {"size": 0, "query": _of_model(subject), "aggs": {"hours": hourly, **ends}}
+    return {"size": 0, "query": _filter_model(subject), "aggs": {"hours": hourly, **ends}}
 
 
 def delay(subject: Subject) -> Body:
     """When the model's predictions happened and when they arrived, on average."""
     return {
         "size": 0,
-        "query": _of_model(subject),
+        "query": _filter_model(subject),
         "aggs": {
             "happened": {"avg": {"field": "@timestamp"}},
             "arrived": {"avg": {"field": "event.ingested"}},
@@ -91,7 +91,7 @@ def variants(subject: Subject) -> Body:
     """Every version and role of the model: how much, how fast, what on average."""
     return {
         "size": 0,
-        "query": _of_model(subject),
+        "query": _filter_model(subject),
         "aggs": {
             "versions": {
                 "terms": {"field": "ml.model.version", "size": MAX_VERSIONS},
@@ -122,7 +122,7 @@ def bins(subject: Subject) -> Body:
     """How many predictions fell into each bin of each feature, and of the prediction."""
     return {
         "size": 0,
-        "query": _of_variant(subject),
+        "query": _filter_variant(subject),
         "aggs": {
             "inputs": {"terms": {"field": "ml.input.bins", "size": MAX_BINS}, "aggs": _WEIGHTED},
         },
@@ -133,7 +133,7 @@ def outputs(subject: Subject) -> Body:
     """How many predictions fell into each bin of the prediction, and the range of those without bins."""
     return {
         "size": 0,
-        "query": _of_variant(subject),
+        "query": _filter_variant(subject),
         "aggs": {
             "prediction": {"terms": {"field": "ml.prediction.bin", "size": 1000}, "aggs": _WEIGHTED},
             "labels": {
@@ -150,7 +150,7 @@ def histogram(subject: Subject, interval: float, offset: float) -> Body:
     """The prediction's distribution where no profile gives its bins."""
     return {
         "size": 0,
-        "query": _of_variant(subject),
+        "query": _filter_variant(subject),
         "aggs": {
             "prediction": {
                 "histogram": {
@@ -172,7 +172,7 @@ def checks(subject: Subject) -> Body:
         name: {"terms": {"field": field, "size": MAX_VALUES}, "meta": {"top": True}, "aggs": _WEIGHTED}
         for name, field in (("unseen_values", "ml.check.unseen_values"), ("oov_words", "ml.text.oov_words"))
     }
-    return {"size": 0, "query": _of_variant(subject), "aggs": {**failed, **named}}
+    return {"size": 0, "query": _filter_variant(subject), "aggs": {**failed, **named}}
 
 
 def over_time(subject: Subject, every: timedelta, followed: Iterable[tuple[str, str]] = ()) -> Body:
@@ -188,7 +188,7 @@ def over_time(subject: Subject, every: timedelta, followed: Iterable[tuple[str, 
         below["followed"] = {"filters": {"filters": filters}, "aggs": _WEIGHTED}
     return {
         "size": 0,
-        "query": _of_variant(subject),
+        "query": _filter_variant(subject),
         "aggs": {
             "moments": {
                 "date_histogram": {
@@ -281,13 +281,13 @@ def losses(subject: Subject) -> Mapping[str, Body]:
     }
 
 
-def _of_model(subject: Subject) -> Body:
+def _filter_model(subject: Subject) -> Body:
     return {
         "bool": {"filter": [{"term": {"ml.model.name": subject.model}}, *between(subject.start, subject.end)]}
     }
 
 
-def _of_variant(subject: Subject) -> Body:
+def _filter_variant(subject: Subject) -> Body:
     return {
         "bool": {
             "filter": [

@@ -16,11 +16,11 @@ ABSOLUTE_ERROR, ACCURACY = "mean absolute error", "accuracy"
 
 def buckets(aggregation: Answer, name: str) -> list[Any]:
     """The buckets of an aggregation. Raises StoreError where some were cut off: a part is no report."""
-    cut = aggregation.get("sum_other_doc_count", 0)
-    if cut > 0 and not (aggregation.get("meta") or {}).get("top"):
-        raise StoreError(f"the aggregation {name} left out {cut} documents; report on a shorter period")
-    found: list[Any] = aggregation["buckets"]
-    return found
+    omitted = aggregation.get("sum_other_doc_count", 0)
+    if omitted > 0 and not (aggregation.get("meta") or {}).get("top"):
+        raise StoreError(f"the aggregation {name} left out {omitted} documents; report on a shorter period")
+    complete: list[Any] = aggregation["buckets"]
+    return complete
 
 
 def weight(bucket: Answer) -> float:
@@ -39,7 +39,7 @@ def variants(answer: Answer) -> Iterator[Variant]:
         return
     for version in buckets(answer["aggregations"]["versions"], "versions"):
         for role in buckets(version["roles"], "roles"):
-            mean, std, _ = moments_of(role["strata"])
+            mean, std, _ = compute_moments(role["strata"])
             yield Variant(
                 version=version["key"],
                 role=role["key"],
@@ -65,7 +65,7 @@ def latency(percentiles: Answer) -> dict[str, float]:
     }
 
 
-def moments_of(strata: Answer) -> tuple[float | None, float | None, float | None]:
+def compute_moments(strata: Answer) -> tuple[float | None, float | None, float | None]:
     """(mean, standard deviation, the mean's standard error) of a number, from one bucket a sampling weight.
 
     The weights w count for the mean and the variance. The error is that of Kish's effective number of events,
@@ -73,12 +73,12 @@ def moments_of(strata: Answer) -> tuple[float | None, float | None, float | None
     """
     total = first = second = squares = 0.0
     for stratum in buckets(strata, "strata"):
-        found = stratum["value"]
-        if found["count"] > 0:
-            w, n = float(stratum["key"]), float(found["count"])
+        numbers = stratum["value"]
+        if numbers["count"] > 0:
+            w, n = float(stratum["key"]), float(numbers["count"])
             total += w * n
-            first += w * found["sum"]
-            second += w * found["sum_of_squares"]
+            first += w * numbers["sum"]
+            second += w * numbers["sum_of_squares"]
             squares += w * w * n
     if total == 0:
         return None, None, None
@@ -95,8 +95,8 @@ def moments(answer: Answer, followed: Sequence[tuple[str, str]] = ()) -> Iterato
     if "aggregations" not in answer:
         return
     for bucket in answer["aggregations"]["moments"]["buckets"]:
-        mean, _, error = moments_of(bucket["strata"])
-        found = bucket.get("followed", {"buckets": {}})["buckets"]
+        mean, _, error = compute_moments(bucket["strata"])
+        followed_buckets = bucket.get("followed", {"buckets": {}})["buckets"]
         yield Moment(
             time=from_millis(bucket["key"]),
             predictions=weight(bucket),
@@ -105,20 +105,20 @@ def moments(answer: Answer, followed: Sequence[tuple[str, str]] = ()) -> Iterato
             latency=latency(bucket["latency"]),
             mean=mean,
             error=error,
-            checks={key: weight(found[str(position)]) for position, key in enumerate(followed)},
+            checks={key: weight(followed_buckets[str(position)]) for position, key in enumerate(followed)},
         )
 
 
-def by_feature(answer: Answer, name: str, features: Iterable[str]) -> dict[str, dict[str, float]]:
+def group_by_feature(answer: Answer, name: str, features: Iterable[str]) -> dict[str, dict[str, float]]:
     """Feature → bin → weight, of ``terms`` over tokens; the bins are token parts as they are."""
     parts = {tokens.escape(feature): feature for feature in features}
-    found: dict[str, dict[str, float]] = {}
+    bins_by_feature: dict[str, dict[str, float]] = {}
     for bucket in buckets(answer, name):
-        part, _, rest = str(bucket["key"]).partition("=")
+        part, _, bin_name = str(bucket["key"]).partition("=")
         feature = parts.get(part)
         if feature is not None:
-            found.setdefault(feature, {})[rest] = weight(bucket)
-    return found
+            bins_by_feature.setdefault(feature, {})[bin_name] = weight(bucket)
+    return bins_by_feature
 
 
 def shares(expected: Mapping[str, float], served: Mapping[str, float]) -> tuple[Share, ...]:
@@ -147,7 +147,7 @@ def quality(answer: Answer, trained: Mapping[str, float]) -> Iterator[QualityRep
             if not numbers and not role["labeled"]["value"]:
                 continue
             measure = ABSOLUTE_ERROR if numbers else ACCURACY
-            _, value, error = _measured(role, numbers)
+            _, value, error = _measure_quality(role, numbers)
             delay = next(iter(role["delay"]["values"].values()), None)
             squared = role["squared"]["value"]
             yield QualityReport(
@@ -162,7 +162,7 @@ def quality(answer: Answer, trained: Mapping[str, float]) -> Iterator[QualityRep
                 bias=role["bias"]["value"] if numbers else None,
                 delay=delay,
                 moments=tuple(
-                    QualityMoment(from_millis(bucket["key"]), *_measured(bucket, numbers))
+                    QualityMoment(from_millis(bucket["key"]), *_measure_quality(bucket, numbers))
                     for bucket in role["moments"]["buckets"]
                     if (bucket["errors"]["count"] if numbers else bucket["labeled"]["value"])
                 ),
@@ -173,12 +173,12 @@ def quality(answer: Answer, trained: Mapping[str, float]) -> Iterator[QualityRep
             )
 
 
-def _measured(bucket: Answer, numbers: bool) -> tuple[float, float, float]:
+def _measure_quality(bucket: Answer, numbers: bool) -> tuple[float, float, float]:
     """(labels, value, its standard error)."""
     if numbers:
-        found = bucket["errors"]
-        n = found["count"]
-        std = sqrt(max(found["variance"] or 0.0, 0.0) * n / (n - 1)) if n > 1 else 0.0
-        return float(n), found["avg"], std / sqrt(n)
+        errors = bucket["errors"]
+        n = errors["count"]
+        std = sqrt(max(errors["variance"] or 0.0, 0.0) * n / (n - 1)) if n > 1 else 0.0
+        return float(n), errors["avg"], std / sqrt(n)
     n, share = bucket["labeled"]["value"], bucket["correct"]["value"]
     return float(n), share, sqrt(share * (1 - share) / n)

@@ -30,8 +30,8 @@ def verdict(
         searched_by: what the alerts were looked for with, in words; empty where no watch was run.
         elsewhere: from when to when the store has predictions of this model, where the period has none.
     """
-    seen = _seen(subject, main, training)
-    known = {feature.name for feature in features}
+    seen = _describe_seen(subject, main, training)
+    feature_names = {feature.name for feature in features}
     if main is None:
         where = (
             f"The store has predictions of it from {format_time(elsewhere[0])} to {format_time(elsewhere[1])}."
@@ -41,12 +41,12 @@ def verdict(
         if alerts:
             return Verdict(
                 "alert",
-                f"{_describe_alerts(alerts, known)} There was no prediction in this period. {where}",
+                f"{_describe_alerts(alerts, feature_names)} There was no prediction in this period. {where}",
                 seen,
             )
         return Verdict("unknown", f"Nothing can be said: no prediction in this period. {where}", seen)
     if alerts:
-        return Verdict("alert", _describe_alerts(alerts, known), seen)
+        return Verdict("alert", _describe_alerts(alerts, feature_names), seen)
     moved = [feature for feature in features if feature.status == "moved"]
     if moved or output_moved:
         names = [shorten(feature.name) for feature in moved]
@@ -75,13 +75,13 @@ def verdict(
     )
 
 
-def _describe_alerts(alerts: Sequence[ReportedAlert], known: Collection[str]) -> str:
-    causes = dict.fromkeys(_cause(alert, known) for alert in alerts)
+def _describe_alerts(alerts: Sequence[ReportedAlert], feature_names: Collection[str]) -> str:
+    causes = dict.fromkeys(_describe_cause(alert, feature_names) for alert in alerts)
     going_on = sum(alert.going_on for alert in alerts)
     if going_on == len(alerts):
         state = ", still going on" if len(alerts) == 1 else ", all still going on"
     elif going_on:
-        ongoing = dict.fromkeys(_cause(alert, known) for alert in alerts if alert.going_on)
+        ongoing = dict.fromkeys(_describe_cause(alert, feature_names) for alert in alerts if alert.going_on)
         state = f". Still going on: {join_names(list(ongoing), NAMED)}"
     else:
         state = ""
@@ -89,7 +89,7 @@ def _describe_alerts(alerts: Sequence[ReportedAlert], known: Collection[str]) ->
     return f"{text[:1].upper()}{text[1:]}{state}."
 
 
-def _cause(alert: ReportedAlert, known: Collection[str]) -> str:
+def _describe_cause(alert: ReportedAlert, feature_names: Collection[str]) -> str:
     """A watch of a service or of the pipeline names no feature, but which of its limits was passed."""
     names = [shorten(name) for name in alert.features if name != "(prediction)"]
     title = alert.title[:1].lower() + alert.title[1:] if alert.title[1:2].islower() else alert.title
@@ -97,12 +97,12 @@ def _cause(alert: ReportedAlert, known: Collection[str]) -> str:
         return title
     return (
         f"{title} in {join_names(names, NAMED)}"
-        if all(name in known for name in alert.features)
+        if all(name in feature_names for name in alert.features)
         else f"{title} ({join_names(names, NAMED)})"
     )
 
 
-def _seen(subject: Subject, main: Variant | None, training: Training | None) -> str:
+def _describe_seen(subject: Subject, main: Variant | None, training: Training | None) -> str:
     span = f"{format_time(subject.start)} to {format_time(subject.end)} UTC"
     if main is None:
         return f"0 predictions seen, {span}."
