@@ -193,7 +193,7 @@ def diff(
     with output.handle_errors(OSError, ValueError, extra="report"), _connect(kibana, space) as connection:
         wanted = _read(file) if file is not None else _wanted(specs, profiles)
         comparison = reconcile.inspect_objects(connection, wanted, version=connection.version())
-    differ = reconcile.differences(comparison, wanted)
+    differ = reconcile.diff_objects(comparison, wanted)
     if not every:
         differ = {
             key: text for key, text in differ.items() if comparison.states[key] is not OwnershipState.CURRENT

@@ -43,7 +43,7 @@ def _panel(panel: Panel, schema: Schema) -> Iterator[Finding]:
     if panel.x != TIME:
         yield from _field(panel.x, panel.dataset, schema, ("x",), grouped=True)
     for place, name in enumerate(panel.columns):
-        yield from _field(name, panel.dataset, schema, ("columns", place), shown=True)
+        yield from _field(name, panel.dataset, schema, ("columns", place), only_displayed=True)
     used = set()
     for place, metric in enumerate(panel.numbers):
         at = ("metrics", place) if panel.metrics else ()
@@ -131,7 +131,7 @@ def _field(
     *,
     numeric: bool = False,
     grouped: bool = False,
-    shown: bool = False,
+    only_displayed: bool = False,
 ) -> Iterator[Finding]:
     if name in _NOT_OURS:
         return
@@ -146,7 +146,7 @@ def _field(
             return
         close = get_close_matches(name, sources.names(dataset), 1)
         yield at, f"there is no field {name!r:.120}" + (f"; did you mean {close[0]!r}?" if close else "")
-    elif not shown and not field.indexed:
+    elif not only_displayed and not field.indexed:
         yield at, f"{name} is not indexed: it can only be shown as a column of events"
     elif grouped and field.type in _TEXTS:
         yield at, f"{name} is of the type {field.type}: it can only be filtered and shown"

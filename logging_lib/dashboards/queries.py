@@ -96,57 +96,64 @@ def expected_request(panel: Panel, selection: PanelSelection) -> tuple[str, Body
 
 def metric_aggs(operations: Iterable[Operation], panel: Panel) -> Body:
     """The metric aggregations of operations; ``tables`` finds their values by ``agg_name``."""
-    made: Body = {}
-    for one in operations:
-        inner = _metric(one, panel)
-        if one.where:
-            inner = {"filter": condition(panel.where[one.where]), "aggs": {"of": inner}}
-        made[agg_name(one)] = inner
-    return made
+    aggs: Body = {}
+    for operation in operations:
+        inner = _metric(operation, panel)
+        if operation.where:
+            inner = {"filter": condition(panel.where[operation.where]), "aggs": {"of": inner}}
+        aggs[agg_name(operation)] = inner
+    return aggs
 
 
-def agg_name(one: Operation) -> str:
+def agg_name(operation: Operation) -> str:
     """The name of an operation's aggregation: the same operation in two formulas is asked once."""
-    name = "count" if one.name == "per_minute" else one.name
-    parts = [name, one.field.replace(".", "_"), f"{one.percentile:g}" if one.percentile else "", one.where]
+    name = "count" if operation.name == "per_minute" else operation.name
+    parts = [
+        name,
+        operation.field.replace(".", "_"),
+        f"{operation.percentile:g}" if operation.percentile else "",
+        operation.where,
+    ]
     return "-".join(part for part in parts if part)
 
 
 def operations(panel: Panel) -> list[Operation]:
     """All operations of a panel's formulas, and those of its band."""
-    found = list(dict.fromkeys(one for m in panel.numbers for one in formulas.operations(m.parsed)))
+    panel_operations = list(
+        dict.fromkeys(operation for m in panel.numbers for operation in formulas.operations(m.parsed))
+    )
     if panel.band and panel.field:
-        found += [Operation("std", panel.field), Operation("documents", panel.field)]
-    return found
+        panel_operations += [Operation("std", panel.field), Operation("documents", panel.field)]
+    return panel_operations
 
 
-def condition(given: Filter) -> Body:
+def condition(conditions: Filter) -> Body:
     """A filter as a query."""
-    return {"bool": {"filter": [_clause(name, wanted) for name, wanted in given.items()]}}
+    return {"bool": {"filter": [_clause(name, criterion) for name, criterion in conditions.items()]}}
 
 
-def _clause(name: str, wanted: Any) -> Body:
-    if isinstance(wanted, Exists):
+def _clause(name: str, criterion: Any) -> Body:
+    if isinstance(criterion, Exists):
         exists = {"exists": {"field": name}}
-        return exists if wanted.exists else {"bool": {"must_not": [exists]}}
-    if isinstance(wanted, Not):
-        return {"bool": {"must_not": [_clause(name, wanted.not_)]}}
-    if isinstance(wanted, Range):
-        return {"range": {name: wanted.model_dump(exclude_none=True)}}
-    if isinstance(wanted, list):
-        return {"terms": {name: wanted}}
-    return {"term": {name: wanted}}
+        return exists if criterion.exists else {"bool": {"must_not": [exists]}}
+    if isinstance(criterion, Not):
+        return {"bool": {"must_not": [_clause(name, criterion.not_)]}}
+    if isinstance(criterion, Range):
+        return {"range": {name: criterion.model_dump(exclude_none=True)}}
+    if isinstance(criterion, list):
+        return {"terms": {name: criterion}}
+    return {"term": {name: criterion}}
 
 
 def _chosen(panel: Panel, selection: PanelSelection) -> list[Body]:
     """Conditions of the filter and the controls, but not of time. The feature narrows what is shown, not what
     is counted: a share's denominator stays."""
-    made = [_clause(name, wanted) for name, wanted in panel.filter.items()]
+    clauses = [_clause(name, criterion) for name, criterion in panel.filter.items()]
     for control in CONTROL_FIELDS:
         value, name = getattr(selection, control), sources.control_field(control, panel.dataset)
         if value is not None and name is not None:
-            made.append({"term": {name: value}})
-    return made
+            clauses.append({"term": {name: value}})
+    return clauses
 
 
 def _query(panel: Panel, selection: PanelSelection) -> Body:
@@ -161,21 +168,21 @@ def instant(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds")
 
 
-def _metric(one: Operation, panel: Panel) -> Body:
-    if one.name in ("count", "per_minute"):
+def _metric(operation: Operation, panel: Panel) -> Body:
+    if operation.name in ("count", "per_minute"):
         if panel.weighted:
             return _weight(panel)
         return {"value_count": {"field": "@timestamp"}}
-    if one.name == "documents":
-        return {"value_count": {"field": one.field or "@timestamp"}}
-    if one.name == "std":
-        return {"extended_stats": {"field": one.field}}
-    if one.name == "median":
-        return {"percentiles": {"field": one.field, "percents": [50]}}
-    if one.name == "percentile":
-        return {"percentiles": {"field": one.field, "percents": [one.percentile]}}
-    kind = {"average": "avg", "unique": "cardinality"}.get(one.name, one.name)
-    return {kind: {"field": one.field}}
+    if operation.name == "documents":
+        return {"value_count": {"field": operation.field or "@timestamp"}}
+    if operation.name == "std":
+        return {"extended_stats": {"field": operation.field}}
+    if operation.name == "median":
+        return {"percentiles": {"field": operation.field, "percents": [50]}}
+    if operation.name == "percentile":
+        return {"percentiles": {"field": operation.field, "percents": [operation.percentile]}}
+    kind = {"average": "avg", "unique": "cardinality"}.get(operation.name, operation.name)
+    return {kind: {"field": operation.field}}
 
 
 def _weight(panel: Panel) -> Body:

@@ -84,11 +84,11 @@ def metric_label(metric: Metric) -> str:
     """What a number is called on a page."""
     if metric.label:
         return metric.label
-    found = metric.parsed
-    if isinstance(found, Operation):
-        if found.name == "percentile":
-            return f"p{found.percentile:g}"
-        return _NAMES.get(found.name, found.name.capitalize())
+    formula = metric.parsed
+    if isinstance(formula, Operation):
+        if formula.name == "percentile":
+            return f"p{formula.percentile:g}"
+        return _NAMES.get(formula.name, formula.name.capitalize())
     return metric.formula or ""
 
 
@@ -120,7 +120,7 @@ def rows(
         return [row for keys, bucket in _split(panel, aggs) for row in _line(panel, selection, keys, bucket)]
     if panel.chart == "table":
         return [_table_row(panel, selection, keys, bucket) for keys, bucket in _split(panel, aggs)]
-    made = []
+    metric_rows = []
     for keys, bucket in _split(panel, aggs):
         for metric in panel.numbers:
             row: Row = {"metric": metric_label(metric), "value": number(metric, bucket, selection)}
@@ -128,23 +128,23 @@ def rows(
                 row = {"series": _joined(keys), "value": row["value"]}
             elif keys:
                 row["series"] = _joined(keys)
-            made.append(row)
-    return made
+            metric_rows.append(row)
+    return metric_rows
 
 
 def number(metric: Metric, bucket: Bucket, selection: PanelSelection) -> float | None:
     """A metric's value in a bucket."""
-    return formulas.value(metric.parsed, lambda one: _operation(one, bucket, selection))
+    return formulas.value(metric.parsed, lambda operation: _operation(operation, bucket, selection))
 
 
 def expected_rates(expected: Mapping[str, Any], check: str) -> dict[str, float]:
     """Feature → the share of held-out training rows that failed the check, over all profiles found."""
     counts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for hit in expected["hits"]["hits"]:
-        found = hit["_source"].get("expected", {}).get("checks", {}).get(check, {})
-        for feature, one in found.items():
-            counts[feature][0] += one["count"]
-            counts[feature][1] += one["rows"]
+        counts_by_feature = hit["_source"].get("expected", {}).get("checks", {}).get(check, {})
+        for feature, expected_count in counts_by_feature.items():
+            counts[feature][0] += expected_count["count"]
+            counts[feature][1] += expected_count["rows"]
     return {feature: count / total for feature, (count, total) in counts.items() if total}
 
 
@@ -164,20 +164,20 @@ def natural(text: str) -> tuple[Any, ...]:
     return (not text.startswith("!"), first is None, float(first[0]) if first else 0.0, text)
 
 
-def _operation(one: Operation, bucket: Bucket, selection: PanelSelection) -> float | None:
-    found = bucket[agg_name(one)]
-    if one.where:
-        found = found["of"]
-    if one.name in ("median", "percentile"):
-        values: Any = found["values"]
+def _operation(operation: Operation, bucket: Bucket, selection: PanelSelection) -> float | None:
+    aggregation = bucket[agg_name(operation)]
+    if operation.where:
+        aggregation = aggregation["of"]
+    if operation.name in ("median", "percentile"):
+        values: Any = aggregation["values"]
         value = next(iter(values.values() if isinstance(values, dict) else (v["value"] for v in values)))
-    elif one.name == "std":
-        value = found.get("std_deviation_sampling")
+    elif operation.name == "std":
+        value = aggregation.get("std_deviation_sampling")
     else:
-        value = found["value"]
+        value = aggregation["value"]
     if value is None or isinstance(value, str) or not math.isfinite(value):
         return None
-    return value / (selection.step_seconds / 60) if one.name == "per_minute" else float(value)
+    return value / (selection.step_seconds / 60) if operation.name == "per_minute" else float(value)
 
 
 def _split(panel: Panel, aggs: Bucket) -> Iterator[tuple[tuple[Any, ...], Bucket]]:
@@ -185,8 +185,8 @@ def _split(panel: Panel, aggs: Bucket) -> Iterator[tuple[tuple[Any, ...], Bucket
         if place == len(panel.splits):
             yield keys, bucket
             return
-        for one in bucket[f"split{place}"]["buckets"]:
-            yield from below(place + 1, (*keys, key(one)), one)
+        for child_bucket in bucket[f"split{place}"]["buckets"]:
+            yield from below(place + 1, (*keys, key(child_bucket)), child_bucket)
 
     yield from below(0, (), aggs)
 
@@ -196,13 +196,13 @@ def key(bucket: Bucket) -> Any:
 
 
 def _line(panel: Panel, selection: PanelSelection, keys: tuple[Any, ...], bucket: Bucket) -> Iterator[Row]:
-    found = bucket["x"]["buckets"]
+    x_buckets = bucket["x"]["buckets"]
     if panel.x != TIME:
-        found = sorted(found, key=lambda one: natural(str(key(one))))
-    for one in found:
-        x = _format_millis(one["key"]) if panel.x == TIME else str(key(one))
+        x_buckets = sorted(x_buckets, key=lambda x_bucket: natural(str(key(x_bucket))))
+    for x_bucket in x_buckets:
+        x = _format_millis(x_bucket["key"]) if panel.x == TIME else str(key(x_bucket))
         for metric in panel.numbers:
-            value = number(metric, one, selection)
+            value = number(metric, x_bucket, selection)
             if panel.chart == "heatmap":
                 yield {"x": x, "y": _joined(keys), "value": value}
                 continue
@@ -210,7 +210,7 @@ def _line(panel: Panel, selection: PanelSelection, keys: tuple[Any, ...], bucket
             series = _joined((*keys, name) if keys and len(panel.numbers) > 1 else keys or (name,))
             row = {"x": x, "series": series, "metric": name, "value": value}
             if panel.band:
-                row |= _band(panel, one, value, selection)
+                row |= _band(panel, x_bucket, value, selection)
             yield row
 
 
@@ -225,18 +225,22 @@ def _band(panel: Panel, bucket: Bucket, mean: float | None, selection: PanelSele
 
 def _table_row(panel: Panel, selection: PanelSelection, keys: tuple[Any, ...], bucket: Bucket) -> Row:
     row: Row = {label(name): value for name, value in zip(panel.splits, keys, strict=True)}
-    return row | {metric_label(one): number(one, bucket, selection) for one in panel.numbers}
+    return row | {metric_label(metric): number(metric, bucket, selection) for metric in panel.numbers}
 
 
 def _rates(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
-    totals = {one["key"]: one["weight"]["value"] for one in aggs["all"]["x"]["buckets"]}
+    totals = {
+        time_bucket["key"]: time_bucket["weight"]["value"] for time_bucket in aggs["all"]["x"]["buckets"]
+    }
     usual = {} if expected is None else expected_rates(expected, (panel.field or "").rpartition(".")[2])
-    made = []
+    rate_rows = []
     for bucket in aggs["features"]["buckets"]:
         feature = str(bucket["key"])
-        failed = {one["key"]: one["weight"]["value"] for one in bucket["x"]["buckets"]}
+        failed = {
+            time_bucket["key"]: time_bucket["weight"]["value"] for time_bucket in bucket["x"]["buckets"]
+        }
         for moment, total in totals.items():
-            made.append(
+            rate_rows.append(
                 {
                     "x": _format_millis(moment),
                     "series": feature,
@@ -244,7 +248,7 @@ def _rates(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> li
                     "expected": usual.get(feature),
                 }
             )
-    return made
+    return rate_rows
 
 
 def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
@@ -253,10 +257,10 @@ def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> lis
     for when, by_feature in weights.items():
         if when not in aggs["when"]["buckets"]:
             continue
-        found = aggs["when"]["buckets"][when]["bins"]
-        if found.get("sum_other_doc_count"):
+        bin_aggregation = aggs["when"]["buckets"][when]["bins"]
+        if bin_aggregation.get("sum_other_doc_count"):
             raise CutError("there are too many bins for one search: choose a model or a feature")
-        for bucket in found["buckets"]:
+        for bucket in bin_aggregation["buckets"]:
             feature, _, name = str(bucket["key"]).partition("=")
             if only not in (None, feature):
                 continue
@@ -266,17 +270,17 @@ def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> lis
         training = {tokens.escape(panel.feature): panel.training}
     elif expected is not None:
         training = {tokens.escape(name): bins for name, bins in expected_bins(expected).items()}
-    made = []
+    bin_rows = []
     for feature in sorted({*weights["now"], *weights["before"]}):
         now, before = (_shares(weights[when].get(feature, {})) for when in ("now", "before"))
         usual = training.get(feature)
         base = usual if usual is not None else before
         names = sorted({*now, *before, *(usual or {})}, key=natural)
         distance = sum(abs(now.get(name, 0.0) - base.get(name, 0.0)) for name in names) / 2
-        shown = tokens.split(feature + "=")[0]
-        made += [
+        feature_name = tokens.split(feature + "=")[0]
+        bin_rows += [
             {
-                "feature": shown,
+                "feature": feature_name,
                 "bin": tokens.split("=" + name)[1],
                 "now": now.get(name, 0.0) if now else None,
                 "before": before.get(name, 0.0) if before else None,
@@ -285,7 +289,7 @@ def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> lis
             }
             for name in names
         ]
-    return made
+    return bin_rows
 
 
 def _shares(counts: Mapping[str, float]) -> dict[str, float]:
@@ -308,9 +312,9 @@ def _find(source: Any, path: Sequence[str]) -> Any:
     for length in range(1, len(path) + 1):
         name = ".".join(path[:length])
         if name in source:
-            found = _find(source[name], path[length:])
-            if found is not None:
-                return found
+            value = _find(source[name], path[length:])
+            if value is not None:
+                return value
     return None
 
 

@@ -36,12 +36,12 @@ def spec(panel: Panel) -> str:
         ValueError: the chart is none of ``CHARTS``.
     """
     if panel.chart == "rates":
-        made = _rates(panel)
+        layout = _rates(panel)
     elif panel.chart == "bins":
-        made = _training(panel) if panel.training is not None else _bins(panel)
+        layout = _training(panel) if panel.training is not None else _bins(panel)
     else:
         raise ValueError(f"a {panel.chart} is not drawn by Vega")
-    return json.dumps({"$schema": SCHEMA, "config": {"kibana": {"hideWarnings": True}}, **made}, indent=1)
+    return json.dumps({"$schema": SCHEMA, "config": {"kibana": {"hideWarnings": True}}, **layout}, indent=1)
 
 
 def _source(panel: Panel) -> Json:
@@ -72,22 +72,22 @@ def _context(panel: Panel, start: Json) -> Json:
 
 def _placeholders(node: Any) -> Any:
     """The search with Kibana's placeholders in the place of the moments of ``_ANY``."""
-    known = {
+    placeholders = {
         queries.instant(_ANY.start): _MIN,
         queries.instant(_ANY.end): _MAX,
         queries.instant(_ANY.start - BEFORE): _BEFORE,
     }
     if isinstance(node, dict):
-        made = {key: _placeholders(value) for key, value in node.items()}
-        if "fixed_interval" in made:
-            made |= {
+        replaced = {key: _placeholders(value) for key, value in node.items()}
+        if "fixed_interval" in replaced:
+            replaced |= {
                 "fixed_interval": {"%autointerval%": BUCKETS},
                 "extended_bounds": {"min": _MIN, "max": _MAX},
             }
-        return made
+        return replaced
     if isinstance(node, list):
-        return [_placeholders(one) for one in node]
-    return known.get(node, node) if isinstance(node, str) else node
+        return [_placeholders(item) for item in node]
+    return placeholders.get(node, node) if isinstance(node, str) else node
 
 
 def _rates(panel: Panel) -> Json:

@@ -126,8 +126,10 @@ def _anything(panel: Panel, rows: Sequence[Row]) -> bool:
 
 
 def _adds_up(panel: Panel) -> bool:
-    found = [metric.parsed for metric in panel.numbers]
-    return not found or any(isinstance(one, Operation) and one.name in _ADDED_UP for one in found)
+    parsed_formulas = [metric.parsed for metric in panel.numbers]
+    return not parsed_formulas or any(
+        isinstance(formula, Operation) and formula.name in _ADDED_UP for formula in parsed_formulas
+    )
 
 
 def _nothing(panel: Panel) -> str:
@@ -142,18 +144,18 @@ def _nothing(panel: Panel) -> str:
         )
     if panel.filter:
         return "Nothing of this kind in this time."
-    asked = [one.field for metric in panel.numbers for one in formulas.operations(metric.parsed)]
-    needs = [name for name in dict.fromkeys([*panel.splits, *asked]) if name and name not in _ALWAYS]
+    fields = [operation.field for metric in panel.numbers for operation in formulas.operations(metric.parsed)]
+    needs = [name for name in dict.fromkeys([*panel.splits, *fields]) if name and name not in _ALWAYS]
     if needs and panel.dataset in ("prediction", "label"):
         return f"No {_EVENT[panel.dataset]} in this time has {' and '.join(needs)}."
     return _NO_EVENTS[panel.dataset]
 
 
 def _numbers(panel: Panel, rows: Sequence[Row]) -> View:
-    known = {metric_label(metric): metric for metric in panel.numbers}
+    metrics_by_label = {metric_label(metric): metric for metric in panel.numbers}
     numbers = []
     for row in rows:
-        metric = known[row["metric"]]
+        metric = metrics_by_label[row["metric"]]
         name = str(row.get("series") or (row["metric"] if len(rows) > 1 else ""))
         numbers.append([name, format_value(row["value"], metric.format, metric.decimals)])
     if not numbers:  # no such stream yet: a sum over nothing is 0, a share of nothing is none
@@ -166,7 +168,7 @@ def _table(panel: Panel, rows: Sequence[Row]) -> View:
     metrics = {metric_label(metric): metric for metric in panel.numbers}
     columns = [name for name in rows[0] if not name.startswith("_")]
     controls = {label(field): control for control, field in CONTROL_FIELDS.items()}
-    made = []
+    table_rows = []
     for row in rows[:MAX_ROWS]:
         cells = []
         for name in columns:
@@ -175,14 +177,14 @@ def _table(panel: Panel, rows: Sequence[Row]) -> View:
             cells.append(
                 _shorten_time(row[name]) if name == "@timestamp" else format_value(row[name], form, decimals)
             )
-        made.append(cells)
+        table_rows.append(cells)
     return {
         "kind": "table",
         "columns": [name.removeprefix("ml.") for name in columns] if panel.chart == "events" else columns,
         **(
             {"wholes": [_whole(row["_source"]) for row in rows[:MAX_ROWS]]} if panel.chart == "events" else {}
         ),
-        "rows": made,
+        "rows": table_rows,
         "numeric": [name in metrics or name == "value" for name in columns],
         "links": {
             str(i): controls[name]
@@ -213,7 +215,7 @@ def _cut(part: Any) -> Any:
     if isinstance(part, Mapping):
         return {_cut(str(name)): _cut(value) for name, value in part.items()}
     if isinstance(part, list):
-        return [_cut(one) for one in part]
+        return [_cut(item) for item in part]
     if isinstance(part, str) and len(part) > MAX_TEXT:
         return part[: MAX_TEXT - 1] + "…"
     return part

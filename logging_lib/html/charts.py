@@ -145,8 +145,14 @@ def heat_map(rows: Sequence[Mapping[str, Any]], names: Sequence[str], *, over_ti
         names: those of ``y``, in their order.
         over_time: whether ``x`` is a time as ISO 8601.
     """
-    shown = "utcFormat(toDate(datum.label), '%-d %b %H:%M')" if over_time else "datum.label"
-    axis = {"title": None, "labelOverlap": True, "labelAngle": 0, "tickCount": 6, "labelExpr": shown}
+    label_expression = "utcFormat(toDate(datum.label), '%-d %b %H:%M')" if over_time else "datum.label"
+    axis = {
+        "title": None,
+        "labelOverlap": True,
+        "labelAngle": 0,
+        "tickCount": 6,
+        "labelExpr": label_expression,
+    }
     return {
         **_rows(len(names), "container"),
         "height": 18 * len(names) + 24,

@@ -46,7 +46,7 @@ class SavedObjects:
             KibanaError: Kibana refuses the import.
         """
         current = self._inspect()
-        differ = reconcile.differences(current, self._wanted)
+        differ = reconcile.diff_objects(current, self._wanted)
         changes = [self._plan_change(key, current, differ, force=force) for key in current.states]
         if dry_run or current.current or any(change.action == REFUSED for change in changes):
             return changes

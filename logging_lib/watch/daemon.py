@@ -228,14 +228,14 @@ class Daemon:
         if self._elector.is_due(now):
             self._elector.acquire(now)
         leads = self._elector.is_leader(now)
-        other = self._elector.leader
+        leader = self._elector.leader
         if leads and not self._is_leading:
             self._runner.forget()
             self._say(logging.INFO, f"{self._elector.name} leads, with lease {self._elector.generation}")
         elif self._is_leading and not leads:
             self._say(logging.WARNING, f"{self._elector.name} no longer leads")
-        elif not leads and other is not None:
-            self._say(logging.INFO, f"{self._elector.name} stands by: {other.holder} leads")
+        elif not leads and leader is not None:
+            self._say(logging.INFO, f"{self._elector.name} stands by: {leader.holder} leads")
         self._is_leading = leads
 
     def _say(self, level: int, text: str) -> None:
@@ -318,12 +318,12 @@ class Daemon:
             outcomes = self._runner.queue.deliver(now)
             if self._heartbeat is not None:
                 self._heartbeat.delivered(outcomes)
-            known = {notification.id for run in runs for notification in run.queued}
+            queued_ids = {notification.id for run in runs for notification in run.queued}
             # The notification of a run that ended just now can be delivered before that run is seen here.
             early = {
                 outcome.id: outcome
                 for outcome in outcomes
-                if outcome.id not in known and outcome.attempts <= 1
+                if outcome.id not in queued_ids and outcome.attempts <= 1
             }
             reported = [*self._early, *(outcome for outcome in outcomes if outcome.id not in early)]
             self._early = list(early.values())

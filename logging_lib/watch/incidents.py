@@ -299,8 +299,8 @@ def record_notifications(incidents: Incidents, notifications: Iterable[Notificat
         incident = after.get(key)
         if latest[0].kind == "resolved":
             if incident is not None:
-                rest = {name: known for name, known in incident.notified.items() if name != action}
-                after[key] = incident.model_copy(update={"notified": rest})
+                remaining = {name: earlier for name, earlier in incident.notified.items() if name != action}
+                after[key] = incident.model_copy(update={"notified": remaining})
             continue
         incident = incident or Incident(key=key, opened_at=latest[0].created_at)
         distinct = {(receipt.channel, str(receipt.address)): receipt for receipt in reversed(latest)}
@@ -369,9 +369,9 @@ def resolution_line(incident: Incident) -> str:
 def format_span(span: timedelta) -> str:
     """For people: ``3 d 4 h``, ``2 h 5 min``, ``40 s``."""
     seconds = max(0, round(span.total_seconds()))
-    days, hours, rest = seconds // 86400, seconds // 3600 % 24, seconds % 3600 // 60
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds % 3600 // 60
     if days:
         return f"{days} d {hours} h"
     if hours:
-        return f"{hours} h {rest} min"
-    return f"{rest} min" if rest else f"{seconds} s"
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{seconds} s"

@@ -287,13 +287,13 @@ class Runner:
         return [notification for notification in notifications if self.queue.has(notification.channel)]
 
     def _draft(
-        self, watch: Watch, run: WatchRun, action: str, keys: list[Key], channel: str, *more: str
+        self, watch: Watch, run: WatchRun, action: str, keys: list[Key], channel: str, *id_parts: str
     ) -> Notification:
         """All that is known of a notification before it is rendered. Its id is its run's and its incidents'."""
         features = tuple(dict.fromkeys(key.feature for key in keys))
         model, version, _ = keys[0]
         return Notification(
-            id=hash_id(watch.id, run.scheduled.isoformat(), action, model, version, *features, *more),
+            id=hash_id(watch.id, run.scheduled.isoformat(), action, model, version, *features, *id_parts),
             watch=watch.id,
             action=action,
             channel=channel,
@@ -396,10 +396,10 @@ def _batches(action: Action, findings: list[Finding]) -> list[list[Finding]]:
 def _is_open(receipt: Notification, incidents: Iterable[Incident]) -> bool:
     """Whether another incident at the same address is still open."""
     return any(
-        other.channel == receipt.channel and other.address == receipt.address
+        sibling.channel == receipt.channel and sibling.address == receipt.address
         for incident in incidents
         if incident.closed_at is None
-        for other in incident.notified.get(receipt.action, ())
+        for sibling in incident.notified.get(receipt.action, ())
     )
 
 
@@ -422,11 +422,15 @@ def _findings(
     if not evaluation.met or inc.find(evaluation.payload):
         return inc.find(evaluation.payload), before_transform
     # The findings may be what the watch's transform makes.
-    whole = transformed(evaluation.context)
-    payload = whole["ctx"]["payload"]
+    transformed_context = transformed(evaluation.context)
+    payload = transformed_context["ctx"]["payload"]
 
     def after_transform(findings: list[Finding]) -> dict[str, Any]:
-        return with_payload(whole, inc.with_findings(payload, findings, summarize)) if findings else whole
+        return (
+            with_payload(transformed_context, inc.with_findings(payload, findings, summarize))
+            if findings
+            else transformed_context
+        )
 
     return inc.find(payload), after_transform
 

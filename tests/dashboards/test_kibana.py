@@ -219,7 +219,7 @@ def test_deployment_knows_its_own_objects(
     changed = (newer[-1]["type"], newer[-1]["id"])
     assert look(objects=newer).states[changed] is OwnershipState.OUTDATED
     assert look(objects=newer).protected == []
-    assert list(reconcile.differences(look(), newer)) == [*searches, changed]
+    assert list(reconcile.diff_objects(look(), newer)) == [*searches, changed]
     server.spaces["default"][fleet]["attributes"]["title"] = "Mine"
     assert look().protected == [fleet]
     assert look().note(fleet) == "somebody edited it"

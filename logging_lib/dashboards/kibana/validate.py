@@ -100,12 +100,12 @@ def check_ndjson(text: str, *, elsewhere: Iterable[str] = ()) -> list[Fault]:
 
 def check(objects: Iterable[Json], *, elsewhere: Iterable[str] = ()) -> Iterator[Fault]:
     """All faults of saved objects that are imported together."""
-    listed = list(objects)
-    counts = Counter((document["type"], document["id"]) for document in listed)
+    documents = list(objects)
+    counts = Counter((document["type"], document["id"]) for document in documents)
     for (kind, identity), number in counts.items():
         if number > 1:
             yield Fault(f"{kind} {identity}", "the id is given twice")
-    for document in listed:
+    for document in documents:
         about = f"{document['type']} {document['id']}"
         for message in _object(document, counts.keys() | {("dashboard", name) for name in elsewhere}):
             yield Fault(about, message)
@@ -136,7 +136,7 @@ def _object(document: Json, identities: set[tuple[str, str]]) -> Iterator[str]:
         yield from _dashboard(attributes, dict.fromkeys(names), identities, used)
     elif kind == "search":
         used.add(json.loads(attributes["kibanaSavedObjectMeta"]["searchSourceJSON"])["indexRefName"])
-        yield from _fields(attributes["columns"], _dataset(document["references"]), shown=True)
+        yield from _fields(attributes["columns"], _dataset(document["references"]), only_displayed=True)
     yield from (f"nothing has the reference {name}, which is used" for name in sorted(used - set(names)))
     yield from (f"the reference {name} is used by nothing" for name in sorted(set(names) - used))
 
@@ -184,13 +184,13 @@ def _grid(panels: list[Any]) -> Iterator[str]:
         seen.add(panel["panelIndex"])
         if grid["x"] < 0 or grid["y"] < 0 or grid["w"] < 1 or grid["h"] < 1 or grid["x"] + grid["w"] > WIDTH:
             yield f"panel {title!r}: does not fit into {WIDTH} columns"
-        over = set()
+        overlapped = set()
         for x in range(grid["x"], grid["x"] + grid["w"]):
             for y in range(grid["y"], grid["y"] + grid["h"]):
                 occupant = occupied.setdefault((x, y), title)
                 if occupant != title:
-                    over.add(occupant)
-        yield from (f"panel {title!r}: lies over {occupant!r}" for occupant in sorted(over))
+                    overlapped.add(occupant)
+        yield from (f"panel {title!r}: lies over {occupant!r}" for occupant in sorted(overlapped))
 
 
 def lens(attributes: Json) -> Iterator[str]:
@@ -220,10 +220,12 @@ def _shown(kind: str, visualization: Json) -> dict[str, list[tuple[str, str]]] |
     by_layer: dict[str, list[tuple[str, str]]] = {}
     if kind == "lnsXY":
         for layer in visualization["layers"]:
-            named = by_layer.setdefault(layer["layerId"], [])
-            named += [(place, layer[place]) for place in ("xAccessor", "splitAccessor") if place in layer]
-            named += [("accessors", name) for name in layer["accessors"]]
-            named += [("yConfig", config["forAccessor"]) for config in layer.get("yConfig", ())]
+            layer_accessors = by_layer.setdefault(layer["layerId"], [])
+            layer_accessors += [
+                (place, layer[place]) for place in ("xAccessor", "splitAccessor") if place in layer
+            ]
+            layer_accessors += [("accessors", name) for name in layer["accessors"]]
+            layer_accessors += [("yConfig", config["forAccessor"]) for config in layer.get("yConfig", ())]
     elif kind == "lnsPie":
         for layer in visualization["layers"]:
             by_layer[layer["layerId"]] = [("splitAccessor", name) for name in layer["primaryGroups"]]
@@ -306,14 +308,14 @@ def _visualization(visualization: Json, identities: set[tuple[str, str]]) -> Ite
         yield "the specification is no JSON in a string"
 
 
-def _fields(names: Iterable[str], dataset: str, *, shown: bool = False) -> Iterator[str]:
+def _fields(names: Iterable[str], dataset: str, *, only_displayed: bool = False) -> Iterator[str]:
     for name in names:
         if name == FAILED and dataset == "prediction":
             continue
         field = spec.field(name, dataset)
         if field is None:
             yield f"{dataset} has no field {name}"
-        elif not field.indexed and not shown:
+        elif not field.indexed and not only_displayed:
             yield f"{name} is not indexed"
 
 

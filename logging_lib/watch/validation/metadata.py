@@ -79,11 +79,17 @@ def _called_scripts(transform: Transform | None) -> Iterator[str]:
         yield from _called_scripts(step)
 
 
-def _check_windows(metadata: Mapping[str, Any], wanted: int | None) -> Problems:
+def _check_windows(metadata: Mapping[str, Any], expected_count: int | None) -> Problems:
     windows = metadata.get("windows")
-    if not isinstance(windows, list) or not windows or (wanted is not None and len(windows) != wanted):
+    if (
+        not isinstance(windows, list)
+        or not windows
+        or (expected_count is not None and len(windows) != expected_count)
+    ):
         remedy = (
-            f"exactly {wanted} durations, such as 15m, 1h, 6h and 24h" if wanted else "a list of durations"
+            f"exactly {expected_count} durations, such as 15m, 1h, 6h and 24h"
+            if expected_count
+            else "a list of durations"
         )
         yield ("metadata", "windows"), f"give {remedy}"
         return

@@ -154,8 +154,8 @@ class _DefinitionValidator:
                 yield (*path, "source"), "the script is empty"
             return
         if script.id not in self._scripts:
-            known = sorted(self._scripts) if isinstance(self._scripts, Mapping | set | frozenset) else []
-            hint = suggest(script.id or "", known) or f"; there are {', '.join(known) or 'none'}"
+            script_ids = sorted(self._scripts) if isinstance(self._scripts, Mapping | set | frozenset) else []
+            hint = suggest(script.id or "", script_ids) or f"; there are {', '.join(script_ids) or 'none'}"
             user_hint = f"; a script of your own belongs into scripts/{script.id}.painless beside the watch"
             yield (*path, "id"), f"no script {script.id!r}{hint}{user_hint}"
 
@@ -223,13 +223,13 @@ class _DefinitionValidator:
         return placeholder_context(self._definition, payload)
 
     def _describe_unknown(self, name: str, payload: Mapping[str, Any]) -> str:
-        first, _, rest = name.partition(".")
-        if first != "ctx":
+        root, _, inner_path = name.partition(".")
+        if root != "ctx":
             return (
                 f"{name!r} has no value here: no section around it has that key, and paths from the top begin with "
                 "'ctx.', such as ctx.payload or ctx.metadata"
             )
-        key, _, below = rest.partition(".")
+        key, _, below = inner_path.partition(".")
         if key == "metadata":
             return f"the watch's metadata has no {below!r}: add it there, or correct the path {name!r}"
         if key == "payload":
@@ -267,19 +267,18 @@ def _describe_missing_part(name: str, payload: Mapping[str, Any]) -> str:
     node: Any = payload
     node_name = "the payload"
     for part in name.split(".")[2:]:
-        known = (
+        available_keys = (
             node.names if isinstance(node, KeyedPlaceholder) else node if isinstance(node, Mapping) else ()
         )
         if not has_value(part, node) if isinstance(node, Mapping) else True:
             if not isinstance(node, Mapping):
                 inside = " but in its elements" if isinstance(node, list) else ""
                 return f"{name!r}: {node_name} has no {part!r}{inside}"
-            hint = suggest(part, known)
+            hint = suggest(part, available_keys)
             if isinstance(node, KeyedPlaceholder):
                 return f"{name!r}: the script writes no {part!r}{hint}"
-            return (
-                f"{name!r}: {node_name} has only {', '.join(sorted(map(str, known))) or 'nothing yet'}{hint}"
-            )
+            key_names = ", ".join(sorted(map(str, available_keys))) or "nothing yet"
+            return f"{name!r}: {node_name} has only {key_names}{hint}"
         node, node_name = find_value(part, node), repr(part)
         if isinstance(node, list) and node:
             node = {**{str(index): element for index, element in enumerate(node)}, "size": len(node)}

@@ -59,8 +59,8 @@ class SearchValidator:
     def find_problems(self, body: Mapping[str, Any]) -> Problems:
         """Yield what is wrong with a rendered body."""
         if self._schema is not None and not self._datasets:
-            known = ", ".join(f"logs-{name}-*" for name in self._schema.datasets)
-            yield (), f"{self._indices} matches no dataset; there are {known}"
+            patterns = ", ".join(f"logs-{name}-*" for name in self._schema.datasets)
+            yield (), f"{self._indices} matches no dataset; there are {patterns}"
             return
         if "query" in body:
             yield from self._query(body["query"], ("query",))
@@ -94,14 +94,14 @@ class SearchValidator:
             for index, field in enumerate(body.get("fields", ())):
                 yield from self._field(field.partition("^")[0], (*here, "fields", index), "query")
         elif name not in _OTHER_QUERIES:
-            known = sorted(
+            query_names = sorted(
                 _FIELD_QUERIES
                 | _MULTI_FIELD_QUERIES
                 | _OTHER_QUERIES
                 | _COMPOUND_QUERIES
                 | {"bool", "exists"}
             )
-            yield here, f"{name!r} is no query{suggest(name, known)}"
+            yield here, f"{name!r} is no query{suggest(name, query_names)}"
 
     def _queries(self, queries: Any, path: Path) -> Problems:
         if isinstance(queries, list):
@@ -121,14 +121,14 @@ class SearchValidator:
         if not isinstance(bounds, Mapping):
             yield path, 'a range is an object such as {"gt": ..., "lte": ...}'
             return
-        known = self._schema.field(field) if self._schema else None
+        schema_field = self._schema.field(field) if self._schema else None
         for key, bound in bounds.items():
             if key not in _RANGE_OPTIONS:
                 yield (*path, key), f"a range has no {key!r}; give gt, gte, lt or lte"
             elif key in _BOUNDS and isinstance(bound, str) and "format" not in bounds:
                 is_date = (
-                    known.type == "date"
-                    if known
+                    schema_field.type == "date"
+                    if schema_field
                     else bound.startswith(("now", Placeholder.TEXT)) or "||" in bound
                 )
                 if is_date:
@@ -201,8 +201,8 @@ class SearchValidator:
             return
         field = self._schema.field(name)
         if field is None:
-            known = [entry.name for entry in self._schema.fields]
-            yield path, f"no field {name!r} in the schema{suggest(name, known)}; see docs/fields.md"
+            field_names = [entry.name for entry in self._schema.fields]
+            yield path, f"no field {name!r} in the schema{suggest(name, field_names)}; see docs/fields.md"
         else:
             yield from ((path, message) for message in self._describe_misuse(field, name, use))
 
