@@ -69,15 +69,16 @@ def for_profile(profile: Profile) -> Dashboard:
         ),
     ]
     if profile.prediction is not None:
-        panels += _outputs(profile.prediction, only)
+        panels += _build_output_panels(profile.prediction, only)
     names: dict[str, int] = {}
     for feature in profile.features.values():
-        label = _unique_label(feature.name, names)
-        panels.append(_bins(feature, label, only))
-        panels.append(_checks(feature, label, only))
+        label = _make_unique_label(feature.name, names)
+        panels.append(_build_bins_panel(feature, label, only))
+        panels.append(_build_checks_panel(feature, label, only))
+    model_version = f"{_shorten_name(profile.model)} {_shorten_name(profile.version)}"
     return Dashboard(
         id=model_id(profile.model, profile.version),
-        title=f"ML model · {_plain(profile.model)} {_plain(profile.version)}: each feature against training",
+        title=f"ML model · {model_version}: each feature against training",
         description=f"Made from profile {profile.id} by logging-lib dashboards build.",
         period="24h",
         controls=("role", "service", "feature"),
@@ -92,7 +93,7 @@ def model_id(model: str, version: str) -> str:
     return f"model-{slug}-{digest}" if slug else f"model-{digest}"
 
 
-def _outputs(output: Feature, only: Filter) -> list[Panel]:
+def _build_output_panels(output: Feature, only: Filter) -> list[Panel]:
     if output.kind == "numeric" and output.moments is not None:
         mean, std = output.moments.mean, output.moments.std
         return [
@@ -128,7 +129,7 @@ def _outputs(output: Feature, only: Filter) -> list[Panel]:
     ]
 
 
-def _bins(feature: Feature, label: str, only: Filter) -> Panel:
+def _build_bins_panel(feature: Feature, label: str, only: Filter) -> Panel:
     bins = feature.expected_bins()
     total = sum(bins.values())
     return Panel(
@@ -141,7 +142,7 @@ def _bins(feature: Feature, label: str, only: Filter) -> Panel:
     )
 
 
-def _checks(feature: Feature, label: str, only: Filter) -> Panel:
+def _build_checks_panel(feature: Feature, label: str, only: Filter) -> Panel:
     """The shares that failed a check, with the expected rates that are above zero as lines."""
     expected_checks = [check for check in CHECKS if check in feature.expected]
     checks = expected_checks or ["missing", "absent"]
@@ -164,14 +165,14 @@ def _checks(feature: Feature, label: str, only: Filter) -> Panel:
     )
 
 
-def _unique_label(name: str, uses: dict[str, int]) -> str:
+def _make_unique_label(name: str, uses: dict[str, int]) -> str:
     """A name for titles, from which ids are made: cut, and still unique."""
-    text = _plain(name)
+    text = _shorten_name(name)
     number = uses[text] = uses.get(text, 0) + 1
     return text if number == 1 else f"{text} ({number})"
 
 
-def _plain(name: str) -> str:
+def _shorten_name(name: str) -> str:
     """A name as a title shows it: without what steers a terminal or the direction of writing, and cut."""
     text = printable(name)
     return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"

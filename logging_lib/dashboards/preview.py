@@ -111,24 +111,24 @@ def prepare(store: Store, dashboards: Iterable[Dashboard]) -> None:
     named: dict[str, dict[str, None]] = {}
     for panel in (panel for dashboard in dashboards for panel in dashboard.panels if panel.chart != "text"):
         indices, body = queries.request(panel, nowhere)
-        named.setdefault(indices, {}).update(dict.fromkeys(_fields(body)))
+        named.setdefault(indices, {}).update(dict.fromkeys(_find_fields(body)))
     for indices, fields in named.items():
         aggs = {str(i): {"value_count": {"field": name}} for i, name in enumerate(fields)}
         if aggs:
             store.search(indices, {"size": 0, "query": {"match_none": {}}, "aggs": aggs})
 
 
-def _fields(part: Any) -> Iterator[str]:
+def _find_fields(part: Any) -> Iterator[str]:
     if isinstance(part, str):
         if load().field(part) is not None:
             yield part
     elif isinstance(part, Mapping):
         for name, value in part.items():
-            yield from _fields(name)
-            yield from _fields(value)
+            yield from _find_fields(name)
+            yield from _find_fields(value)
     elif isinstance(part, list):
         for item in part:
-            yield from _fields(item)
+            yield from _find_fields(item)
 
 
 class Remembering(DelegatingStore):
@@ -170,7 +170,7 @@ def panel_view(store: Store, panel: Panel, chosen: PanelSelection) -> View:
         expected_search = queries.expected_request(panel, chosen)
         expected = None if expected_search is None else store.search(*expected_search)
         try:
-            rows = tables.rows(panel, chosen, store.search(*queries.shared(panel, chosen)), expected)
+            rows = tables.rows(panel, chosen, store.search(*queries.shared_request(panel, chosen)), expected)
         except CutError:
             rows = tables.rows(panel, chosen, store.search(*queries.request(panel, chosen)), expected)
     except (StoreError, CutError) as error:
@@ -217,7 +217,7 @@ def combinations(available: Mapping[str, Any], models: Sequence[str] = ()) -> It
         for version, roles in versions.items() if len(versions) > 1 else ():
             of_model += [(version, ""), *((version, role) for role in roles if len(roles) > 1)]
         combined += [{"model": model, "version": version, "role": role} for version, role in of_model]
-    periods = [WHOLE, *([p] if (p := _short_period(available)) else [])]
+    periods = [WHOLE, *([p] if (p := _find_short_period(available)) else [])]
     number = len(combined) * len(periods)
     if number > MAX_STATIC:
         raise PreviewError(
@@ -252,7 +252,7 @@ def key(chosen: Mapping[str, str]) -> str:
     return "\n".join(chosen.get(name, "") for name in ("model", "version", "role", "period"))
 
 
-def _short_period(available: Mapping[str, Any]) -> str | None:
+def _find_short_period(available: Mapping[str, Any]) -> str | None:
     return "24h" if "24h" in available["periods"] else None
 
 

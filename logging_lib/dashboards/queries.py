@@ -26,7 +26,7 @@ from logging_lib.dashboards.spec import (
     Range,
 )  # fmt: skip
 from logging_lib.schema import tokens
-from logging_lib.schema.fields import NUMERIC_TYPES, load
+from logging_lib.schema.fields import load
 
 Body = dict[str, Any]
 
@@ -52,18 +52,18 @@ def request(panel: Panel, selection: PanelSelection) -> tuple[str, Body]:
     if panel.chart == "text":
         raise ValueError("a panel of text asks nothing")
     if panel.chart == "events":
-        return indices, _events(panel, selection)
+        return indices, _build_events(panel, selection)
     if panel.chart == "bins":
-        return indices, _bins(panel, selection)
-    body: Body = {"size": 0, "track_total_hits": False, "query": _query(panel, selection)}
+        return indices, _build_bins(panel, selection)
+    body: Body = {"size": 0, "track_total_hits": False, "query": _build_query(panel, selection)}
     if panel.chart == "rates":
-        body["aggs"] = _rates(panel, selection)
+        body["aggs"] = _build_rates(panel, selection)
     else:
-        body["aggs"] = _series(panel, selection)
+        body["aggs"] = _build_series(panel, selection)
     return indices, body
 
 
-def shared(panel: Panel, selection: PanelSelection) -> tuple[str, Body]:
+def shared_request(panel: Panel, selection: PanelSelection) -> tuple[str, Body]:
     """The request to make in place of a panel's own, where one answer serves several panels: all bins of a model,
     not those of one feature alone. ``tables.rows`` takes from the answer what is the panel's."""
     if panel.chart == "bins" and panel.feature is not None:
@@ -98,7 +98,7 @@ def metric_aggs(operations: Iterable[Operation], panel: Panel) -> Body:
     """The metric aggregations of operations; ``tables`` finds their values by ``agg_name``."""
     aggs: Body = {}
     for operation in operations:
-        inner = _metric(operation, panel)
+        inner = _build_metric(operation, panel)
         if operation.where:
             inner = {"filter": condition(panel.where[operation.where]), "aggs": {"of": inner}}
         aggs[agg_name(operation)] = inner
@@ -129,15 +129,15 @@ def operations(panel: Panel) -> list[Operation]:
 
 def condition(conditions: Filter) -> Body:
     """A filter as a query."""
-    return {"bool": {"filter": [_clause(name, criterion) for name, criterion in conditions.items()]}}
+    return {"bool": {"filter": [_build_clause(name, criterion) for name, criterion in conditions.items()]}}
 
 
-def _clause(name: str, criterion: Any) -> Body:
+def _build_clause(name: str, criterion: Any) -> Body:
     if isinstance(criterion, Exists):
         exists = {"exists": {"field": name}}
         return exists if criterion.exists else {"bool": {"must_not": [exists]}}
     if isinstance(criterion, Not):
-        return {"bool": {"must_not": [_clause(name, criterion.not_)]}}
+        return {"bool": {"must_not": [_build_clause(name, criterion.not_)]}}
     if isinstance(criterion, Range):
         return {"range": {name: criterion.model_dump(exclude_none=True)}}
     if isinstance(criterion, list):
@@ -145,10 +145,10 @@ def _clause(name: str, criterion: Any) -> Body:
     return {"term": {name: criterion}}
 
 
-def _chosen(panel: Panel, selection: PanelSelection) -> list[Body]:
+def _build_selection_clauses(panel: Panel, selection: PanelSelection) -> list[Body]:
     """Conditions of the filter and the controls, but not of time. The feature narrows what is shown, not what
     is counted: a share's denominator stays."""
-    clauses = [_clause(name, criterion) for name, criterion in panel.filter.items()]
+    clauses = [_build_clause(name, criterion) for name, criterion in panel.filter.items()]
     for control in CONTROL_FIELDS:
         value, name = getattr(selection, control), sources.control_field(control, panel.dataset)
         if value is not None and name is not None:
@@ -156,11 +156,18 @@ def _chosen(panel: Panel, selection: PanelSelection) -> list[Body]:
     return clauses
 
 
-def _query(panel: Panel, selection: PanelSelection) -> Body:
-    return {"bool": {"filter": [*_chosen(panel, selection), _between(selection.start, selection.end)]}}
+def _build_query(panel: Panel, selection: PanelSelection) -> Body:
+    return {
+        "bool": {
+            "filter": [
+                *_build_selection_clauses(panel, selection),
+                _build_time_range(selection.start, selection.end),
+            ]
+        }
+    }
 
 
-def _between(start: datetime, end: datetime) -> Body:
+def _build_time_range(start: datetime, end: datetime) -> Body:
     return {"range": {"@timestamp": {"gte": instant(start), "lt": instant(end)}}}
 
 
@@ -168,10 +175,10 @@ def instant(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds")
 
 
-def _metric(operation: Operation, panel: Panel) -> Body:
+def _build_metric(operation: Operation, panel: Panel) -> Body:
     if operation.name in ("count", "per_minute"):
         if panel.weighted:
-            return _weight(panel)
+            return _build_weight(panel)
         return {"value_count": {"field": "@timestamp"}}
     if operation.name == "documents":
         return {"value_count": {"field": operation.field or "@timestamp"}}
@@ -185,28 +192,28 @@ def _metric(operation: Operation, panel: Panel) -> Body:
     return {kind: {"field": operation.field}}
 
 
-def _weight(panel: Panel) -> Body:
+def _build_weight(panel: Panel) -> Body:
     """Only a prediction must say what it stands for; a label that does not stands for one."""
     return {"sum": {"field": _WEIGHT, **({} if panel.dataset == "prediction" else {"missing": 1})}}
 
 
-def _series(panel: Panel, selection: PanelSelection) -> Body:
+def _build_series(panel: Panel, selection: PanelSelection) -> Body:
     """Metrics below the time or the field of ``x``, below the splits; the total orders the buckets."""
     aggs = metric_aggs(operations(panel), panel)
     if panel.chart in SERIES_CHARTS or panel.chart == "heatmap":
-        aggs = {"x": _x(panel, selection, aggs)}
+        aggs = {"x": _build_x(panel, selection, aggs)}
     for place, name in reversed(list(enumerate(panel.splits))):
-        aggs = {f"split{place}": _terms(panel, selection, name, aggs)}
+        aggs = {f"split{place}": _build_terms(panel, selection, name, aggs)}
     return aggs
 
 
-def _x(panel: Panel, selection: PanelSelection, below: Body) -> Body:
+def _build_x(panel: Panel, selection: PanelSelection, below: Body) -> Body:
     if panel.x == TIME:
-        return {"date_histogram": _histogram(selection), "aggs": below}
-    return _terms(panel, selection, panel.x, below)
+        return {"date_histogram": _build_histogram(selection), "aggs": below}
+    return _build_terms(panel, selection, panel.x, below)
 
 
-def _histogram(selection: PanelSelection) -> Body:
+def _build_histogram(selection: PanelSelection) -> Body:
     return {
         "field": "@timestamp",
         "fixed_interval": selection.step,
@@ -218,10 +225,10 @@ def _histogram(selection: PanelSelection) -> Body:
     }
 
 
-def _terms(panel: Panel, selection: PanelSelection, name: str, below: Body) -> Body:
+def _build_terms(panel: Panel, selection: PanelSelection, name: str, below: Body) -> Body:
     order = "weight" if panel.weighted else "_count"
     terms: Body = {"field": name, "size": panel.size, "order": [{order: "desc"}, {"_key": "asc"}]}
-    aggs = {**({"weight": _weight(panel)} if panel.weighted else {}), **below}
+    aggs = {**({"weight": _build_weight(panel)} if panel.weighted else {}), **below}
     if selection.feature is not None:
         if name in TOKEN_FIELDS:
             terms["include"] = token_pattern(selection.feature)
@@ -236,38 +243,45 @@ def token_pattern(feature: str) -> str:
     return "".join(f"\\{letter}" if letter in _LUCENE else letter for letter in part) + "=.*"
 
 
-def _rates(panel: Panel, selection: PanelSelection) -> Body:
+def _build_rates(panel: Panel, selection: PanelSelection) -> Body:
     """Weight of the failing events by feature and time, and of all events by time."""
     weight = {"weight": {"sum": {"field": _WEIGHT}}}
-    over_time = {"x": {"date_histogram": _histogram(selection), "aggs": weight}}
+    over_time = {"x": {"date_histogram": _build_histogram(selection), "aggs": weight}}
     return {
-        "features": _terms(panel, selection, panel.field or "", over_time),
+        "features": _build_terms(panel, selection, panel.field or "", over_time),
         "all": {"filter": {"match_all": {}}, "aggs": {**over_time, **weight}},
     }
 
 
-def _bins(panel: Panel, selection: PanelSelection) -> Body:
+def _build_bins(panel: Panel, selection: PanelSelection) -> Body:
     feature = panel.feature if panel.feature is not None else selection.feature
     terms: Body = {"field": "ml.input.bins", "size": MAX_BINS, "order": [{"_key": "asc"}]}
     if feature is not None:
         terms["include"] = token_pattern(feature)
     weight = {"weight": {"sum": {"field": _WEIGHT}}}
-    spans = {"now": _between(selection.start, selection.end)}
+    spans = {"now": _build_time_range(selection.start, selection.end)}
     start = selection.start
     if panel.training is None:
         start -= BEFORE
-        spans["before"] = _between(start, selection.start)
+        spans["before"] = _build_time_range(start, selection.start)
     return {
         "size": 0,
         "track_total_hits": False,
-        "query": {"bool": {"filter": [*_chosen(panel, selection), _between(start, selection.end)]}},
+        "query": {
+            "bool": {
+                "filter": [
+                    *_build_selection_clauses(panel, selection),
+                    _build_time_range(start, selection.end),
+                ]
+            }
+        },
         "aggs": {"when": {"filters": {"filters": spans}, "aggs": {"bins": {"terms": terms, "aggs": weight}}}},
     }
 
 
-def _events(panel: Panel, selection: PanelSelection) -> Body:
+def _build_events(panel: Panel, selection: PanelSelection) -> Body:
     """Single events, the newest first; a chosen feature leaves those in which it failed a check."""
-    query = _query(panel, selection)
+    query = _build_query(panel, selection)
     if selection.feature is not None and panel.dataset == "prediction":
         failed = [{"term": {name: selection.feature}} for name in check_fields()]
         query["bool"]["filter"].append({"bool": {"should": failed, "minimum_should_match": 1}})
@@ -286,8 +300,3 @@ def check_fields() -> list[str]:
         for field in load().fields
         if field.name.startswith("ml.check.") and field.name not in TOKEN_FIELDS
     ]
-
-
-def numeric(name: str) -> bool:
-    field = load().field(name)
-    return field is not None and field.type in NUMERIC_TYPES

@@ -87,15 +87,15 @@ def server(
     store = Remembering(store)
     by_id = {dashboard.id: dashboard for dashboard in dashboards}
 
-    def main(_: dict[str, str]) -> tuple[str, bytes]:
+    def answer_page(_: dict[str, str]) -> tuple[str, bytes]:
         store.refresh()
         return "text/html", render_preview(dashboards, choices(store, now=clock())).encode()
 
-    def known(_: dict[str, str]) -> tuple[str, bytes]:
+    def answer_choices(_: dict[str, str]) -> tuple[str, bytes]:
         store.refresh()
         return "application/json", _json(choices(store, now=clock()))
 
-    def panel(parameters: dict[str, str]) -> tuple[str, bytes]:
+    def answer_panel(parameters: dict[str, str]) -> tuple[str, bytes]:
         try:
             requested_panel = by_id[parameters["dashboard"]].panels[int(parameters["panel"])]
         except (KeyError, ValueError, IndexError):
@@ -105,7 +105,7 @@ def server(
         return "application/json", _json(panel_view(store, requested_panel, chosen))
 
     routes: dict[str, Callable[[dict[str, str]], tuple[str, bytes]]] = {
-        "/": main, "/api/choices": known, "/api/panel": panel,
+        "/": answer_page, "/api/choices": answer_choices, "/api/panel": answer_panel,
     }  # fmt: skip
     http_server = ThreadingHTTPServer((HOST, port), Handler)
     return http_server

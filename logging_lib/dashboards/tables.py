@@ -108,33 +108,39 @@ def rows(
         CutError: the answer is not whole.
     """
     if panel.chart == "events":
-        return [_event(panel, hit) for hit in response["hits"]["hits"]]
+        return [_build_event_row(panel, hit) for hit in response["hits"]["hits"]]
     aggs = response.get("aggregations")
     if aggs is None:  # no such index yet
         return []
     if panel.chart == "rates":
-        return _rates(panel, aggs, expected)
+        return _build_rate_rows(panel, aggs, expected)
     if panel.chart == "bins":
-        return _bins(panel, aggs, expected)
+        return _build_bin_rows(panel, aggs, expected)
     if panel.chart in SERIES_CHARTS or panel.chart == "heatmap":
-        return [row for keys, bucket in _split(panel, aggs) for row in _line(panel, selection, keys, bucket)]
+        return [
+            row
+            for keys, bucket in _walk_splits(panel, aggs)
+            for row in _build_series_rows(panel, selection, keys, bucket)
+        ]
     if panel.chart == "table":
-        return [_table_row(panel, selection, keys, bucket) for keys, bucket in _split(panel, aggs)]
+        return [
+            _build_table_row(panel, selection, keys, bucket) for keys, bucket in _walk_splits(panel, aggs)
+        ]
     metric_rows = []
-    for keys, bucket in _split(panel, aggs):
+    for keys, bucket in _walk_splits(panel, aggs):
         for metric in panel.numbers:
             row: Row = {"metric": metric_label(metric), "value": number(metric, bucket, selection)}
             if panel.chart == "pie":
-                row = {"series": _joined(keys), "value": row["value"]}
+                row = {"series": _join_keys(keys), "value": row["value"]}
             elif keys:
-                row["series"] = _joined(keys)
+                row["series"] = _join_keys(keys)
             metric_rows.append(row)
     return metric_rows
 
 
 def number(metric: Metric, bucket: Bucket, selection: PanelSelection) -> float | None:
     """A metric's value in a bucket."""
-    return formulas.value(metric.parsed, lambda operation: _operation(operation, bucket, selection))
+    return formulas.value(metric.parsed, lambda operation: _read_operation(operation, bucket, selection))
 
 
 def expected_rates(expected: Mapping[str, Any], check: str) -> dict[str, float]:
@@ -155,16 +161,16 @@ def expected_bins(expected: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         for feature, bins in hit["_source"].get("expected", {}).get("bins", {}).items():
             for name, count in bins.items():
                 counts[feature][name] += count
-    return {feature: _shares(bins) for feature, bins in counts.items()}
+    return {feature: _to_shares(bins) for feature, bins in counts.items()}
 
 
-def natural(text: str) -> tuple[Any, ...]:
+def natural_sort_key(text: str) -> tuple[Any, ...]:
     """Sorts bins: special ones first, then by the numbers in them."""
     first = re.search(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", text) if text[:1] in "[(" else None
     return (not text.startswith("!"), first is None, float(first[0]) if first else 0.0, text)
 
 
-def _operation(operation: Operation, bucket: Bucket, selection: PanelSelection) -> float | None:
+def _read_operation(operation: Operation, bucket: Bucket, selection: PanelSelection) -> float | None:
     aggregation = bucket[agg_name(operation)]
     if operation.where:
         aggregation = aggregation["of"]
@@ -180,55 +186,57 @@ def _operation(operation: Operation, bucket: Bucket, selection: PanelSelection) 
     return value / (selection.step_seconds / 60) if operation.name == "per_minute" else float(value)
 
 
-def _split(panel: Panel, aggs: Bucket) -> Iterator[tuple[tuple[Any, ...], Bucket]]:
-    def below(place: int, keys: tuple[Any, ...], bucket: Bucket) -> Iterator[tuple[tuple[Any, ...], Bucket]]:
+def _walk_splits(panel: Panel, aggs: Bucket) -> Iterator[tuple[tuple[Any, ...], Bucket]]:
+    def walk(place: int, keys: tuple[Any, ...], bucket: Bucket) -> Iterator[tuple[tuple[Any, ...], Bucket]]:
         if place == len(panel.splits):
             yield keys, bucket
             return
         for child_bucket in bucket[f"split{place}"]["buckets"]:
-            yield from below(place + 1, (*keys, key(child_bucket)), child_bucket)
+            yield from walk(place + 1, (*keys, key(child_bucket)), child_bucket)
 
-    yield from below(0, (), aggs)
+    yield from walk(0, (), aggs)
 
 
 def key(bucket: Bucket) -> Any:
     return bucket.get("key_as_string", bucket["key"])
 
 
-def _line(panel: Panel, selection: PanelSelection, keys: tuple[Any, ...], bucket: Bucket) -> Iterator[Row]:
+def _build_series_rows(
+    panel: Panel, selection: PanelSelection, keys: tuple[Any, ...], bucket: Bucket
+) -> Iterator[Row]:
     x_buckets = bucket["x"]["buckets"]
     if panel.x != TIME:
-        x_buckets = sorted(x_buckets, key=lambda x_bucket: natural(str(key(x_bucket))))
+        x_buckets = sorted(x_buckets, key=lambda x_bucket: natural_sort_key(str(key(x_bucket))))
     for x_bucket in x_buckets:
         x = _format_millis(x_bucket["key"]) if panel.x == TIME else str(key(x_bucket))
         for metric in panel.numbers:
             value = number(metric, x_bucket, selection)
             if panel.chart == "heatmap":
-                yield {"x": x, "y": _joined(keys), "value": value}
+                yield {"x": x, "y": _join_keys(keys), "value": value}
                 continue
             name = metric_label(metric)
-            series = _joined((*keys, name) if keys and len(panel.numbers) > 1 else keys or (name,))
+            series = _join_keys((*keys, name) if keys and len(panel.numbers) > 1 else keys or (name,))
             row = {"x": x, "series": series, "metric": name, "value": value}
             if panel.band:
-                row |= _band(panel, x_bucket, value, selection)
+                row |= _compute_band(panel, x_bucket, value, selection)
             yield row
 
 
-def _band(panel: Panel, bucket: Bucket, mean: float | None, selection: PanelSelection) -> Row:
+def _compute_band(panel: Panel, bucket: Bucket, mean: float | None, selection: PanelSelection) -> Row:
     field = panel.field or ""
-    std = _operation(Operation("std", field), bucket, selection)
-    n = _operation(Operation("documents", field), bucket, selection)
+    std = _read_operation(Operation("std", field), bucket, selection)
+    n = _read_operation(Operation("documents", field), bucket, selection)
     if mean is None or std is None or not n:
         return {"low": None, "high": None}
     return {"low": mean - Z * std / math.sqrt(n), "high": mean + Z * std / math.sqrt(n)}
 
 
-def _table_row(panel: Panel, selection: PanelSelection, keys: tuple[Any, ...], bucket: Bucket) -> Row:
+def _build_table_row(panel: Panel, selection: PanelSelection, keys: tuple[Any, ...], bucket: Bucket) -> Row:
     row: Row = {label(name): value for name, value in zip(panel.splits, keys, strict=True)}
     return row | {metric_label(metric): number(metric, bucket, selection) for metric in panel.numbers}
 
 
-def _rates(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
+def _build_rate_rows(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
     totals = {
         time_bucket["key"]: time_bucket["weight"]["value"] for time_bucket in aggs["all"]["x"]["buckets"]
     }
@@ -251,7 +259,7 @@ def _rates(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> li
     return rate_rows
 
 
-def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
+def _build_bin_rows(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
     only = None if panel.feature is None else tokens.escape(panel.feature)
     weights: dict[str, dict[str, dict[str, float]]] = {"now": {}, "before": {}}
     for when, by_feature in weights.items():
@@ -272,10 +280,10 @@ def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> lis
         training = {tokens.escape(name): bins for name, bins in expected_bins(expected).items()}
     bin_rows = []
     for feature in sorted({*weights["now"], *weights["before"]}):
-        now, before = (_shares(weights[when].get(feature, {})) for when in ("now", "before"))
+        now, before = (_to_shares(weights[when].get(feature, {})) for when in ("now", "before"))
         usual = training.get(feature)
         base = usual if usual is not None else before
-        names = sorted({*now, *before, *(usual or {})}, key=natural)
+        names = sorted({*now, *before, *(usual or {})}, key=natural_sort_key)
         distance = sum(abs(now.get(name, 0.0) - base.get(name, 0.0)) for name in names) / 2
         feature_name = tokens.split(feature + "=")[0]
         bin_rows += [
@@ -292,27 +300,27 @@ def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> lis
     return bin_rows
 
 
-def _shares(counts: Mapping[str, float]) -> dict[str, float]:
+def _to_shares(counts: Mapping[str, float]) -> dict[str, float]:
     total = sum(counts.values())
     return {name: count / total for name, count in counts.items()} if total else {}
 
 
-def _event(panel: Panel, hit: Mapping[str, Any]) -> Row:
+def _build_event_row(panel: Panel, hit: Mapping[str, Any]) -> Row:
     return {
         "_id": hit["_id"],
         "_source": hit["_source"],
-        **{name: _find(hit["_source"], name.split(".")) for name in panel.columns},
+        **{name: _find_value(hit["_source"], name.split(".")) for name in panel.columns},
     }
 
 
-def _find(source: Any, path: Sequence[str]) -> Any:
+def _find_value(source: Any, path: Sequence[str]) -> Any:
     """A dotted field of a source; below the starred fields a key can itself have dots."""
     if not path or not isinstance(source, Mapping):
         return source if not path else None
     for length in range(1, len(path) + 1):
         name = ".".join(path[:length])
         if name in source:
-            value = _find(source[name], path[length:])
+            value = _find_value(source[name], path[length:])
             if value is not None:
                 return value
     return None
@@ -323,5 +331,5 @@ def _format_millis(millis: float) -> str:
     return text.replace("+00:00", "Z")
 
 
-def _joined(keys: Sequence[Any]) -> str:
+def _join_keys(keys: Sequence[Any]) -> str:
     return " · ".join(map(str, keys))

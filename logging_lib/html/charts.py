@@ -66,7 +66,7 @@ def bins(
         failed: places of bins that are failed checks.
         width: pixels, or ``container``.
     """
-    unique = _unique(labels)
+    unique = _make_unique(labels)
     names = list(samples)
     colors = dict(zip(names, (TRAINED, SERVED) if len(names) == 2 else SERIES, strict=False))
     data = [
@@ -244,7 +244,7 @@ def level(value: float, name: str, y: Spec, *, width: int | None = None) -> Spec
     }  # fmt: skip
 
 
-def _unique(labels: Sequence[str]) -> list[str]:
+def _make_unique(labels: Sequence[str]) -> list[str]:
     """Two long labels can be cut to the same text, which would be one bar: invisible spaces tell them apart."""
     seen: dict[str, None] = {}
     for label in labels:

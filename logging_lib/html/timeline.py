@@ -161,7 +161,7 @@ def lines(
         return {
             "width": width,
             "height": height,
-            "layer": [*layers, *_gap_rules(axis), *_numbered(axis, marks)],
+            "layer": [*layers, *_draw_gap_rules(axis), *_draw_marks(axis, marks)],
         }
 
     return Drawing(title, description, tuple(build(width) for width in WIDTHS))
@@ -203,12 +203,16 @@ def bars(
                 },
             },
         }  # fmt: skip
-        return {"width": width, "height": 120, "layer": [stacked, *_gap_rules(axis), *_numbered(axis, marks)]}
+        return {
+            "width": width,
+            "height": 120,
+            "layer": [stacked, *_draw_gap_rules(axis), *_draw_marks(axis, marks)],
+        }
 
     return Drawing(title, description, tuple(build(width) for width in WIDTHS))
 
 
-def _gap_rules(axis: TimeAxis) -> list[Spec]:
+def _draw_gap_rules(axis: TimeAxis) -> list[Spec]:
     gaps = axis.gaps
     if not gaps or len(gaps) > MANY_GAPS:
         return []
@@ -221,7 +225,7 @@ def _gap_rules(axis: TimeAxis) -> list[Spec]:
     ]
 
 
-def _numbered(axis: TimeAxis, marks: Sequence[Mark]) -> list[Spec]:
+def _draw_marks(axis: TimeAxis, marks: Sequence[Mark]) -> list[Spec]:
     values = [
         {"i": place, "number": str(mark.number)}
         for mark in marks

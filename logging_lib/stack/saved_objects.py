@@ -61,7 +61,9 @@ class SavedObjects:
         protected = [key for key in current.objects if current.note(key) and not force]
         staying = [current.objects[key] for key in protected]
         staying += [
-            saved for saved in self._kibana.ours() if (saved["type"], saved["id"]) not in current.states
+            saved
+            for saved in self._kibana.export_ours()
+            if (saved["type"], saved["id"]) not in current.states
         ]
         needed = {
             (ref["type"], ref["id"])

@@ -63,20 +63,20 @@ class Heartbeat:
         self._spent = cpu()
         self._lock = threading.Lock()
         self._is_failing = False
-        self._zero()
+        self._reset_counts()
 
-    def _zero(self) -> None:
+    def _reset_counts(self) -> None:
         self._runs = self._failures = self._delivered = 0
         self._duration = self._lag = 0.0
 
-    def ran(self, *, ok: bool, seconds: float, lag: float) -> None:
+    def count_run(self, *, ok: bool, seconds: float, lag: float) -> None:
         """Count a run of a watch: how long it took, and how long after its scheduled time it ended."""
         with self._lock:
             self._runs += 1
             self._failures += not ok
             self._duration, self._lag = max(self._duration, seconds), max(self._lag, lag)
 
-    def delivered(self, outcomes: Iterable[Notification]) -> None:
+    def count_deliveries(self, outcomes: Iterable[Notification]) -> None:
         with self._lock:
             self._delivered += sum(outcome.is_delivered for outcome in outcomes)
 
@@ -106,7 +106,7 @@ class Heartbeat:
                 },
             )
             self._since, self._spent = now, spent
-            self._zero()
+            self._reset_counts()
         return {**event, "service": {"name": SERVICE}}
 
     def beat(self, now: datetime, *, leading: bool, running: int, undelivered: int) -> None:
@@ -272,7 +272,7 @@ class Daemon:
                     if self._gather_until is None:
                         self._gather_until = self._monotonic() + self._pace.gather
                 if self._heartbeat is not None:
-                    self._heartbeat.ran(ok=run.error is None, seconds=run.seconds, lag=lag)
+                    self._heartbeat.count_run(ok=run.error is None, seconds=run.seconds, lag=lag)
         except LeaseLost as error:
             _log.warning("%s", error)
         except Exception:  # noqa: BLE001 - it is logged, and the others go on
@@ -317,7 +317,7 @@ class Daemon:
         try:
             outcomes = self._runner.queue.deliver(now)
             if self._heartbeat is not None:
-                self._heartbeat.delivered(outcomes)
+                self._heartbeat.count_deliveries(outcomes)
             queued_ids = {notification.id for run in runs for notification in run.queued}
             # The notification of a run that ended just now can be delivered before that run is seen here.
             early = {

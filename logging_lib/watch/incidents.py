@@ -233,25 +233,25 @@ def observe(
     after: dict[Key, Incident] = {}
     for key, incident in incidents.items():
         if key in seen:
-            after[key] = _present(incident, now)
+            after[key] = _mark_present(incident, now)
         elif incident.closed_at is not None:
             if now - incident.closed_at < KEPT_AFTER_CLOSING:
                 after[key] = incident
         else:
-            after[key] = incident if is_unknown(key) else _absent(incident, now, policy)
+            after[key] = incident if is_unknown(key) else _mark_absent(incident, now, policy)
     for key in seen - after.keys():
         after[key] = Incident(key=key, opened_at=now)
     return after
 
 
-def _present(incident: Incident, now: datetime) -> Incident:
+def _mark_present(incident: Incident, now: datetime) -> Incident:
     if incident.absent_since is None and incident.closed_at is None:
         return incident
     present = {"absent_since": None, "absent_runs": 0, "closed_at": None}
     return incident.model_copy(update=present | ({"opened_at": now} if incident.closed_at else {}))
 
 
-def _absent(incident: Incident, now: datetime, policy: ResolvePolicy) -> Incident:
+def _mark_absent(incident: Incident, now: datetime, policy: ResolvePolicy) -> Incident:
     since, runs = incident.absent_since or now, incident.absent_runs + 1
     changes: dict[str, Any] = {"absent_since": since, "absent_runs": runs}
     if policy.is_resolved(runs, now - since):

@@ -72,7 +72,7 @@ def inspect_objects(kibana: Kibana, desired: Iterable[Json], *, version: str) ->
         KibanaError: they cannot be read.
     """
     desired_by_key = {_key_of(document): document for document in desired}
-    stored_by_key = {_key_of(document): document for document in kibana.ours()}
+    stored_by_key = {_key_of(document): document for document in kibana.export_ours()}
     marked_version, marks = _read_marks(stored_by_key.get(TAG_KEY))
     states = {
         key: _compare_object(key, document, stored_by_key.get(key), marks)
@@ -92,12 +92,12 @@ def import_objects(kibana: Kibana, desired: Iterable[Json], *, version: str) -> 
     """
     desired_by_key = {_key_of(document): document for document in desired}
     _, marks = _read_marks(
-        next((document for document in kibana.ours() if _key_of(document) == TAG_KEY), None)
+        next((document for document in kibana.export_ours() if _key_of(document) == TAG_KEY), None)
     )
     imported = kibana.import_objects(desired_by_key.values(), overwrite=True)
     if imported.refused:
         return imported
-    for document in kibana.ours():
+    for document in kibana.export_ours():
         key = _key_of(document)
         if key in desired_by_key and key != TAG_KEY:
             marks[_short_key(key)] = (fingerprint(desired_by_key[key]), fingerprint(document))

@@ -70,7 +70,7 @@ class StaticPayload:
         if transform.search:
             return self._response(transform.search.request, context)
         if transform.script:
-            return _payload_of_script(transform.script)
+            return _infer_script_payload(transform.script)
         payload: Payload = context["ctx"]["payload"]
         for step in transform.chain or ():
             payload = self.after_transform(step, with_payload(context, payload))
@@ -247,7 +247,7 @@ def find_written_keys(source: str) -> frozenset[str]:
     return frozenset(match[match.lastgroup or 0] for match in _WRITTEN.finditer(source))
 
 
-def _payload_of_script(script: Script) -> Payload:
+def _infer_script_payload(script: Script) -> Payload:
     if script.source is None:
         keys = _find_shipped_keys(script.id or "")
         return KeyedPlaceholder(keys, deep=True) if keys else Placeholder()
