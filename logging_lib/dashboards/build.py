@@ -24,7 +24,7 @@ _CHECKS = {
 
 def for_profile(profile: Profile) -> Dashboard:
     """The dashboard of one model version: its predictions, then two panels for each of its features."""
-    only: Filter = {"ml.model.name": profile.model, "ml.model.version": profile.version}
+    version_filter: Filter = {"ml.model.name": profile.model, "ml.model.version": profile.version}
     panels = [
         Panel(
             title="Where to go",
@@ -35,14 +35,14 @@ def for_profile(profile: Profile) -> Dashboard:
             "[Investigate one prediction](#/view/logging-lib-investigate)\n\n"
             f"Trained on {profile.rows:,} rows; ticks and dashed lines are training's (profile {profile.id}).",
         ),
-        Panel(title="Predictions", chart="metric", metric="count", filter=only, width=12, height=6),
+        Panel(title="Predictions", chart="metric", metric="count", filter=version_filter, width=12, height=6),
         Panel(
             title="Failed predictions · good is 0 %",
             chart="metric",
             formula="count(failed) / count()",
             where={"failed": {"event.outcome": "failure"}},
             format="percent",
-            filter=only,
+            filter=version_filter,
             width=12,
             height=6,
         ),
@@ -52,7 +52,7 @@ def for_profile(profile: Profile) -> Dashboard:
             formula="count(other) / count()",
             where={"other": {"ml.profile.status": ["none", "mismatch"]}},
             format="percent",
-            filter=only,
+            filter=version_filter,
             width=12,
             height=6,
         ),
@@ -63,18 +63,18 @@ def for_profile(profile: Profile) -> Dashboard:
             percentile=95,
             field="event.duration",
             format="ns",
-            filter=only,
+            filter=version_filter,
             width=12,
             height=6,
         ),
     ]
     if profile.prediction is not None:
-        panels += _build_output_panels(profile.prediction, only)
+        panels += _build_output_panels(profile.prediction, version_filter)
     names: dict[str, int] = {}
     for feature in profile.features.values():
         label = _make_unique_label(feature.name, names)
-        panels.append(_build_bins_panel(feature, label, only))
-        panels.append(_build_checks_panel(feature, label, only))
+        panels.append(_build_bins_panel(feature, label, version_filter))
+        panels.append(_build_checks_panel(feature, label, version_filter))
     model_version = f"{_shorten_name(profile.model)} {_shorten_name(profile.version)}"
     return Dashboard(
         id=model_id(profile.model, profile.version),
@@ -93,7 +93,7 @@ def model_id(model: str, version: str) -> str:
     return f"model-{slug}-{digest}" if slug else f"model-{digest}"
 
 
-def _build_output_panels(output: Feature, only: Filter) -> list[Panel]:
+def _build_output_panels(output: Feature, version_filter: Filter) -> list[Panel]:
     if output.kind == "numeric" and output.moments is not None:
         mean, std = output.moments.mean, output.moments.std
         return [
@@ -104,7 +104,7 @@ def _build_output_panels(output: Feature, only: Filter) -> list[Panel]:
                 field="ml.prediction.value",
                 band=True,
                 references=(Reference(value=mean, label=f"training's mean {mean:.4g}"),),
-                filter=only,
+                filter=version_filter,
             ),
             Panel(
                 title="Standard deviation of predictions · good is at training's",
@@ -112,7 +112,7 @@ def _build_output_panels(output: Feature, only: Filter) -> list[Panel]:
                 metric="std",
                 field="ml.prediction.value",
                 references=(Reference(value=std, label=f"training's {std:.4g}"),),
-                filter=only,
+                filter=version_filter,
             ),
         ]
     return [
@@ -123,13 +123,13 @@ def _build_output_panels(output: Feature, only: Filter) -> list[Panel]:
             split="ml.prediction.label",
             metric="count",
             size=20,
-            filter=only,
+            filter=version_filter,
             width=48,
         )
     ]
 
 
-def _build_bins_panel(feature: Feature, label: str, only: Filter) -> Panel:
+def _build_bins_panel(feature: Feature, label: str, version_filter: Filter) -> Panel:
     bins = feature.expected_bins()
     total = sum(bins.values())
     return Panel(
@@ -138,11 +138,11 @@ def _build_bins_panel(feature: Feature, label: str, only: Filter) -> Panel:
         chart="bins",
         feature=feature.name,
         training={name: count / total for name, count in bins.items()} if total else {},
-        filter=only,
+        filter=version_filter,
     )
 
 
-def _build_checks_panel(feature: Feature, label: str, only: Filter) -> Panel:
+def _build_checks_panel(feature: Feature, label: str, version_filter: Filter) -> Panel:
     """The shares that failed a check, with the expected rates that are above zero as lines."""
     expected_checks = [check for check in CHECKS if check in feature.expected]
     checks = expected_checks or ["missing", "absent"]
@@ -161,7 +161,7 @@ def _build_checks_panel(feature: Feature, label: str, only: Filter) -> Panel:
             for check in expected_checks
             if feature.expected[check].rate > 0
         ),
-        filter=only,
+        filter=version_filter,
     )
 
 

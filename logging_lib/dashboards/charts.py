@@ -108,19 +108,21 @@ def _draw_bins(panel: Panel, rows: Sequence[Row], feature: str | None) -> list[S
     """How far each feature moved, and the bins of the chosen one or of that which moved most."""
     distances = {str(row["feature"]): row["distance"] or 0.0 for row in rows}
     ranked = sorted(distances, key=lambda name: -distances[name])[: panel.size]
-    chosen = feature if feature in distances else panel.feature if panel.feature in distances else ranked[0]
-    of_chosen = [row for row in rows if row["feature"] == chosen]
-    trained = any(row["training"] is not None for row in of_chosen)
-    base = "training" if trained else f"{BEFORE.days} days before"
+    chosen_feature = (
+        feature if feature in distances else panel.feature if panel.feature in distances else ranked[0]
+    )
+    chosen_rows = [row for row in rows if row["feature"] == chosen_feature]
+    has_training = any(row["training"] is not None for row in chosen_rows)
+    base = "training" if has_training else f"{BEFORE.days} days before"
     bars = charts.bins(
-        [format_bin(str(row["bin"])) for row in of_chosen],
+        [format_bin(str(row["bin"])) for row in chosen_rows],
         {
-            base: [row["training" if trained else "before"] for row in of_chosen],
-            "now": [row["now"] for row in of_chosen],
+            base: [row["training" if has_training else "before"] for row in chosen_rows],
+            "now": [row["now"] for row in chosen_rows],
         },
-        title="" if panel.feature else chosen,
+        title="" if panel.feature else chosen_feature,
     )
     if len(ranked) < 2:
         return [bars]
-    title = f"Share of events in other bins than {base if trained else 'in the ' + base}"
-    return [charts.ranking({name: distances[name] for name in ranked}, chosen, title), bars]
+    title = f"Share of events in other bins than {base if has_training else 'in the ' + base}"
+    return [charts.ranking({name: distances[name] for name in ranked}, chosen_feature, title), bars]

@@ -167,8 +167,8 @@ class _Lines:
 
 def _drop_consequences(errors: Sequence[Any]) -> list[Any]:
     """Without what only follows: panels that are refused leave the list of panels empty."""
-    deeper = any(entry["loc"][:1] == ("panels",) and len(entry["loc"]) > 1 for entry in errors)
-    return [entry for entry in errors if not (deeper and entry["loc"] == ("panels",))]
+    has_panel_errors = any(entry["loc"][:1] == ("panels",) and len(entry["loc"]) > 1 for entry in errors)
+    return [entry for entry in errors if not (has_panel_errors and entry["loc"] == ("panels",))]
 
 
 def _list_keys() -> list[str]:
@@ -184,6 +184,6 @@ def _describe_error(entry: Any) -> str:
     if kind == "missing":
         return f"{name!r} is required and missing"
     message = str(entry["msg"]).removeprefix("Value error, ")
-    named = [part for part in entry["loc"] if isinstance(part, str)]
-    where = ".".join(named[1:] if named[:1] == ["panels"] and len(entry["loc"]) > 1 else named)
+    key_names = [part for part in entry["loc"] if isinstance(part, str)]
+    where = ".".join(key_names[1:] if key_names[:1] == ["panels"] and len(entry["loc"]) > 1 else key_names)
     return f"{where}: {message}" if where else message

@@ -79,21 +79,23 @@ def choices(store: Store, *, now: datetime) -> dict[str, Any]:
     }
 
 
-def selection(chosen: Mapping[str, str], available: Mapping[str, Any], *, now: datetime) -> PanelSelection:
+def selection(
+    control_texts: Mapping[str, str], available: Mapping[str, Any], *, now: datetime
+) -> PanelSelection:
     """What a person chose, by the names of the controls; ``period`` counts back from the last event.
 
     Raises:
         PreviewError: a period or a time that is none.
     """
     names = ("model", "version", "role", "service", "feature")
-    control_values = {name: chosen[name] for name in names if chosen.get(name)}
+    control_values = {name: control_texts[name] for name in names if control_texts.get(name)}
     end = _parse_time(available["last"]) + timedelta(milliseconds=1) if available["last"] else now
     start = _parse_time(available["first"]) if available["first"] else now - timedelta(days=1)
-    period = chosen.get("period") or WHOLE
+    period = control_texts.get("period") or WHOLE
     try:
-        if chosen.get("from") or chosen.get("to"):
-            start = _parse_time(chosen["from"]) if chosen.get("from") else start
-            end = _parse_time(chosen["to"]) if chosen.get("to") else end
+        if control_texts.get("from") or control_texts.get("to"):
+            start = _parse_time(control_texts["from"]) if control_texts.get("from") else start
+            end = _parse_time(control_texts["to"]) if control_texts.get("to") else end
         elif period != WHOLE:
             start = last(period, end).start
         return PanelSelection(start, end, **control_values)
@@ -108,11 +110,11 @@ def prepare(store: Store, dashboards: Iterable[Dashboard]) -> None:
     a fraction of one a panel.
     """
     nowhere = PanelSelection(datetime(2000, 1, 1, tzinfo=UTC), datetime(2000, 1, 2, tzinfo=UTC))
-    named: dict[str, dict[str, None]] = {}
+    fields_by_indices: dict[str, dict[str, None]] = {}
     for panel in (panel for dashboard in dashboards for panel in dashboard.panels if panel.chart != "text"):
         indices, body = queries.request(panel, nowhere)
-        named.setdefault(indices, {}).update(dict.fromkeys(_find_fields(body)))
-    for indices, fields in named.items():
+        fields_by_indices.setdefault(indices, {}).update(dict.fromkeys(_find_fields(body)))
+    for indices, fields in fields_by_indices.items():
         aggs = {str(i): {"value_count": {"field": name}} for i, name in enumerate(fields)}
         if aggs:
             store.search(indices, {"size": 0, "query": {"match_none": {}}, "aggs": aggs})
@@ -162,20 +164,27 @@ class Remembering(DelegatingStore):
             self._round += 1
 
 
-def panel_view(store: Store, panel: Panel, chosen: PanelSelection) -> View:
+def panel_view(store: Store, panel: Panel, panel_selection: PanelSelection) -> View:
     """A panel's view; what the store cannot answer is said in it."""
     if panel.chart == "text":
         return views.view(panel, [])
     try:
-        expected_search = queries.expected_request(panel, chosen)
+        expected_search = queries.expected_request(panel, panel_selection)
         expected = None if expected_search is None else store.search(*expected_search)
         try:
-            rows = tables.rows(panel, chosen, store.search(*queries.shared_request(panel, chosen)), expected)
+            rows = tables.rows(
+                panel,
+                panel_selection,
+                store.search(*queries.shared_request(panel, panel_selection)),
+                expected,
+            )
         except CutError:
-            rows = tables.rows(panel, chosen, store.search(*queries.request(panel, chosen)), expected)
+            rows = tables.rows(
+                panel, panel_selection, store.search(*queries.request(panel, panel_selection)), expected
+            )
     except (StoreError, CutError) as error:
         return {"kind": "error", "note": str(error)}
-    return views.view(panel, rows, feature=chosen.feature)
+    return views.view(panel, rows, feature=panel_selection.feature)
 
 
 def outline(dashboards: Iterable[Dashboard]) -> list[dict[str, Any]]:
@@ -233,23 +242,23 @@ def static_views(
     store: Store,
     dashboards: Sequence[Dashboard],
     available: Mapping[str, Any],
-    combined: Iterable[Mapping[str, str]],
+    chosen_combinations: Iterable[Mapping[str, str]],
     *,
     now: datetime,
 ) -> dict[str, list[list[View]]]:
     """Key of a combination (``key``) → dashboard → panel → view."""
     views_by_key = {}
-    for combination in combined:
-        chosen = selection(combination, available, now=now)
+    for combination in chosen_combinations:
+        panel_selection = selection(combination, available, now=now)
         views_by_key[key(combination)] = [
-            [panel_view(store, panel, chosen) for panel in d.panels] for d in dashboards
+            [panel_view(store, panel, panel_selection) for panel in d.panels] for d in dashboards
         ]
     return views_by_key
 
 
-def key(chosen: Mapping[str, str]) -> str:
+def key(control_texts: Mapping[str, str]) -> str:
     """The same as the page's script makes of the controls."""
-    return "\n".join(chosen.get(name, "") for name in ("model", "version", "role", "period"))
+    return "\n".join(control_texts.get(name, "") for name in ("model", "version", "role", "period"))
 
 
 def _find_short_period(available: Mapping[str, Any]) -> str | None:

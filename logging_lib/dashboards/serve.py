@@ -101,8 +101,8 @@ def server(
         except (KeyError, ValueError, IndexError):
             raise PreviewError("there is no such panel") from None
         now = clock()
-        chosen = selection(parameters, choices(store, now=now), now=now)
-        return "application/json", _json(panel_view(store, requested_panel, chosen))
+        panel_selection = selection(parameters, choices(store, now=now), now=now)
+        return "application/json", _json(panel_view(store, requested_panel, panel_selection))
 
     routes: dict[str, Callable[[dict[str, str]], tuple[str, bytes]]] = {
         "/": answer_page, "/api/choices": answer_choices, "/api/panel": answer_panel,

@@ -240,7 +240,7 @@ def _build_rate_rows(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | N
     totals = {
         time_bucket["key"]: time_bucket["weight"]["value"] for time_bucket in aggs["all"]["x"]["buckets"]
     }
-    usual = {} if expected is None else expected_rates(expected, (panel.field or "").rpartition(".")[2])
+    usual_rates = {} if expected is None else expected_rates(expected, (panel.field or "").rpartition(".")[2])
     rate_rows = []
     for bucket in aggs["features"]["buckets"]:
         feature = str(bucket["key"])
@@ -253,14 +253,14 @@ def _build_rate_rows(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | N
                     "x": _format_millis(moment),
                     "series": feature,
                     "value": failed.get(moment, 0.0) / total if total else None,
-                    "expected": usual.get(feature),
+                    "expected": usual_rates.get(feature),
                 }
             )
     return rate_rows
 
 
 def _build_bin_rows(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
-    only = None if panel.feature is None else tokens.escape(panel.feature)
+    only_feature = None if panel.feature is None else tokens.escape(panel.feature)
     weights: dict[str, dict[str, dict[str, float]]] = {"now": {}, "before": {}}
     for when, by_feature in weights.items():
         if when not in aggs["when"]["buckets"]:
@@ -270,7 +270,7 @@ def _build_bin_rows(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | No
             raise CutError("there are too many bins for one search: choose a model or a feature")
         for bucket in bin_aggregation["buckets"]:
             feature, _, name = str(bucket["key"]).partition("=")
-            if only not in (None, feature):
+            if only_feature not in (None, feature):
                 continue
             by_feature.setdefault(feature, {})[name] = bucket["weight"]["value"]
     training: Mapping[str, Mapping[str, float]] = {}
@@ -281,9 +281,9 @@ def _build_bin_rows(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | No
     bin_rows = []
     for feature in sorted({*weights["now"], *weights["before"]}):
         now, before = (_to_shares(weights[when].get(feature, {})) for when in ("now", "before"))
-        usual = training.get(feature)
-        base = usual if usual is not None else before
-        names = sorted({*now, *before, *(usual or {})}, key=natural_sort_key)
+        training_shares = training.get(feature)
+        base = training_shares if training_shares is not None else before
+        names = sorted({*now, *before, *(training_shares or {})}, key=natural_sort_key)
         distance = sum(abs(now.get(name, 0.0) - base.get(name, 0.0)) for name in names) / 2
         feature_name = tokens.split(feature + "=")[0]
         bin_rows += [
@@ -292,7 +292,7 @@ def _build_bin_rows(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | No
                 "bin": tokens.split("=" + name)[1],
                 "now": now.get(name, 0.0) if now else None,
                 "before": before.get(name, 0.0) if before else None,
-                "training": None if usual is None else usual.get(name, 0.0),
+                "training": None if training_shares is None else training_shares.get(name, 0.0),
                 "distance": distance if now and base else None,
             }
             for name in names

@@ -263,8 +263,8 @@ def _build_bins(panel: Panel) -> Json:
 
 def _build_training(panel: Panel) -> Json:
     """Bars of one feature's bins as served; a tick where training was."""
-    usual = panel.training or {}
-    names = sorted(usual, key=natural_sort_key)
+    training_shares = panel.training or {}
+    names = sorted(training_shares, key=natural_sort_key)
     y = {"field": "bin", "type": "nominal", "title": None, "sort": [_unescape_bin(name) for name in names]}
     return {
         "layer": [
@@ -279,7 +279,9 @@ def _build_training(panel: Panel) -> Json:
                 "encoding": {"y": y, "x": {"field": "share", **_SHARE}},
             },
             {
-                "data": {"values": [{"bin": _unescape_bin(name), "share": usual[name]} for name in names]},
+                "data": {
+                    "values": [{"bin": _unescape_bin(name), "share": training_shares[name]} for name in names]
+                },
                 "mark": {"type": "tick", "thickness": 3, "color": "#d36086", "tooltip": True},
                 "encoding": {"y": y, "x": {"field": "share", **_SHARE}},
             },

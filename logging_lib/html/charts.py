@@ -81,7 +81,7 @@ def bins(
     ]
     if any(row["who"] == FAILED for row in data):
         colors[FAILED] = ALERT
-    overlaid = len(names) < 3
+    is_overlaid = len(names) < 3
     encoding = {
         "x": {
             "field": "share", "type": "quantitative",
@@ -95,11 +95,11 @@ def bins(
         "tooltip": [{"field": "bin"}, {"field": "sample", "title": "of"}, {"field": "share", "format": ".2%"}],
     }  # fmt: skip
     spec: Spec = {
-        **_rows(len(unique) * (1 if overlaid else max(1, len(names) * 8 / 18)), width),
+        **_rows(len(unique) * (1 if is_overlaid else max(1, len(names) * 8 / 18)), width),
         **_heading(title),
         "padding": {"left": 2, "top": 2, "bottom": 2, "right": 20},
     }
-    if not overlaid:
+    if not is_overlaid:
         encoding["yOffset"] = {"field": "sample", "type": "nominal", "sort": names}
         return {
             **spec,

@@ -133,9 +133,9 @@ class Kibana:
         Raises:
             KibanaError: nothing was imported.
         """
-        listed = list(objects)
+        documents = list(objects)
         params = {"createNewCopies": "true"} if new_copies else {"overwrite": "true"} if overwrite else {}
-        content = ndjson(listed).encode()
+        content = ndjson(documents).encode()
         file = {"file": ("logging-lib.ndjson", content, "application/ndjson")}
         answer = self._call("POST", "/api/saved_objects/_import", params=params, files=file)
         if not isinstance(answer, dict) or "success" not in answer:
@@ -164,8 +164,8 @@ class Kibana:
         Raises:
             KibanaError: one of them is not there, or may not be read.
         """
-        listed = [{"type": kind, "id": identity} for kind, identity in objects]
-        return self._export({"objects": listed, "includeReferencesDeep": True})
+        object_references = [{"type": kind, "id": identity} for kind, identity in objects]
+        return self._export({"objects": object_references, "includeReferencesDeep": True})
 
     def delete(self, objects: Sequence[tuple[str, str]]) -> None:
         """Remove these (type, id); those that are not there are passed over.
@@ -175,9 +175,9 @@ class Kibana:
         """
         if not objects:
             return
-        listed = [{"type": kind, "id": identity} for kind, identity in objects]
+        object_references = [{"type": kind, "id": identity} for kind, identity in objects]
         answer = self._call(
-            "POST", "/api/saved_objects/_bulk_delete", params={"force": "true"}, json_body=listed
+            "POST", "/api/saved_objects/_bulk_delete", params={"force": "true"}, json_body=object_references
         )
         for status in answer.get("statuses", ()) if isinstance(answer, dict) else ():
             error = status.get("error", {})
@@ -279,12 +279,14 @@ def _build_refusal_error(response: requests.Response, about: str) -> KibanaError
         body = response.json()
         if isinstance(body, dict):
             missing = (body.get("attributes") or {}).get("objects") or []
-            named = [
+            missing_objects = [
                 f"{reference.get('type')} {reference.get('id')}"
                 for reference in missing
                 if isinstance(reference, dict)
             ]
-            reason = str(body.get("message", "")) + (f": {', '.join(named)}" if named else "")
+            reason = str(body.get("message", "")) + (
+                f": {', '.join(missing_objects)}" if missing_objects else ""
+            )
     except ValueError:
         reason = response.text[:200]
     reason = printable(reason or response.reason or "no reason was given")

@@ -70,15 +70,15 @@ def saved_objects(dashboards: Iterable[Dashboard]) -> list[Json]:
 
 def ndjson(objects: Iterable[Json]) -> str:
     """The file that Kibana imports: one object a line, and how many there are."""
-    listed = list(objects)
+    documents = list(objects)
     summary = {
         "excludedObjects": [],
         "excludedObjectsCount": 0,
-        "exportedCount": len(listed),
+        "exportedCount": len(documents),
         "missingRefCount": 0,
         "missingReferences": [],
     }
-    return "".join(_encode_line(document) + "\n" for document in (*listed, summary))
+    return "".join(_encode_line(document) + "\n" for document in (*documents, summary))
 
 
 def dashboard_id(name: str) -> str:
