@@ -294,7 +294,7 @@ def preview(
             available = previewing.choices(opened, now=now)
             selections = list(previewing.combinations(available, models or ()))
             views = previewing.static_views(
-                previewing.Remembering(opened), dashboards, available, selections, now=now
+                previewing.CachingStore(opened), dashboards, available, selections, now=now
             )
             periods = list(dict.fromkeys(dashboard["period"] for dashboard in selections))
             out.mkdir(parents=True, exist_ok=True)

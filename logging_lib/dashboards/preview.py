@@ -23,8 +23,7 @@ PERIODS = ("1h", "6h", "24h", "7d", "30d", "90d", "365d")
 WHOLE = "all"
 MAX_STATIC = 40
 """A static page holds at most so many combinations of model, version, role and period."""
-REMEMBERED = 100
-"""Answers."""
+MAX_CACHED_ANSWERS = 100
 _STREAMS = "logs-ml.prediction-*"
 
 
@@ -133,7 +132,7 @@ def _find_fields(part: Any) -> Iterator[str]:
             yield from _find_fields(item)
 
 
-class Remembering(DelegatingStore):
+class CachingStore(DelegatingStore):
     """A store that gives the same answer to the same search until it is refreshed: the panels of a page show one
     moment, and what they ask alike is asked once."""
 
@@ -153,7 +152,7 @@ class Remembering(DelegatingStore):
             if round_ != self._round:  # it was refreshed in the meantime
                 return answer
             self._answers[search_key] = answer  # the last one asked for is the last one forgotten
-            if len(self._answers) > REMEMBERED:
+            if len(self._answers) > MAX_CACHED_ANSWERS:
                 del self._answers[next(iter(self._answers))]
         return answer
 

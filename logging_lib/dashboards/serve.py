@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 
 from logging_lib.dashboards.page import render_preview
-from logging_lib.dashboards.preview import PreviewError, Remembering, choices, panel_view, selection
+from logging_lib.dashboards.preview import CachingStore, PreviewError, choices, panel_view, selection
 from logging_lib.dashboards.spec import Dashboard
 from logging_lib.store.port import Store
 
@@ -84,7 +84,7 @@ def server(
         def log_message(self, *_: Any) -> None:
             pass
 
-    store = Remembering(store)
+    store = CachingStore(store)
     by_id = {dashboard.id: dashboard for dashboard in dashboards}
 
     def answer_page(_: dict[str, str]) -> tuple[str, bytes]:

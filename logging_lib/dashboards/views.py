@@ -26,7 +26,7 @@ View = dict[str, Any]
 
 MAX_ROWS = 300
 MAX_TEXT = 200
-MAX_WHOLE = 8000
+MAX_EVENT_TEXT = 8000
 _VIEW_LINK = re.compile(r"#/view/logging-lib-([a-z0-9-]+)")
 _LINKS_ALONE = re.compile(r"(?:\[[^\]]*\]\(#/view/[^)]*\)[\s·]*)+(?:\n\n|\Z)")
 _NO_EVENTS = {
@@ -210,7 +210,7 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 def _render_event(source: Any) -> str:
     """A whole event as indented JSON, with long texts cut."""
     text = orjson.dumps(_shorten_texts(source), option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
-    return text if len(text) <= MAX_WHOLE else text[: MAX_WHOLE - 1] + "…"
+    return text if len(text) <= MAX_EVENT_TEXT else text[: MAX_EVENT_TEXT - 1] + "…"
 
 
 def _shorten_texts(part: Any) -> Any:

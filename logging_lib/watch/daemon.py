@@ -248,7 +248,7 @@ class Daemon:
         with self._lock:
             # Before it is asked what is due: what ends just then has its scheduled time behind it.
             working = set(self._working)
-        due = [(watch, missed) for watch, missed in self._runner.due(now) if watch.id not in working]
+        due = [(watch, missed) for watch, missed in self._runner.find_due(now) if watch.id not in working]
         places = max(0, min(self._pace.workers - self._fresh, self._pace.max_runs - len(working)))
         self._waiting = max(0, len(due) - places)
         if not due or not places:

@@ -125,7 +125,7 @@ class Runner:
 
     def tick(self, now: datetime) -> RunReport:
         """Run the watches that became due since the last tick, and try again what waits for its next attempt."""
-        due = [(watch, scheduled) for watch, missed in self.due(now) for scheduled in missed]
+        due = [(watch, scheduled) for watch, missed in self.find_due(now) for scheduled in missed]
         return self._run(due, now)
 
     def _run(self, due: list[tuple[Watch, datetime]], now: datetime, *, at_once: bool = False) -> RunReport:
@@ -134,7 +134,7 @@ class Runner:
 
     # --- the schedule
 
-    def due(self, now: datetime) -> list[tuple[Watch, list[datetime]]]:
+    def find_due(self, now: datetime) -> list[tuple[Watch, list[datetime]]]:
         """The watches that are due, each with its scheduled times, the oldest first."""
         due = []
         for watch in self.watches.values():

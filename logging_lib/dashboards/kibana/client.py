@@ -44,7 +44,7 @@ class KibanaError(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ImportResult:
     """What became of an import: how many objects were taken, and why the others were not."""
 
     taken: int
@@ -123,7 +123,7 @@ class Kibana:
 
     def import_objects(
         self, objects: Iterable[Json], *, overwrite: bool = False, new_copies: bool = False
-    ) -> Imported:
+    ) -> ImportResult:
         """Put saved objects there.
 
         Args:
@@ -143,7 +143,7 @@ class Kibana:
         errors = answer.get("errors") or []
         refused = tuple(_explain_refusal(error) for error in errors)
         conflicts = sum("conflict" in error.get("error", {}).get("type", "") for error in errors)
-        return Imported(int(answer.get("successCount", 0)), refused, conflicts)
+        return ImportResult(int(answer.get("successCount", 0)), refused, conflicts)
 
     def export_ours(self) -> list[Json]:
         """All that carries our tag, with what it refers to: data views and the tag itself.

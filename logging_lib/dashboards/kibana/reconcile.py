@@ -16,7 +16,7 @@ from typing import Any
 
 from logging_lib._util import ownership
 from logging_lib._util.ownership import OwnershipState, compare_mark, diff_lines
-from logging_lib.dashboards.kibana.client import Imported, Kibana, KibanaError
+from logging_lib.dashboards.kibana.client import ImportResult, Kibana, KibanaError
 from logging_lib.dashboards.kibana.objects import TAG, TAG_DESCRIPTION
 
 Json = dict[str, Any]
@@ -84,7 +84,7 @@ def inspect_objects(kibana: Kibana, desired: Iterable[Json], *, version: str) ->
     )
 
 
-def import_objects(kibana: Kibana, desired: Iterable[Json], *, version: str) -> Imported:
+def import_objects(kibana: Kibana, desired: Iterable[Json], *, version: str) -> ImportResult:
     """Import the objects over those that are there, and mark them as ours.
 
     Raises:
@@ -106,7 +106,7 @@ def import_objects(kibana: Kibana, desired: Iterable[Json], *, version: str) -> 
     description = f"{TAG_DESCRIPTION} [{version}{marks_text}]"
     marked_tag = {**tag, "attributes": {**tag["attributes"], "description": description}}
     tag_import = kibana.import_objects([marked_tag], overwrite=True)
-    return Imported(imported.taken, tag_import.refused)
+    return ImportResult(imported.taken, tag_import.refused)
 
 
 def _read_marks(tag: Json | None) -> tuple[str, dict[str, tuple[str, str]]]:
