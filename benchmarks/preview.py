@@ -27,7 +27,7 @@ def run() -> Iterator[Result]:
         dashboards = [*load_dashboards(content.path("kibana_dashboards")), for_profile(made)]
         started, used = time.perf_counter(), time.process_time()
         with EmbeddedStore(folder, read_only=True) as opened:
-            store = preview.Remembering(opened)
+            store = preview.CachingStore(opened)
             preview.prepare(store, dashboards)
             now = datetime.now(UTC)
             known = preview.choices(store, now=now)

@@ -19,7 +19,7 @@ from logging_lib.cli import options, output
 from logging_lib.cli.output import progress
 from logging_lib.dashboards.build import for_profile
 from logging_lib.dashboards.kibana import objects, reconcile
-from logging_lib.dashboards.kibana.client import Kibana, dashboard_url, newer, settings_from
+from logging_lib.dashboards.kibana.client import Kibana, dashboard_url, explain_newer, settings_from
 from logging_lib.dashboards.kibana.validate import check_ndjson
 from logging_lib.dashboards.loading import load_dashboards
 from logging_lib.dashboards.spec import Dashboard
@@ -115,7 +115,7 @@ def import_(
             raise StoreError("give either --overwrite or --new-copies, not both")
         wanted = _read(file) if file is not None else _wanted(specs, profiles)
         version = connection.version()
-        if (reason := newer(wanted, version)) is not None:
+        if (reason := explain_newer(wanted, version)) is not None:
             raise StoreError(
                 f"{file}: {reason}, this Kibana is {version}: upgrade it, or export from an older one"
             )
@@ -160,7 +160,9 @@ def export(
     """
     with output.handle_errors(OSError, ValueError, extra="report"), _connect(kibana, space) as connection:
         exported = (
-            connection.export([("dashboard", dashboard) for dashboard in ids]) if ids else connection.ours()
+            connection.export([("dashboard", dashboard) for dashboard in ids])
+            if ids
+            else connection.export_ours()
         )
         if not exported:
             raise StoreError(
@@ -193,7 +195,7 @@ def diff(
     with output.handle_errors(OSError, ValueError, extra="report"), _connect(kibana, space) as connection:
         wanted = _read(file) if file is not None else _wanted(specs, profiles)
         comparison = reconcile.inspect_objects(connection, wanted, version=connection.version())
-    differ = reconcile.differences(comparison, wanted)
+    differ = reconcile.diff_objects(comparison, wanted)
     if not every:
         differ = {
             key: text for key, text in differ.items() if comparison.states[key] is not OwnershipState.CURRENT
@@ -224,7 +226,7 @@ def list_(
     Example: logging-lib dashboards list --kibana https://localhost:5601
     """
     with output.handle_errors(OSError, ValueError, extra="report"), _connect(kibana, space) as connection:
-        own_objects = connection.ours()
+        own_objects = connection.export_ours()
         settings = settings_from(url=kibana)
     rows = [
         {
@@ -292,7 +294,7 @@ def preview(
             available = previewing.choices(opened, now=now)
             selections = list(previewing.combinations(available, models or ()))
             views = previewing.static_views(
-                previewing.Remembering(opened), dashboards, available, selections, now=now
+                previewing.CachingStore(opened), dashboards, available, selections, now=now
             )
             periods = list(dict.fromkeys(dashboard["period"] for dashboard in selections))
             out.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ _CHECKS = {
 
 def for_profile(profile: Profile) -> Dashboard:
     """The dashboard of one model version: its predictions, then two panels for each of its features."""
-    only: Filter = {"ml.model.name": profile.model, "ml.model.version": profile.version}
+    version_filter: Filter = {"ml.model.name": profile.model, "ml.model.version": profile.version}
     panels = [
         Panel(
             title="Where to go",
@@ -35,14 +35,14 @@ def for_profile(profile: Profile) -> Dashboard:
             "[Investigate one prediction](#/view/logging-lib-investigate)\n\n"
             f"Trained on {profile.rows:,} rows; ticks and dashed lines are training's (profile {profile.id}).",
         ),
-        Panel(title="Predictions", chart="metric", metric="count", filter=only, width=12, height=6),
+        Panel(title="Predictions", chart="metric", metric="count", filter=version_filter, width=12, height=6),
         Panel(
             title="Failed predictions · good is 0 %",
             chart="metric",
             formula="count(failed) / count()",
             where={"failed": {"event.outcome": "failure"}},
             format="percent",
-            filter=only,
+            filter=version_filter,
             width=12,
             height=6,
         ),
@@ -52,7 +52,7 @@ def for_profile(profile: Profile) -> Dashboard:
             formula="count(other) / count()",
             where={"other": {"ml.profile.status": ["none", "mismatch"]}},
             format="percent",
-            filter=only,
+            filter=version_filter,
             width=12,
             height=6,
         ),
@@ -63,21 +63,22 @@ def for_profile(profile: Profile) -> Dashboard:
             percentile=95,
             field="event.duration",
             format="ns",
-            filter=only,
+            filter=version_filter,
             width=12,
             height=6,
         ),
     ]
     if profile.prediction is not None:
-        panels += _outputs(profile.prediction, only)
+        panels += _build_output_panels(profile.prediction, version_filter)
     names: dict[str, int] = {}
     for feature in profile.features.values():
-        label = _unique_label(feature.name, names)
-        panels.append(_bins(feature, label, only))
-        panels.append(_checks(feature, label, only))
+        label = _make_unique_label(feature.name, names)
+        panels.append(_build_bins_panel(feature, label, version_filter))
+        panels.append(_build_checks_panel(feature, label, version_filter))
+    model_version = f"{_shorten_name(profile.model)} {_shorten_name(profile.version)}"
     return Dashboard(
         id=model_id(profile.model, profile.version),
-        title=f"ML model · {_plain(profile.model)} {_plain(profile.version)}: each feature against training",
+        title=f"ML model · {model_version}: each feature against training",
         description=f"Made from profile {profile.id} by logging-lib dashboards build.",
         period="24h",
         controls=("role", "service", "feature"),
@@ -92,7 +93,7 @@ def model_id(model: str, version: str) -> str:
     return f"model-{slug}-{digest}" if slug else f"model-{digest}"
 
 
-def _outputs(output: Feature, only: Filter) -> list[Panel]:
+def _build_output_panels(output: Feature, version_filter: Filter) -> list[Panel]:
     if output.kind == "numeric" and output.moments is not None:
         mean, std = output.moments.mean, output.moments.std
         return [
@@ -103,7 +104,7 @@ def _outputs(output: Feature, only: Filter) -> list[Panel]:
                 field="ml.prediction.value",
                 band=True,
                 references=(Reference(value=mean, label=f"training's mean {mean:.4g}"),),
-                filter=only,
+                filter=version_filter,
             ),
             Panel(
                 title="Standard deviation of predictions · good is at training's",
@@ -111,7 +112,7 @@ def _outputs(output: Feature, only: Filter) -> list[Panel]:
                 metric="std",
                 field="ml.prediction.value",
                 references=(Reference(value=std, label=f"training's {std:.4g}"),),
-                filter=only,
+                filter=version_filter,
             ),
         ]
     return [
@@ -122,13 +123,13 @@ def _outputs(output: Feature, only: Filter) -> list[Panel]:
             split="ml.prediction.label",
             metric="count",
             size=20,
-            filter=only,
+            filter=version_filter,
             width=48,
         )
     ]
 
 
-def _bins(feature: Feature, label: str, only: Filter) -> Panel:
+def _build_bins_panel(feature: Feature, label: str, version_filter: Filter) -> Panel:
     bins = feature.expected_bins()
     total = sum(bins.values())
     return Panel(
@@ -137,11 +138,11 @@ def _bins(feature: Feature, label: str, only: Filter) -> Panel:
         chart="bins",
         feature=feature.name,
         training={name: count / total for name, count in bins.items()} if total else {},
-        filter=only,
+        filter=version_filter,
     )
 
 
-def _checks(feature: Feature, label: str, only: Filter) -> Panel:
+def _build_checks_panel(feature: Feature, label: str, version_filter: Filter) -> Panel:
     """The shares that failed a check, with the expected rates that are above zero as lines."""
     expected_checks = [check for check in CHECKS if check in feature.expected]
     checks = expected_checks or ["missing", "absent"]
@@ -160,18 +161,18 @@ def _checks(feature: Feature, label: str, only: Filter) -> Panel:
             for check in expected_checks
             if feature.expected[check].rate > 0
         ),
-        filter=only,
+        filter=version_filter,
     )
 
 
-def _unique_label(name: str, uses: dict[str, int]) -> str:
+def _make_unique_label(name: str, uses: dict[str, int]) -> str:
     """A name for titles, from which ids are made: cut, and still unique."""
-    text = _plain(name)
+    text = _shorten_name(name)
     number = uses[text] = uses.get(text, 0) + 1
     return text if number == 1 else f"{text} ({number})"
 
 
-def _plain(name: str) -> str:
+def _shorten_name(name: str) -> str:
     """A name as a title shows it: without what steers a terminal or the direction of writing, and cut."""
     text = printable(name)
     return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"

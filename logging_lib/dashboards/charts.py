@@ -8,7 +8,7 @@ from logging_lib._util.formatting import format_bin
 from logging_lib.dashboards.formula import Operation
 from logging_lib.dashboards.queries import BEFORE
 from logging_lib.dashboards.spec import TIME, Metric, Panel
-from logging_lib.dashboards.tables import Row, natural
+from logging_lib.dashboards.tables import Row, natural_sort_key
 from logging_lib.html import charts
 from logging_lib.html.theme import Spec
 
@@ -22,12 +22,12 @@ def specs(panel: Panel, rows: Sequence[Row], feature: str | None) -> list[Spec]:
         feature: the chosen one, for ``bins``.
     """
     if panel.chart == "rates":
-        return [_rates(panel, rows)]
+        return [_draw_rates(panel, rows)]
     if panel.chart == "bins":
-        return _bins(panel, rows, feature)
+        return _draw_bins(panel, rows, feature)
     if panel.chart == "heatmap":
-        return [_heat_map(panel, rows)]
-    return [_series(panel, rows)]
+        return [_draw_heat_map(panel, rows)]
+    return [_draw_series(panel, rows)]
 
 
 def _axis(metric: Metric | None) -> tuple[str, float]:
@@ -56,7 +56,7 @@ def _height(panel: Panel) -> int:
     return max(110, panel.height * 20 - 90)
 
 
-def _series(panel: Panel, rows: Sequence[Row]) -> Spec:
+def _draw_series(panel: Panel, rows: Sequence[Row]) -> Spec:
     metric = panel.numbers[0] if panel.numbers else None
     form, factor = _axis(metric)
     data = [
@@ -86,7 +86,7 @@ def _scale(panel: Panel, metric: Metric | None, data: Sequence[Row]) -> Spec:
     return {"zero": panel.chart != "line" or _form(metric) != "number"}
 
 
-def _rates(panel: Panel, rows: Sequence[Row]) -> Spec:
+def _draw_rates(panel: Panel, rows: Sequence[Row]) -> Spec:
     return charts.series(
         rows,
         mark="line",
@@ -98,29 +98,31 @@ def _rates(panel: Panel, rows: Sequence[Row]) -> Spec:
     )
 
 
-def _heat_map(panel: Panel, rows: Sequence[Row]) -> Spec:
-    names = [format_bin(name) for name in sorted({str(row["y"]) for row in rows}, key=natural)]
+def _draw_heat_map(panel: Panel, rows: Sequence[Row]) -> Spec:
+    names = [format_bin(name) for name in sorted({str(row["y"]) for row in rows}, key=natural_sort_key)]
     cells = [{**row, "y": format_bin(str(row["y"]))} for row in rows]
     return charts.heat_map(cells, names, over_time=panel.x == TIME)
 
 
-def _bins(panel: Panel, rows: Sequence[Row], feature: str | None) -> list[Spec]:
+def _draw_bins(panel: Panel, rows: Sequence[Row], feature: str | None) -> list[Spec]:
     """How far each feature moved, and the bins of the chosen one or of that which moved most."""
     distances = {str(row["feature"]): row["distance"] or 0.0 for row in rows}
     ranked = sorted(distances, key=lambda name: -distances[name])[: panel.size]
-    chosen = feature if feature in distances else panel.feature if panel.feature in distances else ranked[0]
-    of_chosen = [row for row in rows if row["feature"] == chosen]
-    trained = any(row["training"] is not None for row in of_chosen)
-    base = "training" if trained else f"{BEFORE.days} days before"
+    chosen_feature = (
+        feature if feature in distances else panel.feature if panel.feature in distances else ranked[0]
+    )
+    chosen_rows = [row for row in rows if row["feature"] == chosen_feature]
+    has_training = any(row["training"] is not None for row in chosen_rows)
+    base = "training" if has_training else f"{BEFORE.days} days before"
     bars = charts.bins(
-        [format_bin(str(row["bin"])) for row in of_chosen],
+        [format_bin(str(row["bin"])) for row in chosen_rows],
         {
-            base: [row["training" if trained else "before"] for row in of_chosen],
-            "now": [row["now"] for row in of_chosen],
+            base: [row["training" if has_training else "before"] for row in chosen_rows],
+            "now": [row["now"] for row in chosen_rows],
         },
-        title="" if panel.feature else chosen,
+        title="" if panel.feature else chosen_feature,
     )
     if len(ranked) < 2:
         return [bars]
-    title = f"Share of events in other bins than {base if trained else 'in the ' + base}"
-    return [charts.ranking({name: distances[name] for name in ranked}, chosen, title), bars]
+    title = f"Share of events in other bins than {base if has_training else 'in the ' + base}"
+    return [charts.ranking({name: distances[name] for name in ranked}, chosen_feature, title), bars]

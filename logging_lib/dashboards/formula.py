@@ -85,13 +85,13 @@ def operations(formula: Formula) -> Iterator[Operation]:
             yield node
 
 
-def value(formula: Formula, of: Callable[[Operation], float | None]) -> float | None:
+def value(formula: Formula, value_of: Callable[[Operation], float | None]) -> float | None:
     """Its value; None where one of its operations has none, or a division is by zero."""
     if isinstance(formula, Number):
         return formula.value
     if isinstance(formula, Operation):
-        return of(formula)
-    arguments = [value(argument, of) for argument in formula.arguments]
+        return value_of(formula)
+    arguments = [value(argument, value_of) for argument in formula.arguments]
     if any(argument is None for argument in arguments):
         return None
     numbers = [argument for argument in arguments if argument is not None]

@@ -18,7 +18,7 @@ NDJSON = "logging-lib.ndjson"
 _BEGIN, _END = "<!-- generated: the dashboards -->", "<!-- end of what is generated -->"
 
 
-def listed(dashboards: list[Dashboard]) -> str:
+def render_list(dashboards: list[Dashboard]) -> str:
     """The dashboards and their panels, as Markdown."""
     lines = []
     for board in dashboards:
@@ -56,7 +56,7 @@ def outputs(root: Path) -> dict[str, str]:
     _, end, after = after.partition(_END)
     if not begin or not end:
         raise ValueError(f"{FOLDER}/README.md: lacks the lines {_BEGIN} and {_END}")
-    readme = f"{before}{begin}\n\n{listed(dashboards)}\n{end}{after}"
+    readme = f"{before}{begin}\n\n{render_list(dashboards)}\n{end}{after}"
     return {f"{FOLDER}/{NDJSON}": ndjson_text, f"{FOLDER}/README.md": readme}
 
 

@@ -28,33 +28,33 @@ def check(dashboard: Dashboard, schema: Schema) -> Iterator[Finding]:
                 f"panel {titles[panel.title] + 1} has the same title; ids are made from titles",
             )
         titles.setdefault(panel.title, place)
-        for location, message in _panel(panel, schema):
+        for location, message in _check_panel(panel, schema):
             yield (*at, *location), message
 
 
-def _panel(panel: Panel, schema: Schema) -> Iterator[Finding]:
-    yield from _shape(panel)
-    yield from _filter(panel.filter, panel.dataset, schema, ("filter",))
+def _check_panel(panel: Panel, schema: Schema) -> Iterator[Finding]:
+    yield from _check_shape(panel)
+    yield from _check_filter(panel.filter, panel.dataset, schema, ("filter",))
     for name, condition in panel.where.items():
-        yield from _filter(condition, panel.dataset, schema, ("where", name))
+        yield from _check_filter(condition, panel.dataset, schema, ("where", name))
     for place, name in enumerate(panel.splits):
         at: Location = ("split",) if isinstance(panel.split, str) else ("split", place)
-        yield from _field(name, panel.dataset, schema, at, grouped=True)
+        yield from _check_field(name, panel.dataset, schema, at, grouped=True)
     if panel.x != TIME:
-        yield from _field(panel.x, panel.dataset, schema, ("x",), grouped=True)
+        yield from _check_field(panel.x, panel.dataset, schema, ("x",), grouped=True)
     for place, name in enumerate(panel.columns):
-        yield from _field(name, panel.dataset, schema, ("columns", place), shown=True)
+        yield from _check_field(name, panel.dataset, schema, ("columns", place), only_displayed=True)
     used = set()
     for place, metric in enumerate(panel.numbers):
         at = ("metrics", place) if panel.metrics else ()
         for operation in operations(metric.parsed):
             used.add(operation.where)
-            yield from _operation(operation, metric, panel, schema, at)
+            yield from _check_operation(operation, metric, panel, schema, at)
     for name in sorted(set(panel.where) - used):
         yield ("where", name), f"no formula uses {name!r}"
 
 
-def _shape(panel: Panel) -> Iterator[Finding]:
+def _check_shape(panel: Panel) -> Iterator[Finding]:
     """Which keys go with which chart."""
     chart, numbers = panel.chart, len(panel.numbers)
     if panel.drilldown is not None and not panel.splits:
@@ -97,7 +97,7 @@ def _shape(panel: Panel) -> Iterator[Finding]:
         yield ("expected",), "'expected' goes with rates and bins"
 
 
-def _operation(
+def _check_operation(
     operation: Operation, metric: Metric, panel: Panel, schema: Schema, at: Location
 ) -> Iterator[Finding]:
     where = "formula" if metric.formula is not None else "field"
@@ -108,7 +108,7 @@ def _operation(
     if operation.where and operation.where not in panel.where:
         yield (*at, where), f"'where' has no filter {operation.where!r}"
     if operation.field:
-        yield from _field(
+        yield from _check_field(
             operation.field,
             panel.dataset,
             schema,
@@ -118,12 +118,12 @@ def _operation(
         )
 
 
-def _filter(conditions: Filter, dataset: str, schema: Schema, at: Location) -> Iterator[Finding]:
+def _check_filter(conditions: Filter, dataset: str, schema: Schema, at: Location) -> Iterator[Finding]:
     for name in conditions:
-        yield from _field(name, dataset, schema, (*at, name))
+        yield from _check_field(name, dataset, schema, (*at, name))
 
 
-def _field(
+def _check_field(
     name: str,
     dataset: str,
     schema: Schema,
@@ -131,7 +131,7 @@ def _field(
     *,
     numeric: bool = False,
     grouped: bool = False,
-    shown: bool = False,
+    only_displayed: bool = False,
 ) -> Iterator[Finding]:
     if name in _NOT_OURS:
         return
@@ -146,7 +146,7 @@ def _field(
             return
         close = get_close_matches(name, sources.names(dataset), 1)
         yield at, f"there is no field {name!r:.120}" + (f"; did you mean {close[0]!r}?" if close else "")
-    elif not shown and not field.indexed:
+    elif not only_displayed and not field.indexed:
         yield at, f"{name} is not indexed: it can only be shown as a column of events"
     elif grouped and field.type in _TEXTS:
         yield at, f"{name} is of the type {field.type}: it can only be filtered and shown"

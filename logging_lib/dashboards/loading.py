@@ -106,15 +106,16 @@ def parse_dashboard(text: str, *, id: str, file: str = "dashboard") -> Dashboard
     if not isinstance(document, dict):
         raise SpecError([Problem(file, 1, "expected a mapping with 'title' and 'panels'")])
     if "id" in document:
-        raise SpecError([Problem(file, lines.of(("id",)), "leave 'id' out: it is the file's name")])
+        raise SpecError([Problem(file, lines.line_of(("id",)), "leave 'id' out: it is the file's name")])
     try:
         dashboard = Dashboard.model_validate({**document, "id": id})
     except ValidationError as error:
         problems = {
-            Problem(file, lines.of(entry["loc"]), _message(entry)): None for entry in _first(error.errors())
+            Problem(file, lines.line_of(entry["loc"]), _describe_error(entry)): None
+            for entry in _drop_consequences(error.errors())
         }
         raise SpecError(problems) from error
-    faults = [Problem(file, lines.of(at), message) for at, message in check(dashboard, fields.load())]
+    faults = [Problem(file, lines.line_of(at), message) for at, message in check(dashboard, fields.load())]
     if faults:
         raise SpecError(faults)
     return dashboard
@@ -135,12 +136,12 @@ class _Lines:
         if len(path) > _DEEPEST:
             raise ValueError("nested too deeply")
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
+            return self._read_mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.read(item, (*path, place)) for place, item in enumerate(node.value)]
         return yaml.SafeLoader("").construct_object(node)
 
-    def _mapping(self, node: yaml.MappingNode, path: tuple[str | int, ...]) -> dict[str, Any]:
+    def _read_mapping(self, node: yaml.MappingNode, path: tuple[str | int, ...]) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -155,7 +156,7 @@ class _Lines:
             mapping[name] = self.read(value_node, (*path, name))
         return {**merged, **mapping}
 
-    def of(self, location: Sequence[str | int]) -> int:
+    def line_of(self, location: Sequence[str | int]) -> int:
         """The line of a location; parts that are not in the file (a union's branches) are passed over."""
         path: tuple[str | int, ...] = ()
         for part in location:
@@ -164,25 +165,25 @@ class _Lines:
         return self._lines.get(path, 1)
 
 
-def _first(errors: Sequence[Any]) -> list[Any]:
+def _drop_consequences(errors: Sequence[Any]) -> list[Any]:
     """Without what only follows: panels that are refused leave the list of panels empty."""
-    deeper = any(entry["loc"][:1] == ("panels",) and len(entry["loc"]) > 1 for entry in errors)
-    return [entry for entry in errors if not (deeper and entry["loc"] == ("panels",))]
+    has_panel_errors = any(entry["loc"][:1] == ("panels",) and len(entry["loc"]) > 1 for entry in errors)
+    return [entry for entry in errors if not (has_panel_errors and entry["loc"] == ("panels",))]
 
 
-def _names() -> list[str]:
+def _list_keys() -> list[str]:
     models = [m for m in vars(spec).values() if isinstance(m, type) and issubclass(m, BaseModel)]
     return sorted({info.alias or name for m in models for name, info in m.model_fields.items()})
 
 
-def _message(entry: Any) -> str:
+def _describe_error(entry: Any) -> str:
     kind, name = entry["type"], str(entry["loc"][-1]) if entry["loc"] else "$"
     if kind == "extra_forbidden":
-        close = get_close_matches(name, _names(), 1)
+        close = get_close_matches(name, _list_keys(), 1)
         return f"unknown key {name!r}" + (f"; did you mean {close[0]!r}?" if close else "; remove it")
     if kind == "missing":
         return f"{name!r} is required and missing"
     message = str(entry["msg"]).removeprefix("Value error, ")
-    named = [part for part in entry["loc"] if isinstance(part, str)]
-    where = ".".join(named[1:] if named[:1] == ["panels"] and len(entry["loc"]) > 1 else named)
+    key_names = [part for part in entry["loc"] if isinstance(part, str)]
+    where = ".".join(key_names[1:] if key_names[:1] == ["panels"] and len(entry["loc"]) > 1 else key_names)
     return f"{where}: {message}" if where else message

@@ -25,10 +25,10 @@ def render_preview(
         views: of ``preview.static_views``; None for a page that asks its server.
         periods: that can be chosen; default: all that are shorter than the data.
     """
-    known = [WHOLE, *choices["periods"]] if periods is None else list(periods)
+    selectable_periods = [WHOLE, *choices["periods"]] if periods is None else list(periods)
     data = {
-        "dashboards": outline(dashboards), "choices": choices, "views": views, "periods": known,
-        "period": "24h" if "24h" in known else WHOLE,
+        "dashboards": outline(dashboards), "choices": choices, "views": views, "periods": selectable_periods,
+        "period": "24h" if "24h" in selectable_periods else WHOLE,
     }  # fmt: skip
     return render_app(
         "preview", "preview.js", library=vega_bundle(), data=data, live=views is None, style="preview.css"

@@ -23,8 +23,7 @@ PERIODS = ("1h", "6h", "24h", "7d", "30d", "90d", "365d")
 WHOLE = "all"
 MAX_STATIC = 40
 """A static page holds at most so many combinations of model, version, role and period."""
-REMEMBERED = 100
-"""Answers."""
+MAX_CACHED_ANSWERS = 100
 _STREAMS = "logs-ml.prediction-*"
 
 
@@ -48,20 +47,20 @@ def choices(store: Store, *, now: datetime) -> dict[str, Any]:
             "last": {"max": {"field": "@timestamp"}},
         },
     }
-    found = store.search(_STREAMS, body).get("aggregations")
+    aggregations = store.search(_STREAMS, body).get("aggregations")
     models: dict[str, dict[str, list[str]]] = {}
     services: list[str] = []
     first = latest = None
-    if found is not None and found["first"]["value"] is not None:
+    if aggregations is not None and aggregations["first"]["value"] is not None:
         models = {
             model["key"]: {
                 version["key"]: [role["key"] for role in version["roles"]["buckets"]]
                 for version in model["versions"]["buckets"]
             }
-            for model in found["models"]["buckets"]
+            for model in aggregations["models"]["buckets"]
         }
-        services = [bucket["key"] for bucket in found["services"]["buckets"]]
-        first, latest = (from_millis(found[end]["value"]) for end in ("first", "last"))
+        services = [bucket["key"] for bucket in aggregations["services"]["buckets"]]
+        first, latest = (from_millis(aggregations[end]["value"]) for end in ("first", "last"))
     features: dict[str, list[str]] = {}
     profiles = store.search(queries.PROFILES, {"size": 1000, "_source": ["ml.model", "expected.bins"]})
     for hit in profiles["hits"]["hits"]:
@@ -79,24 +78,26 @@ def choices(store: Store, *, now: datetime) -> dict[str, Any]:
     }
 
 
-def selection(chosen: Mapping[str, str], known: Mapping[str, Any], *, now: datetime) -> PanelSelection:
+def selection(
+    control_texts: Mapping[str, str], available: Mapping[str, Any], *, now: datetime
+) -> PanelSelection:
     """What a person chose, by the names of the controls; ``period`` counts back from the last event.
 
     Raises:
         PreviewError: a period or a time that is none.
     """
     names = ("model", "version", "role", "service", "feature")
-    wanted = {name: chosen[name] for name in names if chosen.get(name)}
-    end = _parse_time(known["last"]) + timedelta(milliseconds=1) if known["last"] else now
-    start = _parse_time(known["first"]) if known["first"] else now - timedelta(days=1)
-    period = chosen.get("period") or WHOLE
+    control_values = {name: control_texts[name] for name in names if control_texts.get(name)}
+    end = _parse_time(available["last"]) + timedelta(milliseconds=1) if available["last"] else now
+    start = _parse_time(available["first"]) if available["first"] else now - timedelta(days=1)
+    period = control_texts.get("period") or WHOLE
     try:
-        if chosen.get("from") or chosen.get("to"):
-            start = _parse_time(chosen["from"]) if chosen.get("from") else start
-            end = _parse_time(chosen["to"]) if chosen.get("to") else end
+        if control_texts.get("from") or control_texts.get("to"):
+            start = _parse_time(control_texts["from"]) if control_texts.get("from") else start
+            end = _parse_time(control_texts["to"]) if control_texts.get("to") else end
         elif period != WHOLE:
             start = last(period, end).start
-        return PanelSelection(start, end, **wanted)
+        return PanelSelection(start, end, **control_values)
     except (ValueError, OverflowError) as error:
         raise PreviewError(f"no such time: {error}") from None
 
@@ -108,30 +109,30 @@ def prepare(store: Store, dashboards: Iterable[Dashboard]) -> None:
     a fraction of one a panel.
     """
     nowhere = PanelSelection(datetime(2000, 1, 1, tzinfo=UTC), datetime(2000, 1, 2, tzinfo=UTC))
-    named: dict[str, dict[str, None]] = {}
-    for panel in (panel for one in dashboards for panel in one.panels if panel.chart != "text"):
+    fields_by_indices: dict[str, dict[str, None]] = {}
+    for panel in (panel for dashboard in dashboards for panel in dashboard.panels if panel.chart != "text"):
         indices, body = queries.request(panel, nowhere)
-        named.setdefault(indices, {}).update(dict.fromkeys(_fields(body)))
-    for indices, fields in named.items():
+        fields_by_indices.setdefault(indices, {}).update(dict.fromkeys(_find_fields(body)))
+    for indices, fields in fields_by_indices.items():
         aggs = {str(i): {"value_count": {"field": name}} for i, name in enumerate(fields)}
         if aggs:
             store.search(indices, {"size": 0, "query": {"match_none": {}}, "aggs": aggs})
 
 
-def _fields(part: Any) -> Iterator[str]:
+def _find_fields(part: Any) -> Iterator[str]:
     if isinstance(part, str):
         if load().field(part) is not None:
             yield part
     elif isinstance(part, Mapping):
         for name, value in part.items():
-            yield from _fields(name)
-            yield from _fields(value)
+            yield from _find_fields(name)
+            yield from _find_fields(value)
     elif isinstance(part, list):
-        for each in part:
-            yield from _fields(each)
+        for item in part:
+            yield from _find_fields(item)
 
 
-class Remembering(DelegatingStore):
+class CachingStore(DelegatingStore):
     """A store that gives the same answer to the same search until it is refreshed: the panels of a page show one
     moment, and what they ask alike is asked once."""
 
@@ -142,16 +143,16 @@ class Remembering(DelegatingStore):
         self._round = 0
 
     def search(self, indices: str | list[str], body: Mapping[str, Any], **options: Any) -> dict[str, Any]:
-        asked = orjson.dumps([indices, body, options], default=str)
+        search_key = orjson.dumps([indices, body, options], default=str)
         with self._lock:
-            answer, round_ = self._answers.pop(asked, None), self._round
+            answer, round_ = self._answers.pop(search_key, None), self._round
         if answer is None:
             answer = super().search(indices, body, **options)
         with self._lock:
             if round_ != self._round:  # it was refreshed in the meantime
                 return answer
-            self._answers[asked] = answer  # the last one asked for is the last one forgotten
-            if len(self._answers) > REMEMBERED:
+            self._answers[search_key] = answer  # the last one asked for is the last one forgotten
+            if len(self._answers) > MAX_CACHED_ANSWERS:
                 del self._answers[next(iter(self._answers))]
         return answer
 
@@ -162,40 +163,47 @@ class Remembering(DelegatingStore):
             self._round += 1
 
 
-def panel_view(store: Store, panel: Panel, chosen: PanelSelection) -> View:
+def panel_view(store: Store, panel: Panel, panel_selection: PanelSelection) -> View:
     """A panel's view; what the store cannot answer is said in it."""
     if panel.chart == "text":
         return views.view(panel, [])
     try:
-        wanted = queries.expected_request(panel, chosen)
-        expected = None if wanted is None else store.search(*wanted)
+        expected_search = queries.expected_request(panel, panel_selection)
+        expected = None if expected_search is None else store.search(*expected_search)
         try:
-            rows = tables.rows(panel, chosen, store.search(*queries.shared(panel, chosen)), expected)
+            rows = tables.rows(
+                panel,
+                panel_selection,
+                store.search(*queries.shared_request(panel, panel_selection)),
+                expected,
+            )
         except CutError:
-            rows = tables.rows(panel, chosen, store.search(*queries.request(panel, chosen)), expected)
+            rows = tables.rows(
+                panel, panel_selection, store.search(*queries.request(panel, panel_selection)), expected
+            )
     except (StoreError, CutError) as error:
         return {"kind": "error", "note": str(error)}
-    return views.view(panel, rows, feature=chosen.feature)
+    return views.view(panel, rows, feature=panel_selection.feature)
 
 
 def outline(dashboards: Iterable[Dashboard]) -> list[dict[str, Any]]:
     """What the page needs to know of the dashboards: no data."""
     return [
         {
-            "id": one.id,
-            "title": one.title,
-            "description": one.description,
-            "controls": list(one.controls),
+            "id": dashboard.id,
+            "title": dashboard.title,
+            "description": dashboard.description,
+            "controls": list(dashboard.controls),
             "panels": [
                 {"title": p.title, "description": p.description, "width": p.width, "chart": p.chart}
-                for p in one.panels
+                for p in dashboard.panels
             ],
         }
-        for one in dashboards
+        for dashboard in dashboards
     ]
 
 
-def combinations(known: Mapping[str, Any], models: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+def combinations(available: Mapping[str, Any], models: Sequence[str] = ()) -> Iterator[dict[str, str]]:
     """What can be chosen on a static page: each model, all its versions and roles together and each by itself,
     over the whole time and the last day of it.
 
@@ -203,54 +211,57 @@ def combinations(known: Mapping[str, Any], models: Sequence[str] = ()) -> Iterat
         PreviewError: one of ``models`` is not there, or there are too many for one page.
     """
     for name in models:
-        if name not in known["models"]:
+        if name not in available["models"]:
             raise PreviewError(
-                f"no predictions of {name!r}; there are {', '.join(known['models']) or 'none'}"
+                f"no predictions of {name!r}; there are {', '.join(available['models']) or 'none'}"
             )
-    wanted = list(models) or list(known["models"])
-    found = [{"model": "", "version": "", "role": ""}]
-    for model in wanted:
-        versions = known["models"][model]
+    model_names = list(models) or list(available["models"])
+    combined = [{"model": "", "version": "", "role": ""}]
+    for model in model_names:
+        versions = available["models"][model]
         every = sorted({role for roles in versions.values() for role in roles})
         of_model = [("", "")]
         of_model += [("", role) for role in every if len(every) > 1]
         for version, roles in versions.items() if len(versions) > 1 else ():
             of_model += [(version, ""), *((version, role) for role in roles if len(roles) > 1)]
-        found += [{"model": model, "version": version, "role": role} for version, role in of_model]
-    periods = [WHOLE, *([p] if (p := _short_period(known)) else [])]
-    if len(found) * len(periods) > MAX_STATIC:
+        combined += [{"model": model, "version": version, "role": role} for version, role in of_model]
+    periods = [WHOLE, *([p] if (p := _find_short_period(available)) else [])]
+    number = len(combined) * len(periods)
+    if number > MAX_STATIC:
         raise PreviewError(
-            f"{len(found) * len(periods)} combinations of model, version, role and time are too many for one page; "
+            f"{number} combinations of model, version, role and time are too many for one page; "
             "choose models with --model, or serve the page: logging-lib dashboards preview without --out"
         )
-    for one in found:
+    for combination in combined:
         for period in periods:
-            yield {**one, "period": period}
+            yield {**combination, "period": period}
 
 
 def static_views(
     store: Store,
     dashboards: Sequence[Dashboard],
-    known: Mapping[str, Any],
-    combined: Iterable[Mapping[str, str]],
+    available: Mapping[str, Any],
+    chosen_combinations: Iterable[Mapping[str, str]],
     *,
     now: datetime,
 ) -> dict[str, list[list[View]]]:
     """Key of a combination (``key``) → dashboard → panel → view."""
-    found = {}
-    for one in combined:
-        chosen = selection(one, known, now=now)
-        found[key(one)] = [[panel_view(store, panel, chosen) for panel in d.panels] for d in dashboards]
-    return found
+    views_by_key = {}
+    for combination in chosen_combinations:
+        panel_selection = selection(combination, available, now=now)
+        views_by_key[key(combination)] = [
+            [panel_view(store, panel, panel_selection) for panel in d.panels] for d in dashboards
+        ]
+    return views_by_key
 
 
-def key(chosen: Mapping[str, str]) -> str:
+def key(control_texts: Mapping[str, str]) -> str:
     """The same as the page's script makes of the controls."""
-    return "\n".join(chosen.get(name, "") for name in ("model", "version", "role", "period"))
+    return "\n".join(control_texts.get(name, "") for name in ("model", "version", "role", "period"))
 
 
-def _short_period(known: Mapping[str, Any]) -> str | None:
-    return "24h" if "24h" in known["periods"] else None
+def _find_short_period(available: Mapping[str, Any]) -> str | None:
+    return "24h" if "24h" in available["periods"] else None
 
 
 def _parse_time(text: str) -> datetime:

@@ -26,7 +26,7 @@ from logging_lib.dashboards.spec import (
     Range,
 )  # fmt: skip
 from logging_lib.schema import tokens
-from logging_lib.schema.fields import NUMERIC_TYPES, load
+from logging_lib.schema.fields import load
 
 Body = dict[str, Any]
 
@@ -52,18 +52,18 @@ def request(panel: Panel, selection: PanelSelection) -> tuple[str, Body]:
     if panel.chart == "text":
         raise ValueError("a panel of text asks nothing")
     if panel.chart == "events":
-        return indices, _events(panel, selection)
+        return indices, _build_events(panel, selection)
     if panel.chart == "bins":
-        return indices, _bins(panel, selection)
-    body: Body = {"size": 0, "track_total_hits": False, "query": _query(panel, selection)}
+        return indices, _build_bins(panel, selection)
+    body: Body = {"size": 0, "track_total_hits": False, "query": _build_query(panel, selection)}
     if panel.chart == "rates":
-        body["aggs"] = _rates(panel, selection)
+        body["aggs"] = _build_rates(panel, selection)
     else:
-        body["aggs"] = _series(panel, selection)
+        body["aggs"] = _build_series(panel, selection)
     return indices, body
 
 
-def shared(panel: Panel, selection: PanelSelection) -> tuple[str, Body]:
+def shared_request(panel: Panel, selection: PanelSelection) -> tuple[str, Body]:
     """The request to make in place of a panel's own, where one answer serves several panels: all bins of a model,
     not those of one feature alone. ``tables.rows`` takes from the answer what is the panel's."""
     if panel.chart == "bins" and panel.feature is not None:
@@ -96,64 +96,78 @@ def expected_request(panel: Panel, selection: PanelSelection) -> tuple[str, Body
 
 def metric_aggs(operations: Iterable[Operation], panel: Panel) -> Body:
     """The metric aggregations of operations; ``tables`` finds their values by ``agg_name``."""
-    made: Body = {}
-    for one in operations:
-        inner = _metric(one, panel)
-        if one.where:
-            inner = {"filter": condition(panel.where[one.where]), "aggs": {"of": inner}}
-        made[agg_name(one)] = inner
-    return made
+    aggs: Body = {}
+    for operation in operations:
+        inner = _build_metric(operation, panel)
+        if operation.where:
+            inner = {"filter": condition(panel.where[operation.where]), "aggs": {"of": inner}}
+        aggs[agg_name(operation)] = inner
+    return aggs
 
 
-def agg_name(one: Operation) -> str:
+def agg_name(operation: Operation) -> str:
     """The name of an operation's aggregation: the same operation in two formulas is asked once."""
-    name = "count" if one.name == "per_minute" else one.name
-    parts = [name, one.field.replace(".", "_"), f"{one.percentile:g}" if one.percentile else "", one.where]
+    name = "count" if operation.name == "per_minute" else operation.name
+    parts = [
+        name,
+        operation.field.replace(".", "_"),
+        f"{operation.percentile:g}" if operation.percentile else "",
+        operation.where,
+    ]
     return "-".join(part for part in parts if part)
 
 
 def operations(panel: Panel) -> list[Operation]:
     """All operations of a panel's formulas, and those of its band."""
-    found = list(dict.fromkeys(one for m in panel.numbers for one in formulas.operations(m.parsed)))
+    panel_operations = list(
+        dict.fromkeys(operation for m in panel.numbers for operation in formulas.operations(m.parsed))
+    )
     if panel.band and panel.field:
-        found += [Operation("std", panel.field), Operation("documents", panel.field)]
-    return found
+        panel_operations += [Operation("std", panel.field), Operation("documents", panel.field)]
+    return panel_operations
 
 
-def condition(given: Filter) -> Body:
+def condition(conditions: Filter) -> Body:
     """A filter as a query."""
-    return {"bool": {"filter": [_clause(name, wanted) for name, wanted in given.items()]}}
+    return {"bool": {"filter": [_build_clause(name, criterion) for name, criterion in conditions.items()]}}
 
 
-def _clause(name: str, wanted: Any) -> Body:
-    if isinstance(wanted, Exists):
+def _build_clause(name: str, criterion: Any) -> Body:
+    if isinstance(criterion, Exists):
         exists = {"exists": {"field": name}}
-        return exists if wanted.exists else {"bool": {"must_not": [exists]}}
-    if isinstance(wanted, Not):
-        return {"bool": {"must_not": [_clause(name, wanted.not_)]}}
-    if isinstance(wanted, Range):
-        return {"range": {name: wanted.model_dump(exclude_none=True)}}
-    if isinstance(wanted, list):
-        return {"terms": {name: wanted}}
-    return {"term": {name: wanted}}
+        return exists if criterion.exists else {"bool": {"must_not": [exists]}}
+    if isinstance(criterion, Not):
+        return {"bool": {"must_not": [_build_clause(name, criterion.not_)]}}
+    if isinstance(criterion, Range):
+        return {"range": {name: criterion.model_dump(exclude_none=True)}}
+    if isinstance(criterion, list):
+        return {"terms": {name: criterion}}
+    return {"term": {name: criterion}}
 
 
-def _chosen(panel: Panel, selection: PanelSelection) -> list[Body]:
+def _build_selection_clauses(panel: Panel, selection: PanelSelection) -> list[Body]:
     """Conditions of the filter and the controls, but not of time. The feature narrows what is shown, not what
     is counted: a share's denominator stays."""
-    made = [_clause(name, wanted) for name, wanted in panel.filter.items()]
+    clauses = [_build_clause(name, criterion) for name, criterion in panel.filter.items()]
     for control in CONTROL_FIELDS:
         value, name = getattr(selection, control), sources.control_field(control, panel.dataset)
         if value is not None and name is not None:
-            made.append({"term": {name: value}})
-    return made
+            clauses.append({"term": {name: value}})
+    return clauses
 
 
-def _query(panel: Panel, selection: PanelSelection) -> Body:
-    return {"bool": {"filter": [*_chosen(panel, selection), _between(selection.start, selection.end)]}}
+def _build_query(panel: Panel, selection: PanelSelection) -> Body:
+    return {
+        "bool": {
+            "filter": [
+                *_build_selection_clauses(panel, selection),
+                _build_time_range(selection.start, selection.end),
+            ]
+        }
+    }
 
 
-def _between(start: datetime, end: datetime) -> Body:
+def _build_time_range(start: datetime, end: datetime) -> Body:
     return {"range": {"@timestamp": {"gte": instant(start), "lt": instant(end)}}}
 
 
@@ -161,45 +175,45 @@ def instant(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds")
 
 
-def _metric(one: Operation, panel: Panel) -> Body:
-    if one.name in ("count", "per_minute"):
+def _build_metric(operation: Operation, panel: Panel) -> Body:
+    if operation.name in ("count", "per_minute"):
         if panel.weighted:
-            return _weight(panel)
+            return _build_weight(panel)
         return {"value_count": {"field": "@timestamp"}}
-    if one.name == "documents":
-        return {"value_count": {"field": one.field or "@timestamp"}}
-    if one.name == "std":
-        return {"extended_stats": {"field": one.field}}
-    if one.name == "median":
-        return {"percentiles": {"field": one.field, "percents": [50]}}
-    if one.name == "percentile":
-        return {"percentiles": {"field": one.field, "percents": [one.percentile]}}
-    kind = {"average": "avg", "unique": "cardinality"}.get(one.name, one.name)
-    return {kind: {"field": one.field}}
+    if operation.name == "documents":
+        return {"value_count": {"field": operation.field or "@timestamp"}}
+    if operation.name == "std":
+        return {"extended_stats": {"field": operation.field}}
+    if operation.name == "median":
+        return {"percentiles": {"field": operation.field, "percents": [50]}}
+    if operation.name == "percentile":
+        return {"percentiles": {"field": operation.field, "percents": [operation.percentile]}}
+    kind = {"average": "avg", "unique": "cardinality"}.get(operation.name, operation.name)
+    return {kind: {"field": operation.field}}
 
 
-def _weight(panel: Panel) -> Body:
+def _build_weight(panel: Panel) -> Body:
     """Only a prediction must say what it stands for; a label that does not stands for one."""
     return {"sum": {"field": _WEIGHT, **({} if panel.dataset == "prediction" else {"missing": 1})}}
 
 
-def _series(panel: Panel, selection: PanelSelection) -> Body:
+def _build_series(panel: Panel, selection: PanelSelection) -> Body:
     """Metrics below the time or the field of ``x``, below the splits; the total orders the buckets."""
     aggs = metric_aggs(operations(panel), panel)
     if panel.chart in SERIES_CHARTS or panel.chart == "heatmap":
-        aggs = {"x": _x(panel, selection, aggs)}
+        aggs = {"x": _build_x(panel, selection, aggs)}
     for place, name in reversed(list(enumerate(panel.splits))):
-        aggs = {f"split{place}": _terms(panel, selection, name, aggs)}
+        aggs = {f"split{place}": _build_terms(panel, selection, name, aggs)}
     return aggs
 
 
-def _x(panel: Panel, selection: PanelSelection, below: Body) -> Body:
+def _build_x(panel: Panel, selection: PanelSelection, below: Body) -> Body:
     if panel.x == TIME:
-        return {"date_histogram": _histogram(selection), "aggs": below}
-    return _terms(panel, selection, panel.x, below)
+        return {"date_histogram": _build_histogram(selection), "aggs": below}
+    return _build_terms(panel, selection, panel.x, below)
 
 
-def _histogram(selection: PanelSelection) -> Body:
+def _build_histogram(selection: PanelSelection) -> Body:
     return {
         "field": "@timestamp",
         "fixed_interval": selection.step,
@@ -211,10 +225,10 @@ def _histogram(selection: PanelSelection) -> Body:
     }
 
 
-def _terms(panel: Panel, selection: PanelSelection, name: str, below: Body) -> Body:
+def _build_terms(panel: Panel, selection: PanelSelection, name: str, below: Body) -> Body:
     order = "weight" if panel.weighted else "_count"
     terms: Body = {"field": name, "size": panel.size, "order": [{order: "desc"}, {"_key": "asc"}]}
-    aggs = {**({"weight": _weight(panel)} if panel.weighted else {}), **below}
+    aggs = {**({"weight": _build_weight(panel)} if panel.weighted else {}), **below}
     if selection.feature is not None:
         if name in TOKEN_FIELDS:
             terms["include"] = token_pattern(selection.feature)
@@ -229,38 +243,45 @@ def token_pattern(feature: str) -> str:
     return "".join(f"\\{letter}" if letter in _LUCENE else letter for letter in part) + "=.*"
 
 
-def _rates(panel: Panel, selection: PanelSelection) -> Body:
+def _build_rates(panel: Panel, selection: PanelSelection) -> Body:
     """Weight of the failing events by feature and time, and of all events by time."""
     weight = {"weight": {"sum": {"field": _WEIGHT}}}
-    over_time = {"x": {"date_histogram": _histogram(selection), "aggs": weight}}
+    over_time = {"x": {"date_histogram": _build_histogram(selection), "aggs": weight}}
     return {
-        "features": _terms(panel, selection, panel.field or "", over_time),
+        "features": _build_terms(panel, selection, panel.field or "", over_time),
         "all": {"filter": {"match_all": {}}, "aggs": {**over_time, **weight}},
     }
 
 
-def _bins(panel: Panel, selection: PanelSelection) -> Body:
+def _build_bins(panel: Panel, selection: PanelSelection) -> Body:
     feature = panel.feature if panel.feature is not None else selection.feature
     terms: Body = {"field": "ml.input.bins", "size": MAX_BINS, "order": [{"_key": "asc"}]}
     if feature is not None:
         terms["include"] = token_pattern(feature)
     weight = {"weight": {"sum": {"field": _WEIGHT}}}
-    spans = {"now": _between(selection.start, selection.end)}
+    spans = {"now": _build_time_range(selection.start, selection.end)}
     start = selection.start
     if panel.training is None:
         start -= BEFORE
-        spans["before"] = _between(start, selection.start)
+        spans["before"] = _build_time_range(start, selection.start)
     return {
         "size": 0,
         "track_total_hits": False,
-        "query": {"bool": {"filter": [*_chosen(panel, selection), _between(start, selection.end)]}},
+        "query": {
+            "bool": {
+                "filter": [
+                    *_build_selection_clauses(panel, selection),
+                    _build_time_range(start, selection.end),
+                ]
+            }
+        },
         "aggs": {"when": {"filters": {"filters": spans}, "aggs": {"bins": {"terms": terms, "aggs": weight}}}},
     }
 
 
-def _events(panel: Panel, selection: PanelSelection) -> Body:
+def _build_events(panel: Panel, selection: PanelSelection) -> Body:
     """Single events, the newest first; a chosen feature leaves those in which it failed a check."""
-    query = _query(panel, selection)
+    query = _build_query(panel, selection)
     if selection.feature is not None and panel.dataset == "prediction":
         failed = [{"term": {name: selection.feature}} for name in check_fields()]
         query["bool"]["filter"].append({"bool": {"should": failed, "minimum_should_match": 1}})
@@ -279,8 +300,3 @@ def check_fields() -> list[str]:
         for field in load().fields
         if field.name.startswith("ml.check.") and field.name not in TOKEN_FIELDS
     ]
-
-
-def numeric(name: str) -> bool:
-    field = load().field(name)
-    return field is not None and field.type in NUMERIC_TYPES

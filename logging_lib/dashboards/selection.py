@@ -44,8 +44,8 @@ class PanelSelection:
         """The width of a time bucket."""
         if self.interval is not None:
             return self.interval
-        wanted = (self.end - self.start).total_seconds() / BUCKETS
-        return next((text for text, seconds in _STEPS if seconds >= wanted), _STEPS[-1][0])
+        bucket_seconds = (self.end - self.start).total_seconds() / BUCKETS
+        return next((text for text, seconds in _STEPS if seconds >= bucket_seconds), _STEPS[-1][0])
 
     @property
     def step_seconds(self) -> int:

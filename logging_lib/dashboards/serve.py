@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 
 from logging_lib.dashboards.page import render_preview
-from logging_lib.dashboards.preview import PreviewError, Remembering, choices, panel_view, selection
+from logging_lib.dashboards.preview import CachingStore, PreviewError, choices, panel_view, selection
 from logging_lib.dashboards.spec import Dashboard
 from logging_lib.store.port import Store
 
@@ -44,16 +44,16 @@ def server(
             self._answer()
 
         def _answer(self) -> None:
-            names = (f"{HOST}:{made.server_port}", f"localhost:{made.server_port}")
+            names = (f"{HOST}:{http_server.server_port}", f"localhost:{http_server.server_port}")
             if self.headers.get("Host") not in names:
                 self._send(
                     HTTPStatus.MISDIRECTED_REQUEST, "text/plain", b"this server answers on localhost alone"
                 )
                 return
             url = urlsplit(self.path)
-            asked = dict(parse_qsl(url.query))
+            parameters = dict(parse_qsl(url.query))
             try:
-                kind, body = _routes[url.path](asked)
+                kind, body = routes[url.path](parameters)
             except KeyError:
                 self._send(HTTPStatus.NOT_FOUND, "text/plain", b"there is no such page")
             except PreviewError as error:
@@ -84,31 +84,31 @@ def server(
         def log_message(self, *_: Any) -> None:
             pass
 
-    store = Remembering(store)
-    by_id = {one.id: one for one in dashboards}
+    store = CachingStore(store)
+    by_id = {dashboard.id: dashboard for dashboard in dashboards}
 
-    def main(_: dict[str, str]) -> tuple[str, bytes]:
+    def answer_page(_: dict[str, str]) -> tuple[str, bytes]:
         store.refresh()
         return "text/html", render_preview(dashboards, choices(store, now=clock())).encode()
 
-    def known(_: dict[str, str]) -> tuple[str, bytes]:
+    def answer_choices(_: dict[str, str]) -> tuple[str, bytes]:
         store.refresh()
         return "application/json", _json(choices(store, now=clock()))
 
-    def panel(asked: dict[str, str]) -> tuple[str, bytes]:
+    def answer_panel(parameters: dict[str, str]) -> tuple[str, bytes]:
         try:
-            wanted = by_id[asked["dashboard"]].panels[int(asked["panel"])]
+            requested_panel = by_id[parameters["dashboard"]].panels[int(parameters["panel"])]
         except (KeyError, ValueError, IndexError):
             raise PreviewError("there is no such panel") from None
         now = clock()
-        chosen = selection(asked, choices(store, now=now), now=now)
-        return "application/json", _json(panel_view(store, wanted, chosen))
+        panel_selection = selection(parameters, choices(store, now=now), now=now)
+        return "application/json", _json(panel_view(store, requested_panel, panel_selection))
 
-    _routes: dict[str, Callable[[dict[str, str]], tuple[str, bytes]]] = {
-        "/": main, "/api/choices": known, "/api/panel": panel,
+    routes: dict[str, Callable[[dict[str, str]], tuple[str, bytes]]] = {
+        "/": answer_page, "/api/choices": answer_choices, "/api/panel": answer_panel,
     }  # fmt: skip
-    made = ThreadingHTTPServer((HOST, port), Handler)
-    return made
+    http_server = ThreadingHTTPServer((HOST, port), Handler)
+    return http_server
 
 
 def _json(value: Any) -> bytes:

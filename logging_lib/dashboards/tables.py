@@ -84,11 +84,11 @@ def metric_label(metric: Metric) -> str:
     """What a number is called on a page."""
     if metric.label:
         return metric.label
-    found = metric.parsed
-    if isinstance(found, Operation):
-        if found.name == "percentile":
-            return f"p{found.percentile:g}"
-        return _NAMES.get(found.name, found.name.capitalize())
+    formula = metric.parsed
+    if isinstance(formula, Operation):
+        if formula.name == "percentile":
+            return f"p{formula.percentile:g}"
+        return _NAMES.get(formula.name, formula.name.capitalize())
     return metric.formula or ""
 
 
@@ -108,43 +108,49 @@ def rows(
         CutError: the answer is not whole.
     """
     if panel.chart == "events":
-        return [_event(panel, hit) for hit in response["hits"]["hits"]]
+        return [_build_event_row(panel, hit) for hit in response["hits"]["hits"]]
     aggs = response.get("aggregations")
     if aggs is None:  # no such index yet
         return []
     if panel.chart == "rates":
-        return _rates(panel, aggs, expected)
+        return _build_rate_rows(panel, aggs, expected)
     if panel.chart == "bins":
-        return _bins(panel, aggs, expected)
+        return _build_bin_rows(panel, aggs, expected)
     if panel.chart in SERIES_CHARTS or panel.chart == "heatmap":
-        return [row for keys, bucket in _split(panel, aggs) for row in _line(panel, selection, keys, bucket)]
+        return [
+            row
+            for keys, bucket in _walk_splits(panel, aggs)
+            for row in _build_series_rows(panel, selection, keys, bucket)
+        ]
     if panel.chart == "table":
-        return [_table_row(panel, selection, keys, bucket) for keys, bucket in _split(panel, aggs)]
-    made = []
-    for keys, bucket in _split(panel, aggs):
+        return [
+            _build_table_row(panel, selection, keys, bucket) for keys, bucket in _walk_splits(panel, aggs)
+        ]
+    metric_rows = []
+    for keys, bucket in _walk_splits(panel, aggs):
         for metric in panel.numbers:
             row: Row = {"metric": metric_label(metric), "value": number(metric, bucket, selection)}
             if panel.chart == "pie":
-                row = {"series": _joined(keys), "value": row["value"]}
+                row = {"series": _join_keys(keys), "value": row["value"]}
             elif keys:
-                row["series"] = _joined(keys)
-            made.append(row)
-    return made
+                row["series"] = _join_keys(keys)
+            metric_rows.append(row)
+    return metric_rows
 
 
 def number(metric: Metric, bucket: Bucket, selection: PanelSelection) -> float | None:
     """A metric's value in a bucket."""
-    return formulas.value(metric.parsed, lambda one: _operation(one, bucket, selection))
+    return formulas.value(metric.parsed, lambda operation: _read_operation(operation, bucket, selection))
 
 
 def expected_rates(expected: Mapping[str, Any], check: str) -> dict[str, float]:
     """Feature → the share of held-out training rows that failed the check, over all profiles found."""
     counts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for hit in expected["hits"]["hits"]:
-        found = hit["_source"].get("expected", {}).get("checks", {}).get(check, {})
-        for feature, one in found.items():
-            counts[feature][0] += one["count"]
-            counts[feature][1] += one["rows"]
+        counts_by_feature = hit["_source"].get("expected", {}).get("checks", {}).get(check, {})
+        for feature, expected_count in counts_by_feature.items():
+            counts[feature][0] += expected_count["count"]
+            counts[feature][1] += expected_count["rows"]
     return {feature: count / total for feature, (count, total) in counts.items() if total}
 
 
@@ -155,110 +161,116 @@ def expected_bins(expected: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         for feature, bins in hit["_source"].get("expected", {}).get("bins", {}).items():
             for name, count in bins.items():
                 counts[feature][name] += count
-    return {feature: _shares(bins) for feature, bins in counts.items()}
+    return {feature: _to_shares(bins) for feature, bins in counts.items()}
 
 
-def natural(text: str) -> tuple[Any, ...]:
+def natural_sort_key(text: str) -> tuple[Any, ...]:
     """Sorts bins: special ones first, then by the numbers in them."""
     first = re.search(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", text) if text[:1] in "[(" else None
     return (not text.startswith("!"), first is None, float(first[0]) if first else 0.0, text)
 
 
-def _operation(one: Operation, bucket: Bucket, selection: PanelSelection) -> float | None:
-    found = bucket[agg_name(one)]
-    if one.where:
-        found = found["of"]
-    if one.name in ("median", "percentile"):
-        values: Any = found["values"]
+def _read_operation(operation: Operation, bucket: Bucket, selection: PanelSelection) -> float | None:
+    aggregation = bucket[agg_name(operation)]
+    if operation.where:
+        aggregation = aggregation["of"]
+    if operation.name in ("median", "percentile"):
+        values: Any = aggregation["values"]
         value = next(iter(values.values() if isinstance(values, dict) else (v["value"] for v in values)))
-    elif one.name == "std":
-        value = found.get("std_deviation_sampling")
+    elif operation.name == "std":
+        value = aggregation.get("std_deviation_sampling")
     else:
-        value = found["value"]
+        value = aggregation["value"]
     if value is None or isinstance(value, str) or not math.isfinite(value):
         return None
-    return value / (selection.step_seconds / 60) if one.name == "per_minute" else float(value)
+    return value / (selection.step_seconds / 60) if operation.name == "per_minute" else float(value)
 
 
-def _split(panel: Panel, aggs: Bucket) -> Iterator[tuple[tuple[Any, ...], Bucket]]:
-    def below(place: int, keys: tuple[Any, ...], bucket: Bucket) -> Iterator[tuple[tuple[Any, ...], Bucket]]:
+def _walk_splits(panel: Panel, aggs: Bucket) -> Iterator[tuple[tuple[Any, ...], Bucket]]:
+    def walk(place: int, keys: tuple[Any, ...], bucket: Bucket) -> Iterator[tuple[tuple[Any, ...], Bucket]]:
         if place == len(panel.splits):
             yield keys, bucket
             return
-        for one in bucket[f"split{place}"]["buckets"]:
-            yield from below(place + 1, (*keys, key(one)), one)
+        for child_bucket in bucket[f"split{place}"]["buckets"]:
+            yield from walk(place + 1, (*keys, key(child_bucket)), child_bucket)
 
-    yield from below(0, (), aggs)
+    yield from walk(0, (), aggs)
 
 
 def key(bucket: Bucket) -> Any:
     return bucket.get("key_as_string", bucket["key"])
 
 
-def _line(panel: Panel, selection: PanelSelection, keys: tuple[Any, ...], bucket: Bucket) -> Iterator[Row]:
-    found = bucket["x"]["buckets"]
+def _build_series_rows(
+    panel: Panel, selection: PanelSelection, keys: tuple[Any, ...], bucket: Bucket
+) -> Iterator[Row]:
+    x_buckets = bucket["x"]["buckets"]
     if panel.x != TIME:
-        found = sorted(found, key=lambda one: natural(str(key(one))))
-    for one in found:
-        x = _format_millis(one["key"]) if panel.x == TIME else str(key(one))
+        x_buckets = sorted(x_buckets, key=lambda x_bucket: natural_sort_key(str(key(x_bucket))))
+    for x_bucket in x_buckets:
+        x = _format_millis(x_bucket["key"]) if panel.x == TIME else str(key(x_bucket))
         for metric in panel.numbers:
-            value = number(metric, one, selection)
+            value = number(metric, x_bucket, selection)
             if panel.chart == "heatmap":
-                yield {"x": x, "y": _joined(keys), "value": value}
+                yield {"x": x, "y": _join_keys(keys), "value": value}
                 continue
             name = metric_label(metric)
-            series = _joined((*keys, name) if keys and len(panel.numbers) > 1 else keys or (name,))
+            series = _join_keys((*keys, name) if keys and len(panel.numbers) > 1 else keys or (name,))
             row = {"x": x, "series": series, "metric": name, "value": value}
             if panel.band:
-                row |= _band(panel, one, value, selection)
+                row |= _compute_band(panel, x_bucket, value, selection)
             yield row
 
 
-def _band(panel: Panel, bucket: Bucket, mean: float | None, selection: PanelSelection) -> Row:
+def _compute_band(panel: Panel, bucket: Bucket, mean: float | None, selection: PanelSelection) -> Row:
     field = panel.field or ""
-    std = _operation(Operation("std", field), bucket, selection)
-    n = _operation(Operation("documents", field), bucket, selection)
+    std = _read_operation(Operation("std", field), bucket, selection)
+    n = _read_operation(Operation("documents", field), bucket, selection)
     if mean is None or std is None or not n:
         return {"low": None, "high": None}
     return {"low": mean - Z * std / math.sqrt(n), "high": mean + Z * std / math.sqrt(n)}
 
 
-def _table_row(panel: Panel, selection: PanelSelection, keys: tuple[Any, ...], bucket: Bucket) -> Row:
+def _build_table_row(panel: Panel, selection: PanelSelection, keys: tuple[Any, ...], bucket: Bucket) -> Row:
     row: Row = {label(name): value for name, value in zip(panel.splits, keys, strict=True)}
-    return row | {metric_label(one): number(one, bucket, selection) for one in panel.numbers}
+    return row | {metric_label(metric): number(metric, bucket, selection) for metric in panel.numbers}
 
 
-def _rates(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
-    totals = {one["key"]: one["weight"]["value"] for one in aggs["all"]["x"]["buckets"]}
-    usual = {} if expected is None else expected_rates(expected, (panel.field or "").rpartition(".")[2])
-    made = []
+def _build_rate_rows(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
+    totals = {
+        time_bucket["key"]: time_bucket["weight"]["value"] for time_bucket in aggs["all"]["x"]["buckets"]
+    }
+    usual_rates = {} if expected is None else expected_rates(expected, (panel.field or "").rpartition(".")[2])
+    rate_rows = []
     for bucket in aggs["features"]["buckets"]:
         feature = str(bucket["key"])
-        failed = {one["key"]: one["weight"]["value"] for one in bucket["x"]["buckets"]}
+        failed = {
+            time_bucket["key"]: time_bucket["weight"]["value"] for time_bucket in bucket["x"]["buckets"]
+        }
         for moment, total in totals.items():
-            made.append(
+            rate_rows.append(
                 {
                     "x": _format_millis(moment),
                     "series": feature,
                     "value": failed.get(moment, 0.0) / total if total else None,
-                    "expected": usual.get(feature),
+                    "expected": usual_rates.get(feature),
                 }
             )
-    return made
+    return rate_rows
 
 
-def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
-    only = None if panel.feature is None else tokens.escape(panel.feature)
+def _build_bin_rows(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> list[Row]:
+    only_feature = None if panel.feature is None else tokens.escape(panel.feature)
     weights: dict[str, dict[str, dict[str, float]]] = {"now": {}, "before": {}}
     for when, by_feature in weights.items():
         if when not in aggs["when"]["buckets"]:
             continue
-        found = aggs["when"]["buckets"][when]["bins"]
-        if found.get("sum_other_doc_count"):
+        bin_aggregation = aggs["when"]["buckets"][when]["bins"]
+        if bin_aggregation.get("sum_other_doc_count"):
             raise CutError("there are too many bins for one search: choose a model or a feature")
-        for bucket in found["buckets"]:
+        for bucket in bin_aggregation["buckets"]:
             feature, _, name = str(bucket["key"]).partition("=")
-            if only not in (None, feature):
+            if only_feature not in (None, feature):
                 continue
             by_feature.setdefault(feature, {})[name] = bucket["weight"]["value"]
     training: Mapping[str, Mapping[str, float]] = {}
@@ -266,51 +278,51 @@ def _bins(panel: Panel, aggs: Bucket, expected: Mapping[str, Any] | None) -> lis
         training = {tokens.escape(panel.feature): panel.training}
     elif expected is not None:
         training = {tokens.escape(name): bins for name, bins in expected_bins(expected).items()}
-    made = []
+    bin_rows = []
     for feature in sorted({*weights["now"], *weights["before"]}):
-        now, before = (_shares(weights[when].get(feature, {})) for when in ("now", "before"))
-        usual = training.get(feature)
-        base = usual if usual is not None else before
-        names = sorted({*now, *before, *(usual or {})}, key=natural)
+        now, before = (_to_shares(weights[when].get(feature, {})) for when in ("now", "before"))
+        training_shares = training.get(feature)
+        base = training_shares if training_shares is not None else before
+        names = sorted({*now, *before, *(training_shares or {})}, key=natural_sort_key)
         distance = sum(abs(now.get(name, 0.0) - base.get(name, 0.0)) for name in names) / 2
-        shown = tokens.split(feature + "=")[0]
-        made += [
+        feature_name = tokens.split(feature + "=")[0]
+        bin_rows += [
             {
-                "feature": shown,
+                "feature": feature_name,
                 "bin": tokens.split("=" + name)[1],
                 "now": now.get(name, 0.0) if now else None,
                 "before": before.get(name, 0.0) if before else None,
-                "training": None if usual is None else usual.get(name, 0.0),
+                "training": None if training_shares is None else training_shares.get(name, 0.0),
                 "distance": distance if now and base else None,
             }
             for name in names
         ]
-    return made
+    return bin_rows
 
 
-def _shares(counts: Mapping[str, float]) -> dict[str, float]:
+def _to_shares(counts: Mapping[str, float]) -> dict[str, float]:
     total = sum(counts.values())
     return {name: count / total for name, count in counts.items()} if total else {}
 
 
-def _event(panel: Panel, hit: Mapping[str, Any]) -> Row:
+def _build_event_row(panel: Panel, hit: Mapping[str, Any]) -> Row:
     return {
         "_id": hit["_id"],
         "_source": hit["_source"],
-        **{name: _find(hit["_source"], name.split(".")) for name in panel.columns},
+        **{name: _find_value(hit["_source"], name.split(".")) for name in panel.columns},
     }
 
 
-def _find(source: Any, path: Sequence[str]) -> Any:
+def _find_value(source: Any, path: Sequence[str]) -> Any:
     """A dotted field of a source; below the starred fields a key can itself have dots."""
     if not path or not isinstance(source, Mapping):
         return source if not path else None
     for length in range(1, len(path) + 1):
         name = ".".join(path[:length])
         if name in source:
-            found = _find(source[name], path[length:])
-            if found is not None:
-                return found
+            value = _find_value(source[name], path[length:])
+            if value is not None:
+                return value
     return None
 
 
@@ -319,5 +331,5 @@ def _format_millis(millis: float) -> str:
     return text.replace("+00:00", "Z")
 
 
-def _joined(keys: Sequence[Any]) -> str:
+def _join_keys(keys: Sequence[Any]) -> str:
     return " · ".join(map(str, keys))

@@ -15,7 +15,7 @@ from logging_lib.dashboards import queries
 from logging_lib.dashboards.queries import BEFORE, PROFILES
 from logging_lib.dashboards.selection import PanelSelection
 from logging_lib.dashboards.spec import Panel
-from logging_lib.dashboards.tables import natural
+from logging_lib.dashboards.tables import natural_sort_key
 from logging_lib.schema import tokens
 
 Json = dict[str, Any]
@@ -36,26 +36,26 @@ def spec(panel: Panel) -> str:
         ValueError: the chart is none of ``CHARTS``.
     """
     if panel.chart == "rates":
-        made = _rates(panel)
+        layout = _build_rates(panel)
     elif panel.chart == "bins":
-        made = _training(panel) if panel.training is not None else _bins(panel)
+        layout = _build_training(panel) if panel.training is not None else _build_bins(panel)
     else:
         raise ValueError(f"a {panel.chart} is not drawn by Vega")
-    return json.dumps({"$schema": SCHEMA, "config": {"kibana": {"hideWarnings": True}}, **made}, indent=1)
+    return json.dumps({"$schema": SCHEMA, "config": {"kibana": {"hideWarnings": True}}, **layout}, indent=1)
 
 
-def _source(panel: Panel) -> Json:
+def _build_source(panel: Panel) -> Json:
     """The panel's search; the answer is one object, whose aggregations are missing where there is no index."""
     indices, body = queries.request(panel, _ANY)
     start = _BEFORE if panel.chart == "bins" and panel.training is None else _MIN
-    return _data(indices, {**_placeholders(body), "query": _context(panel, start)})
+    return _build_data(indices, {**_insert_placeholders(body), "query": _build_context(panel, start)})
 
 
-def _data(index: str, body: Json) -> Json:
+def _build_data(index: str, body: Json) -> Json:
     return {"url": {"index": index, "body": body}}
 
 
-def _context(panel: Panel, start: Json) -> Json:
+def _build_context(panel: Panel, start: Json) -> Json:
     """What the dashboard's controls and filters ask, the panel's filter, and the span of time."""
     return {
         "bool": {
@@ -70,32 +70,32 @@ def _context(panel: Panel, start: Json) -> Json:
     }
 
 
-def _placeholders(node: Any) -> Any:
+def _insert_placeholders(node: Any) -> Any:
     """The search with Kibana's placeholders in the place of the moments of ``_ANY``."""
-    known = {
+    placeholders = {
         queries.instant(_ANY.start): _MIN,
         queries.instant(_ANY.end): _MAX,
         queries.instant(_ANY.start - BEFORE): _BEFORE,
     }
     if isinstance(node, dict):
-        made = {key: _placeholders(value) for key, value in node.items()}
-        if "fixed_interval" in made:
-            made |= {
+        replaced = {key: _insert_placeholders(value) for key, value in node.items()}
+        if "fixed_interval" in replaced:
+            replaced |= {
                 "fixed_interval": {"%autointerval%": BUCKETS},
                 "extended_bounds": {"min": _MIN, "max": _MAX},
             }
-        return made
+        return replaced
     if isinstance(node, list):
-        return [_placeholders(one) for one in node]
-    return known.get(node, node) if isinstance(node, str) else node
+        return [_insert_placeholders(item) for item in node]
+    return placeholders.get(node, node) if isinstance(node, str) else node
 
 
-def _rates(panel: Panel) -> Json:
+def _build_rates(panel: Panel) -> Json:
     """Lines of the failing share by feature; dashed, what the published profiles expect."""
     check = (panel.field or "").rpartition(".")[2]
     color = {"field": "feature", "type": "nominal", "title": "Feature"}
     served: Json = {
-        "data": _source(panel),
+        "data": _build_source(panel),
         "transform": [
             {"calculate": "datum.aggregations ? datum.aggregations.features.buckets : []", "as": "found"},
             {"calculate": "datum.aggregations ? datum.aggregations.all.x.buckets : []", "as": "totals"},
@@ -121,7 +121,7 @@ def _rates(panel: Panel) -> Json:
     if panel.expected is None:
         return served
     expected = {
-        "data": _data(
+        "data": _build_data(
             f"{PROFILES}*",
             {
                 "size": queries.MAX_PROFILES,
@@ -195,10 +195,10 @@ _BINS: list[Json] = [
 ]
 
 
-def _bins(panel: Panel) -> Json:
+def _build_bins(panel: Panel) -> Json:
     """At the left how far each feature moved; a click on one shows its bins at the right."""
     return {
-        "data": _source(panel),
+        "data": _build_source(panel),
         "autosize": {"type": "pad"},
         "transform": _BINS,
         "hconcat": [
@@ -261,15 +261,15 @@ def _bins(panel: Panel) -> Json:
     }
 
 
-def _training(panel: Panel) -> Json:
+def _build_training(panel: Panel) -> Json:
     """Bars of one feature's bins as served; a tick where training was."""
-    usual = panel.training or {}
-    names = sorted(usual, key=natural)
-    y = {"field": "bin", "type": "nominal", "title": None, "sort": [_shown(name) for name in names]}
+    training_shares = panel.training or {}
+    names = sorted(training_shares, key=natural_sort_key)
+    y = {"field": "bin", "type": "nominal", "title": None, "sort": [_unescape_bin(name) for name in names]}
     return {
         "layer": [
             {
-                "data": _source(panel),
+                "data": _build_source(panel),
                 "transform": [
                     *_BINS,
                     {"filter": "datum.when == 'now'"},
@@ -279,7 +279,9 @@ def _training(panel: Panel) -> Json:
                 "encoding": {"y": y, "x": {"field": "share", **_SHARE}},
             },
             {
-                "data": {"values": [{"bin": _shown(name), "share": usual[name]} for name in names]},
+                "data": {
+                    "values": [{"bin": _unescape_bin(name), "share": training_shares[name]} for name in names]
+                },
                 "mark": {"type": "tick", "thickness": 3, "color": "#d36086", "tooltip": True},
                 "encoding": {"y": y, "x": {"field": "share", **_SHARE}},
             },
@@ -292,5 +294,5 @@ _UNESCAPED = (
 )
 
 
-def _shown(name: str) -> str:
+def _unescape_bin(name: str) -> str:
     return tokens.split("=" + name)[1]

@@ -26,7 +26,7 @@ View = dict[str, Any]
 
 MAX_ROWS = 300
 MAX_TEXT = 200
-MAX_WHOLE = 8000
+MAX_EVENT_TEXT = 8000
 _VIEW_LINK = re.compile(r"#/view/logging-lib-([a-z0-9-]+)")
 _LINKS_ALONE = re.compile(r"(?:\[[^\]]*\]\(#/view/[^)]*\)[\s·]*)+(?:\n\n|\Z)")
 _NO_EVENTS = {
@@ -53,13 +53,13 @@ def view(panel: Panel, rows: Sequence[Row], *, feature: str | None = None) -> Vi
         feature: the chosen one, for ``bins``.
     """
     if panel.chart == "text":
-        return {"kind": "text", "html": _markdown(panel.elsewhere or panel.text)}
+        return {"kind": "text", "html": _render_markdown(panel.elsewhere or panel.text)}
     if panel.chart == "metric":
-        return _numbers(panel, rows)
-    if not _anything(panel, rows):
-        return {"kind": "empty", "note": _nothing(panel)}
+        return _build_numbers(panel, rows)
+    if not _has_content(panel, rows):
+        return {"kind": "empty", "note": _explain_empty(panel)}
     if panel.chart in ("table", "events", "pie"):
-        return _table(panel, rows)
+        return _build_table(panel, rows)
     columns = list(dict.fromkeys(name for row in rows[:50] for name in row if name != "metric"))
     return {
         "kind": "charts",
@@ -98,7 +98,7 @@ def format_value(value: Any, form: str, decimals: int | None = None) -> str:
     if form == "s":
         return f"{value / 3600:.3g} h" if value >= 7200 else f"{value:.3g} s"
     if form == "bytes":
-        return _bytes(value)
+        return _format_bytes(value)
     if decimals is not None:
         return f"{value:,.{decimals}f}"
     if value == int(value) and abs(value) < 1e12:
@@ -106,7 +106,7 @@ def format_value(value: Any, form: str, decimals: int | None = None) -> str:
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
-def _bytes(value: float) -> str:
+def _format_bytes(value: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if abs(value) < 1000:
             return f"{value:.3g} {unit}"
@@ -114,7 +114,7 @@ def _bytes(value: float) -> str:
     return f"{value:.3g} TB"
 
 
-def _anything(panel: Panel, rows: Sequence[Row]) -> bool:
+def _has_content(panel: Panel, rows: Sequence[Row]) -> bool:
     """Whether there is something to draw. What is counted comes as 0 from where there is nothing, too; a share, a
     mean or a maximum of 0 is one of something."""
     if panel.chart in ("table", "events"):
@@ -126,11 +126,13 @@ def _anything(panel: Panel, rows: Sequence[Row]) -> bool:
 
 
 def _adds_up(panel: Panel) -> bool:
-    found = [metric.parsed for metric in panel.numbers]
-    return not found or any(isinstance(one, Operation) and one.name in _ADDED_UP for one in found)
+    parsed_formulas = [metric.parsed for metric in panel.numbers]
+    return not parsed_formulas or any(
+        isinstance(formula, Operation) and formula.name in _ADDED_UP for formula in parsed_formulas
+    )
 
 
-def _nothing(panel: Panel) -> str:
+def _explain_empty(panel: Panel) -> str:
     """Why a panel is empty, as far as its own search can tell."""
     if panel.chart == "rates" or any(name.startswith("ml.check.") for name in panel.splits):
         return "Nothing failed this check in this time, or nothing was checked."
@@ -142,18 +144,18 @@ def _nothing(panel: Panel) -> str:
         )
     if panel.filter:
         return "Nothing of this kind in this time."
-    asked = [one.field for metric in panel.numbers for one in formulas.operations(metric.parsed)]
-    needs = [name for name in dict.fromkeys([*panel.splits, *asked]) if name and name not in _ALWAYS]
+    fields = [operation.field for metric in panel.numbers for operation in formulas.operations(metric.parsed)]
+    needs = [name for name in dict.fromkeys([*panel.splits, *fields]) if name and name not in _ALWAYS]
     if needs and panel.dataset in ("prediction", "label"):
         return f"No {_EVENT[panel.dataset]} in this time has {' and '.join(needs)}."
     return _NO_EVENTS[panel.dataset]
 
 
-def _numbers(panel: Panel, rows: Sequence[Row]) -> View:
-    known = {metric_label(metric): metric for metric in panel.numbers}
+def _build_numbers(panel: Panel, rows: Sequence[Row]) -> View:
+    metrics_by_label = {metric_label(metric): metric for metric in panel.numbers}
     numbers = []
     for row in rows:
-        metric = known[row["metric"]]
+        metric = metrics_by_label[row["metric"]]
         name = str(row.get("series") or (row["metric"] if len(rows) > 1 else ""))
         numbers.append([name, format_value(row["value"], metric.format, metric.decimals)])
     if not numbers:  # no such stream yet: a sum over nothing is 0, a share of nothing is none
@@ -162,11 +164,11 @@ def _numbers(panel: Panel, rows: Sequence[Row]) -> View:
     return {"kind": "numbers", "numbers": numbers}
 
 
-def _table(panel: Panel, rows: Sequence[Row]) -> View:
+def _build_table(panel: Panel, rows: Sequence[Row]) -> View:
     metrics = {metric_label(metric): metric for metric in panel.numbers}
     columns = [name for name in rows[0] if not name.startswith("_")]
     controls = {label(field): control for control, field in CONTROL_FIELDS.items()}
-    made = []
+    table_rows = []
     for row in rows[:MAX_ROWS]:
         cells = []
         for name in columns:
@@ -175,14 +177,16 @@ def _table(panel: Panel, rows: Sequence[Row]) -> View:
             cells.append(
                 _shorten_time(row[name]) if name == "@timestamp" else format_value(row[name], form, decimals)
             )
-        made.append(cells)
+        table_rows.append(cells)
     return {
         "kind": "table",
         "columns": [name.removeprefix("ml.") for name in columns] if panel.chart == "events" else columns,
         **(
-            {"wholes": [_whole(row["_source"]) for row in rows[:MAX_ROWS]]} if panel.chart == "events" else {}
+            {"wholes": [_render_event(row["_source"]) for row in rows[:MAX_ROWS]]}
+            if panel.chart == "events"
+            else {}
         ),
-        "rows": made,
+        "rows": table_rows,
         "numeric": [name in metrics or name == "value" for name in columns],
         "links": {
             str(i): controls[name]
@@ -203,23 +207,23 @@ def _shorten_time(value: Any) -> str:
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
-def _whole(source: Any) -> str:
+def _render_event(source: Any) -> str:
     """A whole event as indented JSON, with long texts cut."""
-    text = orjson.dumps(_cut(source), option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
-    return text if len(text) <= MAX_WHOLE else text[: MAX_WHOLE - 1] + "…"
+    text = orjson.dumps(_shorten_texts(source), option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
+    return text if len(text) <= MAX_EVENT_TEXT else text[: MAX_EVENT_TEXT - 1] + "…"
 
 
-def _cut(part: Any) -> Any:
+def _shorten_texts(part: Any) -> Any:
     if isinstance(part, Mapping):
-        return {_cut(str(name)): _cut(value) for name, value in part.items()}
+        return {_shorten_texts(str(name)): _shorten_texts(value) for name, value in part.items()}
     if isinstance(part, list):
-        return [_cut(one) for one in part]
+        return [_shorten_texts(item) for item in part]
     if isinstance(part, str) and len(part) > MAX_TEXT:
         return part[: MAX_TEXT - 1] + "…"
     return part
 
 
-def _markdown(text: str) -> str:
+def _render_markdown(text: str) -> str:
     """Markdown of our own files. Links between dashboards lead to the same within the page; a paragraph of nothing
     else is left out, since the page has its own."""
     reader = MarkdownIt("commonmark", {"html": False})

@@ -68,7 +68,7 @@ def bins(
         failed: places of bins that are failed checks.
         width: pixels, or ``container``.
     """
-    unique = _unique(labels)
+    unique = _make_unique(labels)
     names = list(samples)
     colors = dict(zip(names, (TRAINED, SERVED) if len(names) == 2 else SERIES, strict=False))
     data = [
@@ -83,7 +83,7 @@ def bins(
     ]
     if any(row["who"] == FAILED for row in data):
         colors[FAILED] = ALERT
-    overlaid = len(names) < 3
+    is_overlaid = len(names) < 3
     encoding = {
         "x": {
             "field": "share", "type": "quantitative",
@@ -98,11 +98,11 @@ def bins(
         "tooltip": [{"field": "bin"}, {"field": "sample", "title": "of"}, {"field": "share", "format": ".2%"}],
     }  # fmt: skip
     spec: Spec = {
-        **_rows(len(unique) * (1 if overlaid else max(1, len(names) * 8 / 18)), width),
+        **_rows(len(unique) * (1 if is_overlaid else max(1, len(names) * 8 / 18)), width),
         **_heading(title),
         "padding": {"left": 2, "top": 2, "bottom": 2, "right": 20},
     }
-    if not overlaid:
+    if not is_overlaid:
         encoding["yOffset"] = {"field": "sample", "type": "nominal", "sort": names}
         return {
             **spec,
@@ -148,8 +148,14 @@ def heat_map(rows: Sequence[Mapping[str, Any]], names: Sequence[str], *, over_ti
         names: those of ``y``, in their order.
         over_time: whether ``x`` is a time as ISO 8601.
     """
-    shown = "utcFormat(toDate(datum.label), '%-d %b %H:%M')" if over_time else "datum.label"
-    axis = {"title": None, "labelOverlap": True, "labelAngle": 0, "tickCount": 6, "labelExpr": shown}
+    label_expression = "utcFormat(toDate(datum.label), '%-d %b %H:%M')" if over_time else "datum.label"
+    axis = {
+        "title": None,
+        "labelOverlap": True,
+        "labelAngle": 0,
+        "tickCount": 6,
+        "labelExpr": label_expression,
+    }
     return {
         **_rows(len(names), "container"),
         "height": 18 * len(names) + 24,
@@ -241,7 +247,7 @@ def level(value: float, name: str, y: Spec, *, width: int | None = None) -> Spec
     }  # fmt: skip
 
 
-def _unique(labels: Sequence[str]) -> list[str]:
+def _make_unique(labels: Sequence[str]) -> list[str]:
     """Two long labels can be cut to the same text, which would be one bar: invisible spaces tell them apart."""
     seen: dict[str, None] = {}
     for label in labels:

@@ -67,7 +67,7 @@ def render(template: str, **values: Any) -> str:
         template: its name: ``report``, ``compare`` or ``backtest``.
         values: what the template names.
     """
-    return _render(template, _policy(), values)
+    return _render(template, _build_policy(), values)
 
 
 def render_app(template: str, script: str, *, library: str, data: Any, live: bool, style: str = "") -> str:
@@ -78,12 +78,12 @@ def render_app(template: str, script: str, *, library: str, data: Any, live: boo
         library: the text of the script that ours needs.
         live: whether the page may ask its own server; no page may ask any other.
     """
-    scripts = [_inside_script(text) for text in (library, _read(script))]
+    scripts = [_escape_script(text) for text in (library, _read(script))]
     values = {
         "data": Markup(orjson.dumps(data).decode().replace("<", "\\u003c")),  # noqa: S704 - cannot end its element
         "scripts": [Markup(text) for text in scripts],  # noqa: S704 - ours
     }
-    return _render(template, _policy(scripts, live=live), values, style)
+    return _render(template, _build_policy(scripts, live=live), values, style)
 
 
 def _render(template: str, policy: str, values: dict[str, Any], style: str = "") -> str:
@@ -91,7 +91,7 @@ def _render(template: str, policy: str, values: dict[str, Any], style: str = "")
     return _environment().get_template(f"{template}.html.j2").render(style=css, policy=policy, **values)
 
 
-def _policy(scripts: Sequence[str] = (), *, live: bool = False) -> str:
+def _build_policy(scripts: Sequence[str] = (), *, live: bool = False) -> str:
     """Return the content security policy: these scripts alone, and no request but to a live page's own server."""
     hashes = " ".join(f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in scripts)
     return (
@@ -100,7 +100,7 @@ def _policy(scripts: Sequence[str] = (), *, live: bool = False) -> str:
     )
 
 
-def _inside_script(text: str) -> str:
+def _escape_script(text: str) -> str:
     """Spell a script so that it cannot end its element: within strings and patterns both spellings are the same."""
     return _SCRIPT_ENDS.sub(lambda match: f"{match[1]}\\{match[2]}", text)
 

@@ -57,22 +57,22 @@ class TimeAxis:
     def _labels(self, limit: int) -> Spec:
         """Label days, or hours where all is within two days; evenly thinned out to ``limit``."""
         labels: dict[int, str] = {}
-        last = ""
+        last_text = ""
         span = self.times[-1] - self.times[0] if self.times else timedelta(0)
         for i, time in enumerate(self.times):
             at = time.astimezone(UTC)
             if span <= timedelta(hours=36):
-                text = f"{at:%H:%M}" if at.minute == 0 or span < timedelta(hours=3) or i == 0 else last
+                text = f"{at:%H:%M}" if at.minute == 0 or span < timedelta(hours=3) or i == 0 else last_text
             elif span > timedelta(days=300):
                 text = f"{at:%b %Y}"
             else:
                 text = f"{at.day} {at:%b}"
-            if text != last:
-                labels[i] = last = text
-        chosen = dict(list(labels.items())[:: -(-len(labels) // limit) or 1])
-        texts = orjson.dumps({str(i): text for i, text in chosen.items()}).decode()
+            if text != last_text:
+                labels[i] = last_text = text
+        thinned_labels = dict(list(labels.items())[:: -(-len(labels) // limit) or 1])
+        texts = orjson.dumps({str(i): text for i, text in thinned_labels.items()}).decode()
         return {
-            "values": list(chosen), "labelExpr": f"{texts}[datum.value]", "labelAlign": "left",
+            "values": list(thinned_labels), "labelExpr": f"{texts}[datum.value]", "labelAlign": "left",
             "labelOverlap": True, "labelFlush": False, "grid": False, "ticks": True, "tickSize": 5, "title": None,
         }  # fmt: skip
 
@@ -161,7 +161,7 @@ def lines(
         return {
             "width": width,
             "height": height,
-            "layer": [*layers, *_gap_rules(axis), *_numbered(axis, marks)],
+            "layer": [*layers, *_draw_gap_rules(axis), *_draw_marks(axis, marks)],
         }
 
     return Drawing(title, description, tuple(build(width) for width in WIDTHS))
@@ -203,12 +203,16 @@ def bars(
                 },
             },
         }  # fmt: skip
-        return {"width": width, "height": 120, "layer": [stacked, *_gap_rules(axis), *_numbered(axis, marks)]}
+        return {
+            "width": width,
+            "height": 120,
+            "layer": [stacked, *_draw_gap_rules(axis), *_draw_marks(axis, marks)],
+        }
 
     return Drawing(title, description, tuple(build(width) for width in WIDTHS))
 
 
-def _gap_rules(axis: TimeAxis) -> list[Spec]:
+def _draw_gap_rules(axis: TimeAxis) -> list[Spec]:
     gaps = axis.gaps
     if not gaps or len(gaps) > MANY_GAPS:
         return []
@@ -221,7 +225,7 @@ def _gap_rules(axis: TimeAxis) -> list[Spec]:
     ]
 
 
-def _numbered(axis: TimeAxis, marks: Sequence[Mark]) -> list[Spec]:
+def _draw_marks(axis: TimeAxis, marks: Sequence[Mark]) -> list[Spec]:
     values = [
         {"i": place, "number": str(mark.number)}
         for mark in marks

@@ -46,7 +46,7 @@ class SavedObjects:
             KibanaError: Kibana refuses the import.
         """
         current = self._inspect()
-        differ = reconcile.differences(current, self._wanted)
+        differ = reconcile.diff_objects(current, self._wanted)
         changes = [self._plan_change(key, current, differ, force=force) for key in current.states]
         if dry_run or current.current or any(change.action == REFUSED for change in changes):
             return changes
@@ -61,7 +61,9 @@ class SavedObjects:
         protected = [key for key in current.objects if current.note(key) and not force]
         staying = [current.objects[key] for key in protected]
         staying += [
-            saved for saved in self._kibana.ours() if (saved["type"], saved["id"]) not in current.states
+            saved
+            for saved in self._kibana.export_ours()
+            if (saved["type"], saved["id"]) not in current.states
         ]
         needed = {
             (ref["type"], ref["id"])

@@ -63,20 +63,20 @@ class Heartbeat:
         self._spent = cpu()
         self._lock = threading.Lock()
         self._is_failing = False
-        self._zero()
+        self._reset_counts()
 
-    def _zero(self) -> None:
+    def _reset_counts(self) -> None:
         self._runs = self._failures = self._delivered = 0
         self._duration = self._lag = 0.0
 
-    def ran(self, *, ok: bool, seconds: float, lag: float) -> None:
+    def count_run(self, *, ok: bool, seconds: float, lag: float) -> None:
         """Count a run of a watch: how long it took, and how long after its scheduled time it ended."""
         with self._lock:
             self._runs += 1
             self._failures += not ok
             self._duration, self._lag = max(self._duration, seconds), max(self._lag, lag)
 
-    def delivered(self, outcomes: Iterable[Notification]) -> None:
+    def count_deliveries(self, outcomes: Iterable[Notification]) -> None:
         with self._lock:
             self._delivered += sum(outcome.is_delivered for outcome in outcomes)
 
@@ -106,7 +106,7 @@ class Heartbeat:
                 },
             )
             self._since, self._spent = now, spent
-            self._zero()
+            self._reset_counts()
         return {**event, "service": {"name": SERVICE}}
 
     def beat(self, now: datetime, *, leading: bool, running: int, undelivered: int) -> None:
@@ -228,14 +228,14 @@ class Daemon:
         if self._elector.is_due(now):
             self._elector.acquire(now)
         leads = self._elector.is_leader(now)
-        other = self._elector.leader
+        leader = self._elector.leader
         if leads and not self._is_leading:
             self._runner.forget()
             self._say(logging.INFO, f"{self._elector.name} leads, with lease {self._elector.generation}")
         elif self._is_leading and not leads:
             self._say(logging.WARNING, f"{self._elector.name} no longer leads")
-        elif not leads and other is not None:
-            self._say(logging.INFO, f"{self._elector.name} stands by: {other.holder} leads")
+        elif not leads and leader is not None:
+            self._say(logging.INFO, f"{self._elector.name} stands by: {leader.holder} leads")
         self._is_leading = leads
 
     def _say(self, level: int, text: str) -> None:
@@ -248,7 +248,7 @@ class Daemon:
         with self._lock:
             # Before it is asked what is due: what ends just then has its scheduled time behind it.
             working = set(self._working)
-        due = [(watch, missed) for watch, missed in self._runner.due(now) if watch.id not in working]
+        due = [(watch, missed) for watch, missed in self._runner.find_due(now) if watch.id not in working]
         places = max(0, min(self._pace.workers - self._fresh, self._pace.max_runs - len(working)))
         self._waiting = max(0, len(due) - places)
         if not due or not places:
@@ -272,7 +272,7 @@ class Daemon:
                     if self._gather_until is None:
                         self._gather_until = self._monotonic() + self._pace.gather
                 if self._heartbeat is not None:
-                    self._heartbeat.ran(ok=run.error is None, seconds=run.seconds, lag=lag)
+                    self._heartbeat.count_run(ok=run.error is None, seconds=run.seconds, lag=lag)
         except LeaseLost as error:
             _log.warning("%s", error)
         except Exception:  # noqa: BLE001 - it is logged, and the others go on
@@ -317,13 +317,13 @@ class Daemon:
         try:
             outcomes = self._runner.queue.deliver(now)
             if self._heartbeat is not None:
-                self._heartbeat.delivered(outcomes)
-            known = {notification.id for run in runs for notification in run.queued}
+                self._heartbeat.count_deliveries(outcomes)
+            queued_ids = {notification.id for run in runs for notification in run.queued}
             # The notification of a run that ended just now can be delivered before that run is seen here.
             early = {
                 outcome.id: outcome
                 for outcome in outcomes
-                if outcome.id not in known and outcome.attempts <= 1
+                if outcome.id not in queued_ids and outcome.attempts <= 1
             }
             reported = [*self._early, *(outcome for outcome in outcomes if outcome.id not in early)]
             self._early = list(early.values())

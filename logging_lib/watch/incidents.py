@@ -233,25 +233,25 @@ def observe(
     after: dict[Key, Incident] = {}
     for key, incident in incidents.items():
         if key in seen:
-            after[key] = _present(incident, now)
+            after[key] = _mark_present(incident, now)
         elif incident.closed_at is not None:
             if now - incident.closed_at < KEPT_AFTER_CLOSING:
                 after[key] = incident
         else:
-            after[key] = incident if is_unknown(key) else _absent(incident, now, policy)
+            after[key] = incident if is_unknown(key) else _mark_absent(incident, now, policy)
     for key in seen - after.keys():
         after[key] = Incident(key=key, opened_at=now)
     return after
 
 
-def _present(incident: Incident, now: datetime) -> Incident:
+def _mark_present(incident: Incident, now: datetime) -> Incident:
     if incident.absent_since is None and incident.closed_at is None:
         return incident
     present = {"absent_since": None, "absent_runs": 0, "closed_at": None}
     return incident.model_copy(update=present | ({"opened_at": now} if incident.closed_at else {}))
 
 
-def _absent(incident: Incident, now: datetime, policy: ResolvePolicy) -> Incident:
+def _mark_absent(incident: Incident, now: datetime, policy: ResolvePolicy) -> Incident:
     since, runs = incident.absent_since or now, incident.absent_runs + 1
     changes: dict[str, Any] = {"absent_since": since, "absent_runs": runs}
     if policy.is_resolved(runs, now - since):
@@ -299,8 +299,8 @@ def record_notifications(incidents: Incidents, notifications: Iterable[Notificat
         incident = after.get(key)
         if latest[0].kind == "resolved":
             if incident is not None:
-                rest = {name: known for name, known in incident.notified.items() if name != action}
-                after[key] = incident.model_copy(update={"notified": rest})
+                remaining = {name: earlier for name, earlier in incident.notified.items() if name != action}
+                after[key] = incident.model_copy(update={"notified": remaining})
             continue
         incident = incident or Incident(key=key, opened_at=latest[0].created_at)
         distinct = {(receipt.channel, str(receipt.address)): receipt for receipt in reversed(latest)}
@@ -369,9 +369,9 @@ def resolution_line(incident: Incident) -> str:
 def format_span(span: timedelta) -> str:
     """For people: ``3 d 4 h``, ``2 h 5 min``, ``40 s``."""
     seconds = max(0, round(span.total_seconds()))
-    days, hours, rest = seconds // 86400, seconds // 3600 % 24, seconds % 3600 // 60
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds % 3600 // 60
     if days:
         return f"{days} d {hours} h"
     if hours:
-        return f"{hours} h {rest} min"
-    return f"{rest} min" if rest else f"{seconds} s"
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{seconds} s"

@@ -106,7 +106,9 @@ class Runner:
         self._last: dict[str, datetime | None] = {}
         self._next: dict[str, datetime] = {}
         self.queue = DeliveryQueue(self.state, channels, options.delivery, check_leader)
-        self._resolve = {watch.id: _resolve_policy(watch, options.resolve) for watch in self.watches.values()}
+        self._resolve = {
+            watch.id: _read_resolve_policy(watch, options.resolve) for watch in self.watches.values()
+        }
         self._summarize = _default_summarize() if summarize is None else summarize
         if dependencies is None:
             dependencies = lambda watch, now: run_dependencies(store, now=now, scripts=scripts)  # noqa: E731
@@ -123,7 +125,7 @@ class Runner:
 
     def tick(self, now: datetime) -> RunReport:
         """Run the watches that became due since the last tick, and try again what waits for its next attempt."""
-        due = [(watch, scheduled) for watch, missed in self.due(now) for scheduled in missed]
+        due = [(watch, scheduled) for watch, missed in self.find_due(now) for scheduled in missed]
         return self._run(due, now)
 
     def _run(self, due: list[tuple[Watch, datetime]], now: datetime, *, at_once: bool = False) -> RunReport:
@@ -132,7 +134,7 @@ class Runner:
 
     # --- the schedule
 
-    def due(self, now: datetime) -> list[tuple[Watch, list[datetime]]]:
+    def find_due(self, now: datetime) -> list[tuple[Watch, list[datetime]]]:
         """The watches that are due, each with its scheduled times, the oldest first."""
         due = []
         for watch in self.watches.values():
@@ -203,7 +205,7 @@ class Runner:
         payload = evaluation.payload
         run.met = evaluation.met
         run.skipped, run.evaluated = inc.skipped_models(payload), inc.has_evaluated(payload)
-        findings, context_of = _findings(watch, evaluation, dependencies, self._summarize)
+        findings, context_of = _collect_findings(watch, evaluation, dependencies, self._summarize)
         groups = inc.by_model_version(findings) if run.met else {}
         seen = [key for group in groups.values() for key in inc.keys_of(group)]
         unknown = {
@@ -222,7 +224,7 @@ class Runner:
             notifications = [
                 notification
                 for name, action in watch.actions.items()
-                for batch in _batches(action, group)
+                for batch in _split_into_batches(action, group)
                 for notification in self._notify(
                     watch, run, name, batch, incidents, mutes, context_of, dependencies
                 )
@@ -231,7 +233,7 @@ class Runner:
                 Alert(now, watch.id, watch.title, model, version, tuple(group), tuple(notifications))
             )
         run.alerts = tuple(alerts)
-        run.resolved = tuple(self._resolutions(watch, run, incidents, mutes))
+        run.resolved = tuple(self._render_resolutions(watch, run, incidents, mutes))
         sent = (notification for alert in alerts for notification in alert.notifications)
         run.queued = (
             *(notification for notification in sent if notification.status == "queued"),
@@ -265,7 +267,7 @@ class Runner:
         }
         chosen = [key for key, decision in decisions.items() if decision == "notify"]
         if not chosen:
-            return [_suppressed(watch, run, name, decisions, period)]
+            return [_report_suppressed(watch, run, name, decisions, period)]
         channel = channel_of(action).name
         draft = self._draft(watch, run, name, chosen, channel)
         try:
@@ -274,11 +276,11 @@ class Runner:
             )
             notifications = render_action(action, context, draft, dependencies=dependencies)
         except (RunError, RenderError) as error:
-            return [_unsent(draft, "failed", str(error))]
+            return [_report_unsent(draft, "failed", str(error))]
         except Exception as error:  # noqa: BLE001 - one action's fault must not stop the others
-            return [_unsent(draft, "failed", f"{type(error).__name__}: {error}")]
+            return [_report_unsent(draft, "failed", f"{type(error).__name__}: {error}")]
         if not notifications:
-            return [_unsent(draft, "condition_failed")]
+            return [_report_unsent(draft, "condition_failed")]
         if not self.queue.has(channel):
             return [
                 notifications[0].with_status("not_configured", f"the channel {channel} is not configured")
@@ -287,13 +289,13 @@ class Runner:
         return [notification for notification in notifications if self.queue.has(notification.channel)]
 
     def _draft(
-        self, watch: Watch, run: WatchRun, action: str, keys: list[Key], channel: str, *more: str
+        self, watch: Watch, run: WatchRun, action: str, keys: list[Key], channel: str, *id_parts: str
     ) -> Notification:
         """All that is known of a notification before it is rendered. Its id is its run's and its incidents'."""
         features = tuple(dict.fromkeys(key.feature for key in keys))
         model, version, _ = keys[0]
         return Notification(
-            id=hash_id(watch.id, run.scheduled.isoformat(), action, model, version, *features, *more),
+            id=hash_id(watch.id, run.scheduled.isoformat(), action, model, version, *features, *id_parts),
             watch=watch.id,
             action=action,
             channel=channel,
@@ -304,7 +306,7 @@ class Runner:
             fallback=fallback_of(channel, fallback_addresses(watch.metadata, self._options.fallback)),
         )
 
-    def _resolutions(
+    def _render_resolutions(
         self, watch: Watch, run: WatchRun, incidents: inc.Incidents, mutes: tuple[Mute, ...]
     ) -> Iterator[Notification]:
         """The notifications that incidents are resolved: to those who were notified of them, and to no one else."""
@@ -357,7 +359,7 @@ class Runner:
         return ""
 
 
-def _suppressed(
+def _report_suppressed(
     watch: Watch, run: WatchRun, action: str, decisions: Mapping[Key, inc.Decision], period: timedelta
 ) -> Notification:
     """What is reported where an action notifies of none of these incidents; it is never stored, and has no id."""
@@ -378,12 +380,12 @@ def _suppressed(
     )
 
 
-def _unsent(draft: Notification, status: Status, reason: str = "") -> Notification:
+def _report_unsent(draft: Notification, status: Status, reason: str = "") -> Notification:
     """What is reported where an action sends nothing: it is about no feature."""
     return draft.model_copy(update={"status": status, "reason": reason, "features": ()})
 
 
-def _batches(action: Action, findings: list[Finding]) -> list[list[Finding]]:
+def _split_into_batches(action: Action, findings: list[Finding]) -> list[list[Finding]]:
     """What one notification of an action is about: all findings of a model version, or those of one incident."""
     if not findings or not channel_of(action).is_per_incident:
         return [findings]
@@ -396,20 +398,20 @@ def _batches(action: Action, findings: list[Finding]) -> list[list[Finding]]:
 def _is_open(receipt: Notification, incidents: Iterable[Incident]) -> bool:
     """Whether another incident at the same address is still open."""
     return any(
-        other.channel == receipt.channel and other.address == receipt.address
+        sibling.channel == receipt.channel and sibling.address == receipt.address
         for incident in incidents
         if incident.closed_at is None
-        for other in incident.notified.get(receipt.action, ())
+        for sibling in incident.notified.get(receipt.action, ())
     )
 
 
-def _findings(
+def _collect_findings(
     watch: Watch, evaluation: Evaluation, dependencies: RunDependencies, summarize: Summarize
 ) -> tuple[list[Finding] | None, ContextOf]:
     """The findings of a run, and what gives the context that an action sees of some of them."""
     transform = watch.definition.transform
 
-    def transformed(context: dict[str, Any]) -> dict[str, Any]:
+    def apply_transform(context: dict[str, Any]) -> dict[str, Any]:
         if transform is None:
             return context
         payload = run_transform(transform, context, dependencies=dependencies, where="transform")
@@ -417,21 +419,25 @@ def _findings(
 
     def before_transform(findings: list[Finding]) -> dict[str, Any]:
         payload = inc.with_findings(evaluation.payload, findings, summarize)
-        return transformed(with_payload(evaluation.context, payload))
+        return apply_transform(with_payload(evaluation.context, payload))
 
     if not evaluation.met or inc.find(evaluation.payload):
         return inc.find(evaluation.payload), before_transform
     # The findings may be what the watch's transform makes.
-    whole = transformed(evaluation.context)
-    payload = whole["ctx"]["payload"]
+    transformed_context = apply_transform(evaluation.context)
+    payload = transformed_context["ctx"]["payload"]
 
     def after_transform(findings: list[Finding]) -> dict[str, Any]:
-        return with_payload(whole, inc.with_findings(payload, findings, summarize)) if findings else whole
+        return (
+            with_payload(transformed_context, inc.with_findings(payload, findings, summarize))
+            if findings
+            else transformed_context
+        )
 
     return inc.find(payload), after_transform
 
 
-def _resolve_policy(watch: Watch, default: ResolvePolicy) -> ResolvePolicy:
+def _read_resolve_policy(watch: Watch, default: ResolvePolicy) -> ResolvePolicy:
     try:
         return inc.resolve_policy(watch.metadata, default)
     except ValueError as error:

@@ -50,7 +50,7 @@ def test_an_import_brings_all_objects(client: Kibana, server: fake_kibana.Server
 def test_a_space_is_part_of_the_address(server: fake_kibana.Server, wanted: list[Any]) -> None:
     with Kibana(ConnectionSettings(server.url), space="team-a") as client:
         client.import_objects(wanted)
-        assert len(client.ours()) == len(wanted)
+        assert len(client.export_ours()) == len(wanted)
     assert not server.spaces["default"]
     with (
         Kibana(ConnectionSettings(server.url), space="nowhere") as client,
@@ -91,14 +91,14 @@ def test_an_export_of_a_newer_kibana_is_refused(client: Kibana, wanted: list[Any
         KibanaError, match=r"422 .*more recent version.*comes from a newer Kibana: upgrade this one"
     ):
         client.import_objects(ours)
-    assert kibana.newer(wanted, "8.15.0") is None
-    reason = kibana.newer([{**wanted[0], "coreMigrationVersion": "10.1.0"}], "9.1.2")
+    assert kibana.explain_newer(wanted, "8.15.0") is None
+    reason = kibana.explain_newer([{**wanted[0], "coreMigrationVersion": "10.1.0"}], "9.1.2")
     assert reason is not None
     assert "by a Kibana of 10.1.0 or later" in reason
 
 
 def test_an_export_has_all_that_is_referred_to(client: Kibana, wanted: list[Any]) -> None:
-    assert client.ours() == []
+    assert client.export_ours() == []
     client.import_objects(wanted)
     found = {(one["type"], one["id"]) for one in client.export([("dashboard", "logging-lib-inputs")])}
     assert {("dashboard", "logging-lib-inputs"), ("index-pattern", "logging-lib-data-prediction")} <= found
@@ -219,7 +219,7 @@ def test_deployment_knows_its_own_objects(
     changed = (newer[-1]["type"], newer[-1]["id"])
     assert look(objects=newer).states[changed] is OwnershipState.OUTDATED
     assert look(objects=newer).protected == []
-    assert list(reconcile.differences(look(), newer)) == [*searches, changed]
+    assert list(reconcile.diff_objects(look(), newer)) == [*searches, changed]
     server.spaces["default"][fleet]["attributes"]["title"] = "Mine"
     assert look().protected == [fleet]
     assert look().note(fleet) == "somebody edited it"

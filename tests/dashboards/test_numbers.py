@@ -73,7 +73,10 @@ def compare(panel: Panel, chosen: PanelSelection, store: EmbeddedStore, computed
         chosen = replace(chosen, feature=None)
     asked = queries.expected_request(panel, chosen)
     found = tables.rows(
-        panel, chosen, store.search(*queries.shared(panel, chosen)), store.search(*asked) if asked else None
+        panel,
+        chosen,
+        store.search(*queries.shared_request(panel, chosen)),
+        store.search(*asked) if asked else None,
     )
     expected = computed.rows(panel, chosen)
     if panel.chart == "bins":  # in the order of their numbers

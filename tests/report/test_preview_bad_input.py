@@ -50,7 +50,7 @@ def looked_at(
     """The texts of the dashboards as a phone shows them; nothing is said on the console, nothing is too wide."""
     known = preview.choices(store, now=NOW)
     combined = list(preview.combinations(known))[:1]
-    views = preview.static_views(preview.Remembering(store), dashboards, known, combined, now=NOW)
+    views = preview.static_views(preview.CachingStore(store), dashboards, known, combined, now=NOW)
     file.write_text(render_preview(dashboards, known, views=views, periods=["all"]), "utf-8")
     texts = []
     with Visit(chromium, width=390, scheme=scheme) as visit:
@@ -162,7 +162,7 @@ def test_three_hundred_features(chromium: Any, tmp_path: Path) -> None:
                 asked.append(str(body))
                 return super().search(indices, body, **options)
 
-        store = preview.Remembering(Counting(opened))
+        store = preview.CachingStore(Counting(opened))
         views = views_of(store, every(made))
         assert sum("'ml.input.bins', 'size': 20000" in one for one in asked) == 2
         looked_at(chromium, store, every(), tmp_path / "a.html", "light")

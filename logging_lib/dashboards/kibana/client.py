@@ -44,7 +44,7 @@ class KibanaError(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ImportResult:
     """What became of an import: how many objects were taken, and why the others were not."""
 
     taken: int
@@ -123,7 +123,7 @@ class Kibana:
 
     def import_objects(
         self, objects: Iterable[Json], *, overwrite: bool = False, new_copies: bool = False
-    ) -> Imported:
+    ) -> ImportResult:
         """Put saved objects there.
 
         Args:
@@ -133,19 +133,19 @@ class Kibana:
         Raises:
             KibanaError: nothing was imported.
         """
-        listed = list(objects)
+        documents = list(objects)
         params = {"createNewCopies": "true"} if new_copies else {"overwrite": "true"} if overwrite else {}
-        content = ndjson(listed).encode()
+        content = ndjson(documents).encode()
         file = {"file": ("logging-lib.ndjson", content, "application/ndjson")}
         answer = self._call("POST", "/api/saved_objects/_import", params=params, files=file)
         if not isinstance(answer, dict) or "success" not in answer:
             raise KibanaError(f"{self.url}: the import was answered with {str(answer)[:200]!r}")
         errors = answer.get("errors") or []
-        refused = tuple(_explained(error) for error in errors)
+        refused = tuple(_explain_refusal(error) for error in errors)
         conflicts = sum("conflict" in error.get("error", {}).get("type", "") for error in errors)
-        return Imported(int(answer.get("successCount", 0)), refused, conflicts)
+        return ImportResult(int(answer.get("successCount", 0)), refused, conflicts)
 
-    def ours(self) -> list[Json]:
+    def export_ours(self) -> list[Json]:
         """All that carries our tag, with what it refers to: data views and the tag itself.
 
         Raises:
@@ -164,8 +164,8 @@ class Kibana:
         Raises:
             KibanaError: one of them is not there, or may not be read.
         """
-        listed = [{"type": kind, "id": identity} for kind, identity in objects]
-        return self._export({"objects": listed, "includeReferencesDeep": True})
+        object_references = [{"type": kind, "id": identity} for kind, identity in objects]
+        return self._export({"objects": object_references, "includeReferencesDeep": True})
 
     def delete(self, objects: Sequence[tuple[str, str]]) -> None:
         """Remove these (type, id); those that are not there are passed over.
@@ -175,9 +175,9 @@ class Kibana:
         """
         if not objects:
             return
-        listed = [{"type": kind, "id": identity} for kind, identity in objects]
+        object_references = [{"type": kind, "id": identity} for kind, identity in objects]
         answer = self._call(
-            "POST", "/api/saved_objects/_bulk_delete", params={"force": "true"}, json_body=listed
+            "POST", "/api/saved_objects/_bulk_delete", params={"force": "true"}, json_body=object_references
         )
         for status in answer.get("statuses", ()) if isinstance(answer, dict) else ():
             error = status.get("error", {})
@@ -224,7 +224,7 @@ class Kibana:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            raise KibanaError(f"{self.url}: no answer: {_cause(error)}") from error
+            raise KibanaError(f"{self.url}: no answer: {_explain_cause(error)}") from error
         if 300 <= response.status_code < 400:
             target = urlsplit(response.headers.get("Location", "")).path or "elsewhere"
             raise KibanaError(
@@ -233,7 +233,7 @@ class Kibana:
                 status=response.status_code,
             )
         if response.status_code >= 400:
-            raise _refused(response, about)
+            raise _build_refusal_error(response, about)
         try:
             if lines:
                 documents = [json.loads(line) for line in response.content.splitlines() if line.strip()]
@@ -254,37 +254,39 @@ def dashboard_url(settings: ConnectionSettings, space: str, identity: str) -> st
     return f"{base}/app/dashboards#/view/{quote(identity)}"
 
 
-def newer(objects: Iterable[Json], version: str) -> str | None:
+def explain_newer(objects: Iterable[Json], version: str) -> str | None:
     """What says that objects come from a newer Kibana than ``version``; None where nothing does.
 
     ``coreMigrationVersion`` names the Kibana; a type's own version is known to Kibana alone, which refuses it.
     """
-    ours = _numbers(version)
+    ours = _parse_version(version)
     for document in objects:
         theirs = str(document.get("coreMigrationVersion", "0"))
-        if _numbers(theirs)[:2] > ours[:2]:
+        if _parse_version(theirs)[:2] > ours[:2]:
             return (
                 f"{document.get('type')} {document.get('id')} was exported by a Kibana of {theirs} or later"
             )
     return None
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _parse_version(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
-def _refused(response: requests.Response, about: str) -> KibanaError:
+def _build_refusal_error(response: requests.Response, about: str) -> KibanaError:
     status, reason, body = response.status_code, "", None
     try:
         body = response.json()
         if isinstance(body, dict):
             missing = (body.get("attributes") or {}).get("objects") or []
-            named = [
+            missing_objects = [
                 f"{reference.get('type')} {reference.get('id')}"
                 for reference in missing
                 if isinstance(reference, dict)
             ]
-            reason = str(body.get("message", "")) + (f": {', '.join(named)}" if named else "")
+            reason = str(body.get("message", "")) + (
+                f": {', '.join(missing_objects)}" if missing_objects else ""
+            )
     except ValueError:
         reason = response.text[:200]
     reason = printable(reason or response.reason or "no reason was given")
@@ -304,7 +306,7 @@ def _refused(response: requests.Response, about: str) -> KibanaError:
     return KibanaError(message, status=status, body=body)
 
 
-def _cause(error: requests.RequestException) -> str:
+def _explain_cause(error: requests.RequestException) -> str:
     text = printable(str(error))
     if isinstance(error, requests.exceptions.SSLError) or "CERTIFICATE" in text.upper():
         if "match" in text and ("hostname" in text or "address" in text):
@@ -320,7 +322,7 @@ def _cause(error: requests.RequestException) -> str:
     return f"{text:.200}"
 
 
-def _explained(error: Mapping[str, Any]) -> str:
+def _explain_refusal(error: Mapping[str, Any]) -> str:
     """Why one object was not imported, and what to do."""
     about = printable(f"{error.get('type')} {error.get('id')}")
     title = (error.get("meta") or {}).get("title") or error.get("title")

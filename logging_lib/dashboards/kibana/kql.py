@@ -26,25 +26,25 @@ WEIGHT = "ml.sample.weight"
 
 def kql(conditions: Filter) -> str:
     """A filter in Kibana's query language; empty where it asks nothing."""
-    return " and ".join(_clause(name, condition) for name, condition in conditions.items())
+    return " and ".join(_render_clause(name, condition) for name, condition in conditions.items())
 
 
-def _clause(name: str, condition: Any) -> str:
+def _render_clause(name: str, condition: Any) -> str:
     field = re.sub(r'([\\():<>"*{} ])', r"\\\1", name)
     if isinstance(condition, Exists):
         return f"{field} : *" if condition.exists else f"not {field} : *"
     if isinstance(condition, Not):
-        return f"not {_clause(name, condition.not_)}"
+        return f"not {_render_clause(name, condition.not_)}"
     if isinstance(condition, Range):
         signs = {"gte": ">=", "gt": ">", "lt": "<", "lte": "<="}
         bounds = condition.model_dump(exclude_none=True)
         return " and ".join(f"{field} {signs[end]} {value:g}" for end, value in bounds.items())
     if isinstance(condition, list):
-        return f"{field} : ({' or '.join(map(_value, condition))})"
-    return f"{field} : {_value(condition)}"
+        return f"{field} : ({' or '.join(map(_quote_value, condition))})"
+    return f"{field} : {_quote_value(condition)}"
 
 
-def _value(value: Any) -> str:
+def _quote_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
@@ -56,28 +56,28 @@ def _value(value: Any) -> str:
 
 def lens_formula(formula: Formula, panel: Panel) -> str:
     """A formula in the language of Lens."""
-    return _text(formula, panel, top=True)
+    return _render_formula(formula, panel, top=True)
 
 
-def _text(formula: Formula, panel: Panel, *, top: bool = False) -> str:
+def _render_formula(formula: Formula, panel: Panel, *, top: bool = False) -> str:
     if isinstance(formula, Number):
         return f"{formula.value:g}"
     if isinstance(formula, Operation):
-        return _call(formula, panel.where, weighted=panel.weighted)
-    parts = [_text(argument, panel) for argument in formula.arguments]
+        return _render_call(formula, panel.where, weighted=panel.weighted)
+    parts = [_render_formula(argument, panel) for argument in formula.arguments]
     if formula.name == "sqrt":
         return f"sqrt({parts[0]})"
     joined = f" {_SIGNS[formula.name]} ".join(parts)
     return joined if top else f"({joined})"
 
 
-def _call(operation: Operation, where: Mapping[str, Filter], *, weighted: bool) -> str:
+def _render_call(operation: Operation, where: Mapping[str, Filter], *, weighted: bool) -> str:
     if operation.name in ("count", "per_minute") and weighted:
-        name, arguments = "sum", [_field(WEIGHT)]
+        name, arguments = "sum", [_quote_field(WEIGHT)]
     elif operation.name in ("count", "documents", "per_minute"):
-        name, arguments = "count", [_field(operation.field)] if operation.field else []
+        name, arguments = "count", [_quote_field(operation.field)] if operation.field else []
     else:
-        name, arguments = LENS[operation.name], [_field(operation.field)]
+        name, arguments = LENS[operation.name], [_quote_field(operation.field)]
     if operation.name == "percentile":
         arguments.append(f"percentile={operation.percentile:g}")
     if operation.where:
@@ -86,7 +86,7 @@ def _call(operation: Operation, where: Mapping[str, Filter], *, weighted: bool) 
     return f"{name}({', '.join(arguments)})"
 
 
-def _field(name: str) -> str:
+def _quote_field(name: str) -> str:
     if _PLAIN.fullmatch(name):
         return name
     escaped = name.replace("\\", "\\\\").replace("'", "\\'")
@@ -100,7 +100,7 @@ def tinymath(formula: Formula, column_of: Mapping[Operation, str], panel: Panel)
     if isinstance(formula, Operation):
         return column_of[formula]
     assert isinstance(formula, Math)
-    text = _text(formula, panel, top=True)
+    text = _render_formula(formula, panel, top=True)
     return {
         "type": "function",
         "name": formula.name,

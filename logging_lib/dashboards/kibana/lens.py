@@ -54,18 +54,18 @@ def attributes(panel: Panel, data_view: str) -> Json:
     layer = _Layer(panel)
     layers = {LAYER: layer}
     if panel.chart in SERIES_CHARTS:
-        kind, visualization = "lnsXY", _xy(panel, layer)
+        kind, visualization = "lnsXY", _build_xy(panel, layer)
         if panel.references:
             layers[REFERENCES] = _Layer(panel)
-            visualization["layers"].append(_references(panel, layers[REFERENCES]))
+            visualization["layers"].append(_build_references(panel, layers[REFERENCES]))
     elif panel.chart == "heatmap":
-        kind, visualization = "lnsHeatmap", _heatmap(panel, layer)
+        kind, visualization = "lnsHeatmap", _build_heatmap(panel, layer)
     elif panel.chart == "metric":
-        kind, visualization = "lnsMetric", _metric(panel, layer)
+        kind, visualization = "lnsMetric", _build_metric(panel, layer)
     elif panel.chart == "pie":
-        kind, visualization = "lnsPie", _pie(panel, layer)
+        kind, visualization = "lnsPie", _build_pie(panel, layer)
     else:
-        kind, visualization = "lnsDatatable", _table(panel, layer)
+        kind, visualization = "lnsDatatable", _build_table(panel, layer)
     return {
         "title": panel.title,
         "description": panel.description,
@@ -88,21 +88,21 @@ def attributes(panel: Panel, data_view: str) -> Json:
     }
 
 
-def _xy(panel: Panel, layer: _Layer) -> Json:
-    split = _split(panel, layer, 0) if panel.splits else None
-    x = _x(panel, layer)
-    accessors = [_number(panel, layer, place, metric) for place, metric in enumerate(panel.numbers)]
+def _build_xy(panel: Panel, layer: _Layer) -> Json:
+    split = _add_split(panel, layer, 0) if panel.splits else None
+    x = _add_x(panel, layer)
+    accessors = [_add_number(panel, layer, place, metric) for place, metric in enumerate(panel.numbers)]
     config = []
     if panel.band:
         for place, sign in enumerate(("subtract", "add")):
             name = f"band{place}"
             count_metric = Metric(
                 label=f"mean {'-' if sign == 'subtract' else '+'} {Z} standard errors",
-                formula=_band(panel.field or "", "-" if sign == "subtract" else "+"),
+                formula=_write_band_formula(panel.field or "", "-" if sign == "subtract" else "+"),
                 format=panel.format,
                 decimals=panel.decimals,
             )
-            accessors.append(_formula(panel, layer, name, count_metric, count_metric.parsed))
+            accessors.append(_add_formula(panel, layer, name, count_metric, count_metric.parsed))
             config.append({"forAccessor": name, "color": _GREY, "axisMode": "left"})
     visualization: Json = {
         "layerId": LAYER,
@@ -137,11 +137,11 @@ def _series_type(panel: Panel) -> str:
     return kind + suffix
 
 
-def _band(name: str, sign: str) -> str:
+def _write_band_formula(name: str, sign: str) -> str:
     return f"average({name}) {sign} {Z} * std({name}) / sqrt(documents({name}))"
 
 
-def _references(panel: Panel, layer: _Layer) -> Json:
+def _build_references(panel: Panel, layer: _Layer) -> Json:
     accessors, config = [], []
     for place, reference in enumerate(panel.references):
         name = layer.add(
@@ -179,16 +179,16 @@ def _references(panel: Panel, layer: _Layer) -> Json:
     }
 
 
-def _heatmap(panel: Panel, layer: _Layer) -> Json:
-    y = _split(panel, layer, 0)
-    x = _x(panel, layer)
+def _build_heatmap(panel: Panel, layer: _Layer) -> Json:
+    y = _add_split(panel, layer, 0)
+    x = _add_x(panel, layer)
     return {
         "shape": "heatmap",
         "layerId": LAYER,
         "layerType": "data",
         "xAccessor": x,
         "yAccessor": y,
-        "valueAccessor": _number(panel, layer, 0, panel.numbers[0]),
+        "valueAccessor": _add_number(panel, layer, 0, panel.numbers[0]),
         "legend": {"isVisible": True, "position": "right", "type": "heatmap_legend"},
         "gridConfig": {
             "type": "heatmap_grid",
@@ -201,16 +201,16 @@ def _heatmap(panel: Panel, layer: _Layer) -> Json:
     }
 
 
-def _metric(panel: Panel, layer: _Layer) -> Json:
+def _build_metric(panel: Panel, layer: _Layer) -> Json:
     visualization: Json = {"layerId": LAYER, "layerType": "data"}
     if panel.splits:
-        visualization["breakdownByAccessor"] = _split(panel, layer, 0)
-    visualization["metricAccessor"] = _number(panel, layer, 0, panel.numbers[0])
+        visualization["breakdownByAccessor"] = _add_split(panel, layer, 0)
+    visualization["metricAccessor"] = _add_number(panel, layer, 0, panel.numbers[0])
     return visualization
 
 
-def _pie(panel: Panel, layer: _Layer) -> Json:
-    group = _split(panel, layer, 0)
+def _build_pie(panel: Panel, layer: _Layer) -> Json:
+    group = _add_split(panel, layer, 0)
     return {
         "shape": "donut",
         "layers": [
@@ -218,7 +218,7 @@ def _pie(panel: Panel, layer: _Layer) -> Json:
                 "layerId": LAYER,
                 "layerType": "data",
                 "primaryGroups": [group],
-                "metrics": [_number(panel, layer, 0, panel.numbers[0])],
+                "metrics": [_add_number(panel, layer, 0, panel.numbers[0])],
                 "numberDisplay": "percent",
                 "categoryDisplay": "default",
                 "legendDisplay": "default",
@@ -228,9 +228,9 @@ def _pie(panel: Panel, layer: _Layer) -> Json:
     }
 
 
-def _table(panel: Panel, layer: _Layer) -> Json:
-    groups = [_split(panel, layer, place) for place in range(len(panel.splits))]
-    numbers = [_number(panel, layer, place, metric) for place, metric in enumerate(panel.numbers)]
+def _build_table(panel: Panel, layer: _Layer) -> Json:
+    groups = [_add_split(panel, layer, place) for place in range(len(panel.splits))]
+    numbers = [_add_number(panel, layer, place, metric) for place, metric in enumerate(panel.numbers)]
     columns: list[Json] = [
         {"columnId": name, "isTransposed": False, "isMetric": False, "oneClickFilter": True}
         for name in groups
@@ -244,9 +244,9 @@ def _table(panel: Panel, layer: _Layer) -> Json:
     }
 
 
-def _x(panel: Panel, layer: _Layer) -> str:
+def _add_x(panel: Panel, layer: _Layer) -> str:
     if panel.x != TIME:
-        return layer.add("x", _terms(panel, panel.x, alphabetical=True))
+        return layer.add("x", _build_terms(panel, panel.x, alphabetical=True))
     return layer.add(
         "x",
         {
@@ -261,11 +261,11 @@ def _x(panel: Panel, layer: _Layer) -> str:
     )
 
 
-def _split(panel: Panel, layer: _Layer, place: int) -> str:
-    return layer.add(f"split{place}", _terms(panel, panel.splits[place]))
+def _add_split(panel: Panel, layer: _Layer, place: int) -> str:
+    return layer.add(f"split{place}", _build_terms(panel, panel.splits[place]))
 
 
-def _terms(panel: Panel, name: str, *, alphabetical: bool = False) -> Json:
+def _build_terms(panel: Panel, name: str, *, alphabetical: bool = False) -> Json:
     params: Json = {
         "size": panel.size,
         "orderBy": {"type": "alphabetical", "fallback": False},
@@ -282,7 +282,7 @@ def _terms(panel: Panel, name: str, *, alphabetical: bool = False) -> Json:
         params |= {
             "orderBy": {"type": "custom"},
             "orderDirection": "desc",
-            "orderAgg": _aggregation(Operation("count"), panel, "Weight"),
+            "orderAgg": _build_aggregation(Operation("count"), panel, "Weight"),
         }
     return {
         "label": label(name),
@@ -296,22 +296,26 @@ def _terms(panel: Panel, name: str, *, alphabetical: bool = False) -> Json:
     }
 
 
-def _number(panel: Panel, layer: _Layer, place: int, metric: Metric) -> str:
+def _add_number(panel: Panel, layer: _Layer, place: int, metric: Metric) -> str:
     """The column of a metric: of one operation where it is one, else a formula with its parts."""
     formula, name = metric.parsed, f"metric{place}"
     if isinstance(formula, Operation):
-        column = _aggregation(formula, panel, metric_label(metric), empty_as_null=panel.chart != "metric")
+        column = _build_aggregation(
+            formula, panel, metric_label(metric), empty_as_null=panel.chart != "metric"
+        )
         column.setdefault("params", {})["format"] = number_format(metric)
         return layer.add(name, column)
-    return _formula(panel, layer, name, metric, formula)
+    return _add_formula(panel, layer, name, metric, formula)
 
 
-def _formula(panel: Panel, layer: _Layer, name: str, metric: Metric, formula: Formula) -> str:
+def _add_formula(panel: Panel, layer: _Layer, name: str, metric: Metric, formula: Formula) -> str:
     text = kql.lens_formula(formula, panel)
     parts: dict[Operation, str] = {}
     for operation in formulas.operations(formula):
         parts[operation] = f"{name}X{len(parts)}"
-        layer.parts[parts[operation]] = _aggregation(operation, panel, f"Part of {text}", empty_as_null=False)
+        layer.parts[parts[operation]] = _build_aggregation(
+            operation, panel, f"Part of {text}", empty_as_null=False
+        )
     reference = f"{name}X{len(parts)}"
     if isinstance(formula, (Math, Number)):
         layer.parts[reference] = {
@@ -339,7 +343,9 @@ def _formula(panel: Panel, layer: _Layer, name: str, metric: Metric, formula: Fo
     )
 
 
-def _aggregation(aggregation: Operation, panel: Panel, text: str, *, empty_as_null: bool = True) -> Json:
+def _build_aggregation(
+    aggregation: Operation, panel: Panel, text: str, *, empty_as_null: bool = True
+) -> Json:
     """The column of one operation. ``count`` is the sum of the weights."""
     params: Json = {"emptyAsNull": empty_as_null}
     if aggregation.name in ("count", "per_minute") and panel.weighted:

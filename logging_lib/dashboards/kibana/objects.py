@@ -70,15 +70,15 @@ def saved_objects(dashboards: Iterable[Dashboard]) -> list[Json]:
 
 def ndjson(objects: Iterable[Json]) -> str:
     """The file that Kibana imports: one object a line, and how many there are."""
-    listed = list(objects)
+    documents = list(objects)
     summary = {
         "excludedObjects": [],
         "excludedObjectsCount": 0,
-        "exportedCount": len(listed),
+        "exportedCount": len(documents),
         "missingRefCount": 0,
         "missingReferences": [],
     }
-    return "".join(_line(document) + "\n" for document in (*listed, summary))
+    return "".join(_encode_line(document) + "\n" for document in (*documents, summary))
 
 
 def dashboard_id(name: str) -> str:
@@ -118,10 +118,10 @@ def data_view(dataset: Dataset) -> Json:
         "allowHidden": False,
         "allowNoIndex": True,
         "fieldAttrs": "{}",
-        "fieldFormatMap": _json(formats),
+        "fieldFormatMap": _encode_json(formats),
         "fields": "[]",
         "name": f"ML {_DATASETS[dataset].lower()}",
-        "runtimeFieldMap": _json(runtime),
+        "runtimeFieldMap": _encode_json(runtime),
         "sourceFilters": "[]",
         "timeFieldName": "@timestamp",
         "title": sources.indices(dataset),
@@ -153,7 +153,7 @@ def saved_search(board: Dashboard, panel: Panel) -> Json:
         "grid": {},
         "hideChart": True,
         "isTextBasedQuery": False,
-        "kibanaSavedObjectMeta": {"searchSourceJSON": _json(source)},
+        "kibanaSavedObjectMeta": {"searchSourceJSON": _encode_json(source)},
         "sort": [["@timestamp", "desc"]],
         "timeRestore": False,
         "title": f"{board.title.partition(':')[0]}: {panel.title}",
@@ -194,7 +194,7 @@ def dashboard(board: Dashboard) -> Json:
         "timeFrom": f"now-{board.period}",
         "timeTo": "now",
         "refreshInterval": {"pause": True, "value": 60_000},
-        "optionsJSON": _json(
+        "optionsJSON": _encode_json(
             {
                 "useMargins": True,
                 "syncColors": True,
@@ -203,8 +203,8 @@ def dashboard(board: Dashboard) -> Json:
                 "hidePanelTitles": False,
             }
         ),
-        "panelsJSON": _json(panels),
-        "kibanaSavedObjectMeta": {"searchSourceJSON": _json(source)},
+        "panelsJSON": _encode_json(panels),
+        "kibanaSavedObjectMeta": {"searchSourceJSON": _encode_json(source)},
     }
     if controls:
         attributes["controlGroupInput"] = controls
@@ -328,8 +328,8 @@ def _controls(board: Dashboard) -> tuple[Json, list[Json]]:
     group = {
         "chainingSystem": "HIERARCHICAL",
         "controlStyle": "oneLine",
-        "ignoreParentSettingsJSON": _json(ignore),
-        "panelsJSON": _json(panels),
+        "ignoreParentSettingsJSON": _encode_json(ignore),
+        "panelsJSON": _encode_json(panels),
         "showApplySelections": False,
     }
     return group, references
@@ -368,9 +368,9 @@ def _object(kind: str, identity: str, attributes: Json, references: list[Json]) 
     }
 
 
-def _line(value: Any) -> str:
+def _encode_line(value: Any) -> str:
     """As UTF-8 can hold it: a feature's name may have half of a character."""
-    text = _json(value)
+    text = _encode_json(value)
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -378,5 +378,5 @@ def _line(value: Any) -> str:
     return text
 
 
-def _json(value: Any) -> str:
+def _encode_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

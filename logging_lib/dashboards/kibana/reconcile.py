@@ -16,7 +16,7 @@ from typing import Any
 
 from logging_lib._util import ownership
 from logging_lib._util.ownership import OwnershipState, compare_mark, diff_lines
-from logging_lib.dashboards.kibana.client import Imported, Kibana, KibanaError
+from logging_lib.dashboards.kibana.client import ImportResult, Kibana, KibanaError
 from logging_lib.dashboards.kibana.objects import TAG, TAG_DESCRIPTION
 
 Json = dict[str, Any]
@@ -62,8 +62,8 @@ class KibanaStatus:
         return [key for key in self.states if self.note(key)]
 
 
-def inspect_objects(kibana: Kibana, wanted: Iterable[Json], *, version: str) -> KibanaStatus:
-    """How Kibana's objects stand to the wanted ones.
+def inspect_objects(kibana: Kibana, desired: Iterable[Json], *, version: str) -> KibanaStatus:
+    """Compare Kibana's objects with the desired ones.
 
     Args:
         version: Kibana's.
@@ -71,56 +71,63 @@ def inspect_objects(kibana: Kibana, wanted: Iterable[Json], *, version: str) -> 
     Raises:
         KibanaError: they cannot be read.
     """
-    listed = {_key(one): one for one in wanted}
-    found = {_key(one): one for one in kibana.ours()}
-    of, marks = _read_marks(found.get(TAG_KEY))
-    states = {key: _state(key, one, found.get(key), marks) for key, one in listed.items()}
-    kept = {key: one for key, one in found.items() if key in listed}
-    return KibanaStatus(states, kept, of if of not in ("", version) else None)
+    desired_by_key = {_key_of(document): document for document in desired}
+    stored_by_key = {_key_of(document): document for document in kibana.export_ours()}
+    marked_version, marks = _read_marks(stored_by_key.get(TAG_KEY))
+    states = {
+        key: _compare_object(key, document, stored_by_key.get(key), marks)
+        for key, document in desired_by_key.items()
+    }
+    stored_desired = {key: document for key, document in stored_by_key.items() if key in desired_by_key}
+    return KibanaStatus(
+        states, stored_desired, marked_version if marked_version not in ("", version) else None
+    )
 
 
-def import_objects(kibana: Kibana, wanted: Iterable[Json], *, version: str) -> Imported:
+def import_objects(kibana: Kibana, desired: Iterable[Json], *, version: str) -> ImportResult:
     """Import the objects over those that are there, and mark them as ours.
 
     Raises:
         KibanaError: the import is refused.
     """
-    listed = {_key(one): one for one in wanted}
-    _, marks = _read_marks(next((one for one in kibana.ours() if _key(one) == TAG_KEY), None))
-    made = kibana.import_objects(listed.values(), overwrite=True)
-    if made.refused:
-        return made
-    for one in kibana.ours():
-        key = _key(one)
-        if key in listed and key != TAG_KEY:
-            marks[_short_key(key)] = (fingerprint(listed[key]), fingerprint(one))
-    text = "".join(f" {key}={before}-{after}" for key, (before, after) in sorted(marks.items()))
-    tag = listed[TAG_KEY]
-    description = f"{TAG_DESCRIPTION} [{version}{text}]"
-    marked = {**tag, "attributes": {**tag["attributes"], "description": description}}
-    again = kibana.import_objects([marked], overwrite=True)
-    return Imported(made.taken, again.refused)
+    desired_by_key = {_key_of(document): document for document in desired}
+    _, marks = _read_marks(
+        next((document for document in kibana.export_ours() if _key_of(document) == TAG_KEY), None)
+    )
+    imported = kibana.import_objects(desired_by_key.values(), overwrite=True)
+    if imported.refused:
+        return imported
+    for document in kibana.export_ours():
+        key = _key_of(document)
+        if key in desired_by_key and key != TAG_KEY:
+            marks[_short_key(key)] = (fingerprint(desired_by_key[key]), fingerprint(document))
+    marks_text = "".join(f" {key}={before}-{after}" for key, (before, after) in sorted(marks.items()))
+    tag = desired_by_key[TAG_KEY]
+    description = f"{TAG_DESCRIPTION} [{version}{marks_text}]"
+    marked_tag = {**tag, "attributes": {**tag["attributes"], "description": description}}
+    tag_import = kibana.import_objects([marked_tag], overwrite=True)
+    return ImportResult(imported.taken, tag_import.refused)
 
 
 def _read_marks(tag: Json | None) -> tuple[str, dict[str, tuple[str, str]]]:
     """Kibana's version at the time, and by object the fingerprints of what was wanted and of what was stored."""
-    found = _MARKS.search(str(tag["attributes"].get("description", ""))) if tag is not None else None
-    if found is None:
+    match = _MARKS.search(str(tag["attributes"].get("description", ""))) if tag is not None else None
+    if match is None:
         return "", {}
-    pairs = (entry.split("=") for entry in found["marks"].split())
-    return found["kibana"], {key: (value[:8], value[9:]) for key, value in pairs}
+    pairs = (entry.split("=") for entry in match["marks"].split())
+    return match["kibana"], {key: (value[:8], value[9:]) for key, value in pairs}
 
 
-def _state(
-    key: Key, wanted: Json, stored: Json | None, marks: Mapping[str, tuple[str, str]]
+def _compare_object(
+    key: Key, desired: Json, stored: Json | None, marks: Mapping[str, tuple[str, str]]
 ) -> OwnershipState:
     if stored is None:
         return OwnershipState.MISSING
-    if key == TAG_KEY or normalize_object(stored) == normalize_object(wanted):
+    if key == TAG_KEY or normalize_object(stored) == normalize_object(desired):
         return OwnershipState.CURRENT
     mark = marks.get(_short_key(key))
     state = compare_mark(None if mark is None else mark[1], fingerprint(stored))
-    if state is OwnershipState.OUTDATED and mark is not None and mark[0] == fingerprint(wanted):
+    if state is OwnershipState.OUTDATED and mark is not None and mark[0] == fingerprint(desired):
         return OwnershipState.CURRENT
     return state
 
@@ -132,9 +139,9 @@ def remove_objects(kibana: Kibana, objects: Iterable[Key]) -> None:
         KibanaError: naming how to do it by hand where this Kibana has no API for it.
     """
     order = ("dashboard", "search", "index-pattern", "tag")
-    listed = sorted(objects, key=lambda one: (order.index(one[0]), one[1]))
+    ordered_keys = sorted(objects, key=lambda object_key: (order.index(object_key[0]), object_key[1]))
     try:
-        kibana.delete(listed)
+        kibana.delete(ordered_keys)
     except KibanaError as error:
         if error.status in (400, 404):
             raise KibanaError(
@@ -144,40 +151,44 @@ def remove_objects(kibana: Kibana, objects: Iterable[Key]) -> None:
         raise
 
 
-def differences(found: KibanaStatus, wanted: Iterable[Json]) -> dict[Key, str]:
+def diff_objects(status: KibanaStatus, desired: Iterable[Json]) -> dict[Key, str]:
     """Unified diffs of the objects that differ, from what Kibana has to what should be."""
-    made: dict[Key, str] = {}
-    listed = {_key(one): one for one in wanted}
-    for key in listed:
-        before, after = (_lines(one.get(key)) for one in (found.objects, listed))
+    diffs: dict[Key, str] = {}
+    desired_by_key = {_key_of(document): document for document in desired}
+    for key in desired_by_key:
+        before, after = (_render_lines(documents.get(key)) for documents in (status.objects, desired_by_key))
         if before != after:
-            made[key] = diff_lines(before, after, where="in Kibana")
-    return made
+            diffs[key] = diff_lines(before, after, where="in Kibana")
+    return diffs
 
 
-def fingerprint(one: Mapping[str, Any]) -> str:
+def fingerprint(document: Mapping[str, Any]) -> str:
     """A hash of an object's plain form."""
-    return ownership.fingerprint(normalize_object(one), length=8)
+    return ownership.fingerprint(normalize_object(document), length=8)
 
 
-def normalize_object(one: Mapping[str, Any]) -> Json:
+def normalize_object(document: Mapping[str, Any]) -> Json:
     """An object without what Kibana keeps for itself, JSON in strings taken apart, references in order."""
-    made = {key: _parse_json_texts(value) for key, value in one.items() if key not in _KIBANAS_OWN}
-    if one["type"] == "index-pattern":  # Discover counts there how often a field was looked at
-        known = made["attributes"].get("fieldAttrs") or {}
-        kept = {name: {k: v for k, v in notes.items() if k != "count"} for name, notes in known.items()}
-        made["attributes"]["fieldAttrs"] = {name: notes for name, notes in kept.items() if notes}
-    made["references"] = sorted(
-        made.get("references", []), key=lambda ref: (ref["name"], ref["type"], ref["id"])
+    normalized = {key: _parse_json_texts(value) for key, value in document.items() if key not in _KIBANAS_OWN}
+    if document["type"] == "index-pattern":  # Discover counts there how often a field was looked at
+        field_attributes = normalized["attributes"].get("fieldAttrs") or {}
+        without_counts = {
+            name: {k: v for k, v in notes.items() if k != "count"} for name, notes in field_attributes.items()
+        }
+        normalized["attributes"]["fieldAttrs"] = {
+            name: notes for name, notes in without_counts.items() if notes
+        }
+    normalized["references"] = sorted(
+        normalized.get("references", []), key=lambda ref: (ref["name"], ref["type"], ref["id"])
     )
-    return made
+    return normalized
 
 
 def _parse_json_texts(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _parse_json_texts(one) for key, one in value.items()}
+        return {key: _parse_json_texts(member) for key, member in value.items()}
     if isinstance(value, list):
-        return [_parse_json_texts(one) for one in value]
+        return [_parse_json_texts(member) for member in value]
     if isinstance(value, str) and value[:1] in ("{", "["):
         try:
             return _parse_json_texts(json.loads(value))
@@ -186,21 +197,21 @@ def _parse_json_texts(value: Any) -> Any:
     return value
 
 
-def _lines(one: Json | None) -> list[str]:
-    if one is None:
+def _render_lines(document: Json | None) -> list[str]:
+    if document is None:
         return []
-    shown = normalize_object(one)
-    if _key(one) == TAG_KEY:
-        shown["attributes"] = {
-            **shown["attributes"],
-            "description": _MARKS.sub("", shown["attributes"].get("description", "")),
+    normalized = normalize_object(document)
+    if _key_of(document) == TAG_KEY:
+        normalized["attributes"] = {
+            **normalized["attributes"],
+            "description": _MARKS.sub("", normalized["attributes"].get("description", "")),
         }
-    return json.dumps(shown, indent=1, sort_keys=True, ensure_ascii=False).splitlines()
+    return json.dumps(normalized, indent=1, sort_keys=True, ensure_ascii=False).splitlines()
 
 
 def _short_key(key: Key) -> str:
     return sha256("/".join(key).encode()).hexdigest()[:8]
 
 
-def _key(one: Mapping[str, Any]) -> Key:
-    return str(one["type"]), str(one["id"])
+def _key_of(document: Mapping[str, Any]) -> Key:
+    return str(document["type"]), str(document["id"])

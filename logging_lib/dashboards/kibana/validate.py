@@ -100,18 +100,18 @@ def check_ndjson(text: str, *, elsewhere: Iterable[str] = ()) -> list[Fault]:
 
 def check(objects: Iterable[Json], *, elsewhere: Iterable[str] = ()) -> Iterator[Fault]:
     """All faults of saved objects that are imported together."""
-    listed = list(objects)
-    counts = Counter((document["type"], document["id"]) for document in listed)
+    documents = list(objects)
+    counts = Counter((document["type"], document["id"]) for document in documents)
     for (kind, identity), number in counts.items():
         if number > 1:
             yield Fault(f"{kind} {identity}", "the id is given twice")
-    for document in listed:
+    for document in documents:
         about = f"{document['type']} {document['id']}"
-        for message in _object(document, counts.keys() | {("dashboard", name) for name in elsewhere}):
+        for message in _check_object(document, counts.keys() | {("dashboard", name) for name in elsewhere}):
             yield Fault(about, message)
 
 
-def _object(document: Json, identities: set[tuple[str, str]]) -> Iterator[str]:
+def _check_object(document: Json, identities: set[tuple[str, str]]) -> Iterator[str]:
     kind, attributes = document["type"], document["attributes"]
     if not re.fullmatch(rf"{PREFIX}(-[a-z0-9-]+)?", document["id"]):
         yield f"an id of ours begins with {PREFIX}"
@@ -119,9 +119,11 @@ def _object(document: Json, identities: set[tuple[str, str]]) -> Iterator[str]:
         yield f"coreMigrationVersion is not {CORE_VERSION}"
     if document.get("typeMigrationVersion") != TYPE_VERSIONS.get(kind):
         yield f"typeMigrationVersion is not {TYPE_VERSIONS.get(kind)}: a Kibana refuses it, or migrates it anew"
-    broken = [name for name in STRINGS.get(kind, ()) if not _parses(_at(attributes, name))]
+    broken = [name for name in STRINGS.get(kind, ()) if not _is_json_text(_get_at_path(attributes, name))]
     group = attributes.get("controlGroupInput", {})
-    broken += [f"controlGroupInput.{name}" for name in _CONTROL_STRINGS if group and not _parses(group[name])]
+    broken += [
+        f"controlGroupInput.{name}" for name in _CONTROL_STRINGS if group and not _is_json_text(group[name])
+    ]
     yield from (f"{name} is no JSON in a string" for name in broken)
     names = Counter(reference["name"] for reference in document["references"])
     yield from (f"the reference {name} is given twice" for name, number in names.items() if number > 1)
@@ -133,19 +135,21 @@ def _object(document: Json, identities: set[tuple[str, str]]) -> Iterator[str]:
         return
     used = {name for name in names if name.startswith("tag-ref-")}
     if kind == "dashboard":
-        yield from _dashboard(attributes, dict.fromkeys(names), identities, used)
+        yield from _check_dashboard(attributes, dict.fromkeys(names), identities, used)
     elif kind == "search":
         used.add(json.loads(attributes["kibanaSavedObjectMeta"]["searchSourceJSON"])["indexRefName"])
-        yield from _fields(attributes["columns"], _dataset(document["references"]), shown=True)
+        yield from _check_fields(
+            attributes["columns"], _read_dataset(document["references"]), only_displayed=True
+        )
     yield from (f"nothing has the reference {name}, which is used" for name in sorted(used - set(names)))
     yield from (f"the reference {name} is used by nothing" for name in sorted(set(names) - used))
 
 
-def _dashboard(
+def _check_dashboard(
     attributes: Json, names: Mapping[str, None], identities: set[tuple[str, str]], used: set[str]
 ) -> Iterator[str]:
     panels = json.loads(attributes["panelsJSON"])
-    yield from _grid(panels)
+    yield from _check_grid(panels)
     for panel in panels:
         identity, embedded = panel["panelIndex"], panel["embeddableConfig"]
         about = f"panel {panel['title']!r}"
@@ -160,19 +164,21 @@ def _dashboard(
         if panel["type"] == "lens":
             embedded_attributes = embedded["attributes"]
             used.update(f"{identity}:{reference['name']}" for reference in embedded_attributes["references"])
-            yield from (f"{about}: {message}" for message in lens(embedded_attributes))
+            yield from (f"{about}: {message}" for message in check_lens(embedded_attributes))
         elif panel["type"] == "visualization":
-            yield from (f"{about}: {message}" for message in _visualization(embedded["savedVis"], identities))
+            yield from (
+                f"{about}: {message}" for message in _check_visualization(embedded["savedVis"], identities)
+            )
     group = attributes.get("controlGroupInput")
     for identity, control in json.loads(group["panelsJSON"]).items() if group else ():
         used.add(f"controlGroup_{identity}:optionsListDataView")
         if control["explicitInput"]["id"] != identity:
             yield f"the control {identity} has another id inside"
         if control["explicitInput"]["fieldName"] != FAILED:
-            yield from _fields([control["explicitInput"]["fieldName"]], "prediction")
+            yield from _check_fields([control["explicitInput"]["fieldName"]], "prediction")
 
 
-def _grid(panels: list[Any]) -> Iterator[str]:
+def _check_grid(panels: list[Any]) -> Iterator[str]:
     occupied: dict[tuple[int, int], str] = {}
     seen: set[str] = set()
     for panel in panels:
@@ -184,16 +190,16 @@ def _grid(panels: list[Any]) -> Iterator[str]:
         seen.add(panel["panelIndex"])
         if grid["x"] < 0 or grid["y"] < 0 or grid["w"] < 1 or grid["h"] < 1 or grid["x"] + grid["w"] > WIDTH:
             yield f"panel {title!r}: does not fit into {WIDTH} columns"
-        over = set()
+        overlapped = set()
         for x in range(grid["x"], grid["x"] + grid["w"]):
             for y in range(grid["y"], grid["y"] + grid["h"]):
                 occupant = occupied.setdefault((x, y), title)
                 if occupant != title:
-                    over.add(occupant)
-        yield from (f"panel {title!r}: lies over {occupant!r}" for occupant in sorted(over))
+                    overlapped.add(occupant)
+        yield from (f"panel {title!r}: lies over {occupant!r}" for occupant in sorted(overlapped))
 
 
-def lens(attributes: Json) -> Iterator[str]:
+def check_lens(attributes: Json) -> Iterator[str]:
     """The faults of one Lens panel's attributes."""
     state, kind = attributes["state"], attributes["visualizationType"]
     layers = state["datasourceStates"]["formBased"]["layers"]
@@ -204,7 +210,7 @@ def lens(attributes: Json) -> Iterator[str]:
         for name in expected_references.keys() - names.keys()
     )
     yield from (f"the reference {name} has no layer" for name in names.keys() - expected_references.keys())
-    accessors = _shown(kind, state["visualization"])
+    accessors = _collect_accessors(kind, state["visualization"])
     if accessors is None:
         yield f"{kind} is no visualization that is known here"
         return
@@ -212,18 +218,20 @@ def lens(attributes: Json) -> Iterator[str]:
     yield from (f"the layer {name} has no columns" for name in accessors.keys() - layers.keys())
     for name in layers.keys() & accessors.keys():
         dataset = names.get(f"indexpattern-datasource-layer-{name}", "").removeprefix(f"{PREFIX}-data-")
-        yield from _layer(layers[name], accessors[name], dataset)
+        yield from _check_layer(layers[name], accessors[name], dataset)
 
 
-def _shown(kind: str, visualization: Json) -> dict[str, list[tuple[str, str]]] | None:
+def _collect_accessors(kind: str, visualization: Json) -> dict[str, list[tuple[str, str]]] | None:
     """Layer → the columns that the visualization names, each with the place where it does."""
     by_layer: dict[str, list[tuple[str, str]]] = {}
     if kind == "lnsXY":
         for layer in visualization["layers"]:
-            named = by_layer.setdefault(layer["layerId"], [])
-            named += [(place, layer[place]) for place in ("xAccessor", "splitAccessor") if place in layer]
-            named += [("accessors", name) for name in layer["accessors"]]
-            named += [("yConfig", config["forAccessor"]) for config in layer.get("yConfig", ())]
+            layer_accessors = by_layer.setdefault(layer["layerId"], [])
+            layer_accessors += [
+                (place, layer[place]) for place in ("xAccessor", "splitAccessor") if place in layer
+            ]
+            layer_accessors += [("accessors", name) for name in layer["accessors"]]
+            layer_accessors += [("yConfig", config["forAccessor"]) for config in layer.get("yConfig", ())]
     elif kind == "lnsPie":
         for layer in visualization["layers"]:
             by_layer[layer["layerId"]] = [("splitAccessor", name) for name in layer["primaryGroups"]]
@@ -242,7 +250,7 @@ def _shown(kind: str, visualization: Json) -> dict[str, list[tuple[str, str]]] |
     return by_layer
 
 
-def _layer(layer: Json, accessors: list[tuple[str, str]], dataset: str) -> Iterator[str]:
+def _check_layer(layer: Json, accessors: list[tuple[str, str]], dataset: str) -> Iterator[str]:
     columns, order = layer["columns"], layer["columnOrder"]
     if sorted(order) != sorted(columns):
         yield f"columnOrder {order} is not the columns {list(columns)}"
@@ -260,11 +268,11 @@ def _layer(layer: Json, accessors: list[tuple[str, str]], dataset: str) -> Itera
             used.add(reference)
             if reference not in columns:
                 yield f"the column {name} refers to {reference}, which is not there"
-        yield from (f"the column {name}: {message}" for message in _column(column, columns, dataset))
+        yield from (f"the column {name}: {message}" for message in _check_column(column, columns, dataset))
     yield from (f"the column {name} is used by nothing" for name in columns if name not in used)
 
 
-def _column(column: Json, columns: Json, dataset: str) -> Iterator[str]:
+def _check_column(column: Json, columns: Json, dataset: str) -> Iterator[str]:
     operation, params = column["operationType"], column.get("params", {})
     if unknown := set(column) - _COLUMN_KEYS:
         yield f"unknown key {min(unknown)}"
@@ -281,54 +289,54 @@ def _column(column: Json, columns: Json, dataset: str) -> Iterator[str]:
         yield "is a formula without its parts"
     if operation == "math":
         yield from (
-            f"calculates with {name}, which is not there" for name in _leaves(params) - columns.keys()
+            f"calculates with {name}, which is not there" for name in _find_leaves(params) - columns.keys()
         )
     source = column.get("sourceField")
     if source is not None and source != _RECORDS:
-        yield from _fields([source], dataset)
+        yield from _check_fields([source], dataset)
 
 
-def _leaves(node: Any) -> set[str]:
+def _find_leaves(node: Any) -> set[str]:
     tree = node["tinymathAst"] if isinstance(node, Mapping) and "tinymathAst" in node else node
     if isinstance(tree, Mapping):
-        return {leaf for argument in tree["args"] for leaf in _leaves(argument)}
+        return {leaf for argument in tree["args"] for leaf in _find_leaves(argument)}
     return {tree} if isinstance(tree, str) else set()
 
 
-def _visualization(visualization: Json, identities: set[tuple[str, str]]) -> Iterator[str]:
+def _check_visualization(visualization: Json, identities: set[tuple[str, str]]) -> Iterator[str]:
     if visualization["type"] == "markdown":
         for target in re.findall(r"\(#/view/([^)]*)\)", visualization["params"]["markdown"]):
             if ("dashboard", target) not in identities:
                 yield f"leads to the dashboard {target}, which is not there"
     elif visualization["type"] != "vega":
         yield f"{visualization['type']} is no visualization that is known here"
-    elif not _parses(visualization["params"]["spec"]):
+    elif not _is_json_text(visualization["params"]["spec"]):
         yield "the specification is no JSON in a string"
 
 
-def _fields(names: Iterable[str], dataset: str, *, shown: bool = False) -> Iterator[str]:
+def _check_fields(names: Iterable[str], dataset: str, *, only_displayed: bool = False) -> Iterator[str]:
     for name in names:
         if name == FAILED and dataset == "prediction":
             continue
         field = spec.field(name, dataset)
         if field is None:
             yield f"{dataset} has no field {name}"
-        elif not field.indexed and not shown:
+        elif not field.indexed and not only_displayed:
             yield f"{name} is not indexed"
 
 
-def _dataset(references: Iterable[Json]) -> str:
+def _read_dataset(references: Iterable[Json]) -> str:
     views = [reference["id"] for reference in references if reference["type"] == "index-pattern"]
     return str(views[0]).removeprefix(f"{PREFIX}-data-") if views else ""
 
 
-def _at(node: Any, path: str) -> Any:
+def _get_at_path(node: Any, path: str) -> Any:
     for name in path.split("."):
         node = node.get(name) if isinstance(node, Mapping) else None
     return node
 
 
-def _parses(value: Any) -> bool:
+def _is_json_text(value: Any) -> bool:
     try:
         return isinstance(value, str) and json.loads(value) is not None
     except ValueError:

@@ -1,12 +1,12 @@
 "use strict";
 // Everything that comes from logs is put into the page as text (textContent), never as HTML.
 (() => {
-  const given = JSON.parse(document.getElementById("given").textContent);
-  const live = given.views === null;
+  const pageData = JSON.parse(document.getElementById("given").textContent);
+  const live = pageData.views === null;
   const names = ["model", "version", "role", "service", "feature", "period", "from", "to"];
   const words = { model: "Model", version: "Version", role: "Role", service: "Service", feature: "Feature",
     period: "Time", from: "From (UTC)", to: "To (UTC)" };
-  let known = given.choices;
+  let available = pageData.choices;
   let drawn = 0;
   let views = [];
 
@@ -18,42 +18,43 @@
     return element;
   };
 
-  // What is chosen stands in the address, so that it can be sent on and the back button works.
-  const chosen = () => {
-    const [, rest = ""] = location.hash.split("?");
-    const found = Object.fromEntries(new URLSearchParams(rest));
-    for (const name of names) found[name] ??= name === "period" ? given.period : "";
-    return found;
+  // What is chosen is in the address, so that it can be sent on and the back button works.
+  const readValues = () => {
+    const [, query = ""] = location.hash.split("?");
+    const values = Object.fromEntries(new URLSearchParams(query));
+    for (const name of names) values[name] ??= name === "period" ? pageData.period : "";
+    return values;
   };
   const current = () => {
     const id = location.hash.slice(1).split("?")[0];
-    return given.dashboards.find((one) => one.id === id) ?? given.dashboards[0];
+    return pageData.dashboards.find((dashboard) => dashboard.id === id) ?? pageData.dashboards[0];
   };
   const address = (dashboard, values) => {
     const set = Object.entries(values).filter(([name, value]) =>
-      names.includes(name) && value && !(name === "period" && value === given.period));
+      names.includes(name) && value && !(name === "period" && value === pageData.period));
     const query = new URLSearchParams(set).toString();
     return `#${dashboard}${query ? "?" + query : ""}`;
   };
 
   const options = (name, values) => {
-    const of = known.models[values.model];
-    if (name === "model") return Object.keys(known.models);
-    if (name === "version") return of ? Object.keys(of) : [];
+    const modelVersions = available.models[values.model];
+    if (name === "model") return Object.keys(available.models);
+    if (name === "version") return modelVersions ? Object.keys(modelVersions) : [];
     if (name === "role") {
-      const roles = of ? (values.version ? [of[values.version] ?? []] : Object.values(of))
-        : Object.values(known.models).flatMap((versions) => Object.values(versions));
+      const roles = modelVersions
+        ? (values.version ? [modelVersions[values.version] ?? []] : Object.values(modelVersions))
+        : Object.values(available.models).flatMap((versions) => Object.values(versions));
       return [...new Set(roles.flat())].sort();
     }
-    if (name === "service") return known.services;
-    if (name === "feature") return known.features[values.model] ?? [];
-    return given.periods;
+    if (name === "service") return available.services;
+    if (name === "feature") return available.features[values.model] ?? [];
+    return pageData.periods;
   };
   const periodWord = (period) => period === "all" ? "all there is" : `last ${period}`;
 
   const controls = () => {
     const form = byId("controls");
-    const values = chosen();
+    const values = readValues();
     const focused = document.activeElement?.id;
     form.replaceChildren();
     for (const name of names) {
@@ -68,8 +69,8 @@
         const select = make("select", null, { id: `choose-${name}`, name });
         if (name !== "period") select.append(new Option("all", ""));
         for (const value of options(name, values)) {
-          const shown = name === "period" ? periodWord(value) : value;
-          select.append(new Option(shown.length > 60 ? shown.slice(0, 59) + "…" : shown, value));
+          const label = name === "period" ? periodWord(value) : value;
+          select.append(new Option(label.length > 60 ? label.slice(0, 59) + "…" : label, value));
         }
         select.value = values[name];
         if (select.selectedIndex < 0) select.selectedIndex = 0;
@@ -80,20 +81,20 @@
     if (live) {
       const box = make("div");
       box.append(make("button", "Load again", { type: "button", id: "again" }));
-      box.firstChild.addEventListener("click", again);
+      box.firstChild.addEventListener("click", reload);
       form.append(box);
     }
     if (focused) byId(focused)?.focus();
   };
 
-  const again = async () => {
-    known = await (await fetch("api/choices")).json();
+  const reload = async () => {
+    available = await (await fetch("api/choices")).json();
     controls();
     show();
   };
 
-  const changed = (event) => {
-    const values = chosen();
+  const applyChange = (event) => {
+    const values = readValues();
     values[event.target.name] = event.target.value;
     if (event.target.name === "model") Object.assign(values, { version: "", role: "", feature: "" });
     if (event.target.name === "version") values.role = "";
@@ -134,7 +135,7 @@
         const control = view.links?.[i];
         if (control) {
           const button = make("button", value, { type: "button" });
-          button.addEventListener("click", () => go(view.drilldown, { ...chosen(), [control]: value }));
+          button.addEventListener("click", () => go(view.drilldown, { ...readValues(), [control]: value }));
           cell.append(button);
         } else {
           const text = make("bdi", value);
@@ -160,8 +161,8 @@
   };
 
   const fill = async (box, panel, view) => {
-    for (const old of views.filter((one) => box.contains(one.box))) old.result.finalize();
-    views = views.filter((one) => !box.contains(one.box));
+    for (const old of views.filter((drawing) => box.contains(drawing.box))) old.result.finalize();
+    views = views.filter((drawing) => !box.contains(drawing.box));
     box.replaceChildren();
     box.hidden = false;
     box.className = `panel ${view.kind}`;
@@ -170,7 +171,7 @@
       text.innerHTML = view.html; // our own Markdown file, with HTML off
       for (const link of text.querySelectorAll('a[href^="#"]')) {
         const target = link.getAttribute("href").slice(1);
-        link.addEventListener("click", (event) => { event.preventDefault(); go(target, chosen()); });
+        link.addEventListener("click", (event) => { event.preventDefault(); go(target, readValues()); });
       }
       box.append(text);
       box.hidden = !view.html;
@@ -207,7 +208,7 @@
           for (const svg of place.querySelectorAll("svg")) svg.setAttribute("aria-hidden", "true");
           result.view.addEventListener("click", (_, item) => {
             const feature = item?.datum?.feature;
-            if (live && panel.chart === "bins" && feature) go(current().id, { ...chosen(), feature });
+            if (live && panel.chart === "bins" && feature) go(current().id, { ...readValues(), feature });
           });
         } catch (error) {
           place.replaceChildren(make("p", `This chart could not be drawn: ${error.message}`, { class: "error" }));
@@ -225,8 +226,9 @@
 
   const load = async (dashboard, place, values) => {
     if (!live) {
-      const found = given.views[["model", "version", "role", "period"].map((name) => values[name] ?? "").join("\n")];
-      return found?.[given.dashboards.indexOf(dashboard)][place]
+      const key = ["model", "version", "role", "period"].map((name) => values[name] ?? "").join("\n");
+      const dashboardViews = pageData.views[key];
+      return dashboardViews?.[pageData.dashboards.indexOf(dashboard)][place]
         ?? { kind: "empty", note: "This page does not hold this choice." };
     }
     const query = new URLSearchParams({ dashboard: dashboard.id, panel: place });
@@ -238,23 +240,25 @@
   const show = async () => {
     const round = ++drawn;
     const dashboard = current();
-    const values = chosen();
+    const values = readValues();
     document.title = `${dashboard.title} · Models in production`;
     byId("title").textContent = dashboard.title;
     byId("description").textContent = dashboard.description;
-    byId("span").textContent = known.first
-      ? `Predictions from ${known.first.slice(0, 16).replace("T", " ")} to ${known.last.slice(0, 16).replace("T", " ")} UTC.`
+    const minute = (instant) => instant.slice(0, 16).replace("T", " ");
+    byId("span").textContent = available.first
+      ? `Predictions from ${minute(available.first)} to ${minute(available.last)} UTC.`
       : "This store holds no predictions yet; index some with: logging-lib index SPOOL --store …";
-    byId("dashboards").replaceChildren(...given.dashboards.map((one) => {
-      const link = make("a", one.title.replace(/:.*/, "").replace(/^ML \d+ · /, ""), { href: address(one.id, values) });
-      if (one === dashboard) link.setAttribute("aria-current", "page");
+    byId("dashboards").replaceChildren(...pageData.dashboards.map((entry) => {
+      const shortTitle = entry.title.replace(/:.*/, "").replace(/^ML \d+ · /, "");
+      const link = make("a", shortTitle, { href: address(entry.id, values) });
+      if (entry === dashboard) link.setAttribute("aria-current", "page");
       const item = make("li");
       item.append(link);
       return item;
     }));
     const place = byId("panels");
     if (place.dataset.of !== dashboard.id) {
-      for (const one of views) one.result.finalize();
+      for (const drawing of views) drawing.result.finalize();
       views = [];
       place.replaceChildren(...dashboard.panels.map((panel) => {
         const box = make("section", null, { class: "panel", "aria-label": panel.title });
@@ -278,7 +282,7 @@
     document.body.dataset.ready = "yes";
   };
 
-  byId("controls").addEventListener("change", changed);
+  byId("controls").addEventListener("change", applyChange);
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
   addEventListener("hashchange", () => { controls(); show(); });
   document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); byId("main").focus(); });

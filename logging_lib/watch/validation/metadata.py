@@ -20,7 +20,7 @@ Problems = Iterator[tuple[tuple[str | int, ...], str]]
 
 def needs_profiles(definition: Definition) -> bool:
     """Whether a watch compares with what profiles expect, so that without one it can find nothing."""
-    scripts = _script_ids(definition)
+    scripts = _collect_script_ids(definition)
     by_history = "usual_rate" in definition.metadata
     return "ml-distribution" in scripts or (CHECK_RATE in scripts and not by_history)
 
@@ -28,7 +28,7 @@ def needs_profiles(definition: Definition) -> bool:
 def find_problems(definition: Definition) -> Problems:
     """Yield what is wrong with the metadata: (path within the file, message with the remedy)."""
     metadata = definition.metadata
-    scripts = [script for script in sorted(_script_ids(definition)) if script in _SETTINGS]
+    scripts = [script for script in sorted(_collect_script_ids(definition)) if script in _SETTINGS]
     for script in scripts:
         settings = dict(_SETTINGS[script])
         if script == CHECK_RATE and ("checks" in metadata or "usual_rate" in metadata):
@@ -57,33 +57,39 @@ def find_problems(definition: Definition) -> Problems:
             yield ("metadata", name), f"{metadata[name]!r:.80}: {channel.metadata_remedy}"
 
 
-def _script_ids(definition: Definition) -> set[str]:
-    transforms = [*_transforms_of_input(definition.input), definition.transform]
+def _collect_script_ids(definition: Definition) -> set[str]:
+    transforms = [*_find_input_transforms(definition.input), definition.transform]
     transforms += [action.transform for action in definition.actions.values()]
-    return {script for transform in transforms for script in _called_scripts(transform)}
+    return {script for transform in transforms for script in _find_called_scripts(transform)}
 
 
-def _transforms_of_input(watch_input: Input) -> Iterator[Transform]:
+def _find_input_transforms(watch_input: Input) -> Iterator[Transform]:
     if watch_input.transform:
         yield watch_input.transform
     for _, step in watch_input.chain.items() if watch_input.chain else ():
-        yield from _transforms_of_input(step)
+        yield from _find_input_transforms(step)
 
 
-def _called_scripts(transform: Transform | None) -> Iterator[str]:
+def _find_called_scripts(transform: Transform | None) -> Iterator[str]:
     if transform is None:
         return
     if transform.script and transform.script.id and transform.script.source is None:
         yield transform.script.id
     for step in transform.chain or ():
-        yield from _called_scripts(step)
+        yield from _find_called_scripts(step)
 
 
-def _check_windows(metadata: Mapping[str, Any], wanted: int | None) -> Problems:
+def _check_windows(metadata: Mapping[str, Any], expected_count: int | None) -> Problems:
     windows = metadata.get("windows")
-    if not isinstance(windows, list) or not windows or (wanted is not None and len(windows) != wanted):
+    if (
+        not isinstance(windows, list)
+        or not windows
+        or (expected_count is not None and len(windows) != expected_count)
+    ):
         remedy = (
-            f"exactly {wanted} durations, such as 15m, 1h, 6h and 24h" if wanted else "a list of durations"
+            f"exactly {expected_count} durations, such as 15m, 1h, 6h and 24h"
+            if expected_count
+            else "a list of durations"
         )
         yield ("metadata", "windows"), f"give {remedy}"
         return

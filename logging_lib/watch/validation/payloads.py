@@ -70,7 +70,7 @@ class StaticPayload:
         if transform.search:
             return self._response(transform.search.request, context)
         if transform.script:
-            return _payload_of_script(transform.script)
+            return _infer_script_payload(transform.script)
         payload: Payload = context["ctx"]["payload"]
         for step in transform.chain or ():
             payload = self.after_transform(step, with_payload(context, payload))
@@ -118,9 +118,9 @@ def _sample_document(schema: Schema) -> dict[str, Any]:
 
 
 def _sample_hit(body: Mapping[str, Any], source: Any) -> dict[str, Any]:
-    wanted = body.get("_source")
+    source_filter = body.get("_source")
     if isinstance(source, dict) and not isinstance(source, Placeholder):
-        names = wanted.get("includes") if isinstance(wanted, Mapping) else wanted
+        names = source_filter.get("includes") if isinstance(source_filter, Mapping) else source_filter
         names = [names] if isinstance(names, str) else names
         if isinstance(names, list) and not any("*" in str(name) for name in names):
             source = extract(source, tuple(map(str, names)))
@@ -183,17 +183,21 @@ def _sample_aggregation(agg: Any) -> Any:
             ("from", "to", "from_as_string", "to_as_string", "min", "max"), Placeholder.TEXT
         )
         bucket |= {"score": 1.0, "bg_count": 1, "doc_count_error_upper_bound": 0}
-        rest = {"sum_other_doc_count": 0, "doc_count_error_upper_bound": 0, "interval": Placeholder.TEXT}
+        aggregation_keys = {
+            "sum_other_doc_count": 0,
+            "doc_count_error_upper_bound": 0,
+            "interval": Placeholder.TEXT,
+        }
         keyed = isinstance(settings, Mapping) and settings.get("keyed")
-        return {**meta, **rest, "buckets": Placeholder() if keyed else [bucket]}
+        return {**meta, **aggregation_keys, "buckets": Placeholder() if keyed else [bucket]}
     if kind == "composite":
         bucket["key"] = Placeholder()
         return {**meta, "buckets": [bucket], "after_key": Placeholder()}
     if kind == "filters" and isinstance(settings, Mapping):
         filters = settings.get("filters")
         if isinstance(filters, Mapping):
-            other = settings.get("other_bucket_key", "_other_")
-            return {**meta, "buckets": dict.fromkeys([*filters, other], bucket)}
+            other_key = settings.get("other_bucket_key", "_other_")
+            return {**meta, "buckets": dict.fromkeys([*filters, other_key], bucket)}
         return {**meta, "buckets": [bucket]}
     if kind in _VALUE:
         return {**meta, "value": 1.0, "value_as_string": Placeholder.TEXT, "keys": Placeholder()}
@@ -243,7 +247,7 @@ def find_written_keys(source: str) -> frozenset[str]:
     return frozenset(match[match.lastgroup or 0] for match in _WRITTEN.finditer(source))
 
 
-def _payload_of_script(script: Script) -> Payload:
+def _infer_script_payload(script: Script) -> Payload:
     if script.source is None:
         keys = _find_shipped_keys(script.id or "")
         return KeyedPlaceholder(keys, deep=True) if keys else Placeholder()

@@ -55,7 +55,7 @@ def find_problems(
         scripts: the ids of the scripts that exist.
         payloads: infers payloads; default: only from what the watch itself says.
     """
-    return list(_DefinitionValidator(definition, scripts, schema, payloads or OpaquePayload()).all())
+    return list(_DefinitionValidator(definition, scripts, schema, payloads or OpaquePayload()).find_all())
 
 
 def placeholder_context(definition: Definition, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,51 +75,53 @@ class _DefinitionValidator:
         self._schema = schema
         self._payloads = payloads
 
-    def all(self) -> Problems:
+    def find_all(self) -> Problems:
         definition = self._definition
         yield from metadata.find_problems(definition)
-        yield from self._input(definition.input, Placeholder(), ("input",))
-        payload = self._payloads.after_input(definition.input, self._context(Placeholder()))
-        yield from self._condition(definition.condition, payload, ("condition",))
+        yield from self._check_input(definition.input, Placeholder(), ("input",))
+        payload = self._payloads.after_input(definition.input, self._make_context(Placeholder()))
+        yield from self._check_condition(definition.condition, payload, ("condition",))
         if definition.transform:
-            yield from self._transform(definition.transform, payload, ("transform",))
-            payload = self._payloads.after_transform(definition.transform, self._context(payload))
+            yield from self._check_transform(definition.transform, payload, ("transform",))
+            payload = self._payloads.after_transform(definition.transform, self._make_context(payload))
         for name, action in definition.actions.items():
-            yield from self._action_with_conditions(action, payload, ("actions", name))
+            yield from self._check_action_with_conditions(action, payload, ("actions", name))
 
-    def _action_with_conditions(self, action: Action, payload: Mapping[str, Any], path: Path) -> Problems:
+    def _check_action_with_conditions(
+        self, action: Action, payload: Mapping[str, Any], path: Path
+    ) -> Problems:
         if action.condition:
-            yield from self._condition(action.condition, payload, (*path, "condition"))
+            yield from self._check_condition(action.condition, payload, (*path, "condition"))
         if action.transform:
-            yield from self._transform(action.transform, payload, (*path, "transform"))
-            payload = self._payloads.after_transform(action.transform, self._context(payload))
+            yield from self._check_transform(action.transform, payload, (*path, "transform"))
+            payload = self._payloads.after_transform(action.transform, self._make_context(payload))
         if action.foreach:
-            yield from self._path(action.foreach, payload, (*path, "foreach"))
-            payload = first_element(action.foreach, self._context(payload))
-        yield from self._action(action, payload, path)
+            yield from self._check_path(action.foreach, payload, (*path, "foreach"))
+            payload = first_element(action.foreach, self._make_context(payload))
+        yield from self._check_action(action, payload, path)
 
     # --- inputs, transforms, conditions
 
-    def _input(self, watch_input: Input, payload: Mapping[str, Any], path: Path) -> Problems:
+    def _check_input(self, watch_input: Input, payload: Mapping[str, Any], path: Path) -> Problems:
         if watch_input.search:
-            yield from self._search(watch_input.search.request, payload, (*path, "search", "request"))
+            yield from self._check_search(watch_input.search.request, payload, (*path, "search", "request"))
         elif watch_input.http:
-            yield from self._http(watch_input.http.request, payload, (*path, "http", "request"))
+            yield from self._check_http(watch_input.http.request, payload, (*path, "http", "request"))
         elif watch_input.transform:
-            yield from self._transform(watch_input.transform, payload, (*path, "transform"))
+            yield from self._check_transform(watch_input.transform, payload, (*path, "transform"))
         elif watch_input.chain:
             earlier: dict[str, Any] = {}
             for index, (name, step) in enumerate(watch_input.chain.items()):
-                yield from self._input(step, earlier, (*path, "chain", "inputs", index, name))
-                earlier = {**earlier, name: self._payloads.after_input(step, self._context(earlier))}
+                yield from self._check_input(step, earlier, (*path, "chain", "inputs", index, name))
+                earlier = {**earlier, name: self._payloads.after_input(step, self._make_context(earlier))}
 
-    def _search(self, request: SearchRequest, payload: Mapping[str, Any], path: Path) -> Problems:
+    def _check_search(self, request: SearchRequest, payload: Mapping[str, Any], path: Path) -> Problems:
         for index, name in enumerate(request.indices):
             if "{{" in name:
                 yield (*path, "indices", index), "index names are not templates: write the name, or a pattern"
         missing: set[str] = set()
         key = "body" if request.template is None else "template"
-        context = {**self._context(payload), **request.params}
+        context = {**self._make_context(payload), **request.params}
         try:
             body = render_json(request.text, context, missing)
         except TemplateError as error:
@@ -130,52 +132,52 @@ class _DefinitionValidator:
         for below, message in SearchValidator(request.indices, self._schema).find_problems(body):
             yield (*path, key, *(below if request.template is None else ())), message
 
-    def _http(self, request: HttpRequest, payload: Mapping[str, Any], path: Path) -> Problems:
+    def _check_http(self, request: HttpRequest, payload: Mapping[str, Any], path: Path) -> Problems:
         missing: set[str] = set()
         try:
-            render_call(request, self._context(payload), missing)
+            render_call(request, self._make_context(payload), missing)
         except TemplateError as error:
             yield path, f"template: {error}"
         for name in sorted(missing):
             yield path, self._describe_unknown(name, payload)
 
-    def _transform(self, transform: Transform, payload: Mapping[str, Any], path: Path) -> Problems:
+    def _check_transform(self, transform: Transform, payload: Mapping[str, Any], path: Path) -> Problems:
         if transform.script:
-            yield from self._script(transform.script, (*path, "script"))
+            yield from self._check_script(transform.script, (*path, "script"))
         if transform.search:
-            yield from self._search(transform.search.request, payload, (*path, "search", "request"))
+            yield from self._check_search(transform.search.request, payload, (*path, "search", "request"))
         for index, step in enumerate(transform.chain or ()):
-            yield from self._transform(step, payload, (*path, "chain", index))
-            payload = self._payloads.after_transform(step, self._context(payload))
+            yield from self._check_transform(step, payload, (*path, "chain", index))
+            payload = self._payloads.after_transform(step, self._make_context(payload))
 
-    def _script(self, script: Script, path: Path) -> Problems:
+    def _check_script(self, script: Script, path: Path) -> Problems:
         if script.source is not None:
             if not script.source.strip():
                 yield (*path, "source"), "the script is empty"
             return
         if script.id not in self._scripts:
-            known = sorted(self._scripts) if isinstance(self._scripts, Mapping | set | frozenset) else []
-            hint = suggest(script.id or "", known) or f"; there are {', '.join(known) or 'none'}"
+            script_ids = sorted(self._scripts) if isinstance(self._scripts, Mapping | set | frozenset) else []
+            hint = suggest(script.id or "", script_ids) or f"; there are {', '.join(script_ids) or 'none'}"
             user_hint = f"; a script of your own belongs into scripts/{script.id}.painless beside the watch"
             yield (*path, "id"), f"no script {script.id!r}{hint}{user_hint}"
 
-    def _condition(self, condition: Condition, payload: Mapping[str, Any], path: Path) -> Problems:
+    def _check_condition(self, condition: Condition, payload: Mapping[str, Any], path: Path) -> Problems:
         if condition.script:
-            yield from self._script(condition.script, (*path, "script"))
+            yield from self._check_script(condition.script, (*path, "script"))
         elif condition.compare:
             ((name, comparison),) = condition.compare.items()
             ((operator, value),) = comparison.items()
             here: Path = (*path, "compare", name)
-            yield from self._path(name, payload, here)
-            yield from self._operand(value, payload, (*here, operator))
+            yield from self._check_path(name, payload, here)
+            yield from self._check_operand(value, payload, (*here, operator))
         elif condition.array_compare:
             ((name, array),) = condition.array_compare.items()
             here = (*path, "array_compare", name)
-            yield from self._path(name, payload, here)
+            yield from self._check_path(name, payload, here)
             operator, operand = array.operation
-            yield from self._operand(operand.value, payload, (*here, operator, "value"))
+            yield from self._check_operand(operand.value, payload, (*here, operator, "value"))
 
-    def _operand(self, value: Any, payload: Mapping[str, Any], path: Path) -> Problems:
+    def _check_operand(self, value: Any, payload: Mapping[str, Any], path: Path) -> Problems:
         if not isinstance(value, str):
             return
         if value.startswith("<{"):
@@ -185,29 +187,29 @@ class _DefinitionValidator:
             except ValueError as error:
                 yield path, f"date expression: {error}; write such as <{{now-15m}}>"
         elif match := REFERENCE.fullmatch(value):
-            yield from self._path(match[1].strip(), payload, path)
+            yield from self._check_path(match[1].strip(), payload, path)
 
-    def _path(self, name: str, payload: Mapping[str, Any], path: Path) -> Problems:
-        if not has_value(name, self._context(payload)):
+    def _check_path(self, name: str, payload: Mapping[str, Any], path: Path) -> Problems:
+        if not has_value(name, self._make_context(payload)):
             yield path, self._describe_unknown(name, payload)
 
     # --- actions
 
-    def _action(self, action: Action, payload: Mapping[str, Any], path: Path) -> Problems:
+    def _check_action(self, action: Action, payload: Mapping[str, Any], path: Path) -> Problems:
         channel, settings = channel_of(action), action.settings
         path = (*path, action.type)
         for below, request in channel.requests(settings):
-            yield from self._http(request, payload, (*path, *below))
-        context = self._context(payload)
+            yield from self._check_http(request, payload, (*path, *below))
+        context = self._make_context(payload)
         for below, list_path, templates in channel.element_templates(settings):
-            yield from self._path(list_path, payload, (*path, *below))
+            yield from self._check_path(list_path, payload, (*path, *below))
             root = _ElementOrContext(first_element(list_path, context), context)
             for template in templates:
-                yield from self._template(template, root, payload, path)
+                yield from self._check_template(template, root, payload, path)
         for template in channel.templates(settings):
-            yield from self._template(template, context, payload, path)
+            yield from self._check_template(template, context, payload, path)
 
-    def _template(
+    def _check_template(
         self, template: Template, context: Mapping[str, Any], payload: Mapping[str, Any], path: Path
     ) -> Problems:
         below, text, medium = template
@@ -219,17 +221,17 @@ class _DefinitionValidator:
         for name in sorted(missing):
             yield (*path, *below), self._describe_unknown(name, payload)
 
-    def _context(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+    def _make_context(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         return placeholder_context(self._definition, payload)
 
     def _describe_unknown(self, name: str, payload: Mapping[str, Any]) -> str:
-        first, _, rest = name.partition(".")
-        if first != "ctx":
+        root, _, inner_path = name.partition(".")
+        if root != "ctx":
             return (
                 f"{name!r} has no value here: no section around it has that key, and paths from the top begin with "
                 "'ctx.', such as ctx.payload or ctx.metadata"
             )
-        key, _, below = rest.partition(".")
+        key, _, below = inner_path.partition(".")
         if key == "metadata":
             return f"the watch's metadata has no {below!r}: add it there, or correct the path {name!r}"
         if key == "payload":
@@ -267,19 +269,18 @@ def _describe_missing_part(name: str, payload: Mapping[str, Any]) -> str:
     node: Any = payload
     node_name = "the payload"
     for part in name.split(".")[2:]:
-        known = (
+        available_keys = (
             node.names if isinstance(node, KeyedPlaceholder) else node if isinstance(node, Mapping) else ()
         )
         if not has_value(part, node) if isinstance(node, Mapping) else True:
             if not isinstance(node, Mapping):
                 inside = " but in its elements" if isinstance(node, list) else ""
                 return f"{name!r}: {node_name} has no {part!r}{inside}"
-            hint = suggest(part, known)
+            hint = suggest(part, available_keys)
             if isinstance(node, KeyedPlaceholder):
                 return f"{name!r}: the script writes no {part!r}{hint}"
-            return (
-                f"{name!r}: {node_name} has only {', '.join(sorted(map(str, known))) or 'nothing yet'}{hint}"
-            )
+            key_names = ", ".join(sorted(map(str, available_keys))) or "nothing yet"
+            return f"{name!r}: {node_name} has only {key_names}{hint}"
         node, node_name = find_value(part, node), repr(part)
         if isinstance(node, list) and node:
             node = {**{str(index): element for index, element in enumerate(node)}, "size": len(node)}

@@ -59,76 +59,76 @@ class SearchValidator:
     def find_problems(self, body: Mapping[str, Any]) -> Problems:
         """Yield what is wrong with a rendered body."""
         if self._schema is not None and not self._datasets:
-            known = ", ".join(f"logs-{name}-*" for name in self._schema.datasets)
-            yield (), f"{self._indices} matches no dataset; there are {known}"
+            patterns = ", ".join(f"logs-{name}-*" for name in self._schema.datasets)
+            yield (), f"{self._indices} matches no dataset; there are {patterns}"
             return
         if "query" in body:
-            yield from self._query(body["query"], ("query",))
-        yield from self._aggs(body, ())
-        yield from self._sort(body.get("sort", ()), ("sort",))
-        yield from self._source(body.get("_source"), ("_source",))
+            yield from self._check_query(body["query"], ("query",))
+        yield from self._check_aggs(body, ())
+        yield from self._check_sort(body.get("sort", ()), ("sort",))
+        yield from self._check_source(body.get("_source"), ("_source",))
 
     # --- queries
 
-    def _query(self, query: Any, path: Path) -> Problems:
+    def _check_query(self, query: Any, path: Path) -> Problems:
         if not isinstance(query, Mapping) or len(query) != 1:
             yield path, "a query is an object with exactly one key, the query's name"
             return
         ((name, body),) = query.items()
         here = (*path, name)
         if name == "bool":
-            yield from self._bool(body, here)
+            yield from self._check_bool(body, here)
         elif name in _COMPOUND_QUERIES:
             for key in ("filter", "positive", "negative", "queries", "query"):
                 if key in body:
-                    yield from self._queries(body[key], (*here, key))
+                    yield from self._check_queries(body[key], (*here, key))
         elif name == "exists":
-            yield from self._field(body.get("field"), (*here, "field"), "query")
+            yield from self._check_field(body.get("field"), (*here, "field"), "query")
         elif name in _FIELD_QUERIES:
             for field in body:
                 if field not in {"boost", "_name"}:
-                    yield from self._field(field, (*here, field), "query")
+                    yield from self._check_field(field, (*here, field), "query")
                     if name == "range":
-                        yield from self._range(field, body[field], (*here, field))
+                        yield from self._check_range(field, body[field], (*here, field))
         elif name in _MULTI_FIELD_QUERIES:
             for index, field in enumerate(body.get("fields", ())):
-                yield from self._field(field.partition("^")[0], (*here, "fields", index), "query")
+                yield from self._check_field(field.partition("^")[0], (*here, "fields", index), "query")
         elif name not in _OTHER_QUERIES:
-            known = sorted(
+            query_names = sorted(
                 _FIELD_QUERIES
                 | _MULTI_FIELD_QUERIES
                 | _OTHER_QUERIES
                 | _COMPOUND_QUERIES
                 | {"bool", "exists"}
             )
-            yield here, f"{name!r} is no query{suggest(name, known)}"
+            yield here, f"{name!r} is no query{suggest(name, query_names)}"
 
-    def _queries(self, queries: Any, path: Path) -> Problems:
+    def _check_queries(self, queries: Any, path: Path) -> Problems:
         if isinstance(queries, list):
             for index, query in enumerate(queries):
-                yield from self._query(query, (*path, index))
+                yield from self._check_query(query, (*path, index))
         else:
-            yield from self._query(queries, path)
+            yield from self._check_query(queries, path)
 
-    def _bool(self, clauses: Any, path: Path) -> Problems:
+    def _check_bool(self, clauses: Any, path: Path) -> Problems:
         for key, queries in clauses.items() if isinstance(clauses, Mapping) else ():
             if key in _BOOL:
-                yield from self._queries(queries, (*path, key))
+                yield from self._check_queries(queries, (*path, key))
             elif key not in {"minimum_should_match", "boost", "_name"}:
                 yield (*path, key), f"a bool query has no {key!r}{suggest(key, sorted(_BOOL))}"
 
-    def _range(self, field: str, bounds: Any, path: Path) -> Problems:
+    def _check_range(self, field: str, bounds: Any, path: Path) -> Problems:
         if not isinstance(bounds, Mapping):
             yield path, 'a range is an object such as {"gt": ..., "lte": ...}'
             return
-        known = self._schema.field(field) if self._schema else None
+        schema_field = self._schema.field(field) if self._schema else None
         for key, bound in bounds.items():
             if key not in _RANGE_OPTIONS:
                 yield (*path, key), f"a range has no {key!r}; give gt, gte, lt or lte"
             elif key in _BOUNDS and isinstance(bound, str) and "format" not in bounds:
                 is_date = (
-                    known.type == "date"
-                    if known
+                    schema_field.type == "date"
+                    if schema_field
                     else bound.startswith(("now", Placeholder.TEXT)) or "||" in bound
                 )
                 if is_date:
@@ -136,7 +136,7 @@ class SearchValidator:
 
     # --- aggregations, sort, _source
 
-    def _aggs(self, node: Mapping[str, Any], path: Path) -> Problems:
+    def _check_aggs(self, node: Mapping[str, Any], path: Path) -> Problems:
         for key in ("aggs", "aggregations"):
             for name, agg in (node.get(key) or {}).items():
                 here = (*path, key, name)
@@ -145,24 +145,24 @@ class SearchValidator:
                     yield here, f"an aggregation has exactly one type; there is {', '.join(kinds) or 'none'}"
                     continue
                 kind = kinds[0]
-                yield from self._agg(kind, agg[kind], (*here, kind))
-                yield from self._aggs(agg, here)
+                yield from self._check_agg(kind, agg[kind], (*here, kind))
+                yield from self._check_aggs(agg, here)
 
-    def _agg(self, kind: str, settings: Any, path: Path) -> Problems:
+    def _check_agg(self, kind: str, settings: Any, path: Path) -> Problems:
         if kind == "filter":
-            yield from self._query(settings, path)
+            yield from self._check_query(settings, path)
         elif kind in {"filters", "adjacency_matrix"}:
             filters = settings.get("filters", {})
             entries = filters.items() if isinstance(filters, Mapping) else enumerate(filters)
             for name, query in entries:
-                yield from self._query(query, (*path, "filters", name))
+                yield from self._check_query(query, (*path, "filters", name))
         elif kind == "top_hits":
-            yield from self._sort(settings.get("sort", ()), (*path, "sort"))
-            yield from self._source(settings.get("_source"), (*path, "_source"))
+            yield from self._check_sort(settings.get("sort", ()), (*path, "sort"))
+            yield from self._check_source(settings.get("_source"), (*path, "_source"))
         else:
-            yield from self._named_fields(settings, path)
+            yield from self._check_named_fields(settings, path)
 
-    def _named_fields(self, node: Any, path: Path) -> Problems:
+    def _check_named_fields(self, node: Any, path: Path) -> Problems:
         entries: Any = ()
         if isinstance(node, Mapping):
             entries = node.items()
@@ -170,20 +170,20 @@ class SearchValidator:
             entries = enumerate(node)
         for key, value in entries:
             if key == "field" and isinstance(value, str):
-                yield from self._field(value, (*path, key), "aggregation")
+                yield from self._check_field(value, (*path, key), "aggregation")
             else:
-                yield from self._named_fields(value, (*path, key))
+                yield from self._check_named_fields(value, (*path, key))
 
-    def _sort(self, sort: Any, path: Path) -> Problems:
+    def _check_sort(self, sort: Any, path: Path) -> Problems:
         for index, entry in enumerate(sort if isinstance(sort, list | tuple) else [sort]):
             for field in entry if isinstance(entry, Mapping) else [entry]:
                 if field not in _NOT_SORTED_BY_FIELD:
-                    yield from self._field(field, (*path, index), "sort")
+                    yield from self._check_field(field, (*path, index), "sort")
 
-    def _source(self, source: Any, path: Path) -> Problems:
+    def _check_source(self, source: Any, path: Path) -> Problems:
         if isinstance(source, Mapping):
             for key in ("includes", "excludes", "include", "exclude"):
-                yield from self._source(source.get(key), (*path, key))
+                yield from self._check_source(source.get(key), (*path, key))
             return
         for index, name in enumerate([source] if isinstance(source, str) else source or ()):
             if self._schema is None or name is True or Placeholder.TEXT in name:
@@ -191,9 +191,9 @@ class SearchValidator:
             if "*" not in name and not any(
                 field.name.startswith(f"{name}.") for field in self._schema.fields
             ):
-                yield from self._field(name, (*path, index), "_source")
+                yield from self._check_field(name, (*path, index), "_source")
 
-    def _field(self, name: Any, path: Path, use: str) -> Problems:
+    def _check_field(self, name: Any, path: Path, use: str) -> Problems:
         if not isinstance(name, str):
             yield path, f"{name!r} is no field's name"
             return
@@ -201,8 +201,8 @@ class SearchValidator:
             return
         field = self._schema.field(name)
         if field is None:
-            known = [entry.name for entry in self._schema.fields]
-            yield path, f"no field {name!r} in the schema{suggest(name, known)}; see docs/fields.md"
+            field_names = [entry.name for entry in self._schema.fields]
+            yield path, f"no field {name!r} in the schema{suggest(name, field_names)}; see docs/fields.md"
         else:
             yield from ((path, message) for message in self._describe_misuse(field, name, use))
 
