@@ -182,7 +182,7 @@ def server(page: Path, request: pytest.FixtureRequest) -> ConnectionSettings | N
     if not asks(page):
         return None
     settings: ConnectionSettings = request.getfixturevalue("secured")
-    with Connection(settings) as connection:
+    with Connection(settings, timeout=600) as connection:
         everything, done = {"query": {"match_all": {}}}, {"conflicts": "proceed", "refresh": "true"}
         connection.call("POST", "/logs-ml.*-*,ml-*/_delete_by_query", everything, params=done)
     return settings
@@ -213,7 +213,7 @@ def test_a_page_is_followed(
             " --ca http_ca.crt": "",
         }
         addresses |= dict.fromkeys(ELASTICSEARCH, server.url)
-        connection = Connection(server)
+        connection = Connection(server, timeout=600)
         for command in ("stack deploy --force", "index spool", "profile publish profile.json"):
             ready = CliRunner().invoke(app, command.split())
             assert ready.exit_code == 0, ready.output

@@ -16,7 +16,7 @@ Call = Callable[..., Result]
 
 @pytest.fixture
 def root(secured: ConnectionSettings) -> Iterator[Connection]:
-    with Connection(secured) as connection:
+    with Connection(secured, timeout=600) as connection:
         yield connection
 
 

@@ -25,7 +25,7 @@ def wanted(connection: Connection) -> list[resources.Resource]:
 @contextmanager
 def deployed(url: str) -> Iterator[Connection]:
     """A connection to a cluster that has our templates."""
-    with Connection(ConnectionSettings(url)) as connection:
+    with Connection(ConnectionSettings(url), timeout=600) as connection:
         deploy.deploy(connection, wanted(connection), version="test", force=True)
         yield connection
 
@@ -36,4 +36,4 @@ def new_stream(dataset: str = "ml.prediction") -> str:
 
 
 def store(connection: Connection) -> ElasticsearchStore:
-    return ElasticsearchStore(connection, retry_seconds=10)
+    return ElasticsearchStore(connection, retry_seconds=120)
