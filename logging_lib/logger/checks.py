@@ -279,11 +279,23 @@ def _add_bin(table: FeatureTable, value: float, result: CheckResult) -> None:
     if table.range is None:  # nothing but missing values in training
         result.fail("out_of_range", table.name)
         result.bins.append(table.special[tokens.ABOVE])
-    elif value < table.range[0] or value > table.range[1]:
+        return
+    low, high = table.range
+    if value < low or value > high:
+        value = _to_double(value)  # the range has doubles: an integer above 2**53 may lie beyond its own
+    if value < low or value > high:
         result.fail("out_of_range", table.name)
-        result.bins.append(table.special[tokens.BELOW if value < table.range[0] else tokens.ABOVE])
+        result.bins.append(table.special[tokens.BELOW if value < low else tokens.ABOVE])
     else:
         result.bins.append(table.bins[bisect_right(table.inner_edges, value)])
+
+
+def _to_double(value: float) -> float:
+    """Return a number as the profile holds it; an integer too large for a double stays as it is."""
+    try:
+        return float(value)
+    except OverflowError:
+        return value
 
 
 def _check_category(table: FeatureTable, value: Any, result: CheckResult) -> bool:

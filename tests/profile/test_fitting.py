@@ -292,6 +292,7 @@ def test_dispersion_finds_the_correlation_that_was_put_in() -> None:
 )
 @example([np.inf])
 @example([None, None, -np.inf])
+@example([2**53 + 1])
 def test_any_column_fits_and_its_profile_round_trips(values: list[object]) -> None:
     frame = pd.DataFrame({"x": pd.Series(values, dtype=object)})
     fitted = profiles.fit(frame, model="m", version="1")
