@@ -46,7 +46,7 @@ class RunError(Exception):
     """Report that one run of a watch failed; the message says where and why. Other watches run on."""
 
 
-class StateError(Exception):
+class StateError(LoggingLibError):
     """Report that the runner's state cannot be read or written, or that another runner has it.
 
     The message says which, and the remedy."""

@@ -15,14 +15,13 @@ from rich.table import Table
 from logging_lib import profile
 from logging_lib._util.datemath import from_millis
 from logging_lib._util.times import format_instant
-from logging_lib.cli import options
+from logging_lib.cli import options, output
 from logging_lib.cli.options import UsageError, duration, instant
 from logging_lib.cli.output import console, safe
 from logging_lib.cli.watch.watch_options import (
     JsonOption,
     ProfilesOption,
     WatchesOption,
-    explained,
     load,
     not_judged,
     pick,
@@ -74,7 +73,7 @@ def backtest_(
 
     Example: logging-lib watch backtest spool --profile profile.json --every 5m
     """
-    with explained():
+    with output.handle_errors():
         selected_watches = load(watches)
         if only:
             selected_watches = pick(selected_watches, only)

@@ -14,13 +14,12 @@ from rich.table import Table
 
 from logging_lib._util import content
 from logging_lib._util.times import format_duration, format_instant
-from logging_lib.cli import options
+from logging_lib.cli import options, output
 from logging_lib.cli.output import console
 from logging_lib.cli.watch import watch_options
 from logging_lib.cli.watch.watch_options import (
     JsonOption,
     WatchesOption,
-    explained,
     lines_safe,
     load,
     pick,
@@ -52,7 +51,7 @@ def list_(
 
     Example: logging-lib watch list
     """
-    with explained():
+    with output.handle_errors():
         listed = load(watches)
         rows = [_summarize(watch) for watch in listed]
         has_state = watch_options.is_named(store, elasticsearch, state)
@@ -117,7 +116,7 @@ def show(
 
     Example: logging-lib watch show na-spike
     """
-    with explained():
+    with output.handle_errors():
         watch = pick(load(watches), [watch_id])[0]
     if as_json:
         print_json(json.loads(Path(watch.file).read_text("utf-8")))
@@ -163,7 +162,7 @@ def lint_(
 
     Example: logging-lib watch lint watchers
     """
-    with explained():
+    with output.handle_errors():
         findings = lint.lint_files(paths or [content.path("watchers")], now=datetime.now(UTC))
     errors = sum(finding.severity == "error" for finding in findings)
     if as_json:
@@ -197,7 +196,7 @@ def unit_test(
     """
     failed = passed = 0
     failure_texts: list[str] = []
-    with explained(), contextlib.ExitStack() as stack:
+    with output.handle_errors(), contextlib.ExitStack() as stack:
         new_store = _new_store(elasticsearch, stack)
         watches_by_id = {watch.id: watch for watch in load(watches)}
         for loaded in [cases.load_case_file(file) for file in cases.find_case_files(paths)]:

@@ -10,11 +10,11 @@ import typer
 from rich.table import Table
 
 from logging_lib._util.times import format_instant, parse_duration
-from logging_lib.cli import options
+from logging_lib.cli import options, output
 from logging_lib.cli.options import UsageError, instant
 from logging_lib.cli.output import console, safe
 from logging_lib.cli.watch import watch_options
-from logging_lib.cli.watch.watch_options import JsonOption, explained, lines_safe, print_json, user
+from logging_lib.cli.watch.watch_options import JsonOption, lines_safe, print_json, user
 from logging_lib.watch import incidents as inc
 from logging_lib.watch.incidents import Key, Mute, active_mutes, matches
 from logging_lib.watch.state.base import HISTORY_LIMIT, KINDS, HistoryQuery, Record, WatchState, manual_record
@@ -44,7 +44,7 @@ def ack(
 
     Example: logging-lib watch ack na-spike --model loans --store build/store
     """
-    with explained():
+    with output.handle_errors():
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
         opened = watch_options.open_state(store, elasticsearch, state)
         who = by or user()
@@ -101,7 +101,7 @@ def mute(
 
     Example: logging-lib watch mute --model loans --for 2h --store build/store
     """
-    with explained():
+    with output.handle_errors():
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
         opened = watch_options.open_state(store, elasticsearch, state)
         parts = (watch, model, version, feature)
@@ -155,7 +155,7 @@ def unmute(
 
     Example: logging-lib watch unmute --model loans --store build/store
     """
-    with explained():
+    with output.handle_errors():
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
         parts = (watch, model, version, feature)
         if not (mute_id or any(parts) or everything):
@@ -249,7 +249,7 @@ def history(
 
     Example: logging-lib watch history --store build/store
     """
-    with explained():
+    with output.handle_errors():
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
         unknown = [name for name in kind or () if name not in KINDS]
         if unknown:

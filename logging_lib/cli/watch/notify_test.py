@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from logging_lib._util.times import format_instant
-from logging_lib.cli import options
+from logging_lib.cli import options, output
 from logging_lib.cli.options import UsageError
-from logging_lib.cli.watch.watch_options import JsonOption, explained, lines_safe, print_json
+from logging_lib.cli.watch.watch_options import JsonOption, lines_safe, print_json
 from logging_lib.watch.notify.base import DeliveryError, Notification, RenderError, hash_id
 from logging_lib.watch.notify.registry import CHANNELS, configure_channels
 
@@ -40,7 +40,7 @@ def notify_test(
 
     Example: logging-lib watch notify-test --to email --recipient team@example.org
     """
-    with explained(), contextlib.ExitStack() as stack:
+    with output.handle_errors(), contextlib.ExitStack() as stack:
         if to not in CHANNELS:
             raise UsageError(f"--to: {to!r}: write one of {', '.join(CHANNELS)}")
         opened = None

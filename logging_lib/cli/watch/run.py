@@ -19,6 +19,7 @@ from rich.table import Table
 
 from logging_lib._util.times import format_duration, format_instant
 from logging_lib.cli import options as store_options
+from logging_lib.cli import output
 from logging_lib.cli.options import UsageError, duration, instant
 from logging_lib.cli.output import console, safe
 from logging_lib.cli.watch import watch_options
@@ -26,7 +27,6 @@ from logging_lib.cli.watch.watch_options import (
     JsonOption,
     ProfilesOption,
     WatchesOption,
-    explained,
     load,
     not_judged,
     pick,
@@ -117,7 +117,7 @@ def run(
 
     Example: logging-lib watch run --elasticsearch https://localhost:9200
     """
-    with explained(), contextlib.ExitStack() as stack:
+    with output.handle_errors(), contextlib.ExitStack() as stack:
         if not once and (dry_run or now or as_json):
             raise UsageError("--dry-run, --now and --json are for --once")
         chosen = load(watches)

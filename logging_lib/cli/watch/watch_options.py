@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,17 +13,11 @@ import typer
 from logging_lib._util import content
 from logging_lib.cli import options, output
 from logging_lib.cli.options import UsageError
-from logging_lib.profile import ProfileError
-from logging_lib.store.port import StoreError
-from logging_lib.watch.errors import StateError, WatchError
 from logging_lib.watch.loading import load_watches, with_kibana_url
 from logging_lib.watch.model import Watch
-from logging_lib.watch.notify.base import SettingsError
-from logging_lib.watch.overrides import OverrideError
 from logging_lib.watch.state.base import StateStore
 from logging_lib.watch.state.file import FOLDER, FileState
 from logging_lib.watch.templating import Medium
-from logging_lib.watch.testing.cases import CaseError
 
 WatchesOption = Annotated[
     Path | None,
@@ -36,25 +28,6 @@ ProfilesOption = Annotated[
     typer.Option("--profile", help="profile.json to compare with; may be given several times."),
 ]
 JsonOption = output.JsonOption
-
-
-@contextlib.contextmanager
-def explained() -> Iterator[None]:
-    """Wrong input ends with its reason on standard error and exit code 2, never with a traceback."""
-    try:
-        yield
-    except (
-        CaseError,
-        WatchError,
-        ProfileError,
-        OverrideError,
-        SettingsError,
-        StateError,
-        StoreError,
-        FileNotFoundError,
-        UsageError,
-    ) as error:
-        raise output.fail(error) from None
 
 
 def load(path: Path | None) -> list[Watch]:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
+from logging_lib._util.errors import LoggingLibError
 from logging_lib.store.port import Store
 from logging_lib.watch.http import Call, HttpResponse
 from logging_lib.watch.model import HttpRequest, Model
@@ -51,7 +52,7 @@ class RenderError(ValueError):
     """An action whose notification cannot be rendered; the message says why."""
 
 
-class SettingsError(ValueError):
+class SettingsError(LoggingLibError, ValueError):
     """A channel's setting is wrong or unsafe; the message names it and the remedy."""
 
 
