@@ -96,9 +96,7 @@ def open_state(store: Path | None, elasticsearch: str | None, state: Path | None
     if store is not None and elasticsearch is not None:
         raise UsageError("give either --store or --elasticsearch, not both")
     if store is not None:
-        if not store.is_dir():
-            raise UsageError(f"{store}: no such folder; give the folder that the events were stored in")
-        return FileState(store / FOLDER)
+        return FileState(options.existing_folder(store) / FOLDER)
     if not is_named(store, elasticsearch, state):
         raise UsageError(
             "say where the runner's state is: --store FOLDER, --elasticsearch URL or --state FOLDER"
