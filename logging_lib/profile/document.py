@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from logging_lib.profile.model import CHECKS, Feature, Moments, Profile, Quality
+from logging_lib.profile.model import CHECKS, PREDICTION, Feature, Moments, Profile, Quality, Variation
 from logging_lib.schema import tokens
 
 
@@ -61,6 +61,8 @@ def build_document(
             },
         },
     }
+    if profile.variation is not None:
+        document["expected"]["variation"] = _build_variation(profile, profile.variation)
     if profile.prediction is not None:
         document["expected"]["prediction"] = {
             "kind": profile.prediction.kind,
@@ -83,6 +85,34 @@ def _expected_rates(profile: Profile, check: str) -> dict[str, Any]:
         for name, feature in profile.features.items()
         if (expectation := feature.expected.get(check)) is not None
     }
+
+
+def _build_variation(profile: Profile, variation: Variation) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "source": variation.source,
+        "until": variation.until,
+        "levels": dict(variation.levels),
+        "measures": variation.measures,
+    }
+    if variation.rhythm is not None:
+        outputs = {PREDICTION: profile.prediction} if profile.prediction is not None else {}
+        features = {**profile.features, **outputs}
+        document["rhythm"] = {
+            "timezone": variation.rhythm.timezone,
+            "traffic": variation.rhythm.traffic,
+            "bins": variation.rhythm.bins,
+            "labels": {name: _list_ordinary_bins(features[name]) for name in variation.rhythm.bins},
+            "measures": variation.rhythm.measures,
+        }
+    return document
+
+
+def _list_ordinary_bins(feature: Feature) -> list[str]:
+    """List a feature's ordinary bins in the order in which fitting counts them."""
+    if feature.kind in ("category", "boolean"):
+        labels = [tokens.escape(value) for value in list(feature.values)[: feature.binned]]
+        return [*labels, tokens.OTHER] if len(feature.values) > feature.binned else labels
+    return list(feature.bin_labels())
 
 
 def _expected_quality(quality: Quality) -> dict[str, Any]:

@@ -23,8 +23,11 @@ from logging_lib.profile.model import (
     Feature,
     HeldOut,
     Moments,
+    NaturalVariation,
     Profile,
     Quality,
+    Rhythm,
+    Variation,
 )
 
 
@@ -254,6 +257,14 @@ def _decode_features(reader: _ProfileDecoder, value: Any, path: str) -> dict[str
     return features
 
 
+def _decode_variation(reader: _ProfileDecoder, value: Any, path: str) -> NaturalVariation:
+    numbers = _decode_tuple(_decode_number)(reader, value, path)
+    if len(numbers) != len(NaturalVariation._fields) or min(numbers) < 0:
+        raise reader.fail(path, "variance, growth and factor, each at least 0", value)
+    return NaturalVariation(*numbers)
+
+
+_VARIATIONS = _decode_map(_decode_map(_decode_map(_decode_variation)))
 _EXPECTATION: dict[str, _Decode] = {
     "count": _decode_count,
     "rows": _decode_count,
@@ -303,4 +314,23 @@ _PROFILE: dict[str, _Decode] = {
     "training_seconds": _decode_number,
     "libraries": _decode_map(_decode_text),
     "na_values": _decode_tuple(_decode_text),
+    "variation": _decode_object(
+        Variation,
+        {
+            "source": _decode_choice("training", "default", "learned"),
+            "since": _decode_text,
+            "until": _decode_text,
+            "levels": _decode_map(_decode_number),
+            "measures": _VARIATIONS,
+            "rhythm": _decode_object(
+                Rhythm,
+                {
+                    "timezone": _decode_text,
+                    "traffic": _decode_tuple(_decode_number),
+                    "bins": _decode_map(_decode_tuple(_decode_tuple(_decode_count))),
+                    "measures": _VARIATIONS,
+                },
+            ),
+        },
+    ),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from logging_lib.profile.coerce import NA_VALUES, format_epoch, number_text
 from logging_lib.schema import tokens
@@ -17,6 +17,19 @@ Kind = Literal["numeric", "category", "text", "boolean", "date"]
 KINDS: tuple[Kind, ...] = ("numeric", "category", "text", "boolean", "date")
 CHECKS = ("missing", "absent", "unseen", "out_of_range", "not_finite", "wrong_type", "oov")
 OOV_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
+PREDICTION = "(prediction)"
+PARTS_OF_WEEK = 48
+DEFAULT_FEATURE = "*"
+VARIATION_WINDOWS: Mapping[str, int] = {
+    "15m": 900,
+    "30m": 1800,
+    "1h": 3600,
+    "3h": 10_800,
+    "6h": 21_600,
+    "24h": 86_400,
+    "7d": 604_800,
+}
+"""The lengths of the windows whose natural variation is measured, in seconds, the shortest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +180,59 @@ class HeldOut:
     blocks: int
 
 
+class NaturalVariation(NamedTuple):
+    """How much windows of one length vary by themselves, for one feature and measure.
+
+    Attributes:
+        variance: of the distance, beyond what chance makes of it.
+        growth: what is added to the variance for each day since the end of training.
+        factor: how much wider the tail of the standardized distance is than a normal one.
+    """
+
+    variance: float
+    growth: float = 0.0
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """What training looked like at each part of the week: an hour of a working day, or of a weekend day.
+
+    Attributes:
+        timezone: whose hours and days they are.
+        traffic: events in each hour of the week, the first one that of Monday; 168 numbers.
+        bins: feature → for each of the ``PARTS_OF_WEEK``, the rows in each of its ordinary bins. Only of features
+            whose bins follow the part of the week.
+        measures: as those of ``Variation``, of windows that are compared with their own parts of the week.
+    """
+
+    timezone: str
+    traffic: tuple[float, ...]
+    bins: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    measures: Mapping[str, Mapping[str, Mapping[str, NaturalVariation]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """The natural variation of a model's traffic; see ``logging_lib.profile.variation``.
+
+    Attributes:
+        source: ``training``, ``default`` (stated: training had no times) or ``learned`` (from what was served).
+        since: the first time that it was measured on, ISO 8601 in UTC; empty for the default.
+        until: the last one, from which the growth is counted.
+        levels: window → the standardized distance from which a finding is beyond natural variation.
+        measures: measure or check → feature → window → its variation. The feature ``DEFAULT_FEATURE`` is any.
+        rhythm: what training looked like at each part of the week, where that explains anything.
+    """
+
+    source: str
+    since: str
+    until: str
+    levels: Mapping[str, float]
+    measures: Mapping[str, Mapping[str, Mapping[str, NaturalVariation]]]
+    rhythm: Rhythm | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """The profile of one model version.
@@ -184,6 +250,7 @@ class Profile:
         training_seconds: how long the training took.
         libraries: name → version of what the model depends on.
         na_values: spellings of a missing value.
+        variation: how much the traffic varies by itself; None in a profile of an earlier version.
         id: the first 16 hexadecimal digits of the SHA-256 of all other fields.
     """
 
@@ -199,4 +266,5 @@ class Profile:
     training_seconds: float | None = None
     libraries: Mapping[str, str] = field(default_factory=dict)
     na_values: tuple[str, ...] = NA_VALUES
+    variation: Variation | None = None
     id: str = ""

@@ -73,6 +73,8 @@ def window(index: int) -> str:
 # -- aggregations: what is counted -------------------------------------------------------------------------
 
 WEIGHT: Json = {"sum": {"field": "ml.sample.weight"}}
+SAMPLING: Json = {"extended_stats": {"field": "ml.sample.weight"}}
+"""The sum of the weights' squares says how uncertain sampling leaves what is counted."""
 FIRST: Json = {"min": {"field": "@timestamp"}}
 LAST: Json = {"max": {"field": "@timestamp"}}
 
@@ -150,7 +152,7 @@ def search_rates(spec: Rates) -> Searches:
             for check in checks
         }
 
-    counts = {"weight": WEIGHT, **count_failures({"first": FIRST, "last": LAST})}
+    counts = {"weight": WEIGHT, "sampling": SAMPLING, **count_failures({"first": FIRST, "last": LAST})}
     if spec.values is not None:
         named = spec.values.model_dump(exclude_none=True)
         values = terms(**named, size=50, aggs={"weight": WEIGHT}, top=True)
@@ -175,7 +177,9 @@ def search_rates(spec: Rates) -> Searches:
         # Nothing is known of unexpected features: no held-out row has one.
         expected = [f"expected.checks.{check}" for check in checks if check != "unexpected"]
         rows = ["expected.rows"] if "checks" in settings else []
-        fields = ["ml.profile.id", "expected.features", *rows, *expected]
+        varies = ["source", "until", "levels", *(f"measures.{check}" for check in checks)]
+        variation = [f"expected.variation.{part}" for part in varies]
+        fields = ["ml.profile.id", "expected.features", *rows, *expected, *variation]
     return {**searches, "profiles": search_profiles(*fields)}
 
 
@@ -220,7 +224,15 @@ def search_distributions(spec: Distributions) -> Searches:
     if "mean" in settings["measures"]:
         stats = {"stats": {"field": "ml.prediction.value"}}
         counts["values"] = terms("ml.sample.weight", 100, {"value": stats})
-    window_counts = {**counts, "first": FIRST, "last": LAST}
+    varies = [
+        "source",
+        "until",
+        "levels",
+        *(f"measures.{measure}" for measure in settings["measures"]),
+        "rhythm",
+    ]
+    fields += [f"expected.variation.{part}" for part in varies]
+    window_counts = {**counts, "sampling": SAMPLING, "first": FIRST, "last": LAST}
     if spec.hold_back:
         weight = {"weight": WEIGHT}
         window_counts["special"] = terms("ml.input.bins", 1000, weight, top=True, include=SPECIAL_VALUES)

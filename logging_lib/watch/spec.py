@@ -83,6 +83,7 @@ class RateSettings(Seasonal):
     min_hits: int
     min_rates: dict[str, Number] = {}
     max_rates: dict[str, Number] = {}
+    two_sided: list[Literal["missing", "absent"]] = []
 
     @model_validator(mode="after")
     def _one_way(self) -> RateSettings:
@@ -96,7 +97,7 @@ class RateSettings(Seasonal):
 
 
 _THRESHOLDS = {
-    "psi": ("min_psi",),
+    "psi": ("min_psi", "min_points"),
     "shift": ("min_shift",),
     "rare": ("rare_share", "min_rise"),
     "spread": ("min_effect",),
@@ -110,6 +111,7 @@ class DistributionSettings(Seasonal):
     measures: list[Literal["psi", "shift", "rare", "spread", "mean"]]
     min_events: int
     min_psi: Number | None = None
+    min_points: Number | None = None
     min_shift: Number | None = None
     rare_share: Number | None = None
     min_rise: Number | None = None

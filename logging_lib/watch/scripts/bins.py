@@ -10,9 +10,9 @@ from functools import cached_property, lru_cache
 from math import sqrt
 from typing import NamedTuple
 
+from logging_lib.profile.model import PREDICTION
 from logging_lib.watch.scripts.common import JsonObject, encode_prefix, get_buckets, get_sampled_share
 
-PREDICTION = "(prediction)"
 MAX_PREFIX = 129
 
 

@@ -24,11 +24,13 @@ from logging_lib.watch.scripts.common import (
     quote,
     round_half_up,
 )
+from logging_lib.watch.scripts.variation import compute_limit, compute_rise, is_measured
 from logging_lib.watch.statistics import beta_binomial_tail, predictive
 
 MAX_VALUES_SHOWN = 5
 MAX_NAME = 128  # tokens.MAX_PART: a longer name is hashed in tokens, which Painless cannot do
 USUAL_ROWS = 200.0
+USUALLY = 0.02
 
 
 def check_rate(ctx: JsonObject, params: JsonObject) -> Document:
@@ -42,12 +44,12 @@ def check_rate(ctx: JsonObject, params: JsonObject) -> Document:
     "Multiwindow, Multi-Burn-Rate Alerts").
 
     With ``metadata.checks`` the window's aggregations bear the checks' names, else the only one is ``features``.
-    What is expected comes from the profile; with ``metadata.usual_rate`` from ``ctx.payload.baseline``, an earlier
-    window, to which that rate counts as 200 more events, so that a version without a past is evaluated, too. With
-    a profile, all windows but the longest are compared with a baseline, or with what the longest one had before,
-    where that was less: see ``_lower_expectation``. Where ``metadata.references`` have 200 events, those windows
-    are compared with the same hours of earlier weeks. A model with fewer than ``min_hits`` events is not
-    evaluated, and ``notes`` say so.
+    What is expected comes from the profile, and how far from it is natural, too (``variation.compute_limit``); with
+    ``metadata.usual_rate`` from ``ctx.payload.baseline``, an earlier window, to which that rate counts as 200 more
+    events, so that a version without a past is evaluated, too. Where the natural variation was not measured, all
+    windows but the longest are compared with a baseline, or with what the longest one had before, where that was
+    less: see ``_lower_expectation``; and where ``metadata.references`` have 200 events, with the same hours of
+    earlier weeks. A model with fewer than ``min_hits`` events is not evaluated, and ``notes`` say so.
     """
     metadata = ctx["metadata"]
     windows = metadata["windows"]
@@ -72,7 +74,8 @@ def check_rate(ctx: JsonObject, params: JsonObject) -> Document:
             features = _count_tested_features(profile, checks) if profile is not None and by_profile else 1
             tests = features * len(windows) * metadata["ticks_per_month"]
             alpha = find_setting(ctx, profile, "false_alarms_per_model_month") / tests
-            weeks = find_earlier_weeks(ctx, model["key"], version["key"])
+            by_week = not by_profile or not is_measured(profile)
+            weeks = find_earlier_weeks(ctx, model["key"], version["key"]) if by_week else []
             for check in checks:
                 findings += _flag_rates(ctx, profile, model["key"], version, check, alpha, weeks)
     return {**build_result(findings, skipped), "notes": notes}
@@ -87,10 +90,10 @@ def _flag_rates(
     alpha: float,
     weeks: list[Any],
 ) -> list[Document]:
-    """Find the features that fail a check too often, each in the shortest window that flags it."""
+    """Find the features that fail a check too often or too rarely, each in the shortest window that flags it."""
     metadata = ctx["metadata"]
     aggregation = check if "checks" in metadata else "features"
-    min_hits, min_effect = find_setting(ctx, profile, "min_hits"), find_setting(ctx, profile, "min_effect")
+    min_hits = find_setting(ctx, profile, "min_hits")
     findings: list[Document] = []
     flagged: set[str] = set()
     shorter: JsonObject | None = None
@@ -100,61 +103,177 @@ def _flag_rates(
         total = round_half_up(bucket["weight"]["value"])
         if total < min_hits:
             continue
-        for feature in bucket[aggregation]["buckets"]:  # the most frequent, if cut
-            name = feature["key"]
-            hits = min(round_half_up(feature["weight"]["value"]), total)
-            if hits < min_hits or hits / total < min_effect or name in flagged:
+        names = [feature["key"] for feature in bucket[aggregation]["buckets"]]  # the most frequent, if cut
+        counted = dict(zip(names, bucket[aggregation]["buckets"], strict=True))
+        for name in [*names, *_list_falling(metadata, profile, check, counted)]:
+            feature = counted.get(name)
+            hits = min(round_half_up(feature["weight"]["value"]), total) if feature is not None else 0
+            if name in flagged:
                 continue
             expectation = _expect(ctx, profile, model, version, check, name, window, weeks)
             if expectation is None:
                 continue
-            a, b = predictive(expectation["count"], expectation["rows"], expectation["dispersion"])
-            if hits / total - a / (a + b) < min_effect:
-                continue
-            if hits / total < _get_rate_bound(metadata, "min_rates", check, 0.0):
+            rate = _measure_rate(ctx, profile, check, name, window, bucket, feature, hits, total, expectation)
+            if rate is None or (
+                rate["is_above"] and rate["rate"] < _get_rate_bound(metadata, "min_rates", check, 0.0)
+            ):
                 continue
             if hits / total >= _get_rate_bound(metadata, "max_rates", check, 2.0):
                 flagged.add(name)  # another watch's concern, in the longer windows, too
                 continue
-            if next_shorter is not None and _has_ended(name, next_shorter, aggregation, a / (a + b)):
+            if next_shorter is not None and _has_ended(
+                name, next_shorter, aggregation, rate["usual"], is_above=rate["is_above"]
+            ):
                 continue
-            sampled = get_sampled_share(feature)
-            tail = beta_binomial_tail(round_half_up(hits * sampled), round_half_up(total * sampled), a, b)
-            if tail >= alpha:
+            if rate["chance"] >= alpha * rate["side"]:
                 continue
             flagged.add(name)
-            values = _list_values(name, bucket)
-            rate = format_percent(hits / total)
-            usual = _format_usual_rate(expectation)
-            first, last = feature["first"]["value_as_string"], feature["last"]["value_as_string"]
-            lines = [
-                *name_services(version),
-                new_line("observed", f"{hits} of {total} events in the last {window}"),
-                new_line("expected", expectation["text"]),
-                new_line("by chance, had nothing changed", format_chance(tail)),
-                new_line("since", f"{first}, the last at {last}"),
-            ]
-            finding = new_finding(
-                profile,
-                model,
-                version["key"],
-                name,
-                _describe(metadata, check, name, rate, usual),
-                lines,
-                _build_query(metadata, model, version["key"], check, feature),
-                first,
-                last,
+            findings.append(
+                _new_rate_finding(
+                    ctx,
+                    profile,
+                    model,
+                    version,
+                    check,
+                    name,
+                    window,
+                    feature,
+                    hits,
+                    total,
+                    expectation,
+                    rate["chance"],
+                )
             )
-            finding["check"] = check
-            finding["window"] = window
-            finding["observed"] = hits
-            finding["total"] = total
-            finding["observed_percent"] = rate
-            finding["expected_percent"] = usual
-            finding["values"] = values
-            finding["values_text"] = _format_values(name, values)
-            findings.append(finding)
     return findings
+
+
+def _list_falling(
+    metadata: JsonObject, profile: JsonObject | None, check: str, counted: JsonObject
+) -> list[str]:
+    """List the features that no longer fail a check at all that usually fails: they have no bucket."""
+    if not _is_two_sided(metadata, check) or profile is None:
+        return []
+    expected = _get_expected_checks(profile, check)
+    return [
+        name
+        for name in sorted(expected)
+        if name not in counted and expected[name]["count"] >= USUALLY * expected[name]["rows"] > 0
+    ]
+
+
+def _is_two_sided(metadata: JsonObject, check: str) -> bool:
+    return "usual_rate" not in metadata and check in (metadata.get("two_sided") or [])
+
+
+def _measure_rate(
+    ctx: JsonObject,
+    profile: JsonObject | None,
+    check: str,
+    name: str,
+    window: str,
+    bucket: JsonObject,
+    feature: JsonObject | None,
+    hits: int,
+    total: int,
+    expectation: JsonObject,
+) -> Document | None:
+    """Compare a rate with its expectation; None where it differs too little, or no more than is natural.
+
+    A check of ``metadata.two_sided`` that at least one row in fifty failed may fall, too: missing values that all
+    arrive were filled in somewhere. Each side then has half the budget.
+    """
+    min_hits, min_effect = find_setting(ctx, profile, "min_hits"), find_setting(ctx, profile, "min_effect")
+    rate = hits / total
+    sampled = get_sampled_share(feature) if feature is not None else 1.0
+    count, rows = expectation["count"], expectation["rows"]
+    is_usual = _is_two_sided(ctx["metadata"], check) and count >= USUALLY * rows
+    share = (count + 0.5) / (rows + 1.0)
+    dispersion = expectation["dispersion"] + share / (1.0 - share) * _get_uncertainty(bucket)
+    a, b = predictive(count, rows, dispersion)
+    usual = a / (a + b)
+    is_above = rate >= usual
+    if is_above:
+        if hits < min_hits or rate < min_effect or rate - usual < min_effect:
+            return None
+        chance = beta_binomial_tail(round_half_up(hits * sampled), round_half_up(total * sampled), a, b)
+    else:
+        if not is_usual or usual - rate < min_effect:
+            return None
+        rest = total - hits
+        chance = beta_binomial_tail(round_half_up(rest * sampled), round_half_up(total * sampled), b, a)
+    if profile is not None and "usual_rate" not in ctx["metadata"]:
+        noise = 1.0 / (total * sampled) + 1.0 / (rows + 1.0)
+        rise = compute_rise(rate, usual)
+        if abs(rise) <= compute_limit(ctx, profile, check, name, window, noise, False):
+            return None
+    side = 0.5 if is_usual else 1.0
+    return {"rate": rate, "usual": usual, "is_above": is_above, "chance": chance, "side": side}
+
+
+def _get_uncertainty(bucket: JsonObject) -> float:
+    """Return the squared error of the estimated number of events, relative to it: Σ w(w - 1) / (Σ w)².
+
+    Failed events are kept with certainty, so of a sampled stream the number of all events is an estimate
+    (Horvitz and Thompson, JASA 47 (1952)).
+    """
+    sampling = bucket.get("sampling")
+    if sampling is None or (sampling.get("sum") or 0.0) <= 0:
+        return 0.0
+    error = sampling["sum_of_squares"] - sampling["sum"]
+    return float(error / (sampling["sum"] * sampling["sum"])) if error > 0 else 0.0
+
+
+def _new_rate_finding(
+    ctx: JsonObject,
+    profile: JsonObject | None,
+    model: str,
+    version: JsonObject,
+    check: str,
+    name: str,
+    window: str,
+    feature: JsonObject | None,
+    hits: int,
+    total: int,
+    expectation: JsonObject,
+    chance: float,
+) -> Document:
+    metadata = ctx["metadata"]
+    bucket = version["windows"]["buckets"][window]
+    values = _list_values(name, bucket)
+    rate = format_percent(hits / total)
+    usual = _format_usual_rate(expectation)
+    first, last = f"{ctx['trigger']['scheduled_time']}||-{window}", ctx["trigger"]["scheduled_time"]
+    since = f"{window} ago or earlier"
+    if feature is not None:
+        first, last = feature["first"]["value_as_string"], feature["last"]["value_as_string"]
+        since = f"{first}, the last at {last}"
+    lines = [
+        *name_services(version),
+        new_line("observed", f"{hits} of {total} events in the last {window}"),
+        new_line("expected", expectation["text"]),
+        new_line("by chance, had nothing changed", format_chance(chance)),
+        new_line("since", since),
+    ]
+    finding = new_finding(
+        profile,
+        model,
+        version["key"],
+        name,
+        _describe(metadata, check, name, rate, usual),
+        lines,
+        _build_query(metadata, model, version["key"], check, name, first, last),
+        first,
+        last,
+    )
+    finding["check"] = check
+    finding["window"] = window
+    finding["observed"] = hits
+    finding["total"] = total
+    finding["observed_percent"] = rate
+    finding["expected_percent"] = usual
+    finding["values"] = values
+    finding["values_text"] = _format_values(name, values)
+    return finding
 
 
 def _count_tested_features(profile: JsonObject, checks: list[str]) -> int:
@@ -191,7 +310,7 @@ def _expect(
         expectation = _expect_from_profile(profile, check, name)
     if expectation is None or window == metadata["windows"][-1]:
         return expectation
-    if "usual_rate" not in metadata:
+    if "usual_rate" not in metadata and not is_measured(profile):
         expectation = _lower_expectation(ctx, model, version, aggregation, name, expectation)
     return _expect_from_weeks(weeks, window, aggregation, name, expectation)
 
@@ -290,15 +409,13 @@ def _get_rate_bound(metadata: JsonObject, name: str, check: str, otherwise: floa
     return float(rates[check]) if rates and check in rates else otherwise
 
 
-def _has_ended(name: str, shorter: JsonObject, aggregation: str, expected: float) -> bool:
-    """Whether the next shorter window has no events, or fails no more often than expected."""
+def _has_ended(name: str, shorter: JsonObject, aggregation: str, expected: float, *, is_above: bool) -> bool:
+    """Whether the next shorter window has no events, or fails no more often (or rarely) than expected."""
     total = round_half_up(shorter["weight"]["value"])
     if total == 0:
         return True
-    for feature in shorter[aggregation]["buckets"]:
-        if feature["key"] == name:
-            return bool(round_half_up(feature["weight"]["value"]) / total <= expected)
-    return True
+    rate = round_half_up(_get_count(shorter, aggregation, name)) / total
+    return rate <= expected if is_above else rate >= expected
 
 
 def _format_usual_rate(expectation: JsonObject) -> str:
@@ -332,13 +449,15 @@ def _format_values(feature: str, values: list[Document]) -> str:
     return ", ".join(f"{value['value']} ({value['count']})" for value in values)
 
 
-def _build_query(metadata: JsonObject, model: str, version: str, check: str, feature: JsonObject) -> str:
+def _build_query(
+    metadata: JsonObject, model: str, version: str, check: str, name: str, first: str, last: str
+) -> str:
     """Build the query of the events in Kibana's query language."""
     fields = metadata.get("fields") or {}
     field = fields[check] if check in fields else "ml.check." + check
     return (
         f"ml.model.name: {quote(model)} and ml.model.version: {quote(version)}"
-        f" and {field}: {quote(feature['key'])}"
-        f' and @timestamp >= "{feature["first"]["value_as_string"]}"'
-        f' and @timestamp <= "{feature["last"]["value_as_string"]}"'
+        f" and {field}: {quote(name)}"
+        f' and @timestamp >= "{first}"'
+        f' and @timestamp <= "{last}"'
     )

@@ -137,7 +137,13 @@ def get_answer_buckets(answer: JsonObject, name: str) -> list[Any]:
 
 
 def get_sampled_share(bucket: JsonObject) -> float:
-    """Return the share of events that sampling stored: a statistic must not count what it has not seen."""
+    """Return the share of events that sampling left: a statistic must not count what it has not seen.
+
+    Events of different weights count as (Σ w)² / Σ w² of one weight (Kish, Survey Sampling (1965), section 11.7).
+    """
+    sampling = bucket.get("sampling")
+    if sampling is not None and (sampling.get("sum_of_squares") or 0.0) > 0:
+        return min(1.0, float(sampling["sum"]) / float(sampling["sum_of_squares"]))
     weight = bucket["weight"]["value"]
     return float(bucket["doc_count"] / weight) if weight > bucket["doc_count"] else 1.0
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import sqrt
 
-from logging_lib.watch.scripts.bins import PREDICTION, ExpectedBins, ObservedBins, get_features
+from logging_lib.profile.model import PREDICTION
+from logging_lib.watch.scripts.bins import ExpectedBins, ObservedBins, get_features
 from logging_lib.watch.scripts.common import (
     Document,
     JsonObject,
@@ -33,6 +34,7 @@ from logging_lib.watch.scripts.measures import (
     measure_shift,
     measure_spread,
 )
+from logging_lib.watch.scripts.variation import compute_limit, is_measured, mix_bins, mix_week
 
 # From here on another watch reports the cause: out-of-range, na-spike, ...
 ELSEWHERE, ELSEWHERE_HITS = 0.05, 10.0
@@ -94,7 +96,7 @@ def _flag_distributions(
 ) -> None:
     """Add the features that deviate, each in the shortest window that flags it, to ``findings``."""
     windows = ctx["metadata"]["windows"]
-    weeks = find_earlier_weeks(ctx, model, version["key"])
+    weeks = [] if is_measured(profile) else find_earlier_weeks(ctx, model, version["key"])
     longest = version["windows"]["buckets"][windows[-1]]
     features = get_features(profile, inputs="inputs" in longest, prediction="prediction" in longest)
     flagged: set[str] = set()
@@ -105,6 +107,7 @@ def _flag_distributions(
         if bucket["doc_count"] < thresholds.min_events:
             continue
         usual = features.sum_weeks(weeks, window, thresholds.min_events) if window != windows[-1] else None
+        mixture = mix_week(ctx, profile, bucket, window)
         for name, observed in counted.items():
             if name in flagged or observed.total < thresholds.min_events:
                 continue
@@ -113,21 +116,29 @@ def _flag_distributions(
                 continue
             trained = features.expected[name]
             of_weeks = usual.get(name) if usual is not None else None
+            mixed = mix_bins(profile, name, mixture)
             expected = trained if of_weeks is None else of_weeks
+            if mixed is not None:
+                expected = ExpectedBins(mixed, trained.order)
             if _is_out_of_range(expected, observed):
                 continue
             deviations = []
             for measure in ctx["metadata"]["measures"]:
+                by_part = mixed is not None and measure != "mean"
                 if measure == "rare":
-                    deviation = measure_rare(thresholds, trained, observed, shorter)
+                    usual_bins = expected if by_part else trained
+                    deviation = measure_rare(thresholds, usual_bins, observed, shorter)
                 elif measure != "mean":
                     deviation = _BY_BINS[measure](thresholds, expected, observed, shorter)
                 elif name == PREDICTION:
                     past = weeks if of_weeks is not None else []
-                    deviation = measure_mean(thresholds, profile, bucket, past, window)
+                    deviation = measure_mean(thresholds, profile, bucket, past, window, trained, observed)
                 else:
                     deviation = None
-                if deviation is not None and deviation.chance < thresholds.alpha:
+                if deviation is None or deviation.chance >= thresholds.alpha:
+                    continue
+                limit = compute_limit(ctx, profile, measure, name, window, deviation.noise, by_part)
+                if abs(deviation.distance) > limit:
                     deviations.append(deviation)
             if not deviations:
                 continue
@@ -137,7 +148,9 @@ def _flag_distributions(
                 continue
             flagged.add(name)
             source = "training"
-            if of_weeks is not None:
+            if mixed is not None:
+                source = "training, at the same hours of the week"
+            elif of_weeks is not None:
                 rows = round_half_up(sum(of_weeks.counts.values()))
                 source = f"{rows} events in the same hours of earlier weeks"
             events = round_half_up(observed.total)
@@ -196,8 +209,8 @@ def _read_thresholds(ctx: JsonObject, profile: JsonObject) -> Thresholds:
     return Thresholds(
         alpha=value("false_alarms_per_model_month") / (tests * metadata["ticks_per_month"]),
         min_events=value("min_events"),
-        dispersion=value("dispersion"),
         min_psi=value("min_psi"),
+        min_points=value("min_points"),
         rare_share=value("rare_share"),
         min_rise=value("min_rise"),
         min_effect=value("min_effect"),

@@ -200,7 +200,6 @@ _SETTINGS: Mapping[str, _Settings] = {
         ),
         **_BUDGET,
         **_EVENTS,
-        **_DISPERSION,
     },
     "ml-latency": {
         **_MODEL,
