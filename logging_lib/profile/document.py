@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from logging_lib.profile.model import CHECKS, PREDICTION, Feature, Moments, Profile, Quality, Variation
+from logging_lib.profile.model import (
+    CHECKS,
+    PREDICTION,
+    Feature,
+    Moments,
+    NaturalVariation,
+    Profile,
+    Quality,
+    Variation,
+)
 from logging_lib.schema import tokens
 
 
@@ -92,19 +101,30 @@ def _build_variation(profile: Profile, variation: Variation) -> dict[str, Any]:
         "source": variation.source,
         "until": variation.until,
         "levels": dict(variation.levels),
-        "measures": variation.measures,
+        "measures": _list_numbers(variation.measures),
     }
     if variation.rhythm is not None:
         outputs = {PREDICTION: profile.prediction} if profile.prediction is not None else {}
         features = {**profile.features, **outputs}
         document["rhythm"] = {
             "timezone": variation.rhythm.timezone,
-            "traffic": variation.rhythm.traffic,
-            "bins": variation.rhythm.bins,
+            "traffic": list(variation.rhythm.traffic),
+            "bins": {name: [list(part) for part in parts] for name, parts in variation.rhythm.bins.items()},
             "labels": {name: _list_ordinary_bins(features[name]) for name in variation.rhythm.bins},
-            "measures": variation.rhythm.measures,
+            "measures": _list_numbers(variation.rhythm.measures),
         }
     return document
+
+
+def _list_numbers(measures: Mapping[str, Mapping[str, Mapping[str, NaturalVariation]]]) -> dict[str, Any]:
+    """Write each variation as the list of its numbers, which any encoder takes."""
+    return {
+        measure: {
+            name: {window: list(numbers) for window, numbers in windows.items()}
+            for name, windows in features.items()
+        }
+        for measure, features in measures.items()
+    }
 
 
 def _list_ordinary_bins(feature: Feature) -> list[str]:
