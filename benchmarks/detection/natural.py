@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from typing import Any
 
-from benchmarks.detection.datasets import REPORTING, STREAMS, TUNING, WEEK, Stream
+from benchmarks.detection.datasets import REPORTING, STREAMS, TUNING, Stream
 from benchmarks.detection.serving import Fold
 from logging_lib.watch.results import Alert
 

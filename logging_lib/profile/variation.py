@@ -123,7 +123,7 @@ class _Timeline:
 def _find_hours_of_week(seconds: Array, timezone: str) -> Array:
     """Find the local hour of the week, 0 on Monday at midnight; shape (cells,)."""
     local = pd.DatetimeIndex(pd.to_datetime(seconds, unit="s", utc=True)).tz_convert(timezone)
-    return np.asarray(local.dayofweek * 24 + local.hour)
+    return np.asarray(local.day_of_week * 24 + local.hour)
 
 
 def find_part_of_week(hour_of_week: Array) -> Array:

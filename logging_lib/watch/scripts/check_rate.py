@@ -108,7 +108,7 @@ def _flag_rates(
         for name in [*names, *_list_falling(metadata, profile, check, counted)]:
             feature = counted.get(name)
             hits = min(round_half_up(feature["weight"]["value"]), total) if feature is not None else 0
-            if name in flagged:
+            if name in flagged or (hits < min_hits and not _is_two_sided(metadata, check)):
                 continue
             expectation = _expect(ctx, profile, model, version, check, name, window, weeks)
             if expectation is None:
@@ -242,11 +242,13 @@ def _new_rate_finding(
     values = _list_values(name, bucket)
     rate = format_percent(hits / total)
     usual = _format_usual_rate(expectation)
-    first, last = f"{ctx['trigger']['scheduled_time']}||-{window}", ctx["trigger"]["scheduled_time"]
-    since = f"{window} ago or earlier"
     if feature is not None:
         first, last = feature["first"]["value_as_string"], feature["last"]["value_as_string"]
         since = f"{first}, the last at {last}"
+    else:
+        last = ctx["trigger"]["scheduled_time"]
+        first = f"{last}||-{window}"
+        since = f"{window} ago or earlier"
     lines = [
         *name_services(version),
         new_line("observed", f"{hits} of {total} events in the last {window}"),

@@ -107,7 +107,7 @@ def _flag_distributions(
         if bucket["doc_count"] < thresholds.min_events:
             continue
         usual = features.sum_weeks(weeks, window, thresholds.min_events) if window != windows[-1] else None
-        mixture = mix_week(ctx, profile, bucket, window)
+        mixture = mix_week(profile, bucket, window)
         for name, observed in counted.items():
             if name in flagged or observed.total < thresholds.min_events:
                 continue

@@ -83,21 +83,20 @@ def compute_rise(rate: float, usual: float) -> float:
     return 2.0 * asin(sqrt(rate)) - 2.0 * asin(sqrt(usual))
 
 
-def mix_week(ctx: JsonObject, profile: JsonObject, bucket: JsonObject, window: str) -> list[float]:
-    """Return the share of each part of the week in a window, by training's traffic.
+def mix_week(profile: JsonObject, bucket: JsonObject, window: str) -> list[float]:
+    """Return the share of each part of the week between a window's first and last event, by training's traffic.
 
-    Empty where no rhythm is known, training had no traffic at those hours, or the window's events are of other
-    hours: a backlog, or a batch of the day.
+    Empty where no rhythm is known, training had no traffic at those hours, or the events are of more hours than
+    the window: a backlog.
     """
     variation = profile["expected"].get("variation")
     rhythm = variation.get("rhythm") if variation is not None else None
     if rhythm is None or not rhythm.get("bins"):
         return []
-    end = parse_millis(ctx["trigger"]["scheduled_time"])
-    start = end - parse_length(window)
     first, last = bucket["first"].get("value"), bucket["last"].get("value")
-    if first is None or last is None or first < start - 3600000 or last > end + 3600000:
+    if first is None or last is None or last - first > parse_length(window) + 3600000:
         return []
+    start, end = int(first), int(last) + 1
     parts = [0.0] * PARTS
     total = 0.0
     quarter = start - start % QUARTER
