@@ -97,12 +97,10 @@ def measure_rare(
 def measure_psi(
     thresholds: Thresholds, expected: ExpectedBins, observed: ObservedBins, shorter: ObservedBins | None
 ) -> Deviation | None:
-    """Compare the shares of bins: the chance is that of the likelihood ratio, the effect the stability index.
+    """Compare the shares of bins: by chance (``compute_chance``) and by effect, the population stability index.
 
-    The chance is the chi-squared tail of the deviance between both samples (Wilks; see ``compute_deviance``). The
-    population stability index Σ (p - q) ln(p / q) says how large the change is (Yurdakul and Naranjo, "Statistical
-    properties of the population stability index", Journal of Risk Model Validation 14 (2020)): from ``min_psi`` on,
-    above its mean under no change, (bins - 1)(1/n + 1/m). Of up to five bins, a share that moved by ``min_points``
+    The index Σ (p - q) ln(p / q) says how large the change is (Yurdakul and Naranjo, "Statistical properties of the
+    population stability index", Journal of Risk Model Validation 14 (2020)): from ``min_psi`` on, above its mean under no change, (bins - 1)(1/n + 1/m). Of up to five bins, a share that moved by ``min_points``
     is enough, as their index is small. Bins in which fewer than five events are expected count as one; to the
     window's counts so many events are added as half the number of bins, distributed as in training, to training's
     half a row a bin.
@@ -144,8 +142,24 @@ def measure_psi(
             new_line(label, f"{format_percent(share)} % of the values, expected {format_percent(before)} %")
         )
     what = f"PSI {format_number(index)}, by chance about {format_number(usual)}"
-    chance = gamma_tail(0.5 * (k - 1), 0.5 * compute_deviance(cells, rows, total))
+    chance = compute_chance(cells, rows, total)
     return Deviation(chance, sqrt(index / (k - 1)), noise, what, lines, most)
+
+
+def compute_chance(cells: list[tuple[str, float, float]], rows: float, total: float) -> float:
+    """Compute the chance of counts at least as unlikely, were both samples of one distribution.
+
+    The chi-squared tail of the deviance; of two cells, where few counts are possible and that tail can be five
+    times too small, twice the exact beta-binomial tail.
+    """
+    if len(cells) > 2:
+        return gamma_tail(0.5 * (len(cells) - 1), 0.5 * compute_deviance(cells, rows, total))
+    trials = round_half_up(total)
+    hits = min(round_half_up(cells[0][2]), trials)
+    a, b = predictive(cells[0][1], rows, 0.0)
+    if hits > trials * a / (a + b):
+        return min(1.0, 2.0 * beta_binomial_tail(hits, trials, a, b))
+    return min(1.0, 2.0 * beta_binomial_tail(trials - hits, trials, b, a))
 
 
 def compute_deviance(cells: list[tuple[str, float, float]], rows: float, total: float) -> float:
@@ -321,7 +335,7 @@ def measure_mean(
     cells = _group_cells(expected, observed, rows, total) if rows > 0 and total > 0 else []
     if len(cells) < 2:
         return None
-    bins = gamma_tail(0.5 * (len(cells) - 1), 0.5 * compute_deviance(cells, rows, total))
+    bins = compute_chance(cells, rows, total)
     noise = 1.0 / n + 1.0 / m
     z = effect / sqrt(noise)
     error = std * sqrt(noise)
