@@ -31,8 +31,8 @@ def read(
         max_labels: how many label events are read, the latest.
 
     Returns:
-        Columns ``prediction``, ``truth``, ``score``, ``scores``, ``weight``, ``delay`` (s), ``model``, ``version``,
-        ``role``, ``at``, ``prediction_id``, ``changed`` (an earlier label was another), and ``segment``.
+        Columns ``prediction``, ``actual``, ``score``, ``scores``, ``weight``, ``delay`` (s), ``model``,
+        ``version``, ``role``, ``at``, ``prediction_id``, ``changed`` (an earlier label was another), and ``segment``.
 
     Raises:
         StoreError: there are none.
@@ -48,7 +48,7 @@ def read(
         for hit in page:
             row = _build_row(hit["_source"], by)
             latest = rows.setdefault(row["prediction_id"] or hit["_source"]["event"]["id"], row)
-            latest["changed"] = latest["changed"] or latest["truth"] != row["truth"]
+            latest["changed"] = latest["changed"] or latest["actual"] != row["actual"]
         if len(rows) >= max_labels:
             break
     if not rows:
@@ -66,7 +66,7 @@ def _build_row(source: Mapping[str, Any], by: str | None) -> dict[str, Any]:
     prediction, label = ml.get("prediction") or {}, ml["label"]
     row = {
         "prediction": output_of(prediction),
-        "truth": output_of(label),
+        "actual": output_of(label),
         "score": prediction.get("score"),
         "scores": prediction.get("scores"),
         "weight": (ml.get("sample") or {}).get("weight", 1.0),
@@ -168,7 +168,7 @@ def shadow(store: Store, selection: Selection, *, max_rows: int = MAX_REQUESTS) 
                     "shadow": pd.Series([answers[request][0] for request in requests]),
                     "live_ms": [live_answers[request][1] for request in requests],
                     "shadow_ms": [answers[request][1] for request in requests],
-                    "truth": pd.Series([actuals.get(request) for request in requests]),
+                    "actual": pd.Series([actuals.get(request) for request in requests]),
                 }
             ).dropna(subset=["live", "shadow"])
             if frame.empty:

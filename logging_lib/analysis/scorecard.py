@@ -258,8 +258,8 @@ def _check_quality(evidence: Evidence, now: datetime, recent: timedelta) -> Moni
         _require_watch(evidence, "quality-regression", now, recent),
         _Need(
             evidence.labels > 0,
-            f"{evidence.labels:,} predictions have their truth" if evidence.labels else "",
-            "send the truth when it is known: log.label(request_id, actual), or logging-lib labels ingest",
+            f"{evidence.labels:,} predictions have a label" if evidence.labels else "",
+            "log the label when it is known: log.label(request_id, actual), or logging-lib labels ingest",
         ),
         _Need(
             bool((evidence.profile or {}).get("quality")),
@@ -276,6 +276,6 @@ def _check_quality(evidence: Evidence, now: datetime, recent: timedelta) -> Moni
     value = PARTLY if evidence.labels > 0 or proxy.met else MISSING
     texts = (
         *monitor.evidence,
-        *([f"{proxy.evidence}: a proxy where the truth comes late"] if proxy.met else []),
+        *([f"{proxy.evidence}: a proxy where labels arrive late"] if proxy.met else []),
     )
     return Monitor(7, title, value, texts, monitor.todo)
