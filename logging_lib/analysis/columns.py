@@ -34,7 +34,7 @@ class Column:
 
 
 def infer_kind(series: Sequence[pd.Series]) -> str:
-    """What the values of a variable are, judged by all samples: one of ``KINDS``."""
+    """Infer from all samples what the values of a variable are: one of ``KINDS``."""
     if all(pd.api.types.is_bool_dtype(values) for values in series):
         return "boolean"
     if all(pd.api.types.is_numeric_dtype(values) for values in series):

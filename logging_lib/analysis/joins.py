@@ -32,7 +32,8 @@ def read(
 
     Returns:
         Columns ``prediction``, ``actual``, ``score``, ``scores``, ``weight``, ``delay`` (s), ``model``,
-        ``version``, ``role``, ``at``, ``prediction_id``, ``changed`` (an earlier label was another), and ``segment``.
+        ``version``, ``role``, ``at``, ``prediction_id``, ``changed`` (an earlier label was another),
+        and ``segment``.
 
     Raises:
         StoreError: there are none.
@@ -147,7 +148,7 @@ def shadow(store: Store, selection: Selection, *, max_rows: int = MAX_REQUESTS) 
     """
     import pandas as pd
 
-    from logging_lib.analysis.shadow import judge
+    from logging_lib.analysis.shadow import compare_answers
 
     scope = replace(selection, version=None)
     shadows, lives = (
@@ -174,7 +175,7 @@ def shadow(store: Store, selection: Selection, *, max_rows: int = MAX_REQUESTS) 
             if frame.empty:
                 continue
             comparisons.append(
-                judge(
+                compare_answers(
                     frame,
                     live=live_version,
                     shadow=version,

@@ -1,4 +1,4 @@
-"""The seven monitoring tests of the ML Test Score, judged by what is deployed and was recently seen. Pure.
+"""The seven monitoring tests of the ML Test Score, scored by what is deployed and was recently seen. Pure.
 
 Source: Breck et al., The ML Test Score: A Rubric for ML Production Readiness and Technical Debt Reduction (2017),
 section V. A test counts 1 where it runs by itself, again and again, and 0.5 where it was done by hand or in part.
@@ -114,7 +114,7 @@ class _Need(NamedTuple):
 
 
 def score(evidence: Evidence, *, now: datetime, recent: timedelta = timedelta(days=7)) -> Scorecard:
-    """Judge the evidence.
+    """Score the evidence: each of the seven tests is covered, partly covered or missing.
 
     Args:
         recent: a watch that ran, or an event that came, longer ago does not count.

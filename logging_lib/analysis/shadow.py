@@ -114,7 +114,7 @@ class Shadow:
         return [*lines, *self.notes]
 
 
-def judge(
+def compare_answers(
     pairs: pd.DataFrame,
     *,
     live: str,
@@ -123,7 +123,7 @@ def judge(
     only_shadow: int = 0,
     alpha: float = 0.05,
 ) -> Shadow:
-    """Judge the answers to the same requests.
+    """Compare the answers of a live and a shadow model to the same requests.
 
     Args:
         pairs: a row a request; columns ``live`` and ``shadow`` (numbers or classes), and, where known,

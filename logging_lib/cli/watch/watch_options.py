@@ -59,9 +59,9 @@ def print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2, default=str))
 
 
-def not_judged(model: str = "", version: str = "", reason: str = "", **_: Any) -> str:
+def format_skipped(model: str = "", version: str = "", reason: str = "", **_: Any) -> str:
     remedy = "; give --profile" if reason == "no profile" else ""
-    return f"not judged: {model} {version}: {reason}{remedy}"
+    return f"not evaluated: {model} {version}: {reason}{remedy}"
 
 
 TIMEOUT = 10.0
