@@ -44,7 +44,7 @@ def ingest(
 ) -> None:
     """Write label events with the prediction, version, role and error copied in.
 
-    What is there already is passed over, so a run that was stopped may be started again. A label whose prediction
+    What is already indexed is skipped, so a run that was stopped may be started again. A label whose prediction
     has not arrived is kept without it: `labels join` completes it. Exit code 1: some rows were refused; 2: wrong
     input.
 

@@ -168,7 +168,7 @@ class Kibana:
         return self._export({"objects": object_references, "includeReferencesDeep": True})
 
     def delete(self, objects: Sequence[tuple[str, str]]) -> None:
-        """Remove these (type, id); those that are not there are passed over.
+        """Remove these (type, id); those that do not exist are skipped.
 
         Raises:
             KibanaError: not all could be removed.

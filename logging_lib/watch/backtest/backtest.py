@@ -166,7 +166,7 @@ def backtest(
         store: holds all events, their arrival in ``event.ingested``, and the profiles.
         start: of the replay; the first tick is the first multiple of ``every`` from here.
         end: the last tick is the first one at or after it.
-        arrivals: begins of the hours in which events arrived; ticks too long after one are passed over.
+        arrivals: begins of the hours in which events arrived; ticks too long after one are skipped.
         history: made of the same store, for these watches and perhaps others; it reads the events only once.
     """
     watches = list(watches)
