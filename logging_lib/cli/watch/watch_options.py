@@ -48,7 +48,7 @@ def lines_safe(text: str) -> str:
 
 
 def user() -> str:
-    """Who runs the command, as far as the system says it."""
+    """Return who runs the command, as far as the system says it."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -85,7 +85,7 @@ def is_named(store: Path | None, elasticsearch: str | None, state: Path | None) 
 
 
 def open_state(store: Path | None, elasticsearch: str | None, state: Path | None) -> StateStore:
-    """The state that the options name.
+    """Open the state that the options name.
 
     Raises:
         UsageError: none is named.
