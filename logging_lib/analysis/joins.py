@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def read(
     store: Store, selection: Selection, *, by: str | None = None, max_labels: int = 1_000_000
 ) -> pd.DataFrame:
-    """The joined labels as a DataFrame, the latest of each prediction: by the time at which it was known.
+    """Read the joined labels as a DataFrame, the latest of each prediction: by the time at which it was known.
 
     Args:
         selection: by model, version, role, and the time at which the label was known; ``where`` may name a
@@ -101,7 +101,7 @@ def _add_segments(store: Store, rows: Mapping[str, dict[str, Any]], by: str) -> 
 
 
 def share(store: Store, selection: Selection, model: str, version: str) -> dict[str, Any]:
-    """How many predictions that were made in the selection's time have a label, of how many; by weight.
+    """Count the predictions that were made in the selection's time and those that have a label, by weight.
 
     Returns:
         ``predictions``, ``labelled`` and ``share``.
@@ -137,7 +137,7 @@ _Answers = dict[str, tuple[Any, float | None]]
 
 
 def shadow(store: Store, selection: Selection, *, max_rows: int = MAX_REQUESTS) -> list[Shadow]:
-    """Each shadow version against each live version that answered the same requests.
+    """Compare each shadow version with each live version that answered the same requests.
 
     Args:
         selection: of the requests; its role and version are not looked at.

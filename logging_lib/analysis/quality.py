@@ -57,7 +57,7 @@ class SegmentQuality:
     notes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return it as JSON has it."""
         return {
             "segment": self.segment,
             "labels": self.labels,
@@ -106,7 +106,7 @@ def measure(frame: pd.DataFrame, segment: str = "all") -> SegmentQuality:
 
 
 def by_segment(frame: pd.DataFrame, *, max_segments: int = 50) -> list[SegmentQuality]:
-    """All rows, then each value of the column ``segment``, the largest first."""
+    """Measure all rows, then each value of the column ``segment``, the largest first."""
     segments = [measure(frame)]
     if "segment" in frame:
         named = frame["segment"].fillna("(missing)").astype(str)
@@ -117,7 +117,7 @@ def by_segment(frame: pd.DataFrame, *, max_segments: int = 50) -> list[SegmentQu
 
 
 def delays(frame: pd.DataFrame) -> dict[str, float]:
-    """How long after its prediction a label was known, in seconds: labels, mean, quantiles. Unweighted.
+    """Measure how long after its prediction a label was known, in seconds: labels, mean, quantiles. Unweighted.
 
     Args:
         frame: a row a label; column ``delay``, in seconds, null where it is not known.

@@ -85,7 +85,7 @@ class Scorecard:
         return all(monitor.score == COVERED for monitor in self.monitors)
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return it as JSON has it."""
         return {
             "model": self.model,
             "score": self.score,

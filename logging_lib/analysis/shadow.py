@@ -54,7 +54,7 @@ class Shadow:
     notes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return it as JSON has it."""
 
         def plain(values: Mapping[str, Any]) -> dict[str, Any]:
             return {
@@ -81,7 +81,7 @@ class Shadow:
         }
 
     def lines(self) -> list[str]:
-        """For a person, a sentence each."""
+        """Write it for a person, a sentence each."""
         share, low, high = self.agreement
         lines = [
             f"shadow {self.shadow} beside live {self.live}: {self.requests:,} requests answered by both, "

@@ -54,21 +54,21 @@ class Backtest:
         return not self.failures and (self.is_evaluated or not self.skipped)
 
     def days(self) -> list[date]:
-        """The days of the replay, in UTC."""
+        """Return the days of the replay, in UTC."""
         first, last = self.start.astimezone(UTC).date(), self.end.astimezone(UTC).date()
         return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
     def alerts_a_day(self, watch: str) -> list[int]:
-        """A watch's alerts on each of the days."""
+        """Return a watch's alerts on each of the days."""
         counts = Counter(alert.time.astimezone(UTC).date() for alert in self.alerts if alert.watch == watch)
         return [counts[day] for day in self.days()]
 
     def mean_a_day(self, watch: str) -> float:
-        """A watch's alerts by the length of the replay; that of a replay within a day counts as one."""
+        """Return a watch's alerts by the length of the replay; that of a replay within a day counts as one."""
         return sum(self.alerts_a_day(watch)) / max((self.end - self.start) / timedelta(days=1), 1.0)
 
     def document(self) -> dict[str, Any]:
-        """The timeline as JSON."""
+        """Return the timeline as JSON."""
         return {
             "start": format_instant(self.start),
             "end": format_instant(self.end),
@@ -98,7 +98,7 @@ class Backtest:
 
 
 def ticks(start: datetime, end: datetime, every: timedelta) -> Iterator[datetime]:
-    """The instants that ``every`` divides, from the first one at or after ``start``, until ``end`` is covered."""
+    """Yield the instants that ``every`` divides, from the first at or after ``start`` until ``end`` is covered."""
     now = floor_to_interval(every, start)
     if now < start:
         now += every
@@ -112,7 +112,7 @@ def ticks(start: datetime, end: datetime, every: timedelta) -> Iterator[datetime
 def busy_ticks(
     start: datetime, end: datetime, every: timedelta, arrivals: Iterable[datetime], reach: timedelta
 ) -> Iterator[datetime]:
-    """``ticks``, without those that are further than ``reach`` after the last arrival before them.
+    """Yield ``ticks`` without those that are further than ``reach`` after the last arrival before them.
 
     Args:
         arrivals: begins of the hours in which events arrived.
