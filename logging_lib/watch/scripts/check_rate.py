@@ -7,6 +7,7 @@ from typing import Any
 from logging_lib.watch.scripts.common import (
     Document,
     JsonObject,
+    add_severity,
     build_result,
     decode_value,
     encode_prefix,
@@ -18,6 +19,7 @@ from logging_lib.watch.scripts.common import (
     get_buckets,
     get_sampled_share,
     index_profiles,
+    measure_effect,
     name_services,
     new_finding,
     new_line,
@@ -153,6 +155,8 @@ def _flag_rates(
             finding["expected_percent"] = usual
             finding["values"] = values
             finding["values_text"] = _format_values(name, values)
+            effect = measure_effect(hits / total - a / (a + b), min_effect)
+            add_severity(finding, ctx, effect, hits / total, values[0]["value"] if values else "")
             findings.append(finding)
     return findings
 

@@ -17,6 +17,7 @@ from logging_lib.watch.scripts.common import (
     format_percent,
     gamma_tail,
     get_sampled_share,
+    measure_effect,
     new_line,
     round_half_up,
 )
@@ -26,12 +27,18 @@ SHOWN = 3
 
 
 class Deviation(NamedTuple):
-    """What a measure found: its chance, the line about it, further lines, and the bin that says most."""
+    """What a measure found: its chance, the line about it, further lines, and the bin that says most.
+
+    Args:
+        effect, share: as a finding has them, see ``add_severity``.
+    """
 
     chance: float
     what: str
     lines: list[Document]
     bin: str
+    effect: float
+    share: float | None
 
 
 class Thresholds(NamedTuple):
@@ -76,7 +83,8 @@ def measure_rare(
             what = f"{value}, rare in training, is {now} % of the values, expected {format_percent(usual)} %"
             trained = f"{round_half_up(count)} of {round_half_up(rows)}"
             lines = [new_line("rare value", f"{value}: {hits} of {total}, in training {trained}")]
-            best = Deviation(tail, what, lines, name)
+            effect = measure_effect(share - usual, thresholds.min_rise)
+            best = Deviation(tail, what, lines, name, effect, share)
     return best
 
 
@@ -101,7 +109,7 @@ def measure_psi(
         return None
     n, m = total + 0.5 * k, rows + 0.5 * k
     parts = []
-    index = 0.0
+    index = moved = 0.0
     added = 0.5 * k
     for _, count, seen in cells:
         q = (count + 0.5) / m
@@ -109,6 +117,7 @@ def measure_psi(
         part = (p - q) * log(p / q)
         parts.append(part)
         index += part
+        moved += max(0.0, seen / total - count / rows)
     scale = 1.0 / total + 1.0 / rows + thresholds.dispersion
     usual = (k - 1) * scale
     if index - usual < thresholds.min_psi:
@@ -127,7 +136,8 @@ def measure_psi(
             new_line(label, f"{format_percent(share)} % of the values, expected {format_percent(before)} %")
         )
     what = f"PSI {format_number(index)}, by chance about {format_number(usual)}"
-    return Deviation(gamma_tail(0.5 * (k - 1), 0.5 * index / scale), what, lines, most)
+    chance = gamma_tail(0.5 * (k - 1), 0.5 * index / scale)
+    return Deviation(chance, what, lines, most, measure_effect(index - usual, thresholds.min_psi), moved)
 
 
 def _group_cells(
@@ -178,7 +188,8 @@ def measure_shift(
         f"expected {format_percent(upper[1])} %"
     )
     lines = [new_line("shift of the ranks", f"{format_number(effect)} standard deviations")]
-    return Deviation(gamma_tail(0.5, 0.5 * z * z), what, lines, "")
+    times = measure_effect(abs(effect), thresholds.min_shift)
+    return Deviation(gamma_tail(0.5, 0.5 * z * z), what, lines, "", times, None)
 
 
 def _compute_upper_shares(expected: ExpectedBins, observed: ObservedBins) -> tuple[float, float]:
@@ -224,7 +235,8 @@ def measure_spread(
     )
     distance = "squared distance from the median"
     lines = [new_line(distance, f"{format_number(effect)} standard deviations from the expected one")]
-    return Deviation(gamma_tail(0.5, 0.5 * z * z), what, lines, "")
+    times = measure_effect(abs(effect), thresholds.min_effect)
+    return Deviation(gamma_tail(0.5, 0.5 * z * z), what, lines, "", times, None)
 
 
 def _compute_mood(expected: ExpectedBins, observed: ObservedBins) -> tuple[float, float, float, float] | None:
@@ -272,7 +284,8 @@ def measure_mean(
     z = effect / error
     what = f"mean {format_number(seen)}, expected {format_number(expected)} ± {format_number(std * error)}"
     lines = [new_line("mean", f"{format_number(effect)} standard deviations from the expected one")]
-    return Deviation(gamma_tail(0.5, 0.5 * z * z), what, lines, "")
+    times = measure_effect(abs(effect), thresholds.min_sd)
+    return Deviation(gamma_tail(0.5, 0.5 * z * z), what, lines, "", times, None)
 
 
 def _compute_average(buckets: list[JsonObject]) -> tuple[float, float]:
