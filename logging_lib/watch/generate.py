@@ -56,6 +56,7 @@ def _build_metadata(spec: Spec) -> dict[str, Any]:
             metadata["ticks_per_month"] = _MONTH // parse_duration(spec.every)
     return {
         **metadata,
+        "min_severity": spec.min_severity,
         "email_to": "ml-alerts@example.org",
         "slack_to": "#ml-alerts",
         "kibana_url": "",

@@ -42,6 +42,12 @@ from logging_lib.watch.notify.registry import (
     fallback_of,
     render_action,
 )
+from logging_lib.watch.resolutions import (
+    awaiting_resolution,
+    by_address,
+    resolution_line,
+    resolution_subject,
+)
 from logging_lib.watch.results import Alert, RunReport, WatchRun, delivery_records
 from logging_lib.watch.state.base import MemoryState, StateStore, WatchState
 
@@ -207,7 +213,9 @@ class Runner:
         run.skipped, run.evaluated = inc.skipped_models(payload), inc.has_evaluated(payload)
         findings, context_of = _collect_findings(watch, evaluation, dependencies, self._summarize)
         groups = inc.by_model_version(findings) if run.met else {}
-        seen = [key for group in groups.values() for key in inc.keys_of(group)]
+        seen = {
+            key: finding for group in groups.values() for key, finding in inc.gravest_by_key(group).items()
+        }
         unknown = {
             (str(skipped.get("model", "")), str(skipped.get("version", ""))) for skipped in run.skipped
         }
@@ -312,8 +320,8 @@ class Runner:
         """The notifications that incidents are resolved: to those who were notified of them, and to no one else."""
         if not incidents or not inc.notifies_of_resolution(watch.metadata):
             return
-        closed = inc.awaiting_resolution(incidents, run.time, watch=watch.id, mutes=mutes)
-        for receipt, group in inc.by_address(closed):
+        closed = awaiting_resolution(incidents, run.time, watch=watch.id, mutes=mutes)
+        for receipt, group in by_address(closed):
             if not self.queue.has(receipt.channel) or not CHANNELS[receipt.channel].takes_text:
                 continue
             channel = CHANNELS[receipt.channel]
@@ -326,8 +334,8 @@ class Runner:
             yield channel.resolve(
                 draft.model_copy(update={"kind": "resolved"}),
                 receipt.address,
-                inc.resolution_subject(watch.title, group),
-                [inc.resolution_line(incident) for incident in group],
+                resolution_subject(watch.title, group),
+                [resolution_line(incident) for incident in group],
                 list(dict.fromkeys(sent)),
                 f"Watch {watch.id}, checked at {format_instant(run.time)}",
             )
@@ -402,6 +410,7 @@ def _is_open(receipt: Notification, incidents: Iterable[Incident]) -> bool:
         for incident in incidents
         if incident.closed_at is None
         for sibling in incident.notified.get(receipt.action, ())
+        if sibling.kind == "alert"
     )
 
 

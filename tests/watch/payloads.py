@@ -152,6 +152,7 @@ def distributions(draw: st.DrawFn) -> Document:
         "min_shift": 0.1,
         "min_sd": 0.1,
         "dispersion": draw(st.sampled_from([0, 0.002])),
+        **draw(st.sampled_from([{}, {"min_severity": "medium"}])),
     }
     document = {
         "features": 3,

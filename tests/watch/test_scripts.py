@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from logging_lib.watch.scripts import SCRIPTS, ScriptError, build_result
+from logging_lib.watch.scripts.common import rate_severity
 from tests.watch import payloads
 
 WINDOWS = ["15m", "1h", "6h", "24h"]
@@ -183,3 +184,23 @@ def test_a_search_without_any_index_has_no_buckets(watch_id: str) -> None:
                     **{group["by"]: terms([]) for group in ctx["metadata"].get("groups", ())},
                 }
         assert SCRIPTS[script](ctx, {}) == result
+
+
+def test_every_finding_says_how_grave_it_is() -> None:
+    """One firing case of each shipped watch: the severity, with the effect and the share that it follows from."""
+    severities = {}
+    for watch_id in payloads.WATCHES:
+        script, ctx = payloads.of_watch(watch_id)
+        for finding in SCRIPTS[script](ctx, {})["findings"]:
+            effect, share = finding["effect"], finding["share"]
+            assert effect >= 1
+            assert share is None or 0 <= share <= 1
+            assert finding["severity"] == rate_severity(ctx["metadata"]["min_severity"], effect, share)
+            severities[watch_id, finding["feature"]] = finding["severity"]
+            if finding.get("values"):
+                assert finding["leading"] == finding["values"][0]["value"]
+    assert severities["stale-model", "age"] == "low"
+    assert severities["quality-regression", "error"] == "medium"
+    assert severities["na-spike", "income"] == "high"
+    assert severities["no-traffic", "predictions in an hour"] == "critical"
+    assert severities["uptime", "api time without a heartbeat"] == "high"

@@ -7,6 +7,7 @@ from typing import Any
 from logging_lib.watch.scripts.common import (
     Document,
     JsonObject,
+    add_severity,
     build_result,
     decode_value,
     encode_prefix,
@@ -18,6 +19,7 @@ from logging_lib.watch.scripts.common import (
     get_buckets,
     get_sampled_share,
     index_profiles,
+    measure_effect,
     name_services,
     new_finding,
     new_line,
@@ -141,7 +143,7 @@ def _flag_rates(
                     hits,
                     total,
                     expectation,
-                    rate["chance"],
+                    rate,
                 )
             )
     return findings
@@ -235,7 +237,7 @@ def _new_rate_finding(
     hits: int,
     total: int,
     expectation: JsonObject,
-    chance: float,
+    measured: JsonObject,
 ) -> Document:
     metadata = ctx["metadata"]
     bucket = version["windows"]["buckets"][window]
@@ -253,7 +255,7 @@ def _new_rate_finding(
         *name_services(version),
         new_line("observed", f"{hits} of {total} events in the last {window}"),
         new_line("expected", expectation["text"]),
-        new_line("by chance, had nothing changed", format_chance(chance)),
+        new_line("by chance, had nothing changed", format_chance(measured["chance"])),
         new_line("since", since),
     ]
     finding = new_finding(
@@ -275,6 +277,10 @@ def _new_rate_finding(
     finding["expected_percent"] = usual
     finding["values"] = values
     finding["values_text"] = _format_values(name, values)
+    change = measured["rate"] - measured["usual"]
+    effect = measure_effect(change if change > 0 else -change, find_setting(ctx, profile, "min_effect"))
+    share = measured["rate"] if measured["is_above"] else -change
+    add_severity(finding, ctx, effect, share, values[0]["value"] if values else "")
     return finding
 
 

@@ -9,6 +9,7 @@ from logging_lib.watch.scripts.bins import ExpectedBins, ObservedBins, get_featu
 from logging_lib.watch.scripts.common import (
     Document,
     JsonObject,
+    add_severity,
     build_result,
     decode_value,
     encode_prefix,
@@ -196,6 +197,12 @@ def _new_bins_finding(
     finding = new_finding(profile, model, version["key"], name, what, lines, query, since, until)
     finding["window"] = window
     finding["observed"] = events
+    share: float | None = None
+    leading = ""
+    for deviation in deviations:
+        share = deviation.share if share is None else share
+        leading = leading or deviation.bin
+    add_severity(finding, ctx, max(deviation.effect for deviation in deviations), share, leading)
     return finding
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from logging_lib.watch.scripts.common import (
+    MAX_EFFECT,
     Document,
     JsonObject,
+    add_severity,
     build_result,
     format_number,
     format_percent,
@@ -14,6 +16,7 @@ from logging_lib.watch.scripts.common import (
     get_answer_buckets,
     get_buckets,
     index_profiles,
+    measure_effect,
     name_services,
     new_finding,
     new_line,
@@ -106,6 +109,7 @@ def _check_limits(
         )
         finding["about"] = about
         finding["observed"] = observed
+        add_severity(finding, ctx, _measure_passing(limit, value, usual), None, "")
         findings.append(finding)
     return findings
 
@@ -184,6 +188,22 @@ def _is_passed(limit: JsonObject, value: float, usual: float | None) -> bool:
     if "below_usual" in limit and (usual is None or value > limit["below_usual"] * usual):
         return False
     return not ("usual_at_least" in limit and (usual is None or usual < limit["usual_at_least"]))
+
+
+def _measure_passing(limit: JsonObject, value: float, usual: float | None) -> float:
+    """Return by how many times the bounds are passed, the least of them; 1 for a time that only goes by."""
+    if limit["metric"] == "now":
+        return 1.0
+    effect = MAX_EFFECT
+    if "above" in limit:
+        effect = min(effect, measure_effect(value, limit["above"]))
+    if "times_usual" in limit and usual is not None:
+        effect = min(effect, measure_effect(value, limit["times_usual"] * usual))
+    if value > 0 and "below" in limit:
+        effect = min(effect, measure_effect(limit["below"], value))
+    if value > 0 and "below_usual" in limit and usual is not None:
+        effect = min(effect, measure_effect(limit["below_usual"] * usual, value))
+    return effect
 
 
 def _describe_limit(limit: JsonObject) -> str:

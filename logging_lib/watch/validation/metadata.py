@@ -12,6 +12,7 @@ from logging_lib._util.times import parse_duration
 from logging_lib.profile.model import CHECKS
 from logging_lib.watch.model import Definition, Input, Transform
 from logging_lib.watch.notify.registry import channel_of
+from logging_lib.watch.scripts.common import SEVERITIES
 
 CHECK_RATE = "ml-check-rate"
 WINDOWS = 4
@@ -45,6 +46,8 @@ def find_problems(definition: Definition) -> Problems:
                 yield ("metadata", name), f"{metadata[name]!r:.80}: {remedy}"
         if script in _LADDERS:
             yield from _check_windows(metadata, WINDOWS if script == CHECK_RATE else None)
+        if metadata.get("min_severity", "low") not in SEVERITIES:
+            yield ("metadata", "min_severity"), f"write one of {', '.join(SEVERITIES)}"
         if not is_http_address(metadata.get("kibana_url", "")):
             yield (
                 ("metadata", "kibana_url"),
