@@ -1,4 +1,4 @@
-"""Resolutions: of which incidents' ends somebody has still to be notified, and what that notification says. Pure."""
+"""Resolutions: of which ends of incidents somebody has still to be notified, and what that says. Pure."""
 
 from __future__ import annotations
 

@@ -72,7 +72,8 @@ def contexts(draw: st.DrawFn) -> dict[str, Any]:
             values = draw(
                 st.dictionaries(st.sampled_from(["home=x", "e%3Df=y%25", "%21g=z", "ü=%21"]), counts)
             )
-            windows.append(window(total, {k: round(v * total, 2) for k, v in hits.items()}, values))
+            bucket = window(total, {k: round(v * total, 2) for k, v in hits.items()}, values)
+            windows.append({**bucket, **draw(payloads.sampling())})
         return windows
 
     expected = {
@@ -101,6 +102,11 @@ def contexts(draw: st.DrawFn) -> dict[str, Any]:
         made["metadata"] = {**made["metadata"], "baseline": "8d"}
     if draw(st.booleans()):
         made["metadata"] = {**made["metadata"], "max_rates": {"unseen": 0.5}}
+    if draw(st.booleans()):
+        made["metadata"] = {**made["metadata"], "two_sided": ["unseen"]}
+    made["trigger"] = {"scheduled_time": payloads.TIME}
+    for hit in made["payload"]["profiles"]["hits"]["hits"]:
+        hit["_source"]["expected"] |= draw(payloads.variation(["unseen"], draw(names), ["A"]))
     return made
 
 
