@@ -322,6 +322,7 @@ _PROFILE: dict[str, _Decode] = {
             "until": _decode_text,
             "levels": _decode_map(_decode_number),
             "measures": _VARIATIONS,
+            "notes": _decode_tuple(_decode_text),
             "rhythm": _decode_object(
                 Rhythm,
                 {

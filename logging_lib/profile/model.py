@@ -223,6 +223,7 @@ class Variation:
         levels: window → the standardized distance from which a finding is beyond natural variation.
         measures: measure or check → feature → window → its variation. The feature ``DEFAULT_FEATURE`` is any.
         rhythm: what training looked like at each part of the week, where that explains anything.
+        notes: what training does not cover, and what was unusual within it.
     """
 
     source: str
@@ -231,6 +232,7 @@ class Variation:
     levels: Mapping[str, float]
     measures: Mapping[str, Mapping[str, Mapping[str, NaturalVariation]]]
     rhythm: Rhythm | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ ALARMS_PER_MONTH = 0.1
 OVERLAP = 2.0
 """Scheduled runs see overlapping windows, which pass a level about twice as often as disjoint ones."""
 MIN_CELL = 5.0
+MAX_NOTES = 5
 SMALL_BIN = 0.05
 MIN_EXPLAINED = 0.3
 """A rhythm is kept where it explains this share of the windows' squared distances, or more."""
@@ -100,7 +101,8 @@ class _Timeline:
         ordered = seconds[self.order]
         self.first, self.last = float(ordered[0]), float(ordered[-1])
         self.width = float(min(VARIATION_WINDOWS.values()))
-        start = self.first // self.width * self.width  # so that no cell is in two hours of the week
+        # So that no cell is in two hours of the week.
+        self.start = start = self.first // self.width * self.width
         self.cell = ((ordered - start) // self.width).astype(np.int64)
         self.cells = int(self.cell[-1]) + 1
         self.days = (self.last - self.first) / DAY
@@ -206,7 +208,7 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
                     )
                 )
     followers = {state.name for state in states if _follows_rhythm(measured, state.name)}
-    levels, variances = _calibrate(measured, followers)
+    levels, variances, largest = _calibrate(measured, followers)
     if not levels:
         return None
     return Variation(
@@ -215,6 +217,7 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
         until=format_epoch(timeline.last),
         levels=levels,
         measures=variances[False],
+        notes=_write_notes(timeline, levels, largest),
         rhythm=Rhythm(
             timezone=timezone,
             traffic=tuple(_round(number) for number in timeline.measure_traffic(timeline.cells)),
@@ -403,10 +406,24 @@ def _follows_rhythm(measured: Mapping[tuple[bool, str, str], _ByWindow], name: s
 _Variances = dict[str, dict[str, dict[str, NaturalVariation]]]
 
 
+class _Largest(NamedTuple):
+    """The window of a feature that is furthest beyond its natural variation."""
+
+    exceedance: float
+    window: str
+    measure: str
+    start: int
+
+
 def _calibrate(
     measured: Mapping[tuple[bool, str, str], _ByWindow], followers: set[str]
-) -> tuple[dict[str, float], dict[bool, _Variances]]:
-    """Fit the variances and factors of all measures, then one level for each length of window."""
+) -> tuple[dict[str, float], dict[bool, _Variances], dict[tuple[str, str], _Largest]]:
+    """Fit the variances and factors of all measures, then one level for each length of window.
+
+    Returns:
+        The levels; the variances, by all hours and by part of the week; the largest exceedances.
+    """
+    largest: dict[tuple[str, str], _Largest] = {}
     variances: dict[bool, _Variances] = {False: {}, True: {}}
     exceedances: dict[str, dict[tuple[int, int], float]] = {}
     for (by_part, measure, name), by_window in measured.items():
@@ -423,7 +440,8 @@ def _calibrate(
                 continue
             noise = np.concatenate([part.noise for part in parts])
             days = np.concatenate([part.days for part in parts])
-            variance, growth = fit_variance(distance**2 - noise, days, noise)
+            square = np.minimum(distance**2, np.quantile(distance**2, 1 - _share_of_tail(len(distance))))
+            variance, growth = fit_variance(square - noise, days, noise)
             ratio = np.abs(distance) / np.sqrt(variance + growth * days + noise)
             factor = _choose_factor(ratio)
             shorter = NaturalVariation(_round(variance), _round(growth), _round(factor))
@@ -433,6 +451,8 @@ def _calibrate(
             for key, exceedance in zip(keys, (ratio / factor).tolist(), strict=True):
                 if exceedance > maxima.get(key, 0.0):
                     maxima[key] = exceedance
+                if (name, window) not in largest or exceedance > largest[name, window].exceedance:
+                    largest[name, window] = _Largest(exceedance, window, measure, key[1])
     levels: dict[str, float] = {}
     level: float | None = None
     for window, seconds in VARIATION_WINDOWS.items():
@@ -443,7 +463,36 @@ def _calibrate(
             levels[window] = level
     if levels:  # for windows shorter than any that had enough events
         levels = {window: levels.get(window, next(iter(levels.values()))) for window in VARIATION_WINDOWS}
-    return levels, variances
+    return levels, variances, largest
+
+
+def _write_notes(
+    timeline: _Timeline, levels: Mapping[str, float], largest: Mapping[tuple[str, str], _Largest]
+) -> tuple[str, ...]:
+    """Say what training does not cover, and where something within it may have been wrong."""
+    notes = []
+    if timeline.days < MIN_DAYS_OF_RHYTHM:
+        notes.append(
+            f"training covers {timeline.days:.1f} days, fewer than {MIN_DAYS_OF_RHYTHM}: "
+            "no rhythm of the week is known, and slower changes are not"
+        )
+    unusual: dict[str, _Largest] = {}
+    for (name, window), found in largest.items():
+        level = levels[window]
+        if window in ("6h", "24h") and found.exceedance > level:
+            before = unusual.get(name)
+            if before is None or found.exceedance / level > before.exceedance / levels[before.window]:
+                unusual[name] = found
+    ranked = sorted(unusual.items(), key=lambda item: -item[1].exceedance / levels[item[1].window])
+    for name, found in ranked[:MAX_NOTES]:
+        start = format_epoch(timeline.start + found.start * timeline.width)
+        notes.append(
+            f"{name} is unusual within training, in the {found.window} from {start} ({found.measure}): "
+            "leave these rows out if it was a fault"
+        )
+    if len(ranked) > MAX_NOTES:
+        notes.append(f"{len(ranked) - MAX_NOTES} more features are unusual at times within training")
+    return tuple(notes)
 
 
 def fit_variance(excess: Array, days: Array, noise: Array) -> tuple[float, float]:
@@ -473,11 +522,19 @@ def fit_variance(excess: Array, days: Array, noise: Array) -> tuple[float, float
     return variance, growth
 
 
+def _share_of_tail(windows: int) -> float:
+    """Return the share of windows that are a measure's tail, which a fault of a day within training may be.
+
+    Their size has no influence on the variance: else one fault would hide all others.
+    """
+    return min(max(5.0 / windows, 0.01), 0.25)
+
+
 def _choose_factor(ratio: Array) -> float:
     """Compare an upper quantile of standardized distances with the normal distribution's."""
-    exceeding = min(max(5.0, 0.01 * len(ratio)), 0.25 * len(ratio))
-    quantile = float(np.quantile(ratio, 1 - exceeding / len(ratio)))
-    normal = NormalDist().inv_cdf(1 - 0.5 * exceeding / len(ratio))
+    tail = _share_of_tail(len(ratio))
+    quantile = float(np.quantile(ratio, 1 - tail))
+    normal = NormalDist().inv_cdf(1 - 0.5 * tail)
     return min(max(quantile / normal, 0.5), 3.0)
 
 
@@ -490,7 +547,13 @@ def choose_level(exceedances: Array, *, windows_per_month: float) -> float:
     """
     threshold = float(np.quantile(exceedances, 0.8))
     above = exceedances[exceedances > threshold] - threshold
-    scale = float(above.mean()) if len(above) else 0.1 * threshold
+    if len(
+        above
+    ):  # the scale of an exponential tail by its median, which a fault within training leaves alone
+        robust = float(np.median(above)) / np.log(2)
+        scale = min(max(robust, float(above.mean())), 2 * robust)
+    else:
+        scale = 0.1 * threshold
     level = threshold + scale * np.log(0.2 * windows_per_month * OVERLAP / ALARMS_PER_MONTH)
     return float(min(level, 2.0 * exceedances.max()))
 
