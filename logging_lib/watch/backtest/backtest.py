@@ -14,7 +14,7 @@ from logging_lib.store.forkpool import available_processes, map_forked
 from logging_lib.store.port import Store
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.history import Answers, EventHistory, ScheduledTick
-from logging_lib.watch.evaluate import Scripts, default_scripts, run_dependencies
+from logging_lib.watch.evaluate import Scripts, default_scripts, run_dependencies, store_ask
 from logging_lib.watch.incidents import Summarize
 from logging_lib.watch.model import Watch
 from logging_lib.watch.model.schedule import find_due_time, floor_to_interval
@@ -22,6 +22,7 @@ from logging_lib.watch.notify.base import Notification
 from logging_lib.watch.notify.registry import CHANNELS
 from logging_lib.watch.results import Alert, RunReport
 from logging_lib.watch.runner import Runner
+from logging_lib.watch.slices import name_slices
 
 MANY_RUNS = 5_000  # from here on it pays to share them among processes
 _REACH = timedelta(hours=25)
@@ -192,9 +193,14 @@ def backtest(
     )
     made = {one.watch: one for part in parts for one in part}
     found = _ReplayResult("")
+    past = AsOf(store)
     for watch in watches:
         found.join(made[watch.id])
-    alerts = tuple(sorted(found.alerts, key=lambda alert: alert.time))
+        for scheduled, alert in made[watch.id].alerts:
+            # Here and not in a replay: the store is of no use to a forked process.
+            ask = store_ask(past, alert.time)
+            name_slices(watch, alert.findings_sent, ask, now=alert.time, scheduled=scheduled)
+    alerts = tuple(sorted((alert for _, alert in found.alerts), key=lambda alert: alert.time))
     return Backtest(
         tuple(watch.id for watch in watches),
         start,
@@ -210,8 +216,10 @@ def backtest(
 
 @dataclass
 class _ReplayResult:
+    """What the replay of one watch, or of several, found; ``alerts`` are with the scheduled times of their runs."""
+
     watch: str
-    alerts: list[Alert] = field(default_factory=list)
+    alerts: list[tuple[datetime, Alert]] = field(default_factory=list)
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     skipped: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     judged: bool = False
@@ -225,8 +233,8 @@ class _ReplayResult:
         self.slow |= other.slow
 
     def add(self, report: RunReport) -> None:
-        self.alerts.extend(report.alerts)
         for run in report.runs:
+            self.alerts += [(run.scheduled, alert) for alert in run.alerts if alert.is_performed]
             if run.error:
                 self.failures[run.watch, run.error] += 1
             for each in run.skipped:
@@ -273,7 +281,9 @@ class _Replay:
             scripts=scripts,
             summarize=summarize,
             dependencies=lambda _, now: replace(
-                run_dependencies(past, now=now, scripts=scripts), search=self.answers.search(now)
+                run_dependencies(past, now=now, scripts=scripts),
+                search=self.answers.search(now),
+                ask=None,
             ),
         )
         for moment in self.moments:
