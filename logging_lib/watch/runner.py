@@ -372,9 +372,7 @@ def _decide(
     return inc.decide(incidents, key, watch=watch.id, action=action, period=period, now=now, mutes=mutes)
 
 
-def _is_due(
-    watch: Watch, key: Key, incidents: inc.Incidents, mutes: Iterable[Mute], now: datetime
-) -> bool:
+def _is_due(watch: Watch, key: Key, incidents: inc.Incidents, mutes: Iterable[Mute], now: datetime) -> bool:
     """Whether any action notifies of an incident now."""
     return any(_decide(watch, name, key, incidents, mutes, now) == "notify" for name in watch.actions)
 

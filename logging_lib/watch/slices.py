@@ -149,7 +149,8 @@ class _Question:
     def _search(self, body: Json, aggs: Json, scheduled: datetime, *conditions: Json) -> Json:
         """Return the hits and the aggregations, none where no index matches."""
         query = {"bool": {"filter": [*self._match_model(scheduled), *conditions]}}
-        answer = self._ask(self._request.indices, {"size": 0, **body, "query": query, "aggs": aggs})
+        body = {"size": 0, **body, "query": query, **({"aggs": aggs} if aggs else {})}
+        answer = self._ask(self._request.indices, body)
         return {"hits": answer["hits"]["hits"], **(answer.get("aggregations") or {})}
 
     def _search_expected_bins(self) -> dict[int, Mapping[str, float]]:
@@ -347,20 +348,23 @@ def _read_counts(bucket: Mapping[str, Any], fields: Sequence[str]) -> _Counts:
 
 
 def find_slices(
-    failing: _Counts, everything: _Counts, is_candidate: Callable[[str, str], bool] = lambda field, value: True
+    failing: _Counts,
+    everything: _Counts,
+    is_candidate: Callable[[str, str], bool] = lambda field, value: True,
 ) -> list[Json]:
     """Return the slices that are over-represented among the failing events, the foremost first.
 
     A slice needs ``MIN_SHARE`` of the failing events, ``MIN_RISE`` more than its share of all events, and a tail of
     Fisher's exact test, failing against all other events, below ``FALSE_SLICES`` divided by the number of slices
-    (Bonferroni). Weighted events count as many as their weights prove, (Σw)²/Σw² (Kish, Survey Sampling (1965),
-    section 11.7). Of slices that explain about as much, what an event comes from goes before what is in it.
+    that are large enough to be named at all (Bonferroni's correction as in Tarone, Biometrics 46 (1990)). Weighted
+    events count as many as their weights prove, (Σw)²/Σw² (Kish, Survey Sampling (1965), section 11.7). Of slices that explain about as much, what an event comes from goes before what is in it.
     """
     if failing.total <= 0:
         return []
-    slices = [key for key in everything.slices if is_candidate(*key)]
+    least = MIN_SHARE * failing.total
+    tests = sum(weight >= least and is_candidate(*key) for key, weight in everything.slices.items())
     # Each event with a value that is not listed may have one of its own.
-    tests = len(slices) + sum(everything.cut.values())
+    tests += sum(number for name, number in everything.cut.items() if everything.least[name] >= least)
     drawn = count_effective(failing.total, failing.squares)
     rest = everything.total - failing.total
     others = count_effective(rest, everything.squares - failing.squares)
@@ -411,9 +415,7 @@ def compute_fisher_tail(hits: int, drawn: int, other_hits: int, others: int) -> 
         total += term
         if term < total * 1e-13:
             break
-    log_first = (
-        _log_choose(inside, hits) + _log_choose(outside, drawn - hits) - _log_choose(events, drawn)
-    )
+    log_first = _log_choose(inside, hits) + _log_choose(outside, drawn - hits) - _log_choose(events, drawn)
     return min(1.0, exp(log_first + log(total)))
 
 
@@ -422,7 +424,7 @@ def _log_choose(n: int, k: int) -> float:
 
 
 def find_grown_bins(expected: Mapping[str, float], observed: Mapping[str, float]) -> set[str]:
-    """Return the bins whose share rose since training; those that rose by chance beside a great rise are left out."""
+    """Return the bins whose share rose since training, by at least a fifth of the greatest rise: not by chance."""
     rows = sum(count for name, count in expected.items() if _is_compared(name))
     total = sum(observed.values())
     if rows <= 0 or total <= 0:
