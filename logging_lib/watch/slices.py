@@ -229,7 +229,7 @@ class _Question:
         }
 
     def _is_candidate(self, field: str, value: str) -> bool:
-        """Whether a value may be where a finding comes from; a name that a token holds cut cannot be told."""
+        """Whether a value may be where a finding comes from; a name that is cut in its token is not known."""
         if field != _BINS:
             return True
         name, _, label = value.partition("=")
@@ -357,7 +357,8 @@ def find_slices(
     A slice needs ``MIN_SHARE`` of the failing events, ``MIN_RISE`` more than its share of all events, and a tail of
     Fisher's exact test, failing against all other events, below ``FALSE_SLICES`` divided by the number of slices
     that are large enough to be named at all (Bonferroni's correction as in Tarone, Biometrics 46 (1990)). Weighted
-    events count as many as their weights prove, (Σw)²/Σw² (Kish, Survey Sampling (1965), section 11.7). Of slices that explain about as much, what an event comes from goes before what is in it.
+    events count as many as their weights prove, (Σw)²/Σw² (Kish, Survey Sampling (1965), section 11.7). Of slices
+    that explain about as much, what an event comes from goes before what is in it.
     """
     if failing.total <= 0:
         return []

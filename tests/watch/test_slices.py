@@ -301,7 +301,7 @@ def test_shares_are_of_weights(new_store: Callable[[], Store], profile: profiles
 
 
 class CountingStore(DelegatingStore):
-    """Counts the searches, and fails those that a watch does not contain where it is told to."""
+    """Counts the searches, and fails those that no watch contains, with ``fails``."""
 
     def __init__(self, store: Store, *, fails: bool = False) -> None:
         super().__init__(store)

@@ -25,6 +25,7 @@ from logging_lib.watch.runner import Runner
 from logging_lib.watch.slices import name_slices
 
 MANY_RUNS = 5_000  # from here on it pays to share them among processes
+MANY_ALERTS = 100  # where so many come from is asked, at some 0.4 s each
 _REACH = timedelta(hours=25)
 _LOOK_BACK = re.compile(r"-(\d+[smhdw])(?=[\"/|+-])")
 
@@ -193,25 +194,29 @@ def backtest(
     )
     made = {one.watch: one for part in parts for one in part}
     found = _ReplayResult("")
-    past = AsOf(store)
     for watch in watches:
         found.join(made[watch.id])
-        for scheduled, alert in made[watch.id].alerts:
-            # Here and not in a replay: the store is of no use to a forked process.
-            ask = store_ask(past, alert.time)
-            name_slices(watch, alert.findings_sent, ask, now=alert.time, scheduled=scheduled)
-    alerts = tuple(sorted((alert for _, alert in found.alerts), key=lambda alert: alert.time))
+    found.alerts.sort(key=lambda pair: pair[1].time)
+    _name_slices(store, watches, found.alerts[:MANY_ALERTS])
     return Backtest(
         tuple(watch.id for watch in watches),
         start,
         end,
         len(moments),
-        alerts,
+        tuple(alert for _, alert in found.alerts),
         dict(found.failures),
         dict(found.skipped),
         found.judged,
         found.slow,
     )
+
+
+def _name_slices(store: Store, watches: Iterable[Watch], alerts: Iterable[tuple[datetime, Alert]]) -> None:
+    """Name where alerts come from; not in a replay, for the store is of no use to a forked process."""
+    by_id, past = {watch.id: watch for watch in watches}, AsOf(store)
+    for scheduled, alert in alerts:
+        ask = store_ask(past, alert.time)
+        name_slices(by_id[alert.watch], alert.findings_sent, ask, now=alert.time, scheduled=scheduled)
 
 
 @dataclass
