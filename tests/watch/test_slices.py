@@ -34,6 +34,7 @@ from logging_lib.watch.slices import (
     find_grown_bins,
     find_slices,
 )
+from tests.watch.conftest import FakeStore, runner_of
 
 WATCHES = {watch.id: watch for watch in load_watches(content.path("watchers"))}
 START = datetime(2018, 2, 5, tzinfo=UTC)
@@ -343,6 +344,26 @@ def test_an_alert_does_not_wait_for_its_slice(mobile: EmbeddedStore) -> None:
     assert lines(alert.findings[0]) == ["not known: the shard is gone"]
     assert "not known: the shard is gone" in box.sent[0].text
     assert "slice" not in alert.findings[0]
+
+
+@pytest.mark.parametrize(
+    ("own", "searches"),
+    [
+        ({"check": "missing", "window": "15m", "lines": []}, 2),  # no index matches: nothing is known
+        ({"check": "missing", "window": "2h", "lines": []}, 0),
+        ({"window": "15m", "lines": []}, 0),
+        ({"check": "missing", "window": "15m"}, 0),
+    ],
+)
+def test_of_a_watch_of_ones_own_only_such_findings_are_asked_about(
+    own: dict[str, Any], searches: int
+) -> None:
+    """Those that name a check and one of the watch's windows, as the shipped scripts do."""
+    found = {"model": "loans", "version": "1", "feature": "income", **own}
+    store, box = FakeStore(lambda now: [dict(found)]), Outbox()
+    runner_of(store, channels={"email": box, "slack": box}).run_once(NOW)
+    assert len(store.searches) == 1 + searches
+    assert len(box.sent) == 2
 
 
 def test_a_run_asks_about_few_findings(profile: profiles.Profile) -> None:
