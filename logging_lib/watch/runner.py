@@ -136,7 +136,7 @@ class Runner:
     # --- the schedule
 
     def find_due(self, now: datetime) -> list[tuple[Watch, list[datetime]]]:
-        """The watches that are due, each with its scheduled times, the oldest first."""
+        """Find the watches that are due, each with its scheduled times, the oldest first."""
         due = []
         for watch in self.watches.values():
             if now < self._next.get(watch.id, now):
@@ -341,7 +341,7 @@ class Runner:
     # --- after the delivery
 
     def finish(self, now: datetime, runs: Iterable[WatchRun], outcomes: Iterable[Notification]) -> RunReport:
-        """What was done, with what became of its notifications; written into the history and the file of alerts."""
+        """Return what was done and delivered, after it was written into the history and the file of alerts."""
         runs, outcomes = list(runs), list(outcomes)
         by_id = {outcome.id: outcome for outcome in outcomes}
         new = {notification.id for run in runs for notification in run.queued}

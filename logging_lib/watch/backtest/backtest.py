@@ -35,7 +35,8 @@ class Backtest:
     """``watches``: the ids of those that ran. ``alerts``: in the order of time. ``failures``: the runs that failed,
     by watch and reason.
 
-    ``skipped``: the runs that did not judge, by model, version and reason; ``judged``: some run did.
+    ``skipped``: the models that runs could not evaluate, by model, version and reason; ``is_evaluated``: some run
+    evaluated a model.
     ``slow``: the searches, by watch and name, that were not computed for all ticks at once, and why.
     """
 
@@ -46,30 +47,30 @@ class Backtest:
     alerts: tuple[Alert, ...]
     failures: Mapping[tuple[str, str], int]
     skipped: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
-    judged: bool = True
+    is_evaluated: bool = True
     slow: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        """No run failed, and something was judged unless there was nothing to judge."""
-        return not self.failures and (self.judged or not self.skipped)
+        """No run failed, and a model was evaluated unless there was none to evaluate."""
+        return not self.failures and (self.is_evaluated or not self.skipped)
 
     def days(self) -> list[date]:
-        """The days of the replay, in UTC."""
+        """Return the days of the replay, in UTC."""
         first, last = self.start.astimezone(UTC).date(), self.end.astimezone(UTC).date()
         return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
     def alerts_a_day(self, watch: str) -> list[int]:
-        """A watch's alerts on each of the days."""
+        """Return a watch's alerts on each of the days."""
         counts = Counter(alert.time.astimezone(UTC).date() for alert in self.alerts if alert.watch == watch)
         return [counts[day] for day in self.days()]
 
     def mean_a_day(self, watch: str) -> float:
-        """A watch's alerts by the length of the replay; that of a replay within a day counts as one."""
+        """Return a watch's alerts by the length of the replay; that of a replay within a day counts as one."""
         return sum(self.alerts_a_day(watch)) / max((self.end - self.start) / timedelta(days=1), 1.0)
 
     def document(self) -> dict[str, Any]:
-        """The timeline as JSON."""
+        """Return the timeline as JSON."""
         return {
             "start": format_instant(self.start),
             "end": format_instant(self.end),
@@ -90,7 +91,7 @@ class Backtest:
                 {"watch": watch, "error": error, "runs": runs}
                 for (watch, error), runs in self.failures.items()
             ],
-            "not_judged": [
+            "not_evaluated": [
                 {"model": model, "version": version, "reason": reason, "runs": runs}
                 for (model, version, reason), runs in self.skipped.items()
             ],
@@ -99,7 +100,7 @@ class Backtest:
 
 
 def ticks(start: datetime, end: datetime, every: timedelta) -> Iterator[datetime]:
-    """The instants that ``every`` divides, from the first one at or after ``start``, until ``end`` is covered."""
+    """Yield the instants that ``every`` divides, from the first at or after ``start`` until ``end`` is covered."""
     now = floor_to_interval(every, start)
     if now < start:
         now += every
@@ -113,7 +114,7 @@ def ticks(start: datetime, end: datetime, every: timedelta) -> Iterator[datetime
 def busy_ticks(
     start: datetime, end: datetime, every: timedelta, arrivals: Iterable[datetime], reach: timedelta
 ) -> Iterator[datetime]:
-    """``ticks``, without those that are further than ``reach`` after the last arrival before them.
+    """Yield ``ticks`` without those that are further than ``reach`` after the last arrival before them.
 
     Args:
         arrivals: begins of the hours in which events arrived.
@@ -167,7 +168,7 @@ def backtest(
         store: holds all events, their arrival in ``event.ingested``, and the profiles.
         start: of the replay; the first tick is the first multiple of ``every`` from here.
         end: the last tick is the first one at or after it.
-        arrivals: begins of the hours in which events arrived; ticks too long after one are passed over.
+        arrivals: begins of the hours in which events arrived; ticks too long after one are skipped.
         history: made of the same store, for these watches and perhaps others; it reads the events only once.
     """
     watches = list(watches)
@@ -206,7 +207,7 @@ def backtest(
         tuple(alert for _, alert in found.alerts),
         dict(found.failures),
         dict(found.skipped),
-        found.judged,
+        found.is_evaluated,
         found.slow,
     )
 
@@ -227,14 +228,14 @@ class _ReplayResult:
     alerts: list[tuple[datetime, Alert]] = field(default_factory=list)
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     skipped: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    judged: bool = False
+    is_evaluated: bool = False
     slow: dict[str, str] = field(default_factory=dict)
 
     def join(self, other: _ReplayResult) -> None:
         self.alerts.extend(other.alerts)
         self.failures.update(other.failures)
         self.skipped.update(other.skipped)
-        self.judged = self.judged or other.judged
+        self.is_evaluated = self.is_evaluated or other.is_evaluated
         self.slow |= other.slow
 
     def add(self, report: RunReport) -> None:
@@ -245,7 +246,7 @@ class _ReplayResult:
             for each in run.skipped:
                 about = (str(each.get(key, "")) for key in ("model", "version", "reason"))
                 self.skipped[tuple(about)] += 1  # type: ignore[index]
-            self.judged = self.judged or run.evaluated
+            self.is_evaluated = self.is_evaluated or run.evaluated
         for alert in report.alerts:
             for name, result in alert.actions.items():
                 if result.status == "failed":
