@@ -14,7 +14,7 @@ from logging_lib.store.forkpool import available_processes, map_forked
 from logging_lib.store.port import Store
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.history import Answers, EventHistory, ScheduledTick
-from logging_lib.watch.evaluate import Scripts, default_scripts, run_dependencies
+from logging_lib.watch.evaluate import Scripts, default_scripts, run_dependencies, store_ask
 from logging_lib.watch.incidents import Summarize
 from logging_lib.watch.model import Watch
 from logging_lib.watch.model.schedule import find_due_time, floor_to_interval
@@ -22,8 +22,10 @@ from logging_lib.watch.notify.base import Notification
 from logging_lib.watch.notify.registry import CHANNELS
 from logging_lib.watch.results import Alert, RunReport
 from logging_lib.watch.runner import Runner
+from logging_lib.watch.slices import name_slices
 
 MANY_RUNS = 5_000  # from here on it pays to share them among processes
+MANY_ALERTS = 100  # where so many come from is asked, at some 0.4 s each
 _REACH = timedelta(hours=25)
 _LOOK_BACK = re.compile(r"-(\d+[smhdw])(?=[\"/|+-])")
 
@@ -195,13 +197,14 @@ def backtest(
     found = _ReplayResult("")
     for watch in watches:
         found.join(made[watch.id])
-    alerts = tuple(sorted(found.alerts, key=lambda alert: alert.time))
+    found.alerts.sort(key=lambda pair: pair[1].time)
+    _name_slices(store, watches, found.alerts[:MANY_ALERTS])
     return Backtest(
         tuple(watch.id for watch in watches),
         start,
         end,
         len(moments),
-        alerts,
+        tuple(alert for _, alert in found.alerts),
         dict(found.failures),
         dict(found.skipped),
         found.is_evaluated,
@@ -209,10 +212,20 @@ def backtest(
     )
 
 
+def _name_slices(store: Store, watches: Iterable[Watch], alerts: Iterable[tuple[datetime, Alert]]) -> None:
+    """Name where alerts come from; not in a replay, for the store is of no use to a forked process."""
+    by_id, past = {watch.id: watch for watch in watches}, AsOf(store)
+    for scheduled, alert in alerts:
+        ask = store_ask(past, alert.time)
+        name_slices(by_id[alert.watch], alert.findings_sent, ask, now=alert.time, scheduled=scheduled)
+
+
 @dataclass
 class _ReplayResult:
+    """What the replay of one watch, or of several, found; ``alerts`` are with the scheduled times of their runs."""
+
     watch: str
-    alerts: list[Alert] = field(default_factory=list)
+    alerts: list[tuple[datetime, Alert]] = field(default_factory=list)
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     skipped: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     is_evaluated: bool = False
@@ -226,8 +239,8 @@ class _ReplayResult:
         self.slow |= other.slow
 
     def add(self, report: RunReport) -> None:
-        self.alerts.extend(report.alerts)
         for run in report.runs:
+            self.alerts += [(run.scheduled, alert) for alert in run.alerts if alert.is_performed]
             if run.error:
                 self.failures[run.watch, run.error] += 1
             for each in run.skipped:
@@ -274,7 +287,9 @@ class _Replay:
             scripts=scripts,
             summarize=summarize,
             dependencies=lambda _, now: replace(
-                run_dependencies(past, now=now, scripts=scripts), search=self.answers.search(now)
+                run_dependencies(past, now=now, scripts=scripts),
+                search=self.answers.search(now),
+                ask=None,
             ),
         )
         for moment in self.moments:
