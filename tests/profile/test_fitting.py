@@ -199,7 +199,7 @@ def test_infinities_are_counted_apart() -> None:
 
 
 def test_one_row_is_enough() -> None:
-    assert fit_one([3]).expected["missing"].rows == 0
+    assert fit_one([3]).expected["missing"].rows == 1
 
 
 def test_a_column_twice_is_refused() -> None:
