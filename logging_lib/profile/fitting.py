@@ -90,7 +90,7 @@ def fit(
         for role, column in (("prediction", prediction or target), ("target", target))
         if column is not None
     }
-    states = [state for _, state in fitted.values()]
+    states = [replace(state, numbers=None) for _, state in fitted.values()]
     if "prediction" in outputs:
         states.append(replace(outputs["prediction"][1], name=PREDICTION, known_from={}))
     variation = measure_variation(seconds, states, config.timezone) if seconds is not None else None

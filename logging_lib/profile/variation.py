@@ -37,7 +37,6 @@ import pandas as pd
 from logging_lib.profile.coerce import format_epoch
 from logging_lib.profile.encoding import Array
 from logging_lib.profile.model import (
-    CHECKS,
     DEFAULT_FEATURE,
     PARTS_OF_WEEK,
     VARIATION_WINDOWS,
@@ -57,6 +56,8 @@ OVERLAP = 2.0
 """Scheduled runs see overlapping windows, which pass a level about twice as often as disjoint ones."""
 MIN_CELL = 5.0
 MAX_NOTES = 5
+NOTED_WINDOWS = ("6h", "24h")
+MIN_UNUSUAL = 3.0
 SMALL_BIN = 0.05
 MIN_EXPLAINED = 0.3
 """A rhythm is kept where it explains this share of the windows' squared distances, or more."""
@@ -208,7 +209,7 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
                     )
                 )
     followers = {state.name for state in states if _follows_rhythm(measured, state.name)}
-    levels, variances, largest = _calibrate(measured, followers)
+    levels, variances, unusual = _calibrate(measured, followers)
     if not levels:
         return None
     return Variation(
@@ -217,7 +218,7 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
         until=format_epoch(timeline.last),
         levels=levels,
         measures=variances[False],
-        notes=_write_notes(timeline, levels, largest),
+        notes=_write_notes(timeline, unusual),
         rhythm=Rhythm(
             timezone=timezone,
             traffic=tuple(_round(number) for number in timeline.measure_traffic(timeline.cells)),
@@ -353,7 +354,7 @@ def measure_bins(reference: Array, observed: Array, *, is_ordered: bool) -> dict
         q, p = reference / m[:, None], observed / n[:, None]
         measures["psi"] = Distances(_compute_psi_distance(reference, observed, m, n), noise)
         rare = (q <= SMALL_BIN) & (reference > 0)
-        if rare.any():
+        if rare.any() and not is_ordered:
             usual = (reference + 0.5) / (m + 1)[:, None]
             rises = 2 * np.arcsin(np.sqrt(p)) - 2 * np.arcsin(np.sqrt(usual))
             measures["rare"] = Distances(np.where(rare, rises, 0.0).max(axis=1).clip(0.0), noise)
@@ -406,10 +407,10 @@ def _follows_rhythm(measured: Mapping[tuple[bool, str, str], _ByWindow], name: s
 _Variances = dict[str, dict[str, dict[str, NaturalVariation]]]
 
 
-class _Largest(NamedTuple):
-    """The window of a feature that is furthest beyond its natural variation."""
+class _Unusual(NamedTuple):
+    """A window within training that is many times as far as a feature's other windows: perhaps a fault."""
 
-    exceedance: float
+    times: float
     window: str
     measure: str
     start: int
@@ -417,13 +418,13 @@ class _Largest(NamedTuple):
 
 def _calibrate(
     measured: Mapping[tuple[bool, str, str], _ByWindow], followers: set[str]
-) -> tuple[dict[str, float], dict[bool, _Variances], dict[tuple[str, str], _Largest]]:
+) -> tuple[dict[str, float], dict[bool, _Variances], dict[str, _Unusual]]:
     """Fit the variances and factors of all measures, then one level for each length of window.
 
     Returns:
-        The levels; the variances, by all hours and by part of the week; the largest exceedances.
+        The levels; the variances, by all hours and by part of the week; what was unusual by feature.
     """
-    largest: dict[tuple[str, str], _Largest] = {}
+    unusual: dict[str, _Unusual] = {}
     variances: dict[bool, _Variances] = {False: {}, True: {}}
     exceedances: dict[str, dict[tuple[int, int], float]] = {}
     for (by_part, measure, name), by_window in measured.items():
@@ -440,19 +441,21 @@ def _calibrate(
                 continue
             noise = np.concatenate([part.noise for part in parts])
             days = np.concatenate([part.days for part in parts])
-            square = np.minimum(distance**2, np.quantile(distance**2, 1 - _share_of_tail(len(distance))))
-            variance, growth = fit_variance(square - noise, days, noise)
+            variance, growth = fit_variance(distance**2 - noise, days, noise)
             ratio = np.abs(distance) / np.sqrt(variance + growth * days + noise)
             factor = _choose_factor(ratio)
             shorter = NaturalVariation(_round(variance), _round(growth), _round(factor))
             of_feature[window] = shorter
             maxima = exceedances.setdefault(window, {})
             keys = [key for part in parts for key in part.keys]
+            if window in NOTED_WINDOWS:
+                usual = max(float(np.quantile(ratio, 1 - _share_of_tail(len(ratio)))), 1.0)
+                times = float(ratio.max()) / usual
+                if times > MIN_UNUSUAL and (name not in unusual or times > unusual[name].times):
+                    unusual[name] = _Unusual(times, window, measure, keys[int(ratio.argmax())][1])
             for key, exceedance in zip(keys, (ratio / factor).tolist(), strict=True):
                 if exceedance > maxima.get(key, 0.0):
                     maxima[key] = exceedance
-                if (name, window) not in largest or exceedance > largest[name, window].exceedance:
-                    largest[name, window] = _Largest(exceedance, window, measure, key[1])
     levels: dict[str, float] = {}
     level: float | None = None
     for window, seconds in VARIATION_WINDOWS.items():
@@ -463,12 +466,10 @@ def _calibrate(
             levels[window] = level
     if levels:  # for windows shorter than any that had enough events
         levels = {window: levels.get(window, next(iter(levels.values()))) for window in VARIATION_WINDOWS}
-    return levels, variances, largest
+    return levels, variances, unusual
 
 
-def _write_notes(
-    timeline: _Timeline, levels: Mapping[str, float], largest: Mapping[tuple[str, str], _Largest]
-) -> tuple[str, ...]:
+def _write_notes(timeline: _Timeline, unusual: Mapping[str, _Unusual]) -> tuple[str, ...]:
     """Say what training does not cover, and where something within it may have been wrong."""
     notes = []
     if timeline.days < MIN_DAYS_OF_RHYTHM:
@@ -476,18 +477,11 @@ def _write_notes(
             f"training covers {timeline.days:.1f} days, fewer than {MIN_DAYS_OF_RHYTHM}: "
             "no rhythm of the week is known, and slower changes are not"
         )
-    unusual: dict[str, _Largest] = {}
-    for (name, window), found in largest.items():
-        level = levels[window]
-        if window in ("6h", "24h") and found.exceedance > level:
-            before = unusual.get(name)
-            if before is None or found.exceedance / level > before.exceedance / levels[before.window]:
-                unusual[name] = found
-    ranked = sorted(unusual.items(), key=lambda item: -item[1].exceedance / levels[item[1].window])
-    for name, found in ranked[:MAX_NOTES]:
-        start = format_epoch(timeline.start + found.start * timeline.width)
+    ranked = sorted(unusual.items(), key=lambda item: -item[1].times)
+    for name, window in ranked[:MAX_NOTES]:
+        start = format_epoch(timeline.start + window.start * timeline.width)
         notes.append(
-            f"{name} is unusual within training, in the {found.window} from {start} ({found.measure}): "
+            f"{name} is unusual within training, in the {window.window} from {start} ({window.measure}): "
             "leave these rows out if it was a fault"
         )
     if len(ranked) > MAX_NOTES:
@@ -522,20 +516,21 @@ def fit_variance(excess: Array, days: Array, noise: Array) -> tuple[float, float
     return variance, growth
 
 
-def _share_of_tail(windows: int) -> float:
-    """Return the share of windows that are a measure's tail, which a fault of a day within training may be.
-
-    Their size has no influence on the variance: else one fault would hide all others.
-    """
-    return min(max(5.0 / windows, 0.01), 0.25)
-
-
 def _choose_factor(ratio: Array) -> float:
-    """Compare an upper quantile of standardized distances with the normal distribution's."""
+    """Compare the tail of standardized distances with the normal distribution's: an upper quantile and the maximum.
+
+    So a measure with rare bursts, such as rain, is wide for itself and leaves the level of all others alone.
+    """
+    normal = NormalDist()
     tail = _share_of_tail(len(ratio))
-    quantile = float(np.quantile(ratio, 1 - tail))
-    normal = NormalDist().inv_cdf(1 - 0.5 * tail)
-    return min(max(quantile / normal, 0.5), 3.0)
+    by_quantile = float(np.quantile(ratio, 1 - tail)) / normal.inv_cdf(1 - 0.5 * tail)
+    by_maximum = float(ratio.max()) / normal.inv_cdf(1 - 0.25 / len(ratio))
+    return max(by_quantile, by_maximum, 0.5)
+
+
+def _share_of_tail(windows: int) -> float:
+    """Return the share of windows that are a measure's tail, which a fault of a day within training may be."""
+    return min(max(5.0 / windows, 0.01), 0.25)
 
 
 def choose_level(exceedances: Array, *, windows_per_month: float) -> float:
@@ -564,14 +559,19 @@ def _round(value: Any) -> float:
 
 def state_default(until: str) -> Variation:
     """State the variation of a model whose training had no times; ``until`` is the end of training, if known."""
-    window_of = {
-        window: NaturalVariation(variance, growth, 1.0) for window, (variance, growth) in _DEFAULT.items()
+    measures = {
+        measure: {
+            DEFAULT_FEATURE: {
+                window: NaturalVariation(_round((short if seconds < DAY else long) ** 2))
+                for window, seconds in VARIATION_WINDOWS.items()
+            }
+        }
+        for measure, (short, long) in _DEFAULT.items()
     }
-    measures = ("psi", "rare", "shift", "spread", "mean", *CHECKS)
     return Variation(
         source="default",
         since="",
         until=until,
         levels=dict.fromkeys(VARIATION_WINDOWS, DEFAULT_LEVEL),
-        measures={measure: {DEFAULT_FEATURE: window_of} for measure in measures},
+        measures=measures,
     )

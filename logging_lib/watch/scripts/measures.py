@@ -68,10 +68,10 @@ class Thresholds(NamedTuple):
 def measure_rare(
     thresholds: Thresholds, expected: ExpectedBins, observed: ObservedBins, shorter: ObservedBins | None
 ) -> Deviation | None:
-    """Find the bin, rare in training, with the least likely rise: the exact beta-binomial tail times the bins."""
+    """Find the category, rare in training, with the least likely rise: the beta-binomial tail times the bins."""
     rows = expected.rows
     total = round_half_up(observed.ordinary)
-    if rows == 0 or total == 0:
+    if rows == 0 or total == 0 or expected.order:
         return None
     best: Deviation | None = None
     for name, count in expected.find_rare(thresholds.rare_share):
