@@ -58,7 +58,7 @@ class Served:
 
     def _replay(self, lines: Iterable[bytes], rows: pd.DataFrame) -> list[Record]:
         first, last = rows["time"].iloc[0], rows["time"].iloc[-1]
-        return [describe(a) for a in self.fold.replay(lines, rows["time"], first, last, self._every).alerts]
+        return [describe(a) for a in self.fold.replay(lines, rows["time"], first, last, self._every)]
 
     @cached_property
     def clean_alerts(self) -> list[Record]:
@@ -139,8 +139,8 @@ class Served:
         lines = [*(self.lines[place] for place in past), *self.fold.events(broken(rows))]
         until = onset + reach
         # One tick before the onset opens the incidents that are no news.
-        result = self.fold.replay(lines, times[times < until], onset - DAY / 24, until, FINE)
-        return [describe(alert) for alert in result.alerts if pd.Timestamp(alert.time) > onset]
+        alerts = self.fold.replay(lines, times[times < until], onset - DAY / 24, until, FINE)
+        return [describe(alert) for alert in alerts if pd.Timestamp(alert.time) > onset]
 
     def _is_clean(self, watch: str, feature: str, onset: pd.Timestamp, now: pd.Timestamp) -> bool:
         """Whether the clean stream has the same alert."""
@@ -238,14 +238,14 @@ def fingerprint() -> str:
 def measure(
     streams: Iterable[Stream], *, parts: Iterable[str] = PARTS, folds: Iterable[int] = (), step: float = STEP
 ) -> dict[str, list[Record]]:
-    """By part, the records of these streams: sampling of the first fold of each, shifts of the second."""
-    folder = OUT / f"natural-{fingerprint()}"
+    """By part, the records of these streams: some parts only of one fold of each."""
+    folder = OUT / fingerprint()
     if step == STEP:
         folder.mkdir(parents=True, exist_ok=True)
     wanted, measured = set(folds), {part: list[Record]() for part in parts}
 
     def of(number: int) -> Iterator[str]:
-        only = {"sampled": 0, "shifts": 1}
+        only = {"sampled": 0, "early faults": 0, "shifts": 1}
         return (part for part in measured if only.get(part, number) == number)
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,11 @@ from logging_lib._util import content
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.model import Profile
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.watch.backtest.backtest import Backtest, backtest
+from logging_lib.watch.backtest.backtest import backtest
 from logging_lib.watch.loading import load_watches
 from logging_lib.watch.model import Watch
+from logging_lib.watch.results import Alert
 
-PREDICTIONS = "logs-ml.prediction-default"
 _DELAY = pd.Timedelta(seconds=2)  # until an event is received
 
 
@@ -133,30 +133,45 @@ class Fold:
         since: pd.Timestamp,
         until: pd.Timestamp,
         every: timedelta,
-    ) -> Backtest:
-        """The product's own backtest over these events: all shipped watches that read predictions.
+    ) -> tuple[Alert, ...]:
+        """The alerts of a backtest; ``arrivals`` are the times of the events."""
+        return replay(
+            lines,
+            profile=self.profile,
+            hours=[hour.to_pydatetime() for hour in arrivals.dt.floor("h").unique()],
+            since=since.to_pydatetime(),
+            until=until.to_pydatetime(),
+            every=every,
+            watches=prediction_watches(),
+        )
 
-        Args:
-            arrivals: times of the events.
-        """
-        with tempfile.TemporaryDirectory(prefix="detection-") as folder:
-            with EmbeddedStore(Path(folder)) as writable:
-                writable.index("ml-profiles", [profiles.build_document(self.profile)])
-            stream = Path(folder) / PREDICTIONS
-            stream.mkdir()
-            with (stream / "documents.jsonl").open("wb") as file:
-                file.writelines(lines)
-            with EmbeddedStore(Path(folder), read_only=True) as store:
-                result = backtest(
-                    store,
-                    prediction_watches(),
-                    start=since.to_pydatetime(),
-                    end=until.to_pydatetime(),
-                    every=every,
-                    arrivals=[hour.to_pydatetime() for hour in arrivals.dt.floor("h").unique()],
-                )
-        assert not result.failures, result.failures
-        return result
+
+def replay(
+    lines: Iterable[bytes],
+    *,
+    profile: Profile,
+    hours: Iterable[datetime],
+    since: datetime,
+    until: datetime,
+    every: timedelta,
+    watches: Iterable[Watch],
+) -> tuple[Alert, ...]:
+    """The alerts of the product's own backtest over these events.
+
+    Args:
+        hours: those in which events arrived.
+    """
+    with tempfile.TemporaryDirectory(prefix="detection-") as folder:
+        with EmbeddedStore(Path(folder)) as writable:
+            writable.index("ml-profiles", [profiles.build_document(profile)])
+        stream = Path(folder) / "logs-ml.prediction-default"
+        stream.mkdir()
+        with (stream / "documents.jsonl").open("wb") as file:
+            file.writelines(lines)
+        with EmbeddedStore(Path(folder), read_only=True) as store:
+            result = backtest(store, watches, start=since, end=until, every=every, arrivals=hours)
+    assert not result.failures, result.failures
+    return result.alerts
 
 
 @cache
