@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,8 @@ def _eligible(stream: Stream, fault: str, training: pd.DataFrame) -> list[tuple[
     return [(name,) for name in names]
 
 
-def cells() -> Iterator[Cell]:
-    for stream in STREAMS.values():
+def cells(streams: Iterable[Stream]) -> Iterator[Cell]:
+    for stream in streams:
         for number in range(stream.folds):
             training, served = stream.fold(number)
             days = Days(training)
@@ -217,7 +217,7 @@ def load() -> list[Cell]:
 
 
 def main() -> int:
-    found = list(cells())
+    found = list(cells(STREAMS.values()))
     FILE.write_bytes(orjson.dumps([asdict(cell) for cell in found], option=orjson.OPT_INDENT_2) + b"\n")
     for cell in found:
         if cell.excluded:

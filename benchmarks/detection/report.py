@@ -296,8 +296,8 @@ def _stream_tables(part: Record, peers: dict[str, str]) -> list[str]:
     lines += [
         "",
         "A tool that always says *alarm* finds every fault, so J is the share of faults found within a day less "
-        "the share of clean days flagged: 1 at best, 0 for chance (Youden, *Index for rating diagnostic tests*, Cancer "
-        "3, 1950). The peers have the threshold that is best for them on these very days.",
+        "the share of clean days flagged: 1 at best, 0 for chance (Youden, *Index for rating diagnostic tests*, "
+        "Cancer 3, 1950). The peers have the threshold that is best for them on these very days.",
         "",
         "| | faults found within a day | clean days flagged | J |",
         "|---|---|---|---|",
@@ -382,12 +382,12 @@ def _shuffled_tables(shuffled: Record) -> list[str]:
         "## Shuffled streams",
         "",
         f"{large['found']} of {large['cells']} larger faults found, {large['within_150']} within {SOON} events, "
-        f"median {large['median_events']}; later than {LATE} events: {large['cells'] - large['within_500']}, without "
-        f"OOV x 2 {rest['cells'] - rest['within_500']} of {rest['cells']}. {clean['alarms']} alarms in {clean['events']:,} "
-        f"clean events, {clean['model_months']} model-months.",
+        f"median {large['median_events']}; later than {LATE} events: {large['cells'] - large['within_500']}, "
+        f"without OOV x 2 {rest['cells'] - rest['within_500']} of {rest['cells']}. {clean['alarms']} alarms in "
+        f"{clean['events']:,} clean events, {clean['model_months']} model-months.",
         "",
-        f"{shuffled['seeds']} seeds on each of the streams {', '.join(streams)}; found / cells, median events until the "
-        "first alert, the latest. Larger faults are **bold**.",
+        f"{shuffled['seeds']} seeds on each of the streams {', '.join(streams)}; found / cells, median events "
+        "until the first alert, the latest. Larger faults are **bold**.",
         "",
         "| fault | " + " | ".join([*streams, "minutes"]) + " |",
         "|---|" + "---|" * (len(streams) + 1),
