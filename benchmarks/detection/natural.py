@@ -60,15 +60,10 @@ class Served:
         first, last = rows["time"].iloc[0], rows["time"].iloc[-1]
         return [describe(a) for a in self.fold.replay(lines, rows["time"], first, last, self._every)]
 
-    @cached_property
-    def clean_alerts(self) -> list[Record]:
-        return self._replay(self.lines, self.rows)
-
     def clean(self) -> list[Record]:
-        weeks = (self.rows["time"].iloc[-1] - self.rows["time"].iloc[0]) / WEEK
-        days = self.rows["time"].dt.date.nunique()
-        alerts = [{**alert, "effects": self._effects(alert)} for alert in self.clean_alerts]
-        return [{**self.about, "events": len(self.rows), "weeks": weeks, "days": days, "alerts": alerts}]
+        days = (self.rows["time"].iloc[-1].normalize() - self.rows["time"].iloc[0].normalize()).days + 1
+        alerts = [{**alert, "effects": self._effects(alert)} for alert in self._replay(self.lines, self.rows)]
+        return [{**self.about, "events": len(self.rows), "weeks": days / 7, "days": days, "alerts": alerts}]
 
     def _effects(self, alert: Record) -> dict[str, str]:
         """How far the day before an alert is from training, and how far days of training were at the most."""
@@ -116,18 +111,38 @@ class Served:
         def broken(rows: pd.DataFrame) -> pd.DataFrame:
             return detectable.alter(cell, self.fold.training, rows)[0]
 
-        record: Record = {**self.about, "fault": cell.fault, "features": list(cell.features), "found": False}
         after = self.rows["time"][self.rows["time"] >= onset]
+        record: Record = {**self.about, "fault": cell.fault, "features": list(cell.features), "found": False}
         record |= {"onset": cell.onset, "a_day": int((after < onset + DAY).sum())}
         for reach in STAGES:
-            for alert in self._after(onset, reach, broken):
-                now = pd.Timestamp(alert["time"])
-                named = [name for name in cell.features if name in alert["features"]]
-                if named and not all(self._is_clean(alert["watch"], name, onset, now) for name in named):
+            for alert in self._news(onset, reach, broken):
+                if set(cell.features) & set(alert["features"]):
+                    now = pd.Timestamp(alert["time"])
                     count = int((after <= now).sum())
                     hours = (now - onset) / pd.Timedelta(hours=1)
                     return {**record, "found": True, "watch": alert["watch"], "events": count, "hours": hours}
         return record
+
+    def _news(
+        self, onset: pd.Timestamp, reach: pd.Timedelta, broken: Callable[[pd.DataFrame], pd.DataFrame]
+    ) -> list[Record]:
+        """The alerts after an onset, with the features of which the same watch would not have said so anyway."""
+        alerts = self._after(onset, reach, broken)
+        usual: dict[tuple[str, str], str] = {}
+        for alert in self._after(onset, reach, lambda rows: rows) if alerts else ():
+            for name in alert["features"]:
+                usual.setdefault((alert["watch"], name), alert["time"])
+        return [
+            {
+                **alert,
+                "features": [
+                    name
+                    for name in alert["features"]
+                    if usual.get((alert["watch"], name), "9") > alert["time"]
+                ],
+            }
+            for alert in alerts
+        ]
 
     def _after(
         self, onset: pd.Timestamp, reach: pd.Timedelta, broken: Callable[[pd.DataFrame], pd.DataFrame]
@@ -142,15 +157,6 @@ class Served:
         alerts = self.fold.replay(lines, times[times < until], onset - DAY / 24, until, FINE)
         return [describe(alert) for alert in alerts if pd.Timestamp(alert.time) > onset]
 
-    def _is_clean(self, watch: str, feature: str, onset: pd.Timestamp, now: pd.Timestamp) -> bool:
-        """Whether the clean stream has the same alert."""
-        return any(
-            alert["watch"] == watch
-            and feature in alert["features"]
-            and onset - DAY < pd.Timestamp(alert["time"]) <= now + pd.Timedelta(hours=1)
-            for alert in self.clean_alerts
-        )
-
     def shifts(self) -> list[Record]:
         """Which features are found within a day where all of them move by so much."""
         onset = self.rows["time"].iloc[0] + 9 * DAY
@@ -161,10 +167,9 @@ class Served:
             def broken(rows: pd.DataFrame, shift: float = shift, share: float = share) -> pd.DataFrame:
                 return self._moved(rows, names, shift, share)
 
-            for alert in self._after(onset, DAY, broken):
+            for alert in self._news(onset, DAY, broken):
                 for name in set(alert["features"]) & set(names) - found.keys():
-                    if not self._is_clean(alert["watch"], name, onset, pd.Timestamp(alert["time"])):
-                        found[name] = shift if is_number(self.fold.training, name) else share
+                    found[name] = shift if is_number(self.fold.training, name) else share
         numbers = [name for name in names if is_number(self.fold.training, name)]
         return [
             {**self.about, "feature": name, "number": name in numbers, "smallest": found.get(name)}

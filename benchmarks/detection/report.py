@@ -365,11 +365,13 @@ def _excluded() -> list[str]:
     lines = ["", "## Faults that need not be found", ""]
     lines.append(f"{len(excluded)} of {len(cells)}, by `detectable.py`, before anything ran:")
     lines.append("")
-    for cell in excluded:
-        reason, _, more = cell.excluded.partition("; ")
+    for stream, fault in dict.fromkeys((cell.stream, cell.fault) for cell in excluded):
+        alike = [cell for cell in excluded if (cell.stream, cell.fault) == (stream, fault)]
+        folds = ", ".join(str(cell.fold) for cell in alike)
+        reason, _, more = alike[0].excluded.partition("; ")
+        reason += ", and its other features alike" if more else ""
         lines.append(
-            f"- {cell.stream} {cell.fold}, {cell.fault}: {reason}"
-            + (", and the others alike" if more else "")
+            f"- {stream}, {fault}, fold {folds}: " + ("for example " if len(alike) > 1 else "") + reason
         )
     return lines
 

@@ -47,13 +47,13 @@ def _windows(fold: Fold) -> Record:
     about = {"stream": fold.stream.name, "fold": fold.number}
     clean = [rows for _, rows in served.groupby(days) if len(rows) >= LEAST]
     step = max(1, len(clean) // CLEAN_DAYS)
-    windows = [{"about": {**about, "fault": ""}, "rows": _table(fold, rows)} for rows in clean[::step]]
+    windows = [{"about": {**about, "fault": ""}, "rows": _table(fold, _thin(rows))} for rows in clean[::step]]
     for cell in detectable.load():
         if (cell.stream, cell.fold) == (fold.stream.name, fold.number) and not cell.excluded:
             onset = cell.moment()
             rows = served[(served["time"] >= onset) & (served["time"] < onset + DAY)]
             altered, _ = detectable.alter(cell, fold.training, rows)
-            windows.append({"about": {**about, "fault": cell.fault}, "rows": _table(fold, altered)})
+            windows.append({"about": {**about, "fault": cell.fault}, "rows": _table(fold, _thin(altered))})
     training = fold.training.groupby(fold.training["time"].dt.floor("D"), group_keys=False)
     thinned = pd.concat([_thin(rows) for _, rows in training])
     numeric = [name for name in fold.features if is_number(fold.training, name)]
@@ -68,7 +68,6 @@ def _thin(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _table(fold: Fold, rows: pd.DataFrame) -> dict[str, list[Any]]:
     """Lists, since the peers' pandas is another one. Without texts, and without a column that no row has."""
-    rows = _thin(rows)
     shown = rows[fold.features].astype(object).where(rows[fold.features].notna(), None)
     table = {name: shown[name].tolist() for name in fold.features if name != fold.stream.text}
     table = {name: values for name, values in table.items() if any(value != ABSENT for value in values)}
