@@ -14,6 +14,7 @@ from logging_lib.store.forkpool import available_processes, map_forked
 from logging_lib.store.port import Store
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.history import Answers, EventHistory, ScheduledTick
+from logging_lib.watch.backtest.related import Courses, drop_related
 from logging_lib.watch.evaluate import Scripts, default_scripts, run_dependencies
 from logging_lib.watch.incidents import Summarize
 from logging_lib.watch.model import Watch
@@ -159,6 +160,8 @@ def backtest(
 ) -> Backtest:
     """Run the watches at each tick, each when it is due by its own schedule, with throttling as in life.
 
+    What another watch's open incident about the same feature said already is no alert: see ``related``.
+
     No tick sees an event that arrived after it. Nothing is delivered.
 
     Args:
@@ -194,7 +197,7 @@ def backtest(
     found = _ReplayResult("")
     for watch in watches:
         found.join(made[watch.id])
-    alerts = tuple(sorted(found.alerts, key=lambda alert: alert.time))
+    alerts = tuple(drop_related(sorted(found.alerts, key=lambda alert: alert.time), found.courses))
     return Backtest(
         tuple(watch.id for watch in watches),
         start,
@@ -216,6 +219,7 @@ class _ReplayResult:
     skipped: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     judged: bool = False
     slow: dict[str, str] = field(default_factory=dict)
+    courses: Courses = field(default_factory=dict)
 
     def join(self, other: _ReplayResult) -> None:
         self.alerts.extend(other.alerts)
@@ -223,6 +227,7 @@ class _ReplayResult:
         self.skipped.update(other.skipped)
         self.judged = self.judged or other.judged
         self.slow |= other.slow
+        self.courses |= other.courses
 
     def add(self, report: RunReport) -> None:
         self.alerts.extend(report.alerts)
@@ -278,6 +283,9 @@ class _Replay:
         )
         for moment in self.moments:
             found.add(runner.tick(moment.now))
+            for incident in runner.state.load(self.watch.id).incidents:
+                course = found.courses.setdefault((self.watch.id, incident.key), {})
+                course[incident.opened_at] = incident.closed_at
         return found
 
 
