@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from logging_lib._util.times import parse_duration
+from logging_lib._util.times import parse_duration, parse_instant
 from logging_lib.watch.notify.base import Notification
 from logging_lib.watch.scripts.common import SEVERITIES
 
@@ -89,6 +89,11 @@ def key_of(finding: Mapping[str, Any]) -> Key:
     replaced."""
     parts = ("" if finding.get(part) is None else str(finding[part]) for part in Key._fields)
     return Key(*(part.encode("utf-8", "replace").decode() for part in parts))
+
+
+def name_incident(watch: str, key: Key) -> str:
+    """The incident as one word, for command lines: ``na-spike/loans/1/income``."""
+    return "/".join(part.replace("/", "%2F") for part in (watch, *key))
 
 
 def find(payload: Mapping[str, Any]) -> list[Finding] | None:
@@ -433,6 +438,30 @@ def record_notifications(incidents: Incidents, notifications: Iterable[Notificat
             }
         )
     return after
+
+
+def close(incidents: Incidents, key: Key, now: datetime) -> dict[Key, Incident]:
+    """The incidents with this one resolved; nobody is notified of that."""
+    incident = incidents[key]
+    notified = {
+        action: tuple(receipt.model_copy(update={"kind": "resolved"}) for receipt in receipts)
+        for action, receipts in incident.notified.items()
+    }
+    closed = {"closed_at": now, "acked_at": None, "acked_by": "", "notified": notified}
+    return {**incidents, key: incident.model_copy(update=closed)}
+
+
+def is_accepted(finding: Finding, watch: str, accepted: Iterable[Mapping[str, Any]], now: datetime) -> bool:
+    """Whether someone accepted a finding, for a profile cannot say that it is expected. What has doubled is new."""
+    effect = _effect_of(finding) or 1.0
+    return any(
+        entry["watch"] == watch
+        and entry["feature"] == finding.get("feature")
+        and not entry["part"]
+        and parse_instant(entry["at"]) <= now
+        and effect < DOUBLED * entry["effect"]
+        for entry in accepted
+    )
 
 
 def acknowledge(

@@ -223,6 +223,9 @@ class Runner:
         run.met = evaluation.met
         run.skipped, run.evaluated = inc.skipped_models(payload), inc.has_evaluated(payload)
         findings, context_of = _collect_findings(watch, evaluation, dependencies, self._summarize)
+        if findings:
+            findings = _leave_out_accepted(findings, watch.id, payload, run.scheduled)
+            run.met = run.met and bool(findings)
         with self._deciding if run.met else nullcontext():
             self._decide(watch, run, findings, context_of, dependencies)
 
@@ -466,6 +469,24 @@ def _collect_findings(
         )
 
     return inc.find(payload), after_transform
+
+
+def _leave_out_accepted(
+    findings: list[Finding], watch_id: str, payload: Mapping[str, Any], now: datetime
+) -> list[Finding]:
+    """The findings without the accepted ones, of which the profiles among the searches' answers say."""
+    answer = payload.get("profiles")
+    hits = answer["hits"]["hits"] if isinstance(answer, Mapping) and "hits" in answer else []
+    accepted = {
+        hit["_id"]: hit["_source"]["accepted"] for hit in hits if hit.get("_source", {}).get("accepted")
+    }
+    return [
+        finding
+        for finding in findings
+        if not inc.is_accepted(
+            finding, watch_id, accepted.get(f"{finding.get('model')}:{finding.get('version')}", ()), now
+        )
+    ]
 
 
 def _read_resolve_policy(watch: Watch, default: ResolvePolicy) -> ResolvePolicy:
