@@ -94,7 +94,7 @@ def accept(
     when. The incident is resolved, and nobody is notified of that. --undo puts the old ones back. Exit code 2: the
     watch does not find it, it compares with no profile, or there is no such acceptance.
 
-    Example: logging-lib watch accept unseen-categories/loans/1/state --store build/store --comment "new branch"
+    Example: logging-lib watch accept input-drift/loans/3/homeownership --store build/store
     """
     with output.handle_errors(), contextlib.ExitStack() as stack:
         moment = datetime.now(UTC) if now is None else instant(now, "--now")
