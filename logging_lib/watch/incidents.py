@@ -15,8 +15,9 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from logging_lib._util.times import parse_duration
+from logging_lib._util.times import parse_duration, parse_instant
 from logging_lib.watch.notify.base import Notification
+from logging_lib.watch.scripts.common import SEVERITIES
 
 Finding = dict[str, Any]
 Summarize = Callable[[list[Finding]], dict[str, Any]]
@@ -54,6 +55,7 @@ class Incident(BaseModel):
         window, severity, effect: those of its last finding, where it says them.
         leading: the value or bin that leads, and in how many findings in succession it did: ``leading_runs``.
         notified_effect, notified_leading: the effect that was last notified of, and the values that were.
+        related: the watch whose incident about the same feature said it already, as of the last finding.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -73,6 +75,7 @@ class Incident(BaseModel):
     leading_runs: int = 0
     notified_effect: float | None = None
     notified_leading: tuple[str, ...] = ()
+    related: str = ""
 
 
 Incidents = Mapping[Key, Incident]
@@ -86,6 +89,11 @@ def key_of(finding: Mapping[str, Any]) -> Key:
     replaced."""
     parts = ("" if finding.get(part) is None else str(finding[part]) for part in Key._fields)
     return Key(*(part.encode("utf-8", "replace").decode() for part in parts))
+
+
+def name_incident(watch: str, key: Key) -> str:
+    """The incident as one word, for command lines: ``na-spike/loans/1/income``."""
+    return "/".join(part.replace("/", "%2F") for part in (watch, *key))
 
 
 def find(payload: Mapping[str, Any]) -> list[Finding] | None:
@@ -296,6 +304,7 @@ def _mark_present(incident: Incident, finding: Finding, now: datetime) -> Incide
         "effect": _effect_of(finding),
         "leading": leading,
         "leading_runs": incident.leading_runs + 1 if leading == incident.leading else 1,
+        "related": "",
     }
     return incident.model_copy(update=changes | ({"opened_at": now} if incident.closed_at else {}))
 
@@ -318,7 +327,7 @@ def _mark_absent(incident: Incident, now: datetime, policy: ResolvePolicy) -> In
     return incident.model_copy(update=changes)
 
 
-Decision = Literal["notify", "muted", "acknowledged", "throttled"]
+Decision = Literal["notify", "muted", "acknowledged", "throttled", "related"]
 
 
 def decide(
@@ -366,6 +375,33 @@ def _has_changed(incident: Incident, last: Notification, now: datetime) -> bool:
     )
 
 
+def is_covered(incident: Incident, other: Incident, notifications: Iterable[Notification]) -> bool:
+    """Whether another watch's incident about the same feature says already what these notifications would say.
+
+    So it is while that one is open, is as severe, and whoever would be notified was notified of it. An incident
+    that was itself notified of goes on by itself; so does one of a script that says no severity.
+    """
+    if incident.notified or not incident.severity or not incident.key.feature or other.closed_at is not None:
+        return False
+    if _rank(other.severity) < _rank(incident.severity):
+        return False
+    receipts = [receipt for each in other.notified.values() for receipt in each if receipt.kind == "alert"]
+    reached = {receipt.recipient for receipt in receipts}
+    return all(notification.recipient in reached for notification in notifications)
+
+
+def _rank(severity: str) -> int:
+    return SEVERITIES.index(severity) if severity in SEVERITIES else -1
+
+
+def mark_related(incidents: Incidents, related: Mapping[Key, str]) -> dict[Key, Incident]:
+    """The incidents with those of other watches that they belong to, by watch."""
+    return {
+        **incidents,
+        **{key: incidents[key].model_copy(update={"related": related[key]}) for key in related},
+    }
+
+
 def record_notifications(incidents: Incidents, notifications: Iterable[Notification]) -> dict[Key, Incident]:
     """Return the incidents after these notifications were written down.
 
@@ -402,6 +438,30 @@ def record_notifications(incidents: Incidents, notifications: Iterable[Notificat
             }
         )
     return after
+
+
+def close(incidents: Incidents, key: Key, now: datetime) -> dict[Key, Incident]:
+    """The incidents with this one resolved; nobody is notified of that."""
+    incident = incidents[key]
+    notified = {
+        action: tuple(receipt.model_copy(update={"kind": "resolved"}) for receipt in receipts)
+        for action, receipts in incident.notified.items()
+    }
+    closed = {"closed_at": now, "acked_at": None, "acked_by": "", "notified": notified}
+    return {**incidents, key: incident.model_copy(update=closed)}
+
+
+def is_accepted(finding: Finding, watch: str, accepted: Iterable[Mapping[str, Any]], now: datetime) -> bool:
+    """Whether someone accepted a finding, for a profile cannot say that it is expected. What has doubled is new."""
+    effect = _effect_of(finding) or 1.0
+    return any(
+        entry["watch"] == watch
+        and entry["feature"] == finding.get("feature")
+        and not entry["part"]
+        and parse_instant(entry["at"]) <= now
+        and effect < DOUBLED * entry["effect"]
+        for entry in accepted
+    )
 
 
 def acknowledge(

@@ -1,4 +1,4 @@
-"""Resolutions: of which ends of incidents somebody has still to be notified, and what that says. Pure."""
+"""Of which ends of incidents somebody is still to be notified, and what that notification says. Pure."""
 
 from __future__ import annotations
 
@@ -36,6 +36,17 @@ def by_address(incidents: Iterable[Incident]) -> list[tuple[Notification, list[I
                 key = (action, incident.key.model, incident.key.version, receipt.channel, address)
                 groups.setdefault(key, (receipt, []))[1].append(incident)
     return list(groups.values())
+
+
+def is_address_open(receipt: Notification, incidents: Iterable[Incident]) -> bool:
+    """Whether another incident at the same address is still open."""
+    return any(
+        sibling.channel == receipt.channel and sibling.address == receipt.address
+        for incident in incidents
+        if incident.closed_at is None
+        for sibling in incident.notified.get(receipt.action, ())
+        if sibling.kind == "alert"
+    )
 
 
 def resolution_subject(title: str, incidents: Iterable[Incident]) -> str:

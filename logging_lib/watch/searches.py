@@ -116,8 +116,8 @@ def build_search(datasets: Iterable[str], conditions: list[Json], aggs: Json) ->
 
 
 def search_profiles(*fields: str, pattern: str = MODEL_PATTERN) -> Json:
-    """Ask for the published profiles: the model, its owners, its overrides, and what else the script reads."""
-    source = ["ml.model", "owners", "overrides", *fields]
+    """Ask for the published profiles: the model, what people set for it, and what else the script reads."""
+    source = ["ml.model", "owners", "overrides", "accepted", *fields]
     return _build_request(["ml-profiles"], {"size": 1000, "query": of_models(pattern), "_source": source})
 
 

@@ -221,9 +221,15 @@ def distributions(draw: st.DrawFn) -> Document:
         "prediction": {"bins": outputs, "order": BINS, "moments": draw(st.sampled_from([{}, moments]))},
         **draw(variation(measures, feature, BINS if numeric else ["A", "B%21", "C", "!other", "D"])),
     }
+    since = draw(st.sampled_from(["2018-01-01T00:00:00.000Z", TIME]))
+    acceptance = {"feature": feature, "part": "bins", "since": since}
     payload = {
         "window": answer(),
-        "profiles": profiles(document, **draw(owned({"min_psi": 0.3, "min_events": 10}))),
+        "profiles": profiles(
+            document,
+            **draw(owned({"min_psi": 0.3, "min_events": 10})),
+            **draw(st.sampled_from([{}, {"accepted": [acceptance]}])),
+        ),
     }
     if draw(st.booleans()):
         metadata["references"] = ["week1", "week2"]

@@ -157,6 +157,46 @@ def test_run_once_alerts_throttles_and_remembers(
     assert json.loads(call(*common, "--dry-run", "--json").stdout)["messages"] == []
 
 
+def test_an_accepted_change_is_expected_until_that_is_undone(
+    call: Callable[..., Result], stored: Path, fitted: Path, mail_server: MailServer
+) -> None:
+    """It is listed with who accepted it, in the history, too; a profile that is published again keeps it."""
+    first, later = "2018-02-01T10:20:00Z", "2018-02-01T13:50:00Z"
+    run = ("run", "--once", "--store", stored, "--watch", "na-spike", "--profile", fitted, "--json")
+    run += ("--smtp-url", mail_server.url)
+
+    def found(now: str) -> int:
+        (report,) = json.loads(call(*run, "--now", now).stdout)["runs"]
+        return len(report["alerts"])
+
+    assert found(first) == 1
+    listed = json.loads(call("incidents", "--store", stored, "--json").stdout)
+    name = "na-spike/loans/1/income"
+    assert [(row["incident"], row["severity"]) for row in listed["open"]] == [(name, "high")]
+    assert f"{name}  high" in call("incidents", "--store", stored).stdout
+    wrong = call("accept", "na-spike/loans/1/other", "--store", stored, "--now", later, code=2)
+    assert "give --now" in wrong.output
+    assert "write WATCH/MODEL" in call("accept", "na-spike", "--store", stored, code=2).output
+    more = ("--now", later, "--by", "ada", "--comment", "a new form")
+    entry = json.loads(call("accept", name, "--store", stored, *more, "--json").stdout)
+    listed = json.loads(call("incidents", "--store", stored, "--json").stdout)
+    assert listed == {"open": [], "accepted": [entry]}
+    assert (entry["by"], entry["comment"], entry["part"]) == ("ada", "a new form", "missing")
+    assert "by ada: a new form" in call("incidents", "--store", stored).stdout
+    assert found("2018-02-01T13:55:00Z") == 0
+    mails = len(mail_server.mails)
+    assert (
+        "no longer accepted" in call("accept", "--undo", entry["id"], "--store", stored, "--by", "eve").stdout
+    )
+    assert found("2018-02-01T13:58:00Z") == 1
+    assert len(mail_server.mails) == mails  # the throttle outlives it
+    records = json.loads(
+        call("history", "--store", stored, "--kind", "accept", "--kind", "undo", "--json").stdout
+    )
+    assert [(each["kind"], each["by"]) for each in records] == [("accept", "ada"), ("undo", "eve")]
+    assert "no such acceptance" in call("accept", "--undo", entry["id"], "--store", stored, code=2).output
+
+
 def test_a_failed_delivery_ends_with_1(
     call: Callable[..., Result], stored: Path, fitted: Path, mail_server: MailServer
 ) -> None:

@@ -86,6 +86,8 @@ def contexts(draw: st.DrawFn) -> dict[str, Any]:
     for hit in made["payload"]["profiles"]["hits"]["hits"]:
         if draw(st.integers(0, 5)) == 0:  # a search leaves out what is empty
             hit["_source"]["expected"].pop("checks", None)
+        if draw(st.booleans()):
+            hit["_source"]["accepted"] = [{"feature": draw(names), "part": "unseen"}]
     (version,) = made["payload"]["window"]["aggregations"]["models"]["buckets"][0]["versions"]["buckets"]
     version |= payloads.services(draw)
     if draw(st.booleans()):

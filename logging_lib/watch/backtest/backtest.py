@@ -14,6 +14,7 @@ from logging_lib.store.forkpool import available_processes, map_forked
 from logging_lib.store.port import Store
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.history import Answers, EventHistory, ScheduledTick
+from logging_lib.watch.backtest.related import Courses, drop_related
 from logging_lib.watch.evaluate import Scripts, default_scripts, run_dependencies, store_ask
 from logging_lib.watch.incidents import Summarize
 from logging_lib.watch.model import Watch
@@ -162,6 +163,8 @@ def backtest(
 ) -> Backtest:
     """Run the watches at each tick, each when it is due by its own schedule, with throttling as in life.
 
+    What another watch's open incident about the same feature said already is no alert: see ``related``.
+
     No tick sees an event that arrived after it. Nothing is delivered.
 
     Args:
@@ -198,13 +201,14 @@ def backtest(
     for watch in watches:
         found.join(made[watch.id])
     found.alerts.sort(key=lambda pair: pair[1].time)
-    _name_slices(store, watches, found.alerts[:MANY_ALERTS])
+    alerts = drop_related(found.alerts, found.courses)
+    _name_slices(store, watches, alerts[:MANY_ALERTS])
     return Backtest(
         tuple(watch.id for watch in watches),
         start,
         end,
         len(moments),
-        tuple(alert for _, alert in found.alerts),
+        tuple(alert for _, alert in alerts),
         dict(found.failures),
         dict(found.skipped),
         found.is_evaluated,
@@ -230,6 +234,7 @@ class _ReplayResult:
     skipped: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     is_evaluated: bool = False
     slow: dict[str, str] = field(default_factory=dict)
+    courses: Courses = field(default_factory=dict)
 
     def join(self, other: _ReplayResult) -> None:
         self.alerts.extend(other.alerts)
@@ -237,6 +242,7 @@ class _ReplayResult:
         self.skipped.update(other.skipped)
         self.is_evaluated = self.is_evaluated or other.is_evaluated
         self.slow |= other.slow
+        self.courses |= other.courses
 
     def add(self, report: RunReport) -> None:
         for run in report.runs:
@@ -294,6 +300,9 @@ class _Replay:
         )
         for moment in self.moments:
             found.add(runner.tick(moment.now))
+            for incident in runner.state.load(self.watch.id).incidents:
+                course = found.courses.setdefault((self.watch.id, incident.key), {})
+                course[incident.opened_at] = incident.closed_at
         return found
 
 

@@ -19,6 +19,7 @@ from logging_lib.watch.scripts.common import (
     get_buckets,
     get_sampled_share,
     index_profiles,
+    is_accepted,
     measure_effect,
     name_services,
     new_finding,
@@ -319,6 +320,8 @@ def _expect(
     if expectation is None or window == metadata["windows"][-1]:
         return expectation
     if "usual_rate" not in metadata and not is_measured(profile):
+        if profile is not None and is_accepted(profile, name, check):
+            return expectation
         expectation = _lower_expectation(ctx, model, version, aggregation, name, expectation)
     return _expect_from_weeks(weeks, window, aggregation, name, expectation)
 

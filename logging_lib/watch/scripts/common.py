@@ -58,6 +58,26 @@ def find_setting(ctx: JsonObject, profile: JsonObject | None, name: str) -> Any:
     return of_watch[name] if of_watch and name in of_watch else ctx["metadata"][name]
 
 
+def is_accepted(profile: JsonObject, feature: str, part: str) -> bool:
+    """Whether someone accepted that a feature's part of what is expected changed: a check's rate, or its ``bins``.
+
+    Then the profile's document expects what was found, and no traffic of before is compared with.
+    """
+    accepted = profile.get("accepted") or []
+    return any(entry["feature"] == feature and entry["part"] == part for entry in accepted)
+
+
+def is_before_acceptance(ctx: JsonObject, profile: JsonObject, feature: str, window: str) -> bool:
+    """Whether a window has events of before an accepted change of a feature's bins, no longer expected ones."""
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[window[-1]]
+    begin = parse_millis(ctx["trigger"]["scheduled_time"]) - int(window[:-1]) * seconds * 1000
+    accepted = profile.get("accepted") or []
+    return any(
+        entry["feature"] == feature and entry["part"] == "bins" and begin < parse_millis(entry["since"])
+        for entry in accepted
+    )
+
+
 def find_owners(profile: JsonObject | None) -> Document:
     """Return the model's owners, as its profile says: further recipients of the messages about it."""
     owners = profile.get("owners") if profile is not None else None

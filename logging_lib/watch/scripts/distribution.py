@@ -20,6 +20,8 @@ from logging_lib.watch.scripts.common import (
     get_answer_buckets,
     get_buckets,
     index_profiles,
+    is_accepted,
+    is_before_acceptance,
     name_services,
     new_finding,
     new_line,
@@ -112,12 +114,15 @@ def _flag_distributions(
         for name, observed in counted.items():
             if name in flagged or observed.total < thresholds.min_events:
                 continue
+            if is_before_acceptance(ctx, profile, name, window):
+                continue
             shorter = next_shorter.get(name) if next_shorter is not None else None
             if next_shorter is not None and shorter is None:
                 continue
             trained = features.expected[name]
-            of_weeks = usual.get(name) if usual is not None else None
-            mixed = mix_bins(profile, name, mixture)
+            is_new = is_accepted(profile, name, "bins")
+            of_weeks = usual.get(name) if usual is not None and not is_new else None
+            mixed = mix_bins(profile, name, mixture) if not is_new else None
             expected = trained if of_weeks is None else of_weeks
             if mixed is not None:
                 expected = ExpectedBins(mixed, trained.order)
