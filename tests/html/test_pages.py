@@ -53,7 +53,7 @@ def backtest() -> str:
     )
     result = Backtest(names, START, START + timedelta(days=4), 1153, alerts, {("na-spike", HOSTILE): 3})
     return render_backtest(
-        result, events=1234, what_if=result, changes={"na-spike": {"min_effect": (0.02, HOSTILE)}}
+        result, events=1234, now=START, what_if=result, changes={"na-spike": {"min_effect": (0.02, HOSTILE)}}
     )
 
 
