@@ -13,13 +13,13 @@ from logging_lib._util.datemath import from_millis
 from logging_lib._util.formatting import format_time
 from logging_lib._util.text import shorten
 from logging_lib._util.times import format_duration, parse_instant
-from logging_lib.report import queries, responses
+from logging_lib.report import queries
 from logging_lib.report.drift import is_elevated
 from logging_lib.report.merging import REPEATED
 from logging_lib.report.model import AlertSource, Moment, Rate, ReportedAlert, Subject
 from logging_lib.store.port import Store
+from logging_lib.watch.backtest import event_time
 from logging_lib.watch.backtest.backtest import backtest
-from logging_lib.watch.backtest.event_time import ARRIVED, HAPPENED, EventTimeStore, were_loaded_later
 from logging_lib.watch.model import Watch
 
 SHIPPED_RUNBOOKS: Final = "docs/runbooks"
@@ -112,11 +112,11 @@ def replay(
             ``MAX_TICKS`` ticks.
     """
     times = store.search(queries.PREDICTIONS, queries.times(subject)).get("aggregations", {})
-    happened, arrived = (responses.percentiles(times.get(name)) for name in ("happened", "arrived"))
+    happened, arrived = (event_time.read_percentiles(times.get(name)) for name in ("happened", "arrived"))
     if not happened:
         return FoundAlerts(source=AlertSource("No watch was replayed: there is no prediction.", 0))
-    late = were_loaded_later(happened, arrived)
-    time_field = HAPPENED if late else ARRIVED
+    late = event_time.were_loaded_later(happened, arrived)
+    time_field = event_time.HAPPENED if late else event_time.ARRIVED
     arrivals = store.search(queries.PREDICTIONS, queries.arrivals(subject, time_field))["aggregations"]
     hours = [from_millis(bucket["key"]) for bucket in arrivals["hours"]["buckets"]]
     covered = {hour + timedelta(hours=later) for hour in hours for later in range(_REACH)}
@@ -124,7 +124,7 @@ def replay(
         (step for step in _STEPS if len(covered) * timedelta(hours=1) / step <= MAX_TICKS), _STEPS[-1]
     )
     result = backtest(
-        EventTimeStore(store) if late else store,
+        event_time.EventTimeStore(store) if late else store,
         watches,
         start=from_millis(arrivals["min"]["value"]),
         end=from_millis(arrivals["max"]["value"]),

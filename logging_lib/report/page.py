@@ -94,8 +94,8 @@ def render_page(report: ModelReport) -> str:
 
 def _alerts_note(report: ModelReport) -> str:
     merged = (
-        f"{format_count(report.sent, 'alert')} with the same input and cause, or repeated, are shown together, "
-        "the gravest and longest first. "
+        f"{format_count(report.sent, 'alert')}, merged into {len(report.alerts):,}: what is about the same input "
+        "and cause, and repeats. The gravest and longest come first. "
         if report.sent > len(report.alerts)
         else ""
     )
@@ -104,8 +104,8 @@ def _alerts_note(report: ModelReport) -> str:
 
 def _figures(report: ModelReport) -> list[tuple[str, str, str]]:
     main = report.main
-    causes = format_count(len(report.alerts), "cause")
-    alerts = ("alerts", f"{report.sent:,}", f"about {causes}" if report.sent != len(report.alerts) else "")
+    merged = f"merged into {len(report.alerts):,}" if report.sent > len(report.alerts) else ""
+    alerts = ("alerts", f"{report.sent:,}", merged)
     if main is None:
         return [("predictions", "0", ""), alerts]
     figures = [("predictions", f"{main.predictions:,.0f}", ""), alerts]

@@ -65,12 +65,6 @@ def latency(percentiles: Answer) -> dict[str, float]:
     }
 
 
-def percentiles(answer: Answer | None) -> list[float]:
-    """The values of ``percentiles`` in their order; empty where there was nothing."""
-    values = [] if answer is None else list(answer["values"].values())
-    return [] if None in values else values
-
-
 def compute_moments(strata: Answer) -> tuple[float | None, float | None, float | None]:
     """(mean, standard deviation, the mean's standard error) of a number, from one bucket a sampling weight.
 

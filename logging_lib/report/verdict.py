@@ -78,8 +78,10 @@ def verdict(
 
 def _describe_alerts(alerts: Sequence[ReportedAlert], feature_names: Collection[str]) -> str:
     """Name the gravest causes, ``NAMED`` at most, and count the others."""
-    causes = list(dict.fromkeys(_describe_cause(alert, feature_names) for alert in alerts))
-    going_on = {_describe_cause(alert, feature_names) for alert in alerts if alert.going_on}
+    several = len({(alert.title, alert.features) for alert in alerts}) > 1
+    described = [_describe_cause(alert, feature_names, 1 if several else NAMED) for alert in alerts]
+    causes = list(dict.fromkeys(described))
+    going_on = {cause for cause, alert in zip(described, alerts, strict=True) if alert.going_on}
     if len(causes) > NAMED:
         text = f"{', '.join(causes[:NAMED])}; {format_count(len(causes) - NAMED, 'more cause')}"
     else:
@@ -91,13 +93,14 @@ def _describe_alerts(alerts: Sequence[ReportedAlert], feature_names: Collection[
     return f"{text[:1].upper()}{text[1:]}{state}."
 
 
-def _describe_cause(alert: ReportedAlert, feature_names: Collection[str]) -> str:
+def _describe_cause(alert: ReportedAlert, feature_names: Collection[str], named: int) -> str:
     """A watch of a service or of the pipeline names no feature, but which of its limits was passed."""
     names = [shorten(name, 60) for name in alert.features if name != PREDICTION]
     title = alert.title[:1].lower() + alert.title[1:] if alert.title[1:2].islower() else alert.title
     if not names:
         return title
-    listed = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    more = len(names) - named
+    listed = f"{', '.join(names[:named])} and {more} more" if more > 0 else join_names(names, named)
     known = all(name in feature_names for name in alert.features)
     return f"{title} in {listed}" if known else f"{title} ({listed})"
 

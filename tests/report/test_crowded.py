@@ -11,13 +11,16 @@ import pandas as pd
 import pytest
 
 from logging_lib import PredictionProcessor, profile
-from logging_lib.report import markdown
+from logging_lib._util import content
+from logging_lib.report import alerts as alerting
+from logging_lib.report import collect, markdown
 from logging_lib.report.merging import merge, rank, read_severity
 from logging_lib.report.model import SHOWN, ModelReport, ReportedAlert
 from logging_lib.report.page import render_page
 from logging_lib.store.duckdb.store import EmbeddedStore
+from logging_lib.watch.loading import load_watches
 from tests.browser import Visit
-from tests.report.conftest import START, Document, fill, report_of
+from tests.report.conftest import START, Document, fill, fitted, predictions, report_of
 
 INPUTS = tuple(f"{name}_{i}" for i in range(1, 8) for name in ("speed", "temperature"))
 SCREENS = 2 * 1100
@@ -31,7 +34,8 @@ def alert(
     findings = [
         {
             "feature": feature, "check": check, "what": f"{feature}: 31 % in the upper half, expected 12 %",
-            "lines": [{"name": "observed", "value": "31 %"}], "query": f'ml.input.bins: "{feature}"', **given, **more,
+            "lines": [{"name": "observed", "value": "31 %"}], "query": f'ml.input.bins: "{feature}"',
+            **given, **more,
         }
         for feature in features
     ]  # fmt: skip
@@ -197,3 +201,18 @@ def test_a_link_opens_what_is_folded(chromium: Any, crowded: ModelReport, tmp_pa
             visit.page.locator(f"#{name}").wait_for(state="visible")
         visit.page.emulate_media(media="print")
         assert visit.page.locator("#predictions figcaption").first.is_visible()
+
+
+def test_the_alerts_of_a_store_that_was_loaded_later_are_found() -> None:
+    """They are searched by the events' own time, up to the last prediction."""
+    documents = list(predictions(fit := fitted()))
+    for document in documents:
+        document["event"].pop("ingested", None)
+    with EmbeddedStore(None) as store:
+        store.index("logs-ml.prediction-default", documents, now=START + timedelta(days=900))
+        store.index("ml-profiles", [profile.build_document(fit)])
+        subject = collect.subject_of(store, model=None, version=None, role=None, start=None, end=None)
+        watches = [one for one in load_watches(content.path("watchers")) if one.id == "na-spike"]
+        found = alerting.replay(store, watches, subject)
+    assert "the events' own time" in found.source.source
+    assert [document["features"] for document in found.documents] == [["income"]]

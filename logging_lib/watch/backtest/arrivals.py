@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from logging_lib._util.datemath import from_millis
 from logging_lib.store.port import Store
-from logging_lib.watch.backtest.event_time import ARRIVED, HAPPENED, PERCENTS, were_loaded_later
+from logging_lib.watch.backtest.event_time import (
+    ARRIVED,
+    HAPPENED,
+    PERCENTS,
+    read_percentiles,
+    were_loaded_later,
+)
 
 PREDICTIONS: Final = "logs-ml.prediction-*"
 _HOUR: Final = 3_600_000
@@ -71,7 +76,8 @@ def search_arrivals(store: Store) -> Arrivals:
     hourly = {"date_histogram": {"field": ARRIVED, "fixed_interval": "1h", "min_doc_count": 1}}
     ends = {end: {end: {"field": ARRIVED}} for end in ("min", "max")}
     times = {
-        field: {"percentiles": {"field": field, "percents": list(PERCENTS)}} for field in (HAPPENED, ARRIVED)
+        name: {"percentiles": {"field": field, "percents": list(PERCENTS)}}
+        for name, field in (("happened", HAPPENED), ("arrived", ARRIVED))
     }
     body = {"size": 0, "track_total_hits": True, "aggs": {"hours": hourly, **ends, **times}}
     answer = store.search(PREDICTIONS, body)
@@ -79,14 +85,11 @@ def search_arrivals(store: Store) -> Arrivals:
     aggregations = answer.get("aggregations")
     if not events or not aggregations:
         return Arrivals()
-    loaded_later = were_loaded_later(_values(aggregations[HAPPENED]), _values(aggregations[ARRIVED]))
+    loaded_later = were_loaded_later(
+        *(read_percentiles(aggregations[name]) for name in ("happened", "arrived"))
+    )
     if aggregations["min"]["value"] is None:
         return Arrivals(events, loaded_later=loaded_later)
     first, last = (from_millis(aggregations[end]["value"]) for end in ("min", "max"))
     hours = frozenset(from_millis(bucket["key"]) for bucket in aggregations["hours"]["buckets"])
     return Arrivals(events, first, last, last, hours, hours, loaded_later)
-
-
-def _values(percentiles: Mapping[str, Any]) -> list[float]:
-    values = list(percentiles["values"].values())
-    return [] if None in values else values

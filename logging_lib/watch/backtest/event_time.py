@@ -33,6 +33,14 @@ def were_loaded_later(happened: Sequence[float], arrived: Sequence[float]) -> bo
     return late or (arrived[2] - arrived[0]) * _COMPRESSED < happened[2] - happened[0]
 
 
+def read_percentiles(answer: Mapping[str, Any] | None) -> list[float]:
+    """Return the values of a ``percentiles`` aggregation in their order; none where there was nothing."""
+    if answer is None:
+        return []
+    values = [value for name, value in answer["values"].items() if not name.endswith("_as_string")]
+    return [] if None in values else values
+
+
 class EventTimeStore(DelegatingStore):
     """A store as if each event had arrived when it happened."""
 

@@ -12,6 +12,7 @@ from logging_lib.watch.backtest.backtest import Backtest
 
 Changes = Mapping[str, Mapping[str, tuple[Any, Any]]]
 _LEFT, _WIDTH, _ROW, _TOP = 190, 1120, 22, 26  # of the timeline, in its own units
+_LABEL: Final = 75  # the width of a day's label: beyond the last place for one it would be cut
 _MAX_ROWS: Final = 2_000
 _MAX_TICKS: Final = 10
 
