@@ -54,7 +54,7 @@ def merge(
     """Merge alerts into one entry for each cause and incident.
 
     Alerts of any watch about the same input have one cause, but missing values have another one than values that
-    changed; what is about no input is told apart by its watch. Repeats belong together until ``REPEATED`` passes
+    changed; what is about no input has a cause for each watch. Repeats belong together until ``REPEATED`` passes
     without one. Causes that the same alert brought up first are one entry, such as the columns of a lost join.
 
     Args:

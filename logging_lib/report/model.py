@@ -218,7 +218,7 @@ class ReportedAlert:
 
     Attributes:
         number: its rank by severity and duration, from 1.
-        watch, title, concern, runbook: of the watch with the gravest finding; ``also`` are the others' titles.
+        watch, title, concern: of the watch with the gravest finding; ``also`` are the others' titles.
         times: when they were sent.
         until: the end of its duration: the last alert, or what the events say of a later time.
         state: what the events say about the end of it; empty where they cannot.

@@ -89,7 +89,7 @@ def test_days_without_a_repeat_end_an_incident() -> None:
     assert [len(entry.times) for entry in entries] == [3, 1]
 
 
-def test_what_is_about_no_input_is_told_apart_by_its_watch() -> None:
+def test_what_is_about_no_input_has_a_cause_for_each_watch() -> None:
     entries = merged(
         alert(0, "latency-regression", "p95"), alert(0, "resources", "p95"), alert(1, "no-traffic")
     )
