@@ -118,7 +118,7 @@ def test_a_backtest_finds_the_incident_and_is_silent_before(
     assert ONSET < datetime.fromisoformat(alert["time"]) <= ONSET + timedelta(minutes=45)
     only = ("backtest", spool, "--profile", fitted, "--watch", "na-spike", "--every", "30m")
     table = call(*only)
-    assert "1 alerts in 11 ticks over 600 events" in table.stdout
+    assert "1 alert in 11 ticks over 600 events" in table.stdout
     assert "not used: 1 not_json, 1 torn" in table.stderr
     quiet = call(*only, "--until", ONSET.isoformat())
     assert "0 alerts" in quiet.stdout

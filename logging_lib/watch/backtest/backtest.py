@@ -39,6 +39,7 @@ class Backtest:
     ``skipped``: the models that runs could not evaluate, by model, version and reason; ``is_evaluated``: some run
     evaluated a model.
     ``slow``: the searches, by watch and name, that were not computed for all ticks at once, and why.
+    ``traffic``: begins of the hours with predictions; None where that is not known.
     """
 
     watches: tuple[str, ...]
@@ -50,6 +51,7 @@ class Backtest:
     skipped: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     is_evaluated: bool = True
     slow: Mapping[str, str] = field(default_factory=dict)
+    traffic: frozenset[datetime] | None = None
 
     @property
     def ok(self) -> bool:
@@ -66,9 +68,24 @@ class Backtest:
         counts = Counter(alert.time.astimezone(UTC).date() for alert in self.alerts if alert.watch == watch)
         return [counts[day] for day in self.days()]
 
-    def mean_a_day(self, watch: str) -> float:
-        """Return a watch's alerts by the length of the replay; that of a replay within a day counts as one."""
-        return sum(self.alerts_a_day(watch)) / max((self.end - self.start) / timedelta(days=1), 1.0)
+    @property
+    def days_with_traffic(self) -> float:
+        """How many days of 24 hours from the start had predictions; the last one counts by its length.
+
+        At least one. All days count where traffic is not known.
+        """
+        day = timedelta(days=1)
+        length = max(self.end - self.start, timedelta(0))
+        if self.traffic is None:
+            return max(length / day, 1.0)
+        inside = (hour for hour in self.traffic if self.start - timedelta(hours=1) < hour <= self.end)
+        places = {max(hour - self.start, timedelta(0)) // day for hour in inside}
+        return max(sum(min((length - place * day) / day, 1.0) for place in places), 1.0)
+
+    def mean_a_day(self, watch: str | None = None) -> float:
+        """Return a watch's alerts, or those of all, for each day with traffic."""
+        count = len(self.alerts) if watch is None else sum(self.alerts_a_day(watch))
+        return count / self.days_with_traffic
 
     def document(self) -> dict[str, Any]:
         """Return the timeline as JSON."""
@@ -76,6 +93,7 @@ class Backtest:
             "start": format_instant(self.start),
             "end": format_instant(self.end),
             "ticks": self.ticks,
+            "days_with_traffic": round(self.days_with_traffic, 4),
             "alerts_a_day": {
                 watch: {
                     "mean": round(self.mean_a_day(watch), 4),
@@ -159,6 +177,7 @@ def backtest(
     scripts: Scripts | None = None,
     summarize: Summarize | None = None,
     arrivals: Iterable[datetime] | None = None,
+    traffic: Iterable[datetime] | None = None,
     history: EventHistory | None = None,
 ) -> Backtest:
     """Run the watches at each tick, each when it is due by its own schedule, with throttling as in life.
@@ -172,6 +191,7 @@ def backtest(
         start: of the replay; the first tick is the first multiple of ``every`` from here.
         end: the last tick is the first one at or after it.
         arrivals: begins of the hours in which events arrived; ticks too long after one are skipped.
+        traffic: begins of the hours in which predictions arrived, for the rates of the result.
         history: made of the same store, for these watches and perhaps others; it reads the events only once.
     """
     watches = list(watches)
@@ -213,6 +233,7 @@ def backtest(
         dict(found.skipped),
         found.is_evaluated,
         found.slow,
+        None if traffic is None else frozenset(traffic),
     )
 
 
