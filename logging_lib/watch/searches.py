@@ -152,7 +152,10 @@ def search_rates(spec: Rates) -> Searches:
             for check in checks
         }
 
-    counts = {"weight": WEIGHT, "sampling": SAMPLING, **count_failures({"first": FIRST, "last": LAST})}
+    between_events = {"first": FIRST, "last": LAST}
+    if by_profile:  # usual failures are sampled: see logging_lib.logger.privacy.Sampler
+        between_events["sampling"] = SAMPLING
+    counts = {"weight": WEIGHT, "sampling": SAMPLING, **count_failures(between_events)}
     if spec.values is not None:
         named = spec.values.model_dump(exclude_none=True)
         values = terms(**named, size=50, aggs={"weight": WEIGHT}, top=True)

@@ -50,10 +50,10 @@ class Strict(BaseModel):
 
 
 class Budgeted(Strict):
-    """``false_alarms_per_model_month`` is shared by all tests that the watch makes in a month."""
+    """``budget_weight`` says how much of the false alarms of a model in a month the watch has, beside the others."""
 
     windows: Windows
-    false_alarms_per_model_month: Number
+    budget_weight: Annotated[Number, Field(gt=0)]
     dispersion: Number | None = None
 
 

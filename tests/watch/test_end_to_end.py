@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from logging_lib import profile as profiles
+from logging_lib._util import content
 from logging_lib.cli.watch import app
 from logging_lib.schema import fields
 from logging_lib.store.duckdb.store import EmbeddedStore
@@ -99,8 +100,23 @@ def test_list_and_show(call: Callable[..., Result]) -> None:
     (row,) = [row for row in rows if row["id"] == "na-spike"]
     assert row["every"] == "5m"
     assert row["windows"] == ["15m", "1h", "6h", "24h"]
+    assert row["false_alarms"] == 0.05
     assert "at most once in 1d an incident" in call("show", "na-spike").stdout
     assert json.loads(call("show", "na-spike", "--json").stdout)["metadata"]["title"] == "NA spike"
+
+
+def test_list_says_how_many_false_alarms_there_may_be(call: Callable[..., Result], tmp_path: Path) -> None:
+    """All shipped watches together, what a user's own add, and which have no budget."""
+    shipped = content.path("watchers")
+    for name, own in (("na-spike", "na-spike"), ("na-spike", "mine"), ("uptime", "uptime")):
+        watch = json.loads((shipped / f"{name}.json").read_text("utf-8"))
+        (tmp_path / f"{own}.json").write_text(json.dumps(watch))
+    table = " ".join(call("list").stdout.split())
+    assert "of the shipped watches together: 1 No budget" in table
+    assert "a limit is passed: dead-letters, dependency-change, model-version, no-traffic" in table
+    table = " ".join(call("list", "--watches", tmp_path).stdout.split())
+    assert "of the shipped watches together: 0.05 Your own watches add: mine 0.05 No budget" in table
+    assert "a limit is passed: uptime" in table
 
 
 def test_a_backtest_finds_the_incident_and_is_silent_before(

@@ -72,8 +72,13 @@ def contexts(draw: st.DrawFn) -> dict[str, Any]:
             values = draw(
                 st.dictionaries(st.sampled_from(["home=x", "e%3Df=y%25", "%21g=z", "ü=%21"]), counts)
             )
-            bucket = window(total, {k: round(v * total, 2) for k, v in hits.items()}, values)
-            windows.append({**bucket, **draw(payloads.sampling())})
+            windows.append(window(total, {k: round(v * total, 2) for k, v in hits.items()}, values))
+            if draw(st.booleans()):
+                for bucket in (windows[-1], *windows[-1]["features"]["buckets"]):
+                    weight = draw(st.sampled_from([1.0, 7.5, 100.0]))
+                    total_weight = bucket["weight"]["value"]
+                    squares = total_weight * weight if total_weight else None
+                    bucket["sampling"] = {"sum": total_weight, "sum_of_squares": squares}
         return windows
 
     expected = {

@@ -202,6 +202,7 @@ def _measure_rate(
     else:
         if not is_usual or usual - rate < min_effect:
             return None
+        sampled = min(sampled, get_sampled_share(bucket))
         rest = total - hits
         chance = beta_binomial_tail(round_half_up(rest * sampled), round_half_up(total * sampled), b, a)
     if profile is not None and "usual_rate" not in ctx["metadata"]:
