@@ -35,10 +35,11 @@ import numpy as np
 import pandas as pd
 
 from logging_lib.profile.coerce import format_epoch
-from logging_lib.profile.encoding import Array
+from logging_lib.profile.encoding import Array, WordRows
 from logging_lib.profile.model import (
     CHECKS,
     DEFAULT_FEATURE,
+    NEW_WORDS,
     PARTS_OF_WEEK,
     VARIATION_WINDOWS,
     NaturalVariation,
@@ -48,6 +49,8 @@ from logging_lib.profile.model import (
 
 DAY = 86400.0
 ORIGINS = (0.25, 0.5, 0.75)
+SCORED = 0.8
+"""Of a reference, what comes before its last fifth, which is measured against it."""
 MIN_EVENTS = 20
 MIN_WINDOWS = 8
 POOLED_WINDOWS = 30
@@ -75,6 +78,7 @@ class RowStates:
         known_from: check → the place in order of time from which the row's value is known: with a reference of
             only earlier rows it fails the check. -1 where it never fails, ``NEVER`` where it always does.
         numbers: the values of a numeric prediction, else None; shape (rows,).
+        words: of a text, the rows of the words that are not known from the beginning.
     """
 
     name: str
@@ -83,6 +87,7 @@ class RowStates:
     is_ordered: bool
     known_from: Mapping[str, Array] = field(default_factory=dict)
     numbers: Array | None = None
+    words: WordRows | None = None
 
 
 class Distances(NamedTuple):
@@ -255,7 +260,7 @@ def _measure_state(
         known_in_order = known[order]
         failed = np.flatnonzero(known_in_order >= rows)
         # As at the end of training: expected is what the last fifth fails against the four before it.
-        fifth = round(rows * 0.8)
+        fifth = round(rows * SCORED)
         expected = int((known_in_order[fifth:rows] >= fifth).sum())
         if len(failed) or expected:
             failing[check] = timeline.cumulate(failed)[:, 0], expected, rows - fifth
@@ -279,6 +284,9 @@ def _measure_state(
                 usual = mix_parts(parts, origin.mixtures[window])
                 for measure, distances in measure_bins(usual, observed, is_ordered=state.is_ordered).items():
                     yield (True, measure, state.name), window, distances, binned
+        if state.words is not None:
+            distances = _measure_new_words(timeline, origin, window, total, state.words)
+            yield (False, NEW_WORDS, state.name), window, distances, total
         if numbers is not None:
             distances, n = _measure_mean(timeline, origin, window, numbers)
             yield (False, "mean", state.name), window, distances, n
@@ -301,6 +309,30 @@ def mix_parts(parts: Array, mixture: Array) -> Array:
         effective = 1.0 / (mixture[:, seen] ** 2 / rows[seen]).sum(axis=1)
         effective[mixture[:, ~seen].sum(axis=1) > 0] = np.nan
         return np.asarray(shares * effective[:, None])
+
+
+def find_earliest_place(rows: int) -> int:
+    """Find the place in order of time before which every reference ends, where traffic has not grown fiftyfold."""
+    return rows // 50
+
+
+def _measure_new_words(
+    timeline: _Timeline, origin: _Origin, window: str, total: Array, words: WordRows
+) -> Distances:
+    """Measure, in each window, the rate of the most frequent word that the reference does not know."""
+    fifth = round(origin.rows * SCORED)
+    known_from = words.known_from[words.word]
+    scored = (words.place >= fifth) & (words.place < origin.rows) & (known_from >= fifth)
+    expected = int(np.bincount(words.word[scored]).max(initial=0))
+    starts, length, _ = origin.windows[window]
+    later = (words.place >= origin.rows) & (known_from >= origin.rows)
+    at = (timeline.cell[words.place[later]] - origin.cell) // length
+    inside = (at >= 0) & (at < len(starts))
+    number = len(words.known_from)
+    pairs, counts = np.unique(at[inside] * number + words.word[later][inside], return_counts=True)
+    hits = np.zeros(len(starts))
+    np.maximum.at(hits, pairs // max(number, 1), counts)
+    return measure_rates(hits, total, expected, origin.rows - fifth)
 
 
 def _measure_mean(
@@ -504,7 +536,7 @@ def state_default(until: str) -> Variation:
     window_of = {
         window: NaturalVariation(variance, growth, 1.0) for window, (variance, growth) in _DEFAULT.items()
     }
-    measures = ("psi", "rare", "shift", "spread", "mean", *CHECKS)
+    measures = ("psi", "rare", "shift", "spread", "mean", *CHECKS, NEW_WORDS)
     return Variation(
         source="default",
         since="",
