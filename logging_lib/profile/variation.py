@@ -35,9 +35,10 @@ import numpy as np
 import pandas as pd
 
 from logging_lib.profile.coerce import format_epoch
-from logging_lib.profile.encoding import Array
+from logging_lib.profile.encoding import Array, WordRows
 from logging_lib.profile.model import (
     DEFAULT_FEATURE,
+    NEW_WORDS,
     PARTS_OF_WEEK,
     VARIATION_WINDOWS,
     NaturalVariation,
@@ -47,6 +48,8 @@ from logging_lib.profile.model import (
 
 DAY = 86400.0
 ORIGINS = (0.25, 0.5, 0.75)
+SCORED = 0.8
+"""Of a reference, what comes before its last fifth, which is measured against it."""
 MIN_EVENTS = 20
 MIN_WINDOWS = 8
 POOLED_WINDOWS = 30
@@ -62,7 +65,23 @@ SMALL_BIN = 0.05
 MIN_EXPLAINED = 0.3
 """A rhythm is kept where it explains this share of the windows' squared distances, or more."""
 DEFAULT_LEVEL = 3.0
-_DEFAULT = dict.fromkeys(VARIATION_WINDOWS, (0.01, 0.0001))
+_DEFAULT: Mapping[str, tuple[float, float]] = {
+    "psi": (0.25, 0.12),
+    "shift": (0.4, 0.25),
+    "spread": (0.4, 0.25),
+    "mean": (0.4, 0.25),
+    "rare": (0.03, 0.03),
+    "missing": (0.08, 0.08),
+    "absent": (0.03, 0.03),
+    "unseen": (0.02, 0.02),
+    "out_of_range": (0.1, 0.1),
+    "oov": (0.05, 0.05),
+    NEW_WORDS: (0.05, 0.05),
+    "wrong_type": (0.02, 0.02),
+    "not_finite": (0.02, 0.02),
+}
+"""The standard deviation of windows up to six hours, and of longer ones, where training had no times: about the
+median of the features of four real streams (flights, traffic stops, electricity)."""
 
 
 @dataclass(slots=True)
@@ -77,6 +96,7 @@ class RowStates:
         known_from: check → the place in order of time from which the row's value is known: with a reference of
             only earlier rows it fails the check. -1 where it never fails, ``NEVER`` where it always does.
         numbers: the values of a numeric prediction, else None; shape (rows,).
+        words: of a text, the rows of the words that are not known from the beginning.
     """
 
     name: str
@@ -85,6 +105,7 @@ class RowStates:
     is_ordered: bool
     known_from: Mapping[str, Array] = field(default_factory=dict)
     numbers: Array | None = None
+    words: WordRows | None = None
 
 
 class Distances(NamedTuple):
@@ -259,7 +280,7 @@ def _measure_state(
         known_in_order = known[order]
         failed = np.flatnonzero(known_in_order >= rows)
         # As at the end of training: expected is what the last fifth fails against the four before it.
-        fifth = round(rows * 0.8)
+        fifth = round(rows * SCORED)
         expected = int((known_in_order[fifth:rows] >= fifth).sum())
         if len(failed) or expected:
             failing[check] = timeline.cumulate(failed)[:, 0], expected, rows - fifth
@@ -283,6 +304,9 @@ def _measure_state(
                 usual = mix_parts(parts, origin.mixtures[window])
                 for measure, distances in measure_bins(usual, observed, is_ordered=state.is_ordered).items():
                     yield (True, measure, state.name), window, distances, binned
+        if state.words is not None:
+            distances = _measure_new_words(timeline, origin, window, total, state.words)
+            yield (False, NEW_WORDS, state.name), window, distances, total
         if numbers is not None:
             distances, n = _measure_mean(timeline, origin, window, numbers)
             yield (False, "mean", state.name), window, distances, n
@@ -305,6 +329,30 @@ def mix_parts(parts: Array, mixture: Array) -> Array:
         effective = 1.0 / (mixture[:, seen] ** 2 / rows[seen]).sum(axis=1)
         effective[mixture[:, ~seen].sum(axis=1) > 0] = np.nan
         return np.asarray(shares * effective[:, None])
+
+
+def find_earliest_place(rows: int) -> int:
+    """Find the place in order of time before which every reference ends, where traffic has not grown fiftyfold."""
+    return rows // 50
+
+
+def _measure_new_words(
+    timeline: _Timeline, origin: _Origin, window: str, total: Array, words: WordRows
+) -> Distances:
+    """Measure, in each window, the rate of the most frequent word that the reference does not know."""
+    fifth = round(origin.rows * SCORED)
+    known_from = words.known_from[words.word]
+    scored = (words.place >= fifth) & (words.place < origin.rows) & (known_from >= fifth)
+    expected = int(np.bincount(words.word[scored]).max(initial=0))
+    starts, length, _ = origin.windows[window]
+    later = (words.place >= origin.rows) & (known_from >= origin.rows)
+    at = (timeline.cell[words.place[later]] - origin.cell) // length
+    inside = (at >= 0) & (at < len(starts))
+    number = len(words.known_from)
+    pairs, counts = np.unique(at[inside] * number + words.word[later][inside], return_counts=True)
+    hits = np.zeros(len(starts))
+    np.maximum.at(hits, pairs // max(number, 1), counts)
+    return measure_rates(hits, total, expected, origin.rows - fifth)
 
 
 def _measure_mean(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from logging_lib.profile.model import NEW_WORDS
 from logging_lib.watch.spec import (
     Counter,
     Counters,
@@ -137,7 +138,8 @@ def search_rates(spec: Rates) -> Searches:
     """Count how many events failed each check, by feature or value, in each window.
 
     The features that fail a check are in ``ml.check.<name>``; ``settings.fields`` names another field, of which the
-    values in ``settings.words`` are counted. With ``usual_rate`` the watch needs no profile and counts all events.
+    values in ``settings.words`` are counted; ``new_words`` are the most frequent unknown words. With ``usual_rate``
+    the watch needs no profile and counts all events.
     """
     settings = spec.settings
     windows = len(settings["windows"])
@@ -186,7 +188,13 @@ def search_rates(spec: Rates) -> Searches:
     return {**searches, "profiles": search_profiles(*fields)}
 
 
+CANDIDATES = 50
+"""How many of a window's most frequent unknown words are looked at."""
+
+
 def _count_failures(settings: Mapping[str, Any], check: str, aggs: Json) -> Json:
+    if check == NEW_WORDS:
+        return terms("ml.text.oov_words", CANDIDATES, aggs, top=True)
     field = settings.get("fields", {}).get(check)
     if field is None:
         return terms(f"ml.check.{check}", 10_000, aggs, top=True)

@@ -50,7 +50,7 @@ class Strict(BaseModel):
 
 
 class Budgeted(Strict):
-    """``budget_weight`` says how much of the false alarms of a model in a month the watch has, beside the others."""
+    """``budget_weight`` says how much of a model's false alarms in a month the watch has, beside the others."""
 
     windows: Windows
     budget_weight: Annotated[Number, Field(gt=0)]

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from logging_lib._util.times import parse_duration
-from logging_lib.profile.model import CHECKS
+from logging_lib.profile.model import CHECKS, NEW_WORDS
 from logging_lib.watch.model import Definition, Input, Transform
 from logging_lib.watch.notify.registry import channel_of
 from logging_lib.watch.scripts.common import SEVERITIES
@@ -180,6 +180,7 @@ _BUDGET: _Settings = {
 }
 _DISPERSION: _Settings = {"dispersion": (_is_not_negative, "write a share from 0 on, such as 0.002")}
 _EVENTS: _Settings = {"min_events": (_is_count, "write a whole number from 1 on, such as 200")}
+_RATED = (*CHECKS, NEW_WORDS)
 _CHECKS: _Settings = {"checks": (_is_list_of_texts, "list what is counted, such as absent")}
 _HISTORY: _Settings = {
     "usual_rate": (_is_positive, "write the rate to start from, such as 0.005"),
@@ -188,7 +189,7 @@ _HISTORY: _Settings = {
 _SETTINGS: Mapping[str, _Settings] = {
     CHECK_RATE: {
         **_MODEL,
-        "check": (lambda value: value in CHECKS, f"write one of {', '.join(CHECKS)}"),
+        "check": (lambda value: value in _RATED, f"write one of {', '.join(_RATED)}"),
         **_BUDGET,
         "min_effect": (_is_not_negative, "write a share from 0 on, such as 0.02"),
         "min_hits": (_is_count, "write a whole number from 1 on, such as 5"),
