@@ -1,6 +1,7 @@
 """``python -m benchmarks.detection``: runs all cells, keeps what is done, writes the page beside this file.
 
-Cells are kept in ``build/detection``; a run that was stopped goes on where it was. ``--seeds`` and ``--folds``
+Cells are kept in ``build/detection``; a run that was stopped goes on where it was. All of it takes
+about an hour on two idle cores. ``--seeds`` and ``--folds``
 make it shorter, ``--peers no`` leaves Evidently and NannyML out, ``--before`` keeps the smallest changes that this
 version finds as those that later ones are compared with.
 """
