@@ -47,7 +47,7 @@ def fit(
     ] = False,
     elasticsearch: options.ElasticsearchOption = None,
     days: Annotated[float, typer.Option(help="With --from-elasticsearch: how far back.", min=0.001)] = 30,
-    target: Annotated[str | None, typer.Option(help="The column with the truth.")] = None,
+    target: Annotated[str | None, typer.Option(help="The column with the actual values.")] = None,
     prediction: Annotated[str | None, typer.Option(help="The column with the model's outputs.")] = None,
     config: Annotated[Path | None, typer.Option(help="profile.yml with overrides.")] = None,
     time: Annotated[

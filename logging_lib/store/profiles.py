@@ -103,7 +103,7 @@ def load_published(store: Store, versions: Iterable[tuple[str, str]]) -> Iterato
 
 
 def list_published_models(store: Store) -> dict[str, bool]:
-    """Return, by model, whether one of its versions is flagged as deployed; sorted by name."""
+    """Return by model whether one of its versions is flagged as deployed; sorted by name."""
     body = {"size": MAX_PROFILES, "_source": ["ml.model.name", "deployed"]}
     deployed_by_model: dict[str, bool] = {}
     for hit in store.search(PROFILES, body)["hits"]["hits"]:

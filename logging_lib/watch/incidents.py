@@ -64,14 +64,14 @@ Incidents = Mapping[Key, Incident]
 
 
 def key_of(finding: Mapping[str, Any]) -> Key:
-    """The incident that a finding belongs to, within its watch. Lone surrogates, which no store takes, are
+    """Return the incident that a finding belongs to, within its watch. Lone surrogates, which no store takes, are
     replaced."""
     parts = ("" if finding.get(part) is None else str(finding[part]) for part in Key._fields)
     return Key(*(part.encode("utf-8", "replace").decode() for part in parts))
 
 
 def find(payload: Mapping[str, Any]) -> list[Finding] | None:
-    """The findings of a payload, at ``findings`` or ``result.findings``; None when it has no such thing."""
+    """Find the findings of a payload, at ``findings`` or ``result.findings``; None when it has no such thing."""
     for place in (payload, payload.get("result")):
         if isinstance(place, Mapping) and isinstance(place.get("findings"), list):
             findings: list[Finding] = place["findings"]
@@ -80,13 +80,13 @@ def find(payload: Mapping[str, Any]) -> list[Finding] | None:
 
 
 def skipped_models(payload: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    """The model versions that the script could not evaluate, each with the reason."""
+    """Return the model versions that the script could not evaluate, each with the reason."""
     result = payload.get("result")
     return tuple(result.get("skipped") or ()) if isinstance(result, Mapping) else ()
 
 
 def has_evaluated(payload: Mapping[str, Any]) -> bool:
-    """Whether anything was evaluated: a finding, or more model versions than were skipped."""
+    """Return whether anything was evaluated: a finding, or more model versions than were skipped."""
     window = payload.get("window")
     models = window.get("aggregations", {}).get("models", {}) if isinstance(window, Mapping) else {}
     buckets = models.get("buckets") if isinstance(models, Mapping) else None
@@ -101,7 +101,7 @@ def has_evaluated(payload: Mapping[str, Any]) -> bool:
 def with_findings(
     payload: Mapping[str, Any], findings: Iterable[Finding], summarize: Summarize
 ) -> dict[str, Any]:
-    """The payload as it would be had the script found only these; the note of what was skipped stays."""
+    """Build the payload as it would be had the script found only these; the note of what was skipped stays."""
     is_at_top = isinstance(payload.get("findings"), list)
     old: Mapping[str, Any] = payload if is_at_top else payload["result"]
     new = {**old, **summarize(list(findings))}
@@ -111,7 +111,7 @@ def with_findings(
 
 
 def by_model_version(findings: Iterable[Finding] | None) -> dict[tuple[str, str], list[Finding]]:
-    """The findings by (model, version), in their order; without findings there is one group, the watch."""
+    """Group the findings by (model, version), in their order; without findings there is one group, the watch."""
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings or ():
         key = key_of(finding)
@@ -120,7 +120,7 @@ def by_model_version(findings: Iterable[Finding] | None) -> dict[tuple[str, str]
 
 
 def keys_of(findings: Iterable[Finding]) -> list[Key]:
-    """The incidents of one group; without findings it is the watch's."""
+    """Return the incidents of one group; without findings it is the watch's."""
     return [key_of(finding) for finding in findings] or [Key()]
 
 
@@ -158,7 +158,7 @@ class Mute(BaseModel):
 
 
 def matches(pattern: str | None, value: str) -> bool:
-    """Whether a name is the wanted one; ``*`` in the pattern stands for any characters."""
+    """Return whether a name is the wanted one; ``*`` in the pattern stands for any characters."""
     if pattern is None or pattern == value:
         return True
     # A feature may be called `a[1]`: only the star is a wildcard.
@@ -196,7 +196,7 @@ AT_ONCE = ResolvePolicy(runs=1)
 
 
 def resolve_policy(metadata: Mapping[str, Any], default: ResolvePolicy) -> ResolvePolicy:
-    """``metadata.recovery_after``: a number of runs, or a time such as ``30m``.
+    """Parse ``metadata.recovery_after``: a number of runs, or a time such as ``30m``.
 
     Raises:
         ValueError: when it is neither.
@@ -212,7 +212,7 @@ def resolve_policy(metadata: Mapping[str, Any], default: ResolvePolicy) -> Resol
 
 
 def notifies_of_resolution(metadata: Mapping[str, Any]) -> bool:
-    """Unless a watch says ``"recovery": false``."""
+    """Return true unless a watch says ``"recovery": false``."""
     return metadata.get("recovery") is not False
 
 
@@ -224,7 +224,7 @@ def observe(
     *,
     is_unknown: Callable[[Key], bool] = lambda key: False,
 ) -> dict[Key, Incident]:
-    """The incidents after a run that saw these: opened, absent, closed; those closed long ago are dropped.
+    """Return the incidents after a run that saw these: opened, absent, closed; those closed long ago are dropped.
 
     Args:
         is_unknown: whether the run could not evaluate this one; then it stays as it is.
@@ -272,7 +272,7 @@ def decide(
     now: datetime,
     mutes: Iterable[Mute] = (),
 ) -> Decision:
-    """Whether an action notifies of an incident, or why not."""
+    """Return whether an action notifies of an incident, or why not."""
     incident = incidents.get(key)
     if is_muted(mutes, now, watch=watch, model=key.model, version=key.version, feature=key.feature):
         return "muted"
@@ -283,7 +283,7 @@ def decide(
 
 
 def record_notifications(incidents: Incidents, notifications: Iterable[Notification]) -> dict[Key, Incident]:
-    """The incidents after these notifications were written down.
+    """Return the incidents after these notifications were written down.
 
     Once an incident's resolution was sent it is as if nobody had been notified: should it return, its alert goes
     out however recent the last one is. Who heard that all is well must hear that it is not.
@@ -312,7 +312,7 @@ def record_notifications(incidents: Incidents, notifications: Iterable[Notificat
 def acknowledge(
     incidents: Incidents, is_chosen: Callable[[Key], bool], now: datetime, by: str = ""
 ) -> tuple[dict[Key, Incident], list[Key]]:
-    """The incidents after someone took on the open ones that are chosen; and which these are.
+    """Return the incidents after someone took on the open ones that are chosen; and which these are.
 
     An incident that is not open cannot be acknowledged: nobody would be notified of the next one.
     """
@@ -327,7 +327,7 @@ def acknowledge(
 def awaiting_resolution(
     incidents: Incidents, now: datetime, *, watch: str, mutes: Collection[Mute] = ()
 ) -> list[Incident]:
-    """The closed incidents whose recipients were not notified of that; muted ones wait."""
+    """Return the closed incidents whose recipients were not notified of that; muted ones wait."""
     return [
         incident
         for key, incident in incidents.items()
@@ -338,7 +338,7 @@ def awaiting_resolution(
 
 
 def by_address(incidents: Iterable[Incident]) -> list[tuple[Notification, list[Incident]]]:
-    """What one notification of a resolution is about: the incidents of one model version that one action sent to
+    """Group what one resolution is about: the incidents of one model version that one action sent to
     one address; with what it sent."""
     groups: dict[tuple[str, ...], tuple[Notification, list[Incident]]] = {}
     for incident in incidents:
@@ -351,7 +351,7 @@ def by_address(incidents: Iterable[Incident]) -> list[tuple[Notification, list[I
 
 
 def resolution_subject(title: str, incidents: Iterable[Incident]) -> str:
-    """``[Resolved] <the watch's title>: <model> <version>: <features>``."""
+    """Write ``[Resolved] <the watch's title>: <model> <version>: <features>``."""
     keys = [incident.key for incident in incidents]
     about = title + (f": {keys[0].model} {keys[0].version}".rstrip() if keys[0].model else "")
     names = [key.feature for key in keys if key.feature]
@@ -367,7 +367,7 @@ def resolution_line(incident: Incident) -> str:
 
 
 def format_span(span: timedelta) -> str:
-    """For people: ``3 d 4 h``, ``2 h 5 min``, ``40 s``."""
+    """Format a span for people: ``3 d 4 h``, ``2 h 5 min``, ``40 s``."""
     seconds = max(0, round(span.total_seconds()))
     days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds % 3600 // 60
     if days:

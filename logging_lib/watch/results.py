@@ -64,7 +64,7 @@ class Alert:
         return next((sent.subject for sent in self.notifications if sent.subject), self.title)
 
     def document(self) -> dict[str, Any]:
-        """The alert as JSON."""
+        """Return the alert as JSON."""
         return {
             "time": format_instant(self.time),
             "watch": self.watch,
@@ -164,7 +164,7 @@ class WatchRun:
         }
 
     def records(self) -> Iterator[Record]:
-        """The lines of the history: the run, and its alerts."""
+        """Yield the lines of the history: the run, and its alerts."""
         yield {
             "time": format_instant(self.time),
             "kind": "run" if self.error or self.met else "quiet",
@@ -240,7 +240,7 @@ class RunReport:
 
 
 def delivery_records(outcomes: Iterable[Notification], now: datetime) -> Iterator[Record]:
-    """The lines of the history: each attempt of a delivery."""
+    """Yield the lines of the history: each attempt of a delivery."""
     for outcome in outcomes:
         status = {"executed": "delivered", "given_up": "given up"}.get(outcome.status, "failed")
         yield {

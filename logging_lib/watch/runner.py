@@ -43,6 +43,7 @@ from logging_lib.watch.notify.registry import (
     render_action,
 )
 from logging_lib.watch.results import Alert, RunReport, WatchRun, delivery_records
+from logging_lib.watch.slices import name_slices
 from logging_lib.watch.state.base import MemoryState, StateStore, WatchState
 
 CATCH_UP_LIMIT = 500
@@ -135,7 +136,7 @@ class Runner:
     # --- the schedule
 
     def find_due(self, now: datetime) -> list[tuple[Watch, list[datetime]]]:
-        """The watches that are due, each with its scheduled times, the oldest first."""
+        """Find the watches that are due, each with its scheduled times, the oldest first."""
         due = []
         for watch in self.watches.values():
             if now < self._next.get(watch.id, now):
@@ -219,6 +220,14 @@ class Runner:
 
         incidents = observe(self.state.load(watch.id))
         mutes = self.state.mutes() if incidents else ()
+        if dependencies.ask is not None:
+            due = [
+                finding
+                for group in groups.values()
+                for finding in group
+                if _is_due(watch, inc.key_of(finding), incidents, mutes, now)
+            ]
+            name_slices(watch, due, dependencies.ask, now=now, scheduled=scheduled)
         alerts = []
         for (model, version), group in groups.items():
             notifications = [
@@ -260,10 +269,7 @@ class Runner:
         """The notifications of an action about these findings; where it sends none, one that says why."""
         action, period = watch.actions[name], watch.throttle_period(name)
         decisions = {
-            key: inc.decide(
-                incidents, key, watch=watch.id, action=name, period=period, now=run.time, mutes=mutes
-            )
-            for key in inc.keys_of(findings)
+            key: _decide(watch, name, key, incidents, mutes, run.time) for key in inc.keys_of(findings)
         }
         chosen = [key for key, decision in decisions.items() if decision == "notify"]
         if not chosen:
@@ -335,7 +341,7 @@ class Runner:
     # --- after the delivery
 
     def finish(self, now: datetime, runs: Iterable[WatchRun], outcomes: Iterable[Notification]) -> RunReport:
-        """What was done, with what became of its notifications; written into the history and the file of alerts."""
+        """Return what was done and delivered, after it was written into the history and the file of alerts."""
         runs, outcomes = list(runs), list(outcomes)
         by_id = {outcome.id: outcome for outcome in outcomes}
         new = {notification.id for run in runs for notification in run.queued}
@@ -357,6 +363,18 @@ class Runner:
         except OSError as error:
             return f"{self._alerts}: the alert was not written: {error.strerror or error}"
         return ""
+
+
+def _decide(
+    watch: Watch, action: str, key: Key, incidents: inc.Incidents, mutes: Iterable[Mute], now: datetime
+) -> inc.Decision:
+    period = watch.throttle_period(action)
+    return inc.decide(incidents, key, watch=watch.id, action=action, period=period, now=now, mutes=mutes)
+
+
+def _is_due(watch: Watch, key: Key, incidents: inc.Incidents, mutes: Iterable[Mute], now: datetime) -> bool:
+    """Whether any action notifies of an incident now."""
+    return any(_decide(watch, name, key, incidents, mutes, now) == "notify" for name in watch.actions)
 
 
 def _report_suppressed(

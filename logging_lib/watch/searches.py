@@ -46,23 +46,23 @@ def of_models(pattern: str = MODEL_PATTERN) -> Json:
 
 
 def since(span: str, back: str = "") -> Json:
-    """What arrived in the last ``span`` and later, seen from now or from ``back`` (``-1w``)."""
+    """Return what arrived in the last ``span`` and later, seen from now or from ``back`` (``-1w``)."""
     return {"range": {"event.ingested": {"gt": f"{NOW}||{back}-{span}"}}}
 
 
 def within(span: str, back: str = "") -> Json:
-    """What arrived in the last ``span``, seen from now or from ``back`` (``-1w``)."""
+    """Return what arrived in the last ``span``, seen from now or from ``back`` (``-1w``)."""
     until = f"{NOW}||{back}" if back else NOW
     return {"range": {"event.ingested": {"gt": f"{NOW}||{back}-{span}", "lte": until}}}
 
 
 def between(span: str, until: str) -> Json:
-    """What arrived from ``span`` ago until ``until`` ago."""
+    """Return what arrived from ``span`` ago until ``until`` ago."""
     return {"range": {"event.ingested": {"gt": f"{NOW}||-{span}", "lte": f"{NOW}||-{until}"}}}
 
 
 def setting(name: str) -> str:
-    """A setting of the watch, as a template."""
+    """Return a setting of the watch, as a template."""
     return f"{{{{ctx.metadata.{name}}}}}"
 
 
@@ -78,7 +78,7 @@ LAST: Json = {"max": {"field": "@timestamp"}}
 
 
 def terms(field: str, size: int, aggs: Json | None = None, **options: Any) -> Json:
-    """The buckets of a field's values; with ``top=True`` only the most frequent are wanted."""
+    """Return the buckets of a field's values; with ``top=True`` only the most frequent are wanted."""
     top = options.pop("top", False)
     return {
         "terms": {"field": field, "size": size, **options},
@@ -99,7 +99,7 @@ def by_version(aggs: Json) -> Json:
 
 
 def by_window(windows: int, aggs: Json, back: str = "") -> Json:
-    """The ladder of windows, the shortest first, each a bucket of its own."""
+    """Return the ladder of windows, the shortest first, each a bucket of its own."""
     filters = {window(index): since(window(index), back) for index in range(windows)}
     return {"windows": {"filters": {"filters": filters}, "aggs": aggs}}
 
@@ -124,7 +124,7 @@ def _build_request(indices: list[str], body: Json) -> Json:
 
 
 def weeks_back(reference: str) -> str:
-    """``week2`` is ``-2w``."""
+    """Convert ``week2`` to ``-2w``."""
     return f"-{reference.removeprefix('week')}w"
 
 

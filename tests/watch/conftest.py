@@ -40,7 +40,7 @@ def finding(feature: str = "income", model: str = "loans", version: str = "1", *
 
 
 def pass_through(ctx: Mapping[str, Any], params: Mapping[str, Any]) -> Document:
-    """Judges nothing: what the search 'found' are the findings."""
+    """Evaluates nothing: what the search 'found' are the findings."""
     found: list[Document] = ctx["payload"]["window"].get("findings", [])
     return {**build_result(found), "skipped": [{"reason": "no profile"}]}
 

@@ -54,7 +54,7 @@ def test_an_incident_is_open_until_it_was_absent_long_enough() -> None:
         assert closed.acked_at is None
 
 
-def test_what_a_run_could_not_judge_is_not_over() -> None:
+def test_what_a_run_could_not_evaluate_is_not_resolved() -> None:
     """A model version without a profile tells nothing of its incidents."""
     known = inc.observe({}, [A, B], NOW)
     after = inc.observe(known, [], NOW + minutes(5), is_unknown=lambda key: key == A)
@@ -102,7 +102,7 @@ def test_findings_are_grouped_by_model_version() -> None:
     assert inc.key_of({"model": "m", "version": 2, "feature": None}) == Key("m", "2", "")
 
 
-def test_a_payload_with_fewer_findings_is_as_if_judged_so() -> None:
+def test_a_payload_with_fewer_findings_is_as_if_evaluated_so() -> None:
     """Counts follow, what was skipped stays said."""
     payload = {"window": {}, "result": {**build_result([finding("a"), finding("b")]), "skipped": [1]}}
     assert inc.find(payload) == [finding("a"), finding("b")]

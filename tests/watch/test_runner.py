@@ -310,7 +310,7 @@ def test_what_remains_of_a_message_is_kept() -> None:
     assert (again.address, again.content, again.recipients) == (kept.address, kept.content, kept.recipients)
 
 
-def test_an_outlet_that_is_not_there_is_no_lost_alert() -> None:
+def test_a_channel_that_is_not_configured_loses_no_alert() -> None:
     """With one channel set the run is good; with none that the alert could use it is not."""
     mail = Recorder()
     store = FakeStore(lambda now: [finding()])

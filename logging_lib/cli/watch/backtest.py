@@ -23,8 +23,8 @@ from logging_lib.cli.watch.watch_options import (
     JsonOption,
     ProfilesOption,
     WatchesOption,
+    format_skipped,
     load,
-    not_judged,
     pick,
     print_json,
 )
@@ -221,7 +221,7 @@ def _print_timeline(result: Backtest, load_summary: loading.LoadSummary) -> None
     if load_summary.refused:
         print(f"not used{_list_refused(load_summary)}", file=sys.stderr)
     for skip in result.skipped:
-        print(Medium.HEADER.escape(not_judged(*skip)), file=sys.stderr)
+        print(Medium.HEADER.escape(format_skipped(*skip)), file=sys.stderr)
     for (watch, error), runs in result.failures.items():
         print(Medium.HEADER.escape(f"{watch}: {runs} runs failed: {error}"), file=sys.stderr)
 

@@ -153,7 +153,7 @@ class EventHistory:
         )
 
     def searches(self, watch: Watch, moments: Sequence[ScheduledTick]) -> Answers:
-        """The answers for the runs of a watch."""
+        """Return the answers for the runs of a watch."""
         ticks = Ticks(
             np.array([to_millis(one.now) for one in moments], np.int64),
             np.array([to_millis(one.slot) for one in moments], np.int64),
@@ -238,7 +238,7 @@ class Answers:
 
 
 def searches(watch: Watch) -> Iterator[tuple[str, SearchRequest]]:
-    """The searches of a watch, each with the name that its input has in the chain."""
+    """Yield the searches of a watch, each with the name that its input has in the chain."""
     definition = watch.definition
     yield from _of_input(definition.input, "input")
     yield from _of_transform(definition.transform, "transform")
@@ -267,7 +267,7 @@ def _has_source(watch: Watch) -> bool:
 
 
 def reads_all(watch: Watch) -> bool:
-    """Whether anything but the shipped scripts may look at an answer: then it has to be plain JSON."""
+    """Return whether anything but the shipped scripts may look at an answer: then it has to be plain JSON."""
     definition = watch.definition
     text = definition.model_dump_json(exclude={"metadata", "trigger"}, exclude_none=True)
     if '"source":' in text or '"index":{' in text or '"data":' in text or definition.transform is not None:
@@ -280,7 +280,7 @@ _PAYLOAD = re.compile(r"ctx\.payload(?:\.(\w+))?")
 
 
 def of_events(given: SearchRequest) -> bool:
-    """Whether a search reads events alone."""
+    """Return whether a search reads events alone."""
     names = [name.strip() for entry in given.indices for name in entry.split(",")]
     return all(name.startswith(EVENTS) for name in names)
 

@@ -257,7 +257,7 @@ class PagerDutyChannel(Channel):
 
 
 def incident_key(draft: Notification) -> str:
-    """The key of an incident where the watch names none: watch, model, version and feature."""
+    """Return the key of an incident where the watch names none: watch, model, version and feature."""
     parts = (draft.watch, draft.model, draft.version, *draft.features)
     return "/".join(part.replace("/", "%2F") for part in parts).rstrip("/")
 

@@ -1,6 +1,6 @@
 """What the scripts share: reading a payload, formatting numbers, building findings.
 
-Each function has a namesake in the Painless scripts that need it; ``tests/watch/test_judging.py`` checks that
+Each function has a namesake in the Painless scripts that need it; ``tests/watch/test_common.py`` checks that
 those copies are the same text everywhere.
 """
 

@@ -19,7 +19,7 @@ Problems = Iterator[tuple[tuple[str | int, ...], str]]
 
 
 def needs_profiles(definition: Definition) -> bool:
-    """Whether a watch compares with what profiles expect, so that without one it can find nothing."""
+    """Return whether a watch compares with what profiles expect, so that without one it can find nothing."""
     scripts = _collect_script_ids(definition)
     by_history = "usual_rate" in definition.metadata
     return "ml-distribution" in scripts or (CHECK_RATE in scripts and not by_history)
@@ -119,7 +119,7 @@ def _is_text(value: Any) -> bool:
 
 
 def is_http_address(value: Any) -> bool:
-    """Whether a value is an http address without a query or a fragment, or empty."""
+    """Return whether a value is an http address without a query or a fragment, or empty."""
     if value == "":
         return True
     parts = urlsplit(value) if isinstance(value, str) and not set(value) & set(" \"'<>|#?") else None

@@ -1,4 +1,4 @@
-"""What the judging scripts share, and what the cases of the watches do not show."""
+"""What the watches' scripts share, and what the cases of the watches do not show."""
 
 from __future__ import annotations
 
