@@ -70,7 +70,7 @@ class Backtest:
 
     @property
     def days_with_traffic(self) -> float:
-        """How many days of 24 hours from the start had predictions; the last one counts by its length.
+        """Return how many days of 24 hours from the start had predictions; the last one counts by its length.
 
         At least one. All days count where traffic is not known.
         """
