@@ -50,7 +50,7 @@ class Strict(BaseModel):
 
 
 class Budgeted(Strict):
-    """``budget_weight`` says how much of the false alarms of a model in a month the watch has, beside the others."""
+    """``budget_weight`` says how much of a model's false alarms in a month the watch has, beside the others."""
 
     windows: Windows
     budget_weight: Annotated[Number, Field(gt=0)]
@@ -178,6 +178,8 @@ class Limit(Strict):
     times_usual: Number | None = None
     below_usual: Number | None = None
     usual_at_least: Number | None = None
+    spans: list[Duration] | None = None
+    beyond_gap: Literal[True] | None = None
 
 
 class Group(Strict):
@@ -195,6 +197,12 @@ class CounterSettings(Strict):
     counted: Duration | None = None
     references: list[Week] = []
     groups: list[Group] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _with_recent(self) -> CounterSettings:
+        if self.recent is None and any(limit.spans for group in self.groups for limit in group.limits):
+            raise ValueError("'spans' needs 'recent', the span where the profile knows no rhythm")
+        return self
 
 
 # -- specs -------------------------------------------------------------------------------------------------

@@ -88,6 +88,7 @@ def contexts(draw: st.DrawFn) -> dict[str, Any]:
         ).items()
     }
     made = ctx(ladder(), expected=expected or None)
+    made["trigger"] = {"scheduled_time": payloads.TIME}
     for hit in made["payload"]["profiles"]["hits"]["hits"]:
         if draw(st.integers(0, 5)) == 0:  # a search leaves out what is empty
             hit["_source"]["expected"].pop("checks", None)
@@ -109,7 +110,6 @@ def contexts(draw: st.DrawFn) -> dict[str, Any]:
         made["metadata"] = {**made["metadata"], "max_rates": {"unseen": 0.5}}
     if draw(st.booleans()):
         made["metadata"] = {**made["metadata"], "two_sided": ["unseen"]}
-        made["trigger"] = {"scheduled_time": payloads.TIME}
     return made
 
 
