@@ -7,8 +7,10 @@ search counts what arrived (``event.ingested``) up to the scheduled time, for al
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
+from logging_lib._util.times import parse_duration
 from logging_lib.watch.scripts.limits import COMPARED_DAYS
 from logging_lib.watch.spec import (
     Counter,
@@ -196,8 +198,8 @@ def _count_failures(settings: Mapping[str, Any], check: str, aggs: Json) -> Json
 
 
 def _search_same_hours(settings: Mapping[str, Any], conditions: list[Json], counts: Json) -> Searches:
-    """Count the same hours of earlier weeks for the models in ``settings.seasonal``; not the longest window."""
-    windows = len(settings["windows"]) - 1
+    """Count the same hours of earlier weeks for the models in ``settings.seasonal``, in windows below a day."""
+    windows = sum(parse_duration(length) < timedelta(days=1) for length in settings["windows"])
     searches = {}
     for name in settings.get("references", ()):
         back = weeks_back(name)
