@@ -129,6 +129,7 @@ def _build_variation(profile: Profile, variation: Variation) -> dict[str, Any]:
         document["rhythm"] = {
             "timezone": variation.rhythm.timezone,
             "traffic": list(variation.rhythm.traffic),
+            "longest_gap": variation.rhythm.longest_gap,
             "bins": {name: [list(part) for part in parts] for name, parts in variation.rhythm.bins.items()},
             "labels": {name: _list_ordinary_bins(features[name]) for name in variation.rhythm.bins},
             "measures": _list_numbers(variation.rhythm.measures),

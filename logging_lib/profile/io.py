@@ -336,6 +336,7 @@ _PROFILE: dict[str, _Decode] = {
                 {
                     "timezone": _decode_text,
                     "traffic": _decode_tuple(_decode_number),
+                    "longest_gap": _decode_number,
                     "bins": _decode_map(_decode_tuple(_decode_tuple(_decode_count))),
                     "measures": _VARIATIONS,
                 },

@@ -216,6 +216,8 @@ class Rhythm:
     Attributes:
         timezone: whose hours and days they are.
         traffic: events in each hour of the week, the first one that of Monday; 168 numbers.
+        longest_gap: the events that ``traffic`` lets expect in the longest time without any, not counting the one
+            or more that training had once a month.
         bins: feature → for each of the ``PARTS_OF_WEEK``, the rows in each of its ordinary bins. Only of features
             whose bins follow the part of the week.
         measures: as those of ``Variation``, of windows that are compared with their own parts of the week.
@@ -223,6 +225,7 @@ class Rhythm:
 
     timezone: str
     traffic: tuple[float, ...]
+    longest_gap: float = 0.0
     bins: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     measures: Mapping[str, Mapping[str, Mapping[str, NaturalVariation]]] = field(default_factory=dict)
 

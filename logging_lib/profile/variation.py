@@ -120,15 +120,16 @@ class _Timeline:
 
     def __init__(self, seconds: Array, timezone: str) -> None:
         self.order = np.argsort(seconds, kind="stable")
-        ordered = seconds[self.order]
-        self.first, self.last = float(ordered[0]), float(ordered[-1])
+        self.ordered = seconds[self.order]
+        self.first, self.last = float(self.ordered[0]), float(self.ordered[-1])
         self.width = float(min(VARIATION_WINDOWS.values()))
         # So that no cell is in two hours of the week.
         self.start = start = self.first // self.width * self.width
-        self.cell = ((ordered - start) // self.width).astype(np.int64)
+        self.cell = ((self.ordered - start) // self.width).astype(np.int64)
         self.cells = int(self.cell[-1]) + 1
+        self.starts = start + self.width * np.arange(self.cells + 1)
         self.days = (self.last - self.first) / DAY
-        self.hour_of_week = _find_hours_of_week(start + self.width * np.arange(self.cells), timezone)
+        self.hour_of_week = _find_hours_of_week(self.starts[:-1], timezone)
         self.part = find_part_of_week(self.hour_of_week)
 
     def cumulate(self, rows: Array, columns: Array | None = None, number: int = 1) -> Array:
@@ -142,6 +143,14 @@ class _Timeline:
         rows = np.bincount(self.hour_of_week[self.cell[: np.searchsorted(self.cell, cells)]], minlength=168)
         hours = np.bincount(self.hour_of_week[:cells], minlength=168) * self.width / 3600.0
         return np.asarray(rows / np.maximum(hours, 1e-9)) * (hours > 0)
+
+    def measure_longest_gap(self) -> float:
+        """Measure how many events were expected in the longest gap; once a month a longer one is an exception."""
+        in_cells = self.measure_traffic(self.cells)[self.hour_of_week] * self.width / 3600.0
+        expected = np.interp(self.ordered, self.starts, np.concatenate([[0.0], np.cumsum(in_cells)]))
+        gaps = np.sort(np.diff(expected))
+        exceptions = int(self.days // 30)
+        return float(gaps[-1 - exceptions]) if len(gaps) > exceptions else 0.0
 
 
 def _find_hours_of_week(seconds: Array, timezone: str) -> Array:
@@ -243,6 +252,7 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
         rhythm=Rhythm(
             timezone=timezone,
             traffic=tuple(_round(number) for number in timeline.measure_traffic(timeline.cells)),
+            longest_gap=_round(timeline.measure_longest_gap()),
             bins={state.name: _count_parts(timeline, state) for state in states if state.name in followers},
             measures=variances[True],
         )

@@ -7,9 +7,12 @@ search counts what arrived (``event.ingested``) up to the scheduled time, for al
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
+from logging_lib._util.times import parse_duration
 from logging_lib.profile.model import NEW_WORDS
+from logging_lib.watch.scripts.limits import COMPARED_DAYS
 from logging_lib.watch.spec import (
     Counter,
     Counters,
@@ -203,8 +206,8 @@ def _count_failures(settings: Mapping[str, Any], check: str, aggs: Json) -> Json
 
 
 def _search_same_hours(settings: Mapping[str, Any], conditions: list[Json], counts: Json) -> Searches:
-    """Count the same hours of earlier weeks for the models in ``settings.seasonal``; not the longest window."""
-    windows = len(settings["windows"]) - 1
+    """Count the same hours of earlier weeks for the models in ``settings.seasonal``, in windows below a day."""
+    windows = sum(parse_duration(length) < timedelta(days=1) for length in settings["windows"])
     searches = {}
     for name in settings.get("references", ()):
         back = weeks_back(name)
@@ -383,8 +386,27 @@ def search_counters(spec: Counters) -> Searches:
         )
     if any(group["fields"][0] == "ml.model.name" for group in settings["groups"]):
         pattern = MODEL_PATTERN if spec.of_models else "*"
-        searches["profiles"] = search_profiles("deployed", pattern=pattern)
+        parts = ("timezone", "traffic", "longest_gap") if _list_spans(settings["groups"]) else ()
+        rhythm = [f"expected.variation.rhythm.{part}" for part in parts]
+        searches["profiles"] = search_profiles("deployed", *rhythm, pattern=pattern)
     return searches
+
+
+def _list_spans(groups: list[Json]) -> list[str]:
+    return [span for group in groups for limit in group["limits"] for span in limit.get("spans", ())]
+
+
+def _count_spans(spans: list[str]) -> Json:
+    """Count what training's traffic is compared with: the spans now and on earlier days, all events, the first."""
+    filters = {}
+    for span in spans:
+        for days in (0, *COMPARED_DAYS):
+            filters[f"{span}-{days}"] = within(span, f"-{days}d" if days else "")
+    return {
+        "spans": {"filters": {"filters": filters}, "aggs": {"weight": WEIGHT}},
+        "total": WEIGHT,
+        "first": {"min": {"field": "event.ingested"}},
+    }
 
 
 def _count_groups(spec: Counters, searched: str | None) -> Json:
@@ -404,6 +426,9 @@ def _count_groups(spec: Counters, searched: str | None) -> Json:
                 counts[name] = {"filter": condition, "aggs": numbers}
             elif searched is None or not counter.startswith("top "):  # messages name what is there now
                 counts[name] = _number(counter)
+        spans = _list_spans([group]) if searched is None else []
+        if spans:
+            counts |= _count_spans(spans)
         field, *members = group["fields"]
         for member in members:
             counts = {"members": terms(member, _GROUP_SIZES.get(member, 500), counts)}

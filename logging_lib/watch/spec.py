@@ -178,6 +178,8 @@ class Limit(Strict):
     times_usual: Number | None = None
     below_usual: Number | None = None
     usual_at_least: Number | None = None
+    spans: list[Duration] | None = None
+    beyond_gap: Literal[True] | None = None
 
 
 class Group(Strict):
@@ -195,6 +197,12 @@ class CounterSettings(Strict):
     counted: Duration | None = None
     references: list[Week] = []
     groups: list[Group] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _with_recent(self) -> CounterSettings:
+        if self.recent is None and any(limit.spans for group in self.groups for limit in group.limits):
+            raise ValueError("'spans' needs 'recent', the span where the profile knows no rhythm")
+        return self
 
 
 # -- specs -------------------------------------------------------------------------------------------------

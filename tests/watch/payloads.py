@@ -18,6 +18,7 @@ from logging_lib.watch.testing.run import run_file
 
 Document = dict[str, Any]
 TIME = "2018-02-01T10:00:00.000Z"
+NOW = 1_517_479_200_000.0
 NAMES = ["home", 'a"b', "c\\d", "e=f", "!g", "h%i", "ü"]
 names = st.sampled_from(NAMES)
 counts = st.integers(0, 400)
@@ -256,6 +257,10 @@ def limited(draw: st.DrawFn) -> Document:
         keys = draw(st.sets(st.sampled_from(sorted(bounds.keys() - {"unit"})), max_size=3))
         limit = {key: draw(bounds[key]) for key in sorted(keys | {"unit"})}
         metric = "now" if "minus" in keys and draw(st.booleans()) else "value.value"
+        if draw(st.booleans()):
+            limit["spans"] = ["1h", "6h"]
+        if draw(st.booleans()):
+            limit["beyond_gap"] = True
         limits.append({"name": "memory", "metric": metric, **limit})
     nested = draw(st.booleans())
 
@@ -267,9 +272,17 @@ def limited(draw: st.DrawFn) -> Document:
                 "value": {"value": draw(numbers)},
                 "other": {"value": draw(numbers)},
                 "last": last,
+                "first": {"value": draw(st.none() | st.sampled_from([NOW - 9e8, NOW - 1e8, NOW - 1e6]))},
+                "total": {"value": draw(st.sampled_from([0.0, 7.5, 90_000.0]))},
+                "spans": {"buckets": spans},
                 **services(draw),
             }
 
+        spans = {
+            f"{span}-{days}": {"weight": {"value": draw(st.sampled_from([0.0, 2.5, 60.0, 5000.0]))}}
+            for span in ("1h", "6h")
+            for days in draw(st.sampled_from([(0, 1, 2, 3, 7), (0, 1), (3,)]))
+        }
         outer = [bucket(name) for name in draw(st.lists(names, max_size=2, unique=True))]
         for one in outer:
             one["members"] = terms([bucket(n) for n in draw(st.lists(names, max_size=2, unique=True))])
@@ -282,12 +295,16 @@ def limited(draw: st.DrawFn) -> Document:
         "labels": ["service", "host"] if nested else ["service"],
         "limits": limits,
     }
-    metadata: Document = {"window": "1h", "groups": [group]}
+    metadata: Document = {"window": draw(st.sampled_from(["1h", "8d"])), "recent": "1h", "groups": [group]}
     payload = {"window": answer()}
     if draw(st.booleans()):
         metadata["references"] = ["week1", "week2"]
         payload |= {"week1": answer(), "week2": draw(st.sampled_from([NO_INDEX, answer()]))}
     if draw(st.booleans()):
+        hours = draw(st.sampled_from([[0.0] * 168, [60.5] * 168, [float(hour) for hour in range(168)]]))
+        zone = draw(st.sampled_from(["UTC", "Asia/Kathmandu", "America/New_York"]))
+        gap = draw(st.sampled_from([{}, {"longest_gap": 20.25}, {"longest_gap": 400}]))
+        rhythm = {"expected": {"variation": {"rhythm": {"timezone": zone, "traffic": hours, **gap}}}}
         sources = [
             {
                 "_source": {
@@ -295,6 +312,7 @@ def limited(draw: st.DrawFn) -> Document:
                     "deployed": draw(st.booleans()),
                     "owners": {"email": "a@b.c"},
                     "overrides": {"watch": draw(st.sampled_from([{}, {"memory": {"above": 7}}]))},
+                    **draw(st.sampled_from([{}, {"expected": {}}, {"expected": {"variation": {}}}, rhythm])),
                 }
             }
             for name in draw(st.lists(names, max_size=2, unique=True))

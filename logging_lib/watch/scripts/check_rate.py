@@ -427,7 +427,9 @@ def _expect_from_weeks(
     """Return what the same hours of earlier weeks had, if they had enough."""
     count = rows = 0.0
     for version in weeks:
-        bucket = version["windows"]["buckets"][window]
+        bucket = version["windows"]["buckets"].get(window)
+        if bucket is None:  # a day or longer is compared with training
+            continue
         rows += bucket["weight"]["value"]
         count += _get_count(bucket, aggregation, name)
     if rows < USUAL_ROWS:

@@ -37,7 +37,14 @@ from logging_lib.watch.scripts.measures import (
     measure_shift,
     measure_spread,
 )
-from logging_lib.watch.scripts.variation import compute_limit, is_measured, mix_bins, mix_week
+from logging_lib.watch.scripts.variation import (
+    DAY,
+    compute_limit,
+    is_measured,
+    mix_bins,
+    mix_week,
+    parse_length,
+)
 
 # From here on another watch reports the cause: out-of-range, na-spike, ...
 ELSEWHERE, ELSEWHERE_HITS = 0.05, 10.0
@@ -64,7 +71,8 @@ def distribution(ctx: JsonObject, params: JsonObject) -> Document:
     windows but the longest are compared with those; the longest is always compared with training, so that neither a
     slow leak nor a lasting shift becomes usual. A window with fewer events than ``min_events`` is not evaluated;
     where that holds of the longest one, ``notes`` say so. A longer window flags a feature only while the next
-    shorter one deviates in the same direction.
+    shorter one deviates in the same direction; one of more than a day, while the next but one does, if that has
+    ``min_events`` events: so a fixed fault is not reported for another day.
     """
     windows = ctx["metadata"]["windows"]
     profiles = index_profiles(ctx["payload"]["profiles"])
@@ -103,10 +111,12 @@ def _flag_distributions(
     longest = version["windows"]["buckets"][windows[-1]]
     features = get_features(profile, inputs="inputs" in longest, prediction="prediction" in longest)
     flagged: set[str] = set()
+    before: dict[str, ObservedBins] | None = None
+    next_shorter: dict[str, ObservedBins] | None = None
     counted: dict[str, ObservedBins] | None = None
     for window in windows:
         bucket = version["windows"]["buckets"][window]
-        next_shorter, counted = counted, features.count_observed(bucket)
+        before, next_shorter, counted = next_shorter, counted, features.count_observed(bucket)
         if bucket["doc_count"] < thresholds.min_events:
             continue
         usual = features.sum_weeks(weeks, window, thresholds.min_events) if window != windows[-1] else None
@@ -119,6 +129,10 @@ def _flag_distributions(
             shorter = next_shorter.get(name) if next_shorter is not None else None
             if next_shorter is not None and shorter is None:
                 continue
+            if before is not None and parse_length(window) > DAY:
+                recent = before.get(name)
+                if recent is not None and recent.total >= thresholds.min_events:
+                    shorter = recent
             trained = features.expected[name]
             is_new = is_accepted(profile, name, "bins")
             of_weeks = usual.get(name) if usual is not None and not is_new else None

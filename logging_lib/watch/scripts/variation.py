@@ -6,6 +6,7 @@ The numbers are those of ``logging_lib.profile.variation``, which says where the
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from math import asin, sqrt
 from zoneinfo import ZoneInfo
 
@@ -101,7 +102,7 @@ def mix_week(profile: JsonObject, bucket: JsonObject, window: str) -> list[float
     total = 0.0
     quarter = start - start % QUARTER
     while quarter < end:
-        hour = _find_hour_of_week(quarter, rhythm["timezone"])
+        hour = find_hour_of_week(quarter, rhythm["timezone"])
         overlap = min(quarter + QUARTER, end) - max(quarter, start)
         weight = rhythm["traffic"][hour] * overlap
         parts[(24 if hour >= 120 else 0) + hour % 24] += weight
@@ -110,7 +111,8 @@ def mix_week(profile: JsonObject, bucket: JsonObject, window: str) -> list[float
     return [weight / total for weight in parts] if total > 0 else []
 
 
-def _find_hour_of_week(millis: int, timezone: str) -> int:
+@lru_cache(maxsize=65536)
+def find_hour_of_week(millis: int, timezone: str) -> int:
     """Return the local hour of the week, 0 on Monday at midnight."""
     local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=millis)).astimezone(ZoneInfo(timezone))
     return local.weekday() * 24 + local.hour

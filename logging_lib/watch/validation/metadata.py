@@ -164,11 +164,13 @@ def _is_limit(limit: Mapping[str, Any]) -> bool:
     texts = ("name", "metric", "minus", "of")
     numbers = ("above", "below", "at_least", "times_usual", "below_usual", "usual_at_least")
     return (
-        {"name", "metric", "unit"} <= limit.keys() <= {*texts, *numbers, "unit"}
+        {"name", "metric", "unit"} <= limit.keys() <= {*texts, *numbers, "unit", "spans", "beyond_gap"}
         and not limit.keys().isdisjoint(numbers)
         and all(_is_text(limit[name]) for name in texts if name in limit)
         and all(_is_number(limit[name]) for name in numbers if name in limit)
         and limit["unit"] in ("", "share", "bytes", "ms", "s")
+        and ("spans" not in limit or _is_list_of_texts(limit["spans"]))
+        and limit.get("beyond_gap", True) is True
     )
 
 
