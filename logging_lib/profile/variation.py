@@ -303,7 +303,10 @@ def _measure_state(
         total = origin.sum(window, events)
         for check, (failed_cells, expected, held_out) in failing.items():
             hits = origin.sum(window, failed_cells)
-            yield (False, check, state.name), window, measure_rates(hits, total, expected, held_out), total
+            distances = measure_rates(hits, total, expected, held_out)
+            if check == "oov":
+                distances = _keep_rises(distances)
+            yield (False, check, state.name), window, distances, total
         if number >= 2 and len(reference):
             observed = origin.sum(window, shares)
             binned = observed.sum(axis=1)
@@ -316,7 +319,7 @@ def _measure_state(
                     yield (True, measure, state.name), window, distances, binned
         if state.words is not None:
             distances = _measure_new_words(timeline, origin, window, total, state.words)
-            yield (False, NEW_WORDS, state.name), window, distances, total
+            yield (False, NEW_WORDS, state.name), window, _keep_rises(distances), total
         if numbers is not None:
             distances, n = _measure_mean(timeline, origin, window, numbers)
             yield (False, "mean", state.name), window, distances, n
@@ -391,6 +394,15 @@ def measure_rates(hits: Array, total: Array, expected: int, rows: int) -> Distan
     with np.errstate(invalid="ignore", divide="ignore"):
         distance = 2 * np.arcsin(np.sqrt(hits / total)) - 2 * np.arcsin(np.sqrt(usual))
         return Distances(distance, 1 / total + 1 / (rows + 1.0))
+
+
+def _keep_rises(distances: Distances) -> Distances:
+    """Count no fall as a distance, of what is flagged for a rise only.
+
+    Unknown words become fewer with every row of the reference, of which the last fifth still had more than the
+    windows after it: that is no variation, and none that grows with the days.
+    """
+    return distances._replace(distance=distances.distance.clip(0.0))
 
 
 def measure_bins(reference: Array, observed: Array, *, is_ordered: bool) -> dict[str, Distances]:

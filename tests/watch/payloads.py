@@ -163,7 +163,9 @@ def distributions(draw: st.DrawFn) -> Document:
     )
     feature = draw(names)
     numeric = draw(st.booleans())
-    labels = BINS if numeric else ["A", "B%21", "C", "!other", "D", "!missing", "!unseen"]
+    lengths = [f"len:{label}" for label in BINS]
+    ordered = draw(st.sampled_from([BINS, lengths])) if numeric else []
+    labels = ordered or ["A", "B%21", "C", "!other", "D", "!missing", "!unseen"]
     expected = {label: draw(st.integers(0, 500)) for label in labels}
     outputs = {label: draw(st.integers(0, 300)) for label in BINS}
     name = feature.replace("%", "%25").replace("=", "%3D")
@@ -218,7 +220,7 @@ def distributions(draw: st.DrawFn) -> Document:
     document = {
         "features": 3,
         "bins": {feature: expected},
-        "order": {feature: BINS} if numeric else {},
+        "order": {feature: ordered} if numeric else {},
         "prediction": {"bins": outputs, "order": BINS, "moments": draw(st.sampled_from([{}, moments]))},
         **draw(variation(measures, feature, BINS if numeric else ["A", "B%21", "C", "!other", "D"])),
     }
