@@ -476,22 +476,25 @@ def _compute_psi_distance(reference: Array, observed: Array, m: Array, n: Array)
 def _follows_rhythm(measured: Mapping[tuple[bool, str, str], _ByWindow], name: str) -> bool:
     """Whether the parts of the week explain enough of how far a feature's windows are from training."""
     natural = {}
+    noise = 0.0
     for by_part in (False, True):
         of_windows = measured.get((by_part, "psi", name), {})
         parts = [part for window in ("1h", "3h", "6h", "24h") for part in of_windows.get(window, [])]
-        if not parts:
+        weights = np.concatenate([1 / part.noise for part in parts]) if parts else np.empty(0)
+        if len(weights) < MIN_WINDOWS:
             return False
         excess = np.concatenate([(part.distance**2 - part.noise) for part in parts])
-        weights = np.concatenate([1 / part.noise for part in parts])
-        natural[by_part] = float(np.average(excess, weights=weights)) if len(excess) >= MIN_WINDOWS else 0.0
-    return natural[False] > 0 and natural[True] < (1 - MIN_EXPLAINED) * natural[False]
+        natural[by_part] = float(np.average(excess, weights=weights))
+        noise = len(weights) / float(weights.sum())
+    # What is less than half of chance's part is not worth a reference of far fewer rows.
+    return natural[False] > 0.5 * noise and natural[True] < (1 - MIN_EXPLAINED) * natural[False]
 
 
 def _is_clock(timeline: _Timeline, state: RowStates) -> bool:
     """Whether a feature's bin hardly says more than the hour of the week, as the hour itself.
 
-    What a window has of it then depends only on when its events were, of which the traffic of training is an estimate
-    that storms and holidays break. Over a whole day it is steady without any rhythm.
+    What a window has of it then depends only on when its events were, which the traffic of training only estimates:
+    storms and holidays are other times. Over a whole day it is steady without any rhythm.
     """
     counts = np.array(_count_parts(timeline, state))
     return bool(counts.sum() > 0 and counts.max(axis=1).sum() > MAX_PURITY * counts.sum())
