@@ -18,16 +18,16 @@ from logging_lib.store.duckdb.store import EmbeddedStore
 START = datetime(2018, 1, 1, tzinfo=UTC)
 SPAN = timedelta(days=30)
 DISTINCT = 20_000
-LABELED = 10  # one prediction in so many gets its truth, a day later
+LABELED = 10  # one prediction in this number gets its label, a day later
 MODEL, SERVICE = "m", "s"
 
 
 def fitted() -> Profile:
     data = frame(20_000)
     output = data["number_0"] / 20
-    truth = output + np.random.default_rng(9).normal(0, 1, len(output))
-    data = data.assign(output=output, truth=truth)
-    return profile.fit(data, model=MODEL, version="1", prediction="output", target="truth")
+    actual = output + np.random.default_rng(9).normal(0, 1, len(output))
+    data = data.assign(output=output, actual=actual)
+    return profile.fit(data, model=MODEL, version="1", prediction="output", target="actual")
 
 
 def write(folder: Path, events: int) -> Profile:

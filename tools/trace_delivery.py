@@ -77,7 +77,7 @@ class Tracer:
 
     def __exit__(self, *exc_info: object) -> None:
         sys.setprofile(None)
-        made = [each for each in self._seen if id(each) not in self._known]
+        made = [each for each in self._seen if id(each) not in self._known and not _is_of_store(each)]
         self._leg.types |= {type(each).__name__ for each in made}
 
     def _event(self, frame: FrameType, event: str, argument: Any) -> None:
@@ -109,6 +109,11 @@ def _contained(value: Any) -> Iterator[Any]:
 
 def _is_ours(value: Any) -> bool:
     return str(type(value).__module__).startswith(PACKAGE)
+
+
+def _is_of_store(value: Any) -> bool:
+    """Whether a store made it to answer a search: it is not handed on."""
+    return str(type(value).__module__).startswith(f"{PACKAGE}.store")
 
 
 class Inbox:

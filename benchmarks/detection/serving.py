@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import pandas as pd
 from sklearn.compose import make_column_transformer
@@ -22,17 +21,18 @@ from sklearn.preprocessing import OrdinalEncoder
 from structlog import DropEvent
 
 from benchmarks.detection.datasets import Stream
+from benchmarks.detection.detectable import ABSENT, inputs_of, is_number
 from logging_lib import PredictionProcessor
 from logging_lib import profile as profiles
 from logging_lib._util import content
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.model import Profile
 from logging_lib.store.duckdb.store import EmbeddedStore
-from logging_lib.watch.backtest.backtest import Backtest, backtest
+from logging_lib.watch.backtest.backtest import backtest
 from logging_lib.watch.loading import load_watches
+from logging_lib.watch.model import Watch
+from logging_lib.watch.results import Alert
 
-ABSENT = object()
-"""In place of a value: the event has no such key."""
 _DELAY = pd.Timedelta(seconds=2)  # until an event is received
 
 
@@ -50,7 +50,7 @@ class Fold:
 
     def __post_init__(self) -> None:
         self.training, self.served = self.stream.fold(self.number)
-        self.features = [name for name in self.training if name not in ("time", "target")]
+        self.features = inputs_of(self.training)
         self.model = f"{self.stream.name}-{self.number}"
 
     @cached_property
@@ -58,7 +58,7 @@ class Fold:
         """Trained on the rows whose outcome is known."""
         known = self.training.dropna(subset=["target"])
         text = self.stream.text
-        numeric = [n for n in self.features if pd.api.types.is_numeric_dtype(known[n])]
+        numeric = [n for n in self.features if is_number(known, n)]
         category = [n for n in self.features if n not in numeric and n != text]
         encoder = OrdinalEncoder(
             handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1
@@ -68,8 +68,8 @@ class Fold:
             parts.append(
                 (make_pipeline(HashingVectorizer(n_features=4096), TruncatedSVD(8, random_state=1)), text)
             )
-        is_number = pd.api.types.is_numeric_dtype(known["target"])
-        kind = HistGradientBoostingRegressor if is_number else HistGradientBoostingClassifier
+        regression = is_number(known, "target")
+        kind = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
         model = kind(max_iter=60, min_samples_leaf=50, early_stopping=False, random_state=1)
         return make_pipeline(make_column_transformer(*parts), model).fit(
             known[self.features], known["target"]
@@ -79,10 +79,10 @@ class Fold:
         """The model's answers. A value that is no number is missing where the model wants numbers."""
         inputs = rows[self.features].copy()
         for name in self.features:
-            if pd.api.types.is_numeric_dtype(self.training[name]):
+            if is_number(self.training, name):
                 inputs[name] = pd.to_numeric(inputs[name], errors="coerce")
             else:
-                inputs[name] = inputs[name].map(lambda value: None if value is ABSENT else value)
+                inputs[name] = inputs[name].map(lambda value: None if value == ABSENT else value)
         if self.stream.text is not None:
             inputs[self.stream.text] = inputs[self.stream.text].fillna("")
         answers: list[Any] = self.estimator.predict(inputs).tolist()
@@ -109,7 +109,7 @@ class Fold:
         for number, (moment, received, prediction, *values) in enumerate(
             zip(rows["time"], arrived, self.predict(rows), *columns, strict=True)
         ):
-            inputs = {n: v for n, v in zip(self.features, values, strict=True) if v is not ABSENT}
+            inputs = {n: v for n, v in zip(self.features, values, strict=True) if v != ABSENT}
             try:
                 event = process(
                     None,
@@ -128,37 +128,54 @@ class Fold:
 
     def replay(
         self,
-        lines: list[bytes],
-        *,
-        since: datetime,
-        until: datetime,
-        every: timedelta = timedelta(minutes=5),
-    ) -> Backtest:
-        """The product's own backtest of all shipped watches over these events."""
-        with tempfile.TemporaryDirectory(prefix="detection-") as folder:
-            with EmbeddedStore(Path(folder)) as writable:
-                writable.index("ml-profiles", [profiles.build_document(self.profile)])
-            stream = Path(folder) / "logs-ml.prediction-default"
-            stream.mkdir()
-            with (stream / "documents.jsonl").open("wb") as file:
-                file.writelines(lines)
-            hours = np.unique(self.served["time"].dt.floor("h"))
-            with EmbeddedStore(Path(folder), read_only=True) as store:
-                result = backtest(
-                    store,
-                    load_watches(content.path("watchers")),
-                    start=since,
-                    end=until,
-                    every=every,
-                    arrivals=[pd.Timestamp(hour).to_pydatetime() for hour in hours],
-                )
-        assert not result.failures, result.failures
-        return result
-
-    def replay_clean(self, *, every: timedelta = timedelta(minutes=5), sample: float = 1.0) -> Backtest:
-        return self.replay(
-            list(self.events(self.served, sample)),
-            since=self.served["time"].iloc[0].to_pydatetime(),
-            until=self.served["time"].iloc[-1].to_pydatetime(),
+        lines: Iterable[bytes],
+        arrivals: pd.Series,
+        since: pd.Timestamp,
+        until: pd.Timestamp,
+        every: timedelta,
+    ) -> tuple[Alert, ...]:
+        """The alerts of a backtest; ``arrivals`` are the times of the events."""
+        return replay(
+            lines,
+            profile=self.profile,
+            hours=[hour.to_pydatetime() for hour in arrivals.dt.floor("h").unique()],
+            since=since.to_pydatetime(),
+            until=until.to_pydatetime(),
             every=every,
+            watches=prediction_watches(),
         )
+
+
+def replay(
+    lines: Iterable[bytes],
+    *,
+    profile: Profile,
+    hours: Iterable[datetime],
+    since: datetime,
+    until: datetime,
+    every: timedelta,
+    watches: Iterable[Watch],
+) -> tuple[Alert, ...]:
+    """The alerts of the product's own backtest over these events.
+
+    Args:
+        hours: those in which events arrived.
+    """
+    with tempfile.TemporaryDirectory(prefix="detection-") as folder:
+        with EmbeddedStore(Path(folder)) as writable:
+            writable.index("ml-profiles", [profiles.build_document(profile)])
+        stream = Path(folder) / "logs-ml.prediction-default"
+        stream.mkdir()
+        with (stream / "documents.jsonl").open("wb") as file:
+            file.writelines(lines)
+        with EmbeddedStore(Path(folder), read_only=True) as store:
+            result = backtest(store, watches, start=since, end=until, every=every, arrivals=hours)
+    assert not result.failures, result.failures
+    return result.alerts
+
+
+@cache
+def prediction_watches() -> list[Watch]:
+    """The shipped watches that read the events of predictions."""
+    watches = load_watches(content.path("watchers"))
+    return [watch for watch in watches if "logs-ml.prediction-" in watch.definition.model_dump_json()]

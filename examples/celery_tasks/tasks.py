@@ -51,5 +51,5 @@ def price(task: Task, inputs: dict[str, Any]) -> None:
 
 @app.task(name="settled", ignore_result=True)
 def settled(request_id: str, interest_rate: float) -> None:
-    """The truth, some time later."""
+    """Log the actual rate, which is known some time later."""
     log.label(request_id, interest_rate)

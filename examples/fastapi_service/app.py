@@ -79,7 +79,7 @@ async def price(loan: Loan, request: Request) -> dict[str, float]:
 
 @app.post("/outcomes", status_code=204)
 async def outcome(found: Outcome, request: Request) -> None:
-    """The truth about an earlier prediction."""
+    """Log the label of an earlier prediction."""
     request.app.state.log.label(found.request_id, found.interest_rate)
 
 

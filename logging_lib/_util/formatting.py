@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Final
 
 from logging_lib._util.text import shorten
@@ -99,6 +99,16 @@ def format_seconds(seconds: float | None) -> str:
 def format_time(time: datetime) -> str:
     """Write a time in UTC to the minute: ``2018-02-01 09:00``."""
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def names_year(start: datetime, end: datetime, this_year: int) -> bool:
+    """Return whether the days of a period need their year: it is not of this year, or spans years."""
+    return {start.astimezone(UTC).year, end.astimezone(UTC).year} != {this_year}
+
+
+def format_day(day: date, *, year: bool) -> str:
+    """Write a day for an axis: ``4 Mar``, or ``4 Mar 2013``."""
+    return f"{day.day} {day:%b %Y}" if year else f"{day.day} {day:%b}"
 
 
 def shorten_times(text: str) -> str:

@@ -34,7 +34,7 @@ class Column:
 
 
 def infer_kind(series: Sequence[pd.Series]) -> str:
-    """What the values of a variable are, judged by all samples: one of ``KINDS``."""
+    """Infer from all samples what the values of a variable are: one of ``KINDS``."""
     if all(pd.api.types.is_bool_dtype(values) for values in series):
         return "boolean"
     if all(pd.api.types.is_numeric_dtype(values) for values in series):
@@ -56,7 +56,7 @@ def infer_kind(series: Sequence[pd.Series]) -> str:
 
 
 def numbers(series: pd.Series, kind: str) -> Column:
-    """The finite numbers, sorted; a date is its seconds since 1970."""
+    """Return the finite numbers, sorted; a date is its seconds since 1970."""
     rows = len(series)
     missing = int(series.isna().sum())
     notes: list[str] = []
@@ -84,7 +84,7 @@ def numbers(series: pd.Series, kind: str) -> Column:
 
 
 def categories(series: pd.Series) -> Column:
-    """How often each category is there, by its canonical text."""
+    """Count how often each category occurs, by its canonical text."""
     counts: Counter[str] = Counter()
     unreadable = 0
     try:
@@ -102,7 +102,7 @@ def categories(series: pd.Series) -> Column:
 
 
 def word_counts(series: pd.Series) -> tuple[Column, Counter[str]]:
-    """How many words each text has, sorted, and the words of up to ``WORDS_FROM`` texts."""
+    """Count the words of each text, sorted, and the words of up to ``WORDS_FROM`` texts."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -116,7 +116,7 @@ def word_counts(series: pd.Series) -> tuple[Column, Counter[str]]:
 
 
 def table(counts: Iterable[Mapping[str, int]]) -> tuple[list[str], Array]:
-    """The categories of all samples, the most frequent first, and their counts, shape (samples, categories)."""
+    """Count the categories of all samples, the most frequent first; counts have shape (samples, categories)."""
     samples = list(counts)
     total: Counter[str] = Counter()
     for sample in samples:

@@ -402,7 +402,7 @@ def _add_size_note(variable: Variable, options: _Options) -> Variable:
 
 
 def detectable(n: int, m: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The shift, in standard deviations, that a two-sided t-test of samples of n and m finds with that power
+    """Return the shift, in standard deviations, that a two-sided t-test of samples of n and m finds with that power
     (normal approximation; Cohen 1988, 2.3)."""
     z = stats.norm.isf(alpha / 2) + stats.norm.isf(1 - power)
     return float(z * math.sqrt(1 / n + 1 / m))

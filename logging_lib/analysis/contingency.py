@@ -144,7 +144,7 @@ def noncentrality(chi2: float, freedom: float) -> tuple[float, float]:
 
 
 def risk_difference(table: Array, *, z: float = Z) -> Effect:
-    """Return, of a 2 x 2 table, the second column's share in the second sample less that in the first.
+    """Return for a 2 x 2 table the second column's share in the second sample less that in the first.
 
     The interval is Newcombe's (Statistics in Medicine 17, 1998, method 10).
     """
@@ -158,7 +158,7 @@ def risk_difference(table: Array, *, z: float = Z) -> Effect:
 
 
 def cohens_h(table: Array) -> Effect:
-    """Return, of a 2 x 2 table, Cohen's h between the shares of the second column, second sample less first (Cohen
+    """Return for a 2 x 2 table Cohen's h between the shares of the second column, second sample less first (Cohen
     1988, chapter 6): the arcsine makes its variance 1/n + 1/m whatever the shares."""
     (_, hits_a), (_, hits_b) = table.tolist()
     n, m = (int(total) for total in table.sum(axis=1))

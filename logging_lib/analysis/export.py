@@ -60,7 +60,7 @@ class Exported:
     untyped: Counter[str] = field(default_factory=Counter)
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it; the shares are of all selected events."""
+        """Return it as JSON has it; the shares are of all selected events."""
         return {
             "events": self.events,
             "rows": self.rows,
@@ -152,7 +152,7 @@ def export(
 
 
 def profile_kinds(store: Store, selection: Selection) -> dict[str, str]:
-    """Feature → kind of the published profiles of the selected versions; empty where there is none. A feature that
+    """Return feature → kind of the published profiles of the selected versions, or nothing. A feature that
     versions disagree about is a text."""
     from logging_lib.store.profiles import load_published
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def read(
     store: Store, selection: Selection, *, by: str | None = None, max_labels: int = 1_000_000
 ) -> pd.DataFrame:
-    """The joined labels as a DataFrame, the latest of each prediction: by the time at which it was known.
+    """Read the joined labels as a DataFrame, the latest of each prediction: by the time at which it was known.
 
     Args:
         selection: by model, version, role, and the time at which the label was known; ``where`` may name a
@@ -31,8 +31,9 @@ def read(
         max_labels: how many label events are read, the latest.
 
     Returns:
-        Columns ``prediction``, ``truth``, ``score``, ``scores``, ``weight``, ``delay`` (s), ``model``, ``version``,
-        ``role``, ``at``, ``prediction_id``, ``changed`` (an earlier label was another), and ``segment``.
+        Columns ``prediction``, ``actual``, ``score``, ``scores``, ``weight``, ``delay`` (s), ``model``,
+        ``version``, ``role``, ``at``, ``prediction_id``, ``changed`` (an earlier label was another),
+        and ``segment``.
 
     Raises:
         StoreError: there are none.
@@ -48,7 +49,7 @@ def read(
         for hit in page:
             row = _build_row(hit["_source"], by)
             latest = rows.setdefault(row["prediction_id"] or hit["_source"]["event"]["id"], row)
-            latest["changed"] = latest["changed"] or latest["truth"] != row["truth"]
+            latest["changed"] = latest["changed"] or latest["actual"] != row["actual"]
         if len(rows) >= max_labels:
             break
     if not rows:
@@ -66,7 +67,7 @@ def _build_row(source: Mapping[str, Any], by: str | None) -> dict[str, Any]:
     prediction, label = ml.get("prediction") or {}, ml["label"]
     row = {
         "prediction": output_of(prediction),
-        "truth": output_of(label),
+        "actual": output_of(label),
         "score": prediction.get("score"),
         "scores": prediction.get("scores"),
         "weight": (ml.get("sample") or {}).get("weight", 1.0),
@@ -100,7 +101,7 @@ def _add_segments(store: Store, rows: Mapping[str, dict[str, Any]], by: str) -> 
 
 
 def share(store: Store, selection: Selection, model: str, version: str) -> dict[str, Any]:
-    """How many predictions that were made in the selection's time have a label, of how many; by weight.
+    """Count the predictions that were made in the selection's time and those that have a label, by weight.
 
     Returns:
         ``predictions``, ``labelled`` and ``share``.
@@ -136,7 +137,7 @@ _Answers = dict[str, tuple[Any, float | None]]
 
 
 def shadow(store: Store, selection: Selection, *, max_rows: int = MAX_REQUESTS) -> list[Shadow]:
-    """Each shadow version against each live version that answered the same requests.
+    """Compare each shadow version with each live version that answered the same requests.
 
     Args:
         selection: of the requests; its role and version are not looked at.
@@ -147,7 +148,7 @@ def shadow(store: Store, selection: Selection, *, max_rows: int = MAX_REQUESTS) 
     """
     import pandas as pd
 
-    from logging_lib.analysis.shadow import judge
+    from logging_lib.analysis.shadow import compare_answers
 
     scope = replace(selection, version=None)
     shadows, lives = (
@@ -168,13 +169,13 @@ def shadow(store: Store, selection: Selection, *, max_rows: int = MAX_REQUESTS) 
                     "shadow": pd.Series([answers[request][0] for request in requests]),
                     "live_ms": [live_answers[request][1] for request in requests],
                     "shadow_ms": [answers[request][1] for request in requests],
-                    "truth": pd.Series([actuals.get(request) for request in requests]),
+                    "actual": pd.Series([actuals.get(request) for request in requests]),
                 }
             ).dropna(subset=["live", "shadow"])
             if frame.empty:
                 continue
             comparisons.append(
-                judge(
+                compare_answers(
                     frame,
                     live=live_version,
                     shadow=version,

@@ -95,7 +95,7 @@ class Done:
 
 
 def rows_of(path: Path) -> Iterator[Mapping[str, Any]]:
-    """The rows of a ``.csv`` (or ``.csv.gz``), ``.parquet`` or ``.jsonl`` file, one after the other.
+    """Yield the rows of a ``.csv`` (or ``.csv.gz``), ``.parquet`` or ``.jsonl`` file, one after the other.
 
     Raises:
         ValueError: another format, or a line that is no JSON object.
@@ -121,7 +121,7 @@ def rows_of(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def lines_of(stream: IO[bytes]) -> Iterator[list[Mapping[str, Any]]]:
-    """JSON lines as they arrive: a list of what is there, without waiting for more."""
+    """Read JSON lines as they arrive: a list of what is there, without waiting for more."""
     read = getattr(stream, "read1", stream.read)
     remainder, number = b"", 0
     while block := read(1 << 16):
@@ -201,7 +201,7 @@ def join(
 
 
 def chunks(items: Iterable[Item], size: int = CHUNK) -> Iterator[list[Item]]:
-    """Lists of up to ``size`` items, as ``itertools.batched`` of Python 3.12."""
+    """Yield lists of up to ``size`` items, as ``itertools.batched`` of Python 3.12."""
     remaining = iter(items)
     while chunk := list(islice(remaining, size)):
         yield chunk

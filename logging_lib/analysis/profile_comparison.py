@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 def compare_with_profile(
     feature: Feature, served: pd.Series, sample_name: str, test: str, seed: int
 ) -> list[Variable]:
-    """The feature's variable and, where a value is missing in training or was when served, that of the missing.
+    """Compare the feature and, where a value is missing in training or was when served, what is missing.
 
     Args:
         feature: of the profile, not hidden.
@@ -87,7 +87,7 @@ def compare_with_profile(
 
 
 def compare_missing(name: str, counts: Array, test: str, seed: int) -> Variable:
-    """Whether values are missing equally often; ``counts``: (there, missing) of each sample, shape (samples, 2)."""
+    """Compare how often values are missing; ``counts``: (there, missing) of each sample, shape (samples, 2)."""
     result, effect, _ = contingency.association(counts, test=test, seed=seed)
     effects = (
         (contingency.cohens_h(counts), contingency.risk_difference(counts)) if len(counts) == 2 else (effect,)
@@ -155,12 +155,12 @@ def _summarize(feature: Feature, served: SampleMoments | None, table: Array) -> 
 
 
 def new_share(table: Array) -> float:
-    """The share of the second sample's values that the first does not have; ``table`` has shape (2, categories)."""
+    """Compute the second sample's share of values that the first lacks; ``table`` has shape (2, categories)."""
     return float(table[1][table[0] == 0].sum() / table[1].sum())
 
 
 def new_values(labels: list[str], table: Array, name: str) -> list[str]:
-    """A note on them, the most frequent first, or none."""
+    """Return a note on them, the most frequent first, or none."""
     new = sorted(
         ((int(b), label) for label, a, b in zip(labels, *table.tolist(), strict=True) if b and not a),
         reverse=True,

@@ -57,7 +57,7 @@ class SegmentQuality:
     notes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return it as JSON has it."""
         return {
             "segment": self.segment,
             "labels": self.labels,
@@ -84,19 +84,19 @@ def measure(frame: pd.DataFrame, segment: str = "all") -> SegmentQuality:
     """Measure predictions whose label is known.
 
     Args:
-        frame: a row a prediction; columns ``prediction``, ``truth`` and, where known, ``weight`` (1 unless
+        frame: a row a prediction; columns ``prediction``, ``actual`` and, where known, ``weight`` (1 unless
             sampled), ``score`` (probability of the predicted class) and ``scores`` (mapping class → probability).
         segment: what the rows are.
 
     Raises:
         ValueError: no row has both a prediction and an actual value.
     """
-    frame = frame.dropna(subset=["prediction", "truth"])
+    frame = frame.dropna(subset=["prediction", "actual"])
     if frame.empty:
-        raise ValueError(f"{segment}: no row has both a prediction and a truth")
+        raise ValueError(f"{segment}: no row has both a prediction and an actual value")
     weight = frame["weight"].to_numpy(dtype=float) if "weight" in frame else np.ones(len(frame))
     numeric = not any(
-        isinstance(value, str | bool) for name in ("prediction", "truth") for value in frame[name]
+        isinstance(value, str | bool) for name in ("prediction", "actual") for value in frame[name]
     )
     notes = (f"only {len(frame)} labels",) if len(frame) < FEW_LABELS else ()
     measures = _measure_numbers(frame, weight) if numeric else _measure_classes(frame, weight)
@@ -106,7 +106,7 @@ def measure(frame: pd.DataFrame, segment: str = "all") -> SegmentQuality:
 
 
 def by_segment(frame: pd.DataFrame, *, max_segments: int = 50) -> list[SegmentQuality]:
-    """All rows, then each value of the column ``segment``, the largest first."""
+    """Measure all rows, then each value of the column ``segment``, the largest first."""
     segments = [measure(frame)]
     if "segment" in frame:
         named = frame["segment"].fillna("(missing)").astype(str)
@@ -117,7 +117,7 @@ def by_segment(frame: pd.DataFrame, *, max_segments: int = 50) -> list[SegmentQu
 
 
 def delays(frame: pd.DataFrame) -> dict[str, float]:
-    """How long after its prediction a label was known, in seconds: labels, mean, quantiles. Unweighted.
+    """Measure how long after its prediction a label was known, in seconds: labels, mean, quantiles. Unweighted.
 
     Args:
         frame: a row a label; column ``delay``, in seconds, null where it is not known.
@@ -141,7 +141,7 @@ _Measures = tuple[
 
 
 def _measure_numbers(frame: pd.DataFrame, weight: Array) -> _Measures:
-    predicted, actual = (frame[name].to_numpy(dtype=float) for name in ("prediction", "truth"))
+    predicted, actual = (frame[name].to_numpy(dtype=float) for name in ("prediction", "actual"))
     error = predicted - actual
     mean_actual = np.average(actual, weights=weight)
     total = float(np.average((actual - mean_actual) ** 2, weights=weight))
@@ -181,7 +181,7 @@ def _effective_size(weight: Array) -> float:
 
 
 def _measure_classes(frame: pd.DataFrame, weight: Array) -> _Measures:
-    predicted, actual = (frame[name].astype(str).to_numpy() for name in ("prediction", "truth"))
+    predicted, actual = (frame[name].astype(str).to_numpy() for name in ("prediction", "actual"))
     names, coded = np.unique(np.concatenate([predicted, actual]), return_inverse=True)
     g, t = coded[: len(predicted)], coded[len(predicted) :]
     confusion = np.zeros((len(names), len(names)))

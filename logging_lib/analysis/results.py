@@ -279,5 +279,5 @@ def _document(variable: Variable) -> dict[str, Any]:
 
 
 def finite(value: float | None) -> float | None:
-    """JSON has neither NaN nor infinity."""
+    """Replace NaN and infinity by None, since JSON has neither."""
     return None if value is None or not math.isfinite(value) else float(value)

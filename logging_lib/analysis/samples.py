@@ -63,7 +63,7 @@ class Selection:
         return replace(selection, where=where)
 
     def query(self) -> dict[str, Any]:
-        """As a search has it. The end of a period is not part of it."""
+        """Return it as a search has it. The end of a period is not part of it."""
         filters: list[dict[str, Any]] = [
             {"term": {name: value}}
             for name, value in (
@@ -115,7 +115,7 @@ def read(
     seed: int = 0,
     about: Mapping[str, str] | None = None,
 ) -> Served:
-    """The selected predictions, or a random sample of ``max_rows`` of them.
+    """Read the selected predictions, or a random sample of ``max_rows`` of them.
 
     Where the logger sampled some events and kept others (failures, flagged ones), those that stand for fewer
     predictions are thinned, so that each row stands for as many.
@@ -188,7 +188,7 @@ def read(
 
 
 def values_of(store: Store, selection: Selection, name: str, *, max_values: int = 20) -> list[str]:
-    """The values of a segment: of ``model``, ``version``, ``role``, a ``labels.*`` key or a category.
+    """Return the values of a segment: of ``model``, ``version``, ``role``, a ``labels.*`` key or a category.
 
     Raises:
         StoreError: there are none, or more than ``max_values``.
@@ -211,7 +211,7 @@ def values_of(store: Store, selection: Selection, name: str, *, max_values: int 
 
 
 def models(store: Store) -> list[str]:
-    """The models that have predictions, those with most first."""
+    """List the models that have predictions, those with most first."""
     body = {"size": 0, "aggs": {"models": {"terms": {"field": "ml.model.name", "size": 1000}}}}
     aggregation = store.search(STREAMS, body).get("aggregations", {}).get("models", {})
     return [bucket["key"] for bucket in aggregation.get("buckets", ())]

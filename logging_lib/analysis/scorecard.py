@@ -1,4 +1,4 @@
-"""The seven monitoring tests of the ML Test Score, judged by what is deployed and was recently seen. Pure.
+"""The seven monitoring tests of the ML Test Score, scored by what is deployed and was recently seen. Pure.
 
 Source: Breck et al., The ML Test Score: A Rubric for ML Production Readiness and Technical Debt Reduction (2017),
 section V. A test counts 1 where it runs by itself, again and again, and 0.5 where it was done by hand or in part.
@@ -85,7 +85,7 @@ class Scorecard:
         return all(monitor.score == COVERED for monitor in self.monitors)
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return it as JSON has it."""
         return {
             "model": self.model,
             "score": self.score,
@@ -114,7 +114,7 @@ class _Need(NamedTuple):
 
 
 def score(evidence: Evidence, *, now: datetime, recent: timedelta = timedelta(days=7)) -> Scorecard:
-    """Judge the evidence.
+    """Score the evidence: each of the seven tests is covered, partly covered or missing.
 
     Args:
         recent: a watch that ran, or an event that came, longer ago does not count.
@@ -258,8 +258,8 @@ def _check_quality(evidence: Evidence, now: datetime, recent: timedelta) -> Moni
         _require_watch(evidence, "quality-regression", now, recent),
         _Need(
             evidence.labels > 0,
-            f"{evidence.labels:,} predictions have their truth" if evidence.labels else "",
-            "send the truth when it is known: log.label(request_id, actual), or logging-lib labels ingest",
+            f"{evidence.labels:,} predictions have a label" if evidence.labels else "",
+            "log the label when it is known: log.label(request_id, actual), or logging-lib labels ingest",
         ),
         _Need(
             bool((evidence.profile or {}).get("quality")),
@@ -276,6 +276,6 @@ def _check_quality(evidence: Evidence, now: datetime, recent: timedelta) -> Moni
     value = PARTLY if evidence.labels > 0 or proxy.met else MISSING
     texts = (
         *monitor.evidence,
-        *([f"{proxy.evidence}: a proxy where the truth comes late"] if proxy.met else []),
+        *([f"{proxy.evidence}: a proxy where labels arrive late"] if proxy.met else []),
     )
     return Monitor(7, title, value, texts, monitor.todo)

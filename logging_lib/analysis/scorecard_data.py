@@ -40,7 +40,7 @@ def write(
 
 
 def last(store: Store, kind: str, model: str) -> list[dict[str, Any]]:
-    """The last results of a kind for a model, one a version, the newest first."""
+    """Return the last results of a kind for a model, one a version, the newest first."""
     query = {"bool": {"filter": [{"term": {"kind": kind}}, {"term": {"ml.model.name": model}}]}}
     hits = store.search(ANALYSIS, {"size": 1000, "query": query})["hits"]["hits"]
     return sorted(
@@ -88,7 +88,7 @@ def gather(
 
 
 def of_index(store: Store) -> Watches:
-    """The watches whose state the runner keeps in ``ml-watch-state``."""
+    """List the watches whose state the runner keeps in ``ml-watch-state``."""
     hits = store.search(WATCH_STATE, {"size": _MAX_WATCHES})["hits"]["hits"]
     watches: Watches = {}
     for hit in hits:
@@ -101,7 +101,7 @@ def of_index(store: Store) -> Watches:
 
 
 def of_folder(folder: Path) -> Watches:
-    """The watches whose state the runner keeps in a folder, as ``watches/<id>.json``."""
+    """List the watches whose state the runner keeps in a folder, as ``watches/<id>.json``."""
     watches: Watches = {}
     for file in sorted((folder / "watches").glob("*.json")):
         watches[unquote(file.stem)] = _parse_time(_read_state(file).get("last_scheduled"))
@@ -109,7 +109,7 @@ def of_folder(folder: Path) -> Watches:
 
 
 def of_watcher(answer: Mapping[str, Any], model: str) -> Watches:
-    """The watches of real Watcher, from the answer of ``_watcher/_query/watches``: ours are called
+    """List the watches of real Watcher, from the answer of ``_watcher/_query/watches``: ours are called
     ``logging-lib-<watch>--<model>``. One that is switched off is not deployed."""
     watches: Watches = {}
     for entry in answer.get("watches", ()):

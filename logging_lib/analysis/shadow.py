@@ -54,7 +54,7 @@ class Shadow:
     notes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return it as JSON has it."""
 
         def plain(values: Mapping[str, Any]) -> dict[str, Any]:
             return {
@@ -81,7 +81,7 @@ class Shadow:
         }
 
     def lines(self) -> list[str]:
-        """For a person, a sentence each."""
+        """Write it for a person, a sentence each."""
         share, low, high = self.agreement
         lines = [
             f"shadow {self.shadow} beside live {self.live}: {self.requests:,} requests answered by both, "
@@ -114,7 +114,7 @@ class Shadow:
         return [*lines, *self.notes]
 
 
-def judge(
+def compare_answers(
     pairs: pd.DataFrame,
     *,
     live: str,
@@ -123,11 +123,11 @@ def judge(
     only_shadow: int = 0,
     alpha: float = 0.05,
 ) -> Shadow:
-    """Judge the answers to the same requests.
+    """Compare the answers of a live and a shadow model to the same requests.
 
     Args:
         pairs: a row a request; columns ``live`` and ``shadow`` (numbers or classes), and, where known,
-            ``live_ms``, ``shadow_ms`` and ``truth``.
+            ``live_ms``, ``shadow_ms`` and ``actual``.
         live, shadow: versions.
         only_live, only_shadow: requests that one model alone answered.
         alpha: from where on a difference is no winner.
@@ -226,14 +226,14 @@ def _compare_errors(pairs: pd.DataFrame, numeric: bool, alpha: float) -> dict[st
     test (Psychometrika 12, 1947), with Bonett and Price's interval (Journal of
     Educational and Behavioral Statistics 37, 2012). The difference is the shadow's error less the live one's:
     below 0 the shadow is better."""
-    if "truth" not in pairs:
+    if "actual" not in pairs:
         return {}
-    labeled = pairs.dropna(subset=["truth"])
+    labeled = pairs.dropna(subset=["actual"])
     if len(labeled) < 2:
         return {}
     n = len(labeled)
     if numeric:
-        actual = labeled["truth"].to_numpy(dtype=float)
+        actual = labeled["actual"].to_numpy(dtype=float)
         errors = [np.abs(labeled[name].to_numpy(dtype=float) - actual) for name in ("live", "shadow")]
         d = errors[1] - errors[0]
         mean, error = float(d.mean()), float(d.std(ddof=1) / math.sqrt(n))
@@ -242,7 +242,7 @@ def _compare_errors(pairs: pd.DataFrame, numeric: bool, alpha: float) -> dict[st
         live, shadow = (float(values.mean()) for values in errors)
         low, high, measure = mean - half, mean + half, "mean absolute error"
     else:
-        actual_text = labeled["truth"].astype(str).to_numpy()
+        actual_text = labeled["actual"].astype(str).to_numpy()
         wrong = [labeled[name].astype(str).to_numpy() != actual_text for name in ("live", "shadow")]
         worse, bettered = int((wrong[1] & ~wrong[0]).sum()), int((wrong[0] & ~wrong[1]).sum())
         p = float(stats.binomtest(worse, worse + bettered).pvalue) if worse + bettered else 1.0

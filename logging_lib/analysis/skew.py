@@ -75,7 +75,7 @@ class Skew:
         return not self.skewed and self.only_logged <= self.max_rate * total
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return it as JSON has it."""
         return {
             "ok": self.ok,
             "key": self.key,

@@ -64,7 +64,7 @@ class SkewedFeature:
 
 
 def likeliest(feature: SkewedFeature) -> Cause:
-    """The cause; ``unexplained`` where no explanation holds. A rule may explain what was logged by what was
+    """Find the cause; ``unexplained`` where no explanation holds. A rule may explain what was logged by what was
     recomputed, or the reverse."""
     best = Cause("unexplained", "no rule explains the difference", 0.0)
     rows = np.flatnonzero(feature.differs)

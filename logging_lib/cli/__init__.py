@@ -8,7 +8,7 @@ _REMEDY = "the command line needs more than the logger: pip install 'logging-lib
 
 
 def main() -> None:
-    """The entry point of ``logging-lib``."""
+    """Run ``logging-lib``."""
     try:
         from logging_lib.cli.app import app
     except ModuleNotFoundError as missing:

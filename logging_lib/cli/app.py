@@ -57,7 +57,7 @@ def common(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Options of every command."""
+    """Take the options of every command."""
 
 
 @app.command()
@@ -65,7 +65,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where to leave what the demo makes.")] = Path("build/demo"),
     seed: Annotated[int, typer.Option(help="Which events the incidents hit.")] = 1,
 ) -> None:
-    """A real model on real loans, three incidents, alerts by mail and Slack; no server needed."""
+    """Run a real model on real loans, with three incidents and alerts by mail and Slack; no server needed."""
     with output.handle_errors(extra="demo"):
         from logging_lib.demo import run
     raise typer.Exit(run(out, seed=seed))

@@ -50,7 +50,7 @@ def audit(
 
 
 def _read_alerts(files: list[Path] | tuple[Path, ...]) -> Iterator[dict[str, Any]]:
-    """The alerts in these files; a line that is none is passed over, since the runner may be writing it."""
+    """Read the alerts in these files; skip a line that is not an alert, since the runner may be writing it."""
     for file in jsonlines.find_files(files):
         for line in jsonlines.read_lines(file):
             with contextlib.suppress(orjson.JSONDecodeError):

@@ -116,7 +116,7 @@ def compare(
 
 
 def show(comparison: Comparison) -> None:
-    """The table of a comparison."""
+    """Return the table of a comparison."""
     table = Table(
         "variable", "verdict", "effect, 95 % interval", "q", " → ".join(map(output.safe, comparison.names)),
         box=None, pad_edge=False,

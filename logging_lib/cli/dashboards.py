@@ -265,7 +265,7 @@ def preview(
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")] = 8601,
 ) -> None:
-    """The same dashboards in a browser, without Kibana: served on this machine, or written as one page.
+    """Show the same dashboards in a browser, without Kibana: served on this machine, or written as one page.
 
     Exit code 2: wrong input.
 

@@ -36,7 +36,7 @@ def index(
     ] = None,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Normalize events and put them into a store; an event that is there already is passed over.
+    """Normalize events and put them into a store; an event that is already indexed is skipped.
 
     Example: logging-lib index spool --store build/store --profile profile.json
     """

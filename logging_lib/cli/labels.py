@@ -1,4 +1,4 @@
-"""``logging-lib labels``: late truths in, joined, and what they say of the model."""
+"""``logging-lib labels``: ingest and join labels that arrive late; measure quality and delay."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from logging_lib.schema import DEFAULT_NAMESPACE
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
 
-app = typer.Typer(help="Late truths: ingest, join, quality, delay.", no_args_is_help=True)
+app = typer.Typer(help="Labels that arrive late: ingest, join, quality, delay.", no_args_is_help=True)
 
 ModelOption = Annotated[str | None, typer.Option(help="The model.")]
 NamespaceOption = Annotated[str, typer.Option(help="Namespace of the label stream.")]
@@ -37,14 +37,14 @@ def ingest(
     model: ModelOption = None,
     request_id: Annotated[str, typer.Option(help="The column with the request's id.")] = "request_id",
     event_id: Annotated[str, typer.Option(help="The column with the prediction's event.id.")] = "event_id",
-    actual: Annotated[str, typer.Option(help="The column with the truth.")] = "actual",
+    actual: Annotated[str, typer.Option(help="The column with the actual values.")] = "actual",
     timestamp: Annotated[str, typer.Option(help="The column that says when it was known.")] = "timestamp",
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
     as_json: output.JsonOption = False,
 ) -> None:
     """Write label events with the prediction, version, role and error copied in.
 
-    What is there already is passed over, so a run that was stopped may be started again. A label whose prediction
+    What is already indexed is skipped, so a run that was stopped may be started again. A label whose prediction
     has not arrived is kept without it: `labels join` completes it. Exit code 1: some rows were refused; 2: wrong
     input.
 
@@ -103,7 +103,7 @@ def quality(
     ] = None,
     as_json: output.JsonOption = False,
 ) -> None:
-    """The model's quality where the truth is known, beside training's; by segment; calibration.
+    """Measure the model's quality where labels are known, beside training's; by segment; calibration.
 
     Exit code 0: printed; 2: wrong input, or no joined label.
 
@@ -142,7 +142,7 @@ def quality(
         _show(segments, expected.get(which_version))
         if corrected[which_version]:
             output.note(
-                f"{corrected[which_version]:,} predictions had another truth before; the latest counts"
+                f"{corrected[which_version]:,} predictions had another label before; the latest counts"
             )
 
 
@@ -154,7 +154,7 @@ def delay(
     model: ModelOption = None,
     as_json: output.JsonOption = False,
 ) -> None:
-    """How long after its prediction the truth is known, and what share of predictions has one.
+    """Measure how long after its prediction a label is known, and what share of predictions has one.
 
     Exit code 0: printed; 2: wrong input, or no joined label.
 
@@ -281,7 +281,7 @@ def _show(segments: list[Any], expected: Mapping[str, Any] | None) -> None:
             )
         output.console().print(class_table)
     if overall.reliability:
-        axes = "score → share right" if overall.kind == "category" else "prediction → truth"
+        axes = "score → share right" if overall.kind == "category" else "prediction → actual"
         typer.echo(f"calibration, {axes} [95 % interval] (labels):")
         for point in overall.reliability:
             interval = f"[{format_number(point.low)}, {format_number(point.high)}]"

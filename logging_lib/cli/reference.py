@@ -40,7 +40,7 @@ _SHARED = {
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Every command of the command line by its name, such as ``profile fit``, in order.
+    """Yield every command of the command line by its name, such as ``profile fit``, in order.
 
     The objects are click's, or typer's own since it has none of click: only what both have is used.
     """
@@ -230,7 +230,7 @@ def configuration_page(root: Path) -> str:
 
 
 def variables(root: Path) -> dict[str, str]:
-    """Environment variable → what it means: from the options, the shared settings, or the page that explains it."""
+    """Map environment variable → meaning: from the options, the shared settings, or the page that explains it."""
     mentioned = {name for file in _sources(root) for name in _VARIABLE.findall(file.read_text("utf-8"))}
     names = sorted({*(name for name in mentioned if "EXAMPLE" not in name), *_SHARED})
     options = {
@@ -291,7 +291,7 @@ def _arguments(function: Callable[..., Any]) -> Iterator[str]:
 
 
 def outputs(root: Path) -> dict[str, str]:
-    """Path below the project's root → content."""
+    """Render the files: path below the project's root → content."""
     return {
         f"{FOLDER}/commands.md": command_page(),
         f"{FOLDER}/watches.md": watch_page(),

@@ -72,7 +72,7 @@ def report(
         typer.Option("--watches", help="Folder of watch files, or one file. Default: the shipped ones."),
     ] = None,
 ) -> None:
-    """One self-contained page about a model and a period: verdict, alerts, inputs, predictions, latency, quality.
+    """Write a self-contained page of a model and period: verdict, alerts, inputs, predictions, latency, quality.
 
     Exit code 2: wrong input, or nothing to report of.
 

@@ -29,7 +29,7 @@ def scorecard(
             help="Where the watch runner keeps its state. Default: in the store, or ml-watch-state."
         ),
     ] = None,
-    now: Annotated[str | None, typer.Option(help="Judge as of this ISO time. Default: now.")] = None,
+    now: Annotated[str | None, typer.Option(help="Score as of this ISO time. Default: now.")] = None,
     least: Annotated[float, typer.Option(min=0, max=7, help="Exit code 1 below this score.")] = 0.0,
     as_json: output.JsonOption = False,
 ) -> None:

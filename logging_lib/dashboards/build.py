@@ -23,7 +23,7 @@ _CHECKS = {
 
 
 def for_profile(profile: Profile) -> Dashboard:
-    """The dashboard of one model version: its predictions, then two panels for each of its features."""
+    """Build the dashboard of one model version: its predictions, then two panels for each of its features."""
     version_filter: Filter = {"ml.model.name": profile.model, "ml.model.version": profile.version}
     panels = [
         Panel(

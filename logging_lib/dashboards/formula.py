@@ -77,7 +77,7 @@ def parse(text: str) -> Formula:
 
 
 def operations(formula: Formula) -> Iterator[Operation]:
-    """The operations in it, from left to right, each once."""
+    """Yield the operations in it, from left to right, each once."""
     seen: set[Operation] = set()
     for node in _walk(formula):
         if isinstance(node, Operation) and node not in seen:
@@ -86,7 +86,7 @@ def operations(formula: Formula) -> Iterator[Operation]:
 
 
 def value(formula: Formula, value_of: Callable[[Operation], float | None]) -> float | None:
-    """Its value; None where one of its operations has none, or a division is by zero."""
+    """Compute its value; None where one of its operations has none, or a division is by zero."""
     if isinstance(formula, Number):
         return formula.value
     if isinstance(formula, Operation):

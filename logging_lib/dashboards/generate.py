@@ -19,7 +19,7 @@ _BEGIN, _END = "<!-- generated: the dashboards -->", "<!-- end of what is genera
 
 
 def render_list(dashboards: list[Dashboard]) -> str:
-    """The dashboards and their panels, as Markdown."""
+    """Render the dashboards and their panels as Markdown."""
     lines = []
     for board in dashboards:
         controls = ", ".join(board.controls)
@@ -41,7 +41,7 @@ def render_list(dashboards: list[Dashboard]) -> str:
 
 
 def outputs(root: Path) -> dict[str, str]:
-    """Path below the project's root → content.
+    """Render the files: path below the project's root → content.
 
     Raises:
         SpecError: a dashboard's file is wrong.

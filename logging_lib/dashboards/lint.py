@@ -18,7 +18,7 @@ _NOT_OURS = ("_id", "_ignored", "_index")
 
 
 def check(dashboard: Dashboard, schema: Schema) -> Iterator[Finding]:
-    """(where in the file, what is wrong and the remedy)."""
+    """Yield (where in the file, what is wrong and the remedy)."""
     titles: dict[str, int] = {}
     for place, panel in enumerate(dashboard.panels):
         at: Location = ("panels", place)

@@ -157,7 +157,7 @@ class _Lines:
         return {**merged, **mapping}
 
     def line_of(self, location: Sequence[str | int]) -> int:
-        """The line of a location; parts that are not in the file (a union's branches) are passed over."""
+        """Find the line of a location; parts that are not in the file (a union's branches) are skipped."""
         path: tuple[str | int, ...] = ()
         for part in location:
             if (*path, part) in self._lines:

@@ -32,7 +32,7 @@ class PreviewError(LoggingLibError, ValueError):
 
 
 def choices(store: Store, *, now: datetime) -> dict[str, Any]:
-    """What there is to choose from: ``models`` → versions → roles, ``services``, ``features`` by model, ``first``
+    """List what can be chosen: ``models`` → versions → roles, ``services``, ``features`` by model, ``first``
     and ``last`` (ISO 8601, of the predictions; None without any), and the ``periods`` that are shorter than that.
     """
     roles = {"terms": {"field": "ml.model.role", "size": 10}}
@@ -81,7 +81,7 @@ def choices(store: Store, *, now: datetime) -> dict[str, Any]:
 def selection(
     control_texts: Mapping[str, str], available: Mapping[str, Any], *, now: datetime
 ) -> PanelSelection:
-    """What a person chose, by the names of the controls; ``period`` counts back from the last event.
+    """Select what a person chose, by the names of the controls; ``period`` counts back from the last event.
 
     Raises:
         PreviewError: a period or a time that is none.
@@ -164,7 +164,7 @@ class CachingStore(DelegatingStore):
 
 
 def panel_view(store: Store, panel: Panel, panel_selection: PanelSelection) -> View:
-    """A panel's view; what the store cannot answer is said in it."""
+    """Compute a panel's view; what the store cannot answer is said in it."""
     if panel.chart == "text":
         return views.view(panel, [])
     try:
@@ -187,7 +187,7 @@ def panel_view(store: Store, panel: Panel, panel_selection: PanelSelection) -> V
 
 
 def outline(dashboards: Iterable[Dashboard]) -> list[dict[str, Any]]:
-    """What the page needs to know of the dashboards: no data."""
+    """Return what the page needs to know of the dashboards: no data."""
     return [
         {
             "id": dashboard.id,
@@ -204,7 +204,7 @@ def outline(dashboards: Iterable[Dashboard]) -> list[dict[str, Any]]:
 
 
 def combinations(available: Mapping[str, Any], models: Sequence[str] = ()) -> Iterator[dict[str, str]]:
-    """What can be chosen on a static page: each model, all its versions and roles together and each by itself,
+    """Yield what a static page offers: each model, all its versions and roles together and each by itself,
     over the whole time and the last day of it.
 
     Raises:
@@ -245,7 +245,7 @@ def static_views(
     *,
     now: datetime,
 ) -> dict[str, list[list[View]]]:
-    """Key of a combination (``key``) → dashboard → panel → view."""
+    """Compute all views: key of a combination (``key``) → dashboard → panel → view."""
     views_by_key = {}
     for combination in chosen_combinations:
         panel_selection = selection(combination, available, now=now)
@@ -256,7 +256,7 @@ def static_views(
 
 
 def key(control_texts: Mapping[str, str]) -> str:
-    """The same as the page's script makes of the controls."""
+    """Build the same key as the page's script makes of the controls."""
     return "\n".join(control_texts.get(name, "") for name in ("model", "version", "role", "period"))
 
 

@@ -43,7 +43,7 @@ _LUCENE: Final = frozenset('.?+*|{}[]()"\\#@&<>~^$-')
 
 
 def request(panel: Panel, selection: PanelSelection) -> tuple[str, Body]:
-    """The indices and the search body of a panel.
+    """Build the indices and the search body of a panel.
 
     Raises:
         ValueError: the panel asks nothing (``text``).
@@ -64,7 +64,7 @@ def request(panel: Panel, selection: PanelSelection) -> tuple[str, Body]:
 
 
 def shared_request(panel: Panel, selection: PanelSelection) -> tuple[str, Body]:
-    """The request to make in place of a panel's own, where one answer serves several panels: all bins of a model,
+    """Build the request in place of a panel's own, where one answer serves several panels: all bins of a model,
     not those of one feature alone. ``tables.rows`` takes from the answer what is the panel's."""
     if panel.chart == "bins" and panel.feature is not None:
         panel, selection = panel.model_copy(update={"feature": None}), replace(selection, feature=None)
@@ -72,7 +72,7 @@ def shared_request(panel: Panel, selection: PanelSelection) -> tuple[str, Body]:
 
 
 def expected_request(panel: Panel, selection: PanelSelection) -> tuple[str, Body] | None:
-    """The search for what training had; None where the panel does not compare with it.
+    """Build the search for what training had; None where the panel does not compare with it.
 
     Those profiles are asked for that are flagged as deployed, or the one whose version is chosen.
     """
@@ -95,7 +95,7 @@ def expected_request(panel: Panel, selection: PanelSelection) -> tuple[str, Body
 
 
 def metric_aggs(operations: Iterable[Operation], panel: Panel) -> Body:
-    """The metric aggregations of operations; ``tables`` finds their values by ``agg_name``."""
+    """Build the metric aggregations of operations; ``tables`` finds their values by ``agg_name``."""
     aggs: Body = {}
     for operation in operations:
         inner = _build_metric(operation, panel)
@@ -106,7 +106,7 @@ def metric_aggs(operations: Iterable[Operation], panel: Panel) -> Body:
 
 
 def agg_name(operation: Operation) -> str:
-    """The name of an operation's aggregation: the same operation in two formulas is asked once."""
+    """Return the name of an operation's aggregation: the same operation in two formulas is asked once."""
     name = "count" if operation.name == "per_minute" else operation.name
     parts = [
         name,
@@ -118,7 +118,7 @@ def agg_name(operation: Operation) -> str:
 
 
 def operations(panel: Panel) -> list[Operation]:
-    """All operations of a panel's formulas, and those of its band."""
+    """Return all operations of a panel's formulas, and those of its band."""
     panel_operations = list(
         dict.fromkeys(operation for m in panel.numbers for operation in formulas.operations(m.parsed))
     )
@@ -128,7 +128,7 @@ def operations(panel: Panel) -> list[Operation]:
 
 
 def condition(conditions: Filter) -> Body:
-    """A filter as a query."""
+    """Build a filter's query."""
     return {"bool": {"filter": [_build_clause(name, criterion) for name, criterion in conditions.items()]}}
 
 
@@ -238,7 +238,7 @@ def _build_terms(panel: Panel, selection: PanelSelection, name: str, below: Body
 
 
 def token_pattern(feature: str) -> str:
-    """The regular expression (Lucene's) of a feature's tokens."""
+    """Build the regular expression (Lucene's) of a feature's tokens."""
     part = tokens.escape(feature)
     return "".join(f"\\{letter}" if letter in _LUCENE else letter for letter in part) + "=.*"
 
@@ -294,7 +294,7 @@ def _build_events(panel: Panel, selection: PanelSelection) -> Body:
 
 
 def check_fields() -> list[str]:
-    """The fields whose values are names of features that failed a check."""
+    """Return the fields whose values are names of features that failed a check."""
     return [
         field.name
         for field in load().fields

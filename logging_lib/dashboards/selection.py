@@ -53,7 +53,7 @@ class PanelSelection:
 
 
 def seconds(interval: str) -> int:
-    """``5m`` is 300. Raises ValueError."""
+    """Convert ``5m`` to 300. Raises ValueError."""
     number, unit = interval[:-1], interval[-1:]
     if not number.isdecimal() or int(number) < 1 or unit not in _UNITS:
         raise ValueError(f"{interval!r:.80} is no interval such as 5m, 1h or 1d")
@@ -61,5 +61,5 @@ def seconds(interval: str) -> int:
 
 
 def last(period: str, end: datetime) -> PanelSelection:
-    """All that there is in the time of ``period`` (``24h``) before ``end``. Raises ValueError."""
+    """Select all that there is in the time of ``period`` (``24h``) before ``end``. Raises ValueError."""
     return PanelSelection(end - timedelta(seconds=seconds(period)), end)

@@ -24,7 +24,7 @@ HOST = "127.0.0.1"
 def server(
     store: Store, dashboards: Sequence[Dashboard], *, port: int, clock: Callable[[], datetime]
 ) -> ThreadingHTTPServer:
-    """A server that is bound, not yet serving; port 0 takes any that is free.
+    """Create a server that is bound, not yet serving; port 0 takes any that is free.
 
     Requests that name another host are refused: a page of the web could otherwise have its own name point here
     (DNS rebinding). There are four addresses, so nothing of the file system can be reached.

@@ -38,14 +38,14 @@ _ALERT_FIELDS: Final = {
 
 
 def indices(dataset: Dataset, namespace: str | None = None) -> str:
-    """The index pattern of a dataset, or the data stream of one namespace."""
+    """Return the index pattern of a dataset, or the data stream of one namespace."""
     if dataset == ALERT:
         return WATCH_STATE
     return f"logs-ml.{dataset}-*" if namespace is None else data_stream(f"ml.{dataset}", namespace)
 
 
 def field(name: str, dataset: str) -> SchemaField | None:
-    """The field of this name in a dataset, or None."""
+    """Return the field of this name in a dataset, or None."""
     if dataset == ALERT:
         return _ALERT_FIELDS.get(name)
     schema_field = load().field(name)
@@ -53,14 +53,14 @@ def field(name: str, dataset: str) -> SchemaField | None:
 
 
 def names(dataset: str) -> list[str]:
-    """All fields of a dataset; a trailing ``*`` stands for any key."""
+    """Return all fields of a dataset; a trailing ``*`` stands for any key."""
     if dataset == ALERT:
         return list(_ALERT_FIELDS)
     return [schema_field.name for schema_field in load().fields if f"ml.{dataset}" in schema_field.datasets]
 
 
 def control_field(control: Control, dataset: str) -> str | None:
-    """The field that a control narrows in a dataset; None where it has none."""
+    """Return the field that a control narrows in a dataset; None where it has none."""
     if dataset == ALERT:
         return "model" if control == "model" else None
     name = CONTROL_FIELDS.get(control)

@@ -71,7 +71,7 @@ class CutError(ValueError):
 
 
 def label(name: str) -> str:
-    """What a field is called on a page."""
+    """Return what a field is called on a page."""
     if name in LABELS:
         return LABELS[name]
     if name.startswith("ml.check."):
@@ -81,7 +81,7 @@ def label(name: str) -> str:
 
 
 def metric_label(metric: Metric) -> str:
-    """What a number is called on a page."""
+    """Return what a number is called on a page."""
     if metric.label:
         return metric.label
     formula = metric.parsed
@@ -98,7 +98,7 @@ def rows(
     response: Mapping[str, Any],
     expected: Mapping[str, Any] | None = None,
 ) -> list[Row]:
-    """The rows that a panel's chart draws.
+    """Compute the rows that a panel's chart draws.
 
     Args:
         response: the answer to ``queries.request``.
@@ -139,12 +139,12 @@ def rows(
 
 
 def number(metric: Metric, bucket: Bucket, selection: PanelSelection) -> float | None:
-    """A metric's value in a bucket."""
+    """Compute a metric's value in a bucket."""
     return formulas.value(metric.parsed, lambda operation: _read_operation(operation, bucket, selection))
 
 
 def expected_rates(expected: Mapping[str, Any], check: str) -> dict[str, float]:
-    """Feature → the share of held-out training rows that failed the check, over all profiles found."""
+    """Return feature → the share of held-out training rows that failed the check, over all profiles found."""
     counts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for hit in expected["hits"]["hits"]:
         counts_by_feature = hit["_source"].get("expected", {}).get("checks", {}).get(check, {})
@@ -155,7 +155,7 @@ def expected_rates(expected: Mapping[str, Any], check: str) -> dict[str, float]:
 
 
 def expected_bins(expected: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Feature → bin → the share of training rows, over all profiles found; bins are spelled as in tokens."""
+    """Return feature → bin → the share of training rows, over all profiles found; bins are spelled as in tokens."""
     counts: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for hit in expected["hits"]["hits"]:
         for feature, bins in hit["_source"].get("expected", {}).get("bins", {}).items():
@@ -165,7 +165,7 @@ def expected_bins(expected: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def natural_sort_key(text: str) -> tuple[Any, ...]:
-    """Sorts bins: special ones first, then by the numbers in them."""
+    """Sort bins: special ones first, then by the numbers in them."""
     first = re.search(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", text) if text[:1] in "[(" else None
     return (not text.startswith("!"), first is None, float(first[0]) if first else 0.0, text)
 

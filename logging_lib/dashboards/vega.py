@@ -30,7 +30,7 @@ _SHARE: Json = {"type": "quantitative", "axis": {"format": ".1%", "title": None}
 
 
 def spec(panel: Panel) -> str:
-    """The text of the specification.
+    """Render the text of the specification.
 
     Raises:
         ValueError: the chart is none of ``CHARTS``.

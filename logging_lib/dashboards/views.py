@@ -47,7 +47,7 @@ _ADDED_UP = ("count", "documents", "per_minute", "sum", "unique")
 
 
 def view(panel: Panel, rows: Sequence[Row], *, feature: str | None = None) -> View:
-    """What the page shows of a panel's rows (``tables.rows``).
+    """Build what the page shows of a panel's rows (``tables.rows``).
 
     Args:
         feature: the chosen one, for ``bins``.
@@ -83,7 +83,7 @@ _HEADS = {
 
 
 def format_value(value: Any, form: str, decimals: int | None = None) -> str:
-    """A value as people read it; ``form`` is the metric's ``format``. None is an em dash."""
+    """Format a value as people read it; ``form`` is the metric's ``format``. None is an em dash."""
     if value is None:
         return "\u2014"
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -157,7 +157,7 @@ def _run_service(
         label_cache_size=10_000,
     )
     served, alerts = ServiceLog([], {}), []
-    truths: PendingLabels = deque()
+    pending: PendingLabels = deque()
     random, position = Random(seed), 0
     progress = Progress(
         TextColumn("   {task.fields[day]}"), BarColumn(), TextColumn("{task.completed} events"),
@@ -166,8 +166,8 @@ def _run_service(
     with progress:
         task = progress.add_task("serving", total=len(rows), day="")
         for now, arrived in _ticks(rows):
-            _predict_and_log(arrived, pipeline, log, random, served, truths)
-            _log_known_labels(truths, log, now)
+            _predict_and_log(arrived, pipeline, log, random, served, pending)
+            _log_known_labels(pending, log, now)
             position = _ship(out / "spool", position, store, now)
             alerts += _run_watches(runner, now, console)
             progress.update(task, advance=len(arrived), day=f"{now:%a %d %b %H:%M}")
@@ -204,11 +204,11 @@ def _predict_and_log(
     log: logging_lib.PredictionLogger,
     random: Random,
     served: ServiceLog,
-    truths: PendingLabels,
+    pending: PendingLabels,
 ) -> None:
     """Do what a service does with each request: receive the inputs, predict, log."""
     requests = loans.requests(arrived)
-    for inputs, arrival, truth in zip(requests, arrived[loans.TIME], arrived[loans.TARGET], strict=True):
+    for inputs, arrival, actual in zip(requests, arrived[loans.TIME], arrived[loans.TARGET], strict=True):
         moment = arrival.to_pydatetime()
         for incident in loans.INCIDENTS:
             if incident.is_active(moment) and incident.apply(inputs, random):
@@ -217,14 +217,14 @@ def _predict_and_log(
         with log.prediction(inputs, timestamp=moment, request_id=request_id) as p:
             p.prediction = pipeline.predict([inputs])[0]
         served.event_times.append(moment)
-        truths.append((moment + LABEL_DELAY, request_id, truth))
+        pending.append((moment + LABEL_DELAY, request_id, actual))
 
 
-def _log_known_labels(truths: PendingLabels, log: logging_lib.PredictionLogger, now: datetime) -> None:
+def _log_known_labels(pending: PendingLabels, log: logging_lib.PredictionLogger, now: datetime) -> None:
     """Log the labels: the rate of a loan is known two hours after the application."""
-    while truths and truths[0][0] <= now:
-        known, request_id, truth = truths.popleft()
-        log.label(request_id, truth, timestamp=known)
+    while pending and pending[0][0] <= now:
+        known, request_id, actual = pending.popleft()
+        log.label(request_id, actual, timestamp=known)
 
 
 def _ship(spool: Path, position: int, store: EmbeddedStore, now: datetime) -> int:

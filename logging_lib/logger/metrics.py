@@ -177,7 +177,7 @@ class PredictionMetrics:
         self._counted: dict[str, int] = {}
 
     def follow_spool(self, spool: Spool) -> None:
-        """Also count the events that this spool drops."""
+        """Count the events that this spool drops."""
         self._spool = spool
         self._families["dropped"].labels(
             "disk_budget"

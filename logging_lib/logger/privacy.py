@@ -116,7 +116,7 @@ class Sampler:
         return all((check, name) in usual for check, names in failed.items() for name in names)
 
     def includes(self, request_id: str) -> bool:
-        """Whether to keep an ordinary event; always the same for one request id."""
+        """Return whether to keep an ordinary event; always the same for one request id."""
         return (
             int.from_bytes(blake2b(request_id.encode("utf-8", "replace"), digest_size=8).digest())
             < self._limit

@@ -313,7 +313,7 @@ class PredictionProcessor:
         return event
 
     def may_sample_out(self, fields: Mapping[str, Any]) -> bool:
-        """Whether an event may be left out by sampling, as far as its failed checks allow it."""
+        """Return whether an event may be left out by sampling, as far as its failed checks allow it."""
         return not (self.sampler.includes_all or fields.get("keep") or fields.get("error") is not None)
 
     def _apply_sampling(self, event: dict[str, Any], ml: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ def list_segments(directory: Path) -> list[Path]:
 
 
 def has_writer(path: Path) -> bool:
-    """Whether a living process holds the segment: it may grow, and its last line may be incomplete.
+    """Return whether a living process holds the segment: it may grow, and its last line may be incomplete.
 
     Raises:
         OSError: the file cannot be opened.

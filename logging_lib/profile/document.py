@@ -7,6 +7,7 @@ from typing import Any
 
 from logging_lib.profile.model import (
     CHECKS,
+    NEW_WORDS,
     PREDICTION,
     Feature,
     Moments,
@@ -31,7 +32,8 @@ def build_document(
     ``expected`` is stored, not indexed: ``checks`` maps check → feature → {count, rows, dispersion}, ``bins`` maps
     feature → bin → training rows, ``order`` lists a number's bins from the lowest to the highest, ``rates`` has the
     counts of ``checks`` as a list, for readers that cannot iterate over an object's keys (Vega in Kibana). The
-    check ``prediction`` has the special bins of ``ml.prediction.bin`` in place of features.
+    check ``prediction`` has the special bins of ``ml.prediction.bin`` in place of features; ``new_words`` has, for
+    each text, the rows with the most frequent new word.
 
     Args:
         profile: the profile, as ``fit`` returned it.
@@ -53,6 +55,7 @@ def build_document(
             "checks": {
                 **{check: _expected_rates(profile, check) for check in CHECKS},
                 "prediction": _expected_output_bins(profile.prediction),
+                NEW_WORDS: _expected_new_words(profile),
             },
             "rates": [
                 {"check": check, "feature": name, "count": expectation.count, "rows": expectation.rows}
@@ -93,6 +96,23 @@ def _expected_rates(profile: Profile, check: str) -> dict[str, Any]:
         name: {"count": expectation.count, "rows": expectation.rows, "dispersion": expectation.dispersion}
         for name, feature in profile.features.items()
         if (expectation := feature.expected.get(check)) is not None
+    }
+
+
+def _expected_new_words(profile: Profile) -> dict[str, Any]:
+    """Return what is expected of the most frequent new word of each text, of how many ``candidates``.
+
+    In training and a window together, no more words than training's vocabulary are in several texts, or few more.
+    """
+    return {
+        name: {
+            "count": feature.new_words.count,
+            "rows": feature.new_words.rows,
+            "dispersion": feature.new_words.dispersion,
+            "candidates": max(1, len(feature.vocabulary)),
+        }
+        for name, feature in profile.features.items()
+        if feature.new_words is not None
     }
 
 
@@ -152,7 +172,8 @@ def _moment_values(m: Moments) -> dict[str, float]:
 
 
 def _bin_order(feature: Feature) -> list[str]:
-    return list(feature.bin_labels()) if feature.kind == "numeric" and not feature.hidden else []
+    is_ordered = feature.kind == "numeric" or (feature.kind == "text" and len(feature.edges) > 0)
+    return list(feature.bin_labels()) if is_ordered and not feature.hidden else []
 
 
 def _expected_output_bins(output: Feature | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -112,6 +112,20 @@ class EncodedColumn:
     absent: Array
 
 
+class WordRows(NamedTuple):
+    """Which rows have which words, each word of a row once.
+
+    Attributes:
+        place: of each pair of a row and a word, the row's place in order of time; shape (pairs,).
+        word: of each pair, the word's number; shape (pairs,).
+        known_from: of each word, the place in order of time from which it is known; shape (words,).
+    """
+
+    place: Array
+    word: Array
+    known_from: Array
+
+
 @dataclass(slots=True)
 class ColumnFit:
     """The fit of a column.
@@ -125,6 +139,7 @@ class ColumnFit:
         known_from: with times, by check: from which place in their order each row's value is known, so that it
             fails no longer; shape (rows,).
         numbers: of a number or date, the values; shape (rows,).
+        words: with times, of a text: the rows of the words that were not known from the beginning.
     """
 
     feature: dict[str, Any]
@@ -134,6 +149,7 @@ class ColumnFit:
     bins: Array | None = None
     known_from: dict[str, Array] = field(default_factory=dict)
     numbers: Array | None = None
+    words: WordRows | None = None
 
 
 def is_number_dtype(series: pd.Series) -> bool:

@@ -90,10 +90,10 @@ def fit(
         for role, column in (("prediction", prediction or target), ("target", target))
         if column is not None
     }
-    states = [state for _, state in fitted.values()]
+    states = [replace(state, numbers=None) for _, state in fitted.values()]
     if "prediction" in outputs:
         states.append(replace(outputs["prediction"][1], name=PREDICTION, known_from={}))
-    variation = measure_variation(seconds, states) if seconds is not None else None
+    variation = measure_variation(seconds, states, config.timezone) if seconds is not None else None
     last = format_epoch(float(seconds.max())) if seconds is not None else None
     return with_content_hash(
         Profile(

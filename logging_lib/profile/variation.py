@@ -35,10 +35,10 @@ import numpy as np
 import pandas as pd
 
 from logging_lib.profile.coerce import format_epoch
-from logging_lib.profile.encoding import Array
+from logging_lib.profile.encoding import Array, WordRows
 from logging_lib.profile.model import (
-    CHECKS,
     DEFAULT_FEATURE,
+    NEW_WORDS,
     PARTS_OF_WEEK,
     VARIATION_WINDOWS,
     NaturalVariation,
@@ -48,6 +48,8 @@ from logging_lib.profile.model import (
 
 DAY = 86400.0
 ORIGINS = (0.25, 0.5, 0.75)
+SCORED = 0.8
+"""Of a reference, what comes before its last fifth, which is measured against it."""
 MIN_EVENTS = 20
 MIN_WINDOWS = 8
 POOLED_WINDOWS = 30
@@ -56,11 +58,30 @@ ALARMS_PER_MONTH = 0.1
 OVERLAP = 2.0
 """Scheduled runs see overlapping windows, which pass a level about twice as often as disjoint ones."""
 MIN_CELL = 5.0
+MAX_NOTES = 5
+NOTED_WINDOWS = ("6h", "24h")
+MIN_UNUSUAL = 3.0
 SMALL_BIN = 0.05
 MIN_EXPLAINED = 0.3
 """A rhythm is kept where it explains this share of the windows' squared distances, or more."""
 DEFAULT_LEVEL = 3.0
-_DEFAULT = dict.fromkeys(VARIATION_WINDOWS, (0.01, 0.0001))
+_DEFAULT: Mapping[str, tuple[float, float]] = {
+    "psi": (0.25, 0.12),
+    "shift": (0.4, 0.25),
+    "spread": (0.4, 0.25),
+    "mean": (0.4, 0.25),
+    "rare": (0.03, 0.03),
+    "missing": (0.08, 0.08),
+    "absent": (0.03, 0.03),
+    "unseen": (0.02, 0.02),
+    "out_of_range": (0.1, 0.1),
+    "oov": (0.05, 0.05),
+    NEW_WORDS: (0.05, 0.05),
+    "wrong_type": (0.02, 0.02),
+    "not_finite": (0.02, 0.02),
+}
+"""The standard deviation of windows up to six hours, and of longer ones, where training had no times: about the
+median of the features of four real streams (flights, traffic stops, electricity)."""
 
 
 @dataclass(slots=True)
@@ -75,6 +96,7 @@ class RowStates:
         known_from: check → the place in order of time from which the row's value is known: with a reference of
             only earlier rows it fails the check. -1 where it never fails, ``NEVER`` where it always does.
         numbers: the values of a numeric prediction, else None; shape (rows,).
+        words: of a text, the rows of the words that are not known from the beginning.
     """
 
     name: str
@@ -83,6 +105,7 @@ class RowStates:
     is_ordered: bool
     known_from: Mapping[str, Array] = field(default_factory=dict)
     numbers: Array | None = None
+    words: WordRows | None = None
 
 
 class Distances(NamedTuple):
@@ -100,7 +123,8 @@ class _Timeline:
         self.ordered = seconds[self.order]
         self.first, self.last = float(self.ordered[0]), float(self.ordered[-1])
         self.width = float(min(VARIATION_WINDOWS.values()))
-        start = self.first // self.width * self.width  # so that no cell is in two hours of the week
+        # So that no cell is in two hours of the week.
+        self.start = start = self.first // self.width * self.width
         self.cell = ((self.ordered - start) // self.width).astype(np.int64)
         self.cells = int(self.cell[-1]) + 1
         self.starts = start + self.width * np.arange(self.cells + 1)
@@ -215,7 +239,7 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
                     )
                 )
     followers = {state.name for state in states if _follows_rhythm(measured, state.name)}
-    levels, variances = _calibrate(measured, followers)
+    levels, variances, unusual = _calibrate(measured, followers)
     if not levels:
         return None
     return Variation(
@@ -224,6 +248,7 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
         until=format_epoch(timeline.last),
         levels=levels,
         measures=variances[False],
+        notes=_write_notes(timeline, unusual),
         rhythm=Rhythm(
             timezone=timezone,
             traffic=tuple(_round(number) for number in timeline.measure_traffic(timeline.cells)),
@@ -265,7 +290,7 @@ def _measure_state(
         known_in_order = known[order]
         failed = np.flatnonzero(known_in_order >= rows)
         # As at the end of training: expected is what the last fifth fails against the four before it.
-        fifth = round(rows * 0.8)
+        fifth = round(rows * SCORED)
         expected = int((known_in_order[fifth:rows] >= fifth).sum())
         if len(failed) or expected:
             failing[check] = timeline.cumulate(failed)[:, 0], expected, rows - fifth
@@ -289,6 +314,9 @@ def _measure_state(
                 usual = mix_parts(parts, origin.mixtures[window])
                 for measure, distances in measure_bins(usual, observed, is_ordered=state.is_ordered).items():
                     yield (True, measure, state.name), window, distances, binned
+        if state.words is not None:
+            distances = _measure_new_words(timeline, origin, window, total, state.words)
+            yield (False, NEW_WORDS, state.name), window, distances, total
         if numbers is not None:
             distances, n = _measure_mean(timeline, origin, window, numbers)
             yield (False, "mean", state.name), window, distances, n
@@ -311,6 +339,30 @@ def mix_parts(parts: Array, mixture: Array) -> Array:
         effective = 1.0 / (mixture[:, seen] ** 2 / rows[seen]).sum(axis=1)
         effective[mixture[:, ~seen].sum(axis=1) > 0] = np.nan
         return np.asarray(shares * effective[:, None])
+
+
+def find_earliest_place(rows: int) -> int:
+    """Find the place in order of time before which every reference ends, where traffic has not grown fiftyfold."""
+    return rows // 50
+
+
+def _measure_new_words(
+    timeline: _Timeline, origin: _Origin, window: str, total: Array, words: WordRows
+) -> Distances:
+    """Measure, in each window, the rate of the most frequent word that the reference does not know."""
+    fifth = round(origin.rows * SCORED)
+    known_from = words.known_from[words.word]
+    scored = (words.place >= fifth) & (words.place < origin.rows) & (known_from >= fifth)
+    expected = int(np.bincount(words.word[scored]).max(initial=0))
+    starts, length, _ = origin.windows[window]
+    later = (words.place >= origin.rows) & (known_from >= origin.rows)
+    at = (timeline.cell[words.place[later]] - origin.cell) // length
+    inside = (at >= 0) & (at < len(starts))
+    number = len(words.known_from)
+    pairs, counts = np.unique(at[inside] * number + words.word[later][inside], return_counts=True)
+    hits = np.zeros(len(starts))
+    np.maximum.at(hits, pairs // max(number, 1), counts)
+    return measure_rates(hits, total, expected, origin.rows - fifth)
 
 
 def _measure_mean(
@@ -360,7 +412,7 @@ def measure_bins(reference: Array, observed: Array, *, is_ordered: bool) -> dict
         q, p = reference / m[:, None], observed / n[:, None]
         measures["psi"] = Distances(_compute_psi_distance(reference, observed, m, n), noise)
         rare = (q <= SMALL_BIN) & (reference > 0)
-        if rare.any():
+        if rare.any() and not is_ordered:
             usual = (reference + 0.5) / (m + 1)[:, None]
             rises = 2 * np.arcsin(np.sqrt(p)) - 2 * np.arcsin(np.sqrt(usual))
             measures["rare"] = Distances(np.where(rare, rises, 0.0).max(axis=1).clip(0.0), noise)
@@ -413,10 +465,24 @@ def _follows_rhythm(measured: Mapping[tuple[bool, str, str], _ByWindow], name: s
 _Variances = dict[str, dict[str, dict[str, NaturalVariation]]]
 
 
+class _Unusual(NamedTuple):
+    """A window within training that is many times as far as a feature's other windows: perhaps a fault."""
+
+    times: float
+    window: str
+    measure: str
+    start: int
+
+
 def _calibrate(
     measured: Mapping[tuple[bool, str, str], _ByWindow], followers: set[str]
-) -> tuple[dict[str, float], dict[bool, _Variances]]:
-    """Fit the variances and factors of all measures, then one level for each length of window."""
+) -> tuple[dict[str, float], dict[bool, _Variances], dict[str, _Unusual]]:
+    """Fit the variances and factors of all measures, then one level for each length of window.
+
+    Returns:
+        The levels; the variances, by all hours and by part of the week; what was unusual by feature.
+    """
+    unusual: dict[str, _Unusual] = {}
     variances: dict[bool, _Variances] = {False: {}, True: {}}
     exceedances: dict[str, dict[tuple[int, int], float]] = {}
     for (by_part, measure, name), by_window in measured.items():
@@ -440,6 +506,11 @@ def _calibrate(
             of_feature[window] = shorter
             maxima = exceedances.setdefault(window, {})
             keys = [key for part in parts for key in part.keys]
+            if window in NOTED_WINDOWS:
+                usual = max(float(np.quantile(ratio, 1 - _share_of_tail(len(ratio)))), 1.0)
+                times = float(ratio.max()) / usual
+                if times > MIN_UNUSUAL and (name not in unusual or times > unusual[name].times):
+                    unusual[name] = _Unusual(times, window, measure, keys[int(ratio.argmax())][1])
             for key, exceedance in zip(keys, (ratio / factor).tolist(), strict=True):
                 if exceedance > maxima.get(key, 0.0):
                     maxima[key] = exceedance
@@ -453,7 +524,27 @@ def _calibrate(
             levels[window] = level
     if levels:  # for windows shorter than any that had enough events
         levels = {window: levels.get(window, next(iter(levels.values()))) for window in VARIATION_WINDOWS}
-    return levels, variances
+    return levels, variances, unusual
+
+
+def _write_notes(timeline: _Timeline, unusual: Mapping[str, _Unusual]) -> tuple[str, ...]:
+    """Say what training does not cover, and where something within it may have been wrong."""
+    notes = []
+    if timeline.days < MIN_DAYS_OF_RHYTHM:
+        notes.append(
+            f"training covers {timeline.days:.1f} days, fewer than {MIN_DAYS_OF_RHYTHM}: "
+            "no rhythm of the week is known, and slower changes are not"
+        )
+    ranked = sorted(unusual.items(), key=lambda item: -item[1].times)
+    for name, window in ranked[:MAX_NOTES]:
+        start = format_epoch(timeline.start + window.start * timeline.width)
+        notes.append(
+            f"{name} is unusual within training, in the {window.window} from {start} ({window.measure}): "
+            "leave these rows out if it was a fault"
+        )
+    if len(ranked) > MAX_NOTES:
+        notes.append(f"{len(ranked) - MAX_NOTES} more features are unusual at times within training")
+    return tuple(notes)
 
 
 def fit_variance(excess: Array, days: Array, noise: Array) -> tuple[float, float]:
@@ -484,11 +575,20 @@ def fit_variance(excess: Array, days: Array, noise: Array) -> tuple[float, float
 
 
 def _choose_factor(ratio: Array) -> float:
-    """Compare an upper quantile of standardized distances with the normal distribution's."""
-    exceeding = min(max(5.0, 0.01 * len(ratio)), 0.25 * len(ratio))
-    quantile = float(np.quantile(ratio, 1 - exceeding / len(ratio)))
-    normal = NormalDist().inv_cdf(1 - 0.5 * exceeding / len(ratio))
-    return min(max(quantile / normal, 0.5), 3.0)
+    """Compare the tail of standardized distances with the normal distribution's: an upper quantile and the maximum.
+
+    So a measure with rare bursts, such as rain, is wide for itself and leaves the level of all others alone.
+    """
+    normal = NormalDist()
+    tail = _share_of_tail(len(ratio))
+    by_quantile = float(np.quantile(ratio, 1 - tail)) / normal.inv_cdf(1 - 0.5 * tail)
+    by_maximum = float(ratio.max()) / normal.inv_cdf(1 - 0.25 / len(ratio))
+    return max(by_quantile, by_maximum, 0.5)
+
+
+def _share_of_tail(windows: int) -> float:
+    """Return the share of windows that are a measure's tail, which a fault of a day within training may be."""
+    return min(max(5.0 / windows, 0.01), 0.25)
 
 
 def choose_level(exceedances: Array, *, windows_per_month: float) -> float:
@@ -500,7 +600,13 @@ def choose_level(exceedances: Array, *, windows_per_month: float) -> float:
     """
     threshold = float(np.quantile(exceedances, 0.8))
     above = exceedances[exceedances > threshold] - threshold
-    scale = float(above.mean()) if len(above) else 0.1 * threshold
+    if len(
+        above
+    ):  # the scale of an exponential tail by its median, which a fault within training leaves alone
+        robust = float(np.median(above)) / np.log(2)
+        scale = min(max(robust, float(above.mean())), 2 * robust)
+    else:
+        scale = 0.1 * threshold
     level = threshold + scale * np.log(0.2 * windows_per_month * OVERLAP / ALARMS_PER_MONTH)
     return float(min(level, 2.0 * exceedances.max()))
 
@@ -511,14 +617,19 @@ def _round(value: Any) -> float:
 
 def state_default(until: str) -> Variation:
     """State the variation of a model whose training had no times; ``until`` is the end of training, if known."""
-    window_of = {
-        window: NaturalVariation(variance, growth, 1.0) for window, (variance, growth) in _DEFAULT.items()
+    measures = {
+        measure: {
+            DEFAULT_FEATURE: {
+                window: NaturalVariation(_round((short if seconds < DAY else long) ** 2))
+                for window, seconds in VARIATION_WINDOWS.items()
+            }
+        }
+        for measure, (short, long) in _DEFAULT.items()
     }
-    measures = ("psi", "rare", "shift", "spread", "mean", *CHECKS)
     return Variation(
         source="default",
         since="",
         until=until,
         levels=dict.fromkeys(VARIATION_WINDOWS, DEFAULT_LEVEL),
-        measures={measure: {DEFAULT_FEATURE: window_of} for measure in measures},
+        measures=measures,
     )

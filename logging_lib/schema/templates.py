@@ -204,6 +204,8 @@ _PROFILES: Body = {
         "libraries": dict(_KEYWORD),
         "owners": dict(_STORED_OBJECT),
         "overrides": dict(_STORED_OBJECT),
+        "accepted": dict(_STORED_OBJECT),
+        "replaced": dict(_STORED_OBJECT),
         "expected": dict(_STORED_OBJECT),
     },
 }

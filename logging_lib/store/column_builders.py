@@ -186,7 +186,7 @@ def _parse_dates(values: list[Any]) -> NDArray[np.int64] | None:
     year, month, day, hour, minute, second, milli = _NUMBERS @ digits[: len(_DIGITS)].astype(np.int32)
     months = ((year - 1970) * 12 + month - 1).astype("M8[M]")
     first = months.astype("M8[D]").astype(np.int64)
-    in_month = (months + 1).astype("M8[D]").astype(np.int64) - first
+    in_month = (months + np.timedelta64(1, "M")).astype("M8[D]").astype(np.int64) - first
     right = (month >= 1) & (month <= 12) & (day >= 1) & (day <= in_month)
     if not (right & (hour < 24) & (minute < 60) & (second < 60)).all():
         return None

@@ -32,7 +32,7 @@ def resolve_path(path: str, root: Any) -> Any:
 
 
 def is_met(condition: Condition, context: Mapping[str, Any]) -> bool:
-    """Whether the condition holds.
+    """Return whether the condition holds.
 
     Args:
         context: ``{"ctx": {...}}``; ``ctx.execution_time`` is what ``now`` means in ``<{now-5m}>``.

@@ -84,7 +84,7 @@ class Heartbeat:
         return (now - self._since).total_seconds() >= self._seconds
 
     def event(self, now: datetime, *, leading: bool, running: int, undelivered: int) -> dict[str, Any]:
-        """What happened since the last one; counting begins anew."""
+        """Return what happened since the last one; counting begins anew."""
         with self._lock:
             passed = max((now - self._since).total_seconds(), 1e-3)
             spent = self._cpu()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -102,6 +102,8 @@ ScriptFunction = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, A
 Scripts = Mapping[str, ScriptFunction]
 SearchFunction = Callable[[SearchRequest, timedelta | None, Mapping[str, Any]], Mapping[str, Any]]
 """Answer a request, rendered in a run's context, completely: ``search(request, timeout, context) -> response``."""
+AskStore = Callable[[Sequence[str], Mapping[str, Any]], Mapping[str, Any]]
+"""Answer a search that no watch contains, completely: ``ask(indices, body) -> response``; raises StoreError."""
 Http = Callable[[Call], HttpResponse]
 """Send one request; raises CallError."""
 
@@ -136,12 +138,14 @@ class RunDependencies:
         painless: executes users' own scripts; None where the store cannot.
         http: sends its requests over HTTP; None where nothing may be asked that cannot be asked again, as in a
             backtest.
+        ask: what the runner asks about the findings; None where it does not ask.
     """
 
     search: SearchFunction
     scripts: Scripts
     painless: ExecutePainless | None = None
     http: Http | None = None
+    ask: AskStore | None = None
 
 
 def run_dependencies(store: Store, *, now: datetime, scripts: Scripts | None = None) -> RunDependencies:
@@ -154,6 +158,7 @@ def run_dependencies(store: Store, *, now: datetime, scripts: Scripts | None = N
         scripts=default_scripts() if scripts is None else scripts,
         painless=store.execute_painless,
         http=_send if store.is_live else None,
+        ask=store_ask(store, now),
     )
 
 
@@ -177,6 +182,18 @@ def store_search(store: Store, now: datetime) -> SearchFunction:
         return require_complete(request, body, response)
 
     return search
+
+
+def store_ask(store: Store, now: datetime) -> AskStore:
+    """Return what asks a store; a slow one is not waited for, as an alert waits for the answer."""
+
+    def ask(indices: Sequence[str], body: Mapping[str, Any]) -> Mapping[str, Any]:
+        response = store.search(list(indices), {**body, "timeout": "10s"}, now=now)
+        for omission in _find_missing_parts(response):
+            raise StoreError(omission)
+        return response
+
+    return ask
 
 
 def require_complete(
@@ -323,11 +340,7 @@ def find_omissions(
     request: SearchRequest, body: Mapping[str, Any], response: Mapping[str, Any]
 ) -> Iterator[str]:
     """Yield what is missing in a response; evaluating it would be a silent error."""
-    if response.get("timed_out"):
-        yield "the search timed out, its answer is partial"
-    failed = response.get("_shards", {}).get("failed", 0)
-    if failed:
-        yield f"{failed} shards failed, the answer is partial"
+    yield from _find_missing_parts(response)
     yield from _find_cut_terms(_sub_aggregations(body), response.get("aggregations", {}), "")
     hits = response.get("hits", {})
     total = hits.get("total", 0)
@@ -335,6 +348,14 @@ def find_omissions(
     size = int(body.get("size", 10))
     if size and "ml-profiles" in request.indices and total > len(hits.get("hits", ())):
         yield f"{total} profiles match and only {len(hits['hits'])} were returned: raise the body's 'size'"
+
+
+def _find_missing_parts(response: Mapping[str, Any]) -> Iterator[str]:
+    if response.get("timed_out"):
+        yield "the search timed out, its answer is partial"
+    failed = response.get("_shards", {}).get("failed", 0)
+    if failed:
+        yield f"{failed} shards failed, the answer is partial"
 
 
 def _sub_aggregations(node: Mapping[str, Any]) -> Mapping[str, Any]:

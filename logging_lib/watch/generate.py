@@ -65,6 +65,7 @@ def _build_metadata(spec: Spec, total_weight: float) -> dict[str, Any]:
             metadata[name] = value
     return {
         **metadata,
+        "min_severity": spec.min_severity,
         "email_to": "ml-alerts@example.org",
         "slack_to": "#ml-alerts",
         "kibana_url": "",

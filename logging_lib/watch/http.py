@@ -155,7 +155,7 @@ class HttpClient:
 
     @classmethod
     def brief(cls) -> HttpClient:
-        """For services that need no login: of an answer at most 16 kB are read."""
+        """Create a client for services that need no login: of an answer at most 16 kB are read."""
         return cls(max_bytes=BRIEF_BYTES, is_brief=True, uses_netrc=False)
 
     def __call__(self, call: Call) -> HttpResponse:

@@ -78,7 +78,7 @@ class LeaderElector:
             return self._own is not None
 
     def is_due(self, now: datetime) -> bool:
-        """Whether it is time to acquire: a third of the lease is over."""
+        """Return whether it is time to acquire: a third of the lease is over."""
         lease = self._own
         return lease is None or now >= lease.until - self._duration * 2 / 3
 
@@ -86,7 +86,7 @@ class LeaderElector:
         return self._own is not None and now < self._own.until
 
     def check(self, now: datetime) -> None:
-        """Raises LeaseLost unless this runner leads for another third of the lease: time for a delivery."""
+        """Raise LeaseLost unless this runner leads for another third of the lease: time for a delivery."""
         if not self.is_leader(now + self._duration / 3):
             raise LeaseLost("the lease ran out: another runner may work already")
 

@@ -133,7 +133,7 @@ def parse_watch(
 
 
 def with_kibana_url(watches: Iterable[Watch], environ: Mapping[str, str]) -> list[Watch]:
-    """The watches with ``metadata.kibana_url`` from the environment, where they leave it empty.
+    """Fill ``metadata.kibana_url`` of the watches from the environment, where they leave it empty.
 
     It turns the query of a finding into a link to Discover.
 

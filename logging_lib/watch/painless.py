@@ -120,7 +120,7 @@ def wrap(source: str) -> WrappedScript:
 def run(
     source: str, params: Mapping[str, Any], ctx: Mapping[str, Any], execute: ExecutePainless
 ) -> tuple[Any, dict[str, Any]]:
-    """A script's result and ``ctx.vars`` after it, as JSON's types.
+    """Run a script and return its result and ``ctx.vars`` after it, as JSON's types.
 
     Args:
         ctx: as the engine's context has it: instants are ISO texts.

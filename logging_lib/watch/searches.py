@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from logging_lib._util.times import parse_duration
+from logging_lib.profile.model import NEW_WORDS
 from logging_lib.watch.scripts.limits import COMPARED_DAYS
 from logging_lib.watch.spec import (
     Counter,
@@ -49,23 +50,23 @@ def of_models(pattern: str = MODEL_PATTERN) -> Json:
 
 
 def since(span: str, back: str = "") -> Json:
-    """What arrived in the last ``span`` and later, seen from now or from ``back`` (``-1w``)."""
+    """Return what arrived in the last ``span`` and later, seen from now or from ``back`` (``-1w``)."""
     return {"range": {"event.ingested": {"gt": f"{NOW}||{back}-{span}"}}}
 
 
 def within(span: str, back: str = "") -> Json:
-    """What arrived in the last ``span``, seen from now or from ``back`` (``-1w``)."""
+    """Return what arrived in the last ``span``, seen from now or from ``back`` (``-1w``)."""
     until = f"{NOW}||{back}" if back else NOW
     return {"range": {"event.ingested": {"gt": f"{NOW}||{back}-{span}", "lte": until}}}
 
 
 def between(span: str, until: str) -> Json:
-    """What arrived from ``span`` ago until ``until`` ago."""
+    """Return what arrived from ``span`` ago until ``until`` ago."""
     return {"range": {"event.ingested": {"gt": f"{NOW}||-{span}", "lte": f"{NOW}||-{until}"}}}
 
 
 def setting(name: str) -> str:
-    """A setting of the watch, as a template."""
+    """Return a setting of the watch, as a template."""
     return f"{{{{ctx.metadata.{name}}}}}"
 
 
@@ -83,7 +84,7 @@ LAST: Json = {"max": {"field": "@timestamp"}}
 
 
 def terms(field: str, size: int, aggs: Json | None = None, **options: Any) -> Json:
-    """The buckets of a field's values; with ``top=True`` only the most frequent are wanted."""
+    """Return the buckets of a field's values; with ``top=True`` only the most frequent are wanted."""
     top = options.pop("top", False)
     return {
         "terms": {"field": field, "size": size, **options},
@@ -104,7 +105,7 @@ def by_version(aggs: Json) -> Json:
 
 
 def by_window(windows: int, aggs: Json, back: str = "") -> Json:
-    """The ladder of windows, the shortest first, each a bucket of its own."""
+    """Return the ladder of windows, the shortest first, each a bucket of its own."""
     filters = {window(index): since(window(index), back) for index in range(windows)}
     return {"windows": {"filters": {"filters": filters}, "aggs": aggs}}
 
@@ -119,8 +120,8 @@ def build_search(datasets: Iterable[str], conditions: list[Json], aggs: Json) ->
 
 
 def search_profiles(*fields: str, pattern: str = MODEL_PATTERN) -> Json:
-    """Ask for the published profiles: the model, its owners, its overrides, and what else the script reads."""
-    source = ["ml.model", "owners", "overrides", *fields]
+    """Ask for the published profiles: the model, what people set for it, and what else the script reads."""
+    source = ["ml.model", "owners", "overrides", "accepted", *fields]
     return _build_request(["ml-profiles"], {"size": 1000, "query": of_models(pattern), "_source": source})
 
 
@@ -129,7 +130,7 @@ def _build_request(indices: list[str], body: Json) -> Json:
 
 
 def weeks_back(reference: str) -> str:
-    """``week2`` is ``-2w``."""
+    """Convert ``week2`` to ``-2w``."""
     return f"-{reference.removeprefix('week')}w"
 
 
@@ -140,7 +141,8 @@ def search_rates(spec: Rates) -> Searches:
     """Count how many events failed each check, by feature or value, in each window.
 
     The features that fail a check are in ``ml.check.<name>``; ``settings.fields`` names another field, of which the
-    values in ``settings.words`` are counted. With ``usual_rate`` the watch needs no profile and counts all events.
+    values in ``settings.words`` are counted; ``new_words`` are the most frequent unknown words. With ``usual_rate``
+    the watch needs no profile and counts all events.
     """
     settings = spec.settings
     windows = len(settings["windows"])
@@ -189,7 +191,13 @@ def search_rates(spec: Rates) -> Searches:
     return {**searches, "profiles": search_profiles(*fields)}
 
 
+CANDIDATES = 50
+"""How many of a window's most frequent unknown words are looked at."""
+
+
 def _count_failures(settings: Mapping[str, Any], check: str, aggs: Json) -> Json:
+    if check == NEW_WORDS:
+        return terms("ml.text.oov_words", CANDIDATES, aggs, top=True)
     field = settings.get("fields", {}).get(check)
     if field is None:
         return terms(f"ml.check.{check}", 10_000, aggs, top=True)

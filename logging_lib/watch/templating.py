@@ -272,7 +272,7 @@ def render(template: str, context: Mapping[str, Any], medium: Medium, missing: s
 
 
 def has_value(name: str, context: Mapping[str, Any]) -> bool:
-    """Whether a dotted name has a value in this context."""
+    """Return whether a dotted name has a value in this context."""
     return _ContextStack(context).find(name) is not _MISSING
 
 

@@ -1,4 +1,4 @@
-"""A model with a shadow that was served for a while, in either store, with truths to come."""
+"""A model with a shadow that was served for a while, in either store, with labels to come."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVENTS = 60
 
 @dataclass
 class Served:
-    """``rows`` are truths as a file has them: of every second request."""
+    """``rows`` are labels as a file has them: of every second request."""
 
     store: Store
     model: str
@@ -37,7 +37,7 @@ def fill(
     events, rows = [], []
     for i in range(EVENTS):
         at = START + timedelta(hours=i)
-        truth = float(random.normal(12, 3))
+        actual = float(random.normal(12, 3))
         given = {
             "inputs": inputs | {"home": "RENT" if i % 3 else "Castle", "income": 50000.0 + i},
             "request_id": f"r{i}",
@@ -45,12 +45,12 @@ def fill(
         }
         extra = {"model_influenced": True} if i % 10 == 0 else {}
         for log, spread, seconds in ((live, 2.0, 0.010), (shadow, 0.5, 0.015)):
-            output = truth + spread * float(random.normal())
+            output = actual + spread * float(random.normal())
             events.append(
                 log(None, "info", {"event": "x", **given, **extra, "prediction": output, "duration": seconds})
             )
         if i % 2:
-            rows.append({"request_id": f"r{i}", "actual": truth, "timestamp": (at + KNOWN).isoformat()})
+            rows.append({"request_id": f"r{i}", "actual": actual, "timestamp": (at + KNOWN).isoformat()})
     result = store.index(f"logs-ml.prediction-{namespace}", events)
     assert result.failed == ()
     store.refresh()

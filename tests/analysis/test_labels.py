@@ -1,4 +1,4 @@
-"""Late truths, shadow models, export, samples and the scorecard's evidence, over both stores."""
+"""Late labels, shadow models, export, samples and the scorecard's evidence, over both stores."""
 
 from __future__ import annotations
 
@@ -114,10 +114,10 @@ def test_a_corrected_label_counts_last(served: Served) -> None:
     assert ingest(served, changed).joined == 2
     frame = joins.read(served.store, Selection(model=served.model))
     assert len(frame) == 60
-    assert (frame["truth"] == 99.0).sum() == 2
+    assert (frame["actual"] == 99.0).sum() == 2
 
 
-def test_of_truths_of_the_same_time_the_last_row_counts_and_a_change_is_counted(served: Served) -> None:
+def test_of_labels_of_the_same_time_the_last_row_counts_and_a_change_is_counted(served: Served) -> None:
     row = served.rows[0]
     twice = ingest(served, [row, {**row, "actual": 99.0}])
     assert [what for what, _ in twice.refused] == [row["request_id"]] * 2  # of the live and the shadow model
@@ -126,9 +126,9 @@ def test_of_truths_of_the_same_time_the_last_row_counts_and_a_change_is_counted(
     assert not joins.read(served.store, selection)["changed"].any()
     later = {**row, "actual": 98.0, "timestamp": LATER.isoformat()}
     assert not ingest(served, [later]).refused
-    assert ingest(served, [{**row, "actual": 99.0}]).known == 2  # an old truth again changes nothing
+    assert ingest(served, [{**row, "actual": 99.0}]).known == 2  # an old label again changes nothing
     frame = joins.read(served.store, selection)
-    assert frame["truth"].tolist() == [98.0, 98.0]
+    assert frame["actual"].tolist() == [98.0, 98.0]
     assert frame["changed"].tolist() == [True, True]
 
 
@@ -193,7 +193,7 @@ def test_quality_by_segment(served: Served) -> None:
     frame = joins.read(served.store, Selection(model=served.model, version="1"), by="home")
     found = quality.by_segment(frame)
     assert {one.segment: one.labels for one in found} == {"all": 30, "RENT": 20, "Castle": 10}
-    errors = (frame["prediction"] - frame["truth"]).abs()
+    errors = (frame["prediction"] - frame["actual"]).abs()
     assert found[0].metrics["mae"] == pytest.approx(errors.mean())
     by_version = joins.read(served.store, Selection(model=served.model), by="version")
     mae = {one.segment: one.metrics["mae"] for one in quality.by_segment(by_version)}

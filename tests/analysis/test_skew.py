@@ -19,7 +19,7 @@ ROWS = 400
 
 
 @pytest.fixture(scope="module")
-def truth() -> pd.DataFrame:
+def reference() -> pd.DataFrame:
     random = np.random.default_rng(3)
     names = np.array(
         ["José Núñez", "Zoë Müller", "François", "Ada Lovelace", "Grace Hopper", "Søren"], dtype=object
@@ -76,22 +76,22 @@ def _american(moment: pd.Timestamp) -> str:
 
 
 @pytest.mark.parametrize("share", [1.0, 0.3])
-def test_the_planted_causes_are_named(truth: pd.DataFrame, share: float) -> None:
+def test_the_planted_causes_are_named(reference: pd.DataFrame, share: float) -> None:
     """Eighteen causes, planted one by one, in all rows and in a third of them: all of them are named."""
     wrong = {}
     for cause, (feature, change) in PLANTED.items():
-        logged = truth.copy()
-        recomputed = truth.copy()
+        logged = reference.copy()
+        recomputed = reference.copy()
         if cause == "swapped columns":
             hit = np.random.default_rng(1).random(ROWS) < share
-            logged["income"] = np.where(hit, truth["balance"], truth["income"])
-            logged["balance"] = np.where(hit, truth["income"], truth["balance"])
+            logged["income"] = np.where(hit, reference["balance"], reference["income"])
+            logged["balance"] = np.where(hit, reference["income"], reference["balance"])
         else:
-            values = _mixed(truth[feature], change(truth[feature]), share)
+            values = _mixed(reference[feature], change(reference[feature]), share)
             logged[feature] = pd.Series(values, dtype=object if cause in ("NA spelling", "type") else None)
         if cause in ("NA spelling", "sentinel"):
             hit = np.array(
-                [a is not b and a != b for a, b in zip(logged[feature], truth[feature], strict=True)]
+                [a is not b and a != b for a, b in zip(logged[feature], reference[feature], strict=True)]
             )
             recomputed[feature] = recomputed[feature].astype(object).where(~hit, None)
         found = find_skew(logged, recomputed, key="@event.id")
@@ -105,12 +105,12 @@ def test_the_planted_causes_are_named(truth: pd.DataFrame, share: float) -> None
     assert not wrong
 
 
-def test_equal_features_have_no_skew(truth: pd.DataFrame) -> None:
+def test_equal_features_have_no_skew(reference: pd.DataFrame) -> None:
     """In another order of rows and columns, single precision, and with nulls in both."""
-    other = truth.sample(frac=1, random_state=1)[truth.columns[::-1]]
+    other = reference.sample(frac=1, random_state=1)[reference.columns[::-1]]
     other["balance"] = other["balance"].astype("float32")
     other.loc[other.index[:7], "age"] = np.nan
-    logged = truth.assign(age=truth["age"].astype(object))
+    logged = reference.assign(age=reference["age"].astype(object))
     logged.loc[other.index[:7], "age"] = None
     found = find_skew(logged, other, key="@event.id")
     assert found.ok
@@ -118,42 +118,42 @@ def test_equal_features_have_no_skew(truth: pd.DataFrame) -> None:
     assert all(one.mismatched == 0 and one.cause is None for one in found.features)
 
 
-def test_the_rate_its_interval_and_examples_are_reported(truth: pd.DataFrame) -> None:
-    logged = truth.assign(age=truth["age"].where(truth.index >= 8, truth["age"] + 1))
-    found = find_skew(logged, truth, key="@event.id", max_rate=0.05)
+def test_the_rate_its_interval_and_examples_are_reported(reference: pd.DataFrame) -> None:
+    logged = reference.assign(age=reference["age"].where(reference.index >= 8, reference["age"] + 1))
+    found = find_skew(logged, reference, key="@event.id", max_rate=0.05)
     age = found.features[0]
     assert (age.name, age.mismatched, age.rate, age.allowed) == ("age", 8, 0.02, True)
     assert age.low < 0.02 < age.high
-    assert age.examples[0] == ("e0", truth["age"][0] + 1, truth["age"][0])
+    assert age.examples[0] == ("e0", reference["age"][0] + 1, reference["age"][0])
     assert found.ok
-    assert find_skew(logged, truth, key="@event.id", max_rate=0.01).skewed[0].name == "age"
+    assert find_skew(logged, reference, key="@event.id", max_rate=0.01).skewed[0].name == "age"
 
 
-def test_a_tolerance_may_be_that_of_one_feature(truth: pd.DataFrame) -> None:
-    logged = truth.assign(rate=truth["rate"] * 1.001, income=truth["income"] * 1.001)
-    found = find_skew(logged, truth, key="@event.id", tolerances={"rate": 0.01})
+def test_a_tolerance_may_be_that_of_one_feature(reference: pd.DataFrame) -> None:
+    logged = reference.assign(rate=reference["rate"] * 1.001, income=reference["income"] * 1.001)
+    found = find_skew(logged, reference, key="@event.id", tolerances={"rate": 0.01})
     assert [one.name for one in found.skewed] == ["income"]
-    assert not find_skew(logged, truth, key="@event.id", tolerance=0.01).skewed
-    assert not find_skew(logged[["@event.id", "rate"]], truth, key="@event.id", absolute=0.5).skewed
+    assert not find_skew(logged, reference, key="@event.id", tolerance=0.01).skewed
+    assert not find_skew(logged[["@event.id", "rate"]], reference, key="@event.id", absolute=0.5).skewed
 
 
-def test_events_without_a_partner_are_a_join_miss(truth: pd.DataFrame) -> None:
-    found = find_skew(truth, truth.iloc[:300], key="@event.id")
+def test_events_without_a_partner_are_a_join_miss(reference: pd.DataFrame) -> None:
+    found = find_skew(reference, reference.iloc[:300], key="@event.id")
     assert (found.joined, found.only_logged, found.ok) == (300, 100, False)
     assert not found.skewed
 
 
-def test_errors_name_the_columns(truth: pd.DataFrame) -> None:
+def test_errors_name_the_columns(reference: pd.DataFrame) -> None:
     with pytest.raises(
         ValueError, match=r"the recomputed features have no column 'id' to join by; there are @event.id"
     ):
-        find_skew(truth, truth, key="@event.id", recomputed_key="id")
+        find_skew(reference, reference, key="@event.id", recomputed_key="id")
     with pytest.raises(
         ValueError, match=r"no logged event has a recomputed row: @event.id and @event.id are 'e0'"
     ):
-        find_skew(truth, truth.assign(**{"@event.id": "x"}), key="@event.id")
+        find_skew(reference, reference.assign(**{"@event.id": "x"}), key="@event.id")
     with pytest.raises(ValueError, match="no feature is in both"):
-        find_skew(truth[["@event.id", "age"]], truth[["@event.id", "rate"]], key="@event.id")
+        find_skew(reference[["@event.id", "age"]], reference[["@event.id", "rate"]], key="@event.id")
 
 
 VALUES = st.one_of(

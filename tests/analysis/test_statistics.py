@@ -266,7 +266,7 @@ def test_the_detectable_shift_is_cohens() -> None:
 @pytest.mark.parametrize("shift", [0.0, 0.3])
 def test_the_intervals_cover(shift: float) -> None:
     """Of 1,000 samples the 95 % intervals of g, delta and D hold the true value in 93 % or more; D's, which cannot
-    be below 0, is judged at a true difference alone."""
+    be below 0, is tested at a true difference alone."""
     random = np.random.default_rng(8)
     true_delta = -2 * stats.norm.cdf(shift / math.sqrt(2)) + 1
     true_d = 2 * stats.norm.cdf(shift / 2) - 1

@@ -37,10 +37,10 @@ def call(
     inputs.assign(request_id=[f"r{i}" for i in range(300)], income=inputs["income"] * 100).to_parquet(
         "again.parquet"
     )
-    truths = pd.DataFrame(
+    actuals = pd.DataFrame(
         {"request_id": [f"r{i}" for i in range(200)], "actual": [10.0 + i % 2 for i in range(200)]}
     )
-    truths.assign(timestamp=str(START + pd.Timedelta(days=30))).to_csv("labels.csv", index=False)
+    actuals.assign(timestamp=str(START + pd.Timedelta(days=30))).to_csv("labels.csv", index=False)
 
     def invoke(*arguments: str, code: int = 0, given: bytes | None = None) -> Result:
         result = CliRunner().invoke(app, list(arguments), input=given)

@@ -74,7 +74,7 @@ def test_a_fault_is_sent_by_mail_and_slack_and_only_once(
     index = ("index", "spool", "--profile", "profile.json", "--json", *namespace)
     assert json.loads(call(*index).stdout) == {"indexed": 200, "known": 0, "refused": {}}
     assert json.loads(call(*index).stdout) == {"indexed": 0, "known": 200, "refused": {}}
-    # Other tests' models are in the same cluster; theirs may be judged or not.
+    # Other tests' models are in the same cluster; theirs may be evaluated or not.
     run = ("watch", "run", "--once", "--watch", "unseen-categories", "--json")
     report = json.loads(call(*run).stdout)
     (alert,) = [one for one in report["runs"][0]["alerts"] if one["model"] == own.model]
@@ -130,7 +130,7 @@ def test_a_dry_run_with_a_profile_publishes_nothing(
 
 
 def test_a_cluster_without_events_is_not_all_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is nothing to judge, that is said; the server answers as one without our streams."""
+    """Where there is nothing to evaluate, that is said; the server answers as one without our streams."""
     monkeypatch.chdir(tmp_path)
     with serving() as cluster:
         cluster.empty = True

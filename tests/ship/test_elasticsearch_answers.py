@@ -68,7 +68,7 @@ def test_an_answer_that_may_pass_is_asked_for_once_and_tried_again_by_the_shippe
     with pytest.raises(RetryError, match=rf"/search: {status} es_rejected_execution_exception: why"):
         drain(shipper)
     assert len(sink.requests) == 1
-    sink.answer = sink.judge
+    sink.answer = sink.answer_bulk
     assert drain(shipper) == 3
     assert ids(sink) == names
     assert dead_letters(spool.directory) == []
@@ -135,7 +135,7 @@ def test_a_batch_that_is_refused_as_a_whole_is_split(
     def answer(events: list[dict[str, Any]]) -> tuple[int, str]:
         refuse = any(event["event"]["id"] == "e-4" for event in events)
         sink.headers["Content-Type"] = "text/html" if refuse and body[0] == "<" else "application/json"
-        return (status, body) if refuse else sink.judge(events)
+        return (status, body) if refuse else sink.answer_bulk(events)
 
     fill(spool, 6)
     sink.answer = answer
@@ -217,7 +217,7 @@ def test_a_server_that_answers_too_late(sink: BulkSink, spool: Spool, ship: Make
 
     def late(events: list[dict[str, Any]]) -> tuple[int, str]:
         released.wait(300)
-        return sink.judge(events)
+        return sink.answer_bulk(events)
 
     fill(spool, 1)
     sink.answer = late

@@ -55,12 +55,12 @@ class Case:
         )
         self._add(
             "label",
-            "truth",
+            "label",
             {**about, "prediction": {"id": self.id("mine")}, "label": {"value": 1.0, "joined": True}},
         )
         self._add(
             "label",
-            "others-truth",
+            "others-label",
             {**about, "prediction": {"id": self.id("others")}, "label": {"value": 2.0, "joined": True}},
         )
         for name, text in (("hers", self.person), ("anothers", "somebody")):
@@ -129,11 +129,11 @@ def test_a_person_is_found_audited_and_erased(case: Case, tmp_path: Path) -> Non
     known = call("audit", case.id("mine"), "--alerts", "alerts.jsonl", "--elasticsearch", case.root.url)
     assert known["checks"] == {"unseen": [{"feature": "home", "value": "x", "bin": "!unseen"}]}
     assert known["same_profile"] is True
-    assert [label["event"]["id"] for label in known["labels"]] == [case.id("truth")]
+    assert [label["event"]["id"] for label in known["labels"]] == [case.id("label")]
     assert {sibling["event"]["id"] for sibling in known["siblings"]} == {case.id("others"), case.id("shadow")}
     assert [(part["part"], part["watch"]) for part in known["alerts"]] == [("failed", "unseen-categories")]
 
-    everything = {"mine", "others", "shadow", "truth", "others-truth", "hers", "anothers"}
+    everything = {"mine", "others", "shadow", "label", "others-label", "hers", "anothers"}
     asked = ("erase", "--subject", case.person, "--value", case.address)
     would = call(*asked)
     assert would["dry_run"]
@@ -152,7 +152,7 @@ def test_a_person_is_found_audited_and_erased(case: Case, tmp_path: Path) -> Non
         "ml-profiles": (0, 1),
         "ml-watch-*": (0, 1),
     }
-    assert case.left() == {"others", "others-truth", "anothers"}
+    assert case.left() == {"others", "others-label", "anothers"}
     state = case.root.call("GET", f"/ml-watch-state/_doc/state-{case.mark}")["_source"]
     assert state == {"example": "#" * len(case.id("mine")), "note": "n"}
     whole = case.root.call("GET", f"/ml-profile-files/_doc/{case.model}:1")["_source"]

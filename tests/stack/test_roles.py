@@ -183,7 +183,7 @@ def test_each_command_works_with_its_own_key(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """The writer indexes, the annotator adds checks, the watch runner judges; the reader backtests."""
+    """The writer indexes, the annotator adds checks, the watch runner evaluates; the reader backtests."""
     profiles.save(profile, "profile.json")
     deployed("profile", "publish", "profile.json")
     events = [

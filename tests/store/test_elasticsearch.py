@@ -88,7 +88,7 @@ def test_names_that_match_nothing_are_no_error(subject: Subject) -> None:
 
 @pytest.mark.parametrize("names", ["logs-ml.label-nowhere", ["no-such-index", "logs-ml.no-such-*"]])
 def test_names_that_match_nothing_have_empty_aggregations(subject: Subject, names: str | list[str]) -> None:
-    """The same over both stores: a script that judges reads them before the first event, too."""
+    """The same over both stores: a watch's script reads them before the first event, too."""
     by_model: dict[str, Any] = {
         "terms": {"field": "ml.model.name", "size": 5},
         "aggs": {"weight": {"sum": {"field": "ml.sample.weight"}}},

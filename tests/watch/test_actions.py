@@ -314,7 +314,7 @@ def test_previews_show_what_would_be_sent() -> None:
     assert preview(post) == "slack\n\n{'title': 't'}"
 
 
-def test_outlets_come_from_the_environment() -> None:
+def test_channels_come_from_the_environment() -> None:
     """By name; what needs no setting is always there."""
     environ = {
         "LOGGING_LIB_SMTP_URL": "smtps://mail.example.org",

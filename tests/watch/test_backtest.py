@@ -260,7 +260,7 @@ def test_the_shipped_searches_are_answered_in_one_pass() -> None:
 
 @pytest.mark.slow
 def test_watches_that_processes_share_find_what_one_process_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Alerts, failures and what was not judged, in the same order."""
+    """Alerts, failures and what was not evaluated, in the same order."""
 
     def replayed(processes: int) -> dict[str, Any]:
         monkeypatch.setattr(backtest, "available_processes", lambda: processes)
@@ -278,7 +278,7 @@ def test_watches_that_processes_share_find_what_one_process_finds(monkeypatch: p
     alone = replayed(1)
     assert alone["alerts"]
     assert alone["failures"]
-    assert alone["not_judged"]
+    assert alone["not_evaluated"]
     assert replayed(3) == alone
     assert json.dumps(replayed(3)) == json.dumps(alone)
 

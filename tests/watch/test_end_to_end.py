@@ -134,7 +134,7 @@ def test_a_backtest_finds_the_incident_and_is_silent_before(
     assert ONSET < datetime.fromisoformat(alert["time"]) <= ONSET + timedelta(minutes=45)
     only = ("backtest", spool, "--profile", fitted, "--watch", "na-spike", "--every", "30m")
     table = call(*only)
-    assert "1 alerts in 11 ticks over 600 events" in table.stdout
+    assert "1 alert in 11 ticks over 600 events" in table.stdout
     assert "not used: 1 not_json, 1 torn" in table.stderr
     quiet = call(*only, "--until", ONSET.isoformat())
     assert "0 alerts" in quiet.stdout
@@ -171,6 +171,46 @@ def test_run_once_alerts_throttles_and_remembers(
     assert run["alerts"][0]["actions"]["email"]["status"] == "throttled"
     assert len(mail_server.mails) == 1
     assert json.loads(call(*common, "--dry-run", "--json").stdout)["messages"] == []
+
+
+def test_an_accepted_change_is_expected_until_that_is_undone(
+    call: Callable[..., Result], stored: Path, fitted: Path, mail_server: MailServer
+) -> None:
+    """It is listed with who accepted it, in the history, too; a profile that is published again keeps it."""
+    first, later = "2018-02-01T10:20:00Z", "2018-02-01T13:50:00Z"
+    run = ("run", "--once", "--store", stored, "--watch", "na-spike", "--profile", fitted, "--json")
+    run += ("--smtp-url", mail_server.url)
+
+    def found(now: str) -> int:
+        (report,) = json.loads(call(*run, "--now", now).stdout)["runs"]
+        return len(report["alerts"])
+
+    assert found(first) == 1
+    listed = json.loads(call("incidents", "--store", stored, "--json").stdout)
+    name = "na-spike/loans/1/income"
+    assert [(row["incident"], row["severity"]) for row in listed["open"]] == [(name, "high")]
+    assert f"{name}  high" in call("incidents", "--store", stored).stdout
+    wrong = call("accept", "na-spike/loans/1/other", "--store", stored, "--now", later, code=2)
+    assert "give --now" in wrong.output
+    assert "write WATCH/MODEL" in call("accept", "na-spike", "--store", stored, code=2).output
+    more = ("--now", later, "--by", "ada", "--comment", "a new form")
+    entry = json.loads(call("accept", name, "--store", stored, *more, "--json").stdout)
+    listed = json.loads(call("incidents", "--store", stored, "--json").stdout)
+    assert listed == {"open": [], "accepted": [entry]}
+    assert (entry["by"], entry["comment"], entry["part"]) == ("ada", "a new form", "missing")
+    assert "by ada: a new form" in call("incidents", "--store", stored).stdout
+    assert found("2018-02-01T13:55:00Z") == 0
+    mails = len(mail_server.mails)
+    assert (
+        "no longer accepted" in call("accept", "--undo", entry["id"], "--store", stored, "--by", "eve").stdout
+    )
+    assert found("2018-02-01T13:58:00Z") == 1
+    assert len(mail_server.mails) == mails  # the throttle outlives it
+    records = json.loads(
+        call("history", "--store", stored, "--kind", "accept", "--kind", "undo", "--json").stdout
+    )
+    assert [(each["kind"], each["by"]) for each in records] == [("accept", "ada"), ("undo", "eve")]
+    assert "no such acceptance" in call("accept", "--undo", entry["id"], "--store", stored, code=2).output
 
 
 def test_a_failed_delivery_ends_with_1(

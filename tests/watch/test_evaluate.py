@@ -26,7 +26,7 @@ def run(altered: dict[str, Any], store: FakeStore, **scripts: Any) -> Evaluation
     return evaluate(loaded, dependencies=dependencies, now=NOW, scheduled=NOW - minutes(1))
 
 
-def test_the_search_is_rendered_and_its_answer_judged() -> None:
+def test_the_search_is_rendered_and_its_answer_evaluated() -> None:
     """Windows refer to the scheduled time; the payload holds each input under its name."""
     store = FakeStore(lambda now: [finding()])
     evaluation = run(document(), store)

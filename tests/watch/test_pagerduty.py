@@ -156,7 +156,7 @@ def test_all_of_watchers_fields(service: Receiver) -> None:
         ),
         ({"proxy": {"host": "x"}}, "set HTTPS_PROXY"),
         ({"severity": "info"}, "unknown field 'severity'"),
-        ({"incident_key": "{{ctx.payload.judgment}}"}, "ctx.payload.judgment"),
+        ({"incident_key": "{{ctx.payload.unknown}}"}, "ctx.payload.unknown"),
     ],
 )
 def test_what_is_no_event_is_refused_when_it_is_loaded(fields: Document, message: str) -> None:
@@ -204,6 +204,25 @@ def test_many_incidents_are_no_digest(service: Receiver) -> None:
     found = [finding(model=f"m{number}") for number in range(9)]
     assert runner(service, FakeStore(lambda now: found)).run_once(NOW).ok
     assert events(service) == [("trigger", f"test/m{number}/1/income") for number in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("severities", "expected"),
+    [
+        (["low"], "info"),
+        (["low", "medium"], "warning"),
+        (["high", "low"], "error"),
+        (["critical"], "critical"),
+        ([None], "critical"),
+    ],
+)
+def test_severity_is_that_of_the_gravest_finding(
+    service: Receiver, severities: list[str | None], expected: str
+) -> None:
+    """Of one incident's findings, as all have the same key; in PagerDuty's words."""
+    found = [finding(severity=severity) for severity in severities]
+    runner(service, FakeStore(lambda now: found), paging()).run_once(NOW)
+    assert [body["payload"]["severity"] for body in bodies(service)] == [expected]
 
 
 def test_severity_comes_from_the_watch(service: Receiver) -> None:

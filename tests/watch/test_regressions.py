@@ -51,26 +51,26 @@ def test_a_store_without_events_is_refused(call: Call, tmp_path: Path, fitted: P
     assert wanted in result.stderr.replace("\n", " ")
 
 
-def test_a_backtest_says_what_it_did_not_judge(call: Call, spool: Path, fitted: Path) -> None:
-    """Without any profile nothing was judged, which is no success."""
+def test_a_backtest_says_what_it_did_not_evaluate(call: Call, spool: Path, fitted: Path) -> None:
+    """Without any profile nothing was evaluated, which is no success."""
     arguments = ("backtest", spool, "--every", "1h", "--watch", "na-spike")
     blind = call(*arguments, code=1)
-    assert "not judged: loans 1: no profile; give --profile" in blind.stderr
-    (entry,) = json.loads(call(*arguments, "--json", code=1).stdout)["not_judged"]
+    assert "not evaluated: loans 1: no profile; give --profile" in blind.stderr
+    (entry,) = json.loads(call(*arguments, "--json", code=1).stdout)["not_evaluated"]
     assert (entry["model"], entry["version"], entry["reason"]) == ("loans", "1", "no profile")
     other = event()
     other["ml"] = {**other["ml"], "model": {"name": "other", "version": "7", "role": "live"}}
     write(spool / "b.jsonl", other)
     partly = call(*arguments, "--profile", fitted)
-    assert "not judged: other 7: no profile" in partly.stderr
+    assert "not evaluated: other 7: no profile" in partly.stderr
 
 
 def test_a_blind_run_ends_with_1_and_names_the_pattern(call: Call, stored: Path) -> None:
-    """A run that judged nothing is not quiet."""
+    """A run that evaluated nothing is not quiet."""
     arguments = ("run", "--once", "--store", stored, "--now", AT, "--dry-run", "--watch", "na-spike")
     result = call(*arguments, code=1)
     assert "na-spike: no published profile matches the model '*'; give --profile" in result.stderr
-    assert "na-spike: not judged: loans 1: no profile; give --profile" in result.stderr
+    assert "na-spike: not evaluated: loans 1: no profile; give --profile" in result.stderr
 
 
 def test_a_backtest_checks_foreign_events(
@@ -235,7 +235,7 @@ def test_a_dry_run_sees_what_was_published(
         store.index("ml-profiles", [published])
     before = (stored / "ml-profiles" / "documents.jsonl").read_bytes()
     arguments = ("run", "--once", "--store", stored, "--now", AT, "--dry-run", "--watch", "na-spike")
-    assert "not judged" in call(*arguments, code=1).stderr
+    assert "not evaluated" in call(*arguments, code=1).stderr
     assert "income" in call(*arguments, "--profile", fitted).stdout
     assert (stored / "ml-profiles" / "documents.jsonl").read_bytes() == before
 

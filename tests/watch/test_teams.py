@@ -117,7 +117,7 @@ def test_a_webhook_is_a_teams_message_by_its_card(receiver: Receiver) -> None:
     assert recipients(watch) == ["Teams"]
     other = parse_action({"webhook": {"url": "https://x.org/", "body": {"type": "message"}}})
     assert channel_of(other).name == "webhook"
-    wrong = document(teams=action(receiver, "{{ctx.payload.judgment}}", "{{#open}}"))
+    wrong = document(teams=action(receiver, "{{ctx.payload.unknown}}", "{{#open}}"))
     with pytest.raises(WatchError, match=r"\$\.actions\.teams\.webhook"):
         parse_watch(wrong, id="w", scripts=SCRIPTS)
     rules = {found.rule for found in lint_watch(watch, now=NOW)}

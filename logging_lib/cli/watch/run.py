@@ -27,8 +27,8 @@ from logging_lib.cli.watch.watch_options import (
     JsonOption,
     ProfilesOption,
     WatchesOption,
+    format_skipped,
     load,
-    not_judged,
     pick,
     print_json,
 )
@@ -79,7 +79,11 @@ def run(
         typer.Option("--catch-up", help="Run every scheduled run that was missed. Default: only the latest."),
     ] = False,
     recover_after: Annotated[
-        int, typer.Option(min=1, help="Consecutive runs without a finding before its incident is resolved.")
+        int,
+        typer.Option(
+            min=1,
+            help="Consecutive runs without a finding that names no window before its incident is resolved.",
+        ),
     ] = ResolvePolicy().runs,
     digest_over: Annotated[
         int,
@@ -255,7 +259,7 @@ def _log_report(report: RunReport) -> None:
         for resolved in watch_run.resolved:
             _log.info("%s", Medium.HEADER.escape(f"{resolved.watch}: {resolved.subject}"))
     for line in _notes(report):
-        _log.log(logging.DEBUG if "not judged" in line else logging.INFO, "%s", Medium.HEADER.escape(line))
+        _log.log(logging.DEBUG if "not evaluated" in line else logging.INFO, "%s", Medium.HEADER.escape(line))
 
 
 def _writable(alerts: Path) -> None:
@@ -338,7 +342,7 @@ def _notes(report: RunReport) -> Iterator[str]:
             outcome = "delivered" if resolved.status in ("executed", "would_send") else "not delivered"
             yield f"{resolved.watch}: {resolved.subject} ({resolved.action} {outcome})"
         for skipped in watch_run.skipped:
-            yield f"{watch_run.watch}: {not_judged(**skipped)}"
+            yield f"{watch_run.watch}: {format_skipped(**skipped)}"
         if watch_run.unwritten:
             yield f"{watch_run.watch}: {watch_run.unwritten}"
     for retry in report.retries:

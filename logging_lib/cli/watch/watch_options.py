@@ -48,7 +48,7 @@ def lines_safe(text: str) -> str:
 
 
 def user() -> str:
-    """Who runs the command, as far as the system says it."""
+    """Return who runs the command, as far as the system says it."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -59,9 +59,9 @@ def print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2, default=str))
 
 
-def not_judged(model: str = "", version: str = "", reason: str = "", **_: Any) -> str:
+def format_skipped(model: str = "", version: str = "", reason: str = "", **_: Any) -> str:
     remedy = "; give --profile" if reason == "no profile" else ""
-    return f"not judged: {model} {version}: {reason}{remedy}"
+    return f"not evaluated: {model} {version}: {reason}{remedy}"
 
 
 TIMEOUT = 10.0
@@ -85,7 +85,7 @@ def is_named(store: Path | None, elasticsearch: str | None, state: Path | None) 
 
 
 def open_state(store: Path | None, elasticsearch: str | None, state: Path | None) -> StateStore:
-    """The state that the options name.
+    """Open the state that the options name.
 
     Raises:
         UsageError: none is named.

@@ -55,7 +55,7 @@ class ImportResult:
 def settings_from(
     environment: Mapping[str, str] = os.environ, *, url: str | None = None
 ) -> ConnectionSettings:
-    """Settings of ``LOGGING_LIB_KIBANA_URL``, ``_API_KEY``, ``_USER``, ``_PASSWORD`` and ``_CA``.
+    """Read the settings from ``LOGGING_LIB_KIBANA_URL``, ``_API_KEY``, ``_USER``, ``_PASSWORD`` and ``_CA``.
 
     Without credentials of its own, those of ``LOGGING_LIB_ELASTICSEARCH_*`` are used: Kibana asks Elasticsearch
     who somebody is. The same holds for the authority's file.
@@ -108,7 +108,7 @@ class Kibana:
             self._session.headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
 
     def version(self) -> str:
-        """Kibana's version.
+        """Return Kibana's version.
 
         Raises:
             KibanaError: it does not answer, is not ready, or is none.
@@ -146,7 +146,7 @@ class Kibana:
         return ImportResult(int(answer.get("successCount", 0)), refused, conflicts)
 
     def export_ours(self) -> list[Json]:
-        """All that carries our tag, with what it refers to: data views and the tag itself.
+        """Export all that carries our tag, with what it refers to: data views and the tag itself.
 
         Raises:
             KibanaError: the export is refused.
@@ -159,7 +159,7 @@ class Kibana:
         return self._export(body)
 
     def export(self, objects: Sequence[tuple[str, str]]) -> list[Json]:
-        """These (type, id), with all that they refer to.
+        """Export these (type, id), with all that they refer to.
 
         Raises:
             KibanaError: one of them is not there, or may not be read.
@@ -168,7 +168,7 @@ class Kibana:
         return self._export({"objects": object_references, "includeReferencesDeep": True})
 
     def delete(self, objects: Sequence[tuple[str, str]]) -> None:
-        """Remove these (type, id); those that are not there are passed over.
+        """Remove these (type, id); those that do not exist are skipped.
 
         Raises:
             KibanaError: not all could be removed.
@@ -249,13 +249,13 @@ class Kibana:
 
 
 def dashboard_url(settings: ConnectionSettings, space: str, identity: str) -> str:
-    """Where a person sees a dashboard."""
+    """Return where a person sees a dashboard."""
     base = settings.url + ("" if space == "default" else f"/s/{space}")
     return f"{base}/app/dashboards#/view/{quote(identity)}"
 
 
 def explain_newer(objects: Iterable[Json], version: str) -> str | None:
-    """What says that objects come from a newer Kibana than ``version``; None where nothing does.
+    """Explain that objects come from a newer Kibana than ``version``; None where nothing does.
 
     ``coreMigrationVersion`` names the Kibana; a type's own version is known to Kibana alone, which refuses it.
     """

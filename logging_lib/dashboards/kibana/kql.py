@@ -25,7 +25,7 @@ WEIGHT = "ml.sample.weight"
 
 
 def kql(conditions: Filter) -> str:
-    """A filter in Kibana's query language; empty where it asks nothing."""
+    """Write a filter in Kibana's query language; empty where it asks nothing."""
     return " and ".join(_render_clause(name, condition) for name, condition in conditions.items())
 
 
@@ -55,7 +55,7 @@ def _quote_value(value: Any) -> str:
 
 
 def lens_formula(formula: Formula, panel: Panel) -> str:
-    """A formula in the language of Lens."""
+    """Write a formula in the language of Lens."""
     return _render_formula(formula, panel, top=True)
 
 
@@ -94,7 +94,7 @@ def _quote_field(name: str) -> str:
 
 
 def tinymath(formula: Formula, column_of: Mapping[Operation, str], panel: Panel) -> Any:
-    """The tree that a ``math`` column holds: operations are the ids of their columns."""
+    """Build the tree that a ``math`` column holds: operations are the ids of their columns."""
     if isinstance(formula, Number):
         return int(formula.value) if formula.value.is_integer() else formula.value
     if isinstance(formula, Operation):

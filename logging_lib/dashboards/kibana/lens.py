@@ -41,7 +41,7 @@ class _Layer:
 
 
 def attributes(panel: Panel, data_view: str) -> Json:
-    """The attributes of a Lens panel, its references included.
+    """Build the attributes of a Lens panel, its references included.
 
     Args:
         data_view: the id of the panel's data view.
@@ -374,7 +374,7 @@ def _build_aggregation(
 
 
 def number_format(metric: Metric) -> Json:
-    """How Lens writes a metric's numbers."""
+    """Return how Lens writes a metric's numbers."""
     decimals = metric.decimals
     if metric.format == "percent":
         return {"id": "percent", "params": {"decimals": 2 if decimals is None else decimals}}

@@ -56,7 +56,7 @@ _DATASETS: Final[dict[Dataset, str]] = {
 
 
 def saved_objects(dashboards: Iterable[Dashboard]) -> list[Json]:
-    """All objects of these dashboards: data views and the tag, then saved searches, then the dashboards."""
+    """Build all objects of these dashboards: data views and the tag, then saved searches, then the dashboards."""
     documents = list(dashboards)
     datasets: dict[Dataset, None] = {"prediction": None}
     for board in documents:
@@ -69,7 +69,7 @@ def saved_objects(dashboards: Iterable[Dashboard]) -> list[Json]:
 
 
 def ndjson(objects: Iterable[Json]) -> str:
-    """The file that Kibana imports: one object a line, and how many there are."""
+    """Render the file that Kibana imports: one object a line, and how many there are."""
     documents = list(objects)
     summary = {
         "excludedObjects": [],
@@ -82,7 +82,7 @@ def ndjson(objects: Iterable[Json]) -> str:
 
 
 def dashboard_id(name: str) -> str:
-    """The id of a dashboard's saved object, from the dashboard's own."""
+    """Return the id of a dashboard's saved object, from the dashboard's own."""
     return f"{PREFIX}-{name}"
 
 
@@ -91,18 +91,18 @@ def data_view_id(dataset: str) -> str:
 
 
 def search_id(board: Dashboard, panel: Panel) -> str:
-    """Two titles whose words are the same are distinguished by a hash."""
+    """Return the id of a search; two titles of the same words are distinguished by a hash."""
     slug = re.sub(r"[^a-z0-9]+", "-", panel.title.lower()).strip("-")[:40]
     return f"{PREFIX}-{board.id}-{slug}-{sha256(panel.title.encode()).hexdigest()[:6]}"
 
 
 def panel_id(board: Dashboard, panel: Panel) -> str:
-    """The index of a panel: the same for the same dashboard and title."""
+    """Return the index of a panel: the same for the same dashboard and title."""
     return str(uuid5(NAMESPACE_URL, f"{PREFIX}/{board.id}/{panel.title}"))
 
 
 def data_view(dataset: Dataset) -> Json:
-    """The data view of one dataset; usable before there is any index."""
+    """Build the data view of one dataset; usable before there is any index."""
     runtime: Json = {}
     formats: Json = {}
     for name in sources.names(dataset):
@@ -131,7 +131,7 @@ def data_view(dataset: Dataset) -> Json:
 
 
 def failed_script() -> str:
-    """Painless that emits the names of the features that failed a check; a runtime field holds up to 100."""
+    """Write Painless that emits the names of the features that failed a check; a runtime field holds up to 100."""
     names = ", ".join(f"'{name}'" for name in check_fields())
     return (
         f"Set found = new HashSet(); for (String name : new String[] {{{names}}}) {{ "
@@ -141,7 +141,7 @@ def failed_script() -> str:
 
 
 def saved_search(board: Dashboard, panel: Panel) -> Json:
-    """Single events, to be read in full: a panel, and a page of Discover."""
+    """Build a search of single events, to be read in full: a panel, and a page of Discover."""
     source = {
         "filter": [],
         "indexRefName": "kibanaSavedObjectMeta.searchSourceJSON.index",
@@ -170,7 +170,7 @@ def saved_search(board: Dashboard, panel: Panel) -> Json:
 
 
 def dashboard(board: Dashboard) -> Json:
-    """The dashboard with its panels by value, laid out from left to right."""
+    """Build the dashboard with its panels by value, laid out from left to right."""
     references: list[Json] = [_tag_reference()]
     panels = []
     for panel, (x, y) in zip(board.panels, layout(board.panels), strict=True):
@@ -212,7 +212,7 @@ def dashboard(board: Dashboard) -> Json:
 
 
 def layout(panels: Iterable[Panel]) -> list[tuple[int, int]]:
-    """The left upper corner of each panel: rows are filled from the left, each as high as its highest panel."""
+    """Place the left upper corner of each panel: rows are filled from the left, as high as their highest panel."""
     corners = []
     x = y = height = 0
     for panel in panels:

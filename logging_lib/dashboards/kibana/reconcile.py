@@ -152,7 +152,7 @@ def remove_objects(kibana: Kibana, objects: Iterable[Key]) -> None:
 
 
 def diff_objects(status: KibanaStatus, desired: Iterable[Json]) -> dict[Key, str]:
-    """Unified diffs of the objects that differ, from what Kibana has to what should be."""
+    """Write unified diffs of the objects that differ, from what Kibana has to what should be."""
     diffs: dict[Key, str] = {}
     desired_by_key = {_key_of(document): document for document in desired}
     for key in desired_by_key:
@@ -163,12 +163,12 @@ def diff_objects(status: KibanaStatus, desired: Iterable[Json]) -> dict[Key, str
 
 
 def fingerprint(document: Mapping[str, Any]) -> str:
-    """A hash of an object's plain form."""
+    """Hash an object's plain form."""
     return ownership.fingerprint(normalize_object(document), length=8)
 
 
 def normalize_object(document: Mapping[str, Any]) -> Json:
-    """An object without what Kibana keeps for itself, JSON in strings taken apart, references in order."""
+    """Normalize an object: without what Kibana adds for itself, JSON in strings parsed, references in order."""
     normalized = {key: _parse_json_texts(value) for key, value in document.items() if key not in _KIBANAS_OWN}
     if document["type"] == "index-pattern":  # Discover counts there how often a field was looked at
         field_attributes = normalized["attributes"].get("fieldAttrs") or {}

@@ -82,7 +82,7 @@ class Fault:
 
 
 def check_ndjson(text: str, *, elsewhere: Iterable[str] = ()) -> list[Fault]:
-    """All faults of a file. ``elsewhere``: ids of dashboards that others bring."""
+    """Find all faults of a file. ``elsewhere``: ids of dashboards that others bring."""
     objects: list[Any] = []
     for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):  # not at other ends of lines
         try:
@@ -99,7 +99,7 @@ def check_ndjson(text: str, *, elsewhere: Iterable[str] = ()) -> list[Fault]:
 
 
 def check(objects: Iterable[Json], *, elsewhere: Iterable[str] = ()) -> Iterator[Fault]:
-    """All faults of saved objects that are imported together."""
+    """Yield all faults of saved objects that are imported together."""
     documents = list(objects)
     counts = Counter((document["type"], document["id"]) for document in documents)
     for (kind, identity), number in counts.items():
@@ -200,7 +200,7 @@ def _check_grid(panels: list[Any]) -> Iterator[str]:
 
 
 def check_lens(attributes: Json) -> Iterator[str]:
-    """The faults of one Lens panel's attributes."""
+    """Yield the faults of one Lens panel's attributes."""
     state, kind = attributes["state"], attributes["visualizationType"]
     layers = state["datasourceStates"]["formBased"]["layers"]
     names = {reference["name"]: reference["id"] for reference in attributes["references"]}

@@ -56,7 +56,7 @@ class Search:
         self._root = Cell(self, frame.group(where, self.holding[where]), self.plan.tree, (), bounds)
 
     def may_be_cut(self) -> bool:
-        """Whether some ``terms`` could leave out a value, and is not said to want the largest only."""
+        """Return whether some ``terms`` could leave out a value, and is not said to want the largest only."""
         return any(self._may_be_cut(one) for one in self.plan.tree.children)
 
     def _may_be_cut(self, node: AggregationNode) -> bool:
@@ -76,13 +76,13 @@ class Search:
         return self.frame.distinct(bucketing.column.name) + 1 if left is None else len(left)
 
     def size(self) -> int:
-        """About how many buckets and metrics an answer has, at most; those of windows on other times than the
+        """Estimate how many buckets and metrics an answer has, at most; those of windows on other times than the
         arrival, which are counted tick by tick, count many times."""
         apart = any(bound.field != ARRIVAL for bound in self.plan.split.bounds())
         return self._size(self.plan.tree) * (_TICK_BY_TICK if apart else 1)
 
     def listed(self) -> frozenset[str]:
-        """The fields by whose values it parts the events, each event several times."""
+        """Return the fields by whose values it parts the events, each event several times."""
         columns = [
             (one.column.name, self.frame.columns[one.column.name])
             for one in bucketings(self.plan.tree)
@@ -121,7 +121,7 @@ class Search:
         return found
 
     def answer(self, tick: int) -> dict[str, Any]:
-        """The response of ``Store.search`` at a tick; what is below its aggregations is made when looked at."""
+        """Answer as ``Store.search`` does at a tick; what is below its aggregations is made when looked at."""
         hits: dict[str, Any] = {}
         total = format_hits_total(self.plan.split.body, self._root.count(tick), as_int=self._as_int)
         if total is not None:
@@ -208,13 +208,13 @@ class Cell:
         return chosen.stop - chosen.start if isinstance(chosen, slice) else len(chosen)
 
     def counts(self) -> NDArray[np.int64]:
-        """At every tick."""
+        """Return the counts at every tick."""
         return self._end - self._start
 
     # -- what is below -------------------------------------------------------------------------------------
 
     def below(self, name: str) -> Made:
-        """What gives a sub-aggregation's answer at a tick."""
+        """Return what gives a sub-aggregation's answer at a tick."""
         made = self._below.get(name)
         if made is None:
             made = self._below[name] = self._make(name)
@@ -372,7 +372,7 @@ class Cell:
         return self._group.numbers(metric.column.name, None if filler is None else float(filler))
 
     def sums(self, metric: MetricAggregation) -> NDArray[np.float64]:
-        """A sum at every tick."""
+        """Return a sum at every tick."""
         assert metric.column is not None
         if self._group.frame.is_one(metric.column.name):  # the weight of events that are not sampled
             return self.counts().astype(float)

@@ -14,7 +14,8 @@ from logging_lib.store.forkpool import available_processes, map_forked
 from logging_lib.store.port import Store
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.history import Answers, EventHistory, ScheduledTick
-from logging_lib.watch.evaluate import Scripts, default_scripts, run_dependencies
+from logging_lib.watch.backtest.related import Courses, drop_related
+from logging_lib.watch.evaluate import Scripts, default_scripts, run_dependencies, store_ask
 from logging_lib.watch.incidents import Summarize
 from logging_lib.watch.model import Watch
 from logging_lib.watch.model.schedule import find_due_time, floor_to_interval
@@ -22,8 +23,10 @@ from logging_lib.watch.notify.base import Notification
 from logging_lib.watch.notify.registry import CHANNELS
 from logging_lib.watch.results import Alert, RunReport
 from logging_lib.watch.runner import Runner
+from logging_lib.watch.slices import name_slices
 
 MANY_RUNS = 5_000  # from here on it pays to share them among processes
+MANY_ALERTS = 100  # where so many come from is asked, at some 0.4 s each
 _REACH = timedelta(hours=25)
 _LOOK_BACK = re.compile(r"-(\d+[smhdw])(?=[\"/|+-])")
 
@@ -33,8 +36,10 @@ class Backtest:
     """``watches``: the ids of those that ran. ``alerts``: in the order of time. ``failures``: the runs that failed,
     by watch and reason.
 
-    ``skipped``: the runs that did not judge, by model, version and reason; ``judged``: some run did.
+    ``skipped``: the models that runs could not evaluate, by model, version and reason; ``is_evaluated``: some run
+    evaluated a model.
     ``slow``: the searches, by watch and name, that were not computed for all ticks at once, and why.
+    ``traffic``: begins of the hours with predictions; None where that is not known.
     """
 
     watches: tuple[str, ...]
@@ -44,34 +49,51 @@ class Backtest:
     alerts: tuple[Alert, ...]
     failures: Mapping[tuple[str, str], int]
     skipped: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
-    judged: bool = True
+    is_evaluated: bool = True
     slow: Mapping[str, str] = field(default_factory=dict)
+    traffic: frozenset[datetime] | None = None
 
     @property
     def ok(self) -> bool:
-        """No run failed, and something was judged unless there was nothing to judge."""
-        return not self.failures and (self.judged or not self.skipped)
+        """No run failed, and a model was evaluated unless there was none to evaluate."""
+        return not self.failures and (self.is_evaluated or not self.skipped)
 
     def days(self) -> list[date]:
-        """The days of the replay, in UTC."""
+        """Return the days of the replay, in UTC."""
         first, last = self.start.astimezone(UTC).date(), self.end.astimezone(UTC).date()
         return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
     def alerts_a_day(self, watch: str) -> list[int]:
-        """A watch's alerts on each of the days."""
+        """Return a watch's alerts on each of the days."""
         counts = Counter(alert.time.astimezone(UTC).date() for alert in self.alerts if alert.watch == watch)
         return [counts[day] for day in self.days()]
 
-    def mean_a_day(self, watch: str) -> float:
-        """A watch's alerts by the length of the replay; that of a replay within a day counts as one."""
-        return sum(self.alerts_a_day(watch)) / max((self.end - self.start) / timedelta(days=1), 1.0)
+    @property
+    def days_with_traffic(self) -> float:
+        """Return how many days of 24 hours from the start had predictions; the last one counts by its length.
+
+        At least one. All days count where traffic is not known.
+        """
+        day = timedelta(days=1)
+        length = max(self.end - self.start, timedelta(0))
+        if self.traffic is None:
+            return max(length / day, 1.0)
+        inside = (hour for hour in self.traffic if self.start - timedelta(hours=1) < hour <= self.end)
+        places = {max(hour - self.start, timedelta(0)) // day for hour in inside}
+        return max(sum(min((length - place * day) / day, 1.0) for place in places), 1.0)
+
+    def mean_a_day(self, watch: str | None = None) -> float:
+        """Return a watch's alerts, or those of all, for each day with traffic."""
+        count = len(self.alerts) if watch is None else sum(self.alerts_a_day(watch))
+        return count / self.days_with_traffic
 
     def document(self) -> dict[str, Any]:
-        """The timeline as JSON."""
+        """Return the timeline as JSON."""
         return {
             "start": format_instant(self.start),
             "end": format_instant(self.end),
             "ticks": self.ticks,
+            "days_with_traffic": round(self.days_with_traffic, 4),
             "alerts_a_day": {
                 watch: {
                     "mean": round(self.mean_a_day(watch), 4),
@@ -88,7 +110,7 @@ class Backtest:
                 {"watch": watch, "error": error, "runs": runs}
                 for (watch, error), runs in self.failures.items()
             ],
-            "not_judged": [
+            "not_evaluated": [
                 {"model": model, "version": version, "reason": reason, "runs": runs}
                 for (model, version, reason), runs in self.skipped.items()
             ],
@@ -97,7 +119,7 @@ class Backtest:
 
 
 def ticks(start: datetime, end: datetime, every: timedelta) -> Iterator[datetime]:
-    """The instants that ``every`` divides, from the first one at or after ``start``, until ``end`` is covered."""
+    """Yield the instants that ``every`` divides, from the first at or after ``start`` until ``end`` is covered."""
     now = floor_to_interval(every, start)
     if now < start:
         now += every
@@ -111,7 +133,7 @@ def ticks(start: datetime, end: datetime, every: timedelta) -> Iterator[datetime
 def busy_ticks(
     start: datetime, end: datetime, every: timedelta, arrivals: Iterable[datetime], reach: timedelta
 ) -> Iterator[datetime]:
-    """``ticks``, without those that are further than ``reach`` after the last arrival before them.
+    """Yield ``ticks`` without those that are further than ``reach`` after the last arrival before them.
 
     Args:
         arrivals: begins of the hours in which events arrived.
@@ -155,9 +177,12 @@ def backtest(
     scripts: Scripts | None = None,
     summarize: Summarize | None = None,
     arrivals: Iterable[datetime] | None = None,
+    traffic: Iterable[datetime] | None = None,
     history: EventHistory | None = None,
 ) -> Backtest:
     """Run the watches at each tick, each when it is due by its own schedule, with throttling as in life.
+
+    What another watch's open incident about the same feature said already is no alert: see ``related``.
 
     No tick sees an event that arrived after it. Nothing is delivered.
 
@@ -165,7 +190,8 @@ def backtest(
         store: holds all events, their arrival in ``event.ingested``, and the profiles.
         start: of the replay; the first tick is the first multiple of ``every`` from here.
         end: the last tick is the first one at or after it.
-        arrivals: begins of the hours in which events arrived; ticks too long after one are passed over.
+        arrivals: begins of the hours in which events arrived; ticks too long after one are skipped.
+        traffic: begins of the hours in which predictions arrived, for the rates of the result.
         history: made of the same store, for these watches and perhaps others; it reads the events only once.
     """
     watches = list(watches)
@@ -194,45 +220,60 @@ def backtest(
     found = _ReplayResult("")
     for watch in watches:
         found.join(made[watch.id])
-    alerts = tuple(sorted(found.alerts, key=lambda alert: alert.time))
+    found.alerts.sort(key=lambda pair: pair[1].time)
+    alerts = drop_related(found.alerts, found.courses)
+    _name_slices(store, watches, alerts[:MANY_ALERTS])
     return Backtest(
         tuple(watch.id for watch in watches),
         start,
         end,
         len(moments),
-        alerts,
+        tuple(alert for _, alert in alerts),
         dict(found.failures),
         dict(found.skipped),
-        found.judged,
+        found.is_evaluated,
         found.slow,
+        None if traffic is None else frozenset(traffic),
     )
+
+
+def _name_slices(store: Store, watches: Iterable[Watch], alerts: Iterable[tuple[datetime, Alert]]) -> None:
+    """Name where alerts come from; not in a replay, for the store is of no use to a forked process."""
+    by_id, past = {watch.id: watch for watch in watches}, AsOf(store)
+    for scheduled, alert in alerts:
+        ask = store_ask(past, alert.time)
+        name_slices(by_id[alert.watch], alert.findings_sent, ask, now=alert.time, scheduled=scheduled)
 
 
 @dataclass
 class _ReplayResult:
+    """What the replay of one watch, or of several, found; ``alerts`` are with the scheduled times of their runs."""
+
     watch: str
-    alerts: list[Alert] = field(default_factory=list)
+    alerts: list[tuple[datetime, Alert]] = field(default_factory=list)
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     skipped: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    judged: bool = False
+    is_evaluated: bool = False
     slow: dict[str, str] = field(default_factory=dict)
+    courses: Courses = field(default_factory=dict)
 
     def join(self, other: _ReplayResult) -> None:
         self.alerts.extend(other.alerts)
         self.failures.update(other.failures)
         self.skipped.update(other.skipped)
-        self.judged = self.judged or other.judged
+        self.is_evaluated = self.is_evaluated or other.is_evaluated
         self.slow |= other.slow
+        self.courses |= other.courses
 
     def add(self, report: RunReport) -> None:
-        self.alerts.extend(report.alerts)
         for run in report.runs:
+            self.alerts += [(run.scheduled, alert) for alert in run.alerts if alert.is_performed]
             if run.error:
                 self.failures[run.watch, run.error] += 1
             for each in run.skipped:
                 about = (str(each.get(key, "")) for key in ("model", "version", "reason"))
                 self.skipped[tuple(about)] += 1  # type: ignore[index]
-            self.judged = self.judged or run.evaluated
+            self.is_evaluated = self.is_evaluated or run.evaluated
         for alert in report.alerts:
             for name, result in alert.actions.items():
                 if result.status == "failed":
@@ -273,11 +314,16 @@ class _Replay:
             scripts=scripts,
             summarize=summarize,
             dependencies=lambda _, now: replace(
-                run_dependencies(past, now=now, scripts=scripts), search=self.answers.search(now)
+                run_dependencies(past, now=now, scripts=scripts),
+                search=self.answers.search(now),
+                ask=None,
             ),
         )
         for moment in self.moments:
             found.add(runner.tick(moment.now))
+            for incident in runner.state.load(self.watch.id).incidents:
+                course = found.courses.setdefault((self.watch.id, incident.key), {})
+                course[incident.opened_at] = incident.closed_at
         return found
 
 

@@ -52,14 +52,14 @@ class Bucket(Mapping[str, Any]):
 
 
 def to_builtins(value: Any) -> Any:
-    """The same as dicts and lists, all of it."""
+    """Convert it to dicts and lists, all of it."""
     if isinstance(value, Mapping):
         return {key: to_builtins(one) for key, one in value.items()}
     return [to_builtins(one) for one in value] if isinstance(value, list) else value
 
 
 def in_order(bucketing: TermsBuckets, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For keys sorted upwards and their counts (keys, ticks): the keys' places in the order asked for."""
+    """Order keys that are sorted upwards by their counts (keys, ticks): the keys' places in the order asked for."""
     criteria = []
     for order in bucketing.orders:
         sign = 1 if order.ascending else -1
@@ -77,7 +77,7 @@ def terms_answer(
     labels: list[Any],
     tick: int,
 ) -> dict[str, Any]:
-    """The answer of a ``terms`` aggregation at a tick.
+    """Return the answer of a ``terms`` aggregation at a tick.
 
     Args:
         order: places in the other lists, as the buckets are asked for.
@@ -92,7 +92,7 @@ def terms_answer(
 
 
 def only_sum(node: AggregationNode) -> tuple[str, MetricAggregation] | None:
-    """The sum that is all that is below a bucket, with its name."""
+    """Find the sum that is all that is below a bucket, with its name."""
     if node.children or len(node.metrics) != 1:
         return None
     ((name, (metric, meta)),) = node.metrics.items()
@@ -113,7 +113,7 @@ def leaves_answer(
     name: str,
     sums: list[float],
 ) -> dict[str, Any]:
-    """As ``terms_answer``, with nothing left to be made: there may be hundreds of such buckets at each tick.
+    """Answer as ``terms_answer``, with nothing left to be made: there may be hundreds of such buckets at each tick.
 
     Args:
         keys: of the labels, where there is nothing else in them.
@@ -139,7 +139,7 @@ def leaves_answer(
 
 
 def kept(made: Made) -> Made:
-    """The same, which remembers the last tick's answer: a script may look at it several times."""
+    """Return the same, which remembers the last tick's answer: a script may look at it several times."""
     last: list[tuple[int, Any]] = [(-1, None)]
 
     def answer(tick: int) -> Any:

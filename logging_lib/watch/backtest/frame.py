@@ -57,7 +57,7 @@ class Frame:
         return len(self.times)
 
     def sorted(self, name: str) -> NDArray[Any]:
-        """A field's numbers or dates, ascending."""
+        """Return a field's numbers or dates, ascending."""
         if name == ARRIVAL:
             return self.times
         column = self.columns[name]
@@ -66,13 +66,13 @@ class Frame:
         return np.sort(column.data if column.valid is None else column.data[column.valid])
 
     def distinct(self, name: str) -> int:
-        """How many values a field has, at most."""
+        """Return how many values a field has, at most."""
         if name not in self._distinct:
             self._distinct[name] = len(self.values(name))
         return self._distinct[name]
 
     def values(self, name: str) -> list[Any]:
-        """The values of a field, among them perhaps such as no row has."""
+        """Return the values of a field, among them perhaps such as no row has."""
         column = self.columns[name]
         if column.codes is not None:
             return list(column.values)
@@ -81,7 +81,7 @@ class Frame:
         return found
 
     def is_one(self, name: str) -> bool:
-        """Whether every row has the number 1 in a field."""
+        """Return whether every row has the number 1 in a field."""
         if name not in self._is_one:
             column = self.columns[name]
             self._is_one[name] = (
@@ -90,11 +90,11 @@ class Frame:
         return self._is_one[name]
 
     def scope(self) -> Scope:
-        """For the translation of queries over this frame."""
+        """Return the scope for the translation of queries over this frame."""
         return Scope({"events": _Table(self)}, 0)
 
     def holding(self, conditions: Mapping[str, str], scope: Scope) -> Mapping[str, NDArray[np.bool_]]:
-        """Which rows meet SQL conditions over the scope's columns: by a text that says the same in any scope."""
+        """Find which rows meet SQL conditions over the columns: by a text that is the same in any scope."""
         wanted = {key: sql for key, sql in conditions.items() if key not in self._holding}
         if not wanted:
             return self._holding
@@ -112,7 +112,7 @@ class Frame:
         return self._holding
 
     def passing(self, keys: list[Any], condition: str, scope: Scope) -> set[Any]:
-        """Those of some values, called ``k``, that meet a condition."""
+        """Return those of some values, called ``k``, that meet a condition."""
         with _database() as connection:
             statement = f"SELECT k FROM (SELECT unnest($keys) AS k) WHERE {condition}"  # noqa: S608
             rows = connection.execute(statement, {"keys": keys, **scope.binder.used_in(condition)}).fetchall()
@@ -125,7 +125,7 @@ class Frame:
         return pa.table({"seq": seq, **{name: to_arrow(self.columns[name]) for name in names}})
 
     def group(self, condition: str, rows: NDArray[np.bool_]) -> GroupRows:
-        """The rows that meet a condition; the same object for the same ``condition`` text."""
+        """Return the rows that meet a condition; the same object for the same ``condition`` text."""
         found = self._groups.get(condition)
         if found is None:
             found = self._groups[condition] = GroupRows(self, np.flatnonzero(rows).astype(np.int32))
@@ -143,7 +143,7 @@ def _database() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def empty_scope() -> Scope:
-    """A scope before any event is read: it tells which fields a search takes."""
+    """Create a scope before any event is read: it tells which fields a search takes."""
     return Frame({}).scope()
 
 
@@ -186,7 +186,7 @@ class GroupRows:
     kept: dict[Any, Any] = field(default_factory=dict)
 
     def where(self, condition: str, holding: NDArray[np.bool_]) -> GroupRows:
-        """Those of the rows that meet a condition."""
+        """Return those of the rows that meet a condition."""
         if condition == "true":
             return self
         key = ("where", condition)
@@ -196,7 +196,7 @@ class GroupRows:
         return found
 
     def split(self, name: str, missing: Any) -> dict[Any, GroupRows]:
-        """The rows by the values of a field; a row with several values is in several groups.
+        """Split the rows by the values of a field; a row with several values is in several groups.
 
         Args:
             missing: the value of the rows that have none; None leaves them out.
@@ -254,7 +254,7 @@ class GroupRows:
         return np.repeat(self.rows, lengths), listed.codes, list(column.values)
 
     def numbers(self, name: str, missing: float | None) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """A field's values in these rows, and which rows have one (None: all)."""
+        """Return a field's values in these rows, and which rows have one (None: all)."""
         key = ("numbers", name, missing)
         if key not in self.kept:
             column = self.frame.columns[name]
@@ -284,7 +284,7 @@ class Window:
 
 
 def window(frame: Frame, bounds: Iterable[Bound], ticks: Ticks) -> Window:
-    """Where bounds lie in a frame at each tick. An event exactly at a bound is on the side that its sign says."""
+    """Find the bounds in a frame at each tick. An event exactly at a bound is on the side that its sign says."""
     start = np.zeros(len(ticks.executed), np.int64)
     end = np.full(len(ticks.executed), frame.rows, np.int64)
     others = []

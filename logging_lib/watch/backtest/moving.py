@@ -16,7 +16,7 @@ _FEW: Final = 8_000  # numbers that are sorted sooner than looked up
 
 
 def differences(numbers: NDArray[Any], start: NDArray[Any], end: NDArray[Any]) -> NDArray[Any]:
-    """The sums of ``numbers[start:end]`` for many starts and ends: from running totals, unless some numbers are so
+    """Sum ``numbers[start:end]`` for many starts and ends: from running totals, unless some numbers are so
     large that the others would not show beside them."""
     # Wider than a double, so that what the rest of the column adds does not show in a window's sum.
     kind = np.int64 if numbers.dtype == bool else np.longdouble
@@ -40,7 +40,7 @@ def _is_even(numbers: NDArray[Any]) -> bool:
 
 
 def values(metric: MetricAggregation, numbers: NDArray[Any]) -> Any:
-    """What ``Metric.answer`` takes, of these numbers."""
+    """Return what ``Metric.answer`` takes, of these numbers."""
     count = len(numbers)
     if metric.kind == "cardinality":
         return (len(np.unique(numbers)),)
@@ -69,7 +69,7 @@ def values(metric: MetricAggregation, numbers: NDArray[Any]) -> Any:
 
 
 def quantiles(ranked: NDArray[Any], shares: list[float]) -> list[float] | None:
-    """Of numbers in ascending order, with linear interpolation between the two nearest, as DuckDB's
+    """Compute quantiles of ascending numbers, with linear interpolation between the two nearest, as DuckDB's
     ``quantile_cont``; None of none."""
     return _interpolated(len(ranked), shares, ranked.item) if len(ranked) else None
 
@@ -99,7 +99,7 @@ class Sliding:
         self._ranked: NDArray[Any] | None = None
 
     def quantiles(self, start: int, end: int, shares: list[float]) -> list[float] | None:
-        """Of ``numbers[start:end]``."""
+        """Compute quantiles of ``numbers[start:end]``."""
         if end - start < _FEW:
             return quantiles(np.sort(self._numbers[start:end]), shares)
         self._move(start, end)
@@ -162,7 +162,7 @@ class Extreme:
         self._blocks = of.reduce(numbers[:whole].reshape(-1, _BLOCK), axis=1)
 
     def over(self, start: int, end: int) -> float | None:
-        """Of ``numbers[start:end]``; None of none."""
+        """Find the extreme of ``numbers[start:end]``; None of none."""
         if start >= end:
             return None
         first, last = -(-start // _BLOCK), end // _BLOCK

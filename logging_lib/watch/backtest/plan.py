@@ -58,11 +58,11 @@ class Plan:
             self._check(one)
 
     def fields(self) -> set[str]:
-        """The fields whose columns it takes."""
+        """Return the fields whose columns it takes."""
         return {*self._used(self.tree), *(bound.field for bound in self.split.bounds())}
 
     def counted(self) -> set[str]:
-        """Further fields, of which it only counts the values."""
+        """Return further fields, of which it only counts the values."""
         return set(self.scope.mapped_fields()) - self.fields()
 
     def _used(self, node: AggregationNode) -> Iterator[str]:
@@ -79,13 +79,13 @@ class Plan:
         return [self.where, *_conditions(self.tree)]
 
     def key(self, sql: str) -> str:
-        """A condition's text with field names and values: the same in every search that has the same condition."""
+        """Write a condition's text with field names and values: the same in each search with the same condition."""
         names = {column.sql: name for name, column in self.scope.columns.items() if column is not None}
         named = _COLUMN.sub(lambda match: f'"{names.get(match[0], match[0])}"', sql)
         return _PARAMETER.sub(lambda match: repr(self.scope.binder.values[match[1]]), named)
 
     def bound_value(self, sql: str | None) -> Any:
-        """The value of a parameter."""
+        """Return the value of a parameter."""
         return None if sql is None else self.scope.binder.values[_PARAMETER.findall(sql)[0]]
 
 

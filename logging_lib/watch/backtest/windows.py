@@ -40,7 +40,7 @@ class Bound:
     pattern: str | None = None
 
     def millis(self, ticks: Ticks) -> NDArray[np.int64]:
-        """The bound at each tick, in milliseconds.
+        """Return the bound at each tick, in milliseconds.
 
         Raises:
             NotPlannedError: it is no date.

@@ -50,7 +50,7 @@ def attach_files(
     context: Mapping[str, Any],
     fetch: Fetch | None,
 ) -> Iterator[AttachedFile]:
-    """The files of a mail, in the order of its action.
+    """Yield the files of a mail, in the order of its action.
 
     Args:
         attach_data: Watcher's short way to attach the run's data.
@@ -103,6 +103,6 @@ def _note(name: str, reason: str) -> AttachedFile:
 
 
 def attached_file(name: str, content_type: str, content: bytes, *, is_inline: bool = False) -> AttachedFile:
-    """A file of a mail, as a notification's content holds it."""
+    """Encode a file of a mail, as a notification's content holds it."""
     encoded = base64.b64encode(content).decode()
     return {"name": name, "content_type": content_type, "content": encoded, "inline": is_inline}

@@ -35,6 +35,7 @@ Status = Literal[
     "queued",
     "executed",
     "throttled",
+    "related",
     "acknowledged",
     "muted",
     "condition_failed",
@@ -43,7 +44,8 @@ Status = Literal[
     "not_configured",
     "would_send",
 ]
-"""What became of a notification, in the words of Watcher's watch record where it has one. ``not_configured``: the
+"""What became of a notification, in the words of Watcher's watch record where it has one. ``related``: another
+watch's incident about the same feature is open, and its recipient was notified of that. ``not_configured``: the
 runner has no such channel, and the incident counts as not notified of. ``would_send``: of a dry run. ``given_up``:
 it is too old to be tried again."""
 
@@ -129,12 +131,18 @@ class Notification(BaseModel):
     def is_delivered(self) -> bool:
         return self.status == "executed"
 
+    @property
+    def recipient(self) -> tuple[str, str]:
+        """Whom it reaches: its channel and address, without the key that one incident has there."""
+        address = {name: value for name, value in self.address.items() if name != "dedup_key"}
+        return self.channel, str(sorted(address.items()))
+
     def part(self, number: int) -> Notification:
-        """The draft of one of several notifications that an action sends, with an id of its own."""
+        """Return the draft of one of several notifications that an action sends, with an id of its own."""
         return self.model_copy(update={"id": hash_id(self.id, str(number))})
 
     def with_content_id(self) -> Notification:
-        """With an id that is the same only for the same content."""
+        """Return it with an id that is the same only for the same content."""
         content = self.model_dump_json(include={"subject", "address", "content"})
         return self.model_copy(update={"id": hash_id(self.id, content)})
 
@@ -142,7 +150,7 @@ class Notification(BaseModel):
         return self.model_copy(update={"status": status, "reason": reason})
 
     def receipt(self) -> Notification:
-        """What an incident remembers of it: who was notified, when, and with what subject."""
+        """Return what an incident remembers of it: who was notified, when, and with what subject."""
         empty: dict[str, Any] = {
             "text": "",
             "content": {},
@@ -205,32 +213,32 @@ class Channel(ABC):
 
     @classmethod
     def takes(cls, settings: Any) -> bool:
-        """Whether an action of its type is its own."""
+        """Return whether an action of its type is its own."""
         return True
 
     @classmethod
     def templates(cls, settings: Any) -> Iterator[Template]:
-        """The templates of an action, for the checks of a watch."""
+        """Return the templates of an action, for the checks of a watch."""
         return iter(())
 
     @classmethod
     def element_templates(cls, settings: Any) -> Iterator[tuple[Path, str, list[Template]]]:
-        """Templates that are rendered for each element of a list: where that is named, its path, the templates."""
+        """List the templates that are rendered for each element of a list: where it is named, path, templates."""
         return iter(())
 
     @classmethod
     def requests(cls, settings: Any) -> Iterator[tuple[Path, HttpRequest]]:
-        """The requests over HTTP that an action makes."""
+        """Return the requests over HTTP that an action makes."""
         return iter(())
 
     @classmethod
     def recipients(cls, settings: Any) -> Sequence[str]:
-        """Whom an action notifies, as templates: for lists and overviews."""
+        """Return whom an action notifies, as templates: for lists and overviews."""
         return [cls.name]
 
     @classmethod
     def is_recipient(cls, value: Any) -> bool:
-        """Whether ``metadata_key`` may have this value."""
+        """Return whether ``metadata_key`` may have this value."""
         return True
 
     # --- what it renders
@@ -240,7 +248,7 @@ class Channel(ABC):
     def render(
         cls, settings: Any, context: Mapping[str, Any], draft: Notification, fetch: Fetch | None
     ) -> list[Notification]:
-        """The notifications that an action sends.
+        """Render the notifications that an action sends.
 
         Args:
             context: ``{"ctx": {...}}``, the root of its templates.
@@ -256,7 +264,7 @@ class Channel(ABC):
     def compose(
         cls, draft: Notification, address: Mapping[str, Any], subject: str, text: str
     ) -> Notification:
-        """A notification with a plain text for an address: a digest, a fallback's, a resolution, a test.
+        """Compose a notification with a plain text for an address: a digest, a fallback's, a resolution, a test.
 
         Raises:
             TypeError: for a channel that does not take texts.
@@ -273,7 +281,7 @@ class Channel(ABC):
         alerts: Sequence[str],
         footer: str,
     ) -> Notification:
-        """The notification that incidents are resolved.
+        """Compose the notification that incidents are resolved.
 
         Args:
             address: of the notification about them.
@@ -285,12 +293,12 @@ class Channel(ABC):
 
     @classmethod
     def address_of(cls, recipients: Iterable[str], like: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The address of these recipients; the sender, where there is one, as in another address."""
+        """Return the address of these recipients; the sender, where there is one, as in another address."""
         return {}
 
     @classmethod
     def test(cls, draft: Notification, recipient: str, subject: str, text: str) -> Notification:
-        """A notification that tries the channel out.
+        """Compose a notification that tries the channel out.
 
         Args:
             recipient: as the channel names one; empty for its default.
@@ -303,14 +311,14 @@ class Channel(ABC):
     @classmethod
     @abstractmethod
     def preview(cls, notification: Notification) -> str:
-        """What people would read, without what may be secret."""
+        """Show what people would read, without what may be secret."""
 
     # --- how it is configured, and delivers
 
     @classmethod
     @abstractmethod
     def configure(cls, environ: Mapping[str, str], store: Store | None = None) -> Channel | None:
-        """The channel as the environment describes it; None where it does not.
+        """Configure the channel as the environment describes it; None where it does not.
 
         Raises:
             SettingsError: naming the setting that is wrong.
@@ -326,7 +334,7 @@ class Channel(ABC):
 
 
 def hash_id(*parts: str) -> str:
-    """An id that is the same for the same parts: 32 hexadecimal digits."""
+    """Return an id that is the same for the same parts: 32 hexadecimal digits."""
     return hashlib.sha256("\x00".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
 
 
@@ -342,7 +350,7 @@ def is_loopback(host: str) -> bool:
 
 
 def require_https(url: str, setting: str) -> None:
-    """Raises SettingsError unless it is an https address, or http on this machine; it may be secret, and is not
+    """Raise SettingsError unless it is an https address, or http on this machine; it may be secret, and is not
     repeated."""
     try:
         parts = urlsplit(url)
@@ -356,7 +364,7 @@ def require_https(url: str, setting: str) -> None:
 def refusal(
     name: str, answer: HttpResponse, *secrets: str, down: bool = False, hint: str = ""
 ) -> DeliveryError:
-    """The error for an answer over HTTP that is no delivery.
+    """Return the error for an answer over HTTP that is no delivery.
 
     Args:
         name: who answered.
@@ -373,12 +381,12 @@ def refusal(
 
 
 def retry_after(answer: HttpResponse) -> float | None:
-    """Seconds of a ``Retry-After``; None when there is none, or when it is a date."""
+    """Parse the seconds of a ``Retry-After``; None when there is none, or when it is a date."""
     text = next(iter(answer.headers.get("retry-after", ())), "").strip()
     return float(text) if text[:9].isdecimal() and len(text) <= 9 else None
 
 
 def excerpt(text: str, *secrets: str) -> str:
-    """The begin of what a server said, for an error; nothing when it repeats a secret."""
+    """Cut the beginning of what a server said, for an error; nothing when it repeats a secret."""
     detail = "".join(c for c in text[:100] if c.isprintable()).strip()
     return f": {detail}" if detail and not any(secret in text for secret in secrets if secret) else ""

@@ -341,7 +341,7 @@ def _quit(server: smtplib.SMTP) -> None:
 
 
 def build_mail(notification: Notification, sender: str) -> EmailMessage:
-    """The mail as it goes over the wire, without Bcc.
+    """Build the mail as it is transmitted, without Bcc.
 
     Args:
         sender: where the notification names none.

@@ -63,7 +63,7 @@ class IndexChannel(Channel):
     def render(
         cls, settings: IndexAction, context: Mapping[str, Any], draft: Notification, fetch: Fetch | None
     ) -> list[Notification]:
-        """As in Watcher: ``_doc`` may be one document or a list, each may bring its own ``_index`` and ``_id``."""
+        """Render as Watcher does: ``_doc`` is one document or a list, each may have its ``_index`` and ``_id``."""
         payload = context["ctx"]["payload"]
         content = payload.get("_doc", payload)
         is_list = isinstance(content, list | tuple)

@@ -44,7 +44,7 @@ class LogChannel(Channel):
 
     @classmethod
     def line(cls, draft: Notification, text: str, level: str, category: str | None = None) -> Notification:
-        """The notification that writes this line."""
+        """Return the notification that writes this line."""
         content = {"level": level, "category": category}
         return draft.model_copy(
             update={"channel": cls.name, "subject": text, "text": text, "content": content}

@@ -41,7 +41,7 @@ class DeliveryPolicy:
     digest_over: int = 5
 
     def wait(self, notification_id: str, attempts: int) -> timedelta:
-        """Until the next attempt: exponential, with a jitter of up to a half that is the same for the same
+        """Return the time to the next attempt: exponential, with jitter up to a half that is the same for the same
         notification ("full jitter", Brooker 2015, but with a floor)."""
         full = min(self.longest_wait, self.first_wait * (1 << min(attempts - 1, 30)))
         digits = hashlib.sha256(f"{notification_id}\x00{attempts}".encode()).digest()[:4]
@@ -54,7 +54,7 @@ class QueueStorage(Protocol):
     def watch_ids(self) -> list[str]: ...
 
     def queued(self, watch_id: str) -> tuple[Notification, ...]:
-        """What waits of a watch, the oldest first; StateError where its own state cannot be read."""
+        """Return what waits of a watch, the oldest first; StateError where its own state cannot be read."""
         ...
 
     def settle(
@@ -76,21 +76,21 @@ class Delivery:
 
 
 def is_due(notification: Notification, now: datetime, *, at_once: bool = False) -> bool:
-    """Whether to try it now. ``at_once`` skips our own backoff, never what a server asked for."""
+    """Return whether to try it now. ``at_once`` skips our own backoff, never what a server asked for."""
     if notification.not_before is not None and now < notification.not_before:
         return False
     return at_once or notification.next_attempt_at is None or now >= notification.next_attempt_at
 
 
 def narrow(notification: Notification, recipients: Collection[str]) -> Notification:
-    """The same notification for these recipients alone."""
+    """Return the same notification for these recipients alone."""
     if set(recipients) == set(notification.recipients):
         return notification
     return notification.model_copy(update={"recipients": tuple(sorted(recipients))})
 
 
 def plan_deliveries(notifications: Iterable[Notification], now: datetime, digest_over: int) -> list[Delivery]:
-    """What to send: who has more than ``digest_over`` notifications gets one that lists them, all others each."""
+    """Plan what to send: a recipient of more than ``digest_over`` notifications gets one that lists them."""
     notifications = list(notifications)
     waiting: dict[tuple[str, str], list[Notification]] = {}
     for notification in notifications:
@@ -115,7 +115,7 @@ def plan_deliveries(notifications: Iterable[Notification], now: datetime, digest
 
 
 def render_digest(notifications: list[Notification], recipients: list[str], now: datetime) -> Notification:
-    """One notification that lists several of one channel; its id is the same for the same ones."""
+    """Render one notification that lists several of one channel; its id is the same for the same ones."""
     first = notifications[0]
     channel = CHANNELS[first.channel]
     models = Counter(notification.model for notification in notifications if notification.model)
@@ -155,7 +155,7 @@ def _texts(notifications: Iterable[Notification], limit: int) -> Iterator[str]:
 
 
 def to_fallback(notification: Notification) -> Notification | None:
-    """The same notification as its fallback takes it; None where it has none."""
+    """Return the same notification as its fallback takes it; None where it has none."""
     if notification.fallback is None:
         return None
     name, recipient = notification.fallback
@@ -170,7 +170,7 @@ def after_failure(
     now: datetime,
     policy: DeliveryPolicy,
 ) -> Notification:
-    """The notification after an attempt that failed, wholly or for some of its recipients.
+    """Return the notification after an attempt that failed, wholly or for some of its recipients.
 
     Args:
         errors: each with the recipients that did not get it.
@@ -225,7 +225,7 @@ class DeliveryQueue:
         return channel in self._channels
 
     def expect(self, watch_id: str, count: int) -> None:
-        """So many notifications of a watch wait now."""
+        """Set how many notifications of a watch wait now."""
         with self._lock:
             self._counts[watch_id] = count
             if count:

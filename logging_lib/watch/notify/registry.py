@@ -39,12 +39,12 @@ WatchDefinition = with_actions(WatchAction)
 
 
 def parse_action(document: Any) -> Action:
-    """An action as a watch has it. Raises pydantic's ValidationError."""
+    """Parse an action as a watch has it. Raises pydantic's ValidationError."""
     return WatchAction.model_validate(document)
 
 
 def parse_definition(document: Any, *, sources: Mapping[str, str] | None = None) -> Definition:
-    """The content of a watch file. Raises pydantic's ValidationError.
+    """Parse the content of a watch file. Raises pydantic's ValidationError.
 
     Args:
         sources: users' own Painless scripts by id.
@@ -53,7 +53,7 @@ def parse_definition(document: Any, *, sources: Mapping[str, str] | None = None)
 
 
 def channel_of(action: Action) -> type[Channel]:
-    """The channel by which an action sends."""
+    """Return the channel by which an action sends."""
     return next(
         channel
         for channel in CHANNELS.values()
@@ -62,7 +62,7 @@ def channel_of(action: Action) -> type[Channel]:
 
 
 def configure_channels(environ: Mapping[str, str], *, store: Store | None = None) -> dict[str, Channel]:
-    """The channels that the environment describes, by name.
+    """Configure the channels that the environment describes, by name.
 
     Raises:
         SettingsError: naming the setting that is wrong.
@@ -82,17 +82,17 @@ class PreviewChannel:
 
 
 def preview_channels(write: Callable[[str], object]) -> Channels:
-    """In place of all channels: for a dry run."""
+    """Return channels in place of all: for a dry run."""
     return dict.fromkeys(CHANNELS, PreviewChannel(write))
 
 
 def preview(notification: Notification) -> str:
-    """A notification as people would read it, without what may be secret."""
+    """Show a notification as people would read it, without what may be secret."""
     return CHANNELS[notification.channel].preview(notification)
 
 
 def recipients(watch: Watch) -> list[str]:
-    """Whom a watch's actions notify, as far as its metadata says it; for lists and overviews."""
+    """Return whom a watch's actions notify, as far as its metadata says it; for lists and overviews."""
     context = {"ctx": {"watch_id": watch.id, "metadata": watch.metadata}}
     templates = [
         template
@@ -103,7 +103,7 @@ def recipients(watch: Watch) -> list[str]:
 
 
 def fallback_of(channel: str, addresses: Mapping[str, str]) -> tuple[str, str] | None:
-    """The first of these channels, and the recipient there, that can take what another channel fails to send."""
+    """Find the first of these channels, and its recipient, that can take what another channel fails to send."""
     if not CHANNELS[channel].takes_text:
         return None
     others = ((name, to) for name, to in addresses.items() if name != channel)
@@ -111,7 +111,7 @@ def fallback_of(channel: str, addresses: Mapping[str, str]) -> tuple[str, str] |
 
 
 def fallback_addresses(metadata: Mapping[str, Any], default: Mapping[str, str]) -> dict[str, str]:
-    """Where a watch's notifications go that their own channel does not take, by channel: ``metadata.fallback``,
+    """Find where a watch's notifications go that their channel does not take, by channel: ``metadata.fallback``,
     else the default; nowhere where the watch says ``false``."""
     value = metadata.get("fallback")
     if value is False:
@@ -124,7 +124,7 @@ def fallback_addresses(metadata: Mapping[str, Any], default: Mapping[str, str]) 
 def render_action(
     action: Action, context: Mapping[str, Any], draft: Notification, *, dependencies: RunDependencies
 ) -> list[Notification] | None:
-    """What an action sends, or None where its own condition is not met. Whom it notifies is the runner's affair.
+    """Render what an action sends, or None where its condition is not met. Whom it notifies is the runner's affair.
 
     With ``foreach`` there is a notification for each element. Elements over ``max_iterations``, and those that
     cannot be rendered while others can, are reported by a line for the log: none is cut off quietly, and none
@@ -156,7 +156,7 @@ def render_action(
 def render_settings(
     action: Action, context: Mapping[str, Any], draft: Notification, fetch: Fetch | None = None
 ) -> list[Notification]:
-    """What an action sends of a context as it is. Raises RenderError."""
+    """Render what an action sends of a context as it is. Raises RenderError."""
     try:
         notifications = channel_of(action).render(action.settings, context, draft, fetch)
     except TemplateError as error:

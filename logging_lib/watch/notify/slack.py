@@ -319,7 +319,7 @@ class SlackChannel(Channel):
 
 
 def post_body(notification: Notification) -> dict[str, Any]:
-    """The JSON of a post; links in it are not unfolded, since a log may have brought them."""
+    """Build the JSON of a post; links in it are not unfolded, since a log may have brought them."""
     address, content = notification.address, notification.content
     body: dict[str, Any] = {"unfurl_links": False, "unfurl_media": False}
     icon = address.get("icon") or ""

@@ -65,7 +65,7 @@ class WebhookChannel(Channel):
 
     @classmethod
     def test(cls, draft: Notification, recipient: str, subject: str, text: str) -> Notification:
-        """Posts ``{"subject": ..., "text": ...}`` to the address."""
+        """Post ``{"subject": ..., "text": ...}`` to the address."""
         body = {"subject": subject, "text": text}
         try:
             request = HttpRequest.model_validate({"url": recipient, "method": "post", "body": body})
@@ -75,7 +75,7 @@ class WebhookChannel(Channel):
 
     @classmethod
     def preview(cls, notification: Notification) -> str:
-        """Neither query nor headers, which may hold secrets."""
+        """Show neither query nor headers, which may hold secrets."""
         call = Call.model_validate(notification.content)
         address = call.url.partition("?")[0]
         return f"webhook {call.method} {address}\n{call.body or ''}".rstrip("\n")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from logging_lib.profile.model import NEW_WORDS
 from logging_lib.watch.scripts.common import (
     Document,
     JsonObject,
+    add_severity,
     build_result,
     decode_value,
     encode_prefix,
@@ -18,6 +20,8 @@ from logging_lib.watch.scripts.common import (
     get_buckets,
     get_sampled_share,
     index_profiles,
+    is_accepted,
+    measure_effect,
     name_services,
     new_finding,
     new_line,
@@ -42,6 +46,10 @@ def check_rate(ctx: JsonObject, params: JsonObject) -> Document:
     window flags a feature only while the next shorter one still fails more than expected, so that a fixed fault is
     not reported until the longest window has forgotten it (Google, The Site Reliability Workbook, ch. 5,
     "Multiwindow, Multi-Burn-Rate Alerts").
+
+    The check ``new_words`` is none of one event: the most frequent unknown words of a window, as tokens, take the
+    place of features, and each is compared with the most frequent new word of held-out rows. A text has one
+    finding, about the most frequent word that is flagged; the chance is divided by its ``candidates``.
 
     With ``metadata.checks`` the window's aggregations bear the checks' names, else the only one is ``features``.
     What is expected comes from the profile, and how far from it is natural, too (``variation.compute_limit``); with
@@ -105,8 +113,9 @@ def _flag_rates(
             continue
         names = [feature["key"] for feature in bucket[aggregation]["buckets"]]  # the most frequent, if cut
         counted = dict(zip(names, bucket[aggregation]["buckets"], strict=True))
-        for name in [*names, *_list_falling(metadata, profile, check, counted)]:
-            feature = counted.get(name)
+        for key in [*names, *_list_falling(metadata, profile, check, counted)]:
+            feature = counted.get(key)
+            name = _find_text(profile, key) if check == NEW_WORDS else key
             hits = min(round_half_up(feature["weight"]["value"]), total) if feature is not None else 0
             if name in flagged or (hits < min_hits and not _is_two_sided(metadata, check)):
                 continue
@@ -122,7 +131,7 @@ def _flag_rates(
                 flagged.add(name)  # another watch's concern, in the longer windows, too
                 continue
             if next_shorter is not None and _has_ended(
-                name, next_shorter, aggregation, rate["usual"], is_above=rate["is_above"]
+                key, next_shorter, aggregation, rate["usual"], is_above=rate["is_above"]
             ):
                 continue
             if rate["chance"] >= alpha * rate["side"]:
@@ -136,15 +145,25 @@ def _flag_rates(
                     version,
                     check,
                     name,
+                    key,
                     window,
                     feature,
                     hits,
                     total,
                     expectation,
-                    rate["chance"],
+                    rate,
                 )
             )
     return findings
+
+
+def _find_text(profile: JsonObject | None, token: str) -> str:
+    """Return the text that a word's token is of; empty where the profile has none."""
+    expected = _get_expected_checks(profile, NEW_WORDS) if profile is not None else {}
+    for name in expected:
+        if token.startswith(encode_prefix(name)):
+            return name
+    return ""
 
 
 def _list_falling(
@@ -231,16 +250,17 @@ def _new_rate_finding(
     version: JsonObject,
     check: str,
     name: str,
+    key: str,
     window: str,
     feature: JsonObject | None,
     hits: int,
     total: int,
     expectation: JsonObject,
-    chance: float,
+    measured: JsonObject,
 ) -> Document:
     metadata = ctx["metadata"]
     bucket = version["windows"]["buckets"][window]
-    values = _list_values(name, bucket)
+    values = _list_values(check, name, bucket)
     rate = format_percent(hits / total)
     usual = _format_usual_rate(expectation)
     if feature is not None:
@@ -254,7 +274,7 @@ def _new_rate_finding(
         *name_services(version),
         new_line("observed", f"{hits} of {total} events in the last {window}"),
         new_line("expected", expectation["text"]),
-        new_line("by chance, had nothing changed", format_chance(chance)),
+        new_line("by chance, had nothing changed", format_chance(measured["chance"])),
         new_line("since", since),
     ]
     finding = new_finding(
@@ -262,9 +282,9 @@ def _new_rate_finding(
         model,
         version["key"],
         name,
-        _describe(metadata, check, name, rate, usual),
+        _describe(metadata, check, name, key, rate, usual),
         lines,
-        _build_query(metadata, model, version["key"], check, name, first, last),
+        _build_query(metadata, model, version["key"], check, key, first, last),
         first,
         last,
     )
@@ -276,14 +296,19 @@ def _new_rate_finding(
     finding["expected_percent"] = usual
     finding["values"] = values
     finding["values_text"] = _format_values(name, values)
+    change = measured["rate"] - measured["usual"]
+    effect = measure_effect(change if change > 0 else -change, find_setting(ctx, profile, "min_effect"))
+    share = measured["rate"] if measured["is_above"] else -change
+    add_severity(finding, ctx, effect, share, values[0]["value"] if values else "")
     return finding
 
 
 def _count_tested_features(profile: JsonObject, checks: list[str]) -> int:
-    """Count the features that can fail these checks, at least 1."""
+    """Count the features that can fail these checks, and the words that can be new, at least 1."""
     number = 0
     for check in checks:
-        number += len(_get_expected_checks(profile, check))
+        for known in _get_expected_checks(profile, check).values():
+            number += known.get("candidates", 1)
     return number if number > 1 else 1
 
 
@@ -313,13 +338,17 @@ def _expect(
         expectation = _expect_from_profile(profile, check, name)
     if expectation is None or window == metadata["windows"][-1]:
         return expectation
-    if "usual_rate" not in metadata and not is_measured(profile):
+    if "usual_rate" not in metadata and check != NEW_WORDS and not is_measured(profile):
+        if profile is not None and is_accepted(profile, name, check):
+            return expectation
         expectation = _lower_expectation(ctx, model, version, aggregation, name, expectation)
     return _expect_from_weeks(weeks, window, aggregation, name, expectation)
 
 
 def _expect_from_profile(profile: JsonObject, check: str, name: str) -> Document | None:
     source = "held-out training rows"
+    if check == NEW_WORDS:
+        source += ", the most frequent new word"
     checks = _get_expected_checks(profile, check)
     if name in checks:
         known = checks[name]
@@ -427,21 +456,26 @@ def _format_usual_rate(expectation: JsonObject) -> str:
     return format_percent(expectation["count"] / expectation["rows"]) if expectation["rows"] > 0 else "0.00"
 
 
-def _describe(metadata: JsonObject, check: str, name: str, rate: str, usual: str) -> str:
+def _describe(metadata: JsonObject, check: str, name: str, key: str, rate: str, usual: str) -> str:
     """Say the finding in one line, with ``metadata.words`` for the check or for the very value."""
     words = metadata.get("words") or {}
+    if check == NEW_WORDS:
+        word = decode_value(key[key.find("=") + 1 :])
+        return f"{name}: {rate} % have the new word {quote(word)}, expected of any new word {usual} %"
     if name in words:
         return f"{rate} % {words[name]}, expected {usual} %"
     return f"{name}: {rate} % {words.get(check, check)}, expected {usual} %"
 
 
-def _list_values(feature: str, window: JsonObject) -> list[Document]:
+def _list_values(check: str, feature: str, window: JsonObject) -> list[Document]:
     """List the most frequent values of a feature among those that failed."""
-    if "failing" not in window:
+    if "failing" not in window and check != NEW_WORDS:
         return []
     prefix = encode_prefix(feature)
     values: list[Document] = []
-    for bucket in window["failing"]["values"]["buckets"]:
+    for bucket in (
+        window["features"]["buckets"] if check == NEW_WORDS else window["failing"]["values"]["buckets"]
+    ):
         if bucket["key"].startswith(prefix) and len(values) < MAX_VALUES_SHOWN:
             value = decode_value(bucket["key"][len(prefix) :])
             values.append({"value": value, "count": round_half_up(bucket["weight"]["value"])})
@@ -460,6 +494,8 @@ def _build_query(
     """Build the query of the events in Kibana's query language."""
     fields = metadata.get("fields") or {}
     field = fields[check] if check in fields else "ml.check." + check
+    if check == NEW_WORDS:
+        field = "ml.text.oov_words"
     return (
         f"ml.model.name: {quote(model)} and ml.model.version: {quote(version)}"
         f" and {field}: {quote(name)}"

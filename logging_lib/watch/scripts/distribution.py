@@ -9,6 +9,7 @@ from logging_lib.watch.scripts.bins import ExpectedBins, ObservedBins, get_featu
 from logging_lib.watch.scripts.common import (
     Document,
     JsonObject,
+    add_severity,
     build_result,
     decode_value,
     encode_prefix,
@@ -19,6 +20,8 @@ from logging_lib.watch.scripts.common import (
     get_answer_buckets,
     get_buckets,
     index_profiles,
+    is_accepted,
+    is_before_acceptance,
     name_services,
     new_finding,
     new_line,
@@ -121,6 +124,8 @@ def _flag_distributions(
         for name, observed in counted.items():
             if name in flagged or observed.total < thresholds.min_events:
                 continue
+            if is_before_acceptance(ctx, profile, name, window):
+                continue
             shorter = next_shorter.get(name) if next_shorter is not None else None
             if next_shorter is not None and shorter is None:
                 continue
@@ -129,8 +134,9 @@ def _flag_distributions(
                 if recent is not None and recent.total >= thresholds.min_events:
                     shorter = recent
             trained = features.expected[name]
-            of_weeks = usual.get(name) if usual is not None else None
-            mixed = mix_bins(profile, name, mixture)
+            is_new = is_accepted(profile, name, "bins")
+            of_weeks = usual.get(name) if usual is not None and not is_new else None
+            mixed = mix_bins(profile, name, mixture) if not is_new else None
             expected = trained if of_weeks is None else of_weeks
             if mixed is not None:
                 expected = ExpectedBins(mixed, trained.order)
@@ -210,6 +216,12 @@ def _new_bins_finding(
     finding = new_finding(profile, model, version["key"], name, what, lines, query, since, until)
     finding["window"] = window
     finding["observed"] = events
+    share: float | None = None
+    leading = ""
+    for deviation in deviations:
+        share = deviation.share if share is None else share
+        leading = leading or deviation.bin
+    add_severity(finding, ctx, max(deviation.effect for deviation in deviations), share, leading)
     return finding
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from logging_lib.watch.scripts.common import (
+    MAX_EFFECT,
     Document,
     JsonObject,
+    add_severity,
     build_result,
     format_number,
     format_percent,
@@ -14,6 +16,7 @@ from logging_lib.watch.scripts.common import (
     get_answer_buckets,
     get_buckets,
     index_profiles,
+    measure_effect,
     name_services,
     new_finding,
     new_line,
@@ -65,7 +68,7 @@ def limits(ctx: JsonObject, params: JsonObject) -> Document:
     there is no finding.
 
     A limit with ``spans`` is about the traffic of models. Where the profile knows training's hours of the week, it
-    is evaluated in each span, the shortest first, in place of ``metric``; the longer ones serve models with few
+    is evaluated in each span, the shortest first, before ``metric``; the longer ones serve models with few
     events. Usual is then what training had in these hours of the week, at the level that is served: see
     ``_expect_from_training``. A limit with ``beyond_gap`` is not passed while no more events were expected since
     the last one than in the longest gap of training.
@@ -113,10 +116,11 @@ def _check_limits(
     findings: list[Document] = []
     for shipped in group["limits"]:
         limit = _override_limit(ctx, profile, shipped)
+        measured = None
+        source = "by training's hours of the week, at the level that is served"
         if "spans" in limit and traffic is not None:
             measured = _measure_spans(bucket, limit, traffic, now)
-            source = "by training's hours of the week, at the level that is served"
-        else:
+        if measured is None:  # the model's own weeks may have another rhythm than training
             measured = _measure_once(ctx, group["by"], keys, bucket, limit, now)
             source = "in the same hours of earlier weeks"
         if measured is None or _is_in_gap(bucket, limit, traffic, now):
@@ -146,6 +150,7 @@ def _check_limits(
         )
         finding["about"] = about
         finding["observed"] = observed
+        add_severity(finding, ctx, _measure_passing(limit, value, usual), None, "")
         findings.append(finding)
     return findings
 
@@ -315,6 +320,22 @@ def _is_passed(limit: JsonObject, value: float, usual: float | None) -> bool:
     if "below_usual" in limit and (usual is None or value > limit["below_usual"] * usual):
         return False
     return not ("usual_at_least" in limit and (usual is None or usual < limit["usual_at_least"]))
+
+
+def _measure_passing(limit: JsonObject, value: float, usual: float | None) -> float:
+    """Return by how many times the bounds are passed, the least of them; 1 for a time that only goes by."""
+    if limit["metric"] == "now":
+        return 1.0
+    effect = MAX_EFFECT
+    if "above" in limit:
+        effect = min(effect, measure_effect(value, limit["above"]))
+    if "times_usual" in limit and usual is not None:
+        effect = min(effect, measure_effect(value, limit["times_usual"] * usual))
+    if value > 0 and "below" in limit:
+        effect = min(effect, measure_effect(limit["below"], value))
+    if value > 0 and "below_usual" in limit and usual is not None:
+        effect = min(effect, measure_effect(limit["below_usual"] * usual, value))
+    return effect
 
 
 def _describe_limit(limit: JsonObject) -> str:

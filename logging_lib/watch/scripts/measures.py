@@ -17,6 +17,7 @@ from logging_lib.watch.scripts.common import (
     format_percent,
     gamma_tail,
     get_sampled_share,
+    measure_effect,
     new_line,
     round_half_up,
 )
@@ -37,6 +38,7 @@ class Deviation(NamedTuple):
         what: the line about it.
         lines: further lines.
         bin: the bin that says most.
+        effect, share: as a finding has them, see ``add_severity``.
     """
 
     chance: float
@@ -45,6 +47,8 @@ class Deviation(NamedTuple):
     what: str
     lines: list[Document]
     bin: str
+    effect: float
+    share: float | None
 
 
 class Thresholds(NamedTuple):
@@ -64,10 +68,10 @@ class Thresholds(NamedTuple):
 def measure_rare(
     thresholds: Thresholds, expected: ExpectedBins, observed: ObservedBins, shorter: ObservedBins | None
 ) -> Deviation | None:
-    """Find the bin, rare in training, with the least likely rise: the exact beta-binomial tail times the bins."""
+    """Find the category, rare in training, with the least likely rise: the beta-binomial tail times the bins."""
     rows = expected.rows
     total = round_half_up(observed.ordinary)
-    if rows == 0 or total == 0:
+    if rows == 0 or total == 0 or expected.order:
         return None
     best: Deviation | None = None
     for name, count in expected.find_rare(thresholds.rare_share):
@@ -90,7 +94,8 @@ def measure_rare(
             trained = f"{round_half_up(count)} of {round_half_up(rows)}"
             lines = [new_line("rare value", f"{value}: {hits} of {total}, in training {trained}")]
             rise = compute_rise(share, a / (a + b))
-            best = Deviation(tail, rise, 1.0 / total + 1.0 / rows, what, lines, name)
+            effect = measure_effect(share - usual, thresholds.min_rise)
+            best = Deviation(tail, rise, 1.0 / total + 1.0 / rows, what, lines, name, effect, share)
     return best
 
 
@@ -100,10 +105,10 @@ def measure_psi(
     """Compare the shares of bins: by chance (``compute_chance``) and by effect, the population stability index.
 
     The index Σ (p - q) ln(p / q) says how large the change is (Yurdakul and Naranjo, "Statistical properties of the
-    population stability index", Journal of Risk Model Validation 14 (2020)): from ``min_psi`` on, above its mean under no change, (bins - 1)(1/n + 1/m). Of up to five bins, a share that moved by ``min_points``
-    is enough, as their index is small. Bins in which fewer than five events are expected count as one; to the
-    window's counts so many events are added as half the number of bins, distributed as in training, to training's
-    half a row a bin.
+    population stability index", Journal of Risk Model Validation 14 (2020)): from ``min_psi`` on, above its mean
+    under no change, (bins - 1)(1/n + 1/m). Of up to five bins, a share that moved by ``min_points`` is enough, as
+    their index is small. Bins in which fewer than five events are expected count as one; to the window's counts so
+    many events are added as half the number of bins, distributed as in training, to training's half a row a bin.
     """
     rows, total = float(expected.rows), observed.ordinary
     if rows == 0 or total == 0:
@@ -114,7 +119,7 @@ def measure_psi(
         return None
     n, m = total + 0.5 * k, rows + 0.5 * k
     parts = []
-    index = points = 0.0
+    index = points = moved = 0.0
     added = 0.5 * k
     for _, count, seen in cells:
         q = (count + 0.5) / m
@@ -123,10 +128,14 @@ def measure_psi(
         parts.append(part)
         index += part
         points = max(points, abs(seen / total - count / rows))
+        moved += max(0.0, seen / total - count / rows)
     noise = 1.0 / total + 1.0 / rows
     usual = (k - 1) * noise
-    moved = k <= FEW_BINS and thresholds.min_points > 0 and points >= thresholds.min_points
-    if index - usual < thresholds.min_psi and not moved:
+    effect = measure_effect(index - usual, thresholds.min_psi)
+    has_few = k <= FEW_BINS and thresholds.min_points > 0
+    if has_few:
+        effect = max(effect, measure_effect(points, thresholds.min_points))
+    if index - usual < thresholds.min_psi and not (has_few and points >= thresholds.min_points):
         return None
     shown = sorted(
         (-part, name, seen / total, count / rows)
@@ -143,7 +152,7 @@ def measure_psi(
         )
     what = f"PSI {format_number(index)}, by chance about {format_number(usual)}"
     chance = compute_chance(cells, rows, total)
-    return Deviation(chance, sqrt(index / (k - 1)), noise, what, lines, most)
+    return Deviation(chance, sqrt(index / (k - 1)), noise, what, lines, most, effect, moved)
 
 
 def compute_chance(cells: list[tuple[str, float, float]], rows: float, total: float) -> float:
@@ -230,7 +239,8 @@ def measure_shift(
         f"expected {format_percent(upper[1])} %"
     )
     lines = [new_line("shift of the ranks", f"{format_number(effect)} standard deviations")]
-    return Deviation(gamma_tail(0.5, 0.5 * z * z), effect, noise, what, lines, "")
+    times = measure_effect(abs(effect), thresholds.min_shift)
+    return Deviation(gamma_tail(0.5, 0.5 * z * z), effect, noise, what, lines, "", times, None)
 
 
 def _compute_upper_shares(expected: ExpectedBins, observed: ObservedBins) -> tuple[float, float]:
@@ -277,7 +287,8 @@ def measure_spread(
     )
     distance = "squared distance from the median"
     lines = [new_line(distance, f"{format_number(effect)} standard deviations from the expected one")]
-    return Deviation(gamma_tail(0.5, 0.5 * z * z), effect, noise, what, lines, "")
+    times = measure_effect(abs(effect), thresholds.min_effect)
+    return Deviation(gamma_tail(0.5, 0.5 * z * z), effect, noise, what, lines, "", times, None)
 
 
 def _compute_mood(expected: ExpectedBins, observed: ObservedBins) -> tuple[float, float, float, float] | None:
@@ -341,7 +352,9 @@ def measure_mean(
     error = std * sqrt(noise)
     what = f"mean {format_number(seen)}, expected {format_number(usual)} ± {format_number(error)}"
     lines = [new_line("mean", f"{format_number(effect)} standard deviations from the expected one")]
-    return Deviation(max(gamma_tail(0.5, 0.5 * z * z), bins), effect, noise, what, lines, "")
+    times = measure_effect(abs(effect), thresholds.min_sd)
+    chance = max(gamma_tail(0.5, 0.5 * z * z), bins)
+    return Deviation(chance, effect, noise, what, lines, "", times, None)
 
 
 def _compute_average(buckets: list[JsonObject]) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from logging_lib.watch.incidents import Incident, Incidents, Mute, matches
 from logging_lib.watch.notify.base import Notification
 
 HISTORY_LIMIT = 1000
-KINDS = ("run", "quiet", "alert", "delivery", "ack", "mute", "unmute")
+KINDS = ("run", "quiet", "alert", "delivery", "ack", "mute", "unmute", "accept", "undo")
 """Of the history's records; ``quiet`` are runs that found nothing."""
 
 
@@ -52,17 +52,17 @@ class WatchState(_Stored):
         return {incident.key: incident for incident in self.incidents}
 
     def with_incidents(self, incidents: Incidents, **changes: Any) -> WatchState:
-        """With these in place of its own; ``changes`` are those of further attributes."""
+        """Return the state with these in place of its own; ``changes`` are those of further attributes."""
         ordered = tuple(incidents[key] for key in sorted(incidents))
         return self.model_copy(update={"incidents": ordered, **changes})
 
     def with_queued(self, notifications: Iterable[Notification]) -> WatchState:
-        """With these at the end of its queue; one that is there already is replaced."""
+        """Return the state with these at the end of its queue; one that is there already is replaced."""
         queue = {notification.id: notification for notification in (*self.queue, *notifications)}
         return self.model_copy(update={"queue": tuple(queue.values())})
 
     def settled(self, removed: Collection[str], retried: Iterable[Notification]) -> WatchState:
-        """Without those notifications, and with these in place of the ones of the same id."""
+        """Return the state without those notifications, and with these in place of the ones of the same id."""
         new = {notification.id: notification for notification in retried}
         rest = (notification for notification in self.queue if notification.id not in removed)
         queue = tuple(new.get(notification.id, notification) for notification in rest)
@@ -92,7 +92,7 @@ class HistoryQuery:
     limit: int = HISTORY_LIMIT
 
     def choose(self, records: Iterable[Record]) -> list[Record]:
-        """The records that are wanted."""
+        """Choose the records that are wanted."""
         chosen = [
             record
             for record in records
@@ -118,7 +118,7 @@ class StateStore(ABC):
 
     @abstractmethod
     def watch_ids(self) -> list[str]:
-        """The watches of which something is remembered."""
+        """List the watches of which something is remembered."""
 
     @abstractmethod
     def load(self, watch_id: str) -> WatchState: ...
@@ -139,7 +139,7 @@ class StateStore(ABC):
 
     @abstractmethod
     def update_lease(self, change: Callable[[Lease | None], Lease]) -> Lease:
-        """As ``update``. What ``change`` raises ends it, and nothing is written."""
+        """Do as ``update`` does. What ``change`` raises ends it, and nothing is written."""
 
     @abstractmethod
     def record(self, records: Iterable[Record]) -> None:
@@ -147,14 +147,14 @@ class StateStore(ABC):
 
     @abstractmethod
     def history(self, query: HistoryQuery = ANY) -> list[Record]:
-        """Records of the history, the oldest first."""
+        """Read records of the history, the oldest first."""
 
     @abstractmethod
     def forget(self, before: Mapping[str, datetime]) -> None:
         """Drop the records older than their kind's time; ``*`` is for kinds that are not named."""
 
     def queued(self, watch_id: str) -> tuple[Notification, ...]:
-        """The notifications of a watch that wait, the oldest first."""
+        """Return the notifications of a watch that wait, the oldest first."""
         return self.load(watch_id).queue
 
     def settle(
@@ -285,6 +285,6 @@ def is_old(record: Record, before: Mapping[str, datetime]) -> bool:
 
 
 def manual_record(kind: str, now: datetime, watch: str | None, model: str | None, **more: Any) -> Record:
-    """The history's record of what a person did: an ``ack``, a ``mute`` or an ``unmute``."""
+    """Return the history's record of what a person did: ``ack``, ``mute``, ``unmute``, ``accept`` or ``undo``."""
     where = {name: value for name, value in (("watch", watch), ("model", model)) if value}
     return {"time": format_instant(now), "kind": kind, **where, **{k: v for k, v in more.items() if v}}

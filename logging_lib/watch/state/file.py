@@ -128,7 +128,7 @@ class FileState(DocumentState):
 
 @contextlib.contextmanager
 def hold_lock(file: Path) -> Iterator[bool]:
-    """For those who change a file of a state by other ways: no runner writes while the block runs. Gives whether
+    """Hold the lock of a state whose file is changed by other ways: no runner writes meanwhile. Yield whether
     it is a file of a state."""
     locks = [folder / ".lock" for folder in file.parents[:2] if (folder / "watches").is_dir()]
     if not locks or not locks[0].exists():

@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from logging_lib._util.times import parse_duration
-from logging_lib.profile.model import CHECKS
+from logging_lib.profile.model import CHECKS, NEW_WORDS
 from logging_lib.watch.model import Definition, Input, Transform
 from logging_lib.watch.notify.registry import channel_of
+from logging_lib.watch.scripts.common import SEVERITIES
 
 CHECK_RATE = "ml-check-rate"
 WINDOWS = 4
@@ -19,7 +20,7 @@ Problems = Iterator[tuple[tuple[str | int, ...], str]]
 
 
 def needs_profiles(definition: Definition) -> bool:
-    """Whether a watch compares with what profiles expect, so that without one it can find nothing."""
+    """Return whether a watch compares with what profiles expect, so that without one it can find nothing."""
     scripts = _collect_script_ids(definition)
     by_history = "usual_rate" in definition.metadata
     return "ml-distribution" in scripts or (CHECK_RATE in scripts and not by_history)
@@ -45,6 +46,8 @@ def find_problems(definition: Definition) -> Problems:
                 yield ("metadata", name), f"{metadata[name]!r:.80}: {remedy}"
         if script in _LADDERS:
             yield from _check_windows(metadata, WINDOWS if script == CHECK_RATE else None)
+        if metadata.get("min_severity", "low") not in SEVERITIES:
+            yield ("metadata", "min_severity"), f"write one of {', '.join(SEVERITIES)}"
         if not is_http_address(metadata.get("kibana_url", "")):
             yield (
                 ("metadata", "kibana_url"),
@@ -119,7 +122,7 @@ def _is_text(value: Any) -> bool:
 
 
 def is_http_address(value: Any) -> bool:
-    """Whether a value is an http address without a query or a fragment, or empty."""
+    """Return whether a value is an http address without a query or a fragment, or empty."""
     if value == "":
         return True
     parts = urlsplit(value) if isinstance(value, str) and not set(value) & set(" \"'<>|#?") else None
@@ -179,6 +182,7 @@ _BUDGET: _Settings = {
 }
 _DISPERSION: _Settings = {"dispersion": (_is_not_negative, "write a share from 0 on, such as 0.002")}
 _EVENTS: _Settings = {"min_events": (_is_count, "write a whole number from 1 on, such as 200")}
+_RATED = (*CHECKS, NEW_WORDS)
 _CHECKS: _Settings = {"checks": (_is_list_of_texts, "list what is counted, such as absent")}
 _HISTORY: _Settings = {
     "usual_rate": (_is_positive, "write the rate to start from, such as 0.005"),
@@ -187,7 +191,7 @@ _HISTORY: _Settings = {
 _SETTINGS: Mapping[str, _Settings] = {
     CHECK_RATE: {
         **_MODEL,
-        "check": (lambda value: value in CHECKS, f"write one of {', '.join(CHECKS)}"),
+        "check": (lambda value: value in _RATED, f"write one of {', '.join(_RATED)}"),
         **_BUDGET,
         "min_effect": (_is_not_negative, "write a share from 0 on, such as 0.02"),
         "min_hits": (_is_count, "write a whole number from 1 on, such as 5"),
