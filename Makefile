@@ -80,7 +80,7 @@ docs: $(VENV)/.dev ## the documentation as a site that needs no network; leaves 
 bench: servers ## the benchmarks, figures beside their goals; leaves build/bench/results.json
 	$(BIN)/python -m benchmarks
 
-bench-detection: $(VENV)/.dev ## how soon watches find faults, beside Evidently and NannyML; writes benchmarks/detection/README.md
+bench-detection: $(VENV)/.dev ## how soon watches find faults, and false alarms, beside Evidently and NannyML; writes benchmarks/detection/README.md
 	$(BIN)/python -m benchmarks.detection
 
 clean: ## remove what was built

@@ -48,7 +48,7 @@ def configure(
         service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
         private: feature → ``drop``, ``redact`` or ``hmac``: how to hide it, after it was checked.
         sample: the share of ordinary events to keep, above 0 and up to 1; failures and events with a failed check
-            are always kept.
+            that is not usual are always kept.
         label_cache_size: how many recent predictions to keep in memory by request id, for labels that arrive soon.
         metrics: also count for Prometheus, which needs the extra ``[prometheus]``; see ``metrics_registry``.
         processors: structlog processors to run first; the keys that they add become ``labels.*``.

@@ -187,7 +187,7 @@ class Reader:
         elif "panels" in document:
             parse_dashboard(text, id="of-the-page")
         elif "kind" in document:
-            parse_watch(compile_watch(parse_spec(text, id="of-the-page"), {}), id="of-the-page")
+            parse_watch(compile_watch(parse_spec(text, id="of-the-page"), {}, 20), id="of-the-page")
         else:
             parse(document)
             command = re.search(r"# (profile\.yml): (logging-lib profile fit) \.\.\. (.*)", text)

@@ -157,6 +157,7 @@ BEFORE = {
     "docs/scientist.md": index_earlier,
     "docs/reference/commands.md": all_of_it,
     "docs/watch-runner.md": open_incident,
+    "docs/watches.md": open_incident,
 }
 
 

@@ -19,7 +19,9 @@ from logging_lib.profile import io
 from logging_lib.profile.coerce import format_epoch, number_text
 from logging_lib.profile.config import Config
 from logging_lib.profile.io import ProfileError
+from logging_lib.profile.model import PREDICTION as PREDICTION_FEATURE
 from logging_lib.profile.model import Feature, Kind, Profile
+from logging_lib.profile.words import describe_variation
 from logging_lib.store import history
 from logging_lib.store.history import PREDICTION
 from logging_lib.store.port import StoreError
@@ -51,7 +53,13 @@ def fit(
     prediction: Annotated[str | None, typer.Option(help="The column with the model's outputs.")] = None,
     config: Annotated[Path | None, typer.Option(help="profile.yml with overrides.")] = None,
     time: Annotated[
-        str | None, typer.Option(help="The column that says when a row happened; the last rows are held out.")
+        str | None,
+        typer.Option(
+            help="The column that says when a row happened. From it alerts learn how much traffic varies by itself."
+        ),
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="With --time: whose hours and weekdays traffic follows. Default: UTC.")
     ] = None,
     trained_at: Annotated[
         str | None, typer.Option(help="When the model was trained (ISO 8601). Default: the last --time.")
@@ -80,6 +88,8 @@ def fit(
         settings = configuration.read(config) if config else configuration.Config()
         if time is not None:
             settings = replace(settings, time=time)
+        if timezone is not None:
+            settings = replace(settings, timezone=configuration.parse_timezone(timezone, "--timezone"))
         if data is None:
             frame, absent, settings = _served(elasticsearch, model, version, days, settings)
             prediction = prediction or (PREDICTION if PREDICTION in frame else None)
@@ -127,6 +137,13 @@ def fit(
     for feature in fitted.features.values():
         for note in feature.notes:
             typer.echo(f"note: {feature.name} {note}")
+    for note in fitted.variation.notes if fitted.variation is not None else ():
+        typer.echo(f"note: {note}")
+    if fitted.variation is None or fitted.variation.source == "default":
+        typer.echo(
+            "note: how much the traffic varies by itself is not known, and a stated default is used; give --time, "
+            "or learn it from what is served: logging-lib profile learn"
+        )
     if fitted.trained_at is None:
         typer.echo("note: when it was trained is not recorded; give --trained-at or --time")
 
@@ -225,13 +242,25 @@ def _heading(profile: Profile) -> str:
         f"{profile.rows} rows; trained at {trained}; expected rates from {escape(profile.held_out.method)}",
     ]
     if profile.prediction is not None:
-        lines.append(f"prediction ({profile.prediction.kind}): {escape(_summary(profile.prediction))}")
+        varies = describe_variation(profile, PREDICTION_FEATURE)
+        lines.append(
+            f"prediction ({profile.prediction.kind}): {escape(_summary(profile.prediction))}; {varies}"
+        )
+    if profile.variation is not None:
+        lines += [f"note: {escape(note)}" for note in profile.variation.notes]
     return "\n".join(lines)
 
 
 def _table(profile: Profile) -> Table:
     table = Table()
-    for column in ("feature", "kind", "in training", "expected on held-out rows", "notes"):
+    for column in (
+        "feature",
+        "kind",
+        "in training",
+        "expected on held-out rows",
+        "varies by itself",
+        "notes",
+    ):
         table.add_column(column, overflow="fold")
     for feature in profile.features.values():
         expected = ", ".join(
@@ -239,7 +268,14 @@ def _table(profile: Profile) -> Table:
             for check, expectation in feature.expected.items()
             if expectation.count
         )
-        row: list[Any] = [feature.name, feature.kind, _summary(feature), expected or "no failed check"]
+        varies = describe_variation(profile, feature.name)
+        row: list[Any] = [
+            feature.name,
+            feature.kind,
+            _summary(feature),
+            expected or "no failed check",
+            varies,
+        ]
         table.add_row(*(escape(str(cell)) for cell in (*row, "; ".join(feature.notes))))
     return table
 

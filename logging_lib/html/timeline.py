@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from logging_lib._util.formatting import format_day, names_year
 from logging_lib.html.charts import Drawing, band, level
 from logging_lib.html.theme import ALERT, MUTED, SERVED, SHADOW, Spec
 
@@ -25,10 +26,12 @@ class TimeAxis:
     Attributes:
         times: one for each place.
         interval: between two places, where no time was left out.
+        this_year: the present one; times of another year, or of several, are labeled with theirs.
     """
 
     times: tuple[datetime, ...]
     interval: timedelta
+    this_year: int
 
     @property
     def gaps(self) -> list[int]:
@@ -55,18 +58,24 @@ class TimeAxis:
         }  # fmt: skip
 
     def _labels(self, limit: int) -> Spec:
-        """Label days, or hours where all is within two days; evenly thinned out to ``limit``."""
+        """Label days, or hours where all is within two days; evenly thinned out to ``limit``.
+
+        Of hours in another year the first one names the day.
+        """
         labels: dict[int, str] = {}
         last_text = ""
         span = self.times[-1] - self.times[0] if self.times else timedelta(0)
+        year = bool(self.times) and names_year(self.times[0], self.times[-1], self.this_year)
         for i, time in enumerate(self.times):
             at = time.astimezone(UTC)
             if span <= timedelta(hours=36):
                 text = f"{at:%H:%M}" if at.minute == 0 or span < timedelta(hours=3) or i == 0 else last_text
+                if year and i == 0:
+                    text = f"{format_day(at, year=True)} {text}"
             elif span > timedelta(days=300):
                 text = f"{at:%b %Y}"
             else:
-                text = f"{at.day} {at:%b}"
+                text = format_day(at, year=year)
             if text != last_text:
                 labels[i] = last_text = text
         thinned_labels = dict(list(labels.items())[:: -(-len(labels) // limit) or 1])

@@ -90,8 +90,10 @@ class BatchRenderer:
         lines: list[bytes | None] = list(map(b"".join, zip(*parts, strict=False)))
         if max(map(len, filter(None, lines))) > MAX_LINE:
             rows.skipped.update(i for i, line in enumerate(lines) if line and len(line) > MAX_LINE)
-        if processor.may_sample_out(shared):  # a row with a failed check is kept, and has another weight
-            rows.skipped.update(i for i, result in rows.exceptions.items() if result.failed)
+        if processor.may_sample_out(shared):
+            is_ordinary = processor.sampler.is_ordinary
+            # A row with a failed check that is not usual is kept, and has another weight.
+            rows.skipped.update(i for i, row in rows.exceptions.items() if not is_ordinary(row.failed))
             for i, request_id in enumerate(request_ids):
                 if i not in rows.skipped and not processor.sampler.includes(request_id):
                     processor.counts.sampled_out += 1

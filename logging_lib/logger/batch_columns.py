@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from logging_lib.logger.checks import MAX_CHECKED_TEXT, Checker, CheckResult, FeatureTable
+from logging_lib.logger.checks import Checker, CheckResult, FeatureTable
 from logging_lib.logger.event import OutputEncoder
+from logging_lib.profile.coerce import MAX_CHECKED_TEXT
 from logging_lib.profile.model import KINDS
 
 if TYPE_CHECKING:
@@ -303,10 +304,11 @@ def _render_text(column: BatchColumn) -> RenderedColumn:
         "".join(values).encode()
     except UnicodeEncodeError:  # a vocabulary with a lone surrogate
         values, counts, ordinary = [""] * len(values), [0] * len(values), np.zeros(len(values), dtype=bool)
-    token = column.render_bin(column.table.bins[0])
+    tokens = np.array([column.render_bin(label) for label in column.table.bins], dtype=object)
+    bins = np.searchsorted(column.table.inner_edges, counts, "right")
     return RenderedColumn(
         lambda start, stop: render_texts(column.value_prefix, values[start:stop]),
-        lambda start, stop: [token] * (stop - start),
+        lambda start, stop: tokens[bins[start:stop]].tolist(),
         ~ordinary,
         counts,
     )

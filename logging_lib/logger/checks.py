@@ -15,6 +15,7 @@ from typing import Any
 from logging_lib.logger.event import OutputEncoder
 from logging_lib.logger.values import to_json_number, to_jsonable, to_key_text
 from logging_lib.profile.coerce import (
+    MAX_CHECKED_TEXT,
     category_text,
     format_epoch,
     is_null,
@@ -29,8 +30,6 @@ from logging_lib.schema import tokens
 
 MAX_LISTED_VALUES = 20
 """Maximum number of unseen values, and of unknown words, listed in one event."""
-MAX_CHECKED_TEXT = 20_000
-"""Characters of a text whose words are checked; the rest is ignored."""
 MAX_CATEGORY = 256
 """Without a profile, a longer text is ``text``, a shorter one ``category``."""
 
@@ -111,7 +110,9 @@ class Checker:
         self.category = [
             (t.name, t.value_tokens.get) for t in tables if t.kind == "category" and not t.hidden
         ]
-        self.text = [(t.name, t.vocabulary, t.bins[0]) for t in tables if t.kind == "text" and not t.hidden]
+        self.text = [
+            (t.name, t.vocabulary, t.inner_edges, t.bins) for t in tables if t.kind == "text" and not t.hidden
+        ]
         fast = {entry[0] for entry in (*self.numeric, *self.category, *self.text)}
         self.others = [t for t in tables if t.name not in fast]
 
@@ -148,7 +149,7 @@ class Checker:
                 add_bin(token)
             else:
                 self.check_value(self.features[name], value, result)
-        for name, vocabulary, first_bin in self.text:
+        for name, vocabulary, inner, bins in self.text:
             value = get(name, _ABSENT)
             if type(value) is str and len(value) <= MAX_CHECKED_TEXT:
                 # A known word between spaces is a word for `split_words`, too.
@@ -156,7 +157,7 @@ class Checker:
                 if words and vocabulary.issuperset(words) and value not in self.na_values:
                     text[name] = value
                     result.tokens += len(words)
-                    add_bin(first_bin)
+                    add_bin(bins[bisect_right(inner, len(words))])
                     continue
             self.check_value(self.features[name], value, result)
         for table in self.others:
@@ -335,7 +336,10 @@ def _check_text(table: FeatureTable, value: Any, result: CheckResult) -> bool:
     share = len(unknown) / len(words) if words else 0.0
     result.tokens += len(words)
     result.oov_tokens += len(unknown)
-    result.bins.append(table.bins[bisect_right(_OOV_INNER, share)])
+    if table.inner_edges:
+        result.bins.append(table.bins[bisect_right(table.inner_edges, len(words))])
+    else:  # a profile of an earlier version
+        result.bins.append(table.bins[bisect_right(_OOV_INNER, share)])
     if share > table.oov_threshold:
         result.fail("oov", table.name)
     for word in dict.fromkeys(unknown):

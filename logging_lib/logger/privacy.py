@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b, sha256
 from typing import Any, Literal
 
 from logging_lib.logger.checks import CheckResult
 from logging_lib.logger.values import to_jsonable
+from logging_lib.profile.model import Profile
 from logging_lib.schema import tokens
 
 Treatment = Literal["drop", "redact", "hmac"]
@@ -82,22 +83,37 @@ def _hide_bin(token: str, part: str) -> str:
 HIDE_NOTHING = PrivacyFilter({})
 
 
+USUAL_RATE = 0.02
+MAX_ADDED = 0.1
+
+
 class Sampler:
     """Keep a share of the ordinary events. The request's id decides, so live and shadow models agree.
 
+    An event is ordinary, too, where its only failed checks are usual ones of the profile: those that at least
+    ``USUAL_RATE`` of the held-out rows failed; and the most frequent of the others, where all of them together
+    would add more than ``MAX_ADDED`` of the share to it.
+
     Args:
         rate: the share to keep, above 0 and up to 1.
+        profile: says how often each check is expected to fail.
 
     Raises:
         ValueError: the rate is out of this range.
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, profile: Profile | None = None) -> None:
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
             raise ValueError(f"sample: expected a share above 0 and up to 1, found {rate!r}")
         self.includes_all = rate == 1
         self._limit = int(rate * 2**64)
         self.weight: dict[str, Any] = {"weight": 1 / rate}
+        self._usual_failures = _find_usual_failures(profile, MAX_ADDED * rate) if profile else frozenset()
+
+    def is_ordinary(self, failed: Mapping[str, Iterable[str]]) -> bool:
+        """Whether an event need not be kept for its failed checks, check → features."""
+        usual = self._usual_failures
+        return all((check, name) in usual for check, names in failed.items() for name in names)
 
     def includes(self, request_id: str) -> bool:
         """Return whether to keep an ordinary event; always the same for one request id."""
@@ -105,3 +121,19 @@ class Sampler:
             int.from_bytes(blake2b(request_id.encode("utf-8", "replace"), digest_size=8).digest())
             < self._limit
         )
+
+
+def _find_usual_failures(profile: Profile, max_added: float) -> frozenset[tuple[str, str]]:
+    """Find the checks and features whose failures are no reason to keep an event."""
+    rates = sorted(
+        (expectation.rate, check, name)
+        for name, feature in profile.features.items()
+        for check, expectation in feature.expected.items()
+    )
+    usual = set()
+    added = 0.0
+    for rate, check, name in rates:
+        added += rate
+        if rate >= USUAL_RATE or added > max_added:
+            usual.add((check, name))
+    return frozenset(usual)

@@ -102,8 +102,8 @@ class PredictionProcessor:
         role: ``live``, or ``shadow`` where the answer is not used.
         service: the service's name, or a mapping with ``name``, ``version``, ``environment``.
         private: feature → ``drop``, ``redact`` or ``hmac``: how to hide it, after it was checked.
-        sample: the share of ordinary events to keep. Events with a failed check, failures and those that are
-            logged with ``keep=True`` are always kept.
+        sample: the share of ordinary events to keep. Events with a failed check that is not usual (see
+            ``Sampler``), failures and those that are logged with ``keep=True`` are always kept.
         label_cache_size: how many recent predictions to keep in memory by request id, for labels that arrive soon.
         metrics: also count for Prometheus; see ``metrics_registry``.
         clock: returns nanoseconds since 1970.
@@ -137,7 +137,7 @@ class PredictionProcessor:
         self.clock = clock
         self._privacy_filter = PrivacyFilter(private) if private else HIDE_NOTHING
         self._hides_values = bool(private)
-        self.sampler = Sampler(sample)
+        self.sampler = Sampler(sample, profile)
         self.counts = EventCounts()
         self._label_cache = LabelCache(label_cache_size) if label_cache_size else None
         self._has_extras = bool(private or label_cache_size or not self.sampler.includes_all)
@@ -290,7 +290,7 @@ class PredictionProcessor:
         if self.metrics is not None:
             self.metrics.observe(event)
         if self._has_extras:
-            if not result.failed and self.may_sample_out(fields):
+            if self.may_sample_out(fields) and self.sampler.is_ordinary(result.failed):
                 self._apply_sampling(event, ml)
             if self._label_cache is not None:
                 self._label_cache.add(event)
@@ -313,7 +313,7 @@ class PredictionProcessor:
         return event
 
     def may_sample_out(self, fields: Mapping[str, Any]) -> bool:
-        """Return whether an event without a failed check may be left out by sampling."""
+        """Return whether an event may be left out by sampling, as far as its failed checks allow it."""
         return not (self.sampler.includes_all or fields.get("keep") or fields.get("error") is not None)
 
     def _apply_sampling(self, event: dict[str, Any], ml: dict[str, Any]) -> None:

@@ -15,6 +15,9 @@ from typing import Any, TypeGuard
 NA_VALUES = ("", "-", "#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null")
 """Spellings of a missing value, unless a profile has its own."""
 
+MAX_CHECKED_TEXT = 20_000
+"""Characters of a text whose words count; the rest is ignored."""
+
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d{0,40})(?:\.\d+)?(?:[eE][+-]?\d{1,3})?\Z", re.ASCII)
 _BOOLEANS = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3]|[^\W_]+(?:['\u2019][^\W_]+)*")

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from logging_lib.profile.coerce import NA_VALUES, is_number, number_text, to_epoch
 from logging_lib.profile.io import ProfileError
@@ -42,7 +43,8 @@ class Config:
     Attributes:
         features: overrides by feature.
         exclude: columns that the service does not receive.
-        time: the column with the time of a row: the last rows are then held out.
+        time: the column with the time of a row: the last rows are then held out, and natural variation is measured.
+        timezone: whose hours and days traffic may follow, such as ``Europe/Berlin``.
         na_values: spellings of a missing value.
         min_word_count: how often training must have a word for it to be known.
         max_vocabulary: maximum number of known words per text feature; the most frequent are chosen.
@@ -53,6 +55,7 @@ class Config:
     features: Mapping[str, FeatureConfig] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     time: str | None = None
+    timezone: str = "UTC"
     na_values: tuple[str, ...] = NA_VALUES
     min_word_count: int = 2
     max_vocabulary: int = 50_000
@@ -103,10 +106,25 @@ def parse(document: Any, *, source: str = "profile.yml") -> Config:
             raise ProfileError(f"{source}: {key}: expected a number from {low} to {high}, found {value!r}")
     if not isinstance(options.get("time"), str | None):
         raise ProfileError(f"{source}: time: expected a column's name, found {options['time']!r}")
+    if "timezone" in options:
+        options["timezone"] = parse_timezone(options["timezone"], f"{source}: timezone")
     for key in ("min_word_count", "max_vocabulary", "max_values"):
         if not isinstance(options.get(key, 1), int):
             raise ProfileError(f"{source}: {key}: expected a whole number, found {options[key]!r}")
     return Config(**options)
+
+
+def parse_timezone(name: Any, source: str) -> str:
+    """Check that a time zone is known; ``source`` says in errors where it was given."""
+    try:
+        if isinstance(name, str):
+            ZoneInfo(name)
+            return name
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        pass
+    close = difflib.get_close_matches(str(name), available_timezones(), 1)
+    hint = f"; did you mean {close[0]}?" if close else ", such as Europe/Berlin"
+    raise ProfileError(f"{source}: {name!r} is no time zone{hint}")
 
 
 def _parse_feature(document: Any, source: str, path: str) -> FeatureConfig:

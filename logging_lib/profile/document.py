@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from logging_lib.profile.model import CHECKS, Feature, Moments, Profile, Quality
+from logging_lib.profile.model import (
+    CHECKS,
+    NEW_WORDS,
+    PREDICTION,
+    Feature,
+    Moments,
+    NaturalVariation,
+    Profile,
+    Quality,
+    Variation,
+)
 from logging_lib.schema import tokens
 
 
@@ -22,7 +32,8 @@ def build_document(
     ``expected`` is stored, not indexed: ``checks`` maps check → feature → {count, rows, dispersion}, ``bins`` maps
     feature → bin → training rows, ``order`` lists a number's bins from the lowest to the highest, ``rates`` has the
     counts of ``checks`` as a list, for readers that cannot iterate over an object's keys (Vega in Kibana). The
-    check ``prediction`` has the special bins of ``ml.prediction.bin`` in place of features.
+    check ``prediction`` has the special bins of ``ml.prediction.bin`` in place of features; ``new_words`` has, for
+    each text, the rows with the most frequent new word.
 
     Args:
         profile: the profile, as ``fit`` returned it.
@@ -44,6 +55,7 @@ def build_document(
             "checks": {
                 **{check: _expected_rates(profile, check) for check in CHECKS},
                 "prediction": _expected_output_bins(profile.prediction),
+                NEW_WORDS: _expected_new_words(profile),
             },
             "rates": [
                 {"check": check, "feature": name, "count": expectation.count, "rows": expectation.rows}
@@ -61,6 +73,8 @@ def build_document(
             },
         },
     }
+    if profile.variation is not None:
+        document["expected"]["variation"] = _build_variation(profile, profile.variation)
     if profile.prediction is not None:
         document["expected"]["prediction"] = {
             "kind": profile.prediction.kind,
@@ -85,6 +99,63 @@ def _expected_rates(profile: Profile, check: str) -> dict[str, Any]:
     }
 
 
+def _expected_new_words(profile: Profile) -> dict[str, Any]:
+    """Return what is expected of the most frequent new word of each text, of how many ``candidates``.
+
+    In training and a window together, no more words than training's vocabulary are in several texts, or few more.
+    """
+    return {
+        name: {
+            "count": feature.new_words.count,
+            "rows": feature.new_words.rows,
+            "dispersion": feature.new_words.dispersion,
+            "candidates": max(1, len(feature.vocabulary)),
+        }
+        for name, feature in profile.features.items()
+        if feature.new_words is not None
+    }
+
+
+def _build_variation(profile: Profile, variation: Variation) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "source": variation.source,
+        "until": variation.until,
+        "levels": dict(variation.levels),
+        "measures": _list_numbers(variation.measures),
+    }
+    if variation.rhythm is not None:
+        outputs = {PREDICTION: profile.prediction} if profile.prediction is not None else {}
+        features = {**profile.features, **outputs}
+        document["rhythm"] = {
+            "timezone": variation.rhythm.timezone,
+            "traffic": list(variation.rhythm.traffic),
+            "longest_gap": variation.rhythm.longest_gap,
+            "bins": {name: [list(part) for part in parts] for name, parts in variation.rhythm.bins.items()},
+            "labels": {name: _list_ordinary_bins(features[name]) for name in variation.rhythm.bins},
+            "measures": _list_numbers(variation.rhythm.measures),
+        }
+    return document
+
+
+def _list_numbers(measures: Mapping[str, Mapping[str, Mapping[str, NaturalVariation]]]) -> dict[str, Any]:
+    """Write each variation as the list of its numbers, which any encoder takes."""
+    return {
+        measure: {
+            name: {window: list(numbers) for window, numbers in windows.items()}
+            for name, windows in features.items()
+        }
+        for measure, features in measures.items()
+    }
+
+
+def _list_ordinary_bins(feature: Feature) -> list[str]:
+    """List a feature's ordinary bins in the order in which fitting counts them."""
+    if feature.kind in ("category", "boolean"):
+        labels = [tokens.escape(value) for value in list(feature.values)[: feature.binned]]
+        return [*labels, tokens.OTHER] if len(feature.values) > feature.binned else labels
+    return list(feature.bin_labels())
+
+
 def _expected_quality(quality: Quality) -> dict[str, Any]:
     expected: dict[str, Any] = {"confusion": {label: dict(row) for label, row in quality.confusion.items()}}
     if quality.errors is not None:
@@ -101,7 +172,8 @@ def _moment_values(m: Moments) -> dict[str, float]:
 
 
 def _bin_order(feature: Feature) -> list[str]:
-    return list(feature.bin_labels()) if feature.kind == "numeric" and not feature.hidden else []
+    is_ordered = feature.kind == "numeric" or (feature.kind == "text" and len(feature.edges) > 0)
+    return list(feature.bin_labels()) if is_ordered and not feature.hidden else []
 
 
 def _expected_output_bins(output: Feature | None) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,12 +18,24 @@ from logging_lib.profile.model import Expectation, HeldOut, Kind
 Array = np.ndarray[Any, Any]
 
 
+NEVER = np.iinfo(np.int64).max
+
+
 @dataclass(frozen=True, slots=True)
 class HeldOutSplit:
-    """The held-out rows: ``block`` is the number of the block that each row is in, or -1; shape (rows,)."""
+    """The held-out rows: with times the last ones, without times each row against all others.
+
+    Attributes:
+        block: the number of the block that each row is in, or -1; shape (rows,).
+        held_out: how many they are, and how they were chosen.
+        rank: with times, each row's place in their order; shape (rows,).
+        group: without times, the same number for equal rows, which are left out together; shape (rows,).
+    """
 
     block: Array
     held_out: HeldOut
+    rank: Array | None = None
+    group: Array | None = None
 
     def expectation(self, failed: Array) -> Expectation:
         """Count the held-out rows in which a check failed; ``failed`` is a mask of all rows, shape (rows,)."""
@@ -35,9 +47,33 @@ class HeldOutSplit:
 
     @property
     def scoring(self) -> Array:
-        """Mask the rows that the scoring tables are built from: all but the held-out ones, shape (rows,)."""
+        """Mask the rows that the scoring tables are built from: all but the last ones, shape (rows,)."""
         rows: Array = self.block < 0
-        return rows if rows.any() else np.ones_like(rows)
+        return rows if rows.any() and self.group is None else np.ones_like(rows)
+
+    def is_alone(self, codes: Array, number: int) -> Array:
+        """Find the codes that only one row has, or only equal rows; shape (number,). None of them with times.
+
+        Args:
+            codes: the code of each row, -1 for none; shape (rows,).
+            number: of codes.
+        """
+        if self.group is None:
+            return np.zeros(number, dtype=bool)
+        present = codes >= 0
+        first, last = np.full(number, NEVER), np.full(number, -1)
+        np.minimum.at(first, codes[present], self.group[present])
+        np.maximum.at(last, codes[present], self.group[present])
+        alone: Array = first == last
+        return alone
+
+    def first_seen(self, codes: Array, number: int) -> Array:
+        """Find the place in order of time at which each code is first seen; shape (number,)."""
+        assert self.rank is not None
+        present = codes >= 0
+        first = np.full(number, NEVER)
+        np.minimum.at(first, codes[present], self.rank[present])
+        return first
 
 
 def estimate_dispersion(counts: Array, sizes: Array) -> float:
@@ -76,14 +112,44 @@ class EncodedColumn:
     absent: Array
 
 
+class WordRows(NamedTuple):
+    """Which rows have which words, each word of a row once.
+
+    Attributes:
+        place: of each pair of a row and a word, the row's place in order of time; shape (pairs,).
+        word: of each pair, the word's number; shape (pairs,).
+        known_from: of each word, the place in order of time from which it is known; shape (words,).
+    """
+
+    place: Array
+    word: Array
+    known_from: Array
+
+
 @dataclass(slots=True)
 class ColumnFit:
-    """The fit of a column: the feature's fields, and masks of its failed checks on all rows, shape (rows,)."""
+    """The fit of a column.
+
+    Attributes:
+        feature: the feature's fields.
+        failed: masks of its failed checks on all rows, shape (rows,).
+        wrong_type: the mask of values of another type, shape (rows,).
+        notes: what a person should know about it.
+        bins: the number of the ordinary bin that each row is in, or -1; shape (rows,).
+        known_from: with times, by check: from which place in their order each row's value is known, so that it
+            fails no longer; shape (rows,).
+        numbers: of a number or date, the values; shape (rows,).
+        words: with times, of a text: the rows of the words that were not known from the beginning.
+    """
 
     feature: dict[str, Any]
     failed: dict[str, Array]
     wrong_type: Array
     notes: list[str]
+    bins: Array | None = None
+    known_from: dict[str, Array] = field(default_factory=dict)
+    numbers: Array | None = None
+    words: WordRows | None = None
 
 
 def is_number_dtype(series: pd.Series) -> bool:

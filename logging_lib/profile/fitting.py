@@ -16,7 +16,8 @@ from logging_lib.profile.config import Config, FeatureConfig, validate_columns
 from logging_lib.profile.encoding import HeldOutSplit
 from logging_lib.profile.environment import installed_versions
 from logging_lib.profile.io import ProfileError, with_content_hash
-from logging_lib.profile.model import Feature, HeldOut, Profile, Quality
+from logging_lib.profile.model import PREDICTION, Feature, HeldOut, Profile, Quality
+from logging_lib.profile.variation import RowStates, measure_variation, state_default
 
 MAX_BLOCKS = 10
 MIN_BLOCK_ROWS = 20
@@ -80,7 +81,8 @@ def fit(
             "no feature is left: every column is excluded, the target, the prediction or the time"
         )
 
-    split, last_moment = _hold_out(data, config)
+    seconds = _read_times(data, config.time) if config.time is not None else None
+    split = _hold_out(data, seconds, config)
     masks = absent or {}
     fitted = {name: fit_column(data[name], name, split, config, absent=masks.get(name)) for name in features}
     outputs = {
@@ -88,46 +90,60 @@ def fit(
         for role, column in (("prediction", prediction or target), ("target", target))
         if column is not None
     }
+    states = [replace(state, numbers=None) for _, state in fitted.values()]
+    if "prediction" in outputs:
+        states.append(replace(outputs["prediction"][1], name=PREDICTION, known_from={}))
+    variation = measure_variation(seconds, states, config.timezone) if seconds is not None else None
+    last = format_epoch(float(seconds.max())) if seconds is not None else None
     return with_content_hash(
         Profile(
             model=model,
             version=version,
             rows=len(data),
             held_out=split.held_out,
-            features=fitted,
-            prediction=outputs.get("prediction"),
-            target=outputs.get("target"),
+            features={name: feature for name, (feature, _) in fitted.items()},
+            prediction=outputs["prediction"][0] if "prediction" in outputs else None,
+            target=outputs["target"][0] if "target" in outputs else None,
             quality=_measure_quality(data, target, prediction, outputs, split),
-            trained_at=_parse_trained_at(trained_at) or last_moment,
+            trained_at=_parse_trained_at(trained_at) or last,
             training_seconds=training_seconds,
             libraries=dict(libraries) if libraries is not None else installed_versions(),
             na_values=config.na_values,
+            variation=variation or state_default(last or ""),
         )
     )
 
 
-def _hold_out(data: pd.DataFrame, config: Config) -> tuple[HeldOutSplit, str | None]:
-    """Choose the held-out rows and their blocks; also return the last time of the time column."""
+def _read_times(data: pd.DataFrame, column: str) -> np.ndarray[Any, Any]:
+    """Read the time column in seconds since 1970; shape (rows,)."""
+    seconds = _to_seconds(data[column])
+    if np.isnan(seconds).any():
+        invalid = data[column][np.isnan(seconds)].iloc[0]
+        raise ProfileError(f"the time column {column!r} holds {invalid!r}, which is no date (ISO 8601)")
+    return seconds
+
+
+def _hold_out(data: pd.DataFrame, seconds: np.ndarray[Any, Any] | None, config: Config) -> HeldOutSplit:
+    """Choose the rows that the expected rates are measured on: the last ones, or without times each in its turn."""
     rows = len(data)
+    if seconds is None:
+        hashes = _spread_rows(data)
+        blocks = max(1, min(MAX_BLOCKS, rows // MIN_BLOCK_ROWS))
+        method = f"{rows} rows, each compared with all others (no time column was given)"
+        block = np.empty(rows, dtype=np.int64)
+        block[np.argsort(hashes, kind="stable")] = np.arange(rows) * blocks // rows
+        group = np.unique(hashes, return_inverse=True)[1]
+        return HeldOutSplit(block, HeldOut(rows=rows, method=method, blocks=blocks), group=group)
     held_out_rows = max(1, round(rows * config.held_out)) if rows > 1 else 0
-    last: str | None = None
-    if config.time is not None:
-        seconds = _to_seconds(data[config.time])
-        if np.isnan(seconds).any():
-            invalid = data[config.time][np.isnan(seconds)].iloc[0]
-            raise ProfileError(
-                f"the time column {config.time!r} holds {invalid!r}, which is no date (ISO 8601)"
-            )
-        order = np.argsort(seconds, kind="stable")[rows - held_out_rows :]
-        method = f"the last {held_out_rows} rows by `{config.time}`"
-        last = format_epoch(float(seconds.max()))
-    else:
-        order = np.sort(np.argsort(_spread_rows(data), kind="stable")[:held_out_rows])
-        method = f"{held_out_rows} rows spread over the data (no time column was given)"
+    in_order = np.argsort(seconds, kind="stable")
+    order = in_order[rows - held_out_rows :]
+    method = f"the last {held_out_rows} rows by `{config.time}`"
     blocks = max(1, min(MAX_BLOCKS, held_out_rows // MIN_BLOCK_ROWS))
     block = np.full(rows, -1, dtype=np.int64)
     block[order] = np.arange(held_out_rows) * blocks // max(held_out_rows, 1)
-    return HeldOutSplit(block=block, held_out=HeldOut(rows=held_out_rows, method=method, blocks=blocks)), last
+    rank = np.empty(rows, dtype=np.int64)
+    rank[in_order] = np.arange(rows)
+    return HeldOutSplit(block, HeldOut(rows=held_out_rows, method=method, blocks=blocks), rank=rank)
 
 
 def _spread_rows(data: pd.DataFrame) -> np.ndarray[Any, Any]:
@@ -155,27 +171,29 @@ def _to_seconds(column: pd.Series) -> np.ndarray[Any, Any]:
     return np.array([np.nan if (s := to_epoch(value)) is None else s for value in column], dtype=float)
 
 
-def _fit_output(column: pd.Series, role: str, split: HeldOutSplit, config: Config) -> Feature:
+def _fit_output(
+    column: pd.Series, role: str, split: HeldOutSplit, config: Config
+) -> tuple[Feature, RowStates]:
     """Fit the distribution of the prediction or the target, as a feature without expectations."""
-    feature = fit_column(column, role, split, replace(config, features={}))
+    feature, states = fit_column(column, role, split, replace(config, features={}))
     if feature.kind == "text":  # an output is never a text: many labels are still labels
         labels = {role: FeatureConfig(kind="category")}
-        feature = fit_column(column, role, split, replace(config, features=labels))
-    return replace(feature, expected={}, notes=())
+        feature, states = fit_column(column, role, split, replace(config, features=labels))
+    return replace(feature, expected={}, notes=()), states
 
 
 def _measure_quality(
     data: pd.DataFrame,
     target: str | None,
     prediction: str | None,
-    outputs: Mapping[str, Feature],
+    outputs: Mapping[str, tuple[Feature, RowStates]],
     split: HeldOutSplit,
 ) -> Quality | None:
     """Measure the errors on held-out rows that have a target and a prediction; None without such rows."""
     if target is None or prediction is None:
         return None
     held_out = data.loc[split.block >= 0, [target, prediction]].dropna()
-    kinds = {outputs[role].kind for role in ("target", "prediction")}
+    kinds = {outputs[role][0].kind for role in ("target", "prediction")}
     if kinds == {"numeric"}:
         errors = np.abs(held_out[prediction].to_numpy(float) - held_out[target].to_numpy(float))
         errors = np.sort(errors[np.isfinite(errors)])

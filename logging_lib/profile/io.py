@@ -23,8 +23,11 @@ from logging_lib.profile.model import (
     Feature,
     HeldOut,
     Moments,
+    NaturalVariation,
     Profile,
     Quality,
+    Rhythm,
+    Variation,
 )
 
 
@@ -234,15 +237,22 @@ def _decode_edges(reader: _ProfileDecoder, value: Any, path: str) -> tuple[float
 
 def _decode_feature(reader: _ProfileDecoder, value: Any, path: str) -> Feature:
     feature: Feature = reader.build(Feature, value, path, _FEATURE)
-    bins = len(feature.bin_labels()) if feature.kind in ("numeric", "date") else len(OOV_EDGES) - 1
-    counts = feature.oov_counts if feature.kind == "text" else feature.counts
-    if feature.kind not in ("category", "boolean") and not feature.hidden and len(counts) != bins:
-        raise ProfileError(f"{reader.source}: {path}: has {len(counts)} counts for {bins} bins")
+    sizes = []
+    if feature.kind in ("numeric", "date") or (feature.kind == "text" and feature.edges):
+        sizes.append((len(feature.counts), len(feature.bin_labels())))
+    if feature.kind == "text":
+        sizes.append((len(feature.oov_counts), len(OOV_EDGES) - 1))
+    for counts, bins in sizes if not feature.hidden else ():
+        if counts != bins:
+            raise ProfileError(f"{reader.source}: {path}: has {counts} counts for {bins} bins")
     if set(feature.expected) - set(CHECKS):
         raise reader.fail(f"{path}.expected", "checks out of " + ", ".join(CHECKS), list(feature.expected))
-    for name, expectation in feature.expected.items():
+    expectations = {f"expected.{check}": expectation for check, expectation in feature.expected.items()}
+    if feature.new_words is not None:
+        expectations["new_words"] = feature.new_words
+    for name, expectation in expectations.items():
         if expectation.count > expectation.rows:
-            raise reader.fail(f"{path}.expected.{name}.count", "no more than rows", expectation.count)
+            raise reader.fail(f"{path}.{name}.count", "no more than rows", expectation.count)
     return feature
 
 
@@ -254,6 +264,14 @@ def _decode_features(reader: _ProfileDecoder, value: Any, path: str) -> dict[str
     return features
 
 
+def _decode_variation(reader: _ProfileDecoder, value: Any, path: str) -> NaturalVariation:
+    numbers = _decode_tuple(_decode_number)(reader, value, path)
+    if len(numbers) != len(NaturalVariation._fields) or min(numbers) < 0:
+        raise reader.fail(path, "variance, growth and factor, each at least 0", value)
+    return NaturalVariation(*numbers)
+
+
+_VARIATIONS = _decode_map(_decode_map(_decode_map(_decode_variation)))
 _EXPECTATION: dict[str, _Decode] = {
     "count": _decode_count,
     "rows": _decode_count,
@@ -279,6 +297,7 @@ _FEATURE: dict[str, _Decode] = {
     "vocabulary": _decode_tuple(_decode_text),
     "oov_threshold": _decode_number,
     "oov_counts": _decode_tuple(_decode_count),
+    "new_words": _decode_object(Expectation, _EXPECTATION),
     "moments": _decode_object(Moments, _MOMENTS),
     "special": _decode_map(_decode_count),
     "expected": _decode_map(_decode_object(Expectation, _EXPECTATION)),
@@ -303,4 +322,25 @@ _PROFILE: dict[str, _Decode] = {
     "training_seconds": _decode_number,
     "libraries": _decode_map(_decode_text),
     "na_values": _decode_tuple(_decode_text),
+    "variation": _decode_object(
+        Variation,
+        {
+            "source": _decode_choice("training", "default", "learned"),
+            "since": _decode_text,
+            "until": _decode_text,
+            "levels": _decode_map(_decode_number),
+            "measures": _VARIATIONS,
+            "notes": _decode_tuple(_decode_text),
+            "rhythm": _decode_object(
+                Rhythm,
+                {
+                    "timezone": _decode_text,
+                    "traffic": _decode_tuple(_decode_number),
+                    "longest_gap": _decode_number,
+                    "bins": _decode_map(_decode_tuple(_decode_tuple(_decode_count))),
+                    "measures": _VARIATIONS,
+                },
+            ),
+        },
+    ),
 }

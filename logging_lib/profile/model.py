@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from logging_lib.profile.coerce import NA_VALUES, format_epoch, number_text
+from logging_lib.profile.coerce import MAX_CHECKED_TEXT, NA_VALUES, format_epoch, number_text
 from logging_lib.schema import tokens
 
 FORMAT_VERSION = 1
@@ -16,7 +16,26 @@ MAX_BINS = 50
 Kind = Literal["numeric", "category", "text", "boolean", "date"]
 KINDS: tuple[Kind, ...] = ("numeric", "category", "text", "boolean", "date")
 CHECKS = ("missing", "absent", "unseen", "out_of_range", "not_finite", "wrong_type", "oov")
+NEW_WORDS = "new_words"
+"""Not a check of one event: that a word which training did not have became common."""
 OOV_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
+MAX_WORDS = float(MAX_CHECKED_TEXT)
+"""No text has more words that count."""
+LENGTH = "len:"
+"""What the bins of a text's number of words begin with."""
+PREDICTION = "(prediction)"
+PARTS_OF_WEEK = 48
+DEFAULT_FEATURE = "*"
+VARIATION_WINDOWS: Mapping[str, int] = {
+    "15m": 900,
+    "30m": 1800,
+    "1h": 3600,
+    "3h": 10_800,
+    "6h": 21_600,
+    "24h": 86_400,
+    "7d": 604_800,
+}
+"""The lengths of the windows whose natural variation is measured, in seconds, the shortest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +91,14 @@ class Feature:
         hidden: neither values nor words are stored; only presence and type are checked.
         values: category, boolean: each known value with its training count, the most frequent first.
         binned: category: how many of ``values`` have a bin of their own; the others share ``!other``.
-        edges: numeric, date (in epoch seconds): bin edges; the first and the last are the allowed range.
+        edges: numeric, date (in epoch seconds): bin edges; the first and the last are the allowed range. Text: of
+            the number of words, from 0 to ``MAX_WORDS``; none in a profile of an earlier version.
         counts: training rows in each bin between the edges.
         vocabulary: text: the known words, sorted.
         oov_threshold: text: a share of unknown words above this fails the check.
         oov_counts: text: held-out rows by share of unknown words, in the bins of ``OOV_EDGES``.
+        new_words: text: how many held-out rows have the most frequent word that the other rows do not know; without
+            times, in the block of rows where that are most. None in a profile of an earlier version.
         moments: numeric, date: of the values; text: of the number of words in a text.
         special: training rows in special bins: ``!missing`` and the like.
         expected: by check, how often it failed on held-out rows.
@@ -94,6 +116,7 @@ class Feature:
     vocabulary: tuple[str, ...] = ()
     oov_threshold: float = 0.0
     oov_counts: tuple[int, ...] = ()
+    new_words: Expectation | None = None
     moments: Moments | None = None
     special: Mapping[str, int] = field(default_factory=dict)
     expected: Mapping[str, Expectation] = field(default_factory=dict)
@@ -105,10 +128,15 @@ class Feature:
         return (self.edges[0], self.edges[-1]) if self.edges else None
 
     def bin_labels(self) -> tuple[str, ...]:
-        """Format the bins between ``edges`` (numeric, date) or of the shares of unknown words (text)."""
+        """Format the bins between ``edges``; those of a text without any are its ``oov_labels``."""
         if self.kind == "text":
-            return tuple("oov:" + label for label in _format_intervals(OOV_EDGES, number_text))
+            lengths = tuple(LENGTH + label for label in _format_intervals(self.edges, number_text))
+            return lengths or self.oov_labels()
         return _format_intervals(self.edges, format_epoch if self.kind == "date" else number_text)
+
+    def oov_labels(self) -> tuple[str, ...]:
+        """Format the bins of ``oov_counts``."""
+        return tuple("oov:" + label for label in _format_intervals(OOV_EDGES, number_text))
 
     def bin_of(self, number: float) -> int:
         """Find the index in ``bin_labels`` of a number within the range."""
@@ -122,7 +150,7 @@ class Feature:
                 name = tokens.escape(value) if position < self.binned else tokens.OTHER
                 bins[name] = bins.get(name, 0) + count
         elif not self.hidden:
-            counts = self.oov_counts if self.kind == "text" else self.counts
+            counts = self.counts if self.edges or self.kind != "text" else self.oov_counts
             bins.update(zip(self.bin_labels(), counts, strict=True))
         for name, count in self.special.items():
             bins[name] = bins.get(name, 0) + count
@@ -167,6 +195,64 @@ class HeldOut:
     blocks: int
 
 
+class NaturalVariation(NamedTuple):
+    """How much windows of one length vary by themselves, for one feature and measure.
+
+    Attributes:
+        variance: of the distance, beyond what chance makes of it.
+        growth: what is added to the variance for each day since the end of training.
+        factor: how much wider the tail of the standardized distance is than a normal one.
+    """
+
+    variance: float
+    growth: float = 0.0
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """What training looked like at each part of the week: an hour of a working day, or of a weekend day.
+
+    Attributes:
+        timezone: whose hours and days they are.
+        traffic: events in each hour of the week, the first one that of Monday; 168 numbers.
+        longest_gap: the events that ``traffic`` lets expect in the longest time without any, not counting the one
+            or more that training had once a month.
+        bins: feature → for each of the ``PARTS_OF_WEEK``, the rows in each of its ordinary bins. Only of features
+            whose bins follow the part of the week.
+        measures: as those of ``Variation``, of windows that are compared with their own parts of the week.
+    """
+
+    timezone: str
+    traffic: tuple[float, ...]
+    longest_gap: float = 0.0
+    bins: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    measures: Mapping[str, Mapping[str, Mapping[str, NaturalVariation]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """The natural variation of a model's traffic; see ``logging_lib.profile.variation``.
+
+    Attributes:
+        source: ``training``, ``default`` (stated: training had no times) or ``learned`` (from what was served).
+        since: the first time that it was measured on, ISO 8601 in UTC; empty for the default.
+        until: the last one, from which the growth is counted.
+        levels: window → the standardized distance from which a finding is beyond natural variation.
+        measures: measure or check → feature → window → its variation. The feature ``DEFAULT_FEATURE`` is any.
+        rhythm: what training looked like at each part of the week, where that explains anything.
+        notes: what training does not cover, and what was unusual within it.
+    """
+
+    source: str
+    since: str
+    until: str
+    levels: Mapping[str, float]
+    measures: Mapping[str, Mapping[str, Mapping[str, NaturalVariation]]]
+    rhythm: Rhythm | None = None
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """The profile of one model version.
@@ -184,6 +270,7 @@ class Profile:
         training_seconds: how long the training took.
         libraries: name → version of what the model depends on.
         na_values: spellings of a missing value.
+        variation: how much the traffic varies by itself; None in a profile of an earlier version.
         id: the first 16 hexadecimal digits of the SHA-256 of all other fields.
     """
 
@@ -199,4 +286,5 @@ class Profile:
     training_seconds: float | None = None
     libraries: Mapping[str, str] = field(default_factory=dict)
     na_values: tuple[str, ...] = NA_VALUES
+    variation: Variation | None = None
     id: str = ""

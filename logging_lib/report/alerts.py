@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
-
-import orjson
 
 from logging_lib._util import content as resources
 from logging_lib._util.datemath import from_millis
@@ -18,8 +15,10 @@ from logging_lib._util.text import shorten
 from logging_lib._util.times import format_duration, parse_instant
 from logging_lib.report import queries
 from logging_lib.report.drift import is_elevated
-from logging_lib.report.model import AlertSource, Finding, Moment, Rate, ReportedAlert, Subject
-from logging_lib.store.port import DelegatingStore, Partition, Store
+from logging_lib.report.merging import REPEATED
+from logging_lib.report.model import AlertSource, Moment, Rate, ReportedAlert, Subject
+from logging_lib.store.port import Store
+from logging_lib.watch.backtest import event_time
 from logging_lib.watch.backtest.backtest import backtest
 from logging_lib.watch.model import Watch
 
@@ -28,8 +27,6 @@ MAX_TICKS = 9000
 _STEPS = tuple(timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 360, 720, 1440))
 _PROBLEMS = 10
 _REACH = 25  # hours after an event in which a window still holds it
-_ARRIVED, _HAPPENED = "event.ingested", "@timestamp"
-_LATE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -66,45 +63,6 @@ def select(
     return [document for _, document in sorted(chosen, key=lambda pair: pair[0])]
 
 
-def group(documents: Iterable[Mapping[str, Any]], watches: Mapping[str, Watch]) -> tuple[ReportedAlert, ...]:
-    """Group alerts by watch, version and set of features; the findings are those of the first time."""
-    groups: dict[tuple[str, str, tuple[str, ...]], ReportedAlert] = {}
-    for document in documents:
-        features = tuple(str(name) for name in document.get("features") or ())
-        version = str(document.get("version") or "")
-        key = (str(document["watch"]), version, features)
-        moment = parse_instant(str(document["time"]))
-        if key in groups:
-            groups[key] = replace(groups[key], times=(*groups[key].times, moment))
-            continue
-        watch = watches.get(key[0])
-        metadata = watch.metadata if watch is not None else {}
-        groups[key] = ReportedAlert(
-            number=len(groups) + 1,
-            watch=key[0],
-            title=watch.title if watch is not None else key[0],
-            concern=str(metadata.get("concern", "")),
-            runbook=str(metadata.get("runbook", "")),
-            version=version,
-            subject=str(document.get("subject") or key[0]),
-            features=features,
-            times=(moment,),
-            findings=tuple(map(_finding, document.get("findings") or ())),
-        )
-    return tuple(groups.values())
-
-
-def _finding(document: Mapping[str, Any]) -> Finding:
-    lines = document.get("lines") or ()
-    return Finding(
-        feature=str(document.get("feature") or ""),
-        what=str(document.get("what") or ""),
-        evidence=tuple((str(line["name"]), str(line["value"])) for line in lines),
-        query=str(document.get("query") or ""),
-        check=str(document.get("check") or ""),
-    )
-
-
 def name_checks(alerts: Iterable[ReportedAlert]) -> list[tuple[str, str]]:
     """Return (check, feature) of all findings that name a check."""
     return [
@@ -118,10 +76,15 @@ def add_state(
     moments: Sequence[Moment],
     interval: timedelta,
 ) -> ReportedAlert:
-    """Add what the events say of an alert's end: still going on, or resolved since when."""
+    """Add what the events say of an alert's end: still going on, or resolved since when.
+
+    What happened long after its last repeat belongs to a later incident.
+    """
     pairs = {(finding.check, finding.feature) for finding in alert.findings} & rates.keys()
     last: datetime | None = None
     for moment in moments:
+        if moment.time > alert.times[-1] + REPEATED:
+            break
         if moment.checked > 0 and any(
             is_elevated(moment.checks[pair], moment.checked, rates[pair].expected)
             for pair in pairs
@@ -130,6 +93,7 @@ def add_state(
             last = moment.time
     if last is None:
         return alert
+    alert = replace(alert, until=max(alert.until, last + interval))
     if last >= moments[-1].time or last >= moments[-2].time:
         return replace(alert, state="still going on when the period ended", going_on=True)
     return replace(alert, state=f"resolved since {format_time(last + interval)}")
@@ -140,18 +104,19 @@ def replay(
 ) -> FoundAlerts:
     """Run the watches over the period, as if they had run while the model's events arrived.
 
-    Where they arrived more than a day late on average, they were loaded afterwards: then the replay goes by the
-    time at which they happened.
+    Where they were loaded after they happened, the replay goes by the time at which they happened. It ends with the
+    model's last prediction.
 
     Args:
         every: the time between ticks; None takes the shortest of at least 5 minutes that needs at most
             ``MAX_TICKS`` ticks.
     """
-    mean = store.search(queries.PREDICTIONS, queries.delay(subject)).get("aggregations")
-    if not mean or mean["happened"]["value"] is None or mean["arrived"]["value"] is None:
-        return FoundAlerts(source=AlertSource("No watch was replayed: no prediction arrived.", 0))
-    late = timedelta(milliseconds=mean["arrived"]["value"] - mean["happened"]["value"]) > _LATE
-    time_field = _HAPPENED if late else _ARRIVED
+    times = store.search(queries.PREDICTIONS, queries.times(subject)).get("aggregations", {})
+    happened, arrived = (event_time.read_percentiles(times.get(name)) for name in ("happened", "arrived"))
+    if not happened:
+        return FoundAlerts(source=AlertSource("No watch was replayed: there is no prediction.", 0))
+    late = event_time.were_loaded_later(happened, arrived)
+    time_field = event_time.HAPPENED if late else event_time.ARRIVED
     arrivals = store.search(queries.PREDICTIONS, queries.arrivals(subject, time_field))["aggregations"]
     hours = [from_millis(bucket["key"]) for bucket in arrivals["hours"]["buckets"]]
     covered = {hour + timedelta(hours=later) for hour in hours for later in range(_REACH)}
@@ -159,7 +124,7 @@ def replay(
         (step for step in _STEPS if len(covered) * timedelta(hours=1) / step <= MAX_TICKS), _STEPS[-1]
     )
     result = backtest(
-        _TimeOfEventStore(store) if late else store,
+        event_time.EventTimeStore(store) if late else store,
         watches,
         start=from_millis(arrivals["min"]["value"]),
         end=from_millis(arrivals["max"]["value"]),
@@ -180,55 +145,6 @@ def replay(
         AlertSource(source, len(watches), tuple(problems[:_PROBLEMS])),
         f"{len(watches)} watches",
     )
-
-
-class _TimeOfEventStore(DelegatingStore):
-    """A store as if each event had arrived when it happened."""
-
-    def search(
-        self,
-        indices: str | list[str],
-        body: Mapping[str, Any],
-        *,
-        now: datetime | None = None,
-        rest_total_hits_as_int: bool = False,
-    ) -> dict[str, Any]:
-        return super().search(indices, _on_time(body), now=now, rest_total_hits_as_int=rest_total_hits_as_int)
-
-    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
-        return _blocks_on_time(super().iter_json(target, {*fields, _HAPPENED}))
-
-    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
-        return [
-            partial(_read_on_time, part) for part in super().partitions(target, {*fields, _HAPPENED}, size)
-        ]
-
-
-def _read_on_time(part: Partition) -> Iterator[bytes | list[bytes]]:
-    return _blocks_on_time(part())
-
-
-def _blocks_on_time(blocks: Iterable[bytes | list[bytes]]) -> Iterator[bytes | list[bytes]]:
-    for block in blocks:
-        yield [_line_on_time(line) for line in (block.splitlines() if isinstance(block, bytes) else block)]
-
-
-def _line_on_time(line: bytes) -> bytes:
-    try:
-        event = orjson.loads(line)
-        event.pop(_ARRIVED, None)
-        event["event"] = {**event.get("event", {}), "ingested": event.get(_HAPPENED)}
-    except (orjson.JSONDecodeError, AttributeError, TypeError):  # not an event: its reader skips it
-        return line
-    return orjson.dumps(event)
-
-
-def _on_time(part: Any) -> Any:
-    if isinstance(part, Mapping):
-        return {_on_time(name): _on_time(value) for name, value in part.items()}
-    if isinstance(part, list):
-        return [_on_time(item) for item in part]
-    return _HAPPENED if part == _ARRIVED else part
 
 
 def read_runbooks(watches: Iterable[Watch], folder: Path | None = None) -> dict[str, str]:

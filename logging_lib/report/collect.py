@@ -13,7 +13,7 @@ from logging_lib._util.text import shorten
 from logging_lib.analysis import joins
 from logging_lib.analysis.samples import Selection
 from logging_lib.report import alerts as alerting
-from logging_lib.report import drift, queries, responses
+from logging_lib.report import drift, merging, queries, responses
 from logging_lib.report.model import (
     FeatureReport,
     ModelReport,
@@ -154,15 +154,16 @@ def collect(
     )
     main = next((v for v in variants if (v.version, v.role) == (subject.version, subject.role)), None)
     watch_by_id = {watch.id: watch for watch in watches}
-    alerts = alerting.group(found.documents, watch_by_id)
     interval = _choose_interval(store, subject) if variants else INTERVALS[0]
     training = _read_training(profile)
     features, unknown = _read_features(store, subject, profile, main)
+    alerts = merging.merge(found.documents, watch_by_id, {feature.name for feature in features})
     followed = drift.choose_followed(features, alerting.name_checks(alerts))
     moments = _read_moments(store, subject, interval, followed) if main else ()
-    features = [_add_courses(feature, alerts, moments) for feature in features]
+    features = [_add_courses(feature, moments) for feature in features]
     rates = {(rate.check, feature.name): rate for feature in features for rate in feature.rates}
-    alerts = tuple(alerting.add_state(alert, rates, moments, interval) for alert in alerts)
+    alerts = merging.rank(alerting.add_state(alert, rates, moments, interval) for alert in alerts)
+    features = [_add_alerts(feature, alerts) for feature in features]
     output = _read_output(store, subject, profile) if main else None
     output_moved = _has_output_moved(profile, output)
     shadow = subject if main is None else _choose_other(subject, variants)
@@ -190,6 +191,7 @@ def collect(
         notes=tuple(_write_notes(store, subject, main, profile, unknown)),
         runbooks={name: text for name, text in (runbooks or {}).items() if name in names},
         shadows=_compare_shadows(store, subject) if any(v.role == "shadow" for v in variants) else (),
+        sent=len(found.documents),
     )
 
 
@@ -273,16 +275,14 @@ def _read_moments(
     return tuple(responses.moments(answer, followed))
 
 
-def _add_courses(
-    feature: FeatureReport, alerts: Sequence[ReportedAlert], moments: Sequence[Moment]
-) -> FeatureReport:
+def _add_courses(feature: FeatureReport, moments: Sequence[Moment]) -> FeatureReport:
+    rates = tuple(drift.add_course(rate, feature.name, moments) for rate in feature.rates)
+    return replace(feature, rates=rates)
+
+
+def _add_alerts(feature: FeatureReport, alerts: Sequence[ReportedAlert]) -> FeatureReport:
     numbers = tuple(alert.number for alert in alerts if feature.name in alert.features)
-    return replace(
-        feature,
-        rates=tuple(drift.add_course(rate, feature.name, moments) for rate in feature.rates),
-        alerts=numbers,
-        status="alerted" if numbers else feature.status,
-    )
+    return replace(feature, alerts=numbers, status="alerted" if numbers else feature.status)
 
 
 def _read_output(store: Store, subject: Subject, profile: Mapping[str, Any] | None) -> Output | None:

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Final
 
-from logging_lib._util.formatting import CHECK_LABELS, format_bin
+from logging_lib._util.formatting import CHECK_LABELS, format_bin, format_count
 from logging_lib._util.text import shorten
 from logging_lib.html import charts, timeline
 from logging_lib.html.charts import Drawing
 from logging_lib.html.theme import ALERT
 from logging_lib.html.timeline import Mark, Point, TimeAxis
-from logging_lib.report.model import ModelReport, Moment, QualityReport, Rate, ReportedAlert, Share
+from logging_lib.report.model import SHOWN, ModelReport, Moment, QualityReport, Rate, ReportedAlert, Share
 from logging_lib.schema.tokens import OTHER
 
 MAX_BARS: Final = 16
@@ -29,12 +29,12 @@ def traffic(report: ModelReport, axis: TimeAxis) -> Drawing | None:
     """Draw the predictions in each interval, those that failed apart, and when alerts were sent."""
     if not report.moments:
         return None
-    marks = [mark for mark in _marks(report.alerts) if axis.place(mark.time) is not None]
+    marks = [mark for mark in _marks(report.alerts[:SHOWN]) if axis.place(mark.time) is not None]
     return timeline.bars(
         axis,
         "Predictions over time, and alerts",
         f"{sum(m.predictions for m in report.moments):,.0f} predictions in {len(report.moments)} intervals; "
-        f"{len(marks)} alerts are marked.",
+        f"{len(marks)} of {format_count(len(report.alerts), 'alert')} are marked.",
         {
             "answered": [moment.predictions - moment.failures for moment in report.moments],
             "failed": [moment.failures for moment in report.moments],
@@ -146,13 +146,13 @@ def latency(report: ModelReport, axis: TimeAxis) -> Drawing | None:
     )
 
 
-def quality(measured: QualityReport, interval: timedelta) -> Drawing | None:
+def quality(measured: QualityReport, interval: timedelta, this_year: int) -> Drawing | None:
     """Draw the measure by the time of the predictions, with its standard error, and that of held-out rows."""
     if not measured.moments:
         return None
     values = [moment.value for moment in measured.moments]
     return timeline.lines(
-        TimeAxis(tuple(moment.time for moment in measured.moments), interval),
+        TimeAxis(tuple(moment.time for moment in measured.moments), interval, this_year),
         f"{measured.measure.capitalize()} over time",
         f"The {measured.measure} is between {min(values):.4g} and {max(values):.4g}; "
         "the band is two standard errors.",

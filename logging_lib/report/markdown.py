@@ -17,7 +17,7 @@ from logging_lib._util.formatting import (
 )
 from logging_lib._util.text import MAX_NAME, shorten
 from logging_lib.report import drift
-from logging_lib.report.model import STATUS_LABELS, FeatureReport, ModelReport, Rate, ReportedAlert
+from logging_lib.report.model import SHOWN, STATUS_LABELS, FeatureReport, ModelReport, Rate, ReportedAlert
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
 
@@ -37,8 +37,13 @@ def _lines(report: ModelReport) -> Iterable[str]:
     yield ""
     yield "## Alerts"
     yield ""
-    for alert in report.alerts:
+    for alert in report.alerts[:SHOWN]:
         yield from _alert(alert)
+    if len(report.alerts) > SHOWN:
+        yield f"\n<details><summary>{len(report.alerts) - SHOWN} more, less grave or shorter</summary>\n"
+        for alert in report.alerts[SHOWN:]:
+            yield from _alert(alert)
+        yield "\n</details>"
     if not report.alerts:
         yield "No alert in this period."
     yield ""
@@ -94,8 +99,8 @@ def _lines(report: ModelReport) -> Iterable[str]:
 def _alert(alert: ReportedAlert) -> Iterable[str]:
     names = join_names([_escape(name) for name in alert.features], 6)
     yield (
-        f"{alert.number}. **{_escape(alert.title)}{f': {names}' if names else ''}**, "
-        + ", ".join(format_time(time) for time in alert.times[:5])
+        f"{alert.number}. **{_escape(alert.title)}{f': {names}' if names else ''}**, {alert.severity}, "
+        + _describe_times(alert)
         + (f" ({_escape(alert.state)})" if alert.state else "")
     )
     for finding in alert.findings[:8]:
@@ -105,6 +110,11 @@ def _alert(alert: ReportedAlert) -> Iterable[str]:
         yield f"   - {_escape(finding.what, 300)}" + (f" ({evidence})" if evidence else "")
     if alert.runbook:
         yield f"   - what to do: {_escape(alert.runbook, 300)}"
+
+
+def _describe_times(alert: ReportedAlert) -> str:
+    first, last = (format_time(alert.times[end]) for end in (0, -1))
+    return first if len(alert.times) == 1 else f"{first} to {last}, {len(alert.times)} times"
 
 
 def _feature(feature: FeatureReport) -> list[str]:

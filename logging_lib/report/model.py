@@ -13,6 +13,13 @@ from typing import Any, Final, Literal
 Level = Literal["alert", "notice", "well", "unknown"]
 """``alert``: a watch alerted; ``notice``: worth a look; ``unknown``: nothing could be evaluated."""
 
+Severity = Literal["low", "medium", "high", "critical"]
+SEVERITIES: Final[tuple[Severity, ...]] = ("low", "medium", "high", "critical")
+"""From the least on."""
+
+SHOWN: Final = 10
+"""Alerts that a report shows at once; it folds the others."""
+
 Status = Literal["alerted", "moved", "as_trained", "not_evaluated"]
 STATUS_LABELS: Final = {
     "alerted": "alert",
@@ -191,22 +198,29 @@ class QualityReport:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding of an alert: a line, its evidence as (name, value), and the query that finds the events."""
+    """One finding of an alert: a line, its evidence as (name, value), and the query that finds the events.
+
+    ``effect`` is how much changed, in the measure of its watch; None where the watch does not say it.
+    """
 
     feature: str
     what: str
     evidence: tuple[tuple[str, str], ...]
     query: str
     check: str
+    severity: Severity = "medium"
+    effect: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReportedAlert:
-    """Alerts of one watch about the same features, sent once or several times.
+    """Alerts with one cause, of one watch or several, sent once or several times.
 
     Attributes:
-        number: in the order of time, from 1.
-        times: when it was sent.
+        number: its rank by severity and duration, from 1.
+        watch, title, concern: of the watch with the gravest finding; ``also`` are the others' titles.
+        times: when they were sent.
+        until: the end of its duration: the last alert, or what the events say of a later time.
         state: what the events say about the end of it; empty where they cannot.
         runbook: as the watch names it: a path of the documentation or a URL.
     """
@@ -221,8 +235,15 @@ class ReportedAlert:
     features: tuple[str, ...]
     times: tuple[datetime, ...]
     findings: tuple[Finding, ...]
+    severity: Severity
+    also: tuple[str, ...]
+    until: datetime
     state: str = ""
     going_on: bool = False
+
+    @property
+    def duration(self) -> timedelta:
+        return self.until - self.times[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +266,8 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """All of it. ``notes`` are what a reader must know to trust the numbers.
+    """All of it. ``notes`` are what a reader must know to trust the numbers; ``sent`` is the number of alerts
+    before those with one cause were merged.
 
     ``shadows`` say, line by line, how each shadow version answered the requests that a live one answered, too.
     """
@@ -266,6 +288,7 @@ class ModelReport:
     notes: tuple[str, ...]
     runbooks: Mapping[str, str] = field(default_factory=dict)
     shadows: tuple[tuple[str, ...], ...] = ()
+    sent: int = 0
 
     @property
     def main(self) -> Variant | None:

@@ -14,6 +14,7 @@ from logging_lib._util.formatting import (
     CHECK_LABELS,
     NOTHING,
     format_bin,
+    format_count,
     format_milliseconds,
     format_number,
     format_percent,
@@ -28,6 +29,7 @@ from logging_lib.html.timeline import TimeAxis
 from logging_lib.report import drawings, drift
 from logging_lib.report.drawings import PERCENTS, variant_name
 from logging_lib.report.model import (
+    SHOWN,
     STATUS_LABELS,
     FeatureReport,
     ModelReport,
@@ -37,6 +39,8 @@ from logging_lib.report.model import (
     ReportedAlert,
 )
 
+INPUTS_SHOWN: Final = 6
+"""Rows of the table of inputs that are not folded."""
 MAX_DRAWN: Final = 60
 """Inputs with a drawing: of more, the most striking ones."""
 HEADLINES: Final = {
@@ -52,7 +56,7 @@ View = dict[str, Any]
 
 def render_page(report: ModelReport) -> str:
     """Render the page."""
-    axis = TimeAxis(tuple(moment.time for moment in report.moments), report.interval)
+    axis = TimeAxis(tuple(moment.time for moment in report.moments), report.interval, report.made_at.year)
     ranked = drift.rank(report.features)
     sections = [
         Section("predictions", "Predictions", list(_predictions(report, axis))),
@@ -70,6 +74,9 @@ def render_page(report: ModelReport) -> str:
         verdict=report.verdict,
         figures=_figures(report),
         alert_source=report.alert_source,
+        alerts_note=_alerts_note(report),
+        shown=SHOWN,
+        inputs_shown=INPUTS_SHOWN,
         training=report.training,
         traffic=draw(drawings.traffic(report, axis), "traffic"),
         alerts=[_alert(alert, report, axis) for alert in report.alerts],
@@ -85,9 +92,20 @@ def render_page(report: ModelReport) -> str:
     )
 
 
+def _alerts_note(report: ModelReport) -> str:
+    merged = (
+        f"{format_count(report.sent, 'alert')}, merged into {len(report.alerts):,}: what is about the same input "
+        "and cause, and repeats. The gravest and longest come first. "
+        if report.sent > len(report.alerts)
+        else ""
+    )
+    return f"{merged}{report.alert_source.source}"
+
+
 def _figures(report: ModelReport) -> list[tuple[str, str, str]]:
     main = report.main
-    alerts = ("alerts", str(len(report.alerts)), "")
+    merged = f"merged into {len(report.alerts):,}" if report.sent > len(report.alerts) else ""
+    alerts = ("alerts", f"{report.sent:,}", merged)
     if main is None:
         return [("predictions", "0", ""), alerts]
     figures = [("predictions", f"{main.predictions:,.0f}", ""), alerts]
@@ -129,7 +147,9 @@ def _alert(alert: ReportedAlert, report: ModelReport, axis: TimeAxis) -> View:
                 "query": finding.query,
                 "values": rate.values if rate else (),
                 "drawing": draw(
-                    drawings.rate(alert, finding.feature, rate, report, axis) if rate else None,
+                    drawings.rate(alert, finding.feature, rate, report, axis)
+                    if rate and alert.number <= SHOWN
+                    else None,
                     f"alert-{alert.number}-{number}",
                 ),
             }
@@ -137,10 +157,21 @@ def _alert(alert: ReportedAlert, report: ModelReport, axis: TimeAxis) -> View:
     is_url = alert.runbook.startswith(("https://", "http://"))
     return {
         "alert": alert,
+        "when": _describe_times(alert),
         "findings": findings,
         "runbook_id": _runbook_id(alert.runbook) if alert.runbook in report.runbooks else "",
         "runbook_url": alert.runbook if is_url else "",
     }
+
+
+def _describe_times(alert: ReportedAlert) -> str:
+    first, last = alert.times[0], alert.times[-1]
+    if first == last:
+        return format_time(first)
+    return (
+        f"{format_time(first)} to {format_time(last)} ({format_seconds((last - first).total_seconds())}), "
+        f"{len(alert.times)} times"
+    )
 
 
 def _feature(feature: FeatureReport, place: int | None) -> View:
@@ -234,7 +265,7 @@ def _inputs_note(report: ModelReport) -> str:
     return (
         "Bars are shares of training rows and of predictions. The population stability index (PSI) says "
         "how far the bins' shares moved: below 0.1 little, above 0.25 much. "
-        "Percentages are of the checked predictions; what held-out training rows let expect is in brackets."
+        "Percentages are of the checked predictions."
     )
 
 
@@ -300,7 +331,7 @@ def _quality(report: ModelReport) -> Iterable[PagePanel]:
     yield PagePanel(table=Table("Late labels joined with their predictions", heads, rows))
     for i, quality in enumerate(report.quality):
         name = variant_name(quality.version, quality.role)
-        drawing = draw(drawings.quality(quality, report.interval), f"quality-{i}")
+        drawing = draw(drawings.quality(quality, report.interval, report.made_at.year), f"quality-{i}")
         if drawing is not None and len(report.quality) > 1:
             drawing["title"] += f", {name}"
         predicted = list(dict.fromkeys(label for row in quality.confusion.values() for label in row))[:30]

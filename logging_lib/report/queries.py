@@ -9,6 +9,7 @@ from typing import Any
 from logging_lib._util.times import format_instant
 from logging_lib.profile.model import CHECKS
 from logging_lib.report.model import Subject
+from logging_lib.watch.backtest import event_time
 
 Body = dict[str, Any]
 
@@ -75,14 +76,15 @@ def arrivals(subject: Subject, field: str) -> Body:
     return {"size": 0, "query": _filter_model(subject), "aggs": {"hours": hourly, **ends}}
 
 
-def delay(subject: Subject) -> Body:
-    """When the model's predictions happened and when they arrived, on average."""
+def times(subject: Subject) -> Body:
+    """When the model's predictions happened and when they arrived: three percentiles of each."""
+    fields = {"happened": event_time.HAPPENED, "arrived": event_time.ARRIVED}
     return {
         "size": 0,
         "query": _filter_model(subject),
         "aggs": {
-            "happened": {"avg": {"field": "@timestamp"}},
-            "arrived": {"avg": {"field": "event.ingested"}},
+            name: {"percentiles": {"field": field, "percents": list(event_time.PERCENTS)}}
+            for name, field in fields.items()
         },
     }
 

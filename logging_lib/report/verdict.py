@@ -7,6 +7,7 @@ from datetime import datetime
 
 from logging_lib._util.formatting import format_count, format_time, join_names
 from logging_lib._util.text import shorten
+from logging_lib.report.merging import PREDICTION
 from logging_lib.report.model import FeatureReport, Output, ReportedAlert, Subject, Training, Variant, Verdict
 
 NAMED = 3
@@ -76,30 +77,32 @@ def verdict(
 
 
 def _describe_alerts(alerts: Sequence[ReportedAlert], feature_names: Collection[str]) -> str:
-    causes = dict.fromkeys(_describe_cause(alert, feature_names) for alert in alerts)
-    going_on = sum(alert.going_on for alert in alerts)
-    if going_on == len(alerts):
-        state = ", still going on" if len(alerts) == 1 else ", all still going on"
-    elif going_on:
-        ongoing = dict.fromkeys(_describe_cause(alert, feature_names) for alert in alerts if alert.going_on)
-        state = f". Still going on: {join_names(list(ongoing), NAMED)}"
+    """Name the gravest causes, ``NAMED`` at most, and count the others."""
+    several = len({(alert.title, alert.features) for alert in alerts}) > 1
+    described = [_describe_cause(alert, feature_names, 1 if several else NAMED) for alert in alerts]
+    causes = list(dict.fromkeys(described))
+    going_on = {cause for cause, alert in zip(described, alerts, strict=True) if alert.going_on}
+    if len(causes) > NAMED:
+        text = f"{', '.join(causes[:NAMED])}; {format_count(len(causes) - NAMED, 'more cause')}"
     else:
-        state = ""
-    text = join_names(list(causes), NAMED)
+        text = join_names(causes, NAMED)
+    if len(going_on) == len(causes):
+        state = ", still going on" if len(causes) == 1 else ", all still going on"
+    else:
+        state = f"; {len(going_on)} of {len(causes)} still going on" if going_on else ""
     return f"{text[:1].upper()}{text[1:]}{state}."
 
 
-def _describe_cause(alert: ReportedAlert, feature_names: Collection[str]) -> str:
+def _describe_cause(alert: ReportedAlert, feature_names: Collection[str], named: int) -> str:
     """A watch of a service or of the pipeline names no feature, but which of its limits was passed."""
-    names = [shorten(name) for name in alert.features if name != "(prediction)"]
+    names = [shorten(name, 60) for name in alert.features if name != PREDICTION]
     title = alert.title[:1].lower() + alert.title[1:] if alert.title[1:2].islower() else alert.title
     if not names:
         return title
-    return (
-        f"{title} in {join_names(names, NAMED)}"
-        if all(name in feature_names for name in alert.features)
-        else f"{title} ({join_names(names, NAMED)})"
-    )
+    more = len(names) - named
+    listed = f"{', '.join(names[:named])} and {more} more" if more > 0 else join_names(names, named)
+    known = all(name in feature_names for name in alert.features)
+    return f"{title} in {listed}" if known else f"{title} ({listed})"
 
 
 def _describe_seen(subject: Subject, main: Variant | None, training: Training | None) -> str:

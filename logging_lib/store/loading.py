@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from logging_lib import profile
-from logging_lib._util.datemath import from_millis
 from logging_lib._util.times import format_instant, parse_instant
 from logging_lib.logger import jsonlines
 from logging_lib.logger.checks import Checker
@@ -19,7 +18,7 @@ from logging_lib.normalize import MAX_AHEAD, Checks, DeadLetter, normalize_line,
 from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store import mapping
 from logging_lib.store.duckdb.files import OWN_FILE
-from logging_lib.store.port import IndexResult, Store
+from logging_lib.store.port import IndexResult
 
 _BATCH = 10_000
 
@@ -81,18 +80,10 @@ class EventSink(Protocol):
 
 @dataclass
 class LoadSummary:
-    """Summarize a load: events, first and last arrival, the hours with arrivals, and refused lines by reason."""
+    """Summarize a load: events, and refused lines by reason."""
 
     events: int = 0
     refused: Counter[str] = field(default_factory=Counter)
-    first: datetime | None = None
-    last: datetime | None = None
-    hours: set[datetime] = field(default_factory=set)
-
-    def record_arrival(self, moment: datetime) -> None:
-        self.first = moment if self.first is None else min(self.first, moment)
-        self.last = moment if self.last is None else max(self.last, moment)
-        self.hours.add(moment.replace(minute=0, second=0, microsecond=0))
 
 
 def load(
@@ -129,8 +120,6 @@ def load(
             if not keep_refused:
                 continue
             document = document.document
-        else:
-            loaded.record_arrival(arrived)
         event = document["event"]
         event["ingested"] = format_instant(arrived)
         target = data_stream(event["dataset"], namespace)
@@ -142,20 +131,6 @@ def load(
     for target, batch in waiting.items():
         _index_batch(store, target, batch, loaded, dead_letters)
     store.refresh()
-    return loaded
-
-
-def summarize_arrivals(store: Store) -> LoadSummary:
-    """Summarize the predictions that a store already holds, as ``load`` does."""
-    hourly = {"date_histogram": {"field": "event.ingested", "fixed_interval": "1h", "min_doc_count": 1}}
-    ends = {end: {end: {"field": "event.ingested"}} for end in ("min", "max")}
-    body = {"size": 0, "track_total_hits": True, "aggs": {"hours": hourly, **ends}}
-    answer = store.search("logs-ml.prediction-*", body)
-    loaded = LoadSummary(events=answer["hits"]["total"]["value"])
-    aggregations = answer.get("aggregations", {})
-    if loaded.events and aggregations["min"]["value"] is not None:
-        loaded.first, loaded.last = (from_millis(aggregations[end]["value"]) for end in ("min", "max"))
-        loaded.hours = {from_millis(bucket["key"]) for bucket in aggregations["hours"]["buckets"]}
     return loaded
 
 

@@ -65,6 +65,7 @@ def publish(
         overrides=before.get("overrides") if overrides is None else overrides,
         published_at=format_instant(now),
     )
+    keep_accepted(published, before)
     whole = file_document(profile)
     others = {
         other: source for other, source in known.items() if other != identity and source.get("deployed")
@@ -79,6 +80,12 @@ def publish(
             raise StoreError(f"{target}: {result.failed[0][0]}: {result.failed[0][1]}")
     store.refresh()
     return sorted(source["ml"]["model"]["version"] for source in others.values())
+
+
+def keep_accepted(document: dict[str, Any], before: Mapping[str, Any]) -> None:
+    """Keep in a profile's document the changes that were accepted for the same profile; another one starts anew."""
+    if before.get("accepted") and before["ml"].get("profile") == document["ml"]["profile"]:
+        document |= {name: before[name] for name in ("accepted", "replaced", "expected") if name in before}
 
 
 def file_document(profile: Profile) -> dict[str, Any]:
@@ -112,6 +119,26 @@ def list_published_models(store: Store) -> dict[str, bool]:
     return dict(sorted(deployed_by_model.items()))
 
 
+def list_accepted(store: Store) -> list[dict[str, Any]]:
+    """Return the accepted changes of all profiles, each with its model and version, the oldest first."""
+    body = {"size": MAX_PROFILES, "_source": ["ml.model", "accepted"]}
+    documents = [hit["_source"] for hit in store.search(PROFILES, body)["hits"]["hits"]]
+    accepted = [
+        {"model": source["ml"]["model"]["name"], "version": source["ml"]["model"]["version"], **entry}
+        for source in documents
+        for entry in source.get("accepted") or ()
+    ]
+    return sorted(accepted, key=lambda entry: str(entry["at"]))
+
+
+def find_document(store: Store, model: str, version: str) -> dict[str, Any] | None:
+    """Return the published document of a model version with its ``_id``; None where there is none."""
+    for hit in _find_documents(store, model):
+        if hit["_id"] == f"{model}:{version}":
+            return {**hit["_source"], "_id": hit["_id"]}
+    return None
+
+
 def _find_documents(store: Store, model: str) -> list[dict[str, Any]]:
     body = {"size": MAX_PROFILES, "query": {"term": {"ml.model.name": model}}}
     hits: list[dict[str, Any]] = store.search(PROFILES, body)["hits"]["hits"]
@@ -126,6 +153,10 @@ def index_profiles(store: Store, files: Iterable[Path]) -> None:
         StoreError: the store refuses a profile.
     """
     documents = [profile.build_document(profile.load(file)) for file in files]
+    for document in documents:
+        for hit in _find_documents(store, document["ml"]["model"]["name"]):
+            if hit["_id"] == document["_id"]:
+                keep_accepted(document, hit["_source"])
     if documents:
         result = store.index(PROFILES, documents)
         if result.failed:

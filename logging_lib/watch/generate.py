@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,20 +25,24 @@ from logging_lib.watch.spec import Spec, load_specs
 FOLDER = "watchers"
 MESSAGES = "templates/messages.yml"
 _BEGIN, _END = "<!-- generated: the watches -->", "<!-- end of what is generated -->"
+MAX_THROTTLE_PERIOD = "7d"
+"""The throttle period of an incident that lasts doubles up to this."""
 _MONTH = timedelta(days=30)
 _CAUSES = "${causes}"
 
 
-def compile_watch(spec: Spec, messages: Mapping[str, Any]) -> dict[str, Any]:
+def compile_watch(spec: Spec, messages: Mapping[str, Any], total_weight: float) -> dict[str, Any]:
     """Compile a spec to a watch, in Watcher's JSON.
 
     Args:
         messages: the actions of all watches.
+        total_weight: the sum of ``budget_weight`` over all watches, which together raise one false alarm for each
+            model and month.
     """
     searches = [{name: search} for name, search in build_searches(spec).items()]
     script = {"transform": {"script": {"id": spec.script}}}
     return {
-        "metadata": _build_metadata(spec),
+        "metadata": _build_metadata(spec, total_weight),
         "trigger": {"schedule": {"interval": spec.every}},
         "input": {"chain": {"inputs": [*searches, {"result": script}]}},
         "condition": {"compare": {"ctx.payload.result.count": {"gt": 0}}},
@@ -46,16 +50,25 @@ def compile_watch(spec: Spec, messages: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _build_metadata(spec: Spec) -> dict[str, Any]:
+def sum_weights(specs: Iterable[Spec]) -> float:
+    """Sum the ``budget_weight`` of specs; one that has a limit and no budget has none."""
+    return float(sum(spec.settings.get("budget_weight", 0) for spec in specs))
+
+
+def _build_metadata(spec: Spec, total_weight: float) -> dict[str, Any]:
     metadata: dict[str, Any] = {"title": spec.title, "concern": spec.concern, "related": spec.related}
     if spec.of_models:
         metadata["model"] = "*"
     for name, value in spec.settings.items():
-        metadata[name] = value
-        if name == "false_alarms_per_model_month":
+        if name == "budget_weight":
+            metadata["false_alarms_per_model_month"] = round(value / total_weight, 6)
             metadata["ticks_per_month"] = _MONTH // parse_duration(spec.every)
+        else:
+            metadata[name] = value
     return {
         **metadata,
+        "min_severity": spec.min_severity,
+        "max_throttle_period": MAX_THROTTLE_PERIOD,
         "email_to": "ml-alerts@example.org",
         "slack_to": "#ml-alerts",
         "kibana_url": "",
@@ -103,8 +116,10 @@ def build_outputs(root: Path) -> dict[str, str]:
     messages = yaml.safe_load((folder / MESSAGES).read_text("utf-8"))
     contents: dict[str, str] = {}
     watches: list[Watch] = []
-    for spec in load_specs(folder):
-        text = json.dumps(compile_watch(spec, messages), indent=2, ensure_ascii=False) + "\n"
+    specs = load_specs(folder)
+    total_weight = sum_weights(specs)
+    for spec in specs:
+        text = json.dumps(compile_watch(spec, messages, total_weight), indent=2, ensure_ascii=False) + "\n"
         watches.append(parse_watch(text, id=spec.id, file=f"{folder / spec.id}.yml, compiled"))
         contents[f"{FOLDER}/{spec.id}.json"] = text
     by_hand = [file for file in folder.glob("*.json") if f"{FOLDER}/{file.name}" not in contents]

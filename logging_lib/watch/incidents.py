@@ -1,13 +1,13 @@
 """Incidents: what alerts are about, when they open and resolve, and whom an action may notify of them. Pure.
 
 An incident is keyed by (watch, model, version, feature). It opens with its finding and is resolved once the finding
-has been absent for a while. Throttling counts from its own last notification by each action and an acknowledgment
-is its own, so one model's alert never holds back another's.
+has been absent for a while. Throttling counts from its own last notification by each action, however often it was
+resolved since, and an acknowledgment is its own, so one model's alert never holds back another's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -15,13 +15,24 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from logging_lib._util.times import format_instant, parse_duration
+from logging_lib._util.times import parse_duration, parse_instant
 from logging_lib.watch.notify.base import Notification
+from logging_lib.watch.scripts.common import SEVERITIES
 
 Finding = dict[str, Any]
 Summarize = Callable[[list[Finding]], dict[str, Any]]
 """Makes the payload of a script that has found only these."""
 KEPT_AFTER_CLOSING = timedelta(days=30)
+MIN_QUIET, MAX_QUIET = timedelta(hours=6), timedelta(hours=24)
+DOUBLED, GREATER = 2.0, 1.5
+"""By what an effect has to exceed the notified one within the throttle period: while open, and after its return.
+An effect is measured on a sample: without a margin every second return would count as greater."""
+CALM = timedelta(days=7)
+"""After so long without a finding an incident that returns is a new one, as far as its throttle goes."""
+SETTLING = timedelta(hours=1)
+"""For so long after a notification an incident without a window is not compared with it: see ``_has_changed``."""
+LEADING_RUNS, MAX_LEADING = 3, 3
+"""For so many findings in succession a value has to lead before it counts; notified of are so many values."""
 
 
 class Key(NamedTuple):
@@ -41,8 +52,13 @@ class Incident(BaseModel):
         absent_runs: how many runs in succession did not find it.
         closed_at: when it was resolved; None while open.
         notified: by action, the last notifications of it, one an address: throttling counts from them, and there
-            goes the notification that it is resolved.
+            goes the notification that it is resolved; once that was sent their kind is ``resolved``.
         acked_at: since when someone is working on it, until it closes; ``acked_by`` says who.
+        window, severity, effect: those of its last finding, where it says them.
+        leading: the value or bin that leads, and in how many findings in succession it did: ``leading_runs``.
+        times_notified: how often it was notified of, with no week of silence between: see ``lengthen_throttle``.
+        notified_effect, notified_leading: the effect that was last notified of, and the values that were.
+        related: the watch whose incident about the same feature said it already, as of the last finding.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,6 +71,15 @@ class Incident(BaseModel):
     notified: dict[str, tuple[Notification, ...]] = {}
     acked_at: datetime | None = None
     acked_by: str = ""
+    window: str = ""
+    severity: str = ""
+    effect: float | None = None
+    leading: str = ""
+    leading_runs: int = 0
+    times_notified: int = 0
+    notified_effect: float | None = None
+    notified_leading: tuple[str, ...] = ()
+    related: str = ""
 
 
 Incidents = Mapping[Key, Incident]
@@ -68,6 +93,11 @@ def key_of(finding: Mapping[str, Any]) -> Key:
     replaced."""
     parts = ("" if finding.get(part) is None else str(finding[part]) for part in Key._fields)
     return Key(*(part.encode("utf-8", "replace").decode() for part in parts))
+
+
+def name_incident(watch: str, key: Key) -> str:
+    """The incident as one word, for command lines: ``na-spike/loans/1/income``."""
+    return "/".join(part.replace("/", "%2F") for part in (watch, *key))
 
 
 def find(payload: Mapping[str, Any]) -> list[Finding] | None:
@@ -122,6 +152,21 @@ def by_model_version(findings: Iterable[Finding] | None) -> dict[tuple[str, str]
 def keys_of(findings: Iterable[Finding]) -> list[Key]:
     """Return the incidents of one group; without findings it is the watch's."""
     return [key_of(finding) for finding in findings] or [Key()]
+
+
+def gravest_by_key(findings: Iterable[Finding]) -> dict[Key, Finding]:
+    """By incident the finding with the largest effect; without findings an empty one is the watch's."""
+    gravest: dict[Key, Finding] = {}
+    for finding in findings:
+        key = key_of(finding)
+        if key not in gravest or (_effect_of(finding) or 0.0) > (_effect_of(gravest[key]) or 0.0):
+            gravest[key] = finding
+    return gravest or {Key(): {}}
+
+
+def _effect_of(finding: Finding) -> float | None:
+    effect = finding.get("effect")
+    return float(effect) if isinstance(effect, int | float) and not isinstance(effect, bool) else None
 
 
 # --- mutes
@@ -183,16 +228,25 @@ def active_mutes(mutes: Iterable[Mute], now: datetime) -> tuple[Mute, ...]:
 
 @dataclass(frozen=True)
 class ResolvePolicy:
-    """How long a finding must be absent before its incident is resolved: so many runs, or a time."""
+    """How long a finding must be absent before its incident is resolved: so many runs, or a time.
+
+    Attributes:
+        by_window: where the finding said which window flagged it, it must be absent for that window's length, at
+            least 6 and at most 24 hours: so long the window can hold events of before.
+    """
 
     runs: int = 3
     quiet: timedelta | None = None
+    by_window: bool = True
 
-    def is_resolved(self, runs: int, absent: timedelta) -> bool:
-        return runs >= self.runs if self.quiet is None else absent >= self.quiet
+    def is_resolved(self, runs: int, absent: timedelta, window: str) -> bool:
+        quiet = self.quiet
+        if quiet is None and self.by_window and window:
+            quiet = min(MAX_QUIET, max(MIN_QUIET, parse_duration(window)))
+        return runs >= self.runs if quiet is None else absent >= quiet
 
 
-AT_ONCE = ResolvePolicy(runs=1)
+AT_ONCE = ResolvePolicy(runs=1, by_window=False)
 
 
 def resolve_policy(metadata: Mapping[str, Any], default: ResolvePolicy) -> ResolvePolicy:
@@ -205,7 +259,7 @@ def resolve_policy(metadata: Mapping[str, Any], default: ResolvePolicy) -> Resol
     if value is None:
         return default
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return ResolvePolicy(runs=value)
+        return ResolvePolicy(runs=value, by_window=False)
     if isinstance(value, str):
         return ResolvePolicy(quiet=parse_duration(value))
     raise ValueError(f"{value!r}: write a number of runs from 1 on, or a duration such as 30m")
@@ -218,48 +272,70 @@ def notifies_of_resolution(metadata: Mapping[str, Any]) -> bool:
 
 def observe(
     incidents: Incidents,
-    seen: Iterable[Key],
+    seen: Mapping[Key, Finding],
     now: datetime,
     policy: ResolvePolicy = AT_ONCE,
     *,
     is_unknown: Callable[[Key], bool] = lambda key: False,
 ) -> dict[Key, Incident]:
-    """Return the incidents after a run that saw these: opened, absent, closed; those closed long ago are dropped.
+    """Return the incidents after a run that found these: opened, absent, closed; those closed long ago are dropped.
 
     Args:
         is_unknown: whether the run could not evaluate this one; then it stays as it is.
     """
-    seen = set(seen)
     after: dict[Key, Incident] = {}
     for key, incident in incidents.items():
         if key in seen:
-            after[key] = _mark_present(incident, now)
+            after[key] = _mark_present(incident, seen[key], now)
         elif incident.closed_at is not None:
             if now - incident.closed_at < KEPT_AFTER_CLOSING:
                 after[key] = incident
         else:
             after[key] = incident if is_unknown(key) else _mark_absent(incident, now, policy)
-    for key in seen - after.keys():
-        after[key] = Incident(key=key, opened_at=now)
+    for key in seen.keys() - after.keys():
+        after[key] = _mark_present(Incident(key=key, opened_at=now), seen[key], now)
     return after
 
 
-def _mark_present(incident: Incident, now: datetime) -> Incident:
-    if incident.absent_since is None and incident.closed_at is None:
-        return incident
-    present = {"absent_since": None, "absent_runs": 0, "closed_at": None}
-    return incident.model_copy(update=present | ({"opened_at": now} if incident.closed_at else {}))
+def _mark_present(incident: Incident, finding: Finding, now: datetime) -> Incident:
+    leading = str(finding.get("leading") or "")
+    changes: dict[str, Any] = {
+        "absent_since": None,
+        "absent_runs": 0,
+        "closed_at": None,
+        "window": _window_of(finding),
+        "severity": str(finding.get("severity") or ""),
+        "effect": _effect_of(finding),
+        "leading": leading,
+        "leading_runs": incident.leading_runs + 1 if leading == incident.leading else 1,
+        "related": "",
+    }
+    if incident.closed_at is not None:
+        changes["opened_at"] = now
+        if now - incident.closed_at >= CALM:
+            changes["times_notified"] = 0
+    return incident.model_copy(update=changes)
+
+
+def _window_of(finding: Finding) -> str:
+    """The window that flagged a finding; empty where it names none that is a duration."""
+    window = finding.get("window")
+    try:
+        parse_duration(window if isinstance(window, str) else "")
+    except (ValueError, OverflowError):
+        return ""
+    return str(window)
 
 
 def _mark_absent(incident: Incident, now: datetime, policy: ResolvePolicy) -> Incident:
     since, runs = incident.absent_since or now, incident.absent_runs + 1
     changes: dict[str, Any] = {"absent_since": since, "absent_runs": runs}
-    if policy.is_resolved(runs, now - since):
+    if policy.is_resolved(runs, now - since, incident.window):
         changes |= {"closed_at": now, "acked_at": None, "acked_by": ""}
     return incident.model_copy(update=changes)
 
 
-Decision = Literal["notify", "muted", "acknowledged", "throttled"]
+Decision = Literal["notify", "muted", "acknowledged", "throttled", "related"]
 
 
 def decide(
@@ -270,23 +346,103 @@ def decide(
     action: str,
     period: timedelta,
     now: datetime,
+    longest: timedelta | None = None,
     mutes: Iterable[Mute] = (),
 ) -> Decision:
-    """Return whether an action notifies of an incident, or why not."""
+    """Return whether an action notifies of an incident, or why not.
+
+    Args:
+        period: the throttle period after the first notification.
+        longest: that after many; None where it does not lengthen.
+    """
     incident = incidents.get(key)
     if is_muted(mutes, now, watch=watch, model=key.model, version=key.version, feature=key.feature):
         return "muted"
     if incident is not None and incident.acked_at is not None:
         return "acknowledged"
     last = incident.notified.get(action) if incident else None
-    return "throttled" if last and now - last[0].created_at < period else "notify"
+    if incident is None or not last:
+        return "notify"
+    if now - last[0].created_at >= lengthen_throttle(period, incident.times_notified, longest):
+        return "notify"
+    return "notify" if _has_changed(incident, last[0], now) else "throttled"
+
+
+def lengthen_throttle(period: timedelta, times: int, longest: timedelta | None) -> timedelta:
+    """Double the throttle period with each notification of the same incident, up to ``longest``.
+
+    Nobody needs to hear every day of what lasts, or returns every afternoon, and has not changed.
+    """
+    if longest is None or times < 1:
+        return period
+    doubled: timedelta = period * 2 ** min(times - 1, 30)
+    return min(doubled, max(period, longest))
+
+
+def read_longest_throttle(metadata: Mapping[str, Any]) -> timedelta | None:
+    """Parse ``metadata.max_throttle_period``, such as ``7d``; None where a watch has none.
+
+    Raises:
+        ValueError: it is no duration.
+    """
+    value = metadata.get("max_throttle_period")
+    return None if value is None else parse_duration(str(value))
+
+
+def _has_changed(incident: Incident, last: Notification, now: datetime) -> bool:
+    """Whether an incident is no longer what was notified of: its effect has grown, or another value leads.
+
+    That is asked only after the length of the window that flagged it. A fault is found while its first events fill
+    the window, in which its effect then rises by itself.
+
+    A value has to lead for some findings in succession, and counts once in an incident, so two that take turns do
+    not notify each time; nor do the hundreds of a feature with many values, as only some count at all.
+    """
+    if now - last.created_at < (parse_duration(incident.window) if incident.window else SETTLING):
+        return False
+    effect, before = incident.effect, incident.notified_effect
+    factor = GREATER if last.kind == "resolved" else DOUBLED
+    if effect is not None and before is not None and effect >= before * factor:
+        return True
+    return (
+        bool(incident.leading)
+        and incident.leading_runs >= LEADING_RUNS
+        and incident.leading not in incident.notified_leading
+        and 0 < len(incident.notified_leading) < MAX_LEADING
+    )
+
+
+def is_covered(incident: Incident, other: Incident, notifications: Iterable[Notification]) -> bool:
+    """Whether another watch's incident about the same feature says already what these notifications would say.
+
+    So it is while that one is open, is as severe, and whoever would be notified was notified of it. An incident
+    that was itself notified of goes on by itself; so does one of a script that says no severity.
+    """
+    if incident.notified or not incident.severity or not incident.key.feature or other.closed_at is not None:
+        return False
+    if _rank(other.severity) < _rank(incident.severity):
+        return False
+    receipts = [receipt for each in other.notified.values() for receipt in each if receipt.kind == "alert"]
+    reached = {receipt.recipient for receipt in receipts}
+    return all(notification.recipient in reached for notification in notifications)
+
+
+def _rank(severity: str) -> int:
+    return SEVERITIES.index(severity) if severity in SEVERITIES else -1
+
+
+def mark_related(incidents: Incidents, related: Mapping[Key, str]) -> dict[Key, Incident]:
+    """The incidents with those of other watches that they belong to, by watch."""
+    return {
+        **incidents,
+        **{key: incidents[key].model_copy(update={"related": related[key]}) for key in related},
+    }
 
 
 def record_notifications(incidents: Incidents, notifications: Iterable[Notification]) -> dict[Key, Incident]:
     """Return the incidents after these notifications were written down.
 
-    Once an incident's resolution was sent it is as if nobody had been notified: should it return, its alert goes
-    out however recent the last one is. Who heard that all is well must hear that it is not.
+    A resolution is sent once to whom an alert was sent, and again only after another alert. It ends no throttle.
     """
     after = dict(incidents)
     receipts: dict[tuple[Key, str], list[Notification]] = {}
@@ -299,14 +455,53 @@ def record_notifications(incidents: Incidents, notifications: Iterable[Notificat
         incident = after.get(key)
         if latest[0].kind == "resolved":
             if incident is not None:
-                remaining = {name: earlier for name, earlier in incident.notified.items() if name != action}
-                after[key] = incident.model_copy(update={"notified": remaining})
+                resolved = [
+                    receipt.model_copy(update={"kind": "resolved"})
+                    for receipt in incident.notified.get(action, ())
+                ]
+                after[key] = incident.model_copy(
+                    update={"notified": {**incident.notified, action: tuple(resolved)}}
+                )
             continue
         incident = incident or Incident(key=key, opened_at=latest[0].created_at)
         distinct = {(receipt.channel, str(receipt.address)): receipt for receipt in reversed(latest)}
         notified = {**incident.notified, action: tuple(reversed(distinct.values()))}
-        after[key] = incident.model_copy(update={"notified": notified})
+        leading = (incident.leading,) if incident.leading else ()
+        moments = {receipt.created_at for receipts_ in incident.notified.values() for receipt in receipts_}
+        is_first = latest[0].created_at not in moments  # and not that of another action of the same run
+        after[key] = incident.model_copy(
+            update={
+                "notified": notified,
+                "times_notified": incident.times_notified + is_first,
+                "notified_effect": incident.effect,
+                "notified_leading": tuple(dict.fromkeys((*incident.notified_leading, *leading))),
+            }
+        )
     return after
+
+
+def close(incidents: Incidents, key: Key, now: datetime) -> dict[Key, Incident]:
+    """The incidents with this one resolved; nobody is notified of that."""
+    incident = incidents[key]
+    notified = {
+        action: tuple(receipt.model_copy(update={"kind": "resolved"}) for receipt in receipts)
+        for action, receipts in incident.notified.items()
+    }
+    closed = {"closed_at": now, "acked_at": None, "acked_by": "", "notified": notified}
+    return {**incidents, key: incident.model_copy(update=closed)}
+
+
+def is_accepted(finding: Finding, watch: str, accepted: Iterable[Mapping[str, Any]], now: datetime) -> bool:
+    """Whether someone accepted a finding, for a profile cannot say that it is expected. What has doubled is new."""
+    effect = _effect_of(finding) or 1.0
+    return any(
+        entry["watch"] == watch
+        and entry["feature"] == finding.get("feature")
+        and not entry["part"]
+        and parse_instant(entry["at"]) <= now
+        and effect < DOUBLED * entry["effect"]
+        for entry in accepted
+    )
 
 
 def acknowledge(
@@ -319,59 +514,3 @@ def acknowledge(
     chosen = [key for key, incident in incidents.items() if incident.closed_at is None and is_chosen(key)]
     acked = {key: incidents[key].model_copy(update={"acked_at": now, "acked_by": by}) for key in chosen}
     return {**incidents, **acked}, chosen
-
-
-# --- resolutions
-
-
-def awaiting_resolution(
-    incidents: Incidents, now: datetime, *, watch: str, mutes: Collection[Mute] = ()
-) -> list[Incident]:
-    """Return the closed incidents whose recipients were not notified of that; muted ones wait."""
-    return [
-        incident
-        for key, incident in incidents.items()
-        if incident.closed_at is not None
-        and incident.notified
-        and not is_muted(mutes, now, watch=watch, model=key.model, version=key.version, feature=key.feature)
-    ]
-
-
-def by_address(incidents: Iterable[Incident]) -> list[tuple[Notification, list[Incident]]]:
-    """Group what one resolution is about: the incidents of one model version that one action sent to
-    one address; with what it sent."""
-    groups: dict[tuple[str, ...], tuple[Notification, list[Incident]]] = {}
-    for incident in incidents:
-        for action, receipts in incident.notified.items():
-            for receipt in receipts:
-                address = str(sorted(receipt.address.items()))
-                key = (action, incident.key.model, incident.key.version, receipt.channel, address)
-                groups.setdefault(key, (receipt, []))[1].append(incident)
-    return list(groups.values())
-
-
-def resolution_subject(title: str, incidents: Iterable[Incident]) -> str:
-    """Write ``[Resolved] <the watch's title>: <model> <version>: <features>``."""
-    keys = [incident.key for incident in incidents]
-    about = title + (f": {keys[0].model} {keys[0].version}".rstrip() if keys[0].model else "")
-    names = [key.feature for key in keys if key.feature]
-    subject = f"[Resolved] {about}" + (f": {', '.join(names[:5])}" if names else "")
-    return subject + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def resolution_line(incident: Incident) -> str:
-    until = incident.absent_since or incident.closed_at or incident.opened_at
-    name = incident.key.feature or incident.key.model or "the condition"
-    span = f"since {format_instant(incident.opened_at)} until {format_instant(until)}"
-    return f"{name}: {span}, for {format_span(until - incident.opened_at)}"
-
-
-def format_span(span: timedelta) -> str:
-    """Format a span for people: ``3 d 4 h``, ``2 h 5 min``, ``40 s``."""
-    seconds = max(0, round(span.total_seconds()))
-    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds % 3600 // 60
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else f"{seconds} s"

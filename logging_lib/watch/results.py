@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from logging_lib._util.times import format_instant
-from logging_lib.watch.incidents import Finding, key_of
+from logging_lib._util.times import format_duration, format_instant
+from logging_lib.watch.incidents import Decision, Finding, Key, key_of
 from logging_lib.watch.notify.base import Notification, Status
 from logging_lib.watch.state.base import Record
 
@@ -99,6 +99,34 @@ def _combined(notifications: list[Notification]) -> Notification:
     return notifications[0].with_status(
         "failed", "; ".join(dict.fromkeys(notification.reason for notification in failed))
     )
+
+
+def report_suppressed(
+    watch_id: str, now: datetime, action: str, decisions: Mapping[Key, Decision], period: timedelta
+) -> Notification:
+    """What is reported where an action notifies of none of these incidents; it is never stored, and has no id."""
+    reasons, reason = set(decisions.values()), ""
+    status: Status = "acknowledged" if "acknowledged" in reasons else "muted"
+    if "related" in reasons:
+        status, reason = "related", "another watch notified of the same feature"
+    if "throttled" in reasons:
+        status, reason = "throttled", f"notified less than {format_duration(period)} ago"
+    model, version, _ = next(iter(decisions))
+    return Notification(
+        id="",
+        watch=watch_id,
+        action=action,
+        model=model,
+        version=version,
+        created_at=now,
+        status=status,
+        reason=reason,
+    )
+
+
+def report_unsent(draft: Notification, status: Status, reason: str = "") -> Notification:
+    """What is reported where an action sends nothing: it is about no feature."""
+    return draft.model_copy(update={"status": status, "reason": reason, "features": ()})
 
 
 @dataclass

@@ -11,12 +11,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from logging_lib._util.times import format_duration, format_instant
+from logging_lib._util.times import format_instant
 from logging_lib.store.port import Store
 from logging_lib.watch import incidents as inc
 from logging_lib.watch.errors import RunError, StateError, WatchError, WatchProblem
@@ -42,7 +44,21 @@ from logging_lib.watch.notify.registry import (
     fallback_of,
     render_action,
 )
-from logging_lib.watch.results import Alert, RunReport, WatchRun, delivery_records
+from logging_lib.watch.resolutions import (
+    awaiting_resolution,
+    by_address,
+    is_address_open,
+    resolution_line,
+    resolution_subject,
+)
+from logging_lib.watch.results import (
+    Alert,
+    RunReport,
+    WatchRun,
+    delivery_records,
+    report_suppressed,
+    report_unsent,
+)
 from logging_lib.watch.slices import name_slices
 from logging_lib.watch.state.base import MemoryState, StateStore, WatchState
 
@@ -114,6 +130,8 @@ class Runner:
         if dependencies is None:
             dependencies = lambda watch, now: run_dependencies(store, now=now, scripts=scripts)  # noqa: E731
         self._dependencies = dependencies
+        # Watches that find one cause at one time must see each other's incidents: they decide one after the other.
+        self._deciding = Lock()
 
     def run_once(self, now: datetime, watch_ids: Iterable[str] | None = None) -> RunReport:
         """Run all watches, or these, whatever their schedule; what was not delivered is tried again at once.
@@ -200,15 +218,32 @@ class Runner:
             pass
 
     def _run_watch(self, watch: Watch, run: WatchRun) -> None:
-        scheduled, now = run.scheduled, run.time
-        dependencies = self._dependencies(watch, now)
-        evaluation = evaluate(watch, dependencies=dependencies, now=now, scheduled=scheduled)
+        dependencies = self._dependencies(watch, run.time)
+        evaluation = evaluate(watch, dependencies=dependencies, now=run.time, scheduled=run.scheduled)
         payload = evaluation.payload
         run.met = evaluation.met
         run.skipped, run.evaluated = inc.skipped_models(payload), inc.has_evaluated(payload)
         findings, context_of = _collect_findings(watch, evaluation, dependencies, self._summarize)
+        if findings:
+            findings = _leave_out_accepted(findings, watch.id, payload, run.scheduled)
+            run.met = run.met and bool(findings)
+        with self._deciding if run.met else nullcontext():
+            self._decide(watch, run, findings, context_of, dependencies)
+
+    def _decide(
+        self,
+        watch: Watch,
+        run: WatchRun,
+        findings: list[Finding] | None,
+        context_of: ContextOf,
+        dependencies: RunDependencies,
+    ) -> None:
+        """Decide by incident whom to notify of what was found, and write it down."""
+        scheduled, now = run.scheduled, run.time
         groups = inc.by_model_version(findings) if run.met else {}
-        seen = [key for group in groups.values() for key in inc.keys_of(group)]
+        seen = {
+            key: finding for group in groups.values() for key, finding in inc.gravest_by_key(group).items()
+        }
         unknown = {
             (str(skipped.get("model", "")), str(skipped.get("version", ""))) for skipped in run.skipped
         }
@@ -228,6 +263,7 @@ class Runner:
                 if _is_due(watch, inc.key_of(finding), incidents, mutes, now)
             ]
             name_slices(watch, due, dependencies.ask, now=now, scheduled=scheduled)
+        related: dict[tuple[str, Key], str] = {}
         alerts = []
         for (model, version), group in groups.items():
             notifications = [
@@ -235,7 +271,7 @@ class Runner:
                 for name, action in watch.actions.items()
                 for batch in _split_into_batches(action, group)
                 for notification in self._notify(
-                    watch, run, name, batch, incidents, mutes, context_of, dependencies
+                    watch, run, name, batch, incidents, mutes, related, context_of, dependencies
                 )
             ]
             alerts.append(
@@ -250,7 +286,10 @@ class Runner:
         )
 
         def change(state: WatchState) -> WatchState:
-            recorded = inc.record_notifications(observe(state), run.queued)
+            recorded = inc.record_notifications(
+                inc.mark_related(observe(state), {key: related[action, key] for action, key in related}),
+                run.queued,
+            )
             return state.with_queued(run.queued).with_incidents(recorded, last_scheduled=scheduled)
 
         self.queue.expect(watch.id, len(self.state.update(watch.id, change).queue))
@@ -263,36 +302,68 @@ class Runner:
         findings: list[Finding],
         incidents: inc.Incidents,
         mutes: tuple[Mute, ...],
+        related: dict[tuple[str, Key], str],
         context_of: ContextOf,
         dependencies: RunDependencies,
     ) -> list[Notification]:
-        """The notifications of an action about these findings; where it sends none, one that says why."""
+        """The notifications of an action about these findings; where it sends none, one that says why.
+
+        Args:
+            related: by action and incident, the watch whose incident says the same; what is found is added.
+        """
         action, period = watch.actions[name], watch.throttle_period(name)
-        decisions = {
-            key: _decide(watch, name, key, incidents, mutes, run.time) for key in inc.keys_of(findings)
+        decisions: dict[Key, inc.Decision] = {
+            key: "related"
+            if (name, key) in related
+            else _decide(watch, name, key, incidents, mutes, run.time)
+            for key in inc.keys_of(findings)
         }
         chosen = [key for key, decision in decisions.items() if decision == "notify"]
         if not chosen:
-            return [_report_suppressed(watch, run, name, decisions, period)]
+            return [report_suppressed(watch.id, run.time, name, decisions, period)]
         channel = channel_of(action).name
         draft = self._draft(watch, run, name, chosen, channel)
         try:
             context = context_of(
                 [finding for finding in findings if decisions[inc.key_of(finding)] == "notify"]
             )
-            notifications = render_action(action, context, draft, dependencies=dependencies)
+            notifications = render_action(action, context, draft, dependencies=dependencies) or []
+            covering = self._find_covering(watch, incidents, chosen, notifications)
         except (RunError, RenderError) as error:
-            return [_report_unsent(draft, "failed", str(error))]
+            return [report_unsent(draft, "failed", str(error))]
         except Exception as error:  # noqa: BLE001 - one action's fault must not stop the others
-            return [_report_unsent(draft, "failed", f"{type(error).__name__}: {error}")]
+            return [report_unsent(draft, "failed", f"{type(error).__name__}: {error}")]
         if not notifications:
-            return [_report_unsent(draft, "condition_failed")]
+            return [report_unsent(draft, "condition_failed")]
+        if covering:
+            related |= {(name, key): other for key, other in covering.items()}
+            return self._notify(
+                watch, run, name, findings, incidents, mutes, related, context_of, dependencies
+            )
         if not self.queue.has(channel):
             return [
                 notifications[0].with_status("not_configured", f"the channel {channel} is not configured")
             ]
         # A `foreach` may add lines for the log.
         return [notification for notification in notifications if self.queue.has(notification.channel)]
+
+    def _find_covering(
+        self, watch: Watch, incidents: inc.Incidents, keys: list[Key], notifications: list[Notification]
+    ) -> dict[Key, str]:
+        """By incident the other watch, if any, whose incident says already what these notifications would."""
+        new = [key for key in keys if key.feature and not incidents[key].notified]
+        covering: dict[Key, str] = {}
+        for other in self.watches if new else ():
+            if other == watch.id:
+                continue
+            try:
+                others = self.state.load(other).by_key()
+            except StateError:
+                continue  # that watch's own run says so
+            for key in new:
+                if key in others and inc.is_covered(incidents[key], others[key], notifications):
+                    covering.setdefault(key, other)
+        return covering
 
     def _draft(
         self, watch: Watch, run: WatchRun, action: str, keys: list[Key], channel: str, *id_parts: str
@@ -318,12 +389,12 @@ class Runner:
         """The notifications that incidents are resolved: to those who were notified of them, and to no one else."""
         if not incidents or not inc.notifies_of_resolution(watch.metadata):
             return
-        closed = inc.awaiting_resolution(incidents, run.time, watch=watch.id, mutes=mutes)
-        for receipt, group in inc.by_address(closed):
+        closed = awaiting_resolution(incidents, run.time, watch=watch.id, mutes=mutes)
+        for receipt, group in by_address(closed):
             if not self.queue.has(receipt.channel) or not CHANNELS[receipt.channel].takes_text:
                 continue
             channel = CHANNELS[receipt.channel]
-            if channel.is_per_incident and _is_open(receipt, incidents.values()):
+            if channel.is_per_incident and is_address_open(receipt, incidents.values()):
                 continue
             keys = [incident.key for incident in group]
             address = str(receipt.address)
@@ -332,8 +403,8 @@ class Runner:
             yield channel.resolve(
                 draft.model_copy(update={"kind": "resolved"}),
                 receipt.address,
-                inc.resolution_subject(watch.title, group),
-                [inc.resolution_line(incident) for incident in group],
+                resolution_subject(watch.title, group),
+                [resolution_line(incident) for incident in group],
                 list(dict.fromkeys(sent)),
                 f"Watch {watch.id}, checked at {format_instant(run.time)}",
             )
@@ -368,39 +439,21 @@ class Runner:
 def _decide(
     watch: Watch, action: str, key: Key, incidents: inc.Incidents, mutes: Iterable[Mute], now: datetime
 ) -> inc.Decision:
-    period = watch.throttle_period(action)
-    return inc.decide(incidents, key, watch=watch.id, action=action, period=period, now=now, mutes=mutes)
+    return inc.decide(
+        incidents,
+        key,
+        watch=watch.id,
+        action=action,
+        period=watch.throttle_period(action),
+        longest=_read_longest_throttle(watch),
+        now=now,
+        mutes=mutes,
+    )
 
 
 def _is_due(watch: Watch, key: Key, incidents: inc.Incidents, mutes: Iterable[Mute], now: datetime) -> bool:
     """Whether any action notifies of an incident now."""
     return any(_decide(watch, name, key, incidents, mutes, now) == "notify" for name in watch.actions)
-
-
-def _report_suppressed(
-    watch: Watch, run: WatchRun, action: str, decisions: Mapping[Key, inc.Decision], period: timedelta
-) -> Notification:
-    """What is reported where an action notifies of none of these incidents; it is never stored, and has no id."""
-    reasons, reason = set(decisions.values()), ""
-    status: Status = "acknowledged" if "acknowledged" in reasons else "muted"
-    if "throttled" in reasons:
-        status, reason = "throttled", f"notified less than {format_duration(period)} ago"
-    model, version, _ = next(iter(decisions))
-    return Notification(
-        id="",
-        watch=watch.id,
-        action=action,
-        model=model,
-        version=version,
-        created_at=run.time,
-        status=status,
-        reason=reason,
-    )
-
-
-def _report_unsent(draft: Notification, status: Status, reason: str = "") -> Notification:
-    """What is reported where an action sends nothing: it is about no feature."""
-    return draft.model_copy(update={"status": status, "reason": reason, "features": ()})
 
 
 def _split_into_batches(action: Action, findings: list[Finding]) -> list[list[Finding]]:
@@ -411,16 +464,6 @@ def _split_into_batches(action: Action, findings: list[Finding]) -> list[list[Fi
     for finding in findings:
         batches.setdefault(inc.key_of(finding), []).append(finding)
     return list(batches.values())
-
-
-def _is_open(receipt: Notification, incidents: Iterable[Incident]) -> bool:
-    """Whether another incident at the same address is still open."""
-    return any(
-        sibling.channel == receipt.channel and sibling.address == receipt.address
-        for incident in incidents
-        if incident.closed_at is None
-        for sibling in incident.notified.get(receipt.action, ())
-    )
 
 
 def _collect_findings(
@@ -455,11 +498,36 @@ def _collect_findings(
     return inc.find(payload), after_transform
 
 
+def _leave_out_accepted(
+    findings: list[Finding], watch_id: str, payload: Mapping[str, Any], now: datetime
+) -> list[Finding]:
+    """The findings without the accepted ones, of which the profiles among the searches' answers say."""
+    answer = payload.get("profiles")
+    hits = answer["hits"]["hits"] if isinstance(answer, Mapping) and "hits" in answer else []
+    accepted = {
+        hit["_id"]: hit["_source"]["accepted"] for hit in hits if hit.get("_source", {}).get("accepted")
+    }
+    return [
+        finding
+        for finding in findings
+        if not inc.is_accepted(
+            finding, watch_id, accepted.get(f"{finding.get('model')}:{finding.get('version')}", ()), now
+        )
+    ]
+
+
 def _read_resolve_policy(watch: Watch, default: ResolvePolicy) -> ResolvePolicy:
     try:
         return inc.resolve_policy(watch.metadata, default)
     except ValueError as error:
         raise WatchError([WatchProblem(watch.file, "$.metadata.recovery_after", str(error))]) from None
+
+
+def _read_longest_throttle(watch: Watch) -> timedelta | None:
+    try:
+        return inc.read_longest_throttle(watch.metadata)
+    except ValueError as error:
+        raise WatchError([WatchProblem(watch.file, "$.metadata.max_throttle_period", str(error))]) from None
 
 
 def _default_summarize() -> Summarize:

@@ -7,8 +7,12 @@ search counts what arrived (``event.ingested``) up to the scheduled time, for al
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
+from logging_lib._util.times import parse_duration
+from logging_lib.profile.model import NEW_WORDS
+from logging_lib.watch.scripts.limits import COMPARED_DAYS
 from logging_lib.watch.spec import (
     Counter,
     Counters,
@@ -73,6 +77,8 @@ def window(index: int) -> str:
 # -- aggregations: what is counted -------------------------------------------------------------------------
 
 WEIGHT: Json = {"sum": {"field": "ml.sample.weight"}}
+SAMPLING: Json = {"extended_stats": {"field": "ml.sample.weight"}}
+"""The sum of the weights' squares says how uncertain sampling leaves what is counted."""
 FIRST: Json = {"min": {"field": "@timestamp"}}
 LAST: Json = {"max": {"field": "@timestamp"}}
 
@@ -114,8 +120,8 @@ def build_search(datasets: Iterable[str], conditions: list[Json], aggs: Json) ->
 
 
 def search_profiles(*fields: str, pattern: str = MODEL_PATTERN) -> Json:
-    """Ask for the published profiles: the model, its owners, its overrides, and what else the script reads."""
-    source = ["ml.model", "owners", "overrides", *fields]
+    """Ask for the published profiles: the model, what people set for it, and what else the script reads."""
+    source = ["ml.model", "owners", "overrides", "accepted", *fields]
     return _build_request(["ml-profiles"], {"size": 1000, "query": of_models(pattern), "_source": source})
 
 
@@ -135,7 +141,8 @@ def search_rates(spec: Rates) -> Searches:
     """Count how many events failed each check, by feature or value, in each window.
 
     The features that fail a check are in ``ml.check.<name>``; ``settings.fields`` names another field, of which the
-    values in ``settings.words`` are counted. With ``usual_rate`` the watch needs no profile and counts all events.
+    values in ``settings.words`` are counted; ``new_words`` are the most frequent unknown words. With ``usual_rate``
+    the watch needs no profile and counts all events.
     """
     settings = spec.settings
     windows = len(settings["windows"])
@@ -150,7 +157,10 @@ def search_rates(spec: Rates) -> Searches:
             for check in checks
         }
 
-    counts = {"weight": WEIGHT, **count_failures({"first": FIRST, "last": LAST})}
+    between_events = {"first": FIRST, "last": LAST}
+    if by_profile:  # usual failures are sampled: see logging_lib.logger.privacy.Sampler
+        between_events["sampling"] = SAMPLING
+    counts = {"weight": WEIGHT, "sampling": SAMPLING, **count_failures(between_events)}
     if spec.values is not None:
         named = spec.values.model_dump(exclude_none=True)
         values = terms(**named, size=50, aggs={"weight": WEIGHT}, top=True)
@@ -175,11 +185,19 @@ def search_rates(spec: Rates) -> Searches:
         # Nothing is known of unexpected features: no held-out row has one.
         expected = [f"expected.checks.{check}" for check in checks if check != "unexpected"]
         rows = ["expected.rows"] if "checks" in settings else []
-        fields = ["ml.profile.id", "expected.features", *rows, *expected]
+        varies = ["source", "until", "levels", *(f"measures.{check}" for check in checks)]
+        variation = [f"expected.variation.{part}" for part in varies]
+        fields = ["ml.profile.id", "expected.features", *rows, *expected, *variation]
     return {**searches, "profiles": search_profiles(*fields)}
 
 
+CANDIDATES = 50
+"""How many of a window's most frequent unknown words are looked at."""
+
+
 def _count_failures(settings: Mapping[str, Any], check: str, aggs: Json) -> Json:
+    if check == NEW_WORDS:
+        return terms("ml.text.oov_words", CANDIDATES, aggs, top=True)
     field = settings.get("fields", {}).get(check)
     if field is None:
         return terms(f"ml.check.{check}", 10_000, aggs, top=True)
@@ -188,8 +206,8 @@ def _count_failures(settings: Mapping[str, Any], check: str, aggs: Json) -> Json
 
 
 def _search_same_hours(settings: Mapping[str, Any], conditions: list[Json], counts: Json) -> Searches:
-    """Count the same hours of earlier weeks for the models in ``settings.seasonal``; not the longest window."""
-    windows = len(settings["windows"]) - 1
+    """Count the same hours of earlier weeks for the models in ``settings.seasonal``, in windows below a day."""
+    windows = sum(parse_duration(length) < timedelta(days=1) for length in settings["windows"])
     searches = {}
     for name in settings.get("references", ()):
         back = weeks_back(name)
@@ -220,7 +238,15 @@ def search_distributions(spec: Distributions) -> Searches:
     if "mean" in settings["measures"]:
         stats = {"stats": {"field": "ml.prediction.value"}}
         counts["values"] = terms("ml.sample.weight", 100, {"value": stats})
-    window_counts = {**counts, "first": FIRST, "last": LAST}
+    varies = [
+        "source",
+        "until",
+        "levels",
+        *(f"measures.{measure}" for measure in settings["measures"]),
+        "rhythm",
+    ]
+    fields += [f"expected.variation.{part}" for part in varies]
+    window_counts = {**counts, "sampling": SAMPLING, "first": FIRST, "last": LAST}
     if spec.hold_back:
         weight = {"weight": WEIGHT}
         window_counts["special"] = terms("ml.input.bins", 1000, weight, top=True, include=SPECIAL_VALUES)
@@ -360,8 +386,27 @@ def search_counters(spec: Counters) -> Searches:
         )
     if any(group["fields"][0] == "ml.model.name" for group in settings["groups"]):
         pattern = MODEL_PATTERN if spec.of_models else "*"
-        searches["profiles"] = search_profiles("deployed", pattern=pattern)
+        parts = ("timezone", "traffic", "longest_gap") if _list_spans(settings["groups"]) else ()
+        rhythm = [f"expected.variation.rhythm.{part}" for part in parts]
+        searches["profiles"] = search_profiles("deployed", *rhythm, pattern=pattern)
     return searches
+
+
+def _list_spans(groups: list[Json]) -> list[str]:
+    return [span for group in groups for limit in group["limits"] for span in limit.get("spans", ())]
+
+
+def _count_spans(spans: list[str]) -> Json:
+    """Count what training's traffic is compared with: the spans now and on earlier days, all events, the first."""
+    filters = {}
+    for span in spans:
+        for days in (0, *COMPARED_DAYS):
+            filters[f"{span}-{days}"] = within(span, f"-{days}d" if days else "")
+    return {
+        "spans": {"filters": {"filters": filters}, "aggs": {"weight": WEIGHT}},
+        "total": WEIGHT,
+        "first": {"min": {"field": "event.ingested"}},
+    }
 
 
 def _count_groups(spec: Counters, searched: str | None) -> Json:
@@ -381,6 +426,9 @@ def _count_groups(spec: Counters, searched: str | None) -> Json:
                 counts[name] = {"filter": condition, "aggs": numbers}
             elif searched is None or not counter.startswith("top "):  # messages name what is there now
                 counts[name] = _number(counter)
+        spans = _list_spans([group]) if searched is None else []
+        if spans:
+            counts |= _count_spans(spans)
         field, *members = group["fields"]
         for member in members:
             counts = {"members": terms(member, _GROUP_SIZES.get(member, 500), counts)}

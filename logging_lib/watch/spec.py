@@ -50,10 +50,10 @@ class Strict(BaseModel):
 
 
 class Budgeted(Strict):
-    """``false_alarms_per_model_month`` is shared by all tests that the watch makes in a month."""
+    """``budget_weight`` says how much of a model's false alarms in a month the watch has, beside the others."""
 
     windows: Windows
-    false_alarms_per_model_month: Number
+    budget_weight: Annotated[Number, Field(gt=0)]
     dispersion: Number | None = None
 
 
@@ -83,6 +83,7 @@ class RateSettings(Seasonal):
     min_hits: int
     min_rates: dict[str, Number] = {}
     max_rates: dict[str, Number] = {}
+    two_sided: list[Literal["missing", "absent"]] = []
 
     @model_validator(mode="after")
     def _one_way(self) -> RateSettings:
@@ -96,7 +97,7 @@ class RateSettings(Seasonal):
 
 
 _THRESHOLDS = {
-    "psi": ("min_psi",),
+    "psi": ("min_psi", "min_points"),
     "shift": ("min_shift",),
     "rare": ("rare_share", "min_rise"),
     "spread": ("min_effect",),
@@ -110,6 +111,7 @@ class DistributionSettings(Seasonal):
     measures: list[Literal["psi", "shift", "rare", "spread", "mean"]]
     min_events: int
     min_psi: Number | None = None
+    min_points: Number | None = None
     min_shift: Number | None = None
     rare_share: Number | None = None
     min_rise: Number | None = None
@@ -176,6 +178,8 @@ class Limit(Strict):
     times_usual: Number | None = None
     below_usual: Number | None = None
     usual_at_least: Number | None = None
+    spans: list[Duration] | None = None
+    beyond_gap: Literal[True] | None = None
 
 
 class Group(Strict):
@@ -194,6 +198,12 @@ class CounterSettings(Strict):
     references: list[Week] = []
     groups: list[Group] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _with_recent(self) -> CounterSettings:
+        if self.recent is None and any(limit.spans for group in self.groups for limit in group.limits):
+            raise ValueError("'spans' needs 'recent', the span where the profile knows no rhythm")
+        return self
+
 
 # -- specs -------------------------------------------------------------------------------------------------
 
@@ -207,6 +217,7 @@ class Spec(Strict):
         concern: what is wrong where the watch finds something, in one sentence.
         related: which other watches may report the same cause.
         every: the interval between two runs.
+        min_severity: the least severity of a finding, which its effect and its share raise.
         of_models: whether ``metadata.model``, a pattern, says of which models events are searched.
         settings: the watch's own metadata, in the order of the file; ``Settings`` says what it may hold.
     """
@@ -221,6 +232,7 @@ class Spec(Strict):
     concern: str
     related: str = ""
     every: Duration
+    min_severity: Literal["low", "medium", "high", "critical"] = "low"
     of_models: bool = True
     settings: dict[str, Any]
 

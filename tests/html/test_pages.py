@@ -15,6 +15,7 @@ import pytest
 from logging_lib.analysis import compare
 from logging_lib.analysis.page import render_page as render_comparison
 from logging_lib.html import charts
+from logging_lib.html.timeline import TimeAxis
 from logging_lib.watch.backtest.backtest import Backtest
 from logging_lib.watch.backtest.page import render_page as render_backtest
 from logging_lib.watch.notify.base import Notification
@@ -53,7 +54,7 @@ def backtest() -> str:
     )
     result = Backtest(names, START, START + timedelta(days=4), 1153, alerts, {("na-spike", HOSTILE): 3})
     return render_backtest(
-        result, events=1234, what_if=result, changes={"na-spike": {"min_effect": (0.02, HOSTILE)}}
+        result, events=1234, now=START, what_if=result, changes={"na-spike": {"min_effect": (0.02, HOSTILE)}}
     )
 
 
@@ -124,3 +125,21 @@ def test_bars_of_more_than_two_samples_stand_below_each_other() -> None:
     assert "layer" not in spec
     assert spec["encoding"]["yOffset"]["sort"] == ["x", "y", "z"]
     assert len(spec["data"]["values"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("hours", "year", "first"),
+    [
+        (48, 2018, "1 Feb"),
+        (48, 2026, "1 Feb 2018"),
+        (24 * 200, 2018, "1 Feb"),
+        (24 * 290, 2018, "1 Feb"),
+        (24 * 340, 2018, "Feb 2018"),
+        (5, 2018, "00:00"),
+        (5, 2026, "1 Feb 2018 00:00"),
+    ],
+)
+def test_times_of_another_year_name_it(hours: int, year: int, first: str) -> None:
+    times = tuple(START + timedelta(hours=hour) for hour in range(hours))
+    axis = TimeAxis(times, timedelta(hours=1), year).x(980)["axis"]
+    assert f'"0":"{first}"' in axis["labelExpr"]

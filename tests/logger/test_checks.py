@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -40,7 +41,7 @@ def test_good_inputs_fail_no_check(check: Checker, inputs: dict[str, Any]) -> No
     assert checked.input["date"] == {"opened": "2011-05-01T00:00:00Z"}
     assert len(checked.bins) == 6
     assert bin_of(checked, "home") == "RENT"
-    assert bin_of(checked, "title") == "oov:[0,0.25)"
+    assert bin_of(checked, "title") == "len:[2,3)"
 
 
 @pytest.mark.parametrize(
@@ -114,10 +115,28 @@ def test_texts_with_too_many_unknown_words(check: Checker, inputs: dict[str, Any
     assert "oov" not in half.failed
     assert half.oov_words == ["title=enfermera"]
     assert (half.tokens, half.oov_tokens) == (2, 1)
-    assert bin_of(half, "title") == "oov:[0.5,0.75)"
+    assert bin_of(half, "title") == "len:[2,3)"
     unknown_text = check(inputs | {"title": "Enfermera Titulada"})
     assert unknown_text.failed == {"oov": ["title"]}
-    assert bin_of(unknown_text, "title") == "oov:[0.75,1]"
+    assert bin_of(unknown_text, "title") == "len:[2,3)"
+
+
+def test_a_text_longer_or_shorter_than_any_in_training_has_a_bin_of_its_own(
+    check: Checker, inputs: dict[str, Any]
+) -> None:
+    for title, label in (("nurse " * 3, "len:[3,20000]"), ("nurse", "len:[1,2)"), ("?!", "len:[0,1)")):
+        assert bin_of(check(inputs | {"title": title}), "title") == label
+    assert check(inputs | {"title": "nurse " * 30_000}).tokens == 20_000 // len("nurse ") + 1
+
+
+def test_a_text_of_an_earlier_profile_has_the_bins_of_unknown_words(
+    profile: profiles.Profile, inputs: dict[str, Any]
+) -> None:
+    title = replace(profile.features["title"], edges=(), counts=(), new_words=None)
+    earlier = Checker(replace(profile, features={**profile.features, "title": title}))
+    assert bin_of(earlier(inputs), "title") == "oov:[0,0.25)"
+    assert bin_of(earlier(inputs | {"title": "registered enfermera"}), "title") == "oov:[0.5,0.75)"
+    assert bin_of(earlier(inputs | {"title": "Enfermera Titulada"}), "title") == "oov:[0.75,1]"
 
 
 def test_numpy_and_pandas_scalars_count_as_their_values(check: Checker, inputs: dict[str, Any]) -> None:

@@ -58,8 +58,7 @@ def test_a_number_has_range_quantile_bins_and_moments(
 
 def test_bins_count_each_row_once(training: pd.DataFrame, profile: profiles.Profile) -> None:
     for name, feature in profile.features.items():
-        rows = profile.held_out.rows if feature.kind == "text" else len(training)
-        assert sum(feature.expected_bins().values()) == rows, name
+        assert sum(feature.expected_bins().values()) == len(training), name
 
 
 def test_the_bins_of_the_profile_are_those_that_the_logger_writes(
@@ -72,8 +71,7 @@ def test_the_bins_of_the_profile_are_those_that_the_logger_writes(
             name, _, label = token.partition("=")
             counted[name][label] = counted[name].get(label, 0) + 1
     for name, feature in profile.features.items():
-        if feature.kind != "text":  # a text's bins are those of held-out rows
-            assert counted[name] == {k: v for k, v in feature.expected_bins().items() if v}, name
+        assert counted[name] == {k: v for k, v in feature.expected_bins().items() if v}, name
 
 
 def test_expected_rates_come_from_the_last_rows_by_time(
@@ -199,7 +197,7 @@ def test_infinities_are_counted_apart() -> None:
 
 
 def test_one_row_is_enough() -> None:
-    assert fit_one([3]).expected["missing"].rows == 0
+    assert fit_one([3]).expected["missing"].rows == 1
 
 
 def test_a_column_twice_is_refused() -> None:
@@ -297,11 +295,11 @@ def test_any_column_fits_and_its_profile_round_trips(values: list[object]) -> No
     frame = pd.DataFrame({"x": pd.Series(values, dtype=object)})
     fitted = profiles.fit(frame, model="m", version="1")
     assert profiles.loads(profiles.dumps(fitted)) == fitted
-    assert sum(fitted.features["x"].expected_bins().values()) in (len(values), fitted.held_out.rows)
+    assert sum(fitted.features["x"].expected_bins().values()) == len(values)
     bins = fitted.features["x"].expected_bins()
     for value in values:
         label = Checker(fitted)({"x": value}).bins[0].partition("=")[2]
-        assert label in bins or fitted.features["x"].kind == "text"
+        assert label in bins
 
 
 def test_an_id_is_the_hash_of_the_content(profile: profiles.Profile) -> None:

@@ -165,9 +165,8 @@ def notification(channel: str, *, id: str = "i", **more: Any) -> Notification:  
 
 def runner_of(store: FakeStore, *watches: Watch, channels: dict[str, Delivers], **more: Any) -> Runner:
     """A runner of these watches, or of one that mails and posts, over what the store says."""
-    return Runner(
-        store, watches or [watch()], channels=channels, scripts=SCRIPTS, summarize=build_result, **more
-    )
+    options = {"scripts": SCRIPTS, "summarize": build_result, **more}
+    return Runner(store, watches or [watch()], channels=channels, **options)
 
 
 class MailServer:

@@ -18,6 +18,7 @@ from logging_lib.watch.testing.run import run_file
 
 Document = dict[str, Any]
 TIME = "2018-02-01T10:00:00.000Z"
+NOW = 1_517_479_200_000.0
 NAMES = ["home", 'a"b', "c\\d", "e=f", "!g", "h%i", "ü"]
 names = st.sampled_from(NAMES)
 counts = st.integers(0, 400)
@@ -25,6 +26,64 @@ LADDER = ["1h", "24h"]
 
 
 BETWEEN = {"first": {"value_as_string": TIME}, "last": {"value_as_string": "2018-02-01T10:05:00.000Z"}}
+MILLIS = 1_517_479_200_000
+"""``TIME`` since 1970."""
+
+
+@st.composite
+def between(draw: st.DrawFn) -> Document:
+    """The first and the last event of a window, of which some say no number."""
+    span = draw(st.sampled_from([0, 61_234, 3_600_000, 50_000_000, 200_000_000]))
+    numbers = draw(st.sampled_from([({}, {}), ({"value": MILLIS - span}, {"value": float(MILLIS)})]))
+    return {"first": BETWEEN["first"] | numbers[0], "last": BETWEEN["last"] | numbers[1]}
+
+
+@st.composite
+def sampling(draw: st.DrawFn) -> Document:
+    """The sum of the weights and of their squares; or nothing, as in the answer of an older watch."""
+    sums = st.tuples(st.floats(1, 5000), st.floats(1, 20)).map(
+        lambda pair: {"sum": round(pair[0], 2), "sum_of_squares": round(pair[0] * pair[1], 2)}
+    )
+    return draw(st.sampled_from([{}, {"sampling": {"sum": 0.0, "sum_of_squares": 0.0}}])) | (
+        {"sampling": draw(sums)} if draw(st.booleans()) else {}
+    )
+
+
+@st.composite
+def variation(draw: st.DrawFn, measures: list[str], feature: str, labels: list[str]) -> Document:
+    """The natural variation as profiles publish it; or none, as in those of an earlier version."""
+    if draw(st.booleans()):
+        return {}
+    numbers = st.tuples(st.floats(0, 0.2), st.floats(0, 0.01), st.floats(0.5, 3)).map(
+        lambda row: [round(number, 4) for number in row]
+    )
+
+    def measured() -> Document:
+        windows = {
+            window: draw(numbers) for window in draw(st.sampled_from([["15m"], ["1h", "7d"], ["1h", "24h"]]))
+        }
+        return {measure: {draw(st.sampled_from([feature, "*"])): windows} for measure in measures[:2]}
+
+    source = draw(st.sampled_from(["training", "default"]))
+    document: Document = {
+        "source": source,
+        "until": draw(st.sampled_from(["", "2018-01-25T03:04:05Z", "2018-03-01T00:00:00Z"])),
+        "levels": draw(st.sampled_from([{"1h": 3.5, "24h": 2, "15m": 1.25, "7d": 3}, {"6h": 0.5}])),
+        "measures": measured(),
+    }
+    if draw(st.booleans()):
+        rows = st.lists(st.integers(0, 40), min_size=len(labels), max_size=len(labels))
+        few = draw(st.lists(rows, min_size=3, max_size=3))
+        document["rhythm"] = {
+            "timezone": draw(st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata"])),
+            "traffic": draw(
+                st.sampled_from([[0.0] * 168, [round(1.5 + hour % 7, 2) for hour in range(168)]])
+            ),
+            "bins": {feature: [few[part % 3] for part in range(48)]},
+            "labels": {feature: labels},
+            "measures": measured(),
+        }
+    return {"variation": document}
 
 
 def services(draw: st.DrawFn) -> Document:
@@ -98,11 +157,15 @@ SPECIAL = ["!missing", "!unseen", "!absent", "!above"]
 @st.composite
 def distributions(draw: st.DrawFn) -> Document:
     measures = draw(
-        st.sampled_from([["psi", "rare"], ["psi", "mean"], ["spread"], ["shift", "psi"], ["shift"]])
+        st.sampled_from(
+            [["psi", "rare"], ["psi", "mean"], ["spread"], ["shift", "psi"], ["shift"], ["mean", "rare"]]
+        )
     )
     feature = draw(names)
     numeric = draw(st.booleans())
-    labels = BINS if numeric else ["A", "B%21", "C", "!other", "D", "!missing", "!unseen"]
+    lengths = [f"len:{label}" for label in BINS]
+    ordered = draw(st.sampled_from([BINS, lengths])) if numeric else []
+    labels = ordered or ["A", "B%21", "C", "!other", "D", "!missing", "!unseen"]
     expected = {label: draw(st.integers(0, 500)) for label in labels}
     outputs = {label: draw(st.integers(0, 300)) for label in BINS}
     name = feature.replace("%", "%25").replace("=", "%3D")
@@ -114,7 +177,7 @@ def distributions(draw: st.DrawFn) -> Document:
             few = draw(st.sampled_from([counts, st.integers(0, 5)]))
             cells = {f"{name}={label}": draw(counts) for label in labels}
             cells |= {f"{name}={label}": draw(few) for label in ("!below", "!above")}
-            bucket = bucketed(draw, cells | {"other=x": 3}) | BETWEEN
+            bucket = bucketed(draw, cells | {"other=x": 3}) | draw(between()) | draw(sampling())
             values = {label: draw(counts) for label in [*BINS, "!above"]}
             bucket["inputs"] = bucket["tokens"]
             bucket["prediction"] = bucketed(draw, values)["tokens"]
@@ -151,17 +214,25 @@ def distributions(draw: st.DrawFn) -> Document:
         "min_effect": 0.2,
         "min_shift": 0.1,
         "min_sd": 0.1,
-        "dispersion": draw(st.sampled_from([0, 0.002])),
+        **draw(st.sampled_from([{}, {"min_points": 0.05}])),
+        **draw(st.sampled_from([{}, {"min_severity": "medium"}])),
     }
     document = {
         "features": 3,
         "bins": {feature: expected},
-        "order": {feature: BINS} if numeric else {},
+        "order": {feature: ordered} if numeric else {},
         "prediction": {"bins": outputs, "order": BINS, "moments": draw(st.sampled_from([{}, moments]))},
+        **draw(variation(measures, feature, BINS if numeric else ["A", "B%21", "C", "!other", "D"])),
     }
+    since = draw(st.sampled_from(["2018-01-01T00:00:00.000Z", TIME]))
+    acceptance = {"feature": feature, "part": "bins", "since": since}
     payload = {
         "window": answer(),
-        "profiles": profiles(document, **draw(owned({"min_psi": 0.3, "min_events": 10}))),
+        "profiles": profiles(
+            document,
+            **draw(owned({"min_psi": 0.3, "min_events": 10})),
+            **draw(st.sampled_from([{}, {"accepted": [acceptance]}])),
+        ),
     }
     if draw(st.booleans()):
         metadata["references"] = ["week1", "week2"]
@@ -188,6 +259,10 @@ def limited(draw: st.DrawFn) -> Document:
         keys = draw(st.sets(st.sampled_from(sorted(bounds.keys() - {"unit"})), max_size=3))
         limit = {key: draw(bounds[key]) for key in sorted(keys | {"unit"})}
         metric = "now" if "minus" in keys and draw(st.booleans()) else "value.value"
+        if draw(st.booleans()):
+            limit["spans"] = ["1h", "6h"]
+        if draw(st.booleans()):
+            limit["beyond_gap"] = True
         limits.append({"name": "memory", "metric": metric, **limit})
     nested = draw(st.booleans())
 
@@ -199,9 +274,17 @@ def limited(draw: st.DrawFn) -> Document:
                 "value": {"value": draw(numbers)},
                 "other": {"value": draw(numbers)},
                 "last": last,
+                "first": {"value": draw(st.none() | st.sampled_from([NOW - 9e8, NOW - 1e8, NOW - 1e6]))},
+                "total": {"value": draw(st.sampled_from([0.0, 7.5, 90_000.0]))},
+                "spans": {"buckets": spans},
                 **services(draw),
             }
 
+        spans = {
+            f"{span}-{days}": {"weight": {"value": draw(st.sampled_from([0.0, 2.5, 60.0, 5000.0]))}}
+            for span in ("1h", "6h")
+            for days in draw(st.sampled_from([(0, 1, 2, 3, 7), (0, 1), (3,)]))
+        }
         outer = [bucket(name) for name in draw(st.lists(names, max_size=2, unique=True))]
         for one in outer:
             one["members"] = terms([bucket(n) for n in draw(st.lists(names, max_size=2, unique=True))])
@@ -214,12 +297,16 @@ def limited(draw: st.DrawFn) -> Document:
         "labels": ["service", "host"] if nested else ["service"],
         "limits": limits,
     }
-    metadata: Document = {"window": "1h", "groups": [group]}
+    metadata: Document = {"window": draw(st.sampled_from(["1h", "8d"])), "recent": "1h", "groups": [group]}
     payload = {"window": answer()}
     if draw(st.booleans()):
         metadata["references"] = ["week1", "week2"]
         payload |= {"week1": answer(), "week2": draw(st.sampled_from([NO_INDEX, answer()]))}
     if draw(st.booleans()):
+        hours = draw(st.sampled_from([[0.0] * 168, [60.5] * 168, [float(hour) for hour in range(168)]]))
+        zone = draw(st.sampled_from(["UTC", "Asia/Kathmandu", "America/New_York"]))
+        gap = draw(st.sampled_from([{}, {"longest_gap": 20.25}, {"longest_gap": 400}]))
+        rhythm = {"expected": {"variation": {"rhythm": {"timezone": zone, "traffic": hours, **gap}}}}
         sources = [
             {
                 "_source": {
@@ -227,6 +314,7 @@ def limited(draw: st.DrawFn) -> Document:
                     "deployed": draw(st.booleans()),
                     "owners": {"email": "a@b.c"},
                     "overrides": {"watch": draw(st.sampled_from([{}, {"memory": {"above": 7}}]))},
+                    **draw(st.sampled_from([{}, {"expected": {}}, {"expected": {"variation": {}}}, rhythm])),
                 }
             }
             for name in draw(st.lists(names, max_size=2, unique=True))

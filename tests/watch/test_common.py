@@ -18,7 +18,13 @@ from logging_lib._util import content
 from logging_lib.watch.errors import WatchError
 from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.scripts import SCRIPTS
-from logging_lib.watch.scripts.common import format_number, format_span, gamma_tail
+from logging_lib.watch.scripts.common import (
+    format_number,
+    format_span,
+    gamma_tail,
+    measure_effect,
+    rate_severity,
+)
 from logging_lib.watch.statistics import log_gamma
 from tests.watch.payloads import BETWEEN, context, models, profiles, terms
 
@@ -74,6 +80,31 @@ def test_spans_for_people() -> None:
     assert [format_span(s) for s in (59, 600, 7200, 200_000)] == ["59 s", "10 min", "2 h", "2 days"]
 
 
+@pytest.mark.parametrize(
+    ("least", "effect", "share", "severity"),
+    [
+        ("low", 1.0, None, "low"),
+        ("low", 1.9, 0.49, "low"),
+        ("low", 2.0, None, "medium"),
+        ("low", 1.0, 0.5, "medium"),
+        ("low", 5.0, 0.1, "high"),
+        ("low", 5.0, 0.5, "critical"),
+        ("medium", 1.0, 0.0, "medium"),
+        ("high", 5.0, 1.0, "critical"),
+        ("critical", 1000.0, None, "critical"),
+    ],
+)
+def test_the_severity_is_the_watchs_raised_by_effect_and_share(
+    least: str, effect: float, share: float | None, severity: str
+) -> None:
+    assert rate_severity(least, effect, share) == severity
+
+
+def test_an_effect_is_at_least_one_and_bounded() -> None:
+    values = [(0.06, 0.02), (0.01, 0.02), (9e9, 1), (3, 0)]
+    assert [round(measure_effect(*pair), 9) for pair in values] == [3, 1, 1000, 1]
+
+
 METADATA = {
     "windows": ["6h"],
     "measures": ["psi", "rare"],
@@ -117,13 +148,15 @@ def test_a_rare_category_that_became_common_is_named() -> None:
     (finding,) = drift({"A": 50.0, "B": 25.0, "C": 10.0, "E": 15.0}, 100)["findings"]
     assert finding["what"] == "home: E, rare in training, is 15.00 % of the values, expected 1.00 %"
     assert 'ml.input.bins: "home=E"' in finding["query"]
+    assert finding["effect"] == pytest.approx(0.14 / 0.05)
+    assert (finding["share"], finding["leading"], finding["severity"]) == (0.15, "E", "medium")
 
 
 def test_sampled_events_count_as_many_as_were_seen() -> None:
     """A hundred times the weight is no more evidence."""
-    observed = {"A": 3000.0, "B": 1500.0, "C": 500.0, "E": 800.0}
-    assert drift(observed, 5800)["count"] == 1
-    assert drift(observed, 58)["count"] == 0
+    observed = {"A": 3000.0, "B": 1500.0, "C": 500.0, "E": 500.0}
+    assert drift(observed, 5500)["count"] == 1
+    assert drift(observed, 55)["count"] == 0
 
 
 def test_a_window_with_too_few_events_says_so() -> None:
@@ -146,6 +179,7 @@ def test_a_profile_overrides_thresholds_and_names_owners() -> None:
     ("watch", "change", "message"),
     [
         ("input-drift", {"measures": ["psy"]}, "$.metadata.measures: ['psy']: list some of psi"),
+        ("input-drift", {"min_severity": "huge"}, "$.metadata.min_severity: write one of low, medium"),
         ("input-drift", {"windows": ["6h", "1h"]}, "$.metadata.windows[1]: '1h' is not longer"),
         ("input-drift", {"windows": []}, "$.metadata.windows: give a list of durations"),
         ("latency-regression", {"max_ms": 0}, "$.metadata.max_ms: 0: write milliseconds"),

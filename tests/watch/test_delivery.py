@@ -214,8 +214,9 @@ def test_many_alerts_for_one_recipient_are_one_mail(mail_server: MailServer, web
 
 
 def test_a_recovery_is_sent_to_whom_the_alert_was_sent(mail_server: MailServer, webhook: Webhook) -> None:
-    """By mail and in Slack, once, when the finding has been absent for three runs; then a new one is sent."""
-    both = watch(email=email_action(), slack=slack_action())
+    """By mail and in Slack, once, when the finding has been absent for three runs; back after the throttle, a new
+    one is sent."""
+    both = watch(email=email_action(throttle_period="30m"), slack=slack_action(throttle_period="30m"))
     store = FakeStore(present((0, 12), (30, 31)))
     engine = runner(store, mail_server, webhook, both)
     said = [len(mail_server.mails) for step in range(7) if engine.tick(NOW + minutes(5 * step))]
@@ -406,7 +407,8 @@ def test_a_recovery_is_kept_when_its_server_is_down(mail_server: MailServer, web
     for step in (1, 2, 3):
         report = engine.tick(NOW + minutes(5 * step))
     assert [(each.features, each.status) for each in report.runs[0].resolved] == [(("income",), "failed")]
-    assert state.load("test").by_key()[Key("loans", "1", "income")].notified == {}
+    (receipt,) = state.load("test").by_key()[Key("loans", "1", "income")].notified["email"]
+    assert receipt.kind == "resolved"
     mail_server.start()
     engine.tick(NOW + minutes(20))
     assert subjects(mail_server)[1:] == ["[Resolved] Test: loans 1: income"]

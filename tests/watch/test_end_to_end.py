@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from logging_lib import profile as profiles
+from logging_lib._util import content
 from logging_lib.cli.watch import app
 from logging_lib.schema import fields
 from logging_lib.store.duckdb.store import EmbeddedStore
@@ -99,8 +100,23 @@ def test_list_and_show(call: Callable[..., Result]) -> None:
     (row,) = [row for row in rows if row["id"] == "na-spike"]
     assert row["every"] == "5m"
     assert row["windows"] == ["15m", "1h", "6h", "24h"]
+    assert row["false_alarms"] == 0.05
     assert "at most once in 1d an incident" in call("show", "na-spike").stdout
     assert json.loads(call("show", "na-spike", "--json").stdout)["metadata"]["title"] == "NA spike"
+
+
+def test_list_says_how_many_false_alarms_there_may_be(call: Callable[..., Result], tmp_path: Path) -> None:
+    """All shipped watches together, what a user's own add, and which have no budget."""
+    shipped = content.path("watchers")
+    for name, own in (("na-spike", "na-spike"), ("na-spike", "mine"), ("uptime", "uptime")):
+        watch = json.loads((shipped / f"{name}.json").read_text("utf-8"))
+        (tmp_path / f"{own}.json").write_text(json.dumps(watch))
+    table = " ".join(call("list").stdout.split())
+    assert "of the shipped watches together: 1 No budget" in table
+    assert "a limit is passed: dead-letters, dependency-change, model-version, no-traffic" in table
+    table = " ".join(call("list", "--watches", tmp_path).stdout.split())
+    assert "of the shipped watches together: 0.05 Your own watches add: mine 0.05 No budget" in table
+    assert "a limit is passed: uptime" in table
 
 
 def test_a_backtest_finds_the_incident_and_is_silent_before(
@@ -118,7 +134,7 @@ def test_a_backtest_finds_the_incident_and_is_silent_before(
     assert ONSET < datetime.fromisoformat(alert["time"]) <= ONSET + timedelta(minutes=45)
     only = ("backtest", spool, "--profile", fitted, "--watch", "na-spike", "--every", "30m")
     table = call(*only)
-    assert "1 alerts in 11 ticks over 600 events" in table.stdout
+    assert "1 alert in 11 ticks over 600 events" in table.stdout
     assert "not used: 1 not_json, 1 torn" in table.stderr
     quiet = call(*only, "--until", ONSET.isoformat())
     assert "0 alerts" in quiet.stdout
@@ -155,6 +171,46 @@ def test_run_once_alerts_throttles_and_remembers(
     assert run["alerts"][0]["actions"]["email"]["status"] == "throttled"
     assert len(mail_server.mails) == 1
     assert json.loads(call(*common, "--dry-run", "--json").stdout)["messages"] == []
+
+
+def test_an_accepted_change_is_expected_until_that_is_undone(
+    call: Callable[..., Result], stored: Path, fitted: Path, mail_server: MailServer
+) -> None:
+    """It is listed with who accepted it, in the history, too; a profile that is published again keeps it."""
+    first, later = "2018-02-01T10:20:00Z", "2018-02-01T13:50:00Z"
+    run = ("run", "--once", "--store", stored, "--watch", "na-spike", "--profile", fitted, "--json")
+    run += ("--smtp-url", mail_server.url)
+
+    def found(now: str) -> int:
+        (report,) = json.loads(call(*run, "--now", now).stdout)["runs"]
+        return len(report["alerts"])
+
+    assert found(first) == 1
+    listed = json.loads(call("incidents", "--store", stored, "--json").stdout)
+    name = "na-spike/loans/1/income"
+    assert [(row["incident"], row["severity"]) for row in listed["open"]] == [(name, "high")]
+    assert f"{name}  high" in call("incidents", "--store", stored).stdout
+    wrong = call("accept", "na-spike/loans/1/other", "--store", stored, "--now", later, code=2)
+    assert "give --now" in wrong.output
+    assert "write WATCH/MODEL" in call("accept", "na-spike", "--store", stored, code=2).output
+    more = ("--now", later, "--by", "ada", "--comment", "a new form")
+    entry = json.loads(call("accept", name, "--store", stored, *more, "--json").stdout)
+    listed = json.loads(call("incidents", "--store", stored, "--json").stdout)
+    assert listed == {"open": [], "accepted": [entry]}
+    assert (entry["by"], entry["comment"], entry["part"]) == ("ada", "a new form", "missing")
+    assert "by ada: a new form" in call("incidents", "--store", stored).stdout
+    assert found("2018-02-01T13:55:00Z") == 0
+    mails = len(mail_server.mails)
+    assert (
+        "no longer accepted" in call("accept", "--undo", entry["id"], "--store", stored, "--by", "eve").stdout
+    )
+    assert found("2018-02-01T13:58:00Z") == 1
+    assert len(mail_server.mails) == mails  # the throttle outlives it
+    records = json.loads(
+        call("history", "--store", stored, "--kind", "accept", "--kind", "undo", "--json").stdout
+    )
+    assert [(each["kind"], each["by"]) for each in records] == [("accept", "ada"), ("undo", "eve")]
+    assert "no such acceptance" in call("accept", "--undo", entry["id"], "--store", stored, code=2).output
 
 
 def test_a_failed_delivery_ends_with_1(

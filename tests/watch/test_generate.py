@@ -24,7 +24,7 @@ RATES = {
     "settings": {
         "check": "missing",
         "windows": ["15m", "1h"],
-        "false_alarms_per_model_month": 0.05,
+        "budget_weight": 1,
         "min_effect": 0.02,
         "min_hits": 5,
     },
@@ -72,8 +72,29 @@ def test_there_are_two_sets_of_messages_and_one_runbook_a_watch() -> None:
 
 def test_the_ticks_of_a_month_follow_from_the_interval() -> None:
     """A budget of false alarms is divided by how often the watch really runs."""
-    metadata = compile_watch(parse_spec(yaml.safe_dump(RATES), id="test"), {})["metadata"]
+    metadata = compile_watch(parse_spec(yaml.safe_dump(RATES), id="test"), {}, 20)["metadata"]
     assert metadata["ticks_per_month"] == 30 * 24 * 4
+
+
+def test_all_shipped_watches_together_raise_one_false_alarm_for_each_model_and_month(root: Path) -> None:
+    """Another watch takes its part from the others."""
+
+    def read_budgets() -> dict[str, float]:
+        return {
+            name: metadata["false_alarms_per_model_month"]
+            for name, text in build_outputs(root).items()
+            if name.endswith(".json")
+            and "false_alarms_per_model_month" in (metadata := json.loads(text)["metadata"])
+        }
+
+    before = read_budgets()
+    assert sum(before.values()) == pytest.approx(1, abs=1e-4)
+    spec = (root / "watchers" / "na-spike.yml").read_text("utf-8")
+    (root / "watchers" / "mine.yml").write_text(spec.replace("budget_weight: 1", "budget_weight: 5"))
+    after = read_budgets()
+    assert sum(after.values()) == pytest.approx(1, abs=1e-4)
+    assert after["watchers/mine.json"] == pytest.approx(5 * after["watchers/na-spike.json"], rel=1e-4)
+    assert after["watchers/na-spike.json"] < before["watchers/na-spike.json"]
 
 
 def test_a_changed_spec_is_found_by_the_check_and_compiled(
@@ -113,6 +134,7 @@ def test_a_watch_that_is_written_by_hand_is_listed_and_left_alone(root: Path) ->
         ("tite", "x", "$.tite: unknown key; did you mean 'title'?"),
         ("frobnicate", 1, "$.frobnicate: unknown key; remove it"),
         ("settings.min_hitz", 5, "$.settings.min_hitz: unknown key; did you mean 'min_hits'?"),
+        ("settings.budget_weight", 0, "$.settings.budget_weight: Input should be greater than 0"),
         ("settings.min_hits", "many", "$.settings.min_hits: Input should be a valid integer"),
         ("settings.windows", ["15m"], "$.settings.windows: List should have at least 2 items"),
         ("settings.windows", ["15m", "1 hour"], "$.settings.windows[1]: '1 hour' is no duration"),

@@ -81,6 +81,7 @@ def finding(feature: str, values: str = "") -> dict[str, Any]:
     return {
         "about": "model loans, version 3",
         "what": f"{feature}: 41.11 % missing, expected 1.25 %",
+        "severity": "high",
         "lines": lines,
         "query": f'ml.check.missing: "{feature}"',
         "discover": "",
@@ -111,17 +112,20 @@ def test_a_mail_has_a_line_for_each_fact_and_a_blank_one_after_each_finding() ->
 3 findings at once: look first for one cause that they share, upstream of the model.
 
 income: 41.11 % missing, expected 1.25 %
+  severity: high
   service: api
   since: 10:00
   values: a (2)
   find the events: ml.check.missing: "income"
 
 home: 41.11 % missing, expected 1.25 %
+  severity: high
   service: api
   since: 10:00
   find the events: ml.check.missing: "home"
 
 age: 41.11 % missing, expected 1.25 %
+  severity: high
 """
     )
     assert email.endswith(
@@ -137,8 +141,9 @@ def test_one_finding_is_not_said_to_be_several() -> None:
     assert "at once" not in email
     lines = slack.splitlines()
     assert lines[0] == "*Vanished feature* in *model loans, version 3*"
-    assert lines[1:6] == [
+    assert lines[1:7] == [
         "• *income: 41.11 % missing, expected 1.25 %*",
+        "   severity: high",
         "   service: api",
         "   since: 10:00",
         '   events: `ml.check.missing: "income"`',

@@ -118,7 +118,7 @@ def test_the_page_shows_both_and_escapes_all() -> None:
     as_is = result(alert(1, "na-spike", hostile), alert(30, "na-spike", "b"))
     what_if = result(alert(1, "na-spike", "c"), watches=("na-spike",))
     text = render_page(
-        as_is, events=1234, what_if=what_if, changes={"na-spike": {"min_effect": (0.02, "<i>")}}
+        as_is, events=1234, now=START, what_if=what_if, changes={"na-spike": {"min_effect": (0.02, "<i>")}}
     )
     read = Tags(text)
     assert read.tags.count("circle") == 3

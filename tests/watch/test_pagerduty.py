@@ -206,6 +206,25 @@ def test_many_incidents_are_no_digest(service: Receiver) -> None:
     assert events(service) == [("trigger", f"test/m{number}/1/income") for number in range(9)]
 
 
+@pytest.mark.parametrize(
+    ("severities", "expected"),
+    [
+        (["low"], "info"),
+        (["low", "medium"], "warning"),
+        (["high", "low"], "error"),
+        (["critical"], "critical"),
+        ([None], "critical"),
+    ],
+)
+def test_severity_is_that_of_the_gravest_finding(
+    service: Receiver, severities: list[str | None], expected: str
+) -> None:
+    """Of one incident's findings, as all have the same key; in PagerDuty's words."""
+    found = [finding(severity=severity) for severity in severities]
+    runner(service, FakeStore(lambda now: found), paging()).run_once(NOW)
+    assert [body["payload"]["severity"] for body in bodies(service)] == [expected]
+
+
 def test_severity_comes_from_the_watch(service: Receiver) -> None:
     """One of PagerDuty's, else it is critical as with Watcher."""
     for severity, expected in (("warning", "warning"), ("loud", "critical"), (None, "critical")):

@@ -73,6 +73,12 @@ def contexts(draw: st.DrawFn) -> dict[str, Any]:
                 st.dictionaries(st.sampled_from(["home=x", "e%3Df=y%25", "%21g=z", "ü=%21"]), counts)
             )
             windows.append(window(total, {k: round(v * total, 2) for k, v in hits.items()}, values))
+            if draw(st.booleans()):
+                for bucket in (windows[-1], *windows[-1]["features"]["buckets"]):
+                    weight = draw(st.sampled_from([1.0, 7.5, 100.0]))
+                    total_weight = bucket["weight"]["value"]
+                    squares = total_weight * weight if total_weight else None
+                    bucket["sampling"] = {"sum": total_weight, "sum_of_squares": squares}
         return windows
 
     expected = {
@@ -85,6 +91,8 @@ def contexts(draw: st.DrawFn) -> dict[str, Any]:
     for hit in made["payload"]["profiles"]["hits"]["hits"]:
         if draw(st.integers(0, 5)) == 0:  # a search leaves out what is empty
             hit["_source"]["expected"].pop("checks", None)
+        if draw(st.booleans()):
+            hit["_source"]["accepted"] = [{"feature": draw(names), "part": "unseen"}]
     (version,) = made["payload"]["window"]["aggregations"]["models"]["buckets"][0]["versions"]["buckets"]
     version |= payloads.services(draw)
     if draw(st.booleans()):
@@ -101,6 +109,38 @@ def contexts(draw: st.DrawFn) -> dict[str, Any]:
         made["metadata"] = {**made["metadata"], "baseline": "8d"}
     if draw(st.booleans()):
         made["metadata"] = {**made["metadata"], "max_rates": {"unseen": 0.5}}
+    if draw(st.booleans()):
+        made["metadata"] = {**made["metadata"], "two_sided": ["unseen"]}
+    made["trigger"] = {"scheduled_time": payloads.TIME}
+    for hit in made["payload"]["profiles"]["hits"]["hits"]:
+        hit["_source"]["expected"] |= draw(payloads.variation(["unseen"], draw(names), ["A"]))
+    return made
+
+
+@st.composite
+def contexts_of_words(draw: st.DrawFn) -> dict[str, Any]:
+    texts = ["title", "e=f", "!g"]
+    words = st.sampled_from(["title=enfermera", 'title="%21', "e%3Df=x", "%21g=ü%25", "other=y", "none"])
+    windows, total = [], 0
+    for _ in WINDOWS:
+        total += draw(st.integers(0, 1000))
+        hits = draw(st.dictionaries(words, st.floats(0, 0.5), max_size=4))
+        windows.append(window(total, {word: round(share * total, 2) for word, share in hits.items()}))
+    made = ctx(windows, check="new_words")
+    known = st.fixed_dictionaries(
+        {"count": st.integers(0, 20), "rows": st.integers(20, 4000), "dispersion": st.just(0.0)},
+        optional={"candidates": st.integers(1, 50_000)},
+    )
+    (hit,) = made["payload"]["profiles"]["hits"]["hits"]
+    hit["_source"]["expected"]["checks"] = {"new_words": draw(st.dictionaries(st.sampled_from(texts), known))}
+    if draw(st.booleans()):
+        numbers = {"1h": [draw(st.sampled_from([0.0, 0.02])), 0.0, 1.0]}
+        hit["_source"]["expected"]["variation"] = {
+            "source": draw(st.sampled_from(["default", "training"])),
+            "until": "",
+            "levels": {"1h": 3.0},
+            "measures": {"new_words": {draw(st.sampled_from(["*", "title"])): numbers}},
+        }
     return made
 
 
@@ -124,6 +164,12 @@ def test_both_versions_of_a_script_give_the_same(elasticsearch_url: str, script:
 @settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(contexts())
 def test_painless_and_python_give_the_same(elasticsearch_url: str, context: dict[str, Any]) -> None:
+    assert execute(elasticsearch_url, "ml-check-rate", context) == SCRIPTS["ml-check-rate"](context, {})
+
+
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(contexts_of_words())
+def test_painless_and_python_find_the_same_new_words(elasticsearch_url: str, context: dict[str, Any]) -> None:
     assert execute(elasticsearch_url, "ml-check-rate", context) == SCRIPTS["ml-check-rate"](context, {})
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 
 from logging_lib.watch.backtest.backtest import backtest, ticks
+from logging_lib.watch.incidents import Key
 from logging_lib.watch.loading import parse_watch
 from logging_lib.watch.model import Watch
 from logging_lib.watch.notify.base import Delivers, DeliveryError, Notification
@@ -440,6 +443,137 @@ def test_a_backtest_is_the_runner_on_a_simulated_clock() -> None:
             "range": {"event.ingested": {"lte": f"{now:%Y-%m-%dT%H:%M:%S}.000Z"}}
         }
     assert result.document()["alerts"][0]["watch"] == "test"
+
+
+def of_watch(ctx: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """The findings that name this watch, or none."""
+    findings = ctx["payload"]["window"]["findings"]
+    return build_result([each for each in findings if each.get("of", ctx["watch_id"]) == ctx["watch_id"]])
+
+
+OF_WATCH = {**SCRIPTS, "pass-through": of_watch}
+
+
+def by_mail(watch_id: str, **metadata: Any) -> Watch:
+    altered = document(email=email_action())
+    altered["metadata"] |= metadata
+    return parse_watch(altered, id=watch_id, scripts=SCRIPTS)
+
+
+def test_one_cause_that_two_watches_find_is_one_alert() -> None:
+    """The second is recorded as belonging to the first, and notifies itself where it is graver."""
+    mail, state = Recorder(), MemoryState()
+    found = [finding("a", severity="medium"), finding("b", severity="low", of="two")]
+    engine = runner(
+        FakeStore(lambda now: found),
+        by_mail("one"),
+        by_mail("two"),
+        channels={"email": mail},
+        state=state,
+        scripts=OF_WATCH,
+    )
+    report = engine.run_once(NOW)
+    assert mail.texts() == ["loans 1 a", "loans 1 b"]
+    assert statuses(report) == [{"email": "executed"}, {"email": "executed"}]
+    related = {key.feature: each.related for key, each in state.load("two").by_key().items()}
+    assert related == {"a": "one", "b": ""}
+    assert statuses(engine.run_once(NOW + minutes(5))) == [{"email": "throttled"}] * 2
+    found[:] = [finding("a", severity="high", of="two"), finding("a", severity="medium", of="one")]
+    engine.run_once(NOW + minutes(10))
+    assert mail.texts()[2:] == ["loans 1 a"]
+    assert state.load("two").by_key()[Key("loans", "1", "a")].related == ""
+
+
+def test_what_belongs_to_another_watchs_incident_notifies_when_that_is_resolved() -> None:
+    mail = Recorder()
+    one, two = (finding("a", severity="low", of=name) for name in ("one", "two"))
+    found = [one, two]
+    engine = runner(
+        FakeStore(lambda now: found),
+        by_mail("one"),
+        by_mail("two"),
+        channels={"email": mail},
+        scripts=OF_WATCH,
+    )
+    assert statuses(engine.run_once(NOW)) == [{"email": "executed"}, {"email": "related"}]
+    found.remove(one)
+    said = [engine.run_once(NOW + minutes(5 * step)).ok and len(mail.messages) for step in (1, 2, 3)]
+    assert said == [1, 1, 3]
+    assert [message.kind for message in mail.messages] == ["alert", "resolved", "alert"]
+
+
+@pytest.mark.parametrize(
+    ("second", "metadata"),
+    [
+        (finding("a", of="two"), {}),  # its script says no severity
+        (finding("", severity="low", of="two"), {}),  # it is about the model
+        (finding("a", model="other", severity="low", of="two"), {}),
+        (finding("a", severity="low", of="two"), {"to": "others@example.org"}),
+    ],
+)
+def test_another_cause_or_recipient_is_another_alert(
+    second: dict[str, Any], metadata: dict[str, Any]
+) -> None:
+    mail = Recorder()
+    first = {**second, "severity": "low", "model": "loans", "of": "one"}
+    engine = runner(
+        FakeStore(lambda now: [first, second]),
+        by_mail("one"),
+        by_mail("two", **metadata),
+        channels={"email": mail},
+        scripts=OF_WATCH,
+    )
+    assert statuses(engine.run_once(NOW)) == [{"email": "executed"}] * 2
+
+
+def test_watches_that_run_at_once_are_one_alert_too() -> None:
+    """A daemon runs each in a thread of its own."""
+    together = Barrier(4)
+
+    def found(now: datetime) -> list[dict[str, Any]]:
+        together.wait(60)
+        return [finding("a", severity="low")]
+
+    watches = [by_mail(name) for name in ("one", "two", "three", "four")]
+    mail = Recorder()
+    engine = runner(FakeStore(found), *watches, channels={"email": mail})
+    with ThreadPoolExecutor(4) as pool:
+        runs = list(pool.map(lambda each: engine.run_watch(each, NOW, NOW), watches))
+    engine.finish(NOW, runs, engine.queue.deliver(NOW))
+    assert [run.error for run in runs] == [None] * 4
+    assert mail.texts() == ["loans 1 a"]
+
+
+def test_a_backtest_has_one_alert_of_one_cause() -> None:
+    """Though each watch is replayed by itself."""
+    span = timedelta(hours=3)
+
+    def found(now: datetime) -> list[dict[str, Any]]:
+        low = finding("a", severity="low", effect=1.0, window="5m")
+        high = finding("a", severity="high", effect=5.0, window="5m", of="two")
+        if now < NOW + minutes(30):
+            return [low]
+        return [high, {**low, "of": "one"}] if now < NOW + minutes(60) else [low]
+
+    watches = [by_mail("one"), by_mail("two")]
+    result = backtest(
+        FakeStore(found),
+        watches,
+        start=NOW,
+        end=NOW + span,
+        every=minutes(5),
+        scripts=OF_WATCH,
+        summarize=build_result,
+    )
+    assert [(alert.watch, (alert.time - NOW) / minutes(1)) for alert in result.alerts] == [
+        ("one", 0),
+        ("two", 30),
+        ("one", 60),
+        ("two", 90),
+        ("one", 120),
+        ("two", 150),
+        ("one", 180),
+    ]
 
 
 def test_a_backtest_counts_its_failures() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from logging_lib.watch.scripts import SCRIPTS, ScriptError, build_result
+from logging_lib.watch.scripts.common import rate_severity
 from tests.watch import payloads
 
 WINDOWS = ["15m", "1h", "6h", "24h"]
@@ -183,3 +184,68 @@ def test_a_search_without_any_index_has_no_buckets(watch_id: str) -> None:
                     **{group["by"]: terms([]) for group in ctx["metadata"].get("groups", ())},
                 }
         assert SCRIPTS[script](ctx, {}) == result
+
+
+def test_every_finding_says_how_grave_it_is() -> None:
+    """One firing case of each shipped watch: the severity, with the effect and the share that it follows from."""
+    severities = {}
+    for watch_id in payloads.WATCHES:
+        script, ctx = payloads.of_watch(watch_id)
+        for finding in SCRIPTS[script](ctx, {})["findings"]:
+            effect, share = finding["effect"], finding["share"]
+            assert effect >= 1
+            assert share is None or 0 <= share <= 1
+            assert finding["severity"] == rate_severity(ctx["metadata"]["min_severity"], effect, share)
+            severities[watch_id, finding["feature"]] = finding["severity"]
+            if finding.get("values"):
+                assert finding["leading"] == finding["values"][0]["value"]
+    assert severities["stale-model", "age"] == "low"
+    assert severities["quality-regression", "error"] == "medium"
+    assert severities["na-spike", "income"] == "high"
+    assert severities["no-traffic", "predictions in an hour"] == "critical"
+    assert severities["uptime", "api time without a heartbeat"] == "high"
+
+
+def new_words(total: float, words: dict[str, float], **trained: Any) -> dict[str, Any]:
+    """The context of new-words: the most frequent unknown words of each window, of the texts title and a=b."""
+    context = ctx([window(total, words)] * 4, check="new_words", min_effect=0.01, min_hits=5)
+    known = {"count": 4, "rows": 2000, "dispersion": 0.0, "candidates": 20_000} | trained
+    (hit,) = context["payload"]["profiles"]["hits"]["hits"]
+    hit["_source"]["expected"]["checks"] = {"new_words": {"title": known, "a=b": known}}
+    return context
+
+
+def test_a_new_word_that_became_common_is_named_once_for_its_text() -> None:
+    words = {"title=enfermera": 40, "title=titulada%21": 30, "a%3Db=x": 5, "title=rare": 5}
+    (finding,) = run(new_words(400, words))["findings"]
+    assert finding["feature"] == "title"
+    assert finding["what"] == (
+        'title: 10.00 % have the new word "enfermera", expected of any new word 0.20 %'
+    )
+    expected = {"name": "expected", "value": "4 of 2000 held-out training rows, the most frequent new word"}
+    assert expected in finding["lines"]
+    assert finding["values_text"] == "enfermera (40), titulada! (30), rare (5)"
+    assert ' and ml.text.oov_words: "title=enfermera"' in finding["query"]
+
+
+def test_each_text_has_its_own_new_words() -> None:
+    result = run(new_words(400, {"title=enfermera": 40, "a%3Db=enfermera": 41, "other=enfermera": 42}))
+    assert {finding["feature"] for finding in result["findings"]} == {"title", "a=b"}
+
+
+def test_new_words_as_common_as_those_of_training_pass() -> None:
+    assert run(new_words(400, {"title=enfermera": 40}, count=100))["count"] == 0
+    assert run(new_words(400, {"title=enfermera": 10}))["count"] == 0
+    assert run(new_words(400, {f"title=w{i}": 4 for i in range(50)}))["count"] == 0
+
+
+def test_the_chance_of_new_words_is_corrected_for_the_candidates() -> None:
+    assert run(new_words(400, {"title=enfermera": 16}, candidates=1))["count"] == 1
+    assert run(new_words(400, {"title=enfermera": 16}, candidates=10**9))["count"] == 0
+
+
+def test_a_profile_of_an_earlier_version_expects_no_new_words() -> None:
+    context = new_words(400, {"title=enfermera": 40})
+    (hit,) = context["payload"]["profiles"]["hits"]["hits"]
+    del hit["_source"]["expected"]["checks"]["new_words"]
+    assert run(context)["count"] == 0

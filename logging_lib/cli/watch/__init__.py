@@ -1,16 +1,18 @@
-"""``logging-lib watch``: list, show, lint, test, backtest, run, notify-test, ack, mute, unmute, history."""
+"""``logging-lib watch``: evaluate watches, and what happens to incidents."""
 
 from __future__ import annotations
 
 import typer
 
-from logging_lib.cli.watch import backtest, files, incidents, notify_test, run
+from logging_lib.cli.watch import accept, backtest, files, incidents, notify_test, run
 
 app = typer.Typer(help="Evaluate watches and alert, without a license.", no_args_is_help=True)
 app.command("list")(files.list_)
 app.command()(files.show)
 app.command()(run.run)
 app.command("notify-test")(notify_test.notify_test)
+app.command("incidents")(accept.list_incidents)
+app.command()(accept.accept)
 app.command()(incidents.ack)
 app.command()(incidents.mute)
 app.command()(incidents.unmute)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
-from datetime import UTC
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ import typer
 from rich.table import Table
 
 from logging_lib import profile
-from logging_lib._util.datemath import from_millis
+from logging_lib._util.formatting import format_count
 from logging_lib._util.times import format_instant
 from logging_lib.cli import options, output
 from logging_lib.cli.options import UsageError, duration, instant
@@ -31,7 +32,9 @@ from logging_lib.store import loading
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
 from logging_lib.store.profiles import index_profiles, overlay_profiles
+from logging_lib.watch.backtest.arrivals import Arrivals, search_arrivals
 from logging_lib.watch.backtest.backtest import Backtest, backtest
+from logging_lib.watch.backtest.event_time import EventTimeStore
 from logging_lib.watch.backtest.history import EventHistory
 from logging_lib.watch.backtest.page import Changes, render_page
 from logging_lib.watch.backtest.windows import NotPlannedError
@@ -53,11 +56,11 @@ def backtest_(
     only: Annotated[list[str] | None, typer.Option("--watch", help="Only this watch id; repeatable.")] = None,
     start: Annotated[
         str | None,
-        typer.Option("--since", "--start", help="From this ISO time on. Default: the first arrival."),
+        typer.Option("--since", "--start", help="From this ISO time on. Default: the first prediction."),
     ] = None,
     end: Annotated[
         str | None,
-        typer.Option("--until", "--end", help="Until this ISO time. Default: the last arrival."),
+        typer.Option("--until", "--end", help="Until this ISO time. Default: the last prediction."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -80,16 +83,20 @@ def backtest_(
         step = duration(every, "--every")
         overridden_watches = apply_overrides(selected_watches, settings or [])
         with contextlib.ExitStack() as stack:
-            replay_store, load_summary = _open_history(
-                events or [], store, elasticsearch, profiles or [], stack
-            )
-            history = EventHistory(replay_store, [*selected_watches, *overridden_watches])
-            load_summary = _read_arrivals(replay_store, history) if load_summary is None else load_summary
-            if load_summary.first is None or load_summary.last is None:
+            opened, load_summary = _open_history(events or [], store, elasticsearch, profiles or [], stack)
+            all_watches = [*selected_watches, *overridden_watches]
+            history, arrivals = _read_arrivals(opened, all_watches)
+            replay_store = opened
+            if arrivals.loaded_later:
+                replay_store = EventTimeStore(opened)
+                history, arrivals = _read_arrivals(replay_store, all_watches)
+            if load_summary is None:
+                load_summary = loading.LoadSummary(events=arrivals.events)
+            if arrivals.first is None or arrivals.last is None:
                 where = ", ".join(map(str, events)) if events else "the store"
                 raise UsageError(f"no event was read from {where}{_list_refused(load_summary)}")
-            begin = instant(start, "--since") if start else load_summary.first
-            until = instant(end, "--until") if end else load_summary.last
+            begin = instant(start, "--since") if start else arrivals.first
+            until = instant(end, "--until") if end else arrivals.last
             if begin > until:
                 raise UsageError(
                     f"nothing to replay: the start {format_instant(begin)} is after the end "
@@ -103,25 +110,41 @@ def backtest_(
                     start=begin,
                     end=until,
                     every=step,
-                    arrivals=load_summary.hours,
+                    arrivals=arrivals.hours,
+                    traffic=arrivals.traffic or None,
                     history=history,
                 )
 
             result = run(selected_watches)
             what_if = run(overridden_watches) if overridden_watches else None
         metadata_changes = compare_metadata(selected_watches, overridden_watches)
+        notes = list(_explain_period(arrivals, loaded_later=replay_store is not opened, until=until))
         if html is not None:
             _write_page(
                 html,
-                render_page(result, events=load_summary.events, what_if=what_if, changes=metadata_changes),
+                render_page(
+                    result,
+                    events=load_summary.events,
+                    now=datetime.now(UTC),
+                    what_if=what_if,
+                    changes=metadata_changes,
+                    notes=notes,
+                ),
             )
     if as_json:
-        document = {"events": load_summary.events, "refused": dict(load_summary.refused), **result.document()}
+        document = {
+            "events": load_summary.events,
+            "refused": dict(load_summary.refused),
+            "clock": "event" if replay_store is not opened else "arrival",
+            **result.document(),
+        }
         if what_if is not None:
             document["what_if"] = {"set": metadata_changes, **what_if.document()}
         print_json(document)
     else:
         _print_timeline(result, load_summary)
+        for note in notes:
+            print(note)
         if what_if is not None:
             _print_what_if(result, what_if, metadata_changes)
     raise typer.Exit(0 if result.ok and (what_if is None or what_if.ok) else 1)
@@ -149,20 +172,28 @@ def _open_history(
     return stack.enter_context(EmbeddedStore(folder, read_only=True)), load_summary
 
 
-def _read_arrivals(store: Store, history: EventHistory) -> loading.LoadSummary:
+def _read_arrivals(store: Store, watches: list[Watch]) -> tuple[EventHistory, Arrivals]:
+    history = EventHistory(store, watches)
     try:
-        times = history.arrivals()
+        return history, history.arrivals()
     except (NotPlannedError, StoreError):
-        return loading.summarize_arrivals(store)
-    load_summary = loading.LoadSummary(events=len(times))
-    if len(times):
-        load_summary.first, load_summary.last = (from_millis(int(times[end]), UTC) for end in (0, -1))
-        hours = set((times // _HOUR * _HOUR).tolist())
-        load_summary.hours = {from_millis(hour, UTC) for hour in hours}
-    return load_summary
+        return history, search_arrivals(store)
 
 
-_HOUR = 3_600_000
+def _explain_period(arrivals: Arrivals, *, loaded_later: bool, until: datetime) -> Iterator[str]:
+    if loaded_later:
+        yield (
+            "The events were loaded after they happened, or have no arrival: "
+            "they count from their own time, not from their arrival."
+        )
+    if arrivals.end is not None and arrivals.end - until > _SILENCE:
+        yield (
+            f"Other events than predictions arrived until {format_instant(arrivals.end)}; "
+            "with --until the watches are evaluated beyond the last prediction."
+        )
+
+
+_SILENCE = timedelta(hours=1)
 
 
 def _write_page(file: Path, text: str) -> None:
@@ -181,8 +212,12 @@ def _print_timeline(result: Backtest, load_summary: loading.LoadSummary) -> None
     if result.alerts:
         out.print(table)
         out.print(_daily_table(result))
+        out.print(f"a day: of {result.days_with_traffic:.1f} days with predictions")
     span = f"{format_instant(result.start)} to {format_instant(result.end)}"
-    print(f"{len(result.alerts)} alerts in {result.ticks} ticks over {load_summary.events} events, {span}")
+    print(
+        f"{format_count(len(result.alerts), 'alert')} in {format_count(result.ticks, 'tick')} "
+        f"over {format_count(load_summary.events, 'event')}, {span}"
+    )
     if load_summary.refused:
         print(f"not used{_list_refused(load_summary)}", file=sys.stderr)
     for skip in result.skipped:

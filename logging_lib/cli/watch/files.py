@@ -44,7 +44,10 @@ def list_(
     elasticsearch: options.ElasticsearchOption = None,
     state: watch_options.StateOption = None,
 ) -> None:
-    """List the watches: what each looks for, how often, and whom it notifies.
+    """List the watches: what each looks for, how often, whom it notifies, and how many false alarms it may raise.
+
+    All shipped watches together raise one false alarm for each model and month. One without a budget has a limit,
+    and alarms whenever that is passed.
 
     Where a state is named, also what the runner knows of each: open incidents, which of them are acknowledged or
     muted, notifications that wait.
@@ -64,9 +67,11 @@ def list_(
         print_json(rows)
         return
     state_columns = ("last run", "open", "acked", "muted", "waiting") if has_state else ()
-    table = Table("id", "title", "every", "windows", "notifies", *state_columns, box=None, pad_edge=False)
+    columns = ("id", "title", "every", "windows", "false alarms", "notifies")
+    table = Table(*columns, *state_columns, box=None, pad_edge=False)
     for row in rows:
-        cells = [row["id"], row["title"], row["every"], ", ".join(row["windows"]), ", ".join(row["notifies"])]
+        cells = [row["id"], row["title"], row["every"], ", ".join(row["windows"])]
+        cells += [_format_budget(row["false_alarms"]), ", ".join(row["notifies"])]
         if has_state:
             cells += [
                 (row["last_run"] or "")[:16].replace("T", " "),
@@ -76,6 +81,8 @@ def list_(
             cells += ["all" if row["all_muted"] else str(row["muted"]), str(row["undelivered"])]
         table.add_row(*map(escape, cells))
     console().print(table)
+    for line in _sum_budgets(rows):
+        console().print(escape(line))
 
 
 def _describe_state(
@@ -145,8 +152,28 @@ def _summarize(watch: Watch) -> dict[str, Any]:
         "title": watch.title,
         "every": watch.schedule_text,
         "windows": [str(window) for window in windows] if isinstance(windows, list) else [str(windows)],
+        "false_alarms": watch.metadata.get("false_alarms_per_model_month"),
         "notifies": recipients(watch),
     }
+
+
+def _format_budget(false_alarms: Any) -> str:
+    return "no budget" if false_alarms is None else f"{false_alarms:g}"
+
+
+def _sum_budgets(rows: list[dict[str, Any]]) -> list[str]:
+    """Say how many false alarms the shipped watches may raise together, and what the other ones add."""
+    shipped = {file.stem for file in content.path("watchers").glob("*.json")}
+    budgets = {row["id"]: row["false_alarms"] for row in rows if isinstance(row["false_alarms"], int | float)}
+    together = sum(budget for watch_id, budget in budgets.items() if watch_id in shipped)
+    lines = [f"False alarms for each model and month, of the shipped watches together: {together:.3g}"]
+    added = [f"{watch_id} {budget:g}" for watch_id, budget in budgets.items() if watch_id not in shipped]
+    if added:
+        lines.append(f"Your own watches add: {', '.join(added)}")
+    limits = [row["id"] for row in rows if row["id"] not in budgets]
+    if limits:
+        lines.append(f"No budget, as they alarm whenever a limit is passed: {', '.join(limits)}")
+    return lines
 
 
 def lint_(

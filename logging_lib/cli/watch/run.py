@@ -79,7 +79,11 @@ def run(
         typer.Option("--catch-up", help="Run every scheduled run that was missed. Default: only the latest."),
     ] = False,
     recover_after: Annotated[
-        int, typer.Option(min=1, help="Consecutive runs without a finding before its incident is resolved.")
+        int,
+        typer.Option(
+            min=1,
+            help="Consecutive runs without a finding that names no window before its incident is resolved.",
+        ),
     ] = ResolvePolicy().runs,
     digest_over: Annotated[
         int,

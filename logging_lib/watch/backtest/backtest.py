@@ -14,6 +14,7 @@ from logging_lib.store.forkpool import available_processes, map_forked
 from logging_lib.store.port import Store
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.history import Answers, EventHistory, ScheduledTick
+from logging_lib.watch.backtest.related import Courses, drop_related
 from logging_lib.watch.evaluate import Scripts, default_scripts, run_dependencies, store_ask
 from logging_lib.watch.incidents import Summarize
 from logging_lib.watch.model import Watch
@@ -38,6 +39,7 @@ class Backtest:
     ``skipped``: the models that runs could not evaluate, by model, version and reason; ``is_evaluated``: some run
     evaluated a model.
     ``slow``: the searches, by watch and name, that were not computed for all ticks at once, and why.
+    ``traffic``: begins of the hours with predictions; None where that is not known.
     """
 
     watches: tuple[str, ...]
@@ -49,6 +51,7 @@ class Backtest:
     skipped: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     is_evaluated: bool = True
     slow: Mapping[str, str] = field(default_factory=dict)
+    traffic: frozenset[datetime] | None = None
 
     @property
     def ok(self) -> bool:
@@ -65,9 +68,24 @@ class Backtest:
         counts = Counter(alert.time.astimezone(UTC).date() for alert in self.alerts if alert.watch == watch)
         return [counts[day] for day in self.days()]
 
-    def mean_a_day(self, watch: str) -> float:
-        """Return a watch's alerts by the length of the replay; that of a replay within a day counts as one."""
-        return sum(self.alerts_a_day(watch)) / max((self.end - self.start) / timedelta(days=1), 1.0)
+    @property
+    def days_with_traffic(self) -> float:
+        """Return how many days of 24 hours from the start had predictions; the last one counts by its length.
+
+        At least one. All days count where traffic is not known.
+        """
+        day = timedelta(days=1)
+        length = max(self.end - self.start, timedelta(0))
+        if self.traffic is None:
+            return max(length / day, 1.0)
+        inside = (hour for hour in self.traffic if self.start - timedelta(hours=1) < hour <= self.end)
+        places = {max(hour - self.start, timedelta(0)) // day for hour in inside}
+        return max(sum(min((length - place * day) / day, 1.0) for place in places), 1.0)
+
+    def mean_a_day(self, watch: str | None = None) -> float:
+        """Return a watch's alerts, or those of all, for each day with traffic."""
+        count = len(self.alerts) if watch is None else sum(self.alerts_a_day(watch))
+        return count / self.days_with_traffic
 
     def document(self) -> dict[str, Any]:
         """Return the timeline as JSON."""
@@ -75,6 +93,7 @@ class Backtest:
             "start": format_instant(self.start),
             "end": format_instant(self.end),
             "ticks": self.ticks,
+            "days_with_traffic": round(self.days_with_traffic, 4),
             "alerts_a_day": {
                 watch: {
                     "mean": round(self.mean_a_day(watch), 4),
@@ -158,9 +177,12 @@ def backtest(
     scripts: Scripts | None = None,
     summarize: Summarize | None = None,
     arrivals: Iterable[datetime] | None = None,
+    traffic: Iterable[datetime] | None = None,
     history: EventHistory | None = None,
 ) -> Backtest:
     """Run the watches at each tick, each when it is due by its own schedule, with throttling as in life.
+
+    What another watch's open incident about the same feature said already is no alert: see ``related``.
 
     No tick sees an event that arrived after it. Nothing is delivered.
 
@@ -169,6 +191,7 @@ def backtest(
         start: of the replay; the first tick is the first multiple of ``every`` from here.
         end: the last tick is the first one at or after it.
         arrivals: begins of the hours in which events arrived; ticks too long after one are skipped.
+        traffic: begins of the hours in which predictions arrived, for the rates of the result.
         history: made of the same store, for these watches and perhaps others; it reads the events only once.
     """
     watches = list(watches)
@@ -198,17 +221,19 @@ def backtest(
     for watch in watches:
         found.join(made[watch.id])
     found.alerts.sort(key=lambda pair: pair[1].time)
-    _name_slices(store, watches, found.alerts[:MANY_ALERTS])
+    alerts = drop_related(found.alerts, found.courses)
+    _name_slices(store, watches, alerts[:MANY_ALERTS])
     return Backtest(
         tuple(watch.id for watch in watches),
         start,
         end,
         len(moments),
-        tuple(alert for _, alert in found.alerts),
+        tuple(alert for _, alert in alerts),
         dict(found.failures),
         dict(found.skipped),
         found.is_evaluated,
         found.slow,
+        None if traffic is None else frozenset(traffic),
     )
 
 
@@ -230,6 +255,7 @@ class _ReplayResult:
     skipped: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     is_evaluated: bool = False
     slow: dict[str, str] = field(default_factory=dict)
+    courses: Courses = field(default_factory=dict)
 
     def join(self, other: _ReplayResult) -> None:
         self.alerts.extend(other.alerts)
@@ -237,6 +263,7 @@ class _ReplayResult:
         self.skipped.update(other.skipped)
         self.is_evaluated = self.is_evaluated or other.is_evaluated
         self.slow |= other.slow
+        self.courses |= other.courses
 
     def add(self, report: RunReport) -> None:
         for run in report.runs:
@@ -294,6 +321,9 @@ class _Replay:
         )
         for moment in self.moments:
             found.add(runner.tick(moment.now))
+            for incident in runner.state.load(self.watch.id).incidents:
+                course = found.courses.setdefault((self.watch.id, incident.key), {})
+                course[incident.opened_at] = incident.closed_at
         return found
 
 

@@ -19,8 +19,10 @@ from logging_lib.store.columns import ColumnSet, ListsError, ReadRequest
 from logging_lib.store.forkpool import available_processes
 from logging_lib.store.port import SearchError, Store, StoreError
 from logging_lib.watch.backtest.answers import Search
+from logging_lib.watch.backtest.arrivals import PREDICTIONS, Arrivals, describe_times
 from logging_lib.watch.backtest.asof import AsOf
 from logging_lib.watch.backtest.buckets import to_builtins
+from logging_lib.watch.backtest.event_time import HAPPENED
 from logging_lib.watch.backtest.frame import Frame, empty_scope
 from logging_lib.watch.backtest.plan import Plan
 from logging_lib.watch.backtest.windows import ARRIVAL, ARRIVED, NotPlannedError, Ticks, WindowSplit, split
@@ -129,20 +131,26 @@ class EventHistory:
         many = any(len(asked.parts) > 1 for asked in shared.values())
         self._columns |= columns.read_parts(shared, processes=available_processes() if many else 1)
 
-    def _arrived(self, name: str) -> NDArray[np.int64]:
-        column = self._loaded(name).columns[ARRIVAL]
-        assert column.data is not None
-        return column.data if column.valid is None else column.data[column.valid]
+    def _times(self, names: Iterable[str], field: str) -> NDArray[np.int64]:
+        times = [np.zeros(0, np.int64)]
+        for name in names:
+            column = self._loaded(name).columns[field]
+            assert column.data is not None
+            times.append(column.data if column.valid is None else column.data[column.valid])
+        return np.concatenate(times)
 
-    def arrivals(self) -> NDArray[np.int64]:
-        """Return when the predictions, and all that the watches read, arrived: milliseconds, ascending.
+    def arrivals(self) -> Arrivals:
+        """Describe when the predictions, and all that the watches read, arrived.
 
         Raises:
             NotPlannedError: the events cannot be read in one pass.
         """
-        self._need(["logs-ml.prediction-*"], set(), set())
-        times = [self._arrived(name) for name in self._needed]
-        return np.sort(np.concatenate(times)) if times else np.zeros(0, np.int64)
+        predictions = self._need([PREDICTIONS], {HAPPENED}, set())
+        return describe_times(
+            self._times(self._needed, ARRIVAL),
+            self._times(predictions, ARRIVAL),
+            self._times(predictions, HAPPENED),
+        )
 
     def searches(self, watch: Watch, moments: Sequence[ScheduledTick]) -> Answers:
         """Return the answers for the runs of a watch."""

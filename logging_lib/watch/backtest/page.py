@@ -6,23 +6,33 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from logging_lib._util.formatting import format_day, names_year
 from logging_lib.html.pages import render
 from logging_lib.watch.backtest.backtest import Backtest
 
 Changes = Mapping[str, Mapping[str, tuple[Any, Any]]]
 _LEFT, _WIDTH, _ROW, _TOP = 190, 1120, 22, 26  # of the timeline, in its own units
+_LABEL: Final = 75  # the width of a day's label: beyond the last place for one it would be cut
 _MAX_ROWS: Final = 2_000
 _MAX_TICKS: Final = 10
 
 
 def render_page(
-    result: Backtest, *, events: int, what_if: Backtest | None = None, changes: Changes | None = None
+    result: Backtest,
+    *,
+    events: int,
+    now: datetime,
+    what_if: Backtest | None = None,
+    changes: Changes | None = None,
+    notes: Iterable[str] = (),
 ) -> str:
     """Render the page.
 
     Args:
         events: how many were replayed.
+        now: when the page is made; days of other years name theirs.
         what_if: the watches that ``changes`` alters, as they would have been; by watch and key its two values.
+        notes: what a reader must know of the period.
     """
     return render(
         "backtest",
@@ -35,18 +45,19 @@ def render_page(
             for key, (before, after) in keys.items()
         ],
         compared=what_if is not None,
-        timeline=_timeline(result, what_if),
+        timeline=_timeline(result, what_if, now),
         heads=["alerts", "per day", "busiest day", *(["what if", "per day"] if what_if else [])],
         rates=list(_rates(result, what_if)),
         as_is=result.alerts[:_MAX_ROWS],
         as_is_more=max(len(result.alerts) - _MAX_ROWS, 0),
         what_if=what_if.alerts[:_MAX_ROWS] if what_if else (),
         what_if_more=max(len(what_if.alerts) - _MAX_ROWS, 0) if what_if else 0,
-        notes=list(_notes(result)),
+        notes=[*notes, *_notes(result)],
+        days=f"{result.days_with_traffic:.1f}",
     )
 
 
-def _timeline(result: Backtest, what_if: Backtest | None) -> dict[str, Any]:
+def _timeline(result: Backtest, what_if: Backtest | None, now: datetime) -> dict[str, Any]:
     length = max(result.end - result.start, timedelta(seconds=1))
     tops = {watch: _TOP + _ROW * position for position, watch in enumerate(result.watches)}
 
@@ -55,6 +66,7 @@ def _timeline(result: Backtest, what_if: Backtest | None) -> dict[str, Any]:
         return round(_LEFT + share * (_WIDTH - _LEFT - 10), 1)
 
     days = result.days()
+    year = names_year(result.start, result.end, now.year)
     midnight = datetime.min.time()
     shift = 0 if what_if is None else 4
     return {
@@ -63,7 +75,10 @@ def _timeline(result: Backtest, what_if: Backtest | None) -> dict[str, Any]:
         "row": _ROW,
         "rows": [{"watch": watch, "y": y} for watch, y in tops.items()],
         "ticks": [
-            {"x": x(datetime.combine(day, midnight, result.start.tzinfo)), "label": f"{day:%b %d}"}
+            {
+                "x": x(datetime.combine(day, midnight, result.start.tzinfo)),
+                "label": format_day(day, year=year),
+            }
             for day in days[:: -(-len(days) // _MAX_TICKS)]
         ],
         "dots": [
@@ -94,10 +109,9 @@ def _rates(result: Backtest, what_if: Backtest | None) -> Iterable[dict[str, Any
             cells += ["unchanged", ""]
         yield {"watch": watch, "cells": cells, "change": change}
     total = len(result.alerts)
-    length = max((result.end - result.start) / timedelta(days=1), 1.0)
     yield {
         "watch": "all",
-        "cells": [str(total), f"{total / length:.2f}", *[""] * (1 if what_if is None else 3)],
+        "cells": [str(total), f"{result.mean_a_day():.2f}", *[""] * (1 if what_if is None else 3)],
         "change": "",
     }
 

@@ -35,6 +35,7 @@ Status = Literal[
     "queued",
     "executed",
     "throttled",
+    "related",
     "acknowledged",
     "muted",
     "condition_failed",
@@ -43,7 +44,8 @@ Status = Literal[
     "not_configured",
     "would_send",
 ]
-"""What became of a notification, in the words of Watcher's watch record where it has one. ``not_configured``: the
+"""What became of a notification, in the words of Watcher's watch record where it has one. ``related``: another
+watch's incident about the same feature is open, and its recipient was notified of that. ``not_configured``: the
 runner has no such channel, and the incident counts as not notified of. ``would_send``: of a dry run. ``given_up``:
 it is too old to be tried again."""
 
@@ -128,6 +130,12 @@ class Notification(BaseModel):
     @property
     def is_delivered(self) -> bool:
         return self.status == "executed"
+
+    @property
+    def recipient(self) -> tuple[str, str]:
+        """Whom it reaches: its channel and address, without the key that one incident has there."""
+        address = {name: value for name, value in self.address.items() if name != "dedup_key"}
+        return self.channel, str(sorted(address.items()))
 
     def part(self, number: int) -> Notification:
         """Return the draft of one of several notifications that an action sends, with an id of its own."""

@@ -1,6 +1,7 @@
 """PagerDuty, by its Events API v2: Watcher's ``pagerduty`` action.
 
 Each incident is one alert of PagerDuty's: it is triggered and, by the runner alone, resolved under the same key.
+Its severity is ``metadata.severity``, else that of the gravest finding: low is info, medium warning, high error.
 
 Settings: ``LOGGING_LIB_PAGERDUTY_KEY``, the integration (routing) key; for an action that names an ``account``,
 ``LOGGING_LIB_PAGERDUTY_KEY_<ACCOUNT>``, the account in capitals with ``_`` for what is no letter or digit. Keys are
@@ -43,6 +44,7 @@ KEY = "LOGGING_LIB_PAGERDUTY_KEY"
 MAX_SUMMARY, MAX_DEDUP_KEY, MAX_DETAILS = 1024, 255, 256 * 1024
 EVENT_TYPES = ("trigger", "resolve", "acknowledge")
 SEVERITIES = ("critical", "error", "warning", "info")
+_OF_FINDINGS = {"critical": "critical", "high": "error", "medium": "warning", "low": "info"}
 
 
 class PagerDutyContext(Model):
@@ -148,7 +150,8 @@ class PagerDutyChannel(Channel):
         if not summary:
             raise RenderError("the description rendered to nothing, and PagerDuty needs one")
         details = {"payload": ctx.get("payload")} if settings.attach_payload else {}
-        event = _event(action, summary, draft.watch, ctx.get("metadata", {}).get("severity"), details)
+        severity = ctx.get("metadata", {}).get("severity") or _find_severity(ctx.get("payload"))
+        event = _event(action, summary, draft.watch, severity, details)
         extras = [
             {
                 name: rendered(getattr(extra, name))
@@ -262,10 +265,18 @@ def incident_key(draft: Notification) -> str:
     return "/".join(part.replace("/", "%2F") for part in parts).rstrip("/")
 
 
+def _find_severity(payload: Any) -> str | None:
+    """Return the severity of a payload's gravest finding in PagerDuty's words; None where none has one."""
+    result = payload.get("result", payload) if isinstance(payload, Mapping) else None
+    findings = result.get("findings") if isinstance(result, Mapping) else None
+    known = [finding.get("severity") for finding in findings or () if isinstance(finding, Mapping)]
+    return next((word for name, word in _OF_FINDINGS.items() if name in known), None)
+
+
 def _event(
     action: str, summary: str, source: str, severity: Any, details: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """An event of the API. ``severity`` is ``metadata.severity``; what is none is critical, as in Watcher."""
+    """An event of the API. A severity that PagerDuty does not know is critical, as in Watcher."""
     size = len(json.dumps(details, default=str))
     if size > MAX_DETAILS:
         details = {"payload": f"left out: {size} bytes"}

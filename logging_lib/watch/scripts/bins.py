@@ -10,9 +10,9 @@ from functools import cached_property, lru_cache
 from math import sqrt
 from typing import NamedTuple
 
+from logging_lib.profile.model import PREDICTION
 from logging_lib.watch.scripts.common import JsonObject, encode_prefix, get_buckets, get_sampled_share
 
-PREDICTION = "(prediction)"
 MAX_PREFIX = 129
 
 
@@ -161,7 +161,9 @@ class Features:
         sums: dict[str, dict[str, float]] = {}
         events = 0.0
         for version in weeks:
-            bucket = version["windows"]["buckets"][window]
+            bucket = version["windows"]["buckets"].get(window)
+            if bucket is None:  # a day or longer is compared with training
+                continue
             events += bucket["doc_count"]
             for name, counts in self._count(bucket).items():
                 bins = sums.setdefault(name, {})

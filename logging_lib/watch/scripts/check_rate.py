@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from logging_lib.profile.model import NEW_WORDS
 from logging_lib.watch.scripts.common import (
     Document,
     JsonObject,
+    add_severity,
     build_result,
     decode_value,
     encode_prefix,
@@ -18,17 +20,21 @@ from logging_lib.watch.scripts.common import (
     get_buckets,
     get_sampled_share,
     index_profiles,
+    is_accepted,
+    measure_effect,
     name_services,
     new_finding,
     new_line,
     quote,
     round_half_up,
 )
+from logging_lib.watch.scripts.variation import compute_limit, compute_rise, is_measured
 from logging_lib.watch.statistics import beta_binomial_tail, predictive
 
 MAX_VALUES_SHOWN = 5
 MAX_NAME = 128  # tokens.MAX_PART: a longer name is hashed in tokens, which Painless cannot do
 USUAL_ROWS = 200.0
+USUALLY = 0.02
 
 
 def check_rate(ctx: JsonObject, params: JsonObject) -> Document:
@@ -41,13 +47,17 @@ def check_rate(ctx: JsonObject, params: JsonObject) -> Document:
     not reported until the longest window has forgotten it (Google, The Site Reliability Workbook, ch. 5,
     "Multiwindow, Multi-Burn-Rate Alerts").
 
+    The check ``new_words`` is none of one event: the most frequent unknown words of a window, as tokens, take the
+    place of features, and each is compared with the most frequent new word of held-out rows. A text has one
+    finding, about the most frequent word that is flagged; the chance is divided by its ``candidates``.
+
     With ``metadata.checks`` the window's aggregations bear the checks' names, else the only one is ``features``.
-    What is expected comes from the profile; with ``metadata.usual_rate`` from ``ctx.payload.baseline``, an earlier
-    window, to which that rate counts as 200 more events, so that a version without a past is evaluated, too. With
-    a profile, all windows but the longest are compared with a baseline, or with what the longest one had before,
-    where that was less: see ``_lower_expectation``. Where ``metadata.references`` have 200 events, those windows
-    are compared with the same hours of earlier weeks. A model with fewer than ``min_hits`` events is not
-    evaluated, and ``notes`` say so.
+    What is expected comes from the profile, and how far from it is natural, too (``variation.compute_limit``); with
+    ``metadata.usual_rate`` from ``ctx.payload.baseline``, an earlier window, to which that rate counts as 200 more
+    events, so that a version without a past is evaluated, too. Where the natural variation was not measured, all
+    windows but the longest are compared with a baseline, or with what the longest one had before, where that was
+    less: see ``_lower_expectation``; and where ``metadata.references`` have 200 events, with the same hours of
+    earlier weeks. A model with fewer than ``min_hits`` events is not evaluated, and ``notes`` say so.
     """
     metadata = ctx["metadata"]
     windows = metadata["windows"]
@@ -72,7 +82,8 @@ def check_rate(ctx: JsonObject, params: JsonObject) -> Document:
             features = _count_tested_features(profile, checks) if profile is not None and by_profile else 1
             tests = features * len(windows) * metadata["ticks_per_month"]
             alpha = find_setting(ctx, profile, "false_alarms_per_model_month") / tests
-            weeks = find_earlier_weeks(ctx, model["key"], version["key"])
+            by_week = not by_profile or not is_measured(profile)
+            weeks = find_earlier_weeks(ctx, model["key"], version["key"]) if by_week else []
             for check in checks:
                 findings += _flag_rates(ctx, profile, model["key"], version, check, alpha, weeks)
     return {**build_result(findings, skipped), "notes": notes}
@@ -87,10 +98,10 @@ def _flag_rates(
     alpha: float,
     weeks: list[Any],
 ) -> list[Document]:
-    """Find the features that fail a check too often, each in the shortest window that flags it."""
+    """Find the features that fail a check too often or too rarely, each in the shortest window that flags it."""
     metadata = ctx["metadata"]
     aggregation = check if "checks" in metadata else "features"
-    min_hits, min_effect = find_setting(ctx, profile, "min_hits"), find_setting(ctx, profile, "min_effect")
+    min_hits = find_setting(ctx, profile, "min_hits")
     findings: list[Document] = []
     flagged: set[str] = set()
     shorter: JsonObject | None = None
@@ -100,68 +111,204 @@ def _flag_rates(
         total = round_half_up(bucket["weight"]["value"])
         if total < min_hits:
             continue
-        for feature in bucket[aggregation]["buckets"]:  # the most frequent, if cut
-            name = feature["key"]
-            hits = min(round_half_up(feature["weight"]["value"]), total)
-            if hits < min_hits or hits / total < min_effect or name in flagged:
+        names = [feature["key"] for feature in bucket[aggregation]["buckets"]]  # the most frequent, if cut
+        counted = dict(zip(names, bucket[aggregation]["buckets"], strict=True))
+        for key in [*names, *_list_falling(metadata, profile, check, counted)]:
+            feature = counted.get(key)
+            name = _find_text(profile, key) if check == NEW_WORDS else key
+            hits = min(round_half_up(feature["weight"]["value"]), total) if feature is not None else 0
+            if name in flagged or (hits < min_hits and not _is_two_sided(metadata, check)):
                 continue
             expectation = _expect(ctx, profile, model, version, check, name, window, weeks)
             if expectation is None:
                 continue
-            a, b = predictive(expectation["count"], expectation["rows"], expectation["dispersion"])
-            if hits / total - a / (a + b) < min_effect:
-                continue
-            if hits / total < _get_rate_bound(metadata, "min_rates", check, 0.0):
+            rate = _measure_rate(ctx, profile, check, name, window, bucket, feature, hits, total, expectation)
+            if rate is None or (
+                rate["is_above"] and rate["rate"] < _get_rate_bound(metadata, "min_rates", check, 0.0)
+            ):
                 continue
             if hits / total >= _get_rate_bound(metadata, "max_rates", check, 2.0):
                 flagged.add(name)  # another watch's concern, in the longer windows, too
                 continue
-            if next_shorter is not None and _has_ended(name, next_shorter, aggregation, a / (a + b)):
+            if next_shorter is not None and _has_ended(
+                key, next_shorter, aggregation, rate["usual"], is_above=rate["is_above"]
+            ):
                 continue
-            sampled = get_sampled_share(feature)
-            tail = beta_binomial_tail(round_half_up(hits * sampled), round_half_up(total * sampled), a, b)
-            if tail >= alpha:
+            if rate["chance"] >= alpha * rate["side"]:
                 continue
             flagged.add(name)
-            values = _list_values(name, bucket)
-            rate = format_percent(hits / total)
-            usual = _format_usual_rate(expectation)
-            first, last = feature["first"]["value_as_string"], feature["last"]["value_as_string"]
-            lines = [
-                *name_services(version),
-                new_line("observed", f"{hits} of {total} events in the last {window}"),
-                new_line("expected", expectation["text"]),
-                new_line("by chance, had nothing changed", format_chance(tail)),
-                new_line("since", f"{first}, the last at {last}"),
-            ]
-            finding = new_finding(
-                profile,
-                model,
-                version["key"],
-                name,
-                _describe(metadata, check, name, rate, usual),
-                lines,
-                _build_query(metadata, model, version["key"], check, feature),
-                first,
-                last,
+            findings.append(
+                _new_rate_finding(
+                    ctx,
+                    profile,
+                    model,
+                    version,
+                    check,
+                    name,
+                    key,
+                    window,
+                    feature,
+                    hits,
+                    total,
+                    expectation,
+                    rate,
+                )
             )
-            finding["check"] = check
-            finding["window"] = window
-            finding["observed"] = hits
-            finding["total"] = total
-            finding["observed_percent"] = rate
-            finding["expected_percent"] = usual
-            finding["values"] = values
-            finding["values_text"] = _format_values(name, values)
-            findings.append(finding)
     return findings
 
 
+def _find_text(profile: JsonObject | None, token: str) -> str:
+    """Return the text that a word's token is of; empty where the profile has none."""
+    expected = _get_expected_checks(profile, NEW_WORDS) if profile is not None else {}
+    for name in expected:
+        if token.startswith(encode_prefix(name)):
+            return name
+    return ""
+
+
+def _list_falling(
+    metadata: JsonObject, profile: JsonObject | None, check: str, counted: JsonObject
+) -> list[str]:
+    """List the features that no longer fail a check at all that usually fails: they have no bucket."""
+    if not _is_two_sided(metadata, check) or profile is None:
+        return []
+    expected = _get_expected_checks(profile, check)
+    return [
+        name
+        for name in sorted(expected)
+        if name not in counted and expected[name]["count"] >= USUALLY * expected[name]["rows"] > 0
+    ]
+
+
+def _is_two_sided(metadata: JsonObject, check: str) -> bool:
+    return "usual_rate" not in metadata and check in (metadata.get("two_sided") or [])
+
+
+def _measure_rate(
+    ctx: JsonObject,
+    profile: JsonObject | None,
+    check: str,
+    name: str,
+    window: str,
+    bucket: JsonObject,
+    feature: JsonObject | None,
+    hits: int,
+    total: int,
+    expectation: JsonObject,
+) -> Document | None:
+    """Compare a rate with its expectation; None where it differs too little, or no more than is natural.
+
+    A check of ``metadata.two_sided`` that at least one row in fifty failed may fall, too: missing values that all
+    arrive were filled in somewhere. Each side then has half the budget.
+    """
+    min_hits, min_effect = find_setting(ctx, profile, "min_hits"), find_setting(ctx, profile, "min_effect")
+    rate = hits / total
+    sampled = get_sampled_share(feature) if feature is not None else 1.0
+    count, rows = expectation["count"], expectation["rows"]
+    is_usual = _is_two_sided(ctx["metadata"], check) and count >= USUALLY * rows
+    share = (count + 0.5) / (rows + 1.0)
+    dispersion = expectation["dispersion"] + share / (1.0 - share) * _get_uncertainty(bucket)
+    a, b = predictive(count, rows, dispersion)
+    usual = a / (a + b)
+    is_above = rate >= usual
+    if is_above:
+        if hits < min_hits or rate < min_effect or rate - usual < min_effect:
+            return None
+        chance = beta_binomial_tail(round_half_up(hits * sampled), round_half_up(total * sampled), a, b)
+    else:
+        if not is_usual or usual - rate < min_effect:
+            return None
+        sampled = min(sampled, get_sampled_share(bucket))
+        rest = total - hits
+        chance = beta_binomial_tail(round_half_up(rest * sampled), round_half_up(total * sampled), b, a)
+    if profile is not None and "usual_rate" not in ctx["metadata"]:
+        noise = 1.0 / (total * sampled) + 1.0 / (rows + 1.0)
+        rise = compute_rise(rate, usual)
+        if abs(rise) <= compute_limit(ctx, profile, check, name, window, noise, False):
+            return None
+    side = 0.5 if is_usual else 1.0
+    return {"rate": rate, "usual": usual, "is_above": is_above, "chance": chance, "side": side}
+
+
+def _get_uncertainty(bucket: JsonObject) -> float:
+    """Return the squared error of the estimated number of events, relative to it: Σ w(w - 1) / (Σ w)².
+
+    Failed events are kept with certainty, so of a sampled stream the number of all events is an estimate
+    (Horvitz and Thompson, JASA 47 (1952)).
+    """
+    sampling = bucket.get("sampling")
+    if sampling is None or (sampling.get("sum") or 0.0) <= 0:
+        return 0.0
+    error = sampling["sum_of_squares"] - sampling["sum"]
+    return float(error / (sampling["sum"] * sampling["sum"])) if error > 0 else 0.0
+
+
+def _new_rate_finding(
+    ctx: JsonObject,
+    profile: JsonObject | None,
+    model: str,
+    version: JsonObject,
+    check: str,
+    name: str,
+    key: str,
+    window: str,
+    feature: JsonObject | None,
+    hits: int,
+    total: int,
+    expectation: JsonObject,
+    measured: JsonObject,
+) -> Document:
+    metadata = ctx["metadata"]
+    bucket = version["windows"]["buckets"][window]
+    values = _list_values(check, name, bucket)
+    rate = format_percent(hits / total)
+    usual = _format_usual_rate(expectation)
+    if feature is not None:
+        first, last = feature["first"]["value_as_string"], feature["last"]["value_as_string"]
+        since = f"{first}, the last at {last}"
+    else:
+        last = ctx["trigger"]["scheduled_time"]
+        first = f"{last}||-{window}"
+        since = f"{window} ago or earlier"
+    lines = [
+        *name_services(version),
+        new_line("observed", f"{hits} of {total} events in the last {window}"),
+        new_line("expected", expectation["text"]),
+        new_line("by chance, had nothing changed", format_chance(measured["chance"])),
+        new_line("since", since),
+    ]
+    finding = new_finding(
+        profile,
+        model,
+        version["key"],
+        name,
+        _describe(metadata, check, name, key, rate, usual),
+        lines,
+        _build_query(metadata, model, version["key"], check, key, first, last),
+        first,
+        last,
+    )
+    finding["check"] = check
+    finding["window"] = window
+    finding["observed"] = hits
+    finding["total"] = total
+    finding["observed_percent"] = rate
+    finding["expected_percent"] = usual
+    finding["values"] = values
+    finding["values_text"] = _format_values(name, values)
+    change = measured["rate"] - measured["usual"]
+    effect = measure_effect(change if change > 0 else -change, find_setting(ctx, profile, "min_effect"))
+    share = measured["rate"] if measured["is_above"] else -change
+    add_severity(finding, ctx, effect, share, values[0]["value"] if values else "")
+    return finding
+
+
 def _count_tested_features(profile: JsonObject, checks: list[str]) -> int:
-    """Count the features that can fail these checks, at least 1."""
+    """Count the features that can fail these checks, and the words that can be new, at least 1."""
     number = 0
     for check in checks:
-        number += len(_get_expected_checks(profile, check))
+        for known in _get_expected_checks(profile, check).values():
+            number += known.get("candidates", 1)
     return number if number > 1 else 1
 
 
@@ -191,13 +338,17 @@ def _expect(
         expectation = _expect_from_profile(profile, check, name)
     if expectation is None or window == metadata["windows"][-1]:
         return expectation
-    if "usual_rate" not in metadata:
+    if "usual_rate" not in metadata and check != NEW_WORDS and not is_measured(profile):
+        if profile is not None and is_accepted(profile, name, check):
+            return expectation
         expectation = _lower_expectation(ctx, model, version, aggregation, name, expectation)
     return _expect_from_weeks(weeks, window, aggregation, name, expectation)
 
 
 def _expect_from_profile(profile: JsonObject, check: str, name: str) -> Document | None:
     source = "held-out training rows"
+    if check == NEW_WORDS:
+        source += ", the most frequent new word"
     checks = _get_expected_checks(profile, check)
     if name in checks:
         known = checks[name]
@@ -276,7 +427,9 @@ def _expect_from_weeks(
     """Return what the same hours of earlier weeks had, if they had enough."""
     count = rows = 0.0
     for version in weeks:
-        bucket = version["windows"]["buckets"][window]
+        bucket = version["windows"]["buckets"].get(window)
+        if bucket is None:  # a day or longer is compared with training
+            continue
         rows += bucket["weight"]["value"]
         count += _get_count(bucket, aggregation, name)
     if rows < USUAL_ROWS:
@@ -290,36 +443,39 @@ def _get_rate_bound(metadata: JsonObject, name: str, check: str, otherwise: floa
     return float(rates[check]) if rates and check in rates else otherwise
 
 
-def _has_ended(name: str, shorter: JsonObject, aggregation: str, expected: float) -> bool:
-    """Whether the next shorter window has no events, or fails no more often than expected."""
+def _has_ended(name: str, shorter: JsonObject, aggregation: str, expected: float, *, is_above: bool) -> bool:
+    """Whether the next shorter window has no events, or fails no more often (or rarely) than expected."""
     total = round_half_up(shorter["weight"]["value"])
     if total == 0:
         return True
-    for feature in shorter[aggregation]["buckets"]:
-        if feature["key"] == name:
-            return bool(round_half_up(feature["weight"]["value"]) / total <= expected)
-    return True
+    rate = round_half_up(_get_count(shorter, aggregation, name)) / total
+    return rate <= expected if is_above else rate >= expected
 
 
 def _format_usual_rate(expectation: JsonObject) -> str:
     return format_percent(expectation["count"] / expectation["rows"]) if expectation["rows"] > 0 else "0.00"
 
 
-def _describe(metadata: JsonObject, check: str, name: str, rate: str, usual: str) -> str:
+def _describe(metadata: JsonObject, check: str, name: str, key: str, rate: str, usual: str) -> str:
     """Say the finding in one line, with ``metadata.words`` for the check or for the very value."""
     words = metadata.get("words") or {}
+    if check == NEW_WORDS:
+        word = decode_value(key[key.find("=") + 1 :])
+        return f"{name}: {rate} % have the new word {quote(word)}, expected of any new word {usual} %"
     if name in words:
         return f"{rate} % {words[name]}, expected {usual} %"
     return f"{name}: {rate} % {words.get(check, check)}, expected {usual} %"
 
 
-def _list_values(feature: str, window: JsonObject) -> list[Document]:
+def _list_values(check: str, feature: str, window: JsonObject) -> list[Document]:
     """List the most frequent values of a feature among those that failed."""
-    if "failing" not in window:
+    if "failing" not in window and check != NEW_WORDS:
         return []
     prefix = encode_prefix(feature)
     values: list[Document] = []
-    for bucket in window["failing"]["values"]["buckets"]:
+    for bucket in (
+        window["features"]["buckets"] if check == NEW_WORDS else window["failing"]["values"]["buckets"]
+    ):
         if bucket["key"].startswith(prefix) and len(values) < MAX_VALUES_SHOWN:
             value = decode_value(bucket["key"][len(prefix) :])
             values.append({"value": value, "count": round_half_up(bucket["weight"]["value"])})
@@ -332,13 +488,17 @@ def _format_values(feature: str, values: list[Document]) -> str:
     return ", ".join(f"{value['value']} ({value['count']})" for value in values)
 
 
-def _build_query(metadata: JsonObject, model: str, version: str, check: str, feature: JsonObject) -> str:
+def _build_query(
+    metadata: JsonObject, model: str, version: str, check: str, name: str, first: str, last: str
+) -> str:
     """Build the query of the events in Kibana's query language."""
     fields = metadata.get("fields") or {}
     field = fields[check] if check in fields else "ml.check." + check
+    if check == NEW_WORDS:
+        field = "ml.text.oov_words"
     return (
         f"ml.model.name: {quote(model)} and ml.model.version: {quote(version)}"
-        f" and {field}: {quote(feature['key'])}"
-        f' and @timestamp >= "{feature["first"]["value_as_string"]}"'
-        f' and @timestamp <= "{feature["last"]["value_as_string"]}"'
+        f" and {field}: {quote(name)}"
+        f' and @timestamp >= "{first}"'
+        f' and @timestamp <= "{last}"'
     )

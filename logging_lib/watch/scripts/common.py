@@ -18,6 +18,8 @@ JsonObject = Mapping[str, Any]
 Script = Callable[[JsonObject, JsonObject], Document]
 
 SEVERAL = 3
+SEVERITIES = ("low", "medium", "high", "critical")
+MAX_EFFECT = 1000.0
 
 
 class ScriptError(Exception):
@@ -54,6 +56,26 @@ def find_setting(ctx: JsonObject, profile: JsonObject | None, name: str) -> Any:
     overrides = profile.get("overrides") if profile is not None else None
     of_watch = overrides.get(ctx["watch_id"]) if overrides else None
     return of_watch[name] if of_watch and name in of_watch else ctx["metadata"][name]
+
+
+def is_accepted(profile: JsonObject, feature: str, part: str) -> bool:
+    """Whether someone accepted that a feature's part of what is expected changed: a check's rate, or its ``bins``.
+
+    Then the profile's document expects what was found, and no traffic of before is compared with.
+    """
+    accepted = profile.get("accepted") or []
+    return any(entry["feature"] == feature and entry["part"] == part for entry in accepted)
+
+
+def is_before_acceptance(ctx: JsonObject, profile: JsonObject, feature: str, window: str) -> bool:
+    """Whether a window has events of before an accepted change of a feature's bins, no longer expected ones."""
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[window[-1]]
+    begin = parse_millis(ctx["trigger"]["scheduled_time"]) - int(window[:-1]) * seconds * 1000
+    accepted = profile.get("accepted") or []
+    return any(
+        entry["feature"] == feature and entry["part"] == "bins" and begin < parse_millis(entry["since"])
+        for entry in accepted
+    )
 
 
 def find_owners(profile: JsonObject | None) -> Document:
@@ -97,6 +119,39 @@ def new_finding(
     }
 
 
+def add_severity(
+    finding: Document, ctx: JsonObject, effect: float, share: float | None, leading: str
+) -> None:
+    """Add how grave a finding is.
+
+    Args:
+        effect: how many times the least effect that the watch flags, see ``measure_effect``.
+        share: the share of the window's events that are concerned; None where it cannot be said.
+        leading: the value or the bin that says most; empty where there is none.
+    """
+    finding["effect"] = effect
+    finding["share"] = share
+    finding["leading"] = leading
+    finding["severity"] = rate_severity(ctx["metadata"].get("min_severity", "low"), effect, share)
+
+
+def measure_effect(value: float, least: float) -> float:
+    """Return how many times ``least`` a value is, from 1 to MAX_EFFECT; 1 where nothing is the least."""
+    return min(MAX_EFFECT, max(1.0, value / least)) if least > 0 else 1.0
+
+
+def rate_severity(least: str, effect: float, share: float | None) -> str:
+    """Return a finding's severity: ``least``, which is the watch's, raised by its effect and its share.
+
+    It rises by one from twice the effect that is flagged, by two from five times, and by one where half of the
+    events are concerned.
+    """
+    level = SEVERITIES.index(least)
+    level += 2 if effect >= 5.0 else 1 if effect >= 2.0 else 0
+    level += 1 if share is not None and share >= 0.5 else 0
+    return SEVERITIES[min(level, 3)]
+
+
 def name_services(bucket: JsonObject) -> list[Document]:
     """Build the line that names the busiest services among those events; no line where none is known."""
     names = [service["key"] for service in bucket["services"]["buckets"]] if "services" in bucket else []
@@ -137,7 +192,13 @@ def get_answer_buckets(answer: JsonObject, name: str) -> list[Any]:
 
 
 def get_sampled_share(bucket: JsonObject) -> float:
-    """Return the share of events that sampling stored: a statistic must not count what it has not seen."""
+    """Return the share of events that sampling left: a statistic must not count what it has not seen.
+
+    Events of different weights count as (Σ w)² / Σ w² of one weight (Kish, Survey Sampling (1965), section 11.7).
+    """
+    sampling = bucket.get("sampling")
+    if sampling is not None and (sampling.get("sum_of_squares") or 0.0) > 0:
+        return min(1.0, float(sampling["sum"]) / float(sampling["sum_of_squares"]))
     weight = bucket["weight"]["value"]
     return float(bucket["doc_count"] / weight) if weight > bucket["doc_count"] else 1.0
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from math import sqrt
 
-from logging_lib.watch.scripts.bins import PREDICTION, ExpectedBins, ObservedBins, get_features
+from logging_lib.profile.model import LENGTH, PREDICTION
+from logging_lib.watch.scripts.bins import ExpectedBins, ObservedBins, get_features
 from logging_lib.watch.scripts.common import (
     Document,
     JsonObject,
+    add_severity,
     build_result,
     decode_value,
     encode_prefix,
@@ -18,6 +20,8 @@ from logging_lib.watch.scripts.common import (
     get_answer_buckets,
     get_buckets,
     index_profiles,
+    is_accepted,
+    is_before_acceptance,
     name_services,
     new_finding,
     new_line,
@@ -32,6 +36,14 @@ from logging_lib.watch.scripts.measures import (
     measure_rare,
     measure_shift,
     measure_spread,
+)
+from logging_lib.watch.scripts.variation import (
+    DAY,
+    compute_limit,
+    is_measured,
+    mix_bins,
+    mix_week,
+    parse_length,
 )
 
 # From here on another watch reports the cause: out-of-range, na-spike, ...
@@ -59,7 +71,8 @@ def distribution(ctx: JsonObject, params: JsonObject) -> Document:
     windows but the longest are compared with those; the longest is always compared with training, so that neither a
     slow leak nor a lasting shift becomes usual. A window with fewer events than ``min_events`` is not evaluated;
     where that holds of the longest one, ``notes`` say so. A longer window flags a feature only while the next
-    shorter one deviates in the same direction.
+    shorter one deviates in the same direction; one of more than a day, while the next but one does, if that has
+    ``min_events`` events: so a fixed fault is not reported for another day.
     """
     windows = ctx["metadata"]["windows"]
     profiles = index_profiles(ctx["payload"]["profiles"])
@@ -94,40 +107,58 @@ def _flag_distributions(
 ) -> None:
     """Add the features that deviate, each in the shortest window that flags it, to ``findings``."""
     windows = ctx["metadata"]["windows"]
-    weeks = find_earlier_weeks(ctx, model, version["key"])
+    weeks = [] if is_measured(profile) else find_earlier_weeks(ctx, model, version["key"])
     longest = version["windows"]["buckets"][windows[-1]]
     features = get_features(profile, inputs="inputs" in longest, prediction="prediction" in longest)
     flagged: set[str] = set()
+    before: dict[str, ObservedBins] | None = None
+    next_shorter: dict[str, ObservedBins] | None = None
     counted: dict[str, ObservedBins] | None = None
     for window in windows:
         bucket = version["windows"]["buckets"][window]
-        next_shorter, counted = counted, features.count_observed(bucket)
+        before, next_shorter, counted = next_shorter, counted, features.count_observed(bucket)
         if bucket["doc_count"] < thresholds.min_events:
             continue
         usual = features.sum_weeks(weeks, window, thresholds.min_events) if window != windows[-1] else None
+        mixture = mix_week(profile, bucket, window)
         for name, observed in counted.items():
             if name in flagged or observed.total < thresholds.min_events:
+                continue
+            if is_before_acceptance(ctx, profile, name, window):
                 continue
             shorter = next_shorter.get(name) if next_shorter is not None else None
             if next_shorter is not None and shorter is None:
                 continue
+            if before is not None and parse_length(window) > DAY:
+                recent = before.get(name)
+                if recent is not None and recent.total >= thresholds.min_events:
+                    shorter = recent
             trained = features.expected[name]
-            of_weeks = usual.get(name) if usual is not None else None
+            is_new = is_accepted(profile, name, "bins")
+            of_weeks = usual.get(name) if usual is not None and not is_new else None
+            mixed = mix_bins(profile, name, mixture) if not is_new else None
             expected = trained if of_weeks is None else of_weeks
+            if mixed is not None:
+                expected = ExpectedBins(mixed, trained.order)
             if _is_out_of_range(expected, observed):
                 continue
             deviations = []
             for measure in ctx["metadata"]["measures"]:
+                by_part = mixed is not None and measure != "mean"
                 if measure == "rare":
-                    deviation = measure_rare(thresholds, trained, observed, shorter)
+                    usual_bins = expected if by_part else trained
+                    deviation = measure_rare(thresholds, usual_bins, observed, shorter)
                 elif measure != "mean":
                     deviation = _BY_BINS[measure](thresholds, expected, observed, shorter)
                 elif name == PREDICTION:
                     past = weeks if of_weeks is not None else []
-                    deviation = measure_mean(thresholds, profile, bucket, past, window)
+                    deviation = measure_mean(thresholds, profile, bucket, past, window, trained, observed)
                 else:
                     deviation = None
-                if deviation is not None and deviation.chance < thresholds.alpha:
+                if deviation is None or deviation.chance >= thresholds.alpha:
+                    continue
+                limit = compute_limit(ctx, profile, measure, name, window, deviation.noise, by_part)
+                if abs(deviation.distance) > limit:
                     deviations.append(deviation)
             if not deviations:
                 continue
@@ -137,7 +168,9 @@ def _flag_distributions(
                 continue
             flagged.add(name)
             source = "training"
-            if of_weeks is not None:
+            if mixed is not None:
+                source = "training, at the same hours of the week"
+            elif of_weeks is not None:
                 rows = round_half_up(sum(of_weeks.counts.values()))
                 source = f"{rows} events in the same hours of earlier weeks"
             events = round_half_up(observed.total)
@@ -179,11 +212,23 @@ def _new_bins_finding(
         f"ml.model.name: {quote(model)} and ml.model.version: {quote(version['key'])}{where}"
         f' and event.ingested >= "{ctx["trigger"]["scheduled_time"]}||-{window}"'
     )
-    what = f"{name}: {first.what}"
+    what = f"{name}{_name_unit(profile, name)}: {first.what}"
     finding = new_finding(profile, model, version["key"], name, what, lines, query, since, until)
     finding["window"] = window
     finding["observed"] = events
+    share: float | None = None
+    leading = ""
+    for deviation in deviations:
+        share = deviation.share if share is None else share
+        leading = leading or deviation.bin
+    add_severity(finding, ctx, max(deviation.effect for deviation in deviations), share, leading)
     return finding
+
+
+def _name_unit(profile: JsonObject, name: str) -> str:
+    """Say what the bins of a text are of; empty for any other feature."""
+    order = (profile["expected"].get("order") or {}).get(name) or []
+    return " (number of words)" if order and order[0].startswith(LENGTH) else ""
 
 
 def _read_thresholds(ctx: JsonObject, profile: JsonObject) -> Thresholds:
@@ -196,8 +241,8 @@ def _read_thresholds(ctx: JsonObject, profile: JsonObject) -> Thresholds:
     return Thresholds(
         alpha=value("false_alarms_per_model_month") / (tests * metadata["ticks_per_month"]),
         min_events=value("min_events"),
-        dispersion=value("dispersion"),
         min_psi=value("min_psi"),
+        min_points=value("min_points"),
         rare_share=value("rare_share"),
         min_rise=value("min_rise"),
         min_effect=value("min_effect"),

@@ -7,6 +7,7 @@ from math import floor
 from logging_lib.watch.scripts.common import (
     Document,
     JsonObject,
+    add_severity,
     build_result,
     find_setting,
     format_chance,
@@ -15,6 +16,7 @@ from logging_lib.watch.scripts.common import (
     get_answer_buckets,
     get_buckets,
     index_profiles,
+    measure_effect,
     name_services,
     new_finding,
     new_line,
@@ -83,7 +85,7 @@ def _flag_latency(
             continue
         p95 = bucket["duration"]["values"]["95.0"]
         next_shorter, shorter_p95 = shorter_p95, p95
-        tail = usual = 0.0
+        tail = usual = grown = 0.0
         is_slower = False
         if before is not None:
             usual = before["duration"]["values"]["95.0"]
@@ -121,6 +123,12 @@ def _flag_latency(
         finding = new_finding(profile, model, version["key"], "latency", what, lines, query, since, until)
         finding["window"] = window
         finding["observed"] = events
+        effect = max(
+            measure_effect(p95, grown) if is_slower else 1.0, measure_effect(p95, limit) if is_beyond else 1.0
+        )
+        add_severity(
+            finding, ctx, effect, _get_share_above(bucket, usual) if before is not None else None, ""
+        )
         return [finding]
     return []
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from logging_lib.watch.scripts.common import (
+    MAX_EFFECT,
     Document,
     JsonObject,
+    add_severity,
     build_result,
     format_number,
     format_percent,
@@ -14,6 +16,7 @@ from logging_lib.watch.scripts.common import (
     get_answer_buckets,
     get_buckets,
     index_profiles,
+    measure_effect,
     name_services,
     new_finding,
     new_line,
@@ -21,6 +24,35 @@ from logging_lib.watch.scripts.common import (
     quote,
     round_half_up,
 )
+from logging_lib.watch.scripts.variation import QUARTER, find_hour_of_week, parse_length
+
+COMPARED_DAYS = (1, 2, 3, 7)
+GAP_MARGIN = 1.5
+
+
+class Traffic(NamedTuple):
+    """The traffic that training lets expect in the window of a watch.
+
+    Args:
+        start: where the first quarter of an hour begins, in milliseconds since 1970.
+        cumulated: the events of training that are expected until each quarter begins, the first one's 0.
+        longest_gap: the events that were expected in the longest gap of training.
+    """
+
+    start: int
+    cumulated: list[float]
+    longest_gap: float
+
+    def expect(self, since: float, until: float) -> float:
+        """Return the events of training that are expected between two times."""
+        return self._expect_until(until) - self._expect_until(since)
+
+    def _expect_until(self, millis: float) -> float:
+        last = len(self.cumulated) - 1
+        place = min(max((millis - self.start) / QUARTER, 0.0), float(last))
+        index = min(int(place), last - 1)
+        before = self.cumulated[index]
+        return before + (place - index) * (self.cumulated[index + 1] - before)
 
 
 def limits(ctx: JsonObject, params: JsonObject) -> Document:
@@ -34,6 +66,12 @@ def limits(ctx: JsonObject, params: JsonObject) -> Document:
     ``usual_at_least`` for that number itself. Usual is the least of the same number in ``metadata.references``,
     the names of earlier windows in the payload; a reference that has no such bucket says nothing, and without any
     there is no finding.
+
+    A limit with ``spans`` is about the traffic of models. Where the profile knows training's hours of the week, it
+    is evaluated in each span, the shortest first, before ``metric``; the longer ones serve models with few
+    events. Usual is then what training had in these hours of the week, at the level that is served: see
+    ``_expect_from_training``. A limit with ``beyond_gap`` is not passed while no more events were expected since
+    the last one than in the longest gap of training.
 
     Of models, the profile of the deployed version (``ctx.payload.profiles``) has the owners, and overrides by the
     limit's name: ``{"no-traffic": {"silence": {"above": 3600000}}}``.
@@ -74,23 +112,29 @@ def _check_limits(
     window = ctx["metadata"]["window"]
     until = ctx["trigger"]["scheduled_time"]
     since = f"{until}||-{window}"
+    traffic = _expect_traffic(profile, now, window)
     findings: list[Document] = []
     for shipped in group["limits"]:
         limit = _override_limit(ctx, profile, shipped)
-        value = _measure_value(bucket, limit, now)
-        if value is None:
+        measured = None
+        source = "by training's hours of the week, at the level that is served"
+        if "spans" in limit and traffic is not None:
+            measured = _measure_spans(bucket, limit, traffic, now)
+        if measured is None:  # the model's own weeks may have another rhythm than training
+            measured = _measure_once(ctx, group["by"], keys, bucket, limit, now)
+            source = "in the same hours of earlier weeks"
+        if measured is None or _is_in_gap(bucket, limit, traffic, now):
             continue
-        usual = _find_usual(ctx, group["by"], keys, limit)
-        if not _is_passed(limit, value, usual):
-            continue
+        value, usual = measured["value"], measured["usual"]
         where = " and ".join(f"{field}: {quote(key)}" for field, key in zip(fields, keys, strict=True))
         about = ", ".join(f"{label} {key}" for label, key in zip(group["labels"], keys, strict=True))
         observed = _format_value(value, limit["unit"])
-        lines = [*name_services(bucket), new_line("observed", f"{observed} in the last {window}")]
+        span = measured["span"]
+        lines = [*name_services(bucket), new_line("observed", f"{observed} in the last {span}")]
         lines.append(new_line("limit", _describe_limit(limit)))
         if usual is not None:
             earlier = _format_value(usual, limit["unit"])
-            lines.append(new_line("usual", f"{earlier} in the same hours of earlier weeks"))
+            lines.append(new_line("usual", f"{earlier} {source}"))
         if bucket["last"].get("value") is not None:
             lines.append(new_line("last heard of", bucket["last"]["value_as_string"]))
         finding = new_finding(
@@ -106,8 +150,100 @@ def _check_limits(
         )
         finding["about"] = about
         finding["observed"] = observed
+        add_severity(finding, ctx, _measure_passing(limit, value, usual), None, "")
         findings.append(finding)
     return findings
+
+
+def _expect_traffic(profile: JsonObject | None, now: int, window: str) -> Traffic | None:
+    """Return the traffic that training lets expect in the window; None where no rhythm is known."""
+    expected = profile.get("expected") if profile is not None else None
+    variation = expected.get("variation") if expected is not None else None
+    rhythm = variation.get("rhythm") if variation is not None else None
+    if rhythm is None:
+        return None
+    start = now - parse_length(window)
+    start -= start % QUARTER
+    total = 0.0
+    cumulated = [total]
+    quarter = start
+    while quarter < now:
+        total += 0.25 * rhythm["traffic"][find_hour_of_week(quarter, rhythm["timezone"])]
+        cumulated.append(total)
+        quarter += QUARTER
+    return Traffic(start, cumulated, float(rhythm.get("longest_gap", 0.0)))
+
+
+def _measure_once(
+    ctx: JsonObject, by: str, keys: list[str], bucket: JsonObject, limit: JsonObject, now: int
+) -> Document | None:
+    """Return the number and the usual one where they pass the limit."""
+    value = _measure_value(bucket, limit, now)
+    if value is None:
+        return None
+    usual = _find_usual(ctx, by, keys, limit)
+    span = ctx["metadata"]["recent" if "spans" in limit else "window"]
+    return {"value": value, "usual": usual, "span": span} if _is_passed(limit, value, usual) else None
+
+
+def _measure_spans(bucket: JsonObject, limit: JsonObject, traffic: Traffic, now: int) -> Document | None:
+    """Return the events of the shortest span in which they pass the limit, and the usual ones.
+
+    A span in which training expects few more events than in its longest gap says nothing.
+    """
+    for span in limit["spans"]:
+        value = _count_span(bucket, span, 0)
+        if value is None or traffic.expect(now - parse_length(span), now) <= GAP_MARGIN * traffic.longest_gap:
+            continue
+        usual = _expect_from_training(bucket, span, traffic, now)
+        if _is_passed(limit, value, usual):
+            return {"value": value, "usual": usual, "span": span}
+    return None
+
+
+def _count_span(bucket: JsonObject, span: str, days: int) -> float | None:
+    """Return the events of the same span so many days ago."""
+    spans = bucket["spans"]["buckets"]
+    name = f"{span}-{days}"
+    return float(spans[name]["weight"]["value"]) if name in spans else None
+
+
+def _expect_from_training(bucket: JsonObject, span: str, traffic: Traffic, now: int) -> float | None:
+    """Return what training had in a span's hours of the week, at the level of what is served.
+
+    The level is how many events arrived before the span, for each that training lets expect since the first one in
+    the window; but no more than in the best of the same hours one, two, three and seven days ago in which training
+    had half as many or more. So hours at which this model never has traffic, although training had, are no silence,
+    and a silence that lasts is found for a week. None where no such day was served.
+    """
+    length = parse_length(span)
+    first = bucket["first"].get("value")
+    if first is None:
+        return None
+    expected = traffic.expect(now - length, now)
+    best: float | None = None
+    for days in COMPARED_DAYS:
+        until = now - days * 86400000
+        before = traffic.expect(until - length, until)
+        count = _count_span(bucket, span, days)
+        if count is None or first > until - length or before <= 0 or before < 0.5 * expected:
+            continue
+        if best is None or count / before > best:
+            best = count / before
+    of_training = traffic.expect(first, now - length)
+    now_served = _count_span(bucket, span, 0)
+    if best is None or now_served is None or of_training <= 0:
+        return None
+    level = min(best, (bucket["total"]["value"] - now_served) / of_training)
+    return float(round_half_up(expected * level))
+
+
+def _is_in_gap(bucket: JsonObject, limit: JsonObject, traffic: Traffic | None, now: int) -> bool:
+    """Whether a limit need not be passed, as training had gaps in which as many events were expected."""
+    if traffic is None or "beyond_gap" not in limit:
+        return False
+    last = bucket["last"].get("value")
+    return last is not None and traffic.expect(last, now) <= GAP_MARGIN * traffic.longest_gap
 
 
 def _find_deployed_profiles(payload: JsonObject) -> Document:
@@ -184,6 +320,22 @@ def _is_passed(limit: JsonObject, value: float, usual: float | None) -> bool:
     if "below_usual" in limit and (usual is None or value > limit["below_usual"] * usual):
         return False
     return not ("usual_at_least" in limit and (usual is None or usual < limit["usual_at_least"]))
+
+
+def _measure_passing(limit: JsonObject, value: float, usual: float | None) -> float:
+    """Return by how many times the bounds are passed, the least of them; 1 for a time that only goes by."""
+    if limit["metric"] == "now":
+        return 1.0
+    effect = MAX_EFFECT
+    if "above" in limit:
+        effect = min(effect, measure_effect(value, limit["above"]))
+    if "times_usual" in limit and usual is not None:
+        effect = min(effect, measure_effect(value, limit["times_usual"] * usual))
+    if value > 0 and "below" in limit:
+        effect = min(effect, measure_effect(limit["below"], value))
+    if value > 0 and "below_usual" in limit and usual is not None:
+        effect = min(effect, measure_effect(limit["below_usual"] * usual, value))
+    return effect
 
 
 def _describe_limit(limit: JsonObject) -> str:

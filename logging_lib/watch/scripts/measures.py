@@ -8,6 +8,7 @@ from __future__ import annotations
 from math import log, sqrt
 from typing import NamedTuple
 
+from logging_lib.profile.model import LENGTH
 from logging_lib.watch.scripts.bins import ExpectedBins, ObservedBins, is_ordinary
 from logging_lib.watch.scripts.common import (
     Document,
@@ -17,21 +18,38 @@ from logging_lib.watch.scripts.common import (
     format_percent,
     gamma_tail,
     get_sampled_share,
+    measure_effect,
     new_line,
     round_half_up,
 )
+from logging_lib.watch.scripts.variation import compute_rise
 from logging_lib.watch.statistics import beta_binomial_tail, predictive
 
 SHOWN = 3
+FEW_BINS = 5
 
 
 class Deviation(NamedTuple):
-    """What a measure found: its chance, the line about it, further lines, and the bin that says most."""
+    """What a measure found.
+
+    Args:
+        chance: the probability of such a window, were its events drawn as training's were.
+        distance: how far it is from what is expected; its mean square is ``noise`` where only chance differs.
+        noise: 1/n + 1/m, of n events and m rows.
+        what: the line about it.
+        lines: further lines.
+        bin: the bin that says most.
+        effect, share: as a finding has them, see ``add_severity``.
+    """
 
     chance: float
+    distance: float
+    noise: float
     what: str
     lines: list[Document]
     bin: str
+    effect: float
+    share: float | None
 
 
 class Thresholds(NamedTuple):
@@ -39,8 +57,8 @@ class Thresholds(NamedTuple):
 
     alpha: float
     min_events: float
-    dispersion: float
     min_psi: float
+    min_points: float
     rare_share: float
     min_rise: float
     min_effect: float
@@ -51,10 +69,13 @@ class Thresholds(NamedTuple):
 def measure_rare(
     thresholds: Thresholds, expected: ExpectedBins, observed: ObservedBins, shorter: ObservedBins | None
 ) -> Deviation | None:
-    """Find the bin, rare in training, with the least likely rise: the exact beta-binomial tail times the bins."""
+    """Find the category or length of texts, rare in training, with the least likely rise.
+
+    The chance is the beta-binomial tail times the number of bins. A number's bins have their shift and spread.
+    """
     rows = expected.rows
     total = round_half_up(observed.ordinary)
-    if rows == 0 or total == 0:
+    if rows == 0 or total == 0 or (expected.order and not expected.order[0].startswith(LENGTH)):
         return None
     best: Deviation | None = None
     for name, count in expected.find_rare(thresholds.rare_share):
@@ -65,32 +86,33 @@ def measure_rare(
         if hits < 5 or hits > total:
             continue
         share = hits / total
-        if share - usual < thresholds.min_rise:
+        if share - usual < thresholds.min_rise or share < 2.0 * usual:
             continue
         if shorter is not None and shorter.get_share(name) <= usual:
             continue
-        a, b = predictive(count, rows, thresholds.dispersion)
+        a, b = predictive(count, rows, 0.0)
         tail = min(1.0, beta_binomial_tail(hits, total, a, b) * len(expected.counts))
         if best is None or tail < best.chance:
             value, now = decode_value(name), format_percent(share)
             what = f"{value}, rare in training, is {now} % of the values, expected {format_percent(usual)} %"
             trained = f"{round_half_up(count)} of {round_half_up(rows)}"
             lines = [new_line("rare value", f"{value}: {hits} of {total}, in training {trained}")]
-            best = Deviation(tail, what, lines, name)
+            rise = compute_rise(share, a / (a + b))
+            effect = measure_effect(share - usual, thresholds.min_rise)
+            best = Deviation(tail, rise, 1.0 / total + 1.0 / rows, what, lines, name, effect, share)
     return best
 
 
 def measure_psi(
     thresholds: Thresholds, expected: ExpectedBins, observed: ObservedBins, shorter: ObservedBins | None
 ) -> Deviation | None:
-    """Compute the population stability index Σ (p - q) ln(p / q) over bins.
+    """Compare the shares of bins: by chance (``compute_chance``) and by effect, the population stability index.
 
-    Bins in which fewer than five events are expected count as one. Empty cells: to the window's counts so
+    The index Σ (p - q) ln(p / q) says how large the change is (Yurdakul and Naranjo, "Statistical properties of the
+    population stability index", Journal of Risk Model Validation 14 (2020)): from ``min_psi`` on, above its mean
+    under no change, (bins - 1)(1/n + 1/m). Of up to five bins, a share that moved by ``min_points`` is enough, as
+    their index is small. Bins in which fewer than five events are expected count as one; to the window's counts so
     many events are added as half the number of bins, distributed as in training, to training's half a row a bin.
-    With nothing changed PSI / (1/n + 1/m) is about chi-squared with bins - 1 degrees (Yurdakul and Naranjo,
-    "Statistical properties of the population stability index", Journal of Risk Model Validation 14 (2020));
-    ``dispersion``, how much windows differ by themselves, is added to 1/n + 1/m. What counts as the effect is the
-    PSI above its mean under no change, (bins - 1)(1/n + 1/m + dispersion).
     """
     rows, total = float(expected.rows), observed.ordinary
     if rows == 0 or total == 0:
@@ -101,7 +123,7 @@ def measure_psi(
         return None
     n, m = total + 0.5 * k, rows + 0.5 * k
     parts = []
-    index = 0.0
+    index = points = moved = 0.0
     added = 0.5 * k
     for _, count, seen in cells:
         q = (count + 0.5) / m
@@ -109,9 +131,15 @@ def measure_psi(
         part = (p - q) * log(p / q)
         parts.append(part)
         index += part
-    scale = 1.0 / total + 1.0 / rows + thresholds.dispersion
-    usual = (k - 1) * scale
-    if index - usual < thresholds.min_psi:
+        points = max(points, abs(seen / total - count / rows))
+        moved += max(0.0, seen / total - count / rows)
+    noise = 1.0 / total + 1.0 / rows
+    usual = (k - 1) * noise
+    effect = measure_effect(index - usual, thresholds.min_psi)
+    has_few = k <= FEW_BINS and thresholds.min_points > 0
+    if has_few:
+        effect = max(effect, measure_effect(points, thresholds.min_points))
+    if index - usual < thresholds.min_psi and not (has_few and points >= thresholds.min_points):
         return None
     shown = sorted(
         (-part, name, seen / total, count / rows)
@@ -127,7 +155,43 @@ def measure_psi(
             new_line(label, f"{format_percent(share)} % of the values, expected {format_percent(before)} %")
         )
     what = f"PSI {format_number(index)}, by chance about {format_number(usual)}"
-    return Deviation(gamma_tail(0.5 * (k - 1), 0.5 * index / scale), what, lines, most)
+    chance = compute_chance(cells, rows, total)
+    return Deviation(chance, sqrt(index / (k - 1)), noise, what, lines, most, effect, moved)
+
+
+def compute_chance(cells: list[tuple[str, float, float]], rows: float, total: float) -> float:
+    """Compute the chance of counts at least as unlikely, were both samples of one distribution.
+
+    The chi-squared tail of the deviance; of two cells, where few counts are possible and that tail can be five
+    times too small, twice the exact beta-binomial tail.
+    """
+    if len(cells) > 2:
+        return gamma_tail(0.5 * (len(cells) - 1), 0.5 * compute_deviance(cells, rows, total))
+    trials = round_half_up(total)
+    hits = min(round_half_up(cells[0][2]), trials)
+    a, b = predictive(cells[0][1], rows, 0.0)
+    if hits > trials * a / (a + b):
+        return min(1.0, 2.0 * beta_binomial_tail(hits, trials, a, b))
+    return min(1.0, 2.0 * beta_binomial_tail(trials - hits, trials, b, a))
+
+
+def compute_deviance(cells: list[tuple[str, float, float]], rows: float, total: float) -> float:
+    """Compute the likelihood ratio statistic G of two samples of the same distribution, with Williams' correction.
+
+    Source: Sokal and Rohlf, Biometry, 3rd ed. (1995), box 17.8 (G of a table of two rows; Williams, Biometrika 63
+    (1976), for its correction).
+    """
+    g = inverse = 0.0
+    both = rows + total
+    for _, count, seen in cells:
+        share = (count + seen) / both
+        if seen > 0:
+            g += seen * log(seen / (total * share))
+        if count > 0:
+            g += count * log(count / (rows * share))
+        inverse += 1.0 / share
+    correction = 1.0 + (both / rows + both / total - 1.0) * (inverse - 1.0) / (6.0 * both * (len(cells) - 1))
+    return 2.0 * g / correction if g > 0 else 0.0
 
 
 def _group_cells(
@@ -171,14 +235,16 @@ def measure_shift(
         before = _compute_mood(expected, shorter)
         if before is None or before[1] * effect <= 0:
             return None
-    z = effect / sqrt(1.0 / observed.total + 1.0 / expected.ordered + thresholds.dispersion)
+    noise = 1.0 / observed.total + 1.0 / expected.ordered
+    z = effect / sqrt(noise)
     upper = _compute_upper_shares(expected, observed)
     what = (
         f"values are {'higher' if effect > 0 else 'lower'}: {format_percent(upper[0])} % in the upper half, "
         f"expected {format_percent(upper[1])} %"
     )
     lines = [new_line("shift of the ranks", f"{format_number(effect)} standard deviations")]
-    return Deviation(gamma_tail(0.5, 0.5 * z * z), what, lines, "")
+    times = measure_effect(abs(effect), thresholds.min_shift)
+    return Deviation(gamma_tail(0.5, 0.5 * z * z), effect, noise, what, lines, "", times, None)
 
 
 def _compute_upper_shares(expected: ExpectedBins, observed: ObservedBins) -> tuple[float, float]:
@@ -216,7 +282,8 @@ def measure_spread(
         before = _compute_mood(expected, shorter)
         if before is None or before[0] * effect <= 0:
             return None
-    z = effect / sqrt(1.0 / observed.total + 1.0 / expected.ordered + thresholds.dispersion)
+    noise = 1.0 / observed.total + 1.0 / expected.ordered
+    z = effect / sqrt(noise)
     direction = "wider" if effect > 0 else "narrower"
     what = (
         f"values spread {direction} than expected: {format_percent(outer)} % outside the middle half, "
@@ -224,7 +291,8 @@ def measure_spread(
     )
     distance = "squared distance from the median"
     lines = [new_line(distance, f"{format_number(effect)} standard deviations from the expected one")]
-    return Deviation(gamma_tail(0.5, 0.5 * z * z), what, lines, "")
+    times = measure_effect(abs(effect), thresholds.min_effect)
+    return Deviation(gamma_tail(0.5, 0.5 * z * z), effect, noise, what, lines, "", times, None)
 
 
 def _compute_mood(expected: ExpectedBins, observed: ObservedBins) -> tuple[float, float, float, float] | None:
@@ -250,29 +318,47 @@ def _compute_mood(expected: ExpectedBins, observed: ObservedBins) -> tuple[float
 
 
 def measure_mean(
-    thresholds: Thresholds, profile: JsonObject, bucket: JsonObject, weeks: list[JsonObject], window: str
+    thresholds: Thresholds,
+    profile: JsonObject,
+    bucket: JsonObject,
+    weeks: list[JsonObject],
+    window: str,
+    expected: ExpectedBins,
+    observed: ObservedBins,
 ) -> Deviation | None:
-    """Compare the prediction's mean with the expected one, by both means' errors, from ``min_sd`` deviations on."""
+    """Compare the prediction's mean with the expected one, by both means' errors, from ``min_sd`` deviations on.
+
+    The mean of a heavy-tailed prediction is that of its few largest values, of which no normal distribution says
+    how likely they are. So the chance is no less than that of the bins' shares: a mean flags only with moved bins.
+    """
     moments = profile["expected"]["prediction"]["moments"]
     if "mean" not in moments or moments["std"] <= 0:
         return None
     n, seen = _compute_average([bucket])
     if n < thresholds.min_events or n == 0:
         return None
-    m, expected = float(moments["count"]), float(moments["mean"])
+    m, usual = float(moments["count"]), float(moments["mean"])
     if weeks:
-        m, expected = _compute_average([version["windows"]["buckets"][window] for version in weeks])
+        m, usual = _compute_average([version["windows"]["buckets"][window] for version in weeks])
         if m < thresholds.min_events or m == 0:
             return None
     std = moments["std"]
-    effect = (seen - expected) / std
+    effect = (seen - usual) / std
     if (effect if effect > 0 else -effect) < thresholds.min_sd:
         return None
-    error = sqrt(1.0 / n + 1.0 / m + thresholds.dispersion)
-    z = effect / error
-    what = f"mean {format_number(seen)}, expected {format_number(expected)} ± {format_number(std * error)}"
+    rows, total = float(expected.rows), observed.ordinary
+    cells = _group_cells(expected, observed, rows, total) if rows > 0 and total > 0 else []
+    if len(cells) < 2:
+        return None
+    bins = compute_chance(cells, rows, total)
+    noise = 1.0 / n + 1.0 / m
+    z = effect / sqrt(noise)
+    error = std * sqrt(noise)
+    what = f"mean {format_number(seen)}, expected {format_number(usual)} ± {format_number(error)}"
     lines = [new_line("mean", f"{format_number(effect)} standard deviations from the expected one")]
-    return Deviation(gamma_tail(0.5, 0.5 * z * z), what, lines, "")
+    times = measure_effect(abs(effect), thresholds.min_sd)
+    chance = max(gamma_tail(0.5, 0.5 * z * z), bins)
+    return Deviation(chance, effect, noise, what, lines, "", times, None)
 
 
 def _compute_average(buckets: list[JsonObject]) -> tuple[float, float]:

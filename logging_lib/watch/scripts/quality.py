@@ -7,6 +7,7 @@ from math import sqrt
 from logging_lib.watch.scripts.common import (
     Document,
     JsonObject,
+    add_severity,
     build_result,
     find_setting,
     format_chance,
@@ -17,6 +18,7 @@ from logging_lib.watch.scripts.common import (
     get_buckets,
     get_sampled_share,
     index_profiles,
+    measure_effect,
     name_services,
     new_finding,
     new_line,
@@ -89,7 +91,7 @@ def _flag_quality(
         bucket = version["windows"]["buckets"][window]
         if bucket["doc_count"] < min_events:
             continue
-        for name, tail, what, facts in _find_regressions(ctx, profile, expected, bucket):
+        for name, tail, what, facts, effect, share in _find_regressions(ctx, profile, expected, bucket):
             if name in flagged or tail >= alpha:
                 continue
             flagged.add(name)
@@ -112,6 +114,7 @@ def _flag_quality(
             finding = new_finding(profile, model, version["key"], name, what, lines, query, since, until)
             finding["window"] = window
             finding["observed"] = bucket["doc_count"]
+            add_severity(finding, ctx, effect, share, "")
             findings.append(finding)
     return findings
 
@@ -125,8 +128,8 @@ def _describe_arrived(bucket: JsonObject, total: float) -> str:
     return "unknown, the predictions of that time are not there"
 
 
-_Regression = tuple[str, float, str, list[Document]]
-"""What became worse, its chance, the line about it, and further lines."""
+_Regression = tuple[str, float, str, list[Document], float, float | None]
+"""What became worse, its chance, the line about it, further lines, its effect and its share."""
 
 
 def _find_regressions(
@@ -138,7 +141,8 @@ def _find_regressions(
     usual = expected.get("errors")
     if usual is not None and errors["count"] > 0 and usual["std"] > 0:
         mae, n = errors["avg"], errors["count"]
-        if mae >= find_setting(ctx, profile, "min_ratio") * usual["mean"]:
+        least = find_setting(ctx, profile, "min_ratio") * usual["mean"]
+        if mae >= least:
             z = (mae - usual["mean"]) / (
                 usual["std"] * sqrt(1.0 / n + 1.0 / usual["count"] + find_setting(ctx, profile, "dispersion"))
             )
@@ -148,7 +152,8 @@ def _find_regressions(
                 new_line("mean error (prediction minus actual)", format_number(bucket["bias"]["value"])),
                 new_line("expected from", f"{usual['count']} held-out training rows"),
             ]
-            regressions.append(("error", gamma_tail(0.5, 0.5 * z * z), what, lines))
+            chance, effect = gamma_tail(0.5, 0.5 * z * z), measure_effect(mae, least)
+            regressions.append(("error", chance, what, lines, effect, None))
     confusion = expected["confusion"]
     observed: dict[str, dict[str, float]] = {}
     for actual in get_buckets(bucket["actual"], "actual"):
@@ -191,11 +196,13 @@ def _compare_rate(
     hits, total = round_half_up(observed[0]), round_half_up(observed[1])
     if total < find_setting(ctx, profile, "min_events") or usual[1] == 0:
         return None
-    if hits / total - usual[0] / usual[1] < find_setting(ctx, profile, "min_drop"):
+    drop, least = hits / total - usual[0] / usual[1], find_setting(ctx, profile, "min_drop")
+    if drop < least:
         return None
     a, b = predictive(usual[0], usual[1], find_setting(ctx, profile, "dispersion"))
     tail = beta_binomial_tail(hits, total, a, b)
     right, before = format_percent(1.0 - hits / total), format_percent(1.0 - usual[0] / usual[1])
     trained = f"{round_half_up(usual[0])} of {round_half_up(usual[1])}"
     lines = [new_line("wrong", f"{hits} of {total}, in training {trained}")]
-    return name, tail, f"{name} {right} %, expected {before} %", lines
+    what = f"{name} {right} %, expected {before} %"
+    return name, tail, what, lines, measure_effect(drop, least), hits / total

@@ -7,6 +7,7 @@ from typing import Any
 from logging_lib.watch.scripts.common import (
     Document,
     JsonObject,
+    add_severity,
     build_result,
     find_setting,
     format_percent,
@@ -14,6 +15,7 @@ from logging_lib.watch.scripts.common import (
     get_answer_buckets,
     get_buckets,
     index_profiles,
+    measure_effect,
     name_services,
     new_finding,
     new_line,
@@ -82,7 +84,9 @@ def _new_version_finding(
     since = f"{now}||-{ctx['metadata']['window']}"
     of_version = f" and ml.model.version: {quote(version)}" if version else ""
     query = f'ml.model.name: {quote(model)}{of_version} and event.ingested >= "{since}"'
-    return new_finding(profile, model, version, feature, what, lines, query, since, now)
+    finding = new_finding(profile, model, version, feature, what, lines, query, since, now)
+    add_severity(finding, ctx, 1.0, None, "")
+    return finding
 
 
 def _check_live(
@@ -109,9 +113,11 @@ def _check_live(
         findings.append(_new_version_finding(ctx, model, key, "version", what, lines, profile))
     wrong = round_half_up(version["mismatch"]["weight"]["value"])
     if wrong >= find_setting(ctx, profile, "min_hits"):
-        share = format_percent(wrong / round_half_up(version["weight"]["value"]))
-        what = f"{share} % of the events were checked against another version's profile"
-        findings.append(_new_version_finding(ctx, model, key, "profile mismatch", what, lines, profile))
+        share = wrong / round_half_up(version["weight"]["value"])
+        what = f"{format_percent(share)} % of the events were checked against another version's profile"
+        finding = _new_version_finding(ctx, model, key, "profile mismatch", what, lines, profile)
+        add_severity(finding, ctx, 1.0, share, "")
+        findings.append(finding)
     return findings
 
 
@@ -132,7 +138,9 @@ def _check_age(
         new_line("limit", f"{max_days} days"),
     ]
     what = f"trained {format_span(seconds)} ago, limit {max_days} days"
-    return [_new_version_finding(ctx, model, version["key"], "age", what, lines, profile)]
+    finding = _new_version_finding(ctx, model, version["key"], "age", what, lines, profile)
+    add_severity(finding, ctx, measure_effect(seconds, max_days * 86400.0), None, "")
+    return [finding]
 
 
 def _find_changes(ctx: JsonObject) -> list[Document]:

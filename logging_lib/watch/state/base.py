@@ -22,7 +22,7 @@ from logging_lib.watch.incidents import Incident, Incidents, Mute, matches
 from logging_lib.watch.notify.base import Notification
 
 HISTORY_LIMIT = 1000
-KINDS = ("run", "quiet", "alert", "delivery", "ack", "mute", "unmute")
+KINDS = ("run", "quiet", "alert", "delivery", "ack", "mute", "unmute", "accept", "undo")
 """Of the history's records; ``quiet`` are runs that found nothing."""
 
 
@@ -285,6 +285,6 @@ def is_old(record: Record, before: Mapping[str, datetime]) -> bool:
 
 
 def manual_record(kind: str, now: datetime, watch: str | None, model: str | None, **more: Any) -> Record:
-    """Return the history's record of what a person did: an ``ack``, a ``mute`` or an ``unmute``."""
+    """Return the history's record of what a person did: ``ack``, ``mute``, ``unmute``, ``accept`` or ``undo``."""
     where = {name: value for name, value in (("watch", watch), ("model", model)) if value}
     return {"time": format_instant(now), "kind": kind, **where, **{k: v for k, v in more.items() if v}}

@@ -114,10 +114,14 @@ class GeneratedColumn(Distribution):
 
 
 class ProfileDescription(CaseModel):
-    """Describe a profile that is fitted on generated rows: ``rows`` of ``features``, with a ``prediction``."""
+    """Describe a profile that is fitted on generated rows: ``rows`` of ``features``, with a ``prediction``.
+
+    They are spread evenly over the ``days`` before the cases begin; with 0 days they have no times.
+    """
 
     rows: int = Field(2000, ge=10, le=200_000)
     seed: int = 1
+    days: float = Field(28, ge=0, le=3660)
     features: dict[str, GeneratedColumn] = Field(min_length=1)
     prediction: GeneratedColumn | None = None
     error: Distribution | None = None

@@ -20,6 +20,7 @@ from logging_lib.schema import SCHEMA_VERSION, data_stream
 from logging_lib.watch.testing import cases
 
 Document = dict[str, Any]
+TIME = "(time)"
 
 
 def fit_description(description: cases.ProfileDescription, model: str, version: str) -> Profile:
@@ -44,13 +45,16 @@ def _fit_description(description_json: str, model: str, version: str) -> Profile
         if description.error is not None:
             target = "(target)"
             columns[target] = [value - draw(description.error, rng) for value in columns["(prediction)"]]
+    if description.days:
+        span = timedelta(days=description.days)
+        columns[TIME] = [cases.START - span * (1 - row / description.rows) for row in range(description.rows)]
     return profiles.fit(
         pd.DataFrame(columns),
         model=model,
         version=version,
         target=target,
         prediction="(prediction)" if description.prediction is not None else None,
-        config=Config(features=settings),
+        config=Config(features=settings, time=TIME if description.days else None),
         trained_at=description.trained_at or format_instant(cases.START),
         libraries={},
     )

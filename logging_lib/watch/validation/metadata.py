@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from logging_lib._util.times import parse_duration
-from logging_lib.profile.model import CHECKS
+from logging_lib.profile.model import CHECKS, NEW_WORDS
 from logging_lib.watch.model import Definition, Input, Transform
 from logging_lib.watch.notify.registry import channel_of
+from logging_lib.watch.scripts.common import SEVERITIES
 
 CHECK_RATE = "ml-check-rate"
 WINDOWS = 4
@@ -45,6 +46,10 @@ def find_problems(definition: Definition) -> Problems:
                 yield ("metadata", name), f"{metadata[name]!r:.80}: {remedy}"
         if script in _LADDERS:
             yield from _check_windows(metadata, WINDOWS if script == CHECK_RATE else None)
+        if metadata.get("min_severity", "low") not in SEVERITIES:
+            yield ("metadata", "min_severity"), f"write one of {', '.join(SEVERITIES)}"
+        if not _is_duration(metadata.get("max_throttle_period", "7d")):
+            yield ("metadata", "max_throttle_period"), "write a duration, such as 7d"
         if not is_http_address(metadata.get("kibana_url", "")):
             yield (
                 ("metadata", "kibana_url"),
@@ -161,12 +166,22 @@ def _is_limit(limit: Mapping[str, Any]) -> bool:
     texts = ("name", "metric", "minus", "of")
     numbers = ("above", "below", "at_least", "times_usual", "below_usual", "usual_at_least")
     return (
-        {"name", "metric", "unit"} <= limit.keys() <= {*texts, *numbers, "unit"}
+        {"name", "metric", "unit"} <= limit.keys() <= {*texts, *numbers, "unit", "spans", "beyond_gap"}
         and not limit.keys().isdisjoint(numbers)
         and all(_is_text(limit[name]) for name in texts if name in limit)
         and all(_is_number(limit[name]) for name in numbers if name in limit)
         and limit["unit"] in ("", "share", "bytes", "ms", "s")
+        and ("spans" not in limit or _is_list_of_texts(limit["spans"]))
+        and limit.get("beyond_gap", True) is True
     )
+
+
+def _is_duration(value: Any) -> bool:
+    try:
+        parse_duration(value if isinstance(value, str) else repr(value))
+    except ValueError:
+        return False
+    return True
 
 
 _Settings = Mapping[str, tuple[Callable[[Any], bool], str]]
@@ -177,6 +192,7 @@ _BUDGET: _Settings = {
 }
 _DISPERSION: _Settings = {"dispersion": (_is_not_negative, "write a share from 0 on, such as 0.002")}
 _EVENTS: _Settings = {"min_events": (_is_count, "write a whole number from 1 on, such as 200")}
+_RATED = (*CHECKS, NEW_WORDS)
 _CHECKS: _Settings = {"checks": (_is_list_of_texts, "list what is counted, such as absent")}
 _HISTORY: _Settings = {
     "usual_rate": (_is_positive, "write the rate to start from, such as 0.005"),
@@ -185,7 +201,7 @@ _HISTORY: _Settings = {
 _SETTINGS: Mapping[str, _Settings] = {
     CHECK_RATE: {
         **_MODEL,
-        "check": (lambda value: value in CHECKS, f"write one of {', '.join(CHECKS)}"),
+        "check": (lambda value: value in _RATED, f"write one of {', '.join(_RATED)}"),
         **_BUDGET,
         "min_effect": (_is_not_negative, "write a share from 0 on, such as 0.02"),
         "min_hits": (_is_count, "write a whole number from 1 on, such as 5"),
@@ -200,7 +216,6 @@ _SETTINGS: Mapping[str, _Settings] = {
         ),
         **_BUDGET,
         **_EVENTS,
-        **_DISPERSION,
     },
     "ml-latency": {
         **_MODEL,

@@ -1,0 +1,71 @@
+"""Say in words how much a feature varies by itself, and from which change on a watch sees it. No pandas."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from logging_lib.profile.coerce import to_epoch
+from logging_lib.profile.model import DEFAULT_FEATURE, NaturalVariation, Profile, Variation
+
+DAY = "24h"
+
+
+def describe_variation(profile: Profile, feature: str) -> str:
+    """Describe a feature's natural variation from day to day, at training's number of events.
+
+    Args:
+        profile: a profile, as ``fit`` returned it.
+        feature: the feature's name, or ``PREDICTION``.
+
+    Returns:
+        One sentence, such as "moves by 0.4 sd from day to day; a shift is seen from 1.1"; empty where nothing is
+        known.
+    """
+    variation = profile.variation
+    if variation is None:
+        return ""
+    is_default = variation.source == "default"
+    by_part = variation.rhythm is not None and feature in variation.rhythm.bins
+    for measure in ("shift", "psi"):
+        numbers = find_natural_variation(variation, measure, feature, DAY, by_part=by_part)
+        if numbers is None:
+            continue
+        natural = sqrt(numbers.variance + numbers.growth)
+        noise = 1 / max(_count_daily_rows(profile), 1.0) + 1 / max(profile.rows, 1)
+        limit = variation.levels[DAY] * numbers.factor * sqrt(numbers.variance + numbers.growth + noise)
+        how = " beside the hour of the week" if by_part else ""
+        if measure == "shift":
+            moves = "is taken to move" if is_default else "moves"
+            return f"{moves} by {natural:.2g} sd from day to day{how}; a shift is seen from {limit:.2g}"
+        bins = _count_bins(profile, feature) - 1
+        index, seen = bins * natural**2, bins * limit**2
+        move = "are taken to move" if is_default else "move"
+        return f"its shares {move} by a PSI of {index:.2g} from day to day{how}; a change is seen from {seen:.2g}"
+    return ""
+
+
+def find_natural_variation(
+    variation: Variation, measure: str, feature: str, window: str, *, by_part: bool = False
+) -> NaturalVariation | None:
+    """Find what is known of a feature, or of any feature; None where nothing is."""
+    rhythm = variation.rhythm
+    measures = rhythm.measures if by_part and rhythm is not None else variation.measures
+    features = measures.get(measure, {})
+    return features.get(feature, features.get(DEFAULT_FEATURE, {})).get(window)
+
+
+def _count_daily_rows(profile: Profile) -> float:
+    variation = profile.variation
+    if variation is None or not variation.since:
+        return 1000.0
+    first, last = to_epoch(variation.since), to_epoch(variation.until)
+    return profile.rows / max(((last or 0.0) - (first or 0.0)) / 86400.0, 1.0)
+
+
+def _count_bins(profile: Profile, feature: str) -> int:
+    of_feature = profile.features.get(feature, profile.prediction)
+    if of_feature is None:
+        return 2
+    return max(
+        2, len([name for name in of_feature.expected_bins() if not name.startswith(("!m", "!a", "!u", "!t"))])
+    )

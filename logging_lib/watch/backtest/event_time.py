@@ -1,0 +1,93 @@
+"""Replay a store by the events' own time, where they were loaded after they happened."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+import orjson
+
+from logging_lib.store.port import DelegatingStore, Partition
+
+ARRIVED, HAPPENED = "event.ingested", "@timestamp"
+PERCENTS: Final = (5, 50, 95)
+"""Of the times that ``were_loaded_later`` compares: single events with a wrong clock do not decide."""
+_LATE: Final = timedelta(days=1) / timedelta(milliseconds=1)
+_COMPRESSED: Final = 10
+
+
+def were_loaded_later(happened: Sequence[float], arrived: Sequence[float]) -> bool:
+    """Return whether the arrival of events says nothing about when the watches would have seen them.
+
+    That is so where they typically arrived more than a day late, or where those of a long time arrived within a
+    tenth of it, as when a command loads them; and where none has an arrival.
+
+    Args:
+        happened, arrived: the ``PERCENTS`` percentiles of the events' times, in milliseconds; empty without any.
+    """
+    if not happened or not arrived:
+        return bool(happened)
+    late = arrived[1] - happened[1] > _LATE
+    return late or (arrived[2] - arrived[0]) * _COMPRESSED < happened[2] - happened[0]
+
+
+def read_percentiles(answer: Mapping[str, Any] | None) -> list[float]:
+    """Return the values of a ``percentiles`` aggregation in their order; none where there was nothing."""
+    if answer is None:
+        return []
+    values = [value for name, value in answer["values"].items() if not name.endswith("_as_string")]
+    return [] if None in values else values
+
+
+class EventTimeStore(DelegatingStore):
+    """A store as if each event had arrived when it happened."""
+
+    def search(
+        self,
+        indices: str | list[str],
+        body: Mapping[str, Any],
+        *,
+        now: datetime | None = None,
+        rest_total_hits_as_int: bool = False,
+    ) -> dict[str, Any]:
+        return super().search(
+            indices, _by_event_time(body), now=now, rest_total_hits_as_int=rest_total_hits_as_int
+        )
+
+    def iter_json(self, target: str, fields: Collection[str]) -> Iterator[bytes | list[bytes]]:
+        return _convert_blocks(super().iter_json(target, {*fields, HAPPENED}))
+
+    def partitions(self, target: str, fields: Collection[str], size: int) -> list[Partition]:
+        return [
+            partial(_convert_partition, part)
+            for part in super().partitions(target, {*fields, HAPPENED}, size)
+        ]
+
+
+def _convert_partition(part: Partition) -> Iterator[bytes | list[bytes]]:
+    return _convert_blocks(part())
+
+
+def _convert_blocks(blocks: Iterable[bytes | list[bytes]]) -> Iterator[bytes | list[bytes]]:
+    for block in blocks:
+        yield [_convert_line(line) for line in (block.splitlines() if isinstance(block, bytes) else block)]
+
+
+def _convert_line(line: bytes) -> bytes:
+    try:
+        event = orjson.loads(line)
+        event.pop(ARRIVED, None)
+        event["event"] = {**event.get("event", {}), "ingested": event.get(HAPPENED)}
+    except (orjson.JSONDecodeError, AttributeError, TypeError):  # not an event: its reader skips it
+        return line
+    return orjson.dumps(event)
+
+
+def _by_event_time(part: Any) -> Any:
+    if isinstance(part, Mapping):
+        return {_by_event_time(name): _by_event_time(value) for name, value in part.items()}
+    if isinstance(part, list):
+        return [_by_event_time(item) for item in part]
+    return HAPPENED if part == ARRIVED else part

@@ -1,0 +1,85 @@
+"""Drop from a backtest's alerts what another watch's incident about the same feature said already.
+
+A replay runs each watch by itself, in a process of its own; in life all watches of a runner see each other's
+incidents (``incidents.is_covered``). What is dropped here was notified of in the replay, so its throttle holds:
+where the other incident ends first, life would notify at the next run, and the replay when the throttle has passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from logging_lib.watch.incidents import Incident, Key, gravest_by_key, is_covered
+from logging_lib.watch.notify.base import Notification
+from logging_lib.watch.results import Alert
+
+Courses = dict[tuple[str, Key], dict[datetime, datetime | None]]
+"""By watch and key of an incident when it opened, and when it closed each time."""
+
+
+Scheduled = tuple[datetime, Alert]
+"""An alert with the scheduled time of its run."""
+
+
+def drop_related(alerts: Iterable[Scheduled], courses: Courses) -> list[Scheduled]:
+    """Return the alerts, which are in the order of time, without what is covered."""
+    notified = _Notified(courses)
+    kept: list[Scheduled] = []
+    for scheduled, alert in alerts:
+        findings = gravest_by_key(alert.findings)
+        rest = []
+        for notification in alert.notifications:
+            keys = [Key(alert.model, alert.version, feature) for feature in notification.features]
+            incidents = {
+                key: Incident(
+                    key=key, opened_at=alert.time, severity=str(findings.get(key, {}).get("severity") or "")
+                )
+                for key in keys
+            }
+            left = [
+                key
+                for key in keys
+                if not notified.covers(alert.watch, incidents[key], notification, alert.time)
+            ]
+            if left or not keys:
+                rest.append(notification.model_copy(update={"features": tuple(key.feature for key in left)}))
+            for key in left:
+                notified.add(alert.watch, incidents[key], notification)
+        if rest:
+            kept.append((scheduled, replace(alert, notifications=tuple(rest))))
+    return kept
+
+
+@dataclass
+class _Notified:
+    """Which incidents were notified of, by feature and watch."""
+
+    courses: Courses
+    incidents: dict[Key, dict[str, Incident]] = field(default_factory=dict)
+
+    def covers(self, watch: str, incident: Incident, notification: Notification, now: datetime) -> bool:
+        by_watch = self.incidents.get(incident.key, {})
+        own = by_watch.get(watch)
+        if own is not None and self._is_open(watch, own, now):
+            return False
+        return any(
+            is_covered(incident, other, [notification])
+            for name, other in by_watch.items()
+            if name != watch and self._is_open(name, other, now)
+        )
+
+    def add(self, watch: str, incident: Incident, notification: Notification) -> None:
+        by_watch = self.incidents.setdefault(incident.key, {})
+        before = by_watch.get(watch)
+        receipts: Mapping[str, tuple[Notification, ...]] = before.notified if before is not None else {}
+        latest = {**receipts, notification.action: (notification.receipt(),)}
+        by_watch[watch] = incident.model_copy(update={"notified": latest})
+
+    def _is_open(self, watch: str, incident: Incident, now: datetime) -> bool:
+        """Whether the incident that was open at its last alert is open still."""
+        course = self.courses.get((watch, incident.key), {})
+        began = max((opened for opened in course if opened <= incident.opened_at), default=None)
+        closed = course[began] if began is not None else None
+        return closed is None or now < closed

@@ -1,0 +1,145 @@
+"""What is natural: how far windows may be from training, and what training looked like at their hours.
+
+The numbers are those of ``logging_lib.profile.variation``, which says where the formulas come from.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from math import asin, sqrt
+from zoneinfo import ZoneInfo
+
+from logging_lib.watch.scripts.common import JsonObject, parse_millis
+
+DAY = 86400000.0
+QUARTER = 900000
+PARTS = 48
+
+
+def is_measured(profile: JsonObject | None) -> bool:
+    """Whether the natural variation was measured on traffic, so that training needs no help of earlier weeks."""
+    variation = profile["expected"].get("variation") if profile is not None else None
+    return variation is not None and variation["source"] != "default"
+
+
+def compute_limit(
+    ctx: JsonObject, profile: JsonObject, measure: str, feature: str, window: str, noise: float, by_part: bool
+) -> float:
+    """Compute the distance from which on a window is beyond natural variation; 0 where nothing is known of it.
+
+    Args:
+        measure: a measure of distributions or a check of inputs.
+        noise: the mean square of the distance that chance makes.
+        by_part: whether the window is compared with its own parts of the week.
+    """
+    variation = profile["expected"].get("variation")
+    if variation is None:
+        return 0.0
+    measures = variation["rhythm"]["measures"] if by_part else variation.get("measures")
+    features = measures.get(measure) if measures is not None else None
+    if features is None:
+        return 0.0
+    windows = features[feature] if feature in features else features.get("*")
+    name = _find_window(variation["levels"], window)
+    if windows is None or name not in windows:
+        return 0.0
+    variance, growth, factor = windows[name]
+    days = 0.0
+    if variation["until"] != "":
+        days = (parse_millis(ctx["trigger"]["scheduled_time"]) - parse_millis(variation["until"])) / DAY
+    square = variance + growth * (days if days > 0 else 0.0) + noise
+    return float(variation["levels"][name] * factor * sqrt(square))
+
+
+def _find_window(levels: JsonObject, window: str) -> str:
+    """Return the longest measured window that is no longer than this one, else the shortest."""
+    if window in levels:
+        return window
+    length = parse_length(window)
+    best = shortest = ""
+    for name in levels:
+        if shortest == "" or parse_length(name) < parse_length(shortest):
+            shortest = name
+        if parse_length(name) <= length and (best == "" or parse_length(name) > parse_length(best)):
+            best = name
+    return best if best != "" else shortest
+
+
+def parse_length(window: str) -> int:
+    """Return the length of a window such as ``15m`` in milliseconds."""
+    number = int(window[:-1])
+    unit = window[-1:]
+    if unit == "s":
+        return number * 1000
+    if unit == "m":
+        return number * 60000
+    if unit == "h":
+        return number * 3600000
+    return number * (604800000 if unit == "w" else 86400000)
+
+
+def compute_rise(rate: float, usual: float) -> float:
+    """Return the difference of two rates as angles, 2 asin √p, whose variance is 1/n."""
+    return 2.0 * asin(sqrt(rate)) - 2.0 * asin(sqrt(usual))
+
+
+def mix_week(profile: JsonObject, bucket: JsonObject, window: str) -> list[float]:
+    """Return the share of each part of the week between a window's first and last event, by training's traffic.
+
+    Empty where no rhythm is known, training had no traffic at those hours, or the events are of more hours than
+    the window: a backlog.
+    """
+    variation = profile["expected"].get("variation")
+    rhythm = variation.get("rhythm") if variation is not None else None
+    if rhythm is None or not rhythm.get("bins"):
+        return []
+    first, last = bucket["first"].get("value"), bucket["last"].get("value")
+    if first is None or last is None or last - first > parse_length(window) + 3600000:
+        return []
+    start, end = int(first), int(last) + 1
+    parts = [0.0] * PARTS
+    total = 0.0
+    quarter = start - start % QUARTER
+    while quarter < end:
+        hour = find_hour_of_week(quarter, rhythm["timezone"])
+        overlap = min(quarter + QUARTER, end) - max(quarter, start)
+        weight = rhythm["traffic"][hour] * overlap
+        parts[(24 if hour >= 120 else 0) + hour % 24] += weight
+        total += weight
+        quarter += QUARTER
+    return [weight / total for weight in parts] if total > 0 else []
+
+
+@lru_cache(maxsize=65536)
+def find_hour_of_week(millis: int, timezone: str) -> int:
+    """Return the local hour of the week, 0 on Monday at midnight."""
+    local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=millis)).astimezone(ZoneInfo(timezone))
+    return local.weekday() * 24 + local.hour
+
+
+def mix_bins(profile: JsonObject, feature: str, mixture: list[float]) -> dict[str, float] | None:
+    """Return a feature's expected rows by bin at a window's parts of the week; None where it does not follow them.
+
+    The rows are as many as leave the mixture's shares as uncertain: 1 / Σ w² / m.
+    """
+    if not mixture:
+        return None
+    rhythm = profile["expected"]["variation"]["rhythm"]
+    counts = rhythm["bins"].get(feature)
+    if counts is None:
+        return None
+    labels = rhythm["labels"][feature]
+    shares = [0.0] * len(labels)
+    uncertainty = 0.0
+    for part in range(PARTS):
+        share = mixture[part]
+        if share <= 0:
+            continue
+        rows = float(sum(counts[part]))
+        if rows == 0:
+            return None
+        for index, count in enumerate(counts[part]):
+            shares[index] += share * count / rows
+        uncertainty += share * share / rows
+    return {label: shares[index] / uncertainty for index, label in enumerate(labels)}
