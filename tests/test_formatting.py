@@ -46,6 +46,7 @@ from logging_lib._util.text import one_line, printable, shorten, valid_xml
         (f.list_values(["b", "a", "c"], 2), "a, b and 1 more"),
         (f.format_bin("[32000,40300)"), "32k to 40.3k"),
         (f.format_bin("oov:[0,0.25)"), "0 to 25 % unknown"),
+        (f.format_bin("len:[32,20000]"), "32 to 20k words"),
         (f.format_bin("!missing"), "missing"),
         (f.format_bin("!missing", "category", special=False), "!missing"),
         (f.format_bin("[1,2)", "category"), "[1,2)"),

@@ -145,8 +145,11 @@ def list_values(values: Iterable[object], limit: int = 5) -> str:
 
 
 def format_interval(text: str) -> str:
-    """Write ``[32000,40300)`` as ``32k to 40.3k``, ``oov:[0,0.25)`` as ``0 to 25 % unknown``, other text as is."""
-    inner = text.removeprefix("oov:")
+    """Write ``[32000,40300)`` as ``32k to 40.3k``, ``len:[10,20)`` as ``10 to 20 words``, other text as is.
+
+    ``oov:[0,0.25)``, of a profile of an earlier version, is ``0 to 25 % unknown``.
+    """
+    inner = text.removeprefix("oov:").removeprefix("len:")
     if inner[:1] != "[" or inner[-1:] not in ("]", ")") or "," not in inner:
         return text
     low, _, high = inner[1:-1].rpartition(",")
@@ -154,10 +157,11 @@ def format_interval(text: str) -> str:
         numbers = float(low), float(high)
     except ValueError:
         return f"{low[:10]} to {high[:10]}" if low[:4].isdecimal() and low[4:5] == "-" else text
-    if inner != text:
+    if text.startswith("oov:"):
         return f"{numbers[0] * 100:.0f} to {numbers[1] * 100:.0f} % unknown"
     ends = format_compact(numbers[0]), format_compact(numbers[1])
-    return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+    interval = ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+    return interval if inner == text else f"{interval} words"
 
 
 def format_bin(name: str, kind: str = "numeric", *, special: bool | None = None) -> str:

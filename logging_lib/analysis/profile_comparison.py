@@ -35,7 +35,7 @@ def compare_with_profile(
         edges, moments = (), None
     elif feature.kind == "text":
         part = columns.Column(len(served), int(served.isna().sum()))
-        labels, table = list(feature.bin_labels()), _count_unknown_words(feature, served)
+        labels, table = list(feature.oov_labels()), _count_unknown_words(feature, served)
         edges, moments = (), None
     else:
         part = columns.numbers(served, feature.kind)
@@ -80,7 +80,8 @@ def compare_with_profile(
     variables = [variable]
     trained_missing = sum(feature.special.get(name, 0) for name in (tokens.MISSING, tokens.ABSENT))
     if trained_missing or part.missing:
-        counts = np.array([[rows[0], trained_missing], [part.rows - part.missing, part.missing]])
+        trained_rows = sum(feature.counts) if feature.kind == "text" and feature.edges else rows[0]
+        counts = np.array([[trained_rows, trained_missing], [part.rows - part.missing, part.missing]])
         if counts.sum(axis=1).min() > 0:
             variables.append(compare_missing(feature.name, counts, test, seed))
     return variables

@@ -166,7 +166,8 @@ def expected_bins(expected: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 def natural_sort_key(text: str) -> tuple[Any, ...]:
     """Sort bins: special ones first, then by the numbers in them."""
-    first = re.search(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", text) if text[:1] in "[(" else None
+    is_interval = text.removeprefix("len:")[:1] in "[("
+    first = re.search(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", text) if is_interval else None
     return (not text.startswith("!"), first is None, float(first[0]) if first else 0.0, text)
 
 

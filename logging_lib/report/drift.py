@@ -87,10 +87,10 @@ def has_moved(psi: tuple[float, float, float] | None, tests: int) -> bool:
 def infer_kind(bins: Iterable[str], ordered: bool) -> str:
     """What a feature is, as far as its bins tell."""
     ordinary = [name for name in bins if not name.startswith("!")]
+    if any(name.startswith(("len:", "oov:")) for name in ordinary):
+        return "text"
     if ordered:
         return "numeric"
-    if any(name.startswith("oov:") for name in ordinary):
-        return "text"
     if not ordinary:
         return "hidden"
     if all(name.startswith("[") and name.endswith((")", "]")) for name in ordinary):
@@ -131,7 +131,7 @@ def compare_features(
             rates.append(replace(rate, values=values))
         psi = population_stability(bins, served.get(name, {}))
         kind = infer_kind(bins, bool(expected["order"].get(name)))
-        if kind == "text":
+        if kind == "text" and not expected["order"].get(name):
             psi = None  # its bins are shares of unknown words: the check ``oov`` tests them
         status: Status = "as_trained"
         if checked == 0:

@@ -34,7 +34,7 @@ RETENTION = {
 FINAL_PIPELINE = "logs-ml@final"
 SETTINGS, CUSTOM = "logs-ml@settings", "logs-ml@custom"
 PROFILES, PROFILE_FILES, WATCH_STATE = "ml-profiles", "ml-profile-files", "ml-watch-state"
-ANALYSIS = "ml-analysis"
+ANALYSIS, WATCH_NOTIFIED = "ml-analysis", "ml-watch-notified"
 
 _MALFORMED = frozenset({"long", "integer", "short", "double", "float", "date", "boolean"})
 _KEYWORD = {"type": "keyword", "ignore_above": MAX_KEYWORD}
@@ -70,6 +70,9 @@ def index_templates(schema: Schema) -> dict[str, Body]:
             PROFILE_FILES, "The whole profile of a model version.", _PROFILE_FILES
         ),
         WATCH_STATE: _index_template(WATCH_STATE, "What the watch runner remembers.", _WATCH_STATE),
+        WATCH_NOTIFIED: _index_template(
+            WATCH_NOTIFIED, "Which findings Watcher notified of, by watch.", _WATCH_NOTIFIED
+        ),
         ANALYSIS: _index_template(
             ANALYSIS, "The last result of an analysis, such as a model's skew.", _ANALYSIS
         ),
@@ -239,6 +242,10 @@ _WATCH_STATE: Body = {
         "state": dict(_STORED_OBJECT),
         "entry": dict(_STORED_OBJECT),
     },
+}
+_WATCH_NOTIFIED: Body = {
+    "dynamic": False,
+    "properties": {"@timestamp": {"type": "date"}, "watch": dict(_KEYWORD), "key": dict(_STORED_TEXT)},
 }
 _ANALYSIS: Body = {
     "dynamic": False,

@@ -125,7 +125,7 @@ def destroy(
     used = {f"logs-{dataset}" for dataset in DATASETS if list_streams(connection, dataset)}
     used |= {
         name
-        for name in ("ml-profiles", "ml-profile-files", "ml-watch-state", "ml-analysis")
+        for name in ("ml-profiles", "ml-profile-files", "ml-watch-state", "ml-watch-notified", "ml-analysis")
         if _exists(connection, name)
     }
     changes = []

@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from logging_lib.schema import DATASETS
+from logging_lib.stack.watcher_throttle import throttle_by_finding
 from logging_lib.store.port import StoreError
 
 Body = dict[str, Any]
@@ -143,7 +144,8 @@ def render_watches(folder: Path, models: Iterable[str]) -> list[Resource]:
 
 
 def _for_model(definition: dict[str, Any], model: str) -> dict[str, Any]:
-    return {**definition, "metadata": {**definition["metadata"], "model": _escape_wildcards(model)}}
+    of_model = {**definition, "metadata": {**definition["metadata"], "model": _escape_wildcards(model)}}
+    return throttle_by_finding(of_model)
 
 
 def _escape_wildcards(model: str) -> str:

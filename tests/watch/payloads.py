@@ -22,7 +22,7 @@ NOW = 1_517_479_200_000.0
 NAMES = ["home", 'a"b', "c\\d", "e=f", "!g", "h%i", "ü"]
 names = st.sampled_from(NAMES)
 counts = st.integers(0, 400)
-LADDER = ["1h", "24h"]
+LADDER = ["1h", "24h", "7d"]
 
 
 BETWEEN = {"first": {"value_as_string": TIME}, "last": {"value_as_string": "2018-02-01T10:05:00.000Z"}}
@@ -163,7 +163,9 @@ def distributions(draw: st.DrawFn) -> Document:
     )
     feature = draw(names)
     numeric = draw(st.booleans())
-    labels = BINS if numeric else ["A", "B%21", "C", "!other", "D", "!missing", "!unseen"]
+    lengths = [f"len:{label}" for label in BINS]
+    ordered = draw(st.sampled_from([BINS, lengths])) if numeric else []
+    labels = ordered or ["A", "B%21", "C", "!other", "D", "!missing", "!unseen"]
     expected = {label: draw(st.integers(0, 500)) for label in labels}
     outputs = {label: draw(st.integers(0, 300)) for label in BINS}
     name = feature.replace("%", "%25").replace("=", "%3D")
@@ -218,7 +220,7 @@ def distributions(draw: st.DrawFn) -> Document:
     document = {
         "features": 3,
         "bins": {feature: expected},
-        "order": {feature: BINS} if numeric else {},
+        "order": {feature: ordered} if numeric else {},
         "prediction": {"bins": outputs, "order": BINS, "moments": draw(st.sampled_from([{}, moments]))},
         **draw(variation(measures, feature, BINS if numeric else ["A", "B%21", "C", "!other", "D"])),
     }

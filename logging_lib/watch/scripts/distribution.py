@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import sqrt
 
-from logging_lib.profile.model import PREDICTION
+from logging_lib.profile.model import LENGTH, PREDICTION
 from logging_lib.watch.scripts.bins import ExpectedBins, ObservedBins, get_features
 from logging_lib.watch.scripts.common import (
     Document,
@@ -212,7 +212,7 @@ def _new_bins_finding(
         f"ml.model.name: {quote(model)} and ml.model.version: {quote(version['key'])}{where}"
         f' and event.ingested >= "{ctx["trigger"]["scheduled_time"]}||-{window}"'
     )
-    what = f"{name}: {first.what}"
+    what = f"{name}{_name_unit(profile, name)}: {first.what}"
     finding = new_finding(profile, model, version["key"], name, what, lines, query, since, until)
     finding["window"] = window
     finding["observed"] = events
@@ -223,6 +223,12 @@ def _new_bins_finding(
         leading = leading or deviation.bin
     add_severity(finding, ctx, max(deviation.effect for deviation in deviations), share, leading)
     return finding
+
+
+def _name_unit(profile: JsonObject, name: str) -> str:
+    """Say what the bins of a text are of; empty for any other feature."""
+    order = (profile["expected"].get("order") or {}).get(name) or []
+    return " (number of words)" if order and order[0].startswith(LENGTH) else ""
 
 
 def _read_thresholds(ctx: JsonObject, profile: JsonObject) -> Thresholds:
