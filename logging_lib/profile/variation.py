@@ -64,6 +64,7 @@ MIN_UNUSUAL = 3.0
 SMALL_BIN = 0.05
 MIN_EXPLAINED = 0.3
 """A rhythm is kept where it explains this share of the windows' squared distances, or more."""
+MAX_PURITY = 0.9
 DEFAULT_LEVEL = 3.0
 _DEFAULT: Mapping[str, tuple[float, float]] = {
     "psi": (0.25, 0.12),
@@ -106,6 +107,11 @@ class RowStates:
     known_from: Mapping[str, Array] = field(default_factory=dict)
     numbers: Array | None = None
     words: WordRows | None = None
+
+    def measure_bins(self, reference: Array, observed: Array) -> dict[str, Distances]:
+        """Measure how far windows' bins are from the reference's; of a number's, no rare one is looked for."""
+        has_rare = not self.is_ordered or self.words is not None
+        return measure_bins(reference, observed, is_ordered=self.is_ordered, has_rare=has_rare)
 
 
 class Distances(NamedTuple):
@@ -238,7 +244,11 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
                         [(origin.cell, int(start)) for start in starts[enough]],
                     )
                 )
-    followers = {state.name for state in states if _follows_rhythm(measured, state.name)}
+    followers = {
+        state.name
+        for state in states
+        if _follows_rhythm(measured, state.name) and not _is_clock(timeline, state)
+    }
     levels, variances, unusual = _calibrate(measured, followers)
     if not levels:
         return None
@@ -311,11 +321,11 @@ def _measure_state(
             observed = origin.sum(window, shares)
             binned = observed.sum(axis=1)
             usual = shares[origin.cell][None, :]
-            for measure, distances in measure_bins(usual, observed, is_ordered=state.is_ordered).items():
+            for measure, distances in state.measure_bins(usual, observed).items():
                 yield (False, measure, state.name), window, distances, binned
             if timeline.days >= MIN_DAYS_OF_RHYTHM:
                 usual = mix_parts(parts, origin.mixtures[window])
-                for measure, distances in measure_bins(usual, observed, is_ordered=state.is_ordered).items():
+                for measure, distances in state.measure_bins(usual, observed).items():
                     yield (True, measure, state.name), window, distances, binned
         if state.words is not None:
             distances = _measure_new_words(timeline, origin, window, total, state.words)
@@ -405,13 +415,16 @@ def _keep_rises(distances: Distances) -> Distances:
     return distances._replace(distance=distances.distance.clip(0.0))
 
 
-def measure_bins(reference: Array, observed: Array, *, is_ordered: bool) -> dict[str, Distances]:
+def measure_bins(
+    reference: Array, observed: Array, *, is_ordered: bool, has_rare: bool = True
+) -> dict[str, Distances]:
     """Measure how far windows' bins are from the reference's, as ``ml-distribution`` does.
 
     Args:
         reference: events of each bin; shape (windows, bins), or (1, bins) for all windows.
         observed: of each bin in each window; shape (windows, bins).
         is_ordered: whether there are the measures of ranks, too.
+        has_rare: whether there is the measure of rare bins.
 
     Returns:
         ``psi``: the root of the population stability index for each degree of freedom; ``rare``: the largest rise
@@ -424,7 +437,7 @@ def measure_bins(reference: Array, observed: Array, *, is_ordered: bool) -> dict
         q, p = reference / m[:, None], observed / n[:, None]
         measures["psi"] = Distances(_compute_psi_distance(reference, observed, m, n), noise)
         rare = (q <= SMALL_BIN) & (reference > 0)
-        if rare.any() and not is_ordered:
+        if has_rare and rare.any():
             usual = (reference + 0.5) / (m + 1)[:, None]
             rises = 2 * np.arcsin(np.sqrt(p)) - 2 * np.arcsin(np.sqrt(usual))
             measures["rare"] = Distances(np.where(rare, rises, 0.0).max(axis=1).clip(0.0), noise)
@@ -463,15 +476,28 @@ def _compute_psi_distance(reference: Array, observed: Array, m: Array, n: Array)
 def _follows_rhythm(measured: Mapping[tuple[bool, str, str], _ByWindow], name: str) -> bool:
     """Whether the parts of the week explain enough of how far a feature's windows are from training."""
     natural = {}
+    noise = 0.0
     for by_part in (False, True):
         of_windows = measured.get((by_part, "psi", name), {})
         parts = [part for window in ("1h", "3h", "6h", "24h") for part in of_windows.get(window, [])]
-        if not parts:
+        weights = np.concatenate([1 / part.noise for part in parts]) if parts else np.empty(0)
+        if len(weights) < MIN_WINDOWS:
             return False
         excess = np.concatenate([(part.distance**2 - part.noise) for part in parts])
-        weights = np.concatenate([1 / part.noise for part in parts])
-        natural[by_part] = float(np.average(excess, weights=weights)) if len(excess) >= MIN_WINDOWS else 0.0
-    return natural[False] > 0 and natural[True] < (1 - MIN_EXPLAINED) * natural[False]
+        natural[by_part] = float(np.average(excess, weights=weights))
+        noise = len(weights) / float(weights.sum())
+    # What is less than half of chance's part is not worth a reference of far fewer rows.
+    return natural[False] > 0.5 * noise and natural[True] < (1 - MIN_EXPLAINED) * natural[False]
+
+
+def _is_clock(timeline: _Timeline, state: RowStates) -> bool:
+    """Whether a feature's bin hardly says more than the hour of the week, as the hour itself.
+
+    What a window has of it then depends only on when its events were, which the traffic of training only estimates:
+    storms and holidays are other times. Over a whole day it is steady without any rhythm.
+    """
+    counts = np.array(_count_parts(timeline, state))
+    return bool(counts.sum() > 0 and counts.max(axis=1).sum() > MAX_PURITY * counts.sum())
 
 
 _Variances = dict[str, dict[str, dict[str, NaturalVariation]]]

@@ -25,6 +25,8 @@ from logging_lib.watch.spec import Spec, load_specs
 FOLDER = "watchers"
 MESSAGES = "templates/messages.yml"
 _BEGIN, _END = "<!-- generated: the watches -->", "<!-- end of what is generated -->"
+MAX_THROTTLE_PERIOD = "7d"
+"""The throttle period of an incident that lasts doubles up to this."""
 _MONTH = timedelta(days=30)
 _CAUSES = "${causes}"
 
@@ -66,6 +68,7 @@ def _build_metadata(spec: Spec, total_weight: float) -> dict[str, Any]:
     return {
         **metadata,
         "min_severity": spec.min_severity,
+        "max_throttle_period": MAX_THROTTLE_PERIOD,
         "email_to": "ml-alerts@example.org",
         "slack_to": "#ml-alerts",
         "kibana_url": "",

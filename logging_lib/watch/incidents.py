@@ -27,6 +27,8 @@ MIN_QUIET, MAX_QUIET = timedelta(hours=6), timedelta(hours=24)
 DOUBLED, GREATER = 2.0, 1.5
 """By what an effect has to exceed the notified one within the throttle period: while open, and after its return.
 An effect is measured on a sample: without a margin every second return would count as greater."""
+CALM = timedelta(days=7)
+"""After so long without a finding an incident that returns is a new one, as far as its throttle goes."""
 SETTLING = timedelta(hours=1)
 """For so long after a notification an incident without a window is not compared with it: see ``_has_changed``."""
 LEADING_RUNS, MAX_LEADING = 3, 3
@@ -54,6 +56,7 @@ class Incident(BaseModel):
         acked_at: since when someone is working on it, until it closes; ``acked_by`` says who.
         window, severity, effect: those of its last finding, where it says them.
         leading: the value or bin that leads, and in how many findings in succession it did: ``leading_runs``.
+        times_notified: how often it was notified of, with no week of silence between: see ``lengthen_throttle``.
         notified_effect, notified_leading: the effect that was last notified of, and the values that were.
         related: the watch whose incident about the same feature said it already, as of the last finding.
     """
@@ -73,6 +76,7 @@ class Incident(BaseModel):
     effect: float | None = None
     leading: str = ""
     leading_runs: int = 0
+    times_notified: int = 0
     notified_effect: float | None = None
     notified_leading: tuple[str, ...] = ()
     related: str = ""
@@ -306,7 +310,11 @@ def _mark_present(incident: Incident, finding: Finding, now: datetime) -> Incide
         "leading_runs": incident.leading_runs + 1 if leading == incident.leading else 1,
         "related": "",
     }
-    return incident.model_copy(update=changes | ({"opened_at": now} if incident.closed_at else {}))
+    if incident.closed_at is not None:
+        changes["opened_at"] = now
+        if now - incident.closed_at >= CALM:
+            changes["times_notified"] = 0
+    return incident.model_copy(update=changes)
 
 
 def _window_of(finding: Finding) -> str:
@@ -338,18 +346,47 @@ def decide(
     action: str,
     period: timedelta,
     now: datetime,
+    longest: timedelta | None = None,
     mutes: Iterable[Mute] = (),
 ) -> Decision:
-    """Return whether an action notifies of an incident, or why not."""
+    """Return whether an action notifies of an incident, or why not.
+
+    Args:
+        period: the throttle period after the first notification.
+        longest: that after many; None where it does not lengthen.
+    """
     incident = incidents.get(key)
     if is_muted(mutes, now, watch=watch, model=key.model, version=key.version, feature=key.feature):
         return "muted"
     if incident is not None and incident.acked_at is not None:
         return "acknowledged"
     last = incident.notified.get(action) if incident else None
-    if incident is None or not last or now - last[0].created_at >= period:
+    if incident is None or not last:
+        return "notify"
+    if now - last[0].created_at >= lengthen_throttle(period, incident.times_notified, longest):
         return "notify"
     return "notify" if _has_changed(incident, last[0], now) else "throttled"
+
+
+def lengthen_throttle(period: timedelta, times: int, longest: timedelta | None) -> timedelta:
+    """Double the throttle period with each notification of the same incident, up to ``longest``.
+
+    Nobody needs to hear every day of what lasts, or returns every afternoon, and has not changed.
+    """
+    if longest is None or times < 1:
+        return period
+    doubled: timedelta = period * 2 ** min(times - 1, 30)
+    return min(doubled, max(period, longest))
+
+
+def read_longest_throttle(metadata: Mapping[str, Any]) -> timedelta | None:
+    """Parse ``metadata.max_throttle_period``, such as ``7d``; None where a watch has none.
+
+    Raises:
+        ValueError: it is no duration.
+    """
+    value = metadata.get("max_throttle_period")
+    return None if value is None else parse_duration(str(value))
 
 
 def _has_changed(incident: Incident, last: Notification, now: datetime) -> bool:
@@ -430,9 +467,12 @@ def record_notifications(incidents: Incidents, notifications: Iterable[Notificat
         distinct = {(receipt.channel, str(receipt.address)): receipt for receipt in reversed(latest)}
         notified = {**incident.notified, action: tuple(reversed(distinct.values()))}
         leading = (incident.leading,) if incident.leading else ()
+        moments = {receipt.created_at for receipts_ in incident.notified.values() for receipt in receipts_}
+        is_first = latest[0].created_at not in moments  # and not that of another action of the same run
         after[key] = incident.model_copy(
             update={
                 "notified": notified,
+                "times_notified": incident.times_notified + is_first,
                 "notified_effect": incident.effect,
                 "notified_leading": tuple(dict.fromkeys((*incident.notified_leading, *leading))),
             }

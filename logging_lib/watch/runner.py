@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -439,8 +439,16 @@ class Runner:
 def _decide(
     watch: Watch, action: str, key: Key, incidents: inc.Incidents, mutes: Iterable[Mute], now: datetime
 ) -> inc.Decision:
-    period = watch.throttle_period(action)
-    return inc.decide(incidents, key, watch=watch.id, action=action, period=period, now=now, mutes=mutes)
+    return inc.decide(
+        incidents,
+        key,
+        watch=watch.id,
+        action=action,
+        period=watch.throttle_period(action),
+        longest=_read_longest_throttle(watch),
+        now=now,
+        mutes=mutes,
+    )
 
 
 def _is_due(watch: Watch, key: Key, incidents: inc.Incidents, mutes: Iterable[Mute], now: datetime) -> bool:
@@ -513,6 +521,13 @@ def _read_resolve_policy(watch: Watch, default: ResolvePolicy) -> ResolvePolicy:
         return inc.resolve_policy(watch.metadata, default)
     except ValueError as error:
         raise WatchError([WatchProblem(watch.file, "$.metadata.recovery_after", str(error))]) from None
+
+
+def _read_longest_throttle(watch: Watch) -> timedelta | None:
+    try:
+        return inc.read_longest_throttle(watch.metadata)
+    except ValueError as error:
+        raise WatchError([WatchProblem(watch.file, "$.metadata.max_throttle_period", str(error))]) from None
 
 
 def _default_summarize() -> Summarize:

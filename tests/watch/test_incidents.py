@@ -299,3 +299,11 @@ def test_who_is_notified_over_any_course_of_events(course: list[Any], runs: int)
             known, _ = inc.acknowledge(known, lambda key, target=target: key == target, now)
         elif act == "mute":
             silenced = (*silenced, mute)
+
+
+def test_a_throttle_doubles_with_each_notification_up_to_the_longest() -> None:
+    day = timedelta(days=1)
+    lengths = [inc.lengthen_throttle(day, times, 7 * day) / day for times in range(6)]
+    assert lengths == [1, 1, 2, 4, 7, 7]
+    assert inc.lengthen_throttle(day, 5, None) == day
+    assert inc.lengthen_throttle(10 * day, 5, 7 * day) == 10 * day

@@ -88,7 +88,6 @@ def contexts(draw: st.DrawFn) -> dict[str, Any]:
         ).items()
     }
     made = ctx(ladder(), expected=expected or None)
-    made["trigger"] = {"scheduled_time": payloads.TIME}
     for hit in made["payload"]["profiles"]["hits"]["hits"]:
         if draw(st.integers(0, 5)) == 0:  # a search leaves out what is empty
             hit["_source"]["expected"].pop("checks", None)

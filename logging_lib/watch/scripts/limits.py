@@ -68,7 +68,7 @@ def limits(ctx: JsonObject, params: JsonObject) -> Document:
     there is no finding.
 
     A limit with ``spans`` is about the traffic of models. Where the profile knows training's hours of the week, it
-    is evaluated in each span, the shortest first, in place of ``metric``; the longer ones serve models with few
+    is evaluated in each span, the shortest first, before ``metric``; the longer ones serve models with few
     events. Usual is then what training had in these hours of the week, at the level that is served: see
     ``_expect_from_training``. A limit with ``beyond_gap`` is not passed while no more events were expected since
     the last one than in the longest gap of training.
@@ -116,10 +116,11 @@ def _check_limits(
     findings: list[Document] = []
     for shipped in group["limits"]:
         limit = _override_limit(ctx, profile, shipped)
+        measured = None
+        source = "by training's hours of the week, at the level that is served"
         if "spans" in limit and traffic is not None:
             measured = _measure_spans(bucket, limit, traffic, now)
-            source = "by training's hours of the week, at the level that is served"
-        else:
+        if measured is None:  # the model's own weeks may have another rhythm than training
             measured = _measure_once(ctx, group["by"], keys, bucket, limit, now)
             source = "in the same hours of earlier weeks"
         if measured is None or _is_in_gap(bucket, limit, traffic, now):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from math import log, sqrt
 from typing import NamedTuple
 
+from logging_lib.profile.model import LENGTH
 from logging_lib.watch.scripts.bins import ExpectedBins, ObservedBins, is_ordinary
 from logging_lib.watch.scripts.common import (
     Document,
@@ -68,10 +69,13 @@ class Thresholds(NamedTuple):
 def measure_rare(
     thresholds: Thresholds, expected: ExpectedBins, observed: ObservedBins, shorter: ObservedBins | None
 ) -> Deviation | None:
-    """Find the category, rare in training, with the least likely rise: the beta-binomial tail times the bins."""
+    """Find the category or length of texts, rare in training, with the least likely rise.
+
+    The chance is the beta-binomial tail times the number of bins. A number's bins have their shift and spread.
+    """
     rows = expected.rows
     total = round_half_up(observed.ordinary)
-    if rows == 0 or total == 0 or expected.order:
+    if rows == 0 or total == 0 or (expected.order and not expected.order[0].startswith(LENGTH)):
         return None
     best: Deviation | None = None
     for name, count in expected.find_rare(thresholds.rare_share):

@@ -48,6 +48,8 @@ def find_problems(definition: Definition) -> Problems:
             yield from _check_windows(metadata, WINDOWS if script == CHECK_RATE else None)
         if metadata.get("min_severity", "low") not in SEVERITIES:
             yield ("metadata", "min_severity"), f"write one of {', '.join(SEVERITIES)}"
+        if not _is_duration(metadata.get("max_throttle_period", "7d")):
+            yield ("metadata", "max_throttle_period"), "write a duration, such as 7d"
         if not is_http_address(metadata.get("kibana_url", "")):
             yield (
                 ("metadata", "kibana_url"),
@@ -172,6 +174,14 @@ def _is_limit(limit: Mapping[str, Any]) -> bool:
         and ("spans" not in limit or _is_list_of_texts(limit["spans"]))
         and limit.get("beyond_gap", True) is True
     )
+
+
+def _is_duration(value: Any) -> bool:
+    try:
+        parse_duration(value if isinstance(value, str) else repr(value))
+    except ValueError:
+        return False
+    return True
 
 
 _Settings = Mapping[str, tuple[Callable[[Any], bool], str]]
