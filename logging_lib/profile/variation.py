@@ -552,6 +552,11 @@ def _calibrate(
             for key, exceedance in zip(keys, (ratio / factor).tolist(), strict=True):
                 if exceedance > maxima.get(key, 0.0):
                     maxima[key] = exceedance
+        if of_feature:  # for windows shorter than any that had enough events
+            first = next(iter(of_feature.values()))
+            variances[by_part][measure][name] = {
+                window: of_feature.get(window, first) for window in VARIATION_WINDOWS
+            }
     levels: dict[str, float] = {}
     level: float | None = None
     for window, seconds in VARIATION_WINDOWS.items():

@@ -28,7 +28,7 @@ from logging_lib.watch.scripts.common import (
     quote,
     round_half_up,
 )
-from logging_lib.watch.scripts.variation import compute_limit, compute_rise, is_measured
+from logging_lib.watch.scripts.variation import compute_limit, compute_rise, is_measured, parse_length
 from logging_lib.watch.statistics import beta_binomial_tail, predictive
 
 MAX_VALUES_SHOWN = 5
@@ -224,7 +224,7 @@ def _measure_rate(
     if profile is not None and "usual_rate" not in ctx["metadata"]:
         noise = 1.0 / (total * sampled) + 1.0 / (rows + 1.0)
         rise = compute_rise(rate, usual)
-        if abs(rise) <= compute_limit(ctx, profile, check, name, window, noise, False):
+        if abs(rise) <= compute_limit(ctx, profile, check, name, parse_length(window), noise, False):
             return None
     side = 0.5 if is_usual else 1.0
     return {"rate": rate, "usual": usual, "is_above": is_above, "chance": chance, "side": side}
