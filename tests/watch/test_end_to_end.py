@@ -25,7 +25,7 @@ EVENTS = 600
 
 
 def events() -> Iterator[dict[str, Any]]:
-    """Two events a minute; from the onset a third of them lacks ``income``."""
+    """Two events a minute; a few lack ``title``, as in training, and from the onset a third lacks ``income``."""
     chance = random.Random(3)
     schema = fields.load()
     for number in range(EVENTS):
@@ -47,7 +47,9 @@ def events() -> Iterator[dict[str, Any]]:
                 "model": {"name": "loans", "version": "1", "role": "live"},
                 "profile": {"status": "matched"},
                 "sample": {"weight": 1.0},
-                "check": {"missing": ["income"]} if missing else {},
+                "check": {"missing": names}
+                if (names := ["income"] * missing + ["title"] * (number % 24 == 0))
+                else {},
             },
         }
 

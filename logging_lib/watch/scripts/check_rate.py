@@ -206,6 +206,8 @@ def _measure_rate(
     sampled = get_sampled_share(feature) if feature is not None else 1.0
     count, rows = expectation["count"], expectation["rows"]
     is_usual = _is_two_sided(ctx["metadata"], check) and count >= USUALLY * rows
+    if profile is not None and is_accepted(profile, name, check):
+        is_usual = False  # before a change was accepted there was less
     share = (count + 0.5) / (rows + 1.0)
     dispersion = expectation["dispersion"] + share / (1.0 - share) * _get_uncertainty(bucket)
     a, b = predictive(count, rows, dispersion)
