@@ -183,7 +183,7 @@ def test_the_wheel_carries_what_it_deploys(installed: Path, tmp_path: Path) -> N
     )
     command = [str(installed), "-I", "-c", code]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert said.split() == ["21", "7"]
+    assert said.split() == ["22", "7"]
     assert "5 dashboards" in run(installed, tmp_path, "dashboards", "build", "-o", "made")
 
 

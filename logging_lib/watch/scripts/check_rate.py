@@ -9,6 +9,7 @@ from logging_lib.watch.scripts.common import (
     Document,
     JsonObject,
     add_severity,
+    beta_binomial_tail,
     build_result,
     decode_value,
     encode_prefix,
@@ -25,11 +26,11 @@ from logging_lib.watch.scripts.common import (
     name_services,
     new_finding,
     new_line,
+    predictive,
     quote,
     round_half_up,
 )
 from logging_lib.watch.scripts.variation import compute_limit, compute_rise, is_measured, parse_length
-from logging_lib.watch.statistics import beta_binomial_tail, predictive
 
 MAX_VALUES_SHOWN = 5
 MAX_NAME = 128  # tokens.MAX_PART: a longer name is hashed in tokens, which Painless cannot do
