@@ -9,6 +9,8 @@ from logging_lib.profile.model import DEFAULT_FEATURE, Feature, NaturalVariation
 from logging_lib.schema import tokens
 
 DAY = "24h"
+MAX_SHIFT = sqrt(3.0)
+"""The shift of ranks, in their standard deviations, where all values are higher than any in training."""
 
 
 def describe_variation(profile: Profile, feature: str) -> str:
@@ -42,7 +44,8 @@ def describe_variation(profile: Profile, feature: str) -> str:
         how = " beside the hour of the week" if by_part else ""
         if measure == "shift":
             moves = "is taken to move" if is_default else "moves"
-            return f"{moves} by {natural:.2g} sd from day to day{how}; a shift is seen from {limit:.2g}"
+            seen_from = f"a shift is seen from {limit:.2g}" if limit < MAX_SHIFT else "no shift of a day is seen"
+            return f"{moves} by {natural:.2g} sd from day to day{how}; {seen_from}"
         index, seen = (bins - 1) * natural**2, (bins - 1) * limit**2
         move = "are taken to move" if is_default else "move"
         return f"its shares {move} by a PSI of {index:.2g} from day to day{how}; a change is seen from {seen:.2g}"

@@ -347,6 +347,9 @@ def test_it_is_said_in_words() -> None:
     assert " sd from day to day; a shift is seen from " in describe_variation(fitted, "number")
     assert "its shares move by a PSI of " in describe_variation(fitted, "kind")
     assert describe_variation(fitted, "constant") == ""
+    restless = make_frame(30, 2000)
+    restless["number"] += restless["at"].dt.day % 7
+    assert describe_variation(fit(restless), "number").endswith(" sd from day to day; no shift of a day is seen")
 
 
 def test_the_default_is_said_of_what_a_feature_has() -> None:
@@ -424,3 +427,4 @@ def test_the_picture_shows_one_fault_among_days_that_are_natural() -> None:
     days = measure_days()
     assert [day.fault for day in days if day.is_served and abs(day.distance) > day.limit] == [True]
     assert sum(abs(day.distance) > day.chance for day in days) > len(days) / 2
+    assert sum(abs(day.distance) > 1.9 * day.chance for day in days) == 19  # p = 1e-6; the page says so
