@@ -44,7 +44,9 @@ def describe_variation(profile: Profile, feature: str) -> str:
         how = " beside the hour of the week" if by_part else ""
         if measure == "shift":
             moves = "is taken to move" if is_default else "moves"
-            seen_from = f"a shift is seen from {limit:.2g}" if limit < MAX_SHIFT else "no shift of a day is seen"
+            seen_from = (
+                f"a shift is seen from {limit:.2g}" if limit < MAX_SHIFT else "no shift of a day is seen"
+            )
             return f"{moves} by {natural:.2g} sd from day to day{how}; {seen_from}"
         index, seen = (bins - 1) * natural**2, (bins - 1) * limit**2
         move = "are taken to move" if is_default else "move"

@@ -349,7 +349,9 @@ def test_it_is_said_in_words() -> None:
     assert describe_variation(fitted, "constant") == ""
     restless = make_frame(30, 2000)
     restless["number"] += restless["at"].dt.day % 7
-    assert describe_variation(fit(restless), "number").endswith(" sd from day to day; no shift of a day is seen")
+    assert describe_variation(fit(restless), "number").endswith(
+        " sd from day to day; no shift of a day is seen"
+    )
 
 
 def test_the_default_is_said_of_what_a_feature_has() -> None:
