@@ -90,6 +90,8 @@ def fit(
             settings = replace(settings, time=time)
         if timezone is not None:
             settings = replace(settings, timezone=configuration.parse_timezone(timezone, "--timezone"))
+            if settings.time is None and data is not None:
+                raise output.fail("--timezone needs --time")
         if data is None:
             frame, absent, settings = _served(elasticsearch, model, version, days, settings)
             prediction = prediction or (PREDICTION if PREDICTION in frame else None)
@@ -139,7 +141,7 @@ def fit(
             typer.echo(f"note: {feature.name} {note}")
     for note in fitted.variation.notes if fitted.variation is not None else ():
         typer.echo(f"note: {note}")
-    if fitted.variation is None or fitted.variation.source == "default":
+    if settings.time is None:
         typer.echo(
             "note: how much the traffic varies by itself is not known, and a stated default is used; give --time, "
             "or learn it from what is served: logging-lib profile learn"

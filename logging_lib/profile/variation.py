@@ -54,6 +54,8 @@ MIN_EVENTS = 20
 MIN_WINDOWS = 8
 POOLED_WINDOWS = 30
 MIN_DAYS_OF_RHYTHM = 14
+MAX_DAYS = 3660.0
+"""Longer training has a placeholder such as 1970-01-01 among its times, or more windows than fit in memory."""
 ALARMS_PER_MONTH = 0.1
 OVERLAP = 2.0
 """Scheduled runs see overlapping windows, which pass a level about twice as often as disjoint ones."""
@@ -225,16 +227,18 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
         timezone: whose hours and days traffic may follow.
 
     Returns:
-        The variation; None where training is shorter than a day or has too few rows for one window.
+        The variation; None where training is shorter than a day or longer than ``MAX_DAYS``, or has too few rows.
     """
-    timeline = _Timeline(seconds, timezone)
-    if timeline.days < 1:
+    if not 1 <= (seconds.max() - seconds.min()) / DAY <= MAX_DAYS:
         return None
+    timeline = _Timeline(seconds, timezone)
     measured: dict[tuple[bool, str, str], _ByWindow] = {}
     for origin in _choose_origins(timeline):
         for state in states:
             for key, window, distances, events in _measure_state(timeline, state, origin):
-                enough = (events >= MIN_EVENTS) & np.isfinite(distances.distance)
+                # No distance: the reference never had that part of the week, or all bins count as one.
+                is_known = np.isfinite(distances.distance) & np.isfinite(distances.noise)
+                enough = (events >= MIN_EVENTS) & is_known
                 starts, _, days = origin.windows[window]
                 measured.setdefault(key, {}).setdefault(window, []).append(
                     _Measured(
@@ -470,7 +474,9 @@ def _compute_psi_distance(reference: Array, observed: Array, m: Array, n: Array)
 
     index = np.where(large, part(reference, observed), 0.0).sum(axis=1)
     index += np.where(has_few, part(few_reference[:, None], few_observed[:, None])[:, 0], 0.0)
-    return np.where(n > 0, np.sqrt(np.where(k >= 2, index, 0.0) / np.maximum(k - 1, 1)), np.nan)
+    # Where all bins count as one, the watch says nothing: that is no distance of 0.
+    index = np.where(k >= 2, index, 0.0)
+    return np.where((n > 0) & large.any(axis=1), np.sqrt(index / np.maximum(k - 1, 1)), np.nan)
 
 
 def _follows_rhythm(measured: Mapping[tuple[bool, str, str], _ByWindow], name: str) -> bool:
@@ -658,8 +664,12 @@ def _round(value: Any) -> float:
     return float(f"{float(value):.4g}")
 
 
-def state_default(until: str) -> Variation:
-    """State the variation of a model whose training had no times; ``until`` is the end of training, if known."""
+def state_default(seconds: Array | None = None) -> Variation:
+    """State the variation of a model whose training had no times, or none that it can be measured by.
+
+    Args:
+        seconds: each row's time, in seconds since 1970, if known; shape (rows,).
+    """
     measures = {
         measure: {
             DEFAULT_FEATURE: {
@@ -672,7 +682,23 @@ def state_default(until: str) -> Variation:
     return Variation(
         source="default",
         since="",
-        until=until,
+        until=format_epoch(float(seconds.max())) if seconds is not None else "",
         levels=dict.fromkeys(VARIATION_WINDOWS, DEFAULT_LEVEL),
         measures=measures,
+        notes=(_explain_default(seconds),) if seconds is not None else (),
     )
+
+
+def _explain_default(seconds: Array) -> str:
+    first, last = float(seconds.min()), float(seconds.max())
+    days = (last - first) / DAY
+    if days < 1:
+        reason = f"training covers {days * 24:.1f} hours, less than a day"
+    elif days > MAX_DAYS:
+        reason = (
+            f"training spans {days / 365.25:,.0f} years, from {format_epoch(first)} to {format_epoch(last)} "
+            "(leave out rows whose times are wrong)"
+        )
+    else:
+        reason = "no window of training has enough rows of a feature that varies"
+    return f"{reason}: a stated default says how much traffic varies by itself"

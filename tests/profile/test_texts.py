@@ -123,10 +123,9 @@ def test_bins_of_length_have_room_for_shorter_and_longer_texts() -> None:
 
 def test_natural_variation_counts_the_bins_that_training_left_empty() -> None:
     """Where lengths follow the part of the week, each bin has its count, in the order of the labels."""
-    rng = np.random.default_rng(7)
-    by_day = np.arange(24 * 42 * 40) // 40 % 24 < 12
-    is_long = rng.random(len(by_day)) < np.where(by_day, 0.7, 0.3)
-    frame = pd.DataFrame({"text": np.where(is_long, "a b c d", "a b")})
+    is_day = [8 <= hour % 24 < 20 for hour in range(24 * 42)]
+    texts = ["a b c d" if day == (row % 4 > 0) else "a b" for day in is_day for row in range(40)]
+    frame = pd.DataFrame({"text": texts})
     frame["at"] = pd.to_datetime(1.7e9 + np.arange(len(frame)) * 90, unit="s", utc=True)
     config = Config(features={"text": FeatureConfig(kind="text")}, time="at")
     profile = profiles.fit(frame, model="m", version="1", config=config)
