@@ -8,8 +8,9 @@ lowest days) and what is left::
 
 of the offset c, which all windows share, and the variance s² of the windows' own distances e. So a lasting shift
 counts as variation for no more than the traffic varies anyway, and stays a shift. Of each week the day that is
-furthest away is left out where it is ``FAULT_TIMES`` times as far as the median day: a fault of a day widens nothing.
-Windows in which an incident of the feature was open are left out before that.
+furthest away is left out where it is ``FAULT_TIMES`` times as far as the median day, and twice as far as the next:
+a fault of a day widens nothing. Windows in which an incident of the feature was open are left out before that; of
+the prediction, those with an incident of any feature.
 
 What was learned is calibrated as training's is, and no limit becomes more than ``WIDEN_A_MONTH`` times as wide.
 """
@@ -26,6 +27,7 @@ from logging_lib._util.errors import LoggingLibError
 from logging_lib.profile.coerce import format_epoch, to_epoch
 from logging_lib.profile.encoding import Array
 from logging_lib.profile.model import (
+    PREDICTION,
     VARIATION_WINDOWS,
     Feature,
     NaturalVariation,
@@ -49,6 +51,7 @@ from logging_lib.profile.words import find_natural_variation
 
 MIN_DAYS = 7
 FAULT_TIMES = 4.0
+FAR_FROM_NEXT = 2.0
 WIDEN_A_MONTH = 1.5
 MONTH = 30.0
 SIGNED = ("shift", "spread", "mean")
@@ -155,16 +158,18 @@ def learn(
     found = f"from {format_epoch(timeline.first)} to {format_epoch(timeline.last)}"
     if days < MIN_DAYS:
         raise LearningError(
-            f"{len(seconds)} predictions {found}, {MIN_EVENTS} or more on {days} days: at least {MIN_DAYS} days are "
-            "needed; learn later, or from further back (--days, --max-rows)"
+            f"{len(seconds)} predictions {found}, {MIN_EVENTS} or more on {days} days: at least {MIN_DAYS} days "
+            "are needed; learn later, or from further back (--days, --max-rows)"
         )
     measured: dict[tuple[bool, str, str], ByWindow] = {}
     noises: dict[tuple[str, str, str], float] = {}
     notes: list[str] = []
     for name, feature in served.items():
-        is_open = windows.find_open([period for period in incidents if period.feature in ("", name)])
+        is_open = windows.find_open(
+            [period for period in incidents if name == PREDICTION or period.feature in ("", name)]
+        )
         left_out: set[int] = set()
-        for measure, window, part in windows.measure(feature):
+        for measure, window, part in windows.measure(feature, is_open):
             usable = ~windows.sum_marked(window, is_open)[part.places] & np.isfinite(part.own)
             kept, faulty = windows.leave_out_faults(window, part, usable)
             left_out |= faulty
@@ -236,6 +241,7 @@ class _Windows:
                 scale = np.where(total > 0, total / self.origin.sum(window, cumulated), 0.0)
             self._total[window], self._scale[window] = total * scale, scale
             self.has_events[window] = total * scale >= MIN_EVENTS
+        self._usual_days: Array
 
     def find_open(self, periods: Sequence[Period]) -> Array:
         """Mark the cells in which an incident was open; shape (cells,)."""
@@ -260,13 +266,22 @@ class _Windows:
         scores = np.array([float((part.own[usable & (days == day)] ** 2).mean()) for day in known])
         if len(known) < MIN_DAYS:
             return usable, set()
-        is_far = scores > FAULT_TIMES**2 * np.median(scores)
-        furthest = np.argsort(-scores, kind="stable")[: len(known) // MIN_DAYS]
+        number = len(known) // MIN_DAYS
+        *furthest, following = np.argsort(-scores, kind="stable")[: number + 1].tolist()
+        usual = max(float(np.median(scores)), float(part.noise[usable].mean()))
+        is_far = scores > max(FAULT_TIMES**2 * usual, FAR_FROM_NEXT**2 * float(scores[following]))
         faulty = {int(known[place]) for place in furthest if is_far[place]}
         return usable & ~np.isin(days, list(faulty)), faulty
 
-    def measure(self, served: ServedFeature) -> list[tuple[str, str, _Part]]:
-        """Measure, for each measure and length of window, the distances."""
+    def measure(self, served: ServedFeature, is_open: Array) -> list[tuple[str, str, _Part]]:
+        """Measure, for each measure and length of window, the distances.
+
+        Args:
+            is_open: the cells in which an incident was open; shape (cells,).
+        """
+        self._usual_days = self.has_events["24h"] & ~self.sum_marked("24h", is_open)
+        if not self._usual_days.any():
+            return []
         parts: list[tuple[str, str, _Part]] = []
         feature = served.feature
         for check, failed in served.failed.items():
@@ -358,7 +373,7 @@ class _Windows:
         return np.concatenate([[0.0], np.cumsum(sums)])
 
     def _daily(self, cumulated: Array) -> Array:
-        return self.origin.sum("24h", cumulated)[self.has_events["24h"]]
+        return self.origin.sum("24h", cumulated)[self._usual_days]
 
 
 def _trim(daily: Array) -> Any:

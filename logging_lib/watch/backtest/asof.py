@@ -32,10 +32,8 @@ class AsOf(DelegatingStore):
             body = {**body, "query": {"bool": {"filter": [query, arrived]}}}
         answer = super().search(indices, body, now=now, rest_total_hits_as_int=rest_total_hits_as_int)
         if now is not None and any(name.strip() == PROFILES for name in names):
-            for hit in answer["hits"]["hits"]:
-                variation = hit.get("_source", {}).get("expected", {}).get("variation", {})
-                if _is_too_early(variation, now):
-                    hit["_source"]["expected"]["variation"] = self._find_earlier(hit["_id"], now)
+            hits = [self._know_at(hit, now) for hit in answer["hits"]["hits"]]
+            answer = {**answer, "hits": {**answer["hits"], "hits": hits}}
         return answer
 
     def find_changes(self) -> list[datetime]:
@@ -48,6 +46,14 @@ class AsOf(DelegatingStore):
             if variation.get("source") == "learned":
                 times.add(variation["until"])
         return sorted(map(parse_instant, times))
+
+    def _know_at(self, hit: dict[str, Any], now: datetime) -> dict[str, Any]:
+        source = hit.get("_source", {})
+        expected = source.get("expected", {})
+        if not _is_too_early(expected.get("variation"), now):
+            return hit
+        known = {**expected, "variation": self._find_earlier(hit["_id"], now)}
+        return {**hit, "_source": {**source, "expected": known}}
 
     def _find_earlier(self, identity: str, now: datetime) -> dict[str, Any]:
         """Find the variation that was known: what the learned ones replaced, else the default."""
@@ -65,11 +71,12 @@ class AsOf(DelegatingStore):
 
     def _search_profiles(self, query: dict[str, Any], source: Any) -> list[dict[str, Any]]:
         body = {"size": 10_000, "query": query, "_source": source}
-        return [hit["_source"] for hit in super(AsOf, self).search(PROFILES, body)["hits"]["hits"]]
+        hits = super().search(PROFILES, body)["hits"]["hits"]
+        return [hit["_source"] for hit in hits]
 
 
 def _is_too_early(variation: Mapping[str, Any] | None, now: datetime) -> bool:
-    """Whether a variation was learned from what is served after a time; the end of what it is learned from says it."""
+    """Whether a variation was learned from events of after a time, as its end says."""
     if variation is None or variation.get("source") != "learned":
         return False
     return parse_instant(variation["until"]) > now
