@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from logging_lib.cli import options, output
+from logging_lib.cli.learn import learn
 from logging_lib.profile import io
 from logging_lib.profile.coerce import format_epoch, number_text
 from logging_lib.profile.config import Config
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 app = typer.Typer(help="What training looked like.", no_args_is_help=True)
+app.command()(learn)
 
 
 @app.command()

@@ -123,7 +123,7 @@ class Distances(NamedTuple):
     noise: Array
 
 
-class _Timeline:
+class Timeline:
     """Training's rows in order of time, counted in cells of the shortest window."""
 
     def __init__(self, seconds: Array, timezone: str) -> None:
@@ -172,7 +172,7 @@ def find_part_of_week(hour_of_week: Array) -> Array:
     return np.asarray((hour_of_week >= 120) * 24 + hour_of_week % 24)
 
 
-class _Origin:
+class Origin:
     """One reference, all before a cell, and the disjoint windows after it.
 
     Attributes:
@@ -182,7 +182,7 @@ class _Origin:
             (windows, parts).
     """
 
-    def __init__(self, timeline: _Timeline, cell: int, rows: int) -> None:
+    def __init__(self, timeline: Timeline, cell: int, rows: int) -> None:
         self.cell = cell
         self.rows = rows
         self.windows: dict[str, tuple[Array, int, Array]] = {}
@@ -206,7 +206,7 @@ class _Origin:
         return np.asarray(cumulated[starts + length] - cumulated[starts])
 
 
-class _Measured(NamedTuple):
+class Measured(NamedTuple):
     """The distances of the windows of one length after one origin, of those that have enough events."""
 
     distance: Array
@@ -215,7 +215,7 @@ class _Measured(NamedTuple):
     keys: list[tuple[int, int]]
 
 
-_ByWindow = dict[str, list[_Measured]]
+ByWindow = dict[str, list[Measured]]
 
 
 def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "UTC") -> Variation | None:
@@ -231,8 +231,8 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
     """
     if not 1 <= (seconds.max() - seconds.min()) / DAY <= MAX_DAYS:
         return None
-    timeline = _Timeline(seconds, timezone)
-    measured: dict[tuple[bool, str, str], _ByWindow] = {}
+    timeline = Timeline(seconds, timezone)
+    measured: dict[tuple[bool, str, str], ByWindow] = {}
     for origin in _choose_origins(timeline):
         for state in states:
             for key, window, distances, events in _measure_state(timeline, state, origin):
@@ -241,7 +241,7 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
                 enough = (events >= MIN_EVENTS) & is_known
                 starts, _, days = origin.windows[window]
                 measured.setdefault(key, {}).setdefault(window, []).append(
-                    _Measured(
+                    Measured(
                         distances.distance[enough],
                         distances.noise[enough],
                         days[enough],
@@ -253,7 +253,7 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
         for state in states
         if _follows_rhythm(measured, state.name) and not _is_clock(timeline, state)
     }
-    levels, variances, unusual = _calibrate(measured, followers)
+    levels, variances, unusual = calibrate(measured, followers)
     if not levels:
         return None
     return Variation(
@@ -265,8 +265,8 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
         notes=_write_notes(timeline, unusual),
         rhythm=Rhythm(
             timezone=timezone,
-            traffic=tuple(_round(number) for number in timeline.measure_traffic(timeline.cells)),
-            longest_gap=_round(timeline.measure_longest_gap()),
+            traffic=tuple(round_number(number) for number in timeline.measure_traffic(timeline.cells)),
+            longest_gap=round_number(timeline.measure_longest_gap()),
             bins={state.name: _count_parts(timeline, state) for state in states if state.name in followers},
             measures=variances[True],
         )
@@ -275,15 +275,15 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
     )
 
 
-def _choose_origins(timeline: _Timeline) -> Iterator[_Origin]:
+def _choose_origins(timeline: Timeline) -> Iterator[Origin]:
     for share in ORIGINS:
         cell = int(timeline.cells * share)
         rows = int(np.searchsorted(timeline.cell, cell))
         if cell > 0 and rows >= MIN_EVENTS:
-            yield _Origin(timeline, cell, rows)
+            yield Origin(timeline, cell, rows)
 
 
-def _count_parts(timeline: _Timeline, state: RowStates) -> tuple[tuple[int, ...], ...]:
+def _count_parts(timeline: Timeline, state: RowStates) -> tuple[tuple[int, ...], ...]:
     bins = state.bins[timeline.order]
     ordinary = np.flatnonzero(bins >= 0)
     at = timeline.part[timeline.cell[ordinary]] * state.number_of_bins + bins[ordinary]
@@ -292,7 +292,7 @@ def _count_parts(timeline: _Timeline, state: RowStates) -> tuple[tuple[int, ...]
 
 
 def _measure_state(
-    timeline: _Timeline, state: RowStates, origin: _Origin
+    timeline: Timeline, state: RowStates, origin: Origin
 ) -> Iterator[tuple[tuple[bool, str, str], str, Distances, Array]]:
     """Yield, for each measure and length of window after one origin, the distances and the windows' events."""
     order, rows = timeline.order, origin.rows
@@ -364,7 +364,7 @@ def find_earliest_place(rows: int) -> int:
 
 
 def _measure_new_words(
-    timeline: _Timeline, origin: _Origin, window: str, total: Array, words: WordRows
+    timeline: Timeline, origin: Origin, window: str, total: Array, words: WordRows
 ) -> Distances:
     """Measure, in each window, the rate of the most frequent word that the reference does not know."""
     fifth = round(origin.rows * SCORED)
@@ -382,9 +382,7 @@ def _measure_new_words(
     return measure_rates(hits, total, expected, origin.rows - fifth)
 
 
-def _measure_mean(
-    timeline: _Timeline, origin: _Origin, window: str, numbers: Array
-) -> tuple[Distances, Array]:
+def _measure_mean(timeline: Timeline, origin: Origin, window: str, numbers: Array) -> tuple[Distances, Array]:
     finite = np.isfinite(numbers)
     sums = np.bincount(timeline.cell, weights=np.where(finite, numbers, 0.0), minlength=timeline.cells)
     counts = np.bincount(timeline.cell[finite], minlength=timeline.cells)
@@ -479,7 +477,7 @@ def _compute_psi_distance(reference: Array, observed: Array, m: Array, n: Array)
     return np.where((n > 0) & large.any(axis=1), np.sqrt(index / np.maximum(k - 1, 1)), np.nan)
 
 
-def _follows_rhythm(measured: Mapping[tuple[bool, str, str], _ByWindow], name: str) -> bool:
+def _follows_rhythm(measured: Mapping[tuple[bool, str, str], ByWindow], name: str) -> bool:
     """Whether the parts of the week explain enough of how far a feature's windows are from training."""
     natural = {}
     noise = 0.0
@@ -496,7 +494,7 @@ def _follows_rhythm(measured: Mapping[tuple[bool, str, str], _ByWindow], name: s
     return natural[False] > 0.5 * noise and natural[True] < (1 - MIN_EXPLAINED) * natural[False]
 
 
-def _is_clock(timeline: _Timeline, state: RowStates) -> bool:
+def _is_clock(timeline: Timeline, state: RowStates) -> bool:
     """Whether a feature's bin hardly says more than the hour of the week, as the hour itself.
 
     What a window has of it then depends only on when its events were, which the traffic of training only estimates:
@@ -518,8 +516,8 @@ class _Unusual(NamedTuple):
     start: int
 
 
-def _calibrate(
-    measured: Mapping[tuple[bool, str, str], _ByWindow], followers: set[str]
+def calibrate(
+    measured: Mapping[tuple[bool, str, str], ByWindow], followers: set[str]
 ) -> tuple[dict[str, float], dict[bool, _Variances], dict[str, _Unusual]]:
     """Fit the variances and factors of all measures, then one level for each length of window.
 
@@ -546,7 +544,7 @@ def _calibrate(
             variance, growth = fit_variance(distance**2 - noise, days, noise)
             ratio = np.abs(distance) / np.sqrt(variance + growth * days + noise)
             factor = _choose_factor(ratio)
-            shorter = NaturalVariation(_round(variance), _round(growth), _round(factor))
+            shorter = NaturalVariation(round_number(variance), round_number(growth), round_number(factor))
             of_feature[window] = shorter
             maxima = exceedances.setdefault(window, {})
             keys = [key for part in parts for key in part.keys]
@@ -568,7 +566,7 @@ def _calibrate(
     for window, seconds in VARIATION_WINDOWS.items():
         values = np.array(list(exceedances.get(window, {}).values()))
         if len(values) >= POOLED_WINDOWS or (level is None and len(values) >= MIN_WINDOWS):
-            level = _round(choose_level(values, windows_per_month=30 * DAY / seconds))
+            level = round_number(choose_level(values, windows_per_month=30 * DAY / seconds))
         if level is not None:
             levels[window] = level
     if levels:  # for windows shorter than any that had enough events
@@ -576,7 +574,7 @@ def _calibrate(
     return levels, variances, unusual
 
 
-def _write_notes(timeline: _Timeline, unusual: Mapping[str, _Unusual]) -> tuple[str, ...]:
+def _write_notes(timeline: Timeline, unusual: Mapping[str, _Unusual]) -> tuple[str, ...]:
     """Say what training does not cover, and where something within it may have been wrong."""
     notes = []
     if timeline.days < MIN_DAYS_OF_RHYTHM:
@@ -660,7 +658,7 @@ def choose_level(exceedances: Array, *, windows_per_month: float) -> float:
     return float(min(level, 2.0 * exceedances.max()))
 
 
-def _round(value: Any) -> float:
+def round_number(value: Any) -> float:
     return float(f"{float(value):.4g}")
 
 
@@ -673,7 +671,7 @@ def state_default(seconds: Array | None = None) -> Variation:
     measures = {
         measure: {
             DEFAULT_FEATURE: {
-                window: NaturalVariation(_round((short if seconds < DAY else long) ** 2))
+                window: NaturalVariation(round_number((short if seconds < DAY else long) ** 2))
                 for window, seconds in VARIATION_WINDOWS.items()
             }
         }
