@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 
 from logging_lib.profile.coerce import format_epoch
-from logging_lib.profile.encoding import Array, WordRows
+from logging_lib.profile.encoding import NEVER, Array, WordRows
 from logging_lib.profile.model import (
     DEFAULT_FEATURE,
     NEW_WORDS,
@@ -303,8 +303,10 @@ def _measure_state(
     for check, known in state.known_from.items():
         known_in_order = known[order]
         failed = np.flatnonzero(known_in_order >= rows)
-        # As at the end of training: expected is what the last fifth fails against the four before it.
-        fifth = round(rows * SCORED)
+        # As at the end of training: expected is what the last fifth fails against the four before it. All rows say
+        # what is missing: that does not depend on what came before.
+        is_static = not ((known_in_order > -1) & (known_in_order < NEVER)).any()
+        fifth = 0 if is_static else round(rows * SCORED)
         expected = int((known_in_order[fifth:rows] >= fifth).sum())
         if len(failed) or expected:
             failing[check] = timeline.cumulate(failed)[:, 0], expected, rows - fifth
@@ -405,7 +407,22 @@ def measure_rates(hits: Array, total: Array, expected: int, rows: int) -> Distan
     usual = (expected + 0.5) / (rows + 1.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         distance = 2 * np.arcsin(np.sqrt(hits / total)) - 2 * np.arcsin(np.sqrt(usual))
-        return Distances(distance, 1 / total + 1 / (rows + 1.0))
+        few = np.interp(total * min(usual, 1 - usual), _EXPECTED, _SQUARES)
+        return Distances(distance, few / total + 1 / (rows + 1.0))
+
+
+def _square_roots_of_few(expected: Array) -> Array:
+    """Compute E[4(√X - √λ)²] of Poisson counts X: 1 where many are expected, up to 1.8 around one; shape (λ,)."""
+    counts = np.arange(200)
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_p = np.where(expected[:, None] > 0, counts * np.log(expected[:, None]), -np.inf * (counts > 0))
+    p = np.exp(np.nan_to_num(log_p, nan=0.0, neginf=-1e9) - expected[:, None] - log_factorial)
+    return np.asarray((p * 4 * (np.sqrt(counts) - np.sqrt(expected)[:, None]) ** 2).sum(axis=1))
+
+
+_EXPECTED = np.concatenate([np.linspace(0, 5, 101), np.linspace(5.5, 60, 110)])
+_SQUARES = _square_roots_of_few(_EXPECTED)
 
 
 def _keep_rises(distances: Distances) -> Distances:
@@ -647,9 +664,8 @@ def choose_level(exceedances: Array, *, windows_per_month: float) -> float:
     """
     threshold = float(np.quantile(exceedances, 0.8))
     above = exceedances[exceedances > threshold] - threshold
-    if len(
-        above
-    ):  # the scale of an exponential tail by its median, which a fault within training leaves alone
+    if len(above):
+        # The scale of an exponential tail by its median, which a fault within training leaves alone.
         robust = float(np.median(above)) / np.log(2)
         scale = min(max(robust, float(above.mean())), 2 * robust)
     else:
