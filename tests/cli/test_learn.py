@@ -207,6 +207,7 @@ def test_it_learns_from_elasticsearch(server: Store) -> None:
     own = fit(f"model-{uuid4().hex[:8]}")
     publish(server, own, now=NOW)
     serve(server, elastic.new_stream(), own)
+    assert "natural variation" in CliRunner().invoke(app, ["doctor", "--json"]).output
     invoke("--model", own.model, "--publish")
     document = find_document(server, own.model, "1")
     assert document is not None
