@@ -35,9 +35,10 @@ demo: $(VENV)/.demo ## a real model, three incidents, alerts by mail and Slack; 
 # Two processes, a file's tests in one of them; tests/conftest.py sends all that need one server to one process.
 WORKERS ?= 2
 
-pictures: demo ## the README's pictures, of the demo's report and dashboards
+pictures: demo ## the documentation's pictures, of the demo and of natural variation
 	$(BIN)/logging-lib dashboards preview --store build/demo/store --out build/preview
 	$(BIN)/python tools/pictures.py
+	$(BIN)/python -m tools.draw_variation
 
 servers: $(VENV)/.dev ## fetch what the tests start, once: Elasticsearch, JRuby, Chromium (about 1 GB)
 	$(BIN)/python -m tools.fetch_test_servers

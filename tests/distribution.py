@@ -27,7 +27,6 @@ EARLY = (
     "tests/report/test_preview_bad_input.py",
     "tests/examples/test_integrations.py",
     "tests/watch/test_backtest.py",
-    "tests/watch/test_detection_bench.py",
 )
 """Units that take long: they begin first, so that no process ends long after the others."""
 

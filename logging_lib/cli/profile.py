@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from logging_lib.cli import options, output
+from logging_lib.cli.learn import learn
 from logging_lib.profile import io
 from logging_lib.profile.coerce import format_epoch, number_text
 from logging_lib.profile.config import Config
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 app = typer.Typer(help="What training looked like.", no_args_is_help=True)
+app.command()(learn)
 
 
 @app.command()
@@ -90,6 +92,8 @@ def fit(
             settings = replace(settings, time=time)
         if timezone is not None:
             settings = replace(settings, timezone=configuration.parse_timezone(timezone, "--timezone"))
+            if settings.time is None and data is not None:
+                raise output.fail("--timezone needs --time")
         if data is None:
             frame, absent, settings = _served(elasticsearch, model, version, days, settings)
             prediction = prediction or (PREDICTION if PREDICTION in frame else None)
@@ -139,7 +143,7 @@ def fit(
             typer.echo(f"note: {feature.name} {note}")
     for note in fitted.variation.notes if fitted.variation is not None else ():
         typer.echo(f"note: {note}")
-    if fitted.variation is None or fitted.variation.source == "default":
+    if settings.time is None:
         typer.echo(
             "note: how much the traffic varies by itself is not known, and a stated default is used; give --time, "
             "or learn it from what is served: logging-lib profile learn"

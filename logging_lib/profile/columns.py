@@ -598,7 +598,7 @@ def _build_feature(
     return feature, RowStates(
         feature.name,
         np.where(missing | absent | fit.wrong_type, -1, bins),
-        int(bins.max(initial=-1)) + 1,
+        max(int(bins.max(initial=-1)) + 1, len(feature.counts)),
         feature.kind in ("numeric", "text"),
         {**_known_from(failed, static), **fit.known_from},
         fit.numbers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from logging_lib.profile.model import (
@@ -14,6 +15,7 @@ from logging_lib.profile.model import (
     NaturalVariation,
     Profile,
     Quality,
+    Rhythm,
     Variation,
 )
 from logging_lib.schema import tokens
@@ -74,7 +76,7 @@ def build_document(
         },
     }
     if profile.variation is not None:
-        document["expected"]["variation"] = _build_variation(profile, profile.variation)
+        document["expected"]["variation"] = build_variation(profile, profile.variation)
     if profile.prediction is not None:
         document["expected"]["prediction"] = {
             "kind": profile.prediction.kind,
@@ -116,14 +118,15 @@ def _expected_new_words(profile: Profile) -> dict[str, Any]:
     }
 
 
-def _build_variation(profile: Profile, variation: Variation) -> dict[str, Any]:
+def build_variation(profile: Profile | None, variation: Variation) -> dict[str, Any]:
+    """Build a variation as watches read it; without a profile, one that has no rhythm."""
     document: dict[str, Any] = {
         "source": variation.source,
         "until": variation.until,
         "levels": dict(variation.levels),
         "measures": _list_numbers(variation.measures),
     }
-    if variation.rhythm is not None:
+    if variation.rhythm is not None and profile is not None:
         outputs = {PREDICTION: profile.prediction} if profile.prediction is not None else {}
         features = {**profile.features, **outputs}
         document["rhythm"] = {
@@ -131,10 +134,77 @@ def _build_variation(profile: Profile, variation: Variation) -> dict[str, Any]:
             "traffic": list(variation.rhythm.traffic),
             "longest_gap": variation.rhythm.longest_gap,
             "bins": {name: [list(part) for part in parts] for name, parts in variation.rhythm.bins.items()},
-            "labels": {name: _list_ordinary_bins(features[name]) for name in variation.rhythm.bins},
+            "labels": {name: list_ordinary_bins(features[name]) for name in variation.rhythm.bins},
             "measures": _list_numbers(variation.rhythm.measures),
         }
     return document
+
+
+def read_variation(document: Mapping[str, Any]) -> Variation:
+    """Read a variation back from what ``build_variation`` wrote; when it began is not in it."""
+    rhythm = document.get("rhythm")
+    return Variation(
+        source=document["source"],
+        since="",
+        until=document["until"],
+        levels=document["levels"],
+        measures=_read_numbers(document["measures"]),
+        rhythm=Rhythm(
+            timezone=rhythm["timezone"],
+            traffic=tuple(rhythm["traffic"]),
+            longest_gap=rhythm["longest_gap"],
+            bins={name: tuple(map(tuple, parts)) for name, parts in rhythm["bins"].items()},
+            measures=_read_numbers(rhythm["measures"]),
+        )
+        if rhythm is not None
+        else None,
+    )
+
+
+def _read_numbers(measures: Mapping[str, Any]) -> dict[str, dict[str, dict[str, NaturalVariation]]]:
+    return {
+        measure: {
+            name: {window: NaturalVariation(*numbers) for window, numbers in windows.items()}
+            for name, windows in features.items()
+        }
+        for measure, features in measures.items()
+    }
+
+
+def put_learned(
+    document: Mapping[str, Any], profile: Profile, variation: Variation, *, at: str, by: str
+) -> dict[str, Any]:
+    """Return a profile's document with a learned variation; ``learned`` says who published it, and of when it is.
+
+    What was there is kept in ``replaced``, so that it can be undone, and so that a backtest knows what was known.
+    """
+    entry = {
+        "id": sha256(repr((document["_id"], at)).encode()).hexdigest()[:8],
+        "at": at,
+        "by": by,
+        "since": variation.since,
+        "until": variation.until,
+    }
+    expected = document["expected"]
+    return {
+        **document,
+        "expected": {**expected, "variation": build_variation(profile, variation)},
+        "learned": [*document.get("learned", ()), entry],
+        "replaced": {**document.get("replaced", {}), entry["id"]: {"value": expected.get("variation")}},
+    }
+
+
+def undo_learned(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a document with the variation before the one that was learned last; None where none was learned."""
+    if not document.get("learned"):
+        return None
+    *earlier, undone = document["learned"]
+    replaced = dict(document["replaced"])
+    before = replaced.pop(undone["id"])["value"]
+    expected = {name: part for name, part in document["expected"].items() if name != "variation"}
+    if before is not None:
+        expected["variation"] = before
+    return {**document, "expected": expected, "learned": earlier, "replaced": replaced}
 
 
 def _list_numbers(measures: Mapping[str, Mapping[str, Mapping[str, NaturalVariation]]]) -> dict[str, Any]:
@@ -148,7 +218,7 @@ def _list_numbers(measures: Mapping[str, Mapping[str, Mapping[str, NaturalVariat
     }
 
 
-def _list_ordinary_bins(feature: Feature) -> list[str]:
+def list_ordinary_bins(feature: Feature) -> list[str]:
     """List a feature's ordinary bins in the order in which fitting counts them."""
     if feature.kind in ("category", "boolean"):
         labels = [tokens.escape(value) for value in list(feature.values)[: feature.binned]]

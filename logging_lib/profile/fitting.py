@@ -12,7 +12,7 @@ import pandas as pd
 
 from logging_lib.profile.coerce import category_text, format_epoch, to_epoch, to_python
 from logging_lib.profile.columns import compute_moments, fit_column
-from logging_lib.profile.config import Config, FeatureConfig, validate_columns
+from logging_lib.profile.config import Config, FeatureConfig, parse_timezone, validate_columns
 from logging_lib.profile.encoding import HeldOutSplit
 from logging_lib.profile.environment import installed_versions
 from logging_lib.profile.io import ProfileError, with_content_hash
@@ -66,6 +66,7 @@ def fit(
         duplicates = sorted({name for name in names if names.count(name) > 1})
         raise ProfileError(f"the data have the column {duplicates[0]!r} more than once")
     validate_columns(config, names)
+    parse_timezone(config.timezone, "timezone")
     for role, name in (("target", target), ("prediction", prediction)):
         if name is not None and name not in names:
             raise ProfileError(
@@ -109,7 +110,7 @@ def fit(
             training_seconds=training_seconds,
             libraries=dict(libraries) if libraries is not None else installed_versions(),
             na_values=config.na_values,
-            variation=variation or state_default(last or ""),
+            variation=variation or state_default(seconds),
         )
     )
 

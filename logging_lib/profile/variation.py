@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 
 from logging_lib.profile.coerce import format_epoch
-from logging_lib.profile.encoding import Array, WordRows
+from logging_lib.profile.encoding import NEVER, Array, WordRows
 from logging_lib.profile.model import (
     DEFAULT_FEATURE,
     NEW_WORDS,
@@ -54,6 +54,8 @@ MIN_EVENTS = 20
 MIN_WINDOWS = 8
 POOLED_WINDOWS = 30
 MIN_DAYS_OF_RHYTHM = 14
+MAX_DAYS = 3660.0
+"""Longer training has a placeholder such as 1970-01-01 among its times, or more windows than fit in memory."""
 ALARMS_PER_MONTH = 0.1
 OVERLAP = 2.0
 """Scheduled runs see overlapping windows, which pass a level about twice as often as disjoint ones."""
@@ -121,7 +123,7 @@ class Distances(NamedTuple):
     noise: Array
 
 
-class _Timeline:
+class Timeline:
     """Training's rows in order of time, counted in cells of the shortest window."""
 
     def __init__(self, seconds: Array, timezone: str) -> None:
@@ -170,7 +172,7 @@ def find_part_of_week(hour_of_week: Array) -> Array:
     return np.asarray((hour_of_week >= 120) * 24 + hour_of_week % 24)
 
 
-class _Origin:
+class Origin:
     """One reference, all before a cell, and the disjoint windows after it.
 
     Attributes:
@@ -180,7 +182,7 @@ class _Origin:
             (windows, parts).
     """
 
-    def __init__(self, timeline: _Timeline, cell: int, rows: int) -> None:
+    def __init__(self, timeline: Timeline, cell: int, rows: int) -> None:
         self.cell = cell
         self.rows = rows
         self.windows: dict[str, tuple[Array, int, Array]] = {}
@@ -204,7 +206,7 @@ class _Origin:
         return np.asarray(cumulated[starts + length] - cumulated[starts])
 
 
-class _Measured(NamedTuple):
+class Measured(NamedTuple):
     """The distances of the windows of one length after one origin, of those that have enough events."""
 
     distance: Array
@@ -213,7 +215,7 @@ class _Measured(NamedTuple):
     keys: list[tuple[int, int]]
 
 
-_ByWindow = dict[str, list[_Measured]]
+ByWindow = dict[str, list[Measured]]
 
 
 def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "UTC") -> Variation | None:
@@ -225,19 +227,21 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
         timezone: whose hours and days traffic may follow.
 
     Returns:
-        The variation; None where training is shorter than a day or has too few rows for one window.
+        The variation; None where training is shorter than a day or longer than ``MAX_DAYS``, or has too few rows.
     """
-    timeline = _Timeline(seconds, timezone)
-    if timeline.days < 1:
+    if not 1 <= (seconds.max() - seconds.min()) / DAY <= MAX_DAYS:
         return None
-    measured: dict[tuple[bool, str, str], _ByWindow] = {}
+    timeline = Timeline(seconds, timezone)
+    measured: dict[tuple[bool, str, str], ByWindow] = {}
     for origin in _choose_origins(timeline):
         for state in states:
             for key, window, distances, events in _measure_state(timeline, state, origin):
-                enough = (events >= MIN_EVENTS) & np.isfinite(distances.distance)
+                # No distance: the reference never had that part of the week, or all bins count as one.
+                is_known = np.isfinite(distances.distance) & np.isfinite(distances.noise)
+                enough = (events >= MIN_EVENTS) & is_known
                 starts, _, days = origin.windows[window]
                 measured.setdefault(key, {}).setdefault(window, []).append(
-                    _Measured(
+                    Measured(
                         distances.distance[enough],
                         distances.noise[enough],
                         days[enough],
@@ -249,7 +253,7 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
         for state in states
         if _follows_rhythm(measured, state.name) and not _is_clock(timeline, state)
     }
-    levels, variances, unusual = _calibrate(measured, followers)
+    levels, variances, unusual = calibrate(measured, followers)
     if not levels:
         return None
     return Variation(
@@ -261,8 +265,8 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
         notes=_write_notes(timeline, unusual),
         rhythm=Rhythm(
             timezone=timezone,
-            traffic=tuple(_round(number) for number in timeline.measure_traffic(timeline.cells)),
-            longest_gap=_round(timeline.measure_longest_gap()),
+            traffic=tuple(round_number(number) for number in timeline.measure_traffic(timeline.cells)),
+            longest_gap=round_number(timeline.measure_longest_gap()),
             bins={state.name: _count_parts(timeline, state) for state in states if state.name in followers},
             measures=variances[True],
         )
@@ -271,15 +275,15 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
     )
 
 
-def _choose_origins(timeline: _Timeline) -> Iterator[_Origin]:
+def _choose_origins(timeline: Timeline) -> Iterator[Origin]:
     for share in ORIGINS:
         cell = int(timeline.cells * share)
         rows = int(np.searchsorted(timeline.cell, cell))
         if cell > 0 and rows >= MIN_EVENTS:
-            yield _Origin(timeline, cell, rows)
+            yield Origin(timeline, cell, rows)
 
 
-def _count_parts(timeline: _Timeline, state: RowStates) -> tuple[tuple[int, ...], ...]:
+def _count_parts(timeline: Timeline, state: RowStates) -> tuple[tuple[int, ...], ...]:
     bins = state.bins[timeline.order]
     ordinary = np.flatnonzero(bins >= 0)
     at = timeline.part[timeline.cell[ordinary]] * state.number_of_bins + bins[ordinary]
@@ -288,7 +292,7 @@ def _count_parts(timeline: _Timeline, state: RowStates) -> tuple[tuple[int, ...]
 
 
 def _measure_state(
-    timeline: _Timeline, state: RowStates, origin: _Origin
+    timeline: Timeline, state: RowStates, origin: Origin
 ) -> Iterator[tuple[tuple[bool, str, str], str, Distances, Array]]:
     """Yield, for each measure and length of window after one origin, the distances and the windows' events."""
     order, rows = timeline.order, origin.rows
@@ -299,8 +303,10 @@ def _measure_state(
     for check, known in state.known_from.items():
         known_in_order = known[order]
         failed = np.flatnonzero(known_in_order >= rows)
-        # As at the end of training: expected is what the last fifth fails against the four before it.
-        fifth = round(rows * SCORED)
+        # As at the end of training: expected is what the last fifth fails against the four before it. All rows say
+        # what is missing: that does not depend on what came before.
+        is_static = not ((known_in_order > -1) & (known_in_order < NEVER)).any()
+        fifth = 0 if is_static else round(rows * SCORED)
         expected = int((known_in_order[fifth:rows] >= fifth).sum())
         if len(failed) or expected:
             failing[check] = timeline.cumulate(failed)[:, 0], expected, rows - fifth
@@ -360,7 +366,7 @@ def find_earliest_place(rows: int) -> int:
 
 
 def _measure_new_words(
-    timeline: _Timeline, origin: _Origin, window: str, total: Array, words: WordRows
+    timeline: Timeline, origin: Origin, window: str, total: Array, words: WordRows
 ) -> Distances:
     """Measure, in each window, the rate of the most frequent word that the reference does not know."""
     fifth = round(origin.rows * SCORED)
@@ -378,9 +384,7 @@ def _measure_new_words(
     return measure_rates(hits, total, expected, origin.rows - fifth)
 
 
-def _measure_mean(
-    timeline: _Timeline, origin: _Origin, window: str, numbers: Array
-) -> tuple[Distances, Array]:
+def _measure_mean(timeline: Timeline, origin: Origin, window: str, numbers: Array) -> tuple[Distances, Array]:
     finite = np.isfinite(numbers)
     sums = np.bincount(timeline.cell, weights=np.where(finite, numbers, 0.0), minlength=timeline.cells)
     counts = np.bincount(timeline.cell[finite], minlength=timeline.cells)
@@ -403,7 +407,22 @@ def measure_rates(hits: Array, total: Array, expected: int, rows: int) -> Distan
     usual = (expected + 0.5) / (rows + 1.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         distance = 2 * np.arcsin(np.sqrt(hits / total)) - 2 * np.arcsin(np.sqrt(usual))
-        return Distances(distance, 1 / total + 1 / (rows + 1.0))
+        few = np.interp(total * min(usual, 1 - usual), _EXPECTED, _SQUARES)
+        return Distances(distance, few / total + 1 / (rows + 1.0))
+
+
+def _square_roots_of_few(expected: Array) -> Array:
+    """Compute E[4(√X - √λ)²] of Poisson counts X: 1 where many are expected, up to 1.8 around one; shape (λ,)."""
+    counts = np.arange(200)
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_p = np.where(expected[:, None] > 0, counts * np.log(expected[:, None]), -np.inf * (counts > 0))
+    p = np.exp(np.nan_to_num(log_p, nan=0.0, neginf=-1e9) - expected[:, None] - log_factorial)
+    return np.asarray((p * 4 * (np.sqrt(counts) - np.sqrt(expected)[:, None]) ** 2).sum(axis=1))
+
+
+_EXPECTED = np.concatenate([np.linspace(0, 5, 101), np.linspace(5.5, 60, 110)])
+_SQUARES = _square_roots_of_few(_EXPECTED)
 
 
 def _keep_rises(distances: Distances) -> Distances:
@@ -470,10 +489,12 @@ def _compute_psi_distance(reference: Array, observed: Array, m: Array, n: Array)
 
     index = np.where(large, part(reference, observed), 0.0).sum(axis=1)
     index += np.where(has_few, part(few_reference[:, None], few_observed[:, None])[:, 0], 0.0)
-    return np.where(n > 0, np.sqrt(np.where(k >= 2, index, 0.0) / np.maximum(k - 1, 1)), np.nan)
+    # Where all bins count as one, the watch says nothing: that is no distance of 0.
+    index = np.where(k >= 2, index, 0.0)
+    return np.where((n > 0) & large.any(axis=1), np.sqrt(index / np.maximum(k - 1, 1)), np.nan)
 
 
-def _follows_rhythm(measured: Mapping[tuple[bool, str, str], _ByWindow], name: str) -> bool:
+def _follows_rhythm(measured: Mapping[tuple[bool, str, str], ByWindow], name: str) -> bool:
     """Whether the parts of the week explain enough of how far a feature's windows are from training."""
     natural = {}
     noise = 0.0
@@ -490,7 +511,7 @@ def _follows_rhythm(measured: Mapping[tuple[bool, str, str], _ByWindow], name: s
     return natural[False] > 0.5 * noise and natural[True] < (1 - MIN_EXPLAINED) * natural[False]
 
 
-def _is_clock(timeline: _Timeline, state: RowStates) -> bool:
+def _is_clock(timeline: Timeline, state: RowStates) -> bool:
     """Whether a feature's bin hardly says more than the hour of the week, as the hour itself.
 
     What a window has of it then depends only on when its events were, which the traffic of training only estimates:
@@ -512,8 +533,8 @@ class _Unusual(NamedTuple):
     start: int
 
 
-def _calibrate(
-    measured: Mapping[tuple[bool, str, str], _ByWindow], followers: set[str]
+def calibrate(
+    measured: Mapping[tuple[bool, str, str], ByWindow], followers: set[str]
 ) -> tuple[dict[str, float], dict[bool, _Variances], dict[str, _Unusual]]:
     """Fit the variances and factors of all measures, then one level for each length of window.
 
@@ -540,7 +561,7 @@ def _calibrate(
             variance, growth = fit_variance(distance**2 - noise, days, noise)
             ratio = np.abs(distance) / np.sqrt(variance + growth * days + noise)
             factor = _choose_factor(ratio)
-            shorter = NaturalVariation(_round(variance), _round(growth), _round(factor))
+            shorter = NaturalVariation(round_number(variance), round_number(growth), round_number(factor))
             of_feature[window] = shorter
             maxima = exceedances.setdefault(window, {})
             keys = [key for part in parts for key in part.keys]
@@ -552,12 +573,17 @@ def _calibrate(
             for key, exceedance in zip(keys, (ratio / factor).tolist(), strict=True):
                 if exceedance > maxima.get(key, 0.0):
                     maxima[key] = exceedance
+        if of_feature:  # for windows shorter than any that had enough events
+            first = next(iter(of_feature.values()))
+            variances[by_part][measure][name] = {
+                window: of_feature.get(window, first) for window in VARIATION_WINDOWS
+            }
     levels: dict[str, float] = {}
     level: float | None = None
     for window, seconds in VARIATION_WINDOWS.items():
         values = np.array(list(exceedances.get(window, {}).values()))
         if len(values) >= POOLED_WINDOWS or (level is None and len(values) >= MIN_WINDOWS):
-            level = _round(choose_level(values, windows_per_month=30 * DAY / seconds))
+            level = round_number(choose_level(values, windows_per_month=30 * DAY / seconds))
         if level is not None:
             levels[window] = level
     if levels:  # for windows shorter than any that had enough events
@@ -565,7 +591,7 @@ def _calibrate(
     return levels, variances, unusual
 
 
-def _write_notes(timeline: _Timeline, unusual: Mapping[str, _Unusual]) -> tuple[str, ...]:
+def _write_notes(timeline: Timeline, unusual: Mapping[str, _Unusual]) -> tuple[str, ...]:
     """Say what training does not cover, and where something within it may have been wrong."""
     notes = []
     if timeline.days < MIN_DAYS_OF_RHYTHM:
@@ -638,9 +664,8 @@ def choose_level(exceedances: Array, *, windows_per_month: float) -> float:
     """
     threshold = float(np.quantile(exceedances, 0.8))
     above = exceedances[exceedances > threshold] - threshold
-    if len(
-        above
-    ):  # the scale of an exponential tail by its median, which a fault within training leaves alone
+    if len(above):
+        # The scale of an exponential tail by its median, which a fault within training leaves alone.
         robust = float(np.median(above)) / np.log(2)
         scale = min(max(robust, float(above.mean())), 2 * robust)
     else:
@@ -649,16 +674,20 @@ def choose_level(exceedances: Array, *, windows_per_month: float) -> float:
     return float(min(level, 2.0 * exceedances.max()))
 
 
-def _round(value: Any) -> float:
+def round_number(value: Any) -> float:
     return float(f"{float(value):.4g}")
 
 
-def state_default(until: str) -> Variation:
-    """State the variation of a model whose training had no times; ``until`` is the end of training, if known."""
+def state_default(seconds: Array | None = None) -> Variation:
+    """State the variation of a model whose training had no times, or none that it can be measured by.
+
+    Args:
+        seconds: each row's time, in seconds since 1970, if known; shape (rows,).
+    """
     measures = {
         measure: {
             DEFAULT_FEATURE: {
-                window: NaturalVariation(_round((short if seconds < DAY else long) ** 2))
+                window: NaturalVariation(round_number((short if seconds < DAY else long) ** 2))
                 for window, seconds in VARIATION_WINDOWS.items()
             }
         }
@@ -667,7 +696,23 @@ def state_default(until: str) -> Variation:
     return Variation(
         source="default",
         since="",
-        until=until,
+        until=format_epoch(float(seconds.max())) if seconds is not None else "",
         levels=dict.fromkeys(VARIATION_WINDOWS, DEFAULT_LEVEL),
         measures=measures,
+        notes=(_explain_default(seconds),) if seconds is not None else (),
     )
+
+
+def _explain_default(seconds: Array) -> str:
+    first, last = float(seconds.min()), float(seconds.max())
+    days = (last - first) / DAY
+    if days < 1:
+        reason = f"training covers {days * 24:.1f} hours, less than a day"
+    elif days > MAX_DAYS:
+        reason = (
+            f"training spans {days / 365.25:,.0f} years, from {format_epoch(first)} to {format_epoch(last)} "
+            "(leave out rows whose times are wrong)"
+        )
+    else:
+        reason = "no window of training has enough rows of a feature that varies"
+    return f"{reason}: a stated default says how much traffic varies by itself"

@@ -5,9 +5,12 @@ from __future__ import annotations
 from math import sqrt
 
 from logging_lib.profile.coerce import to_epoch
-from logging_lib.profile.model import DEFAULT_FEATURE, NaturalVariation, Profile, Variation
+from logging_lib.profile.model import DEFAULT_FEATURE, Feature, NaturalVariation, Profile, Variation
+from logging_lib.schema import tokens
 
 DAY = "24h"
+MAX_SHIFT = sqrt(3.0)
+"""The shift of ranks, in their standard deviations, where all values are higher than any in training."""
 
 
 def describe_variation(profile: Profile, feature: str) -> str:
@@ -25,8 +28,13 @@ def describe_variation(profile: Profile, feature: str) -> str:
     if variation is None:
         return ""
     is_default = variation.source == "default"
+    of_feature = profile.features.get(feature, profile.prediction)
+    bins = _count_bins(of_feature) if of_feature is not None else 0
+    if bins < 2:
+        return ""
+    has_ranks = of_feature is not None and of_feature.kind in ("numeric", "text") and bins >= 4
     by_part = variation.rhythm is not None and feature in variation.rhythm.bins
-    for measure in ("shift", "psi"):
+    for measure in ("shift", "psi") if has_ranks else ("psi",):
         numbers = find_natural_variation(variation, measure, feature, DAY, by_part=by_part)
         if numbers is None:
             continue
@@ -36,9 +44,11 @@ def describe_variation(profile: Profile, feature: str) -> str:
         how = " beside the hour of the week" if by_part else ""
         if measure == "shift":
             moves = "is taken to move" if is_default else "moves"
-            return f"{moves} by {natural:.2g} sd from day to day{how}; a shift is seen from {limit:.2g}"
-        bins = _count_bins(profile, feature) - 1
-        index, seen = bins * natural**2, bins * limit**2
+            seen_from = (
+                f"a shift is seen from {limit:.2g}" if limit < MAX_SHIFT else "no shift of a day is seen"
+            )
+            return f"{moves} by {natural:.2g} sd from day to day{how}; {seen_from}"
+        index, seen = (bins - 1) * natural**2, (bins - 1) * limit**2
         move = "are taken to move" if is_default else "move"
         return f"its shares {move} by a PSI of {index:.2g} from day to day{how}; a change is seen from {seen:.2g}"
     return ""
@@ -62,10 +72,9 @@ def _count_daily_rows(profile: Profile) -> float:
     return profile.rows / max(((last or 0.0) - (first or 0.0)) / 86400.0, 1.0)
 
 
-def _count_bins(profile: Profile, feature: str) -> int:
-    of_feature = profile.features.get(feature, profile.prediction)
-    if of_feature is None:
-        return 2
-    return max(
-        2, len([name for name in of_feature.expected_bins() if not name.startswith(("!m", "!a", "!u", "!t"))])
+def _count_bins(feature: Feature) -> int:
+    """Count the ordinary bins."""
+    special = {*tokens.SPECIAL_BINS} - {tokens.OTHER}
+    return len(
+        [name for name in feature.expected_bins() if name not in special and not name.startswith("oov:")]
     )

@@ -208,6 +208,7 @@ _PROFILES: Body = {
         "owners": dict(_STORED_OBJECT),
         "overrides": dict(_STORED_OBJECT),
         "accepted": dict(_STORED_OBJECT),
+        "learned": dict(_STORED_OBJECT),
         "replaced": dict(_STORED_OBJECT),
         "expected": dict(_STORED_OBJECT),
     },

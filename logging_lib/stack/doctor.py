@@ -19,6 +19,7 @@ from logging_lib.store.annotate import count_unchecked
 from logging_lib.store.connection import Connection, ElasticsearchError
 from logging_lib.store.elasticsearch import ElasticsearchStore
 from logging_lib.store.port import StoreError
+from logging_lib.store.profiles import list_careful
 
 MAX_CLOCK_SKEW = timedelta(seconds=5)
 MAX_EVENT_AGE = timedelta(hours=1)
@@ -81,6 +82,7 @@ def diagnose(
         ("dead letters", lambda: _dead_letters(store)),
         ("ignored fields", lambda: _ignored(store)),
         ("unchecked events", lambda: _unchecked(store)),
+        ("natural variation", lambda: _variation(store)),
     ]
     for name, check in checks:
         try:
@@ -98,6 +100,14 @@ def diagnose(
                     )
                 )
     return findings
+
+
+def _variation(store: ElasticsearchStore) -> DoctorFindings:
+    careful = list_careful(store)
+    if careful:
+        names = ", ".join(careful[:MAX_SHOWN]) + (" and others" if len(careful) > MAX_SHOWN else "")
+        message = f"is not known of {names}: watches are careful, by a stated default"
+        yield DoctorFinding(FindingLevel.NOTE, "natural variation", message, "logging-lib profile learn")
 
 
 def _license(server: ServerCapabilities) -> DoctorFindings:

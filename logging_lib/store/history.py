@@ -68,12 +68,14 @@ class PredictionHistory:
         absent: by feature, a mask of the rows that lack its key, shape (rows,).
         kinds: the features' kinds from their profile, where the events had one.
         is_truncated: there were more events than requested.
+        weights: how many events each one counts for, shape (rows,).
     """
 
     frame: pd.DataFrame
     absent: Mapping[str, np.ndarray[Any, Any]]
     kinds: Mapping[str, str]
     is_truncated: bool
+    weights: np.ndarray[Any, Any]
 
 
 def read_history(
@@ -90,6 +92,7 @@ def read_history(
     rows: list[dict[str, Any]] = []
     times: list[str] = []
     outputs: list[Any] = []
+    weights: list[float] = []
     seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
     cut = False
     for source in _newest_predictions(store, model, version, now - timedelta(days=days), now):
@@ -104,6 +107,7 @@ def read_history(
                     seen[name][kind] += 1
         rows.append(inputs_of(inputs))
         times.append(source["@timestamp"])
+        weights.append((source["ml"].get("sample") or {}).get("weight") or 1.0)
         outputs.append(output_of(source["ml"].get("prediction") or {}))
     if not rows:
         raise StoreError(
@@ -120,7 +124,8 @@ def read_history(
         frame[PREDICTION] = outputs[::-1]
     absent = {name: np.array([name not in row for row in rows], dtype=bool) for name in names}
     kinds = {name: counts.most_common(1)[0][0] for name, counts in seen.items()}
-    return PredictionHistory(frame, {name: mask for name, mask in absent.items() if mask.any()}, kinds, cut)
+    missing_keys = {name: mask for name, mask in absent.items() if mask.any()}
+    return PredictionHistory(frame, missing_keys, kinds, cut, np.array(weights[::-1], dtype=float))
 
 
 def inputs_of(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,7 +152,7 @@ def _newest_predictions(
             ]
         }
     }
-    source = ["@timestamp", *_INPUTS, "ml.prediction", "ml.profile.status"]
+    source = ["@timestamp", *_INPUTS, "ml.prediction", "ml.profile.status", "ml.sample.weight"]
     for page in scan_pages(store, STREAMS, query, source=source, newest_first=True, page=PAGE):
         for hit in page:
             yield hit["_source"]

@@ -83,9 +83,11 @@ def publish(
 
 
 def keep_accepted(document: dict[str, Any], before: Mapping[str, Any]) -> None:
-    """Keep in a profile's document the changes that were accepted for the same profile; another one starts anew."""
-    if before.get("accepted") and before["ml"].get("profile") == document["ml"]["profile"]:
-        document |= {name: before[name] for name in ("accepted", "replaced", "expected") if name in before}
+    """Keep in a profile's document what was accepted or learned for the same profile; another one starts anew."""
+    has_changed = before.get("accepted") or before.get("learned")
+    if has_changed and before["ml"].get("profile") == document["ml"]["profile"]:
+        kept = ("accepted", "learned", "replaced", "expected")
+        document |= {name: before[name] for name in kept if name in before}
 
 
 def file_document(profile: Profile) -> dict[str, Any]:
@@ -137,6 +139,26 @@ def find_document(store: Store, model: str, version: str) -> dict[str, Any] | No
         if hit["_id"] == f"{model}:{version}":
             return {**hit["_source"], "_id": hit["_id"]}
     return None
+
+
+def write_document(store: Store, document: Mapping[str, Any]) -> None:
+    """Write a profile's document, changed. Raises StoreError."""
+    result = store.index(PROFILES, [document])
+    if result.failed:
+        raise StoreError(f"{PROFILES}: {result.failed[0][0]}: {result.failed[0][1]}")
+    store.refresh()
+
+
+def list_careful(store: Store) -> list[str]:
+    """List the deployed model versions whose natural variation is not known, so that a default is used."""
+    source = ["ml.model", "deployed", "expected.variation.source"]
+    hits = store.search(PROFILES, {"size": MAX_PROFILES, "_source": source})["hits"]["hits"]
+    return sorted(
+        " ".join(hit["_source"]["ml"]["model"][part] for part in ("name", "version"))
+        for hit in hits
+        if hit["_source"].get("deployed")
+        and hit["_source"].get("expected", {}).get("variation", {}).get("source") == "default"
+    )
 
 
 def _find_documents(store: Store, model: str) -> list[dict[str, Any]]:

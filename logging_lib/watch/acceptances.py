@@ -18,10 +18,11 @@ from typing import Any
 
 from logging_lib._util.errors import LoggingLibError
 from logging_lib._util.times import format_instant, parse_duration
-from logging_lib.profile.model import PREDICTION
+from logging_lib.profile.model import NEW_WORDS, PREDICTION
 from logging_lib.watch.incidents import Finding, Key, key_of
 from logging_lib.watch.scripts.bins import Features, is_ordinary
 from logging_lib.watch.scripts.common import (
+    encode_prefix,
     get_answer_buckets,
     get_buckets,
     get_sampled_share,
@@ -150,13 +151,16 @@ def _replace_rate(expected: Document, entry: Document, aggregation: str, bucket:
     name, checks = entry["feature"], expected.setdefault("checks", {})
     features = checks.setdefault(entry["part"], {})
     before = features.get(name)
-    hits = sum(
-        feature["weight"]["value"] for feature in bucket[aggregation]["buckets"] if feature["key"] == name
-    )
+    counts = {feature["key"]: feature["weight"]["value"] for feature in bucket[aggregation]["buckets"]}
+    if entry["part"] == NEW_WORDS:  # each word of the text by itself: as common as the most frequent one
+        prefix = encode_prefix(name)
+        hits = max((count for key, count in counts.items() if key.startswith(prefix)), default=0.0)
+    else:
+        hits = counts.get(name, 0.0)
     dispersion = before["dispersion"] if before else 0.0
     seen = get_sampled_share(bucket)
     rows = bucket["weight"]["value"] * seen
-    features[name] = {"count": hits * seen, "rows": rows, "dispersion": dispersion}
+    features[name] = {**(before or {}), "count": hits * seen, "rows": rows, "dispersion": dispersion}
     return {"value": before}
 
 

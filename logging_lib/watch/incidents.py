@@ -310,6 +310,10 @@ def _mark_present(incident: Incident, finding: Finding, now: datetime) -> Incide
         "leading_runs": incident.leading_runs + 1 if leading == incident.leading else 1,
         "related": "",
     }
+    effect, before = changes["effect"], incident.notified_effect
+    last = max((receipts[0].created_at for receipts in incident.notified.values() if receipts), default=None)
+    if last is not None and effect is not None and before is not None and now - last < _settling(incident):
+        changes["notified_effect"] = max(before, effect)
     if incident.closed_at is not None:
         changes["opened_at"] = now
         if now - incident.closed_at >= CALM:
@@ -392,13 +396,14 @@ def read_longest_throttle(metadata: Mapping[str, Any]) -> timedelta | None:
 def _has_changed(incident: Incident, last: Notification, now: datetime) -> bool:
     """Whether an incident is no longer what was notified of: its effect has grown, or another value leads.
 
-    That is asked only after the length of the window that flagged it. A fault is found while its first events fill
-    the window, in which its effect then rises by itself.
+    That is asked only after six hours, or the length of the flagging window if that is more, and compared with the
+    largest effect until then. A fault is found while its first events fill the window, in which its effect then
+    rises by itself.
 
     A value has to lead for some findings in succession, and counts once in an incident, so two that take turns do
     not notify each time; nor do the hundreds of a feature with many values, as only some count at all.
     """
-    if now - last.created_at < (parse_duration(incident.window) if incident.window else SETTLING):
+    if now - last.created_at < _settling(incident):
         return False
     effect, before = incident.effect, incident.notified_effect
     factor = GREATER if last.kind == "resolved" else DOUBLED
@@ -410,6 +415,10 @@ def _has_changed(incident: Incident, last: Notification, now: datetime) -> bool:
         and incident.leading not in incident.notified_leading
         and 0 < len(incident.notified_leading) < MAX_LEADING
     )
+
+
+def _settling(incident: Incident) -> timedelta:
+    return max(MIN_QUIET, parse_duration(incident.window)) if incident.window else SETTLING
 
 
 def is_covered(incident: Incident, other: Incident, notifications: Iterable[Notification]) -> bool:

@@ -33,7 +33,9 @@ def test_a_spool_is_indexed_once_and_its_fault_is_found(
     command = ["index", "spool", "--store", "store", "--profile", "profile.json", "--json"]
     assert json.loads(run(app, command).output) == {"indexed": 200, "known": 0, "refused": {}}
     assert json.loads(run(app, command).output) == {"indexed": 0, "known": 200, "refused": {}}
-    dry_run = run(app, ["watch", "run", "--once", "--store", "store", "--dry-run"])
+    dry_run = run(
+        app, ["watch", "run", "--once", "--store", "store", "--dry-run", "--watch", "unseen-categories"]
+    )
     assert dry_run.exit_code == 0, dry_run.output
     assert "home: 25.00 % unseen, expected 0.00 %" in dry_run.output
     assert "Rented (50)" in dry_run.output

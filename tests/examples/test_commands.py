@@ -49,7 +49,7 @@ def test_the_batch_job_logs_one_event_a_row(
     assert "waiting   503 events" in status.output  # with the start and the last health of process and model
 
 
-def test_a_sampled_batch_keeps_every_fault_and_the_total(
+def test_a_sampled_batch_keeps_the_total_and_samples_what_usually_fails(
     tmp_path: Path, model_dir: Path, spooled: Events, valid: Valid
 ) -> None:
     source, spool = model_dir / "applications.csv", tmp_path / "spool"
@@ -59,8 +59,8 @@ def test_a_sampled_batch_keeps_every_fault_and_the_total(
     )  # fmt: skip
     events = [valid(event) for event in spooled(spool)]
     faults = [event for event in events if event["ml"].get("check", {}).get("missing")]
-    assert len(faults) == pd.read_csv(source)["annual_income"].isna().sum()
-    assert {event["ml"]["sample"]["weight"] for event in faults} == {1.0}
+    assert len(faults) < pd.read_csv(source)["annual_income"].isna().sum()  # as many as training had
+    assert {event["ml"]["sample"]["weight"] for event in faults} <= {10.0}
     assert len(events) < 150
     assert 300 < sum(event["ml"]["sample"]["weight"] for event in events) < 700
 

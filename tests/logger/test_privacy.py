@@ -43,7 +43,7 @@ def test_each_treatment(
     assert shown["other"]["title"] == "<redacted>"
     assert shown["other"]["income"].startswith("hmac-sha256:")
     assert "home" not in orjson.dumps(shown["other"]).decode()
-    assert sorted(shown["bins"]) == sorted([f"{name}=!hidden" for name in PRIVATE] + ["count=[2,3)"])
+    assert sorted(shown["bins"]) == sorted([f"{name}=!hidden" for name in PRIVATE] + ["count=[1.5,2.5)"])
 
 
 def test_checks_run_on_the_value_before_it_is_hidden(

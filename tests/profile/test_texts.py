@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from logging_lib import profile as profiles
 from logging_lib.logger.checks import Checker
 from logging_lib.profile.config import Config, FeatureConfig
-from logging_lib.profile.model import NEW_WORDS, Expectation, Profile
+from logging_lib.profile.model import NEW_WORDS, Expectation, Profile, Variation
+from logging_lib.watch.scripts.variation import compute_rise
 
 ZIPF = 1 / np.arange(1, 40_001) ** 1.05
 CUMULATED = np.cumsum(ZIPF / ZIPF.sum())
@@ -94,8 +96,13 @@ def test_natural_variation_knows_the_words_that_come_and_go() -> None:
     steady, restless = fit(texts, timed=True).variation, fit(topics, timed=True).variation
     assert steady is not None
     assert restless is not None
-    variances = [v.measures[NEW_WORDS]["text"]["24h"].variance for v in (steady, restless)]
-    assert variances[0] < 0.01 < 0.05 < variances[1]
+
+    def limit(variation: Variation) -> float:
+        natural = variation.measures[NEW_WORDS]["text"]["24h"]
+        return variation.levels["24h"] * natural.factor * math.sqrt(natural.variance)
+
+    assert limit(steady) < 0.1
+    assert limit(restless) > compute_rise(0.3, 0.1)  # the next topic, and a third of held-out rows had one
 
 
 def test_bins_of_length_have_room_for_shorter_and_longer_texts() -> None:
@@ -112,6 +119,20 @@ def test_bins_of_length_have_room_for_shorter_and_longer_texts() -> None:
     assert document["checks"][NEW_WORDS]["text"] == {
         "count": 0, "rows": 20, "dispersion": 0.0, "candidates": 3,
     }  # fmt: skip
+
+
+def test_natural_variation_counts_the_bins_that_training_left_empty() -> None:
+    """Where lengths follow the part of the week, each bin has its count, in the order of the labels."""
+    is_day = [8 <= hour % 24 < 20 for hour in range(24 * 42)]
+    texts = ["a b c d" if day == (row % 4 > 0) else "a b" for day in is_day for row in range(40)]
+    frame = pd.DataFrame({"text": texts})
+    frame["at"] = pd.to_datetime(1.7e9 + np.arange(len(frame)) * 90, unit="s", utc=True)
+    config = Config(features={"text": FeatureConfig(kind="text")}, time="at")
+    profile = profiles.fit(frame, model="m", version="1", config=config)
+    rhythm = profiles.build_document(profile)["expected"]["variation"]["rhythm"]
+    labels = rhythm["labels"]["text"]
+    assert labels[-1] == "len:[5,20000]"
+    assert {len(counts) for counts in rhythm["bins"]["text"]} == {len(labels)}
 
 
 def test_a_column_without_texts_has_one_bin_of_length() -> None:

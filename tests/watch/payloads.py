@@ -22,7 +22,7 @@ NOW = 1_517_479_200_000.0
 NAMES = ["home", 'a"b', "c\\d", "e=f", "!g", "h%i", "ü"]
 names = st.sampled_from(NAMES)
 counts = st.integers(0, 400)
-LADDER = ["1h", "24h"]
+LADDER = ["1h", "24h", "7d"]
 
 
 BETWEEN = {"first": {"value_as_string": TIME}, "last": {"value_as_string": "2018-02-01T10:05:00.000Z"}}

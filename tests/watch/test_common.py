@@ -22,10 +22,10 @@ from logging_lib.watch.scripts.common import (
     format_number,
     format_span,
     gamma_tail,
+    log_gamma,
     measure_effect,
     rate_severity,
 )
-from logging_lib.watch.statistics import log_gamma
 from tests.watch.payloads import BETWEEN, context, models, profiles, terms
 
 FOLDER = content.path("watchers")

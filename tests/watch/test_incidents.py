@@ -42,7 +42,7 @@ def test_an_incident_opens_closes_and_opens_again() -> None:
     """It remembers when it was notified of, also while closed."""
     first = notify(observe({}, [A], NOW), A)
     receipts = {"email": (mail(A).receipt(),)}
-    assert first[A] == Incident(key=A, opened_at=NOW, notified=receipts, leading_runs=1)
+    assert first[A] == Incident(key=A, opened_at=NOW, notified=receipts, leading_runs=1, times_notified=1)
     still = {A: first[A].model_copy(update={"leading_runs": 2})}
     assert observe(first, [A], NOW + minutes(5)) == still
     closed = observe(first, [B], NOW + minutes(10))

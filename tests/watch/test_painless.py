@@ -127,6 +127,7 @@ def contexts_of_words(draw: st.DrawFn) -> dict[str, Any]:
         hits = draw(st.dictionaries(words, st.floats(0, 0.5), max_size=4))
         windows.append(window(total, {word: round(share * total, 2) for word, share in hits.items()}))
     made = ctx(windows, check="new_words")
+    made["trigger"] = {"scheduled_time": payloads.TIME}
     known = st.fixed_dictionaries(
         {"count": st.integers(0, 20), "rows": st.integers(20, 4000), "dispersion": st.just(0.0)},
         optional={"candidates": st.integers(1, 50_000)},

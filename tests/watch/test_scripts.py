@@ -202,7 +202,7 @@ def test_every_finding_says_how_grave_it_is() -> None:
     assert severities["stale-model", "age"] == "low"
     assert severities["quality-regression", "error"] == "medium"
     assert severities["na-spike", "income"] == "high"
-    assert severities["no-traffic", "predictions in an hour"] == "critical"
+    assert severities["no-traffic", "predictions"] == "critical"
     assert severities["uptime", "api time without a heartbeat"] == "high"
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import betabinom
 
-from logging_lib.watch.statistics import beta_binomial_tail, predictive
+from logging_lib.watch.scripts.common import beta_binomial_tail, predictive
 from tests.strategies import examples
 
 

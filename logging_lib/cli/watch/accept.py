@@ -15,9 +15,8 @@ from logging_lib.cli.options import UsageError, instant
 from logging_lib.cli.output import console, safe
 from logging_lib.cli.watch import watch_options
 from logging_lib.cli.watch.watch_options import JsonOption, WatchesOption, lines_safe, print_json, user
-from logging_lib.schema.templates import PROFILES
-from logging_lib.store.port import Store, StoreError
-from logging_lib.store.profiles import find_document, list_accepted
+from logging_lib.store.port import Store
+from logging_lib.store.profiles import find_document, list_accepted, write_document
 from logging_lib.watch import acceptances
 from logging_lib.watch import incidents as inc
 from logging_lib.watch.evaluate import evaluate, run_dependencies
@@ -124,7 +123,7 @@ def accept(
                 by=who,
                 comment=comment,
             )
-            _write(opened, changed)
+            write_document(opened, changed)
             entry = {**entry, "model": key.model, "version": key.version}
 
             def close(stored: WatchState) -> WatchState:
@@ -158,15 +157,8 @@ def _undo(store: Store, acceptance_id: str) -> dict[str, Any]:
             document = find_document(store, entry["model"], entry["version"]) or {}
             changed = acceptances.undo(document, acceptance_id)
             if changed is not None:
-                _write(store, changed)
+                write_document(store, changed)
             return entry
     raise acceptances.AcceptanceError(
         f"{acceptance_id}: no such acceptance; `logging-lib watch incidents` lists them"
     )
-
-
-def _write(store: Store, document: dict[str, Any]) -> None:
-    result = store.index(PROFILES, [document])
-    if result.failed:
-        raise StoreError(f"{PROFILES}: {result.failed[0][0]}: {result.failed[0][1]}")
-    store.refresh()

@@ -34,7 +34,7 @@ from logging_lib.cli.watch.watch_options import (
 )
 from logging_lib.schema import DEFAULT_NAMESPACE
 from logging_lib.store.port import Store, StoreError
-from logging_lib.store.profiles import index_profiles, overlay_profiles
+from logging_lib.store.profiles import index_profiles, list_careful, overlay_profiles
 from logging_lib.watch.daemon import Daemon, Heartbeat, Pace
 from logging_lib.watch.errors import StateError
 from logging_lib.watch.incidents import ResolvePolicy
@@ -50,6 +50,7 @@ from logging_lib.watch.templating import Medium
 from logging_lib.watch.validation.metadata import needs_profiles
 
 _log = logging.getLogger("logging_lib.watch")
+MAX_NAMED = 5
 
 
 def run(
@@ -156,7 +157,7 @@ def run(
             channels = _channels(chosen, opened, smtp_url, mail_from)
             if alerts:
                 _writable(alerts)
-            _note_unmatched(opened, chosen)
+            _note_profiles(opened, chosen)
             elector = LeaderElector(opened_state, lease_duration)
             runner = Runner(
                 opened,
@@ -193,7 +194,7 @@ def _dry_run(
     previews: list[str] = []
     # What waits for delivery is not shown as if it were new.
     states = {i: state.load(i).model_copy(update={"queue": ()}) for i in state.watch_ids()}
-    _note_unmatched(opened, watches)
+    _note_profiles(opened, watches)
     copy = MemoryState(states, mutes=state.mutes())
     channels = preview_channels(previews.append)
     runner = Runner(opened, watches, channels=channels, state=copy, dry_run=True, options=options)
@@ -270,7 +271,7 @@ def _writable(alerts: Path) -> None:
         raise UsageError(f"--alerts: {alerts} cannot be written: {error.strerror or error}") from None
 
 
-def _note_unmatched(store: Store, watches: list[Watch]) -> None:
+def _note_profiles(store: Store, watches: list[Watch]) -> None:
     for watch in watches:
         if not needs_profiles(watch.definition):
             continue
@@ -279,6 +280,13 @@ def _note_unmatched(store: Store, watches: list[Watch]) -> None:
         if not store.search("ml-profiles", body)["hits"]["hits"]:
             note = f"{watch.id}: no published profile matches the model {pattern!r}; give --profile"
             print(Medium.HEADER.escape(note), file=sys.stderr)
+    careful = list_careful(store)
+    if careful:
+        names = ", ".join(careful[:MAX_NAMED]) + (" and others" if len(careful) > MAX_NAMED else "")
+        note = (
+            f"still careful, by a default variation, until `logging-lib profile learn` knows better: {names}"
+        )
+        print(Medium.HEADER.escape(note), file=sys.stderr)
 
 
 def _fallback(option: str) -> tuple[str, str]:

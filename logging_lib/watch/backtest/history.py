@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -186,7 +187,7 @@ class EventHistory:
             raise NotPlannedError(self._reasons[key])
         ask = _each(self._store, given, moments)
         if not of_events(given) or not self._names[key]:
-            return _once(ask, watch, moments)
+            return _once(ask, watch, moments, [] if of_events(given) else self._store.find_changes())
         frame = self._frame(self._names[key])
         if key in self._reasons:
             return _Answered(_where_it_changes(ask, frame, found, ticks))
@@ -302,20 +303,26 @@ def _each(store: Store, given: SearchRequest, moments: Sequence[ScheduledTick]) 
     return lambda tick, context: store_search(store, moments[tick].now)(given, None, context)
 
 
-def _once(ask: Answer, watch: Watch, moments: Sequence[ScheduledTick]) -> _Answered:
-    """Asks the store now, as nothing in the search depends on the time; where that fails, at each tick until it
-    answers."""
-    found: list[Mapping[str, Any]] = []
-    if moments:
+def _once(
+    ask: Answer, watch: Watch, moments: Sequence[ScheduledTick], changes: Sequence[datetime]
+) -> _Answered:
+    """Asks the store now, as nothing in the search depends on the time but what a profile has learned, from these
+    changes on; where that fails, at each tick until it answers."""
+    nows = [moment.now for moment in moments]
+    starts = sorted({0, *(bisect_left(nows, change) for change in changes)} - {len(nows)})
+    found: dict[int, Mapping[str, Any]] = {}
+    for start in starts:
         with suppress(StoreError, TemplateError):
-            found.append(ask(0, new_context(watch, now=moments[0].now, scheduled=moments[0].slot)))
+            context = new_context(watch, now=moments[start].now, scheduled=moments[start].slot)
+            found[start] = ask(start, context)
 
     def answer(tick: int, context: Mapping[str, Any]) -> Mapping[str, Any]:
-        if not found:
-            found.append(ask(tick, context))
-        return found[0]
+        start = starts[bisect_right(starts, tick) - 1]
+        if start not in found:
+            found[start] = ask(tick, context)
+        return found[start]
 
-    return _Answered(answer, asks=not found)
+    return _Answered(answer, asks=len(found) < len(starts) or not starts)
 
 
 def _where_it_changes(ask: Answer, frame: Frame, found: WindowSplit, ticks: Ticks) -> Answer:

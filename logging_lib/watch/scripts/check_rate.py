@@ -9,6 +9,7 @@ from logging_lib.watch.scripts.common import (
     Document,
     JsonObject,
     add_severity,
+    beta_binomial_tail,
     build_result,
     decode_value,
     encode_prefix,
@@ -25,11 +26,11 @@ from logging_lib.watch.scripts.common import (
     name_services,
     new_finding,
     new_line,
+    predictive,
     quote,
     round_half_up,
 )
-from logging_lib.watch.scripts.variation import compute_limit, compute_rise, is_measured
-from logging_lib.watch.statistics import beta_binomial_tail, predictive
+from logging_lib.watch.scripts.variation import compute_limit, compute_rise, is_measured, parse_length
 
 MAX_VALUES_SHOWN = 5
 MAX_NAME = 128  # tokens.MAX_PART: a longer name is hashed in tokens, which Painless cannot do
@@ -206,6 +207,8 @@ def _measure_rate(
     sampled = get_sampled_share(feature) if feature is not None else 1.0
     count, rows = expectation["count"], expectation["rows"]
     is_usual = _is_two_sided(ctx["metadata"], check) and count >= USUALLY * rows
+    if profile is not None and is_accepted(profile, name, check):
+        is_usual = False  # before a change was accepted there was less
     share = (count + 0.5) / (rows + 1.0)
     dispersion = expectation["dispersion"] + share / (1.0 - share) * _get_uncertainty(bucket)
     a, b = predictive(count, rows, dispersion)
@@ -224,7 +227,7 @@ def _measure_rate(
     if profile is not None and "usual_rate" not in ctx["metadata"]:
         noise = 1.0 / (total * sampled) + 1.0 / (rows + 1.0)
         rise = compute_rise(rate, usual)
-        if abs(rise) <= compute_limit(ctx, profile, check, name, window, noise, False):
+        if abs(rise) <= compute_limit(ctx, profile, check, name, parse_length(window), noise, False):
             return None
     side = 0.5 if is_usual else 1.0
     return {"rate": rate, "usual": usual, "is_above": is_above, "chance": chance, "side": side}

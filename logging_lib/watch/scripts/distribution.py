@@ -41,6 +41,7 @@ from logging_lib.watch.scripts.variation import (
     DAY,
     compute_limit,
     is_measured,
+    measure_length,
     mix_bins,
     mix_week,
     parse_length,
@@ -121,6 +122,7 @@ def _flag_distributions(
             continue
         usual = features.sum_weeks(weeks, window, thresholds.min_events) if window != windows[-1] else None
         mixture = mix_week(profile, bucket, window)
+        length = measure_length(bucket, window)
         for name, observed in counted.items():
             if name in flagged or observed.total < thresholds.min_events:
                 continue
@@ -157,7 +159,7 @@ def _flag_distributions(
                     deviation = None
                 if deviation is None or deviation.chance >= thresholds.alpha:
                     continue
-                limit = compute_limit(ctx, profile, measure, name, window, deviation.noise, by_part)
+                limit = compute_limit(ctx, profile, measure, name, length, deviation.noise, by_part)
                 if abs(deviation.distance) > limit:
                     deviations.append(deviation)
             if not deviations:

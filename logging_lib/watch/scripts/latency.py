@@ -8,6 +8,7 @@ from logging_lib.watch.scripts.common import (
     Document,
     JsonObject,
     add_severity,
+    beta_binomial_tail,
     build_result,
     find_setting,
     format_chance,
@@ -20,10 +21,10 @@ from logging_lib.watch.scripts.common import (
     name_services,
     new_finding,
     new_line,
+    predictive,
     quote,
     round_half_up,
 )
-from logging_lib.watch.statistics import beta_binomial_tail, predictive
 
 MILLION = 1000000.0
 

@@ -13,6 +13,7 @@ from logging_lib.watch.scripts.bins import ExpectedBins, ObservedBins, is_ordina
 from logging_lib.watch.scripts.common import (
     Document,
     JsonObject,
+    beta_binomial_tail,
     decode_value,
     format_number,
     format_percent,
@@ -20,10 +21,10 @@ from logging_lib.watch.scripts.common import (
     get_sampled_share,
     measure_effect,
     new_line,
+    predictive,
     round_half_up,
 )
 from logging_lib.watch.scripts.variation import compute_rise
-from logging_lib.watch.statistics import beta_binomial_tail, predictive
 
 SHOWN = 3
 FEW_BINS = 5

@@ -24,12 +24,13 @@ def is_measured(profile: JsonObject | None) -> bool:
 
 
 def compute_limit(
-    ctx: JsonObject, profile: JsonObject, measure: str, feature: str, window: str, noise: float, by_part: bool
+    ctx: JsonObject, profile: JsonObject, measure: str, feature: str, length: int, noise: float, by_part: bool
 ) -> float:
     """Compute the distance from which on a window is beyond natural variation; 0 where nothing is known of it.
 
     Args:
         measure: a measure of distributions or a check of inputs.
+        length: of the window, in milliseconds.
         noise: the mean square of the distance that chance makes.
         by_part: whether the window is compared with its own parts of the week.
     """
@@ -41,7 +42,7 @@ def compute_limit(
     if features is None:
         return 0.0
     windows = features[feature] if feature in features else features.get("*")
-    name = _find_window(variation["levels"], window)
+    name = _find_window(variation["levels"], length)
     if windows is None or name not in windows:
         return 0.0
     variance, growth, factor = windows[name]
@@ -52,11 +53,8 @@ def compute_limit(
     return float(variation["levels"][name] * factor * sqrt(square))
 
 
-def _find_window(levels: JsonObject, window: str) -> str:
-    """Return the longest measured window that is no longer than this one, else the shortest."""
-    if window in levels:
-        return window
-    length = parse_length(window)
+def _find_window(levels: JsonObject, length: int) -> str:
+    """Return the longest measured window that is no longer than this, else the shortest."""
     best = shortest = ""
     for name in levels:
         if shortest == "" or parse_length(name) < parse_length(shortest):
@@ -64,6 +62,18 @@ def _find_window(levels: JsonObject, window: str) -> str:
         if parse_length(name) <= length and (best == "" or parse_length(name) > parse_length(best)):
             best = name
     return best if best != "" else shortest
+
+
+def measure_length(bucket: JsonObject, window: str) -> int:
+    """Return the length of a window in milliseconds, or of the part of it that has events.
+
+    Six days of a week, or the first hours of a service, vary as much as six days and as hours.
+    """
+    length = parse_length(window)
+    first, last = bucket["first"].get("value"), bucket["last"].get("value")
+    if first is None or last is None or last - first >= 0.95 * length:
+        return length
+    return int(last - first)
 
 
 def parse_length(window: str) -> int:

@@ -1,0 +1,486 @@
+"""Learn natural variation from what a model served, anchored to its training. Pure.
+
+Rolling origins of ``logging_lib.profile.variation`` become one fixed reference, training. The distance of a window
+from training is parted into the distance of all served traffic (its daily shares, each without the highest and the
+lowest days) and what is left::
+
+    d² = e² + min(c², s²)
+
+of the offset c, which all windows share, and the variance s² of the windows' own distances e. So a lasting shift
+counts as variation for no more than the traffic varies anyway, and stays a shift. Of each week the day that is
+furthest away is left out where it is ``FAULT_TIMES`` times as far as the median day, and twice as far as the next:
+a fault of a day widens nothing. Windows in which an incident of the feature was open are left out before that; of
+the prediction, those with an incident of any feature.
+
+What was learned is calibrated as training's is, and no limit becomes more than ``WIDEN_A_MONTH`` times as wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from logging_lib._util.errors import LoggingLibError
+from logging_lib.profile.coerce import format_epoch, to_epoch
+from logging_lib.profile.encoding import Array
+from logging_lib.profile.model import (
+    PREDICTION,
+    VARIATION_WINDOWS,
+    Feature,
+    NaturalVariation,
+    Variation,
+)
+from logging_lib.profile.variation import (
+    DAY,
+    MIN_EVENTS,
+    ByWindow,
+    Distances,
+    Measured,
+    Origin,
+    Timeline,
+    calibrate,
+    fit_variance,
+    measure_bins,
+    measure_rates,
+    round_number,
+)
+from logging_lib.profile.words import find_natural_variation
+
+MIN_DAYS = 7
+FAULT_TIMES = 4.0
+FAR_FROM_NEXT = 2.0
+WIDEN_A_MONTH = 1.5
+MONTH = 30.0
+SIGNED = ("shift", "spread", "mean")
+"""Measures of distributions that are linear in the shares, so that a lasting shift is subtracted."""
+RISES_ONLY = ("oov",)
+
+
+class LearningError(LoggingLibError):
+    """Refuse to learn; the message says what was found, and what is needed."""
+
+
+@dataclass(slots=True)
+class ServedFeature:
+    """What each served event is, for one feature or the prediction.
+
+    Attributes:
+        feature: of the profile.
+        bins: the number of the ordinary bin that the event is in, or -1; shape (events,).
+        labels: of the ordinary bins.
+        failed: check → the events that fail it; shape (events,).
+        numbers: of a numeric prediction, its values.
+    """
+
+    feature: Feature
+    bins: Array
+    labels: Sequence[str]
+    failed: Mapping[str, Array] = field(default_factory=dict)
+    numbers: Array | None = None
+
+
+class Period(NamedTuple):
+    """When an incident was open, in seconds since 1970; an empty feature is the whole model."""
+
+    feature: str
+    since: float
+    until: float
+
+
+class LimitChange(NamedTuple):
+    """From which distance on windows of a day are a finding, at the events that are served: before and after."""
+
+    feature: str
+    measure: str
+    before: float
+    after: float
+    is_capped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What was learned.
+
+    Attributes:
+        variation: in place of the one before.
+        changes: of the limits, by feature and measure.
+        notes: what was left out, and what could not be learned.
+    """
+
+    variation: Variation
+    changes: tuple[LimitChange, ...]
+    notes: tuple[str, ...]
+
+
+class _Part(NamedTuple):
+    """The windows of one length that have enough events.
+
+    Attributes:
+        own: their own distances, without the offset.
+        noise: what chance makes of the squares of these.
+        offset: the square of the distance of all served traffic, less what chance makes of it.
+        places: the numbers of the windows.
+    """
+
+    own: Array
+    noise: Array
+    offset: float
+    places: Array
+
+
+def learn(
+    before: Variation,
+    seconds: Array,
+    served: Mapping[str, ServedFeature],
+    *,
+    weights: Array | None = None,
+    incidents: Sequence[Period] = (),
+) -> Learned:
+    """Learn the natural variation of served traffic.
+
+    Args:
+        before: the variation that is in force.
+        seconds: each event's time, in seconds since 1970; shape (events,).
+        served: what each event is, by feature; the prediction is ``PREDICTION``.
+        weights: how many events each one counts for, where traffic is sampled; shape (events,).
+        incidents: when incidents of the model were open.
+
+    Raises:
+        LearningError: fewer than ``MIN_DAYS`` days have events, or nothing can be measured.
+    """
+    timezone = before.rhythm.timezone if before.rhythm is not None else "UTC"
+    timeline = Timeline(seconds, timezone)
+    windows = _Windows(timeline, weights if weights is not None else np.ones(len(seconds)))
+    days = int(windows.has_events["24h"].sum()) if "24h" in windows.has_events else 0
+    found = f"from {format_epoch(timeline.first)} to {format_epoch(timeline.last)}"
+    if days < MIN_DAYS:
+        raise LearningError(
+            f"{len(seconds)} predictions {found}, {MIN_EVENTS} or more on {days} days: at least {MIN_DAYS} days "
+            "are needed; learn later, or from further back (--days, --max-rows)"
+        )
+    measured: dict[tuple[bool, str, str], ByWindow] = {}
+    noises: dict[tuple[str, str, str], float] = {}
+    notes: list[str] = []
+    for name, feature in served.items():
+        is_open = windows.find_open(
+            [period for period in incidents if name == PREDICTION or period.feature in ("", name)]
+        )
+        left_out: set[int] = set()
+        for measure, window, part in windows.measure(feature, is_open):
+            usable = ~windows.sum_marked(window, is_open)[part.places] & np.isfinite(part.own)
+            kept, faulty = windows.leave_out_faults(window, part, usable)
+            left_out |= faulty
+            own, noise, starts = part.own[kept], part.noise[kept], windows.origin.windows[window][0]
+            if not len(own):
+                continue
+            variance = fit_variance(own**2 - noise, np.zeros(len(own)), noise)[0]
+            distance = np.sqrt(own**2 + min(max(part.offset, 0.0), variance))
+            keys = [(0, int(start)) for start in starts[part.places[kept]]]
+            measured.setdefault((False, measure, name), {})[window] = [
+                Measured(distance, noise, np.zeros(len(own)), keys)
+            ]
+            noises[measure, name, window] = float(np.median(noise))
+        if left_out:
+            dates = ", ".join(format_epoch(timeline.start + day * DAY)[:10] for day in sorted(left_out))
+            notes.append(f"{name}: the 24 hours from {dates} are left out, as they are far from all others")
+        if is_open.any():
+            notes.append(
+                f"{name}: {is_open.mean():.0%} of the time is left out, in which an incident was open"
+            )
+        if not any(key[2] == name for key in measured):
+            notes.append(f"{name}: nothing is left to learn from, what was known is kept")
+    levels, variances, _ = calibrate(measured, set())
+    if not levels:
+        raise LearningError(
+            f"{len(seconds)} predictions {found}: nothing is left to learn from; are incidents open all the time?"
+        )
+    until = format_epoch(timeline.last)
+    learned = Variation(
+        source="learned",
+        since=format_epoch(timeline.first),
+        until=until,
+        levels=levels,
+        measures=variances[False],
+        notes=tuple(notes),
+    )
+    merged, capped = _merge(before, learned, noises)
+    changes = tuple(
+        LimitChange(
+            name,
+            measure,
+            compute_limit(before, measure, name, "24h", noise, until),
+            compute_limit(merged, measure, name, "24h", noise, until),
+            (measure, name) in capped,
+        )
+        for (measure, name, window), noise in sorted(noises.items(), key=lambda item: item[0][1::-1])
+        if window == "24h" and find_natural_variation(before, measure, name, "24h") is not None
+    )
+    return Learned(merged, changes, merged.notes)
+
+
+class _Windows:
+    """The windows of the served traffic, all compared with training."""
+
+    def __init__(self, timeline: Timeline, weights: Array) -> None:
+        self.timeline = timeline
+        self.origin = Origin(timeline, 0, 0)
+        self._weights = weights[timeline.order]
+        self._all = self._cumulate(np.ones(len(weights), dtype=bool))
+        squares = np.bincount(timeline.cell, weights=self._weights**2, minlength=timeline.cells)
+        cumulated = np.concatenate([[0.0], np.cumsum(squares)])
+        self._total: dict[str, Array] = {}
+        self._scale: dict[str, Array] = {}
+        self.has_events: dict[str, Array] = {}
+        for window in self.origin.windows:
+            total = self.origin.sum(window, self._all)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                # As many events as are worth these weights: (Σw)² / Σw².
+                scale = np.where(total > 0, total / self.origin.sum(window, cumulated), 0.0)
+            self._total[window], self._scale[window] = total * scale, scale
+            self.has_events[window] = total * scale >= MIN_EVENTS
+        self._usual_days: Array
+
+    def find_open(self, periods: Sequence[Period]) -> Array:
+        """Mark the cells in which an incident was open; shape (cells,)."""
+        marked = np.zeros(self.timeline.cells, dtype=bool)
+        for period in periods:
+            marked |= (self.timeline.starts[1:] > period.since) & (self.timeline.starts[:-1] < period.until)
+        return marked
+
+    def sum_marked(self, window: str, marked: Array) -> Array:
+        """Return which windows have a marked cell; shape (windows,)."""
+        return np.asarray(self.origin.sum(window, np.concatenate([[0], np.cumsum(marked)])) > 0)
+
+    def leave_out_faults(self, window: str, part: _Part, usable: Array) -> tuple[Array, set[int]]:
+        """Leave out the days that are far from all others, of each week one at most.
+
+        Returns:
+            Which windows are kept, shape (windows,); the numbers of the days that are not.
+        """
+        starts = self.origin.windows[window][0]
+        days = (starts[part.places] * self.timeline.width // DAY).astype(np.int64)
+        known = np.unique(days[usable])
+        scores = np.array([float((part.own[usable & (days == day)] ** 2).mean()) for day in known])
+        if len(known) < MIN_DAYS:
+            return usable, set()
+        number = len(known) // MIN_DAYS
+        *furthest, following = np.argsort(-scores, kind="stable")[: number + 1].tolist()
+        usual = max(float(np.median(scores)), float(part.noise[usable].mean()))
+        is_far = scores > max(FAULT_TIMES**2 * usual, FAR_FROM_NEXT**2 * float(scores[following]))
+        faulty = {int(known[place]) for place in furthest if is_far[place]}
+        return usable & ~np.isin(days, list(faulty)), faulty
+
+    def measure(self, served: ServedFeature, is_open: Array) -> list[tuple[str, str, _Part]]:
+        """Measure, for each measure and length of window, the distances.
+
+        Args:
+            is_open: the cells in which an incident was open; shape (cells,).
+        """
+        self._usual_days = self.has_events["24h"] & ~self.sum_marked("24h", is_open)
+        if not self._usual_days.any():
+            return []
+        parts: list[tuple[str, str, _Part]] = []
+        feature = served.feature
+        for check, failed in served.failed.items():
+            expectation = feature.expected.get(check)
+            if expectation is None or not (expectation.count or failed.any()):
+                continue
+            cells = self._cumulate(failed[self.timeline.order])
+            usual = _trim(self._daily(cells) / self._daily(self._all))
+            for window in self.origin.windows:
+                total, enough = self._total[window], self.has_events[window]
+                hits = self.origin.sum(window, cells) * self._scale[window]
+                distance, noise = measure_rates(hits, total, expectation.count, expectation.rows)
+                whole = measure_rates(
+                    np.array([usual * self._served]),
+                    np.array([self._served]),
+                    expectation.count,
+                    expectation.rows,
+                )
+                if check in RISES_ONLY:
+                    distance = distance.clip(0.0)
+                    whole = whole._replace(distance=whole.distance.clip(0.0))
+                parts.append((check, window, _subtract(distance[enough], noise[enough], whole, enough)))
+        parts += self._measure_shares(served)
+        if served.numbers is not None and feature.moments is not None and feature.moments.std > 0:
+            parts += self._measure_mean(served.numbers, feature)
+        return parts
+
+    def _measure_shares(self, served: ServedFeature) -> list[tuple[str, str, _Part]]:
+        number = len(served.labels)
+        bins = served.bins[self.timeline.order]
+        counts = served.feature.expected_bins()
+        training = np.array([[counts.get(label, 0) for label in served.labels]], dtype=float)
+        if number < 2 or not training.sum() or not (bins >= 0).any():
+            return []
+        cells = np.stack([self._cumulate(bins == place) for place in range(number)], axis=1)
+        daily = self._daily(cells)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shares = _trim(daily / daily.sum(axis=1, keepdims=True))
+        if not shares.sum() > 0:
+            return []
+        whole = shares[None, :] / shares.sum() * self._served
+        is_ordered = served.feature.kind in ("numeric", "text")
+        options = {"is_ordered": is_ordered, "has_rare": not is_ordered or served.feature.kind == "text"}
+        offsets = measure_bins(training, whole, **options)
+        parts: list[tuple[str, str, _Part]] = []
+        for window in self.origin.windows:
+            observed = self.origin.sum(window, cells) * self._scale[window][:, None]
+            enough = observed.sum(axis=1) >= MIN_EVENTS
+            if not enough.any():
+                continue
+            by_training = measure_bins(training, observed[enough], **options)
+            by_whole = measure_bins(whole, observed[enough], **options)
+            for measure, (distance, noise) in by_training.items():
+                part = _subtract(distance, noise, offsets[measure], enough)
+                if measure in SIGNED:
+                    parts.append((measure, window, part))
+                elif measure in by_whole:
+                    parts.append((measure, window, part._replace(own=by_whole[measure].distance)))
+        return parts
+
+    def _measure_mean(self, numbers: Array, feature: Feature) -> list[tuple[str, str, _Part]]:
+        moments = feature.moments
+        assert moments is not None
+        ordered = numbers[self.timeline.order]
+        finite = np.isfinite(ordered)
+        sums = self._cumulate(finite, np.where(finite, ordered, 0.0))
+        counts = self._cumulate(finite)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            usual = (_trim(self._daily(sums) / self._daily(counts)) - moments.mean) / moments.std
+            whole = Distances(np.array([usual]), np.array([1 / self._served + 1 / moments.count]))
+            parts = []
+            for window in self.origin.windows:
+                n = self.origin.sum(window, counts)
+                effect = (self.origin.sum(window, sums) / n - moments.mean) / moments.std
+                n = n * self._scale[window]
+                enough = n >= MIN_EVENTS
+                noise = 1 / n[enough] + 1 / moments.count
+                parts.append(("mean", window, _subtract(effect[enough], noise, whole, enough)))
+        return parts
+
+    @property
+    def _served(self) -> float:
+        return float(self._total["24h"].sum())
+
+    def _cumulate(self, marked: Array, values: Array | None = None) -> Array:
+        """Sum the weights of marked events, in order of time, cell by cell; cumulated, shape (cells + 1,)."""
+        weights = self._weights * marked if values is None else self._weights * marked * values
+        sums = np.bincount(self.timeline.cell, weights=weights, minlength=self.timeline.cells)
+        return np.concatenate([[0.0], np.cumsum(sums)])
+
+    def _daily(self, cumulated: Array) -> Array:
+        return self.origin.sum("24h", cumulated)[self._usual_days]
+
+
+def _trim(daily: Array) -> Any:
+    """Compute the mean of the days without the lowest and the highest of each week; by column."""
+    ordered = np.sort(daily[np.isfinite(daily.reshape(len(daily), -1)).all(axis=1)], axis=0)
+    cut = len(ordered) // MIN_DAYS
+    return (
+        ordered[cut : len(ordered) - cut].mean(axis=0)
+        if len(ordered) > 2 * cut
+        else np.zeros(daily.shape[1:])
+    )
+
+
+def _subtract(distance: Array, noise: Array, whole: Distances, enough: Array) -> _Part:
+    """Subtract the distance of all served traffic from that of the windows that have enough events."""
+    offset = float(whole.distance[0])
+    return _Part(distance - offset, noise, offset**2 - float(whole.noise[0]), np.flatnonzero(enough))
+
+
+def compute_limit(
+    variation: Variation, measure: str, feature: str, window: str, noise: float, at: str
+) -> float:
+    """Compute the distance from which a window is a finding, as watches do; 0 where nothing is known.
+
+    Args:
+        noise: what chance makes of the square of the distance.
+        at: the time of the window, ISO 8601.
+    """
+    numbers = find_natural_variation(variation, measure, feature, window)
+    if numbers is None:
+        return 0.0
+    days = ((to_epoch(at) or 0.0) - (to_epoch(variation.until) or 0.0)) / DAY if variation.until else 0.0
+    square = numbers.variance + numbers.growth * max(days, 0.0) + noise
+    return float(variation.levels[window] * numbers.factor * square**0.5)
+
+
+def _merge(
+    before: Variation, learned: Variation, noises: Mapping[tuple[str, str, str], float]
+) -> tuple[Variation, set[tuple[str, str]]]:
+    """Put what was learned in the place of what was known, no wider than is allowed; the rest keeps its limits.
+
+    Returns:
+        The variation; the measures and features that are kept from becoming wider.
+    """
+    allowed = WIDEN_A_MONTH
+    if before.source == "learned":
+        days = ((to_epoch(learned.until) or 0.0) - (to_epoch(before.until) or 0.0)) / DAY
+        allowed = WIDEN_A_MONTH ** min(max(days / MONTH, 0.0), 1.0)
+    ratio = {window: before.levels[window] / learned.levels[window] for window in VARIATION_WINDOWS}
+    measures = _keep_limits(before.measures, ratio)
+    capped: set[tuple[str, str]] = set()
+    for measure, features in learned.measures.items():
+        for name, windows in features.items():
+            merged = {}
+            for window, numbers in windows.items():
+                known = find_natural_variation(before, measure, name, window)
+                if known is None:  # training had none, so it is not widened from nothing
+                    continue
+                grown = numbers._replace(growth=known.growth)
+                noise = _find_noise(noises, measure, name, window)
+                most = allowed * compute_limit(before, measure, name, window, noise, learned.until)
+                narrowed = _narrow(grown, learned.levels[window], noise, most)
+                if narrowed != grown:
+                    capped.add((measure, name))
+                merged[window] = narrowed
+            if merged:
+                measures.setdefault(measure, {})[name] = merged
+    rhythm = before.rhythm
+    if rhythm is not None:
+        rhythm = replace(rhythm, measures=_keep_limits(rhythm.measures, ratio))
+    notes = learned.notes
+    if capped:
+        names = ", ".join(sorted({name for _, name in capped}))
+        notes = (*notes, f"{names}: varies more than is learned at once, {WIDEN_A_MONTH} times a month")
+    return replace(learned, measures=measures, rhythm=rhythm, notes=notes), capped
+
+
+def _keep_limits(
+    measures: Mapping[str, Mapping[str, Mapping[str, NaturalVariation]]], ratio: Mapping[str, float]
+) -> dict[str, dict[str, dict[str, NaturalVariation]]]:
+    """Keep the limits of what was not learned, at other levels."""
+    return {
+        measure: {
+            name: {
+                window: numbers._replace(factor=round_number(numbers.factor * ratio[window]))
+                for window, numbers in windows.items()
+            }
+            for name, windows in features.items()
+        }
+        for measure, features in measures.items()
+    }
+
+
+def _find_noise(noises: Mapping[tuple[str, str, str], float], measure: str, name: str, window: str) -> float:
+    """Find the noise of a window, or of the next one that was measured."""
+    order = list(VARIATION_WINDOWS)
+    at = order.index(window)
+    near = sorted(order, key=lambda other: abs(order.index(other) - at))
+    return next(noises[measure, name, other] for other in near if (measure, name, other) in noises)
+
+
+def _narrow(numbers: NaturalVariation, level: float, noise: float, most: float) -> NaturalVariation:
+    """Narrow a variation until its limit is no greater than allowed: its variance, then its factor, too."""
+    times = level * numbers.factor
+    if times * (numbers.variance + noise) ** 0.5 <= most * 1.001:
+        return numbers
+    variance = (most / times) ** 2 - noise
+    if variance >= 0:
+        return numbers._replace(variance=round_number(variance))
+    return numbers._replace(variance=0.0, factor=round_number(most / (level * noise**0.5)))
