@@ -311,8 +311,11 @@ def _mark_present(incident: Incident, finding: Finding, now: datetime) -> Incide
         "related": "",
     }
     effect, before = changes["effect"], incident.notified_effect
-    last = max((receipts[0].created_at for receipts in incident.notified.values() if receipts), default=None)
-    if last is not None and effect is not None and before is not None and now - last < _settling(incident):
+    alerts = [
+        receipts[0] for receipts in incident.notified.values() if receipts and receipts[0].kind == "alert"
+    ]
+    is_new = any(now - alert.created_at < _filling(incident) for alert in alerts)
+    if is_new and effect is not None and before is not None:
         changes["notified_effect"] = max(before, effect)
     if incident.closed_at is not None:
         changes["opened_at"] = now
@@ -396,14 +399,13 @@ def read_longest_throttle(metadata: Mapping[str, Any]) -> timedelta | None:
 def _has_changed(incident: Incident, last: Notification, now: datetime) -> bool:
     """Whether an incident is no longer what was notified of: its effect has grown, or another value leads.
 
-    That is asked only after six hours, or the length of the flagging window if that is more, and compared with the
-    largest effect until then. A fault is found while its first events fill the window, in which its effect then
-    rises by itself.
+    That is asked only after the length of the window that flagged it, and an effect is compared with the largest of
+    the first hours. A fault is found while its first events fill the window, in which its effect rises by itself.
 
     A value has to lead for some findings in succession, and counts once in an incident, so two that take turns do
     not notify each time; nor do the hundreds of a feature with many values, as only some count at all.
     """
-    if now - last.created_at < _settling(incident):
+    if now - last.created_at < (parse_duration(incident.window) if incident.window else SETTLING):
         return False
     effect, before = incident.effect, incident.notified_effect
     factor = GREATER if last.kind == "resolved" else DOUBLED
@@ -417,7 +419,8 @@ def _has_changed(incident: Incident, last: Notification, now: datetime) -> bool:
     )
 
 
-def _settling(incident: Incident) -> timedelta:
+def _filling(incident: Incident) -> timedelta:
+    """For how long after its notification an incident's effect rises as the longer windows fill with it."""
     return max(MIN_QUIET, parse_duration(incident.window)) if incident.window else SETTLING
 
 

@@ -49,7 +49,9 @@ def test_an_incident_opens_closes_and_opens_again() -> None:
     assert closed[A].closed_at == NOW + minutes(10)
     assert closed[B].opened_at == NOW + minutes(10)
     again = observe(closed, [A], NOW + minutes(15))
-    assert again[A] == Incident(key=A, opened_at=NOW + minutes(15), notified=receipts, leading_runs=2)
+    assert again[A] == Incident(
+        key=A, opened_at=NOW + minutes(15), notified=receipts, leading_runs=2, times_notified=1
+    )
 
 
 def test_an_incident_is_open_until_it_was_absent_long_enough() -> None:
@@ -126,28 +128,29 @@ def test_an_incident_notifies_again_when_its_effect_doubles() -> None:
     known = notify(observe({}, {A: {"effect": 2.0, "window": "5m"}}, NOW), A)
     said = []
     for step, effect in enumerate([3.9, 3.0, 4.0, 7.9, 8, 1], 1):
-        now = NOW + minutes(5 * step)
+        now = NOW + minutes(360 * step)
         known = observe(known, {A: {"effect": effect, "window": "5m"}}, now)
-        said.append(decide(known, A, now=now))
+        said.append(decide(known, A, now=now, period=minutes(9999)))
         if said[-1] == "notify":
             known = notify(known, A, now)
     assert said == ["throttled", "throttled", "notify", "throttled", "notify", "throttled"]
 
 
-@pytest.mark.parametrize(("window", "settled"), [({"window": "15m"}, 15), ({"window": "6h"}, None), ({}, 60)])
-def test_an_effect_that_rises_while_its_window_fills_does_not_notify(
-    window: dict[str, str], settled: int | None
+@pytest.mark.parametrize(
+    ("window", "settled"), [({"window": "15m"}, 360), ({"window": "24h"}, 1440), ({}, 60)]
+)
+def test_an_effect_that_rises_while_windows_fill_does_not_notify(
+    window: dict[str, str], settled: int
 ) -> None:
-    """It does once the window is full, and then once."""
-    known = observe({}, {A: {"effect": 1.0, **window}}, NOW)
-    said = []
-    for step in range(24):
-        now = NOW + minutes(5 * step)
-        known = observe(known, {A: {"effect": min(8.0, 2.0**step), **window}}, now)
-        if decide(known, A, now=now, period=minutes(120)) == "notify":
-            known = notify(known, A, now)
-            said.append(5 * step)
-    assert said == [0, settled] if settled else said == [0]
+    """What it rose to is what a later one has to double."""
+    known = notify(observe({}, {A: {"effect": 1.0, **window}}, NOW), A)
+    for minute in range(5, settled, 5):
+        known = observe(known, {A: {"effect": min(8.0, minute / 5), **window}}, NOW + minutes(minute))
+        assert decide(known, A, now=NOW + minutes(minute), period=minutes(9999)) == "throttled"
+    later = NOW + minutes(settled)
+    for effect, decision in ((15.9, "throttled"), (16.0, "notify")):
+        grown = observe(known, {A: {"effect": effect, **window}}, later)
+        assert decide(grown, A, now=later, period=minutes(9999)) == decision
 
 
 def test_an_incident_notifies_again_when_another_value_leads() -> None:
