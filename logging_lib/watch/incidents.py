@@ -31,6 +31,8 @@ CALM = timedelta(days=7)
 """After so long without a finding an incident that returns is a new one, as far as its throttle goes."""
 SETTLING = timedelta(hours=1)
 """For so long after a notification an incident without a window is not compared with it: see ``_has_changed``."""
+GRAVER = 2
+"""By so many steps a severity has to exceed the notified one, such as from low to high."""
 LEADING_RUNS, MAX_LEADING = 3, 3
 """For so many findings in succession a value has to lead before it counts; notified of are so many values."""
 
@@ -57,7 +59,8 @@ class Incident(BaseModel):
         window, severity, effect: those of its last finding, where it says them.
         leading: the value or bin that leads, and in how many findings in succession it did: ``leading_runs``.
         times_notified: how often it was notified of, with no week of silence between: see ``lengthen_throttle``.
-        notified_effect, notified_leading: the effect that was last notified of, and the values that were.
+        notified_effect, notified_severity: those that were last notified of.
+        notified_leading: the values that were notified of.
         related: the watch whose incident about the same feature said it already, as of the last finding.
     """
 
@@ -78,6 +81,7 @@ class Incident(BaseModel):
     leading_runs: int = 0
     times_notified: int = 0
     notified_effect: float | None = None
+    notified_severity: str = ""
     notified_leading: tuple[str, ...] = ()
     related: str = ""
 
@@ -407,6 +411,8 @@ def _has_changed(incident: Incident, last: Notification, now: datetime) -> bool:
     """
     if now - last.created_at < (parse_duration(incident.window) if incident.window else SETTLING):
         return False
+    if incident.notified_severity and _rank(incident.severity) >= _rank(incident.notified_severity) + GRAVER:
+        return True
     effect, before = incident.effect, incident.notified_effect
     factor = GREATER if last.kind == "resolved" else DOUBLED
     if effect is not None and before is not None and effect >= before * factor:
@@ -486,6 +492,7 @@ def record_notifications(incidents: Incidents, notifications: Iterable[Notificat
                 "notified": notified,
                 "times_notified": incident.times_notified + is_first,
                 "notified_effect": incident.effect,
+                "notified_severity": incident.severity,
                 "notified_leading": tuple(dict.fromkeys((*incident.notified_leading, *leading))),
             }
         )

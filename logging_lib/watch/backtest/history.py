@@ -178,6 +178,13 @@ class EventHistory:
         places = {int(now): place for place, now in enumerate(ticks.executed)}
         return Answers(made, places, slow, asks, size, listed)
 
+    def _find_changes(self, moments: Sequence[ScheduledTick]) -> Sequence[datetime]:
+        """Find when what profiles have learned changes; each tick may where the store does not say."""
+        try:
+            return self._store.find_changes()
+        except StoreError:
+            return [moment.now for moment in moments]
+
     def _answered(
         self, watch: Watch, given: SearchRequest, ticks: Ticks, moments: Sequence[ScheduledTick]
     ) -> _Answered:
@@ -187,7 +194,7 @@ class EventHistory:
             raise NotPlannedError(self._reasons[key])
         ask = _each(self._store, given, moments)
         if not of_events(given) or not self._names[key]:
-            return _once(ask, watch, moments, [] if of_events(given) else self._store.find_changes())
+            return _once(ask, watch, moments, [] if of_events(given) else self._find_changes(moments))
         frame = self._frame(self._names[key])
         if key in self._reasons:
             return _Answered(_where_it_changes(ask, frame, found, ticks))
