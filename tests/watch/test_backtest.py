@@ -346,7 +346,7 @@ class Flaky(DelegatingStore):
 
 @pytest.mark.parametrize(("times", "failed"), [(0, 0), (1, 0), (3, 0), (16, 2)])
 def test_a_search_that_failed_once_is_asked_again(times: int, failed: int) -> None:
-    """For what profiles have learned, before the first run for each of 13, and then at each until it is answered."""
+    """For what profiles learned, before the first run for each of 13, and then at each until it is answered."""
     watch = watch_of({"indices": ["ml-profiles"], "body": {"size": 10, "query": {"match_all": {}}}})
     with filled(1, 20) as store:
         replay = backtest.backtest(
