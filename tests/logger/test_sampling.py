@@ -82,7 +82,8 @@ def test_failures_that_training_had_do_not_defeat_sampling(share: float) -> None
     process = PredictionProcessor(model="m", version="1", profile=fitted, sample=share)
     rows = 40_000
     lines = [line for part in process.batch.render(often_missing(rows, 2), {}) for line in part]
-    assert len(lines) <= 1.2 * share * rows
+    goal = 1.2 * share * rows
+    assert len(lines) <= goal + 4 * goal**0.5  # which events are kept is drawn anew in each run
     weights = [orjson.loads(line)["ml"]["sample"]["weight"] for line in lines]
     assert sum(weights) == pytest.approx(rows, rel=0.15)
     faulty = often_missing(1000, 3).assign(kind="new")
