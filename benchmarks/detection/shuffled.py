@@ -176,8 +176,8 @@ def clean(prepared: Prepared, seed: int, weeks: int) -> Record:
         {"watch": alert.watch, "at": alert.time.isoformat(), "what": alert.subject}
         for alert in _replayed(prepared, found, 3 * WEEK, end, ())
     ]
-    judged = int((found.at >= 3 * WEEK).sum())
-    return {"stream": prepared.stream.name, "seed": seed, "weeks": weeks, "events": judged, "alarms": alarms}
+    evaluated = int((found.at >= 3 * WEEK).sum())
+    return {"stream": prepared.stream.name, "seed": seed, "weeks": weeks, "events": evaluated, "alarms": alarms}
 
 
 def _replayed(
