@@ -177,7 +177,13 @@ def clean(prepared: Prepared, seed: int, weeks: int) -> Record:
         for alert in _replayed(prepared, found, 3 * WEEK, end, ())
     ]
     evaluated = int((found.at >= 3 * WEEK).sum())
-    return {"stream": prepared.stream.name, "seed": seed, "weeks": weeks, "events": evaluated, "alarms": alarms}
+    return {
+        "stream": prepared.stream.name,
+        "seed": seed,
+        "weeks": weeks,
+        "events": evaluated,
+        "alarms": alarms,
+    }
 
 
 def _replayed(
