@@ -123,6 +123,8 @@ def _flag_distributions(
         usual = features.sum_weeks(weeks, window, thresholds.min_events) if window != windows[-1] else None
         mixture = mix_week(profile, bucket, window)
         length = measure_length(bucket, window)
+        if parse_length(window) > DAY and length < 0.5 * parse_length(window):
+            continue  # a day and some hours of a week hold more of these hours than any whole days
         for name, observed in counted.items():
             if name in flagged or observed.total < thresholds.min_events:
                 continue
