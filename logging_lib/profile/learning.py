@@ -43,6 +43,7 @@ from logging_lib.profile.variation import (
     Timeline,
     calibrate,
     fit_variance,
+    keep_rises,
     measure_bins,
     measure_rates,
     round_number,
@@ -290,19 +291,15 @@ class _Windows:
                 continue
             cells = self._cumulate(failed[self.timeline.order])
             usual = _trim(self._daily(cells) / self._daily(self._all))
+            everything = np.array([self._served])
+            whole = measure_rates(usual * everything, everything, expectation.count, expectation.rows)
+            if check in RISES_ONLY:
+                whole = keep_rises(whole)
             for window in self.origin.windows:
                 total, enough = self._total[window], self.has_events[window]
                 hits = self.origin.sum(window, cells) * self._scale[window]
-                distance, noise = measure_rates(hits, total, expectation.count, expectation.rows)
-                whole = measure_rates(
-                    np.array([usual * self._served]),
-                    np.array([self._served]),
-                    expectation.count,
-                    expectation.rows,
-                )
-                if check in RISES_ONLY:
-                    distance = distance.clip(0.0)
-                    whole = whole._replace(distance=whole.distance.clip(0.0))
+                distances = measure_rates(hits, total, expectation.count, expectation.rows)
+                distance, noise = keep_rises(distances) if check in RISES_ONLY else distances
                 parts.append((check, window, _subtract(distance[enough], noise[enough], whole, enough)))
         parts += self._measure_shares(served)
         if served.numbers is not None and feature.moments is not None and feature.moments.std > 0:

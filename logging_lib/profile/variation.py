@@ -267,7 +267,11 @@ def measure_variation(seconds: Array, states: list[RowStates], timezone: str = "
             timezone=timezone,
             traffic=tuple(round_number(number) for number in timeline.measure_traffic(timeline.cells)),
             longest_gap=round_number(timeline.measure_longest_gap()),
-            bins={state.name: _count_parts(timeline, state) for state in states if state.name in followers},
+            bins={
+                state.name: tuple(tuple(part) for part in _count_parts(timeline, state).tolist())
+                for state in states
+                if state.name in followers
+            },
             measures=variances[True],
         )
         if timeline.days >= MIN_DAYS_OF_RHYTHM
@@ -283,12 +287,13 @@ def _choose_origins(timeline: Timeline) -> Iterator[Origin]:
             yield Origin(timeline, cell, rows)
 
 
-def _count_parts(timeline: Timeline, state: RowStates) -> tuple[tuple[int, ...], ...]:
-    bins = state.bins[timeline.order]
+def _count_parts(timeline: Timeline, state: RowStates, rows: int | None = None) -> Array:
+    """Count the rows of each part of the week and ordinary bin, or the first ones; shape (parts, bins)."""
+    bins = state.bins[timeline.order][:rows]
     ordinary = np.flatnonzero(bins >= 0)
-    at = timeline.part[timeline.cell[ordinary]] * state.number_of_bins + bins[ordinary]
-    counts = np.bincount(at, minlength=PARTS_OF_WEEK * state.number_of_bins)
-    return tuple(tuple(row) for row in counts.reshape(PARTS_OF_WEEK, state.number_of_bins).tolist())
+    number = max(state.number_of_bins, 1)
+    at = timeline.part[timeline.cell[ordinary]] * number + bins[ordinary]
+    return np.bincount(at, minlength=PARTS_OF_WEEK * number).reshape(PARTS_OF_WEEK, number)
 
 
 def _measure_state(
@@ -311,9 +316,7 @@ def _measure_state(
         if len(failed) or expected:
             failing[check] = timeline.cumulate(failed)[:, 0], expected, rows - fifth
     shares = timeline.cumulate(np.flatnonzero(bins >= 0), bins, max(number, 1))
-    reference = np.flatnonzero(bins[:rows] >= 0)
-    at = timeline.part[timeline.cell[reference]] * max(number, 1) + bins[reference]
-    parts = np.bincount(at, minlength=PARTS_OF_WEEK * max(number, 1)).reshape(PARTS_OF_WEEK, -1)
+    parts = _count_parts(timeline, state, rows)
     numbers = state.numbers[order] if state.numbers is not None else None
     for window in origin.windows:
         total = origin.sum(window, events)
@@ -321,9 +324,9 @@ def _measure_state(
             hits = origin.sum(window, failed_cells)
             distances = measure_rates(hits, total, expected, held_out)
             if check == "oov":
-                distances = _keep_rises(distances)
+                distances = keep_rises(distances)
             yield (False, check, state.name), window, distances, total
-        if number >= 2 and len(reference):
+        if number >= 2 and parts.any():
             observed = origin.sum(window, shares)
             binned = observed.sum(axis=1)
             usual = shares[origin.cell][None, :]
@@ -335,7 +338,7 @@ def _measure_state(
                     yield (True, measure, state.name), window, distances, binned
         if state.words is not None:
             distances = _measure_new_words(timeline, origin, window, total, state.words)
-            yield (False, NEW_WORDS, state.name), window, _keep_rises(distances), total
+            yield (False, NEW_WORDS, state.name), window, keep_rises(distances), total
         if numbers is not None:
             distances, n = _measure_mean(timeline, origin, window, numbers)
             yield (False, "mean", state.name), window, distances, n
@@ -425,7 +428,7 @@ _EXPECTED = np.concatenate([np.linspace(0, 5, 101), np.linspace(5.5, 60, 110)])
 _SQUARES = _square_roots_of_few(_EXPECTED)
 
 
-def _keep_rises(distances: Distances) -> Distances:
+def keep_rises(distances: Distances) -> Distances:
     """Count no fall as a distance, of what is flagged for a rise only.
 
     Unknown words become fewer with every row of the reference, of which the last fifth still had more than the
@@ -517,7 +520,7 @@ def _is_clock(timeline: Timeline, state: RowStates) -> bool:
     What a window has of it then depends only on when its events were, which the traffic of training only estimates:
     storms and holidays are other times. Over a whole day it is steady without any rhythm.
     """
-    counts = np.array(_count_parts(timeline, state))
+    counts = _count_parts(timeline, state)
     return bool(counts.sum() > 0 and counts.max(axis=1).sum() > MAX_PURITY * counts.sum())
 
 

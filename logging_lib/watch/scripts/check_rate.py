@@ -26,11 +26,12 @@ from logging_lib.watch.scripts.common import (
     name_services,
     new_finding,
     new_line,
+    parse_length,
     predictive,
     quote,
     round_half_up,
 )
-from logging_lib.watch.scripts.variation import compute_limit, compute_rise, is_measured, parse_length
+from logging_lib.watch.scripts.variation import compute_limit, compute_rise, is_measured
 
 MAX_VALUES_SHOWN = 5
 MAX_NAME = 128  # tokens.MAX_PART: a longer name is hashed in tokens, which Painless cannot do

@@ -68,8 +68,7 @@ def is_accepted(profile: JsonObject, feature: str, part: str) -> bool:
 
 def is_before_acceptance(ctx: JsonObject, profile: JsonObject, feature: str, window: str) -> bool:
     """Whether a window has events of before an accepted change of a feature's bins, no longer expected ones."""
-    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[window[-1]]
-    begin = parse_millis(ctx["trigger"]["scheduled_time"]) - int(window[:-1]) * seconds * 1000
+    begin = parse_millis(ctx["trigger"]["scheduled_time"]) - parse_length(window)
     accepted = profile.get("accepted") or []
     return any(
         entry["feature"] == feature and entry["part"] == "bins" and begin < parse_millis(entry["since"])
@@ -208,6 +207,19 @@ def parse_millis(instant: str) -> int:
     Watcher gives scripts a date, the runner a text.
     """
     return round(datetime.fromisoformat(instant).timestamp() * 1000)
+
+
+def parse_length(window: str) -> int:
+    """Return the length of a window such as ``15m`` in milliseconds."""
+    number = int(window[:-1])
+    unit = window[-1:]
+    if unit == "s":
+        return number * 1000
+    if unit == "m":
+        return number * 60000
+    if unit == "h":
+        return number * 3600000
+    return number * (604800000 if unit == "w" else 86400000)
 
 
 def round_half_up(value: float) -> int:

@@ -25,6 +25,7 @@ from logging_lib.watch.scripts.common import (
     name_services,
     new_finding,
     new_line,
+    parse_length,
     quote,
     round_half_up,
 )
@@ -44,7 +45,6 @@ from logging_lib.watch.scripts.variation import (
     measure_length,
     mix_bins,
     mix_week,
-    parse_length,
 )
 
 # From here on another watch reports the cause: out-of-range, na-spike, ...

@@ -20,11 +20,12 @@ from logging_lib.watch.scripts.common import (
     name_services,
     new_finding,
     new_line,
+    parse_length,
     parse_millis,
     quote,
     round_half_up,
 )
-from logging_lib.watch.scripts.variation import QUARTER, find_hour_of_week, parse_length
+from logging_lib.watch.scripts.variation import QUARTER, find_hour_of_week
 
 COMPARED_DAYS = (1, 2, 3, 7)
 GAP_MARGIN = 1.5

@@ -10,11 +10,11 @@ from functools import lru_cache
 from math import asin, sqrt
 from zoneinfo import ZoneInfo
 
-from logging_lib.watch.scripts.common import JsonObject, parse_millis
+from logging_lib.profile.model import PARTS_OF_WEEK
+from logging_lib.watch.scripts.common import JsonObject, parse_length, parse_millis
 
 DAY = 86400000.0
 QUARTER = 900000
-PARTS = 48
 
 
 def is_measured(profile: JsonObject | None) -> bool:
@@ -76,19 +76,6 @@ def measure_length(bucket: JsonObject, window: str) -> int:
     return int(last - first)
 
 
-def parse_length(window: str) -> int:
-    """Return the length of a window such as ``15m`` in milliseconds."""
-    number = int(window[:-1])
-    unit = window[-1:]
-    if unit == "s":
-        return number * 1000
-    if unit == "m":
-        return number * 60000
-    if unit == "h":
-        return number * 3600000
-    return number * (604800000 if unit == "w" else 86400000)
-
-
 def compute_rise(rate: float, usual: float) -> float:
     """Return the difference of two rates as angles, 2 asin √p, whose variance is 1/n."""
     return 2.0 * asin(sqrt(rate)) - 2.0 * asin(sqrt(usual))
@@ -108,7 +95,7 @@ def mix_week(profile: JsonObject, bucket: JsonObject, window: str) -> list[float
     if first is None or last is None or last - first > parse_length(window) + 3600000:
         return []
     start, end = int(first), int(last) + 1
-    parts = [0.0] * PARTS
+    parts = [0.0] * PARTS_OF_WEEK
     total = 0.0
     quarter = start - start % QUARTER
     while quarter < end:
@@ -142,7 +129,7 @@ def mix_bins(profile: JsonObject, feature: str, mixture: list[float]) -> dict[st
     labels = rhythm["labels"][feature]
     shares = [0.0] * len(labels)
     uncertainty = 0.0
-    for part in range(PARTS):
+    for part in range(PARTS_OF_WEEK):
         share = mixture[part]
         if share <= 0:
             continue
