@@ -19,10 +19,11 @@ from logging_lib.cli.learn import learn
 from logging_lib.profile import io
 from logging_lib.profile.coerce import format_epoch, number_text
 from logging_lib.profile.config import Config
+from logging_lib.profile.document import build_classifier
 from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import PREDICTION as PREDICTION_FEATURE
 from logging_lib.profile.model import Feature, Kind, Profile
-from logging_lib.profile.words import describe_variation
+from logging_lib.profile.words import describe_classifier, describe_variation
 from logging_lib.store import history
 from logging_lib.store.history import PREDICTION
 from logging_lib.store.port import StoreError
@@ -53,6 +54,24 @@ def fit(
     days: Annotated[float, typer.Option(help="With --from-elasticsearch: how far back.", min=0.001)] = 30,
     target: Annotated[str | None, typer.Option(help="The column with the actual values.")] = None,
     prediction: Annotated[str | None, typer.Option(help="The column with the model's outputs.")] = None,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of a classifier: the column with the probability of the predicted class, or CLASS=COLUMN, once for "
+            "each class."
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Of two classes: the least probability of the positive one that predicts it.", min=0, max=1),
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="Of two classes: the one that probabilities are about. Default: 1, true or yes.")
+    ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(help="Rows that the model was not trained on, with the same columns: quality is measured there."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="profile.yml with overrides.")] = None,
     time: Annotated[
         str | None,
@@ -104,6 +123,7 @@ def fit(
                 if feature_settings.kind in ("category", "text")
             ]
             frame, absent = read_table(data, na_values=settings.na_values, texts=texts)
+        evaluated = None if evaluation is None else read_table(evaluation, na_values=settings.na_values)[0]
         fitted = fit_profile(
             frame,
             model=model,
@@ -114,6 +134,10 @@ def fit(
             trained_at=trained_at,
             training_seconds=training_seconds,
             absent=absent,
+            scores=score or (),
+            threshold=threshold,
+            positive=positive,
+            evaluation=evaluated,
         )
         io.save(fitted, out)
     except ProfileError as error:
@@ -131,13 +155,18 @@ def fit(
             "trained_at": fitted.trained_at,
         }
         counts = {"rows": fitted.rows, "features": len(fitted.features), "held_out": fitted.held_out.method}
-        typer.echo(json.dumps({"profile": str(out), **about, **counts, "notes": notes}, indent=1))
+        document = {"profile": str(out), **about, **counts, "notes": notes}
+        if fitted.classifier is not None:
+            document["classifier"] = build_classifier(fitted.classifier) | {"notes": list(fitted.classifier.notes)}
+        typer.echo(json.dumps(document, indent=1))
         return
     typer.echo(
         f"{out}: {fitted.model} {fitted.version}, {fitted.rows} rows, {len(fitted.features)} features, "
         f"id {fitted.id}"
     )
     typer.echo(f"expected rates from {fitted.held_out.method}")
+    for line in describe_classifier(fitted):
+        typer.echo(line)
     for feature in fitted.features.values():
         for note in feature.notes:
             typer.echo(f"note: {feature.name} {note}")
@@ -250,6 +279,7 @@ def _heading(profile: Profile) -> str:
         lines.append(
             f"prediction ({profile.prediction.kind}): {escape(_summary(profile.prediction))}; {varies}"
         )
+    lines += [escape(line) for line in describe_classifier(profile)]
     if profile.variation is not None:
         lines += [f"note: {escape(note)}" for note in profile.variation.notes]
     return "\n".join(lines)

@@ -351,7 +351,7 @@ def _render_value(column: BatchColumn, value: Any) -> tuple[bytes, bytes]:
 
 def render_outputs(output: OutputEncoder, values: list[Any], prefix: bytes) -> list[bytes]:
     """Render ``ml.prediction`` of each row with a constant prefix."""
-    if set(map(type, values)) == {float}:
+    if output.is_plain and set(map(type, values)) == {float}:
         return _render_floats(output, values, prefix)
     cache: dict[str, bytes] = {}
     fragments: list[bytes] = []

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from logging_lib.logger.event import OutputEncoder
+from logging_lib.logger.classifiers import build_encoder
 from logging_lib.logger.values import to_json_number, to_jsonable, to_key_text
 from logging_lib.profile.coerce import (
     MAX_CHECKED_TEXT,
@@ -97,7 +97,7 @@ class Checker:
 
     def __init__(self, profile: Profile, *, foreign: bool = False) -> None:
         self.id = profile.id
-        self.output = OutputEncoder(profile.prediction)
+        self.output = build_encoder(profile)
         self._foreign = foreign
         self.na_values = frozenset(profile.na_values)
         self.features = {name: FeatureTable(feature) for name, feature in profile.features.items()}

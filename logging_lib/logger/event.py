@@ -19,6 +19,7 @@ import orjson
 
 from logging_lib.logger.jsonlines import MAX_LINE
 from logging_lib.logger.values import MAX_TEXT, escape_surrogates, to_jsonable
+from logging_lib.profile.classifier import measure_answer
 from logging_lib.profile.coerce import category_text, format_epoch, is_number, to_epoch, to_python
 from logging_lib.profile.model import Feature
 from logging_lib.schema import ECS_VERSION, SCHEMA_VERSION, tokens
@@ -180,6 +181,9 @@ class OutputEncoder:
         feature: the profile's prediction; None: outputs have no bins.
     """
 
+    is_plain = True
+    """Whether nothing but the output's own fields and its bin is written."""
+
     def __init__(self, feature: Feature | None) -> None:
         self._feature = feature
         self.has_profile = feature is not None
@@ -208,6 +212,10 @@ class OutputEncoder:
         if bin_name is not None:
             document["bin"] = bin_name
         return document
+
+    def encode_actual(self, actual: Any) -> dict[str, Any]:
+        """Encode a true outcome as the output that would have been right."""
+        return self(actual, None, None)
 
     def _bin(self, value: Any) -> str | None:
         if value is None:
@@ -309,7 +317,7 @@ def build_label(
         output: encodes this model's outputs, so that the class ``1`` is not the number 1.
         now: when the outcome was known, ISO 8601.
     """
-    outcome = output(actual, None, None)
+    outcome = output.encode_actual(actual)
     label: dict[str, Any] = {key: outcome[key] for key in ("value", "label") if outcome.get(key) is not None}
     label["joined"] = cached is not None
     document: dict[str, Any] = {
@@ -325,6 +333,7 @@ def build_label(
         label |= {"error": error, "absolute_error": abs(error), "squared_error": error * error}
     if "label" in label and "label" in cached.prediction:
         label["correct"] = cached.prediction["label"] == label["label"]
+        label |= measure_answer(cached.prediction, label["label"])
     predicted_at, known_at = to_epoch(cached.timestamp), to_epoch(datetime.fromisoformat(now))
     if predicted_at is not None and known_at is not None and known_at >= predicted_at:
         label["delay"] = round(known_at - predicted_at)

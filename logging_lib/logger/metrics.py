@@ -205,12 +205,12 @@ class PredictionMetrics:
                     self._get_series("checks", check, label_value).inc()
         output = ml.get("prediction") or {}
         value, label = output.get("value"), output.get("label")
-        if label is not None:
-            label_value = label if label in self._classes else OTHER_CLASS
-            self._get_series("classes", label_value).inc()
-        elif isinstance(value, int | float) and math.isfinite(value):
+        if isinstance(value, int | float) and math.isfinite(value):
             self._histogram.observe(value)
             self._add_to_window(float(value))
+        elif label is not None:
+            label_value = label if label in self._classes else OTHER_CLASS
+            self._get_series("classes", label_value).inc()
         if self._spool is not None and self._spool.dropped:
             self._count_dropped(self._spool)
 

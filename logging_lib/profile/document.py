@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
+from logging_lib.profile.classifier import Calibration, Classifier
 from logging_lib.profile.model import (
     CHECKS,
     NEW_WORDS,
@@ -86,6 +87,8 @@ def build_document(
         }
     if profile.quality is not None:
         document["expected"]["quality"] = _expected_quality(profile.quality)
+    if profile.classifier is not None:
+        document["expected"]["classifier"] = build_classifier(profile.classifier)
     if profile.trained_at is not None:
         document["trained_at"] = profile.trained_at
     if published_at is not None:
@@ -228,9 +231,50 @@ def list_ordinary_bins(feature: Feature) -> list[str]:
 
 def _expected_quality(quality: Quality) -> dict[str, Any]:
     expected: dict[str, Any] = {"confusion": {label: dict(row) for label, row in quality.confusion.items()}}
-    if quality.errors is not None:
-        expected["errors"] = _moment_values(quality.errors)
+    for name, moments in (("errors", quality.errors), ("brier", quality.brier), ("log_loss", quality.log_loss)):
+        if moments is not None:
+            expected[name] = _moment_values(moments)
     return expected
+
+
+def build_classifier(classifier: Classifier) -> dict[str, Any]:
+    """Build what watches and reports read of a classifier."""
+    document: dict[str, Any] = {
+        "classes": list(classifier.classes),
+        "source": classifier.source,
+        "positive": classifier.positive,
+        "threshold": classifier.threshold,
+        "metrics": dict(classifier.metrics),
+        "rows": classifier.rows,
+        "evaluated": classifier.evaluated,
+        # A list, since a class may have any name and a field's name may not.
+        "calibration": [
+            {"class": name, "scores": list(curve.scores), "rates": list(curve.rates)}
+            for name, curve in classifier.calibration.items()
+        ],
+    }
+    if classifier.expected_error is not None:
+        document["expected_error"] = _moment_values(classifier.expected_error)
+    return document
+
+
+def read_classifier(document: Mapping[str, Any]) -> Classifier:
+    """Read a classifier back from what ``build_classifier`` wrote."""
+    error = document.get("expected_error")
+    return Classifier(
+        classes=tuple(document["classes"]),
+        source=document["source"],
+        positive=document["positive"],
+        threshold=document["threshold"],
+        calibration={
+            entry["class"]: Calibration(tuple(entry["scores"]), tuple(entry["rates"]))
+            for entry in document["calibration"]
+        },
+        expected_error=Moments(**error) if error else None,
+        metrics=document["metrics"],
+        rows=document["rows"],
+        evaluated=document["evaluated"],
+    )
 
 
 def _feature_moments(feature: Feature) -> dict[str, float]:

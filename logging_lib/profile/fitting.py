@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from logging_lib.profile.coerce import category_text, format_epoch, to_epoch, to_python
+from logging_lib.profile.calibration import (
+    ClassifierColumns,
+    calibrate,
+    parse_scores,
+    read_answers,
+    recognize_classifier,
+    with_predicted_class,
+)
+from logging_lib.profile.classifier import Classifier
+from logging_lib.profile.coerce import format_epoch, to_epoch
 from logging_lib.profile.columns import compute_moments, fit_column
 from logging_lib.profile.config import Config, FeatureConfig, parse_timezone, validate_columns
 from logging_lib.profile.encoding import HeldOutSplit
@@ -35,6 +44,10 @@ def fit(
     training_seconds: float | None = None,
     libraries: Mapping[str, str] | None = None,
     absent: Mapping[str, np.ndarray] | None = None,
+    scores: Sequence[str] = (),
+    threshold: float | None = None,
+    positive: str | None = None,
+    evaluation: pd.DataFrame | None = None,
 ) -> Profile:
     """Fit a profile to the rows that the model was trained on.
 
@@ -50,6 +63,12 @@ def fit(
         training_seconds: how long the training took.
         libraries: name → version of what the model depends on; default: the usual ones that are installed.
         absent: column → mask of rows without the key (JSON lines), shape (rows,).
+        scores: of a classifier: the column with the probability of the predicted class, or ``CLASS=COLUMN`` for
+            each class; not features.
+        threshold: of two classes: the least probability with which the positive one is predicted.
+        positive: of two classes: the one that probabilities are about.
+        evaluation: rows that the model was not trained on, with the same columns for target, prediction and
+            scores: the model's quality, and the calibration of its probabilities, are measured on them.
 
     Returns:
         The same profile, to the byte, for the same data and arguments.
@@ -75,7 +94,8 @@ def fit(
     if len(data) == 0:
         raise ProfileError("the data have no rows: a profile needs the rows that the model was trained on")
     data = data.set_axis(names, axis=1)
-    excluded = {*config.exclude, config.time, target, prediction}
+    columns = ClassifierColumns(target, prediction, parse_scores(scores, names))
+    excluded = {*config.exclude, config.time, target, prediction, *columns.scores.values()}
     features = [name for name in names if name not in excluded]
     if not features:
         raise ProfileError(
@@ -86,11 +106,21 @@ def fit(
     split = _hold_out(data, seconds, config)
     masks = absent or {}
     fitted = {name: fit_column(data[name], name, split, config, absent=masks.get(name)) for name in features}
-    outputs = {
-        role: _fit_output(data[column], role, split, config)
-        for role, column in (("prediction", prediction or target), ("target", target))
+    outputs = _fit_outputs(data, columns, split, config)
+    kinds = {
+        role: outputs[role][0].kind
+        for role, column in (("target", target), ("prediction", prediction))
         if column is not None
     }
+    classifier = recognize_classifier(data, columns, kinds, threshold=threshold, positive=positive)
+    if classifier is not None and classifier.source != "value":
+        outputs = _fit_outputs(with_predicted_class(data, classifier, columns), columns, split, config, classifier)
+    measured = _choose_measured_rows(data, evaluation, columns, split)
+    if classifier is not None and target is not None and (prediction is not None or columns.scores):
+        answers = read_answers(measured, classifier, columns)
+        classifier, quality = calibrate(classifier, answers, evaluated=evaluation is not None)
+    else:
+        quality = _measure_errors(measured, target, prediction, outputs)
     states = [replace(state, numbers=None) for _, state in fitted.values()]
     if "prediction" in outputs:
         states.append(replace(outputs["prediction"][1], name=PREDICTION, known_from={}))
@@ -105,12 +135,13 @@ def fit(
             features={name: feature for name, (feature, _) in fitted.items()},
             prediction=outputs["prediction"][0] if "prediction" in outputs else None,
             target=outputs["target"][0] if "target" in outputs else None,
-            quality=_measure_quality(data, target, prediction, outputs, split),
+            quality=quality,
             trained_at=_parse_trained_at(trained_at) or last,
             training_seconds=training_seconds,
             libraries=dict(libraries) if libraries is not None else installed_versions(),
             na_values=config.na_values,
             variation=variation or state_default(seconds),
+            classifier=classifier,
         )
     )
 
@@ -172,43 +203,62 @@ def _to_seconds(column: pd.Series) -> np.ndarray[Any, Any]:
     return np.array([np.nan if (s := to_epoch(value)) is None else s for value in column], dtype=float)
 
 
+def _fit_outputs(
+    data: pd.DataFrame,
+    columns: ClassifierColumns,
+    split: HeldOutSplit,
+    config: Config,
+    classifier: Classifier | None = None,
+) -> dict[str, tuple[Feature, RowStates]]:
+    """Fit the prediction, or in its place the target, and the target; of a classifier their numbers are classes."""
+    predicted = columns.prediction or (PREDICTION if PREDICTION in data else columns.target)
+    return {
+        role: _fit_output(data[column], role, split, config, is_class=classifier is not None)
+        for role, column in (("prediction", predicted), ("target", columns.target))
+        if column is not None
+    }
+
+
 def _fit_output(
-    column: pd.Series, role: str, split: HeldOutSplit, config: Config
+    column: pd.Series, role: str, split: HeldOutSplit, config: Config, *, is_class: bool
 ) -> tuple[Feature, RowStates]:
     """Fit the distribution of the prediction or the target, as a feature without expectations."""
     feature, states = fit_column(column, role, split, replace(config, features={}))
-    if feature.kind == "text":  # an output is never a text: many labels are still labels
+    # An output is never a text: many labels are still labels.
+    if feature.kind == "text" or (is_class and feature.kind not in ("category", "boolean")):
         labels = {role: FeatureConfig(kind="category")}
         feature, states = fit_column(column, role, split, replace(config, features=labels))
     return replace(feature, expected={}, notes=()), states
 
 
-def _measure_quality(
-    data: pd.DataFrame,
+def _choose_measured_rows(
+    data: pd.DataFrame, evaluation: pd.DataFrame | None, columns: ClassifierColumns, split: HeldOutSplit
+) -> pd.DataFrame:
+    """Return the rows that quality is measured on: those of the evaluation, or without any the held-out ones."""
+    if evaluation is None:
+        return data.loc[split.block >= 0]
+    names = [name for name in (columns.target, columns.prediction, *columns.scores.values()) if name is not None]
+    missing = [name for name in names if name not in evaluation]
+    if missing:
+        raise ProfileError(f"the evaluation rows lack the column {missing[0]!r}, which training has")
+    if columns.target is None or len(names) < 2:
+        raise ProfileError("quality is measured on the evaluation rows: give --target with --prediction or --score")
+    return evaluation
+
+
+def _measure_errors(
+    rows: pd.DataFrame,
     target: str | None,
     prediction: str | None,
     outputs: Mapping[str, tuple[Feature, RowStates]],
-    split: HeldOutSplit,
 ) -> Quality | None:
-    """Measure the errors on held-out rows that have a target and a prediction; None without such rows."""
-    if target is None or prediction is None:
+    """Measure the absolute errors of numbers; None without rows that have a target and a prediction."""
+    if target is None or prediction is None or {outputs[role][0].kind for role in outputs} != {"numeric"}:
         return None
-    held_out = data.loc[split.block >= 0, [target, prediction]].dropna()
-    kinds = {outputs[role][0].kind for role in ("target", "prediction")}
-    if kinds == {"numeric"}:
-        errors = np.abs(held_out[prediction].to_numpy(float) - held_out[target].to_numpy(float))
-        errors = np.sort(errors[np.isfinite(errors)])
-        return Quality(errors=compute_moments(errors)) if len(errors) else None
-    if not kinds <= {"category", "boolean"}:
-        return None
-    confusion: dict[str, dict[str, int]] = {}
-    for pair in zip(held_out[target], held_out[prediction], strict=True):
-        actual, predicted = (category_text(to_python(value)) for value in pair)
-        if actual is not None and predicted is not None:
-            row = confusion.setdefault(actual, {})
-            row[predicted] = row.get(predicted, 0) + 1
-    ordered = {actual: dict(sorted(row.items())) for actual, row in sorted(confusion.items())}
-    return Quality(confusion=ordered) if ordered else None
+    known = rows[[target, prediction]].dropna()
+    errors = np.abs(known[prediction].to_numpy(float) - known[target].to_numpy(float))
+    errors = np.sort(errors[np.isfinite(errors)])
+    return Quality(errors=compute_moments(errors)) if len(errors) else None
 
 
 def _parse_trained_at(value: str | datetime | None) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from logging_lib._util.errors import LoggingLibError
+from logging_lib.profile.classifier import CONFIDENCE, SOURCES, Calibration, Classifier
 from logging_lib.profile.coerce import is_number
 from logging_lib.profile.model import (
     CHECKS,
@@ -271,6 +272,29 @@ def _decode_variation(reader: _ProfileDecoder, value: Any, path: str) -> Natural
     return NaturalVariation(*numbers)
 
 
+def _decode_calibration(reader: _ProfileDecoder, value: Any, path: str) -> Calibration:
+    curve: Calibration = reader.build(
+        Calibration, value, path, {"scores": _decode_edges, "rates": _decode_tuple(_decode_number)}
+    )
+    if not curve.scores or len(curve.scores) != len(curve.rates):
+        raise reader.fail(path, "one rate for each score, at least one", value)
+    if not all(0 <= rate <= 1 for rate in curve.rates):
+        raise reader.fail(f"{path}.rates", "numbers from 0 to 1", list(curve.rates))
+    return curve
+
+
+def _decode_classifier(reader: _ProfileDecoder, value: Any, path: str) -> Classifier:
+    classifier: Classifier = reader.build(Classifier, value, path, _CLASSIFIER)
+    if len(classifier.classes) < 2:
+        raise reader.fail(f"{path}.classes", "two classes or more", list(classifier.classes))
+    if classifier.positive and (len(classifier.classes) != 2 or classifier.positive not in classifier.classes):
+        raise reader.fail(f"{path}.positive", "one of two classes", classifier.positive)
+    expected = {classifier.positive} if classifier.positive else {*classifier.classes}
+    if classifier.calibration and set(classifier.calibration) not in (expected, {CONFIDENCE}):
+        raise reader.fail(f"{path}.calibration", "a curve for each class", list(classifier.calibration))
+    return classifier
+
+
 _VARIATIONS = _decode_map(_decode_map(_decode_map(_decode_variation)))
 _EXPECTATION: dict[str, _Decode] = {
     "count": _decode_count,
@@ -284,6 +308,18 @@ _MOMENTS: dict[str, _Decode] = {
     "min": _decode_number,
     "max": _decode_number,
     "quantiles": _decode_map(_decode_number),
+}
+_CLASSIFIER: dict[str, _Decode] = {
+    "classes": _decode_tuple(_decode_text),
+    "source": _decode_choice(*SOURCES),
+    "positive": _decode_text,
+    "threshold": _decode_number,
+    "calibration": _decode_map(_decode_calibration),
+    "expected_error": _decode_object(Moments, _MOMENTS),
+    "metrics": _decode_map(_decode_number),
+    "rows": _decode_count,
+    "evaluated": _decode_flag,
+    "notes": _decode_tuple(_decode_text),
 }
 _FEATURE: dict[str, _Decode] = {
     "name": _decode_text,
@@ -316,8 +352,14 @@ _PROFILE: dict[str, _Decode] = {
     "target": _decode_feature,
     "quality": _decode_object(
         Quality,
-        {"errors": _decode_object(Moments, _MOMENTS), "confusion": _decode_map(_decode_map(_decode_count))},
+        {
+            "errors": _decode_object(Moments, _MOMENTS),
+            "confusion": _decode_map(_decode_map(_decode_count)),
+            "brier": _decode_object(Moments, _MOMENTS),
+            "log_loss": _decode_object(Moments, _MOMENTS),
+        },
     ),
+    "classifier": _decode_classifier,
     "trained_at": _decode_text,
     "training_seconds": _decode_number,
     "libraries": _decode_map(_decode_text),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from logging_lib.profile.classifier import Classifier
 from logging_lib.profile.coerce import MAX_CHECKED_TEXT, NA_VALUES, format_epoch, number_text
 from logging_lib.schema import tokens
 
@@ -169,15 +170,18 @@ def _format_intervals(edges: tuple[float, ...], text: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """The model's quality on held-out rows that have a target and a prediction.
+    """The model's quality on evaluation rows, or without any on held-out rows, with a target and a prediction.
 
     Attributes:
         errors: numbers: moments of the absolute error.
         confusion: classes: rows by true class and predicted class.
+        brier, log_loss: classes with probabilities: moments of Brier's score and the log loss of each row.
     """
 
     errors: Moments | None = None
     confusion: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    brier: Moments | None = None
+    log_loss: Moments | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +275,7 @@ class Profile:
         libraries: name → version of what the model depends on.
         na_values: spellings of a missing value.
         variation: how much the traffic varies by itself; None in a profile of an earlier version.
+        classifier: what is known of the classes and their probabilities, if the model is a classifier.
         id: the first 16 hexadecimal digits of the SHA-256 of all other fields.
     """
 
@@ -287,4 +292,5 @@ class Profile:
     libraries: Mapping[str, str] = field(default_factory=dict)
     na_values: tuple[str, ...] = NA_VALUES
     variation: Variation | None = None
+    classifier: Classifier | None = None
     id: str = ""

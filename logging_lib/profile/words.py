@@ -54,6 +54,51 @@ def describe_variation(profile: Profile, feature: str) -> str:
     return ""
 
 
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "roc_auc": "ROC AUC",
+    "average_precision": "PR AUC",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "ece": "calibration error",
+}
+"""A classifier's metrics, as people know them."""
+
+
+def describe_classifier(profile: Profile) -> list[str]:
+    """Describe what a profile knows of a classifier: what was recognized, its quality, and what that rests on.
+
+    Args:
+        profile: a profile, as ``fit`` returned it.
+
+    Returns:
+        Lines that begin with ``classifier:``, ``quality:`` or ``note:``; none of a regression.
+    """
+    classifier = profile.classifier
+    if classifier is None:
+        target = profile.target
+        if target is not None and target.kind == "numeric" and target.range == (0, 1) and len(target.counts) == 2:
+            return ["note: the target has only 0 and 1; of a classifier, give --prediction or --score, too"]
+        return []
+    lines = [f"classifier: {note}" for note in classifier.notes]
+    if classifier.metrics:
+        numbers = ", ".join(
+            f"{name} {classifier.metrics[metric]:.4g}"
+            for metric, name in METRIC_NAMES.items()
+            if metric in classifier.metrics
+        )
+        whose = "that the model was not trained on" if classifier.evaluated else "of training"
+        lines.append(f"quality: {numbers}, on {classifier.rows:,} rows {whose}")
+    if classifier.metrics and not classifier.evaluated:
+        lines.append(
+            "note: quality on training's own rows is optimistic, and no watch estimates it before labels arrive; give "
+            "rows that the model was not trained on with --evaluation"
+        )
+    if classifier.source != "label" and not classifier.calibration:
+        lines.append(f"note: {classifier.rows:,} rows are too few to calibrate probabilities")
+    return lines
+
+
 def find_natural_variation(
     variation: Variation, measure: str, feature: str, window: str, *, by_part: bool = False
 ) -> NaturalVariation | None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from logging_lib import profile as profiles
 from logging_lib._util.times import format_instant
-from logging_lib.logger.event import CachedPrediction, OutputEncoder, build_label
+from logging_lib.logger.classifiers import build_encoder
+from logging_lib.logger.event import CachedPrediction, build_label
 from logging_lib.logger.health import build_health_event, build_start_event
 from logging_lib.logger.processor import PredictionProcessor
 from logging_lib.profile.config import Config, FeatureConfig
@@ -178,7 +179,7 @@ class DocumentGenerator:
 
     def _labels(self, stream: cases.LabelStream) -> Iterator[Document]:
         rng = random.Random(stream.seed)
-        output = OutputEncoder(self.profile.prediction)
+        output = build_encoder(self.profile)
         outputs = self._description.prediction if self._description else None
         model = {
             "name": self._content.model,

@@ -1,0 +1,394 @@
+"""Recognize a classifier in a table of training, calibrate its probabilities, and measure it on evaluation rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from logging_lib.profile.classification import Array, measure_probabilities, measure_rows
+from logging_lib.profile.classifier import CONFIDENCE, Calibration, Classifier, Source
+from logging_lib.profile.coerce import category_text, to_python
+from logging_lib.profile.columns import compute_moments
+from logging_lib.profile.io import ProfileError
+from logging_lib.profile.model import PREDICTION, Kind, Quality
+
+MIN_ROWS: Final = 100
+"""Fewer rows calibrate nothing."""
+POINTS: Final = 50
+"""Points of a calibration at most."""
+POINT_ROWS: Final = 20
+"""Rows behind each point at least."""
+MAX_CLASSES: Final = 1000
+_POSITIVE: Final = ("1", "true", "yes")
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the columns of a classifier say of each row that has an actual class.
+
+    Attributes:
+        actual: the place of the actual class in ``classes``; shape (rows,).
+        predicted: that of the predicted class; shape (rows,).
+        probabilities: of each class, shape (rows, classes); None where they are not known.
+        confidence: the probability of the predicted class, shape (rows,); None where it is not known.
+    """
+
+    classes: tuple[str, ...]
+    actual: Array
+    predicted: Array
+    probabilities: Array | None
+    confidence: Array | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierColumns:
+    """Which columns a classifier's answers are in; ``scores`` is class → column, as ``parse_scores`` returns it."""
+
+    target: str | None
+    prediction: str | None
+    scores: Mapping[str, str] = field(default_factory=dict)
+
+
+def to_classes(column: pd.Series) -> Array:
+    """Convert a column to the texts of its classes, None where there is none; shape (rows,)."""
+    return np.array([category_text(to_python(value)) for value in column], dtype=object)
+
+
+def parse_scores(scores: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
+    """Parse ``COLUMN`` or ``CLASS=COLUMN`` of each score into class → column; a column alone has the class ``""``.
+
+    Raises:
+        ProfileError: no such column, a class twice, or a column alone beside others.
+    """
+    parsed: dict[str, str] = {}
+    for text in scores:
+        name, sign, column = text.partition("=")
+        if text in columns or not sign:
+            name, column = CONFIDENCE, text
+        if column not in columns:
+            raise ProfileError(f"the score column {column!r} is not in the data; columns: {', '.join(columns[:20])}")
+        if name in parsed:
+            raise ProfileError(f"the class {name!r} has two score columns" if name else _ALONE)
+        parsed[name] = column
+    if CONFIDENCE in parsed and len(parsed) > 1:
+        raise ProfileError(_ALONE)
+    return parsed
+
+
+_ALONE: Final = "of several score columns each needs its class: --score CLASS=COLUMN"
+
+
+def recognize_classifier(
+    data: pd.DataFrame,
+    columns: ClassifierColumns,
+    kinds: Mapping[str, Kind],
+    *,
+    threshold: float | None = None,
+    positive: str | None = None,
+) -> Classifier | None:
+    """Recognize a classifier by its columns; None where target and prediction are numbers of a regression.
+
+    Args:
+        data: the rows of training; shape (rows, columns).
+        kinds: ``target`` and ``prediction`` → the kind of the column's values, where there is one.
+        threshold: the least probability with which the positive class is predicted. Default: 0.5 where only a
+            probability is logged, else what the predictions show.
+        positive: of two classes, the one that a probability is of. Default: ``1``, ``true`` or ``yes``, or the last
+            one in alphabetical order.
+
+    Returns:
+        The classifier without calibration, with notes that say what was recognized.
+
+    Raises:
+        ProfileError: what was asked for needs a column that is not named, or numbers are no probabilities.
+    """
+    target, prediction, scores = columns.target, columns.prediction, columns.scores
+    actual, answers = (_list_classes(data, column) for column in (target, prediction))
+    is_class = {
+        role: kinds[role] in ("category", "boolean") or set(classes) <= {"0", "1"}
+        for role, classes in (("target", actual), ("prediction", answers))
+        if role in kinds
+    }
+    if not scores:
+        if is_class.get("target") and prediction is not None and _is_probability(data[prediction], answers):
+            return _recognize_probability(columns, actual, threshold, positive)
+        if threshold is not None or positive is not None:
+            raise ProfileError("--threshold and --positive are of classifiers: give --target with --prediction or --score")
+        if not is_class or not all(is_class.values()) or set(kinds.values()) == {"numeric"} and len(kinds) == 1:
+            return None
+    _validate_scores(data, scores)
+    named = {name for name in scores if name}
+    classes = tuple(sorted({*actual, *answers, *named}))
+    if len(classes) > MAX_CLASSES or len(classes) < 2:
+        if scores:
+            raise ProfileError(f"{target or prediction}: found {len(classes):,} classes; 2 to {MAX_CLASSES:,} are supported")
+        return None
+    chosen = _choose_positive(classes, positive) if len(classes) == 2 else ""
+    source: Source = "label" if not scores else "scores" if named else "score"
+    return _describe_scores(data, Classifier(classes, source, chosen, threshold), columns)
+
+
+def _recognize_probability(
+    columns: ClassifierColumns, actual: tuple[str, ...], threshold: float | None, positive: str | None
+) -> Classifier | None:
+    if len(actual) != 2:
+        return None
+    chosen = _choose_positive(actual, positive)
+    least = 0.5 if threshold is None else threshold
+    note = (
+        f"a classifier of two classes is recognized: {columns.prediction} is the probability of {chosen!r}, which is "
+        f"predicted from {least:g} on, and {columns.target} is the class; --threshold and --positive change that"
+    )
+    return Classifier(actual, "value", chosen, least, notes=(note,))
+
+
+def _describe_scores(
+    data: pd.DataFrame, classifier: Classifier, columns: ClassifierColumns
+) -> Classifier:
+    """Say what the score columns are, and find the threshold that the predictions show."""
+    prediction, scores = columns.prediction, columns.scores
+    notes = [f"a classifier of {len(classifier.classes)} classes: {', '.join(classifier.classes[:10])}"]
+    if classifier.source == "score" and classifier.positive and prediction is not None:
+        column = scores[CONFIDENCE]
+        probability = data[column].to_numpy(float)
+        is_positive = to_classes(data[prediction]) == classifier.positive
+        if is_positive.any() and not is_positive.all():
+            above, below = probability[is_positive], probability[~is_positive]
+            for name, separates in (
+                (classifier.positive, np.nanmin(above) >= np.nanmax(below)),
+                (classifier.negative, np.nanmin(below) >= np.nanmax(above)),
+            ):
+                if separates and min(np.nanmin(above), np.nanmin(below)) < 0.5:
+                    raise ProfileError(
+                        f"{column} is the probability of {name!r}, whichever class is predicted, and not that of the "
+                        f"predicted class; say so: --score {name}={column}, and log scores={{{name!r}: ...}}"
+                    )
+    if classifier.positive and classifier.source in ("score", "scores"):
+        notes.append(f"areas under curves are about the class {classifier.positive!r}; --positive changes that")
+        if prediction is not None and classifier.threshold is None:
+            answers = read_answers(data, classifier, replace(columns, target=None))
+            place = classifier.classes.index(classifier.positive)
+            picked = answers.predicted == place
+            if answers.probabilities is not None and picked.any():
+                classifier = replace(classifier, threshold=float(np.nanmin(answers.probabilities[picked, place])))
+    if prediction is None and scores:
+        notes.append("no --prediction column: the class with the highest probability is taken for the predicted one")
+    return replace(classifier, notes=tuple(notes))
+
+
+def with_predicted_class(data: pd.DataFrame, classifier: Classifier, columns: ClassifierColumns) -> pd.DataFrame:
+    """Add the predicted class in a column named ``PREDICTION`` where only probabilities are among the columns."""
+    if columns.prediction is not None or not columns.scores:
+        return data
+    known = np.isfinite(data[list(columns.scores.values())].to_numpy(float)).all(axis=1)
+    answers = read_answers(data[known], classifier, replace(columns, target=None))
+    names = np.full(len(data), None, dtype=object)
+    names[known] = np.array(classifier.classes, dtype=object)[answers.predicted]
+    return data.assign(**{PREDICTION: names})
+
+
+def read_answers(data: pd.DataFrame, classifier: Classifier, columns: ClassifierColumns) -> Answers:
+    """Read the columns of a classifier; rows without an actual or a predicted class are left out.
+
+    Without a target every row counts, and its actual class is unknown (-1).
+    """
+    classes, target, prediction, scores = classifier.classes, columns.target, columns.prediction, columns.scores
+    probabilities = _read_matrix(data, classifier, prediction, scores)
+    if prediction is not None and classifier.source != "value":
+        predicted = _find_places(to_classes(data[prediction]), classes)
+    elif probabilities is None:
+        raise ProfileError("neither a prediction nor a score column")
+    elif classifier.positive:
+        place = classes.index(classifier.positive)
+        least = 0.5 if classifier.threshold is None else classifier.threshold
+        predicted = np.where(probabilities[:, place] >= least, place, 1 - place)
+    else:
+        predicted = probabilities.argmax(axis=1)
+    confidence = None
+    if classifier.source == "score":
+        confidence = data[scores[CONFIDENCE]].to_numpy(float)
+        if classifier.positive:
+            right = np.arange(2) == predicted[:, None]
+            probabilities = np.where(right, confidence[:, None], 1 - confidence[:, None])
+    elif probabilities is not None:
+        confidence = probabilities[np.arange(len(predicted)), predicted]
+    actual = np.full(len(data), -1) if target is None else _find_places(to_classes(data[target]), classes)
+    usable = (predicted >= 0) & ((actual >= 0) if target is not None else True)
+    if confidence is not None:
+        usable &= np.isfinite(confidence)
+    return Answers(
+        classes,
+        actual[usable],
+        predicted[usable],
+        None if probabilities is None else probabilities[usable],
+        None if confidence is None else confidence[usable],
+    )
+
+
+def calibrate(classifier: Classifier, answers: Answers, *, evaluated: bool) -> tuple[Classifier, Quality | None]:
+    """Calibrate a classifier's probabilities on rows with an actual class, and measure its quality on them."""
+    if not len(answers.actual):
+        return classifier, None
+    quality = Quality(confusion=_count_confusion(answers))
+    rows, weight = len(answers.actual), np.ones(len(answers.actual))
+    right = (answers.predicted == answers.actual).astype(float)
+    metrics: dict[str, float] = {"accuracy": float(right.mean())}
+    place = classifier.classes.index(classifier.positive) if classifier.positive else None
+    if answers.probabilities is not None:
+        metrics |= measure_probabilities(answers.probabilities, answers.actual, weight, place)
+        brier, log_loss = measure_rows(answers.probabilities, answers.actual)
+    elif answers.confidence is not None:
+        pair = np.stack([answers.confidence, 1 - answers.confidence], axis=1)
+        brier, log_loss = measure_rows(pair, (right == 0).astype(int))
+        metrics |= {"brier": float(brier.mean()), "log_loss": float(log_loss.mean())}
+    else:
+        return _with_metrics(classifier, metrics, rows, evaluated), quality
+    quality = replace(quality, brier=compute_moments(np.sort(brier)), log_loss=compute_moments(np.sort(log_loss)))
+    classifier = _with_metrics(classifier, metrics, rows, evaluated)
+    if rows < MIN_ROWS or len(np.unique(answers.actual)) < 2:
+        return classifier, quality
+    if answers.probabilities is None:
+        assert answers.confidence is not None
+        curves = {CONFIDENCE: fit_calibration(answers.confidence, right)}
+    else:
+        places = range(len(classifier.classes)) if place is None else (place,)
+        curves = {
+            classifier.classes[i]: fit_calibration(answers.probabilities[:, i], (answers.actual == i).astype(float))
+            for i in places
+        }
+    classifier = replace(classifier, calibration=curves)
+    errors = np.sort(expect_errors(classifier, answers))
+    return replace(classifier, expected_error=compute_moments(errors)), quality
+
+
+def fit_calibration(scores: Array, happened: Array) -> Calibration:
+    """Fit how often a class was the actual one at each probability: means of groups of rows, made to never fall.
+
+    Args:
+        scores: probabilities; shape (rows,).
+        happened: 1 where it was the actual class, else 0; shape (rows,).
+    """
+    from scipy.optimize import isotonic_regression
+
+    order = np.argsort(scores, kind="stable")
+    groups = max(2, min(POINTS, len(scores) // POINT_ROWS))
+    # Rows with one score are one group, whatever their number.
+    place = np.searchsorted(np.unique(np.quantile(scores, np.linspace(0, 1, groups + 1)[1:-1])), scores[order], "right")
+    counts = np.bincount(place)
+    filled = counts > 0
+    x, y = (
+        np.bincount(place, values[order])[filled] / counts[filled] for values in (scores.astype(float), happened)
+    )
+    rates = isotonic_regression(y, weights=counts[filled]).x
+    x = np.array([float(f"{number:.12g}") for number in x])
+    x, first = np.unique(x, return_index=True)
+    return Calibration(tuple(x.tolist()), tuple(float(f"{rate:.12g}") for rate in np.clip(rates[first], 0, 1)))
+
+
+def apply_calibration(curve: Calibration, scores: Array) -> Array:
+    """Return the calibrated probabilities of an array; as calling the calibration with each."""
+    return np.asarray(np.interp(scores, curve.scores, curve.rates))
+
+
+def calibrate_probabilities(classifier: Classifier, probabilities: Array) -> Array:
+    """Calibrate the probabilities of each class, which sum up to 1 again; shape (rows, classes)."""
+    if classifier.positive:
+        place = classifier.classes.index(classifier.positive)
+        share = apply_calibration(classifier.calibration[classifier.positive], probabilities[:, place])
+        return np.stack([share, 1 - share] if place == 0 else [1 - share, share], axis=1)
+    calibrated = np.stack(
+        [
+            apply_calibration(classifier.calibration[name], probabilities[:, i])
+            for i, name in enumerate(classifier.classes)
+        ],
+        axis=1,
+    )
+    total = calibrated.sum(axis=1, keepdims=True)
+    return np.divide(calibrated, total, out=np.full_like(calibrated, 1 / len(classifier.classes)), where=total > 0)
+
+
+def expect_errors(classifier: Classifier, answers: Answers) -> Array:
+    """Return the calibrated probability that each predicted class is wrong; shape (rows,)."""
+    if CONFIDENCE in classifier.calibration:
+        assert answers.confidence is not None
+        return np.asarray(1 - apply_calibration(classifier.calibration[CONFIDENCE], answers.confidence))
+    assert answers.probabilities is not None
+    calibrated = calibrate_probabilities(classifier, answers.probabilities)
+    return np.asarray(1 - calibrated[np.arange(len(calibrated)), answers.predicted])
+
+
+def _with_metrics(classifier: Classifier, metrics: Mapping[str, float], rows: int, evaluated: bool) -> Classifier:
+    known = {name: float(f"{value:.12g}") for name, value in metrics.items() if np.isfinite(value)}
+    return replace(classifier, metrics=known, rows=rows, evaluated=evaluated)
+
+
+def _count_confusion(answers: Answers) -> dict[str, dict[str, int]]:
+    confusion: dict[str, dict[str, int]] = {}
+    pairs, counts = np.unique(np.stack([answers.actual, answers.predicted]), axis=1, return_counts=True)
+    for (actual, predicted), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
+        confusion.setdefault(answers.classes[actual], {})[answers.classes[predicted]] = count
+    return confusion
+
+
+def _list_classes(data: pd.DataFrame, column: str | None) -> tuple[str, ...]:
+    """List the classes of a column in alphabetical order; of very many values the first ones."""
+    if column is None:
+        return ()
+    values = pd.unique(data[column].dropna())[: MAX_CLASSES + 1]
+    return tuple(sorted({text for text in to_classes(pd.Series(values, dtype=object)) if text is not None}))
+
+
+def _is_named(column: pd.Series) -> bool:
+    """Whether a column has classes and not numbers."""
+    return not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
+
+
+def _is_probability(column: pd.Series, texts: tuple[str, ...]) -> bool:
+    """Whether all numbers of a column are between 0 and 1, and not only those two."""
+    if _is_named(column) or set(texts) <= {"0", "1"}:
+        return False
+    return bool(column.dropna().between(0, 1).all())
+
+
+def _choose_positive(classes: Sequence[str], positive: str | None) -> str:
+    if positive is not None:
+        if positive not in classes:
+            raise ProfileError(f"the positive class {positive!r} is not among the classes: {', '.join(classes[:20])}")
+        return positive
+    return next((name for name in classes if name.lower() in _POSITIVE), classes[-1])
+
+
+def _validate_scores(data: pd.DataFrame, scores: Mapping[str, str]) -> None:
+    for column in scores.values():
+        if _is_named(data[column]):
+            raise ProfileError(f"the score column {column!r} does not hold numbers")
+        numbers = data[column].dropna().to_numpy(float)
+        if len(numbers) and not (numbers.min() >= 0 and numbers.max() <= 1):
+            raise ProfileError(
+                f"the score column {column!r} holds {numbers.min():g} to {numbers.max():g}; probabilities are from 0 to 1"
+            )
+
+
+def _read_matrix(
+    data: pd.DataFrame, classifier: Classifier, prediction: str | None, scores: Mapping[str, str]
+) -> Array | None:
+    """Read the probability of each class, shape (rows, classes); None where the columns do not have them."""
+    classes = classifier.classes
+    columns = {classifier.positive: prediction} if classifier.source == "value" else scores
+    if classifier.source not in ("value", "scores"):
+        return None
+    given = {name: data[column].to_numpy(float) for name, column in columns.items() if column is not None}
+    if len(classes) == 2 and len(given) == 1:
+        ((name, numbers),) = given.items()
+        given[classes[0] if classes[1] == name else classes[1]] = 1 - numbers
+    return np.stack([given.get(name, np.zeros(len(data))) for name in classes], axis=1)
+
+
+def _find_places(texts: Array, classes: Sequence[str]) -> Array:
+    places = {name: i for i, name in enumerate(classes)}
+    return np.array([places.get(text, -1) for text in texts], dtype=np.int64)
+
