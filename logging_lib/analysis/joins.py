@@ -31,9 +31,9 @@ def read(
         max_labels: how many label events are read, the latest.
 
     Returns:
-        Columns ``prediction``, ``actual``, ``score``, ``scores``, ``weight``, ``delay`` (s), ``model``,
-        ``version``, ``role``, ``at``, ``prediction_id``, ``changed`` (an earlier label was another),
-        and ``segment``.
+        Columns ``prediction``, ``actual``, ``score``, ``scores``, ``expected_error``, ``weight``, ``delay`` (s),
+        ``model``, ``version``, ``role``, ``at``, ``predicted_at``, ``prediction_id``, ``changed`` (an earlier label
+        was another), and ``segment``.
 
     Raises:
         StoreError: there are none.
@@ -66,7 +66,7 @@ def _build_row(source: Mapping[str, Any], by: str | None) -> dict[str, Any]:
     ml = source["ml"]
     prediction, label = ml.get("prediction") or {}, ml["label"]
     row = {
-        "prediction": output_of(prediction),
+        "prediction": prediction.get("label") or output_of(prediction),
         "actual": output_of(label),
         "score": prediction.get("score"),
         "scores": prediction.get("scores"),
@@ -76,6 +76,8 @@ def _build_row(source: Mapping[str, Any], by: str | None) -> dict[str, Any]:
         "version": ml["model"].get("version", ""),
         "role": ml["model"].get("role", "live"),
         "at": source["@timestamp"],
+        "predicted_at": prediction.get("timestamp"),
+        "expected_error": prediction.get("expected_error"),
         "prediction_id": prediction.get("id"),
         "changed": False,
     }

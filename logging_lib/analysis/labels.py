@@ -21,6 +21,7 @@ from typing import IO, Any, Final, TypeVar
 
 import orjson
 
+from logging_lib._util.formatting import list_values
 from logging_lib._util.times import format_instant, parse_instant
 from logging_lib.analysis.samples import Selection
 from logging_lib.logger.event import CachedPrediction, OutputEncoder, build_label
@@ -28,6 +29,7 @@ from logging_lib.profile.coerce import NA_VALUES, category_text, is_null, parse_
 from logging_lib.profile.model import Feature
 from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.schema.fields import load
+from logging_lib.schema.templates import PROFILES
 from logging_lib.store.history import STREAMS, output_of, scan_pages
 from logging_lib.store.port import Store
 
@@ -140,9 +142,13 @@ def ingest(
     model: str | None = None,
     columns: Columns | None = None,
     namespace: str = DEFAULT_NAMESPACE,
+    new_classes: bool = False,
     advance: Callable[[int], None] = lambda number: None,
 ) -> Done:
     """Write label events for actual values from outside.
+
+    A label of a class that the model does not have, by its published profile, is refused: it is most often another
+    spelling, and would count as a wrong answer.
 
     Args:
         rows: each with the request's id and the actual value, and, where it has them, the model and when the
@@ -150,10 +156,12 @@ def ingest(
         now: the time of those that do not say when.
         model: of the rows that name none. Without it a label whose prediction is not there yet cannot be kept.
         namespace: of the label stream.
+        new_classes: write labels of classes that the model does not have, too.
         advance: called with the number of rows that were processed.
     """
     outcome = Done()
     names = columns or Columns()
+    classes = KnownClasses(None if new_classes else store)
     for chunk in chunks(rows):
         labels = []
         for row in chunk:
@@ -163,7 +171,7 @@ def ingest(
                 outcome.refused.append((f"row {outcome.rows}", label))
             else:
                 labels.append(label)
-        _write(store, labels, outcome, now=now, namespace=namespace, keep=True)
+        _write(store, labels, outcome, classes, now=now, namespace=namespace, keep=True)
         advance(len(chunk))
     store.refresh()
     return outcome
@@ -194,7 +202,7 @@ def join(
             if request is not None and actual is not None:
                 labels.append(Label(actual, hit["_source"]["@timestamp"], ml["model"]["name"], request))
         outcome.rows += len(page)
-        _write(store, labels, outcome, now=now, namespace=namespace, keep=False)
+        _write(store, labels, outcome, KnownClasses(None), now=now, namespace=namespace, keep=False)
         advance(len(page))
     store.refresh()
     return outcome
@@ -249,8 +257,39 @@ def _text(value: Any) -> str | None:
     return None if is_null(value) else category_text(to_python(value)) or None
 
 
+class KnownClasses:
+    """Find the classes of a model version in its published profile; without a store none are known."""
+
+    def __init__(self, store: Store | None) -> None:
+        self._store = store
+        self._classes: dict[str, tuple[str, ...]] = {}
+
+    def find(self, model: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the classes of ``ml.model``; empty where they are not known."""
+        key = f"{model.get('name')}:{model.get('version')}"
+        if key not in self._classes:
+            self._classes[key] = self._read(key)
+        return self._classes[key]
+
+    def _read(self, key: str) -> tuple[str, ...]:
+        if self._store is None:
+            return ()
+        body = {"size": 1, "query": {"ids": {"values": [key]}}, "_source": ["expected.classifier.classes"]}
+        for hit in self._store.search(PROFILES, body)["hits"]["hits"]:
+            classifier = (hit["_source"].get("expected") or {}).get("classifier") or {}
+            return tuple(classifier.get("classes") or ())
+        return ()
+
+
 def _write(
-    store: Store, labels: list[Label], outcome: Done, *, now: datetime, namespace: str, keep: bool
+    store: Store,
+    labels: list[Label],
+    outcome: Done,
+    classes: KnownClasses,
+    *,
+    now: datetime,
+    namespace: str,
+    keep: bool,
 ) -> None:
     """Write label events for all predictions of these labels; without any, one alone where ``keep``."""
     if not labels:
@@ -270,8 +309,18 @@ def _write(
             for source in by_request.get(key, ())
             if label.model is None or source["ml"]["model"]["name"] == label.model
         ]
+        refusals = []
         for source in sources:
             event = build_joined_event(label, source)
+            known = classes.find(source["ml"]["model"])
+            actual = event["ml"]["label"].get("label")
+            if known and actual is not None and actual not in known:
+                listed = list_values(map(repr, known), 10)
+                refusals.append(
+                    f"{actual!r} is not a class of {source['ml']['model']['name']}: {listed}; write it as the "
+                    "model does, or keep it with --new-classes"
+                )
+                continue
             identity = event["event"]["id"]
             earlier = latest.setdefault((source["event"]["id"], label.at), identity)
             if keep and earlier != identity and events.pop(earlier, None) is not None:
@@ -283,6 +332,8 @@ def _write(
                 )
             latest[source["event"]["id"], label.at] = identity
             events[identity] = event
+        if refusals and len(refusals) == len(sources):
+            outcome.refused.append((label.request or label.event or "", refusals[0]))
         if not sources:
             outcome.waiting += 1
             if keep and label.model is None:

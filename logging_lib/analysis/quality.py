@@ -5,30 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from logging_lib.analysis.contingency import wilson
+from logging_lib.analysis.classification import (
+    FEW_LABELS,
+    Bin,
+    LabeledAnswers,
+    bound_mean,
+    measure_classes,
+    read_labeled,
+    recognize_answers,
+)
 from logging_lib.analysis.results import finite
-
-Array = np.ndarray[Any, Any]
-BINS: Final = 10
-FEW_LABELS: Final = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """A bin of the reliability table: ``expected`` is the mean score or prediction, ``observed`` the share
-    of right answers, or the mean actual value, with its interval."""
-
-    rows: int
-    expected: float
-    observed: float
-    low: float
-    high: float
+from logging_lib.profile.classification import BINS
+from logging_lib.profile.classifier import Classifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +34,17 @@ class SegmentQuality:
         labels: how many; ``weight`` what they stand for.
         kind: ``numeric`` or ``category``.
         metrics: numbers: ``mae``, ``rmse``, ``bias`` (prediction less actual), ``r2``; classes: ``accuracy``,
-            ``macro_f1``, ``brier``, ``log_loss``, ``ece``, and of two classes ``auc``.
-        intervals: 95 % intervals of ``mae``, ``bias`` and ``accuracy``.
-        classes: class → precision, recall, f1, labels.
-        reliability: calibration, from the lowest score or prediction to the highest.
+            ``macro_f1`` and, with probabilities, ``roc_auc``, ``average_precision``, ``log_loss``, ``brier`` and
+            ``ece``.
+        intervals: 95 % intervals of ``mae``, ``bias``, ``accuracy``, ``roc_auc``, ``log_loss`` and ``brier``.
+        classes: class → precision, recall, f1, labels, predicted and, with probabilities, its areas.
+        reliability: calibration, from the lowest score or prediction to the highest; of two classes of the
+            probability of the positive one, of several of the predicted one.
+        confusion: actual class → predicted class → labels.
+        thresholds: of two classes, precision, recall and the like at each threshold; of several, how many answers
+            have a probability of at least the threshold, and how many of them are right. ``is_model`` is 1 at the
+            model's own threshold.
+        positive: of two classes, the one that areas, calibration and thresholds are about.
     """
 
     segment: str
@@ -55,6 +56,9 @@ class SegmentQuality:
     classes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     reliability: tuple[Bin, ...] = ()
     notes: tuple[str, ...] = ()
+    confusion: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    thresholds: tuple[Mapping[str, float], ...] = ()
+    positive: str = ""
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -77,43 +81,112 @@ class SegmentQuality:
                 for entry in self.reliability
             ],
             "notes": list(self.notes),
+            "confusion": {name: dict(row) for name, row in self.confusion.items()},
+            "thresholds": [{name: finite(value) for name, value in row.items()} for row in self.thresholds],
+            "positive": self.positive,
         }
 
 
-def measure(frame: pd.DataFrame, segment: str = "all") -> SegmentQuality:
+def measure(
+    frame: pd.DataFrame, segment: str = "all", *, classifier: Classifier | None = None
+) -> SegmentQuality:
     """Measure predictions whose label is known.
 
     Args:
         frame: a row a prediction; columns ``prediction``, ``actual`` and, where known, ``weight`` (1 unless
             sampled), ``score`` (probability of the predicted class) and ``scores`` (mapping class → probability).
         segment: what the rows are.
+        classifier: what the model's profile knows of its classes. Without it predictions between 0 and 1
+            whose labels are all 0 or 1 are taken for probabilities of the class 1.
 
     Raises:
+        UnknownClasses: no label is one of the model's classes.
         ValueError: no row has both a prediction and an actual value.
     """
-    frame = frame.dropna(subset=["prediction", "actual"])
-    if frame.empty:
-        raise ValueError(f"{segment}: no row has both a prediction and an actual value")
-    weight = frame["weight"].to_numpy(dtype=float) if "weight" in frame else np.ones(len(frame))
-    numeric = not any(
-        isinstance(value, str | bool) for name in ("prediction", "actual") for value in frame[name]
-    )
-    notes = (f"only {len(frame)} labels",) if len(frame) < FEW_LABELS else ()
-    measures = _measure_numbers(frame, weight) if numeric else _measure_classes(frame, weight)
-    return SegmentQuality(
-        segment, len(frame), float(weight.sum()), "numeric" if numeric else "category", *measures, notes
-    )
+    return _measure_segments(frame, {segment: None}, classifier)[0]
 
 
-def by_segment(frame: pd.DataFrame, *, max_segments: int = 50) -> list[SegmentQuality]:
-    """Measure all rows, then each value of the column ``segment``, the largest first."""
-    segments = [measure(frame)]
+def by_segment(
+    frame: pd.DataFrame, *, max_segments: int = 50, classifier: Classifier | None = None
+) -> list[SegmentQuality]:
+    """Measure all rows, then each value of the column ``segment``, the largest first; see ``measure``."""
+    segments: dict[str, str | None] = {"all": None}
     if "segment" in frame:
         named = frame["segment"].fillna("(missing)").astype(str)
-        segments += [
-            measure(frame[named == value], str(value)) for value in named.value_counts().index[:max_segments]
-        ]
-    return segments
+        segments |= {str(value): str(value) for value in named.value_counts().index[:max_segments]}
+        frame = frame.assign(segment=named)
+    return _measure_segments(frame, segments, classifier)
+
+
+def by_period(
+    frame: pd.DataFrame, every: timedelta, *, classifier: Classifier | None = None
+) -> list[SegmentQuality]:
+    """Measure all rows, then those of each period in the order of time, by the column ``predicted_at``.
+
+    Args:
+        every: the length of a period; periods begin at multiples of it since 1970, in UTC.
+    """
+    times = pd.to_datetime(frame["predicted_at"], utc=True, format="ISO8601")
+    begins = times.dt.floor(every).dt.strftime("%Y-%m-%d %H:%M")
+    segments: dict[str, str | None] = {"all": None}
+    segments |= {str(begin): str(begin) for begin in sorted(begins.dropna().unique())}
+    return _measure_segments(frame.assign(segment=begins), segments, classifier)
+
+
+def _measure_segments(
+    frame: pd.DataFrame, segments: Mapping[str, str | None], classifier: Classifier | None
+) -> list[SegmentQuality]:
+    """Measure segments by their titles; each is a value of the column ``segment``, or None for all rows."""
+    frame = frame.dropna(subset=["prediction", "actual"])
+    if frame.empty:
+        raise ValueError(f"{next(iter(segments))}: no row has both a prediction and an actual value")
+    notes: tuple[str, ...] = ()
+    if classifier is None and (classifier := recognize_answers(frame)) is not None:
+        notes = (
+            "predictions are between 0 and 1 and labels 0 or 1, so predictions are taken for the probability of 1, "
+            "which is predicted from 0.5 on; fit the profile with --target and --prediction to say so",
+        )
+    answers = None
+    if classifier is not None or not _are_numbers(frame):
+        answers = read_labeled(frame, classifier)
+        notes = (*notes, *answers.notes)
+    measured = []
+    for title, value in segments.items():
+        rows = np.ones(len(frame), dtype=bool) if value is None else (frame["segment"] == value).to_numpy()
+        few = (f"only {rows.sum()} labels",) if rows.sum() < FEW_LABELS else ()
+        if not rows.any():
+            continue
+        if answers is None:
+            measured.append(_measure_numbers(frame[rows], title, few))
+        else:
+            measured.append(
+                _measure_classes(answers.select(rows), title, (*(notes if value is None else ()), *few))
+            )
+    return measured
+
+
+def _are_numbers(frame: pd.DataFrame) -> bool:
+    return not any(
+        isinstance(value, str | bool) for name in ("prediction", "actual") for value in frame[name]
+    )
+
+
+def _measure_classes(answers: LabeledAnswers, segment: str, notes: tuple[str, ...]) -> SegmentQuality:
+    measures = measure_classes(answers)
+    return SegmentQuality(
+        segment,
+        len(answers.actual),
+        float(answers.weight.sum()),
+        "category",
+        measures.metrics,
+        measures.intervals,
+        measures.classes,
+        measures.reliability,
+        notes,
+        measures.confusion,
+        measures.thresholds,
+        "" if answers.positive is None else answers.classes[answers.positive],
+    )
 
 
 def delays(frame: pd.DataFrame) -> dict[str, float]:
@@ -135,12 +208,8 @@ def delays(frame: pd.DataFrame) -> dict[str, float]:
     }
 
 
-_Measures = tuple[
-    dict[str, float], dict[str, tuple[float, float]], dict[str, dict[str, float]], tuple[Bin, ...]
-]
-
-
-def _measure_numbers(frame: pd.DataFrame, weight: Array) -> _Measures:
+def _measure_numbers(frame: pd.DataFrame, segment: str, notes: tuple[str, ...]) -> SegmentQuality:
+    weight = frame["weight"].to_numpy(dtype=float) if "weight" in frame else np.ones(len(frame))
     predicted, actual = (frame[name].to_numpy(dtype=float) for name in ("prediction", "actual"))
     error = predicted - actual
     mean_actual = np.average(actual, weights=weight)
@@ -152,104 +221,16 @@ def _measure_numbers(frame: pd.DataFrame, weight: Array) -> _Measures:
         "bias": float(np.average(error, weights=weight)),
         "r2": 1 - mse / total if total > 0 else math.nan,
     }
-    intervals = {"mae": _mean_interval(np.abs(error), weight), "bias": _mean_interval(error, weight)}
+    intervals = {"mae": bound_mean(np.abs(error), weight), "bias": bound_mean(error, weight)}
     bins = []
     if len(predicted) >= 2 * BINS:
         order = np.argsort(predicted, kind="stable")
         for part in np.array_split(order, BINS):
-            low, high = _mean_interval(actual[part], weight[part])
+            low, high = bound_mean(actual[part], weight[part])
             expected, observed = (
                 float(np.average(values[part], weights=weight[part])) for values in (predicted, actual)
             )
             bins.append(Bin(len(part), expected, observed, low, high))
-    return metrics, intervals, {}, tuple(bins)
-
-
-def _mean_interval(values: Array, weight: Array) -> tuple[float, float]:
-    """The 95 % interval of a weighted mean by Student's t, with Kish's effective size (Σw)² / Σw²."""
-    size = _effective_size(weight)
-    mean = float(np.average(values, weights=weight))
-    if size <= 1:
-        return -math.inf, math.inf
-    spread = float(np.average((values - mean) ** 2, weights=weight)) * size / (size - 1)
-    half = float(stats.t.isf(0.025, size - 1)) * math.sqrt(spread / size)
-    return mean - half, mean + half
-
-
-def _effective_size(weight: Array) -> float:
-    return float(weight.sum() ** 2 / (weight**2).sum())
-
-
-def _measure_classes(frame: pd.DataFrame, weight: Array) -> _Measures:
-    predicted, actual = (frame[name].astype(str).to_numpy() for name in ("prediction", "actual"))
-    names, coded = np.unique(np.concatenate([predicted, actual]), return_inverse=True)
-    g, t = coded[: len(predicted)], coded[len(predicted) :]
-    confusion = np.zeros((len(names), len(names)))
-    np.add.at(confusion, (t, g), weight)
-    right = g == t
-    hit = np.diag(confusion)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        recall, precision = hit / confusion.sum(axis=1), hit / confusion.sum(axis=0)
-        f1 = 2 * hit / (confusion.sum(axis=1) + confusion.sum(axis=0))
-    share = float(weight[right].sum() / weight.sum())
-    metrics = {"accuracy": share, "macro_f1": float(np.nanmean(f1))}
-    size = _effective_size(weight)
-    intervals = {"accuracy": wilson(share * size, size)}
-    classes = {
-        str(name): {
-            "precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i]),
-            "labels": float(confusion[i].sum()),
-        }
-        for i, name in enumerate(names)
-    }  # fmt: skip
-    bins: tuple[Bin, ...] = ()
-    if "score" in frame and frame["score"].notna().any():
-        has_score = frame["score"].notna().to_numpy()
-        score = np.clip(frame["score"].to_numpy(dtype=float)[has_score], 0, 1)
-        metrics |= {"brier": float(np.average((score - right[has_score]) ** 2, weights=weight[has_score]))}
-        bins, metrics["ece"] = _reliability(score, right[has_score], weight[has_score])
-    if (
-        "scores" in frame
-        and (has_scores := frame["scores"].map(lambda value: isinstance(value, Mapping))).any()
-    ):
-        metrics |= _measure_scores(
-            frame["scores"][has_scores], actual[has_scores.to_numpy()], weight[has_scores.to_numpy()]
-        )
-    return metrics, intervals, classes, bins
-
-
-def _reliability(score: Array, right: Array, weight: Array) -> tuple[tuple[Bin, ...], float]:
-    """Bins of equal width, and the expected calibration error: the mean distance between score and share of right
-    answers (Guo et al., On Calibration of Modern Neural Networks, 2017, eq. 3)."""
-    place = np.minimum((score * BINS).astype(int), BINS - 1)
-    bins, error = [], 0.0
-    for i in range(BINS):
-        inside = place == i
-        if not inside.any():
-            continue
-        w = weight[inside]
-        expected, observed = (
-            float(np.average(values[inside], weights=w)) for values in (score, right.astype(float))
-        )
-        size = _effective_size(w)
-        bins.append(Bin(int(inside.sum()), expected, observed, *wilson(observed * size, size)))
-        error += abs(expected - observed) * float(w.sum() / weight.sum())
-    return tuple(bins), error
-
-
-def _measure_scores(scores: pd.Series, actual: Array, weight: Array) -> dict[str, float]:
-    """Brier's score over all classes (1950), log loss and, of two classes, the area under the ROC curve."""
-    names = sorted({str(name) for row in scores for name in row})
-    matrix = np.array([[float(row.get(name) or 0.0) for name in names] for row in scores])
-    target = np.array([[name == value for name in names] for value in actual], dtype=float)
-    picked = np.clip((matrix * target).sum(axis=1), 1e-15, 1)
-    metrics = {
-        "brier": float(np.average(((matrix - target) ** 2).sum(axis=1), weights=weight)),
-        "log_loss": float(np.average(-np.log(picked), weights=weight)),
-    }
-    if len(names) == 2 and 0 < target[:, 1].sum() < len(target):
-        ranks = stats.rankdata(matrix[:, 1])
-        positive = target[:, 1] == 1
-        n, m = int(positive.sum()), int((~positive).sum())
-        metrics["auc"] = float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
-    return metrics
+    return SegmentQuality(
+        segment, len(frame), float(weight.sum()), "numeric", metrics, intervals, {}, tuple(bins), notes
+    )

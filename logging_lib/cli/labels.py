@@ -16,6 +16,7 @@ from logging_lib.analysis import joins, labels
 from logging_lib.analysis.labels import Columns, Done
 from logging_lib.analysis.samples import Selection
 from logging_lib.cli import options, output
+from logging_lib.profile.document import read_classifier
 from logging_lib.schema import DEFAULT_NAMESPACE
 from logging_lib.store.duckdb.store import EmbeddedStore
 from logging_lib.store.port import Store, StoreError
@@ -40,12 +41,16 @@ def ingest(
     actual: Annotated[str, typer.Option(help="The column with the actual values.")] = "actual",
     timestamp: Annotated[str, typer.Option(help="The column that says when it was known.")] = "timestamp",
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
+    new_classes: Annotated[
+        bool, typer.Option("--new-classes", help="Keep labels of classes that the model does not have.")
+    ] = False,
     as_json: output.JsonOption = False,
 ) -> None:
     """Write label events with the prediction, version, role and error copied in.
 
     What is already indexed is skipped, so a run that was stopped may be started again. A label whose prediction
-    has not arrived is kept without it: `labels join` completes it. Exit code 1: some rows were refused; 2: wrong
+    has not arrived is kept without it: `labels join` completes it. A label that is none of the classes in the
+    model's published profile is refused. Exit code 1: some rows were refused; 2: wrong
     input.
 
     Example: logging-lib labels ingest labels.csv --model loans --store build/store
@@ -57,14 +62,15 @@ def ingest(
         if file == "-":
             for rows in labels.lines_of(sys.stdin.buffer):
                 _add(total, labels.ingest(opened, rows, now=datetime.now(UTC), model=model, columns=names,
-                                          namespace=namespace))  # fmt: skip
+                                          namespace=namespace, new_classes=new_classes))  # fmt: skip
         else:
             path = Path(file)
             if not path.exists():
                 raise ValueError(f"{path}: no such file")
             total = labels.ingest(
-                opened, labels.rows_of(path), now=now, model=model, columns=names, namespace=namespace
-            )
+                opened, labels.rows_of(path), now=now, model=model, columns=names, namespace=namespace,
+                new_classes=new_classes,
+            )  # fmt: skip
     _report(total, as_json, "rows")
 
 
@@ -101,35 +107,48 @@ def quality(
     by: Annotated[
         str | None, typer.Option(help="A segment: version, role, a feature, or labels.KEY.")
     ] = None,
+    every: Annotated[str | None, typer.Option(help="Measure each period of this length, such as 7d.")] = None,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Measure the model's quality where labels are known, beside training's; by segment; calibration.
+    """Measure the model's quality where labels are known, beside training's; by segment or period; calibration.
 
-    Exit code 0: printed; 2: wrong input, or no joined label.
+    Of a classifier with probabilities also the areas under its curves, log loss, Brier score, the confusion matrix,
+    and what other thresholds would give. Exit code 0: printed; 2: wrong input, no joined label, or no label that is
+    one of the model's classes.
 
     Example: logging-lib labels quality last=30d --by homeownership --store build/store
     """
 
     from logging_lib.analysis import quality as measures
+    from logging_lib.cli.quality import show_quality
 
     now = datetime.now(UTC)
     with output.handle_errors(ValueError, OSError):
+        if by is not None and every is not None:
+            raise options.UsageError("give either --by or --every")
+        length = None if every is None else options.duration(every, "--every")
         with _opened(store, elasticsearch, read_only=True) as opened:
             frame = joins.read(opened, _selection(which, model, now), by=by)
-            expected = {
-                key: quality for key in _versions(frame) if (quality := _expected(opened, *key)) is not None
-            }
+            expected = {key: _expected(opened, *key) for key in _versions(frame)}
         by_version, corrected = {}, {}
         for key in _versions(frame):
             rows = frame[(frame["model"] == key[0]) & (frame["version"] == key[1])]
-            by_version[key], corrected[key] = measures.by_segment(rows), int(rows["changed"].sum())
+            stored = expected[key].get("classifier")
+            classifier = None if stored is None else read_classifier(stored)
+            by_version[key] = (
+                measures.by_segment(rows, classifier=classifier)
+                if length is None
+                else measures.by_period(rows, length, classifier=classifier)
+            )
+            corrected[key] = int(rows["changed"].sum())
     if as_json:
         output.print_json(
             [
                 {
                     "model": key[0],
                     "version": key[1],
-                    "training": expected.get(key),
+                    "training": expected[key].get("quality"),
+                    "classifier": expected[key].get("classifier"),
                     "changed": corrected[key],
                     "segments": [segment.document() for segment in segments],
                 }
@@ -139,7 +158,7 @@ def quality(
         return
     for which_version, segments in by_version.items():
         typer.echo(output.plain(" ".join(which_version)))
-        _show(segments, expected.get(which_version))
+        show_quality(segments, expected[which_version])
         if corrected[which_version]:
             output.note(
                 f"{corrected[which_version]:,} predictions had another label before; the latest counts"
@@ -216,13 +235,14 @@ def _versions(frame: Any) -> list[tuple[str, str]]:
     return sorted(set(zip(frame["model"], frame["version"], strict=True)))
 
 
-def _expected(store: Store, model: str, version: str) -> Mapping[str, Any] | None:
-    """What training's held-out rows showed, from the published profile."""
-    body = {"size": 1, "query": {"ids": {"values": [f"{model}:{version}"]}}, "_source": ["expected.quality"]}
+def _expected(store: Store, model: str, version: str) -> Mapping[str, Any]:
+    """What the published profile says of the quality that is expected; empty without one."""
+    fields = ["expected.quality", "expected.classifier"]
+    body = {"size": 1, "query": {"ids": {"values": [f"{model}:{version}"]}}, "_source": fields}
     for hit in store.search("ml-profiles", body)["hits"]["hits"]:
-        quality: Mapping[str, Any] | None = (hit["_source"].get("expected") or {}).get("quality")
-        return quality
-    return None
+        expected: Mapping[str, Any] = hit["_source"].get("expected") or {}
+        return expected
+    return {}
 
 
 def _add(total: Done, more: Done) -> None:
@@ -246,48 +266,6 @@ def _report(done: Done, as_json: bool, what: str) -> None:
         if len(done.refused) > 10:
             output.note(f"and {len(done.refused) - 10} more were refused")
     raise typer.Exit(1 if done.refused else 0)
-
-
-def _show(segments: list[Any], expected: Mapping[str, Any] | None) -> None:
-    from logging_lib._util.formatting import format_number
-
-    overall = segments[0]
-    names = list(overall.metrics)
-    table = Table("segment", "labels", *names, box=None, pad_edge=False)
-    if expected is not None and "mae" in names and expected.get("errors"):
-        trained = expected["errors"]
-        cells = [format_number(trained["mean"]) if name == "mae" else "" for name in names]
-        table.add_row("(training, held out)", f"{trained['count']:,}", *cells)
-    if expected is not None and "accuracy" in names and expected.get("confusion"):
-        rows = expected["confusion"]
-        total = sum(count for row in rows.values() for count in row.values())
-        right = sum(row.get(name, 0) for name, row in rows.items())
-        cells = [format_number(right / total) if name == "accuracy" else "" for name in names]
-        table.add_row("(training, held out)", f"{total:,}", *cells)
-    for segment in segments:
-        cells = []
-        for name in names:
-            low, high = segment.intervals.get(name, (None, None))
-            interval = f" [{format_number(low)}, {format_number(high)}]" if low is not None else ""
-            cells.append(output.safe(format_number(segment.metrics.get(name)) + interval))
-        table.add_row(output.safe(segment.segment), f"{segment.labels:,}", *cells)
-    output.console().print(table)
-    if overall.classes:
-        class_table = Table("class", "labels", "precision", "recall", "f1", box=None, pad_edge=False)
-        for name, row in overall.classes.items():
-            class_table.add_row(
-                output.safe(name),
-                *(format_number(row[key]) for key in ("labels", "precision", "recall", "f1")),
-            )
-        output.console().print(class_table)
-    if overall.reliability:
-        axes = "score → share right" if overall.kind == "category" else "prediction → actual"
-        typer.echo(f"calibration, {axes} [95 % interval] (labels):")
-        for point in overall.reliability:
-            interval = f"[{format_number(point.low)}, {format_number(point.high)}]"
-            typer.echo(
-                f"  {format_number(point.expected)} → {format_number(point.observed)} {interval} ({point.rows:,})"
-            )
 
 
 def _span(seconds: float | None) -> str:

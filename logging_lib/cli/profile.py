@@ -57,20 +57,25 @@ def fit(
     score: Annotated[
         list[str] | None,
         typer.Option(
-            help="Of a classifier: the column with the probability of the predicted class, or CLASS=COLUMN, once for "
-            "each class."
+            help="Of a classifier: the column with the probability of the predicted class, or CLASS=COLUMN, "
+            "once for each class."
         ),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Of two classes: the least probability of the positive one that predicts it.", min=0, max=1),
+        typer.Option(
+            help="Of two classes: the least probability of the positive one that predicts it.", min=0, max=1
+        ),
     ] = None,
     positive: Annotated[
-        str | None, typer.Option(help="Of two classes: the one that probabilities are about. Default: 1, true or yes.")
+        str | None,
+        typer.Option(help="Of two classes: the one that probabilities are about. Default: 1, true or yes."),
     ] = None,
     evaluation: Annotated[
         Path | None,
-        typer.Option(help="Rows that the model was not trained on, with the same columns: quality is measured there."),
+        typer.Option(
+            help="Rows that the model was not trained on, with the same columns: quality is measured there."
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="profile.yml with overrides.")] = None,
     time: Annotated[
@@ -157,7 +162,9 @@ def fit(
         counts = {"rows": fitted.rows, "features": len(fitted.features), "held_out": fitted.held_out.method}
         document = {"profile": str(out), **about, **counts, "notes": notes}
         if fitted.classifier is not None:
-            document["classifier"] = build_classifier(fitted.classifier) | {"notes": list(fitted.classifier.notes)}
+            document["classifier"] = build_classifier(fitted.classifier) | {
+                "notes": list(fitted.classifier.notes)
+            }
         typer.echo(json.dumps(document, indent=1))
         return
     typer.echo(

@@ -1,20 +1,20 @@
-"""Recognize a classifier in a table of training, calibrate its probabilities, and measure it on evaluation rows."""
+"""Read a classifier's answers from a table, calibrate its probabilities, and measure its quality."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from logging_lib.profile.classification import Array, measure_probabilities, measure_rows
-from logging_lib.profile.classifier import CONFIDENCE, Calibration, Classifier, Source
+from logging_lib.profile.classifier import CONFIDENCE, Calibration, Classifier
 from logging_lib.profile.coerce import category_text, to_python
 from logging_lib.profile.columns import compute_moments
 from logging_lib.profile.io import ProfileError
-from logging_lib.profile.model import PREDICTION, Kind, Quality
+from logging_lib.profile.model import PREDICTION, Quality
 
 MIN_ROWS: Final = 100
 """Fewer rows calibrate nothing."""
@@ -22,8 +22,6 @@ POINTS: Final = 50
 """Points of a calibration at most."""
 POINT_ROWS: Final = 20
 """Rows behind each point at least."""
-MAX_CLASSES: Final = 1000
-_POSITIVE: Final = ("1", "true", "yes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,132 +53,12 @@ class ClassifierColumns:
 
 def to_classes(column: pd.Series) -> Array:
     """Convert a column to the texts of its classes, None where there is none; shape (rows,)."""
-    return np.array([category_text(to_python(value)) for value in column], dtype=object)
+    return np.asarray([category_text(to_python(value)) for value in column], dtype=object)
 
 
-def parse_scores(scores: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
-    """Parse ``COLUMN`` or ``CLASS=COLUMN`` of each score into class → column; a column alone has the class ``""``.
-
-    Raises:
-        ProfileError: no such column, a class twice, or a column alone beside others.
-    """
-    parsed: dict[str, str] = {}
-    for text in scores:
-        name, sign, column = text.partition("=")
-        if text in columns or not sign:
-            name, column = CONFIDENCE, text
-        if column not in columns:
-            raise ProfileError(f"the score column {column!r} is not in the data; columns: {', '.join(columns[:20])}")
-        if name in parsed:
-            raise ProfileError(f"the class {name!r} has two score columns" if name else _ALONE)
-        parsed[name] = column
-    if CONFIDENCE in parsed and len(parsed) > 1:
-        raise ProfileError(_ALONE)
-    return parsed
-
-
-_ALONE: Final = "of several score columns each needs its class: --score CLASS=COLUMN"
-
-
-def recognize_classifier(
-    data: pd.DataFrame,
-    columns: ClassifierColumns,
-    kinds: Mapping[str, Kind],
-    *,
-    threshold: float | None = None,
-    positive: str | None = None,
-) -> Classifier | None:
-    """Recognize a classifier by its columns; None where target and prediction are numbers of a regression.
-
-    Args:
-        data: the rows of training; shape (rows, columns).
-        kinds: ``target`` and ``prediction`` → the kind of the column's values, where there is one.
-        threshold: the least probability with which the positive class is predicted. Default: 0.5 where only a
-            probability is logged, else what the predictions show.
-        positive: of two classes, the one that a probability is of. Default: ``1``, ``true`` or ``yes``, or the last
-            one in alphabetical order.
-
-    Returns:
-        The classifier without calibration, with notes that say what was recognized.
-
-    Raises:
-        ProfileError: what was asked for needs a column that is not named, or numbers are no probabilities.
-    """
-    target, prediction, scores = columns.target, columns.prediction, columns.scores
-    actual, answers = (_list_classes(data, column) for column in (target, prediction))
-    is_class = {
-        role: kinds[role] in ("category", "boolean") or set(classes) <= {"0", "1"}
-        for role, classes in (("target", actual), ("prediction", answers))
-        if role in kinds
-    }
-    if not scores:
-        if is_class.get("target") and prediction is not None and _is_probability(data[prediction], answers):
-            return _recognize_probability(columns, actual, threshold, positive)
-        if threshold is not None or positive is not None:
-            raise ProfileError("--threshold and --positive are of classifiers: give --target with --prediction or --score")
-        if not is_class or not all(is_class.values()) or set(kinds.values()) == {"numeric"} and len(kinds) == 1:
-            return None
-    _validate_scores(data, scores)
-    named = {name for name in scores if name}
-    classes = tuple(sorted({*actual, *answers, *named}))
-    if len(classes) > MAX_CLASSES or len(classes) < 2:
-        if scores:
-            raise ProfileError(f"{target or prediction}: found {len(classes):,} classes; 2 to {MAX_CLASSES:,} are supported")
-        return None
-    chosen = _choose_positive(classes, positive) if len(classes) == 2 else ""
-    source: Source = "label" if not scores else "scores" if named else "score"
-    return _describe_scores(data, Classifier(classes, source, chosen, threshold), columns)
-
-
-def _recognize_probability(
-    columns: ClassifierColumns, actual: tuple[str, ...], threshold: float | None, positive: str | None
-) -> Classifier | None:
-    if len(actual) != 2:
-        return None
-    chosen = _choose_positive(actual, positive)
-    least = 0.5 if threshold is None else threshold
-    note = (
-        f"a classifier of two classes is recognized: {columns.prediction} is the probability of {chosen!r}, which is "
-        f"predicted from {least:g} on, and {columns.target} is the class; --threshold and --positive change that"
-    )
-    return Classifier(actual, "value", chosen, least, notes=(note,))
-
-
-def _describe_scores(
+def with_predicted_class(
     data: pd.DataFrame, classifier: Classifier, columns: ClassifierColumns
-) -> Classifier:
-    """Say what the score columns are, and find the threshold that the predictions show."""
-    prediction, scores = columns.prediction, columns.scores
-    notes = [f"a classifier of {len(classifier.classes)} classes: {', '.join(classifier.classes[:10])}"]
-    if classifier.source == "score" and classifier.positive and prediction is not None:
-        column = scores[CONFIDENCE]
-        probability = data[column].to_numpy(float)
-        is_positive = to_classes(data[prediction]) == classifier.positive
-        if is_positive.any() and not is_positive.all():
-            above, below = probability[is_positive], probability[~is_positive]
-            for name, separates in (
-                (classifier.positive, np.nanmin(above) >= np.nanmax(below)),
-                (classifier.negative, np.nanmin(below) >= np.nanmax(above)),
-            ):
-                if separates and min(np.nanmin(above), np.nanmin(below)) < 0.5:
-                    raise ProfileError(
-                        f"{column} is the probability of {name!r}, whichever class is predicted, and not that of the "
-                        f"predicted class; say so: --score {name}={column}, and log scores={{{name!r}: ...}}"
-                    )
-    if classifier.positive and classifier.source in ("score", "scores"):
-        notes.append(f"areas under curves are about the class {classifier.positive!r}; --positive changes that")
-        if prediction is not None and classifier.threshold is None:
-            answers = read_answers(data, classifier, replace(columns, target=None))
-            place = classifier.classes.index(classifier.positive)
-            picked = answers.predicted == place
-            if answers.probabilities is not None and picked.any():
-                classifier = replace(classifier, threshold=float(np.nanmin(answers.probabilities[picked, place])))
-    if prediction is None and scores:
-        notes.append("no --prediction column: the class with the highest probability is taken for the predicted one")
-    return replace(classifier, notes=tuple(notes))
-
-
-def with_predicted_class(data: pd.DataFrame, classifier: Classifier, columns: ClassifierColumns) -> pd.DataFrame:
+) -> pd.DataFrame:
     """Add the predicted class in a column named ``PREDICTION`` where only probabilities are among the columns."""
     if columns.prediction is not None or not columns.scores:
         return data
@@ -196,7 +74,12 @@ def read_answers(data: pd.DataFrame, classifier: Classifier, columns: Classifier
 
     Without a target every row counts, and its actual class is unknown (-1).
     """
-    classes, target, prediction, scores = classifier.classes, columns.target, columns.prediction, columns.scores
+    classes, target, prediction, scores = (
+        classifier.classes,
+        columns.target,
+        columns.prediction,
+        columns.scores,
+    )
     probabilities = _read_matrix(data, classifier, prediction, scores)
     if prediction is not None and classifier.source != "value":
         predicted = _find_places(to_classes(data[prediction]), classes)
@@ -229,7 +112,9 @@ def read_answers(data: pd.DataFrame, classifier: Classifier, columns: Classifier
     )
 
 
-def calibrate(classifier: Classifier, answers: Answers, *, evaluated: bool) -> tuple[Classifier, Quality | None]:
+def calibrate(
+    classifier: Classifier, answers: Answers, *, evaluated: bool
+) -> tuple[Classifier, Quality | None]:
     """Calibrate a classifier's probabilities on rows with an actual class, and measure its quality on them."""
     if not len(answers.actual):
         return classifier, None
@@ -247,7 +132,9 @@ def calibrate(classifier: Classifier, answers: Answers, *, evaluated: bool) -> t
         metrics |= {"brier": float(brier.mean()), "log_loss": float(log_loss.mean())}
     else:
         return _with_metrics(classifier, metrics, rows, evaluated), quality
-    quality = replace(quality, brier=compute_moments(np.sort(brier)), log_loss=compute_moments(np.sort(log_loss)))
+    quality = replace(
+        quality, brier=compute_moments(np.sort(brier)), log_loss=compute_moments(np.sort(log_loss))
+    )
     classifier = _with_metrics(classifier, metrics, rows, evaluated)
     if rows < MIN_ROWS or len(np.unique(answers.actual)) < 2:
         return classifier, quality
@@ -257,7 +144,9 @@ def calibrate(classifier: Classifier, answers: Answers, *, evaluated: bool) -> t
     else:
         places = range(len(classifier.classes)) if place is None else (place,)
         curves = {
-            classifier.classes[i]: fit_calibration(answers.probabilities[:, i], (answers.actual == i).astype(float))
+            classifier.classes[i]: fit_calibration(
+                answers.probabilities[:, i], (answers.actual == i).astype(float)
+            )
             for i in places
         }
     classifier = replace(classifier, calibration=curves)
@@ -277,16 +166,21 @@ def fit_calibration(scores: Array, happened: Array) -> Calibration:
     order = np.argsort(scores, kind="stable")
     groups = max(2, min(POINTS, len(scores) // POINT_ROWS))
     # Rows with one score are one group, whatever their number.
-    place = np.searchsorted(np.unique(np.quantile(scores, np.linspace(0, 1, groups + 1)[1:-1])), scores[order], "right")
+    place = np.searchsorted(
+        np.unique(np.quantile(scores, np.linspace(0, 1, groups + 1)[1:-1])), scores[order], "right"
+    )
     counts = np.bincount(place)
     filled = counts > 0
     x, y = (
-        np.bincount(place, values[order])[filled] / counts[filled] for values in (scores.astype(float), happened)
+        np.bincount(place, values[order])[filled] / counts[filled]
+        for values in (scores.astype(float), happened)
     )
     rates = isotonic_regression(y, weights=counts[filled]).x
     x = np.array([float(f"{number:.12g}") for number in x])
     x, first = np.unique(x, return_index=True)
-    return Calibration(tuple(x.tolist()), tuple(float(f"{rate:.12g}") for rate in np.clip(rates[first], 0, 1)))
+    return Calibration(
+        tuple(x.tolist()), tuple(float(f"{rate:.12g}") for rate in np.clip(rates[first], 0, 1))
+    )
 
 
 def apply_calibration(curve: Calibration, scores: Array) -> Array:
@@ -308,7 +202,8 @@ def calibrate_probabilities(classifier: Classifier, probabilities: Array) -> Arr
         axis=1,
     )
     total = calibrated.sum(axis=1, keepdims=True)
-    return np.divide(calibrated, total, out=np.full_like(calibrated, 1 / len(classifier.classes)), where=total > 0)
+    equal = np.full_like(calibrated, 1 / len(classifier.classes))
+    return np.asarray(np.divide(calibrated, total, out=equal, where=total > 0))
 
 
 def expect_errors(classifier: Classifier, answers: Answers) -> Array:
@@ -321,7 +216,9 @@ def expect_errors(classifier: Classifier, answers: Answers) -> Array:
     return np.asarray(1 - calibrated[np.arange(len(calibrated)), answers.predicted])
 
 
-def _with_metrics(classifier: Classifier, metrics: Mapping[str, float], rows: int, evaluated: bool) -> Classifier:
+def _with_metrics(
+    classifier: Classifier, metrics: Mapping[str, float], rows: int, evaluated: bool
+) -> Classifier:
     known = {name: float(f"{value:.12g}") for name, value in metrics.items() if np.isfinite(value)}
     return replace(classifier, metrics=known, rows=rows, evaluated=evaluated)
 
@@ -332,45 +229,6 @@ def _count_confusion(answers: Answers) -> dict[str, dict[str, int]]:
     for (actual, predicted), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
         confusion.setdefault(answers.classes[actual], {})[answers.classes[predicted]] = count
     return confusion
-
-
-def _list_classes(data: pd.DataFrame, column: str | None) -> tuple[str, ...]:
-    """List the classes of a column in alphabetical order; of very many values the first ones."""
-    if column is None:
-        return ()
-    values = pd.unique(data[column].dropna())[: MAX_CLASSES + 1]
-    return tuple(sorted({text for text in to_classes(pd.Series(values, dtype=object)) if text is not None}))
-
-
-def _is_named(column: pd.Series) -> bool:
-    """Whether a column has classes and not numbers."""
-    return not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
-
-
-def _is_probability(column: pd.Series, texts: tuple[str, ...]) -> bool:
-    """Whether all numbers of a column are between 0 and 1, and not only those two."""
-    if _is_named(column) or set(texts) <= {"0", "1"}:
-        return False
-    return bool(column.dropna().between(0, 1).all())
-
-
-def _choose_positive(classes: Sequence[str], positive: str | None) -> str:
-    if positive is not None:
-        if positive not in classes:
-            raise ProfileError(f"the positive class {positive!r} is not among the classes: {', '.join(classes[:20])}")
-        return positive
-    return next((name for name in classes if name.lower() in _POSITIVE), classes[-1])
-
-
-def _validate_scores(data: pd.DataFrame, scores: Mapping[str, str]) -> None:
-    for column in scores.values():
-        if _is_named(data[column]):
-            raise ProfileError(f"the score column {column!r} does not hold numbers")
-        numbers = data[column].dropna().to_numpy(float)
-        if len(numbers) and not (numbers.min() >= 0 and numbers.max() <= 1):
-            raise ProfileError(
-                f"the score column {column!r} holds {numbers.min():g} to {numbers.max():g}; probabilities are from 0 to 1"
-            )
 
 
 def _read_matrix(
@@ -391,4 +249,3 @@ def _read_matrix(
 def _find_places(texts: Array, classes: Sequence[str]) -> Array:
     places = {name: i for i, name in enumerate(classes)}
     return np.array([places.get(text, -1) for text in texts], dtype=np.int64)
-

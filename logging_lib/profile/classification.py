@@ -17,7 +17,7 @@ BINS: Final = 10
 
 
 class Thresholds(NamedTuple):
-    """Weights of what is at or above each distinct score, from the highest score to the lowest; each of shape (n,)."""
+    """Weights of what is at or above each distinct score, the highest score first; each of shape (n,)."""
 
     scores: Array
     true_positives: Array
@@ -60,9 +60,7 @@ def bound_roc_auc(area: float, positives: float, negatives: float, z: float = 1.
     """Return the interval of an area under the ROC curve (Hanley and McNeil, Radiology 143, 1982)."""
     first, second = area / (2 - area), 2 * area * area / (1 + area)
     variance = (
-        area * (1 - area)
-        + (positives - 1) * (first - area * area)
-        + (negatives - 1) * (second - area * area)
+        area * (1 - area) + (positives - 1) * (first - area * area) + (negatives - 1) * (second - area * area)
     ) / (positives * negatives)
     half = z * math.sqrt(max(variance, 0.0))
     return max(0.0, area - half), min(1.0, area + half)
@@ -83,8 +81,8 @@ def measure_rows(probabilities: Array, actual: Array) -> tuple[Array, Array]:
 
 
 def measure_calibration_error(scores: Array, right: Array, weight: Array) -> float:
-    """Measure the expected calibration error: the mean distance between the score and the share that was right, over
-    bins of equal width (Guo et al., On Calibration of Modern Neural Networks, 2017, eq. 3)."""
+    """Measure the expected calibration error: the mean distance between the score and the share that was right,
+    over bins of equal width (Guo et al., On Calibration of Modern Neural Networks, 2017, eq. 3)."""
     place = np.minimum((scores * BINS).astype(int), BINS - 1)
     gaps = np.bincount(place, weight * (scores - right), BINS)
     return float(np.abs(gaps).sum() / weight.sum())

@@ -114,9 +114,7 @@ class Classifier:
         if self.positive:
             right = self.calibration[self.positive](probabilities[self.positive])
             return 1 - right if label == self.positive else right
-        calibrated = {
-            name: curve(probabilities.get(name, 0.0)) for name, curve in self.calibration.items()
-        }
+        calibrated = {name: curve(probabilities.get(name, 0.0)) for name, curve in self.calibration.items()}
         total = sum(calibrated.values())
         return 1 - calibrated.get(label, 0.0) / total if total > 0 else None
 

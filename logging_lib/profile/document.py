@@ -231,7 +231,11 @@ def list_ordinary_bins(feature: Feature) -> list[str]:
 
 def _expected_quality(quality: Quality) -> dict[str, Any]:
     expected: dict[str, Any] = {"confusion": {label: dict(row) for label, row in quality.confusion.items()}}
-    for name, moments in (("errors", quality.errors), ("brier", quality.brier), ("log_loss", quality.log_loss)):
+    for name, moments in (
+        ("errors", quality.errors),
+        ("brier", quality.brier),
+        ("log_loss", quality.log_loss),
+    ):
         if moments is not None:
             expected[name] = _moment_values(moments)
     return expected

@@ -13,9 +13,7 @@ import pandas as pd
 from logging_lib.profile.calibration import (
     ClassifierColumns,
     calibrate,
-    parse_scores,
     read_answers,
-    recognize_classifier,
     with_predicted_class,
 )
 from logging_lib.profile.classifier import Classifier
@@ -26,6 +24,7 @@ from logging_lib.profile.encoding import HeldOutSplit
 from logging_lib.profile.environment import installed_versions
 from logging_lib.profile.io import ProfileError, with_content_hash
 from logging_lib.profile.model import PREDICTION, Feature, HeldOut, Profile, Quality
+from logging_lib.profile.recognition import parse_scores, recognize_classifier
 from logging_lib.profile.variation import RowStates, measure_variation, state_default
 
 MAX_BLOCKS = 10
@@ -114,7 +113,9 @@ def fit(
     }
     classifier = recognize_classifier(data, columns, kinds, threshold=threshold, positive=positive)
     if classifier is not None and classifier.source != "value":
-        outputs = _fit_outputs(with_predicted_class(data, classifier, columns), columns, split, config, classifier)
+        outputs = _fit_outputs(
+            with_predicted_class(data, classifier, columns), columns, split, config, classifier
+        )
     measured = _choose_measured_rows(data, evaluation, columns, split)
     if classifier is not None and target is not None and (prediction is not None or columns.scores):
         answers = read_answers(measured, classifier, columns)
@@ -237,12 +238,16 @@ def _choose_measured_rows(
     """Return the rows that quality is measured on: those of the evaluation, or without any the held-out ones."""
     if evaluation is None:
         return data.loc[split.block >= 0]
-    names = [name for name in (columns.target, columns.prediction, *columns.scores.values()) if name is not None]
+    names = [
+        name for name in (columns.target, columns.prediction, *columns.scores.values()) if name is not None
+    ]
     missing = [name for name in names if name not in evaluation]
     if missing:
         raise ProfileError(f"the evaluation rows lack the column {missing[0]!r}, which training has")
     if columns.target is None or len(names) < 2:
-        raise ProfileError("quality is measured on the evaluation rows: give --target with --prediction or --score")
+        raise ProfileError(
+            "quality is measured on the evaluation rows: give --target with --prediction or --score"
+        )
     return evaluation
 
 

@@ -287,7 +287,9 @@ def _decode_classifier(reader: _ProfileDecoder, value: Any, path: str) -> Classi
     classifier: Classifier = reader.build(Classifier, value, path, _CLASSIFIER)
     if len(classifier.classes) < 2:
         raise reader.fail(f"{path}.classes", "two classes or more", list(classifier.classes))
-    if classifier.positive and (len(classifier.classes) != 2 or classifier.positive not in classifier.classes):
+    if classifier.positive and (
+        len(classifier.classes) != 2 or classifier.positive not in classifier.classes
+    ):
         raise reader.fail(f"{path}.positive", "one of two classes", classifier.positive)
     expected = {classifier.positive} if classifier.positive else {*classifier.classes}
     if classifier.calibration and set(classifier.calibration) not in (expected, {CONFIDENCE}):

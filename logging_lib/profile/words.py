@@ -77,7 +77,12 @@ def describe_classifier(profile: Profile) -> list[str]:
     classifier = profile.classifier
     if classifier is None:
         target = profile.target
-        if target is not None and target.kind == "numeric" and target.range == (0, 1) and len(target.counts) == 2:
+        if (
+            target is not None
+            and target.kind == "numeric"
+            and target.range == (0.0, 1.0)
+            and len(target.counts) == 2
+        ):
             return ["note: the target has only 0 and 1; of a classifier, give --prediction or --score, too"]
         return []
     lines = [f"classifier: {note}" for note in classifier.notes]
@@ -91,8 +96,8 @@ def describe_classifier(profile: Profile) -> list[str]:
         lines.append(f"quality: {numbers}, on {classifier.rows:,} rows {whose}")
     if classifier.metrics and not classifier.evaluated:
         lines.append(
-            "note: quality on training's own rows is optimistic, and no watch estimates it before labels arrive; give "
-            "rows that the model was not trained on with --evaluation"
+            "note: quality on training's own rows is optimistic, and no watch estimates it before labels arrive; "
+            "give rows that the model was not trained on with --evaluation"
         )
     if classifier.source != "label" and not classifier.calibration:
         lines.append(f"note: {classifier.rows:,} rows are too few to calibrate probabilities")

@@ -298,6 +298,8 @@ def search_quality(spec: QualitySpec) -> Searches:
         "errors": {"stats": {"field": "ml.label.absolute_error"}},
         "squared": {"avg": {"field": "ml.label.squared_error"}},
         "bias": {"avg": {"field": "ml.label.error"}},
+        "brier": {"stats": {"field": "ml.label.brier"}},
+        "log_loss": {"avg": {"field": "ml.label.log_loss"}},
         "actual": terms("ml.label.label", 1000, {"predicted": predicted}),
         "arrived": {"filter": made_then, "aggs": {"weight": weight}},
         "first": FIRST,

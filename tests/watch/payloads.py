@@ -447,6 +447,8 @@ def labelled(draw: st.DrawFn) -> Document:
             "errors": {"count": n, "avg": error if n else None},
             "squared": {"value": error * error},
             "bias": {"value": -error},
+            **draw(st.sampled_from([{}, {"brier": {"count": n, "avg": error / 12 if n else None}}])),
+            "log_loss": {"value": 0.7},
             "actual": terms(actual),
             "arrived": {"weight": {"value": draw(counts) * 1.0}},
             **BETWEEN,
@@ -457,6 +459,7 @@ def labelled(draw: st.DrawFn) -> Document:
     known = {
         "confusion": {name: {**row(20), name: 500} for name in draw(st.sets(st.sampled_from(classes)))},
         **draw(st.sampled_from([{}, {"errors": errors}])),
+        **draw(st.sampled_from([{}, {"brier": {"count": 900, "mean": 0.2, "std": 0.25}}])),
     }
     metadata = {
         "windows": LADDER,

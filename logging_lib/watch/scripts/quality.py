@@ -33,8 +33,10 @@ def quality(ctx: JsonObject, params: JsonObject) -> Document:
     """Compare the labels with ``expected.quality`` of the profile.
 
     Numbers: the mean absolute error, with the error of both means, at least ``min_ratio`` times training's.
+    Probabilities of classes: Brier's score in the same way, by a gamma distribution with its mean and variance.
     Classes: the share of wrong answers, of all labels, of each actual class (1 - recall) and of each predicted
-    class (1 - precision), by the beta-binomial tail and at least ``min_drop`` above training's. Findings name the
+    class (1 - precision), by the beta-binomial tail and at least ``min_drop`` above training's. Where no label is a
+    class that training had, only that is found: it is another spelling, and no accuracy of 0. Findings name the
     share of labels that have arrived, for what arrives first is seldom typical. A window with fewer labels than
     ``min_events`` is not evaluated.
     """
@@ -83,7 +85,8 @@ def _flag_quality(
     """Find what became worse, each in the shortest window that flags it."""
     metadata = ctx["metadata"]
     windows = metadata["windows"]
-    tests = (1.0 + 2.0 * len(expected["confusion"])) * len(windows) * metadata["ticks_per_month"]
+    measures = 1.0 + 2.0 * len(expected["confusion"]) + (0.0 if expected.get("brier") is None else 1.0)
+    tests = measures * len(windows) * metadata["ticks_per_month"]
     alpha = find_setting(ctx, profile, "false_alarms_per_model_month") / tests
     min_events = find_setting(ctx, profile, "min_events")
     findings: list[Document] = []
@@ -162,6 +165,27 @@ def _find_regressions(
             predicted["key"]: predicted["weight"]["value"] * get_sampled_share(predicted)
             for predicted in get_buckets(actual["predicted"], "predicted")
         }
+    strange = _find_strange_classes(ctx, profile, confusion, observed)
+    if strange is not None:
+        return [strange]
+    brier, usual = bucket.get("brier"), expected.get("brier")
+    if usual is not None and brier is not None and brier["count"] > 0 and usual["std"] > 0:
+        mean, n = brier["avg"], brier["count"]
+        least = find_setting(ctx, profile, "min_ratio") * usual["mean"]
+        if mean >= least:
+            variance = (
+                usual["std"]
+                * usual["std"]
+                * (1.0 / n + 1.0 / usual["count"] + find_setting(ctx, profile, "dispersion"))
+            )
+            shape = usual["mean"] * usual["mean"] / variance
+            what = f"Brier score {format_number(mean)}, expected {format_number(usual['mean'])}"
+            lines = [
+                new_line("log loss", format_number(bucket["log_loss"]["value"])),
+                new_line("expected from", f"{usual['count']} rows of the profile"),
+            ]
+            chance, effect = gamma_tail(shape, shape * mean / usual["mean"]), measure_effect(mean, least)
+            regressions.append(("Brier score", chance, what, lines, effect, None))
     if len(confusion) > 0:
         rates = [("accuracy", "", "")]
         rates += [
@@ -175,6 +199,37 @@ def _find_regressions(
             if regression is not None:
                 regressions.append(regression)
     return regressions
+
+
+def _find_strange_classes(
+    ctx: JsonObject, profile: JsonObject, confusion: JsonObject, observed: JsonObject
+) -> _Regression | None:
+    """Find labels none of which is a class that training had; None where some are."""
+    known = set(confusion)
+    for actual in sorted(confusion):
+        known.update(confusion[actual])
+    total = 0.0
+    names = []
+    for actual in sorted(observed):
+        if actual in known:
+            return None
+        total += sum(observed[actual].values())
+        names.append(actual)
+    if len(known) == 0 or total < find_setting(ctx, profile, "min_events"):
+        return None
+    what = f"no label is a class of the model: {_name_classes(names)}"
+    lines = [
+        new_line("classes of the model", _name_classes(sorted(known))),
+        new_line("what to do", "write labels as the model writes its classes"),
+    ]
+    effect = measure_effect(1.0, find_setting(ctx, profile, "min_drop"))
+    return "classes of labels", 0.0, what, lines, effect, 1.0
+
+
+def _name_classes(names: list[str]) -> str:
+    """Name the first classes."""
+    text = ", ".join(names[:5])
+    return f"{text} and {len(names) - 5} more" if len(names) > 5 else text
 
 
 def _count_wrong(confusion: JsonObject, kind: str, name: str) -> tuple[float, float]:

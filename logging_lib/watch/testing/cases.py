@@ -116,7 +116,9 @@ class GeneratedColumn(Distribution):
 class ProfileDescription(CaseModel):
     """Describe a profile that is fitted on generated rows: ``rows`` of ``features``, with a ``prediction``.
 
-    They are spread evenly over the ``days`` before the cases begin; with 0 days they have no times.
+    They are spread evenly over the ``days`` before the cases begin; with 0 days they have no times. With
+    ``classifier`` the prediction is the probability of the class 1, and the target is drawn with it; ``evaluation``
+    says whether as many other rows are those of an evaluation.
     """
 
     rows: int = Field(2000, ge=10, le=200_000)
@@ -125,6 +127,8 @@ class ProfileDescription(CaseModel):
     features: dict[str, GeneratedColumn] = Field(min_length=1)
     prediction: GeneratedColumn | None = None
     error: Distribution | None = None
+    classifier: bool = False
+    evaluation: bool = True
     trained_at: str | None = None
     deployed: bool = True
     owners: dict[str, Any] = {}
@@ -173,10 +177,12 @@ class PredictionStream(EventStream):
 
 class LabelStream(EventStream):
     """Describe labels with their predictions, which differ by ``error``; classes come from ``confusion``, shares of
-    the predicted class by the actual one. ``known_after``: time from the prediction to its label."""
+    the predicted class by the actual one. ``known_after``: time from the prediction to its label. Labels of a
+    classifier are drawn with the predicted probabilities, but for the share ``by_chance``, half of which is 1."""
 
     version: str | None = None
     error: Distribution | None = None
+    by_chance: float = Field(0.0, ge=0, le=1)
     confusion: dict[str, dict[str, float]] = {}
     known_after: Duration = timedelta(0)
 

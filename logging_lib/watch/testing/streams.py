@@ -46,6 +46,9 @@ def _fit_description(description_json: str, model: str, version: str) -> Profile
         if description.error is not None:
             target = "(target)"
             columns[target] = [value - draw(description.error, rng) for value in columns["(prediction)"]]
+        elif description.classifier:
+            target = "(target)"
+            columns[target] = [int(rng.random() < value) for value in columns["(prediction)"]]
     if description.days:
         span = timedelta(days=description.days)
         columns[TIME] = [cases.START - span * (1 - row / description.rows) for row in range(description.rows)]
@@ -58,7 +61,18 @@ def _fit_description(description_json: str, model: str, version: str) -> Profile
         config=Config(features=settings, time=TIME if description.days else None),
         trained_at=description.trained_at or format_instant(cases.START),
         libraries={},
+        evaluation=_draw_evaluation(description, rng)
+        if description.classifier and description.evaluation
+        else None,
     )
+
+
+def _draw_evaluation(description: cases.ProfileDescription, rng: random.Random) -> Any:
+    import pandas as pd
+
+    probabilities = [draw(description.prediction, rng) for _ in range(description.rows)]
+    actual = [int(rng.random() < value) for value in probabilities]
+    return pd.DataFrame({"(prediction)": probabilities, "(target)": actual})
 
 
 def draw(values: cases.Values, rng: random.Random) -> Any:
@@ -191,6 +205,9 @@ class DocumentGenerator:
                 label: Any = rng.choice(list(stream.confusion))
                 shares = stream.confusion[label]
                 prediction: Any = rng.choices(list(shares), list(shares.values()))[0]
+            elif self.profile.classifier is not None:
+                prediction = draw(outputs, rng)
+                label = int(rng.random() < (0.5 if rng.random() < stream.by_chance else prediction))
             else:
                 prediction = draw(outputs, rng)
                 label = prediction - draw(stream.error, rng)
