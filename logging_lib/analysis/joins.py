@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def read(
-    store: Store, selection: Selection, *, by: str | None = None, max_labels: int = 1_000_000
+    store: Store,
+    selection: Selection,
+    *,
+    by: str | None = None,
+    max_labels: int = 1_000_000,
+    filters: Sequence[Mapping[str, Any]] = (),
 ) -> pd.DataFrame:
     """Read the joined labels as a DataFrame, the latest of each prediction: by the time at which it was known.
 
@@ -29,6 +34,7 @@ def read(
             ``labels.*`` key of the label events.
         by: add the column ``segment``: ``version``, ``role``, a ``labels.*`` key, or a feature of the prediction.
         max_labels: how many label events are read, the latest.
+        filters: further queries that the label events match.
 
     Returns:
         Columns ``prediction``, ``actual``, ``score``, ``scores``, ``expected_error``, ``weight``, ``delay`` (s),
@@ -40,12 +46,10 @@ def read(
     """
     import pandas as pd
 
-    filters = [selection.query(), {"term": {"ml.label.joined": True}}]
+    query = {"bool": {"filter": [selection.query(), {"term": {"ml.label.joined": True}}, *filters]}}
     rows: dict[str, dict[str, Any]] = {}
     fields = ["@timestamp", "event.id", "ml", "labels", "service"]
-    for page in scan_pages(
-        store, LABELS, {"bool": {"filter": filters}}, source=fields, newest_first=True, page=5000
-    ):
+    for page in scan_pages(store, LABELS, query, source=fields, newest_first=True, page=5000):
         for hit in page:
             row = _build_row(hit["_source"], by)
             latest = rows.setdefault(row["prediction_id"] or hit["_source"]["event"]["id"], row)

@@ -67,6 +67,9 @@ def report(
     replay: Annotated[
         bool, typer.Option(help="Replay the watches over the period to find its alerts.")
     ] = True,
+    by: Annotated[
+        str | None, typer.Option(help="Slice a classifier's quality by this feature, or labels.KEY.")
+    ] = None,
     watches: Annotated[
         Path | None,
         typer.Option("--watches", help="Folder of watch files, or one file. Default: the shipped ones."),
@@ -118,6 +121,7 @@ def report(
             found=reported_alerts,
             watches=watch_list,
             runbooks=alerting.read_runbooks(watch_list, watches),
+            by=by,
         )
         if form is Format.html:
             text = render_page(page)

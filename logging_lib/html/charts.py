@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from logging_lib.html.theme import ALERT, SERIES, SERVED, TEXT, TRAINED, Spec, draw_svg
+from logging_lib.html.theme import ALERT, MUTED, SERIES, SERVED, TEXT, TRAINED, Spec, draw_svg
 
 WIDE: Final = 560
 NARROW: Final = 185
@@ -223,6 +223,50 @@ def series(
     return {
         "width": "container", "height": height, "autosize": {"type": "fit-x", "contains": "padding"},
         "data": {"values": list(rows)}, "layer": layers,
+    }  # fmt: skip
+
+
+def reliability(points: Sequence[Mapping[str, Any]], curve: Sequence[tuple[float, float]]) -> Spec:
+    """Draw probabilities against the share that happened, beside the line on which both are equal.
+
+    Args:
+        points: ``expected`` and ``observed``, and ``low`` and ``high`` of the latter's interval; each 0 to 1.
+        curve: (probability, share) as the profile has them, a line; may be empty.
+    """
+
+    def axis(field: str, title: str) -> Spec:
+        scale = {"domain": [0, 1], "nice": False}
+        return {"field": field, "type": "quantitative", "scale": scale,
+                "axis": {"title": title, "format": ".0%", "tickCount": 5}}  # fmt: skip
+
+    x, y = axis("expected", "probability"), axis("observed", "share that happened")
+    names = ["profile", "served"] if curve else ["served"]
+    color = {
+        "field": "who", "type": "nominal",
+        "scale": {"domain": names, "range": [TRAINED, SERVED] if curve else [SERVED]}, "legend": {},
+    }  # fmt: skip
+    diagonal = [{"expected": 0, "observed": 0}, {"expected": 1, "observed": 1}]
+    lines = [{"who": "profile", "expected": score, "observed": rate} for score, rate in curve]
+    served = [
+        {"who": "served", **{name: point[name] for name in ("expected", "observed", "low", "high")}}
+        for point in points
+    ]
+    tooltip = [
+        {"field": "expected", "title": "probability", "format": ".1%"},
+        {"field": "observed", "title": "share", "format": ".1%"},
+    ]
+    return {
+        "width": 230, "height": 230, "padding": {"left": 2, "top": 2, "bottom": 2, "right": 20},
+        "layer": [
+            {"data": {"values": diagonal}, "encoding": {"x": x, "y": y},
+             "mark": {"type": "line", "strokeDash": [5, 4], "strokeWidth": 1, "color": MUTED}},
+            {"data": {"values": lines}, "mark": {"type": "line", "strokeWidth": 1.5},
+             "encoding": {"x": x, "y": y, "color": color}},
+            {"data": {"values": served}, "mark": {"type": "rule", "strokeWidth": 1.5},
+             "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": color}},
+            {"data": {"values": served}, "mark": {"type": "point", "filled": True, "size": 45, "tooltip": True},
+             "encoding": {"x": x, "y": y, "color": color, "tooltip": tooltip}},
+        ],
     }  # fmt: skip
 
 

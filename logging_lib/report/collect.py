@@ -13,7 +13,7 @@ from logging_lib._util.text import shorten
 from logging_lib.analysis import joins
 from logging_lib.analysis.samples import Selection
 from logging_lib.report import alerts as alerting
-from logging_lib.report import drift, merging, queries, responses
+from logging_lib.report import classifiers, drift, merging, queries, responses
 from logging_lib.report.model import (
     FeatureReport,
     ModelReport,
@@ -138,6 +138,7 @@ def collect(
     found: alerting.FoundAlerts,
     watches: Iterable[Watch] = (),
     runbooks: Mapping[str, str] | None = None,
+    by: str | None = None,
 ) -> ModelReport:
     """Search for all that the report says.
 
@@ -146,6 +147,7 @@ def collect(
         found: the alerts.
         watches: what is known of the alerts' watches: their titles, concerns and runbooks.
         runbooks: a runbook's name as the watch has it → its Markdown.
+        by: what a classifier's quality is sliced by: a feature, or ``labels.KEY``.
     """
     profile = profile_document(store, subject.model, subject.version)
     variants = sorted(
@@ -172,6 +174,12 @@ def collect(
         span = [value for key, value in _find_variants(store, None, None).items() if key[0] == subject.model]
         elsewhere = (min(v[0] for v in span), max(v[1] for v in span)) if span else None
     names = {alert.runbook for alert in alerts}
+    quality = _read_quality(store, subject, profile, interval)
+    is_classifier = any(entry.measure == responses.ACCURACY for entry in quality)
+    classifier = classifiers.read_quality(store, subject, profile, by) if is_classifier else None
+    if classifier is not None and classifier.problem:  # an accuracy of 0 would be no finding
+        identity = (subject.version, subject.role)
+        quality = tuple(entry for entry in quality if (entry.version, entry.role) != identity)
     return ModelReport(
         made_at=now,
         subject=subject,
@@ -186,12 +194,13 @@ def collect(
         moments=moments,
         features=tuple(features),
         output=output,
-        quality=_read_quality(store, subject, profile, interval),
+        quality=quality,
         shadow_moments=_read_moments(store, shadow, interval, ()) if shadow and shadow != subject else (),
         notes=tuple(_write_notes(store, subject, main, profile, unknown)),
         runbooks={name: text for name, text in (runbooks or {}).items() if name in names},
         shadows=_compare_shadows(store, subject) if any(v.role == "shadow" for v in variants) else (),
         sent=len(found.documents),
+        classifier=classifier,
     )
 
 

@@ -16,6 +16,7 @@ from logging_lib._util.formatting import (
     join_names,
 )
 from logging_lib._util.text import MAX_NAME, shorten
+from logging_lib.profile.words import METRIC_NAMES
 from logging_lib.report import drift
 from logging_lib.report.model import SHOWN, STATUS_LABELS, FeatureReport, ModelReport, Rate, ReportedAlert
 
@@ -87,6 +88,20 @@ def _lines(report: ModelReport) -> Iterable[str]:
                 for q in report.quality
             ],
         )  # fmt: skip
+    if report.classifier is not None:
+        yield ""
+        if report.classifier.problem:
+            yield f"The quality was not measured: {_escape(report.classifier.problem, 1000)}."
+        else:
+            measured = report.classifier.overall["metrics"]
+            yield from _table(
+                ["metric", "labels", "evaluation" if report.classifier.evaluated else "training, optimistic"],
+                [
+                    [name, format_number(measured[key]), format_number(report.classifier.trained.get(key))]
+                    for key, name in METRIC_NAMES.items()
+                    if measured.get(key) is not None
+                ],
+            )
     if report.notes:
         yield ""
         yield "## Good to know"

@@ -197,6 +197,31 @@ class QualityReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassifierReport:
+    """What labels say of a classifier, in full; documents are those of ``analysis.quality.SegmentQuality``.
+
+    Attributes:
+        labels: that were measured.
+        trained: metric → its value on the rows of the evaluation, or of training where not ``evaluated``.
+        by: what the slices are of.
+        overall: of all labels; ``periods`` of each period, ``slices`` of each slice.
+        curve: (probability, share that happened) as the profile has them.
+        problem: why nothing could be measured; empty where it was.
+    """
+
+    labels: int
+    trained: Mapping[str, float]
+    evaluated: bool
+    by: str = ""
+    overall: Mapping[str, Any] = field(default_factory=dict)
+    curve: tuple[tuple[float, float], ...] = ()
+    periods: tuple[Mapping[str, Any], ...] = ()
+    slices: tuple[Mapping[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One finding of an alert: a line, its evidence as (name, value), and the query that finds the events.
 
@@ -289,6 +314,7 @@ class ModelReport:
     runbooks: Mapping[str, str] = field(default_factory=dict)
     shadows: tuple[tuple[str, ...], ...] = ()
     sent: int = 0
+    classifier: ClassifierReport | None = None
 
     @property
     def main(self) -> Variant | None:

@@ -27,6 +27,7 @@ from logging_lib.html.charts import NARROW, WIDE, draw
 from logging_lib.html.pages import PagePanel, Section, Table, render
 from logging_lib.html.timeline import TimeAxis
 from logging_lib.report import drawings, drift
+from logging_lib.report.classifier_panels import show_classifier
 from logging_lib.report.drawings import PERCENTS, variant_name
 from logging_lib.report.model import (
     SHOWN,
@@ -314,7 +315,11 @@ def _measure(quality: QualityReport, value: float | None) -> str:
 
 
 def _quality(report: ModelReport) -> Iterable[PagePanel]:
+    if report.classifier is not None:
+        yield from show_classifier(report.classifier)
     if not report.quality:
+        if report.classifier is not None:
+            return
         yield PagePanel(
             text="No label of this period's predictions has arrived yet. Labels are logged with log.label(…)."
         )
