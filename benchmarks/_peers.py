@@ -30,12 +30,12 @@ def environment(peer: str) -> Path:
     return python
 
 
-def run(peer: str, *arguments: str) -> Any:
-    """The JSON that ``_peer_<peer>.py`` prints, in the peer's environment."""
+def run(peer: str, *arguments: str, script: str | None = None) -> Any:
+    """The JSON that ``_peer_<peer>.py``, or that of another script's name, prints in the peer's environment."""
     python = environment(peer)
-    script = Path(__file__).with_name(f"_peer_{peer}.py")
+    script_file = Path(__file__).with_name(f"_peer_{script or peer}.py")
     made = subprocess.run(
-        [str(python), "-W", "ignore", str(script), *arguments],
+        [str(python), "-W", "ignore", str(script_file), *arguments],
         check=True,
         capture_output=True,
         text=True,

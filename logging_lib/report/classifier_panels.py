@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from logging_lib._util.formatting import NOTHING, format_number
 from logging_lib._util.text import shorten
 from logging_lib.analysis.classification import list_thresholds
-from logging_lib.html import charts
+from logging_lib.analysis.estimate import ASSUMPTIONS
+from logging_lib.html import charts, timeline
 from logging_lib.html.charts import Drawing, draw
 from logging_lib.html.pages import PagePanel, Table
+from logging_lib.html.timeline import Point, TimeAxis
 from logging_lib.profile.words import METRIC_NAMES
-from logging_lib.report.model import ClassifierReport
+from logging_lib.report.model import ClassifierReport, EstimateReport, ModelReport
 
 SHOWN: Final = 30
 _BY_CLASS: Final = ("labels", "predicted", "precision", "recall", "f1", "roc_auc", "average_precision")
@@ -24,7 +27,7 @@ def show_classifier(report: ClassifierReport) -> Iterable[PagePanel]:
         yield PagePanel(text=f"The quality was not measured: {report.problem}.")
         return
     overall = report.overall
-    whose = "evaluation" if report.evaluated else "training, optimistic"
+    whose = _name_source(evaluated=report.evaluated)
     metrics = [name for name in METRIC_NAMES if overall["metrics"].get(name) is not None]
     yield PagePanel(
         table=Table(
@@ -82,6 +85,90 @@ def show_classifier(report: ClassifierReport) -> Iterable[PagePanel]:
                 for segment in segments
             ]
             yield _show_rows(title, heading, rows, ["labels", *metrics])
+
+
+def show_estimate(report: ModelReport) -> Iterable[PagePanel]:
+    """Yield the panels of a quality that was estimated without labels, with what it assumes."""
+    estimate = report.estimate
+    if estimate is None:
+        return
+    labeled = report.classifier if report.classifier is not None and report.classifier.estimated else None
+    heads = ["metric", "estimated", "95 % interval", _name_source(evaluated=estimate.evaluated)]
+    if labeled is not None:
+        heads += [f"estimated, {labeled.labels:,} with labels", "what their labels show"]
+    rows = []
+    for name in METRIC_NAMES:
+        if estimate.metrics.get(name) is None:
+            continue
+        row = [
+            METRIC_NAMES[name], format_number(estimate.metrics[name]),
+            _format_interval(estimate.intervals.get(name)), format_number(estimate.expected.get(name)),
+        ]  # fmt: skip
+        if labeled is not None:
+            row += [
+                format_number(labeled.estimated.get(name)),
+                format_number(labeled.overall["metrics"].get(name)),
+            ]
+        rows.append(row)
+    yield PagePanel(
+        text=describe_estimate(estimate),
+        table=Table(f"Estimated before labels, of {estimate.predictions:,.0f} predictions", heads, rows),
+    )
+    drawing = draw_estimate(report, estimate)
+    if drawing is not None:
+        yield PagePanel(drawing=draw(drawing, "estimate"))
+    columns = [
+        name for name in _BY_CLASS if any(row.get(name) is not None for row in estimate.classes.values())
+    ]
+    if columns:
+        yield replace(
+            _show_rows("Estimated of each class", "class", list(estimate.classes.items())[:SHOWN], columns),
+            summary="Estimated of each class",
+        )
+
+
+def describe_estimate(estimate: EstimateReport) -> str:
+    """Say what an estimate rests on and what it assumes."""
+    source = (
+        f"Calibrated on {estimate.rows:,} rows that the model was not trained on. "
+        if estimate.evaluated
+        else f"OPTIMISTIC: calibrated on {estimate.rows:,} rows of training, since the profile was fitted without "
+        "--evaluation. "
+    )
+    return source + ASSUMPTIONS
+
+
+def draw_estimate(report: ModelReport, estimate: EstimateReport) -> Drawing | None:
+    """Draw the estimated accuracy over time, and what labels show beside it; None of a single interval."""
+    if len(estimate.moments) < 2:
+        return None
+    subject = report.subject
+    realized = next(
+        (q.moments for q in report.quality if (q.version, q.role) == (subject.version, subject.role)), ()
+    )
+    series = {
+        "estimated": [Point(moment.time, moment.value, 2 * moment.error) for moment in estimate.moments]
+    }
+    if realized:
+        series["labels"] = [Point(moment.time, moment.value) for moment in realized]
+    values = [moment.value for moment in estimate.moments]
+    trained = estimate.expected.get("accuracy")
+    times = sorted({point.time for points in series.values() for point in points})
+    return timeline.lines(
+        TimeAxis(tuple(times), report.interval, report.made_at.year),
+        "Estimated accuracy over time",
+        f"The estimated accuracy is between {min(values):.1%} and {max(values):.1%}; "
+        "the band is its 95 % interval.",
+        series,
+        y_axis={"title": "accuracy", "tickCount": 4, "format": ".0%"},
+        y_scale={"zero": False},
+        height=130,
+        level_at=None if trained is None else (trained, _name_source(evaluated=estimate.evaluated)),
+    )
+
+
+def _name_source(*, evaluated: bool) -> str:
+    return "evaluation" if evaluated else "training, optimistic"
 
 
 def draw_calibration(report: ClassifierReport) -> Drawing | None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from logging_lib._util.formatting import format_count
 from logging_lib.analysis import joins
+from logging_lib.analysis.results import finite
 from logging_lib.analysis.samples import Selection
 from logging_lib.profile.classifier import CONFIDENCE
 from logging_lib.profile.document import read_classifier
@@ -32,6 +33,8 @@ def read_quality(
         by: what its predictions are sliced by: a feature, or ``labels.KEY``.
     """
     from logging_lib.analysis import quality
+    from logging_lib.analysis.classification import read_labeled
+    from logging_lib.analysis.estimate import estimate_answers
 
     selection = Selection(model=subject.model, version=subject.version, role=subject.role)
     made_then = queries.between(subject.start, subject.end, "ml.prediction.timestamp")
@@ -61,11 +64,15 @@ def read_quality(
     notes = list(overall.notes)
     if len(frame) >= MAX_LABELS:
         notes.append(f"measured on the latest {format_count(len(frame), 'label')}")
+    estimate = None if classifier is None else estimate_answers(classifier, read_labeled(frame, classifier))
     curve = classifier.calibration.get(classifier.positive or CONFIDENCE) if classifier is not None else None
     return replace(
         report,
         overall=overall.document(),
         curve=() if curve is None else tuple(zip(curve.scores, curve.rates, strict=True)),
+        estimated={}
+        if estimate is None
+        else {name: finite(value) for name, value in estimate.metrics.items()},
         periods=tuple(segment.document() for segment in measured[1:]) if len(measured) > 2 else (),
         slices=tuple(segment.document() for segment in slices[1:]),
         notes=tuple(notes),

@@ -13,7 +13,7 @@ from logging_lib._util.text import shorten
 from logging_lib.analysis import joins
 from logging_lib.analysis.samples import Selection
 from logging_lib.report import alerts as alerting
-from logging_lib.report import classifiers, drift, merging, queries, responses
+from logging_lib.report import classifiers, drift, estimates, merging, queries, responses
 from logging_lib.report.model import (
     FeatureReport,
     ModelReport,
@@ -201,6 +201,7 @@ def collect(
         shadows=_compare_shadows(store, subject) if any(v.role == "shadow" for v in variants) else (),
         sent=len(found.documents),
         classifier=classifier,
+        estimate=estimates.read_estimate(store, subject, profile, interval) if main else None,
     )
 
 

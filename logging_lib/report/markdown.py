@@ -18,6 +18,7 @@ from logging_lib._util.formatting import (
 from logging_lib._util.text import MAX_NAME, shorten
 from logging_lib.profile.words import METRIC_NAMES
 from logging_lib.report import drift
+from logging_lib.report.classifier_panels import describe_estimate
 from logging_lib.report.model import SHOWN, STATUS_LABELS, FeatureReport, ModelReport, Rate, ReportedAlert
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
@@ -88,6 +89,22 @@ def _lines(report: ModelReport) -> Iterable[str]:
                 for q in report.quality
             ],
         )  # fmt: skip
+    if report.estimate is not None:
+        yield ""
+        yield from _table(
+            ["metric", "estimated before labels", "evaluation" if report.estimate.evaluated else "training"],
+            [
+                [
+                    name,
+                    format_number(report.estimate.metrics[key]),
+                    format_number(report.estimate.expected.get(key)),
+                ]
+                for key, name in METRIC_NAMES.items()
+                if report.estimate.metrics.get(key) is not None
+            ],
+        )
+        yield ""
+        yield _escape(describe_estimate(report.estimate), 1000)
     if report.classifier is not None:
         yield ""
         if report.classifier.problem:

@@ -197,6 +197,28 @@ class QualityReport:
 
 
 @dataclass(frozen=True, slots=True)
+class EstimateReport:
+    """The quality of a classifier's predictions as its calibrated probabilities let expect it, without labels.
+
+    Attributes:
+        predictions: that have an expected error.
+        metrics: metric → its estimate; ``intervals`` hold what labels will show, if what is assumed holds.
+        classes: class → its estimated precision, recall and the like.
+        expected: metric → its value on the ``rows`` of the evaluation, or of training where not ``evaluated``.
+        moments: the estimated accuracy of each interval.
+    """
+
+    predictions: float
+    metrics: Mapping[str, float | None]
+    intervals: Mapping[str, tuple[float, float]]
+    classes: Mapping[str, Mapping[str, float | None]]
+    expected: Mapping[str, float]
+    evaluated: bool
+    rows: int
+    moments: tuple[QualityMoment, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ClassifierReport:
     """What labels say of a classifier, in full; documents are those of ``analysis.quality.SegmentQuality``.
 
@@ -206,6 +228,7 @@ class ClassifierReport:
         by: what the slices are of.
         overall: of all labels; ``periods`` of each period, ``slices`` of each slice.
         curve: (probability, share that happened) as the profile has them.
+        estimated: metric → what would have been estimated of these predictions without their labels.
         problem: why nothing could be measured; empty where it was.
     """
 
@@ -215,6 +238,7 @@ class ClassifierReport:
     by: str = ""
     overall: Mapping[str, Any] = field(default_factory=dict)
     curve: tuple[tuple[float, float], ...] = ()
+    estimated: Mapping[str, float | None] = field(default_factory=dict)
     periods: tuple[Mapping[str, Any], ...] = ()
     slices: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
@@ -315,6 +339,7 @@ class ModelReport:
     shadows: tuple[tuple[str, ...], ...] = ()
     sent: int = 0
     classifier: ClassifierReport | None = None
+    estimate: EstimateReport | None = None
 
     @property
     def main(self) -> Variant | None:

@@ -27,7 +27,7 @@ from logging_lib.html.charts import NARROW, WIDE, draw
 from logging_lib.html.pages import PagePanel, Section, Table, render
 from logging_lib.html.timeline import TimeAxis
 from logging_lib.report import drawings, drift
-from logging_lib.report.classifier_panels import show_classifier
+from logging_lib.report.classifier_panels import show_classifier, show_estimate
 from logging_lib.report.drawings import PERCENTS, variant_name
 from logging_lib.report.model import (
     SHOWN,
@@ -123,6 +123,11 @@ def _figures(report: ModelReport) -> list[tuple[str, str, str]]:
         trained = report.output.trained_mean if report.output else None
         comparison = f"training {format_number(trained)}" if trained is not None else ""
         figures.append(("mean prediction", format_number(main.mean), comparison))
+    if report.estimate is not None:
+        expected = format_percent(report.estimate.expected.get("accuracy"))
+        source = "evaluation" if report.estimate.evaluated else "optimistic; training"
+        accuracy = format_percent(report.estimate.metrics["accuracy"])
+        figures.append(("estimated accuracy", accuracy, f"{source} {expected}"))
     for quality in report.quality:
         if (quality.version, quality.role) == (report.subject.version, report.subject.role):
             expected = f"held-out rows {_measure(quality, quality.trained)}"
@@ -315,6 +320,7 @@ def _measure(quality: QualityReport, value: float | None) -> str:
 
 
 def _quality(report: ModelReport) -> Iterable[PagePanel]:
+    yield from show_estimate(report)
     if report.classifier is not None:
         yield from show_classifier(report.classifier)
     if not report.quality:
