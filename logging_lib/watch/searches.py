@@ -17,6 +17,7 @@ from logging_lib.watch.spec import (
     Counter,
     Counters,
     Distributions,
+    EstimateSpec,
     Latency,
     QualitySpec,
     Rates,
@@ -325,6 +326,22 @@ def search_quality(spec: QualitySpec) -> Searches:
     }
 
 
+def search_estimate(spec: EstimateSpec) -> Searches:
+    """Ask for the expected errors of live predictions in each window."""
+    windows = len(spec.settings["windows"])
+    errors = {"error": {"stats": {"field": "ml.prediction.expected_error"}}}
+    counts = {"errors": terms("ml.sample.weight", 100, errors), "first": FIRST, "last": LAST}
+    has_error = {"exists": {"field": "ml.prediction.expected_error"}}
+    return {
+        "window": build_search(
+            ["prediction"],
+            [of_models(), LIVE, has_error, within(window(windows - 1))],
+            by_version({**by_window(windows, counts), "services": SERVICES}),
+        ),
+        "profiles": search_profiles("expected.classifier.evaluated", "expected.classifier.expected_error"),
+    }
+
+
 def search_versions(spec: Versions) -> Searches:
     """Ask which versions are live and, with the rule ``live``, since when and checked against which profile."""
 
@@ -462,6 +479,7 @@ _KINDS: Mapping[type[Spec], Callable[[Any], Searches]] = {
     Distributions: search_distributions,
     Latency: search_latency,
     QualitySpec: search_quality,
+    EstimateSpec: search_estimate,
     Versions: search_versions,
     Starts: search_starts,
     Counters: search_counters,

@@ -141,6 +141,11 @@ class QualitySettings(Budgeted):
     min_drop: Number
 
 
+class EstimateSettings(Budgeted):
+    min_events: int
+    min_drop: Number
+
+
 class VersionSettings(Strict):
     """The rule ``live`` has ``min_hits``, the rule ``age`` has ``max_days``."""
 
@@ -290,6 +295,14 @@ class QualitySpec(Spec):
     kind: Literal["quality"]
 
 
+class EstimateSpec(Spec):
+    """Predictions whose calibrated probabilities let expect more wrong answers than in the evaluation."""
+
+    script = "ml-estimate"
+    Settings = EstimateSettings
+    kind: Literal["estimate"]
+
+
 class Versions(Spec):
     """Versions that answer now."""
 
@@ -370,6 +383,7 @@ _KINDS: Mapping[str, type[Spec]] = {
     "distributions": Distributions,
     "latency": Latency,
     "quality": QualitySpec,
+    "estimate": EstimateSpec,
     "versions": Versions,
     "starts": Starts,
     "counters": Counters,

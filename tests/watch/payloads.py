@@ -480,7 +480,44 @@ def labelled(draw: st.DrawFn) -> Document:
     return context("watch", metadata, payload)
 
 
+@st.composite
+def estimated(draw: st.DrawFn) -> Document:
+    def bucket() -> Document:
+        strata = []
+        for weight in draw(st.sets(st.sampled_from([1.0, 2.5, 10.0]))):
+            n = draw(counts)
+            total = n * draw(st.integers(0, 64)) / 64
+            strata.append({"key": weight, "doc_count": n, "error": {"count": n, "sum": total if n else 0.0}})
+        return {"doc_count": draw(counts), "errors": terms(strata), **BETWEEN}
+
+    usual = {
+        "count": 900,
+        "mean": draw(st.sampled_from([0.0, 0.2])),
+        "std": draw(st.sampled_from([0.0, 0.15])),
+    }
+    classifier = {"evaluated": draw(st.sampled_from([True, True, True, False])), "expected_error": usual}
+    metadata = {
+        "windows": LADDER,
+        "min_events": draw(st.sampled_from([1, 300])),
+        "false_alarms_per_model_month": draw(st.sampled_from([0.05, 1e6])),
+        "ticks_per_month": 720,
+        "min_drop": 0.05,
+        "dispersion": 0.002,
+    }
+    payload = {
+        "window": models({"windows": {"buckets": {name: bucket() for name in LADDER}}, **services(draw)}),
+        "profiles": profiles(
+            draw(
+                st.sampled_from([{}, {"classifier": {"evaluated": False}}, *[{"classifier": classifier}] * 5])
+            ),
+            **draw(owned({"min_drop": 0.5})),
+        ),
+    }
+    return context("watch", metadata, payload)
+
+
 PAYLOADS = {
+    "ml-estimate": estimated(),
     "ml-distribution": distributions(),
     "ml-latency": latencies(),
     "ml-limits": limited(),

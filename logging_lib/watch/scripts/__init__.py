@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from logging_lib.watch.scripts.check_rate import check_rate
 from logging_lib.watch.scripts.common import Script, ScriptError, build_result
 from logging_lib.watch.scripts.distribution import distribution
+from logging_lib.watch.scripts.estimate import estimate
 from logging_lib.watch.scripts.latency import latency
 from logging_lib.watch.scripts.limits import limits
 from logging_lib.watch.scripts.quality import quality
@@ -20,6 +21,7 @@ __all__ = ["SCRIPTS", "Script", "ScriptError", "build_result"]
 SCRIPTS: Mapping[str, Script] = {
     "ml-check-rate": check_rate,
     "ml-distribution": distribution,
+    "ml-estimate": estimate,
     "ml-latency": latency,
     "ml-limits": limits,
     "ml-quality": quality,

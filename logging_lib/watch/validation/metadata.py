@@ -242,6 +242,13 @@ _SETTINGS: Mapping[str, _Settings] = {
         "min_ratio": (_is_positive, "write how many times larger, such as 1.25"),
         "min_drop": (_is_not_negative, "write a share from 0 on, such as 0.05"),
     },
+    "ml-estimate": {
+        **_MODEL,
+        **_BUDGET,
+        **_EVENTS,
+        **_DISPERSION,
+        "min_drop": (_is_not_negative, "write a share from 0 on, such as 0.05"),
+    },
     "ml-versions": {
         **_MODEL,
         "rule": (lambda value: value in ("live", "age", "changes"), "write live, age or changes"),
@@ -249,4 +256,4 @@ _SETTINGS: Mapping[str, _Settings] = {
     },
 }
 _OPTIONAL = frozenset({"references"})
-_LADDERS = frozenset({CHECK_RATE, "ml-distribution", "ml-latency", "ml-quality"})
+_LADDERS = frozenset({CHECK_RATE, "ml-distribution", "ml-estimate", "ml-latency", "ml-quality"})
