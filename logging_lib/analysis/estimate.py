@@ -4,8 +4,8 @@ Confidence-based performance estimation, as NannyML does it: if of the predictio
 0.8 four of five are right, then how many of a batch are right is known without its labels. Of a calibrated
 probability c, a row is an actual positive to the part c and a negative to the part 1 - c; every metric is computed
 of these parts. It holds while the calibration does: it sees inputs that moved to where the model is less certain,
-and does not see that the same inputs have other outcomes (concept drift), nor that probabilities are wrong among inputs
-that the evaluation did not have.
+and does not see that the same inputs have other outcomes (concept drift), nor that probabilities are wrong among
+inputs that the evaluation did not have.
 """
 
 from __future__ import annotations
