@@ -25,7 +25,7 @@ POINT_ROWS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class ClassAnswers:
     """What the columns of a classifier say of each row that has an actual class.
 
     Attributes:
@@ -69,7 +69,7 @@ def with_predicted_class(
     return data.assign(**{PREDICTION: names})
 
 
-def read_answers(data: pd.DataFrame, classifier: Classifier, columns: ClassifierColumns) -> Answers:
+def read_answers(data: pd.DataFrame, classifier: Classifier, columns: ClassifierColumns) -> ClassAnswers:
     """Read the columns of a classifier; rows without an actual or a predicted class are left out.
 
     Without a target every row counts, and its actual class is unknown (-1).
@@ -103,7 +103,7 @@ def read_answers(data: pd.DataFrame, classifier: Classifier, columns: Classifier
     usable = (predicted >= 0) & ((actual >= 0) if target is not None else True)
     if confidence is not None:
         usable &= np.isfinite(confidence)
-    return Answers(
+    return ClassAnswers(
         classes,
         actual[usable],
         predicted[usable],
@@ -113,7 +113,7 @@ def read_answers(data: pd.DataFrame, classifier: Classifier, columns: Classifier
 
 
 def calibrate(
-    classifier: Classifier, answers: Answers, *, evaluated: bool
+    classifier: Classifier, answers: ClassAnswers, *, evaluated: bool
 ) -> tuple[Classifier, Quality | None]:
     """Calibrate a classifier's probabilities on rows with an actual class, and measure its quality on them."""
     if not len(answers.actual):
@@ -206,7 +206,7 @@ def calibrate_probabilities(classifier: Classifier, probabilities: Array) -> Arr
     return np.asarray(np.divide(calibrated, total, out=equal, where=total > 0))
 
 
-def expect_errors(classifier: Classifier, answers: Answers) -> Array:
+def expect_errors(classifier: Classifier, answers: ClassAnswers) -> Array:
     """Return the calibrated probability that each predicted class is wrong; shape (rows,)."""
     if CONFIDENCE in classifier.calibration:
         assert answers.confidence is not None
@@ -223,7 +223,7 @@ def _with_metrics(
     return replace(classifier, metrics=known, rows=rows, evaluated=evaluated)
 
 
-def _count_confusion(answers: Answers) -> dict[str, dict[str, int]]:
+def _count_confusion(answers: ClassAnswers) -> dict[str, dict[str, int]]:
     confusion: dict[str, dict[str, int]] = {}
     pairs, counts = np.unique(np.stack([answers.actual, answers.predicted]), axis=1, return_counts=True)
     for (actual, predicted), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):

@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 BINS: Final = 10
 
 
-class Thresholds(NamedTuple):
+class CountsAbove(NamedTuple):
     """Weights of what is at or above each distinct score, the highest score first; each of shape (n,)."""
 
     scores: Array
@@ -24,7 +24,7 @@ class Thresholds(NamedTuple):
     false_positives: Array
 
 
-def count_above(scores: Array, positive: Array, weight: Array) -> Thresholds:
+def count_above(scores: Array, positive: Array, weight: Array) -> CountsAbove:
     """Count actual positives and negatives at or above each distinct score.
 
     Args:
@@ -36,7 +36,7 @@ def count_above(scores: Array, positive: Array, weight: Array) -> Thresholds:
     ordered = scores[order]
     last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
     hits = np.cumsum(weight[order] * positive[order])[last]
-    return Thresholds(ordered[last], hits, np.cumsum(weight[order])[last] - hits)
+    return CountsAbove(ordered[last], hits, np.cumsum(weight[order])[last] - hits)
 
 
 def measure_roc_auc(scores: Array, positive: Array, weight: Array) -> float:
