@@ -37,7 +37,7 @@ class ClassifierEncoder(OutputEncoder):
 
 
 def build_encoder(profile: Profile) -> OutputEncoder:
-    """Build the encoder of a model's outputs; those of a regression are spared what classifiers need."""
-    if profile.classifier is None:
+    """Build the encoder of a model's outputs; those of a regression, or of classes alone, need nothing more."""
+    if profile.classifier is None or profile.classifier.source == "label":
         return OutputEncoder(profile.prediction)
     return ClassifierEncoder(profile.prediction, profile.classifier)

@@ -153,7 +153,10 @@ def test_a_label_of_several_classes_has_the_same_numbers(animals: profiles.Profi
     assert found["log_loss"] == pytest.approx(-np.log(0.3))
 
 
-def test_a_regression_is_encoded_as_before() -> None:
-    checker = Checker(fit(draw_binary(1), target="x"))
+@pytest.mark.parametrize(
+    "options", [{"target": "x"}, {"target": "yes"}, {"target": "y", "prediction": "label"}]
+)
+def test_a_regression_and_classes_alone_are_encoded_as_before(options: dict[str, str]) -> None:
+    checker = Checker(fit(draw_binary(1), **options))
     assert type(checker.output) is OutputEncoder
     assert checker.output.is_plain
