@@ -96,7 +96,10 @@ class Classifier:
             is_positive = value >= (0.5 if self.threshold is None else self.threshold)
             prediction["label"] = self.positive if is_positive else self.negative
             prediction["score"] = value if is_positive else 1 - value
-        if self.calibration:
+            if self.calibration:
+                share = self.calibration[self.positive](value)
+                prediction["expected_error"] = 1 - share if is_positive else share
+        elif self.calibration:
             error = self._expect_error(prediction)
             if error is not None:
                 prediction["expected_error"] = error
