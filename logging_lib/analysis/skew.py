@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -101,6 +101,7 @@ class Skew:
                         "name": feature.cause.name,
                         "detail": feature.cause.detail,
                         "share": feature.cause.share,
+                        "features": list(feature.cause.features),
                     },
                     "examples": [
                         {"key": key, "logged": _to_json(logged), "recomputed": _to_json(recomputed)}
@@ -168,11 +169,18 @@ def find_skew(
             f"recomputed: {', '.join(map(str, right.columns))}"
         )
     columns = {name: _align(partnered[name], partners[name], (kinds or {}).get(name)) for name in shared}
-    mismatches = []
-    for name, (a, b) in columns.items():
-        limit = (tolerances or {}).get(name, tolerance)
-        differs = _find_differences(a, b, limit, absolute)
-        mismatches.append(_measure_mismatch(name, columns, differs, partnered.index, max_rate))
+    differs = {
+        name: _find_differences(a, b, (tolerances or {}).get(name, tolerance), absolute)
+        for name, (a, b) in columns.items()
+    }
+    mismatches = [
+        _measure_mismatch(name, columns, rows, partnered.index, max_rate) for name, rows in differs.items()
+    ]
+    causes = {mismatch.name: mismatch.cause for mismatch in mismatches if mismatch.cause is not None}
+    joins = skew_causes.find_lost_joins(causes, differs)
+    mismatches = [
+        replace(mismatch, cause=joins.get(mismatch.name, mismatch.cause)) for mismatch in mismatches
+    ]
     return Skew(
         key,
         len(partnered),
