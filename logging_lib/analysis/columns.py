@@ -24,6 +24,7 @@ from logging_lib.profile.coerce import (
 )
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.encoding import encode_column, is_number_dtype
+from logging_lib.profile.vector_columns import Vectors, holds_vectors, read_vectors
 
 Array = np.ndarray[Any, Any]
 
@@ -65,6 +66,8 @@ def infer_kind(series: Sequence[pd.Series]) -> str:
         return "numeric"
     if pd.api.types.is_datetime64_any_dtype(present):
         return "date"
+    if holds_vectors(present):
+        return "vector"
     present = present.iloc[:: -(-len(present) // INFERRED_FROM)]
     return encoding.infer_kind(
         encode_column(present, FeatureConfig(), Config(), np.zeros(len(present), bool))
@@ -190,6 +193,41 @@ def texts(series: pd.Series) -> tuple[Column, list[str]]:
     missing = len(series) - len(present)
     column = Column(len(series), missing, np.sort(lengths.astype(float)), None, len(wrong), notes=notes)
     return column, values[:: max(1, -(-len(values) // WORDS_FROM))]
+
+
+def vectors(series: Sequence[pd.Series]) -> tuple[list[Column], list[tuple[Array, Array]]]:
+    """Count the vectors of each sample, and measure their norms and their cosines to the first one's centroid.
+
+    Returns:
+        A column without values, and two sorted arrays of shape (vectors,), of each sample.
+    """
+    read = [read_vectors(values) for values in series]
+    reference = next((i for i, sample in enumerate(read) if sample.find_centroid()), 0)
+    centroid = read[reference].find_centroid()
+    results = []
+    for i, values in enumerate(series):
+        sample = read[i] if i == reference else read_vectors(values, len(centroid))
+        results.append(measure_vectors(sample, centroid, is_own=i == reference))
+    return [column for column, _ in results], [measures for _, measures in results]
+
+
+def measure_vectors(
+    sample: Vectors, centroid: tuple[float, ...], *, is_own: bool = False
+) -> tuple[Column, tuple[Array, Array]]:
+    """Count a sample's vectors, and measure their norms and cosines to a centroid, sorted; NaN of none is there."""
+    norms, cosines = (
+        np.sort(numbers[~np.isnan(numbers)]) for numbers in sample.measure(centroid, is_own=is_own)
+    )
+    wrong = int(sample.wrong.sum())
+    notes = (f"{wrong} values are not a vector of {len(centroid)} numbers",) if wrong else ()
+    column = Column(
+        len(sample.missing),
+        int(sample.missing.sum()),
+        wrong_type=wrong,
+        not_finite=len(sample.rows) - len(norms),
+        notes=notes,
+    )
+    return column, (norms, cosines)
 
 
 def parse_texts(frame: pd.DataFrame) -> pd.DataFrame:

@@ -48,6 +48,7 @@ from logging_lib.analysis.results import WORDS, Bins, Comparison, Test, Variable
 from logging_lib.analysis.verdicts import FEW_ROWS, add_verdicts, rank
 from logging_lib.profile.coerce import number_text, split_words
 from logging_lib.profile.model import Profile
+from logging_lib.profile.vectors import derived_names
 
 Array = np.ndarray[Any, Any]
 
@@ -84,7 +85,8 @@ def compare(
         names: what to call the samples; default ``a``, ``b``, ...
         alpha: the share of false findings among the findings.
         min_effect: the least effect that counts: ``negligible`` (any), ``small``, ``medium`` or ``large``.
-        kinds: column → ``numeric``, ``category``, ``text``, ``boolean`` or ``date``, where the values don't say.
+        kinds: column → ``numeric``, ``category``, ``text``, ``boolean``, ``date`` or ``vector``, where the values
+            don't say.
         numeric_test: ``ks`` (any change), ``welch`` (the mean) or ``mann_whitney`` (the rank), for two samples.
         category_test: ``chi2`` or ``g``.
         max_rows: sample at most this many rows of each sample, without replacement.
@@ -121,14 +123,18 @@ def compare(
         features = dict(profile.features)
         if profile.prediction is not None:
             features[PREDICTION] = replace(profile.prediction, name=PREDICTION)
-        in_both = [name for name in features if name in frame and name not in exclude]
+        derived = {name for name, feature in features.items() if feature.derived_from}
+        in_both = [name for name in features if name in frame and name not in (*exclude, *derived)]
         shared = [name for name in in_both if not features[name].hidden]
         if hidden := set(in_both) - set(shared):
             notes.append(f"hidden in {sample_names[0]}, not compared: {list_values(hidden)}")
         for name in shared:
-            compared = compare_with_profile(features[name], frame[name], sample_names[1], category_test, seed)
+            of_vector = [features[other] for other in derived_names(name) if other in derived]
+            compared = compare_with_profile(
+                features[name], of_vector, frame[name], sample_names[1], category_test, seed
+            )
             variables += [_add_size_note(variable, options) for variable in compared]
-        columns_by_sample: list[set[Any]] = [set(features), set(frame.columns)]
+        columns_by_sample: list[set[Any]] = [set(features) - derived, set(frame.columns) - derived]
     else:
         frames = [sample for sample in inputs if isinstance(sample, pd.DataFrame)]
         rows = tuple(map(len, frames))
@@ -136,10 +142,17 @@ def compare(
             name for name in frames[0].columns
             if all(name in frame for frame in frames) and name not in exclude and name not in replaced
         ]  # fmt: skip
-        for name in shared:
-            series = [frame[name] for frame in frames]
-            kind = (kinds or {}).get(str(name)) or columns.infer_kind(series)
-            compared = _compare_column(str(name), kind, series, options)
+        kind_of = {
+            name: (kinds or {}).get(str(name)) or columns.infer_kind([frame[name] for frame in frames])
+            for name in shared
+        }
+        derived = {
+            other for name, kind in kind_of.items() if kind == "vector" for other in derived_names(str(name))
+        }
+        for name, kind in kind_of.items():
+            if name in derived:  # as a log has them, to training's centroid; here it is the first sample's
+                continue
+            compared = _compare_column(str(name), kind, [frame[name] for frame in frames], options)
             variables += [_add_size_note(variable, options) for variable in compared]
         columns_by_sample = [set(frame.columns) for frame in frames]
     if unknown := [name for name in exclude if not any(name in names for names in columns_by_sample)]:
@@ -205,10 +218,16 @@ def _compare_column(name: str, kind: str, series: list[pd.Series], options: _Opt
         parts_and_texts = [columns.texts(values) for values in series]
         parts = [part for part, _ in parts_and_texts]
         variables = _compare_texts(name, parts, [texts for _, texts in parts_and_texts], options)
+    elif kind == "vector":
+        parts, measures = columns.vectors(series)
+        variables = [
+            _compare_numbers(derived, "numeric", [replace(parts[0], numbers=m[i]) for m in measures], options)
+            for i, derived in enumerate(derived_names(name))
+        ]
     else:
         parts = [columns.numbers(values, kind) for values in series]
         variables = [_compare_numbers(name, kind, parts, options)]
-    return shares.add_shares(variables, parts, options.names, options.category_test, options.seed)
+    return shares.add_shares(name, variables, parts, options.names, options.category_test, options.seed)
 
 
 def _compare_texts(

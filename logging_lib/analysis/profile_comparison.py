@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from logging_lib.analysis.numeric_tests import SampleMoments
 from logging_lib.analysis.results import Bins, Variable
 from logging_lib.profile.coerce import MAX_CHECKED_TEXT, split_words
 from logging_lib.profile.model import OOV_EDGES, Feature
+from logging_lib.profile.vector_columns import read_vectors
 from logging_lib.schema import tokens
 
 Array = np.ndarray[Any, Any]
@@ -21,12 +23,13 @@ _OOV_SHARES: Final = np.array([0.0, 0.375, 0.625, 1.0])
 
 
 def compare_with_profile(
-    feature: Feature, served: pd.Series, sample_name: str, test: str, seed: int
+    feature: Feature, derived: Sequence[Feature], served: pd.Series, sample_name: str, test: str, seed: int
 ) -> list[Variable]:
     """Compare the feature and, where a share of its values is not part of a distribution, those shares.
 
     Args:
         feature: of the profile, not hidden.
+        derived: of a vector, the norm and the cosine.
         served: its values, shape (rows,); ``sample_name`` is what the notes call them.
         test: ``chi2`` or ``g``.
         seed: of a permutation test.
@@ -43,11 +46,19 @@ def compare_with_profile(
         part = (columns.booleans if feature.kind == "boolean" else columns.categories)(served)
         labels, table = columns.table([feature.values, part.counts or {}])
         variables.append(_compare_table(feature, labels, table, None, sample_name, test, seed))
+    elif feature.kind == "vector":
+        vectors = read_vectors(served, len(feature.centroid))
+        part, measures = columns.measure_vectors(vectors, feature.centroid)
+        variables += [
+            _compare_bins(number, values, sample_name, test, seed)
+            for number, values in zip(derived, measures, strict=False)
+        ]
     else:
         part = columns.numbers(served, feature.kind)
         values = part.numbers if part.numbers is not None else np.array([])
         variables.append(_compare_bins(feature, values, sample_name, test, seed))
-    return shares.add_shares(variables, [_count_trained(feature), part], ("", sample_name), test, seed)
+    parts = [_count_trained(feature), part]
+    return shares.add_shares(feature.name, variables, parts, ("the profile", sample_name), test, seed)
 
 
 def _count_trained(feature: Feature) -> Column:

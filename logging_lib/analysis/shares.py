@@ -44,11 +44,17 @@ _IDENTIFIER = re.compile(r"[!-~]{1,200}", re.ASCII)
 
 
 def add_shares(
-    variables: Sequence[Variable], parts: Sequence[Column], names: Sequence[str], test: str, seed: int
+    name: str,
+    variables: Sequence[Variable],
+    parts: Sequence[Column],
+    names: Sequence[str],
+    test: str,
+    seed: int,
 ) -> list[Variable]:
     """Add to the variables of a feature the shares of its values that are not part of their distribution.
 
     Args:
+        name: the feature.
         variables: of the feature's distribution, one or more; those without a test get the reason as a note.
         parts: the feature in each sample.
         names: the samples' names.
@@ -65,11 +71,13 @@ def add_shares(
     }
     tables = {kind: np.array(counts) for kind, counts in counts_by_kind.items()}
     compared = [
-        compare_share(variables[0].name, kind, table, test, seed)
+        compare_share(name, kind, table, test, seed)
         for kind, table in tables.items()
         if table[:, 1].any() and table.sum(axis=1).all()
     ]
-    notes = tuple(f"{name}: {note}" for name, part in zip(names, parts, strict=True) for note in part.notes)
+    notes = tuple(
+        f"{sample}: {note}" for sample, part in zip(names, parts, strict=True) for note in part.notes
+    )
     first, *others = [
         variable if variable.tests else _explain_missing_test(variable, parts, names)
         for variable in variables
