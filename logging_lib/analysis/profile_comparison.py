@@ -52,7 +52,7 @@ def compare_with_profile(
         variables += [
             _compare_bins(number, values, sample_name, test, seed)
             for number, values in zip(derived, measures, strict=False)
-        ]
+        ] or [Variable(feature.name, "vector", (0, 0))]  # training had no vector
     else:
         part = columns.numbers(served, feature.kind)
         values = part.numbers if part.numbers is not None else np.array([])
