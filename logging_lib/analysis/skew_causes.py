@@ -477,6 +477,8 @@ def _explain_misaligned(feature: SkewedFeature, rows: Array, pairs: Pairs) -> It
 def _is_equal(a: Any, b: Any) -> bool:
     if isinstance(a, int | float) and isinstance(b, int | float):
         return _is_close(float(a), float(b))
+    if isinstance(a, list) != isinstance(b, list):  # numpy compares a number with each item of a list
+        return False
     return bool(parse_scalar(a) == parse_scalar(b)) and not _is_missing(a)
 
 

@@ -145,6 +145,20 @@ def test_a_lost_join_is_one_cause_of_its_columns(reference: pd.DataFrame) -> Non
     assert (found["age"].name, found["age"].features) == ("unit", ())
 
 
+def test_vectors_are_compared_number_by_number(reference: pd.DataFrame) -> None:
+    """A log has lists, and a file arrays of single precision."""
+    random = np.random.default_rng(6)
+    vectors = random.normal(size=(ROWS, 8))
+    logged = reference.assign(embedding=vectors.tolist())
+    single = reference.assign(embedding=list(vectors.astype("float32")))
+    assert find_skew(logged, single, key="@event.id").ok
+    moved = reference.assign(embedding=list(vectors + (np.arange(ROWS) < 40)[:, None]))
+    (worst,) = find_skew(logged, moved, key="@event.id").skewed
+    assert (worst.name, worst.mismatched) == ("embedding", 40)
+    assert worst.cause is not None
+    assert worst.cause.name == "unexplained"
+
+
 def test_a_default_is_not_named_where_values_vary(reference: pd.DataFrame) -> None:
     lost = np.arange(ROWS) < 100
     kind = np.where(np.arange(ROWS) % 100 < 86, "A", "B")
