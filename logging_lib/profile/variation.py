@@ -16,7 +16,8 @@ walk; 0 where the stream does not wander), and the design effect e, at least 1: 
 where they come in clusters, as the flights of one storm (Kish, Survey Sampling (1965), section 5.4). It is a
 random-effects model, fitted by moments (DerSimonian and Laird, "Meta-analysis in clinical trials", Controlled
 Clinical Trials 7 (1986)), so noise is not counted as variation, and the same numbers hold for ten times as many
-events or a tenth, and at night as by day. Autocorrelation needs no model of its own: it is in the windows' variance.
+events or a tenth, and at night as by day. Autocorrelation needs no model of its own: it is in the variance of the
+windows.
 
 A distance divided by the root of E[d²] is standardized; divided by ``factor``, too, the tails of all measures are
 alike. A window's *exceedance* is the maximum of that over all features and measures, so correlated features count
@@ -54,7 +55,7 @@ SCORED = 0.8
 """Of a reference, what comes before its last fifth, which is measured against it."""
 MIN_EVENTS = 20
 MIN_SPREAD = 3.0
-"""Of the number of events in windows, so that clusters of events can be told from a variance of windows."""
+"""Of the number of events in windows, so that clusters of events differ from a variance of windows."""
 PHASES = 4
 QUARTER = 900
 MIN_WINDOWS = 8
@@ -647,8 +648,8 @@ def fit_variance(square: Array, days: Array, noise: Array) -> NaturalVariation:
         days: from the reference's end to each window; shape (windows,).
         noise: what chance makes of a squared distance of independent events; shape (windows,).
     """
-    # Windows of about as many events each do not tell clusters from a variance: then it is called a variance, which
-    # more events do not make smaller.
+    # Where windows have about as many events each, clusters and a variance look alike: it counts as a variance,
+    # which more events do not make smaller.
     is_spread = np.quantile(noise, 0.9) >= MIN_SPREAD * np.quantile(noise, 0.1)
     columns = np.stack([np.ones(len(days)), days, noise * is_spread], axis=1)
     fitted = max(float(np.average(square - noise, weights=1 / noise)), 0.0) + noise

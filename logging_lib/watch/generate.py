@@ -29,6 +29,7 @@ MAX_THROTTLE_PERIOD, MAX_THROTTLE_TIMES = timedelta(days=7), 4
 """The throttle period of an incident that lasts doubles up to a week, or to so many times the first one."""
 _MONTH = timedelta(days=30)
 
+
 def compile_watch(spec: Spec, messages: Mapping[str, Any], total_weight: float) -> dict[str, Any]:
     """Compile a spec to a watch, in Watcher's JSON.
 
