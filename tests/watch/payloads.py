@@ -273,6 +273,7 @@ def limited(draw: st.DrawFn) -> Document:
             last = draw(st.sampled_from([{"value": None}, {"value": 1.5e12, "value_as_string": TIME}]))
             return {
                 "key": key,
+                "doc_count": draw(st.sampled_from([0, 5, 90_000])),
                 "value": {"value": draw(numbers)},
                 "other": {"value": draw(numbers)},
                 "last": last,
