@@ -71,7 +71,7 @@ def recognize_classifier(
     target, prediction, scores = columns.target, columns.prediction, columns.scores
     actual, answers = (_list_classes(data, column) for column in (target, prediction))
     is_class = {
-        role: kinds[role] in ("category", "boolean") or set(classes) <= {"0", "1"}
+        role: kinds[role] in ("category", "boolean") or (bool(classes) and set(classes) <= {"0", "1"})
         for role, classes in (("target", actual), ("prediction", answers))
         if role in kinds
     }
@@ -158,7 +158,10 @@ def _list_classes(data: pd.DataFrame, column: str | None) -> tuple[str, ...]:
     """List the classes of a column in alphabetical order; of very many values the first ones."""
     if column is None:
         return ()
-    values = pd.unique(data[column].dropna())[: MAX_CLASSES + 1]
+    try:
+        values = pd.unique(data[column].dropna())[: MAX_CLASSES + 1]
+    except TypeError:  # lists and objects are no classes
+        return ()
     return tuple(sorted({text for text in to_classes(pd.Series(values, dtype=object)) if text is not None}))
 
 
@@ -169,7 +172,7 @@ def _is_named(column: pd.Series) -> bool:
 
 def _is_probability(column: pd.Series, texts: tuple[str, ...]) -> bool:
     """Whether all numbers of a column are between 0 and 1, and not only those two."""
-    if _is_named(column) or set(texts) <= {"0", "1"}:
+    if _is_named(column) or not set(texts) - {"0", "1"}:
         return False
     return bool(column.dropna().between(0, 1).all())
 
