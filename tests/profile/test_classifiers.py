@@ -231,6 +231,13 @@ def test_a_regression_is_none(options: dict[str, Any]) -> None:
     assert fit(draw_binary(1).assign(z=1.5), **options).classifier is None
 
 
+def test_outputs_that_are_lists_or_missing_are_no_classes() -> None:
+    frame = draw_binary(1, 100)
+    for prediction in ([[0.1, 0.2]] * 100, [None] * 100, [{"a": 1}] * 100):
+        odd = frame.assign(odd=pd.Series(prediction, dtype=object))
+        assert fit(odd, target="x", prediction="odd").classifier is None
+
+
 @pytest.mark.parametrize(
     ("scores", "source"), [(ANIMALS, "scores"), (["confidence"], "score"), ([], "label")]
 )
