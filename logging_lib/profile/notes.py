@@ -84,8 +84,10 @@ def draft_config(notes: Notes, na_values: Sequence[str], *, source: str, has_tim
     ]
     lines += [f"time: {_quote(name)}  # {note.text}" for name, note in times[:1]]
     if excluded:
-        lines.append("exclude:")
-        lines += [f"  - {_quote(name)}  # {note.text}" for name, note in excluded]
+        lines.append("exclude:" if any(note.is_advised for _, note in excluded) else "# exclude:")
+        lines += [
+            f"{'  ' if note.is_advised else '# '}- {_quote(name)}  # {note.text}" for name, note in excluded
+        ]
     if settings.pop("na_values", None):
         lines.append(f"na_values: [{', '.join(map(_quote, na_values))}]")
     settings.pop("", None)

@@ -134,7 +134,7 @@ def _are_placeholders(texts: pd.Series) -> bool:
     return all(is_placeholder(text) or not text.strip() for text in texts)
 
 
-def _read_texts(column: pd.Series, readings: Mapping[str, Any]) -> pd.Series:
+def _read_texts(column: pd.Series, readings: Mapping[Any, Any]) -> pd.Series:
     """Put readings in place of their texts; the others stay as they are, and blank ones become missing."""
     blank = {text: np.nan for text in column.dropna().unique() if not text.strip()}
     replaced = {**blank, **readings}

@@ -17,7 +17,7 @@ from logging_lib.profile.spellings import (
     find_number_spelling,
     is_padded,
     is_placeholder,
-    read_as,
+    read_date,
 )
 
 MIN_ROWS = 20
@@ -57,7 +57,7 @@ def review_numbers(numbers: Array, kind: Kind, name: str, rank: Array | None) ->
             Note(Importance.DUMMY, "holds only 0 and 1: true or false, if served, is of the wrong type")
         )
     elif _is_identifier(ordered):
-        notes.append(note_identifier("has another integer in each row"))
+        notes.append(note_identifier("has another integer in each row", is_advised=True))
     elif _CODE_NAME.fullmatch(name) and bool((ordered == np.floor(ordered)).all()):
         text = "holds integers and has the name of a code: numeric; if its size means nothing, set kind: category"
         notes.append(Note(Importance.CODE, text, "kind: category"))
@@ -89,11 +89,10 @@ def _is_identifier(ordered: Array) -> bool:
     return len(ordered) ** 2 / (2 * width) > 10 and bool((ordered[:-1] < ordered[1:]).all())
 
 
-def note_identifier(what: str) -> Note:
+def note_identifier(what: str, *, is_advised: bool = False) -> Note:
     """Note that a column seems to hold identifiers; ``what`` says why."""
-    return Note(
-        Importance.IDENTIFIER, f"{what}: is it an identifier? Then exclude it", "exclude", is_advised=True
-    )
+    text = f"{what}: is it an identifier? Then exclude it"
+    return Note(Importance.IDENTIFIER, text, "exclude", is_advised)
 
 
 def _find_sentinels(ordered: Array) -> list[Note]:
@@ -205,9 +204,10 @@ def _note_numbers(texts: Sequence[str], kind: Kind) -> Note | None:
     if spelling is None or not (spelling.traits or kind == "text"):  # a category's plain number is its text
         return None
     how = f"numbers with {' and '.join(spelling.traits)}" if spelling.traits else "numbers"
-    number = spelling.read(texts[0])
-    reads = "" if number is None else f", which reads it as {number_text(number)}"
-    text = f"holds {how} as texts, such as {_quote(texts[0])}: a {kind}"
+    readings = {text: number for text in texts if (number := spelling.read(text)) is not None}
+    example = next((text for text in readings if not _spells_number(text)), next(iter(readings)))
+    reads = f", which reads it as {number_text(readings[example])}"
+    text = f"holds {how} as texts, such as {_quote(example)}: a {kind}"
     return Note(
         Importance.SPELLING,
         f"{text}; if the service sends numbers, set kind: numeric{reads}",
@@ -223,7 +223,7 @@ def _note_dates(texts: Sequence[str], kind: Kind) -> Note | None:
     if len(formats) > 1:
         unknown = "day and month cannot be distinguished: write them as 2018-01-31"
         return Note(Importance.SPELLING, f"{text}; {unknown}")
-    seconds = to_epoch(read_as("date", [texts[0]])[0])
+    seconds = to_epoch(read_date(texts[0], formats[0]))
     reads = "" if seconds is None else f", which reads it as {format_epoch(seconds)}"
     return Note(
         Importance.SPELLING, f"{text}; if the service sends dates, set kind: date{reads}", "kind: date"

@@ -122,8 +122,8 @@ def find_date_formats(texts: Sequence[str]) -> list[str]:
         tuple[datetime | None, ...], str
     ] = {}  # by what they read: "3 May" has two that read the same
     for form in (day + time for day in _DATES for time in _TIMES):
-        if _read_date(tried[0], form) is not None or _read_date(tried[-1], form) is not None:
-            formats.setdefault(tuple(_read_date(text, form) for text in tried), form)
+        if read_date(tried[0], form) is not None or read_date(tried[-1], form) is not None:
+            formats.setdefault(tuple(read_date(text, form) for text in tried), form)
     counts = {form: sum(moment is not None for moment in moments) for moments, form in formats.items()}
     best = max(counts.values(), default=0)
     return [form for form in counts if counts[form] == best] if best >= MOSTLY * len(tried) else []
@@ -154,11 +154,12 @@ def read_as(kind: Kind, texts: list[Any]) -> list[Any]:
                 f"day and month of {texts[0]!r} cannot be distinguished; write dates as 2018-01-31"
             )
         if formats:
-            return [_read_date(text, formats[0]) or text for text in texts]
+            return [read_date(text, formats[0]) or text for text in texts]
     return texts
 
 
-def _read_date(text: str, form: str) -> datetime | None:
+def read_date(text: str, form: str) -> datetime | None:
+    """Read a date by a format of ``strptime``, as UTC; None where it is none."""
     try:
         return datetime.strptime(text.strip(), form).replace(tzinfo=UTC)
     except ValueError:
