@@ -629,6 +629,10 @@ def _build_feature(
         )
         states = RowStates(feature.name, np.full(rows, -1), 0, False, _known_from(failed, keep))
         return FittedColumn(feature, states, [], placeholders)
+    if any(note.importance in (Importance.SPELLING, Importance.IDENTIFIER) for note in notes):
+        fit.notes = [
+            note for note in fit.notes if note.importance != Importance.IDENTIFIER
+        ]  # it says the same
     notes = sorted({*fit.notes, *notes})
     feature = Feature(
         **fit.feature,

@@ -12,6 +12,7 @@ from logging_lib.profile.encoding import Array, EncodedColumn
 from logging_lib.profile.model import Kind
 from logging_lib.profile.notes import Importance, Note
 from logging_lib.profile.spellings import (
+    MAX_TRIED,
     find_boolean_words,
     find_date_formats,
     find_number_spelling,
@@ -190,7 +191,8 @@ def _review_texts(texts: Sequence[str], kind: Kind, sizes: Array, uniques: Seque
         what = f"holds numbers in {_format_share(share)} of the rows and texts such as {_quote(word)}: a text"
         text = f"{what}; a number, if served, is of the wrong type"
         return [Note(Importance.OTHER_VALUES, text, "kind: category")]
-    if kind == "category" and len(texts) >= MIN_ROWS and len(texts) == int(sizes.sum()):
+    differ = len(texts) == int(sizes.sum()) >= MIN_ROWS
+    if differ and (kind == "category" or not any(" " in text.strip() for text in texts[:MAX_TRIED])):
         return [note_identifier("has another text in each row")]
     return []
 

@@ -220,8 +220,8 @@ def _index_batch(
     if not batch:
         return
     result = store.index(target, batch)
-    loaded.events += result.created if "deadletter" not in target else 0
-    if result.duplicates:
+    if "deadletter" not in target:
+        loaded.events += result.created
         loaded.refused["duplicate"] += result.duplicates
     if dead_letters is None or target == dead_letters:
         loaded.refused.update(reason for _, reason in result.failed)
