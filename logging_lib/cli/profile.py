@@ -23,7 +23,7 @@ from logging_lib.profile.io import ProfileError
 from logging_lib.profile.model import PREDICTION as PREDICTION_FEATURE
 from logging_lib.profile.model import Feature, Kind, Profile
 from logging_lib.profile.notes import MAX_LISTED, Notes, draft_config, name_columns, rank_notes
-from logging_lib.profile.words import describe_variation
+from logging_lib.profile.words import describe_age, describe_variation
 from logging_lib.store import history
 from logging_lib.store.history import PREDICTION
 from logging_lib.store.port import StoreError
@@ -267,6 +267,8 @@ def publish(
                     continue
                 flag = "deployed" if deployed else "not deployed"
                 typer.echo(f"{profile.model} {profile.version}: published as {flag}, id {profile.id}")
+                if age := describe_age(profile):
+                    typer.echo(output.plain(f"note: {age}"))
                 if deployed and not keep_others:
                     for version in retired_versions:
                         typer.echo(f"{profile.model} {version}: not flagged as deployed any more")
@@ -302,8 +304,8 @@ def _heading(profile: Profile) -> str:
         lines.append(
             f"prediction ({profile.prediction.kind}): {escape(_summary(profile.prediction))}; {varies}"
         )
-    if profile.variation is not None:
-        lines += [f"note: {escape(note)}" for note in profile.variation.notes]
+    notes = [describe_age(profile), *(profile.variation.notes if profile.variation is not None else ())]
+    lines += [f"note: {escape(note)}" for note in notes if note]
     return "\n".join(lines)
 
 

@@ -29,6 +29,7 @@ from logging_lib.report.model import (
 from logging_lib.report.verdict import verdict
 from logging_lib.schema import tokens
 from logging_lib.store.port import Store, StoreError
+from logging_lib.store.profiles import explain_versions
 from logging_lib.watch.model import Watch
 
 INTERVALS = tuple(
@@ -386,6 +387,7 @@ def _write_notes(
                 f"{_describe_part(main.mismatched, main)} were checked against the profile of another "
                 "model or version."
             )
+        yield from explain_versions(store, subject.model)
         unchecked = main.predictions - main.checked
         if profile is not None and unchecked > main.predictions * 0.0005:
             yield (

@@ -222,7 +222,8 @@ def _index_batch(
     result = store.index(target, batch)
     if "deadletter" not in target:
         loaded.events += result.created
-        loaded.refused["duplicate"] += result.duplicates
+        if result.duplicates:
+            loaded.refused["duplicate"] += result.duplicates
     if dead_letters is None or target == dead_letters:
         loaded.refused.update(reason for _, reason in result.failed)
         return

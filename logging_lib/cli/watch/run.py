@@ -32,9 +32,10 @@ from logging_lib.cli.watch.watch_options import (
     pick,
     print_json,
 )
+from logging_lib.profile.words import OUTDATED
 from logging_lib.schema import DEFAULT_NAMESPACE
 from logging_lib.store.port import Store, StoreError
-from logging_lib.store.profiles import index_profiles, list_careful, overlay_profiles
+from logging_lib.store.profiles import index_profiles, list_careful, list_outdated, overlay_profiles
 from logging_lib.watch.daemon import Daemon, Heartbeat, Pace
 from logging_lib.watch.errors import StateError
 from logging_lib.watch.incidents import ResolvePolicy
@@ -287,6 +288,8 @@ def _note_profiles(store: Store, watches: list[Watch]) -> None:
             f"still careful, by a default variation, until `logging-lib profile learn` knows better: {names}"
         )
         print(Medium.HEADER.escape(note), file=sys.stderr)
+    for name in list_outdated(store)[:MAX_NAMED]:
+        print(Medium.HEADER.escape(f"{name}: {OUTDATED}"), file=sys.stderr)
 
 
 def _fallback(option: str) -> tuple[str, str]:
