@@ -123,14 +123,14 @@ def test_nothing_but_refused_events_is_no_success(desk: Path, inputs: dict[str, 
     assert run(app, ["index", "some.jsonl", "--store", "store"]).exit_code == 0  # already indexed
 
 
-LABELS = "id{0}truth\n" + "r{0}1\n" * 300
+LABELS = "id{0}outcome\n" + "r{0}1\n" * 300
 
 
 @pytest.mark.parametrize(
     ("text", "options", "says"),
     [
-        (LABELS.format(","), "", "has no column 'actual'; columns: id, truth; say which it is with --actual"),
-        (LABELS.format(";"), "--actual truth", "has neither 'request_id' nor 'event_id'; columns: id, truth"),
+        (LABELS.format(","), "", "has no column 'actual'; columns: id, outcome; say which it is with --actual"),
+        (LABELS.format(";"), "--actual outcome", "has neither 'request_id' nor 'event_id'; columns: id, outcome"),
         ("<html>\n" * 40, "", "has no column 'actual'; columns: <html>"),
     ],
 )
