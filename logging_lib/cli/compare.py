@@ -207,7 +207,9 @@ class _Reader:
             loaded = profile.load(path)
             self.kinds |= {name: feature.kind for name, feature in loaded.features.items()}
             return loaded
-        return read_table(path, na_values=NA_VALUES)[0]
+        table = read_table(path, na_values=NA_VALUES)
+        self.notes += [f"{path}: {note}" for note in table.notes]
+        return table.frame
 
     def _served(self, selection: Selection) -> Any:
         served = samples.read(self.opened(), selection, max_rows=self._max_rows, seed=self._seed)

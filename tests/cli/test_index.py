@@ -129,8 +129,16 @@ LABELS = "id{0}outcome\n" + "r{0}1\n" * 300
 @pytest.mark.parametrize(
     ("text", "options", "says"),
     [
-        (LABELS.format(","), "", "has no column 'actual'; columns: id, outcome; say which it is with --actual"),
-        (LABELS.format(";"), "--actual outcome", "has neither 'request_id' nor 'event_id'; columns: id, outcome"),
+        (
+            LABELS.format(","),
+            "",
+            "has no column 'actual'; columns: id, outcome; say which it is with --actual",
+        ),
+        (
+            LABELS.format(";"),
+            "--actual outcome",
+            "has neither 'request_id' nor 'event_id'; columns: id, outcome",
+        ),
         ("<html>\n" * 40, "", "has no column 'actual'; columns: <html>"),
     ],
 )
