@@ -93,7 +93,7 @@ def fit(
 
     from logging_lib.profile import config as configuration
     from logging_lib.profile.fitting import fit_with_notes
-    from logging_lib.profile.readers import Table, read_table
+    from logging_lib.profile.readers import TrainingTable, read_table
 
     if (data is None) != from_elasticsearch:
         raise output.fail("give either a file or --from-elasticsearch")
@@ -112,7 +112,7 @@ def fit(
                 raise output.fail("--timezone needs --time")
         if data is None:
             frame, absent, settings = _served(elasticsearch, model, version, days, settings)
-            table = Table(frame, dict(absent))
+            table = TrainingTable(frame, dict(absent))
             prediction = prediction or (PREDICTION if PREDICTION in frame else None)
         else:
             texts = [

@@ -33,7 +33,7 @@ MIN_PADDED = 0.05
 _BLOCK = 1 << 22
 
 
-class Table(NamedTuple):
+class TrainingTable(NamedTuple):
     """A table as it was read from a file.
 
     Attributes:
@@ -47,7 +47,7 @@ class Table(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def read_table(path: Path, *, na_values: Sequence[str], texts: Collection[str] = ()) -> Table:
+def read_table(path: Path, *, na_values: Sequence[str], texts: Collection[str] = ()) -> TrainingTable:
     """Read the table in a file.
 
     A CSV has no types: the columns of one are separated by what fits, and are numbers, booleans or texts as
@@ -66,7 +66,7 @@ def read_table(path: Path, *, na_values: Sequence[str], texts: Collection[str] =
         if is_csv(path):
             return _read_csv(path, na_values, texts)
         if suffixes[-1:] in ([".parquet"], [".pq"]):
-            return Table(pd.read_parquet(path), {})
+            return TrainingTable(pd.read_parquet(path), {})
         if suffixes[-1:] in ([".jsonl"], [".ndjson"], [".json"]):
             return _read_json_lines(path)
     except FileNotFoundError:
@@ -80,7 +80,7 @@ def read_table(path: Path, *, na_values: Sequence[str], texts: Collection[str] =
     raise ProfileError(f"{path}: unknown format; give a .csv, .parquet or .jsonl file")
 
 
-def _read_csv(path: Path, na_values: Sequence[str], texts: Collection[str]) -> Table:
+def _read_csv(path: Path, na_values: Sequence[str], texts: Collection[str]) -> TrainingTable:
     separator = find_separator(path)
     options: dict[str, Any] = {
         "sep": separator,
@@ -110,7 +110,7 @@ def _read_csv(path: Path, na_values: Sequence[str], texts: Collection[str]) -> T
                 with_comma.append(str(name))
     if with_comma:
         notes.append(f"numbers have a decimal comma, as usual with semicolons: {', '.join(with_comma)}")
-    return Table(frame, {}, tuple(notes))
+    return TrainingTable(frame, {}, tuple(notes))
 
 
 def _type_texts(column: pd.Series) -> pd.Series:
@@ -195,7 +195,7 @@ def _drop_decimals(texts: pd.Series) -> pd.Series:
     return texts.str.removesuffix(".0")
 
 
-def _read_json_lines(path: Path) -> Table:
+def _read_json_lines(path: Path) -> TrainingTable:
     rows: list[dict[str, Any]] = []
     columns: dict[str, None] = {}
     with path.open("rb") as file:
@@ -212,4 +212,4 @@ def _read_json_lines(path: Path) -> Table:
             columns.update(dict.fromkeys(row))
     frame = pd.DataFrame({name: pd.Series([row.get(name) for row in rows]) for name in columns})
     absent = {name: np.array([name not in row for row in rows], dtype=bool) for name in columns}
-    return Table(frame, {name: mask for name, mask in absent.items() if mask.any()})
+    return TrainingTable(frame, {name: mask for name, mask in absent.items() if mask.any()})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import islice
 
 import numpy as np
 
-from logging_lib.profile.coerce import format_epoch, is_number, number_text, parse_scalar, to_epoch
+from logging_lib.profile.coerce import is_number, number_text, parse_scalar
 from logging_lib.profile.encoding import Array, EncodedColumn
 from logging_lib.profile.model import Kind
 from logging_lib.profile.notes import Importance, Note
@@ -18,7 +20,6 @@ from logging_lib.profile.spellings import (
     find_number_spelling,
     is_padded,
     is_placeholder,
-    read_date,
 )
 
 MIN_ROWS = 20
@@ -27,6 +28,7 @@ _MAX_EXAMPLE = 40
 _CODE_NAME = re.compile(
     r"(?:.*[_. -])?(?:id|code|zip|zipcode|postcode|plz|fips|naics|sic|cpt|icd)", re.IGNORECASE
 )
+_EXAMPLE_TIME = datetime(2018, 1, 31, 18, 30)
 _SENTINEL = re.compile(r"-9+|9{2,}")
 
 
@@ -127,23 +129,22 @@ def review_values(column: EncodedColumn, kind: Kind, wrong_type: Array, *, is_in
         wrong_type: the mask of values of another type, shape (rows,).
         is_inferred: whether the kind was inferred, so that another one may be meant.
     """
-    sizes = np.bincount(column.codes[column.codes >= 0], minlength=len(column.uniques))
-    total = int(sizes.sum())
-    if total == 0:
+    counts = count_values(column, np.ones_like(column.missing))
+    if not counts:
         return []
     notes = []
     if odd := count_values(column, wrong_type):
-        share = sum(odd.values()) / total
+        share = sum(odd.values()) / sum(counts.values())
         value = next(iter(odd))
         if share > 0.5 and not isinstance(value, str | int | float):
             text = "holds lists or objects, which are not watched: log what they are made of, or exclude it"
             return [Note(Importance.NOT_WATCHED, text, "exclude")]
-        where = f"in {_format_share(share)} of the rows, such as {_quote(value)}"
+        where = f"in {_format_share(share)} of the rows, such as {_show(value, odd[value])}"
         text = f"is not {kind} {where}: wrong_type is expected as often"
         notes.append(Note(Importance.OTHER_VALUES, text))
-    texts = [value for value in column.uniques if isinstance(value, str)]
-    if is_inferred and kind in ("category", "text") and texts:
-        notes += _review_texts(texts, kind, sizes, column.uniques)
+    if is_inferred and kind in ("category", "text"):
+        texts = {value: rows for value, rows in counts.items() if isinstance(value, str)}
+        notes += _review_texts(texts, kind) if texts else []
     return notes
 
 
@@ -162,74 +163,58 @@ def _to_key(value: object) -> object:
     return value
 
 
-def _review_texts(texts: Sequence[str], kind: Kind, sizes: Array, uniques: Sequence[object]) -> list[Note]:
-    """Review distinct texts: whether the service may send them as something else.
-
-    Args:
-        texts: the texts among the values.
-        kind: category or text.
-        sizes: rows of each value, shape (values,).
-        uniques: the values.
-    """
+def _review_texts(texts: Mapping[str, int], kind: Kind) -> list[Note]:
+    """Review texts, by text with their rows: whether the service may send them as something else."""
     if all(text.isdecimal() for text in texts) and any(map(is_padded, texts)):
-        padded = next(text for text in texts if is_padded(text))
+        code = _show(next(text for text in texts if is_padded(text)), max(texts.values()))
         loss = "unseen" if kind == "category" else "of the wrong type"
-        codes = f"holds codes with leading zeros, such as {_quote(padded)}: a {kind}"
-        return [Note(Importance.SPELLING, f"{codes}; the number {int(padded)}, if served, is {loss}")]
+        codes = f"holds codes with leading zeros, such as {code}: a {kind}"
+        return [Note(Importance.SPELLING, f"{codes}; a number without them, if served, is {loss}")]
     if words := find_boolean_words(texts):
         if set(texts) == {"false", "true"}:  # which a served boolean is, too
             return []
         text = f"holds {words[0]!r} and {words[1]!r}: a {kind}"
         remedy = "if the service sends true and false, set kind: boolean"
         return [Note(Importance.WORDS, f"{text}; {remedy}", "kind: boolean")]
-    if note := _note_numbers(texts, kind) or _note_dates(texts, kind):
+    if note := _note_numbers(texts, kind) or _note_dates(list(texts), kind):
         return [note]
-    is_number = np.array([isinstance(value, str) and _spells_number(value) for value in uniques])
-    share = float(sizes[is_number].sum() / sizes.sum())
+    rows = sum(texts.values())
+    words_only = {text: count for text, count in texts.items() if not is_number(parse_scalar(text))}
+    share = 1 - sum(words_only.values()) / rows
     if kind == "text" and 0.5 < share < 1:
-        word = next(text for text in texts if not _spells_number(text))
-        what = f"holds numbers in {_format_share(share)} of the rows and texts such as {_quote(word)}: a text"
-        text = f"{what}; a number, if served, is of the wrong type"
+        word = next(iter(words_only))
+        what = f"holds numbers in {_format_share(share)} of the rows and texts such as"
+        text = f"{what} {_show(word, words_only[word])}: a text; a number, if served, is of the wrong type"
         return [Note(Importance.OTHER_VALUES, text, "kind: category")]
-    differ = len(texts) == int(sizes.sum()) >= MIN_ROWS
-    if differ and (kind == "category" or not any(" " in text.strip() for text in texts[:MAX_TRIED])):
+    is_word = kind == "category" or not any(" " in text.strip() for text in islice(texts, MAX_TRIED))
+    if len(texts) == rows >= MIN_ROWS and is_word:
         return [note_identifier("has another text in each row")]
     return []
 
 
-def _spells_number(text: str) -> bool:
-    return is_number(parse_scalar(text))
-
-
-def _note_numbers(texts: Sequence[str], kind: Kind) -> Note | None:
-    spelling = find_number_spelling(texts)
+def _note_numbers(texts: Mapping[str, int], kind: Kind) -> Note | None:
+    spelling = find_number_spelling(list(texts))
     if spelling is None or not (spelling.traits or kind == "text"):  # a category's plain number is its text
         return None
     how = f"numbers with {' and '.join(spelling.traits)}" if spelling.traits else "numbers"
-    readings = {text: number for text in texts if (number := spelling.read(text)) is not None}
-    example = next((text for text in readings if not _spells_number(text)), next(iter(readings)))
-    reads = f", which reads it as {number_text(readings[example])}"
-    text = f"holds {how} as texts, such as {_quote(example)}: a {kind}"
-    return Note(
-        Importance.SPELLING,
-        f"{text}; if the service sends numbers, set kind: numeric{reads}",
-        "kind: numeric",
-    )
+    readable = [text for text in texts if spelling.read(text) is not None]
+    example = next((text for text in readable if not is_number(parse_scalar(text))), readable[0])
+    example = example if texts[example] > 1 else _mask_digits(example)
+    text = f"holds {how} as texts, such as {example!r}: a {kind}"
+    remedy = f"set kind: numeric, which reads it as {number_text(spelling.read(example) or 0.0)}"
+    return Note(Importance.SPELLING, f"{text}; if the service sends numbers, {remedy}", "kind: numeric")
 
 
 def _note_dates(texts: Sequence[str], kind: Kind) -> Note | None:
     formats = find_date_formats(texts)
     if not formats:
         return None
-    text = f"holds dates that are not ISO 8601, such as {_quote(texts[0])}: a {kind}"
+    example = _EXAMPLE_TIME.strftime(formats[0])
+    text = f"holds dates that are not ISO 8601, but as {example!r}: a {kind}"
     if len(formats) > 1:
         unknown = "day and month cannot be distinguished: write them as 2018-01-31"
         return Note(Importance.SPELLING, f"{text}; {unknown}")
-    seconds = to_epoch(read_date(texts[0], formats[0]))
-    reads = "" if seconds is None else f", which reads it as {format_epoch(seconds)}"
-    return Note(
-        Importance.SPELLING, f"{text}; if the service sends dates, set kind: date{reads}", "kind: date"
-    )
+    return Note(Importance.SPELLING, f"{text}; if the service sends dates, set kind: date", "kind: date")
 
 
 def find_placeholders(odd: Mapping[object, int]) -> dict[str, int]:
@@ -239,7 +224,7 @@ def find_placeholders(odd: Mapping[object, int]) -> dict[str, int]:
 
 def note_placeholders(placeholders: Mapping[str, int], rows: int) -> Note:
     """Note that texts among other values count as missing."""
-    listed = ", ".join(_quote(text) for text in placeholders)
+    listed = ", ".join(map(repr, placeholders))
     share = _format_share(sum(placeholders.values()) / rows)
     return Note(
         Importance.OTHER_VALUES,
@@ -253,6 +238,13 @@ def _format_share(share: float) -> str:
     return f"{100 * share:.2g} %" if share < 0.995 else "nearly all"
 
 
-def _quote(value: object) -> str:
+def _show(value: object, rows: int) -> str:
+    """Quote a value; of a text that only one row has, only its form, as profiles do not hold what is rare."""
+    if isinstance(value, str) and rows < 2:
+        value = re.sub(r"[^\W\d_]", "x", _mask_digits(value))
     text = repr(value)
     return text if len(text) <= _MAX_EXAMPLE else f"{text[:_MAX_EXAMPLE]}…"
+
+
+def _mask_digits(text: str) -> str:
+    return re.sub(r"[1-9]", "9", text)

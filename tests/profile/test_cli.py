@@ -179,7 +179,7 @@ def test_notes_are_in_order_of_importance_and_a_draft_can_be_fitted_with(tmp_pat
     assert [line.split()[1] for line in looked_at] == [
         "order_id", "requested_at", "price", "salary", "zip", "const",
     ]  # fmt: skip
-    assert "which reads it as 1100" in output
+    assert "which reads it as 9900" in output
     assert "'00000'" in output
     draft = (tmp_path / "draft.yml").read_text()
     assert 'time: "requested_at"' in draft

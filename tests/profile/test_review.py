@@ -196,6 +196,18 @@ def test_nothing_is_noted_of_ordinary_columns(values: object) -> None:
     assert fit(values).features["x"].notes == ()
 
 
+def test_a_value_of_one_row_is_not_quoted() -> None:
+    secrets = [f"{i * 997 % 89999 + 10000}-K" if i % 7 else f"Doe-{i} Jane{i}" for i in range(ROWS)]
+    mixed = [float(i % 90) if i else "Jane Doe" for i in range(ROWS)]
+    money = [f"${i * 997 % 89999 + 10000}.17" for i in range(ROWS)]
+    frame = pd.DataFrame({"a": secrets, "b": mixed, "c": money, "d": AMERICAN})
+    fitted = profiles.fit(frame, model="m", version="1")
+    notes = " ".join(note for feature in fitted.features.values() for note in feature.notes)
+    assert not any(str(value) in notes for value in (*secrets, "Jane Doe", *money, *AMERICAN))
+    assert "such as 'xxxx xxx'" in notes
+    assert "such as '$9" in notes
+
+
 def test_integers_with_the_name_of_a_code_are_noted() -> None:
     frame = pd.DataFrame({"store_code": RANDOM.integers(10, 20, ROWS), "paid": RANDOM.integers(10, 20, ROWS)})
     fitted = profiles.fit(frame, model="m", version="1")
