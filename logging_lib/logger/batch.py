@@ -48,8 +48,8 @@ class BatchRenderer:
         """Render the events of a DataFrame of inputs, in lists of up to ``SLICE_ROWS`` lines.
 
         Args:
-            frame: one row a prediction, one column a feature; shape (rows, columns). What is not a DataFrame becomes
-                one dead letter.
+            frame: one row a prediction, one column a feature; shape (rows, columns). What is not a DataFrame
+                becomes one dead letter.
             shared: the fields of all rows: labels, a timestamp.
             columns: the fields that differ by row: ``prediction``, ``request_id``, ...; each of length (rows,).
 
@@ -79,8 +79,8 @@ class BatchRenderer:
     def _refuse(self, inputs: Any, shared: Mapping[str, Any]) -> bytes:
         """Render the dead letter of a batch that is not a DataFrame."""
         error = InputsError(
-            "inputs of predictions() must be a pandas DataFrame, one row for each prediction and one column for each "
-            f"feature, such as pandas.DataFrame(rows, columns=names); found {describe(inputs)}"
+            "inputs of predictions() must be a pandas DataFrame, one row for each prediction and one column for "
+            f"each feature, such as pandas.DataFrame(rows, columns=names); found {describe(inputs)}"
         )
         self._processor.counts.built += 1
         return render_event(self._processor.build_dead_letter({"inputs": inputs, **shared}, error))

@@ -146,8 +146,8 @@ class Checker:
     def __call__(self, inputs: Mapping[Any, Any], *, is_unpacked: bool = False) -> CheckResult:
         """Type and check every input.
 
-        A row that was sent as columns of one value, ``{"amount": [12.5]}``, is unpacked where its values are then of
-        the profile's types.
+        A row that was sent as columns of one value, ``{"amount": [12.5]}``, is unpacked where its values are then
+        of the profile's types.
 
         Args:
             inputs: feature → value of any type; a key that is not a text is named by its text.

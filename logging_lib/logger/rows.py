@@ -1,4 +1,4 @@
-"""Read one row of inputs that is not a plain mapping: a DataFrame of one row, a Series, a record, lists of one value.
+"""Read one row of inputs that is not a plain mapping: a DataFrame of one row, a Series, a record, columns of one.
 
 What is not clearly one row with the names of its features is refused, with the reason. pandas is not imported: a
 row is recognized by what it can do.
@@ -38,12 +38,16 @@ def read_row(inputs: Any) -> Mapping[Any, Any]:
         return _read_frame(inputs)
     if _is_record(inputs):
         return _read_record(inputs)
-    if isinstance(inputs, list | tuple) and inputs and all(is_frame(row) or _is_record(row) for row in inputs):
+    if (
+        isinstance(inputs, list | tuple)
+        and inputs
+        and all(is_frame(row) or _is_record(row) for row in inputs)
+    ):
         if len(inputs) == 1:
             return read_row(inputs[0])
         raise InputsError(
-            f"inputs must be one row, and this {type(inputs).__name__} has {len(inputs)}: log each row by itself, or "
-            "pandas.DataFrame(rows) with predictions()"
+            f"inputs must be one row, and this {type(inputs).__name__} has {len(inputs)}: log each row by itself, "
+            "or pandas.DataFrame(rows) with predictions()"
         )
     has_values = hasattr(inputs, "__len__") and not isinstance(inputs, str | bytes)
     raise InputsError(

@@ -177,7 +177,11 @@ def checks(subject: Subject) -> Body:
         for check in RATED
     }
     named = {
-        f"{check}_values": {"terms": {"field": field, "size": MAX_VALUES}, "meta": {"top": True}, "aggs": _WEIGHTED}
+        f"{check}_values": {
+            "terms": {"field": field, "size": MAX_VALUES},
+            "meta": {"top": True},
+            "aggs": _WEIGHTED,
+        }
         for check, field in VALUES_OF.items()
     }
     return {"size": 0, "query": _filter_variant(subject), "aggs": {**failed, **named}}
