@@ -7,7 +7,7 @@ row is recognized by what it can do.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from logging_lib._util.errors import LoggingLibError
@@ -79,10 +79,18 @@ def _read_frame(frame: Any) -> Mapping[Any, Any]:
             f"inputs must be one row, and this {type(frame).__name__} has {rows}: log the rows of a DataFrame with "
             "predictions()"
         )
-    if hasattr(frame, "to_pylist"):  # pyarrow
-        return dict(frame.to_pylist()[0])
+    if hasattr(frame, "column_names"):  # pyarrow
+        return _name_values(frame.column_names, [column[0].as_py() for column in frame.columns])
     values = next(frame.itertuples(index=False, name=None)) if hasattr(frame, "itertuples") else frame.row(0)
-    return dict(zip(frame.columns, values, strict=True))
+    return _name_values(frame.columns, values)
+
+
+def _name_values(names: Iterable[Any], values: Iterable[Any]) -> dict[Any, Any]:
+    names = list(names)
+    row = dict(zip(names, values, strict=True))
+    if len(row) != len(names):
+        raise InputsError("inputs must have one value for each feature name, and a name is there twice")
+    return row
 
 
 def _is_record(value: Any) -> bool:
@@ -104,7 +112,7 @@ def _is_series(value: Any) -> bool:
 
 def _read_record(record: Any) -> Mapping[Any, Any]:
     if _is_series(record):
-        return dict(zip(record.index.tolist(), record.tolist(), strict=True))
+        return _name_values(record.index.tolist(), record.tolist())
     if hasattr(record, "_asdict"):
         return dict(record._asdict())
     if hasattr(record, "model_dump"):

@@ -124,9 +124,14 @@ def serve_foreign(fitted: profiles.Profile, change: Change) -> Iterator[Row]:
 def test_each_kind_of_wrong_value_raises_an_alert_that_shows_it(fitted: profiles.Profile) -> None:
     events = {name: serve(fitted, change) for name, (_, _, change) in CHANGES.items()}
     events["nothing changed"] = serve(fitted, lambda row: row)
+    events["an earlier logger"] = serve(fitted, CHANGES["numbers as text"][2])
+    for event in events["an earlier logger"]:
+        event["ml"].get("check", {}).pop("wrong_type_values", None)
     result = watch_models(fitted, events, "wrong-type")
     assert not result.failures
     alerts = {alert.model: alert for alert in result.alerts}
+    (finding,) = alerts.pop("an earlier logger").findings
+    assert (finding["feature"], finding["values_text"]) == ("amount", "")
     assert alerts.keys() == CHANGES.keys()
     for name, (feature, value, _) in CHANGES.items():
         findings = {finding["feature"]: finding for finding in alerts[name].findings}
