@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -573,7 +573,7 @@ def fit_column(
         missing = np.isnan(numbers) & ~absent_rows
         fit = fit_numeric(numbers, np.zeros(len(series), bool), name, "numeric", split, feature_config)
         notes = review_numbers(numbers, kind, name, split.rank)
-        return _build_feature(fit, feature_config, split, missing, absent_rows, notes, {})
+        return build_feature(fit, feature_config, split, missing, absent_rows, notes, {})
     column = encode_column(series, feature_config, config, absent_rows)
     if kind is not None:
         try:
@@ -586,18 +586,28 @@ def fit_column(
     notes = review_values(column, kind, fit.wrong_type, is_inferred=feature_config.kind is None)
     if fit.numbers is not None:
         notes += review_numbers(fit.numbers, kind, name, split.rank)
-    return _build_feature(fit, feature_config, split, column.missing, absent_rows, notes, placeholders)
+    return build_feature(fit, feature_config, split, column.missing, absent_rows, notes, placeholders)
 
 
-def _build_feature(
+def build_feature(
     fit: ColumnFit,
     feature_config: FeatureConfig,
     split: HeldOutSplit,
     missing: Array,
     absent: Array,
-    notes: list[Note],
-    placeholders: Mapping[str, int],
+    notes: Sequence[Note] = (),
+    placeholders: Mapping[str, int] | None = None,
 ) -> FittedColumn:
+    """Build the feature from the fit of its column, and what each row is.
+
+    Args:
+        fit: the fit of the column's values.
+        feature_config: the overrides for this feature.
+        split: which rows are held out.
+        missing, absent: masks of the rows without a value, and without the key; shape (rows,).
+        notes: what a person should know about the column, beside the notes of the fit.
+        placeholders: texts that stand for a missing value, with their rows.
+    """
     rows = len(missing)
     failed = {"missing": missing, "absent": absent, "wrong_type": fit.wrong_type, **fit.failed}
     special = {
@@ -612,7 +622,7 @@ def _build_feature(
             expected[check] = Expectation(0, split.held_out.rows)
     if int(missing.sum() + absent.sum()) == rows:
         text = "has no value in training: any number, category or word will be flagged"
-        notes.append(Note(Importance.NO_VALUE, text))
+        fit.notes.append(Note(Importance.NO_VALUE, text))
     if feature_config.hidden:
         keep = ("missing", "absent")
         feature = Feature(
@@ -628,18 +638,18 @@ def _build_feature(
             expected={check: expected[check] for check in keep},
         )
         states = RowStates(feature.name, np.full(rows, -1), 0, False, _known_from(failed, keep))
-        return FittedColumn(feature, states, [], placeholders)
+        return FittedColumn(feature, states, [], placeholders or {})
     if any(note.importance in (Importance.SPELLING, Importance.IDENTIFIER) for note in notes):
         fit.notes = [
             note for note in fit.notes if note.importance != Importance.IDENTIFIER
         ]  # it says the same
-    notes = sorted({*fit.notes, *notes})
+    all_notes = sorted({*fit.notes, *notes})
     feature = Feature(
         **fit.feature,
         nullable=feature_config.nullable,
         special={key: count for key, count in special.items() if count},
         expected=expected,
-        notes=tuple(note.text for note in notes),
+        notes=tuple(note.text for note in all_notes),
     )
     static = [check for check in expected if check not in ("oov", "unseen", "out_of_range")]
     bins = fit.bins if fit.bins is not None else np.full(rows, -1)
@@ -652,7 +662,7 @@ def _build_feature(
         fit.numbers,
         fit.words,
     )
-    return FittedColumn(feature, states, notes, placeholders)
+    return FittedColumn(feature, states, all_notes, placeholders or {})
 
 
 def _known_from(failed: Mapping[str, Array], checks: Iterable[str]) -> dict[str, Array]:

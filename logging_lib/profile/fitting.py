@@ -20,6 +20,8 @@ from logging_lib.profile.model import PREDICTION, Feature, HeldOut, Profile, Qua
 from logging_lib.profile.notes import Note
 from logging_lib.profile.review import note_placeholders
 from logging_lib.profile.variation import RowStates, measure_variation, state_default
+from logging_lib.profile.vector_columns import fit_features, holds_vectors
+from logging_lib.profile.vectors import derived_names
 
 MAX_BLOCKS = 10
 MIN_BLOCK_ROWS = 20
@@ -105,6 +107,8 @@ def fit_with_notes(
         raise ProfileError("the data have no rows: a profile needs the rows that the model was trained on")
     data = data.set_axis(names, axis=1)
     excluded = {*config.exclude, config.time, target, prediction}
+    # What a log has of vectors beside them is computed again.
+    excluded |= {derived for name in names if holds_vectors(data[name]) for derived in derived_names(name)}
     features = [name for name in names if name not in excluded]
     if not features:
         raise ProfileError(
@@ -152,25 +156,26 @@ def _fit_features(
     Usual ones that are found among numbers, dates or booleans, such as ``?``, are added to the default. They count
     in all columns, as for the logger; only a category keeps those that are among its values.
     """
-    fitted = {
-        name: fit_column(column, str(name), split, config, absent=absent.get(str(name)))
-        for name, column in data.items()
-    }
+    fitted: dict[str, FittedColumn] = {}
+    for name in data:
+        columns = fit_features(data[name], str(name), split, config, absent=absent.get(str(name)))
+        fitted |= {column.feature.name: column for column in columns}
     placeholders = sorted({text for column in fitted.values() for text in column.placeholders})
     if not placeholders or config.na_values != NA_VALUES:
-        return {str(name): column for name, column in fitted.items()}, config.na_values
+        return fitted, config.na_values
     extended = replace(config, na_values=(*config.na_values, *placeholders))
-    for name, before in fitted.items():
+    for name in data:
+        before = fitted[str(name)]
         keeps_values = before.feature.kind == "category" and not before.feature.hidden
-        if keeps_values or is_number_dtype(data[name]):
+        if keeps_values or before.feature.kind == "vector" or is_number_dtype(data[name]):
             continue
         after = fit_column(data[name], str(name), split, extended, absent=absent.get(str(name)))
         if before.placeholders and not before.feature.hidden:
             notes = [note_placeholders(before.placeholders, len(data)), *after.notes]
             texts = tuple(note.text for note in notes)
             after = after._replace(notes=notes, feature=replace(after.feature, notes=texts))
-        fitted[name] = after
-    return {str(name): column for name, column in fitted.items()}, extended.na_values
+        fitted[str(name)] = after
+    return fitted, extended.na_values
 
 
 def _read_times(data: pd.DataFrame, column: str) -> np.ndarray[Any, Any]:

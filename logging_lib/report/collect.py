@@ -257,14 +257,14 @@ def _read_features(
     answer = store.search(queries.PREDICTIONS, queries.bins(subject)).get("aggregations", {})
     served = responses.group_by_feature(answer["inputs"], "inputs", expected["bins"]) if answer else {}
     shares = {name: responses.shares(bins, served.get(name, {})) for name, bins in expected["bins"].items()}
-    named: dict[str, dict[str, float]] = {}
-    for name in ("unseen_values", "oov_words"):
-        if name in aggregations:
-            for feature, values in responses.group_by_feature(
-                aggregations[name], name, expected["bins"]
-            ).items():
-                plain = {tokens.split(f"={value}")[1]: count for value, count in values.items()}
-                named.setdefault(feature, {}).update(plain)
+    named: dict[str, dict[str, dict[str, float]]] = {}
+    for check in queries.VALUES_OF:
+        if (name := f"{check}_values") in aggregations:
+            by_feature = responses.group_by_feature(aggregations[name], name, expected["bins"])
+            named[check] = {
+                feature: {tokens.split(f"={value}")[1]: count for value, count in values.items()}
+                for feature, values in by_feature.items()
+            }
     checked = main.checked if main else 0.0
     return drift.compare_features(expected, served, failed, named, checked, shares), unknown
 

@@ -169,7 +169,7 @@ def test_a_hidden_column_is_not_quoted() -> None:
         ([i % 2 for i in range(ROWS)], "holds only 0 and 1"),
         ([-999 if i % 20 == 0 else i % 37 for i in range(ROWS)], "is -999 in 5 % of the rows"),
         ([99999.0 if i % 20 == 0 else i % 37 / 7 for i in range(ROWS)], "is 99999 in 5 % of the rows"),
-        ([[i, i] for i in range(ROWS)], "lists or objects, which are not watched"),
+        ([{"a": i} for i in range(ROWS)], "lists or objects, which are not watched"),
         (["abc" if i % 50 == 0 else float(i % 300) for i in range(ROWS)], "such as 'abc'"),
     ],
 )
