@@ -1,7 +1,7 @@
 """A real Watcher for the slow tests: Elasticsearch 6.8, the newest that Maven Central has with all of X-Pack.
 
-No other distribution there has Watcher. `make slow-servers` fetches it once (149 MB) into the suite's cache. It has a
-trial license and no security, and runs under a JDK 11 to 23.
+No other distribution there has Watcher. `make slow-servers` fetches it once (149 MB) into the suite's cache. It
+has a trial license and no security, and runs under a JDK 11 to 23.
 """
 
 from __future__ import annotations

@@ -58,7 +58,8 @@ def execute_all(url: str, script: str, contexts: list[dict[str, Any]]) -> list[A
     functions, _, main = source.partition(MAIN)
     body, _, result = main.rpartition("return [")
     wrapped = (
-        f"{WRITE}{functions}\nString evaluate(def ctx) {{{MAIN}{body}return json([{result.rstrip().rstrip(';')});}}\n"
+        f"{WRITE}{functions}\nString evaluate(def ctx) {{"
+        f"{MAIN}{body}return json([{result.rstrip().rstrip(';')});}}\n"
         "List results = new ArrayList(); for (def ctx : params.contexts) { results.add(evaluate(ctx)); }"
         "return '[' + String.join(',', results) + ']';"
     )
