@@ -48,6 +48,7 @@ class WatcherServer(Server):
     def settings(self, secured: bool) -> str:
         return (
             "xpack.ml.enabled: false\nxpack.security.enabled: false\nxpack.monitoring.enabled: false\n"
+            "script.max_compilations_rate: 10000/1m\n"  # each template is one
             "xpack.notification.email.account.test.smtp: {host: 127.0.0.1, port: 9}\n"
             "xpack.notification.slack.account.test.url: http://127.0.0.1:9/none\n"
         )

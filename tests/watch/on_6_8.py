@@ -88,6 +88,12 @@ def run_watch(server: WatcherServer, watch_id: str, scheduled: str) -> Any:
     return answer["watch_record"]
 
 
+def run_once(server: WatcherServer, definition: Mapping[str, Any]) -> Any:
+    """Return the record of a run of a watch that is not stored."""
+    watch = {"trigger": {"schedule": {"interval": "1d"}}, **definition}
+    return server.call("POST", "/_xpack/watcher/watch/_execute", {"watch": watch})["watch_record"]
+
+
 def index(server: WatcherServer, name: str, documents: list[dict[str, Any]]) -> None:
     """Index documents; they can be searched at once."""
     for begin in range(0, len(documents), 5000):
