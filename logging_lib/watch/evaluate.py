@@ -175,7 +175,7 @@ def store_search(store: Store, now: datetime, warn: Callable[[str], None] = lamb
     """Return the search of a live run: one request to the store.
 
     Args:
-        warn: is told of terms beyond the size that the request states.
+        warn: is called with each aggregation that left out terms beyond the size it states.
     """
 
     def search(
