@@ -21,6 +21,7 @@ from logging_lib.logger.jsonlines import MAX_LINE
 from logging_lib.logger.values import MAX_TEXT, escape_surrogates, to_jsonable
 from logging_lib.profile.coerce import category_text, format_epoch, is_number, to_epoch, to_python
 from logging_lib.profile.model import Feature
+from logging_lib.profile.timestamps import format_time, parse_timestamp
 from logging_lib.schema import ECS_VERSION, SCHEMA_VERSION, tokens
 
 MAX_MESSAGE = 8192
@@ -91,14 +92,12 @@ def format_timestamp(now_ns: int) -> str:
 
 
 def to_timestamp(value: Any) -> str | None:
-    """Convert a time (a date, ISO text, or seconds since 1970) to the event's form; None where it is not a time."""
-    if is_number(value):
-        try:
-            return format_timestamp(int(value * 1e9))
-        except (ValueError, OverflowError, OSError):
-            return None
-    seconds = to_epoch(value)
-    return format_epoch(seconds) if seconds is not None else None
+    """Convert a time, in any form that ``parse_timestamp`` reads, to the event's form; None where it is not one."""
+    if isinstance(value, datetime):
+        seconds = to_epoch(value)
+        return format_epoch(seconds) if seconds is not None else None
+    moment = parse_timestamp(to_python(value))
+    return format_time(moment) if moment is not None else None
 
 
 class ProcessFields:

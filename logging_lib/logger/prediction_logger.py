@@ -103,7 +103,8 @@ class PredictionLogger(structlog.BoundLoggerBase):
             scores: scores by class.
             request_id: joins this prediction with a shadow model's and with its late label.
             event_id: idempotency key; default: a time-ordered UUID.
-            timestamp: when it was made, if not now: a datetime, ISO text or seconds since 1970.
+            timestamp: when it was made, if not now: a datetime, ISO 8601 or the like, or a number since 1970 in s,
+                ms, µs or ns. One that is not a time is kept as ``labels.timestamp``, and counted.
             duration: how long it took, in seconds.
             error: the exception, if it failed.
             subject: the person it is about; only a hash is logged, for erasure.
@@ -223,12 +224,14 @@ class PredictionLogger(structlog.BoundLoggerBase):
         """Count the model's events in this process.
 
         Returns:
-            ``written`` and ``sampled_out``, numbers of events, and ``dropped``, the spool's lost events by reason.
+            ``written`` and ``sampled_out``, numbers of events, ``dropped``, the spool's lost events by reason, and
+            ``unreadable_times``, the number of events whose ``timestamp`` was not a time.
         """
         return {
             "written": self._counts.as_fields()["logged"],
             "dropped": dict(self._logger.dropped),
             "sampled_out": self._counts.sampled_out,
+            "unreadable_times": self._counts.unreadable_times,
         }
 
     def start(self) -> None:
