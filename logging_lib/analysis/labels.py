@@ -23,7 +23,8 @@ import orjson
 
 from logging_lib._util.times import format_instant
 from logging_lib.analysis.samples import Selection
-from logging_lib.logger.event import CachedPrediction, OutputEncoder, build_label
+from logging_lib.logger.event import CachedPrediction, build_label
+from logging_lib.logger.output import OutputEncoder
 from logging_lib.profile.coerce import NA_VALUES, category_text, is_null, parse_scalar, to_python
 from logging_lib.profile.model import Feature
 from logging_lib.profile.timestamps import parse_timestamp

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from logging_lib.logger.event import OutputEncoder
+from logging_lib.logger.output import OutputEncoder
 from logging_lib.logger.values import to_json_number, to_jsonable, to_key_text
 from logging_lib.profile.coerce import (
     MAX_CHECKED_TEXT,

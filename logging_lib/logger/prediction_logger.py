@@ -98,7 +98,8 @@ class PredictionLogger(structlog.BoundLoggerBase):
 
         Args:
             inputs: feature → value, everything that the model was given.
-            prediction: the output: a number, a class, or several outputs as a mapping or a sequence.
+            prediction: the output: a number, a class, several labels as a list, or several outputs as a mapping or
+                a sequence. A mapping's ``value``, ``label``, ``labels``, ``score`` and ``scores`` are these.
             score: the score or probability of that output.
             scores: scores by class.
             request_id: joins this prediction with a shadow model's and with its late label.
@@ -139,7 +140,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
 
         Args:
             inputs: one row for each prediction, one column for each feature; shape (rows, columns).
-            predictions: the outputs, shape (rows,), or (rows, outputs) for several.
+            predictions: the outputs, shape (rows,), or (rows, outputs) for several; also a frame of outputs.
             request_ids: join each row with its label, shape (rows,).
             labels: for all rows; also ``timestamp``, ``duration`` and the like, as for ``prediction()``.
         """
@@ -163,7 +164,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
 
         Args:
             request_id: the prediction's.
-            actual: a number, or a class.
+            actual: a number, a class, or a list of labels.
             more: ``prediction``, ``event_id``, ``timestamp``, as for ``prediction()``.
         """
         self._emit({**more, "request_id": request_id, "actual": actual})
@@ -291,9 +292,11 @@ class PredictionContext:
 
 
 def _to_list(values: Iterable[Any]) -> list[Any]:
-    """Convert a list, a Series or an array to Python's own values."""
-    items: list[Any] = values.tolist() if hasattr(values, "tolist") else list(values)
-    return items
+    """Convert a list, a Series, an array, or a frame of one output a column to Python's own values, one a row."""
+    if hasattr(values, "tolist"):
+        items: list[Any] = values.tolist()
+        return items
+    return values.to_dict("records") if hasattr(values, "to_dict") else list(values)
 
 
 class SpoolLoggerFactory:

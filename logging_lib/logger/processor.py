@@ -23,7 +23,6 @@ from logging_lib.logger.event import (
     PROCESS,
     CachedPrediction,
     LabelCache,
-    OutputEncoder,
     build_dead_letter,
     build_error,
     build_label,
@@ -35,6 +34,7 @@ from logging_lib.logger.event import (
 )
 from logging_lib.logger.health import EventCounts
 from logging_lib.logger.metrics import PredictionMetrics
+from logging_lib.logger.output import OutputEncoder
 from logging_lib.logger.privacy import HIDE_NOTHING, PrivacyFilter, Sampler, Treatment
 from logging_lib.logger.reporter import ReportedModel
 from logging_lib.logger.values import escape_surrogates, to_jsonable

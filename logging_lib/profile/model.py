@@ -89,6 +89,8 @@ class Feature:
         kind: numeric, category, text, boolean or date.
         nullable: whether missing values are allowed; False expects none at all.
         hidden: neither values nor words are stored; only presence and type are checked.
+        multiple: of the prediction or the target: each row has a list of ``values``, and their counts are those of
+            the rows with that label.
         values: category, boolean: each known value with its training count, the most frequent first.
         binned: category: how many of ``values`` have a bin of their own; the others share ``!other``.
         edges: numeric, date (in epoch seconds): bin edges; the first and the last are the allowed range. Text: of
@@ -109,6 +111,7 @@ class Feature:
     kind: Kind
     nullable: bool = True
     hidden: bool = False
+    multiple: bool = False
     values: Mapping[str, int] = field(default_factory=dict)
     binned: int = 0
     edges: tuple[float, ...] = ()

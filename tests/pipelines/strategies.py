@@ -72,6 +72,8 @@ _name = st.text(max_size=8) | st.sampled_from(
         "%2E",
         "a b",
         "n" * 257,
+        "label",
+        "value",
         "~2",
         "\x00",
     ]

@@ -11,8 +11,9 @@ from typing import Any
 
 from logging_lib import profile as profiles
 from logging_lib._util.times import format_instant
-from logging_lib.logger.event import CachedPrediction, OutputEncoder, build_label
+from logging_lib.logger.event import CachedPrediction, build_label
 from logging_lib.logger.health import build_health_event, build_start_event
+from logging_lib.logger.output import OutputEncoder
 from logging_lib.logger.processor import PredictionProcessor
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.model import Profile
