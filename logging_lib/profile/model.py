@@ -148,7 +148,9 @@ class Feature:
     def expected_bins(self) -> dict[str, int]:
         """Count the training rows per bin; the keys are the bins as in ``ml.input.bins`` after the ``=``."""
         bins: dict[str, int] = {}
-        if self.kind in ("category", "boolean"):
+        if self.multiple:  # `special` has the rows with any other label
+            bins = {tokens.escape(value): count for value, count in list(self.values.items())[: self.binned]}
+        elif self.kind in ("category", "boolean"):
             for position, (value, count) in enumerate(self.values.items()):
                 name = tokens.escape(value) if position < self.binned else tokens.OTHER
                 bins[name] = bins.get(name, 0) + count
