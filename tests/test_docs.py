@@ -174,7 +174,9 @@ def asks(page: Path) -> bool:
 
 
 def needs(page: Path) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.elasticsearch(secured=True)] if asks(page) else []
+    """An Elasticsearch where the page names one; the reference follows every command, which takes long."""
+    slow = [pytest.mark.slow] if page.name == "commands.md" else []
+    return slow + ([pytest.mark.elasticsearch(secured=True)] if asks(page) else [])
 
 
 @pytest.fixture

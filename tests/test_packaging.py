@@ -197,6 +197,7 @@ def shown_of_the_demo() -> list[str]:
     return [plain(line) for line in block.text.splitlines() if line.strip()]
 
 
+@pytest.mark.slow
 def test_the_wheel_runs_the_demo_outside_the_checkout(
     installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
