@@ -58,7 +58,7 @@ class BatchRenderer:
         for name, values in fields.items():
             if len(values) != len(frame):
                 raise ValueError(f"{name}: expected {len(frame)} values, one a row, found {len(values)}")
-        has_one_layout = shared.keys().isdisjoint(_OUTPUT_KEYS)
+        has_one_layout = shared.keys().isdisjoint(_OUTPUT_KEYS) and "timestamp" not in fields
         for begin in range(0, len(frame), CHUNK_ROWS):
             chunk = frame.iloc[begin : begin + CHUNK_ROWS]
             prepared = self._columns.prepare(chunk) if self._columns is not None and has_one_layout else None

@@ -134,6 +134,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
         predictions: Iterable[Any],
         *,
         request_ids: Iterable[Any] | None = None,
+        timestamps: Iterable[Any] | None = None,
         **labels: Any,
     ) -> None:
         """Log a batch, one event for each row; it never raises. Your own processors are not run.
@@ -142,6 +143,7 @@ class PredictionLogger(structlog.BoundLoggerBase):
             inputs: one row for each prediction, one column for each feature; shape (rows, columns).
             predictions: the outputs, shape (rows,), or (rows, outputs) for several; also a frame of outputs.
             request_ids: join each row with its label, shape (rows,).
+            timestamps: when each row's prediction was made, shape (rows,); a replay of the past has them.
             labels: for all rows; also ``timestamp``, ``duration`` and the like, as for ``prediction()``.
         """
         try:
@@ -150,6 +152,8 @@ class PredictionLogger(structlog.BoundLoggerBase):
             columns: dict[str, Iterable[Any]] = {"prediction": _to_list(predictions)}
             if request_ids is not None:
                 columns["request_id"] = _to_list(request_ids)
+            if timestamps is not None:
+                columns["timestamp"] = list(timestamps)
             shared = add_context(None, "info", {**self._context, **labels})
             for lines in self._processor.batch.render(inputs, shared, **columns):
                 self._counts.unwritten += len(lines) - self._logger.write_all(lines)

@@ -120,6 +120,17 @@ def test_an_unreadable_time_is_kept_and_counted(
     assert [record.getMessage()[:34] for record in caplog.records] == ["timestamp: yesterday is not a time"]
 
 
+def test_a_batch_has_a_time_for_each_row(tmp_path: Path, captured_predictions: list[dict[str, Any]]) -> None:
+    log = logging_lib.configure(model="m", version="1", spool=tmp_path, report_every=None)
+    times = pd.Series(pd.to_datetime(["2026-03-10 10:00", "2026-03-10 11:00", None]))
+    log.predictions(pd.DataFrame({"a": [1, 2, 3]}), [1.0, 2.0, 3.0], timestamps=times, run="replay")
+    assert [event["@timestamp"][:13] for event in captured_predictions[:2]] == ["2026-03-10T10", "2026-03-10T11"]
+    assert [event["labels"] for event in captured_predictions] == [
+        *[{"run": "replay"}] * 2, {"run": "replay", "timestamp": "null"}
+    ]  # fmt: skip
+    assert log.stats()["unreadable_times"] == 1
+
+
 def test_a_batch_keeps_and_counts_an_unreadable_time(
     tmp_path: Path, captured_predictions: list[dict[str, Any]], profile: Any, training: pd.DataFrame
 ) -> None:
