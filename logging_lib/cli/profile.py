@@ -296,6 +296,10 @@ def _summary(feature: Feature) -> str:
     if feature.kind == "text":
         mean = f"{feature.moments.mean:.1f}" if feature.moments else "0"
         return f"{len(feature.vocabulary)} known words, {mean} words a text"
+    if feature.kind == "vector":
+        return (
+            f"{len(feature.centroid)} numbers each; its norm and its cosine to their mean are features below"
+        )
     if feature.range is None:
         return "no value"
     low, high = (format_epoch(b) if feature.kind == "date" else number_text(b) for b in feature.range)

@@ -202,7 +202,8 @@ def _show(result: Skew) -> None:
     for feature in result.features:
         color = "default" if feature.allowed else "red"
         cause = (
-            f"{feature.cause.name}: {feature.cause.detail} ({feature.cause.share:.0%})"
+            f"{feature.cause.name}: {feature.cause.detail}"
+            + (f" ({feature.cause.share:.0%})" if feature.cause.share else "")
             if feature.cause
             else ""
         )
@@ -216,6 +217,11 @@ def _show(result: Skew) -> None:
             output.safe(example),
         )
     output.console().print(table)
+    joins = {
+        feature.cause.features for feature in result.features if feature.cause and feature.cause.features
+    }
+    for names in sorted(joins):
+        typer.echo(output.plain(f"one lost join explains {', '.join(sorted(names))}"))
     if result.only_logged:
         typer.echo(f"join miss: {result.only_logged:,} logged events have no recomputed row")
     if result.only_recomputed:

@@ -6,6 +6,7 @@ look-up; every other value goes through ``check_value``.
 
 from __future__ import annotations
 
+import math
 import sys
 from bisect import bisect_right
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from logging_lib.profile.coerce import (
     to_python,
 )
 from logging_lib.profile.model import OOV_EDGES, Feature, Profile
+from logging_lib.profile.vectors import derived_names, measure_vector, read_vector
 from logging_lib.schema import tokens
 
 MAX_LISTED_VALUES = 20
@@ -105,7 +107,7 @@ class Checker:
         self.numeric = [
             (t.name, t.inner_edges, t.bins, *t.range)
             for t in tables
-            if t.kind == "numeric" and not t.hidden and t.range
+            if t.kind == "numeric" and not (t.hidden or t.is_derived) and t.range
         ]
         self.category = [
             (t.name, t.value_tokens.get) for t in tables if t.kind == "category" and not t.hidden
@@ -114,7 +116,12 @@ class Checker:
             (t.name, t.vocabulary, t.inner_edges, t.bins) for t in tables if t.kind == "text" and not t.hidden
         ]
         fast = {entry[0] for entry in (*self.numeric, *self.category, *self.text)}
-        self.others = [t for t in tables if t.name not in fast]
+        self.others = [t for t in tables if t.name not in fast and not t.is_derived]
+        self._inputs = sum(not t.is_derived for t in tables)
+        for table in tables:
+            if table.centroid:
+                table.derived = tuple(self.features[name] for name in derived_names(table.name))
+        self.has_vectors = any(t.derived for t in tables)
 
     def __call__(self, inputs: Mapping[Any, Any]) -> CheckResult:
         """Type and check every input.
@@ -167,7 +174,7 @@ class Checker:
             renamed = {to_key_text(key): value for key, value in inputs.items()}
             if not renamed.keys().isdisjoint(absent):
                 return self(renamed)
-        if len(inputs) + (len(absent) if absent else 0) != len(self.features):
+        if len(inputs) + (len(absent) if absent else 0) != self._inputs:
             self._unexpected(inputs, result)
         if result.failed:
             for name in [name for name, values in inputs_by_kind.items() if not values]:
@@ -213,9 +220,13 @@ class FeatureTable:
 
     __slots__ = (
         "bins",
+        "centroid",
+        "centroid_norm",
+        "derived",
         "escaped_name",
         "hidden",
         "inner_edges",
+        "is_derived",
         "kind",
         "name",
         "oov_threshold",
@@ -245,6 +256,10 @@ class FeatureTable:
                 )
         self.vocabulary = frozenset(feature.vocabulary)
         self.oov_threshold = feature.oov_threshold
+        self.is_derived = bool(feature.derived_from)
+        self.centroid = feature.centroid
+        self.centroid_norm = math.hypot(*feature.centroid)
+        self.derived: tuple[FeatureTable, ...] = ()
 
 
 def _add_missing(table: FeatureTable, value: Any, result: CheckResult) -> None:
@@ -349,12 +364,31 @@ def _check_text(table: FeatureTable, value: Any, result: CheckResult) -> bool:
     return True
 
 
+def _check_vector(table: FeatureTable, value: Any, result: CheckResult) -> bool:
+    vector = read_vector(value)
+    if vector is None or len(vector) != len(table.centroid):
+        return False
+    numbers = measure_vector(vector, table.centroid, table.centroid_norm)
+    if numbers is None:
+        result.add_input("other", table.name, to_jsonable(vector))
+        result.fail("not_finite", table.name)
+        result.bins.append(table.special[tokens.NONFINITE])
+        return True
+    result.add_input("other", table.name, vector)
+    result.bins.append(table.bins[0])
+    for derived, number in zip(table.derived, numbers, strict=True):
+        result.add_input("numeric", derived.name, number)
+        _add_bin(derived, number, result)
+    return True
+
+
 _CHECK_KIND = {
     "numeric": _check_numeric,
     "category": _check_category,
     "text": _check_text,
     "boolean": _check_boolean,
     "date": _check_date,
+    "vector": _check_vector,
 }
 
 

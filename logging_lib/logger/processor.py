@@ -135,9 +135,18 @@ class PredictionProcessor:
         if isinstance(profile, str | Path):
             profile = load(profile)
         self.clock = clock
-        self._privacy_filter = PrivacyFilter(private) if private else HIDE_NOTHING
         self._hides_values = bool(private)
         self.sampler = Sampler(sample, profile)
+        self._privacy_filter = HIDE_NOTHING
+        if private:
+            # What is computed from a private vector says something of it.
+            derived = (
+                [feature for feature in profile.features.values() if feature.derived_from] if profile else []
+            )
+            dropped: dict[str, Treatment] = {
+                feature.name: "drop" for feature in derived if feature.derived_from in private
+            }
+            self._privacy_filter = PrivacyFilter({**private, **dropped})
         self.counts = EventCounts()
         self._label_cache = LabelCache(label_cache_size) if label_cache_size else None
         self._has_extras = bool(private or label_cache_size or not self.sampler.includes_all)
@@ -152,7 +161,8 @@ class PredictionProcessor:
             checker = Checker(profile)
             self._check_inputs = checker.__call__  # a bound method costs less than an instance
             self.encode_output = checker.output
-            if not (private or label_cache_size or metrics):
+            # The numbers of a vector are more than a column of texts: each row is built by itself.
+            if not (private or label_cache_size or metrics or checker.has_vectors):
                 batch_columns = FrameRenderer(checker)
         self._ml: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,

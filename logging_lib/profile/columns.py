@@ -543,20 +543,28 @@ def fit_column(
         numbers = series.to_numpy(dtype=float, na_value=np.nan)
         missing = np.isnan(numbers) & ~absent_rows
         fit = fit_numeric(numbers, np.zeros(len(series), bool), name, "numeric", split, feature_config)
-        return _build_feature(fit, feature_config, split, missing, absent_rows)
+        return build_feature(fit, feature_config, split, missing, absent_rows)
     column = encode_column(series, feature_config, config, absent_rows)
     kind = kind or infer_kind(column)
     fitted = _FITTERS[kind](column, name, split, feature_config, config)
-    return _build_feature(fitted, feature_config, split, column.missing, absent_rows)
+    return build_feature(fitted, feature_config, split, column.missing, absent_rows)
 
 
-def _build_feature(
+def build_feature(
     fit: ColumnFit,
     feature_config: FeatureConfig,
     split: HeldOutSplit,
     missing: Array,
     absent: Array,
 ) -> tuple[Feature, RowStates]:
+    """Build the feature from the fit of its column, and what each row is.
+
+    Args:
+        fit: the fit of the column's values.
+        feature_config: the overrides for this feature.
+        split: which rows are held out.
+        missing, absent: masks of the rows without a value, and without the key; shape (rows,).
+    """
     rows = len(missing)
     failed = {"missing": missing, "absent": absent, "wrong_type": fit.wrong_type, **fit.failed}
     special = {

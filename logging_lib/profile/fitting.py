@@ -19,6 +19,8 @@ from logging_lib.profile.io import ProfileError, with_content_hash
 from logging_lib.profile.model import PREDICTION, Feature, HeldOut, Profile, Quality
 from logging_lib.profile.multilabel import fit_labels, is_multilabel
 from logging_lib.profile.variation import RowStates, measure_variation, state_default
+from logging_lib.profile.vector_columns import fit_features, holds_vectors
+from logging_lib.profile.vectors import derived_names
 
 MAX_BLOCKS = 10
 MIN_BLOCK_ROWS = 20
@@ -77,6 +79,8 @@ def fit(
         raise ProfileError("the data have no rows: a profile needs the rows that the model was trained on")
     data = data.set_axis(names, axis=1)
     excluded = {*config.exclude, config.time, target, prediction}
+    # What a log has of vectors beside them is computed again.
+    excluded |= {derived for name in names if holds_vectors(data[name]) for derived in derived_names(name)}
     features = [name for name in names if name not in excluded]
     if not features:
         raise ProfileError(
@@ -86,7 +90,11 @@ def fit(
     seconds = _read_times(data, config.time) if config.time is not None else None
     split = _hold_out(data, seconds, config)
     masks = absent or {}
-    fitted = {name: fit_column(data[name], name, split, config, absent=masks.get(name)) for name in features}
+    fitted = {
+        feature.name: (feature, states)
+        for name in features
+        for feature, states in fit_features(data[name], name, split, config, absent=masks.get(name))
+    }
     outputs = {
         role: _fit_output(data[column], role, split, config)
         for role, column in (("prediction", prediction or target), ("target", target))

@@ -13,8 +13,8 @@ from logging_lib.schema import tokens
 FORMAT_VERSION = 1
 MAX_BINS = 50
 
-Kind = Literal["numeric", "category", "text", "boolean", "date"]
-KINDS: tuple[Kind, ...] = ("numeric", "category", "text", "boolean", "date")
+Kind = Literal["numeric", "category", "text", "boolean", "date", "vector"]
+KINDS: tuple[Kind, ...] = ("numeric", "category", "text", "boolean", "date", "vector")
 CHECKS = ("missing", "absent", "unseen", "out_of_range", "not_finite", "wrong_type", "oov")
 NEW_WORDS = "new_words"
 """Not a check of one event: that a word which training did not have became common."""
@@ -23,6 +23,8 @@ MAX_WORDS = float(MAX_CHECKED_TEXT)
 """No text has more words that count."""
 LENGTH = "len:"
 """What the bins of a text's number of words begin with."""
+DIMENSION = "dim:"
+"""What the one bin of a vector begins with: how many numbers it has."""
 PREDICTION = "(prediction)"
 PARTS_OF_WEEK = 48
 DEFAULT_FEATURE = "*"
@@ -86,7 +88,7 @@ class Feature:
 
     Attributes:
         name: the feature's name.
-        kind: numeric, category, text, boolean or date.
+        kind: numeric, category, text, boolean, date or vector.
         nullable: whether missing values are allowed; False expects none at all.
         hidden: neither values nor words are stored; only presence and type are checked.
         multiple: of the prediction or the target: each row has a list of ``values``, and their counts are those of
@@ -101,6 +103,9 @@ class Feature:
         oov_counts: text: held-out rows by share of unknown words, in the bins of ``OOV_EDGES``.
         new_words: text: how many held-out rows have the most frequent word that the other rows do not know; without
             times, in the block of rows where that are most. None in a profile of an earlier version.
+        centroid: vector: the mean of training's vectors, of as many numbers as each has.
+        derived_from: the vector that this number is computed from when that is checked: its norm, or its cosine to
+            the centroid; empty for any other feature.
         moments: numeric, date: of the values; text: of the number of words in a text.
         special: training rows in special bins: ``!missing`` and the like.
         expected: by check, how often it failed on held-out rows.
@@ -120,6 +125,8 @@ class Feature:
     oov_threshold: float = 0.0
     oov_counts: tuple[int, ...] = ()
     new_words: Expectation | None = None
+    centroid: tuple[float, ...] = ()
+    derived_from: str = ""
     moments: Moments | None = None
     special: Mapping[str, int] = field(default_factory=dict)
     expected: Mapping[str, Expectation] = field(default_factory=dict)
@@ -135,6 +142,8 @@ class Feature:
         if self.kind == "text":
             lengths = tuple(LENGTH + label for label in _format_intervals(self.edges, number_text))
             return lengths or self.oov_labels()
+        if self.kind == "vector":
+            return (f"{DIMENSION}{len(self.centroid)}",) if self.centroid else ()
         return _format_intervals(self.edges, format_epoch if self.kind == "date" else number_text)
 
     def oov_labels(self) -> tuple[str, ...]:
@@ -207,11 +216,22 @@ class NaturalVariation(NamedTuple):
         variance: of the distance, beyond what chance makes of it.
         growth: what is added to the variance for each day since the end of training.
         factor: how much wider the tail of the standardized distance is than a normal one.
+        design_effect: how many events say as much as one independent one.
     """
 
     variance: float
     growth: float = 0.0
     factor: float = 1.0
+    design_effect: float = 1.0
+
+    def compute_square(self, days: Any, noise: Any) -> Any:
+        """Compute the mean square of the distance of windows, of numbers or of arrays.
+
+        Args:
+            days: since the end of training.
+            noise: what chance makes of the square where events are independent.
+        """
+        return self.variance + self.growth * days + self.design_effect * noise
 
 
 @dataclass(frozen=True, slots=True)

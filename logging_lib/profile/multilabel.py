@@ -18,13 +18,14 @@ _LISTS = (list, tuple, set, frozenset, np.ndarray)
 
 
 def is_multilabel(column: pd.Series) -> bool:
-    """Whether most values of a column are lists of labels."""
+    """Whether most values of a column are lists, and most of their items texts: of numbers it is a vector."""
     if column.dtype != object:
         return False
-    lists = sum(isinstance(value, _LISTS) for value in column)
-    return lists > 0.5 * (
-        len(column) - sum(not isinstance(value, _LISTS) and is_null(value) for value in column)
-    )
+    lists = [value for value in column if isinstance(value, _LISTS)]
+    present = len(lists) + sum(not is_null(value) for value in column if not isinstance(value, _LISTS))
+    items = [item for labels in lists for item in labels]
+    texts = sum(isinstance(item, str) for item in items)
+    return len(lists) > 0.5 * present and texts > 0.5 * len(items)
 
 
 def fit_labels(column: pd.Series, name: str, config: Config) -> tuple[Feature, RowStates]:

@@ -111,6 +111,8 @@ def infer_kind(bins: Iterable[str], ordered: bool) -> str:
     ordinary = [name for name in bins if not name.startswith("!")]
     if any(name.startswith(("len:", "oov:")) for name in ordinary):
         return "text"
+    if any(name.startswith("dim:") for name in ordinary):
+        return "vector"
     if ordered:
         return "numeric"
     if not ordinary:

@@ -124,7 +124,10 @@ def test_a_batch_has_a_time_for_each_row(tmp_path: Path, captured_predictions: l
     log = logging_lib.configure(model="m", version="1", spool=tmp_path, report_every=None)
     times = pd.Series(pd.to_datetime(["2026-03-10 10:00", "2026-03-10 11:00", None]))
     log.predictions(pd.DataFrame({"a": [1, 2, 3]}), [1.0, 2.0, 3.0], timestamps=times, run="replay")
-    assert [event["@timestamp"][:13] for event in captured_predictions[:2]] == ["2026-03-10T10", "2026-03-10T11"]
+    assert [event["@timestamp"][:13] for event in captured_predictions[:2]] == [
+        "2026-03-10T10",
+        "2026-03-10T11",
+    ]
     assert [event["labels"] for event in captured_predictions] == [
         *[{"run": "replay"}] * 2, {"run": "replay", "timestamp": "null"}
     ]  # fmt: skip

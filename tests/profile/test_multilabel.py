@@ -75,6 +75,16 @@ def test_lists_of_parquet_missing_ones_and_other_types(tmp_path: Path) -> None:
     assert of_parquet == of_lists
 
 
+@pytest.mark.parametrize(
+    "value", [[0.1, 0.9], [3, 7], np.array([0.5, 0.5]), [True, False], [], "a", 1.5, {"a": 1}]
+)
+def test_what_is_not_a_list_of_texts_is_not_several_labels(value: Any) -> None:
+    frame = pd.DataFrame({"x": range(50), "y": pd.Series([value] * 50, dtype=object)})
+    output = profiles.fit(frame, model="m", version="1", prediction="y").prediction
+    assert output is not None
+    assert not output.multiple
+
+
 def test_more_labels_than_bins_share_one_and_the_rarest_are_unseen() -> None:
     answers = [[f"label{number}" for number in range(row % 70 + 1)] for row in range(700)]
     frame = pd.DataFrame({"x": range(700), "y": pd.Series(answers, dtype=object)})
