@@ -24,6 +24,7 @@ from logging_lib.profile.coerce import (
 )
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.encoding import encode_column, is_number_dtype
+from logging_lib.profile.spellings import is_padded
 from logging_lib.profile.vector_columns import Vectors, holds_vectors, read_vectors
 
 Array = np.ndarray[Any, Any]
@@ -233,11 +234,14 @@ def measure_vectors(
 def parse_texts(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a table of a file without types, where a number among texts is a number.
 
-    Only of columns in which most values spell a number: there a file with one odd value has texts alone.
+    Only of columns in which most values spell a number: there a file with one odd value has texts alone. Codes with
+    leading zeros stay texts.
     """
     parsed = {}
     for name in frame.columns:
         if is_number_dtype(frame[name]) or pd.api.types.is_bool_dtype(frame[name]):
+            continue
+        if any(isinstance(value, str) and is_padded(value) for value in frame[name].unique()):
             continue
         values = frame[name].astype(object).map(parse_scalar)
         if 2 * sum(map(is_number, values)) > frame[name].notna().sum():

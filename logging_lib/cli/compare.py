@@ -213,13 +213,15 @@ class _Reader:
         from logging_lib.analysis.columns import parse_texts
         from logging_lib.profile.coerce import NA_VALUES
         from logging_lib.profile.readers import read_table
+        from logging_lib.profile.separators import is_csv
 
         if path.suffix.lower() == ".json":
             loaded = profile.load(path)
             self.kinds |= {name: feature.kind for name, feature in loaded.features.items()}
             return loaded
-        frame = read_table(path, na_values=NA_VALUES)[0]
-        return parse_texts(frame) if ".csv" in [suffix.lower() for suffix in path.suffixes] else frame
+        table = read_table(path, na_values=NA_VALUES)
+        self.notes += [f"{path}: {note}" for note in table.notes]
+        return parse_texts(table.frame) if is_csv(path) else table.frame
 
     def _served(self, selection: Selection) -> Any:
         served = samples.read(self.opened(), selection, max_rows=self._max_rows, seed=self._seed)

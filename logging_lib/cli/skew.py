@@ -153,7 +153,9 @@ def _recomputed(source: str, logged: pd.DataFrame) -> pd.DataFrame:
     from logging_lib.profile.readers import read_table
 
     if Path(source).exists() or not _FUNCTION.fullmatch(source):
-        frame = read_table(Path(source), na_values=NA_VALUES, texts=list(_KEYS))[0]
+        frame, _, notes = read_table(Path(source), na_values=NA_VALUES, texts=list(_KEYS))
+        for note in notes:
+            output.note(f"{source}: {note}")
         if ".csv" in [suffix.lower() for suffix in Path(source).suffixes]:
             # CSV has no types: a number among texts is a number.
             for name in frame.columns:

@@ -37,6 +37,7 @@ from logging_lib.logger.metrics import PredictionMetrics
 from logging_lib.logger.output import OutputEncoder
 from logging_lib.logger.privacy import HIDE_NOTHING, PrivacyFilter, Sampler, Treatment
 from logging_lib.logger.reporter import ReportedModel
+from logging_lib.logger.rows import InputsError, read_row
 from logging_lib.logger.values import escape_surrogates, to_jsonable
 from logging_lib.profile.coerce import to_python
 from logging_lib.profile.environment import DEFAULT_LIBRARIES, installed_versions
@@ -259,12 +260,17 @@ class PredictionProcessor:
 
         Raises:
             DropEvent: the event is sampled out.
+            InputsError: the inputs are not one row with the names of its features.
         """
         get = fields.get
         now_ns = self.clock()
         inputs = fields["inputs"]
         if result is None:
+            if type(inputs) is not dict:
+                inputs = read_row(inputs)
             result = self._check_inputs(inputs)
+            if result.row is not None:
+                inputs = result.row
         if self._has_extras:
             self._privacy_filter.hide_inputs(result, inputs)
         timestamp, event_id, message = get("timestamp"), get("event_id"), get("event")
@@ -314,9 +320,10 @@ class PredictionProcessor:
 
     def build_dead_letter(self, fields: dict[str, Any], error: Exception) -> dict[str, Any]:
         """Build the dead letter of a call whose event could not be built."""
-        reason = to_jsonable(error)
+        reason = str(error) if isinstance(error, InputsError) else to_jsonable(error)
         if self._hides_values:  # an error's text, a label or a traceback may quote a private value
-            reason, fields = type(error).__name__, {"inputs": f"<hidden: {type(fields['inputs']).__name__}>"}
+            reason = reason if isinstance(error, InputsError) else type(error).__name__
+            fields = {"inputs": f"<hidden: {type(fields['inputs']).__name__}>"}
         original = orjson.dumps(to_jsonable(fields))
         event = build_dead_letter(
             error_type=type(error).__name__,

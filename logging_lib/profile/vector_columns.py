@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from logging_lib.profile.coerce import is_null
-from logging_lib.profile.columns import build_feature, fit_column, fit_numeric
+from logging_lib.profile.columns import FittedColumn, build_feature, fit_column, fit_numeric
 from logging_lib.profile.config import Config, FeatureConfig
 from logging_lib.profile.encoding import Array, ColumnFit, HeldOutSplit
-from logging_lib.profile.model import Feature
-from logging_lib.profile.variation import RowStates
+from logging_lib.profile.notes import Importance, Note
 from logging_lib.profile.vectors import derived_names, read_vector, round_number
 
 EXAMINED = 200
@@ -103,7 +102,7 @@ def read_vectors(series: pd.Series, dimension: int | None = None) -> Vectors:
 
 def fit_features(
     series: pd.Series, name: str, split: HeldOutSplit, config: Config, *, absent: Array | None = None
-) -> list[tuple[Feature, RowStates]]:
+) -> list[FittedColumn]:
     """Fit a column's feature and, of vectors, those that are derived from it; see ``fit_column``."""
     feature_config = config.features.get(name, FeatureConfig())
     kind = feature_config.kind
@@ -115,13 +114,14 @@ def fit_features(
 
 def _fit_vectors(
     series: pd.Series, name: str, split: HeldOutSplit, feature_config: FeatureConfig, absent: Array
-) -> list[tuple[Feature, RowStates]]:
+) -> list[FittedColumn]:
     vectors = read_vectors(series)
     centroid = vectors.find_centroid()
     measures = vectors.measure(centroid, is_own=True) if centroid else None
     bins = np.full(len(series), -1)
     bins[vectors.rows] = 0
-    notes = [] if centroid else ["has no vector in training: whatever arrives is of another type"]
+    text = "has no vector in training: whatever arrives is of another type"
+    notes = [] if centroid else [Note(Importance.NO_VALUE, text)]
     failed = {"not_finite": np.zeros(len(series), dtype=bool)}
     special = {}
     if measures is not None:
@@ -139,10 +139,11 @@ def _fit_vectors(
     fitted = [parent]
     for derived, numbers in zip(derived_names(name), measures, strict=True):
         fit = fit_numeric(numbers, nothing, derived, "numeric", split, FeatureConfig())
-        feature, states = build_feature(fit, FeatureConfig(), split, nothing, nothing)
+        feature, states, derived_notes, _ = build_feature(fit, FeatureConfig(), split, nothing, nothing)
         # Whether there is a vector at all is checked once, on the vector.
         expected = {"out_of_range": feature.expected["out_of_range"]}
         known_from = {check: places for check, places in states.known_from.items() if check in expected}
         derived_feature = replace(feature, derived_from=name, expected=expected)
-        fitted.append((derived_feature, replace(states, known_from=known_from)))
+        derived_states = replace(states, known_from=known_from)
+        fitted.append(FittedColumn(derived_feature, derived_states, derived_notes, {}))
     return fitted
