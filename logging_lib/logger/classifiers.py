@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from logging_lib.logger.event import OutputEncoder
+from logging_lib.logger.output import OutputEncoder
 from logging_lib.profile.classifier import Classifier
 from logging_lib.profile.coerce import category_text, to_python
 from logging_lib.profile.model import Feature, Profile
@@ -27,6 +27,13 @@ class ClassifierEncoder(OutputEncoder):
     def __call__(self, prediction: Any, score: Any, scores: Any) -> dict[str, Any]:
         """Encode an output; arguments as those of ``OutputEncoder``."""
         document = super().__call__(prediction, score, scores)
+        if type(prediction) is float and score is None and scores is None:  # may not have passed ``encode``
+            self._classifier.complete(document)
+        return document
+
+    def encode(self, prediction: Any, score: Any, scores: Any) -> dict[str, Any]:
+        """Encode an output of JSON's types."""
+        document = super().encode(prediction, score, scores)
         self._classifier.complete(document)
         return document
 

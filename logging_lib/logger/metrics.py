@@ -209,8 +209,10 @@ class PredictionMetrics:
         if isinstance(value, int | float) and math.isfinite(value):
             self._histogram.observe(value)
             self._add_to_window(float(value))
-        elif label is not None:
-            label_value = label if label in self._classes else OTHER_CLASS
+            labels: list[str] = []
+        else:
+            labels = output.get("labels", []) if label is None else [label]
+        for label_value in {label if label in self._classes else OTHER_CLASS for label in labels}:
             self._get_series("classes", label_value).inc()
         if self._spool is not None and self._spool.dropped:
             self._count_dropped(self._spool)

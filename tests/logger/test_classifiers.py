@@ -13,7 +13,7 @@ import pytest
 import logging_lib
 from logging_lib import profile as profiles
 from logging_lib.logger.checks import Checker
-from logging_lib.logger.event import OutputEncoder
+from logging_lib.logger.output import OutputEncoder
 from logging_lib.profile.calibration import ClassifierColumns, expect_errors, read_answers
 from logging_lib.store.annotate import add_checks
 from tests.profile.test_classifiers import ANIMALS, draw_binary, draw_classes

@@ -173,7 +173,9 @@ def distributions(draw: st.DrawFn) -> Document:
     ordered = draw(st.sampled_from([BINS, lengths])) if numeric else []
     labels = ordered or ["A", "B%21", "C", "!other", "D", "!missing", "!unseen"]
     expected = {label: draw(st.integers(0, 500)) for label in labels}
-    outputs = {label: draw(st.integers(0, 300)) for label in BINS}
+    several = draw(st.booleans())
+    classes = ["A", "B%21", "C", "!other"] if several else BINS
+    outputs = {label: draw(st.integers(0, 300)) for label in classes}
     name = feature.replace("%", "%25").replace("=", "%3D")
     name = "%21" + name[1:] if name.startswith("!") else name
 
@@ -184,7 +186,9 @@ def distributions(draw: st.DrawFn) -> Document:
             cells = {f"{name}={label}": draw(counts) for label in labels}
             cells |= {f"{name}={label}": draw(few) for label in ("!below", "!above")}
             bucket = bucketed(draw, cells | {"other=x": 3}) | draw(between()) | draw(sampling())
-            values = {label: draw(counts) for label in [*BINS, "!above"]}
+            values = {
+                label: draw(counts) for label in [*classes, *(["!type", "!none"] if several else ["!above"])]
+            }
             bucket["inputs"] = bucket["tokens"]
             bucket["prediction"] = bucketed(draw, values)["tokens"]
             if draw(st.booleans()):
@@ -227,7 +231,9 @@ def distributions(draw: st.DrawFn) -> Document:
         "features": 3,
         "bins": {feature: expected},
         "order": {feature: ordered} if numeric else {},
-        "prediction": {"bins": outputs, "order": BINS, "moments": draw(st.sampled_from([{}, moments]))},
+        "prediction": {"bins": outputs, "order": BINS, "moments": draw(st.sampled_from([{}, moments]))}
+        if not several
+        else {"bins": outputs, "order": [], "moments": {}, "rows": draw(st.integers(300, 2000))},
         **draw(variation(measures, feature, BINS if numeric else ["A", "B%21", "C", "!other", "D"])),
     }
     since = draw(st.sampled_from(["2018-01-01T00:00:00.000Z", TIME]))

@@ -85,6 +85,8 @@ def draw(values: cases.Values, rng: random.Random) -> Any:
         return rng.lognormvariate(*values.lognormal)
     if values.uniform is not None:
         return rng.uniform(*values.uniform)
+    if values.labels is not None:
+        return [label for label, share in values.labels.items() if rng.random() < share]
     choice = values.choice or {}
     return rng.choices(list(choice), list(choice.values()))[0]
 
