@@ -127,6 +127,8 @@ def _daemon(shipper: Shipper, grace: float) -> None:
     worker.start()
     while worker.is_alive() and not stopped.wait(1.0):
         pass
+    if not stopped.is_set():
+        raise output.fail("the shipper ended by itself; what is in the spool stays there", 1)
     shipper.stop(grace)
     worker.join(grace)
 

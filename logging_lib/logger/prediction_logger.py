@@ -19,6 +19,7 @@ from logging_lib.logger.health import EventCounts
 from logging_lib.logger.processor import PredictionProcessor, add_context
 from logging_lib.logger.reporter import get_reporter
 from logging_lib.logger.spool import Spool, get_spool
+from logging_lib.logger.values import to_jsonable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,7 +218,10 @@ class PredictionLogger(structlog.BoundLoggerBase):
         self._counts.failed += 1
         spool.dropped[reason] += 1
         if spool.dropped[reason] == 1:
-            _log.warning("an event could not be logged and was dropped: %r", error)
+            is_hidden = self._processor is not None and self._processor.hides_values
+            # Its text may quote any value; its repr may itself raise.
+            shown = f"{reason}, whose text may hold a private value" if is_hidden else to_jsonable(error)
+            _log.warning("an event could not be logged and was dropped: %s", shown)
 
     def stats(self) -> dict[str, Any]:
         """Count the model's events in this process.
@@ -248,11 +252,11 @@ class PredictionContext:
     def __init__(self, logger: PredictionLogger, fields: dict[str, Any]) -> None:
         self._logger = logger
         self._fields = fields
-        if isinstance(fields["inputs"], Mapping):  # as they are now: a model may change them in place
-            with contextlib.suppress(Exception):
-                fields["inputs"] = dict(fields["inputs"])
         self._started_at: int | None = None
         self._is_logged = False
+        with contextlib.suppress(Exception):  # even the type of a lazy proxy may raise
+            if isinstance(fields["inputs"], Mapping):  # as they are now: a model may change them in place
+                fields["inputs"] = dict(fields["inputs"])
         self.prediction: Any = _UNSET
         self.score: Any = None
         self.scores: Any = None
@@ -313,10 +317,17 @@ class SpoolLoggerFactory:
 _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
+def _read_message(record: logging.LogRecord) -> Any:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - arguments that do not fit, or whose text raises
+        return record.msg
+
+
 def _read_record(record: logging.LogRecord) -> dict[str, Any]:
     """Read what a caller passed as ``extra``, with the record's text, level, logger and exception."""
     fields = {key: value for key, value in vars(record).items() if key not in _RECORD_FIELDS}
-    fields |= {"event": record.getMessage(), "level": record.levelname.lower(), "logger": record.name}
+    fields |= {"event": _read_message(record), "level": record.levelname.lower(), "logger": record.name}
     if record.exc_info and record.exc_info[1] is not None:
         fields.setdefault("error", record.exc_info[1])
     return fields

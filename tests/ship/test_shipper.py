@@ -219,9 +219,10 @@ def test_lines_that_cannot_be_sent_become_dead_letters(
     spool: Spool, beats: BeatsSink, ship: Make, valid: Valid
 ) -> None:
     fill(spool, 1)
-    for line in (b'{"cut": \n', b"[1]\n", b"\xff\xfe\n", b"\n", b'{"x":"' + b"a" * 1_000_000 + b'"}\n'):
-        spool.write(line)
-    spool.write(b'{"y":"' + b"b" * 6_000_000 + b'"}\n')
+    assert spool.path is not None
+    with spool.path.open("ab") as file:  # as another writer than ours might
+        file.write(b'{"cut": \n[1]\n\xff\xfe\n\n{"x":"' + b"a" * 1_000_000 + b'"}\n')
+        file.write(b'{"y":"' + b"b" * 6_000_000 + b'"}\n')
     fill(spool, 1, first=1)
     spool.write(b"\n")
     shipper = ship(spool, f"beats://127.0.0.1:{beats.port}")
