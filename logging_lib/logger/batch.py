@@ -16,6 +16,7 @@ from logging_lib.logger.batch_columns import FrameRenderer, RowFragments, render
 from logging_lib.logger.checks import CheckResult
 from logging_lib.logger.event import new_ids, render_event, to_label_text
 from logging_lib.logger.jsonlines import MAX_LINE
+from logging_lib.logger.rows import InputsError, describe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,13 +48,17 @@ class BatchRenderer:
         """Render the events of a DataFrame of inputs, in lists of up to ``SLICE_ROWS`` lines.
 
         Args:
-            frame: one row a prediction, one column a feature; shape (rows, columns).
+            frame: one row a prediction, one column a feature; shape (rows, columns). What is not a DataFrame
+                becomes one dead letter.
             shared: the fields of all rows: labels, a timestamp.
             columns: the fields that differ by row: ``prediction``, ``request_id``, ...; each of length (rows,).
 
         Raises:
             ValueError: a column is shorter or longer than the frame.
         """
+        if not hasattr(frame, "iloc") or frame.ndim != 2:
+            yield [self._refuse(frame, shared)]
+            return
         fields = {name: list(values) for name, values in columns.items()}
         for name, values in fields.items():
             if len(values) != len(frame):
@@ -70,6 +75,15 @@ class BatchRenderer:
                 if prepared is not None and None not in row_fields.get("request_id", ()):
                     lines = self._join_fragments(prepared.render(start, stop), row_fields, shared)
                 yield self._fill_missing(lines, chunk.iloc[start:stop], row_fields, shared)
+
+    def _refuse(self, inputs: Any, shared: Mapping[str, Any]) -> bytes:
+        """Render the dead letter of a batch that is not a DataFrame."""
+        error = InputsError(
+            "inputs of predictions() must be a pandas DataFrame, one row for each prediction and one column for "
+            f"each feature, such as pandas.DataFrame(rows, columns=names); found {describe(inputs)}"
+        )
+        self._processor.counts.built += 1
+        return render_event(self._processor.build_dead_letter({"inputs": inputs, **shared}, error))
 
     def _join_fragments(
         self, rows: RowFragments, row_fields: dict[str, list[Any]], shared: Mapping[str, Any]

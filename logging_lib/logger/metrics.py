@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from logging_lib.logger.checks import VALUE_FIELDS
 from logging_lib.profile.model import Profile
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class PredictionMetrics:
         if duration is not None:
             self._get_series("duration").observe(duration / 1e9)
         for check, features in (ml.get("check") or {}).items():
-            if check != "unseen_values":
+            if check not in VALUE_FIELDS:
                 for name in features:
                     label_value = name if name in self._features else OTHER_CLASS
                     self._get_series("checks", check, label_value).inc()

@@ -18,6 +18,7 @@ from logging_lib.logger.event import EventRenderer
 from logging_lib.logger.health import EventCounts
 from logging_lib.logger.processor import PredictionProcessor, add_context
 from logging_lib.logger.reporter import get_reporter
+from logging_lib.logger.rows import read_row
 from logging_lib.logger.spool import Spool, get_spool
 from logging_lib.logger.values import to_jsonable
 
@@ -98,7 +99,8 @@ class PredictionLogger(structlog.BoundLoggerBase):
                 p.prediction = model.predict(inputs)
 
         Args:
-            inputs: feature → value, everything that the model was given.
+            inputs: feature → value, everything that the model was given. A DataFrame of one row, a Series, a named
+                tuple, a dataclass and a pydantic model are unpacked; what has no names becomes a dead letter.
             prediction: the output: a number, a class, or several outputs as a mapping or a sequence.
             score: the score or probability of that output.
             scores: scores by class.
@@ -138,7 +140,8 @@ class PredictionLogger(structlog.BoundLoggerBase):
         """Log a batch, one event for each row; it never raises. Your own processors are not run.
 
         Args:
-            inputs: one row for each prediction, one column for each feature; shape (rows, columns).
+            inputs: one row for each prediction, one column for each feature; shape (rows, columns). What is not a
+                DataFrame becomes one dead letter.
             predictions: the outputs, shape (rows,), or (rows, outputs) for several.
             request_ids: join each row with its label, shape (rows,).
             labels: for all rows; also ``timestamp``, ``duration`` and the like, as for ``prediction()``.
@@ -252,11 +255,10 @@ class PredictionContext:
     def __init__(self, logger: PredictionLogger, fields: dict[str, Any]) -> None:
         self._logger = logger
         self._fields = fields
+        with contextlib.suppress(Exception):  # as they are now: a model may change them in place
+            fields["inputs"] = dict(read_row(fields["inputs"]))
         self._started_at: int | None = None
         self._is_logged = False
-        with contextlib.suppress(Exception):  # even the type of a lazy proxy may raise
-            if isinstance(fields["inputs"], Mapping):  # as they are now: a model may change them in place
-                fields["inputs"] = dict(fields["inputs"])
         self.prediction: Any = _UNSET
         self.score: Any = None
         self.scores: Any = None

@@ -36,6 +36,7 @@ from logging_lib.logger.health import EventCounts
 from logging_lib.logger.metrics import PredictionMetrics
 from logging_lib.logger.privacy import HIDE_NOTHING, PrivacyFilter, Sampler, Treatment, hide_error
 from logging_lib.logger.reporter import ReportedModel
+from logging_lib.logger.rows import InputsError, read_row
 from logging_lib.logger.values import escape_surrogates, to_jsonable
 from logging_lib.profile.coerce import to_python
 from logging_lib.profile.environment import DEFAULT_LIBRARIES, installed_versions
@@ -135,10 +136,19 @@ class PredictionProcessor:
         if isinstance(profile, str | Path):
             profile = load(profile)
         self.clock = clock
-        self._privacy_filter = PrivacyFilter(private) if private else HIDE_NOTHING
         self.hides_values = bool(private)
         """Whether some values must not appear anywhere: no text of an exception may be shown."""
         self.sampler = Sampler(sample, profile)
+        self._privacy_filter = HIDE_NOTHING
+        if private:
+            # What is computed from a private vector says something of it.
+            derived = (
+                [feature for feature in profile.features.values() if feature.derived_from] if profile else []
+            )
+            dropped: dict[str, Treatment] = {
+                feature.name: "drop" for feature in derived if feature.derived_from in private
+            }
+            self._privacy_filter = PrivacyFilter({**private, **dropped})
         self.counts = EventCounts()
         self._label_cache = LabelCache(label_cache_size) if label_cache_size else None
         self._has_extras = bool(private or label_cache_size or not self.sampler.includes_all)
@@ -153,7 +163,8 @@ class PredictionProcessor:
             checker = Checker(profile)
             self._check_inputs = checker.__call__  # a bound method costs less than an instance
             self.encode_output = checker.output
-            if not (private or label_cache_size or metrics):
+            # The numbers of a vector are more than a column of texts: each row is built by itself.
+            if not (private or label_cache_size or metrics or checker.has_vectors):
                 batch_columns = FrameRenderer(checker)
         self._ml: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
@@ -247,12 +258,17 @@ class PredictionProcessor:
 
         Raises:
             DropEvent: the event is sampled out.
+            InputsError: the inputs are not one row with the names of its features.
         """
         get = fields.get
         now_ns = self.clock()
         inputs = fields["inputs"]
         if result is None:
+            if type(inputs) is not dict:
+                inputs = read_row(inputs)
             result = self._check_inputs(inputs)
+            if result.row is not None:
+                inputs = result.row
         if self._has_extras:
             self._privacy_filter.hide_inputs(result, inputs)
         timestamp, event_id, message = get("timestamp"), get("event_id"), get("event")
@@ -299,9 +315,10 @@ class PredictionProcessor:
 
     def build_dead_letter(self, fields: dict[str, Any], error: Exception) -> dict[str, Any]:
         """Build the dead letter of a call whose event could not be built."""
-        reason = to_jsonable(error)
+        reason = str(error) if isinstance(error, InputsError) else to_jsonable(error)
         if self.hides_values:  # an error's text, a label or a traceback may quote a private value
-            reason, fields = type(error).__name__, {"inputs": f"<hidden: {type(fields['inputs']).__name__}>"}
+            reason = reason if isinstance(error, InputsError) else type(error).__name__
+            fields = {"inputs": f"<hidden: {type(fields['inputs']).__name__}>"}
         original = orjson.dumps(to_jsonable(fields))
         event = build_dead_letter(
             error_type=type(error).__name__,

@@ -13,7 +13,7 @@ from logging_lib.logger.values import MAX_ITEMS, cut_text, to_jsonable
 from logging_lib.normalize.errors import NormalizeError, quote_value, to_json_text
 from logging_lib.normalize.names import with_safe_names
 from logging_lib.normalize.parsing import SPACE
-from logging_lib.normalize.payloads import unwrap
+from logging_lib.normalize.payloads import unpack_rows, unwrap
 from logging_lib.normalize.times import Arrival, TooFarAheadError, normalize_time
 from logging_lib.profile.coerce import parse_scalar
 from logging_lib.schema import SCHEMA_VERSION
@@ -73,6 +73,8 @@ def to_canonical(
     get = fields.get
     model, version = _read_model(fields, extra_fields)
     inputs = get("inputs")
+    if type(inputs) is not dict:
+        inputs = unpack_rows(inputs)
     if type(inputs) is not dict:
         raise NormalizeError(
             "no_inputs", f"no inputs: one of {', '.join(ALIASES['inputs'])} must hold an object"

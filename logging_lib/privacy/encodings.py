@@ -16,9 +16,7 @@ MASK = "#"
 
 PERCENT = re.compile(rb"%(?:25)*([0-9A-Fa-f]{2})")
 """One byte of a link, also of one within another, where the percent sign is itself encoded."""
-QUOTED_PRINTABLE = re.compile(
-    rb"=([0-9A-Fa-f]{2})|=[ \t]*\r?\n|\?=(?:\r?\n)?[ \t]=\?[!->@-~]+\?[qQ]\?"
-)
+QUOTED_PRINTABLE = re.compile(rb"=([0-9A-Fa-f]{2})|=[ \t]*\r?\n|\?=(?:\r?\n)?[ \t]=\?[!->@-~]+\?[qQ]\?")
 """One byte of a mail's part or header, or a line break that does not count."""
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{8,}(?:\r?\n[A-Za-z0-9+/]+)*={0,2}")
 # Bytes around a short term, which must be text: a word or an image, decoded, may hold "7" by chance.
@@ -53,7 +51,9 @@ class DecodedText:
     def __init__(self, raw: bytes, escape: re.Pattern[bytes]) -> None:
         decoded, end = bytearray(), 0
         self._starts: list[int] = []
-        self._pieces: list[tuple[int, int]] = []  # the offset in ``raw``; the length of an escape, 0 for plain bytes
+        self._pieces: list[
+            tuple[int, int]
+        ] = []  # the offset in ``raw``; the length of an escape, 0 for plain bytes
         for match in escape.finditer(raw):
             if match.start() > end:
                 self._add(len(decoded), end, 0)

@@ -13,8 +13,8 @@ from logging_lib.schema import tokens
 FORMAT_VERSION = 1
 MAX_BINS = 50
 
-Kind = Literal["numeric", "category", "text", "boolean", "date"]
-KINDS: tuple[Kind, ...] = ("numeric", "category", "text", "boolean", "date")
+Kind = Literal["numeric", "category", "text", "boolean", "date", "vector"]
+KINDS: tuple[Kind, ...] = ("numeric", "category", "text", "boolean", "date", "vector")
 CHECKS = ("missing", "absent", "unseen", "out_of_range", "not_finite", "wrong_type", "oov")
 NEW_WORDS = "new_words"
 """Not a check of one event: that a word which training did not have became common."""
@@ -23,6 +23,8 @@ MAX_WORDS = float(MAX_CHECKED_TEXT)
 """No text has more words that count."""
 LENGTH = "len:"
 """What the bins of a text's number of words begin with."""
+DIMENSION = "dim:"
+"""What the one bin of a vector begins with: how many numbers it has."""
 PREDICTION = "(prediction)"
 PARTS_OF_WEEK = 48
 DEFAULT_FEATURE = "*"
@@ -86,7 +88,7 @@ class Feature:
 
     Attributes:
         name: the feature's name.
-        kind: numeric, category, text, boolean or date.
+        kind: numeric, category, text, boolean, date or vector.
         nullable: whether missing values are allowed; False expects none at all.
         hidden: neither values nor words are stored; only presence and type are checked.
         values: category, boolean: each known value with its training count, the most frequent first.
@@ -99,6 +101,9 @@ class Feature:
         oov_counts: text: held-out rows by share of unknown words, in the bins of ``OOV_EDGES``.
         new_words: text: how many held-out rows have the most frequent word that the other rows do not know; without
             times, in the block of rows where that are most. None in a profile of an earlier version.
+        centroid: vector: the mean of training's vectors, of as many numbers as each has.
+        derived_from: the vector that this number is computed from when that is checked: its norm, or its cosine to
+            the centroid; empty for any other feature.
         moments: numeric, date: of the values; text: of the number of words in a text.
         special: training rows in special bins: ``!missing`` and the like.
         expected: by check, how often it failed on held-out rows.
@@ -117,6 +122,8 @@ class Feature:
     oov_threshold: float = 0.0
     oov_counts: tuple[int, ...] = ()
     new_words: Expectation | None = None
+    centroid: tuple[float, ...] = ()
+    derived_from: str = ""
     moments: Moments | None = None
     special: Mapping[str, int] = field(default_factory=dict)
     expected: Mapping[str, Expectation] = field(default_factory=dict)
@@ -132,6 +139,8 @@ class Feature:
         if self.kind == "text":
             lengths = tuple(LENGTH + label for label in _format_intervals(self.edges, number_text))
             return lengths or self.oov_labels()
+        if self.kind == "vector":
+            return (f"{DIMENSION}{len(self.centroid)}",) if self.centroid else ()
         return _format_intervals(self.edges, format_epoch if self.kind == "date" else number_text)
 
     def oov_labels(self) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from logging_lib.report.model import (
 from logging_lib.report.verdict import verdict
 from logging_lib.schema import tokens
 from logging_lib.store.port import Store, StoreError
+from logging_lib.store.profiles import explain_versions
 from logging_lib.watch.model import Watch
 
 INTERVALS = tuple(
@@ -256,14 +257,14 @@ def _read_features(
     answer = store.search(queries.PREDICTIONS, queries.bins(subject)).get("aggregations", {})
     served = responses.group_by_feature(answer["inputs"], "inputs", expected["bins"]) if answer else {}
     shares = {name: responses.shares(bins, served.get(name, {})) for name, bins in expected["bins"].items()}
-    named: dict[str, dict[str, float]] = {}
-    for name in ("unseen_values", "oov_words"):
-        if name in aggregations:
-            for feature, values in responses.group_by_feature(
-                aggregations[name], name, expected["bins"]
-            ).items():
-                plain = {tokens.split(f"={value}")[1]: count for value, count in values.items()}
-                named.setdefault(feature, {}).update(plain)
+    named: dict[str, dict[str, dict[str, float]]] = {}
+    for check in queries.VALUES_OF:
+        if (name := f"{check}_values") in aggregations:
+            by_feature = responses.group_by_feature(aggregations[name], name, expected["bins"])
+            named[check] = {
+                feature: {tokens.split(f"={value}")[1]: count for value, count in values.items()}
+                for feature, values in by_feature.items()
+            }
     checked = main.checked if main else 0.0
     return drift.compare_features(expected, served, failed, named, checked, shares), unknown
 
@@ -386,6 +387,7 @@ def _write_notes(
                 f"{_describe_part(main.mismatched, main)} were checked against the profile of another "
                 "model or version."
             )
+        yield from explain_versions(store, subject.model)
         unchecked = main.predictions - main.checked
         if profile is not None and unchecked > main.predictions * 0.0005:
             yield (

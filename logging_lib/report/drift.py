@@ -88,6 +88,8 @@ def infer_kind(bins: Iterable[str], ordered: bool) -> str:
     ordinary = [name for name in bins if not name.startswith("!")]
     if any(name.startswith(("len:", "oov:")) for name in ordinary):
         return "text"
+    if any(name.startswith("dim:") for name in ordinary):
+        return "vector"
     if ordered:
         return "numeric"
     if not ordinary:
@@ -101,7 +103,7 @@ def compare_features(
     expected: Mapping[str, Any],
     served: Mapping[str, Mapping[str, float]],
     failed: Mapping[str, Mapping[str, float]],
-    named: Mapping[str, Mapping[str, float]],
+    named: Mapping[str, Mapping[str, Mapping[str, float]]],
     checked: float,
     shares: Mapping[str, tuple[Share, ...]],
 ) -> list[FeatureReport]:
@@ -111,7 +113,7 @@ def compare_features(
         expected: of the profile's document.
         served: feature → bin → weight.
         failed: check → feature → weight.
-        named: feature → value → weight, of unseen categories and unknown words.
+        named: check → feature → value → weight, of unseen categories, values of another type and unknown words.
         checked: the weight of the predictions that were checked.
         shares: feature → its bins, training against served.
     """
@@ -126,7 +128,7 @@ def compare_features(
             if expectation is None and not hits:
                 continue
             rate = compare_rate(check, hits, checked, expectation, tests)
-            values = _rank_values(named.get(name, {})) if check in ("unseen", "oov") and hits else ()
+            values = _rank_values(named.get(check, {}).get(name, {})) if hits else ()
             rates.append(replace(rate, values=values))
         psi = population_stability(bins, served.get(name, {}))
         kind = infer_kind(bins, bool(expected["order"].get(name)))

@@ -49,7 +49,7 @@ HEADLINES: Final = {
     "well": "All is well",
     "unknown": "Not evaluated",
 }
-_CHECKS = ("missing", "absent", "unseen", "out_of_range", "oov")
+_CHECKS = ("missing", "absent", "wrong_type", "unseen", "out_of_range", "oov")
 
 View = dict[str, Any]
 

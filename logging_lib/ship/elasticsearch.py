@@ -225,7 +225,11 @@ def _read_items(answer: Any) -> Iterator[tuple[int, Any]]:
 
 def _is_final(status: int, error: Any) -> bool:
     """Whether an error is about the event itself, so that it will never be accepted."""
-    return 400 <= status < 500 and status not in (401, 403, 404, 408, 429) and _error_kind(error) not in _STORE_ERRORS
+    return (
+        400 <= status < 500
+        and status not in (401, 403, 404, 408, 429)
+        and _error_kind(error) not in _STORE_ERRORS
+    )
 
 
 def _error_kind(error: Any) -> str:

@@ -212,7 +212,7 @@ class Shipper:
             return self._receiver.send(lines)
         except (RetryError, ReceiverRefusedError):
             raise
-        except Exception as error:  # noqa: BLE001 - a server's answer, or a library that does not understand it
+        except Exception as error:
             self._receiver.close()
             raise RetryError(
                 f"{self._name or 'the receiver'}: an answer that is not understood: "

@@ -75,15 +75,13 @@ def _is_plausible(state: ShipperState) -> bool:
         elif isinstance(default, str):
             if not isinstance(value, str):
                 return False
-        elif not (_is_count(value) or (isinstance(default, float) and isinstance(value, float))):
-            return False
-        elif not 0 <= value < _MAX_NUMBER:
+        elif not (_is_count(value) or (isinstance(default, float) and isinstance(value, float))) or not 0 <= value < _MAX_NUMBER:
             return False
     return True
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 _open_readers: weakref.WeakSet[SpoolReader] = weakref.WeakSet()

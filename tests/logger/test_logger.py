@@ -192,7 +192,9 @@ def test_a_spool_that_cannot_be_written_costs_the_service_nothing(
     for _ in range(3):
         log.prediction(inputs, prediction=1.0)
     assert log.stats() == {"written": 0, "dropped": {"Not a directory": 3}, "sampled_out": 0}
-    assert len(caplog.records) == 1
+    at_start, at_first_event = caplog.messages
+    assert "cannot be written: Not a directory" in at_start
+    assert "Not a directory" in at_first_event
     assert "cannot write to the spool" in caplog.text
 
 

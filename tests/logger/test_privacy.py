@@ -105,7 +105,9 @@ def test_a_wrong_treatment_or_a_missing_key_is_said_at_start(monkeypatch: pytest
 SECRET = "078-05-1120"
 
 
-def hides(way: str, tmp_path: Path, profile: profiles.Profile, **options: Any) -> logging_lib.PredictionLogger:
+def hides(
+    way: str, tmp_path: Path, profile: profiles.Profile, **options: Any
+) -> logging_lib.PredictionLogger:
     """Configure a logger for which ``home`` is private, or hidden by its profile."""
     spool, names = tmp_path / way, {"model": "loans", "version": "1", "report_every": None}
     if way == "private":

@@ -364,7 +364,10 @@ def built_mail(encoding: str, subject: str) -> bytes:
 def readable(data: bytes) -> str:
     """Everything that a reader of a mail can read, links decoded."""
     mail = message_from_bytes(data, policy=policy.default)
-    texts = [str(mail["Subject"]), *(p.get_content() for p in mail.walk() if p.get_content_maintype() == "text")]
+    texts = [
+        str(mail["Subject"]),
+        *(p.get_content() for p in mail.walk() if p.get_content_maintype() == "text"),
+    ]
     return unquote(unquote("\n".join(texts)))
 
 
@@ -443,7 +446,10 @@ def test_what_mentions_nobody_stays(data: bytes) -> None:
      "service.log.2026-01-01", "kept.txt", "kept"],
 )  # fmt: skip
 def test_files_of_lines_under_another_name_lose_the_events(run: Run, name: str, encoding: str) -> None:
-    mine = {"event": {"dataset": "ml.prediction", "id": "mine"}, "ml": {"input": {"text": {"iban": "IBAN-DE-SECRET-99"}}}}
+    mine = {
+        "event": {"dataset": "ml.prediction", "id": "mine"},
+        "ml": {"input": {"text": {"iban": "IBAN-DE-SECRET-99"}}},
+    }
     mine["ml"]["subject"] = {"hash": PrivacyFilter({}, b"").hash_subject(PERSON)}
     original = json.dumps(mine).encode() + (b"\xff" if encoding == "base64" else b"")
     letter = build_dead_letter(error_type="refused", message="no", original=original, stage="ship", now_ns=1)
@@ -463,7 +469,7 @@ def test_a_table_loses_the_rows(run: Run, delimiter: str, subject: str) -> None:
     rows = [
         ["ml.subject.hash", "iban", "note"],
         ["f" * 32, "DE-1", "of another person"],
-        [digest, "IBAN-DE-SECRET-99", "a note\nof two \"lines\"; with, marks"],
+        [digest, "IBAN-DE-SECRET-99", 'a note\nof two "lines"; with, marks'],
         ["e" * 32, "DE-2", "two\r\nlines"],
         ["", "IBAN-DE-SECRET-98", subject],
         ["d" * 32, "DE-47110", "47115 customer-77"],

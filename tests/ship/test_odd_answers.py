@@ -76,9 +76,13 @@ def ships_on(spool: Spool, make: Make, url: str, names: list[str], sink: HttpSin
     return state.last_error
 
 
-@pytest.mark.parametrize("kind", ["text/html; charset=idna", "text/html; charset=undefined", "text/plain; charset=no"])
+@pytest.mark.parametrize(
+    "kind", ["text/html; charset=idna", "text/html; charset=undefined", "text/plain; charset=no"]
+)
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_charset_that_cannot_be_read(status: int, kind: str, http: HttpSink, spool: Spool, ship: Make) -> None:
+def test_a_charset_that_cannot_be_read(
+    status: int, kind: str, http: HttpSink, spool: Spool, ship: Make
+) -> None:
     tries(http, lambda _: (status, b"\xff overloaded \x1b[31m"), {"Content-Type": kind})
     error = ships_on(spool, ship, f"http://127.0.0.1:{http.port}", fill(spool, 3), http)
     assert str(status) in error
@@ -105,8 +109,12 @@ def test_an_error_of_another_shape(status: int, elasticsearch: BulkSink, spool: 
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["create", "status", "error", "type", "reason", "caused_by"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["create", "status", "error", "type", "reason", "caused_by"]), inner
+        )
+    ),
     max_leaves=12,
 )
 
@@ -191,12 +199,16 @@ def test_a_search_s_answer_is_bounded_too(elasticsearch: BulkSink, monkeypatch: 
 
 
 @pytest.mark.parametrize("packed", [b"no gzip at all", BOMB[:100], b""])
-def test_an_answer_that_is_not_packed_as_it_says(packed: bytes, http: HttpSink, spool: Spool, ship: Make) -> None:
+def test_an_answer_that_is_not_packed_as_it_says(
+    packed: bytes, http: HttpSink, spool: Spool, ship: Make
+) -> None:
     tries(http, lambda _: (503, packed), {"Content-Encoding": "gzip"})
     assert "503" in ships_on(spool, ship, f"http://127.0.0.1:{http.port}", fill(spool, 2), http)
 
 
-def test_whatever_fails_is_tried_again_with_its_reason(spool: Spool, ship: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_whatever_fails_is_tried_again_with_its_reason(
+    spool: Spool, ship: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     names = fill(spool, 2)
     with HttpSink() as sink:
         waits = iter([False, False, True])

@@ -98,10 +98,14 @@ def terms(buckets: list[Document]) -> Document:
     return {"sum_other_doc_count": 0, "buckets": buckets}
 
 
-def context(watch: str, metadata: Document, payload: Document) -> Document:
+def context(draw: st.DrawFn, metadata: Document, payload: Document) -> Document:
+    """As the runner makes it, or with the id and the name of a watch that is deployed into Watcher."""
+    watch_id, name = draw(
+        st.sampled_from([("watch", {}), ("logging-lib-watch--m", {"watch": "watch"}), ("other", {})])
+    )
     return {
-        "watch_id": watch,
-        "metadata": metadata,
+        "watch_id": watch_id,
+        "metadata": metadata | name,
         "trigger": {"scheduled_time": TIME},
         "payload": payload,
     }
@@ -239,7 +243,7 @@ def distributions(draw: st.DrawFn) -> Document:
     if draw(st.booleans()):
         metadata["references"] = ["week1", "week2"]
         payload |= {"week1": answer(), "week2": draw(st.sampled_from([EMPTY, NO_INDEX, answer()]))}
-    return context("watch", metadata, payload)
+    return context(draw, metadata, payload)
 
 
 @st.composite
@@ -324,7 +328,7 @@ def limited(draw: st.DrawFn) -> Document:
             for version in ("1", "2")
         ]
         payload["profiles"] = {"hits": {"hits": sources}}
-    return context("watch", metadata, payload)
+    return context(draw, metadata, payload)
 
 
 PERCENTS = ("50.0", "75.0", "90.0", "95.0", "99.0")
@@ -354,7 +358,7 @@ def latencies(draw: st.DrawFn) -> Document:
         "baseline": draw(st.sampled_from([{"aggregations": {"models": terms(past)}}, NO_INDEX])),
         "profiles": profiles({}, **draw(owned({"max_ms": 5}))),
     }
-    return context("watch", metadata, payload)
+    return context(draw, metadata, payload)
 
 
 @st.composite
@@ -392,7 +396,7 @@ def versioned(draw: st.DrawFn) -> Document:
             return {"aggregations": {"models": terms([{"key": "m", "services": terms(services)}])}}
 
         before = draw(st.sampled_from([EMPTY, NO_INDEX, starts()]))
-        return context("watch", metadata, {"window": starts(), "baseline": before})
+        return context(draw, metadata, {"window": starts(), "baseline": before})
     weights = st.sampled_from([0.0, 3.0, 7.5, 200.0])
     found = [
         {
@@ -424,7 +428,7 @@ def versioned(draw: st.DrawFn) -> Document:
         "window": {"aggregations": {"models": terms([{"key": "m", "versions": terms(found)}])}},
         "profiles": {"hits": {"hits": sources}},
     }
-    return context("watch", metadata, payload)
+    return context(draw, metadata, payload)
 
 
 @st.composite
@@ -477,7 +481,7 @@ def labelled(draw: st.DrawFn) -> Document:
             draw(st.sampled_from([{}, *[{"quality": known}] * 5])), **draw(owned({"min_drop": 0.5}))
         ),
     }
-    return context("watch", metadata, payload)
+    return context(draw, metadata, payload)
 
 
 PAYLOADS = {

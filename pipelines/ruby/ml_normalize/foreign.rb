@@ -36,7 +36,7 @@ module MlNormalize
       given, rest = known_keys(document)
       given, rest = known_keys(Payloads.unwrap(document)) unless given["inputs"].is_a?(Hash)
       model, version = model(given, rest)
-      inputs = given["inputs"]
+      inputs = given["inputs"].is_a?(Hash) ? given["inputs"] : Payloads.only_row(given["inputs"])
       unless inputs.is_a?(Hash)
         raise Refused.new("no_inputs", "no inputs: one of #{ALIASES["inputs"].join(", ")} must hold an object")
       end
