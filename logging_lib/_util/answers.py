@@ -1,4 +1,4 @@
-"""Read what a server answers up to a size: an answer may be endless, or a few kilobytes that unpack to gigabytes."""
+"""Read what a server answers up to a size: an answer may be endless, or unpack to a thousand times its size."""
 
 from __future__ import annotations
 

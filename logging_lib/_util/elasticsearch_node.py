@@ -11,7 +11,7 @@ from logging_lib._util.answers import read_answer
 
 
 class BoundedNode(Urllib3HttpNode):
-    """A node whose answers have at most ``max_bytes`` bytes; a longer one is a ``ConnectionError`` of the client."""
+    """Refuse an answer of more than ``max_bytes`` bytes, by a ``ConnectionError`` of the client."""
 
     max_bytes: ClassVar[int] = 256 << 20
 
@@ -27,13 +27,13 @@ class _Answer(NamedTuple):
 
 
 class _BoundedPool:
-    """The part of urllib3's pool that the client uses."""
+    """Provide the part of urllib3's pool that the client uses."""
 
     def __init__(self, pool: urllib3.HTTPConnectionPool, max_bytes: int) -> None:
         self._pool, self._max_bytes = pool, max_bytes
 
-    def urlopen(self, *arguments: Any, **options: Any) -> _Answer:
-        response = self._pool.urlopen(*arguments, preload_content=False, **options)
+    def urlopen(self, method: str, target: str, **options: Any) -> _Answer:
+        response = self._pool.urlopen(method, target, **options, preload_content=False)
         try:
             return _Answer(response.status, response.headers, read_answer(response, self._max_bytes))
         except BaseException:

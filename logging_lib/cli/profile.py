@@ -295,7 +295,7 @@ def show(
 def _heading(profile: Profile) -> str:
     trained = output.safe(profile.trained_at or "not recorded")
     lines = [
-        f"[bold]{output.safe(profile.model)} {output.safe(profile.version)}[/bold]  profile {output.safe(profile.id)}",
+        f"[bold]{output.safe(f'{profile.model} {profile.version}')}[/bold]  profile {output.safe(profile.id)}",
         f"{profile.rows} rows; trained at {trained}; expected rates from {output.safe(profile.held_out.method)}",
     ]
     if profile.prediction is not None:

@@ -1,7 +1,7 @@
 """Find terms in the encodings of mails and links, and say which bytes of the file to overwrite. Pure.
 
-A part of a mail may be base64 or quoted-printable, a link is percent-encoded: a term in it has other bytes, in which
-line breaks may stand.
+A part of a mail may be base64 or quoted-printable, a link is percent-encoded: a term in it has other bytes, and may
+hold line breaks.
 """
 
 from __future__ import annotations

@@ -75,8 +75,10 @@ def _is_plausible(state: ShipperState) -> bool:
         elif isinstance(default, str):
             if not isinstance(value, str):
                 return False
-        elif not (_is_count(value) or (isinstance(default, float) and isinstance(value, float))) or not 0 <= value < _MAX_NUMBER:
-            return False
+        else:
+            is_number = _is_count(value) or (isinstance(default, float) and isinstance(value, float))
+            if not is_number or not 0 <= value < _MAX_NUMBER:
+                return False
     return True
 
 

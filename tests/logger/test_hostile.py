@@ -26,7 +26,7 @@ def configured(spool: Path, **options: Any) -> logging_lib.PredictionLogger:
     return logging_lib.configure(model="m", version="1", report_every=None, spool=spool, **options)
 
 
-# -- lone surrogates, in an event with more than a thousand of something ----------------------------------------------
+# -- lone surrogates, in an event with more than a thousand of something ----------------------------------
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_an_event_that_cannot_fit_is_counted_as_dropped_and_leaves_a_dead_letter
         assert log.stats()["written"] == 1
 
 
-# -- values that raise ------------------------------------------------------------------------------------------------
+# -- values that raise ------------------------------------------------------------------------------------
 
 
 class NoTruth:

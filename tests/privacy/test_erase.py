@@ -343,12 +343,13 @@ def test_what_cannot_be_looked_into_is_said(tmp_path: Path) -> None:
     assert notes == ["not looked into: not a text", "not looked into: packed (.gz)"]
 
 
-# -- encodings of mails and links, files with other names, tables ---------------------------------------------------
+# -- encodings of mails and links, files with other names, tables ------------------------------------------
 
 
 def built_mail(encoding: str, subject: str) -> bytes:
     """A mail as the e-mail channel builds it, whose text part has one encoding."""
-    link = f"https://k/app/discover#/?q=%22{quote(subject, safe='')}%22&id={quote(quote(subject, safe=''), safe='')}"
+    once = quote(subject, safe="")
+    link = f"https://k/app/discover#/?q=%22{once}%22&id={quote(once, safe='')}"
     text = "\n".join([f"seen: {subject}, again ({subject})", "x" * 70 + f" {subject} " + "y" * 900, link] * 3)
     notification = Notification(
         id="n-1", action="mail", channel="email", subject=f"about {subject}", created_at=NOW,
@@ -490,7 +491,7 @@ def test_an_export_loses_the_rows_as_parquet_does(run: Run, inputs: dict[str, An
     for number, subject in enumerate((PERSON, "customer-77")):
         log.prediction({**inputs, "iban": f"IBAN-{number}"}, 1.0, event_id=f"event-{number}", subject=subject)
     run("index", "spool", "--store", "store")
-    run("export", "--store", "store", "--model", "loans", "--to", "rows.csv", "--days", "1")
+    run("export", "--store", "store", "--model", "loans", "--to", "rows.csv")
     assert "IBAN-0" in Path("rows.csv").read_text()
     run("erase", "spool", "rows.csv", "--subject", PERSON, "--yes")
     left = Path("rows.csv").read_text()
