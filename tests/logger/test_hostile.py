@@ -119,7 +119,7 @@ def test_an_event_that_cannot_fit_is_counted_as_dropped_and_leaves_a_dead_letter
 # -- values that raise ------------------------------------------------------------------------------------
 
 
-class NoTruth:
+class Undecided:
     def __bool__(self) -> bool:
         raise TypeError("ambiguous")
 
@@ -156,7 +156,7 @@ UNDECIDED: dict[str, Any] = {
     "array": np.array([1, 2]),
     "frame": pd.DataFrame({"a": [1]}),
     "series": pd.Series([1, 2]),
-    "no truth": NoTruth(),
+    "undecided": Undecided(),
 }
 
 
@@ -180,7 +180,7 @@ def test_keep_may_be_undecided_and_keeps(
 HOSTILE: dict[str, Any] = {
     "lazy proxy": LazyProxy(),
     "broken mapping": BrokenMapping(),
-    "no truth": NoTruth(),
+    "undecided": Undecided(),
     "broken error": BrokenError(),
     "pandas NA": pd.NA,
     "NaN": math.nan,
@@ -216,7 +216,7 @@ OPTIONS = (
 )
 
 
-@pytest.mark.parametrize("name", ["no truth", "broken error", "lazy proxy", "NaN", "broken mapping"])
+@pytest.mark.parametrize("name", ["undecided", "broken error", "lazy proxy", "NaN", "broken mapping"])
 def test_a_record_whose_text_cannot_be_made_is_logged(name: str, tmp_path: Path, spooled: Events) -> None:
     fields = {"msg": "scored %d", "args": (HOSTILE[name],), "inputs": {"a": 1}, "prediction": 1.0}
     # Handled directly: a handler of pytest formats it, too, and fails.
