@@ -12,7 +12,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -20,12 +20,14 @@ from typing import IO, Any, Final, TypeVar
 
 import orjson
 
-from logging_lib._util.times import format_instant, parse_instant
+from logging_lib._util.times import format_instant
 from logging_lib.analysis.samples import Selection
-from logging_lib.logger.event import CachedPrediction, OutputEncoder, build_label
+from logging_lib.logger.event import CachedPrediction, build_label
+from logging_lib.logger.output import OutputEncoder
 from logging_lib.profile.coerce import NA_VALUES, category_text, is_null, parse_scalar, to_python
 from logging_lib.profile.model import Feature
 from logging_lib.profile.separators import find_separator, is_csv, open_binary
+from logging_lib.profile.timestamps import parse_timestamp
 from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.schema.fields import load
 from logging_lib.store.history import STREAMS, output_of, scan_pages
@@ -257,15 +259,9 @@ def _read_label(row: Mapping[str, Any], names: Columns, model: str | None, now: 
     if request is None and event is None:
         return f"has neither {names.request!r} nor {names.event!r}; say which column it is with --request-id"
     at = to_python(row.get(names.timestamp))
-    try:
-        if is_null(at) or at == "":
-            moment = now
-        elif isinstance(at, datetime):
-            moment = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-        else:
-            moment = parse_instant(str(at))
-    except ValueError:
-        return f"{names.timestamp}: {at!r:.60} is no ISO 8601 time"
+    moment = now if is_null(at) or at == "" else parse_timestamp(at)
+    if moment is None:
+        return f"{names.timestamp}: {at!r:.60} is not a time; give ISO 8601 or a number since 1970"
     return Label(actual, format_instant(moment), _text(row.get(names.model)) or model, request, event)
 
 

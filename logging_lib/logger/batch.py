@@ -63,7 +63,7 @@ class BatchRenderer:
         for name, values in fields.items():
             if len(values) != len(frame):
                 raise ValueError(f"{name}: expected {len(frame)} values, one a row, found {len(values)}")
-        has_one_layout = shared.keys().isdisjoint(_OUTPUT_KEYS)
+        has_one_layout = shared.keys().isdisjoint(_OUTPUT_KEYS) and "timestamp" not in fields
         for begin in range(0, len(frame), CHUNK_ROWS):
             chunk = frame.iloc[begin : begin + CHUNK_ROWS]
             prepared = self._columns.prepare(chunk) if self._columns is not None and has_one_layout else None
@@ -93,7 +93,9 @@ class BatchRenderer:
         ids = new_ids(processor.clock(), rows.count)
         has_request_ids = "request_id" in row_fields
         request_ids = [to_label_text(value) for value in row_fields["request_id"]] if has_request_ids else ids
+        unreadable_before = processor.counts.unreadable_times
         first, *between, last = self._split_template(shared, row_fields)
+        is_time_unreadable = processor.counts.unreadable_times > unreadable_before
         separators = iter(between)
         parts: list[Iterable[bytes]] = [render_texts(first, ids), repeat(next(separators)), *rows.fragments]
         if "prediction" in row_fields:
@@ -114,6 +116,10 @@ class BatchRenderer:
                     lines[i] = b""
         for i in rows.skipped:
             lines[i] = None
+        if (
+            is_time_unreadable
+        ):  # the template counted as one event; the rows that are built later count themselves
+            processor.counts.unreadable_times = unreadable_before + rows.count - len(rows.skipped)
         return lines
 
     def _split_template(self, shared: Mapping[str, Any], row_fields: Mapping[str, Any]) -> list[bytes]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from logging_lib.logger.event import OutputEncoder
+from logging_lib.logger.output import OutputEncoder
 from logging_lib.logger.rows import unpack_columns
 from logging_lib.logger.values import to_json_number, to_jsonable, to_key_text
 from logging_lib.profile.coerce import (

@@ -206,10 +206,10 @@ class PredictionMetrics:
                     self._get_series("checks", check, label_value).inc()
         output = ml.get("prediction") or {}
         value, label = output.get("value"), output.get("label")
-        if label is not None:
-            label_value = label if label in self._classes else OTHER_CLASS
+        labels = output.get("labels", []) if label is None else [label]
+        for label_value in {label if label in self._classes else OTHER_CLASS for label in labels}:
             self._get_series("classes", label_value).inc()
-        elif isinstance(value, int | float) and math.isfinite(value):
+        if not labels and isinstance(value, int | float) and math.isfinite(value):
             self._histogram.observe(value)
             self._add_to_window(float(value))
         if self._spool is not None and self._spool.dropped:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import orjson
 import structlog
@@ -22,7 +23,6 @@ from logging_lib.logger.event import (
     PROCESS,
     CachedPrediction,
     LabelCache,
-    OutputEncoder,
     build_dead_letter,
     build_error,
     build_label,
@@ -34,6 +34,7 @@ from logging_lib.logger.event import (
 )
 from logging_lib.logger.health import EventCounts
 from logging_lib.logger.metrics import PredictionMetrics
+from logging_lib.logger.output import OutputEncoder
 from logging_lib.logger.privacy import HIDE_NOTHING, PrivacyFilter, Sampler, Treatment, hide_error
 from logging_lib.logger.reporter import ReportedModel
 from logging_lib.logger.rows import InputsError, read_row
@@ -44,8 +45,7 @@ from logging_lib.profile.io import load
 from logging_lib.profile.model import Profile
 from logging_lib.schema import SCHEMA_VERSION
 
-if TYPE_CHECKING:
-    pass
+_log = logging.getLogger("logging_lib")
 
 
 def add_context(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -216,7 +216,8 @@ class PredictionProcessor:
         now_ns = self.clock()
         request_id = to_label_text(fields.get("request_id"))
         timestamp = fields.get("timestamp")
-        time_text = (timestamp is not None and to_timestamp(timestamp)) or format_timestamp(now_ns)
+        event_time = to_timestamp(timestamp) if timestamp is not None else None
+        time_text = format_timestamp(now_ns) if event_time is None else event_time
         cached = self._label_cache.find(request_id) if self._label_cache is not None else None
         if "prediction" in fields:
             output = self.encode_output(fields["prediction"], None, None)
@@ -245,6 +246,8 @@ class PredictionProcessor:
         if self._service:
             event["service"] = self._service
         self._add_context({key: value for key, value in fields.items() if key != "actual"}, event)
+        if timestamp is not None and event_time is None:
+            self._keep_unreadable_time(timestamp, event)
         return event
 
     def build_event(
@@ -272,6 +275,7 @@ class PredictionProcessor:
         if self._has_extras:
             self._privacy_filter.hide_inputs(result, inputs)
         timestamp, event_id, message = get("timestamp"), get("event_id"), get("event")
+        event_time = None if timestamp is None else to_timestamp(timestamp)
         event_fields = {
             "id": new_id(now_ns) if event_id is None else _to_event_id(event_id, now_ns),
             "kind": "event",
@@ -281,7 +285,7 @@ class PredictionProcessor:
         ml = self._ml.copy()
         ml["input"] = result.input_document()
         event: dict[str, Any] = {
-            "@timestamp": (timestamp is not None and to_timestamp(timestamp)) or format_timestamp(now_ns),
+            "@timestamp": format_timestamp(now_ns) if event_time is None else event_time,
             "message": "prediction" if message is None else to_label_text(message) or "prediction",
             "ecs": ECS,
             "event": event_fields,
@@ -304,6 +308,8 @@ class PredictionProcessor:
             if key not in _EVENT_KEYS:
                 self._add_rare_fields(fields, event, event_fields)
                 break
+        if timestamp is not None and event_time is None:
+            self._keep_unreadable_time(timestamp, event)
         if self.metrics is not None:
             self.metrics.observe(event)
         if self._has_extras:
@@ -345,6 +351,17 @@ class PredictionProcessor:
             self.counts.sampled_out += 1
             raise DropEvent
         ml["sample"] = self.sampler.weight
+
+    def _keep_unreadable_time(self, timestamp: Any, event: dict[str, Any]) -> None:
+        """Keep a given time that is not one as a label of the event, whose time is now, and count it."""
+        event.setdefault("labels", {})["timestamp"] = text = to_label_text(timestamp)
+        self.counts.unreadable_times += 1
+        if self.counts.unreadable_times == 1:
+            _log.warning(
+                "timestamp: %.200s is not a time, so the event has the time of the call and the given text as "
+                "labels.timestamp; give a datetime, ISO 8601 or a number since 1970",
+                text,
+            )
 
     def _add_rare_fields(
         self, fields: MutableMapping[str, Any], event: dict[str, Any], event_fields: dict[str, Any]

@@ -17,6 +17,7 @@ from logging_lib.profile.encoding import HeldOutSplit, is_number_dtype
 from logging_lib.profile.environment import installed_versions
 from logging_lib.profile.io import ProfileError, with_content_hash
 from logging_lib.profile.model import PREDICTION, Feature, HeldOut, Profile, Quality
+from logging_lib.profile.multilabel import fit_labels, is_multilabel
 from logging_lib.profile.notes import Note
 from logging_lib.profile.review import note_placeholders
 from logging_lib.profile.variation import RowStates, measure_variation, state_default
@@ -239,6 +240,8 @@ def _fit_output(
     column: pd.Series, role: str, split: HeldOutSplit, config: Config
 ) -> tuple[Feature, RowStates]:
     """Fit the distribution of the prediction or the target, as a feature without expectations."""
+    if is_multilabel(column):
+        return fit_labels(column, role, config)
     fitted = fit_column(column, role, split, replace(config, features={}))
     if fitted.feature.kind == "text":  # an output is never a text: many labels are still labels
         labels = {role: FeatureConfig(kind="category")}

@@ -299,6 +299,7 @@ _FEATURE: dict[str, _Decode] = {
     "nullable": _decode_flag,
     "hidden": _decode_flag,
     "values": _decode_map(_decode_count),
+    "multiple": _decode_flag,
     "binned": _decode_count,
     "edges": _decode_edges,
     "counts": _decode_tuple(_decode_count),

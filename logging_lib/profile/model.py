@@ -91,6 +91,8 @@ class Feature:
         kind: numeric, category, text, boolean, date or vector.
         nullable: whether missing values are allowed; False expects none at all.
         hidden: neither values nor words are stored; only presence and type are checked.
+        multiple: of the prediction or the target: each row has a list of ``values``, and their counts are those of
+            the rows with that label.
         values: category, boolean: each known value with its training count, the most frequent first.
         binned: category: how many of ``values`` have a bin of their own; the others share ``!other``.
         edges: numeric, date (in epoch seconds): bin edges; the first and the last are the allowed range. Text: of
@@ -114,6 +116,7 @@ class Feature:
     kind: Kind
     nullable: bool = True
     hidden: bool = False
+    multiple: bool = False
     values: Mapping[str, int] = field(default_factory=dict)
     binned: int = 0
     edges: tuple[float, ...] = ()
@@ -154,7 +157,9 @@ class Feature:
     def expected_bins(self) -> dict[str, int]:
         """Count the training rows per bin; the keys are the bins as in ``ml.input.bins`` after the ``=``."""
         bins: dict[str, int] = {}
-        if self.kind in ("category", "boolean"):
+        if self.multiple:  # `special` has the rows with any other label
+            bins = {tokens.escape(value): count for value, count in list(self.values.items())[: self.binned]}
+        elif self.kind in ("category", "boolean"):
             for position, (value, count) in enumerate(self.values.items()):
                 name = tokens.escape(value) if position < self.binned else tokens.OTHER
                 bins[name] = bins.get(name, 0) + count

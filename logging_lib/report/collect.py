@@ -295,7 +295,11 @@ def _read_output(store: Store, subject: Subject, profile: Mapping[str, Any] | No
     if expected is not None:
         served = responses.weights(aggregations["prediction"], "prediction")
         moments = expected.get("moments") or {}
-        psi = drift.population_stability(expected["bins"], served)
+        rows = None
+        if "rows" in expected:
+            labeled = aggregations["weight"]["value"] - served.get("!missing", 0.0) - served.get("!type", 0.0)
+            rows = (float(expected["rows"]), float(labeled))
+        psi = _compare_output(expected["bins"], served, rows)
         return Output(
             kind=str(expected["kind"]),
             shares=responses.shares(expected["bins"], served),
@@ -303,6 +307,7 @@ def _read_output(store: Store, subject: Subject, profile: Mapping[str, Any] | No
             psi_by_chance=psi[1] if psi else None,
             trained_mean=moments.get("mean"),
             trained_std=moments.get("std"),
+            rows=rows,
         )
     by_label = responses.weights(aggregations["labels"], "labels")
     if by_label:
@@ -328,7 +333,15 @@ def _has_output_moved(profile: Mapping[str, Any] | None, output: Output | None) 
         return False
     bins = profile["expected"]["prediction"]["bins"]
     served = _count_served(output, bins)
-    return drift.has_moved(drift.population_stability(bins, served), 1)
+    return drift.has_moved(_compare_output(bins, served, output.rows), 1)
+
+
+def _compare_output(
+    bins: Mapping[str, float], served: Mapping[str, float], rows: tuple[float, float] | None
+) -> tuple[float, float, float] | None:
+    if rows is None:
+        return drift.population_stability(bins, served)
+    return drift.labels_stability(bins, served, rows)
 
 
 def _count_served(output: Output, bins: Mapping[str, Any]) -> dict[str, float]:

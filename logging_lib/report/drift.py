@@ -74,6 +74,29 @@ def population_stability(
     return psi, (k - 1) * scale, gamma_tail(0.5 * (k - 1), 0.5 * psi / scale)
 
 
+def labels_stability(
+    expected: Mapping[str, float], served: Mapping[str, float], rows: tuple[float, float]
+) -> tuple[float, float, float] | None:
+    """Return ``population_stability`` of the label that moved least likely: with it against without it.
+
+    Labels are not parts of one whole, so each is tested by itself; the chance is times their number.
+
+    Args:
+        rows: of training and of what was served, those that have labels.
+    """
+    names = [name for name in expected if _is_ordinary(name)]
+    stabilities = []
+    for name in names:
+        before, after = float(expected[name]), min(served.get(name, 0.0), rows[1])
+        pair = {"with": before, "without": rows[0] - before}, {"with": after, "without": rows[1] - after}
+        if (stability := population_stability(*pair)) is not None:
+            stabilities.append(stability)
+    if not stabilities:
+        return None
+    psi, by_chance, chance = min(stabilities, key=lambda stability: (stability[2], -stability[0]))
+    return psi, by_chance, min(1.0, chance * len(names))
+
+
 def _is_ordinary(name: str) -> bool:
     return not name.startswith("!") or name == "!other"
 

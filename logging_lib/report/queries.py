@@ -143,6 +143,7 @@ def outputs(subject: Subject) -> Body:
         "size": 0,
         "query": _filter_variant(subject),
         "aggs": {
+            **_WEIGHTED,
             "prediction": {"terms": {"field": "ml.prediction.bin", "size": 1000}, "aggs": _WEIGHTED},
             "labels": {
                 "terms": {"field": "ml.prediction.label", "size": MAX_VALUES},

@@ -248,10 +248,16 @@ class _ColumnReader:
         if not isinstance(document, dict):
             return None
         conformed = mapping.conform(document)
-        if conformed.list_fields:
-            raise ListsError(f"{', '.join(sorted(conformed.list_fields))}: an event has several values in it")
+        lists = sorted(name for name in conformed.list_fields if not _may_have_several(name))
+        if lists:
+            raise ListsError(f"{', '.join(lists)}: an event has several values in it")
         canonical = _without_nulls(document) if conformed.document is None else conformed.document
         return self._decoder.decode(mapping.dumps(canonical))
+
+
+def _may_have_several(name: str) -> bool:
+    entry = load().field(name)
+    return entry is not None and entry.several
 
 
 def _count_lines(block: bytes) -> tuple[int, bool]:
@@ -281,6 +287,8 @@ def concatenate_columns(columns: list[ColumnArray]) -> ColumnArray:
     if len(columns) == 1:
         return columns[0]
     kind = columns[0].type
+    if any(column.offsets is not None for column in columns):
+        columns = [_with_offsets(column) for column in columns]
     if columns[0].codes is not None:
         places = CodeTable()
         codes = []
@@ -310,6 +318,16 @@ def concatenate_columns(columns: list[ColumnArray]) -> ColumnArray:
         if column.data is not None
     ]
     return ColumnArray(kind, data=data, valid=np.concatenate(valid))
+
+
+def _with_offsets(column: ColumnArray) -> ColumnArray:
+    """Return a column of keywords as one of lists."""
+    if column.offsets is not None:
+        return column
+    assert column.codes is not None
+    present = column.codes >= 0
+    offsets = np.concatenate([[0], np.cumsum(present)])
+    return ColumnArray(column.type, column.values, column.codes[present], offsets)
 
 
 # -- decoding ----------------------------------------------------------------------------------------------
@@ -369,6 +387,8 @@ def _struct(tree: dict[str, Any], never: Collection[str]) -> tuple[Any, list[_Fi
 
 
 def _type(entry: Field) -> Any:
+    if entry.several:
+        return str | list[str] | None
     if entry.array:
         return list[str] | None
     if entry.type in mapping.WHOLE_TYPES:

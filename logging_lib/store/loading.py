@@ -16,6 +16,7 @@ from logging_lib.logger import jsonlines
 from logging_lib.logger.checks import Checker
 from logging_lib.logger.jsonlines import Line
 from logging_lib.normalize import MAX_AHEAD, Checks, DeadLetter, normalize_line, refuse
+from logging_lib.normalize.containers import join_lines
 from logging_lib.schema import DEFAULT_NAMESPACE, data_stream
 from logging_lib.store import mapping
 from logging_lib.store.duckdb.files import OWN_FILE
@@ -168,7 +169,7 @@ def _normalize_files(
 ) -> Iterator[tuple[dict[str, Any] | DeadLetter, datetime]]:
     """Yield each line's event or dead letter, and the time of its arrival."""
     for file in jsonlines.find_files(paths):
-        for line in jsonlines.read_lines(file):
+        for line in join_lines(jsonlines.read_lines(file)):
             normalized = normalize_line(line, now=now, checks=checks)
             if isinstance(normalized, DeadLetter):
                 yield normalized, now or present

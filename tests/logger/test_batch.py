@@ -143,7 +143,7 @@ def test_events_of_a_batch(
     events = [valid(event) for event in captured_predictions]
     assert [event["ml"]["request"]["id"] for event in events] == [str(i) for i in range(200)]
     assert len({event["event"]["id"] for event in events}) == 200
-    assert {event["@timestamp"] for event in events} == {"2018-02-01T00:00:00Z"}
+    assert {event["@timestamp"] for event in events} == {"2018-02-01T00:00:00.000000Z"}
     assert events[0]["labels"] == {"run": "nightly"}
     assert [event["ml"]["prediction"]["value"] for event in events] == training["rate"].head(200).tolist()
 

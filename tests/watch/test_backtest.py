@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -51,7 +51,7 @@ def text(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def event(draw: random.Random, number: int) -> tuple[str, dict[str, Any]]:
+def event(draw: random.Random, number: int, several: Sequence[list[str]] = ()) -> tuple[str, dict[str, Any]]:
     dataset = draw.choice(
         ["prediction", "prediction", "prediction", "label", "health", "start", "deadletter"]
     )
@@ -88,7 +88,7 @@ def event(draw: random.Random, number: int) -> tuple[str, dict[str, Any]]:
             ml["text"] = {"oov_words": some(draw, ["income=w"])}
             ml["prediction"] = {
                 "value": maybe(draw, draw.gauss(0, 1)),
-                "bin": maybe(draw, draw.choice(["[0,1)", "!below", "!nonfinite", "!missing"])),
+                "bin": maybe(draw, draw.choice(["[0,1)", "!below", "!nonfinite", "!missing", *several])),
             }
         case "label":
             error = draw.gauss(0, 1)
@@ -119,7 +119,7 @@ def filled(seed: int, events: int) -> EmbeddedStore:
     draw = random.Random(seed)
     store = EmbeddedStore(None)
     for number in range(events):
-        target, document = event(draw, number)
+        target, document = event(draw, number, [["[0,1)", "!below"], ["!none"], []] if seed % 2 else [])
         result = store.index(target, [document])
         assert not result.failed
     store.index("ml-profiles", [{"_id": "m:1", "ml": {"model": {"name": "m", "version": "1"}}}])

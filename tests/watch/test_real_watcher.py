@@ -136,12 +136,13 @@ def compare_case(
         assert not store.index(target, documents).failed
     for watch_id in watch_ids:
         deployed = DEPLOYED[watch_id]
-        metadata = {**deployed.body["metadata"], **case.metadata}
+        changes = {"model": file.model, **case.metadata}
+        metadata = {**deployed.body["metadata"], **changes}
         on_6_8.put_watch(server, deployed.name, {**deployed.body, "metadata": metadata})
         for expected in case.expect:
             now = cases.START + expected.at
             record = on_6_8.run_watch(server, deployed.name, format_instant(now))
-            ours, texts = run_ours(_our_watch(watch_id, case.metadata), store, now)
+            ours, texts = run_ours(_our_watch(watch_id, changes), store, now)
             compare(record, ours, texts, P95 if watch_id == "latency-regression" else EXACT)
             alerts += [ours] if ours.met else []
     store.close()

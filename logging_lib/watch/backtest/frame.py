@@ -159,7 +159,10 @@ class _Table:
 
     def field_type(self, name: str) -> tuple[str, bool] | None:
         found = mapping.locate_field(load(), name)
-        return None if found is None else (found[0].type, found[0].array)
+        if found is None:
+            return None
+        column = self.frame.columns.get(name)
+        return found[0].type, found[0].array or (column is not None and column.offsets is not None)
 
     def fields_below(self, prefix: str) -> set[str]:
         raise NotPlannedError(f"{prefix} is no field but an object of fields")
@@ -259,6 +262,8 @@ class GroupRows:
         if key not in self.kept:
             column = self.frame.columns[name]
             valid: NDArray[np.bool_] | None
+            if column.offsets is not None:
+                raise NotPlannedError(f"{name} holds lists")
             if column.codes is not None:
                 # Keywords are only counted: each is as good as its number.
                 data, valid = column.codes[self.rows].astype(float), column.codes[self.rows] >= 0
