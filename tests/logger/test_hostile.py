@@ -82,7 +82,7 @@ def test_a_large_event_is_cut_until_it_fits(
     assert first["event"] == {**second["event"], "id": "e"}
     assert first["ml"]["input"]["numeric"] == {"n": 1.0}
     assert "<cut: " in json.dumps(first)
-    assert log.stats() == {"written": 2, "dropped": {}, "sampled_out": 0}
+    assert (log.stats()["written"], log.stats()["dropped"]) == (2, {})
 
 
 @pytest.mark.parametrize("way", ["prediction", "predictions", "structlog"])
